@@ -67,7 +67,9 @@ class Load:
 
     async def _send(self, http: httpx.AsyncClient, due: float, user: int | str, report: bool) -> None:
         events = self._events(self.pages.popleft()) if report and self.pages else []
-        wanted = {"user": user} | ({"deadline_ms": deadline} if (deadline := self.plan.deadline_ms) else {})
+        wanted = {"user_id": user} | (
+            {"deadline_ms": deadline} if (deadline := self.plan.deadline_ms) else {}
+        )
         path, body = ("/v1/events", {"events": events}) if events else ("/v1/recommend", wanted)
         try:
             async with asyncio.timeout(due + TIMEOUT_S - time.perf_counter()):
@@ -83,14 +85,14 @@ class Load:
         self.statuses[status] += 1
 
     def _events(self, page: dict[str, Any]) -> list[dict[str, Any]]:
-        first, ids = self.source << 64 | self.n_events, [item["id"] for item in page["items"]]
+        first, ids = self.source << 64 | self.n_events, [item["item_id"] for item in page["items"]]
         self.n_events += len(ids)
-        event = {"kind": "exposure", "user": page["user"], "time_ms": time.time_ns() // 1_000_000}
+        event = {"kind": "exposure", "user": page["user_id"], "time_ms": time.time_ns() // 1_000_000}
         return [event | {"id": str(UUID(int=first + at)), "work": each} for at, each in enumerate(ids)]
 
     def _take_page(self, page: dict[str, Any], user: int | str, latency_ms: float) -> str:
-        ids = [item["id"] for item in page["items"]]
-        if page["user"] != user or len(set(ids)) < len(ids):
+        ids = [item["item_id"] for item in page["items"]]
+        if page["user_id"] != user or len(set(ids)) < len(ids):
             return "wrong page"
         self.latency_ms.append(latency_ms)
         self.pages.append(page)

@@ -79,7 +79,7 @@ def own_config(config: Path, folder: Path, bundles: Path, wait_ms: int) -> Path:
     text = re.sub(r'(?m)^bundle = ".*"$', f'bundle = "{bundles}"', text, count=1)
     text = re.sub(r"(?m)^threads = .*\n", "", text)
     path = folder / "karec.toml"
-    path.write_text(f"threads = 1\n{text}\n[serve]\nwait_ms = {wait_ms}\n", encoding="utf-8")
+    path.write_text(f"threads = 1\n{text}\n[serve]\nmax_queue_ms = {wait_ms}\n", encoding="utf-8")
     return path
 
 

@@ -121,6 +121,17 @@ class HotSwap:
         online = self._version().online
         return {} if online is None else +online.follower.counts
 
+    @property
+    def is_ready(self) -> bool:
+        """True unless there is an online store whose item lifecycle was not read to its end yet."""
+        online = self._version().online
+        return online is None or online.follower.is_ready
+
+    def store_failure(self) -> str | None:
+        """Reads the online store. Returns why it is degraded, or None."""
+        online = self._version().online
+        return None if online is None else online.follower.view(-1)[1]
+
     def run(self, request: Request) -> Page:
         """Returns the page of the request's scene. Raises ValueError if the scene is not served or if this is
         closed."""

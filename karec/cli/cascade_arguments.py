@@ -181,19 +181,25 @@ def add_refresh(names: Any) -> None:
 
 
 def add_service(names: Any) -> None:
-    service = command(names, "serve", "answer requests over HTTP, by worker processes", serving.run)
+    service = command(names, "serve", "serve pages over HTTP with worker processes", serving.run)
     service.add_argument("--config", type=Path, required=True, metavar="FILE", help="a karec.toml")
     service.add_argument(
         "--workers", type=at_least_one, metavar="N", help="processes (default: [serve] workers, else 1)"
     )
-    service.add_argument("--host", help="where to listen (default: [serve] host, else 127.0.0.1)")
+    service.add_argument("--host", help="address to listen on (default: [serve] host, else 127.0.0.1)")
     service.add_argument(
-        "--port", type=at_least_none, help="0: one that is free (default: [serve] port, else 8080)"
+        "--port", type=at_least_none, help="0: a free one (default: [serve] port, else 8080)"
+    )
+    service.add_argument(
+        "--fd",
+        type=at_least_none,
+        metavar="N",
+        help="a listening socket that this process inherited, in place of host and port (systemd: 3)",
     )
     service.add_argument(
         "--insecure",
         action="store_true",
-        help="other machines may call without a token, and by any Host header",
+        help="accept requests from other machines without a token and with any Host header",
     )
 
 

@@ -239,21 +239,21 @@ in live/ beside the karec.toml.""",
 examples:
   karec serve --config demo/karec.toml                 http://127.0.0.1:8080, until SIGTERM or Ctrl-C
   karec serve --config demo/karec.toml --workers 2 --port 9000
-  curl -s localhost:8080/v1/recommend -H 'content-type: application/json' -d '{"user": 42, "k": 5}'
+  curl -s localhost:8080/v1/recommend -H 'content-type: application/json' -d '{"user_id": 42, "k": 5}'
 
 karec.toml (docs/howto-serve.md):
   [serve]
   workers = 2
-  wait_ms = 100                  # a request that would wait longer for a thread gets 503 at once, with Retry-After
-  host = "0.0.0.0"               # others than this machine: needs a token
+  max_queue_ms = 100             # a request that would wait longer for a thread gets 503 at once, with Retry-After
+  host = "0.0.0.0"               # reached from other machines: needs a token
   token = "file:tokens/serve"    # or "env:NAME"; clients send Authorization: Bearer TOKEN
 
-  [live]                         # for /v1/events and /v1/works
+  [live]                         # for /v1/events and /v1/items
   state = "state"
   events = "events"
 
-kill -HUP PID reloads karec.toml, tokens and the current bundle; the service looks for them by itself too. SIGTERM
-answers what has begun, writes logs and ends with 0. What there is to call: http://127.0.0.1:8080/docs""",
+kill -HUP PID reloads karec.toml, tokens and the current bundle; the service also checks them every two seconds.
+SIGTERM answers the requests that have begun, closes logs and ends with 0. All paths: http://127.0.0.1:8080/openapi.json""",
     "record": """\
 examples:
   echo '{"kind": "block", "work": 712}' | karec record run7/karec.toml

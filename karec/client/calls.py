@@ -58,7 +58,7 @@ def record(rows: Iterable[Mapping[str, Any]]) -> Call[Recorded]:
 
 
 def works(rows: Iterable[Mapping[str, Any]]) -> Call[Recorded]:
-    return Call("POST", "/v1/works", Recorded, _encoded({"works": list(rows)}), purpose=WORKS)
+    return Call("POST", "/v1/items", Recorded, _encoded({"items": list(rows)}), purpose=WORKS)
 
 
 def user(user: Id, scene: str | None) -> Call[User]:
@@ -66,7 +66,7 @@ def user(user: Id, scene: str | None) -> Call[User]:
 
 
 def work(work: Id, scene: str | None) -> Call[Work]:
-    return Call("GET", f"/v1/works/{_path_of(work, scene)}", Work)
+    return Call("GET", f"/v1/items/{_path_of(work, scene)}", Work)
 
 
 def _path_of(name: Id, scene: str | None) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 Id = int | str
 
@@ -18,7 +18,7 @@ class Request(Struct, frozen=True, omit_defaults=True, kw_only=True):
     service; ``explain``: the answer says why, and has its trace.
     """
 
-    user: Id
+    user: Id = field(name="user_id")
     scene: str | None = None
     k: int | None = None
     shown: Sequence[Id] = ()
@@ -33,11 +33,11 @@ class Item(Struct, frozen=True):
     """One item of a feed; ``recalled_by``: the channels that found it."""
 
     position: int
-    id: Id
+    id: Id = field(name="item_id")
     score: float
-    recalled_by: tuple[str, ...] = ()
+    recalled_by: tuple[str, ...] = field(default=(), name="sources")
     columns: dict[str, Any] = {}
-    why: str | None = None
+    why: str | None = field(default=None, name="reason")
 
 
 class Feed(Struct, frozen=True):
@@ -46,22 +46,22 @@ class Feed(Struct, frozen=True):
     ``explain``.
     """
 
-    user: Id
+    user: Id = field(name="user_id")
     scene: str
     items: tuple[Item, ...]
     request_id: str = ""
     degraded: tuple[str, ...] = ()
-    cold_start: bool = False
+    cold_start: bool = field(default=False, name="is_cold_start")
     versions: dict[str, Any] = {}
-    short: str | None = None
-    ms: float = 0.0
+    short: str | None = field(default=None, name="shortfall")
+    ms: float = field(default=0.0, name="run_ms")
     trace: tuple[dict[str, Any], ...] | None = None
 
 
 class Feeds(Struct, frozen=True):
     """The answer to several requests, in their order."""
 
-    answers: tuple[Feed, ...]
+    answers: tuple[Feed, ...] = field(name="pages")
 
 
 class Recorded(Struct, frozen=True):
@@ -85,22 +85,22 @@ class User(Struct, frozen=True):
     """What is known of a user. ``behind``: why the state store could not be read; None: it was, or there is
     none."""
 
-    user: Id
-    known: bool
+    user: Id = field(name="user_id")
+    known: bool = field(name="is_known")
     columns: dict[str, Any] = {}
     lists: dict[str, Listed] = {}
-    behind: str | None = None
+    behind: str | None = field(default=None, name="outdated")
 
 
 class Work(Struct, frozen=True):
     """What is known of a work. ``model_version``: of its row in the index; ``offset``: what is added to its
     scores."""
 
-    work: Id
+    work: Id = field(name="item_id")
     columns: dict[str, Any] = {}
-    in_index: bool = False
+    in_index: bool = field(default=False, name="is_indexed")
     model_version: int | None = None
-    blocked: bool = False
+    blocked: bool = field(default=False, name="is_blocked")
     offset: float | None = None
 
 

@@ -34,5 +34,19 @@ REMOVED: Mapping[str, str] = {
         ("use = 'exposure'", "use = 'exposures'", "use = 'exposure_prices'"),
         "Delete the entry: a scene with a table `exposure` has exposure_control and exposure_counter.",
     ),
+    **{
+        f"serve.{old}": f"Use {new!r}."
+        for old, new in {
+            "wait_ms": "max_queue_ms",
+            "requests_at_once": "max_queue_size",
+            "body_kb": "max_body_kb",
+            "k": "max_k",
+            "shown": "max_seen_items",
+            "batch": "max_batch_size",
+            "events": "max_events",
+            "works_token": "items_token",
+        }.items()
+    },
+    "serve.exposure": "Delete it: windows of exposure are queries in Prometheus (docs/howto-metrics.md).",
 }
 """Advice by `table.key`, or by `key = 'value'`. It is deleted with version 0.1.0."""

@@ -46,7 +46,7 @@ from karec.bundle.sealed_text import read_kind
 from karec.config.inherit import LISTS, merge
 from karec.config.live_settings import LiveSettings
 from karec.config.removed import REMOVED
-from karec.config.serve_settings import SHOWN, ServeSettings
+from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError, nearest
 from karec.toml import Count, Place, Settings, check_keys, convert, mistakes, read_key, read_tables, read_toml
 
@@ -177,12 +177,7 @@ class Config:
     def serve(self) -> ServeSettings:
         """The settings of `karec serve`; defaults without the table."""
         place = file_place(self.path)["serve"]
-        settings = convert(ServeSettings, self.table.get("serve", {}), place)
-        if settings.exposure == SHOWN and "live" not in self.table:
-            raise place["exposure"].refusal(
-                f'exposure = "{SHOWN}" counts events: add [live] with state and events'
-            )
-        return settings
+        return convert(ServeSettings, self.table.get("serve", {}), place)
 
     @property
     def threads(self) -> int | None:

@@ -3,46 +3,43 @@
 [serve]
 host = "127.0.0.1"
 port = 8080
-workers = 2                     # processes; each runs as many requests at once as its part of the cores
-wait_ms = 100                   # a request that would wait longer for a thread is refused at once
-requests_at_once = 256          # of each worker, running and waiting
-body_kb = 1024                  # a longer body is refused
-k = 500                         # max items of one page
-shown = 10_000                  # max items of a request's `shown`
-batch = 64                      # max requests of one batch
-events = 1_000                  # max events, or items, of one call
+workers = 2                     # processes; each uses its part of the cores
+max_queue_ms = 100              # a request that would wait longer for a thread gets 503 at once
+max_queue_size = 256            # requests of one worker that run or wait
+max_body_kb = 1024
+max_k = 500                     # items of one page
+max_seen_items = 10_000         # of the field `shown` of a request
+max_batch_size = 64             # requests of one batch
+max_events = 1_000              # events or items of one call
 watch_seconds = 2.0             # period of the checks of karec.toml and of the bundle's `current`
 drain_seconds = 30.0            # time that requests have to end after SIGTERM
 page = true                     # the page at / and POST /v1/try; absent: on loopback, or with a token
-exposure = "sent"               # windows of /metrics count items of pages; "shown": reported impressions
 token = "file:tokens/serve"     # or "env:NAME"; one token a line; needed if other machines reach the port
 events_token = "env:EVENTS"     # of POST /v1/events; absent: token
-works_token = "env:WORKS"       # of POST /v1/works; absent: token
+items_token = "env:ITEMS"       # of POST /v1/items; absent: token
 spans = "http://localhost:4318/v1/traces"    # receiver of spans, OTLP over HTTP; absent: none; extra `otel`
-spans_share = 0.01              # fraction of answers with spans, in addition to slow and degraded ones
-spans_slow_ms = 200.0           # an answer that took longer is slow
+spans_share = 0.01              # fraction of pages with spans, in addition to slow and degraded ones
+spans_slow_ms = 200.0           # a page that took longer is slow
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from karec.toml import Settings
 
-SENT, SHOWN = "sent", "shown"
 SOURCES = ("file:", "env:")
-TOKENS = ("token", "events_token", "works_token")
+TOKENS = ("token", "events_token", "items_token")
 # a running service keeps these; restart it to change them
 FIXED = (
     "host",
     "port",
     "workers",
     "drain_seconds",
-    "exposure",
     "spans",
     "spans_share",
     "spans_slow_ms",
@@ -56,20 +53,19 @@ class ServeSettings(Settings, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
-    wait_ms: Annotated[float, Meta(ge=1, le=60_000)] = 100.0
-    requests_at_once: UpTo100000 = 256
-    body_kb: Annotated[int, Meta(ge=1, le=1 << 20)] = 1024
-    k: UpTo100000 = 500
-    shown: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
-    batch: Annotated[int, Meta(ge=1, le=1_000)] = 64
-    events: UpTo100000 = 1_000
+    max_queue_ms: Annotated[float, Meta(ge=1, le=60_000)] = 100.0
+    max_queue_size: UpTo100000 = 256
+    max_body_kb: Annotated[int, Meta(ge=1, le=1 << 20)] = 1024
+    max_k: UpTo100000 = 500
+    max_seen_items: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
+    max_batch_size: Annotated[int, Meta(ge=1, le=1_000)] = 64
+    max_events: UpTo100000 = 1_000
     watch_seconds: Annotated[float, Meta(ge=0.1, le=86_400)] = 2.0
     drain_seconds: Annotated[float, Meta(ge=0.1, le=3_600)] = 30.0
     page: bool | None = None
-    exposure: Literal["sent", "shown"] = "sent"
     token: str | None = None
     events_token: str | None = None
-    works_token: str | None = None
+    items_token: str | None = None
     spans: str | None = None
     spans_share: Annotated[float, Meta(ge=0, le=0.01)] = 0.01
     spans_slow_ms: Annotated[float, Meta(ge=0.1, le=3_600_000)] = 200.0
@@ -88,11 +84,11 @@ class ServeSettings(Settings, frozen=True):
             source = getattr(self, name)
             if source is not None and (not source.startswith(SOURCES) or source in SOURCES):
                 raise ValueError(
-                    f'{name} names where the token is: "file:PATH" or "env:NAME"; never the token itself'
+                    f'{name}: expected the place of the token, "file:PATH" or "env:NAME", not the token'
                 )
         for name in TOKENS[1:]:
             if getattr(self, name) is not None and self.token is None:
-                raise ValueError(f"{name} needs token, which all other calls ask for")
+                raise ValueError(f"{name} is set without token, which all other calls need")
 
     @property
     def shows_page(self) -> bool:

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +27,7 @@ MIN_RUN_TIMES = 20  # fewer say nothing about the p90
 RETRY_AFTER = 64  # fallbacks in a row
 MAX_TIMEOUT_MS = 86_400_000  # a day; threading limits the time that a thread can wait
 RECALL, REST = "recall", "rest"
+CGROUPS = Path("/sys/fs/cgroup")
 
 _log = logging.getLogger("karec.pipeline")
 
@@ -314,8 +316,26 @@ class RequestSlots:
 def request_slots(n: int | None) -> RequestSlots:
     """Returns the ``RequestSlots`` of size ``n`` of this process; None: the number of usable cores."""
     if n is None:
-        n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        n = usable_cores()
     return _slots_by_size.get(n) or _slots_by_size.setdefault(n, RequestSlots(n))
+
+
+def usable_cores() -> int:
+    """Returns the number of cores that this process may use, by affinity and by the quota of its cgroups."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        group = Path("/proc/self/cgroup").read_text().strip().rpartition("0::")[2]
+        folder = CGROUPS / group.strip("/")
+        quotas = [
+            (parent / "cpu.max")
+            for parent in (folder, *folder.parents)
+            if CGROUPS in (parent, *parent.parents)
+        ]
+        limits = [path.read_text().split() for path in quotas if path.exists()]  # "max 100000"
+    except OSError:
+        return n
+    cores = [math.ceil(int(quota) / int(period)) for quota, period in limits if quota != "max"]
+    return max(min([n, *cores]), 1)
 
 
 def _reset_in_child() -> None:

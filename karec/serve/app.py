@@ -1,67 +1,181 @@
-"""The ASGI application: which path leads where, and what stands before all of them."""
+"""The ASGI application of one worker: routes, lifespan, and the checks before a route."""
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.requests import Request as Call
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import STARTUP_FAILURE
 
-from karec.serve import happenings, known, problems, status, try_calls, wire
-from karec.serve.docs_page import docs_page
-from karec.serve.gate import Gate
+from karec.errors import KarecError, Unavailable, one_line
+from karec.serve import events, items, problems, recommend, status, try_calls
 from karec.serve.openapi import openapi
-from karec.serve.service import Service
+from karec.serve.problems import ProblemError
+from karec.serve.service import ServeOptions, Service
 
-SAFE = {
-    "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+MAX_HEAD_BYTES = 1 << 16
+# A client that is refused and sends again at once would take time from the calls that run.
+REFUSAL_DELAY_S = 0.05
+SWITCH_INTERVAL_S = 0.0005  # refusals are written between two steps of a request
+RESTART_DELAY_S = 2.0  # after a failed start
+PR_SET_PDEATHSIG = 1
+ROUTES = frozenset(("/v1/recommend", "/v1/events", "/v1/items", "/v1/try", "/v1/status"))
+ROUTES |= {"/healthz", "/readyz", "/version", "/metrics", "/openapi.json", "/"}
+ROUTE_PREFIXES = {"/v1/users/": "/v1/users/ID", "/v1/items/": "/v1/items/ID", "/page/": "/page/NAME"}
+
+_log = logging.getLogger("karec.serve")
 
 
-def build(service: Service) -> Gate:
-    """Endpoints read ``app.state.service``: its ``served`` is one object from a request's first line to its
-    last."""
-    told = openapi()
-    spec, page = wire.encoded(told), docs_page(told)
+def create_app() -> ASGIApp:
+    """Returns the application of a worker. The parent has set the environment."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
+    options = ServeOptions.from_environment()
+    try:
+        service = Service(options)
+    except (KarecError, OSError) as error:
+        _log.error("%s", one_line(f"{options.config} cannot be served: {error}"))
+        time.sleep(RESTART_DELAY_S)
+        sys.exit(STARTUP_FAILURE)
+    return Gate(build_app(service), service)
 
-    async def specification(_: Request) -> Response:
-        return Response(spec, media_type="application/json")
 
-    async def docs(_: Request) -> Response:
-        return HTMLResponse(page, headers=SAFE)
+def build_app(service: Service) -> Starlette:
+    specification = openapi()
 
-    async def elsewhere(_: Request) -> Response:
-        raise problems.ProblemError(
-            404, "write the path as /v1/recommend"
-        )  # karec.serve.connections leads it past ASGI
+    async def get_openapi(_: Call) -> Response:
+        return Response(specification, media_type="application/json")
 
-    lanes = {"/v1/recommend": service.feeds}
-    lanes |= dict.fromkeys(("/v1/events", "/v1/works", "/v1/try"), service.aside)
     app = Starlette(
         routes=[
-            Route("/v1/recommend", elsewhere, methods=["POST"]),
-            Route("/v1/events", happenings.events, methods=["POST"]),
-            Route("/v1/works", happenings.works, methods=["POST"]),
+            Route("/v1/recommend", recommend.recommend, methods=["POST"]),
+            Route("/v1/events", events.post_events, methods=["POST"]),
+            Route("/v1/items", events.post_items, methods=["POST"]),
             Route("/v1/try", try_calls.called, methods=["GET", "POST"]),
-            Route("/v1/users/{id:path}", known.user),
-            Route("/v1/works/{id:path}", known.work),
+            Route("/v1/users/{id:path}", items.get_user),
+            Route("/v1/items/{id:path}", items.get_item),
             Route("/v1/status", status.status),
             Route("/healthz", status.health),
             Route("/readyz", status.ready),
             Route("/version", status.version),
             Route("/metrics", status.metrics),
-            Route("/openapi.json", specification),
-            Route("/docs", docs),
-            Route("/", docs),
+            Route("/openapi.json", get_openapi),
         ],
         exception_handlers={
-            problems.ProblemError: problems.of_problem,
-            HTTPException: problems.of_route,
-            Exception: problems.of_fault,
+            problems.ProblemError: problems.on_problem,
+            HTTPException: problems.on_http_exception,
+            Exception: problems.on_fault,
         },
+        lifespan=lifespan,
     )
     app.state.service = service
-    return Gate(app, lambda: service.tokens, lanes, service.metrics.response)
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Opens the bundle before the worker listens. If the online store is away, the worker listens, answers
+    503 and retries. Any other failure ends the worker."""
+    service: Service = app.state.service
+    loop = asyncio.get_running_loop()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with suppress(AttributeError):  # Linux: a worker ends with its parent
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    opening = None
+    try:
+        await asyncio.to_thread(service.open)
+    except (Unavailable, OSError):
+        opening = loop.run_in_executor(None, service.open_with_retries)
+    except Exception as error:  # a step of the host may raise anything
+        _log.error("%s", one_line(f"{service.path} cannot be served: {error}"))
+        await asyncio.sleep(RESTART_DELAY_S)
+        raise
+    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, service.reload_or_warn))
+    yield
+    await asyncio.to_thread(service.close)
+    if opening is not None:
+        await opening
+
+
+class Gate:
+    """Checks a request before its body is read: protocol version, size of the head, token, and admission.
+
+    It also counts responses and their times. `app` answers the other requests.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+        self._queues = {
+            "/v1/recommend": service.recommend_queue,
+            "/v1/events": service.event_queue,
+            "/v1/items": service.event_queue,
+            "/v1/try": service.lookup_queue,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        route = route_of(scope["path"])
+        status = 500
+        metrics = self._service.metrics
+
+        async def send_and_note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        metrics.in_flight(route, +1)
+        try:
+            problem = self._problem(scope)
+            if problem is None:
+                with suppress(Exception):  # Starlette raises what it has logged and answered
+                    await self._app(scope, receive, send_and_note_status)
+                return
+            if problem.reason is not None:
+                metrics.refused(problem.reason)
+                await asyncio.sleep(REFUSAL_DELAY_S)
+            await problem.response()(scope, receive, send_and_note_status)
+        finally:
+            metrics.in_flight(route, -1)
+            metrics.response(route, status, time.perf_counter() - start)
+
+    def _problem(self, scope: Scope) -> ProblemError | None:
+        if scope["http_version"] not in ("1.0", "1.1"):
+            return ProblemError(505, f"HTTP/{scope['http_version']} is not supported", close=True)
+        n_bytes = len(scope["raw_path"]) + len(scope["query_string"])
+        n_bytes += sum(len(name) + len(value) for name, value in scope["headers"])
+        if n_bytes > MAX_HEAD_BYTES:
+            return ProblemError(
+                431, f"the head has {n_bytes} bytes, expected at most {MAX_HEAD_BYTES}", close=True
+            )
+        refusal = self._service.tokens.refusal(scope)
+        queue = self._queues.get(scope["path"])
+        if refusal is not None or queue is None or scope["method"] != "POST":
+            return refusal
+        try:
+            queue.check()
+        except ProblemError as error:
+            return error
+        return None
+
+
+def route_of(path: str) -> str:
+    """Returns the declared route of `path`, a label with few values."""
+    if path in ROUTES:
+        return path
+    return next((route for prefix, route in ROUTE_PREFIXES.items() if path.startswith(prefix)), "other")

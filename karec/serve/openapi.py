@@ -1,4 +1,4 @@
-"""/openapi.json, from the types of ``karec.serve.wire``."""
+"""The specification at /openapi.json, generated from the types of `karec.serve.messages`."""
 
 from __future__ import annotations
 
@@ -7,113 +7,101 @@ from typing import Any
 import msgspec
 
 import karec
-from karec.serve import wire
+from karec.serve import messages
 
-POSTS = {  # path: (what it does, body, answer)
+POSTS: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {  # path: summary, bodies, responses
     "/v1/recommend": (
-        "A feed for one user, or for a batch.",
-        (wire.Asked, wire.Batch),
-        (wire.Answer, wire.Answers),
+        "A page for one user, or a batch of pages.",
+        (messages.PageRequest, messages.BatchRequest),
+        (messages.PageResponse, messages.BatchResponse),
     ),
-    "/v1/try": (
-        "A feed with other settings of the scene's steps; where the page is on.",
-        (wire.Trial,),
-        (wire.Tried,),
+    "/v1/events": (
+        "Stores what users did. The next request reads it.",
+        (messages.UserEvents,),
+        (messages.Recorded,),
     ),
-    "/v1/events": ("What users did; the next request knows it.", (wire.Events,), (wire.Recorded,)),
-    "/v1/works": (
-        "Uploads, edits, deletions, blocks, adjustments of scores.",
-        (wire.Works,),
-        (wire.Recorded,),
+    "/v1/items": (
+        "Stores uploads, edits, deletions, blocks and adjustments.",
+        (messages.ItemEvents,),
+        (messages.Recorded,),
     ),
 }
-GETS = {  # path: (what it tells, the kind of its answer)
-    "/v1/users/{id}": ("What is known of a user.", "application/json"),
-    "/v1/works/{id}": ("What is known of a work.", "application/json"),
-    "/v1/try": ("Scenes, their steps and what of them can be tried.", "application/json"),
-    "/v1/status": ("Workers, versions, admission, scenes and their steps.", "application/json"),
-    "/healthz": ("The process lives.", "application/json"),
-    "/readyz": ("200 once sampled requests have run; 503 while it starts or ends.", "application/json"),
-    "/metrics": ("Prometheus' text format, of all workers.", "text/plain"),
-    "/version": ("Versions of karec and of the bundle in service.", "application/json"),
+GETS = {
+    "/v1/users/{id}": "The newest values of a user.",
+    "/v1/items/{id}": "The newest values of an item.",
+    "/v1/status": "Versions, scenes, steps and queues of one worker.",
+    "/healthz": "The process responds and no thread is blocked.",
+    "/readyz": "200 if the bundle is open, smoke requests ran and the online store was read.",
+    "/version": "Versions of karec and of the bundle in service.",
 }
-REFUSALS = {
-    "400": "The body is no JSON.",
-    "401": "No token, or not one of this call's.",
-    "408": "The body did not come in time.",
+PROBLEMS = {
+    "400": "The body is not JSON.",
+    "401": "The token is missing or not valid for this call.",
+    "408": "The body did not arrive in time.",
     "409": "karec.toml has no table [live].",
     "413": "The body is too long.",
     "415": "The body is not application/json.",
     "422": "A field is wrong: `field` names it.",
-    "503": "Refused at once, since it would wait too long; or the service starts or ends. `Retry-After` says "
-    "when.",
+    "503": "The call would wait too long, or the service cannot serve yet. `Retry-After` is in seconds.",
 }
-ROWS = {"Events": ("events", wire.Event), "Works": ("works", wire.Work)}
+ROWS = {"UserEvents": ("events", messages.UserEvent), "ItemEvents": ("items", messages.ItemEvent)}
 
 
-def openapi() -> dict[str, Any]:
-    types: list[Any] = [wire.Problem, *(row for _, row in ROWS.values())]
-    types += {each for _, bodies, answers in POSTS.values() for each in (*bodies, *answers)}
+def openapi() -> bytes:
+    bodies = [body for _, requests, responses in POSTS.values() for body in (*requests, *responses)]
+    types = [messages.Problem, messages.UserEvent, messages.ItemEvent, *dict.fromkeys(bodies)]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    for name, (field, row) in ROWS.items():  # rows are looked at one by one, and refused one by one
-        schemas[name]["properties"][field]["items"] = _ref(row)
-    paths: dict[str, Any] = {}
-    for path, (what, bodies, answers) in POSTS.items():
-        paths[path] = {
-            "post": {
-                "summary": what,
-                "requestBody": {
-                    "required": True,
-                    "content": {"application/json": {"schema": _one_of(bodies)}},
-                },
-                "responses": {"200": _response(what, _one_of(answers)), **_refusals(path)},
-            }
-        }
-    for path, (what, kind) in GETS.items():
-        schema = {"type": "string"} if kind == "text/plain" else {"type": "object"}
-        paths.setdefault(path, {})["get"] = {
-            "summary": what,
-            "responses": {"200": _response(what, schema, kind)},
-        }
-    for path in ("/v1/users/{id}", "/v1/works/{id}"):
-        paths[path]["get"]["parameters"] = [
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
-            {"name": "scene", "in": "query", "required": False, "schema": {"type": "string"}},
-        ]
-        paths[path]["get"]["responses"] |= {
-            code: _refusal(REFUSALS.get(code, "No such work.")) for code in ("401", "422", "503", "404")
-        }
-    paths["/readyz"]["get"]["responses"]["503"] = _refusal("It starts or ends.")
+    for name, (field, row) in ROWS.items():  # the service checks rows one by one
+        schemas[name]["properties"][field]["items"] = _schema((row,))
     schemas["Problem"]["properties"]["status"] |= {"minimum": 400, "maximum": 599}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "karec", "version": karec.__version__, "description": "A recommendation cascade."},
-        "paths": paths,
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
-        "security": [{}, {"token": []}],
-    }
+    paths: dict[str, dict[str, Any]] = {}
+    for path, (summary, requests, responses) in POSTS.items():
+        body = {"required": True, "content": {"application/json": {"schema": _schema(requests)}}}
+        answers = {"200": _response(summary, _schema(responses)), **_problems(*PROBLEMS)}
+        paths[path] = {"post": {"summary": summary, "requestBody": body, "responses": answers}}
+    for path, summary in GETS.items():
+        operation: dict[str, Any] = {
+            "summary": summary,
+            "responses": {"200": _response(summary, {"type": "object"})},
+        }
+        operation["responses"] |= _problems("401", "503")
+        if "{id}" in path:
+            operation["parameters"] = [
+                {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
+                {"name": "scene", "in": "query", "required": False, "schema": {"type": "string"}},
+            ]
+            operation["responses"] |= {**_problems("422"), "404": _problem("The id is unknown.")}
+        paths.setdefault(path, {})["get"] = operation
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "karec",
+                "version": karec.__version__,
+                "description": "A recommendation cascade.",
+            },
+            "paths": paths,
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            },
+            "security": [{}, {"token": []}],
+        }
+    )
 
 
-def _ref(cls: type[Any]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{cls.__name__}"}
+def _schema(types: tuple[type, ...]) -> dict[str, Any]:
+    references = [{"$ref": f"#/components/schemas/{type_.__name__}"} for type_ in types]
+    return references[0] if len(references) == 1 else {"oneOf": references}
 
 
-def _one_of(classes: tuple[type[Any], ...]) -> dict[str, Any]:
-    return _ref(classes[0]) if len(classes) == 1 else {"oneOf": [_ref(each) for each in classes]}
+def _response(summary: str, schema: dict[str, Any], media_type: str = "application/json") -> dict[str, Any]:
+    return {"description": summary, "content": {media_type: {"schema": schema}}}
 
 
-def _response(what: str, schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
-    return {"description": what, "content": {kind: {"schema": schema}}}
+def _problem(summary: str) -> dict[str, Any]:
+    return _response(summary, _schema((messages.Problem,)), "application/problem+json")
 
 
-def _refusal(what: str) -> dict[str, Any]:
-    return _response(what, _ref(wire.Problem), "application/problem+json")
-
-
-def _refusals(path: str) -> dict[str, Any]:
-    return {
-        code: _refusal(what) for code, what in REFUSALS.items() if code != "409" or path != "/v1/recommend"
-    }
+def _problems(*statuses: str) -> dict[str, Any]:
+    return {status: _problem(PROBLEMS[status]) for status in statuses}

@@ -1,35 +1,39 @@
-"""Why a request is not answered, as RFC 9457's problem details."""
+"""Refusals as problem details of RFC 9457."""
 
 from __future__ import annotations
 
 import logging
 from http import HTTPStatus
 
+import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import Request as Call
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
-from karec.serve import wire
 
 _log = logging.getLogger("karec.serve")
 
 
 class ProblemError(Exception):
-    """``field`` names what is wrong in the body. ``retry_after`` seconds; ``close``: the connection ends with
-    this."""
+    """A refusal. `field`: the wrong part of the body. `retry_after`: seconds. `close`: the connection ends.
+    `reason`: label of the metric that counts refusals; None: it is not counted."""
 
     def __init__(
         self,
         status: int,
         detail: str,
         field: str | None = None,
+        *,
         retry_after: int | None = None,
         close: bool = False,
+        reason: str | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.field = status, detail, field
-        self.retry_after, self.close = retry_after, close
+        self.status = status
+        self.detail = detail
+        self.field = field
+        self.retry_after = retry_after
+        self.close = close
+        self.reason = reason
 
     def response(self) -> Response:
         headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
@@ -37,37 +41,32 @@ class ProblemError(Exception):
             headers["connection"] = "close"
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers["www-authenticate"] = 'Bearer realm="karec"'
-        title = HTTPStatus(self.status).phrase
-        body = wire.encoded(wire.Problem(title, self.status, self.detail, self.field))
-        return Response(body, self.status, headers, "application/problem+json")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.response()(scope, receive, send)
+        body = {"title": HTTPStatus(self.status).phrase, "status": self.status, "detail": self.detail}
+        if self.field is not None:
+            body["field"] = self.field
+        return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
 
 
-def of_problem(_: Request, error: Exception) -> Response:
+def on_problem(call: Call, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
+    if error.reason is not None:
+        call.app.state.service.metrics.refused(error.reason)
     return error.response()
 
 
-def of_route(request: Request, error: Exception) -> Response:
-    """What the router refuses: no such path, no such method."""
+def on_http_exception(call: Call, error: Exception) -> Response:
+    """Answers what the router refuses: an unknown path or method."""
     assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
-        found = ProblemError(error.status_code, f"{request.url.path} takes {allowed}").response()
-        found.headers["allow"] = allowed
-        return found
-    return ProblemError(
-        error.status_code, f"no {request.url.path} here; /docs lists what there is"
-    ).response()
+    if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{call.url.path} does not exist; /openapi.json lists the paths"
+        return ProblemError(error.status_code, detail).response()
+    allowed = (error.headers or {}).get("Allow", "")
+    response = ProblemError(error.status_code, f"{call.url.path} takes {allowed}").response()
+    response.headers["allow"] = allowed
+    return response
 
 
-def of_fault(_: Request, error: Exception) -> Response:
-    return fault(error).response()
-
-
-def fault(error: BaseException) -> ProblemError:
-    """A fault of the service, which the log tells and the answer does not."""
+def on_fault(_: Call, error: Exception) -> Response:
+    """Answers an error of the service. Its log has the error, the answer has not."""
     _log.error("a request failed", exc_info=error)
-    return ProblemError(500, "a fault of the service; its log says more")
+    return ProblemError(500, "an error of the service; its log has the reason").response()

@@ -1,5 +1,4 @@
-"""Why a work is where it is, in one line: who found it, and what the steps that explain themselves say of
-it."""
+"""The reason for the place of an item: the sources that returned it, and what steps explain about it."""
 
 from __future__ import annotations
 
@@ -8,28 +7,31 @@ from typing import Any
 from karec.pipeline.types import Page
 
 
-def reasons(feed: Page) -> list[str]:
-    """One line for each work of ``feed``, whose request said ``explain``."""
-    said: dict[int | str, list[str]] = {}
-    for step in feed.trace.steps:
-        told = step.notes.get("explanation")
-        if told is None:
+def reasons(page: Page) -> list[str]:
+    """Returns one line for each item of `page`. Its request must have `explain`."""
+    lines: dict[int | str, list[str]] = {}
+    for step in page.trace.steps:
+        explanation = step.notes.get("explanation")
+        if explanation is None:
             continue
-        for place, work in enumerate(told.get("works", ())):
-            said.setdefault(work["id"], []).append(f"{step.place}: {_chosen(place, work, told['top_k'])}")
-        for work in told.get("arranged", ()):
-            if work["place"] != work["was"]:
-                owner = f" for {work['owner']}" if work["owner"] else ""
-                line = f"{step.place}: moved from place {work['was']} to {work['place']}{owner}"
-                said.setdefault(work["id"], []).append(line)
-    return ["; ".join([f"found by {', '.join(item.sources)}", *said.get(item.item_id, ())]) for item in feed]
+        for place, item in enumerate(explanation.get("works", ())):
+            line = _describe_choice(place, item, explanation["top_k"])
+            lines.setdefault(item["id"], []).append(f"{step.place}: {line}")
+        for item in explanation.get("arranged", ()):
+            if item["place"] != item["was"]:
+                owner = f" for {item['owner']}" if item["owner"] else ""
+                line = f"{step.place}: moved from place {item['was']} to {item['place']}{owner}"
+                lines.setdefault(item["id"], []).append(line)
+    return [
+        "; ".join([f"returned by {', '.join(item.sources)}", *lines.get(item.item_id, ())]) for item in page
+    ]
 
 
-def _chosen(place: int, work: dict[str, Any], top_k: list[Any]) -> str:
-    line = f"place {place + 1} with relevance {work['relevance']:.3f}"
-    if work["id"] not in top_k:
+def _describe_choice(place: int, item: dict[str, Any], top_k: list[Any]) -> str:
+    line = f"place {place + 1} with relevance {item['relevance']:.3f}"
+    if item["id"] not in top_k:
         line += ", not among the most relevant"
-    if work["closest"] is not None:
-        same = f", same {', '.join(work['same'])}" if work["same"] else ""
-        line += f", closest before it {work['closest']} at {work['similarity']:.2f}{same}"
+    if item["closest"] is not None:
+        same = f", same {', '.join(item['same'])}" if item["same"] else ""
+        line += f", closest earlier item {item['closest']} at {item['similarity']:.2f}{same}"
     return line

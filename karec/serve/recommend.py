@@ -1,221 +1,249 @@
-"""POST /v1/recommend: a request, or a batch, on the cascade's threads, off the event loop.
-
-Of a batch as many requests stand in the queue as there are threads, the next one behind whoever came
-meanwhile: a single request waits for one of a batch, never for all of it.
-"""
+"""POST /v1/recommend: one page or a batch of pages. The cascade runs on threads of the admission queue."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import msgspec
-from starlette.types import Scope
+import numpy as np
+from starlette.background import BackgroundTask
+from starlette.requests import Request as Call
+from starlette.responses import Response
 
-from karec.errors import Unavailable
+from karec.errors import Unavailable, nearest
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.deadline import REST, part_times
-from karec.pipeline.trace import Trace
-from karec.pipeline.types import Page, Request
-from karec.serve import bodies, wire
-from karec.serve.answers import answer_of, cascade_of, request_of
-from karec.serve.ids import check_ids
+from karec.pipeline.types import EMPTY, Page, Request
+from karec.serve import messages
 from karec.serve.problems import ProblemError
+from karec.serve.reasons import reasons
 from karec.serve.service import Served, Service
-from karec.serve.straight import Call
-from karec.serve.turns import Turn, Turns
 
-_ASKED = msgspec.json.Decoder(wire.Asked)
-_BATCH = msgspec.json.Decoder(wire.Batch)
-_LEAST_MS = 0.001  # of one whose time those behind it need: all gives way that may
+MAX_ID_LETTERS = 64  # of a wrong id in a message
+
+_PAGE_REQUEST = msgspec.json.Decoder(messages.PageRequest)
+_BATCH_REQUEST = msgspec.json.Decoder(messages.BatchRequest)
 
 
-class _Which(msgspec.Struct):
+class _Kind(msgspec.Struct):
     requests: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-_WHICH = msgspec.json.Decoder(_Which)
-
-
-class _NotRun(ProblemError):
-    """It did not begin, for a ``reason`` that is counted."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(503, detail, retry_after=1)
-        self.reason = reason
+_KIND = msgspec.json.Decoder(_Kind)
 
 
 @dataclass(frozen=True)
-class _One:
-    """One request: ``place`` stands before its fields."""
+class _Answer:
+    """A page, its JSON, and the run time of the cascade."""
 
-    asked: wire.Asked
-    request: Request
-    place: str
-    turn: Turn
-
-
-@dataclass(frozen=True)
-class _Done:
-    feed: Page
-    ms: float
+    page: Page
     json: bytes
+    seconds: float
 
 
-class Recommend:
-    """``karec.serve.straight.Straight``. ``admit``: ProblemError for a call that is not let in."""
+@dataclass(frozen=True)
+class _Job:
+    """One request of a call. `prefix` precedes its fields in a problem; `due` is of time.perf_counter."""
 
-    def __init__(self, service: Service, admit: Callable[[Scope], None]) -> None:
-        self._service, self._admit = service, admit
-        self._batches = set[asyncio.Task[None]]()
-        self.response = service.metrics.response
-
-    def headed(self, call: Call) -> None:
-        try:
-            self._admit(call.asked)
-            call.served = served = self._service.ready()
-            call.most = served.settings.body_kb << 10
-            bodies.check_head(call.asked["headers"], call.most)
-        except Exception as error:
-            call.fails(error)
-
-    def came(self, call: Call) -> None:
-        served, body, feeds = call.served, call.body, self._service.feeds
-        assert served is not None
-        try:
-            asked = _single(body)
-            if asked is None:
-                batch = asyncio.get_running_loop().create_task(self._batch(call, served, body))
-                self._batches.add(batch)
-                batch.add_done_callback(self._batches.discard)
-                return
-            one = _one(served, asked, "", call.begun, feeds.turns)
-            feeds.check(1, _spare_ms([one], feeds.threads))
-        except Exception as error:
-            call.fails(error)
-            return
-        feeds.enters()
-        ends = partial(self._ends, call, asyncio.get_running_loop())
-        feeds.hand(one.turn, ends, _run, served, one, call, feeds.turns)
-
-    def _ends(
-        self, call: Call, loop: asyncio.AbstractEventLoop, done: _Done | None, error: BaseException | None
-    ) -> None:
-        """On the thread that ran it. What is counted is there before its client has the answer."""
-        self._service.feeds.leaves()
-        if done is None:
-            assert error is not None
-            loop.call_soon_threadsafe(self._fails, call, error)
-            return
-        self._service.metrics.page_served(done.feed, done.ms / 1e3)
-        loop.call_soon_threadsafe(self._answered, call, call.writes(done.json), [done])
-
-    def _answered(self, call: Call, left: bytes, done: Sequence[_Done]) -> None:
-        call.answered(left)
-        self._service.tell_spans([(each.feed, each.ms) for each in done], call.asked)
-
-    def _fails(self, call: Call, error: BaseException) -> None:
-        if isinstance(error, _NotRun):
-            self._service.metrics.refused(error.reason)
-        call.fails(error)
-
-    async def _batch(self, call: Call, served: Served, body: bytes | bytearray) -> None:
-        try:
-            asked, feeds = bodies.decoded(body, _BATCH).requests, self._service.feeds
-            if not 1 <= len(asked) <= served.settings.batch:
-                raise ProblemError(
-                    422, f"{len(asked)} requests, expected 1 to {served.settings.batch}", "requests"
-                )
-            turns = feeds.turns
-            ones = [_one(served, each, f"requests[{i}].", call.begun, turns) for i, each in enumerate(asked)]
-            feeds.check(len(ones), _spare_ms(ones, feeds.threads))
-            with feeds.entered(len(ones)):
-                done = await self._in_turns(call, served, ones)
-        except Exception as error:
-            self._fails(call, error)
-            return
-        for each in done:
-            self._service.metrics.page_served(each.feed, each.ms / 1e3)
-        left = call.writes(b'{"answers":[%s]}' % b",".join([each.json for each in done]))
-        self._answered(call, left, done)
-
-    async def _in_turns(self, call: Call, served: Served, ones: Sequence[_One]) -> list[_Done]:
-        """Those of a batch. Once one fails, or the client has left, those behind it do not begin."""
-        feeds, left, done = self._service.feeds, iter(enumerate(ones)), dict[int, _Done]()
-        failed: list[Exception] = []
-
-        async def work(left: Iterator[tuple[int, _One]]) -> None:
-            for at, one in left:
-                if failed:
-                    return
-                try:
-                    done[at] = await feeds.call(_run, served, one, call, feeds.turns, turn=one.turn)
-                except Exception as error:
-                    failed.append(error)
-
-        await asyncio.gather(*(work(left) for _ in range(min(feeds.threads, len(ones)))))
-        if failed:
-            raise failed[0]
-        return [done[at] for at in range(len(ones))]
+    message: messages.PageRequest
+    request: Request
+    prefix: str
+    due: float
 
 
-def _single(body: bytes | bytearray) -> wire.Asked | None:
-    """None: it is a batch. ProblemError: it is neither."""
+async def recommend(call: Call) -> Response:
+    arrival = time.perf_counter()
+    service: Service = call.app.state.service
+    served = service.ready()
+    queue = service.recommend_queue
+    body = await messages.read_body(call, served.settings.max_body_kb << 10)
+    batch = _decode(body)
+    if isinstance(batch, messages.PageRequest):
+        job = _to_job(served, batch, "", arrival)
+        queue.check(_max_wait_ms(served, [job]))
+        answers = [await queue.run(partial(_run, service, served, job))]
+        content = answers[0].json
+    else:
+        if not 1 <= len(batch.requests) <= served.settings.max_batch_size:
+            reason = f"{len(batch.requests)} requests, expected 1 to {served.settings.max_batch_size}"
+            raise ProblemError(422, reason, "requests")
+        jobs = [
+            _to_job(served, message, f"requests[{i}].", arrival) for i, message in enumerate(batch.requests)
+        ]
+        queue.check(_max_wait_ms(served, jobs))
+        answers = await _run_batch(call, service, served, jobs)
+        content = b'{"pages":[%s]}' % b",".join([answer.json for answer in answers])
+    background = None
+    if service.spans is not None:
+        pages = [(answer.page, answer.seconds * 1e3) for answer in answers]
+        background = BackgroundTask(service.spans.record_pages, pages, call.headers.get("traceparent"))
+    return Response(content, media_type="application/json", background=background)
+
+
+def _decode(body: bytes) -> messages.PageRequest | messages.BatchRequest:
     try:
-        return _ASKED.decode(body)
+        return _PAGE_REQUEST.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        if bodies.decoded(body, _WHICH).requests is msgspec.UNSET:
-            return bodies.decoded(body, _ASKED)  # which says what is wrong
-        return None
+        is_single = messages.decode(body, _KIND).requests is msgspec.UNSET
+        return messages.decode(body, _PAGE_REQUEST) if is_single else messages.decode(body, _BATCH_REQUEST)
 
 
-def _one(served: Served, asked: wire.Asked, place: str, begin: float, turns: Turns) -> _One:
-    request = request_of(served, asked, place)
-    if asked.deadline_ms is None:
-        return _One(asked, request, place, Turn())
-    least_ms = cascade_of(served, request.scene, place).min_ms * turns.share
-    return _One(asked, request, place, Turn(begin + asked.deadline_ms / 1e3, least_ms))
+async def _run_batch(call: Call, service: Service, served: Served, jobs: Sequence[_Job]) -> list[_Answer]:
+    """Runs as many jobs at once as there are threads: a single request waits for one of them, not for all.
 
+    After a failure, or if the client has left, no further job begins.
+    """
+    slots = asyncio.Semaphore(service.recommend_queue.threads)
 
-def _spare_ms(ones: Sequence[_One], threads: int) -> float:
-    """How long they may wait for a thread and be in time by steps' substitutes; for ever where none has a
-    deadline."""
-    found, before_ms = math.inf, 0.0
-    for one in ones:
-        if one.asked.deadline_ms is not None and one.turn.least_ms is not None:
-            found = min(found, one.asked.deadline_ms - one.turn.least_ms - before_ms / threads)
-            before_ms += one.turn.least_ms
-    return found
+    async def run(job: _Job) -> _Answer:
+        async with slots:
+            if await call.is_disconnected():
+                raise ProblemError(503, "the client left", retry_after=1, reason="client left")
+            return await service.recommend_queue.run(partial(_run, service, served, job))
 
-
-def _run(served: Served, one: _One, call: Call, turns: Turns) -> _Done:
-    """On a thread of the cascade's. The wait for it counts against the deadline, and so do the requests
-    behind it."""
-    request, turn = one.request, one.turn
-    if call.gone:
-        raise _NotRun("client left", "the client left while the request waited for a thread")
-    if turn.least_ms is not None:
-        if time.perf_counter() >= turn.due:
-            raise _NotRun("deadline passed", "the deadline passed while the request waited for a thread")
-        request = replace(request, deadline_ms=max(turn.may_ms, _LEAST_MS))
-    cascade = cascade_of(served, request.scene, one.place)  # a reload may have taken the scene meanwhile
-    check_ids(cascade, request, one.place)
-    begun = time.perf_counter()
     try:
-        feed = served.live.run(request)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run(job)) for job in jobs]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _to_job(served: Served, message: messages.PageRequest, prefix: str, arrival: float) -> _Job:
+    due = math.inf if message.deadline_ms is None else arrival + message.deadline_ms / 1e3
+    return _Job(message, to_request(served, message, prefix), prefix, due)
+
+
+def _max_wait_ms(served: Served, jobs: Sequence[_Job]) -> float:
+    """Returns how long the jobs can wait so that the cascade with its fallbacks still meets the deadlines."""
+    now = time.perf_counter()
+    return min(
+        math.inf
+        if job.due == math.inf
+        else (job.due - now) * 1e3 - cascade_of(served, job.request.scene, job.prefix).min_ms
+        for job in jobs
+    )
+
+
+def _run(service: Service, served: Served, job: _Job) -> _Answer:
+    request = job.request
+    if job.due < math.inf:
+        left_ms = (job.due - time.perf_counter()) * 1e3
+        if left_ms <= 0:
+            reason = "deadline passed"
+            raise ProblemError(503, f"{reason} while the request waited", retry_after=1, reason=reason)
+        request = replace(request, deadline_ms=left_ms)
+    # a reload may have removed the scene meanwhile
+    check_ids(cascade_of(served, request.scene, job.prefix), request, job.prefix)
+    start = time.perf_counter()
+    try:
+        page = served.hot_swap.run(request)
     except Unavailable as error:
-        raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
-    ms = (time.perf_counter() - begun) * 1e3
-    if turn.least_ms is not None:
-        turns.took(ms, usually_ms(cascade, feed.trace))
-    return _Done(feed, ms, wire.encoded(answer_of(feed, one.asked, ms)))
+        raise ProblemError(503, f"a step is not available: {error}", retry_after=1) from error
+    seconds = time.perf_counter() - start
+    service.metrics.page_served(page, seconds)
+    return _Answer(page, messages.encode(to_response(page, job.message, seconds * 1e3)), seconds)
 
 
-def usually_ms(cascade: Cascade, trace: Trace) -> float:
-    """What the steps that ran in ``trace`` usually take, added up, and what is beside all steps."""
-    parts = part_times(trace.steps, [stage.name for stage in cascade.stages])
-    return sum(map(cascade.run_times.p90_ms, [*parts, REST]))
+def cascade_of(served: Served, scene: str, prefix: str = "") -> Cascade:
+    """Raises ProblemError 422 if the scene is not served."""
+    cascades = served.hot_swap.cascades
+    if scene not in cascades:
+        reason = f"no scene {scene!r}{nearest(scene, cascades)}; served are {[*cascades]}"
+        raise ProblemError(422, reason, f"{prefix}scene")
+    return cascades[scene]
+
+
+def to_request(served: Served, message: messages.PageRequest, prefix: str = "") -> Request:
+    """Raises ProblemError 422 if a value is beyond the limits of the service, or the scene is not served.
+
+    `prefix` precedes the field in the problem.
+    """
+    settings = served.settings
+    scene = served.scene_of(message.scene)
+    cascade_of(served, scene, prefix)
+    if message.k > settings.max_k:
+        raise ProblemError(422, f"k is {message.k}, expected at most {settings.max_k}", f"{prefix}k")
+    if len(message.shown) > settings.max_seen_items:
+        reason = f"{len(message.shown)} items, expected at most {settings.max_seen_items}"
+        raise ProblemError(422, reason, f"{prefix}shown")
+    for field, id in _fields_with_ids(message.user_id, message.shown):
+        if not isinstance(id, str) and not -(2**63) <= id < 2**63:
+            raise ProblemError(422, "expected an id of 64 bits", prefix + field)
+    context = {
+        f"context.{name}": np.asarray(value) for name, value in message.context.items() if value is not None
+    }
+    return Request(
+        message.user_id,
+        k=message.k,
+        scene=scene,
+        time_ms=message.time_ms,
+        shown=tuple(message.shown),
+        request_id=message.request_id,
+        explain=message.explain,
+        features=context or EMPTY,
+    )
+
+
+def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:
+    """Raises ProblemError 422 if an id is not of the platform's kind, integer or string."""
+    naming = None if cascade.bundle is None else cascade.bundle.naming
+    for field, id in _fields_with_ids(request.user_id, request.shown):
+        if naming is None:
+            if isinstance(id, str):
+                reason = f"{id[:MAX_ID_LETTERS]!r}: ids of this platform are integers"
+                raise ProblemError(422, reason, prefix + field)
+            continue
+        try:
+            (naming.users if field == "user_id" else naming.items).numbers([id])
+        except (ValueError, OverflowError, TypeError) as error:
+            raise ProblemError(422, str(error)[:200], prefix + field) from None
+
+
+def _fields_with_ids(user_id: int | str, shown: Sequence[int | str]) -> list[tuple[str, int | str]]:
+    return [("user_id", user_id), *((f"shown[{i}]", item) for i, item in enumerate(shown))]
+
+
+def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> messages.PageResponse:
+    is_explained = message.explain
+    return messages.PageResponse(
+        request_id=page.request.request_id,
+        user_id=message.user_id,
+        scene=page.request.scene,
+        items=_items(page, reasons(page) if is_explained else None),
+        degraded=page.degraded,
+        is_cold_start=page.is_cold_start,
+        versions=dict(page.versions),
+        shortfall=None if page.shortfall is None else str(page.shortfall),
+        run_ms=round(run_ms, 3),
+        trace=[step.to_dict() for step in page.trace.steps] if is_explained else msgspec.UNSET,
+    )
+
+
+def _items(page: Page, reasons: Sequence[str] | None) -> list[messages.Item]:
+    """Returns the items of `page.items`, without a PageItem each: that takes longer than all else here."""
+    candidates = page.candidates
+    ids: Sequence[Any] = candidates.ids.tolist() if page.item_ids is None else page.item_ids
+    columns = [(name, column.tolist()) for name, column in candidates.columns.items() if column.ndim == 1]
+    scores = candidates.scores.tolist()
+    source_bits = candidates.sources.tolist()
+    sources = {
+        bits: tuple(name for i, name in enumerate(page.source_names) if bits >> i & 1)
+        for bits in set(source_bits)
+    }
+    return [
+        messages.Item(
+            position,
+            ids[position],
+            scores[position],
+            sources[source_bits[position]],
+            {name: values[position] for name, values in columns},
+            msgspec.UNSET if reasons is None else reasons[position],
+        )
+        for position in range(len(candidates))
+    ]

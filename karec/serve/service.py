@@ -1,203 +1,257 @@
-"""One worker's cascade and settings: loaded, tried out, reloaded, closed."""
+"""The state of one worker: bundle, settings, tokens and queues; it opens, reloads and closes them."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from threading import Event, Lock
+from typing import Any, Self
 
-from starlette.types import Scope
+import msgspec
+import numpy as np
 
+from karec.bundle import Bundle
 from karec.bundle.hot_swap import HotSwap
 from karec.bundle.watch import Watcher
 from karec.config import open_hot_swap
 from karec.config.open import read_identity
 from karec.config.scenes import Config
-from karec.config.serve_settings import ServeSettings
-from karec.errors import ConfigError, one_line
+from karec.config.serve_settings import FIXED, ServeSettings
+from karec.errors import BundleError, ConfigError, one_line
 from karec.online.poll import Poller
-from karec.pipeline.types import Page
-from karec.serve.admission import Lane
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.deadline import usable_cores
+from karec.pipeline.types import Request
+from karec.serve.admission import AdmissionQueue
 from karec.serve.auth import Tokens
-from karec.serve.board import LANES, READY, Board
-from karec.serve.first_requests import first_requests
-from karec.serve.metrics import Metrics
+from karec.serve.metrics import FOLDER_VARIABLE, Metrics
 from karec.serve.problems import ProblemError
 from karec.serve.spans import Spans
 
-HOME = "home"
-TRACE = b"traceparent"
-OBSERVE_S = 5.0
-ASIDE = 2  # threads for events, works and what is known of one user or work
-ASIDE_WAIT_MS, ASIDE_MOST = 2_000.0, 256
+DEFAULT_SCENE = "home"
+OPTIONS_VARIABLE = "KAREC_SERVE_OPTIONS"
+OBSERVE_PERIOD_S = 5.0
+MAX_RETRY_S = 30.0  # between two attempts to open while the online store is away
+N_SMOKE_USERS = 4
+N_SMOKE_ROUNDS = 2  # the first one compiles and allocates
 
 _log = logging.getLogger("karec.serve")
 
 
-@dataclass(frozen=True)
-class Served:
-    """What requests read, one object from their first line to their last. ``records``: there is an event
-    log."""
+class ServeOptions(msgspec.Struct, frozen=True):
+    """What the parent passes to its workers.
 
-    live: HotSwap
-    settings: ServeSettings
-    tokens: Tokens
-    metrics: Metrics
-    records: bool
+    `overrides`: settings of the command line, which win over the file. `fixed`: the settings that the parent
+    started with; a changed file does not open its port to other machines.
+    """
 
-    def scene_of(self, asked: str | None) -> str:
-        """The scene asked for; where none is: home, or the file's first."""
-        if asked is not None:
-            return asked
-        cascades = self.live.cascades
-        return HOME if HOME in cascades else next(iter(cascades))
+    config: str
+    overrides: dict[str, Any]
+    is_insecure: bool
+    fixed: dict[str, Any]
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        return msgspec.json.decode(os.environ[OPTIONS_VARIABLE], type=cls)
+
+    def to_environment(self) -> None:
+        os.environ[OPTIONS_VARIABLE] = msgspec.json.encode(self).decode()
+
+    def settings(self, config: Config) -> ServeSettings:
+        return apply_overrides(config, self.overrides).replace(**self.fixed)
+
+    def changed_fixed(self, config: Config) -> list[str]:
+        """Returns the names of settings that need a restart."""
+        settings = apply_overrides(config, self.overrides)
+        return [name for name in FIXED if getattr(settings, name) != self.fixed[name]]
 
 
-def settings_of(config: Config, given: Mapping[str, Any]) -> ServeSettings:
-    """What the file says, and over it what the command line does. ConfigError for what does not fit."""
-    settings = config.serve
+def apply_overrides(config: Config, overrides: Mapping[str, Any]) -> ServeSettings:
+    """Returns the settings of the file with `overrides`. Raises ConfigError if one does not fit."""
     try:
-        return settings.replace(**given)
+        return config.serve.replace(**overrides)
     except ConfigError as error:
         raise ConfigError(f"serve: {error}") from None
 
 
 @dataclass(frozen=True)
-class Start:
-    """``given``: settings that the command line sets, whatever the file says; ``fixed``: what the parent
-    began with and only a new start changes. A file that names another host does not open the port that is
-    there to whom it lets in.
-    """
+class Served:
+    """What a request reads, one object from its first line to its last."""
 
-    given: Mapping[str, Any]
-    insecure: bool
-    fixed: Mapping[str, Any]
+    hot_swap: HotSwap
+    settings: ServeSettings
+    has_online_store: bool
 
-    def settings(self, config: Config) -> ServeSettings:
-        return settings_of(config, self.given).replace(**self.fixed)
-
-    def waiting(self, config: Config) -> list[str]:
-        """Names of the settings that need a new start."""
-        asked = settings_of(config, self.given)
-        return [name for name, value in self.fixed.items() if getattr(asked, name) != value]
+    def scene_of(self, scene: str | None) -> str:
+        """Returns `scene`, or the default one: home, or the first of the file."""
+        if scene is not None:
+            return scene
+        cascades = self.hot_swap.cascades
+        return DEFAULT_SCENE if DEFAULT_SCENE in cascades else next(iter(cascades))
 
 
 class Service:
-    """``served`` is None until ``load`` is done. ``load``, ``reload`` and ``close`` block: not on the event
-    loop.
+    """`served` is None until the bundle is open. `open`, `reload` and `close` block: call them on a thread.
 
-    ``folder``: where all workers' metrics are.
+    Three queues, so that no kind of call starves another: pages, events, and the rest (`lookup_queue`).
     """
 
-    def __init__(self, path: Path, start: Start, board: Board, worker: int, folder: Path) -> None:
-        self.path, self._start = path, start
-        self.board, self.worker = board, worker
-        config = Config.read(path)
-        self.settings = start.settings(config)
-        self.tokens = Tokens.read(self.settings, path.parent, start.insecure)
-        threads = config.threads or threads_of(self.settings.workers)
-        self.metrics = Metrics(folder)
-        self.spans = None if self.settings.spans is None else Spans(self.settings)
-        refused, told = self.metrics.refused, [board.lane(worker, name) for name in LANES]
-        self.feeds = Lane(
-            "karec-feed", threads, self.settings.wait_ms, self.settings.requests_at_once, refused, told[0]
+    def __init__(self, options: ServeOptions) -> None:
+        self.path = Path(options.config)
+        self._options = options
+        config = Config.read(self.path)
+        settings = self.settings = options.settings(config)
+        self.tokens = Tokens.read(settings, self.path.parent, is_insecure=options.is_insecure)
+        metrics = self.metrics = Metrics(Path(os.environ[FOLDER_VARIABLE]))
+        threads = config.threads or max(-(-usable_cores() // settings.workers), 1)
+        self.recommend_queue = AdmissionQueue(
+            "recommend", threads, settings.max_queue_ms, settings.max_queue_size, metrics
         )
-        self.aside = Lane("karec-aside", ASIDE, ASIDE_WAIT_MS, ASIDE_MOST, refused, told[1])
+        self.event_queue = AdmissionQueue("events", 2, 2_000.0, 256, metrics)
+        self.lookup_queue = AdmissionQueue("lookup", 1, 2_000.0, 16, metrics)
+        self.queues = (self.recommend_queue, self.event_queue, self.lookup_queue)
+        self.spans = None if settings.spans is None else Spans(settings)
         self.served: Served | None = None
-        self.draining = False
+        self.failure = "the service is starting"  # why it is not ready
+        self._closing = Event()
         self._reloading = Lock()
-        self._waiting: list[str] = []
+        self._pending: list[str] = []  # settings that need a restart
         self._watcher: Watcher | None = None
-        self._observer: Poller[Service] | None = None
-
-    def load(self) -> None:
-        """Opens and verifies the bundle, builds every scene and runs sampled requests. Raises why it cannot
-        serve."""
-        live = open_hot_swap(self.path, None)
-        first_requests(live)
-        records = Config.read(self.path).live is not None
-        self.served = Served(live, self.settings, self.tokens, self.metrics, records)
-        self._observer = Poller(self, Service._observe, OBSERVE_S, "karec-metrics")
-        self._observe()
-        self._observer.start()
-        self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
-        self.board.enter(self.worker, READY, os.getpid())
-
-    def _observe(self) -> None:
-        served = self.served
-        if served is None:
-            return
-        try:
-            self.metrics.observe(served.live)
-        except Exception as error:  # the thread outlives whatever a bundle or a step does
-            _log.warning("%s", one_line(f"metrics are not read: {type(error).__name__}: {error}"))
-
-    def tell_spans(self, answers: Sequence[tuple[Page, float]], scope: Scope) -> None:
-        """After the answer to ``scope`` is written: the spans of each feed, which took so many ms, where it
-        is one of those. On the event loop.
-        """
-        if self.spans is not None:
-            traceparent = next(
-                (value.decode("latin-1") for name, value in scope["headers"] if name == TRACE), None
-            )
-            for feed, ms in answers:
-                self.spans.answered(feed, ms, traceparent)
+        self._observer = Poller(self, Service._observe, OBSERVE_PERIOD_S, "karec-metrics")
 
     def ready(self) -> Served:
-        """ProblemError 503 while this worker starts. One that ends answers what still comes."""
-        if self.served is None:
-            raise ProblemError(503, "the service starts", retry_after=1)
-        return self.served
+        """Raises ProblemError 503 while the worker cannot serve: it does not know which items are blocked."""
+        served = self.served
+        if served is None:
+            raise ProblemError(503, self.failure, retry_after=1)
+        if not served.hot_swap.is_ready:
+            detail = "the online store could not be read yet: the state of items is unknown"
+            raise ProblemError(503, detail, retry_after=1)
+        return served
+
+    def open(self) -> None:
+        """Opens and verifies the bundle, builds every scene and runs smoke requests.
+
+        Raises the reason why it cannot serve.
+        """
+        hot_swap = open_hot_swap(self.path, None)
+        try:
+            run_smoke_requests(hot_swap)
+        except BaseException:
+            hot_swap.close()
+            raise
+        self.served = Served(hot_swap, self.settings, Config.read(self.path).live is not None)
+        _log.info("%s is in service", _bundle_name(hot_swap))
+        self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
+        self._observe()
+        self._observer.start()
+        _freeze_objects()
+
+    def open_with_retries(self) -> None:
+        """Opens, and retries with back-off until it succeeds or `close` is called. Raises nothing."""
+        retry_s = 1.0
+        while not self._closing.is_set():
+            try:
+                self.open()
+                return
+            except Exception as error:  # a step of the host may raise anything
+                self.failure = one_line(f"{self.path} cannot be served yet: {error}")
+                _log.warning("%s; the next attempt is in %.0f s", self.failure, retry_s)
+            self._closing.wait(retry_s)
+            retry_s = min(2 * retry_s, MAX_RETRY_S)
 
     def reload(self) -> bool:
-        """Serves what karec.toml and ``current`` name now; whether that is another cascade. Raises why it is
-        refused: then what served serves on.
+        """Serves what karec.toml and `current` name now. Returns False if that is in service already.
+
+        Raises the reason of a refusal; then the previous version stays in service.
         """
         with self._reloading:
             served = self.served
-            if served is None or self.draining:
+            if served is None or self._closing.is_set():
                 return False
-            try:
-                config = Config.read(self.path)
-                settings, waiting = self._start.settings(config), self._start.waiting(config)
-                tokens = Tokens.read(settings, self.path.parent, self._start.insecure)
-                changed = served.live.reload()
-            except Exception as error:  # a step of the host's own may raise anything
-                row = self.board.rows[self.worker]
-                why = one_line(str(error)).encode()[:240]
-                self.board.put(self.worker, refused=row["refused"] + 1, why=why)
-                raise
-            if waiting and waiting != self._waiting:
-                _log.warning("%s of %s need a new start", ", ".join(waiting), self.path)
-            self._waiting = waiting
-            self.settings, self.tokens = settings, tokens
-            self.feeds.wait_ms, self.feeds.most = settings.wait_ms, settings.requests_at_once
-            self.served = replace(served, settings=settings, tokens=tokens, records=config.live is not None)
-            self.board.put(self.worker, reloads=self.board.rows[self.worker]["reloads"] + changed, why=b"")
-            return changed
+            config = Config.read(self.path)
+            settings, pending = self._options.settings(config), self._options.changed_fixed(config)
+            tokens = Tokens.read(settings, self.path.parent, is_insecure=self._options.is_insecure)
+            old_name = _bundle_name(served.hot_swap)
+            is_new = served.hot_swap.reload()
+            if pending and pending != self._pending:
+                _log.warning("%s: restart the service to apply %s", self.path, ", ".join(pending))
+            self._pending = pending
+            self.settings = settings
+            self.tokens = tokens
+            self.recommend_queue.max_wait_ms = settings.max_queue_ms
+            self.recommend_queue.max_size = settings.max_queue_size
+            self.served = replace(served, settings=settings, has_online_store=config.live is not None)
+            if is_new:
+                _log.info("%s is in service, before it %s", _bundle_name(served.hot_swap), old_name)
+                _freeze_objects()
+            return is_new
+
+    def reload_or_warn(self) -> None:
+        try:
+            self.reload()
+        except Exception as error:  # a step of the host may raise anything
+            _log.warning("%s", one_line(f"{self.path} was not reloaded: {error}"))
 
     def close(self) -> None:
-        """Waits for what runs, and writes what observers and logs hold back."""
+        """Waits for running calls and side effects, and stores what logs hold back."""
+        self._closing.set()
         if self._watcher is not None:
             self._watcher.stop()
-        self.feeds.close()
-        self.aside.close()
-        if self._observer is not None:
-            self._observer.stop()
-        self.metrics.close()
+        self._observer.stop()
+        for queue in self.queues:
+            queue.close()
         if self.spans is not None:
             self.spans.close()
         if self.served is not None:
-            for counts in self.served.live.close():
+            for counts in self.served.hot_swap.close():
                 _log.info("%s", counts)
+        self.metrics.close()
+
+    def _observe(self) -> None:
+        if self.served is not None:
+            self.metrics.observe(self.served.hot_swap)
 
 
-def threads_of(workers: int) -> int:
-    """Of each worker: its share of the cores that the process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(-(-cores // workers), 1)
+def run_smoke_requests(hot_swap: HotSwap) -> None:
+    """Runs requests of a few known users and an unknown one in every scene, without side effects.
+
+    Raises BundleError if one fails.
+    """
+    for scene, cascade in hot_swap.cascades.items():
+        quiet = replace(cascade, side_effects=())
+        for user in smoke_users(cascade) * N_SMOKE_ROUNDS:
+            try:
+                quiet.run(Request(user, scene=scene))
+            except Exception as error:  # a step of the host may raise anything
+                place = f"{cascade.versions['bundle']}: a smoke request of user {user!r} in scene {scene!r}"
+                raise BundleError(one_line(f"{place} failed: {type(error).__name__}: {error}")) from error
+
+
+def smoke_users(cascade: Cascade) -> list[int | str]:
+    """Returns ids of users, spread over the table of users, and one that is in no table."""
+    bundle = cascade.bundle
+    naming = None if bundle is None else bundle.naming
+    ids = bundle.snapshot.users.ids if isinstance(bundle, Bundle) else np.empty(0, np.int64)
+    sample = ids[np.linspace(0, len(ids) - 1, N_SMOKE_USERS).astype(np.int64)] if len(ids) else ids
+    if naming is None:
+        return [*sample.tolist(), -(2**62)]
+    named = naming.users.names(sample).tolist() if len(sample) else []
+    return [*named, "an unknown user" if naming.users.kind == "string" else 2**62]
+
+
+def _bundle_name(hot_swap: HotSwap) -> str:
+    versions = next(iter(hot_swap.cascades.values())).versions
+    return f"bundle {versions.get('bundle')}, model {versions.get('model')}"
+
+
+def _freeze_objects() -> None:
+    """Excludes loaded objects from collections while requests run, and frees those of a replaced version."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -1,17 +1,16 @@
-"""Spans of OpenTelemetry for a share of answers, the slow and the degraded, made from their step times
-afterwards.
+"""OpenTelemetry spans of some pages, made from the step times of the trace after the response is sent.
 
-A request pays nothing for it while it runs. Steps are drawn one after the other, in their order, before the
-end of the answer: the trace has their lengths and not their beginnings, and sources with a deadline ran
-beside each other. The share is decided by the trace id, as other services do, so that the same traces are
-kept everywhere; a caller's flag does not raise it. Of slow and degraded answers at most ten a second are
-told.
+A fraction of pages has spans, and slow and degraded pages have them too, at most ten of these a second. The
+trace id decides about the fraction, as in other services, so that all services keep the same traces; a flag
+of the caller does not raise it. Steps are drawn one after the other before the end of the page: the trace
+shows their durations, not their starts, and sources with a deadline ran in parallel.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from secrets import randbits
 from typing import Any
 
@@ -20,13 +19,17 @@ from karec.errors import MissingExtra
 from karec.pipeline.trace import StepTrace
 from karec.pipeline.types import Page
 
-NOTABLE_A_SECOND = 10
-_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+MAX_NOTABLE_PER_SECOND = 10
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?"
+)
 
 
 class Spans:
-    """Made in the worker's own process, after any fork. ``processor``: in place of the one that sends to the
-    endpoint. MissingExtra: OpenTelemetry is not installed.
+    """Exports spans. The event loop's thread calls all methods.
+
+    Made in the process of the worker. `processor` replaces the one that sends to `settings.spans`. Raises
+    MissingExtra if OpenTelemetry is not installed.
     """
 
     def __init__(self, settings: ServeSettings, processor: Any = None) -> None:
@@ -40,35 +43,48 @@ class Spans:
 
                 processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.spans))
         except ImportError as error:
-            raise MissingExtra("opentelemetry-sdk", "otel", "telling spans") from error
-        self._share, self._slow_ms = settings.spans_share, settings.spans_slow_ms
-        self._ids = _ChosenIds()
-        ids: Any = self._ids  # it does what an IdGenerator does
+            raise MissingExtra("opentelemetry-sdk", "otel", "exporting spans") from error
+        self._fraction = settings.spans_share
+        self._slow_ms = settings.spans_slow_ms
+        self._ids = _GivenTraceIds()
+        ids: Any = self._ids  # it has the methods of an IdGenerator
         self._provider = TracerProvider(resource=Resource({"service.name": "karec"}), id_generator=ids)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("karec")
-        self._second, self._notable = 0, 0
+        self._second = 0
+        self._n_notable = 0  # in this second
 
-    def answered(self, answer: Page, ms: float, traceparent: str | None = None) -> bool:
-        """Tells the spans of an answer that is given now, if it is one of those; whether it is. One thread at
-        a time. ``traceparent``: the header of W3C Trace Context; one that is broken is passed over.
+    async def record_pages(self, pages: Sequence[tuple[Page, float]], traceparent: str | None) -> None:
+        """Records the pages of one call, each with its run time in ms."""
+        for page, ms in pages:
+            self.record(page, ms, traceparent)
+
+    def record(self, page: Page, ms: float, traceparent: str | None = None) -> bool:
+        """Exports the spans of a page that ends now. Returns False if it is not one of those with spans.
+
+        `traceparent`: the header of W3C Trace Context; an invalid one is ignored.
         """
-        parent = parent_of(traceparent)
+        parent = parse_traceparent(traceparent)
         trace_id = randbits(128) | 1 if parent is None else parent[0]
-        drawn = trace_id & (2**64 - 1) < self._share * 2**64
-        if not drawn and not self._is_notable(answer, ms):
+        is_sampled = trace_id & (2**64 - 1) < self._fraction * 2**64
+        if not is_sampled and not self._is_notable(page, ms):
             return False
-        self._tell(answer, ms, trace_id, parent)
+        self._export(page, ms, trace_id, parent)
         return True
 
-    def _is_notable(self, answer: Page, ms: float) -> bool:
-        if ms < self._slow_ms and not answer.degraded:
+    def close(self) -> None:
+        """Sends the spans that wait."""
+        self._provider.shutdown()
+
+    def _is_notable(self, page: Page, ms: float) -> bool:
+        if ms < self._slow_ms and not page.degraded:
             return False
         second = int(time.monotonic())
-        self._second, self._notable = second, self._notable + 1 if second == self._second else 1
-        return self._notable <= NOTABLE_A_SECOND
+        self._n_notable = self._n_notable + 1 if second == self._second else 1
+        self._second = second
+        return self._n_notable <= MAX_NOTABLE_PER_SECOND
 
-    def _tell(self, answer: Page, ms: float, trace_id: int, parent: tuple[int, int] | None) -> None:
+    def _export(self, page: Page, ms: float, trace_id: int, parent: tuple[int, int] | None) -> None:
         from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
         end = time.time_ns()
@@ -78,44 +94,45 @@ class Spans:
             remote = SpanContext(*parent, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
             context = set_span_in_context(NonRecordingSpan(remote))
         self._ids.trace_id = trace_id
-        told: dict[str, Any] = {"karec.scene": answer.request.scene, "karec.works": len(answer.candidates)}
-        told |= {"karec.request_id": answer.request.request_id, "karec.degraded": list(answer.degraded)}
-        root = self._tracer.start_span("karec.recommend", context, attributes=told, start_time=start)
-        under = set_span_in_context(root)
-        at = max(end - int(answer.trace.total_ms * 1e6), start)
-        for step in answer.trace.steps:
-            span = self._tracer.start_span(step.place, under, attributes=_attributes(step), start_time=at)
-            at = min(at + int(step.ms * 1e6), end)
-            span.end(at)
+        attributes: dict[str, Any] = {
+            "karec.scene": page.request.scene,
+            "karec.items": len(page.candidates),
+            "karec.request_id": page.request.request_id,
+            "karec.degraded": list(page.degraded),
+        }
+        root = self._tracer.start_span("karec.recommend", context, attributes=attributes, start_time=start)
+        children = set_span_in_context(root)
+        moment = max(end - int(page.trace.total_ms * 1e6), start)
+        for step in page.trace.steps:
+            span = self._tracer.start_span(
+                step.place, children, attributes=_attributes(step), start_time=moment
+            )
+            moment = min(moment + int(step.ms * 1e6), end)
+            span.end(moment)
         root.end(end)
 
-    def close(self) -> None:
-        """Sends what is held back."""
-        self._provider.shutdown()
 
-
-def parent_of(traceparent: str | None) -> tuple[int, int] | None:
-    """(trace id, span id) of a caller; None where there is none, or a broken one."""
-    found = _PARENT.fullmatch(traceparent or "")
-    if found is None or traceparent is None or traceparent.startswith("ff"):
-        return None
-    trace_id, span_id = int(found[1], 16), int(found[2], 16)
-    return (trace_id, span_id) if trace_id and span_id else None
+def parse_traceparent(header: str | None) -> tuple[int, int] | None:
+    """Returns (trace id, span id) of the caller; None if the header is missing or invalid."""
+    match = TRACEPARENT.fullmatch(header or "")
+    return None if match is None else (int(match[1], 16), int(match[2], 16))
 
 
 def _attributes(step: StepTrace) -> dict[str, str | int]:
-    found: dict[str, str | int] = {
+    attributes: dict[str, str | int] = {
         "karec.role": step.role,
-        "karec.works_in": step.n_in,
-        "karec.works_out": step.n_out,
+        "karec.input_items": step.n_in,
+        "karec.output_items": step.n_out,
     }
     if step.fallback is not None:
-        found["karec.no_time"] = str(step.fallback)
-    return found if step.failure is None else {**found, "karec.failure": step.failure}
+        attributes["karec.fallback_reason"] = str(step.fallback)
+    if step.failure is not None:
+        attributes["karec.failure"] = step.failure
+    return attributes
 
 
-class _ChosenIds:
-    """Ids of spans are drawn; that of a new trace is said before."""
+class _GivenTraceIds:
+    """Generator of span ids. The trace id of the next trace is given."""
 
     trace_id = 0
 

@@ -1,81 +1,94 @@
-"""/healthz, /readyz, /version, /metrics and /v1/status: what the service says of itself."""
+"""GET /healthz, /readyz, /version, /metrics and /v1/status: the state of the worker that answers."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import Request as Call
 from starlette.responses import Response
 
 import karec
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Step
-from karec.serve import wire
-from karec.serve.problems import ProblemError
+from karec.serve import messages
 from karec.serve.service import Served, Service
 
-
-def _json(value: Any) -> Response:
-    return Response(wire.encoded(value), media_type="application/json", headers={"cache-control": "no-store"})
+MAX_RUN_S = 60.0  # a call that runs longer has blocked its thread
 
 
-async def health(call: Request) -> Response:
-    return _json({"status": "alive", "pid": os.getpid()})
+def _json(value: Any, status: int = 200) -> Response:
+    headers = {"cache-control": "no-store"}
+    return Response(messages.encode(value), status, headers, media_type="application/json")
 
 
-async def ready(call: Request) -> Response:
+async def health(call: Call) -> Response:
+    """503 if a thread is blocked. `online_store` is the reason why the store is degraded, or null."""
+    service: Service = call.app.state.service
+    longest_s = max(queue.longest_run_s() for queue in service.queues)
+    is_blocked = longest_s > MAX_RUN_S
+    status = "blocked" if is_blocked else "alive"
+    served = service.served
+    store = None if served is None else await asyncio.to_thread(served.hot_swap.store_failure)
+    body = {"status": status, "pid": os.getpid(), "longest_run_s": round(longest_s, 3), "online_store": store}
+    return _json(body, 503 if is_blocked else 200)
+
+
+async def ready(call: Call) -> Response:
     service: Service = call.app.state.service
     service.ready()
-    if service.draining:
-        raise ProblemError(503, "the service ends", retry_after=1)
     return _json({"status": "ready"})
 
 
-async def version(call: Request) -> Response:
-    service: Service = call.app.state.service
-    served = service.served
-    return _json({"karec": karec.__version__, "serves": {} if served is None else _versions(served)})
+async def version(call: Call) -> Response:
+    served = call.app.state.service.served
+    return _json({"karec": karec.__version__, "scenes": {} if served is None else _versions(served)})
 
 
-async def metrics(call: Request) -> Response:
+async def metrics(call: Call) -> Response:
     service: Service = call.app.state.service
-    text = await service.aside.call(service.ready().metrics.exposition)
+    text = await asyncio.to_thread(service.metrics.exposition)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def status(call: Request) -> Response:
+async def status(call: Call) -> Response:
     service: Service = call.app.state.service
     served = service.ready()
-    found = await service.aside.call(_status, service, served)
-    return _json(found)
+    hot_swap = served.hot_swap
+    reloads = hot_swap.reloads
+    return _json(
+        {
+            "karec": karec.__version__,
+            "pid": os.getpid(),
+            "versions": _versions(served),
+            "scenes": {name: _steps(cascade) for name, cascade in hot_swap.cascades.items()},
+            "queues": {
+                queue.name: {
+                    "n_calls": queue.n_calls,
+                    "threads": queue.threads,
+                    "mean_ms": round(queue.mean_ms, 3),
+                }
+                for queue in service.queues
+            },
+            "reloads": {"done": reloads.done, "refused": reloads.refused, "reason": reloads.reason},
+            "has_online_store": served.has_online_store,
+            "events": dict(hot_swap.event_counts),
+            "is_page_on": served.settings.shows_page,
+        }
+    )
 
 
 def _versions(served: Served) -> dict[str, Any]:
-    return {scene: dict(cascade.versions) for scene, cascade in served.live.cascades.items()}
+    return {scene: dict(cascade.versions) for scene, cascade in served.hot_swap.cascades.items()}
 
 
-def _status(service: Service, served: Served) -> dict[str, Any]:
-    return {
-        "karec": karec.__version__,
-        "worker": os.getpid(),
-        "workers": service.board.told(),
-        "versions": _versions(served),
-        "scenes": {name: _scene(cascade) for name, cascade in served.live.cascades.items()},
-        "admission": service.board.admission(),
-        "events": {"kept": served.records, "counts": dict(served.live.event_counts)},
-        "page": served.settings.shows_page,
-    }
-
-
-def _scene(cascade: Cascade) -> dict[str, Any]:
-    """Steps by stage, in order, each with its role and kind."""
-    steps: list[tuple[str, Step]] = [("request", step) for step in cascade.query_hydrators]
+def _steps(cascade: Cascade) -> list[dict[str, str]]:
+    """Returns the steps of a scene, in order."""
+    steps: list[tuple[str, Step]] = [("query", step) for step in cascade.query_hydrators]
     steps += [("recall", step) for step in (*cascade.recall.sources, cascade.recall.merger)]
     steps += [(stage.name, step) for stage in cascade.stages for step in stage.steps]
-    return {
-        "steps": [
-            {"stage": stage, "name": step.name, "role": step.role, "kind": type(step).__name__}
-            for stage, step in steps
-        ]
-    }
+    return [
+        {"stage": stage, "name": step.name, "role": step.role, "class": type(step).__name__}
+        for stage, step in steps
+    ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -18,13 +19,28 @@ from karec.catalog.table import Table
 from karec.errors import ContractError, Unavailable
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Page, Request
-from karec.serve import bodies, tries, wire
-from karec.serve.answers import answer_of, request_of
-from karec.serve.ids import check_ids, names_of, naming_of
+from karec.serve import messages, tries
+from karec.serve.items import ids_of
 from karec.serve.problems import ProblemError
+from karec.serve.recommend import check_ids, to_request, to_response
 from karec.serve.service import Served, Service
 
-_TRIAL = msgspec.json.Decoder(wire.Trial)
+
+class Trial(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    user_id: messages.Id
+    scene: messages.Name | None = None
+    k: Annotated[int, msgspec.Meta(ge=1)] = 10
+    diversity: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    without: Annotated[list[Annotated[str, msgspec.Meta(max_length=256)]], msgspec.Meta(max_length=64)] = []
+    time_ms: messages.TimeMs | None = None
+
+
+class Tried(msgspec.Struct, frozen=True):
+    feed: messages.PageResponse
+    works: list[dict[str, Any]]
+
+
+_TRIAL = msgspec.json.Decoder(Trial)
 HOUR_MS = 3_600_000
 SAMPLED = {"most": 1.0, "many": 0.9, "some": 0.5, "few": 0.1}  # users by how long their history is
 HISTORY = "history"
@@ -36,20 +52,23 @@ async def called(call: Call) -> Response:
 
 async def choices(call: Call) -> Response:
     service, served = _on(call)
-    found = await service.aside.call(_choices, served)
-    return Response(wire.encoded(found), media_type="application/json", headers={"cache-control": "no-store"})
+    found = await service.lookup_queue.run(partial(_choices, served))
+    return Response(
+        messages.encode(found), media_type="application/json", headers={"cache-control": "no-store"}
+    )
 
 
 async def tried(call: Call) -> Response:
     service, served = _on(call)
-    body = await bodies.read(call.scope, call.receive, served.settings.body_kb << 10)
-    trial = bodies.decoded(body, _TRIAL)
-    asked = wire.Asked(trial.user, trial.scene, trial.k, time_ms=trial.time_ms, explain=True)
-    request = request_of(served, asked, "")
-    service.aside.check()
-    with service.aside.entered():  # so that no feed is refused for a try
-        found = await service.aside.call(_tried, served, request, asked, trial)
-    return Response(wire.encoded(found), media_type="application/json", headers={"cache-control": "no-store"})
+    body = await messages.read_body(call, served.settings.max_body_kb << 10)
+    trial = messages.decode(body, _TRIAL)
+    asked = messages.PageRequest(trial.user_id, trial.scene, trial.k, time_ms=trial.time_ms, explain=True)
+    request = to_request(served, asked)
+    service.lookup_queue.check()
+    found = await service.lookup_queue.run(partial(_tried, served, request, asked, trial))
+    return Response(
+        messages.encode(found), media_type="application/json", headers={"cache-control": "no-store"}
+    )
 
 
 def _on(call: Call) -> tuple[Service, Served]:
@@ -61,14 +80,14 @@ def _on(call: Call) -> tuple[Service, Served]:
 
 def _choices(served: Served) -> dict[str, Any]:
     """{"scene": the one that is asked for where none is named, "k": the most, "scenes": {name: …}}."""
-    found = {name: _of_scene(cascade) for name, cascade in served.live.cascades.items()}
-    return {"scene": served.scene_of(None), "k": served.settings.k, "scenes": found}
+    found = {name: _of_scene(cascade) for name, cascade in served.hot_swap.cascades.items()}
+    return {"scene": served.scene_of(None), "k": served.settings.max_k, "scenes": found}
 
 
 def _of_scene(cascade: Cascade) -> dict[str, Any]:
     """``works``: whether its items are works, of which GET /v1/works/ID tells more. ``moment_ms``: the
     bundle's."""
-    naming = naming_of(cascade)
+    naming = None if cascade.bundle is None else cascade.bundle.naming
     return {
         "moment_ms": None if cascade.bundle is None else cascade.bundle.snapshot.time_ms,
         "works": isinstance(cascade.bundle, Bundle),
@@ -91,14 +110,14 @@ def _sampled_users(cascade: Cascade) -> list[dict[str, Any]]:
     if not len(order):
         return []
     rows = order[[int(share * (len(order) - 1)) for share in SAMPLED.values()]]
-    names = names_of(ids[rows], "friends", naming_of(cascade))  # named as users are
+    names = ids_of(ids[rows], "friends", cascade.bundle.naming)  # named as users are
     found = {name: int(n) for name, n in zip(names, lengths[rows], strict=True) if name is not None}
     return [{"user": name, "history": n} for name, n in found.items()]
 
 
-def _tried(served: Served, request: Request, asked: wire.Asked, trial: wire.Trial) -> wire.Tried:
-    cascade = served.live.cascades[request.scene]
-    check_ids(cascade, request, "")
+def _tried(served: Served, request: Request, asked: messages.PageRequest, trial: Trial) -> Tried:
+    cascade = served.hot_swap.cascades[request.scene]
+    check_ids(cascade, request)
     start = time.perf_counter()
     try:
         feed = tries.variant(cascade, trial.diversity, trial.without).run(request)
@@ -112,7 +131,7 @@ def _tried(served: Served, request: Request, asked: wire.Asked, trial: wire.Tria
     except Unavailable as error:
         raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
     ms = (time.perf_counter() - start) * 1e3
-    return wire.Tried(answer_of(feed, asked, ms), _works(cascade, feed))
+    return Tried(to_response(feed, asked, ms), _works(cascade, feed))
 
 
 def _works(cascade: Cascade, feed: Page) -> list[dict[str, Any]]:

@@ -14,16 +14,16 @@ from karec.client.messages import Listed
 
 FEED = {
     "request_id": "r-1",
-    "user": "c-7",
+    "user_id": "c-7",
     "scene": "home",
     "items": [
-        {"position": 0, "id": "song-1", "score": 0.5, "recalled_by": ["model"], "columns": {"type": "audio"}}
+        {"position": 0, "item_id": "song-1", "score": 0.5, "sources": ["model"], "columns": {"type": "audio"}}
     ],
     "degraded": ["recall.social"],
-    "cold_start": False,
+    "is_cold_start": False,
     "versions": {"bundle": "v0000000002"},
-    "short": None,
-    "ms": 4.5,
+    "shortfall": None,
+    "run_ms": 4.5,
     "a key of a later service": 1,
 }
 RECORDED = {"events": 1, "refused": {"no work": 2}, "waiting": None}
@@ -47,20 +47,20 @@ def test_a_feed_comes_back_as_a_struct(service, call):
         "/v1/recommend",
         "application/json",
     )
-    assert asked.json == {"user": "c-7", "scene": "home", "k": 1, "shown": ["song-2"]}
+    assert asked.json == {"user_id": "c-7", "scene": "home", "k": 1, "shown": ["song-2"]}
 
 
 def test_what_is_not_said_is_not_sent_so_that_the_service_chooses(service, call):
     service.answer(good(FEED))
     call("recommend", 7, url=service.url)
-    assert service.asked[0].json == {"user": 7}
+    assert service.asked[0].json == {"user_id": 7}
 
 
 def test_several_requests_go_as_one(service, call):
-    service.answer(good({"answers": [FEED, FEED]}))
+    service.answer(good({"pages": [FEED, FEED]}))
     feeds = call("recommend_many", [7, Request(user=8, scene="city", k=3)], url=service.url)
     assert [feed.user for feed in feeds] == ["c-7", "c-7"]
-    assert service.asked[0].json == {"requests": [{"user": 7}, {"user": 8, "scene": "city", "k": 3}]}
+    assert service.asked[0].json == {"requests": [{"user_id": 7}, {"user_id": 8, "scene": "city", "k": 3}]}
 
 
 ONE_WORK = [
@@ -84,9 +84,9 @@ def test_what_happens_to_a_work_is_a_row_of_its_kind(service, call, method, argu
     service.answer(good(RECORDED))
     assert call(method, *arguments, url=service.url, **named) == Recorded(1, {"no work": 2})
     (asked,) = service.asked
-    (sent,) = asked.json["works"]
+    (sent,) = asked.json["items"]
     assert (
-        asked.path == "/v1/works" and {key: sent[key] for key in sent if key not in ("id", "time_ms")} == row
+        asked.path == "/v1/items" and {key: sent[key] for key in sent if key not in ("id", "time_ms")} == row
     )
 
 
@@ -100,12 +100,12 @@ def test_each_event_gets_an_id_and_a_moment_and_ids_rise_in_the_order_of_telling
     service.answer(good(RECORDED))
     given = {
         "kind": "follow",
-        "user": 1,
+        "user_id": 1,
         "creator": 2,
         "id": "9f1c8a8e-0000-4000-8000-000000000001",
         "time_ms": 5,
     }
-    rows = [{"kind": "exposure", "user": 1, "work": work, "labels": None} for work in range(50)]
+    rows = [{"kind": "exposure", "user_id": 1, "work": work, "labels": None} for work in range(50)]
     call("record", (row for row in [*rows, given]), url=service.url)
     (asked,) = service.asked
     *sent, last = asked.json["events"]
@@ -128,7 +128,7 @@ def test_numbers_of_numpy_are_sent_as_numbers(service, call):
 
 def test_what_is_no_json_is_a_mistake_of_the_caller(service, call):
     with pytest.raises(TypeError, match="object is no value of JSON"):
-        call("record", [{"kind": "label", "user": object()}], url=service.url)
+        call("record", [{"kind": "label", "user_id": object()}], url=service.url)
     assert service.asked == []
 
 
@@ -140,25 +140,26 @@ LOOKS = [
 
 @pytest.mark.parametrize(("method", "arguments", "named", "path"), LOOKS)
 def test_what_the_service_says_of_itself_comes_back_as_a_table(service, call, method, arguments, named, path):
-    service.answer(good({"known": True}))
-    assert call(method, *arguments, url=service.url, **named) == {"known": True}
+    service.answer(good({"is_known": True}))
+    assert call(method, *arguments, url=service.url, **named) == {"is_known": True}
     assert (service.asked[0].method, service.asked[0].path, service.asked[0].body) == ("GET", path, b"")
 
 
 def test_a_user_and_a_work_come_back_as_structs(service, call):
     known = {
-        "user": "a/b ü",
-        "known": True,
+        "user_id": "a/b ü",
+        "is_known": True,
         "lists": {"history": {"n": 60, "newest": ["w-2", "w-1"]}},
         "later": 1,
     }
-    service.answer(good(known), good({"work": 9, "in_index": True, "model_version": 3, "blocked": True}))
+    item = {"item_id": 9, "is_indexed": True, "model_version": 3, "is_blocked": True}
+    service.answer(good(known), good(item))
     user = call("user", "a/b ü", url=service.url, scene="ci ty")
     assert user == User("a/b ü", known=True, lists={"history": Listed(60, ("w-2", "w-1"))})
     assert call("work", 9, url=service.url) == Work(9, in_index=True, model_version=3, blocked=True)
     assert [asked.path for asked in service.asked] == [
         "/v1/users/a%2Fb%20%C3%BC?scene=ci%20ty",
-        "/v1/works/9",
+        "/v1/items/9",
     ]
 
 

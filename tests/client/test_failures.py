@@ -10,7 +10,7 @@ from karec.client.attempts import seconds_of
 from karec.errors import KarecError
 
 RECORDED = {"events": 1, "refused": {}, "waiting": None}
-FEED = {"user": 7, "scene": "home", "items": []}
+FEED = {"user_id": 7, "scene": "home", "items": []}
 FOR_NOW = (503, {"retry-after": "0"}, {"title": "Service Unavailable", "detail": "no room", "status": 503})
 PROBLEM = {
     "title": "Unprocessable Content",
@@ -45,7 +45,7 @@ def test_what_a_proxy_answers_is_a_problem_too(service, call):
         call("status", url=service.url)
 
 
-@pytest.mark.parametrize("body", [b"no json", b"[]", b'{"user": 1}', b"\xff"])
+@pytest.mark.parametrize("body", [b"no json", b"[]", b'{"user_id": 1}', b"\xff"])
 def test_an_answer_of_something_else_is_said_to_be_one(service, call, body):
     service.answer(good(body))
     with pytest.raises(Unreachable, match="answered what no karec service does"):

@@ -1,8 +1,8 @@
-"""One service of the small bundle for the tests of a module."""
+"""Services of the small bundle, one for the whole package."""
 
 import pytest
 from live_bundle import live_config, named
-from running_service import RunningService
+from running_service import RunningService, with_serve_table
 
 from karec.bundle import Bundle
 
@@ -11,11 +11,8 @@ from karec.bundle import Bundle
 def config(tmp_path_factory):
     path = live_config(tmp_path_factory.mktemp("serve"), state="state")
     rows = '{ use = "index_rows" }'
-    text = path.read_text(encoding="utf-8").replace(rows, rows + ', { use = "not_shown" }')
-    # a machine under load refuses nothing; test_admission has its own
-    patient = "[serve]\nwait_ms = 60_000\n[live]"
-    path.write_text(text.replace("[live]", patient), encoding="utf-8")
-    return path
+    path.write_text(path.read_text().replace(rows, rows + ', { use = "not_shown" }'))
+    return with_serve_table(path, "max_queue_ms = 60_000")  # a machine under load refuses nothing
 
 
 @pytest.fixture(scope="package")
@@ -25,13 +22,12 @@ def service(config):
 
 
 @pytest.fixture(scope="package")
-def of_texts(tmp_path_factory):
-    """A service of a platform whose ids are texts, without a table ``live``."""
+def service_with_text_ids(tmp_path_factory):
+    """Ids are strings, and there is no table `live`."""
     folder = tmp_path_factory.mktemp("texts")
     path = live_config(folder, ids=named(folder))
-    text = path.read_text(encoding="utf-8")
-    head, _, rest = text.partition("[live]")
-    path.write_text(head + "[scenes.home]" + rest.partition("[scenes.home]")[2], encoding="utf-8")
+    head, _, rest = path.read_text().partition("[live]")
+    path.write_text(head + "[scenes.home]" + rest.partition("[scenes.home]")[2])
     with RunningService(path) as running:
         yield running
 

@@ -1,190 +1,229 @@
-"""More requests than can be answered in time: some are refused at once, the others are answered as ever."""
+"""Overload: some calls are refused at once, the others are served as usual."""
 
 import asyncio
+import json
+import os
 import socket
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from live_bundle import live_config
-from running_service import RunningService
+from running_service import RunningService, with_serve_table
 
-from karec.serve.admission import Lane
-from karec.serve.board import ABSENT, READY, Board
+from karec.serve.admission import AdmissionQueue
 from karec.serve.problems import ProblemError
-from karec.serve.turns import Turn
 
 USER = 1
 
 
+class Waits:
+    """Collects the waits that a queue reports."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def queue_wait(self, queue, seconds):
+        self.seconds.append(seconds)
+
+
 @pytest.fixture
-def lane():
-    told = Board(1).lane(0, "recommend")
-    lane = Lane("lane", threads=1, wait_ms=100, most=10, refused=lambda reason: None, told=told)
-    yield lane
-    lane.close()
+def queue():
+    queue = AdmissionQueue("test", threads=1, max_wait_ms=100, max_size=4, metrics=Waits())
+    yield queue
+    queue.close()
 
 
-def busy(lane, ms):
-    """A request that is expected to take so long runs from now on."""
-    lane.turns.usual_ms = ms
-    turn = Turn()
-    lane.turns.comes(turn)
-    lane.turns.begins(turn, time.perf_counter())
+@pytest.fixture
+def blocked_queue(queue):
+    """Yields a function that runs a coroutine while the only thread of the queue is blocked."""
+    release = threading.Event()
+
+    def run(coroutine):
+        async def block_and_run():
+            blocked = asyncio.create_task(queue.run(release.wait))
+            await asyncio.sleep(0)
+            try:
+                await coroutine()
+            finally:
+                release.set()
+                await blocked
+
+        asyncio.run(block_and_run())
+
+    return run
 
 
-def test_what_would_wait_too_long_is_refused_and_says_when_to_come_again(lane):
-    busy(lane, 60_000)
-    with pytest.raises(ProblemError, match="for a thread, at most 100 ms are") as refused:
-        lane.check()
-    assert refused.value.status == 503 and 59 <= refused.value.retry_after <= 60
+def test_call_that_would_wait_too_long_is_refused_with_retry_after(queue, blocked_queue):
+    async def check():
+        queue.mean_ms = 60_000.0
+        with pytest.raises(ProblemError, match="about 60000 ms, at most 100 ms") as refusal:
+            queue.check()
+        assert refusal.value.status == 503 and 60 <= refusal.value.retry_after <= 62
+
+    queue.check()
+    blocked_queue(check)
 
 
-def test_what_a_deadline_leaves_bounds_the_wait(lane):
-    lane.check(spare_ms=-5)  # nobody is before it: by substitutes, late or not
-    lane.wait_ms = 100_000
-    busy(lane, 60_000)
-    lane.check(spare_ms=60_001)
-    with pytest.raises(ProblemError, match="at most 5000"):
-        lane.check(spare_ms=5_000)
+def test_retry_after_of_refused_calls_is_spread(queue, blocked_queue):
+    async def check():
+        queue.mean_ms = 101.0
+        seconds = set()
+        for _ in range(100):
+            with pytest.raises(ProblemError) as refusal:
+                queue.check()
+            seconds.add(refusal.value.retry_after)
+        assert min(seconds) == 1 and len(seconds) > 1
+
+    blocked_queue(check)
 
 
-def test_no_more_are_inside_than_may_be_but_one_batch_always_may(lane):
-    lane.check(64)
-    with lane.entered(8):
-        lane.check(2)
-        with pytest.raises(ProblemError, match="at most 10"):
-            lane.check(3)
+def test_deadline_limits_the_wait(queue, blocked_queue):
+    async def check():
+        queue.max_wait_ms = 100_000.0
+        queue.mean_ms = 50_000.0
+        queue.check(max_wait_ms=60_000)
+        with pytest.raises(ProblemError, match="at most 5000 ms"):
+            queue.check(max_wait_ms=5_000)
+
+    queue.check(max_wait_ms=-5)  # a thread is free: the fallbacks may still be in time
+    blocked_queue(check)
 
 
-def test_what_is_inside_is_told_of_all_workers_and_counts_outlive_a_worker():
-    board = Board(2)
-    first, second = board.lane(0, "recommend"), board.lane(1, "recommend")
-    for row in (first, second):
-        row["inside"], row["threads"], row["usual_ms"], row["answered"] = 3, 1, 10.0, 7
-    board.enter(0, READY, 1)
-    board.enter(1, ABSENT, 0)
-    told = board.admission()["recommend"]
-    assert told["inside"] == 3 and told["threads"] == 1 and told["usual_ms"] == 10.0
-    assert told["counts"] == {"answered": 14, "too many at once": 0, "would wait too long": 0}
-    assert board.lane(1, "recommend")["answered"] == 7
+def test_queue_that_is_full_refuses(queue, blocked_queue):
+    async def check():
+        waiting = [asyncio.create_task(queue.run(lambda: None)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(ProblemError, match="4 calls run or wait, at most 4 may"):
+            queue.check()
+        for call in waiting:
+            call.cancel()
+
+    blocked_queue(check)
 
 
-def test_a_thread_outlives_an_end_that_fails(lane, caplog):
-    def ends(value, error):
-        raise KeyError(value)
-
-    lane.hand(Turn(), ends, lambda: 1)
-
-    async def ask():
-        return await lane.call(lambda: 2)
-
-    assert asyncio.run(ask()) == 2
-    assert "KeyError" in caplog.text
-
-
-def test_calls_of_one_thread_are_made_in_their_order_and_each_gets_its_own_answer(lane):
-    made = []
+def test_calls_run_in_their_order_and_get_their_own_results(queue):
+    order = []
 
     def work(number):
-        made.append(number)
+        order.append(number)
         if number == 3:
             raise KeyError(number)
         return -number
 
-    async def ask():
-        return await asyncio.gather(*(lane.call(work, number) for number in range(6)), return_exceptions=True)
+    async def run():
+        calls = (queue.run(lambda number=number: work(number)) for number in range(6))
+        return await asyncio.gather(*calls, return_exceptions=True)
 
-    found = asyncio.run(ask())
-    assert made == [*range(6)]
-    assert isinstance(found[3], KeyError) and found[:3] + found[4:] == [0, -1, -2, -4, -5]
-    assert lane.turns.waiting_ms(time.perf_counter()) == 0
+    results = asyncio.run(run())
+    assert order == [*range(6)]
+    assert isinstance(results[3], KeyError) and results[:3] + results[4:] == [0, -1, -2, -4, -5]
+    assert queue.n_calls == 0 and len(queue._metrics.seconds) == 6
 
 
-def test_a_single_request_waits_for_one_of_a_batch_and_not_for_all_of_it(tmp_path):
-    path = live_config(tmp_path)
-    path.write_text(
-        "threads = 1\n"
-        + path.read_text().replace(
-            "[live]", "[serve]\nwait_ms = 60_000\nbatch = 500\nrequests_at_once = 1000\n[live]"
-        )
-    )
+def test_blocked_call_is_reported_with_its_time(queue, blocked_queue):
+    async def check():
+        while queue.longest_run_s() == 0.0:
+            await asyncio.sleep(0.001)
+
+    assert queue.longest_run_s() == 0.0
+    blocked_queue(check)
+    assert queue.longest_run_s() == 0.0
+
+
+def one_thread_config(folder, table):
+    path = with_serve_table(live_config(folder), table)
+    path.write_text("threads = 1\n" + path.read_text())
+    return path
+
+
+def queue_of(service, name="recommend"):
+    return service.client.get("/v1/status").json()["queues"][name]
+
+
+def test_single_request_waits_for_one_request_of_a_batch(tmp_path):
+    path = one_thread_config(tmp_path, "max_queue_ms = 60_000\nmax_batch_size = 500")
     with RunningService(path) as service, ThreadPoolExecutor(1) as pool:
-        asked = {"requests": [{"user": USER, "request_id": str(at)} for at in range(400)]}
-        batch = pool.submit(service.post, "/v1/recommend", asked)
-        service.until(
-            lambda: service.client.get("/v1/status").json()["admission"]["recommend"]["inside"] == 400
-        )
+        requests = [{"user_id": USER, "request_id": str(i)} for i in range(400)]
+        batch = pool.submit(service.post, "/v1/recommend", {"requests": requests})
+        service.until(lambda: queue_of(service)["n_calls"])
         service.ask(USER)
         assert not batch.done()
-        answers = batch.result().json()["answers"]
-        assert [each["request_id"] for each in answers] == [str(at) for at in range(400)]
-        assert all(len(each["items"]) == 10 for each in answers)
+        pages = batch.result().json()["pages"]
+        assert [page["request_id"] for page in pages] == [str(i) for i in range(400)]
+        assert all(len(page["items"]) == 10 for page in pages)
 
 
-def test_of_a_batch_whose_deadline_passes_the_rest_does_not_run(tmp_path):
-    path = live_config(tmp_path)
-    path.write_text("threads = 1\n" + path.read_text().replace("[live]", "[serve]\nwait_ms = 60_000\n[live]"))
-    with RunningService(path) as service:
-        patient = [{"user": USER}] * 4
-        hasty = [{"user": USER, "deadline_ms": 0.001}]
-        answer = service.post("/v1/recommend", {"requests": [*hasty, *patient]})
-        assert answer.status_code == 503 and "deadline passed" in answer.json()["detail"]
-        told = service.client.get("/v1/status").json()["admission"]["recommend"]
-        assert told["inside"] == 0 and told["counts"]["answered"] == 0
+def test_batch_ends_at_a_passed_deadline(tmp_path):
+    with RunningService(one_thread_config(tmp_path, "max_queue_ms = 60_000")) as service:
+        requests = [{"user_id": USER, "deadline_ms": 0.001}, *[{"user_id": USER}] * 4]
+        response = service.post("/v1/recommend", {"requests": requests})
+        assert response.status_code == 503 and "deadline passed" in response.json()["detail"]
+        assert queue_of(service)["n_calls"] == 0 and queue_of(service)["mean_ms"] == 0
         assert service.ask(USER)["items"]
 
 
-def test_a_batch_whose_client_has_left_ends_before_its_next_request(tmp_path):
-    path = live_config(tmp_path)
-    patient = "[serve]\nwait_ms = 60_000\nbatch = 1000\nrequests_at_once = 2000\n[live]"
-    path.write_text("threads = 1\n" + path.read_text().replace("[live]", patient))
+def test_batch_ends_if_its_client_has_left(tmp_path):
+    path = one_thread_config(tmp_path, "max_queue_ms = 60_000\nmax_batch_size = 1000")
     with RunningService(path) as service:
-        body = b'{"requests": [%s]}' % b", ".join([b'{"user": 1}'] * 1000)
+        body = json.dumps({"requests": [{"user_id": 1}] * 1000}).encode()
         host, _, port = service.url.removeprefix("http://").rpartition(":")
         with socket.create_connection((host, int(port))) as client:
             head = b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             client.sendall(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
-            service.until(lambda: inside(service)["inside"] == 1000)
-        service.until(lambda: inside(service)["inside"] == 0)
-        assert inside(service)["counts"]["answered"] < 1000
+            service.until(lambda: queue_of(service)["n_calls"])
+        service.until(lambda: 'reason="client left"} 1.0' in service.client.get("/metrics").text)
         assert service.ask(USER)["items"]
-        assert 'karec_refusals_total{reason="client left"} 1.0' in service.client.get("/metrics").text
 
 
-def inside(service):
-    return service.client.get("/v1/status").json()["admission"]["recommend"]
-
-
-def test_under_more_load_than_it_bears_it_answers_some_refuses_others_and_goes_on(tmp_path):
-    path = live_config(tmp_path)
-    path.write_text(
-        "threads = 1\n" + path.read_text().replace("[live]", "[serve]\nrequests_at_once = 4\n[live]")
-    )
+def test_overload_gets_pages_and_refusals(tmp_path):
+    path = one_thread_config(tmp_path, "max_queue_size = 4")
     with RunningService(path) as service, ThreadPoolExecutor(16) as pool:
-        answers = [*pool.map(lambda user: service.post("/v1/recommend", {"user": user}), range(64))]
-        refused = [each for each in answers if each.status_code == 503]
-        assert {each.status_code for each in answers} == {200, 503}
-        assert all(int(each.headers["retry-after"]) >= 1 and each.json()["detail"] for each in refused)
-        assert all(len(each.json()["items"]) == 10 for each in answers if each.status_code == 200)
-        assert service.post("/v1/recommend", {"user": USER}).status_code == 200
-        told = service.client.get("/v1/status").json()["admission"]["recommend"]
-        assert told["inside"] == 0 and sum(told["counts"].values()) == 65
+        responses = [*pool.map(lambda user: service.post("/v1/recommend", {"user_id": user}), range(64))]
+        refused = [response for response in responses if response.status_code == 503]
+        pages = [response.json() for response in responses if response.status_code == 200]
+        assert {response.status_code for response in responses} == {200, 503}
+        assert all(int(response.headers["retry-after"]) >= 1 for response in refused)
+        assert all(len(page["items"]) == 10 for page in pages)
+        assert service.ask(USER)["items"] and queue_of(service)["n_calls"] == 0
 
 
-def test_a_request_whose_body_comes_after_its_head_is_let_in_by_what_is_inside_then(tmp_path):
-    path = live_config(tmp_path)
-    limits = "[serve]\nwait_ms = 60_000\nbatch = 500\nrequests_at_once = 4\n[live]"
-    path.write_text("threads = 1\n" + path.read_text().replace("[live]", limits))
-    body = b'{"user": 1}'
-    head = b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    with RunningService(path) as service, ThreadPoolExecutor(1) as pool:
-        host, _, port = service.url.removeprefix("http://").rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=60) as late:
-            late.sendall(head + b"content-length: %d\r\n\r\n" % len(body))
-            batch = {"requests": [{"user": USER}] * 500}
-            answered = pool.submit(service.post, "/v1/recommend", batch)
-            service.until(lambda: inside(service)["inside"] == 500)
-            late.sendall(body)
-            assert late.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
-        assert answered.result().status_code == 200
+def test_tries_do_not_starve_blocks_of_items(tmp_path):
+    with (
+        RunningService(one_thread_config(tmp_path, "page = true")) as service,
+        ThreadPoolExecutor(33) as pool,
+    ):
+        ended = threading.Event()
+
+        def try_on():
+            while not ended.is_set():
+                assert service.post("/v1/try", {"user_id": USER}).status_code in (200, 503)
+
+        tries = [pool.submit(try_on) for _ in range(32)]
+        try:
+            service.until(lambda: queue_of(service, "lookup")["n_calls"] > 4)
+            rows = [{"kind": "block", "work": 100 + 7 * i} for i in range(16)]
+            statuses = [service.post("/v1/items", {"items": [row]}).status_code for row in rows]
+        finally:
+            ended.set()
+        assert statuses == [200] * 16
+        for call in tries:
+            call.result()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
+def test_threads_follow_the_cgroup_quota(tmp_path, monkeypatch):
+    from karec.pipeline import deadline
+
+    group = deadline.Path("/proc/self/cgroup").read_text().strip().rpartition("0::")[2].strip("/")
+    folder = tmp_path / group
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(deadline, "CGROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert deadline.usable_cores() == 8
+    (folder / "cpu.max").write_text("250000 100000\n")
+    assert deadline.usable_cores() == 3
+    (folder / "cpu.max").write_text("max 100000\n")
+    assert deadline.usable_cores() == 8
+    (folder / "cpu.max").write_text("10000 100000\n")
+    assert deadline.usable_cores() == 1

@@ -1,5 +1,4 @@
-"""Whatever is put into any field of any endpoint: an answer, or a refusal that names the field; never a
-fault."""
+"""Any value in any field of any endpoint gets a response or a problem that names the field."""
 
 import json
 
@@ -25,20 +24,11 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 FIELDS = (
-    "user",
-    "scene",
-    "k",
-    "shown",
-    "context",
-    "time_ms",
-    "request_id",
-    "deadline_ms",
-    "explain",
-    "try",
-    "other",
+    *("user_id", "scene", "k", "shown", "context", "time_ms", "request_id", "deadline_ms", "explain"),
+    *("try", "other"),
 )
 GOOD = {
-    "user": st.integers(0, 20),
+    "user_id": st.integers(0, 20),
     "scene": st.sampled_from(["home", "city"]),
     "k": st.integers(1, 50),
     "shown": st.lists(st.integers(0, 400), max_size=3),
@@ -49,27 +39,17 @@ GOOD = {
     "deadline_ms": st.none() | st.floats(1, 60_000),
     "explain": st.booleans(),
 }
-ASKED = st.builds(
+REQUESTS = st.builds(
     lambda good, odd: {**good, **odd},
     st.fixed_dictionaries(
-        {"user": GOOD["user"]}, optional={key: each for key, each in GOOD.items() if key != "user"}
+        {"user_id": GOOD["user_id"]}, optional={key: each for key, each in GOOD.items() if key != "user_id"}
     ),
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=2),
 )
 ROW_KEYS = (
-    "kind",
-    "user",
-    "work",
-    "creator",
-    "labels",
-    "scene",
-    "position",
-    "play_ms",
-    "request_id",
-    "time_ms",
-    "text",
+    *("kind", "user", "work", "creator", "labels", "scene", "position", "play_ms", "request_id", "time_ms"),
+    *("text", "id", "columns", "scale", "offset", "other"),
 )
-ROW_KEYS += ("id", "columns", "scale", "offset", "other")
 KINDS = ("exposure", "label", "play", "follow", "unfollow", "search", "upload", "edit", "delete", "adjust")
 ROWS = VALUES | st.builds(
     lambda kind, user, odd: {"kind": kind, "user": user, "work": 9_000_000 + user, "creator": 3, **odd},
@@ -83,7 +63,7 @@ BOUNDED = settings(
 
 
 def posted(service, path, body):
-    """The answer, checked: of a kind that is expected, JSON, and a problem where it is none."""
+    """Returns the response after `checked`."""
     text = json.dumps(body)  # NaN and Infinity stay as they are
     answer = service.client.post(
         path, content=text.encode("utf-8", "replace"), headers={"content-type": "application/json"}
@@ -93,6 +73,7 @@ def posted(service, path, body):
 
 
 def checked(answer: httpx.Response) -> None:
+    """Checks that the response is JSON of an expected status, and a problem if it is not 200."""
     assert answer.status_code in (200, 400, 404, 422, 503), answer.text
     told = answer.json()
     if answer.status_code != 200:
@@ -103,29 +84,29 @@ def checked(answer: httpx.Response) -> None:
 
 
 @BOUNDED
-@given(asked=ASKED)
-def test_any_request_is_answered_or_refused_by_field(service, asked):
-    answer = posted(service, "/v1/recommend", asked)
+@given(body_of_request=REQUESTS)
+def test_any_request_gets_a_page_or_a_field(service, body_of_request):
+    answer = posted(service, "/v1/recommend", body_of_request)
     if answer.status_code == 200:
         items = answer.json()["items"]
-        assert len({item["id"] for item in items}) == len(items) <= asked.get("k", 10)
+        assert len({item["item_id"] for item in items}) == len(items) <= body_of_request.get("k", 10)
         assert all(isinstance(item["score"], float | int) for item in items)
 
 
 @BOUNDED
-@given(asked=st.lists(ASKED, min_size=1, max_size=3))
-def test_any_batch_is_answered_or_refused_by_field(service, asked):
-    answer = posted(service, "/v1/recommend", {"requests": asked})
+@given(body_of_request=st.lists(REQUESTS, min_size=1, max_size=3))
+def test_any_batch_gets_pages_or_a_field(service, body_of_request):
+    answer = posted(service, "/v1/recommend", {"requests": body_of_request})
     if answer.status_code == 200:
-        assert len(answer.json()["answers"]) == len(asked)
+        assert len(answer.json()["pages"]) == len(body_of_request)
     elif answer.status_code == 422 and "field" in answer.json():
         assert answer.json()["field"].startswith("requests[")
 
 
-@pytest.mark.parametrize("path", ["events", "works"])
+@pytest.mark.parametrize("path", ["events", "items"])
 @BOUNDED
 @given(rows=st.lists(ROWS, max_size=4))
-def test_any_rows_are_taken_or_refused_one_by_one(service, path, rows):
+def test_any_row_is_stored_or_counted_as_refused(service, path, rows):
     answer = posted(service, f"/v1/{path}", {path: rows})
     if answer.status_code == 200:
         told = answer.json()
@@ -133,19 +114,19 @@ def test_any_rows_are_taken_or_refused_one_by_one(service, path, rows):
 
 
 @BOUNDED
-@given(body=VALUES, path=st.sampled_from(["recommend", "events", "works"]))
-def test_any_json_is_answered_or_refused(service, body, path):
+@given(body=VALUES, path=st.sampled_from(["recommend", "events", "items"]))
+def test_any_json_gets_a_response(service, body, path):
     posted(service, f"/v1/{path}", body)
 
 
 @BOUNDED
-@given(body=st.binary(max_size=200), path=st.sampled_from(["recommend", "events", "works"]))
-def test_any_bytes_are_answered_or_refused(service, body, path):
+@given(body=st.binary(max_size=200), path=st.sampled_from(["recommend", "events", "items"]))
+def test_any_bytes_get_a_response(service, body, path):
     checked(service.client.post(f"/v1/{path}", content=body, headers={"content-type": "application/json"}))
 
 
 @BOUNDED
-@given(what=st.sampled_from(["users", "works"]), text=TEXTS | st.integers().map(str), scene=st.none() | TEXTS)
-def test_any_id_of_a_path_is_known_unknown_or_refused(service, what, text, scene):
+@given(what=st.sampled_from(["users", "items"]), text=TEXTS | st.integers().map(str), scene=st.none() | TEXTS)
+def test_any_id_in_a_path_gets_a_response(service, what, text, scene):
     path = "".join(f"%{byte:02x}" for byte in text.encode("utf-8", "replace")) or "%20"
     checked(service.client.get(f"/v1/{what}/{path}", params={} if scene is None else {"scene": scene}))

@@ -1,10 +1,10 @@
-"""Tokens: who may call what."""
+"""Tokens of calls."""
 
 import pytest
 from live_bundle import live_config
 from running_service import RunningService
 
-TOKEN, EVENTS, OTHER = "a-token-of-the-service", "a-token-of-events-only", "one-that-nobody-knows"
+TOKEN, EVENTS_TOKEN, OTHER_TOKEN = "a-token-of-the-service", "a-token-of-events-only", "an-unknown-token-here"
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,7 @@ def guarded(tmp_path_factory):
     (path.parent / "token").write_text(f"{TOKEN}\n")
     table = '[serve]\ntoken = "file:token"\nevents_token = "env:KAREC_TEST_EVENTS"\n[live]'
     path.write_text(path.read_text().replace("[live]", table))
-    with RunningService(path, KAREC_TEST_EVENTS=EVENTS) as running:
+    with RunningService(path, KAREC_TEST_EVENTS=EVENTS_TOKEN) as running:
         yield running
 
 
@@ -24,37 +24,37 @@ def status(service, path, body, token, scheme="Bearer"):
     return answer.status_code
 
 
-def test_a_call_needs_its_token(guarded):
-    feed, event, work = {"user": 1}, {"events": []}, {"works": []}
+def test_call_needs_its_own_token(guarded):
+    page, event, item = {"user_id": 1}, {"events": []}, {"items": []}
     nothing = (401, 401, 401)
-    expected = {TOKEN: (200, 401, 200), EVENTS: (401, 200, 401), OTHER: nothing, None: nothing}
+    expected = {TOKEN: (200, 401, 200), EVENTS_TOKEN: (401, 200, 401), OTHER_TOKEN: nothing, None: nothing}
     for token, statuses in expected.items():
-        asked = (("/v1/recommend", feed), ("/v1/events", event), ("/v1/works", work))
+        asked = (("/v1/recommend", page), ("/v1/events", event), ("/v1/items", item))
         assert tuple(status(guarded, path, body, token) for path, body in asked) == statuses
-    assert status(guarded, "/v1/recommend", feed, TOKEN, "Basic") == 401
+    assert status(guarded, "/v1/recommend", page, TOKEN, "Basic") == 401
     assert status(guarded, "/v1/users/1", None, None) == status(guarded, "/metrics", None, None) == 401
     assert status(guarded, "/v1/status", None, TOKEN) == 200
 
 
-def test_what_says_nothing_of_users_needs_none(guarded):
-    for path in ("/healthz", "/readyz", "/version", "/docs", "/openapi.json"):
+def test_open_path_needs_no_token(guarded):
+    for path in ("/healthz", "/readyz", "/version", "/openapi.json"):
         assert status(guarded, path, None, None) == 200
 
 
-def test_no_token_is_in_the_log(guarded):
-    assert status(guarded, "/v1/recommend", {"user": 1}, OTHER) == 401
-    assert not any(token in guarded.told() for token in (TOKEN, EVENTS, OTHER))
+def test_log_contains_no_token(guarded):
+    assert status(guarded, "/v1/recommend", {"user_id": 1}, OTHER_TOKEN) == 401
+    assert not any(token in guarded.told() for token in (TOKEN, EVENTS_TOKEN, OTHER_TOKEN))
 
 
-def test_without_a_token_a_page_of_another_site_is_refused(service):
-    told = (
+def test_foreign_host_header_is_refused_without_a_token(service):
+    hosts = (
         "localhost.evil.example",
         "127.evil.example",
         "127.0.0.1.evil.example",
         "localhost@evil.example",
         "[::1].evil",
     )
-    for host in ("elsewhere.example", *told):
+    for host in ("elsewhere.example", *hosts):
         assert service.client.get("/v1/status", headers={"host": host}).status_code == 403, host
     for host in ("localhost:1", "LOCALHOST", "127.0.0.1:8080", "127.1.2.3", "[::1]:9"):
         assert service.client.get("/v1/status", headers={"host": host}).status_code == 200, host

@@ -21,8 +21,8 @@ def load(monkeypatch):
 
 
 def page_of(asked):
-    user = asked.json["user"]
-    return {"user": user, "items": [{"id": 10 * user + at} for at in range(3)]}
+    user = asked.json["user_id"]
+    return {"user_id": user, "items": [{"item_id": 10 * user + at} for at in range(3)]}
 
 
 def play(load, url, **options):
@@ -59,8 +59,11 @@ def test_load_reports_impressions_of_earlier_pages(load):
     ("answer", "status"),
     [
         (BREAK, "no answer"),
-        (good({"user": 99, "items": []}), "wrong page"),
-        (good(lambda asked: {"user": asked.json["user"], "items": [{"id": 1}, {"id": 1}]}), "wrong page"),
+        (good({"user_id": 99, "items": []}), "wrong page"),
+        (
+            good(lambda asked: {"user_id": asked.json["user_id"], "items": [{"item_id": 1}, {"item_id": 1}]}),
+            "wrong page",
+        ),
         ((503, {"retry-after": "1"}, {}), "503"),
     ],
 )

@@ -11,7 +11,7 @@ from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError, MissingExtra
 from karec.pipeline.trace import FallbackReason, StepTrace, Trace
 from karec.pipeline.types import Candidates, Page, Request
-from karec.serve.spans import NOTABLE_A_SECOND, Spans, parent_of
+from karec.serve.spans import MAX_NOTABLE_PER_SECOND, Spans, parse_traceparent
 
 URL = "http://localhost:4318/v1/traces"
 STEPS = (StepTrace("recall", "merge", "merger", 9, 6, 2.0), StepTrace("rank", "top_k", "selector", 6, 3, 4.0))
@@ -31,7 +31,7 @@ def told():
 
 def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
     spans, exporter = told
-    assert spans(spans_share=0.0, spans_slow_ms=10.0).answered(ANSWER, 10.0, PARENT)
+    assert spans(spans_share=0.0, spans_slow_ms=10.0).record(ANSWER, 10.0, PARENT)
     *steps, root = exporter.get_finished_spans()
     assert [span.name for span in steps] == ["recall.merge", "rank.top_k"] and root.name == "karec.recommend"
     assert (
@@ -41,17 +41,17 @@ def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
     assert all(span.parent.span_id == root.context.span_id for span in steps)
     assert [span.end_time - span.start_time for span in (*steps, root)] == [2_000_000, 4_000_000, 10_000_000]
     assert steps[0].end_time == steps[1].start_time and steps[1].end_time == root.end_time
-    assert steps[1].attributes["karec.works_out"] == 3 and root.attributes["karec.request_id"] == "r1"
+    assert steps[1].attributes["karec.output_items"] == 3 and root.attributes["karec.request_id"] == "r1"
 
 
 def test_span_says_why_a_fallback_ran(told):
     spans, exporter = told
     steps = STEPS[0], STEPS[1]._replace(fallback=FallbackReason("rank", 3.14, 9.0))
     hurried = replace(ANSWER, trace=Trace(steps), degraded=("rank: fallback",))
-    assert spans(spans_share=0.0).answered(hurried, 6.0)
+    assert spans(spans_share=0.0).record(hurried, 6.0)
     merge, top_k, root = exporter.get_finished_spans()
-    assert top_k.attributes["karec.no_time"] == "3.1 ms left, p90 of this and the later stages 9.0 ms"
-    assert "karec.no_time" not in merge.attributes and root.attributes["karec.degraded"] == (
+    assert top_k.attributes["karec.fallback_reason"] == "3.1 ms left, p90 of this and the later stages 9.0 ms"
+    assert "karec.fallback_reason" not in merge.attributes and root.attributes["karec.degraded"] == (
         "rank: fallback",
     )
 
@@ -60,25 +60,25 @@ def test_of_the_others_at_most_one_in_a_hundred_is_told_whatever_a_caller_wants(
     spans, exporter = told
     of = spans()
     ids = (f"{n:016x}{n * 2**64 // 10_000:016x}" for n in range(10_000))  # spread evenly
-    assert sum(of.answered(ANSWER, 1.0, f"00-{trace}-{1:016x}-01") for trace in ids) == 100
+    assert sum(of.record(ANSWER, 1.0, f"00-{trace}-{1:016x}-01") for trace in ids) == 100
     assert len(exporter.get_finished_spans()) == 300
-    assert not any(spans(spans_share=0.0).answered(ANSWER, 1.0) for _ in range(100))
+    assert not any(spans(spans_share=0.0).record(ANSWER, 1.0) for _ in range(100))
 
 
 def test_degraded_answers_are_told_but_a_flood_of_them_is_not(told):
     spans, _ = told
     degraded = replace(ANSWER, degraded=("rank.top_k",))
     of = spans(spans_share=0.0)
-    assert of.answered(degraded, 1.0)
-    n = sum(of.answered(degraded, 1.0) for _ in range(2_000))
-    assert n < 500 and NOTABLE_A_SECOND == 10
+    assert of.record(degraded, 1.0)
+    n = sum(of.record(degraded, 1.0) for _ in range(2_000))
+    assert n < 500 and MAX_NOTABLE_PER_SECOND == 10
 
 
 @pytest.mark.parametrize(
     "given", [None, "", "00-x", PARENT.upper(), "ff" + PARENT[2:], f"00-{'0' * 32}-{'1' * 16}-01"]
 )
 def test_a_broken_parent_is_passed_over(given):
-    assert parent_of(given) is None and parent_of(PARENT) is not None
+    assert parse_traceparent(given) is None and parse_traceparent(PARENT) is not None
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ NOBODY = 987_654_321
 
 
 def test_a_try_answers_a_feed_and_what_is_known_of_its_works(service, snapshot):
-    told = service.post("/v1/try", {"user": 1, "k": 5}).json()
+    told = service.post("/v1/try", {"user_id": 1, "k": 5}).json()
     whole = service.ask(1, k=5)
-    ids = [item["id"] for item in told["feed"]["items"]]
-    assert ids == [item["id"] for item in whole["items"]]
+    ids = [item["item_id"] for item in told["feed"]["items"]]
+    assert ids == [item["item_id"] for item in whole["items"]]
     rows = snapshot.works.lookup(ids)
     assert [work["creator_id"] for work in told["works"]] == snapshot.works["creator_id"][rows].tolist()
     assert all(work["age_hours"] > 0 and work["type"] in ("audio", "video", 0, 1) for work in told["works"])
-    assert told["feed"]["trace"] and all(item["why"] for item in told["feed"]["items"])
+    assert told["feed"]["trace"] and all(item["reason"] for item in told["feed"]["items"])
 
 
 def test_what_can_be_tried_is_told_of_each_scene(service):
@@ -27,27 +27,29 @@ def test_what_can_be_tried_is_told_of_each_scene(service):
 
 
 def test_a_step_is_left_out(service):
-    told = service.post("/v1/try", {"user": NOBODY, "without": ["prerank.not_shown"]}).json()
-    assert told["feed"]["cold_start"] and "not_shown" not in {step["step"] for step in told["feed"]["trace"]}
+    told = service.post("/v1/try", {"user_id": NOBODY, "without": ["prerank.not_shown"]}).json()
+    assert told["feed"]["is_cold_start"] and "not_shown" not in {
+        step["step"] for step in told["feed"]["trace"]
+    }
 
 
 @pytest.mark.parametrize(
     ("fields", "where"),
     [
-        ({}, "user"),
-        ({"user": "seven"}, "user"),
-        ({"user": 10**30}, "user"),
-        ({"user": 1, "k": 0}, "k"),
-        ({"user": 1, "k": 501}, "k"),
-        ({"user": 1, "scene": "hmoe"}, "scene"),
-        ({"user": 1, "diversity": 2}, "diversity"),
-        ({"user": 1, "diversity": "much"}, "diversity"),
-        ({"user": 1, "diversity": 0.5}, "diversity"),  # no step of the scene has one
-        ({"user": 1, "without": "prerank"}, "without"),
-        ({"user": 1, "without": ["prerank.not_shwon"]}, "without"),
-        ({"user": 1, "without": ["prerank.index_rows"]}, "without"),
-        ({"user": 1, "without": ["prerank.not_shown"] * 65}, "without"),
-        ({"user": 1, "explain": True}, "explain"),
+        ({}, "user_id"),
+        ({"user_id": "seven"}, "user_id"),
+        ({"user_id": 10**30}, "user_id"),
+        ({"user_id": 1, "k": 0}, "k"),
+        ({"user_id": 1, "k": 501}, "k"),
+        ({"user_id": 1, "scene": "hmoe"}, "scene"),
+        ({"user_id": 1, "diversity": 2}, "diversity"),
+        ({"user_id": 1, "diversity": "much"}, "diversity"),
+        ({"user_id": 1, "diversity": 0.5}, "diversity"),  # no step of the scene has one
+        ({"user_id": 1, "without": "prerank"}, "without"),
+        ({"user_id": 1, "without": ["prerank.not_shwon"]}, "without"),
+        ({"user_id": 1, "without": ["prerank.index_rows"]}, "without"),
+        ({"user_id": 1, "without": ["prerank.not_shown"] * 65}, "without"),
+        ({"user_id": 1, "explain": True}, "explain"),
     ],
 )
 def test_a_wrong_field_is_named(service, fields, where):

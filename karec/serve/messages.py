@@ -1,0 +1,240 @@
+"""JSON bodies of requests and responses: types, reading within limits, decoding and encoding.
+
+Ids are integers or strings, as the platform has them. Numbers that are not finite are encoded as null.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, Struct, UnsetType
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as Call
+
+from karec.serve.problems import ProblemError
+
+T = TypeVar("T")
+
+Id = int | str
+Name = Annotated[str, Meta(max_length=64)]
+TimeMs = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+UserKind = Literal["exposure", "label", "play", "follow", "unfollow", "search"]
+ItemKind = Literal["upload", "edit", "delete", "block", "unblock", "adjust"]
+Scalar = Annotated[str, Meta(max_length=1024)] | int | float | bool | None
+
+BODY_TIMEOUT_S = 5.0
+MAX_REPARSED_BYTES = 1 << 16  # a longer body is not parsed a second time to name a field
+BODY = "body"  # the field of a problem that is not in one field
+LOCATION = re.compile(r" - at `(?:\$\.?)(.*?)`$")
+KEY = re.compile(r"Object (?:missing required|contains unknown) field `(.*?)`")
+KEY_LOCATION = re.compile(r" - at `key` in `\$\.(.*?)`$")
+
+
+class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """Asks for one page. `deadline_ms` counts from the arrival of the request and includes the time in the
+    queue. `time_ms`: Unix milliseconds; null: now. A step of the host reads `context` as `context.NAME`."""
+
+    user_id: Id
+    scene: Name | None = None
+    k: Annotated[int, Meta(ge=1)] = 10
+    shown: list[Id] = []
+    context: Annotated[dict[Name, Scalar], Meta(max_length=32)] = {}
+    time_ms: TimeMs | None = None
+    request_id: Annotated[str, Meta(max_length=256)] = ""
+    deadline_ms: Annotated[float, Meta(gt=0, le=60_000)] | None = None
+    explain: bool = False
+
+
+class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """Asks for one page per request, in their order."""
+
+    requests: list[PageRequest]
+
+
+class Item(Struct, frozen=True):
+    """One item of a page. `reason` is present if the request has `explain`."""
+
+    position: int
+    item_id: Id
+    score: float
+    sources: tuple[str, ...]
+    columns: dict[str, Any]
+    reason: str | UnsetType = UNSET
+
+
+class PageResponse(Struct, frozen=True):
+    """A page. `run_ms`: run time of the cascade; `shortfall`: why the page has fewer than k items."""
+
+    request_id: str
+    user_id: Id
+    scene: str
+    items: list[Item]
+    degraded: tuple[str, ...]
+    is_cold_start: bool
+    versions: dict[str, Any]
+    shortfall: str | None
+    run_ms: float
+    trace: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class BatchResponse(Struct, frozen=True):
+    """The pages of a batch, in the order of its requests."""
+
+    pages: list[PageResponse]
+
+
+class UserEvent(Struct, frozen=True, omit_defaults=True):
+    """What a user did. docs/howto-live.md lists the keys of each kind. An event counts once by its id, a
+    UUID."""
+
+    kind: UserKind
+    user: Id
+    work: Id | None = None
+    creator: Id | None = None
+    labels: list[str] = []
+    scene: str | None = None
+    position: int | None = None
+    play_ms: int | None = None
+    request_id: str | None = None
+    time_ms: int | None = None
+    text: str | None = None
+    id: str | None = None
+
+
+class ItemEvent(Struct, frozen=True, omit_defaults=True):
+    """A change of an item. `block` and `unblock` also take a creator."""
+
+    kind: ItemKind
+    work: Id | None = None
+    creator: Id | None = None
+    columns: dict[str, str | int | float | bool | None] = {}
+    scale: float | None = None
+    offset: float | None = None
+    time_ms: int | None = None
+    id: str | None = None
+
+
+class UserEvents(Struct, forbid_unknown_fields=True, frozen=True):
+    """Rows of `UserEvent`. Each row is checked by itself."""
+
+    events: list[Any]
+
+
+class ItemEvents(Struct, forbid_unknown_fields=True, frozen=True):
+    """Rows of `ItemEvent`. Each row is checked by itself."""
+
+    items: list[Any]
+
+
+class Recorded(Struct, frozen=True):
+    """`events`: number of stored events; the next request reads them. `refused`: {reason: number of the
+    other rows}."""
+
+    events: int
+    refused: dict[str, int]
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """Problem details of RFC 9457. `field` names the wrong part of the body, for example requests[3].k."""
+
+    title: str
+    status: int
+    detail: str = ""
+    field: str | None = None
+    type: str = "about:blank"
+
+
+async def read_body(call: Call, max_bytes: int) -> bytes:
+    """Returns the body. Raises ProblemError if it is not JSON by its header, too long or too slow."""
+    media_type = call.headers.get("content-type", "missing").partition(";")[0].strip().lower()
+    if media_type != "application/json":  # a page of another site cannot send it without a preflight request
+        raise ProblemError(415, f"content-type is {media_type}, expected application/json", close=True)
+    length = call.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > max_bytes:
+        raise ProblemError(413, f"the body has {length} bytes, expected at most {max_bytes}", close=True)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in call.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise ProblemError(413, f"the body is longer than {max_bytes} bytes", close=True)
+    except TimeoutError:
+        reason = f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
+        raise ProblemError(408, reason, close=True) from None
+    except ClientDisconnect:
+        raise ProblemError(400, "the connection ended within the body", close=True) from None
+    return bytes(body)
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Raises ProblemError: 400 if the body is not JSON, 422 with the field if it is not of the type."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        field, reason = _field_and_reason(str(error))
+        raise ProblemError(422, reason, field) from None
+    except RecursionError:
+        raise ProblemError(400, "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        field_or_none = _field_not_finite(body)
+        if field_or_none is not None:
+            reason = "JSON has no NaN and no Infinity; leave the field out or send null"
+            raise ProblemError(422, reason, field_or_none) from None
+        raise ProblemError(400, f"the body is not JSON: {error}") from None
+
+
+def _field_and_reason(message: str) -> tuple[str, str]:
+    """Returns (field, reason) of a message of msgspec, for example ("requests[3].k", "Expected `int`")."""
+    location = LOCATION.search(message) or KEY_LOCATION.search(message)
+    key = KEY.match(message)
+    parts = [match.group(1) for match in (location, key) if match is not None and match.group(1)]
+    return ".".join(parts) or BODY, message.partition(" - at `")[0]
+
+
+def _field_not_finite(body: bytes) -> str | None:
+    """Returns the field of a short body that is NaN or infinite, which Python's parser accepts."""
+    if len(body) > MAX_REPARSED_BYTES or not (b"NaN" in body or b"Infinity" in body):
+        return None
+    try:
+        return _find_not_finite(json.loads(body), "")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find_not_finite(value: Any, field: str) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return field
+    children: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        children = [(f"{field}.{key}" if field else key, child) for key, child in value.items()]
+    elif isinstance(value, list):
+        children = [(f"{field}[{i}]", child) for i, child in enumerate(value)]
+    results = (_find_not_finite(child, child_field) for child_field, child in children)
+    return next((result for result in results if result is not None), None)
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if hasattr(value, "items"):
+        return dict(value.items())
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return str(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_to_plain)
+
+
+def encode(value: Any) -> bytes:
+    """Returns JSON. NumPy scalars and arrays become numbers and lists, NaN and infinities null."""
+    return _encoder.encode(value)
