@@ -100,7 +100,8 @@ class ValkeyStore:
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         self._client, self.address = open_client(url, timeout_s)
-        self._sync_timeout_ms = int(900 * timeout_s)  # shorter than the socket's, so that the reason is known
+        # Shorter than the socket's timeout, so that the reason is known. Servers look every 100 ms.
+        self._sync_timeout_ms = int(700 * timeout_s)
         self._group_commit = GroupCommit(self._commit)
         with self._errors():
             check_server(self._client, self.address)
