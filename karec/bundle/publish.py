@@ -59,7 +59,7 @@ def publish_folder(
         raise ValueError(f"keep is {keep}, expected at least 1")
     key = None if signing_key is None else load_key(signing_key, "private")
     final = root / f"v{model_version:010d}"
-    with _lock_publishing(root, f"{final} was not published"):
+    with lock_publishing(root, f"{final} was not published"):
         if os.path.lexists(final):
             raise BundleError(f"{final} is published already. A version never changes: publish the next one")
         written_inode = -1
@@ -74,7 +74,7 @@ def publish_folder(
             _undo(final, written_inode)
             raise
         if keep is not None:
-            _retire(root, keep, model_version)
+            remove_old_versions(root, keep, model_version)
     return final
 
 
@@ -85,7 +85,7 @@ def make_current(root: Path, model_version: int) -> None:
     exist or the file system refuses an operation.
     """
     folder = root / f"v{model_version:010d}"
-    with _lock_publishing(root, f"{root / CURRENT} was not moved to {folder.name}"):
+    with lock_publishing(root, f"{root / CURRENT} was not moved to {folder.name}"):
         manifest_of(folder, manifest_text(folder))
         link_aside(root / CURRENT, folder.name)
 
@@ -96,14 +96,16 @@ def next_version(root: Path) -> int:
 
 
 @contextmanager
-def _lock_publishing(root: Path, failure: str) -> Iterator[None]:
+def lock_publishing(root: Path, failure: str, *, wait: bool = True) -> Iterator[bool]:
     """Makes the block the only publisher in ``root``; creates ``root`` and removes leftovers of killed
-    publishers. Turns OSErrors into BundleErrors that begin with ``failure``."""
+    publishers. Yields False if there is another one and ``wait`` is False. Turns OSErrors into BundleErrors
+    that begin with ``failure``."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with lock_exclusively(root, wait=True):
-            _remove_leftovers(root)
-            yield
+        with lock_exclusively(root, wait=wait) as is_locked:
+            if is_locked:
+                _remove_leftovers(root)
+            yield is_locked
     except OSError as error:
         raise BundleError(f"{failure}: {error}") from error
 
@@ -127,7 +129,7 @@ def _undo(final: Path, inode: int) -> None:
             remove_folder(final)
 
 
-def _retire(root: Path, keep: int, model_version: int) -> None:
+def remove_old_versions(root: Path, keep: int, model_version: int) -> None:
     """Removes old versions except ``model_version``, which was just published, perhaps after later ones."""
     kept = {model_version, _current_version(root)}
     for version, folder in sorted(_published(root).items(), reverse=True)[keep:]:

@@ -109,6 +109,9 @@ def _add_train(names: Any) -> None:
         "--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle"
     )
     train.add_argument(
+        "--upload", metavar="URL", help="upload the published bundle to this object store, s3://bucket/path"
+    )
+    train.add_argument(
         "--keep",
         type=at_least_one,
         default=10,

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = Config.read(arguments.config)
     if config.live is None:
         raise ValueError(f"{arguments.config} has no table [live], which says where the event log is")
-    bundle = Bundle.open(config.bundle, verify=False)
+    bundle = Bundle.open(config.follow_bundle(), verify=False)
     folder = arguments.config.absolute().parent / config.live.events
     head = open_log(folder, bundle.snapshot)
     happenings, told, refused = EventParser(bundle, head), 0, Counter[str]()

@@ -226,6 +226,10 @@ def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progre
         compared = _compared(arguments, data, trained, progress)
     if compared is None or compared["no_worse"]:
         config = publish_run(arguments, data, trained.folder, progress)
+        if arguments.upload is not None:
+            from karec.bundle.remote import upload
+
+            upload(arguments.out / "bundles" / "current", arguments.upload)
         for left in remove_runs(arguments.out) if arguments.margin is not None else ():
             progress.note(left)
     return _Done(data, trained, compared, config)
@@ -234,6 +238,7 @@ def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progre
 def _check_options(arguments: argparse.Namespace) -> None:
     """What is wrong by the options alone is refused before anything is read or trained."""
     from karec.bundle.verify import load_key
+    from karec.object_store import ObjectFolder
     from karec.refresh.next_version import open_refreshed_bundle
 
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
@@ -258,6 +263,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--publish-if-no-worse {arguments.margin:g}: expected an AUC difference, 0 or more")
     if arguments.rolling:
         open_refreshed_bundle(arguments.out / "bundles")
+    if arguments.upload is not None:
+        ObjectFolder(arguments.upload)
     if arguments.signing_key is not None:
         load_key(arguments.signing_key, "private")
 

@@ -184,7 +184,7 @@ def check_steps(scene: Scene) -> None:
 
 
 def _bundle_of(config: Config) -> Bundle:
-    return Bundle.shared(config.bundle, config.bundle_key)
+    return Bundle.shared(config.follow_bundle(), config.bundle_key)
 
 
 def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:

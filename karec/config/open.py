@@ -59,11 +59,11 @@ def open_hot_swap(
 def read_identity(path: Path) -> Hashable:
     """Returns a value that is equal as long as the file's text and the bundle that it names are the same.
 
-    It reads the file and one link and raises nothing.
+    It reads the file and one link, pulls the bundle if it is a URL, and raises nothing.
     """
     text = _text(path)
     with suppress(KarecError, OSError):
-        return text, identity_of(Config.read(path).bundle)
+        return text, identity_of(Config.read(path).follow_bundle())
     return text, None
 
 
@@ -89,7 +89,7 @@ class _VersionSource:
         ingestion = None if previous is None else previous.ingestion
         if ingestion is not None and self._live is not None:
             _check_live_unchanged(self._path, self._live, config.live)
-        bundle = Bundle.shared(config.bundle, config.bundle_key, in_child=previous is not None)
+        bundle = Bundle.shared(config.follow_bundle(), config.bundle_key, in_child=previous is not None)
         identity = text, identity_of(bundle.path)
         scenes = config.scenes if self._scene is None else (self._scene,)
         if config.live is None:

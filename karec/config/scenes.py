@@ -1,6 +1,8 @@
 """The keys of a karec.toml and its scenes, with what a scene inherits and the limits that its steps name.
 
-    bundle = "bundles"                              # the folder that holds `current`; relative to this file
+    bundle = "bundles"                              # the folder that holds `current`, relative to this file,
+                                                    # or a URL: s3://bucket/path, gs://…, file://…
+    bundle_cache = "bundle-cache"                   # optional: the folder for versions of a URL
     bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did
                                                     # not sign
     threads = 4                                     # requests that run at once, of all scenes; absent: as
@@ -42,12 +44,14 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, structs
 
+from karec.bundle.remote import follow, local_folder
 from karec.bundle.sealed_text import read_kind
 from karec.config.inherit import LISTS, merge
 from karec.config.live_settings import LiveSettings
 from karec.config.removed import REMOVED
 from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError, nearest
+from karec.object_store import is_url
 from karec.toml import Count, Place, Settings, check_keys, convert, mistakes, read_key, read_tables, read_toml
 
 MAX_ITEMS = 2**31 - 1  # positions in a list of items are int32
@@ -79,6 +83,7 @@ class FileTable(Settings, frozen=True):
     bundle: str
     scenes: Mapping[str, Any]
     bundle_key: str | None = None
+    bundle_cache: str = "bundle-cache"
     threads: Count | None = None
     live: LiveSettings | None = None
     serve: ServeSettings = ServeSettings()
@@ -157,8 +162,22 @@ class Config:
 
     @property
     def bundle(self) -> Path:
-        """The folder that holds the bundles, or one bundle."""
-        return self.path.parent / str(self._read("bundle", UNSET))
+        """The folder that holds the bundles, or one bundle. Of a URL: the local folder of its versions."""
+        bundle = str(self._read("bundle", UNSET))
+        if not is_url(bundle):
+            return self.path.parent / bundle
+        cache = str(self._read("bundle_cache", "bundle-cache"))
+        try:
+            return local_folder(bundle, self.path.parent / cache)
+        except ValueError as error:
+            raise file_place(self.path)["bundle"].refusal(str(error)) from error
+
+    def follow_bundle(self) -> Path:
+        """Returns `bundle` after the current version of a URL was pulled (`karec.bundle.remote.follow`)."""
+        bundle = str(self._read("bundle", UNSET))
+        if is_url(bundle):
+            follow(bundle, self.bundle, self.bundle_key)
+        return self.bundle
 
     @property
     def bundle_key(self) -> Path | None:

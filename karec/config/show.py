@@ -146,7 +146,7 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
 
 
 def _top_lines(config: Config, origins: Origins) -> Iterator[str]:
-    for key in ("bundle", "bundle_key", "threads"):
+    for key in ("bundle", "bundle_key", "bundle_cache", "threads"):
         if key in config.table:
             yield _commented(f"{key} = {toml_value(config.table[key])}", f"line {origins.line((key,))}")
     for table in ("live", "serve"):

@@ -1,4 +1,5 @@
 import pytest
+from object_stores import s3_port  # noqa: F401
 from small_bundle import publish_small_bundle, without_spaces
 
 
