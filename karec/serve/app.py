@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
 from karec.errors import KarecError, Unavailable, one_line
-from karec.serve import events, items, problems, recommend, status, try_calls
+from karec.serve import events, items, problems, recommend, status, try_page
 from karec.serve.openapi import openapi
 from karec.serve.problems import ProblemError
 from karec.serve.service import ServeOptions, Service
@@ -33,7 +33,7 @@ RESTART_DELAY_S = 2.0  # after a failed start
 PR_SET_PDEATHSIG = 1
 ROUTES = frozenset(("/v1/recommend", "/v1/events", "/v1/items", "/v1/try", "/v1/status"))
 ROUTES |= {"/healthz", "/readyz", "/version", "/metrics", "/openapi.json", "/"}
-ROUTE_PREFIXES = {"/v1/users/": "/v1/users/ID", "/v1/items/": "/v1/items/ID", "/page/": "/page/NAME"}
+ROUTE_PREFIXES = {"/v1/users/": "/v1/users/ID", "/v1/items/": "/v1/items/ID"}
 
 _log = logging.getLogger("karec.serve")
 
@@ -62,7 +62,6 @@ def build_app(service: Service) -> Starlette:
             Route("/v1/recommend", recommend.recommend, methods=["POST"]),
             Route("/v1/events", events.post_events, methods=["POST"]),
             Route("/v1/items", events.post_items, methods=["POST"]),
-            Route("/v1/try", try_calls.called, methods=["GET", "POST"]),
             Route("/v1/users/{id:path}", items.get_user),
             Route("/v1/items/{id:path}", items.get_item),
             Route("/v1/status", status.status),
@@ -71,6 +70,7 @@ def build_app(service: Service) -> Starlette:
             Route("/version", status.version),
             Route("/metrics", status.metrics),
             Route("/openapi.json", get_openapi),
+            *try_page.routes(),
         ],
         exception_handlers={
             problems.ProblemError: problems.on_problem,

@@ -27,7 +27,6 @@ from karec.serve.problems import ProblemError
 
 MIN_TOKEN_LETTERS = 16
 OPEN_PATHS = ("/healthz", "/readyz", "/version", "/openapi.json", "/")
-OPEN_PREFIX = "/page/"
 TOKEN_NAMES = {"/v1/events": "events_token", "/v1/items": "items_token"}
 LOCAL_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d*)?", re.ASCII)  # matches the whole header
 
@@ -59,7 +58,7 @@ class Tokens:
             if self.is_any_host or LOCAL_HOST.fullmatch(host):
                 return None
             return ProblemError(403, "without a token, Host must be a name of this machine: localhost")
-        if path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
+        if path in OPEN_PATHS:
             return None
         allowed = self.digests.get(TOKEN_NAMES.get(path, "token"), self.digests["token"])
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
