@@ -111,7 +111,8 @@ class OnlineStore(Protocol):
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         """Returns a cursor and the entries whose keys begin with one of ``letters``, as of this cursor.
 
-        A key of item counters occurs once for each partition that has it.
+        A key of item counters occurs once for each partition that has it. Entries of lifecycle may be newer
+        than the cursor and occur twice, the newer one last; applying their events again changes nothing.
         """
         ...
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ TIMEOUT_S = 1.0
 MAX_CONFLICTS = 1000  # of one append; one of the processes that conflict always commits
 EVENTS_PER_READ = 1000
 MIN_READ = 64  # events of one stream
+SCAN_COUNT = 1000  # entries; the server answers no other client meanwhile
 COUNTER_LETTERS = (WORK_COUNTERS, WORK_RECENT)
 
 _CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
@@ -152,26 +154,27 @@ class ValkeyStore:
         return n_deleted
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
+        """See ``OnlineStore``. Other clients wait while the server reads one partition, not all of them."""
         has_counters = any(letter in COUNTER_LETTERS for letter in letters)
-        with self._pipeline() as pipe:
-            pipe.info("server")
-            for p in range(N_PARTITIONS):
-                pipe.execute_command("MULTI")
+        with self._errors():
+            run_id = self._check_run_id(None, self._client.info("server"))  # first: a restart makes it stale
+        numbers = []
+        counters = list[dict[bytes, bytes]]()
+        for p in range(N_PARTITIONS):
+            with self._pipeline(transaction=True) as pipe:
                 pipe.get(_key(p, "last"))
-                if has_counters or p == LIFECYCLE:
-                    pipe.execute_command("HGETALL", _key(p, "items"))
-                pipe.execute_command("EXEC")
-            info, *replies = _execute(pipe)
-        partitions = [reply for reply in replies if isinstance(reply, list)]
-        numbers = [int(last or 0) for last, *_ in partitions]
-        entries = (
-            (key, value)
-            for _, *hashes in partitions
-            for fields in hashes
-            for key, value in zip(fields[::2], fields[1::2], strict=True)
-            if key[:1] in letters
-        )
-        return _encode_cursor(self._check_run_id(None, info), numbers), entries
+                if has_counters and p != LIFECYCLE:
+                    pipe.hgetall(_key(p, "items"))
+                last, *hashes = _execute(pipe)
+            numbers.append(int(last or 0))
+            counters += hashes
+        entries = chain((entry for fields in counters for entry in fields.items()), self._scan_items())
+        return _encode_cursor(run_id, numbers), (entry for entry in entries if entry[0][:1] in letters)
+
+    def _scan_items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yields the entries of the lifecycle partition. An entry may occur twice, the newer one last."""
+        with self._errors():
+            yield from self._client.hscan_iter(_key(LIFECYCLE, "items"), count=SCAN_COUNT)
 
     def append_records(self, log: str, records: Sequence[bytes]) -> None:
         with self._pipeline(transaction=True) as pipe:
