@@ -103,7 +103,7 @@ def folder_aside(path: AnyPath) -> Iterator[str]:
         yield aside
         for folder, _, names in os.walk(aside):
             for name in names:
-                sync_path(os.path.join(folder, name))
+                _sync(os.path.join(folder, name))
             sync_folder(folder)
         _check_absent(final)  # rename would replace an empty folder
         os.rename(aside, final)
@@ -172,14 +172,13 @@ def add_path_to_errors(path: AnyPath) -> Iterator[None]:
 def sync_folder(folder: AnyPath) -> None:
     """Puts the names in ``folder`` on the disk. "" is the current folder."""
     try:
-        sync_path(os.fsdecode(folder) or ".")
+        _sync(os.fsdecode(folder) or ".")
     except OSError as error:
         if error.errno != errno.EINVAL:  # some file systems cannot sync a folder; the rename itself is done
             raise
 
 
-def sync_path(path: str) -> None:
-    """Waits until the file or folder is on the disk."""
+def _sync(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with add_path_to_errors(path):

@@ -15,8 +15,10 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from numpy.typing import NDArray
 
 from karec.aggregates.events import COLUMNS, KINDS, NONE, Events, Head
 from karec.errors import LogSchemaError, MissingExtra
+from karec.files import file_aside
+from karec.object_store import ObjectFolder, is_url
 from karec.times import DAY_MS
 
 if TYPE_CHECKING:
@@ -40,29 +44,21 @@ class EventFiles:
     """The event files of one folder or object-store URL. Threads may share it.
 
     Args:
-        location: a folder, or a URL of ``pyarrow.fs``, such as ``s3://bucket/events``.
-
-    Raises:
-        MissingExtra: pyarrow is not installed.
+        location: a folder, or a URL, such as ``s3://bucket/events``.
     """
 
     def __init__(self, location: str) -> None:
-        try:
-            from pyarrow import fs
-        except ImportError as error:
-            raise MissingExtra("pyarrow", "online", "exported events") from error
-        self.location = location
-        if "://" in location:
-            self._files, self._folder = fs.FileSystem.from_uri(location)
-        else:
-            self._files, self._folder = fs.LocalFileSystem(), location
+        self._objects = ObjectFolder(location) if is_url(location) else None
+        self._folder = Path(location)
+        self.display = location if self._objects is None else self._objects.display
 
     def days(self) -> list[int]:
         """Returns the exported days, as days since 1970, ascending. Empty if there is no such folder."""
-        from pyarrow.fs import FileSelector
-
-        found = self._files.get_file_info(FileSelector(self._folder, allow_not_found=True))
-        dates = [match[1] for info in found if (match := NAMES.fullmatch(info.base_name))]
+        if self._objects is not None:
+            names = self._objects.names(".parquet")
+        else:
+            names = [path.name for path in self._folder.glob("*.parquet")]
+        dates = [match[1] for name in names if (match := NAMES.fullmatch(name))]
         return sorted(datetime.date.fromisoformat(date).toordinal() - _EPOCH for date in dates)
 
     def write(self, day: int, batches: Iterator[Events], head: Head) -> None:
@@ -70,20 +66,15 @@ class EventFiles:
 
         Readers see the former file until the new one is complete.
         """
-        from pyarrow import parquet
-
-        path = self._path(day)
-        self._files.create_dir(self._folder, recursive=True)
-        aside = f"{path}.tmp"
-        with (
-            self._files.open_output_stream(aside) as stream,
-            parquet.ParquetWriter(stream, _schema(head), compression="zstd") as writer,
-        ):
-            for events in batches:
-                writer.write_table(to_table(events, head))
-        self._sync(aside)
-        self._files.move(aside, path)
-        self._sync(self._folder)
+        if self._objects is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with file_aside(self._folder / _name(day)) as file:
+                _write_parquet(file, batches, head)
+        else:
+            with tempfile.NamedTemporaryFile() as local_file:
+                _write_parquet(local_file, batches, head)
+                local_file.flush()
+                self._objects.upload(Path(local_file.name), _name(day))
 
     def read(self, day: int, head: Head) -> Iterator[Events]:
         """Yields the events of a day by row group, in the order of writing.
@@ -94,28 +85,33 @@ class EventFiles:
         import pyarrow as arrow
         from pyarrow import parquet
 
-        path = self._path(day)
+        name = _name(day)
         try:
-            with (
-                self._files.open_input_file(path) as source,
-                parquet.ParquetFile(source, page_checksum_verification=True) as file,
-            ):
+            source = self._folder / name if self._objects is None else self._objects.open_input(name)
+            with parquet.ParquetFile(source, page_checksum_verification=True) as file:
                 for group in range(file.num_row_groups):
                     yield from_table(file.read_row_group(group), head)
         except (arrow.ArrowException, KeyError, OSError, ValueError) as error:
-            raise LogSchemaError(f"{path}: {error}. Restore the file, or remove it and its events") from error
-
-    def _path(self, day: int) -> str:
-        return f"{self._folder}/events-{datetime.date.fromordinal(day + _EPOCH)}.parquet"
-
-    def _sync(self, path: str) -> None:
-        if self._files.type_name == "local":
-            from karec.files import sync_path
-
-            sync_path(path)
+            raise LogSchemaError(
+                f"{self.display}/{name}: {error}. Restore this file from a backup"
+            ) from error
 
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
+
+
+def _name(day: int) -> str:
+    return f"events-{datetime.date.fromordinal(day + _EPOCH)}.parquet"
+
+
+def _write_parquet(file: Any, batches: Iterator[Events], head: Head) -> None:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "online", "exported events") from error
+    with parquet.ParquetWriter(file, _schema(head), compression="zstd") as writer:
+        for events in batches:
+            writer.write_table(to_table(events, head))
 
 
 def day_of(time_ms: NDArray[Any]) -> NDArray[Any]:

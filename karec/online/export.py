@@ -110,7 +110,7 @@ def _export_day(store: OnlineStore, head: Head, files: EventFiles, day: int) -> 
 
     files.write(day, batches(), head)
     if [_digest(events) for events in files.read(day, head)] != digests:
-        raise DataError(f"{files.location}: the file of day {day} does not contain what was written to it")
+        raise DataError(f"{files.display}: the file of day {day} does not contain what was written to it")
 
 
 def _events_of_day(store: OnlineStore, day: int) -> Iterator[Events]:

@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 from event_platform import HEAD, Happenings, events
 from hypothesis import given
+from object_stores import url_of
 
 from karec.aggregates.events import COLUMNS, UPLOAD, Events, Head
 from karec.errors import LogSchemaError
@@ -48,6 +49,15 @@ def test_event_files_restore_row_groups_in_order(tmp_path):
     assert_equal(first, upload())
     assert_equal(second, events([(0, 1, 2, 3, 5, 1)]))
     assert files.days() == [DAY]
+
+
+def test_event_files_at_a_url_restore_events(s3_port):
+    files = EventFiles(url_of(s3_port, "bucket/events"))
+    assert files.days() == []
+    files.write(DAY, iter([upload()]), HEAD)
+    assert files.days() == [DAY]
+    (stored,) = files.read(DAY, HEAD)
+    assert_equal(stored, upload())
 
 
 def test_failed_write_keeps_the_former_event_file(tmp_path):
