@@ -9,7 +9,6 @@ PIP_ARGS ?=
 TESTS ?= tests
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 CASES ?= 500
-HOURS ?= 24
 SEED ?=
 MUTANTS ?= 0
 PACKAGES ?=
@@ -95,8 +94,8 @@ fuzz-bundle: $(VENV)/.dev  ## bundles whose parts are altered at random, with ha
 fuzz-cascades: $(VENV)/.dev  ## random cascades: no work is lost, invented or doubled between steps (CASES=500 SEED=…)
 	$(BIN)/python tests/many_cascades.py $(CASES) $(SEED)
 
-soak: $(VENV)/.dev build/demo/karec.toml  ## a simulated day of traffic, uploads, refreshes and two model changes (HOURS=24)
-	OMP_NUM_THREADS=1 $(BIN)/python bench/service/simulated_day.py build/demo --hours $(HOURS)
+soak: $(VENV)/.dev build/demo/karec.toml  ## requests, events, swaps and killed workers for half an hour: no event is lost or counted twice
+	OMP_NUM_THREADS=1 $(BIN)/python bench/service/soak.py build/demo/karec.toml
 
 build/demo/karec.toml: $(VENV)/.run
 	$(BIN)/karec demo --out build/demo

@@ -28,10 +28,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
-import numpy as np
 from load import Load, Plan
-from overhead import own_config, pss_mib, service
+from running import pss_mib, run_service, write_config
 
 from karec.aggregates.events import Events
 from karec.bundle import make_current
@@ -39,7 +39,7 @@ from karec.config import open_bundle
 from karec.config.scenes import Config
 from karec.online.event_log.reader import read_events
 
-WORKERS, EVENTS_SHARE, MAX_GROWTH_MIB, SAMPLES = 2, 0.2, 100.0, 10
+WORKERS, EVENTS_FRACTION, MAX_GROWTH_MIB, SAMPLES = 2, 0.2, 100.0, 10
 SWAP_S, KILL_S = 10.0, 5.0
 ALWAYS = {"200", "503"}
 WHILE_KILLED = ALWAYS | {"no answer"}
@@ -73,26 +73,25 @@ def swap(root: Path) -> None:
 def kill_one(parent: int) -> None:
     """Sends SIGKILL to the oldest worker."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
-    if children:
-        os.kill(int(children[0]), signal.SIGKILL)
+    workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    if workers:
+        os.kill(workers[0], signal.SIGKILL)
 
 
 def missing_events(loads: list[Load], folder: Path) -> int:
     """Number of acknowledged events whose ids are not in the event log."""
     until_ms = time.time_ns() // 1_000_000 + 60_000
     events = read_events(folder, 0, until_ms) if folder.exists() else Events.empty()
-    missing = 0
-    for load in loads:
-        logged = events.number[events.source == np.uint64(load.source)]
-        missing += int((~np.isin(np.array(load.acknowledged, np.uint64), logged)).sum())
-    return missing
+    ids = zip(events.source.tolist(), events.number.tolist(), strict=True)
+    logged = {str(UUID(int=source << 64 | number)) for source, number in ids}
+    return sum(event_id not in logged for load in loads for event_id in load.acknowledged)
 
 
 def own_service(config: Path, folder: Path) -> tuple[Path, Path]:
     """Returns a karec.toml in `folder` that uses nothing outside it, and the folder of its bundles."""
     root = folder / "bundles"
     shutil.copytree(Config.read(config).bundle, root, symlinks=True)
-    path = own_config(config, folder, root, wait_ms=100)
+    path = write_config(config, folder, root, max_queue_ms=100)
     text = path.read_text(encoding="utf-8")
     if "[live]" not in text:
         path.write_text(text + '\n[live]\nstate = "state"\nevents = "events"\n', encoding="utf-8")
@@ -109,7 +108,7 @@ class Half:
 
     def play(self, parent: int) -> None:
         with call_repeatedly(self.load.plan.seconds / SAMPLES, lambda: self.memory.append(pss_mib(parent))):
-            report = asyncio.run(self.load.play())
+            report = asyncio.run(self.load.run())
         self.memory.append(pss_mib(parent))
         samples = " → ".join(f"{mib:.0f}" for mib in self.memory[:: max(len(self.memory) // 5, 1)])
         print(f"{self.name}: {report}; memory {samples} MiB")
@@ -122,9 +121,9 @@ class Half:
 def soak(config: Path, folder: Path, requests: int, rate: float) -> tuple[list[Half], list[str]]:
     """Runs both halves. Returns them, and a message for each condition that does not hold."""
     path, root = own_service(config, folder)
-    with service(path, WORKERS) as (port, parent):
+    with run_service(path, WORKERS) as (url, parent):
         users = open_bundle(path).snapshot.users.ids.tolist()
-        plan = Plan(f"http://127.0.0.1:{port}", users, rate, requests / rate / 2, events_share=EVENTS_SHARE)
+        plan = Plan(url, users, rate, requests / rate / 2, events_fraction=EVENTS_FRACTION)
         calm, killed = Half("swaps and events", Load(plan)), Half("and SIGKILL", Load(plan))
         with ExitStack() as acts:
             acts.enter_context(call_repeatedly(SWAP_S, lambda: swap(root)))

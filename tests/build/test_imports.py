@@ -62,7 +62,7 @@ UPWARDS = [
     ("karec.lab.simulate.arm_log", "karec.cli", "layers"),
     ("karec.learn.settings.settings", "karec.cli", "layers"),
     ("karec.kernels.reference", "karec.pipeline.types", "layers"),
-    ("karec.client.failures", "karec.pipeline.types", "layers"),
+    ("karec.client", "karec.pipeline.types", "layers"),
     ("karec.errors", "karec.pipeline.types", "layers"),
 ]
 OUTSIDE = [
@@ -83,7 +83,7 @@ OUTSIDE = [
     ("karec.screening.levels", "scipy", "packages"),
     ("karec.screening.quality", "onnxruntime", "packages"),
     *(("karec.config.scenes", package, "packages") for package in ("starlette", "uvicorn")),
-    *(("karec.client.failures", package, "packages") for package in ("httptools", "uvloop")),
+    *(("karec.client", package, "packages") for package in ("httptools", "uvloop")),
     ("karec.pipeline.types", "numba", "vocabulary"),
     ("karec.evaluate.metrics.diversity", "karec.catalog.table", "measures"),
     ("karec.learn.fit.checkpoint", "karec.learn.run.train", "learning"),

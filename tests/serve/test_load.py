@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from scripted_service import BREAK, good, scripted_service
+from scripted_service import BREAK, ok, scripted_service
 
 BENCH = Path(__file__).parents[2] / "bench" / "service"
 
@@ -20,37 +20,37 @@ def load(monkeypatch):
     return load
 
 
-def page_of(asked):
-    user = asked.json["user_id"]
+def make_page(request):
+    user = request.json["user_id"]
     return {"user_id": user, "items": [{"item_id": 10 * user + at} for at in range(3)]}
 
 
-def play(load, url, **options):
+def run_load(load, url, **options):
     run = load.Load(load.Plan(url, range(1, 5), **options))
-    return run, asyncio.run(run.play())
+    return run, asyncio.run(run.run())
 
 
-def test_load_counts_latency_from_the_fixed_moment(load):
-    def slow(asked):
+def test_load_counts_latency_from_the_fixed_time(load):
+    def answer_late(request):
         time.sleep(0.2)
-        return page_of(asked)
+        return make_page(request)
 
     with scripted_service() as service:
-        service.answer(good(slow), good(page_of))
-        _, report = play(load, service.url, rate=100.0, seconds=0.5, deadline_ms=150.0)
-        assert report["statuses"] == {"200": len(service.asked)} and len(service.asked) > 20
-        assert all(asked.json["deadline_ms"] == 150.0 for asked in service.asked)
-    assert report["p100_ms"] >= 200 and report["goodput_per_s"] < len(service.asked) / 0.5
+        service.set_answers(ok(answer_late), ok(make_page))
+        _, report = run_load(load, service.url, rate=100.0, seconds=0.5, deadline_ms=150.0)
+        assert report["statuses"] == {"200": len(service.requests)} and len(service.requests) > 20
+        assert all(request.json["deadline_ms"] == 150.0 for request in service.requests)
+    assert report["p100_ms"] >= 200 and report["goodput_per_s"] < len(service.requests) / 0.5
 
 
 def test_load_reports_impressions_of_earlier_pages(load):
-    def answer(asked):
-        return {"events": len(asked.json["events"])} if asked.path == "/v1/events" else page_of(asked)
+    def answer(request):
+        return {"events": len(request.json["events"])} if request.path == "/v1/events" else make_page(request)
 
     with scripted_service() as service:
-        service.answer(good(answer))
-        run, report = play(load, service.url, rate=200.0, seconds=0.5, events_share=0.3)
-        reports = [asked.json["events"] for asked in service.asked if asked.path == "/v1/events"]
+        service.set_answers(ok(answer))
+        run, report = run_load(load, service.url, rate=200.0, seconds=0.5, events_fraction=0.3)
+        reports = [request.json["events"] for request in service.requests if request.path == "/v1/events"]
     assert reports and all(len({event["user"] for event in each}) == 1 for each in reports)
     assert report["events_acknowledged"] == sum(map(len, reports)) == len(set(run.acknowledged))
 
@@ -59,9 +59,14 @@ def test_load_reports_impressions_of_earlier_pages(load):
     ("answer", "status"),
     [
         (BREAK, "no answer"),
-        (good({"user_id": 99, "items": []}), "wrong page"),
+        (ok({"user_id": 99, "items": []}), "wrong page"),
         (
-            good(lambda asked: {"user_id": asked.json["user_id"], "items": [{"item_id": 1}, {"item_id": 1}]}),
+            ok(
+                lambda request: {
+                    "user_id": request.json["user_id"],
+                    "items": [{"item_id": 1}, {"item_id": 1}],
+                }
+            ),
             "wrong page",
         ),
         ((503, {"retry-after": "1"}, {}), "503"),
@@ -69,13 +74,13 @@ def test_load_reports_impressions_of_earlier_pages(load):
 )
 def test_load_counts_failures_by_status(load, answer, status):
     with scripted_service() as service:
-        service.answer(answer)
-        _, report = play(load, service.url, rate=50.0, seconds=0.3)
+        service.set_answers(answer)
+        _, report = run_load(load, service.url, rate=50.0, seconds=0.3)
     assert set(report["statuses"]) == {status} and report["goodput_per_s"] == 0
 
 
 def test_load_gets_pages_from_a_running_service(load, service, snapshot):
-    run = load.Load(load.Plan(service.url, snapshot.users.ids.tolist(), 40.0, 1.0, events_share=0.3))
-    report = asyncio.run(run.play())
+    run = load.Load(load.Plan(service.url, snapshot.users.ids.tolist(), 40.0, 1.0, events_fraction=0.3))
+    report = asyncio.run(run.run())
     assert set(report["statuses"]) <= {"200", "503"} and report["statuses"]["200"] > 10
     assert report["events_acknowledged"] > 0

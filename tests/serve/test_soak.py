@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -29,11 +30,9 @@ def soaking(monkeypatch):
     return soak
 
 
-def load_with(soaking, source=0, acknowledged=(), statuses=()):
+def load_with(soaking, acknowledged=(), statuses=()):
     plan = soaking.Plan("http://127.0.0.1", [1], 1.0, 1.0)
-    return soaking.Load(
-        plan, source=source, acknowledged=list(acknowledged), statuses=Counter(dict(statuses))
-    )
+    return soaking.Load(plan, acknowledged=list(acknowledged), statuses=Counter(dict(statuses)))
 
 
 @pytest.mark.long
@@ -55,8 +54,9 @@ def test_missing_events_counts_acknowledged_ids_not_in_log(soaking, tmp_path):
     with EventLogWriter(tmp_path / "events", Head(("click",))) as log:
         log.append(events)
 
-    def missing(source, acknowledged):
-        return soaking.missing_events([load_with(soaking, source, acknowledged)], tmp_path / "events")
+    def missing(source, numbers):
+        ids = [str(UUID(int=source << 64 | number)) for number in numbers]
+        return soaking.missing_events([load_with(soaking, ids)], tmp_path / "events")
 
     assert missing(7, [5, 6, 9, 10]) == 0
     assert missing(7, [5, 7, 8, 11]) == 3

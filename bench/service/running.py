@@ -1,0 +1,64 @@
+"""A service in processes of its own, for the scripts in this folder."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+START_S = 120.0
+
+
+@contextmanager
+def run_service(config: Path, workers: int) -> Iterator[tuple[str, int]]:
+    """Yields (URL, process id) when all workers are ready."""
+    command = [sys.executable, "-m", "karec.cli", "serve", "--config", str(config), "--port", "0"]
+    process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+:\d+", process.stdout.readline())
+        if found is None:
+            raise SystemExit("the service did not start; its message is above")
+        wait_for_workers(found.group(), workers)
+        yield found.group(), process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for_workers(url: str, workers: int) -> None:
+    """Returns when `workers` processes answered; each new connection may meet another one."""
+    ready, end = set(), time.monotonic() + START_S
+    while len(ready) < workers:
+        if time.monotonic() > end:
+            raise SystemExit(f"{len(ready)} of {workers} workers became ready within {START_S:g} s")
+        with suppress(httpx.TransportError):
+            response = httpx.get(f"{url}/v1/status")
+            ready |= {response.json()["pid"]} if response.status_code == 200 else set()
+
+
+def write_config(config: Path, folder: Path, bundles: Path, max_queue_ms: int) -> Path:
+    """Copies a karec.toml into `folder`, where it writes logs and state. Workers have one thread."""
+    text = config.read_text(encoding="utf-8")
+    text = re.sub(r'(?m)^bundle = ".*"$', f'bundle = "{bundles}"', text, count=1)
+    text = re.sub(r"(?m)^threads = .*\n", "", text)
+    path = folder / "karec.toml"
+    path.write_text(f"threads = 1\n{text}\n[serve]\nmax_queue_ms = {max_queue_ms}\n", encoding="utf-8")
+    return path
+
+
+def pss_mib(parent: int) -> float:
+    """Pss of a process and its children: a shared page is divided by the number of processes."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
+    kib = 0
+    for pid in (parent, *map(int, children)):
+        with suppress(OSError):  # a worker may end between the two reads
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+            kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib / 1024
