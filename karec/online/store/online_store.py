@@ -111,6 +111,7 @@ class OnlineStore(Protocol):
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         """Returns a cursor and the entries whose keys begin with one of ``letters``, as of this cursor.
 
+        ``letters``: some of WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE and CREATOR_BLOCK.
         A key of item counters occurs once for each partition that has it. Entries of lifecycle may be newer
         than the cursor and occur twice, the newer one last; applying their events again changes nothing.
         """

@@ -4,8 +4,8 @@ Keys        A partition p has ``{karec:p}:`` with
                 last     number of the newest event
                 events   stream; the id of event n is 0-n
                 seen     sorted set of event ids by time of append, for SEEN_MS
-                users    hash of the state of users
-                items    hash of item counters; of the lifecycle partition: lifecycle and BASE_COUNTERS
+                items    hash of WORK_COUNTERS; of the lifecycle partition: lifecycle and BASE_COUNTERS
+                state    hash of all other state, which no snapshot reads
             and there are ``karec:log:NAME``, ``karec:document:NAME``, ``karec:lease:NAME``.
 Commit      A script per partition checks that ``last`` is the number that was read, then writes all five
             keys. If another process was faster, the state is read and computed again.
@@ -32,7 +32,7 @@ from karec.errors import Unavailable
 from karec.online.store.event_bytes import event_ids, from_bytes, times_ms, to_bytes
 from karec.online.store.group_commit import GroupCommit
 from karec.online.store.online_store import START, Cursor, StaleCursor, StateUpdate, StoredEvents, Update
-from karec.online.store.records import WORK_COUNTERS, WORK_RECENT
+from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE
 from karec.online.store.valkey_client import check_server, open_client
 
 USER_PARTITIONS = 256
@@ -44,11 +44,12 @@ MAX_CONFLICTS = 1000  # of one append; one of the processes that conflict always
 EVENTS_PER_READ = 1000
 MIN_READ = 64  # events of one stream
 SCAN_COUNT = 1000  # entries; the server answers no other client meanwhile
-COUNTER_LETTERS = (WORK_COUNTERS, WORK_RECENT)
+
+SNAPSHOT_LETTERS = (WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
 
 _CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
 
-# KEYS last, events, seen, users, items
+# KEYS last, events, seen, state, items
 # ARGV expected last, SEEN_MS, number of events; (id, bytes) of the events; (hash, key, value) of the entries,
 #      where hash is an index into KEYS, negative to delete the key
 _COMMIT = """
@@ -155,7 +156,8 @@ class ValkeyStore:
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         """See ``OnlineStore``. Other clients wait while the server reads one partition, not all of them."""
-        has_counters = any(letter in COUNTER_LETTERS for letter in letters)
+        if not {*letters} <= {*SNAPSHOT_LETTERS}:
+            raise ValueError(f"letters are {letters!r}, expected some of {SNAPSHOT_LETTERS}")
         with self._errors():
             run_id = self._check_run_id(None, self._client.info("server"))  # first: a restart makes it stale
         numbers = []
@@ -163,7 +165,7 @@ class ValkeyStore:
         for p in range(N_PARTITIONS):
             with self._pipeline(transaction=True) as pipe:
                 pipe.get(_key(p, "last"))
-                if has_counters and p != LIFECYCLE:
+                if WORK_COUNTERS in letters and p != LIFECYCLE:
                     pipe.hgetall(_key(p, "items"))
                 last, *hashes = _execute(pipe)
             numbers.append(int(last or 0))
@@ -342,7 +344,7 @@ class _Part:
     @property
     def keys(self) -> list[str]:
         """KEYS of the script."""
-        return [_key(self.partition, name) for name in ("last", "events", "seen", "users", "items")]
+        return [_key(self.partition, name) for name in ("last", "events", "seen", "state", "items")]
 
     def arguments(self, change: StateUpdate) -> list[bytes | int]:
         """Returns ARGV of the script."""
@@ -352,7 +354,7 @@ class _Part:
         for row, event in zip(rows.tolist(), data, strict=True):
             arguments += [self.ids[row], event]
         for key, value in change.entries.items():
-            index = 4 if _hash_of(self.partition, key) == "users" else 5
+            index = 4 if _hash_of(self.partition, key) == "state" else 5
             arguments += [-index, key, b""] if value is None else [index, key, value]
         return arguments
 
@@ -373,7 +375,7 @@ def _group_by_partition(events: Events) -> list[_Part]:
 
 
 def _hash_of(partition: int, key: bytes) -> str:
-    return "items" if partition == LIFECYCLE or key[:1] in COUNTER_LETTERS else "users"
+    return "items" if partition == LIFECYCLE or key[:1] == WORK_COUNTERS else "state"
 
 
 def _key(partition: int, name: str) -> str:
