@@ -43,6 +43,9 @@ class ObjectFolder:
             raise ValueError(f"{self.display}: the URL contains credentials; {CREDENTIALS}")
         self._url = url
 
+    def __str__(self) -> str:
+        return self.display
+
     def read(self, name: str, max_bytes: int) -> bytes:
         """Raises ValueError if the object has more bytes."""
         data = b"".join(self.read_pieces(name, max_bytes + 1))

@@ -15,6 +15,7 @@ from karec.cli.argument_types import (
     command,
     data_options,
 )
+from karec.logs.parts import to_log_folder
 
 
 def add_cascade(names: Any) -> None:
@@ -57,7 +58,10 @@ def _add_train(names: Any) -> None:
         help="a first look: fewer passes over a large log, of a smaller ranker",
     )
     train.add_argument(
-        "--log", type=Path, metavar="DIR", help="a served rank log: the towers learn on from it"
+        "--log",
+        type=to_log_folder,
+        metavar="DIR",
+        help="a served rank log, a folder or URL: the towers learn on from it",
     )
     train.add_argument(
         "--run",

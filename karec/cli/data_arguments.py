@@ -7,6 +7,7 @@ from typing import Any
 
 from karec.cli import commands, evaluations, own_data, screen
 from karec.cli.argument_types import at_least_none, at_least_one, command, data_options, day
+from karec.logs.parts import to_log_folder
 
 
 def add_data(names: Any) -> None:
@@ -77,7 +78,12 @@ def add_evaluations(names: Any) -> None:
         help="requests whose whole pools are ranked (default 20)",
     )
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
-    agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
+    agree.add_argument(
+        "--log",
+        type=to_log_folder,
+        metavar="DIR",
+        help="a rank log, a folder or URL: measure its shadow requests",
+    )
     agree.add_argument(
         "--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there"
     )

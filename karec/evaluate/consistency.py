@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
 from karec.features.pool_scores import PoolScorer, find_stage
+from karec.logs.parts import LogFolder
 from karec.logs.read import read_rank_log, read_tasks
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Candidates, Request
@@ -41,7 +41,7 @@ class ScoredPool:
     rank: NDArray[Any]
 
 
-def logged_pools(folder: Path) -> Iterator[ScoredPool]:
+def logged_pools(folder: LogFolder) -> Iterator[ScoredPool]:
     """Yields the shadow requests of the rank log in ``folder``, without items that pre-ranking did not score.
 
     Raises DataError if there are none, LogSchemaError like ``read_rank_log``.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ranks
 from karec.features.pool_scores import PoolScorer, find_stage
 from karec.index import ItemIndex
+from karec.logs.parts import LogFolder
 from karec.logs.read import read_rank_log, read_tasks
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Stage
@@ -138,7 +138,7 @@ def _pool(
     return FunnelPool(request.user_number, ranked.scores, prerank, np.isin(ranked.ids, passed), size)
 
 
-def logged_funnel(folder: Path) -> Iterator[FunnelPool]:
+def logged_funnel(folder: LogFolder) -> Iterator[FunnelPool]:
     """Yields the shadow requests of the rank log in ``folder`` whose ranked items are logged too.
 
     A shadow pool that is a sample (``at_most``) is measured as that pool. Raises DataError if there is none,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from karec.logs.parts import RANKER_KEY, arrow_parquet, read_part_schema
+from karec.logs.parts import RANKER_KEY, LogFolder, Part, arrow_parquet, open_part, read_part_schema
 from karec.logs.read import list_parts, read_rank_log, read_tasks
 
 
@@ -21,12 +20,12 @@ class PartContents:
     rows    {model version: number of rows}
     """
 
-    part: Path
+    part: Part
     ranker: str
     rows: Mapping[int, int]
 
 
-def read_log_contents(folder: Path) -> list[PartContents]:
+def read_log_contents(folder: LogFolder) -> list[PartContents]:
     """Returns the contents of each part in ``folder``. Raises LogSchemaError as ``read_rank_log``."""
     contents = []
     for part in list_parts(folder):
@@ -34,7 +33,7 @@ def read_log_contents(folder: Path) -> list[PartContents]:
         ranker = (schema.metadata or {}).get(RANKER_KEY, b"").decode(errors="replace")
         rows: dict[int, int] = {}
         if schema.get_field_index("model_version") >= 0:  # else read_rank_log rejects the part
-            table = arrow_parquet().parquet.read_table(part, columns=["model_version"])
+            table = arrow_parquet().parquet.read_table(open_part(part), columns=["model_version"])
             versions, counts = np.unique(table["model_version"].to_numpy(), return_counts=True)
             rows = dict(zip(versions.tolist(), counts.tolist(), strict=True))
         contents.append(PartContents(part, ranker, rows))
@@ -49,7 +48,7 @@ def count_rows_by_version(contents: Iterable[PartContents]) -> dict[int, int]:
     return dict(sorted(total.items()))
 
 
-def describe_rank_log(folder: Path) -> dict[str, str]:
+def describe_rank_log(folder: LogFolder) -> dict[str, str]:
     """Returns the numbers of parts, rows and requests, tasks, versions and times of the log in ``folder``."""
     log = read_rank_log(folder, read_tasks(folder))
     versions = ", ".join(str(version) for version in np.unique(log.model_version))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from karec.errors import LogSchemaError, MissingExtra
+from karec.object_store import ObjectFolder, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +21,26 @@ RANKER_KEY = b"karec.ranker"
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 # {format: {missing column: value that is read in its place}}
 ABSENT: dict[int, dict[str, Any]] = {1: {"shadow": False, "prerank": None}, 2: {}}
+LogFolder = Path | ObjectFolder
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """A part in an object store."""
+
+    folder: ObjectFolder
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+
+Part = Path | StoredPart
+
+
+def to_log_folder(text: str) -> LogFolder:
+    """Returns the folder of a rank log by its path or URL."""
+    return ObjectFolder(text) if is_url(text) else Path(text)
 
 
 def arrow_parquet() -> Any:
@@ -54,7 +76,7 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
 
 
 def read_part(
-    part: Path, tasks: Sequence[str], model_versions: Collection[int] | None, version: int | None = None
+    part: Part, tasks: Sequence[str], model_versions: Collection[int] | None, version: int | None = None
 ) -> pa.Table:
     """Returns the rows with the columns of ``rank_log_schema``, after the checks of ``read_rank_log``."""
     table = _read_columns(part, rank_log_schema(tasks))
@@ -66,16 +88,21 @@ def read_part(
     return table
 
 
-def read_part_schema(part: Path) -> pa.Schema:
+def open_part(part: Part) -> Any:
+    """Returns what pyarrow reads: the path, or an open file of the object store."""
+    return part if isinstance(part, Path) else part.folder.open_input(part.name)
+
+
+def read_part_schema(part: Part) -> pa.Schema:
     """Returns the columns of a part. Raises LogSchemaError if it is truncated or not a Parquet file."""
     arrow = arrow_parquet()
     try:
-        return arrow.parquet.read_schema(part)
+        return arrow.parquet.read_schema(open_part(part))
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is not a Parquet file: {error}; {REPAIR}") from error
 
 
-def _read_columns(part: Path, expected: pa.Schema) -> pa.Table:
+def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
     arrow = arrow_parquet()
     actual = read_part_schema(part)
     version = (actual.metadata or {}).get(FORMAT_KEY, b"1").decode(errors="replace")
@@ -97,7 +124,7 @@ def _read_columns(part: Path, expected: pa.Schema) -> pa.Table:
             )
     own = [name for name in expected.names if name not in missing]
     try:
-        table = arrow.parquet.read_table(part, columns=own, page_checksum_verification=True)
+        table = arrow.parquet.read_table(open_part(part), columns=own, page_checksum_verification=True)
         table.validate(full=True)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
@@ -106,7 +133,7 @@ def _read_columns(part: Path, expected: pa.Schema) -> pa.Table:
     return table.select(expected.names).replace_schema_metadata(expected.metadata)
 
 
-def _check_cells(part: Path, table: pa.Table) -> None:
+def _check_cells(part: Part, table: pa.Table) -> None:
     for name in table.column_names:
         column = table[name]
         if column.null_count and name != "prerank":
@@ -121,7 +148,7 @@ def _check_cells(part: Path, table: pa.Table) -> None:
                 )
 
 
-def _check_versions(part: Path, table: pa.Table, expected: Collection[int]) -> None:
+def _check_versions(part: Part, table: pa.Table, expected: Collection[int]) -> None:
     versions = table["model_version"].to_numpy()
     bad = np.flatnonzero(~np.isin(versions, list(expected)))
     if len(bad):

@@ -3,7 +3,7 @@
 A row is a ranked item: request_id, user_id, item_id, position (by fused score), scene, time_ms,
 model_version, logit_<task> for each task, fused, shadow, prerank. The rows of a shadow request are its whole
 pool, scored after the response, with the score of pre-ranking; other rows have prerank null. A log is a
-folder of Parquet parts from any number of writers (``karec.logs.write``).
+folder of Parquet parts from any number of writers (``karec.logs.write``), local or in an object store.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import LogSchemaError
-from karec.logs.parts import arrow_parquet, read_part, read_part_schema
+from karec.logs.parts import LogFolder, Part, StoredPart, arrow_parquet, read_part, read_part_schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class RankLog:
 
 
 def read_rank_log(
-    folder: Path,
+    folder: LogFolder,
     tasks: Sequence[str],
     model_versions: Collection[int] | None = None,
     *,
@@ -114,15 +114,19 @@ def read_rank_log(
     return log.take(order[first])
 
 
-def read_tasks(folder: Path) -> tuple[str, ...]:
+def read_tasks(folder: LogFolder) -> tuple[str, ...]:
     """Returns the tasks of the log in ``folder``: those with logits in its first part."""
     names = read_part_schema(list_parts(folder)[0]).names
     return tuple(name.removeprefix("logit_") for name in names if name.startswith("logit_"))
 
 
-def list_parts(folder: Path) -> list[Path]:
+def list_parts(folder: LogFolder) -> list[Part]:
     """Returns the part files, ordered by name. Raises LogSchemaError if there is none."""
-    parts = sorted(folder.glob("*.parquet"))
+    parts: list[Part]
+    if isinstance(folder, Path):
+        parts = [*sorted(folder.glob("*.parquet"))]
+    else:
+        parts = [StoredPart(folder, name) for name in folder.names(".parquet")]
     if not parts:
         raise LogSchemaError(f"{folder} holds no rank log: expected part-*.parquet")
     return parts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError, LogSchemaError
 from karec.logs.contents import PartContents, count_rows_by_version, read_log_contents
+from karec.logs.parts import LogFolder
 from karec.logs.read import RankLog, read_rank_log
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import list_bounds
@@ -44,7 +44,7 @@ class ServedLog:
 
 
 def read_served_log(
-    folder: Path,
+    folder: LogFolder,
     ranker: OnnxModel | None,
     tasks: Sequence[str],
     snapshot: Snapshot,
@@ -96,7 +96,7 @@ def read_served_log(
 
 
 def _checked_versions(
-    folder: Path, contents: Sequence[PartContents], ranker: OnnxModel | None, version: int | None
+    folder: LogFolder, contents: Sequence[PartContents], ranker: OnnxModel | None, version: int | None
 ) -> dict[int, int]:
     """Returns {model version: rows}. Raises LogSchemaError for rows of another ranker."""
     rows = count_rows_by_version(contents)

@@ -31,6 +31,7 @@ from karec.learn.run.tensorboard import EventFiles
 from karec.learn.run.train import TowerInputs, TrainResult
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.settings import TrainSettings, read_run_settings
+from karec.logs.parts import LogFolder
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
 from karec.samples.lists import DRAWS, LoggedLists, select_lists
@@ -64,7 +65,7 @@ class ServedRun:
 def train_from_log(
     dataset: Dataset,
     run: ServedRun,
-    log: Path,
+    log: LogFolder,
     settings: TrainSettings,
     out: Path,
     progress: Progress | None = None,

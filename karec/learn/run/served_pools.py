@@ -16,6 +16,7 @@ import numpy as np
 from karec.catalog.dataset import Dataset
 from karec.learn.fit.prepare import TrainingData, prepare_served
 from karec.learn.settings.settings import TrainSettings
+from karec.logs.parts import LogFolder
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import DRAWS, LoggedLists, find_examples, list_bounds, select_lists
@@ -26,7 +27,7 @@ from karec.times import Progress
 
 
 def read_served_pools(
-    folder: Path, dataset: Dataset, settings: TrainSettings, version: int | None = None
+    folder: LogFolder, dataset: Dataset, settings: TrainSettings, version: int | None = None
 ) -> ServedLog:
     """Returns at most ``shadow.at_most`` lists of the log in ``folder``, sampled with the settings' seed.
 

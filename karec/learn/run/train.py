@@ -34,6 +34,7 @@ from karec.learn.run.tensorboard import EventFiles
 from karec.learn.second_process import SecondProcess
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.settings import TrainSettings
+from karec.logs.parts import LogFolder
 from karec.samples.lists import LoggedLists, read_lists
 from karec.samples.served_log import ServedLog
 from karec.samples.soft_labels import SoftLabels, read_soft_labels
@@ -80,7 +81,7 @@ def train(
     choice: Choice | None = None,
     *,
     evaluate: bool = True,
-    log: Path | None = None,
+    log: LogFolder | None = None,
     log_version: int | None = None,
 ) -> TrainResult:
     """Trains everything into the run folder ``out`` and measures quality on the test days.

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from karec.logs.ship import PartShipper
 from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Page, Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 
+DAYS = 30.0  # parts are kept
+
 
 class RankLog(RankRows):
-    """Logs all candidates that the stage ``stage`` scored, for every request, into ``folder``, relative to
-    the config's.
+    """Logs all candidates that the stage ``stage`` scored into ``folder``, relative to the config's.
 
-    A request whose stage ran its fallback has no scores of the ranker: it is left out and counted.
-    ``part_rows`` and ``flush_seconds``: see ``RankRows``.
+    Only the request's id decides if it is one of the ``share`` of requests that are logged. A request whose
+    stage ran its fallback has no scores of the ranker: it is left out and counted. Parts of the folder, also
+    those of other steps and processes, are deleted after ``days`` or uploaded to ``url``
+    (``karec.logs.ship``). ``part_rows`` and ``flush_seconds``: see ``RankRows``.
     """
 
     needs = ("column.logits", "scores")
@@ -28,13 +33,34 @@ class RankLog(RankRows):
         stage: str = "rank",
         part_rows: int = PART_ROWS,
         flush_seconds: float = FLUSH_SECONDS,
+        share: float = 1.0,
+        days: float = DAYS,
+        url: str | None = None,
     ) -> None:
         super().__init__(ranker, config_folder / folder, part_rows, flush_seconds)
+        if not 0 < share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, got {share}")
+        self.share = share
+        self._shipper = PartShipper(config_folder / folder, days, url)
         self.stage = stage
         self.stages = (stage,)
+
+    def is_enabled(self, request: Request) -> bool:
+        return request.seed < self.share * 2**64
 
     def run(self, request: Request, page: Page) -> None:
         if page.trace.has_fallback(self.stage):
             self.count_unlogged_page()
             return
         self.log(request, page.scored[self.stage])
+
+    def flush(self) -> None:
+        super().flush()
+        self._shipper.ship()
+
+    def close(self) -> None:
+        super().close()
+        self._shipper.ship()
+
+    def counts(self) -> Mapping[str, int]:
+        return {**super().counts(), **self._shipper.counts()}

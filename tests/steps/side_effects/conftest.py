@@ -1,0 +1,1 @@
+from object_stores import s3_port  # noqa: F401
