@@ -34,6 +34,7 @@ from karec.toml import Place, Settings, check_keys, construct, convert, read_key
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
     from karec.online.follow import Follower
+    from karec.online.store.online_store import OnlineStore
 
 S = TypeVar("S", bound=Step)
 STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
@@ -53,7 +54,11 @@ def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascad
 
 
 def build_cascade(
-    config: Config, name: str, bundle: Bundle | None = None, online: Follower | None = None
+    config: Config,
+    name: str,
+    bundle: Bundle | None = None,
+    online: Follower | None = None,
+    store: OnlineStore | None = None,
 ) -> Cascade:
     """Returns the cascade of the scene ``name``.
 
@@ -62,12 +67,13 @@ def build_cascade(
     Args:
         bundle: None: the bundle named in the file.
         online: the online store that requests read; None: no online store.
+        store: the online store that shares the exposure counters; None: those of this process only.
     Raises:
         ConfigError: file, scene, step and mistake.
     """
     scene = config.scene(name)
     bundle = _bundle_of(config) if bundle is None else bundle
-    resources = _resources(scene, bundle, config)
+    resources = _resources(scene, bundle, config, store)
     items, place = resources.bundle, scene.place
     recall = _recall(scene, resources)
     stages = tuple(_scene_stage(scene, i, resources) for i in range(len(scene.stages)))
@@ -187,21 +193,15 @@ def _bundle_of(config: Config) -> Bundle:
     return Bundle.shared(config.follow_bundle(), config.bundle_key)
 
 
-def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
+def _resources(scene: Scene, bundle: Bundle, config: Config, store: OnlineStore | None = None) -> Resources:
     resources = Resources(_bundle_of_type(scene, bundle), config.path.parent)
     if scene.exposure is None:
         return resources
     place = scene.place["exposure"]
     settings = convert(ExposureSettings, scene.exposure, place)
-    state = settings.state
-    for name in config.scenes if state is not None else ():
-        if name != scene.name and (config.scene(name).exposure or {}).get("state") == state:
-            raise place.refusal(
-                f"state = {state!r} is also the state file of the scene {name!r}: name two files"
-            )
     items = resources.bundle
     try:
-        controller = ExposureController(settings, items.index, items.snapshot, resources.config_folder)
+        controller = ExposureController(settings, items.index, items.snapshot, store=store, scene=scene.name)
     except ValueError as error:
         raise place.refusal(error) from error
     return replace(resources, exposure=controller)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
 
 WATCH_PERIOD_S = 1.0
 FIXED_LIVE_KEYS = ("state", "events", "screen", "deadline_ms")  # a running service keeps them
+
+_log = logging.getLogger("karec.exposure")
 
 
 @overload
@@ -65,6 +68,20 @@ def read_identity(path: Path) -> Hashable:
     with suppress(KarecError, OSError):
         return text, identity_of(Config.read(path).follow_bundle())
     return text, None
+
+
+def warn_if_exposure_is_not_shared(config: Config, workers: int) -> None:
+    """Logs a warning if several workers count the exposure of a scene, and no online store shares it."""
+    if workers == 1 or config.live is not None:
+        return
+    for name in config.scenes:
+        if config.scene(name).exposure is not None:
+            _log.warning(
+                "scenes.%s.exposure: %d workers count impressions separately, which weakens exposure "
+                "control; add an online store, which shares the counters",
+                name,
+                workers,
+            )
 
 
 class _VersionSource:

@@ -27,6 +27,7 @@ REMOVED: Mapping[str, str] = {
     "scenes.observers": "Use 'side_effects'.",
     "scenes.counts": "Use 'limits'.",
     "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
+    "exposure.state": "Delete it: the processes share the exposure counters through the online store.",
     "exposure.floors": "Use 'guarantees'.",
     "exposure.spread": "Use 'fairness'.",
     "exposure.places_a_day": "Use 'impressions_per_day'.",

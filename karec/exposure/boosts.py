@@ -17,7 +17,13 @@ from karec.aggregates.rates import PRIOR_SHOWS, mean_rate
 from karec.catalog import schema
 from karec.catalog.snapshot import Snapshot
 from karec.exposure.by_id import SparseValues
-from karec.exposure.guarantees import NO_IDS, GuaranteeCounts, PublishedItems, newest_per_creator
+from karec.exposure.guarantees import (
+    NO_IDS,
+    GuaranteeCounts,
+    NewUnits,
+    PublishedItems,
+    newest_per_creator,
+)
 from karec.index import ItemIndex
 from karec.times import HOUR_MS
 
@@ -175,13 +181,14 @@ class GuaranteeBoosts:
         )
         self.underexposed = self.underexposed.without_caught_up(self._counts, now_ms)
 
-    def find_new_units(self, now_ms: int) -> None:
-        """Adds the new units of the index to the counts, once per ``NEW_UNITS_MS``."""
+    def find_new_units(self, now_ms: int) -> NewUnits | None:
+        """Returns the units of the index that the counts lack, once per ``NEW_UNITS_MS``; else None."""
         if not self._counts or (self._searched_ms is not None and now_ms < self._searched_ms + NEW_UNITS_MS):
-            return
+            return None
         self._searched_ms = now_ms
         with_creators = any(not counts.guarantee.is_for_items for counts in self._counts)
         published = PublishedItems.from_index(self._index, with_creators=with_creators)
+        found = {}
         for i, counts in enumerate(self._counts):
             hours = counts.guarantee.hours
             if counts.guarantee.is_for_items:
@@ -193,7 +200,10 @@ class GuaranteeBoosts:
                 self._items[i] = newest_per_creator(ids, creators, moments)
                 positions = np.searchsorted(keys, creators)
                 impressions = np.bincount(positions, self._rates.impressions(ids), len(keys))
-            counts.set_new_units(keys, births, impressions, now_ms)
+            is_unknown = ~np.isin(keys, counts.keys)
+            values = keys[is_unknown], births[is_unknown], impressions[is_unknown].astype(np.int64)
+            found[counts.guarantee.name] = tuple(array.tolist() for array in values)
+        return NewUnits(now_ms, found)
 
     def _all_boosts(self, now_ms: int, *, is_for_items: bool) -> SparseValues:
         keys = np.concatenate(
@@ -212,5 +222,6 @@ class GuaranteeBoosts:
         return np.min(boosts, axis=0) if boosts else np.zeros(len(keys))
 
     def _rebuild_key(self, now_ms: int) -> tuple[object, ...]:
-        """Returns what changes all boosts at once: the minute, the search for new units, spent budgets."""
-        return now_ms // BOOST_MS, self._searched_ms, *(counts.has_budget for counts in self._counts)
+        """Returns what changes all boosts at once: the minute, a search for new units, spent budgets."""
+        changes = [(counts.searched_ms, counts.has_budget) for counts in self._counts]
+        return now_ms // BOOST_MS, self._searched_ms, *changes

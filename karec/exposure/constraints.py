@@ -12,20 +12,23 @@ checks that no two constraints contradict each other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
+
+from msgspec import Meta
 
 from karec.catalog.schema import CREATOR, PUBLISHED
 from karec.index import ItemIndex
+from karec.toml import Count, Fraction, NonNegativeInt, Settings
 
 HOURS_PER_DAY = 24.0
-MAX_HOURS = 1e6  # over a hundred years
-MAX_WEIGHT = 100.0  # standard deviations
-MAX_EXPOSURES = 1e9
+
+Hours = Annotated[float, Meta(gt=0, le=1_000_000)]  # over a hundred years
+Days = Annotated[float, Meta(gt=0, le=40_000)]
+Deviations = Annotated[float, Meta(gt=0, le=100)]  # standard deviations of a request's scores
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Settings, frozen=True):
     """Desired share of the impressions for values of an integer ``column``, or for items younger than
     ``age_hours``.
 
@@ -36,25 +39,24 @@ class Target:
 
     share: Mapping[str, float] | float
     column: str | None = None
-    age_hours: float | None = None
-    tolerance: float = 0.02
+    age_hours: Hours | None = None
+    tolerance: Annotated[float, Meta(gt=0, lt=1)] = 0.02
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.column is None) == (self.age_hours is None):
             raise ValueError("a target names either a column or age_hours")
         if self.column is not None and not isinstance(self.share, Mapping):
             raise ValueError(
                 f'share = {self.share}, expected a share for each value: share = {{ "1" = 0.3 }}'
             )
-        if self.age_hours is not None and (
-            isinstance(self.share, Mapping) or not 0 < self.age_hours < MAX_HOURS
-        ):
-            raise ValueError("a target by age needs age_hours above 0 and one number as its share")
-        if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance is {self.tolerance:g}, expected above 0 and below 1")
+        if self.age_hours is not None and isinstance(self.share, Mapping):
+            raise ValueError("a target by age needs one number as its share")
         shares = self.shares()
         for value, share in shares.items():
-            _check_share(f"the share of {value}" if value else "share", share)
+            if not 0 <= share <= 1:
+                name = f"the share of {value}" if value else "share"
+                raise ValueError(f"{name} is {share:g}, expected 0 to 1")
             if isinstance(self.share, Mapping) and not _is_int64(value):
                 raise ValueError(f"share: {value!r} is not a whole number; the keys are values of the column")
         if sum(shares.values()) > 1 + 1e-9:
@@ -69,22 +71,20 @@ class Target:
         return dict(self.share) if isinstance(self.share, Mapping) else {"": self.share}
 
 
-@dataclass(frozen=True)
-class Cap:
+class Cap(Settings, frozen=True):
     """Largest ``share`` of the impressions of each value of the integer ``column``; negative values have no
     cap."""
 
     column: str
-    share: float
+    share: Fraction
 
     def __post_init__(self) -> None:
-        _check_share("share", self.share)
+        super().__post_init__()
         if self.share == 0:
             raise ValueError("share = 0 would leave every page empty; block the items in the index instead")
 
 
-@dataclass(frozen=True)
-class GuaranteedExposure:
+class GuaranteedExposure(Settings, frozen=True):
     """Number of impressions that each new item, or each new creator, gets while it is new.
 
     new_work_hours    an item is new for this time after its publication
@@ -92,18 +92,15 @@ class GuaranteedExposure:
     budget            most impressions per day of items and creators that are below this guarantee
     """
 
-    exposures: int
-    budget: int
-    new_work_hours: float | None = None
-    new_creator_days: float | None = None
+    exposures: Count
+    budget: Count
+    new_work_hours: Hours | None = None
+    new_creator_days: Days | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.new_work_hours is None) == (self.new_creator_days is None):
             raise ValueError("a guarantee names either new_work_hours or new_creator_days")
-        if not 0 < self.hours < MAX_HOURS:
-            raise ValueError(f"new is {self.hours:g} hours, expected above 0")
-        if self.exposures <= 0:
-            raise ValueError(f"exposures is {self.exposures}, expected above 0")
         if self.budget < self.exposures:
             raise ValueError(
                 f"a budget of {self.budget} impressions per day is below the guarantee of {self.exposures} "
@@ -122,14 +119,13 @@ class GuaranteedExposure:
 
     @property
     def name(self) -> str:
-        """The name in reports and in the state file."""
+        """The name in reports and in the saved state."""
         if self.is_for_items:
             return f"works of {self.new_work_hours:g} h"
         return f"creators of {self.new_creator_days:g} d"
 
 
-@dataclass(frozen=True)
-class FairnessPenalty:
+class FairnessPenalty(Settings, frozen=True):
     """Score penalty of recent exposure, for each value of the integer ``column``; without a column, for each
     item.
 
@@ -139,26 +135,17 @@ class FairnessPenalty:
     exposures  impressions at which the penalty is half of the weight
     """
 
-    weight: float
+    weight: Deviations
     column: str | None = None
-    exposures: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, value, limit in (
-            ("weight", self.weight, MAX_WEIGHT),
-            ("exposures", self.exposures, MAX_EXPOSURES),
-        ):
-            if not 0 < value <= limit:
-                raise ValueError(f"{name} is {value:g}, expected a number above 0 and at most {limit:g}")
+    exposures: Annotated[float, Meta(gt=0, le=1_000_000_000)] = 1.0
 
     @property
     def name(self) -> str:
-        """The name in reports and in the state file."""
+        """The name in reports and in the saved state."""
         return "works" if self.column is None else f"column {self.column}"
 
 
-@dataclass(frozen=True)
-class ExposureSettings:
+class ExposureSettings(Settings, frozen=True):
     """Exposure control of one scene: its constraints and how scores follow them.
 
     impressions_per_day  impressions of the scene per day; guarantees need it
@@ -166,21 +153,20 @@ class ExposureSettings:
     rate                 step of a dual variable after ten impressions; it converges in about 1/rate pages
     bound                dual variables stay in −bound … bound standard deviations, those of caps in 0 … bound
     window_hours         time constant of the exposure counters
-    state                file with the exposure state, shared by processes; relative to karec.toml
     """
 
     targets: tuple[Target, ...] = ()
     caps: tuple[Cap, ...] = ()
     guarantees: tuple[GuaranteedExposure, ...] = ()
     fairness: tuple[FairnessPenalty, ...] = ()
-    impressions_per_day: int | None = None
-    explore: int = 0
-    rate: float = 0.01
-    bound: float = 3.0
-    window_hours: float = 24.0
-    state: str | None = None
+    impressions_per_day: Count | None = None
+    explore: NonNegativeInt = 0
+    rate: Annotated[float, Meta(gt=0, le=1)] = 0.01
+    bound: Deviations = 3.0
+    window_hours: Hours = 24.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (self.targets or self.caps or self.guarantees or self.fairness):
             raise ValueError("name a target, a cap, a guarantee or a fairness penalty")
         _check_columns_differ(self.targets, self.caps)
@@ -188,21 +174,13 @@ class ExposureSettings:
         _check_ages(self.targets)
         if self.guarantees:
             self._check_guarantees()
-        if self.explore < 0 or (self.explore and not self.guarantees):
-            raise ValueError(
-                f"explore = {self.explore}, expected 0 or, with guarantees, a number of items of a page"
-            )
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"rate is {self.rate:g}, expected above 0 and at most 1")
-        if not 0 < self.bound <= 100:
-            raise ValueError(f"bound is {self.bound:g}, expected above 0 and at most 100 standard deviations")
-        if not 0 < self.window_hours < MAX_HOURS:
-            raise ValueError(f"window_hours is {self.window_hours:g}, expected above 0")
+        elif self.explore:
+            raise ValueError(f"explore = {self.explore}, expected 0 without guarantees")
 
     def _check_guarantees(self) -> None:
         per_day = self.impressions_per_day
-        if per_day is None or per_day <= 0:
-            raise ValueError(f"guarantees need impressions_per_day of the scene, got {per_day}")
+        if per_day is None:
+            raise ValueError("guarantees need impressions_per_day of the scene, got None")
         budgets = sum(guarantee.budget for guarantee in self.guarantees)
         if budgets > per_day:
             raise ValueError(
@@ -223,7 +201,7 @@ class ExposureSettings:
 
     @property
     def reads_creators(self) -> bool:
-        """Whether a guarantee is for creators."""
+        """True if a guarantee is for creators."""
         return any(not guarantee.is_for_items for guarantee in self.guarantees)
 
     def check_columns(self, index: ItemIndex) -> None:
@@ -295,8 +273,3 @@ def _is_int64(value: str) -> bool:
         return str(int(value)) == value and -(2**63) <= int(value) < 2**63
     except ValueError:
         return False
-
-
-def _check_share(name: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ValueError(f"{name} is {share:g}, expected 0 … 1")

@@ -2,52 +2,47 @@
 
 Threads    A request reads one version of the dual variables (``newest``), which never changes. A lock admits
            one writer, which counts pages and publishes a version by one assignment. No reader waits.
-Processes  With ``state``, the processes of a scene share one state file. Once a second, a process locks the
-           file, reads it, counts its pending pages and writes it as a whole. Impressions of other processes
-           change boosts within a minute, and other dual variables with the process's next pages.
-Fork       ``os.fork()`` waits for a running writer. The child continues from the same state without pending
-           pages: the parent counts those.
+Processes  With an online store, all processes share the counters of a scene (``shared_counters``). Each
+           counts its own pages at once, and exchanges pages with the others once a second on a thread. While
+           the store is away, it counts its own pages only.
 Simulation A simulation runs requests in several processes and counts in one: ``page_impressions`` there,
            ``add_pages`` here, ``set_newest`` there.
 Order      The state depends only on the pages and their order. A version is published every
-           ``PAGES_PER_UPDATE`` pages, with ``state`` once a second, or when the side effect flushes.
+           ``PAGES_PER_UPDATE`` pages, after an exchange, or when the side effect flushes.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
-from pathlib import Path
 from threading import Lock
-from typing import Any
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
+from karec.errors import KarecError
 from karec.exposure.boosts import GuaranteeBoosts
 from karec.exposure.by_id import SparseValues
 from karec.exposure.constraints import ExposureSettings
-from karec.exposure.counters import ExposureCounters, PageImpressions
+from karec.exposure.counters import CountersState, Entry, ExposureCounters, PageImpressions
 from karec.exposure.dual_variables import DualVariables, TargetGroup
-from karec.files import MAX_JSON_BYTES, parse_json, read_bytes, write_text_aside
+from karec.exposure.shared_counters import SharedCounters
 from karec.index import ItemIndex
+from karec.online.poll import Poller
 from karec.pipeline.types import Candidates, Request
 
-PAGES_PER_UPDATE = 10
-STATE_FILE_SECONDS = 1.0  # between two reads and writes of the state file by a process
-MAX_PENDING = 10_000  # pages that are kept while the state file cannot be written
+if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
+    from karec.online.store.online_store import OnlineStore
 
-_controllers: WeakSet[ExposureController] = WeakSet()
-_creation_order = count()
+PAGES_PER_UPDATE = 10
+MERGE_SECONDS = 1.0
+
+_log = logging.getLogger("karec.exposure")
 
 
 class ExposureController:
@@ -57,10 +52,11 @@ class ExposureController:
         settings: the scene's table ``exposure``.
         index: read for columns and new items; it is no step, so it may read the newest generation.
         snapshot: impressions and outcomes so far; None: none.
-        folder: the folder that ``settings.state`` is relative to.
+        store: the online store that shares the counters; None: those of this process only.
+        scene: the name under which processes share the counters.
 
     Raises:
-        ValueError: the index lacks a column, or has no integers there; the state file is damaged.
+        ValueError: the index lacks a column, or has no integers there; the counters in the store are damaged.
     """
 
     def __init__(
@@ -68,28 +64,31 @@ class ExposureController:
         settings: ExposureSettings,
         index: ItemIndex,
         snapshot: Snapshot | None = None,
-        folder: Path | None = None,
+        *,
+        store: OnlineStore | None = None,
+        scene: str = "",
     ) -> None:
         settings.check_columns(index)
         self.settings = settings
         self.index = index
         groups = TargetGroup.from_targets(settings.targets)
         absent = [f"{group.name}: no item has it" for group in groups if _is_absent(group, index)]
+        self._scene = scene
         self._counters = ExposureCounters(settings, absent)
-        self._state_file = None if settings.state is None else (folder or Path()) / settings.state
         self._writer = Lock()
         self._pending: list[PageImpressions] = []
-        self._next_write_s = 0.0  # of the state file, by time.monotonic
         self._successor: ExposureController | None = None
-        self._number = next(_creation_order)
-        _controllers.add(self)
-        if self._state_file is not None and self._state_file.is_dir():
-            raise ValueError(f"state: {self._state_file} is a folder, expected a file")
-        if self._state_file is not None and self._state_file.exists():
-            self._read_state(self._state_file)
-        counters = self._counters
-        self._boosts = GuaranteeBoosts(counters.guarantees, settings.bound, index, snapshot, counters.time_ms)
+        self._shared = None if store is None else SharedCounters(store, scene, settings)
+        self._merging = Lock()
+        self._n_failed_merges = 0
+        self._is_degraded = False
+        self._boosts = GuaranteeBoosts(self._counters.guarantees, settings.bound, index, snapshot, 0)
         self._newest = self._version(0)
+        self._poller: Poller[ExposureController] | None = None
+        if self._shared is not None:
+            self._merge(self._shared, is_start=True)
+            self._poller = Poller(self, ExposureController.merge, MERGE_SECONDS, "karec-exposure")
+            self._poller.start()
 
     @property
     def newest(self) -> DualVariables:
@@ -105,24 +104,19 @@ class ExposureController:
         """Adds the page ``candidates``, with rows in the request's view; counted at the next update.
 
         A page with a time in the future counts as of now: its impressions would not decay until then.
-
-        Raises:
-            OSError: the state file cannot be read or written; the pages stay pending.
         """
         page, now_ms = self.page_impressions(request, candidates), time.time_ns() // 1_000_000
         with self._writer:
             successor = self._successor
             if successor is None:
                 self._pending.append(replace(page, time_ms=min(page.time_ms, now_ms)))
-                if len(self._pending) >= PAGES_PER_UPDATE and (
-                    self._state_file is None or time.monotonic() >= self._next_write_s
-                ):
+                if len(self._pending) >= PAGES_PER_UPDATE:
                     self._apply_pending()
         if successor is not None:
             successor.add_page(request, candidates)
 
     def apply_pending(self) -> None:
-        """Counts the pending pages and publishes a version. Raises OSError as ``add_page``."""
+        """Counts the pending pages and publishes a version."""
         with self._writer:
             if self._pending:
                 self._apply_pending()
@@ -132,6 +126,21 @@ class ExposureController:
         with self._writer:
             self._pending += pages
             self._apply_pending()
+
+    def merge(self) -> None:
+        """Counts the pending pages and exchanges pages with the other processes. Raises nothing.
+
+        A thread calls it once a second if there is an online store.
+        """
+        self.apply_pending()
+        if self._shared is not None:
+            self._merge(self._shared)
+
+    def close(self) -> None:
+        """Counts the pending pages, gives them to the other processes and ends the thread."""
+        if self._poller is not None:
+            self._poller.stop()
+        self.merge()
 
     def page_impressions(self, request: Request, candidates: Candidates) -> PageImpressions:
         """Returns what the counters need of a page; ``candidates`` have rows in the request's view."""
@@ -160,84 +169,124 @@ class ExposureController:
 
     def set_newest(self, dual_variables: DualVariables) -> None:
         """Publishes ``dual_variables``, which another process computed."""
-        with self._writer:
-            self._newest = dual_variables
+        self._newest = dual_variables
 
-    def restore(self, saved: Mapping[str, Any] | None, now_ms: int) -> None:
-        """Continues from the values of ``to_dict``; None: from dual variables of 0.
+    def restore(self, saved: CountersState | None, now_ms: int) -> None:
+        """Continues from the values of ``state``; None: from dual variables of 0.
 
         Args:
             now_ms: the time at which the index is searched for new items.
 
         Raises:
-            ValueError: ``saved`` is something else.
+            ValueError: ``saved`` contradicts itself.
         """
         with self._writer:
             if saved is not None:
                 self._counters.restore(saved)
-            self._boosts.find_new_units(now_ms)
+            units = self._boosts.find_new_units(now_ms)
+            if units is not None:
+                self._counters.add_units(units)
             self._boosts.rebuild(self._counters.time_ms)
             self._publish()
 
     def transfer_to(self, successor: ExposureController) -> None:
-        """Transfers the exposure state to ``successor``, the controller of this scene in a newer cascade.
+        """Transfers the state to ``successor``, the controller of this scene in a newer cascade.
 
-        Pages added here from now on are counted there. A successor with a state file continues from the
-        file, and pages that are still pending here are written there.
+        A successor that has read the online store has the state already. Without a store, pages that are
+        added here from now on are counted there.
         """
-        has_file = successor.settings.state is not None
         with self._writer:
-            if self._pending and not has_file:
-                self._count_pending()
-            if self._counters.time_ms:
-                saved = None if has_file else self._counters.to_dict()
-                successor.restore(saved, self._counters.time_ms)
-            self._successor = None if has_file else successor
+            self._apply_pending()
+            if self._counters.time_ms and not (successor._shared and successor._shared.has_read):
+                successor.restore(self._counters.state(), self._counters.time_ms)
+            if successor._shared is None:
+                self._successor = successor
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the state, without pending pages, as plain values for JSON."""
+    def state(self) -> CountersState:
+        """Returns the state without pending pages."""
         with self._writer:
-            return self._counters.to_dict()
+            return self._counters.state()
 
     def snapshot(self) -> dict[str, Any]:
-        """Returns plain values for metrics and reports: the state of each constraint."""
+        """Returns plain values for metrics and reports: the state of each constraint.
+
+        ``sharing`` is None without an online store.
+        """
         with self._writer:
-            return {"version": self._newest.version, **self._counters.summary()}
+            return {
+                "version": self._newest.version,
+                **self._counters.summary(),
+                "sharing": self.sharing_counts() or None,
+            }
+
+    def sharing_counts(self) -> dict[str, int]:
+        """Returns numbers of the exchange with other processes; empty without an online store."""
+        if self._shared is None:
+            return {}
+        return {
+            "is_degraded": int(self._is_degraded),  # the last exchange failed
+            "failed_merges": self._n_failed_merges,
+            "entries_dropped": self._shared.n_dropped,
+            "records_damaged": self._shared.n_damaged,
+        }
 
     def _apply_pending(self) -> None:
-        """Counts the pending pages. The caller holds the writers' lock."""
-        if self._state_file is None:
-            self._count_pending()
-            return
-        self._next_write_s = time.monotonic() + STATE_FILE_SECONDS
-        del self._pending[:-MAX_PENDING]
-        with _file_lock(self._state_file):
-            if self._state_file.exists():
-                self._read_state(self._state_file)
-            pending = list(self._pending)
-            self._count_pending()
-            try:
-                write_text_aside(self._state_file, json.dumps(self._counters.to_dict()))
-            except OSError:
-                self._pending = pending  # no file has them yet
-                raise
-
-    def _read_state(self, path: Path) -> None:
-        try:
-            self._counters.restore(parse_json(read_bytes(path, MAX_JSON_BYTES)))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}; remove it to start with dual variables of 0") from error
-
-    def _count_pending(self) -> None:
+        """Counts the pending pages and publishes a version. The caller holds the writers' lock."""
+        entries = list[Entry]()
         for page in self._pending:
             self._counters.add_page(page)
-            self._boosts.find_new_units(page.time_ms)
-        if self._pending:
-            ids = np.concatenate([page.ids for page in self._pending])
-            creators = np.concatenate([page.creators for page in self._pending])
-            self._boosts.update(ids, creators, self._counters.time_ms)
+            entries.append(page)
+            units = self._boosts.find_new_units(page.time_ms)
+            if units is not None:
+                self._counters.add_units(units)
+                entries.append(units)
         self._pending = []
+        if self._shared is not None:
+            self._shared.add(entries)
+        self._update_boosts(entries)
         self._publish()
+
+    def _merge(self, shared: SharedCounters, *, is_start: bool = False) -> None:
+        with self._merging:
+            try:
+                entries = shared.exchange()
+            except Exception as error:  # the thread and the requests must go on
+                if is_start and isinstance(error, ValueError):
+                    raise
+                self._report_failure(error)
+                return
+            if self._is_degraded:
+                _log.warning("exposure of %r: pages are shared again", self._scene)
+                self._is_degraded = False
+            if entries == []:
+                return
+            with self._writer:
+                self._counters.copy_from(shared.merged)
+                for entry in shared.own_entries():
+                    self._counters.add(entry)
+                if entries is None:
+                    self._boosts.rebuild(self._counters.time_ms)
+                else:
+                    self._update_boosts(entries)
+                self._publish()
+
+    def _report_failure(self, error: Exception) -> None:
+        self._n_failed_merges += 1
+        if not self._is_degraded:
+            self._is_degraded = True
+            _log.warning(
+                "exposure of %r: pages of other processes are not counted until the online store works: %s",
+                self._scene,
+                error,
+                exc_info=None if isinstance(error, (KarecError, OSError, ValueError)) else error,
+            )
+
+    def _update_boosts(self, entries: Sequence[Entry]) -> None:
+        pages = [entry for entry in entries if isinstance(entry, PageImpressions)]
+        if pages:
+            ids = np.concatenate([page.ids for page in pages])
+            creators = np.concatenate([page.creators for page in pages])
+            self._boosts.update(ids, creators, self._counters.time_ms)
 
     def _publish(self) -> None:
         self._newest = self._version(self._newest.version + 1)
@@ -278,45 +327,3 @@ def _is_absent(group: TargetGroup, index: ItemIndex) -> bool:
     if group.age_hours is not None or not group.share:
         return False
     return not group.members(index.columns[group.column][index.present], 0).any()
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    """Runs the block while no other process or thread runs such a block for ``path``.
-
-    The file NAME.lock stays: if a process removed it while another one waits, two would enter.
-
-    Raises:
-        OSError: the lock file cannot be created.
-    """
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-# In the order of creation: ``transfer_to`` locks itself, then its successor, which was created later.
-_locked_for_fork: list[ExposureController] = []
-
-
-def _before_fork() -> None:
-    _locked_for_fork[:] = sorted(_controllers, key=lambda controller: controller._number)
-    for controller in _locked_for_fork:
-        controller._writer.acquire()
-
-
-def _after_fork(*, is_child: bool) -> None:
-    for controller in _locked_for_fork:
-        if is_child:
-            controller._pending = []
-        controller._writer.release()
-    _locked_for_fork.clear()
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=lambda: _after_fork(is_child=False),
-    after_in_child=lambda: _after_fork(is_child=True),
-)

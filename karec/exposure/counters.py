@@ -1,8 +1,8 @@
 """Exposure counters of one scene: pages are added one by one and change the dual variables.
 
-The same pages in the same order give the same state, bit for bit, however they are grouped. Shares and
-budgets are counted in a decaying window: a page that is t hours old counts e^(−t/window), so a window of 24
-hours holds as many impressions as a day has.
+The same pages and new units in the same order give the same state, bit for bit, however they are grouped.
+Shares and budgets are counted in a decaying window: a page that is t hours old counts e^(−t/window), so a
+window of 24 hours holds as many impressions as a day has.
 Cost: O(k · caps + G) per page of k items with G target groups.
 """
 
@@ -11,18 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.dual_variables import DualUpdate, TargetGroup
-from karec.exposure.fairness import FairnessCounts
-from karec.exposure.guarantees import GuaranteeCounts
+from karec.exposure.fairness import FairnessCounts, FairnessState
+from karec.exposure.guarantees import GuaranteeCounts, GuaranteeState, NewUnits
 from karec.times import HOUR_MS
 
-FORMAT = 1
+FORMAT = 2
 LAST_MS = 253_402_300_799_999  # the end of the year 9999
 MAX_NAMED_VALUES = 5  # of a cap, in one line of ``unmet``
 
@@ -45,6 +46,36 @@ class PageImpressions:
     ids: NDArray[Any]
     creators: NDArray[Any]
     fairness: tuple[NDArray[Any], ...] = ()
+
+
+Entry = PageImpressions | NewUnits
+
+
+class CapState(msgspec.Struct, frozen=True):
+    """Saved dual variables of one cap: values, the dual variable of each, and the impressions of the scene at
+    that moment."""
+
+    values: list[int]
+    dual_variables: list[float]
+    impressions: list[int]
+
+
+class CountersState(msgspec.Struct, frozen=True):
+    """Saved state of ``ExposureCounters``. Constraints are found by their name.
+
+    impressions, targets  decayed impressions; {target group: (dual variable, decayed impressions)}
+    total                 impressions, ever
+    """
+
+    format: int
+    n_pages: int
+    time_ms: Annotated[int, msgspec.Meta(ge=0, le=LAST_MS)]
+    total: int
+    impressions: float
+    targets: Mapping[str, tuple[float, float]]
+    caps: Mapping[str, CapState]
+    guarantees: Mapping[str, GuaranteeState]
+    fairness: Mapping[str, FairnessState]
 
 
 class ExposureCounters:
@@ -79,6 +110,13 @@ class ExposureCounters:
         # by value: (dual variable, total at that moment)
         self._cap_states: list[dict[int, tuple[float, int]]] = [{} for _ in self.caps]
 
+    def add(self, entry: Entry) -> None:
+        """Adds a page or new units."""
+        if isinstance(entry, NewUnits):
+            self.add_units(entry)
+        else:
+            self.add_page(entry)
+
     def add_page(self, page: PageImpressions) -> None:
         """Counts ``page`` and updates the dual variables. A page older than the newest one decays nothing."""
         decay = 1.0
@@ -107,6 +145,27 @@ class ExposureCounters:
                 dual, at = states.get(value, (0.0, before))
                 dual = self._update.update_cap(dual, cap.share, 0, before - at)
                 states[value] = self._update.update_cap(dual, cap.share, count, page.n), self._total
+
+    def add_units(self, found: NewUnits) -> None:
+        """Adds new units to the guarantees, and removes those that are no longer new."""
+        now_ms = max(found.time_ms, self.time_ms)
+        for counts in self.guarantees:
+            units = found.units.get(counts.guarantee.name)
+            if units is not None:
+                keys, births, impressions = (np.array(values, np.int64) for values in units)
+                counts.set_new_units(keys, births, impressions, now_ms)
+
+    def copy_from(self, other: ExposureCounters) -> None:
+        """Takes the state of ``other``, which has the same settings. Arrays are replaced, never changed."""
+        self.n_pages = other.n_pages
+        self.time_ms = other.time_ms
+        self.group_values = other.group_values
+        self.guarantees[:] = [counts.copy() for counts in other.guarantees]
+        self.fairness = [counts.copy() for counts in other.fairness]
+        self._group_counts = other._group_counts
+        self._impressions = other._impressions
+        self._total = other._total
+        self._cap_states = [dict(states) for states in other._cap_states]
 
     def cap_values(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Returns (values, dual variables > 0) of a cap; values whose dual variable is 0 are removed."""
@@ -185,82 +244,79 @@ class ExposureCounters:
             "unmet": self.unmet(),
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON; ``restore`` reads them. The keys are the state file's."""
+    def state(self) -> CountersState:
+        """Returns plain values; ``restore`` reads them."""
         duals, counts = self.group_values.tolist(), self._group_counts.tolist()
-        return {
-            "format": FORMAT,
-            "feeds": self.n_pages,
-            "time_ms": self.time_ms,
-            "total": self._total,
-            "places": self._impressions,
-            "groups": {
-                # format 1 has the dual variable twice and the share, for a controller that was removed
-                group.name: [dual, dual, group.share, count]
+        return CountersState(
+            FORMAT,
+            self.n_pages,
+            self.time_ms,
+            self._total,
+            self._impressions,
+            targets={
+                group.name: (dual, count)
                 for group, dual, count in zip(self.groups, duals, counts, strict=True)
             },
-            "caps": {
-                cap.column: {str(value): [*state] for value, state in states.items()}
-                for cap, states in zip(self.caps, self._cap_states, strict=True)
-            },
-            "floors": {counts.guarantee.name: counts.to_dict() for counts in self.guarantees},
-            "spread": {counts.penalty.name: counts.to_dict() for counts in self.fairness},
-        }
+            caps={cap.column: self._cap_state(number) for number, cap in enumerate(self.caps)},
+            guarantees={counts.guarantee.name: counts.state() for counts in self.guarantees},
+            fairness={counts.penalty.name: counts.state() for counts in self.fairness},
+        )
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Continues from the values of ``to_dict``, of these counters or of other constraints.
+    def _cap_state(self, number: int) -> CapState:
+        self.cap_values(number)  # removes dual variables of 0
+        states = sorted((value, dual, total) for value, (dual, total) in self._cap_states[number].items())
+        return CapState(*([row[i] for row in states] for i in range(3)))
+
+    def restore(self, saved: CountersState) -> None:
+        """Continues from ``saved``, of these counters or of other constraints.
 
         Constraints of the same name continue, with dual variables clipped to the bound; others begin at 0.
 
         Raises:
-            ValueError: ``saved`` is something else; then nothing changes.
+            ValueError: ``saved`` is of another format or contradicts itself; then nothing changes.
         """
         bound = self._update.bound
+        if saved.format != FORMAT:
+            raise ValueError(f"exposure state of format {saved.format}, expected format {FORMAT}")
         try:
-            if saved["format"] != FORMAT:
-                raise ValueError(f"format {saved['format']}, this version reads {FORMAT}")
-            n_pages, time_ms, total = (int(saved[name]) for name in ("feeds", "time_ms", "total"))
-            if not 0 <= time_ms <= LAST_MS:
-                raise ValueError(f"time_ms is {time_ms}")
-            impressions = _finite(saved["places"])
-            group_values, group_counts = self.group_values.copy(), self._group_counts.copy()
+            impressions = _finite(saved.impressions)
+            group_values, group_counts = np.zeros(len(self.groups)), np.zeros(len(self.groups))
             for i, group in enumerate(self.groups):
-                if group.name in saved["groups"]:
-                    _, dual, _, group_counts[i] = map(_finite, saved["groups"][group.name])
-                    group_values[i] = np.clip(dual, -bound, bound)
-            cap_states = [
-                {
-                    int(value): (min(max(_finite(dual), 0.0), bound), int(at))
-                    for value, (dual, at) in saved["caps"].get(cap.column, {}).items()
-                }
-                for cap in self.caps
-            ]
+                dual, count = map(_finite, saved.targets.get(group.name, (0.0, 0.0)))
+                group_values[i] = np.clip(dual, -bound, bound)
+                group_counts[i] = count
+            cap_states = [_cap_states(saved.caps.get(cap.column), bound) for cap in self.caps]
             guarantees = [
-                GuaranteeCounts.from_dict(counts.guarantee, saved["floors"].get(counts.guarantee.name))
+                GuaranteeCounts.from_state(counts.guarantee, saved.guarantees.get(counts.guarantee.name))
                 for counts in self.guarantees
             ]
-            saved_fairness = saved.get("spread", {})  # missing in files of older versions
             fairness = [
-                FairnessCounts.from_dict(
-                    counts.penalty, self._window_hours, saved_fairness.get(counts.penalty.name), time_ms
+                FairnessCounts.from_state(
+                    counts.penalty, self._window_hours, saved.fairness.get(counts.penalty.name), saved.time_ms
                 )
                 for counts in self.fairness
             ]
-        except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
-            raise ValueError(f"not the exposure state of a scene: {error!r}") from error
-        self.n_pages = n_pages
-        self.time_ms = time_ms
+        except (OverflowError, ValueError) as error:
+            raise ValueError(f"not the exposure state of a scene: {error}") from error
+        self.n_pages = saved.n_pages
+        self.time_ms = saved.time_ms
         self.group_values = group_values
         self.guarantees[:] = guarantees
         self.fairness = fairness
-        self._total = total
+        self._total = saved.total
         self._impressions = impressions
         self._group_counts = group_counts
         self._cap_states = cap_states
 
 
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{number} is not a finite number")
-    return number
+def _cap_states(saved: CapState | None, bound: float) -> dict[int, tuple[float, int]]:
+    if saved is None:
+        return {}
+    duals = [min(max(_finite(dual), 0.0), bound) for dual in saved.dual_variables]
+    return dict(zip(saved.values, zip(duals, saved.impressions, strict=True), strict=True))
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    return value

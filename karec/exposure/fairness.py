@@ -14,10 +14,10 @@ Cost: O(k) per page, O(recent · log V) per update, O(V log V) per minute.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +32,20 @@ MAX_VALUES = 65_536  # values that are kept: those with most impressions; the ot
 MIN_COUNT = 0.01  # impressions of the window below which a value is removed
 
 _NO_VALUES = SparseValues.from_parts([(np.empty(0, np.int64), np.empty(0))])
+
+
+Values = list[Annotated[int, msgspec.Meta(ge=0)]]
+Counts = list[Annotated[float, msgspec.Meta(ge=0, le=MAX_COUNT)]]
+
+
+class FairnessState(msgspec.Struct, frozen=True):
+    """Saved counts of one fairness penalty: those of ``FairnessCounts``, with ``recent`` as two lists."""
+
+    merged_ms: Annotated[int, msgspec.Meta(ge=0)]
+    keys: Values
+    counts: Counts
+    recent_keys: Values
+    recent_counts: Counts
 
 
 @dataclass
@@ -49,6 +63,9 @@ class FairnessCounts:
     recent: dict[int, float] = field(default_factory=dict)
     merged_ms: int = 0
     _merged_penalties: SparseValues = _NO_VALUES
+
+    def copy(self) -> FairnessCounts:
+        return replace(self, recent=dict(self.recent))  # the arrays never change
 
     def add_page(self, values: NDArray[Any], now_ms: int) -> None:
         """Counts the ``values`` of a page; negative ones are ignored. ``now_ms`` never decreases."""
@@ -82,44 +99,40 @@ class FairnessCounts:
             "max_exposures": float(largest * self._decay(now_ms)),
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON; ``from_dict`` reads them."""
-        return {
-            "at_ms": self.merged_ms,
-            "keys": self.keys.tolist(),
-            "counts": self.counts.tolist(),
-            "lately": [[value, count] for value, count in self.recent.items()],
-        }
+    def state(self) -> FairnessState:
+        """Returns plain values; ``from_state`` reads them."""
+        return FairnessState(
+            self.merged_ms,
+            self.keys.tolist(),
+            self.counts.tolist(),
+            list(self.recent),
+            list(self.recent.values()),
+        )
 
     @classmethod
-    def from_dict(
-        cls, penalty: FairnessPenalty, window_hours: float, saved: Mapping[str, Any] | None, now_ms: int
+    def from_state(
+        cls, penalty: FairnessPenalty, window_hours: float, saved: FairnessState | None, now_ms: int
     ) -> Self:
-        """Returns the counts that ``to_dict`` gave; None: no impressions yet.
+        """Returns the counts that ``state`` gave; None: no impressions yet.
 
         Args:
             now_ms: time of the newest page.
 
         Raises:
-            ValueError, TypeError, KeyError: ``saved`` is something else.
+            ValueError, OverflowError: ``saved`` contradicts itself, or has numbers that do not fit.
         """
         if saved is None:
             return cls(penalty, window_hours)
-        keys, counts = _saved_values(saved["keys"]), np.array(saved["counts"], np.float64)
-        pairs = saved["lately"]
-        if not isinstance(pairs, list):
-            raise ValueError(f"fairness of {penalty.name}: 'lately' is not a list")
-        recent_keys = _saved_values([value for value, _ in pairs]).tolist()
-        recent = dict(zip(recent_keys, [float(count) for _, count in pairs], strict=True))
-        if keys.shape != counts.shape or np.any(keys[1:] <= keys[:-1]) or len(recent) < len(pairs):
+        keys, counts = np.array(saved.keys, np.int64), np.array(saved.counts, np.float64)
+        recent_keys = np.array(saved.recent_keys, np.int64).tolist()
+        recent = dict(zip(recent_keys, saved.recent_counts, strict=True))
+        if len(keys) != len(counts) or np.any(keys[1:] <= keys[:-1]) or len(recent) < len(recent_keys):
             raise ValueError(f"fairness of {penalty.name}: keys are not ascending, or have no count")
-        all_counts = np.append(counts, np.fromiter(recent.values(), np.float64, len(recent)))
-        if not np.all((all_counts >= 0) & (all_counts <= MAX_COUNT)):  # False for NaN
-            raise ValueError(f"fairness of {penalty.name}: a count is outside 0 … {MAX_COUNT:g}")
-        merged_ms = int(saved["at_ms"])
-        if not 0 <= merged_ms <= now_ms:
-            raise ValueError(f"fairness of {penalty.name}: at_ms is {merged_ms}, later than the newest page")
-        restored = cls(penalty, window_hours, keys, counts, recent, merged_ms)
+        if saved.merged_ms > now_ms:
+            raise ValueError(
+                f"fairness of {penalty.name}: merged_ms is {saved.merged_ms}, later than the newest page"
+            )
+        restored = cls(penalty, window_hours, keys, counts, recent, saved.merged_ms)
         restored._merged_penalties = restored._all_penalties()
         return restored
 
@@ -160,10 +173,3 @@ class FairnessCounts:
 
     def _decay(self, now_ms: int) -> float:
         return math.exp(-(now_ms - self.merged_ms) / (self.window_hours * HOUR_MS))
-
-
-def _saved_values(saved: Any) -> NDArray[Any]:
-    """Returns (V,) int64 from a list of integers ≥ 0. Raises ValueError or OverflowError for other values."""
-    if not isinstance(saved, list) or not all(type(value) is int and value >= 0 for value in saved):
-        raise ValueError("the values of a fairness penalty are not a list of whole numbers ≥ 0")
-    return np.array(saved, np.int64)

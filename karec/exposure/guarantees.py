@@ -9,9 +9,10 @@ dual ascent on each unit's own constraint in closed form: the ascent sums up exa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,17 +30,40 @@ ITEMS_PER_CREATOR = 4  # most items of one creator that exploration draws from
 NO_IDS = np.empty(0, np.int64)
 
 
+class GuaranteeState(msgspec.Struct, frozen=True):
+    """Saved counts of one guarantee: fields of ``GuaranteeCounts``."""
+
+    keys: list[int]
+    births: list[int]
+    counts: list[int]
+    spent: float
+    has_budget: bool
+    reached: int
+    missed: int
+
+
+class NewUnits(msgspec.Struct, frozen=True, eq=False, array_like=True, tag="units"):
+    """Units that a search of the index at ``time_ms`` found, for each guarantee, by its name.
+
+    units  {guarantee: (keys, publication in ms, impressions so far)}, lists of one length
+    """
+
+    time_ms: int
+    units: Mapping[str, tuple[list[int], list[int], list[int]]]
+
+
 @dataclass
 class GuaranteeCounts:
     """Impressions of all units of one guarantee. One thread uses it.
 
-    keys        (U,) int64, ascending: ids of items or creators
-    births      (U,) int64 ms: publication
-    counts      (U,) int64 impressions
-    spent       impressions in the decayed window that went to units below the guarantee
-    has_budget  False from the moment that the budget is spent until 2 % of it is free again
-    reached     units that are no longer new and had the guarantee
-    missed      units that are no longer new and had less
+    keys         (U,) int64, ascending: ids of items or creators
+    births       (U,) int64 ms: publication
+    counts       (U,) int64 impressions
+    spent        impressions in the decayed window that went to units below the guarantee
+    has_budget   False from the moment that the budget is spent until 2 % of it is free again
+    reached      units that are no longer new and had the guarantee
+    missed       units that are no longer new and had less
+    searched_ms  time of the last search for new units; 0: none
     """
 
     guarantee: GuaranteedExposure
@@ -50,6 +74,10 @@ class GuaranteeCounts:
     has_budget: bool = True
     reached: int = 0
     missed: int = 0
+    searched_ms: int = 0
+
+    def copy(self) -> GuaranteeCounts:
+        return replace(self, counts=self.counts.copy())  # the other arrays never change
 
     def set_new_units(
         self, keys: NDArray[Any], births: NDArray[Any], counts: NDArray[Any], now_ms: int
@@ -70,6 +98,7 @@ class GuaranteeCounts:
         self.keys = keys[is_new][order]
         self.births = births[is_new][order]
         self.counts = counts[is_new][order]
+        self.searched_ms = now_ms
 
     def add_page(self, keys: NDArray[Any], now_ms: int, decay: float) -> None:
         """Counts the ``keys`` of a page; other keys than units are ignored.
@@ -117,39 +146,40 @@ class GuaranteeCounts:
         age = np.maximum(now_ms - births, 0) / (self.guarantee.hours * HOUR_MS * DUE_FRACTION)
         return np.asarray(np.ceil(self.guarantee.exposures * np.minimum(age, 1.0)))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON; ``from_dict`` reads them."""
-        return {
-            "keys": self.keys.tolist(),
-            "births": self.births.tolist(),
-            "counts": self.counts.tolist(),
-            "spent": self.spent,
-            "has_budget": self.has_budget,
-            "reached": self.reached,
-            "missed": self.missed,
-        }
+    def state(self) -> GuaranteeState:
+        """Returns plain values; ``from_state`` reads them."""
+        return GuaranteeState(
+            self.keys.tolist(),
+            self.births.tolist(),
+            self.counts.tolist(),
+            self.spent,
+            self.has_budget,
+            self.reached,
+            self.missed,
+        )
 
     @classmethod
-    def from_dict(cls, guarantee: GuaranteedExposure, saved: Mapping[str, Any] | None) -> Self:
-        """Returns the counts that ``to_dict`` gave; None: no units yet.
+    def from_state(cls, guarantee: GuaranteedExposure, saved: GuaranteeState | None) -> Self:
+        """Returns the counts that ``state`` gave; None: no units yet.
 
         Raises:
-            ValueError, TypeError, KeyError: ``saved`` is something else.
+            ValueError, OverflowError: ``saved`` contradicts itself, or has numbers that do not fit.
         """
         if saved is None:
             return cls(guarantee)
-        keys, births, counts = (np.array(saved[name], np.int64) for name in ("keys", "births", "counts"))
-        if not keys.ndim == births.ndim == counts.ndim == 1 or not len(keys) == len(births) == len(counts):
+        keys, births, counts = (
+            np.array(values, np.int64) for values in (saved.keys, saved.births, saved.counts)
+        )
+        if not len(keys) == len(births) == len(counts):
             raise ValueError(
                 f"guarantee {guarantee.name}: {len(keys)} keys, {len(births)} births, {len(counts)} counts"
             )
         if np.any(keys[1:] <= keys[:-1]):
             raise ValueError(f"guarantee {guarantee.name}: the keys are not ascending")
-        spent = float(saved["spent"])
-        if not np.isfinite(spent):
-            raise ValueError(f"guarantee {guarantee.name}: spent is {spent}, expected a finite number")
-        has_budget, reached, missed = bool(saved["has_budget"]), int(saved["reached"]), int(saved["missed"])
-        return cls(guarantee, keys, births, counts, spent, has_budget, reached, missed)
+        if not np.isfinite(saved.spent):
+            raise ValueError(f"guarantee {guarantee.name}: spent is {saved.spent}, expected a finite number")
+        totals = saved.spent, saved.has_budget, saved.reached, saved.missed
+        return cls(guarantee, keys, births, counts, *totals)
 
 
 @dataclass(frozen=True)

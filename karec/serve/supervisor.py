@@ -18,6 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+from karec.config.open import warn_if_exposure_is_not_shared
 from karec.config.scenes import Config
 from karec.config.serve_settings import FIXED, ServeSettings
 from karec.errors import ConfigError
@@ -98,7 +99,9 @@ def serve(path: Path, overrides: Mapping[str, Any], *, is_insecure: bool, fd: in
     ConfigError or OSError if the service cannot start.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the supervisor handles it
-    settings = apply_overrides(Config.read(path), overrides)
+    file = Config.read(path)
+    settings = apply_overrides(file, overrides)
+    warn_if_exposure_is_not_shared(file, settings.workers)
     Tokens.read(settings, path.parent, is_insecure=is_insecure)
     listener = _bind(settings, fd)
     listener.listen(BACKLOG)

@@ -6,6 +6,8 @@ import pytest
 from karec.config import load_cascade, open_hot_swap
 from karec.config.check import config_mistakes
 from karec.config.host_stage import export_stage
+from karec.config.open import warn_if_exposure_is_not_shared
+from karec.config.scenes import Config
 from karec.errors import ConfigError
 from karec.pipeline.types import Request
 from karec.serve.metrics import Metrics
@@ -99,21 +101,12 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
         assert cascade.exposure.snapshot()["caps"][0]["column"] == "song_id"
 
 
-def test_two_scenes_with_one_state_file_are_rejected(write_config):
-    live = '\n[scenes.live]\ninherits = "home"\n'
-    path = write_config(HOME + TABLE + 'state = "exposure.json"\n' + live)
-    with pytest.raises(ConfigError, match=r"'exposure.json' is also the state file of the scene 'home'"):
-        load_cascade(path, "live")
-    with pytest.raises(ConfigError, match=r"also the state file of the scene 'live'"):
-        load_cascade(path, "home")
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         # one entry by itself
-        ('"50" = 0.5', '"50" = 1.5', "exposure.targets[0]: the share of 50 is 1.5, expected 0 … 1"),
-        ('"50" = 0.5', '"50" = -0.1', "exposure.targets[0]: the share of 50 is -0.1, expected 0 … 1"),
+        ('"50" = 0.5', '"50" = 1.5', "exposure.targets[0]: the share of 50 is 1.5, expected 0 to 1"),
+        ('"50" = 0.5', '"50" = -0.1', "exposure.targets[0]: the share of 50 is -0.1, expected 0 to 1"),
         (
             '"50" = 0.5',
             '"50" = 0.6, "51" = 0.5',
@@ -144,11 +137,15 @@ def test_two_scenes_with_one_state_file_are_rejected(write_config):
             "{ share",
             "exposure.targets[1]: a target names either a column or age_hours",
         ),
-        ("age_hours = 4", "age_hours = 0", "exposure.targets[1]: a target by age needs age_hours above 0"),
+        (
+            "age_hours = 4",
+            "age_hours = 0",
+            "targets[1]: age_hours = 0, expected more than 0, at most 1000000",
+        ),
         (
             "share = 0.3 }",
             "share = 0.3, tolerance = 0 }",
-            "exposure.targets[1]: tolerance is 0, expected above 0 and below 1",
+            "exposure.targets[1]: tolerance = 0, expected more than 0, less than 1",
         ),
         (
             "share = 0.3 }",
@@ -156,8 +153,8 @@ def test_two_scenes_with_one_state_file_are_rejected(write_config):
             "exposure.targets[1]: unknown key 'shares' (did you mean 'share'?)",
         ),
         ("share = 0.4", "share = 0", "exposure.caps[0]: share = 0 would leave every page empty"),
-        ("share = 0.4", "share = 2", "exposure.caps[0]: share is 2, expected 0 … 1"),
-        ("exposures = 5", "exposures = 0", "exposure.guarantees[0]: exposures is 0, expected above 0"),
+        ("share = 0.4", "share = 2", "exposure.caps[0]: share = 2, expected 0 to 1"),
+        ("exposures = 5", "exposures = 0", "exposure.guarantees[0]: exposures = 0, expected at least 1"),
         (
             "budget = 500",
             "budget = 4",
@@ -166,7 +163,7 @@ def test_two_scenes_with_one_state_file_are_rejected(write_config):
         (
             "new_work_hours = 3",
             "new_work_hours = 0",
-            "exposure.guarantees[0]: new is 0 hours, expected above 0",
+            "exposure.guarantees[0]: new_work_hours = 0, expected more than 0, at most 1000000",
         ),
         (
             "new_work_hours = 3, ",
@@ -187,7 +184,7 @@ def test_two_scenes_with_one_state_file_are_rejected(write_config):
         (
             TARGET,
             "fairness = [{ weight = 0 }]\n" + TARGET,
-            "exposure.fairness[0]: weight is 0, expected a number above 0",
+            "exposure.fairness[0]: weight = 0, expected more than 0, at most 100",
         ),
         (
             TARGET,
@@ -197,12 +194,12 @@ def test_two_scenes_with_one_state_file_are_rejected(write_config):
         (
             TARGET,
             "fairness = [{ weight = 101 }]\n" + TARGET,
-            "weight is 101, expected a number above 0 and at most 100",
+            "exposure.fairness[0]: weight = 101, expected more than 0, at most 100",
         ),
         (
             TARGET,
             "fairness = [{ weight = 1, exposures = 0 }]\n" + TARGET,
-            "exposure.fairness[0]: exposures is 0, expected a number",
+            "exposure.fairness[0]: exposures = 0, expected more than 0, at most 1000000000",
         ),
         (TARGET, "fairness = [{ exposures = 1.0 }]\n" + TARGET, "exposure.fairness[0]: "),
         (
@@ -280,15 +277,19 @@ def test_two_scenes_with_one_state_file_are_rejected(write_config):
         (
             "explore = 1",
             "explore = -1",
-            "exposure: explore = -1, expected 0 or, with guarantees, a number of items of a page",
+            "exposure: explore = -1, expected at least 0",
         ),
         (
             "explore = 1",
             'controller = "pid"',
             "exposure: the key 'controller' was removed. Delete it: the only controller is dual ascent",
         ),
-        ("explore = 1", "rate = 0", "exposure: rate is 0, expected above 0 and at most 1"),
-        ("explore = 1", "window_hours = 0", "exposure: window_hours is 0, expected above 0"),
+        ("explore = 1", "rate = 0", "exposure: rate = 0, expected more than 0, at most 1"),
+        (
+            "explore = 1",
+            "window_hours = 0",
+            "window_hours = 0, expected more than 0, at most 1000000",
+        ),
         (
             TABLE,
             "[scenes.home.exposure]\n",
@@ -296,6 +297,11 @@ def test_two_scenes_with_one_state_file_are_rejected(write_config):
         ),
         (TABLE, "[[scenes.home.exposure]]\n", "exposure = [{}], expected a table"),
         # keys and steps of earlier versions
+        (
+            "explore = 1",
+            'state = "exposure.json"',
+            "exposure: the key 'state' was removed. Delete it: the processes share the exposure counters",
+        ),
         ("guarantees = [", "floors = [", "exposure: the key 'floors' was removed. Use 'guarantees'."),
         ("caps = [", "spread = [", "exposure: the key 'spread' was removed. Use 'fairness'."),
         ("impressions_per_day", "places_a_day", "'places_a_day' was removed. Use 'impressions_per_day'."),
@@ -346,6 +352,27 @@ def test_fairness_penalties_need_no_other_constraint(write_config):
         of_creators, of_items = cascade.exposure.snapshot()["fairness"]
         assert (of_items["values"], of_items["max_exposures"]) == (len(page), 1.0)
         assert of_creators["weight"] == 0.5
+
+
+def test_several_workers_without_an_online_store_get_a_warning(write_config, caplog):
+    path = write_config(HOME + TABLE + '\n[scenes.other]\ninherits = "home"\nexposure = false\n')
+    warn_if_exposure_is_not_shared(Config.read(path), workers=1)
+    assert not caplog.records
+    warn_if_exposure_is_not_shared(Config.read(path), workers=4)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith("scenes.home.exposure: 4 workers count impressions separately")
+
+
+def test_config_check_reports_all_mistakes_of_the_table_exposure(write_config):
+    text = TABLE.replace("age_hours = 4", "age_hours = 0").replace("exposures = 5", "exposures = 0")
+    mistakes = config_mistakes(write_config(HOME + text.replace("explore = 1", "explore = -1\nrate = 2")))
+    assert [mistake.rpartition(": ")[2] for mistake in mistakes] == [
+        "age_hours = 0, expected more than 0, at most 1000000",
+        "exposures = 0, expected at least 1",
+        "explore = -1, expected at least 0",
+        "rate = 2, expected more than 0, at most 1",
+    ]
 
 
 def test_config_check_covers_the_steps_that_the_table_exposure_adds(write_config):

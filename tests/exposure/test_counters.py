@@ -1,62 +1,30 @@
 """Exposure counters: pages, the window, caps, and the saved state."""
 
-import json
 import math
 
+import msgspec
 import numpy as np
 import pytest
+from exposure_setup import NOW, random_pages, settings_of_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from karec.exposure.constraints import (
-    Cap,
     ExposureSettings,
-    FairnessPenalty,
-    GuaranteedExposure,
     Target,
 )
-from karec.exposure.counters import ExposureCounters, PageImpressions
+from karec.exposure.counters import CountersState, ExposureCounters, PageImpressions
 from karec.exposure.dual_variables import DualUpdate
+from karec.exposure.shared_counters import SharedCounters
+from karec.online.store.sqlite import SqliteStore
 from karec.times import HOUR_MS
 
-NOW = 100_000 * HOUR_MS
 TARGETS = (Target({"1": 0.3}, column="type"), Target(0.4, age_hours=72))
 EMPTY = np.zeros(0, np.int64)
 
 
-def settings_of_scene(**changed):
-    return ExposureSettings(
-        **{
-            "targets": TARGETS,
-            "caps": (Cap("creator_id", 0.2), Cap("tag", 0.5)),
-            "guarantees": (
-                GuaranteedExposure(3, 50, new_work_hours=24),
-                GuaranteedExposure(4, 50, new_creator_days=2),
-            ),
-            "fairness": (FairnessPenalty(0.5, "creator_id"), FairnessPenalty(1.0, exposures=2.0)),
-            "impressions_per_day": 1_000,
-            "rate": 0.05,
-            **changed,
-        }
-    )
-
-
 def new_counters(**changed):
     return ExposureCounters(settings_of_scene(**changed))
-
-
-def random_page(rng, at):
-    n = int(rng.integers(0, 8))
-    members = rng.integers(0, n + 1, 2).astype(np.float64)
-    creators, works = rng.integers(-1, 4, n), rng.integers(0, 9, n)
-    return PageImpressions(
-        at, n, members, (creators, rng.integers(0, 3, n)), works, rng.integers(0, 5, n), (creators, works)
-    )
-
-
-def random_pages(seed, n=60):
-    rng = np.random.default_rng(seed)
-    return [random_page(rng, NOW + i * HOUR_MS // 4) for i in range(n)]
 
 
 def page(at, groups, caps=(EMPTY, EMPTY), n=10):
@@ -92,9 +60,9 @@ def test_saving_and_restoring_between_pages_changes_nothing(seed, is_saved):
         cut.add_page(one)
         if save:
             restored = new_counters()
-            restored.restore(json.loads(json.dumps(cut.to_dict())))
+            restored.restore(msgspec.json.decode(msgspec.json.encode(cut.state()), type=CountersState))
             cut = restored
-    assert cut.to_dict() == whole.to_dict()
+    assert cut.state() == whole.state()
     assert cut.unmet() == whole.unmet()
 
 
@@ -130,7 +98,7 @@ def test_empty_page_updates_nothing_and_older_page_decays_nothing():
     assert counters.n_pages == 0 and counters.group_values.tolist() == [0, 0]
     for at in (NOW + HOUR_MS, NOW):
         counters.add_page(page(at, [1, 1]))
-    assert counters.to_dict()["places"] == 20 and counters.time_ms == NOW + HOUR_MS
+    assert counters.state().impressions == 20 and counters.time_ms == NOW + HOUR_MS
 
 
 def test_restore_continues_constraints_of_the_same_name_only():
@@ -140,59 +108,60 @@ def test_restore_continues_constraints_of_the_same_name_only():
     other = ExposureCounters(
         ExposureSettings(targets=(TARGETS[1], Target({"2": 0.1}, column="tag")), bound=0.01)
     )
-    other.restore(counters.to_dict())
+    other.restore(counters.state())
     assert other.n_pages == counters.n_pages
     first, second = other.group_values
     assert first == np.clip(counters.group_values[1], -0.01, 0.01) and second == 0
 
 
-def damaged_state(change):
-    counters = counters_with_units()
-    counters.add_page(random_pages(2)[0])
-    saved = json.loads(json.dumps(counters.to_dict()))
-    change(saved)
-    return saved
-
-
 @pytest.mark.parametrize(
     "change",
     [
-        lambda saved: saved.pop("places"),
-        lambda saved: saved.update(format=2),
-        lambda saved: saved.update(places="many"),
-        lambda saved: saved["groups"].update({"type 1": [0, 0]}),
-        lambda saved: saved["groups"].update({"type 1": [float("nan"), 0, 0, 0]}),
-        lambda saved: saved["caps"].update(creator_id={"x": [0, 0]}),
+        lambda saved: saved.pop("impressions"),
+        lambda saved: saved.update(format=1),
+        lambda saved: saved.update(impressions="many"),
+        lambda saved: saved.update(impressions=float("inf")),
+        lambda saved: saved["targets"].update({"type 1": [0]}),
+        lambda saved: saved["targets"].update({"type 1": [float("nan"), 0]}),
+        lambda saved: saved["caps"]["creator_id"].update(values=["x"]),
+        lambda saved: saved["caps"]["creator_id"].update(values=[]),
         lambda saved: saved["caps"].update(creator_id=[1]),
-        lambda saved: saved["floors"]["works of 24 h"].update(keys=[3, 2]),
-        lambda saved: saved["floors"]["works of 24 h"].update(counts=[1]),
-        lambda saved: saved["floors"]["works of 24 h"].update(keys=[[1]]),
-        lambda saved: saved["floors"]["works of 24 h"].pop("births"),
-        lambda saved: saved.update(floors=7),
-        lambda saved: saved["spread"]["works"].update(keys=[3, 2], counts=[1.0, 1.0]),
-        lambda saved: saved["spread"]["works"].update(counts=[1.0]),
-        lambda saved: saved["spread"]["works"].update(keys=[[1]], counts=[[1.0]]),
-        lambda saved: saved["spread"]["works"].update(lately=[[1, float("nan")]]),
-        lambda saved: saved["spread"]["works"].update(lately=[[1, -1.0]]),
-        lambda saved: saved["spread"]["works"].update(lately=[1]),
-        lambda saved: saved["spread"]["works"].update(lately=[[10**30, 1.0]]),
-        lambda saved: saved["spread"]["works"].update(lately=[[1, 1.0], [1, 2.0]]),
-        lambda saved: saved["spread"]["works"].update(lately={"12": 1}),
-        lambda saved: saved["spread"]["works"].update(lately=[[-1, 1.0]]),
-        lambda saved: saved["spread"]["works"].update(keys=[-1, 2], counts=[1.0, 1.0]),
-        lambda saved: saved["spread"]["works"].update(keys=[1.5], counts=[1.0]),
-        lambda saved: saved["spread"]["works"].update(keys=["1"], counts=[1.0]),
-        lambda saved: saved["spread"]["works"].update(keys=[1], counts=[1.7e308]),
-        lambda saved: saved["spread"]["works"].update(at_ms=-1),
-        lambda saved: saved.update(time_ms=10**400),
-        lambda saved: saved["spread"]["works"].update(at_ms=NOW + 10**9),
-        lambda saved: saved["spread"]["works"].pop("counts"),
-        lambda saved: saved.update(spread=[]),
+        lambda saved: saved["guarantees"]["works of 24 h"].update(keys=[3, 2]),
+        lambda saved: saved["guarantees"]["works of 24 h"].update(counts=[1]),
+        lambda saved: saved["guarantees"]["works of 24 h"].update(keys=[[1]]),
+        lambda saved: saved["guarantees"]["works of 24 h"].update(spent=float("nan")),
+        lambda saved: saved["guarantees"]["works of 24 h"].pop("births"),
+        lambda saved: saved.update(guarantees=7),
+        lambda saved: saved["fairness"]["works"].update(keys=[3, 2], counts=[1.0, 1.0]),
+        lambda saved: saved["fairness"]["works"].update(counts=[1.0]),
+        lambda saved: saved["fairness"]["works"].update(keys=[[1]], counts=[[1.0]]),
+        lambda saved: saved["fairness"]["works"].update(recent_keys=[1], recent_counts=[float("nan")]),
+        lambda saved: saved["fairness"]["works"].update(recent_keys=[1], recent_counts=[-1.0]),
+        lambda saved: saved["fairness"]["works"].update(recent_keys=[1], recent_counts=[]),
+        lambda saved: saved["fairness"]["works"].update(recent_keys=[2**63], recent_counts=[1.0]),
+        lambda saved: saved["fairness"]["works"].update(recent_keys=[1, 1], recent_counts=[1.0, 2.0]),
+        lambda saved: saved["fairness"]["works"].update(recent_keys=[-1], recent_counts=[1.0]),
+        lambda saved: saved["fairness"]["works"].update(keys=[-1, 2], counts=[1.0, 1.0]),
+        lambda saved: saved["fairness"]["works"].update(keys=[1.5], counts=[1.0]),
+        lambda saved: saved["fairness"]["works"].update(keys=["1"], counts=[1.0]),
+        lambda saved: saved["fairness"]["works"].update(keys=[1], counts=[1.7e308]),
+        lambda saved: saved["fairness"]["works"].update(merged_ms=-1),
+        lambda saved: saved["fairness"]["works"].update(merged_ms=NOW + 10**9),
+        lambda saved: saved["fairness"]["works"].pop("counts"),
+        lambda saved: saved.update(time_ms=10**15),
+        lambda saved: saved.update(fairness=[]),
     ],
 )
-def test_damaged_state_is_rejected_and_changes_nothing(change):
+def test_damaged_document_is_rejected_and_changes_nothing(change):
     counters = counters_with_units()
-    before = counters.to_dict()
-    with pytest.raises(ValueError, match=r"^not the exposure state of a scene"):
-        counters.restore(damaged_state(change))
-    assert counters.to_dict() == before
+    counters.add_page(random_pages(2)[0])
+    saved = msgspec.to_builtins(counters.state())
+    change(saved)
+    store = SqliteStore(None)
+    document = msgspec.msgpack.encode([1, saved])
+    assert store.write_document("exposure:home", document, None)
+    shared = SharedCounters(store, "home", settings_of_scene())
+    before = shared.merged.state()
+    with pytest.raises(ValueError, match=r"document 'exposure:home' .* is damaged: .* Delete the document"):
+        shared.exchange()
+    assert shared.merged.state() == before

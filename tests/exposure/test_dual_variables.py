@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from karec.errors import ConfigError
 from karec.exposure.constraints import Cap, ExposureSettings
 from karec.exposure.dual_variables import MIN_W, DualUpdate, subtract_penalties
 
@@ -65,15 +66,15 @@ def test_dual_variables_of_all_shares_converge_at_one_pace():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0.0, 3.0), "rate is 0, expected above 0 and at most 1"),
-        ((1.5, 3.0), "rate is 1.5, expected above 0 and at most 1"),
-        ((float("nan"), 3.0), "rate is nan, expected above 0 and at most 1"),
-        ((0.01, 0.0), "bound is 0, expected above 0 and at most 100 standard deviations"),
-        ((0.01, 101.0), "bound is 101, expected above 0 and at most 100 standard deviations"),
+        ((0.0, 3.0), "rate = 0.0, expected more than 0, at most 1"),
+        ((1.5, 3.0), "rate = 1.5, expected more than 0, at most 1"),
+        ((float("nan"), 3.0), "rate = nan, expected a finite number"),
+        ((0.01, 0.0), "bound = 0.0, expected more than 0, at most 100"),
+        ((0.01, 101.0), "bound = 101.0, expected more than 0, at most 100"),
     ],
 )
 def test_settings_reject_rate_and_bound_out_of_range(arguments, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
+    with pytest.raises(ConfigError, match=f"^{message}$"):
         ExposureSettings(caps=(Cap("type", 0.5),), rate=arguments[0], bound=arguments[1])
 
 

@@ -30,10 +30,7 @@ def serve(cascade, now, asked):
         cascade.run(Request(i % 12, 4, time_ms=now + i, request_id=str(i)))
 
 
-@pytest.mark.parametrize("state", ["", '\nstate = "exposure.json"'])
-def test_swap_continues_the_state_and_loses_no_page_or_logged_row(path, state):
-    scene = SCENE.replace("\nexplore = 1", f"\nexplore = 1{state}")
-    path.write_text(scene)
+def test_swap_continues_the_state_and_loses_no_page_or_logged_row(path):
     with open_hot_swap(path) as live:
         now, asked = live.cascades["home"].bundle.snapshot.time_ms, 0
         for swap in range(4):
@@ -42,13 +39,13 @@ def test_swap_continues_the_state_and_loses_no_page_or_logged_row(path, state):
             old = live.cascades["home"]
             for observer in old.side_effects:
                 observer.flush()
-            saved = old.exposure.to_dict()
-            assert saved["feeds"] == asked
-            path.write_text(f"# {swap}\n{scene}")
+            saved = old.exposure.state()
+            assert saved.n_pages == asked
+            path.write_text(f"# {swap}\n{SCENE}")
             assert live.reload()
             new = live.cascades["home"]
             assert new.exposure is not old.exposure
-            assert new.exposure.to_dict() == saved
+            assert new.exposure.state() == saved
             before, after = old.exposure.newest, new.exposure.newest
             assert (after.group_values == before.group_values).all() and after.group_values.any()
             assert set(after.underexposed.ids.tolist()) == set(before.underexposed.ids.tolist())
@@ -67,8 +64,8 @@ def test_pages_of_the_old_cascade_after_transfer_count_in_the_new_one(path):
         serve(new, now, range(22, 30))
         for cascade in (old, new):
             cascade.close()
-        assert new.exposure.to_dict()["feeds"] == 30
-        assert old.exposure.to_dict()["feeds"] == 15
+        assert new.exposure.state().n_pages == 30
+        assert old.exposure.state().n_pages == 15
 
 
 def test_swap_continues_constraints_of_the_same_name(path):
@@ -76,12 +73,12 @@ def test_swap_continues_constraints_of_the_same_name(path):
         now = live.cascades["home"].bundle.snapshot.time_ms
         serve(live, now, range(30))
         live.cascades["home"].side_effects[0].flush()
-        before = live.cascades["home"].exposure.to_dict()
+        before = live.cascades["home"].exposure.state()
         path.write_text(SCENE.replace('share = { "2" = 0.6 }', 'share = { "2" = 0.6, "1" = 0.1 }'))
         assert live.reload()
-        after = live.cascades["home"].exposure.to_dict()
-        assert after["groups"]["tag 2"] == before["groups"]["tag 2"] and after["groups"].keys() > {"tag 2"}
-        assert after["caps"] == before["caps"]
+        after = live.cascades["home"].exposure.state()
+        assert after.targets["tag 2"] == before.targets["tag 2"] and after.targets.keys() > {"tag 2"}
+        assert after.caps == before.caps
 
 
 def test_scene_that_gets_a_table_exposure_starts_with_dual_variables_of_0(path):
@@ -92,4 +89,4 @@ def test_scene_that_gets_a_table_exposure_starts_with_dual_variables_of_0(path):
         serve(live, now, range(5))
         path.write_text(SCENE)
         assert live.reload()
-        assert live.cascades["home"].exposure.to_dict()["feeds"] == 0
+        assert live.cascades["home"].exposure.state().n_pages == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +19,7 @@ from karec.config.assemble import build_cascade
 from karec.config.scenes import Config
 from karec.errors import ConfigError
 from karec.exposure.controller import ExposureController
+from karec.exposure.counters import CountersState
 from karec.lab.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.checkpoint import State, advance_day, platform_at, read_events, write_events
@@ -80,11 +81,6 @@ class ArmRun:
         for model in self.first.glob("baseline_*.onnx"):
             copy_model(model, self.place / model.name)  # The arm's steps may refer to them.
         cascade = self._cascade(Bundle.open(self.first.parent / "bundles", verify=False))
-        if cascade.exposure is not None and cascade.exposure.settings.state is not None:
-            raise ConfigError(
-                f"arm {self.arm.name!r}: exposure.state is set, but a simulation keeps the exposure state in "
-                "its checkpoint. Remove the key."
-            )
         has_rank_log = any(isinstance(queue.side_effect, RankLog) for queue in cascade.side_effects)
         if self._can_learn(cascade) and not has_rank_log:
             raise ConfigError(
@@ -146,7 +142,7 @@ class ArmRun:
             played = play_day(today, state.levels, state.lately, self.cores, report)
         else:
             played = play_with_exposure(today, controller, state.levels, state.lately, self.cores, report)
-            state.exposure = json.dumps(controller.to_dict())
+            state.exposure = msgspec.json.encode(controller.state()).decode()
         self._write(day, played)
         state.levels[played.users] = played.levels
         state.lately[played.users] = played.lately
@@ -164,7 +160,7 @@ class ArmRun:
         """Returns the exposure controller of ``cascade`` with the state at the end of the last day."""
         controller = cascade.exposure
         if controller is not None:
-            saved = json.loads(state.exposure) if state.exposure else None
+            saved = msgspec.json.decode(state.exposure, type=CountersState) if state.exposure else None
             controller.restore(saved, self.population.first_ms + state.day * DAY_MS)
         return controller
 

@@ -38,11 +38,12 @@ class ExposureCounter(SideEffect):
         self.exposure.apply_pending()
 
     def close(self) -> None:
-        self.exposure.apply_pending()
+        self.exposure.close()
 
     def counts(self) -> Mapping[str, int]:
         newest = self.exposure.newest
         return {
             "dual_variables_version": newest.version,
             "underexposed_items": len(newest.underexposed.ids),
+            **self.exposure.sharing_counts(),
         }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_loop import SIZES, TOWERS, assert_same, play
 
-from karec.errors import ConfigError, Unavailable
+from karec.errors import Unavailable
 from karec.exposure.controller import ExposureController
 from karec.lab.simulate import exposure_days
 from karec.lab.simulate.arm_log import ArmLog
@@ -64,11 +64,6 @@ def test_exposure_control_shows_more_new_items(played):
     (target,), (counts,) = state["targets"], state["guarantees"]
     assert (target["name"], target["wanted"]) == ("type 0", 0.5) and target["price"] != 0
     assert counts["new"] > 0 and plain.facts["exposure"] is None
-
-
-def test_state_file_is_rejected_in_a_simulation(models, tmp_path):
-    with pytest.raises(ConfigError, match=r"'controlled': exposure.state is set"):
-        play(tmp_path, models, CONTROLLED + 'state = "exposure.json"\n', sizes=TWO_DAYS)
 
 
 def test_killed_player_process_is_reported_with_advice(monkeypatch):

@@ -30,6 +30,6 @@ def test_exposure_counter_counts_an_unknown_item_for_no_group(index):
     counter, request = ExposureCounter(controller), make_request(controller)
     counter.run(request, Page(request, items_at(index, [1]).with_rows(np.array([-1])), Trace()))
     counter.close()
-    state = controller.to_dict()
-    assert (state["feeds"], state["places"]) == (1, 1.0)
-    assert [group[3] for group in state["groups"].values()] == [0, 0]
+    state = controller.state()
+    assert (state.n_pages, state.impressions) == (1, 1.0)
+    assert [impressions for _, impressions in state.targets.values()] == [0, 0]

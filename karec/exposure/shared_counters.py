@@ -1,0 +1,239 @@
+"""Exposure counters of one scene that processes share through the online store.
+
+Records   Each process appends its pages and new units to a log. All processes add them to their counters in
+          the order of the log, so they compute equal counters and dual variables, bit for bit.
+Document  Once in ``DOCUMENT_SECONDS``, the process that gets the lease writes the counters as of a record to
+          a document and deletes the records that the document before this one had. A process reads the
+          document when it starts, or if a record that it has not read was deleted.
+Failures  While the store is away, entries wait. The oldest are dropped if there are ``MAX_WAITING``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.exposure.constraints import ExposureSettings
+from karec.exposure.counters import CountersState, Entry, ExposureCounters, PageImpressions
+from karec.exposure.guarantees import NewUnits
+
+if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
+    from karec.online.store.online_store import OnlineStore
+
+DOCUMENT_SECONDS = 10.0
+MAX_WAITING = 10_000  # entries: pages, and results of searches for new units
+
+
+class _Page(msgspec.Struct, frozen=True, array_like=True, tag="page"):
+    """``PageImpressions`` as lists. Targets, caps and fairness are in the order of the record's names."""
+
+    time_ms: int
+    n: int
+    targets: list[float]
+    caps: list[list[int]]
+    ids: list[int]
+    creators: list[int]
+    fairness: list[list[int]]
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True):
+    """Entries of one process. The names are those of its constraints: other processes may have others."""
+
+    id: bytes
+    targets: list[str]
+    caps: list[str]
+    fairness: list[str]
+    entries: list[_Page | NewUnits]
+
+
+class _Document(msgspec.Struct, frozen=True, array_like=True):
+    """Counters with all records up to ``through``. ``state`` is a ``CountersState``."""
+
+    through: int
+    state: msgspec.Raw
+
+
+class SharedCounters:
+    """The counters of a scene by the records that this process has read, and its own unread entries.
+
+    One thread at a time calls ``exchange``. ``add`` and ``own_entries`` need a common lock of the caller.
+
+    merged     the counters as of the last record that was read
+    n_dropped  entries dropped while the store was away
+    n_damaged  records that could not be decoded
+    has_read   True after the first exchange
+    """
+
+    def __init__(self, store: OnlineStore, scene: str, settings: ExposureSettings) -> None:
+        self.merged = ExposureCounters(settings)
+        self.n_dropped = 0
+        self.n_damaged = 0
+        self.has_read = False
+        self._store = store
+        self._name = f"exposure:{scene}"
+        self._caps = [cap.column for cap in settings.caps]
+        self._waiting = deque[Entry](maxlen=MAX_WAITING)
+        self._appended: tuple[bytes, list[Entry]] | None = None  # id and entries, until the record is read
+        self._through = 0  # number of the last record that was read
+        self._document: bytes | None = None  # that was read or written last
+        self._next_document_s = 0.0  # by time.monotonic
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Adds entries of this process, to be appended by the next exchange."""
+        self.n_dropped += max(len(self._waiting) + len(entries) - MAX_WAITING, 0)
+        self._waiting.extend(entries)
+
+    def own_entries(self) -> list[Entry]:
+        """Returns the entries of this process that ``merged`` lacks, in their order."""
+        appended = [] if self._appended is None else self._appended[1]
+        return [*appended, *self._waiting]
+
+    def exchange(self) -> list[Entry] | None:
+        """Appends the entries of this process and adds all new records to ``merged``.
+
+        Returns:
+            The added entries; None if ``merged`` was read from the document.
+
+        Raises:
+            KarecError: the store cannot be reached. A later call appends the same entries once.
+            ValueError: the document is damaged.
+        """
+        # An append that failed may have been committed: only the log can tell.
+        entries = [] if self._appended is None else self._read()
+        own = [] if self._appended is None else self._appended[1]
+        own += [self._waiting.popleft() for _ in range(len(self._waiting))]
+        n_excess = max(len(own) - MAX_WAITING, 0)
+        self.n_dropped += n_excess
+        if own:
+            self._appended = uuid4().bytes, own[n_excess:]
+            self._store.append_records(self._name, [self._encode(*self._appended)])
+        new_entries = self._read()
+        self.has_read = True
+        self._write_document()
+        return None if entries is None or new_entries is None else entries + new_entries
+
+    def _read(self) -> list[Entry] | None:
+        """Adds the new records to ``merged``. Returns their entries; None if the document was read too."""
+        entries, is_restored = list[Entry](), False
+        records = self._records()
+        # Deletions begin with the oldest record. If the last one that was read exists, none was missed.
+        while not records or records[0][0] != self._through:
+            document = self._store.read_document(self._name)
+            if document is None or document == self._document:
+                break
+            self._restore(document)
+            is_restored = True
+            records = self._records()
+        for number, record in records:
+            if number > self._through:
+                entries += self._merge(record)
+                self._through = number
+        return None if is_restored else entries
+
+    def _records(self) -> list[tuple[int, bytes]]:
+        """Returns the last record that was read, if it exists, and all later ones."""
+        return self._store.read_records(self._name, max(self._through - 1, 0))
+
+    def _restore(self, document: bytes) -> None:
+        try:
+            saved = msgspec.msgpack.decode(document, type=_Document)
+            self.merged.restore(msgspec.msgpack.decode(saved.state, type=CountersState))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise ValueError(
+                f"the document {self._name!r} of the online store is damaged: {error}. Delete the document "
+                "to start with dual variables of 0"
+            ) from error
+        self._through = saved.through
+        self._document = document
+
+    def _merge(self, record: bytes) -> list[Entry]:
+        try:
+            decoded = msgspec.msgpack.decode(record, type=_Record)
+            entries = self._decode_entries(decoded)
+        except (msgspec.MsgspecError, ValueError, OverflowError, IndexError):
+            self.n_damaged += 1
+            return []
+        if self._appended is not None and decoded.id == self._appended[0]:
+            self._appended = None
+        for entry in entries:
+            self.merged.add(entry)
+        return entries
+
+    def _write_document(self) -> None:
+        """Writes ``merged`` to the document if it is time and no other process has the lease."""
+        if time.monotonic() < self._next_document_s:
+            return
+        self._next_document_s = time.monotonic() + DOCUMENT_SECONDS
+        if not self._store.acquire_lease(self._name, uuid4().hex, DOCUMENT_SECONDS):
+            return
+        old = self._store.read_document(self._name)
+        old_through = 0 if old is None else msgspec.msgpack.decode(old, type=_Document).through
+        if self._through <= old_through:
+            return
+        state = msgspec.Raw(msgspec.msgpack.encode(self.merged.state()))
+        new = msgspec.msgpack.encode(_Document(self._through, state))
+        if self._store.write_document(self._name, new, old):
+            self._document = new
+            self._store.trim_records(self._name, old_through - 1)  # record old_through shows what was deleted
+
+    def _encode(self, record_id: bytes, entries: Sequence[Entry]) -> bytes:
+        pages = [
+            entry
+            if isinstance(entry, NewUnits)
+            else _Page(
+                entry.time_ms,
+                entry.n,
+                entry.groups.tolist(),
+                [values.tolist() for values in entry.caps],
+                entry.ids.tolist(),
+                entry.creators.tolist(),
+                [values.tolist() for values in entry.fairness],
+            )
+            for entry in entries
+        ]
+        names = [group.name for group in self.merged.groups]
+        return msgspec.msgpack.encode(_Record(record_id, names, self._caps, self._fairness_names(), pages))
+
+    def _fairness_names(self) -> list[str]:
+        return [counts.penalty.name for counts in self.merged.fairness]
+
+    def _decode_entries(self, record: _Record) -> list[Entry]:
+        """Returns the entries with the constraints of this process. One that the record lacks stays as it is:
+        its target has exactly its share of the page."""
+        groups = self.merged.groups
+        targets = _positions(record.targets, [group.name for group in groups])
+        caps = _positions(record.caps, self._caps)
+        fairness = _positions(record.fairness, self._fairness_names())
+
+        def page(saved: _Page) -> PageImpressions:
+            counts = [
+                group.share * saved.n if i is None else saved.targets[i]
+                for group, i in zip(groups, targets, strict=True)
+            ]
+            return PageImpressions(
+                time_ms=saved.time_ms,
+                n=saved.n,
+                groups=np.array(counts, np.float64),
+                caps=tuple(_integers([] if i is None else saved.caps[i]) for i in caps),
+                ids=_integers(saved.ids),
+                creators=_integers(saved.creators),
+                fairness=tuple(_integers([] if i is None else saved.fairness[i]) for i in fairness),
+            )
+
+        return [entry if isinstance(entry, NewUnits) else page(entry) for entry in record.entries]
+
+
+def _positions(names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+    """Returns the position of each wanted name in ``names``; None if it is missing."""
+    return [names.index(name) if name in names else None for name in wanted]
+
+
+def _integers(values: list[int]) -> NDArray[Any]:
+    return np.array(values, np.int64)
