@@ -17,7 +17,7 @@ from karec.aggregates.events import Events
 from karec.errors import ConfigError, Unavailable
 from karec.online.store import records
 from karec.online.store.online_store import START, Read, StaleCursor, StateUpdate
-from karec.online.store.valkey import ValkeyStore
+from karec.online.store.valkey import MAX_EVENTS, ValkeyStore
 from karec.online.store.valkey_client import CA_FILE_VARIABLE, PASSWORD_VARIABLE, USER_VARIABLE
 
 pytest.importorskip("valkey")
@@ -233,6 +233,24 @@ def test_forked_child_uses_connections_of_its_own(start_server):
     store.append(impressions([3], [1]), count)
     child.join()
     assert child.exitcode == 0 and check_state_equals_replay(store) == {1, 2, 3}
+    store.close()
+
+
+def test_append_of_many_events_commits_in_parts(start_server):
+    store = ValkeyStore(start_server().url)
+    numbers = [*range(MAX_EVENTS + 10), 5]
+    is_new = store.append(impressions(numbers, [number % 7 for number in numbers]), count)
+    assert is_new.tolist() == [True] * (MAX_EVENTS + 10) + [False]
+    assert len(check_state_equals_replay(store)) == MAX_EVENTS + 10
+    store.close()
+
+
+def test_poll_returns_lifecycle_events_before_others(start_server):
+    store = ValkeyStore(start_server().url)
+    store.append(impressions([*range(500)], [*range(500)]), count)
+    block = Events.from_columns("block", source=1, number=[900], time_ms=1, item_id=4)
+    store.append(block, lambda events, read: StateUpdate({}, {}, np.zeros(1, bool)))
+    assert store.poll(START, 10).events.number[0] == 900
     store.close()
 
 

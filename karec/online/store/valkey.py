@@ -19,7 +19,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -27,20 +26,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import LATE_MS, LIFECYCLE_KINDS, Events
+from karec.aggregates.events import Events
 from karec.errors import Unavailable
-from karec.online.store.event_bytes import event_ids, from_bytes, times_ms, to_bytes
+from karec.online.store.event_bytes import from_bytes, times_ms
 from karec.online.store.group_commit import GroupCommit
 from karec.online.store.online_store import START, Cursor, StaleCursor, StateUpdate, StoredEvents, Update
 from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE
 from karec.online.store.valkey_client import check_server, open_client
+from karec.online.store.valkey_partitions import (
+    COMMIT,
+    LIFECYCLE,
+    N_PARTITIONS,
+    Part,
+    group_by_partition,
+    hash_name,
+    key_name,
+    partitions_of,
+)
 
-USER_PARTITIONS = 256
-LIFECYCLE = USER_PARTITIONS  # the partition of lifecycle events
-N_PARTITIONS = USER_PARTITIONS + 1
-SEEN_MS = 2 * LATE_MS  # an event is accepted until LATE_MS after it happened, so a repeat is found
 TIMEOUT_S = 1.0
 MAX_CONFLICTS = 1000  # of one append; one of the processes that conflict always commits
+MAX_EVENTS = 2000  # of one commit; a script of 2,000 uploads keeps the server busy for about 45 ms
 EVENTS_PER_READ = 1000
 MIN_READ = 64  # events of one stream
 SCAN_COUNT = 1000  # entries; the server answers no other client meanwhile
@@ -49,32 +55,6 @@ SNAPSHOT_LETTERS = (WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
 
 _CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
 
-# KEYS last, events, seen, state, items
-# ARGV expected last, SEEN_MS, number of events; (id, bytes) of the events; (hash, key, value) of the entries,
-#      where hash is an index into KEYS, negative to delete the key
-_COMMIT = """
-local last = redis.call('GET', KEYS[1]) or '0'
-if last ~= ARGV[1] then return 0 end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local number, first_entry = tonumber(last), 4 + 2 * ARGV[3]
-for i = 4, first_entry - 1, 2 do
-  number = number + 1
-  redis.call('XADD', KEYS[2], string.format('0-%.0f', number), 'e', ARGV[i + 1])
-  redis.call('ZADD', KEYS[3], now_ms, ARGV[i])
-end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_ms - ARGV[2])
-redis.call('SET', KEYS[1], string.format('%.0f', number))
-for i = first_entry, #ARGV, 3 do
-  local hash = tonumber(ARGV[i])
-  if hash > 0 then
-    redis.call('HSET', KEYS[hash], ARGV[i + 1], ARGV[i + 2])
-  else
-    redis.call('HDEL', KEYS[-hash], ARGV[i + 1])
-  end
-end
-return 1
-"""
 # KEYS document; ARGV new value, then the expected value, absent if there must be no document
 _WRITE_DOCUMENT = """
 if redis.call('GET', KEYS[1]) ~= (ARGV[2] or false) then return 0 end
@@ -110,7 +90,8 @@ class ValkeyStore:
             check_server(self._client, self.address)
 
     def append(self, events: Events, update: Update) -> NDArray[Any]:
-        return self._group_commit.append(events, update)
+        parts = [events.take(slice(n, n + MAX_EVENTS)) for n in range(0, max(1, len(events)), MAX_EVENTS)]
+        return np.concatenate([self._group_commit.append(part, update) for part in parts])
 
     def read_user(self, user_id: int, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._read(int(partitions_of(np.array([user_id]))[0]), keys)
@@ -120,7 +101,7 @@ class ValkeyStore:
 
     def poll(self, cursor: Cursor, max_events: int) -> StoredEvents:
         run_id, numbers = _decode_cursor(cursor)
-        streams = {_key(p, "events"): f"0-{number}" for p, number in enumerate(numbers)}
+        streams = {key_name(p, "events"): f"0-{number}" for p, number in enumerate(numbers)}
         with self._pipeline() as pipe:
             pipe.info("server")
             # One stream may have all new events, or every stream may have many.
@@ -141,7 +122,7 @@ class ValkeyStore:
         with self._errors():
             self._check_run_id(run_id, self._client.info("server"))
             return sum(
-                self._delete_events(_key(p, "events"), before_ms, last) for p, last in enumerate(numbers)
+                self._delete_events(key_name(p, "events"), before_ms, last) for p, last in enumerate(numbers)
             )
 
     def _delete_events(self, stream: str, before_ms: int, last: int) -> int:
@@ -164,9 +145,9 @@ class ValkeyStore:
         counters = list[dict[bytes, bytes]]()
         for p in range(N_PARTITIONS):
             with self._pipeline(transaction=True) as pipe:
-                pipe.get(_key(p, "last"))
+                pipe.get(key_name(p, "last"))
                 if WORK_COUNTERS in letters and p != LIFECYCLE:
-                    pipe.hgetall(_key(p, "items"))
+                    pipe.hgetall(key_name(p, "items"))
                 last, *hashes = _execute(pipe)
             numbers.append(int(last or 0))
             counters += hashes
@@ -176,7 +157,7 @@ class ValkeyStore:
     def _scan_items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yields the entries of the lifecycle partition. An entry may occur twice, the newer one last."""
         with self._errors():
-            yield from self._client.hscan_iter(_key(LIFECYCLE, "items"), count=SCAN_COUNT)
+            yield from self._client.hscan_iter(key_name(LIFECYCLE, "items"), count=SCAN_COUNT)
 
     def append_records(self, log: str, records: Sequence[bytes]) -> None:
         with self._pipeline(transaction=True) as pipe:
@@ -213,13 +194,13 @@ class ValkeyStore:
 
     def _read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """Returns values of keys of one partition, all of one commit if they are in one hash."""
-        hashes = [_hash_of(partition, key) for key in keys]
+        hashes = [hash_name(partition, key) for key in keys]
         values = dict[bytes, bytes | None]()
         with self._pipeline() as pipe:
             names = sorted(set(hashes))
             groups = [[key for key, of in zip(keys, hashes, strict=True) if of == name] for name in names]
             for name, group in zip(names, groups, strict=True):
-                pipe.hmget(_key(partition, name), group)
+                pipe.hmget(key_name(partition, name), group)
             for group, reply in zip(groups, _execute(pipe), strict=True):
                 values |= zip(group, reply, strict=True)
         return [values[key] for key in keys]
@@ -227,7 +208,7 @@ class ValkeyStore:
     def _commit(self, events: Events, update: Update) -> NDArray[Any]:
         """Commits in as many partitions as ``events`` have. Returns (M,) bool, True for a new event."""
         is_new = np.zeros(len(events), bool)
-        pending = _group_by_partition(events)
+        pending = group_by_partition(events)
         for _ in range(MAX_CONFLICTS):
             if not pending:
                 return is_new
@@ -244,32 +225,32 @@ class ValkeyStore:
             pending = [part for part in changes if not is_committed[part]]
         raise Unavailable(f"{self.address}: other processes committed first {MAX_CONFLICTS} times")
 
-    def _read_positions(self, parts: Sequence[_Part]) -> None:
+    def _read_positions(self, parts: Sequence[Part]) -> None:
         """Reads the newest number and which events are new.
 
         This precedes the reading of state: if another process commits later, the script finds another number.
         """
         with self._pipeline() as pipe:
             for part in parts:
-                pipe.get(_key(part.partition, "last"))
-                pipe.execute_command("ZMSCORE", _key(part.partition, "seen"), *part.ids)
+                pipe.get(key_name(part.partition, "last"))
+                pipe.execute_command("ZMSCORE", key_name(part.partition, "seen"), *part.ids)
             replies = _execute(pipe)
         for part, last, scores in zip(parts, replies[::2], replies[1::2], strict=True):
             part.last = last or b"0"
             part.is_new = part.is_first & np.array([score is None for score in scores])
 
-    def _write(self, changes: Mapping[_Part, StateUpdate], parts: Sequence[_Part]) -> dict[_Part, bool]:
+    def _write(self, changes: Mapping[Part, StateUpdate], parts: Sequence[Part]) -> dict[Part, bool]:
         """Runs the script of each partition and waits until the disk has them. Returns which committed."""
         with self._pipeline() as pipe:
             for change in changes.values():
                 for key, value in change.base_counters.items():
-                    pipe.hsetnx(_key(LIFECYCLE, "items"), key, value)
+                    pipe.hsetnx(key_name(LIFECYCLE, "items"), key, value)
             if len(changes) < len(parts):
                 # All events of a partition are repeated. WAITAOF waits for the writes of its own connection,
                 # and the first delivery may have been written by another one a moment ago.
                 pipe.set("karec:sync", "")
             for part, change in changes.items():
-                pipe.eval(_COMMIT, 5, *part.keys, *part.arguments(change))
+                pipe.eval(COMMIT, 5, *part.keys, *part.arguments(change))
             pipe.execute_command("WAITAOF", 1, 0, self._sync_timeout_ms)
             *replies, (n_synced, _) = _execute(pipe)
         if not n_synced:
@@ -310,76 +291,6 @@ def _execute(pipe: Any) -> list[Any]:
         if isinstance(reply, Exception):
             raise reply
     return replies
-
-
-def partitions_of(user_ids: NDArray[Any]) -> NDArray[Any]:
-    """Returns (M,) int64: the partition of each user, 8 bits of SplitMix64's finalizer (Steele, Lea and Flood
-    2014). Stored state depends on it.
-    """
-    x = np.asarray(user_ids, np.int64).view(np.uint64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray((x ^ (x >> np.uint64(31))) >> np.uint64(56)).astype(np.int64)
-
-
-@dataclass(eq=False)
-class _Part:
-    """The events of one append in one partition.
-
-    rows      (M,) their rows in the append
-    ids       (M,) their ids
-    is_first  (M,) bool: False if the same event precedes in the append
-    is_new    (M,) bool: first, and not in the store when ``last`` was read
-    last      number of the newest event of the partition, in decimal digits
-    """
-
-    partition: int
-    events: Events
-    rows: NDArray[Any]
-    ids: list[bytes]
-    is_first: NDArray[Any]
-    is_new: NDArray[Any]
-    last: bytes = b"0"
-
-    @property
-    def keys(self) -> list[str]:
-        """KEYS of the script."""
-        return [_key(self.partition, name) for name in ("last", "events", "seen", "state", "items")]
-
-    def arguments(self, change: StateUpdate) -> list[bytes | int]:
-        """Returns ARGV of the script."""
-        rows = np.flatnonzero(self.is_new)
-        data = to_bytes(self.events.take(rows), change.is_counted)
-        arguments: list[bytes | int] = [self.last, SEEN_MS, len(rows)]
-        for row, event in zip(rows.tolist(), data, strict=True):
-            arguments += [self.ids[row], event]
-        for key, value in change.entries.items():
-            index = 4 if _hash_of(self.partition, key) == "state" else 5
-            arguments += [-index, key, b""] if value is None else [index, key, value]
-        return arguments
-
-
-def _group_by_partition(events: Events) -> list[_Part]:
-    is_lifecycle = np.isin(events.kind, LIFECYCLE_KINDS)
-    partitions = np.where(is_lifecycle, LIFECYCLE, partitions_of(events.user_id))
-    parts = []
-    for partition in np.unique(partitions).tolist():
-        rows = np.flatnonzero(partitions == partition)
-        part_events = events.take(rows)
-        ids = event_ids(part_events)
-        is_first = np.zeros(len(rows), bool)
-        first_rows = {event_id: row for row, event_id in reversed([*enumerate(ids)])}
-        is_first[[*first_rows.values()]] = True
-        parts.append(_Part(partition, part_events, rows, ids, is_first, is_first))
-    return parts
-
-
-def _hash_of(partition: int, key: bytes) -> str:
-    return "items" if partition == LIFECYCLE or key[:1] == WORK_COUNTERS else "state"
-
-
-def _key(partition: int, name: str) -> str:
-    return f"{{karec:{partition}}}:{name}"
 
 
 def _to_number(entry_id: bytes) -> int:

@@ -1,0 +1,115 @@
+"""Partitions of a Valkey store: names of keys, events by partition, and the script that commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.aggregates.events import LATE_MS, LIFECYCLE_KINDS, Events
+from karec.online.store.event_bytes import event_ids, to_bytes
+from karec.online.store.online_store import StateUpdate
+from karec.online.store.records import WORK_COUNTERS
+
+LIFECYCLE = 0  # partition of lifecycle events; the first, so that no poll leaves it out
+N_PARTITIONS = 257  # the others are of users
+SEEN_MS = 2 * LATE_MS  # an event is accepted until LATE_MS after it happened, so a repeat is found
+
+# KEYS last, events, seen, state, items
+# ARGV expected last, SEEN_MS, number of events; (id, bytes) of the events; (hash, key, value) of the entries,
+#      where hash is an index into KEYS, negative to delete the key
+COMMIT = """
+local last = redis.call('GET', KEYS[1]) or '0'
+if last ~= ARGV[1] then return 0 end
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local number, first_entry = tonumber(last), 4 + 2 * ARGV[3]
+for i = 4, first_entry - 1, 2 do
+  number = number + 1
+  redis.call('XADD', KEYS[2], string.format('0-%.0f', number), 'e', ARGV[i + 1])
+  redis.call('ZADD', KEYS[3], now_ms, ARGV[i])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_ms - ARGV[2])
+redis.call('SET', KEYS[1], string.format('%.0f', number))
+for i = first_entry, #ARGV, 3 do
+  local hash = tonumber(ARGV[i])
+  if hash > 0 then
+    redis.call('HSET', KEYS[hash], ARGV[i + 1], ARGV[i + 2])
+  else
+    redis.call('HDEL', KEYS[-hash], ARGV[i + 1])
+  end
+end
+return 1
+"""
+
+
+def partitions_of(user_ids: NDArray[Any]) -> NDArray[Any]:
+    """Returns (M,) int64: the partition of each user, by 8 bits of SplitMix64's finalizer (Steele, Lea and
+    Flood 2014). Stored state depends on it.
+    """
+    x = np.asarray(user_ids, np.int64).view(np.uint64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return 1 + np.asarray((x ^ (x >> np.uint64(31))) >> np.uint64(56)).astype(np.int64)
+
+
+@dataclass(eq=False)
+class Part:
+    """The events of one append in one partition.
+
+    rows      (M,) their rows in the append
+    ids       (M,) their ids
+    is_first  (M,) bool: False if the same event precedes in the append
+    is_new    (M,) bool: first, and not in the store when ``last`` was read
+    last      number of the newest event of the partition, in decimal digits
+    """
+
+    partition: int
+    events: Events
+    rows: NDArray[Any]
+    ids: list[bytes]
+    is_first: NDArray[Any]
+    is_new: NDArray[Any]
+    last: bytes = b"0"
+
+    @property
+    def keys(self) -> list[str]:
+        """KEYS of the script."""
+        return [key_name(self.partition, name) for name in ("last", "events", "seen", "state", "items")]
+
+    def arguments(self, change: StateUpdate) -> list[bytes | int]:
+        """Returns ARGV of the script."""
+        rows = np.flatnonzero(self.is_new)
+        data = to_bytes(self.events.take(rows), change.is_counted)
+        arguments: list[bytes | int] = [self.last, SEEN_MS, len(rows)]
+        for row, event in zip(rows.tolist(), data, strict=True):
+            arguments += [self.ids[row], event]
+        for key, value in change.entries.items():
+            index = 4 if hash_name(self.partition, key) == "state" else 5
+            arguments += [-index, key, b""] if value is None else [index, key, value]
+        return arguments
+
+
+def group_by_partition(events: Events) -> list[Part]:
+    is_lifecycle = np.isin(events.kind, LIFECYCLE_KINDS)
+    partitions = np.where(is_lifecycle, LIFECYCLE, partitions_of(events.user_id))
+    parts = []
+    for partition in np.unique(partitions).tolist():
+        rows = np.flatnonzero(partitions == partition)
+        part_events = events.take(rows)
+        ids = event_ids(part_events)
+        is_first = np.zeros(len(rows), bool)
+        first_rows = {event_id: row for row, event_id in reversed([*enumerate(ids)])}
+        is_first[[*first_rows.values()]] = True
+        parts.append(Part(partition, part_events, rows, ids, is_first, is_first))
+    return parts
+
+
+def hash_name(partition: int, key: bytes) -> str:
+    return "items" if partition == LIFECYCLE or key[:1] == WORK_COUNTERS else "state"
+
+
+def key_name(partition: int, name: str) -> str:
+    return f"{{karec:{partition}}}:{name}"
