@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,11 +21,13 @@ from living_scenes import TEXT, begun_in, publish_works
 from prometheus_client.parser import text_string_to_metric_families
 
 import karec
-from karec.aggregates.events import COLUMNS, Events
+from karec.aggregates.events import Events, Head
 from karec.config import open_hot_swap
 from karec.evaluate.metrics.diversity import gini
+from karec.online.event_files import EventFiles
 from karec.pipeline.trace import FallbackReason, Shortfall, StepTrace, Trace
 from karec.serve.metrics import COUNTERS, GAUGES, HISTOGRAMS, SHARED_MEMORY, Metrics, metrics_folder
+from karec.times import DAY_MS
 
 ROOT = Path(__file__).parents[2]
 HOME = (("scene", "home"),)
@@ -258,17 +259,19 @@ def test_promtool_accepts_the_alert_rules():
 
 
 def test_documented_query_returns_gini_and_reach_of_creators(tmp_path):
-    now_ms = int(time.time() * 1e3)
-    times_ms = [now_ms - 3_600_000] * 5 + [now_ms - 90_000_000, now_ms - 3_600_000]
-    n = len(times_ms)
-    kinds = np.array([0] * 6 + [1])  # the last one is a label, the one before is of the day before
-    items = [10, 10, 10, 11, 20, 30, 30]
+    times_ms = np.array([20_000] * 5 + [19_999, 20_000]) * DAY_MS + 1
+    kinds = np.array([0] * 6 + [1])  # the last event is a label, the one before is of another day
     events = Events.from_columns(
-        kinds, time_ms=times_ms, source=1, number=np.arange(n), user_id=7, item_id=items
+        kinds,
+        time_ms=times_ms,
+        source=1,
+        number=np.arange(len(kinds)),
+        user_id=7,
+        item_id=[10, 10, 10, 11, 20, 30, 30],
     )
-    (tmp_path / "events").mkdir()
-    table = pa.table({name: getattr(events, name) for name in COLUMNS})
-    pq.write_table(table, tmp_path / "events" / "day.parquet")
+    files = EventFiles(str(tmp_path / "events"))
+    for day in (19_999, 20_000):
+        files.write(day, iter([events.take(times_ms // DAY_MS == day)]), Head(("click",)))
     creators = {10: 1, 11: 1, 20: 2, 30: 3, 40: 4}
     pq.write_table(
         pa.table({"item_id": [*creators], "creator_id": [*creators.values()]}), tmp_path / "items.parquet"
