@@ -69,8 +69,8 @@ def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[Lo
         world = build_world(arguments, progress)
         yield Loaded(world.dataset, None, world)
         return
+    from karec.data.contract import PRESETS
     from karec.data.load import load
-    from karec.data.presets import PRESETS
 
     preset = arguments.data if arguments.data in PRESETS else None
     if preset is not None and arguments.root is None:

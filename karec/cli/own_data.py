@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 
 def init(arguments: argparse.Namespace) -> None:
-    from karec.data.contract import FILE
+    from karec.data.contract import FILE, preset_contract, preset_text
     from karec.data.draft import write_contract
-    from karec.data.presets import preset_contract, preset_text
     from karec.files import write_text_aside
 
     first: Path = arguments.paths[0]

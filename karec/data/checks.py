@@ -1,87 +1,157 @@
-"""Checks of a data.toml in SQL: conditions on cells that make a row one that cannot be used."""
+"""Checks the rows of a table. A row with a mistake is left out, for one reason, and its line is reported."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import date, datetime, time
-from zoneinfo import ZoneInfo
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 
-from karec.data.cells import Check, declared
-from karec.data.database import Database, quote_text
-from karec.data.files import Source
-from karec.data.kinds import Column, Kind, column_of, kind_of_type
-from karec.data.reasons import Mistake
+from karec.data.columns import Column, find_column
+from karec.data.contract import Contract
+from karec.data.database import database_errors, quote_text
+from karec.data.files import ROW, Mistake, Source
+from karec.data.report import MAX_PLACES, Reason, TableReport
+from karec.data.table_settings import Check
+from karec.errors import DataError
 
-_KINDS: dict[str, Kind] = {"integer": "integer", "whole": "number", "number": "number", "text": "text"}
-_NAMED = {"integer": "no integer", "whole": "no whole number", "number": "no number", "time": "no time"}
-_EXACT = 2**53  # below it, every whole number is one of float64
-
-
-def said_column(database: Database, source: Source, name: str, checks: Sequence[Check]) -> Column:
-    """The column ``name``: what a check says that it holds, else what its first rows say."""
-    check = declared(checks).get(name)
-    kind = None if check is None else _KINDS.get(check.holds)
-    if kind is None or kind_of_type(source.types[name]) is not None:
-        return column_of(database, source, name)
-    return Column(name, kind, False)
+REASON = "reason"  # column of a table of rows: the position of the row's first mistake, NULL for a good row
+LONGEST_ID = 256  # bytes
+MAX_EXACT = 2**53  # below it, float64 has every whole number
+FIRST_ROWS = f"count(*), min({ROW}, {MAX_PLACES})"
 
 
-def id_column(database: Database, source: Source, name: str, checks: Sequence[Check] = ()) -> Column:
-    """``said_column`` of ids: they come back as they went in, so that what the file says is a text stays
-    one."""
-    column = said_column(database, source, name, checks)
-    stays = name in source.texts and name not in declared(checks)
-    return replace(column, kind="text", unit="") if stays else column
+@dataclass(frozen=True)
+class CheckedRows:
+    """A temp table of the rows of a source, with ROW and REASON."""
+
+    source: Source
+    name: str
+    mistakes: tuple[Mistake, ...]
+
+    def reasons(self) -> dict[str, Reason]:
+        """Returns the reasons of rows and lines that cannot be used, the most frequent first."""
+        database = self.source.database
+        counts = database.rows(
+            f"SELECT {REASON}, {FIRST_ROWS} FROM {self.name} WHERE {REASON} IS NOT NULL GROUP BY ALL"
+        )
+        places = self.source.places([row for _, _, rows in counts for row in rows])
+        reasons = {
+            self.mistakes[at][1]: Reason(count, tuple(places[row] for row in rows))
+            for at, count, rows in sorted(counts)
+        }
+        with database_errors(self.source.files[0]):
+            broken = self.source.broken_lines()
+        for reason in dict.fromkeys(reason for _, reason in broken):
+            lines = [place for place, other in broken if other == reason]
+            reasons[reason] = Reason(len(lines), tuple(lines[:MAX_PLACES]))
+        return dict(sorted(reasons.items(), key=lambda entry: (-entry[1].count, entry[0])))
+
+    def report(self, name: str) -> TableReport:
+        """Returns the report of the table. Raises DataError if no row can be kept."""
+        bad = self.reasons()
+        kept = self.source.database.count(self.name, f"{REASON} IS NULL")
+        if not kept:
+            reasons = "; ".join(f"{why}: {reason}" for why, reason in bad.items())
+            reasons = reasons or "the files hold no row below the header"
+            raise DataError(f"{self.source.files[0]}: nothing of {name} can be kept: {reasons}")
+        rows = kept + sum(reason.count for reason in bad.values())
+        return TableReport(name, tuple(map(str, self.source.files)), rows, kept, bad)
+
+    def drop(self) -> None:
+        self.source.database.run(f"DROP TABLE {self.name}")
 
 
-def check_mistakes(
-    database: Database,
-    source: Source,
-    checks: Sequence[Check],
-    what: str,
-    zone: ZoneInfo,
-    time_unit: str = "",
-) -> list[Mistake]:
-    """DataError: a check of the table ``what`` names a column that the files lack. ``time_unit`` of moments
-    that are numbers.
+def check_rows(
+    source: Source, name: str, cells: Mapping[str, str], mistakes: Sequence[Mistake]
+) -> CheckedRows:
+    """Creates the table ``name`` of the database with ``cells``, {column: SQL}.
+
+    ``mistakes`` read the value of a cell as ``__COLUMN``.
     """
-    found = []
-    for check in checks:
+    every = (*source.mistakes, *mistakes)
+    cases = " ".join(f"WHEN {condition} THEN {at}" for at, (condition, _) in enumerate(every))
+    reason = f"(CASE {cases} END)::UTINYINT" if cases else "NULL::UTINYINT"
+    values = ", ".join(f"{cell} AS __{column}" for column, cell in cells.items())
+    columns = ", ".join(f"__{column} AS {column}" for column in cells)
+    with database_errors(source.files[0]):
+        source.database.run(
+            f"CREATE TEMP TABLE {name} AS SELECT {columns}, {reason} AS {REASON}, {ROW} "
+            f"FROM (SELECT *, {values} FROM {source.name})"
+        )
+    return CheckedRows(source, name, every)
+
+
+@dataclass(frozen=True)
+class IdType:
+    """The type of the ids of users, or of items: integer if all tables have integers, else text."""
+
+    noun: str
+    is_integer: bool
+
+    @classmethod
+    def from_columns(cls, noun: str, columns: Sequence[Column]) -> IdType:
+        return cls(noun, all(column.kind == "integer" for column in columns))
+
+    def value(self, column: Column) -> str:
+        return column.as_integer if self.is_integer else column.as_text
+
+    def mistakes(self, column: Column, value: str) -> list[Mistake]:
+        """Returns the mistakes of a cell that is read as ``value``."""
+        where = f"column {column.name!r}: the {self.noun}"
+        if self.is_integer:
+            wrong = (f"{value} IS NULL", f"{where} is no 64-bit integer, as most of them are")
+        else:
+            wrong = (f"strlen({value}) > {LONGEST_ID}", f"{where} is longer than {LONGEST_ID} bytes")
+        return [(f"{column.cell} IS NULL", f"{where} is missing"), wrong]
+
+
+def number_mistakes(column: Column, least: float | None = None) -> list[Mistake]:
+    where = f"column {column.name!r}"
+    mistakes = [(f"{column.cell} IS NOT NULL AND {column.as_number} IS NULL", f"{where}: no finite number")]
+    if least is not None:
+        mistakes.append((f"{column.as_number} < {least}", f"{where}: a number below {least:g}"))
+    return mistakes
+
+
+def check_mistakes(source: Source, contract: Contract, key: str, time_unit: str = "") -> list[Mistake]:
+    """Returns the mistakes that the checks of the source's table declare.
+
+    key         of the table in data.toml
+    time_unit   of times that are numbers
+    """
+    mistakes: list[Mistake] = []
+    for check in source.table.checks:
         for name in check.columns:
-            source.column(name, f"{what}.checks")
-            column = said_column(database, source, name, checks)
+            column = find_column(source, name, f"{key}.checks")
             if check.holds == "time" and time_unit:
                 column = replace(column, unit=time_unit)
-            found += _of(check, column, zone)
-    return found
+            if check.required:
+                mistakes.append((f"{column.cell} IS NULL", f"column {name!r}: the cell is missing"))
+            mistakes += (_text_mistakes if check.holds == "text" else _value_mistakes)(
+                check, column, contract
+            )
+    return mistakes
 
 
-def moment_ms(moment: date, zone: ZoneInfo) -> int:
-    """Unix milliseconds; of a day its start, and of a moment without a zone, in ``zone``."""
-    whole = moment if isinstance(moment, datetime) else datetime.combine(moment, time())
-    return round((whole if whole.tzinfo is not None else whole.replace(tzinfo=zone)).timestamp() * 1000)
+def _text_mistakes(check: Check, column: Column, _: Contract) -> list[Mistake]:
+    where, value = f"column {column.name!r}", column.as_text
+    mistakes = [(f"regexp_matches({value}, '[\\x00-\\x1f\\x7f]')", f"{where}: a control character")]
+    if check.matches is not None:
+        has_other_form = f"NOT regexp_full_match({value}, {quote_text(check.matches)})"
+        mistakes.append((has_other_form, f"{where}: not of the form {check.matches}"))
+    return mistakes
 
 
-def _of(check: Check, column: Column, zone: ZoneInfo) -> list[Mistake]:
-    named, cell = f"column {column.name!r}", column.cell
-    found = [(f"{cell} IS NULL", f"{named}: the cell is missing")] if check.required else []
-    if check.holds == "text":
-        value = column.as_text
-        found.append((f"regexp_matches({value}, '[\\x00-\\x1f\\x7f]')", f"{named}: a control character"))
-        if check.matches is not None:
-            form = f"NOT regexp_full_match({value}, {quote_text(check.matches)})"
-            found.append((form, f"{named}: not of the form {check.matches}"))
-        return found
+def _value_mistakes(check: Check, column: Column, contract: Contract) -> list[Mistake]:
+    where = f"column {column.name!r}"
     value = {"integer": column.as_integer, "time": column.as_time.as_ms}.get(check.holds, column.as_number)
-    wrong = f"{cell} IS NOT NULL AND {value} IS NULL"
+    is_wrong = f"{value} IS NULL"
     if check.holds == "whole":
-        wrong = (
-            f"{cell} IS NOT NULL AND coalesce({value} <> floor({value}) OR abs({value}) >= {_EXACT}, true)"
-        )
-    found.append((wrong, f"{named}: {_NAMED[check.holds]}"))
+        is_wrong = f"coalesce({value} <> floor({value}) OR abs({value}) >= {MAX_EXACT}, true)"
+    noun = {"integer": "integer", "whole": "whole number", "time": "time"}.get(check.holds, "number")
+    mistakes = [(f"{column.cell} IS NOT NULL AND {is_wrong}", f"{where}: no {noun}")]
     if check.within is not None:
-        least, most = (moment_ms(each, zone) if isinstance(each, date) else each for each in check.within)
-        told = f"{named}: not within {check.within[0]} … {check.within[1]}"
-        found.append((f"{value} NOT BETWEEN {least!r} AND {most!r}", told))
-    return found
+        least, most = (contract.to_ms(bound) if isinstance(bound, date) else bound for bound in check.within)
+        outside = f"{where}: not within {check.within[0]} … {check.within[1]}"
+        mistakes.append((f"{value} NOT BETWEEN {least!r} AND {most!r}", outside))
+    return mistakes

@@ -1,12 +1,10 @@
-"""Numbered exposures and tables → the dataset: a snapshot after the first of them, the rest, and where they
-are cut."""
+"""Makes the dataset from impressions and tables: a snapshot, the impressions after it, and the split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +16,14 @@ from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.data.checks import moment_ms
+from karec.data.columns import EARLIEST_MS
 from karec.data.contract import Contract
-from karec.data.impressions import Shown
-from karec.data.kinds import EARLIEST_MS
-from karec.data.negatives import draw_negatives
-from karec.data.numbering import Numbering
-from karec.data.past import Lists, known_of
-from karec.data.report import DataReport, moment
+from karec.data.ids import IdNumbers, PairArrays
+from karec.data.impressions import ReadImpressions
+from karec.data.past import PastLists, past_columns
+from karec.data.positives import draw_negatives, invent_days, invented_cuts, negatives_note, times_note
+from karec.data.report import DataReport, format_time
 from karec.data.tables import OwnTable
-from karec.data.timeless import cuts, made_up_days, note
 from karec.errors import DataError
 from karec.times import DAY_MS
 
@@ -35,218 +31,169 @@ ROLES = {schema.CREATOR, schema.SONG, schema.TYPE, schema.TAG, schema.PUBLISHED}
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """What was read: the contract, tables by name, relations as numbers, and the numbers of ids."""
+class ReadTables:
+    """What was read apart from events: tables by name, relations as numbers, and the numbers of ids."""
 
     contract: Contract
     tables: Mapping[str, OwnTable]
-    relations: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
-    numbering: Numbering
+    relations: Mapping[str, PairArrays]
+    ids: IdNumbers
 
-    def table_of(self, what: str) -> Table:
-        """Items or users: a row for each, those whom only the log names too."""
-        items = self.contract.items
-        taken = (
-            ROLES - set(items.roles.named.values() if items is not None else ()) if what == "items" else set()
-        )
-        table = _table(self.numbering.rows[what], self.tables.get(what), taken)
-        return _with_own_codes(table) if what == "items" else table
+    def table(self, name: str) -> Table:
+        """Returns items or users: rows of the file, then ids that only the log has, with −1, 0 or NaN."""
+        items, reserved = self.contract.items, set[str]()
+        if name == "items":
+            reserved = ROLES - set(() if items is None else items.roles.snapshot_names.values())
+        numbers, columns = self.ids.rows[name], {}
+        for column, values in self.tables[name].columns.items() if name in self.tables else ():
+            missing = np.nan if values.dtype.kind == "f" else 0 if column.endswith("_ms") else -1
+            more = np.full(len(numbers) - len(values), missing, values.dtype)
+            columns[_free_name(column, values, reserved)] = np.concatenate([values, more])
+        if name == "items":  # items without a creator must not count as items of one creator
+            for column in {schema.CREATOR, schema.SONG} & columns.keys():
+                has_none = (columns[column] == -1) & (numbers >= 0)
+                columns[column] = np.where(has_none, -1 - numbers, columns[column])
+        return Table(numbers, columns)
 
 
-@dataclass(frozen=True, eq=False)
-class Made:
-    dataset: Dataset
-    report: DataReport
-
-
-def dataset_of(shown: Shown, parts: Parts, lists: Lists | None = None) -> Made:
-    """``lists`` are what was before. DataError where nothing can be learned."""
-    contract, exposures = parts.contract, shown.exposures
-    parts = replace(parts, tables=_with_shared_names(parts.tables))
-    notes: tuple[str, ...] = ()
-    items, users = parts.table_of("items"), parts.table_of("users")
+def make_dataset(
+    read: ReadImpressions, parts: ReadTables, lists: PastLists | None = None
+) -> tuple[Dataset, DataReport]:
+    """Returns the dataset and its report without tables. Raises DataError if nothing can be learned."""
+    contract, impressions = parts.contract, read.impressions
+    parts = replace(parts, tables=_with_shared_codes(parts.tables))
+    items, users = parts.table("items"), parts.table("users")
     relations = _relations(parts, users)
     if lists is not None and contract.past is not None:
-        known = known_of(lists, contract.past, contract.said, items)
-        items = replace(items, columns={**items.columns, **known.item_columns})
-        users = replace(users, columns={**users.columns, **known.user_columns})
-        relations |= known.relations
-    timeless = contract.split.by == "user"
+        past = past_columns(lists, contract.past, contract.meanings, items)
+        items = replace(items, columns={**items.columns, **past.items})
+        users = replace(users, columns={**users.columns, **past.users})
+        relations |= past.relations
+    has_times, has_only_positives = contract.split.by == "time", contract.shape == "positives"
+    notes: tuple[str, ...] = ()
     start_ms = _first_day(items, users)
-    if timeless:
-        notes = (note(contract.split),)
-        exposures = _with_moments(exposures, start_ms, contract)
-    if contract.shape == "positives":
-        exposures = _with_negatives(exposures, items, contract)
-        share = contract.negatives
-        notes = (
-            *notes,
-            f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by "
-            f"popularity to the "
-            f"power {share.popularity:g}; no figure on them says how often a shown item is taken",
-        )
-    cut = (
-        _timeless_cuts(exposures.time_ms, start_ms, contract)
-        if timeless
-        else _cuts(exposures.time_ms, contract)
-    )
+    if not has_times:
+        notes = (times_note(contract.split),)
+        impressions = _with_times(impressions, start_ms, contract)
+    if has_only_positives:
+        notes = (*notes, negatives_note(contract.negatives))
+        impressions = _with_negatives(impressions, items, contract)
+    cuts = _cuts(impressions.time_ms, contract) if has_times else invented_cuts(start_ms)
+    if not has_times:
+        _check_parts(impressions.time_ms, cuts, contract)
+    names = {name: codes for table in parts.tables.values() for name, codes in table.names.items()}
     snapshot = Snapshot(
-        min(int(exposures.time_ms[0]), cut[0]),
+        min(int(impressions.time_ms[0]), cuts[0]),
         items,
         users,
         relations,
-        {**_names(parts), "scene": shown.scenes},
-        meaning=contract.said,
+        {**names, "scene": read.scenes},
+        meaning=contract.meanings,
     )
-    snapshot = advance(snapshot, exposures, cut[0])
-    later = exposures.take(slice(int(np.searchsorted(exposures.time_ms, cut[0])), None))
-    weights = {name: label.weight for name, label in contract.labels.items()}
     dataset = Dataset(
-        contract.name, snapshot, later, cut[1], cut[2], contract.tasks, weights, notes,
-        drawn=contract.negatives.popularity if contract.shape == "positives" else None, timeless=timeless,
-    )  # fmt: skip
+        contract.name,
+        advance(snapshot, impressions, cuts[0]),
+        impressions.take(slice(int(np.searchsorted(impressions.time_ms, cuts[0])), None)),
+        cuts[1],
+        cuts[2],
+        contract.tasks,
+        {name: label.weight for name, label in contract.labels.items()},
+        notes,
+        drawn=contract.negatives.popularity if has_only_positives else None,
+        timeless=not has_times,
+    )
     _check_labels(dataset)
-    return Made(dataset, _report(dataset, exposures, parts))
+    return dataset, _report(dataset, impressions, parts)
+
+
+def _free_name(name: str, values: NDArray[Any], reserved: set[str]) -> str:
+    """Returns another name if a snapshot would read the column as a counter, a role or a time."""
+    is_code_of_time = name.endswith("_ms") and values.dtype == np.int32
+    return f"{name}_" if schema.is_counter(name) or name in reserved or is_code_of_time else name
+
+
+def _with_shared_codes(tables: Mapping[str, OwnTable]) -> dict[str, OwnTable]:
+    """Gives a category of items and users with one name the same codes in both, since they are compared."""
+    shared = dict(tables)
+    if len(shared) == 2:
+        for column in sorted(shared["items"].names.keys() & shared["users"].names.keys()):
+            names = sorted({*shared["items"].names[column], *shared["users"].names[column]})
+            code_of = {name: code for code, name in enumerate(names)}
+            for key, table in shared.items():
+                codes = np.array([*(code_of[name] for name in table.names[column]), -1], np.int32)
+                columns = {**table.columns, column: codes[table.columns[column]]}
+                shared[key] = replace(table, columns=columns, names={**table.names, column: names})
+    return shared
+
+
+def _relations(parts: ReadTables, users: Table) -> dict[str, Relation]:
+    relations = {}
+    for name, (user, other, time_ms) in parts.relations.items():
+        rows = users.lookup(user)
+        known = rows >= 0
+        relations[name] = Relation.from_pairs(rows[known], other[known], len(users), time_ms[known])
+    return relations
 
 
 def _first_day(*tables: Table) -> int:
-    """Unix ms of the day after every moment in ``tables``, of 2000-01-02 where they hold none."""
-    known = [
-        np.asarray(column)
-        for table in tables
-        for name, column in table.columns.items()
-        if name.endswith("_ms")
-    ]
-    last = max((int(column.max(initial=0)) for column in known if column.dtype.kind == "i"), default=0)
+    """Returns the Unix ms of the day after every time in ``tables``, of 2000-01-02 if they have none."""
+    columns = [column for table in tables for name, column in table.columns.items() if name.endswith("_ms")]
+    last = max((int(column.max(initial=0)) for column in columns if column.dtype.kind == "i"), default=0)
     return (max(last, EARLIEST_MS) // DAY_MS + 1) * DAY_MS
 
 
-def _with_moments(positives: Impressions, start_ms: int, contract: Contract) -> Impressions:
-    """``positives``, in order of moments that are made up, from ``start_ms`` on."""
+def _with_times(positives: Impressions, start_ms: int, contract: Contract) -> Impressions:
     _, user = np.unique(positives.user_id, return_inverse=True)
-    moments = start_ms + made_up_days(user, contract.split) * DAY_MS
-    dated = replace(positives, time_ms=moments)
-    return dated.take(np.lexsort((dated.work_id, dated.user_id, moments)))
+    dated = replace(positives, time_ms=start_ms + invent_days(user, contract.split) * DAY_MS)
+    return dated.take(np.lexsort((dated.work_id, dated.user_id, dated.time_ms)))
 
 
 def _with_negatives(positives: Impressions, items: Table, contract: Contract) -> Impressions:
     _, user = np.unique(positives.user_id, return_inverse=True)
-    places, drawn = draw_negatives(user, items.lookup(positives.work_id), len(items), contract.negatives)
-    every = positives.take(np.concatenate([np.arange(len(positives)), places]))
-    (label,) = contract.label_names
-    positive = np.concatenate([np.ones(len(positives), np.uint8), np.zeros(len(places), np.uint8)])
-    work = np.concatenate([positives.work_id, np.asarray(items.ids)[drawn]])
-    order = np.lexsort((work, every.user_id, every.time_ms))
-    return Impressions(every.user_id, work, every.time_ms, every.scene, {label: positive}).take(order)
-
-
-def _table(numbers: NDArray[Any], table: OwnTable | None, taken: set[str]) -> Table:
-    """A row for each of ``numbers``; those that the file does not hold have nothing: −1, 0 or NaN."""
-    columns: dict[str, NDArray[Any]] = {}
-    for name, values in ({} if table is None else table.columns).items():
-        more = len(numbers) - len(values)
-        missing = np.nan if values.dtype.kind == "f" else 0 if name.endswith("_ms") else -1
-        columns[_free(name, values, taken)] = np.concatenate([values, np.full(more, missing, values.dtype)])
-    return Table(numbers, columns)
-
-
-def _with_own_codes(items: Table) -> Table:
-    """A creator or song that is missing gets a negative code of its own: nobody's items must not be one
-    creator's."""
-    columns = dict(items.columns)
-    for name in (schema.CREATOR, schema.SONG):
-        if name in columns:
-            columns[name] = np.where((columns[name] == -1) & (items.ids >= 0), -1 - items.ids, columns[name])
-    return replace(items, columns=columns)
-
-
-def _free(name: str, values: NDArray[Any], taken: set[str]) -> str:
-    """``name``, or another one where a snapshot would read it as a counter, a role or a moment, which it is
-    not."""
-    mistaken = schema.is_counter(name) or name in taken or (name.endswith("_ms") and values.dtype == np.int32)
-    return f"{name}_" if mistaken else name
-
-
-def _with_shared_names(tables: Mapping[str, OwnTable]) -> dict[str, OwnTable]:
-    """A category that items and users have by one name has the same codes in both: they are compared."""
-    found = dict(tables)
-    if len(found) == 2:
-        for name in sorted(found["items"].names.keys() & found["users"].names.keys()):
-            names = sorted({*found["items"].names[name], *found["users"].names[name]})
-            found = {what: _recoded(table, name, names) for what, table in found.items()}
-    return found
-
-
-def _recoded(table: OwnTable, column: str, names: list[str]) -> OwnTable:
-    """``table`` with the codes of ``column`` as ``names`` orders them."""
-    places = {name: at for at, name in enumerate(names)}
-    codes = np.array([*(places[name] for name in table.names[column]), -1], np.int32)
-    columns = {**table.columns, column: codes[table.columns[column]]}
-    return replace(table, columns=columns, names={**table.names, column: names})
-
-
-def _names(parts: Parts) -> dict[str, list[str]]:
-    return {name: names for table in parts.tables.values() for name, names in table.names.items()}
-
-
-def _relations(parts: Parts, users: Table) -> dict[str, Relation]:
-    found = {}
-    for name, (user, other, time_ms) in parts.relations.items():
-        rows = users.lookup(user)
-        known = rows >= 0
-        found[name] = Relation.from_pairs(rows[known], other[known], len(users), time_ms[known])
-    return found
+    positions, drawn = draw_negatives(user, items.lookup(positives.work_id), len(items), contract.negatives)
+    every = positives.take(np.concatenate([np.arange(len(positives)), positions]))
+    label = np.concatenate([np.ones(len(positives), np.uint8), np.zeros(len(positions), np.uint8)])
+    every = replace(
+        every,
+        work_id=np.concatenate([positives.work_id, np.asarray(items.ids)[drawn]]),
+        labels={contract.label_names[0]: label},
+        play_ms=None,
+    )
+    return every.take(np.lexsort((every.work_id, every.user_id, every.time_ms)))
 
 
 def _cuts(time_ms: NDArray[Any], contract: Contract) -> tuple[int, int, int]:
-    """(end of what is history, of training, of validation): the split's moments, or those at which its shares
-    are reached.
-    """
+    """Returns the ends of history, training and validation."""
     split, n = contract.split, len(time_ms)
     if not n:
         raise DataError(
             f"{contract.events.path}: no row from split.begin.training on: is the right column the time?"
         )
     shares = (split.history, 1 - split.validation - split.test, 1 - split.test)
-    cuts = [int(time_ms[min(int(share * n), n - 1)]) for share in shares]
+    history, training, validation = (int(time_ms[min(int(share * n), n - 1)]) for share in shares)
     if split.begin is not None:
-        zone = ZoneInfo(contract.zone)
-        cuts = [
-            moment_ms(each, zone) for each in (split.begin.training, split.begin.validation, split.begin.test)
-        ]
-    if not cuts[0] < cuts[1] < cuts[2] <= int(time_ms[-1]):
+        begin = split.begin
+        history, training, validation = map(contract.to_ms, (begin.training, begin.validation, begin.test))
+    if not history < training < validation <= int(time_ms[-1]):
         raise DataError(
             f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by "
             "time into history, training, validation and test: is the right column the time?"
         )
-    return cuts[0], cuts[1], cuts[2]
+    return history, training, validation
 
 
-def _timeless_cuts(time_ms: NDArray[Any], start_ms: int, contract: Contract) -> tuple[int, int, int]:
-    found = cuts(start_ms)
-    parts = np.searchsorted(time_ms, found).tolist()
-    if not parts[0] < parts[1] < parts[2] < len(time_ms):
+def _check_parts(time_ms: NDArray[Any], cuts: tuple[int, int, int], contract: Contract) -> None:
+    first, second, third = np.searchsorted(time_ms, cuts).tolist()
+    if not first < second < third < len(time_ms):
         raise DataError(
             f"{contract.name}: no user has enough of the {len(time_ms):,} positives to split them into "
             f"training, validation ({contract.split.validation:.0%}) and test ({contract.split.test:.0%})"
         )
-    return found
-
-
-def _split(dataset: Dataset) -> dict[str, Impressions]:
-    """Parts of the dataset's exposures, which are in order of time; nothing is copied."""
-    exposures = dataset.exposures
-    first, second = np.searchsorted(
-        exposures.time_ms, [dataset.train_until_ms, dataset.valid_until_ms]
-    ).tolist()
-    cuts = {"training": slice(0, first), "validation": slice(first, second), "test": slice(second, None)}
-    return {name: exposures.take(cut) for name, cut in cuts.items()}
 
 
 def _check_labels(dataset: Dataset) -> None:
-    parts = _split(dataset)
-    for part in ("training", "test"):
-        exposures = parts[part]
+    training, _, test = dataset.split()
+    for part, exposures in (("training", training), ("test", test)):
         for task in dataset.tasks:
             share = float(exposures.labels[task].mean()) if len(exposures) else 0.0
             if share in (0.0, 1.0):
@@ -257,31 +204,27 @@ def _check_labels(dataset: Dataset) -> None:
                 )
 
 
-def _report(dataset: Dataset, exposures: Impressions, parts: Parts) -> DataReport:
-    shown = np.unique(exposures.work_id)
-    table = parts.tables.get("users")
+def _report(dataset: Dataset, impressions: Impressions, parts: ReadTables) -> DataReport:
     moments = {
-        "first": exposures.time_ms[0],
+        "first": impressions.time_ms[0],
         "training": dataset.snapshot.time_ms,
         "validation": dataset.train_until_ms,
+        "test": dataset.valid_until_ms,
+        "last": impressions.time_ms[-1],
     }
-    moments |= {"test": dataset.valid_until_ms, "last": exposures.time_ms[-1]}
-    if dataset.timeless:
-        moments = {}
+    n_users, n_items = len(dataset.snapshot.users), len(dataset.snapshot.works)
+    lengths = dict(zip(("training", "validation", "test"), map(len, dataset.split()), strict=True))
     return DataReport(
         name=dataset.name,
         shape=parts.contract.shape,
         tables=(),
-        users=len(dataset.snapshot.users),
-        items=len(dataset.snapshot.works),
-        exposures=len(exposures),
-        users_without_row=0 if table is None else len(dataset.snapshot.users) - len(table.ids),
-        items_without_exposure=len(dataset.snapshot.works) - len(shown),
-        labels={name: float(label.mean()) for name, label in exposures.labels.items()},
-        moments={name: moment(int(ms)) for name, ms in moments.items()},
-        parts={
-            "history": len(exposures) - len(dataset.exposures),
-            **{name: len(part) for name, part in _split(dataset).items()},
-        },
+        users=n_users,
+        items=n_items,
+        exposures=len(impressions),
+        users_without_row=n_users - len(parts.tables["users"].ids) if "users" in parts.tables else 0,
+        items_without_exposure=n_items - len(np.unique(impressions.work_id)),
+        labels={name: float(label.mean()) for name, label in impressions.labels.items()},
+        moments={} if dataset.timeless else {name: format_time(int(ms)) for name, ms in moments.items()},
+        parts={"history": len(impressions) - len(dataset.exposures), **lengths},
         notes=dataset.notes,
     )

@@ -1,6 +1,4 @@
-"""A data.toml written by looking at files. What is guessed carries a comment with a question mark and the
-reason, for the owner of the files to check.
-"""
+"""Writes a data.toml from the files. A guess has a comment with a question mark and its reason."""
 
 from __future__ import annotations
 
@@ -9,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from karec.data.database import open_database
-from karec.data.looking import Looked, Three, entity_of, log_of, look_at, snake
+from karec.data.infer_schema import (
+    InspectedTable,
+    find_log,
+    find_table,
+    inspect_tables,
+    snake_case,
+)
 
 VIEW = (
     r"(^|_)(view|views|viewed|impression|impressions|show|shown|expose|exposed|exposure|pv|display|detail)"
@@ -17,8 +21,14 @@ VIEW = (
 )
 LIKED = r"like|fav|love|buy|purchase|order|pay|transaction|save|collect"
 FOLLOWED = r"follow|subscribe"
-MOST_EVENTS = 20
-ROLES = {
+MAX_EVENTS = 20
+LOG_ROLES = {
+    "event": ("text",),
+    "request": ("integer", "text"),
+    "scene": ("integer", "text"),
+    "play_ms": ("integer", "number"),
+}
+ITEM_ROLES = {
     "creator": ("integer", "text", "moment"),
     "song": ("integer", "text", "moment"),
     "type": ("integer", "text"),
@@ -26,152 +36,145 @@ ROLES = {
     "published": ("moment",),
     "vector": ("list",),
 }
+ONLY_POSITIVES = ["[negatives]", "per_positive = 4"]
 
 
 def write_contract(paths: Sequence[Path], folder: Path) -> str:
-    """The text of a data.toml for ``paths``, files or folders, to lie in ``folder``. DataError: no table is a
-    log."""
+    """Returns a data.toml in ``folder`` for files or folders. Raises DataError if no table is a log."""
     with open_database() as database:
-        looked, passed = look_at(database, paths, folder)
-        log, three = log_of(looked)
-        others = [table for table in looked if table is not log]
+        tables, problems = inspect_tables(database, paths, folder)
+        log, roles = find_log(tables)
+        others = [table for table in tables if table is not log]
+        roles |= _more_roles(log, roles)
         lines = ["# Written by karec data init. Look at the lines with ?, then run: karec data check DIR"]
-        lines += _events(log, three) + _labels(log, three)
-        for what, column in (("item", three.item), ("user", three.user)):
-            lines += _entity(log, column, what, others)
-        lines += [_unused(log, table) for table in others]
-        return "\n".join([*lines, *(f"\n# passed over: {error}" for error in passed)]) + "\n"
+        lines += [*_events(log, roles), *_labels(log, roles)]
+        for noun in ("item", "user"):
+            lines += _table(log, roles[noun], noun, others)
+        for table in others:
+            if list(table.columns) == list(log.columns):
+                advice = "has the columns of the log; path may be a glob or a folder that holds both"
+                lines.append(f"\n# ? not used: {table.path} {advice}")
+            else:
+                lines.append(f"\n# not used: {table.path}, columns {', '.join(table.columns)}")
+        return "\n".join([*lines, *(f"\n# passed over: {problem}" for problem in problems)]) + "\n"
 
 
-def _columns(log: Looked, three: Three) -> dict[str, str]:
-    """{role: column} of the log."""
-    found = three.named
-    if three.time is None:
-        return found
-    event = log.named("event", ("text",), list(found.values()))
-    if event is not None and 1 < log.distinct[event] <= MOST_EVENTS:
-        found["event"] = event
-    kinds = {"request": ("integer", "text"), "scene": ("integer", "text"), "play_ms": ("integer", "number")}
-    for role, wanted in kinds.items():
-        name = log.named(role, wanted, list(found.values()))
-        if name is not None and not log.is_flag(name):
-            found[role] = name
-    return found
+def _more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]:
+    """Returns {role: column} of other columns of the log. A log without times has none."""
+    more: dict[str, str] = {}
+    for role, kinds in LOG_ROLES.items() if "time" in roles else ():
+        name = log.named(role, kinds, [*roles.values(), *more.values()])
+        is_event = role == "event" and name is not None and 1 < log.n_distinct[name] <= MAX_EVENTS
+        if name is not None and (is_event or (role != "event" and not log.is_flag(name))):
+            more[role] = name
+    return more
 
 
-def _events(log: Looked, three: Three) -> list[str]:
-    columns = ", ".join(f"{role} = {_toml(name)}" for role, name in _columns(log, three).items())
-    if three.time is None:
-        has, told = "a user and an item", "none is a time"
-    else:
-        time = log.columns[three.time]
+def _events(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    has, reason = "a user and an item", "none is a time"
+    if "time" in roles:
+        time = log.columns[roles["time"]]
         has = "a user, an item and a time"
-        told = f"the time is {time.kind} in {time.unit}" if time.unit else f"the time is {time.kind}"
+        reason = f"the time is {time.kind}" + (f" in {time.unit}" if time.unit else "")
     return [
         "[events]",
-        f"path = {_toml(log.path)}   # ? the table with {has}; {log.rows:,} rows looked at",
-        f"columns = {{ {columns} }}   # ? by their names; {told}",
+        f"path = {_quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows looked at",
+        f"columns = {_inline(roles)}   # ? by their names; {reason}",
     ]
 
 
-def _labels(log: Looked, three: Three) -> list[str]:
-    if three.time is None:
+def _labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    if "time" not in roles:
         return [
             "",
             "# ? No column is a time: each row is taken as a positive, whatever stands in it, and negatives "
             "are drawn.",
             "# The test are positives of each user that are drawn too.",
-            "[negatives]",
-            "per_positive = 4",
+            *ONLY_POSITIVES,
             "",
             "[split]",
             'by = "user"',
         ]
-    columns = _columns(log, three)
-    if "event" in columns:
-        return _event_labels(log, columns["event"])
-    flags = [name for name in log.columns if name not in columns.values() and log.is_flag(name)]
+    if "event" in roles:
+        return _event_labels(log, roles["event"])
+    flags = [name for name in log.columns if name not in roles.values() and log.is_flag(name)]
     if flags:
-        labels = {_key(re.sub(r"^is_", "", snake(name))): f"column = {_toml(name)}" for name in flags}
-        return _said(labels, "# ? each column of 0 and 1")
-    rating = log.named("rating", ("integer", "number"), list(columns.values()))
+        labels = {_key(re.sub(r"^is_", "", snake_case(name))): f"column = {_quote(name)}" for name in flags}
+        return _label_tables(labels, "# ? each column of 0 and 1")
+    rating = log.named("rating", ("integer", "number"), roles.values())
     if rating is not None:
-        number = log.columns[rating].as_number
-        middle = float(log.database.rows(f"SELECT median({number}) FROM {log.sample()}")[0][0])
-        return _said(
-            {"liked": f"column = {_toml(rating)}, at_least = {middle:g}"},
-            "# ? at least the median says that it is liked",
-        )
+        median = log.source.database.rows(f"SELECT median({log.columns[rating].as_number}) FROM {log.sample}")
+        labels = {"liked": f"column = {_quote(rating)}, at_least = {float(median[0][0]):g}"}
+        return _label_tables(labels, "# ? at least the median says that it is liked")
     return [
         "",
         "# ? No column says what a user thought of an item: each row is taken as a positive, and negatives "
         "are drawn.",
-        "[negatives]",
-        "per_positive = 4",
+        *ONLY_POSITIVES,
     ]
 
 
-def _event_labels(log: Looked, event: str) -> list[str]:
-    counts = log.database.rows(
-        f"SELECT {log.columns[event].as_text}, count(*) FROM {log.source.name} GROUP BY 1 ORDER BY 2 DESC, 1"
+def _event_labels(log: InspectedTable, event: str) -> list[str]:
+    name = log.columns[event].as_text
+    counts = dict(
+        log.source.database.rows(
+            f"SELECT {name}, count(*) FROM {log.source.name} WHERE {name} IS NOT NULL GROUP BY 1 "
+            "ORDER BY 2 DESC, 1"
+        )
     )
-    names = [name for name, _ in counts if name is not None]
-    view = next((name for name in names if re.search(VIEW, snake(name))), None)
-    why = "by its name" if view is not None else "the most frequent event"
-    view = view or names[0]
-    labels = {_key(name): f"event = {_toml(name)}" for name in names if name != view}
-    said = ", ".join(f"{name} {count:,}" for name, count in counts if name is not None)
+    view = next((name for name in counts if re.search(VIEW, snake_case(name))), None)
+    reason = "by its name" if view is not None else "the most frequent event"
+    view = view or next(iter(counts))
+    labels = {_key(name): f"event = {_quote(name)}" for name in counts if name != view}
+    listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return [
-        f"view = {_toml(view)}   # ? the event that says shown, {why}",
-        *_said(labels, f"# ? events are {said}"),
+        f"view = {_quote(view)}   # ? the event that says shown, {reason}",
+        *_label_tables(labels, f"# ? events are {listed}"),
     ]
 
 
-def _said(labels: Mapping[str, str], comment: str) -> list[str]:
-    lines = ["", f"[labels]   {comment}", *(f"{_bare(name)} = {{ {said} }}" for name, said in labels.items())]
+def _label_tables(labels: Mapping[str, str], comment: str) -> list[str]:
     liked = [name for name in labels if re.search(LIKED, name)]
     followed = [name for name in labels if re.search(FOLLOWED, name)]
     enjoyed = [name for name in labels if name not in (*liked, *followed)][:2] or list(labels)[:1]
-    lines += [
+    meanings = {"enjoyed": enjoyed, "liked": liked, "followed": followed}
+    return [
+        "",
+        f"[labels]   {comment}",
+        *(f"{_bare(name)} = {{ {condition} }}" for name, condition in labels.items()),
         "",
         "[meaning]   # ? which labels say that a user enjoyed an item, liked it, followed its creator",
-    ]
-    lines.append(f"enjoyed = {_list(enjoyed)}")
-    return lines + [
-        f"{what} = {_list(names)}" for what, names in (("liked", liked), ("followed", followed)) if names
+        *(f"{meaning} = {_list(names)}" for meaning, names in meanings.items() if names),
     ]
 
 
-def _entity(log: Looked, id_column: str, what: str, others: list[Looked]) -> list[str]:
-    """The section of items or users; its table is taken from ``others``."""
-    found = entity_of(log, id_column, what, others)
-    if found is None:
+def _table(log: InspectedTable, id_column: str, noun: str, others: list[InspectedTable]) -> list[str]:
+    """Returns the section of items or users, and removes its table from ``others``."""
+    match = find_table(log, id_column, noun, others)
+    if match is None:
         return []
-    table, name, share = found
+    table, id_name, fraction = match
     others.remove(table)
+    names = [name for name in table.columns if name != id_name]
+    lists = {name: mark for name in names if (mark := table.separator(name)) is not None}
+    ignored = [name for name in names if name not in lists and table.hardly_repeats(name)]
+    roles: dict[str, str] = {}
+    for role, kinds in ITEM_ROLES.items() if noun == "item" else ():
+        texts = ignored if role != "creator" else []
+        column = table.named(role, kinds, [id_name, *roles.values(), *texts])
+        if column is not None:
+            roles[role] = column
+    ignored = [name for name in ignored if name not in roles.values()]
     lines = [
         "",
-        f"[{what}s]",
-        f"path = {_toml(table.path)}   # ? {share:.0%} of the log's ids are in it",
-        f"id = {_toml(name)}",
+        f"[{noun}s]",
+        f"path = {_quote(table.path)}   # ? {fraction:.0%} of the log's ids are in it",
+        f"id = {_quote(id_name)}",
     ]
-    lists = {n: mark for n in table.columns if n != name and (mark := table.between(n)) is not None}
-    ignored = [n for n in table.columns if n != name and n not in lists and table.hardly_recurs(n)]
-    if what == "item":
-        roles: dict[str, str] = {}
-        for role, kinds in ROLES.items():
-            column = table.named(
-                role, kinds, [name, *roles.values(), *(ignored if role != "creator" else ())]
-            )
-            if column is not None:
-                roles[role] = column
-        ignored = [n for n in ignored if n not in roles.values()]
-        if roles:
-            told = ", ".join(f"{role} = {_toml(n)}" for role, n in roles.items())
-            lines.append(f"roles = {{ {told} }}   # ? by their names")
+    if roles:
+        lines.append(f"roles = {_inline(roles)}   # ? by their names")
     if lists:
-        told = ", ".join(f"{_bare(n)} = {_toml(mark)}" for n, mark in lists.items())
-        lines.append(f"lists = {{ {told} }}   # ? cells hold several values, with this between them")
+        lines.append(f"lists = {_inline(lists)}   # ? cells hold several values, with this between them")
     if ignored:
         lines.append(
             f"ignore = {_list(ignored)}   # ? hardly a value recurs: vectors made of texts can be used"
@@ -179,29 +182,22 @@ def _entity(log: Looked, id_column: str, what: str, others: list[Looked]) -> lis
     return lines
 
 
-def _unused(log: Looked, table: Looked) -> str:
-    if list(table.columns) == list(log.columns):
-        return (
-            f"\n# ? not used: {table.path} has the columns of the log; path may be a glob or a folder that "
-            f"holds both"
-        )
-    return f"\n# not used: {table.path}, columns {', '.join(table.columns)}"
-
-
 def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9_]+", "_", snake(name)).strip("_") or "event"
+    return re.sub(r"[^a-z0-9_]+", "_", snake_case(name)).strip("_") or "event"
 
 
 def _bare(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quote(name)
+
+
+def _inline(entries: Mapping[str, str]) -> str:
+    return f"{{ {', '.join(f'{_bare(key)} = {_quote(value)}' for key, value in entries.items())} }}"
 
 
 def _list(names: Sequence[str]) -> str:
-    return f"[{', '.join(map(_toml, names))}]"
+    return f"[{', '.join(map(_quote, names))}]"
 
 
-def _toml(value: str) -> str:
-    escaped = "".join(
-        f"\\u{ord(c):04x}" if ord(c) < 32 else c for c in value.replace("\\", "\\\\").replace('"', '\\"')
-    )
-    return f'"{escaped}"'
+def _quote(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(f"\\u{ord(c):04x}" if ord(c) < 32 else c for c in escaped) + '"'

@@ -1,195 +1,128 @@
-"""The log, row by row: each is kept, or left out for a reason that is counted with the first lines that have
-it."""
+"""Reads the event log: a row is kept, or left out for a reason."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from zoneinfo import ZoneInfo
+from dataclasses import dataclass, field, replace
 
-from karec.data.checks import check_mistakes, id_column, said_column
+from karec.data.checks import REASON, IdType, check_mistakes, check_rows, number_mistakes
+from karec.data.columns import EARLIEST_MS, LATEST_MS, Column, find_column, find_id_column
 from karec.data.contract import Contract, Label
-from karec.data.database import Database, database_errors, quote_text
-from karec.data.files import FILE_NUMBER, OFFSET, ROW, Source
-from karec.data.kinds import EARLIEST_MS, LATEST_MS, Column, column_of
-from karec.data.reasons import WHY, Mistake, nothing_kept, reasons, why_of
-from karec.data.report import ColumnReport, TableReport, moment
-from karec.errors import DataError
+from karec.data.database import quote_text
+from karec.data.files import ROW, Mistake, Source
+from karec.data.report import ColumnReport, TableReport, format_time
 from karec.times import DAY_MS
 
-LONGEST_ID = 256  # bytes
-TEXTS = ("event", "request", "scene")
+EVENTS = "event_rows"  # table of checked rows: u, i, t, other columns of the contract, labels l0, l1, …
+KEPT_EVENTS = f"SELECT * EXCLUDE ({ROW}, {REASON}) FROM {EVENTS} WHERE {REASON} IS NULL"
 
 
-@dataclass(frozen=True)
-class IdKind:
-    """How the ids of users, or of items, are kept: as integers, or as texts. ``what`` is "user" or "item"."""
-
-    what: str
-    integers: bool
-
-    def value(self, column: Column) -> str:
-        return column.as_integer if self.integers else column.as_text
-
-    def mistakes(self, column: Column, value: str) -> list[Mistake]:
-        """Of a cell that cannot be an id; ``value`` is what it was read as."""
-        named = f"column {column.name!r}"
-        found = [(f"{column.cell} IS NULL", f"{named}: the {self.what} is missing")]
-        if self.integers:
-            wrong = f"{named}: the {self.what} is no 64-bit integer, as most of them are"
-            found.append((f"{value} IS NULL", wrong))
-        else:
-            too_long = f"{named}: the {self.what} is longer than {LONGEST_ID} bytes"
-            found.append((f"strlen({value}) > {LONGEST_ID}", too_long))
-        return found
-
-
-def id_kind(what: str, columns: list[Column]) -> IdKind:
-    """Integers where every table says so."""
-    return IdKind(what, all(column.kind == "integer" for column in columns))
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Cells:
-    """Of the log: {name in ``cleaned``: SQL}, mistakes, in which a name's value is ``__NAME``, and what is
-    told of each column that the contract names.
+    """SQL by column of EVENTS, mistakes, and (input column, use, column of EVENTS) for the report."""
+
+    cells: dict[str, str] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    uses: list[tuple[Column, str, str]] = field(default_factory=list)
+
+    def add(self, name: str, cell: str, column: Column, use: str, mistakes: list[Mistake]) -> None:
+        self.cells[name] = cell
+        self.mistakes += mistakes
+        self.uses.append((column, use, name))
+
+
+def read_events(source: Source, contract: Contract, users: IdType, items: IdType, now_ms: int) -> TableReport:
+    """Creates the table EVENTS. Raises DataError for a column that the log lacks, or if no row is kept.
+
+    Events later than a day after ``now_ms`` are mistakes.
     """
-
-    cells: dict[str, str]
-    mistakes: list[Mistake]
-    told: list[tuple[Column, str, str]]  # column, what it becomes, the name of its cell
-
-
-def read_events(
-    database: Database, source: Source, contract: Contract, users: IdKind, items: IdKind, now_ms: int
-) -> TableReport:
-    """Makes the table ``cleaned`` of the database: u, i, t and what else the contract names of the log, good
-    rows only.
-
-    Raises DataError for a column that the log does not have, and where nothing is kept.
-    """
-    of_log = _cells(database, source, contract, users, items, now_ms)
-    with database_errors(source.files[0]):
-        values = ", ".join(f"{cell} AS __{name}" for name, cell in of_log.cells.items())
-        listed = ", ".join(f"__{name} AS {name}" for name in of_log.cells)
-        database.run(
-            f"CREATE TEMP TABLE read AS SELECT {listed}, {why_of(of_log.mistakes)} AS {WHY}, {ROW}, "
-            f"{FILE_NUMBER} FROM (SELECT *, {values} FROM {source.name})"
-        )
-    bad = reasons(database, source, "read", of_log.mistakes)
-    kept = database.count("read", f"{WHY} IS NULL")
-    if not kept:
-        raise DataError(nothing_kept("events", source, bad))
-    rows = kept + sum(reason.count for reason in bad.values())
-    columns = _described(database, of_log)
-    used = {column.name for column, _, _ in of_log.told}
-    columns += [ColumnReport(name, "", "not used") for name in source.columns if name not in used]
-    database.run(
-        f"CREATE TEMP VIEW cleaned AS SELECT {', '.join(of_log.cells)} FROM read WHERE {WHY} IS NULL"
-    )
-    return TableReport("events", tuple(map(str, source.files)), rows, kept, bad, {}, tuple(columns))
+    cells = _cells(source, contract, users, items, now_ms)
+    report = check_rows(source, EVENTS, cells.cells, cells.mistakes).report("events")
+    columns = _column_reports(source, cells)
+    used = {column.name for column in columns}
+    columns += [ColumnReport(name, "", "not used") for name in source.types if name not in used]
+    return replace(report, columns=tuple(columns))
 
 
-def _cells(
-    database: Database, source: Source, contract: Contract, users: IdKind, items: IdKind, now_ms: int
-) -> _Cells:
-    checks = contract.events.checks
-    columns = {
-        role: (id_column if role in ("user", "item") else said_column)(database, source, name, checks)
-        for role, name in vars(contract.events.columns).items()
-        if name is not None and source.column(name, f"events.columns.{role}")
-    }
-    cells = {"u": users.value(columns["user"]), "i": items.value(columns["item"])}
-    mistakes = users.mistakes(columns["user"], "__u") + items.mistakes(columns["item"], "__i")
+def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now_ms: int) -> _Cells:
+    cells = _Cells()
+    columns = {}
+    for role, name in contract.events.columns.named.items():
+        find = find_id_column if role in ("user", "item") else find_column
+        columns[role] = find(source, name, f"events.columns.{role}")
+    for role, cell, ids in (("user", "u", users), ("item", "i", items)):
+        column = columns[role]
+        cells.add(cell, ids.value(column), column, role, ids.mistakes(column, f"__{cell}"))
     unit = "" if contract.events.time_unit == "auto" else contract.events.time_unit
     if "time" in columns:
-        if unit:
-            columns["time"] = replace(columns["time"], unit=unit)
-        time = columns["time"] = columns["time"].as_time
-        cells["t"] = time.as_ms
-        mistakes += _of_time(time, now_ms)
+        time = replace(columns["time"], unit=unit) if unit else columns["time"].as_time
+        cells.add("t", time.as_ms, time, "time", _time_mistakes(time, now_ms))
     else:
-        cells["t"] = "0::BIGINT"  # moments are made up later (``timeless.py``)
+        cells.cells["t"] = "0::BIGINT"  # `untimed_logs.py` invents times
     if contract.events.repeats == "first":
-        cells["place"] = f"{FILE_NUMBER}::BIGINT * {OFFSET} + {ROW}"
-    mistakes += check_mistakes(database, source, checks, "events", ZoneInfo(contract.zone), unit)
-    named = {"user": "u", "item": "i", "time": "t"}
-    for role in TEXTS:
+        cells.cells["place"] = ROW
+    cells.mistakes += check_mistakes(source, contract, "events", unit)
+    for role in ("event", "request", "scene"):
         if role in columns:
-            cells[role] = columns[role].as_text
+            cells.add(role, columns[role].as_text, columns[role], role, [])
     if contract.events.scenes:
         known = ", ".join(map(quote_text, contract.events.scenes))
-        none = f"column {columns['scene'].name!r}: none of events.scenes"
-        mistakes.append((f"coalesce(__scene, '') NOT IN ({known})", none))
+        reason = f"column {columns['scene'].name!r}: none of events.scenes"
+        cells.mistakes.append((f"coalesce(__scene, '') NOT IN ({known})", reason))
     if "day" in columns:
-        cells["day"] = f"TRY_STRPTIME({columns['day'].as_text}, ['%Y%m%d', '%Y-%m-%d'])::DATE"
-        late = "__day - to_timestamp(__t / 1000)::DATE"
-        not_then = f"column {columns['day'].name!r}: not the day of the time in {contract.zone}, nor the next"
-        mistakes.append((f"coalesce({late} NOT IN (0, 1), true)", not_then))
+        day = columns["day"]
+        days_late = "__day - to_timestamp(__t / 1000)::DATE"
+        reason = f"column {day.name!r}: not the day of the time in {contract.zone}, nor the next"
+        is_other_day = (f"coalesce({days_late} NOT IN (0, 1), true)", reason)
+        cell = f"TRY_STRPTIME({day.as_text}, ['%Y%m%d', '%Y-%m-%d'])::DATE"
+        cells.add("day", cell, day, "day", [is_other_day])
     if "value" in columns:
-        cells["value"] = columns["value"].as_number
-        mistakes += number_mistakes(columns["value"])
+        value = columns["value"]
+        cells.add("value", value.as_number, value, "value", number_mistakes(value))
     if "play_ms" in columns:
-        cells["play_ms"] = f"TRY_CAST({columns['play_ms'].as_number} AS BIGINT)"
-        mistakes += number_mistakes(columns["play_ms"], least=0)
-    told_of = [(column, role, named.get(role, role)) for role, column in columns.items()]
+        played = columns["play_ms"]
+        cell = f"TRY_CAST({played.as_number} AS BIGINT)"
+        cells.add("play_ms", cell, played, "play_ms", number_mistakes(played, least=0))
     for at, (name, label) in enumerate(contract.labels.items()):
         if label.column is not None:
-            source.column(label.column, f"labels.{name}.column")
-            column = said_column(database, source, label.column, checks)
-            cells[f"l{at}"], wrong = _label(database, source, name, label, column)
-            mistakes += wrong
-            told_of.append((column, f"label {name}", f"l{at}"))
-    return _Cells(cells, mistakes, told_of)
+            column = find_column(source, label.column, f"labels.{name}.column")
+            cell, mistakes = _label(source, name, label, column)
+            cells.add(f"l{at}", cell, column, f"label {name}", mistakes)
+    return cells
 
 
-def _of_time(time: Column, now_ms: int) -> list[Mistake]:
-    latest, named = min(now_ms + DAY_MS, LATEST_MS), f"column {time.name!r}"
+def _time_mistakes(time: Column, now_ms: int) -> list[Mistake]:
+    latest, where = min(now_ms + DAY_MS, LATEST_MS), f"column {time.name!r}"
     return [
-        (f"{time.cell} IS NULL", f"{named}: the time is missing"),
-        ("__t IS NULL", f"{named}: no time: a number of s, ms, us or ns since 1970, or ISO 8601, is wanted"),
-        (f"__t < {EARLIEST_MS}", f"{named}: the time is before the year 2000: say events.time_unit"),
-        (f"__t > {latest}", f"{named}: the time lies in the future"),
+        (f"{time.cell} IS NULL", f"{where}: the time is missing"),
+        ("__t IS NULL", f"{where}: no time: a number of s, ms, us or ns since 1970, or ISO 8601, is wanted"),
+        (f"__t < {EARLIEST_MS}", f"{where}: the time is before the year 2000: say events.time_unit"),
+        (f"__t > {latest}", f"{where}: the time lies in the future"),
     ]
 
 
-def number_mistakes(column: Column, least: float | None = None) -> list[Mistake]:
-    """Of a cell that is not missing, and no finite number, or one below ``least``."""
-    named = f"column {column.name!r}"
-    found = [(f"{column.cell} IS NOT NULL AND {column.as_number} IS NULL", f"{named}: no finite number")]
-    if least is not None:
-        found.append((f"{column.as_number} < {least}", f"{named}: a number below {least:g}"))
-    return found
-
-
-def _label(
-    database: Database, source: Source, name: str, label: Label, column: Column
-) -> tuple[str, list[Mistake]]:
-    """(0 or 1 in SQL, mistakes). A cell that is missing says 0."""
+def _label(source: Source, name: str, label: Label, column: Column) -> tuple[str, list[Mistake]]:
+    """Returns SQL for 0 or 1, and mistakes. A missing cell is 0."""
+    mistakes = number_mistakes(column)
     if label.equals is not None:
-        return f"coalesce({column.as_text} = {quote_text(label.equals)}, false)::UTINYINT", []
-    wrong = number_mistakes(column)
-    if label.at_least_share_of is not None:
-        source.column(label.at_least_share_of, f"labels.{name}.at_least_share_of")
-        whole = column_of(database, source, label.at_least_share_of)
-        wrong += number_mistakes(whole)
+        condition, mistakes = f"{column.as_text} = {quote_text(label.equals)}", []
+    elif label.at_least_share_of is not None:
+        whole = find_column(source, label.at_least_share_of, f"labels.{name}.at_least_share_of")
+        mistakes += number_mistakes(whole)
         condition = f"{whole.as_number} > 0 AND {column.as_number} >= {label.share!r} * {whole.as_number}"
     elif label.at_least is not None:
         condition = f"{column.as_number} >= {label.at_least!r}"
     else:
         condition = f"{column.as_number} <> 0"
-    return f"coalesce({condition}, false)::UTINYINT", wrong
+    return f"coalesce({condition}, false)::UTINYINT", mistakes
 
 
-def _described(database: Database, of_log: _Cells) -> list[ColumnReport]:
-    parts = [
-        f"avg(({name} IS NULL)::INTEGER), " + ("min(t), max(t)" if name == "t" else "NULL, NULL")
-        for _, _, name in of_log.told
-    ]
-    found = database.rows(f"SELECT {', '.join(parts)} FROM read")[0]
+def _column_reports(source: Source, cells: _Cells) -> list[ColumnReport]:
+    shares = ", ".join(f"avg(({name} IS NULL)::INTEGER)" for _, _, name in cells.uses)
+    first, last, *missing = source.database.rows(f"SELECT min(t), max(t), {shares} FROM {EVENTS}")[0]
     reports = []
-    for at, (column, becomes, _) in enumerate(of_log.told):
-        missing, least, most = found[3 * at : 3 * at + 3]
-        kind = f"{column.kind} ({column.unit})" if becomes == "time" and column.unit else column.kind
-        span = ("", "") if least is None else (moment(least), moment(most))
-        reports.append(ColumnReport(column.name, kind, becomes, float(missing or 0), *span))
+    for (column, use, _), share in zip(cells.uses, missing, strict=True):
+        kind = f"{column.kind} ({column.unit})" if use == "time" and column.unit else column.kind
+        has_range = use == "time" and first is not None
+        span = (format_time(first), format_time(last)) if has_range else ("", "")
+        reports.append(ColumnReport(column.name, kind, use, float(share or 0), *span))
     return reports

@@ -1,204 +1,247 @@
-"""CSV, JSONL and Parquet files as one table: a path, a glob or a folder, read in columns, in bounded memory,
-by DuckDB.
+"""Reads CSV, JSONL and Parquet files as one view of the database.
 
-Cells of CSV and JSONL are text until ``kinds.py`` says what they are, so that no column changes its type by
-its first rows. Lines that cannot be split into cells are kept aside, with their places.
+Cells of CSV and JSONL are texts until `columns.py` types them, so that leading zeros and large integers stay.
 """
 
 from __future__ import annotations
 
 import csv
 import glob
-import io
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from karec.data.contract import Files
-from karec.data.database import Database, database_errors, quote_name, quote_text
-from karec.data.lines import count_lines, open_file
-from karec.data.places import lines_at, lines_of_rows, opened
+from karec.data.database import Database, database_errors, quote_name, quote_text, scan_sql
+from karec.data.lines import check_lines, find_lines, open_lines
+from karec.data.table_settings import Files
 from karec.errors import DataError, nearest
 
 FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".dat": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 FORMATS |= {".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 DELIMITERS = ",\t;|"
-ROW, FILE_NUMBER = "__row", "__file"
-RESERVED = {ROW, FILE_NUMBER, "file_row_number"}  # names that files cannot use: the last is DuckDB's, for ROW
-LOOKED_AT = 20_000  # rows that tell what a column holds
+ROW = "__row"  # column of a view: OFFSET · number of the file + row, 1 is the first of a file
+OFFSET = 2**40
+RESERVED = {ROW, "__broken", "file_row_number"}  # the last is DuckDB's
+SAMPLE = 20_000  # rows that tell the content of a column
 LONGEST_LINE = 16 * 2**20  # bytes
-SHOWN = 400  # characters of a list of columns, in an error
-KNOWN_TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
-KNOWN_TYPES |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+LONGEST_LIST = 400  # characters of a list of columns in an error
+TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
+TYPES |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 MISSING = "'', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None', '\\N'"
-OFFSET = 2**40  # FILE_NUMBER · OFFSET + ROW is one integer
+Mistake = tuple[str, str]  # a condition in SQL, and the reason for which the row cannot be used
 
 
 @dataclass(frozen=True)
 class Source:
-    """A view of the database called ``name``: the files' columns, ROW (1 is the file's first) and
-    FILE_NUMBER. Texts have no spaces around them, and are NULL where they are one of MISSING.
+    """A view of the database with the files' columns and ROW. Texts are trimmed, and NULL if in MISSING.
 
-    ``types`` are DuckDB's, by column; text for CSV and JSONL. ``find_broken`` are queries for (file number,
-    byte, what is wrong) of lines that cannot be split into cells; they know after the view was read to its
-    end. ``wrong`` is a view of FILE_NUMBER, ROW and why, of rows that the view lacks; "" where it lacks none.
-    ``texts``: columns of which the files themselves say that they hold texts.
+    types      DuckDB's type by column, VARCHAR for CSV and JSONL
+    texts      columns that are texts in the files
+    mistakes   of rows of the view that have no cells
     """
 
+    database: Database
     name: str
     files: tuple[Path, ...]
-    format: str
+    table: Files
     types: dict[str, str]
-    find_broken: tuple[str, ...] = ()
-    encoding: str = "utf-8"
-    wrong: str = ""
-    quoted: bool = True
     texts: frozenset[str] = frozenset()
+    mistakes: tuple[Mistake, ...] = ()
 
     @property
-    def columns(self) -> list[str]:
-        return list(self.types)
+    def format(self) -> str:
+        return format_of(self.files[0])
 
-    def column(self, name: str, what: str) -> str:
-        """``name``, quoted for SQL. DataError naming the nearest column where there is none; ``what`` asks
-        for it."""
-        if name not in self.types:
-            known = f"columns are {self.columns}"
-            known = known if len(known) <= SHOWN else f"{known[:SHOWN]}…"
+    def require(self, column: str, key: str) -> None:
+        """Raises DataError with the nearest column if there is none; ``key`` of data.toml names it."""
+        if column not in self.types:
+            known = f"columns are {list(self.types)}"
+            known = known if len(known) <= LONGEST_LIST else f"{known[:LONGEST_LIST]}…"
             raise DataError(
-                f"{self.files[0]}: {what}: no column {name!r}{nearest(name, self.types)}; {known}"
+                f"{self.files[0]}: {key}: no column {column!r}{nearest(column, self.types)}; {known}"
             )
-        return quote_name(name)
 
-    def broken(self, database: Database) -> list[tuple[int, int, str]]:
-        """(file number, line, what is wrong), sorted."""
-        rows = [row for query in self.find_broken for row in database.rows(query)]
-        found = []
-        for number in {row[0] for row in rows}:
-            here = [(position, why) for of_file, position, why in rows if of_file == number]
-            lines = lines_at(self.files[number], {position for position, _ in here})
-            found += [(number, lines[position], why) for position, why in here]
-        return sorted(found)
+    def broken_lines(self) -> list[tuple[str, str]]:
+        """Returns (place, reason) of lines without cells. Complete after the view was read to its end."""
+        broken = []
+        for number, path in enumerate(self.files):
+            if not (reasons := self._broken_positions(number)):
+                continue
+            _, lines = find_lines(path, self.table, (), reasons, is_csv=self.format == "csv")
+            broken += [(number, lines[position], path, reason) for position, reason in reasons.items()]
+        return [(f"{path.name}:{line}", reason) for _, line, path, reason in sorted(broken)]
 
-    def places(self, rows: Collection[tuple[int, int]], broken: list[tuple[int, int, str]]) -> dict[Any, str]:
-        """{(file number, row): "FILE:LINE"}; ``broken`` are the source's."""
-        found = {}
-        for number in {number for number, _ in rows}:
-            path, here = self.files[number], [row for of_file, row in rows if of_file == number]
+    def places(self, rows: Collection[int]) -> dict[int, str]:
+        """Returns the place of each row of the view: ``FILE:LINE``, or ``FILE: row N`` of Parquet."""
+        places = {}
+        for number, path in enumerate(self.files):
+            here = {row % OFFSET for row in rows if row // OFFSET == number}
             lines: dict[int, int] = {}
-            if self.format != "parquet" and self.encoding != "utf-16":
-                passed = {line for of_file, line, _ in broken if of_file == number}
-                of_csv = self.format == "csv"
-                lines = lines_of_rows(path, here, 0 if of_csv else 1, passed, of_csv, of_csv and self.quoted)
+            if here and self.format != "parquet":
+                broken = self._broken_positions(number)
+                lines, _ = find_lines(path, self.table, here, broken, is_csv=self.format == "csv")
             for row in here:
-                found[number, row] = (
-                    f"{path.name}:{lines[row]}" if row in lines else f"{path.name}: row {row}"
-                )
-        return found
+                place = f"{path.name}:{lines[row]}" if row in lines else f"{path.name}: row {row}"
+                places[number * OFFSET + row] = place
+        return places
+
+    def _broken_positions(self, number: int) -> dict[int, str]:
+        """Returns {byte position: reason} of the lines of a file that DuckDB could not split."""
+        if self.format == "parquet":
+            return {}
+        rows = self.database.rows(
+            "SELECT line_byte_position, replace(lower(any_value(error_type::VARCHAR)), '_', ' ') "
+            f"FROM rejects_{self.name}_{number} GROUP BY 1"
+        )
+        reasons = {"invalid encoding": "not UTF-8: write it so, or say encoding"}
+        return {int(position): reasons.get(kind, kind) for position, kind in rows}
 
 
-def _cells(texts: Collection[str], names: Sequence[str], rows: str) -> str:
-    """``names``, ROW and FILE_NUMBER of ``rows``, whose columns ``texts`` are cleaned; one pass over each
-    cell."""
-    trimmed = ", ".join(f"trim({quote_name(each)}) AS {quote_name(each)}" for each in texts)
-    cleaned = ", ".join(
-        f"CASE WHEN {quote_name(each)} IN ({MISSING}) THEN NULL ELSE {quote_name(each)} END "
-        f"AS {quote_name(each)}"
-        if each in texts
-        else quote_name(each)
-        for each in names
-    )
-    inner = f"SELECT * REPLACE ({trimmed}) FROM ({rows})" if trimmed else rows
-    return f"SELECT {cleaned}, {ROW}, {FILE_NUMBER} FROM ({inner})"
-
-
-def files_of(table: Files, folder: Path) -> tuple[Path, ...]:
-    """The files that ``table.path`` names, sorted. DataError where it names none, or what is no regular
-    file."""
-    path = folder / table.path
+def find_files(path: Path) -> tuple[Path, ...]:
+    """Returns the files of a path, a folder or a glob, sorted. Raises DataError if there is none."""
+    known = ", ".join(sorted(FORMATS))
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if suffix_of(p) in FORMATS and p.is_file())
+        files = sorted(file for file in path.rglob("*") if suffix_of(file) in FORMATS and file.is_file())
     elif path.exists():
-        found = [path]
+        files = [path]
     else:
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    if not found:
-        raise DataError(
-            f"{path} names no file: a file, a folder or a glob of {', '.join(sorted(FORMATS))} is wanted"
-        )
-    for each in found:
-        if not each.is_file():
-            raise DataError(f"{each} is no regular file: write what it gives into a file")
-        if each.stat().st_size == 0:
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    if not files:
+        raise DataError(f"{path} names no file: a file, a folder or a glob of {known} is wanted")
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"{file} is no regular file: write what it gives into a file")
+        if file.stat().st_size == 0:
             raise DataError(
-                f"{each} is empty: a header and rows are wanted; take it away if there is nothing to say"
+                f"{file} is empty: a header and rows are wanted; take it away if there is nothing to say"
             )
-    formats = {format_of(each) for each in found}
+    formats = sorted({format_of(file) for file in files})
     if len(formats) > 1:
-        raise DataError(
-            f"{path} names files of several formats, {', '.join(sorted(formats))}: a table has one"
-        )
-    return tuple(found)
+        raise DataError(f"{path} names files of several formats, {', '.join(formats)}: a table has one")
+    return tuple(files)
 
 
 def suffix_of(path: Path) -> str:
-    """The ending that tells the format: what stands before .gz."""
+    """Returns the suffix that names the format: the one before .gz."""
     return (Path(path.stem) if path.suffix == ".gz" else path).suffix.lower()
 
 
 def format_of(path: Path) -> str:
-    found = FORMATS.get(suffix_of(path))
-    if found is None:
-        raise DataError(
-            f"{path}: what format it has is told by its ending; known are {', '.join(sorted(FORMATS))}"
-        )
-    return found
+    name = FORMATS.get(suffix_of(path))
+    if name is None:
+        known = ", ".join(sorted(FORMATS))
+        raise DataError(f"{path}: what format it has is told by its ending; known are {known}")
+    return name
 
 
 def open_source(
-    database: Database, name: str, table: Files, folder: Path, more: Sequence[Path] = (), strict: bool = False
+    database: Database, name: str, table: Files, files: tuple[Path, ...], *, is_strict: bool = False
 ) -> Source:
-    """``table``'s files, and ``more`` with the same columns, as the view ``name`` of the database.
-    ``strict``: files of text are whole lines. DataError naming file and column, and what to do.
+    """Creates the view ``name`` of ``files``. Raises DataError that names file and column.
+
+    is_strict   files of text have at least one row, and only whole lines
     """
-    files = (*files_of(table, folder), *more)
-    for path in files if strict else ():
-        if format_of(path) != "parquet":
-            with open_file(path, "a file of rows") as file:
-                of_csv = format_of(path) == "csv"
-                if count_lines(file, path, table.encoding, of_csv and table.quoted) < 1 + of_csv:
-                    raise DataError(f"{path} holds no row: a strict data.toml has rows in each file")
-    readers = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+    for file in files if is_strict and format_of(files[0]) != "parquet" else ():
+        check_lines(file, table, is_csv=format_of(file) == "csv")
+    create_view = {"csv": _csv_source, "jsonl": _jsonl_source, "parquet": _parquet_source}
     with database_errors(files[0]):
-        return readers[format_of(files[0])](database, name, table, files)
+        return create_view[format_of(files[0])](database, name, table, files)
 
 
-def header_of(path: Path, table: Files) -> tuple[list[str], str]:
-    """(column names, delimiter) of a CSV file. The delimiter is the one of DELIMITERS that line 1 holds most
-    often."""
+def _check_names(path: Path, names: Sequence[str], place: str = "") -> None:
+    if not any(names):
+        raise DataError(f"{path}: {place}a header with the columns' names is wanted")
+    known: dict[str, str] = {}
+    for number, name in enumerate(names, 1):
+        other = known.get(name.lower())  # DuckDB ignores the case of names
+        problem = ""
+        if not name.strip():
+            problem = f"column {number} has no name: give it one"
+        elif other == name:
+            problem = f"the column {name!r} is named twice: give one of them another name"
+        elif other is not None:
+            problem = (
+                f"the columns {other!r} and {name!r} differ in upper and lower case alone: give one of them "
+                "another name"
+            )
+        elif name.lower() in RESERVED:
+            problem = f"a column cannot be called {name!r}: give it another name"
+        if problem:
+            raise DataError(f"{path}: {place}{problem}")
+        known[name.lower()] = name
+
+
+def _check_same(path: Path, names: Collection[str], first: Path, expected: Collection[str]) -> None:
+    if sorted(names) != sorted(expected):
+        raise DataError(
+            f"{path} has the columns {list(names)}, {first} has {list(expected)}; files of a table have the "
+            "same"
+        )
+
+
+def _create_view(
+    source: Source, columns: Collection[str], texts: Collection[str], parts: list[str]
+) -> Source:
+    """Creates the view of `parts`, one query for a file: its columns and `row`, from 1."""
+
+    def cell(column: str) -> str:
+        text = f"trim({quote_name(column)})"
+        clean = f"CASE WHEN {text} IN ({MISSING}) THEN NULL ELSE {text} END AS {quote_name(column)}"
+        return clean if column in texts else quote_name(column)
+
+    extra = ["__broken"] if source.mistakes else []
+    cells = ", ".join([*map(cell, columns), *extra])
+    rows = [
+        f"SELECT {cells}, {number * OFFSET} + {ROW} AS {ROW} FROM ({part})"
+        for number, part in enumerate(parts)
+    ]
+    source.database.run(f"CREATE TEMP VIEW {source.name} AS {' UNION ALL '.join(rows)}")
+    return source
+
+
+def _scan(path: Path, rejects: str, columns: Sequence[str], options: str, table: Files) -> str:
+    """Returns SQL that reads texts and row numbers; lines that it cannot split are in rejects_…."""
+    listed = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in columns)
+    return (
+        f"SELECT *, row_number() OVER () AS {ROW} FROM read_csv({quote_text(path)}, auto_detect = false, "
+        f"{options}, columns = {{{listed}}}, encoding = {quote_text(table.encoding)}, "
+        f"max_line_size = {LONGEST_LINE}, store_rejects = true, rejects_table = 'rejects_{rejects}', "
+        f"rejects_scan = 'scan_{rejects}')"
+    )
+
+
+def _csv_source(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:
+    names: list[str] = []
+    parts = []
+    for number, path in enumerate(files):
+        own_names, delimiter = _read_header(path, table)
+        names = names or own_names
+        _check_same(path, own_names, files[0], names)
+        quote = quote_text('"' if table.quoted else "")
+        options = f"delim = {quote_text(delimiter)}, quote = {quote}, escape = {quote}, header = true"
+        parts.append(_scan(path, f"{name}_{number}", own_names, options, table))
+    source = Source(database, name, files, table, dict.fromkeys(names, "VARCHAR"))
+    return _create_view(source, names, names, parts)
+
+
+def _read_header(path: Path, table: Files) -> tuple[list[str], str]:
+    """Returns the columns and the delimiter: the most frequent one of the header, if the table names none.
+
+    DuckDB's own detection fails on files with a broken line, whose place has to be reported.
+    """
+    encoding = {"utf-8": "utf-8-sig", "utf-16": "utf-8"}.get(table.encoding, table.encoding)
     try:
-        with opened(path) as file:
-            if table.encoding == "utf-16":
-                with io.TextIOWrapper(file, encoding="utf-16", newline="") as lines:
-                    first = lines.readline(LONGEST_LINE)
-            else:
-                first = file.readline(LONGEST_LINE).decode(
-                    "utf-8-sig" if table.encoding == "utf-8" else "latin-1"
-                )
-        delimiter = table.delimiter or max(DELIMITERS, key=first.count)
+        with open_lines(path, table.encoding) as lines:
+            header = next(lines, b"")[:LONGEST_LINE].decode(encoding).lstrip("\ufeff")
+        delimiter = table.delimiter or max(DELIMITERS, key=header.count)
         dialect = csv.excel if table.quoted else _Unquoted
-        names = next(csv.reader([first], dialect, delimiter=delimiter), [])
+        names = next(csv.reader([header], dialect, delimiter=delimiter), [])
     except (UnicodeError, csv.Error) as error:
         raise DataError(
             f"{path}: line 1: the header cannot be read as {table.encoding} text: {error}"
         ) from error
-    if len(first) == LONGEST_LINE:
-        raise DataError(
-            f"{path}: line 1 has {LONGEST_LINE:,} characters and more: that is no header of a table"
-        )
-    _check_names(path, names)
+    _check_names(path, names, "line 1: ")
     return names, delimiter
 
 
@@ -206,175 +249,80 @@ class _Unquoted(csv.excel):
     quoting = csv.QUOTE_NONE
 
 
-def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> None:
-    if not any(names):
-        raise DataError(f"{path}: {place}a header with the columns' names is wanted")
-    folded: dict[str, int] = {}  # DuckDB reads names without regard to case
-    for at, name in enumerate(names):
-        if not name.strip():
-            raise DataError(f"{path}: {place}column {at + 1} has no name: give it one")
-        if name in names[:at]:
-            raise DataError(
-                f"{path}: {place}the column {name!r} is named twice: give one of them another name"
-            )
-        if name.lower() in folded:
-            one = names[folded[name.lower()]]
-            raise DataError(
-                f"{path}: {place}the columns {one!r} and {name!r} differ in upper and lower case alone: give "
-                "one of them another name"
-            )
-        if name.lower() in RESERVED:
-            raise DataError(f"{path}: {place}a column cannot be called {name!r}: give it another name")
-        folded[name.lower()] = at
-
-
-def _same_columns(path: Path, names: Sequence[str], first: Path, expected: Sequence[str]) -> None:
-    if sorted(names) != sorted(expected):
-        raise DataError(
-            f"{path} has the columns {list(names)}, {first} has {list(expected)}; files of a table have the "
-            f"same"
-        )
-
-
-def _scan(path: Path, rejects: str, columns: Sequence[str], options: str, table: Files) -> str:
-    """read_csv that keeps aside, in rejects_…, what it cannot split."""
-    listed = ", ".join(f"{quote_text(each)}: 'VARCHAR'" for each in columns)
-    return (
-        f"read_csv({quote_text(path)}, auto_detect = false, {options}, columns = {{{listed}}}, "
-        f"encoding = {quote_text(table.encoding)}, max_line_size = {LONGEST_LINE}, store_rejects = true, "
-        f"rejects_table = 'rejects_{rejects}', rejects_scan = 'scan_{rejects}')"
+def _jsonl_source(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:
+    is_object = "CASE WHEN json_valid(l) THEN json_type(l) = 'OBJECT' ELSE false END"
+    options = "header = false, delim = '\x01', quote = '', escape = ''"
+    scans = [_scan(path, f"{name}_{number}", ["l"], options, table) for number, path in enumerate(files)]
+    objects = [f"(SELECT l FROM ({scan}) WHERE {is_object})" for scan in scans]
+    names = _json_keys(database, files, objects)
+    paths = {key: quote_text("$." + json.dumps(key, ensure_ascii=False)) for key in names}
+    cells = ", ".join(f"o ->> {path} AS {quote_name(key)}" for key, path in paths.items())
+    parts = [
+        f"SELECT {cells}, o IS NULL AS __broken, {ROW} FROM (SELECT CASE WHEN {is_object} THEN l END AS o, * "
+        f"FROM ({scan})) WHERE trim(l) <> ''"
+        for scan in scans
+    ]
+    has_text = ", ".join(
+        f"coalesce(bool_or(json_type(l, {path}) = 'VARCHAR'), false)" for path in paths.values()
     )
-
-
-def _rejected(number: int, rejects: str) -> str:
-    why = "replace(lower(any_value(error_type::VARCHAR)), '_', ' ')"
-    says = f"CASE {why} WHEN 'invalid encoding' THEN 'not UTF-8: write it so, or say encoding' ELSE {why} END"
-    return (
-        f"SELECT {number}, line_byte_position::BIGINT, {says} FROM rejects_{rejects} GROUP BY "
-        f"line_byte_position"
-    )
-
-
-def _csv(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:
-    names, _ = header_of(files[0], table)
-    parts, broken = [], []
-    for number, path in enumerate(files):
-        own, delimiter = header_of(path, table)
-        _same_columns(path, own, files[0], names)
-        quote = quote_text('"' if table.quoted else "")
-        options = f"delim = {quote_text(delimiter)}, quote = {quote}, escape = {quote}, header = true"
-        rows = (
-            f"SELECT *, row_number() OVER () AS {ROW}, {number} AS {FILE_NUMBER} "
-            f"FROM {_scan(path, f'{name}_{number}', own, options, table)}"
-        )
-        parts.append(_cells(names, names, rows))
-        broken.append(_rejected(number, f"{name}_{number}"))
-    database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
-    return Source(
+    (are_texts,) = database.rows(f"SELECT {has_text} FROM (SELECT * FROM {objects[0]} LIMIT {SAMPLE})")
+    source = Source(
+        database,
         name,
         files,
-        "csv",
+        table,
         dict.fromkeys(names, "VARCHAR"),
-        tuple(broken),
-        table.encoding,
-        quoted=table.quoted,
+        frozenset(key for key, is_text in zip(names, are_texts, strict=True) if is_text),
+        (("__broken", "not a JSON object"),),
     )
+    return _create_view(source, names, names, parts)
 
 
-def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:
-    good = "CASE WHEN json_valid(l) THEN json_type(l) = 'OBJECT' ELSE false END"
-    options = "header = false, delim = '\x01', quote = '', escape = ''"
-    rows = [
-        f"(SELECT l, row_number() OVER () AS {ROW} FROM "
-        f"{_scan(path, f'{name}_{number}', ['l'], options, table)})"
-        for number, path in enumerate(files)
-    ]
-    names = _json_names(database, files, [f"(SELECT l FROM {lines} WHERE {good})" for lines in rows])
-    cells = ", ".join(
-        f"l ->> {quote_text('$.' + json.dumps(each, ensure_ascii=False))} AS {quote_name(each)}"
-        for each in names
-    )
-    parts = [
-        _cells(names, names, f"SELECT {cells}, {ROW}, {number} AS {FILE_NUMBER} FROM {lines} WHERE {good}")
-        for number, lines in enumerate(rows)
-    ]
-    wrong = [
-        f"SELECT {number} AS {FILE_NUMBER}, {ROW}, 'not a JSON object' AS why FROM {lines} "
-        f"WHERE NOT ({good}) AND trim(l) <> ''"
-        for number, lines in enumerate(rows)
-    ]
-    database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
-    database.run(f"CREATE TEMP VIEW {name}_wrong AS {' UNION ALL '.join(wrong)}")
-    broken = tuple(_rejected(number, f"{name}_{number}") for number in range(len(files)))
-    types = dict.fromkeys(names, "VARCHAR")
-    texts = _json_texts(database, names, f"(SELECT l FROM {rows[0]} WHERE {good} LIMIT {LOOKED_AT})")
-    return Source(name, files, "jsonl", types, broken, table.encoding, f"{name}_wrong", texts=texts)
-
-
-def _json_texts(database: Database, names: Sequence[str], objects: str) -> frozenset[str]:
-    """Those of ``names`` that are a text in some of the ``objects``."""
-    paths = (quote_text("$." + json.dumps(each, ensure_ascii=False)) for each in names)
-    is_text = ", ".join(f"coalesce(bool_or(json_type(l, {path}) = 'VARCHAR'), false)" for path in paths)
-    found = database.rows(f"SELECT {is_text} FROM {objects}")[0]
-    return frozenset(name for name, is_one in zip(names, found, strict=True) if is_one)
-
-
-def _json_names(database: Database, files: tuple[Path, ...], objects: list[str]) -> list[str]:
-    """Every key of the files' objects: in the order in which the first object has them, then the others',
-    sorted."""
-    names: dict[str, None] = {}
+def _json_keys(database: Database, files: tuple[Path, ...], objects: list[str]) -> list[str]:
+    """Returns the keys of all objects: those of the first object in its order, then the others, sorted."""
+    keys: dict[str, None] = {}
     for path, lines in zip(files, objects, strict=True):
-        for first in database.rows(f"SELECT json_keys(l) FROM {lines} LIMIT 1"):
-            _check_names(path, first[0], "")
-            names |= dict.fromkeys(first[0])
-        every = database.rows(f"SELECT DISTINCT unnest(json_keys(l)) FROM {lines} ORDER BY 1")
-        names |= dict.fromkeys(row[0] for row in every)
-    if not names:
+        for (first,) in database.rows(f"SELECT json_keys(l) FROM {lines} LIMIT 1"):
+            _check_names(path, first)
+            keys |= dict.fromkeys(first)
+        rows = database.rows(f"SELECT DISTINCT unnest(json_keys(l)) FROM {lines} ORDER BY 1")
+        keys |= dict.fromkeys(key for (key,) in rows)
+    if not keys:
         raise DataError(f"{files[0]}: no line is a JSON object: one object a line is wanted")
-    _check_names(files[0], list(names), "")
-    return list(names)
+    _check_names(files[0], list(keys))
+    return list(keys)
 
 
-def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:
-    parts: list[str] = []
+def _parquet_source(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:
+    import pyarrow.parquet
+
     types: dict[str, str] = {}
-    for number, path in enumerate(files):
+    for path in files:
         with database_errors(path):
-            described = database.rows(f"DESCRIBE SELECT * FROM read_parquet({quote_text(path)})")
+            described = database.rows(f"DESCRIBE SELECT * FROM {scan_sql([str(path)])}")
         own = {column: kind for column, kind, *_ in described}
-        _check_names(path, _parquet_names(path), "")
+        try:  # DuckDB renames the second of two equal names
+            _check_names(path, pyarrow.parquet.read_schema(path).names)
+        except (pyarrow.ArrowException, OSError, UnicodeError) as error:
+            raise DataError(f"{path}: not readable: {str(error).partition(chr(10))[0]}") from error
         types = types or own
-        _same_columns(path, list(own), files[0], list(types))
+        _check_same(path, own, files[0], types)
         for column, kind in own.items():
             if kind != types[column]:
                 raise DataError(f"{path}: column {column!r} is {kind}, in {files[0]} it is {types[column]}")
-        rows = (
-            f"SELECT {', '.join(_parquet_cell(*each) for each in types.items())}, file_row_number + 1 AS "
-            f"{ROW}, {number} AS {FILE_NUMBER} FROM read_parquet({quote_text(path)}, file_row_number = true)"
-        )
-        texts = [column for column, kind in types.items() if kind == "VARCHAR" or not _is_known(kind)]
-        parts.append(_cells(texts, list(types), rows))
-    database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
-    written = frozenset(column for column, kind in types.items() if kind == "VARCHAR")
-    types = {column: kind if _is_known(kind) else "VARCHAR" for column, kind in types.items()}
-    return Source(name, files, "parquet", types, texts=written)
-
-
-def _parquet_names(path: Path) -> list[str]:
-    """As the file has them: DuckDB gives the second of two equal ones another name."""
-    import pyarrow.parquet
-
-    try:
-        names: list[str] = pyarrow.parquet.read_schema(path).names
-    except (pyarrow.ArrowException, OSError, UnicodeError) as error:
-        raise DataError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
-    return names
-
-
-def _parquet_cell(column: str, kind: str) -> str:
-    return quote_name(column) if _is_known(kind) else f"{quote_name(column)}::VARCHAR AS {quote_name(column)}"
+    known = {column for column, kind in types.items() if _is_known(kind)}
+    columns = ", ".join(
+        quote_name(column) if column in known else f"{quote_name(column)}::VARCHAR AS {quote_name(column)}"
+        for column in types
+    )
+    scans = [scan_sql([str(path)], file_row_number=True) for path in files]
+    parts = [f"SELECT {columns}, file_row_number + 1 AS {ROW} FROM {scan}" for scan in scans]
+    texts = frozenset(column for column, kind in types.items() if kind == "VARCHAR")
+    known_types = {column: kind if column in known else "VARCHAR" for column, kind in types.items()}
+    source = Source(database, name, files, table, known_types, texts)
+    return _create_view(source, types, {c for c, kind in known_types.items() if kind == "VARCHAR"}, parts)
 
 
 def _is_known(kind: str) -> bool:
-    """Of DuckDB's types: those that are read as they are; others are read as text."""
-    return kind.endswith("]") or kind.startswith(("DECIMAL", "TIMESTAMP")) or kind in KNOWN_TYPES
+    """Returns True for a type of DuckDB that is read as it is; others are read as text."""
+    return kind.endswith("]") or kind.startswith(("DECIMAL", "TIMESTAMP")) or kind in TYPES

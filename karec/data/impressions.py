@@ -1,88 +1,160 @@
-"""The table of exposures, out of the database: in order of time, one for each user, item and moment."""
+"""Makes impressions from the event log: one for a user, item and time.
+
+impressions  a row of the log is an impression with labels in its columns
+actions      a row is an event. A view is an impression. Another event is a label of the view of its request,
+             else of the user's last view of the item within ``window_minutes``. Events without a view make
+             one impression for a user, item and window
+positives    a row is a positive; negatives are drawn later
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from karec.catalog.impressions import Impressions
-from karec.data.contract import Contract
-from karec.data.database import Database
+from karec.data.contract import Contract, Label
+from karec.data.database import Database, quote_text
+from karec.data.files import Source
+from karec.data.report import Reason
+from karec.errors import DataError
 
-ONE_SCENE = "home"  # where the log names none
+MINUTE_MS = 60_000
+NUMBERED = "events"  # good rows of the log with numbers for users and items
+SHOWN = "shown"  # u, i, t, a column for each label, and scene, play_ms, place if the log has them
+PAST = "past_events"  # rows before the training, if the contract has a past
+ONE_SCENE = "home"  # name of the scene if the log has none
+MAX_NAMED = 12  # events in an error
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """``exposures`` in order of time, then user, then item; names of ``scenes``, sorted; ``repeated`` rows
-    were of the user, item and moment of another one, and are in its exposure, ``differing`` of them with
-    other values.
+class ReadImpressions:
+    """Impressions ordered by time, user and item.
+
+    scenes        names of the scene codes
+    n_repeated    rows of the same user, item and time as another row, which are merged with it
+    n_differing   rows among them that have other values
     """
 
-    exposures: Impressions
+    impressions: Impressions
     scenes: list[str]
-    repeated: int
-    differing: int
+    n_repeated: int
+    n_differing: int
 
 
-def read_shown(database: Database, contract: Contract, table: str = "shown") -> Shown:
-    """From ``table`` of the database, whose ids are numbers."""
-    there = set(database.columns(table))
-    scenes, scene = [""], "0"
-    if "scene" in there:
-        scenes = list(contract.events.scenes) or [
-            row[0] for row in database.rows(f"SELECT DISTINCT coalesce(scene, '') FROM {table} ORDER BY 1")
-        ]
-        scene = f"(SELECT code FROM scenes WHERE scenes.scene = coalesce({table}.scene, ''))"
-    labels = {name: f"l{at}" for at, name in enumerate(contract.label_names)}
-    cells = {
-        "u": "u",
-        "i": "i",
-        "t": "t",
-        "scene": f"({scene})::INTEGER",
-        **{each: each for each in labels.values()},
-    }
-    if "play_ms" in there:
-        cells["play_ms"] = "coalesce(play_ms, 0)"
-    listed = ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
-    with database.table("scenes", {"scene": scenes, "code": np.arange(len(scenes))}):
-        order = "t, u, i, place" if "place" in there else "t, u, i"
-        columns = database.arrays(f"SELECT {listed} FROM {table} ORDER BY {order}")
-    columns, repeated, differing = _one_a_moment(columns, contract.events.repeats == "first")
-    exposures = Impressions(
-        columns["u"], columns["i"], columns["t"], columns["scene"],
-        {name: columns[label] for name, label in labels.items()}, columns.get("play_ms"),
-    )  # fmt: skip
-    names = list(contract.events.scenes.values()) or [name or ONE_SCENE for name in scenes]
-    return Shown(exposures, names, repeated, differing)
+def create_shown(database: Database, source: Source, contract: Contract) -> dict[str, Reason]:
+    """Creates SHOWN from NUMBERED, and PAST. Returns the rows that are left out."""
+    if contract.shape == "actions":
+        return _create_from_actions(database, source, contract)
+    label = ", 1::UTINYINT AS l0" if contract.shape == "positives" else ""
+    begin = contract.split.begin
+    is_past = "false"
+    if contract.past is not None and begin is not None:
+        is_past = f"t < {contract.to_ms(begin.training)}"
+        if contract.events.columns.day is not None:
+            is_past = f"day < DATE '{begin.training:%Y-%m-%d}'"
+    database.run(f"CREATE TEMP VIEW {PAST} AS SELECT * FROM {NUMBERED} WHERE {is_past}")
+    database.run(f"CREATE TEMP VIEW {SHOWN} AS SELECT *{label} FROM {NUMBERED} WHERE NOT ({is_past})")
+    count = database.count(PAST)
+    return {"before split.begin.training: they are of the past": Reason(count)} if count else {}
 
 
-def _one_a_moment(columns: dict[str, NDArray[Any]], first: bool) -> tuple[dict[str, NDArray[Any]], int, int]:
-    """Sorted rows → one for each user, item and moment; how many others there were, and how many of them with
-    other values than the row before. The one is the ``first``, or merged of all: a label is positive where
-    one of them says so, the play time is the longest, the scene the first by name.
+def _create_from_actions(database: Database, source: Source, contract: Contract) -> dict[str, Reason]:
+    labels = dict(enumerate(contract.labels.values()))
+    view, window = quote_text(contract.events.view), round(contract.events.window_minutes * MINUTE_MS)
+    others = _other_events(database, source, contract)
+    extra = [name for name in ("scene", "play_ms") if name in contract.events.columns.named]
+    more = "".join(f", {name}" for name in extra)
+    merged = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
+    events = ", ".join(quote_text(label.event) for label in labels.values())
+    database.run(
+        f"CREATE TEMP TABLE views AS SELECT *, row_number() OVER (ORDER BY t, u, i) AS v FROM {NUMBERED} "
+        f"WHERE event = {view}"
+    )
+    if contract.events.columns.request is not None:
+        of_request = "(SELECT u, i, request, min(v) AS v FROM views GROUP BY ALL)"
+        join, view_of_action = f"LEFT JOIN {of_request} v USING (u, i, request)", "v.v"
+    else:
+        join = "ASOF LEFT JOIN views v ON a.u = v.u AND a.i = v.i AND a.t >= v.t"
+        view_of_action = f"CASE WHEN a.t - v.t <= {window} THEN v.v END"
+    database.run(
+        f"CREATE TEMP TABLE actions AS SELECT a.*, {view_of_action} AS v FROM {NUMBERED} a {join} "
+        f"WHERE a.event IN ({events}) AND a.event <> {view}"
+    )
+    flags = ", ".join(f"max({_has_label(label)})::UTINYINT AS l{at}" for at, label in labels.items())
+    of_view = ", ".join(
+        f"{1 if label.event == contract.events.view else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}"
+        for at, label in labels.items()
+    )
+    database.run(
+        f"CREATE TEMP TABLE {SHOWN} AS SELECT u, i, t{more}, {of_view} FROM views LEFT JOIN "
+        f"(SELECT v, {flags} FROM actions WHERE v IS NOT NULL GROUP BY v) USING (v) "
+        f"UNION ALL SELECT u, i, min(t) AS t{merged}, {flags} "
+        f"FROM actions WHERE v IS NULL GROUP BY u, i, t // {max(window, 1)}"
+    )
+    return {f"event {name!r}, which is no label and not the view": Reason(n) for name, n in others.items()}
+
+
+def _has_label(label: Label) -> str:
+    """Returns SQL: the action makes the label."""
+    is_event = f"event = {quote_text(label.event)}"
+    if label.at_least is None:
+        return is_event
+    return f"{is_event} AND coalesce(value >= {label.at_least!r}, false)"
+
+
+def _other_events(database: Database, source: Source, contract: Contract) -> dict[str, int]:
+    """Counts events without a meaning. Raises DataError if an event of the contract never occurs."""
+    known = [contract.events.view, *(label.event for label in contract.labels.values())]
+    counts = dict(database.rows(f"SELECT event, count(*) FROM {NUMBERED} GROUP BY 1 ORDER BY 2 DESC, 1"))
+    for name in known:
+        if name not in counts:
+            listed = ", ".join(f"{event!r} ({n:,})" for event, n in list(counts.items())[:MAX_NAMED])
+            column = contract.events.columns.event
+            raise DataError(f"{source.files[0]}: column {column!r} never says {name!r}; it says {listed}")
+    return {name: n for name, n in counts.items() if name not in known}
+
+
+def read_impressions(database: Database, contract: Contract, table: str = SHOWN) -> ReadImpressions:
+    """Returns the rows of ``table``, merged by user, item and time.
+
+    With ``repeats = "first"``, the first row of the files counts. Else a label is positive if it is in one of
+    the rows, the play time is the longest and the scene the first in the order of scenes.
     """
-    new = np.ones(len(columns["t"]), bool)
-    for at, name in enumerate(("t", "u", "i")):
-        differs = columns[name][1:] != columns[name][:-1]
-        new[1:] = differs if at == 0 else new[1:] | differs
-    repeated = len(new) - int(np.count_nonzero(new))
-    if not repeated:
-        return columns, 0, 0
-    starts, again = np.flatnonzero(new), np.flatnonzero(~new)
-    keys = ("t", "u", "i")
-    differing = np.zeros(len(again), bool)
-    for column in columns.values():
-        differing |= column[again] != column[again - 1]
-    if first:
-        return {name: column[starts] for name, column in columns.items()}, repeated, int(differing.sum())
-    merged = {
-        name: column[starts]
-        if name in keys
-        else (np.minimum if name == "scene" else np.maximum).reduceat(column, starts)
-        for name, column in columns.items()
-    }
-    return merged, repeated, int(differing.sum())
+    columns = contract.events.columns
+    scenes = list(contract.events.scenes)
+    if columns.scene is not None and not scenes:
+        rows = database.rows(f"SELECT DISTINCT coalesce(scene, '') FROM {table} ORDER BY 1")
+        scenes = [name for (name,) in rows]
+    values = {f"l{at}": f"l{at}" for at in range(len(contract.label_names))}
+    values["scene"] = "0"
+    if columns.scene is not None:
+        listed = ", ".join(map(quote_text, scenes))
+        values["scene"] = f"list_position([{listed}]::VARCHAR[], coalesce(scene, '')) - 1"
+    if columns.play_ms is not None:
+        values["play_ms"] = "coalesce(play_ms, 0)"
+    is_first = contract.events.repeats == "first"
+    place = "place" if is_first else "0 AS place"
+    inner = ", ".join(f"{cell} AS {name}" for name, cell in values.items())
+    merged = ", ".join(
+        f"arg_min({name}, place) AS {name}"
+        if is_first
+        else f"{'min' if name == 'scene' else 'max'}({name}) AS {name}"
+        for name in values
+    )
+    arrays = database.arrays(
+        f"SELECT t, u, i, {merged}, count(*) AS n, min(h) <> max(h) AS differs FROM (SELECT *, "
+        f"hash({', '.join(values)}) AS h FROM (SELECT t, u, i, {place}, {inner} FROM {table})) "
+        "GROUP BY t, u, i ORDER BY t, u, i"
+    )
+    n_repeated = arrays["n"] - 1
+    impressions = Impressions(
+        arrays["u"],
+        arrays["i"],
+        arrays["t"],
+        arrays["scene"].astype("int32"),
+        {name: arrays[f"l{at}"] for at, name in enumerate(contract.label_names)},
+        arrays.get("play_ms"),
+    )
+    names = list(contract.events.scenes.values()) or [name or ONE_SCENE for name in scenes or [""]]
+    n_differing = int(n_repeated[arrays["differs"]].sum())
+    return ReadImpressions(impressions, names, int(n_repeated.sum()), n_differing)

@@ -1,97 +1,102 @@
-"""Opens a data file, and checks that it is whole lines of text before anything parses it.
-
-Memory is bounded: a file is looked at in blocks, and refused at the first block that cannot be text.
-"""
+"""Lines of a text file: which line a row is, and whether the file is whole lines of text."""
 
 from __future__ import annotations
 
-import os
-import stat
+import gzip
+import io
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
+from karec.data.table_settings import Files
 from karec.errors import DataError
 
-MAX_LINE = 1 << 20  # bytes
-NUL_FOUND = "holds a NUL byte; expected text"
-_NUL, _NEWLINE, _RETURN, _QUOTE = 0, 10, 13, 34
+LONGEST_STRICT_LINE = 2**20  # bytes
 
 
-def open_file(path: Path, expected: str) -> BinaryIO:
-    """The regular file at ``path``, links followed. DataError for anything else: a folder, a device, a pipe
-    (which is not waited for), a circle of links.
-    """
+@contextmanager
+def open_lines(path: Path, encoding: str) -> Iterator[Iterator[bytes]]:
+    """Yields the lines of a file, as DuckDB counts their bytes; unpacked if the name ends with .gz."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; expected {expected}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be opened: {error.strerror}; expected {expected}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(f"{path} is a folder, a pipe or a device; expected a regular file: {expected}")
-    return os.fdopen(descriptor, "rb")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            if encoding == "utf-16":
+                decoded = io.TextIOWrapper(cast(BinaryIO, file), encoding="utf-16", newline="\n")
+                yield (line.encode() for line in decoded)
+            else:
+                yield iter(cast(BinaryIO, file))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: not readable: {error}") from error
 
 
-def count_lines(file: BinaryIO, path: Path, encoding: str, quoted: bool) -> int:
-    """The number of lines of ``file`` (1 is the header), blank ones at its end left out; it is then at its
-    start again.
+def find_lines(
+    path: Path, table: Files, rows: Collection[int], broken: Collection[int], *, is_csv: bool
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Returns {row: line} and {position of a broken line: line}. O(bytes up to the last of them).
 
-    DataError names the first line that is longer than MAX_LINE, holds a NUL byte, a lone carriage return or
-    bytes of another encoding, or is blank before another line; where cells may be ``quoted``, one that opens
-    a quote and does not close it; and a last line without its end, which was cut.
+    DuckDB counts neither broken lines nor, in CSV, empty ones. Its own line numbers ignore empty lines.
+
+    rows      numbers of rows as DuckDB counts them, 1 is the first
+    broken    byte positions of lines that DuckDB could not split
     """
-    n, blank, left = 0, 0, b""
-    while chunk := file.read(MAX_LINE):
-        whole, newline, left = (left + chunk).rpartition(b"\n")
-        if newline:
-            n, blank = _check_block(whole + newline, path, (n, blank), encoding, quoted)
-        if b"\0" in left:
-            _refuse(path, n + blank + 1, NUL_FOUND)
-        if len(left) > MAX_LINE:
-            _refuse(path, n + blank + 1, f"is longer than {MAX_LINE} bytes")
-    if left:
-        _refuse(path, n + blank + 1, "has no line end: the file was cut; expected its last line whole")
-    file.seek(0)
-    return n
+    line_of_row: dict[int, int] = {}
+    line_of_position: dict[int, int] = {}
+    has_quotes = is_csv and table.quoted
+    waiting = sorted(broken, reverse=True)
+    row, start, is_quoted = -1 if is_csv else 0, 0, False
+    with open_lines(path, table.encoding) as lines:
+        for line, text in enumerate(lines, 1):
+            if len(line_of_row) == len(rows) and not waiting:
+                break
+            end = start + len(text.rstrip(b"\r\n"))
+            is_empty, is_broken = end == start, False
+            while waiting and waiting[-1] < end:
+                line_of_position[waiting.pop()] = line
+                is_broken = True
+            start += len(text)
+            has_odd_quotes = has_quotes and text.count(b'"') % 2 == 1
+            if is_quoted:
+                is_quoted = not has_odd_quotes
+            elif not is_broken and not (is_csv and is_empty):
+                row += 1
+                is_quoted = has_odd_quotes
+                if row in rows:
+                    line_of_row[row] = line
+    return line_of_row, line_of_position
 
 
-def _check_block(
-    block: bytes, path: Path, before: tuple[int, int], encoding: str, quoted: bool
-) -> tuple[int, int]:
-    """(lines up to the last that is not blank, blank lines after it), counted from ``before``, the same of
-    earlier blocks. ``block`` ends with a newline.
-    """
-    first = sum(before) + 1
-    data = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(data == _NEWLINE)
+def check_lines(path: Path, table: Files, *, is_csv: bool) -> None:
+    """Raises DataError that names the first line that is cut, too long, blank or not text."""
+    number, n, blank = 0, 0, 0
 
-    def refuse_at(places: NDArray[Any], why: str) -> None:
-        if len(places):
-            _refuse(path, first + int(np.searchsorted(ends, places[0])), why)
+    def refuse(reason: str) -> None:
+        raise DataError(f"{path}: line {number} {reason}")
 
-    refuse_at(np.flatnonzero(data == _NUL), NUL_FOUND)
-    returns = np.flatnonzero(data == _RETURN)
-    refuse_at(returns[data[returns + 1] != _NEWLINE], "holds a carriage return that ends no line; remove it")
-    try:
-        block.decode(encoding)
-    except UnicodeDecodeError as error:
-        refuse_at(np.array([error.start]), f"is not {encoding} text ({error.reason}); expected {encoding}")
-    if quoted:
-        odd = np.searchsorted(np.flatnonzero(data == _QUOTE), ends) % 2
-        refuse_at(ends[odd > 0], "opens a quote and does not close it; quote whole cells only")
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    filled = np.flatnonzero((ends > starts) & (data[starts] != _RETURN))
-    # the lines of text, and where they stand
-    at, gap = np.arange(len(filled)) + before[0] + 1, filled + first
-    if (at != gap).any():
-        _refuse(path, int(at[np.argmax(at != gap)]), "is blank; remove it")
-    n = int(gap[-1]) if len(filled) else before[0]
-    return n, first + len(ends) - 1 - n
-
-
-def _refuse(path: Path, line: int, why: str) -> None:
-    raise DataError(f"{path}: line {line} {why}")
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_STRICT_LINE + 1):
+            number += 1
+            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            if b"\0" in line:
+                refuse("holds a NUL byte; expected text")
+            if len(line) > LONGEST_STRICT_LINE:
+                refuse(f"is longer than {LONGEST_STRICT_LINE} bytes")
+            if not line.endswith(b"\n"):
+                refuse("has no line end: the file was cut; expected its last line whole")
+            if b"\r" in text:
+                refuse("holds a carriage return that ends no line; remove it")
+            try:
+                line.decode(table.encoding)
+            except UnicodeDecodeError as error:
+                refuse(f"is not {table.encoding} text ({error.reason}); expected {table.encoding}")
+            if is_csv and table.quoted and line.count(b'"') % 2:
+                refuse("opens a quote and does not close it; quote whole cells only")
+            if not text:
+                blank = blank or number
+            elif blank:
+                number = blank
+                refuse("is blank; remove it")
+            else:
+                n = number
+    if n < 1 + is_csv:
+        raise DataError(f"{path} holds no row: a strict data.toml has rows in each file")

@@ -1,5 +1,4 @@
-"""A folder with a data.toml → a dataset, the maps of its ids, and a report of what was read, kept and left
-out."""
+"""Loads the data of a data.toml: a dataset, maps of its ids, and a report of the rows."""
 
 from __future__ import annotations
 
@@ -9,33 +8,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from karec.catalog.dataset import Dataset
-from karec.data.cells import Check
-from karec.data.checks import id_column
-from karec.data.contract import Contract, Files, read_contract
+from karec.data.checks import IdType
+from karec.data.columns import find_id_column
+from karec.data.contract import Contract, Past, has_file, preset_contract, read_contract
 from karec.data.database import Database, open_database
-from karec.data.dataset import Parts, dataset_of
-from karec.data.events import IdKind, id_kind, read_events
-from karec.data.files import Source, open_source
-from karec.data.impressions import read_shown
-from karec.data.numbering import Numbering
-from karec.data.past import Lists, earlier_files, has_lists, lists_of_log, read_lists
-from karec.data.presets import preset_contract
+from karec.data.dataset import ReadTables, make_dataset
+from karec.data.events import read_events
+from karec.data.files import Source, find_files, open_source
+from karec.data.ids import IdNumbers
+from karec.data.impressions import PAST, ReadImpressions, create_shown, read_impressions
+from karec.data.past import PastLists, lists_from_log, read_lists
 from karec.data.report import DataReport, Reason, TableReport
-from karec.data.shapes import PAST, make_exposures
+from karec.data.table_settings import Files
 from karec.data.tables import OwnTable, read_table
-from karec.data.values import with_values
+from karec.data.values import add_values
 from karec.errors import DataError
 from karec.index import IdMap
 from karec.times import Progress
 
-STEPS = 6
+N_STEPS = 6
 REPEATED = "one user, item and moment with another row"
 
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """``ids``: maps of users, items and, where they are texts, creators and songs; their files lie with the
-    caller."""
+    """``ids``: maps of users, items and, if they are texts, creators and songs, in the caller's folder."""
 
     dataset: Dataset
     ids: Mapping[str, IdMap]
@@ -51,176 +48,160 @@ def load(
     now_ms: int | None = None,
     preset: str | None = None,
 ) -> OwnData:
-    """Reads what ``folder/data.toml`` names, or what the ``preset`` names in ``folder``; the maps of ids are
-    written into ``ids_folder``, which exists.
+    """Loads the data of ``folder/data.toml``. The order of rows and files does not change the result.
 
-    ``skip_bad`` leaves out rows that cannot be used; without it the first of them is refused. Events later
-    than a day after ``now_ms`` (now) are such rows. The result does not depend on the order of rows or how
-    they lie in files.
-
-    Raises ConfigError for a wrong data.toml, DataError naming file, line, column and what to do.
+    Args:
+        ids_folder: An existing folder for the maps of ids.
+        skip_bad: Leave out rows that cannot be used. Else the first of them is an error.
+        now_ms: Events later than a day after it cannot be used. None: the current time.
+        preset: The preset to use in place of data.toml.
+    Raises:
+        ConfigError: data.toml is wrong.
+        DataError: A file is wrong; the message has file, line, column and advice.
     """
     contract = read_contract(Path(folder)) if preset is None else preset_contract(preset, Path(folder))
-    with open_database(zone=contract.zone) as database:
-        work = _Import(contract, database, ids_folder, progress, skip_bad)
-        try:
-            return work.run(int(time.time() * 1000) if now_ms is None else now_ms)
-        except DataError as error:
-            raise DataError("; ".join((str(error), *work.left_out()))) from error
+    now_ms = int(time.time() * 1000) if now_ms is None else now_ms
+    reader = _Reader(contract, IdNumbers(ids_folder), progress, skip_bad)
+    try:
+        with open_database(zone=contract.zone) as database:
+            read, parts, lists = reader.read(database, now_ms)
+        dataset, report = make_dataset(read, parts, lists)
+    except DataError as error:
+        notes = [note for table in reader.reports if table.bad for note in table.left_out_notes()]
+        raise DataError("; ".join((str(error), *(notes if skip_bad else ())))) from error
+    reader.say(N_STEPS, "done")
+    report = replace(
+        report,
+        tables=tuple(reader.reports),
+        notes=(*dataset.notes, *reader.notes),
+        unknown_items=reader.ids.unknown_items,
+    )
+    notes = [*report.notes, *(note for table in reader.reports for note in table.notes())]
+    columns = {
+        table.name: {column.name: column.becomes for column in table.columns} for table in reader.reports
+    }
+    return OwnData(replace(dataset, notes=tuple(notes), columns=columns), reader.ids.maps, report)
 
 
-class _Import:
-    """One reading of a data.toml: the database, its sources, and the reports so far."""
+class _Reader:
+    """Reads the tables of a contract. ``reports`` and ``notes`` are those so far, events first."""
 
-    def __init__(
-        self,
-        contract: Contract,
-        database: Database,
-        ids_folder: Path,
-        progress: Progress | None,
-        skip_bad: bool,
-    ) -> None:
-        self.contract, self.ids_folder, self.skip_bad = contract, ids_folder, skip_bad
-        self.progress = progress
-        self.database = database
+    def __init__(self, contract: Contract, ids: IdNumbers, progress: Progress | None, skip_bad: bool) -> None:
+        self.contract = contract
+        self.ids = ids
         self.reports: list[TableReport] = []
+        self.notes: tuple[str, ...] = ()
+        self._progress = progress
+        self._skip_bad = skip_bad
 
-    def run(self, now_ms: int) -> OwnData:
-        contract, database = self.contract, self.database
-        self._say(0, "looking at files")
-        sources = self._sources()
-        users, items = self._id_kinds(sources)
-        self._say(1, "events")
-        events = read_events(database, sources["events"], contract, users, items, now_ms)
-        self._checked(events)
-        self._say(2, "items and users")
-        numbering = Numbering(database, self.ids_folder)
-        tables = self._tables(sources, users, items, numbering)
-        self._say(3, "ids")
-        left_out = numbering.number_events(
-            sources["events"], tables.get("items"), tables.get("users"), contract.strict
-        )
-        left_out |= make_exposures(database, sources["events"], contract)
-        self._say(4, "relations")
-        relations = numbering.relations(contract, sources, self._checked)
-        self._say(5, "exposures")
-        shown = read_shown(database, contract)
-        parts = Parts(contract, tables, relations, numbering)
-        lists, notes = self._past(parts, sources)
-        made = dataset_of(shown, parts, lists)
+    def read(self, database: Database, now_ms: int) -> tuple[ReadImpressions, ReadTables, PastLists | None]:
+        contract = self.contract
+        self.say(0, "looking at files")
+        sources = self._open_sources(database)
+        events = sources["events"]
+        users, items = self._id_types(sources)
+        self.say(1, "events")
+        self._add(read_events(events, contract, users, items, now_ms))
+        self.say(2, "items and users")
+        tables = self._read_tables(sources, users, items)
+        self.say(3, "ids")
+        left_out = self.ids.number_events(events, tables.get("items"), tables.get("users"), contract.strict)
+        left_out |= create_shown(database, events, contract)
+        self.say(4, "relations")
+        relations = {}
+        for name, pairs in contract.relations.items():
+            source = sources[f"relations.{name}"]
+            relations[name], report = self.ids.read_relation(name, source, pairs, contract)
+            self._add(report)
+        self.say(5, "exposures")
+        read = read_impressions(database, contract)
         repeats = {
-            REPEATED: shown.repeated - shown.differing,
-            f"{REPEATED}, of other values": shown.differing,
+            REPEATED: read.n_repeated - read.n_differing,
+            f"{REPEATED}, of other values": read.n_differing,
         }
         left_out |= {why: Reason(count) for why, count in repeats.items() if count}
-        kept = events.kept - sum(reason.count for reason in left_out.values())
-        self.reports[0] = replace(events, kept=kept, left_out=left_out)
-        self._say(STEPS, "done")
-        report = replace(
-            made.report,
-            tables=tuple(self.reports),
-            notes=(*made.dataset.notes, *notes),
-            unknown_items=numbering.unknown_items,
-        )
-        told = (*report.notes, *(note for table in self.reports for note in table.notes()))
-        columns = {table.name: {each.name: each.becomes for each in table.columns} for table in self.reports}
-        return OwnData(replace(made.dataset, notes=told, columns=columns), numbering.maps, report)
+        kept = self.reports[0].kept - sum(reason.count for reason in left_out.values())
+        self.reports[0] = replace(self.reports[0], kept=kept, left_out=left_out)
+        parts = ReadTables(contract, tables, relations, self.ids)
+        return read, parts, None if contract.past is None else self._read_past(contract.past, parts, sources)
 
-    def _past(self, parts: Parts, sources: Mapping[str, Source]) -> tuple[Lists | None, tuple[str, ...]]:
-        """What was before, where the contract has a past, and where it was found."""
-        contract, past = self.contract, self.contract.past
-        if past is None:
-            return None, ()
-        users, items = parts.table_of("users"), parts.table_of("items")
-        if "past" in sources:
-            lists, report = read_lists(
-                self.database, sources["past"], past, parts.numbering.maps, users, items
-            )
-            self.reports.append(report)
-            return lists, (f"histories of {report.kept:,} of {len(users):,} users, from {past.path}",)
-        rows = read_shown(self.database, contract, PAST)
-        files = ", ".join(path.name for path in sources["events"].files)
-        note = f"there is no {past.path}: histories are made of {len(rows.exposures):,} rows of {files}"
-        return lists_of_log(rows.exposures, past, users), (note,)
+    def say(self, done: int, step: str) -> None:
+        if self._progress is not None:
+            self._progress(done, N_STEPS, step)
 
-    def left_out(self) -> list[str]:
-        """What was left out so far because it cannot be used, a part of a sentence for each table."""
-        return [note for table in self.reports if table.bad for note in table.gone()] if self.skip_bad else []
-
-    def _say(self, done: int, what: str) -> None:
-        if self.progress is not None:
-            self.progress(done, STEPS, what)
-
-    def _sources(self) -> dict[str, Source]:
+    def _open_sources(self, database: Database) -> dict[str, Source]:
+        """Opens the files of all tables, by the table's key in data.toml."""
         contract = self.contract
         tables: dict[str, Files | None] = {
-            "events": contract.events, "items": contract.items, "users": contract.users
-        }  # fmt: skip
-        tables |= {f"relation_{at}": table for at, table in enumerate(contract.relations.values())}
+            "events": contract.events,
+            "items": contract.items,
+            "users": contract.users,
+        }
+        tables |= {f"relations.{name}": pairs for name, pairs in contract.relations.items()}
         for name, values in ({} if contract.items is None else contract.items.values).items():
             tables |= {f"values.{name}": values, f"names.{name}": values.names}
-        if contract.past is not None and has_lists(contract):
-            tables["past"] = Files(contract.past.path)
-        more = {"events": earlier_files(contract)}
-        return {
-            name: open_source(
-                self.database, f"source_{at}", table, contract.folder, more.get(name, ()), contract.strict
-            )
-            for at, (name, table) in enumerate(tables.items())
-            if table is not None
-        }
-
-    def _id_kinds(self, sources: Mapping[str, Source]) -> tuple[IdKind, IdKind]:
-        contract, events = self.contract, self.contract.events.columns
-        checks: dict[str, tuple[Check, ...]] = {"events": contract.events.checks}
-        checks |= {} if contract.users is None else {"users": contract.users.checks}
-        checks |= {} if contract.items is None else {"items": contract.items.checks}
-        checks |= {f"relation_{at}": pairs.checks for at, pairs in enumerate(contract.relations.values())}
-        wanted: dict[str, list[tuple[str, str, str]]] = {
-            "user": [("events", events.user, "events.columns.user")],
-            "item": [("events", events.item, "events.columns.item")],
-        }
-        if contract.users is not None:
-            wanted["user"].append(("users", contract.users.id, "users.id"))
-        if contract.items is not None:
-            wanted["item"].append(("items", contract.items.id, "items.id"))
-        for at, (name, pairs) in enumerate(contract.relations.items()):
-            wanted["user"].append((f"relation_{at}", pairs.columns.user, f"relations.{name}.columns.user"))
-        kinds = []
-        for what, places in wanted.items():
-            for source, name, asked in places:
-                sources[source].column(name, asked)
-            columns = [id_column(self.database, sources[s], name, checks.get(s, ())) for s, name, _ in places]
-            kinds.append(id_kind(what, columns))
-        return kinds[0], kinds[1]
-
-    def _tables(
-        self, sources: Mapping[str, Source], users: IdKind, items: IdKind, numbering: Numbering
-    ) -> dict[str, OwnTable]:
-        found: dict[str, OwnTable] = {}
-        for name, table, kind in (
-            ("items", self.contract.items, items),
-            ("users", self.contract.users, users),
-        ):
+        earlier: tuple[Path, ...] = ()
+        if contract.past is not None and has_file(contract.folder / contract.past.path):
+            tables["past"] = Files(path=contract.past.path)
+        elif contract.past is not None and contract.past.log is not None:
+            log = contract.folder / contract.past.log
+            earlier = find_files(log) if has_file(log) else ()
+        sources = {}
+        for at, (name, table) in enumerate(tables.items()):
             if table is not None:
-                found[name] = read_table(
-                    self.database, sources[name], table, self.contract, kind, numbering.of_role
-                )
-                self._checked(found[name].report)
-        if self.contract.items is not None:
-            found["items"], reports = with_values(
-                self.database, sources, self.contract, found["items"], items
-            )
-            for report in reports:
-                self._checked(report)
-        return found
+                files = find_files(contract.folder / table.path) + (earlier if name == "events" else ())
+                sources[name] = open_source(database, f"source_{at}", table, files, is_strict=contract.strict)
+        return sources
 
-    def _checked(self, report: TableReport) -> None:
-        """Keeps the report. Rows that cannot be used are refused unless they may be skipped."""
+    def _id_types(self, sources: Mapping[str, Source]) -> tuple[IdType, IdType]:
+        """Returns the types of users and items."""
+        contract, columns = self.contract, self.contract.events.columns
+        users = [("events", columns.user, "events.columns.user")]
+        items = [("events", columns.item, "events.columns.item")]
+        if contract.users is not None:
+            users.append(("users", contract.users.id, "users.id"))
+        if contract.items is not None:
+            items.append(("items", contract.items.id, "items.id"))
+        for name, pairs in contract.relations.items():
+            users.append((f"relations.{name}", pairs.columns.user, f"relations.{name}.columns.user"))
+        user_columns = [find_id_column(sources[source], column, key) for source, column, key in users]
+        item_columns = [find_id_column(sources[source], column, key) for source, column, key in items]
+        return IdType.from_columns("user", user_columns), IdType.from_columns("item", item_columns)
+
+    def _read_tables(
+        self, sources: Mapping[str, Source], users: IdType, items: IdType
+    ) -> dict[str, OwnTable]:
+        contract, tables = self.contract, {}
+        for name, table, ids in (("items", contract.items, items), ("users", contract.users, users)):
+            if table is not None:
+                number_ids = self.ids.number_role
+                tables[name] = read_table(sources[name], table, contract, ids, number_ids)
+                self._add(tables[name].report)
+        if "items" in tables:
+            tables["items"], reports = add_values(tables["items"], sources, contract, items)
+            for report in reports:
+                self._add(report)
+        return tables
+
+    def _read_past(self, past: Past, parts: ReadTables, sources: Mapping[str, Source]) -> PastLists:
+        users, items = parts.table("users"), parts.table("items")
+        if "past" in sources:
+            lists, report = read_lists(sources["past"], past, self.ids.maps, users, items)
+            self.reports.append(report)
+            self.notes = (f"histories of {report.kept:,} of {len(users):,} users, from {past.path}",)
+            return lists
+        events = sources["events"]
+        earlier = read_impressions(events.database, self.contract, PAST).impressions
+        files = ", ".join(path.name for path in events.files)
+        self.notes = (f"there is no {past.path}: histories are made of {len(earlier):,} rows of {files}",)
+        return lists_from_log(earlier, past, users)
+
+    def _add(self, report: TableReport) -> None:
+        """Keeps the report. Raises DataError for rows that cannot be used, unless they are skipped."""
         self.reports.append(report)
-        if report.bad and not self.skip_bad:
+        if report.bad and not self._skip_bad:
             why, reason = next(iter(report.bad.items()))
-            others = sum(each.count for each in report.bad.values()) - reason.count
+            others = sum(other.count for other in report.bad.values()) - reason.count
             more = f", and {others:,} more for other reasons" if others else ""
             raise DataError(
                 f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of "

@@ -1,4 +1,4 @@
-"""What was read, kept and left out of each table, and what it adds up to: for people and for programs."""
+"""The report of an import: which rows of each table were read, kept and left out, and the dataset."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 FORMAT = 1
-SHOWN_LINES = 3  # of each reason
-SHOWN_NAMES = 3  # of each column
+MAX_PLACES = 3  # of a reason
+MAX_NAMES = 3  # of a column
 
 
-def moment(ms: int) -> str:
-    """Unix milliseconds, for people: ISO 8601 in UTC."""
+def format_time(ms: int) -> str:
+    """Returns Unix milliseconds as ISO 8601 in UTC."""
     return f"{np.datetime64(ms, 'ms')}Z".replace(".000Z", "Z")
 
 
 @dataclass(frozen=True)
 class Reason:
-    """``count`` rows, the first of them at ``places``, "FILE:LINE"."""
+    """The number of rows with a reason, and the places of the first ones, ``FILE:LINE``."""
 
     count: int
     places: tuple[str, ...] = ()
@@ -32,9 +32,12 @@ class Reason:
 
 @dataclass(frozen=True)
 class ColumnReport:
-    """What became of a column. ``missing`` is a share of the rows; ``least``, ``most``: of numbers and
-    moments; ``alone``: names of a category that stand in one row each. ``odd``: rows whose cell is something
-    else than the column holds; it counts as missing.
+    """The use of a column.
+
+    missing       fraction of the rows
+    least, most   range of numbers and times
+    alone         names of a category that only one row has, often typing errors
+    odd           rows whose cell is of another kind; it counts as missing
     """
 
     name: str
@@ -49,8 +52,10 @@ class ColumnReport:
 
 @dataclass(frozen=True)
 class TableReport:
-    """``rows`` were read: those ``kept``, those ``bad``, which cannot be used as they stand, and those
-    ``left_out``, which are not needed.
+    """The rows of a table.
+
+    bad        rows that cannot be used, by reason
+    left_out   rows that are not needed, by reason
     """
 
     name: str
@@ -61,40 +66,42 @@ class TableReport:
     left_out: Mapping[str, Reason] = field(default_factory=dict)
     columns: tuple[ColumnReport, ...] = ()
 
-    def gone(self) -> Iterator[str]:
-        """Which rows are not kept, and why, in a line, if there are any."""
-        gone = "; ".join(f"{why}: {reason}" for why, reason in (*self.bad.items(), *self.left_out.items()))
-        if gone:
-            yield f"{self.name}: {self.rows:,} rows read, of which are left out: {gone}"
+    def left_out_notes(self) -> Iterator[str]:
+        """Yields one line on the rows that are not kept, if there are any."""
+        reasons = "; ".join(f"{why}: {reason}" for why, reason in (*self.bad.items(), *self.left_out.items()))
+        if reasons:
+            yield f"{self.name}: {self.rows:,} rows read, of which are left out: {reasons}"
 
     def notes(self) -> Iterator[str]:
-        """What of the rows was dropped or is unknown, a line each."""
-        yield from self.gone()
-        columns = sorted(self.columns, key=lambda each: each.name)  # however the files order them
-        missing = [f"{each.name} {round(each.missing * self.rows):,}" for each in columns if each.missing]
+        """Yields a line on each kind of loss: rows, cells that are missing or of another kind, rare names."""
+        yield from self.left_out_notes()
+        columns = sorted(self.columns, key=lambda column: column.name)  # files have them in any order
+        missing = [
+            f"{column.name} {round(column.missing * self.rows):,}" for column in columns if column.missing
+        ]
         if missing:
             yield f"{self.name}: cells that are missing: {', '.join(missing)}"
         yield from self.odd_notes()
-        alone = {each.name: each.alone for each in columns if each.alone}
-        if alone:
-            few = ", ".join(f"{name} {', '.join(names[:SHOWN_NAMES])}" for name, names in alone.items())
-            count = sum(map(len, alone.values()))
-            yield f"{self.name}: {count:,} names that stand in one row alone: {few}"
+        rare = {column.name: column.alone for column in columns if column.alone}
+        if rare:
+            first = ", ".join(f"{name} {', '.join(names[:MAX_NAMES])}" for name, names in rare.items())
+            count = sum(map(len, rare.values()))
+            yield f"{self.name}: {count:,} names that stand in one row alone: {first}"
 
     def odd_notes(self) -> Iterator[str]:
-        """What columns hold cells of another kind, a line each."""
-        for each in sorted(self.columns, key=lambda each: each.name):
-            if each.odd is not None:
-                kind = "time" if each.becomes.startswith("moment") else each.kind
+        """Yields a line for each column that has cells of another kind."""
+        for column in sorted(self.columns, key=lambda column: column.name):
+            if column.odd is not None:
+                kind = "time" if column.becomes.startswith("moment") else column.kind
                 yield (
-                    f"{self.name}: column {each.name!r}: cells that are no {kind} count as missing: "
-                    f"{each.odd}"
+                    f"{self.name}: column {column.name!r}: cells that are no {kind} count as missing: "
+                    f"{column.odd}"
                 )
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """All tables, and the dataset that they make. ``notes`` are what a reader of any result must know."""
+    """All tables and the dataset. ``notes``: what a reader of any result must know."""
 
     name: str
     shape: str
@@ -111,5 +118,5 @@ class DataReport:
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; docs/formats.md has the keys."""
+        """Returns the report for JSON; docs/formats.md lists the keys."""
         return {"format": FORMAT, **asdict(self)}

@@ -1,35 +1,45 @@
-"""Items and users → the tables of a snapshot: a row an id; what each column becomes is in ``columns.py``."""
+"""Reads items and users: one row for an id, and snapshot columns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR, SONG
-from karec.data.checks import check_mistakes, id_column, said_column
-from karec.data.columns import Become, Numbers, Wanted, become, log_becomes, vectors_become
-from karec.data.contract import Contract, Items, Rows
-from karec.data.database import Database, database_errors
-from karec.data.events import IdKind, number_mistakes
-from karec.data.files import FILE_NUMBER, ROW, Source
-from karec.data.kinds import Column
-from karec.data.reasons import WHY, Mistake, nothing_kept, reasons, why_of
-from karec.data.report import SHOWN_LINES, ColumnReport, Reason, TableReport, moment
+from karec.data.checks import (
+    REASON,
+    CheckedRows,
+    IdType,
+    check_mistakes,
+    check_rows,
+    number_mistakes,
+)
+from karec.data.columns import find_column, find_id_column
+from karec.data.contract import Contract
+from karec.data.features import (
+    InputColumn,
+    NumberIds,
+    SnapshotColumns,
+    log_columns,
+    make_columns,
+    vector_columns,
+)
+from karec.data.files import ROW, Source
+from karec.data.report import MAX_PLACES, ColumnReport, Reason, TableReport, format_time
+from karec.data.table_settings import Items, Rows
 from karec.errors import DataError
 
-VECTORS = ".npy"
-TWICE, SAME = "the id stands twice, with other values", "the id stands twice, with the same values"
+SAME = "the id stands twice, with the same values"
+TWICE = "the id stands twice, with other values"
 
 
 @dataclass(frozen=True, eq=False)
 class OwnTable:
-    """``ids`` as the files have them (Arrow); ``columns``, and ``names`` of category codes, as a snapshot has
-    them."""
+    """Items or users: ids of the files (pyarrow.Array), snapshot columns, names of category codes."""
 
     ids: Any
     columns: dict[str, NDArray[Any]]
@@ -38,196 +48,168 @@ class OwnTable:
 
 
 def read_table(
-    database: Database,
-    source: Source,
-    table: Rows,
-    contract: Contract,
-    kind: IdKind,
-    numbers: Numbers | None = None,
+    source: Source, table: Rows, contract: Contract, ids: IdType, number_ids: NumberIds
 ) -> OwnTable:
-    """Of an id that stands twice with the same values one row is kept; with other values, all but the first
-    are mistakes. ``numbers`` of creators and songs that are texts; ``contract`` holds the table.
+    """Reads the items or users of the contract.
+
+    The first row of an id is kept. Other rows of it are mistakes if their values differ.
+    ``number_ids`` maps creators and songs that are texts.
     """
-    what = f"{kind.what}s"
-    wanted = _wanted(database, source, table, what)
-    logged = _logged(database, source, table, what)
-    mistakes = check_mistakes(database, source, table.checks, what, ZoneInfo(contract.zone))
-    mistakes += [mistake for column in logged.values() for mistake in number_mistakes(column, least=0)]
-    cells = {f"c{at}": each.cell for at, each in enumerate(wanted)}
-    cells |= {f"n{at}": column.as_number for at, column in enumerate(logged.values())}
-    found, bad, rows, same = _rows(database, source, table, kind, cells, mistakes)
-    odd = _odd_cells(database, source, wanted)
-    made: dict[str, NDArray[Any]] = {}
-    names: dict[str, list[str]] = {}
-    reports = []
-    for at, each in enumerate(wanted):
-        values = found[f"c{at}"]
+    key = f"{ids.noun}s"
+    inputs = _input_columns(source, table, key)
+    log_inputs = {
+        column: find_column(source, column, f"{key}.logs.{name}")
+        for name, log in table.logs.items()
+        for column in log.columns
+    }
+    id_column = find_column(source, table.id, f"{key}.id")
+    cells = {"id": ids.value(id_column)}
+    cells |= {f"c{at}": column.cell for at, column in enumerate(inputs)}
+    cells |= {f"n{at}": column.as_number for at, column in enumerate(log_inputs.values())}
+    mistakes = ids.mistakes(id_column, "__id") + check_mistakes(source, contract, key)
+    mistakes += [mistake for column in log_inputs.values() for mistake in number_mistakes(column, least=0)]
+    mistakes.append(("false", f"column {table.id!r}: {TWICE}"))
+    odd_cells = {f"odd{at}": column.is_odd for at, column in enumerate(inputs) if column.is_odd is not None}
+    rows = _mark_repeated(check_rows(source, "table_rows", {**cells, **odd_cells}, mistakes), cells)
+    report, odd = rows.report(key), _odd_cells(rows, inputs)
+    values = source.database.arrow(
+        f"SELECT * FROM {rows.name} WHERE {REASON} IS NULL AND nth = 1 ORDER BY {ROW}"
+    )
+    rows.drop()
+    made = _features(source, inputs, values, odd, number_ids)
+    if isinstance(table, Items) and table.roles.vector_file is not None:
+        path = contract.folder / table.roles.vector_file
+        vectors = _read_vectors(path, values["place"].to_numpy(), report.rows)
+        made.append((vectors, ColumnReport(path.name, "list", vectors.use)))
+    made += _log_features(table, {name: values[f"n{at}"] for at, name in enumerate(log_inputs)})
+    used = {table.id, *(column.column.name for column in inputs), *log_inputs}
+    reports = [
+        ColumnReport(table.id, "integer" if ids.is_integer else "text", "id"),
+        *(column_report for _, column_report in made),
+        *(ColumnReport(name, "", "not used") for name in source.types if name not in used),
+    ]
+    kept = len(values["id"])
+    left_out = {SAME: Reason(report.kept - kept)} if kept < report.kept else {}
+    return OwnTable(
+        values["id"],
+        {name: column for part, _ in made for name, column in part.columns.items()},
+        {name: names for part, _ in made for name, names in part.names.items()},
+        replace(report, kept=kept, left_out=left_out, columns=tuple(reports)),
+    )
+
+
+def _features(
+    source: Source,
+    inputs: list[InputColumn],
+    values: dict[str, Any],
+    odd: list[Reason | None],
+    number_ids: NumberIds,
+) -> list[tuple[SnapshotColumns, ColumnReport]]:
+    features = []
+    for at, column in enumerate(inputs):
         try:
-            became = become(each, values, numbers)
+            made = make_columns(column, values[f"c{at}"], number_ids)
         except DataError as error:
             raise DataError(f"{source.files[0]}: {error}") from error
-        made |= became.columns
-        names |= became.names
-        reports.append(replace(_report(each, values, became), odd=odd.get(each.column.name)))
-    if isinstance(table, Items) and table.roles.vector is not None and table.roles.vector.endswith(VECTORS):
-        path = contract.folder / table.roles.vector
-        became = _beside(path, found["row"].to_numpy(), rows)
-        made |= became.columns
-        reports.append(ColumnReport(path.name, "list", became.said))
-    logs = {
-        name: found[f"n{at}"].to_numpy(zero_copy_only=False).astype(np.float64)
-        for at, name in enumerate(logged)
-    }
+        features.append((made, replace(_report(column, values[f"c{at}"], made), odd=odd[at])))
+    return features
+
+
+def _log_features(table: Rows, cells: dict[str, Any]) -> list[tuple[SnapshotColumns, ColumnReport]]:
+    numbers = {name: np.asarray(cell.to_numpy(zero_copy_only=False), float) for name, cell in cells.items()}
+    features = []
     for name, log in table.logs.items():
-        became = log_becomes(name, log, logs)
-        made |= became.columns
-        missing = float(np.mean([np.isnan(logs[column]) for column in log.columns]))
-        least, most = _range(made[name])
-        reports.append(ColumnReport(", ".join(log.columns), "number", became.said, missing, least, most))
-    used = {table.id, *(each.column.name for each in wanted), *logged}
-    unused = [ColumnReport(name, "", "not used") for name in source.columns if name not in used]
-    id_report = ColumnReport(table.id, "integer" if kind.integers else "text", "id")
-    report = TableReport(
-        what, tuple(map(str, source.files)), rows, len(found["id"]), bad,
-        {SAME: Reason(same)} if same else {},
-        (id_report, *reports, *unused),
-    )  # fmt: skip
-    return OwnTable(found["id"], made, names, report)
+        made = log_columns(name, log, numbers)
+        missing = float(np.mean([np.isnan(numbers[column]) for column in log.columns]))
+        span = _range(made.columns[name])
+        features.append((made, ColumnReport(", ".join(log.columns), "number", made.use, missing, *span)))
+    return features
 
 
-def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[Wanted]:
-    """The columns that become something. DataError: the contract names a column that the files lack."""
-    roles = table.roles.named if isinstance(table, Items) else {}
+def _input_columns(source: Source, table: Rows, key: str) -> list[InputColumn]:
+    """Returns the columns that become something. Raises DataError if data.toml names one that is missing."""
+    roles, vector = {}, None
     if isinstance(table, Items):
-        roles = {column: role for column, role in roles.items() if column not in table.values}
-    said = {table.id: f"{what}.id", **dict.fromkeys(roles, f"{what}.roles")}
-    said |= dict.fromkeys(table.ignore, f"{what}.ignore") | dict.fromkeys(
-        table.categories, f"{what}.categories"
-    )
-    said |= dict.fromkeys(table.lists, f"{what}.lists") | dict.fromkeys(table.unknown, f"{what}.unknown")
-    said |= dict.fromkeys(table.features or (), f"{what}.features")
-    if (
-        isinstance(table, Items)
-        and table.roles.vector is not None
-        and not table.roles.vector.endswith(VECTORS)
-    ):
-        said[table.roles.vector] = f"{what}.roles.vector"
-    for name, asked in said.items():
-        source.column(name, asked)
-    taken = {column for log in table.logs.values() for column in log.columns} | {table.id, *table.ignore}
-    features = set(source.columns) - taken if table.features is None else {*table.features, *table.lists}
-    vector = table.roles.vector if isinstance(table, Items) else None
+        names = table.roles.snapshot_names
+        roles = {column: role for column, role in names.items() if column not in table.values}
+        vector = table.roles.vector if table.roles.vector_file is None else None
+    settings = {"roles": roles, "ignore": table.ignore, "categories": table.categories, "lists": table.lists}
+    settings |= {"unknown": table.unknown, "features": table.features or ()}
+    settings["roles.vector"] = () if vector is None else (vector,)
+    for setting, columns in settings.items():
+        for name in columns:
+            source.require(name, f"{key}.{setting}")
+    features = {*(table.features or ()), *table.lists}
+    if table.features is None:
+        in_logs = {column for log in table.logs.values() for column in log.columns}
+        features = set(source.types) - in_logs - {table.id, *table.ignore}
     return [
-        Wanted(
-            (id_column if roles.get(name) in (CREATOR, SONG) else said_column)(
-                database, source, name, table.checks
-            ),
+        InputColumn(
+            (find_id_column if roles.get(name) in (CREATOR, SONG) else find_column)(source, name, key),
             roles.get(name),
             table.lists.get(name),
             name in table.categories,
             table.unknown.get(name, ()),
             table.missing,
         )
-        for name in source.columns
+        for name in source.types
         if name in features or name in roles or name == vector
     ]
 
 
-def _logged(database: Database, source: Source, table: Rows, what: str) -> dict[str, Column]:
-    """The columns of ``table.logs``."""
-    found = {}
-    for name, log in table.logs.items():
-        for column in log.columns:
-            source.column(column, f"{what}.logs.{name}")
-            found[column] = said_column(database, source, column, table.checks)
-    return found
+def _mark_repeated(rows: CheckedRows, cells: dict[str, str]) -> CheckedRows:
+    """Adds ``place``, the row's number in all files, and ``nth``, its number among good rows of its id.
 
-
-def _rows(
-    database: Database,
-    source: Source,
-    table: Rows,
-    kind: IdKind,
-    cells: dict[str, str],
-    mistakes: list[Mistake],
-) -> tuple[Any, dict[str, Reason], int, int]:
-    """(kept rows as Arrow: id, row and ``cells``; mistakes; rows that were read; rows that only repeat
-    another)."""
-    id_column = said_column(database, source, table.id, table.checks)
-    mistakes = [*kind.mistakes(id_column, "__id"), *mistakes, ("false", f"column {table.id!r}: {TWICE}")]
-    listed = "".join(f", {cell} AS {name}" for name, cell in cells.items())
-    names = "".join(f", {name}" for name in cells)
-    with database_errors(source.files[0]):
-        database.run(
-            f"CREATE TEMP TABLE rows_read AS SELECT __id AS id{listed}, {why_of(mistakes)} AS {WHY}, {ROW}, "
-            f"{FILE_NUMBER} FROM (SELECT *, {kind.value(id_column)} AS __id FROM {source.name})"
-        )
-    database.run(
-        f"CREATE TEMP TABLE ranked AS SELECT *, row_number() OVER (ORDER BY {FILE_NUMBER}, {ROW}) AS row, "
-        f"CASE WHEN {WHY} IS NULL THEN row_number() OVER (PARTITION BY id, {WHY} ORDER BY {FILE_NUMBER}, "
-        f"{ROW}) END AS nth FROM rows_read"
+    A good row with other values than the first of its id gets the last mistake.
+    """
+    database, name = rows.source.database, f"{rows.name}_ranked"
+    reason = (
+        f"CASE WHEN {REASON} IS NULL AND h <> first_h THEN {len(rows.mistakes) - 1} ELSE {REASON} END "
+        f"AS {REASON}"
     )
     database.run(
-        f"UPDATE ranked SET {WHY} = {len(mistakes) - 1} FROM (SELECT * FROM ranked WHERE nth = 1) AS first "
-        f"WHERE ranked.nth > 1 AND ranked.id = first.id AND ({_differ(cells)})"
+        f"CREATE TEMP TABLE {name} AS SELECT * REPLACE ({reason}) FROM (SELECT *, "
+        f"row_number() OVER (ORDER BY {ROW}) AS place, row_number() OVER ids AS nth, "
+        f"first_value(h) OVER ids AS first_h FROM (SELECT *, hash({', '.join(cells)}) AS h FROM {rows.name}) "
+        f"WINDOW ids AS (PARTITION BY id, {REASON} IS NULL ORDER BY {ROW}))"
     )
-    bad = reasons(database, source, "ranked", mistakes)
-    found = database.arrow(f"SELECT id, row{names} FROM ranked WHERE nth = 1 ORDER BY row")
-    good = database.count("ranked", f"{WHY} IS NULL")
-    for each in ("rows_read", "ranked"):
-        database.run(f"DROP TABLE {each}")
-    if not len(found["id"]):
-        raise DataError(nothing_kept(f"{kind.what}s", source, bad))
-    return found, bad, good + sum(reason.count for reason in bad.values()), good - len(found["id"])
+    rows.drop()
+    return replace(rows, name=name)
 
 
-def _odd_cells(database: Database, source: Source, wanted: list[Wanted]) -> dict[str, Reason]:
-    """{column: rows whose cell is there, and is not what most of the column's cells are}."""
-    conditions = {each.column.name: each.is_odd for each in wanted if each.is_odd is not None}
-    if not conditions:
-        return {}
-    counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())
-    with database_errors(source.files[0]):
-        found = zip(conditions, database.rows(f"SELECT {counts} FROM {source.name}")[0], strict=True)
-    reasons_of = {}
-    for name, count in found:
+def _odd_cells(rows: CheckedRows, inputs: list[InputColumn]) -> list[Reason | None]:
+    """Returns for each column the rows whose cell is not what the column holds."""
+    cells = [f"odd{at}" for at, column in enumerate(inputs) if column.is_odd is not None]
+    firsts = [f"count(*) FILTER ({cell}), min({ROW}, {MAX_PLACES}) FILTER ({cell})" for cell in cells]
+    _, *counts = rows.source.database.rows(f"SELECT {', '.join(['0', *firsts])} FROM {rows.name}")[0]
+    places = rows.source.places([row for odd in counts[1::2] for row in odd or ()])
+    odd: list[Reason | None] = [None] * len(inputs)
+    for cell, count, first in zip(cells, counts[::2], counts[1::2], strict=True):
         if count:
-            rows = database.rows(
-                f"SELECT {FILE_NUMBER}, {ROW} FROM {source.name} WHERE {conditions[name]} "
-                f"ORDER BY {FILE_NUMBER}, {ROW} LIMIT {SHOWN_LINES}"
-            )
-            places = source.places(rows, source.broken(database))
-            reasons_of[name] = Reason(count, tuple(places[row] for row in rows))
-    return reasons_of
+            odd[int(cell.removeprefix("odd"))] = Reason(count, tuple(places[row] for row in first))
+    return odd
 
 
-def _differ(cells: dict[str, str]) -> str:
-    return " OR ".join(f"ranked.{name} IS DISTINCT FROM first.{name}" for name in cells) or "false"
-
-
-def _report(wanted: Wanted, values: Any, became: Become) -> ColumnReport:
-    """With the range of a number or a moment."""
-    column = wanted.column
-    least, most = "", ""
-    numbers = [each for each in became.columns.values() if each.dtype == np.float32]
-    moments = [each[each > 0] for name, each in became.columns.items() if name.endswith("_ms")]
-    if became.said == "number":
-        least, most = _range(numbers[0])
-    elif became.said.startswith("moment") and len(moments[0]):
-        least, most = moment(int(moments[0].min())), moment(int(moments[0].max()))
+def _report(column: InputColumn, values: Any, made: SnapshotColumns) -> ColumnReport:
+    span = ("", "")
+    if made.use == "number":
+        span = _range(made.columns[column.name])
+    elif column.is_time:
+        (times,) = made.columns.values()
+        known = times[times > 0]
+        span = (format_time(int(known.min())), format_time(int(known.max()))) if len(known) else span
     missing = values.null_count / max(len(values), 1)
-    return ColumnReport(column.name, column.kind, became.said, missing, least, most, became.alone)
+    source = column.column
+    return ColumnReport(source.name, source.kind, made.use, missing, *span, made.rare_names)
 
 
 def _range(numbers: NDArray[Any]) -> tuple[str, str]:
-    """The least and the most, for people; "" where no number is there."""
-    there = numbers[np.isfinite(numbers)]
-    return (f"{there.min():g}", f"{there.max():g}") if len(there) else ("", "")
+    known = numbers[np.isfinite(numbers)]
+    return (f"{known.min():g}", f"{known.max():g}") if len(known) else ("", "")
 
 
-def _beside(path: Path, row: NDArray[Any], rows: int) -> Become:
-    """The file of vectors: ``row (N,)`` are the places of the kept items among the ``rows`` of the table,
-    from 1."""
+def _read_vectors(path: Path, places: NDArray[Any], n_rows: int) -> SnapshotColumns:
+    """Reads a .npy file with a vector for each of ``n_rows``; ``places`` are the kept rows, from 1."""
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -236,8 +218,9 @@ def _beside(path: Path, row: NDArray[Any], rows: int) -> Become:
         raise DataError(
             f"{path} holds {vectors.dtype} of shape {vectors.shape}: (rows, numbers) of numbers is wanted"
         )
-    if len(vectors) != rows:
+    if len(vectors) != n_rows:
         raise DataError(
-            f"{path} has {len(vectors):,} rows, items have {rows:,}: one for each, in their order, is wanted"
+            f"{path} has {len(vectors):,} rows, items have {n_rows:,}: one for each, in their order, is "
+            "wanted"
         )
-    return vectors_become("vector", np.asarray(vectors[row - 1], np.float32))
+    return vector_columns("vector", np.asarray(vectors[places - 1], np.float32))

@@ -11,9 +11,8 @@ from dataset_digests import dataset_digests
 from kuairand_files import LOG, kuairand_files, load_kuairand
 
 from karec.cli import main
-from karec.data.contract import FILE
+from karec.data.contract import FILE, PRESETS, preset_contract
 from karec.data.load import load
-from karec.data.presets import PRESETS, preset_contract
 from karec.errors import ConfigError
 
 

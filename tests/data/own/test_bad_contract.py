@@ -45,7 +45,10 @@ WRONG_TOML = {
         r"meaning\.enjoyed is missing: name labels of \['liked', 'rated'\], or leave out \[meaning\]",
     ),
     "split": (TOML + "[split]\nvalidation = 0.6\ntest = 0.5\n", r"split: shares ≥ 0 that leave something"),
-    "negatives": (TOML + "[negatives]\nper_positive = 0\n", r"negatives: per_positive > 0"),
+    "negatives": (
+        TOML + "[negatives]\nper_positive = 0\n",
+        r"negatives: per_positive = 0, expected at least 1",
+    ),
     "unit": (
         TOML.replace("[labels]", 'time_unit = "min"\n[labels]'),
         r"time_unit = 'min', expected one of 'auto', 's'",

@@ -112,7 +112,7 @@ def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path, refused):
     ("name", "why"),
     [
         ("AT", "the columns 'at' and 'AT' differ in upper and lower case"),
-        ("__file", "cannot be called '__file'"),
+        ("__row", "cannot be called '__row'"),
         ("file_row_number", "cannot be called 'file_row_number'"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from own_files import START_S, write_log
 
 from karec.data.contract import Negatives
-from karec.data.negatives import draw_negatives
+from karec.data.positives import draw_negatives
 from karec.errors import ConfigError, DataError
 
 HEAD = ("customer", "sku", "at", "event", "visit")
@@ -212,7 +212,7 @@ def test_negatives_are_drawn_by_popularity_to_a_power():
     item = (30 * generator.random(3000) ** 3).astype(np.int64)
     user[item < 3] = 0  # user 0 took items 0 … 2 alone, of all users
     for power in (0.0, 0.5, 1.0):
-        places, drawn = draw_negatives(user, item, 40, Negatives(20, power))
+        places, drawn = draw_negatives(user, item, 40, Negatives(per_positive=20, popularity=power))
         chance = (np.bincount(item, minlength=40) + 1.0) ** power
         taken = np.zeros((50, 40), bool)
         taken[user, item] = True

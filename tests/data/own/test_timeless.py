@@ -9,7 +9,7 @@ import pytest
 from own_files import write_log
 
 from karec.data.contract import Split
-from karec.data.timeless import STEPS, made_up_days
+from karec.data.positives import TRAINING_DAYS, invent_days
 from karec.errors import ConfigError, DataError
 
 TOML = """\
@@ -84,10 +84,14 @@ def test_test_rows_of_one_user_do_not_know_each_other(read, tmp_path):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 101])
 def test_days_follow_the_shares(n):
-    days = made_up_days(np.zeros(n, np.int64), Split(0.2, 0.1, 0.2, by="user"))
+    days = invent_days(np.zeros(n, np.int64), Split(history=0.2, validation=0.1, test=0.2, by="user"))
     share = (np.arange(n) + 0.5) / n
     expected = [(share < 0.2).sum(), ((share >= 0.7) & (share < 0.8)).sum(), (share >= 0.8).sum()]
-    assert [(days == 0).sum(), (days == STEPS + 1).sum(), (days == STEPS + 2).sum()] == expected
+    assert [
+        (days == 0).sum(),
+        (days == TRAINING_DAYS + 1).sum(),
+        (days == TRAINING_DAYS + 2).sum(),
+    ] == expected
 
 
 def test_a_log_without_times_that_does_not_say_so_is_refused(refused, tmp_path):
