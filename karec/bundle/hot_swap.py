@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import sys
+import time
 import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -27,6 +29,8 @@ if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
 N_SMOKE_REQUESTS = 4  # of each scene, the newest that got items: a new version must serve them
 REFRESH_PERIOD_S = 0.5
 SWITCH_INTERVAL_S = 0.0005
+
+_log = logging.getLogger("karec.live")
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,8 @@ class HotSwap:
         The new version must serve the newest requests of each scene that got items. Returns after the last
         request of the replaced version.
 
+        A swap is an INFO of the logger ``karec.live``, with both versions and the time.
+
         Raises why the new version is refused: ConfigError, BundleError, or an exception of a step's
         ``__init__``. Then the previous version stays in service. ValueError: this is closed.
         """
@@ -245,6 +251,7 @@ class HotSwap:
             version.running.end()  # it was replaced meanwhile, and may be closed already
 
     def _replace_version(self) -> None:
+        start_s = time.monotonic()
         old = self._version()
         new = self._open_version(old)
         try:
@@ -265,6 +272,8 @@ class HotSwap:
         self._serving = new
         self._leaving = old
         _follow_events(new)
+        seconds = time.monotonic() - start_s
+        _log.info("bundle %s is in service after %.1f s, in place of %s", new.name, seconds, old.name)
 
     def _close_leaving(self) -> tuple[SideEffectCounts, ...]:
         """Waits for the last request of the replaced version and closes its side effects."""

@@ -54,6 +54,11 @@ class Version:
     online: OnlineBase | None = None
     running: RunningRequests = field(default_factory=RunningRequests, init=False, repr=False)
 
+    @property
+    def name(self) -> str:
+        """The bundle's folder and model version, for people."""
+        return f"{self.bundle.path.name} (model {self.bundle.model_version})"
+
 
 def check_served_requests(new: Version, served: Mapping[str, Iterable[Request]], old: Version) -> None:
     """Runs requests that got items before on ``new``, without side effects.

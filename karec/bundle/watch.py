@@ -23,7 +23,7 @@ class Watcher:
 
     A refused version is tried again after 2, 4, 8 … 64 polls, any other one at once. The watcher keeps no
     reference to ``target`` and ends with it. ``wait(seconds)`` returns True if the watcher is to end; None:
-    by the clock, until ``stop``. A refusal is a warning of the logger ``karec.live``.
+    by the clock, until ``stop``. The first refusal of a version is a warning of the logger ``karec.live``.
     """
 
     def __init__(
@@ -55,6 +55,9 @@ class Watcher:
         except Exception as error:  # the thread must survive an error of a bundle or a step
             self._pause = min(2 * self._pause, MAX_POLLS) if is_refused else 2
             self._refused, self._n_left = identity, self._pause
-            _log.warning("%s", one_line(f"reload refused, the previous version stays in service: {error}"))
+            if not is_refused:
+                _log.warning(
+                    "%s", one_line(f"reload refused, the previous version stays in service: {error}")
+                )
         else:
             self._refused = None

@@ -177,7 +177,6 @@ class Service:
             config = Config.read(self.path)
             settings, pending = self._options.settings(config), self._options.changed_fixed(config)
             tokens = Tokens.read(settings, self.path.parent, is_insecure=self._options.is_insecure)
-            old_name = _bundle_name(served.hot_swap)
             is_new = served.hot_swap.reload()
             if pending and pending != self._pending:
                 _log.warning("%s: restart the service to apply %s", self.path, ", ".join(pending))
@@ -188,7 +187,6 @@ class Service:
             self.recommend_queue.max_size = settings.max_queue_size
             self.served = replace(served, settings=settings, has_online_store=config.live is not None)
             if is_new:
-                _log.info("%s is in service, before it %s", _bundle_name(served.hot_swap), old_name)
                 _freeze_objects()
             return is_new
 

@@ -1,5 +1,8 @@
 """HotSwap replaces bundle and karec.toml while requests run."""
 
+import gc
+import logging
+import re
 import sys
 import threading
 import weakref
@@ -8,13 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from harmful_models import CRASHING, constant, crashing, write_damaged
+from live_bundle import live_config
 from living_scenes import HELD, LONG, TEXT, Gate, Told, begun_in, publish_works, version_of
+from small_bundle import write_next_run
 
 import karec
 from karec.bundle import make_current
 from karec.config import open_hot_swap
 from karec.errors import BundleError, ConfigError
 from karec.pipeline.types import Request
+from karec.refresh.publish_run import publish
 
 
 @pytest.fixture
@@ -229,6 +235,49 @@ def test_reload_frees_replaced_bundle(live, publish_next):
     old = weakref.ref(live.cascades["home"].bundle)
     assert live.reload()
     assert old() is None
+
+
+SIDE_EFFECTS = """
+side_effects = [
+    { use = "rank_log", folder = "log" },
+    { use = "shadow", folder = "log", share = 1.0 },
+]
+
+[scenes.city]"""
+
+
+def test_reload_frees_all_parts_of_a_service_with_store_and_logs(tmp_path):
+    """Without the garbage collector, which may run minutes later."""
+    path = live_config(tmp_path)
+    path.write_text(path.read_text().replace("[scenes.city]", SIDE_EFFECTS))
+    with open_hot_swap(path) as live:
+        for user in range(1, 6):
+            live.run(Request(user, 10))
+        bundle = live.cascades["home"].bundle
+        parts = {
+            name: weakref.ref(getattr(bundle, name)) for name in ("index", "snapshot", "encoder", "ranker")
+        }
+        publish(write_next_run(bundle, tmp_path / "next"), bundle.snapshot, tmp_path / "bundles")
+        del bundle
+        gc.disable()
+        try:
+            assert live.reload()
+            assert [name for name, part in parts.items() if part() is not None] == []
+        finally:
+            gc.enable()
+
+
+def test_swap_is_logged_with_both_versions_and_its_time(live, publish_next, caplog):
+    with caplog.at_level(logging.INFO, "karec.live"):
+        publish_next(8)
+        assert live.reload()
+        assert not live.reload()
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "karec.live"]
+    assert re.fullmatch(
+        r"bundle v0000000008 \(model 8\) is in service after \d+\.\d s, in place of v0000000007 "
+        r"\(model 7\)",
+        message,
+    )
 
 
 def test_refused_bundle_is_freed_if_the_error_is_kept(live, publish_next, path):

@@ -164,10 +164,10 @@ def test_new_bundle_and_new_file_are_served_while_requests_run(running, config):
         asking = [pool.submit(ask_on) for _ in range(2)]
         try:
             publish(run, bundle.snapshot, config.parent / "bundles")  # the workers find it by themselves
-            running.until(lambda: running.told().count("is in service, before it bundle") == 2)
+            running.until(lambda: running.told().count("in place of") == 2)
             write_text_aside(config, text + "# changed\n")
             running.signal(signal.SIGHUP)
-            running.until(lambda: running.told().count("is in service, before it bundle") == 4)
+            running.until(lambda: running.told().count("in place of") == 4)
         finally:
             ended.set()
         assert [call.result() for call in asking] == [{200}, {200}]
