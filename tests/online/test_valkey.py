@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -328,7 +329,8 @@ def test_url_of_another_form_is_refused_without_repeating_it(url, message):
 
 
 def test_credentials_of_the_environment_are_in_no_text(start_server, monkeypatch, caplog):
-    """The user has the permissions of docs/online-features.md only."""
+    """The user has no other permissions than those of docs/online-features.md."""
+    assert f"{PERMISSIONS}\n" in (Path(__file__).parents[2] / "docs" / "online-features.md").read_text()
     caplog.set_level(logging.DEBUG)
     server = start_server(requirepass="s3cret", user=f"alice on >hunter2 {PERMISSIONS}")
     texts = []
