@@ -37,7 +37,7 @@ def test_the_commands_of_image_compose_and_unit_are_ones_that_karec_takes():
 
     (image,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     (unit,) = unit_values("ExecStart")
-    for words in (yaml.safe_load(image), SERVICES["karec"]["command"], unit.split()[1:]):
+    for words in (yaml.safe_load(image), SERVICES["karec-a"]["command"], unit.split()[1:]):
         found = parser("karec").parse_args(words)
         assert found.command == "serve" and found.config.name == "karec.toml"
 
@@ -48,10 +48,15 @@ def test_ports_of_the_machine_are_open_to_itself_alone(name):
         assert port.startswith("127.0.0.1:")
 
 
-def test_compose_reaches_karec_where_it_listens():
-    assert SERVICES["karec"]["ports"] == [f"127.0.0.1:{PORT}:{PORT}"]
-    (job,) = PROMETHEUS["scrape_configs"]
-    assert job["static_configs"] == [{"targets": [f"karec:{PORT}"]}] and job["metrics_path"] == "/metrics"
+def test_haproxy_and_prometheus_reach_all_hosts():
+    hosts = [f"{name}:{PORT}" for name in SERVICES if name.startswith("karec-")]
+    environment = SERVICES["haproxy"]["environment"]
+    assert [environment[f"KAREC_{letter}"] for letter in "ABC"] == hosts
+    named = set(re.findall(r"\$\{(\w+)", (DEPLOY / "haproxy.cfg").read_text()))
+    assert set(environment) == named
+    services, proxy = PROMETHEUS["scrape_configs"]
+    assert services["static_configs"] == [{"targets": hosts}] and services["metrics_path"] == "/metrics"
+    assert proxy["static_configs"] == [{"targets": ["haproxy:8405"]}]
 
 
 def test_names_in_compose_lead_somewhere():
@@ -72,7 +77,7 @@ def test_names_in_compose_lead_somewhere():
 
 
 def test_karec_has_a_read_only_root_and_no_capability():
-    karec = SERVICES["karec"]
+    karec = SERVICES["karec-a"]
     assert (
         karec["read_only"] is True and karec["cap_drop"] == ["ALL"] and karec["tmpfs"] == ["/tmp:mode=1777"]
     )
@@ -80,7 +85,7 @@ def test_karec_has_a_read_only_root_and_no_capability():
 
 def test_whoever_stops_it_waits_until_it_has_drained():
     drain = ServeSettings().drain_seconds
-    assert int(SERVICES["karec"]["stop_grace_period"].removesuffix("s")) > drain
+    assert int(SERVICES["karec-a"]["stop_grace_period"].removesuffix("s")) > drain
     assert int(unit_values("TimeoutStopSec")[0]) > drain
 
 
