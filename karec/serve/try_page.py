@@ -62,12 +62,7 @@ def routes() -> list[Route]:
 async def get_page(call: Call) -> Response:
     _check_is_on(call.app.state.service)
     content, policy = _page_file()
-    headers = {
-        "content-security-policy": policy,
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "no-referrer",
-        "cache-control": "no-cache",
-    }
+    headers = {"content-security-policy": policy, "x-content-type-options": "nosniff"}
     return Response(content, media_type="text/html", headers=headers)
 
 
@@ -104,8 +99,7 @@ def _page_file() -> tuple[str, str]:
 
 
 def describe_scenes(served: Served) -> dict[str, Any]:
-    cascades = served.hot_swap.cascades
-    scenes = {name: _describe_scene(cascade) for name, cascade in cascades.items()}
+    scenes = {name: _describe_scene(cascade) for name, cascade in served.hot_swap.cascades.items()}
     return {"scene": served.scene_of(None), "max_k": served.settings.max_k, "scenes": scenes}
 
 
@@ -158,7 +152,8 @@ def change_steps(cascade: Cascade, diversity: float | None = None, without: Coll
     Raises:
         ProblemError: 422, no such step, or other steps need the results of one that is left out.
     """
-    names = [name for stage in cascade.stages for name in (stage.name, *_places(stage))]
+    names = [stage.name for stage in cascade.stages]
+    names += [f"{stage.name}.{step.name}" for stage in cascade.stages for step in stage.steps]
     for name in without:
         if name not in names:
             raise ProblemError(422, f"{name!r} is not a stage or step; there are {names}", "without")
@@ -187,18 +182,13 @@ class _Cut(Selector):
         return Selection(np.argsort(-scores, kind="stable")[: self.k or request.k])
 
 
-def _places(stage: Stage) -> list[str]:
-    return [f"{stage.name}.{step.name}" for step in stage.steps]
-
-
 def _stages_without(cascade: Cascade, without: Collection[str]) -> tuple[Stage, ...]:
     has_new_scores = True  # since the last selector
     stages = []
     for stage in cascade.stages:
         steps: list[Step] = []
-        for step, place in zip(stage.steps, _places(stage), strict=True):
-            is_left_out = place in without or stage.name in without
-            if not is_left_out:
+        for step in stage.steps:
+            if stage.name not in without and f"{stage.name}.{step.name}" not in without:
                 steps.append(step)
                 has_new_scores = has_new_scores or step.role == "scorer"
             elif isinstance(step, Selector):

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,8 @@ import yaml
 from counting_worker import run_worker
 from living_scenes import TEXT, begun_in, publish_works
 from prometheus_client.parser import text_string_to_metric_families
+from running_service import RunningService
+from tried_scene import tried_config
 
 import karec
 from karec.aggregates.events import Events, Head
@@ -35,7 +38,11 @@ HOME = (("scene", "home"),)
 
 def samples(metrics, name):
     """Returns {labels: value} of the samples with this name."""
-    families = text_string_to_metric_families(metrics.exposition().decode())
+    return samples_in(metrics.exposition().decode(), name)
+
+
+def samples_in(text, name):
+    families = text_string_to_metric_families(text)
     return {
         tuple(sorted(sample.labels.items())): sample.value
         for family in families
@@ -188,6 +195,33 @@ def test_bundle_that_is_replaced_has_no_workers(folder, config, platform):
         metrics.observe(hot_swap)
     n_workers = {dict(key)["bundle"]: n for key, n in samples(metrics, "karec_bundle_workers").items()}
     assert n_workers == {"v0000000007": 0, "v0000000008": 1}
+
+
+def test_service_counts_waits_and_replaces_a_killed_worker(tmp_path):
+    config = tried_config(tmp_path, "\n[serve]\nworkers = 2\nmax_queue_ms = 60_000\n")
+    with RunningService(config) as service, ThreadPoolExecutor(16) as pool:
+
+        def read(name, **labels):
+            """Returns the sum of the samples that have these labels."""
+            found = samples_in(service.client.get("/metrics").text, f"karec_{name}")
+            return sum(value for key, value in found.items() if labels.items() <= dict(key).items())
+
+        service.until(lambda: read("workers") == 2)
+        answers = pool.map(lambda user: service.post("/v1/recommend", {"user_id": user}), range(100))
+        assert {answer.status_code for answer in answers} == {200}
+        of_route = {"route": "/v1/recommend", "status": "200"}
+        # a response is counted after its last byte
+        service.until(lambda: read("response_seconds_count", **of_route) == 100)
+        assert read("page_seconds_count") == 100
+        assert read("queue_wait_seconds_count", queue="recommend") == 100
+        # 16 clients share the threads of two workers: some wait, and the response includes the wait
+        wait_s = read("queue_wait_seconds_sum", queue="recommend")
+        assert wait_s > 0 and read("response_seconds_sum", **of_route) >= wait_s + read("page_seconds_sum")
+        assert read("requests_in_flight", route="/v1/recommend") == 0
+        memory = samples_in(service.client.get("/metrics").text, "karec_worker_proportional_bytes")
+        os.kill(int(dict(next(iter(memory)))["pid"]), signal.SIGKILL)
+        service.until(lambda: read("worker_deaths_total") == 1 and read("workers") == 2)
+        assert read("page_seconds_count") == 100 and read("worker_starts_total") == 3
 
 
 def test_folder_is_removed_at_the_end_and_after_a_kill_by_the_next_service():
