@@ -178,6 +178,22 @@ def test_paused_server_is_unavailable_and_counts_a_resent_event_once(start_serve
     store.close()
 
 
+def test_store_leaves_a_server_that_became_a_replica(start_server):
+    import valkey
+
+    server, other = start_server(), start_server()
+    store = ValkeyStore(server.url, TIMEOUT_S)
+    store.append(impressions([1], [1]), count)
+    with valkey.Valkey.from_url(server.url, client_name="test") as client:
+        client.replicaof("127.0.0.1", other.port)
+        with pytest.raises(Unavailable, match=r"read only replica|loading"):
+            store.append(impressions([2], [1]), count)
+        _wait_until(lambda: all(c["name"] == "test" or "M" in c["flags"] for c in client.client_list()))
+        client.replicaof("no", "one")
+    store.append(impressions([2], [1]), count)
+    store.close()
+
+
 def test_restored_server_has_the_state_of_its_events_and_stale_cursors(start_server):
     server = start_server()
     store = ValkeyStore(server.url, TIMEOUT_S)

@@ -71,7 +71,7 @@ return 1
 
 
 class ValkeyStore:
-    """See ``OnlineStore``. It may be used after a fork. If the server is away, the next call connects again.
+    """See ``OnlineStore``. A child of a fork may use it, unless a thread was in ``append`` then.
 
     Args:
         url: ``valkey://HOST:PORT/DB``, see ``open_client`` for credentials and TLS.
@@ -263,7 +263,7 @@ class ValkeyStore:
 
     def _check_run_id(self, run_id: bytes | None, info: Mapping[str, Any]) -> bytes:
         """Returns the server's run id. Raises StaleCursor if it is not ``run_id``; None: not compared."""
-        new_run_id = bytes.fromhex(info["run_id"])
+        new_run_id = bytes.fromhex(str(info["run_id"]).zfill(40))  # The client parses digits as a number.
         if run_id is not None and run_id != new_run_id:
             raise StaleCursor(f"{self.address}: the server restarted after this cursor. Take a new snapshot.")
         return new_run_id
@@ -275,12 +275,16 @@ class ValkeyStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turns errors of the client and of sockets into Unavailable."""
+        """Turns errors of the client and of sockets into Unavailable.
+
+        The next call connects again: the address may lead to another server then.
+        """
         from valkey import ValkeyError
 
         try:
             yield
         except (ValkeyError, OSError) as error:
+            self._client.connection_pool.disconnect(inuse_connections=False)
             raise Unavailable(f"online store at {self.address} cannot be used: {error}") from error
 
 
