@@ -36,7 +36,8 @@ class ObjectFolder:
     def __init__(self, url: str) -> None:
         """Connects to nothing. Raises ValueError if ``url`` is not a URL of an object store."""
         parts = urlsplit(url)
-        self.display = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        self.display = shown.geturl().rstrip("/")
         if parts.scheme not in SCHEMES:
             raise ValueError(f"{self.display} is not a URL of an object store, expected one of {SCHEMES}")
         if "@" in parts.netloc and parts.netloc.partition("@")[0] != "anonymous":

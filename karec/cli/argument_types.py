@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.cli.examples import EXAMPLES
+from karec.logs.parts import LogFolder, to_log_folder
 
 
 def at_least_one(text: str) -> int:
@@ -16,6 +17,14 @@ def at_least_one(text: str) -> int:
 
 def at_least_none(text: str) -> int:
     return at_least(0, text)
+
+
+def log_folder(text: str) -> LogFolder:
+    """Returns a rank log by path or URL. argparse would print a refused URL with its credentials."""
+    try:
+        return to_log_folder(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def at_least(least: int, text: str) -> int:

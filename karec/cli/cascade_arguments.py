@@ -14,8 +14,8 @@ from karec.cli.argument_types import (
     at_least_one,
     command,
     data_options,
+    log_folder,
 )
-from karec.logs.parts import to_log_folder
 
 
 def add_cascade(names: Any) -> None:
@@ -59,7 +59,7 @@ def _add_train(names: Any) -> None:
     )
     train.add_argument(
         "--log",
-        type=to_log_folder,
+        type=log_folder,
         metavar="DIR",
         help="a served rank log, a folder or URL: the towers learn on from it",
     )

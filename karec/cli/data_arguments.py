@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.cli import commands, evaluations, own_data, screen
-from karec.cli.argument_types import at_least_none, at_least_one, command, data_options, day
-from karec.logs.parts import to_log_folder
+from karec.cli.argument_types import at_least_none, at_least_one, command, data_options, day, log_folder
 
 
 def add_data(names: Any) -> None:
@@ -80,7 +79,7 @@ def add_evaluations(names: Any) -> None:
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument(
         "--log",
-        type=to_log_folder,
+        type=log_folder,
         metavar="DIR",
         help="a rank log, a folder or URL: measure its shadow requests",
     )

@@ -41,6 +41,8 @@ def test_screen_tells_how_a_day_is_written(tmp_path, capsys):
         ("optimizer.learning_rate = 1e6", [], "lower the rate. The last good state is"),
         ("", ["--resume"], "run: no run to resume. Start without --resume"),
         ("", ["--signing-key", "nowhere.pem"], "nowhere.pem cannot be read: No such file or directory"),
+        ("", ["--upload", "s3://key:secret@bucket/x"], "s3://bucket/x: the URL contains credentials"),
+        ("", ["--upload", "bundles"], "bundles is not a URL of an object store"),
         ("", ["--data", "kuairand"], "--data kuairand needs --root DIR"),
     ],
 )
@@ -51,6 +53,13 @@ def test_train_tells_a_mistake_in_a_line_and_publishes_nothing(tmp_path, capsys,
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
     assert not (tmp_path / "out" / "bundles").exists()
+
+
+def test_refused_log_url_is_shown_without_its_credentials(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "consistency", "--log", "s3://key:secret@b/x"])
+    error = capsys.readouterr().err
+    assert "s3://b/x: the URL contains credentials" in error and "secret" not in error
 
 
 @pytest.mark.parametrize(
