@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from karec.bundle import Bundle, identity_of
 from karec.bundle.hot_swap import HotSwap
+from karec.bundle.remote import POLL_S
 from karec.bundle.version import Version
 from karec.config.assemble import build_cascade, load_cascade
 from karec.config.scenes import Config
 from karec.errors import KarecError
+from karec.online.poll import Poller
 from karec.pipeline.cascade import Cascade
 from karec.refresh.follow import LibraryFollower
 from karec.toml import Place
@@ -62,11 +64,11 @@ def open_hot_swap(
 def read_identity(path: Path) -> Hashable:
     """Returns a value that is equal as long as the file's text and the bundle that it names are the same.
 
-    It reads the file and one link, pulls the bundle if it is a URL, and raises nothing.
+    It reads the file and one link and raises nothing.
     """
     text = _text(path)
     with suppress(KarecError, OSError):
-        return text, identity_of(Config.read(path).follow_bundle())
+        return text, identity_of(Config.read(path).bundle)
     return text, None
 
 
@@ -85,13 +87,18 @@ def warn_if_exposure_is_not_shared(config: Config, workers: int) -> None:
 
 
 class _VersionSource:
-    """Opens the versions of one karec.toml, of one scene or (None) of all."""
+    """Opens the versions of one karec.toml, of one scene or (None) of all.
+
+    If its bundle is a URL, a thread pulls new versions until this object is collected. Nothing waits for it:
+    a process may end during a download, which the next process repeats.
+    """
 
     def __init__(self, path: Path, scene: str | None) -> None:
         self._path = path
         self._scene = scene
         self._library = LibraryFollower()
         self._live: LiveSettings | None = None  # of the ingestion that is open
+        self._puller = Poller(self, _VersionSource.pull, POLL_S, "karec-pull")
 
     def read_identity(self) -> Hashable:
         return read_identity(self._path)
@@ -106,7 +113,11 @@ class _VersionSource:
         ingestion = None if previous is None else previous.ingestion
         if ingestion is not None and self._live is not None:
             _check_live_unchanged(self._path, self._live, config.live)
-        bundle = Bundle.shared(config.follow_bundle(), config.bundle_key, in_child=previous is not None)
+        if previous is None or not config.bundle.exists():
+            config.follow_bundle()
+        bundle = Bundle.shared(config.bundle, config.bundle_key, in_child=previous is not None)
+        if config.has_bundle_url:
+            self._puller.start()
         identity = text, identity_of(bundle.path)
         scenes = config.scenes if self._scene is None else (self._scene,)
         if config.live is None:
@@ -123,6 +134,11 @@ class _VersionSource:
             cascades = {scene: build_cascade(config, scene, bundle, online.follower) for scene in scenes}
             on_refusal.pop_all()
         return Version(identity, bundle, MappingProxyType(cascades), ingestion, online)
+
+    def pull(self) -> None:
+        """Pulls a new version of the bundle's URL. The next reload opens it."""
+        with suppress(KarecError, OSError):  # a reload reports mistakes of the file
+            Config.read(self._path).follow_bundle()
 
     def add_refreshed(self, version: Version) -> None:
         """Adds refreshed vectors; edited items keep the vectors of their edit."""

@@ -172,11 +172,14 @@ class Config:
         except ValueError as error:
             raise file_place(self.path)["bundle"].refusal(str(error)) from error
 
+    @property
+    def has_bundle_url(self) -> bool:
+        return is_url(str(self._read("bundle", UNSET)))
+
     def follow_bundle(self) -> Path:
         """Returns `bundle` after the current version of a URL was pulled (`karec.bundle.remote.follow`)."""
-        bundle = str(self._read("bundle", UNSET))
-        if is_url(bundle):
-            follow(bundle, self.bundle, self.bundle_key)
+        if self.has_bundle_url:
+            follow(str(self._read("bundle", UNSET)), self.bundle, self.bundle_key)
         return self.bundle
 
     @property

@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -322,3 +323,23 @@ def test_service_follows_a_url(url, tmp_path, platform, monkeypatch):
         assert version_of(swap.run(Request(user_id=1, k=4, scene="home"))) == 8
     root = local_folder(url, tmp_path / "bundle-cache")
     assert current(root) == "v0000000008"
+
+
+def test_close_does_not_wait_for_a_download(url, tmp_path, platform, monkeypatch):
+    path = begun_in(tmp_path, platform)
+    upload(tmp_path / "bundles" / "current", url)
+    path.write_text(path.read_text().replace('"bundles"', f'"{url}"'))
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def download_never(*arguments):
+        has_begun.set()
+        may_end.wait(DEADLINE_S)
+        raise BundleError("stopped")
+
+    with open_hot_swap(path, watch_seconds=0.01) as swap:
+        monkeypatch.setattr(remote, "_download_file", download_never)
+        upload(publish_works(tmp_path / "bundles", platform, 8), url)
+        assert has_begun.wait(DEADLINE_S)
+        assert version_of(swap.run(Request(user_id=1, k=4, scene="home"))) == 7
+        swap.close()
+    may_end.set()
