@@ -38,6 +38,11 @@ class AdmissionQueue:
         self._starts: dict[int, float] = {}  # {thread: when its call began}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"karec-{name}")
 
+    @property
+    def has_waiting_calls(self) -> bool:
+        """True if calls wait for a thread."""
+        return self.n_calls > self.threads
+
     def estimated_wait_ms(self) -> float:
         n_ahead = self.n_calls + 1 - self.threads
         return max(n_ahead, 0) * self.mean_ms / self.threads
