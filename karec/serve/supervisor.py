@@ -100,16 +100,21 @@ def serve(path: Path, overrides: Mapping[str, Any], *, is_insecure: bool, fd: in
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the supervisor handles it
     file = Config.read(path)
+    if fd is not None:
+        listener = _inherit(fd)
+        host, port = listener.getsockname()[:2]
+        overrides = {**overrides, "host": host, "port": port}
     settings = apply_overrides(file, overrides)
     warn_if_exposure_is_not_shared(file, settings.workers)
     Tokens.read(settings, path.parent, is_insecure=is_insecure)
-    listener = _bind(settings, fd)
+    if fd is None:
+        listener = _bind(settings)
     listener.listen(BACKLOG)
     _, max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
     fixed = {name: getattr(settings, name) for name in FIXED}
     ServeOptions(str(path), dict(overrides), is_insecure, fixed).to_environment()
-    config = uvicorn.Config(
+    server = uvicorn.Config(
         "karec.serve.app:create_app",
         factory=True,
         workers=settings.workers,
@@ -129,19 +134,25 @@ def serve(path: Path, overrides: Mapping[str, Any], *, is_insecure: bool, fd: in
         timeout_graceful_shutdown=max(int(settings.drain_seconds), 1),
     )
     with metrics_folder():
-        supervisor = Supervisor(config, [listener], settings.drain_seconds)
+        supervisor = Supervisor(server, [listener], settings.drain_seconds)
         print(f"{_address(listener)} ({settings.workers} workers)", flush=True)  # noqa: T201
         supervisor.run()
     return supervisor.exit_status
 
 
-def _bind(settings: ServeSettings, fd: int | None) -> socket.socket:
+def _inherit(fd: int) -> socket.socket:
+    """Raises ConfigError if `fd` is not a TCP socket."""
+    try:
+        listener = socket.socket(fileno=fd)
+    except OSError as error:
+        raise ConfigError(f"--fd {fd} is not a socket of this process: {error.strerror}") from None
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        raise ConfigError(f"--fd {fd} is a socket of {listener.family.name}, expected TCP")
+    return listener
+
+
+def _bind(settings: ServeSettings) -> socket.socket:
     """Raises ConfigError if the port is taken, or the address is not of this machine."""
-    if fd is not None:
-        try:
-            return socket.socket(fileno=fd)
-        except OSError as error:
-            raise ConfigError(f"--fd {fd} is not a socket of this process: {error.strerror}") from None
     listener = None
     try:
         (family, kind, _, _, address), *_ = socket.getaddrinfo(

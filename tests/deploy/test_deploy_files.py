@@ -89,14 +89,24 @@ def test_whoever_stops_it_waits_until_it_has_drained():
     assert int(unit_values("TimeoutStopSec")[0]) > drain
 
 
-def test_systemd_reads_the_unit(tmp_path):
+def test_systemd_reads_the_units(tmp_path):
     program = shutil.which("systemd-analyze")
     if program is None:
-        pytest.skip("systemd-analyze is not there: apt-get install systemd")
-    unit = tmp_path / "karec.service"  # with a program that is there
+        pytest.skip("systemd-analyze is missing: apt-get install systemd")
+    unit = tmp_path / "karec.service"  # with a program that exists
     unit.write_text(UNIT.replace("/opt/karec/bin/karec", "/bin/true"))
-    done = subprocess.run([program, "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    socket = shutil.copy(DEPLOY / "karec.socket", tmp_path)
+    command = [program, "verify", "--man=no", unit, socket]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_unit_serves_on_the_socket_unit():
+    (listen,) = re.findall(
+        r"^ListenStream=127.0.0.1:(\d+)$", (DEPLOY / "karec.socket").read_text(), re.MULTILINE
+    )
+    (command,) = unit_values("ExecStart")
+    assert int(listen) == PORT and command.endswith("--fd 3")
 
 
 def test_systemd_finds_the_unit_little_exposed(tmp_path):
