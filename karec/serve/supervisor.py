@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import resource
@@ -28,6 +29,7 @@ from karec.serve.service import ServeOptions, apply_overrides
 
 HEALTH_CHECK_S = 5  # a worker that does not answer its parent this long is replaced
 END_CHECK_S = 1.0  # the same, when the service ends
+LAST_REQUEST_S = 0.5  # from the accept of a connection to its first request
 EXIT_S = 5.0  # after drain_seconds, to close logs
 KEEP_ALIVE_S = 75
 MAX_CONNECTIONS = 8192  # of a worker
@@ -38,11 +40,31 @@ CANNOT_SERVE = 2  # exit status
 _log = logging.getLogger("karec.serve")
 
 
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server, which also answers connections whose first request was under way at SIGTERM."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LAST_REQUEST_S)
+        await super().shutdown(sockets)
+
+
+class Worker(Process):
+    """A worker process with a DrainingServer."""
+
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = DrainingServer(self.config)
+        return self._server
+
+
 class Supervisor(Multiprocess):
     """uvicorn's supervisor, which replaces workers that died or hang, with three differences.
 
     SIGHUP makes the workers reload instead of restarting them. A worker that cannot start ends the service
-    only if none has served yet. The end does not wait for a worker that hangs.
+    only if it is one of the first and none has served yet. The end does not wait for a worker that hangs.
     """
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], drain_seconds: float) -> None:
@@ -50,6 +72,15 @@ class Supervisor(Multiprocess):
         self.exit_status = 0
         self._drain_seconds = drain_seconds
         self._has_served = False
+
+    def init_processes(self) -> None:
+        self.processes = [self._start_worker() for _ in range(self.processes_num)]
+        self._first_processes = tuple(self.processes)
+
+    def _start_worker(self) -> Process:
+        process = Worker(self.config, self.sockets)
+        process.start()
+        return process
 
     def handle_hup(self) -> None:
         for process in self.processes:
@@ -64,13 +95,13 @@ class Supervisor(Multiprocess):
                 continue
             process.kill()
             process.process.join()
-            if process.exitcode == STARTUP_FAILURE and not self._has_served:
+            is_first = process in self._first_processes
+            if process.exitcode == STARTUP_FAILURE and is_first and not self._has_served:
                 self.exit_status = CANNOT_SERVE
                 self.should_exit.set()
                 return
             _log.warning("worker %s ended with %s; a new one starts", process.pid, process.exitcode)
-            self.processes[i] = Process(self.config, self.sockets)
-            self.processes[i].start()
+            self.processes[i] = self._start_worker()
 
     def terminate_all(self) -> None:
         for listener in self.sockets:  # otherwise new connections would wait for a process that ends
@@ -100,15 +131,14 @@ def serve(path: Path, overrides: Mapping[str, Any], *, is_insecure: bool, fd: in
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the supervisor handles it
     file = Config.read(path)
-    if fd is not None:
-        listener = _inherit(fd)
-        host, port = listener.getsockname()[:2]
+    inherited = None if fd is None else _inherit(fd)
+    if inherited is not None:
+        host, port = inherited.getsockname()[:2]
         overrides = {**overrides, "host": host, "port": port}
     settings = apply_overrides(file, overrides)
     warn_if_exposure_is_not_shared(file, settings.workers)
     Tokens.read(settings, path.parent, is_insecure=is_insecure)
-    if fd is None:
-        listener = _bind(settings)
+    listener = _bind(settings) if inherited is None else inherited
     listener.listen(BACKLOG)
     _, max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
