@@ -143,4 +143,4 @@ class TestValkey(OnlineStoreContract):
 
     @pytest.fixture
     def reopen(self, server):
-        return partial(ValkeyStore, server.url)
+        return partial(ValkeyStore, server.url, 30)  # seconds
