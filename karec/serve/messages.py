@@ -6,8 +6,6 @@ Ids are integers or strings, as the platform has them. Numbers that are not fini
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -29,7 +27,6 @@ ItemKind = Literal["upload", "edit", "delete", "block", "unblock", "adjust"]
 Scalar = Annotated[str, Meta(max_length=1024)] | int | float | bool | None
 
 BODY_TIMEOUT_S = 5.0
-MAX_REPARSED_BYTES = 1 << 16  # a longer body is not parsed a second time to name a field
 BODY = "body"  # the field of a problem that is not in one field
 LOCATION = re.compile(r" - at `(?:\$\.?)(.*?)`$")
 KEY = re.compile(r"Object (?:missing required|contains unknown) field `(.*?)`")
@@ -140,16 +137,6 @@ class Recorded(Struct, frozen=True):
     refused: dict[str, int]
 
 
-class Problem(Struct, frozen=True, omit_defaults=True):
-    """Problem details of RFC 9457. `field` names the wrong part of the body, for example requests[3].k."""
-
-    title: str
-    status: int
-    detail: str = ""
-    field: str | None = None
-    type: str = "about:blank"
-
-
 async def read_body(call: Call, max_bytes: int) -> bytes:
     """Returns the body. Raises ProblemError if it is not JSON by its header, too long or too slow."""
     media_type = call.headers.get("content-type", "missing").partition(";")[0].strip().lower()
@@ -183,10 +170,6 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     except RecursionError:
         raise ProblemError(400, "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        field_or_none = _field_not_finite(body)
-        if field_or_none is not None:
-            reason = "JSON has no NaN and no Infinity; leave the field out or send null"
-            raise ProblemError(422, reason, field_or_none) from None
         raise ProblemError(400, f"the body is not JSON: {error}") from None
 
 
@@ -196,28 +179,6 @@ def _field_and_reason(message: str) -> tuple[str, str]:
     key = KEY.match(message)
     parts = [match.group(1) for match in (location, key) if match is not None and match.group(1)]
     return ".".join(parts) or BODY, message.partition(" - at `")[0]
-
-
-def _field_not_finite(body: bytes) -> str | None:
-    """Returns the field of a short body that is NaN or infinite, which Python's parser accepts."""
-    if len(body) > MAX_REPARSED_BYTES or not (b"NaN" in body or b"Infinity" in body):
-        return None
-    try:
-        return _find_not_finite(json.loads(body), "")
-    except (ValueError, RecursionError):
-        return None
-
-
-def _find_not_finite(value: Any, field: str) -> str | None:
-    if isinstance(value, float) and not math.isfinite(value):
-        return field
-    children: list[tuple[str, Any]] = []
-    if isinstance(value, dict):
-        children = [(f"{field}.{key}" if field else key, child) for key, child in value.items()]
-    elif isinstance(value, list):
-        children = [(f"{field}[{i}]", child) for i, child in enumerate(value)]
-    results = (_find_not_finite(child, child_field) for child_field, child in children)
-    return next((result for result in results if result is not None), None)
 
 
 def _to_plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ import msgspec
 
 import karec
 from karec.serve import messages
+from karec.serve.problems import Problem
 
 POSTS: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {  # path: summary, bodies, responses
     "/v1/recommend": (
@@ -34,22 +35,15 @@ GETS = {
     "/readyz": "200 if the bundle is open, smoke requests ran and the online store was read.",
     "/version": "Versions of karec and of the bundle in service.",
 }
-PROBLEMS = {
-    "400": "The body is not JSON.",
-    "401": "The token is missing or not valid for this call.",
-    "408": "The body did not arrive in time.",
-    "409": "karec.toml has no table [live].",
-    "413": "The body is too long.",
-    "415": "The body is not application/json.",
-    "422": "A field is wrong: `field` names it.",
-    "503": "The call would wait too long, or the service cannot serve yet. `Retry-After` is in seconds.",
-}
+PROBLEM_TEXT = (
+    "A problem. 422: `field` is wrong. 503: `Retry-After` is in seconds. docs/howto-serve.md lists all."
+)
 ROWS = {"UserEvents": ("events", messages.UserEvent), "ItemEvents": ("items", messages.ItemEvent)}
 
 
 def openapi() -> bytes:
     bodies = [body for _, requests, responses in POSTS.values() for body in (*requests, *responses)]
-    types = [messages.Problem, messages.UserEvent, messages.ItemEvent, *dict.fromkeys(bodies)]
+    types = [Problem, messages.UserEvent, messages.ItemEvent, *dict.fromkeys(bodies)]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for name, (field, row) in ROWS.items():  # the service checks rows one by one
         schemas[name]["properties"][field]["items"] = _schema((row,))
@@ -57,20 +51,16 @@ def openapi() -> bytes:
     paths: dict[str, dict[str, Any]] = {}
     for path, (summary, requests, responses) in POSTS.items():
         body = {"required": True, "content": {"application/json": {"schema": _schema(requests)}}}
-        answers = {"200": _response(summary, _schema(responses)), **_problems(*PROBLEMS)}
+        answers = {"200": _response(summary, _schema(responses)), "default": _problem()}
         paths[path] = {"post": {"summary": summary, "requestBody": body, "responses": answers}}
     for path, summary in GETS.items():
-        operation: dict[str, Any] = {
-            "summary": summary,
-            "responses": {"200": _response(summary, {"type": "object"})},
-        }
-        operation["responses"] |= _problems("401", "503")
+        answers = {"200": _response(summary, {"type": "object"}), "default": _problem()}
+        operation: dict[str, Any] = {"summary": summary, "responses": answers}
         if "{id}" in path:
             operation["parameters"] = [
                 {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
                 {"name": "scene", "in": "query", "required": False, "schema": {"type": "string"}},
             ]
-            operation["responses"] |= {**_problems("422"), "404": _problem("The id is unknown.")}
         paths.setdefault(path, {})["get"] = operation
     return msgspec.json.encode(
         {
@@ -99,9 +89,5 @@ def _response(summary: str, schema: dict[str, Any], media_type: str = "applicati
     return {"description": summary, "content": {media_type: {"schema": schema}}}
 
 
-def _problem(summary: str) -> dict[str, Any]:
-    return _response(summary, _schema((messages.Problem,)), "application/problem+json")
-
-
-def _problems(*statuses: str) -> dict[str, Any]:
-    return {status: _problem(PROBLEMS[status]) for status in statuses}
+def _problem() -> dict[str, Any]:
+    return _response(PROBLEM_TEXT, _schema((Problem,)), "application/problem+json")

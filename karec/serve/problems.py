@@ -13,6 +13,16 @@ from starlette.responses import Response
 _log = logging.getLogger("karec.serve")
 
 
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Problem details of RFC 9457. `field` names the wrong part of the body, for example requests[3].k."""
+
+    title: str
+    status: int
+    detail: str = ""
+    field: str | None = None
+    type: str = "about:blank"
+
+
 class ProblemError(Exception):
     """A refusal. `field`: the wrong part of the body. `retry_after`: seconds. `close`: the connection ends.
     `reason`: label of the metric that counts refusals; None: it is not counted."""
@@ -41,10 +51,8 @@ class ProblemError(Exception):
             headers["connection"] = "close"
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers["www-authenticate"] = 'Bearer realm="karec"'
-        body = {"title": HTTPStatus(self.status).phrase, "status": self.status, "detail": self.detail}
-        if self.field is not None:
-            body["field"] = self.field
-        return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
+        problem = Problem(HTTPStatus(self.status).phrase, self.status, self.detail, self.field)
+        return Response(msgspec.json.encode(problem), self.status, headers, "application/problem+json")
 
 
 def on_problem(call: Call, error: Exception) -> Response:

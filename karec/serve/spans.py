@@ -1,9 +1,9 @@
 """OpenTelemetry spans of some pages, made from the step times of the trace after the response is sent.
 
 A fraction of pages has spans, and slow and degraded pages have them too, at most ten of these a second. The
-trace id decides about the fraction, as in other services, so that all services keep the same traces; a flag
-of the caller does not raise it. Steps are drawn one after the other before the end of the page: the trace
-shows their durations, not their starts, and sources with a deadline ran in parallel.
+caller's trace id decides about the fraction, so that all services keep the same traces; its flag does not
+raise the fraction. Steps are drawn one after the other before the end of the page: the trace shows their
+durations, not their starts, and sources with a deadline ran in parallel.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class Spans:
             raise MissingExtra("opentelemetry-sdk", "otel", "exporting spans") from error
         self._fraction = settings.spans_share
         self._slow_ms = settings.spans_slow_ms
-        self._ids = _GivenTraceIds()
-        ids: Any = self._ids  # it has the methods of an IdGenerator
-        self._provider = TracerProvider(resource=Resource({"service.name": "karec"}), id_generator=ids)
+        self._provider = TracerProvider(resource=Resource({"service.name": "karec"}))
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("karec")
         self._second = 0
@@ -65,11 +63,11 @@ class Spans:
         `traceparent`: the header of W3C Trace Context; an invalid one is ignored.
         """
         parent = parse_traceparent(traceparent)
-        trace_id = randbits(128) | 1 if parent is None else parent[0]
-        is_sampled = trace_id & (2**64 - 1) < self._fraction * 2**64
+        lower_bits = randbits(64) if parent is None else parent[0] & (2**64 - 1)
+        is_sampled = lower_bits < self._fraction * 2**64
         if not is_sampled and not self._is_notable(page, ms):
             return False
-        self._export(page, ms, trace_id, parent)
+        self._export(page, ms, parent)
         return True
 
     def close(self) -> None:
@@ -84,7 +82,7 @@ class Spans:
         self._second = second
         return self._n_notable <= MAX_NOTABLE_PER_SECOND
 
-    def _export(self, page: Page, ms: float, trace_id: int, parent: tuple[int, int] | None) -> None:
+    def _export(self, page: Page, ms: float, parent: tuple[int, int] | None) -> None:
         from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
         end = time.time_ns()
@@ -93,7 +91,6 @@ class Spans:
         if parent is not None:
             remote = SpanContext(*parent, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
             context = set_span_in_context(NonRecordingSpan(remote))
-        self._ids.trace_id = trace_id
         attributes: dict[str, Any] = {
             "karec.scene": page.request.scene,
             "karec.items": len(page.candidates),
@@ -129,18 +126,3 @@ def _attributes(step: StepTrace) -> dict[str, str | int]:
     if step.failure is not None:
         attributes["karec.failure"] = step.failure
     return attributes
-
-
-class _GivenTraceIds:
-    """Generator of span ids. The trace id of the next trace is given."""
-
-    trace_id = 0
-
-    def generate_span_id(self) -> int:
-        return randbits(64) | 1
-
-    def generate_trace_id(self) -> int:
-        return self.trace_id
-
-    def is_trace_id_random(self) -> bool:
-        return True
