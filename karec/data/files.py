@@ -253,44 +253,26 @@ def _jsonl_source(database: Database, name: str, table: Files, files: tuple[Path
     is_object = "CASE WHEN json_valid(l) THEN json_type(l) = 'OBJECT' ELSE false END"
     options = "header = false, delim = '\x01', quote = '', escape = ''"
     scans = [_scan(path, f"{name}_{number}", ["l"], options, table) for number, path in enumerate(files)]
-    objects = [f"(SELECT l FROM ({scan}) WHERE {is_object})" for scan in scans]
-    names = _json_keys(database, files, objects)
-    paths = {key: quote_text("$." + json.dumps(key, ensure_ascii=False)) for key in names}
+    objects = [f"SELECT l::JSON AS l FROM ({scan}) WHERE {is_object}" for scan in scans]
+    for path, query in zip(files, objects, strict=True):  # the structure has each key once
+        for (keys,) in database.rows(f"SELECT json_keys(l) FROM ({query}) LIMIT 1"):
+            _check_names(path, keys)
+    query = f"SELECT json_group_structure(l) FROM ({' UNION ALL '.join(objects)})"
+    types = json.loads(database.rows(query)[0][0] or "{}")
+    if not types:
+        raise DataError(f"{files[0]}: no line is a JSON object: one object a line is wanted")
+    _check_names(files[0], list(types))
+    paths = {key: quote_text("$." + json.dumps(key, ensure_ascii=False)) for key in types}
     cells = ", ".join(f"o ->> {path} AS {quote_name(key)}" for key, path in paths.items())
     parts = [
         f"SELECT {cells}, o IS NULL AS __broken, {ROW} FROM (SELECT CASE WHEN {is_object} THEN l END AS o, * "
         f"FROM ({scan})) WHERE trim(l) <> ''"
         for scan in scans
     ]
-    has_text = ", ".join(
-        f"coalesce(bool_or(json_type(l, {path}) = 'VARCHAR'), false)" for path in paths.values()
-    )
-    (are_texts,) = database.rows(f"SELECT {has_text} FROM (SELECT * FROM {objects[0]} LIMIT {SAMPLE})")
-    source = Source(
-        database,
-        name,
-        files,
-        table,
-        dict.fromkeys(names, "VARCHAR"),
-        frozenset(key for key, is_text in zip(names, are_texts, strict=True) if is_text),
-        (("__broken", "not a JSON object"),),
-    )
-    return _create_view(source, names, names, parts)
-
-
-def _json_keys(database: Database, files: tuple[Path, ...], objects: list[str]) -> list[str]:
-    """Returns the keys of all objects: those of the first object in its order, then the others, sorted."""
-    keys: dict[str, None] = {}
-    for path, lines in zip(files, objects, strict=True):
-        for (first,) in database.rows(f"SELECT json_keys(l) FROM {lines} LIMIT 1"):
-            _check_names(path, first)
-            keys |= dict.fromkeys(first)
-        rows = database.rows(f"SELECT DISTINCT unnest(json_keys(l)) FROM {lines} ORDER BY 1")
-        keys |= dict.fromkeys(key for (key,) in rows)
-    if not keys:
-        raise DataError(f"{files[0]}: no line is a JSON object: one object a line is wanted")
-    _check_names(files[0], list(keys))
-    return list(keys)
+    texts = frozenset(key for key, kind in types.items() if kind in ("VARCHAR", "JSON"))  # JSON: mixed
+    mistakes = (("__broken", "not a JSON object"),)
+    source = Source(database, name, files, table, dict.fromkeys(types, "VARCHAR"), texts, mistakes)
+    return _create_view(source, types, types, parts)
 
 
 def _parquet_source(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:
