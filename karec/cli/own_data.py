@@ -1,4 +1,4 @@
-"""Data of one's own: write a data.toml, check the files that it names."""
+"""The commands `karec data init` and `karec data check`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from karec.cli.inputs import progress_bars, table_console
+from karec.errors import DataError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from karec.data.report import ColumnReport, DataReport, Reason
+    from karec.data.report import DataReport, Reason
 
 
 def init(arguments: argparse.Namespace) -> None:
@@ -41,10 +42,9 @@ def init(arguments: argparse.Namespace) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    console = table_console()
     from karec.data.load import load
-    from karec.errors import DataError
 
+    console = table_console()
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids, progress_bars() as progress:
         report = load(arguments.folder, Path(ids), progress, skip_bad=True, preset=arguments.preset).report
     if arguments.json:
@@ -58,20 +58,25 @@ def check(arguments: argparse.Namespace) -> None:
         table.name: sum(reason.count for reason in table.bad.values()) for table in report.tables if table.bad
     }
     if bad and not arguments.skip_bad:
-        told = ", ".join(f"{count:,} of {name}" for name, count in bad.items())
+        counts = ", ".join(f"{count:,} of {name}" for name, count in bad.items())
         raise DataError(
-            f"{arguments.folder}: rows that cannot be used, {told}: mend them, or leave them out with "
+            f"{arguments.folder}: rows that cannot be used, {counts}: mend them, or leave them out with "
             f"--skip-bad"
         )
 
 
 def report_tables(report: DataReport) -> Iterator[Table]:
-    """The report for people: rows by table, why rows were left out, columns, and the dataset that they
-    make."""
+    """Yields tables of rows by table, rows left out by reason, columns, and the dataset."""
     from karec.cli.tables import text_table
 
     rows = [
-        (table.name, f"{table.rows:,}", f"{table.kept:,}", _sum(table.bad), _sum(table.left_out))
+        (
+            table.name,
+            f"{table.rows:,}",
+            f"{table.kept:,}",
+            _format_sum(table.bad),
+            _format_sum(table.left_out),
+        )
         for table in report.tables
     ]
     yield text_table(
@@ -83,26 +88,26 @@ def report_tables(report: DataReport) -> Iterator[Table]:
         for why, reason in (*table.bad.items(), *table.left_out.items())
     ]
     if reasons:
-        yield _wrapped("Rows that were not kept", ("table", "why", "rows", "the first"), reasons)
+        yield _wrapped_table("Rows that were not kept", ("table", "why", "rows", "the first"), reasons)
     columns = [
         (
             table.name,
-            each.name,
-            each.kind,
-            each.becomes,
-            f"{each.missing:.1%}" if each.missing else "",
-            _range(each),
+            column.name,
+            column.kind,
+            column.becomes,
+            f"{column.missing:.1%}" if column.missing else "",
+            f"{column.least} … {column.most}" if column.least else "",
         )
         for table in report.tables
-        for each in table.columns
+        for column in table.columns
     ]
-    yield _wrapped("Columns", ("table", "column", "holds", "becomes", "missing", "from … to"), columns)
+    yield _wrapped_table("Columns", ("table", "column", "holds", "becomes", "missing", "from … to"), columns)
     facts = [
         ("shape of the log", report.shape),
-        ("users", f"{report.users:,}, {report.users_without_row:,} of whom only the log knows"),
+        ("users", f"{report.users:,}, {report.users_without_row:,} of whom only the log has"),
         ("items", f"{report.items:,}, {report.items_without_exposure:,} of which were never shown"),
         *(
-            [("unknown items", f"{report.unknown_items:,} that only the log knows")]
+            [("unknown items", f"{report.unknown_items:,} that only the log has")]
             if report.unknown_items
             else []
         ),
@@ -123,15 +128,11 @@ _MOMENTS = {
 }
 
 
-def _sum(reasons: Mapping[str, Reason]) -> str:
+def _format_sum(reasons: Mapping[str, Reason]) -> str:
     return f"{sum(reason.count for reason in reasons.values()):,}" if reasons else ""
 
 
-def _range(column: ColumnReport) -> str:
-    return f"{column.least} … {column.most}" if column.least else ""
-
-
-def _wrapped(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _wrapped_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
 
     table = Table(*head, title=title, title_justify="left", header_style="bold")

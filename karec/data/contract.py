@@ -238,11 +238,9 @@ def read_contract(folder: Path) -> Contract:
 def preset_contract(name: str, root: Path) -> Contract:
     """Returns the preset for files in `root`, or in `root/data` if only that folder has the log."""
     path = _preset_path(name)
-    contract = _read(path, root)
-    log = contract.events.path
-    return (
-        _read(path, root / "data") if not has_file(root / log) and has_file(root / "data" / log) else contract
-    )
+    log = _read(path, root).events.path
+    is_in_data = not has_file(root / log) and has_file(root / "data" / log)
+    return _read(path, root / "data" if is_in_data else root)
 
 
 def preset_text(name: str) -> str:

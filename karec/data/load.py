@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from karec.catalog.dataset import Dataset
@@ -83,16 +83,16 @@ def load(
     return OwnData(replace(dataset, notes=tuple(notes), columns=columns), reader.ids.maps, report)
 
 
+@dataclass(eq=False)
 class _Reader:
     """Reads the tables of a contract. ``reports`` and ``notes`` are those so far, events first."""
 
-    def __init__(self, contract: Contract, ids: IdNumbers, progress: Progress | None, skip_bad: bool) -> None:
-        self.contract = contract
-        self.ids = ids
-        self.reports: list[TableReport] = []
-        self.notes: tuple[str, ...] = ()
-        self._progress = progress
-        self._skip_bad = skip_bad
+    contract: Contract
+    ids: IdNumbers
+    progress: Progress | None
+    skip_bad: bool
+    reports: list[TableReport] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def read(self, database: Database, now_ms: int) -> tuple[ReadImpressions, ReadTables, PastLists | None]:
         contract = self.contract
@@ -126,8 +126,8 @@ class _Reader:
         return read, parts, None if contract.past is None else self._read_past(contract.past, parts, sources)
 
     def say(self, done: int, step: str) -> None:
-        if self._progress is not None:
-            self._progress(done, N_STEPS, step)
+        if self.progress is not None:
+            self.progress(done, N_STEPS, step)
 
     def _open_sources(self, database: Database) -> dict[str, Source]:
         """Opens the files of all tables, by the table's key in data.toml."""
@@ -174,8 +174,7 @@ class _Reader:
         contract, tables = self.contract, {}
         for name, table, ids in (("items", contract.items, items), ("users", contract.users, users)):
             if table is not None:
-                number_ids = self.ids.number_role
-                tables[name] = read_table(sources[name], table, contract, ids, number_ids)
+                tables[name] = read_table(sources[name], table, contract, ids, self.ids.number_role)
                 self._add(tables[name].report)
         if "items" in tables:
             tables["items"], reports = add_values(tables["items"], sources, contract, items)
@@ -199,7 +198,7 @@ class _Reader:
     def _add(self, report: TableReport) -> None:
         """Keeps the report. Raises DataError for rows that cannot be used, unless they are skipped."""
         self.reports.append(report)
-        if report.bad and not self._skip_bad:
+        if report.bad and not self.skip_bad:
             why, reason = next(iter(report.bad.items()))
             others = sum(other.count for other in report.bad.values()) - reason.count
             more = f", and {others:,} more for other reasons" if others else ""

@@ -214,8 +214,6 @@ class Items(Rows, frozen=True):
 
 
 class PairColumns(ColumnNames, frozen=True, kw_only=True):
-    """Columns of a relation."""
-
     to: str
     user: str
     time: str | None = None
