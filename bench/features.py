@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import pytest
 import workloads
 
 from karec.aggregates.counters import BY_USER, BY_WORK
-from karec.aggregates.events import EXPOSURE, Events, Head
+from karec.aggregates.events import IMPRESSION, Events, Head
 from karec.aggregates.histories import HISTORY, SHOWN
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.snapshot import FORMER_MEANING, Snapshot
 from karec.catalog.table import Table
 from karec.config import open_bundle
-from karec.online.apply_events import MAX_BATCH_EVENTS, EventApplier
-from karec.online.event_log.append import EventLogWriter
-from karec.online.event_log.tail import EventTail
+from karec.online.apply_events import EventApplier
 from karec.online.read_state import StateReader
 from karec.online.store.contents import StoreContents
-from karec.online.store.open import open_store
+from karec.online.store.sqlite import SqliteStore
 
 USERS, ITEMS, CREATORS = 200_000, 100_000, 5_000
 LABELS, RATES = ("click", "long_view", "like", "follow"), (0.3, 0.2, 0.03, 0.005)
@@ -37,7 +37,7 @@ def impressions(n: int) -> Events:
     rng = np.random.default_rng(0)
     labels = sum((rng.random(n) < rate).astype(np.uint64) << np.uint64(bit) for bit, rate in enumerate(RATES))
     return Events.from_columns(
-        np.full(n, EXPOSURE, np.uint8),
+        np.full(n, IMPRESSION, np.uint8),
         source=1,
         number=np.arange(n),
         time_ms=START_MS + np.arange(n) // 10,
@@ -64,38 +64,26 @@ def test_aggregate_before_each_event(compare, fold):
     compare(f"features: {name}", f"{len(events):,} events", ours, items=len(events))
 
 
-@pytest.mark.parametrize("store", ["memory", "LMDB"])
+@pytest.mark.parametrize("store", ["memory", "file"])
 def test_events_into_a_store(compare, store, tmp_path):
-    events = impressions(2 * MAX_BATCH_EVENTS)
-    with EventLogWriter(tmp_path / "log", HEAD, fsync="seal") as log:
-        for at in range(0, len(events), 1000):
-            log.append(events.take(slice(at, at + 1000)), START_MS + 1_000_000)
-    opened = iter(range(10**9))
+    events = impressions(40_000)
+    numbers = count()
 
-    def fold():
-        address = "memory:" if store == "memory" else str(tmp_path / f"state-{next(opened)}")
-        writer, tail = (
-            EventApplier(open_store(address), StoreContents(platform(), HEAD)),
-            EventTail(tmp_path / "log"),
-        )
-        while writer.follow(tail, MAX_BATCH_EVENTS):
-            pass
-        return writer
+    def append():
+        path = None if store == "memory" else tmp_path / f"online-{next(numbers)}.db"
+        opened, applier = SqliteStore(path), EventApplier(StoreContents(platform(), HEAD))
+        for begin in range(0, len(events), 20_000):
+            opened.append(events.take(slice(begin, begin + 20_000)), applier)
+        opened.close()
 
-    compare(f"features: events into {store}", f"{len(events):,} events", fold, items=len(events))
+    compare(f"features: events into a store in {store}", f"{len(events):,} events", append, items=len(events))
 
 
 def test_user_from_a_store(compare, tmp_path):
-    store, folded = open_store(str(tmp_path / "state")), StoreContents(platform(), HEAD)
-    with EventLogWriter(tmp_path / "log", HEAD, fsync="seal") as log:
-        log.append(impressions(20_000), START_MS + 1_000_000)
-    writer, tail = EventApplier(store, folded), EventTail(tmp_path / "log")
-    while writer.follow(tail, MAX_BATCH_EVENTS):
-        pass
-    reader, users = StateReader(store, folded), np.random.default_rng(1).integers(0, USERS, 100).tolist()
-    compare(
-        "features: read a user", "LMDB", lambda: [reader.read_user(user) for user in users], items=len(users)
-    )
+    store, contents = SqliteStore(tmp_path / "online.db"), StoreContents(platform(), HEAD)
+    store.append(impressions(20_000), EventApplier(contents))
+    reader, users = StateReader(store, contents), np.random.default_rng(1).integers(0, USERS, 100).tolist()
+    compare("features: read a user", "SQLite", lambda: list(map(reader.read_user, users)), items=len(users))
 
 
 @pytest.mark.parametrize("part", ["user", "1,000 items", "1,000 crosses"])

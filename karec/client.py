@@ -149,7 +149,7 @@ def _encode_rows(name: str, rows: Iterable[Row]) -> str:
     for row in rows:
         now_ns = time.time_ns()
         event_id = str(UUID(int=now_ns << 64 | random.getrandbits(64)))
-        complete.append({"id": event_id, "time_ms": now_ns // 1_000_000, **row})
+        complete.append({"event_id": event_id, "time_ms": now_ns // 1_000_000, **row})
     return _encode({name: complete})
 
 

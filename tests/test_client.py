@@ -89,12 +89,12 @@ def test_get_has_the_token_and_the_path_of_the_url(service, call):
 @pytest.mark.parametrize(("method", "path"), [("record", "/v1/events"), ("change_items", "/v1/items")])
 def test_rows_get_rising_ids_and_a_time(service, call, method, path):
     service.set_answers(ok(RECORDED))
-    own = {"event": "block", "item_id": np.int64(3), "id": str(UUID(int=1)), "time_ms": 5}
+    own = {"event": "block", "item_id": np.int64(3), "event_id": str(UUID(int=1)), "time_ms": 5}
     assert call(method, [*ROWS * 25, own], url=service.url) == Recorded(1, {"item_id is missing": 2})
     (request,) = service.requests
     *rows, last = request.json[path.removeprefix("/v1/")]
     assert request.path == path and last == own
-    ids = [UUID(row["id"]).int for row in rows]
+    ids = [UUID(row["event_id"]).int for row in rows]
     assert ids == sorted(set(ids)) and all(row["time_ms"] > 1_700_000_000_000 for row in rows)
     assert [row["item_id"] for row in rows] == [1, 2] * 25
 

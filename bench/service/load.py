@@ -77,7 +77,7 @@ class Load:
         else:
             status = str(response.status_code)
             if status == "200" and events and response.json()["events"] == len(events):
-                self.acknowledged += [event["id"] for event in events]
+                self.acknowledged += [event["event_id"] for event in events]
             elif status == "200" and not events:
                 status = self._take_page(response.json(), user, (time.perf_counter() - due) * 1e3)
         self.statuses[status] += 1
@@ -99,8 +99,8 @@ class Load:
 
 
 def _impressions(page: dict[str, Any]) -> list[dict[str, Any]]:
-    event = {"kind": "exposure", "user": page["user_id"], "time_ms": time.time_ns() // 1_000_000}
-    return [event | {"id": str(uuid4()), "work": item["item_id"]} for item in page["items"]]
+    event = {"event": "impression", "user_id": page["user_id"], "time_ms": time.time_ns() // 1_000_000}
+    return [event | {"event_id": str(uuid4()), "item_id": item["item_id"]} for item in page["items"]]
 
 
 if __name__ == "__main__":

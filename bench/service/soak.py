@@ -3,13 +3,13 @@
     karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # two versions
     OMP_NUM_THREADS=1 python bench/service/soak.py HERE/karec.toml --requests 50000 --rate 30
 
-Two workers with one thread each serve a copy of the bundles, with a state store and an event log of their
+Two workers with one thread each serve a copy of the bundles, with an online store of their
 own. The load is open loop (load.py); a fifth of the requests reports impressions. `current` changes every
 10 s, and in the second half a worker gets SIGKILL every 5 s. The status is 1 unless all of this holds:
 
     every status is 200, or 503 of admission; while workers are killed, connections may break
     no page belongs to another request or repeats an item
-    every acknowledged event is in the log, by its id
+    every acknowledged event is in the store, by its id
     memory (Pss of parent and workers) grows by at most 100 MiB in the first half, after its first tenth
 """
 
@@ -23,7 +23,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +36,7 @@ from karec.aggregates.events import Events
 from karec.bundle import make_current
 from karec.config import open_bundle
 from karec.config.scenes import Config
-from karec.online.event_log.reader import read_events
+from karec.online.read_log import read_log
 
 WORKERS, EVENTS_FRACTION, MAX_GROWTH_MIB, SAMPLES = 2, 0.2, 100.0, 10
 SWAP_S, KILL_S = 10.0, 5.0
@@ -78,13 +77,12 @@ def kill_one(parent: int) -> None:
         os.kill(workers[0], signal.SIGKILL)
 
 
-def missing_events(loads: list[Load], folder: Path) -> int:
-    """Number of acknowledged events whose ids are not in the event log."""
-    until_ms = time.time_ns() // 1_000_000 + 60_000
-    events = read_events(folder, 0, until_ms) if folder.exists() else Events.empty()
+def missing_events(loads: list[Load], path: Path) -> int:
+    """Number of acknowledged events whose ids are not in the online store."""
+    events = read_log(f"sqlite:{path}")[1] if path.exists() else Events.empty()
     ids = zip(events.source.tolist(), events.number.tolist(), strict=True)
-    logged = {str(UUID(int=source << 64 | number)) for source, number in ids}
-    return sum(event_id not in logged for load in loads for event_id in load.acknowledged)
+    stored = {str(UUID(int=source << 64 | number)) for source, number in ids}
+    return sum(event_id not in stored for load in loads for event_id in load.acknowledged)
 
 
 def own_service(config: Path, folder: Path) -> tuple[Path, Path]:
@@ -93,8 +91,8 @@ def own_service(config: Path, folder: Path) -> tuple[Path, Path]:
     shutil.copytree(Config.read(config).bundle, root, symlinks=True)
     path = write_config(config, folder, root, max_queue_ms=100)
     text = path.read_text(encoding="utf-8")
-    if "[live]" not in text:
-        path.write_text(text + '\n[live]\nstate = "state"\nevents = "events"\n', encoding="utf-8")
+    if "[online]" not in text:
+        path.write_text(text + '\n[online]\nurl = "sqlite:online.db"\n', encoding="utf-8")
     return path, root
 
 
@@ -131,7 +129,7 @@ def soak(config: Path, folder: Path, requests: int, rate: float) -> tuple[list[H
             acts.enter_context(call_repeatedly(KILL_S, lambda: kill_one(parent)))
             killed.play(parent)
     failures = [*calm.unexpected(ALWAYS), *killed.unexpected(WHILE_KILLED)]
-    if missing := missing_events([calm.load, killed.load], folder / "events"):
+    if missing := missing_events([calm.load, killed.load], folder / "online.db"):
         failures.append(f"{missing} acknowledged events are not in the log")
     if (grown := calm.memory[-1] - calm.memory[0]) > MAX_GROWTH_MIB:
         failures.append(f"memory grew by {grown:.0f} MiB, limit {MAX_GROWTH_MIB:.0f}")

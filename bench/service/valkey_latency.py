@@ -53,7 +53,7 @@ def append_posts(
     def append(post: int) -> float:
         due = begin + post / rate
         events = Events.from_columns(
-            "exposure",
+            "impression",
             source=process,
             number=np.arange(post * N_EVENTS, (post + 1) * N_EVENTS),
             time_ms=1,

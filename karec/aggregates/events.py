@@ -1,7 +1,7 @@
 """Events as columns, their kinds, and the checks of a log.
 
 kind       meaning                                   required
-exposure   an item was shown, with known labels      user, item
+impression an item was shown, with known labels      user, item
 label      a later label of an item                  user, item, labels
 play       play_ms of an item                        user, item, play_ms
 follow     the user follows a creator                user, creator
@@ -29,7 +29,7 @@ from karec.times import DAY_MS
 
 KINDS = (
     *(
-        "exposure",
+        "impression",
         "label",
         "play",
         "follow",
@@ -43,7 +43,7 @@ KINDS = (
     ),
     "adjust",
 )
-EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK, ADJUST = range(
+IMPRESSION, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK, ADJUST = range(
     len(KINDS)
 )
 LIFECYCLE_KINDS = (UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST)
@@ -55,8 +55,8 @@ MAX_LABELS = 63
 LATE_MS = 2 * DAY_MS
 
 _REQUIRED = {  # column: kinds that need it
-    "user_id": (EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, SEARCH),
-    "item_id": (EXPOSURE, LABEL, PLAY, UPLOAD, DELETE, EDIT, ADJUST),
+    "user_id": (IMPRESSION, LABEL, PLAY, FOLLOW, UNFOLLOW, SEARCH),
+    "item_id": (IMPRESSION, LABEL, PLAY, UPLOAD, DELETE, EDIT, ADJUST),
     "creator_id": (FOLLOW, UNFOLLOW, UPLOAD),
     "play_ms": (PLAY,),
 }
@@ -190,11 +190,11 @@ def find_invalid(events: Events, n_labels: int, late_ms: int) -> dict[str, NDArr
         "impossible time": (events.time_ms <= 0) | (events.time_ms > LATEST_MS),
         "from the future": events.time_ms > events.logged_ms + AHEAD_MS,
         "too late": events.time_ms < events.logged_ms - late_ms,
-        "no user": is_missing["user_id"],
-        "no work": is_missing["item_id"]
+        "user_id is missing": is_missing["user_id"],
+        "item_id is missing": is_missing["item_id"]
         | (needs_item_or_creator & (events.item_id < 0) & (events.creator_id < 0)),
-        "no creator": is_missing["creator_id"],
-        "no label": (kind == LABEL) & (events.labels == 0),
+        "creator_id is missing": is_missing["creator_id"],
+        "labels are missing": (kind == LABEL) & (events.labels == 0),
         "unknown label": events.labels >> np.uint64(n_labels) != 0,
         "impossible play_ms": is_missing["play_ms"] | (events.play_ms > LONGEST_PLAY_MS),
         "impossible value": np.any([getattr(events, name) < NONE for name in numbers], axis=0),

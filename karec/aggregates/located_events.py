@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import EXPOSURE, FOLLOW, LABEL, NONE, UNFOLLOW, Events, Head
+from karec.aggregates.events import FOLLOW, IMPRESSION, LABEL, NONE, UNFOLLOW, Events, Head
 from karec.catalog.impressions import Impressions
 from karec.catalog.once import computed_once
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 
-AGGREGATED_KINDS = (EXPOSURE, LABEL, FOLLOW, UNFOLLOW)  # the kinds that aggregates read
+AGGREGATED_KINDS = (IMPRESSION, LABEL, FOLLOW, UNFOLLOW)  # the kinds that aggregates read
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class LocatedEvents:
     @computed_once
     def shown(self) -> NDArray[Any]:
         """(M,) True for impressions."""
-        return np.ones(len(self), bool) if self.kind is None else self.kind == EXPOSURE
+        return np.ones(len(self), bool) if self.kind is None else self.kind == IMPRESSION
 
     def _has_kind(self, kind: int) -> NDArray[Any]:
         """Returns (M,) True for events of a kind other than exposures."""

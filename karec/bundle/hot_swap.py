@@ -24,7 +24,7 @@ from karec.pipeline.types import Page, Request
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
     from karec.aggregates.events import Events
-    from karec.online.reported import Acknowledged
+    from karec.online.parse_events import Acknowledged
 
 N_SMOKE_REQUESTS = 4  # of each scene, the newest that got items: a new version must serve them
 REFRESH_PERIOD_S = 0.5
@@ -58,9 +58,9 @@ class HotSwap:
                   index: apply them again.
     Library       A thread adds newer vectors to the index each half second. A running request keeps its
                   generation.
-    Events        ``record`` puts events into the event log and the online store: the next request reads them.
-                  Another bundle starts from the same log and store. ``degraded`` of a page names
-                  ``request.state`` if the store did not respond.
+    Events        ``record`` stores events in the online store: the next request reads them. Another bundle
+                  continues with the same store. ``degraded`` of a page names ``request.state`` if the store
+                  did not respond.
     Deadlines     A new version starts with the step times of the one before.
     Fork          A child of ``os.fork`` opens its own.
     """
@@ -123,7 +123,7 @@ class HotSwap:
     def event_counts(self) -> Mapping[str, int]:
         """{result: events} that this version has followed; empty without an online store."""
         online = self._version().online
-        return {} if online is None else +online.follower.counts
+        return {} if online is None else +(online.applier.counts + online.follower.counts)
 
     @property
     def is_ready(self) -> bool:
@@ -154,21 +154,21 @@ class HotSwap:
         return page
 
     def record(self, events: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None) -> Acknowledged:
-        """Appends events to the event log. Requests that begin later read them.
+        """Stores events. Requests that begin later read them.
 
-        A row has a ``kind`` (``karec.aggregates.events``) and the values that the kind needs: ``user``,
-        ``work`` and ``creator`` as the platform's ids, names of ``labels`` and ``scene``, ``play_ms``,
+        A row has an ``event`` (``karec.aggregates.events``) and the values that it needs: ``user_id``,
+        ``item_id`` and ``creator_id`` as the platform's ids, names of ``labels`` and ``scene``, ``play_ms``,
         ``position``, ``request_id``, ``time_ms`` (default: ``now_ms``), ``columns`` by name of an upload or
-        an edit, ``text`` of a search, and ``id``, a UUID: an event that is sent again with its id counts
-        once. ``now_ms``: the present; None: by the clock.
+        an edit, ``text`` of a search, and ``event_id``, a UUID: an event that is sent again with its id
+        counts once. ``now_ms``: the present; None: by the clock.
 
-        The result counts the rows that are not events by reason. Raises ValueError if this is closed or has
-        no online store.
+        The result counts the rows that are not events by reason. Raises Unavailable if the events cannot be
+        stored; send them again with their ids. Raises ValueError if this is closed or has no online store.
         """
         ingestion = self._version().ingestion
         if ingestion is None:
             raise ValueError(
-                'there is no event log: add live = { state = "state", events = "events" } to karec.toml'
+                'there is no online store: add online = { url = "sqlite:online.db" } to karec.toml'
             )
         return ingestion.record(events, now_ms)
 

@@ -74,8 +74,8 @@ def _add_train(names: Any) -> None:
         "--events",
         type=Path,
         metavar="DIR",
-        help="an event log, or a karec.toml whose [live] names one: its exposures are learned from too, and "
-        "the newest day is measured on",
+        help="also learn from the events of a store (its SQLite file, or a karec.toml with [online]); "
+        "the newest day is the test day",
     )
     train.add_argument(
         "--publish-if-no-worse",
@@ -170,18 +170,18 @@ def add_refresh(names: Any) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="a karec.toml with [live]: works' counters as its state store has them",
+        help="a karec.toml with [online]: counters of works as its store has them",
     )
     again.add_argument("--once", action="store_true", help="end when the round is whole")
     live = command(names, "live", "refresh, train and publish beside a service, on a schedule", living.run)
-    live.add_argument("--config", type=Path, required=True, metavar="FILE", help="a karec.toml with [live]")
+    live.add_argument("--config", type=Path, required=True, metavar="FILE", help="a karec.toml with [online]")
     live.add_argument(
         "--status", action="store_true", help="print what the one that runs does, or did last, and end"
     )
     told = command(
         names, "record", "events into the log of a karec.toml: block a work, adjust its score", record.run
     )
-    told.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [live]")
+    told.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [online]")
     told.add_argument(
         "rows", type=Path, nargs="?", metavar="ROWS", help="JSON, a row a line (default: standard input)"
     )

@@ -224,10 +224,9 @@ examples:
   karec live --config run7/karec.toml                  until SIGTERM or Ctrl-C, which stop its children; then status 0
   karec live --config run7/karec.toml --status         what it does now, or did last
 
-karec.toml (docs/howto-live.md):
-  [live]
-  state = "state"
-  events = "events"
+karec.toml (docs/online-features.md):
+  [online]
+  url = "sqlite:online.db"
   refresh_share = 0.25                                 # of one core, for karec refresh; 0: it does not run
   train_every_hours = 24                               # 0: no training
   margin = 0.005                                       # of karec train --publish-if-no-worse
@@ -248,32 +247,31 @@ karec.toml (docs/howto-serve.md):
   host = "0.0.0.0"               # reached from other machines: needs a token
   token = "file:tokens/serve"    # or "env:NAME"; clients send Authorization: Bearer TOKEN
 
-  [live]                         # for /v1/events and /v1/items
-  state = "state"
-  events = "events"
+  [online]                       # for /v1/events and /v1/items
+  url = "sqlite:online.db"
 
 kill -HUP PID reloads karec.toml, tokens and the current bundle; the service also checks them every two seconds.
 SIGTERM answers the requests that have begun, closes logs and ends with 0. All paths: http://127.0.0.1:8080/openapi.json""",
     "record": """\
 examples:
-  echo '{"kind": "block", "work": 712}' | karec record run7/karec.toml
-  echo '{"kind": "adjust", "work": 712, "scale": 1.2, "offset": 0.05}' | karec record run7/karec.toml
+  echo '{"event": "block", "item_id": 712}' | karec record run7/karec.toml
+  echo '{"event": "adjust", "item_id": 712, "scale": 1.2, "offset": 0.05}' | karec record run7/karec.toml
   karec record run7/karec.toml uploads.jsonl
 
-Rows are those of record() (docs/howto-live.md): kind and what the kind needs, work and user ids as the
-platform has them. Every process that serves this karec.toml knows them a tenth of a second later or so, and one that
-begins later knows them too. Rows that are none are told by reason, with exit code 2; the others are in the log.""",
+Rows are those of record() (docs/online-features.md): an event and the keys that it needs, with ids of the platform.
+Each process that serves this karec.toml acts on them within 300 ms. Other rows are counted by reason, with exit code
+2; the rest is stored.""",
     "refresh": """\
 examples:
   karec refresh run7/bundles                       for ever, a quarter of a core; stop it when you like
   karec refresh run7/bundles --once --share 1      one round, as fast as it goes
-  karec refresh run7/bundles --config run7/karec.toml      with the works' counters of the state store of [live]
+  karec refresh run7/bundles --config run7/karec.toml      with the works' counters of the online store
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log --rolling
   karec inspect run7/bundles                       how far the round is, ages, works by model version
 
 Runs the item tower over the library of the bundle that `current` names, in shards of 16,384 works, oldest and most
 shown works first, with the works' features as of the round's beginning. Shards lie in BUNDLES/library/; a service adds
-them to its index while it serves (docs/howto-live.md). A refresh that was killed goes on where it stopped.
+them to its index while it serves (docs/online-features.md). A refresh that was killed goes on where it stopped.
 
 With karec train --rolling a new model serves at once beside the one before: the refresh moves work after work to it,
 each row meets the user vector of its own model, and when none is left the former model is not asked any more.""",

@@ -26,7 +26,7 @@ def gone_on_with(
     arguments: argparse.Namespace,
     run: Path,
     read: Loaded,
-    events: Path | None,
+    events: str | None,
     train: Callable[[Loaded, bool], T],
     progress: ProgressBars,
 ) -> T:
@@ -53,7 +53,7 @@ def _trained(
     arguments: argparse.Namespace,
     run: Path,
     data: Loaded,
-    events: Path | None,
+    events: str | None,
     train: Callable[[Loaded, bool], T],
     cut_off: UnfinishedRun | None,
 ) -> T:

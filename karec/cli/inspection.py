@@ -21,8 +21,8 @@ from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.index import ItemIndex, ModelVersion
 from karec.models.onnx_model import OnnxModel
-from karec.online.event_log.describe import describe_event_log
-from karec.online.event_log.head import is_event_log
+from karec.online.read_log import describe_log
+from karec.online.store.sqlite import is_sqlite_file
 
 
 def inspection(path: Path) -> Iterator[Table]:
@@ -31,20 +31,20 @@ def inspection(path: Path) -> Iterator[Table]:
     """
     if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
         yield from _inspect_bundle(path)
-    elif path.is_dir() and is_event_log(path):
-        yield facts_table(f"Event log {path}, every checksum is right", describe_event_log(path))
     elif path.is_dir() and any(path.glob("*.parquet")):
         yield _inspect_log(path)
     elif path.is_file() and path.suffix == ".toml":
         yield _inspect_config(path)
+    elif is_sqlite_file(path):
+        yield facts_table(f"Online store {path}", describe_log(f"sqlite:{path.absolute()}"))
     elif read_kind(path) == STAGE_KIND:
         yield _inspect_stage(path)
     elif path.is_file():
         yield _inspect_index(ItemIndex.open(path), str(path))
     else:
         raise FileNotFoundError(
-            f"{path} is neither a bundle, nor an index file, nor an event log, nor a rank log with *.parquet "
-            "parts, nor a karec.toml, nor an exported stage"
+            f"{path} is not a bundle, an index file, an online store, a rank log with *.parquet parts, a "
+            "karec.toml or an exported stage"
         )
 
 

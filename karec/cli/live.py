@@ -70,22 +70,23 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def children_of(config: Config, logs: Path) -> list[Child]:
-    """What ``config`` asks for. ConfigError: it has no table ``live``, asks for nothing, or trainings would
+    """What ``config`` asks for. ConfigError: it has no table ``online``, asks for nothing, or trainings would
     publish elsewhere than where its bundle lies.
     """
-    from karec.config.live_settings import MEMORY
+    from karec.online.store.open import MEMORY
 
-    settings, folder = config.live, config.path.absolute().parent
+    settings = config.online
+    folder = config.path.absolute().parent
     if settings is None:
-        raise ConfigError(f"{config.path} has no table [live], which says what karec live runs")
+        raise ConfigError(f"{config.path} has no table [online], which says what karec live runs")
     if not settings.refresh_share and not settings.train_every_hours:
         raise ConfigError(
-            f"{config.path}: live: refresh_share and train_every_hours are 0, and nothing is left to run"
+            f"{config.path}: online: refresh_share and train_every_hours are 0, and nothing is left to run"
         )
     found = []
     if settings.refresh_share:
         words = ["refresh", str(config.bundle.absolute()), "--share", str(settings.refresh_share)]
-        words += [] if settings.state == MEMORY else ["--config", str(config.path.absolute())]
+        words += [] if settings.url == MEMORY else ["--config", str(config.path.absolute())]
         found.append(Child("refresh", words, folder, logs))
     if settings.train_every_hours:
         if config.bundle.absolute() != folder / "bundles":
@@ -97,7 +98,7 @@ def children_of(config: Config, logs: Path) -> list[Child]:
             "--out",
             ".",
             "--events",
-            settings.events,
+            str(config.path.absolute()),
             "--publish-if-no-worse",
             str(settings.margin),
         ]

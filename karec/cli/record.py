@@ -1,4 +1,4 @@
-"""``karec record``: what an operator or a batch reports, into the event log of services that run, or will."""
+"""``karec record``: stores events of an operator or a batch in the online store of a service."""
 
 from __future__ import annotations
 
@@ -11,37 +11,46 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-AT_ONCE = 10_000  # rows
+ROWS_PER_CALL = 10_000
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """ValueError: some rows are not in the log; the others are."""
+    """Raises ValueError if rows are not stored; the others are."""
     from karec.bundle import Bundle
     from karec.config.scenes import Config
-    from karec.online.event_log.append import EventLogWriter
-    from karec.online.ingestion import open_log
-    from karec.online.reported import EventParser
+    from karec.online.apply_events import EventApplier
+    from karec.online.ingestion import append_events, head_of
+    from karec.online.parse_events import EventParser
+    from karec.online.store.contents import StoreContents
+    from karec.online.store.open import open_store
 
     config = Config.read(arguments.config)
-    if config.live is None:
-        raise ValueError(f"{arguments.config} has no table [live], which says where the event log is")
+    if config.online is None:
+        raise ValueError(f"{arguments.config} has no table [online], which names the online store")
     bundle = Bundle.open(config.follow_bundle(), verify=False)
-    folder = arguments.config.absolute().parent / config.live.events
-    head = open_log(folder, bundle.snapshot)
-    happenings, told, refused = EventParser(bundle, head), 0, Counter[str]()
-    with EventLogWriter(folder, head) as log:
-        rows = _rows(sys.stdin, refused) if arguments.rows is None else iter(_given(arguments.rows, refused))
-        while some := list(islice(rows, AT_ONCE)):
-            events, no_events = happenings.events(some, time.time_ns() // 1_000_000)
-            appended = log.append(events)
-            told += appended.events
-            refused += no_events + Counter(appended.refused)
-    print(f"{told:,} in the log {folder}")
+    contents = StoreContents(bundle.snapshot, head_of(bundle.snapshot, config.online.late_ms))
+    parser, applier = EventParser(bundle, contents.head), EventApplier(contents)
+    n_events = 0
+    refused = Counter[str]()
+    store = open_store(config.online.url, arguments.config.absolute().parent)
+    try:
+        contents.check(store)
+        rows = _rows(sys.stdin, refused) if arguments.rows is None else _rows_of_file(arguments.rows, refused)
+        while batch := list(islice(rows, ROWS_PER_CALL)):
+            now_ms = time.time_ns() // 1_000_000
+            events, not_events = parser.parse(batch, now_ms)
+            n_stored, invalid = append_events(store, applier, events, now_ms)
+            n_events += n_stored
+            refused += not_events + invalid
+    finally:
+        store.close()
+    print(f"{n_events:,} events are stored")
     if refused:
-        raise ValueError("not in the log: " + ", ".join(f"{why} {n:,}" for why, n in sorted(refused.items())))
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(refused.items()))
+        raise ValueError(f"not stored: {reasons}")
 
 
-def _given(path: Any, refused: Counter[str]) -> Iterator[Any]:
+def _rows_of_file(path: Any, refused: Counter[str]) -> Iterator[Any]:
     with open(path, encoding="utf-8") as lines:
         yield from _rows(lines, refused)
 
@@ -52,4 +61,4 @@ def _rows(lines: Iterable[str], refused: Counter[str]) -> Iterator[Any]:
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError):
-                refused["a line is no JSON"] += 1
+                refused["a line is not JSON"] += 1

@@ -48,35 +48,32 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Array]]:
-    """What the state store of the ``karec.toml`` at ``path`` counts for works, in the order of the bundle's
-    encoder. The store is open in the block: a process opens LMDB's folder once at a time.
+    """Yields a function that returns the newest counters of items, in the order of the bundle's encoder.
 
-    ValueError: it has no table ``live``, or one whose state no other process sees. DataError: the store is of
-    another log or of other labels.
+    They are those of the online store that the ``karec.toml`` at ``path`` names.
+
+    Raises ValueError if there is no table ``online``, or one whose store no other process reads. Raises
+    DataError if the store has other labels.
     """
-    from karec.config.live_settings import MEMORY
     from karec.config.scenes import Config
     from karec.features.online_inputs import find_columns
-    from karec.online.event_log.head import read_head
-    from karec.online.read_state import StateReader
+    from karec.online.ingestion import head_of
+    from karec.online.item_counters import ItemCounters
     from karec.online.store.contents import StoreContents
-    from karec.online.store.open import open_store
+    from karec.online.store.open import MEMORY, open_store
 
-    settings, folder = Config.read(path).live, path.absolute().parent
+    settings, folder = Config.read(path).online, path.absolute().parent
     if settings is None:
-        raise ValueError(f"{path} has no table [live], which says where the counters of works are kept")
-    if settings.state == MEMORY:
-        raise ValueError(
-            f"{path}: [live] keeps its state in the memory of the service alone (state = {MEMORY!r})"
-        )
-    folded = StoreContents(bundle.snapshot, read_head(folder / settings.events))
-    store = open_store(settings.address(folder))
+        raise ValueError(f"{path} has no table [online], which names the store of the items' counters")
+    if settings.url == MEMORY:
+        raise ValueError(f"{path}: only the service itself reads its online store, url = {MEMORY!r}")
+    contents = StoreContents(bundle.snapshot, head_of(bundle.snapshot))
+    columns = find_columns(contents.counters, bundle.encoder.works.counters)
+    store = open_store(settings.url, folder)
     try:
-        reader, wanted = (
-            StateReader(store, folded),
-            find_columns(folded.counters, bundle.encoder.works.counters),
-        )
-        yield lambda ids: reader.read_item_counters(ids)[:, wanted]
+        contents.check(store)
+        counters = ItemCounters(store, contents)
+        yield lambda ids: counters.read(ids)[:, columns]
     finally:
         store.close()
 

@@ -174,11 +174,11 @@ def train(arguments: argparse.Namespace) -> None:
     """Ends with NOT_PUBLISHED where the version in service stays."""
     console = table_console()
     _check_options(arguments)
-    from karec.samples.from_events import check_event_log
+    from karec.samples.from_events import newest_append_ms
 
-    events = None if arguments.events is None else _event_log(arguments.events)
+    events = None if arguments.events is None else _store_url(arguments.events)
     if events is not None:
-        check_event_log(events)
+        newest_append_ms(events)
     with progress_bars() as progress, loaded(arguments, progress) as read, alone_in_out(arguments.out):
 
         def published(data: Loaded, resume: bool) -> _Done:
@@ -269,16 +269,24 @@ def _check_options(arguments: argparse.Namespace) -> None:
         load_key(arguments.signing_key, "private")
 
 
-def _event_log(path: Path) -> Path:
-    """The event log's folder: ``path``, or what the table ``live`` of a karec.toml says."""
+def _store_url(path: Path) -> str:
+    """Returns the URL of the online store: of the file ``path``, or of the table ``online`` of a karec.toml.
+
+    A file is named by its absolute path.
+    """
     from karec.config.scenes import Config
+    from karec.online.store.open import MEMORY, SQLITE
 
     if path.suffix != ".toml":
-        return path
-    settings = Config.read(path).live
+        return f"{SQLITE}{path.absolute()}"
+    settings = Config.read(path).online
     if settings is None:
-        raise ConfigError(f"{path} has no table [live], which says where the event log is")
-    return path.absolute().parent / settings.events
+        raise ConfigError(f"{path} has no table [online], which names the online store")
+    if settings.url == MEMORY:
+        raise ConfigError(f"{path}: only the service itself reads its online store, url = {MEMORY!r}")
+    if settings.is_on_a_server:
+        return settings.url
+    return f"{SQLITE}{path.absolute().parent / settings.url.removeprefix(SQLITE)}"
 
 
 def _compared(

@@ -61,12 +61,12 @@ def _file_mistakes(config: Config) -> Iterator[ConfigError]:
             _ = config.serve
         except ConfigError as error:
             yield error
-    live = None if "live" in wrong_tables else config.live
-    if live is not None and live.screen is not None:
+    online = None if "online" in wrong_tables else config.online
+    if online is not None and online.screen is not None:
         try:
-            read_settings(config.path.parent / live.screen)
+            read_settings(config.path.parent / online.screen)
         except KarecError as error:
-            yield place["live"]["screen"].refusal(error)
+            yield place["online"]["screen"].refusal(error)
 
 
 def _build_mistakes(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:

@@ -9,25 +9,25 @@ from typing import Any, Self
 
 from karec.bundle import Bundle
 from karec.catalog.schema import CREATOR, SONG
-from karec.config.live_settings import LiveSettings
+from karec.config.online_settings import OnlineSettings
 from karec.index import IdMap
-from karec.online.ingestion import Ingestion, OnlineBase
+from karec.online.ingestion import Ingestion, OnlineBase, head_of
 from karec.online.items_since import Refuse
 from karec.online.lifecycle import ID
-from karec.online.reported import EventParser
+from karec.online.parse_events import EventParser
+from karec.online.store.open import open_store
 from karec.refresh.uploads import Uploads
 
 MAPS = {CREATOR: "creators", SONG: "songs"}  # columns whose texts have id maps
 
 
-def open_ingestion(settings: LiveSettings, folder: Path, bundle: Bundle) -> Ingestion:
-    """Opens log and store. Paths in ``settings`` are relative to ``folder``."""
+def open_ingestion(settings: OnlineSettings, folder: Path, bundle: Bundle) -> Ingestion:
+    """Opens the store. Paths in ``settings`` are relative to ``folder``."""
     return Ingestion(
-        folder / settings.events,
-        bundle.snapshot,
-        settings.address(folder),
+        open_store(settings.url, folder),
+        head_of(bundle.snapshot, settings.late_ms),
         refuse=_upload_rules(None if settings.screen is None else folder / settings.screen),
-        deadline_ms=settings.deadline_ms if settings.on_a_server else None,
+        deadline_ms=settings.deadline_ms if settings.is_on_a_server else None,
     )
 
 

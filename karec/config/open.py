@@ -22,10 +22,10 @@ from karec.refresh.follow import LibraryFollower
 from karec.toml import Place
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
-    from karec.config.live_settings import LiveSettings
+    from karec.config.online_settings import OnlineSettings
 
 WATCH_PERIOD_S = 1.0
-FIXED_LIVE_KEYS = ("state", "events", "screen", "deadline_ms")  # a running service keeps them
+FIXED_ONLINE_KEYS = ("url", "screen", "deadline_ms", "retention_days")  # a running service keeps them
 
 _log = logging.getLogger("karec.exposure")
 
@@ -74,7 +74,7 @@ def read_identity(path: Path) -> Hashable:
 
 def warn_if_exposure_is_not_shared(config: Config, workers: int) -> None:
     """Logs a warning if several workers count the exposure of a scene, and no online store shares it."""
-    if workers == 1 or config.live is not None:
+    if workers == 1 or config.online is not None:
         return
     for name in config.scenes:
         if config.scene(name).exposure is not None:
@@ -97,7 +97,7 @@ class _VersionSource:
         self._path = path
         self._scene = scene
         self._library = LibraryFollower()
-        self._live: LiveSettings | None = None  # of the ingestion that is open
+        self._online: OnlineSettings | None = None  # of the ingestion that is open
         self._puller = Poller(self, _VersionSource.pull, POLL_S, "karec-pull")
 
     def read_identity(self) -> Hashable:
@@ -106,13 +106,13 @@ class _VersionSource:
     def open_version(self, previous: Version | None) -> Version:
         """A child process verifies the bundle if ``previous`` is in service meanwhile.
 
-        Raises what ``karec.open`` raises, and ConfigError if the file names another log or store than before.
+        Raises what ``karec.open`` raises, and ConfigError if the file names another online store than before.
         """
         text = _text(self._path)  # before it is parsed: if it changes meanwhile, the next identity differs
         config = Config.read(self._path)
         ingestion = None if previous is None else previous.ingestion
-        if ingestion is not None and self._live is not None:
-            _check_live_unchanged(self._path, self._live, config.live)
+        if ingestion is not None and self._online is not None:
+            _check_online_unchanged(self._path, self._online, config.online)
         if previous is None or not config.bundle.exists():
             config.follow_bundle()
         bundle = Bundle.shared(config.bundle, config.bundle_key, in_child=previous is not None)
@@ -120,18 +120,21 @@ class _VersionSource:
             self._puller.start()
         identity = text, identity_of(bundle.path)
         scenes = config.scenes if self._scene is None else (self._scene,)
-        if config.live is None:
+        if config.online is None:
             cascades = {scene: build_cascade(config, scene, bundle) for scene in scenes}
             return Version(identity, bundle, MappingProxyType(cascades))
         from karec.config.online import bind_bundle, open_ingestion
 
         with ExitStack() as on_refusal:
             if ingestion is None:
-                ingestion = open_ingestion(config.live, self._path.parent, bundle)
+                ingestion = open_ingestion(config.online, self._path.parent, bundle)
                 on_refusal.callback(ingestion.close)
-                self._live = config.live
+                self._online = config.online
             online = bind_bundle(ingestion, bundle)
-            cascades = {scene: build_cascade(config, scene, bundle, online.follower) for scene in scenes}
+            cascades = {
+                scene: build_cascade(config, scene, bundle, online.follower, ingestion.store)
+                for scene in scenes
+            }
             on_refusal.pop_all()
         return Version(identity, bundle, MappingProxyType(cascades), ingestion, online)
 
@@ -147,14 +150,12 @@ class _VersionSource:
         self._library.follow(version.bundle, on_added)
 
 
-def _check_live_unchanged(path: Path, old: LiveSettings, new: LiveSettings | None) -> None:
+def _check_online_unchanged(path: Path, old: OnlineSettings, new: OnlineSettings | None) -> None:
     """Raises ConfigError if a key changed that a running service keeps."""
-    place = Place(path)["live"]
+    place = Place(path)["online"]
     if new is None:
-        raise place.refusal(
-            "a running service keeps its log and store. Keep the table or restart the service"
-        )
-    for key in FIXED_LIVE_KEYS:
+        raise place.refusal("a running service keeps its online store. Keep the table or restart the service")
+    for key in FIXED_ONLINE_KEYS:
         old_value, new_value = getattr(old, key), getattr(new, key)
         if old_value != new_value:
             raise place[key].refusal(

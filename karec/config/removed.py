@@ -22,6 +22,9 @@ REMOVED: Mapping[str, str] = {
             "random": "karec.lab.simulate.random_order:RandomOrder",
         }.items()
     },
+    ".live": 'Use [online] with url = "sqlite:online.db".',
+    "online.state": "Use 'url', such as \"sqlite:online.db\".",
+    "online.events": "Delete it: the online store of 'url' has the events.",
     "scenes.items": "Use 'item_type'.",
     "scenes.request": "Use 'query'.",
     "scenes.observers": "Use 'side_effects'.",

@@ -7,7 +7,7 @@
                                                     # not sign
     threads = 4                                     # requests that run at once, of all scenes; absent: as
                                                     # many as cores
-    live = { state = "state", events = "events" }   # optional: the online store; live_settings.py
+    online = { url = "sqlite:online.db" }           # optional: the online store; online_settings.py
     serve = { port = 8080, workers = 2 }            # optional: karec serve; serve_settings.py
 
     [scenes.home]
@@ -47,7 +47,7 @@ from msgspec import UNSET, Meta, structs
 from karec.bundle.remote import follow, local_folder
 from karec.bundle.sealed_text import read_kind
 from karec.config.inherit import LISTS, merge
-from karec.config.live_settings import LiveSettings
+from karec.config.online_settings import OnlineSettings
 from karec.config.removed import REMOVED
 from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError, nearest
@@ -85,7 +85,7 @@ class FileTable(Settings, frozen=True):
     bundle_key: str | None = None
     bundle_cache: str = "bundle-cache"
     threads: Count | None = None
-    live: LiveSettings | None = None
+    online: OnlineSettings | None = None
     serve: ServeSettings = ServeSettings()
 
 
@@ -189,11 +189,11 @@ class Config:
         return None if key is None else self.path.parent / str(key)
 
     @property
-    def live(self) -> LiveSettings | None:
+    def online(self) -> OnlineSettings | None:
         """The settings of the online store; None without the table."""
-        if "live" not in self.table:
+        if "online" not in self.table:
             return None
-        return convert(LiveSettings, self.table["live"], file_place(self.path)["live"])
+        return convert(OnlineSettings, self.table["online"], file_place(self.path)["online"])
 
     @property
     def serve(self) -> ServeSettings:

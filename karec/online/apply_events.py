@@ -1,12 +1,7 @@
-"""Applies events to the online store: each batch is one commit, with the log's cursor in it.
+"""Computes the state of users and items after new events, by the aggregates' own ``step_all``.
 
-    read      which events were counted, then the states of the users and items of the rest: two reads
-    update    the aggregates' own ``step_all``
-    commit    states, event ids and cursor, all or none
-
-So at any moment the store equals the log up to the store's cursor, whenever the process was killed. The
-effect of an event depends only on the event and the base, so the order in which the events of several writers
-arrive changes nothing.
+The effect of an event depends only on the event and the base, so the order in which the events of several
+processes arrive changes nothing.
 """
 
 from __future__ import annotations
@@ -24,17 +19,13 @@ from karec.aggregates.events import NONE, Events
 from karec.aggregates.fading_counters import RECENT_BY_WORK
 from karec.aggregates.histories import LIST_AGGREGATES, SHOWN, HistoryAggregate
 from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
-from karec.errors import DataError
 from karec.kernels.aggregates import group_by_row
-from karec.online.event_log.tail import Cursor, EventTail
 from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
 from karec.online.shown_history import ALL_SHOWN, spill
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
-from karec.online.store.event_dedup import forgotten, once
-from karec.online.store.store import CURSOR, StateStore
+from karec.online.store.online_store import Read, StateUpdate
 
-MAX_BATCH_EVENTS = 20_000
 _LISTS = (
     (SHOWN, records.NEWEST_SHOWN),
     *((aggregate, records.USER_LISTS[aggregate.name]) for aggregate in LIST_AGGREGATES),
@@ -43,80 +34,49 @@ _LISTS = (
 
 @dataclass(eq=False)
 class EventApplier:
-    """Writes the effects of events to ``store``. A second writer makes the first raise Conflict.
+    """The ``Update`` of a store for one base. Any thread may call.
 
-    ``counts`` of events since this writer began:
-        "folded", "repeated", "before the base", "of a kind that no fold reads"
-        "of works": lifecycle events, which may be repeated without effect; of these "unreadable text"
+    ``counts`` of events since this object was made; a call that the store repeats counts again:
+        "folded", "before the base", "of a kind that no fold reads"
+        "of works": lifecycle events; of these "unreadable text"
         "unknown user", "unknown work": folded events whose user or item is not in the base
+        "repeated": events that the store had already
         "corrupt entries": entries that were started again from the base
-    Raises DataError if the store has other labels, scenes or meanings.
     """
 
-    store: StateStore
     contents: StoreContents
     counts: Counter[str] = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
-        self.contents.check(self.store)
-        self._committed, passed_over = self.store.read([CURSOR, records.PASSED_OVER])
-        self._passed_over_ms = records.moment_of(passed_over)
-
-    @property
-    def cursor(self) -> Cursor:
-        """The store's position in the log. Raises DataError if it is damaged."""
-        try:
-            return Cursor() if self._committed is None else Cursor.of_bytes(self._committed)
-        except ValueError as error:
-            raise DataError(
-                f"online store: the position in the log is damaged ({error}). Start an empty store and "
-                "rebuild it from the event log."
-            ) from error
-
-    def follow(self, tail: EventTail, max_events: int = MAX_BATCH_EVENTS) -> int:
-        """Applies the next events of ``tail``, about ``max_events`` at most. Returns how many."""
-        events = tail.poll(max_events)
-        if len(events):
-            self.apply(events, tail.cursor)
-        return len(events)
-
-    def apply(self, events: Events, cursor: Cursor) -> None:
-        """Commits ``events``, in any order, and ``cursor``, the position after them."""
+    def __call__(self, events: Events, read: Read) -> StateUpdate:
+        """Returns the effect of ``events`` (M,), in any order. None of them was applied before."""
         counts: Counter[str] = Counter()
-        entries: dict[bytes, bytes | None] = {records.META: self.contents.described}
-        if len(events):
-            entries |= forgotten(self.store, int(events.logged_ms.max()), self.contents.head.late_ms)
+        entries: dict[bytes, bytes | None] = {}
+        base_counters: dict[bytes, bytes] = {}
         lifecycle_events = select_lifecycle_events(events)
         if len(lifecycle_events):
-            lifecycle = ItemLifecycle.from_events(self.store, lifecycle_events, counts)
+            lifecycle = ItemLifecycle.from_events(read, lifecycle_events, counts)
             entries |= lifecycle.apply(lifecycle_events, counts).to_entries()
             counts["of works"] = len(lifecycle_events)
-        is_folded, is_early = (
-            np.isin(events.kind, AGGREGATED_KINDS),
-            events.time_ms < self.contents.base.time_ms,
-        )
-        counts["of a kind that no fold reads"] = int((~is_folded).sum()) - len(lifecycle_events)
-        counts["before the base"] = int((is_folded & is_early).sum())
-        passed_over_ms = int(events.time_ms[is_folded & is_early].max(initial=self._passed_over_ms))
-        if passed_over_ms > self._passed_over_ms:
-            entries[records.PASSED_OVER] = records.of_moment(passed_over_ms)
-        events = events.take(is_folded & ~is_early)
-        if len(events):
-            is_new, event_ids, n_corrupt = once(self.store, events)
-            entries |= event_ids
-            counts["repeated"] = int((~is_new).sum())
-            counts["corrupt entries"] = n_corrupt
-            events = events.take(is_new)
-        if len(events):
-            counts["folded"] = len(events)
-            entries |= self._update_aggregates(events, counts)
-        position = cursor.to_bytes()
-        self.store.commit({**entries, CURSOR: position}, self._committed)
-        self._committed, self._passed_over_ms = position, passed_over_ms
+        is_aggregated = np.isin(events.kind, AGGREGATED_KINDS)
+        is_early = events.time_ms < self.contents.base.time_ms
+        is_counted = is_aggregated & ~is_early
+        counts["of a kind that no fold reads"] = int((~is_aggregated).sum()) - len(lifecycle_events)
+        counts["before the base"] = int((is_aggregated & is_early).sum())
+        counts["folded"] = int(is_counted.sum())
+        if is_counted.any():
+            self._update_aggregates(events.take(is_counted), read, entries, base_counters, counts)
         self.counts += counts
+        return StateUpdate(entries, base_counters, is_counted)
 
-    def _update_aggregates(self, events: Events, counts: Counter[str]) -> dict[bytes, bytes]:
-        """Returns the entries of users and items after ``events``, none of which was counted before."""
+    def _update_aggregates(
+        self,
+        events: Events,
+        read: Read,
+        entries: dict[bytes, bytes | None],
+        base_counters: dict[bytes, bytes],
+        counts: Counter[str],
+    ) -> None:
+        """Adds the entries of users and items after ``events`` to ``entries``."""
         base, head = self.contents.base, self.contents.head
         users, user_places = np.unique(events.user_id, return_inverse=True)
         items, item_places = np.unique(events.item_id, return_inverse=True)
@@ -136,25 +96,24 @@ class EventApplier:
         item_keys = records.keys_of(records.WORK_COUNTERS, items)
         recent_keys = records.keys_of(records.WORK_RECENT, items)
         groups = [*(update.keys for update in updates), user_keys, item_keys, recent_keys]
-        values = self.store.read([key for keys in groups for key in keys])
+        values = read([key for keys in groups for key in keys])
         cuts = np.cumsum([0, *map(len, groups)]).tolist()
-        entries: dict[bytes, bytes] = {}
         for update, begin, end in zip(updates, cuts, cuts[1:], strict=False):
             first, states, n_corrupt = update.apply(values[begin:end], self.contents, user_rows)
             counts["corrupt entries"] += n_corrupt
             entries |= records.packed(update.keys, first, states)
             if update.aggregate is SHOWN:
-                entries |= spill(self.store, users[update.rows], first, states, counts)
+                entries |= spill(read, users[update.rows], first, states, counts)
         user_values, item_values, recent_values = (values[begin:end] for begin, end in pairwise(cuts[-4:]))
         entries |= self._user_counters(user_keys, user_values, located, user_rows, counts)
-        entries |= self._item_counters(item_keys, item_values, located, item_rows, counts)
+        entries |= self._item_counters(item_keys, item_values, located, counts)
+        base_counters |= self._base_counters(items, item_values, item_rows)
         recent = records.unpack(recent_keys, recent_values, 1 + len(self.contents.counters))
         counts["corrupt entries"] += recent.corrupt
         days = RECENT_BY_WORK.step_all(recent.first, recent.rows, located, self.contents.counters)
         entries |= records.packed(recent_keys, *days)
         if items[0] == NONE:  # Follows have no item.
             del entries[item_keys[0]], entries[recent_keys[0]]
-        return entries
 
     def _user_counters(
         self,
@@ -181,16 +140,21 @@ class EventApplier:
         return records.packed(keys, np.arange(n_users + 1), state.reshape(n_users, -1))
 
     def _item_counters(
-        self,
-        keys: list[bytes],
-        values: list[bytes | None],
-        located: LocatedEvents,
-        rows: NDArray[Any],
-        counts: Counter[str],
+        self, keys: list[bytes], values: list[bytes | None], located: LocatedEvents, counts: Counter[str]
     ) -> dict[bytes, bytes]:
-        state = BY_WORK.read_snapshot(self.contents.base, rows, self.contents.counters)
+        """Returns the counts of items since the store began."""
+        state = BY_WORK.empty(len(keys), self.contents.counters)
         _overwrite(state, keys, values, counts)
         BY_WORK.step_all(state, located, self.contents.counters)
+        return records.packed(keys, np.arange(len(keys) + 1), state)
+
+    def _base_counters(
+        self, items: NDArray[Any], values: list[bytes | None], rows: NDArray[Any]
+    ) -> dict[bytes, bytes]:
+        """Returns the base's counters of the items that this partition did not count before."""
+        is_first = np.array([value is None for value in values]) & (items >= 0)
+        state = BY_WORK.read_snapshot(self.contents.base, rows[is_first], self.contents.counters)
+        keys = records.keys_of(records.BASE_COUNTERS, items[is_first])
         return records.packed(keys, np.arange(len(keys) + 1), state)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates.counters import BY_WORK
 from karec.aggregates.events import NONE
 from karec.catalog.schema import LATEST_MS, is_counter
 from karec.catalog.snapshot import Snapshot
@@ -27,7 +28,7 @@ class ChangedItems:
     uploads      those of them that the base lacks
     hidden_ids   (G,) int64 ascending: deleted or blocked items
     counter_ids  (K,) int64 ascending: items with counters that events changed
-    counters     (K, C) float32 of ``counter_ids``
+    counters     (K, C) float64 of ``counter_ids``, exact sums; readers use float32
     n_batches    number of batches of events so far
     """
 
@@ -42,7 +43,7 @@ class ChangedItems:
     def empty(cls, base: Snapshot, n_counters: int) -> ChangedItems:
         no_ids = np.empty(0, np.int64)
         no_items = items_snapshot(base, base.works.take(no_ids))
-        return cls(no_items, no_items, no_ids, no_ids, np.empty((0, n_counters), np.float32))
+        return cls(no_items, no_items, no_ids, no_ids, np.empty((0, n_counters)))
 
     def find_rows(self, base: Snapshot, ids: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) int64: row of ``updates`` + len(base.works), else row of ``base``, else −1."""
@@ -73,15 +74,20 @@ class ChangedItems:
         return compact_rows, self.take(update_rows)
 
     def find_counters(self, ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Returns (places in ``ids`` (N,) of items with changed counters, their counters (M, C)).
+        """Returns (places in ``ids`` (N,) of items with changed counters, their counters (M, C) float32).
 
         Cost: O(N log K).
         """
+        rows = self.find_counter_rows(ids)
+        places = np.flatnonzero(rows >= 0)
+        return places, BY_WORK.read(self.counters[rows[places]])
+
+    def find_counter_rows(self, ids: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) int64 rows of ``counters``, −1 for items without changed counters."""
         if not len(self.counter_ids):
-            return np.empty(0, np.int64), self.counters
+            return np.full(len(ids), -1, np.int64)
         rows = np.minimum(np.searchsorted(self.counter_ids, ids), len(self.counter_ids) - 1)
-        places = np.flatnonzero(self.counter_ids[rows] == ids)
-        return places, self.counters[rows[places]]
+        return np.where(self.counter_ids[rows] == ids, rows, -1)
 
     def with_counters(self, ids: NDArray[Any], counters: NDArray[Any]) -> ChangedItems:
         """Returns a copy with ``counters`` (M, C) of ``ids`` (M,), ascending and unique. Cost: O(K + M)."""
@@ -96,6 +102,10 @@ class ChangedItems:
             counter_ids = np.insert(counter_ids, places[new], ids[new])
             table = np.insert(table, places[new], counters[new], axis=0)
         return replace(self, counter_ids=counter_ids, counters=table, n_batches=self.n_batches + 1)
+
+    def replace_counters(self, ids: NDArray[Any], counters: NDArray[Any]) -> ChangedItems:
+        """Returns a copy with ``counters`` (K, C) of ``ids`` (K,), ascending and unique, and no others."""
+        return replace(self, counter_ids=ids, counters=counters, n_batches=self.n_batches + 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from karec.aggregates.events import ADJUST, BLOCK, DELETE, EDIT, LIFECYCLE_KINDS, UNBLOCK, UPLOAD, Events
 from karec.catalog.schema import CREATOR
 from karec.online.store import records
-from karec.online.store.store import StateStore
+from karec.online.store.online_store import Read
 
 KINDS_WITH_TEXT = (UPLOAD, EDIT, ADJUST)
 ADJUSTMENTS = ("scale", "offset")
@@ -202,8 +202,10 @@ class ItemLifecycle:
 
     @classmethod
     def from_entries(cls, entries: Mapping[bytes, bytes | None], counts: Counter[str]) -> ItemLifecycle:
-        """Reads entries of the store. Corrupt ones are counted and taken as missing."""
-        items, creator_blocks = dict[int, ItemLife](), dict[int, TimedKind]()
+        """Reads entries of the store. Corrupt ones are counted and taken as missing. The items are
+        ``PackedLives``.
+        """
+        items, creator_blocks = PackedLives(), dict[int, TimedKind]()
         for key, value in entries.items():
             if value is None:
                 continue
@@ -211,37 +213,20 @@ class ItemLifecycle:
                 counts["corrupt entries"] += 1
                 continue
             if key[:1] == records.WORK_LIFE:
-                items[records.id_of(key)] = ItemLife.from_bytes(records.payload(value))
+                items.put_bytes(records.id_of(key), records.payload(value))
             else:
                 time, number, kind = np.frombuffer(records.payload(value), np.uint64).tolist()
                 creator_blocks[records.id_of(key)] = (time, number), kind
         return cls(items, creator_blocks)
 
     @classmethod
-    def from_store(cls, store: StateStore, counts: Counter[str]) -> ItemLifecycle:
-        """Reads all items and creators of ``store``; the items are ``PackedLives``."""
-        items = PackedLives()
-        for key, value in store.scan(records.WORK_LIFE, _end_of(records.WORK_LIFE)):
-            if records.is_whole(key, value, 1):
-                items.put_bytes(records.id_of(key), records.payload(value))
-            else:
-                counts["corrupt entries"] += 1
-        blocks = store.scan(records.CREATOR_BLOCK, _end_of(records.CREATOR_BLOCK))
-        return cls(items, cls.from_entries(dict(blocks), counts).creator_blocks)
-
-    @classmethod
-    def from_events(cls, store: StateStore, events: Events, counts: Counter[str]) -> ItemLifecycle:
-        """Reads the items and creators that occur in ``events``, in one read of ``store``."""
+    def from_events(cls, read: Read, events: Events, counts: Counter[str]) -> ItemLifecycle:
+        """Reads the items and creators that occur in ``events``, by one call of ``read``."""
         is_creator = np.isin(events.kind, (BLOCK, UNBLOCK)) & (events.item_id < 0)
         creators = np.unique(events.creator_id[is_creator])
         items = np.unique(events.item_id[events.item_id >= 0])
         keys = [*records.keys_of(records.WORK_LIFE, items), *records.keys_of(records.CREATOR_BLOCK, creators)]
-        return cls.from_entries(dict(zip(keys, store.read(keys), strict=True)), counts)
-
-
-def _end_of(letter: bytes) -> bytes:
-    """Returns the first key behind those that begin with ``letter``."""
-    return bytes([letter[0] + 1])
+        return cls.from_entries(dict(zip(keys, read(keys), strict=True)), counts)
 
 
 def select_lifecycle_events(events: Events) -> Events:

@@ -1,4 +1,4 @@
-"""Reads aggregates of users and items from the online store, or from the base if the store has none."""
+"""Reads aggregates of users from the online store, or from the base if the store has none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
-from karec.aggregates.fading_counters import RECENT_BY_WORK
+from karec.aggregates.counters import BY_USER, BY_USER_SCENE
 from karec.aggregates.histories import LIST_AGGREGATES, SHOWN
 from karec.catalog.relation import Relation
 from karec.kernels import shown_filter
@@ -19,7 +18,7 @@ from karec.kernels.ordered_lists import VALUE
 from karec.online.shown_history import WIDTH
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
-from karec.online.store.store import StateStore
+from karec.online.store.online_store import OnlineStore
 
 _KEYS = (
     *(records.USER_LISTS[aggregate.name] for aggregate in LIST_AGGREGATES),
@@ -55,25 +54,22 @@ class UserState:
 
 @dataclass(eq=False)
 class StateReader:
-    """Reads ``store``. Threads may share it if they may share the store.
+    """Reads ``store``. Any thread may call.
 
     A read contains every committed event, whatever its time: an event in the millisecond of a request counts
     for the request. A training row contains only events strictly before its millisecond. Corrupt entries are
     taken as missing and counted in ``counts["corrupt entries"]``.
     """
 
-    store: StateStore
+    store: OnlineStore
     contents: StoreContents
     counts: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self.contents.check(self.store)
 
     def read_user(self, user_id: int) -> UserState:
         """Reads eight keys at once. An unknown user has empty lists and counters of 0."""
         base, names = self.contents.base, self.contents.counters
         keys = [records.keys_of(letter, np.array([user_id]))[0] for letter in _KEYS]
-        values = self.store.read(keys)
+        values = self.store.read_user(user_id, keys)
         row = int(base.users.lookup(np.array([user_id]))[0])
         lists = {}
         for place, aggregate in enumerate((*LIST_AGGREGATES, SHOWN)):
@@ -103,22 +99,3 @@ class StateReader:
             recent_shown,
             np.ascontiguousarray(earlier.rows[:, 1:]),
         )
-
-    def read_item_counters(self, item_ids: NDArray[Any]) -> NDArray[Any]:
-        """Returns (N, C) float32 counters of ``item_ids`` (N,), in one read; 0 for unknown items."""
-        keys, names = records.keys_of(records.WORK_COUNTERS, item_ids), self.contents.counters
-        entries = records.unpack(keys, self.store.read(keys), len(names), np.float64)
-        self.counts["corrupt entries"] += entries.corrupt
-        base = self.contents.base
-        state = BY_WORK.read_snapshot(base, base.works.lookup(item_ids), names)
-        is_stored = np.ones(len(keys), bool)
-        is_stored[entries.missing] = False
-        state[is_stored] = entries.rows
-        return BY_WORK.read(state)
-
-    def read_fading_counters(self, item_ids: NDArray[Any], as_of_ms: int) -> NDArray[Any]:
-        """Returns (N, C) float32 fading counters of ``item_ids`` (N,), in one read; 0 without events."""
-        keys = records.keys_of(records.WORK_RECENT, item_ids)
-        entries = records.unpack(keys, self.store.read(keys), 1 + len(self.contents.counters))
-        self.counts["corrupt entries"] += entries.corrupt
-        return RECENT_BY_WORK.read(entries.first, entries.rows, as_of_ms)

@@ -5,7 +5,7 @@
     earlier   one filter for each period of PERIOD_MS with impressions; the last FILTERS periods are kept
 
 The whole is too long to be written for each impression, so it has these pieces. Which items a filter holds
-depends on the set of events in the log, and on the order of at most the last SPILL_LENGTH items that are not
+depends on the set of events, and on the order of at most the last SPILL_LENGTH items that are not
 in it yet. See ``karec.kernels.shown_filter`` for the errors of filters. A filter has 16 KiB.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from karec.aggregates.histories import SHOWN, SHOWN_EXACTLY, HistoryAggregate
 from karec.kernels import shown_filter
 from karec.online.store import records
-from karec.online.store.store import StateStore
+from karec.online.store.online_store import Read
 from karec.times import DAY_MS
 
 SPILL_LENGTH = 128
@@ -31,7 +31,7 @@ ALL_SHOWN = HistoryAggregate("all shown", SHOWN.adds, SHOWN.value, 1 << 60)
 
 
 def spill(
-    store: StateStore, users: NDArray[Any], first: NDArray[Any], states: NDArray[Any], counts: Counter[str]
+    read: Read, users: NDArray[Any], first: NDArray[Any], states: NDArray[Any], counts: Counter[str]
 ) -> dict[bytes, bytes]:
     """Returns new entries of those ``users`` (N,) whose newest items are too many.
 
@@ -44,7 +44,7 @@ def spill(
     earlier_keys = records.keys_of(records.EARLIER_SHOWN, users[full])
     new = np.concatenate([states[first[row] : first[row + 1]] for row in full])
     bounds = np.concatenate([[0], np.cumsum(np.diff(first)[full])])
-    values = store.read([*older_keys, *earlier_keys])
+    values = read([*older_keys, *earlier_keys])
     older = records.unpack(older_keys, values[: len(older_keys)], 3)
     filters = records.unpack(earlier_keys, values[len(older_keys) :], WIDTH)
     counts["corrupt entries"] += older.corrupt + filters.corrupt

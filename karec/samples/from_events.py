@@ -1,4 +1,4 @@
-"""Extends a dataset by an event log: more exposures with labels, and the newest day as test day.
+"""Extends a dataset by the events of an online store. The newest day becomes the test day.
 
 Exposures  Those that the data lack and whose user and item the data have. A later label or play belongs to
            the user's last exposure of the item before it. Labels and plays without such an exposure are left
@@ -7,61 +7,54 @@ Exposures  Those that the data lack and whose user and item the data have. A lat
            day is published.
 Days       The newest day (24 hours until the last exposure) is the test day. The last day with exposures
            before it is the validation day, everything before is training.
-Cost       O(M log M) for M exposures; memory: the log's events since the snapshot.
+Cost       O(M log M) for M exposures; memory: the store's events since the snapshot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import EXPOSURE, LABEL, PLAY, Events, Head
+from karec.aggregates.events import IMPRESSION, LABEL, PLAY, Events, Head
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.catalog.schema import LATEST_MS
 from karec.errors import DataError, LogSchemaError
-from karec.online.event_log.head import read_head
-from karec.online.event_log.parts import hours, parts_of, read_part
-from karec.online.event_log.reader import read_events
+from karec.online.read_log import read_log
 from karec.times import DAY_MS
 
 
-def check_event_log(folder: Path) -> None:
-    """Raises LogSchemaError if there is no event log, DataError if it is empty. Reads no data."""
-    read_head(folder)
-    if not hours(folder):
-        raise DataError(f"{folder}: the event log is empty")
+def newest_append_ms(url: str) -> int:
+    """Returns the time of the last append to the online store.
 
-
-def newest_append_ms(folder: Path) -> int:
-    """Returns the time of the last append to the event log. Raises LogSchemaError for a damaged part."""
-    head = read_head(folder)
-    parts = (read_part(part, head) for part in parts_of(folder, hours(folder)[-1]))
-    return max((int(events.logged_ms.max()) for events in parts if len(events)), default=LATEST_MS)
-
-
-def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS) -> Dataset:
-    """Returns ``dataset`` plus the exposures of the event log, split again, with notes.
-
-    Events appended after ``logged_until_ms`` are not read. Raises LogSchemaError for a log without the data's
-    labels or with a damaged part. Raises DataError if no exposure is usable, if there are too few days before
-    the newest, or if no task has both values on the newest day.
+    Raises LogSchemaError if there is no store, DataError if it has no events.
     """
-    head = read_head(folder)
+    _, events = read_log(url)
+    if not len(events):
+        raise DataError(f"{url}: the online store has no events")
+    return int(events.logged_ms.max())
+
+
+def with_events(dataset: Dataset, url: str, logged_until_ms: int = LATEST_MS) -> Dataset:
+    """Returns ``dataset`` plus the exposures of the online store at ``url``, split again, with notes.
+
+    Events appended after ``logged_until_ms`` are not used. Raises LogSchemaError for a store without the
+    data's labels. Raises DataError if no exposure is usable, if there are too few days before the newest, or
+    if no task has both values on the newest day.
+    """
+    head, events = read_log(url, dataset.snapshot.time_ms)
     missing = [label for label in dataset.exposures.labels if label not in head.labels]
     if missing:
         raise LogSchemaError(
-            f"{folder}: labels are {list(head.labels)}, expected also {missing} as in the data. Name the log "
+            f"{url}: labels are {list(head.labels)}, expected also {missing} as in the data. Name the store "
             "of a service on these data."
         )
-    events = read_events(folder, dataset.snapshot.time_ms, LATEST_MS)
     events = events.take(events.logged_ms <= logged_until_ms)
-    shown = events.take(events.kind == EXPOSURE)
+    shown = events.take(events.kind == IMPRESSION)
     feedback = events.take((events.kind == LABEL) | (events.kind == PLAY))
     # among all exposures: feedback on one that is left out must not move to another one
     exposure_index = _find_exposures(shown, feedback)
@@ -78,10 +71,10 @@ def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS
         is_kept &= ~is_bad
     if not is_kept.any():
         raise DataError(
-            f"{folder}: none of {len(shown):,} exposures is usable. {'; '.join(left_out)}".rstrip(". ")
+            f"{url}: none of {len(shown):,} exposures is usable. {'; '.join(left_out)}".rstrip(". ")
         )
     train_until, valid_until = _split_times(
-        folder, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[is_kept]))
+        url, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[is_kept]))
     )
     has_no_exposure = (exposure_index < 0) | ~is_kept[exposure_index]
     too_late = (
@@ -101,9 +94,9 @@ def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS
     )
     shown = shown.take(is_kept)
     exposures = _merge_by_time(dataset.exposures, new_exposures)
-    note = f"event log {folder}: {len(shown):,} exposures added to {len(dataset.exposures):,} of the data"
+    note = f"event log {url}: {len(shown):,} exposures added to {len(dataset.exposures):,} of the data"
     extended = replace(dataset, exposures=exposures, train_until_ms=train_until, valid_until_ms=valid_until)
-    _check_newest_day(folder, extended)
+    _check_newest_day(url, extended)
     newest_day = np.datetime64(valid_until, "ms")
     return replace(
         extended, notes=(*dataset.notes, f"{note}; the newest day begins at {newest_day} UTC", *left_out)
@@ -167,22 +160,22 @@ def _merge_by_time(first: Impressions, new: Impressions) -> Impressions:
     return joined.take(np.argsort(joined.time_ms, kind="stable"))
 
 
-def _split_times(folder: Path, time_ms: NDArray[Any]) -> tuple[int, int]:
+def _split_times(url: str, time_ms: NDArray[Any]) -> tuple[int, int]:
     valid_until = int(time_ms[-1]) + 1 - DAY_MS
     before = time_ms[time_ms < valid_until]
     train_until = int(before[-1]) + 1 - DAY_MS if len(before) else valid_until
     if not (time_ms < train_until).any():
         raise DataError(
-            f"{folder} and the data span too few days: no day is left for training before the validation day "
+            f"{url} and the data span too few days: no day is left for training before the validation day "
             "and the test day"
         )
     return train_until, valid_until
 
 
-def _check_newest_day(folder: Path, dataset: Dataset) -> None:
+def _check_newest_day(url: str, dataset: Dataset) -> None:
     newest = dataset.split()[2]
     if not any(newest.labels[task].any() and not newest.labels[task].all() for task in dataset.tasks):
         raise DataError(
-            f"{folder}: in the {len(newest):,} exposures of the newest day each task {list(dataset.tasks)} "
+            f"{url}: in the {len(newest):,} exposures of the newest day each task {list(dataset.tasks)} "
             "has only one value, so quality cannot be measured. Train when there are more labels."
         )

@@ -11,13 +11,12 @@ from starlette.requests import Request as Call
 from starlette.responses import Response
 
 from karec.errors import Unavailable
-from karec.online.reported import UNWRITTEN
 from karec.serve import messages
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
 
-USER_KINDS = get_args(messages.UserKind)
-ITEM_KINDS = get_args(messages.ItemKind)
+USER_EVENT_NAMES = get_args(messages.UserEventName)
+ITEM_EVENT_NAMES = get_args(messages.ItemEventName)
 
 _USER_EVENTS = msgspec.json.Decoder(messages.UserEvents)
 _ITEM_EVENTS = msgspec.json.Decoder(messages.ItemEvents)
@@ -36,7 +35,7 @@ async def _record(call: Call, decoder: msgspec.json.Decoder[Any], field: str) ->
     served = service.ready()
     if not served.has_online_store:
         raise ProblemError(
-            409, 'the service stores no events: add [live] state = "state", events = "events" to karec.toml'
+            409, 'the service stores no events: add [online] url = "sqlite:online.db" to karec.toml'
         )
     body = await messages.read_body(call, served.settings.max_body_kb << 10)
     rows: list[Any] = getattr(messages.decode(body, decoder), field)
@@ -50,19 +49,19 @@ async def _record(call: Call, decoder: msgspec.json.Decoder[Any], field: str) ->
 
 
 def _store(served: Served, rows: list[Any], field: str) -> messages.Recorded:
-    other_kinds, other_path = (ITEM_KINDS, "/v1/items") if field == "events" else (USER_KINDS, "/v1/events")
+    other_events, other_path = USER_EVENT_NAMES, "/v1/events"
+    if field == "events":
+        other_events, other_path = ITEM_EVENT_NAMES, "/v1/items"
     misplaced: Counter[str] = Counter()
     own_rows = []
     for row in rows:
-        kind = row.get("kind") if isinstance(row, dict) else None
-        if isinstance(kind, str) and kind in other_kinds:
-            misplaced[f"{kind} goes to {other_path}"] += 1
+        event = row.get("event") if isinstance(row, dict) else None
+        if isinstance(event, str) and event in other_events:
+            misplaced[f"{event} goes to {other_path}"] += 1
         else:
             own_rows.append(row)
     try:
         acknowledged = served.hot_swap.record(own_rows)
     except Unavailable as error:
         raise ProblemError(503, f"the events were not stored: {error}", retry_after=1) from error
-    if UNWRITTEN in acknowledged.refused:
-        raise ProblemError(503, f"{UNWRITTEN}; the log of the service has the reason", retry_after=1)
     return messages.Recorded(acknowledged.events, {**acknowledged.refused, **misplaced})

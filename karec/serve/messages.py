@@ -22,8 +22,8 @@ T = TypeVar("T")
 Id = int | str
 Name = Annotated[str, Meta(max_length=64)]
 TimeMs = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
-UserKind = Literal["exposure", "label", "play", "follow", "unfollow", "search"]
-ItemKind = Literal["upload", "edit", "delete", "block", "unblock", "adjust"]
+UserEventName = Literal["impression", "label", "play", "follow", "unfollow", "search"]
+ItemEventName = Literal["upload", "edit", "delete", "block", "unblock", "adjust"]
 Scalar = Annotated[str, Meta(max_length=1024)] | int | float | bool | None
 
 BODY_TIMEOUT_S = 5.0
@@ -87,13 +87,12 @@ class BatchResponse(Struct, frozen=True):
 
 
 class UserEvent(Struct, frozen=True, omit_defaults=True):
-    """What a user did. docs/howto-live.md lists the keys of each kind. An event counts once by its id, a
-    UUID."""
+    """What a user did. docs/online-features.md lists the keys. An event counts once by `event_id`, a UUID."""
 
-    kind: UserKind
-    user: Id
-    work: Id | None = None
-    creator: Id | None = None
+    event: UserEventName
+    user_id: Id
+    item_id: Id | None = None
+    creator_id: Id | None = None
     labels: list[str] = []
     scene: str | None = None
     position: int | None = None
@@ -101,20 +100,20 @@ class UserEvent(Struct, frozen=True, omit_defaults=True):
     request_id: str | None = None
     time_ms: int | None = None
     text: str | None = None
-    id: str | None = None
+    event_id: str | None = None
 
 
 class ItemEvent(Struct, frozen=True, omit_defaults=True):
     """A change of an item. `block` and `unblock` also take a creator."""
 
-    kind: ItemKind
-    work: Id | None = None
-    creator: Id | None = None
+    event: ItemEventName
+    item_id: Id | None = None
+    creator_id: Id | None = None
     columns: dict[str, str | int | float | bool | None] = {}
     scale: float | None = None
     offset: float | None = None
     time_ms: int | None = None
-    id: str | None = None
+    event_id: str | None = None
 
 
 class UserEvents(Struct, forbid_unknown_fields=True, frozen=True):

@@ -66,8 +66,7 @@ GAUGES: Mapping[str, tuple[str, Mode, Labels]] = {
     "karec_bundle_snapshot_timestamp_seconds": ("Time of the oldest served snapshot.", "livemin", ()),
     "karec_index_items": ("Items of an index.", "livemax", ("index", "model_version")),
     "karec_index_generation": ("Generation of an index.", "livemax", ("index",)),
-    "karec_online_store_lag_events": ("Events that a worker has not followed.", "livemax", ()),
-    "karec_online_store_lag_seconds": ("Age of the oldest such event.", "livemax", ()),
+    "karec_online_store_lag_seconds": ("Time since a worker read the store to its end.", "livemax", ()),
     "karec_exposure_fraction": ("Measured exposure of a target.", "livemax", ("scene", "target")),
     "karec_exposure_dual_variable": ("Dual variable of a target.", "livemax", ("scene", "target")),
     "karec_exposure_unmet": ("1: its dual variable is at the bound.", "livemax", ("scene", "constraint")),
@@ -181,10 +180,7 @@ class Metrics:
         self._observe_exposure(cascades)
         online = next((cascade.online for cascade in cascades.values() if cascade.online is not None), None)
         if online is not None:
-            n_events, oldest_ms = online.lag()
-            self._gauges["karec_online_store_lag_events"].set(n_events)
-            lag_s = max(time.time() - oldest_ms / 1e3, 0.0) if n_events else 0.0
-            self._gauges["karec_online_store_lag_seconds"].set(lag_s)
+            self._gauges["karec_online_store_lag_seconds"].set(online.lag_s())
         totals = dict(closed_counts)
         pending = Counts[Labels]()
         for scene, cascade in cascades.items():

@@ -145,7 +145,7 @@ class Service:
         except BaseException:
             hot_swap.close()
             raise
-        self.served = Served(hot_swap, self.settings, Config.read(self.path).live is not None)
+        self.served = Served(hot_swap, self.settings, Config.read(self.path).online is not None)
         _log.info("%s is in service", _bundle_name(hot_swap))
         self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
         self._observe()
@@ -185,7 +185,7 @@ class Service:
             self.tokens = tokens
             self.recommend_queue.max_wait_ms = settings.max_queue_ms
             self.recommend_queue.max_size = settings.max_queue_size
-            self.served = replace(served, settings=settings, has_online_store=config.live is not None)
+            self.served = replace(served, settings=settings, has_online_store=config.online is not None)
             if is_new:
                 _freeze_objects()
             return is_new

@@ -6,14 +6,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from replayed_log import events_of, head_of
+from replayed_log import events_of, head_of, write_store
 
 from karec.cli.going_on import gone_on_with
 from karec.cli.inputs import Loaded
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.run_folder import remove_runs
 from karec.learn.run.unfinished import UnfinishedRun
-from karec.online.event_log.append import EventLogWriter
 
 KNOWN = 500  # exposures that the data hold; the log has the rest
 
@@ -26,7 +25,7 @@ class Training:
     """Trainings of ``known`` and an event log into one run folder, and what each was given."""
 
     def __init__(self, dataset, folder):
-        self.run, self.log = folder / "run-2", folder / "events"
+        self.run, self.path = folder / "run-2", folder / "online.db"
         self.known = replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN)))
         self.rest, self.head = dataset.exposures.take(slice(KNOWN, None)), head_of(dataset)
         self.given, self.notes = [], []
@@ -34,8 +33,8 @@ class Training:
 
     def append(self, some):
         events = events_of(self.rest.take(some), self.head)
-        with EventLogWriter(self.log, self.head, fsync="never") as log:
-            assert log.append(events, int(events.time_ms.max())).events == len(events)
+        events.number[:] += some.start
+        self.log = write_store(self.path, self.known.snapshot, self.head, events)
 
     def __call__(self, how=None, **options):
         """(exposures that it learned from, whether it went on)."""

@@ -16,14 +16,13 @@ from karec import cli
 from karec.cli.live import children_of
 from karec.config.scenes import Config
 
-pytest.importorskip("lmdb")
 KILLS = 3
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """A karec.toml whose refresh runs at once; the state is in memory, so that it waits for no service."""
-    return live_config(tmp_path_factory.mktemp("live"), more="refresh_share = 0.05")
+    """A karec.toml whose refresh runs at once; the store is in memory."""
+    return live_config(tmp_path_factory.mktemp("live"), url="sqlite::memory:", more="refresh_share = 0.05")
 
 
 @contextmanager
@@ -85,7 +84,7 @@ def test_a_child_that_fails_is_told_with_its_last_line(config, tmp_path):
     with living(tmp_path / "karec.toml") as process:
         begun, died = process.stderr.readline(), process.stderr.readline()
         assert begun.startswith("train: runs since")
-        assert "died 1 times; last: ended with 2: karec train:" in died and "events" in died
+        assert "died 1 times; last: ended with 2: karec train:" in died and "online store" in died
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
     assert "karec train" in (tmp_path / "live" / "train.log").read_text()
@@ -111,9 +110,9 @@ def test_a_table_that_asks_for_nothing_or_the_impossible_is_refused(config, tmp_
 
 def test_a_file_without_the_table_and_a_folder_without_a_state_are_refused(config, tmp_path, capsys):
     path, text = tmp_path / "karec.toml", config.read_text()
-    path.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
+    path.write_text(text[: text.index("[online]")] + text[text.index("[scenes.home]") :])
     assert cli.main(["live", "--config", str(path)]) == 2
-    assert "has no table [live]" in capsys.readouterr().err
+    assert "has no table [online]" in capsys.readouterr().err
     assert cli.main(["live", "--config", str(path), "--status"]) == 2
     assert "karec live has not run here" in capsys.readouterr().err
 
@@ -121,10 +120,22 @@ def test_a_file_without_the_table_and_a_folder_without_a_state_are_refused(confi
 def test_trainings_publish_where_the_bundle_lies_or_are_refused(config, tmp_path, capsys):
     path = tmp_path / "karec.toml"
     more = 'train_every_hours = 24\nmargin = 0.01\ntrain = ["--data", "shop", "--log", "rank_log"]'
-    path.write_text(config.read_text().replace("refresh_share = 0.05", more).replace("memory:", "state"))
+    path.write_text(
+        config.read_text()
+        .replace("refresh_share = 0.05", more)
+        .replace("sqlite::memory:", "sqlite:online.db")
+    )
     refresh, train = children_of(Config.read(path), tmp_path)
     assert refresh.command == ["refresh", str(tmp_path / "bundles"), "--share", "0.25", "--config", str(path)]
-    assert train.command[:7] == ["train", "--out", ".", "--events", "events", "--publish-if-no-worse", "0.01"]
+    assert train.command[:7] == [
+        "train",
+        "--out",
+        ".",
+        "--events",
+        str(path),
+        "--publish-if-no-worse",
+        "0.01",
+    ]
     assert train.command[7:] == ["--data", "shop", "--log", "rank_log"] and train.every_s == 86_400
     path.write_text(path.read_text().replace('bundle = "bundles"', 'bundle = "../elsewhere"'))
     assert cli.main(["live", "--config", str(path)]) == 2

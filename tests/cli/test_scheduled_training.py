@@ -9,6 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from own_files import START_S, shop_rows, write_shop
+from replayed_log import write_store
 
 from karec import cli
 from karec.aggregates.events import Events
@@ -16,7 +17,6 @@ from karec.bundle import Bundle
 from karec.bundle.in_use import lock_exclusively
 from karec.cli.train import NOT_PUBLISHED
 from karec.evaluate.non_inferiority import compare_versions
-from karec.online.event_log.append import EventLogWriter
 from karec.online.ingestion import head_of
 
 SETTINGS = """
@@ -31,7 +31,7 @@ run.threads = 1
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """(the folder of a shop's files, that of a training on them with an event log of two days since)."""
+    """Folder with a shop's files, a training on them, and a store of the events of two days since."""
     folder = tmp_path_factory.mktemp("shop")
     write_shop(folder / "shop", shop_rows(600))
     (folder / "train.toml").write_text(SETTINGS)
@@ -42,12 +42,16 @@ def shop(tmp_path_factory):
     users, works = rng.choice(snapshot.users.ids, n), rng.choice(snapshot.works.ids, n)
     head = head_of(snapshot)
     liked = rng.integers(0, 2, n).astype(np.uint64) << np.uint64(head.labels.index("liked"))
-    log = EventLogWriter(folder / "out" / "events", head, fsync="never")
     happened = Events.from_columns(
-        "exposure", source=1, number=np.arange(n), time_ms=time_ms, user_id=users, item_id=works, labels=liked
+        "impression",
+        source=1,
+        number=np.arange(n),
+        time_ms=time_ms,
+        user_id=users,
+        item_id=works,
+        labels=liked,
     )
-    assert log.append(happened, int(time_ms[-1])).events == n
-    log.close()
+    write_store(folder / "out" / "online.db", snapshot, head, happened)
     return folder
 
 
@@ -69,7 +73,7 @@ def test_a_version_that_may_be_worse_stays_unpublished_and_the_next_takes_its_pl
     out = copy / "out"
     (copy / "still.toml").write_text(SETTINGS + "optimizer.learning_rate = 1e-9\n")
     before = (out / "bundles" / "current").readlink()
-    arguments = ["--events", str(out / "events"), "--publish-if-no-worse"]
+    arguments = ["--events", str(out / "online.db"), "--publish-if-no-worse"]
     assert train(copy, out, *arguments, "0", settings="still.toml") == NOT_PUBLISHED == 3
     assert capsys.readouterr().out.splitlines()[-1] == (
         "not published: version 2 may be worse than version 1, which stays in service"
@@ -98,7 +102,7 @@ def killed_in_the_middle(folder, *more):
     words += [
         str(folder / "steps.toml"),
         "--events",
-        str(folder / "out" / "events"),
+        str(folder / "out" / "online.db"),
         "--publish-if-no-worse",
         "0.9",
     ]
@@ -122,17 +126,16 @@ def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as
     shutil.copytree(out, whole, symlinks=True)
     killed_in_the_middle(copy)
     snapshot = Bundle.open(out / "bundles").snapshot
-    with EventLogWriter(out / "events", head_of(snapshot), fsync="never") as log:
-        later = (START_S + 900 * 600) * 1000
-        more = Events.from_columns(
-            "exposure", source=2, number=1, time_ms=later, user_id=snapshot.users.ids[0], item_id=1
-        )
-        assert log.append(more, later).events == 1
+    later = (START_S + 900 * 600) * 1000
+    more = Events.from_columns(
+        "impression", source=2, number=1, time_ms=later, user_id=snapshot.users.ids[0], item_id=1
+    )
+    write_store(out / "online.db", snapshot, head_of(snapshot), more)
     arguments = ["--publish-if-no-worse", "0.9", "--events"]
-    assert train(copy, out, *arguments, str(out / "events"), settings="steps.toml") == 0
+    assert train(copy, out, *arguments, str(out / "online.db"), settings="steps.toml") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "200 exposures added to" in told and "begins anew" not in told
-    assert train(copy, whole, *arguments, str(whole / "events"), settings="steps.toml") == 0
+    assert train(copy, whole, *arguments, str(whole / "online.db"), settings="steps.toml") == 0
     for name in ("ranker", "user_tower", "item_tower"):
         both = [(folder / "run-2" / f"{name}.onnx").read_bytes() for folder in (out, whole)]
         assert both[0] == both[1], name
@@ -167,8 +170,8 @@ def test_the_gain_is_that_of_the_mean_auc_of_the_tasks_paired_by_user(shop, tmp_
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--events", "nowhere"], "nowhere holds no event log"),
-        (["--events", "KAREC"], "has no table [live]"),
+        (["--events", "nowhere"], "nowhere: no online store"),
+        (["--events", "KAREC"], "has no table [online]"),
         (["--publish-if-no-worse", "-1"], "--publish-if-no-worse -1: expected an AUC difference, 0 or more"),
         (["--publish-if-no-worse", "nan"], "expected an AUC difference, 0 or more"),
     ],

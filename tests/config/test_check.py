@@ -240,23 +240,6 @@ def test_config_check_reports_a_module_with_a_syntax_error(tmp_path, monkeypatch
     assert any("cannot be imported" in mistake for mistake in config_mistakes(path))
 
 
-def test_serve_exposure_shown_needs_the_table_live(tmp_path):
-    path = tmp_path / "karec.toml"
-    for value, message in (
-        (
-            "shown",
-            r'exposure = "shown" counts events: add '
-            r"\[live\]",
-        ),
-        ("seen", "exposure = 'seen'"),
-    ):
-        path.write_text(f'{GOOD}\n[serve]\nexposure = "{value}"\n')
-        (found,) = config_mistakes(path)
-        assert re.search(rf":{len(GOOD.splitlines()) + 3}: serve.*{message}", found), found
-    path.write_text(f'{GOOD}\n[serve]\nexposure = "shown"\n[live]\nstate = "state"\nevents = "events"\n')
-    assert config_mistakes(path) == []
-
-
 def test_config_check_reports_an_inherited_mistake_once(tmp_path):
     path = tmp_path / "karec.toml"
     path.write_text(GOOD.replace('use = "fresh", quota = 4', 'use = "fresh", quota = 4, decay = 1'))

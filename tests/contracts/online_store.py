@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from karec.aggregates.events import BLOCK, EXPOSURE, Events
+from karec.aggregates.events import BLOCK, IMPRESSION, Events
 from karec.errors import DataError
 from karec.online.store import records
 from karec.online.store.online_store import START, OnlineStore, Read, StateUpdate
@@ -22,7 +22,7 @@ NOW_MS = 1_790_000_000_000
 
 def impressions(numbers: list[int], user_id: int | list[int] = 7, item_id: int = 70) -> Events:
     return Events.from_columns(
-        "exposure",
+        "impression",
         source=2**64 - 1,
         number=np.array(numbers, np.uint64),
         time_ms=NOW_MS + np.array(numbers),
@@ -44,7 +44,7 @@ def count(events: Events, read: Read) -> StateUpdate:
     """Counts impressions of each user and item; the value of an item's lifecycle is the newest block."""
     entries = dict[bytes, bytes | None]()
     base_counters = dict[bytes, bytes]()
-    is_impression = events.kind == EXPOSURE
+    is_impression = events.kind == IMPRESSION
     shown = events.take(is_impression)
     for letter, column in ((records.USER_COUNTERS, shown.user_id), (records.WORK_COUNTERS, shown.item_id)):
         ids, counts = np.unique(column, return_counts=True)

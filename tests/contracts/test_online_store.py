@@ -7,12 +7,13 @@ import sqlite3
 from functools import partial
 
 import pytest
-from online_store import OnlineStoreContract, count, impressions, poll_to_end, user_count
+from online_store import OnlineStoreContract, blocks, count, impressions, poll_to_end, user_count
 from valkey_server import PROGRAMS, REASON, ValkeyServer
 
 from karec.errors import DataError, Unavailable
+from karec.online.store.group_commit import _Append
 from karec.online.store.online_store import START
-from karec.online.store.sqlite import SqliteStore, _Append
+from karec.online.store.sqlite import SqliteStore
 from karec.online.store.valkey import ValkeyStore
 
 
@@ -115,9 +116,13 @@ class TestSqliteFile(OnlineStoreContract):
         def fail(events, read):
             raise ValueError("bug")
 
-        good, bad = _Append(impressions([1]), count), _Append(impressions([2]), fail)
-        store._commit([good, bad])
-        assert good.is_new.tolist() == [True] and isinstance(bad.error, ValueError)
+        good, bad, other = (
+            _Append(impressions([1]), count),
+            _Append(impressions([2]), fail),
+            _Append(blocks([3], 70), count),
+        )
+        store._group_commit._commit_all([good, bad, other])
+        assert good.is_new.tolist() == other.is_new.tolist() == [True] and isinstance(bad.error, ValueError)
         assert user_count(store) == 1
 
 

@@ -100,7 +100,7 @@ def test_event_file_of_unknown_labels_or_scenes_is_refused(tmp_path, head):
 def test_event_file_is_readable_by_sql(tmp_path):
     EventFiles(str(tmp_path)).write(DAY, iter([events([(0, 1, 2, 3, 5, 2)])]), HEAD)
     query = f"SELECT event, user_id, scene, labels FROM '{tmp_path}/*.parquet'"
-    assert duckdb.sql(query).fetchall() == [("exposure", 3, "home", ["click", "like"])]
+    assert duckdb.sql(query).fetchall() == [("impression", 3, "home", ["click", "like"])]
 
 
 def test_metadata_of_an_event_file_has_labels_and_scenes(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from karec.aggregates.events import COLUMNS, EXPOSURE, Events, Head
+from karec.aggregates.events import COLUMNS, IMPRESSION, Events, Head
 from karec.online.event_files import EventFiles
 from karec.online.export import export_events, read_events
 from karec.online.store.online_store import START, StateUpdate
@@ -21,7 +21,7 @@ NOW_MS = (FIRST_DAY + 3) * DAY_MS
 
 def impressions(day: int, n: int, first_number: int = 0) -> Events:
     return Events.from_columns(
-        np.full(n, EXPOSURE, np.uint8),
+        np.full(n, IMPRESSION, np.uint8),
         source=day,
         number=np.arange(first_number, first_number + n),
         time_ms=(FIRST_DAY + day) * DAY_MS + np.arange(n),

@@ -16,11 +16,11 @@ from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.online.apply_events import EventApplier
 from karec.online.changed_items import ChangedItems, IndexUpdate
-from karec.online.event_log.tail import Cursor
 from karec.online.items_since import ItemsSince
 from karec.online.lifecycle import ItemLife, ItemLifecycle
+from karec.online.store import records
 from karec.online.store.contents import StoreContents
-from karec.online.store.memory import MemoryStore
+from karec.online.store.sqlite import SqliteStore
 
 BASE = platform()
 NEW = (501, 502)
@@ -72,12 +72,16 @@ def to_events(rows: list[tuple[int, int, int, int, int, str]]) -> Events:
 
 
 def lifecycle_in_store(events: Events, cuts: list[int]) -> ItemLifecycle:
-    store = MemoryStore()
-    applier = EventApplier(store, StoreContents(BASE, HEAD))
+    store = SqliteStore(None)
+    applier = EventApplier(StoreContents(BASE, HEAD))
     batches = np.split(np.arange(len(events)), sorted(cut % (len(events) + 1) for cut in cuts))
     for n, rows in enumerate(batches):
-        applier.apply(events.take(rows), Cursor({"w": (0, n + 1)}))
-    return ItemLifecycle.from_store(store, Counter())
+        batch = events.take(rows)
+        # Each event has an id of its own, repeats too: the lifecycle must not need their removal.
+        batch.source[:] = 1000 * n + np.arange(len(batch))
+        store.append(batch, applier)
+    entries = store.snapshot([records.WORK_LIFE, records.CREATOR_BLOCK])[1]
+    return ItemLifecycle.from_entries(dict(entries), Counter())
 
 
 def no_changes(base: Snapshot = BASE) -> ChangedItems:
@@ -207,11 +211,11 @@ def test_event_with_unreadable_text_is_counted_and_skipped():
     events = to_events(
         [(UPLOAD, 501, 3, 0, 0, "{"), (EDIT, 501, 3, 0, 1, '{"a": [1]}'), (UPLOAD, 502, 3, 0, 2, "")]
     )
-    store = MemoryStore()
-    applier = EventApplier(store, StoreContents(BASE, HEAD))
-    applier.apply(events, Cursor({"w": (0, 1)}))
+    events.source[:] = np.arange(len(events))
+    store, applier = SqliteStore(None), EventApplier(StoreContents(BASE, HEAD))
+    store.append(events, applier)
     assert (applier.counts["of works"], applier.counts["unreadable text"]) == (3, 2)
-    items = items_after(ItemLifecycle.from_store(store, Counter()))
+    items = items_after(ItemLifecycle.from_entries(dict(store.snapshot([records.WORK_LIFE])[1]), Counter()))
     assert items.updates.works.ids.tolist() == [502]
 
 

@@ -10,11 +10,9 @@ from small_dataset import make_dataset
 from karec.features.encoder import Encoder
 from karec.features.online_inputs import encode_online_user
 from karec.online.apply_events import EventApplier
-from karec.online.event_log.tail import Cursor
 from karec.online.read_state import StateReader
 from karec.online.store.contents import StoreContents
-from karec.online.store.embedded import LmdbStore
-from karec.online.store.memory import MemoryStore
+from karec.online.store.sqlite import SqliteStore
 
 
 @pytest.fixture(scope="module")
@@ -27,29 +25,26 @@ def encoder(dataset):
     return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=2)
 
 
-@pytest.mark.parametrize("kind", ["memory", "lmdb"])
-def test_online_inputs_equal_training_inputs(dataset, encoder, kind, tmp_path):
+@pytest.mark.parametrize("is_file", [False, True], ids=["memory", "file"])
+def test_online_inputs_equal_training_inputs(dataset, encoder, is_file, tmp_path):
     """Users return, several rows share a moment, scenes differ."""
-    if kind == "lmdb":
-        pytest.importorskip("lmdb")
-    store = MemoryStore() if kind == "memory" else LmdbStore(tmp_path / "state")
-    rows = range(0, len(dataset.exposures), 1 if kind == "memory" else 7)
-    assert differing_rows(dataset, encoder, store, tmp_path / "log", rows) == []
+    store = SqliteStore(tmp_path / "online.db" if is_file else None)
+    rows = range(0, len(dataset.exposures), 7 if is_file else 1)
+    assert differing_rows(dataset, encoder, store, rows) == []
     store.close()
 
 
-def test_comparison_detects_one_event_too_many(dataset, encoder, tmp_path):
-    store, contents = MemoryStore(), StoreContents(dataset.snapshot, head_of(dataset))
-    happened = events_of(dataset.exposures, contents.head)
-    EventApplier(store, contents).apply(happened.take(slice(300)), Cursor())
-    assert "row 299: user_numbers" in differing_rows(
-        dataset, encoder, store, tmp_path / "log", range(299, 300)
-    )
+def test_comparison_detects_one_event_too_many(dataset, encoder):
+    store, contents = SqliteStore(None), StoreContents(dataset.snapshot, head_of(dataset))
+    extra = events_of(dataset.exposures.take(slice(299, 300)), contents.head)
+    extra.source[:] = 2
+    store.append(extra, EventApplier(contents))
+    assert "row 299: user_numbers" in differing_rows(dataset, encoder, store, range(299, 300))
 
 
 def test_unknown_user_is_encoded_as_without_a_store(dataset, encoder):
     contents = StoreContents(dataset.snapshot, head_of(dataset))
-    state = StateReader(MemoryStore(), contents).read_user(987_654)
+    state = StateReader(SqliteStore(None), contents).read_user(987_654)
     online = encode_online_user(
         encoder, dataset.snapshot, state, contents.counters, 987_654, dataset.valid_until_ms, 0
     )

@@ -2,15 +2,17 @@
 
 import gc
 import resource
+import shutil
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from live_bundle import ask, live_config
-from redis_server import PROGRAM, WHY_NOT, RedisServer
+from valkey_server import PROGRAMS, REASON, ValkeyServer
 
 from karec.aggregates.advance import advance
 from karec.aggregates.events import Events
@@ -18,11 +20,9 @@ from karec.bundle import Bundle
 from karec.catalog.impressions import Impressions
 from karec.config import open_hot_swap
 from karec.config.check import config_mistakes
-from karec.errors import ConfigError, DataError, KarecError, Unavailable
+from karec.errors import ConfigError, KarecError, Unavailable
 from karec.features.encoder import USER_SIDE
-from karec.online.event_log.reader import read_events
-from karec.online.store.open import open_store
-from karec.online.store.store import CURSOR
+from karec.online.read_log import read_log
 from karec.pipeline.types import Candidates, Request
 from karec.steps.hydrators.ranker import Ranker
 from karec.steps.query.user_features import UserFeatures
@@ -34,8 +34,7 @@ PATIENT = "deadline_ms = 10000"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A bundle that the tests of this module share; each has a log of its own."""
-    pytest.importorskip("lmdb")
+    """A bundle that the tests of this module share; each has a store of its own."""
     folder = tmp_path_factory.mktemp("live")
     live_config(folder)
     return folder
@@ -43,9 +42,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def path(folder, tmp_path):
-    """Path of a karec.toml whose log and store are in ``tmp_path``, and its bundle elsewhere."""
+    """Path of a karec.toml whose store is in ``tmp_path``, and its bundle elsewhere."""
     text = (folder / "karec.toml").read_text().replace('"bundles"', f'"{folder / "bundles"}"')
-    (tmp_path / "karec.toml").write_text(text.replace('"memory:"', '"state"'))
+    (tmp_path / "karec.toml").write_text(text)
     return tmp_path / "karec.toml"
 
 
@@ -65,14 +64,17 @@ def now(snapshot):
     return snapshot.time_ms + HOUR
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory):
-    pytest.importorskip("redis")
-    if PROGRAM is None:
-        pytest.skip(WHY_NOT)
-    server = RedisServer(tmp_path_factory.mktemp("r"))
+@pytest.fixture
+def valkey(path, tmp_path):
+    """A server, which the karec.toml at ``path`` names."""
+    pytest.importorskip("valkey")
+    if not PROGRAMS:
+        pytest.skip(REASON)
+    server = ValkeyServer(tmp_path)
+    path.write_text(path.read_text().replace('"sqlite:online.db"', f'"{server.url}"\n{PATIENT}'))
     yield server
-    server.stop()
+    server.resume()
+    server.kill()
 
 
 def ids_of(feed):
@@ -80,7 +82,8 @@ def ids_of(feed):
 
 
 def exposure(user, work, *labels, **more):
-    return {"kind": "exposure", "user": user, "work": work, "labels": labels, "scene": "home", **more}
+    row = {"event": "impression", "user_id": user, "item_id": work, "labels": labels, "scene": "home"}
+    return row | more
 
 
 def test_request_inputs_equal_those_of_a_new_bundle(live, folder, snapshot, now):
@@ -140,16 +143,16 @@ def test_shown_items_are_repeated_only_in_scenes_that_allow_repeats(live, now):
 
 def test_follow_source_reads_recorded_follows_and_unfollows(live, snapshot, now):
     creator = int(snapshot.works["creator_id"][0])
-    live.record([{"kind": "follow", "user": STRANGER, "creator": creator}], now_ms=now)
+    live.record([{"event": "follow", "user_id": STRANGER, "creator_id": creator}], now_ms=now)
     feed = ask(live, STRANGER, time_ms=now)
     followed = [item.item_id for item in feed if "follow" in item.sources]
     made = snapshot.works.ids[snapshot.works["creator_id"] == creator]
     assert followed and {*followed} <= {*made.tolist()}
-    live.record([{"kind": "unfollow", "user": STRANGER, "creator": creator}], now_ms=now + 1)
+    live.record([{"event": "unfollow", "user_id": STRANGER, "creator_id": creator}], now_ms=now + 1)
     assert not any("follow" in item.sources for item in ask(live, STRANGER, time_ms=now))
 
 
-def test_restarted_service_has_the_events_of_its_log(path, live, now):
+def test_restarted_service_has_the_events_of_its_store(path, live, now):
     shown = ids_of(ask(live, USER, 5, time_ms=now))
     live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
     first = ask(live, USER, time_ms=now)
@@ -160,125 +163,96 @@ def test_restarted_service_has_the_events_of_its_log(path, live, now):
         np.testing.assert_array_equal(second.candidates.scores, first.candidates.scores)
 
 
-def test_lost_store_is_rebuilt_from_the_log(path, live, now):
-    shown = ids_of(ask(live, USER, 5, time_ms=now))
-    live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
-    first = ask(live, USER, time_ms=now)
-    live.close()
-    path.write_text(path.read_text().replace('"state"', '"memory:"'))
-    with open_hot_swap(path, None) as again:
-        assert ids_of(ask(again, USER, time_ms=now)) == ids_of(first)
-
-
-def test_shared_store_counts_each_event_of_two_services_once(path, redis, now):
-    redis.empty()
-    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
+@pytest.mark.parametrize("is_on_a_server", [False, True], ids=["sqlite", "valkey"])
+def test_shared_store_counts_each_event_of_two_services_once(path, now, is_on_a_server, request):
+    if is_on_a_server:
+        request.getfixturevalue("valkey")
     with open_hot_swap(path, None) as one, open_hot_swap(path, None) as two:
         for at in range(12):
             (one, two)[at % 2].record([exposure(STRANGER, 100, "click", time_ms=now + at)], now_ms=now + at)
         for live in (one, two):
-            live.record([], now_ms=now + 20)
             exposed = np.expm1(
                 ask(live, STRANGER, scene="city", time_ms=now).request.features["user_numbers"] / 0.25
             )
             assert np.isclose(exposed, 12, rtol=1e-4).any()
+            live.record([], now_ms=now + 20)
+            _, counters = live.cascades["home"].online.items.find_counters(np.array([100]))
+            before = live.cascades["home"].bundle.snapshot.works
+            assert counters[0, 0] == 12 + before["count_exposed"][before.lookup(np.array([100]))[0]]
     with open_hot_swap(path, None) as three:
         view, why = three.cascades["home"].online.view(STRANGER)
         assert why is None
         assert view.user.counters[0] == 12
 
 
-def test_store_emptied_in_operation_is_rebuilt_from_the_log(path, redis, now):
-    redis.empty()
-    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
+@pytest.mark.parametrize("is_on_a_server", [False, True], ids=["sqlite", "valkey"])
+def test_block_acts_in_another_service_without_its_own_events(path, now, is_on_a_server, request):
+    if is_on_a_server:
+        request.getfixturevalue("valkey")
+    with open_hot_swap(path, None) as one, open_hot_swap(path, None) as two:
+        blocked = ids_of(ask(two, USER, time_ms=now))[0]
+        one.record([{"event": "block", "item_id": blocked}], now_ms=now)
+        assert blocked not in ids_of(ask(one, USER, time_ms=now))
+        until = time.monotonic() + 30
+        while blocked in ids_of(ask(two, USER, time_ms=now)):
+            assert time.monotonic() < until
+
+
+def test_stopped_store_degrades_pages_and_fails_calls_that_it_cannot_keep(path, valkey, now):
     with open_hot_swap(path, None) as live:
-        shown = ids_of(ask(live, USER, 5, time_ms=now))
-        live.record([exposure(USER, work) for work in shown], now_ms=now)
-        redis.empty()
-        assert {*shown} <= {*ids_of(ask(live, USER, time_ms=now))}  # nothing is known of them
-        live.record([exposure(OTHER, shown[0])], now_ms=now + 1)
-        assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
-        assert shown[0] not in ids_of(ask(live, OTHER, time_ms=now))
+        first = ask(live, USER, time_ms=now)
+        block = {"event": "block", "item_id": ids_of(first)[0], "event_id": str(uuid4()), "time_ms": now}
+        live.record([{"event": "delete", "item_id": ids_of(first)[1]}], now_ms=now)
+        valkey.kill()
+        page = ask(live, USER, time_ms=now)
+        assert page.degraded == ("request.state",) and len(page) == len(first) - 1
+        for _ in range(60):  # after 50 of them, blocks stopped to act although the call succeeded
+            with pytest.raises(Unavailable, match="online store"):
+                live.record([block], now_ms=now)
+        valkey.start()
+        assert live.record([block], now_ms=now).events == 1
+        page = ask(live, USER, time_ms=now)
+        assert not page.degraded and len(page) == len(first) - 2
 
 
-def test_slow_or_stopped_store_degrades_pages_and_loses_no_event(path, now, tmp_path):
-    redis = pytest.importorskip("redis")
-    if PROGRAM is None:
-        pytest.skip(WHY_NOT)
-    server = RedisServer(tmp_path)
-    path.write_text(path.read_text().replace('"state"', f'"{server.url}"'))
+@pytest.mark.parametrize(("deadline_ms", "is_degraded"), [(20, True), (10_000, False)])
+def test_page_is_degraded_only_if_the_store_exceeds_deadline_ms(path, valkey, now, deadline_ms, is_degraded):
+    path.write_text(path.read_text().replace(PATIENT, f"deadline_ms = {deadline_ms}"))
+    with open_hot_swap(path, None) as live, pytest.importorskip("valkey").from_url(valkey.url) as client:
+        client.client_pause(900 if is_degraded else 100)
+        page = ask(live, USER, time_ms=now)
+        assert len(page) and page.degraded == (("request.state",) if is_degraded else ())
+        failure = page.trace.steps[0].failure
+        assert (
+            failure is not None and "the online store did not answer within 20 ms" in failure
+        ) == is_degraded
+
+
+def test_reload_keeps_blocks_while_the_store_is_away(path, valkey, now):
     with open_hot_swap(path, None) as live:
-        ask(live, USER, time_ms=now)
-        with redis.Redis.from_url(server.url) as client:
-            client.client_pause(60_000)
-        slow = ask(live, USER, time_ms=now)
-        assert slow.degraded == ("request.state",) and len(slow)
-        told = live.record([exposure(OTHER, ids_of(slow)[0])], now_ms=now)
-        # and not two seconds later, when the server's connection ends
-        assert told.events == 1 and told.waiting
-        assert "the state store" in told.waiting and " 20 ms" in told.waiting
-        server.stop()
-        shown = ids_of(slow)[:3]
-        told = live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
-        assert told.events == 3 and told.waiting
-        live.record([{"kind": "delete", "work": ids_of(slow)[3]}], now_ms=now)
-        gone = ask(live, USER, time_ms=now)
-        assert gone.degraded == ("request.state",) and len(gone) == len(slow) - 1
-        assert ids_of(slow)[3] not in ids_of(gone)  # what became of works needs no store
-    server = RedisServer(tmp_path)  # with nothing in it
-    path.write_text(path.read_text().replace("events =", f"{PATIENT}\nevents ="))
-    with open_hot_swap(path, None) as live:
-        feed = ask(live, USER, time_ms=now)
-        assert not feed.degraded and not {*shown} & {*ids_of(feed)}
-    server.stop()
-
-
-@pytest.mark.parametrize(("deadline_ms", "degraded"), [(20, True), (10_000, False)])
-def test_page_is_degraded_only_if_the_store_exceeds_deadline_ms(path, redis, now, deadline_ms, degraded):
-    redis.empty()
-    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\ndeadline_ms = {deadline_ms}'))
-    clients = pytest.importorskip("redis").Redis
-    with open_hot_swap(path, None) as live, clients.from_url(redis.url) as client:
-        client.client_pause(1_000 if degraded else 100)
-        feed = ask(live, USER, time_ms=now)
-        assert len(feed) and feed.degraded == (("request.state",) if degraded else ())
-        failure = feed.trace.steps[0].failure
-        assert (failure is not None and "the state store did not answer within 20 ms" in failure) == degraded
-
-
-def test_reload_is_refused_until_the_store_has_blocked_items(path, now, tmp_path):
-    pytest.importorskip("redis")
-    if PROGRAM is None:
-        pytest.skip(WHY_NOT)
-    redis = RedisServer(tmp_path)
-    path.write_text(
-        path.read_text().replace('"state"', f'"{redis.url}"').replace("events =", f"{PATIENT}\nevents =")
-    )
-    with open_hot_swap(path, None) as live:
-        blocked, later = ids_of(ask(live, USER, time_ms=now))[:2]
-        live.record([{"kind": "block", "work": blocked}], now_ms=now)
-        redis.stop()
+        blocked = ids_of(ask(live, USER, time_ms=now))[0]
+        live.record([{"event": "block", "item_id": blocked}], now_ms=now)
+        valkey.kill()
         path.write_text(path.read_text() + "\n")
-        with pytest.raises(Unavailable, match="the state store cannot say what became of works"):
-            live.reload()
-        live.record([{"kind": "block", "work": later}], now_ms=now)
-        assert not {blocked, later} & {*ids_of(ask(live, USER, time_ms=now))}
-        redis = RedisServer(tmp_path)
-        while not live.reloads.done:  # a failed server is not tried again for a second
-            with suppress(Unavailable):
-                live.reload()
-        assert not {blocked, later} & {*ids_of(ask(live, USER, time_ms=now))}
-    redis.stop()
+        assert live.reload()
+        page = ask(live, USER, time_ms=now)
+        assert page.degraded == ("request.state",) and len(page) and blocked not in ids_of(page)
+        valkey.start()
+        live.record([], now_ms=now)
+        assert not ask(live, USER, time_ms=now).degraded
 
 
-def test_service_starts_without_its_store(path, now, tmp_path):
-    pytest.importorskip("redis")
-    path.write_text(path.read_text().replace('"state"', f'"unix://{tmp_path}/nobody"'))
+def test_service_does_not_open_without_its_store(path, valkey, now):
+    """It would serve blocked items, since it does not know the lifecycle of items."""
     with open_hot_swap(path, None) as live:
-        feed = ask(live, USER, time_ms=now)
-        assert feed.degraded == ("request.state",) and len(feed)
-        told = live.record([exposure(USER, feed.items[0].item_id)], now_ms=now)
-        assert (told.events, bool(told.waiting)) == (1, True)
+        blocked = ids_of(ask(live, USER, time_ms=now))[0]
+        live.record([{"event": "block", "item_id": blocked}], now_ms=now)
+    valkey.kill()
+    with pytest.raises(Unavailable, match=r"valkey://127\.0\.0\.1"):
+        open_hot_swap(path, None)
+    valkey.start()
+    with open_hot_swap(path, None) as live:
+        assert blocked not in ids_of(ask(live, USER, time_ms=now))
 
 
 @contextmanager
@@ -292,58 +266,72 @@ def files_of_at_most(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_full_disk_is_reported_and_requests_continue(live, now):
+def test_full_disk_fails_the_call_and_requests_continue(live, now):
     live.record([exposure(OTHER, 100)], now_ms=now)
     shown = ids_of(ask(live, USER, 5, time_ms=now))
-    rows = [exposure(USER, work) for work in shown]
+    rows = [exposure(USER, work, event_id=str(uuid4()), time_ms=now) for work in shown]
     with files_of_at_most(1):
-        told = live.record(rows, now_ms=now)
-        assert (told.events, told.refused) == (0, {"the log cannot be written": 5}) and told.waiting
+        with pytest.raises(Unavailable, match=r"online\.db cannot be used"):
+            live.record(rows, now_ms=now)
         assert {*shown} <= {*ids_of(ask(live, USER, time_ms=now))}
-    with files_of_at_most(20_000):  # enough for the log, too little for the store
-        told = live.record(rows, now_ms=now)
-        assert told.events == 5 and told.waiting
-        assert ask(live, USER, time_ms=now).degraded == ("request.state",), (
-            "the page does not use events that the store did not take"
-        )
-    until = time.monotonic() + 30
-    # the polling thread tries the store again
-    while live.record([], now_ms=now).waiting is not None:
-        assert time.monotonic() < until
-    feed = ask(live, USER, time_ms=now)
-    assert not {*shown} & {*ids_of(feed)} and not feed.degraded
+    assert live.record(rows, now_ms=now).events == 5
+    page = ask(live, USER, time_ms=now)
+    assert not {*shown} & {*ids_of(page)} and not page.degraded
+
+
+def test_removed_folder_fails_the_call_and_degrades_pages(folder, now, tmp_path):
+    path = tmp_path / "service" / "karec.toml"
+    path.parent.mkdir()
+    path.write_text((folder / "karec.toml").read_text().replace('"bundles"', f'"{folder / "bundles"}"'))
+    with open_hot_swap(path, None) as live:
+        live.record([exposure(OTHER, 100)], now_ms=now)
+        shutil.rmtree(path.parent)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=r"online\.db cannot be used"):
+                live.record([exposure(USER, 100)], now_ms=now)
+        page = ask(live, USER, time_ms=now)
+        assert len(page) and page.degraded == ("request.state",)
 
 
 BAD = [
-    ({"kind": "likes", "user": 1}, "unknown kind"),
-    ({"kind": "exposure", "usr": 1, "work": 100}, "unknown key 'usr'"),
-    ({"kind": "exposure", "user": "anna", "work": 100}, "user is no whole number"),
-    ({"kind": "exposure", "user": True, "work": 100}, "user is no whole number"),
-    ({"kind": "exposure", "user": 1, "work": 100, "scene": ["home"]}, "scene is no text"),
-    ({"kind": "exposure", "user": 1, "work": 100, "request_id": {}}, "request_id is no text"),
-    ({"kind": "exposure", "user": 1, "work": 100, "labels": {}}, "labels are no list of names"),
-    ({"kind": "search", "user": 1, "text": [1]}, "text is no text"),
-    ({"kind": "exposure", "user": 2**70, "work": 100}, "user is beyond 64 bits"),
-    ({"kind": "exposure", "user": 1, "work": 100, "position": 2**40}, "position is beyond 32 bits"),
-    ({"kind": "exposure", "user": 1}, "no work"),
-    ({"kind": "exposure", "user": 1, "work": 100, "labels": ["loved"]}, "unknown label"),
-    ({"kind": "exposure", "user": 1, "work": 100, "labels": "like"}, "labels are no list of names"),
-    ({"kind": "exposure", "user": 1, "work": 100, "time_ms": 5}, "too late"),
-    ({"kind": "exposure", "user": 1, "work": 100, "time_ms": 2**60}, "impossible time"),
-    ({"kind": "exposure", "user": 1, "work": 100, "time_ms": "noon"}, "time_ms is no whole number"),
-    ({"kind": "exposure", "user": 1, "work": 100, "id": "7"}, "id is no UUID"),
-    ({"kind": "upload", "work": 900, "creator": 3, "columns": [3]}, "columns are no table"),
-    ({"kind": "upload", "work": 900, "columns": {}}, "no creator"),
+    ({"event": "likes", "user_id": 1}, "unknown event"),
+    ({"kind": "impression", "user_id": 1, "item_id": 100}, "the key 'kind' was removed. Use 'event'"),
+    ({"event": "impression", "user": 1, "item_id": 100}, "the key 'user' was removed. Use 'user_id'"),
+    ({"event": "impression", "user_id": 1, "work": 100}, "the key 'work' was removed. Use 'item_id'"),
+    ({"event": "block", "creator": 1}, "the key 'creator' was removed. Use 'creator_id'"),
+    ({"event": "block", "creator_id": 1, "id": 3}, "the key 'id' was removed. Use 'event_id'"),
+    ({"event": "exposure", "user_id": 1}, "the event 'exposure' was renamed. Use 'impression'"),
+    ({"event": "impression", "usr": 1, "item_id": 100}, "unknown key 'usr'"),
+    ({"event": "impression", "user_id": "anna", "item_id": 100}, "user_id is not an integer"),
+    ({"event": "impression", "user_id": True, "item_id": 100}, "user_id is not an integer"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "scene": ["home"]}, "scene is not a string"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "request_id": {}}, "request_id is not a string"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "labels": {}}, "labels are not a list of names"),
+    ({"event": "search", "user_id": 1, "text": [1]}, "text is not a string"),
+    ({"event": "impression", "user_id": 2**70, "item_id": 100}, "user_id is beyond 64 bits"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "position": 2**40}, "position is beyond 32 bits"),
+    ({"event": "impression", "user_id": 1}, "item_id is missing"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "labels": ["loved"]}, "unknown label"),
     (
-        {"kind": "upload", "work": 900, "creator": 3, "columns": {"tag": np.arange(2)}},
-        "columns hold what is no number, text or truth value",
+        {"event": "impression", "user_id": 1, "item_id": 100, "labels": "like"},
+        "labels are not a list of names",
+    ),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "time_ms": 5}, "too late"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "time_ms": 2**60}, "impossible time"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "time_ms": "noon"}, "time_ms is not an integer"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "event_id": "7"}, "event_id is not a UUID"),
+    ({"event": "upload", "item_id": 900, "creator_id": 3, "columns": [3]}, "columns are not a table"),
+    ({"event": "upload", "item_id": 900, "columns": {}}, "creator_id is missing"),
+    (
+        {"event": "upload", "item_id": 900, "creator_id": 3, "columns": {"tag": np.arange(2)}},
+        "columns have a value that is not a number, string or boolean",
     ),
     (
-        {"kind": "upload", "work": 900, "creator": 3, "columns": {"tag": 10**5000}},
-        "columns hold a number of too many digits",
+        {"event": "upload", "item_id": 900, "creator_id": 3, "columns": {"tag": 10**5000}},
+        "columns have a number of too many digits",
     ),
-    ({"kind": "play", "user": 1, "work": 100}, "impossible play_ms"),
-    ("exposure", "a row is no table"),
+    ({"event": "play", "user_id": 1, "item_id": 100}, "impossible play_ms"),
+    ("impression", "a row is not a table"),
 ]
 
 
@@ -358,8 +346,8 @@ def test_invalid_events_are_counted_by_reason_and_others_recorded(live, now):
     ("key", "value", "told"),
     [
         ("labels", [np.arange(2)], {"unknown label": 1}),
-        ("kind", np.arange(2), {"unknown kind": 1}),
-        ("scene", np.arange(2), {"scene is no text": 1}),
+        ("event", np.arange(2), {"unknown event": 1}),
+        ("scene", np.arange(2), {"scene is not a string": 1}),
         ("labels", None, {}),
         ("request_id", None, {}),
         ("scene", None, {}),
@@ -367,7 +355,7 @@ def test_invalid_events_are_counted_by_reason_and_others_recorded(live, now):
 )
 def test_record_treats_a_value_of_none_as_absent(live, path, now, key, value, told):
     assert live.record([{**exposure(USER, 100), key: value}], now_ms=now).refused == told
-    events = read_events(path.parent / "events", 0, now + 1)
+    _, events = read_log(f"sqlite:{path.parent / 'online.db'}")
     assert events.request_id.tolist() == [""] * (not told)
 
 
@@ -377,18 +365,8 @@ def test_record_refuses_an_invalid_now_ms(live, moment):
         live.record([exposure(USER, 100)], now_ms=moment)
 
 
-def test_store_with_a_damaged_cursor_is_refused(path, now):
-    with open_hot_swap(path, None) as live:
-        live.record([exposure(USER, 100)], now_ms=now)
-    store = open_store(str(path.parent / "state"))
-    store.commit({CURSOR: b"damaged"}, store.read([CURSOR])[0])
-    store.close()
-    with pytest.raises(DataError, match="the position in the log is damaged"):
-        open_hot_swap(path, None)
-
-
 def test_repeated_event_counts_once(live, now):
-    row = exposure(STRANGER, 100, "like", id="6f1c7f52-8f4e-4a4b-9d0f-2f5f0a3e5b11", time_ms=now)
+    row = exposure(STRANGER, 100, "like", event_id="6f1c7f52-8f4e-4a4b-9d0f-2f5f0a3e5b11", time_ms=now)
     live.record([row, row], now_ms=now)
     live.record([row], now_ms=now + 5)
     assert live.event_counts["repeated"] == 2
@@ -399,7 +377,7 @@ def test_record_accepts_events_in_columns(live, snapshot, now):
     works = snapshot.works.ids[:3]
     before = ask(live, USER, time_ms=now)
     shown = Events.from_columns(
-        "exposure", source=9, number=np.arange(3), time_ms=now, user_id=USER, item_id=works, scene=0
+        "impression", source=9, number=np.arange(3), time_ms=now, user_id=USER, item_id=works, scene=0
     )
     assert live.record(shown, now_ms=now).events == 3
     after = ask(live, USER, time_ms=now)
@@ -417,13 +395,12 @@ def test_hot_swap_deleted_without_close_ends_its_thread(path, now):
     assert not thread.is_alive()
 
 
-def test_reloaded_bundle_continues_from_the_same_log(tmp_path, now):
-    pytest.importorskip("lmdb")
-    path = live_config(tmp_path, state="state")
+def test_reloaded_bundle_continues_with_the_same_store(tmp_path, now):
+    path = live_config(tmp_path)
     with open_hot_swap(path, None) as live:
         shown = ids_of(ask(live, USER, 5, time_ms=now))
         live.record([exposure(USER, work) for work in shown], now_ms=now)
-        live.record([{"kind": "upload", "work": 9001, "creator": 3}], now_ms=now)
+        live.record([{"event": "upload", "item_id": 9001, "creator_id": 3}], now_ms=now)
         (tmp_path / "run").rename(tmp_path / "former")
         (tmp_path / "bundles").rename(tmp_path / "older")
         path.write_text(path.read_text().replace('"bundles"', '"older"'))
@@ -442,25 +419,28 @@ def test_reload_succeeds_if_a_logged_user_was_shown_every_item(path, live, snaps
     assert live.reload()
 
 
-def test_reload_refuses_another_log_store_or_deadline(path, live, now):
+def test_reload_refuses_another_store_or_deadline(path, live, now):
     text = path.read_text()
-    path.write_text(text.replace('"events"', '"events"\nmargin = 0.5\nrefresh_share = 0'))
+    path.write_text(text.replace("[online]", "[online]\nmargin = 0.5\nrefresh_share = 0"))
     assert live.reload() and live.record([exposure(USER, 100)], now_ms=now).events == 1
     for before, after, why in (
-        ('events = "events"', 'events = "elsewhere"', "live.events: changed from 'events' to 'elsewhere'"),
-        ('state = "state"', 'state = "other"', "live.state: changed from"),
-        ('state = "state"', 'state = "state"\ndeadline_ms = 5', "live.deadline_ms: changed from 20.0 to 5.0"),
-        (
-            '[live]\nstate = "state"\nevents = "events"\n',
-            "",
-            "live: a running service keeps its log and store",
-        ),
+        ("online.db", "other.db", "online.url: changed from 'sqlite:online.db' to 'sqlite:other.db'"),
+        ("[online]", "[online]\ndeadline_ms = 5", "online.deadline_ms: changed from 20.0 to 5.0"),
+        ("[online]", "[online]\nretention_days = 5", "online.retention_days: changed from 2.0 to 5.0"),
+        ('[online]\nurl = "sqlite:online.db"\n', "", "online: a running service keeps its online store"),
     ):
         assert before in text
         path.write_text(text.replace(before, after))
         with pytest.raises(ConfigError, match=why):
             live.reload()
     assert live.record([exposure(USER, 101)], now_ms=now).events == 1
+
+
+def test_event_older_than_retention_days_is_refused(path, now):
+    path.write_text(path.read_text().replace("[online]", "[online]\nretention_days = 0.5"))
+    with open_hot_swap(path, None) as live:
+        rows = [exposure(USER, 100, time_ms=now - hours * HOUR) for hours in (11, 13)]
+        assert live.record(rows, now_ms=now).refused == {"too late": 1}
 
 
 @pytest.mark.parametrize(
@@ -477,9 +457,9 @@ def test_reload_refuses_another_log_store_or_deadline(path, live, now):
     ],
     ids=["an unknown step", "a replayed request that gets no item"],
 )
-def test_refused_reload_with_a_new_live_table_opens_no_log(path, now, before, after):
+def test_refused_reload_with_a_new_online_table_opens_no_store(path, now, before, after):
     text = path.read_text()
-    without = text.replace('[live]\nstate = "state"\nevents = "events"\n', "")
+    without = text.replace('[online]\nurl = "sqlite:online.db"\n', "")
     path.write_text(without)
     with open_hot_swap(path, None) as live:
         assert len(ask(live, STRANGER, time_ms=now)) and before in text
@@ -487,7 +467,7 @@ def test_refused_reload_with_a_new_live_table_opens_no_log(path, now, before, af
         for _ in range(2):
             with pytest.raises(KarecError):
                 live.reload()
-        with pytest.raises(ValueError, match="there is no event log"):
+        with pytest.raises(ValueError, match="there is no online store"):
             live.record([], now_ms=now)
         path.write_text(without + "\n")
         assert live.reload(), "the table has never been in service"
@@ -496,33 +476,45 @@ def test_refused_reload_with_a_new_live_table_opens_no_log(path, now, before, af
 
 
 @pytest.mark.parametrize(
-    ("line", "what"),
+    ("line", "message"),
     [
-        ('state = "http://localhost"', "state = 'http://localhost', expected memory:"),
-        ('state = "s"\ndeadline_ms = 0', "deadline_ms = 0, expected more than 0, at most 10000"),
-        ('state = "s"\nevent = "e"', "unknown key 'event' (did you mean 'events'?)"),
-        ("state = 3", "state"),
-        ('state = "s"\nscreen = "nothing.toml"', "live.screen: "),
+        ('url = "http://localhost"', "url is 'http://localhost', expected sqlite:FILE"),
+        (
+            'url = "valkey://karec:secret@host"',
+            "url has a password. Set the environment variable",
+        ),
+        ('url = "sqlite:s"\ndeadline_ms = 0', "deadline_ms = 0, expected more than 0, at most 10000"),
+        ('url = "sqlite:s"\nurk = "e"', "unknown key 'urk' (did you mean 'url'?)"),
+        ('url = "sqlite:s"\nstate = "s"', "the key 'state' was removed. Use 'url', such as"),
+        ('url = "sqlite:s"\nevents = "e"', "the key 'events' was removed. Delete it"),
+        ("url = 3", "url"),
+        ('url = "sqlite:s"\nscreen = "nothing.toml"', "online.screen: "),
     ],
 )
-def test_config_mistakes_names_a_mistake_of_the_live_table(path, line, what):
-    path.write_text(path.read_text().replace('state = "state"', line))
-    told = config_mistakes(path)
-    assert len(told) == 1 and what in told[0]
+def test_config_mistakes_names_a_mistake_of_the_online_table(path, line, message):
+    path.write_text(path.read_text().replace('url = "sqlite:online.db"', line))
+    (mistake,) = config_mistakes(path)
+    assert message in mistake and "secret" not in mistake
 
 
-def test_config_mistakes_has_every_mistake_of_the_live_table(path):
+def test_live_table_is_refused_with_the_new_one(path):
+    path.write_text(path.read_text().replace("[online]", "[live]"))
+    with pytest.raises(ConfigError, match=r"the key 'live' was removed. Use \[online\] with url"):
+        open_hot_swap(path, None)
+
+
+def test_config_mistakes_has_every_mistake_of_the_online_table(path):
     path.write_text(
-        path.read_text().replace('state = "state"', 'state = 3\nevent = "e"\ndeadline_ms = "soon"')
+        path.read_text().replace('url = "sqlite:online.db"', 'url = 3\nurk = "e"\ndeadline_ms = "soon"')
     )
-    told = config_mistakes(path)
-    assert len(told) == 3 and all(": live" in each for each in told)
+    mistakes = config_mistakes(path)
+    assert len(mistakes) == 3 and all(": online" in mistake for mistake in mistakes)
 
 
-def test_record_raises_without_a_live_table(path):
+def test_record_raises_without_an_online_table(path):
     text = path.read_text()
-    path.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
+    path.write_text(text[: text.index("[online]")] + text[text.index("[scenes.home]") :])
     with open_hot_swap(path, None) as live:
         assert live.event_counts == {} and ask(live, USER).trace.steps[0].step == "user_features"
-        with pytest.raises(ValueError, match="there is no event log"):
+        with pytest.raises(ValueError, match="there is no online store"):
             live.record([])

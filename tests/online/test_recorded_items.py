@@ -19,7 +19,6 @@ USER, NEW, CREATOR = 1, 9001, 4
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    pytest.importorskip("lmdb")
     folder = tmp_path_factory.mktemp("made")
     live_config(folder, recall=True)
     return folder
@@ -32,9 +31,9 @@ def open_live(made, tmp_path):
     path = tmp_path / "karec.toml"
 
     def opened(more="", channels=""):
-        text = (made / "karec.toml").read_text().replace('"memory:"', '"state"')
+        text = (made / "karec.toml").read_text()
         text = text.replace("recall = [", f"recall = [{channels}")
-        path.write_text(text.replace('events = "events"', f'events = "events"\n{more}'))
+        path.write_text(text.replace("[online]", f"[online]\n{more}"))
         return open_hot_swap(path, None)
 
     return opened
@@ -51,7 +50,7 @@ def now(snapshot):
 
 
 def upload(work=NEW, creator=CREATOR, **columns):
-    return {"kind": "upload", "work": work, "creator": creator, "columns": columns}
+    return {"event": "upload", "item_id": work, "creator_id": creator, "columns": columns}
 
 
 def found_by(feed, work=NEW):
@@ -60,7 +59,7 @@ def found_by(feed, work=NEW):
 
 def test_new_item_is_recalled_by_model_fresh_and_follow(open_live, now):
     with open_live() as live:
-        live.record([{"kind": "follow", "user": USER, "creator": CREATOR}], now_ms=now)
+        live.record([{"event": "follow", "user_id": USER, "creator_id": CREATOR}], now_ms=now)
         assert NEW not in [item.item_id for item in ask(live, USER, time_ms=now)]
         assert live.record([upload(song_id=3, type="video")], now_ms=now).events == 1
         feed = ask(live, USER, time_ms=now)
@@ -78,11 +77,11 @@ def test_follow_source_finds_new_items_for_all_current_followers(open_live, snap
         int(follows.row_values(old)[0]),
         [int(snapshot.users.ids[old]), 880_001, 880_002, 880_003],
     )
-    follow = [{"kind": "follow", "user": user, "creator": creator} for user in users[1:]]
+    follow = [{"event": "follow", "user_id": user, "creator_id": creator} for user in users[1:]]
     with open_live() as live:
         live.record([follow[0], follow[2]], now_ms=now)
         live.record([upload(creator=creator)], now_ms=now + 1)
-        live.record([follow[1], follow[2] | {"kind": "unfollow"}], now_ms=now + 2)
+        live.record([follow[1], follow[2] | {"event": "unfollow"}], now_ms=now + 2)
 
         def by_following():
             return ["follow" in found_by(ask(live, user, time_ms=now + 3)) for user in users]
@@ -101,12 +100,13 @@ def test_profile_source_finds_a_new_item_by_the_users_song(open_live, snapshot, 
     song = int(snapshot.works["song_id"][snapshot.works.lookup([watched])[0]])
     with open_live(channels='{ use = "profile", quota = 40 },') as live:
         live.record(
-            [{"kind": "exposure", "user": 987_654, "work": watched, "labels": ["click", "like"]}], now_ms=now
+            [{"event": "impression", "user_id": 987_654, "item_id": watched, "labels": ["click", "like"]}],
+            now_ms=now,
         )
         live.record([upload(song_id=song), upload(9002, 8001, song_id=song + 1000)], now_ms=now)
         feed = ask(live, 987_654, time_ms=now)
         assert "profile" in found_by(feed) and "profile" not in found_by(feed, 9002)
-        live.record([{"kind": "delete", "work": NEW}], now_ms=now)
+        live.record([{"event": "delete", "item_id": NEW}], now_ms=now)
         assert not found_by(ask(live, 987_654, time_ms=now))
 
 
@@ -127,7 +127,9 @@ def test_new_item_has_the_vector_and_logits_of_a_new_bundle(open_live, made, sna
         served = live.cascades["home"].bundle
         np.testing.assert_allclose(served.index.embeddings(served.index.lookup([NEW])), vector, atol=1e-3)
         assert served.index.gather("creator_id", served.index.lookup([NEW])).tolist() == [CREATOR]
-        live.record([{"kind": "exposure", "user": USER, "work": NEW, "labels": ["click"]}], now_ms=now)
+        live.record(
+            [{"event": "impression", "user_id": USER, "item_id": NEW, "labels": ["click"]}], now_ms=now
+        )
         feed = ask(live, USER, scene="city", time_ms=now + 1)
         features, pool = feed.request.features, feed.scored["rank"]
         counts = np.zeros((1, len(bundle.encoder.works.counters)), np.float32)
@@ -147,20 +149,23 @@ def test_deleted_or_blocked_items_are_absent_from_the_next_page(open_live, snaps
         live.record([upload(), upload(NEW + 1)], now_ms=now)
         before = [item.item_id for item in ask(live, USER, time_ms=now)]
         old = next(work for work in before if work < NEW)
-        live.record([{"kind": "delete", "work": old}, {"kind": "delete", "work": NEW}], now_ms=now + 1)
+        live.record(
+            [{"event": "delete", "item_id": old}, {"event": "delete", "item_id": NEW}], now_ms=now + 1
+        )
         after = [item.item_id for item in ask(live, USER, time_ms=now)]
         assert {*before} - {*after} == {old, NEW}
-        live.record([{"kind": "block", "creator": CREATOR}], now_ms=now + 2)
+        live.record([{"event": "block", "creator_id": CREATOR}], now_ms=now + 2)
         left = [item.item_id for item in ask(live, USER, time_ms=now)]
         assert {*after} - {*left} == {w for w in after if creator_of.get(w, CREATOR) == CREATOR}
         # uploaded after the block
-        live.record([upload(NEW + 2), {"kind": "block", "work": left[0]}], now_ms=now + 3)
+        live.record([upload(NEW + 2), {"event": "block", "item_id": left[0]}], now_ms=now + 3)
         assert {*left} - {item.item_id for item in ask(live, USER, time_ms=now)} == {left[0]}
         index = live.cascades["home"].bundle.index
         hidden = [old, NEW + 1, NEW + 2, left[0]]
         assert not np.isin(hidden, index.search(np.ones((1, index.dim), np.float32), 99).ids).any()
         live.record(
-            [{"kind": "unblock", "creator": CREATOR}, {"kind": "unblock", "work": left[0]}], now_ms=now + 4
+            [{"event": "unblock", "creator_id": CREATOR}, {"event": "unblock", "item_id": left[0]}],
+            now_ms=now + 4,
         )
         back = [item.item_id for item in ask(live, USER, time_ms=now)]
         assert {*back} == {*after} | {NEW + 2}
@@ -174,9 +179,9 @@ def test_edit_changes_columns_and_vector_of_the_next_request(open_live, snapshot
         index = live.cascades["home"].bundle.index
         was = index.embeddings(index.lookup([work]))
         live.record(
-            [{"kind": "edit", "work": work, "columns": {"song_id": 77}}, upload(song_id=1)], now_ms=now
+            [{"event": "edit", "item_id": work, "columns": {"song_id": 77}}, upload(song_id=1)], now_ms=now
         )
-        live.record([{"kind": "edit", "work": NEW, "columns": {"song_id": 78}}], now_ms=now + 1)
+        live.record([{"event": "edit", "item_id": NEW, "columns": {"song_id": 78}}], now_ms=now + 1)
         assert index.gather("song_id", index.lookup([work, NEW])).tolist() == [77, 78]
         assert not np.array_equal(index.embeddings(index.lookup([work])), was)
         assert index.gather("creator_id", index.lookup([work])).tolist() == [
@@ -195,7 +200,7 @@ def test_upload_values_of_wrong_type_are_missing(open_live, now):
     }
     with open_live() as live:
         told = live.record(
-            [upload(**odd), {"kind": "edit", "work": 12345, "columns": {"tag": 1}}], now_ms=now
+            [upload(**odd), {"event": "edit", "item_id": 12345, "columns": {"tag": 1}}], now_ms=now
         )
         assert told.events == 2
         index = live.cascades["home"].bundle.index
@@ -209,10 +214,13 @@ def test_upload_values_of_wrong_type_are_missing(open_live, now):
 def test_upload_number_beyond_float64_is_missing(open_live, now):
     with open_live() as live:
         told = live.record(
-            [upload(log_duration=10**400, song_id=10**400), {"kind": "exposure", "user": USER, "work": 100}],
+            [
+                upload(log_duration=10**400, song_id=10**400),
+                {"event": "impression", "user_id": USER, "item_id": 100},
+            ],
             now_ms=now,
         )
-        assert (told.events, told.waiting, live.event_counts["folded"]) == (2, None, 1)
+        assert (told.events, live.event_counts["folded"]) == (2, 1)
         assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
@@ -226,7 +234,7 @@ def test_item_vectors_are_equal_after_a_restart(open_live, snapshot, now):
     with open_live() as live:
         live.record([upload(song_id=1)], now_ms=now)
         live.record(
-            [{"kind": "edit", "work": work, "columns": {"song_id": 7}, "time_ms": now + 40 * HOUR}],
+            [{"event": "edit", "item_id": work, "columns": {"song_id": 7}, "time_ms": now + 40 * HOUR}],
             now + 40 * HOUR,
         )
         before = vectors(live)
@@ -237,11 +245,11 @@ def test_item_vectors_are_equal_after_a_restart(open_live, snapshot, now):
 
 def test_creator_block_holds_if_an_edit_wrote_the_id_as_a_float(open_live, snapshot, now):
     with open_live() as live:
-        edit = {"kind": "edit", "work": NEW, "columns": {"creator_id": float(CREATOR)}}
+        edit = {"event": "edit", "item_id": NEW, "columns": {"creator_id": float(CREATOR)}}
         live.record([upload(creator=CREATOR + 1), {**edit, "time_ms": now + 1}], now_ms=now + 1)
-        live.record([{"kind": "block", "creator": CREATOR}], now_ms=now + 2)
+        live.record([{"event": "block", "creator_id": CREATOR}], now_ms=now + 2)
         assert NEW not in [item.item_id for item in ask(live, USER, time_ms=now)]
-        live.record([{"kind": "unblock", "creator": CREATOR}], now_ms=now + 3)
+        live.record([{"event": "unblock", "creator_id": CREATOR}], now_ms=now + 3)
         assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
@@ -271,7 +279,7 @@ def test_edit_hides_an_item_while_a_hard_rule_is_violated(open_live, tmp_path, n
         assert there(NEW) and not there(NEW + 1)
         for at, seconds in enumerate((5, 60)):
             live.record(
-                [{"kind": "edit", "work": NEW, "columns": {"duration_s": seconds}}], now_ms=now + 1 + at
+                [{"event": "edit", "item_id": NEW, "columns": {"duration_s": seconds}}], now_ms=now + 1 + at
             )
             assert there(NEW) == (seconds == 60)
         assert live.event_counts["screened: too short"] == 1
@@ -309,31 +317,34 @@ quality = { column = "duration_s" }
 
 
 def test_string_ids_are_recorded_and_served(tmp_path, now):
-    path = live_config(tmp_path, state="state", ids=named(tmp_path))
+    path = live_config(tmp_path, ids=named(tmp_path))
     with open_hot_swap(path, None) as live:
         before = ask(live, "u1", time_ms=now)
         assert all(item.item_id.startswith("w") for item in before)
         rows = [
-            {"kind": "exposure", "user": "u1", "work": before.items[0].item_id, "labels": ["like"]},
-            {"kind": "follow", "user": "a new user", "creator": "a new creator"},
+            {"event": "impression", "user_id": "u1", "item_id": before.items[0].item_id, "labels": ["like"]},
+            {"event": "follow", "user_id": "a new user", "creator_id": "a new creator"},
             upload("a new work", "a new creator", song_id=3),
-            {"kind": "exposure", "user": 7, "work": "w100"},
-            {"kind": "exposure", "user": "", "work": "w100"},
+            {"event": "impression", "user_id": 7, "item_id": "w100"},
+            {"event": "impression", "user_id": "", "item_id": "w100"},
             upload(8),
         ]
         told = live.record(rows, now_ms=now)
         assert told.events == 3
-        assert told.refused == {"user is no id of this platform": 2, "work is no id of this platform": 1}
+        assert told.refused == {
+            "user_id is not an id of this platform": 2,
+            "item_id is not an id of this platform": 1,
+        }
         feed = ask(live, "u1", time_ms=now)
         assert "a new work" in [item.item_id for item in feed] and before.items[0].item_id not in [
             item.item_id for item in feed
         ]
         assert "follow" in found_by(ask(live, "a new user", time_ms=now), "a new work")
-        live.record([{"kind": "exposure", "user": "a new user", "work": "a new work"}], now_ms=now)
+        live.record([{"event": "impression", "user_id": "a new user", "item_id": "a new work"}], now_ms=now)
         assert not found_by(ask(live, "a new user", time_ms=now), "a new work")
     with open_hot_swap(path, None) as again:
         assert "a new work" in [item.item_id for item in ask(again, "u1", time_ms=now)]
-        again.record([{"kind": "delete", "work": "a new work"}], now_ms=now + 1)
+        again.record([{"event": "delete", "item_id": "a new work"}], now_ms=now + 1)
         assert "a new work" not in [item.item_id for item in ask(again, "u1", time_ms=now)]
 
 
@@ -343,7 +354,7 @@ def test_block_list_of_the_rules_accepts_string_creator_ids(tmp_path, now):
         'keep = 10\nuploads = "u"\nquality = { column = "v" }\n'
         'rules = [{ reason = "blocked", column = "creator_id", not_in = "blocked.txt" }]\n'
     )
-    path = live_config(tmp_path, state="state", more='screen = "screen.toml"', ids=named(tmp_path))
+    path = live_config(tmp_path, more='screen = "screen.toml"', ids=named(tmp_path))
     with open_hot_swap(path, None) as live:
         live.record([upload("one", "bad"), upload("two", "good")], now_ms=now)
         feed = [item.item_id for item in ask(live, "u1", time_ms=now)]
@@ -369,10 +380,10 @@ def test_concurrent_requests_read_all_events_recorded_before(open_live, tmp_path
         for at in range(30):
             live.record([upload(NEW + at, song_id=at % 5)], now_ms=now)
             if at % 3 == 0:
-                live.record([{"kind": "delete", "work": NEW + at}], now_ms=now)
+                live.record([{"event": "delete", "item_id": NEW + at}], now_ms=now)
                 deleted.append(NEW + at)
             if at % 3 == 1:
-                live.record([{"kind": "exposure", "user": USER, "work": NEW + at}], now_ms=now)
+                live.record([{"event": "impression", "user_id": USER, "item_id": NEW + at}], now_ms=now)
                 shown.append(NEW + at)
             if at % 10 == 9:
                 path = tmp_path / "karec.toml"

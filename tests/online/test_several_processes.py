@@ -32,14 +32,16 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def worker(made, tmp_path):
-    """Opens a cascade on a copy of the bundle of its own, as another process maps it, on one log."""
+    """Opens a cascade on a copy of the bundle of its own, as another process maps it, on one store."""
     opened = []
 
     def open_worker(name="one"):
         folder = tmp_path / name
         if not folder.exists():
             shutil.copytree(made / "bundles", folder / "bundles", symlinks=True)
-        text = (made / "karec.toml").read_text().replace('"events"', f'"{tmp_path / "events"}"')
+        text = (
+            (made / "karec.toml").read_text().replace("sqlite:online.db", f"sqlite:{tmp_path / 'online.db'}")
+        )
         (folder / "karec.toml").write_text(text)
         opened.append(open_hot_swap(folder / "karec.toml", None))
         return opened[-1]
@@ -101,9 +103,9 @@ def test_refresh_keeps_edits_blocks_and_adjustments(worker, now):
     edited, blocked, adjusted, other = bundle.snapshot.works.ids[:4].tolist()
     live.record(
         [
-            {"kind": "edit", "work": edited, "columns": {"song_id": 77}},
-            {"kind": "block", "work": blocked},
-            {"kind": "adjust", "work": adjusted, "offset": 3.0},
+            {"event": "edit", "item_id": edited, "columns": {"song_id": 77}},
+            {"event": "block", "item_id": blocked},
+            {"event": "adjust", "item_id": adjusted, "offset": 3.0},
         ],
         now_ms=now,
     )
@@ -123,7 +125,7 @@ def test_rollout_of_the_next_model_version_ends_after_a_reload(worker, made, now
     before = bundle_of(live)
     refresh(before, now)
     live.add_refreshed()
-    live.record([{"kind": "adjust", "work": int(before.snapshot.works.ids[0]), "scale": 2.0}], now_ms=now)
+    live.record([{"event": "adjust", "item_id": int(before.snapshot.works.ids[0]), "scale": 2.0}], now_ms=now)
     publish_next_version(made / "run-2", before.snapshot, before.path.parent, sample=5)
     assert live.reload()
     bundle = bundle_of(live)
@@ -181,7 +183,7 @@ def test_damaged_shard_does_not_undo_an_edit(worker, now):
     shards.rename(shards.with_name("aside"))
     live = worker()
     bundle = bundle_of(live)
-    live.record([{"kind": "edit", "work": edited, "columns": {"song_id": 77}}], now_ms=now)
+    live.record([{"event": "edit", "item_id": edited, "columns": {"song_id": 77}}], now_ms=now)
     was = vectors(bundle.index, [edited])
     shards.with_name("aside").rename(shards)
     live.add_refreshed()
@@ -207,15 +209,15 @@ def test_adjustment_reaches_all_workers_and_later_uploads(worker, now):
     one, two = worker("one"), worker("two")
     work = int(bundle_of(one).snapshot.works.ids[3])
     rows = [
-        {"kind": "adjust", "work": work, "scale": 0.0, "offset": 2.5},
-        {"kind": "adjust", "work": NEW, "offset": 7.0},  # it is uploaded later
-        {"kind": "block", "work": work + 1},
+        {"event": "adjust", "item_id": work, "scale": 0.0, "offset": 2.5},
+        {"event": "adjust", "item_id": NEW, "offset": 7.0},  # it is uploaded later
+        {"event": "block", "item_id": work + 1},
     ]
     assert one.record(rows, now_ms=now).events == 3
-    one.record([{"kind": "adjust", "work": work, "offset": 4.5, "time_ms": now + 1}], now_ms=now + 1)
+    one.record([{"event": "adjust", "item_id": work, "offset": 4.5, "time_ms": now + 1}], now_ms=now + 1)
     # recorded late
-    one.record([{"kind": "adjust", "work": work, "offset": 3.5, "time_ms": now - 1}], now_ms=now + 1)
-    two.record([{"kind": "upload", "work": NEW, "creator": CREATOR}], now_ms=now + 2)
+    one.record([{"event": "adjust", "item_id": work, "offset": 3.5, "time_ms": now - 1}], now_ms=now + 1)
+    two.record([{"event": "upload", "item_id": NEW, "creator_id": CREATOR}], now_ms=now + 2)
     for live in (one, two, worker("late")):
         for index in (bundle_of(live).index, bundle_of(live).recall_index):
             zero = np.zeros(index.dim, np.float32)
@@ -227,16 +229,16 @@ def test_adjustment_reaches_all_workers_and_later_uploads(worker, now):
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ({"work": 100}, "no scale and no offset"),
-        ({"scale": 2.0}, "no work"),
-        ({"work": 100, "scale": "big"}, "scale is no finite number"),
-        ({"work": 100, "scale": True}, "scale is no finite number"),
-        ({"work": 100, "offset": float("nan")}, "offset is no finite number"),
-        ({"work": 100, "offset": 10**400}, "offset is no finite number"),
-        ({"work": 100, "offset": 1, "factor": 2}, "unknown key 'factor'"),
+        ({"item_id": 100}, "scale and offset are missing"),
+        ({"scale": 2.0}, "item_id is missing"),
+        ({"item_id": 100, "scale": "big"}, "scale is not a finite number"),
+        ({"item_id": 100, "scale": True}, "scale is not a finite number"),
+        ({"item_id": 100, "offset": float("nan")}, "offset is not a finite number"),
+        ({"item_id": 100, "offset": 10**400}, "offset is not a finite number"),
+        ({"item_id": 100, "offset": 1, "factor": 2}, "unknown key 'factor'"),
     ],
 )
 def test_invalid_adjustment_is_refused_with_its_reason(worker, now, row, why):
     live = worker()
-    told = live.record([{"kind": "adjust", **row}], now_ms=now)
+    told = live.record([{"event": "adjust", **row}], now_ms=now)
     assert (told.events, told.refused) == (0, {why: 1})

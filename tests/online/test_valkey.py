@@ -45,7 +45,7 @@ def start_server(tmp_path):
 
 def impressions(numbers: list[int], user_ids: list[int]) -> Events:
     return Events.from_columns(
-        "exposure", source=1, number=numbers, time_ms=1_700_000_000_000, user_id=user_ids, item_id=70
+        "impression", source=1, number=numbers, time_ms=1_700_000_000_000, user_id=user_ids, item_id=70
     )
 
 

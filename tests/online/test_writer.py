@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from event_platform import HEAD, START, STRANGER, UNKNOWN_WORK, USERS, WORKS, Happenings, events, platform
+from event_platform import (
+    HEAD,
+    START,
+    STRANGER,
+    UNKNOWN_WORK,
+    USERS,
+    WORKS,
+    Happenings,
+    events,
+    fading_counters,
+    platform,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,40 +29,46 @@ from karec.aggregates.events import Events, Head
 from karec.aggregates.fading_counters import RECENT_BY_WORK
 from karec.aggregates.histories import LIST_AGGREGATES, SHOWN
 from karec.aggregates.located_events import LocatedEvents
+from karec.catalog.table import Table
 from karec.errors import DataError
 from karec.online.apply_events import EventApplier
-from karec.online.event_log.tail import Cursor
+from karec.online.item_counters import ItemCounters
 from karec.online.read_state import StateReader
 from karec.online.shown_history import PERIOD_MS, SPILL_LENGTH
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
-from karec.online.store.memory import MemoryStore
-from karec.online.store.store import Conflict
-from karec.times import HOUR_MS
+from karec.online.store.online_store import StateUpdate
+from karec.online.store.sqlite import SqliteStore
 
 BASE = platform()
-AGGREGATED_KINDS = StoreContents(BASE, HEAD)
+CONTENTS = StoreContents(BASE, HEAD)
 
 
-def cursor_at(n: int) -> Cursor:
-    return Cursor({"w": (0, n)})
-
-
-def written(*batches: Events, store=None) -> tuple[MemoryStore, Counter]:
-    store = MemoryStore() if store is None else store
-    writer = EventApplier(store, AGGREGATED_KINDS)
+def written(*batches: Events, store=None) -> tuple[SqliteStore, Counter]:
+    store = SqliteStore(None) if store is None else store
+    applier = EventApplier(CONTENTS)
     for batch in batches:
-        writer.apply(batch, cursor_at(writer.cursor.places.get("w", (0, 0))[1] + 1))
-    return store, writer.counts
+        is_new = store.append(batch, applier)
+        applier.counts["repeated"] += int((~is_new).sum())
+    return store, applier.counts
+
+
+def item_counters(store, item_ids):
+    return ItemCounters(store, CONTENTS).read(np.asarray(item_ids))
+
+
+def put(store, key: bytes, value: bytes | None) -> None:
+    """Replaces one entry of the state."""
+    event = Events.from_columns("search", source=7, number=time.time_ns(), time_ms=START)
+    assert store.append(event, lambda events, read: StateUpdate({key: value}, {}, np.zeros(1, bool))).all()
 
 
 def assert_store_equals_aggregates(store, happened: Events) -> None:
     """Asserts that the store has the aggregates of every user and item after ``happened``."""
-    located, reader = LocatedEvents.from_log(BASE, HEAD, happened), StateReader(store, AGGREGATED_KINDS)
+    located, reader = LocatedEvents.from_log(BASE, HEAD, happened), StateReader(store, CONTENTS)
     lists = {fold.name: fold.after(BASE, located) for fold in (*LIST_AGGREGATES, SHOWN)}
     by_user, by_scene = (
-        [fold.after(BASE, located)[name] for name in AGGREGATED_KINDS.counters]
-        for fold in (BY_USER, BY_USER_SCENE)
+        [fold.after(BASE, located)[name] for name in CONTENTS.counters] for fold in (BY_USER, BY_USER_SCENE)
     )
     for row, user in enumerate(USERS.tolist()):
         state = reader.read_user(user)
@@ -62,12 +80,12 @@ def assert_store_equals_aggregates(store, happened: Events) -> None:
         scenes = np.array([column[2 * row : 2 * row + 2] for column in by_scene]).T
         assert state.scene_counters.tobytes() == np.ascontiguousarray(scenes).tobytes()
     by_work = BY_WORK.after(BASE, located)
-    expected = np.stack([by_work[name] for name in AGGREGATED_KINDS.counters], axis=1)
-    assert reader.read_item_counters(WORKS).tobytes() == expected.tobytes()
-    recent = RECENT_BY_WORK.over_time(located, AGGREGATED_KINDS.counters, 4).at(
+    expected = np.stack([by_work[name] for name in CONTENTS.counters], axis=1)
+    assert item_counters(store, WORKS).tobytes() == expected.tobytes()
+    recent = RECENT_BY_WORK.over_time(located, CONTENTS.counters, 4).at(
         np.arange(4), np.full(4, START + 10_000)
     )
-    assert reader.read_fading_counters(WORKS, START + 10_000).tobytes() == recent.tobytes()
+    assert fading_counters(store, WORKS, START + 10_000).tobytes() == recent.tobytes()
     assert not reader.counts["corrupt entries"]
 
 
@@ -102,7 +120,7 @@ def exposures(n: int, **columns) -> Events:
         "item_id": 70,
         "scene": 0,
     }
-    return Events.from_columns("exposure", **{**base, "logged_ms": START + np.arange(n), **columns})
+    return Events.from_columns("impression", **{**base, "logged_ms": START + np.arange(n), **columns})
 
 
 def test_shown_list_has_the_last_thousand_items():
@@ -112,7 +130,7 @@ def test_shown_list_has_the_last_thousand_items():
     )
     store, _ = written(*(shown.take(slice(a, a + 90)) for a in range(0, 3000, 90)), late)
     assert_store_equals_aggregates(store, Events.concatenate([shown, late]).sort_unique())
-    kept = StateReader(store, AGGREGATED_KINDS).read_user(5).lists["shown"]
+    kept = StateReader(store, CONTENTS).read_user(5).lists["shown"]
     # The late ones are placed behind the item of moment 2500.
     assert len(kept.values) == 1000 and kept.values[496:501].tolist() == [20] * 5
 
@@ -123,7 +141,7 @@ def test_shown_filters_hold_earlier_items_of_four_periods():
     shown = exposures(6000, item_id=works, time_ms=START + np.arange(6000) * day // 40)  # 150 days
     batches = [shown.take(slice(a, a + 300)) for a in range(0, 6000, 300)]
     store, _ = written(*batches)
-    user = StateReader(store, AGGREGATED_KINDS).read_user(5)
+    user = StateReader(store, CONTENTS).read_user(5)
     first = np.searchsorted(shown.time_ms // PERIOD_MS, (shown.time_ms[4999] // PERIOD_MS) - 3)
     assert first > 0 and user.has_seen(works[first:]).all()
     assert user.has_seen(works[:first]).mean() < 0.01  # forgotten
@@ -133,11 +151,11 @@ def test_shown_filters_hold_earlier_items_of_four_periods():
         and len(user.lists["shown"].values) == 1000 <= len(user.recent_shown) <= 1000 + SPILL_LENGTH
     )
     again, _ = written(*(batches[batch] for batch in (3, 0, 1, 2, *range(19, 3, -1))))
-    assert StateReader(again, AGGREGATED_KINDS).read_user(5).has_seen(works[first:]).all()
+    assert StateReader(again, CONTENTS).read_user(5).has_seen(works[first:]).all()
     (key,) = records.keys_of(records.EARLIER_SHOWN, np.array([5]))
-    whole = store.read([key])[0]
-    store.commit({key: whole[:-1] + b"~"}, cursor_at(20).to_bytes())
-    reader = StateReader(store, AGGREGATED_KINDS)
+    whole = store.read_user(5, [key])[0]
+    put(store, key, whole[:-1] + b"~")
+    reader = StateReader(store, CONTENTS)
     assert not len(reader.read_user(5).earlier_filters) and reader.counts["corrupt entries"] == 1
 
 
@@ -146,10 +164,10 @@ def test_unknown_users_and_items_count_and_are_reported():
         3, user_id=np.array([5, STRANGER, STRANGER]), item_id=np.array([UNKNOWN_WORK, 70, UNKNOWN_WORK])
     )
     store, counts = written(happened)
-    state = StateReader(store, AGGREGATED_KINDS).read_user(STRANGER)
+    state = StateReader(store, CONTENTS).read_user(STRANGER)
     assert state.lists["shown"].values.tolist() == [70, UNKNOWN_WORK]
     assert state.counters[0] == 2 and state.scene_counters[1, 0] == 2  # "city" is the base's second scene
-    assert StateReader(store, AGGREGATED_KINDS).read_item_counters(np.array([UNKNOWN_WORK]))[0, 0] == 2
+    assert item_counters(store, [UNKNOWN_WORK])[0, 0] == 2
     assert (counts["folded"], counts["unknown user"], counts["unknown work"]) == (3, 2, 2)
 
 
@@ -158,39 +176,20 @@ def test_events_before_the_base_or_of_other_kinds_are_skipped():
     other = Events.from_columns("search", source=1, number=7, time_ms=START, user_id=5, text="abc")
     store, counts = written(early, other)
     assert (counts["before the base"], counts["of a kind that no fold reads"], counts["folded"]) == (1, 1, 1)
-    assert StateReader(store, AGGREGATED_KINDS).read_user(5).lists["shown"].values.tolist() == [70]
-
-
-def test_event_id_of_two_users_or_moments_is_two_events():
-    happened = exposures(
-        3, number=np.zeros(3, int), time_ms=START + np.array([1, 1, 2]), user_id=np.array([5, 3, 5])
-    )
-    assert written(happened)[1]["folded"] == 3
-
-
-def test_event_ids_are_kept_only_within_the_window():
-    first = exposures(2, time_ms=START + np.array([0, HEAD.late_ms]), logged_ms=START + HEAD.late_ms)
-    store, _ = written(first)
-    later = exposures(
-        1, number=9, time_ms=START + 2 * HEAD.late_ms + HOUR_MS, logged_ms=START + 2 * HEAD.late_ms + HOUR_MS
-    )
-    written(later, store=store)
-    hours = sorted(int.from_bytes(key[1:5]) for key, _ in store.scan(records.SEEN, b"e"))
-    assert hours == [(START + HEAD.late_ms) // HOUR_MS, (START + 2 * HEAD.late_ms) // HOUR_MS + 1]
-    assert written(first.take(slice(1, 2)), store=store)[1]["repeated"] == 1
+    assert StateReader(store, CONTENTS).read_user(5).lists["shown"].values.tolist() == [70]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 40, b"short"], ids=len)
 def test_corrupt_entry_restarts_from_the_base(damage):
     store, _ = written(exposures(4))
     (key,) = records.keys_of(records.HISTORY, np.array([5]))
-    store.commit({key: damage or None}, cursor_at(1).to_bytes())
-    user = StateReader(store, AGGREGATED_KINDS)
+    put(store, key, damage or None)
+    user = StateReader(store, CONTENTS)
     assert user.read_user(5).lists["history"].values.tolist() == [70, 10, 70]
     assert user.counts["corrupt entries"] == bool(damage)
     _, counts = written(exposures(1, number=50, labels=1), store=store)
     assert counts["corrupt entries"] == bool(damage)
-    assert StateReader(store, AGGREGATED_KINDS).read_user(5).lists["history"].values.tolist() == [
+    assert StateReader(store, CONTENTS).read_user(5).lists["history"].values.tolist() == [
         70,
         10,
         70,
@@ -202,7 +201,7 @@ def test_corrupt_entry_restarts_from_the_base(damage):
 def test_entry_with_an_altered_byte_is_not_whole(letter):
     store, _ = written(exposures(3))
     (key,) = records.keys_of(letter, np.array([5]))
-    whole = store.read([key])[0]
+    whole = store.read_user(5, [key])[0]
     for place in range(len(whole)):
         altered = bytes([*whole[:place], whole[place] ^ 1, *whole[place + 1 :]])
         assert not records.is_whole(key, altered, 8)
@@ -210,24 +209,25 @@ def test_entry_with_an_altered_byte_is_not_whole(letter):
     assert not records.is_whole(records.keys_of(letter, np.array([3]))[0], whole, 8)  # another user's
 
 
-def test_second_writer_makes_the_first_raise_conflict():
-    store = MemoryStore()
-    first, second = EventApplier(store, AGGREGATED_KINDS), EventApplier(store, AGGREGATED_KINDS)
-    first.apply(exposures(1), cursor_at(1))
-    with pytest.raises(Conflict):
-        second.apply(exposures(1), cursor_at(1))
-    assert EventApplier(store, AGGREGATED_KINDS).cursor == cursor_at(1)
-    assert StateReader(store, AGGREGATED_KINDS).read_user(5).counters[0] == 8
+def test_item_counters_begin_from_the_base_that_counted_the_item_first():
+    """A later base contains the events that the store has counted already."""
+    store, _ = written(exposures(3))
+    counted = BY_WORK.after(BASE, LocatedEvents.from_log(BASE, HEAD, exposures(3)))
+    columns = {**BASE.works.columns, **counted}
+    later = StoreContents(replace(BASE, works=Table(BASE.works.ids, columns), time_ms=START + 3), HEAD)
+    store.append(exposures(4), EventApplier(later))
+    assert ItemCounters(store, later).read(np.array([70, 10]))[:, 0].tolist() == [4, 0]
 
 
 def test_store_of_other_labels_is_refused():
-    store, _ = written(exposures(1))
-    for folded in (
+    store = SqliteStore(None)
+    CONTENTS.check(store)
+    CONTENTS.check(store)
+    for contents in (
         StoreContents(BASE, Head(("click",))),
         StoreContents(replace(BASE, labels={"scene": ["city", "home"]}), HEAD),
     ):
-        for use in (StateReader, EventApplier):
-            with pytest.raises(DataError, match="begin an empty store and rebuild"):
-                use(store, folded)
+        with pytest.raises(DataError, match=r"Name another store in \[online\] url"):
+            contents.check(store)
     with pytest.raises(ValueError, match="none that says enjoyed"):
         StoreContents(BASE, Head(("like",)))

@@ -59,8 +59,7 @@ def test_refresh_refuses_a_folder_without_bundles(tmp_path, capsys):
 
 
 def test_refreshed_vectors_use_counters_of_the_online_store(tmp_path):
-    pytest.importorskip("lmdb")
-    config = live_config(tmp_path / "demo", state="state")
+    config = live_config(tmp_path / "demo")
     live = open_hot_swap(config)
     bundle = live.cascades["home"].bundle
     user, work, now = (
@@ -69,9 +68,9 @@ def test_refreshed_vectors_use_counters_of_the_online_store(tmp_path):
         bundle.snapshot.time_ms + 1,
     )
     row = {
-        "kind": "exposure",
-        "user": user,
-        "work": work,
+        "event": "impression",
+        "user_id": user,
+        "item_id": work,
         "scene": "home",
         "position": 0,
         "labels": ["click"],
@@ -94,13 +93,13 @@ def test_refreshed_vectors_use_counters_of_the_online_store(tmp_path):
 
 @pytest.mark.parametrize(
     ("written", "told"),
-    [("memory:", r"keeps its state in the memory of the service alone"), (None, r"has no table \[live\]")],
+    [("sqlite::memory:", "only the service itself reads"), (None, r"has no table \[online\]")],
 )
 def test_refresh_refuses_a_config_without_a_shared_store(tmp_path, written, told):
-    config = live_config(tmp_path / "demo")
+    config = live_config(tmp_path / "demo", url=written or "sqlite:online.db")
     if written is None:
         text = config.read_text()
-        config.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
+        config.write_text(text[: text.index("[online]")] + text[text.index("[scenes.home]") :])
     bundle = Bundle.open(tmp_path / "demo" / "bundles", verify=False)
     with pytest.raises(ValueError, match=told), counters_since(config, bundle):
         pass

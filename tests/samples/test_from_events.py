@@ -1,18 +1,19 @@
-"""Tests that an event log extends a dataset."""
+"""Tests that the events of an online store extend a dataset."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from replayed_log import events_of, head_of
+from replayed_log import events_of, head_of, write_store
+from small_dataset import make_dataset
 
 from karec.aggregates.events import Events, Head
 from karec.errors import DataError, LogSchemaError
-from karec.online.event_log.append import EventLogWriter
-from karec.samples.from_events import check_event_log, with_events
+from karec.samples.from_events import newest_append_ms, with_events
 from karec.times import DAY_MS
 
-pytest.importorskip("pyarrow")
+BASE = make_dataset().snapshot
 KNOWN = 500  # exposures that the data contain; the log has the rest
 
 
@@ -22,22 +23,17 @@ def known(dataset):
     return replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN)))
 
 
-def write(folder, *events, head=None, now_ms=None):
-    log = EventLogWriter(folder, head, fsync="never")
-    for some in events:
-        told = log.append(some, int(some.time_ms.max()) if now_ms is None else now_ms)
-        assert not told.refused, told.refused
-    log.close()
-    return folder
+def write(path, *events, head, now_ms=None):
+    """Stores events. ``path``: a file, or the URL of a former call. Returns the URL of the store."""
+    return write_store(Path(str(path).removeprefix("sqlite:")), BASE, head, *events, now_ms=now_ms)
 
 
 @pytest.fixture
 def since(dataset, tmp_path):
-    """The log of the exposures that ``known`` lacks."""
-    head, rest = head_of(dataset), dataset.exposures.take(slice(KNOWN, None))
-    return write(
-        tmp_path / "events", *(events_of(rest.take(slice(at, at + 50)), head) for at in (0, 50)), head=head
-    )
+    """The store of the exposures that ``known`` lacks."""
+    head = head_of(dataset)
+    events = events_of(dataset.exposures.take(slice(KNOWN, None)), head)
+    return write(tmp_path / "online.db", events.take(slice(50)), events.take(slice(50, None)), head=head)
 
 
 def of_user_1(kind, time_ms, work, number, **more):
@@ -84,7 +80,7 @@ def test_newest_day_is_test_and_the_day_before_is_validation(known, since):
 def test_validation_day_skips_days_without_exposures(dataset, tmp_path):
     head, late = head_of(dataset), dataset.exposures.take(slice(-30, None))
     late = replace(late, time_ms=late.time_ms + 40 * DAY_MS)
-    found = with_events(dataset, write(tmp_path / "events", events_of(late, head), head=head))
+    found = with_events(dataset, write(tmp_path / "online.db", events_of(late, head), head=head))
     _, valid, test = found.split()
     assert len(test) <= 30 and valid.time_ms[-1] == dataset.exposures.time_ms[-1]
 
@@ -94,11 +90,11 @@ def test_later_label_and_play_belong_to_the_last_exposure_before(known, since, d
     like = np.uint64(1 << head_of(dataset).labels.index("like"))
     write(
         since,
-        of_user_1("exposure", moment + 1, work, 1),
-        of_user_1("exposure", moment + 5, work, 2),
+        of_user_1("impression", moment + 1, work, 1),
+        of_user_1("impression", moment + 5, work, 2),
         of_user_1("label", moment + 7, work, 3, labels=like),
         of_user_1("play", moment + 8, work, 4, play_ms=7_000),
-        of_user_1("exposure", moment + 9, work, 5),
+        of_user_1("impression", moment + 9, work, 5),
         of_user_1("label", moment + 9, int(dataset.snapshot.works.ids[4]), 6, labels=like),
         head=head_of(dataset),
     )
@@ -114,12 +110,12 @@ def test_feedback_of_the_newest_day_is_not_used_for_earlier_exposures(known, sin
     like, late = np.uint64(1 << head_of(dataset).labels.index("like")), moment + 2 * DAY_MS
     write(
         since,
-        of_user_1("exposure", moment + 1, works, np.arange(3)),
+        of_user_1("impression", moment + 1, works, np.arange(3)),
         of_user_1("label", moment + 2, works[0], 3, labels=like),
-        of_user_1("exposure", late, works[2], 4),
+        of_user_1("impression", late, works[2], 4),
         of_user_1("label", [late + 1] * 3, works, [5, 6, 7], labels=like),
         of_user_1("play", late + 1, works[1], 8, play_ms=7_000),
-        of_user_1("exposure", late + 2, works[1], 9),
+        of_user_1("impression", late + 2, works[1], 9),
         head=head_of(dataset),
     )
     found = with_events(known, since)
@@ -147,7 +143,7 @@ def test_feedback_on_an_exposure_in_the_data_moves_to_no_other(dataset, tmp_path
     )  # fmt: skip
     shown = Events.concatenate([events_of(before, head), events_of(last, head)])
     shown = replace(shown, number=np.arange(2, dtype=np.uint64))
-    found = with_events(dataset, write(tmp_path / "events", shown, said, head=head, now_ms=moment + 1))
+    found = with_events(dataset, write(tmp_path / "online.db", shown, said, head=head, now_ms=moment + 1))
     row = np.flatnonzero((found.exposures.time_ms == moment - 1) & (found.exposures.user_id == user))
     assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][
         row
@@ -157,8 +153,10 @@ def test_feedback_on_an_exposure_in_the_data_moves_to_no_other(dataset, tmp_path
 
 def test_unknown_users_and_items_are_left_out_and_counted(known, since, dataset):
     moment, work = int(dataset.exposures.time_ms[-1]) + 1, int(dataset.snapshot.works.ids[0])
-    strange = Events.from_columns("exposure", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work)
-    write(since, strange, of_user_1("exposure", moment, 10**9, 2), head=head_of(dataset))
+    strange = Events.from_columns(
+        "impression", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work
+    )
+    write(since, strange, of_user_1("impression", moment, 10**9, 2), head=head_of(dataset))
     found = with_events(known, since)
     assert len(found.exposures) == len(dataset.exposures)
     assert "event log: 1 exposures of users that the data do not contain, left out" in found.notes
@@ -168,25 +166,27 @@ def test_unknown_users_and_items_are_left_out_and_counted(known, since, dataset)
 def test_scene_only_in_the_log_becomes_unknown(known, dataset, tmp_path):
     head = Head(tuple(dataset.exposures.labels), ("elsewhere", "city"))
     moment, works = int(dataset.exposures.time_ms[-1]) + 1, dataset.snapshot.works.ids[:3].tolist()
-    shown = [of_user_1("exposure", moment + at, work, at, scene=at - 1) for at, work in enumerate(works)]
-    more = of_user_1("exposure", moment + 9, works[0], 9, labels=np.uint64(1))
-    found = with_events(known, write(tmp_path / "events", *shown, more, head=head))
+    shown = [of_user_1("impression", moment + at, work, at, scene=at - 1) for at, work in enumerate(works)]
+    more = of_user_1("impression", moment + 9, works[0], 9, labels=np.uint64(1))
+    found = with_events(known, write(tmp_path / "online.db", *shown, more, head=head))
     scenes = dataset.snapshot.labels["scene"]
     assert found.exposures.scene[-4:].tolist() == [-1, -1, scenes.index("city"), -1]
 
 
-def test_empty_event_log_is_refused_for_training(known, dataset, tmp_path):
-    folder = write(tmp_path / "events", head=head_of(dataset))
-    with pytest.raises(DataError, match="the event log is empty"):
-        check_event_log(folder)
+def test_empty_store_is_refused_for_training(known, dataset, tmp_path):
+    url = write(tmp_path / "online.db", head=head_of(dataset))
+    with pytest.raises(DataError, match="the online store has no events"):
+        newest_append_ms(url)
     with pytest.raises(DataError, match="none of 0 exposures is usable"):
-        with_events(known, folder)
-    with pytest.raises(LogSchemaError, match="holds no event log"):
-        check_event_log(tmp_path)
+        with_events(known, url)
+    for name in ("nowhere.db", "."):
+        with pytest.raises(LogSchemaError, match="no online store, expected the file of a service"):
+            newest_append_ms(f"sqlite:{tmp_path / name}")
+    assert not (tmp_path / "nowhere.db").exists()
 
 
 def test_event_log_without_the_datas_labels_is_refused(known, tmp_path):
-    folder = write(tmp_path / "events", head=Head(("click", "like")))
+    folder = write(tmp_path / "online.db", head=Head(("click", "like")))
     with pytest.raises(
         LogSchemaError,
         match=r"labels are \['click', 'like'\], expected also \['long_view', "
@@ -197,8 +197,10 @@ def test_event_log_without_the_datas_labels_is_refused(known, tmp_path):
 
 def test_newest_day_with_one_class_is_refused(known, dataset, tmp_path):
     moment = int(dataset.exposures.time_ms[-1]) + 10 * DAY_MS
-    shown = of_user_1("exposure", moment, dataset.snapshot.works.ids, np.arange(len(dataset.snapshot.works)))
-    folder = write(tmp_path / "events", shown, head=head_of(dataset))
+    shown = of_user_1(
+        "impression", moment, dataset.snapshot.works.ids, np.arange(len(dataset.snapshot.works))
+    )
+    folder = write(tmp_path / "online.db", shown, head=head_of(dataset))
     with pytest.raises(
         DataError,
         match=r"in the 40 exposures of the newest day each task .* has only one value",
@@ -210,4 +212,4 @@ def test_too_few_days_for_training_are_refused(dataset, tmp_path):
     head, last = head_of(dataset), dataset.exposures.take(slice(-20, None))
     none = replace(dataset, exposures=dataset.exposures.take(slice(0, 0)))
     with pytest.raises(DataError, match="span too few days"):
-        with_events(none, write(tmp_path / "events", events_of(last, head), head=head))
+        with_events(none, write(tmp_path / "online.db", events_of(last, head), head=head))

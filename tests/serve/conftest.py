@@ -9,7 +9,7 @@ from karec.bundle import Bundle
 
 @pytest.fixture(scope="package")
 def config(tmp_path_factory):
-    path = live_config(tmp_path_factory.mktemp("serve"), state="state")
+    path = live_config(tmp_path_factory.mktemp("serve"))
     rows = '{ use = "index_rows" }'
     path.write_text(path.read_text().replace(rows, rows + ', { use = "not_shown" }'))
     return with_serve_table(path, "max_queue_ms = 60_000")  # a machine under load refuses nothing
@@ -26,7 +26,7 @@ def service_with_text_ids(tmp_path_factory):
     """Ids are strings, and there is no table `live`."""
     folder = tmp_path_factory.mktemp("texts")
     path = live_config(folder, ids=named(folder))
-    head, _, rest = path.read_text().partition("[live]")
+    head, _, rest = path.read_text().partition("[online]")
     path.write_text(head + "[scenes.home]" + rest.partition("[scenes.home]")[2])
     with RunningService(path) as running:
         yield running

@@ -202,7 +202,7 @@ def test_tries_do_not_starve_blocks_of_items(tmp_path):
         tries = [pool.submit(try_on) for _ in range(32)]
         try:
             service.until(lambda: queue_of(service, "lookup")["n_calls"] > 4)
-            rows = [{"kind": "block", "work": 100 + 7 * i} for i in range(16)]
+            rows = [{"event": "block", "item_id": 100 + 7 * i} for i in range(16)]
             statuses = [service.post("/v1/items", {"items": [row]}).status_code for row in rows]
         finally:
             ended.set()

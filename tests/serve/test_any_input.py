@@ -47,12 +47,29 @@ REQUESTS = st.builds(
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=2),
 )
 ROW_KEYS = (
-    *("kind", "user", "work", "creator", "labels", "scene", "position", "play_ms", "request_id", "time_ms"),
+    *(
+        "event",
+        "user_id",
+        "item_id",
+        "creator_id",
+        "labels",
+        "scene",
+        "position",
+        "play_ms",
+        "request_id",
+        "time_ms",
+    ),
     *("text", "id", "columns", "scale", "offset", "other"),
 )
-KINDS = ("exposure", "label", "play", "follow", "unfollow", "search", "upload", "edit", "delete", "adjust")
+KINDS = ("impression", "label", "play", "follow", "unfollow", "search", "upload", "edit", "delete", "adjust")
 ROWS = VALUES | st.builds(
-    lambda kind, user, odd: {"kind": kind, "user": user, "work": 9_000_000 + user, "creator": 3, **odd},
+    lambda kind, user, odd: {
+        "event": kind,
+        "user_id": user,
+        "item_id": 9_000_000 + user,
+        "creator_id": 3,
+        **odd,
+    },
     st.sampled_from(KINDS),
     st.integers(0, 20),
     st.dictionaries(st.sampled_from(ROW_KEYS), VALUES, max_size=3),

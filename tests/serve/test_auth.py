@@ -9,10 +9,10 @@ TOKEN, EVENTS_TOKEN, OTHER_TOKEN = "a-token-of-the-service", "a-token-of-events-
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    path = live_config(tmp_path_factory.mktemp("auth"), state="state")
+    path = live_config(tmp_path_factory.mktemp("auth"))
     (path.parent / "token").write_text(f"{TOKEN}\n")
-    table = '[serve]\ntoken = "file:token"\nevents_token = "env:KAREC_TEST_EVENTS"\n[live]'
-    path.write_text(path.read_text().replace("[live]", table))
+    table = '[serve]\ntoken = "file:token"\nevents_token = "env:KAREC_TEST_EVENTS"\n[online]'
+    path.write_text(path.read_text().replace("[online]", table))
     with RunningService(path, KAREC_TEST_EVENTS=EVENTS_TOKEN) as running:
         yield running
 

@@ -52,21 +52,32 @@ def test_problem_names_the_field(client):
 
 def test_items_and_events_are_known_afterwards(client, service, snapshot):
     columns = {"song_id": 3, "upload_ms": snapshot.time_ms}
-    upload = {"kind": "upload", "work": NEW_ITEM, "creator": 4, "columns": columns}
+    upload = {"event": "upload", "item_id": NEW_ITEM, "creator_id": 4, "columns": columns}
     assert client.change_items([upload]).events == 1
     service.until(lambda: client.get(f"/v1/items/{NEW_ITEM}").json()["is_indexed"])
-    assert client.record([{"kind": "exposure", "user": 2, "work": NEW_ITEM, "labels": ["click"]}]).events == 1
+    assert (
+        client.record(
+            [{"event": "impression", "user_id": 2, "item_id": NEW_ITEM, "labels": ["click"]}]
+        ).events
+        == 1
+    )
     service.until(lambda: NEW_ITEM in client.get("/v1/users/2").json()["lists"]["history"]["newest"])
-    assert client.change_items([{"kind": "block", "work": NEW_ITEM}]).events == 1
+    assert client.change_items([{"event": "block", "item_id": NEW_ITEM}]).events == 1
     service.until(lambda: client.get(f"/v1/items/{NEW_ITEM}").json()["is_blocked"])
-    assert client.record([{"kind": "nothing"}]).refused == {"unknown kind": 1}
+    assert client.record([{"event": "nothing"}]).refused == {"unknown event": 1}
 
 
 def test_event_counts_once_if_it_is_sent_again(client, service):
     def read_columns():
         return client.get("/v1/users/3").json()["columns"]
 
-    row = {"kind": "exposure", "user": 3, "work": 7, "id": str(uuid4()), "time_ms": time_ns() // 1_000_000}
+    row = {
+        "event": "impression",
+        "user_id": 3,
+        "item_id": 7,
+        "event_id": str(uuid4()),
+        "time_ms": time_ns() // 1_000_000,
+    }
     before = read_columns()
     for _ in range(3):
         assert client.record([row]).events == 1

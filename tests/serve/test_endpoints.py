@@ -47,27 +47,33 @@ def test_batch_keeps_the_order_of_its_requests(service):
 def test_events_act_in_the_next_request_of_every_worker(service, snapshot):
     now = snapshot.time_ms + 3_600_000
     upload = {
-        "kind": "upload",
-        "work": NEW_ITEM,
-        "creator": CREATOR,
+        "event": "upload",
+        "item_id": NEW_ITEM,
+        "creator_id": CREATOR,
         "columns": {"song_id": 3},
-        "id": str(uuid.uuid4()),
+        "event_id": str(uuid.uuid4()),
     }
-    impression = {"kind": "exposure", "user": 1, "work": 2}
+    impression = {"event": "impression", "user_id": 1, "item_id": 2}
     recorded = service.post("/v1/items", {"items": [upload, impression, 7]}).json()
-    assert recorded["events"] == 1 and recorded["refused"]["exposure goes to /v1/events"] == 1
+    assert recorded["events"] == 1 and recorded["refused"]["impression goes to /v1/events"] == 1
     assert sum(recorded["refused"].values()) == 2
     assert service.client.get(f"/v1/items/{NEW_ITEM}").json()["columns"]["song_id"] == 3
     service.until(
         lambda: NEW_ITEM in [item["item_id"] for item in service.ask(USER, k=90, time_ms=now)["items"]]
     )
-    click = {"kind": "exposure", "user": USER, "work": NEW_ITEM, "labels": ["click"], "id": str(uuid.uuid4())}
+    click = {
+        "event": "impression",
+        "user_id": USER,
+        "item_id": NEW_ITEM,
+        "labels": ["click"],
+        "event_id": str(uuid.uuid4()),
+    }
     assert service.post("/v1/events", {"events": [click]}).json()["events"] == 1
     user = f"/v1/users/{USER}"
     service.until(lambda: NEW_ITEM in service.client.get(user).json()["lists"]["history"]["newest"])
     columns = service.client.get(user).json()["columns"]
     assert columns["count_like"] >= 1 and not [name for name in columns if name.startswith("count_count")]
-    block = {"kind": "block", "work": NEW_ITEM}
+    block = {"event": "block", "item_id": NEW_ITEM}
     assert service.post("/v1/items", {"items": [block]}).json()["events"] == 1
     service.until(lambda: service.client.get(f"/v1/items/{NEW_ITEM}").json()["is_blocked"])
 
@@ -75,7 +81,7 @@ def test_events_act_in_the_next_request_of_every_worker(service, snapshot):
 def test_events_without_an_online_store_are_refused_with_the_key(service_with_text_ids):
     for path in ("events", "items"):
         answer = service_with_text_ids.post(f"/v1/{path}", {path: []})
-        assert answer.status_code == 409 and "[live]" in answer.json()["detail"]
+        assert answer.status_code == 409 and "[online]" in answer.json()["detail"]
 
 
 def test_text_ids_are_kept_unchanged(service_with_text_ids):

@@ -18,7 +18,7 @@ from small_bundle import write_next_run
 from karec.bundle import Bundle
 from karec.cli import main
 from karec.files import write_text_aside
-from karec.online.event_log.reader import read_events
+from karec.online.read_log import read_log
 from karec.refresh.publish_run import publish
 
 USER = 1
@@ -27,7 +27,7 @@ LONG_S = 60
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    path = live_config(tmp_path_factory.mktemp("life"), state="state")
+    path = live_config(tmp_path_factory.mktemp("life"))
     return with_serve_table(path, "max_queue_ms = 60_000")  # a machine under load refuses nothing
 
 
@@ -41,14 +41,14 @@ def running(config):
 def test_killed_worker_is_replaced_and_its_events_are_stored(running, config):
     ids = [uuid.uuid4() for _ in range(20)]
     for id in ids:
-        row = {"kind": "follow", "user": USER, "creator": 2, "id": str(id)}
+        row = {"event": "follow", "user_id": USER, "creator_id": 2, "event_id": str(id)}
         assert running.post("/v1/events", {"events": [row]}).json()["events"] == 1
     before = running.worker_pids()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
         running.until(lambda pid=pid: pid not in running.worker_pids() and len(running.ready_pids()) == 2)
     assert not running.ready_pids() & before
-    stored = read_events(config.parent / "events", 0, 2**62)
+    _, stored = read_log(f"sqlite:{config.parent / 'online.db'}")
     numbers = {
         source << 64 | number
         for source, number in zip(stored.source.tolist(), stored.number.tolist(), strict=True)
@@ -194,29 +194,27 @@ def test_broken_file_is_refused_and_the_old_one_stays_in_service(running, config
 
 
 def test_events_that_cannot_be_stored_are_refused_for_now(tmp_path):
-    path = live_config(tmp_path, state="state")
-    row = {"kind": "follow", "user": USER, "creator": 2}
+    path = live_config(tmp_path)
+    row = {"event": "follow", "user_id": USER, "creator_id": 2}
     with RunningService(path) as service:
-        events, away = tmp_path / "events", tmp_path / "away"
-        events.rename(away)
-        events.touch()
+        store, away = tmp_path / "online.db", tmp_path / "away.db"
+        store.rename(away)
         refused = service.post("/v1/events", {"events": [row]})
         assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1, refused.text
-        events.unlink()
-        away.rename(events)
+        away.rename(store)
         assert service.post("/v1/events", {"events": [row]}).json()["events"] == 1
 
 
 def test_worker_is_not_ready_before_it_has_read_the_online_store(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    path = live_config(tmp_path, state=f"redis://127.0.0.1:{port}/0")
+    path = live_config(tmp_path, url=f"valkey://127.0.0.1:{port}/0")
     with RunningService(path, ready=False) as service:
-        answer = service.client.get("/readyz")
-        assert answer.status_code == 503 and "online store" in answer.json()["detail"]
+        service.until(lambda: "online store" in service.client.get("/readyz").json()["detail"])
+        assert service.client.get("/readyz").status_code == 503
         assert service.post("/v1/recommend", {"user_id": USER}).status_code == 503
-        assert service.client.get("/healthz").json()["online_store"]
-        command = ["valkey-server", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
+        assert service.client.get("/healthz").status_code == 200
+        command = ["valkey-server", "--port", str(port), "--dir", str(tmp_path), "--appendonly", "yes"]
         store = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             service.until(lambda: service.client.get("/readyz").status_code == 200)

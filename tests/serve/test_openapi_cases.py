@@ -28,8 +28,8 @@ PATHS_WITH_ROWS = "/v1/events", "/v1/items"
 def own(tmp_path_factory):
     """A service of its own: what is drawn deletes and blocks works."""
     path = live_config(tmp_path_factory.mktemp("cases"))
-    patient = "[serve]\nmax_queue_ms = 60_000\n[live]"
-    path.write_text(path.read_text().replace("[live]", patient))
+    patient = "[serve]\nmax_queue_ms = 60_000\n[online]"
+    path.write_text(path.read_text().replace("[online]", patient))
     with RunningService(path) as service:
         yield service
         assert "Traceback" not in service.told()

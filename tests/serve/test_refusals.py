@@ -113,7 +113,15 @@ def test_unknown_item_is_not_found(service):
 
 @pytest.mark.parametrize("path", ["events", "items"])
 def test_invalid_rows_are_counted_by_reason(service, path):
-    rows = [1, None, [], {}, {"kind": 3}, {"kind": "dance"}, {"kind": "follow", "user": "x", "creator": 1}]
+    rows = [
+        1,
+        None,
+        [],
+        {},
+        {"event": 3},
+        {"event": "dance"},
+        {"event": "follow", "user_id": "x", "creator_id": 1},
+    ]
     answer = service.post(f"/v1/{path}", {path: rows})
     assert answer.status_code == 200 and answer.json()["events"] == 0
     assert sum(answer.json()["refused"].values()) == len(rows)

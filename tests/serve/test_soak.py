@@ -9,12 +9,13 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from event_platform import HEAD, platform
 from live_bundle import live_config
+from replayed_log import write_store
 from small_bundle import write_next_run
 
-from karec.aggregates.events import Events, Head
+from karec.aggregates.events import Events
 from karec.bundle import Bundle
-from karec.online.event_log.append import EventLogWriter
 from karec.refresh.publish_run import publish
 
 BENCH = Path(__file__).parents[2] / "bench" / "service"
@@ -51,12 +52,11 @@ def test_swaps_and_killed_workers_lose_no_event(soaking, tmp_path):
 def test_missing_events_counts_acknowledged_ids_not_in_log(soaking, tmp_path):
     moment, numbers = time.time_ns() // 1_000_000, np.array([5, 6, 9, 10], np.uint64)
     events = Events.from_columns("follow", time_ms=moment, source=7, number=numbers, user_id=1, creator_id=2)
-    with EventLogWriter(tmp_path / "events", Head(("click",))) as log:
-        log.append(events)
+    write_store(tmp_path / "online.db", platform(), HEAD, events)
 
     def missing(source, numbers):
         ids = [str(UUID(int=source << 64 | number)) for number in numbers]
-        return soaking.missing_events([load_with(soaking, ids)], tmp_path / "events")
+        return soaking.missing_events([load_with(soaking, ids)], tmp_path / "online.db")
 
     assert missing(7, [5, 6, 9, 10]) == 0
     assert missing(7, [5, 7, 8, 11]) == 3

@@ -1,4 +1,4 @@
-"""Which folds a store keeps, and of what: the labels, scenes and meanings that all its entries are of."""
+"""What the state of a store is computed from: base, labels, scenes, and the meaning of labels."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from karec.aggregates.events import Head
 from karec.catalog import schema
 from karec.catalog.once import computed_once
 from karec.catalog.snapshot import Snapshot
-from karec.errors import DataError
-from karec.online.store.records import HIGHEST, LOWEST, META
-from karec.online.store.store import StateStore
+from karec.errors import DataError, LogSchemaError
+from karec.online.store.online_store import OnlineStore
 
-FORMAT = 1
+FORMAT = 2
+DOCUMENT = "contents"  # of the store
 
 
 @dataclass(frozen=True)
 class StoreContents:
-    """The base that states begin from, and the head of the log that they follow.
+    """The base that states begin from, and the labels and scenes of events.
 
-    A user or work that no event named yet is what ``base`` says; from its first event on it is in the store.
-    Events before the base's moment are in the base already and are passed over. Raises ValueError when the
-    log has no label that says enjoyed.
+    A user or item without events has the state of ``base``; from its first event on its state is in the
+    store. Events before the base's moment are in the base already and are not counted. Raises ValueError if
+    no label means enjoyed.
     """
 
     base: Snapshot
@@ -31,7 +31,7 @@ class StoreContents:
     def __post_init__(self) -> None:
         if not set(self.base.meaning.enjoyed) & set(self.head.labels):
             raise ValueError(
-                f"the log has the labels {list(self.head.labels)}, and none that says enjoyed; "
+                f"events have the labels {list(self.head.labels)}, and none that says enjoyed; "
                 f"the base's are {list(self.base.meaning.enjoyed)}"
             )
 
@@ -39,28 +39,39 @@ class StoreContents:
     def counters(self) -> tuple[str, ...]:
         return (schema.EXPOSED, *map(schema.counter, self.head.labels))
 
-    @property
+    @computed_once
     def described(self) -> bytes:
+        """Labels, scenes and meaning, equal for bases that may share a store."""
         return json.dumps(
             {
                 "format": FORMAT,
                 "labels": self.head.labels,
+                "event_scenes": self.head.scenes,
                 "scenes": list(self.base.labels.get("scene", ())),
                 "meaning": asdict(self.base.meaning),
             }
         ).encode()
 
-    def check(self, store: StateStore) -> None:
-        """Raises DataError when the store's entries are of other labels, scenes or meanings, or do not say of
-        which."""
-        found = store.read([META])[0]
-        if found is None and next(store.scan(LOWEST, HIGHEST), None) is not None:
+    def check(self, store: OnlineStore) -> None:
+        """Describes an empty store. Raises DataError if the store has other labels, scenes or meanings."""
+        stored = store.read_document(DOCUMENT)
+        if stored is None and store.write_document(DOCUMENT, self.described, None):
+            return
+        stored = stored or store.read_document(DOCUMENT) or b""
+        if stored != self.described:
             raise DataError(
-                "the state store has entries and does not say of which labels: it was loaded in part, or is "
-                "of something else: begin an empty store and load it, or rebuild it from the event log"
+                f"the online store is of {stored[:400].decode(errors='replace')}, expected "
+                f"{self.described.decode()}. Name another store in [online] url, or publish a bundle with "
+                "these labels and scenes."
             )
-        if found is not None and found != self.described:
-            raise DataError(
-                f"the state store is of {found[:400].decode(errors='replace')}, expected "
-                f"{self.described.decode()}: begin an empty store and rebuild it from the event log"
-            )
+
+
+def read_head(store: OnlineStore) -> Head:
+    """Returns the labels and scenes of the store's events. Raises LogSchemaError if it has none."""
+    stored = store.read_document(DOCUMENT)
+    if stored is None:
+        raise LogSchemaError("the online store is empty: no service has used it")
+    described = json.loads(stored)
+    if described["format"] != FORMAT:
+        raise LogSchemaError(f"the online store has the format {described['format']}, expected {FORMAT}")
+    return Head(tuple(described["labels"]), tuple(described["event_scenes"]))

@@ -50,7 +50,7 @@ class GroupCommit:
                 if len(members) > 1 and not isinstance(error, Unavailable):
                     for append in members:  # The error may be due to the events of one append.
                         self._commit_all([append])
-                    return
+                    continue
                 for append in members:
                     append.error = error
 

@@ -1,27 +1,44 @@
-"""A store by its address."""
+"""Opens the online store that a URL names."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from karec.online.store.embedded import LmdbStore
-from karec.online.store.memory import MemoryStore
-from karec.online.store.redis import RedisStore
-from karec.online.store.store import StateStore
+from karec.online.store.online_store import OnlineStore
+from karec.online.store.sqlite import SqliteStore
 
-SERVERS = ("redis://", "rediss://", "unix://", "valkey://")
+SQLITE = "sqlite:"
+MEMORY = "sqlite::memory:"
+SERVERS = ("valkey://", "valkeys://")
+EXPECTED = f"expected sqlite:FILE, {MEMORY}, or a server at valkey://HOST:PORT/DB"
 
 
-def open_store(address: str) -> StateStore:
-    """``memory:``, ``redis://HOST:PORT/DB`` (``rediss://``, ``unix://``, ``valkey://`` too), or the folder of
-    an LMDB store.
+def open_store(url: str, folder: Path) -> OnlineStore:
+    """Opens ``sqlite:FILE`` (relative to ``folder``), ``sqlite::memory:``, or ``valkey://HOST:PORT/DB``.
 
-    Raises Unavailable where it cannot be reached or opened, MissingExtra without its package.
+    Raises ValueError for another URL, Unavailable if a server cannot be reached, and MissingExtra without its
+    package. A file is opened by the first use.
     """
-    if address == "memory:":
-        return MemoryStore()
-    if address.startswith(SERVERS):
-        return RedisStore(address.replace("valkey://", "redis://", 1))
-    if "://" in address:
-        raise ValueError(f"no state store at {address!r}: expected memory:, one of {SERVERS} or a folder")
-    return LmdbStore(Path(address))
+    check_url(url)
+    if url == MEMORY:
+        return SqliteStore(None)
+    if url.startswith(SQLITE):
+        return SqliteStore(folder / url.removeprefix(SQLITE))
+    from karec.online.store.valkey import ValkeyStore
+
+    return ValkeyStore(url)
+
+
+def check_url(url: str) -> None:
+    """Raises ValueError for a URL that is not one of an online store."""
+    if is_on_a_server(url):
+        if ":" in url.partition("://")[2].rpartition("@")[0]:  # The message must not show it.
+            raise ValueError(
+                "url has a password. Set the environment variable KAREC_ONLINE_PASSWORD instead."
+            )
+    elif not url.startswith(SQLITE) or url == SQLITE:
+        raise ValueError(f"url is {url!r}, {EXPECTED}")
+
+
+def is_on_a_server(url: str) -> bool:
+    return url.startswith(SERVERS)

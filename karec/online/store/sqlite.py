@@ -13,11 +13,8 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, Literal
@@ -27,11 +24,14 @@ from numpy.typing import NDArray
 
 from karec.aggregates.events import COLUMNS, Events
 from karec.errors import DataError, Unavailable
-from karec.online.store.online_store import Cursor, Read, StoredEvents, Update
+from karec.online.store.event_bytes import event_ids
+from karec.online.store.group_commit import GroupCommit
+from karec.online.store.online_store import Cursor, Read, StaleCursor, StoredEvents, Update
 
 FORMAT = 1
 APPLICATION_ID = 0x4B52454C
 BUSY_TIMEOUT_S = 10.0
+EVENTS_PER_DELETE = 10_000  # of one transaction
 MAX_VARIABLES = 30_000  # of one statement; SQLite's limit is 32,766
 DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -60,6 +60,13 @@ _SELECT_EVENTS = f"SELECT seq, event_id, {', '.join(_COLUMNS)}, is_counted FROM 
 _PUT_STATE = "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
+def is_sqlite_file(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
 class SqliteStore:
     """See ``OnlineStore``. The file is opened, or created, by the first call.
 
@@ -69,7 +76,7 @@ class SqliteStore:
     def __init__(self, path: Path | None, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
         self.path = path
         self._synchronous = synchronous
-        self._appends = deque[_Append]()
+        self._group_commit = GroupCommit(self._commit)
         self._writing = RLock()  # one writer of this process; in memory, also one reader
         self._opening = Lock()
         self._idle = list[sqlite3.Connection]()
@@ -82,14 +89,7 @@ class SqliteStore:
             self._memory.executescript(_SCHEMA)
 
     def append(self, events: Events, update: Update) -> NDArray[Any]:
-        append = _Append(events, update)
-        self._appends.append(append)
-        with self._writing:
-            if not append.is_done:
-                self._commit([self._appends.popleft() for _ in range(len(self._appends))])
-        if append.error is not None:
-            raise append.error
-        return append.is_new
+        return self._group_commit.append(events, update)
 
     def read_user(self, user_id: int, keys: Sequence[bytes]) -> list[bytes | None]:
         with self._connection() as connection:
@@ -104,15 +104,24 @@ class SqliteStore:
             rows = connection.execute(
                 f"{_SELECT_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (_to_seq(cursor), max_events)
             ).fetchall()
+            if not rows:
+                self._check_cursor(connection, cursor)
         if not rows:
             return StoredEvents(Events.empty(), np.empty(0, bool), cursor)
         return StoredEvents(*_from_rows(rows), _to_cursor(rows[-1][0]))
 
     def delete_events(self, before_ms: int, cursor: Cursor) -> int:
-        with self._transaction("NORMAL") as connection:
-            return connection.execute(
-                "DELETE FROM events WHERE seq <= ? AND time_ms < ?", (_to_seq(cursor), before_ms)
-            ).rowcount
+        with self._connection() as connection:
+            self._check_cursor(connection, cursor)
+            (first,) = connection.execute("SELECT coalesce(min(seq), 0) FROM events").fetchone()
+        n_deleted = 0
+        for begin in range(first, _to_seq(cursor) + 1, EVENTS_PER_DELETE):  # appends run between two pieces
+            end = min(begin + EVENTS_PER_DELETE, _to_seq(cursor) + 1)
+            with self._transaction("NORMAL") as connection:
+                n_deleted += connection.execute(
+                    "DELETE FROM events WHERE seq >= ? AND seq < ? AND time_ms < ?", (begin, end, before_ms)
+                ).rowcount
+        return n_deleted
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         if self._memory is not None:
@@ -174,26 +183,9 @@ class SqliteStore:
                 os.close(self._lock_file)
                 self._process_id = 0
 
-    def _commit(self, appends: list[_Append]) -> None:
-        """Commits in one transaction. If it fails, each append has a transaction of its own."""
-        try:
-            with self._transaction(self._synchronous) as connection:
-                for update, group in groupby(appends, lambda append: append.update):
-                    members = [*group]
-                    events = Events.concatenate([append.events for append in members])
-                    is_new = _apply(connection, events, update)
-                    ends = np.cumsum([len(append.events) for append in members])
-                    for append, part in zip(members, np.split(is_new, ends[:-1]), strict=True):
-                        append.is_new = part
-        except BaseException as error:
-            for append in appends:
-                append.error = error
-            if len(appends) > 1 and isinstance(error, Exception):
-                for append in appends:
-                    append.error = None
-                    self._commit([append])
-        for append in appends:
-            append.is_done = True
+    def _commit(self, events: Events, update: Update) -> NDArray[Any]:
+        with self._transaction(self._synchronous) as connection:
+            return _apply(connection, events, update)
 
     @contextmanager
     def _transaction(self, synchronous: str) -> Iterator[sqlite3.Connection]:
@@ -274,6 +266,10 @@ class SqliteStore:
         if (status.st_dev, status.st_ino) != self._inode:
             raise Unavailable(f"{self.path}: the file was replaced while it was open. Restart this process.")
 
+    def _check_cursor(self, connection: sqlite3.Connection, cursor: Cursor) -> None:
+        if _to_seq(cursor) > _to_seq(_last_cursor(connection)):
+            raise StaleCursor(f"{self.path}: the store lacks events of this cursor. Take a new snapshot.")
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Turns errors of SQLite and of the file system into those of the contract."""
@@ -300,19 +296,6 @@ class SqliteStore:
             connection.close()
 
 
-@dataclass(eq=False)
-class _Append:
-    """One call of ``append`` that waits for a commit."""
-
-    events: Events
-    update: Update
-    is_done: bool = False
-    error: BaseException | None = None
-
-    def __post_init__(self) -> None:
-        self.is_new: NDArray[Any] = np.empty(0, bool)
-
-
 def _check_or_create_tables(connection: sqlite3.Connection, path: Path) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -329,14 +312,12 @@ def _check_or_create_tables(connection: sqlite3.Connection, path: Path) -> None:
 
 def _apply(connection: sqlite3.Connection, events: Events, update: Update) -> NDArray[Any]:
     """Writes the new events with their state. Returns (M,) bool, True for a new event."""
-    numbers = np.stack([events.source, events.number], axis=1).astype(">u8").tobytes()
-    event_ids = [numbers[begin : begin + 16] for begin in range(0, len(numbers), 16)]
+    ids = event_ids(events)
     known = {
-        event_id
-        for (event_id,) in _select_in(connection, "SELECT event_id FROM events WHERE event_id", event_ids)
+        event_id for (event_id,) in _select_in(connection, "SELECT event_id FROM events WHERE event_id", ids)
     }
     is_new = np.zeros(len(events), bool)
-    for row, event_id in enumerate(event_ids):
+    for row, event_id in enumerate(ids):
         if event_id not in known:
             is_new[row] = True
             known.add(event_id)
@@ -349,7 +330,7 @@ def _apply(connection: sqlite3.Connection, events: Events, update: Update) -> ND
         connection.executemany(_PUT_STATE, values)
         deleted = [(key,) for key, value in result.entries.items() if value is None]
         connection.executemany("DELETE FROM state WHERE key = ?", deleted)
-        new_ids = [event_ids[row] for row in np.flatnonzero(is_new)]
+        new_ids = [ids[row] for row in np.flatnonzero(is_new)]
         connection.executemany(_INSERT_EVENT, _to_rows(new_events, new_ids, result.is_counted))
     return is_new
 
@@ -391,17 +372,17 @@ def _to_cursor(seq: int) -> Cursor:
     return seq.to_bytes(8, "big")
 
 
-def _to_rows(events: Events, event_ids: list[bytes], is_counted: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+def _to_rows(events: Events, ids: list[bytes], is_counted: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
     arrays = [getattr(events, name) for name in _COLUMNS]
     arrays[_COLUMNS.index("labels")] = events.labels.view(np.int64)
     columns = [array.tolist() for array in arrays]
-    return zip(event_ids, *columns, np.asarray(is_counted, bool).tolist(), strict=True)
+    return zip(ids, *columns, np.asarray(is_counted, bool).tolist(), strict=True)
 
 
 def _from_rows(rows: list[tuple[Any, ...]]) -> tuple[Events, NDArray[Any]]:
     """Returns (events, is_counted) of rows of ``_SELECT_EVENTS``."""
-    _, event_ids, *values, is_counted = zip(*rows, strict=True)
-    numbers = np.frombuffer(b"".join(event_ids), ">u8").astype(np.uint64).reshape(-1, 2)
+    _, ids, *values, is_counted = zip(*rows, strict=True)
+    numbers = np.frombuffer(b"".join(ids), ">u8").astype(np.uint64).reshape(-1, 2)
     columns = {
         name: np.array(column, np.int64).view(np.uint64)
         if name == "labels"

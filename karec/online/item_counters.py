@@ -1,0 +1,122 @@
+"""Counters of items in the online store: the base's plus those of all partitions of the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.aggregates.counters import BY_WORK
+from karec.aggregates.events import Events
+from karec.aggregates.located_events import LocatedEvents
+from karec.online.changed_items import ChangedItems
+from karec.online.store import records
+from karec.online.store.contents import StoreContents
+from karec.online.store.online_store import Cursor, OnlineStore, StaleCursor
+
+MAX_POLL_EVENTS = 20_000
+COUNTER_LETTERS = (records.WORK_COUNTERS, records.BASE_COUNTERS)
+
+
+def sum_counters(
+    items: ChangedItems,
+    entries: Sequence[tuple[bytes, bytes]],
+    contents: StoreContents,
+    counts: Counter[str],
+) -> ChangedItems:
+    """Returns ``items`` with the counters of ``entries`` (a snapshot of COUNTER_LETTERS) and no others."""
+    counted = [(key, value) for key, value in entries if key[:1] == records.WORK_COUNTERS]
+    unpacked = _unpack([key for key, _ in counted], [value for _, value in counted], contents)
+    is_whole = np.ones(len(counted), bool)
+    is_whole[unpacked.missing] = False
+    counts["corrupt entries"] += unpacked.corrupt
+    ids = np.array([records.id_of(key) for key, _ in counted], np.int64)[is_whole]
+    ids, places = np.unique(ids, return_inverse=True)
+    base = {key: value for key, value in entries if key[:1] == records.BASE_COUNTERS}
+    state = _base_counters(ids, base, contents)
+    np.add.at(state, places, unpacked.rows)
+    return items.replace_counters(ids, state)
+
+
+def add_counters(
+    items: ChangedItems,
+    events: Events,
+    is_counted: NDArray[Any],
+    store: OnlineStore,
+    contents: StoreContents,
+) -> ChangedItems:
+    """Returns ``items`` with the counters after ``events``. Reads the base's counters of other items."""
+    events = events.take(is_counted & (events.item_id >= 0))
+    if not len(events):
+        return items
+    ids, places = np.unique(events.item_id, return_inverse=True)
+    state = np.empty((len(ids), len(contents.counters)))
+    rows = items.find_counter_rows(ids)
+    state[rows >= 0] = items.counters[rows[rows >= 0]]
+    if (rows < 0).any():
+        keys = records.keys_of(records.BASE_COUNTERS, ids[rows < 0])
+        values = store.read_items(keys)
+        base = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+        state[rows < 0] = _base_counters(ids[rows < 0], base, contents)
+    known = contents.base.works.lookup(ids)[places]
+    users = np.zeros(len(events), np.int64)
+    located = LocatedEvents.from_rows(contents.base, contents.head, events, users, places, known)
+    BY_WORK.step_all(state, located, contents.counters)
+    return items.with_counters(ids, state)
+
+
+class ItemCounters:
+    """Counters of items in ``store``, as of the last read. One thread may call."""
+
+    def __init__(self, store: OnlineStore, contents: StoreContents) -> None:
+        self._store = store
+        self._contents = contents
+        self._items = ChangedItems.empty(contents.base, len(contents.counters))
+        self._cursor: Cursor | None = None
+
+    def read(self, item_ids: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N, C) float32 counters of ``item_ids`` (N,); 0 for unknown items."""
+        try:
+            self._read_to_end()
+        except StaleCursor:
+            self._cursor = None
+            self._read_to_end()
+        state = _base_counters(item_ids, {}, self._contents)
+        rows = self._items.find_counter_rows(item_ids)
+        state[rows >= 0] = self._items.counters[rows[rows >= 0]]
+        return BY_WORK.read(state)
+
+    def _read_to_end(self) -> None:
+        if self._cursor is None:
+            self._cursor, entries = self._store.snapshot(COUNTER_LETTERS)
+            self._items = sum_counters(self._items, [*entries], self._contents, Counter())
+        while True:
+            stored = self._store.poll(self._cursor, MAX_POLL_EVENTS)
+            self._items = add_counters(
+                self._items, stored.events, stored.is_counted, self._store, self._contents
+            )
+            self._cursor = stored.cursor
+            if not len(stored.events):
+                return
+
+
+def _base_counters(
+    ids: NDArray[Any], entries: Mapping[bytes, bytes], contents: StoreContents
+) -> NDArray[Any]:
+    """Returns (N, C) float64: the stored counters of the base of ``ids``, or those of this base."""
+    keys = records.keys_of(records.BASE_COUNTERS, ids)
+    unpacked = _unpack(keys, [entries.get(key) for key in keys], contents)
+    state = BY_WORK.read_snapshot(contents.base, contents.base.works.lookup(ids), contents.counters)
+    is_stored = np.ones(len(ids), bool)
+    is_stored[unpacked.missing] = False
+    state[is_stored] = unpacked.rows
+    return state
+
+
+def _unpack(
+    keys: Sequence[bytes], values: Sequence[bytes | None], contents: StoreContents
+) -> records.Unpacked:
+    return records.unpack(keys, values, len(contents.counters), np.float64)

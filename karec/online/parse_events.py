@@ -1,0 +1,233 @@
+"""Turns rows that a service or an operator reports into events, and refuses rows that are not events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import numpy as np
+
+from karec.aggregates.events import COLUMNS, KINDS, Events, Head
+from karec.index.ids import IdMap, PlainIds
+from karec.online.lifecycle import ADJUSTMENTS, ID, is_factor
+
+if TYPE_CHECKING:
+    from karec.bundle import Bundle
+
+KEYS = (
+    *("event", "event_id", "time_ms", "user_id", "item_id", "creator_id", "scene", "position", "labels"),
+    *("play_ms", "request_id", "columns", "text", "scale", "offset"),
+)
+REMOVED_KEYS = {
+    "kind": "event",
+    "id": "event_id",
+    "user": "user_id",
+    "work": "item_id",
+    "creator": "creator_id",
+}
+REMOVED_EVENTS = {"exposure": "impression"}
+INTEGER_BITS = {"time_ms": 64, "position": 32, "play_ms": 64}
+UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """Result of one call of ``record``.
+
+    events   number of stored events, repeated ones included; the next request reads them
+    refused  {reason: number of rows that are not stored}
+    """
+
+    events: int
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+
+class EventParser:
+    """Parses rows with the ids of ``bundle`` and the names of ``head``. Any thread may call."""
+
+    def __init__(self, bundle: Bundle, head: Head) -> None:
+        self._bundle = bundle
+        self._head = head
+        self._naming = bundle.naming
+        # Ids of events without one. They rise: events of one millisecond keep the order of their rows.
+        self._source = uuid4().int >> 64
+        self._numbers = count(time.time_ns())
+        path = bundle.path / "ids" / "creators.karec"
+        self._creators = None if self._naming is None else self._naming.users
+        if path.exists():
+            self._creators = IdMap.open(path, verify=False)
+
+    def parse(self, rows: Iterable[Mapping[str, Any]], now_ms: int) -> tuple[Events, Counter[str]]:
+        """Returns (events, {reason: number of rows that are not events}).
+
+        ``now_ms``: the time of rows without ``time_ms``.
+        """
+        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        refused: Counter[str] = Counter()
+        for row in rows:
+            try:
+                cells = self._cells(row, now_ms)
+            except _NotAnEventError as error:
+                refused[str(error)] += 1
+                continue
+            for name, cell in cells.items():
+                columns[name].append(cell)
+        if not columns["kind"]:
+            return Events.empty(), refused
+        kinds = columns.pop("kind")
+        arrays = {name: _array(cells) for name, cells in columns.items()}
+        return Events.from_columns(_array(kinds), **arrays), refused
+
+    def _cells(self, row: object, now_ms: int) -> dict[str, Any]:
+        if not isinstance(row, Mapping):
+            raise _NotAnEventError("a row is not a table")
+        for key in row:
+            if key in REMOVED_KEYS:
+                raise _NotAnEventError(f"the key {key!r} was removed. Use {REMOVED_KEYS[key]!r}")
+            if key not in KEYS:
+                raise _NotAnEventError(f"unknown key {str(key)[:40]!r}")
+        row = {key: value for key, value in row.items() if value is not None}
+        event = row.get("event")
+        if isinstance(event, str) and event in REMOVED_EVENTS:
+            raise _NotAnEventError(f"the event {event!r} was renamed. Use {REMOVED_EVENTS[event]!r}")
+        if not isinstance(event, str) or event not in KINDS:
+            raise _NotAnEventError("unknown event")
+        cells = {name: empty for name, (_, empty) in COLUMNS.items()}
+        own_id = self._source, next(self._numbers)
+        source, number = own_id if "event_id" not in row else _parse_event_id(row["event_id"])
+        cells |= {"kind": KINDS.index(event), "source": source, "number": number, "time_ms": now_ms}
+        cells |= {
+            key: _parse_integer(row[key], key, bits) for key, bits in INTEGER_BITS.items() if key in row
+        }
+        naming = self._naming
+        id_maps = {
+            "user_id": None if naming is None else naming.users,
+            "item_id": None if naming is None else naming.items,
+            "creator_id": self._creators,
+        }
+        cells |= {key: _parse_id(row[key], key, ids) for key, ids in id_maps.items() if key in row}
+        cells["scene"] = self._parse_scene(row.get("scene"))
+        cells["labels"] = self._parse_labels(row.get("labels", ()))
+        cells["request_id"] = _text(row, "request_id")
+        cells["text"] = self._text_of(event, row, cells["item_id"])
+        return cells
+
+    def _parse_scene(self, scene: Any) -> int:
+        if not isinstance(scene, str | None):
+            raise _NotAnEventError("scene is not a string")
+        return self._head.scenes.index(scene) if scene in self._head.scenes else -1
+
+    def _parse_labels(self, labels: Any) -> int:
+        if isinstance(labels, str | Mapping) or not isinstance(labels, Iterable):
+            raise _NotAnEventError("labels are not a list of names")
+        bits = 0
+        for label in labels:
+            if not isinstance(label, str) or label not in self._head.labels:
+                raise _NotAnEventError("unknown label")
+            bits |= 1 << self._head.labels.index(label)
+        return bits
+
+    def _text_of(self, event: str, row: Mapping[str, Any], item: int) -> str:
+        if event == ADJUST:
+            return _format_adjustment(row)
+        if event not in (UPLOAD, EDIT):
+            return _text(row, "text")
+        columns = row.get("columns", {})
+        if not isinstance(columns, Mapping):
+            raise _NotAnEventError("columns are not a table")
+        values = {str(name): _plain(value) for name, value in columns.items() if name != ID}
+        if not all(value is None or isinstance(value, str | int | float) for value in values.values()):
+            raise _NotAnEventError("columns have a value that is not a number, string or boolean")
+        if self._naming is not None and event == UPLOAD and "item_id" in row:
+            if self._has_number_of_another(item, row["item_id"]):
+                raise _NotAnEventError("item_id has the number of another item: choose another id")
+            values |= {ID: row["item_id"]}
+            values |= {"creator": row["creator_id"]} if "creator_id" in row else {}
+        try:
+            return json.dumps(values, ensure_ascii=False)
+        except ValueError:  # Python does not write integers of more than 4,300 digits
+            raise _NotAnEventError("columns have a number of too many digits") from None
+
+    def _has_number_of_another(self, number: int, item_id: Any) -> bool:
+        assert self._naming is not None
+        items = self._naming.items
+        if isinstance(items, PlainIds) or items.contains([item_id])[0]:
+            return False
+        is_in_base = self._bundle.snapshot.works.lookup(np.array([number]))[0] >= 0
+        return bool(is_in_base or self._naming.since.get(number, item_id) != item_id)
+
+
+class _NotAnEventError(ValueError):
+    """The reason why a row is not an event."""
+
+
+def _format_adjustment(row: Mapping[str, Any]) -> str:
+    values = {name: _plain(row[name]) for name in ADJUSTMENTS if row.get(name) is not None}
+    if not values:
+        raise _NotAnEventError("scale and offset are missing")
+    for name, value in values.items():
+        if not is_factor(value):
+            raise _NotAnEventError(f"{name} is not a finite number")
+    return json.dumps(values)
+
+
+def _array(cells: list[Any]) -> Any:
+    return np.array(cells, object) if isinstance(cells[0], str) else cells
+
+
+def _plain(value: Any) -> Any:
+    """Returns a NumPy number as a number of Python."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    text = row.get(key, "")
+    if not isinstance(text, str):
+        raise _NotAnEventError(f"{key} is not a string")
+    return text
+
+
+def _parse_integer(value: Any, key: str, bits: int = 64) -> int:
+    try:
+        integer = None if isinstance(value, bool) else value.__index__()
+    except (AttributeError, TypeError):
+        integer = None
+    if integer is None:
+        raise _NotAnEventError(f"{key} is not an integer")
+    if not -(1 << bits - 1) <= integer < 1 << bits - 1:
+        raise _NotAnEventError(f"{key} is beyond {bits} bits")
+    return int(integer)
+
+
+def _parse_id(value: Any, key: str, ids: Any) -> int:
+    """Returns the number of an id. ``ids``: None if ids are numbers."""
+    if ids is None:
+        return _parse_integer(value, key)
+    try:
+        return int(ids.numbers([value])[0])
+    except (OverflowError, TypeError, ValueError):
+        raise _NotAnEventError(f"{key} is not an id of this platform") from None
+
+
+def _parse_event_id(value: Any) -> tuple[int, int]:
+    """Returns (source, number) of a UUID, its text, or two numbers."""
+    if isinstance(value, str):
+        try:
+            value = UUID(value)
+        except ValueError:
+            raise _NotAnEventError("event_id is not a UUID") from None
+    if isinstance(value, UUID):
+        return value.int >> 64, value.int & (1 << 64) - 1
+    try:
+        source, number = (int(part.__index__()) for part in value)
+    except (AttributeError, TypeError, ValueError):
+        raise _NotAnEventError("event_id is not a UUID and not a pair of numbers") from None
+    if not (0 <= source < 1 << 64 and 0 <= number < 1 << 64):
+        raise _NotAnEventError("event_id is beyond 128 bits")
+    return source, number
