@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from living_scenes import begun_in, publish_works, version_of
 from object_stores import (
+    forbidding_server,
     free_port,
     make_bucket,
     pull_concurrently,
@@ -224,6 +225,19 @@ def test_missing_bucket_is_refused_without_the_query_of_its_url(s3_port, tmp_pat
     assert str(refused.value) == (
         "s3://no-such-bucket/bundles was not pulled: s3://no-such-bucket/bundles/current does not exist"
     )
+
+
+def test_missing_permission_is_one_line_and_keeps_the_local_version(url, published, tmp_path, caplog):
+    root = tmp_path / "host"
+    published(url, 7)
+    follow(url, root)
+    (root / remote.NEXT_POLL).unlink()
+    with forbidding_server() as port, caplog.at_level(logging.WARNING, "karec.live"):
+        follow(url_of(port, "bucket/bundles"), root)
+    (message,) = [record.message for record in caplog.records]
+    assert "s3://bucket/bundles/current: " in message and "ACCESS_DENIED" in message
+    assert message.isprintable() and "endpoint_override" not in message
+    assert current(root) == "v0000000007"
 
 
 def test_server_that_is_away_keeps_the_local_version_and_is_logged_once(

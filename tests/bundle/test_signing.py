@@ -201,8 +201,8 @@ def test_openssl_keys_sign_and_openssl_verifies_the_signature(tmp_path, write):
     folder = publish_folder(tmp_path / "bundles", 7, write, signing_key=tmp_path / "publisher.pem")
     assert Bundle.open(folder, public_key=tmp_path / "publisher.pub.pem").model_version == 7
     files = ("-in", folder / "manifest.json", "-sigfile", folder / "manifest.sig")
-    told = openssl("pkeyutl", "-verify", "-pubin", "-inkey", "publisher.pub.pem", "-rawin", *files).stdout
-    assert "Verified Successfully" in told
+    output = openssl("pkeyutl", "-verify", "-pubin", "-inkey", "publisher.pub.pem", "-rawin", *files).stdout
+    assert "Verified Successfully" in output
 
 
 def encrypted(path):
