@@ -12,11 +12,11 @@ from weakref import WeakValueDictionary
 
 from karec.bundle.in_use import InUse
 from karec.bundle.item_types import ItemTypeBundle, item_type_names, open_items
-from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
+from karec.bundle.manifest import MANIFEST, check_files, check_signature, manifest_of, manifest_text
 from karec.bundle.publish import CURRENT
 from karec.bundle.smoke import run_smoke, run_smoke_once
 from karec.bundle.vector_spaces import PRERANK, RECALL, Space, check_version
-from karec.bundle.verify import check_contents, check_signature
+from karec.bundle.verify import check_contents
 from karec.catalog.once import Once
 from karec.errors import BundleError, IndexFormatError
 

@@ -1,4 +1,9 @@
-"""Reads and checks ``manifest.json``: the files of a bundle, with their sizes and SHA-256."""
+"""Reads and checks ``manifest.json``: the files of a bundle, with their sizes and SHA-256, and its signature.
+
+A signature is the ed25519 signature (RFC 8032, 64 bytes) of the bytes of ``manifest.json``, which fixes all
+other files by their SHA-256. Keys are PEM files, as ``openssl genpkey -algorithm ed25519`` and ``openssl pkey
+-pubout`` write them. Signatures need ``pip install 'karec[signing]'``.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,18 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from karec.errors import BundleError, one_line
+from karec.errors import BundleError, MissingExtra, one_line
 from karec.files import parse_json, read_bytes
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 20  # of a manifest; enough for seven thousand files
-SIGNATURE = "manifest.sig"  # optional: ``karec.bundle.verify``
+SIGNATURE = "manifest.sig"  # optional
 MAX_DEPTH = 64  # nested folders
+SIGNATURE_BYTES = 64
+MAX_KEY_BYTES = 16384  # an ed25519 key file has about 120
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -122,3 +129,49 @@ def _entries(folder: Path) -> set[str]:
                 else:
                     paths.add(name)
     return paths
+
+
+def check_signature(folder: Path, manifest: bytes, key: Path) -> None:
+    """Raises BundleError unless ``manifest``, the one of ``folder``, is signed by the owner of the public
+    ``key``."""
+    public = load_key(key, "public")
+    from cryptography.exceptions import InvalidSignature
+
+    path = folder / SIGNATURE
+    if not path.exists():
+        raise BundleError(f"{folder} is not signed: it has no {SIGNATURE}, and a key is given ({key})")
+    try:
+        public.verify(read_bytes(path, SIGNATURE_BYTES), manifest)
+    except (InvalidSignature, OSError, ValueError) as error:
+        reason = str(error) or "the bundle was altered, or signed with another key"
+        raise BundleError(
+            f"{path} is not the signature of {MANIFEST} by the owner of {key}: {reason}"
+        ) from error
+
+
+def load_key(path: Path, kind: Literal["private", "public"]) -> Any:
+    """Returns an ed25519 key. Raises BundleError if the file has none, or one with a password."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise MissingExtra("cryptography", "signing", "a signed bundle") from error
+    try:
+        with path.open("rb") as file:  # the caller's own file, perhaps a pipe
+            text = file.read(MAX_KEY_BYTES + 1)
+        key: Any
+        if kind == "private":
+            key = serialization.load_pem_private_key(text, password=None)
+        else:
+            key = serialization.load_pem_public_key(text)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except TypeError as error:  # the library asks for the password
+        raise BundleError(f"{path} is protected by a password; karec reads keys that have none") from error
+    except Exception as error:  # the library raises errors of several kinds
+        raise BundleError(f"{path} holds no {kind} key in PEM: {error}") from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
+        raise BundleError(
+            f"{path} holds a key of another kind ({type(key).__name__}); bundles are signed by ed25519"
+        )
+    return key

@@ -18,9 +18,16 @@ from typing import Any
 
 from karec import _native
 from karec.bundle.in_use import lock_exclusively
-from karec.bundle.manifest import FORMAT, MANIFEST, SIGNATURE, fingerprint, manifest_of, manifest_text
+from karec.bundle.manifest import (
+    FORMAT,
+    MANIFEST,
+    SIGNATURE,
+    fingerprint,
+    load_key,
+    manifest_of,
+    manifest_text,
+)
 from karec.bundle.sealed_text import format_line, seal_lines
-from karec.bundle.verify import load_key
 from karec.errors import BundleError
 from karec.files import ASIDE, folder_aside, link_aside, remove_folder
 

@@ -21,9 +21,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from karec.bundle.manifest import MANIFEST, MAX_BYTES, SIGNATURE, manifest_of
+from karec.bundle.manifest import (
+    MANIFEST,
+    MAX_BYTES,
+    SIGNATURE,
+    SIGNATURE_BYTES,
+    check_signature,
+    manifest_of,
+)
 from karec.bundle.publish import CURRENT, lock_publishing, remove_old_versions
-from karec.bundle.verify import SIGNATURE_BYTES, check_signature
 from karec.errors import BundleError, one_line
 from karec.files import folder_aside, link_aside
 from karec.object_store import ObjectFolder

@@ -1,12 +1,8 @@
-"""Verifies a bundle: the signature of its manifest, and the contents of its parts.
+"""Verifies the contents of a bundle's parts.
 
 Equal hashes prove that a bundle is what was published, not that it can serve. No model is loaded here: only
 the child process of ``karec.bundle.smoke`` does that. Arrays are mapped and read once, in pieces. An encoder
 takes the memory of its file.
-
-A signature is the ed25519 signature (RFC 8032, 64 bytes) of the bytes of ``manifest.json``, which fixes all
-other files by their SHA-256. Keys are PEM files, as ``openssl genpkey -algorithm ed25519`` and ``openssl pkey
--pubout`` write them. Signatures need ``pip install 'karec[signing]'``.
 """
 
 from __future__ import annotations
@@ -14,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.bundle.item_types import KINDS, ItemTypeBundle, SharedParts
-from karec.bundle.manifest import MANIFEST, SIGNATURE
+from karec.bundle.manifest import MANIFEST
 from karec.bundle.vector_spaces import PRERANK, RECALL, SPACES, Space, space_id_of
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
@@ -29,8 +25,7 @@ from karec.catalog.item_types import ITEMS
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import COUNTERS, Snapshot
 from karec.catalog.table import Table
-from karec.errors import BundleError, MissingExtra, one_line
-from karec.files import read_bytes
+from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:  # the encoder needs the compiled kernels, which a host of an index alone may lack
     from karec.bundle.ids import BundleIds
@@ -40,8 +35,6 @@ if TYPE_CHECKING:  # the encoder needs the compiled kernels, which a host of an 
 
 ENCODER, SNAPSHOT, IDS = "encoder.npz", "snapshot", "ids"
 ID_TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapshot
-MAX_KEY_BYTES = 16384  # an ed25519 key file has about 120
-SIGNATURE_BYTES = 64
 PIECE_ROWS = 1 << 20
 PIECE_IDS = 1 << 16
 
@@ -59,52 +52,6 @@ class Parts(SharedParts, Protocol):
     def item_types(self) -> list[str]: ...
     def item_type(self, name: str) -> ItemTypeBundle: ...
     def index_of(self, space: Space) -> ItemIndex: ...
-
-
-def check_signature(folder: Path, manifest: bytes, key: Path) -> None:
-    """Raises BundleError unless ``manifest``, the one of ``folder``, is signed by the owner of the public
-    ``key``."""
-    public = load_key(key, "public")
-    from cryptography.exceptions import InvalidSignature
-
-    path = folder / SIGNATURE
-    if not path.exists():
-        raise BundleError(f"{folder} is not signed: it has no {SIGNATURE}, and a key is given ({key})")
-    try:
-        public.verify(read_bytes(path, SIGNATURE_BYTES), manifest)
-    except (InvalidSignature, OSError, ValueError) as error:
-        reason = str(error) or "the bundle was altered, or signed with another key"
-        raise BundleError(
-            f"{path} is not the signature of {MANIFEST} by the owner of {key}: {reason}"
-        ) from error
-
-
-def load_key(path: Path, kind: Literal["private", "public"]) -> Any:
-    """Returns an ed25519 key. Raises BundleError if the file has none, or one with a password."""
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as error:
-        raise MissingExtra("cryptography", "signing", "a signed bundle") from error
-    try:
-        with path.open("rb") as file:  # the caller's own file, perhaps a pipe
-            text = file.read(MAX_KEY_BYTES + 1)
-        key: Any
-        if kind == "private":
-            key = serialization.load_pem_private_key(text, password=None)
-        else:
-            key = serialization.load_pem_public_key(text)
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-    except TypeError as error:  # the library asks for the password
-        raise BundleError(f"{path} is protected by a password; karec reads keys that have none") from error
-    except Exception as error:  # the library raises errors of several kinds
-        raise BundleError(f"{path} holds no {kind} key in PEM: {error}") from error
-    if not isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
-        raise BundleError(
-            f"{path} holds a key of another kind ({type(key).__name__}); bundles are signed by ed25519"
-        )
-    return key
 
 
 def check_contents(bundle: Parts) -> None:
@@ -161,9 +108,7 @@ def check_snapshot(folder: Path, snapshot: Snapshot, encoder: Encoder | None) ->
         return
     _check_encoded_columns(folder / "users", snapshot.users, encoder.users)
     _check_encoded_columns(folder / "works", snapshot.works, encoder.works)
-    if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
-        raise BundleError(f"{folder / COUNTERS} is missing, and the encoder reads it")
-    for name in encoder.scene_counters.counters:
+    for name in encoder.scene_counters.counters if encoder.scene_counters.counted else ():
         if name not in counters:
             raise BundleError(f"{folder / COUNTERS / name}.npy is missing, and the encoder reads it")
 

@@ -237,7 +237,7 @@ def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progre
 
 def _check_options(arguments: argparse.Namespace) -> None:
     """What is wrong by the options alone is refused before anything is read or trained."""
-    from karec.bundle.verify import load_key
+    from karec.bundle.manifest import load_key
     from karec.object_store import ObjectFolder
     from karec.refresh.next_version import open_refreshed_bundle
 
