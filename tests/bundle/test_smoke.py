@@ -415,13 +415,14 @@ def test_smoke_run_is_stopped_by_the_clock_if_its_process_sleeps(good, tmp_path,
     script = "#!/bin/sh\necho ready\necho part ranker.onnx\nexec sleep 1000\n"
     put_interpreter(monkeypatch, tmp_path / "python", script)
     monkeypatch.setattr(smoke, "START_S", 0.5)
+    before = children()
     with pytest.raises(
         BundleError,
         match=r"ranker\.onnx does not end in a smoke run: stopped after .* "
         r"clock",
     ):
         run_smoke(good, Limits(cpu_seconds=0.01, memory_bytes=1))
-    assert not children()
+    assert children() == before
 
 
 RECORDER = """#!{python}
