@@ -20,6 +20,7 @@ from karec.errors import Unavailable, nearest
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import EMPTY, Page, Request
 from karec.serve import messages
+from karec.serve.admission import AdmissionQueue
 from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons
 from karec.serve.service import Served, Service
@@ -69,7 +70,7 @@ async def recommend(call: Call) -> Response:
     if isinstance(batch, messages.PageRequest):
         job = _to_job(served, batch, "", arrival)
         queue.check(_max_wait_ms(served, [job]))
-        answers = [await queue.run(partial(_run, service, served, job))]
+        answers = [await queue.run(partial(_run, served, job, queue))]
         content = answers[0].json
     else:
         if not 1 <= len(batch.requests) <= served.settings.max_batch_size:
@@ -79,13 +80,18 @@ async def recommend(call: Call) -> Response:
             _to_job(served, message, f"requests[{i}].", arrival) for i, message in enumerate(batch.requests)
         ]
         queue.check(_max_wait_ms(served, jobs))
-        answers = await _run_batch(call, service, served, jobs)
+        answers = await _run_batch(call, queue, served, jobs)
         content = b'{"pages":[%s]}' % b",".join([answer.json for answer in answers])
-    background = None
-    if service.spans is not None:
-        pages = [(answer.page, answer.seconds * 1e3) for answer in answers]
-        background = BackgroundTask(service.spans.record_pages, pages, call.headers.get("traceparent"))
+    background = BackgroundTask(_report, service, answers, call.headers.get("traceparent"))
     return Response(content, media_type="application/json", background=background)
+
+
+async def _report(service: Service, answers: Sequence[_Answer], traceparent: str | None) -> None:
+    """Counts pages and exports their spans, after the response was sent."""
+    for answer in answers:
+        service.metrics.page_served(answer.page, answer.seconds)
+        if service.spans is not None:
+            service.spans.record(answer.page, answer.seconds * 1e3, traceparent)
 
 
 def _decode(body: bytes) -> messages.PageRequest | messages.BatchRequest:
@@ -96,18 +102,20 @@ def _decode(body: bytes) -> messages.PageRequest | messages.BatchRequest:
         return messages.decode(body, _PAGE_REQUEST) if is_single else messages.decode(body, _BATCH_REQUEST)
 
 
-async def _run_batch(call: Call, service: Service, served: Served, jobs: Sequence[_Job]) -> list[_Answer]:
+async def _run_batch(
+    call: Call, queue: AdmissionQueue, served: Served, jobs: Sequence[_Job]
+) -> list[_Answer]:
     """Runs as many jobs at once as there are threads: a single request waits for one of them, not for all.
 
     After a failure, or if the client has left, no further job begins.
     """
-    slots = asyncio.Semaphore(service.recommend_queue.threads)
+    slots = asyncio.Semaphore(queue.threads)
 
     async def run(job: _Job) -> _Answer:
         async with slots:
             if await call.is_disconnected():
                 raise ProblemError(503, "the client left", retry_after=1, reason="client left")
-            return await service.recommend_queue.run(partial(_run, service, served, job))
+            return await queue.run(partial(_run, served, job, queue))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -137,13 +145,13 @@ def _tail_ms(cascade: Cascade) -> float:
     return TAIL_FACTOR * cascade.min_ms
 
 
-def _run(service: Service, served: Served, job: _Job) -> _Answer:
+def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
     request = job.request
     cascade = cascade_of(served, request.scene, job.prefix)  # a reload may have removed the scene meanwhile
     if job.due < math.inf:
         left_ms = (job.due - time.perf_counter()) * 1e3
         # a page that would be late gives its thread to the requests that wait
-        if left_ms <= (_tail_ms(cascade) if service.recommend_queue.has_waiting_calls else 0.0):
+        if left_ms <= (_tail_ms(cascade) if queue.has_waiting_calls else 0.0):
             reason = "deadline passed"
             raise ProblemError(503, f"{reason} while the request waited", retry_after=1, reason=reason)
         request = replace(request, deadline_ms=left_ms)
@@ -154,7 +162,6 @@ def _run(service: Service, served: Served, job: _Job) -> _Answer:
     except Unavailable as error:
         raise ProblemError(503, f"a step is not available: {error}", retry_after=1) from error
     seconds = time.perf_counter() - start
-    service.metrics.page_served(page, seconds)
     return _Answer(page, messages.encode(to_response(page, job.message, seconds * 1e3)), seconds)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from secrets import randbits
 from typing import Any
 
@@ -51,11 +50,6 @@ class Spans:
         self._tracer = self._provider.get_tracer("karec")
         self._second = 0
         self._n_notable = 0  # in this second
-
-    async def record_pages(self, pages: Sequence[tuple[Page, float]], traceparent: str | None) -> None:
-        """Records the pages of one call, each with its run time in ms."""
-        for page, ms in pages:
-            self.record(page, ms, traceparent)
 
     def record(self, page: Page, ms: float, traceparent: str | None = None) -> bool:
         """Exports the spans of a page that ends now. Returns False if it is not one of those with spans.
