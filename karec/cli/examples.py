@@ -240,7 +240,7 @@ examples:
   karec serve --config demo/karec.toml --workers 2 --port 9000
   curl -s localhost:8080/v1/recommend -H 'content-type: application/json' -d '{"user_id": 42, "k": 5}'
 
-karec.toml (docs/howto-serve.md):
+karec.toml (docs/serving.md):
   [serve]
   workers = 2
   max_queue_ms = 100             # a request that would wait longer for a thread gets 503 at once, with Retry-After

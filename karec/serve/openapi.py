@@ -36,7 +36,7 @@ GETS = {
     "/version": "Versions of karec and of the bundle in service.",
 }
 PROBLEM_TEXT = (
-    "A problem. 422: `field` is wrong. 503: `Retry-After` is in seconds. docs/howto-serve.md lists all."
+    "A problem. 422: `field` is wrong. 503: `Retry-After` is in seconds. docs/serving.md lists all."
 )
 ROWS = {"UserEvents": ("events", messages.UserEvent), "ItemEvents": ("items", messages.ItemEvent)}
 
