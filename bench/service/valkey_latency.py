@@ -3,7 +3,7 @@
     python bench/service/valkey_latency.py [--seconds 10] [--users 20000]
 
 Two processes append posts of 10 events at 100 and 300 posts a second in total, by a schedule that does not
-wait for answers. A post is of one user: it reads and writes 10 state values of 3,000 bytes. A time begins
+wait for answers. A post is of one user: it reads and writes six state values of 5,000 bytes. A time begins
 when the post is due. The server is `valkey-server` or `redis-server`, started here in a temporary folder.
 """
 
@@ -15,38 +15,38 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from karec.aggregates.events import Events
 from karec.online.store.online_store import Read, StateUpdate
+from karec.online.store.records import keys_of
 from karec.online.store.valkey import ValkeyStore
+from karec.online.store.valkey_partitions import USER_LETTERS
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "fixtures"))
 from valkey_server import ValkeyServer
 
 N_EVENTS = 10
-VALUE_BYTES = 3000
+VALUE_BYTES = 5000
 N_PROCESSES = 2
 THREADS = 8
 
 
 def rewrite_state(events: Events, read: Read) -> StateUpdate:
-    """Reads and writes N_EVENTS values of each user."""
-    keys = [b"h%d-%d" % (user, n) for user in set(events.user_id.tolist()) for n in range(N_EVENTS)]
+    """Reads and writes six values of each user."""
+    keys = [key for letter in USER_LETTERS for key in keys_of(letter, np.unique(events.user_id))]
     read(keys)
     value = events.number[:1].tobytes() * (VALUE_BYTES // 8)
     return StateUpdate(dict.fromkeys(keys, value), {}, np.ones(len(events), bool))
 
 
-def append_posts(
-    url: str, rate: float, seconds: float, n_users: int, process: int, start: Barrier
-) -> list[float]:
+def append_posts(url: str, rate: float, seconds: float, n_users: int, source: int, start: Any) -> list[float]:
     """Returns the times of the posts in ms."""
     store = ValkeyStore(url, timeout_s=10)
-    users = np.random.default_rng(process).integers(0, n_users, int(rate * seconds))
+    users = np.random.default_rng(source).integers(0, n_users, int(rate * seconds))
     start.wait()
     begin = time.perf_counter()
 
@@ -54,7 +54,7 @@ def append_posts(
         due = begin + post / rate
         events = Events.from_columns(
             "impression",
-            source=process,
+            source=source,
             number=np.arange(post * N_EVENTS, (post + 1) * N_EVENTS),
             time_ms=1,
             user_id=int(users[post]),

@@ -16,7 +16,6 @@ Restart     A server may come back from an older file. A cursor contains the ser
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +29,7 @@ from karec.aggregates.events import Events
 from karec.errors import Unavailable
 from karec.online.store.event_bytes import from_bytes, times_ms
 from karec.online.store.group_commit import GroupCommit
-from karec.online.store.online_store import START, Cursor, StaleCursor, StateUpdate, StoredEvents, Update
+from karec.online.store.online_store import Cursor, StaleCursor, StateUpdate, StoredEvents, Update
 from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE
 from karec.online.store.valkey_client import check_server, open_client
 from karec.online.store.valkey_partitions import (
@@ -38,8 +37,10 @@ from karec.online.store.valkey_partitions import (
     LIFECYCLE,
     N_PARTITIONS,
     Part,
+    decode_cursor,
+    encode_cursor,
+    group_by_hash,
     group_by_partition,
-    hash_name,
     key_name,
     partitions_of,
 )
@@ -52,8 +53,6 @@ MIN_READ = 64  # events of one stream
 SCAN_COUNT = 1000  # entries; the server answers no other client meanwhile
 
 SNAPSHOT_LETTERS = (WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
-
-_CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
 
 # KEYS document; ARGV new value, then the expected value, absent if there must be no document
 _WRITE_DOCUMENT = """
@@ -100,7 +99,7 @@ class ValkeyStore:
         return self._read(LIFECYCLE, keys)
 
     def poll(self, cursor: Cursor, max_events: int) -> StoredEvents:
-        run_id, numbers = _decode_cursor(cursor)
+        run_id, numbers = decode_cursor(cursor)
         streams = {key_name(p, "events"): f"0-{number}" for p, number in enumerate(numbers)}
         with self._pipeline() as pipe:
             pipe.info("server")
@@ -114,11 +113,11 @@ class ValkeyStore:
             for entry_id, fields in entries[: max_events - len(data)]:
                 data.append(fields[b"e"])
                 numbers[partitions[name]] = _to_number(entry_id)
-        new_cursor = _encode_cursor(new_run_id, numbers) if data else cursor
+        new_cursor = encode_cursor(new_run_id, numbers) if data else cursor
         return StoredEvents(*from_bytes(data), new_cursor)
 
     def delete_events(self, before_ms: int, cursor: Cursor) -> int:
-        run_id, numbers = _decode_cursor(cursor)
+        run_id, numbers = decode_cursor(cursor)
         with self._errors():
             self._check_run_id(run_id, self._client.info("server"))
             return sum(
@@ -152,7 +151,7 @@ class ValkeyStore:
             numbers.append(int(last or 0))
             counters += hashes
         entries = chain((entry for fields in counters for entry in fields.items()), self._scan_items())
-        return _encode_cursor(run_id, numbers), (entry for entry in entries if entry[0][:1] in letters)
+        return encode_cursor(run_id, numbers), (entry for entry in entries if entry[0][:1] in letters)
 
     def _scan_items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yields the entries of the lifecycle partition. An entry may occur twice, the newer one last."""
@@ -194,16 +193,21 @@ class ValkeyStore:
 
     def _read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """Returns values of keys of one partition, all of one commit if they are in one hash."""
-        hashes = [hash_name(partition, key) for key in keys]
+        groups = group_by_hash(partition, keys)
         values = dict[bytes, bytes | None]()
         with self._pipeline() as pipe:
-            names = sorted(set(hashes))
-            groups = [[key for key, of in zip(keys, hashes, strict=True) if of == name] for name in names]
-            for name, group in zip(names, groups, strict=True):
-                pipe.hmget(key_name(partition, name), group)
-            for group, reply in zip(groups, _execute(pipe), strict=True):
+            for name, group in groups.items():
+                pipe.hmget(name, group)
+            for group, reply in zip(groups.values(), _execute(pipe), strict=True):
                 values |= zip(group, reply, strict=True)
         return [values[key] for key in keys]
+
+    def _read_more(self, part: Part, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Returns values of keys of ``part.values``; reads those that it lacks."""
+        missing = [key for key in keys if key not in part.values]
+        if missing:
+            part.values |= zip(missing, self._read(part.partition, missing), strict=True)
+        return [part.values[key] for key in keys]
 
     def _commit(self, events: Events, update: Update) -> NDArray[Any]:
         """Commits in as many partitions as ``events`` have. Returns (M,) bool, True for a new event."""
@@ -212,9 +216,9 @@ class ValkeyStore:
         for _ in range(MAX_CONFLICTS):
             if not pending:
                 return is_new
-            self._read_positions(pending)
+            self._read_parts(pending)
             changes = {
-                part: update(part.events.take(part.is_new), partial(self._read, part.partition))
+                part: update(part.events.take(part.is_new), partial(self._read_more, part))
                 for part in pending
                 if part.is_new.any()
             }
@@ -225,19 +229,27 @@ class ValkeyStore:
             pending = [part for part in changes if not is_committed[part]]
         raise Unavailable(f"{self.address}: other processes committed first {MAX_CONFLICTS} times")
 
-    def _read_positions(self, parts: Sequence[Part]) -> None:
-        """Reads the newest number and which events are new.
+    def _read_parts(self, parts: Sequence[Part]) -> None:
+        """Reads the newest number, which events are new, and the state that most updates read.
 
-        This precedes the reading of state: if another process commits later, the script finds another number.
+        One round trip for all partitions: with appendfsync always, each waits for syncs of other processes.
+        The number is read first: if another process commits later, the script finds another number.
         """
         with self._pipeline() as pipe:
             for part in parts:
                 pipe.get(key_name(part.partition, "last"))
                 pipe.execute_command("ZMSCORE", key_name(part.partition, "seen"), *part.ids)
-            replies = _execute(pipe)
-        for part, last, scores in zip(parts, replies[::2], replies[1::2], strict=True):
-            part.last = last or b"0"
-            part.is_new = part.is_first & np.array([score is None for score in scores])
+                for name, group in part.state_keys.items():
+                    pipe.hmget(name, group)
+            replies = iter(_execute(pipe))
+        for part in parts:
+            part.last = next(replies) or b"0"
+            part.is_new = part.is_first & np.array([score is None for score in next(replies)])
+            part.values = {
+                key: value
+                for group in part.state_keys.values()
+                for key, value in zip(group, next(replies), strict=True)
+            }
 
     def _write(self, changes: Mapping[Part, StateUpdate], parts: Sequence[Part]) -> dict[Part, bool]:
         """Runs the script of each partition and waits until the disk has them. Returns which committed."""
@@ -299,17 +311,3 @@ def _execute(pipe: Any) -> list[Any]:
 
 def _to_number(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[2])
-
-
-def _encode_cursor(run_id: bytes, numbers: Sequence[int]) -> Cursor:
-    return _CURSOR.pack(run_id, *numbers)
-
-
-def _decode_cursor(cursor: Cursor) -> tuple[bytes | None, list[int]]:
-    """Returns (run id of the server, number of the last event of each partition); (None, zeros) of START."""
-    if cursor == START:
-        return None, [0] * N_PARTITIONS
-    if len(cursor) != _CURSOR.size:
-        raise ValueError(f"cursor has {len(cursor)} bytes, expected {_CURSOR.size} of a Valkey store")
-    run_id, *numbers = _CURSOR.unpack(cursor)
-    return run_id, numbers

@@ -1,8 +1,11 @@
-"""Partitions of a Valkey store: names of keys, events by partition, and the script that commits."""
+"""Partitions of a Valkey store: keys, events by partition, cursor, and the script that commits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,22 @@ from numpy.typing import NDArray
 
 from karec.aggregates.events import LATE_MS, LIFECYCLE_KINDS, Events
 from karec.online.store.event_bytes import event_ids, to_bytes
-from karec.online.store.online_store import StateUpdate
-from karec.online.store.records import WORK_COUNTERS
+from karec.online.store.online_store import START, Cursor, StateUpdate
+from karec.online.store.records import (
+    CREATOR_BLOCK,
+    NEWEST_SHOWN,
+    USER_COUNTERS,
+    USER_LISTS,
+    WORK_COUNTERS,
+    WORK_LIFE,
+    WORK_RECENT,
+    keys_of,
+)
 
 LIFECYCLE = 0  # partition of lifecycle events; the first, so that no poll leaves it out
 N_PARTITIONS = 257  # the others are of users
+USER_LETTERS = (*USER_LISTS.values(), NEWEST_SHOWN, USER_COUNTERS)
+_CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
 SEEN_MS = 2 * LATE_MS  # an event is accepted until LATE_MS after it happened, so a repeat is found
 
 # KEYS last, events, seen, state, items
@@ -64,6 +78,7 @@ class Part:
     is_first  (M,) bool: False if the same event precedes in the append
     is_new    (M,) bool: first, and not in the store when ``last`` was read
     last      number of the newest event of the partition, in decimal digits
+    values    state of the partition, read after ``last``
     """
 
     partition: int
@@ -73,6 +88,21 @@ class Part:
     is_first: NDArray[Any]
     is_new: NDArray[Any]
     last: bytes = b"0"
+    values: dict[bytes, bytes | None] = field(default_factory=dict)
+
+    @cached_property
+    def state_keys(self) -> dict[str, list[bytes]]:
+        """Keys of the state that most updates read, by hash."""
+        events = self.events
+        item_ids = np.unique(events.item_id[events.item_id >= 0])
+        if self.partition == LIFECYCLE:
+            creator_ids = np.unique(events.creator_id[events.item_id < 0])
+            keys = [*keys_of(WORK_LIFE, item_ids), *keys_of(CREATOR_BLOCK, creator_ids)]
+        else:
+            user_ids = np.unique(events.user_id)
+            keys = [key for letter in USER_LETTERS for key in keys_of(letter, user_ids)]
+            keys += [*keys_of(WORK_COUNTERS, item_ids), *keys_of(WORK_RECENT, item_ids)]
+        return group_by_hash(self.partition, keys)
 
     @property
     def keys(self) -> list[str]:
@@ -87,7 +117,7 @@ class Part:
         for row, event in zip(rows.tolist(), data, strict=True):
             arguments += [self.ids[row], event]
         for key, value in change.entries.items():
-            index = 4 if hash_name(self.partition, key) == "state" else 5
+            index = 5 if _is_item_key(self.partition, key) else 4
             arguments += [-index, key, b""] if value is None else [index, key, value]
         return arguments
 
@@ -107,9 +137,32 @@ def group_by_partition(events: Events) -> list[Part]:
     return parts
 
 
-def hash_name(partition: int, key: bytes) -> str:
-    return "items" if partition == LIFECYCLE or key[:1] == WORK_COUNTERS else "state"
+def group_by_hash(partition: int, keys: Sequence[bytes]) -> dict[str, list[bytes]]:
+    """Returns {name of the hash: its keys of ``keys``}."""
+    groups = dict[str, list[bytes]]()
+    for key in keys:
+        name = "items" if _is_item_key(partition, key) else "state"
+        groups.setdefault(key_name(partition, name), []).append(key)
+    return groups
+
+
+def _is_item_key(partition: int, key: bytes) -> bool:
+    return partition == LIFECYCLE or key[:1] == WORK_COUNTERS
 
 
 def key_name(partition: int, name: str) -> str:
     return f"{{karec:{partition}}}:{name}"
+
+
+def encode_cursor(run_id: bytes, numbers: Sequence[int]) -> Cursor:
+    return _CURSOR.pack(run_id, *numbers)
+
+
+def decode_cursor(cursor: Cursor) -> tuple[bytes | None, list[int]]:
+    """Returns (run id of the server, number of the last event of each partition); (None, zeros) of START."""
+    if cursor == START:
+        return None, [0] * N_PARTITIONS
+    if len(cursor) != _CURSOR.size:
+        raise ValueError(f"cursor has {len(cursor)} bytes, expected {_CURSOR.size} of a Valkey store")
+    run_id, *numbers = _CURSOR.unpack(cursor)
+    return run_id, numbers
