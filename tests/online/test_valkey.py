@@ -12,12 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from event_platform import HEAD, USERS, WORKS, events, platform
 from valkey_server import PROGRAMS, REASON, ValkeyServer
 
-from karec.aggregates.events import Events
-from karec.errors import ConfigError, Unavailable
+from karec.aggregates.events import FOLLOW, IMPRESSION, LABEL, UNFOLLOW, Events, Head
+from karec.errors import ConfigError, DataError, Unavailable
+from karec.online.apply_events import EventApplier
+from karec.online.item_counters import ItemCounters
 from karec.online.store import records
+from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import START, Read, StaleCursor, StateUpdate
+from karec.online.store.sqlite import SqliteStore
 from karec.online.store.valkey import MAX_EVENTS, ValkeyStore
 from karec.online.store.valkey_client import CA_FILE_VARIABLE, PASSWORD_VARIABLE, USER_VARIABLE
 
@@ -277,6 +282,48 @@ def test_poll_returns_lifecycle_events_before_others(start_server):
     store.append(block, lambda events, read: StateUpdate({}, {}, np.zeros(1, bool)))
     assert store.poll(START, 10).events.number[0] == 900
     store.close()
+
+
+# --- the real update
+
+
+def test_state_and_item_counters_equal_those_of_sqlite(start_server):
+    stores = ValkeyStore(start_server().url, TIMEOUT_S), SqliteStore(None)
+    contents = StoreContents(platform(), HEAD)
+    happened = random_events(600)
+    for store in stores:
+        contents.check(store)
+        applier = EventApplier(contents)
+        for begin in range(0, 600, 40):
+            assert store.append(happened.take(slice(begin, begin + 40)), applier).all()
+            assert not store.append(happened.take(slice(max(0, begin - 20), begin)), applier).any()
+    letters = (*records.USER_LISTS.values(), records.NEWEST_SHOWN, records.OLDER_SHOWN, records.USER_COUNTERS)
+    for user in USERS.tolist():
+        keys = [records.keys_of(letter, np.array([user]))[0] for letter in letters]
+        of_valkey, of_sqlite = (store.read_user(user, keys) for store in stores)
+        assert of_valkey == of_sqlite and any(of_valkey)
+    counters = [ItemCounters(store, contents).read(WORKS) for store in stores]
+    assert counters[0].tobytes() == counters[1].tobytes() and counters[0].any()
+    stores[0].close()
+
+
+def test_service_with_other_labels_is_refused_with_both(start_server):
+    store = ValkeyStore(start_server().url, TIMEOUT_S)
+    StoreContents(platform(), HEAD).check(store)
+    other = StoreContents(platform(), Head(("like", "click"), HEAD.scenes))
+    with pytest.raises(DataError, match=r'"long_view", "like", "follow"\].*expected.*\["like", "click"\]'):
+        other.check(store)
+    StoreContents(platform(), HEAD).check(store)
+    store.close()
+
+
+def random_events(n: int) -> Events:
+    """Returns ``n`` events of the kinds that aggregates read, on the platform of ``event_platform``."""
+    rng = np.random.default_rng(0)
+    kinds = rng.choice([IMPRESSION, IMPRESSION, LABEL, FOLLOW, UNFOLLOW], n)
+    times = np.sort(rng.integers(0, 5000, n))
+    columns = (rng.integers(0, 3, n), rng.integers(0, 4, n), times, rng.integers(0, 16, n))
+    return events([*zip(kinds, *columns, rng.integers(-1, 3, n), strict=True)])
 
 
 # --- configuration of the server
