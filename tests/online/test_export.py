@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from valkey_server import PROGRAMS, REASON, ValkeyServer
 
 from karec.aggregates.events import COLUMNS, IMPRESSION, Events, Head
 from karec.online.event_files import EventFiles
 from karec.online.export import export_events, read_events
-from karec.online.store.online_store import START, StateUpdate
+from karec.online.store.online_store import START, OnlineStore, StateUpdate
 from karec.online.store.sqlite import SqliteStore
+from karec.online.store.valkey import ValkeyStore
 from karec.times import DAY_MS
 
 HEAD = Head(("click", "like"), ("home",), late_ms=DAY_MS)
@@ -37,9 +39,22 @@ def count_events(events, read):
     return StateUpdate({}, {}, np.ones(len(events), bool))
 
 
+@pytest.fixture(params=["sqlite", "valkey"])
+def empty_store(request, tmp_path) -> Iterator[OnlineStore]:
+    if request.param == "sqlite":
+        yield SqliteStore(None)
+        return
+    pytest.importorskip("valkey")
+    if not PROGRAMS:
+        pytest.skip(REASON)
+    server = ValkeyServer(tmp_path)
+    yield ValkeyStore(server.url, 30)  # seconds
+    server.kill()
+
+
 @pytest.fixture
-def store() -> Iterator[SqliteStore]:
-    store = SqliteStore(None)
+def store(empty_store) -> Iterator[OnlineStore]:
+    store = empty_store
     for day in (1, 0, 2, 0):  # out of order, and one batch is sent again
         store.append(impressions(day, 100), count_events)
     yield store
