@@ -26,6 +26,16 @@ PARTS = (
         ),
     ),
     ("fuzz", ("native/src/c_api/", "native/src/base/", "native/src/index/")),
+    (
+        "test-hosts",
+        (
+            "karec/online/",
+            "karec/serve/",
+            "karec/bundle/remote.py",
+            "deploy/haproxy.cfg",
+            "tests/many_hosts/",
+        ),
+    ),
     ("test-long", ("karec/", "kernels/", "native/", "tests/")),
 )
 

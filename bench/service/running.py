@@ -9,10 +9,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 
+from karec.online.store.online_store import START
+from karec.online.store.open import open_store
+
 START_S = 120.0
+MAX_EVENTS = 10_000  # of one poll
 
 
 @contextmanager
@@ -43,14 +48,37 @@ def wait_for_workers(url: str, workers: int) -> None:
             ready |= {response.json()["pid"]} if response.status_code == 200 else set()
 
 
-def write_config(config: Path, folder: Path, bundles: Path, max_queue_ms: int) -> Path:
-    """Copies a karec.toml into `folder`, where it writes logs and state. Workers have one thread."""
+def write_config(
+    config: Path, folder: Path, bundles: Path, *, max_queue_ms: int, store: str = "sqlite:online.db"
+) -> Path:
+    """Copies a karec.toml into `folder`, where it writes its files. Workers have one thread."""
     text = config.read_text(encoding="utf-8")
     text = re.sub(r'(?m)^bundle = ".*"$', f'bundle = "{bundles}"', text, count=1)
     text = re.sub(r"(?m)^threads = .*\n", "", text)
+    text = re.sub(r"(?m)^\[(?:online|serve)\]\n(?:(?!\[).*\n?)*", "", text)
+    tables = f'[online]\nurl = "{store}"\n\n[serve]\nmax_queue_ms = {max_queue_ms}\n'
     path = folder / "karec.toml"
-    path.write_text(f"threads = 1\n{text}\n[serve]\nmax_queue_ms = {max_queue_ms}\n", encoding="utf-8")
+    path.write_text(f"threads = 1\n{text}\n{tables}", encoding="utf-8")
     return path
+
+
+def stored_event_ids(url: str, folder: Path) -> list[str]:
+    """Returns the ids of all events in an online store; a repeated event would be twice in it."""
+    store = open_store(url, folder)
+    ids: list[str] = []
+    cursor = START
+    while len((stored := store.poll(cursor, MAX_EVENTS)).events):
+        numbers = zip(stored.events.source.tolist(), stored.events.number.tolist(), strict=True)
+        ids += [str(UUID(int=source << 64 | number)) for source, number in numbers]
+        cursor = stored.cursor
+    store.close()
+    return ids
+
+
+def worker_pids(parent: int) -> list[int]:
+    """Returns the workers of a service, the oldest first."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def pss_mib(parent: int) -> float:
