@@ -16,14 +16,8 @@ from numpy.typing import NDArray
 from karec.aggregates.rates import PRIOR_SHOWS, mean_rate
 from karec.catalog import schema
 from karec.catalog.snapshot import Snapshot
-from karec.exposure.by_id import SparseValues
-from karec.exposure.guarantees import (
-    NO_IDS,
-    GuaranteeCounts,
-    NewUnits,
-    PublishedItems,
-    newest_per_creator,
-)
+from karec.exposure.by_id import NO_IDS, SparseValues
+from karec.exposure.guarantees import GuaranteeCounts, NewUnits, PublishedItems, newest_per_creator
 from karec.index import ItemIndex
 from karec.times import HOUR_MS
 
@@ -201,8 +195,8 @@ class GuaranteeBoosts:
                 positions = np.searchsorted(keys, creators)
                 impressions = np.bincount(positions, self._rates.impressions(ids), len(keys))
             is_unknown = ~np.isin(keys, counts.keys)
-            values = keys[is_unknown], births[is_unknown], impressions[is_unknown].astype(np.int64)
-            found[counts.guarantee.name] = tuple(array.tolist() for array in values)
+            impressions = impressions[is_unknown].astype(np.int64)
+            found[counts.guarantee.name] = keys[is_unknown], births[is_unknown], impressions
         return NewUnits(now_ms, found)
 
     def _all_boosts(self, now_ms: int, *, is_for_items: bool) -> SparseValues:

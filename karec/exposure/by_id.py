@@ -1,13 +1,48 @@
-"""Numbers by int64 key, for the few of many candidates that have one."""
+"""Numbers by int64 key, for the few of many candidates that have one, and arrays of numbers in JSON."""
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
+Int64s = NDArray[np.int64]
+Float64s = NDArray[np.float64]
+
+NO_IDS: Int64s = np.empty(0, np.int64)
+
+
+def encode(value: object) -> bytes:
+    """Returns ``value`` as JSON. Arrays (N,) are lists."""
+    return msgspec.json.encode(value, enc_hook=_to_list)
+
+
+def decode(text: bytes, cls: type[T]) -> T:
+    """Returns what ``encode`` wrote. Raises ValueError for another value."""
+    try:
+        return msgspec.json.decode(text, type=cls, dec_hook=_to_array)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
+
+
+def _to_list(value: Any) -> Any:
+    return value.tolist()
+
+
+def _to_array(hint: Any, value: Any) -> NDArray[Any]:
+    is_int = typing.get_args(typing.get_args(hint)[1]) == (np.int64,)
+    try:
+        if is_int:
+            return np.array(msgspec.convert(value, list[int]), np.int64)
+        return np.array(msgspec.convert(value, list[float]), np.float64)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True, eq=False)

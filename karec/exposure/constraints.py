@@ -200,9 +200,11 @@ class ExposureSettings(Settings, frozen=True):
                     )
 
     @property
-    def reads_creators(self) -> bool:
-        """True if a guarantee is for creators."""
-        return any(not guarantee.is_for_items for guarantee in self.guarantees)
+    def counted_columns(self) -> set[str]:
+        """The columns whose values are counted: of caps, fairness penalties and guarantees of creators."""
+        columns = {cap.column for cap in self.caps}
+        columns |= {penalty.column for penalty in self.fairness if penalty.column is not None}
+        return columns | {CREATOR for guarantee in self.guarantees if not guarantee.is_for_items}
 
     def check_columns(self, index: ItemIndex) -> None:
         """Raises ValueError if ``index`` lacks a column of a constraint, or has no integers there."""

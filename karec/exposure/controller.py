@@ -16,18 +16,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.errors import KarecError
 from karec.exposure.boosts import GuaranteeBoosts
-from karec.exposure.by_id import SparseValues
+from karec.exposure.by_id import NO_IDS, SparseValues, decode, encode
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.counters import CountersState, Entry, ExposureCounters, PageImpressions
 from karec.exposure.dual_variables import DualVariables, TargetGroup
@@ -109,7 +108,7 @@ class ExposureController:
         with self._writer:
             successor = self._successor
             if successor is None:
-                self._pending.append(replace(page, time_ms=min(page.time_ms, now_ms)))
+                self._pending.append(msgspec.structs.replace(page, time_ms=min(page.time_ms, now_ms)))
                 if len(self._pending) >= PAGES_PER_UPDATE:
                     self._apply_pending()
         if successor is not None:
@@ -146,43 +145,32 @@ class ExposureController:
         """Returns what the counters need of a page; ``candidates`` have rows in the request's view."""
         now_ms = 0 if request.time_ms is None else request.time_ms
         known = candidates.take(candidates.rows >= 0) if candidates.n_unknown else candidates
-
-        def integers(column: str) -> NDArray[Any]:
-            return request.index.gather(column, known.rows).astype(np.int64)
-
-        counts = [
-            int(group.members(request.index.gather(group.column, known.rows), now_ms).sum())
+        columns = {
+            column: request.index.gather(column, known.rows).astype(np.int64)
+            for column in self.settings.counted_columns
+        }
+        targets = {
+            group.name: int(group.members(request.index.gather(group.column, known.rows), now_ms).sum())
             for group in self._counters.groups
-        ]
-        return PageImpressions(
-            time_ms=now_ms,
-            n=len(candidates),
-            groups=np.array(counts, np.float64),
-            caps=tuple(integers(cap.column) for cap in self.settings.caps),
-            ids=known.ids,
-            creators=integers(CREATOR) if self.settings.reads_creators else np.empty(0, np.int64),
-            fairness=tuple(
-                known.ids if penalty.column is None else integers(penalty.column)
-                for penalty in self.settings.fairness
-            ),
-        )
+        }
+        return PageImpressions(now_ms, len(candidates), targets, known.ids, columns)
 
     def set_newest(self, dual_variables: DualVariables) -> None:
         """Publishes ``dual_variables``, which another process computed."""
         self._newest = dual_variables
 
-    def restore(self, saved: CountersState | None, now_ms: int) -> None:
-        """Continues from the values of ``state``; None: from dual variables of 0.
+    def restore(self, saved: bytes | None, now_ms: int) -> None:
+        """Continues from the value of ``to_json``; None: from dual variables of 0.
 
         Args:
             now_ms: the time at which the index is searched for new items.
 
         Raises:
-            ValueError: ``saved`` contradicts itself.
+            ValueError: ``saved`` is something else.
         """
         with self._writer:
             if saved is not None:
-                self._counters.restore(saved)
+                self._counters.restore(decode(saved, CountersState))
             units = self._boosts.find_new_units(now_ms)
             if units is not None:
                 self._counters.add_units(units)
@@ -198,14 +186,14 @@ class ExposureController:
         with self._writer:
             self._apply_pending()
             if self._counters.time_ms and not (successor._shared and successor._shared.has_read):
-                successor.restore(self._counters.state(), self._counters.time_ms)
+                successor.restore(encode(self._counters.state()), self._counters.time_ms)
             if successor._shared is None:
                 self._successor = successor
 
-    def state(self) -> CountersState:
-        """Returns the state without pending pages."""
+    def to_json(self) -> bytes:
+        """Returns the state without pending pages; ``restore`` reads it."""
         with self._writer:
-            return self._counters.state()
+            return encode(self._counters.state())
 
     def snapshot(self) -> dict[str, Any]:
         """Returns plain values for metrics and reports: the state of each constraint.
@@ -285,7 +273,7 @@ class ExposureController:
         pages = [entry for entry in entries if isinstance(entry, PageImpressions)]
         if pages:
             ids = np.concatenate([page.ids for page in pages])
-            creators = np.concatenate([page.creators for page in pages])
+            creators = np.concatenate([page.columns.get(CREATOR, NO_IDS) for page in pages])
             self._boosts.update(ids, creators, self._counters.time_ms)
 
     def _publish(self) -> None:

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.catalog.schema import CREATOR
+from karec.exposure.by_id import NO_IDS, Int64s
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.dual_variables import DualUpdate, TargetGroup
-from karec.exposure.fairness import FairnessCounts, FairnessState
-from karec.exposure.guarantees import GuaranteeCounts, GuaranteeState, NewUnits
+from karec.exposure.fairness import FairnessCounts
+from karec.exposure.guarantees import GuaranteeCounts, NewUnits
 from karec.times import HOUR_MS
 
 FORMAT = 2
@@ -28,43 +30,30 @@ LAST_MS = 253_402_300_799_999  # the end of the year 9999
 MAX_NAMED_VALUES = 5  # of a cap, in one line of ``unmet``
 
 
-@dataclass(frozen=True, eq=False)
-class PageImpressions:
+class PageImpressions(msgspec.Struct, frozen=True, eq=False, tag="page"):
     """The impressions of one page of n items.
 
-    groups    (G,) float64 items in each target group
-    caps      (n,) int64 values of each cap's column
-    ids       (n,) int64
-    creators  (n,) int64; empty if no guarantee is for creators
-    fairness  (n,) int64 values, or item ids, for each fairness penalty
+    targets  {target group: its items on the page}
+    ids      (n,) int64
+    columns  {column of a cap, fairness penalty or guarantee: values (n,) int64}
     """
 
     time_ms: int
     n: int
-    groups: NDArray[Any]
-    caps: tuple[NDArray[Any], ...]
-    ids: NDArray[Any]
-    creators: NDArray[Any]
-    fairness: tuple[NDArray[Any], ...] = ()
+    targets: Mapping[str, int]
+    ids: Int64s
+    columns: Mapping[str, Int64s]
 
 
 Entry = PageImpressions | NewUnits
 
 
-class CapState(msgspec.Struct, frozen=True):
-    """Saved dual variables of one cap: values, the dual variable of each, and the impressions of the scene at
-    that moment."""
-
-    values: list[int]
-    dual_variables: list[float]
-    impressions: list[int]
-
-
-class CountersState(msgspec.Struct, frozen=True):
-    """Saved state of ``ExposureCounters``. Constraints are found by their name.
+class CountersState(msgspec.Struct):
+    """State of ``ExposureCounters``. Constraints have names, so that others can continue from it.
 
     impressions, targets  decayed impressions; {target group: (dual variable, decayed impressions)}
     total                 impressions, ever
+    caps                  {column: {value: (dual variable, total at that moment)}}
     """
 
     format: int
@@ -72,10 +61,10 @@ class CountersState(msgspec.Struct, frozen=True):
     time_ms: Annotated[int, msgspec.Meta(ge=0, le=LAST_MS)]
     total: int
     impressions: float
-    targets: Mapping[str, tuple[float, float]]
-    caps: Mapping[str, CapState]
-    guarantees: Mapping[str, GuaranteeState]
-    fairness: Mapping[str, FairnessState]
+    targets: dict[str, tuple[float, float]]
+    caps: dict[str, dict[int, tuple[float, int]]]
+    guarantees: dict[str, GuaranteeCounts]
+    fairness: dict[str, FairnessCounts]
 
 
 class ExposureCounters:
@@ -98,8 +87,9 @@ class ExposureCounters:
         self.group_values = np.zeros(len(self.groups))
         self.n_pages = 0
         self.time_ms = 0
-        self.guarantees = [GuaranteeCounts(guarantee) for guarantee in settings.guarantees]
-        self.fairness = [FairnessCounts(penalty, settings.window_hours) for penalty in settings.fairness]
+        self._settings = settings
+        self.guarantees = self._new_guarantees()
+        self.fairness = self._new_fairness()
         self._absent_values = absent_values
         self._update = DualUpdate(settings.rate, settings.bound)
         self._window_hours = settings.window_hours
@@ -124,22 +114,26 @@ class ExposureCounters:
             decay = math.exp(-max(page.time_ms - self.time_ms, 0) / (self._window_hours * HOUR_MS))
         self.time_ms = max(self.time_ms, page.time_ms)
         for guarantee in self.guarantees:
-            keys = page.ids if guarantee.guarantee.is_for_items else page.creators
+            keys = page.ids if guarantee.guarantee.is_for_items else page.columns.get(CREATOR, NO_IDS)
             guarantee.add_page(keys, page.time_ms, decay)
         if not page.n:
             return
-        for fairness, values in zip(self.fairness, page.fairness, strict=True):
-            fairness.add_page(values, self.time_ms)
+        for fairness in self.fairness:
+            column = fairness.penalty.column
+            fairness.add_page(page.ids if column is None else page.columns.get(column, NO_IDS), self.time_ms)
         self.n_pages += 1
-        self._group_counts = self._group_counts * decay + page.groups
+        # a page of a process without the target counts as if it had exactly its share
+        counts = np.array([page.targets.get(group.name, group.share * page.n) for group in self.groups])
+        self._group_counts = self._group_counts * decay + counts
         self._impressions = self._impressions * decay + page.n
-        self.group_values = self._update.update_targets(self.group_values, self._shares, page.groups, page.n)
+        self.group_values = self._update.update_targets(self.group_values, self._shares, counts, page.n)
         self._add_to_caps(page)
 
     def _add_to_caps(self, page: PageImpressions) -> None:
         before = self._total
         self._total += page.n
-        for cap, states, values in zip(self.caps, self._cap_states, page.caps, strict=True):
+        for cap, states in zip(self.caps, self._cap_states, strict=True):
+            values = page.columns.get(cap.column, NO_IDS)
             shown, counts = np.unique(values[values >= 0], return_counts=True)
             for value, count in zip(shown.tolist(), counts.tolist(), strict=True):
                 dual, at = states.get(value, (0.0, before))
@@ -152,8 +146,7 @@ class ExposureCounters:
         for counts in self.guarantees:
             units = found.units.get(counts.guarantee.name)
             if units is not None:
-                keys, births, impressions = (np.array(values, np.int64) for values in units)
-                counts.set_new_units(keys, births, impressions, now_ms)
+                counts.set_new_units(*units, now_ms)
 
     def copy_from(self, other: ExposureCounters) -> None:
         """Takes the state of ``other``, which has the same settings. Arrays are replaced, never changed."""
@@ -245,8 +238,12 @@ class ExposureCounters:
         }
 
     def state(self) -> CountersState:
-        """Returns plain values; ``restore`` reads them."""
+        """Returns the state, with objects of these counters: encode it before they change."""
         duals, counts = self.group_values.tolist(), self._group_counts.tolist()
+        caps = {}
+        for number, cap in enumerate(self.caps):
+            self.cap_values(number)  # removes dual variables of 0
+            caps[cap.column] = dict(sorted(self._cap_states[number].items()))
         return CountersState(
             FORMAT,
             self.n_pages,
@@ -257,15 +254,10 @@ class ExposureCounters:
                 group.name: (dual, count)
                 for group, dual, count in zip(self.groups, duals, counts, strict=True)
             },
-            caps={cap.column: self._cap_state(number) for number, cap in enumerate(self.caps)},
-            guarantees={counts.guarantee.name: counts.state() for counts in self.guarantees},
-            fairness={counts.penalty.name: counts.state() for counts in self.fairness},
+            caps=caps,
+            guarantees={counts.guarantee.name: replace(counts, searched_ms=0) for counts in self.guarantees},
+            fairness={counts.penalty.name: counts for counts in self.fairness},
         )
-
-    def _cap_state(self, number: int) -> CapState:
-        self.cap_values(number)  # removes dual variables of 0
-        states = sorted((value, dual, total) for value, (dual, total) in self._cap_states[number].items())
-        return CapState(*([row[i] for row in states] for i in range(3)))
 
     def restore(self, saved: CountersState) -> None:
         """Continues from ``saved``, of these counters or of other constraints.
@@ -278,45 +270,35 @@ class ExposureCounters:
         bound = self._update.bound
         if saved.format != FORMAT:
             raise ValueError(f"exposure state of format {saved.format}, expected format {FORMAT}")
-        try:
-            impressions = _finite(saved.impressions)
-            group_values, group_counts = np.zeros(len(self.groups)), np.zeros(len(self.groups))
-            for i, group in enumerate(self.groups):
-                dual, count = map(_finite, saved.targets.get(group.name, (0.0, 0.0)))
-                group_values[i] = np.clip(dual, -bound, bound)
-                group_counts[i] = count
-            cap_states = [_cap_states(saved.caps.get(cap.column), bound) for cap in self.caps]
-            guarantees = [
-                GuaranteeCounts.from_state(counts.guarantee, saved.guarantees.get(counts.guarantee.name))
-                for counts in self.guarantees
-            ]
-            fairness = [
-                FairnessCounts.from_state(
-                    counts.penalty, self._window_hours, saved.fairness.get(counts.penalty.name), saved.time_ms
-                )
-                for counts in self.fairness
-            ]
-        except (OverflowError, ValueError) as error:
-            raise ValueError(f"not the exposure state of a scene: {error}") from error
+        if any(counts.merged_ms > saved.time_ms for counts in saved.fairness.values()):
+            raise ValueError("counts of a fairness penalty are newer than the newest page")
+        states = np.array([saved.targets.get(group.name, (0.0, 0.0)) for group in self.groups]).reshape(-1, 2)
         self.n_pages = saved.n_pages
         self.time_ms = saved.time_ms
-        self.group_values = group_values
-        self.guarantees[:] = guarantees
-        self.fairness = fairness
         self._total = saved.total
-        self._impressions = impressions
-        self._group_counts = group_counts
-        self._cap_states = cap_states
+        self._impressions = saved.impressions
+        self.group_values = np.clip(states[:, 0], -bound, bound)
+        self._group_counts = states[:, 1]
+        self._cap_states = [
+            {value: (min(max(dual, 0.0), bound), total) for value, (dual, total) in states.items()}
+            for states in (saved.caps.get(cap.column, {}) for cap in self.caps)
+        ]
+        self.guarantees[:] = [
+            replace(saved.guarantees.get(counts.guarantee.name, counts), guarantee=counts.guarantee)
+            for counts in self._new_guarantees()
+        ]
+        self.fairness = [
+            replace(
+                saved.fairness.get(counts.penalty.name, counts),
+                penalty=counts.penalty,
+                window_hours=counts.window_hours,
+            )
+            for counts in self._new_fairness()
+        ]
 
+    def _new_guarantees(self) -> list[GuaranteeCounts]:
+        return [GuaranteeCounts(guarantee) for guarantee in self._settings.guarantees]
 
-def _cap_states(saved: CapState | None, bound: float) -> dict[int, tuple[float, int]]:
-    if saved is None:
-        return {}
-    duals = [min(max(_finite(dual), 0.0), bound) for dual in saved.dual_variables]
-    return dict(zip(saved.values, zip(duals, saved.impressions, strict=True), strict=True))
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a finite number")
-    return value
+    def _new_fairness(self) -> list[FairnessCounts]:
+        hours = self._settings.window_hours
+        return [FairnessCounts(penalty, hours) for penalty in self._settings.fairness]

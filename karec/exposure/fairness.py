@@ -14,38 +14,24 @@ Cost: O(k) per page, O(recent · log V) per update, O(V log V) per minute.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Self
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from karec.exposure.by_id import SparseValues, find_keys
+from karec.exposure.by_id import NO_IDS, Float64s, Int64s, SparseValues, find_keys
 from karec.exposure.constraints import FairnessPenalty
 from karec.times import HOUR_MS
+from karec.toml import NonNegativeInt
 
 MERGE_MS = HOUR_MS // 60
 MAX_RECENT = 4_096  # values between two merges; the last page may add some more
 MAX_COUNT = 1e15  # of impressions in a saved state
 MAX_VALUES = 65_536  # values that are kept: those with most impressions; the others have no penalty
 MIN_COUNT = 0.01  # impressions of the window below which a value is removed
-
-_NO_VALUES = SparseValues.from_parts([(np.empty(0, np.int64), np.empty(0))])
-
-
-Values = list[Annotated[int, msgspec.Meta(ge=0)]]
-Counts = list[Annotated[float, msgspec.Meta(ge=0, le=MAX_COUNT)]]
-
-
-class FairnessState(msgspec.Struct, frozen=True):
-    """Saved counts of one fairness penalty: those of ``FairnessCounts``, with ``recent`` as two lists."""
-
-    merged_ms: Annotated[int, msgspec.Meta(ge=0)]
-    keys: Values
-    counts: Counts
-    recent_keys: Values
-    recent_counts: Counts
 
 
 @dataclass
@@ -58,14 +44,23 @@ class FairnessCounts:
 
     penalty: FairnessPenalty
     window_hours: float
-    keys: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.int64))
-    counts: NDArray[Any] = field(default_factory=lambda: np.empty(0))
-    recent: dict[int, float] = field(default_factory=dict)
-    merged_ms: int = 0
-    _merged_penalties: SparseValues = _NO_VALUES
+    keys: Int64s = field(default_factory=lambda: NO_IDS)
+    counts: Float64s = field(default_factory=lambda: np.empty(0))
+    recent: dict[NonNegativeInt, Annotated[float, Meta(ge=0, le=MAX_COUNT)]] = field(default_factory=dict)
+    merged_ms: NonNegativeInt = 0
+
+    def __post_init__(self) -> None:
+        if len(self.keys) != len(self.counts) or np.any(self.keys[1:] <= self.keys[:-1]):
+            raise ValueError(f"fairness of {self.penalty.name}: keys are not ascending, or have no count")
+        is_in_range = np.all((self.counts >= 0) & (self.counts <= MAX_COUNT)) and np.all(self.keys >= 0)
+        if not is_in_range:
+            raise ValueError(f"fairness of {self.penalty.name}: a key or a count is out of range")
+        self._merged_penalties = self._all_penalties()
 
     def copy(self) -> FairnessCounts:
-        return replace(self, recent=dict(self.recent))  # the arrays never change
+        result = copy(self)  # the arrays never change
+        result.recent = dict(self.recent)
+        return result
 
     def add_page(self, values: NDArray[Any], now_ms: int) -> None:
         """Counts the ``values`` of a page; negative ones are ignored. ``now_ms`` never decreases."""
@@ -99,49 +94,12 @@ class FairnessCounts:
             "max_exposures": float(largest * self._decay(now_ms)),
         }
 
-    def state(self) -> FairnessState:
-        """Returns plain values; ``from_state`` reads them."""
-        return FairnessState(
-            self.merged_ms,
-            self.keys.tolist(),
-            self.counts.tolist(),
-            list(self.recent),
-            list(self.recent.values()),
-        )
-
-    @classmethod
-    def from_state(
-        cls, penalty: FairnessPenalty, window_hours: float, saved: FairnessState | None, now_ms: int
-    ) -> Self:
-        """Returns the counts that ``state`` gave; None: no impressions yet.
-
-        Args:
-            now_ms: time of the newest page.
-
-        Raises:
-            ValueError, OverflowError: ``saved`` contradicts itself, or has numbers that do not fit.
-        """
-        if saved is None:
-            return cls(penalty, window_hours)
-        keys, counts = np.array(saved.keys, np.int64), np.array(saved.counts, np.float64)
-        recent_keys = np.array(saved.recent_keys, np.int64).tolist()
-        recent = dict(zip(recent_keys, saved.recent_counts, strict=True))
-        if len(keys) != len(counts) or np.any(keys[1:] <= keys[:-1]) or len(recent) < len(recent_keys):
-            raise ValueError(f"fairness of {penalty.name}: keys are not ascending, or have no count")
-        if saved.merged_ms > now_ms:
-            raise ValueError(
-                f"fairness of {penalty.name}: merged_ms is {saved.merged_ms}, later than the newest page"
-            )
-        restored = cls(penalty, window_hours, keys, counts, recent, saved.merged_ms)
-        restored._merged_penalties = restored._all_penalties()
-        return restored
-
     def _merge(self, now_ms: int) -> None:
         """Moves ``recent`` into the arrays and decays all counts to ``now_ms``."""
         recent_keys, recent = self._recent_arrays()
         decay = self._decay(now_ms)
         keys, at = np.unique(np.append(self.keys, recent_keys), return_inverse=True)
-        counts = np.bincount(at, np.append(self.counts, recent), len(keys)) * decay
+        counts = np.asarray(np.bincount(at, np.append(self.counts, recent), len(keys)) * decay, np.float64)
         keep = counts >= MIN_COUNT
         keys, counts = keys[keep], counts[keep]
         if len(keys) > MAX_VALUES:

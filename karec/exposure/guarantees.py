@@ -17,39 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR, PUBLISHED
-from karec.exposure.by_id import find_keys
+from karec.exposure.by_id import NO_IDS, Int64s, find_keys
 from karec.exposure.constraints import GuaranteedExposure
 from karec.index import ItemIndex
 from karec.times import HOUR_MS
+from karec.toml import NonNegative
 
 DUE_FRACTION = 0.5  # of the time that a unit is new
 REOPEN_FRACTION = 0.98  # of the budget; hysteresis, so that boosts do not switch at every page
 FULL_BOOST_LAG = 0.25  # of the guarantee; from this lag on the boost is the bound
 ITEMS_PER_CREATOR = 4  # most items of one creator that exploration draws from
 
-NO_IDS = np.empty(0, np.int64)
 
-
-class GuaranteeState(msgspec.Struct, frozen=True):
-    """Saved counts of one guarantee: fields of ``GuaranteeCounts``."""
-
-    keys: list[int]
-    births: list[int]
-    counts: list[int]
-    spent: float
-    has_budget: bool
-    reached: int
-    missed: int
-
-
-class NewUnits(msgspec.Struct, frozen=True, eq=False, array_like=True, tag="units"):
+class NewUnits(msgspec.Struct, frozen=True, eq=False, tag="units"):
     """Units that a search of the index at ``time_ms`` found, for each guarantee, by its name.
 
-    units  {guarantee: (keys, publication in ms, impressions so far)}, lists of one length
+    units  {guarantee: (keys, publication in ms, impressions so far)}, (U,) int64 each
     """
 
     time_ms: int
-    units: Mapping[str, tuple[list[int], list[int], list[int]]]
+    units: Mapping[str, tuple[Int64s, Int64s, Int64s]]
 
 
 @dataclass
@@ -67,14 +54,23 @@ class GuaranteeCounts:
     """
 
     guarantee: GuaranteedExposure
-    keys: NDArray[Any] = field(default_factory=lambda: NO_IDS)
-    births: NDArray[Any] = field(default_factory=lambda: NO_IDS)
-    counts: NDArray[Any] = field(default_factory=lambda: NO_IDS)
-    spent: float = 0.0
+    keys: Int64s = field(default_factory=lambda: NO_IDS)
+    births: Int64s = field(default_factory=lambda: NO_IDS)
+    counts: Int64s = field(default_factory=lambda: NO_IDS)
+    spent: NonNegative = 0.0
     has_budget: bool = True
     reached: int = 0
     missed: int = 0
     searched_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if not len(self.keys) == len(self.births) == len(self.counts):
+            raise ValueError(
+                f"guarantee {self.guarantee.name}: {len(self.keys)} keys, {len(self.births)} births, "
+                f"{len(self.counts)} counts"
+            )
+        if np.any(self.keys[1:] <= self.keys[:-1]):
+            raise ValueError(f"guarantee {self.guarantee.name}: the keys are not ascending")
 
     def copy(self) -> GuaranteeCounts:
         return replace(self, counts=self.counts.copy())  # the other arrays never change
@@ -145,41 +141,6 @@ class GuaranteeCounts:
     def _due(self, births: NDArray[Any], now_ms: int) -> NDArray[Any]:
         age = np.maximum(now_ms - births, 0) / (self.guarantee.hours * HOUR_MS * DUE_FRACTION)
         return np.asarray(np.ceil(self.guarantee.exposures * np.minimum(age, 1.0)))
-
-    def state(self) -> GuaranteeState:
-        """Returns plain values; ``from_state`` reads them."""
-        return GuaranteeState(
-            self.keys.tolist(),
-            self.births.tolist(),
-            self.counts.tolist(),
-            self.spent,
-            self.has_budget,
-            self.reached,
-            self.missed,
-        )
-
-    @classmethod
-    def from_state(cls, guarantee: GuaranteedExposure, saved: GuaranteeState | None) -> Self:
-        """Returns the counts that ``state`` gave; None: no units yet.
-
-        Raises:
-            ValueError, OverflowError: ``saved`` contradicts itself, or has numbers that do not fit.
-        """
-        if saved is None:
-            return cls(guarantee)
-        keys, births, counts = (
-            np.array(values, np.int64) for values in (saved.keys, saved.births, saved.counts)
-        )
-        if not len(keys) == len(births) == len(counts):
-            raise ValueError(
-                f"guarantee {guarantee.name}: {len(keys)} keys, {len(births)} births, {len(counts)} counts"
-            )
-        if np.any(keys[1:] <= keys[:-1]):
-            raise ValueError(f"guarantee {guarantee.name}: the keys are not ascending")
-        if not np.isfinite(saved.spent):
-            raise ValueError(f"guarantee {guarantee.name}: spent is {saved.spent}, expected a finite number")
-        totals = saved.spent, saved.has_budget, saved.reached, saved.missed
-        return cls(guarantee, keys, births, counts, *totals)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from karec.exposure.by_id import decode, encode
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.counters import CountersState, Entry, ExposureCounters, PageImpressions
 from karec.exposure.guarantees import NewUnits
@@ -31,33 +30,21 @@ DOCUMENT_SECONDS = 10.0
 MAX_WAITING = 10_000  # entries: pages, and results of searches for new units
 
 
-class _Page(msgspec.Struct, frozen=True, array_like=True, tag="page"):
-    """``PageImpressions`` as lists. Targets, caps and fairness are in the order of the record's names."""
+class _Record(msgspec.Struct, frozen=True):
+    """Entries of one process. Its constraints may differ from those of the reader."""
 
-    time_ms: int
-    n: int
-    targets: list[float]
-    caps: list[list[int]]
-    ids: list[int]
-    creators: list[int]
-    fairness: list[list[int]]
+    id: str
+    entries: list[PageImpressions | NewUnits]
 
 
-class _Record(msgspec.Struct, frozen=True, array_like=True):
-    """Entries of one process. The names are those of its constraints: other processes may have others."""
-
-    id: bytes
-    targets: list[str]
-    caps: list[str]
-    fairness: list[str]
-    entries: list[_Page | NewUnits]
-
-
-class _Document(msgspec.Struct, frozen=True, array_like=True):
-    """Counters with all records up to ``through``. ``state`` is a ``CountersState``."""
-
+class _Position(msgspec.Struct, frozen=True):
     through: int
-    state: msgspec.Raw
+
+
+class _Document(_Position, frozen=True):
+    """Counters with all records up to ``through``."""
+
+    state: CountersState
 
 
 class SharedCounters:
@@ -78,9 +65,8 @@ class SharedCounters:
         self.has_read = False
         self._store = store
         self._name = f"exposure:{scene}"
-        self._caps = [cap.column for cap in settings.caps]
         self._waiting = deque[Entry](maxlen=MAX_WAITING)
-        self._appended: tuple[bytes, list[Entry]] | None = None  # id and entries, until the record is read
+        self._appended: tuple[str, list[Entry]] | None = None  # id and entries, until the record is read
         self._through = 0  # number of the last record that was read
         self._document: bytes | None = None  # that was read or written last
         self._next_document_s = 0.0  # by time.monotonic
@@ -112,8 +98,8 @@ class SharedCounters:
         n_excess = max(len(own) - MAX_WAITING, 0)
         self.n_dropped += n_excess
         if own:
-            self._appended = uuid4().bytes, own[n_excess:]
-            self._store.append_records(self._name, [self._encode(*self._appended)])
+            self._appended = uuid4().hex, own[n_excess:]
+            self._store.append_records(self._name, [encode(_Record(*self._appended))])
         new_entries = self._read()
         self.has_read = True
         self._write_document()
@@ -143,9 +129,9 @@ class SharedCounters:
 
     def _restore(self, document: bytes) -> None:
         try:
-            saved = msgspec.msgpack.decode(document, type=_Document)
-            self.merged.restore(msgspec.msgpack.decode(saved.state, type=CountersState))
-        except (msgspec.MsgspecError, ValueError) as error:
+            saved = decode(document, _Document)
+            self.merged.restore(saved.state)
+        except ValueError as error:
             raise ValueError(
                 f"the document {self._name!r} of the online store is damaged: {error}. Delete the document "
                 "to start with dual variables of 0"
@@ -155,16 +141,15 @@ class SharedCounters:
 
     def _merge(self, record: bytes) -> list[Entry]:
         try:
-            decoded = msgspec.msgpack.decode(record, type=_Record)
-            entries = self._decode_entries(decoded)
-        except (msgspec.MsgspecError, ValueError, OverflowError, IndexError):
+            decoded = decode(record, _Record)
+        except ValueError:
             self.n_damaged += 1
             return []
         if self._appended is not None and decoded.id == self._appended[0]:
             self._appended = None
-        for entry in entries:
+        for entry in decoded.entries:
             self.merged.add(entry)
-        return entries
+        return decoded.entries
 
     def _write_document(self) -> None:
         """Writes ``merged`` to the document if it is time and no other process has the lease."""
@@ -174,66 +159,10 @@ class SharedCounters:
         if not self._store.acquire_lease(self._name, uuid4().hex, DOCUMENT_SECONDS):
             return
         old = self._store.read_document(self._name)
-        old_through = 0 if old is None else msgspec.msgpack.decode(old, type=_Document).through
+        old_through = 0 if old is None else decode(old, _Position).through
         if self._through <= old_through:
             return
-        state = msgspec.Raw(msgspec.msgpack.encode(self.merged.state()))
-        new = msgspec.msgpack.encode(_Document(self._through, state))
+        new = encode(_Document(self._through, self.merged.state()))
         if self._store.write_document(self._name, new, old):
             self._document = new
             self._store.trim_records(self._name, old_through - 1)  # record old_through shows what was deleted
-
-    def _encode(self, record_id: bytes, entries: Sequence[Entry]) -> bytes:
-        pages = [
-            entry
-            if isinstance(entry, NewUnits)
-            else _Page(
-                entry.time_ms,
-                entry.n,
-                entry.groups.tolist(),
-                [values.tolist() for values in entry.caps],
-                entry.ids.tolist(),
-                entry.creators.tolist(),
-                [values.tolist() for values in entry.fairness],
-            )
-            for entry in entries
-        ]
-        names = [group.name for group in self.merged.groups]
-        return msgspec.msgpack.encode(_Record(record_id, names, self._caps, self._fairness_names(), pages))
-
-    def _fairness_names(self) -> list[str]:
-        return [counts.penalty.name for counts in self.merged.fairness]
-
-    def _decode_entries(self, record: _Record) -> list[Entry]:
-        """Returns the entries with the constraints of this process. One that the record lacks stays as it is:
-        its target has exactly its share of the page."""
-        groups = self.merged.groups
-        targets = _positions(record.targets, [group.name for group in groups])
-        caps = _positions(record.caps, self._caps)
-        fairness = _positions(record.fairness, self._fairness_names())
-
-        def page(saved: _Page) -> PageImpressions:
-            counts = [
-                group.share * saved.n if i is None else saved.targets[i]
-                for group, i in zip(groups, targets, strict=True)
-            ]
-            return PageImpressions(
-                time_ms=saved.time_ms,
-                n=saved.n,
-                groups=np.array(counts, np.float64),
-                caps=tuple(_integers([] if i is None else saved.caps[i]) for i in caps),
-                ids=_integers(saved.ids),
-                creators=_integers(saved.creators),
-                fairness=tuple(_integers([] if i is None else saved.fairness[i]) for i in fairness),
-            )
-
-        return [entry if isinstance(entry, NewUnits) else page(entry) for entry in record.entries]
-
-
-def _positions(names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
-    """Returns the position of each wanted name in ``names``; None if it is missing."""
-    return [names.index(name) if name in names else None for name in wanted]
-
-
-def _integers(values: list[int]) -> NDArray[Any]:
-    return np.array(values, np.int64)

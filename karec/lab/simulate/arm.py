@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +18,6 @@ from karec.config.assemble import build_cascade
 from karec.config.scenes import Config
 from karec.errors import ConfigError
 from karec.exposure.controller import ExposureController
-from karec.exposure.counters import CountersState
 from karec.lab.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.checkpoint import State, advance_day, platform_at, read_events, write_events
@@ -142,7 +140,7 @@ class ArmRun:
             played = play_day(today, state.levels, state.lately, self.cores, report)
         else:
             played = play_with_exposure(today, controller, state.levels, state.lately, self.cores, report)
-            state.exposure = msgspec.json.encode(controller.state()).decode()
+            state.exposure = controller.to_json().decode()
         self._write(day, played)
         state.levels[played.users] = played.levels
         state.lately[played.users] = played.lately
@@ -160,7 +158,7 @@ class ArmRun:
         """Returns the exposure controller of ``cascade`` with the state at the end of the last day."""
         controller = cascade.exposure
         if controller is not None:
-            saved = msgspec.json.decode(state.exposure, type=CountersState) if state.exposure else None
+            saved = state.exposure.encode() if state.exposure else None
             controller.restore(saved, self.population.first_ms + state.day * DAY_MS)
         return controller
 

@@ -1,5 +1,7 @@
 """ExposureCounter: when it counts pages."""
 
+import json
+
 import numpy as np
 import pytest
 from exposure_setup import TARGETS, index_with_50_items, items_at, make_controller, make_request
@@ -30,6 +32,6 @@ def test_exposure_counter_counts_an_unknown_item_for_no_group(index):
     counter, request = ExposureCounter(controller), make_request(controller)
     counter.run(request, Page(request, items_at(index, [1]).with_rows(np.array([-1])), Trace()))
     counter.close()
-    state = controller.state()
-    assert (state.n_pages, state.impressions) == (1, 1.0)
-    assert [impressions for _, impressions in state.targets.values()] == [0, 0]
+    state = json.loads(controller.to_json())
+    assert (state["n_pages"], state["impressions"]) == (1, 1.0)
+    assert [impressions for _, impressions in state["targets"].values()] == [0, 0]
