@@ -70,6 +70,7 @@ GAUGES: Mapping[str, tuple[str, Mode, Labels]] = {
     "karec_exposure_fraction": ("Measured exposure of a target.", "livemax", ("scene", "target")),
     "karec_exposure_dual_variable": ("Dual variable of a target.", "livemax", ("scene", "target")),
     "karec_exposure_unmet": ("1: its dual variable is at the bound.", "livemax", ("scene", "constraint")),
+    "karec_exposure_degraded": ("1: a worker does not share its exposure counters.", "livemax", ("scene",)),
     "karec_side_effect_pending_pages": ("Pages in the queue of a side effect.", "livesum", EFFECT),
 }
 STEP_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -225,6 +226,8 @@ class Metrics:
         for name, field in (("karec_exposure_fraction", "share"), ("karec_exposure_dual_variable", "price")):
             self._set(name, {(scene, target["name"]): target[field] for scene, target in targets})
         self._set("karec_exposure_unmet", dict.fromkeys(unmet, 1.0))  # of "name: distance"
+        sharing = {(scene,): state["sharing"] for scene, state in states.items() if state["sharing"]}
+        self._set("karec_exposure_degraded", {key: counts["is_degraded"] for key, counts in sharing.items()})
 
     def exposition(self) -> bytes:
         """Returns the values of all workers in Prometheus' text format. Takes milliseconds."""

@@ -4,11 +4,13 @@ place."""
 import pytest
 
 from karec.config import load_cascade, open_hot_swap
+from karec.config.assemble import build_cascade
 from karec.config.check import config_mistakes
 from karec.config.host_stage import export_stage
 from karec.config.open import warn_if_exposure_is_not_shared
 from karec.config.scenes import Config
 from karec.errors import ConfigError
+from karec.online.store.sqlite import SqliteStore
 from karec.pipeline.types import Request
 from karec.serve.metrics import Metrics
 from karec.times import HOUR_MS
@@ -62,6 +64,17 @@ def test_metrics_report_shares_dual_variables_and_unmet_targets(write_config, tm
             assert f"karec_exposure_dual_variable{labels} {float(target['price'])}" in lines
         unmet = [line for line in lines if line.startswith("karec_exposure_unmet{")]
         assert unmet == ['karec_exposure_unmet{constraint="song_id 777",scene="home"} 1.0']
+
+
+def test_metrics_report_a_worker_that_does_not_share_its_counters(write_config, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("not a folder")
+    store = SqliteStore(path / "online.db")
+    with build_cascade(Config.read(write_config(HOME + TABLE)), "home", store=store) as cascade:
+        metrics = Metrics(tmp_path)
+        metrics._observe_exposure({"home": cascade})
+        lines = metrics.exposition().decode().splitlines()
+    assert 'karec_exposure_degraded{scene="home"} 1.0' in lines
 
 
 def test_scene_without_a_table_exposure_has_no_exposure_steps(write_config):
