@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 from karec.errors import one_line
 from karec.object_store import ObjectFolder
@@ -28,6 +29,9 @@ class PartShipper:
     A part is deleted when its object has its size. While the object store is away, parts stay in the folder
     and uploads are tried again after 1, 2, 4 … 300 s. A part that reaches its age first is deleted, counted
     and logged. Any number of processes may ship one folder. One thread may call.
+
+    Uploads run on a thread of their own: a store that is away takes seconds to fail, and the queue of
+    requests would be full meanwhile.
     """
 
     def __init__(self, folder: Path, days: float, url: str | None) -> None:
@@ -38,6 +42,7 @@ class PartShipper:
         self._store = None if url is None else ObjectFolder(url)
         self._retry_s = 0.0  # 0: the last upload succeeded
         self._next_upload_s = 0.0  # time.monotonic()
+        self._thread: Thread | None = None
         self._counts = {"parts_uploaded": 0, "uploads_failed": 0, "parts_expired": 0}
 
     def counts(self) -> dict[str, int]:
@@ -45,9 +50,31 @@ class PartShipper:
         upload."""
         return {} if self._store is None else dict(self._counts)
 
+    def start(self) -> None:
+        """Begins to upload parts unless an upload runs. Without an object store, only deletes old parts."""
+        if self._store is None:
+            self.ship()
+        elif self._thread is None or not self._thread.is_alive():
+            self._thread = Thread(target=self._ship_or_warn, name="karec-ship", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Waits for a running upload, and uploads what was added since."""
+        if self._thread is not None:
+            self._thread.join()
+        self.ship()
+
+    def _ship_or_warn(self) -> None:
+        try:
+            self.ship()
+        except OSError as error:
+            _log.warning("%s", one_line(f"rank log parts stay in {self._folder} for now: {error}"))
+
     def ship(self) -> None:
-        """Uploads at most ``MAX_PARTS`` parts, then deletes old ones. Raises no OSError of the object
-        store."""
+        """Uploads at most ``MAX_PARTS`` parts, then deletes old ones.
+
+        A failed upload is counted. Raises OSError of the folder.
+        """
         with _lock(self._folder) as is_locked:
             if not is_locked:  # another process ships
                 return

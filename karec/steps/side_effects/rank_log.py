@@ -55,12 +55,16 @@ class RankLog(RankRows):
         self.log(request, page.scored[self.stage])
 
     def flush(self) -> None:
-        super().flush()
-        self._shipper.ship()
+        try:
+            super().flush()
+        finally:  # on a full disk too: old parts may be deleted
+            self._shipper.start()
 
     def close(self) -> None:
-        super().close()
-        self._shipper.ship()
+        try:
+            super().close()
+        finally:
+            self._shipper.close()
 
     def counts(self) -> Mapping[str, int]:
         return {**super().counts(), **self._shipper.counts()}

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from karec.logs.ship import PartShipper
 from karec.object_store import ObjectFolder
 
 TASKS = ("click", "like")
+LONG_S = 60
 
 
 @pytest.fixture
@@ -64,14 +66,16 @@ def test_parts_stay_while_the_store_is_away_and_are_uploaded_later(ranker, tmp_p
     set_credentials(monkeypatch)
     port = free_port()
     cascade = logged_cascade(ranker, tmp_path, url=url_of(port, "bucket/log"))
+    shipper = cascade.side_effects[0].side_effect._shipper
     with caplog.at_level(logging.WARNING, "karec.side_effects"):
         run(cascade, range(2))
+        shipper._thread.join()
     assert len(parts_in(tmp_path)) == 2
     (message,) = [record.message for record in caplog.records]
     assert "stay in" in message and "s3://bucket/log/part-" in message and "endpoint_override" not in message
     with s3_server(port):
         make_bucket(port, "bucket")
-        cascade.side_effects[0].side_effect._shipper._next_upload_s = 0.0
+        shipper._next_upload_s = 0.0  # as if its pause were over
         run(cascade, [2])
         (counts,) = cascade.close()
         assert counts.own["parts_uploaded"] == 3 and counts.own["uploads_failed"] >= 1
@@ -170,3 +174,23 @@ def test_damaged_part_in_an_object_store_is_refused_by_its_url(url):
 def test_rank_log_refuses_a_share_or_days_out_of_range(ranker, tmp_path, option, value):
     with pytest.raises(ValueError, match=f"{option} must be"):
         logged_cascade(ranker, tmp_path, **{option: value})
+
+
+def test_requests_do_not_wait_for_an_upload(ranker, tmp_path, url, monkeypatch):
+    has_begun, may_end = threading.Event(), threading.Event()
+    upload = ObjectFolder.upload
+
+    def upload_slowly(self, path, name):
+        has_begun.set()
+        assert may_end.wait(LONG_S)
+        upload(self, path, name)
+
+    monkeypatch.setattr(ObjectFolder, "upload", upload_slowly)
+    cascade = logged_cascade(ranker, tmp_path, url=url)
+    run(cascade, [0])
+    assert has_begun.wait(LONG_S)
+    run(cascade, range(1, 4))  # their flushes return although the upload has not ended
+    may_end.set()
+    (counts,) = cascade.close()
+    assert counts.own["parts_uploaded"] == 4 and not counts.dropped
+    assert requests_in(to_log_folder(url)) == [0, 1, 2, 3]
