@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from karec.errors import DataError
 from karec.files import file_aside, write_text_aside
 from karec.logs.parts import arrow_parquet
 from karec.pipeline.cascade import Cascade
+from karec.pipeline.deadline import usable_cores
 from karec.pipeline.types import Request
 from karec.times import Progress
 
@@ -54,7 +54,7 @@ class BatchJob:
         parts = self.out.with_name(f"{self.out.name}.parts")
         self._claim(parts, len(users))
         paths = [parts / f"{begin:012}.parquet" for begin in range(0, len(users), PART_USERS)]
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             for at, path in enumerate(paths):
                 begin = at * PART_USERS
                 some = users[begin : begin + PART_USERS]

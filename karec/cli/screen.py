@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 from karec.cli.inputs import need_lab, progress_bars, table_console
+from karec.pipeline.deadline import usable_cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     from karec.screening.screen import screen
     from karec.screening.settings import read_settings
 
-    settings, threads = read_settings(arguments.settings), len(os.sched_getaffinity(0))
+    settings, threads = read_settings(arguments.settings), usable_cores()
     if arguments.report is not None:
         require_learn(settings, arguments.settings)  # what the report needs
         arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import DataError, MissingExtra, one_line
+from karec.pipeline.deadline import usable_cores
 
 BATCH = 2**17  # rows
 SPILL = ".spill-"  # prefix of the temporary folder's name
@@ -85,7 +85,7 @@ def open_database(
         for name, value in (
             ("memory_limit", MEMORY),
             ("temp_directory", spill),
-            ("threads", len(os.sched_getaffinity(0))),
+            ("threads", usable_cores()),
             ("TimeZone", zone),
             ("enable_progress_bar", False),
             ("preserve_insertion_order", True),

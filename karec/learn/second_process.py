@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from karec.errors import KarecError
+from karec.pipeline.deadline import usable_cores
 from karec.times import Progress
 
 PROGRAM = f"import sys; from {__name__} import run_child; run_child(int(sys.argv[1]))"
@@ -47,8 +48,7 @@ class StartedTask(Protocol[R_co]):
 def can_use_second_process() -> bool:
     """Returns True if there are two cores and ``sys.executable`` is an interpreter (a frozen program has
     none)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores > 1 and bool(sys.executable) and not getattr(sys, "frozen", False)
+    return usable_cores() > 1 and bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def start_task(task: Task[R], progress: Progress | None = None) -> StartedTask[R]:

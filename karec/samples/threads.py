@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from karec.pipeline.deadline import usable_cores
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -16,10 +17,6 @@ MAX_THREADS = 4
 AHEAD = 2  # calls per thread that start before a result is taken; bounds the results in memory
 
 
-def count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def map_in_order(function: Callable[[A], R], arguments: Iterable[A], threads: int = 0) -> Iterator[R]:
     """Yields ``function(a)`` for each of ``arguments``, like ``map``; errors keep their place.
 
@@ -27,7 +24,7 @@ def map_in_order(function: Callable[[A], R], arguments: Iterable[A], threads: in
     Results do not depend on the number of threads if calls do not write what others read. If the caller stops
     early, it waits for running calls.
     """
-    threads = threads or min(count_cores(), MAX_THREADS)
+    threads = threads or min(usable_cores(), MAX_THREADS)
     with ThreadPoolExecutor(threads, thread_name_prefix="karec-in-order") as pool:
         running: deque[Future[R]] = deque()
         try:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from four_works import IDS, VECTORS, four_works
 
 from karec.errors import Unavailable
+from karec.pipeline import deadline
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.deadline import RequestSlots, request_slots
+from karec.pipeline.deadline import RequestSlots, request_slots, usable_cores
 from karec.pipeline.step import Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.selectors.top_k import TopK
@@ -249,9 +251,20 @@ def test_forked_child_has_all_slots_except_its_own():
 
 
 def test_default_number_of_slots_is_the_usable_cores():
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert request_slots(None).n == cores
-    assert request_slots(None) is request_slots(cores)
+    assert request_slots(None).n == usable_cores()
+    assert request_slots(None) is request_slots(usable_cores())
+
+
+def test_usable_cores_follow_affinity_and_cgroup_quotas(tmp_path, monkeypatch):
+    group = Path("/proc/self/cgroup").read_text().strip().rpartition("0::")[2].strip("/")
+    folder = tmp_path / group
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(deadline, "CGROUPS", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert usable_cores() == 8
+    for quota, cores in (("250000 100000", 3), ("max 100000", 8), ("10000 100000", 1)):
+        (folder / "cpu.max").write_text(quota)
+        assert usable_cores() == cores
 
 
 @pytest.mark.parametrize("threads", [0, -2, 1.5])

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -209,21 +208,3 @@ def test_tries_do_not_starve_blocks_of_items(tmp_path):
         assert statuses == [200] * 16
         for call in tries:
             call.result()
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
-def test_threads_follow_the_cgroup_quota(tmp_path, monkeypatch):
-    from karec.pipeline import deadline
-
-    group = deadline.Path("/proc/self/cgroup").read_text().strip().rpartition("0::")[2].strip("/")
-    folder = tmp_path / group
-    folder.mkdir(parents=True, exist_ok=True)
-    monkeypatch.setattr(deadline, "CGROUPS", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert deadline.usable_cores() == 8
-    (folder / "cpu.max").write_text("250000 100000\n")
-    assert deadline.usable_cores() == 3
-    (folder / "cpu.max").write_text("max 100000\n")
-    assert deadline.usable_cores() == 8
-    (folder / "cpu.max").write_text("10000 100000\n")
-    assert deadline.usable_cores() == 1

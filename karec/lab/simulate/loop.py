@@ -36,8 +36,8 @@ from karec.lab.simulate.nightly import check_settings, first_training
 from karec.lab.simulate.population import Population, Sizes, make_population
 from karec.lab.simulate.screening_days import check_screening, digests_of, screening_of
 from karec.lab.simulate.sessions import SCENE
-from karec.lab.simulate.workers import usable_cores
 from karec.lab.simulate.world.satiation import KUAIRAND
+from karec.pipeline.deadline import usable_cores
 from karec.screening.settings import ScreeningSettings
 from karec.times import Progress
 

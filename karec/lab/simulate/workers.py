@@ -24,10 +24,6 @@ Work = tuple[Today, NDArray[Any], NDArray[Any]]
 _work: list[Work] = []  # inherited by forked processes, so it need not be sent
 
 
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def play_day(
     today: Today,
     levels: NDArray[Any],

@@ -75,7 +75,7 @@ def test_evaluate_run_repeats_the_quality_of_the_training(dataset, run):
 def test_quality_uses_the_threads_of_the_settings(dataset, run, monkeypatch):
     """One thread on a machine with four cores."""
     monkeypatch.setattr("karec.samples.replay.BATCH", 4)
-    monkeypatch.setattr("karec.samples.threads.count_cores", lambda: 4)
+    monkeypatch.setattr("karec.samples.threads.usable_cores", lambda: 4)
     seen = set()
     evaluate_run(dataset, run[0].folder, lambda *_: seen.update(each.name for each in threading.enumerate()))
     assert [name for name in seen if name.startswith("karec-in-order")] == ["karec-in-order_0"]
