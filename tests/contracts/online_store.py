@@ -269,6 +269,11 @@ class OnlineStoreContract:
         assert [part.number.tolist() for part in poll_to_end(store, cursor)] == [[3]]
         assert (user_count(store), item_counts(store)) == (3, {70: 3})
 
+    def test_delete_events_keeps_the_ids_of_other_events(self, store):
+        store.append(impressions([1, 1000]), count)
+        store.delete_events(NOW_MS + 100, store.poll(START, 100).cursor)
+        assert store.append(impressions([1000]), count).tolist() == [False]
+
     def test_appends_of_two_processes_equal_a_replay(self, store, reopen):
         if not isinstance(reopen, partial):
             pytest.skip("the store is in the memory of one process")

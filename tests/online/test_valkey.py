@@ -25,6 +25,7 @@ from karec.online.store.online_store import START, Read, StaleCursor, StateUpdat
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.valkey import MAX_EVENTS, ValkeyStore
 from karec.online.store.valkey_client import CA_FILE_VARIABLE, PASSWORD_VARIABLE, USER_VARIABLE
+from karec.online.store.valkey_partitions import N_PARTITIONS, key_name
 
 pytest.importorskip("valkey")
 pytestmark = pytest.mark.skipif(not PROGRAMS, reason=REASON)
@@ -275,6 +276,17 @@ def test_append_of_many_events_commits_in_parts(start_server):
     store.close()
 
 
+def test_deleted_events_take_no_memory(start_server):
+    store = ValkeyStore(start_server().url, TIMEOUT_S)
+    users = [*range(100)]
+    store.append(impressions(users, users), count)
+    assert store.delete_events(1 << 60, store.poll(START, 1000).cursor) == 100
+    sizes = [store._client.scard(key_name(p, "seen")) for p in range(N_PARTITIONS)]
+    sizes += [store._client.xlen(key_name(p, "events")) for p in range(N_PARTITIONS)]
+    assert not any(sizes)
+    store.close()
+
+
 def test_poll_returns_lifecycle_events_before_others(start_server):
     store = ValkeyStore(start_server().url, TIMEOUT_S)
     store.append(impressions([*range(500)], [*range(500)]), count)
@@ -371,7 +383,7 @@ def test_full_server_leaves_nothing_and_later_appends_succeed(start_server):
 # --- address, credentials, TLS
 
 SECRETS = ("hunter2", "s3cret")
-PERMISSIONS = "~karec:* ~{karec:* +@read +@write +@scripting +@transaction +@connection +time +info +waitaof"
+PERMISSIONS = "~karec:* ~{karec:* +@read +@write +@scripting +@transaction +@connection +info +waitaof"
 
 
 @pytest.mark.parametrize(

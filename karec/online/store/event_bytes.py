@@ -48,9 +48,3 @@ def event_ids(events: Events) -> list[bytes]:
     """Returns the 16 bytes of the id of every event."""
     ids = np.stack([events.source, events.number], axis=1).astype(">u8").tobytes()
     return [ids[begin : begin + 16] for begin in range(0, len(ids), 16)]
-
-
-def times_ms(data: Sequence[bytes]) -> NDArray[Any]:
-    """Returns ``time_ms`` (M,) int64 of what ``to_bytes`` wrote."""
-    fixed = np.frombuffer(b"".join(event[: _FIXED.itemsize] for event in data), _FIXED)
-    return fixed["time_ms"].astype(np.int64)

@@ -3,7 +3,7 @@
 Keys        A partition p has ``{karec:p}:`` with
                 last     number of the newest event
                 events   stream; the id of event n is 0-n
-                seen     sorted set of event ids by time of append, for SEEN_MS
+                seen     set of the ids of these events
                 items    hash of WORK_COUNTERS; of the lifecycle partition: lifecycle and BASE_COUNTERS
                 state    hash of all other state, which no snapshot reads
             and there are ``karec:log:NAME``, ``karec:document:NAME``, ``karec:lease:NAME``.
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.events import Events
 from karec.errors import Unavailable
-from karec.online.store.event_bytes import from_bytes, times_ms
+from karec.online.store.event_bytes import event_ids, from_bytes
 from karec.online.store.group_commit import GroupCommit
 from karec.online.store.online_store import Cursor, StaleCursor, StateUpdate, StoredEvents, Update
 from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE
@@ -120,17 +120,19 @@ class ValkeyStore:
         run_id, numbers = decode_cursor(cursor)
         with self._errors():
             self._check_run_id(run_id, self._client.info("server"))
-            return sum(
-                self._delete_events(key_name(p, "events"), before_ms, last) for p, last in enumerate(numbers)
-            )
+            return sum(self._delete_events(p, before_ms, last) for p, last in enumerate(numbers))
 
-    def _delete_events(self, stream: str, before_ms: int, last: int) -> int:
+    def _delete_events(self, partition: int, before_ms: int, last: int) -> int:
+        stream = key_name(partition, "events")
         n_deleted = first = 0
         while entries := self._client.xrange(stream, f"0-{first}", f"0-{last}", count=EVENTS_PER_READ):
-            is_old = times_ms([fields[b"e"] for _, fields in entries]) < before_ms
-            old_ids = [entry_id for (entry_id, _), old in zip(entries, is_old, strict=True) if old]
-            if old_ids:
-                n_deleted += self._client.xdel(stream, *old_ids)
+            stored, _ = from_bytes([fields[b"e"] for _, fields in entries])
+            old_rows = np.flatnonzero(stored.time_ms < before_ms)
+            if len(old_rows):
+                with self._pipeline(transaction=True) as pipe:
+                    pipe.xdel(stream, *[entries[row][0] for row in old_rows])
+                    pipe.srem(key_name(partition, "seen"), *event_ids(stored.take(old_rows)))
+                    n_deleted += _execute(pipe)[0]
             first = _to_number(entries[-1][0]) + 1
         return n_deleted
 
@@ -238,13 +240,13 @@ class ValkeyStore:
         with self._pipeline() as pipe:
             for part in parts:
                 pipe.get(key_name(part.partition, "last"))
-                pipe.execute_command("ZMSCORE", key_name(part.partition, "seen"), *part.ids)
+                pipe.smismember(key_name(part.partition, "seen"), part.ids)
                 for name, group in part.state_keys.items():
                     pipe.hmget(name, group)
             replies = iter(_execute(pipe))
         for part in parts:
             part.last = next(replies) or b"0"
-            part.is_new = part.is_first & np.array([score is None for score in next(replies)])
+            part.is_new = part.is_first & ~np.array(next(replies), bool)
             part.values = {
                 key: value
                 for group in part.state_keys.values()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import LATE_MS, LIFECYCLE_KINDS, Events
+from karec.aggregates.events import LIFECYCLE_KINDS, Events
 from karec.online.store.event_bytes import event_ids, to_bytes
 from karec.online.store.online_store import START, Cursor, StateUpdate
 from karec.online.store.records import (
@@ -29,23 +29,19 @@ LIFECYCLE = 0  # partition of lifecycle events; the first, so that no poll leave
 N_PARTITIONS = 257  # the others are of users
 USER_LETTERS = (*USER_LISTS.values(), NEWEST_SHOWN, USER_COUNTERS)
 _CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
-SEEN_MS = 2 * LATE_MS  # an event is accepted until LATE_MS after it happened, so a repeat is found
 
 # KEYS last, events, seen, state, items
-# ARGV expected last, SEEN_MS, number of events; (id, bytes) of the events; (hash, key, value) of the entries,
-#      where hash is an index into KEYS, negative to delete the key
+# ARGV expected last, number of events; (id, bytes) of the events; (hash, key, value) of the entries, where
+#      hash is an index into KEYS, negative to delete the key
 COMMIT = """
 local last = redis.call('GET', KEYS[1]) or '0'
 if last ~= ARGV[1] then return 0 end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local number, first_entry = tonumber(last), 4 + 2 * ARGV[3]
-for i = 4, first_entry - 1, 2 do
+local number, first_entry = tonumber(last), 3 + 2 * ARGV[2]
+for i = 3, first_entry - 1, 2 do
   number = number + 1
   redis.call('XADD', KEYS[2], string.format('0-%.0f', number), 'e', ARGV[i + 1])
-  redis.call('ZADD', KEYS[3], now_ms, ARGV[i])
+  redis.call('SADD', KEYS[3], ARGV[i])
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_ms - ARGV[2])
 redis.call('SET', KEYS[1], string.format('%.0f', number))
 for i = first_entry, #ARGV, 3 do
   local hash = tonumber(ARGV[i])
@@ -113,7 +109,7 @@ class Part:
         """Returns ARGV of the script."""
         rows = np.flatnonzero(self.is_new)
         data = to_bytes(self.events.take(rows), change.is_counted)
-        arguments: list[bytes | int] = [self.last, SEEN_MS, len(rows)]
+        arguments: list[bytes | int] = [self.last, len(rows)]
         for row, event in zip(rows.tolist(), data, strict=True):
             arguments += [self.ids[row], event]
         for key, value in change.entries.items():
