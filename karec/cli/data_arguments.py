@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, evaluations, own_data, screen
+from karec.cli import commands, evaluations, export_events, own_data, screen
 from karec.cli.argument_types import at_least_none, at_least_one, command, data_options, day, log_folder
 
 
@@ -89,8 +89,18 @@ def add_evaluations(names: Any) -> None:
 
 
 def add_exports(names: Any) -> None:
-    export = command(names, "export", "for hosts in other languages, and in int8", None)
+    export = command(names, "export", "export events, or models for hosts in other languages", None)
     exports = export.add_subparsers(metavar="WHAT", required=True)
+    events = command(
+        exports, "events", "move days of events from the online store to Parquet files", export_events.run
+    )
+    events.add_argument("--config", type=Path, required=True, help="a karec.toml with [online]")
+    events.add_argument(
+        "--before",
+        type=day,
+        metavar="DAY",
+        help="export the days before this one, YYYY-MM-DD, UTC (default: all that get no more events)",
+    )
     models = command(
         exports,
         "models",

@@ -177,8 +177,16 @@ examples:
 
 recall@20, recall@100 and NDCG of what the test days hold out, over all works, for towers, ranker, popularity and the
 peers item-kNN, ALS and BPR at their best settings on the validation days.""",
+    "events": """\
+examples:
+  karec export events --config run7/karec.toml
+  karec export events --config run7/karec.toml --before 2026-11-28
+
+Writes one file a day to the folder or URL `exported` of [online], verifies it, then deletes the events from the store.
+Run it once a day. karec train --events run7/karec.toml reads exported days and the store.""",
     "export": """\
 examples:
+  karec export events --config run7/karec.toml
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run
   karec export trees ranker.onnx
   karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt""",

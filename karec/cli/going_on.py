@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
     from karec.learn.run.unfinished import UnfinishedRun
+    from karec.online.read_log import EventSource
 
 T = TypeVar("T")
 
@@ -26,11 +27,11 @@ def gone_on_with(
     arguments: argparse.Namespace,
     run: Path,
     read: Loaded,
-    events: str | None,
+    events: EventSource | None,
     train: Callable[[Loaded, bool], T],
     progress: ProgressBars,
 ) -> T:
-    """``train(data, resume)`` into ``run``, where ``data`` go on with the event log ``events``.
+    """``train(data, resume)`` into ``run``, where ``data`` include the events of ``events``.
 
     A training that was cut off there is gone on with: by --resume, or with --publish-if-no-worse where it
     would learn from the same data with the same settings, else anew.
@@ -53,7 +54,7 @@ def _trained(
     arguments: argparse.Namespace,
     run: Path,
     data: Loaded,
-    events: str | None,
+    events: EventSource | None,
     train: Callable[[Loaded, bool], T],
     cut_off: UnfinishedRun | None,
 ) -> T:

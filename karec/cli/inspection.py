@@ -21,7 +21,7 @@ from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.index import ItemIndex, ModelVersion
 from karec.models.onnx_model import OnnxModel
-from karec.online.read_log import describe_log
+from karec.online.read_log import EventSource, describe_log
 from karec.online.store.sqlite import is_sqlite_file
 
 
@@ -36,7 +36,7 @@ def inspection(path: Path) -> Iterator[Table]:
     elif path.is_file() and path.suffix == ".toml":
         yield _inspect_config(path)
     elif is_sqlite_file(path):
-        yield facts_table(f"Online store {path}", describe_log(f"sqlite:{path.absolute()}"))
+        yield facts_table(f"Online store {path}", describe_log(EventSource(f"sqlite:{path.absolute()}")))
     elif read_kind(path) == STAGE_KIND:
         yield _inspect_stage(path)
     elif path.is_file():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from karec.cli.progress import ProgressBars
     from karec.config.project import ItemTypesOf
     from karec.learn.run.train import TrainResult
+    from karec.online.read_log import EventSource
 
 NOT_PUBLISHED = 3  # exit status: trained, and worse than the version in service, which stays
 
@@ -176,7 +177,7 @@ def train(arguments: argparse.Namespace) -> None:
     _check_options(arguments)
     from karec.samples.from_events import newest_append_ms
 
-    events = None if arguments.events is None else _store_url(arguments.events)
+    events = None if arguments.events is None else _event_source(arguments.events)
     if events is not None:
         newest_append_ms(events)
     with progress_bars() as progress, loaded(arguments, progress) as read, alone_in_out(arguments.out):
@@ -269,24 +270,21 @@ def _check_options(arguments: argparse.Namespace) -> None:
         load_key(arguments.signing_key, "private")
 
 
-def _store_url(path: Path) -> str:
-    """Returns the URL of the online store: of the file ``path``, or of the table ``online`` of a karec.toml.
-
-    A file is named by its absolute path.
-    """
+def _event_source(path: Path) -> EventSource:
+    """Returns the online store of a karec.toml with its exported days, or the SQLite file ``path``."""
     from karec.config.scenes import Config
-    from karec.online.store.open import MEMORY, SQLITE
+    from karec.online.read_log import EventSource
+    from karec.online.store.open import SQLITE
 
     if path.suffix != ".toml":
-        return f"{SQLITE}{path.absolute()}"
+        return EventSource(f"{SQLITE}{path.absolute()}")
     settings = Config.read(path).online
     if settings is None:
         raise ConfigError(f"{path} has no table [online], which names the online store")
-    if settings.url == MEMORY:
-        raise ConfigError(f"{path}: only the service itself reads its online store, url = {MEMORY!r}")
-    if settings.is_on_a_server:
-        return settings.url
-    return f"{SQLITE}{path.absolute().parent / settings.url.removeprefix(SQLITE)}"
+    try:
+        return settings.event_source(path.absolute().parent)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _compared(

@@ -5,6 +5,7 @@ url = "sqlite:online.db"        # a file beside the karec.toml, "valkey://HOST:P
 screen = "screen.toml"          # optional: uploads that break one of its rules are refused
 deadline_ms = 20                # max time that a request waits for a store on a server
 retention_days = 2              # older events are refused, so that the id of an event always counts once
+exported = "events"             # folder, or URL of an object store, where karec export events writes days
 refresh_share = 0.25            # karec live: fraction of a core for karec refresh; 0: it does not run
 train_every_hours = 24          # karec live: between the starts of two trainings; 0: none
 margin = 0.005                  # karec live: of karec train --publish-if-no-worse
@@ -15,11 +16,14 @@ The password of a server is in the environment variable KAREC_ONLINE_PASSWORD.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
-from karec.online.store.open import check_url, is_on_a_server
+from karec.object_store import is_url
+from karec.online.read_log import EventSource
+from karec.online.store.open import MEMORY, SQLITE, check_url, is_on_a_server
 from karec.times import DAY_MS
 from karec.toml import Fraction, NonNegative, Settings
 
@@ -33,6 +37,7 @@ class OnlineSettings(Settings, frozen=True):
     screen: str | None = None
     deadline_ms: Annotated[float, Meta(gt=0, le=10_000)] = 20.0
     retention_days: Annotated[float, Meta(gt=0, le=365)] = 2.0
+    exported: Text = "events"
     refresh_share: Fraction = 0.25
     train_every_hours: NonNegative = 0.0
     margin: NonNegative = 0.005
@@ -49,6 +54,17 @@ class OnlineSettings(Settings, frozen=True):
     @property
     def is_on_a_server(self) -> bool:
         return is_on_a_server(self.url)
+
+    def event_source(self, folder: Path) -> EventSource:
+        """Returns store and exported days; paths are relative to `folder`, that of the karec.toml.
+
+        Raises ValueError if the store is in memory: other processes cannot read it.
+        """
+        if self.url == MEMORY:
+            raise ValueError(f"only the service itself reads its online store, url = {MEMORY!r}")
+        file = self.url.removeprefix(SQLITE)
+        url = self.url if self.is_on_a_server else f"{SQLITE}{folder / file}"
+        return EventSource(url, self.exported if is_url(self.exported) else str(folder / self.exported))
 
     @property
     def late_ms(self) -> int:

@@ -57,11 +57,10 @@ def export_events(
     that was exported before.
     """
     before_ms = (before - datetime.date(1970, 1, 1)).days * DAY_MS
-    if before_ms > now_ms - head.late_ms:
-        latest = datetime.datetime.fromtimestamp((now_ms - head.late_ms) / 1e3, datetime.UTC).date()
+    if before > latest_before(head, now_ms):
         raise ValueError(
             f"before is {before}: events up to {head.late_ms / DAY_MS:g} days old may still arrive. "
-            f"Export at most the days before {latest}"
+            f"Export at most the days before {latest_before(head, now_ms)}"
         )
     n_by_day: dict[int, int] = {}
     cursor = START
@@ -76,6 +75,11 @@ def export_events(
         on_day(datetime.date(1970, 1, 1) + datetime.timedelta(days=day), n)
     n_deleted = store.delete_events(before_ms, cursor) if n_by_day else 0
     return Exported(tuple(sorted(n_by_day)), n_deleted)
+
+
+def latest_before(head: Head, now_ms: int) -> datetime.date:
+    """Returns the first day that the store may still get events of."""
+    return datetime.datetime.fromtimestamp((now_ms - head.late_ms) / 1e3, datetime.UTC).date()
 
 
 def read_events(store: OnlineStore | None, head: Head, files: EventFiles | None, from_ms: int) -> Events:

@@ -1,37 +1,50 @@
-"""Reads the events of an online store: for trainings, and for people."""
+"""Reads events of an online store and of its exported days: for trainings, and for people."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from karec.aggregates.events import KINDS, Events, Head
 from karec.errors import LogSchemaError
+from karec.online.event_files import EventFiles
 from karec.online.export import read_events
 from karec.online.store.contents import read_head
 from karec.online.store.open import SQLITE, open_store
 
 
-def read_log(url: str, since_ms: int = 0) -> tuple[Head, Events]:
+@dataclass(frozen=True)
+class EventSource:
+    """An online store, by its URL with an absolute path, and the folder or URL of its exported days."""
+
+    url: str
+    exported: str | None = None
+
+
+def read_log(source: EventSource, since_ms: int = 0) -> tuple[Head, Events]:
     """Returns the labels and scenes of a store, and its events with ``time_ms`` of at least ``since_ms``.
 
-    The events are in the order of ``Events.sort_unique``. Raises LogSchemaError if there is no store.
+    Exported events are included. The events are in the order of ``Events.sort_unique``. Raises LogSchemaError
+    if there is no store, or an exported file is damaged.
     """
-    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
-        raise LogSchemaError(f"{url.removeprefix(SQLITE)}: no online store, expected the file of a service")
-    store = open_store(url, Path())
+    path = source.url.removeprefix(SQLITE)
+    if source.url.startswith(SQLITE) and not Path(path).is_file():
+        raise LogSchemaError(f"{path}: no online store, expected the file of a service")
+    store = open_store(source.url, Path())
     try:
         head = read_head(store)
-        return head, read_events(store, head, None, since_ms)
+        files = None if source.exported is None else EventFiles(source.exported)
+        return head, read_events(store, head, files, since_ms)
     finally:
         store.close()
 
 
-def describe_log(url: str) -> dict[str, str]:
+def describe_log(source: EventSource) -> dict[str, str]:
     """Returns events by kind, labels, first and last time, as texts."""
-    head, events = read_log(url)
+    head, events = read_log(source)
     kinds, counts = np.unique(events.kind, return_counts=True)
     labels = Counter(
         {

@@ -24,29 +24,30 @@ from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.catalog.schema import LATEST_MS
 from karec.errors import DataError, LogSchemaError
-from karec.online.read_log import read_log
+from karec.online.read_log import EventSource, read_log
 from karec.times import DAY_MS
 
 
-def newest_append_ms(url: str) -> int:
+def newest_append_ms(source: EventSource) -> int:
     """Returns the time of the last append to the online store.
 
     Raises LogSchemaError if there is no store, DataError if it has no events.
     """
-    _, events = read_log(url)
+    _, events = read_log(source)
     if not len(events):
-        raise DataError(f"{url}: the online store has no events")
+        raise DataError(f"{source.url}: the online store has no events")
     return int(events.logged_ms.max())
 
 
-def with_events(dataset: Dataset, url: str, logged_until_ms: int = LATEST_MS) -> Dataset:
-    """Returns ``dataset`` plus the exposures of the online store at ``url``, split again, with notes.
+def with_events(dataset: Dataset, source: EventSource, logged_until_ms: int = LATEST_MS) -> Dataset:
+    """Returns ``dataset`` plus the exposures of ``source``, split again, with notes.
 
     Events appended after ``logged_until_ms`` are not used. Raises LogSchemaError for a store without the
     data's labels. Raises DataError if no exposure is usable, if there are too few days before the newest, or
     if no task has both values on the newest day.
     """
-    head, events = read_log(url, dataset.snapshot.time_ms)
+    url = source.url
+    head, events = read_log(source, dataset.snapshot.time_ms)
     missing = [label for label in dataset.exposures.labels if label not in head.labels]
     if missing:
         raise LogSchemaError(

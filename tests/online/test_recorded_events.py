@@ -22,7 +22,7 @@ from karec.config import open_hot_swap
 from karec.config.check import config_mistakes
 from karec.errors import ConfigError, KarecError, Unavailable
 from karec.features.encoder import USER_SIDE
-from karec.online.read_log import read_log
+from karec.online.read_log import EventSource, read_log
 from karec.pipeline.types import Candidates, Request
 from karec.steps.hydrators.ranker import Ranker
 from karec.steps.query.user_features import UserFeatures
@@ -355,7 +355,7 @@ def test_invalid_events_are_counted_by_reason_and_others_recorded(live, now):
 )
 def test_record_treats_a_value_of_none_as_absent(live, path, now, key, value, told):
     assert live.record([{**exposure(USER, 100), key: value}], now_ms=now).refused == told
-    _, events = read_log(f"sqlite:{path.parent / 'online.db'}")
+    _, events = read_log(EventSource(f"sqlite:{path.parent / 'online.db'}"))
     assert events.request_id.tolist() == [""] * (not told)
 
 

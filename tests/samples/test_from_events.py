@@ -1,5 +1,6 @@
 """Tests that the events of an online store extend a dataset."""
 
+import datetime
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from small_dataset import make_dataset
 
 from karec.aggregates.events import Events, Head
 from karec.errors import DataError, LogSchemaError
+from karec.online.event_files import EventFiles
+from karec.online.export import export_events
+from karec.online.read_log import EventSource
+from karec.online.store.online_store import START
+from karec.online.store.sqlite import SqliteStore
 from karec.samples.from_events import newest_append_ms, with_events
 from karec.times import DAY_MS
 
@@ -24,8 +30,10 @@ def known(dataset):
 
 
 def write(path, *events, head, now_ms=None):
-    """Stores events. ``path``: a file, or the URL of a former call. Returns the URL of the store."""
-    return write_store(Path(str(path).removeprefix("sqlite:")), BASE, head, *events, now_ms=now_ms)
+    """Stores events. ``path``: a file, or the source of a former call. Returns the source."""
+    if isinstance(path, EventSource):
+        path = Path(path.url.removeprefix("sqlite:"))
+    return EventSource(write_store(path, BASE, head, *events, now_ms=now_ms))
 
 
 @pytest.fixture
@@ -52,6 +60,18 @@ def test_with_events_restores_rows_that_the_data_lack(dataset, known, since):
     assert rows(found.exposures) == rows(dataset.exposures)
     assert (np.diff(found.exposures.time_ms) >= 0).all()
     assert "100 exposures added to 500 of the data" in found.notes[-1]
+
+
+def test_with_events_reads_exported_days_and_the_store(dataset, known, since, tmp_path):
+    store = SqliteStore(Path(since.url.removeprefix("sqlite:")))
+    files = EventFiles(str(tmp_path / "events"))
+    last_ms = int(dataset.exposures.time_ms[-1])
+    last_day = datetime.datetime.fromtimestamp(last_ms / 1e3, datetime.UTC).date()
+    exported = export_events(store, head_of(dataset), files, last_day, last_ms + 9 * DAY_MS)
+    assert 0 < exported.n_events < 100 == exported.n_events + len(store.poll(START, 200).events)
+    store.close()
+    found = with_events(known, EventSource(since.url, files.display))
+    assert rows(found.exposures) == rows(dataset.exposures)
 
 
 def test_exposures_in_data_and_log_count_once(dataset, since):
@@ -181,7 +201,7 @@ def test_empty_store_is_refused_for_training(known, dataset, tmp_path):
         with_events(known, url)
     for name in ("nowhere.db", "."):
         with pytest.raises(LogSchemaError, match="no online store, expected the file of a service"):
-            newest_append_ms(f"sqlite:{tmp_path / name}")
+            newest_append_ms(EventSource(f"sqlite:{tmp_path / name}"))
     assert not (tmp_path / "nowhere.db").exists()
 
 
