@@ -18,7 +18,7 @@ from small_bundle import write_next_run
 from karec.bundle import Bundle
 from karec.cli import main
 from karec.files import write_text_aside
-from karec.online.read_log import read_log
+from karec.online.read_log import EventSource, read_log
 from karec.refresh.publish_run import publish
 
 USER = 1
@@ -48,7 +48,7 @@ def test_killed_worker_is_replaced_and_its_events_are_stored(running, config):
         os.kill(pid, signal.SIGKILL)
         running.until(lambda pid=pid: pid not in running.worker_pids() and len(running.ready_pids()) == 2)
     assert not running.ready_pids() & before
-    _, stored = read_log(f"sqlite:{config.parent / 'online.db'}")
+    _, stored = read_log(EventSource(f"sqlite:{config.parent / 'online.db'}"))
     numbers = {
         source << 64 | number
         for source, number in zip(stored.source.tolist(), stored.number.tolist(), strict=True)
