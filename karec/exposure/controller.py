@@ -237,15 +237,16 @@ class ExposureController:
     def _merge(self, shared: SharedCounters, *, is_start: bool = False) -> None:
         with self._merging:
             try:
-                entries = shared.exchange()
+                shared.exchange()
             except Exception as error:  # the thread and the requests must go on
                 if is_start and isinstance(error, ValueError):
                     raise
                 self._report_failure(error)
-                return
-            if self._is_degraded:
-                _log.warning("exposure of %r: pages are shared again", self._scene)
+            else:
+                if self._is_degraded:
+                    _log.warning("exposure of %r: pages are shared again", self._scene)
                 self._is_degraded = False
+            entries = shared.take_new_entries()  # also of an exchange that failed later
             if entries == []:
                 return
             with self._writer:

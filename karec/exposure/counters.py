@@ -220,7 +220,7 @@ class ExposureCounters:
         return {
             "pages": self.n_pages,
             "targets": [
-                {"name": group.name, "wanted": group.share, "share": share, "price": dual}
+                {"name": group.name, "target_share": group.share, "share": share, "dual_variable": dual}
                 for group, share, dual in zip(self.groups, shares, duals, strict=True)
             ],
             "caps": [

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -68,6 +69,7 @@ class SharedCounters:
         self._waiting = deque[Entry](maxlen=MAX_WAITING)
         self._appended: tuple[str, list[Entry]] | None = None  # id and entries, until the record is read
         self._through = 0  # number of the last record that was read
+        self._new_entries: list[Entry] | None = []
         self._document: bytes | None = None  # that was read or written last
         self._next_document_s = 0.0  # by time.monotonic
 
@@ -81,18 +83,15 @@ class SharedCounters:
         appended = [] if self._appended is None else self._appended[1]
         return [*appended, *self._waiting]
 
-    def exchange(self) -> list[Entry] | None:
+    def exchange(self) -> None:
         """Appends the entries of this process and adds all new records to ``merged``.
-
-        Returns:
-            The added entries; None if ``merged`` was read from the document.
 
         Raises:
             KarecError: the store cannot be reached. A later call appends the same entries once.
             ValueError: the document is damaged.
         """
-        # An append that failed may have been committed: only the log can tell.
-        entries = [] if self._appended is None else self._read()
+        if self._appended is not None:
+            self._read()  # an append that failed may have been committed: only the log can tell
         own = [] if self._appended is None else self._appended[1]
         own += [self._waiting.popleft() for _ in range(len(self._waiting))]
         n_excess = max(len(own) - MAX_WAITING, 0)
@@ -100,14 +99,17 @@ class SharedCounters:
         if own:
             self._appended = uuid4().hex, own[n_excess:]
             self._store.append_records(self._name, [encode(_Record(*self._appended))])
-        new_entries = self._read()
+        self._read()
         self.has_read = True
         self._write_document()
-        return None if entries is None or new_entries is None else entries + new_entries
 
-    def _read(self) -> list[Entry] | None:
-        """Adds the new records to ``merged``. Returns their entries; None if the document was read too."""
-        entries, is_restored = list[Entry](), False
+    def take_new_entries(self) -> list[Entry] | None:
+        """Returns the entries added to ``merged`` since the last call; None if it was restored since then."""
+        entries, self._new_entries = self._new_entries, []
+        return entries
+
+    def _read(self) -> None:
+        """Adds the new records to ``merged``."""
         records = self._records()
         # Deletions begin with the oldest record. If the last one that was read exists, none was missed.
         while not records or records[0][0] != self._through:
@@ -115,13 +117,11 @@ class SharedCounters:
             if document is None or document == self._document:
                 break
             self._restore(document)
-            is_restored = True
             records = self._records()
         for number, record in records:
             if number > self._through:
-                entries += self._merge(record)
+                self._merge(record)
                 self._through = number
-        return None if is_restored else entries
 
     def _records(self) -> list[tuple[int, bytes]]:
         """Returns the last record that was read, if it exists, and all later ones."""
@@ -138,18 +138,20 @@ class SharedCounters:
             ) from error
         self._through = saved.through
         self._document = document
+        self._new_entries = None
 
-    def _merge(self, record: bytes) -> list[Entry]:
+    def _merge(self, record: bytes) -> None:
         try:
             decoded = decode(record, _Record)
         except ValueError:
             self.n_damaged += 1
-            return []
+            return
         if self._appended is not None and decoded.id == self._appended[0]:
             self._appended = None
         for entry in decoded.entries:
             self.merged.add(entry)
-        return decoded.entries
+        if self._new_entries is not None:
+            self._new_entries += decoded.entries
 
     def _write_document(self) -> None:
         """Writes ``merged`` to the document if it is time and no other process has the lease."""
@@ -159,7 +161,9 @@ class SharedCounters:
         if not self._store.acquire_lease(self._name, uuid4().hex, DOCUMENT_SECONDS):
             return
         old = self._store.read_document(self._name)
-        old_through = 0 if old is None else decode(old, _Position).through
+        old_through = 0
+        with suppress(ValueError):  # a damaged document is replaced
+            old_through = 0 if old is None else decode(old, _Position).through
         if self._through <= old_through:
             return
         new = encode(_Document(self._through, self.merged.state()))

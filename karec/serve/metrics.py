@@ -223,8 +223,9 @@ class Metrics:
         states = {scene: controller.snapshot() for scene, controller in controllers.items()}
         targets = [(scene, target) for scene, state in states.items() for target in state["targets"]]
         unmet = [(scene, line.split(":")[0]) for scene, state in states.items() for line in state["unmet"]]
-        for name, field in (("karec_exposure_fraction", "share"), ("karec_exposure_dual_variable", "price")):
-            self._set(name, {(scene, target["name"]): target[field] for scene, target in targets})
+        for name, field in (("fraction", "share"), ("dual_variable", "dual_variable")):
+            values = {(scene, target["name"]): target[field] for scene, target in targets}
+            self._set(f"karec_exposure_{name}", values)
         self._set("karec_exposure_unmet", dict.fromkeys(unmet, 1.0))  # of "name: distance"
         sharing = {(scene,): state["sharing"] for scene, state in states.items() if state["sharing"]}
         self._set("karec_exposure_degraded", {key: counts["is_degraded"] for key, counts in sharing.items()})

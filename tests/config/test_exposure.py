@@ -61,7 +61,7 @@ def test_metrics_report_shares_dual_variables_and_unmet_targets(write_config, tm
         for target in live.cascades["home"].exposure.snapshot()["targets"]:
             labels = f'{{scene="home",target="{target["name"]}"}}'
             assert f"karec_exposure_fraction{labels} {float(target['share'])}" in lines
-            assert f"karec_exposure_dual_variable{labels} {float(target['price'])}" in lines
+            assert f"karec_exposure_dual_variable{labels} {float(target['dual_variable'])}" in lines
         unmet = [line for line in lines if line.startswith("karec_exposure_unmet{")]
         assert unmet == ['karec_exposure_unmet{constraint="song_id 777",scene="home"} 1.0']
 

@@ -89,11 +89,11 @@ def test_scene_refuses_a_wrong_before_or_exposure_key_with_its_place(live, chang
 
 
 def test_exposure_is_changed_key_by_key(live):
-    scene = live('exposure.explore = 2\nexposure.state = "exposure.json"\n')
+    scene = live("exposure.explore = 2\nexposure.rate = 0.5\n")
     assert scene.exposure == {
         "targets": [{"column": "type", "share": {"1": 0.3}}],
         "explore": 2,
-        "state": "exposure.json",
+        "rate": 0.5,
     }
     assert live("exposure.targets = false\n").exposure == {"explore": 1}
 

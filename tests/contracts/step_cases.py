@@ -35,7 +35,6 @@ caps = [{ column = "creator_id", share = 0.2 }]
 guarantees = [{ new_work_hours = 100000, exposures = 5, budget = 1000 }]
 impressions_per_day = 1000
 explore = 1
-state = "exposure.json"
 """
 # a cap that is never reached: counted pages change no later page
 NEUTRAL_EXPOSURE = """

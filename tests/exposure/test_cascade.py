@@ -53,7 +53,7 @@ def test_pages_change_dual_variables_and_dual_variables_change_pages(cascade):
     after = share(serve(cascade, 120, 132))
     assert abs(after - 0.6) < 0.1 < abs(before - 0.6)
     (target,) = cascade.exposure.snapshot()["targets"]
-    assert target["name"] == "tag 2" and target["price"] != 0
+    assert target["name"] == "tag 2" and target["dual_variable"] != 0
 
 
 def test_page_holds_no_version_of_the_dual_variables(cascade):

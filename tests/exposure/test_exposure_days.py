@@ -50,7 +50,7 @@ def test_targets_are_met_within_two_points_after_a_day_and_the_cap_holds(items, 
     assert state["unmet"] == [] and state["pages"] == PAGES_PER_DAY
     names = [target["name"] for target in state["targets"]]
     assert names == ["type 1", "tag 3", "tag 5", "younger than 72 h"]
-    assert all(abs(target["share"] - target["wanted"]) <= TOLERANCE for target in state["targets"])
+    assert all(abs(target["share"] - target["target_share"]) <= TOLERANCE for target in state["targets"])
 
 
 def test_dual_ascent_misses_a_share_by_at_most_what_its_bound_allows(items, index):
@@ -99,7 +99,7 @@ def test_unreachable_target_stays_at_its_bound_and_is_named(items, index):
     # no item has type 9
     day = play_pages(items, index, 2_000, targets=(Target({"9": 0.3}, column="type"), TAG), bound=2.0)
     state = day.controller.snapshot()
-    assert state["targets"][0]["price"] == -2.0
+    assert state["targets"][0]["dual_variable"] == -2.0
     at_bound = "type 9: share 0.000, target 0.3, dual variable -2"
     assert state["unmet"] == ["type 9: no item has it", at_bound] == day.notes[-1]["unmet"]
     assert day.notes[0]["unmet"] == ["type 9: no item has it"], (

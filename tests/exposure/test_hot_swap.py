@@ -26,22 +26,22 @@ def path(published, tmp_path):
     return tmp_path / "karec.toml"
 
 
-def serve(cascade, now, asked):
-    for i in asked:
+def serve(cascade, now, numbers):
+    for i in numbers:
         cascade.run(Request(i % 12, 4, time_ms=now + i, request_id=str(i)))
 
 
 def test_swap_continues_the_state_and_loses_no_page_or_logged_row(path):
     with open_hot_swap(path) as live:
-        now, asked = live.cascades["home"].bundle.snapshot.time_ms, 0
+        now, n_requests = live.cascades["home"].bundle.snapshot.time_ms, 0
         for swap in range(4):
-            serve(live, now, range(asked, asked + 17))
-            asked += 17
+            serve(live, now, range(n_requests, n_requests + 17))
+            n_requests += 17
             old = live.cascades["home"]
-            for observer in old.side_effects:
-                observer.flush()
+            for queue in old.side_effects:
+                queue.flush()
             saved = old.exposure.to_json()
-            assert n_pages_of(old.exposure) == asked
+            assert n_pages_of(old.exposure) == n_requests
             path.write_text(f"# {swap}\n{SCENE}")
             assert live.reload()
             new = live.cascades["home"]
@@ -51,8 +51,8 @@ def test_swap_continues_the_state_and_loses_no_page_or_logged_row(path):
             assert (after.group_values == before.group_values).all() and after.group_values.any()
             assert set(after.underexposed.ids.tolist()) == set(before.underexposed.ids.tolist())
     log = pyarrow.parquet.read_table(path.parent / "rank_log")
-    assert sorted(set(log["request_id"].to_pylist()), key=int) == [str(i) for i in range(asked)]
-    assert len(log) == 16 * asked, "what prerank leaves is ranked and logged"
+    assert sorted(set(log["request_id"].to_pylist()), key=int) == [str(i) for i in range(n_requests)]
+    assert len(log) == 16 * n_requests, "what prerank leaves is ranked and logged"
 
 
 def test_pages_of_the_old_cascade_after_transfer_count_in_the_new_one(path):

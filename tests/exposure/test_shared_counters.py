@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -247,6 +248,52 @@ def test_damaged_document_is_rejected_at_start_and_reported_later(store, make_sh
     running.merge()
     assert n_pages_of(running) == 10 and running.sharing_counts()["is_degraded"] == 1
     assert "Delete the document" in caplog.text
+
+
+def test_damaged_document_is_replaced_by_a_process_that_has_all_records(store, make_shared_controller):
+    running = make_shared_controller(store)
+    add_pages(running, [1])
+    running.merge()
+    assert store.write_document("exposure:home", b"damaged", store.read_document("exposure:home"))
+    running._shared._next_document_s = 0.0
+    store.acquire_lease = lambda *_: True
+    running.merge()
+    assert make_shared_controller(store).to_json() == running.to_json()
+
+
+def test_records_read_before_a_failure_are_counted(make_shared_controller):
+    store = FailingStore()
+    controller, other = make_shared_controller(store), make_shared_controller(store)
+    add_pages(other, [1, 3])
+    other.merge()
+    controller._shared._write_document = Mock(side_effect=Unavailable("the store is away"))
+    controller.merge()
+    assert n_pages_of(controller) == 10 and controller.sharing_counts()["is_degraded"] == 1
+
+
+def test_successor_that_shares_the_store_counts_pages_of_both_once(store, make_shared_controller):
+    old, new = make_shared_controller(store), make_shared_controller(store)
+    add_pages(old, [1, 3])
+    old.transfer_to(new)
+    add_pages(old, [2])
+    add_pages(new, [4])
+    old.close()
+    new.merge()
+    assert n_pages_of(new) == 30
+
+
+def test_successor_has_the_state_if_the_store_is_away(make_shared_controller):
+    store = FailingStore()
+    old = make_shared_controller(store)
+    add_pages(old, [1, 3])
+    store.error = Unavailable("the store is away")
+    new = make_shared_controller(store)
+    old.transfer_to(new)
+    assert n_pages_of(new) == 10 and new.newest.by_item
+    store.error = None
+    old.close()
+    new.merge()
+    assert n_pages_of(new) == 10
 
 
 def test_damaged_record_is_left_out_and_counted(store, make_shared_controller):

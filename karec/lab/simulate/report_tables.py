@@ -74,9 +74,9 @@ def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
             yield [
                 name,
                 target["name"],
-                f"{target['wanted']:.1%}",
+                f"{target['target_share']:.1%}",
                 f"{target['share']:.1%}",
-                f"{target['price']:+.2f}",
+                f"{target['dual_variable']:+.2f}",
             ]
         for cap in exposure["caps"]:
             yield [

@@ -62,7 +62,7 @@ def test_exposure_control_shows_more_new_items(played):
     assert len(new[1]) > len(new[0]) + 3
     state = controlled.facts["exposure"]
     (target,), (counts,) = state["targets"], state["guarantees"]
-    assert (target["name"], target["wanted"]) == ("type 0", 0.5) and target["price"] != 0
+    assert (target["name"], target["target_share"]) == ("type 0", 0.5) and target["dual_variable"] != 0
     assert counts["new"] > 0 and plain.facts["exposure"] is None
 
 

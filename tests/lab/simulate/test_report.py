@@ -69,7 +69,7 @@ def test_page_shows_arms_as_text(written):
 
 def test_report_shows_the_state_of_each_exposure_constraint(tmp_path):
     exposure = {
-        "targets": [{"name": "type 1", "wanted": 0.3, "share": 0.295, "price": -0.4}],
+        "targets": [{"name": "type 1", "target_share": 0.3, "share": 0.295, "dual_variable": -0.4}],
         "caps": [{"column": "creator_id", "share": 0.02, "active": 7, "largest": 1.25}],
         "guarantees": [{"name": "works of 48 h", "reached": 98, "missed": 2, "underexposed": 3, "new": 40}],
         "fairness": [{"name": "works", "weight": 2.0, "values": 9, "max_exposures": 4.0}],
