@@ -80,7 +80,7 @@ def warn_if_exposure_is_not_shared(config: Config, workers: int) -> None:
         if config.scene(name).exposure is not None:
             _log.warning(
                 "scenes.%s.exposure: %d workers count impressions separately, which weakens exposure "
-                "control; add an online store, which shares the counters",
+                "control; add a table [online], whose store shares the counters",
                 name,
                 workers,
             )

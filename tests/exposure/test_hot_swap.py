@@ -92,3 +92,23 @@ def test_scene_that_gets_a_table_exposure_starts_with_dual_variables_of_0(path):
         path.write_text(SCENE)
         assert live.reload()
         assert n_pages_of(live.cascades["home"].exposure) == 0
+
+
+def test_services_on_one_online_store_share_their_counters_over_swaps(path):
+    scene = f'{SCENE}\n[online]\nurl = "sqlite:online.db"\n'
+    path.write_text(scene)
+    with open_hot_swap(path) as first, open_hot_swap(path) as second:
+        now = first.cascades["home"].bundle.snapshot.time_ms
+        serve(first, now, range(17))
+        path.write_text(f"# 1\n{scene}")
+        assert first.reload()
+        serve(first, now, range(17, 30))
+        serve(second, now, range(30, 43))
+        controllers = [service.cascades["home"].exposure for service in (first, second)]
+        for _ in range(2):
+            for service, controller in zip((first, second), controllers, strict=True):
+                service.cascades["home"].side_effects[0].flush()
+                controller.merge()
+        assert [n_pages_of(controller) for controller in controllers] == [43, 43]
+        values = [controller.newest.group_values.tolist() for controller in controllers]
+        assert values[0] == values[1] and any(values[0])
