@@ -21,7 +21,7 @@ PARTS = (
         (
             "karec/pipeline/cascade.py",
             "karec/pipeline/step.py",
-            "karec/pipeline/_contract.py",
+            "karec/pipeline/checks.py",
             "karec/pipeline/types.py",
         ),
     ),
