@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from karec.aggregates.rates import PRIOR_SHOWS, mean_rate
 from karec.catalog import schema
 from karec.catalog.snapshot import Snapshot
-from karec.exposure.by_id import NO_IDS, SparseValues
+from karec.exposure.arrays import NO_IDS, SparseValues
 from karec.exposure.guarantees import GuaranteeCounts, NewUnits, PublishedItems, newest_per_creator
 from karec.index import ItemIndex
 from karec.times import HOUR_MS
@@ -182,7 +182,7 @@ class GuaranteeBoosts:
         self._searched_ms = now_ms
         with_creators = any(not counts.guarantee.is_for_items for counts in self._counts)
         published = PublishedItems.from_index(self._index, with_creators=with_creators)
-        found = {}
+        units = {}
         for i, counts in enumerate(self._counts):
             hours = counts.guarantee.hours
             if counts.guarantee.is_for_items:
@@ -196,8 +196,8 @@ class GuaranteeBoosts:
                 impressions = np.bincount(positions, self._rates.impressions(ids), len(keys))
             is_unknown = ~np.isin(keys, counts.keys)
             impressions = impressions[is_unknown].astype(np.int64)
-            found[counts.guarantee.name] = keys[is_unknown], births[is_unknown], impressions
-        return NewUnits(now_ms, found)
+            units[counts.guarantee.name] = keys[is_unknown], births[is_unknown], impressions
+        return NewUnits(now_ms, units)
 
     def _all_boosts(self, now_ms: int, *, is_for_items: bool) -> SparseValues:
         keys = np.concatenate(

@@ -25,8 +25,8 @@ import numpy as np
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.errors import KarecError
+from karec.exposure.arrays import NO_IDS, SparseValues, decode, encode
 from karec.exposure.boosts import GuaranteeBoosts
-from karec.exposure.by_id import NO_IDS, SparseValues, decode, encode
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.counters import CountersState, Entry, ExposureCounters, PageImpressions
 from karec.exposure.dual_variables import DualVariables, TargetGroup
@@ -173,7 +173,7 @@ class ExposureController:
                 self._counters.restore(decode(saved, CountersState))
             units = self._boosts.find_new_units(now_ms)
             if units is not None:
-                self._counters.add_units(units)
+                self._counters.add(units)
             self._boosts.rebuild(self._counters.time_ms)
             self._publish()
 
@@ -226,7 +226,7 @@ class ExposureController:
             entries.append(page)
             units = self._boosts.find_new_units(page.time_ms)
             if units is not None:
-                self._counters.add_units(units)
+                self._counters.add(units)
                 entries.append(units)
         self._pending = []
         if self._shared is not None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR
-from karec.exposure.by_id import NO_IDS, Int64s
+from karec.exposure.arrays import NO_IDS, Int64s
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.dual_variables import DualUpdate, TargetGroup
 from karec.exposure.fairness import FairnessCounts
@@ -101,11 +101,14 @@ class ExposureCounters:
         self._cap_states: list[dict[int, tuple[float, int]]] = [{} for _ in self.caps]
 
     def add(self, entry: Entry) -> None:
-        """Adds a page or new units."""
-        if isinstance(entry, NewUnits):
-            self.add_units(entry)
-        else:
+        """Adds a page, or new units to the guarantees; these lose the units that are no longer new."""
+        if isinstance(entry, PageImpressions):
             self.add_page(entry)
+            return
+        now_ms = max(entry.time_ms, self.time_ms)
+        for counts in self.guarantees:
+            if (units := entry.units.get(counts.guarantee.name)) is not None:
+                counts.set_new_units(*units, now_ms)
 
     def add_page(self, page: PageImpressions) -> None:
         """Counts ``page`` and updates the dual variables. A page older than the newest one decays nothing."""
@@ -136,17 +139,9 @@ class ExposureCounters:
             values = page.columns.get(cap.column, NO_IDS)
             shown, counts = np.unique(values[values >= 0], return_counts=True)
             for value, count in zip(shown.tolist(), counts.tolist(), strict=True):
-                dual, at = states.get(value, (0.0, before))
-                dual = self._update.update_cap(dual, cap.share, 0, before - at)
+                dual, old_total = states.get(value, (0.0, before))
+                dual = self._update.update_cap(dual, cap.share, 0, before - old_total)
                 states[value] = self._update.update_cap(dual, cap.share, count, page.n), self._total
-
-    def add_units(self, found: NewUnits) -> None:
-        """Adds new units to the guarantees, and removes those that are no longer new."""
-        now_ms = max(found.time_ms, self.time_ms)
-        for counts in self.guarantees:
-            units = found.units.get(counts.guarantee.name)
-            if units is not None:
-                counts.set_new_units(*units, now_ms)
 
     def copy_from(self, other: ExposureCounters) -> None:
         """Takes the state of ``other``, which has the same settings. Arrays are replaced, never changed."""
@@ -163,10 +158,10 @@ class ExposureCounters:
     def cap_values(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Returns (values, dual variables > 0) of a cap; values whose dual variable is 0 are removed."""
         share, states, current = self.caps[number].share, self._cap_states[number], {}
-        for value, (dual, at) in states.items():
-            now = self._update.update_cap(dual, share, 0, self._total - at)
-            if now > 0:
-                current[value] = now
+        for value, (old_dual, old_total) in states.items():
+            dual = self._update.update_cap(old_dual, share, 0, self._total - old_total)
+            if dual > 0:
+                current[value] = dual
         self._cap_states[number] = {value: states[value] for value in current}
         n = len(current)
         return np.fromiter(current, np.int64, n), np.fromiter(current.values(), np.float64, n)

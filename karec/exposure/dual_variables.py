@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import PUBLISHED
+from karec.exposure.arrays import SparseValues
 from karec.exposure.boosts import UnderexposedItems
-from karec.exposure.by_id import SparseValues
 from karec.exposure.constraints import Target
 from karec.times import HOUR_MS
 

@@ -22,7 +22,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from karec.exposure.by_id import NO_IDS, Float64s, Int64s, SparseValues, find_keys
+from karec.exposure.arrays import NO_IDS, Float64s, Int64s, SparseValues, find_keys
 from karec.exposure.constraints import FairnessPenalty
 from karec.times import HOUR_MS
 from karec.toml import NonNegativeInt

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR, PUBLISHED
-from karec.exposure.by_id import NO_IDS, Int64s, find_keys
+from karec.exposure.arrays import NO_IDS, Int64s, find_keys
 from karec.exposure.constraints import GuaranteedExposure
 from karec.index import ItemIndex
 from karec.times import HOUR_MS

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import msgspec
 
-from karec.exposure.by_id import decode, encode
+from karec.exposure.arrays import decode, encode
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.counters import CountersState, Entry, ExposureCounters, PageImpressions
 from karec.exposure.guarantees import NewUnits
@@ -70,7 +70,6 @@ class SharedCounters:
         self._appended: tuple[str, list[Entry]] | None = None  # id and entries, until the record is read
         self._through = 0  # number of the last record that was read
         self._new_entries: list[Entry] | None = []
-        self._document: bytes | None = None  # that was read or written last
         self._next_document_s = 0.0  # by time.monotonic
 
     def add(self, entries: Sequence[Entry]) -> None:
@@ -110,11 +109,15 @@ class SharedCounters:
 
     def _read(self) -> None:
         """Adds the new records to ``merged``."""
-        records = self._records()
+        records, document = self._records(), None
         # Deletions begin with the oldest record. If the last one that was read exists, none was missed.
         while not records or records[0][0] != self._through:
-            document = self._store.read_document(self._name)
-            if document is None or document == self._document:
+            old_document, document = document, self._store.read_document(self._name)
+            if document is not None and document == old_document:
+                break  # the store lacks the record of its document
+            if document is None:
+                self._through = 0  # there is no document yet, or the store lost its contents
+                records = self._records()
                 break
             self._restore(document)
             records = self._records()
@@ -137,7 +140,6 @@ class SharedCounters:
                 "to start with dual variables of 0"
             ) from error
         self._through = saved.through
-        self._document = document
         self._new_entries = None
 
     def _merge(self, record: bytes) -> None:
@@ -168,5 +170,4 @@ class SharedCounters:
             return
         new = encode(_Document(self._through, self.merged.state()))
         if self._store.write_document(self._name, new, old):
-            self._document = new
             self._store.trim_records(self._name, old_through - 1)  # record old_through shows what was deleted

@@ -9,7 +9,7 @@ from exposure_setup import NOW, random_pages, settings_of_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec.exposure.by_id import decode, encode
+from karec.exposure.arrays import decode, encode
 from karec.exposure.constraints import (
     ExposureSettings,
     Target,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.exposure import fairness as module
-from karec.exposure.by_id import decode, encode
+from karec.exposure.arrays import decode, encode
 from karec.exposure.constraints import FairnessPenalty
 from karec.exposure.fairness import MERGE_MS, MIN_COUNT, FairnessCounts
 from karec.times import HOUR_MS

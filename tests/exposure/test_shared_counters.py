@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from karec.errors import Unavailable
 from karec.exposure import shared_counters
-from karec.exposure.by_id import encode
+from karec.exposure.arrays import encode
 from karec.exposure.constraints import ExposureSettings, FairnessPenalty, Target
 from karec.exposure.counters import ExposureCounters
 from karec.exposure.guarantees import NewUnits
@@ -259,6 +259,21 @@ def test_damaged_document_is_replaced_by_a_process_that_has_all_records(store, m
     store.acquire_lease = lambda *_: True
     running.merge()
     assert make_shared_controller(store).to_json() == running.to_json()
+
+
+def test_processes_go_on_from_their_counters_if_the_store_is_emptied(make_shared_controller):
+    store = FailingStore()
+    controllers = [make_shared_controller(store) for _ in range(2)]
+    for _ in range(3):
+        add_pages(controllers[0], [1, 3])
+        for controller in controllers:
+            controller.merge()
+    store.store = SqliteStore(None)
+    for controller in (*controllers, *controllers):
+        add_pages(controller, [2])
+        controller.merge()
+    controllers[0].merge()
+    assert [n_pages_of(controller) for controller in controllers] == [70, 70]
 
 
 def test_records_read_before_a_failure_are_counted(make_shared_controller):

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.exposure.by_id import SparseValues
+from karec.exposure.arrays import SparseValues
 
 keys = st.integers(-(2**63), 2**63 - 1)
 small_keys = st.integers(-3, 12)

@@ -1,4 +1,4 @@
-"""Numbers by int64 key, for the few of many candidates that have one, and arrays of numbers in JSON."""
+"""Arrays of numbers: values by int64 key, for the few of many candidates that have one, and JSON."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SparseValues:
 
     @classmethod
     def from_parts(cls, parts: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Self:
-        """Returns the sum of ``parts``, each (keys, values) in any order: values of equal keys are added."""
+        """Returns the sum of ``parts`` of (keys, values), in any order: values of equal keys are added."""
         keys, positions = np.unique(
             np.concatenate([keys for keys, _ in parts]).astype(np.int64), return_inverse=True
         )
@@ -79,13 +79,13 @@ class SparseValues:
         return len(self.keys)
 
     def add_to(self, total: NDArray[Any], column: NDArray[Any]) -> None:
-        """Adds to ``total (N,)`` the values of ``wanted (N,)``; other integers add nothing. O(N log P)."""
+        """Adds to ``total (N,)`` the values of the keys ``column (N,)``; others add nothing. O(N log P)."""
         positions, is_known = find_keys(self.keys, column.astype(np.int64, copy=False))
         total[is_known] += self.values[positions[is_known]]
 
 
 def find_keys(keys: NDArray[Any], queries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns (positions in ``keys`` (M,), whether the key there is the wanted one (M,)).
+    """Returns (positions (M,) in ``keys``, is_known (M,): True if the key there is the query).
 
     ``keys`` are ascending. O(M log keys).
     """
