@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from karec.data.database import Database, database_errors, quote_name, quote_text, scan_sql
-from karec.data.lines import check_lines, find_lines, open_lines
+from karec.data.lines import LONGEST_LINE, check_lines, find_lines, open_lines
 from karec.data.table_settings import Files
 from karec.errors import DataError, nearest
 
@@ -24,7 +24,6 @@ ROW = "__row"  # column of a view: OFFSET · number of the file + row, 1 is the 
 OFFSET = 2**40
 RESERVED = {ROW, "__broken", "file_row_number"}  # the last is DuckDB's
 SAMPLE = 20_000  # rows that tell the content of a column
-LONGEST_LINE = 16 * 2**20  # bytes
 LONGEST_LIST = 400  # characters of a list of columns in an error
 TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 TYPES |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
@@ -56,10 +55,10 @@ class Source:
     def require(self, column: str, key: str) -> None:
         """Raises DataError with the nearest column if there is none; ``key`` of data.toml names it."""
         if column not in self.types:
-            known = f"columns are {list(self.types)}"
-            known = known if len(known) <= LONGEST_LIST else f"{known[:LONGEST_LIST]}…"
+            columns = f"columns are {list(self.types)}"
+            columns = columns if len(columns) <= LONGEST_LIST else f"{columns[:LONGEST_LIST]}…"
             raise DataError(
-                f"{self.files[0]}: {key}: no column {column!r}{nearest(column, self.types)}; {known}"
+                f"{self.files[0]}: {key}: no column {column!r}{nearest(column, self.types)}; {columns}"
             )
 
     def broken_lines(self) -> list[tuple[str, str]]:
@@ -87,11 +86,14 @@ class Source:
         return places
 
     def _broken_positions(self, number: int) -> dict[int, str]:
-        """Returns {byte position: reason} of the lines of a file that DuckDB could not split."""
+        """Returns {position: reason} of the lines of a file that DuckDB could not split.
+
+        A position is in bytes of UTF-8, also if the file has another encoding.
+        """
         if self.format == "parquet":
             return {}
         rows = self.database.rows(
-            "SELECT line_byte_position, replace(lower(any_value(error_type::VARCHAR)), '_', ' ') "
+            "SELECT line_byte_position - 1, replace(lower(any_value(error_type::VARCHAR)), '_', ' ') "
             f"FROM rejects_{self.name}_{number} GROUP BY 1"
         )
         reasons = {"invalid encoding": "not UTF-8: write it so, or say encoding"}
@@ -100,7 +102,7 @@ class Source:
 
 def find_files(path: Path) -> tuple[Path, ...]:
     """Returns the files of a path, a folder or a glob, sorted. Raises DataError if there is none."""
-    known = ", ".join(sorted(FORMATS))
+    endings = ", ".join(sorted(FORMATS))
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if suffix_of(file) in FORMATS and file.is_file())
     elif path.exists():
@@ -108,7 +110,7 @@ def find_files(path: Path) -> tuple[Path, ...]:
     else:
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
     if not files:
-        raise DataError(f"{path} names no file: a file, a folder or a glob of {known} is wanted")
+        raise DataError(f"{path} names no file: a file, a folder or a glob of {endings} is wanted")
     for file in files:
         if not file.is_file():
             raise DataError(f"{file} is no regular file: write what it gives into a file")
@@ -130,8 +132,8 @@ def suffix_of(path: Path) -> str:
 def format_of(path: Path) -> str:
     name = FORMATS.get(suffix_of(path))
     if name is None:
-        known = ", ".join(sorted(FORMATS))
-        raise DataError(f"{path}: what format it has is told by its ending; known are {known}")
+        endings = ", ".join(sorted(FORMATS))
+        raise DataError(f"{path}: what format it has is told by its ending; known are {endings}")
     return name
 
 
@@ -202,10 +204,10 @@ def _create_view(
 
 def _scan(path: Path, rejects: str, columns: Sequence[str], options: str, table: Files) -> str:
     """Returns SQL that reads texts and row numbers; lines that it cannot split are in rejects_…."""
-    listed = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in columns)
+    types = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in columns)
     return (
         f"SELECT *, row_number() OVER () AS {ROW} FROM read_csv({quote_text(path)}, auto_detect = false, "
-        f"{options}, columns = {{{listed}}}, encoding = {quote_text(table.encoding)}, "
+        f"{options}, columns = {{{types}}}, encoding = {quote_text(table.encoding)}, "
         f"max_line_size = {LONGEST_LINE}, store_rejects = true, rejects_table = 'rejects_{rejects}', "
         f"rejects_scan = 'scan_{rejects}')"
     )
@@ -230,10 +232,9 @@ def _read_header(path: Path, table: Files) -> tuple[list[str], str]:
 
     DuckDB's own detection fails on files with a broken line, whose place has to be reported.
     """
-    encoding = {"utf-8": "utf-8-sig", "utf-16": "utf-8"}.get(table.encoding, table.encoding)
     try:
         with open_lines(path, table.encoding) as lines:
-            header = next(lines, b"")[:LONGEST_LINE].decode(encoding).lstrip("\ufeff")
+            header = next(lines, b"").decode("utf-8-sig")
         delimiter = table.delimiter or max(DELIMITERS, key=header.count)
         dialect = csv.excel if table.quoted else _Unquoted
         names = next(csv.reader([header], dialect, delimiter=delimiter), [])
@@ -292,15 +293,15 @@ def _parquet_source(database: Database, name: str, table: Files, files: tuple[Pa
         for column, kind in own.items():
             if kind != types[column]:
                 raise DataError(f"{path}: column {column!r} is {kind}, in {files[0]} it is {types[column]}")
-    known = {column for column, kind in types.items() if _is_known(kind)}
+    typed = {column for column, kind in types.items() if _is_known(kind)}
     columns = ", ".join(
-        quote_name(column) if column in known else f"{quote_name(column)}::VARCHAR AS {quote_name(column)}"
+        quote_name(column) if column in typed else f"{quote_name(column)}::VARCHAR AS {quote_name(column)}"
         for column in types
     )
     scans = [scan_sql([str(path)], file_row_number=True) for path in files]
     parts = [f"SELECT {columns}, file_row_number + 1 AS {ROW} FROM {scan}" for scan in scans]
     texts = frozenset(column for column, kind in types.items() if kind == "VARCHAR")
-    known_types = {column: kind if column in known else "VARCHAR" for column, kind in types.items()}
+    known_types = {column: kind if column in typed else "VARCHAR" for column, kind in types.items()}
     source = Source(database, name, files, table, known_types, texts)
     return _create_view(source, types, {c for c, kind in known_types.items() if kind == "VARCHAR"}, parts)
 

@@ -7,25 +7,27 @@ import io
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from karec.data.table_settings import Files
 from karec.errors import DataError
 
+LONGEST_LINE = 16 * 2**20  # bytes
 LONGEST_STRICT_LINE = 2**20  # bytes
 
 
 @contextmanager
 def open_lines(path: Path, encoding: str) -> Iterator[Iterator[bytes]]:
-    """Yields the lines of a file, as DuckDB counts their bytes; unpacked if the name ends with .gz."""
+    """Yields the lines of a file in UTF-8, unpacked if its name ends with .gz. Longer lines are split."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            if encoding == "utf-16":
-                decoded = io.TextIOWrapper(cast(BinaryIO, file), encoding="utf-16", newline="\n")
-                yield (line.encode() for line in decoded)
+            if encoding == "utf-8":  # lines can be of another encoding
+                yield iter(partial(file.readline, LONGEST_LINE), b"")
             else:
-                yield iter(cast(BinaryIO, file))
+                text_file = io.TextIOWrapper(cast(BinaryIO, file), encoding, "replace", newline="\n")
+                yield (line.encode() for line in iter(partial(text_file.readline, LONGEST_LINE), ""))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not readable: {error}") from error
 
@@ -38,21 +40,22 @@ def find_lines(
     DuckDB counts neither broken lines nor, in CSV, empty ones. Its own line numbers ignore empty lines.
 
     rows      numbers of rows as DuckDB counts them, 1 is the first
-    broken    byte positions of lines that DuckDB could not split
+    broken    positions, in bytes of UTF-8, of lines that DuckDB could not split
     """
     line_of_row: dict[int, int] = {}
     line_of_position: dict[int, int] = {}
     has_quotes = is_csv and table.quoted
-    waiting = sorted(broken, reverse=True)
-    row, start, is_quoted = -1 if is_csv else 0, 0, False
+    open_positions = sorted(broken, reverse=True)
+    line, row, is_quoted = 0, -1 if is_csv else 0, False
+    start = 3 if table.encoding == "utf-16" else 0  # bytes of the byte order mark
     with open_lines(path, table.encoding) as lines:
         for line, text in enumerate(lines, 1):
-            if len(line_of_row) == len(rows) and not waiting:
+            if len(line_of_row) == len(rows) and not open_positions:
                 break
             end = start + len(text.rstrip(b"\r\n"))
             is_empty, is_broken = end == start, False
-            while waiting and waiting[-1] < end:
-                line_of_position[waiting.pop()] = line
+            while open_positions and open_positions[-1] < end:
+                line_of_position[open_positions.pop()] = line
                 is_broken = True
             start += len(text)
             has_odd_quotes = has_quotes and text.count(b'"') % 2 == 1
@@ -63,6 +66,7 @@ def find_lines(
                 is_quoted = has_odd_quotes
                 if row in rows:
                     line_of_row[row] = line
+    line_of_position |= dict.fromkeys(open_positions, line)
     return line_of_row, line_of_position
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,6 +63,17 @@ def test_a_file_of_which_nothing_can_be_kept_is_refused(shop, refused, name, ski
     told = refused(shop, skip_bad=skip_bad)
     assert "log.csv" in told
     assert re.search(why, told), told
+
+
+def test_a_header_without_an_end_is_refused_in_bounded_memory(shop, refused):
+    with (shop / "log.csv").open("wb") as file:
+        file.truncate(256 * 2**20)
+    tracemalloc.start()
+    try:
+        assert "line 1: the header cannot be read" in refused(shop)
+        assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_a_path_must_not_name(shop, refused):

@@ -73,6 +73,17 @@ def test_lines_are_counted_past_quoted_newlines_empty_lines_and_broken_lines(sho
     }
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_broken_lines_have_their_place_in_every_encoding(shop, read, encoding):
+    lines = [line.replace("home", "häuslich") for line in lines_of(shop)]
+    lines[300:300] = ["", "x", cells(ROW, at="never")]
+    (shop / "log.csv").write_bytes("\n".join([*lines, ""]).encode(encoding))
+    toml = (shop / "data.toml").read_text()
+    (shop / "data.toml").write_text(toml.replace("[labels]", f'encoding = "{encoding}"\n[labels]'))
+    bad = read(shop, skip_bad=True).report.tables[0].bad
+    assert {reason.places for reason in bad.values()} == {("log.csv:302",), ("log.csv:303",)}
+
+
 def test_the_rows_of_the_second_file_are_told_by_its_name(shop, read):
     rows = shop_rows(N)
     (shop / "log").mkdir()
