@@ -49,13 +49,13 @@ class CheckedRows:
     def report(self, name: str) -> TableReport:
         """Returns the report of the table. Raises DataError if no row can be kept."""
         bad = self.reasons()
-        kept = self.source.database.count(self.name, f"{REASON} IS NULL")
-        if not kept:
+        n_kept = self.source.database.count(self.name, f"{REASON} IS NULL")
+        if not n_kept:
             reasons = "; ".join(f"{why}: {reason}" for why, reason in bad.items())
             reasons = reasons or "the files hold no row below the header"
             raise DataError(f"{self.source.files[0]}: nothing of {name} can be kept: {reasons}")
-        rows = kept + sum(reason.count for reason in bad.values())
-        return TableReport(name, tuple(map(str, self.source.files)), rows, kept, bad)
+        rows = n_kept + sum(reason.count for reason in bad.values())
+        return TableReport(name, tuple(map(str, self.source.files)), rows, n_kept, bad)
 
     def drop(self) -> None:
         self.source.database.run(f"DROP TABLE {self.name}")
@@ -68,8 +68,8 @@ def check_rows(
 
     ``mistakes`` read the value of a cell as ``__COLUMN``.
     """
-    every = (*source.mistakes, *mistakes)
-    cases = " ".join(f"WHEN {condition} THEN {at}" for at, (condition, _) in enumerate(every))
+    all_mistakes = (*source.mistakes, *mistakes)
+    cases = " ".join(f"WHEN {condition} THEN {at}" for at, (condition, _) in enumerate(all_mistakes))
     reason = f"(CASE {cases} END)::UTINYINT" if cases else "NULL::UTINYINT"
     values = ", ".join(f"{cell} AS __{column}" for column, cell in cells.items())
     columns = ", ".join(f"__{column} AS {column}" for column in cells)
@@ -78,7 +78,7 @@ def check_rows(
             f"CREATE TEMP TABLE {name} AS SELECT {columns}, {reason} AS {REASON}, {ROW} "
             f"FROM (SELECT *, {values} FROM {source.name})"
         )
-    return CheckedRows(source, name, every)
+    return CheckedRows(source, name, all_mistakes)
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,10 @@ class Label(Settings, frozen=True):
         if (self.event is None) == (self.column is None):
             raise ValueError("a label is said by an event or by a column: give one of the two")
         conditions = ("equals", "at_least", "at_least_share_of")
-        given = [name for name in conditions if getattr(self, name) is not None]
-        if len(given) > 1 or (given not in ([], ["at_least"]) and self.column is None):
+        given_names = [name for name in conditions if getattr(self, name) is not None]
+        if len(given_names) > 1 or (given_names not in ([], ["at_least"]) and self.column is None):
             raise ValueError(
-                f"{' and '.join(given)}: at most one of them, with a column, or at_least with an event"
+                f"{' and '.join(given_names)}: at most one of them, with a column, or at_least with an event"
             )
 
 

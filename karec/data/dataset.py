@@ -46,9 +46,9 @@ class ReadTables:
             reserved = ROLES - set(() if items is None else items.roles.snapshot_names.values())
         numbers, columns = self.ids.rows[name], {}
         for column, values in self.tables[name].columns.items() if name in self.tables else ():
-            missing = np.nan if values.dtype.kind == "f" else 0 if column.endswith("_ms") else -1
-            more = np.full(len(numbers) - len(values), missing, values.dtype)
-            columns[_free_name(column, values, reserved)] = np.concatenate([values, more])
+            fill_value = np.nan if values.dtype.kind == "f" else 0 if column.endswith("_ms") else -1
+            padding = np.full(len(numbers) - len(values), fill_value, values.dtype)
+            columns[_free_name(column, values, reserved)] = np.concatenate([values, padding])
         if name == "items":  # items without a creator must not count as items of one creator
             for column in {schema.CREATOR, schema.SONG} & columns.keys():
                 has_none = (columns[column] == -1) & (numbers >= 0)
@@ -114,24 +114,24 @@ def _free_name(name: str, values: NDArray[Any], reserved: set[str]) -> str:
 
 def _with_shared_codes(tables: Mapping[str, OwnTable]) -> dict[str, OwnTable]:
     """Gives a category of items and users with one name the same codes in both, since they are compared."""
-    shared = dict(tables)
-    if len(shared) == 2:
-        for column in sorted(shared["items"].names.keys() & shared["users"].names.keys()):
-            names = sorted({*shared["items"].names[column], *shared["users"].names[column]})
+    new_tables = dict(tables)
+    if len(new_tables) == 2:
+        for column in sorted(new_tables["items"].names.keys() & new_tables["users"].names.keys()):
+            names = sorted({*new_tables["items"].names[column], *new_tables["users"].names[column]})
             code_of = {name: code for code, name in enumerate(names)}
-            for key, table in shared.items():
+            for key, table in new_tables.items():
                 codes = np.array([*(code_of[name] for name in table.names[column]), -1], np.int32)
                 columns = {**table.columns, column: codes[table.columns[column]]}
-                shared[key] = replace(table, columns=columns, names={**table.names, column: names})
-    return shared
+                new_tables[key] = replace(table, columns=columns, names={**table.names, column: names})
+    return new_tables
 
 
 def _relations(parts: ReadTables, users: Table) -> dict[str, Relation]:
     relations = {}
     for name, (user, other, time_ms) in parts.relations.items():
         rows = users.lookup(user)
-        known = rows >= 0
-        relations[name] = Relation.from_pairs(rows[known], other[known], len(users), time_ms[known])
+        is_user = rows >= 0
+        relations[name] = Relation.from_pairs(rows[is_user], other[is_user], len(users), time_ms[is_user])
     return relations
 
 
@@ -144,22 +144,24 @@ def _first_day(*tables: Table) -> int:
 
 def _with_times(positives: Impressions, start_ms: int, contract: Contract) -> Impressions:
     _, user = np.unique(positives.user_id, return_inverse=True)
-    dated = replace(positives, time_ms=start_ms + invent_days(user, contract.split) * DAY_MS)
-    return dated.take(np.lexsort((dated.work_id, dated.user_id, dated.time_ms)))
+    impressions = replace(positives, time_ms=start_ms + invent_days(user, contract.split) * DAY_MS)
+    return impressions.take(np.lexsort((impressions.work_id, impressions.user_id, impressions.time_ms)))
 
 
 def _with_negatives(positives: Impressions, items: Table, contract: Contract) -> Impressions:
     _, user = np.unique(positives.user_id, return_inverse=True)
-    positions, drawn = draw_negatives(user, items.lookup(positives.work_id), len(items), contract.negatives)
-    every = positives.take(np.concatenate([np.arange(len(positives)), positions]))
+    positions, negatives = draw_negatives(
+        user, items.lookup(positives.work_id), len(items), contract.negatives
+    )
+    impressions = positives.take(np.concatenate([np.arange(len(positives)), positions]))
     label = np.concatenate([np.ones(len(positives), np.uint8), np.zeros(len(positions), np.uint8)])
-    every = replace(
-        every,
-        work_id=np.concatenate([positives.work_id, np.asarray(items.ids)[drawn]]),
+    impressions = replace(
+        impressions,
+        work_id=np.concatenate([positives.work_id, np.asarray(items.ids)[negatives]]),
         labels={contract.label_names[0]: label},
         play_ms=None,
     )
-    return every.take(np.lexsort((every.work_id, every.user_id, every.time_ms)))
+    return impressions.take(np.lexsort((impressions.work_id, impressions.user_id, impressions.time_ms)))
 
 
 def _cuts(time_ms: NDArray[Any], contract: Contract) -> tuple[int, int, int]:

@@ -127,10 +127,10 @@ def _event_labels(log: InspectedTable, event: str) -> list[str]:
     reason = "by its name" if view is not None else "the most frequent event"
     view = view or next(iter(counts))
     labels = {_key(name): f"event = {_quote(name)}" for name in counts if name != view}
-    listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    event_counts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return [
         f"view = {_quote(view)}   # ? the event that says shown, {reason}",
-        *_label_tables(labels, f"# ? events are {listed}"),
+        *_label_tables(labels, f"# ? events are {event_counts}"),
     ]
 
 

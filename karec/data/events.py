@@ -38,8 +38,8 @@ def read_events(source: Source, contract: Contract, users: IdType, items: IdType
     cells = _cells(source, contract, users, items, now_ms)
     report = check_rows(source, EVENTS, cells.cells, cells.mistakes).report("events")
     columns = _column_reports(source, cells)
-    used = {column.name for column in columns}
-    columns += [ColumnReport(name, "", "not used") for name in source.types if name not in used]
+    used_names = {column.name for column in columns}
+    columns += [ColumnReport(name, "", "not used") for name in source.types if name not in used_names]
     return replace(report, columns=tuple(columns))
 
 
@@ -65,9 +65,9 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
         if role in columns:
             cells.add(role, columns[role].as_text, columns[role], role, [])
     if contract.events.scenes:
-        known = ", ".join(map(quote_text, contract.events.scenes))
+        scenes = ", ".join(map(quote_text, contract.events.scenes))
         reason = f"column {columns['scene'].name!r}: none of events.scenes"
-        cells.mistakes.append((f"coalesce(__scene, '') NOT IN ({known})", reason))
+        cells.mistakes.append((f"coalesce(__scene, '') NOT IN ({scenes})", reason))
     if "day" in columns:
         day = columns["day"]
         days_late = "__day - to_timestamp(__t / 1000)::DATE"
@@ -106,9 +106,9 @@ def _label(source: Source, name: str, label: Label, column: Column) -> tuple[str
     if label.equals is not None:
         condition, mistakes = f"{column.as_text} = {quote_text(label.equals)}", []
     elif label.at_least_share_of is not None:
-        whole = find_column(source, label.at_least_share_of, f"labels.{name}.at_least_share_of")
-        mistakes += number_mistakes(whole)
-        condition = f"{whole.as_number} > 0 AND {column.as_number} >= {label.share!r} * {whole.as_number}"
+        divisor = find_column(source, label.at_least_share_of, f"labels.{name}.at_least_share_of")
+        mistakes += number_mistakes(divisor)
+        condition = f"{divisor.as_number} > 0 AND {column.as_number} >= {label.share!r} * {divisor.as_number}"
     elif label.at_least is not None:
         condition = f"{column.as_number} >= {label.at_least!r}"
     else:
@@ -117,12 +117,13 @@ def _label(source: Source, name: str, label: Label, column: Column) -> tuple[str
 
 
 def _column_reports(source: Source, cells: _Cells) -> list[ColumnReport]:
-    shares = ", ".join(f"avg(({name} IS NULL)::INTEGER)" for _, _, name in cells.uses)
-    first, last, *missing = source.database.rows(f"SELECT min(t), max(t), {shares} FROM {EVENTS}")[0]
+    fractions = ", ".join(f"avg(({name} IS NULL)::INTEGER)" for _, _, name in cells.uses)
+    query = f"SELECT min(t), max(t), {fractions} FROM {EVENTS}"
+    first, last, *missing = source.database.rows(query)[0]
     reports = []
-    for (column, use, _), share in zip(cells.uses, missing, strict=True):
+    for (column, use, _), fraction in zip(cells.uses, missing, strict=True):
         kind = f"{column.kind} ({column.unit})" if use == "time" and column.unit else column.kind
         has_range = use == "time" and first is not None
         span = (format_time(first), format_time(last)) if has_range else ("", "")
-        reports.append(ColumnReport(column.name, kind, use, float(share or 0), *span))
+        reports.append(ColumnReport(column.name, kind, use, float(fraction or 0), *span))
     return reports

@@ -76,8 +76,8 @@ class InputColumn:
         """SQL that reads the value."""
         if not self.unknown:
             return self._value
-        listed = ", ".join(map(quote_text, self.unknown))
-        return f"CASE WHEN {self.column.as_text} NOT IN ({listed}) THEN {self._value} END"
+        unknown_cells = ", ".join(map(quote_text, self.unknown))
+        return f"CASE WHEN {self.column.as_text} NOT IN ({unknown_cells}) THEN {self._value} END"
 
     @property
     def is_odd(self) -> str | None:
@@ -140,8 +140,8 @@ def make_columns(source: InputColumn, values: Any, number_ids: NumberIds) -> Sna
     codes, names = _encode(values, source.missing_name)
     if not source.is_category and source.role is None and column.kind == "text":
         _reject_free_text(column.name, values, len(names))
-    rare = _rare_names(codes, names) if column.kind == "text" else ()
-    return SnapshotColumns({name: codes}, f"category of {len(names):,} values", {name: names}, rare)
+    rare_names = _rare_names(codes, names) if column.kind == "text" else ()
+    return SnapshotColumns({name: codes}, f"category of {len(names):,} values", {name: names}, rare_names)
 
 
 def log_columns(name: str, log: Log, numbers: Mapping[str, NDArray[Any]]) -> SnapshotColumns:
@@ -169,10 +169,10 @@ def vector_columns(name: str, vectors: NDArray[Any]) -> SnapshotColumns:
 def _ids(role: str, values: Any, number_ids: NumberIds) -> NDArray[Any]:
     """Returns the numbers of ids, −1 for a missing one."""
     numbers = np.full(len(values), -1, np.int64)
-    known = values.drop_null()
-    if len(known):
-        is_integer = str(known.type) == "int64"
-        numbers[np.asarray(values.is_valid())] = known.to_numpy() if is_integer else number_ids(role, known)
+    ids = values.drop_null()
+    if len(ids):
+        is_integer = str(ids.type) == "int64"
+        numbers[np.asarray(values.is_valid())] = ids.to_numpy() if is_integer else number_ids(role, ids)
     return numbers
 
 
@@ -182,14 +182,14 @@ def _encode(values: Any, missing_name: str | None = None) -> tuple[NDArray[Any],
     With ``missing_name``, missing values are the first category.
     """
     if missing_name is not None and values.null_count:
-        codes, known = _encode(values)
-        return codes + 1, [missing_name, *known]
-    encoded = values.dictionary_encode()
-    names = np.array(encoded.dictionary.to_pylist(), object)
+        codes, known_names = _encode(values)
+        return codes + 1, [missing_name, *known_names]
+    dictionary = values.dictionary_encode()
+    names = np.array(dictionary.dictionary.to_pylist(), object)
     order = np.argsort(names.astype(str), kind="stable")
     code = np.full(len(names) + 1, -1, np.int32)
     code[order] = np.arange(len(names), dtype=np.int32)
-    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    indices = dictionary.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return code[indices], [str(name) for name in names[order]]
 
 
@@ -235,16 +235,16 @@ def _list_columns(source: InputColumn, values: Any) -> SnapshotColumns:
                 )
         return vector_columns(name, np.array([row or [np.nan] * len(first) for row in rows], np.float32))
     longest = max((len(row) for row in rows), default=0)
-    padded = [[*map(str, row[:MAX_LISTED])] + [None] * (MAX_LISTED - len(row)) for row in rows]
-    flat = pyarrow.array([value for row in padded for value in row], pyarrow.string())
+    wide_rows = [[*map(str, row[:MAX_LISTED])] + [None] * (MAX_LISTED - len(row)) for row in rows]
+    flat = pyarrow.array([value for row in wide_rows for value in row], pyarrow.string())
     codes, names = _encode(flat, source.missing_name)
     codes = codes.reshape(-1, MAX_LISTED)
     columns = {
         f"{name}{at + 1 if at else ''}": np.ascontiguousarray(codes[:, at])
         for at in range(min(max(longest, 1), MAX_LISTED))
     }
-    more = f", the first {MAX_LISTED} of up to {longest} a row" if longest > MAX_LISTED else ""
-    use = f"categories {', '.join(columns)} of {len(names):,} values{more}"
+    note = f", the first {MAX_LISTED} of up to {longest} a row" if longest > MAX_LISTED else ""
+    use = f"categories {', '.join(columns)} of {len(names):,} values{note}"
     return SnapshotColumns(columns, use, dict.fromkeys(columns, names))
 
 
@@ -256,18 +256,18 @@ def _parse_list(value: Any) -> list[Any]:
         except ValueError:
             return []
     entries = value if isinstance(value, list) else []
-    stripped = (entry.strip() if isinstance(entry, str) else entry for entry in entries)
-    return [entry for entry in stripped if entry is not None and entry != ""]
+    values = (entry.strip() if isinstance(entry, str) else entry for entry in entries)
+    return [entry for entry in values if entry is not None and entry != ""]
 
 
 def _principal_components(vectors: NDArray[Any], n: int) -> NDArray[Any]:
     """Returns (R, n) float32, NaN for a missing vector. The largest weight of a component is positive."""
     is_known = np.isfinite(vectors).all(axis=1)
-    known = vectors[is_known].astype(np.float64)
-    known -= known.mean(axis=0)
-    _, axes = np.linalg.eigh(known.T @ known)
+    known_vectors = vectors[is_known].astype(np.float64)
+    known_vectors -= known_vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(known_vectors.T @ known_vectors)
     axes = axes[:, ::-1][:, :n]
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n)])
     components = np.full((len(vectors), n), np.nan, np.float32)
-    components[is_known] = known @ axes
+    components[is_known] = known_vectors @ axes
     return components

@@ -72,8 +72,8 @@ class IdNumbers:
             if is_strict:
                 self._unknown_rows(source, "user", users, is_strict)
             with database.table("known", {"id": users.ids}):
-                more = _new_ids(database, "u", "ANTI JOIN known ON u = id")
-            user_ids = pyarrow.concat_arrays([users.ids, more])
+                new_ids = _new_ids(database, "u", "ANTI JOIN known ON u = id")
+            user_ids = pyarrow.concat_arrays([users.ids, new_ids])
         self._build("users", user_ids)
         tables = {name: {"id": self.ids[name], "number": self.rows[name]} for name in ("users", "items")}
         with database.table("users", tables["users"]), database.table("items", tables["items"]):
@@ -123,11 +123,12 @@ class IdNumbers:
             for role, column in pairs.columns.named.items()
         }
         user, other = columns["user"], columns["to"]
-        is_integer = has_integers or (name != FRIENDS and self._has_integer_creators(contract))
+        can_be_integer = has_integers or (name != FRIENDS and self._has_integer_creators(contract))
+        is_integer_other = can_be_integer and other.kind == "integer"
         time = f"coalesce({columns['time'].as_time.as_ms}, 0)" if "time" in columns else "0"
         cells = {
             "u": user.as_integer if has_integers else user.as_text,
-            "o": other.as_id if is_integer else other.as_text,
+            "o": other.as_integer if is_integer_other else other.as_text,
             "t": time,
         }
         problem = "no integer" if has_integers else "missing"
@@ -140,19 +141,19 @@ class IdNumbers:
         with source.database.table("known", {"id": self.ids["users"]}):
             rows = check_rows(source, "pairs", cells, mistakes + unrelated)
         report = rows.report(key)
-        unused = {why for _, why in unrelated} if not contract.strict else set()
-        kept = source.database.arrow(
+        unused_reasons = {why for _, why in unrelated} if not contract.strict else set()
+        arrays = source.database.arrow(
             f"SELECT u, o, min(t) AS t FROM pairs WHERE {REASON} IS NULL GROUP BY u, o ORDER BY u, t, o"
         )
         rows.drop()
-        bad = {why: reason for why, reason in report.bad.items() if why not in unused}
-        left_out = {why: reason for why, reason in report.bad.items() if why in unused}
-        if n_repeated := report.kept - len(kept["u"]):
+        bad = {why: reason for why, reason in report.bad.items() if why not in unused_reasons}
+        left_out = {why: reason for why, reason in report.bad.items() if why in unused_reasons}
+        if n_repeated := report.kept - len(arrays["u"]):
             left_out[REPEATED_PAIR] = Reason(n_repeated)
-        report = replace(report, kept=len(kept["u"]), bad=bad, left_out=left_out)
-        numbers = self.maps.get("creators", self.maps["users"])  # both give a text the same number
-        others = kept["o"].to_numpy() if str(kept["o"].type) == "int64" else numbers.numbers(kept["o"])
-        return (self.maps["users"].numbers(kept["u"]), others, kept["t"].to_numpy()), report
+        report = replace(report, kept=len(arrays["u"]), bad=bad, left_out=left_out)
+        id_map = self.maps.get("creators", self.maps["users"])  # both give a text the same number
+        others = arrays["o"].to_numpy() if is_integer_other else id_map.numbers(arrays["o"])
+        return (self.maps["users"].numbers(arrays["u"]), others, arrays["t"].to_numpy()), report
 
     def _has_integer_creators(self, contract: Contract) -> bool:
         items = contract.items

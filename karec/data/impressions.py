@@ -63,8 +63,8 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
     view, window = quote_text(contract.events.view), round(contract.events.window_minutes * MINUTE_MS)
     others = _other_events(database, source, contract)
     extra = [name for name in ("scene", "play_ms") if name in contract.events.columns.named]
-    more = "".join(f", {name}" for name in extra)
-    merged = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
+    extra_names = "".join(f", {name}" for name in extra)
+    extra_merges = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
     events = ", ".join(quote_text(label.event) for label in labels.values())
     database.run(
         f"CREATE TEMP TABLE views AS SELECT *, row_number() OVER (ORDER BY t, u, i) AS v FROM {NUMBERED} "
@@ -86,9 +86,9 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
         for at, label in labels.items()
     )
     database.run(
-        f"CREATE TEMP TABLE {SHOWN} AS SELECT u, i, t{more}, {of_view} FROM views LEFT JOIN "
+        f"CREATE TEMP TABLE {SHOWN} AS SELECT u, i, t{extra_names}, {of_view} FROM views LEFT JOIN "
         f"(SELECT v, {flags} FROM actions WHERE v IS NOT NULL GROUP BY v) USING (v) "
-        f"UNION ALL SELECT u, i, min(t) AS t{merged}, {flags} "
+        f"UNION ALL SELECT u, i, min(t) AS t{extra_merges}, {flags} "
         f"FROM actions WHERE v IS NULL GROUP BY u, i, t // {max(window, 1)}"
     )
     return {f"event {name!r}, which is no label and not the view": Reason(n) for name, n in others.items()}
@@ -104,14 +104,14 @@ def _has_label(label: Label) -> str:
 
 def _other_events(database: Database, source: Source, contract: Contract) -> dict[str, int]:
     """Counts events without a meaning. Raises DataError if an event of the contract never occurs."""
-    known = [contract.events.view, *(label.event for label in contract.labels.values())]
+    known_events = [contract.events.view, *(label.event for label in contract.labels.values())]
     counts = dict(database.rows(f"SELECT event, count(*) FROM {NUMBERED} GROUP BY 1 ORDER BY 2 DESC, 1"))
-    for name in known:
+    for name in known_events:
         if name not in counts:
-            listed = ", ".join(f"{event!r} ({n:,})" for event, n in list(counts.items())[:MAX_NAMED])
+            events = ", ".join(f"{event!r} ({n:,})" for event, n in list(counts.items())[:MAX_NAMED])
             column = contract.events.columns.event
-            raise DataError(f"{source.files[0]}: column {column!r} never says {name!r}; it says {listed}")
-    return {name: n for name, n in counts.items() if name not in known}
+            raise DataError(f"{source.files[0]}: column {column!r} never says {name!r}; it says {events}")
+    return {name: n for name, n in counts.items() if name not in known_events}
 
 
 def read_impressions(database: Database, contract: Contract, table: str = SHOWN) -> ReadImpressions:
@@ -128,22 +128,22 @@ def read_impressions(database: Database, contract: Contract, table: str = SHOWN)
     values = {f"l{at}": f"l{at}" for at in range(len(contract.label_names))}
     values["scene"] = "0"
     if columns.scene is not None:
-        listed = ", ".join(map(quote_text, scenes))
-        values["scene"] = f"list_position([{listed}]::VARCHAR[], coalesce(scene, '')) - 1"
+        scene_names = ", ".join(map(quote_text, scenes))
+        values["scene"] = f"list_position([{scene_names}]::VARCHAR[], coalesce(scene, '')) - 1"
     if columns.play_ms is not None:
         values["play_ms"] = "coalesce(play_ms, 0)"
     is_first = contract.events.repeats == "first"
     place = "place" if is_first else "0 AS place"
-    inner = ", ".join(f"{cell} AS {name}" for name, cell in values.items())
-    merged = ", ".join(
+    cells = ", ".join(f"{cell} AS {name}" for name, cell in values.items())
+    merges = ", ".join(
         f"arg_min({name}, place) AS {name}"
         if is_first
         else f"{'min' if name == 'scene' else 'max'}({name}) AS {name}"
         for name in values
     )
     arrays = database.arrays(
-        f"SELECT t, u, i, {merged}, count(*) AS n, min(h) <> max(h) AS differs FROM (SELECT *, "
-        f"hash({', '.join(values)}) AS h FROM (SELECT t, u, i, {place}, {inner} FROM {table})) "
+        f"SELECT t, u, i, {merges}, count(*) AS n, min(h) <> max(h) AS differs FROM (SELECT *, "
+        f"hash({', '.join(values)}) AS h FROM (SELECT t, u, i, {place}, {cells} FROM {table})) "
         "GROUP BY t, u, i ORDER BY t, u, i"
     )
     n_repeated = arrays["n"] - 1

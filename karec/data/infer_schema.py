@@ -143,9 +143,9 @@ def find_log(tables: Sequence[InspectedTable]) -> tuple[InspectedTable, dict[str
         (table, roles) for table, roles in candidates if table.n_distinct[roles["user"]] < table.n_rows
     ]
     if not logs:
-        listed = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in tables)
+        columns = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in tables)
         raise DataError(
-            f"no table has a user, an item and a time by its columns' names; there are {listed}. Write "
+            f"no table has a user, an item and a time by its columns' names; there are {columns}. Write "
             "data.toml by hand: docs/howto-own-data.md shows how"
         )
     return max(logs, key=lambda log: log[0].n_rows)
@@ -158,12 +158,12 @@ def find_table(
     best, best_score = None, 0.0
     for table in others:
         for name in table.columns:
-            shared = table.shared_fraction(log, id_column, name)
+            fraction = table.shared_fraction(log, id_column, name)
             is_named = any(re.search(pattern, snake_case(name)) for pattern in NAMES[noun])
-            score = shared + (snake_case(name) == snake_case(id_column)) + 0.5 * is_named
+            score = fraction + (snake_case(name) == snake_case(id_column)) + 0.5 * is_named
             is_unique = table.n_distinct[name] >= 0.9 * table.n_rows
-            if shared >= MIN_SHARED and is_unique and score > best_score:
-                best, best_score = (table, name, shared), score
+            if fraction >= MIN_SHARED and is_unique and score > best_score:
+                best, best_score = (table, name, fraction), score
     return best
 
 

@@ -120,8 +120,8 @@ class _Reader:
             f"{REPEATED}, of other values": read.n_differing,
         }
         left_out |= {why: Reason(count) for why, count in repeats.items() if count}
-        kept = self.reports[0].kept - sum(reason.count for reason in left_out.values())
-        self.reports[0] = replace(self.reports[0], kept=kept, left_out=left_out)
+        n_kept = self.reports[0].kept - sum(reason.count for reason in left_out.values())
+        self.reports[0] = replace(self.reports[0], kept=n_kept, left_out=left_out)
         parts = ReadTables(contract, tables, relations, self.ids)
         return read, parts, None if contract.past is None else self._read_past(contract.past, parts, sources)
 
@@ -140,16 +140,16 @@ class _Reader:
         tables |= {f"relations.{name}": pairs for name, pairs in contract.relations.items()}
         for name, values in ({} if contract.items is None else contract.items.values).items():
             tables |= {f"values.{name}": values, f"names.{name}": values.names}
-        earlier: tuple[Path, ...] = ()
+        earlier_files: tuple[Path, ...] = ()
         if contract.past is not None and has_file(contract.folder / contract.past.path):
             tables["past"] = Files(path=contract.past.path)
         elif contract.past is not None and contract.past.log is not None:
             log = contract.folder / contract.past.log
-            earlier = find_files(log) if has_file(log) else ()
+            earlier_files = find_files(log) if has_file(log) else ()
         sources = {}
         for at, (name, table) in enumerate(tables.items()):
             if table is not None:
-                files = find_files(contract.folder / table.path) + (earlier if name == "events" else ())
+                files = find_files(contract.folder / table.path) + (earlier_files if name == "events" else ())
                 sources[name] = open_source(database, f"source_{at}", table, files, is_strict=contract.strict)
         return sources
 
@@ -190,20 +190,20 @@ class _Reader:
             self.notes = (f"histories of {report.kept:,} of {len(users):,} users, from {past.path}",)
             return lists
         events = sources["events"]
-        earlier = read_impressions(events.database, self.contract, PAST).impressions
+        impressions = read_impressions(events.database, self.contract, PAST).impressions
         files = ", ".join(path.name for path in events.files)
-        self.notes = (f"there is no {past.path}: histories are made of {len(earlier):,} rows of {files}",)
-        return lists_from_log(earlier, past, users)
+        self.notes = (f"there is no {past.path}: histories are made of {len(impressions):,} rows of {files}",)
+        return lists_from_log(impressions, past, users)
 
     def _add(self, report: TableReport) -> None:
         """Keeps the report. Raises DataError for rows that cannot be used, unless they are skipped."""
         self.reports.append(report)
         if report.bad and not self.skip_bad:
             why, reason = next(iter(report.bad.items()))
-            others = sum(other.count for other in report.bad.values()) - reason.count
-            more = f", and {others:,} more for other reasons" if others else ""
+            n_others = sum(other.count for other in report.bad.values()) - reason.count
+            other_rows = f", and {n_others:,} more for other reasons" if n_others else ""
             raise DataError(
                 f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of "
-                f"{report.rows:,} rows of {report.name}{more}): mend them, or leave them out with "
+                f"{report.rows:,} rows of {report.name}{other_rows}): mend them, or leave them out with "
                 "--skip-bad; karec data check shows all reasons"
             )

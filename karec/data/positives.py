@@ -29,21 +29,21 @@ def draw_negatives(
     """
     generator = np.random.default_rng(seed)
     ends = np.cumsum((np.bincount(item, minlength=n_items) + 1.0) ** settings.popularity)
-    taken = np.unique(user.astype(np.int64) * n_items + item)
+    positive_pairs = np.unique(user.astype(np.int64) * n_items + item)
     positions = np.repeat(np.arange(len(user)), settings.per_positive)
-    drawn = np.full(len(positions), -1, np.int64)
-    waiting = np.arange(len(positions))
+    negatives = np.full(len(positions), -1, np.int64)
+    open_places = np.arange(len(positions))
     for _ in range(MAX_DRAWS):
-        if not len(waiting):
+        if not len(open_places):
             break
-        items = np.searchsorted(ends, generator.random(len(waiting)) * ends[-1], side="right")
+        items = np.searchsorted(ends, generator.random(len(open_places)) * ends[-1], side="right")
         items = np.minimum(items, n_items - 1)
-        pair = user[positions[waiting]].astype(np.int64) * n_items + items
-        at = np.minimum(np.searchsorted(taken, pair), len(taken) - 1)
-        is_negative = taken[at] != pair
-        drawn[waiting[is_negative]] = items[is_negative]
-        waiting = waiting[~is_negative]
-    return positions[drawn >= 0], drawn[drawn >= 0]
+        pair = user[positions[open_places]].astype(np.int64) * n_items + items
+        at = np.minimum(np.searchsorted(positive_pairs, pair), len(positive_pairs) - 1)
+        is_negative = positive_pairs[at] != pair
+        negatives[open_places[is_negative]] = items[is_negative]
+        open_places = open_places[~is_negative]
+    return positions[negatives >= 0], negatives[negatives >= 0]
 
 
 def invent_days(user: NDArray[Any], split: Split) -> NDArray[Any]:
@@ -60,8 +60,8 @@ def invent_days(user: NDArray[Any], split: Split) -> NDArray[Any]:
     place[order] = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
     share = (place + 0.5) / count[user]
     train_end, valid_end = 1 - split.validation - split.test, 1 - split.test
-    within = (share - split.history) / (train_end - split.history)
-    day = 1 + np.minimum((within * TRAINING_DAYS).astype(np.int64), TRAINING_DAYS - 1)
+    training_share = (share - split.history) / (train_end - split.history)
+    day = 1 + np.minimum((training_share * TRAINING_DAYS).astype(np.int64), TRAINING_DAYS - 1)
     day[share < split.history] = 0
     day[share >= train_end] = TRAINING_DAYS + 1
     day[share >= valid_end] = TRAINING_DAYS + 2

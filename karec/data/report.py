@@ -26,8 +26,8 @@ class Reason:
     places: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        more = ", …" if self.count > len(self.places) > 0 else ""
-        return f"{self.count:,}" + (f" ({', '.join(self.places)}{more})" if self.places else "")
+        ellipsis = ", …" if self.count > len(self.places) > 0 else ""
+        return f"{self.count:,}" + (f" ({', '.join(self.places)}{ellipsis})" if self.places else "")
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,17 @@ class TableReport:
         """Yields a line on each kind of loss: rows, cells that are missing or of another kind, rare names."""
         yield from self.left_out_notes()
         columns = sorted(self.columns, key=lambda column: column.name)  # files have them in any order
-        missing = [
+        missing_cells = [
             f"{column.name} {round(column.missing * self.rows):,}" for column in columns if column.missing
         ]
-        if missing:
-            yield f"{self.name}: cells that are missing: {', '.join(missing)}"
+        if missing_cells:
+            yield f"{self.name}: cells that are missing: {', '.join(missing_cells)}"
         yield from self.odd_notes()
         rare = {column.name: column.alone for column in columns if column.alone}
         if rare:
-            first = ", ".join(f"{name} {', '.join(names[:MAX_NAMES])}" for name, names in rare.items())
+            names_text = ", ".join(f"{name} {', '.join(names[:MAX_NAMES])}" for name, names in rare.items())
             count = sum(map(len, rare.values()))
-            yield f"{self.name}: {count:,} names that stand in one row alone: {first}"
+            yield f"{self.name}: {count:,} names that stand in one row alone: {names_text}"
 
     def odd_notes(self) -> Iterator[str]:
         """Yields a line for each column that has cells of another kind."""

@@ -69,32 +69,32 @@ def read_table(
     mistakes = ids.mistakes(id_column, "__id") + check_mistakes(source, contract, key)
     mistakes += [mistake for column in log_inputs.values() for mistake in number_mistakes(column, least=0)]
     mistakes.append(("false", f"column {table.id!r}: {TWICE}"))
-    odd_cells = {f"odd{at}": column.is_odd for at, column in enumerate(inputs) if column.is_odd is not None}
-    rows = _mark_repeated(check_rows(source, "table_rows", {**cells, **odd_cells}, mistakes), cells)
-    report, odd = rows.report(key), _odd_cells(rows, inputs)
+    odd_sql = {f"odd{at}": column.is_odd for at, column in enumerate(inputs) if column.is_odd is not None}
+    rows = _mark_repeated(check_rows(source, "table_rows", {**cells, **odd_sql}, mistakes), cells)
+    report, odd_cells = rows.report(key), _odd_cells(rows, inputs)
     values = source.database.arrow(
         f"SELECT * FROM {rows.name} WHERE {REASON} IS NULL AND nth = 1 ORDER BY {ROW}"
     )
     rows.drop()
-    made = _features(source, inputs, values, odd, number_ids)
+    features = _features(source, inputs, values, odd_cells, number_ids)
     if isinstance(table, Items) and table.roles.vector_file is not None:
         path = contract.folder / table.roles.vector_file
         vectors = _read_vectors(path, values["place"].to_numpy(), report.rows)
-        made.append((vectors, ColumnReport(path.name, "list", vectors.use)))
-    made += _log_features(table, {name: values[f"n{at}"] for at, name in enumerate(log_inputs)})
-    used = {table.id, *(column.column.name for column in inputs), *log_inputs}
+        features.append((vectors, ColumnReport(path.name, "list", vectors.use)))
+    features += _log_features(table, {name: values[f"n{at}"] for at, name in enumerate(log_inputs)})
+    used_names = {table.id, *(column.column.name for column in inputs), *log_inputs}
     reports = [
         ColumnReport(table.id, "integer" if ids.is_integer else "text", "id"),
-        *(column_report for _, column_report in made),
-        *(ColumnReport(name, "", "not used") for name in source.types if name not in used),
+        *(column_report for _, column_report in features),
+        *(ColumnReport(name, "", "not used") for name in source.types if name not in used_names),
     ]
-    kept = len(values["id"])
-    left_out = {SAME: Reason(report.kept - kept)} if kept < report.kept else {}
+    n_kept = len(values["id"])
+    left_out = {SAME: Reason(report.kept - n_kept)} if n_kept < report.kept else {}
     return OwnTable(
         values["id"],
-        {name: column for part, _ in made for name, column in part.columns.items()},
-        {name: names for part, _ in made for name, names in part.names.items()},
-        replace(report, kept=kept, left_out=left_out, columns=tuple(reports)),
+        {name: column for part, _ in features for name, column in part.columns.items()},
+        {name: names for part, _ in features for name, names in part.names.items()},
+        replace(report, kept=n_kept, left_out=left_out, columns=tuple(reports)),
     )
 
 
@@ -102,16 +102,16 @@ def _features(
     source: Source,
     inputs: list[InputColumn],
     values: dict[str, Any],
-    odd: list[Reason | None],
+    odd_cells: list[Reason | None],
     number_ids: NumberIds,
 ) -> list[tuple[SnapshotColumns, ColumnReport]]:
     features = []
     for at, column in enumerate(inputs):
         try:
-            made = make_columns(column, values[f"c{at}"], number_ids)
+            feature = make_columns(column, values[f"c{at}"], number_ids)
         except DataError as error:
             raise DataError(f"{source.files[0]}: {error}") from error
-        features.append((made, replace(_report(column, values[f"c{at}"], made), odd=odd[at])))
+        features.append((feature, replace(_report(column, values[f"c{at}"], feature), odd=odd_cells[at])))
     return features
 
 
@@ -119,10 +119,12 @@ def _log_features(table: Rows, cells: dict[str, Any]) -> list[tuple[SnapshotColu
     numbers = {name: np.asarray(cell.to_numpy(zero_copy_only=False), float) for name, cell in cells.items()}
     features = []
     for name, log in table.logs.items():
-        made = log_columns(name, log, numbers)
+        feature = log_columns(name, log, numbers)
         missing = float(np.mean([np.isnan(numbers[column]) for column in log.columns]))
-        span = _range(made.columns[name])
-        features.append((made, ColumnReport(", ".join(log.columns), "number", made.use, missing, *span)))
+        span = _range(feature.columns[name])
+        features.append(
+            (feature, ColumnReport(", ".join(log.columns), "number", feature.use, missing, *span))
+        )
     return features
 
 
@@ -190,22 +192,23 @@ def _odd_cells(rows: CheckedRows, inputs: list[InputColumn]) -> list[Reason | No
     return odd
 
 
-def _report(column: InputColumn, values: Any, made: SnapshotColumns) -> ColumnReport:
+def _report(column: InputColumn, values: Any, feature: SnapshotColumns) -> ColumnReport:
     span = ("", "")
-    if made.use == "number":
-        span = _range(made.columns[column.name])
+    if feature.use == "number":
+        span = _range(feature.columns[column.name])
     elif column.is_time:
-        (times,) = made.columns.values()
-        known = times[times > 0]
-        span = (format_time(int(known.min())), format_time(int(known.max()))) if len(known) else span
+        (times,) = feature.columns.values()
+        known_times = times[times > 0]
+        if len(known_times):
+            span = format_time(int(known_times.min())), format_time(int(known_times.max()))
     missing = values.null_count / max(len(values), 1)
     source = column.column
-    return ColumnReport(source.name, source.kind, made.use, missing, *span, made.rare_names)
+    return ColumnReport(source.name, source.kind, feature.use, missing, *span, feature.rare_names)
 
 
 def _range(numbers: NDArray[Any]) -> tuple[str, str]:
-    known = numbers[np.isfinite(numbers)]
-    return (f"{known.min():g}", f"{known.max():g}") if len(known) else ("", "")
+    finite = numbers[np.isfinite(numbers)]
+    return (f"{finite.min():g}", f"{finite.max():g}") if len(finite) else ("", "")
 
 
 def _read_vectors(path: Path, places: NDArray[Any], n_rows: int) -> SnapshotColumns:

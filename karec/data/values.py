@@ -74,9 +74,9 @@ def _count_values(
     )
     rows.drop()
     n_once = int(source.database.rows(f"SELECT sum(n)::BIGINT FROM {COUNTS}")[0][0])
-    repeated = {GIVEN_AGAIN: Reason(report.kept - n_once)} if n_once < report.kept else {}
+    left_out = {GIVEN_AGAIN: Reason(report.kept - n_once)} if n_once < report.kept else {}
     uses = tuple(ColumnReport(column.name, column.kind, role) for role, column in columns.items())
-    return replace(report, kept=n_once, left_out=repeated, columns=uses)
+    return replace(report, kept=n_once, left_out=left_out, columns=uses)
 
 
 def _read_names(source: Source, names: ValueNames, contract: Contract, key: str) -> None:
