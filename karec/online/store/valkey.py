@@ -33,7 +33,6 @@ from karec.online.store.online_store import Cursor, StaleCursor, StateUpdate, St
 from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE
 from karec.online.store.valkey_client import check_server, open_client
 from karec.online.store.valkey_partitions import (
-    COMMIT,
     LIFECYCLE,
     N_PARTITIONS,
     Part,
@@ -44,6 +43,7 @@ from karec.online.store.valkey_partitions import (
     key_name,
     partitions_of,
 )
+from karec.online.store.valkey_scripts import ACQUIRE_LEASE, COMMIT, WRITE_DOCUMENT
 
 TIMEOUT_S = 1.0
 MAX_CONFLICTS = 1000  # of one append; one of the processes that conflict always commits
@@ -53,20 +53,6 @@ MIN_READ = 64  # events of one stream
 SCAN_COUNT = 1000  # entries; the server answers no other client meanwhile
 
 SNAPSHOT_LETTERS = (WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
-
-# KEYS document; ARGV new value, then the expected value, absent if there must be no document
-_WRITE_DOCUMENT = """
-if redis.call('GET', KEYS[1]) ~= (ARGV[2] or false) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1])
-return 1
-"""
-# KEYS lease; ARGV holder, milliseconds
-_ACQUIRE_LEASE = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
 
 
 class ValkeyStore:
@@ -183,12 +169,12 @@ class ValkeyStore:
     def write_document(self, name: str, value: bytes, expected: bytes | None) -> bool:
         arguments = [value] if expected is None else [value, expected]
         with self._errors():
-            return bool(self._client.eval(_WRITE_DOCUMENT, 1, f"karec:document:{name}", *arguments))
+            return bool(self._client.eval(WRITE_DOCUMENT, 1, f"karec:document:{name}", *arguments))
 
     def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         milliseconds = max(1, round(1000 * seconds))
         with self._errors():
-            return bool(self._client.eval(_ACQUIRE_LEASE, 1, f"karec:lease:{name}", holder, milliseconds))
+            return bool(self._client.eval(ACQUIRE_LEASE, 1, f"karec:lease:{name}", holder, milliseconds))
 
     def close(self) -> None:
         self._client.close()

@@ -1,4 +1,4 @@
-"""Partitions of a Valkey store: keys, events by partition, cursor, and the script that commits."""
+"""Partitions of a Valkey store: keys, events by partition, and cursor."""
 
 from __future__ import annotations
 
@@ -29,30 +29,6 @@ LIFECYCLE = 0  # partition of lifecycle events; the first, so that no poll leave
 N_PARTITIONS = 257  # the others are of users
 USER_LETTERS = (*USER_LISTS.values(), NEWEST_SHOWN, USER_COUNTERS)
 _CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
-
-# KEYS last, events, seen, state, items
-# ARGV expected last, number of events; (id, bytes) of the events; (hash, key, value) of the entries, where
-#      hash is an index into KEYS, negative to delete the key
-COMMIT = """
-local last = redis.call('GET', KEYS[1]) or '0'
-if last ~= ARGV[1] then return 0 end
-local number, first_entry = tonumber(last), 3 + 2 * ARGV[2]
-for i = 3, first_entry - 1, 2 do
-  number = number + 1
-  redis.call('XADD', KEYS[2], string.format('0-%.0f', number), 'e', ARGV[i + 1])
-  redis.call('SADD', KEYS[3], ARGV[i])
-end
-redis.call('SET', KEYS[1], string.format('%.0f', number))
-for i = first_entry, #ARGV, 3 do
-  local hash = tonumber(ARGV[i])
-  if hash > 0 then
-    redis.call('HSET', KEYS[hash], ARGV[i + 1], ARGV[i + 2])
-  else
-    redis.call('HDEL', KEYS[-hash], ARGV[i + 1])
-  end
-end
-return 1
-"""
 
 
 def partitions_of(user_ids: NDArray[Any]) -> NDArray[Any]:
