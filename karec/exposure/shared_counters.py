@@ -109,7 +109,8 @@ class SharedCounters:
 
     def _read(self) -> None:
         """Adds the new records to ``merged``."""
-        records, document = self._records(), None
+        records = self._records()
+        document: bytes | None = None
         # Deletions begin with the oldest record. If the last one that was read exists, none was missed.
         while not records or records[0][0] != self._through:
             old_document, document = document, self._store.read_document(self._name)
