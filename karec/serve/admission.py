@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,6 @@ from karec.serve.problems import ProblemError
 T = TypeVar("T")
 
 NEW_WEIGHT = 0.1  # of the newest run time in the mean
-RETRY_JITTER_S = 2.0  # spreads clients that were refused at the same moment
 
 
 class AdmissionQueue:
@@ -63,8 +61,7 @@ class AdmissionQueue:
             detail = f"the call would wait about {wait_ms:.0f} ms, at most {limit_ms:.0f} ms"
         else:
             return
-        retry_after = math.ceil(wait_ms / 1e3 + random.uniform(0.0, RETRY_JITTER_S))
-        raise ProblemError(503, detail, retry_after=max(retry_after, 1), reason=reason)
+        raise ProblemError(503, detail, retry_after_s=wait_ms / 1e3, reason=reason)
 
     async def run(self, function: Callable[[], T]) -> T:
         """Returns `function()`, called on a thread of the pool. Raises what it raises."""

@@ -156,12 +156,12 @@ class Gate:
 
     def _problem(self, scope: Scope) -> ProblemError | None:
         if scope["http_version"] not in ("1.0", "1.1"):
-            return ProblemError(505, f"HTTP/{scope['http_version']} is not supported", close=True)
+            return ProblemError(505, f"HTTP/{scope['http_version']} is not supported", is_last=True)
         n_bytes = len(scope["raw_path"]) + len(scope["query_string"])
         n_bytes += sum(len(name) + len(value) for name, value in scope["headers"])
         if n_bytes > MAX_HEAD_BYTES:
             return ProblemError(
-                431, f"the head has {n_bytes} bytes, expected at most {MAX_HEAD_BYTES}", close=True
+                431, f"the head has {n_bytes} bytes, expected at most {MAX_HEAD_BYTES}", is_last=True
             )
         refusal = self._service.tokens.refusal(scope)
         queue = self._queues.get(scope["path"])

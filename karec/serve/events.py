@@ -63,5 +63,5 @@ def _store(served: Served, rows: list[Any], field: str) -> messages.Recorded:
     try:
         acknowledged = served.hot_swap.record(own_rows)
     except Unavailable as error:
-        raise ProblemError(503, f"the events were not stored: {error}", retry_after=1) from error
+        raise ProblemError(503, f"the events were not stored: {error}", retry_after_s=0) from error
     return messages.Recorded(acknowledged.events, {**acknowledged.refused, **misplaced})

@@ -140,22 +140,22 @@ async def read_body(call: Call, max_bytes: int) -> bytes:
     """Returns the body. Raises ProblemError if it is not JSON by its header, too long or too slow."""
     media_type = call.headers.get("content-type", "missing").partition(";")[0].strip().lower()
     if media_type != "application/json":  # a page of another site cannot send it without a preflight request
-        raise ProblemError(415, f"content-type is {media_type}, expected application/json", close=True)
+        raise ProblemError(415, f"content-type is {media_type}, expected application/json", is_last=True)
     length = call.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > max_bytes:
-        raise ProblemError(413, f"the body has {length} bytes, expected at most {max_bytes}", close=True)
+        raise ProblemError(413, f"the body has {length} bytes, expected at most {max_bytes}", is_last=True)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for chunk in call.stream():
                 body += chunk
                 if len(body) > max_bytes:
-                    raise ProblemError(413, f"the body is longer than {max_bytes} bytes", close=True)
+                    raise ProblemError(413, f"the body is longer than {max_bytes} bytes", is_last=True)
     except TimeoutError:
         reason = f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
-        raise ProblemError(408, reason, close=True) from None
+        raise ProblemError(408, reason, is_last=True) from None
     except ClientDisconnect:
-        raise ProblemError(400, "the connection ended within the body", close=True) from None
+        raise ProblemError(400, "the connection ended within the body", is_last=True) from None
     return bytes(body)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
+import random
 from http import HTTPStatus
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as Call
 from starlette.responses import Response
+
+RETRY_JITTER_S = 2.0  # spreads clients that were refused at the same moment
 
 _log = logging.getLogger("karec.serve")
 
@@ -24,8 +28,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProblemError(Exception):
-    """A refusal. `field`: the wrong part of the body. `retry_after`: seconds. `close`: the connection ends.
-    `reason`: label of the metric that counts refusals; None: it is not counted."""
+    """A refusal. `field`: the wrong part of the body. `retry_after_s`: when the call may succeed.
+    `is_last`: the connection ends. `reason`: label of the metric that counts refusals; None: not counted."""
 
     def __init__(
         self,
@@ -33,21 +37,24 @@ class ProblemError(Exception):
         detail: str,
         field: str | None = None,
         *,
-        retry_after: int | None = None,
-        close: bool = False,
+        retry_after_s: float | None = None,
+        is_last: bool = False,
         reason: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.field = field
-        self.retry_after = retry_after
-        self.close = close
+        self.retry_after_s = retry_after_s
+        self.is_last = is_last
         self.reason = reason
 
     def response(self) -> Response:
-        headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
-        if self.close:
+        headers = {}
+        if self.retry_after_s is not None:
+            seconds = math.ceil(self.retry_after_s + random.uniform(0.0, RETRY_JITTER_S))
+            headers["retry-after"] = str(max(seconds, 1))
+        if self.is_last:
             headers["connection"] = "close"
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers["www-authenticate"] = 'Bearer realm="karec"'

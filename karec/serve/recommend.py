@@ -114,7 +114,7 @@ async def _run_batch(
     async def run(job: _Job) -> _Answer:
         async with slots:
             if await call.is_disconnected():
-                raise ProblemError(503, "the client left", retry_after=1, reason="client left")
+                raise ProblemError(503, "the client left", retry_after_s=0, reason="client left")
             return await queue.run(partial(_run, served, job, queue))
 
     try:
@@ -153,14 +153,14 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
         # a page that would be late gives its thread to the requests that wait
         if left_ms <= (_tail_ms(cascade) if queue.has_waiting_calls else 0.0):
             reason = "deadline passed"
-            raise ProblemError(503, f"{reason} while the request waited", retry_after=1, reason=reason)
+            raise ProblemError(503, f"{reason} while the request waited", retry_after_s=0, reason=reason)
         request = replace(request, deadline_ms=left_ms)
     check_ids(cascade, request, job.prefix)
     start = time.perf_counter()
     try:
         page = served.hot_swap.run(request)
     except Unavailable as error:
-        raise ProblemError(503, f"a step is not available: {error}", retry_after=1) from error
+        raise ProblemError(503, f"a step is not available: {error}", retry_after_s=0) from error
     seconds = time.perf_counter() - start
     return _Answer(page, messages.encode(to_response(page, job.message, seconds * 1e3)), seconds)
 

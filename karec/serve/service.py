@@ -128,10 +128,10 @@ class Service:
         """Raises ProblemError 503 while the worker cannot serve: it does not know which items are blocked."""
         served = self.served
         if served is None:
-            raise ProblemError(503, self.failure, retry_after=1)
+            raise ProblemError(503, self.failure, retry_after_s=0)
         if not served.hot_swap.is_ready:
             detail = "the online store could not be read yet: the state of items is unknown"
-            raise ProblemError(503, detail, retry_after=1)
+            raise ProblemError(503, detail, retry_after_s=0)
         return served
 
     def open(self) -> None:

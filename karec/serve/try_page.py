@@ -139,7 +139,7 @@ def run_try(served: Served, message: TryRequest) -> messages.PageResponse:
             raise
         raise ProblemError(422, f"without {', '.join(message.without)}: {error}", "without") from error
     except Unavailable as error:
-        raise ProblemError(503, f"a step is not available: {error}", retry_after=1) from error
+        raise ProblemError(503, f"a step is not available: {error}", retry_after_s=0) from error
     return to_response(page, message, (time.perf_counter() - start) * 1e3)
 
 

@@ -53,12 +53,16 @@ def blocked_queue(queue):
     return run
 
 
+def retry_after_of(problem):
+    return int(problem.response().headers["retry-after"])
+
+
 def test_call_that_would_wait_too_long_is_refused_with_retry_after(queue, blocked_queue):
     async def check():
         queue.mean_ms = 60_000.0
         with pytest.raises(ProblemError, match="about 60000 ms, at most 100 ms") as refusal:
             queue.check()
-        assert refusal.value.status == 503 and 60 <= refusal.value.retry_after <= 62
+        assert refusal.value.status == 503 and 60 <= retry_after_of(refusal.value) <= 62
 
     queue.check()
     blocked_queue(check)
@@ -71,7 +75,7 @@ def test_retry_after_of_refused_calls_is_spread(queue, blocked_queue):
         for _ in range(100):
             with pytest.raises(ProblemError) as refusal:
                 queue.check()
-            seconds.add(refusal.value.retry_after)
+            seconds.add(retry_after_of(refusal.value))
         assert min(seconds) == 1 and len(seconds) > 1
 
     blocked_queue(check)
