@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, configuration, demo, record, refresh
+from karec.cli import commands, configuration, demo, record, refresh, restore
 from karec.cli import live as living
 from karec.cli import serve as serving
 from karec.cli import train as training
@@ -178,12 +178,15 @@ def add_refresh(names: Any) -> None:
     live.add_argument(
         "--status", action="store_true", help="print what the one that runs does, or did last, and end"
     )
-    told = command(
-        names, "record", "events into the log of a karec.toml: block a work, adjust its score", record.run
-    )
-    told.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [online]")
-    told.add_argument(
+    rows = command(names, "record", "store events: block an item, adjust its score, …", record.run)
+    rows.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [online]")
+    rows.add_argument(
         "rows", type=Path, nargs="?", metavar="ROWS", help="JSON, a row a line (default: standard input)"
+    )
+    restored = command(names, "restore", "restore a lost online store from its backup", restore.run)
+    restored.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [online]")
+    restored.add_argument(
+        "--state", action="store_true", help="keep the file; compute its state again from all events"
     )
 
 

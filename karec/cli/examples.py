@@ -269,6 +269,13 @@ examples:
 Rows are those of record() (docs/online-features.md): an event and the keys that it needs, with ids of the platform.
 Each process that serves this karec.toml acts on them within 300 ms. Other rows are counted by reason, with exit code
 2; the rest is stored.""",
+    "restore": """\
+examples:
+  karec restore run7/karec.toml            the SQLite file is lost: from FILE.backup, then the days exported after it
+  karec restore run7/karec.toml --state    the file is there, its state is not: from the bundle and all events
+
+Services write FILE.backup once a day. Events that were stored after it and not exported are lost. Stop the services
+before, and start them afterwards.""",
     "refresh": """\
 examples:
   karec refresh run7/bundles                       for ever, a quarter of a core; stop it when you like

@@ -24,6 +24,7 @@ from karec.online.store.online_store import START, OnlineStore, StoredEvents
 from karec.times import DAY_MS
 
 BATCH_EVENTS = 50_000
+EXPORTED_BEFORE = "exported before"  # document of the store: days before this time (ms) are in files
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ def export_events(
     for day, n in sorted(n_by_day.items()):
         _export_day(store, head, files, day)
         on_day(datetime.date(1970, 1, 1) + datetime.timedelta(days=day), n)
+    if n_by_day:
+        # Before the deletion: a backup must not lack both the events and this mark.
+        store.write_document(EXPORTED_BEFORE, b"%d" % before_ms, store.read_document(EXPORTED_BEFORE))
     n_deleted = store.delete_events(before_ms, cursor) if n_by_day else 0
     return Exported(tuple(sorted(n_by_day)), n_deleted)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -16,16 +17,19 @@ from karec.aggregates.events import LATE_MS, Events, Head, find_invalid
 from karec.catalog import schema
 from karec.catalog.schema import LATEST_MS
 from karec.catalog.snapshot import Snapshot
-from karec.errors import one_line
+from karec.errors import KarecError, one_line
 from karec.online.apply_events import EventApplier
 from karec.online.follow import Follower, UpdateIndex
 from karec.online.items_since import ItemsSince, NumberOf, Refuse
 from karec.online.parse_events import Acknowledged, EventParser
 from karec.online.poll import Poller
+from karec.online.recovery import back_up_if_due
 from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import OnlineStore
+from karec.online.store.sqlite import SqliteStore
 
 POLL_PERIOD_S = 0.1  # for events that other processes stored
+BACKUP_CHECK_PERIOD_S = 60.0
 MAX_PAUSE_S = 5.0  # between two polls of a store that is away
 
 _log = logging.getLogger("karec.online")
@@ -61,10 +65,12 @@ class Ingestion:
         self._deadline_ms = deadline_ms
         self._online: OnlineBase | None = None
         self._following = Lock()  # guards ``_online`` against the polling thread
+        self._holder = uuid4().hex
         self._failure = ""
         self._pause_s = 0.0
         self._retry_at_s = 0.0
         self._poller = Poller(self, Ingestion.poll, POLL_PERIOD_S, "karec-follow")
+        self._backups = Poller(self, Ingestion._back_up, BACKUP_CHECK_PERIOD_S, "karec-backup")
 
     def bind(
         self, base: Snapshot, number_of: NumberOf, update_index: UpdateIndex, parser: EventParser
@@ -93,6 +99,7 @@ class Ingestion:
             self._online = online
         self.poll()
         self._poller.start()
+        self._backups.start()
 
     def record(self, events: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Acknowledged:
         """Stores ``events``; ``now_ms`` is None for the clock's time.
@@ -134,9 +141,18 @@ class Ingestion:
     def close(self) -> None:
         """Closes the store. A second call does nothing."""
         self._poller.stop()
+        self._backups.stop()
         with self._following:
             self._online = None
         self.store.close()
+
+    def _back_up(self) -> None:
+        if not isinstance(self.store, SqliteStore) or self.store.path is None:
+            return
+        try:
+            back_up_if_due(self.store, self._holder)
+        except (KarecError, OSError) as error:
+            _log.warning("%s", one_line(f"{self.store.path} was not backed up: {error}"))
 
     def _current(self) -> OnlineBase:
         if self._online is None:

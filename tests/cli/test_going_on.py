@@ -13,6 +13,7 @@ from karec.cli.inputs import Loaded
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.run_folder import remove_runs
 from karec.learn.run.unfinished import UnfinishedRun
+from karec.online.read_log import EventSource
 
 KNOWN = 500  # exposures that the data hold; the log has the rest
 
@@ -34,7 +35,7 @@ class Training:
     def append(self, some):
         events = events_of(self.rest.take(some), self.head)
         events.number[:] += some.start
-        self.log = write_store(self.path, self.known.snapshot, self.head, events)
+        self.log = EventSource(write_store(self.path, self.known.snapshot, self.head, events))
 
     def __call__(self, how=None, **options):
         """(exposures that it learned from, whether it went on)."""

@@ -4,6 +4,7 @@ Tables      ``events`` by ``seq``, the cursor; ``state``; ``records``, ``documen
 Durability  ``append`` syncs the write-ahead log (``synchronous = FULL``); other writes do not wait for it.
 Writers     Threads queue; the first commits for all that wait. Processes take a file lock (NAME.lock):
             SQLite's own pause between two tries is up to 30 ms if two processes write.
+Checkpoints A thread moves pages from the log to the file. In a commit it would take as long as 40 commits.
 Fork        A process must not use a store that its parent opened: SQLite's locks do not survive a fork.
 """
 
@@ -13,8 +14,9 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, Literal
@@ -24,19 +26,29 @@ from numpy.typing import NDArray
 
 from karec.aggregates.events import COLUMNS, Events
 from karec.errors import DataError, Unavailable
+from karec.files import file_aside
+from karec.online.poll import Poller
 from karec.online.store.event_bytes import event_ids
 from karec.online.store.group_commit import GroupCommit
-from karec.online.store.online_store import Cursor, Read, StaleCursor, StoredEvents, Update
+from karec.online.store.online_store import Cursor, StaleCursor, StateUpdate, StoredEvents, Update
 
 FORMAT = 1
 APPLICATION_ID = 0x4B52454C
 BUSY_TIMEOUT_S = 10.0
+CHECKPOINT_PERIOD_S = 1.0
+MAX_WAL_BYTES = 64 << 20
+EVENTS_PER_REPLACE = 20_000
+REPLACE_CACHE_KIB = 256 << 10
 EVENTS_PER_DELETE = 10_000  # of one transaction
 MAX_VARIABLES = 30_000  # of one statement; SQLite's limit is 32,766
 DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+Progress = Callable[[int], None]
+"""Called with the number of events so far."""
+
 _COLUMNS = [name for name in COLUMNS if name not in ("source", "number")]
 _TYPES = {name: "TEXT" if dtype is object else "INTEGER" for name, (dtype, _) in COLUMNS.items()}
+_STATE_TABLE = "CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 _SCHEMA = f"""
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,7 +56,7 @@ CREATE TABLE events (
     {", ".join(f"{name} {_TYPES[name]} NOT NULL" for name in _COLUMNS)},
     is_counted INTEGER NOT NULL
 );
-CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+{_STATE_TABLE};
 CREATE TABLE records (number INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL, record BLOB NOT NULL);
 CREATE INDEX records_by_log ON records (log, number);
 CREATE TABLE documents (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -58,6 +70,10 @@ _INSERT_EVENT = (
 )
 _SELECT_EVENTS = f"SELECT seq, event_id, {', '.join(_COLUMNS)}, is_counted FROM events"
 _PUT_STATE = "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+
+
+def backup_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.backup")
 
 
 def is_sqlite_file(path: Path) -> bool:
@@ -83,6 +99,7 @@ class SqliteStore:
         self._process_id = 0  # of the process that opened the file
         self._inode = (0, 0)
         self._lock_file = -1
+        self._checkpoints = Poller(self, SqliteStore._checkpoint, CHECKPOINT_PERIOD_S, "karec-checkpoint")
         self._memory: sqlite3.Connection | None = None
         if path is None:
             self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -175,7 +192,46 @@ class SqliteStore:
                 )
             return is_free
 
+    def back_up(self) -> None:
+        """Copies the file to ``backup_path``, as of one commit, while processes read and write."""
+        assert self.path is not None
+        with self._connection() as connection, file_aside(backup_path(self.path)) as file:
+            copy = sqlite3.connect(file.name)
+            try:
+                connection.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")  # else a copy has a log of its own
+            finally:
+                copy.close()
+
+    def replace_state(self, exported: Iterable[Events], update: Update, on_progress: Progress) -> None:
+        """Computes the state again from ``exported`` events and those in the file, in one commit.
+
+        Processes read the former state until then, and wait if they write.
+        """
+        with self._transaction(self._synchronous) as connection:
+            connection.execute(f"PRAGMA cache_size = -{REPLACE_CACHE_KIB}")
+            connection.execute("DROP TABLE IF EXISTS state")
+            connection.execute(_STATE_TABLE)
+            n_events = 0
+            for batch in exported:  # An export that was killed left events in the file too.
+                events = batch.take(~_is_stored(connection, event_ids(batch)))
+                _write_state(connection, update(events, partial(_read_state, connection)))
+                on_progress(n_events := n_events + len(events))
+            last = 0
+            while rows := connection.execute(
+                f"{_SELECT_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (last, EVENTS_PER_REPLACE)
+            ).fetchall():
+                result = update(_from_rows(rows)[0], partial(_read_state, connection))
+                _write_state(connection, result)
+                connection.executemany(
+                    "UPDATE events SET is_counted = ? WHERE seq = ?",
+                    zip(result.is_counted.tolist(), [row[0] for row in rows], strict=True),
+                )
+                last = rows[-1][0]
+                on_progress(n_events := n_events + len(rows))
+
     def close(self) -> None:
+        self._checkpoints.stop()
         with self._writing, self._opening:
             if self._memory is None and self._process_id == os.getpid():
                 while self._idle:
@@ -225,6 +281,11 @@ class SqliteStore:
             if self._process_id:
                 return
             assert self.path is not None
+            if not self.path.exists() and backup_path(self.path).exists():
+                raise Unavailable(
+                    f"{self.path} is missing, and it has a backup. Run karec restore, or move the backup "
+                    "away to start with an empty store."
+                )
             self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 with self._host_lock():
@@ -238,12 +299,24 @@ class SqliteStore:
             self._idle.append(connection)
             self._inode = (status.st_dev, status.st_ino)
             self._process_id = os.getpid()
+            self._checkpoints.start()
 
     def _connect(self) -> sqlite3.Connection:
         assert self.path is not None
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        return connection
+
+    def _checkpoint(self) -> None:
+        # The next append raises these errors.
+        with suppress(Unavailable, DataError), self._connection() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if os.path.getsize(f"{self.path}-wal") > MAX_WAL_BYTES:
+                # Under constant load the log always has newer pages. Writers wait for these few only.
+                with self._writing, self._host_lock():
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def _host_lock(self) -> Iterator[None]:
@@ -313,26 +386,30 @@ def _check_or_create_tables(connection: sqlite3.Connection, path: Path) -> None:
 def _apply(connection: sqlite3.Connection, events: Events, update: Update) -> NDArray[Any]:
     """Writes the new events with their state. Returns (M,) bool, True for a new event."""
     ids = event_ids(events)
-    known = {
-        event_id for (event_id,) in _select_in(connection, "SELECT event_id FROM events WHERE event_id", ids)
-    }
-    is_new = np.zeros(len(events), bool)
-    for row, event_id in enumerate(ids):
-        if event_id not in known:
-            is_new[row] = True
-            known.add(event_id)
+    is_new = ~_is_stored(connection, ids)
+    first_rows = {event_id: row for row, event_id in reversed([*enumerate(ids)])}
+    is_new &= np.array([first_rows[event_id] == row for row, event_id in enumerate(ids)], bool)
     if is_new.any():
         new_events = events.take(is_new)
-        read: Read = lambda keys: _read_state(connection, keys)  # noqa: E731
-        result = update(new_events, read)
-        connection.executemany("INSERT OR IGNORE INTO state VALUES (?, ?)", result.base_counters.items())
-        values = [(key, value) for key, value in result.entries.items() if value is not None]
-        connection.executemany(_PUT_STATE, values)
-        deleted = [(key,) for key, value in result.entries.items() if value is None]
-        connection.executemany("DELETE FROM state WHERE key = ?", deleted)
+        result = update(new_events, partial(_read_state, connection))
+        _write_state(connection, result)
         new_ids = [ids[row] for row in np.flatnonzero(is_new)]
         connection.executemany(_INSERT_EVENT, _to_rows(new_events, new_ids, result.is_counted))
     return is_new
+
+
+def _is_stored(connection: sqlite3.Connection, ids: Sequence[bytes]) -> NDArray[Any]:
+    """Returns (M,) bool."""
+    stored = {row[0] for row in _select_in(connection, "SELECT event_id FROM events WHERE event_id", ids)}
+    return np.array([event_id in stored for event_id in ids], bool)
+
+
+def _write_state(connection: sqlite3.Connection, result: StateUpdate) -> None:
+    connection.executemany("INSERT OR IGNORE INTO state VALUES (?, ?)", result.base_counters.items())
+    values = [(key, value) for key, value in result.entries.items() if value is not None]
+    connection.executemany(_PUT_STATE, values)
+    deleted = [(key,) for key, value in result.entries.items() if value is None]
+    connection.executemany("DELETE FROM state WHERE key = ?", deleted)
 
 
 def _select_in(connection: sqlite3.Connection, select: str, values: Sequence[bytes]) -> Iterator[Any]:
