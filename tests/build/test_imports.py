@@ -72,7 +72,10 @@ OUTSIDE = [
     ),
     *(("karec.refresh.item_vectors", "karec.learn.nets", "learning-is-a-process"),),
     *(("karec.lab.simulate.world.people", "karec.learn.nets", "learning-is-a-process"),),
-    *(("karec.steps.sources.profile", package, "packages") for package in ("numba", "onnxruntime", "pyarrow")),
+    *(
+        ("karec.steps.sources.profile", package, "packages")
+        for package in ("numba", "onnxruntime", "pyarrow")
+    ),
     *(("karec.lab.curves", package, "packages") for package in ("rich", "matplotlib")),
     *(("karec.catalog.snapshot", package, "packages") for package in ("duckdb", "valkey", "ray")),
     *(("karec.bundle.publish", package, "packages") for package in ("cryptography", "onnxruntime")),

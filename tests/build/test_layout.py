@@ -9,8 +9,9 @@ WITHOUT_PACKAGE = {
     "deploy",
     "fixtures",
     "kernels",
+    "many_hosts",
     "native",
-}  # packaging, all packages, deploy/, shared modules, kernels/, C++
+}  # packaging, all packages, deploy/, shared modules, kernels/, services of several hosts, C++
 SHARED = {"cli/demo", "data/own", "index/ids"}  # tests that share fixtures of their own
 
 

@@ -35,7 +35,9 @@ def test_public_names_are_attributes_of_karec():
 
 
 def test_import_karec_learn_loads_no_learning_package():
-    assert not loaded_after("import karec.learn, karec.learn.settings.settings").intersection(ONLY_FOR_LEARNING)
+    assert not loaded_after("import karec.learn, karec.learn.settings.settings").intersection(
+        ONLY_FOR_LEARNING
+    )
 
 
 SERVING = """
