@@ -17,7 +17,7 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log    learn from what was served
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log --events run7/karec.toml \\
-      --publish-if-no-worse 0.005        … and from the event log; published if it is no worse, else exit status 3
+      --publish-if-no-worse 0.005        … and from the online store; published if it is no worse, else exit status 3
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --choose 30       try settings first, 30 minutes
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --signing-key publisher.pem   sign the bundle
   karec recommend --config run7/karec.toml --user 712

@@ -1,1 +1,1 @@
-"""The online store: aggregates and item states up to this second, and the event log that they follow."""
+"""The online store: events, and the aggregates and item states that they change, up to this second."""

@@ -68,7 +68,7 @@ def with_events(dataset: Dataset, source: EventSource, logged_until_ms: int = LA
     left_out = []
     for reason, is_bad in counts.items():
         if (is_kept & is_bad).any():
-            left_out.append(f"event log: {int((is_kept & is_bad).sum()):,} exposures {reason}, left out")
+            left_out.append(f"online store: {int((is_kept & is_bad).sum()):,} exposures {reason}, left out")
         is_kept &= ~is_bad
     if not is_kept.any():
         raise DataError(
@@ -87,7 +87,7 @@ def with_events(dataset: Dataset, source: EventSource, logged_until_ms: int = LA
     )
     for is_unused, reason in reasons:
         if is_unused.any():
-            left_out.append(f"event log: {int(is_unused.sum()):,} labels and plays {reason}, left out")
+            left_out.append(f"online store: {int(is_unused.sum()):,} labels and plays {reason}, left out")
     is_used = ~(has_no_exposure | too_late)
     new_index = np.cumsum(is_kept) - 1  # of a kept exposure among the kept ones
     new_exposures = _exposures(
@@ -95,7 +95,7 @@ def with_events(dataset: Dataset, source: EventSource, logged_until_ms: int = LA
     )
     shown = shown.take(is_kept)
     exposures = _merge_by_time(dataset.exposures, new_exposures)
-    note = f"event log {url}: {len(shown):,} exposures added to {len(dataset.exposures):,} of the data"
+    note = f"online store {url}: {len(shown):,} exposures added to {len(dataset.exposures):,} of the data"
     extended = replace(dataset, exposures=exposures, train_until_ms=train_until, valid_until_ms=valid_until)
     _check_newest_day(url, extended)
     newest_day = np.datetime64(valid_until, "ms")

@@ -90,7 +90,7 @@ def test_a_version_that_may_be_worse_stays_unpublished_and_the_next_takes_its_pl
     facts = json.loads((out / "run-2" / "run.json").read_text())
     compared = facts["compared"]
     assert compared["versions"] == [2, 1] and compared["margin"] == 0.9 and compared["no_worse"]
-    assert any("event log" in note for note in facts["data"]["notes"])
+    assert any("online store" in note for note in facts["data"]["notes"])
     assert json.loads((out / "run" / "run.json").read_text())["settings"]["model_version"] == 1, (
         "the old run stays"
     )

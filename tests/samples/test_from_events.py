@@ -147,7 +147,7 @@ def test_feedback_of_the_newest_day_is_not_used_for_earlier_exposures(known, sin
     before, newest = [(1, works[0], 1), (1, works[1], 0), (1, works[2], 0)], 2 * DAY_MS
     assert sorted(of) == sorted([*before, (newest, works[2], 1), (newest + 2, works[1], 0)])
     assert not more.play_ms.any()
-    told = "event log: 3 labels and plays on the newest day of exposures before it, left out"
+    told = "online store: 3 labels and plays on the newest day of exposures before it, left out"
     assert told in found.notes
 
 
@@ -168,7 +168,7 @@ def test_feedback_on_an_exposure_in_the_data_moves_to_no_other(dataset, tmp_path
     assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][
         row
     ].tolist() == [0]
-    assert "event log: 1 labels and plays without a usable exposure, left out" in found.notes
+    assert "online store: 1 labels and plays without a usable exposure, left out" in found.notes
 
 
 def test_unknown_users_and_items_are_left_out_and_counted(known, since, dataset):
@@ -179,8 +179,8 @@ def test_unknown_users_and_items_are_left_out_and_counted(known, since, dataset)
     write(since, strange, of_user_1("impression", moment, 10**9, 2), head=head_of(dataset))
     found = with_events(known, since)
     assert len(found.exposures) == len(dataset.exposures)
-    assert "event log: 1 exposures of users that the data do not contain, left out" in found.notes
-    assert "event log: 1 exposures of items that the data do not contain, left out" in found.notes
+    assert "online store: 1 exposures of users that the data do not contain, left out" in found.notes
+    assert "online store: 1 exposures of items that the data do not contain, left out" in found.notes
 
 
 def test_scene_only_in_the_log_becomes_unknown(known, dataset, tmp_path):

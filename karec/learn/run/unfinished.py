@@ -1,7 +1,7 @@
 """Marks an unfinished training, so that the next one resumes it if it would learn the same.
 
 OUT/run-VERSION/begun.json exists from the time the training has read its data until it ends; a killed
-training leaves it. It names the data and the time until which the event log was read. The next training reads
+training leaves it. It names the data and the time until which the events were read. The next training reads
 the log up to that time, so its checkpoints belong to the same data.
 """
 
