@@ -1,10 +1,10 @@
 """Latency of acknowledgements of an online store.
 
-    python bench/service/store.py sqlite|valkey [--seconds 10] [--users 20000] [--aggregates]
+    python bench/service/store.py sqlite|valkey [--seconds 10] [--users 20000]
 
 Two processes append posts of 10 events at 100 and 300 posts a second in total, by a schedule that does not
-wait for answers. A post is of one user: it reads and writes six state values of 5,000 bytes, or with
---aggregates what a service does. A time begins when the post is due. SQLite syncs each commit (FULL) or not
+wait for answers. A post is of one user: it reads and writes six state values of 5,000 bytes. A time begins
+when the post is due. SQLite syncs each commit (FULL) or not
 (NORMAL). The Valkey or Redis server is started here, and syncs by both values of `appendfsync`.
 """
 
@@ -24,12 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from karec.aggregates.events import Events, Head
-from karec.catalog.snapshot import FORMER_MEANING, Snapshot
-from karec.catalog.table import Table
-from karec.online.apply_events import EventApplier
-from karec.online.store.contents import StoreContents
-from karec.online.store.online_store import OnlineStore, Read, StateUpdate, Update
+from karec.aggregates.events import Events
+from karec.online.store.online_store import OnlineStore, Read, StateUpdate
 from karec.online.store.records import keys_of
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.valkey import ValkeyStore
@@ -42,8 +38,6 @@ N_EVENTS = 10
 VALUE_BYTES = 5000
 N_PROCESSES = 2
 THREADS = 8
-N_ITEMS = 100_000
-HEAD = Head(("click", "like", "follow"), ("home",))
 
 
 def rewrite_state(events: Events, read: Read) -> StateUpdate:
@@ -52,18 +46,6 @@ def rewrite_state(events: Events, read: Read) -> StateUpdate:
     read(keys)
     value = events.number[:1].tobytes() * (VALUE_BYTES // 8)
     return StateUpdate(dict.fromkeys(keys, value), {}, np.ones(len(events), bool))
-
-
-def make_applier(n_users: int) -> EventApplier:
-    users, items = (
-        Table(np.arange(n_users), {}),
-        Table(np.arange(N_ITEMS), {"creator_id": np.arange(N_ITEMS)}),
-    )
-    base = Snapshot(1, items, users, {}, {"scene": ["home"]}, None, FORMER_MEANING)
-    applier = EventApplier(StoreContents(base, HEAD))
-    warm_up = Events.from_columns("impression", source=9, number=0, time_ms=1, user_id=0, item_id=0, labels=1)
-    SqliteStore(None).append(warm_up, applier)  # compiles the aggregates
-    return applier
 
 
 def append_posts(
@@ -75,7 +57,6 @@ def append_posts(
 ) -> list[float]:
     """Returns the times of the posts in ms."""
     store = open_store()
-    update: Update = make_applier(options.users) if options.aggregates else rewrite_state
     rng = np.random.default_rng(process)
     users = rng.integers(0, options.users, int(rate * options.seconds))
     store.poll(b"", 1)
@@ -88,13 +69,12 @@ def append_posts(
             "impression",
             source=process,
             number=np.arange(post * N_EVENTS, (post + 1) * N_EVENTS),
-            time_ms=2 + post,
+            time_ms=1,
             user_id=int(users[post]),
-            item_id=np.arange(post * N_EVENTS, (post + 1) * N_EVENTS) % N_ITEMS,
-            labels=1,
+            item_id=np.arange(N_EVENTS),
         )
         time.sleep(max(0.0, due - time.perf_counter()))
-        store.append(events, update)
+        store.append(events, rewrite_state)
         return 1000 * (time.perf_counter() - due)
 
     with ThreadPoolExecutor(THREADS) as threads:
@@ -121,7 +101,6 @@ def main() -> None:
     parser.add_argument("store", choices=("sqlite", "valkey"))
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default: 10)")
     parser.add_argument("--users", type=int, default=20_000, help="number of users (default: 20000)")
-    parser.add_argument("--aggregates", action="store_true", help="update the aggregates of a service")
     options = parser.parse_args()
     for policy in ("FULL", "NORMAL") if options.store == "sqlite" else ("always", "everysec"):
         for rate in (100, 300):

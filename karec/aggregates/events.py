@@ -1,4 +1,4 @@
-"""Events as columns, their kinds, and the checks of a log.
+"""Events as columns, their kinds, and checks.
 
 kind       meaning                                   required
 impression an item was shown, with known labels      user, item
@@ -70,7 +70,7 @@ class Events:
     kind (M,) uint8                       index into KINDS
     time_ms, logged_ms (M,) int64         time of the event and of its append, Unix ms
     user_id, item_id, creator_id (M,) int64, scene, position (M,) int32, play_ms (M,) int64; −1 if missing
-    labels (M,) uint64                    bit b is set if label b of the log is positive
+    labels (M,) uint64                    bit b is set if label b of the head is positive
     request_id, text (M,) object          str, "" if missing
     """
 
@@ -186,7 +186,7 @@ def find_invalid(events: Events, n_labels: int, late_ms: int) -> dict[str, NDArr
     }
     numbers = ("user_id", "item_id", "creator_id", "scene", "position", "play_ms")
     reasons = {
-        "unknown kind": ~is_known,
+        "unknown event": ~is_known,
         "impossible time": (events.time_ms <= 0) | (events.time_ms > LATEST_MS),
         "from the future": events.time_ms > events.logged_ms + AHEAD_MS,
         "too late": events.time_ms < events.logged_ms - late_ms,
@@ -248,11 +248,11 @@ def _column(name: str, value: Any, dtype: Any, n: int) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Head:
-    """Head of a log, the same for all its parts.
+    """Names of labels and scenes of events.
 
     labels   bit b of an event is label b
     scenes   the scene of an event is an index into it
-    late_ms  events that are appended later than this after their time are refused
+    late_ms  events that are stored later than this after their time are refused
     """
 
     labels: tuple[str, ...]
@@ -261,7 +261,7 @@ class Head:
 
     def __post_init__(self) -> None:
         if len(self.labels) > MAX_LABELS:
-            raise ValueError(f"a log has at most {MAX_LABELS} labels, got {len(self.labels)}")
+            raise ValueError(f"events have at most {MAX_LABELS} labels, got {len(self.labels)}")
         for field, names in (("labels", self.labels), ("scenes", self.scenes)):
             if len(set(names)) < len(names) or not all(names):
                 raise ValueError(f"{field} are {names!r}, expected distinct names")
@@ -269,7 +269,7 @@ class Head:
             raise ValueError(f"late_ms must be positive, got {self.late_ms}")
 
     def map_scenes(self, scenes: Sequence[str]) -> NDArray[Any]:
-        """Returns (scenes of the log + 1,) int64 indices into ``scenes``, −1 if missing and at the end."""
+        """Returns (scenes of the head + 1,) int64 indices into ``scenes``, −1 if missing and at the end."""
         names = list(scenes)
         return np.array(
             [names.index(scene) if scene in names else -1 for scene in self.scenes] + [-1], np.int64

@@ -37,9 +37,9 @@ class EventApplier:
     """The ``Update`` of a store for one base. Any thread may call.
 
     ``counts`` of events since this object was made; a call that the store repeats counts again:
-        "folded", "before the base", "of a kind that no fold reads"
-        "of works": lifecycle events; of these "unreadable text"
-        "unknown user", "unknown work": folded events whose user or item is not in the base
+        "counted", "before the base", "without aggregates"
+        "lifecycle": lifecycle events; of these "unreadable text"
+        "unknown user", "unknown item": counted events whose user or item is not in the base
         "repeated": events that the store had already
         "corrupt entries": entries that were started again from the base
     """
@@ -56,13 +56,13 @@ class EventApplier:
         if len(lifecycle_events):
             lifecycle = ItemLifecycle.from_events(read, lifecycle_events, counts)
             entries |= lifecycle.apply(lifecycle_events, counts).to_entries()
-            counts["of works"] = len(lifecycle_events)
+            counts["lifecycle"] = len(lifecycle_events)
         is_aggregated = np.isin(events.kind, AGGREGATED_KINDS)
         is_early = events.time_ms < self.contents.base.time_ms
         is_counted = is_aggregated & ~is_early
-        counts["of a kind that no fold reads"] = int((~is_aggregated).sum()) - len(lifecycle_events)
+        counts["without aggregates"] = int((~is_aggregated).sum()) - len(lifecycle_events)
         counts["before the base"] = int((is_aggregated & is_early).sum())
-        counts["folded"] = int(is_counted.sum())
+        counts["counted"] = int(is_counted.sum())
         if is_counted.any():
             self._update_aggregates(events.take(is_counted), read, entries, base_counters, counts)
         self.counts += counts
@@ -86,7 +86,7 @@ class EventApplier:
             base, head, events, user_places, np.where(has_item, item_places, -1), item_rows[item_places]
         )
         counts["unknown user"] = int((user_rows[user_places] < 0).sum())
-        counts["unknown work"] = int(((item_rows[item_places] < 0) & has_item).sum())
+        counts["unknown item"] = int(((item_rows[item_places] < 0) & has_item).sum())
         updates = [
             _ListUpdate.from_events(aggregate, letter, self.contents, located, events, users)
             for aggregate, letter in _LISTS

@@ -11,7 +11,7 @@ from threading import Lock
 
 import numpy as np
 
-from karec.errors import KarecError, Unavailable, one_line
+from karec.errors import Unavailable, one_line
 from karec.online.changed_items import ChangedItems, IndexUpdate
 from karec.online.item_counters import COUNTER_LETTERS, MAX_POLL_EVENTS, add_counters, sum_counters
 from karec.online.items_since import ItemsSince, ItemsState
@@ -116,7 +116,7 @@ class Follower:
             else:
                 user = self._reader.read_user(user_id)
         except Unavailable as error:
-            self._counts["reads that failed"] += 1
+            self._counts["failed reads"] += 1
             return OnlineView(None, items, names), str(error)
         return OnlineView(user, items, names), self._failure
 
@@ -207,6 +207,6 @@ class Follower:
     def _put(self, update: IndexUpdate) -> None:
         try:
             self._update_index(self._items, update)
-        except (KarecError, ValueError) as error:  # of a tower or an index; the former rows stay in service
-            self._counts["works that could not be put in"] += len(update.rows)
+        except Exception as error:  # of a tower or an index; the former rows stay in service
+            self._counts["items not indexed"] += len(update.rows)
             _log.warning("%s", one_line(f"{len(update.rows)} items are not in the index: {error}"))

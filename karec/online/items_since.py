@@ -234,7 +234,7 @@ class ItemsSince:
             row = {name: column[base_row].item() for name, column in self.base.works.columns.items()}
             return {**row, **self._numbered(edited_values)}
         if life.upload_ms is None:
-            self.counts["edit of an unknown work"] += life.presence is None and bool(life.columns)
+            self.counts["edit of an unknown item"] += life.presence is None and bool(life.columns)
             return None
         values = life.values()
         reason = self._refuse(values, item)

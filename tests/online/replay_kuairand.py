@@ -1,9 +1,8 @@
-"""Replays KuaiRand through an event log and a state store, and compares its reads with training rows of the
-test days.
+"""Replays KuaiRand through an online store, and compares its reads with training rows of the test days.
 
-    python tests/online/replay_kuairand.py ROOT [rows, 2000; 0 is all] [store, memory:]
+    python tests/online/replay_kuairand.py ROOT [rows, 2000; 0 is all] [URL, sqlite::memory:]
 
-All exposures go through the log and the store, in order of time. The rows that are compared are spread evenly
+All exposures go through the store, in order of time. The rows that are compared are spread evenly
 over the test days. Prints how many rows and inputs were equal in every bit, and those that were not.
 """
 
@@ -20,7 +19,7 @@ from replayed_log import differing_rows
 
 from karec.data.load import load
 from karec.features.encoder import Encoder
-from karec.online.store.open import open_store
+from karec.online.store.open import MEMORY, open_store
 
 
 def main() -> None:
@@ -31,12 +30,11 @@ def main() -> None:
     first = int(np.searchsorted(dataset.exposures.time_ms, dataset.valid_until_ms))
     n_test = len(dataset.exposures) - first
     rows = range(first, len(dataset.exposures), max(1, n_test // n) if n else 1)
-    with tempfile.TemporaryDirectory() as folder:
-        store = open_store(sys.argv[3] if len(sys.argv) > 3 else "memory:")
-        differing = differing_rows(dataset, encoder, store, Path(folder) / "log", rows)
-        store.close()
+    store = open_store(sys.argv[3] if len(sys.argv) > 3 else MEMORY, Path())
+    differing = differing_rows(dataset, encoder, store, rows)
+    store.close()
     print(
-        f"{len(dataset.exposures):,} exposures folded; of {n_test:,} rows of the test days {len(rows):,} "
+        f"{len(dataset.exposures):,} exposures stored; of {n_test:,} rows of the test days {len(rows):,} "
         f"compared"
     )
     print(f"{len(differing)} inputs differ", *differing[:20], sep="\n")

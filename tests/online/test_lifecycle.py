@@ -214,7 +214,7 @@ def test_event_with_unreadable_text_is_counted_and_skipped():
     events.source[:] = np.arange(len(events))
     store, applier = SqliteStore(None), EventApplier(StoreContents(BASE, HEAD))
     store.append(events, applier)
-    assert (applier.counts["of works"], applier.counts["unreadable text"]) == (3, 2)
+    assert (applier.counts["lifecycle"], applier.counts["unreadable text"]) == (3, 2)
     items = items_after(ItemLifecycle.from_entries(dict(store.snapshot([records.WORK_LIFE])[1]), Counter()))
     assert items.updates.works.ids.tolist() == [502]
 

@@ -33,7 +33,7 @@ def test_online_features_code_prints_what_the_page_says(tmp_path, monkeypatch, c
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)
     printed = capsys.readouterr().out
-    service = r"1 False\nFalse\n1\n\[\d+\] \[\('model', .*\)\]\nFalse \{'folded': 1, 'of works': 2\}\n"
+    service = r"1 False\nFalse\n1\n\[\d+\] \[\('model', .*\)\]\nFalse \{'counted': 1, 'lifecycle': 2\}\n"
     assert re.match(service + r"\(4, Counter\(\)\)\n\(3, Counter\(\)\) 3\n", printed), printed
     assert 9 in names["user"].lists["follows"].values
     assert names["user"].lists["shown"].values.tolist() == [70, 10, 40]

@@ -20,9 +20,10 @@ from karec.bundle import Bundle
 from karec.catalog.impressions import Impressions
 from karec.config import open_hot_swap
 from karec.config.check import config_mistakes
-from karec.errors import ConfigError, KarecError, Unavailable
+from karec.errors import ConfigError, DataError, KarecError, Unavailable
 from karec.features.encoder import USER_SIDE
 from karec.online.read_log import EventSource, read_log
+from karec.online.store.sqlite import SqliteStore
 from karec.pipeline.types import Candidates, Request
 from karec.steps.hydrators.ranker import Ranker
 from karec.steps.query.user_features import UserFeatures
@@ -434,6 +435,25 @@ def test_reload_refuses_another_store_or_deadline(path, live, now):
         with pytest.raises(ConfigError, match=why):
             live.reload()
     assert live.record([exposure(USER, 101)], now_ms=now).events == 1
+
+
+def test_clock_that_jumps_loses_no_event_and_counts_none_twice(live, now):
+    rows = [exposure(STRANGER, 100, event_id=str(uuid4()), time_ms=now + at) for at in range(3)]
+    for row, clock in zip(rows, (now + 2, now + 20 * HOUR, now + 2 - HOUR // 20), strict=True):
+        assert live.record([row], now_ms=clock).events == 1
+    assert live.record(rows, now_ms=now + 5).events == 3
+    assert live.cascades["home"].online.view(STRANGER)[0].user.counters[0] == 3
+
+
+def test_service_with_other_labels_is_refused_with_both_lists(path, now):
+    with open_hot_swap(path, None) as live:
+        live.record([exposure(USER, 100)], now_ms=now)
+    store = SqliteStore(path.parent / "online.db")
+    contents = store.read_document("contents")
+    assert store.write_document("contents", contents.replace(b'"like"', b'"love"'), contents)
+    store.close()
+    with pytest.raises(DataError, match=r'"love".* expected .*"like".* Name another store in \[online\] url'):
+        open_hot_swap(path, None)
 
 
 def test_event_older_than_retention_days_is_refused(path, now):

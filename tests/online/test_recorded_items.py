@@ -207,7 +207,7 @@ def test_upload_values_of_wrong_type_are_missing(open_live, now):
         row = index.lookup([NEW])
         for name in ("song_id", "type", "tag", "city"):
             assert index.gather(name, row).tolist() == [-1], name
-        assert live.event_counts["edit of an unknown work"] == 1
+        assert live.event_counts["edit of an unknown item"] == 1
         assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
@@ -220,7 +220,7 @@ def test_upload_number_beyond_float64_is_missing(open_live, now):
             ],
             now_ms=now,
         )
-        assert (told.events, live.event_counts["folded"]) == (2, 1)
+        assert (told.events, live.event_counts["counted"]) == (2, 1)
         assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 

@@ -95,7 +95,7 @@ def test_store_equals_aggregates_for_any_batch_sizes(rows, cuts):
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     store, counts = written(*(happened.take(slice(a, b)) for a, b in pairwise(bounds)))
     assert_store_equals_aggregates(store, happened)
-    assert counts["folded"] == len(rows) and not counts["repeated"]
+    assert counts["counted"] == len(rows) and not counts["repeated"]
 
 
 @given(rows=Happenings, order=st.randoms(use_true_random=False), repeats=st.integers(0, 20))
@@ -168,14 +168,14 @@ def test_unknown_users_and_items_count_and_are_reported():
     assert state.lists["shown"].values.tolist() == [70, UNKNOWN_WORK]
     assert state.counters[0] == 2 and state.scene_counters[1, 0] == 2  # "city" is the base's second scene
     assert item_counters(store, [UNKNOWN_WORK])[0, 0] == 2
-    assert (counts["folded"], counts["unknown user"], counts["unknown work"]) == (3, 2, 2)
+    assert (counts["counted"], counts["unknown user"], counts["unknown item"]) == (3, 2, 2)
 
 
 def test_events_before_the_base_or_of_other_kinds_are_skipped():
     early = exposures(2, time_ms=START + np.array([-1, 0]))
     other = Events.from_columns("search", source=1, number=7, time_ms=START, user_id=5, text="abc")
     store, counts = written(early, other)
-    assert (counts["before the base"], counts["of a kind that no fold reads"], counts["folded"]) == (1, 1, 1)
+    assert (counts["before the base"], counts["without aggregates"], counts["counted"]) == (1, 1, 1)
     assert StateReader(store, CONTENTS).read_user(5).lists["shown"].values.tolist() == [70]
 
 
