@@ -10,12 +10,15 @@ parent and its workers after the same number of requests.
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
-import httpx
 import numpy as np
 from running import pss_mib, run_service, write_config
 
@@ -30,7 +33,7 @@ def print_overhead(config: Path, users: list[int], n_requests: int) -> None:
     scene = scene_names(config)[0]
     with (
         run_service(config, 1) as (url, _),
-        httpx.Client(base_url=url) as http,
+        closing(HTTPConnection(url.removeprefix("http://"))) as http,
         open_hot_swap(config, scene) as live,
     ):
         calls = {
@@ -50,9 +53,13 @@ def print_overhead(config: Path, users: list[int], n_requests: int) -> None:
     print(f"HTTP adds {added_ms:.3f} ms at the median (goal: at most 2.5 ms)")
 
 
-def recommend(http: httpx.Client, user: int, scene: str) -> None:
-    request = {"user_id": user, "k": K, "scene": scene}
-    http.post("/v1/recommend", json=request).raise_for_status()
+def recommend(http: HTTPConnection, user: int, scene: str) -> None:
+    body = json.dumps({"user_id": user, "k": K, "scene": scene})
+    http.request("POST", "/v1/recommend", body, {"content-type": "application/json"})
+    response = http.getresponse()
+    page = response.read()
+    if response.status != HTTPStatus.OK:
+        raise SystemExit(page.decode())
 
 
 def print_memory(config: Path, users: list[int], n_requests: int) -> None:
@@ -61,7 +68,8 @@ def print_memory(config: Path, users: list[int], n_requests: int) -> None:
     for workers in (1, 2):
         with run_service(config, workers) as (url, pid):
             for i in range(n_requests):
-                with httpx.Client(base_url=url) as http:  # a new connection may meet the other worker
+                # a new connection may meet the other worker
+                with closing(HTTPConnection(url.removeprefix("http://"))) as http:
                     recommend(http, users[i % len(users)], scene)
             memory.append(pss_mib(pid))
     print(f"memory: {memory[0]:.0f} MiB with 1 worker, {memory[1]:.0f} MiB with 2")

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from small_bundle import write_next_run
-from three_hosts import ServiceHost, impression, make_text, wait_until
+from three_hosts import ServiceHost, make_impression, make_text, wait_until
 
 from karec.bundle import Bundle
 from karec.catalog.table import Table
@@ -32,7 +32,7 @@ def traffic(hosts):
             for item_id in hosts.snapshot.works.ids.tolist() * 1000:
                 if is_over.is_set():
                     return
-                row = impression(user_id, item_id)
+                row = make_impression(user_id, item_id)
                 if client.record([row]).events == 1:
                     acknowledged.append(row)
 
@@ -68,18 +68,18 @@ def assert_each_event_is_stored_once(hosts, rows):
 
 def test_event_on_one_host_is_in_the_next_page_of_another(hosts):
     a, b, _ = hosts.services
-    item_id = b.items(1)[0]
-    assert a.post("/v1/events", impression(1, item_id)).json()["events"] == 1
-    wait_until(lambda: item_id not in b.items(1))
+    item_id = b.get_items(1)[0]
+    assert a.post("/v1/events", make_impression(1, item_id)).json()["events"] == 1
+    wait_until(lambda: item_id not in b.get_items(1))
 
 
 def test_block_on_one_host_acts_on_all(hosts):
     a, *others = hosts.services
-    item_id = others[0].items(2)[0]
+    item_id = others[0].get_items(2)[0]
     assert a.post("/v1/items", {"event": "block", "item_id": item_id}).json()["events"] == 1
     for service in others:
-        wait_until(lambda service=service: item_id not in service.items(2))
-    pages = [service.items(user_id) for service in hosts.services for user_id in USERS]
+        wait_until(lambda service=service: item_id not in service.get_items(2))
+    pages = [service.get_items(user_id) for service in hosts.services for user_id in USERS]
     assert not any(item_id in page for page in pages)
 
 
@@ -109,22 +109,22 @@ def test_store_restart_loses_and_repeats_no_event(hosts):
 def test_paused_store_degrades_pages_by_name_and_refuses_events(hosts):
     a = hosts.services[0]
     hosts.valkey.pause()
-    wait_until(lambda: "request.state" in a.page(3)["degraded"])
-    assert a.page(3)["items"]
+    wait_until(lambda: "request.state" in a.get_page(3)["degraded"])
+    assert a.get_page(3)["items"]
     with Client(f"http://{a.address}", retries=0) as client, pytest.raises((Problem, Unreachable)):
-        client.record([impression(3, 1)])
+        client.record([make_impression(3, 1)])
     hosts.valkey.resume()
-    wait_until(lambda: not a.page(3)["degraded"])
+    wait_until(lambda: not a.get_page(3)["degraded"])
 
 
 def test_bundle_rolls_through_all_hosts_without_a_mixed_page(hosts):
-    old = hosts.services[0].page(4)["versions"]
+    old = hosts.services[0].get_page(4)["versions"]
     new_name = hosts.publish_next_version()
     seen = {old["bundle"]: old["model"], new_name: old["model"] + 1}
     pages = []
 
     def have_all_rolled():
-        pages.extend(service.page(4)["versions"] for service in hosts.services)
+        pages.extend(service.get_page(4)["versions"] for service in hosts.services)
         pages.append(httpx.post(f"{hosts.proxy.url}/v1/recommend", json={"user_id": 4}).json()["versions"])
         return all(page["bundle"] == new_name for page in pages[-4:])
 
@@ -135,7 +135,7 @@ def test_bundle_rolls_through_all_hosts_without_a_mixed_page(hosts):
 def test_rank_logs_of_all_hosts_reach_the_url(hosts):
     def ship_parts():
         for service in hosts.services:
-            service.page(5)
+            service.get_page(5)
         parts = ObjectFolder(hosts.rank_log_url).names(".parquet")
         return len({part.split("-")[1] for part in parts}) >= len(hosts.services)
 
@@ -147,8 +147,8 @@ def test_host_is_not_ready_before_the_store_answers(hosts, tmp_path):
     late = ServiceHost(tmp_path / "late", make_text(hosts.bundle_url, hosts.valkey.url))
     late.start()
     try:
-        wait_until(lambda: late.client.get("/readyz").status_code == 503, late.log)
-        wait_until(lambda: "valkey://" in late.log(), late.log)
+        wait_until(lambda: late.client.get("/readyz").status_code == 503, late.read_log)
+        wait_until(lambda: "valkey://" in late.read_log(), late.read_log)
         assert late.client.post("/v1/recommend", json={"user_id": 1}).status_code == 503
         hosts.valkey.resume()
         late.wait_until_ready()
@@ -162,8 +162,8 @@ def test_service_with_another_label_is_rejected_with_the_reason(hosts, tmp_path)
     other = ServiceHost(tmp_path / "other", text)
     other.start()
     try:
-        wait_until(lambda: "cannot be served: the online store is of" in other.log(), other.log)
-        wait_until(lambda: other.process.poll() is not None or not other.is_ready(), other.log)
+        wait_until(lambda: "cannot be served: the online store is of" in other.read_log(), other.read_log)
+        wait_until(lambda: other.process.poll() is not None or not other.is_ready(), other.read_log)
     finally:
         other.stop()
     assert hosts.services[0].is_ready()
@@ -204,9 +204,9 @@ def test_events_reach_the_next_page_of_another_host(hosts):
     delays_ms = []
     for user_id in USERS[4:]:  # the traffic of other tests shows all items to the first four
         for _ in range(3):
-            item_id = b.items(user_id)[0]
-            assert a.post("/v1/events", impression(user_id, item_id)).json()["events"] == 1
-            seconds = wait_until(lambda u=user_id, i=item_id: i not in b.items(u))
+            item_id = b.get_items(user_id)[0]
+            assert a.post("/v1/events", make_impression(user_id, item_id)).json()["events"] == 1
+            seconds = wait_until(lambda u=user_id, i=item_id: i not in b.get_items(u))
             delays_ms.append(seconds * 1e3)
     delays_ms.sort()
     median_ms = delays_ms[len(delays_ms) // 2]
