@@ -37,8 +37,8 @@ class EventApplier:
     """The ``Update`` of a store for one base. Any thread may call.
 
     ``counts`` of events since this object was made; a call that the store repeats counts again:
-        "counted", "before the base", "without aggregates"
-        "lifecycle": lifecycle events; of these "unreadable text"
+        "counted", "before the bundle", "not aggregated"
+        "lifecycle": events of items and creators; of these "unreadable text"
         "unknown user", "unknown item": counted events whose user or item is not in the base
         "repeated": events that the store had already
         "corrupt entries": entries that were started again from the base
@@ -60,8 +60,8 @@ class EventApplier:
         is_aggregated = np.isin(events.kind, AGGREGATED_KINDS)
         is_early = events.time_ms < self.contents.base.time_ms
         is_counted = is_aggregated & ~is_early
-        counts["without aggregates"] = int((~is_aggregated).sum()) - len(lifecycle_events)
-        counts["before the base"] = int((is_aggregated & is_early).sum())
+        counts["not aggregated"] = int((~is_aggregated).sum()) - len(lifecycle_events)
+        counts["before the bundle"] = int((is_aggregated & is_early).sum())
         counts["counted"] = int(is_counted.sum())
         if is_counted.any():
             self._update_aggregates(events.take(is_counted), read, entries, base_counters, counts)

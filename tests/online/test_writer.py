@@ -175,7 +175,7 @@ def test_events_before_the_base_or_of_other_kinds_are_skipped():
     early = exposures(2, time_ms=START + np.array([-1, 0]))
     other = Events.from_columns("search", source=1, number=7, time_ms=START, user_id=5, text="abc")
     store, counts = written(early, other)
-    assert (counts["before the base"], counts["without aggregates"], counts["counted"]) == (1, 1, 1)
+    assert (counts["before the bundle"], counts["not aggregated"], counts["counted"]) == (1, 1, 1)
     assert StateReader(store, CONTENTS).read_user(5).lists["shown"].values.tolist() == [70]
 
 
