@@ -30,7 +30,7 @@ N_SMOKE_REQUESTS = 4  # of each scene, the newest that got items: a new version 
 REFRESH_PERIOD_S = 0.5
 SWITCH_INTERVAL_S = 0.0005
 
-_log = logging.getLogger("karec.live")
+_log = logging.getLogger("karec.bundle")
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class HotSwap:
         The new version must serve the newest requests of each scene that got items. Returns after the last
         request of the replaced version.
 
-        A swap is an INFO of the logger ``karec.live``, with both versions and the time.
+        A swap is an INFO of the logger ``karec.bundle``, with both versions and the time.
 
         Raises why the new version is refused: ConfigError, BundleError, or an exception of a step's
         ``__init__``. Then the previous version stays in service. ValueError: this is closed.

@@ -40,7 +40,7 @@ N_KEPT = 3  # versions in the local folder
 NEXT_POLL = ".next-poll"  # its modification time is the time of the next look
 MAX_NAME_BYTES = 64
 
-_log = logging.getLogger("karec.live")
+_log = logging.getLogger("karec.bundle")
 _logged: dict[Path, str] = {}  # the last refusal by local folder, so that it is logged once
 
 

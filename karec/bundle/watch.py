@@ -11,7 +11,7 @@ from karec.online.poll import Poller
 
 MAX_POLLS = 64  # polls between two attempts at a refused version
 
-_log = logging.getLogger("karec.live")
+_log = logging.getLogger("karec.bundle")
 
 
 class Reloadable(Protocol):
@@ -23,7 +23,7 @@ class Watcher:
 
     A refused version is tried again after 2, 4, 8 … 64 polls, any other one at once. The watcher keeps no
     reference to ``target`` and ends with it. ``wait(seconds)`` returns True if the watcher is to end; None:
-    by the clock, until ``stop``. The first refusal of a version is a warning of the logger ``karec.live``.
+    by the clock, until ``stop``. The first refusal of a version is a warning of the logger ``karec.bundle``.
     """
 
     def __init__(

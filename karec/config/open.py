@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
 WATCH_PERIOD_S = 1.0
 FIXED_ONLINE_KEYS = ("url", "screen", "deadline_ms", "retention_days")  # a running service keeps them
 
-_log = logging.getLogger("karec.exposure")
+_log = logging.getLogger("karec.config")
 
 
 @overload

@@ -20,7 +20,7 @@ MAX_PARTS = 16  # uploaded in one call, so that a backlog does not hold up the w
 FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 300.0
 
-_log = logging.getLogger("karec.side_effects")
+_log = logging.getLogger("karec.logs")
 
 
 class PartShipper:

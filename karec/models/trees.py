@@ -38,7 +38,7 @@ MAX_COLUMNS = 2**31 - 1  # of an input
 _HEAD = {"format": int, "model_sha256": str, "ensembles": list}
 _ENSEMBLE = {"input": str, "columns": int, "outputs": list}
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("karec.models")
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ MAX_REQUESTS = 1024
 MAX_ITEMS = 2_000_000  # candidates of pending pages: 40 MB and their columns
 EXIT_SECONDS = 5.0
 
-_log = logging.getLogger("karec.side_effects")
+_log = logging.getLogger("karec.pipeline")
 _NUMBERS = ("seen", "done", "dropped", "failed", "pending")
 
 
@@ -84,7 +84,7 @@ class SideEffectQueue:
     The thread starts with the first offer. A child of ``os.fork`` has an empty queue, counts from 0 and a
     thread of its own. A queue that is not closed is closed when it is garbage-collected, or at interpreter
     exit: pending pages then get ``EXIT_SECONDS``, the rest is dropped. A process that ends by a signal or
-    ``os._exit`` loses pending pages. Each kind of error is logged once (logger ``karec.side_effects``).
+    ``os._exit`` loses pending pages. Each kind of error is logged once (logger ``karec.pipeline``).
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from karec.refresh.shards import KINDS, Shard, library_folder, list_shards
 
 MAX_TRIES = 8  # of a shard, if items are removed while it is written
 
-_log = logging.getLogger("karec.live")
+_log = logging.getLogger("karec.refresh")
 
 
 @dataclass(eq=False)

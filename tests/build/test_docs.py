@@ -23,9 +23,7 @@ def test_modules_that_docs_name_exist():
     others = {
         "karec.h",
         "karec.pc",
-        "karec.live",
         "karec.toml",
-        "karec.side_effects",
         "karec.rank_log",
         "karec.ranker",
         "karec.events",

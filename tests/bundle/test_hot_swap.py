@@ -268,11 +268,11 @@ def test_reload_frees_all_parts_of_a_service_with_store_and_logs(tmp_path):
 
 
 def test_swap_is_logged_with_both_versions_and_its_time(live, publish_next, caplog):
-    with caplog.at_level(logging.INFO, "karec.live"):
+    with caplog.at_level(logging.INFO, "karec.bundle"):
         publish_next(8)
         assert live.reload()
         assert not live.reload()
-    (message,) = [record.getMessage() for record in caplog.records if record.name == "karec.live"]
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "karec.bundle"]
     assert re.fullmatch(
         r"bundle v0000000008 \(model 8\) is in service after \d+\.\d s, in place of v0000000007 "
         r"\(model 7\)",

@@ -232,7 +232,7 @@ def test_missing_permission_is_one_line_and_keeps_the_local_version(url, publish
     published(url, 7)
     follow(url, root)
     (root / remote.NEXT_POLL).unlink()
-    with forbidding_server() as port, caplog.at_level(logging.WARNING, "karec.live"):
+    with forbidding_server() as port, caplog.at_level(logging.WARNING, "karec.bundle"):
         follow(url_of(port, "bucket/bundles"), root)
     (message,) = [record.message for record in caplog.records]
     assert "s3://bucket/bundles/current: " in message and "ACCESS_DENIED" in message
@@ -252,7 +252,7 @@ def test_server_that_is_away_keeps_the_local_version_and_is_logged_once(
         make_bucket(port, "bucket")
         published(url, 7)
         follow(url, root)
-    with caplog.at_level(logging.WARNING, "karec.live"):
+    with caplog.at_level(logging.WARNING, "karec.bundle"):
         for _ in range(3):
             wait_for(lambda: remote._is_due(root))
             follow(url, root)

@@ -94,7 +94,7 @@ def test_watcher_doubles_pause_of_refused_version(live, polls, publish_next, cap
         if live.reloads.refused > before:
             tried.append(poll)
     assert tried == [1, 3, 7, 15, 31, 63, 127, 191, 255], "after 2, 4, 8 … 64 polls"
-    (warning,) = [record.getMessage() for record in caplog.records if record.name == "karec.live"]
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "karec.bundle"]
     assert "v0000000008" in warning and "stays in service" in warning
     assert ask(live) == 7
     (publish_next(9) / "index.karec").unlink()

@@ -29,7 +29,7 @@ def test_side_effect_error_is_counted_and_logged_once(caplog, where, error):
 
     setattr(observer, where, fails)
     queue = SideEffectQueue(observer)
-    with caplog.at_level(logging.WARNING, "karec.side_effects"):
+    with caplog.at_level(logging.WARNING, "karec.pipeline"):
         for at in range(3):
             queue.offer(*answer(at))
             queue.flush()
@@ -56,7 +56,7 @@ def test_logging_filter_that_raises_does_not_reach_the_caller(shut):
     def refuse(record):
         raise RuntimeError("no logging today")
 
-    logger = logging.getLogger("karec.side_effects")
+    logger = logging.getLogger("karec.pipeline")
     logger.addFilter(refuse)
     try:
         for at in range(5):

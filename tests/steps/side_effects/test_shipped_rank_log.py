@@ -67,7 +67,7 @@ def test_parts_stay_while_the_store_is_away_and_are_uploaded_later(ranker, tmp_p
     port = free_port()
     cascade = logged_cascade(ranker, tmp_path, url=url_of(port, "bucket/log"))
     shipper = cascade.side_effects[0].side_effect._shipper
-    with caplog.at_level(logging.WARNING, "karec.side_effects"):
+    with caplog.at_level(logging.WARNING, "karec.logs"):
         run(cascade, range(2))
         shipper._thread.join()
     assert len(parts_in(tmp_path)) == 2
