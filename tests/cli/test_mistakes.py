@@ -66,7 +66,7 @@ def test_refused_log_url_is_shown_without_its_credentials(capsys):
     ("arguments", "message"),
     [
         (["recommend", "--config", "nowhere.toml", "--user", "1"], "nowhere.toml cannot be read"),
-        (["inspect", "nowhere"], "neither a bundle, nor an index file"),
+        (["inspect", "nowhere"], "is not a bundle, an index file"),
         (["demo", "--data", "kuairand"], "--root"),
         (["demo", "--data", "kuairand", "--root", "nowhere"], "log_standard_4_22_to_5_08_pure.csv"),
         (["demo", "--works", "0"], "works"),
