@@ -24,7 +24,7 @@ from karec.pipeline.types import Page, Request
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
     from karec.aggregates.events import Events
-    from karec.online.parse_events import Acknowledged
+    from karec.online.parse_events import Acknowledgement
 
 N_SMOKE_REQUESTS = 4  # of each scene, the newest that got items: a new version must serve them
 REFRESH_PERIOD_S = 0.5
@@ -153,7 +153,9 @@ class HotSwap:
             self._served[request.scene].append(request)
         return page
 
-    def record(self, events: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None) -> Acknowledged:
+    def record(
+        self, events: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None
+    ) -> Acknowledgement:
         """Stores events. Requests that begin later read them.
 
         A row has an ``event`` (``karec.aggregates.events``) and the values that it needs: ``user_id``,

@@ -69,8 +69,10 @@ class Meaning:
     def is_enjoyed(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Returns (M,) bool. Raises ValueError if impressions have none of these labels."""
         if not any(name in labels for name in self.enjoyed):
-            said = f"enjoyed is said by {list(self.enjoyed)}"
-            raise ValueError(f"exposures have the labels {list(labels)}, and none that says enjoyed; {said}")
+            raise ValueError(
+                f"impressions have the labels {list(labels)}, expected at least one that means enjoyed: "
+                f"{list(self.enjoyed)}"
+            )
         return _any(self.enjoyed, labels)
 
     def is_skipped(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

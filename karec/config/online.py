@@ -12,7 +12,7 @@ from karec.catalog.schema import CREATOR, SONG
 from karec.config.online_settings import OnlineSettings
 from karec.index import IdMap
 from karec.online.ingestion import Ingestion, OnlineBase, head_of
-from karec.online.items_since import Refuse
+from karec.online.item_changes import Refuse
 from karec.online.lifecycle import ID
 from karec.online.parse_events import EventParser
 from karec.online.store.open import open_store

@@ -41,7 +41,7 @@ class EventApplier:
         "lifecycle": events of items and creators; of these "unreadable text"
         "unknown user", "unknown item": counted events whose user or item is not in the base
         "repeated": events that the store had already
-        "corrupt entries": entries that were started again from the base
+        "corrupt entries": entries that were replaced by the values of the base
     """
 
     contents: StoreContents
@@ -101,7 +101,7 @@ class EventApplier:
         for update, begin, end in zip(updates, cuts, cuts[1:], strict=False):
             first, states, n_corrupt = update.apply(values[begin:end], self.contents, user_rows)
             counts["corrupt entries"] += n_corrupt
-            entries |= records.packed(update.keys, first, states)
+            entries |= records.pack_rows(update.keys, first, states)
             if update.aggregate is SHOWN:
                 entries |= spill(read, users[update.rows], first, states, counts)
         user_values, item_values, recent_values = (values[begin:end] for begin, end in pairwise(cuts[-4:]))
@@ -111,7 +111,7 @@ class EventApplier:
         recent = records.unpack(recent_keys, recent_values, 1 + len(self.contents.counters))
         counts["corrupt entries"] += recent.corrupt
         days = RECENT_BY_WORK.step_all(recent.first, recent.rows, located, self.contents.counters)
-        entries |= records.packed(recent_keys, *days)
+        entries |= records.pack_rows(recent_keys, *days)
         if items[0] == NONE:  # Follows have no item.
             del entries[item_keys[0]], entries[recent_keys[0]]
 
@@ -137,7 +137,7 @@ class EventApplier:
         BY_USER_SCENE.step_all(by_scene, located, names)
         state[:, 0] = by_user
         state[:, 1:] = by_scene.reshape(n_users, n_scenes, width)
-        return records.packed(keys, np.arange(n_users + 1), state.reshape(n_users, -1))
+        return records.pack_rows(keys, np.arange(n_users + 1), state.reshape(n_users, -1))
 
     def _item_counters(
         self, keys: list[bytes], values: list[bytes | None], located: LocatedEvents, counts: Counter[str]
@@ -146,7 +146,7 @@ class EventApplier:
         state = BY_WORK.empty(len(keys), self.contents.counters)
         _overwrite(state, keys, values, counts)
         BY_WORK.step_all(state, located, self.contents.counters)
-        return records.packed(keys, np.arange(len(keys) + 1), state)
+        return records.pack_rows(keys, np.arange(len(keys) + 1), state)
 
     def _base_counters(
         self, items: NDArray[Any], values: list[bytes | None], rows: NDArray[Any]
@@ -155,7 +155,7 @@ class EventApplier:
         is_first = np.array([value is None for value in values]) & (items >= 0)
         state = BY_WORK.read_snapshot(self.contents.base, rows[is_first], self.contents.counters)
         keys = records.keys_of(records.BASE_COUNTERS, items[is_first])
-        return records.packed(keys, np.arange(len(keys) + 1), state)
+        return records.pack_rows(keys, np.arange(len(keys) + 1), state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,10 @@ class _ListUpdate:
 
 
 def _with_base(
-    aggregate: HistoryAggregate, entries: records.Unpacked, contents: StoreContents, user_rows: NDArray[Any]
+    aggregate: HistoryAggregate,
+    entries: records.UnpackedValues,
+    contents: StoreContents,
+    user_rows: NDArray[Any],
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns (first, states) of the entries; users without one have the base's state."""
     if not len(entries.missing) or aggregate.name not in contents.base.relations:

@@ -28,7 +28,7 @@ EXPORTED_BEFORE = "exported before"  # document of the store: days before this t
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """The days of an export, as days since 1970, and the number of events that moved."""
 
     days: tuple[int, ...]
@@ -42,7 +42,7 @@ def export_events(
     before: datetime.date,
     now_ms: int,
     on_day: Callable[[datetime.date, int], None] = lambda day, n_events: None,
-) -> Exported:
+) -> ExportResult:
     """Moves the events of all days before ``before`` (UTC) to ``files``.
 
     Args:
@@ -78,7 +78,7 @@ def export_events(
         # Before the deletion: a backup must not lack both the events and this mark.
         store.write_document(EXPORTED_BEFORE, b"%d" % before_ms, store.read_document(EXPORTED_BEFORE))
     n_deleted = store.delete_events(before_ms, cursor) if n_by_day else 0
-    return Exported(tuple(sorted(n_by_day)), n_deleted)
+    return ExportResult(tuple(sorted(n_by_day)), n_deleted)
 
 
 def latest_before(head: Head, now_ms: int) -> datetime.date:

@@ -1,4 +1,4 @@
-"""Follows the online store after a base: lifecycle and counters of items in memory, users by request."""
+"""Follows the online store after a base: items are kept in memory, a user is read for each request."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from karec.errors import Unavailable, one_line
 from karec.online.changed_items import ChangedItems, IndexUpdate
+from karec.online.item_changes import ItemChanges, ItemsState
 from karec.online.item_counters import COUNTER_LETTERS, MAX_POLL_EVENTS, add_counters, sum_counters
-from karec.online.items_since import ItemsSince, ItemsState
 from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
 from karec.online.read_state import StateReader
 from karec.online.store import records
@@ -36,36 +36,37 @@ UpdateIndex = Callable[[ChangedItems, IndexUpdate], None]
 class FollowerState:
     """State of one follower, for the follower of another base.
 
-    ``items`` has the counters of items. ``described`` is that of the contents.
+    ``items`` has the counters of items. ``description`` is that of the contents.
     """
 
     items_state: ItemsState
     items: ChangedItems
     cursor: Cursor
-    described: bytes
+    description: bytes
 
 
 class Follower:
-    """Item state since the base of ``contents``, as this process knows it. Any thread may call.
+    """Follower of one store for the base of ``contents``. Any thread may call.
 
     ``poll`` reads new events, applies lifecycle events to the index and adds the counted events to the
-    counters of items. ``view`` reads the state of a user, at most ``deadline_ms`` and on another thread.
-    None: on the caller's thread, for a store on this host. The values of items are those of the last poll.
-    ``state``: that of another base's follower, from which this one continues without reading the store.
+    counters of items. ``view`` reads the state of a user and returns the values of items as of the last poll.
+
+    deadline_ms  maximum time of a read, which runs on another thread; None: no limit, on the caller's thread
+    state        the state of another base's follower; this one continues from it without reading the store
     """
 
     def __init__(
         self,
         store: OnlineStore,
         contents: StoreContents,
-        items_since: ItemsSince,
+        item_changes: ItemChanges,
         update_index: UpdateIndex,
         deadline_ms: float | None,
         state: FollowerState | None = None,
     ) -> None:
         self._store = store
         self._contents = contents
-        self._items_since = items_since
+        self._item_changes = item_changes
         self._update_index = update_index
         self._state = state
         self._timed_calls = None if deadline_ms is None else TimedCalls("the online store", deadline_ms)
@@ -75,12 +76,12 @@ class Follower:
         self._counts: Counter[str] = Counter()
         self._failure: str | None = None  # why the newest events are unknown
         self._polled_at_s = time.monotonic()
-        self._polling = Lock()  # guards the cursor, ``_items_since``, ``_items`` and the index
+        self._polling = Lock()  # guards the cursor, ``_item_changes``, ``_items`` and the index
 
     @property
     def counts(self) -> Counter[str]:
-        """Numbers of failed reads, of corrupt entries, and ``ItemsSince.counts``."""
-        return self._reader.counts + self._counts + self._items_since.counts
+        """Numbers of failed reads, of corrupt entries, and ``ItemChanges.counts``."""
+        return self._reader.counts + self._counts + self._item_changes.counts
 
     @property
     def is_ready(self) -> bool:
@@ -102,7 +103,7 @@ class Follower:
             if self._cursor is None:
                 return None
             return FollowerState(
-                self._items_since.copy_state(), self._items, self._cursor, self._contents.described
+                self._item_changes.copy_state(), self._items, self._cursor, self._contents.description
             )
 
     def view(self, user_id: int) -> tuple[OnlineView, str | None]:
@@ -123,7 +124,7 @@ class Follower:
     def poll(self) -> int:
         """Reads the store to its end. Returns the number of new events.
 
-        Raises Unavailable if the store is away, and DataError if it has other labels or scenes.
+        Raises Unavailable if the store cannot be reached, and DataError if it has other labels or scenes.
         """
         with self._polling:
             try:
@@ -136,9 +137,9 @@ class Follower:
             return n_events
 
     def reapply_edits(self) -> None:
-        """Upserts the edited items of the base again, for when others have written the base's vectors."""
+        """Upserts the edited items of the base again. Call it after the base's vectors were written."""
         with self._polling:
-            update = self._items_since.edits()
+            update = self._item_changes.edits()
             if len(update.rows):
                 self._put(update)
 
@@ -160,11 +161,11 @@ class Follower:
             n_events += len(stored.events)
 
     def _begin(self) -> Cursor:
-        """Returns the cursor as of which the state of items is known."""
+        """Reads or takes over the state of items. Returns its cursor."""
         state, self._state = self._state, None
-        if state is not None and state.described == self._contents.described:
+        if state is not None and state.description == self._contents.description:
             items = self._items.replace_counters(state.items.counter_ids, state.items.counters)
-            self._apply_update(items, self._items_since.begin(state.items_state))
+            self._apply_update(items, self._item_changes.begin(state.items_state))
             return state.cursor
         self._contents.check(self._store)
         cursor = self._read_snapshot(is_first=True)
@@ -184,9 +185,9 @@ class Follower:
         lifecycle = ItemLifecycle.from_entries(lifecycle_entries, self._counts)
         items = sum_counters(self._items, counter_entries, self._contents, self._counts)
         if is_first:
-            update = self._items_since.begin(ItemsState.from_lifecycle(lifecycle, self._contents.base))
+            update = self._item_changes.begin(ItemsState.from_lifecycle(lifecycle, self._contents.base))
         else:
-            update = self._items_since.update(lifecycle)
+            update = self._item_changes.update(lifecycle)
         self._apply_update(items, update)
         return cursor
 
@@ -194,14 +195,14 @@ class Follower:
         items = add_counters(self._items, stored.events, stored.is_counted, self._store, self._contents)
         lifecycle_events = select_lifecycle_events(stored.events)
         if len(lifecycle_events):
-            newer = self._items_since.lifecycle.apply(lifecycle_events, Counter())
-            self._apply_update(items, self._items_since.update(newer))
+            newer = self._item_changes.lifecycle.apply(lifecycle_events, Counter())
+            self._apply_update(items, self._item_changes.update(newer))
         else:
             self._items = items
 
     def _apply_update(self, items: ChangedItems, update: IndexUpdate) -> None:
         # Before the index: a request pins the index first and finds no unknown item.
-        self._items = self._items_since.apply_to(items)
+        self._items = self._item_changes.apply_to(items)
         self._put(update)
 
     def _put(self, update: IndexUpdate) -> None:

@@ -1,4 +1,4 @@
-"""Stores reported events, and follows what other processes store."""
+"""Stores reported events, and applies the events that other processes stored."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from karec.catalog.snapshot import Snapshot
 from karec.errors import KarecError, one_line
 from karec.online.apply_events import EventApplier
 from karec.online.follow import Follower, UpdateIndex
-from karec.online.items_since import ItemsSince, NumberOf, Refuse
-from karec.online.parse_events import Acknowledged, EventParser
+from karec.online.item_changes import ItemChanges, NumberOf, Refuse
+from karec.online.parse_events import Acknowledgement, EventParser
 from karec.online.poll import Poller
 from karec.online.recovery import back_up_if_due
 from karec.online.store.contents import StoreContents
@@ -30,7 +30,7 @@ from karec.online.store.sqlite import SqliteStore
 
 POLL_PERIOD_S = 0.1  # for events that other processes stored
 BACKUP_CHECK_PERIOD_S = 60.0
-MAX_PAUSE_S = 5.0  # between two polls of a store that is away
+MAX_PAUSE_S = 5.0  # between two polls of a store that cannot be reached
 
 _log = logging.getLogger("karec.online")
 
@@ -56,8 +56,8 @@ class Ingestion:
         """
         Args:
             head: labels and scenes of events, and how late they may be.
-            refuse: returns why an upload is not taken.
-            deadline_ms: how long a request waits for the store; None for a store on this host.
+            refuse: returns the reason why an upload is refused, or "".
+            deadline_ms: maximum wait of a request for the store; None for a store on this host.
         """
         self.head = head
         self.store = store
@@ -79,13 +79,13 @@ class Ingestion:
 
         ``number_of`` gives the number of a text in a column, ``update_index`` writes items to the index.
 
-        Raises Unavailable if the store is away and no other bundle is served with it: the lifecycle of items
-        would be unknown. Raises DataError if the store has other labels or scenes.
+        Raises Unavailable if the store cannot be reached and no other bundle is served with it: the lifecycle
+        of items would be unknown. Raises DataError if the store has other labels or scenes.
         """
         contents = StoreContents(base, self.head)
         state = None if self._online is None else self._online.follower.copy_state()
-        items_since = ItemsSince(base, number_of, self._refuse)
-        follower = Follower(self.store, contents, items_since, update_index, self._deadline_ms, state)
+        item_changes = ItemChanges(base, number_of, self._refuse)
+        follower = Follower(self.store, contents, item_changes, update_index, self._deadline_ms, state)
         try:
             follower.poll()
         except Exception:
@@ -94,14 +94,14 @@ class Ingestion:
         return OnlineBase(follower, parser, EventApplier(contents))
 
     def follow(self, online: OnlineBase) -> None:
-        """Makes ``record`` and the polling thread work for ``online``."""
+        """Makes ``record`` and the polling thread use ``online``."""
         with self._following:
             self._online = online
         self.poll()
         self._poller.start()
         self._backups.start()
 
-    def record(self, events: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Acknowledged:
+    def record(self, events: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Acknowledgement:
         """Stores ``events``; ``now_ms`` is None for the clock's time.
 
         Requests that begin after the call read them. Raises Unavailable if that cannot be promised. Some
@@ -116,10 +116,10 @@ class Ingestion:
             events, refused = online.parser.parse(events, moment)
         n_events, invalid = append_events(self.store, online.applier, events, moment)
         self._current().follower.poll()
-        return Acknowledged(n_events, dict(refused + invalid))
+        return Acknowledgement(n_events, dict(refused + invalid))
 
     def poll(self) -> None:
-        """Follows what other processes stored. A store that is away is tried again after a growing pause."""
+        """Applies the events of other processes. After a failure it waits longer before the next attempt."""
         if time.monotonic() < self._retry_at_s:
             return
         with self._following:

@@ -118,5 +118,5 @@ def _base_counters(
 
 def _unpack(
     keys: Sequence[bytes], values: Sequence[bytes | None], contents: StoreContents
-) -> records.Unpacked:
+) -> records.UnpackedValues:
     return records.unpack(keys, values, len(contents.counters), np.float64)

@@ -37,7 +37,7 @@ UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
 
 
 @dataclass(frozen=True)
-class Acknowledged:
+class Acknowledgement:
     """Result of one call of ``record``.
 
     events   number of stored events, repeated ones included; the next request reads them

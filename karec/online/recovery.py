@@ -1,8 +1,8 @@
 """Backups of a SQLite store, and its repair from a backup and from events.
 
-    backup         FILE.backup, a copy once a day; by the process that gets the lease
-    restore        a lost file, from its backup and the days exported after it
-    rebuild_state  lost state, from all events: exported days and those in the file
+    back_up_if_due  copies the file to FILE.backup once a day; only the process with the lease does it
+    restore         makes a lost file from its backup and the days exported after it
+    rebuild_state   computes lost state from all events: exported days and those in the file
 
 Restart the services after a repair: they keep counters and the lifecycle of items in memory.
 """

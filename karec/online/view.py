@@ -15,8 +15,11 @@ from karec.online.read_state import UserState
 
 @dataclass(frozen=True, eq=False)
 class OnlineView:
-    """``user``: None if the store did not answer; the bundle's values then hold. ``items``: read in this
-    process, valid even if the store is gone. ``counter_names``: those of both, in order.
+    """Online values of one request.
+
+    user           None if the store did not respond; the request then uses the bundle's values
+    items          changed items as of the last poll of this process
+    counter_names  names of the counters of user and items, in order
     """
 
     user: UserState | None

@@ -172,7 +172,7 @@ def test_advance_refuses_unordered_early_and_unknown_impressions() -> None:
     unlabelled = Impressions(
         rows.user_id, rows.work_id, rows.time_ms, rows.scene, {"like": rows.play_ms}, rows.play_ms
     )
-    with pytest.raises(ValueError, match="none that says enjoyed"):
+    with pytest.raises(ValueError, match="expected at least one that means enjoyed"):
         advance(snapshot(), unlabelled, 5)
     stranger = Impressions(
         np.array([5, 8]), rows.work_id, rows.time_ms, rows.scene, rows.labels, rows.play_ms

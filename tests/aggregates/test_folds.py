@@ -184,7 +184,9 @@ def test_impression_of_an_unknown_id_is_refused_with_its_number():
 def test_history_needs_a_label_of_enjoyed():
     shown = exposures([(0, 0, START, (0, 0, 1, 1), 0)])
     only = replace(shown, labels={name: shown.labels[name] for name in ("like", "follow")})
-    with pytest.raises(ValueError, match=r"labels \['like', 'follow'\], and none that says enjoyed"):
+    with pytest.raises(
+        ValueError, match=r"labels \['like', 'follow'\], expected at least one that means enjoyed"
+    ):
         HISTORY.over_time(snapshot(), LocatedEvents.from_impressions(snapshot(), only))
     bare = replace(shown, labels={"click": shown.labels["click"]})
     state = FOLLOWS.after(snapshot(), LocatedEvents.from_impressions(snapshot(), bare))

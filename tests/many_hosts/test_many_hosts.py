@@ -162,7 +162,7 @@ def test_service_with_another_label_is_rejected_with_the_reason(hosts, tmp_path)
     other = ServiceHost(tmp_path / "other", text)
     other.start()
     try:
-        wait_until(lambda: "cannot be served: the online store is of" in other.read_log(), other.read_log)
+        wait_until(lambda: "cannot be served: the online store has" in other.read_log(), other.read_log)
         wait_until(lambda: other.process.poll() is not None or not other.is_ready(), other.read_log)
     finally:
         other.stop()

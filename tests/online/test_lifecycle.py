@@ -16,7 +16,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.online.apply_events import EventApplier
 from karec.online.changed_items import ChangedItems, IndexUpdate
-from karec.online.items_since import ItemsSince
+from karec.online.item_changes import ItemChanges
 from karec.online.lifecycle import ItemLife, ItemLifecycle
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
@@ -89,10 +89,10 @@ def no_changes(base: Snapshot = BASE) -> ChangedItems:
 
 
 def items_after(*updates: ItemLifecycle) -> ChangedItems:
-    items_since = ItemsSince(BASE, no_number, accept)
+    item_changes = ItemChanges(BASE, no_number, accept)
     for lifecycle in updates:
-        items_since.update(lifecycle)
-    return items_since.apply_to(no_changes())
+        item_changes.update(lifecycle)
+    return item_changes.apply_to(no_changes())
 
 
 def content_of(items: ChangedItems) -> tuple[object, ...]:
@@ -102,9 +102,9 @@ def content_of(items: ChangedItems) -> tuple[object, ...]:
     return items.hidden_ids.tolist(), table.ids[order].tolist(), columns
 
 
-def content_of_update(items_since: ItemsSince, update: IndexUpdate) -> tuple[object, ...]:
+def content_of_update(item_changes: ItemChanges, update: IndexUpdate) -> tuple[object, ...]:
     """The content of an index update, without the order of its rows."""
-    ids = items_since.apply_to(no_changes(items_since.base)).updates.works.ids[update.rows]
+    ids = item_changes.apply_to(no_changes(item_changes.base)).updates.works.ids[update.rows]
     moments = dict(zip(ids.tolist(), update.time_ms.tolist(), strict=True))
     hidden, restored = update.hidden_ids.tolist(), update.restored_ids.tolist()
     return moments, hidden, restored, update.platform_ids, update.adjustments
@@ -169,10 +169,10 @@ def test_item_is_hidden_by_the_newest_deletion_or_block(rows):
     creators=st.lists(st.sampled_from([-1, 3, 9]), min_size=4, max_size=4),
     has_same_columns=st.booleans(),
 )
-def test_items_since_of_another_base_continues_from_a_state(rows, after, ids, creators, has_same_columns):
+def test_item_changes_of_another_base_continue_from_a_state(rows, after, ids, creators, has_same_columns):
     """The other base is earlier or later; it has some uploads and lacks some items of the first."""
     lifecycle = lifecycle_in_store(to_events(rows), [])
-    former = ItemsSince(BASE, no_number, accept)
+    former = ItemChanges(BASE, no_number, accept)
     former.update(lifecycle)
     columns = {
         "creator_id": np.array(creators[: len(ids)], np.int64),
@@ -181,11 +181,11 @@ def test_items_since_of_another_base_continues_from_a_state(rows, after, ids, cr
     if not has_same_columns:
         columns["song"] = np.zeros(len(ids), np.int32)
     base = replace(BASE, time_ms=START + after, works=Table(np.array(sorted(ids), np.int64), columns))
-    continued, updated = ItemsSince(base, no_number, accept), ItemsSince(base, no_number, accept)
+    continued, updated = ItemChanges(base, no_number, accept), ItemChanges(base, no_number, accept)
     begin, update = continued.begin(former.copy_state()), updated.update(lifecycle)
     none = no_changes(base)
     assert content_of(continued.apply_to(none)) == content_of(updated.apply_to(none))
-    uploads = [sorted(items_since.apply_to(none).uploads.works.ids) for items_since in (continued, updated)]
+    uploads = [sorted(item_changes.apply_to(none).uploads.works.ids) for item_changes in (continued, updated)]
     assert uploads[0] == uploads[1]
     assert content_of_update(continued, begin) == content_of_update(updated, update)
     assert (continued.lifecycle, continued.counts) == (updated.lifecycle, updated.counts)
@@ -196,12 +196,12 @@ def test_items_since_of_another_base_continues_from_a_state(rows, after, ids, cr
 
 
 def test_changed_items_stay_equal_while_rows_are_added_and_removed():
-    items_since = ItemsSince(BASE, no_number, accept)
+    item_changes = ItemChanges(BASE, no_number, accept)
     items, versions = no_changes(), []
     for n in range(40):
         kind, item = (DELETE, 600 + n // 2) if n % 5 == 4 else (UPLOAD, 600 + n)
-        items_since.update(ItemLifecycle().apply(to_events([(kind, item, 3, 0, n, "")]), Counter()))
-        items = items_since.apply_to(items)
+        item_changes.update(ItemLifecycle().apply(to_events([(kind, item, 3, 0, n, "")]), Counter()))
+        items = item_changes.apply_to(items)
         versions.append((items, content_of(items)))
     for version, content in versions:
         assert content_of(version) == content

@@ -10,7 +10,7 @@ from karec.aggregates.events import Events
 from karec.errors import Unavailable
 from karec.online.apply_events import EventApplier
 from karec.online.follow import Follower
-from karec.online.items_since import ItemsSince
+from karec.online.item_changes import ItemChanges
 from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import StaleCursor
 from karec.online.store.sqlite import SqliteStore
@@ -30,8 +30,8 @@ def item_event(kind: str, number: int, work: int, **columns: object) -> Events:
 
 
 def make_follower(store, state=None) -> Follower:
-    items_since = ItemsSince(CONTENTS.base, lambda column, text: -1, lambda columns, item: "")
-    return Follower(store, CONTENTS, items_since, lambda items, update: None, None, state)
+    item_changes = ItemChanges(CONTENTS.base, lambda column, text: -1, lambda columns, item: "")
+    return Follower(store, CONTENTS, item_changes, lambda items, update: None, None, state)
 
 
 def content_of(follower):

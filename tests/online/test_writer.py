@@ -229,5 +229,5 @@ def test_store_of_other_labels_is_refused():
     ):
         with pytest.raises(DataError, match=r"Name another store in \[online\] url"):
             contents.check(store)
-    with pytest.raises(ValueError, match="none that says enjoyed"):
+    with pytest.raises(ValueError, match="expected at least one that means enjoyed"):
         StoreContents(BASE, Head(("like",)))

@@ -1,1 +1,1 @@
-"""Stores of the online state: in memory, in a folder, on a Redis or Valkey server."""
+"""Online stores: in memory, in a SQLite file, or on a Valkey or Redis server."""

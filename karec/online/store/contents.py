@@ -1,4 +1,4 @@
-"""What the state of a store is computed from: base, labels, scenes, and the meaning of labels."""
+"""The inputs from which the state of a store is computed: base, labels, scenes, and the meaning of labels."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StoreContents:
     def __post_init__(self) -> None:
         if not set(self.base.meaning.enjoyed) & set(self.head.labels):
             raise ValueError(
-                f"events have the labels {list(self.head.labels)}, and none that says enjoyed; "
-                f"the base's are {list(self.base.meaning.enjoyed)}"
+                f"events have the labels {list(self.head.labels)}, expected at least one that means enjoyed: "
+                f"{list(self.base.meaning.enjoyed)}"
             )
 
     @computed_once
@@ -40,7 +40,7 @@ class StoreContents:
         return (schema.EXPOSED, *map(schema.counter, self.head.labels))
 
     @computed_once
-    def described(self) -> bytes:
+    def description(self) -> bytes:
         """Labels, scenes and meaning, equal for bases that may share a store."""
         return json.dumps(
             {
@@ -53,15 +53,18 @@ class StoreContents:
         ).encode()
 
     def check(self, store: OnlineStore) -> None:
-        """Describes an empty store. Raises DataError if the store has other labels, scenes or meanings."""
+        """Writes the description into an empty store.
+
+        Raises DataError if the store has other labels, scenes or meanings.
+        """
         stored = store.read_document(DOCUMENT)
-        if stored is None and store.write_document(DOCUMENT, self.described, None):
+        if stored is None and store.write_document(DOCUMENT, self.description, None):
             return
         stored = stored or store.read_document(DOCUMENT) or b""
-        if stored != self.described:
+        if stored != self.description:
             raise DataError(
-                f"the online store is of {stored[:400].decode(errors='replace')}, expected "
-                f"{self.described.decode()}. Name another store in [online] url, or publish a bundle with "
+                f"the online store has {stored[:400].decode(errors='replace')}, expected "
+                f"{self.description.decode()}. Name another store in [online] url, or publish a bundle with "
                 "these labels and scenes."
             )
 
@@ -71,7 +74,7 @@ def read_head(store: OnlineStore) -> Head:
     stored = store.read_document(DOCUMENT)
     if stored is None:
         raise LogSchemaError("the online store is empty: no service has used it")
-    described = json.loads(stored)
-    if described["format"] != FORMAT:
-        raise LogSchemaError(f"the online store has the format {described['format']}, expected {FORMAT}")
-    return Head(tuple(described["labels"]), tuple(described["event_scenes"]))
+    description = json.loads(stored)
+    if description["format"] != FORMAT:
+        raise LogSchemaError(f"the online store has the format {description['format']}, expected {FORMAT}")
+    return Head(tuple(description["labels"]), tuple(description["event_scenes"]))

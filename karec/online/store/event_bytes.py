@@ -1,4 +1,4 @@
-"""Events as bytes: a fixed part of numbers, then request id and text in UTF-8."""
+"""Encodes an event as bytes: numbers of fixed size, then request id and text in UTF-8."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def to_bytes(events: Events, is_counted: NDArray[Any]) -> list[bytes]:
 
 
 def from_bytes(data: Sequence[bytes]) -> tuple[Events, NDArray[Any]]:
-    """Returns (events, is_counted (M,) bool) of what ``to_bytes`` wrote."""
+    """Returns (events, is_counted (M,) bool). ``data`` is the result of ``to_bytes``."""
     size = _FIXED.itemsize
     fixed = np.frombuffer(bytearray().join(event[:size] for event in data), _FIXED)
     request_ids = np.full(len(data), "", object)

@@ -1,4 +1,4 @@
-"""One commit for the appends of several threads."""
+"""Commits the appends of several threads together."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     append    commits new events with the state they change; an ``event_id`` counts once
     read      state of one user, or lifecycle of items
     poll      events after a cursor: each process follows them
-    snapshot  item state as of a cursor: what a process begins from
+    snapshot  item state as of a cursor; a process starts with it
     records   short logs, documents and leases: exposure counters, dual variables
 
 Partitions  A user belongs to one partition. The events of a partition, their ids, its stream position and
@@ -68,7 +68,9 @@ class StoredEvents:
 
 
 class OnlineStore(Protocol):
-    """See the module. Each method raises Unavailable if the store cannot be reached or written.
+    """A store with the contract of this module.
+
+    Each method raises Unavailable if the store cannot be reached or written.
 
     The keys of state are those of ``karec.online.store.records``. Item counters (WORK_COUNTERS, WORK_RECENT)
     of a partition count only the events of this partition since the store began. BASE_COUNTERS of an item are
@@ -134,7 +136,7 @@ class OnlineStore(Protocol):
     def read_document(self, name: str) -> bytes | None: ...
 
     def write_document(self, name: str, value: bytes, expected: bytes | None) -> bool:
-        """Writes ``value`` if the document is ``expected`` (None: if there is none). Returns if it was."""
+        """Writes ``value`` if the document is ``expected``; None: it is absent. Returns True if written."""
         ...
 
     def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:

@@ -5,11 +5,11 @@
     n o + user          shown items: the newest, and the older ones (``karec.online.shown_history``)
     e + user            filters of the items shown before: period and words of each
     c + user            counters: of the user, then of the user in each scene
-    w + work            counters of the work, of events since the store began
-    b + work            counters of the work in the base, when its first event was counted
-    r + work            counters of the work by day, of events since the store began
-    u + work            lifecycle of the work: JSON (``karec.online.lifecycle``)
-    k + creator         newest block or unblock of all works of the creator: time, number, kind
+    w + item            counters of the item, of events since the store began
+    b + item            counters of the item in the base, when its first event was counted
+    r + item            counters of the item by day, of events since the store began
+    u + item            lifecycle of the item: JSON (``karec.online.lifecycle``)
+    k + creator         newest block or unblock of all items of the creator: time, number, kind
 
 Ids are 8 bytes, big-endian, with the sign bit flipped, so that keys sort as ids do. A value begins with 8
 bytes: VERSION u32 and the CRC-32 of key and rest u32. A value of another version, length or checksum is
@@ -51,13 +51,13 @@ def pack(key: bytes, payload: bytes) -> bytes:
 
 
 def payload(value: bytes) -> bytes:
-    """Returns the payload that ``pack`` got."""
+    """Returns the payload of a value that ``pack`` made."""
     return value[_HEAD.size :]
 
 
 @dataclass(frozen=True, eq=False)
-class Unpacked:
-    """N values.
+class UnpackedValues:
+    """The payloads of N values.
 
     first    (N + 1,) bounds in ``rows`` (E, width)
     missing  (N,) positions of keys without a value
@@ -72,7 +72,7 @@ class Unpacked:
 
 def unpack(
     keys: Sequence[bytes], values: Sequence[bytes | None], width: int, dtype: type = np.int64
-) -> Unpacked:
+) -> UnpackedValues:
     """Returns the payloads of all values, with ``width`` numbers in a row."""
     lengths, payloads, missing, corrupt = [0], [], [], 0
     for position, (key, value) in enumerate(zip(keys, values, strict=True)):
@@ -86,7 +86,7 @@ def unpack(
     rows: NDArray[Any] = np.frombuffer(bytearray().join(payloads), np.dtype(dtype).newbyteorder("<")).astype(
         dtype, copy=False
     )
-    return Unpacked(
+    return UnpackedValues(
         np.cumsum(lengths, dtype=np.int64), rows.reshape(-1, width), np.array(missing, np.int64), corrupt
     )
 
@@ -99,7 +99,7 @@ def is_whole(key: bytes, value: bytes, multiple: int) -> bool:
     return bool(version == VERSION and crc == zlib.crc32(memoryview(value)[_HEAD.size :], zlib.crc32(key)))
 
 
-def packed(keys: Sequence[bytes], first: NDArray[Any], rows: NDArray[Any]) -> dict[bytes, bytes]:
+def pack_rows(keys: Sequence[bytes], first: NDArray[Any], rows: NDArray[Any]) -> dict[bytes, bytes]:
     """Returns {key: value} of the rows of each key; ``rows`` (E, width) of eight bytes each."""
     data, n_bytes = np.ascontiguousarray(rows).tobytes(), rows.shape[1] * 8
     bounds = (first * n_bytes).tolist()

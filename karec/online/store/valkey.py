@@ -56,11 +56,11 @@ SNAPSHOT_LETTERS = (WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
 
 
 class ValkeyStore:
-    """See ``OnlineStore``. A child of a fork may use it, unless a thread was in ``append`` then.
+    """An ``OnlineStore`` on a server. A child of a fork may use it, unless a thread was in ``append`` then.
 
     Args:
         url: ``valkey://HOST:PORT/DB``, see ``open_client`` for credentials and TLS.
-        timeout_s: how long a call waits for a connection or an answer before it raises Unavailable.
+        timeout_s: maximum wait for a connection or a reply, in seconds; then the call raises Unavailable.
 
     Raises:
         ConfigError: the server does not keep what it acknowledges, see ``check_server``.
@@ -68,7 +68,7 @@ class ValkeyStore:
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         self._client, self.address = open_client(url, timeout_s)
-        # Shorter than the socket's timeout, so that the reason is known. Servers look every 100 ms.
+        # Shorter than the socket's timeout, so that the error names the reason. Servers check every 100 ms.
         self._sync_timeout_ms = int(700 * timeout_s)
         self._group_commit = GroupCommit(self._commit)
         with self._errors():
@@ -198,7 +198,7 @@ class ValkeyStore:
         return [part.values[key] for key in keys]
 
     def _commit(self, events: Events, update: Update) -> NDArray[Any]:
-        """Commits in as many partitions as ``events`` have. Returns (M,) bool, True for a new event."""
+        """Commits ``events``, one transaction for each partition. Returns (M,) bool, True for a new event."""
         is_new = np.zeros(len(events), bool)
         pending = group_by_partition(events)
         for _ in range(MAX_CONFLICTS):
@@ -215,7 +215,9 @@ class ValkeyStore:
                 if is_committed[part]:
                     is_new[part.rows[part.is_new]] = True
             pending = [part for part in changes if not is_committed[part]]
-        raise Unavailable(f"{self.address}: other processes committed first {MAX_CONFLICTS} times")
+        raise Unavailable(
+            f"{self.address}: other processes committed first {MAX_CONFLICTS} times. Send the events again."
+        )
 
     def _read_parts(self, parts: Sequence[Part]) -> None:
         """Reads the newest number, which events are new, and the state that most updates read.
@@ -240,7 +242,7 @@ class ValkeyStore:
             }
 
     def _write(self, changes: Mapping[Part, StateUpdate], parts: Sequence[Part]) -> dict[Part, bool]:
-        """Runs the script of each partition and waits until the disk has them. Returns which committed."""
+        """Runs the script of each partition and waits for the sync. Returns {part: True if it committed}."""
         with self._pipeline() as pipe:
             for change in changes.values():
                 for key, value in change.base_counters.items():

@@ -1,4 +1,4 @@
-"""Items that changed since a base: updated as lifecycle events arrive, and handed over to the next base."""
+"""Keeps the items that changed since a base. Lifecycle events update them; the next base can continue."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NO_IDS = np.empty(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class ItemsState:
-    """State of one ``ItemsSince``, for the ``ItemsSince`` of another base.
+    """State of one ``ItemChanges``, for the ``ItemChanges`` of another base.
 
     ``table`` has the items that were added; ``is_upload`` (N,) bool marks those that the base lacked. Their
     cells are valid for a base with equal ``cell_rules``.
@@ -54,8 +54,8 @@ class ItemsState:
         return cls(lifecycle, base.works.take(NO_IDS), np.empty(0, bool), {}, ())
 
 
-class ItemsSince:
-    """Keeps the updated and the hidden items of ``ChangedItems``. One thread calls it.
+class ItemChanges:
+    """The updated and the hidden items of ``ChangedItems``. One thread may call.
 
     An item is added if its newest event is an upload that ``refuse`` accepts and the base lacks it. If
     ``refuse`` rejects it after an edit, it is hidden. An item of the base that was edited since is added too
@@ -82,7 +82,7 @@ class ItemsSince:
         return ItemLifecycle(self._lives, self._creator_blocks)
 
     def copy_state(self) -> ItemsState:
-        """Returns the state for another base, which then need not make equal cells again."""
+        """Returns the state for another base. That base reuses the cells if its rules are equal."""
         lifecycle = ItemLifecycle(PackedLives.from_lives(self._lives), dict(self._creator_blocks))
         ids = dict(self._platform_ids)
         return ItemsState(lifecycle, self._growing.table, self._is_upload, ids, self._cell_rules())
