@@ -22,7 +22,7 @@ from karec.config.scenes import Config
 from karec.index import ItemIndex, ModelVersion
 from karec.models.onnx_model import OnnxModel
 from karec.online.read_log import EventSource, describe_log
-from karec.online.store.sqlite import is_sqlite_file
+from karec.online.store.sqlite_file import is_sqlite_file
 
 
 def inspection(path: Path) -> Iterator[Table]:

@@ -20,7 +20,8 @@ from karec.online.apply_events import EventApplier
 from karec.online.event_files import EventFiles
 from karec.online.export import EXPORTED_BEFORE
 from karec.online.store.contents import StoreContents
-from karec.online.store.sqlite import Progress, SqliteStore, backup_path
+from karec.online.store.sqlite import Progress, SqliteStore
+from karec.online.store.sqlite_file import backup_path
 from karec.times import DAY_MS
 
 BACKUP_PERIOD_S = 86_400.0
@@ -49,6 +50,8 @@ def restore(path: Path, contents: StoreContents, files: EventFiles | None, on_pr
     if path.exists():
         raise FileExistsError(f"{path} exists: move it away to restore its backup")
     with open(backup_path(path), "rb") as backup, file_aside(path) as file:
+        for suffix in ("-wal", "-shm"):  # SQLite would apply the log of the lost file to this one.
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
         shutil.copyfileobj(backup, file)
     store = SqliteStore(path)
     try:

@@ -51,7 +51,7 @@ def test_lost_file_comes_back_from_its_backup(path, capsys):
 
 def test_lost_state_is_computed_from_the_events(path):
     store = SqliteStore(path.parent / "online.db")
-    with store._connection() as connection:
+    with store._file.connection() as connection:
         connection.execute("DELETE FROM state")
     store.close()
     assert main(["restore", str(path), "--state"]) == 0

@@ -69,13 +69,13 @@ class TestSqliteFile(OnlineStoreContract):
 
     def test_full_disk_leaves_nothing_and_later_appends_succeed(self, store):
         store.append(impressions([1]), count)
-        with store._connection() as connection:
+        with store._file.connection() as connection:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(Unavailable, match="full"):
             store.append(impressions(list(range(2, 2000))), count)
         assert user_count(store) == 1
-        with store._connection() as connection:
+        with store._file.connection() as connection:
             connection.execute("PRAGMA max_page_count = 1000000")
         assert store.append(impressions([2]), count).all()
 

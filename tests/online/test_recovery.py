@@ -19,7 +19,8 @@ from karec.online.export import export_events, read_events
 from karec.online.recovery import back_up_if_due, rebuild_state, restore
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
-from karec.online.store.sqlite import SqliteStore, backup_path
+from karec.online.store.sqlite import SqliteStore
+from karec.online.store.sqlite_file import backup_path
 from karec.times import DAY_MS
 
 CONTENTS = StoreContents(platform(), HEAD)
@@ -75,10 +76,12 @@ def store(tmp_path):
 
 
 def lose(store: SqliteStore) -> None:
+    """Removes the file, and leaves its write-ahead log as a killed process does."""
+    log = store.path.with_name("online.db-wal")
+    content = log.read_bytes()
     store.close()
-    for path in store.path.parent.glob("online.db*"):
-        if path != backup_path(store.path):
-            path.unlink()
+    store.path.unlink()
+    log.write_bytes(content)
 
 
 def test_restored_backup_equals_a_replay_of_its_events(store, files):
@@ -138,7 +141,7 @@ def test_lost_state_is_rebuilt_from_exported_days_and_the_file(store, files, is_
         store.append(events_of_day(day), APPLIER)
     export_before(store, files, 2)
     expected = content_of(store)
-    with store._connection() as connection:
+    with store._file.connection() as connection:
         connection.execute("DROP TABLE state" if is_dropped else "DELETE FROM state WHERE key > x'66'")
     if is_dropped:
         with pytest.raises(Unavailable, match="no such table"):

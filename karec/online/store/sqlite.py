@@ -9,74 +9,37 @@ Fork        A process must not use a store that its parent opened: SQLite's lock
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Lock, RLock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.events import COLUMNS, Events
-from karec.errors import DataError, Unavailable
 from karec.files import file_aside
 from karec.online.store.event_bytes import event_ids
 from karec.online.store.group_commit import GroupCommit
 from karec.online.store.online_store import Cursor, StaleCursor, StateUpdate, StoredEvents, Update
+from karec.online.store.sqlite_file import EVENT_COLUMNS, STATE_TABLE, SqliteFile, Synchronous, backup_path
 
-FORMAT = 1
-APPLICATION_ID = 0x4B52454C
-BUSY_TIMEOUT_S = 10.0
 EVENTS_PER_REPLACE = 20_000
 REPLACE_CACHE_KIB = 256 << 10
 EVENTS_PER_DELETE = 10_000  # of one transaction
 MAX_VARIABLES = 30_000  # of one statement; SQLite's limit is 32,766
-DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 Progress = Callable[[int], None]
 """Called with the number of events so far."""
 
-_COLUMNS = [name for name in COLUMNS if name not in ("source", "number")]
-_TYPES = {name: "TEXT" if dtype is object else "INTEGER" for name, (dtype, _) in COLUMNS.items()}
-_STATE_TABLE = "CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
-_SCHEMA = f"""
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id BLOB NOT NULL UNIQUE,
-    {", ".join(f"{name} {_TYPES[name]} NOT NULL" for name in _COLUMNS)},
-    is_counted INTEGER NOT NULL
-);
-{_STATE_TABLE};
-CREATE TABLE records (number INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL, record BLOB NOT NULL);
-CREATE INDEX records_by_log ON records (log, number);
-CREATE TABLE documents (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, begin_s REAL, end_s REAL) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-"""
 _INSERT_EVENT = (
-    f"INSERT INTO events (event_id, {', '.join(_COLUMNS)}, is_counted) "
-    f"VALUES ({', '.join('?' * (len(_COLUMNS) + 2))})"
+    f"INSERT INTO events (event_id, {', '.join(EVENT_COLUMNS)}, is_counted) "
+    f"VALUES ({', '.join('?' * (len(EVENT_COLUMNS) + 2))})"
 )
-_SELECT_EVENTS = f"SELECT seq, event_id, {', '.join(_COLUMNS)}, is_counted FROM events"
+_SELECT_EVENTS = f"SELECT seq, event_id, {', '.join(EVENT_COLUMNS)}, is_counted FROM events"
 _PUT_STATE = "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-
-
-def backup_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.backup")
-
-
-def is_sqlite_file(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
 
 
 class SqliteStore:
@@ -85,34 +48,25 @@ class SqliteStore:
     ``path``: None for a store in the memory of this process, for tests and simulations.
     """
 
-    def __init__(self, path: Path | None, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
+    def __init__(self, path: Path | None, synchronous: Synchronous = "FULL") -> None:
         self.path = path
+        self._file = SqliteFile(path)
         self._synchronous = synchronous
         self._group_commit = GroupCommit(self._commit)
-        self._writing = RLock()  # one writer of this process; in memory, also one reader
-        self._opening = Lock()
-        self._idle = list[sqlite3.Connection]()
-        self._process_id = 0  # of the process that opened the file
-        self._inode = (0, 0)
-        self._lock_file = -1
-        self._memory: sqlite3.Connection | None = None
-        if path is None:
-            self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            self._memory.executescript(_SCHEMA)
 
     def append(self, events: Events, update: Update) -> NDArray[Any]:
         return self._group_commit.append(events, update)
 
     def read_user(self, user_id: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             return _read_state(connection, keys)
 
     def read_items(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             return _read_state(connection, keys)
 
     def poll(self, cursor: Cursor, max_events: int) -> StoredEvents:
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             rows = connection.execute(
                 f"{_SELECT_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (_to_seq(cursor), max_events)
             ).fetchall()
@@ -123,51 +77,51 @@ class SqliteStore:
         return StoredEvents(*_from_rows(rows), _to_cursor(rows[-1][0]))
 
     def delete_events(self, before_ms: int, cursor: Cursor) -> int:
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             self._check_cursor(connection, cursor)
             (first,) = connection.execute("SELECT coalesce(min(seq), 0) FROM events").fetchone()
         n_deleted = 0
         for begin in range(first, _to_seq(cursor) + 1, EVENTS_PER_DELETE):  # appends run between two pieces
             end = min(begin + EVENTS_PER_DELETE, _to_seq(cursor) + 1)
-            with self._transaction("NORMAL") as connection:
+            with self._file.transaction("NORMAL") as connection:
                 n_deleted += connection.execute(
                     "DELETE FROM events WHERE seq >= ? AND seq < ? AND time_ms < ?", (begin, end, before_ms)
                 ).rowcount
         return n_deleted
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
-        if self._memory is not None:
-            with self._connection() as connection:
+        if self.path is None:
+            with self._file.connection() as connection:
                 cursor = _last_cursor(connection)
                 return cursor, iter([*_scan_state(connection, letters)])
-        with self._connection():
-            connection = self._connect()  # A read transaction that lasts until the iterator ends.
+        with self._file.connection():
+            connection = self._file.connect()  # A read transaction that lasts until the iterator ends.
             connection.execute("BEGIN")
             return _last_cursor(connection), self._scan_and_close(connection, letters)
 
     def append_records(self, log: str, records: Sequence[bytes]) -> None:
-        with self._transaction("NORMAL") as connection:
+        with self._file.transaction("NORMAL") as connection:
             connection.executemany(
                 "INSERT INTO records (log, record) VALUES (?, ?)", [(log, record) for record in records]
             )
 
     def read_records(self, log: str, after: int) -> list[tuple[int, bytes]]:
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             return connection.execute(
                 "SELECT number, record FROM records WHERE log = ? AND number > ? ORDER BY number",
                 (log, after),
             ).fetchall()
 
     def trim_records(self, log: str, through: int) -> None:
-        with self._transaction("NORMAL") as connection:
+        with self._file.transaction("NORMAL") as connection:
             connection.execute("DELETE FROM records WHERE log = ? AND number <= ?", (log, through))
 
     def read_document(self, name: str) -> bytes | None:
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             return _read_document(connection, name)
 
     def write_document(self, name: str, value: bytes, expected: bytes | None) -> bool:
-        with self._transaction("NORMAL") as connection:
+        with self._file.transaction("NORMAL") as connection:
             is_expected = _read_document(connection, name) == expected
             if is_expected:
                 connection.execute("REPLACE INTO documents VALUES (?, ?)", (name, value))
@@ -176,7 +130,7 @@ class SqliteStore:
     def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         # The clock of all processes of a host. It begins again with the host: a lease of the future is void.
         now = time.monotonic()
-        with self._transaction("NORMAL") as connection:
+        with self._file.transaction("NORMAL") as connection:
             lease = connection.execute(
                 "SELECT holder FROM leases WHERE name = ? AND begin_s <= ? AND ? < end_s", (name, now, now)
             ).fetchone()
@@ -190,7 +144,7 @@ class SqliteStore:
     def back_up(self) -> None:
         """Copies the file to ``backup_path``, as of one commit, while processes read and write."""
         assert self.path is not None
-        with self._connection() as connection, file_aside(backup_path(self.path)) as file:
+        with self._file.connection() as connection, file_aside(backup_path(self.path)) as file:
             copy = sqlite3.connect(file.name)
             try:
                 connection.backup(copy)
@@ -203,10 +157,10 @@ class SqliteStore:
 
         Processes read the former state until then, and wait if they write.
         """
-        with self._transaction(self._synchronous) as connection:
+        with self._file.transaction(self._synchronous) as connection:
             connection.execute(f"PRAGMA cache_size = -{REPLACE_CACHE_KIB}")
             connection.execute("DROP TABLE IF EXISTS state")
-            connection.execute(_STATE_TABLE)
+            connection.execute(STATE_TABLE)
             n_events = 0
             for batch in exported:  # An export that was killed left events in the file too.
                 events = batch.take(~_is_stored(connection, event_ids(batch)))
@@ -226,145 +180,24 @@ class SqliteStore:
                 on_progress(n_events := n_events + len(rows))
 
     def close(self) -> None:
-        with self._writing, self._opening:
-            if self._memory is None and self._process_id == os.getpid():
-                while self._idle:
-                    self._idle.pop().close()
-                os.close(self._lock_file)
-                self._process_id = 0
+        self._file.close()
 
     def _commit(self, events: Events, update: Update) -> NDArray[Any]:
-        with self._transaction(self._synchronous) as connection:
+        with self._file.transaction(self._synchronous) as connection:
             return _apply(connection, events, update)
-
-    @contextmanager
-    def _transaction(self, synchronous: str) -> Iterator[sqlite3.Connection]:
-        """Yields a connection in a transaction that is committed if the block does not raise."""
-        with self._writing, self._connection() as connection, self._host_lock():
-            connection.execute(f"PRAGMA synchronous = {synchronous}")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            self._check_file()  # A commit to a file that was removed must not be acknowledged.
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Yields a connection that no other thread uses."""
-        if self._memory is not None:
-            with self._writing:
-                yield self._memory
-            return
-        with self._errors():
-            if not self._process_id:
-                self._open()
-            self._check_file()
-            connection = self._idle.pop() if self._idle else self._connect()
-            try:
-                yield connection
-            finally:
-                self._idle.append(connection)
-
-    def _open(self) -> None:
-        """Opens the file; creates it if it does not exist."""
-        with self._opening:
-            if self._process_id:
-                return
-            assert self.path is not None
-            if not self.path.exists() and backup_path(self.path).exists():
-                raise Unavailable(
-                    f"{self.path} is missing, and it has a backup. Run karec restore, or move the backup "
-                    "away to start with an empty store."
-                )
-            self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                with self._host_lock():
-                    connection = self._connect()
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    _check_or_create_tables(connection, self.path)
-                    status = os.stat(self.path)
-            except BaseException:
-                os.close(self._lock_file)
-                raise
-            self._idle.append(connection)
-            self._inode = (status.st_dev, status.st_ino)
-            self._process_id = os.getpid()
-
-    def _connect(self) -> sqlite3.Connection:
-        assert self.path is not None
-        # SQLite's checkpoints every 1,000 pages stay: a sync is slower while the log grows. At 300 posts/s
-        # the p99 was 20 ms, with checkpoints by a thread every second 59 to 117 ms.
-        return sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-
-    @contextmanager
-    def _host_lock(self) -> Iterator[None]:
-        if self._memory is not None:
-            yield
-            return
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
-
-    def _check_file(self) -> None:
-        if self._memory is not None:
-            return
-        assert self.path is not None
-        if self._process_id != os.getpid():
-            raise RuntimeError(f"{self.path} was opened before a fork. Open it in the child process.")
-        status = os.stat(self.path)
-        if (status.st_dev, status.st_ino) != self._inode:
-            raise Unavailable(f"{self.path}: the file was replaced while it was open. Restart this process.")
 
     def _check_cursor(self, connection: sqlite3.Connection, cursor: Cursor) -> None:
         if _to_seq(cursor) > _to_seq(_last_cursor(connection)):
             raise StaleCursor(f"{self.path}: the store lacks events of this cursor. Take a new snapshot.")
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turns errors of SQLite and of the file system into those of the contract."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED_CODES:
-                raise DataError(
-                    f"{self.path}: not an online store, or damaged ({error}). Restore it from a backup."
-                ) from error
-            if isinstance(error, sqlite3.OperationalError):
-                raise Unavailable(f"{self.path} cannot be used: {error}") from error
-            raise
-        except OSError as error:
-            raise Unavailable(f"{self.path} cannot be used: {error.strerror}") from error
-
     def _scan_and_close(
         self, connection: sqlite3.Connection, letters: Sequence[bytes]
     ) -> Iterator[tuple[bytes, bytes]]:
         try:
-            with self._errors():
+            with self._file.errors():
                 yield from _scan_state(connection, letters)
         finally:
             connection.close()
-
-
-def _check_or_create_tables(connection: sqlite3.Connection, path: Path) -> None:
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if (application_id, version) == (APPLICATION_ID, FORMAT):
-        return
-    if application_id or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        connection.close()
-        raise DataError(
-            f"{path}: online store of format {version} (application {application_id:#x}), expected {FORMAT} "
-            f"({APPLICATION_ID:#x}). Name another file in [online] url."
-        )
-    connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
 
 
 def _apply(connection: sqlite3.Connection, events: Events, update: Update) -> NDArray[Any]:
@@ -434,8 +267,8 @@ def _to_cursor(seq: int) -> Cursor:
 
 
 def _to_rows(events: Events, ids: list[bytes], is_counted: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
-    arrays = [getattr(events, name) for name in _COLUMNS]
-    arrays[_COLUMNS.index("labels")] = events.labels.view(np.int64)
+    arrays = [getattr(events, name) for name in EVENT_COLUMNS]
+    arrays[EVENT_COLUMNS.index("labels")] = events.labels.view(np.int64)
     columns = [array.tolist() for array in arrays]
     return zip(ids, *columns, np.asarray(is_counted, bool).tolist(), strict=True)
 
@@ -448,7 +281,7 @@ def _from_rows(rows: list[tuple[Any, ...]]) -> tuple[Events, NDArray[Any]]:
         name: np.array(column, np.int64).view(np.uint64)
         if name == "labels"
         else np.array(column, COLUMNS[name][0])
-        for name, column in zip(_COLUMNS, values, strict=True)
+        for name, column in zip(EVENT_COLUMNS, values, strict=True)
     }
     source, number = np.ascontiguousarray(numbers.T)
     return Events(source=source, number=number, **columns), np.array(is_counted, bool)
