@@ -8,6 +8,7 @@ import pytest
 from valkey_server import PROGRAMS, REASON, ValkeyServer
 
 from karec.aggregates.events import COLUMNS, IMPRESSION, Events, Head
+from karec.errors import Unavailable
 from karec.online.event_files import EventFiles
 from karec.online.export import export_events, read_events
 from karec.online.store.online_store import START, OnlineStore, StateUpdate
@@ -130,3 +131,30 @@ def test_read_events_returns_events_since_a_time(store, files):
     assert len(read_events(store, HEAD, files, from_ms)) == 170
     assert len(read_events(None, HEAD, files, from_ms)) == 70
     assert len(read_events(store, HEAD, None, from_ms)) == 100
+
+
+def test_events_that_an_export_moves_meanwhile_are_read(store, files, monkeypatch):
+    days = files.days
+
+    def days_before_an_export():
+        monkeypatch.undo()
+        listed = days()
+        export_events(store, HEAD, files, BEFORE, NOW_MS)
+        return listed
+
+    monkeypatch.setattr(files, "days", days_before_an_export)
+    assert_complete(store, files)
+
+
+def test_second_export_during_the_first_loses_no_event(store, files, monkeypatch):
+    write = files.write
+
+    def write_after_another_export(day, batches, head):
+        monkeypatch.undo()
+        with pytest.raises(Unavailable, match="another export"):
+            export_events(store, HEAD, files, BEFORE, NOW_MS)
+        write(day, batches, head)
+
+    monkeypatch.setattr(files, "write", write_after_another_export)
+    export_events(store, HEAD, files, BEFORE, NOW_MS)
+    assert_complete(store, files)

@@ -140,7 +140,9 @@ class OnlineStore(Protocol):
         ...
 
     def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
-        """Returns True if no other holder has the lease; it ends after ``seconds``. A holder may renew."""
+        """Returns True if no other holder has the lease; it ends after ``seconds``. A holder may renew;
+        0 seconds end it.
+        """
         ...
 
     def close(self) -> None: ...

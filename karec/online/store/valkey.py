@@ -16,6 +16,7 @@ Restart     A server may come back from an older file. A cursor contains the ser
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -172,7 +173,7 @@ class ValkeyStore:
             return bool(self._client.eval(WRITE_DOCUMENT, 1, f"karec:document:{name}", *arguments))
 
     def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
-        milliseconds = max(1, round(1000 * seconds))
+        milliseconds = math.ceil(1000 * seconds)
         with self._errors():
             return bool(self._client.eval(ACQUIRE_LEASE, 1, f"karec:lease:{name}", holder, milliseconds))
 

@@ -30,10 +30,10 @@ if redis.call('GET', KEYS[1]) ~= (ARGV[2] or false) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1])
 return 1
 """
-# KEYS lease; ARGV holder, milliseconds
+# KEYS lease; ARGV holder, milliseconds, 0 to end it
 ACQUIRE_LEASE = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 return 1
 """
