@@ -30,7 +30,6 @@ from karec.online.store.sqlite import SqliteStore
 
 POLL_PERIOD_S = 0.1  # for events that other processes stored
 BACKUP_CHECK_PERIOD_S = 60.0
-MAX_PAUSE_S = 5.0  # between two polls of a store that cannot be reached
 
 _log = logging.getLogger("karec.online")
 
@@ -67,8 +66,6 @@ class Ingestion:
         self._following = Lock()  # guards ``_online`` against the polling thread
         self._holder = uuid4().hex
         self._failure = ""
-        self._pause_s = 0.0
-        self._retry_at_s = 0.0
         self._poller = Poller(self, Ingestion.poll, POLL_PERIOD_S, "karec-follow")
         self._backups = Poller(self, Ingestion._back_up, BACKUP_CHECK_PERIOD_S, "karec-backup")
 
@@ -119,9 +116,7 @@ class Ingestion:
         return Acknowledgement(n_events, dict(refused + invalid))
 
     def poll(self) -> None:
-        """Applies the events of other processes. After a failure it waits longer before the next attempt."""
-        if time.monotonic() < self._retry_at_s:
-            return
+        """Applies the events of other processes. A failure is logged, and the next call tries again."""
         with self._following:
             online = self._online
             if online is None:
@@ -132,11 +127,8 @@ class Ingestion:
                 if str(error) != self._failure:
                     _log.warning("%s", one_line(f"events of other processes do not act yet: {error}"))
                 self._failure = str(error)
-                self._pause_s = min(2 * self._pause_s + POLL_PERIOD_S, MAX_PAUSE_S)
-                self._retry_at_s = time.monotonic() + self._pause_s
             else:
                 self._failure = ""
-                self._pause_s = 0.0
 
     def close(self) -> None:
         """Closes the store. A second call does nothing."""

@@ -37,7 +37,8 @@ def check_url(url: str) -> None:
                 "url has a password. Set the environment variable KAREC_ONLINE_PASSWORD instead."
             )
     elif not url.startswith(SQLITE) or url == SQLITE:
-        raise ValueError(f"url is {url!r}, {EXPECTED}")
+        scheme = url.partition(":")[0]  # the rest may contain a password
+        raise ValueError(f"url begins with {scheme!r}, {EXPECTED}")
 
 
 def is_on_a_server(url: str) -> bool:

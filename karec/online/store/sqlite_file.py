@@ -63,7 +63,7 @@ class SqliteFile:
         self._opening = Lock()
         self._idle = list[sqlite3.Connection]()
         self._process_id = 0  # of the process that opened the file
-        self._inode = (0, 0)
+        self._inodes = list[tuple[int, int]]()  # of the files that were opened
         self._lock_file = -1
         self._memory: sqlite3.Connection | None = None
         if path is None:
@@ -155,12 +155,12 @@ class SqliteFile:
                     connection = self.connect()
                     connection.execute("PRAGMA journal_mode = WAL")
                     _check_or_create_tables(connection, self.path)
-                    status = os.stat(self.path)
+                    inodes = self._read_inodes()
             except BaseException:
                 os.close(self._lock_file)
                 raise
             self._idle.append(connection)
-            self._inode = (status.st_dev, status.st_ino)
+            self._inodes = inodes
             self._process_id = os.getpid()
 
     @contextmanager
@@ -180,9 +180,13 @@ class SqliteFile:
         assert self.path is not None
         if self._process_id != os.getpid():
             raise RuntimeError(f"{self.path} was opened before a fork. Open it in the child process.")
-        status = os.stat(self.path)
-        if (status.st_dev, status.st_ino) != self._inode:
+        if self._read_inodes() != self._inodes:
             raise Unavailable(f"{self.path}: the file was replaced while it was open. Restart this process.")
+
+    def _read_inodes(self) -> list[tuple[int, int]]:
+        """Returns (device, inode) of the file and of its write-ahead log, which has the newest commits."""
+        statuses = [os.stat(path) for path in (f"{self.path}", f"{self.path}-wal")]
+        return [(status.st_dev, status.st_ino) for status in statuses]
 
 
 def _check_or_create_tables(connection: sqlite3.Connection, path: Path) -> None:
