@@ -4,8 +4,7 @@ Algorithm  group_by_row: stable counting sort. find_ends_before: for each row a 
            row's last query ended, so queries in time order are fast. The ``sweep_`` functions: one pass over
            events and queries, both in time order, that only touches the current state of each row.
 Cost       group_by_row O(M + R); find_ends_before O(log of the distance to the last query) a query; sweeps
-           O(M + N), times C for counters and, for fading ones, times the days of each query. The GIL is
-           released; the output is the only memory.
+           O(M + N), times C for counters. The GIL is released; the output is the only memory.
 Source     D. E. Knuth, The Art of Computer Programming 3, 5.2 (distribution counting).
            J. L. Bentley, A. C.-C. Yao, An almost optimal algorithm for unbounded searching, IPL 1976
            (doubling steps).
@@ -146,49 +145,3 @@ def add_counts(state: Array, rows: Array, added: Array) -> None:
         if rows[e] >= 0:
             for c in range(added.shape[1]):
                 state[rows[e], c] += added[e, c]
-
-
-@njit(cache=True, nogil=True)
-def sweep_fading_counts(
-    n_rows: int,
-    event_rows: Array,
-    event_days: Array,
-    event_times: Array,
-    added: Array,
-    rows: Array,
-    as_of: Array,
-    weights: Array,
-) -> Array:
-    """Returns (N, C) float32: sums of ``added`` (M, C) before ``as_of``, times ``weights`` by age in days.
-
-    Events and queries are in time order. Each row has a ring of days of 4·days·C bytes.
-
-    Cost: O(M·C + N·C·days).
-    """
-    n_days, n_counters = len(weights), added.shape[1]
-    ring = np.zeros((n_rows, n_days, n_counters), np.int32)
-    newest = np.full(n_rows, -(1 << 60), np.int64)
-    counts = np.zeros((len(rows), n_counters), np.float32)
-    sums = np.empty(n_counters)
-    e = 0
-    for n in range(len(rows)):
-        while e < len(event_times) and event_times[e] < as_of[n]:
-            r, day = event_rows[e], event_days[e]
-            if r >= 0:
-                for elapsed in range(max(newest[r] + 1, day - n_days + 1), day + 1):
-                    ring[r, elapsed % n_days] = 0
-                newest[r] = max(newest[r], day)
-                for c in range(n_counters):
-                    ring[r, day % n_days, c] += added[e, c]
-            e += 1
-        r, today = rows[n], as_of[n] // 86_400_000
-        if r >= 0:
-            sums[:] = 0.0
-            for age in range(n_days - 1, -1, -1):
-                day = today - age
-                if newest[r] - n_days < day <= newest[r]:
-                    for c in range(n_counters):
-                        sums[c] += ring[r, day % n_days, c] * weights[age]
-            for c in range(n_counters):
-                counts[n, c] = sums[c]
-    return counts

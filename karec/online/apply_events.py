@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.events import NONE, Events
-from karec.aggregates.fading_counters import RECENT_BY_WORK
 from karec.aggregates.histories import LIST_AGGREGATES, SHOWN, HistoryAggregate
 from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
 from karec.kernels.aggregates import group_by_row
@@ -94,8 +93,7 @@ class EventApplier:
         updates = [update for update in updates if len(update.keys)]
         user_keys = records.keys_of(records.USER_COUNTERS, users)
         item_keys = records.keys_of(records.WORK_COUNTERS, items)
-        recent_keys = records.keys_of(records.WORK_RECENT, items)
-        groups = [*(update.keys for update in updates), user_keys, item_keys, recent_keys]
+        groups = [*(update.keys for update in updates), user_keys, item_keys]
         values = read([key for keys in groups for key in keys])
         cuts = np.cumsum([0, *map(len, groups)]).tolist()
         for update, begin, end in zip(updates, cuts, cuts[1:], strict=False):
@@ -104,16 +102,12 @@ class EventApplier:
             entries |= records.pack_rows(update.keys, first, states)
             if update.aggregate is SHOWN:
                 entries |= spill(read, users[update.rows], first, states, counts)
-        user_values, item_values, recent_values = (values[begin:end] for begin, end in pairwise(cuts[-4:]))
+        user_values, item_values = (values[begin:end] for begin, end in pairwise(cuts[-3:]))
         entries |= self._user_counters(user_keys, user_values, located, user_rows, counts)
         entries |= self._item_counters(item_keys, item_values, located, counts)
         base_counters |= self._base_counters(items, item_values, item_rows)
-        recent = records.unpack(recent_keys, recent_values, 1 + len(self.contents.counters))
-        counts["corrupt entries"] += recent.corrupt
-        days = RECENT_BY_WORK.step_all(recent.first, recent.rows, located, self.contents.counters)
-        entries |= records.pack_rows(recent_keys, *days)
         if items[0] == NONE:  # Follows have no item.
-            del entries[item_keys[0]], entries[recent_keys[0]]
+            del entries[item_keys[0]]
 
     def _user_counters(
         self,

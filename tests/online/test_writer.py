@@ -18,7 +18,6 @@ from event_platform import (
     WORKS,
     Happenings,
     events,
-    fading_counters,
     platform,
 )
 from hypothesis import given
@@ -26,7 +25,6 @@ from hypothesis import strategies as st
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.events import Events, Head
-from karec.aggregates.fading_counters import RECENT_BY_WORK
 from karec.aggregates.histories import LIST_AGGREGATES, SHOWN
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.table import Table
@@ -82,10 +80,6 @@ def assert_store_equals_aggregates(store, happened: Events) -> None:
     by_work = BY_WORK.after(BASE, located)
     expected = np.stack([by_work[name] for name in CONTENTS.counters], axis=1)
     assert item_counters(store, WORKS).tobytes() == expected.tobytes()
-    recent = RECENT_BY_WORK.over_time(located, CONTENTS.counters, 4).at(
-        np.arange(4), np.full(4, START + 10_000)
-    )
-    assert fading_counters(store, WORKS, START + 10_000).tobytes() == recent.tobytes()
     assert not reader.counts["corrupt entries"]
 
 

@@ -72,7 +72,7 @@ class OnlineStore(Protocol):
 
     Each method raises Unavailable if the store cannot be reached or written.
 
-    The keys of state are those of ``karec.online.store.records``. Item counters (WORK_COUNTERS, WORK_RECENT)
+    The keys of state are those of ``karec.online.store.records``. Item counters (WORK_COUNTERS)
     of a partition count only the events of this partition since the store began. BASE_COUNTERS of an item are
     the base's counters when a partition first counted the item. The value of an item is the sum of both; of
     an item without BASE_COUNTERS it is the base's.

@@ -7,7 +7,6 @@
     c + user            counters: of the user, then of the user in each scene
     w + item            counters of the item, of events since the store began
     b + item            counters of the item in the base, when its first event was counted
-    r + item            counters of the item by day, of events since the store began
     u + item            lifecycle of the item: JSON (``karec.online.lifecycle``)
     k + creator         newest block or unblock of all items of the creator: time, number, kind
 
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 
 VERSION = 0x4B520001
 HISTORY, SKIPPED, LIKED, FOLLOWS, NEWEST_SHOWN, OLDER_SHOWN = b"h", b"s", b"l", b"f", b"n", b"o"
-USER_COUNTERS, WORK_COUNTERS, WORK_RECENT, BASE_COUNTERS = b"c", b"w", b"r", b"b"
+USER_COUNTERS, WORK_COUNTERS, BASE_COUNTERS = b"c", b"w", b"b"
 EARLIER_SHOWN, WORK_LIFE, CREATOR_BLOCK = b"e", b"u", b"k"
 USER_LISTS = {"history": HISTORY, "skipped": SKIPPED, "liked": LIKED, "follows": FOLLOWS}
 _HEAD = struct.Struct("<II")

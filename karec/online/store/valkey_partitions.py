@@ -21,7 +21,6 @@ from karec.online.store.records import (
     USER_LISTS,
     WORK_COUNTERS,
     WORK_LIFE,
-    WORK_RECENT,
     keys_of,
 )
 
@@ -73,7 +72,7 @@ class Part:
         else:
             user_ids = np.unique(events.user_id)
             keys = [key for letter in USER_LETTERS for key in keys_of(letter, user_ids)]
-            keys += [*keys_of(WORK_COUNTERS, item_ids), *keys_of(WORK_RECENT, item_ids)]
+            keys += keys_of(WORK_COUNTERS, item_ids)
         return group_by_hash(self.partition, keys)
 
     @property
