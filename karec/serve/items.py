@@ -109,11 +109,15 @@ def item_columns(cascade: Cascade, number: int) -> dict[str, Any]:
     bundle = cascade.bundle
     if bundle is None:
         return {}
-    if cascade.online is not None and isinstance(bundle, Bundle):
-        updates = cascade.online.view(-1)[0].items.updates
-        if values := _columns_of(updates, number, bundle.snapshot):
-            return values
-    return _columns_of(bundle.snapshot, number, bundle.snapshot)
+    if cascade.online is None or not isinstance(bundle, Bundle):
+        return _columns_of(bundle.snapshot, number, bundle.snapshot)
+    view = cascade.online.view(-1)[0]
+    values = _columns_of(view.items.updates, number, bundle.snapshot)
+    values = values or _columns_of(bundle.snapshot, number, bundle.snapshot)
+    _, counters = view.items.find_counters(np.array([number], np.int64))
+    if values and len(counters):
+        values |= zip(view.counter_names, counters[0].tolist(), strict=True)
+    return values
 
 
 def _columns_of(snapshot: Snapshot, number: int, labels: Snapshot) -> dict[str, Any]:
