@@ -30,7 +30,7 @@ def init(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     if path.exists():
-        raise FileExistsError(f"{path} is there already: move it away, or name another folder with --out")
+        raise FileExistsError(f"{path} exists. Move it, or name another folder with --out.")
     if arguments.preset is not None:
         write_text_aside(path, preset_text(arguments.preset))
         print(f"written: {path}\nnext: karec data check {folder}")
@@ -38,7 +38,7 @@ def init(arguments: argparse.Namespace) -> None:
     text = write_contract(arguments.paths, folder)
     write_text_aside(path, text)
     print(text)
-    print(f"written: {path}\nnext: look at the lines with ?, then karec data check {folder}")
+    print(f"written: {path}\nnext: check the lines with ?, then karec data check {folder}")
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -79,16 +79,14 @@ def report_tables(report: DataReport) -> Iterator[Table]:
         )
         for table in report.tables
     ]
-    yield text_table(
-        f"{report.name}: what was read", ("table", "rows", "kept", "cannot be used", "left out"), rows
-    )
+    yield text_table(f"{report.name}: rows", ("table", "rows", "kept", "cannot be used", "left out"), rows)
     reasons = [
         (table.name, why, f"{reason.count:,}", ", ".join(reason.places))
         for table in report.tables
         for why, reason in (*table.bad.items(), *table.left_out.items())
     ]
     if reasons:
-        yield _wrapped_table("Rows that were not kept", ("table", "why", "rows", "the first"), reasons)
+        yield _wrapped_table("Rows that were not kept", ("table", "reason", "rows", "first places"), reasons)
     columns = [
         (
             table.name,
@@ -101,30 +99,26 @@ def report_tables(report: DataReport) -> Iterator[Table]:
         for table in report.tables
         for column in table.columns
     ]
-    yield _wrapped_table("Columns", ("table", "column", "holds", "becomes", "missing", "from … to"), columns)
+    yield _wrapped_table("Columns", ("table", "column", "kind", "use", "missing", "range"), columns)
     facts = [
         ("shape of the log", report.shape),
-        ("users", f"{report.users:,}, {report.users_without_row:,} of whom only the log has"),
-        ("items", f"{report.items:,}, {report.items_without_exposure:,} of which were never shown"),
-        *(
-            [("unknown items", f"{report.unknown_items:,} that only the log has")]
-            if report.unknown_items
-            else []
-        ),
-        ("exposures", f"{report.exposures:,}"),
+        ("users", f"{report.users:,}, {report.users_without_row:,} of them only in the log"),
+        ("items", f"{report.items:,}, {report.items_without_exposure:,} of them never shown"),
+        *([("unknown items", f"{report.unknown_items:,}, only in the log")] if report.unknown_items else []),
+        ("impressions", f"{report.exposures:,}"),
         *((f"label {name}", f"{share:.2%} are positive") for name, share in report.labels.items()),
-        *((f"{part} exposures", f"{count:,}") for part, count in report.parts.items()),
+        *((f"{part} impressions", f"{count:,}") for part, count in report.parts.items()),
         *((_MOMENTS[name], moment) for name, moment in report.moments.items()),
     ]
-    yield text_table("The dataset", ("what", "is"), facts, 2)
+    yield text_table("The dataset", ("property", "value"), facts, 2)
 
 
 _MOMENTS = {
-    "first": "first exposure",
+    "first": "first impression",
     "training": "training begins",
     "validation": "validation begins",
     "test": "the test begins",
-    "last": "last exposure",
+    "last": "last impression",
 }
 
 

@@ -52,8 +52,8 @@ class CheckedRows:
         n_kept = self.source.database.count(self.name, f"{REASON} IS NULL")
         if not n_kept:
             reasons = "; ".join(f"{why}: {reason}" for why, reason in bad.items())
-            reasons = reasons or "the files hold no row below the header"
-            raise DataError(f"{self.source.files[0]}: nothing of {name} can be kept: {reasons}")
+            reasons = reasons or "the files have no row below the header"
+            raise DataError(f"{self.source.files[0]}: no row of {name} can be kept: {reasons}")
         rows = n_kept + sum(reason.count for reason in bad.values())
         return TableReport(name, tuple(map(str, self.source.files)), rows, n_kept, bad)
 
@@ -99,7 +99,7 @@ class IdType:
         """Returns the mistakes of a cell that is read as ``value``."""
         where = f"column {column.name!r}: the {self.noun}"
         if self.is_integer:
-            wrong = (f"{value} IS NULL", f"{where} is no 64-bit integer, as most of them are")
+            wrong = (f"{value} IS NULL", f"{where} is not a 64-bit integer, as most of them are")
         else:
             wrong = (f"strlen({value}) > {LONGEST_ID}", f"{where} is longer than {LONGEST_ID} bytes")
         return [(f"{column.cell} IS NULL", f"{where} is missing"), wrong]
@@ -107,7 +107,9 @@ class IdType:
 
 def number_mistakes(column: Column, least: float | None = None) -> list[Mistake]:
     where = f"column {column.name!r}"
-    mistakes = [(f"{column.cell} IS NOT NULL AND {column.as_number} IS NULL", f"{where}: no finite number")]
+    mistakes = [
+        (f"{column.cell} IS NOT NULL AND {column.as_number} IS NULL", f"{where}: not a finite number")
+    ]
     if least is not None:
         mistakes.append((f"{column.as_number} < {least}", f"{where}: a number below {least:g}"))
     return mistakes
@@ -148,8 +150,8 @@ def _value_mistakes(check: Check, column: Column, contract: Contract) -> list[Mi
     is_wrong = f"{value} IS NULL"
     if check.holds == "whole":
         is_wrong = f"coalesce({value} <> floor({value}) OR abs({value}) >= {MAX_EXACT}, true)"
-    noun = {"integer": "integer", "whole": "whole number", "time": "time"}.get(check.holds, "number")
-    mistakes = [(f"{column.cell} IS NOT NULL AND {is_wrong}", f"{where}: no {noun}")]
+    noun = {"integer": "an integer", "whole": "a whole number", "time": "a time"}.get(check.holds, "a number")
+    mistakes = [(f"{column.cell} IS NOT NULL AND {is_wrong}", f"{where}: not {noun}")]
     if check.within is not None:
         least, most = (contract.to_ms(bound) if isinstance(bound, date) else bound for bound in check.within)
         outside = f"{where}: not within {check.within[0]} … {check.within[1]}"

@@ -45,7 +45,7 @@ class Label(Settings, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.event is None) == (self.column is None):
-            raise ValueError("a label is said by an event or by a column: give one of the two")
+            raise ValueError("a label needs an event or a column: give one of the two")
         conditions = ("equals", "at_least", "at_least_share_of")
         given_names = [name for name in conditions if getattr(self, name) is not None]
         if len(given_names) > 1 or (given_names not in ([], ["at_least"]) and self.column is None):
@@ -94,7 +94,7 @@ class Split(Settings, frozen=True):
         shares = [self.history, self.validation, self.test]
         if not all(0 <= share < 1 for share in shares) or not sum(shares) < 1 or not min(shares[1:]) > 0:
             raise ValueError(
-                f"shares ≥ 0 that leave something to train on are wanted, validation and test > 0, got {self}"
+                f"expected fractions ≥ 0 with a sum below 1, and validation and test above 0, got {self}"
             )
 
 
@@ -146,7 +146,7 @@ class Contract(Settings, frozen=True, kw_only=True):
         try:
             ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"zone = {self.zone!r}: a name such as Europe/Berlin is wanted") from error
+            raise ValueError(f"zone = {self.zone!r}: expected a name such as Europe/Berlin") from error
         self._check_labels()
         has_time = self.events.columns.time is not None
         if not has_time and (self.split.by == "time" or self.labels):
@@ -163,7 +163,9 @@ class Contract(Settings, frozen=True, kw_only=True):
             raise ValueError(f"meaning.enjoyed is missing: name labels of {labels}, or leave out [meaning]")
         for name in (*self.meanings.enjoyed, *self.meanings.liked, *self.meanings.followed):
             if self.labels and name not in self.labels:
-                raise ValueError(f"meaning names {name!r}, which is no label; labels are {list(self.labels)}")
+                raise ValueError(
+                    f"meaning names {name!r}, which is not a label; labels are {list(self.labels)}"
+                )
         if self.past is not None:
             self._check_past(self.past)
 
@@ -171,11 +173,11 @@ class Contract(Settings, frozen=True, kw_only=True):
         by_event = {label.event is not None for label in self.labels.values()}
         if len(by_event) > 1:
             raise ValueError(
-                "labels are said by events or by columns, not some by the one and some by the other"
+                "labels need either events or columns: give an event to all of them, or a column to all"
             )
         if True in by_event and (self.events.columns.event is None or self.events.view is None):
             raise ValueError(
-                "labels that are events need events.columns.event and events.view, the event that says shown"
+                "labels that are events need events.columns.event and events.view, the event that means shown"
             )
         for name, label in self.labels.items():
             has_value = label.event is not None and label.at_least is not None
@@ -187,15 +189,15 @@ class Contract(Settings, frozen=True, kw_only=True):
 
     def _check_past(self, past: Past) -> None:
         if self.shape != "impressions" or self.split.begin is None:
-            raise ValueError("past: labels that are columns, and split.begin, are wanted")
+            raise ValueError("past: expected labels that are columns, and split.begin")
         for name in past.labels:
             if name not in self.labels:
                 raise ValueError(
-                    f"past.labels names {name!r}, which is no label; labels are {list(self.labels)}"
+                    f"past.labels names {name!r}, which is not a label; labels are {list(self.labels)}"
                 )
         if not set(past.labels) & set(self.meanings.enjoyed):
             raise ValueError(
-                f"past.labels: none of them says enjoyed, which {list(self.meanings.enjoyed)} do"
+                f"past.labels: expected at least one that means enjoyed: {list(self.meanings.enjoyed)}"
             )
 
     @property
@@ -216,7 +218,7 @@ class Contract(Settings, frozen=True, kw_only=True):
 
     @property
     def meanings(self) -> Meaning:
-        """The table [meaning]. Without it, the main task says enjoyed. Negatives of positives are drawn."""
+        """The table [meaning]. Without it, the main task means enjoyed. Negatives of positives are drawn."""
         meaning = self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
         return replace(meaning, drawn=(POSITIVE,)) if self.shape == "positives" else meaning
 
@@ -231,7 +233,7 @@ def read_contract(folder: Path) -> Contract:
     """Reads `folder/data.toml`. Raises ConfigError that names the key."""
     path = folder / FILE
     if not path.is_file():
-        raise ConfigError(f"{path} is missing: karec data init {folder} writes one by looking at the files")
+        raise ConfigError(f"{path} is missing. Run karec data init {folder} to write one from the files")
     return _read(path, folder)
 
 

@@ -110,7 +110,7 @@ def database_errors(path: Path) -> Iterator[None]:
         raise
     except duckdb.Error as error:
         message = str(error).partition("\n")[0].rpartition("Error: ")[2]  # the query and its options follow
-        raise DataError(f"{path}: not readable: {one_line(message)}") from error
+        raise DataError(f"{path} cannot be read: {one_line(message)}") from error
 
 
 def quote_name(column: str) -> str:

@@ -201,8 +201,8 @@ def _check_labels(dataset: Dataset) -> None:
             if share in (0.0, 1.0):
                 raise DataError(
                     f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of "
-                    f"{part}: nothing can be learned of it; write task = false under [labels.{task}], or say "
-                    "otherwise when it is positive"
+                    f"{part}: models cannot learn it. Write task = false under [labels.{task}], or change "
+                    "its condition"
                 )
 
 

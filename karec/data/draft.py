@@ -47,7 +47,7 @@ def write_contract(paths: Sequence[Path], folder: Path) -> str:
         log, roles = find_log(tables)
         others = [table for table in tables if table is not log]
         roles |= _more_roles(log, roles)
-        lines = ["# Written by karec data init. Look at the lines with ?, then run: karec data check DIR"]
+        lines = ["# Written by karec data init. Check the lines with ?, then run: karec data check DIR"]
         lines += [*_events(log, roles), *_labels(log, roles)]
         for noun in ("item", "user"):
             lines += _table(log, roles[noun], noun, others)
@@ -57,7 +57,7 @@ def write_contract(paths: Sequence[Path], folder: Path) -> str:
                 lines.append(f"\n# ? not used: {table.path} {advice}")
             else:
                 lines.append(f"\n# not used: {table.path}, columns {', '.join(table.columns)}")
-        return "\n".join([*lines, *(f"\n# passed over: {problem}" for problem in problems)]) + "\n"
+        return "\n".join([*lines, *(f"\n# skipped: {problem}" for problem in problems)]) + "\n"
 
 
 def _more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _events(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         reason = f"the time is {time.kind}" + (f" in {time.unit}" if time.unit else "")
     return [
         "[events]",
-        f"path = {_quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows looked at",
+        f"path = {_quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read",
         f"columns = {_inline(roles)}   # ? by their names; {reason}",
     ]
 
@@ -88,9 +88,9 @@ def _labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
     if "time" not in roles:
         return [
             "",
-            "# ? No column is a time: each row is taken as a positive, whatever stands in it, and negatives "
+            "# ? No column is a time: each row is a positive, whatever its cells are, and negatives "
             "are drawn.",
-            "# The test are positives of each user that are drawn too.",
+            "# The test set is drawn from the positives of each user.",
             *ONLY_POSITIVES,
             "",
             "[split]",
@@ -106,10 +106,10 @@ def _labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
     if rating is not None:
         median = log.source.database.rows(f"SELECT median({log.columns[rating].as_number}) FROM {log.sample}")
         labels = {"liked": f"column = {_quote(rating)}, at_least = {float(median[0][0]):g}"}
-        return _label_tables(labels, "# ? at least the median says that it is liked")
+        return _label_tables(labels, "# ? a value of at least the median means liked")
     return [
         "",
-        "# ? No column says what a user thought of an item: each row is taken as a positive, and negatives "
+        "# ? No column shows what a user thought of an item: each row is a positive, and negatives "
         "are drawn.",
         *ONLY_POSITIVES,
     ]
@@ -129,7 +129,7 @@ def _event_labels(log: InspectedTable, event: str) -> list[str]:
     labels = {_key(name): f"event = {_quote(name)}" for name in counts if name != view}
     event_counts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return [
-        f"view = {_quote(view)}   # ? the event that says shown, {reason}",
+        f"view = {_quote(view)}   # ? the event that means shown, {reason}",
         *_label_tables(labels, f"# ? events are {event_counts}"),
     ]
 
@@ -144,7 +144,7 @@ def _label_tables(labels: Mapping[str, str], comment: str) -> list[str]:
         f"[labels]   {comment}",
         *(f"{_bare(name)} = {{ {condition} }}" for name, condition in labels.items()),
         "",
-        "[meaning]   # ? which labels say that a user enjoyed an item, liked it, followed its creator",
+        "[meaning]   # ? labels that mean: the user enjoyed the item, liked it, followed its creator",
         *(f"{meaning} = {_list(names)}" for meaning, names in meanings.items() if names),
     ]
 
@@ -178,7 +178,7 @@ def _table(log: InspectedTable, id_column: str, noun: str, others: list[Inspecte
         lines.append(f"lists = {_inline(lists)}   # ? cells hold several values, with this between them")
     if ignored:
         lines.append(
-            f"ignore = {_list(ignored)}   # ? hardly a value recurs: vectors made of texts can be used"
+            f"ignore = {_list(ignored)}   # ? values hardly repeat; you can give vectors of the texts"
         )
     return lines
 

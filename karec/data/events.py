@@ -57,7 +57,7 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
         time = replace(columns["time"], unit=unit) if unit else columns["time"].as_time
         cells.add("t", time.as_ms, time, "time", _time_mistakes(time, now_ms))
     else:
-        cells.cells["t"] = "0::BIGINT"  # `untimed_logs.py` invents times
+        cells.cells["t"] = "0::BIGINT"  # `positives.py` invents times
     if contract.events.repeats == "first":
         cells.cells["place"] = ROW
     cells.mistakes += check_mistakes(source, contract, "events", unit)
@@ -94,9 +94,9 @@ def _time_mistakes(time: Column, now_ms: int) -> list[Mistake]:
     latest, where = min(now_ms + DAY_MS, LATEST_MS), f"column {time.name!r}"
     return [
         (f"{time.cell} IS NULL", f"{where}: the time is missing"),
-        ("__t IS NULL", f"{where}: no time: a number of s, ms, us or ns since 1970, or ISO 8601, is wanted"),
-        (f"__t < {EARLIEST_MS}", f"{where}: the time is before the year 2000: say events.time_unit"),
-        (f"__t > {latest}", f"{where}: the time lies in the future"),
+        ("__t IS NULL", f"{where}: not a time, expected a number of s, ms, us or ns since 1970, or ISO 8601"),
+        (f"__t < {EARLIEST_MS}", f"{where}: the time is before the year 2000: set events.time_unit"),
+        (f"__t > {latest}", f"{where}: the time is in the future"),
     ]
 
 

@@ -23,7 +23,7 @@ DELIMITERS = ",\t;|"
 ROW = "__row"  # column of a view: OFFSET · number of the file + row, 1 is the first of a file
 OFFSET = 2**40
 RESERVED = {ROW, "__broken", "file_row_number"}  # the last is DuckDB's
-SAMPLE = 20_000  # rows that tell the content of a column
+SAMPLE = 20_000  # rows from which the content of a column is inferred
 LONGEST_LIST = 400  # characters of a list of columns in an error
 TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 TYPES |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
@@ -96,7 +96,7 @@ class Source:
             "SELECT line_byte_position - 1, replace(lower(any_value(error_type::VARCHAR)), '_', ' ') "
             f"FROM rejects_{self.name}_{number} GROUP BY 1"
         )
-        reasons = {"invalid encoding": "not UTF-8: write it so, or say encoding"}
+        reasons = {"invalid encoding": "not UTF-8. Convert the file, or set encoding"}
         return {int(position): reasons.get(kind, kind) for position, kind in rows}
 
 
@@ -110,13 +110,13 @@ def find_files(path: Path) -> tuple[Path, ...]:
     else:
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
     if not files:
-        raise DataError(f"{path} names no file: a file, a folder or a glob of {endings} is wanted")
+        raise DataError(f"{path}: no such file, expected a file, a folder or a glob of {endings}")
     for file in files:
         if not file.is_file():
-            raise DataError(f"{file} is no regular file: write what it gives into a file")
+            raise DataError(f"{file} is not a regular file. Write its contents to a file.")
         if file.stat().st_size == 0:
             raise DataError(
-                f"{file} is empty: a header and rows are wanted; take it away if there is nothing to say"
+                f"{file} is empty, expected a header and rows. Remove the file if it has no rows."
             )
     formats = sorted({format_of(file) for file in files})
     if len(formats) > 1:
@@ -133,7 +133,7 @@ def format_of(path: Path) -> str:
     name = FORMATS.get(suffix_of(path))
     if name is None:
         endings = ", ".join(sorted(FORMATS))
-        raise DataError(f"{path}: what format it has is told by its ending; known are {endings}")
+        raise DataError(f"{path}: unknown format, expected a name that ends with one of {endings}")
     return name
 
 
@@ -153,7 +153,7 @@ def open_source(
 
 def _check_names(path: Path, names: Sequence[str], place: str = "") -> None:
     if not any(names):
-        raise DataError(f"{path}: {place}a header with the columns' names is wanted")
+        raise DataError(f"{path}: {place}the header is missing, expected the names of the columns")
     known: dict[str, str] = {}
     for number, name in enumerate(names, 1):
         other = known.get(name.lower())  # DuckDB ignores the case of names
@@ -164,7 +164,7 @@ def _check_names(path: Path, names: Sequence[str], place: str = "") -> None:
             problem = f"the column {name!r} is named twice: give one of them another name"
         elif other is not None:
             problem = (
-                f"the columns {other!r} and {name!r} differ in upper and lower case alone: give one of them "
+                f"the columns {other!r} and {name!r} differ only in upper and lower case: give one of them "
                 "another name"
             )
         elif name.lower() in RESERVED:
@@ -261,7 +261,7 @@ def _jsonl_source(database: Database, name: str, table: Files, files: tuple[Path
     query = f"SELECT json_group_structure(l) FROM ({' UNION ALL '.join(objects)})"
     types = json.loads(database.rows(query)[0][0] or "{}")
     if not types:
-        raise DataError(f"{files[0]}: no line is a JSON object: one object a line is wanted")
+        raise DataError(f"{files[0]}: no line is a JSON object, expected one object per line")
     _check_names(files[0], list(types))
     paths = {key: quote_text("$." + json.dumps(key, ensure_ascii=False)) for key in types}
     cells = ", ".join(f"o ->> {path} AS {quote_name(key)}" for key, path in paths.items())
@@ -287,7 +287,7 @@ def _parquet_source(database: Database, name: str, table: Files, files: tuple[Pa
         try:  # DuckDB renames the second of two equal names
             _check_names(path, pyarrow.parquet.read_schema(path).names)
         except (pyarrow.ArrowException, OSError, UnicodeError) as error:
-            raise DataError(f"{path}: not readable: {str(error).partition(chr(10))[0]}") from error
+            raise DataError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
         types = types or own
         _check_same(path, own, files[0], types)
         for column, kind in own.items():

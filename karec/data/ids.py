@@ -96,13 +96,14 @@ class IdNumbers:
             reason = Reason(count, tuple(places[row] for row in rows))
             if is_strict:
                 raise DataError(
-                    f"{reason.places[0]}: the {noun} is not in {noun}s, in {count:,} rows: a strict "
-                    "data.toml has all in its table"
+                    f"{reason.places[0]}: the {noun} is not in {noun}s, in {count:,} rows: data.toml is "
+                    "strict, so its table must have all of them"
                 )
             if noun == "item":
                 if count == database.count(EVENTS, f"{REASON} IS NULL"):
                     raise DataError(
-                        f"{source.files[0]}: none of {count:,} events names an item of items: are ids alike?"
+                        f"{source.files[0]}: none of the {count:,} events refers to an item of the items "
+                        "table. Check that both files use the same ids."
                     )
                 database.run(f"DELETE FROM {EVENTS} WHERE {column} NOT IN (SELECT id FROM known)")
                 self.unknown_items = n_ids
@@ -131,7 +132,7 @@ class IdNumbers:
             "o": other.as_integer if is_integer_other else other.as_text,
             "t": time,
         }
-        problem = "no integer" if has_integers else "missing"
+        problem = "not an integer" if has_integers else "missing"
         mistakes = [
             ("__u IS NULL", f"column {user.name!r}: the id is {problem}"),
             ("__o IS NULL", f"column {other.name!r}: the id is {problem}"),

@@ -91,7 +91,7 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
         f"UNION ALL SELECT u, i, min(t) AS t{extra_merges}, {flags} "
         f"FROM actions WHERE v IS NULL GROUP BY u, i, t // {max(window, 1)}"
     )
-    return {f"event {name!r}, which is no label and not the view": Reason(n) for name, n in others.items()}
+    return {f"event {name!r}, which is neither a label nor the view": Reason(n) for name, n in others.items()}
 
 
 def _has_label(label: Label) -> str:
@@ -110,7 +110,9 @@ def _other_events(database: Database, source: Source, contract: Contract) -> dic
         if name not in counts:
             events = ", ".join(f"{event!r} ({n:,})" for event, n in list(counts.items())[:MAX_NAMED])
             column = contract.events.columns.event
-            raise DataError(f"{source.files[0]}: column {column!r} never says {name!r}; it says {events}")
+            raise DataError(
+                f"{source.files[0]}: column {column!r} never has the value {name!r}; its values are {events}"
+            )
     return {name: n for name, n in counts.items() if name not in known_events}
 
 

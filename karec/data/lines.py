@@ -29,7 +29,7 @@ def open_lines(path: Path, encoding: str) -> Iterator[Iterator[bytes]]:
                 text_file = io.TextIOWrapper(cast(BinaryIO, file), encoding, "replace", newline="\n")
                 yield (line.encode() for line in iter(partial(text_file.readline, LONGEST_LINE), ""))
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not readable: {error}") from error
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def find_lines(
@@ -103,4 +103,4 @@ def check_lines(path: Path, table: Files, *, is_csv: bool) -> None:
             else:
                 n = number
     if n < 1 + is_csv:
-        raise DataError(f"{path} holds no row: a strict data.toml has rows in each file")
+        raise DataError(f"{path} has no row. data.toml is strict, so each file must have rows")

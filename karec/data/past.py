@@ -86,7 +86,7 @@ def read_lists(
     _require(path, past.user, rows >= 0, "the user is in no other table")
     is_first = np.zeros(len(rows), bool)
     is_first[np.unique(rows, return_index=True)[1]] = True
-    _require(path, past.user, is_first, "the user stands twice")
+    _require(path, past.user, is_first, "the user appears twice")
     counts = columns[past.count].to_numpy().astype(np.int64)
     _require(path, past.count, (counts >= 0) & (counts <= MAX_SHOWN), f"not within 0 … {MAX_SHOWN}")
     relations = []
@@ -106,7 +106,7 @@ def read_lists(
 
 
 def past_columns(lists: PastLists, past: Past, meaning: Meaning, items: Table) -> PastColumns:
-    """Returns columns and relations. ``history`` has the items of the first label that says enjoyed."""
+    """Returns columns and relations. ``history`` has the items of the first label that means enjoyed."""
     n_items, n_users = len(items), len(lists.shown)
     shown = items.lookup(lists.shown.values)
     owner = _owners(lists.shown)
@@ -143,17 +143,17 @@ def _check_types(source: Source, past: Past) -> None:
         source.require(name, "past")
     for name in lists:
         if not source.types[name].endswith("[]"):
-            raise DataError(f"{path}: column {name!r} is {source.types[name]}: a list of ids is wanted")
+            raise DataError(f"{path}: column {name!r} is {source.types[name]}, expected a list of ids")
     if not source.types[past.count].endswith(("INT", "INTEGER")):
         kind = source.types[past.count]
-        raise DataError(f"{path}: column {past.count!r} is {kind}: whole numbers are wanted")
+        raise DataError(f"{path}: column {past.count!r} is {kind}, expected whole numbers")
     metadata = pyarrow.parquet.read_metadata(path)
     groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
     n_values = sum(group.column(at).num_values for group in groups for at in range(group.num_columns))
     rows = source.database.count(source.name)
     if n_values > MAX_LISTED * max(rows, 1):
         raise DataError(
-            f"{path}: {n_values:,} values in {rows:,} rows: at most {MAX_LISTED:,} ids for a user are wanted"
+            f"{path}: {n_values:,} values in {rows:,} rows: expected at most {MAX_LISTED:,} ids for a user"
         )
 
 

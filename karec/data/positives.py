@@ -76,9 +76,9 @@ def invented_cuts(start_ms: int) -> tuple[int, int, int]:
 
 def negatives_note(settings: Negatives) -> str:
     return (
-        f"the log holds positives alone: {settings.per_positive} negatives for each were drawn, by "
-        f"popularity to the power {settings.popularity:g}; no figure on them says how often a shown item is "
-        "taken"
+        f"the log has only positives: {settings.per_positive} negatives for each were drawn, by "
+        f"popularity to the power {settings.popularity:g}; metrics on them do not show how often a "
+        "shown item is taken"
     )
 
 
@@ -86,6 +86,6 @@ def times_note(split: Split) -> str:
     train = 1 - split.history - split.validation - split.test
     return (
         f"the log has no times: of each user's positives, in an order drawn from seed {split.seed}, "
-        f"{split.history:.0%} are history alone, {train:.0%} train, {split.validation:.0%} are validation "
-        f"and {split.test:.0%} the test; moments are made up"
+        f"{split.history:.0%} are only history, {train:.0%} train, {split.validation:.0%} are validation "
+        f"and {split.test:.0%} the test; times are invented"
     )

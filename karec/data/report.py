@@ -86,7 +86,7 @@ class TableReport:
         if rare:
             names_text = ", ".join(f"{name} {', '.join(names[:MAX_NAMES])}" for name, names in rare.items())
             count = sum(map(len, rare.values()))
-            yield f"{self.name}: {count:,} names that stand in one row alone: {names_text}"
+            yield f"{self.name}: {count:,} names that appear in only one row: {names_text}"
 
     def odd_notes(self) -> Iterator[str]:
         """Yields a line for each column that has cells of another kind."""
@@ -94,8 +94,8 @@ class TableReport:
             if column.odd is not None:
                 kind = "time" if column.becomes.startswith("moment") else column.kind
                 yield (
-                    f"{self.name}: column {column.name!r}: cells that are no {kind} count as missing: "
-                    f"{column.odd}"
+                    f"{self.name}: column {column.name!r}: cells of another kind than {kind} count as "
+                    f"missing: {column.odd}"
                 )
 
 

@@ -42,7 +42,7 @@ class Check(Settings, frozen=True):
                 f"within = {self.within}: bounds are numbers, or dates for a time; a text has none"
             )
         if not self.within[0] <= self.within[1]:  # type: ignore[operator]
-            raise ValueError(f"within = {self.within}: the least stands first")
+            raise ValueError(f"within = {self.within}: expected the smallest value first")
 
 
 class Files(Settings, frozen=True):
@@ -95,7 +95,7 @@ class EventColumns(ColumnNames, frozen=True):
 class Events(Files, frozen=True, kw_only=True):
     """The event log.
 
-    view             the event that says that an item was shown
+    view             the event that means that an item was shown
     window_minutes   an action belongs to the user's last view of the item within this time before it
     scenes           {cell of the scene column: name}: all scenes, in their order
     repeats          rows of one user, item and moment: the first counts, or their labels are merged
@@ -111,7 +111,7 @@ class Events(Files, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.scenes and (self.columns.scene is None or len(set(self.scenes.values())) < len(self.scenes)):
-            raise ValueError("scenes: a column scene in columns, and each name once, are wanted")
+            raise ValueError("scenes: expected a column scene in columns, and each name once")
 
 
 class Roles(ColumnNames, frozen=True):
@@ -159,7 +159,7 @@ class Rows(Files, frozen=True, kw_only=True):
     """A table with one row for an id. A column without a role is a feature.
 
     features     if not None, only these columns are features
-    ignore       columns that are no features
+    ignore       columns that are not features
     categories   columns of numbers that are names
     lists        {column: the separator of the values in a cell}
     logs         {feature: how it is computed}
@@ -179,9 +179,9 @@ class Rows(Files, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if "" in self.lists.values():
-            raise ValueError("lists: what stands between values cannot be empty")
+            raise ValueError("lists: a separator is empty, expected the text between two values")
         if self.features is not None and self.ignore:
-            raise ValueError("features and ignore: say one of them")
+            raise ValueError("features and ignore are both set, expected one of them")
 
 
 class ValueColumns(ColumnNames, frozen=True):

@@ -33,8 +33,8 @@ from karec.data.report import MAX_PLACES, ColumnReport, Reason, TableReport, for
 from karec.data.table_settings import Items, Rows
 from karec.errors import DataError
 
-SAME = "the id stands twice, with the same values"
-TWICE = "the id stands twice, with other values"
+SAME = "the id appears twice, with the same values"
+TWICE = "the id appears twice, with other values"
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,11 +219,10 @@ def _read_vectors(path: Path, places: NDArray[Any], n_rows: int) -> SnapshotColu
         raise DataError(f"{path} cannot be read as an array of NumPy: {error}") from error
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or vectors.shape[1] == 0:
         raise DataError(
-            f"{path} holds {vectors.dtype} of shape {vectors.shape}: (rows, numbers) of numbers is wanted"
+            f"{path} holds {vectors.dtype} of shape {vectors.shape}, expected (rows, numbers) of numbers"
         )
     if len(vectors) != n_rows:
         raise DataError(
-            f"{path} has {len(vectors):,} rows, items have {n_rows:,}: one for each, in their order, is "
-            "wanted"
+            f"{path} has {len(vectors):,} rows, items have {n_rows:,}, expected one for each, in their order"
         )
     return vector_columns("vector", np.asarray(vectors[places - 1], np.float32))

@@ -88,7 +88,7 @@ def _read_names(source: Source, names: ValueNames, contract: Contract, key: str)
         ("__id IS NULL", f"column {names.id!r}: the value is missing"),
         ("__name IS NULL", f"column {names.name!r}: the name is missing"),
         *check_mistakes(source, contract, key),
-        ("__nth > 1", f"column {names.id!r}: the value stands twice"),
+        ("__nth > 1", f"column {names.id!r}: the value appears twice"),
     ]
     rows = check_rows(source, "name_rows", cells, mistakes)
     for why, reason in rows.reasons().items():

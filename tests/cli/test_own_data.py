@@ -83,7 +83,7 @@ def test_check_fails_where_rows_cannot_be_used_unless_they_may_be_skipped(tmp_pa
     assert "log.csv:402" in printed.out and "1 of events" in printed.err and "--skip-bad" in printed.err
     assert main(["data", "check", str(shop), "--skip-bad"]) == 0
     assert main(["train", "--data", str(shop), "--out", str(tmp_path / "run")]) == 2
-    assert "log.csv:402: column 'at': no time" in capsys.readouterr().err
+    assert "log.csv:402: column 'at': not a time" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -104,7 +104,7 @@ def test_init_overwrites_nothing(movies, capsys):
     folder, _ = movies
     before = (folder / "data.toml").read_bytes()
     assert main(["data", "init", str(folder)]) == 2
-    assert "data.toml is there already" in capsys.readouterr().err
+    assert "data.toml exists" in capsys.readouterr().err
     assert (folder / "data.toml").read_bytes() == before
 
 
@@ -112,11 +112,11 @@ def test_a_log_of_positives_says_so_in_every_report(tmp_path, capsys):
     folder, out = listens(tmp_path / "listens"), tmp_path / "run"
     assert main(["data", "init", str(folder)]) == 0
     assert main(["data", "check", str(folder)]) == 0
-    assert "note: the log holds positives alone" in capsys.readouterr().out
+    assert "note: the log has only positives" in capsys.readouterr().out
     assert main(["train", "--data", str(folder), "--out", str(out), "--quick"]) == 0
-    assert "note: the log holds positives alone" in capsys.readouterr().out
+    assert "note: the log has only positives" in capsys.readouterr().out
     notes = json.loads((out / "run" / "run.json").read_text())["data"]["notes"]
-    assert notes[0].startswith("the log holds positives alone")
+    assert notes[0].startswith("the log has only positives")
 
 
 STEPS_OF_ROLES = {

@@ -35,13 +35,13 @@ def drop_column(name: str, column: str) -> Callable[[Files], None]:
 
 
 BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
-    "no log": (lambda f: f.pop(LOG), [LOG, "names no file"]),
-    "no user file": (lambda f: f.pop(USERS), [USERS, "names no file"]),
+    "no log": (lambda f: f.pop(LOG), [LOG, "no such file"]),
+    "no user file": (lambda f: f.pop(USERS), [USERS, "no such file"]),
     "empty file": (lambda f: f.update({VIDEOS: []}), [VIDEOS, "empty"]),
     "header only": (lambda f: f.update({USERS: f[USERS][:1]}), [USERS, "no row"]),
     "column gone": (drop_column(LOG, "is_like"), [LOG, "no column 'is_like'"]),
     "user column gone": (drop_column(USERS, "onehot_feat3"), [USERS, "no column 'onehot_feat3'"]),
-    "text for a number": (set_cell(LOG, 3, "time_ms", "noon"), [f"{LOG}:4", "'time_ms'", "no time"]),
+    "text for a number": (set_cell(LOG, 3, "time_ms", "noon"), [f"{LOG}:4", "'time_ms'", "not a time"]),
     "empty cell": (set_cell(LOG, 3, "video_id", ""), [f"{LOG}:4", "'video_id'", "missing"]),
     "label of 2": (set_cell(LOG, 4, "is_click", "2"), [f"{LOG}:5", "'is_click'", "within 0 … 1"]),
     "label of nothing": (set_cell(LOG, 4, "is_click", ""), [f"{LOG}:5", "'is_click'", "missing"]),
@@ -53,15 +53,15 @@ BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
     "unknown video": (set_cell(LOG, 2, "video_id", "99"), [f"{LOG}:3", "the item is not in items"]),
     "unknown user": (set_cell(LOG, 2, "user_id", "99"), [f"{LOG}:3", "the user is not in users"]),
     "video twice": (set_cell(VIDEOS, 3, "video_id", "10"), [f"{VIDEOS}:4", "'video_id'", "twice"]),
-    "date": (set_cell(VIDEOS, 1, "upload_dt", "April"), [f"{VIDEOS}:2", "'upload_dt'", "no time"]),
+    "date": (set_cell(VIDEOS, 1, "upload_dt", "April"), [f"{VIDEOS}:2", "'upload_dt'", "not a time"]),
     "negative duration": (set_cell(VIDEOS, 1, "video_duration", "-5"), [f"{VIDEOS}:2", "'video_duration'"]),
     "infinite width": (
         set_cell(VIDEOS, 2, "server_width", "inf"),
-        [f"{VIDEOS}:3", "'server_width'", "no whole number"],
+        [f"{VIDEOS}:3", "'server_width'", "not a whole number"],
     ),
     "half a pixel": (
         set_cell(VIDEOS, 2, "server_width", "1.5"),
-        [f"{VIDEOS}:3", "'server_width'", "no whole number"],
+        [f"{VIDEOS}:3", "'server_width'", "not a whole number"],
     ),
     "four tags": (set_cell(VIDEOS, 2, "tag", '"1,2,3,4"'), [f"{VIDEOS}:3", "'tag'", "not of the form"]),
     "short line": (lambda f: f[LOG][3].pop(), [LOG, "columns"]),

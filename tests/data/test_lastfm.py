@@ -66,12 +66,12 @@ def set_cell(name: str, row: int, column: int, value: str) -> Callable[[Files], 
 
 
 BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
-    "no artists": (lambda f: f.pop("artists.dat"), ["artists.dat names no file"]),
+    "no artists": (lambda f: f.pop("artists.dat"), ["artists.dat: no such file"]),
     "empty": (lambda f: f.update({"tags.dat": []}), ["tags.dat is empty"]),
     "column gone": (set_cell("user_artists.dat", 0, 2, "plays"), ["user_artists.dat", "'weight'", "plays"]),
     "text for a number": (
         set_cell("user_artists.dat", 1, 2, "many"),
-        ["user_artists.dat:2", "'weight'", "no integer"],
+        ["user_artists.dat:2", "'weight'", "not an integer"],
     ),
     "no plays": (
         set_cell("user_artists.dat", 2, 2, "0"),
@@ -94,7 +94,7 @@ BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
         set_cell("user_taggedartists.dat", 2, 2, "77"),
         ["user_taggedartists.dat:3", "'tagID'", "names"],
     ),
-    "tag twice": (set_cell("tags.dat", 1, 0, "5"), ["tags.dat:3", "'tagID'", "stands twice"]),
+    "tag twice": (set_cell("tags.dat", 1, 0, "5"), ["tags.dat:3", "'tagID'", "appears twice"]),
     "tag is no text": (
         set_cell("tags.dat", 1, 1, "a\x1bb"),
         ["tags.dat:2", "'tagValue'", "control character"],

@@ -9,7 +9,7 @@ from own_files import TOML, shop_rows, write_shop
 from karec.errors import ConfigError, DataError
 
 WRONG_TOML = {
-    "missing": (None, r"data\.toml is missing: karec data init"),
+    "missing": (None, r"data\.toml is missing\. Run karec data init"),
     "no TOML": ("[events", r"data\.toml is not TOML"),
     "no events": ("[items]\npath = 'a.csv'\nid = 'a'\n", r"data\.toml: the key 'events' is missing"),
     "unknown table": (TOML + "[itmes]\n", r"unknown key 'itmes' \(did you mean 'items'\?\)"),
@@ -29,22 +29,22 @@ WRONG_TOML = {
     ),
     "no way": (
         TOML + "x = {{ }}\n".join(["", ""]).replace("x", "[labels.bad]\n#"),
-        r"labels\.bad: a label is said by an event or by",
+        r"labels\.bad: a label needs an event or a",
     ),
     "an event without its column": (
         TOML.replace('column = "stars", at_least = 4', 'event = "buy"'),
-        r"labels are said by events or by columns",
+        r"labels need either events or columns",
     ),
     "meaning of nothing": (
         TOML.replace('["liked"]', '["loved"]'),
-        r"meaning names 'loved', which is no "
+        r"meaning names 'loved', which is not a "
         r"label",
     ),
     "nothing enjoyed": (
         TOML.replace("enjoyed =", "followed ="),
         r"meaning\.enjoyed is missing: name labels of \['liked', 'rated'\], or leave out \[meaning\]",
     ),
-    "split": (TOML + "[split]\nvalidation = 0.6\ntest = 0.5\n", r"split: shares ≥ 0 that leave something"),
+    "split": (TOML + "[split]\nvalidation = 0.6\ntest = 0.5\n", r"split: expected fractions ≥ 0"),
     "negatives": (
         TOML + "[negatives]\nper_positive = 0\n",
         r"negatives: per_positive = 0, expected at least 1",
@@ -56,7 +56,7 @@ WRONG_TOML = {
     "weight": (TOML.replace("at_least = 4", "at_least = 4, weight = -1"), r"labels\.liked: weight = -1"),
     "between": (
         TOML + '[items]\npath = "goods.csv"\nid = "sku"\nlists = {{ a = "" }}\n',
-        r"items: lists: what stands between",
+        r"items: lists: a separator is empty",
     ),
 }
 
@@ -81,4 +81,4 @@ def test_a_label_event_that_never_occurs_is_told_with_those_that_do(tmp_path, re
         '[labels]\nclick = {{ event = "clicks" }}\n'
     )
     told = refused(write_shop(tmp_path / "shop", rows, toml=toml))
-    assert "column 'stars' never says 'clicks'; it says 'click' (200), 'view' (200)" in told
+    assert "column 'stars' never has the value 'clicks'; its values are 'click' (200), 'view' (200)" in told

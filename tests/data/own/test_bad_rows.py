@@ -24,15 +24,18 @@ BAD_LINES = {
     "long id": (cells(ROW, customer="ü" * 129), "column 'customer': the user is longer than 256 bytes"),
     "no moment": (
         cells(ROW, at="yesterday"),
-        "column 'at': no time: a number of s, ms, us or ns since 1970, or ISO 8601",
+        "column 'at': not a time, expected a number of s, ms, us or ns since 1970, or ISO 8601",
     ),
     "1970": (cells(ROW, at=12), "column 'at': the time is before the year 2000"),
-    "future": (cells(ROW, at=NOW_MS // 1000 + 100_000), "column 'at': the time lies in the future"),
-    "mixed types": (cells(ROW, stars="many"), "column 'stars': no finite number"),
-    "infinite": (cells(ROW, stars="inf"), "column 'stars': no finite number"),
+    "future": (cells(ROW, at=NOW_MS // 1000 + 100_000), "column 'at': the time is in the future"),
+    "mixed types": (cells(ROW, stars="many"), "column 'stars': not a finite number"),
+    "infinite": (cells(ROW, stars="inf"), "column 'stars': not a finite number"),
     "too few cells": ("c-01,sku 1", "missing columns"),
     "too many cells": (cells(ROW) + ",more", "too many columns"),
-    "not UTF-8": (cells(ROW, page="?").encode() + b"\xff\xfe", "not UTF-8: write it so, or say encoding"),
+    "not UTF-8": (
+        cells(ROW, page="?").encode() + b"\xff\xfe",
+        "not UTF-8. Convert the file, or set encoding",
+    ),
 }
 
 
@@ -128,7 +131,7 @@ def test_integers_with_a_few_texts_among_them_are_told(tmp_path, refused, read):
     shop = write_shop(tmp_path / "shop", rows)
     told = refused(shop)
     assert told.startswith(
-        "log.csv:11: column 'customer': the user is no 64-bit integer, as most of them are (2 of 400"
+        "log.csv:11: column 'customer': the user is not a 64-bit integer, as most of them are (2 of 400"
     )
     assert read(shop, skip_bad=True).report.tables[0].kept == N - 2
 

@@ -101,7 +101,7 @@ def test_vectors_beside_belong_to_the_rows_in_order(goods, tmp_path, width):
     [
         (np.zeros((3, 4)), "has 3 rows, items have"),
         (np.zeros(N), "of shape"),
-        (np.array([["a"]] * N), "of numbers is wanted"),
+        (np.array([["a"]] * N), r"expected \(rows, numbers\) of numbers"),
     ],
 )
 def test_vectors_beside_that_do_not_fit_are_refused(goods, tmp_path, held, why):

@@ -84,10 +84,10 @@ def test_flags_of_a_log_of_impressions_are_labels(draft, read):
 def test_a_log_without_labels_is_of_positives_alone(draft, read):
     folder, text, said = draft(listens)
     assert "labels" not in said and said["negatives"] == {"per_positive": 4}
-    assert "# ? No column says" in text
+    assert "# ? No column shows" in text
     found = read(folder)
     assert found.report.shape == "positives"
-    assert any("positives alone" in note for note in found.dataset.notes)
+    assert any("only positives" in note for note in found.dataset.notes)
 
 
 def test_a_log_without_times_is_of_positives_alone_and_split_by_user(draft, read):
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read_is_passed_over_and_named(draft):
         return folder
 
     _, text, _ = draft(write)
-    assert "# passed over:" in text and "broken.parquet" in text
+    assert "# skipped:" in text and "broken.parquet" in text
 
 
 def test_a_folder_of_files_is_one_table(tmp_path):

@@ -22,7 +22,7 @@ def test_events_of_unknown_items_are_left_out_and_counted(shop, read, refused):
     assert found.report.unknown_items == len({row[1] for row in shop_rows(N)}) - 15
     assert found.report.exposures == N - expected and found.report.items == 15
     (shop / "goods.csv").write_text("sku,price\nSKU 1,3\n")
-    assert "none of 400 events names an item of items: are ids alike?" in refused(shop)
+    assert "none of the 400 events refers to an item of the items table" in refused(shop)
 
 
 def test_an_item_that_stands_twice(shop, read, refused):
@@ -32,13 +32,13 @@ def test_an_item_that_stands_twice(shop, read, refused):
     (shop / "goods.csv").write_text("\n".join(["sku,price,shelf", *goods, goods[2]]) + "\n")
     items = next(table for table in read(shop).report.tables if table.name == "items")
     assert {why: reason.count for why, reason in items.left_out.items()} == {
-        "the id stands twice, with the same values": 1
+        "the id appears twice, with the same values": 1
     }
     (shop / "goods.csv").write_text(
         "\n".join(["sku,price,shelf", *goods, goods[2], f"{skus[4]},99,x"]) + "\n"
     )
     assert refused(shop).startswith(
-        f"goods.csv:{len(goods) + 3}: column 'sku': the id stands twice, with other values"
+        f"goods.csv:{len(goods) + 3}: column 'sku': the id appears twice, with other values"
     )
     found = read(shop, skip_bad=True)
     items = next(table for table in found.report.tables if table.name == "items")
@@ -58,12 +58,14 @@ def test_a_cell_of_another_kind_than_its_column_is_told_and_counts_as_missing(sh
     rows = [f"{sku},{each}" for sku, each in zip(skus * 2, cells * 2, strict=True)]
     (shop / "goods.csv").write_text("\n".join(["sku,price,stock,since", *rows]) + "\n")
     found = read(shop)
-    told = [note for note in found.dataset.notes if "cells that are no" in note]
+    told = [note for note in found.dataset.notes if "cells of another kind" in note]
     assert told == [
-        "items: column 'price': cells that are no number count as missing: 4 "
+        "items: column 'price': cells of another kind than number count as missing: 4 "
         "(goods.csv:5, goods.csv:7, goods.csv:25, …)",
-        "items: column 'since': cells that are no time count as missing: 2 (goods.csv:7, goods.csv:27)",
-        "items: column 'stock': cells that are no integer count as missing: 2 (goods.csv:5, goods.csv:25)",
+        "items: column 'since': cells of another kind than time count as missing: 2 "
+        "(goods.csv:7, goods.csv:27)",
+        "items: column 'stock': cells of another kind than integer count as missing: 2 "
+        "(goods.csv:5, goods.csv:25)",
     ]
     works = found.dataset.snapshot.works
     at = found.ids["items"].names(works.ids).tolist().index(skus[5])

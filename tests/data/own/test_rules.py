@@ -46,10 +46,10 @@ def goods(with_goods, read):
 @pytest.mark.parametrize(
     ("check", "cells", "line", "why"),
     [
-        ('holds = "integer"', ["1", "2.0"], 3, "'x': no integer"),
-        ('holds = "whole"', ["9.0", "9.5"], 3, "'x': no whole number"),
-        ('holds = "whole"', ["9.0", "1e17"], 3, "'x': no whole number"),
-        ('holds = "number"', ["9.5", "inf"], 3, "'x': no number"),
+        ('holds = "integer"', ["1", "2.0"], 3, "'x': not an integer"),
+        ('holds = "whole"', ["9.0", "9.5"], 3, "'x': not a whole number"),
+        ('holds = "whole"', ["9.0", "1e17"], 3, "'x': not a whole number"),
+        ('holds = "number"', ["9.5", "inf"], 3, "'x': not a number"),
         ('holds = "integer", within = [0, 1]', ["2", "1"], 2, "'x': not within 0 … 1"),
         ('holds = "number", within = [0.5, 1.5]', ["0.4", "1"], 2, "'x': not within 0.5 … 1.5"),
         (
@@ -58,7 +58,7 @@ def goods(with_goods, read):
             3,
             "'x': not within",
         ),
-        ('holds = "time"', ["2022-05-10", "2022-02-31"], 3, "'x': no time"),
+        ('holds = "time"', ["2022-05-10", "2022-02-31"], 3, "'x': not a time"),
         ('holds = "text", matches = "[a-z]+"', ["ab", "a1"], 3, r"'x': not of the form [a-z]+"),
         ('holds = "text"', ["ab", "a\x1b"], 3, "'x': a control character"),
         ('holds = "text", required = true', ["ab", ""], 3, "'x': the cell is missing"),
@@ -82,7 +82,7 @@ def test_a_row_that_fails_a_check_cannot_be_used(shop, refused, read, check, cel
 def test_a_check_says_what_a_column_holds_where_most_of_its_cells_do_not(with_goods, refused):
     toml = 'checks = [{ columns = ["weight"], holds = "number" }]'
     told = refused(with_goods(toml, weight=["heavy"] * (N - 1) + ["1"]))
-    assert "goods.parquet: row 1: column 'weight': no number (19 of 20 rows of items)" in told
+    assert "goods.parquet: row 1: column 'weight': not a number (19 of 20 rows of items)" in told
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_check_says_what_a_column_holds_where_most_of_its_cells_do_not(with_go
         ('holds = "integer", matches = "a"', "matches is for texts"),
         ('holds = "time", within = [1, 2]', "bounds are numbers, or dates for a time"),
         ('holds = "text", within = [1, 2]', "a text has none"),
-        ('holds = "integer", within = [2, 1]', "the least stands first"),
+        ('holds = "integer", within = [2, 1]', "expected the smallest value first"),
         ('holds = "int"', "expected one of 'integer', 'whole'"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_zone_that_is_none_is_told(tmp_path, refused):
     told = refused(
         write_shop(tmp_path / "shop", shop_rows(), toml=f'zone = "Mars/Base"\n{TOML}'), ConfigError
     )
-    assert "zone = 'Mars/Base': a name such as Europe/Berlin is wanted" in told
+    assert "zone = 'Mars/Base': expected a name such as Europe/Berlin" in told
 
 
 @pytest.mark.parametrize(
@@ -242,4 +242,4 @@ def test_what_is_left_out_and_what_is_missing_stands_in_the_datasets_notes(with_
     notes = read(folder).dataset.notes
     assert "events: 401 rows read, of which are left out: the item is not in items: 1 (log.csv:402)" in notes
     assert "items: cells that are missing: shelf 1" in notes
-    assert "items: 1 names that stand in one row alone: shelf c" in notes
+    assert "items: 1 names that appear in only one row: shelf c" in notes

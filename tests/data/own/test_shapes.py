@@ -112,7 +112,7 @@ def test_actions_are_labels_of_the_view_that_they_belong_to(read, tmp_path, seed
     assert exposures_of(found) == joined(rows)
     others = sum(row[3] == "search" for row in rows)
     left_out = found.report.tables[0].left_out
-    assert left_out["event 'search', which is no label and not the view"].count == others
+    assert left_out["event 'search', which is neither a label nor the view"].count == others
 
 
 def test_the_view_may_be_a_label_itself(read, tmp_path):
@@ -243,10 +243,10 @@ def test_a_rating_is_a_label_by_its_threshold(read, tmp_path):
 def test_events_and_columns_cannot_both_say_labels(read, tmp_path):
     write_log(tmp_path, action_rows(50, 1), head=HEAD)
     (tmp_path / "data.toml").write_text((ACTIONS % "").replace('{ event = "buy"', '{ column = "visit"'))
-    with pytest.raises(ConfigError, match="labels are said by events or by columns"):
+    with pytest.raises(ConfigError, match="labels need either events or columns"):
         read(tmp_path)
     (tmp_path / "data.toml").write_text((ACTIONS % "").replace('view = "view"', 'view = "show"'))
-    with pytest.raises(DataError, match=r"never says 'show'; it says 'click'"):
+    with pytest.raises(DataError, match=r"never has the value 'show'; its values are 'click'"):
         read(tmp_path)
 
 

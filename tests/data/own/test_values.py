@@ -115,4 +115,4 @@ def test_a_name_that_stands_twice_is_refused(refused, tagged):
     with (folder / "tags.csv").open("a") as file:
         file.write("3,again\n")
     (folder / "data.toml").write_text(TOML + NAMES)
-    assert "tags.csv:8" in refused(folder) and "stands twice" in refused(folder)
+    assert "tags.csv:8" in refused(folder) and "appears twice" in refused(folder)
