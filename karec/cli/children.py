@@ -1,11 +1,12 @@
-"""A command of karec as a child process that is begun again: at its time, or with back-off after it failed.
+"""A command of karec as a child process that starts at its time, and again with back-off after a failure.
 
-Death     It ended with a status that is none of a good end, or by a signal. It begins again after 1, 2, 4 …
-          64 seconds; one that lived for LONG_S begins that count anew.
-Output    Standard output and error, appended to LOGS/NAME.log; beyond MOST_BYTES that goes to NAME.log.1.
-Clock     One that is set back delays a begin by a whole wait at most; one that is set forward brings it on.
-With us   The child has a session of its own, so that Ctrl-C ends this process alone, which ends the child.
-          Where this process is killed, the kernel sends the child SIGTERM (prctl's PR_SET_PDEATHSIG, Linux).
+Failure   The child ended by a signal or with an unexpected status. It starts again after 1, 2, 4 … 64 s.
+          After a run of LONG_RUN_S, the back-off begins at 1 s again.
+Output    Standard output and error are appended to LOGS/NAME.log. From MAX_LOG_BYTES on, the log is copied to
+          NAME.log.1 and emptied.
+Clock     If the clock is set back, a start is late by at most one pause; if it is set forward, it is early.
+End       The child has its own session, so Ctrl-C ends only this process, which then ends the child. If this
+          process is killed, the kernel sends SIGTERM to the child (PR_SET_PDEATHSIG, Linux).
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LONG_S, MOST_WAIT_S = 64.0, 64.0
-MOST_BYTES = 4 * 2**20
-SAID = 4000  # bytes at a log's end in which its last line is looked for
-STOP_S = 10.0  # after SIGTERM a child has so long
+LONG_RUN_S = 64.0
+MAX_PAUSE_S = 64.0
+MAX_LOG_BYTES = 4 * 2**20
+TAIL_BYTES = 4000  # of a log, which contain its last line
+STOP_S = 10.0  # from SIGTERM to SIGKILL
 PROGRAM = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -36,10 +38,14 @@ sys.exit(main(sys.argv[2:]))"""
 
 @dataclass
 class Child:
-    """``karec`` with the words ``command``, run in ``folder``. Moments are Unix seconds, told by the caller.
+    """``karec`` with the arguments ``command``, run in ``folder``. One thread may call. Times: Unix seconds.
 
-    good     {status of a good end: what it says}; after one it begins again ``every_s`` after it began
-    next_s   when it begins, while it does not run
+    good     {expected status: text for the status line}
+    every_s  seconds from a start to the next one, after an expected status
+    next_s   time of the next start, if it does not run
+    began_s  time of the last start
+    deaths   number of failures
+    last     text on the last end
     """
 
     name: str
@@ -58,19 +64,21 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, while it runs."""
+        """Process id; None if it does not run."""
         return None if self._process is None else self._process.pid
 
     @property
     def log(self) -> Path:
         return self.logs / f"{self.name}.log"
 
-    def look(self, now: float) -> bool:
-        """Whether something changed: it has ended, or is begun as its time has come. OSError: it cannot be
-        begun."""
+    def poll(self, now: float) -> bool:
+        """Starts the process if it is time. Returns True if it started or ended.
+
+        Raises OSError if it cannot start.
+        """
         if self._process is None:
-            # where the clock was set back
-            self.next_s = min(self.next_s, now + max(self.every_s, MOST_WAIT_S))
+            # the clock may have been set back
+            self.next_s = min(self.next_s, now + max(self.every_s, MAX_PAUSE_S))
             if now < self.next_s:
                 return False
             self._begin(now)
@@ -84,13 +92,13 @@ class Child:
             self.last, self._failures = self.good[status], 0
             self.next_s = max(self.began_s + self.every_s, now)
         else:
-            self.last, self.deaths = self._why(status), self.deaths + 1
-            self._failures = 1 if now - self.began_s >= LONG_S else self._failures + 1
+            self.last, self.deaths = self._describe_failure(status), self.deaths + 1
+            self._failures = 1 if now - self.began_s >= LONG_RUN_S else self._failures + 1
             self.next_s = now + back_off(self._failures)
         return True
 
     def stop(self) -> None:
-        """Ends the process, if one runs: SIGTERM, and SIGKILL after STOP_S."""
+        """Ends the process by SIGTERM, and by SIGKILL after STOP_S."""
         if self._process is None:
             return
         with suppress(ProcessLookupError):
@@ -103,16 +111,17 @@ class Child:
             self._process.wait()
         self._process = None
 
-    def go_on(self, told: Mapping[str, Any]) -> None:
-        """Of a child with ``every_s``: it begins when it was due by what an earlier process ``told``; one
-        that was cut off is due at once.
+    def resume(self, saved: Mapping[str, Any]) -> None:
+        """Continues the schedule ``saved`` in the state file by an earlier process, if there is ``every_s``.
+
+        An interrupted child starts at once.
         """
         if self.every_s:
-            self.began_s, self.last = float(told["began_s"]), str(told["last"])
-            self.next_s = min(float(told["next_s"]), self.began_s + self.every_s)
+            self.began_s, self.last = float(saved["began_s"]), str(saved["last"])
+            self.next_s = min(float(saved["next_s"]), self.began_s + self.every_s)
 
-    def told(self) -> dict[str, Any]:
-        """What the state file says of it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the entry of the state file."""
         return {
             "pid": self.pid,
             "began_s": self.began_s,
@@ -138,30 +147,28 @@ class Child:
             )
         self.began_s = now
 
-    def _why(self, status: int) -> str:
-        """Of a death: the signal, or the status and the last line that it wrote."""
+    def _describe_failure(self, status: int) -> str:
+        """Returns the signal, or the status and the last line of output."""
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
         try:
             with self.log.open("rb") as log:
-                log.seek(max(log.seek(0, os.SEEK_END) - SAID, self._from))
+                log.seek(max(log.seek(0, os.SEEK_END) - TAIL_BYTES, self._from))
                 lines = log.read().decode(errors="replace").split("\n")
-        except OSError:  # somebody removed it
+        except OSError:  # the log may have been removed
             lines = []
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
-        return f"ended with {status}: {said}"
+        last_line = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        return f"ended with {status}: {last_line}"
 
     def _cut_log(self) -> None:
-        """The child appends, so that a log which is emptied goes on from its begin. One that somebody moved
-        away, or that a full disk has no room to copy, stays as it is: the child runs on.
-        """
+        """Copies a long log to NAME.log.1 and empties it; the child appends. Does nothing if that fails."""
         with suppress(OSError):
-            if self.log.stat().st_size > MOST_BYTES:
+            if self.log.stat().st_size > MAX_LOG_BYTES:
                 shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
                 os.truncate(self.log, 0)
                 self._from = 0
 
 
 def back_off(failures: int) -> float:
-    """Seconds to wait after so many failures, one after the other: 1, 2, 4 … 64."""
-    return float(min(2.0 ** (failures - 1), MOST_WAIT_S))
+    """Returns the pause after ``failures`` consecutive failures, in seconds: 1, 2, 4 … 64."""
+    return float(min(2.0 ** (failures - 1), MAX_PAUSE_S))

@@ -130,7 +130,7 @@ def export_stage(arguments: argparse.Namespace) -> None:
 
 def inspect(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.inspection import inspection
+    from karec.cli.inspection import inspect_path
 
-    for part in inspection(arguments.path):
+    for part in inspect_path(arguments.path):
         console.print(part)

@@ -86,7 +86,7 @@ examples:
   karec screen library/screen.toml --train --out screened""",
     "data": """\
 examples:
-  karec data init shop                  writes shop/data.toml by looking at the files in shop
+  karec data init shop                  writes shop/data.toml from the files in shop
   karec data check shop                 what is read, kept and left out
   karec train --data shop --out run1""",
     "export-world": """\
@@ -229,19 +229,19 @@ karec.toml changes, since the host reads this file alone; --check fails when FIL
 alone is refused by name.""",
     "live": """\
 examples:
-  karec live --config run7/karec.toml                  until SIGTERM or Ctrl-C, which stop its children; then status 0
-  karec live --config run7/karec.toml --status         what it does now, or did last
+  karec live --config run7/karec.toml                  run until SIGTERM or Ctrl-C, then stop the children; status 0
+  karec live --config run7/karec.toml --status         show the current state, or the last one
 
 karec.toml (docs/online-features.md):
   [online]
   url = "sqlite:online.db"
-  refresh_share = 0.25                                 # of one core, for karec refresh; 0: it does not run
+  refresh_share = 0.25                                 # fraction of a core for karec refresh; 0: it does not run
   train_every_hours = 24                               # 0: no training
   margin = 0.005                                       # of karec train --publish-if-no-worse
-  train = ["--data", "shop", "--log", "rank_log"]      # what else karec train is told; paths from here
+  train = ["--data", "shop", "--log", "rank_log"]      # more arguments of karec train; paths relative to this file
 
-A child that dies is named with its last line, and begins again after 1, 2, 4 … 64 seconds. Logs and the last state are
-in live/ beside the karec.toml.""",
+A child that fails is reported with its last line, and starts again after 1, 2, 4 … 64 seconds. Logs and the last state
+are in live/ in the folder of the karec.toml.""",
     "serve": """\
 examples:
   karec serve --config demo/karec.toml                 http://127.0.0.1:8080, until SIGTERM or Ctrl-C

@@ -1,4 +1,4 @@
-"""What `karec inspect` shows: the tables of what stands at a path."""
+"""Makes the tables of `karec inspect`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from karec.online.read_log import EventSource, describe_log
 from karec.online.store.sqlite_file import is_sqlite_file
 
 
-def inspection(path: Path) -> Iterator[Table]:
-    """What stands at ``path``: a bundle (or the folder that holds ``current``), an index file, a rank log, a
-    ``karec.toml`` or an exported stage; of the last two, which command reads it.
+def inspect_path(path: Path) -> Iterator[Table]:
+    """Yields the tables of ``path``.
+
+    It is a bundle, the folder with ``current``, an index file, an online store, a rank log, a karec.toml or
+    an exported stage. For the last two they contain the command that reads it.
     """
     if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
         yield from _inspect_bundle(path)
@@ -90,17 +92,17 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "rows": f"{len(index):,}",
         "dimensions": str(index.dim),
         "dtype": str(index.dtype),
-        "model version": str(index.model_version),
+        "newest model version": str(index.model_version),
         "generation": str(index.generation),
         "instruction set": index.isa,
-        **{f"of model version {each.number}": _told_of(each) for each in index.versions},
+        **{f"model version {version.number}": _describe_version(version) for version in index.versions},
         "lists": f"{index.n_lists:,}",
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
     return facts_table(f"Item index {name}", facts)
 
 
-def _told_of(version: ModelVersion) -> str:
+def _describe_version(version: ModelVersion) -> str:
     space = f"space {version.space_id:016x}" if version.space_id else "of an unknown item tower"
     line = (
         f", scores · {version.scale:.4f} {version.offset:+.4f}"
@@ -110,22 +112,23 @@ def _told_of(version: ModelVersion) -> str:
     return f"{version.n_items:,} works, {space}{line}"
 
 
-def _inspect_lists(told: Mapping[str, Any]) -> Table:
+def _inspect_lists(lists: Mapping[str, Any]) -> Table:
     facts = {
-        "read where exact = false": f"{told['n_probe']:,} of {told['n_lists']:,} lists",
-        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest "
-        f"{told['lowest']:.3f}",
+        "lists read if exact = false": f"{lists['n_probe']:,} of {lists['n_lists']:,}",
+        f"recall@{lists['k']:,} of these": f"{lists['recall']:.3f}, {lists['users']:,} users; lowest "
+        f"{lists['lowest']:.3f}",
     }
-    return facts_table(f"Lists of {told['file']}", facts)
+    return facts_table(f"Lists of {lists['file']}", facts)
 
 
-def _inspect_communities(told: Mapping[str, Any]) -> Table:
+def _inspect_communities(bundle_facts: Mapping[str, Any]) -> Table:
+    highest_id, unbound = bundle_facts["communities"], bundle_facts["unbound"]
     facts = {
-        "highest id that was ever given": "none" if told["communities"] < 0 else str(told["communities"]),
-        "follows and friendships of a user with oneself": f"{told['unbound']['loops']:,}",
-        "… with somebody who is no user": f"{told['unbound']['unknown']:,}",
+        "highest community id so far": "none" if highest_id < 0 else str(highest_id),
+        "pairs of a user with themselves, not used": f"{unbound['loops']:,}",
+        "pairs with an unknown user, not used": f"{unbound['unknown']:,}",
     }
-    return facts_table("Communities; the pairs of the last two rows bind nobody", facts)
+    return facts_table("Communities of follows and friendships", facts)
 
 
 def _inspect_config(path: Path) -> Table:
@@ -140,12 +143,13 @@ def _inspect_config(path: Path) -> Table:
 
 
 def _inspect_stage(path: Path) -> Table:
-    facts = [each.partition(" ") for each in read_lines(path, STAGE_KIND)]
-    table = facts_table(f"Exported stage {path}, its seal is right", {})
+    facts = [line.partition(" ") for line in read_lines(path, STAGE_KIND)]
+    table = facts_table(f"Exported stage {path}, checksum verified", {})
     for word, _, rest in facts:
         table.add_row(word, rest)
     table.add_row(
-        "read by", f"C++ and C hosts; karec export stage --config FILE --out {path} --check: is it stale?"
+        "read by",
+        f"C++ and C hosts; karec export stage --config FILE --out {path} --check reports if it is stale",
     )
     return table
 

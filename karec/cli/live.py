@@ -1,9 +1,9 @@
-"""``karec live``: refresh, training and publishing beside a service, as child processes, by one karec.toml.
+"""``karec live`` runs refresh, training and publishing as child processes, in parallel to a service.
 
-FOLDER/live/NAME.log     what the child NAME wrote (``karec.cli.children``)
-FOLDER/live/live.json    the last state, written aside (docs/formats.md)
+    FOLDER/live/NAME.log     output of the child NAME (``karec.cli.children``)
+    FOLDER/live/live.json    the last state (docs/formats.md)
 
-FOLDER is the karec.toml's. One ``karec live`` runs in a folder: it holds a lock that ends with its process.
+FOLDER is that of the karec.toml. A lock admits one ``karec live`` per folder; it ends with the process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 STATE = "live.json"
-LOOK_S = 0.2
+POLL_S = 0.2
 HOUR_S = 3600.0
 TRAINED = {
     0: "published",
@@ -40,7 +40,7 @@ TRAINED = {
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Until SIGTERM or SIGINT, which stop the children; then it returns."""
+    """Runs the children until SIGTERM or SIGINT, then stops them."""
     from karec.bundle.in_use import lock_exclusively
     from karec.config.scenes import Config
 
@@ -51,15 +51,15 @@ def run(arguments: argparse.Namespace) -> None:
         return
     children = children_of(config, place)
     place.mkdir(exist_ok=True)
-    with lock_exclusively(place, wait=False) as alone:
-        if not alone:
+    with lock_exclusively(place, wait=False) as is_locked:
+        if not is_locked:
             raise DataError(
-                f"{place}: another karec live runs here (process {_read(place).get('pid')}): stop it first"
+                f"{place}: another karec live runs here (process {_read(place).get('pid')}). Stop it first."
             )
         before = _read(place).get("children", {})
         for child in children:
             if child.name in before:
-                child.go_on(before[child.name])
+                child.resume(before[child.name])
         with _ended_by_signals() as ended:
             try:
                 supervise(children, place / STATE, ended)
@@ -70,28 +70,30 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def children_of(config: Config, logs: Path) -> list[Child]:
-    """What ``config`` asks for. ConfigError: it has no table ``online``, asks for nothing, or trainings would
-    publish elsewhere than where its bundle lies.
+    """Returns the children that the table ``online`` of ``config`` configures.
+
+    Raises ConfigError if the table is missing, if it configures no child, or if trainings would publish into
+    another folder than the one of its bundle.
     """
     from karec.online.store.open import MEMORY
 
     settings = config.online
     folder = config.path.absolute().parent
     if settings is None:
-        raise ConfigError(f"{config.path} has no table [online], which says what karec live runs")
+        raise ConfigError(f"{config.path} has no table [online], which configures karec live")
     if not settings.refresh_share and not settings.train_every_hours:
         raise ConfigError(
-            f"{config.path}: online: refresh_share and train_every_hours are 0, and nothing is left to run"
+            f"{config.path}: online: refresh_share and train_every_hours are 0, expected one above 0"
         )
-    found = []
+    children = []
     if settings.refresh_share:
         words = ["refresh", str(config.bundle.absolute()), "--share", str(settings.refresh_share)]
         words += [] if settings.url == MEMORY else ["--config", str(config.path.absolute())]
-        found.append(Child("refresh", words, folder, logs))
+        children.append(Child("refresh", words, folder, logs))
     if settings.train_every_hours:
         if config.bundle.absolute() != folder / "bundles":
             raise ConfigError(
-                f'{config.path}: bundle: trainings publish into {folder}/bundles; write bundle = "bundles"'
+                f'{config.path}: bundle: trainings publish into {folder}/bundles. Write bundle = "bundles".'
             )
         words = [
             "train",
@@ -103,39 +105,41 @@ def children_of(config: Config, logs: Path) -> list[Child]:
             str(settings.margin),
         ]
         every_s = settings.train_every_hours * HOUR_S
-        found.append(Child("train", [*words, *settings.train], folder, logs, TRAINED, every_s))
-    return found
+        children.append(Child("train", [*words, *settings.train], folder, logs, TRAINED, every_s))
+    return children
 
 
 def supervise(children: Sequence[Child], state: Path, ended: Event) -> None:
-    """Looks after ``children`` until ``ended``; a change is told on standard error and in the file
-    ``state``."""
+    """Polls ``children`` until ``ended`` is set.
+
+    Reports changes on standard error and in the file ``state``.
+    """
     line = _StatusLine()
-    while not ended.wait(LOOK_S):
+    while not ended.wait(POLL_S):
         now = time.time()
-        changed = [child for child in children if _looked_at(child, now)]
+        changed = [child for child in children if _has_changed(child, now)]
         if changed:
             _write(state, children, os.getpid())
         line.show(children, now, changed)
     line.close()
 
 
-def _looked_at(child: Child, now: float) -> bool:
+def _has_changed(child: Child, now: float) -> bool:
     try:
-        return child.look(now)
-    except OSError as error:  # a disk that is full, no process left: it is tried again
+        return child.poll(now)
+    except OSError as error:  # for example a full disk, or no process left: the next poll tries again
         child.last, child.next_s = str(error), now + 1.0
         return True
 
 
-def described(child: Mapping[str, Any], now: float) -> str:
-    """One child in a few words, from what the state file says of it."""
+def describe(child: Mapping[str, Any], now: float) -> str:
+    """Returns one line on a child, from its entry in the state file."""
     if child["pid"] is not None:
-        doing = f"runs since {_span(now - child['began_s'])} (process {child['pid']})"
+        activity = f"runs since {_span(now - child['began_s'])} (process {child['pid']})"
     else:
-        doing = f"begins in {_span(child['next_s'] - now)}"
+        activity = f"begins in {_span(child['next_s'] - now)}"
     last = f"; last: {child['last']}" if child["last"] else ""
-    return f"{doing}, died {child['deaths']} times{last}" if child["deaths"] else f"{doing}{last}"
+    return f"{activity}, died {child['deaths']} times{last}" if child["deaths"] else f"{activity}{last}"
 
 
 def _span(seconds: float) -> str:
@@ -146,7 +150,7 @@ def _span(seconds: float) -> str:
 
 
 class _StatusLine:
-    """One line that changes in place on a terminal; elsewhere a line for each change."""
+    """Status on standard error: one line that is updated in place on a terminal, else a line per change."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -161,10 +165,10 @@ class _StatusLine:
         from rich.text import Text
 
         if self._live is not None:
-            told = " | ".join(f"{child.name} {described(child.told(), now)}" for child in children)
-            self._live.update(Text(told, no_wrap=True, overflow="ellipsis"), refresh=True)
+            line = " | ".join(f"{child.name} {describe(child.to_dict(), now)}" for child in children)
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
         for child in changed:
-            print(f"{child.name}: {described(child.told(), now)}", file=sys.stderr, flush=True)
+            print(f"{child.name}: {describe(child.to_dict(), now)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._live is not None:
@@ -173,47 +177,50 @@ class _StatusLine:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[Event]:
-    """An event that SIGTERM and SIGINT set while the block runs."""
+    """Yields an event that SIGTERM and SIGINT set while the block runs."""
     ended = Event()
-    before = {each: signal.signal(each, lambda *_: ended.set()) for each in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = {number: signal.signal(number, lambda *_: ended.set()) for number in numbers}
     try:
         yield ended
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _write(path: Path, children: Sequence[Child], pid: int | None) -> None:
-    told = {child.name: child.told() for child in children}
-    text = json.dumps({"format": FORMAT, "pid": pid, "at_s": time.time(), "children": told}, indent=1)
+    entries = {child.name: child.to_dict() for child in children}
+    text = json.dumps({"format": FORMAT, "pid": pid, "at_s": time.time(), "children": entries}, indent=1)
     try:
         write_text_aside(path, text)
-    except OSError as error:  # children go on without
-        print(f"karec live: its state is not written: {error}", file=sys.stderr, flush=True)
+    except OSError as error:  # the children do not need the file
+        print(f"karec live: {path} was not written: {error}", file=sys.stderr, flush=True)
 
 
 def _read(place: Path) -> dict[str, Any]:
-    """The state file; empty where there is none that can be read."""
+    """Returns the contents of the state file; empty if it cannot be read."""
     try:
-        found = json.loads((place / STATE).read_text(encoding="utf-8"))
+        state = json.loads((place / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
+    return state if isinstance(state, dict) and state.get("format") == FORMAT else {}
 
 
 def _print_state(place: Path) -> None:
-    """DataError: no ``karec live`` has run here."""
+    """Raises DataError if no ``karec live`` has run here."""
     from karec.bundle.in_use import lock_exclusively
     from karec.cli.tables import facts_table
 
-    found, now = _read(place), time.time()
-    if not found:
-        raise DataError(f"{place / STATE} holds no state: karec live has not run here")
-    with lock_exclusively(place, wait=False) as alone:
-        facts = {"karec live": "does not run" if alone else f"process {found['pid']}"}
-    for name, child in found["children"].items():
-        told = {**child, "pid": None} if alone else child
-        facts[name] = "" if alone else described(told, now)
-        facts[name] = facts[name] or f"does not run; last: {child['last'] or 'nothing yet'}"
+    state = _read(place)
+    if not state:
+        raise DataError(f"{place / STATE} is missing: karec live has not run here")
+    with lock_exclusively(place, wait=False) as is_locked:
+        is_running = not is_locked
+    facts = {"karec live": f"process {state['pid']}" if is_running else "does not run"}
+    now = time.time()
+    for name, child in state["children"].items():
+        facts[name] = (
+            describe(child, now) if is_running else f"does not run; last: {child['last'] or 'nothing yet'}"
+        )
     console = table_console()
     console.print(facts_table(f"karec live in {place}", facts))

@@ -1,4 +1,4 @@
-"""`karec live` runs its children, names what dies, stops on a signal, and is alone in its folder."""
+"""`karec live` runs its children, reports failures, stops on a signal, and admits one process per folder."""
 
 import json
 import os
@@ -26,8 +26,8 @@ def config(tmp_path_factory):
 
 
 @contextmanager
-def living(config):
-    """The process of `karec live`, whose standard error is a pipe of lines."""
+def running_live(config):
+    """Yields a process of `karec live` whose standard error is a pipe."""
     words = [sys.executable, "-m", "karec.cli", "live", "--config", str(config)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
@@ -45,17 +45,17 @@ def pid_in(line):
     return int(line.rpartition("process ")[2].split(")")[0])
 
 
-def gone(pid):
-    """Whether the process ends; it is nobody's zombie, since `karec live` waits for its children."""
+def has_ended(pid):
+    """Returns True if the process ends within a minute. `karec live` waits for its children: no zombies."""
     try:
         return bool(select.select([os.pidfd_open(pid)], [], [], 60)[0])
     except ProcessLookupError:
         return True
 
 
-def test_children_that_are_killed_begin_again_and_a_signal_stops_all(config, capsys):
+def test_live_restarts_killed_children_and_stops_all_on_a_signal(config, capsys):
     wanted = random.Random(0)
-    with living(config) as process:
+    with running_live(config) as process:
         child = pid_in(process.stderr.readline())
         for deaths in range(1, KILLS + 1):
             select.select([], [], [], wanted.random())  # a moment of its start, or of its work
@@ -69,19 +69,19 @@ def test_children_that_are_killed_begin_again_and_a_signal_stops_all(config, cap
         assert cli.main(["live", "--config", str(config), "--status"]) == 0
         assert f"process {child}), died {KILLS} times" in " ".join(capsys.readouterr().out.split())
         process.send_signal(signal.SIGTERM)
-        assert process.wait() == 0 and gone(child)
+        assert process.wait() == 0 and has_ended(child)
     found = state(config)
     assert found["pid"] is None and found["children"]["refresh"]["deaths"] == KILLS
     assert cli.main(["live", "--config", str(config), "--status"]) == 0
     assert "does not run" in capsys.readouterr().out
 
 
-def test_a_child_that_fails_is_told_with_its_last_line(config, tmp_path):
+def test_live_reports_a_failed_child_with_its_last_line(config, tmp_path):
     text = config.read_text().replace(
         "refresh_share = 0.05", 'refresh_share = 0\ntrain_every_hours = 1\ntrain = ["--data=nowhere"]'
     )
     (tmp_path / "karec.toml").write_text(text)
-    with living(tmp_path / "karec.toml") as process:
+    with running_live(tmp_path / "karec.toml") as process:
         begun, died = process.stderr.readline(), process.stderr.readline()
         assert begun.startswith("train: runs since")
         assert "died 1 times; last: ended with 2: karec train:" in died and "online store" in died
@@ -101,14 +101,14 @@ def test_a_child_that_fails_is_told_with_its_last_line(config, tmp_path):
         ("train_hours = 1", "unknown key 'train_hours'"),
     ],
 )
-def test_a_table_that_asks_for_nothing_or_the_impossible_is_refused(config, tmp_path, capsys, table, told):
+def test_live_refuses_a_table_without_a_child_or_with_wrong_values(config, tmp_path, capsys, table, told):
     path = tmp_path / "karec.toml"
     path.write_text(config.read_text().replace("refresh_share = 0.05", table))
     assert cli.main(["live", "--config", str(path)]) == 2
     assert told in capsys.readouterr().err
 
 
-def test_a_file_without_the_table_and_a_folder_without_a_state_are_refused(config, tmp_path, capsys):
+def test_live_refuses_a_file_without_online_and_a_folder_without_state(config, tmp_path, capsys):
     path, text = tmp_path / "karec.toml", config.read_text()
     path.write_text(text[: text.index("[online]")] + text[text.index("[scenes.home]") :])
     assert cli.main(["live", "--config", str(path)]) == 2
@@ -117,7 +117,7 @@ def test_a_file_without_the_table_and_a_folder_without_a_state_are_refused(confi
     assert "karec live has not run here" in capsys.readouterr().err
 
 
-def test_trainings_publish_where_the_bundle_lies_or_are_refused(config, tmp_path, capsys):
+def test_live_refuses_trainings_into_another_folder_than_the_bundle(config, tmp_path, capsys):
     path = tmp_path / "karec.toml"
     more = 'train_every_hours = 24\nmargin = 0.01\ntrain = ["--data", "shop", "--log", "rank_log"]'
     path.write_text(
