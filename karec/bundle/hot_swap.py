@@ -62,7 +62,7 @@ class HotSwap:
                   continues with the same store. ``degraded`` of a page names ``request.state`` if the store
                   did not respond.
     Deadlines     A new version starts with the step times of the one before.
-    Fork          A child of ``os.fork`` opens its own.
+    Fork          A child of ``os.fork`` must open its own HotSwap.
     """
 
     def __init__(
@@ -142,9 +142,7 @@ class HotSwap:
         version = self._begin_request()
         try:
             if request.scene not in version.cascades:
-                raise ValueError(
-                    f"the request asks for the scene {request.scene!r}; served are {sorted(version.cascades)}"
-                )
+                raise ValueError(f"scene is {request.scene!r}, expected one of {sorted(version.cascades)}")
             page = version.cascades[request.scene].run(request)
         finally:
             version.running.end()
@@ -190,8 +188,8 @@ class HotSwap:
 
         A swap is an INFO of the logger ``karec.bundle``, with both versions and the time.
 
-        Raises why the new version is refused: ConfigError, BundleError, or an exception of a step's
-        ``__init__``. Then the previous version stays in service. ValueError: this is closed.
+        Raises ConfigError, BundleError, or an exception of a step's ``__init__`` if the new version is
+        refused; then the previous version stays in service. Raises ValueError if this is closed.
         """
         with self._reloading:
             self._close_leaving()  # of a reload that was interrupted
@@ -332,7 +330,7 @@ def _return_freed_memory() -> None:
 
 
 def _clear_frames(error: BaseException | None) -> None:
-    """Frees what the frames of a refused reload hold, although a caller may keep the error."""
+    """Frees the objects in the frames of a refused reload. A caller may keep the error."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -60,7 +60,7 @@ def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
         if not isinstance(manifest[key], type_) or isinstance(manifest[key], bool):
             raise BundleError(f"{path}: {key} is {repr(manifest[key])[:60]}, expected {type_.__name__}")
     if manifest["format"] != FORMAT:
-        raise BundleError(f"{path} is of format {manifest['format']}; this karec reads {FORMAT}")
+        raise BundleError(f"{path} has format {manifest['format']}, expected {FORMAT}")
     if not -(2**63) <= manifest["model_version"] < 2**63:
         raise BundleError(f"{path}: model_version is {manifest['model_version']}, expected an int64")
     for name, entry in manifest["files"].items():
@@ -77,7 +77,7 @@ def _check_entry(path: Path, name: str, entry: Any) -> None:
         or any(part in ("", ".", "..") for part in parts)
         or len(parts) > MAX_DEPTH
     ):
-        raise BundleError(f"{path} names the file {name[:60]!r}, which is no path within the bundle")
+        raise BundleError(f"{path} names the file {name[:60]!r}, expected a path within the bundle")
     has_size = (
         isinstance(entry, dict)
         and isinstance(entry.get("bytes"), int)
@@ -103,13 +103,15 @@ def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _check_file(folder: Path, path: Path, entry: Mapping[str, Any]) -> None:
     if not path.is_file():
-        raise BundleError(f"{path} is in the manifest but not in the bundle, or no regular file")
+        raise BundleError(f"{path} is in the manifest but not in the bundle, or not a regular file")
     if not Path(os.path.realpath(path)).is_relative_to(folder):
-        raise BundleError(f"{path} is a symbolic link, or in one, that leads out of the bundle")
+        raise BundleError(f"{path} is a symbolic link that points out of the bundle, or is in one")
     if path.stat().st_size != entry["bytes"]:
-        raise BundleError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry['bytes']}")
+        raise BundleError(
+            f"{path} has {path.stat().st_size} bytes, expected {entry['bytes']} by the manifest"
+        )
     if fingerprint(path)["sha256"] != entry["sha256"]:
-        raise BundleError(f"{path} is not what was published: its SHA-256 differs from the manifest's")
+        raise BundleError(f"{path} was changed after publishing: its SHA-256 differs from the manifest's")
 
 
 def _entries(folder: Path) -> set[str]:
@@ -139,7 +141,9 @@ def check_signature(folder: Path, manifest: bytes, key: Path) -> None:
 
     path = folder / SIGNATURE
     if not path.exists():
-        raise BundleError(f"{folder} is not signed: it has no {SIGNATURE}, and a key is given ({key})")
+        raise BundleError(
+            f"{folder} is not signed: {SIGNATURE} is missing. Publish it with the private key of {key}."
+        )
     try:
         public.verify(read_bytes(path, SIGNATURE_BYTES), manifest)
     except (InvalidSignature, OSError, ValueError) as error:
@@ -157,7 +161,7 @@ def load_key(path: Path, kind: Literal["private", "public"]) -> Any:
     except ImportError as error:
         raise MissingExtra("cryptography", "signing", "a signed bundle") from error
     try:
-        with path.open("rb") as file:  # the caller's own file, perhaps a pipe
+        with path.open("rb") as file:  # may be a pipe
             text = file.read(MAX_KEY_BYTES + 1)
         key: Any
         if kind == "private":
@@ -167,11 +171,9 @@ def load_key(path: Path, kind: Literal["private", "public"]) -> Any:
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     except TypeError as error:  # the library asks for the password
-        raise BundleError(f"{path} is protected by a password; karec reads keys that have none") from error
+        raise BundleError(f"{path} is protected by a password, expected a key without one") from error
     except Exception as error:  # the library raises errors of several kinds
-        raise BundleError(f"{path} holds no {kind} key in PEM: {error}") from error
+        raise BundleError(f"{path} is not a {kind} key in PEM: {error}") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
-        raise BundleError(
-            f"{path} holds a key of another kind ({type(key).__name__}); bundles are signed by ed25519"
-        )
+        raise BundleError(f"{path} is a {type(key).__name__}, expected an ed25519 key")
     return key

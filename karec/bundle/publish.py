@@ -1,8 +1,7 @@
-"""Publishes a bundle: writes a folder aside, adds two manifests, renames it, moves the link ``current``, and
-removes old versions.
+"""Publishes a bundle: writes a temporary folder with two manifests, renames it, moves the link ``current``.
 
-A publisher holds a lock on the root folder that ends with its process; a second one waits. So a temporary
-folder that a publisher finds is of a killed one, and is removed. Readers need no lock.
+A publisher holds a lock on the root folder that ends with its process; a second one waits. So any temporary
+folder was left by a killed publisher, and is removed. Readers need no lock.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def publish_folder(
             a process of this machine has open stay too. A version that cannot be removed is a warning.
         signing_key: the PEM file of a private ed25519 key that signs the manifest.
 
-    If ``current`` is a later version already, it stays: only ``make_current`` goes back.
+    If ``current`` is a later version already, it stays. Only ``make_current`` selects an older version.
 
     Raises:
         BundleError: ``model_version`` exists, or the file system refuses an operation (full, read-only,
@@ -68,7 +67,7 @@ def publish_folder(
     final = root / f"v{model_version:010d}"
     with lock_publishing(root, f"{final} was not published"):
         if os.path.lexists(final):
-            raise BundleError(f"{final} is published already. A version never changes: publish the next one")
+            raise BundleError(f"{final} is published already. A version never changes. Publish the next one.")
         written_inode = -1
         try:
             with folder_aside(final) as name:
@@ -143,8 +142,8 @@ def remove_old_versions(root: Path, keep: int, model_version: int) -> None:
         if version in kept:
             continue
         try:
-            with lock_exclusively(folder, wait=False) as alone:
-                if alone:
+            with lock_exclusively(folder, wait=False) as is_locked:
+                if is_locked:
                     remove_folder(folder)
         except OSError as error:
             warnings.warn(

@@ -34,10 +34,10 @@ from karec.errors import BundleError, one_line
 from karec.files import folder_aside, link_aside
 from karec.object_store import ObjectFolder
 
-POLL_S = 1.0  # between two looks at URL/current, by all processes of a host
+POLL_S = 1.0  # between two polls of URL/current, by all processes of a host
 RETRY_S = 15.0  # after a pull that failed
 N_KEPT = 3  # versions in the local folder
-NEXT_POLL = ".next-poll"  # its modification time is the time of the next look
+NEXT_POLL = ".next-poll"  # its modification time is the time of the next poll
 MAX_NAME_BYTES = 64
 
 _log = logging.getLogger("karec.bundle")
@@ -66,7 +66,10 @@ def upload(folder: Path, url: str) -> None:
                 store.upload(folder / part, f"{folder.name}/{part}")
             store.upload(folder / MANIFEST, name)
         elif store.read(name, MAX_BYTES) != text:
-            raise BundleError(f"{store.display}/{folder.name} has other content. A version never changes")
+            raise BundleError(
+                f"{store.display}/{folder.name} has other content. A version never changes. Publish the "
+                "next one."
+            )
         if store.size(CURRENT) is None or int(_read_current(store)[1:]) < int(folder.name[1:]):
             set_current(url, folder.name)
     except OSError as error:
@@ -80,8 +83,7 @@ def set_current(url: str, version: str) -> None:
 
 
 def follow(url: str, root: Path, public_key: Path | None = None) -> None:
-    """Pulls the current version of ``url`` into ``root``, if no process of the host has looked for
-    ``POLL_S``.
+    """Pulls the current version of ``url`` into ``root``, if no process of the host polled for ``POLL_S``.
 
     If that fails, the local version stays current and the reason is logged once. Raises BundleError if there
     is no local version.
@@ -128,7 +130,10 @@ def pull(url: str, root: Path, public_key: Path | None = None, *, wait: bool = T
         if not folder.exists():
             _download(store, text, folder, public_key)
         elif (folder / MANIFEST).read_bytes() != text:
-            raise BundleError(f"{store.display}/{version} differs from {folder}. A version never changes")
+            raise BundleError(
+                f"{store.display}/{version} differs from {folder}. A version never changes. Publish the "
+                "next one."
+            )
         link_aside(root / CURRENT, version)
         remove_old_versions(root, N_KEPT, int(version[1:]))
 
@@ -172,7 +177,9 @@ def _download_file(store: ObjectFolder, name: str, path: Path, entry: Mapping[st
             n_bytes += len(piece)
     if n_bytes != entry["bytes"]:
         size = store.size(name)
-        raise BundleError(f"{store.display}/{name} has {size} bytes, the manifest says {entry['bytes']}")
+        raise BundleError(
+            f"{store.display}/{name} has {size} bytes, expected {entry['bytes']} by the manifest"
+        )
     if digest.hexdigest() != entry["sha256"]:
         raise BundleError(f"{store.display}/{name}: its SHA-256 differs from the manifest's")
 
@@ -182,7 +189,7 @@ def _is_due(root: Path) -> bool:
         wait_s = (root / NEXT_POLL).stat().st_mtime - time.time()
     except FileNotFoundError:
         return True
-    return not 0 < wait_s <= RETRY_S  # a later time is of a clock that was set back
+    return not 0 < wait_s <= RETRY_S  # a later time shows that the clock was set back
 
 
 def _set_next_poll(root: Path, seconds: float) -> None:

@@ -1,8 +1,8 @@
-"""Starts the smoke run of a bundle in a child process, and says why it failed.
+"""Starts the smoke run of a bundle in a child process, and reports why it failed.
 
-A model may run for ever, take all memory or crash, so ``karec.bundle.smoke_child`` runs it first, with
-limits. ``subprocess`` starts the child without a copy of this process: threads and locks here do not matter
-to it.
+A model may never end, take all memory or crash, so ``karec.bundle.smoke_child`` runs it first, with
+limits. ``subprocess`` starts the child without a copy of this process: its threads and locks do not
+affect the child.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def _find_interpreter() -> str:
     path = os.fsdecode(get_executable() or "")
     if not path or (getattr(sys, "frozen", False) and path == sys.executable):
         raise BundleError(
-            "a Python interpreter runs the models of a bundle first, and this process, which embeds Python, "
-            "names "
-            "none: call multiprocessing.set_executable(PATH) first, or open the bundle with verify=False"
+            "a Python interpreter must run the models of a bundle first, and this process, which embeds "
+            "Python, names none: call multiprocessing.set_executable(PATH) first, or open the bundle with "
+            "verify=False"
         )
     return path
 

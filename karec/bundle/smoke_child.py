@@ -1,20 +1,20 @@
-"""Smoke run of a bundle, in a process of its own: ``python -m karec.bundle.smoke_child FOLDER``.
+"""Runs the models of a bundle in a process of its own: ``python -m karec.bundle.smoke_child FOLDER``.
 
-A model is a program from outside: only running it shows whether it ends, fits in memory and gives what
-serving reads. As far as the bundle has the parts, the run computes:
+A model is untrusted code: only a run shows if it ends, fits in memory and returns the outputs that serving
+reads. For the parts that the bundle has, the run computes:
 
     encoder.npz, snapshot   inputs of a few users: the longest and the shortest history, and an unknown user
-    user_tower….onnx        each of them → user_vector (1, D) float32
+    user_tower….onnx        each user → user_vector (1, D) float32
     item_tower.onnx         a few items, one of them unknown → item_vector (N, D) float32
     ranker.onnx             these items for each user → logits (N, tasks) float32
-    index.karec             D is its width; the 10 nearest items of a user vector
-    recall.karec            the same with its own towers
+    index.karec             the 10 nearest items of a user vector; D is the width of the index
+    recall.karec            the same with the towers of the recall space
 
-Outputs must be finite. Without an encoder or a snapshot the host makes the inputs: models then run once, with
-1 for each number and 0 for each code.
+Outputs must be finite. Without an encoder or a snapshot the host makes the inputs of models, so here they run
+once, with 1 for each number and 0 for each code.
 
-The kernel holds the limits: RLIMIT_CPU, and RLIMIT_DATA for what is allocated after the imports. The address
-space has no limit, since mapped files and what ONNX Runtime only reserves take no memory. The process opens
+The operating system enforces the limits: RLIMIT_CPU, and RLIMIT_DATA for memory allocated after the imports.
+The address space has no limit, since mapped and reserved memory is not used memory. The process opens
 no connection and writes no file.
 """
 
@@ -46,14 +46,13 @@ from karec.models.trees import trees_path
 
 N_ITEMS = 16
 N_NEAREST = 10
-NICENESS = 10  # other processes answer requests meanwhile; lower, a busy machine would let the child starve
+NICENESS = 10  # requests have priority; with a larger value the child would get no time on a busy machine
 RANKER = "ranker.onnx"
 Inputs = Mapping[str, NDArray[Any]]
 
 
 def run_models(bundle: Bundle, report_part: Callable[[str], None]) -> None:
-    """Runs every model of ``bundle`` as serving does. Raises BundleError, or whatever a damaged part
-    raises."""
+    """Runs every model of ``bundle`` as serving does. Raises BundleError, or any error of a damaged part."""
     users: list[Inputs] = []
     items: Inputs | None = None
     if (bundle.path / ENCODER).exists() and (bundle.path / SNAPSHOT).exists():
@@ -129,7 +128,7 @@ def _open_model(bundle: Bundle, name: str) -> OnnxModel:
 
 
 def _pair(bundle: Bundle, ranker: OnnxModel, user: Inputs, items: Inputs) -> Inputs:
-    """Returns what the step ``ranker`` gives ``ranker``."""
+    """Returns the inputs that the step ``ranker`` makes for one user and these items."""
     inputs = {**items, **bundle.encoder.encode_crosses(user, items)}
     if "dense" in ranker.inputs:
         inputs["dense"] = bundle.encoder.dense({**user, **inputs})
@@ -170,8 +169,7 @@ def _verify(bundle: Bundle, digest: str) -> None:
 
 
 def _set_limits(limits: Limits) -> None:
-    """Limits what this process takes from here on, and prevents core files. Too much processor time:
-    SIGXCPU."""
+    """Limits the further processor time (SIGXCPU) and memory of this process, and prevents core files."""
     with open("/proc/self/status") as file:
         (used_bytes,) = [int(line.split()[1]) * 1024 for line in file if line.startswith("VmData:")]
     used_seconds = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
@@ -185,7 +183,7 @@ def _set_limits(limits: Limits) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``FOLDER [SECONDS BYTES [SHA256]]``: the smoke run within the limits. Returns 0, or 1 if it is refused.
+    """Runs ``FOLDER [SECONDS BYTES [SHA256]]`` within the limits. Returns 0, or 1 if the bundle is refused.
 
     With the SHA-256 of its manifest, the bundle is verified first, as ``Bundle.open`` does. Lines on the
     standard output: "ready", "part NAME" as a part begins, then "done" or "refused MESSAGE".
@@ -195,7 +193,7 @@ def main(arguments: list[str]) -> int:
         Limits(float(arguments[1]), int(arguments[2])) if len(arguments) > 1 else Limits.from_folder(folder)
     )
     output = os.dup(1)
-    os.dup2(2, 1)  # what a library prints is not a report
+    os.dup2(2, 1)  # output of a library must not mix with the reports
     part = ""
 
     def report(line: str) -> None:
@@ -206,7 +204,7 @@ def main(arguments: list[str]) -> int:
         part = name
         report(f"part {name}")
 
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the parent ignores or blocks
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the parent may block signals
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     if len(arguments) > 3:
         os.nice(NICENESS)
@@ -228,4 +226,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main(sys.argv[1:]))  # what a model leaves behind is not torn down
+    os._exit(main(sys.argv[1:]))  # skips destructors of models, which may hang

@@ -1,7 +1,7 @@
 """Verifies the contents of a bundle's parts.
 
-Equal hashes prove that a bundle is what was published, not that it can serve. No model is loaded here: only
-the child process of ``karec.bundle.smoke`` does that. Arrays are mapped and read once, in pieces. An encoder
+Equal hashes prove that a bundle is unchanged, not that it can serve. No model is loaded here: only the child
+process of ``karec.bundle.smoke`` loads models. Arrays are mapped and read once, in pieces. An encoder
 takes the memory of its file.
 """
 
@@ -57,7 +57,7 @@ class Parts(SharedParts, Protocol):
 def check_contents(bundle: Parts) -> None:
     """Raises BundleError of one line that names the first part of ``bundle`` that cannot serve.
 
-    Parts that the bundle does not have are left out. Cost: O(bytes of snapshot, encoder and indices).
+    Missing parts are skipped. Cost: O(bytes of snapshot, encoder and indices).
     """
     folder = bundle.path
     encoder = snapshot = None
@@ -187,7 +187,7 @@ def _check_rows(
 
 
 def _check_ids(bundle: Parts, snapshot: Snapshot | None) -> None:
-    """The maps can be read and name every user and item of the snapshot. O(file + users + works)."""
+    """Checks that the id maps can be read and have every user and item. Cost: O(file + users + works)."""
     from karec.index import IdMap
 
     for path in sorted((bundle.path / IDS).glob("*.karec")):
@@ -205,7 +205,7 @@ def _check_ids(bundle: Parts, snapshot: Snapshot | None) -> None:
 
 
 def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> None:
-    """Vectors and adjustments are finite; some item is one of the snapshot's. O(N·D)."""
+    """Checks that vectors and adjustments are finite, and that an item is in the snapshot. Cost: O(N·D)."""
     with index.pinned() as view:
         if not len(view):
             return
@@ -224,8 +224,7 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
 
 
 def _check_towers_exist(bundle: Parts, space: Space, index: ItemIndex) -> None:
-    """Vectors of each model version have a user tower; those of the bundle's version are of its item
-    tower."""
+    """Checks that each version has a user tower, and the bundle's version is of the bundle's item tower."""
     path = bundle.path / space.index
     for version in index.versions:
         tower = bundle.path / space.user_tower_of(version.number, bundle.model_version)
@@ -245,7 +244,7 @@ def _check_towers_exist(bundle: Parts, space: Space, index: ItemIndex) -> None:
 
 
 def _check_recall(folder: Path, indices: Mapping[Space, ItemIndex]) -> None:
-    """Recall's own space has a user tower, and its items are in the item index. O(items)."""
+    """Checks that the recall space has a user tower, and its items are in the item index. Cost: O(items)."""
     path = folder / RECALL.index
     if not (folder / RECALL.own).exists():
         raise BundleError(f"{path} has no user vectors to meet: {RECALL.own} is missing")
@@ -271,7 +270,7 @@ def _check_lists(folder: Path, facts: Mapping[str, Any], indices: Mapping[Space,
 
 
 def _check_item_type(bundle: Parts, name: str, works: ItemIndex) -> None:
-    """Its items can be read, and their vectors are in the space of ``works``. O(items)."""
+    """Checks that the items can be read and have vectors in the space of ``works``. Cost: O(items)."""
     folder = bundle.path / KINDS / name
     with _name_errors(folder):
         part = bundle.item_type(name)

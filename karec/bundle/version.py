@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
 
 
 class RunningRequests:
-    """The number of requests that run on one version. Any thread."""
+    """The number of requests that run on one version. Any thread may call."""
 
     def __init__(self) -> None:
         self._changed = Condition()

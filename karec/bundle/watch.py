@@ -1,4 +1,4 @@
-"""A thread that reloads when the configuration or the current bundle changes."""
+"""Reloads on a thread when the configuration or the current bundle changes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Watcher:
     """Polls ``read_identity()`` every ``seconds`` and calls ``target.reload()``.
 
     A refused version is tried again after 2, 4, 8 … 64 polls, any other one at once. The watcher keeps no
-    reference to ``target`` and ends with it. ``wait(seconds)`` returns True if the watcher is to end; None:
-    by the clock, until ``stop``. The first refusal of a version is a warning of the logger ``karec.bundle``.
+    reference to ``target`` and ends with it. ``wait(seconds)`` returns True if the watcher must end; the
+    default waits for ``stop``. The first refusal of a version is a warning of the logger ``karec.bundle``.
     """
 
     def __init__(

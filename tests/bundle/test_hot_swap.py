@@ -309,7 +309,7 @@ def test_third_version_opens_after_the_first_is_closed(live, publish_next, pool)
 
 
 def test_stored_error_of_a_request_does_not_delay_reload(live, publish_next):
-    with pytest.raises(ValueError, match="'other'; served are \\['home'\\]") as kept:
+    with pytest.raises(ValueError, match="'other', expected one of \\['home'\\]") as kept:
         live.run(Request(1, 5, scene="other"))
     publish_next(8)
     assert live.reload() and kept.value

@@ -57,8 +57,8 @@ def test_failed_publish_keeps_current_and_leaves_no_files(root):
 @pytest.mark.parametrize(
     ("alter", "message"),
     [
-        (lambda b: (b / "rows.bin").write_bytes(b"rowz"), "rows.bin is not what was published"),
-        (lambda b: (b / "rows.bin").write_bytes(b"ro"), "has 2 bytes, the manifest says 4"),
+        (lambda b: (b / "rows.bin").write_bytes(b"rowz"), "rows.bin was changed after publishing"),
+        (lambda b: (b / "rows.bin").write_bytes(b"ro"), "has 2 bytes, expected 4 by the manifest"),
         (lambda b: (b / "rows.bin").unlink(), "rows.bin is in the manifest but not in the bundle"),
         (lambda b: (b / "stranger").write_text("?"), "stranger is in the bundle but not in its manifest"),
         (lambda b: (b / "manifest.json").unlink(), "not a bundle"),

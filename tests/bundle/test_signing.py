@@ -130,7 +130,7 @@ def test_signed_bundle_is_refused_if_a_file_and_its_hash_are_altered(signed, tmp
 
 def test_signed_bundle_is_refused_if_only_a_file_is_altered(signed, keys):
     (signed / "manifest.txt").write_text("altered")
-    with pytest.raises(BundleError, match=r"manifest\.txt has 7 bytes, the manifest says"):
+    with pytest.raises(BundleError, match=r"manifest\.txt has 7 bytes, expected "):
         Bundle.open(signed, public_key=keys[0][1])
 
 
@@ -181,7 +181,7 @@ def test_open_checks_the_key_of_karec_toml(tmp_path, platform, keys):
     shutil.copyfile(keys[0][1], tmp_path / "publisher.pub.pem")
     folder = publish_folder(tmp_path / "bundles", 7, write)
     for build in (karec.open, open_bundle):
-        with pytest.raises(BundleError, match=r"is not signed: it has no manifest\.sig, and a key is given"):
+        with pytest.raises(BundleError, match=r"is not signed: manifest\.sig is missing"):
             build(config)
     shutil.rmtree(folder)
     publish_folder(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
@@ -237,10 +237,10 @@ def late(path):
     ("make", "message"),
     [
         (lambda path: None, "key.pem cannot be read: No such file or directory"),
-        (lambda path: path.write_text("no key"), r"key\.pem holds no private key in PEM"),
-        (encrypted, r"key\.pem is protected by a password; karec reads keys that have none"),
-        (elliptic, r"key\.pem holds a key of another kind \(.*ECPrivateKey\); bundles are signed by ed25519"),
-        (late, r"key\.pem holds no private key in PEM"),
+        (lambda path: path.write_text("no key"), r"key\.pem is not a private key in PEM"),
+        (encrypted, r"key\.pem is protected by a password, expected a key without one"),
+        (elliptic, r"key\.pem is a .*ECPrivateKey, expected an ed25519 key"),
+        (late, r"key\.pem is not a private key in PEM"),
     ],
 )
 def test_publish_refuses_an_invalid_private_key_before_writing(tmp_path, write, make, message):
@@ -253,17 +253,16 @@ def test_publish_refuses_an_invalid_private_key_before_writing(tmp_path, write, 
 def test_open_refuses_an_invalid_public_key(signed, tmp_path, keys):
     with pytest.raises(BundleError, match=r"nowhere\.pem cannot be read: No such file"):
         Bundle.open(signed, public_key=tmp_path / "nowhere.pem")
-    with pytest.raises(BundleError, match=r"publisher\.pem holds no public key in PEM"):
+    with pytest.raises(BundleError, match=r"publisher\.pem is not a public key in PEM"):
         Bundle.open(signed, public_key=keys[0][0])
     elliptic(tmp_path / "key.pem")
     with pytest.raises(
         BundleError,
-        match=r"key\.pub holds a key of another kind \(.*ECPublicKey\); bundles "
-        r"are",
+        match=r"key\.pub is a .*ECPublicKey, expected an ed25519 key",
     ):
         Bundle.open(signed, public_key=tmp_path / "key.pub")
     late(tmp_path / "key.pem")
-    with pytest.raises(BundleError, match=r"key\.pub\.pem holds no public key in PEM"):
+    with pytest.raises(BundleError, match=r"key\.pub\.pem is not a public key in PEM"):
         Bundle.open(signed, public_key=tmp_path / "key.pub.pem")
 
 

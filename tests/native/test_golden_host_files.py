@@ -56,7 +56,7 @@ def test_a_bundle_of_a_newer_format_is_refused_by_its_number(bundle):
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": BUNDLE_FORMAT + 1}))
     with pytest.raises(
         BundleError,
-        match=rf"is of format {BUNDLE_FORMAT + 1}; this karec reads "
+        match=rf"has format {BUNDLE_FORMAT + 1}, expected "
         rf"{BUNDLE_FORMAT}",
     ):
         Bundle.open(bundle)
@@ -65,7 +65,7 @@ def test_a_bundle_of_a_newer_format_is_refused_by_its_number(bundle):
 def test_a_bundle_whose_host_manifest_is_altered_is_refused(bundle):
     text = (bundle / "manifest.txt").read_text()
     (bundle / "manifest.txt").write_text(text.replace("model_version 7", "model_version 8"))
-    with pytest.raises(BundleError, match=r"manifest\.txt is not what was published"):
+    with pytest.raises(BundleError, match=r"manifest\.txt was changed after publishing"):
         Bundle.open(bundle)
 
 
