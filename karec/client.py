@@ -1,6 +1,6 @@
-"""Client of a service that `karec serve` runs: `Client`, and `AsyncClient` with the same calls as coroutines.
+"""Calls a service that `karec serve` runs. `AsyncClient` has the calls of `Client` as coroutines.
 
-A call is sent again if its answer has Retry-After (the service or a proxy refused it for now), or if the
+A call is sent again if its response has Retry-After (the service or a proxy refused it for now), or if the
 connection failed. That is safe for every call: reads change nothing, and an event counts once by its id.
 """
 
@@ -102,7 +102,7 @@ class Problem(KarecError):
 
 
 class Unreachable(KarecError):
-    """The connection failed, the time of the call ended, or the answer is not one of karec."""
+    """The connection failed, the time of the call ended, or the response is not one of karec."""
 
     retry_after_s = 0.0
 
@@ -140,11 +140,11 @@ def _decode(response: httpx.Response, answer: type[Answer]) -> Answer:
     try:
         return json.decode(response.content, type=answer)
     except DecodeError as error:
-        raise Unreachable(response.request, f"not an answer of karec: {error}") from error
+        raise Unreachable(response.request, f"not a response of karec: {error}") from error
 
 
 def _encode_rows(name: str, rows: Iterable[Row]) -> str:
-    """Gives each row an id, by which it counts once, and a time. Ids rise with time."""
+    """Returns the body. A row gets an `event_id`, by which it counts once, and a time. Ids rise with time."""
     complete = []
     for row in rows:
         now_ns = time.time_ns()
@@ -165,7 +165,9 @@ class _Service:
             raise ValueError(f"url is {url!r}, expected http://HOST:PORT. Pass it, or set KAREC_URL.")
         token = (token or os.environ.get("KAREC_TOKEN", "")).strip()
         if not re.fullmatch("[ -~]*", token):
-            raise ValueError("token has characters other than printable ASCII")  # without its value
+            raise ValueError(
+                "token has characters other than printable ASCII. Check KAREC_TOKEN for line ends and quotes."
+            )  # without its value
         headers = {"content-type": "application/json"} | (
             {"authorization": f"Bearer {token}"} if token else {}
         )
@@ -175,7 +177,7 @@ class _Service:
 
 
 class Client(_Service, httpx.Client):
-    """Calls that wait for their answer. Threads may share one client."""
+    """Client whose calls block. Threads may share one client."""
 
     def recommend(self, **request: Unpack[Request]) -> Page:
         return _decode(self.post("/v1/recommend", content=_encode(request)), Page)

@@ -126,7 +126,7 @@ def test_error_page_of_a_proxy_raises_problem(service, call):
 @pytest.mark.parametrize("body", [b"no json", b"[]", b'{"user_id": 1}', b"\xff"])
 def test_answer_of_another_server_raises_unreachable(service, call, body):
     service.set_answers(ok(body))
-    with pytest.raises(Unreachable, match="not an answer of karec"):
+    with pytest.raises(Unreachable, match="not a response of karec"):
         call("recommend", url=service.url, user_id=7)
 
 

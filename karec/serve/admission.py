@@ -31,7 +31,7 @@ class AdmissionQueue:
         self.max_wait_ms = max_wait_ms
         self.max_size = max_size
         self.mean_ms = 0.0
-        self.n_calls = 0  # that run or wait
+        self.n_calls = 0  # running or waiting
         self._metrics = metrics
         self._starts: dict[int, float] = {}  # {thread: when its call began}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"karec-{name}")
@@ -55,10 +55,13 @@ class AdmissionQueue:
         wait_ms = self.estimated_wait_ms()
         limit_ms = max(min(self.max_wait_ms, max_wait_ms), 0.0)
         if self.n_calls >= self.max_size:
-            reason, detail = "queue full", f"{self.n_calls} calls run or wait, at most {self.max_size} may"
+            reason, detail = (
+                "queue full",
+                f"{self.n_calls} calls run or wait, expected at most {self.max_size}",
+            )
         elif wait_ms > limit_ms:
             reason = "wait too long"
-            detail = f"the call would wait about {wait_ms:.0f} ms, at most {limit_ms:.0f} ms"
+            detail = f"the call would wait about {wait_ms:.0f} ms, expected at most {limit_ms:.0f} ms"
         else:
             return
         raise ProblemError(503, detail, retry_after_s=wait_ms / 1e3, reason=reason)
@@ -78,11 +81,12 @@ class AdmissionQueue:
 
     def _run(self, function: Callable[[], T], arrival: float) -> T:
         start = self._starts[get_ident()] = time.perf_counter()
-        self._metrics.queue_wait(self.name, start - arrival)
+        self._metrics.add_queue_wait(self.name, start - arrival)
         try:
             result = function()
         finally:
             del self._starts[get_ident()]
-        ms = (time.perf_counter() - start) * 1e3  # a call that fails is often short, so it does not count
-        self.mean_ms += (ms - self.mean_ms) * (NEW_WEIGHT if self.mean_ms else 1.0)
+        # Failed calls are often short, so they do not change the mean.
+        run_ms = (time.perf_counter() - start) * 1e3
+        self.mean_ms += (run_ms - self.mean_ms) * (NEW_WEIGHT if self.mean_ms else 1.0)
         return result

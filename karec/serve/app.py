@@ -26,7 +26,7 @@ from karec.serve.problems import ProblemError
 from karec.serve.service import ServeOptions, Service
 
 MAX_HEAD_BYTES = 1 << 16
-# A client that is refused and sends again at once would take time from the calls that run.
+# Without this delay, clients that send again at once would take time from running calls.
 REFUSAL_DELAY_S = 0.05
 SWITCH_INTERVAL_S = 0.0005  # refusals are written between two steps of a request
 RESTART_DELAY_S = 2.0  # after a failed start
@@ -85,8 +85,8 @@ def build_app(service: Service) -> Starlette:
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Opens the bundle before the worker listens. If the online store is away, the worker listens, answers
-    503 and retries. Any other failure ends the worker."""
+    """Opens the bundle before the worker listens. If the online store cannot be reached, the worker listens,
+    answers 503 and retries. Any other failure ends the worker."""
     service: Service = app.state.service
     loop = asyncio.get_running_loop()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -139,7 +139,7 @@ class Gate:
                 status = message["status"]
             await send(message)
 
-        metrics.in_flight(route, +1)
+        metrics.change_in_flight(route, +1)
         try:
             problem = self._problem(scope)
             if problem is None:
@@ -147,12 +147,12 @@ class Gate:
                     await self._app(scope, receive, send_and_note_status)
                 return
             if problem.reason is not None:
-                metrics.refused(problem.reason)
+                metrics.count_refusal(problem.reason)
                 await asyncio.sleep(REFUSAL_DELAY_S)
             await problem.response()(scope, receive, send_and_note_status)
         finally:
-            metrics.in_flight(route, -1)
-            metrics.response(route, status, time.perf_counter() - start)
+            metrics.change_in_flight(route, -1)
+            metrics.add_response(route, status, time.perf_counter() - start)
 
     def _problem(self, scope: Scope) -> ProblemError | None:
         if scope["http_version"] not in ("1.0", "1.1"):

@@ -1,6 +1,6 @@
 """Bearer tokens from files or the environment. Without a token only this machine may call.
 
-open      /healthz, /readyz, /version, /openapi.json and the page: they contain nothing about users
+no token  /healthz, /readyz, /version, /openapi.json and the page: they contain nothing about users
 events    POST /v1/events: `events_token` if it is set, else `token`
 items     POST /v1/items: `items_token` if it is set, else `token`
 the rest  `token`
@@ -33,7 +33,7 @@ LOCAL_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d*)?", re.ASCI
 
 @dataclass(frozen=True, repr=False)
 class Tokens:
-    """SHA-256 of the tokens by name; empty: no token is needed. `is_any_host`: Host is not checked."""
+    """SHA-256 of the tokens by name; if empty, no call needs one. `is_any_host`: Host is not checked."""
 
     digests: dict[str, tuple[bytes, ...]]
     is_any_host: bool = False
@@ -43,7 +43,7 @@ class Tokens:
         """Raises ConfigError if a source is missing or has no valid token, or if a token is needed."""
         if settings.token is None and not settings.on_loopback and not is_insecure:
             raise ConfigError(
-                f"host = {settings.host!r} is reached from other machines: set [serve] token = "
+                f"host = {settings.host!r} accepts calls of other machines: set [serve] token = "
                 '"file:PATH" or "env:NAME", or start karec serve with --insecure'
             )
         digests = {name: _read(name, getattr(settings, name), folder) for name in TOKENS}
@@ -57,7 +57,10 @@ class Tokens:
             host = headers.get(b"host", b"").decode("latin-1").lower()
             if self.is_any_host or LOCAL_HOST.fullmatch(host):
                 return None
-            return ProblemError(403, "without a token, Host must be a name of this machine: localhost")
+            return ProblemError(
+                403,
+                "Host is not a name of this machine, expected localhost. Other names need a token.",
+            )
         if path in OPEN_PATHS:
             return None
         allowed = self.digests.get(TOKEN_NAMES.get(path, "token"), self.digests["token"])
@@ -76,7 +79,7 @@ def _read(name: str, source: str | None, folder: Path) -> tuple[bytes, ...]:
     if kind == "env":
         text = os.environ.get(place, "")
         if not text:
-            raise ConfigError(f"serve: {name}: the environment variable {place} is missing")
+            raise ConfigError(f"serve: {name}: the environment variable {place} is not set")
     else:
         try:
             text = (folder / place).read_text(encoding="utf-8")

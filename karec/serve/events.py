@@ -1,4 +1,4 @@
-"""POST /v1/events and POST /v1/items: stores what users did and what became of items."""
+"""POST /v1/events and POST /v1/items: stores events of users, and changes of items."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def _record(call: Call, decoder: msgspec.json.Decoder[Any], field: str) ->
         raise ProblemError(422, reason, field)
     service.event_queue.check()
     result = await service.event_queue.run(partial(_store, served, rows, field))
-    service.metrics.events_recorded(result.events, result.refused)
+    service.metrics.count_events(result.events, result.refused)
     return Response(messages.encode(result), media_type="application/json")
 
 

@@ -89,7 +89,7 @@ def _describe_item(cascade: Cascade, bundle: Bundle, text: str) -> dict[str, Any
         rows = view.lookup([number])
         is_indexed = int(rows[0]) >= 0
         model_version = int(view.model_versions_of(rows)[0]) if is_indexed else None
-        # the score of a zero vector is the offset of the item, and −inf if it is blocked
+        # A zero vector has the score 0 · scale + offset: the offset, or −inf for a blocked item.
         scores = view.scores(np.zeros(index.dim, np.float32), ids=[number]).tolist() if is_indexed else []
     if not is_indexed and not columns:
         raise ProblemError(404, f"no item {text[:MAX_ID_LETTERS]!r}")

@@ -34,7 +34,7 @@ KEY_LOCATION = re.compile(r" - at `key` in `\$\.(.*?)`$")
 
 
 class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
-    """Asks for one page. `deadline_ms` counts from the arrival of the request and includes the time in the
+    """Request for one page. `deadline_ms` counts from the arrival of the request and includes the time in the
     queue. `time_ms`: Unix milliseconds; null: now. A step of the host reads `context` as `context.NAME`."""
 
     user_id: Id
@@ -49,7 +49,7 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
-    """Asks for one page per request, in their order."""
+    """Request for several pages. The response has them in this order."""
 
     requests: list[PageRequest]
 
@@ -87,7 +87,7 @@ class BatchResponse(Struct, frozen=True):
 
 
 class UserEvent(Struct, frozen=True, omit_defaults=True):
-    """What a user did. docs/online-features.md lists the keys. An event counts once by `event_id`, a UUID."""
+    """An event of a user. docs/online-features.md lists the keys. It counts once by `event_id`, a UUID."""
 
     event: UserEventName
     user_id: Id
@@ -117,13 +117,13 @@ class ItemEvent(Struct, frozen=True, omit_defaults=True):
 
 
 class UserEvents(Struct, forbid_unknown_fields=True, frozen=True):
-    """Rows of `UserEvent`. Each row is checked by itself."""
+    """Rows of `UserEvent`. An invalid row is counted; the others are stored."""
 
     events: list[Any]
 
 
 class ItemEvents(Struct, forbid_unknown_fields=True, frozen=True):
-    """Rows of `ItemEvent`. Each row is checked by itself."""
+    """Rows of `ItemEvent`. An invalid row is counted; the others are stored."""
 
     items: list[Any]
 
@@ -155,7 +155,7 @@ async def read_body(call: Call, max_bytes: int) -> bytes:
         reason = f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
         raise ProblemError(408, reason, is_last=True) from None
     except ClientDisconnect:
-        raise ProblemError(400, "the connection ended within the body", is_last=True) from None
+        raise ProblemError(400, "the connection ended before the end of the body", is_last=True) from None
     return bytes(body)
 
 

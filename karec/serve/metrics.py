@@ -1,7 +1,6 @@
-"""Prometheus metrics of all workers of a service, by prometheus_client's multiprocess mode.
+"""Counts Prometheus metrics of all workers of a service, by prometheus_client's multiprocess mode.
 
-Each worker writes its values to files of its own in a folder that all workers share. Any worker returns the
-sums.
+Each worker writes its values to its own files in a shared folder. Any worker returns the sums.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ _log = logging.getLogger("karec.serve")
 
 @contextmanager
 def metrics_folder() -> Iterator[Path]:
-    """An empty folder for the workers' files. Child processes find it in ``PROMETHEUS_MULTIPROC_DIR``.
+    """Yields an empty folder for the workers' files, and sets ``PROMETHEUS_MULTIPROC_DIR`` for them.
 
     The parent of the workers opens it. It is removed at the end, or by the next service after a kill.
     """
@@ -103,7 +102,7 @@ class Metrics:
     """The metrics of one worker, and through ``folder`` the sums of all. Any thread may call a method.
 
     Counters and histograms include workers that ended; gauges do not. An update writes to mapped memory: a
-    killed worker loses nothing. Make it in the process of the worker.
+    killed worker loses nothing. Create it in the process of the worker.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,7 +130,7 @@ class Metrics:
         self._count("karec_worker_starts")
         self._gauges["karec_workers"].set(1)
 
-    def page_served(self, page: Page, seconds: float) -> None:
+    def count_page(self, page: Page, seconds: float) -> None:
         """Counts a page and its steps. ``seconds``: run time of the cascade."""
         scene = page.request.scene
         self._time("karec_page_seconds", seconds, scene)
@@ -153,21 +152,21 @@ class Metrics:
         if page.is_cold_start:
             self._count("karec_pages_cold_start", scene)
 
-    def refused(self, reason: str) -> None:
+    def count_refusal(self, reason: str) -> None:
         """Counts a request that was refused, or dropped from a queue."""
         self._count("karec_refusals", reason)
 
-    def queue_wait(self, queue: str, seconds: float) -> None:
+    def add_queue_wait(self, queue: str, seconds: float) -> None:
         self._time("karec_queue_wait_seconds", seconds, queue)
 
-    def response(self, route: str, status: int, seconds: float) -> None:
+    def add_response(self, route: str, status: int, seconds: float) -> None:
         """Counts a response. ``route``: declared path without ids. ``seconds``: with the wait in a queue."""
         self._time("karec_response_seconds", seconds, route, str(status))
 
-    def in_flight(self, route: str, change: int) -> None:
+    def change_in_flight(self, route: str, change: int) -> None:
         self._gauges["karec_requests_in_flight"].labels(route).inc(change)
 
-    def events_recorded(self, n_events: int, rejections: Mapping[str, int]) -> None:
+    def count_events(self, n_events: int, rejections: Mapping[str, int]) -> None:
         """Counts acknowledged events, and rejected ones by reason."""
         self._count("karec_events", n=n_events)
         for reason, n_rejected in rejections.items():
@@ -175,7 +174,9 @@ class Metrics:
 
     def observe(self, hot_swap: HotSwap) -> None:
         """Reads versions, lags, side effects and memory. One thread calls it every few seconds."""
-        closed_counts = hot_swap.closed_side_effects  # first: else a version that ends now counts twice
+        closed_counts = (
+            hot_swap.closed_side_effects
+        )  # Read first: a version that ends now would count twice otherwise.
         cascades = dict(hot_swap.cascades)
         self._observe_bundle(cascades)
         self._observe_exposure(cascades)
@@ -206,7 +207,7 @@ class Metrics:
             self._gauges["karec_worker_proportional_bytes"].set(kilobytes["Pss:"] * 1024)
 
     def _observe_bundle(self, cascades: Mapping[str, Cascade]) -> None:
-        bundle = next((each.bundle for each in cascades.values() if isinstance(each.bundle, Bundle)), None)
+        bundle = next((c.bundle for c in cascades.values() if isinstance(c.bundle, Bundle)), None)
         if bundle is None:
             return
         self._set("karec_bundle_workers", {(bundle.path.name, str(bundle.model_version)): 1})
@@ -219,7 +220,7 @@ class Metrics:
         self._set("karec_index_items", items)
 
     def _observe_exposure(self, cascades: Mapping[str, Cascade]) -> None:
-        controllers = {scene: each.exposure for scene, each in cascades.items() if each.exposure is not None}
+        controllers = {scene: c.exposure for scene, c in cascades.items() if c.exposure is not None}
         states = {scene: controller.snapshot() for scene, controller in controllers.items()}
         targets = [(scene, target) for scene, state in states.items() for target in state["targets"]]
         unmet = [(scene, line.split(":")[0]) for scene, state in states.items() for line in state["unmet"]]
@@ -235,26 +236,26 @@ class Metrics:
         pids = {int(path.stem.rpartition("_")[2]) for path in self._folder.glob("*.db")}
         for pid in pids - {ENDED_PID}:
             if not Path(f"/proc/{pid}").exists():
-                self.worker_died(pid)
+                self.count_death(pid)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(self._folder))
         with _lock(self._folder / "files.lock", fcntl.LOCK_SH):
             return generate_latest(registry)
 
-    def worker_died(self, pid: int) -> None:
-        """Counts a death, keeps the counts of the worker and removes its gauges. Again it does nothing."""
+    def count_death(self, pid: int) -> None:
+        """Counts a death, keeps the counts of the worker and removes its gauges."""
         if self._merge_files(pid):
             self._count("karec_worker_deaths")
 
     def close(self) -> None:
-        """Ends this worker: its counts stay, its gauges go, and it is not a death."""
+        """Keeps the counts of this worker and removes its gauges. Its end is then no death."""
         self._merge_files(os.getpid())
 
     def _merge_files(self, pid: int) -> bool:
         """Adds the counts of an ended worker to the files of ``ENDED_PID``. Returns False if it has no files.
 
-        prometheus_client sums the files of all processes there ever were, one for each process and type. Its
-        ``mark_process_dead`` removes gauges only, so that their number would grow with each death.
+        prometheus_client sums the files of all processes so far, one for each process and type. Its
+        ``mark_process_dead`` removes only gauges, so the number of files would grow with each death.
         """
         with _lock(self._folder / "files.lock", fcntl.LOCK_EX):
             mark_process_dead(pid, str(self._folder))
@@ -264,7 +265,10 @@ class Metrics:
                 try:
                     for key, value, _, _ in merged.read_all_values_from_file(str(path)):
                         merged.write_value(key, merged.read_value(key)[0] + value, 0.0)
-                except (struct.error, RuntimeError) as error:  # it was killed while it extended the file
+                except (
+                    struct.error,
+                    RuntimeError,
+                ) as error:  # The worker was killed while it extended the file.
                     _log.warning("%s: the counts of a worker are lost: %s", path, error)
                 merged.close()
                 path.unlink()
@@ -285,7 +289,7 @@ class Metrics:
         self._histograms[name].labels(*labels).observe(seconds)
 
     def _set(self, name: str, values_by_labels: Mapping[Any, float]) -> None:
-        """Sets a gauge. Files keep all labels: a value that is not reported any more becomes 0."""
+        """Sets a gauge. Labels that ``values_by_labels`` lacks become 0: the files keep all labels."""
         self._gauge_labels[name] |= values_by_labels.keys()
         for labels in self._gauge_labels[name]:
             self._gauges[name].labels(*labels).set(values_by_labels.get(labels, 0.0))

@@ -17,7 +17,7 @@ POSTS: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {  # path: su
         (messages.PageResponse, messages.BatchResponse),
     ),
     "/v1/events": (
-        "Stores what users did. The next request reads it.",
+        "Stores events of users. The next request reads them.",
         (messages.UserEvents,),
         (messages.Recorded,),
     ),

@@ -65,7 +65,7 @@ class ProblemError(Exception):
 def on_problem(call: Call, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
     if error.reason is not None:
-        call.app.state.service.metrics.refused(error.reason)
+        call.app.state.service.metrics.count_refusal(error.reason)
     return error.response()
 
 

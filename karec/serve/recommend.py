@@ -25,8 +25,8 @@ from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons
 from karec.serve.service import Served, Service
 
-# Run time of nearly every page, as a multiple of the summed p90 of its parts. Under overload all admitted
-# requests wait as long as they can, so that with 1.0 every tenth page would be late.
+# Multiple of the summed p90 of the steps that covers the run time of nearly every page. Under overload all
+# admitted requests wait as long as they may, so with 1.0 every tenth page would be late.
 TAIL_FACTOR = 2.0
 MAX_ID_LETTERS = 64  # of a wrong id in a message
 
@@ -43,7 +43,7 @@ _KIND = msgspec.json.Decoder(_Kind)
 
 @dataclass(frozen=True)
 class _Answer:
-    """A page, its JSON, and the run time of the cascade."""
+    """A page with its JSON. `seconds`: run time of the cascade."""
 
     page: Page
     json: bytes
@@ -89,7 +89,7 @@ async def recommend(call: Call) -> Response:
 async def _report(service: Service, answers: Sequence[_Answer], traceparent: str | None) -> None:
     """Counts pages and exports their spans, after the response was sent."""
     for answer in answers:
-        service.metrics.page_served(answer.page, answer.seconds)
+        service.metrics.count_page(answer.page, answer.seconds)
         if service.spans is not None:
             service.spans.record(answer.page, answer.seconds * 1e3, traceparent)
 
@@ -105,9 +105,9 @@ def _decode(body: bytes) -> messages.PageRequest | messages.BatchRequest:
 async def _run_batch(
     call: Call, queue: AdmissionQueue, served: Served, jobs: Sequence[_Job]
 ) -> list[_Answer]:
-    """Runs as many jobs at once as there are threads: a single request waits for one of them, not for all.
+    """Queues at most as many jobs as there are threads: a single request waits for one job, not for all.
 
-    After a failure, or if the client has left, no further job begins.
+    After a failure, or if the client disconnected, no other job begins.
     """
     slots = asyncio.Semaphore(queue.threads)
 
@@ -131,7 +131,7 @@ def _to_job(served: Served, message: messages.PageRequest, prefix: str, arrival:
 
 
 def _max_wait_ms(served: Served, jobs: Sequence[_Job]) -> float:
-    """Returns how long the jobs can wait so that the cascade with its fallbacks still meets the deadlines."""
+    """Returns the longest wait after which the cascade with its fallbacks still meets the deadlines."""
     now = time.perf_counter()
     return min(
         math.inf
@@ -241,7 +241,7 @@ def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> mes
 
 
 def _items(page: Page, reasons: Sequence[str] | None) -> list[messages.Item]:
-    """Returns the items of `page.items`, without a PageItem each: that takes longer than all else here."""
+    """Returns the items of `page.items`. It makes no PageItem: that would take most of the time here."""
     candidates = page.candidates
     ids: Sequence[Any] = candidates.ids.tolist() if page.item_ids is None else page.item_ids
     columns = [(name, column.tolist()) for name, column in candidates.columns.items() if column.ndim == 1]

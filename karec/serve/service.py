@@ -1,4 +1,4 @@
-"""The state of one worker: bundle, settings, tokens and queues; it opens, reloads and closes them."""
+"""Opens, reloads and closes the state of one worker: bundle, settings, tokens and queues."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from karec.serve.spans import Spans
 DEFAULT_SCENE = "home"
 OPTIONS_VARIABLE = "KAREC_SERVE_OPTIONS"
 OBSERVE_PERIOD_S = 5.0
-MAX_RETRY_S = 30.0  # between two attempts to open while the online store is away
+MAX_RETRY_S = 30.0  # between two attempts to open while the online store cannot be reached
 N_SMOKE_USERS = 4
 N_SMOKE_ROUNDS = 2  # the first one compiles and allocates
 
@@ -44,10 +44,10 @@ _log = logging.getLogger("karec.serve")
 
 
 class ServeOptions(msgspec.Struct, frozen=True):
-    """What the parent passes to its workers.
+    """Options that the parent passes to its workers.
 
-    `overrides`: settings of the command line, which win over the file. `fixed`: the settings that the parent
-    started with; a changed file does not open its port to other machines.
+    `overrides`: settings of the command line; they replace those of the file. `fixed`: the settings that the
+    parent started with; a changed file does not open its port to other machines.
     """
 
     config: str
@@ -81,7 +81,7 @@ def apply_overrides(config: Config, overrides: Mapping[str, Any]) -> ServeSettin
 
 @dataclass(frozen=True)
 class Served:
-    """What a request reads, one object from its first line to its last."""
+    """State that one request reads. A request keeps one object from its start to its end."""
 
     hot_swap: HotSwap
     settings: ServeSettings
@@ -96,9 +96,10 @@ class Served:
 
 
 class Service:
-    """`served` is None until the bundle is open. `open`, `reload` and `close` block: call them on a thread.
+    """State of one worker. `open`, `reload` and `close` block: call them on a thread.
 
-    Three queues, so that no kind of call starves another: pages, events, and the rest (`lookup_queue`).
+    `served` is None until the bundle is open. Three queues prevent that one kind of call starves another:
+    pages, events, and all other calls (`lookup_queue`).
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -125,7 +126,7 @@ class Service:
         self._observer = Poller(self, Service._observe, OBSERVE_PERIOD_S, "karec-metrics")
 
     def ready(self) -> Served:
-        """Raises ProblemError 503 while the worker cannot serve: it does not know which items are blocked."""
+        """Raises ProblemError 503 while the worker cannot serve, also while the blocked items are unknown."""
         served = self.served
         if served is None:
             raise ProblemError(503, self.failure, retry_after_s=0)
@@ -137,7 +138,7 @@ class Service:
     def open(self) -> None:
         """Opens and verifies the bundle, builds every scene and runs smoke requests.
 
-        Raises the reason why it cannot serve.
+        Raises the error that prevents serving.
         """
         hot_swap = open_hot_swap(self.path, None)
         try:
@@ -153,7 +154,7 @@ class Service:
         _freeze_objects()
 
     def open_with_retries(self) -> None:
-        """Opens, and retries with back-off until it succeeds or `close` is called. Raises nothing."""
+        """Opens; retries with back-off until it succeeds or `close` is called. Raises nothing."""
         retry_s = 1.0
         while not self._closing.is_set():
             try:
@@ -166,9 +167,9 @@ class Service:
             retry_s = min(2 * retry_s, MAX_RETRY_S)
 
     def reload(self) -> bool:
-        """Serves what karec.toml and `current` name now. Returns False if that is in service already.
+        """Serves the current karec.toml and bundle. Returns False if they are in service already.
 
-        Raises the reason of a refusal; then the previous version stays in service.
+        Raises the error for which they are refused; then the previous version stays in service.
         """
         with self._reloading:
             served = self.served
@@ -197,7 +198,7 @@ class Service:
             _log.warning("%s", one_line(f"{self.path} was not reloaded: {error}"))
 
     def close(self) -> None:
-        """Waits for running calls and side effects, and stores what logs hold back."""
+        """Waits for running calls and side effects, and writes pending rows of logs."""
         self._closing.set()
         if self._watcher is not None:
             self._watcher.stop()
@@ -232,7 +233,7 @@ def run_smoke_requests(hot_swap: HotSwap) -> None:
 
 
 def smoke_users(cascade: Cascade) -> list[int | str]:
-    """Returns ids of users, spread over the table of users, and one that is in no table."""
+    """Returns ids of users, spread over the table of users, and one unknown id."""
     bundle = cascade.bundle
     naming = None if bundle is None else bundle.naming
     ids = bundle.snapshot.users.ids if isinstance(bundle, Bundle) else np.empty(0, np.int64)

@@ -1,9 +1,9 @@
-"""OpenTelemetry spans of some pages, made from the step times of the trace after the response is sent.
+"""Exports OpenTelemetry spans of some pages, from the step times of the trace, after the response is sent.
 
-A fraction of pages has spans, and slow and degraded pages have them too, at most ten of these a second. The
-caller's trace id decides about the fraction, so that all services keep the same traces; its flag does not
-raise the fraction. Steps are drawn one after the other before the end of the page: the trace shows their
-durations, not their starts, and sources with a deadline ran in parallel.
+A fraction of pages has spans. Slow and degraded pages also have spans, at most ten of these a second. The
+trace id of the caller selects the fraction, so all services keep the same traces; its flag does not raise the
+fraction. The spans of steps follow each other and end with the page: they show durations, not starts, since
+sources with a deadline run in parallel.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ TRACEPARENT = re.compile(
 class Spans:
     """Exports spans. The event loop's thread calls all methods.
 
-    Made in the process of the worker. `processor` replaces the one that sends to `settings.spans`. Raises
-    MissingExtra if OpenTelemetry is not installed.
+    Create it in the process of the worker. `processor` replaces the one that sends to `settings.spans`.
+    Raises MissingExtra if OpenTelemetry is not installed.
     """
 
     def __init__(self, settings: ServeSettings, processor: Any = None) -> None:
@@ -52,7 +52,7 @@ class Spans:
         self._n_notable = 0  # in this second
 
     def record(self, page: Page, ms: float, traceparent: str | None = None) -> bool:
-        """Exports the spans of a page that ends now. Returns False if it is not one of those with spans.
+        """Exports the spans of a page that ends now. Returns False if the page has no spans.
 
         `traceparent`: the header of W3C Trace Context; an invalid one is ignored.
         """
@@ -65,7 +65,7 @@ class Spans:
         return True
 
     def close(self) -> None:
-        """Sends the spans that wait."""
+        """Sends the pending spans."""
         self._provider.shutdown()
 
     def _is_notable(self, page: Page, ms: float) -> bool:

@@ -24,7 +24,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 async def health(call: Call) -> Response:
-    """503 if a thread is blocked. `online_store` is the reason why the store is degraded, or null."""
+    """Responds 503 if a thread is blocked. `online_store`: why the store is degraded, or null."""
     service: Service = call.app.state.service
     longest_s = max(queue.longest_run_s() for queue in service.queues)
     is_blocked = longest_s > MAX_RUN_S

@@ -1,4 +1,4 @@
-"""The parent process of `karec serve`: one socket and uvicorn's worker processes."""
+"""Runs the parent process of `karec serve`: one socket and uvicorn's worker processes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from karec.serve.auth import Tokens
 from karec.serve.metrics import metrics_folder
 from karec.serve.service import ServeOptions, apply_overrides
 
-HEALTH_CHECK_S = 5  # a worker that does not answer its parent this long is replaced
-END_CHECK_S = 1.0  # the same, when the service ends
+HEALTH_CHECK_S = 5  # the parent replaces a worker that does not respond for this time
+END_CHECK_S = 1.0  # the same when the service ends
 LAST_REQUEST_S = 0.5  # from the accept of a connection to its first request
 EXIT_S = 5.0  # after drain_seconds, to close logs
 KEEP_ALIVE_S = 75
@@ -41,7 +41,7 @@ _log = logging.getLogger("karec.serve")
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's server, which also answers connections whose first request was under way at SIGTERM."""
+    """uvicorn's server that also answers connections whose first request was in transit at SIGTERM."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -61,7 +61,7 @@ class Worker(Process):
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's supervisor, which replaces workers that died or hang, with three differences.
+    """uvicorn's supervisor, which replaces dead and hung workers, with three differences.
 
     SIGHUP makes the workers reload instead of restarting them. A worker that cannot start ends the service
     only if it is one of the first and none has served yet. The end does not wait for a worker that hangs.
@@ -84,7 +84,9 @@ class Supervisor(Multiprocess):
 
     def handle_hup(self) -> None:
         for process in self.processes:
-            if process.pid is not None and process.is_ready(END_CHECK_S):  # a starting one reads the new file
+            if process.pid is not None and process.is_ready(
+                END_CHECK_S
+            ):  # a starting worker reads the new file
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGHUP)
 
@@ -175,7 +177,9 @@ def _inherit(fd: int) -> socket.socket:
     try:
         listener = socket.socket(fileno=fd)
     except OSError as error:
-        raise ConfigError(f"--fd {fd} is not a socket of this process: {error.strerror}") from None
+        raise ConfigError(
+            f"--fd {fd} is not a socket of this process ({error.strerror}). systemd passes 3."
+        ) from None
     if listener.family not in (socket.AF_INET, socket.AF_INET6):
         raise ConfigError(f"--fd {fd} is a socket of {listener.family.name}, expected TCP")
     return listener
@@ -195,7 +199,9 @@ def _bind(settings: ServeSettings) -> socket.socket:
         if listener is not None:
             listener.close()
         reason = error.strerror or error
-        raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port} ({reason}). Choose another host or port."
+        ) from None
     return listener
 
 

@@ -1,4 +1,4 @@
-"""The page *Try a user* and the calls behind it: a page with other settings of its scene's steps."""
+"""Serves the page *Try a user* and its calls, which run a scene with other settings of its steps."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ N_SAMPLE_USERS = 5
 
 
 class TryRequest(messages.PageRequest, forbid_unknown_fields=True, frozen=True):
-    """Asks for a page. `diversity`: of the steps that have one, in the last stage with such steps; null: as
-    configured. `without`: steps ("rerank.dpp") and stages ("rerank") that are left out."""
+    """Request for a page. `diversity`: replaces that of the last stage with a diversity; null: as configured.
+    `without`: steps ("rerank.dpp") and stages ("rerank") that are left out."""
 
     explain: bool = True
     diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -67,7 +67,7 @@ async def get_page(call: Call) -> Response:
 
 
 async def try_user(call: Call) -> Response:
-    """GET: the scenes and their steps. POST: a page. It runs in a queue of its own, without side effects."""
+    """Returns the scenes and their steps (GET), or a page without side effects (POST)."""
     service: Service = call.app.state.service
     served = service.ready()
     _check_is_on(service)
@@ -82,7 +82,7 @@ async def try_user(call: Call) -> Response:
 
 def _check_is_on(service: Service) -> None:
     if not service.settings.shows_page:
-        raise ProblemError(404, "the page is off; [serve] page = true turns it on")
+        raise ProblemError(404, "the page is off. Set [serve] page = true to turn it on.")
 
 
 @cache
@@ -134,7 +134,7 @@ def run_try(served: Served, message: TryRequest) -> messages.PageResponse:
     start = time.perf_counter()
     try:
         page = change_steps(cascade, message.diversity, message.without).run(request)
-    except ContractError as error:  # the remaining steps do not fit, which no declaration shows
+    except ContractError as error:  # the declarations of steps do not show every dependency
         if not message.without:
             raise
         raise ProblemError(422, f"without {', '.join(message.without)}: {error}", "without") from error
@@ -164,7 +164,7 @@ def change_steps(cascade: Cascade, diversity: float | None = None, without: Coll
     if diversity is None:
         return replace(cascade, stages=stages, side_effects=())
     if not diverse:
-        raise ProblemError(422, "no step that is left has a diversity", "diversity")
+        raise ProblemError(422, "none of the remaining steps has a diversity", "diversity")
     changed = [_with_diversity(stage, diversity) if stage.name == diverse[-1] else stage for stage in stages]
     return replace(cascade, stages=tuple(changed), side_effects=())
 

@@ -22,7 +22,7 @@ class Waits:
     def __init__(self):
         self.seconds = []
 
-    def queue_wait(self, queue, seconds):
+    def add_queue_wait(self, queue, seconds):
         self.seconds.append(seconds)
 
 
@@ -60,7 +60,7 @@ def retry_after_of(problem):
 def test_call_that_would_wait_too_long_is_refused_with_retry_after(queue, blocked_queue):
     async def check():
         queue.mean_ms = 60_000.0
-        with pytest.raises(ProblemError, match="about 60000 ms, at most 100 ms") as refusal:
+        with pytest.raises(ProblemError, match="about 60000 ms, expected at most 100 ms") as refusal:
             queue.check()
         assert refusal.value.status == 503 and 60 <= retry_after_of(refusal.value) <= 62
 
@@ -97,7 +97,7 @@ def test_queue_that_is_full_refuses(queue, blocked_queue):
     async def check():
         waiting = [asyncio.create_task(queue.run(lambda: None)) for _ in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(ProblemError, match="4 calls run or wait, at most 4 may"):
+        with pytest.raises(ProblemError, match="4 calls run or wait, expected at most 4"):
             queue.check()
         for call in waiting:
             call.cancel()

@@ -19,13 +19,13 @@ class Metrics:
         self.refusals = []
         self.n_in_flight = 0
 
-    def in_flight(self, route, change):
+    def change_in_flight(self, route, change):
         self.n_in_flight += change
 
-    def response(self, route, status, seconds):
+    def add_response(self, route, status, seconds):
         self.responses.append((route, status))
 
-    def refused(self, reason):
+    def count_refusal(self, reason):
         self.refusals.append(reason)
 
 

@@ -43,7 +43,7 @@ def test_open_path_needs_no_token(guarded):
 
 def test_log_contains_no_token(guarded):
     assert status(guarded, "/v1/recommend", {"user_id": 1}, OTHER_TOKEN) == 401
-    assert not any(token in guarded.told() for token in (TOKEN, EVENTS_TOKEN, OTHER_TOKEN))
+    assert not any(token in guarded.read_log() for token in (TOKEN, EVENTS_TOKEN, OTHER_TOKEN))
 
 
 def test_foreign_host_header_is_refused_without_a_token(service):

@@ -135,7 +135,7 @@ def test_thousands_of_pipelined_requests_are_answered(service):
     connection = RawConnection(service).send(invalid * n + invalid.replace(b"\r\n\r\n", CLOSE))
     responses = connection.read_to_end().split(b"HTTP/1.1 ")[1:]
     assert len(responses) == n + 1 and {response[:3] for response in responses} == {b"422"}
-    assert "Traceback" not in service.told()
+    assert "Traceback" not in service.read_log()
 
 
 def test_client_that_expects_100_continue_gets_it(service):

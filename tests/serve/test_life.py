@@ -70,7 +70,7 @@ def test_service_with_a_hung_worker_ends_at_once(config):
         service.until(lambda: len(service.ready_pids()) == 2)
         os.kill(min(service.worker_pids()), signal.SIGSTOP)
         service.signal(signal.SIGTERM)
-        assert service.process.wait(20) == 0, service.told()  # drain_seconds is 30
+        assert service.process.wait(20) == 0, service.read_log()  # drain_seconds is 30
 
 
 def test_requests_before_sigterm_are_answered(running):
@@ -90,7 +90,7 @@ def test_requests_before_sigterm_are_answered(running):
     for connection in connections:
         with connection, connection.makefile("rb") as response:
             assert response.read().startswith(b"HTTP/1.1 200")
-    assert running.process.wait(LONG_S) == 0, running.told()
+    assert running.process.wait(LONG_S) == 0, running.read_log()
 
 
 def sum_of_calls(service):
@@ -118,7 +118,7 @@ def test_inherited_socket_restarts_the_parent_without_a_failed_connection(config
             try:
                 with RunningService(config, *options, pass_fds=(listener.fileno(),)) as new:
                     new.until(lambda: new.ready_pids() & new.worker_pids())
-                    assert old.end() == 0, old.told()
+                    assert old.end() == 0, old.read_log()
                     assert new.ready_pids() == new.worker_pids()
                     ended.set()
                     assert all(call.result() for call in asking)
@@ -131,10 +131,10 @@ def test_signals_during_the_start_are_handled(config):
     with RunningService(config, "--workers", "2", ready=False) as service:
         service.signal(signal.SIGHUP)
         service.until(lambda: len(service.ready_pids()) == 2)
-        assert "ended with" not in service.told()
+        assert "ended with" not in service.read_log()
     with RunningService(config, "--workers", "2", ready=False) as service:
         service.signal(signal.SIGTERM)
-        assert service.process.wait(LONG_S) == 0, service.told()
+        assert service.process.wait(LONG_S) == 0, service.read_log()
 
 
 def test_workers_end_with_a_killed_parent(config):
@@ -164,10 +164,10 @@ def test_new_bundle_and_new_file_are_served_while_requests_run(running, config):
         asking = [pool.submit(ask_on) for _ in range(2)]
         try:
             publish(run, bundle.snapshot, config.parent / "bundles")  # the workers find it by themselves
-            running.until(lambda: running.told().count("in place of") == 2)
+            running.until(lambda: running.read_log().count("in place of") == 2)
             write_text_aside(config, text + "# changed\n")
             running.signal(signal.SIGHUP)
-            running.until(lambda: running.told().count("in place of") == 4)
+            running.until(lambda: running.read_log().count("in place of") == 4)
         finally:
             ended.set()
         assert [call.result() for call in asking] == [{200}, {200}]
@@ -178,12 +178,12 @@ def test_broken_file_is_refused_and_the_old_one_stays_in_service(running, config
     text = config.read_text()
     write_text_aside(config, text.replace('use = "popular"', 'use = "populer"'))
     running.signal(signal.SIGHUP)
-    running.until(lambda: running.told().count("was not reloaded") == 2)
-    assert "popular" in running.told() and "populer" in running.told()
+    running.until(lambda: running.read_log().count("was not reloaded") == 2)
+    assert "popular" in running.read_log() and "populer" in running.read_log()
     assert len(running.ask(USER)["items"]) == 10
     killed = min(running.worker_pids())
     os.kill(killed, signal.SIGKILL)  # a new worker cannot start with the broken file
-    running.until(lambda: "cannot be served" in running.told())
+    running.until(lambda: "cannot be served" in running.read_log())
     assert all(len(running.ask(USER)["items"]) == 10 for _ in range(6))
     write_text_aside(config, text.replace("[serve]", "[serve]\nmax_k = 4"))
     running.signal(signal.SIGHUP)
@@ -237,9 +237,9 @@ def test_file_without_token_and_host_does_not_open_a_reachable_port(config):
             url = service.url.replace("0.0.0.0", "localhost")
             service.client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {'a' * 20}"})
             write_text_aside(config, text)
-            service.until(lambda: "is reached from other machines" in service.told())
+            service.until(lambda: "accepts calls of other machines" in service.read_log())
             os.kill(min(service.worker_pids()), signal.SIGKILL)  # nor does a new worker
-            service.until(lambda: "cannot be served" in service.told())
+            service.until(lambda: "cannot be served" in service.read_log())
             write_text_aside(config, text.replace("[serve]\n", guarded))
             service.until(lambda: service.client.get("/v1/status").status_code == 200)
             assert httpx.get(f"{url}/v1/status").status_code == 401
@@ -252,7 +252,7 @@ def test_first_worker_that_cannot_start_ends_the_service_with_2(tmp_path):
     path.write_text(path.read_text().replace('bundle = "bundles"', 'bundle = "no-bundles"'))
     service = RunningService(path, ready=False)
     assert service.process.wait(LONG_S) == 2
-    assert "no-bundles" in service.told()
+    assert "no-bundles" in service.read_log()
     service.end()
 
 

@@ -87,7 +87,7 @@ def test_exposition_sums_all_workers_and_keeps_counts_of_a_killed_one(folder, wo
     process, pid, _ = workers(3)
     workers(5)
     metrics = Metrics(folder)
-    metrics.response("/v1/recommend", 200, 0.02)
+    metrics.add_response("/v1/recommend", 200, 0.02)
     assert samples(metrics, "karec_page_seconds_count") == {HOME: 8}
     assert samples(metrics, "karec_refusals_total") == {(("reason", "too many"),): 2}
     assert samples(metrics, "karec_requests_in_flight") == {(("route", "/v1/recommend"),): 2}
@@ -103,7 +103,7 @@ def test_exposition_sums_all_workers_and_keeps_counts_of_a_killed_one(folder, wo
         assert samples(metrics, "karec_worker_deaths_total") == {(): 1}
         assert (("pid", str(pid)),) not in samples(metrics, "karec_worker_proportional_bytes")
     assert samples(metrics, "karec_worker_starts_total") == {(): 3}
-    metrics.worker_died(pid)
+    metrics.count_death(pid)
     assert samples(metrics, "karec_worker_deaths_total") == {(): 1}
 
 
@@ -149,7 +149,7 @@ def test_page_counts_steps_fallbacks_and_degradations(folder):
         is_cold_start=True,
     )
     metrics = Metrics(folder)
-    metrics.page_served(page, 0.005)
+    metrics.count_page(page, 0.005)
 
     def of_step(stage, step):
         return (("scene", "home"), ("stage", stage), ("step", step))
@@ -239,8 +239,8 @@ def test_folder_is_removed_at_the_end_and_after_a_kill_by_the_next_service():
 def test_promtool_accepts_the_exposition(folder, workers):
     workers(2)
     metrics = Metrics(folder)
-    metrics.events_recorded(3, {"no user": 1})
-    metrics.queue_wait("events", 0.001)
+    metrics.count_events(3, {"no user": 1})
+    metrics.add_queue_wait("events", 0.001)
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=metrics.exposition(), capture_output=True, check=False
     )

@@ -32,7 +32,7 @@ def own(tmp_path_factory):
     path.write_text(path.read_text().replace("[online]", patient))
     with RunningService(path) as service:
         yield service
-        assert "Traceback" not in service.told()
+        assert "Traceback" not in service.read_log()
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=[" ".join(each) for each in OPERATIONS])

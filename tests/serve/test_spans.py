@@ -1,4 +1,4 @@
-"""Spans are told of a share of answers, of slow and of degraded ones, as OpenTelemetry has them."""
+"""Spans are exported for a fraction of pages, and for slow and degraded pages."""
 
 import sys
 from dataclasses import replace
@@ -20,7 +20,7 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
-def told():
+def spans_and_exporter():
     exporter = InMemorySpanExporter()
 
     def spans(**options):
@@ -29,8 +29,8 @@ def told():
     return spans, exporter
 
 
-def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
-    spans, exporter = told
+def test_slow_page_has_a_span_with_its_steps_in_order(spans_and_exporter):
+    spans, exporter = spans_and_exporter
     assert spans(spans_share=0.0, spans_slow_ms=10.0).record(ANSWER, 10.0, PARENT)
     *steps, root = exporter.get_finished_spans()
     assert [span.name for span in steps] == ["recall.merge", "rank.top_k"] and root.name == "karec.recommend"
@@ -44,8 +44,8 @@ def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
     assert steps[1].attributes["karec.output_items"] == 3 and root.attributes["karec.request_id"] == "r1"
 
 
-def test_span_says_why_a_fallback_ran(told):
-    spans, exporter = told
+def test_span_has_the_reason_of_a_fallback(spans_and_exporter):
+    spans, exporter = spans_and_exporter
     steps = STEPS[0], STEPS[1]._replace(fallback=FallbackReason("rank", 3.14, 9.0))
     hurried = replace(ANSWER, trace=Trace(steps), degraded=("rank: fallback",))
     assert spans(spans_share=0.0).record(hurried, 6.0)
@@ -56,40 +56,40 @@ def test_span_says_why_a_fallback_ran(told):
     )
 
 
-def test_of_the_others_at_most_one_in_a_hundred_is_told_whatever_a_caller_wants(told):
-    spans, exporter = told
-    of = spans()
+def test_spans_of_other_pages_are_at_most_one_in_a_hundred(spans_and_exporter):
+    spans, exporter = spans_and_exporter
+    exported = spans()
     ids = (f"{n:016x}{n * 2**64 // 10_000:016x}" for n in range(10_000))  # spread evenly
-    assert sum(of.record(ANSWER, 1.0, f"00-{trace}-{1:016x}-01") for trace in ids) == 100
+    assert sum(exported.record(ANSWER, 1.0, f"00-{trace}-{1:016x}-01") for trace in ids) == 100
     assert len(exporter.get_finished_spans()) == 300
     assert not any(spans(spans_share=0.0).record(ANSWER, 1.0) for _ in range(100))
 
 
-def test_degraded_answers_are_told_but_a_flood_of_them_is_not(told):
-    spans, _ = told
+def test_spans_of_degraded_pages_are_limited_per_second(spans_and_exporter):
+    spans, _ = spans_and_exporter
     degraded = replace(ANSWER, degraded=("rank.top_k",))
-    of = spans(spans_share=0.0)
-    assert of.record(degraded, 1.0)
-    n = sum(of.record(degraded, 1.0) for _ in range(2_000))
+    exported = spans(spans_share=0.0)
+    assert exported.record(degraded, 1.0)
+    n = sum(exported.record(degraded, 1.0) for _ in range(2_000))
     assert n < 500 and MAX_NOTABLE_PER_SECOND == 10
 
 
 @pytest.mark.parametrize(
     "given", [None, "", "00-x", PARENT.upper(), "ff" + PARENT[2:], f"00-{'0' * 32}-{'1' * 16}-01"]
 )
-def test_a_broken_parent_is_passed_over(given):
+def test_invalid_traceparent_is_ignored(given):
     assert parse_traceparent(given) is None and parse_traceparent(PARENT) is not None
 
 
 @pytest.mark.parametrize(
     "wrong", [{"spans": "localhost"}, {"spans_share": 0.5}, {"spans_slow_ms": float("nan")}]
 )
-def test_settings_that_cannot_be_are_refused_by_name(wrong):
+def test_invalid_span_settings_are_refused_by_name(wrong):
     with pytest.raises((ConfigError, ValueError), match=next(iter(wrong))):
         ServeSettings(**wrong)
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
+def test_missing_opentelemetry_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(MissingExtra, match=r"karec\[otel\]"):
         Spans(ServeSettings(spans=URL))

@@ -115,7 +115,7 @@ def test_step_that_others_need_is_left_out_only_with_them(cascade):
 def test_unknown_step_and_missing_diversity_are_refused(cascade):
     with pytest.raises(ProblemError, match=r"'rerank\.dp' is not a stage or step"):
         change_steps(cascade, without=["rerank.dp"])
-    with pytest.raises(ProblemError, match="no step that is left has a diversity"):
+    with pytest.raises(ProblemError, match="none of the remaining steps has a diversity"):
         change_steps(cascade, 0.5, ["prerank.dpp", "rerank.dpp"])
 
 
