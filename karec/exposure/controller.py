@@ -4,7 +4,7 @@ Threads    A request reads one version of the dual variables (``newest``), which
            one writer, which counts pages and publishes a version by one assignment. No reader waits.
 Processes  With an online store, all processes share the counters of a scene (``shared_counters``). Each
            counts its own pages at once, and exchanges pages with the others once a second on a thread. While
-           the store is away, it counts its own pages only.
+           the store cannot be reached, it counts only its own pages.
 Simulation A simulation runs requests in several processes and counts in one: ``page_impressions`` there,
            ``add_pages`` here, ``set_newest`` there.
 Order      The state depends only on the pages and their order. A version is published every
@@ -49,7 +49,7 @@ class ExposureController:
 
     Args:
         settings: the scene's table ``exposure``.
-        index: read for columns and new items; it is no step, so it may read the newest generation.
+        index: the source of columns and new items, read in its newest generation.
         snapshot: impressions and outcomes so far; None: none.
         store: the online store that shares the counters; None: those of this process only.
         scene: the name under which processes share the counters.

@@ -5,7 +5,7 @@ Records   Each process appends its pages and new units to a log. All processes a
 Document  Once in ``DOCUMENT_SECONDS``, the process that gets the lease writes the counters as of a record to
           a document and deletes the records that the document before this one had. A process reads the
           document when it starts, or if a record that it has not read was deleted.
-Failures  While the store is away, entries wait. The oldest are dropped if there are ``MAX_WAITING``.
+Failures  While the store is unreachable, entries wait. The oldest are dropped if there are ``MAX_WAITING``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SharedCounters:
     One thread at a time calls ``exchange``. ``add`` and ``own_entries`` need a common lock of the caller.
 
     merged     the counters as of the last record that was read
-    n_dropped  entries dropped while the store was away
+    n_dropped  entries dropped while the store could not be reached
     n_damaged  records that could not be decoded
     has_read   True after the first exchange
     """
