@@ -1,4 +1,4 @@
-"""Folders of an object store by URL (``s3://``, ``gs://``, ``file://``), read and written through pyarrow.
+"""Reads and writes folders of an object store by URL (``s3://``, ``gs://``, ``file://``) through pyarrow.
 
     s3://bucket/path?region=eu-central-1
     s3://bucket/path?endpoint_override=minio:9000&scheme=http
@@ -28,7 +28,7 @@ def is_url(text: str) -> bool:
 
 
 class ObjectFolder:
-    """A folder of an object store. Any thread.
+    """A folder of an object store. Any thread may call.
 
     Methods raise OSError of one line that names the object: FileNotFoundError if it does not exist.
     """

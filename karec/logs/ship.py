@@ -1,4 +1,4 @@
-"""Retention of a rank log on a host, and upload of its parts to an object store."""
+"""Deletes old parts of a rank log on a host, and uploads parts to an object store."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _log = logging.getLogger("karec.logs")
 class PartShipper:
     """Deletes the parts of ``folder`` that are older than ``days``, and uploads the others to ``url``.
 
-    A part is deleted when its object has its size. While the object store is away, parts stay in the folder
-    and uploads are tried again after 1, 2, 4 … 300 s. A part that reaches its age first is deleted, counted
-    and logged. Any number of processes may ship one folder. One thread may call.
+    A part is deleted when its object has its size. While the object store cannot be reached, parts stay in
+    the folder and uploads are tried again after 1, 2, 4 … 300 s. A part that reaches its age first is
+    deleted, counted and logged. Any number of processes may ship one folder. One thread may call.
 
-    Uploads run on a thread of their own: a store that is away takes seconds to fail, and the queue of
-    requests would be full meanwhile.
+    Uploads run on a thread of their own: an attempt at an unreachable store takes seconds, and the queue of
+    requests would fill up.
     """
 
     def __init__(self, folder: Path, days: float, url: str | None) -> None:
@@ -59,7 +59,7 @@ class PartShipper:
             self._thread.start()
 
     def close(self) -> None:
-        """Waits for a running upload, and uploads what was added since."""
+        """Waits for a running upload, and uploads the parts that were added since."""
         if self._thread is not None:
             self._thread.join()
         self.ship()
