@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python bench/service/exposure.py [valkey://HOST:PORT]
 
 Processes serve 2,000 requests in turns, 100 a second, from 20,000 items of 2,000 creators. The scene has a
-fairness penalty of creators of at most 2 deviations. Printed is the mean penalty, over the processes, of the
+fairness penalty of creators of at most 2 deviations. It prints the mean penalty, over the processes, of the
 hundred creators with the most impressions: with an online store that shares the counters (a SQLite file, or
 an empty server), its ratio to one process, and without a store.
 """

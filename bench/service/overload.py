@@ -1,4 +1,4 @@
-"""Measures goodput at five times the rate that a service bears.
+"""Measures goodput at five times the peak rate of a service.
 
     karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE
     OMP_NUM_THREADS=1 python bench/service/overload.py HERE/karec.toml [seconds, 30] [deadline in ms, 150]

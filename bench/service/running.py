@@ -1,4 +1,4 @@
-"""A service in processes of its own, for the scripts in this folder."""
+"""Runs a service in processes of its own, for the scripts in this folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_service(config: Path, workers: int) -> Iterator[tuple[str, int]]:
 
 
 def wait_for_workers(url: str, workers: int) -> None:
-    """Returns when `workers` processes answered; each new connection may meet another one."""
+    """Returns when `workers` processes have responded. A new connection may reach another process."""
     ready, end = set(), time.monotonic() + START_S
     while len(ready) < workers:
         if time.monotonic() > end:
@@ -63,7 +63,7 @@ def write_config(
 
 
 def stored_event_ids(url: str, folder: Path) -> list[str]:
-    """Returns the ids of all events in an online store; a repeated event would be twice in it."""
+    """Returns the ids of all events in an online store; a repeated event would occur twice."""
     store = open_store(url, folder)
     ids: list[str] = []
     cursor = START
@@ -82,7 +82,7 @@ def worker_pids(parent: int) -> list[int]:
 
 
 def pss_mib(parent: int) -> float:
-    """Pss of a process and its children: a shared page is divided by the number of processes."""
+    """Returns the Pss of a process and its children: n processes that share a page count 1/n of it."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
     kib = 0
     for pid in (parent, *map(int, children)):

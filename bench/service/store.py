@@ -1,11 +1,11 @@
-"""Latency of acknowledgements of an online store.
+"""Measures the latency of acknowledgements of an online store.
 
     python bench/service/store.py sqlite|valkey [--seconds 10] [--users 20000]
 
 Two processes append posts of 10 events at 100 and 300 posts a second in total, by a schedule that does not
-wait for answers. A post is of one user: it reads and writes six state values of 5,000 bytes. A time begins
-when the post is due. SQLite syncs each commit (FULL) or not
-(NORMAL). The Valkey or Redis server is started here, and syncs by both values of `appendfsync`.
+wait for replies. A post has one user; it reads and writes six state values of 5,000 bytes. A time counts
+from the moment when the post is due. SQLite syncs each commit (FULL) or does not (NORMAL). This script starts
+the Valkey or Redis server, and measures both values of `appendfsync`.
 """
 
 from __future__ import annotations
