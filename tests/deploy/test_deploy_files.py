@@ -24,15 +24,15 @@ def unit_values(key):
     return re.findall(rf"^{key}=(.*)$", UNIT, re.MULTILINE)
 
 
-def test_what_the_build_copies_is_there_and_is_all_that_a_wheel_needs():
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    assert [name for name in kept if not (ROOT / name).exists()] == []
+def test_image_build_copies_all_files_that_a_wheel_needs():
+    copied = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert [name for name in copied if not (ROOT / name).exists()] == []
     assert {"karec", "kernels", "native", "pyproject.toml", "setup.py", "CMakeLists.txt", "README.md"} <= set(
-        kept
+        copied
     )
 
 
-def test_the_commands_of_image_compose_and_unit_are_ones_that_karec_takes():
+def test_commands_of_image_compose_and_unit_are_valid():
     from karec.cli.arguments import parser
 
     (image,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
@@ -43,7 +43,7 @@ def test_the_commands_of_image_compose_and_unit_are_ones_that_karec_takes():
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_ports_of_the_machine_are_open_to_itself_alone(name):
+def test_ports_are_published_on_this_machine_only(name):
     for port in SERVICES[name].get("ports", []):
         assert port.startswith("127.0.0.1:")
 
@@ -59,7 +59,7 @@ def test_haproxy_and_prometheus_reach_all_hosts():
     assert proxy["static_configs"] == [{"targets": ["haproxy:8405"]}]
 
 
-def test_names_in_compose_lead_somewhere():
+def test_names_in_compose_are_defined():
     for service in SERVICES.values():
         assert set(service.get("depends_on", [])) <= set(SERVICES)
         assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
@@ -109,7 +109,7 @@ def test_unit_serves_on_the_socket_unit():
     assert int(listen) == PORT and command.endswith("--fd 3")
 
 
-def test_systemd_finds_the_unit_little_exposed(tmp_path):
+def test_systemd_rates_the_exposure_of_the_unit_as_low(tmp_path):
     """Of 10; 1.2 now. What is left: it is on the network, and Numba writes code."""
     program = shutil.which("systemd-analyze")
     if program is None:
