@@ -179,7 +179,7 @@ DAMAGES = {
     "more bytes than the disk": (alter("manifest.json", declare(10**18)), r"has 1,0.* bytes free"),
     "a path out of the folder": (
         alter("manifest.json", lambda data: data.replace(b"labels.json", b"../labels.json")),
-        "no path within the bundle",
+        "expected a path within the bundle",
     ),
     "current without a version": (
         lambda store: store.write("current", b"../x\n"),

@@ -150,7 +150,7 @@ def test_removed_log_is_no_failure_and_hides_none(child, waits):
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
     other.log.unlink()
     assert other.poll(0.0)
-    assert (other.last, other.deaths, other.next_s) == ("ended with 2: without a word", 1, 1.0)
+    assert (other.last, other.deaths, other.next_s) == ("ended with 2: no output", 1, 1.0)
 
 
 def test_children_of_a_killed_parent_end(waits, tmp_path):

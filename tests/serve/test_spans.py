@@ -59,7 +59,7 @@ def test_span_has_the_reason_of_a_fallback(spans_and_exporter):
 def test_spans_of_other_pages_are_at_most_one_in_a_hundred(spans_and_exporter):
     spans, exporter = spans_and_exporter
     exported = spans()
-    ids = (f"{n:016x}{n * 2**64 // 10_000:016x}" for n in range(10_000))  # spread evenly
+    ids = (f"{n:016x}{n * 2**64 // 10_000:016x}" for n in range(1, 10_000))  # spread evenly; 0 is invalid
     assert sum(exported.record(ANSWER, 1.0, f"00-{trace}-{1:016x}-01") for trace in ids) == 100
     assert len(exporter.get_finished_spans()) == 300
     assert not any(spans(spans_share=0.0).record(ANSWER, 1.0) for _ in range(100))
