@@ -10,8 +10,8 @@ an empty server), its ratio to one process, and without a store.
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
-import sys
 import tempfile
 import time
 from multiprocessing.queues import Queue
@@ -105,10 +105,13 @@ def top_penalty(n_processes: int, url: str | None) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("url", nargs="?", help="an empty server, valkey://HOST:PORT (default: a SQLite file)")
+    url = parser.parse_args().url
     one_process = 0.0
     for n_processes in (1, 2, 4, 16):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            shared = top_penalty(n_processes, sys.argv[1] if sys.argv[1:] else f"{folder}/online.db")
+            shared = top_penalty(n_processes, url or f"{folder}/online.db")
         one_process = one_process or shared
         separate = top_penalty(n_processes, None)
         print(
