@@ -323,7 +323,9 @@ def test_a_cpp_host_refuses_a_tower_of_another_width_than_the_index(native_progr
     command = [str(place) for place in (native_programs / "prerank_host", *places)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "gives 5 dimensions, the index has 4" in done.stderr
-    with pytest.raises(BundleError, match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has 4"):
+    with pytest.raises(
+        BundleError, match=r"user_tower\.onnx: user_vector is float32 \(1, 5\), expected float32 \(1, 4\)"
+    ):
         Bundle.open(tmp_path / "bundles")
 
 
