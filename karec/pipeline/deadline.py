@@ -115,9 +115,10 @@ class TimedCall(Generic[T]):
             is_first = has_failed and calls.n["failed"] == 1
         if is_first:
             _log.warning(
-                "%s failed after its deadline; later failures are only counted",
+                "%s failed after its deadline; later failures are only counted: %s",
                 calls.name,
-                exc_info=self._error,
+                self._error,
+                exc_info=None if isinstance(self._error, (OSError, Unavailable)) else self._error,
             )
         with calls.lock:  # at the very end: until then the call counts as running
             calls.n["running"] -= self._is_late
