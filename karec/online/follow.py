@@ -146,6 +146,9 @@ class Follower:
     def _poll_to_end(self) -> int:
         if self._cursor is None:
             self._cursor = self._begin()
+        elif self.lag_s() * 1e3 > self._contents.head.late_ms:
+            # Meanwhile an export may have deleted events that this process has not read.
+            self._cursor = self._read_snapshot(is_first=False)
         n_events = 0
         while True:
             try:

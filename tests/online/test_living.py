@@ -12,6 +12,7 @@ from karec.online.apply_events import EventApplier
 from karec.online.follow import Follower
 from karec.online.item_changes import ItemChanges
 from karec.online.store.contents import StoreContents
+from karec.online.store.online_store import START as START_CURSOR
 from karec.online.store.online_store import StaleCursor
 from karec.online.store.sqlite import SqliteStore
 
@@ -100,6 +101,20 @@ def test_failed_poll_is_repeated_without_counting_twice():
     assert follower.poll() == 10
     assert content_of(follower) == fresh_content(store)
     assert follower.view(5)[1] is None
+
+
+def test_follower_reads_a_snapshot_after_a_pause_of_the_retention(monkeypatch):
+    store = SqliteStore(None)
+    follower = make_follower(store)
+    follower.poll()
+    for events in (item_event("block", 100, int(WORKS[0])), shown(0)):
+        store.append(events, APPLIER)
+    cursor = store.poll(START_CURSOR, 100).cursor
+    assert store.delete_events(START + 1000, cursor) == 11  # as an export does
+    monkeypatch.setattr(Follower, "lag_s", lambda self: CONTENTS.head.late_ms / 1e3 + 1)
+    follower.poll()
+    assert content_of(follower) == fresh_content(store)
+    assert int(WORKS[0]) in follower.items.hidden_ids
 
 
 def test_stale_cursor_makes_the_follower_read_a_snapshot():
