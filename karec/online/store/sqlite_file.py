@@ -108,8 +108,7 @@ class SqliteFile:
     def connect(self) -> sqlite3.Connection:
         """Returns a new connection, which the caller closes."""
         assert self.path is not None
-        # SQLite's checkpoints every 1,000 pages stay: a sync is slower while the log grows. At 300 posts/s
-        # the p99 was 20 ms, with checkpoints by a thread every second 59 to 117 ms.
+        # SQLite's checkpoints every 1,000 pages stay: docs/online-features.md has the times of other values.
         return sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
