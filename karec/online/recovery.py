@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from karec.aggregates.events import Events
-from karec.files import file_aside
+from karec.files import sync_folder
 from karec.online.apply_events import EventApplier
 from karec.online.event_files import EventFiles
 from karec.online.export import EXPORTED_BEFORE
@@ -44,17 +44,18 @@ def back_up_if_due(store: SqliteStore, holder: str) -> bool:
 def restore(path: Path, contents: StoreContents, files: EventFiles | None, on_progress: Progress) -> None:
     """Makes a lost file from its backup and from the days that were exported after the backup.
 
-    Events that were stored after the backup and not exported are lost. Raises FileExistsError if the file
-    exists, FileNotFoundError without a backup, and DataError if it has other labels.
+    The file appears when it is complete. Events that were stored after the backup and not exported are lost.
+    Raises FileExistsError if the file exists, FileNotFoundError without a backup, DataError if the backup is
+    damaged or has other labels, and LogSchemaError for a damaged file of events.
     """
     if path.exists():
         raise FileExistsError(f"{path} exists: move it away to restore its backup")
-    with open(backup_path(path), "rb") as backup, file_aside(path) as file:
-        for suffix in ("-wal", "-shm"):  # SQLite would apply the log of the lost file to this one.
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        shutil.copyfileobj(backup, file)
-    store = SqliteStore(path)
+    aside = path.with_name(f"{path.name}.restoring")
+    _remove(aside, "", "-wal", "-shm")  # of a restore that was killed
+    shutil.copyfile(backup_path(path), aside)
+    store = SqliteStore(aside)
     try:
+        store.check_integrity()
         contents.check(store)
         # Days before were exported when the backup was written: its state contains their events.
         first_day = int(store.read_document(EXPORTED_BEFORE) or 0) // DAY_MS
@@ -65,6 +66,15 @@ def restore(path: Path, contents: StoreContents, files: EventFiles | None, on_pr
             on_progress(n_events := n_events + len(events))
     finally:
         store.close()
+    _remove(path, "-wal", "-shm")  # SQLite would apply the log of the lost file to this one.
+    aside.rename(path)
+    sync_folder(path.parent)
+    _remove(aside, ".lock")
+
+
+def _remove(path: Path, *suffixes: str) -> None:
+    for suffix in suffixes:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def rebuild_state(

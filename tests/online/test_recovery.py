@@ -6,13 +6,14 @@ import datetime
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from event_platform import HEAD, START, USERS, WORKS, everything, platform
 
 from karec.aggregates.events import Events
-from karec.errors import DataError, Unavailable
+from karec.errors import DataError, LogSchemaError, Unavailable
 from karec.online.apply_events import EventApplier
 from karec.online.event_files import EventFiles
 from karec.online.export import export_events, read_events
@@ -113,6 +114,54 @@ def test_days_exported_after_the_backup_are_restored(store, files):
     restored = SqliteStore(store.path)
     assert content_of(restored) == replay(3)
     restored.close()
+
+
+def test_restore_that_failed_leaves_no_file_and_can_be_repeated(store, files):
+    store.append(events_of_day(0), APPLIER)
+    store.back_up()
+    store.append(events_of_day(1), APPLIER)
+    export_before(store, files, 2)
+    lose(store)
+    (day,) = [path for path in Path(files.display).glob("*.parquet") if path.stat().st_size][-1:]
+    content = day.read_bytes()
+    day.write_bytes(content[:-100])
+    with pytest.raises(LogSchemaError, match=day.name):
+        restore(store.path, CONTENTS, files, lambda n: None)
+    assert not store.path.exists()
+    day.write_bytes(content)
+    restore(store.path, CONTENTS, files, lambda n: None)
+    restored = SqliteStore(store.path)
+    assert content_of(restored) == replay(2)
+    restored.close()
+    assert not [path for path in store.path.parent.iterdir() if ".restoring" in path.name]
+
+
+@pytest.mark.parametrize("table", ["events", "state", "documents"])
+def test_damaged_backup_is_refused_before_it_becomes_the_file(store, files, table):
+    for day in range(4):
+        store.append(events_of_day(day), APPLIER)
+    with store._file.connection() as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = connection.execute(query, (table,)).fetchone()
+        (n_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    store.back_up()
+    lose(store)
+    with open(backup_path(store.path), "r+b") as backup:
+        backup.seek((page - 1) * n_bytes)
+        backup.write(bytes(n_bytes))
+    with pytest.raises(DataError):
+        restore(store.path, CONTENTS, files, lambda n: None)
+    assert not store.path.exists()
+
+
+def test_truncated_backup_is_refused_before_it_becomes_the_file(store, files):
+    store.append(events_of_day(0), APPLIER)
+    store.back_up()
+    lose(store)
+    os.truncate(backup_path(store.path), 100)
+    with pytest.raises(DataError):
+        restore(store.path, CONTENTS, files, lambda n: None)
+    assert not store.path.exists()
 
 
 def test_lost_file_with_a_backup_is_not_replaced_by_an_empty_store(store, files):

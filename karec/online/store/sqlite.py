@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.events import COLUMNS, Events
+from karec.errors import DataError
 from karec.files import file_aside
 from karec.online.store.event_bytes import event_ids
 from karec.online.store.group_commit import GroupCommit
@@ -140,6 +141,13 @@ class SqliteStore:
                     "REPLACE INTO leases VALUES (?, ?, ?, ?)", (name, holder, now, now + seconds)
                 )
             return is_free
+
+    def check_integrity(self) -> None:
+        """Reads the whole file. Raises DataError if it is damaged."""
+        with self._file.connection() as connection:
+            (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if result != "ok":
+            raise DataError(f"{self.path}: the file is damaged ({result}). Use an older copy.")
 
     def back_up(self) -> None:
         """Copies the file to ``backup_path``, as of one commit, while processes read and write."""
