@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from karec.errors import MissingExtra, one_line
 
 SCHEMES = ("s3", "gs", "file")
+SECRETS = ("access_key", "secret_key", "session_token")  # in the query of a URL
 PIECE_BYTES = 1 << 20
 CREDENTIALS = "set credentials in the environment, for example AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
@@ -42,6 +43,10 @@ class ObjectFolder:
             raise ValueError(f"{self.display} is not a URL of an object store, expected one of {SCHEMES}")
         if "@" in parts.netloc and parts.netloc.partition("@")[0] != "anonymous":
             raise ValueError(f"{self.display}: the URL contains credentials; {CREDENTIALS}")
+        if not {name for name, _ in parse_qsl(parts.query)}.isdisjoint(SECRETS):
+            raise ValueError(f"{self.display}: the URL contains credentials; {CREDENTIALS}")
+        if parts.scheme != "file" and not parts.netloc:
+            raise ValueError(f"{self.display} has no bucket, expected {parts.scheme}://BUCKET/PATH")
         self._url = url
 
     def __str__(self) -> str:

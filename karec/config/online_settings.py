@@ -21,7 +21,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from karec.object_store import is_url
+from karec.object_store import ObjectFolder, is_url
 from karec.online.read_log import EventSource
 from karec.online.store.open import MEMORY, SQLITE, check_url, is_on_a_server
 from karec.times import DAY_MS
@@ -46,6 +46,8 @@ class OnlineSettings(Settings, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_url(self.url)
+        if is_url(self.exported):
+            ObjectFolder(self.exported)  # raises ValueError
         if self.train_every_hours and not any(argument.startswith("--data") for argument in self.train):
             raise ValueError(
                 'train_every_hours needs train = ["--data", …]: the data that karec train learns from'

@@ -270,6 +270,8 @@ def test_server_that_is_away_keeps_the_local_version_and_is_logged_once(
             r"s3://bucket/path: the URL contains credentials; set credentials in "
             r"the env",
         ),
+        ("s3://bucket/path?secret_key=secret", r"s3://bucket/path: the URL contains credentials"),
+        ("s3:///path", r"s3:/+path has no bucket, expected s3://BUCKET/PATH"),
         ("http://host/path", r"http://host/path is not a URL of an object store"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from karec.online.store.online_store import OnlineStore
 from karec.online.store.sqlite import SqliteStore
+from karec.online.store.valkey_client import parse_url
 
 SQLITE = "sqlite:"
 MEMORY = "sqlite::memory:"
@@ -32,10 +33,7 @@ def open_store(url: str, folder: Path) -> OnlineStore:
 def check_url(url: str) -> None:
     """Raises ValueError for a URL that is not one of an online store."""
     if is_on_a_server(url):
-        if ":" in url.partition("://")[2].rpartition("@")[0]:  # The message must not show it.
-            raise ValueError(
-                "url has a password. Set the environment variable KAREC_ONLINE_PASSWORD instead."
-            )
+        parse_url(url)
     elif not url.startswith(SQLITE) or url == SQLITE:
         scheme = url.partition(":")[0]  # the rest may contain a password
         raise ValueError(f"url begins with {scheme!r}, {EXPECTED}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from karec.errors import ConfigError, MissingExtra
 
@@ -30,19 +30,7 @@ def open_client(url: str, timeout_s: float) -> tuple[Any, str]:
         import valkey
     except ImportError as error:
         raise MissingExtra("valkey", "online", "an online store at valkey://") from error
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORT
-        database = int(parts.path.strip("/") or 0)
-    except ValueError:
-        raise ValueError(f"the url of the online store cannot be read, {_EXPECTED}") from None
-    if parts.password is not None:
-        raise ValueError(
-            "the url of the online store contains a password. Remove it, and set the environment variable "
-            f"{PASSWORD_VARIABLE}."
-        )
-    if parts.scheme not in SCHEMES or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"the url of the online store has another form, {_EXPECTED}")
+    parts, port, database = parse_url(url)
     client = valkey.Valkey(
         host=parts.hostname,
         port=port,
@@ -56,6 +44,27 @@ def open_client(url: str, timeout_s: float) -> tuple[Any, str]:
         ssl_check_hostname=parts.scheme == "valkeys",
     )
     return client, f"{parts.scheme}://{parts.hostname}:{port}/{database}"
+
+
+def parse_url(url: str) -> tuple[SplitResult, int, int]:
+    """Returns the parts of the URL of a server, its port and the number of the database.
+
+    Raises ValueError like ``open_client``.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORT
+        database = int(parts.path.strip("/") or 0)
+    except ValueError:
+        raise ValueError(f"the url of the online store cannot be read, {_EXPECTED}") from None
+    if parts.password is not None:
+        raise ValueError(
+            "the url of the online store contains a password. Remove it, and set the environment variable "
+            f"{PASSWORD_VARIABLE}."
+        )
+    if parts.scheme not in SCHEMES or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"the url of the online store has another form, {_EXPECTED}")
+    return parts, port, database
 
 
 def check_server(client: Any, address: str) -> None:
