@@ -121,7 +121,7 @@ class _Attempts:
     def timeout(self) -> dict[str, Any]:
         return httpx.Timeout(max(self._end - time.monotonic(), 0.001)).as_dict()
 
-    def wait_after(self, error: httpx.HTTPStatusError | httpx.TransportError) -> float:
+    def wait_after(self, error: httpx.HTTPStatusError | httpx.RequestError) -> float:
         """Returns the seconds until the next attempt. Raises Problem or Unreachable if there is none."""
         failure: Problem | Unreachable
         if isinstance(error, httpx.HTTPStatusError):
@@ -196,7 +196,7 @@ class Client(_Service, httpx.Client):
             request.extensions["timeout"] = attempts.timeout()
             try:
                 return super().send(request, **options).raise_for_status()
-            except (httpx.HTTPStatusError, httpx.TransportError) as error:
+            except (httpx.HTTPStatusError, httpx.RequestError) as error:
                 time.sleep(attempts.wait_after(error))
 
 
@@ -218,5 +218,5 @@ class AsyncClient(_Service, httpx.AsyncClient):
             request.extensions["timeout"] = attempts.timeout()
             try:
                 return (await super().send(request, **options)).raise_for_status()
-            except (httpx.HTTPStatusError, httpx.TransportError) as error:
+            except (httpx.HTTPStatusError, httpx.RequestError) as error:
                 await asyncio.sleep(attempts.wait_after(error))

@@ -170,6 +170,12 @@ def test_failure_without_retry_after_is_final(service, call, status):
     assert len(service.requests) == 1
 
 
+def test_response_that_cannot_be_decoded_raises_unreachable(service, call):
+    service.set_answers(*[(200, {"content-encoding": "gzip"}, PAGE)] * 2)
+    with pytest.raises(Unreachable, match="DecodingError"):
+        call("recommend", url=service.url, user_id=7, client={"retries": 1})
+
+
 def test_closed_port_raises_unreachable(call):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
