@@ -107,7 +107,7 @@ damage-data: $(VENV)/.dev  ## every damage to every column of the data files tha
 	KAREC_DAMAGES=all $(BIN)/pytest tests/data/test_damaged_files.py -q -m 'not slow'
 
 mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MUTANTS=40: a sample of each package; PACKAGES='recall logs')
-	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[mutants]'
+	$(call install-group,mutants)
 	$(BIN)/python tests/mutants.py --sample $(MUTANTS) $(PACKAGES)
 
 mutants-native: $(VENV)/.dev  ## breakages of the C++ library by hand, each against its tests
@@ -160,14 +160,18 @@ $(VENV)/.run: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[train,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[dev]'
 	touch $@ $(VENV)/.run
 
-# Only the packages: another editable install would compile the modules again.
 $(VENV)/.bench: pyproject.toml | $(VENV)/.dev
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' \
-	  | $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r /dev/stdin
+	$(call install-group,bench)
 	touch $@
+
+# Installs a dependency group of pyproject.toml; `pip install --group` needs pip 25.1.
+define install-group
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["$(1)"], sep="\n")' \
+	  | $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r /dev/stdin
+endef
 
 CMAKE_INPUT := CMakeLists.txt native/CMakeLists.txt native/tests/CMakeLists.txt
 CONFIGURE = $(BIN)/cmake --fresh -S . -G Ninja -DKAREC_TESTS=ON

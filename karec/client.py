@@ -22,7 +22,7 @@ try:
     import httpx
     from msgspec import DecodeError, Struct, json
 except ModuleNotFoundError as error:
-    raise MissingExtra(error.name or "httpx", "client", "karec.client") from error
+    raise MissingExtra(error.name or "httpx", "serve", "karec.client") from error
 
 Answer = TypeVar("Answer")
 Id = int | str

@@ -129,6 +129,6 @@ def _connect(url: str) -> tuple[Any, str]:
     try:
         from pyarrow.fs import FileSystem
     except ImportError as error:
-        raise MissingExtra("pyarrow", "log", "a URL of an object store") from error
+        raise MissingExtra("pyarrow", "online", "a URL of an object store") from error
     filesystem, path = FileSystem.from_uri(url)
     return filesystem, path

@@ -255,5 +255,5 @@ def test_import_loads_nothing_of_the_engine():
 def test_missing_httpx_names_the_extra():
     code = "import sys; sys.modules['httpx'] = None\nimport karec.client"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    message = "karec.client needs the package 'httpx': pip install 'karec[client]'"
+    message = "karec.client needs the package 'httpx': pip install 'karec[serve]'"
     assert done.stderr.splitlines()[-1].endswith(message)

@@ -108,7 +108,7 @@ def nearest_ways(
     """The ways to find the k nearest of all works, lists with a recall of at least ``recall``."""
     ways: dict[str, Callable[[Array], Array]] = {"NumPy flat": lambda query: vectors.scan(query, k)}
     if faiss is None:
-        print("  FAISS is not installed (pip install 'karec[bench]'): its ways are left out")
+        print("  FAISS is not installed (make bench installs it): its ways are left out")
         return ways
     whole = faiss.IndexFlatIP(vectors.all.shape[1])
     whole.add(vectors.all)

@@ -2,7 +2,7 @@
 
 A signature is the ed25519 signature (RFC 8032, 64 bytes) of the bytes of ``manifest.json``, which fixes all
 other files by their SHA-256. Keys are PEM files, as ``openssl genpkey -algorithm ed25519`` and ``openssl pkey
--pubout`` write them. Signatures need ``pip install 'karec[signing]'``.
+-pubout`` write them. Signatures need ``pip install 'karec[serve]'``.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def load_key(path: Path, kind: Literal["private", "public"]) -> Any:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
-        raise MissingExtra("cryptography", "signing", "a signed bundle") from error
+        raise MissingExtra("cryptography", "serve", "a signed bundle") from error
     try:
         with path.open("rb") as file:  # may be a pipe
             text = file.read(MAX_KEY_BYTES + 1)

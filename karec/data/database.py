@@ -65,7 +65,7 @@ class Database:
 
 @contextmanager
 def open_database(
-    folder: Path | None = None, *, zone: str = "UTC", extra: Literal["data", "screening"] = "data"
+    folder: Path | None = None, *, zone: str = "UTC", extra: Literal["data", "screen"] = "data"
 ) -> Iterator[Database]:
     """Opens a database during the block.
 

@@ -50,7 +50,7 @@ def arrow_parquet() -> Any:
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtra("pyarrow", "log", "the rank log") from error
+        raise MissingExtra("pyarrow", "online", "the rank log") from error
     return pyarrow
 
 

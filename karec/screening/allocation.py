@@ -223,7 +223,7 @@ def _linear(cost: NDArray[Any], rows: Any, upper: NDArray[Any], bounds: NDArray[
     try:
         from scipy.optimize import linprog
     except ImportError as error:
-        raise MissingExtra("scipy", "screening", "screening's quotas") from error
+        raise MissingExtra("scipy", "screen", "screening's quotas") from error
     solution = linprog(cost, A_ub=rows, b_ub=upper, bounds=bounds, method="highs")
     if solution.x is None:
         raise KarecError(f"quotas: the linear program was not solved: {solution.message}")

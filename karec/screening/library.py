@@ -156,7 +156,7 @@ def _read_shard(path: Path) -> Shard:
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingExtra("pyarrow", "screening", "screening") from error
+        raise MissingExtra("pyarrow", "screen", "screening") from error
     try:
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()

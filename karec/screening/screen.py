@@ -100,7 +100,7 @@ def screen(
     remove_leftovers(out / DAYS, r"[0-9-]+\.parquet")
     for spilled in out.glob(f"{SPILL}*"):  # left by a killed run
         shutil.rmtree(spilled)
-    with open_database(out, extra="screening") as duckdb:
+    with open_database(out, extra="screen") as duckdb:
         load_block_lists(duckdb, block_lists)
         files, redone = {}, []
         for number, day in enumerate(days, 1):

@@ -29,7 +29,7 @@ def write_day_shards(
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingExtra("pyarrow", "screening", "writing uploads") from error
+        raise MissingExtra("pyarrow", "screen", "writing uploads") from error
     day_folder = folder / f"day={day}"
     day_folder.mkdir(parents=True, exist_ok=True)
     table = pa.table({name: _arrow(values) for name, values in columns.items()})

@@ -68,7 +68,7 @@ def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
     try:
         from scipy.sparse import csr_matrix
     except ImportError as error:
-        raise MissingExtra("scipy", "peers", "the retrieval study") from error
+        raise MissingExtra("scipy", "lab", "the retrieval study") from error
     snapshot, exposures = dataset.snapshot, dataset.exposures
     users, works = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
     taken = (exposures.labels[dataset.tasks[0]] == 1) & (users >= 0) & (works >= 0)
@@ -108,7 +108,7 @@ def study(
         MissingExtra: the package implicit is missing.
     """
     if importlib.util.find_spec("implicit") is None:
-        raise MissingExtra("implicit", "peers", "the retrieval study")
+        raise MissingExtra("implicit", "lab", "the retrieval study")
     test = held_out(dataset, dataset.valid_until_ms, np.iinfo(np.int64).max)
     valid = held_out(dataset, dataset.train_until_ms, dataset.valid_until_ms)
     tops: dict[str, NDArray[Any]] = {}

@@ -74,7 +74,7 @@ def judge_screening(
         )
         raise DataError(f"no day of the window{after} has outcomes in {settings.folder / learn.outcomes}")
     days, levels = [], []
-    with open_database(extra="screening") as duckdb:
+    with open_database(extra="screen") as duckdb:
         blocked = read_block_lists(settings, known[0].uploads.column_types)
         load_block_lists(duckdb, blocked)
         min_long_views = popular_threshold(duckdb, learn, known, SHARE)
