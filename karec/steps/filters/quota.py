@@ -9,7 +9,14 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class Quota(Filter):
-    """Keeps the ``at_most`` items with the highest scores of each value of ``column``. Cost: O(N log N)."""
+    """Keeps the ``at_most`` items with the highest scores of each value of ``column``.
+
+    Settings:
+        column: integer column of the index.
+        at_most: maximum number of items with one value.
+
+    Cost: O(N log N).
+    """
 
     reason = "over the quota of its group"
     needs = ("rows", "scores")

@@ -14,7 +14,12 @@ from karec.pipeline.types import Array, Candidates, Request
 class SameAsUser(Filter):
     """Keeps items whose ``column`` has the value of the user's ``column``, for example of the user's city.
 
-    Drops all items if the user is unknown or has no value. Drops items without a row. Cost: O(N).
+    Drops all items if the user is unknown or has no value. Drops items without a row.
+
+    Settings:
+        column: integer column of users and of the index with the same codes.
+
+    Cost: O(N).
     """
 
     needs = ("rows",)

@@ -11,7 +11,9 @@ from karec.pipeline.types import Array, Candidates, Request
 class Tone(Filter):
     """Drops items whose ``column`` is below ``at_least``.
 
-    A floating-point column is compared in its own dtype: a float32 0.7 passes ``at_least = 0.7``.
+    Settings:
+        column: column of the index, for example a score of moderation.
+        at_least: lower bound. A float column is compared in its own dtype: a float32 0.7 passes 0.7.
     """
 
     reason = "below the tone limit"

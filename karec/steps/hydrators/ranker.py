@@ -25,8 +25,11 @@ class Ranker(Hydrator):
     """Adds ``logits (N, T) float32`` of T tasks: one pass over user, item, context and cross features.
 
     Counters and new items come from the online store if the request has it. An unknown item is encoded with
-    its out-of-vocabulary slots. ``model``: another ONNX file of the same encoder, relative to
-    ``config_folder``; None: the bundle's ranker.
+    its out-of-vocabulary slots.
+
+    Settings:
+        model: another ONNX file of the same encoder, relative to the folder of karec.toml. Absent: the
+            bundle's ranker.
     """
 
     needs = tuple(f"request.{name}" for name in USER_SIDE)

@@ -20,7 +20,11 @@ from karec.pipeline.types import Array, Candidates, Request
 class Blend(Scorer):
     """score = (1 − share) · standardised score + share · standardised Σ weight · rate, over the candidates.
 
-    ``weights``: {label: weight}, as in ``live_indicators``; None: its default. Cost: O(N log items).
+    Settings:
+        share: in [0, 1].
+        weights: factor of each label, as in ``live_indicators``. Labels of length make an expected time.
+
+    Cost: O(N log items).
     """
 
     needs = ("scores",)

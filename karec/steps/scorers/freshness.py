@@ -11,7 +11,12 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class Freshness(Scorer):
-    """score + weight · 2^(−age / half life)."""
+    """score + weight · 2^(−age / half life).
+
+    Settings:
+        weight: in units of the score; finite.
+        half_life_hours: hours > 0.
+    """
 
     needs = ("rows", "scores")
 

@@ -16,7 +16,10 @@ from karec.steps.shared.ranker_model import ranker_model
 class Fusion(Scorer):
     """One score in [0, 1] from the column ``logits`` (``karec.models.fusion``).
 
-    ``model``: the ONNX file of the step ``ranker``, if it is not the bundle's ranker.
+    Settings:
+        weights: factor of each task of the ranker.
+        kind: "sum" of weight · probability, or "product" of the probabilities with the weights as exponents.
+        model: the ONNX file of the step ``ranker``. Absent: the bundle's ranker.
     """
 
     needs = ("column.logits",)

@@ -31,15 +31,17 @@ ENJOYED, SKIPPED = "history", "skipped"
 
 
 class LiveIndicators(Scorer):
-    """score = Σ weight · rate of the item, over the labels of ``weights``, times its lift in the user's
-    segment.
+    """score = Σ weight · smoothed rate of the item, over labels, times its lift in the user's segment.
 
-    ``weights``: {label: weight}; None: 1 for the last counted label that means enjoyed and 1 for the one that
-    means liked. ``segment``: an integer column of users; None: no lift. An unknown item has the mean of all
-    items; an unknown user has no segment.
+    The lift compares how often the users of the segment enjoyed the item with all users. An unknown item has
+    the mean of all items; an unknown user has no segment.
 
-    Cost: built once per snapshot, as an index whose vectors are the rates of W items in S segments: W·(S +
-    1)·4 bytes. O(N·S) per request.
+    Settings:
+        weights: factor of each label. Absent: 1 for the last counted label that means enjoyed and 1 for the
+            one that means liked.
+        segment: integer column of users, for example an age group. Absent: no lift.
+
+    Cost: O(N·S) per request for S segments. Built once per snapshot: W·(S + 1)·4 bytes for W items.
     """
 
     def __init__(

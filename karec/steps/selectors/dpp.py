@@ -25,20 +25,23 @@ class Dpp(Selector):
     ``karec.diversity.dpp_select``.
 
     Scores are standardised first (mean 0, standard deviation 1), so that ``diversity`` has the same effect on
-    inner products and probabilities. ``k``: number of items, None for the request's k. ``window``: number of
-    neighbouring positions that count as near. An item without a row has a zero vector: its gain is at most
-    q²·(ridge + type_weight), not q²·(1 + ridge), and it is placed near the end.
+    inner products and probabilities. An item without a row has a zero vector: its gain is at most q²·(ridge +
+    type_weight), not q²·(1 + ridge), and it is placed near the end. A request with ``Request.explain`` finds
+    ``explanation`` in the step's notes.
 
-    weights       {column: {value: factor ≥ 0}}: more or less traffic by an integer column of the index, as in
-                  ``weights = { type = { "1" = 1.3 } }``. Factors of an item are multiplied; default: 1
-    types         the integer column of the item's type; type −1 for items without a row
-    type_weight   similarity of two items of one type beyond their vectors, in [0, 1]
-    max_per_type  maximum number of items of one type
-    similarity    the vectors and columns that are compared (``Similarity``)
-    min_per_type  minimum number of items of each type among the candidates, as far as there are so many and k
-                  has positions
-
-    A request with ``Request.explain`` finds ``explanation`` in the step's notes.
+    Settings:
+        k: maximum number of items. Absent: the request's k.
+        diversity: in [0, 1]. 0 is plain top-k.
+        ridge: in [0, 10], added to the diagonal of the similarity matrix.
+        type_weight: in [0, 1]: similarity of two items of one type beyond their vectors.
+        window: number of neighbouring positions that count as near. Absent: the whole list.
+        weights: {column: {value: factor ≥ 0}} of relevance, for integer columns of the index. Factors of an
+            item are multiplied. A value that is not named has 1.
+        types: integer column of the item's type; −1 for items without a row.
+        max_per_type: maximum number of items of one type; the list may then be shorter than k.
+        min_per_type: minimum number of items of each type among the candidates, as far as there are so many
+            and k has positions.
+        similarity: the vectors and columns that are compared.
     """
 
     needs = ("rows", "scores")

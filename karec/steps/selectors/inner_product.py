@@ -12,7 +12,11 @@ class InnerProduct(Selector):
     """The ``k`` candidates with the largest ⟨user vector, item vector⟩, in one native call.
 
     Each row meets the user vector of its own model version. Skipped, and counted in the notes: ``unknown``
-    candidates without a row, and candidates ``without_user_vector`` for their version.
+    candidates without a row, and candidates ``without_user_vector`` for their version. Blocked items are left
+    out.
+
+    Settings:
+        k: maximum number of items.
     """
 
     needs = ("request.user_vector", "rows")

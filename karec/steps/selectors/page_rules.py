@@ -17,12 +17,18 @@ NONE = -1  # label of an item without a rule
 
 
 class PageRules(Selector):
-    """The first ``k`` candidates (None: the request's k), in their order changed as little as the rules need.
+    """The first ``k`` candidates, in their order changed as little as the rules of the page need.
 
     First, ``boosts`` move items up. Then the step takes the order with the fewest unfilled ``places``, of
     these the one that breaks ``rules`` least, of these the first (``karec.diversity.arrange``). The notes
     count and name broken rules, unfilled positions and free positions. A request with ``explain`` finds the
     order before and after in the notes.
+
+    Settings:
+        rules: limits on neighbours with equal values.
+        places: reserved positions.
+        boosts: items that move up, with limits.
+        k: maximum number of items. Absent: the request's k.
     """
 
     needs = ("rows",)

@@ -9,7 +9,10 @@ from karec.pipeline.types import Array, Candidates, Request, Selection
 
 
 class TopK(Selector):
-    """The ``k`` candidates with the highest scores (None: the request's k), ties by position.
+    """The ``k`` candidates with the highest scores, ties by position.
+
+    Settings:
+        k: maximum number of items. Absent: the request's k.
 
     Cost: O(N + k log k).
     """

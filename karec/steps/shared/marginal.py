@@ -20,7 +20,11 @@ from karec.steps.shared.vectors import Parts
 class Marginal(Selector):
     """Selects by standardised score and by distance from the selected and the shown items.
 
-    ``k``: number of items, None for the request's k. ``similarity``: as in ``dpp``.
+    Settings:
+        k: maximum number of items. Absent: the request's k.
+        diversity: in [0, 1]. 0 is plain top-k.
+        window: number of neighbouring positions that count as near. Absent: the whole list.
+        similarity: the vectors and columns that are compared, as in ``dpp``.
     """
 
     needs = ("rows", "scores")

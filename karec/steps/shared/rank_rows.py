@@ -24,6 +24,10 @@ class RankRows(SideEffect):
     Then they become a part file, synced to the disk. A killed process loses at most the rows of its last
     ``flush_seconds``, and what was still in its queue. Rows that cannot be written, for example on a full
     disk, are dropped and counted.
+
+    Settings:
+        folder: folder of the rank log, relative to karec.toml.
+        flush_seconds: a part is written when its oldest row has this age.
     """
 
     def __init__(self, ranker: OnnxModel, folder: Path, part_rows: int, flush_seconds: float) -> None:

@@ -15,12 +15,16 @@ DAYS = 30.0  # parts are kept
 
 
 class RankLog(RankRows):
-    """Logs all candidates that the stage ``stage`` scored into ``folder``, relative to the config's.
+    """Logs all candidates that the stage ``stage`` scored into a rank log.
 
-    Only the request's id decides if it is one of the ``share`` of requests that are logged. A request whose
-    stage ran its fallback has no scores of the ranker: it is left out and counted. Parts of the folder, also
-    those of other steps and processes, are deleted after ``days`` or uploaded to ``url``
-    (``karec.logs.ship``). ``part_rows`` and ``flush_seconds``: see ``RankRows``.
+    A request whose stage ran its fallback has no scores of the ranker: it is left out and counted.
+
+    Settings:
+        stage: the stage whose scored candidates are logged.
+        part_rows: a part is written when it has this number of rows.
+        share: fraction in (0, 1] of requests that are logged; only the request's id decides.
+        days: age at which parts are deleted, those of other steps and processes too.
+        url: object store to which parts are uploaded. Absent: they stay in the folder.
     """
 
     needs = ("column.logits", "scores")

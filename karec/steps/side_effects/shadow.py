@@ -21,14 +21,17 @@ from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 
 
 class Shadow(RankRows):
-    """Logs the ranker's and pre-ranking's scores of the whole pool, marked as shadow, for a ``share`` of
-    requests.
+    """Logs the ranker's and pre-ranking's scores of the whole pool, marked as shadow.
 
-    The pool is the input of the first selector of the stage ``pool``. From a larger pool, ``at_most`` items
-    are drawn at random, seeded by the request's id. The ranker's scores are those of the steps of ``stage``
-    before its first selector. Pre-ranking's scores are ⟨user vector, item vector⟩, adjusted as in the index.
-    Only the request's id decides if it is a shadow request. A request that ran a fallback had another pool:
-    it is left out and counted. ``flush_seconds``: see ``RankRows``.
+    The pool is the input of the first selector of the stage ``pool``. The ranker's scores are those of the
+    steps of ``stage`` before its first selector. Pre-ranking's scores are ⟨user vector, item vector⟩,
+    adjusted as in the index. A request that ran a fallback had another pool: it is left out and counted.
+
+    Settings:
+        share: fraction in (0, 1] of requests that are shadow requests; only the request's id decides.
+        at_most: maximum number of items of a pool; from a larger one, items are drawn by the request's id.
+        pool: the stage whose candidates are the pool.
+        stage: the stage that scores them.
     """
 
     needs = ("column.logits", "scores")

@@ -14,7 +14,8 @@ from karec.steps.shared.postings import category, interleave, newest_by, user_ro
 class City(Source):
     """Alternates popular and new items of the user's city. Empty if the user has no city.
 
-    ``column``: an integer column of users and of items with the same codes; negative if unknown.
+    Settings:
+        column: integer column of users and of items with the same codes; negative if unknown.
     """
 
     is_verified = True  # tests/steps/sources/test_city.py

@@ -1,8 +1,4 @@
-"""Source of items that the user's community enjoys or makes.
-
-A community is a group of users in the graph of follows, friendships and common items. Publishing computes it
-(``karec.refresh.communities``) as the column ``community`` of users, negative for users without one.
-"""
+"""Source of items that the user's community enjoys or makes."""
 
 from __future__ import annotations
 
@@ -20,7 +16,8 @@ class Community(Source):
     """Alternates items that the community enjoyed, by their rate there, and items that members made, newest
     first.
 
-    Empty if the user has no community.
+    Publishing finds communities in the graph of follows, friendships and common items
+    (``karec.refresh.communities``): the column ``community`` of users. Empty if the user has none.
     """
 
     is_verified = True  # tests/steps/sources/test_community.py

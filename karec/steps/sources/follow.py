@@ -14,6 +14,9 @@ class Follow(Source):
     """Alternates between followed creators, newest item first, at most ``per_creator`` of each creator.
 
     The creator followed last comes first. Items uploaded after the snapshot come before all others.
+
+    Settings:
+        per_creator: maximum number of items of one creator.
     """
 
     is_verified = True  # tests/steps/sources/test_follow.py

@@ -29,10 +29,14 @@ MIN_MEAN = 0.01  # of a platform without enjoyed items
 
 
 class Fresh(Source):
-    """The ``quota`` best draws of the ``pool`` newest items (by default twice the quota).
+    """The ``quota`` best draws of the ``pool`` newest items by Thompson sampling.
 
-    Items uploaded after the snapshot come first, newest first. Without counters of items, or with
-    ``draws = 0``, the ``quota`` newest items.
+    Rarely shown items and creators appear in some requests. Items uploaded after the snapshot come first,
+    newest first. Without counters of items, or with ``draws = 0``, the source returns the newest items.
+
+    Settings:
+        pool: number of newest items that take part in the draws. Absent: twice the quota.
+        draws: number of orders that are drawn once per bundle; the request's id chooses one.
 
     Cost: O(1) per request, O(draws · pool · log pool) to build.
     """

@@ -16,7 +16,8 @@ from karec.steps.shared.fixed_list import FixedList
 class Indicators(Source):
     """The ``quota`` items with the largest sum of weight · rate of a label (``karec.aggregates.indicators``).
 
-    ``weights``: {label: weight}, as in the scorer ``live_indicators``.
+    Settings:
+        weights: factor of each label, as in the scorer ``live_indicators``.
     """
 
     is_verified = True  # tests/steps/sources/test_indicators.py

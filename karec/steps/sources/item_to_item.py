@@ -20,10 +20,14 @@ MAX_LIST_ITEMS = 50  # latest items of a list that may be seeds
 
 
 class ItemToItem(Source):
-    """Alternates between the nearest items of each seed, at most ``per_seed`` of each. Seeds are left out.
+    """Alternates between the nearest items of each seed, by co-watch vectors. Seeds are left out.
 
-    The seeds are the ``seeds`` items that the user liked last, then those watched last, if they have a
-    co-watch vector. An item has one if enough users had watched it before the training.
+    The seeds are the items that the user liked last, then those watched last, if they have a co-watch vector.
+    An item has one if enough users had watched it before the training.
+
+    Settings:
+        seeds: maximum number of seeds.
+        per_seed: maximum number of items near one seed.
     """
 
     is_verified = True  # tests/steps/sources/test_item_to_item.py

@@ -16,19 +16,17 @@ CANDIDATE_RATIO = 2  # scored items per recalled item
 
 
 class Model(Source):
-    """The ``quota`` best items of the index by inner product with the user vector of each row's model
-    version.
+    """The ``quota`` items with the largest inner product with the user vector of their row's model version.
 
     The source searches recall's own vector space if the bundle has one (``recall_schema``), with the vectors
-    of ``recall_user_towers`` {model version: tower}; else the item index with pre-ranking's user vector.
+    of ``recall_user_towers``, else the item index with pre-ranking's user vector. Blocked items are left out,
+    and items of a version without a user vector, which the notes count (``without_user_vector``). An index
+    without lists is always scanned.
 
-    ``exact`` False: in an index with lists, only the items of the lists nearest to the user are scored. The
-    number of lists is ``n_probe``, the bundle's number for a measured recall@1000 of at least 0.95, or as
-    many as hold CANDIDATE_RATIO times the quota on average, if that is more. Fewer items than the quota are
-    found if these lists are small. An index without lists is scanned.
-
-    Blocked items are left out, and items of a version without a user vector, which the notes count
-    (``without_user_vector``).
+    Settings:
+        exact: true: score every item. false: in an index with lists, score only the items of the lists
+            nearest to the user. Their number is the bundle's ``n_probe``, for a measured recall@1000 of at
+            least 0.95, or as many as hold twice the quota on average, if that is more.
     """
 
     is_verified = True  # tests/steps/sources/test_model.py

@@ -15,12 +15,15 @@ from karec.steps.shared.segments import ALL_USERS, SeenBySegment, seen_by_segmen
 
 
 class Popular(Source):
-    """The ``quota`` items with the highest rate of enjoyed impressions (``postings.popularity``).
+    """The ``quota`` items with the highest rate of enjoyed impressions.
 
-    ``segment``: an integer column of users, for example an age band. An item's rate is then the rate among
-    the user's segment (``segments``), or among all users if the user has none. ``by_scene``: the rate is the
-    one in the scene of the request, within the segment if there is one. If the users' lists have no entry of
-    the scene, the rate of all scenes is used, and the notes say so (``scene``).
+    If the users' lists have no entry of the request's scene, ``by_scene`` uses the rate of all scenes, and
+    the notes say so (``scene``).
+
+    Settings:
+        segment: integer column of users, for example an age band. The rate is then the one in the user's
+            segment. Absent, or a user without a segment: among all users.
+        by_scene: true: the rate in the request's scene.
     """
 
     is_verified = True  # tests/steps/sources/test_popular.py

@@ -31,15 +31,19 @@ NEW_FRACTION = 0.25
 
 
 class Profile(Source):
-    """Divides ``quota`` equally between facets, columns of items. Within a facet, the ``keys_per_facet``
-    values with the largest weight in the user's evidence share it in proportion to their weights. Items
-    uploaded after the snapshot come first, newest first, up to a quarter of each value's share.
+    """Items of the songs, creators, tags and eras with the largest weight in the user's evidence.
 
-    facets    song, creator, tag and era, those that items have
-    evidence  {kind: weight}: ``history`` and ``liked`` are items; ``sung``: the items that the user made;
-              ``searched``: songs, which count for the facet song only. The latest entry of a kind has the
-              weight of the kind, each older one ``decay`` times the next newer. Kinds that the platform does
-              not record have no weight. Values below 0 mean unknown and have no weight.
+    Facets share ``quota`` equally. Within a facet, values share it in proportion to their weights. Items
+    uploaded after the snapshot come first, newest first, up to a quarter of each value's share. Values below
+    0 mean unknown and have no weight.
+
+    Settings:
+        facets: columns of items. Absent: song, creator, tag and era, those that items have.
+        keys_per_facet: maximum number of values of a facet.
+        decay: in (0, 1]. The latest entry of a kind of evidence has the weight of the kind, each older one
+            ``decay`` times the next newer.
+        evidence: weights ≥ 0 of ``history`` and ``liked`` (items), ``sung`` (items that the user made) and
+            ``searched`` (songs). Absent: 1 each.
     """
 
     is_verified = True  # tests/steps/sources/test_profile.py

@@ -20,12 +20,14 @@ from karec.steps.shared.postings import (
 
 
 class Social(Source):
-    """Alternates between lists: each friend's own items, newest first; then the items that each friend and
-    family member liked, and those they watched, latest first.
+    """Alternates between lists of friends and family.
 
-    quota       number of items
-    people      maximum number of friends, and of family members
-    per_person  maximum number of items of one list
+    The lists are: each friend's own items, newest first; then the items that each friend and family member
+    liked, and those they watched, latest first. Users of family 0 have no family.
+
+    Settings:
+        people: maximum number of friends, and of family members.
+        per_person: maximum number of items of one list.
     """
 
     is_verified = True  # tests/steps/sources/test_social.py

@@ -11,8 +11,7 @@ from karec.pipeline.types import Candidates, Request
 
 
 class Underexposed(Source):
-    """Source of the items that this request explores, drawn by Thompson sampling; they are pinned. Empty if
-    there are none.
+    """Items that this request explores, drawn by Thompson sampling; they are pinned. Empty if there are none.
 
     A scene whose table ``exposure`` has ``explore`` above 0 has it as its first source.
     """
