@@ -24,7 +24,6 @@ from karec.lab.simulate.checkpoint import State, advance_day, platform_at, read_
 from karec.lab.simulate.exposure_days import play_with_exposure
 from karec.lab.simulate.nightly import join_impressions, learn_on
 from karec.lab.simulate.population import Population, Sizes
-from karec.lab.simulate.screening_days import screen_day, screening_report
 from karec.lab.simulate.sessions import SCENE, Played, Today
 from karec.lab.simulate.uploads import Creators
 from karec.lab.simulate.workers import play_day
@@ -32,7 +31,6 @@ from karec.models.trees import copy_model
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.refresh.publish_run import publish
-from karec.screening.settings import ScreeningSettings
 from karec.steps.side_effects.exposure_counter import ExposureCounter
 from karec.steps.side_effects.rank_log import RankLog
 from karec.times import DAY_MS, Progress
@@ -40,7 +38,6 @@ from karec.times import DAY_MS, Progress
 COMMUNITY = "community"  # this source needs communities; a user's own (module:Class) may need them too
 USER_VECTOR = "request.user_vector"
 END = "arm.json"
-SCREENED = "screened"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +46,6 @@ class ArmRun:
 
     first      run folder of its first models
     settings   settings of their training
-    screening  rules for uploads; None: none
     nights     days between two trainings; 0: no training
     """
 
@@ -58,7 +54,6 @@ class ArmRun:
     out: Path
     first: Path
     settings: dict[str, Any]
-    screening: ScreeningSettings | None
     nights: int
     population: Population
     sizes: Sizes
@@ -110,7 +105,7 @@ class ArmRun:
                 part.unlink()
 
     def _start(self) -> State:
-        for name in ("rank_log", "learn", SCREENED):
+        for name in ("rank_log", "learn"):
             shutil.rmtree(self.place / name, ignore_errors=True)
         population = self.population
         return State(
@@ -127,9 +122,6 @@ class ArmRun:
         day, population = state.day, self.population
         report = partial(self._report, what=f"{self.arm.name}: day {day + 1} of {self.sizes.days}")
         state.creators = state.creators.upload(population.potential, day)
-        if self.screening is not None:
-            place = self.place / SCREENED
-            state.creators = screen_day(self.screening, place, day, state.creators, snapshot, population)
         bundle = self._publish(state, snapshot)
         cascade = self._cascade(bundle)
         can_learn = self._can_learn(cascade)
@@ -231,7 +223,6 @@ class ArmRun:
             "scene": {"recall": list(scene.recall), "stages": list(scene.stages), "candidates": scene.limit},
             "run": state.run,
             "model_version": bundle.model_version,
-            "screening": self._screening_report(state),
             "exposure": None if controller is None else controller.snapshot(),
             "requests": state.requests,
             "ms_a_request": state.ms / max(state.requests, 1),
@@ -250,11 +241,6 @@ class ArmRun:
             quit_day=state.creators.quit_day,
             facts=facts,
         ).write_end(self.place)
-
-    def _screening_report(self, state: State) -> dict[str, Any] | None:
-        if self.screening is None:
-            return None
-        return screening_report(self.place / SCREENED, self.sizes.days, state.creators, self.population)
 
     def _all_days(self) -> dict[str, NDArray[Any]]:
         parts = [read_day(self.place, day) for day in range(self.sizes.days)]

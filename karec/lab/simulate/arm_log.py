@@ -25,9 +25,8 @@ from karec.files import file_aside, write_text_aside
 from karec.pipeline.types import EMPTY
 
 FORMAT = 1
-# Values of ``work_upload_day``: exists at the beginning; uploaded and rejected by screening; never uploaded
-# in this arm.
-BEFORE, REFUSED, NEVER = -1, 2**31 - 2, 2**31 - 1
+# Values of ``work_upload_day``: exists at the beginning; never uploaded in this arm.
+BEFORE, NEVER = -1, 2**31 - 1
 EXPOSURES: Mapping[str, type[np.generic]] = {
     "day": np.int32,
     "user": np.int32,
@@ -67,7 +66,7 @@ class ArmLog:
                      from 0, ``position`` the session's works from 0 over its pages; ``age_ms`` since the
                      upload; ``play_s`` seconds played; ``click``, ``long_view``, ``like``, ``follow`` 0 or 1
                      as drawn; ``p_…`` their expectation, given all earlier impressions
-    work_upload_day  (W,) int32: BEFORE, the day of the upload, REFUSED or NEVER
+    work_upload_day  (W,) int32: BEFORE, the day of the upload, or NEVER
     work_creator     (W,) int32 user rows
     upload_ms        (W,) int64 Unix ms; for a work that was never uploaded, its potential upload
     sessions         (days, U) int32: number of sessions, −1 for a user who may not come in a sample of a

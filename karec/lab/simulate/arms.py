@@ -16,7 +16,6 @@
     name = "no diversity"
     scene.stages.prerank.steps.dpp = false     # changes of this arm; or config = "other/karec.toml"
     learn.distil.recipe = "hard"               # changed settings of training
-    screen = { keep = 200, quality = { column = "voice_score" } }   # a screen.toml for uploads
 
 If ``limits.recall`` is given, the quotas of sources are the template's fractions of it, unless a scene
 changes them.
@@ -48,7 +47,6 @@ SETS = (
     "exposure",
     "reach",
     "fairness",
-    "screened",
     "nights",
     "demo",
 )
@@ -58,17 +56,16 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 
 @dataclass(frozen=True)
 class Arm:
-    """``scene``: changes of the scene; ``learn``: changes of the training settings; ``config``: a karec.toml,
-    relative
-    to the arms file, instead of the starting one and all changes; ``screen``: screening of uploads, None for
-    none.
+    """One cascade to simulate.
+
+    ``scene``: changes of the scene; ``learn``: changes of the training settings; ``config``: a karec.toml,
+    relative to the arms file, instead of the starting one and all changes.
     """
 
     name: str
     scene: Mapping[str, Any] = field(default_factory=dict)
     learn: Mapping[str, Any] = field(default_factory=dict)
     config: str | None = None
-    screen: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name == MODELS:

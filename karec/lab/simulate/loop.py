@@ -1,7 +1,7 @@
 """The closed loop: the days of each arm are played on one population. Each day:
 
     publish   the platform at the beginning of the day, with vectors of the arm's item tower, as a bundle
-    upload    creators upload by their attention; works that the arm's screening rejects are not published
+    upload    creators upload by their attention
     play      potential sessions: users who come request pages and give feedback by hidden tastes
     update    impressions change counters, histories, creators and users
     train     every few nights, if the arm's cascade reads a user vector
@@ -34,11 +34,9 @@ from karec.lab.simulate.arm import ArmRun
 from karec.lab.simulate.arms import MODELS, Arms
 from karec.lab.simulate.nightly import check_settings, first_training
 from karec.lab.simulate.population import Population, Sizes, make_population
-from karec.lab.simulate.screening_days import check_screening, digests_of, screening_of
 from karec.lab.simulate.sessions import SCENE
 from karec.lab.simulate.world.satiation import KUAIRAND
 from karec.pipeline.deadline import usable_cores
-from karec.screening.settings import ScreeningSettings
 from karec.times import Progress
 
 FORMAT = 3
@@ -108,18 +106,11 @@ def _simulate(
     configs_text = {
         arm.name: (folder / arm.config).read_text(encoding="utf-8") for arm in arms.arms if arm.config
     }
-    screenings = [screening_of(arm, folder) for arm in arms.arms]
-    files = {
-        arm.name: digests_of(screening)
-        for arm, screening in zip(arms.arms, screenings, strict=True)
-        if screening is not None
-    }
     head_table = {
         "format": FORMAT,
         **asdict(sizes),
         "arms": asdict(arms),
         "configs": configs_text,
-        "files": files,
     }
     head = json.dumps(head_table, indent=1, sort_keys=True, default=str)
     _check(out, head, resume)
@@ -127,12 +118,9 @@ def _simulate(
         sizes, replace(KUAIRAND, scale=arms.satiation), progress, arms.new_creators_per_day
     )
     configs = _configs(arms, folder, out, population)
-    for arm, screening in zip(arms.arms, screenings, strict=True):
-        if screening is not None:
-            check_screening(arm, screening, population)
     write_text_aside(out / HEAD, head)
     first = _train_first_models(arms, population, sizes, models, progress)
-    _play(_runs(arms, configs, first, screenings, out, population, sizes, cores, progress))
+    _play(_runs(arms, configs, first, out, population, sizes, cores, progress))
 
 
 def play_on(
@@ -147,8 +135,8 @@ def play_on(
     shutil.rmtree(out, ignore_errors=True)
     with _lock(out):
         configs = _configs(arms, out, out, population)
-        first, screenings = [run] * len(configs), [screening_of(arm, out) for arm in arms.arms]
-        _play(_runs(arms, configs, first, screenings, out, population, sizes, usable_cores(), progress))
+        first = [run] * len(configs)
+        _play(_runs(arms, configs, first, out, population, sizes, usable_cores(), progress))
 
 
 def _configs(arms: Arms, folder: Path, out: Path, population: Population) -> list[Config]:
@@ -165,7 +153,6 @@ def _runs(
     arms: Arms,
     configs: Sequence[Config],
     first: Sequence[Path],
-    screenings: Sequence[ScreeningSettings | None],
     out: Path,
     population: Population,
     sizes: Sizes,
@@ -179,14 +166,13 @@ def _runs(
             out=out,
             first=run,
             settings=arms.settings_of(arm),
-            screening=screening,
             nights=arms.train_every,
             population=population,
             sizes=sizes,
             cores=cores,
             progress=progress,
         )
-        for arm, config, run, screening in zip(arms.arms, configs, first, screenings, strict=True)
+        for arm, config, run in zip(arms.arms, configs, first, strict=True)
     ]
 
 
@@ -215,9 +201,7 @@ def _check(out: Path, head: str, resume: bool) -> None:
         raise DataError(f"{out / HEAD} cannot be read: {error}") from error
     for key in ours:
         if theirs.get(key) != ours[key]:
-            values = (
-                "" if key in ("arms", "configs", "files") else f" ({theirs.get(key)}, expected {ours[key]})"
-            )
+            values = "" if key in ("arms", "configs") else f" ({theirs.get(key)}, expected {ours[key]})"
             raise DataError(
                 f"{out} has a simulation with other {key}{values}. Name another folder with --out."
             )

@@ -24,7 +24,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.lab.simulate.arm_log import BEFORE, NEVER, REFUSED
+from karec.lab.simulate.arm_log import BEFORE, NEVER
 from karec.lab.simulate.world.catalogue import Works, make_works, works_by
 from karec.lab.simulate.world.people import People
 from karec.lab.simulate.world.platform import BEFORE_DAYS
@@ -172,12 +172,6 @@ class Creators:
         )
         upload_day = self.upload_day.copy()
         upload_day[works[is_realised]] = day
-        return replace(self, upload_day=upload_day)
-
-    def without_works(self, works: NDArray[Any]) -> Creators:
-        """Returns the state after screening rejected ``works``, rows of uploaded works."""
-        upload_day = self.upload_day.copy()
-        upload_day[works] = REFUSED
         return replace(self, upload_day=upload_day)
 
     def after_day(self, potential: Potential, day: int, shown: NDArray[Any]) -> Creators:

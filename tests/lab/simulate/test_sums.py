@@ -7,7 +7,7 @@ from small_arms import HOUR_MS, arm
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import resampling_weights
 from karec.evaluate.metrics.exposure import resample
-from karec.lab.simulate.arm_log import BEFORE, NEVER, REFUSED
+from karec.lab.simulate.arm_log import BEFORE, NEVER
 from karec.lab.simulate.sums import sums_of
 
 # day, user, work: creator 1 is shown on both days, creator 5 once, creator 3 never
@@ -85,8 +85,8 @@ def test_debutants_have_their_first_work_in_the_days(sums):
     assert (found["debutants"], found["debutants_1"]) == (1, 1)
     unseen = values(sums_of(arm(shown=SHOWN[:4])))
     assert (unseen["debutants"], unseen["debutants_1"]) == (1, 0)
-    refused = arm(shown=SHOWN[:4], work_upload_day=[BEFORE, 0, BEFORE, 1, REFUSED, NEVER])
-    assert values(sums_of(refused))["debutants"] == 0
+    without_upload = arm(shown=SHOWN[:4], work_upload_day=[BEFORE, 0, BEFORE, 1, NEVER, NEVER])
+    assert values(sums_of(without_upload))["debutants"] == 0
 
 
 def test_work_after_the_last_day_does_not_count():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.lab.simulate.arm_log import BEFORE, NEVER, REFUSED
+from karec.lab.simulate.arm_log import BEFORE, NEVER
 from karec.lab.simulate.uploads import MIN_PROBABILITY, Creators, Potential
 
 SEEN, UNSEEN, EMPTY = 2, 5, 7  # user rows of three creators; the last has no work
@@ -52,16 +52,6 @@ def test_upload_probability_follows_the_formula(potential):
         MIN_PROBABILITY + (1 - MIN_PROBABILITY) * 3 / 4, abs=0.04
     )
     assert realised_fraction(creators, potential, UNSEEN, 0) == pytest.approx(MIN_PROBABILITY, abs=0.02)
-
-
-def test_refused_work_does_not_count_as_unseen(potential):
-    creators = Creators.from_potential(potential, np.array([15.0, 0.0, 15.0])).upload(potential, 0)
-    works = np.flatnonzero((creators.upload_day == 0) & (potential.creator == EMPTY))
-    screened = creators.without_works(works)
-    assert (screened.upload_day[works] == REFUSED).all() and (creators.upload_day[works] == 0).all()
-    for day in range(8):
-        screened = screened.after_day(potential, day, np.full(30, SEEN))
-    assert screened.quit_day.tolist() == [-1, 2, -1]
 
 
 def test_seen_is_a_running_mean_of_three_days(potential):
