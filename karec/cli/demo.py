@@ -77,7 +77,7 @@ def demo(arguments: argparse.Namespace) -> None:
         console.print(f"report: {page}")
     console.print(f"one more feed: karec recommend --config {config} --user {_first_user(served)} --trace")
     beside = max(evaluation.peak_gib, 0.0 if playing is None else playing.peak_gib)
-    peak = max(first.peak_gib, beside, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    peak = max(beside, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
 
 

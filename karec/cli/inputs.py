@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from karec.errors import MissingExtra
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from karec.lab.simulate.world import World
     from karec.learn.settings.settings import TrainSettings
 
-DEMO_BASELINES: tuple[Literal["lr", "lightgbm", "hard"], ...] = ("lr", "hard")
 PIPED_WIDTH = 140  # columns of a table that goes into a file or another program
 
 
@@ -91,15 +90,13 @@ def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:
 
 
 def train_settings(arguments: argparse.Namespace) -> TrainSettings:
-    """What --settings says; without it the built-in settings, and for the demo hard towers as a baseline too,
-    so that its report shows what distillation gives. In the world's demo MMoE and LightGBM rank as one: there
-    the MMoE alone is behind LightGBM, and teaches the towers less.
+    """Returns the settings of --settings, or the defaults.
+
+    In the world's demo the default ranker is "both": there the MMoE is behind LightGBM.
     """
     from karec.learn.settings.settings import TrainSettings
 
     settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
-    if arguments.command == "demo" and arguments.settings is None:
-        settings = settings.replace(evaluation={"baselines": DEMO_BASELINES})
-        if arguments.data == "world":
-            settings = settings.replace(ranker={"kind": "both"})
+    if arguments.command == "demo" and arguments.settings is None and arguments.data == "world":
+        settings = settings.replace(ranker={"kind": "both"})
     return settings if arguments.seed is None else settings.replace(seed=arguments.seed)

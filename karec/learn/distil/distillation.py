@@ -11,7 +11,8 @@ from karec.learn.distil.retrieval import validation_score
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
+from karec.learn.fit.checkpoint import Checkpoint
+from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.calibration import fit_calibration
@@ -29,7 +30,7 @@ def train_towers(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
-    recording: Recording = NOT_RECORDED,
+    checkpoint: Checkpoint | None = None,
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[FitState, dict[str, dict[str, float]]]:
     """Trains the towers as set and writes user_tower.onnx and item_tower.onnx to ``folder``.
@@ -38,7 +39,7 @@ def train_towers(
     {"scale": {task: …}, "bias": {task: …}}. ``start``, DataError: see ``fit_towers``.
     """
     targets = Targets.from_logs(soft, lists)
-    model, state = fit_towers(prepared, targets, lists, settings, progress, recording, start=start)
+    model, state = fit_towers(prepared, targets, lists, settings, progress, checkpoint, start=start)
     heads = _calibrated_heads(model, prepared)
     _export(model, prepared, settings.model_version, folder)
     return state, heads
@@ -50,7 +51,7 @@ def fit_towers(
     lists: LoggedLists | None,
     settings: TrainSettings,
     progress: Progress | None = None,
-    recording: Recording = NOT_RECORDED,
+    checkpoint: Checkpoint | None = None,
     title: str = "training the towers",
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[Towers, FitState]:
@@ -83,7 +84,7 @@ def fit_towers(
         epochs=towers.epochs,
         seed=settings.seed,
         title=title,
-        recording=recording,
+        checkpoint=checkpoint,
         progress=progress,
     )
     return model, state

@@ -23,7 +23,8 @@ from karec.learn._torch import Tensor, nn, torch
 from karec.learn.distil.distillation import new_towers
 from karec.learn.distil.losses import contrastive_loss
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
+from karec.learn.fit.checkpoint import Checkpoint
+from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.settings import TrainSettings
@@ -41,7 +42,7 @@ def train_recall_towers(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
-    recording: Recording = NOT_RECORDED,
+    checkpoint: Checkpoint | None = None,
 ) -> FitState:
     """Trains the recall towers and writes recall_user_tower.onnx and recall_item_tower.onnx to ``folder``.
 
@@ -60,7 +61,7 @@ def train_recall_towers(
         epochs=recall.epochs,
         seed=settings.seed,
         title="training the recall towers",
-        recording=recording,
+        checkpoint=checkpoint,
         progress=progress,
     )
     model.cpu()

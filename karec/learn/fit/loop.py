@@ -55,17 +55,6 @@ class FitState:
         return len(self.history) - 1 - max(range(len(self.history)), key=lambda at: self.history[at].score)
 
 
-@dataclass(frozen=True)
-class Recording:
-    """Checkpoint of a training, and ``on_progress``, called at start, curve points and epoch ends."""
-
-    checkpoint: Checkpoint | None = None
-    on_progress: Callable[[FitState], None] | None = None
-
-
-NOT_RECORDED = Recording()
-
-
 def fit(
     model: nn.Module,
     n_rows: int,
@@ -76,7 +65,7 @@ def fit(
     epochs: int,
     seed: int,
     title: str,
-    recording: Recording = NOT_RECORDED,
+    checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> FitState:
     """Trains ``model`` in place and leaves it with the weights of its best epoch.
@@ -96,7 +85,7 @@ def fit(
     order = torch.Generator().manual_seed(seed)
     batch_size = optimizer.batch_size
     steps = -(-n_rows // batch_size)
-    loop = _Loop(model, order, optimizer, epochs, steps, title, recording)
+    loop = _Loop(model, order, optimizer, epochs, steps, title, checkpoint)
     loop.begin()
     state = loop.state
     while not state.done:
@@ -126,10 +115,10 @@ class _Loop:
         epochs: int,
         steps: int,
         title: str,
-        recording: Recording,
+        checkpoint: Checkpoint | None,
     ) -> None:
         self.model, self.order, self.epochs, self.steps, self.title = model, order, epochs, steps, title
-        self.recording, self.checkpoint = recording, recording.checkpoint
+        self.checkpoint = checkpoint
         self.optimizer = _optimizer(model, settings.learning_rate, settings.weight_decay)
         self.cycle = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, settings.learning_rate, total_steps=epochs * steps, pct_start=WARM_UP
@@ -152,7 +141,6 @@ class _Loop:
                     f"{self.checkpoint.path} belongs to a model of another structure: {reason}; "
                     f"{RESTART_HINT}"
                 ) from error
-        self._report()
 
     def step(self, rows: Tensor, loss_of: Callable[[Tensor, int], Tensor], epoch_order: Tensor) -> None:
         """Runs one optimizer step. ``epoch_order``: state of ``order`` at the start of the epoch."""
@@ -170,7 +158,6 @@ class _Loop:
         state.step += 1
         if training_step % self.curve_stride == 0:
             state.curve.append((training_step, value))
-            self._report()
         if (
             self.checkpoint is not None
             and state.step < self.steps
@@ -191,11 +178,6 @@ class _Loop:
         state.done = state.epoch == self.epochs or state.stale >= patience
         if self.checkpoint is not None:
             self._save(self.checkpoint, self.order.get_state())
-        self._report()
-
-    def _report(self) -> None:
-        if self.recording.on_progress is not None:
-            self.recording.on_progress(self.state)
 
     def _check_loss(self, loss: float, step: int) -> None:
         first = self.state.first / FIRST_STEPS

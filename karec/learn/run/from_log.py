@@ -8,7 +8,6 @@ and baselines are those of the serving run; the ranker gets the new model versio
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,12 @@ from karec.catalog.impressions import Impressions
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import evaluate_run, read_run
 from karec.features.encoder import Encoder
-from karec.learn._torch import torch
+from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.export.onnx_export import copy_as_version
 from karec.learn.fit.checkpoint import best_weights
 from karec.learn.fit.prepare import TrainingData, prepare_served
-from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
-from karec.learn.run.tensorboard import EventFiles
+from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.train import TowerInputs, TrainResult
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.settings import TrainSettings, read_run_settings
@@ -104,22 +102,17 @@ def train_from_log(
         f"{fingerprint(dataset, settings)}, from {ranker.fingerprint} and served rows {len(served.log)} "
         f"{rows:08x}"
     )
-    events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
-    make_recording = recordings(out, settings, content, events)
+    checkpoints = Checkpoints(out, settings.run.checkpoint_steps, content)
     clock = Clock()
-    with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(settings.run.threads or torch.get_num_threads())
-        if events is not None:
-            stack.enter_context(events)
+    with torch_threads(settings.run.threads):
         _copy_models(run.folder, out, settings.model_version)
         encoder, first_data = Encoder.load(out / "encoder.npz"), None if first is None else first.prepared
         prepared = prepare_served(dataset, encoder, settings, served, outcomes, progress, first_data)
         clock.lap("examples")
         soft, lists = _soft_labels_and_lists(prepared, served, run.folder / "rank_log", settings, first)
         clock.lap("rank log")
-        recording = make_recording("towers")
-        state, heads = train_towers(prepared, soft, lists, settings, out, progress, recording, start)
+        checkpoint = checkpoints.make("towers")
+        state, heads = train_towers(prepared, soft, lists, settings, out, progress, checkpoint, start)
         runs = {"towers": state}
         clock.lap("towers")
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, served.notes)

@@ -80,7 +80,7 @@ def train_quality(
         raise DataError(f"{len(days)} days with outcomes until {learn.until}, expected at least 2")
     path = settings.folder / settings.quality.model
     n_held_out = max(round(len(days) * HELD_OUT), 1)
-    with open_database(extra="screening") as duckdb:
+    with open_database(extra="screen") as duckdb:
         blocked = read_block_lists(settings, days[0].uploads.column_types)
         load_block_lists(duckdb, blocked)
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from karec.learn._torch import Tensor, functional, torch
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
+from karec.learn.fit.checkpoint import Checkpoint
+from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.fit.sampled_negatives import sampling_log_probabilities
@@ -41,7 +42,7 @@ def train_ranker(
     settings: TrainSettings,
     path: Path,
     progress: Progress | None = None,
-    recording: Recording = NOT_RECORDED,
+    checkpoint: Checkpoint | None = None,
 ) -> FitState:
     """Trains a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrates and exports it.
 
@@ -50,14 +51,14 @@ def train_ranker(
     returned state is the MMoE's.
     """
     if kind == "both":
-        state = _train_parts(prepared, settings, path, progress, recording)
+        state = _train_parts(prepared, settings, path, progress, checkpoint)
         write_mixed_ranker(prepared, path, settings.model_version, progress)
         return state
     if kind == "lightgbm":
         version, seed = settings.model_version, settings.seed
         fit_lightgbm(prepared, path, model_version=version, seed=seed, progress=progress)
         return FitState(done=True)
-    return _train_network(kind, prepared, settings, path, progress, recording)
+    return _train_network(kind, prepared, settings, path, progress, checkpoint)
 
 
 def _train_network(
@@ -66,7 +67,7 @@ def _train_network(
     settings: TrainSettings,
     path: Path,
     progress: Progress | None,
-    recording: Recording,
+    checkpoint: Checkpoint | None,
 ) -> FitState:
     """Trains the MMoE or logistic regression with early stopping on the validation days."""
     train, valid = prepared.train_batches, prepared.valid_batches
@@ -98,7 +99,7 @@ def _train_network(
         epochs=LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs,
         seed=settings.seed,
         title=f"training {NAMES[kind]}",
-        recording=recording,
+        checkpoint=checkpoint,
         progress=progress,
     )
     _calibrate_and_export(model, prepared, tasks, extra, settings, path)
@@ -110,13 +111,13 @@ def _train_parts(
     settings: TrainSettings,
     path: Path,
     progress: Progress | None,
-    recording: Recording,
+    checkpoint: Checkpoint | None,
 ) -> FitState:
     """Trains the MMoE and, in a thread, LightGBM, with half of the threads each."""
     network, trees = (part_path(path, part) for part in PARTS)
     threads = torch.get_num_threads()
     if threads == 1:
-        state = train_ranker("mmoe", prepared, settings, network, progress, recording)
+        state = train_ranker("mmoe", prepared, settings, network, progress, checkpoint)
         train_ranker("lightgbm", prepared, settings, trees, progress)
         return state
     stopped, version, seed = Event(), settings.model_version, settings.seed
@@ -139,7 +140,7 @@ def _train_parts(
         stack.callback(stopped.set)
         torch.set_num_threads(threads - threads // 2)
         boosted = executor.submit(boost)
-        state = train_ranker("mmoe", prepared, settings, network, progress, recording)
+        state = train_ranker("mmoe", prepared, settings, network, progress, checkpoint)
         boosted.result()
     return state
 

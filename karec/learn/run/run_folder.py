@@ -1,12 +1,12 @@
-"""The run folder during a training: start or resume, recording of trainings, content of run.json."""
+"""The run folder during a training: start or resume, checkpoints, content of run.json."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,19 @@ from karec.evaluate.quality import RUN_FORMAT
 from karec.features.encoder import Encoder
 from karec.files import remove_folder, write_text_aside
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fit.loop import FitState, Recording
-from karec.learn.run.tensorboard import EventFiles
+from karec.learn.fit.loop import FitState
 from karec.learn.settings.settings import TrainSettings
 
 
 def make_folder(out: Path, resume: bool) -> None:
-    """Creates ``out``. Without ``resume`` it removes checkpoints and TensorBoard files of an earlier run."""
+    """Creates ``out``. Without ``resume`` it removes checkpoints of an earlier run."""
     if resume and not (out.is_dir() and any(out.iterdir())):
         raise CheckpointError(
             f"{out}: no run to resume. Start without --resume, or name the folder of the interrupted run."
         )
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        for name in ("checkpoints", "tensorboard"):
-            shutil.rmtree(out / name, ignore_errors=True)
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 def remove_runs(out: Path) -> list[str]:
@@ -49,19 +47,18 @@ def remove_runs(out: Path) -> list[str]:
     return failures
 
 
-def recordings(
-    out: Path, settings: TrainSettings, facts: str, events: EventFiles | None
-) -> Callable[[str], Recording]:
-    """Returns a function from a training's name to its Recording."""
+@dataclass(frozen=True)
+class Checkpoints:
+    """Checkpoints of the models of one run. ``facts`` identify the training."""
 
-    def make_recording(name: str) -> Recording:
-        path, checkpoint_steps = out / "checkpoints" / f"{name}.pt", settings.run.checkpoint_steps
-        return Recording(
-            Checkpoint(path, checkpoint_steps, f"{name} of {facts}"),
-            None if events is None else events.writer(name),
+    run: Path
+    every_steps: int
+    facts: str
+
+    def make(self, name: str) -> Checkpoint:
+        return Checkpoint(
+            self.run / "checkpoints" / f"{name}.pt", self.every_steps, f"{name} of {self.facts}"
         )
-
-    return make_recording
 
 
 def run_facts(

@@ -2,7 +2,7 @@
 
 The run folder then has encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, recall_user_tower.onnx and
 recall_item_tower.onnx (if the settings ask for them), baseline_<name>.onnx, rank_log/, checkpoints/,
-tensorboard/ (if on), run.json (settings, model version, notes of the data, scales and biases of the towers,
+run.json (settings, model version, notes of the data, scales and biases of the towers,
 epochs and curves, seconds) and quality.json. A killed run resumes from its checkpoints and ends with the same
 models.
 """
@@ -10,28 +10,24 @@ models.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import evaluate_run
-from karec.learn._torch import torch
+from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.distil.recall_towers import NAMES, train_recall_towers
-from karec.learn.fit.loop import Epoch, FitState, Recording
+from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare
-from karec.learn.run.baselines import Baselines, parallel_threads, train_baselines
 from karec.learn.run.first_log import write_first_log
+from karec.learn.run.mixed_ranker import PARTS
 from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
-from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
+from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.search import Choice
 from karec.learn.run.served_pools import describe_pools, read_served_pools, with_served_pools
-from karec.learn.run.tensorboard import EventFiles
-from karec.learn.second_process import SecondProcess
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import LogFolder
@@ -59,7 +55,6 @@ class TrainResult:
     epochs         by step
     seconds        by step
     notes          on the training, in addition to those of the data
-    peak_gib       peak memory of both processes if baselines were trained in parallel, else 0
     tower_inputs   for a second training, which need not compute them again
     """
 
@@ -68,7 +63,6 @@ class TrainResult:
     epochs: dict[str, list[Epoch]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    peak_gib: float = 0.0
     tower_inputs: TowerInputs | None = None
 
 
@@ -106,77 +100,63 @@ def train(
     check_training(dataset, settings)
     check_run(dataset, settings)
     served = None if log is None else read_served_pools(log, dataset, settings, log_version)
-    events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
     make_folder(out, resume)
     identity = fingerprint(dataset, settings) + ("" if served is None else f", {describe_pools(served)}")
-    make_recording = recordings(out, settings, identity, events)
+    checkpoints = Checkpoints(out, settings.run.checkpoint_steps, identity)
     clock = Clock()
-    with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        threads = settings.run.threads or torch.get_num_threads()
-        torch.set_num_threads(threads)
-        if events is not None:
-            stack.enter_context(events)
+    with torch_threads(settings.run.threads):
         prepared = prepare(dataset, settings, out, progress)
         notes = (*prepared.notes(settings.features.min_count), *(() if served is None else served.notes))
         clock.lap("examples")
-        baselines, threads_each = None, parallel_threads(settings, len(prepared.train))
-        if threads_each:  # from the start, so that they use a core that would wait for a longer training
-            work = Baselines(dataset, settings, out, identity, threads_each)
-            baselines = stack.enter_context(SecondProcess(work, progress))
         kind: str = settings.ranker.kind
         state = train_ranker(
-            kind, prepared, settings, out / "ranker.onnx", progress, make_recording("ranker")
+            kind, prepared, settings, out / "ranker.onnx", progress, checkpoints.make("ranker")
         )
         runs = {"mmoe" if kind == "both" else kind: state}
         clock.lap("ranker")
-        if baselines is None:
-            runs |= train_baselines(prepared, settings, out, make_recording, progress)
-            clock.lap("baselines")
+        for name in _baseline_names(settings):
+            path, checkpoint = out / f"baseline_{name}.onnx", checkpoints.make(f"baseline_{name}")
+            runs[name] = train_ranker(name, prepared, settings, path, progress, checkpoint)
+        clock.lap("baselines")
         tower_data, soft, lists = _write_and_read_log(dataset, prepared, served, settings, out, progress)
         clock.lap("rank log")
-        if threads_each:
-            torch.set_num_threads(threads_each)
         runs["towers"], heads = train_towers(
-            tower_data, soft, lists, settings, out, progress, make_recording("towers")
+            tower_data, soft, lists, settings, out, progress, checkpoints.make("towers")
         )
         clock.lap("towers")
-        runs |= _train_recall(prepared, settings, out, make_recording, progress)
+        runs |= _train_recall(prepared, settings, out, checkpoints, progress)
         clock.lap("recall towers")
-        if baselines is not None:
-            runs |= baselines.result()
-            clock.lap("waiting for baselines")
-        torch.set_num_threads(threads)
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.to_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress) if evaluate else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-    peak = 0.0 if baselines is None else baselines.peak_gib
+    epochs = {name: state.history for name, state in runs.items()}
     return TrainResult(
-        out,
-        quality,
-        {name: threads_each.history for name, threads_each in runs.items()},
-        clock.seconds,
-        notes,
-        peak,
-        TowerInputs(prepared, soft, lists),
+        out, quality, epochs, clock.seconds, notes, tower_inputs=TowerInputs(prepared, soft, lists)
     )
+
+
+def _baseline_names(settings: TrainSettings) -> tuple[str, ...]:
+    """Returns the baselines that are not the ranker or a part of it."""
+    kind = settings.ranker.kind
+    parts = PARTS if kind == "both" else (kind,)
+    return tuple(name for name in settings.evaluation.baselines if name not in parts)
 
 
 def _train_recall(
     prepared: TrainingData,
     settings: TrainSettings,
     out: Path,
-    make_recording: Callable[[str], Recording],
+    checkpoints: Checkpoints,
     progress: Progress | None,
 ) -> dict[str, FitState]:
     """Trains the recall towers if they are on; otherwise removes those of an earlier run in ``out``."""
     if settings.recall.on:
         return {
             "recall_towers": train_recall_towers(
-                prepared, settings, out, progress, make_recording("recall_towers")
+                prepared, settings, out, progress, checkpoints.make("recall_towers")
             )
         }
     for name in NAMES.values():

@@ -89,7 +89,7 @@ def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
     """Returns a line that identifies a training: name, size and content of the data, and the settings that
     change its result."""
     known = settings.to_dict()
-    for section, key in (("run", "checkpoint_steps"), ("run", "tensorboard"), ("evaluation", "resamples")):
+    for section, key in (("run", "checkpoint_steps"), ("evaluation", "resamples")):
         known[section][key] = None
     # The version changes no model, and a kill after publishing has already increased it.
     known["model_version"] = 1

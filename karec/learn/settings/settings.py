@@ -34,13 +34,14 @@ from karec.toml import (
 QUICK_STEPS = 2000
 REMOVED: Mapping[str, str] = {
     "ranker.first": "Delete it. To save time, lower limits.prerank of the scene.",
-    "ranker.precision": "Delete it: rankers serve in float32. `karec export models` writes int8 variants.",
+    "ranker.precision": "Delete it: models serve in float32.",
     **dict.fromkeys(
         ("distil.pairwise", "distil.pairwise_weight", "distil.chunks"),
         "Delete it: distil.list_weight trains the order of a list.",
     ),
     "distil.unexposed_weight": "Delete it: distil.pool_weight trains on works that were not shown.",
     "distil.born_again": "Delete it: the towers are trained once.",
+    "run.tensorboard": "Delete it: run.json has the curves.",
     **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
 }
 """Advice for removed keys, by `table.key`, and removed values, by `key = 'value'`."""
@@ -159,7 +160,7 @@ class ShadowSettings(Settings, frozen=True):
 class EvaluationSettings(Settings, frozen=True):
     """[evaluation]: models that are trained only for comparison on the test days."""
 
-    baselines: tuple[Literal["lr", "lightgbm", "hard"], ...] = ("lr",)
+    baselines: tuple[Literal["lr", "lightgbm"], ...] = ("lr",)
     resamples: Count = 200  # bootstrap draws of users, for the intervals
 
 
@@ -169,7 +170,6 @@ class RunSettings(Settings, frozen=True):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: NonNegativeInt = 0  # of the CPU; 0: as many as torch finds
     checkpoint_steps: Count = 200
-    tensorboard: bool = False  # curves are also written as event files of TensorBoard
 
 
 class TrainSettings(Settings, frozen=True):
@@ -298,4 +298,7 @@ def read_run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
         else value
         for name, value in settings.items()
     }
+    kept["evaluation"]["baselines"] = [  # towers of recipe hard were a baseline once
+        name for name in kept["evaluation"]["baselines"] if name != "hard"
+    ]
     return convert(TrainSettings, kept, place)

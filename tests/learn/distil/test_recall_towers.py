@@ -16,7 +16,6 @@ from karec.learn.distil.recall_towers import (
     train_recall_towers,
 )
 from karec.learn.fit.checkpoint import Checkpoint
-from karec.learn.fit.loop import Recording
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.run.train import train
@@ -114,8 +113,8 @@ class Stopped(Exception):
 
 @pytest.mark.long
 def test_killed_recall_training_resumes_to_the_same_towers(prepared, settings, tmp_path):
-    def recording(folder):
-        return Recording(Checkpoint(folder / "recall_towers.pt", 2, "recall"))
+    def checkpoint(folder):
+        return Checkpoint(folder / "recall_towers.pt", 2, "recall")
 
     def stop(done, total, what):
         if done == STEPS:
@@ -124,10 +123,10 @@ def test_killed_recall_training_resumes_to_the_same_towers(prepared, settings, t
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-    first = train_recall_towers(prepared, settings, whole, recording=recording(whole))
+    first = train_recall_towers(prepared, settings, whole, checkpoint=checkpoint(whole))
     with pytest.raises(Stopped):
-        train_recall_towers(prepared, settings, killed, stop, recording(killed))
-    again = train_recall_towers(prepared, settings, killed, recording=recording(killed))
+        train_recall_towers(prepared, settings, killed, stop, checkpoint(killed))
+    again = train_recall_towers(prepared, settings, killed, checkpoint=checkpoint(killed))
     assert again.history == first.history and again.curve == first.curve
     inputs = prepared.valid.inputs(np.arange(20))
     for name, output in ((NAMES["user"], "user_vector"), (NAMES["item"], "item_vector")):
@@ -136,8 +135,8 @@ def test_killed_recall_training_resumes_to_the_same_towers(prepared, settings, t
 
 
 def test_exported_recall_towers_equal_torch(prepared, settings, tmp_path):
-    recording = Recording(Checkpoint(tmp_path / "recall_towers.pt", 100, "recall"))
-    train_recall_towers(prepared, settings, tmp_path, recording=recording)
+    checkpoint = Checkpoint(tmp_path / "recall_towers.pt", 100, "recall")
+    train_recall_towers(prepared, settings, tmp_path, checkpoint=checkpoint)
     model = towers(prepared, settings)
     model.load_state_dict(torch.load(tmp_path / "recall_towers.pt", weights_only=True)["best_state"])
     inputs = prepared.valid.inputs(np.arange(40))

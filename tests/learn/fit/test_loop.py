@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fit.loop import Recording, TrainingDiverged, fit
+from karec.learn.fit.loop import TrainingDiverged, fit
 from karec.learn.settings.settings import OptimizerSettings
 
 
@@ -25,7 +25,7 @@ def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_ro
         epochs=epochs,
         seed=0,
         title="training a line",
-        recording=Recording(checkpoint),
+        checkpoint=checkpoint,
         progress=progress,
     )
 
@@ -101,7 +101,7 @@ def train_dropping(checkpoint, progress=None):
     done = fit(
         model, 32, loss_of, score,
         optimizer=OptimizerSettings(batch_size=5, learning_rate=0.02, weight_decay=0.1, patience=4),
-        epochs=4, seed=5, title="x", recording=Recording(checkpoint), progress=progress,
+        epochs=4, seed=5, title="x", checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     return model, done
 

@@ -55,7 +55,7 @@ def test_ablation_names_missing_lightgbm_first(dataset, tmp_path, monkeypatch):
 
 
 def test_unused_packages_may_be_missing(dataset, monkeypatch):
-    for package in ("lightgbm", "onnxmltools", "matplotlib", "tensorboard"):
+    for package in ("lightgbm", "onnxmltools", "matplotlib"):
         monkeypatch.setitem(sys.modules, package, None)
     check_run(dataset, SMALL)
 

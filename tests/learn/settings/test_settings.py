@@ -198,6 +198,8 @@ def test_settings_name_the_section_of_a_key_at_the_top_level(tmp_path):
 def test_read_run_settings_leaves_out_removed_keys(tmp_path):
     settings = json.loads(json.dumps(TrainSettings().to_dict()))
     settings["ranker"] |= {"first": True, "precision": "int8"}
+    settings["run"]["tensorboard"] = False
+    settings["evaluation"]["baselines"] = ["lr", "hard"]
     settings["distil"] |= {"pairwise": "chunks", "pairwise_weight": 1.0, "chunks": [5], "born_again": 0}
     assert read_run_settings(tmp_path, {"settings": settings}) == TrainSettings()
     settings["distil"]["born_again"] = 1
