@@ -41,6 +41,7 @@ from tokenize import TokenError
 from typing import IO, Any, BinaryIO, TypeVar
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -266,6 +267,14 @@ def parse_json(text: bytes) -> Any:
         return json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def to_struct(value: object, cls: type[T]) -> T:
+    """Returns parsed JSON as ``cls``. Raises ValueError that names the first wrong value."""
+    try:
+        return msgspec.convert(value, cls)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _refuse_constant(word: str) -> None:

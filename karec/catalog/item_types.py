@@ -14,26 +14,35 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
 
 from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import (
+    MeaningTable,
     Snapshot,
-    is_string_list,
     meaning_to_dict,
     open_relations,
     open_table,
-    parse_meaning,
+    read_stored,
     save_columns,
     save_relations,
 )
 from karec.catalog.table import Table
 from karec.errors import DataError
-from karec.files import read_json
+from karec.files import read_json, to_struct
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 HEAD, ITEMS, RELATIONS = "kind.json", "items", "relations"
 USER_RELATIONS = ("follows", "friends")  # relations between users, the same for all item types
+
+
+class _Head(Struct):
+    format: Literal[1]
+    labels: dict[str, list[str]]
+    meaning: MeaningTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +91,8 @@ class ItemType:
         Raises DataError if ``folder`` has no item type, a damaged one, or one of a newer format.
         """
         try:
-            head = read_json(folder / HEAD)
-            if not isinstance(head, dict) or head.get("format") != FORMAT:
-                raise DataError(f"{folder / HEAD} is not an item type of format {FORMAT}")
-            labels = head.get("labels")
-            if not isinstance(labels, dict) or not all(map(is_string_list, labels.values())):
-                raise DataError(f"{folder / HEAD}: labels are not lists of names by column")
-            meaning = parse_meaning(folder / HEAD, head.get("meaning"))
-            return cls(open_table(folder / ITEMS), open_relations(folder / RELATIONS), meaning, labels)
+            head = read_stored(folder / HEAD, lambda path: to_struct(read_json(path), _Head))
+            items, relations = open_table(folder / ITEMS), open_relations(folder / RELATIONS)
+            return cls(items, relations, Meaning(**head.meaning), head.labels)
         except (OSError, ValueError) as error:
             raise DataError(f"{folder} is not an item type: {error}") from error

@@ -16,12 +16,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from karec.catalog.once import Once
@@ -29,9 +30,10 @@ from karec.catalog.relation import Relation
 from karec.catalog.schema import LATEST_MS, PUBLISHED, Meaning
 from karec.catalog.table import Table
 from karec.errors import DataError
-from karec.files import add_path_to_errors, map_npy, read_json
+from karec.files import add_path_to_errors, map_npy, read_json, to_struct
 
 T = TypeVar("T")
+MeaningTable = dict[Literal["enjoyed", "liked", "followed", "drawn"], tuple[str, ...]]
 
 FORMAT = 3
 FORMER_MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
@@ -125,65 +127,47 @@ class Snapshot:
         """
         try:
             head = _read_head(folder)
-            counters = folder / (COUNTERS if head["format"] > 1 else "visits")
+            counters = folder / (COUNTERS if head.format > 1 else "visits")
             return cls(
-                time_ms=head["time_ms"],
+                time_ms=head.time_ms,
                 works=open_table(folder / "works"),
                 users=open_table(folder / "users"),
                 relations=open_relations(folder / "relations"),
-                labels=head["labels"],
+                labels=head.labels,
                 user_scene_counters=_open_columns(counters) if counters.is_dir() else None,
-                meaning=head["meaning"],
+                meaning=FORMER_MEANING if head.meaning is None else Meaning(**head.meaning),
             )
         except (OSError, ValueError) as error:
             raise DataError(f"{folder} is not a snapshot: {error}") from error
 
 
-def _read_head(folder: Path) -> dict[str, Any]:
+class _Head(Struct):
+    """The head of a snapshot. Formats 1 and 2 have no meaning."""
+
+    time_ms: Annotated[int, Meta(ge=0, le=LATEST_MS)]
+    labels: dict[str, list[str]]
+    format: int = 1
+    meaning: MeaningTable | None = None
+
+
+def _read_head(folder: Path) -> _Head:
     path = folder / (HEAD if (folder / HEAD).exists() else "labels.json")
     if not path.exists():
         raise DataError(f"{folder} is not a snapshot: it has no {HEAD}")
-    head = _read(path, read_json)
-    if not isinstance(head, dict):
-        raise DataError(f"{path} holds {type(head).__name__}, expected an object")
-    if path.name == HEAD and head.get("format") not in (2, FORMAT):
-        raise DataError(f"{path}: snapshot format {head.get('format')}, this version reads 1, 2 and {FORMAT}")
-    time_ms, labels = head.get("time_ms"), head.get("labels")
-    if not isinstance(time_ms, int) or isinstance(time_ms, bool) or not 0 <= time_ms <= LATEST_MS:
-        raise DataError(
-            f"{path}: time_ms is {str(time_ms)[:40]}, expected whole milliseconds in 0 … {LATEST_MS}"
-        )
-    if not isinstance(labels, dict):
-        raise DataError(f"{path}: labels is {type(labels).__name__}, expected lists of names by column")
-    for column, names in labels.items():
-        if not is_string_list(names):
-            raise DataError(f"{path}: the labels of {column[:40]!r} are not a list of names")
-    version = head["format"] if path.name == HEAD else 1
-    meaning = FORMER_MEANING if version < 3 else parse_meaning(path, head.get("meaning"))
-    return {"format": version, "time_ms": time_ms, "labels": labels, "meaning": meaning}
+
+    def read(path: Path) -> _Head:
+        head = read_json(path)
+        version = head.get("format") if isinstance(head, dict) else None
+        if path.name == HEAD and version not in (2, FORMAT):
+            raise ValueError(f"snapshot format {str(version)[:60]}, this version reads 1, 2 and {FORMAT}")
+        return to_struct(head, _Head)
+
+    return read_stored(path, read)
 
 
 def meaning_to_dict(meaning: Meaning) -> dict[str, tuple[str, ...]]:
-    """Returns the entry of a head for ``meaning``; ``parse_meaning`` reads it."""
+    """Returns the entry of a head for ``meaning``, a ``MeaningTable``."""
     return {name: labels for name, labels in asdict(meaning).items() if labels or name != "drawn"}
-
-
-def parse_meaning(path: Path, meaning: object) -> Meaning:
-    """Reads the entry of the head ``path``. Raises DataError if it is not a table of labels."""
-    known = {field.name for field in fields(Meaning)}
-    if (
-        not isinstance(meaning, dict)
-        or not meaning.keys() <= known
-        or not all(map(is_string_list, meaning.values()))
-    ):
-        raise DataError(
-            f"{path}: meaning is {repr(meaning)[:60]}, expected lists of labels by {sorted(known)}"
-        )
-    return Meaning(**{name: tuple(labels) for name, labels in meaning.items()})
-
-
-def is_string_list(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def save_columns(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -208,7 +192,7 @@ def _save(path: Path, values: NDArray[Any]) -> None:
         np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
 
 
-def _read(path: Path, reader: Callable[[Path], T]) -> T:
+def read_stored(path: Path, reader: Callable[[Path], T]) -> T:
     """Returns ``reader(path)``. Raises DataError with the path in place of OSError and ValueError."""
     try:
         return reader(path)
@@ -219,7 +203,7 @@ def _read(path: Path, reader: Callable[[Path], T]) -> T:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    array = _read(path, map_npy)
+    array = read_stored(path, map_npy)
     if array.ndim != 1:
         raise DataError(f"{path} has shape {array.shape}, expected one value for each row")
     return array
@@ -238,7 +222,7 @@ def _open_columns(folder: Path) -> dict[str, NDArray[Any]]:
 
 def open_table(folder: Path) -> Table:
     ids, columns = _load_ids(folder / "ids.npy"), _open_columns(folder)
-    return _read(folder, lambda _: Table(ids, columns))
+    return read_stored(folder, lambda _: Table(ids, columns))
 
 
 def open_relations(folder: Path) -> dict[str, Relation]:
@@ -251,4 +235,4 @@ def _open_relation(folder: Path, name: str) -> Relation:
     indptr, values = (_load_ids(folder / f"{name}.{part}.npy") for part in ("indptr", "values"))
     paths = (folder / f"{name}.{part}.npy" for part in ("times", "scenes"))
     times, scenes = (_load(path) if path.exists() else None for path in paths)
-    return _read(folder / f"{name}.indptr.npy", lambda _: Relation(indptr, values, times, scenes))
+    return read_stored(folder / f"{name}.indptr.npy", lambda _: Relation(indptr, values, times, scenes))

@@ -15,8 +15,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,11 +31,10 @@ from karec.errors import BundleError
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES, CrossFeatures
 from karec.features.encoded_snapshot import EncodedSnapshot, EncodingCache, select_rows, take_rows
-from karec.features.scene_counters import SceneCounterCoder
-from karec.features.stored_head import read_entry, read_integer, read_object, read_texts
-from karec.features.table import TableCoder
+from karec.features.scene_counters import SceneCounterCoder, SceneCounterHead
+from karec.features.table import TableCoder, TableHead, check_names
 from karec.features.vocabulary import Vocabulary, build_vocabulary, encode_known, read_vocabulary
-from karec.files import file_aside, parse_json, read_npz
+from karec.files import file_aside, parse_json, read_npz, to_struct
 from karec.times import HOUR_MS
 
 CONTEXT = ("scene", "hour", "weekday")
@@ -46,6 +46,22 @@ USER_SIDE = (  # outputs of encode_users
 MAX_HISTORY = 100_000  # slots of a stored encoder; each request has as many rows of the user
 FORMAT = 4
 FORMER = 3  # differs in the name of one key, and is still read
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The head of a stored encoder: all but its arrays."""
+
+    format: int
+    tasks: tuple[str, ...]
+    history_length: Annotated[int, msgspec.Meta(ge=1, le=MAX_HISTORY)]
+    users: TableHead
+    works: TableHead
+    scene_counters: SceneCounterHead
+
+    def __post_init__(self) -> None:
+        check_names("tasks", self.tasks)
+        if not self.works.own_id:
+            raise ValueError("works.own_id is false, expected true")
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,14 +347,14 @@ class Encoder:
 
     def save(self, path: Path) -> None:
         """Writes an .npz file of arrays and a JSON head. Loading it executes no code."""
-        head = {
-            "format": FORMAT,
-            "tasks": self.tasks,
-            "history_length": self.history_length,
-            "users": self.users.to_head(),
-            "works": self.works.to_head(),
-            "scene_counters": self.scene_counters.to_head(),
-        }
+        head = Head(
+            FORMAT,
+            self.tasks,
+            self.history_length,
+            self.users.to_head(),
+            self.works.to_head(),
+            self.scene_counters.to_head(),
+        )
         arrays = {
             **self.users.to_arrays("users"),
             **self.works.to_arrays("works"),
@@ -346,7 +362,8 @@ class Encoder:
         }
         arrays |= {"people": self.people.keys} | ({} if self.cowatch is None else self.cowatch.to_arrays())
         with file_aside(path) as file:
-            np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+            text = json.dumps(msgspec.to_builtins(head)).encode()
+            np.savez(file, head=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Encoder:
@@ -355,32 +372,34 @@ class Encoder:
             arrays = read_npz(path)
             if "head" not in arrays:
                 raise ValueError("it lacks the table 'head'")
-            return cls._from_head(parse_json(arrays["head"].tobytes()), arrays)
+            return cls._from_head(_read_head(arrays["head"].tobytes()), arrays)
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} is not an encoder: {error}") from error
 
     @classmethod
-    def _from_head(cls, head: Any, arrays: Mapping[str, NDArray[Any]]) -> Encoder:
-        if not isinstance(head, dict):
-            raise ValueError(f"its head is {type(head).__name__}, expected an object")
-        version = read_entry(head, "format")
-        if version not in (FORMER, FORMAT):
-            raise ValueError(f"encoder format {version}, this version reads {FORMER} and {FORMAT}")
+    def _from_head(cls, head: Head, arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         scenes = read_vocabulary(arrays, "scenes")
-        scene_counters = read_object(head, "visits" if version == FORMER else "scene_counters")
-        works = TableCoder.from_head(read_object(head, "works"), arrays, "works")
-        if not works.own_id:
-            raise ValueError("its works have no codes of their own ids")
         return cls(
-            tasks=read_texts(head, "tasks"),
-            history_length=read_integer(head, "history_length", 1, MAX_HISTORY),
-            users=TableCoder.from_head(read_object(head, "users"), arrays, "users"),
-            works=works,
-            scene_counters=SceneCounterCoder.from_head(scene_counters, len(scenes)),
+            tasks=head.tasks,
+            history_length=head.history_length,
+            users=TableCoder.from_head(head.users, arrays, "users"),
+            works=TableCoder.from_head(head.works, arrays, "works"),
+            scene_counters=SceneCounterCoder.from_head(head.scene_counters, len(scenes)),
             scenes=scenes,
             people=read_vocabulary(arrays, "people"),
             cowatch=CowatchVectors.from_arrays(arrays) if "cowatch.works" in arrays else None,
         )
+
+
+def _read_head(text: bytes) -> Head:
+    """Returns the head of one of both formats. Raises ValueError that names a wrong value."""
+    head = parse_json(text)
+    version = head.get("format") if isinstance(head, dict) else None
+    if version not in (FORMER, FORMAT):
+        raise ValueError(f"encoder format {str(version)[:60]}, this version reads {FORMER} and {FORMAT}")
+    if version == FORMER and "visits" in head:
+        head["scene_counters"] = head.pop("visits")
+    return to_struct(head, Head)
 
 
 def _latest(snapshot: Snapshot, name: str, row: int, width: int) -> NDArray[Any]:

@@ -12,13 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from karec.aggregates.rates import smoothed_rate
 from karec.catalog import schema
 from karec.catalog.snapshot import Snapshot
-from karec.features.stored_head import check_rates, read_entry, read_texts
-from karec.features.table import PRIOR_WEIGHT, scale_counters
+from karec.features.table import PRIOR_WEIGHT, Rate, check_names, scale_counters
+
+
+class SceneCounterHead(Struct, frozen=True):
+    """A ``SceneCounterCoder`` as an encoder's head stores it."""
+
+    counted: tuple[str, ...]
+    priors: list[tuple[Rate, ...]]
+
+    def __post_init__(self) -> None:
+        check_names("counted", self.counted)
+        if any(len(row) != len(self.counted) for row in self.priors):
+            raise ValueError(f"a row of priors has not {len(self.counted)} rates, one for each label")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,17 +109,13 @@ class SceneCounterCoder:
             )
         return scale_counters(np.where(codes[:, None] > 0, counts, 0), self.priors[codes])
 
-    def to_head(self) -> dict[str, Any]:
-        """Returns the coder for JSON."""
-        return {"counted": self.counted, "priors": self.priors.tolist()}
+    def to_head(self) -> SceneCounterHead:
+        return SceneCounterHead(self.counted, list(map(tuple, self.priors.tolist())))
 
     @classmethod
-    def from_head(cls, head: Mapping[str, Any], n_scenes: int) -> SceneCounterCoder:
-        """Returns the coder of ``to_head``. Raises ValueError with the name of a wrong value."""
-        counted, rows = read_texts(head, "counted"), read_entry(head, "priors")
-        if not isinstance(rows, list) or len(rows) != n_scenes + 1:
-            raise ValueError(
-                f"the priors of the scene counters are not {n_scenes + 1} rows, one for each scene code"
-            )
-        priors = [check_rates(row, "a row of the scene counters' priors", len(counted)) for row in rows]
-        return cls(counted, np.array(priors, np.float64).reshape(len(rows), len(counted)))
+    def from_head(cls, head: SceneCounterHead, n_scenes: int) -> SceneCounterCoder:
+        """Returns the coder of ``to_head``. Raises ValueError for another number of scenes."""
+        n_codes = n_scenes + 1
+        if len(head.priors) != n_codes:
+            raise ValueError(f"the priors of scenes have {len(head.priors)} rows, expected {n_codes}")
+        return cls(head.counted, np.array(head.priors, np.float64).reshape(n_codes, len(head.counted)))

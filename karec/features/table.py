@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct, structs
 from numpy.typing import NDArray
 
 from karec import _native
 from karec.catalog import schema
 from karec.catalog.table import Table
-from karec.features.stored_head import check_rates, read_entry, read_flag, read_scales, read_texts
 from karec.features.vocabulary import Vocabulary, build_vocabulary, read_vocabulary
 
 PRIOR_WEIGHT = 10.0
+Rate = Annotated[float, Meta(gt=0, lt=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +41,13 @@ class EncodedTable:
     moments: NDArray[Any]
 
 
-@dataclass(frozen=True)
-class NumberScale:
+class NumberScale(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Maps x to (x − mean) / scale, or log1p(x) if ``log``."""
 
     name: str
     log: bool
-    mean: float
-    scale: float
+    mean: Annotated[float, Meta(ge=-1e300, le=1e300)]
+    scale: Annotated[float, Meta(gt=0, le=1e300)]
 
     @classmethod
     def fit(cls, name: str, values: NDArray[Any]) -> NumberScale:
@@ -63,6 +63,26 @@ class NumberScale:
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) float32, 0 for NaN, clipped at ±8."""
         return _native.scaled(values, self.log, self.mean, self.scale)
+
+
+class TableHead(Struct, frozen=True):
+    """All of a ``TableCoder`` but the vocabularies, as an encoder's head stores it.
+
+    Raises ValueError if two categories or two labels have one name, or a label has no rate.
+    """
+
+    own_id: bool
+    categories: tuple[str, ...]
+    counted: tuple[str, ...]
+    priors: tuple[Rate, ...]
+    numbers: tuple[NumberScale, ...]
+    moments: tuple[NumberScale, ...]
+
+    def __post_init__(self) -> None:
+        check_names("categories", self.categories)
+        check_names("counted", self.counted)
+        if len(self.priors) != len(self.counted):
+            raise ValueError(f"priors has {len(self.priors)} rates, expected {len(self.counted)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,44 +237,25 @@ class TableCoder:
             raise ValueError(f"counts has shape {counts.shape}, expected (N, {len(self.counters)})")
         return scale_counters(counts, np.array(self.priors))
 
-    def to_head(self) -> dict[str, Any]:
-        """Returns all but the vocabularies, for JSON."""
-        scales = {
-            kind: [[n.name, n.log, n.mean, n.scale] for n in numbers]
-            for kind, numbers in (("numbers", self.numbers), ("moments", self.moments))
-        }
-        return {
-            "own_id": self.own_id,
-            "categories": self.categories,
-            "counted": self.counted,
-            "priors": self.priors,
-            **scales,
-        }
+    def to_head(self) -> TableHead:
+        return TableHead(self.own_id, self.categories, self.counted, self.priors, self.numbers, self.moments)
 
     def to_arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Returns the keys of the vocabularies by the name ``<prefix>.<number>``."""
         return {f"{prefix}.{at}": vocabulary.keys for at, vocabulary in enumerate(self.vocabularies)}
 
     @classmethod
-    def from_head(
-        cls, head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str
-    ) -> TableCoder:
-        """Returns the coder of ``to_head`` and ``to_arrays``. Raises ValueError that names a wrong value."""
-        own_id, categories, counted = (
-            read_flag(head, "own_id"),
-            read_texts(head, "categories"),
-            read_texts(head, "counted"),
-        )
-        tables = [f"{prefix}.{at}" for at in range(len(categories) + own_id)]
-        return cls(
-            own_id=own_id,
-            categories=categories,
-            vocabularies=tuple(read_vocabulary(arrays, table) for table in tables),
-            numbers=tuple(NumberScale(*row) for row in read_scales(head, "numbers")),
-            moments=tuple(NumberScale(*row) for row in read_scales(head, "moments")),
-            counted=counted,
-            priors=check_rates(read_entry(head, "priors"), "priors", len(counted)),
-        )
+    def from_head(cls, head: TableHead, arrays: Mapping[str, NDArray[Any]], prefix: str) -> TableCoder:
+        """Returns the coder of ``to_head`` and ``to_arrays``. Raises ValueError that names a wrong array."""
+        tables = [f"{prefix}.{at}" for at in range(len(head.categories) + head.own_id)]
+        vocabularies = tuple(read_vocabulary(arrays, table) for table in tables)
+        return cls(vocabularies=vocabularies, **structs.asdict(head))
+
+
+def check_names(field: str, names: tuple[str, ...]) -> None:
+    """Raises ValueError if a name appears twice."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"{field} is {str(names)[:60]}, expected distinct names")
 
 
 def scale_counters(counts: NDArray[Any], priors: NDArray[Any]) -> NDArray[Any]:

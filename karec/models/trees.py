@@ -15,14 +15,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from karec import _native
 from karec.errors import BundleError
-from karec.files import open_regular, parse_json, read_npz
+from karec.files import open_regular, parse_json, read_npz, to_struct
 from karec.models.port import Port
 
 FORMAT = 1
@@ -35,10 +36,20 @@ ARRAYS = {  # of one ensemble, as ``_native.TreeEnsemble`` takes them: dtype and
     "missing_first": ("uint8", 1),
 }
 MAX_COLUMNS = 2**31 - 1  # of an input
-_HEAD = {"format": int, "model_sha256": str, "ensembles": list}
-_ENSEMBLE = {"input": str, "columns": int, "outputs": list}
 
 _log = logging.getLogger("karec.models")
+
+
+class _Ensemble(Struct):
+    input: str
+    columns: Annotated[int, Meta(gt=0, le=MAX_COLUMNS)]
+    outputs: tuple[str, ...]
+
+
+class _Head(Struct):
+    format: Literal[1]
+    model_sha256: str
+    ensembles: list[_Ensemble]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +126,10 @@ def load_trees(model: Path) -> StoredTrees | None:
         return None
     try:
         arrays = _read_arrays(model)
-        head = _read_head(arrays)
+        head = to_struct(parse_json(_array(arrays, "head", "uint8", 1).tobytes()), _Head)
         with open_regular(model) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if head["model_sha256"] != digest:
+        if head.model_sha256 != digest:
             _log.warning(
                 "%s was made from another file than %s: ONNX Runtime scores its trees, more slowly. Write it "
                 "again: karec export trees %s",
@@ -127,7 +138,7 @@ def load_trees(model: Path) -> StoredTrees | None:
                 model,
             )
             return None
-        trees = tuple(_read_ensemble(arrays, e, facts) for e, facts in enumerate(head["ensembles"]))
+        trees = tuple(_read_ensemble(arrays, e, entry) for e, entry in enumerate(head.ensembles))
         if not trees:
             raise ValueError("it has no ensembles")
         _check_names(trees)
@@ -160,25 +171,12 @@ def _read_arrays(model: Path) -> Mapping[str, NDArray[Any]]:
         raise _make_error(model, f"cannot be read: {error.strerror}") from error
 
 
-def _read_head(arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, Any]:
-    head = parse_json(_array(arrays, "head", "uint8", 1).tobytes())
-    _check_types(head, _HEAD, "its head")
-    if head["format"] != FORMAT:
-        raise ValueError(f"its format is {head['format']}, this karec reads {FORMAT}")
-    return dict(head)
-
-
-def _read_ensemble(arrays: Mapping[str, NDArray[Any]], e: int, facts: Any) -> Trees:
-    _check_types(facts, _ENSEMBLE, f"ensemble {e} of its head")
-    outputs, columns = facts["outputs"], facts["columns"]
-    if not all(isinstance(name, str) for name in outputs):
-        raise ValueError(f"the outputs of ensemble {e} are {repr(outputs)[:60]}, expected names")
-    if not 0 < columns <= MAX_COLUMNS:
-        raise ValueError(f"ensemble {e} reads {columns} columns, expected 1 to {MAX_COLUMNS}")
+def _read_ensemble(arrays: Mapping[str, NDArray[Any]], e: int, entry: _Ensemble) -> Trees:
     stored = {name: _array(arrays, f"{name}.{e}", *kind) for name, kind in ARRAYS.items()}
     if stored["missing_first"].max(initial=0) > 1:
         raise ValueError(f"missing_first.{e} holds {stored['missing_first'].max()}, expected 0 or 1")
-    return Trees(facts["input"], columns, tuple(outputs), make_ensemble(stored, columns, len(outputs)))
+    ensemble = make_ensemble(stored, entry.columns, len(entry.outputs))
+    return Trees(entry.input, entry.columns, entry.outputs, ensemble)
 
 
 def _check_names(trees: Sequence[Trees]) -> None:
@@ -203,14 +201,6 @@ def make_ensemble(arrays: Mapping[str, NDArray[Any]], columns: int, n_outputs: i
         columns,
         n_outputs,
     )
-
-
-def _check_types(value: Any, types: Mapping[str, type], name: str) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} is {repr(value)[:60]}, expected an object")
-    for key, kind in types.items():
-        if type(value.get(key)) is not kind:
-            raise ValueError(f"{name}: {key} is {repr(value.get(key))[:60]}, expected {kind.__name__}")
 
 
 def _array(arrays: Mapping[str, NDArray[Any]], name: str, dtype: str, axes: int) -> NDArray[Any]:

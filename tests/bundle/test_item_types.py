@@ -103,9 +103,9 @@ def without_an_index(folder):
     [
         (of_another_width, r"kinds/song/index\.karec holds vectors of 9 numbers and versions \[1\]"),
         (of_another_version, r"kinds/song/index\.karec"),
-        (without_a_head, r"kinds/song is not an item type: .*kind\.json"),
-        (of_a_newer_format, r"kind\.json is not an item type of format 1"),
-        (with_labels_that_are_none, r"kind\.json: labels are not lists of names"),
+        (without_a_head, r"kinds/song/kind\.json"),
+        (of_a_newer_format, r"kind\.json is damaged: .*format"),
+        (with_labels_that_are_none, r"kind\.json is damaged: .*labels"),
         (without_items, r"kinds/song.*ids\.npy"),
         (with_a_counter_below_0, r"items/count_exposed\.npy, row 0: -1\.0; counters are finite and ≥ 0"),
         (without_an_index, r"kinds/song/index\.karec"),

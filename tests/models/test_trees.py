@@ -296,17 +296,37 @@ DAMAGES = {
     "head": ("head", lambda a: np.frombuffer(b"{", np.uint8), "Expecting property name"),
     "no head": ("head", lambda a: None, "it has no array 'head'"),
     "head of numbers": ("head", lambda a: a.astype(np.int64), "head is int64 with 1 axes"),
-    "another format": ("head", lambda a: of_head(a, format=2), "its format is 2, this karec reads 1"),
-    "no hash": ("head", lambda a: of_head(a, model_sha256=None), "model_sha256 is None, expected str"),
-    "no list": ("head", lambda a: of_head(a, ensembles={}), "ensembles is {}, expected list"),
-    "no object": ("head", lambda a: of_head(a, ensembles=[3]), "ensemble 0 of its head is 3"),
+    "another format": (
+        "head",
+        lambda a: of_head(a, format=2),
+        "value 2 - at `.*format`",
+    ),
+    "no hash": (
+        "head",
+        lambda a: of_head(a, model_sha256=None),
+        "got `null` - at `.*sha256`",
+    ),
+    "no list": (
+        "head",
+        lambda a: of_head(a, ensembles={}),
+        "got `object` - at `.*ensembles`",
+    ),
+    "no object": (
+        "head",
+        lambda a: of_head(a, ensembles=[3]),
+        "got `int` - at `.*ensembles",
+    ),
     "two ensembles": ("head", lambda a: of_head(a, of_ensemble={}, copies=2), "it has no array 'sizes.1'"),
     "no ensemble": ("head", lambda a: of_head(a, ensembles=[]), "it has no ensembles"),
-    "columns below 1": ("head", lambda a: of_head(a, of_ensemble={"columns": 0}), "reads 0 columns"),
+    "columns below 1": (
+        "head",
+        lambda a: of_head(a, of_ensemble={"columns": 0}),
+        "`int` >= 1 - at",
+    ),
     "too many columns": (
         "head",
         lambda a: of_head(a, of_ensemble={"columns": 2**40}),
-        "columns, expected 1 to",
+        "`int` <= 2147483647",
     ),
     "fewer columns": ("head", lambda a: of_head(a, of_ensemble={"columns": 1}), r"reads feature \d of 1"),
     "columns of another port": (
