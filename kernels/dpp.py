@@ -8,7 +8,6 @@ Source: Chen, Zhang, Zhou: Fast greedy MAP inference for determinantal point pro
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from karec.kernels.arguments import (
-    DIVERSITY,
     MAX_RIDGE,
     RIDGE,
     between,
@@ -74,45 +72,6 @@ def dpp_select(
     by_quality = np.lexsort((-r, -log_q))
     rest = by_quality[~np.isin(by_quality, picks)][: k - n_dpp]
     return np.append(indices, rest), np.append(gains, np.zeros(len(rest))), log_det, n_dpp
-
-
-def dpp_select_similarity(
-    similarity: Callable[[Any, int, int], float],
-    data: Any,
-    relevance: ArrayLike,
-    k: int,
-    *,
-    diversity: float = DIVERSITY,
-    alpha: float | None = None,
-    ridge: float = RIDGE,
-    weights: ArrayLike | None = None,
-    window: int | None = None,
-) -> Selection:
-    """Selects as ``dpp_select`` does, with a similarity that the caller defines and without a fill.
-
-    Args:
-        similarity: function under ``@numba.njit``. ``similarity(data, i, j)`` is S_ij, symmetric and positive
-            semi-definite. It is compiled into the loop at the first call.
-        data: first argument of ``similarity``, an array or a tuple of arrays.
-        relevance, k, diversity, alpha, ridge, weights, window: as in ``karec.diversity.dpp_select``.
-
-    Returns:
-        indices (n,) int64, gains (n,) float64, log_det, n_dpp. n < k if the kernel has a smaller rank.
-
-    Raises:
-        ValueError: NaN or infinity in relevance, weights or a similarity, or an option out of range.
-
-    Cost: N·k calls of ``similarity``, and O(N·k²). With a window it is O(N·k·window²).
-    """
-    if alpha is None:
-        alpha = alpha_of(between("diversity", diversity, 1.0))
-    r = column("relevance", relevance, np.size(relevance), np.float64)
-    w = None if weights is None else column("weights", weights, len(r), np.float64)
-    log_q, k, window = _checked(r, w, k, alpha, ridge, window)
-    picks, residuals = _greedy_similarity(similarity, data, np.exp(2 * log_q), float(ridge), k, window)
-    if not np.isfinite(residuals).all():
-        raise ValueError(f"the similarity of item {picks[-1]} with some other is not finite")
-    return _selection(log_q, picks, residuals)
 
 
 def alpha_of(diversity: float) -> float:
@@ -193,41 +152,3 @@ def _inner(a: Any, b: Any) -> float:
     for d in range(len(a)):
         total += a[d] * b[d]
     return total
-
-
-@njit(nogil=True)
-def _greedy_similarity(similarity: Any, data: Any, q2: Any, ridge: float, k: int, window: int) -> Any:
-    """Returns picks (n,) and their residuals, by Chen's incremental Cholesky factorization."""
-    n = len(q2)
-    factors, columns = np.zeros((k, n)), np.empty((k, n))
-    picks, residuals = np.empty(k, np.int64), np.empty(k)
-    remaining = q2.copy()
-    first = np.empty(n)
-    for i in range(n):
-        first[i] = similarity(data, i, i) + ridge
-    residual = first.copy()
-    for t in range(k):
-        oldest, newest = 0, max(t - 1, 0)
-        if window < k:
-            residual[:] = first
-            oldest = newest = max(t - window + 1, 0)
-        for s in range(newest, t):
-            factors[s] = columns[s]
-            for earlier in range(oldest, s):
-                factors[s] -= factors[earlier, picks[s]] * factors[earlier]
-            factors[s] /= np.sqrt(residual[picks[s]])
-            residual -= factors[s] * factors[s]
-        best, best_gain = -1, 0.0
-        for i in range(n):
-            gain = remaining[i] * residual[i]
-            if np.isnan(gain) or (gain > best_gain and residual[i] > MIN_RESIDUAL * first[i]):
-                best, best_gain = i, gain
-        if best < 0:
-            return picks[:t], residuals[:t]
-        picks[t], residuals[t], remaining[best] = best, residual[best], 0.0
-        if not np.isfinite(residuals[t]):
-            return picks[: t + 1], residuals[: t + 1]
-        for i in range(n):
-            columns[t, i] = similarity(data, best, i)
-        columns[t, best] += ridge
-    return picks, residuals
