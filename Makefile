@@ -29,7 +29,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-all test-python test-native test-packages test-long sanitize sanitize-thread sanitize-address test-assertions fuzz fuzz-bundle fuzz-cascades soak test-hosts damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo docs test test-all test-python test-native test-packages test-long sanitize sanitize-thread sanitize-address test-assertions fuzz fuzz-bundle fuzz-cascades soak test-hosts damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -40,6 +40,9 @@ help:  ## this list
 
 demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, report in build/demo/report.html
 	$(BIN)/karec demo --out build/demo --report build/demo
+
+docs: $(VENV)/.dev  ## write docs/steps.md from the docstrings and settings of the steps
+	$(BIN)/python docs/generate_steps.py
 
 test: test-native test-python  ## set up, run the tests of C++ and Python, in at most 8 minutes of two cores
 

@@ -17,8 +17,8 @@ class UserTower(QueryHydrator):
     """Adds ``user_vector (V, D) float32``, unit length, and ``user_vector_versions (V,) int64``, ascending.
 
     There is one vector for each model version in the index, by one pass of that version's user tower in ONNX
-    Runtime. ``user_towers``: {model version: tower}. Later steps skip and count items of a version without a
-    tower. Raises Unavailable if no version of the index has a tower.
+    Runtime. Later steps skip and count items of a version without a tower. Raises Unavailable if no version
+    of the index has a tower.
     """
 
     gives = (f"request.{VECTOR}", f"request.{VERSIONS}")
