@@ -59,7 +59,7 @@ def asked_scenes(name: str | None, data: str) -> list[str]:
     if data != "world":
         raise ValueError(
             f"--scene needs the truth of the synthetic world, which --data {data} does not have. Leave it "
-            "out, and add templates to your karec.toml as in docs/howto-scenes.md."
+            "out, and add templates to your karec.toml as in docs/pipeline.md."
         )
     return known if name == ALL else list(PAIRS.get(name, (name,)))
 
