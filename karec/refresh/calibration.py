@@ -4,7 +4,8 @@ Fit      For each user, the quantiles of the cosines with the same items by both
          squares line through their means over users, in the upper tenth: the order near the top decides, and
          the relation of two versions is not quite linear.
 Reason   User and item vectors of both versions have length 1, but one version's cosines may be higher or more
-         spread, which would favor its items (docs/results.md, "Two model versions in one index").
+         spread, which would favor its items (docs/notebook/2026-11-26-results.md, "Two model versions in one
+         index").
 Cost     O(users · items · D).
 """
 
