@@ -25,10 +25,9 @@ def run(arguments: argparse.Namespace) -> None:
     from karec.bundle import Bundle, identity_of
     from karec.cli.tables import facts_table
     from karec.refresh.library_state import library_state
-    from karec.refresh.pace import Pace
-    from karec.refresh.rolling import open_refresh, remove_retired_libraries
+    from karec.refresh.rolling import CpuLimit, open_refresh, remove_retired_libraries
 
-    pace, root = Pace(arguments.share), arguments.root
+    pace, root = CpuLimit(arguments.share), arguments.root
     if not arguments.once:
         os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICE))
     bundle = Bundle.open(root)

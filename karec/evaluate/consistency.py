@@ -17,7 +17,7 @@ from karec.bundle import Bundle
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
-from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
+from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_hit_rate, ranks
 from karec.features.pool_scores import PoolScorer, find_stage
 from karec.logs.parts import LogFolder
 from karec.logs.read import read_rank_log, read_tasks
@@ -132,7 +132,7 @@ def _measures(pool: ScoredPool) -> dict[str, float]:
         float(ndcg_against(pool.prerank, pool.rank, NDCG_AT)) if n > NDCG_AT else np.nan
     )
     return measures | {
-        f"overlap@{k}": float(overlap(pool.prerank, pool.rank, k)) if n > k else np.nan for k in OVERLAPS
+        f"overlap@{k}": float(hit_rate(pool.prerank, pool.rank, k, k)) if n > k else np.nan for k in OVERLAPS
     }
 
 

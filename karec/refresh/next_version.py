@@ -3,8 +3,9 @@
 Published     Models and snapshot of the new version, the item vectors of the old version, and the user towers
               of both, so that each row is scored by the user vector of its version. A sample of works, and
               those without a vector, have the new version from the start.
-Calibration   The sample has vectors of both versions. A linear map (``refresh.calibration``) brings old
-              scores to the new scale; the index applies it in each search, in recall and pre-ranking.
+Calibration   Vectors of both versions have length 1, but one version's cosines may be higher or more spread,
+              which would favor its items. The sample has vectors of both versions, from which ``fit_line``
+              fits a linear map of old scores to the new scale. The index applies the map in each search.
 Refresh       ``karec refresh`` moves the other works (``refresh.rolling``). When the last row of the old
               version is gone, its user vector is no longer computed.
 Cost          The item tower over the sample instead of the whole library: seconds for any library.
@@ -26,7 +27,6 @@ from karec.errors import BundleError
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
-from karec.refresh.calibration import fit_line
 from karec.refresh.communities import ignored_pairs
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import ROLES, DerivedItemType
@@ -48,6 +48,8 @@ from karec.refresh.publish_run import (
 from karec.times import Progress
 
 SAMPLE = 16_384  # works that have vectors of the new version from the start
+# of the cosines, for the calibration; the relation of two versions is not quite linear, and the top decides
+LEVELS = np.linspace(0.9, 0.999, 21)
 
 
 def publish_next_version(
@@ -196,3 +198,16 @@ def _add_sample(
         )
         scale, offset = fit_line(next(users) @ old_vectors.T, next(users) @ new_vectors[sampled_rows].T)
         index.calibrate(before.model_version, scale=scale, offset=offset)
+
+
+def fit_line(old: NDArray[Any], new: NDArray[Any]) -> tuple[float, float]:
+    """Returns (scale > 0, offset): old·scale + offset is on the scale of ``new``, both (users, items).
+
+    It is the least squares line through the LEVELS quantiles of the cosines, means over users. (1, 0) if all
+    cosines are equal.
+    """
+    x, y = (np.quantile(cosines, LEVELS, axis=1).mean(axis=1) for cosines in (old, new))
+    if not x.std() > 0 or not y.std() > 0:
+        return 1.0, 0.0
+    scale, offset = np.polyfit(x, y, 1)
+    return float(scale), float(offset)

@@ -9,12 +9,13 @@ first round completes it.
 
 Kill   At any time; all shards are whole. The next refresh continues the round at the first missing shard and
        ends with the same vectors.
-Cost   The item tower once per work and round, at the fraction of a core that ``Pace`` allows; disk space for
-       two rounds.
+Cost   The item tower once per work and round, at the fraction of a core that ``CpuLimit`` allows; disk space
+       for two rounds.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,6 @@ from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import ROLES, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import item_vectors
 from karec.refresh.library_state import vector_states
-from karec.refresh.pace import Pace
 from karec.refresh.shards import (
     KINDS,
     LAST,
@@ -54,6 +54,35 @@ from karec.times import Progress
 
 Counts = Callable[[NDArray[Any]], NDArray[Any]]
 SIZE = 16_384  # works per shard: one second of one core
+
+
+class CpuLimit:
+    """Limit of the CPU time of a process that works in pieces: ``share`` of a core on average; 1: no limit.
+
+    ``wait(seconds)``, ``cpu_s()`` (CPU seconds of the process) and ``now_s()`` replace the clock in tests.
+    Raises ValueError unless 0 < share ≤ 1.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        wait: Callable[[float], object] = time.sleep,
+        cpu_s: Callable[[], float] = time.process_time,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share is {share:g}, expected a fraction of a core above 0 and at most 1")
+        self.share, self._wait, self._cpu_s, self._now_s = share, wait, cpu_s, now_s
+        self._start = (cpu_s(), now_s())
+
+    def rest(self) -> None:
+        """Waits after a piece of work until the average is within the limit."""
+        used_s = self._cpu_s() - self._start[0]
+        elapsed_s = self._now_s() - self._start[1]
+        pause_s = used_s / self.share - elapsed_s
+        if self.share < 1 and pause_s > 0:
+            self._wait(pause_s)
+        self._start = (self._cpu_s(), self._now_s())
 
 
 @contextmanager
@@ -109,7 +138,7 @@ class Refresh:
     def run(
         self,
         current: Round,
-        pace: Pace,
+        cpu_limit: CpuLimit | None = None,
         progress: Progress | None = None,
         should_continue: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -124,7 +153,8 @@ class Refresh:
             if number not in done:
                 ids = current.ids(number)
                 indices = {
-                    space.index: self._encode(space, ids, current.began_ms, pace) for space in self._spaces()
+                    space.index: self._encode(space, ids, current.began_ms, cpu_limit)
+                    for space in self._spaces()
                 }
                 write_shard(self.library, current.number, number, indices)
             if progress is not None:
@@ -151,14 +181,15 @@ class Refresh:
     def _is_whole(self, current: Round) -> bool:
         return any(shard.round == current.number and shard.ends_round for shard in list_shards(self.library))
 
-    def _encode(self, space: Space, ids: NDArray[Any], time_ms: int, pace: Pace) -> ItemIndex:
+    def _encode(self, space: Space, ids: NDArray[Any], time_ms: int, cpu_limit: CpuLimit | None) -> ItemIndex:
         """Returns the vectors of works in ``space`` as of ``time_ms``, with that time as column."""
         bundle, vectors = self.bundle, []
         tower: OnnxModel = bundle.item_tower_of(space)
         rows = bundle.snapshot.works.lookup(ids)
         for chunk in item_vectors(bundle.snapshot, bundle.encoder, tower, rows, time_ms, self.counts):
             vectors.append(chunk)
-            pace.rest()
+            if cpu_limit is not None:
+                cpu_limit.rest()
         dtype = bundle.index_of(space).dtype
         return ItemIndex.build(
             ids,

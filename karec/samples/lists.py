@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -45,20 +45,13 @@ class LoggedLists:
         return cls(*[np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)])
 
 
-def read_lists(
-    examples: Examples,
-    folder: Path,
-    tasks: Sequence[str],
-    size: int,
-    seed: int,
-    model_versions: Collection[int] | None = None,
-) -> LoggedLists:
+def read_lists(examples: Examples, folder: Path, tasks: Sequence[str], size: int, seed: int) -> LoggedLists:
     """Returns the rank log's lists, also shadow pools, of at least ``size`` items in ``examples``.
 
     From a longer list ``size`` items are taken: the ``size``/4 best and a random sample of the rest. Items
     that the snapshot lacks are left out. Raises LogSchemaError like ``read_teacher_log``.
     """
-    return select_lists(examples, read_teacher_log(folder, tasks, model_versions), size, seed)
+    return select_lists(examples, read_teacher_log(folder, tasks), size, seed)
 
 
 def select_lists(examples: Examples, log: RankLog, size: int, seed: int, draws: int = 1) -> LoggedLists:

@@ -5,7 +5,7 @@ User and time identify a request in exposures and log; the request id depends on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,13 @@ class SoftLabels:
         return SoftLabels(logits, fused, known)
 
 
-def read_soft_labels(
-    exposures: Impressions, folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
-) -> SoftLabels:
+def read_soft_labels(exposures: Impressions, folder: Path, tasks: Sequence[str]) -> SoftLabels:
     """Joins the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
 
     Order and repeated rows of the log do not matter. Shadow rows are left out. Exposures without a row are
     unknown. Raises LogSchemaError like ``read_teacher_log``.
     """
-    return join_soft_labels(exposures, read_teacher_log(folder, tasks, model_versions))
+    return join_soft_labels(exposures, read_teacher_log(folder, tasks))
 
 
 def join_soft_labels(exposures: Impressions, log: RankLog) -> SoftLabels:
@@ -68,21 +66,16 @@ def join_soft_labels(exposures: Impressions, log: RankLog) -> SoftLabels:
     return SoftLabels(logits, fused, known)
 
 
-def read_teacher_log(
-    folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
-) -> RankLog:
-    """Returns the rank log in ``folder`` for use as teacher.
+def read_teacher_log(folder: Path, tasks: Sequence[str]) -> RankLog:
+    """Returns the rank log in ``folder``, whose ranker is the teacher of the towers.
 
-    Logits of two rankers are not comparable, so the log must have one model version, or only those in
-    ``model_versions``. Raises LogSchemaError for another version, and like ``read_rank_log``.
+    Raises LogSchemaError for rows of several model versions, since logits of two rankers are not comparable,
+    and like ``read_rank_log``.
     """
-    log = read_rank_log(folder, tasks, model_versions)
+    log = read_rank_log(folder, tasks)
     versions = np.unique(log.model_version)
-    if model_versions is None and len(versions) > 1:
-        raise LogSchemaError(
-            f"{folder}: rows have the model versions {versions.tolist()}, expected one. Name the version to "
-            f"use."
-        )
+    if len(versions) > 1:
+        raise LogSchemaError(f"{folder}: rows have the model versions {versions.tolist()}, expected one")
     return log
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from karec.errors import DataError
 from karec.evaluate.consistency import SHARES, ScoredPool, consistency, logged_pools
-from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap
+from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_hit_rate
 from karec.lab.consistency_report import write_consistency
 from karec.logs.write import RankLogWriter
 
@@ -30,9 +30,9 @@ def test_consistency_is_the_mean_over_pools():
         "ranker's top 50 in 50": normalised_hit_rate(prerank, rank, 50, 50),
         "ranker's top 50 in 100": normalised_hit_rate(prerank, rank, 50, 100),
         "NDCG@50": ndcg_against(prerank, rank, 50),
-        "overlap@10": overlap(prerank, rank, 10),
-        "overlap@50": overlap(prerank, rank, 50),
-        "overlap@100": overlap(prerank, rank, 100),
+        "overlap@10": hit_rate(prerank, rank, 10, 10),
+        "overlap@50": hit_rate(prerank, rank, 50, 50),
+        "overlap@100": hit_rate(prerank, rank, 100, 100),
     }
     assert found["measures"].pop("ranker's top 100 in 1000") == {"value": None, "ci": None, "pools": 0}
     assert found["measures"].keys() == expected.keys()

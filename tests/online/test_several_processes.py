@@ -13,7 +13,6 @@ from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.config import open_hot_swap
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.next_version import publish_next_version
-from karec.refresh.pace import Pace
 from karec.refresh.rolling import open_refresh
 from karec.refresh.shards import library_folder, list_shards
 
@@ -63,7 +62,7 @@ def bundle_of(live):
 def refresh(bundle, now):
     """A round of the bundle's library, as another process makes it."""
     with open_refresh(Bundle.open(bundle.path, verify=False)) as work:
-        work.run(work.start_round(now, 7), Pace(1.0))
+        work.run(work.start_round(now, 7))
 
 
 def vectors(index, ids):

@@ -14,7 +14,6 @@ from killed_publishers import ended, forked
 
 from karec.bundle import Bundle
 from karec.index import ItemIndex
-from karec.refresh.pace import Pace
 from karec.refresh.rolling import open_refresh
 from karec.refresh.shards import Round, library_folder, list_shards
 from karec.times import HOUR_MS
@@ -28,7 +27,7 @@ def next_round(bundle, told=lambda: True):
     with open_refresh(bundle) as work:
         former = Round.open(work.library)
         number = 1 if former is None else former.number + 1
-        work.run(work.start_round(number * HOUR_MS, SIZE), Pace(1.0), should_continue=told)
+        work.run(work.start_round(number * HOUR_MS, SIZE), should_continue=told)
 
 
 def refresh_for_ever(folder, told):

@@ -17,11 +17,9 @@ from karec.catalog.table import Table
 from karec.errors import BundleError
 from karec.features.user_vectors import run_user_towers
 from karec.index import ItemIndex
-from karec.refresh.calibration import LEVELS, fit_line
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.library_state import library_state
-from karec.refresh.next_version import publish_next_version
-from karec.refresh.pace import Pace
+from karec.refresh.next_version import LEVELS, fit_line, publish_next_version
 from karec.refresh.rolling import open_refresh
 
 
@@ -85,7 +83,7 @@ def test_refresh_moves_all_works_and_drops_the_old_version(before, published):
     bundle = rolled(before, published[1])
     whole = Bundle.open(rolled(before_of(published), published[1], sample=40).path, verify=False)
     with open_refresh(Bundle.open(bundle.path, verify=False)) as work:
-        work.run(work.start_round(bundle.snapshot.time_ms, 7), Pace(1.0))
+        work.run(work.start_round(bundle.snapshot.time_ms, 7))
     LibraryFollower().catch_up(bundle)
     ids = np.asarray(bundle.snapshot.works.ids)
     for space in spaces_of(bundle):
@@ -128,7 +126,7 @@ def test_next_version_is_refused_until_the_refresh_ends(before, published, tmp_p
     ):
         rolled(bundle, third)
     with open_refresh(bundle) as work:
-        work.run(work.start_round(0), Pace(1.0))
+        work.run(work.start_round(0))
     after = rolled(bundle, third)
     assert [each.number for each in after.index.versions] == [2, 3]
 

@@ -12,7 +12,6 @@ from karec.cli.refresh import counters_since
 from karec.config import open_hot_swap
 from karec.refresh.library_state import library_state
 from karec.refresh.next_version import publish_next_version
-from karec.refresh.pace import Pace
 from karec.refresh.rolling import open_refresh
 from karec.refresh.shards import list_shards
 
@@ -82,7 +81,7 @@ def test_refreshed_vectors_use_counters_of_the_online_store(tmp_path):
     for moment in (now, now + 1):  # round after round, in one process
         with counters_since(config, bundle) as counts, open_refresh(bundle, counts) as refresh:
             counted = counts(np.array([work]))
-            refresh.run(refresh.start_round(moment, 40), Pace(1.0))
+            refresh.run(refresh.start_round(moment, 40))
             shard, _ = list_shards(refresh.library)
     assert dict(zip(names, counted[0] - before, strict=True))["count_exposed"] == 3
     index = shard.index("index.karec")

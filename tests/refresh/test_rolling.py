@@ -15,12 +15,9 @@ from karec.errors import DataError, IndexFormatError
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import build_item_type_index, songs_and_creators
 from karec.refresh.library_state import library_state
-from karec.refresh.pace import Pace
-from karec.refresh.rolling import open_refresh, remove_retired_libraries
+from karec.refresh.rolling import CpuLimit, open_refresh, remove_retired_libraries
 from karec.refresh.shards import ROUND_FILE, Round, library_folder, list_shards, refresh_order
 from karec.times import HOUR_MS
-
-FULL = Pace(1.0)
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def refresh(bundle, now_ms, shards=10**6):
     left = iter([True] * shards)
     with open_refresh(again(bundle)) as work:
         begun = work.start_round(now_ms, 7)
-        work.run(begun, FULL, should_continue=lambda: next(left, False))
+        work.run(begun, should_continue=lambda: next(left, False))
     return begun
 
 
@@ -240,13 +237,13 @@ def test_pace_rests_until_the_cpu_share_is_kept():
         rests.append(seconds)
         clock["now"] += seconds
 
-    pace = Pace(0.25, wait, lambda: clock["worked"], lambda: clock["now"])
+    pace = CpuLimit(0.25, wait, lambda: clock["worked"], lambda: clock["now"])
     for worked, passed in ((1.0, 1.0), (1.0, 2.0), (1.0, 9.0)):
         clock = {"worked": clock["worked"] + worked, "now": clock["now"] + passed}
         pace.rest()
     assert rests == [3.0, 2.0]
     with pytest.raises(ValueError, match="share is 0, expected a fraction of a core"):
-        Pace(0)
+        CpuLimit(0)
 
 
 def test_round_leaves_out_works_without_a_vector(bundle):

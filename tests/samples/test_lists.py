@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from karec.aggregates.advance import advance
-from karec.errors import LogSchemaError
 from karec.features.encoder import Encoder
 from karec.logs.write import RankLogWriter
 from karec.samples.examples import build_examples
@@ -86,12 +85,3 @@ def test_short_lists_and_unknown_requests_are_left_out(examples, tmp_path):
     assert read_lists(examples, tmp_path, TASKS, 10, seed=0).rows.tolist() == [
         first_of_request(examples, 300)
     ]
-
-
-def test_log_of_two_versions_is_used_only_if_both_are_named(examples, tmp_path):
-    with RankLogWriter(tmp_path, TASKS) as writer:
-        for row, version in ((300, 4), (400, 5)):
-            log_pool(writer, examples, row, np.arange(12), np.linspace(0.9, 0.1, 12), model_version=version)
-    with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\], expected one"):
-        read_lists(examples, tmp_path, TASKS, 12, seed=0)
-    assert len(read_lists(examples, tmp_path, TASKS, 12, seed=0, model_versions=[4, 5])) == 2

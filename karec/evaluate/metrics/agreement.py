@@ -7,7 +7,7 @@ by user. Order is by score descending, ties by position. Measures depend only on
 hit rate     HR = |top m of reference ∩ top k of found| / m
 normalised   (HR − k/N) / (1 − k/N)        0 = random order, 1 = all found; comparable between N and k
 NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is best), discount 1/log₂(2 + place)
-overlap@k    |top k ∩ top k| / k           the hit rate with m = k
+overlap@k    the hit rate with m = k
 
 Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for
         NDCG.
@@ -59,11 +59,6 @@ def ndcg_against(found: NDArray[Any], reference: NDArray[Any], k: int = 50) -> N
     discount = 1.0 / np.log2(np.arange(k) + 2.0)
     ideal = ((1.0 - np.arange(k) / k) * discount).sum()
     return np.asarray((gain * discount).sum(axis=-1) / ideal)
-
-
-def overlap(found: NDArray[Any], reference: NDArray[Any], k: int) -> NDArray[Any]:
-    """Returns the fraction of the top ``k`` that both have in common. Raises ValueError like ``hit_rate``."""
-    return hit_rate(found, reference, k, k)
 
 
 def ranks(scores: NDArray[Any]) -> NDArray[Any]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_hit_rate, overlap
+from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_hit_rate
 
 # the ranker's order of ten works is 0, 1, …, 9; prerank's is 0, 2, 4, 6, 8, 1, 3, 5, 7, 9
 RANKER = np.arange(10, 0, -1.0)
@@ -35,7 +35,7 @@ def test_agreement_of_ten_items_equals_values_by_hand():
     assert hit_rate(PRERANK, RANKER, 4, 5) == 0.5
     assert normalised_hit_rate(PRERANK, RANKER, 4, 5) == pytest.approx((0.5 - 0.5) / 0.5)
     assert normalised_hit_rate(PRERANK, RANKER, 2, 2) == pytest.approx((0.5 - 0.2) / 0.8)
-    assert overlap(PRERANK, RANKER, 5) == pytest.approx(3 / 5)
+    assert hit_rate(PRERANK, RANKER, 5, 5) == pytest.approx(3 / 5)
     # gains of prerank's first three, works 0, 2, 4 at the ranker's places 0, 2, 4: 1, 1/3, 0
     dcg, ideal = 1 + (1 / 3) / np.log2(3), 1 + (2 / 3) / np.log2(3) + (1 / 3) / 2
     assert ndcg_against(PRERANK, RANKER, 3) == pytest.approx(dcg / ideal)
@@ -66,7 +66,7 @@ def test_agreement_depends_only_on_order_and_is_1_with_itself(drawn):
     curved = np.exp(2 * found) - 5
     np.testing.assert_array_equal(hit_rate(curved, reference, 2, 2), hit_rate(found, reference, 2, 2))
     np.testing.assert_array_equal(ndcg_against(curved, reference), ndcg_against(found, reference))
-    assert (overlap(found, curved, 2) == 1).all()
+    assert (hit_rate(found, curved, 2, 2) == 1).all()
     np.testing.assert_allclose(ndcg_against(found, curved), 1.0)
 
 
