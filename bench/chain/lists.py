@@ -163,8 +163,8 @@ def profile(step: Profile, snapshot: Snapshot, turns: Turns) -> Channel:
 
 
 def popular(step: Popular, snapshot: Snapshot, _: Turns) -> Channel:
-    if step.segment is not None or step.by_scene:
-        raise SystemExit("the channel popular of a segment or a scene is not written for the other side")
+    if step.segment is not None:
+        raise SystemExit("the channel popular of a segment is not written for the other side")
     best = snapshot.works.lookup(step.best.ids)
     return lambda asked: best
 

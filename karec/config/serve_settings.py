@@ -17,15 +17,11 @@ page = true                     # the page at / and POST /v1/try; absent: on loo
 token = "file:tokens/serve"     # or "env:NAME"; one token a line; needed if other machines reach the port
 events_token = "env:EVENTS"     # of POST /v1/events; absent: token
 items_token = "env:ITEMS"       # of POST /v1/items; absent: token
-spans = "http://localhost:4318/v1/traces"    # receiver of spans, OTLP over HTTP; absent: none; extra `otel`
-spans_share = 0.01              # fraction of pages with spans, in addition to slow and degraded ones
-spans_slow_ms = 200.0           # a page that took longer is slow
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Annotated
 
 from msgspec import Meta
@@ -35,15 +31,7 @@ from karec.toml import Settings
 SOURCES = ("file:", "env:")
 TOKENS = ("token", "events_token", "items_token")
 # a running service keeps these; restart it to change them
-FIXED = (
-    "host",
-    "port",
-    "workers",
-    "drain_seconds",
-    "spans",
-    "spans_share",
-    "spans_slow_ms",
-)
+FIXED = ("host", "port", "workers", "drain_seconds")
 UpTo100000 = Annotated[int, Meta(ge=1, le=100_000)]
 
 
@@ -66,19 +54,12 @@ class ServeSettings(Settings, frozen=True):
     token: str | None = None
     events_token: str | None = None
     items_token: str | None = None
-    spans: str | None = None
-    spans_share: Annotated[float, Meta(ge=0, le=0.01)] = 0.01
-    spans_slow_ms: Annotated[float, Meta(ge=0.1, le=3_600_000)] = 200.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.host or any(letter.isspace() for letter in self.host):
             raise ValueError(
                 f"host = {self.host!r}, expected a name or an address, such as 127.0.0.1, ::1 or 0.0.0.0"
-            )
-        if self.spans is not None and not re.match(r"https?://[^/\s]+", self.spans):
-            raise ValueError(
-                f"spans = {self.spans!r}, expected a URL, such as http://localhost:4318/v1/traces"
             )
         for name in TOKENS:
             source = getattr(self, name)

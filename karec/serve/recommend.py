@@ -82,16 +82,14 @@ async def recommend(call: Call) -> Response:
         queue.check(_max_wait_ms(served, jobs))
         answers = await _run_batch(call, queue, served, jobs)
         content = b'{"pages":[%s]}' % b",".join([answer.json for answer in answers])
-    background = BackgroundTask(_report, service, answers, call.headers.get("traceparent"))
+    background = BackgroundTask(_count_pages, service, answers)
     return Response(content, media_type="application/json", background=background)
 
 
-async def _report(service: Service, answers: Sequence[_Answer], traceparent: str | None) -> None:
-    """Counts pages and exports their spans, after the response was sent."""
+async def _count_pages(service: Service, answers: Sequence[_Answer]) -> None:
+    """Counts pages after the response was sent."""
     for answer in answers:
         service.metrics.count_page(answer.page, answer.seconds)
-        if service.spans is not None:
-            service.spans.record(answer.page, answer.seconds * 1e3, traceparent)
 
 
 def _decode(body: bytes) -> messages.PageRequest | messages.BatchRequest:

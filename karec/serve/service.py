@@ -31,7 +31,6 @@ from karec.serve.admission import AdmissionQueue
 from karec.serve.auth import Tokens
 from karec.serve.metrics import FOLDER_VARIABLE, Metrics
 from karec.serve.problems import ProblemError
-from karec.serve.spans import Spans
 
 DEFAULT_SCENE = "home"
 OPTIONS_VARIABLE = "KAREC_SERVE_OPTIONS"
@@ -116,7 +115,6 @@ class Service:
         self.event_queue = AdmissionQueue("events", 2, 2_000.0, 256, metrics)
         self.lookup_queue = AdmissionQueue("lookup", 1, 2_000.0, 16, metrics)
         self.queues = (self.recommend_queue, self.event_queue, self.lookup_queue)
-        self.spans = None if settings.spans is None else Spans(settings)
         self.served: Served | None = None
         self.failure = "the service is starting"  # why it is not ready
         self._closing = Event()
@@ -205,8 +203,6 @@ class Service:
         self._observer.stop()
         for queue in self.queues:
             queue.close()
-        if self.spans is not None:
-            self.spans.close()
         if self.served is not None:
             for counts in self.served.hot_swap.close():
                 _log.info("%s", counts)

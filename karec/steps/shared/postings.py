@@ -76,14 +76,10 @@ class Postings:
 
 @dataclass(frozen=True, eq=False)
 class UserLists:
-    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u.
-
-    ``scenes``: scene codes of the entries; None if the relation has none.
-    """
+    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u."""
 
     indptr: Array
     rows: Array
-    scenes: Array | None = None
 
     def spans(self, users: Array, limit: int) -> Spans:
         """Returns the first ``limit`` rows of each user row."""
@@ -129,8 +125,7 @@ def lists_of_users(snapshot: Snapshot, relation: str) -> UserLists:
     user = user[is_known]
     order = np.argsort(user, kind="stable")
     indptr = np.append(0, np.cumsum(np.bincount(user, minlength=len(entries))))
-    scenes = None if entries.scenes is None else np.asarray(entries.scenes)[::-1][is_known][order]
-    return UserLists(indptr, rows[is_known][order].astype(np.int32), scenes)
+    return UserLists(indptr, rows[is_known][order].astype(np.int32))
 
 
 def users_by(snapshot: Snapshot, column: str) -> Postings | None:
@@ -229,18 +224,13 @@ def _popularity(snapshot: Snapshot) -> Array:
     return smoothed_rate(positives, shows, mean_rate(positives, shows))
 
 
-def user_row(snapshot: Snapshot, user: int) -> int:
-    """Returns the row of the user; −1 for an unknown user."""
-    return snapshot.users.row(user)
-
-
 def related_now(request: Request, snapshot: Snapshot, relation: str) -> Array:
     """Returns the ids of a relation for the user, oldest first, from the online store or else from the
     snapshot."""
     newest_ids = request.online_list(relation)
     if newest_ids is not None:
         return newest_ids
-    user = user_row(snapshot, request.user_number)
+    user = snapshot.users.row(request.user_number)
     return np.empty(0, np.int64) if user < 0 else related(snapshot, relation, user)
 
 

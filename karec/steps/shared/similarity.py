@@ -26,8 +26,8 @@ from karec.steps.shared.vectors import ITEM, Parts, own_vectors
 class Similarity:
     """The table ``similarity`` of a step.
 
-    vectors  "item": vectors of the item index. "cowatch": co-watch vectors of the bundle's encoder. Else the
-             name of own vectors (``"vector"``: the columns vector_00, vector_01, … of works)
+    vectors  "item": vectors of the item index. Else the name of own vectors (``"vector"``: the columns
+             vector_00, vector_01, … of works)
     centre   subtract from item vectors their mean over the catalogue, stored in the bundle
     whiten   p in [0, 1]: the power to which differences of variance between directions of item vectors are
              removed

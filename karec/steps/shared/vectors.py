@@ -14,10 +14,8 @@ from karec.pipeline.types import Array
 
 if TYPE_CHECKING:
     from karec.bundle.vector_statistics import VectorStatistics
-    from karec.features.cowatch import CowatchVectors
-    from karec.features.encoder import Encoder
 
-ITEM, COWATCH = "item", "cowatch"
+ITEM = "item"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,45 +36,22 @@ class OwnVectors:
         return np.asarray(vectors)
 
 
-@dataclass(frozen=True, eq=False)
-class CowatchItemVectors:
-    """Co-watch vectors of works, from the encoder; zeros for a work without one."""
-
-    vectors: CowatchVectors
-
-    def vectors_of(self, ids: Array) -> Array:
-        """Returns (N, C) float32."""
-        return np.asarray(self.vectors.vectors[self.vectors.codes(ids)])
-
-
 class Parts(Protocol):
     """The parts of a bundle that a similarity reads. Each is opened at its first use."""
 
     @property
     def snapshot(self) -> Snapshot: ...
     @property
-    def encoder(self) -> Encoder: ...
-    @property
     def vector_statistics(self) -> VectorStatistics | None: ...
 
 
-def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | CowatchItemVectors | None:
-    """Returns the vectors of the columns ``name_00``, ``name_01``, … of works, or of "cowatch"; None for
-    "item".
+def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | None:
+    """Returns the vectors of the columns ``name_00``, ``name_01``, … of works; None for "item".
 
-    They are read once per snapshot, for the steps of all scenes.
-    Raises ValueError if there are no such columns or vectors.
+    They are read once per snapshot, for the steps of all scenes. Raises ValueError without such columns.
     """
     if name == ITEM:
         return None
-    if name == COWATCH:
-        cowatch = None if bundle is None else bundle.encoder.cowatch
-        if cowatch is None:
-            raise ValueError(
-                f"similarity.vectors = {COWATCH!r}: the bundle's encoder has none; train with the cross "
-                f"features of who watched what, or take {ITEM!r}"
-            )
-        return CowatchItemVectors(cowatch)
     snapshot = None if bundle is None else bundle.snapshot
     columns = {} if snapshot is None else snapshot.works.columns
     parts = sorted(column for column in columns if re.fullmatch(re.escape(name) + r"_\d\d", column))
@@ -85,10 +60,9 @@ def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | CowatchItemVect
         groups_text = (
             f"works have vectors {groups}" if groups else "works have none: set roles.vector in data.toml"
         )
-        other_names = f"{ITEM!r} or {COWATCH!r}"
         raise ValueError(
             f"similarity.vectors = {name!r}: no columns {name}_00, … of works; {groups_text}, "
-            f"or take {other_names}"
+            f"or take {ITEM!r}"
         )
     works = snapshot.works
     return snapshot.built.get(("own vectors", name), lambda: OwnVectors(works, _matrix(works, parts)))

@@ -8,7 +8,7 @@ from karec.catalog.schema import is_named
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
-from karec.steps.shared.postings import category, interleave, newest_by, user_row, works_at, works_by
+from karec.steps.shared.postings import category, interleave, newest_by, works_at, works_by
 
 
 class City(Source):
@@ -38,7 +38,7 @@ class City(Source):
         self.city_codes = category(snapshot.users, column)
 
     def recall(self, request: Request) -> Candidates:
-        user = user_row(self.snapshot, request.user_number)
+        user = self.snapshot.users.row(request.user_number)
         if user < 0 or not is_named(self.column, city := self.city_codes[user]):
             return Candidates.empty()
         spans = [lists.spans(np.array([city]), self.quota) for lists in self.lists]

@@ -8,7 +8,7 @@ from karec.catalog.schema import COMMUNITY, CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
-from karec.steps.shared.postings import Postings, interleave, newest, user_row, works_at
+from karec.steps.shared.postings import Postings, interleave, newest, works_at
 from karec.steps.shared.segments import enjoyed_in
 
 
@@ -38,7 +38,7 @@ class Community(Source):
         self.made = _made_in(snapshot)
 
     def recall(self, request: Request) -> Candidates:
-        user = user_row(self.snapshot, request.user_number)
+        user = self.snapshot.users.row(request.user_number)
         if user < 0 or (community := int(self.snapshot.users[COMMUNITY][user])) < 0:
             return Candidates.empty()
         members = np.array([community])

@@ -14,7 +14,7 @@ from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
-from karec.steps.shared.postings import interleave, latest_of_users, latest_rows, user_row, works_at
+from karec.steps.shared.postings import interleave, latest_of_users, latest_rows, works_at
 
 MAX_LIST_ITEMS = 50  # latest items of a list that may be seeds
 
@@ -70,7 +70,7 @@ class ItemToItem(Source):
 
     def _seeds(self, request: Request) -> Array:
         """Returns (≤ seeds,) distinct rows of works with a vector: liked ones first, latest first."""
-        user = user_row(self.snapshot, request.user_number)
+        user = self.snapshot.users.row(request.user_number)
         lists = [np.empty(0, np.int64)]
         for name, items in self.lists.items():
             if request.online_list(name) is not None:

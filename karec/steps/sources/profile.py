@@ -19,7 +19,6 @@ from karec.steps.shared.postings import (
     newest_by_creator,
     related_now,
     uploads_of,
-    user_row,
     works_at,
     works_by,
 )
@@ -96,7 +95,7 @@ class Profile(Source):
         self.made = newest_by_creator(snapshot)
 
     def recall(self, request: Request) -> Candidates:
-        user = user_row(self.snapshot, request.user_number)
+        user = self.snapshot.users.row(request.user_number)
         if user < 0 and request.online is None:
             return Candidates.empty()
         works, weights = self._works(user, request)

@@ -13,7 +13,6 @@ from karec.steps.shared.postings import (
     latest_of_users,
     newest_by_creator,
     related,
-    user_row,
     users_by,
     works_at,
 )
@@ -53,7 +52,7 @@ class Social(Source):
 
     def recall(self, request: Request) -> Candidates:
         users = self.snapshot.users
-        user = user_row(self.snapshot, request.user_number)
+        user = self.snapshot.users.row(request.user_number)
         if user < 0:
             return Candidates.empty()
         friends = related(self.snapshot, "friends", user)[: self.people]

@@ -1,15 +1,13 @@
-"""Similarity of two items: mapped vectors, co-watch vectors, and columns of equal values."""
+"""Similarity of two items: mapped vectors, and columns of equal values."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from thirty_works import candidates, move_to_another_version, selected, thirty_works
+from thirty_works import candidates, move_to_another_version, selected
 
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.diversity import dpp_select, mmr_select, ssd_select, standardise_scores
-from karec.features.cowatch import CowatchVectors
-from karec.features.vocabulary import Vocabulary
 from karec.index import ItemIndex
 from karec.pipeline.types import Request
 from karec.steps.selectors.dpp import Dpp
@@ -130,28 +128,6 @@ def test_similarity_maps_only_rows_of_the_bundles_version(index, bundle):
     assert not found.vectors[:20, 8:].any() and not found.vectors[20:, :8].any()
 
 
-@pytest.mark.parametrize("step", [Dpp, Mmr, Ssd])
-def test_similarity_reads_cowatch_vectors(step):
-    works = Vocabulary(np.array([3, 4, 5]))
-    vectors = np.concatenate([np.zeros((1, 2)), [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]).astype(np.float32)
-    encoder = SimpleNamespace(cowatch=CowatchVectors(works, vectors))
-    index = thirty_works()
-    c = candidates([3, 4, 5], [1.0, 0.99, 0.98])
-    chosen = selected(
-        step(
-            index,
-            k=2,
-            diversity=0.9,
-            similarity=Similarity("cowatch"),
-            bundle=SimpleNamespace(encoder=encoder),
-        ),
-        Request(user_id=1, k=2),
-        c,
-        index,
-    )
-    assert chosen.indices.tolist() == [0, 2]
-
-
 @pytest.mark.parametrize(
     ("similarity", "message"),
     [
@@ -195,20 +171,3 @@ def test_similarity_names_missing_data_of_the_bundle(index):
             ValueError, match=r"similarity\.centre: the bundle has no statistics of its vectors; publish"
         ):
             Dpp(index.schema, similarity=Similarity(centre=True), bundle=bundle)
-    with pytest.raises(
-        ValueError,
-        match=r"similarity\.vectors = 'cowatch': the bundle's encoder has none; "
-        r"train with",
-    ):
-        Dpp(
-            index,
-            similarity=Similarity("cowatch"),
-            bundle=SimpleNamespace(encoder=SimpleNamespace(cowatch=None)),
-        )
-    encoder = SimpleNamespace(cowatch=CowatchVectors(Vocabulary(np.array([3])), np.zeros((2, 2), np.float32)))
-    with pytest.raises(ValueError, match=r"similarity\.whiten: similarity\.vectors = 'cowatch', but the bun"):
-        Dpp(
-            index.schema,
-            similarity=Similarity("cowatch", whiten=0.5),
-            bundle=SimpleNamespace(encoder=encoder),
-        )

@@ -85,7 +85,5 @@ def test_similarity_names_available_vectors_if_missing(step):
         ValueError, match=r"vectors = 'adio': no columns adio_00, … of works; works have vectors \['audio'\]"
     ):
         step(thirty_works(), similarity=Similarity("adio"), bundle=with_own_vectors(**columns))
-    with pytest.raises(
-        ValueError, match=r"works have none: set roles\.vector in data\.toml, or take 'item' or 'cowatch'"
-    ):
+    with pytest.raises(ValueError, match=r"works have none: set roles\.vector in data\.toml, or take 'item'"):
         step(thirty_works(), similarity=AUDIO, bundle=with_own_vectors())

@@ -1,10 +1,10 @@
-"""Popular items: of all users, of one segment, of one scene."""
+"""Popular items: of all users, or of one segment."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_recall import by_popularity
 from random_platform import make_platform, platforms
@@ -62,97 +62,6 @@ def test_popular_treats_users_without_family_as_no_segment(platform):
     users = Table(platform.users.ids, {"family": np.array([0, 0, 7, -1], np.int32)})
     here = Popular(replace(segmented(platform), users=users), quota=3, segment="family")
     assert [found(here, user) for user in (1, 2, 3, 4)] == [[109, 108, 107]] * 4
-
-
-def in_scenes(platform, seed=0, n=60):
-    """Users' lists of items seen at random in the scenes home, city or unknown. The scene live has no
-    entries."""
-    rng = np.random.default_rng(seed)
-    columns = {"age_band": rng.integers(-1, 2, len(platform.users)).astype(np.int32)}
-    relations = {}
-    for name in ("history", "skipped"):
-        users = np.sort(rng.integers(0, len(platform.users), n))
-        seen = Relation.from_pairs(
-            users, rng.choice(np.append(platform.works.ids, 7), n), len(platform.users)
-        )
-        relations[name] = replace(seen, scenes=rng.integers(-1, 2, n).astype(np.int16))
-    users = Table(platform.users.ids, columns)
-    return replace(platform, users=users, relations=relations, labels={"scene": ["home", "city", "live"]})
-
-
-def rates_in(platform, scene, segment):
-    """Returns {item: its rate} by the formula, counted entry by entry."""
-    entries = []  # (in the scene, user's age band, work, enjoyed)
-    for name, enjoyed in (("history", 1.0), ("skipped", 0.0)):
-        of = platform.relations[name]
-        user = np.repeat(np.arange(len(of)), np.diff(of.indptr))
-        for at, work in enumerate(of.values.tolist()):
-            if work in platform.works.ids:
-                entries.append((of.scenes[at] == scene, platform.users["age_band"][user[at]], work, enjoyed))
-    overall = np.mean([enjoyed for *_, enjoyed in entries])
-    there = [enjoyed for here, _, _, enjoyed in entries if here]
-    oftener = (sum(there) + PRIOR_SEEN * overall) / (len(there) + PRIOR_SEEN) / overall
-    rates = dict(zip(platform.works.ids.tolist(), popularity(platform).tolist(), strict=True))
-    for asked in (None, segment) if segment is not None else (None,):
-        before = dict(rates)
-        for work in rates:
-            seen = [e for here, band, w, e in entries if here and w == work and asked in (None, band)]
-            if seen:
-                rates[work] = (sum(seen) / oftener + PRIOR_SEEN * before[work]) / (len(seen) + PRIOR_SEEN)
-    return rates
-
-
-@settings(max_examples=30)
-@given(platforms, st.integers(0, 99), st.integers(1, 12))
-def test_popular_by_scene_orders_by_rate_in_the_scene(platform, seed, quota):
-    platform = in_scenes(platform, seed)
-    here, own = (
-        Popular(platform, quota, by_scene=True),
-        Popular(platform, quota, segment="age_band", by_scene=True),
-    )
-    for name, code in (("home", 0), ("city", 1)):
-        for user, band in zip(platform.users.ids.tolist(), platform.users["age_band"].tolist(), strict=True):
-            for source, segment in ((here, None), (own, band if band >= 0 else None)):
-                rates = rates_in(platform, code, segment)
-                got = source.recall(Request(user, scene=name)).ids.tolist()
-                assert len(got) == len(set(got)) == min(quota, len(rates))
-                best = sorted(rates.values(), reverse=True)[: len(got)]
-                np.testing.assert_allclose([rates[work] for work in got], best, rtol=1e-9)
-
-
-def test_popular_by_scene_notes_a_scene_without_entries(platform):
-    known = in_scenes(platform)
-    bare = {name: replace(of, scenes=None) for name, of in known.relations.items()}
-    before = replace(known, relations=bare)  # as bundles of before were written
-    for snapshot, scene in ((known, "live"), (known, "hoem"), (before, "home")):
-        for segment in (None, "age_band"):
-            output = Popular(snapshot, 3, segment=segment, by_scene=True).recall(Request(1, scene=scene))
-            assert output.value.ids.tolist() == found(Popular(snapshot, 3, segment=segment))
-            assert output.notes == {
-                "scene": f"the users' lists have no entry of the scene '{scene}': items popular in all scenes"
-            }
-
-
-def test_popular_builds_lists_by_scene_once_per_snapshot(platform):
-    platform = in_scenes(platform)
-    one, other = (Popular(platform, 3, segment="age_band", by_scene=True) for _ in range(2))
-    assert one.best_by_scene is other.best_by_scene and one.best_by_scene.keys() == {"home", "city"}
-
-
-def test_popular_by_scene_corrects_for_rates_of_the_scene(platform):
-    """Viewers of city skip nine of ten items. Item 109, which most enjoy, is enjoyed there twice as often
-    as others."""
-    works = np.repeat([109, 108, 107], [10, 10, 20])
-    skipped, history = works.copy(), np.array([109, 109, 108, 107, 107] + [101] * 200)
-    relations = {
-        "skipped": replace(Relation.from_pairs(np.zeros(40, int), skipped, 4), scenes=np.ones(40, np.int16)),
-        "history": replace(
-            Relation.from_pairs(np.zeros(205, int), history, 4),
-            scenes=np.array([1] * 5 + [0] * 200, np.int16),
-        ),
-    }
-    there = replace(platform, relations=relations, labels={"scene": ["home", "city"]})
-    assert Popular(there, 1, by_scene=True).recall(Request(1, scene="city")).ids.tolist() == [109]
 
 
 def test_popular_rejects_a_segment_that_is_not_an_integer_column(platform):
