@@ -52,15 +52,14 @@ class HotSwap:
     Memory        At most two versions are open: the one in service, and one that is being opened or whose
                   last requests run. A reference to ``cascades`` or a bundle keeps its memory.
     Side effects  Those of a replaced version see its last pages and are closed before ``reload`` returns.
-    Exposure      A new version reads the ``state`` file if the scene has one. Without a file the counters
-                  are handed over in memory.
+    Exposure      A new version continues with the exposure counters of the one before.
     Index         Changes of a bundle's index stay while only karec.toml changes. Another bundle has another
                   index: apply them again.
     Library       A thread adds newer vectors to the index each half second. A running request keeps its
                   generation.
     Events        ``record`` stores events in the online store: the next request reads them. Another bundle
-                  continues with the same store. ``degraded`` of a page names ``request.state`` if the store
-                  did not respond.
+                  continues with the same store. If the store did not respond, ``degraded`` of a page names
+                  ``request.online_store``.
     Deadlines     A new version starts with the step times of the one before.
     Fork          A child of ``os.fork`` must open its own HotSwap.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -259,13 +259,29 @@ def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stag
     fallback = None
     if table.get("fallback", False) is not False:
         fallback_place = place["fallback"]
-        fallback = tuple(
-            steps[entries.index(entry)]
-            if entry in entries
-            else build_step(entry, STAGE_ROLES, resources, fallback_place[i])
-            for i, entry in enumerate(read_tables(table["fallback"], fallback_place))
+        fallback = match_fallback(
+            entries,
+            steps,
+            read_tables(table["fallback"], fallback_place),
+            lambda entry, i: build_step(entry, STAGE_ROLES, resources, fallback_place[i]),
         )
     return construct(Stage, {"name": name, "steps": steps, "fallback": fallback}, place)
+
+
+def match_fallback(
+    entries: Sequence[Any],
+    steps: Sequence[Step],
+    fallback: Sequence[Any],
+    build: Callable[[Any, int], Step],
+) -> tuple[Step, ...]:
+    """Returns the steps of the entries of ``fallback``: a step of the stage for an equal entry, else a built
+    one. Each step of the stage is taken once."""
+    unused = list(zip(entries, steps, strict=True))
+    matched = []
+    for i, entry in enumerate(fallback):
+        position = next((j for j, (own, _) in enumerate(unused) if own == entry), None)
+        matched.append(build(entry, i) if position is None else unused.pop(position)[1])
+    return tuple(matched)
 
 
 def _steps(

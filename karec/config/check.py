@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.bundle import Bundle
-from karec.config.assemble import STAGE_ROLES, StageTable, build_cascade, refused_steps
+from karec.config.assemble import STAGE_ROLES, StageTable, build_cascade, match_fallback, refused_steps
 from karec.config.registry import build_exposure_step, make_unbuilt_step, step_classes, step_mistakes
 from karec.config.scenes import RECALL, Config, FileTable, Scene, file_place
 from karec.config.show import Origins
@@ -99,8 +99,7 @@ def _scene_mistakes(config: Config, name: str) -> list[ConfigError]:
         errors += mistakes(ExposureSettings, scene.exposure, place["exposure"])
     if not scene.recall and not errors:
         errors.append(place["recall"].refusal("a scene needs at least one source"))
-    table, _ = config.inherited(name)
-    if scene.limit is None and "candidates" not in table:
+    if scene.limit is None:
         errors.append(
             place.refusal(f"the key 'limits.{RECALL}' is missing: the most items that leave recall")
         )
@@ -168,8 +167,7 @@ def _unbuilt_stage(table: Mapping[str, Any], place: Place) -> Stage:
     steps = tuple(make_unbuilt_step(entry, place["steps"][i]) for i, entry in enumerate(entries))
     fallback = None
     if table.get("fallback", False) is not False:
-        fallback = tuple(
-            steps[entries.index(entry)] if entry in entries else make_unbuilt_step(entry, place["fallback"])
-            for entry in table["fallback"]
+        fallback = match_fallback(
+            entries, steps, table["fallback"], lambda entry, _: make_unbuilt_step(entry, place["fallback"])
         )
     return construct(Stage, {"name": table["name"], "steps": steps, "fallback": fallback}, place)

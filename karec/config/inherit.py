@@ -16,7 +16,7 @@ module.
     exposure.explore = 2                            #   keys of exposure, each as a whole,
     side_effects = []                               #   and a whole list in place of the inherited one
 
-`false` removes what may be absent: limits, candidates, exposure and its keys, entries of lists.
+`false` removes what may be absent: limits, exposure and its keys, entries of lists.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -> 
     for key, noun in (("limits", "limit"), ("exposure", "key")):
         if isinstance(child.get(key), dict) and isinstance(parent.get(key), dict):
             table[key] = _by_key(parent[key], child[key], noun, place[key])
-    for key in ("candidates", "exposure"):
-        if child.get(key) is False and key in parent:
-            del table[key]
+    if child.get("exposure") is False and "exposure" in parent:
+        del table["exposure"]
     for key in LISTS:
         if isinstance(child.get(key), dict):
             table[key] = _by_name(parent.get(key, []), child[key], place[key])

@@ -29,6 +29,7 @@ REMOVED: Mapping[str, str] = {
     "scenes.request": "Use 'query'.",
     "scenes.observers": "Use 'side_effects'.",
     "scenes.counts": "Use 'limits'.",
+    "scenes.candidates": "Use 'limits.recall'.",
     "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
     "exposure.state": "Delete it: the processes share the exposure counters through the online store.",
     "exposure.floors": "Use 'guarantees'.",

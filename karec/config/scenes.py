@@ -67,7 +67,6 @@ class SceneTable(Settings, frozen=True):
     inherits: str | None = None
     item_type: str = WORKS
     limits: Mapping[str, Limit] = {}
-    candidates: Limit | None = None
     query: Any = None
     recall: Any = None
     consumed: tuple[str, ...] = ()
@@ -239,15 +238,11 @@ class Config:
             if key in limits and key not in used_names | {RECALL}:
                 message = f'no step names it: write k = "{key}" in the step it is for'
                 errors.append(place["limits"][key].refusal(message))
-        if "candidates" in table and RECALL in limits:
-            errors.append(
-                place.refusal("candidates and limits.recall are the same limit; keep limits.recall")
-            )
         item_type = values.get("item_type", WORKS)
         return Scene(
             name,
             place,
-            values.get("candidates", limits.get(RECALL)),
+            limits.get(RECALL),
             **lists,
             exposure=values.get("exposure"),
             item_type=None if item_type == WORKS else item_type,

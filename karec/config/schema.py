@@ -41,7 +41,6 @@ def config_schema() -> Schema:
     scene["properties"] |= _scene_lists(classes)
     limits = scene["properties"]["limits"]
     limits["additionalProperties"] = {"anyOf": [limits["additionalProperties"], {"const": False}]}
-    scene["properties"]["candidates"] = {"anyOf": [scene["properties"]["candidates"], {"const": False}]}
     scene["properties"]["exposure"] = {"anyOf": [_changes_of(exposure), {"const": False}]}
     file["properties"]["scenes"] |= {"minProperties": 1, "additionalProperties": scene}
     file["required"] = ["scenes"]

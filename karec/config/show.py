@@ -124,7 +124,7 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
 
     yield from _top_lines(config, origins)
     yield f"\n[{name}]"
-    for key in ("item_type", "candidates", "consumed", "show_again", *LISTS):
+    for key in ("item_type", "consumed", "show_again", *LISTS):
         if key in table and (key not in LISTS or not table[key]):
             yield line(key, table[key], (key,))
     for key in ("limits", "exposure"):

@@ -252,7 +252,8 @@ class Cascade:
         start = self.clock()
         view, failure = self.online.view(request.user_number)
         ms = (self.clock() - start) * 1e3
-        return request.with_online(view), [StepTrace("request", "state", "state", 0, -1, ms, failure=failure)]
+        trace = StepTrace("request", "online_store", "online_store", 0, -1, ms, failure=failure)
+        return request.with_online(view), [trace]
 
     def hydrate(self, request: Request) -> tuple[Request, list[StepTrace]]:
         """Returns the request with the features of its hydrators, and their traces.

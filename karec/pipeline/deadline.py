@@ -27,6 +27,7 @@ MIN_RUN_TIMES = 20  # fewer say nothing about the p90
 RETRY_AFTER = 64  # fallbacks in a row
 MAX_TIMEOUT_MS = 86_400_000  # a day; threading limits the time that a thread can wait
 RECALL, REST = "recall", "rest"
+RESERVED_STAGES = ("request", RECALL, REST)  # parts of every cascade in traces and run times
 CGROUPS = Path("/sys/fs/cgroup")
 
 _log = logging.getLogger("karec.pipeline")

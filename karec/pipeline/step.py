@@ -43,7 +43,7 @@ from typing import ClassVar, Literal
 
 from karec.errors import ContractError
 from karec.pipeline.checks import STAGE_ROLES, run_step
-from karec.pipeline.deadline import Clock, check_fallback
+from karec.pipeline.deadline import RESERVED_STAGES, Clock, check_fallback
 from karec.pipeline.trace import FallbackReason, StepTrace
 from karec.pipeline.types import EMPTY, Array, Candidates, Page, Request, Selection, StepOutput
 
@@ -203,6 +203,8 @@ class Stage:
     fallback: tuple[Step, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.name in RESERVED_STAGES:
+            raise ContractError(f"a stage is named {self.name!r}, expected none of {RESERVED_STAGES}")
         for step in (*self.steps, *(self.fallback or ())):
             if getattr(step, "role", None) not in STAGE_ROLES:
                 raise ContractError(

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from karec.errors import Unavailable
 from karec.serve import messages
-from karec.serve.problems import ProblemError
+from karec.serve.problems import ProblemError, unavailable
 from karec.serve.service import Served, Service
 
 USER_EVENT_NAMES = get_args(messages.UserEventName)
@@ -63,5 +63,5 @@ def _store(served: Served, rows: list[Any], field: str) -> messages.Recorded:
     try:
         acknowledged = served.hot_swap.record(own_rows)
     except Unavailable as error:
-        raise ProblemError(503, f"the events were not stored: {error}", retry_after_s=0) from error
+        raise unavailable("the events were not stored", error) from error
     return messages.Recorded(acknowledged.events, {**acknowledged.refused, **misplaced})

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as Call
 from starlette.responses import Response
 
+from karec.errors import one_line
+
 RETRY_JITTER_S = 2.0  # spreads clients that were refused at the same moment
 
 _log = logging.getLogger("karec.serve")
@@ -60,6 +62,12 @@ class ProblemError(Exception):
             headers["www-authenticate"] = 'Bearer realm="karec"'
         problem = Problem(HTTPStatus(self.status).phrase, self.status, self.detail, self.field)
         return Response(msgspec.json.encode(problem), self.status, headers, "application/problem+json")
+
+
+def unavailable(detail: str, error: Exception) -> ProblemError:
+    """Returns a 503 without the text of `error`, which may name files of the server: only the log has it."""
+    _log.warning("%s", one_line(f"{detail}: {error}"))
+    return ProblemError(503, f"{detail}; the log of the service has the reason", retry_after_s=0)
 
 
 def on_problem(call: Call, error: Exception) -> Response:

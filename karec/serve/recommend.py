@@ -21,7 +21,7 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import EMPTY, Page, Request
 from karec.serve import messages
 from karec.serve.admission import AdmissionQueue
-from karec.serve.problems import ProblemError
+from karec.serve.problems import ProblemError, unavailable
 from karec.serve.reasons import reasons
 from karec.serve.service import Served, Service
 
@@ -158,7 +158,7 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
     try:
         page = served.hot_swap.run(request)
     except Unavailable as error:
-        raise ProblemError(503, f"a step is not available: {error}", retry_after_s=0) from error
+        raise unavailable("a step is not available", error) from error
     seconds = time.perf_counter() - start
     return _Answer(page, messages.encode(to_response(page, job.message, seconds * 1e3)), seconds)
 

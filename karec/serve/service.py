@@ -159,8 +159,9 @@ class Service:
                 self.open()
                 return
             except Exception as error:  # a step of the host may raise anything
-                self.failure = one_line(f"{self.path} cannot be served yet: {error}")
-                _log.warning("%s; the next attempt is in %.0f s", self.failure, retry_s)
+                self.failure = "bundle or online store cannot be opened yet; the log has the reason"
+                message = one_line(f"{self.path} cannot be served yet: {error}")
+                _log.warning("%s; the next attempt is in %.0f s", message, retry_s)
             self._closing.wait(retry_s)
             retry_s = min(2 * retry_s, MAX_RETRY_S)
 

@@ -24,13 +24,14 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 async def health(call: Call) -> Response:
-    """Responds 503 if a thread is blocked. `online_store`: why the store is degraded, or null."""
+    """Responds 503 if a thread is blocked. `online_store`: "degraded" if it cannot be read, else null."""
     service: Service = call.app.state.service
     longest_s = max(queue.longest_run_s() for queue in service.queues)
     is_blocked = longest_s > MAX_RUN_S
     status = "blocked" if is_blocked else "alive"
     served = service.served
-    store = None if served is None else await asyncio.to_thread(served.hot_swap.store_failure)
+    failure = None if served is None else await asyncio.to_thread(served.hot_swap.store_failure)
+    store = None if failure is None else "degraded"  # the reason may name a file: this call needs no token
     body = {"status": status, "pid": os.getpid(), "longest_run_s": round(longest_s, 3), "online_store": store}
     return _json(body, 503 if is_blocked else 200)
 

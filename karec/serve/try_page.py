@@ -26,7 +26,7 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Selector, Stage, Step
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.serve import messages
-from karec.serve.problems import ProblemError
+from karec.serve.problems import ProblemError, unavailable
 from karec.serve.recommend import cascade_of, check_ids, to_request, to_response
 from karec.serve.service import Served, Service
 from karec.toml import Place
@@ -139,7 +139,7 @@ def run_try(served: Served, message: TryRequest) -> messages.PageResponse:
             raise
         raise ProblemError(422, f"without {', '.join(message.without)}: {error}", "without") from error
     except Unavailable as error:
-        raise ProblemError(503, f"a step is not available: {error}", retry_after_s=0) from error
+        raise unavailable("a step is not available", error) from error
     return to_response(page, message, (time.perf_counter() - start) * 1e3)
 
 

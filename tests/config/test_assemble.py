@@ -17,7 +17,7 @@ GOOD = """
 bundle = "bundles"
 
 [scenes.home]
-candidates = 8
+limits.recall = 8
 recall = [{ use = "popular", quota = 5 }, {\
  use = "fresh", quota = 5, draws = 0, on_failure = "skip", name = "new" }]
 
@@ -30,7 +30,7 @@ name = "rank"
 steps = [{ use = "top_k" }]
 
 [scenes.city]
-candidates = 8
+limits.recall = 8
 recall = [{ use = "fresh", quota = 5, draws = 0 }]
 stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
 """
@@ -95,8 +95,8 @@ def test_scene_runs_the_configured_steps(config):
 
 
 def test_recall_orders_sources_by_priority_and_drops_consumed_items(config):
-    keys = 'candidates = 8\nconsumed = ["history"]'
-    text = GOOD.replace("candidates = 8", keys, 1).replace(
+    keys = 'limits.recall = 8\nconsumed = ["history"]'
+    text = GOOD.replace("limits.recall = 8", keys, 1).replace(
         "draws = 0, on", "draws = 0, min_items = 2, priority = 1, on", 1
     )
     config.write_text(text)
@@ -148,14 +148,14 @@ def test_step_outside_karec_needs_no_registration(config):
     [
         ("bundle =", "bundel =", r"unknown key 'bundel' \(did you mean 'bundle'\?\)"),
         (
-            'candidates = 8\nrecall = [{ use = "popular"',
+            'limits.recall = 8\nrecall = [{ use = "popular"',
             'recall = [{ use = "popular"',
             "home: the key 'limits.recall' is missing",
         ),
         (
-            'candidates = 8\nrecall = [{ use = "popular"',
-            "candidates = 'x'\nrecall = [{ use = \"popular\"",
-            "candidates = 'x', expected int",
+            'limits.recall = 8\nrecall = [{ use = "popular"',
+            "limits.recall = 'x'\nrecall = [{ use = \"popular\"",
+            "limits.recall = 'x', expected int",
         ),
         (
             'use = "popular"',
@@ -233,7 +233,11 @@ def test_step_outside_karec_needs_no_registration(config):
         ),
         ("quota = 5 }, {", "quota = 5, min_items = -1 }, {", "min_items = -1, expected at least 0"),
         ("quota = 5 }, {", "quota = 5, min_items = 4.5 }, {", "min_items = 4.5, expected int"),
-        ("candidates = 8", "candidates = 3", r"min_items of the sources sum to 4, above limits.recall = 3"),
+        (
+            "limits.recall = 8",
+            "limits.recall = 3",
+            r"min_items of the sources sum to 4, above limits.recall = 3",
+        ),
         ("quota = 5 }, {", "quota = 5, priority = 'x' }, {", "priority = 'x', expected int"),
         (
             "draws = 0, on",
@@ -253,11 +257,11 @@ def test_step_outside_karec_needs_no_registration(config):
         ),
         ('{ use = "top_k" }', '{ use = "top_k", min_items = 1 }', r"\(top_k\): unknown key 'min_items'"),
         (
-            "candidates = 8",
-            "candidates = 8\nconsumed = ['watched']",
+            "limits.recall = 8",
+            "limits.recall = 8\nconsumed = ['watched']",
             "consumed contains 'watched'; relations of items are",
         ),
-        ("candidates = 8", "candidates = 8\nconsumed = 'history'", "consumed = 'history', expected"),
+        ("limits.recall = 8", "limits.recall = 8\nconsumed = 'history'", "consumed = 'history', expected"),
         ('use = "popular"', 'use = "city"', "the source city needs the column 'city' of users and of works"),
         ('use = "popular"', 'use = "community"', "the source community needs the users' column 'community'"),
     ],

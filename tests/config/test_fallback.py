@@ -90,6 +90,24 @@ def test_fallback_shares_the_rules_of_its_stage(write_config):
     assert rank.fallback[0] is rank.steps[0]
 
 
+def test_fallback_has_each_of_two_equal_filters_of_its_stage(write_config):
+    shown, top_k = '{ use = "not_shown" }', '{ use = "top_k" }'
+    text = f"fallback = [{shown}, {shown}, {top_k}]\nsteps = [{shown}, {RANDOM}, {shown}, {top_k}]"
+    path = write_config(TEXT.replace(STAGE, text))
+    assert config_mistakes(path) == []
+    rank = load_cascade(path, "home").stages[1]
+    assert rank.fallback[0] is rank.steps[0] and rank.fallback[1] is rank.steps[2]
+
+
+@pytest.mark.parametrize("name", ["request", "recall", "rest"])
+def test_stage_with_a_reserved_name_is_refused_with_and_without_a_bundle(write_config, name):
+    path = write_config(TEXT.replace('name = "rank"', f'name = "{name}"').partition("[scenes.live]")[0])
+    message = rf"stages\[1\].*: a stage is named '{name}', expected none of"
+    assert re.search(message, config_mistakes(path)[0])
+    with pytest.raises(ConfigError, match=message):
+        load_cascade(path, "home")
+
+
 def fallbacks(cascade):
     return [
         None if stage.fallback is None else [step.name for step in stage.fallback] for stage in cascade.stages

@@ -47,11 +47,6 @@ def test_quota_may_name_a_limit(write_config):
     assert Config.read(write_config(text)).scene("live").recall[1]["quota"] == 3
 
 
-def test_candidates_key_limits_recall(write_config):
-    text = HOME.replace("recall = 8\n", "").replace("[scenes.home]", "[scenes.home]\ncandidates = 7")
-    assert Config.read(write_config(text)).scene("home").limit == 7
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -67,7 +62,6 @@ def test_candidates_key_limits_recall(write_config):
         ),
         ("prerank = 6", "prerank = 0", r"home: limits\.prerank = 0, expected 1 to 2147483647"),
         ("prerank = 6", "prerank = 2.5", r"home: limits\.prerank = 2.5, expected int"),
-        ("[scenes.home]", "[scenes.home]\ncandidates = 7", "candidates and limits.recall are the same limit"),
         (
             "[scenes.home]",
             '[scenes.home]\ninherits = "hme"',
@@ -127,8 +121,8 @@ stages.prerank.steps.top_k.k = 4
 
 def test_false_removes_an_inherited_limit(write_config):
     text = (
-        "[scenes.live]\ninherits = 'home'\ncandidates = 3\nstages.prerank.steps.top_k.k = 2\n"
-        "limits = { recall = false, prerank = false }\n"
+        "[scenes.live]\ninherits = 'home'\nstages.prerank.steps.top_k.k = 2\n"
+        "limits = { recall = 3, prerank = false }\n"
     )
     live = scene(write_config, text)
     assert live.limit == 3 and live.stages[0]["steps"][1]["k"] == 2

@@ -181,7 +181,7 @@ TEXT = """
 bundle = "bundles"
 
 [scenes.home]
-candidates = {limit}
+limits.recall = {limit}
 query = [{request}]
 recall = [{recall}]
 side_effects = [{observers}]

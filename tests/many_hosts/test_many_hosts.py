@@ -109,7 +109,7 @@ def test_store_restart_loses_and_repeats_no_event(hosts):
 def test_paused_store_degrades_pages_by_name_and_refuses_events(hosts):
     a = hosts.services[0]
     hosts.valkey.pause()
-    wait_until(lambda: "request.state" in a.get_page(3)["degraded"])
+    wait_until(lambda: "request.online_store" in a.get_page(3)["degraded"])
     assert a.get_page(3)["items"]
     with Client(f"http://{a.address}", retries=0) as client, pytest.raises((Problem, Unreachable)):
         client.record([make_impression(3, 1)])

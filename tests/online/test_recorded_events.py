@@ -204,7 +204,7 @@ def test_first_poll_after_the_store_is_back_reads_its_events(path, valkey, now):
         valkey.kill()
         for _ in range(60):  # each failure once made the next pause longer, up to 5 s
             ingestion.poll()
-        assert ask(two, USER, time_ms=now).degraded == ("request.state",)
+        assert ask(two, USER, time_ms=now).degraded == ("request.online_store",)
         valkey.start()
         assert one.record([{"event": "block", "item_id": 100}], now_ms=now).events == 1
         ingestion.poll()
@@ -218,7 +218,7 @@ def test_stopped_store_degrades_pages_and_fails_calls_that_it_cannot_keep(path, 
         live.record([{"event": "delete", "item_id": ids_of(first)[1]}], now_ms=now)
         valkey.kill()
         page = ask(live, USER, time_ms=now)
-        assert page.degraded == ("request.state",) and len(page) == len(first) - 1
+        assert page.degraded == ("request.online_store",) and len(page) == len(first) - 1
         for _ in range(60):  # after 50 of them, blocks stopped to act although the call succeeded
             with pytest.raises(Unavailable, match="online store"):
                 live.record([block], now_ms=now)
@@ -234,7 +234,7 @@ def test_page_is_degraded_only_if_the_store_exceeds_deadline_ms(path, valkey, no
     with open_hot_swap(path, None) as live, pytest.importorskip("valkey").from_url(valkey.url) as client:
         client.client_pause(900 if is_degraded else 100)
         page = ask(live, USER, time_ms=now)
-        assert len(page) and page.degraded == (("request.state",) if is_degraded else ())
+        assert len(page) and page.degraded == (("request.online_store",) if is_degraded else ())
         failure = page.trace.steps[0].failure
         assert (
             failure is not None and "the online store did not answer within 20 ms" in failure
@@ -249,7 +249,7 @@ def test_reload_keeps_blocks_while_the_store_is_away(path, valkey, now):
         path.write_text(path.read_text() + "\n")
         assert live.reload()
         page = ask(live, USER, time_ms=now)
-        assert page.degraded == ("request.state",) and len(page) and blocked not in ids_of(page)
+        assert page.degraded == ("request.online_store",) and len(page) and blocked not in ids_of(page)
         valkey.start()
         live.record([], now_ms=now)
         assert not ask(live, USER, time_ms=now).degraded
@@ -303,7 +303,7 @@ def test_removed_folder_fails_the_call_and_degrades_pages(folder, now, tmp_path)
             with pytest.raises(Unavailable, match=r"online\.db cannot be used"):
                 live.record([exposure(USER, 100)], now_ms=now)
         page = ask(live, USER, time_ms=now)
-        assert len(page) and page.degraded == ("request.state",)
+        assert len(page) and page.degraded == ("request.online_store",)
 
 
 def test_removed_write_ahead_log_fails_the_call(path, live, now):

@@ -201,6 +201,9 @@ def test_events_that_cannot_be_stored_are_refused_for_now(tmp_path):
         store.rename(away)
         refused = service.post("/v1/events", {"events": [row]})
         assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1, refused.text
+        health = service.client.get("/healthz").text
+        assert "degraded" in health and str(tmp_path) not in refused.text + health
+        assert f"the events were not stored: {store}" in service.read_log()
         away.rename(store)
         assert service.post("/v1/events", {"events": [row]}).json()["events"] == 1
 
@@ -210,7 +213,8 @@ def test_worker_is_not_ready_before_it_has_read_the_online_store(tmp_path):
         port = listener.getsockname()[1]
     path = live_config(tmp_path, url=f"valkey://127.0.0.1:{port}/0")
     with RunningService(path, ready=False) as service:
-        service.until(lambda: "online store" in service.client.get("/readyz").json()["detail"])
+        service.until(lambda: "cannot be opened yet" in service.client.get("/readyz").json()["detail"])
+        assert str(tmp_path) not in service.client.get("/readyz").text
         assert service.client.get("/readyz").status_code == 503
         assert service.post("/v1/recommend", {"user_id": USER}).status_code == 503
         assert service.client.get("/healthz").status_code == 200

@@ -94,8 +94,8 @@ def test_settings_of_an_arm_override_the_common_ones(tmp_path):
 
 def test_arm_config_replaces_the_starting_one(scene_of, tmp_path):
     (tmp_path / "mine.toml").write_text(
-        'bundle = "elsewhere"\n[scenes.home]\ncandidates = 5\n[[scenes.home.recall]]\nuse = "popular"\nquota '
-        "= 3\n"
+        'bundle = "elsewhere"\n[scenes.home]\nlimits.recall = 5\n'
+        '[[scenes.home.recall]]\nuse = "popular"\nquota = 3\n'
     )
     scene = scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\n')
     assert scene.limit == 5 and scene.recall[0]["quota"] == 3
