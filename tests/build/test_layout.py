@@ -12,7 +12,7 @@ WITHOUT_PACKAGE = {
     "many_hosts",
     "native",
 }  # packaging, all packages, deploy/, shared modules, kernels/, services of several hosts, C++
-SHARED = {"cli/demo", "data/own", "index/ids"}  # tests that share fixtures of their own
+SHARED = {"cli/demo", "index/ids"}  # tests that share fixtures of their own
 
 
 def test_folders_of_tests_have_the_name_of_a_package():

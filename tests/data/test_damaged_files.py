@@ -69,7 +69,7 @@ def _wrong(
 
 
 @pytest.mark.parametrize(("kind", "name", "column"), marked(COLUMNS, LAST_OF_KIND))
-def test_a_damaged_cell_is_refused_counted_or_changes_nothing(
+def test_damaged_cell_is_refused_counted_or_unread(
     whole: dict[str, Any], kind: str, name: str, column: str, tmp_path: Path
 ) -> None:
     layout = LAYOUTS[kind]()
@@ -83,14 +83,14 @@ def test_a_damaged_cell_is_refused_counted_or_changes_nothing(
 
 
 @pytest.mark.parametrize(("kind", "name"), marked(FILES, FIRST_FILES))
-def test_a_damaged_file_is_refused_counted_or_changes_nothing(
+def test_damaged_file_is_refused_counted_or_unread(
     whole: dict[str, Any], kind: str, name: str, tmp_path: Path
 ) -> None:
     layout = LAYOUTS[kind]()
     assert _wrong(layout, whole[kind], tmp_path, name, file_cases(layout, name), (name,), "") == {}
 
 
-def test_a_refusal_names_the_line_of_the_damage(tmp_path: Path) -> None:
+def test_damage_far_from_the_start_is_reported_with_its_line(tmp_path: Path) -> None:
     """Also in a file of several blocks, far from its start."""
     layout = LAYOUTS["kuairand"]()
     layout.write(tmp_path)
@@ -104,7 +104,7 @@ def test_a_refusal_names_the_line_of_the_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_what_is_no_regular_file_or_is_huge_is_refused_at_once_and_in_little_memory() -> None:
+def test_huge_and_special_files_are_refused_in_bounded_memory() -> None:
     """In one child with limits on time and memory: pipes, devices, links to themselves, endless lines,
     Parquet files that declare more than they hold, and files with bytes changed, cut out and repeated.
     """

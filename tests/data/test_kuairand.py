@@ -28,7 +28,7 @@ def files() -> Files:
     return kuairand_files()
 
 
-def test_rows_become_exposures_in_order_of_time_each_once(files: Files, write: Callable[..., Path]) -> None:
+def test_kuairand_rows_are_impressions_ordered_by_time(files: Files, write: Callable[..., Path]) -> None:
     e = load_kuairand(write(files)).exposures
     assert e.user_id.tolist() == [1, 2, 2, 3, 3, 2]
     assert e.work_id.tolist() == [10, 10, 11, 11, 12, 12]
@@ -42,16 +42,14 @@ def test_rows_become_exposures_in_order_of_time_each_once(files: Files, write: C
     }
 
 
-def test_splits_fall_on_midnights_in_china(files: Files, write: Callable[..., Path]) -> None:
+def test_kuairand_split_begins_at_midnight_in_china(files: Files, write: Callable[..., Path]) -> None:
     dataset = load_kuairand(write(files))
     train, valid, test = dataset.split()
     assert [len(train), len(valid), len(test)] == [2, 2, 2]
     assert dataset.tasks == ("click", "long_view", "like")
 
 
-def test_the_snapshot_knows_what_was_before_04_25_and_no_more(
-    files: Files, write: Callable[..., Path]
-) -> None:
+def test_kuairand_snapshot_has_only_earlier_rows(files: Files, write: Callable[..., Path]) -> None:
     s = load_kuairand(write(files)).snapshot
     assert s.time_ms == moment(4, 25, 0)
     assert [s.relations["history"].row_values(row).tolist() for row in range(3)] == [[11], [], [10]]
@@ -65,7 +63,7 @@ def test_the_snapshot_knows_what_was_before_04_25_and_no_more(
     np.testing.assert_allclose(s.works["past_log_long_view"], np.log1p([1, 0, 0]))
 
 
-def test_columns_of_works_and_users(files: Files, write: Callable[..., Path]) -> None:
+def test_kuairand_columns_of_items_and_users(files: Files, write: Callable[..., Path]) -> None:
     s = load_kuairand(write(files)).snapshot
 
     def named(column: str) -> list[str]:
@@ -84,9 +82,7 @@ def test_columns_of_works_and_users(files: Files, write: Callable[..., Path]) ->
     assert all(np.isfinite(column).all() for table in (s.works, s.users) for column in table.columns.values())
 
 
-def test_earlier_rates_are_of_everything_shown_or_of_the_last_fifty(
-    files: Files, write: Callable[..., Path]
-) -> None:
+def test_past_rates_are_over_all_items_or_the_last_50(files: Files, write: Callable[..., Path]) -> None:
     """User 1 viewed 2 of 4 works long; user 2, whose list of 50 long views is full, only 30 of the last
     50."""
     few = [shown(1, 10 + i % 2, 409, moment(4, 9, 1) + i, long_view=i % 2) for i in range(4)]
@@ -103,7 +99,7 @@ def test_earlier_rates_are_of_everything_shown_or_of_the_last_fifty(
     np.testing.assert_allclose(s.users["past_rate_like"], np.log(10 / (np.array([4, 80, 1]) + 10)), rtol=1e-4)
 
 
-def test_an_official_download_keeps_its_files_below_data(files: Files, write: Callable[..., Path]) -> None:
+def test_kuairand_is_found_in_the_folder_data(files: Files, write: Callable[..., Path]) -> None:
     folder = write(files)
     (folder / "data").mkdir()
     for name in files:
@@ -111,9 +107,7 @@ def test_an_official_download_keeps_its_files_below_data(files: Files, write: Ca
     assert len(load_kuairand(folder).exposures) == 6
 
 
-def test_the_earlier_log_gives_the_same_histories_as_the_ready_made_file(
-    files: Files, write: Callable[..., Path]
-) -> None:
+def test_past_lists_equal_those_of_the_earlier_log(files: Files, write: Callable[..., Path]) -> None:
     rng = np.random.default_rng(0)
     earlier = [
         shown(u, v, 409, moment(4, 9, 0) + i, long_view=long, is_like=like)

@@ -22,18 +22,16 @@ def folder(write: Callable[..., Path]) -> Path:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_each_preset_is_a_data_toml(name: str, tmp_path: Path) -> None:
+def test_preset_is_a_valid_data_toml(name: str, tmp_path: Path) -> None:
     assert preset_contract(name, tmp_path).folder == tmp_path
 
 
-def test_a_preset_that_is_none_is_told_with_those_that_are(tmp_path: Path) -> None:
+def test_unknown_preset_is_reported_with_known_presets(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no preset 'kuai'; there are .*kuairand"):
         preset_contract("kuai", tmp_path)
 
 
-def test_a_copy_beside_the_files_gives_the_same_dataset(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_copied_preset_gives_the_same_dataset(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "data").mkdir()
     for name in kuairand_files():
         (folder / name).rename(folder / "data" / name)
@@ -45,9 +43,7 @@ def test_a_copy_beside_the_files_gives_the_same_dataset(
     assert dataset_digests(copied) == dataset_digests(load_kuairand(folder))
 
 
-def test_check_reports_of_a_preset_what_it_reports_of_own_data(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_check_reports_on_a_preset(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "--preset", "kuairand", "--json", str(folder)]) == 0
     report = json.loads(capsys.readouterr().out)
     assert [table["name"] for table in report["tables"]] == ["events", "items", "users"]

@@ -41,7 +41,7 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("at", [0, 17, N])
 @pytest.mark.parametrize("name", BAD_LINES)
-def test_a_bad_row_is_told_with_its_line_and_left_out_if_wanted(shop, refused, read, name, at):
+def test_bad_row_is_reported_with_its_line_or_skipped(shop, refused, read, name, at):
     line, why = BAD_LINES[name]
     lines = [each.encode() for each in lines_of(shop)]
     lines.insert(1 + at, line if isinstance(line, bytes) else line.encode())
@@ -53,14 +53,14 @@ def test_a_bad_row_is_told_with_its_line_and_left_out_if_wanted(shop, refused, r
     assert [(reason.count, reason.places) for reason in report.bad.values()] == [(1, (f"log.csv:{2 + at}",))]
 
 
-def test_a_quote_that_never_ends_is_told(shop, refused, read):
+def test_open_quote_is_reported_with_its_line(shop, refused, read):
     with (shop / "log.csv").open("a", newline="") as file:
         file.write(cells(ROW, sku='"sku') + "\n")
     assert refused(shop).startswith(f"log.csv:{N + 2}: unquoted value")
     assert read(shop, skip_bad=True).report.tables[0].kept == N
 
 
-def test_lines_are_counted_past_quoted_newlines_empty_lines_and_broken_lines(shop, read):
+def test_line_numbers_count_quoted_empty_and_broken_lines(shop, read):
     lines = lines_of(shop)
     lines[3] = lines[3].replace("home", '"two\nlines"').replace("search", '"two\nlines"')
     lines.insert(8, "")
@@ -77,7 +77,7 @@ def test_lines_are_counted_past_quoted_newlines_empty_lines_and_broken_lines(sho
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
-def test_broken_lines_have_their_place_in_every_encoding(shop, read, encoding):
+def test_broken_lines_have_their_number_in_every_encoding(shop, read, encoding):
     lines = [line.replace("home", "häuslich") for line in lines_of(shop)]
     lines[300:300] = ["", "x", cells(ROW, at="never")]
     (shop / "log.csv").write_bytes("\n".join([*lines, ""]).encode(encoding))
@@ -87,7 +87,7 @@ def test_broken_lines_have_their_place_in_every_encoding(shop, read, encoding):
     assert {reason.places for reason in bad.values()} == {("log.csv:302",), ("log.csv:303",)}
 
 
-def test_the_rows_of_the_second_file_are_told_by_its_name(shop, read):
+def test_row_of_the_second_file_is_reported_with_its_name(shop, read):
     rows = shop_rows(N)
     (shop / "log").mkdir()
     write_log(shop / "log", rows[:300], name="a")
@@ -106,7 +106,7 @@ BAD_JSON = {
 
 
 @pytest.mark.parametrize("name", BAD_JSON)
-def test_a_bad_line_of_json_is_told_with_its_number(tmp_path, refused, read, name):
+def test_bad_json_line_is_reported_with_its_number(tmp_path, refused, read, name):
     shop = write_shop(tmp_path / "shop", shop_rows(N), "jsonl")
     line, why = BAD_JSON[name]
     lines = (shop / "log.jsonl").read_bytes().splitlines()
@@ -116,7 +116,7 @@ def test_a_bad_line_of_json_is_told_with_its_number(tmp_path, refused, read, nam
     assert read(shop, skip_bad=True).report.tables[0].kept == N
 
 
-def test_a_parquet_row_is_told_by_its_number(tmp_path, refused, read):
+def test_bad_parquet_row_is_reported_with_its_number(tmp_path, refused, read):
     rows = shop_rows(N)
     rows[40] = (None, *rows[40][1:])
     shop = write_shop(tmp_path / "shop", rows, "parquet")
@@ -124,7 +124,7 @@ def test_a_parquet_row_is_told_by_its_number(tmp_path, refused, read):
     assert read(shop, skip_bad=True).report.tables[0].kept == N - 1
 
 
-def test_integers_with_a_few_texts_among_them_are_told(tmp_path, refused, read):
+def test_texts_among_integer_ids_are_reported(tmp_path, refused, read):
     rows = [(int(row[0][2:]), *row[1:]) for row in shop_rows(N)]
     rows[9] = ("c-x", *rows[9][1:])
     rows[11] = (2**63, *rows[11][1:])
@@ -136,7 +136,7 @@ def test_integers_with_a_few_texts_among_them_are_told(tmp_path, refused, read):
     assert read(shop, skip_bad=True).report.tables[0].kept == N - 2
 
 
-def test_nan_is_missing_and_a_missing_label_is_no(tmp_path, read):
+def test_missing_label_is_negative(tmp_path, read):
     rows = [
         (*row[:3], float("nan") if at % 5 == 0 else float(row[3]), row[4])
         for at, row in enumerate(shop_rows(N))
@@ -151,7 +151,7 @@ def test_nan_is_missing_and_a_missing_label_is_no(tmp_path, read):
         assert stars.name == "stars"
 
 
-def test_a_time_with_a_date_alone_or_of_another_zone_is_no_mistake(tmp_path, read):
+def test_date_and_time_of_another_zone_are_accepted(tmp_path, read):
     rows = [
         (u, i, iso(s)[:10] if at % 2 else iso(s + 3600, "+01:00"), *more)
         for at, (u, i, s, *more) in enumerate(shop_rows(N))
@@ -159,7 +159,7 @@ def test_a_time_with_a_date_alone_or_of_another_zone_is_no_mistake(tmp_path, rea
     assert read(write_shop(tmp_path / "shop", rows)).report.tables[0].bad == {}
 
 
-def test_an_event_that_stands_twice_is_one_exposure(shop, read):
+def test_repeated_event_is_one_impression(shop, read):
     rows = shop_rows(N)
     twice = (*rows[7][:3], 5, rows[7][4])
     write_log(shop, [*rows, rows[3], twice])

@@ -28,7 +28,7 @@ def guesses(text):
     return {line.split("=")[0].split("#")[0].strip() for line in text.splitlines() if "# ?" in line}
 
 
-def test_ratings_make_a_label_by_their_median(draft, read):
+def test_init_makes_a_label_from_ratings_by_their_median(draft, read):
     folder, text, said = draft(movie_ratings)
     assert said["events"] == {
         "path": "ratings.csv",
@@ -51,7 +51,7 @@ def test_ratings_make_a_label_by_their_median(draft, read):
     assert genres == {"Action", "Comedy", "Drama", "Horror", "Sci-Fi"}
 
 
-def test_a_log_of_actions_names_its_view_and_its_labels(draft, read):
+def test_init_finds_view_and_labels_of_a_log_of_actions(draft, read):
     folder, text, said = draft(shop_actions)
     assert said["events"]["columns"] == {"user": "customer", "item": "sku", "time": "when", "event": "action"}
     assert said["events"]["view"] == "view" and list(said["labels"]) == ["click", "cart", "buy"]
@@ -63,7 +63,7 @@ def test_a_log_of_actions_names_its_view_and_its_labels(draft, read):
     assert found.dataset.snapshot.works["price"].dtype == "float32"
 
 
-def test_flags_of_a_log_of_impressions_are_labels(draft, read):
+def test_init_makes_labels_from_flags_of_impressions(draft, read):
     folder, _, said = draft(video_impressions)
     columns = {"user": "user_id", "item": "video_id", "time": "time_ms", "play_ms": "play_time_ms"}
     assert said["events"]["columns"] == columns
@@ -81,7 +81,7 @@ def test_flags_of_a_log_of_impressions_are_labels(draft, read):
     assert users["is_streamer"].dtype == "int32" and users["follows_n"].dtype == "float32"
 
 
-def test_a_log_without_labels_is_of_positives_alone(draft, read):
+def test_init_describes_a_log_without_labels_as_positives(draft, read):
     folder, text, said = draft(listens)
     assert "labels" not in said and said["negatives"] == {"per_positive": 4}
     assert "# ? No column shows" in text
@@ -90,7 +90,7 @@ def test_a_log_without_labels_is_of_positives_alone(draft, read):
     assert any("only positives" in note for note in found.dataset.notes)
 
 
-def test_a_log_without_times_is_of_positives_alone_and_split_by_user(draft, read):
+def test_init_splits_a_log_without_times_by_user(draft, read):
     def write(folder):
         listens(folder)
         for path in folder.glob("*.csv"):
@@ -106,7 +106,7 @@ def test_a_log_without_times_is_of_positives_alone_and_split_by_user(draft, read
     assert found.report.shape == "positives" and found.dataset.timeless
 
 
-def test_files_without_a_log_are_refused_with_their_columns(tmp_path):
+def test_init_refuses_files_without_a_log_with_their_columns(tmp_path):
     (tmp_path / "prices.csv").write_text("sku,price\na,1\n")
     with pytest.raises(DataError, match=r"no table has a user, an item and a time.*prices\.csv: sku, price"):
         write_contract([tmp_path], tmp_path)
@@ -114,7 +114,7 @@ def test_files_without_a_log_are_refused_with_their_columns(tmp_path):
         write_contract([tmp_path / "none"], tmp_path)
 
 
-def test_a_file_that_cannot_be_read_is_passed_over_and_named(draft):
+def test_init_skips_and_names_an_unreadable_file(draft):
     def write(folder):
         (listens(folder) / "broken.parquet").write_bytes(b"PAR1 and no more")
         return folder
@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_read_is_passed_over_and_named(draft):
     assert "# skipped:" in text and "broken.parquet" in text
 
 
-def test_a_folder_of_files_is_one_table(tmp_path):
+def test_init_reads_a_folder_as_one_table(tmp_path):
     (listens(tmp_path / "log") / "listens.csv").rename(tmp_path / "log" / "part-0.csv")
     text = write_contract([tmp_path], tmp_path)
     assert tomllib.loads(text)["events"]["path"] == "log"

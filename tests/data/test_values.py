@@ -59,7 +59,7 @@ def found_of(dataset):
     return [[names[code] for code in codes if code >= 0] for codes in zip(*columns, strict=True)]
 
 
-def test_an_item_has_its_most_frequent_values(read, tagged):
+def test_item_has_its_most_frequent_values(read, tagged):
     folder, rows = tagged
     (folder / "data.toml").write_text(TOML)
     found = read(folder)
@@ -73,7 +73,7 @@ def test_an_item_has_its_most_frequent_values(read, tagged):
     assert any("items.values.tags: 80 rows read" in note for note in found.dataset.notes)
 
 
-def test_a_user_counts_once_for_an_item_and_a_value(read, tagged):
+def test_user_counts_once_for_an_item_and_a_value(read, tagged):
     folder, _ = tagged
     rows = [(0, 1, "a"), (0, 1, "a"), (0, 1, "a"), (0, 2, "a"), (0, 2, "b"), (1, 3, "a")]
     write_log(folder, rows, head=("item", "tag", "name"), name="tagged")
@@ -87,7 +87,7 @@ def test_a_user_counts_once_for_an_item_and_a_value(read, tagged):
     }
 
 
-def test_values_and_names_are_checked(refused, tagged):
+def test_values_and_their_names_are_checked(refused, tagged):
     folder, _ = tagged
     checked = TOML + 'checks = [{ columns = ["tag"], holds = "integer", within = [0, 4] }]\n'
     (folder / "data.toml").write_text(checked)
@@ -97,20 +97,20 @@ def test_values_and_names_are_checked(refused, tagged):
     assert "tags.csv:2" in refused(folder) and "not of the form x" in refused(folder)
 
 
-def test_values_may_have_names_with_quotes_in_them(read, tagged):
+def test_values_have_names_with_quotes(read, tagged):
     folder, rows = tagged
     (folder / "data.toml").write_text(TOML + NAMES)
     assert found_of(read(folder).dataset) == [[f'the "{tag}' for tag in tags] for tags in expected(rows)]
 
 
-def test_a_value_without_a_name_is_refused(refused, tagged):
+def test_value_without_a_name_is_refused(refused, tagged):
     folder, _ = tagged
     (folder / "tags.csv").write_text("tag,called\n0,zero\n")
     (folder / "data.toml").write_text(TOML + NAMES)
     assert "tagged.csv:" in refused(folder) and "is not in names" in refused(folder)
 
 
-def test_a_name_that_stands_twice_is_refused(refused, tagged):
+def test_value_with_two_names_is_refused(refused, tagged):
     folder, _ = tagged
     with (folder / "tags.csv").open("a") as file:
         file.write("3,again\n")

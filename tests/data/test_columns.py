@@ -43,14 +43,14 @@ def test_few_integers_are_a_category_and_many_are_a_number(goods):
     assert report["weight"].startswith("category")
 
 
-def test_numbers_that_are_a_few_whole_ones_are_a_category(goods):
+def test_few_whole_numbers_are_a_category(goods):
     flags = [float(at % 2) if at else None for at in range(N)]
     works, labels, _ = goods(flag=flags, price=[at / 2 for at in range(N)])
     assert named(works, labels, "flag") == [None if each is None else str(int(each)) for each in flags]
     assert works["price"].dtype == np.float32 and works["price"].tolist() == [at / 2 for at in range(N)]
 
 
-def test_categories_and_ignore_are_taken_at_their_word(goods):
+def test_categories_and_ignore_override_the_inferred_use(goods):
     works, labels, report = goods(
         'categories = ["size"]\nignore = ["words"]', size=[at / 2 for at in range(N)], words=["a b c"] * N
     )
@@ -58,7 +58,7 @@ def test_categories_and_ignore_are_taken_at_their_word(goods):
     assert report["words"] == "not used"
 
 
-def test_texts_of_several_values_are_lists(goods):
+def test_separated_texts_are_lists(goods):
     cells = ["a|b", "b| c |a|d", "", "c"] * (N // 4)
     works, labels, report = goods('lists = { kinds = "|" }', kinds=cells)
     rows = list(zip(*(named(works, labels, name) for name in ("kinds", "kinds2", "kinds3")), strict=True))
@@ -67,13 +67,13 @@ def test_texts_of_several_values_are_lists(goods):
     assert labels["kinds"] == labels["kinds2"]  # one value has one code
 
 
-def test_lists_of_a_file_and_lists_written_as_json_are_the_same(goods):
+def test_json_lists_equal_lists_of_the_file(goods):
     lists = [["x", "y"], ["y"], [], None] * (N // 4)
     works, labels, _ = goods(a=lists, b=['["x", "y"]', '["y"]', "[]", None] * (N // 4))
     assert named(works, labels, "a") == named(works, labels, "b") == ["x", "y", None, None] * (N // 4)
 
 
-def test_a_list_of_numbers_is_a_vector(goods):
+def test_list_of_numbers_is_a_vector(goods):
     vectors = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
     works, _, _ = goods('roles = { vector = "v" }', v=list(vectors))
     found = np.stack([works[f"v_{at:02}"] for at in range(5)], axis=1)
@@ -81,7 +81,7 @@ def test_a_list_of_numbers_is_a_vector(goods):
 
 
 @pytest.mark.parametrize("width", [4, 40])
-def test_vectors_beside_belong_to_the_rows_in_order(goods, tmp_path, width):
+def test_vector_file_has_the_order_of_the_rows(goods, tmp_path, width):
     vectors = np.random.default_rng(0).normal(size=(N, width)).astype(np.float32)
     (tmp_path / "shop").mkdir()
     np.save(tmp_path / "shop" / "vectors.npy", vectors)
@@ -99,24 +99,21 @@ def test_vectors_beside_belong_to_the_rows_in_order(goods, tmp_path, width):
 @pytest.mark.parametrize(
     ("held", "why"),
     [
+        (None, r"vectors\.npy cannot be read"),
         (np.zeros((3, 4)), "has 3 rows, items have"),
         (np.zeros(N), "of shape"),
         (np.array([["a"]] * N), r"expected \(rows, numbers\) of numbers"),
     ],
 )
-def test_vectors_beside_that_do_not_fit_are_refused(goods, tmp_path, held, why):
+def test_wrong_vector_file_is_refused(goods, tmp_path, held, why):
     (tmp_path / "shop").mkdir()
-    np.save(tmp_path / "shop" / "vectors.npy", held)
+    if held is not None:
+        np.save(tmp_path / "shop" / "vectors.npy", held)
     with pytest.raises(DataError, match=why):
         goods('roles = { vector = "vectors.npy" }', shelf=["a"] * N)
 
 
-def test_vectors_beside_that_are_missing_are_refused(goods):
-    with pytest.raises(DataError, match=r"vectors\.npy cannot be read"):
-        goods('roles = { vector = "vectors.npy" }', shelf=["a"] * N)
-
-
-def test_roles_are_columns_of_their_names_and_creators_are_ids(goods):
+def test_roles_become_columns_of_the_snapshot(goods):
     works, labels, _ = goods(
         'roles = { creator = "who", song = "tune", type = "form", tag = "about", published = "since" }',
         who=[f"maker {at % 4}" if at else None for at in range(N)],
@@ -131,13 +128,13 @@ def test_roles_are_columns_of_their_names_and_creators_are_ids(goods):
     assert works["upload_ms"].tolist() == [1_600_000_000_000 + at for at in range(N)]
 
 
-def test_a_column_with_the_name_of_a_role_or_counter_has_no_such_meaning(goods):
+def test_column_named_like_a_role_or_counter_is_renamed(goods):
     works, _, _ = goods(creator_id=[1.5] * N, count_likes=[at / 2 for at in range(N)])
     assert {"creator_id_", "count_likes_"} <= works.columns.keys()
     assert not {"creator_id", "count_likes"} & works.columns.keys()
 
 
-def test_ranges_and_missing_shares_are_told(tmp_path, read):
+def test_report_has_ranges_and_missing_fractions(tmp_path, read):
     folder = write_shop(tmp_path / "shop", shop_rows())
     (folder / "items.csv").write_text(
         "sku,price\n" + "".join(f"{sku},{at / 2 if at else ''}\n" for at, sku in enumerate(SKUS))
