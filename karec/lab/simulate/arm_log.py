@@ -59,7 +59,7 @@ ARRAYS: Mapping[str, type[np.generic]] = {
 class ArmLog:
     """One arm: the impressions of each of ``days`` days and the feedback. Rows are rows of the world.
 
-    n_users          U; ``comers`` (U,) bool marks those who may come
+    n_users          U; ``is_visitor`` (U,) bool marks those who may come
     creators         (C,) int64, user rows of those who may upload, ascending
     exposures        {column: (M,)} of EXPOSURES, in the order of day and time: ``day`` from 0; ``user``,
                      ``work``, ``creator`` (a user row) rows; ``session`` counts a user's sessions of a day
@@ -106,7 +106,7 @@ class ArmLog:
         return len(self.exposures["user"])
 
     @property
-    def comers(self) -> NDArray[Any]:
+    def is_visitor(self) -> NDArray[Any]:
         return np.asarray((self.sessions >= 0).all(axis=0))
 
     def write_end(self, folder: Path) -> None:

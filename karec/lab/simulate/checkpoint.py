@@ -29,7 +29,7 @@ from karec.times import DAY_MS
 
 EVENTS = ("user", "work", "time_ms", "play_ms", *TASKS)
 CHECKPOINT = "checkpoint.npz"
-_ARRAYS = ("levels", "lately", "sessions")
+_ARRAYS = ("levels", "recent_works", "sessions")
 _NUMBERS = ("day", "requests", "ms", "seconds")
 _CREATORS = tuple(column.name for column in fields(Creators))
 
@@ -40,7 +40,7 @@ class State:
 
     day       the next day
     levels    (U,) float64, each user's running mean of enjoyment
-    lately    (U, window) int32, the works shown last
+    recent_works  (U, window) int32, the works shown last
     creators  state of the creators
     sessions  (days, U) int32, of the days so far
     run       run folder of the current models, relative to the arm's folder; "" for the first ones
@@ -53,7 +53,7 @@ class State:
 
     day: int
     levels: NDArray[Any]
-    lately: NDArray[Any]
+    recent_works: NDArray[Any]
     creators: Creators
     sessions: NDArray[Any]
     run: str
@@ -85,7 +85,7 @@ class State:
             return cls(
                 day=int(file["day"]),
                 levels=file["levels"],
-                lately=file["lately"],
+                recent_works=file["recent_works"],
                 creators=creators,
                 sessions=file["sessions"],
                 run=str(file["run"]),

@@ -10,7 +10,7 @@ A work uploaded during a day is published the next morning. There is a checkpoin
 continues with ``resume`` ends like one that was not killed.
 
     OUT/simulation.json   what is played, to reject another simulation in this folder
-    OUT/models/…          the first training of each different settings; other simulations may share it
+    OUT/models/…          the first_models training of each different settings; other simulations may share it
     OUT/ARM/              the arm's log (``arm_log``), checkpoint, events, bundle, rank log and trainings
 """
 
@@ -39,7 +39,7 @@ from karec.lab.simulate.world.satiation import KUAIRAND
 from karec.pipeline.deadline import usable_cores
 from karec.times import Progress
 
-FORMAT = 3
+FORMAT = 4
 HEAD = "simulation.json"
 
 
@@ -65,7 +65,7 @@ def simulate(
     Raises:
         ConfigError: the config of an arm does not build.
         DataError: ``out`` has another simulation, is not resumed, or is locked by another process.
-        TrainingFailed: a first training failed.
+        TrainingFailed: a first_models training failed.
     """
     with _lock(out):
         _simulate(arms, folder, sizes, out, resume, models or out / MODELS, cores or usable_cores(), progress)
@@ -119,8 +119,8 @@ def _simulate(
     )
     configs = _configs(arms, folder, out, population)
     write_text_aside(out / HEAD, head)
-    first = _train_first_models(arms, population, sizes, models, progress)
-    _play(_runs(arms, configs, first, out, population, sizes, cores, progress))
+    first_models = _train_first_models(arms, population, sizes, models, progress)
+    _play(_runs(arms, configs, first_models, out, population, sizes, cores, progress))
 
 
 def play_on(
@@ -135,8 +135,8 @@ def play_on(
     shutil.rmtree(out, ignore_errors=True)
     with _lock(out):
         configs = _configs(arms, out, out, population)
-        first = [run] * len(configs)
-        _play(_runs(arms, configs, first, out, population, sizes, usable_cores(), progress))
+        first_models = [run] * len(configs)
+        _play(_runs(arms, configs, first_models, out, population, sizes, usable_cores(), progress))
 
 
 def _configs(arms: Arms, folder: Path, out: Path, population: Population) -> list[Config]:
@@ -152,7 +152,7 @@ def _configs(arms: Arms, folder: Path, out: Path, population: Population) -> lis
 def _runs(
     arms: Arms,
     configs: Sequence[Config],
-    first: Sequence[Path],
+    first_models: Sequence[Path],
     out: Path,
     population: Population,
     sizes: Sizes,
@@ -164,15 +164,15 @@ def _runs(
             arm=arm,
             config=config,
             out=out,
-            first=run,
+            first_models=models,
             settings=arms.settings_of(arm),
-            nights=arms.train_every,
+            train_every=arms.train_every,
             population=population,
             sizes=sizes,
             cores=cores,
             progress=progress,
         )
-        for arm, config, run in zip(arms.arms, configs, first, strict=True)
+        for arm, config, models in zip(arms.arms, configs, first_models, strict=True)
     ]
 
 
@@ -196,12 +196,12 @@ def _check(out: Path, head: str, resume: bool) -> None:
     if not any(out.glob("*/day-*.npz")):
         return
     try:
-        theirs, ours = json.loads((out / HEAD).read_text(encoding="utf-8")), json.loads(head)
+        stored_head = json.loads((out / HEAD).read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{out / HEAD} cannot be read: {error}") from error
-    for key in ours:
-        if theirs.get(key) != ours[key]:
-            values = "" if key in ("arms", "configs") else f" ({theirs.get(key)}, expected {ours[key]})"
+    for key, value in json.loads(head).items():
+        if stored_head.get(key) != value:
+            values = "" if key in ("arms", "configs") else f" ({stored_head.get(key)}, expected {value})"
             raise DataError(
                 f"{out} has a simulation with other {key}{values}. Name another folder with --out."
             )
@@ -212,7 +212,7 @@ def _check(out: Path, head: str, resume: bool) -> None:
 def _train_first_models(
     arms: Arms, population: Population, sizes: Sizes, models: Path, progress: Progress | None
 ) -> list[Path]:
-    """Returns the run folder of each arm's first models. Arms with equal settings share one."""
+    """Returns the run folder of each arm's first_models models. Arms with equal settings share one."""
     settings = [json.dumps(arms.settings_of(arm), sort_keys=True) for arm in arms.arms]
     different = list(dict.fromkeys(settings))
     world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
@@ -220,7 +220,7 @@ def _train_first_models(
         text: models / hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12]
         for text in different
     }
-    # The first arm with these settings.
+    # The first_models arm with these settings.
     arm_of = {text: arm.name for arm, text in reversed([*zip(arms.arms, settings, strict=True)])}
     check_settings(
         {arm_of[text]: json.loads(text) for text, folder in folders.items() if not folder.exists()}
@@ -228,8 +228,8 @@ def _train_first_models(
     runs = {}
     for number, text in enumerate(different):
         if progress is not None:
-            progress(number, len(different), "first trainings")
+            progress(number, len(different), "first_models trainings")
         runs[text] = first_training(population.world, json.loads(text), sizes.seed, folders[text])
     if progress is not None:
-        progress(len(different), len(different), "first trainings")
+        progress(len(different), len(different), "first_models trainings")
     return [runs[text] for text in settings]

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.impressions import Impressions
-from karec.catalog.snapshot import Snapshot
 from karec.errors import ConfigError, KarecError
 from karec.files import write_text_aside
 from karec.lab.simulate.population import Population, with_works
@@ -81,49 +80,49 @@ def first_training(world: World, settings: Mapping[str, Any], seed: int, folder:
     return run
 
 
-def learn_on(
+def continue_training(
     population: Population,
-    uploaded: NDArray[Any],
+    *,
+    is_uploaded: NDArray[Any],
     served: Impressions,
-    run: Path,
+    models: Path,
     folder: Path,
     log: Path,
     settings: Mapping[str, Any],
     seed: int,
 ) -> Path:
-    """Continues the towers of ``run`` for one epoch with the rank log ``log``. Returns the run folder in
-    ``folder``.
+    """Continues the towers of the run folder ``models`` for one epoch with the rank log ``log``.
 
-    ``uploaded`` (W,) bool: works on the platform; ``served``: the impressions so far; ``settings``, ``seed``:
-    those
-    of the run's training.
+    Returns the new run folder, in ``folder``. ``is_uploaded`` (W,) bool: works on the platform; ``served``:
+    the impressions so far; ``settings``, ``seed``: those of the training of ``models``.
     """
     data, out = folder / "data", folder / "out"
     for path in (data, out):
         shutil.rmtree(path, ignore_errors=True)
     start, dataset = population.world.start, population.world.dataset
-    shown = join_impressions([dataset.exposures, served])
-    cuts = shown.time_ms[list(validation_and_test(shown, dataset.tasks))].tolist()
-    snapshot = _with_works_only(with_works(start, population.truth), uploaded)
-    extended = replace(dataset, exposures=shown, train_until_ms=cuts[0], valid_until_ms=cuts[1])
+    impressions = join_impressions([dataset.exposures, served])
+    cuts = impressions.time_ms[list(validation_and_test(impressions, dataset.tasks))].tolist()
+    snapshot = with_works(start, population.truth)
+    snapshot = replace(snapshot, works=snapshot.works.take(is_uploaded))
+    extended = replace(dataset, exposures=impressions, train_until_ms=cuts[0], valid_until_ms=cuts[1])
     write_dataset(data, snapshot, population.world.past, extended)
     one_epoch = {**settings, "towers": {**settings.get("towers", {}), "epochs": 1}}
     write_text_aside(folder / "settings.toml", to_toml(one_epoch))
     options = [f"--seed={seed}", f"--out={out}", f"--settings={folder / 'settings.toml'}"]
-    _train(f"--data={data}", *options, f"--run={run}", f"--log={log}")
+    _train(f"--data={data}", *options, f"--run={models}", f"--log={log}")
     shutil.rmtree(data)
     (run_folder,) = out.glob("run-*")
     return run_folder
 
 
-def validation_and_test(shown: Impressions, tasks: Sequence[str]) -> tuple[int, int]:
+def validation_and_test(impressions: Impressions, tasks: Sequence[str]) -> tuple[int, int]:
     """Returns the rows at which validation and test begin, by VALIDATION and TEST.
 
     Both begin earlier if a task had only one class in the test, which ``karec train`` rejects.
     """
-    n = len(shown)
+    n = len(impressions)
     default = int(n * (1 - TEST))
-    class_rows = [np.flatnonzero(shown.labels[task] == value) for task in tasks for value in (0, 1)]
+    class_rows = [np.flatnonzero(impressions.labels[task] == value) for task in tasks for value in (0, 1)]
     test = min([default, *(int(rows[-1]) for rows in class_rows if len(rows))])
     return max(int(n * (1 - (VALIDATION + TEST))) - (default - test), 0), test
 
@@ -138,10 +137,6 @@ def join_impressions(parts: Sequence[Impressions]) -> Impressions:
     return Impressions(
         column("user_id"), column("work_id"), column("time_ms"), column("scene"), labels, column("play_ms")
     )
-
-
-def _with_works_only(snapshot: Snapshot, works: NDArray[Any]) -> Snapshot:
-    return replace(snapshot, works=snapshot.works.take(works))
 
 
 def _train(*options: str) -> None:

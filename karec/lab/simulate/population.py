@@ -42,7 +42,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Part:
-    """Sample of a world that is too large to play: ``users`` users may come.
+    """Sample of a world that is too large to simulate: ``users`` users may visit the platform.
 
     The library has the works that they were shown before, and ``works`` percent of the others, uploads
     included.
@@ -56,12 +56,12 @@ class Part:
 class Population:
     """Users, works and random numbers; ``truth`` and ``snapshot`` have the same rows.
 
-    snapshot   the platform at the beginning of the days, with all potential works; their counters are 0
-    first_ms   begin of the first day
-    levels     (U,) each user's starting level of enjoyment (``returns``)
-    lately     (U, window) int32 last works shown to each user, oldest first, padded with −1
-    seen       (C,) impressions per day of each creator, before the days
-    comers     (U,) bool: users who may come
+    snapshot           the platform at the beginning of the days, with all potential works (counters 0)
+    first_ms           begin of the first day
+    levels             (U,) each user's starting level of enjoyment (``returns``)
+    recent_works       (U, window) int32 last works shown to each user, oldest first, padded with −1
+    daily_impressions  (C,) impressions per day of each creator, before the days
+    is_visitor         (U,) bool: users who may visit the platform
     """
 
     world: World
@@ -71,9 +71,9 @@ class Population:
     visits: Visits
     potential: Potential
     levels: NDArray[Any]
-    lately: NDArray[Any]
-    seen: NDArray[Any]
-    comers: NDArray[Any]
+    recent_works: NDArray[Any]
+    daily_impressions: NDArray[Any]
+    is_visitor: NDArray[Any]
 
 
 def make_population(
@@ -96,8 +96,9 @@ def make_population(
 def population_of(
     world: World, days: int, seed: int, part: Part | None = None, n_new_creators: int = 0
 ) -> Population:
-    """Makes the days after the weeks of ``world``, or of a ``part`` of it; ``n_new_creators`` as in
-    ``uploads``.
+    """Makes the days after the weeks of ``world``, or of a ``part`` of it.
+
+    ``n_new_creators``: users who upload for the first time on each day (``uploads``).
     """
     seeds = [int(state) for state in np.random.SeedSequence([seed, 1]).generate_state(5)]
     old_truth, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
@@ -107,19 +108,31 @@ def population_of(
     impressions = world.dataset.exposures
     snapshot = with_works(advance(world.dataset.snapshot, impressions, first_ms), truth)
     user, work = snapshot.users.lookup(impressions.user_id), snapshot.works.lookup(impressions.work_id)
-    comers, is_played = _sample(part, user, work, len(people), len(works), np.random.default_rng(seeds[3]))
-    visits = draw_visits(people, days, first_ms, seeds[1]).of_users(comers)
+    rng = np.random.default_rng(seeds[3])
+    is_visitor, is_in_library = _sample(part, user, work, len(people), len(works), rng)
+    visits = draw_visits(people, days, first_ms, seeds[1]).take_users(is_visitor)
     impressions_per_day = (
-        float(rates(people)[comers].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MAX_PAGES))
+        float(rates(people)[is_visitor].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MAX_PAGES))
     )
     coins = np.random.default_rng(seeds[2])
     potential = draw_potential(works, people.creators, debutants, first_ms, impressions_per_day, coins)
-    potential = replace(potential, day=np.where(is_played, potential.day, NEVER).astype(np.int32))
+    potential = replace(potential, day=np.where(is_in_library, potential.day, NEVER).astype(np.int32))
     counts = np.bincount(potential.find_rows(works.creator[work]), minlength=len(potential.creators))
     levels = starting_levels(user, _enjoyment(truth, user, work, impressions), len(people))
-    lately = _latest(user, work, len(people), max(truth.satiation.window, 1))
-    seen = counts / counts.sum() * potential.mean_seen * len(people.creators)
-    return Population(world, truth, snapshot, first_ms, visits, potential, levels, lately, seen, comers)
+    recent_works = _latest(user, work, len(people), max(truth.satiation.window, 1))
+    daily_impressions = counts / counts.sum() * potential.mean_daily_impressions * len(people.creators)
+    return Population(
+        world,
+        truth,
+        snapshot,
+        first_ms,
+        visits,
+        potential,
+        levels,
+        recent_works,
+        daily_impressions,
+        is_visitor,
+    )
 
 
 def _sample(
@@ -130,14 +143,14 @@ def _sample(
     works: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns users who may come (users,) bool, and works in the library or uploaded later (works,) bool."""
+    """Returns (users,) bool, users who may visit, and (works,) bool, works that are or will be uploaded."""
     if part is None:
         return np.ones(users, bool), np.ones(works, bool)
-    is_comer = np.zeros(users, bool)
-    is_comer[rng.permutation(users)[: part.users]] = True
-    is_played = rng.random(works) < part.works / 100.0
-    is_played[work[is_comer[user]]] = True
-    return is_comer, is_played
+    is_visitor = np.zeros(users, bool)
+    is_visitor[rng.permutation(users)[: part.users]] = True
+    is_in_library = rng.random(works) < part.works / 100.0
+    is_in_library[work[is_visitor[user]]] = True
+    return is_visitor, is_in_library
 
 
 def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:
@@ -146,22 +159,24 @@ def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:
     new_works = type(works)(**{name: column[n:] for name, column in vars(works).items()})
     new_table = work_table(truth.people, truth.songs, new_works, first=n)
 
-    def joined(name: str, column: NDArray[Any]) -> NDArray[Any]:
+    def extend(name: str, column: NDArray[Any]) -> NDArray[Any]:
         values = new_table.columns.get(name, np.zeros(len(new_table), column.dtype))
         return np.concatenate([column, values.astype(column.dtype)])
 
-    columns = {name: joined(name, np.asarray(column)) for name, column in snapshot.works.columns.items()}
+    columns = {name: extend(name, np.asarray(column)) for name, column in snapshot.works.columns.items()}
     return replace(snapshot, works=Table(np.concatenate([snapshot.works.ids, new_table.ids]), columns))
 
 
-def _enjoyment(truth: Truth, user: NDArray[Any], work: NDArray[Any], shown: Impressions) -> NDArray[Any]:
+def _enjoyment(
+    truth: Truth, user: NDArray[Any], work: NDArray[Any], impressions: Impressions
+) -> NDArray[Any]:
     """Returns (M,) float32: expected long views of the impressions."""
     repeats = truth.repeats(user, work)
     parts = []
     for begin in range(0, len(user), CHUNK):
         rows = slice(begin, begin + CHUNK)
         chances = truth.probabilities(
-            user[rows], work[rows], time_ms=shown.time_ms[rows], scene=shown.scene[rows],
+            user[rows], work[rows], time_ms=impressions.time_ms[rows], scene=impressions.scene[rows],
             repeats={cause: count[rows] for cause, count in repeats.items()},
         )  # fmt: skip
         parts.append(chances["long_view"])

@@ -54,9 +54,9 @@ class Visits:
         begin, end = np.searchsorted(self.day, [day, day + 1])
         return slice(int(begin), int(end))
 
-    def of_users(self, comers: NDArray[Any]) -> Visits:
-        """Returns the sessions of the users of ``comers`` (U,) bool."""
-        is_kept = comers[self.user]
+    def take_users(self, is_visitor: NDArray[Any]) -> Visits:
+        """Returns the sessions of the users of ``is_visitor`` (U,) bool."""
+        is_kept = is_visitor[self.user]
         return Visits(**{column.name: getattr(self, column.name)[is_kept] for column in fields(self)})
 
 

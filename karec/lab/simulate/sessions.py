@@ -1,7 +1,7 @@
 """A day of users: sessions of pages, made by the real cascade, with feedback by the users' hidden tastes.
 
-``Request.shown`` has the works shown to the user today in all sessions, which the snapshot does not have yet.
-The time of an impression is that of its page, so that the rank log and the feedback can be joined.
+``Request.shown`` has the works that the user was shown earlier on this day, which the snapshot does not have
+yet. The time of an impression is that of its page, so that the rank log and the feedback can be joined.
 """
 
 from __future__ import annotations
@@ -31,99 +31,104 @@ EXPECTED = ("p_play_s", "p_long_view", "p_like", "p_follow")
 NEVER = 2**63 - 1  # ms
 COLUMNS = ("user", "session", "position", "work", "time_ms", "play_ms", *TASKS, *EXPECTED)
 
-Counted = tuple[int, int, PageImpressions]  # time, user, impressions: counted in this order
+CountedPage = tuple[int, int, PageImpressions]  # time, user, impressions: counted in this order
 
 
 @dataclass(frozen=True, eq=False)
-class Today:
+class SimulatedDay:
     """The cascades of one day, on the bundle of ``snapshot``, the platform at the beginning of the day.
 
-    ``cascade`` makes pages; ``logged`` also writes the rank log (None: no log). ``exposure``: the exposure
-    controller of both; None without exposure control.
+    ``number``: of the day, from 0. ``cascade`` makes pages; ``logging_cascade`` also writes the rank
+    log (None: no log). ``exposure``: the exposure controller of both; None without exposure control.
     """
 
     population: Population
-    day: int
+    number: int
     snapshot: Snapshot
     cascade: Cascade
-    logged: Cascade | None = None
+    logging_cascade: Cascade | None = None
     exposure: ExposureController | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Played:
-    """A day of some users. ``shown``: {column: (M,)} of COLUMNS, of each user in time order.
+class DayResult:
+    """A day of some users. ``impressions``: {column: (M,)} of COLUMNS, of each user in time order.
 
-    ``users`` (V,) had potential sessions; ``levels`` (V,), ``lately`` (V, window) and ``sessions`` (V,) are
-    their
-    state at the end of the day. ``ms``: time of all requests.
+    ``users`` (V,) had potential sessions; ``levels`` (V,), ``recent_works`` (V, window) and ``sessions`` (V,)
+    are their state at the end of the day. ``ms``: time of all requests.
     """
 
     users: NDArray[Any]
     levels: NDArray[Any]
-    lately: NDArray[Any]
+    recent_works: NDArray[Any]
     sessions: NDArray[Any]
-    shown: dict[str, NDArray[Any]]
+    impressions: dict[str, NDArray[Any]]
     requests: int
     ms: float
 
     @classmethod
-    def from_parts(cls, parts: Sequence[Played]) -> Played:
-
-        def joined(name: str) -> NDArray[Any]:
+    def from_parts(cls, parts: Sequence[DayResult]) -> DayResult:
+        def concatenate(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(part, name) for part in parts])
 
-        shown = {name: np.concatenate([part.shown[name] for part in parts]) for name in COLUMNS}
-        requests, ms = sum(part.requests for part in parts), sum(part.ms for part in parts)
         return cls(
-            joined("users"), joined("levels"), joined("lately"), joined("sessions"), shown, requests, ms
+            users=concatenate("users"),
+            levels=concatenate("levels"),
+            recent_works=concatenate("recent_works"),
+            sessions=concatenate("sessions"),
+            impressions={
+                name: np.concatenate([part.impressions[name] for part in parts]) for name in COLUMNS
+            },
+            requests=sum(part.requests for part in parts),
+            ms=sum(part.ms for part in parts),
         )
 
 
 class Players:
     """Some users during one day.
 
-    ``visits`` (N,): all their potential sessions, rows of the population's ``visits`` of this day; ``levels``
-    (U,), ``lately`` (U, window): at the beginning of the day.
+    ``visits`` (N,): all their potential sessions of this day, as rows of the population's ``visits``.
+    ``levels`` (U,) and ``recent_works`` (U, window) are the state of all users at the beginning of the day.
     """
 
     def __init__(
-        self, today: Today, visits: NDArray[Any], levels: NDArray[Any], lately: NDArray[Any]
+        self, day: SimulatedDay, visits: NDArray[Any], levels: NDArray[Any], recent_works: NDArray[Any]
     ) -> None:
-        self._today, self._diary = today, _Diary()
-        self._ids, first = np.unique(today.population.visits.user[visits], return_index=True)
-        cuts = np.split(visits, first[1:]) if len(first) else []
-        self._users = [_User(today, int(user), levels, lately, self._diary) for user in self._ids]
-        self._pages = [user.pages(rows) for user, rows in zip(self._users, cuts, strict=True)]
-        self._next = [next(pages, NEVER) for pages in self._pages]
-        self._width = lately.shape[1]
+        self._diary = _Diary()
+        self._logging_cascade = day.logging_cascade
+        self._user_rows, starts = np.unique(day.population.visits.user[visits], return_index=True)
+        visits_of_users = np.split(visits, starts[1:]) if len(starts) else []
+        self._users = [_User(day, int(user), levels, recent_works, self._diary) for user in self._user_rows]
+        self._pages = [user.pages(rows) for user, rows in zip(self._users, visits_of_users, strict=True)]
+        self._next_ms = [next(pages, NEVER) for pages in self._pages]
+        self._width = recent_works.shape[1]
 
-    def play(self, until_ms: int = NEVER) -> list[Counted]:
-        """Plays every page before ``until_ms``. Returns what exposure control must count of them."""
+    def play(self, until_ms: int) -> list[CountedPage]:
+        """Plays every page before ``until_ms``. Returns those that exposure control counts."""
         for n, pages in enumerate(self._pages):
-            while self._next[n] < until_ms:
-                self._next[n] = next(pages, NEVER)
-        if self._today.logged is not None:
-            for queue in self._today.logged.side_effects:
-                queue.flush()
-        counted, self._diary.counted = self._diary.counted, []
+            while self._next_ms[n] < until_ms:
+                self._next_ms[n] = next(pages, NEVER)
+        if self._logging_cascade is not None and self._diary.n_unflushed:
+            self._diary.flush(self._logging_cascade)
+        counted = self._diary.counted
+        self._diary.counted = []
         return counted
 
-    def result(self) -> Played:
-        shown = {}
+    def result(self) -> DayResult:
+        impressions = {}
         for name in COLUMNS:
-            nothing = np.empty(0, _dtype(name))
-            shown[name] = np.concatenate(
-                [nothing, *self._diary.pages[name]], dtype=nothing.dtype, casting="same_kind"
+            empty = np.empty(0, _dtype(name))
+            impressions[name] = np.concatenate(
+                [empty, *self._diary.pages[name]], dtype=empty.dtype, casting="same_kind"
             )
-        return Played(
-            users=self._ids,
+        return DayResult(
+            users=self._user_rows,
             levels=np.array([user.level for user in self._users], np.float64),
-            lately=np.array([user.recent for user in self._users], np.int32).reshape(
+            recent_works=np.array([user.recent_works for user in self._users], np.int32).reshape(
                 len(self._users), self._width
             ),
             sessions=np.array([user.sessions for user in self._users], np.int32),
-            shown=shown,
+            impressions=impressions,
             requests=self._diary.requests,
             ms=self._diary.ms,
         )
@@ -140,36 +145,43 @@ class _Diary:
     """Pages in the order of requests."""
 
     pages: dict[str, list[NDArray[Any]]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
-    counted: list[Counted] = field(default_factory=list)
+    counted: list[CountedPage] = field(default_factory=list)
     requests: int = 0
-    logged: int = 0
+    n_unflushed: int = 0  # logged requests since the last flush
     ms: float = 0.0
+
+    def flush(self, logging_cascade: Cascade) -> None:
+        for queue in logging_cascade.side_effects:
+            queue.flush()
+        self.n_unflushed = 0
 
 
 class _User:
     """One user on one day."""
 
     def __init__(
-        self, today: Today, user: int, levels: NDArray[Any], lately: NDArray[Any], diary: _Diary
+        self, day: SimulatedDay, user: int, levels: NDArray[Any], recent_works: NDArray[Any], diary: _Diary
     ) -> None:
-        self.today, self.user, self.diary = today, user, diary
-        self.level, self.start = float(levels[user]), float(today.population.levels[user])
-        self.recent: NDArray[Any] = lately[user]
+        self.day = day
+        self.user = user
+        self.diary = diary
+        self.level = float(levels[user])
+        self.start_level = float(day.population.levels[user])
+        self.recent_works: NDArray[Any] = recent_works[user]
         self.sessions = 0
-        self.shown: list[int] = []
-        follows = today.snapshot.relations["follows"].row_values(user)
-        self.followed = set(follows.tolist())
+        self.shown_ids: list[int] = []
+        self.followed_ids = set(day.snapshot.relations["follows"].row_values(user).tolist())
 
     def pages(self, visits: NDArray[Any]) -> Iterator[int]:
         """Yields the time of each page in ms before it is requested."""
-        all_visits = self.today.population.visits
+        all_visits = self.day.population.visits
         for visit in visits.tolist():
-            if all_visits.coin[visit] < visit_probability(self.level, self.start):
+            if all_visits.coin[visit] < visit_probability(self.level, self.start_level):
                 yield from self._session(visit)
                 self.sessions += 1
 
     def _session(self, visit: int) -> Iterator[int]:
-        visits = self.today.population.visits
+        visits = self.day.population.visits
         for page in range(MAX_PAGES):
             time_ms = int(visits.start_ms[visit]) + page * PAGE_MS
             yield time_ms
@@ -178,56 +190,56 @@ class _User:
                 return
             self._give_feedback(works, page, time_ms)
             if page < MAX_PAGES - 1 and visits.more[visit, page] >= visit_probability(
-                self.level, self.start, MORE
+                self.level, self.start_level, MORE
             ):
                 return
 
     def _request_page(self, visit: int, page: int, time_ms: int) -> NDArray[Any]:
         """Requests a page and returns its (N,) work rows."""
-        today, diary, population = self.today, self.diary, self.today.population
+        day, diary, population = self.day, self.diary, self.day.population
         request = Request(
             int(population.snapshot.users.ids[self.user]),
             k=PAGE,
             scene=SCENE,
             time_ms=time_ms,
-            shown=tuple(self.shown),
-            request_id=f"{today.day}-{self.user}-{self.sessions}-{page}",
+            shown=tuple(self.shown_ids),
+            request_id=f"{day.number}-{self.user}-{self.sessions}-{page}",
         )
-        logged = today.logged if visit % LOG_INTERVAL == 0 else None
+        logging_cascade = day.logging_cascade if visit % LOG_INTERVAL == 0 else None
         begin = time.perf_counter()
-        page_result = (logged or today.cascade).run(request)
+        candidates = (logging_cascade or day.cascade).run(request).candidates
         diary.ms += 1e3 * (time.perf_counter() - begin)
         diary.requests += 1
-        if logged is not None:
-            diary.logged += 1
-            if diary.logged % FLUSH_INTERVAL == 0:
-                for queue in logged.side_effects:
-                    queue.flush()
-        ids = page_result.candidates.ids
-        self.shown += ids.tolist()
-        if today.exposure is not None:
-            with today.exposure.index.pinned() as view:
-                counted = today.exposure.page_impressions(request.with_view(view), page_result.candidates)
-            diary.counted.append((time_ms, self.user, counted))
+        if logging_cascade is not None:
+            diary.n_unflushed += 1
+            if diary.n_unflushed == FLUSH_INTERVAL:
+                diary.flush(logging_cascade)
+        ids = candidates.ids
+        self.shown_ids += ids.tolist()
+        if day.exposure is not None:
+            with day.exposure.index.pinned() as view:
+                impressions = day.exposure.page_impressions(request.with_view(view), candidates)
+            diary.counted.append((time_ms, self.user, impressions))
         return population.snapshot.works.lookup(ids)
 
     def _give_feedback(self, work: NDArray[Any], page: int, time_ms: int) -> None:
-        truth = self.today.population.truth
-        n, user = len(work), np.full(len(work), self.user)
-        recent = self.recent[self.recent >= 0]
+        truth = self.day.population.truth
+        n = len(work)
+        user = np.full(n, self.user)
+        recent = self.recent_works[self.recent_works >= 0]
         counts = truth.repeats(np.zeros(len(recent) + n, np.int64), np.concatenate([recent, work]))
         repeats = {cause: count[len(recent) :] for cause, count in counts.items()}
         scene = SCENES.index(SCENE)
         probabilities = truth.probabilities(user, work, time_ms=time_ms, scene=scene, repeats=repeats)
-        creators = self.today.population.snapshot.works["creator_id"][work].tolist()
+        creators = self.day.population.snapshot.works["creator_id"][work].tolist()
         probabilities["follow"] = np.where(
-            [creator in self.followed for creator in creators], np.float32(0), probabilities["follow"]
+            [creator in self.followed_ids for creator in creators], np.float32(0), probabilities["follow"]
         )
         coins = coins_of(truth, user, work)
         feedback = outcomes(probabilities, coins)
         for place in np.flatnonzero(feedback["follow"]).tolist():  # at most one follow per creator
-            feedback["follow"][place] = creators[place] not in self.followed
-            self.followed.add(creators[place])
+            feedback["follow"][place] = creators[place] not in self.followed_ids
+            self.followed_ids.add(creators[place])
         duration_ms = truth.works.duration_ms[work]
         expected = {f"p_{task}": probabilities[task] for task in ("long_view", "like", "follow")}
         columns = {
@@ -244,4 +256,5 @@ class _User:
         for name in COLUMNS:
             self.diary.pages[name].append(columns[name])
         self.level = next_level(self.level, probabilities["long_view"])
-        self.recent = np.concatenate([self.recent, work])[-len(self.recent) :].astype(np.int32)
+        n_recent = len(self.recent_works)
+        self.recent_works = np.concatenate([self.recent_works, work])[-n_recent:].astype(np.int32)

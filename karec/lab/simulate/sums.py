@@ -78,7 +78,7 @@ def sums_of(log: ArmLog) -> ArmSums:
     return ArmSums(
         log.name,
         log.days,
-        int(log.comers.sum()),
+        int(log.is_visitor.sum()),
         log.creators,
         works,
         _by_user(log, shares),
@@ -90,7 +90,7 @@ def sums_of(log: ArmLog) -> ArmSums:
 
 def _check(log: ArmLog) -> NDArray[Any]:
     """Returns (n_users,) the creator of a user row, −1 for users who are not creators."""
-    sizes = {"days": log.days, "users": int(log.comers.sum()), "creators": len(log.creators)}
+    sizes = {"days": log.days, "users": int(log.is_visitor.sum()), "creators": len(log.creators)}
     for what, size in sizes.items():
         if size < 1:
             raise DataError(f"arm {log.name!r} has {size} {what}, expected at least 1")
@@ -109,7 +109,7 @@ def _check(log: ArmLog) -> NDArray[Any]:
         log.exposures["creator"] != log.work_creator[log.exposures["work"]],
         "has another creator",
     )
-    _reject(log, ~log.comers[log.exposures["user"]], "was shown to a user who may not come")
+    _reject(log, ~log.is_visitor[log.exposures["user"]], "was shown to a user who may not come")
     _reject(
         log, log.work_upload_day[log.exposures["work"]] > log.exposures["day"], "was shown before its upload"
     )
@@ -135,18 +135,18 @@ def _shares(log: ArmLog, first_ms: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]:
-    comers = log.comers
+    is_visitor = log.is_visitor
 
     def of_users(values: NDArray[Any] | None = None) -> NDArray[Any]:
         counts = np.bincount(log.exposures["user"], weights=values, minlength=log.n_users)
-        return np.asarray(counts[comers].astype(np.float64))
+        return np.asarray(counts[is_visitor].astype(np.float64))
 
-    days = np.full(int(comers.sum()), float(log.days))
+    days = np.full(int(is_visitor.sum()), float(log.days))
     exposures = of_users()
     feedback = {name: of_users(log.exposures[column]) for name, column in {**EXPECTED, **DRAWN}.items()}
     return {
         **{name: Sums(value, days) for name, value in feedback.items()},
-        "sessions": Sums(log.sessions[:, comers].sum(axis=0).astype(np.float64), days),
+        "sessions": Sums(log.sessions[:, is_visitor].sum(axis=0).astype(np.float64), days),
         "exposures": Sums(exposures, days),
         "play_s_an_exposure": Sums(feedback["play_s"], exposures),
         **{name: Sums(of_users(counts), exposures) for name, counts in shares.items()},
@@ -192,7 +192,7 @@ def _by_day(
     def of_days(values: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.bincount(log.exposures["day"], weights=values, minlength=log.days).astype(np.float64)
 
-    exposures, comers = of_days(), log.comers
+    exposures, is_visitor = of_days(), log.is_visitor
 
     def share(values: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(
@@ -202,9 +202,9 @@ def _by_day(
     uploaded = log.work_upload_day[(log.work_upload_day >= 0) & (log.work_upload_day < log.days)]
     quits = log.quit_day[(log.quit_day >= 0) & (log.quit_day < log.days)]
     return {
-        **{name: of_days(log.exposures[column]) / comers.sum() for name, column in EXPECTED.items()},
-        "sessions": log.sessions[:, comers].mean(axis=1),
-        "exposures": exposures / comers.sum(),
+        **{name: of_days(log.exposures[column]) / is_visitor.sum() for name, column in EXPECTED.items()},
+        "sessions": log.sessions[:, is_visitor].mean(axis=1),
+        "exposures": exposures / is_visitor.sum(),
         **{name: share(is_counted) for name, is_counted in shares.items()},
         **{
             f"{what}_{minimum}": (daily >= minimum).sum(axis=1).astype(np.float64)

@@ -1,15 +1,15 @@
-"""Creators upload more if they are seen more, and quit without impressions.
+"""Creators upload more if they have more impressions, and quit without impressions.
 
 Potential uploads are drawn once for all arms: POTENTIAL times as many per day as were uploaded before, each
 with a uniform number. One is realised if
 
-    number < MIN_PROBABILITY + (1 − MIN_PROBABILITY) · s / (s + 1)      s = seen / mean of all creators
+    number < MIN_PROBABILITY + (1 − MIN_PROBABILITY) · s / (s + 1)      s = impressions / mean of all creators
 
-``seen`` is a running mean of impressions per day over MEMORY_DAYS. So a creator with the mean attention
-uploads as often as before, and twice the attention gives a third more uploads: a concave response, which by
-itself rewards equal exposure. A creator whose works had no impression on ``patience`` days in a row quits and
-uploads no more; the patience is drawn once: MIN_PATIENCE days plus a geometric number. The constants are
-chosen, not fitted to data.
+Impressions are a running mean per day over MEMORY_DAYS. So a creator with the mean number uploads as often as
+before, and twice the number gives a third more uploads: a concave response, which by itself rewards equal
+exposure. A creator whose works had no impression on ``patience`` days in a row quits and uploads no more. The
+patience is drawn once: MIN_PATIENCE days plus a geometric number. The constants are chosen, not
+fitted to data.
 
 ``n_new_creators``: number of users without works who upload for the first time on each day, in every arm.
 Afterwards they have as many potential uploads as a mean creator, realised by the same rule.
@@ -43,9 +43,8 @@ class Potential:
     """Works that may be uploaded, the same in all arms.
 
     ``day`` (W,): BEFORE, or the day of the upload; ``coin`` (W,) uniform numbers; ``creator`` (W,) user rows;
-    ``creators`` (C,) user rows, ascending; ``patience`` (C,) days; ``mean_seen``: impressions per day of a
-    mean
-    creator before the days.
+    ``creators`` (C,) user rows, ascending; ``patience`` (C,) days. ``mean_daily_impressions``: impressions of
+    a mean creator per day, before the days.
     """
 
     day: NDArray[Any]
@@ -53,7 +52,7 @@ class Potential:
     creator: NDArray[Any]
     creators: NDArray[Any]
     patience: NDArray[Any]
-    mean_seen: float
+    mean_daily_impressions: float
 
     def find_rows(self, user: NDArray[Any]) -> NDArray[Any]:
         """Returns rows of ``creators`` for user rows that upload."""
@@ -61,16 +60,20 @@ class Potential:
 
 
 def draw_debutants(people: People, n_new_creators: int, days: int, seed: int) -> NDArray[Any]:
-    """Returns (days, n_new_creators) user rows of first-time uploaders. Raises ValueError if there are too
-    few users.
+    """Returns (days, n_new_creators) user rows of first-time uploaders.
+
+    Raises ValueError if there are too few users.
     """
-    others = np.setdiff1d(np.flatnonzero(~people.newcomers), people.creators)
-    if n_new_creators * days > len(others):
+    candidates = np.setdiff1d(np.flatnonzero(~people.newcomers), people.creators)
+    if n_new_creators * days > len(candidates):
         raise ValueError(
-            f"new_creators_per_day = {n_new_creators} on {days} days, of {len(others)} users without items"
+            f"new_creators_per_day = {n_new_creators} on {days} days, expected at most "
+            f"{len(candidates)} users in all: the others have works or joined recently"
         )
     return (
-        np.random.default_rng(seed).permutation(others)[: n_new_creators * days].reshape(days, n_new_creators)
+        np.random.default_rng(seed)
+        .permutation(candidates)[: n_new_creators * days]
+        .reshape(days, n_new_creators)
     )
 
 
@@ -87,10 +90,10 @@ def draw_works(truth: Truth, world_days: int, debutants: NDArray[Any], seed: int
         debutant_works = _draw_debutant_works(
             truth, debutants[: day + 1], n, begin, np.random.default_rng([seed, day, 1])
         )
-        all_works = _joined([works, debutant_works])
+        all_works = _concatenate([works, debutant_works])
         order = np.argsort(all_works.upload_ms, kind="stable")
         parts.append(Works(**{name: column[order] for name, column in vars(all_works).items()}))
-    return _joined(parts)
+    return _concatenate(parts)
 
 
 def _draw_debutant_works(
@@ -110,7 +113,7 @@ def _draw_debutant_works(
     return works_by(rng.permutation(rank), people, truth.songs, begin, begin + DAY_MS, rng)
 
 
-def _joined(parts: Sequence[Works]) -> Works:
+def _concatenate(parts: Sequence[Works]) -> Works:
     return Works(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
@@ -119,13 +122,13 @@ def draw_potential(
     creators: NDArray[Any],
     debutants: NDArray[Any],
     first_ms: int,
-    seen: float,
+    daily_impressions: float,
     rng: np.random.Generator,
 ) -> Potential:
     """Draws uniform numbers and patience.
 
     Works uploaded before ``first_ms`` exist, and the first work of each of ``debutants`` is always uploaded.
-    ``seen``: impressions of all works per day before the days.
+    ``daily_impressions``: of all works, before the days.
     """
     day = np.where(works.upload_ms < first_ms, BEFORE, (works.upload_ms - first_ms) // DAY_MS).astype(
         np.int32
@@ -138,35 +141,34 @@ def draw_potential(
     new_patience = MIN_PATIENCE + rng.spawn(1)[0].geometric(1.0 / MEAN_EXTRA_PATIENCE, len(new))
     order = np.argsort(np.concatenate([old, new]))
     creators, patience = np.concatenate([old, new])[order], np.concatenate([patience, new_patience])[order]
-    return Potential(day, coin, works.creator, creators, patience, seen / len(old))
+    return Potential(day, coin, works.creator, creators, patience, daily_impressions / len(old))
 
 
 @dataclass(frozen=True, eq=False)
 class Creators:
     """State of the creators in one arm.
 
-    ``seen`` (C,) impressions per day; ``unseen`` (C,) days in a row without any; ``quit_day`` (C,) −1 for
-    active
-    ones; ``upload_day`` (W,) as ``ArmLog.work_upload_day``.
+    ``daily_impressions`` (C,): running mean; ``unseen_days`` (C,): days in a row without impressions;
+    ``quit_day`` (C,): −1 for active creators; ``upload_day`` (W,): as ``ArmLog.work_upload_day``.
     """
 
-    seen: NDArray[Any]
-    unseen: NDArray[Any]
+    daily_impressions: NDArray[Any]
+    unseen_days: NDArray[Any]
     quit_day: NDArray[Any]
     upload_day: NDArray[Any]
 
     @classmethod
-    def from_potential(cls, potential: Potential, seen: NDArray[Any]) -> Self:
-        """Returns the state before the first day; ``seen`` (C,): impressions per day before it."""
+    def from_potential(cls, potential: Potential, daily_impressions: NDArray[Any]) -> Self:
+        """Returns the state before the first day; ``daily_impressions`` (C,): before it."""
         n = len(potential.creators)
         upload_day = np.where(potential.day == BEFORE, BEFORE, NEVER).astype(np.int32)
-        return cls(seen, np.zeros(n, np.int32), np.full(n, -1, np.int32), upload_day)
+        return cls(daily_impressions, np.zeros(n, np.int32), np.full(n, -1, np.int32), upload_day)
 
     def upload(self, potential: Potential, day: int) -> Creators:
-        """Returns the state after the uploads of ``day``, by the attention until it began."""
+        """Returns the state after the uploads of ``day``, which depend on the impressions before it."""
         works = np.flatnonzero(potential.day == day)
         creator = potential.find_rows(potential.creator[works])
-        s = self.seen[creator] / potential.mean_seen
+        s = self.daily_impressions[creator] / potential.mean_daily_impressions
         is_realised = (potential.coin[works] < MIN_PROBABILITY + (1.0 - MIN_PROBABILITY) * s / (s + 1.0)) & (
             self.quit_day[creator] < 0
         )
@@ -174,18 +176,17 @@ class Creators:
         upload_day[works[is_realised]] = day
         return replace(self, upload_day=upload_day)
 
-    def after_day(self, potential: Potential, day: int, shown: NDArray[Any]) -> Creators:
-        """Returns the state after ``day``, in which works of the user rows ``shown`` (M,) had impressions."""
+    def after_day(self, potential: Potential, day: int, creator: NDArray[Any]) -> Creators:
+        """Returns the state after ``day``; ``creator`` (M,): user row of the creator, one per impression."""
         n = len(potential.creators)
-        counts = np.bincount(potential.find_rows(shown), minlength=n)
+        counts = np.bincount(potential.find_rows(creator), minlength=n)
         has_works = np.zeros(n, bool)
         has_works[potential.find_rows(potential.creator[self.upload_day < day])] = True
-        unseen = np.where((counts > 0) | ~has_works, 0, self.unseen + 1).astype(np.int32)
-        is_quitting = (unseen >= potential.patience) & (self.quit_day < 0)
-        seen = self.seen + (counts - self.seen) / MEMORY_DAYS
+        unseen_days = np.where((counts > 0) | ~has_works, 0, self.unseen_days + 1).astype(np.int32)
+        is_quitting = (unseen_days >= potential.patience) & (self.quit_day < 0)
         return replace(
             self,
-            seen=seen,
-            unseen=unseen,
+            daily_impressions=self.daily_impressions + (counts - self.daily_impressions) / MEMORY_DAYS,
+            unseen_days=unseen_days,
             quit_day=np.where(is_quitting, day, self.quit_day).astype(np.int32),
         )

@@ -116,14 +116,14 @@ def test_outcomes_have_their_expected_rates(played):
 
 def test_probabilities_include_all_earlier_impressions(played, population):
     """Over pages, sessions and days: against the truth asked for everything at once."""
-    truth, lately = population.truth, population.lately
+    truth, recent = population.truth, population.recent_works
     for name in ("towers", "random"):
         shown = join_impressions([read_events(played / name, day, population) for day in range(SIZES.days)])
         user = population.snapshot.users.lookup(shown.user_id)
         work = population.snapshot.works.lookup(shown.work_id)
-        before = np.nonzero(lately >= 0)
+        before = np.nonzero(recent >= 0)
         n = len(before[0])
-        repeats = truth.repeats(np.concatenate([before[0], user]), np.concatenate([lately[before], work]))
+        repeats = truth.repeats(np.concatenate([before[0], user]), np.concatenate([recent[before], work]))
         later = {cause: count[n:] for cause, count in repeats.items()}
         assert later["tag"].any()
         expected = truth.probabilities(user, work, time_ms=shown.time_ms, scene=shown.scene, repeats=later)

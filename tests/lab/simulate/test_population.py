@@ -30,20 +30,20 @@ def test_population_of_more_days_has_equal_first_days(population):
             getattr(longer.potential, name)[:n], getattr(population.potential, name)
         )
     np.testing.assert_array_equal(longer.potential.patience, population.potential.patience)
-    assert longer.potential.mean_seen == population.potential.mean_seen
+    assert longer.potential.mean_daily_impressions == population.potential.mean_daily_impressions
 
 
 def test_sample_of_a_world_has_the_works_of_its_users(population):
     part = population_of(population.world, SIZES.days, SIZES.seed, Part(users=20, works=5.0))
-    assert part.comers.sum() == 20 and population.comers.all()
-    assert part.comers[part.visits.user].all() and 0 < len(part.visits.user) < len(population.visits.user)
+    assert part.is_visitor.sum() == 20 and population.is_visitor.all()
+    assert part.is_visitor[part.visits.user].all() and 0 < len(part.visits.user) < len(population.visits.user)
     before, snapshot = part.world.dataset.exposures, part.snapshot
-    theirs = part.comers[snapshot.users.lookup(before.user_id)]
+    theirs = part.is_visitor[snapshot.users.lookup(before.user_id)]
     there = part.potential.day == BEFORE
     assert there[snapshot.works.lookup(before.work_id[theirs])].all()
     assert 0 < (part.potential.day == NEVER).sum() < len(part.potential.day)
     assert 0 < there.sum() < (population.potential.day == BEFORE).sum()
-    assert part.potential.mean_seen < population.potential.mean_seen
+    assert part.potential.mean_daily_impressions < population.potential.mean_daily_impressions
 
 
 def test_truth_and_platform_have_equal_rows(population):
@@ -67,9 +67,9 @@ def test_recent_works_are_the_last_of_the_weeks_before(population):
     before, snapshot = population.world.dataset.exposures, population.snapshot
     for user in range(0, SIZES.users, 7):
         shown = before.work_id[before.user_id == snapshot.users.ids[user]]
-        lately = population.lately[user]
-        width = min(len(shown), len(lately))
+        recent_works = population.recent_works[user]
+        width = min(len(shown), len(recent_works))
         np.testing.assert_array_equal(
-            snapshot.works.ids[lately[len(lately) - width :]], shown[len(shown) - width :]
+            snapshot.works.ids[recent_works[len(recent_works) - width :]], shown[len(shown) - width :]
         )
-        assert (lately[: len(lately) - width] == -1).all()
+        assert (recent_works[: len(recent_works) - width] == -1).all()

@@ -19,7 +19,9 @@ def potential():
     creator = np.concatenate([[SEEN, UNSEEN], np.tile([SEEN, UNSEEN, EMPTY], 16_000)])
     day = np.concatenate([[BEFORE, BEFORE], np.repeat(np.arange(8), 6_000)]).astype(np.int32)
     coin = random.random(len(day))
-    return Potential(day, coin, creator, np.array([SEEN, UNSEEN, EMPTY]), np.array([3, 3, 3]), mean_seen=10.0)
+    return Potential(
+        day, coin, creator, np.array([SEEN, UNSEEN, EMPTY]), np.array([3, 3, 3]), mean_daily_impressions=10.0
+    )
 
 
 def realised_fraction(creators, potential, user, day):
@@ -46,7 +48,7 @@ def test_creator_without_works_does_not_quit(potential):
 
 def test_upload_probability_follows_the_formula(potential):
     creators = Creators.from_potential(potential, np.array([30.0, 0.0, 0.0]))
-    assert creators.seen.tolist() == [30.0, 0.0, 0.0]
+    assert creators.daily_impressions.tolist() == [30.0, 0.0, 0.0]
     creators = creators.upload(potential, 0)
     assert realised_fraction(creators, potential, SEEN, 0) == pytest.approx(
         MIN_PROBABILITY + (1 - MIN_PROBABILITY) * 3 / 4, abs=0.04
@@ -58,11 +60,15 @@ def test_seen_is_a_running_mean_of_three_days(potential):
     creators = Creators.from_potential(potential, np.array([30.0, 0.0, 0.0])).after_day(
         potential, 0, np.full(9, UNSEEN)
     )
-    np.testing.assert_allclose(creators.seen, [20.0, 3.0, 0.0])
+    np.testing.assert_allclose(creators.daily_impressions, [20.0, 3.0, 0.0])
 
 
 def test_more_attention_never_removes_an_upload(potential):
     less = Creators.from_potential(potential, np.array([6.0, 6.0, 6.0])).upload(potential, 0)
-    more = replace(less, seen=less.seen * 2, upload_day=np.where(potential.day == BEFORE, BEFORE, NEVER))
+    more = replace(
+        less,
+        daily_impressions=less.daily_impressions * 2,
+        upload_day=np.where(potential.day == BEFORE, BEFORE, NEVER),
+    )
     more = more.upload(potential, 0)
     assert ((less.upload_day != 0) | (more.upload_day == 0)).all()

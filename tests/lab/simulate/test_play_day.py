@@ -9,8 +9,7 @@ import pytest
 from small_loop import SIZES, TOWERS, assert_same, play
 
 from karec.errors import Unavailable
-from karec.exposure.controller import ExposureController
-from karec.lab.simulate import exposure_days
+from karec.lab.simulate import play_day
 from karec.lab.simulate.arm_log import ArmLog
 
 TWO_DAYS = replace(SIZES, days=2)
@@ -74,9 +73,9 @@ def test_killed_player_process_is_reported_with_advice(monkeypatch):
         def play(self, until_ms):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(exposure_days, "Players", Killed)
-    monkeypatch.setattr(ExposureController, "set_newest", lambda self, dual_variables: None)
-    team = exposure_days._ForkedTeam(None, ExposureController.__new__(ExposureController), None, None, None)
+    monkeypatch.setattr(play_day, "Players", Killed)
+    day = play_day.SimulatedDay(None, 0, None, None)
+    team = play_day._ForkedTeam(day, None, None, None)
     try:
         team.begin(1, None)
         with pytest.raises(Unavailable, match=r"ended with -9 .*--resume"):
