@@ -7,7 +7,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from karec.cli.inputs import load_dataset, progress_bars, table_console
+from karec.cli.inputs import progress_bars, table_console
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
@@ -84,22 +84,6 @@ def _id(text: str, texts: bool) -> int | str:
         return int(text)
     except ValueError:
         raise ValueError(f"{text!r} is no id of this bundle: its ids are integers") from None
-
-
-def export_models(arguments: argparse.Namespace) -> None:
-    console = table_console()
-    from karec.cli.tables import quality_tables, size_table
-    from karec.learn.export.quantised import export_run
-
-    with progress_bars() as progress:
-        dataset = load_dataset(arguments, progress)
-        exported = export_run(dataset, arguments.folder, progress)
-    for what, quality in exported["quality"].items():
-        for table in quality_tables(quality, dataset.tasks, f"{what}, ", "behind float32"):
-            console.print(table)
-    console.print(size_table(exported["bytes"]))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(exported, indent=1))
 
 
 def export_trees(arguments: argparse.Namespace) -> None:

@@ -101,17 +101,6 @@ def add_exports(names: Any) -> None:
         metavar="DAY",
         help="export the days before this one, YYYY-MM-DD, UTC (default: all that get no more events)",
     )
-    models = command(
-        exports,
-        "models",
-        "a run's models in int8, what that costs in AUC, and golden files",
-        commands.export_models,
-    )
-    data_options(models)
-    models.add_argument(
-        "--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo"
-    )
-    models.add_argument("--json", type=Path, metavar="FILE", help="also write what it costs as JSON")
     trees = command(
         exports,
         "trees",

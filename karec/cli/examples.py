@@ -187,7 +187,6 @@ Run it once a day. karec train --events run7/karec.toml reads exported days and 
     "export": """\
 examples:
   karec export events --config run7/karec.toml
-  karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run
   karec export trees ranker.onnx
   karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt""",
     "trees": """\
@@ -198,11 +197,6 @@ Writes ranker.trees.npz for a model file that karec.toml names (model = "ranker.
 then scores its trees, with the bits of ONNX Runtime in a tenth of the time. Run it again after each change of the
 model: the file holds the model's SHA-256, and with another one ONNX Runtime scores the trees. karec train writes the
 file with each model.""",
-    "models": """\
-examples:
-  karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run
-
-Writes <model>.int8.onnx and <model>.golden beside the run's models and tells what int8 costs on the test days.""",
     "diversity": """\
 examples:
   karec lab diversity --config run7/karec.toml

@@ -105,13 +105,6 @@ def choice_table(choice: Mapping[str, Any]) -> Table:
     return text_table(f"Chosen (*) by the {choice['criterion']}", head, rows, text_columns=2)
 
 
-def size_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:
-    """{model: {precision: bytes}}."""
-    precisions = list(next(iter(sizes.values())))
-    rows = [(model, *[f"{by_precision[p]:,}" for p in precisions]) for model, by_precision in sizes.items()]
-    return text_table("Bytes", ("model", *precisions), rows)
-
-
 def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
     title = f"{source}: {consistency_sentence(measured)}"
     head = ("measure", "mean [95 % over users]", "pools")

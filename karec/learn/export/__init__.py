@@ -1,1 +1,1 @@
-"""ONNX export of torch models, int8 models, and golden files of models."""
+"""ONNX export of torch models and of trees."""

@@ -88,7 +88,7 @@ def _renamed(graph: onnx.GraphProto, names: Mapping[str, str], prefix: str) -> l
 def _sum_nodes(graph: onnx.GraphProto, mixture: Mixture) -> list[onnx.NodeProto]:
     """Returns nodes that weight and add both logits; adds their constants to ``graph``.
 
-    The second model's heads are padded with zeros. int8 quantization keeps sums and products as they are.
+    The second model's heads are padded with zeros.
     """
     n_missing = len(mixture.first) - len(mixture.second)
     constants: dict[str, NDArray[Any]] = {

@@ -164,7 +164,7 @@ def _copy_models(run: Path, out: Path, model_version: int) -> None:
     for path in run.glob("*.onnx"):
         if path.name.startswith("baseline_"):
             copy_model(path, out / path.name)
-        elif path.name not in TOWER_FILES and not path.name.endswith(".int8.onnx"):
+        elif path.name not in TOWER_FILES:
             copy_as_version(path, out / path.name, model_version)
     shutil.rmtree(out / "rank_log", ignore_errors=True)
     shutil.copytree(run / "rank_log", out / "rank_log")

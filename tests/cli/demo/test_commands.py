@@ -57,17 +57,6 @@ def test_evaluate_consistency_reports_drawn_and_logged_pools(job, shadowed, caps
     assert again and "logged" not in again
 
 
-def test_export_models_reports_the_cost_of_int8(job, capsys):
-    costs = job / "int8.json"
-    assert cli.main(["export", "models", *WORLD, "--run", str(job / "run"), "--json", str(costs)]) == 0
-    out = capsys.readouterr().out
-    for words in ("towers, click", "ranker, like", "behind float32", "paired", "Bytes"):
-        assert words in out
-    assert json.loads(costs.read_text())["quality"].keys() == {"towers", "ranker"}
-    for name in ("user_tower", "item_tower", "ranker"):
-        assert {f"{name}.int8.onnx", f"{name}.golden"} <= {path.name for path in (job / "run").iterdir()}
-
-
 def test_recommend_prints_json_that_a_program_can_read(job, capsys):
     config = str(job / "karec.toml")
     assert cli.main(["recommend", "--config", config, "--user", "999", "--k", "3", "--json"]) == 0

@@ -13,7 +13,6 @@ from karec.errors import ConfigError, MissingExtra
 from karec.evaluate.metrics.accuracy import auc
 from karec.learn._torch import torch
 from karec.learn.export.mixture import Mixture, mixed_onnx
-from karec.learn.export.quantised import export_run
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.mixed_ranker import SHARES, fit_mixture
@@ -155,17 +154,6 @@ def test_missing_lightgbm_is_refused_before_training(dataset, tmp_path, monkeypa
     ):
         train(dataset, BOTH.replace(ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step))
     assert not told and not (tmp_path / "run").exists()
-
-
-def test_int8_export_keeps_the_trees(dataset, run):
-    exported = export_run(dataset, run.folder)
-
-    def trees(name):
-        nodes = onnx.load(run.folder / name).graph.node
-        return [node.SerializeToString() for node in nodes if node.op_type == "TreeEnsembleRegressor"]
-
-    assert trees("ranker.int8.onnx") == trees("ranker.onnx") != []
-    assert all(abs(row["auc_behind"]) < 0.05 for row in exported["quality"]["ranker"]["int8"].values())
 
 
 @pytest.mark.parametrize("weights", [{"click": 1.0, "followed": 2.0}, {"click": 1.0, "play_time": 0.5}])
