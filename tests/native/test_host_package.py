@@ -1,6 +1,7 @@
 """An installed karec, as projects outside the tree meet it: CMake, pkg-config, C++ and C, shared and
 static."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import numpy as np
 import onnxruntime
 import pytest
 from cpp_programs import run, tool
+from demo_folder import write_demo_folder
+from doc_pages import run_page
 from small_bundle import publish_small_bundle
 
 import karec
@@ -107,6 +110,21 @@ def test_a_c_project_and_a_static_cpp_project_build_and_run(cmake, prefix, platf
     assert " works" in ask(tmp_path / "build" / program, platform, 3, 51, 52)
     needed = run("readelf", "-d", tmp_path / "build" / program)
     assert ("libkarec.so.0" in needed) == (program == "host_c")
+
+
+def test_cpp_page_builds_a_host_that_selects_items(cmake, prefix, tmp_path, monkeypatch):
+    write_demo_folder(tmp_path / "demo")
+    monkeypatch.setenv("PREFIX", str(prefix))
+    monkeypatch.setenv("CMAKE_GENERATOR", "Ninja")
+    programs = (str(Path(tool(name)).parent) for name in ("cmake", "ninja"))
+    monkeypatch.setenv("PATH", os.pathsep.join((*programs, os.environ["PATH"])))
+    page = run_page("docs/cpp.md", tmp_path, replacements={"10000001": "1"})
+    lines = page.output("host/build/host").splitlines()
+    selected = [int(line.split()[0]) for line in lines if re.fullmatch(r"\d+ -?\d\.\d+", line)]
+    with karec.open(tmp_path / "demo" / "karec.toml") as cascade:
+        k = next(step.k for step in cascade.stages[0].steps if step.name == "dpp")
+        works = set(cascade.bundle.snapshot.works.ids.tolist())
+    assert len(selected) == k == len({*selected} & works)
 
 
 def test_the_flags_of_pkg_config_build_a_host(prefix, platform, tmp_path):
