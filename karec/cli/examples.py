@@ -149,7 +149,7 @@ examples:
 examples:
   karec lab ablation --data kuairand --root KuaiRand-Pure/data --out ablation
   karec lab ablation --data world --works 200000 --exposures 500000 --out ablation-world
-  karec lab ablation … --on validation --seeds 0 --rows hard-full list-full pools-full      to choose settings
+  karec lab ablation … --on validation --seeds 0 --rows hard list pools      to choose settings
 
 Trains every row for every seed and compares them on the same rows and pools. OUT holds each cell as it is done: run
 the same command again after a kill, and it goes on. Writes OUT/ablation.json, ablation.md.""",

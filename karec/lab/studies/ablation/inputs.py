@@ -22,17 +22,18 @@ from karec.samples.lists import item_numbers
 from karec.times import Progress
 
 TruthOf = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
-LIBRARY = 100_000  # most works of a whole order
+MAX_LIBRARY = 100_000  # works
 
 
 @dataclass(frozen=True, eq=False)
 class AblationInputs:
-    """``measured``: examples of the measured days. P pools of N works.
+    """Encoded data of an ablation, and P pools of N works.
 
-    pool_rows   (P,) examples with the user and moment of a pool
-    pool_works  (P, N) work rows
-    library     (L,) work rows that the towers order as a whole for the users of ``pool_rows``
-    whole_rows  (W,) examples for whose users the ranker orders the library too
+    measured      examples of the measured days
+    pool_rows     (P,) examples with the user and moment of a pool
+    pool_works    (P, N) work rows
+    library       (L,) work rows
+    library_rows  (W,) examples for whose users ranker and towers score the library
     """
 
     dataset: Dataset
@@ -41,7 +42,7 @@ class AblationInputs:
     pool_rows: NDArray[Any]
     pool_works: NDArray[Any]
     library: NDArray[Any]
-    whole_rows: NDArray[Any]
+    library_rows: NDArray[Any]
     progress: Progress | None
 
     @cached_property
@@ -64,7 +65,6 @@ class AblationInputs:
     def evaluation_set(
         self, settings: TrainSettings, start_ms: int, truth_of: TruthOf | None
     ) -> EvaluationSet:
-        """``truth_of``: as in ``run_ablation``."""
         truth = None if truth_of is None else self._truth(settings, truth_of)
         users = self.measured.exposures.user_id[self.pool_rows]
         tasks, resamples = self.dataset.tasks, settings.evaluation.resamples
@@ -89,27 +89,28 @@ def prepare_ablation(
     dataset: Dataset,
     settings: TrainSettings,
     folder: Path,
-    on: Literal["validation", "test"],
+    measured_days: Literal["validation", "test"],
     n_pools: int,
     pool_size: int,
-    whole: int,
+    n_library_users: int,
     progress: Progress | None,
 ) -> AblationInputs:
-    """Encodes the data, and draws users and works of the pools and of whole orders from the settings' seed.
+    """Encodes the data, and draws users and works of the pools and of the library from the settings' seed.
 
     Raises DataError if fewer than ``pool_size`` works exist when the measured days begin.
     """
     prepared = prepare(dataset, settings, folder, progress)
-    measured = prepared.test if on == "test" else prepared.valid
+    measured = prepared.test if measured_days == "test" else prepared.valid
     generator = np.random.default_rng(settings.seed)
-    _, first = np.unique(measured.exposures.user_id, return_index=True)
-    pool_rows = np.sort(generator.permutation(first)[:n_pools])
+    _, first_rows = np.unique(measured.exposures.user_id, return_index=True)
+    pool_rows = np.sort(generator.permutation(first_rows)[:n_pools])
     existing = np.flatnonzero(dataset.snapshot.published_ms <= measured.exposures.time_ms[0])
     if len(existing) < pool_size:
         raise DataError(
-            f"{dataset.name}: {len(existing)} works exist when {on} begins, pools need {pool_size}"
+            f"{dataset.name}: {len(existing)} works exist at the begin of {measured_days}, "
+            f"expected at least {pool_size} for a pool"
         )
     pool_works = np.stack([generator.choice(existing, pool_size, replace=False) for _ in pool_rows])
-    library = generator.permutation(existing)[:LIBRARY]
-    whole_rows = generator.permutation(pool_rows)[:whole]
-    return AblationInputs(dataset, prepared, measured, pool_rows, pool_works, library, whole_rows, progress)
+    library = generator.permutation(existing)[:MAX_LIBRARY]
+    library_rows = generator.permutation(pool_rows)[:n_library_users]
+    return AblationInputs(dataset, prepared, measured, pool_rows, pool_works, library, library_rows, progress)

@@ -10,9 +10,9 @@ from typing import Any
 from karec.evaluate.tables import format_measure
 from karec.files import write_text_aside
 from karec.lab.report import Table
-from karec.lab.studies.ablation.table import COMPARED_WITH, TOPS
+from karec.lab.studies.ablation.table import COMPARED_WITH
 
-FORMAT = 1  # of ablation.json
+FORMAT = 2  # of ablation.json
 
 
 def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
@@ -30,8 +30,8 @@ def ablation_markdown(report: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"{report['data']}, measured on {report['measured_on']}: {report['exposures']:,} exposures, "
         f"{report['pools']['pools']} pools of {report['pools']['works']} works, {len(seeds)} "
-        f"seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}). In brackets 95 % intervals "
-        "over users, paired for gains; **bold** where such an interval excludes 0."
+        f"seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}). In brackets: 95 % intervals "
+        "over users, paired for gains. **Bold**: the interval excludes 0."
     )
     for table in ablation_tables(report):
         head = table.head
@@ -41,7 +41,8 @@ def ablation_markdown(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def ablation_tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields a table for each task, of agreement with the ranker, of whole orders, of gains, of costs."""
+    """Yields a table for each task, of agreement with the ranker, of the library's order, of gains, of
+    costs."""
     rows, titles = report["rows"], {row["name"]: row["title"] for row in report["rows"]}
     for task in report["tasks"]:
         head = ["row", "AUC", "gain over", "gain in AUC", "GAUC (user, day)", "gain in GAUC", "ECE"]
@@ -49,7 +50,7 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[Table]:
             [
                 row["title"],
                 _with_interval(row["measures"][f"{task}.auc"]),
-                titles.get(row["parent"], "") if "gains" in row else "",
+                titles.get(row["parent"], ""),
                 _gain(row, f"{task}.auc"),
                 _with_interval(row["measures"][f"{task}.gauc"], 3),
                 _gain(row, f"{task}.gauc", 3),
@@ -58,54 +59,35 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[Table]:
             for row in rows
         ]
         yield Table(task, head, body)
-    measures = [name for name in rows[0]["measures"] if name.startswith(("hit", "NDCG"))] if rows else []
-    agreement = [
+    names = [name for name in rows[0]["measures"] if name.startswith(("hit", "NDCG"))]
+    body = [
         [
             row["title"],
-            *(f"{row['measures'][name]['value']:.3f}" for name in measures),
-            *(_gain(row, name, 3) for name in measures[-1:]),
+            *(f"{row['measures'][name]['value']:.3f}" for name in names),
+            _gain(row, names[-1], 3),
         ]
         for row in rows
     ]
-    head = ["row", *measures, f"gain in {measures[-1]}"]
-    yield Table("agreement with the ranker in whole pools", head, agreement)
-    kept = [name for row in rows for name in row["measures"] if name.endswith("kept")]
-    whole = [
-        [
-            row["title"],
-            *(_with_interval(row["measures"].get(name), 3) for name in dict.fromkeys(kept)),
-            f"{row['measures'][TOPS]['value']:.0f}",
+    yield Table("agreement with the ranker in whole pools", ["row", *names, f"gain in {names[-1]}"], body)
+    names = list(dict.fromkeys(name for row in rows for name in row["measures"] if name.endswith("kept")))
+    if names:
+        body = [
+            [row["title"], *(_with_interval(row["measures"].get(name), 3) for name in names)]
+            for row in rows
+            if names[0] in row["measures"]
         ]
-        for row in rows
-        if TOPS in row["measures"]
-    ]
-    if whole:
-        head = ["row", *dict.fromkeys(kept), TOPS]
-        yield Table(f"order of {report['whole']['works']:,} works", head, whole)
-    yield from _over_tables(report, titles)
-    costs = [
-        [
-            row["title"],
-            *(_with_interval(row["gap_closed"].get(f"{task}.auc") or None, 2) for task in report["tasks"]),
-            f"{row['seconds']:.0f}",
-            f"{row['peak_gib']:.2f}",
-        ]
-        for row in rows
-    ]
-    gaps = [f"gap closed, {task}" for task in report["tasks"]]
-    title = "share of the gap in AUC from hard labels to the ranker, and cost"
-    yield Table(title, ["row", *gaps, "s", "GiB at most"], costs)
-
-
-def _over_tables(report: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[Table]:
-    """Yields the gains of each row over the rows that all are compared with."""
+        yield Table(f"order of {report['library']['works']:,} works", ["row", *names], body)
     for other in COMPARED_WITH:
-        rows = [row for row in report["rows"] if other in row["over"]]
-        names = list(rows[0]["over"][other]) if rows else []
+        compared = [row for row in rows if other in row["over"]]
+        names = list(compared[0]["over"][other]) if compared else []
         if names:
-            body = [[row["title"], *(_signed(row["over"][other][name]) for name in names)] for row in rows]
+            body = [
+                [row["title"], *(_signed(row["over"][other][name]) for name in names)] for row in compared
+            ]
             head = ["row", *(name.replace(".auc", "") for name in names)]
             yield Table(f"gain over {titles[other]}", head, body)
+    body = [[row["title"], f"{row['seconds']:.0f}", f"{row['peak_gib']:.2f}"] for row in rows]
+    yield Table("cost of a training", ["row", "s", "peak GiB"], body)
 
 
 def _with_interval(measure: Mapping[str, Any] | None, digits: int = 4) -> str:
@@ -113,7 +95,7 @@ def _with_interval(measure: Mapping[str, Any] | None, digits: int = 4) -> str:
 
 
 def _gain(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
-    gain = row.get("gains", {}).get(name)
+    gain = row["gains"].get(name)
     return "" if gain is None else _signed(gain, digits)
 
 

@@ -17,8 +17,15 @@ from karec.errors import ConfigError, DataError
 from karec.files import write_text_aside
 from karec.lab.studies.ablation.inputs import TruthOf, prepare_ablation
 from karec.lab.studies.ablation.models import AblationModels
-from karec.lab.studies.ablation.plan import ablation_rows
-from karec.lab.studies.ablation.table import EvaluationSet, Measured, Row, ablation_table, measure, over_seeds
+from karec.lab.studies.ablation.table import (
+    ROWS,
+    EvaluationSet,
+    Measure,
+    Row,
+    ablation_table,
+    mean_over_seeds,
+    measure,
+)
 from karec.learn._torch import torch_threads
 from karec.learn.run.lightgbm import lightgbm_packages
 from karec.learn.settings.check import check_training, fingerprint
@@ -40,13 +47,13 @@ def run_ablation(
     truth_of: TruthOf | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Trains what ``folder`` lacks, measures everything, and returns the table (docs/formats.md).
+    """Trains the models that ``folder`` lacks, measures all, and returns the report.
 
-    ``only``: names of rows, default all; rankers that others learn from are always trained. For ``whole``
-    users
-    ranker and towers also order the library, or LIBRARY works of it. ``truth_of(user rows, work rows,
-    time_ms,
-    scene)`` gives the probability of each task (N, T), if known.
+    Args:
+        only: names of rows, default all; the teacher is always trained.
+        whole: users for whom ranker and towers also score the library, or MAX_LIBRARY works of it.
+        truth_of: ``truth_of(user rows, work rows, time_ms, scene)`` returns the probability of each task
+            (N, T); None: unknown.
 
     Raises:
         DataError: the folder has an ablation of other data or settings.
@@ -54,9 +61,9 @@ def run_ablation(
     """
     rows = _chosen_rows(only)
     if len(set(seeds)) != len(seeds) or not seeds:
-        raise ValueError(f"seeds must be different, and at least one: {list(seeds)}")
+        raise ValueError(f"seeds are {list(seeds)}, expected different ones, at least one")
     if whole < 0:
-        raise ValueError(f"whole = {whole}: users whose whole order is compared, 0 or more")
+        raise ValueError(f"whole is {whole}, expected a number of users ≥ 0")
     settings = settings.resolve(dataset)
     check_training(dataset, settings)
     if any(row.name == "lightgbm" for row in rows):
@@ -69,42 +76,43 @@ def run_ablation(
         )
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     sizes = f"{n_pools} pools of {pool_size}, {whole} whole"
-    _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {sizes}")
+    _check_folder(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {sizes}")
     with torch_threads(settings.run.threads):
         inputs = prepare_ablation(dataset, settings, folder, on, n_pools, pool_size, whole, progress)
         start_ms = dataset.valid_until_ms if on == "test" else dataset.train_until_ms
         evaluation = inputs.evaluation_set(settings, start_ms, truth_of)
         models = AblationModels(inputs, settings, folder)
-        measured, costs = _measure_all(models, rows, seeds, evaluation, progress)
+        measures, costs = _measure_all(models, rows, seeds, evaluation, progress)
     return {
         "data": dataset.name,
         "measured_on": on,
         "exposures": len(inputs.measured),
         "pools": {"pools": len(inputs.pool_rows), "works": int(inputs.pool_works.shape[1])},
-        "whole": {"pools": len(inputs.whole_rows), "works": len(inputs.library)},
+        "library": {"users": len(inputs.library_rows), "works": len(inputs.library)},
         "seeds": list(seeds),
         "tasks": list(dataset.tasks),
         "settings": settings.to_dict(),
-        "rows": ablation_table(rows, measured, costs, dataset.tasks),
+        "rows": ablation_table(rows, measures, costs),
     }
 
 
 def _chosen_rows(only: Sequence[str]) -> list[Row]:
-    every = ablation_rows()
-    unknown = sorted(set(only) - {row.name for row in every})
+    unknown = sorted(set(only) - {row.name for row in ROWS})
     if unknown:
-        raise ValueError(f"unknown rows {unknown}; there are {[row.name for row in every]}")
-    return [row for row in every if not only or row.name in only]
+        raise ValueError(f"unknown rows {unknown}, expected some of {[row.name for row in ROWS]}")
+    return [row for row in ROWS if not only or row.name in only]
 
 
-def _refuse_another(folder: Path, facts: str) -> None:
+def _check_folder(folder: Path, facts: str) -> None:
     """Raises DataError if the folder has another ablation (file ablation.of), to keep their models apart."""
     facts_file = folder / "ablation.of"
     if not facts_file.exists():
         write_text_aside(facts_file, facts)
     elif facts_file.read_text(encoding="utf-8") != facts:
         raise DataError(
-            f"{folder} holds an ablation of {facts_file.read_text(encoding='utf-8')}; this one is of {facts}"
+            f"{folder} has an ablation of {facts_file.read_text(encoding='utf-8')}, expected {facts}. Name "
+            f"another "
+            "folder."
         )
 
 
@@ -112,23 +120,25 @@ def _measure_all(
     models: AblationModels,
     rows: Sequence[Row],
     seeds: Sequence[int],
-    on: EvaluationSet,
+    evaluation: EvaluationSet,
     progress: Progress | None,
-) -> tuple[dict[str, dict[str, Measured]], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, dict[str, Measure]], dict[str, dict[str, float]]]:
     """Returns (measures by row, means over seeds; mean seconds and peak GiB by row)."""
     teachers = {}
     for done, seed in enumerate(seeds, 1):
         teachers[seed] = models.scores("teacher", seed)
         _report(progress, done, len(seeds), "rankers")
-    measures: dict[str, list[dict[str, Measured]]] = {row.name: [] for row in rows}
+    measures: dict[str, list[dict[str, Measure]]] = {row.name: [] for row in rows}
     costs: dict[str, list[tuple[float, float]]] = {row.name: [] for row in rows}
     for done, (seed, row) in enumerate([(seed, row) for seed in seeds for row in rows], 1):
-        again = row.name == "teacher-again"
-        scores = models.scores("teacher", _next(seeds, seed)) if again else models.scores(row.name, seed)
-        measures[row.name].append(measure(scores, teachers[seed], on))
+        if row.name == "teacher-again":
+            scores = models.scores("teacher", _next_seed(seeds, seed))
+        else:
+            scores = models.scores(row.name, seed)
+        measures[row.name].append(measure(scores, teachers[seed], evaluation))
         costs[row.name].append((scores.seconds, scores.peak_gib))
         _report(progress, done, len(seeds) * len(rows), "cells")
-    means = {name: over_seeds(of_seeds) for name, of_seeds in measures.items()}
+    means = {name: mean_over_seeds(measures_of_seeds) for name, measures_of_seeds in measures.items()}
     cost = {
         name: dict(zip(("seconds", "peak_gib"), np.mean(values, axis=0).tolist(), strict=True))
         for name, values in costs.items()
@@ -136,8 +146,8 @@ def _measure_all(
     return means, cost
 
 
-def _next(seeds: Sequence[int], seed: int) -> int:
-    """Returns the seed whose ranker is the re-seeded ranker of this seed."""
+def _next_seed(seeds: Sequence[int], seed: int) -> int:
+    """Returns the seed whose ranker is the re-seeded ranker of ``seed``."""
     return seeds[(seeds.index(seed) + 1) % len(seeds)] if len(seeds) > 1 else seed + 1
 
 

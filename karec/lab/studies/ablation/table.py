@@ -1,4 +1,8 @@
-"""Table of the ablation: the effect of each piece of distillation, from all models' scores of the same rows.
+"""Rows and measures of the ablation: the effect of each piece of distillation.
+
+Pieces are added one at a time: hard labels, + model distillation, + feature distillation, + soft labels of
+whole pools, + their order (*list*). All towers learn from the row "teacher", the ranker of the kind in the
+settings; "teacher-again" is the same ranker with another seed.
 
 Measures are means over seeds. Intervals resample users with the same draws for every model, so differences of
 rows are paired. Sources: as in ``karec.evaluate.metrics.accuracy`` and ``karec.evaluate.metrics.agreement``.
@@ -19,43 +23,57 @@ from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100))
 NDCG_AT = 50
-KEPT, PASSED = (10, 100), 0.01  # how many of the ranker's best 10 and 100 are among the best 1 % of a library
-TOPS = "works in top tens"
-COMPARED_WITH = ("lr", "lightgbm", "hard-full", "teacher")
+TOPS, PASSED_FRACTION = (10, 100), 0.01  # share of the ranker's top among a model's best 1 % of the library
+COMPARED_WITH = ("lr", "lightgbm", "hard", "teacher")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table. ``towers``: "full", "static", or None for other models; ``parent``: the row to
-    compare with.
-    """
+    """A row of the table. ``parent``: the row to compare with."""
 
     name: str
     title: str
     parent: str | None
-    towers: str | None = None
+
+
+TOWERS = (
+    Row("hard", "hard labels", None),
+    Row("model-distillation", "+ model distillation", "hard"),
+    Row("feature-distillation", "+ feature distillation", "model-distillation"),
+    Row("pools", "+ feature distillation of whole pools", "feature-distillation"),
+    Row("list", "+ the pools' order (list)", "pools"),
+)
+ROWS = (
+    Row("popularity", "popularity", None),
+    Row("rates", "rates of user and work", "popularity"),
+    Row("lr", "LR", "rates"),
+    Row("lightgbm", "LightGBM", "lr"),
+    *TOWERS,
+    Row("mmoe", "MMoE", "lightgbm"),
+    Row("both", "MMoE and LightGBM, mixed", "mmoe"),
+    Row("teacher", "ranker", "lightgbm"),
+    Row("teacher-again", "ranker, re-seeded", "teacher"),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class ModelScores:
     """Scores of one model and seed.
 
-    logits     (M, T) of the measured rows
-    pools      (P, N) scores
-    whole      (W, L) scores of a library, of rankers and towers
-    tops       best works of each user, of towers
+    logits   (M, T) of the measured impressions
+    pools    (P, N)
+    library  (W, L) of the library for W users, by the ranker and towers
     """
 
     logits: NDArray[Any]
     pools: NDArray[Any]
     seconds: float
     peak_gib: float
-    whole: NDArray[Any] | None = None
-    tops: NDArray[Any] | None = None
+    library: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measure:
     """Value of a measure and its bootstrap draws (R,)."""
 
     value: float
@@ -64,16 +82,17 @@ class Measured:
     def to_dict(self) -> dict[str, Any]:
         return {"value": self.value, "ci": bootstrap_interval(self.draws)}
 
-    def minus(self, other: Measured) -> Measured:
-        return Measured(self.value - other.value, self.draws - other.draws)
+    def minus(self, other: Measure) -> Measure:
+        return Measure(self.value - other.value, self.draws - other.draws)
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """Data that all models are measured on: M impressions, and P pools of N works of different ``pool_users``
-    (P,).
+    """Data that all models are measured on: M impressions, and P pools of N works of different users.
 
-    ``start_ms``: begin of the days of GAUC. ``truth`` (P, N): true scores of the pools' works, if known.
+    start_ms    begin of the days of GAUC
+    pool_users  (P,)
+    truth       (P, N) true scores of the pools' works, if known
     """
 
     exposures: Impressions
@@ -85,119 +104,89 @@ class EvaluationSet:
     seed: int = 0
 
 
-def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict[str, Measured]:
-    """Returns ``<task>.auc``, ``.gauc`` and ``.ece`` of a model, and the agreement of its pools with the
-    teacher's.
-    """
-    exposures = on.exposures
-    bootstrap = UserBootstrap(exposures.user_id, on.resamples, on.seed)
-    group = user_days(exposures.user_id, exposures.time_ms, on.start_ms)
-    measures: dict[str, Measured] = {}
-    for column, task in enumerate(on.tasks):
+def measure(model: ModelScores, teacher: ModelScores, evaluation: EvaluationSet) -> dict[str, Measure]:
+    """Returns ``<task>.auc``, ``.gauc`` and ``.ece``, and the agreement of pools and library with the
+    teacher."""
+    exposures = evaluation.exposures
+    bootstrap = UserBootstrap(exposures.user_id, evaluation.resamples, evaluation.seed)
+    group = user_days(exposures.user_id, exposures.time_ms, evaluation.start_ms)
+    measures: dict[str, Measure] = {}
+    for column, task in enumerate(evaluation.tasks):
         y = exposures.labels[task]
         p = 1.0 / (1.0 + np.exp(-model.logits[:, column].astype(np.float64)))
-        measures[f"{task}.auc"] = Measured(auc(y, p), bootstrap.auc(y, p))
-        measures[f"{task}.gauc"] = Measured(gauc(y, p, group), bootstrap.gauc(y, p, group))
-        measures[f"{task}.ece"] = Measured(ece(y, p), bootstrap.ece(y, p))
-    by_pool = {
+        measures[f"{task}.auc"] = Measure(auc(y, p), bootstrap.auc(y, p))
+        measures[f"{task}.gauc"] = Measure(gauc(y, p, group), bootstrap.gauc(y, p, group))
+        measures[f"{task}.ece"] = Measure(ece(y, p), bootstrap.ece(y, p))
+    agreement = {
         f"hit {m} in {k}": normalised_hit_rate(model.pools, teacher.pools, m, k)
         for m, k in HITS
         if k < model.pools.shape[1]
     }
-    by_pool[f"NDCG@{NDCG_AT}"] = ndcg_against(model.pools, teacher.pools, NDCG_AT)
-    if on.truth is not None:
-        by_pool["NDCG of truth"] = ndcg_against(model.pools, on.truth, NDCG_AT)
-    measures |= _by_pool(by_pool, on)
-    if model.whole is not None and teacher.whole is not None:
-        n = teacher.whole.shape[1]
-        cut = max(round(PASSED * n), 1)
-        kept = {
-            f"ranker's top {top} kept": hit_rate(model.whole, teacher.whole, top, cut)
-            for top in KEPT
+    agreement[f"NDCG@{NDCG_AT}"] = ndcg_against(model.pools, teacher.pools, NDCG_AT)
+    if evaluation.truth is not None:
+        agreement["NDCG of truth"] = ndcg_against(model.pools, evaluation.truth, NDCG_AT)
+    measures |= _means_over_users(agreement, evaluation)
+    if model.library is not None and teacher.library is not None:
+        n = teacher.library.shape[1]
+        cut = max(round(PASSED_FRACTION * n), 1)
+        shares = {
+            f"ranker's top {top} kept": hit_rate(model.library, teacher.library, top, cut)
+            for top in TOPS
             if top <= n
         }
-        measures |= _by_pool(kept, on)
-    if model.tops is not None:
-        distinct = float(len(np.unique(model.tops)))
-        measures[TOPS] = Measured(distinct, np.full(on.resamples, distinct))
+        measures |= _means_over_users(shares, evaluation)
     return measures
 
 
-def _by_pool(values: Mapping[str, NDArray[Any]], on: EvaluationSet) -> dict[str, Measured]:
-    """Returns means over n pools, one per user, with draws over users; ``values``: (n,) each."""
+def _means_over_users(values: Mapping[str, NDArray[Any]], evaluation: EvaluationSet) -> dict[str, Measure]:
+    """Returns means of ``values`` {name: (n,), one per user}, with draws over users."""
     if not values:
         return {}
-    generator, n = np.random.default_rng(on.seed), len(next(iter(values.values())))
-    drawn = (
-        np.stack([np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(on.resamples)]) / n
-    )
-    return {name: Measured(float(pools.mean()), drawn @ pools) for name, pools in values.items()}
+    generator, n = np.random.default_rng(evaluation.seed), len(next(iter(values.values())))
+    resamples = [generator.integers(n, size=n) for _ in range(evaluation.resamples)]
+    weights = np.stack([np.bincount(users, minlength=n) for users in resamples]) / n
+    return {name: Measure(float(pools.mean()), weights @ pools) for name, pools in values.items()}
 
 
-def over_seeds(of_seeds: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
+def mean_over_seeds(measures_of_seeds: Sequence[Mapping[str, Measure]]) -> dict[str, Measure]:
     """Returns the mean over seeds, draw by draw."""
     return {
-        name: Measured(
-            float(np.mean([measures[name].value for measures in of_seeds])),
-            np.mean([measures[name].draws for measures in of_seeds], axis=0),
+        name: Measure(
+            float(np.mean([measures[name].value for measures in measures_of_seeds])),
+            np.mean([measures[name].draws for measures in measures_of_seeds], axis=0),
         )
-        for name in of_seeds[0]
+        for name in measures_of_seeds[0]
     }
 
 
 def ablation_table(
     rows: Sequence[Row],
-    measured: Mapping[str, Mapping[str, Measured]],
+    measures: Mapping[str, Mapping[str, Measure]],
     costs: Mapping[str, Mapping[str, float]],
-    tasks: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Returns a dict for each measured row: measures, gains over the parent, and for towers the closed gap.
-
-    The closed gap is the fraction of the gap between hard labels and the ranker. All have intervals.
-    """
+    """Returns a dict for each row: measures, gains over the parent and over COMPARED_WITH, with intervals."""
     table = []
     for row in rows:
-        mine = measured.get(row.name)
-        if mine is None:
-            continue
-        entry: dict[str, Any] = {
-            "name": row.name,
-            "title": row.title,
-            "towers": row.towers,
-            "parent": row.parent,
-        }
-        entry["measures"] = {name: value.to_dict() for name, value in mine.items()}
-        parent = measured.get(row.parent or "")
-        if parent is not None:
-            entry["gains"] = {
-                name: value.minus(parent[name]).to_dict() for name, value in mine.items() if name in parent
+        own, parent = measures[row.name], measures.get(row.parent or "", {})
+        table.append(
+            {
+                "name": row.name,
+                "title": row.title,
+                "parent": row.parent,
+                "measures": {name: value.to_dict() for name, value in own.items()},
+                "gains": {name: own[name].minus(parent[name]).to_dict() for name in own if name in parent},
+                "over": {
+                    other: _gains_over(own, measures[other])
+                    for other in COMPARED_WITH
+                    if other in measures and other != row.name
+                },
+                **costs[row.name],
             }
-        entry["over"] = {
-            name: _ahead(mine, measured[name])
-            for name in COMPARED_WITH
-            if name in measured and name != row.name
-        }
-        entry["gap_closed"] = _gap_closed(row, measured, tasks)
-        table.append({**entry, **costs[row.name]})
+        )
     return table
 
 
-def _ahead(mine: Mapping[str, Measured], other: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
+def _gains_over(own: Mapping[str, Measure], other: Mapping[str, Measure]) -> dict[str, dict[str, Any]]:
     """Returns the gain over another row in each AUC and in the agreement with the truth."""
-    names = [name for name in mine if name in other and (name.endswith(".auc") or name == "NDCG of truth")]
-    return {name: mine[name].minus(other[name]).to_dict() for name in names}
-
-
-def _gap_closed(
-    row: Row, measured: Mapping[str, Mapping[str, Measured]], tasks: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    hard, teacher = measured.get(f"hard-{row.towers}"), measured.get("teacher")
-    if row.towers is None or hard is None or teacher is None or row.name == f"hard-{row.towers}":
-        return {}
-    closed = {}
-    for name in (f"{task}.auc" for task in tasks):
-        gap, gain = teacher[name].minus(hard[name]), measured[row.name][name].minus(hard[name])
-        closed[name] = (
-            Measured(gain.value / gap.value, gain.draws / gap.draws).to_dict() if gap.value > 0 else {}
-        )
-    return closed
+    names = [name for name in own if name in other and (name.endswith(".auc") or name == "NDCG of truth")]
+    return {name: own[name].minus(other[name]).to_dict() for name in names}
