@@ -10,7 +10,6 @@ import numpy as np
 
 FORMAT = 1
 MAX_PLACES = 3  # of a reason
-MAX_NAMES = 3  # of a column
 
 
 def format_time(ms: int) -> str:
@@ -36,7 +35,6 @@ class ColumnReport:
 
     missing       fraction of the rows
     least, most   range of numbers and times
-    alone         names of a category that only one row has, often typing errors
     odd           rows whose cell is of another kind; it counts as missing
     """
 
@@ -46,7 +44,6 @@ class ColumnReport:
     missing: float = 0.0
     least: str = ""
     most: str = ""
-    alone: tuple[str, ...] = ()
     odd: Reason | None = None
 
 
@@ -73,7 +70,7 @@ class TableReport:
             yield f"{self.name}: {self.rows:,} rows read, of which are left out: {reasons}"
 
     def notes(self) -> Iterator[str]:
-        """Yields a line on each kind of loss: rows, cells that are missing or of another kind, rare names."""
+        """Yields a line on each kind of loss: rows, and cells that are missing or of another kind."""
         yield from self.left_out_notes()
         columns = sorted(self.columns, key=lambda column: column.name)  # files have them in any order
         missing_cells = [
@@ -82,11 +79,6 @@ class TableReport:
         if missing_cells:
             yield f"{self.name}: cells that are missing: {', '.join(missing_cells)}"
         yield from self.odd_notes()
-        rare = {column.name: column.alone for column in columns if column.alone}
-        if rare:
-            names_text = ", ".join(f"{name} {', '.join(names[:MAX_NAMES])}" for name, names in rare.items())
-            count = sum(map(len, rare.values()))
-            yield f"{self.name}: {count:,} names that appear in only one row: {names_text}"
 
     def odd_notes(self) -> Iterator[str]:
         """Yields a line for each column that has cells of another kind."""

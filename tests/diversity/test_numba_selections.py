@@ -43,15 +43,3 @@ def test_numba_selections_equal_the_extension(name, seed, n, k, window, diversit
     expected = select(None, name, vectors, scores, k, **options)
     found = select(numba(), name, vectors, scores, k, **options)
     np.testing.assert_array_equal(found.indices, expected.indices)
-
-
-@pytest.mark.parametrize("name", SELECTIONS)
-def test_numba_selections_name_an_option_that_needs_the_extension(name):
-    vectors, scores = np.eye(4, dtype=np.float32), np.arange(4.0)
-    with pytest.raises(ImportError, match=f"{name}_select: shown has no Numba version: no extension"):
-        select(numba(), name, vectors, scores, 2, shown=vectors)
-
-
-def test_numba_selections_name_a_function_that_needs_the_extension():
-    with pytest.raises(ImportError, match="arrange has no Numba version: no extension"):
-        numba().arrange(3)

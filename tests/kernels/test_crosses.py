@@ -180,12 +180,3 @@ def test_crosses_name_the_argument_that_they_reject(changed, said):
     given = {**given, "creator": 1, "cowatch": None, **changed}
     with pytest.raises((ValueError, TypeError), match=re.escape(said)):
         _native.crosses(*given.values())
-
-
-def test_crosses_accept_lists():
-    arrays_of = [np.ones((1, 2, 1), np.int64)] * 2 + [np.ones((1, 1), np.int64)] * 3
-    lists_of = [each.tolist() for each in arrays_of]
-    found = _native.crosses(*lists_of, [0], [[1], [2]], 0, None)
-    np.testing.assert_array_equal(
-        found, _native.crosses(*arrays_of, np.array([0]), np.array([[1], [2]]), 0, None)
-    )

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel
-from karec.index import ItemIndex
 from karec.kernels import reference
 
 RIDGE = 1e-2
@@ -131,15 +130,6 @@ def test_dpp_batch_with_facets_equals_single_selections() -> None:
         np.testing.assert_array_equal(found.gains[user], alone.gains)
 
 
-def test_dpp_of_index_rows_equals_dpp_of_their_vectors() -> None:
-    weights = [0.3, 0.2]
-    vectors, relevance, facets, _, _ = some(4, 50, 0, weights)
-    index = ItemIndex.build(np.arange(50), vectors, dtype="float32")
-    options = {"facets": facets, "facet_weights": weights}
-    found = index.dpp_select(index.lookup(np.arange(50)), relevance, 20, **options)
-    np.testing.assert_array_equal(found.indices, dpp_select(vectors, relevance, 20, **options).indices)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -164,9 +154,3 @@ def test_dpp_rejects_invalid_facets(options: dict, message: str) -> None:
     given = {"facets": facets, "facet_weights": [0.1, 0.1], **options}
     with pytest.raises(ValueError, match=message):
         dpp_select(vectors, relevance, 3, **given)
-
-
-def test_dpp_rejects_facet_weights_that_are_not_a_list() -> None:
-    vectors, relevance, facets, _, _ = some(5, 6, 0, [0.1])
-    with pytest.raises(TypeError, match=r"facet_weights must be a list of numbers, got 0\.3"):
-        dpp_select(vectors, relevance, 3, facets=facets, facet_weights=0.3)

@@ -73,41 +73,6 @@ def test_merge_with_floors_and_left_out_equals_a_plain_walk(case, floors, left_o
             assert sum(bits >> c & 1 for *_, bits in told) >= min(floor, len(channels[c]), len(fit))
 
 
-@given(cases, st.integers(1, 60))
-def test_merge_keeps_quotas_and_limit_without_repeats(case, limit):
-    channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
-    ids, _, sources = merge(channels, quotas, limit)
-    assert len(ids) <= limit
-    assert len(np.unique(ids)) == len(ids), "no work twice"
-    assert (sources != 0).all(), "every work names a channel"
-    for c, quota in enumerate(quotas):
-        brought = np.count_nonzero((sources & -sources.view(np.int32).astype(np.uint32)) == 1 << c)
-        assert brought <= quota, "a channel brings at most its quota"
-
-
-def test_merge_keeps_the_first_score_of_a_repeated_item():
-    ids, scores, sources = merge([[(7, 0.9), (8, 0.8)], [(8, 0.1), (7, 0.2), (9, 0.3)]], [2, 1], 10)
-    assert ids.tolist() == [7, 8, 9]
-    assert scores.tolist() == pytest.approx([0.9, 0.8, 0.3])
-    assert sources.tolist() == [0b11, 0b11, 0b10]
-
-
-def test_merge_sets_source_bits_in_a_full_list():
-    ids, _, sources = merge([[(1, 1.0), (2, 1.0)], [(5, 1.0), (2, 1.0), (1, 1.0)]], [2, 2], 2)
-    assert ids.tolist() == [1, 2]
-    assert sources.tolist() == [0b01, 0b11], "work 1 stands behind the second channel's first two entries"
-
-
-def test_merge_finds_ids_that_are_multiples_of_a_power_of_two():
-    """Ids a power of two apart: the worst pattern for a table that masks instead of mixing."""
-    ids = np.arange(50_000, dtype=np.int64) << 32
-    merged, _, _, sources = merge_channels(
-        [ids, ids[::-1].copy()], [np.zeros(50_000, np.float32)] * 2, [50_000] * 2, 10**6
-    )
-    assert np.array_equal(merged, ids)
-    assert (sources == 3).all()
-
-
 def test_merge_has_a_bit_for_the_last_of_32_sources():
     one = np.array([5], np.int64)
     *_, sources = merge_channels(

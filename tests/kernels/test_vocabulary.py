@@ -1,8 +1,5 @@
 """Codes of a vocabulary against plain loops."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from colliding_ids import keys_of_one_slot
@@ -67,18 +64,8 @@ def test_empty_vocabulary_has_no_codes():
 
 
 def test_vocabulary_of_colliding_keys_is_correct():
-    keys = keys_of_one_slot(20_000)
+    """One after the other in one slot, half a million keys would take 10¹¹ steps."""
+    keys = keys_of_one_slot(1_000_000)
     vocabulary = _native.Vocabulary(keys[::2])
-    assert vocabulary.encode(keys[::2]).tolist() == list(range(1, 10_001))
+    assert vocabulary.encode(keys[::2]).tolist() == list(range(1, 500_001))
     assert (vocabulary.encode(keys[1::2]) >= FIRST_UNSEEN).all()
-
-
-def test_vocabulary_of_a_million_colliding_keys_is_fast():
-    """Placed one after the other in one slot they would take 5·10¹¹ steps."""
-    program = (
-        "from colliding_ids import keys_of_one_slot\n"
-        "from karec.features.vocabulary import Vocabulary\n"
-        "Vocabulary(keys_of_one_slot(1_000_000))"
-    )
-    path = f"import sys; sys.path[:] = {sys.path!r}\n"
-    subprocess.run([sys.executable, "-c", path + program], check=True, timeout=60)
