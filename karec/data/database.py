@@ -35,11 +35,9 @@ class Database:
     def count(self, table: str, condition: str = "true") -> int:
         return int(self.rows(f"SELECT count(*) FROM {table} WHERE {condition}")[0][0])
 
-    def columns(self, table: str) -> list[str]:
-        return [row[0] for row in self.rows(f"DESCRIBE {table}")]
-
-    def batches(self, query: str) -> Iterator[Any]:
-        yield from self._connection.sql(query).to_arrow_reader(BATCH)
+    def batches(self, query: str) -> Any:
+        """Returns a pyarrow.RecordBatchReader."""
+        return self._connection.sql(query).to_arrow_reader(BATCH)
 
     def arrow(self, query: str) -> dict[str, Any]:
         """Returns the rows as a pyarrow.Array for each column."""

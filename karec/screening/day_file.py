@@ -1,15 +1,10 @@
-"""File of a day's candidates: Parquet of ``id``, ``cell`` and ``quality``, facts in the footer.
-
-A cell is stored as its index in the footer's list of cells.
-"""
+"""File of a day's candidates: Parquet of ``id``, ``cell``, ``level`` and ``quality``, facts in the footer."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.files import file_aside
-from karec.screening.levels import LOW, Levels, to_order
+from karec.screening.levels import LOW, to_order
 from karec.screening.library import Day
 from karec.screening.quality import QualityScorer
 from karec.screening.rules import BlockList
 from karec.screening.settings import ScreeningSettings
 
-FORMAT = 1
-FACTS, CELLS, LEVELS = b"screening.facts", b"screening.cells", b"screening.levels"
-BATCH = 2**18  # rows
+FORMAT = 2
+FACTS = b"screening.facts"  # in the footer
 
 
 @dataclass(frozen=True)
@@ -73,55 +67,24 @@ def write_day(path: Path, ids: Any, cell: NDArray[Any], quality: NDArray[Any], f
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    levels = Levels.from_works(cell, to_order(quality) >> LOW)
-    cells = levels.cells
-    table = pa.table(
-        {
-            "id": ids,
-            "cell": np.searchsorted(cells, cell).astype(np.uint32),
-            "quality": quality.astype(np.float32),
-        }
-    )
-    packed = zlib.compress(np.stack([levels.cell, levels.level, levels.count]).astype("<i8").tobytes(), 1)
-    metadata = {
-        FACTS: json.dumps({"format": FORMAT, **asdict(facts)}).encode(),
-        CELLS: json.dumps(cells.tolist()).encode(),
-        LEVELS: base64.b64encode(packed),
-    }
+    level = (to_order(quality) >> LOW).astype(np.uint16)
+    table = pa.table({"id": ids, "cell": cell, "level": level, "quality": quality.astype(np.float32)})
+    metadata = {FACTS: json.dumps({"format": FORMAT, **asdict(facts)}).encode()}
     with file_aside(path) as file:
         pq.write_table(
-            table.replace_schema_metadata(metadata), file, compression="zstd", use_dictionary=["cell"]
+            table.replace_schema_metadata(metadata),
+            file,
+            compression="zstd",
+            use_dictionary=["cell", "level"],
         )
 
 
-class DayFile:
-    """A day's file; ``batches`` reads its rows. Raises OSError or ValueError if the file is not one."""
+def read_facts(path: Path) -> DayFacts | None:
+    """Returns the facts in the day's file, or None if it is missing, not readable or of another format."""
+    import pyarrow.parquet as pq
 
-    def __init__(self, path: Path) -> None:
-        import pyarrow.parquet as pq
-
-        self.path = path
-        metadata = pq.read_metadata(path).metadata or {}
-        if not {FACTS, CELLS, LEVELS} <= set(metadata):
-            raise ValueError(f"{path}: not a file of a screened day")
-        facts = json.loads(metadata[FACTS])
-        if facts.pop("format") != FORMAT:
-            raise ValueError(f"{path}: unsupported format")
-        self.facts = DayFacts(**facts)
-        self.cells = np.array(json.loads(metadata[CELLS]), np.int64)
-        packed = np.frombuffer(zlib.decompress(base64.b64decode(metadata[LEVELS])), "<i8").reshape(3, -1)
-        self.levels = Levels(*packed.astype(np.int64))
-
-    def batches(self, columns: Sequence[str]) -> Iterator[Any]:
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(self.path) as file:
-            yield from file.iter_batches(BATCH, columns=list(columns))
-
-
-def read_day_file(path: Path) -> DayFile | None:
-    """Returns the day's file, or None if it is missing or not readable."""
     try:
-        return DayFile(path)
-    except (OSError, ValueError, TypeError, KeyError, zlib.error):
+        facts = json.loads(pq.read_metadata(path).metadata[FACTS])
+        return DayFacts(**facts) if facts.pop("format") == FORMAT else None
+    except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -26,11 +26,11 @@ from karec.errors import DataError
 from karec.files import remove_leftovers, write_text_aside
 from karec.screening.allocation import Allocation, allocate
 from karec.screening.day import DayScreening, needed_columns
-from karec.screening.day_file import DayFacts, DayFile, day_digest, read_day_file
+from karec.screening.day_file import DayFacts, day_digest, read_facts
 from karec.screening.library import Day, check_days, day_folders, merge_needs, read_day, window_days
 from karec.screening.quality import QualityScorer, make_scorer
 from karec.screening.rules import BlockList, load_block_lists, read_block_lists
-from karec.screening.selection import KEPT_DAY, KEPT_ID, MADE_OF, Window, find_thresholds, write_kept
+from karec.screening.selection import KEPT_DAY, KEPT_ID, MADE_OF, Window, count_levels, write_kept
 from karec.screening.settings import ScreeningSettings
 from karec.times import Progress
 
@@ -102,35 +102,35 @@ def screen(
         shutil.rmtree(spilled)
     with open_database(out, extra="screen") as duckdb:
         load_block_lists(duckdb, block_lists)
-        files, redone = {}, []
+        paths = {day.day: out / DAYS / f"{day.day}.parquet" for day in days}
+        facts, redone = {}, []
         for number, day in enumerate(days, 1):
-            path, digest = out / DAYS / f"{day.day}.parquet", day_digest(settings, day, scorer, block_lists)
-            file = read_day_file(path)
-            if file is None or file.facts.made_of != digest or _is_newer(day, path):
-                DayScreening(duckdb, settings, day, scorer, block_lists, threads).run(path, digest)
+            path, digest = paths[day.day], day_digest(settings, day, scorer, block_lists)
+            stored = read_facts(path)
+            if stored is None or stored.made_of != digest or _is_newer(day, path):
+                screening = DayScreening(duckdb, settings, day, scorer, block_lists, threads)
+                stored = screening.run(path, digest)
                 redone.append(str(day.day))
-                file = DayFile(path)
-            files[day.day] = file
+            facts[day.day] = stored
             if progress is not None:
                 progress(number, len(days), "screening, days")
         _remove_days(out / DAYS, older_days)
         older_rows = {day: read_day(day, folders[day]).rows for day in older_days}
-        window = Window(files, {day: _ages(settings, inside[-1], day) for day in files})
-        levels = window.levels()
+        window = Window(paths, {day: _ages(settings, inside[-1], day) for day in paths})
+        levels = count_levels(duckdb, window)
         allocation = allocate(levels, settings.quotas, settings.keep)
-        made_of = _digest(settings, files, older_rows, inside[-1])
-        ids = {day.column_types[settings.columns.work] for day in days}
-        limits = find_thresholds(window, levels, allocation.wanted)
-        kept = write_kept(window, limits, out / KEPT, made_of, _id_type(*ids), partial(_check_unique, duckdb))
+        made_of = _digest(settings, facts, older_rows, inside[-1])
+        check = partial(_check_unique, duckdb)
+        kept = write_kept(duckdb, window, levels, allocation.wanted, out / KEPT, made_of=made_of, check=check)
     screened = ScreeningResult(
         made_of,
         str(inside[-1]),
         None if scorer.trained_until is None else str(scorer.trained_until),
         settings.keep,
-        _by_day(settings, files, kept, older_rows),
+        _by_day(settings, facts, kept, older_rows),
         [asdict(quota) | {"violation": quota.violation} for quota in allocation.quotas],
         _violations(allocation, sum(kept.values()), settings.keep),
-        _notes(settings, files, block_lists, inside, scorer, allocation),
+        _notes(settings, facts, block_lists, inside, scorer, allocation),
         redone,
     )
     content = {key: value for key, value in asdict(screened).items() if key != "redone"}
@@ -181,7 +181,7 @@ def _ages(settings: ScreeningSettings, last: date, day: date) -> int:
 
 
 def _digest(
-    settings: ScreeningSettings, files: Mapping[date, DayFile], older_rows: Mapping[date, int], last: date
+    settings: ScreeningSettings, facts: Mapping[date, DayFacts], older_rows: Mapping[date, int], last: date
 ) -> str:
     parts = {
         "format": FORMAT,
@@ -189,15 +189,9 @@ def _digest(
         "quotas": [quota.to_dict() for quota in settings.quotas],
         "last": str(last),
         "old": [settings.old_reason, sorted((str(day), rows) for day, rows in older_rows.items())],
-        "days": {str(day): file.facts.made_of for day, file in files.items()},
+        "days": {str(day): day_facts.made_of for day, day_facts in facts.items()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _id_type(column_type: str) -> Any:
-    import pyarrow as pa
-
-    return pa.int64() if column_type == "integer" else pa.string()
 
 
 def _check_unique(duckdb: Database, path: Path) -> None:
@@ -215,7 +209,7 @@ def _check_unique(duckdb: Database, path: Path) -> None:
 
 def _by_day(
     settings: ScreeningSettings,
-    files: Mapping[date, DayFile],
+    facts: Mapping[date, DayFacts],
     kept: Mapping[date, int],
     older_rows: Mapping[date, int],
 ) -> dict[str, dict[str, Any]]:
@@ -224,10 +218,10 @@ def _by_day(
         str(day): {"uploads": rows, "rejected": {reason: rows} if rows else {}, "kept": 0}
         for day, rows in sorted(older_rows.items())
     }
-    for day, file in files.items():
-        facts, n_left = file.facts, file.facts.candidates - kept[day]
-        rejected = dict(facts.rejected) | ({"quota": n_left} if n_left else {})
-        days[str(day)] = {"uploads": facts.uploads, "rejected": rejected, "kept": kept[day]}
+    for day, day_facts in facts.items():
+        n_left = day_facts.candidates - kept[day]
+        rejected = dict(day_facts.rejected) | ({"quota": n_left} if n_left else {})
+        days[str(day)] = {"uploads": day_facts.uploads, "rejected": rejected, "kept": kept[day]}
     return days
 
 
@@ -240,29 +234,28 @@ def _violations(allocation: Allocation, kept: int, keep: int) -> list[str]:
 
 def _notes(
     settings: ScreeningSettings,
-    files: Mapping[date, DayFile],
+    facts: Mapping[date, DayFacts],
     block_lists: Mapping[str, BlockList],
     window_days_: Sequence[date],
     scorer: QualityScorer,
     allocation: Allocation,
 ) -> list[str]:
-    notes = [f"{day}: no uploads" for day, file in files.items() if not file.facts.uploads]
+    notes = [f"{day}: no uploads" for day, day_facts in facts.items() if not day_facts.uploads]
     missing = [
-        day for day in settings.missing_days if window_days_[0] < day < window_days_[-1] and day not in files
+        day for day in settings.missing_days if window_days_[0] < day < window_days_[-1] and day not in facts
     ]
     notes += [f"{day} is missing, as set in screen.toml" for day in sorted(missing)]
-    unexpected = sorted(day for day in settings.missing_days if day in files)
+    unexpected = sorted(day for day in settings.missing_days if day in facts)
     notes += [
         f"{day} is in missing_days of screen.toml but has uploads, which were screened" for day in unexpected
     ]
-    facts: list[DayFacts] = [file.facts for file in files.values()]
     for reason, block_list in block_lists.items():
-        n_found = len({place for fact in facts for place in fact.listed[reason]})
+        n_found = len({place for fact in facts.values() for place in fact.listed[reason]})
         if n_found < len(block_list.values):
             example = next(
                 v
                 for p, v in enumerate(block_list.values)
-                if all(p not in fact.listed[reason] for fact in facts)
+                if all(p not in fact.listed[reason] for fact in facts.values())
             )
             notes.append(
                 f"{block_list.rule.not_in}: {len(block_list.values) - n_found:,} of "
@@ -271,7 +264,7 @@ def _notes(
     notes += [
         f"quota {quota.name!r}: no candidate belongs to it" for quota in allocation.quotas if not quota.supply
     ]
-    not_compared = sum(fact.not_compared for fact in facts)
+    not_compared = sum(fact.not_compared for fact in facts.values())
     if not_compared:
         notes.append(
             f"{not_compared:,} works without a song or a content vector were not compared with others"

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_uploads import count_works
 
 from karec.screening.allocation import allocate
-from karec.screening.levels import LOW, Levels, to_order
+from karec.screening.levels import LOW, to_order
 from karec.screening.settings import Quota
 
 
@@ -20,7 +21,7 @@ def levels_of(works):
     """``works``: (cell, quality) of each."""
     cell = np.array([c for c, _ in works], np.int64)
     quality = np.array([q for _, q in works], np.float32)
-    return Levels.from_works(cell, to_order(quality) >> LOW)
+    return count_works(cell, to_order(quality) >> LOW)
 
 
 def violation(quotas, kept, keep):
@@ -137,7 +138,7 @@ def test_allocation_of_many_cells_is_exact():
     rng = np.random.default_rng(3)
     n, bits = 200_000, 9
     cell = sum((rng.random(n) < rng.uniform(0.05, 0.6)).astype(np.int64) << bit for bit in range(bits))
-    levels = Levels.from_works(cell, to_order(rng.random(n).astype(np.float32)) >> LOW)
+    levels = count_works(cell, to_order(rng.random(n).astype(np.float32)) >> LOW)
     shares = np.array([levels.supply[(levels.cells >> bit & 1) == 1].sum() / n for bit in range(bits)])
     quotas = [
         quota(bit, floor=share * 1.2) if bit % 2 else quota(bit, cap=share * 0.8)
@@ -150,9 +151,7 @@ def test_allocation_of_many_cells_is_exact():
 
 def test_allocation_is_deterministic():
     rng = np.random.default_rng(4)
-    levels = Levels.from_works(
-        rng.integers(0, 16, 5000), to_order(rng.random(5000).astype(np.float32)) >> LOW
-    )
+    levels = count_works(rng.integers(0, 16, 5000), to_order(rng.random(5000).astype(np.float32)) >> LOW)
     quotas = [quota(bit, floor=0.3, cap=0.6) for bit in range(4)]
     assert np.array_equal(allocate(levels, quotas, 777).wanted, allocate(levels, quotas, 777).wanted)
 

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from small_uploads import count_works
 
-from karec.screening.levels import LOW, Levels, from_order, to_order
+from karec.screening.levels import LOW, from_order, to_order
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -25,30 +26,14 @@ LEVELS = hnp.arrays(np.int64, st.shared(st.integers(0, 60), key="n"), elements=s
 
 
 @given(CELLS, LEVELS, st.randoms())
-def test_levels_from_parts_equal_levels_from_works(cells, levels, random):
-    whole = Levels.from_works(cells % 3, levels)
-    counted = {(c, lev): n for c, lev, n in zip(whole.cell, whole.level, whole.count, strict=True)}
-    assert counted == {(c, lev): int(((cells % 3 == c) & (levels == lev)).sum()) for c, lev in counted}
-    assert whole.count.sum() == len(cells)
-    at = random.randint(0, len(cells))
-    parts = [
-        Levels.from_works(part_c % 3, part_l)
-        for part_c, part_l in ((cells[:at], levels[:at]), (cells[at:], levels[at:]))
-    ]
-    summed = Levels.from_parts(parts)
-    assert all(np.array_equal(getattr(summed, what), getattr(whole, what)) for what in vars(whole))
-
-
-@given(CELLS, LEVELS, st.randoms())
 def test_cut_has_exactly_the_wanted_works(cells, levels, random):
-    counted = Levels.from_works(cells % 3, levels)
+    counted = count_works(cells % 3, levels)
     wanted = np.array([random.randint(0, supply) for supply in counted.supply], np.int64)
-    at, need, part = counted.cut(wanted)
+    at, need = counted.cut(wanted)
     for c, cell in enumerate(counted.cells):
         of_cell = levels[cells % 3 == cell]
         assert (of_cell > at[c]).sum() + need[c] == wanted[c]
         assert need[c] <= (of_cell == at[c]).sum()
-        assert part[c] == (need[c] < (of_cell == at[c]).sum())
 
 
 def test_level_is_the_upper_half_of_the_order():

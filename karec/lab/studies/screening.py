@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.data.database import open_database
+from karec.data.database import open_database, scan_sql
 from karec.errors import DataError
 from karec.evaluate.tables import format_measure
 from karec.lab.report import Chart, Part, Table, lines, note, write_report
-from karec.screening.day_file import read_day_file
+from karec.screening.day_file import read_facts
 from karec.screening.levels import LOW, to_order
 from karec.screening.outcomes import (
     PopularDay,
@@ -64,8 +64,8 @@ def judge_screening(
         for outcome in read_outcomes(settings, learn)
         if str(outcome.day) in screened.days and str(outcome.day) > (screened.trained_until or "")
     ]
-    files = {outcome.day: read_day_file(out / DAYS / f"{outcome.day}.parquet") for outcome in known}
-    known = [outcome for outcome in known if files[outcome.day] is not None]
+    paths = {outcome.day: out / DAYS / f"{outcome.day}.parquet" for outcome in known}
+    known = [outcome for outcome in known if read_facts(paths[outcome.day]) is not None]
     if not known:
         after = (
             f" after {screened.trained_until}, the last that the model learned from,"
@@ -73,23 +73,23 @@ def judge_screening(
             else ""
         )
         raise DataError(f"no day of the window{after} has outcomes in {settings.folder / learn.outcomes}")
-    days, levels = [], []
+    days = []
+    counts = np.zeros(1 << (32 - LOW), np.int64)
     with open_database(extra="screen") as duckdb:
         blocked = read_block_lists(settings, known[0].uploads.column_types)
         load_block_lists(duckdb, blocked)
         min_long_views = popular_threshold(duckdb, learn, known, SHARE)
         for n, outcome in enumerate(known, 1):
-            day_file, path = files[outcome.day], out / DAYS / f"{outcome.day}.parquet"
-            assert day_file is not None  # days without a file were skipped
+            path = paths[outcome.day]
             days.append(
                 popular_day(duckdb, settings, learn, outcome, blocked, path, out / KEPT, min_long_views)
             )
-            levels.append(day_file.levels)
+            for level, count in duckdb.rows(
+                f"SELECT level, count(*) FROM {scan_sql([str(path)])} GROUP BY 1"
+            ):
+                counts[level] += count
             if progress is not None:
                 progress(n, len(known), "judging, days")
-    counts = np.zeros(1 << (32 - LOW), np.int64)
-    for level in levels:
-        np.add.at(counts, level.level, level.count)
     return {
         **_report(screened, days, counts, min_long_views),
         "judged_notes": missing_day_notes(known, settings.missing_days),
