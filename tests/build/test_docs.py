@@ -10,9 +10,8 @@ ROOT = Path(__file__).parents[2]
 def test_links_in_readme_and_docs_have_a_target():
     broken = []
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))):
-        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if not (page.parent / target).exists():
-                broken.append(f"{page.name}: {target}")
+        targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        broken += [f"{page.name}: {target}" for target in targets if not (page.parent / target).exists()]
     assert broken == []
 
 
