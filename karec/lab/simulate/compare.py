@@ -21,7 +21,7 @@ from karec.evaluate.metrics.exposure import Resampled, confidence_interval, resa
 from karec.lab.simulate.sums import ArmSums
 
 RESAMPLES = 400
-# Axes of the frontier; prices are play lost per REACH.
+# Axes of the frontier; a price is the play lost per unit of REACH.
 GAIN, REACH = "play_s", ("creators_1_a_day", "works_1_a_day")
 KNOB = re.compile(r"(?P<family>.+)[- ](?P<value>\d+(\.\d+)?(e\d+)?)")
 
@@ -35,11 +35,9 @@ class Knob:
 
 
 def knob_of(arm: str) -> Knob | None:
-    """Returns the knob at the end of the arm's name: ``dpp-0.5`` or ``dpp 0.5`` is dpp at 0.5. None
-    without a number.
-    """
-    named = KNOB.fullmatch(arm)
-    return None if named is None else Knob(named["family"], float(named["value"]))
+    """Returns the knob at the end of the arm's name: ``dpp-0.5`` is dpp at 0.5. None without a number."""
+    match = KNOB.fullmatch(arm)
+    return None if match is None else Knob(match["family"], float(match["value"]))
 
 
 def compare_arms(
@@ -50,18 +48,18 @@ def compare_arms(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Returns the part of a simulation's ``report.json`` about arms (docs/formats.md). Deterministic.
+    """Returns the report of a simulation. Deterministic.
 
-    ``pair``: an arm without and one with diversity, which the charts mark.
+    ``pair``: two arms that the charts mark.
 
     Raises:
         DataError: a name that no arm or several arms have; arms of other users, creators, works or days.
     """
     by_name = _check(list(arms), baseline, pair or ())
     knobs = {name: knob_of(name) for name in by_name}
-    first = by_name[baseline]
-    user_weights = resampling_weights(first.n_users, resamples, seed)
-    creator_weights = resampling_weights(len(first.creators), resamples, seed + 1)
+    base = by_name[baseline]
+    user_weights = resampling_weights(base.n_users, resamples, seed)
+    creator_weights = resampling_weights(len(base.creators), resamples, seed + 1)
     measures = {
         name: {**resample(arm.by_user, user_weights), **resample(arm.by_creator, creator_weights)}
         for name, arm in by_name.items()
@@ -69,15 +67,15 @@ def compare_arms(
     return {
         "baseline": baseline,
         "pair": None if pair is None else {"without": pair[0], "with": pair[1]},
-        "days": first.days,
-        "users": first.n_users,
-        "creators": len(first.creators),
-        "works": first.works,
+        "days": base.days,
+        "users": base.n_users,
+        "creators": len(base.creators),
+        "works": base.works,
         "resamples": resamples,
         "seed": seed,
         "arms": {
             name: {
-                "knob": _plain(knobs[name]),
+                "knob": None if (knob := knobs[name]) is None else asdict(knob),
                 "on_frontier": _is_on_frontier(name, measures),
                 "measures": {
                     measure: summarize(own, None if name == baseline else measures[baseline][measure])
@@ -90,7 +88,7 @@ def compare_arms(
             }
             for name, arm in by_name.items()
         },
-        "prices": _prices(knobs, baseline, measures, first.n_users),
+        "prices": _prices(knobs, baseline, measures, base.n_users),
     }
 
 
@@ -100,14 +98,14 @@ def _check(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"{names.count(name)} arms are named {name!r}. Give each its own name.")
-    for what, name in [("the baseline", baseline), *(("the pair", name) for name in pair)]:
+    for field, name in [("baseline", baseline), *(("pair", name) for name in pair)]:
         if name not in by_name:
             raise DataError(
-                f"{what}: {name!r} is not an arm, expected one of {', '.join(names) or '(no arms)'}"
+                f"{field}: {name!r} is not an arm, expected one of {', '.join(names) or '(no arms)'}"
             )
     first = arms[0]
     for arm in arms[1:]:
-        for what, own, other in (
+        for noun, own, other in (
             ("days", arm.days, first.days),
             ("users", arm.n_users, first.n_users),
             ("creators", len(arm.creators), len(first.creators)),
@@ -115,7 +113,7 @@ def _check(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[
         ):
             if own != other:
                 raise DataError(
-                    f"arm {arm.name!r} has {own} {what}, {first.name!r} has {other}. Compare only arms of "
+                    f"arm {arm.name!r} has {own} {noun}, {first.name!r} has {other}. Compare only arms of "
                     "one world."
                 )
         if not np.array_equal(arm.creators, first.creators):
@@ -128,16 +126,20 @@ def _check(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[
 
 def _is_on_frontier(name: str, arms: Mapping[str, Mapping[str, Resampled]]) -> bool:
     """Returns True if no other arm has at least as many creators and as much play, and more of one."""
-    own_values = [arms[name][measure].value for measure in (GAIN, REACH[0])]
-    other_values = [[measures[measure].value for measure in (GAIN, REACH[0])] for measures in arms.values()]
+    points = {
+        arm: [measures[measure].value for measure in (GAIN, REACH[0])] for arm, measures in arms.items()
+    }
+    point = points[name]
     return not any(
-        all(b >= a for a, b in zip(own_values, other, strict=True)) and other != own_values
-        for other in other_values
+        all(b >= a for a, b in zip(point, other, strict=True)) and other != point for other in points.values()
     )
 
 
 def _prices(
-    knobs: Mapping[str, Knob | None], baseline: str, found: Mapping[str, Mapping[str, Resampled]], users: int
+    knobs: Mapping[str, Knob | None],
+    baseline: str,
+    measures: Mapping[str, Mapping[str, Resampled]],
+    users: int,
 ) -> list[dict[str, Any]]:
     """Returns for each family its arms by value, each against the baseline and against the previous arm."""
     families: dict[str, list[tuple[float, str]]] = {}
@@ -154,17 +156,21 @@ def _prices(
             prices.append(
                 {
                     "family": family,
-                    "steps": [_step(found, start, end, users) for start, end in steps],
-                    "from_baseline": [_step(found, baseline, end, users) for end in names if end != baseline],
+                    "steps": [_step(measures, start, end, users) for start, end in steps],
+                    "from_baseline": [
+                        _step(measures, baseline, end, users) for end in names if end != baseline
+                    ],
                 }
             )
     return prices
 
 
-def _step(found: Mapping[str, Mapping[str, Resampled]], start: str, end: str, users: int) -> dict[str, Any]:
+def _step(
+    measures: Mapping[str, Mapping[str, Resampled]], start: str, end: str, users: int
+) -> dict[str, Any]:
     def change(measure: str, times: int = 1) -> Resampled:
-        last, first = found[end][measure], found[start][measure]
-        return Resampled(times * (last.value - first.value), times * (last.samples - first.samples))
+        after, before = measures[end][measure], measures[start][measure]
+        return Resampled(times * (after.value - before.value), times * (after.samples - before.samples))
 
     gain = change(GAIN, users)
     step: dict[str, Any] = {"from": start, "to": end, "play_s_a_day": _with_ci(gain)}
@@ -179,7 +185,3 @@ def _with_ci(value: Resampled) -> dict[str, Any]:
         "value": float(value.value) if np.isfinite(value.value) else None,
         "ci": confidence_interval(value),
     }
-
-
-def _plain(knob: Knob | None) -> dict[str, Any] | None:
-    return None if knob is None else asdict(knob)

@@ -23,7 +23,7 @@ BLOCKED_FRACTION = 0.002  # of the creators
 def write_library(
     folder: Path, works: int, days: int, seed: int = 0, progress: Progress | None = None
 ) -> None:
-    """Writes about ``works`` works, evenly over ``days`` days, one day at a time. ValueError: too few."""
+    """Writes about ``works`` works, evenly over ``days`` days. Raises ValueError if there are too few."""
     if days < 3 or works < days:
         raise ValueError(
             f"works is {works} and days is {days}, expected at least three days and one work per day"
@@ -31,22 +31,21 @@ def write_library(
     library = Library(works // days, FIRST_DAY, seed)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(days):
-        day, drawn = FIRST_DAY + timedelta(number), library.day(number)
-        write_day_shards(folder / "uploads", day, drawn.columns | {"content_vector": drawn.vectors})
+        date_of_day, day = FIRST_DAY + timedelta(number), library.day(number)
+        write_day_shards(folder / "uploads", date_of_day, day.columns | {"content_vector": day.vectors})
         outcomes = {
-            "work_id": drawn.columns["work_id"],
-            "exposures": drawn.exposures,
-            "long_views": drawn.long_views,
+            "work_id": day.columns["work_id"],
+            "exposures": day.exposures,
+            "long_views": day.long_views,
         }
-        write_day_shards(folder / "outcomes", day, outcomes)
+        write_day_shards(folder / "outcomes", date_of_day, outcomes)
         if progress is not None:
             progress(number + 1, days, "drawing a library, days")
-    until = FIRST_DAY + timedelta(max(round(days * TRAINING_FRACTION), 2) - 1)
-    n_creators = len(library.skill)
-    listed = range(0, n_creators, round(1 / BLOCKED_FRACTION))
-    write_text_aside(folder / "blocked.txt", "# creators\n" + "".join(f"{creator}\n" for creator in listed))
+    last_training_day = FIRST_DAY + timedelta(max(round(days * TRAINING_FRACTION), 2) - 1)
+    blocked = range(0, len(library.skill), round(1 / BLOCKED_FRACTION))
+    write_text_aside(folder / "blocked.txt", "# creators\n" + "".join(f"{creator}\n" for creator in blocked))
     text = files("karec.screening").joinpath("starting.toml").read_text(encoding="utf-8")
     text = text.replace("keep = 100_000", f"keep = {max(works // WORKS_PER_KEPT, 1):_}").replace(
-        "2026-10-10", str(until)
+        "2026-10-10", str(last_training_day)
     )
     write_text_aside(folder / "screen.toml", text)

@@ -13,7 +13,15 @@ from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.lab.simulate.arm_log import NEVER
-from karec.lab.simulate.returns import MAX_PAGES, MORE, NEUTRAL, Visits, draw_visits, rates, starting_levels
+from karec.lab.simulate.returns import (
+    MAX_PAGES,
+    PAGE_PROBABILITY,
+    VISIT_PROBABILITY,
+    Visits,
+    draw_visits,
+    session_rates,
+    starting_levels,
+)
 from karec.lab.simulate.uploads import Potential, draw_debutants, draw_potential, draw_works
 from karec.lab.simulate.world import Truth, World, make_world
 from karec.lab.simulate.world.platform import work_table
@@ -111,8 +119,9 @@ def population_of(
     rng = np.random.default_rng(seeds[3])
     is_visitor, is_in_library = _sample(part, user, work, len(people), len(works), rng)
     visits = draw_visits(people, days, first_ms, seeds[1]).take_users(is_visitor)
+    pages_per_session = sum(PAGE_PROBABILITY**page for page in range(MAX_PAGES))
     impressions_per_day = (
-        float(rates(people)[is_visitor].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MAX_PAGES))
+        float(session_rates(people)[is_visitor].sum()) * VISIT_PROBABILITY * PAGE * pages_per_session
     )
     coins = np.random.default_rng(seeds[2])
     potential = draw_potential(works, people.creators, debutants, first_ms, impressions_per_day, coins)
@@ -157,7 +166,7 @@ def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:
     """Returns ``snapshot`` with the works of ``truth`` that it lacks, the last ones, with counters 0."""
     n, works = len(snapshot.works), truth.works
     new_works = type(works)(**{name: column[n:] for name, column in vars(works).items()})
-    new_table = work_table(truth.people, truth.songs, new_works, first=n)
+    new_table = work_table(truth.people, truth.songs, new_works, first_row=n)
 
     def extend(name: str, column: NDArray[Any]) -> NDArray[Any]:
         values = new_table.columns.get(name, np.zeros(len(new_table), column.dtype))

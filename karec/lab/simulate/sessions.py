@@ -18,7 +18,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.exposure.controller import ExposureController
 from karec.exposure.counters import PageImpressions
 from karec.lab.simulate.population import PAGE, Population
-from karec.lab.simulate.returns import MAX_PAGES, MORE, PAGE_MS, next_level, visit_probability
+from karec.lab.simulate.returns import MAX_PAGES, PAGE_MS, PAGE_PROBABILITY, next_level, visit_probability
 from karec.lab.simulate.world.answers import coins_of, expected_play_ms, outcomes, play_ms_of
 from karec.lab.simulate.world.tastes import SCENES, TASKS
 from karec.pipeline.cascade import Cascade
@@ -189,8 +189,8 @@ class _User:
             if not len(works):
                 return
             self._give_feedback(works, page, time_ms)
-            if page < MAX_PAGES - 1 and visits.more[visit, page] >= visit_probability(
-                self.level, self.start_level, MORE
+            if page < MAX_PAGES - 1 and visits.page_coins[visit, page] >= visit_probability(
+                self.level, self.start_level, PAGE_PROBABILITY
             ):
                 return
 

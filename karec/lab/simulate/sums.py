@@ -1,7 +1,7 @@
 """Results of an arm summed by user, creator and day, from a log of millions of impressions.
 
 A creator is *new* for NEW_DAYS days after the first upload. Feedback is reported as expected (``play_s``
-etc., from the true probabilities) and also as drawn (``drawn_play_s`` etc.).
+etc., from the true probabilities) and as drawn (``drawn_play_s`` etc.).
 
 Cost: O(M + days·(C + W)) for M impressions, C creators and W works.
 """
@@ -37,7 +37,7 @@ NEW_DAYS = 7
 class ArmSums:
     """One arm, in the rows of its world.
 
-    n_users     U, number of users who may come
+    n_users     U, number of users who may visit
     creators    (C,) int64, as in the log
     works       number of works of the world, uploaded or not
     by_user     {measure: over users}: results of a user per day; ``sessions`` and ``exposures`` per day;
@@ -63,44 +63,47 @@ class ArmSums:
 
 
 def sums_of(log: ArmLog) -> ArmSums:
-    """Raises DataError for an arm without days, users or creators, and for contradictory rows."""
+    """Returns the sums of ``log``.
+
+    Raises DataError for an arm without days, users or creators, and for contradictory rows.
+    """
     creator_of = _check(log)
     n, works = len(log.creators), len(log.work_upload_day)
     counts = {
         "creators": daily_counts(log.exposures["day"], creator_of[log.exposures["creator"]], log.days, n),
         "works": daily_counts(log.exposures["day"], log.exposures["work"], log.days, works),
     }
-    there = np.flatnonzero(log.work_upload_day < log.days)
-    owner = creator_of[log.work_creator[there]]
+    uploaded = np.flatnonzero(log.work_upload_day < log.days)
+    owner = creator_of[log.work_creator[uploaded]]
     first_ms = np.full(n, np.iinfo(np.int64).max)
-    np.minimum.at(first_ms, owner, log.upload_ms[there])
+    np.minimum.at(first_ms, owner, log.upload_ms[uploaded])
     shares = _shares(log, first_ms[creator_of[log.exposures["creator"]]])
     return ArmSums(
-        log.name,
-        log.days,
-        int(log.is_visitor.sum()),
-        log.creators,
-        works,
-        _by_user(log, shares),
-        _by_creator(log, counts, there, owner),
-        _by_day(log, shares, counts),
-        log.facts,
+        name=log.name,
+        days=log.days,
+        n_users=int(log.is_visitor.sum()),
+        creators=log.creators,
+        works=works,
+        by_user=_by_user(log, shares),
+        by_creator=_by_creator(log, counts, uploaded, owner),
+        by_day=_by_day(log, shares, counts),
+        facts=log.facts,
     )
 
 
 def _check(log: ArmLog) -> NDArray[Any]:
     """Returns (n_users,) the creator of a user row, −1 for users who are not creators."""
     sizes = {"days": log.days, "users": int(log.is_visitor.sum()), "creators": len(log.creators)}
-    for what, size in sizes.items():
+    for noun, size in sizes.items():
         if size < 1:
-            raise DataError(f"arm {log.name!r} has {size} {what}, expected at least 1")
+            raise DataError(f"arm {log.name!r} has {size} {noun}, expected at least 1")
     works = len(log.work_upload_day)
     bounds = {"day": log.days, "user": log.n_users, "work": works, "creator": log.n_users}
     columns = {name: (log.exposures[name], below) for name, below in bounds.items()}
     for name, (column, below) in {**columns, "creators": (log.creators, log.n_users)}.items():
         if len(column) and not 0 <= column.min() <= column.max() < below:
             raise DataError(
-                f"arm {log.name!r}: {name} holds {column.min()} … {column.max()}, expected 0 … {below - 1}"
+                f"arm {log.name!r}: {name} has {column.min()} … {column.max()}, expected 0 … {below - 1}"
             )
     creator_of = np.full(log.n_users, -1)
     creator_of[log.creators] = np.arange(len(log.creators))
@@ -109,7 +112,7 @@ def _check(log: ArmLog) -> NDArray[Any]:
         log.exposures["creator"] != log.work_creator[log.exposures["work"]],
         "has another creator",
     )
-    _reject(log, ~log.is_visitor[log.exposures["user"]], "was shown to a user who may not come")
+    _reject(log, ~log.is_visitor[log.exposures["user"]], "was shown to a user who may not visit")
     _reject(
         log, log.work_upload_day[log.exposures["work"]] > log.exposures["day"], "was shown before its upload"
     )
@@ -126,8 +129,9 @@ def _reject(log: ArmLog, is_bad: NDArray[Any], reason: str) -> None:
 
 
 def _shares(log: ArmLog, first_ms: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Returns {measure: (M,) bool, the impressions that count}; ``first_ms`` (M,): first upload of the
-    creator.
+    """Returns {measure: (M,) bool, the impressions that count}.
+
+    ``first_ms`` (M,): first upload of the creator.
     """
     young = {f"younger_{hours}h": log.exposures["age_ms"] < hours * HOUR_MS for hours in YOUNG_HOURS}
     moment = log.upload_ms[log.exposures["work"]] + log.exposures["age_ms"]
@@ -154,34 +158,34 @@ def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]
 
 
 def _by_creator(
-    log: ArmLog, counts: Mapping[str, NDArray[Any]], there: NDArray[Any], owner: NDArray[Any]
+    log: ArmLog, counts: Mapping[str, NDArray[Any]], uploaded: NDArray[Any], owner: NDArray[Any]
 ) -> dict[str, Sums | Concentration]:
-    """``there``: the uploaded works; ``owner``: the creator of each, from 0."""
+    """``uploaded``: rows of works; ``owner``: the creator of each, from 0."""
     n = len(log.creators)
 
     def of_creators(values: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.bincount(owner, weights=values, minlength=n).astype(np.float64)
 
     measures: dict[str, Sums | Concentration] = {}
-    for what, daily in counts.items():
+    for noun, daily in counts.items():
         total = daily.sum(axis=0)
         for minimum in THRESHOLDS:
             is_reached, days = (total >= minimum).astype(np.float64), (daily >= minimum).mean(axis=0)
-            measures[f"{what}_{minimum}"] = Sums(
-                is_reached if what == "creators" else of_creators(is_reached[there])
+            measures[f"{noun}_{minimum}"] = Sums(
+                is_reached if noun == "creators" else of_creators(is_reached[uploaded])
             )
-            measures[f"{what}_{minimum}_a_day"] = Sums(
-                days if what == "creators" else of_creators(days[there])
+            measures[f"{noun}_{minimum}_a_day"] = Sums(
+                days if noun == "creators" else of_creators(days[uploaded])
             )
-    debutants = np.bincount(owner, weights=log.work_upload_day[there] == BEFORE, minlength=n) == 0
+    debutants = np.bincount(owner, weights=log.work_upload_day[uploaded] == BEFORE, minlength=n) == 0
     debutants &= np.bincount(owner, minlength=n) > 0
     return measures | {
         "debutants": Sums(debutants.astype(np.float64)),
         "debutants_1": Sums((debutants & counts["creators"].any(axis=0)).astype(np.float64)),
         "gini_creators": Concentration(counts["creators"].sum(axis=0), np.arange(n)),
-        "gini_works": Concentration(counts["works"].sum(axis=0)[there], owner),
+        "gini_works": Concentration(counts["works"].sum(axis=0)[uploaded], owner),
         "works_available": Sums(of_creators()),
-        "uploads": Sums(of_creators(log.work_upload_day[there] != BEFORE)),
+        "uploads": Sums(of_creators(log.work_upload_day[uploaded] != BEFORE)),
         "quits": Sums((log.quit_day >= 0).astype(np.float64)),
     }
 
@@ -199,7 +203,7 @@ def _by_day(
             np.divide(of_days(values), exposures, out=np.full(log.days, np.nan), where=exposures > 0)
         )
 
-    uploaded = log.work_upload_day[(log.work_upload_day >= 0) & (log.work_upload_day < log.days)]
+    uploads = log.work_upload_day[(log.work_upload_day >= 0) & (log.work_upload_day < log.days)]
     quits = log.quit_day[(log.quit_day >= 0) & (log.quit_day < log.days)]
     return {
         **{name: of_days(log.exposures[column]) / is_visitor.sum() for name, column in EXPECTED.items()},
@@ -207,11 +211,11 @@ def _by_day(
         "exposures": exposures / is_visitor.sum(),
         **{name: share(is_counted) for name, is_counted in shares.items()},
         **{
-            f"{what}_{minimum}": (daily >= minimum).sum(axis=1).astype(np.float64)
-            for what, daily in counts.items()
+            f"{noun}_{minimum}": (daily >= minimum).sum(axis=1).astype(np.float64)
+            for noun, daily in counts.items()
             for minimum in THRESHOLDS
         },
         "gini_creators": np.array([gini(day) if day.any() else np.nan for day in counts["creators"]]),
-        "uploads": np.bincount(uploaded, minlength=log.days).astype(np.float64),
+        "uploads": np.bincount(uploads, minlength=log.days).astype(np.float64),
         "quits": np.bincount(quits, minlength=log.days).astype(np.float64),
     }

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.lab.simulate.arm_log import BEFORE, NEVER
-from karec.lab.simulate.world.catalogue import Works, make_works, works_by
+from karec.lab.simulate.world.catalogue import Works, make_works, make_works_of_creators
 from karec.lab.simulate.world.people import People
 from karec.lab.simulate.world.platform import BEFORE_DAYS
 from karec.lab.simulate.world.tastes import Truth
@@ -110,7 +110,7 @@ def _draw_debutant_works(
         [np.repeat(np.arange(len(users) - n_new), n_works), np.arange(len(users) - n_new, len(users))]
     )
     people = replace(truth.people, creators=users, fame=np.full(len(users), 1.0 / max(len(users), 1)))
-    return works_by(rng.permutation(rank), people, truth.songs, begin, begin + DAY_MS, rng)
+    return make_works_of_creators(rng.permutation(rank), people, truth.songs, begin, begin + DAY_MS, rng)
 
 
 def _concatenate(parts: Sequence[Works]) -> Works:

@@ -39,9 +39,13 @@ Named = tuple[NDArray[Any], list[str]]
 
 @dataclass(frozen=True, eq=False)
 class UploadedDay:
-    """N works. ``columns``: uploaded columns by name; ``vectors`` (N, DIMENSION) int8; ``exposures`` and
-    ``long_views``
-    (N,) int32 of the week after; ``quality`` (N,): hidden.
+    """N works of one day.
+
+    columns     uploaded columns by name
+    vectors     (N, DIMENSION) int8
+    exposures   (N,) int32 impressions of the week after
+    long_views  (N,) int32 of the week after
+    quality     (N,), hidden
     """
 
     columns: dict[str, NDArray[Any] | Named]
@@ -54,32 +58,34 @@ class UploadedDay:
 class Library:
     """Songs and creators of a library, one creator for every four works of a day."""
 
-    def __init__(self, works_a_day: int, first: date, seed: int = 0) -> None:
+    def __init__(self, works_per_day: int, first_day: date, seed: int = 0) -> None:
         rng = np.random.default_rng([seed, 0])
-        self.works_a_day, self.first, self.seed = works_a_day, first, seed
+        self.works_per_day = works_per_day
+        self.first_day = first_day
+        self.seed = seed
         self.songs = zipf_weights(SONGS, 0.8)
         self.song_vectors = unit_rows(rng.standard_normal((SONGS, DIMENSION)))
         self.song_tag = weighted_rows(zipf_weights(len(TAGS), 0.7), SONGS, rng).astype(np.int32)
         self.tag_preference = rng.standard_normal(len(TAGS))
-        n = max(works_a_day // 4, 100)
+        n = max(works_per_day // 4, 100)
         self.skill = rng.standard_normal(n).astype(np.float32)
         self.followers = np.exp(4.0 + 0.8 * self.skill + 2.0 * rng.standard_normal(n)).astype(np.int32)
         # Days since the first upload, at the first day.
         self.creator_days = rng.integers(-60, 2000, n).astype(np.int32)
 
     def day(self, number: int) -> UploadedDay:
-        """Returns the uploads of the day ``first + number``; their ids occur on no other day."""
-        n, rng = self.works_a_day, np.random.default_rng([self.seed, 1, number])
+        """Returns the uploads of the day ``first_day + number``; their ids occur on no other day."""
+        n, rng = self.works_per_day, np.random.default_rng([self.seed, 1, number])
         creator = rng.integers(0, len(self.skill), n)
-        copied = self._source_rows(n, rng)
-        song = weighted_rows(self.songs, n, rng).astype(np.int32)[copied]
-        quality = _mix(self.skill[creator], 0.7, rng)[copied]
-        is_video = (rng.random(n, np.float32) < 0.4)[copied]
+        source = self._source_rows(n, rng)
+        song = weighted_rows(self.songs, n, rng).astype(np.int32)[source]
+        quality = _mix(self.skill[creator], 0.7, rng)[source]
+        is_video = (rng.random(n, np.float32) < 0.4)[source]
         columns: dict[str, NDArray[Any] | Named] = {
             "work_id": number * 1_000_000_000 + rng.permutation(n),
             "creator_id": creator.astype(np.int64),
             "song_id": song,
-            "upload_ms": _unix_ms(self.first + timedelta(number)) + np.sort(rng.integers(0, DAY_MS, n)),
+            "upload_ms": _unix_ms(self.first_day + timedelta(number)) + np.sort(rng.integers(0, DAY_MS, n)),
             "type": (is_video.astype(np.int32), TYPES),
             "tag": (self.song_tag[song], TAGS),
             "era": ((song % len(ERAS)).astype(np.int32), ERAS),
@@ -91,15 +97,17 @@ class Library:
             "creator_days": np.maximum(self.creator_days[creator] + number, 0),
             "is_duet": rng.random(n, np.float32) < 0.15,
         }
-        measures = self._measures(quality, is_video, rng, copied)
+        measures = self._measures(quality, is_video, rng, source)
         columns |= {name: v if v.dtype == np.int32 else _rounded(v) for name, v in measures.items()}
         logit = -1.0 + 0.9 * quality + 0.5 * self.tag_preference[self.song_tag[song]]
         logit -= 0.4 * (np.log(measures["duration_s"] / 180.0) / 0.6) ** 2 + 2.0 * measures["clipping_share"]
         reach = self.followers[creator].astype(np.float32) ** 0.12
-        shown = rng.poisson(25.0 * reach * np.exp(0.7 * quality + 0.7 * rng.standard_normal(n, np.float32)))
-        long_views = rng.binomial(shown, 1.0 / (1.0 + np.exp(-logit)))
-        vectors = self._vectors(song, quality, copied, rng)
-        return UploadedDay(columns, vectors, shown.astype(np.int32), long_views.astype(np.int32), quality)
+        exposures = rng.poisson(
+            25.0 * reach * np.exp(0.7 * quality + 0.7 * rng.standard_normal(n, np.float32))
+        )
+        long_views = rng.binomial(exposures, 1.0 / (1.0 + np.exp(-logit)))
+        vectors = self._vectors(song, source, rng)
+        return UploadedDay(columns, vectors, exposures.astype(np.int32), long_views.astype(np.int32), quality)
 
     def _source_rows(self, n: int, rng: np.random.Generator) -> NDArray[Any]:
         """Returns (N,) rows: the own row of each work, or that of the work it copies."""
@@ -113,60 +121,58 @@ class Library:
         return rows
 
     def _measures(
-        self, quality: NDArray[Any], is_video: NDArray[Any], rng: np.random.Generator, copied: NDArray[Any]
+        self, quality: NDArray[Any], is_video: NDArray[Any], rng: np.random.Generator, source: NDArray[Any]
     ) -> dict[str, NDArray[Any]]:
         """Returns the platform's measurements of each recording."""
         n = len(quality)
 
-        def noisy(share: float) -> NDArray[Any]:
-            return np.asarray(_mix(quality, share, rng)[copied])
+        def noisy(correlation: float) -> NDArray[Any]:
+            return np.asarray(_mix(quality, correlation, rng)[source])
 
-        def drawn() -> NDArray[Any]:
-            return np.asarray(rng.standard_normal(n, np.float32)[copied])
+        def noise() -> NDArray[Any]:
+            return np.asarray(rng.standard_normal(n, np.float32)[source])
 
-        height = HEIGHTS[np.clip(2.6 + 0.5 * noisy(0.3) + 0.7 * drawn(), 0, 4).astype(np.int64)]
+        height = HEIGHTS[np.clip(2.6 + 0.5 * noisy(0.3) + 0.7 * noise(), 0, 4).astype(np.int64)]
         return {
-            "duration_s": np.exp(5.0 + 0.6 * drawn()),
+            "duration_s": np.exp(5.0 + 0.6 * noise()),
             "height": np.where(is_video, height, 0).astype(np.int32),
             "width": np.where(is_video, height * 16 // 9, 0).astype(np.int32),
             "frame_rate": np.where(
                 is_video, np.int32(24) + rng.integers(0, 2, n).astype(np.int32) * 6, 0
             ).astype(np.int32),
-            "bitrate_kbps": np.exp(6.0 + 0.5 * drawn()),
-            "silence_share": _sigmoid(-1.6 - 0.5 * noisy(0.3) + 0.9 * drawn()),
-            "clipping_share": _sigmoid(-3.0 - 0.6 * noisy(0.4) + 0.8 * drawn()),
+            "bitrate_kbps": np.exp(6.0 + 0.5 * noise()),
+            "silence_share": _sigmoid(-1.6 - 0.5 * noisy(0.3) + 0.9 * noise()),
+            "clipping_share": _sigmoid(-3.0 - 0.6 * noisy(0.4) + 0.8 * noise()),
             "pitch_score": _sigmoid(0.5 + 0.9 * noisy(0.55)),
             "rhythm_score": _sigmoid(0.8 + 0.8 * noisy(0.45)),
             "timbre_score": _sigmoid(0.2 + 0.9 * noisy(0.5)),
             "breath_score": _sigmoid(0.4 + 0.7 * noisy(0.3)),
-            "loudness_db": -14.0 - 2.5 * np.abs(noisy(-0.3)) + drawn(),
-            "peak_db": -1.0 - np.abs(drawn()),
-            "noise_db": -50.0 - 5.0 * noisy(0.35) + 3.0 * drawn(),
-            "reverb": _sigmoid(-0.5 + drawn()),
+            "loudness_db": -14.0 - 2.5 * np.abs(noisy(-0.3)) + noise(),
+            "peak_db": -1.0 - np.abs(noise()),
+            "noise_db": -50.0 - 5.0 * noisy(0.35) + 3.0 * noise(),
+            "reverb": _sigmoid(-0.5 + noise()),
             "vocal_share": _sigmoid(0.9 + 0.4 * noisy(0.25)),
-            "dynamic_range_db": 8.0 + 2.0 * noisy(0.2) + drawn(),
-            "tempo_bpm": 110.0 + 20.0 * drawn(),
-            "brightness": _sigmoid(0.3 * noisy(0.2) + drawn()),
-            "sharpness": _sigmoid(0.4 * noisy(0.35) + drawn()),
-            "face_share": np.where(is_video, _sigmoid(drawn()), 0.0),
-            "motion": np.where(is_video, _sigmoid(-1.0 + drawn()), 0.0),
-            "cover_text_share": _sigmoid(-2.0 + drawn()),
+            "dynamic_range_db": 8.0 + 2.0 * noisy(0.2) + noise(),
+            "tempo_bpm": 110.0 + 20.0 * noise(),
+            "brightness": _sigmoid(0.3 * noisy(0.2) + noise()),
+            "sharpness": _sigmoid(0.4 * noisy(0.35) + noise()),
+            "face_share": np.where(is_video, _sigmoid(noise()), 0.0),
+            "motion": np.where(is_video, _sigmoid(-1.0 + noise()), 0.0),
+            "cover_text_share": _sigmoid(-2.0 + noise()),
             "title_letters": rng.integers(0, 40, n).astype(np.int32),
             "tags_given": rng.integers(0, 6, n).astype(np.int32),
         }
 
-    def _vectors(
-        self, song: NDArray[Any], quality: NDArray[Any], copied: NDArray[Any], rng: np.random.Generator
-    ) -> NDArray[Any]:
+    def _vectors(self, song: NDArray[Any], source: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         n = len(song)
         own = rng.standard_normal((n, DIMENSION), np.float32)
-        vectors = (0.6 * self.song_vectors[song] + (0.8 / DIMENSION**0.5) * own)[copied]
+        vectors = (0.6 * self.song_vectors[song] + (0.8 / DIMENSION**0.5) * own)[source]
         vectors += (0.09 / DIMENSION**0.5) * rng.standard_normal((n, DIMENSION), np.float32)
         return np.asarray(np.clip(np.rint(vectors * 127.0), -127, 127), np.int8)
 
 
 def _mix(values: NDArray[Any], correlation: float, rng: np.random.Generator) -> NDArray[Any]:
-    """Returns N(0, 1) numbers with correlation ``share`` to ``values``."""
+    """Returns N(0, 1) numbers with this correlation to ``values``."""
     own = rng.standard_normal(len(values), np.float32)
     return np.asarray(correlation * values + (1.0 - correlation * correlation) ** 0.5 * own, np.float32)
 

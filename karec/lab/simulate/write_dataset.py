@@ -39,7 +39,7 @@ def write_dataset(folder: Path, start: Snapshot, past: Impressions, dataset: Dat
     labels = {
         name: np.concatenate([past.labels[name], label]) for name, label in dataset.exposures.labels.items()
     }
-    scene = {"scene": _named(events.pop("scene"), start.labels.get("scene", []))}
+    scene = {"scene": _names_of(events.pop("scene"), start.labels.get("scene", []))}
     _write(folder / "events.parquet", {**events, **scene, **labels})
     item_columns, item_categories = _columns(start.works, start)
     user_columns, user_categories = _columns(start.users, start)
@@ -65,23 +65,23 @@ def _columns(table: Table, start: Snapshot) -> tuple[dict[str, Any], list[str]]:
         if schema.is_counter(name):
             continue
         if name in start.labels:
-            columns[name] = _named(np.asarray(values), start.labels[name])
+            columns[name] = _names_of(np.asarray(values), start.labels[name])
         elif name in (CREATOR, SONG) or values.dtype.kind == "f" or name.endswith("_ms"):
             columns[name] = np.asarray(values)
         else:
-            columns[name] = _known(np.asarray(values))
+            columns[name] = _positive_codes(np.asarray(values))
             categories.append(name)
     return columns, categories
 
 
-def _named(codes: NDArray[Any], names: list[str]) -> Any:
+def _names_of(codes: NDArray[Any], names: list[str]) -> Any:
     """Returns the names of ``codes``; null for codes without a name."""
     pa = arrow_parquet()
     has_name = (codes >= 0) & (codes < len(names))
     return pa.array(names, pa.string()).take(pa.array(np.where(has_name, codes, 0), mask=~has_name))
 
 
-def _known(values: NDArray[Any]) -> Any:
+def _positive_codes(values: NDArray[Any]) -> Any:
     """Returns ``values``; null for values ≤ 0, which mean none."""
     return arrow_parquet().array(values, mask=values <= schema.NO_FAMILY)
 

@@ -15,10 +15,11 @@ from karec.lab.simulate.sums import sums_of
 U, C, DAYS = 300, 60, 3
 
 
-def played(name, *, reach=20, gain=1.0, facts=None):
-    """Every user sees ten works a day, of the first ``reach`` creators, each with one work. The play that a
-    work is expected to get differs between users, by the same draws in every arm, and is ``gain`` times as
-    long.
+def make_log(name, *, reach=20, gain=1.0, facts=None):
+    """Returns a log in which every user gets ten works a day of the first ``reach`` creators with one work
+    each.
+
+    The expected play differs between users, by the same draws in every arm, and is ``gain`` times as long.
     """
     rng = np.random.default_rng(7)
     day, user = (
@@ -52,25 +53,27 @@ def played(name, *, reach=20, gain=1.0, facts=None):
     )
 
 
-def compared(*logs, baseline="plain", **more):
-    return compare_arms([sums_of(log) for log in logs], baseline, resamples=200, **more)
+def compare(*logs, baseline="plain", **options):
+    return compare_arms([sums_of(log) for log in logs], baseline, resamples=200, **options)
 
 
 def test_equal_arms_have_no_difference():
-    report = compared(played("plain"), played("twin"))
-    for name, told in report["arms"]["twin"]["measures"].items():
-        if told["value"] is not None:
-            assert (told["change"], told["change_ci"]) == (0.0, (0.0, 0.0)), name
+    report = compare(make_log("plain"), make_log("twin"))
+    for name, measure in report["arms"]["twin"]["measures"].items():
+        if measure["value"] is not None:
+            assert (measure["change"], measure["change_ci"]) == (0.0, (0.0, 0.0)), name
 
 
 def test_baseline_has_values_and_no_changes():
-    for told in compared(played("plain"), played("twin"))["arms"]["plain"]["measures"].values():
-        assert told["change"] is told["change_ci"] is told["relative"] is told["relative_ci"] is None
+    for measure in compare(make_log("plain"), make_log("twin"))["arms"]["plain"]["measures"].values():
+        assert (
+            measure["change"] is measure["change_ci"] is measure["relative"] is measure["relative_ci"] is None
+        )
 
 
 def test_planted_effects_are_within_their_intervals():
-    """Play 2 % longer for all, and half as many creators again."""
-    measures = compared(played("plain"), played("wide", reach=30, gain=1.02))["arms"]["wide"]["measures"]
+    """Play 2 % longer for all, and half as many creators other_steps."""
+    measures = compare(make_log("plain"), make_log("wide", reach=30, gain=1.02))["arms"]["wide"]["measures"]
     assert measures["play_s"]["relative"] == pytest.approx(2.0)
     assert measures["play_s"]["relative_ci"] == pytest.approx((2.0, 2.0), abs=1e-4)
     for name in ("creators_1", "works_1", "creators_1_a_day"):
@@ -84,38 +87,40 @@ def test_planted_effects_are_within_their_intervals():
 
 def test_price_is_the_play_lost_per_additional_creator():
     """4 % of all play, for ten more creators of sixty and as many works."""
-    plain, wide = played("plain"), played("dpp-0.5", reach=30, gain=0.96)
-    (family,) = compared(plain, wide)["prices"]
+    plain, wide = make_log("plain"), make_log("dpp-0.5", reach=30, gain=0.96)
+    (family,) = compare(plain, wide)["prices"]
     (step,) = family["steps"]
     assert (family["family"], step["from"], step["to"]) == ("dpp", "plain", "dpp-0.5")
     lost = 0.04 * plain.exposures["p_play_s"].sum(dtype=float) / DAYS
     assert step["play_s_a_day"]["value"] == pytest.approx(-lost, rel=1e-6)
-    for reached in ("creators_1_a_day", "works_1_a_day"):
-        assert step[reached]["more"]["value"] == pytest.approx(10)
-        assert step[reached]["price_s"]["value"] == pytest.approx(lost / 10, rel=1e-6)
-        low, high = step[reached]["price_s"]["ci"]
+    for reach in ("creators_1_a_day", "works_1_a_day"):
+        assert step[reach]["more"]["value"] == pytest.approx(10)
+        assert step[reach]["price_s"]["value"] == pytest.approx(lost / 10, rel=1e-6)
+        low, high = step[reach]["price_s"]["ci"]
         assert 0 < low < lost / 10 < high
 
 
 def test_steps_of_a_knob_are_ordered_by_value():
     logs = [
-        played("dpp-0.8", reach=45),
-        played("dpp-0.2", reach=25),
-        played("plain"),
-        played("dpp-0.5", reach=30),
+        make_log("dpp-0.8", reach=45),
+        make_log("dpp-0.2", reach=25),
+        make_log("plain"),
+        make_log("dpp-0.5", reach=30),
     ]
-    (family,) = compared(*logs)["prices"]
-    walked = [(step["from"], step["to"]) for step in family["steps"]]
-    assert walked == [("plain", "dpp-0.2"), ("dpp-0.2", "dpp-0.5"), ("dpp-0.5", "dpp-0.8")]
+    (family,) = compare(*logs)["prices"]
+    steps = [(step["from"], step["to"]) for step in family["steps"]]
+    assert steps == [("plain", "dpp-0.2"), ("dpp-0.2", "dpp-0.5"), ("dpp-0.5", "dpp-0.8")]
     assert [(step["from"], step["to"]) for step in family["from_baseline"]] == [
         *(("plain", f"dpp-{value}") for value in ("0.2", "0.5", "0.8")),
     ]
-    again = [(step["from"], step["to"]) for step in compared(*logs, baseline="dpp-0.2")["prices"][0]["steps"]]
-    assert again == walked[1:]
+    other_steps = [
+        (step["from"], step["to"]) for step in compare(*logs, baseline="dpp-0.2")["prices"][0]["steps"]
+    ]
+    assert other_steps == steps[1:]
 
 
 def test_knob_without_more_reach_has_no_price():
-    (family,) = compared(played("plain"), played("dpp-0.5", gain=0.9))["prices"]
+    (family,) = compare(make_log("plain"), make_log("dpp-0.5", gain=0.9))["prices"]
     assert family["steps"][0]["creators_1_a_day"]["price_s"] == {"value": None, "ci": None}
 
 
@@ -133,7 +138,7 @@ def test_knob_is_the_end_of_the_name(name, knob):
 
 
 def test_users_and_creators_are_resampled_independently():
-    """Else a price would divide what the same draws moved."""
+    """With the same draws, the two parts of a price would be correlated."""
     values = Sums(np.arange(30, dtype=float))
     sums = dataclasses.replace(
         sums_of(arm()),
@@ -148,40 +153,45 @@ def test_users_and_creators_are_resampled_independently():
 
 
 def test_dominated_arm_is_not_on_the_frontier():
-    logs = [played("plain"), played("worse", gain=0.9), played("wide", reach=30, gain=0.95), played("twin")]
-    arms = compared(*logs)["arms"]
-    assert [name for name, told in arms.items() if told["on_frontier"]] == ["plain", "wide", "twin"]
+    logs = [
+        make_log("plain"),
+        make_log("worse", gain=0.9),
+        make_log("wide", reach=30, gain=0.95),
+        make_log("twin"),
+    ]
+    arms = compare(*logs)["arms"]
+    assert [name for name, measure in arms.items() if measure["on_frontier"]] == ["plain", "wide", "twin"]
 
 
 def test_seed_changes_intervals_but_no_value():
-    logs = (played("plain"), played("wide", reach=30, gain=1.02))
-    one, other = (compared(*logs, seed=seed)["arms"]["wide"]["measures"] for seed in (0, 1))
-    assert {name: told["value"] for name, told in one.items()} == {
-        name: told["value"] for name, told in other.items()
+    logs = (make_log("plain"), make_log("wide", reach=30, gain=1.02))
+    one, other = (compare(*logs, seed=seed)["arms"]["wide"]["measures"] for seed in (0, 1))
+    assert {name: measure["value"] for name, measure in one.items()} == {
+        name: measure["value"] for name, measure in other.items()
     }
     assert one["creators_1"]["change_ci"] != other["creators_1"]["change_ci"]
-    assert compared(*logs)["arms"]["wide"]["measures"] == one
+    assert compare(*logs)["arms"]["wide"]["measures"] == one
 
 
 def test_unknown_baseline_is_rejected_with_the_known_arms():
-    with pytest.raises(DataError, match="the baseline: 'none' is not an arm, expected one of plain, twin"):
-        compared(played("plain"), played("twin"), baseline="none")
-    with pytest.raises(DataError, match=r"the baseline: 'plain' is not an arm, expected one of \(no arms\)"):
-        compared()
+    with pytest.raises(DataError, match="baseline: 'none' is not an arm, expected one of plain, twin"):
+        compare(make_log("plain"), make_log("twin"), baseline="none")
+    with pytest.raises(DataError, match=r"baseline: 'plain' is not an arm, expected one of \(no arms\)"):
+        compare()
 
 
 def test_unknown_pair_is_rejected():
-    with pytest.raises(DataError, match="the pair: 'dpp' is not an arm, expected one of plain"):
-        compared(played("plain"), pair=("plain", "dpp"))
+    with pytest.raises(DataError, match="pair: 'dpp' is not an arm, expected one of plain"):
+        compare(make_log("plain"), pair=("plain", "dpp"))
 
 
 def test_arms_of_equal_name_are_rejected():
     with pytest.raises(DataError, match="2 arms are named 'plain'"):
-        compared(played("plain"), played("plain"))
+        compare(make_log("plain"), make_log("plain"))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"days": 4}, "arm 'other' has 4 days, 'plain' has 3"),
         ({"n_users": 301}, "arm 'other' has 301 users, 'plain' has 300"),
@@ -190,7 +200,7 @@ def test_arms_of_equal_name_are_rejected():
         ({"creators": np.r_[0 : C - 1, C]}, "arms 'plain' and 'other' have different creators"),
     ],
 )
-def test_arms_of_other_populations_or_days_are_rejected(changes, said):
-    other = dataclasses.replace(sums_of(played("other")), **changes)
-    with pytest.raises(DataError, match=said):
-        compare_arms([sums_of(played("plain")), other], "plain", resamples=2)
+def test_arms_of_other_populations_or_days_are_rejected(changes, message):
+    other = dataclasses.replace(sums_of(make_log("other")), **changes)
+    with pytest.raises(DataError, match=message):
+        compare_arms([sums_of(make_log("plain")), other], "plain", resamples=2)

@@ -1,4 +1,4 @@
-"""Potential sessions are drawn once, and realised by the enjoyment of the user."""
+"""Potential sessions, and how many of them a user makes by their enjoyment."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,11 @@ import pytest
 from karec.lab.simulate.returns import (
     MAX_PAGES,
     MAX_PROBABILITY,
-    MEMORY,
+    MEMORY_WORKS,
     MIN_PROBABILITY,
-    MORE,
-    NEUTRAL,
     PAGE_MS,
+    PAGE_PROBABILITY,
+    VISIT_PROBABILITY,
     draw_visits,
     next_level,
     starting_levels,
@@ -38,7 +38,8 @@ def test_sessions_are_within_their_day_and_do_not_overlap(visits):
 
 
 def test_user_with_usual_enjoyment_makes_half_of_the_visits():
-    assert visit_probability(0.2, 0.2) == NEUTRAL and visit_probability(0.2, 0.2, MORE) == MORE
+    assert visit_probability(0.2, 0.2) == VISIT_PROBABILITY
+    assert visit_probability(0.2, 0.2, PAGE_PROBABILITY) == PAGE_PROBABILITY
 
 
 def test_visit_probability_rises_with_enjoyment_in_bounds():
@@ -49,7 +50,7 @@ def test_visit_probability_rises_with_enjoyment_in_bounds():
 
 def test_level_moves_towards_the_enjoyment():
     assert next_level(0.2, np.array([0.2, 0.2])) == pytest.approx(0.2)
-    assert next_level(0.0, np.array([1.0])) == pytest.approx(1 / MEMORY)
+    assert next_level(0.0, np.array([1.0])) == pytest.approx(1 / MEMORY_WORKS)
     assert next_level(0.0, np.ones(1_000)) == pytest.approx(1.0)
 
 

@@ -27,75 +27,75 @@ def values(sums):
 
 def test_user_measures_are_means_over_users_and_days(sums):
     """Six users, three of whom came; two days."""
-    found = values(sums)
-    assert found["play_s"] == pytest.approx((10 + 10 + 11 + 10 + 14) / 12)
-    assert found["drawn_play_s"] == pytest.approx(5 * 7 / 12)
-    assert (found["likes"], found["drawn_likes"]) == (pytest.approx(5 * 0.25 / 12), 0.0)
-    assert (found["long_views"], found["drawn_long_views"]) == (
+    measures = values(sums)
+    assert measures["play_s"] == pytest.approx((10 + 10 + 11 + 10 + 14) / 12)
+    assert measures["drawn_play_s"] == pytest.approx(5 * 7 / 12)
+    assert (measures["likes"], measures["drawn_likes"]) == (pytest.approx(5 * 0.25 / 12), 0.0)
+    assert (measures["long_views"], measures["drawn_long_views"]) == (
         pytest.approx(2.5 / 12),
         pytest.approx(1 / 12),
     )
-    assert found["follows"] == pytest.approx(5 * 0.125 / 12)
-    assert (found["sessions"], found["exposures"]) == (pytest.approx(4 / 12), pytest.approx(5 / 12))
-    assert found["play_s_an_exposure"] == pytest.approx(55 / 5)
+    assert measures["follows"] == pytest.approx(5 * 0.125 / 12)
+    assert (measures["sessions"], measures["exposures"]) == (pytest.approx(4 / 12), pytest.approx(5 / 12))
+    assert measures["play_s_an_exposure"] == pytest.approx(55 / 5)
 
 
 def test_creators_and_works_without_impressions_count(sums):
-    found = values(sums)
-    assert (found["creators_1"], found["creators_10"]) == (2, 0)
-    assert found["creators_1_a_day"] == pytest.approx((1 + 2) / 2)
-    assert found["works_1"] == 3
-    assert found["works_1_a_day"] == pytest.approx((2 + 2) / 2)
+    measures = values(sums)
+    assert (measures["creators_1"], measures["creators_10"]) == (2, 0)
+    assert measures["creators_1_a_day"] == pytest.approx((1 + 2) / 2)
+    assert measures["works_1"] == 3
+    assert measures["works_1_a_day"] == pytest.approx((2 + 2) / 2)
     # counts 0, 1, 4: (−2·0 + 0·1 + 2·4)/(3·5)
-    assert found["gini_creators"] == pytest.approx((2 * 0 - 0 + 2 * 4) / 15)
+    assert measures["gini_creators"] == pytest.approx((2 * 0 - 0 + 2 * 4) / 15)
     # 0, 0, 1, 1, 3 of five that were there
-    assert found["gini_works"] == pytest.approx((0 * 1 + 2 * 1 + 4 * 3) / 25)
+    assert measures["gini_works"] == pytest.approx((0 * 1 + 2 * 1 + 4 * 3) / 25)
 
 
 def test_thresholds_count_from_their_exact_number():
-    shown = [(0, 0, 0)] * 9 + [(1, 0, 0)] * 1 + [(1, 0, 4)] * 100
-    found = values(sums_of(arm(shown=shown)))
-    assert [found[f"creators_{least}"] for least in (1, 10, 100)] == [2, 2, 1]
-    assert [found[f"works_{least}"] for least in (1, 10, 100)] == [2, 2, 1]
-    assert [found[f"creators_{least}_a_day"] for least in (1, 10, 100)] == [1.5, 0.5, 0.5]
+    impressions = [(0, 0, 0)] * 9 + [(1, 0, 0)] * 1 + [(1, 0, 4)] * 100
+    measures = values(sums_of(arm(shown=impressions)))
+    assert [measures[f"creators_{minimum}"] for minimum in (1, 10, 100)] == [2, 2, 1]
+    assert [measures[f"works_{minimum}"] for minimum in (1, 10, 100)] == [2, 2, 1]
+    assert [measures[f"creators_{minimum}_a_day"] for minimum in (1, 10, 100)] == [1.5, 0.5, 0.5]
 
 
 def test_age_and_new_creators_are_fractions_of_impressions(sums):
-    found = values(sums)
-    assert (found["younger_24h"], found["younger_72h"]) == (0.0, pytest.approx(2 / 5))
-    assert found["new_creators_share"] == pytest.approx(1 / 5)  # user 5 began 30 h ago, user 1 1000 h ago
+    measures = values(sums)
+    assert (measures["younger_24h"], measures["younger_72h"]) == (0.0, pytest.approx(2 / 5))
+    assert measures["new_creators_share"] == pytest.approx(1 / 5)  # user 5 began 30 h ago, user 1 1000 h ago
 
 
 @pytest.mark.parametrize(("hours", "share"), [(7 * 24 - 1, 1.0), (7 * 24, 0.0)])
 def test_creator_is_new_for_a_week_after_the_first_upload(hours, share):
     """The work shown is 30 h old; another of the same creator was the first."""
     uploaded = [-(hours - 30), 0, 0, 0, 0, 0]
-    found = values(sums_of(arm(shown=[(0, 0, 1)], upload_ms=np.array(uploaded) * HOUR_MS)))
-    assert found["new_creators_share"] == share
+    measures = values(sums_of(arm(shown=[(0, 0, 1)], upload_ms=np.array(uploaded) * HOUR_MS)))
+    assert measures["new_creators_share"] == share
 
 
 def test_uploads_count_the_uploads_of_the_days(sums):
-    found = values(sums)
-    assert (found["works_available"], found["uploads"], found["quits"]) == (5, 3, 1)
+    measures = values(sums)
+    assert (measures["works_available"], measures["uploads"], measures["quits"]) == (5, 3, 1)
 
 
 def test_debutants_have_their_first_work_in_the_days(sums):
     """User 5 uploads on the second day and is shown."""
-    found = values(sums)
-    assert (found["debutants"], found["debutants_1"]) == (1, 1)
-    unseen = values(sums_of(arm(shown=SHOWN[:4])))
-    assert (unseen["debutants"], unseen["debutants_1"]) == (1, 0)
+    measures = values(sums)
+    assert (measures["debutants"], measures["debutants_1"]) == (1, 1)
+    without_impressions = values(sums_of(arm(shown=SHOWN[:4])))
+    assert (without_impressions["debutants"], without_impressions["debutants_1"]) == (1, 0)
     without_upload = arm(shown=SHOWN[:4], work_upload_day=[BEFORE, 0, BEFORE, 1, NEVER, NEVER])
     assert values(sums_of(without_upload))["debutants"] == 0
 
 
 def test_work_after_the_last_day_does_not_count():
-    found = values(sums_of(arm(work_upload_day=[BEFORE, 0, BEFORE, 1, 1, 2])))
-    assert (found["works_available"], found["uploads"]) == (5, 3)
+    measures = values(sums_of(arm(work_upload_day=[BEFORE, 0, BEFORE, 1, 1, 2])))
+    assert (measures["works_available"], measures["uploads"]) == (5, 3)
 
 
 @pytest.mark.parametrize(("age_ms", "young"), [(24 * HOUR_MS - 1, 1.0), (24 * HOUR_MS, 0.0)])
-def test_work_of_exactly_24_hours_is_not_younger_than_24_hours(age_ms, young):
+def test_work_is_younger_than_24_hours_below_that_age(age_ms, young):
     log = arm(shown=[(0, 0, 0)])
     log.exposures["age_ms"][:] = age_ms
     assert values(sums_of(log))["younger_24h"] == young
@@ -118,20 +118,21 @@ def test_day_without_users_has_no_fractions():
 
 
 def test_arm_without_impressions_has_zero_measures():
-    found = values(sums_of(arm()))
-    assert (found["play_s"], found["creators_1"], found["works_1"]) == (0, 0, 0)
+    measures = values(sums_of(arm()))
+    assert (measures["play_s"], measures["creators_1"], measures["works_1"]) == (0, 0, 0)
     assert all(
-        np.isnan(found[name]) for name in ("gini_creators", "gini_works", "younger_24h", "play_s_an_exposure")
+        np.isnan(measures[name])
+        for name in ("gini_creators", "gini_works", "younger_24h", "play_s_an_exposure")
     )
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("make_arm", "message"),
     [
         (lambda: arm(days=0), "arm 'plain' has 0 days"),
         (lambda: arm(creators=[], quit_day=[]), "arm 'plain' has 0 creators"),
-        (lambda: arm(shown=[(0, 9, 0)]), "user holds 9 … 9, expected 0 … 5"),
-        (lambda: arm(shown=[(2, 0, 0)]), "day holds 2 … 2, expected 0 … 1"),
+        (lambda: arm(shown=[(0, 9, 0)]), "user has 9 … 9, expected 0 … 5"),
+        (lambda: arm(shown=[(2, 0, 0)]), "day has 2 … 2, expected 0 … 1"),
         (lambda: arm(shown=[(0, 0, 0), (0, 0, 3)]), "work 3, exposure 1, was shown before its upload"),
         (lambda: arm(shown=[(1, 0, 5)]), "work 5, exposure 0, was shown before its upload"),
         (
@@ -141,17 +142,17 @@ def test_arm_without_impressions_has_zero_measures():
         (lambda: arm(creators=[1, 5], quit_day=[-1, -1]), "work 2 is by user 3, who is not a creator"),
     ],
 )
-def test_contradictory_rows_are_rejected_by_arm_and_row(wrong, said):
-    with pytest.raises(DataError, match=said):
-        sums_of(wrong())
+def test_contradictory_rows_are_rejected_by_arm_and_row(make_arm, message):
+    with pytest.raises(DataError, match=message):
+        sums_of(make_arm())
 
 
-def test_users_who_cannot_come_do_not_count():
+def test_users_who_may_not_visit_do_not_count():
     """A sample of four of six users was played."""
-    came = np.array([[1, 1, 0, 0, -1, -1], [0, 1, 0, 0, -1, -1]])
-    sums = sums_of(arm("plain", [(0, 0, 0), (0, 1, 2), (1, 1, 0)], sessions=came))
+    sessions = np.array([[1, 1, 0, 0, -1, -1], [0, 1, 0, 0, -1, -1]])
+    sums = sums_of(arm("plain", [(0, 0, 0), (0, 1, 2), (1, 1, 0)], sessions=sessions))
     assert sums.n_users == 4 and len(sums.by_user["play_s"].over) == 4
     assert sums.by_day["sessions"].tolist() == [0.5, 0.25]
     assert sums.by_day["exposures"].tolist() == [0.5, 0.25]
-    with pytest.raises(DataError, match="exposure 0, was shown to a user who may not come"):
-        sums_of(arm("plain", [(0, 4, 0)], sessions=came))
+    with pytest.raises(DataError, match="exposure 0, was shown to a user who may not visit"):
+        sums_of(arm("plain", [(0, 4, 0)], sessions=sessions))

@@ -18,33 +18,30 @@ from karec.lab.simulate.world.sampling import unit_rows, weighted_rows, zipf_wei
 TYPES = ["audio", "video"]
 ERAS = ["2020s", "2010s", "2000s", "1990s", "1980s", "before 1980"]
 TAGS = [
-    *(
-        "pop",
-        "ballad",
-        "folk",
-        "rock",
-        "rap",
-        "electronic",
-        "jazz",
-        "R&B",
-        "opera",
-        "children",
-        "anime",
-        "film",
-    ),
-    *(
-        "game",
-        "Cantonese",
-        "Hokkien",
-        "Sichuanese",
-        "English",
-        "Japanese",
-        "Korean",
-        "duet",
-        "choir",
-        "instrument",
-    ),
-    *("a cappella", "humour"),
+    "pop",
+    "ballad",
+    "folk",
+    "rock",
+    "rap",
+    "electronic",
+    "jazz",
+    "R&B",
+    "opera",
+    "children",
+    "anime",
+    "film",
+    "game",
+    "Cantonese",
+    "Hokkien",
+    "Sichuanese",
+    "English",
+    "Japanese",
+    "Korean",
+    "duet",
+    "choir",
+    "instrument",
+    "a cappella",
+    "humour",
 ]
 
 
@@ -106,26 +103,26 @@ def make_works(
     n_works: int, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> Works:
     """Draws works uploaded uniformly over [first_ms, last_ms), by creators in proportion to their fame."""
-    return works_by(weighted_rows(people.fame, n_works, rng), people, songs, first_ms, last_ms, rng)
+    return make_works_of_creators(
+        weighted_rows(people.fame, n_works, rng), people, songs, first_ms, last_ms, rng
+    )
 
 
-def works_by(
+def make_works_of_creators(
     rank: NDArray[Any], people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> Works:
-    """Draws a work by creator ``people.creators[r]`` for each r of ``rank`` (N,).
+    """Draws a work of creator ``people.creators[r]`` for each r of ``rank`` (N,).
 
     Uploads are uniform over [first_ms, last_ms). A creator sings the preferred one of two popular songs.
     """
     n_works, creator = len(rank), people.creators[rank]
-    first, second = (weighted_rows(songs.weight, n_works, rng) for _ in range(2))
-    preference = [
-        np.einsum("nd,nd->n", people.taste[creator], songs.vector[song]) for song in (first, second)
-    ]
-    song = np.where(preference[0] >= preference[1], first, second)
+    candidates = [weighted_rows(songs.weight, n_works, rng) for _ in range(2)]
+    preference = [np.einsum("nd,nd->n", people.taste[creator], songs.vector[song]) for song in candidates]
+    song = np.where(preference[0] >= preference[1], candidates[0], candidates[1])
     video_share = rng.beta(1.0, 1.2, len(people.creators))[rank]
     is_video = rng.random(n_works) < video_share
     quality = (0.6 * people.skill[creator] + 0.8 * rng.standard_normal(n_works)).astype(np.float32)
-    measured = quality + 0.7 * rng.standard_normal(n_works)
+    measured_quality = quality + 0.7 * rng.standard_normal(n_works)
     duration_fraction = np.where(is_video, rng.uniform(0.3, 1.0, n_works), 1.0)
     log_fame = np.log(people.fame * len(people.fame))[rank]
     return Works(
@@ -135,7 +132,7 @@ def works_by(
         upload_ms=np.sort(rng.integers(first_ms, last_ms, n_works)),
         quality=quality,
         appeal=rng.standard_normal(n_works).astype(np.float32),
-        voice_score=(1.0 / (1.0 + np.exp(-1.0 - 0.8 * measured))).astype(np.float32),
+        voice_score=(1.0 / (1.0 + np.exp(-1.0 - 0.8 * measured_quality))).astype(np.float32),
         duration_ms=(1000.0 * songs.seconds[song] * duration_fraction).astype(np.int64),
         weight=np.exp(0.5 * quality + 0.4 * log_fame + 1.0 * rng.standard_normal(n_works)),
     )

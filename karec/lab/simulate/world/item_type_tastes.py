@@ -82,12 +82,12 @@ class ItemTypeTastes(ABC):
         probabilities = self.probabilities(user, item)
         return np.asarray(sum(label.worth * probabilities[label.name] for label in self.labels), np.float64)
 
-    def _match(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    def _match(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) inner products of unit rows, scaled to about unit variance."""
-        return np.asarray(np.sqrt(DIMENSION) * np.einsum("nd,nd->n", left, right))
+        return np.asarray(np.sqrt(DIMENSION) * np.einsum("nd,nd->n", a, b))
 
-    def _edge(self, keys: NDArray[Any], user: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-        return contains(keys, user * len(self.truth.people) + other)
+    def _edge(self, keys: NDArray[Any], user: NDArray[Any], neighbour: NDArray[Any]) -> NDArray[Any]:
+        return contains(keys, user * len(self.truth.people) + neighbour)
 
     def _city_preference(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) the preference for the own city if the owner lives there, else 0."""

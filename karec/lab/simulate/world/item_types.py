@@ -56,7 +56,10 @@ LISTS = ("history", "skipped", "liked")
 
 @dataclass(frozen=True, eq=False)
 class WorldItemType:
-    """``made``: what is published; ``tastes``, ``hours`` (None: always open): the truth, by item row."""
+    """An item type with its truth.
+
+    ``made``: published data; ``tastes``, ``hours`` (None: always open): the truth, by item row.
+    """
 
     made: DerivedItemType
     tastes: ItemTypeTastes
@@ -85,18 +88,18 @@ def make_item_types(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[
         rng = np.random.default_rng([seed, number])
         hours = OpeningHours.from_random(len(tastes), rng) if name in ("live", "room") else None
         table, works_of = _items(name, tastes, snapshot, rng)
-        shown = _log(tastes, hours, table, snapshot, begin_ms, rng)
-        before = replace(
+        impressions = _draw_impressions(tastes, hours, table, snapshot, begin_ms, rng)
+        start = replace(
             ItemType(table, {}, MEANING[name]).to_snapshot(snapshot),
             time_ms=begin_ms,
             labels={},
             user_scene_counters=None,
         )
-        after = advance(before, shown, snapshot.time_ms)
+        end = advance(start, impressions, snapshot.time_ms)
         names = [*LISTS, *(["follows"] if MEANING[name].followed else [])]
-        lists = {relation: after.relations[relation] for relation in names}
+        lists = {relation: end.relations[relation] for relation in names}
         item_types[name] = WorldItemType(
-            DerivedItemType(ItemType(after.works, lists, MEANING[name]), works_of), tastes, hours
+            DerivedItemType(ItemType(end.works, lists, MEANING[name]), works_of), tastes, hours
         )
     return item_types
 
@@ -150,7 +153,7 @@ def _works_of(snapshot: Snapshot, role: str, keys: NDArray[Any], item: NDArray[A
     return Relation.from_pairs(np.repeat(item, count), np.asarray(works.ids)[rows], n)
 
 
-def _log(
+def _draw_impressions(
     tastes: ItemTypeTastes,
     hours: OpeningHours | None,
     table: Table,
@@ -174,11 +177,11 @@ def _log(
     probabilities = tastes.probabilities(user, item)
     uniforms = rng.random((len(probabilities), len(user)))
     labels = {}
-    reached, parent = np.ones(len(user), bool), np.ones(len(user))
+    label, parent = np.ones(len(user), bool), np.ones(len(user))
     for name, uniform in zip(probabilities, uniforms, strict=True):
-        reached = reached & (uniform * parent < probabilities[name])
+        label = label & (uniform * parent < probabilities[name])
         parent = probabilities[name]
-        labels[name] = reached.astype(np.uint8)
+        labels[name] = label.astype(np.uint8)
     scene = np.full(len(user), -1, np.int32)
     return Impressions(
         np.asarray(snapshot.users.ids)[user], np.asarray(table.ids)[item], time_ms, scene, labels

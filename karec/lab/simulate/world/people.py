@@ -34,7 +34,7 @@ class People:
     skill, medium  N(0, 1); medium: preference for video
     local          preference for the own city, in [0, 2]
     novelty        preference for fresh works, in [0, 2]
-    biases         (U, K) N(0, 1), one for each kind of feedback
+    biases         (U, T) N(0, 1), one for each task
     activity       weight of the user among those online
     register_days  days since the user joined, at the snapshot; negative if a newcomer joins later
     creators       user rows, most prolific first, without newcomers
@@ -72,9 +72,9 @@ class People:
 
 
 def make_people(
-    n_users: int, n_works: int, n_kinds: int, before_days: int, days: int, rng: np.random.Generator
+    n_users: int, n_works: int, n_tasks: int, before_days: int, days: int, rng: np.random.Generator
 ) -> People:
-    """Draws users, of whom some upload ``n_works`` works and all give ``n_kinds`` kinds of feedback.
+    """Draws users, of whom some upload ``n_works`` works and all give feedback on ``n_tasks`` tasks.
 
     Newcomers join uniformly over the ``before_days`` before the snapshot and the ``days`` after it.
     """
@@ -108,7 +108,7 @@ def make_people(
         medium=rng.standard_normal(n_users).astype(np.float32),
         local=rng.uniform(0.0, 2.0, n_users).astype(np.float32),
         novelty=rng.uniform(0.0, 2.0, n_users).astype(np.float32),
-        biases=rng.standard_normal((n_users, n_kinds)).astype(np.float32),
+        biases=rng.standard_normal((n_users, n_tasks)).astype(np.float32),
         activity=np.exp(1.1 * rng.standard_normal(n_users)),
         register_days=register_days,
         creators=order[:n_creators],

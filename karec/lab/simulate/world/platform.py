@@ -55,9 +55,12 @@ PARTS = ("people", "graphs", "songs", "works", "warm", "warm feedback", "shown",
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """``dataset``: what a platform would know; ``truth``: what it cannot know, by the same rows.
+    """A platform with its truth.
 
-    ``start``: the platform a week earlier; ``past``: the impressions since then.
+    dataset  the platform's data
+    truth    hidden tastes, by the same rows
+    start    the platform a week earlier
+    past     the impressions since then
     """
 
     dataset: Dataset
@@ -127,9 +130,9 @@ def make_world(
     steps = itertools.count()
     n_steps = 4 + -(-n_warm // CHUNK) + -(-n_exposures // CHUNK)
 
-    def report(what: str) -> None:
+    def report(message: str) -> None:
         if progress is not None:
-            progress(next(steps), n_steps, what)
+            progress(next(steps), n_steps, message)
 
     report("users")
     people = make_people(n_users, n_works, len(TASKS), WARM_DAYS, days, rngs["people"])
@@ -164,9 +167,16 @@ def make_world(
     exposures = _feedback(truth, start, shown, rngs["feedback"], report)
     snapshot = advance(start, past, START_MS)
     report("done")
-    until = (end_ms - 4 * DAY_MS, end_ms - 2 * DAY_MS)
-    tasks = ("click", "long_view", "like")
-    return World(Dataset("world", snapshot, exposures, *until, tasks, {"like": 2.0}), truth, start, past)
+    dataset = Dataset(
+        name="world",
+        snapshot=snapshot,
+        exposures=exposures,
+        train_until_ms=end_ms - 4 * DAY_MS,
+        valid_until_ms=end_ms - 2 * DAY_MS,
+        tasks=("click", "long_view", "like"),
+        weights={"like": 2.0},
+    )
+    return World(dataset, truth, start, past)
 
 
 def _check_sizes(n_works: int, n_users: int, n_exposures: int, days: int, seed: int) -> None:
@@ -204,7 +214,7 @@ def _calibrate(truth: Truth, shown: Shown) -> dict[str, float]:
 def _feedback(
     truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, report: Callable[[str], None]
 ) -> Impressions:
-    """Draws the feedback to ``shown``: one draw per stage of the funnel; play time follows."""
+    """Draws the feedback to ``shown``: one number per stage of the funnel, then one for the play time."""
     n = len(shown)
     labels = {task: np.empty(n, np.uint8) for task in TASKS}
     play_ms = np.empty(n, np.int64)
@@ -268,8 +278,8 @@ def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
     )
 
 
-def work_table(people: People, songs: Songs, works: Works, first: int = 0) -> Table:
-    """Returns the table of ``works`` that a platform has. Ids are those of the rows from ``first`` on."""
+def work_table(people: People, songs: Songs, works: Works, first_row: int = 0) -> Table:
+    """Returns the table of ``works`` that a platform has. Ids are those of the rows from ``first_row`` on."""
     columns = {
         "creator_id": FIRST_USER_ID + works.creator,
         "song_id": FIRST_SONG_ID + works.song,
@@ -282,4 +292,4 @@ def work_table(people: People, songs: Songs, works: Works, first: int = 0) -> Ta
         "log_duration": np.log1p(works.duration_ms / 1000.0).astype(np.float32),
         "voice_score": works.voice_score,
     }
-    return Table(FIRST_WORK_ID + first + np.arange(len(works), dtype=np.int64), columns)
+    return Table(FIRST_WORK_ID + first_row + np.arange(len(works), dtype=np.int64), columns)

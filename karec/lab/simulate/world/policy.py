@@ -58,7 +58,7 @@ class _SocialEdges:
     """Graph of users, from its sorted keys user · U + other."""
 
     def __init__(self, keys: NDArray[Any], n_users: int) -> None:
-        users, self._others = np.divmod(keys, n_users)
+        users, self._neighbours = np.divmod(keys, n_users)
         self._counts = np.bincount(users, minlength=n_users)
         self._starts = np.cumsum(self._counts) - self._counts
 
@@ -66,7 +66,9 @@ class _SocialEdges:
         """Returns (M,) int64 rows of random neighbours; −1 for a user without one."""
         count = self._counts[user]
         place = self._starts[user] + (rng.random(len(user)) * count).astype(np.int64)
-        return np.where(count > 0, np.append(self._others, -1)[np.minimum(place, len(self._others))], -1)
+        return np.where(
+            count > 0, np.append(self._neighbours, -1)[np.minimum(place, len(self._neighbours))], -1
+        )
 
 
 class Policy:
@@ -156,8 +158,8 @@ class Policy:
     def _by_neighbour(
         self, edges: _SocialEdges, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator
     ) -> NDArray[Any]:
-        other = edges.draw(user, rng)
-        return np.where(other < 0, -1, self._by_creator.draw(np.maximum(other, 0), limit, rng))
+        neighbour = edges.draw(user, rng)
+        return np.where(neighbour < 0, -1, self._by_creator.draw(np.maximum(neighbour, 0), limit, rng))
 
     def _same_song(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         liked = self._by_tag.draw(self._draw_tag(user, rng), limit, rng)
@@ -184,9 +186,8 @@ class Policy:
 
 
 def _liked_tags(people: People, songs: Songs, tag_vectors: NDArray[Any]) -> NDArray[Any]:
-    """Returns (U, tags) float32 cumulative probabilities: softmax of taste · tag, weighted by the tag's
-    songs.
-    """
+    """Returns (U, tags) float32 cumulative probabilities: softmax of taste · tag, weighted by songs of a
+    tag."""
     supply = np.bincount(songs.tag, weights=songs.weight, minlength=len(TAGS))
     preference = np.einsum("ud,td->ut", people.taste, tag_vectors)
     probability = supply.astype(np.float32) ** 0.5 * np.exp(1.2 * np.sqrt(np.float32(DIMENSION)) * preference)
@@ -206,8 +207,8 @@ def _sessions(
     n_sessions = int(session[-1]) + 1
     user, start = _visits(people.activity, joined_ms, n_sessions, first_ms, last_ms, rng)
     elapsed = np.cumsum(rng.exponential(45_000.0, n).astype(np.int64) + 2_000)
-    first = np.searchsorted(session, np.arange(n_sessions))
-    time_ms = np.minimum(start[session] + elapsed - elapsed[first][session], last_ms - 1)
+    first_rows = np.searchsorted(session, np.arange(n_sessions))
+    time_ms = np.minimum(start[session] + elapsed - elapsed[first_rows][session], last_ms - 1)
     scene = weighted_rows(np.array(SCENE_SHARES), n_sessions, rng).astype(np.int32)
     order = np.argsort(time_ms, kind="stable")
     return user[session[order]], time_ms[order], scene[session[order]]
@@ -221,9 +222,8 @@ def _visits(
     last_ms: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns (user, start_ms) of ``n`` sessions, none before its user joined. Sessions of joining come
-    first.
-    """
+    """Returns (user, start_ms) of ``n`` sessions, those of joining users first; none before its user
+    joined."""
     user, start = np.empty(n, np.int64), np.empty(n, np.int64)
     joiners = np.flatnonzero((joined_ms >= first_ms) & (joined_ms < last_ms))[:n]
     user[: len(joiners)], start[: len(joiners)] = joiners, joined_ms[joiners]
