@@ -22,7 +22,7 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --signing-key publisher.pem   sign the bundle
   karec recommend --config run7/karec.toml --user 712
 
-train.toml, all keys optional (docs/howto-train.md lists them, and says how to choose):
+train.toml, all keys optional (docs/training.md lists them, and says how to choose):
   seed = 0
   [ranker]
   kind = "mmoe"            # or "lr", "lightgbm", "both"
@@ -53,7 +53,7 @@ examples:
   karec lab simulate --arms arms.toml --out loop-3
   karec lab simulate --arms arms.toml --out loop-3 --resume           after a kill
 
-arms.toml (docs/howto-simulate.md says more):
+arms.toml (docs/training.md says more):
   train_every = 4                              # nights between two trainings; 0: never
   [scene]                                      # changes of the starting scene, for all arms
   limits.recall = 10_000
@@ -68,7 +68,7 @@ examples:
   karec screen library/screen.toml --train --out screened --report screened/report
   karec screen library/screen.toml --out screened            again: days that were screened before are not read
 
-screen.toml (docs/howto-screening.md says more):
+screen.toml (docs/screening.md says more):
   keep = 100_000
   uploads = "uploads"                          # day=YYYY-MM-DD/*.parquet
   rules = [ { reason = "too short", column = "duration_s", least = 60 } ]

@@ -52,6 +52,6 @@ REMOVED: Mapping[str, str] = {
             "works_token": "items_token",
         }.items()
     },
-    "serve.exposure": "Delete it: windows of exposure are queries in Prometheus (docs/howto-metrics.md).",
+    "serve.exposure": "Delete it: windows of exposure are queries in Prometheus (docs/serving.md).",
 }
 """Advice by `table.key`, or by `key = 'value'`. It is deleted with version 0.1.0."""

@@ -1,4 +1,4 @@
-"""Reads a data.toml: the tables, the meaning of the labels and the split. See docs/howto-own-data.md.
+"""Reads a data.toml: the tables, the meaning of the labels and the split. See docs/data.md.
 
 A preset is a data.toml of this package, for the files of a public data set as they are downloaded.
 """

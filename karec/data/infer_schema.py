@@ -146,7 +146,7 @@ def find_log(tables: Sequence[InspectedTable]) -> tuple[InspectedTable, dict[str
         columns = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in tables)
         raise DataError(
             f"no table has a user, an item and a time by its columns' names; there are {columns}. Write "
-            "data.toml by hand: docs/howto-own-data.md shows how"
+            "data.toml by hand: docs/data.md shows how"
         )
     return max(logs, key=lambda log: log[0].n_rows)
 

@@ -294,7 +294,7 @@ def test_promtool_accepts_the_alert_rules():
 
 def test_documented_query_returns_gini_and_reach_of_creators(tmp_path):
     times_ms = np.array([20_000] * 5 + [19_999, 20_000]) * DAY_MS + 1
-    kinds = np.array([0] * 6 + [1])  # the last event is a label, the one before is of another day
+    kinds = np.array([0] * 6 + [1])  # the last event is a label
     events = Events.from_columns(
         kinds,
         time_ms=times_ms,
@@ -310,9 +310,9 @@ def test_documented_query_returns_gini_and_reach_of_creators(tmp_path):
     pq.write_table(
         pa.table({"item_id": [*creators], "creator_id": [*creators.values()]}), tmp_path / "items.parquet"
     )
-    text = (ROOT / "docs" / "howto-metrics.md").read_text(encoding="utf-8")
-    (query,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    text = (ROOT / "docs" / "online-features.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"```sql[^\n]*\n(.*?)```", text, re.DOTALL)
     query = query.replace("'events/", f"'{tmp_path}/events/").replace("'items.", f"'{tmp_path}/items.")
-    n_creators, n_shown, reach, found = duckdb.sql(query).fetchall()[0]
-    assert (n_creators, n_shown, reach) == (4, 2, 0.5)
-    assert found == pytest.approx(gini(np.array([4, 1, 0, 0])))
+    n_creators, reach, found = duckdb.sql(query).fetchall()[0]
+    assert (n_creators, reach) == (4, 0.75)
+    assert found == pytest.approx(gini(np.array([4, 1, 1, 0])))

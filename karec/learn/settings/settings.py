@@ -1,6 +1,6 @@
 """Settings of a training run, from Python or from a TOML file with one table for each section.
 
-docs/howto-train.md explains each key.
+docs/training.md explains each key.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -21,8 +20,6 @@ from karec.learn.settings.settings import (
     read_run_settings,
 )
 from karec.toml import Settings
-
-HOWTO = Path(__file__).parents[3] / "docs" / "howto-train.md"
 
 
 def read(tmp_path, text):
@@ -74,14 +71,6 @@ def test_settings_read_each_table_as_a_section(tmp_path):
         **expected, evaluation={"baselines": ()}, fusion={"click": 2.0}
     )
     assert isinstance(settings.optimizer.learning_rate, float)
-
-
-def test_docs_have_the_default_and_meaning_of_every_setting():
-    text = HOWTO.read_text(encoding="utf-8")
-    for name, value, _ in every_setting():
-        assert re.search(rf"^\| `{name}` \| `{re.escape(as_toml(value))}` \| \w.+ \|$", text, re.MULTILINE), (
-            name
-        )
 
 
 def test_numeric_settings_have_a_range():

@@ -1,0 +1,62 @@
+"""Tables of settings in pages have the keys of the code, and its defaults if a page promises them."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from doc_pages import page_blocks, toml_tables
+
+from karec.config.scenes import Config
+from karec.config.serve_settings import ServeSettings
+from karec.data.contract import Contract
+from karec.learn.settings.settings import TrainSettings
+from karec.toml import Place, Settings, convert
+
+SET_BY_TRAIN = {"model_version"}
+
+
+@pytest.mark.parametrize("table", toml_tables("docs/data.md"))
+def test_data_page_tables_are_a_data_toml(table: dict[str, Any]) -> None:
+    events = {"path": "log.csv", "columns": {"user": "u", "item": "i", "time": "t"}}
+    convert(Contract, {"events": events, **table}, Place(Path("data.toml")), given={"folder": Path()})
+
+
+def test_training_page_has_the_default_of_every_setting(tmp_path: Path) -> None:
+    (text,) = [
+        block.text for block in page_blocks("docs/training.md") if block.value("file") == "defaults.toml"
+    ]
+    (tmp_path / "train.toml").write_text(text)
+    defaults = TrainSettings()
+    assert TrainSettings.from_toml(tmp_path / "train.toml") == defaults
+    (table,) = [table for table in toml_tables("docs/training.md") if "task_weights" in table]
+    assert set(table) == field_names(TrainSettings) - SET_BY_TRAIN
+    for name, values in table.items():
+        section = type(getattr(defaults, name))
+        if issubclass(section, Settings):
+            assert set(values) == field_names(section)
+
+
+def field_names(settings: type[Settings]) -> set[str]:
+    return {field.name for field in msgspec.structs.fields(settings)}
+
+
+@pytest.mark.parametrize(
+    ("page", "key", "settings"),
+    [
+        ("docs/serving.md", "serve", ServeSettings),
+    ],
+)
+def test_page_tables_are_settings(page: str, key: str, settings: type[Settings]) -> None:
+    tables = toml_tables(page)
+    assert tables
+    for table in tables:
+        convert(settings, table[key], Place(Path("karec.toml")))
+
+
+def test_scale_page_has_a_config(tmp_path: Path) -> None:
+    (text,) = [block.text for block in page_blocks("docs/scale.md") if block.language == "toml"]
+    (tmp_path / "karec.toml").write_text(text)
+    config = Config.read(tmp_path / "karec.toml")
+    assert config.online is not None
+    assert config.online.is_on_a_server
