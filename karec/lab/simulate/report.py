@@ -9,7 +9,7 @@ from typing import Any
 from karec.lab.report import Chart, Part, Table, note, write_report
 from karec.lab.simulate.arm_log import ArmLog
 from karec.lab.simulate.arms import Arms
-from karec.lab.simulate.compare import RESAMPLES, compare_arms
+from karec.lab.simulate.compare import compare_arms
 from karec.lab.simulate.pictures import draw_days, draw_frontier
 from karec.lab.simulate.report_tables import (
     CREATORS_SIDE,
@@ -17,12 +17,10 @@ from karec.lab.simulate.report_tables import (
     EXPOSURE_HEAD,
     PRICES_HEAD,
     REACH,
-    SCREENED_HEAD,
     USERS_SIDE,
     arm_rows,
     exposure_rows,
     price_rows,
-    screened_rows,
 )
 from karec.lab.simulate.sums import sums_of
 
@@ -59,29 +57,11 @@ MEASURES = (
 )
 
 
-def report_on(
-    logs: Iterable[ArmLog],
-    baseline: str,
-    *,
-    pair: tuple[str, str] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Returns the report of a simulation; docs/formats.md documents its keys.
-
-    ``logs`` are read one at a time, so a generator keeps the impressions of one arm in memory. ``pair``: an
-    arm
-    without and one with diversity, marked in the charts. Raises DataError like ``sums_of`` and
-    ``compare_arms``.
-    """
-    return compare_arms((sums_of(log) for log in logs), baseline, pair=pair, resamples=resamples, seed=seed)
-
-
 def loop_report(out: Path, arms: Arms) -> dict[str, Any]:
     """Returns the report of the simulation ``out``, all of whose ``arms`` have ended."""
     names = [arm.name for arm in arms.arms]
-    logs = (ArmLog.read(out / name) for name in names)
-    return report_on(logs, arms.baseline or names[0], pair=arms.pair)
+    sums = (sums_of(ArmLog.read(out / name)) for name in names)  # one log in memory at a time
+    return compare_arms(sums, arms.baseline or names[0], pair=arms.pair)
 
 
 def write_simulation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
@@ -92,13 +72,8 @@ def write_simulation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Pat
 
 def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
     """Yields the parts of a page on a simulation."""
-    arms, pair, baseline = report["arms"], report["pair"], report["baseline"]
+    pair, baseline = report["pair"], report["baseline"]
     marked = f" Marked: “{pair['without']}” and “{pair['with']}”; the other arms are grey." if pair else ""
-    yield note(
-        f"{report['days']} days, {report['users']:,} users, {report['creators']:,} creators, "
-        f"{report['works']:,} existing or potential works. {len(arms)} arms have the same users; each "
-        f"is compared with “{baseline}”. {INTERVAL_NOTE}"
-    )
     yield Chart(
         "Creators, works and timeliness, day by day",
         lambda axes: draw_days(axes, report),
@@ -116,22 +91,25 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
         width=9,
         height=5,
     )
+    yield from simulation_tables(report)
+
+
+def simulation_tables(report: Mapping[str, Any]) -> Iterator[Part]:
+    """Yields a sentence on the population and all tables of a simulation."""
+    arms = report["arms"]
+    yield note(
+        f"{report['days']} days, {report['users']:,} users, {report['creators']:,} creators, "
+        f"{report['works']:,} existing or potential works. {len(arms)} arms have the same users; each "
+        f"is compared with “{report['baseline']}”. {INTERVAL_NOTE}"
+    )
+    for title, columns, about in MEASURES:
+        yield Table(title, *arm_rows(report, columns), about)
     yield from _table(
         "Price of one more creator",
         PRICES_HEAD,
         price_rows(report["prices"]),
         "Seconds of expected play, summed over all users of a day, lost for one more creator (or work) with "
-        "an "
-        "impression on that day; below 0 both grow. A dash: the setting does not reach significantly more.",
-    )
-    for title, columns, about in MEASURES:
-        yield Table(title, *arm_rows(report, columns), about)
-    yield from _table(
-        "Screening",
-        SCREENED_HEAD,
-        screened_rows(arms),
-        "Uploads of all days, by the first reason for rejection. Quality is the hidden quality of the world, "
-        "with mean 0 and standard deviation 1 over all works; screening sees only noisy measurements.",
+        "an impression on that day; below 0 both grow. A dash: the setting does not reach clearly more.",
     )
     yield from _table(
         "Exposure control",

@@ -15,11 +15,11 @@ USERS_SIDE: Columns = {
     "likes": ("likes", 3),
     "follows": ("follows", 4),
     "sessions": ("sessions", 2),
-    "play_s_an_exposure": ("play an exposure, s", 1),
+    "play_s_an_exposure": ("play per impression, s", 1),
 }
 CREATORS_SIDE: Columns = {
-    "creators_1_a_day": ("creators a day", 0),
-    "works_1_a_day": ("works a day", 0),
+    "creators_1_a_day": ("creators per day", 0),
+    "works_1_a_day": ("works per day", 0),
     "gini_creators": ("Gini, creators", 3),
     "gini_works": ("Gini, works", 3),
     "younger_24h": ("younger than 24 h", 3),
@@ -30,9 +30,9 @@ CREATORS_SIDE: Columns = {
 }
 REACH: Columns = {
     **{
-        f"{what}_{least}": (f"{what} with {least}+", 0)
-        for what in ("creators", "works")
-        for least in THRESHOLDS
+        f"{unit}_{minimum}": (f"{unit} with {minimum}+", 0)
+        for unit in ("creators", "works")
+        for minimum in THRESHOLDS
     },
     "debutants": ("first-time creators", 0),
     "debutants_1": ("of them with 1+", 0),
@@ -44,9 +44,8 @@ DRAWN_SIDE: Columns = {
     "drawn_likes": ("likes", 3),
     "drawn_follows": ("follows", 4),
 }
-SCREENED_HEAD = ("arm", "what", "works", "mean quality")
 EXPOSURE_HEAD = ("arm", "constraint", "target", "reached", "dual variable")
-PRICES_HEAD = ("from", "to", "more creators a day", "s for each", "more works a day", "s for each")
+PRICES_HEAD = ("from", "to", "more creators a day", "s for one", "more works a day", "s for one")
 
 
 def arm_rows(report: Mapping[str, Any], columns: Columns) -> tuple[list[str], list[list[str]]]:
@@ -81,7 +80,7 @@ def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
         for cap in exposure["caps"]:
             yield [
                 name,
-                f"each {cap['column']}",
+                f"per {cap['column']}",
                 f"≤ {cap['share']:.1%}",
                 f"{cap['active']} active",
                 f"{cap['largest']:+.2f}",
@@ -92,29 +91,10 @@ def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
                 f"{counts['reached']:,} of {total:,}; "
                 f"{counts['underexposed']:,} of {counts['new']:,} new are below"
             )
-            yield [name, f"new {counts['name']}", "each", reached, "–"]
+            yield [name, f"new {counts['name']}", "all", reached, "–"]
         for counts in exposure["fairness"]:
             shown = f"{counts['values']:,} were shown, one {counts['max_exposures']:,.0f} times"
             yield [name, f"fairness of {counts['name']}", "–", shown, f"≤ {counts['weight']:+.2f}"]
-
-
-def screened_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Yields rows for all uploads of each arm with screening: total, kept, rejected by reason."""
-    for name, arm in arms.items():
-        screening = arm["facts"].get("screening")
-        if not isinstance(screening, Mapping):
-            continue
-        quality = {
-            key: "–" if screening[key] is None else f"{screening[key]:+.2f}"
-            for key in ("quality_kept", "quality_rejected")
-        }
-        yield [name, "uploads", f"{screening['uploads']:,}", "–"]
-        yield [name, "kept", f"{screening['kept']:,}", quality["quality_kept"]]
-        yield [name, "rejected", f"{screening['uploads'] - screening['kept']:,}", quality["quality_rejected"]]
-        for reason, works in screening["rejected"].items():
-            yield [name, f"… {reason}", f"{works:,}", "–"]
-        for quota, days in screening["unmet"].items():
-            yield [name, f"quota {quota}: not met", f"on {days} days", "–"]
 
 
 def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
@@ -125,8 +105,8 @@ def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
                 cell
                 for reach in ("creators_1_a_day", "works_1_a_day")
                 for cell in (
-                    _signed(step[reach]["more"]["value"], step[reach]["more"]["ci"], 0),
-                    _signed(step[reach]["price_s"]["value"], step[reach]["price_s"]["ci"], 1),
+                    format_change(step[reach]["more"]["value"], step[reach]["more"]["ci"], 0),
+                    format_change(step[reach]["price_s"]["value"], step[reach]["price_s"]["ci"], 1),
                 )
             ]
             yield [step["from"], step["to"], *cells]
@@ -141,11 +121,12 @@ def _value(measure: Mapping[str, Any], digits: int) -> str:
 
 def _change(measure: Mapping[str, Any], name: str) -> str:
     if name.startswith("gini"):
-        return _signed(measure["change"], measure["change_ci"], 3)
-    return _signed(measure["relative"], measure["relative_ci"], 2, " %")
+        return format_change(measure["change"], measure["change_ci"], 3)
+    return format_change(measure["relative"], measure["relative_ci"], 2, " %")
 
 
-def _signed(value: float | None, ci: Sequence[float] | None, digits: int, unit: str = "") -> str:
+def format_change(value: float | None, ci: Sequence[float] | None, digits: int, unit: str = "") -> str:
+    """Returns ``+27.1 % [+21.0, +36.2]``; a dash if there is no value."""
     if value is None:
         return "–"
     bounds = "" if ci is None else f" [{ci[0]:+,.{digits}f}, {ci[1]:+,.{digits}f}]"
