@@ -1,76 +1,220 @@
-"""The demo's report: funnel, times, quality and reach of a cascade's feeds."""
+"""The demo's report: ``report.json`` with all numbers, ``report.html`` with a summary, a page and details.
+
+Keys of report.json, format 5:
+    data          name, items, users, impressions
+    tasks         labels that were learned, the main one first
+    requests      number of served requests
+    funnel        [{stage, ms, items_in, items_out}], medians; the stage "request" has no items
+    total_ms      median time of a request
+    quality       {model: {task: measures}} on the test days, the ranker last
+    funnel_loss   result of ``karec.evaluate.funnel.funnel_loss`` on whole pools
+    three_days    report of the simulated days (``karec.lab.simulate.report``); null without a world
+    reach         the pages against the ranker's order for the same requests
+    sources       {source: fractions of the pages' items that it found, and that only it found}
+    scenes        {scene: value of its pages, of popular and of random items}; null without --scene
+    page          user, scene, candidates of the ranker, and items: id, creator, song, tags, age_h, sources,
+                  score, place_by_ranker
+    side_effects  counts of each side effect
+    versions      of model, bundle and index that made the pages
+    notes         on the data and the training
+    config        path of the karec.toml
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import html
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from karec.evaluate.tables import (
-    COLUMNS,
-    FUNNEL_HEAD,
-    FUNNEL_NOTE,
-    FUNNEL_TITLE,
-    funnel_rows,
-    history_rows,
-    quality_rows,
-)
-from karec.lab.demo.rounds import rounds_table
-from karec.lab.report import Part, Table, note, write_report
+from karec.evaluate.tables import COLUMNS, FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows, quality_rows
+from karec.lab.demo.policy import NO_BREAK, Effect, policy_effects
+from karec.lab.demo.screen import compared_models, funnel_table, policy_table
+from karec.lab.report import BLUE, GREY, Chart, Details, Part, Table, note, to_html, write_report
+from karec.lab.simulate.report import simulation_tables
 from karec.lab.studies.feed_channels import feed_channel_rows
 from karec.lab.studies.reach import reach_table
 from karec.lab.studies.scenes import scenes_table
 
-FORMAT = 4  # of report.json
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMAT = 5  # of report.json
+MAX_HOURS = 72  # older items have their age in days
+REASONS = {  # {source: why it returned an item}
+    "follow": "by a creator that the user follows",
+    "profile": "like items that the user enjoyed",
+    "social": "made or liked by friends or family",
+    "community": "enjoyed in the user's community",
+    "city": "popular or new in the user's city",
+    "model": "near the user's vector",
+    "item_to_item": "similar to an item that the user liked",
+    "popular": "among the most popular items",
+    "fresh": "among the newest items",
+    "underexposed": "rarely shown so far",
+}
 
 
-def write_demo(report: Mapping[str, Any], folder: Path, loop: Sequence[Part] = ()) -> tuple[Path, Path]:
-    """Writes report.json and report.html; docs/formats.md documents the keys.
+def write_demo(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Writes report.json and report.html."""
+    name = report["data"]["name"]
+    title = f"karec demo: {'a synthetic platform' if name == 'world' else name}"
+    return write_report({"format": FORMAT, **report}, folder, "report", title, report_parts(report))
 
-    ``loop``: parts of the page on the report's ``loop``, if it has one.
-    """
+
+def report_parts(report: Mapping[str, Any]) -> Iterator[Part]:
+    """Yields summary, pictures, one page, and folded details."""
     data = report["data"]
-    about = (
-        f"{data['works']:,} works, {data['users']:,} users, {data['exposures']:,} exposures; "
-        f"{report['requests']} "
-        f"requests, {report['timings_ms']['total']:.1f} ms each; model version {report['versions']['model']}."
+    yield note(
+        f"{data['items']:,} items, {data['users']:,} users, {data['impressions']:,} impressions. All models "
+        "were trained on this machine; pages were served on the test days."
     )
-    days = ["<h1>Three days on this platform</h1>", *loop, "<h1>The cascade</h1>"] if loop else []
-    page_table = Table(
-        "One page",
-        ("place", "work", "score", "found by"),
-        [
-            (
-                str(item["position"] + 1),
-                str(item["id"]),
-                f"{item['score']:.4f}",
-                ", ".join(item["recalled_by"]),
-            )
-            for item in report["feed"]
-        ],
-    )
-    parts = [note(about), *days, *demo_tables(report), page_table]
-    return write_report({"format": FORMAT, **report}, folder, "report", f"karec on {data['name']}", parts)
+    yield _figures(report)
+    yield f"<div class=charts>{to_html(_pictures(report))}</div>"
+    yield _page(report["page"])
+    yield from _details(report)
 
 
-def demo_tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields the tables that the terminal and the page show, in the order of the run."""
-    funnel, timings = report["funnel"], report["timings_ms"]
-    rows = [(name, f"{n:,}", f"{timings[name]:.2f}" if name in timings else "") for name, n in funnel.items()]
-    rows.append(("whole request", "", f"{timings['total']:.2f}"))
-    yield Table("The funnel (medians over requests, one thread)", ("stage", "works left", "ms"), rows)
-    yield Table(FUNNEL_TITLE, FUNNEL_HEAD, list(funnel_rows(report["funnel_loss"])), FUNNEL_NOTE)
-    for task in report["tasks"]:
-        about = "95 % intervals over users; differences are paired, positive if the other model is better."
-        yield Table(f"{task} on the test days", *quality_rows(report["quality"], task, COLUMNS), about)
-        title = f"{task} by number of the user's earlier impressions: AUC [95 %]; GAUC"
-        yield Table(title, *history_rows(report["quality_by_history"], task))
-    if report["rounds"] is not None:
-        yield rounds_table(report["rounds"])
-    yield reach_table(report["reach"])
+def _figures(report: Mapping[str, Any]) -> str:
+    items = "".join(
+        f"<li><strong>{html.escape(value)}</strong> {html.escape(sentence)}</li>"
+        for value, sentence in summary_figures(report)
+    )
+    return f"<ul class=figures>{items}</ul>"
+
+
+def summary_figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields (figure, sentence): time, ranker, pre-ranking, creators and users."""
+    n_items, page = report["data"]["items"], len(report["page"]["items"])
+    yield (
+        f"{report['total_ms']:.0f} ms",
+        f"One processor core needs this time to choose a page of {page} from {n_items:,} items.",
+    )
+    task, models = report["tasks"][0], compared_models(report["quality"])
+    aucs = {label: measures[task]["auc"] for label, measures in models.items()}
+    ranker = aucs.pop("ranker (rank)")
+    others = "".join(f", {label} {_percent(auc)}" for label, auc in aucs.items() if label.startswith("log"))
+    yield (
+        _percent(ranker),
+        f"Of two shown items, one with “{task}” and one without, the ranker puts the right one first this "
+        f"often (chance 50 %{others}).",
+    )
+    loss = report["funnel_loss"]
+    yield (
+        _percent(loss["prerank"]["top10"]),
+        f"Pre-ranking keeps this part of the 10 items that the ranker would choose from all {loss['pool']:,} "
+        "candidates.",
+    )
+    for group in ("creators", "users") if report["three_days"] is not None else ("items", "users"):
+        effect = next(effect for effect in policy_effects(report) if effect.label.startswith(group))
+        before, after = effect.format_value(effect.before), effect.format_value(effect.after)
+        is_unclear = effect.interval is not None and effect.interval[0] <= 0 <= effect.interval[1]
+        yield (
+            effect.format_change(has_interval=False),
+            f"{effect.label[0].upper()}{effect.label[1:]}: {after} with the page policy, {before} in the "
+            f"ranker's order. Change {effect.format_change()}{', not a clear one' if is_unclear else ''}.",
+        )
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.0f}{NO_BREAK}%"
+
+
+def _pictures(report: Mapping[str, Any]) -> Iterator[Chart]:
+    yield Chart("Items after each stage, and its time", lambda axes: _draw_funnel(axes, report), "", 5, 3.4)
+    effects = [effect for effect in policy_effects(report) if effect.is_percent and effect.interval]
+    if effects:
+        title = "Changes by the page policy in three days"
+        yield Chart(title, lambda axes: _draw_effects(axes, effects), "", 5, 3.4)
+    else:
+        title = f"AUC of “{report['tasks'][0]}” on the test days"
+        yield Chart(title, lambda axes: _draw_aucs(axes, report), "", 5, 3.4)
+
+
+def _draw_funnel(axes: Axes, report: Mapping[str, Any]) -> None:
+    stages = [row for row in report["funnel"] if "items_out" in row]
+    sizes = [stages[0]["items_in"], *(row["items_out"] for row in stages)]
+    labels = ["catalog", *(row["stage"] for row in stages)]
+    texts = [f"{sizes[0]:,}", *(f"{row['items_out']:,} · {row['ms']:.1f} ms" for row in stages)]
+    axes.barh(labels, sizes, color=[GREY, *[BLUE] * len(stages)], log=True)
+    for place, (size, text) in enumerate(zip(sizes, texts, strict=True)):
+        axes.annotate(text, (size, place), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set_xlim(1, sizes[0] * 100)  # room for the texts
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.invert_yaxis()
+
+
+def _draw_effects(axes: Axes, effects: list[Effect]) -> None:
+    for place, effect in enumerate(effects):
+        assert effect.interval is not None and effect.change is not None
+        axes.plot(effect.interval, (place, place), color=BLUE, linewidth=2)
+        axes.plot([effect.change], [place], "o", color=BLUE)
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.set_yticks(range(len(effects)), [effect.label for effect in effects])
+    axes.invert_yaxis()
+    axes.set_xscale("symlog", linthresh=10)
+    axes.xaxis.set_major_formatter("{x:+,.0f}")
+    axes.set_xlabel("change in %, with 95 % intervals")
+
+
+def _draw_aucs(axes: Axes, report: Mapping[str, Any]) -> None:
+    task, models = report["tasks"][0], compared_models(report["quality"])
+    for place, measures in enumerate(models.values()):
+        auc, interval = measures[task]["auc"], measures[task]["auc_ci"]
+        if auc is not None and interval is not None:
+            axes.plot(interval, (place, place), color=BLUE, linewidth=2)
+            axes.plot([auc], [place], "o", color=BLUE)
+    axes.set_yticks(range(len(models)), list(models))
+    axes.invert_yaxis()
+    axes.set_xlabel("AUC, with 95 % intervals")
+
+
+def _page(page: Mapping[str, Any]) -> str:
+    cards = []
+    for position, item in enumerate(page["items"], 1):
+        facts = {
+            "creator": item["creator"],
+            "song": item["song"],
+            "tags": ", ".join(item["tags"]),
+            "age": _age(item["age_h"]),
+            "why": _why(item, page["candidates"]),
+        }
+        rows = "".join(f"<dt>{name}</dt><dd>{html.escape(fact)}</dd>" for name, fact in facts.items() if fact)
+        cards.append(f"<li><strong>{position}. {html.escape(str(item['id']))}</strong><dl>{rows}</dl></li>")
+    title = f"The page for user {page['user']}, scene {page['scene']}"
+    return f"<h2>{html.escape(title)}</h2><ol class=items>{''.join(cards)}</ol>"
+
+
+def _age(hours: float | None) -> str | None:
+    if hours is None:
+        return None
+    return f"{hours:.0f} hours" if hours < MAX_HOURS else f"{hours / 24:,.0f} days"
+
+
+def _why(item: Mapping[str, Any], candidates: int) -> str:
+    reasons = [REASONS.get(source, source) for source in item["sources"]]
+    return f"{', '.join(reasons)}; place {item['place_by_ranker']} of {candidates:,} in the ranker's order"
+
+
+def _details(report: Mapping[str, Any]) -> Iterator[Details]:
+    loss = Table(FUNNEL_TITLE, FUNNEL_HEAD, list(funnel_rows(report["funnel_loss"])), FUNNEL_NOTE)
+    yield Details("Funnel", [funnel_table(report), loss])
+    about = "95 % intervals over users; differences are paired, positive if the other model is better."
+    quality = [
+        Table(f"{task} on the test days", *quality_rows(report["quality"], task, COLUMNS), about)
+        for task in report["tasks"]
+    ]
+    yield Details("Models", quality)
+    days = [] if report["three_days"] is None else simulation_tables(report["three_days"])
+    yield Details("Page policy", [policy_table(report), reach_table(report["reach"]), *days])
+    sources = Table("Fractions of the items on the pages", *feed_channel_rows(report["sources"]))
+    yield Details("Sources", [sources])
     if report["scenes"] is not None:
-        yield scenes_table(report["scenes"])
-    about = (
-        "Fractions of the places of pages; karec lab recall --channels shows the loss without each source."
-    )
-    yield Table("Sources of the pages", *feed_channel_rows(report["feed_channels"]), about)
+        yield Details("Scenes", [scenes_table(report["scenes"])])
+    counts = [
+        (effect["name"], f"{effect['seen']:,}", f"{effect['done']:,}", f"{effect['dropped']:,}")
+        for effect in report["side_effects"]
+    ]
+    side_effects = Table("Side effects", ("step", "requests", "done", "dropped"), counts)
+    yield Details("Data, training and logs", [*map(note, report["notes"]), side_effects])

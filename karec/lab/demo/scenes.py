@@ -1,4 +1,4 @@
-"""The demo's other scenes: pages for each, and their value by the truth of the world."""
+"""The demo's other scenes: pages of each scene, and their value by the truth of the world."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from karec.bundle.item_types import ItemTypeBundle
 from karec.config import load_cascade, open_bundle
-from karec.config.project import ItemTypesOf
 from karec.config.templates import HOME, OTHERS
 from karec.errors import nearest
-from karec.lab.demo.serve import asked_users
+from karec.lab.demo.serve import users_of_test_days
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.item_types import WorldItemType, make_item_types
 from karec.lab.simulate.world.tastes import SCENES
@@ -34,7 +33,7 @@ WORK_SCENES = {  # {scene: (objective, outcome, label whose rate is the populari
     "city": ("probability of a like", "like", "like"),
     "comment": ("probability of a comment", "comment", "comment"),
 }
-ITEM_TYPE_SCENES = {
+ITEM_TYPE_SCENES = {  # {scene: objective}
     "live": "seconds watched of a room",
     "song_request": "probability that a song is sung",
     "room": "probability to join a room",
@@ -42,34 +41,31 @@ ITEM_TYPE_SCENES = {
     "comment_users": "probability of a comment on a work of theirs",
 }
 PAIRS = {"comment": ("comment", "comment_users")}  # works and people: two lists on one screen
-WATCHED = {"watch_1m": 60.0, "watch_5m": 240.0, "watch_30m": 1500.0}
+WATCH_WEIGHTS = {"watch_1m": 60.0, "watch_5m": 240.0, "watch_30m": 1500.0}  # {label: seconds}
 
 
-def asked_scenes(name: str | None, data: str) -> list[str]:
-    """Returns the templates of ``--scene``. ValueError: unknown template, or no truth is known for
-    ``data``.
+def scene_templates(name: str | None, data: str) -> list[str]:
+    """Returns the templates of ``--scene``, an empty list for None.
+
+    Raises ValueError for an unknown template, and for ``data`` other than the world, which has no truth.
     """
-    known = [HOME, *OTHERS]
+    templates = [HOME, *OTHERS]
     if name is None:
         return []
-    if name not in (*known, ALL):
+    if name not in (*templates, ALL):
         raise ValueError(
-            f"--scene {name}: unknown template{nearest(name, known)}, expected one of {known} or {ALL}"
+            f"--scene {name}: unknown template{nearest(name, templates)}, expected one of {templates} or "
+            f"{ALL}"
         )
     if data != "world":
         raise ValueError(
-            f"--scene needs the truth of the synthetic world, which --data {data} does not have. Leave it "
-            "out, and add templates to your karec.toml as in docs/pipeline.md."
+            f"--scene needs the truth of the synthetic world, which {data} does not have. Leave it out, and "
+            "add templates to your karec.toml as in docs/pipeline.md."
         )
-    return known if name == ALL else list(PAIRS.get(name, (name,)))
+    return templates if name == ALL else list(PAIRS.get(name, (name,)))
 
 
-def item_types_of(world: World) -> ItemTypesOf:
-    """Returns a function that makes the item types of ``world`` for the published snapshot."""
-    return lambda snapshot: {name: kind.made for name, kind in make_item_types(world, snapshot).items()}
-
-
-def scenes_of(
+def measure_scenes(
     world: World, config: Path, names: Sequence[str], n_requests: int, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Returns the report's ``scenes``: {name: row}. Each scene serves the demo's users."""
@@ -77,42 +73,43 @@ def scenes_of(
     rows = {}
     for done, name in enumerate(names):
         if progress is not None:
-            progress(done, len(names), f"the scene {name}")
-        rows[name] = _row(world, item_types, config, name, n_requests)
+            progress(done, len(names), f"serving the scene {name}")
+        rows[name] = _measure_scene(world, item_types, config, name, n_requests)
     return rows
 
 
-def _row(
+def _measure_scene(
     world: World, item_types: Mapping[str, WorldItemType], config: Path, name: str, n_requests: int
 ) -> dict[str, Any]:
     cascade = replace(load_cascade(config, name, open_bundle(config)), side_effects=(), naming=None)
-    read = cascade.bundle
-    assert read is not None  # a cascade of a config has one
-    moment = world.dataset.valid_until_ms
-    users = asked_users(world.dataset, n_requests).tolist()
-    requests = [Request(user, scene=name, time_ms=moment, request_id=f"{name}-{user}") for user in users]
-    ids = np.asarray(read.snapshot.works.ids)
-    if not isinstance(read, ItemTypeBundle):
+    bundle = cascade.bundle
+    assert bundle is not None  # a cascade of a config has one
+    time_ms = world.dataset.valid_until_ms
+    users = users_of_test_days(world.dataset, n_requests).tolist()
+    requests = [Request(user, scene=name, time_ms=time_ms, request_id=f"{name}-{user}") for user in users]
+    ids = np.asarray(bundle.snapshot.works.ids)
+    if not isinstance(bundle, ItemTypeBundle):
         objective, outcome, label = WORK_SCENES[name]
-        popular = LiveIndicators(read.snapshot, {label: 1.0}).score
+        popular = LiveIndicators(bundle.snapshot, {label: 1.0}).score
         return scene_row(fill(cascade, popular, requests, _value_of_works(world, outcome), ids), objective)
-    kind = item_types[read.name]
-    popular = LiveIndicators(read.snapshot, WATCHED if name == "live" else None).score
-    asked_requests = requests if kind.hours is None else _evening_requests(read, kind, requests)
-    value = _value_of_comments(world, kind) if name == "comment_users" else _value_of_item_type(world, kind)
-    return scene_row(fill(cascade, popular, asked_requests, value, ids), ITEM_TYPE_SCENES[name])
+    item_type = item_types[bundle.name]
+    popular = LiveIndicators(bundle.snapshot, WATCH_WEIGHTS if name == "live" else None).score
+    timed_requests = requests if item_type.hours is None else _evening_requests(bundle, item_type, requests)
+    value_of = (_value_of_comments if name == "comment_users" else _value_of_items)(world, item_type)
+    return scene_row(fill(cascade, popular, timed_requests, value_of, ids), ITEM_TYPE_SCENES[name])
 
 
 def _evening_requests(
-    read: ItemTypeBundle, kind: WorldItemType, requests: Sequence[Request]
+    bundle: ItemTypeBundle, item_type: WorldItemType, requests: Sequence[Request]
 ) -> Iterator[Request]:
-    """Yields ``requests`` in equal parts at MINUTES of the next evening; before each part the open rooms
-    are set.
+    """Yields ``requests`` in equal parts at MINUTES of the next evening.
+
+    Before each part the open rooms are set.
     """
     for minute, part in zip(MINUTES, np.array_split(np.arange(len(requests)), len(MINUTES)), strict=True):
-        moment = read.snapshot.time_ms + EVENING_MS + minute * MINUTE_MS
-        read.set_open(kind.open_ids(moment))
-        yield from (replace(requests[at], time_ms=moment) for at in part)
+        time_ms = bundle.snapshot.time_ms + EVENING_MS + minute * MINUTE_MS
+        bundle.set_open(item_type.open_ids(time_ms))
+        yield from (replace(requests[row], time_ms=time_ms) for row in part)
 
 
 def _value_of_works(world: World, outcome: str) -> ValueOf:
@@ -127,12 +124,12 @@ def _value_of_works(world: World, outcome: str) -> ValueOf:
     return value_of
 
 
-def _value_of_comments(world: World, kind: WorldItemType) -> ValueOf:
+def _value_of_comments(world: World, people: WorldItemType) -> ValueOf:
     """Returns the mean probability of a comment over the works of a person's vector."""
-    works_of, comment = kind.made.works_of, _value_of_works(world, "comment")
+    works_of, comment = people.made.works_of, _value_of_works(world, "comment")
 
     def value_of(request: Request, ids: NDArray[Any]) -> NDArray[Any]:
-        rows = kind.made.item_type.items.lookup(ids)
+        rows = people.made.item_type.items.lookup(ids)
         works = [works_of.row_values(row) for row in rows.tolist()]
         probabilities = comment(request, np.concatenate([np.empty(0, np.int64), *works]))
         owner = np.repeat(np.arange(len(ids)), [len(row_works) for row_works in works])
@@ -142,10 +139,10 @@ def _value_of_comments(world: World, kind: WorldItemType) -> ValueOf:
     return value_of
 
 
-def _value_of_item_type(world: World, kind: WorldItemType) -> ValueOf:
+def _value_of_items(world: World, item_type: WorldItemType) -> ValueOf:
     users = world.dataset.snapshot.users
 
     def value_of(request: Request, ids: NDArray[Any]) -> NDArray[Any]:
-        return kind.value(np.repeat(users.lookup(np.array([request.user_number])), len(ids)), ids)
+        return item_type.value(np.repeat(users.lookup(np.array([request.user_number])), len(ids)), ids)
 
     return value_of

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from karec.bundle import Bundle
 from karec.catalog.dataset import Dataset
+from karec.catalog.schema import CREATOR, ERA, PUBLISHED, SONG, TAG, TYPE
+from karec.catalog.snapshot import Snapshot
 from karec.config import load_cascade, open_bundle
 from karec.config.project import main_scene
 from karec.evaluate.funnel import funnel_loss, recalled_pools
@@ -22,15 +24,15 @@ from karec.lab.studies.reach import Lists, compare_reach
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectCounts
 from karec.pipeline.types import Candidates, Page, Request
-from karec.times import Progress
+from karec.times import HOUR_MS, Progress
 
-WARM_UP = 5
-TRUE_OUTCOMES = {  # of a synthetic world, with their labels in the report
+WARM_UP = 5  # requests before those that are timed
+WHOLE_POOLS = 20  # requests whose whole pool is ranked: half a second each for 1e5 items
+TRUE_OUTCOMES = {  # of the synthetic world, with their labels in the report
     "play_time": "true play of a work, s",
     "long_view": "true long views of a work",
     "like": "true likes of a work",
 }
-WHOLE_POOLS = 20  # requests whose whole pool is ranked: half a second each for 1e5 works
 
 
 @dataclass(frozen=True)
@@ -39,147 +41,164 @@ class Served:
 
     cascade: Cascade
     bundle: Bundle
-    feeds: tuple[Page, ...]
-    observed: tuple[SideEffectCounts, ...]
+    requests: tuple[Request, ...]
+    pages: tuple[Page, ...]
+    side_effects: tuple[SideEffectCounts, ...]
 
 
-def asked_users(dataset: Dataset, n: int) -> NDArray[Any]:
-    """Returns (n,) users of the test days, drawn with a fixed seed."""
+def users_of_test_days(dataset: Dataset, n: int) -> NDArray[np.int64]:
+    """Returns at most ``n`` users, drawn with a fixed seed."""
     return np.random.default_rng(0).permutation(np.unique(dataset.split()[2].user_id))[:n]
 
 
-def serve(
-    dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None
-) -> Served:
-    """Serves a page for ``n_requests`` users of the test days, drawn with a fixed seed, at the begin of the
-    test.
+def serve(dataset: Dataset, config: Path, n_requests: int, progress: Progress | None = None) -> Served:
+    """Serves a page at the start of the test days to ``n_requests`` of their users.
 
     User and item ids are numbers, as in the dataset.
     """
     bundle = open_bundle(config)
     scene = main_scene(dataset)
     cascade = replace(load_cascade(config, scene, bundle), naming=None)
-    requests = [
-        Request(
-            user_id=int(user), k=k, scene=scene, time_ms=dataset.valid_until_ms, request_id=f"demo-{user}"
-        )
-        for user in asked_users(dataset, n_requests)
-    ]
+    requests = tuple(
+        Request(int(user), scene=scene, time_ms=dataset.valid_until_ms, request_id=f"demo-{user}")
+        for user in users_of_test_days(dataset, n_requests)
+    )
     for request in requests[:WARM_UP]:
         cascade.run(request)
-    feeds = []
+    pages = []
     for done, request in enumerate(requests, 1):
-        feeds.append(cascade.run(request))
+        pages.append(cascade.run(request))
         if progress is not None:
             progress(done, len(requests), "serving requests")
-    return Served(cascade, bundle, tuple(feeds), cascade.close())
+    return Served(cascade, bundle, requests, tuple(pages), cascade.close())
 
 
-def funnel_loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
-    """Returns the funnel's loss on the pools of the first WHOLE_POOLS served requests."""
-    cascade = replace(served.cascade, side_effects=())
-    served_requests = [feed.request for feed in served.feeds[:WHOLE_POOLS]]
-    requests = [
-        Request(
-            request.user_id,
-            k=request.k,
-            scene=request.scene,
-            time_ms=request.time_ms,
-            request_id=request.request_id,
-        )
-        for request in served_requests
-    ]
-    return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
+def measure_funnel(served: Served, progress: Progress | None = None) -> dict[str, Any]:
+    """Returns the funnel loss on the whole pools of the first WHOLE_POOLS requests."""
+    cascade, requests = replace(served.cascade, side_effects=()), served.requests[:WHOLE_POOLS]
+    return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, (), progress))
 
 
-def report_on(
-    dataset: Dataset,
-    served: Served,
-    quality: dict[str, Any],
-    loss: dict[str, Any],
-    truth_of: TruthOf | None = None,
-) -> dict[str, Any]:
-    """Returns the report of a run; docs/formats.md documents the keys.
+def measure_pages(dataset: Dataset, served: Served, truth_of: TruthOf | None = None) -> dict[str, Any]:
+    """Returns the parts of the report that the pages determine (``karec.lab.demo.report``).
 
-    ``truth_of``: true outcomes of a synthetic world.
+    ``truth_of``: expected outcomes of the synthetic world.
     """
-    traces = [feed.trace for feed in served.feeds]
-    stages = list(traces[0].stage_sizes())
-    ms = {stage: float(np.median([t.stage_ms()[stage] for t in traces])) for stage in traces[0].stage_ms()}
-    ms["total"] = float(np.median([t.total_ms for t in traces]))
     works = served.bundle.snapshot.works
     return {
         "data": {
             "name": dataset.name,
-            "works": len(works),
+            "items": len(works),
             "users": len(dataset.snapshot.users),
-            "exposures": len(dataset.exposures),
+            "impressions": len(dataset.exposures),
         },
         "tasks": list(dataset.tasks),
-        "requests": len(served.feeds),
-        "funnel": {
-            "catalogue": len(works),
-            **{s: int(np.median([t.stage_sizes()[s] for t in traces])) for s in stages if s != "request"},
-        },
-        "timings_ms": ms,
-        "funnel_loss": loss,
-        "quality": quality["models"],
-        "quality_by_history": quality["by_history"],
-        "reach": reach(dataset, served, truth_of),
-        "feed_channels": channels_of_feeds(served.feeds),
-        "observers": [counts.to_dict() for counts in served.observed],
-        "versions": dict(served.feeds[0].versions),
-        "feed": [
-            {
-                "position": item.position,
-                "id": item.item_id,
-                "score": item.score,
-                "recalled_by": list(item.sources),
-            }
-            for item in _named(served, served.feeds[0])
-        ],
+        "requests": len(served.pages),
+        "funnel": _funnel(served.pages, len(works)),
+        "total_ms": float(np.median([page.trace.total_ms for page in served.pages])),
+        "reach": _reach(dataset, served, truth_of),
+        "sources": channels_of_feeds(served.pages),
+        "side_effects": [counts.to_dict() for counts in served.side_effects],
+        "versions": dict(served.pages[0].versions),
+        "page": _page_sample(served),
     }
 
 
-def _named(served: Served, feed: Page) -> Page:
-    """Returns ``feed`` with the platform's ids."""
-    naming = served.bundle.naming
-    return feed if naming is None else naming.to_ids(feed, feed.request)
+def _funnel(pages: Sequence[Page], n_items: int) -> list[dict[str, Any]]:
+    """Returns medians over pages: items in and out of each stage, and its milliseconds."""
+    traces = [page.trace for page in pages]
+    rows, items_in = [], n_items
+    for stage in traces[0].stage_ms():
+        row = {"stage": stage, "ms": float(np.median([trace.stage_ms()[stage] for trace in traces]))}
+        if stage != "request":  # query hydrators have no items
+            items_out = int(np.median([trace.stage_sizes()[stage] for trace in traces]))
+            row |= {"items_in": items_in, "items_out": items_out}
+            items_in = items_out
+        rows.append(row)
+    return rows
 
 
-def _top_k(feed: Page) -> Candidates:
-    """Returns the plain top-k by the ranker's fused score for the same request."""
-    ranked = feed.scored["rank"]
-    return ranked.take(np.argsort(-ranked.scores, kind="stable")[: feed.request.k])
+def _reach(dataset: Dataset, served: Served, truth_of: TruthOf | None) -> dict[str, Any]:
+    """Returns ``compare_reach`` of the pages and of the ranker's order for the same requests."""
+    moment = served.requests[0].time_ms or 0
+    pages = _lists(dataset, served, [page.candidates for page in served.pages], truth_of)
+    plain = _lists(dataset, served, [_top_k(page) for page in served.pages], truth_of)
+    return compare_reach(pages, plain, served.bundle.snapshot.works, moment)
 
 
-def reach(dataset: Dataset, served: Served, truth_of: TruthOf | None) -> dict[str, Any]:
-    """Returns the report's ``reach``: the pages against plain top-k by the ranker's fused score."""
-    works, moment = served.bundle.snapshot.works, served.feeds[0].request.time_ms or 0
-    feeds = _lists(dataset, served, [feed.candidates for feed in served.feeds], truth_of)
-    plain = _lists(dataset, served, [_top_k(feed) for feed in served.feeds], truth_of)
-    return compare_reach(feeds, plain, works, moment)
+def _top_k(page: Page) -> Candidates:
+    """Returns the best items of the same request by the ranker's fused score."""
+    ranked = page.scored["rank"]
+    return ranked.take(np.argsort(-ranked.scores, kind="stable")[: page.request.k])
 
 
 def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_of: TruthOf | None) -> Lists:
-    """``truth_of(names, user rows, work rows, time_ms, scene)`` if the true outcomes are known."""
+    """``truth_of(names, user rows, work rows, time_ms, scene)``."""
     user = np.repeat(np.arange(len(lists)), [len(candidates) for candidates in lists])
     ids = np.concatenate([candidates.ids for candidates in lists])
     outcomes: dict[str, NDArray[Any]] = {}
     if truth_of is not None:
-        requests = [feed.request for feed in served.feeds]
-        users = dataset.snapshot.users.lookup(np.array([request.user_number for request in requests]))
-        moments = np.array([request.time_ms or 0 for request in requests])
-        codes = {name: code for code, name in enumerate(dataset.snapshot.labels["scene"])}
-        scenes = np.array([codes[request.scene] for request in requests])
-        true = truth_of(
-            [*TRUE_OUTCOMES], users[user], dataset.snapshot.works.lookup(ids), moments[user], scenes[user]
+        users = dataset.snapshot.users.lookup(np.array([request.user_number for request in served.requests]))
+        moments = np.array([request.time_ms or 0 for request in served.requests])
+        scene = dataset.snapshot.labels["scene"].index(served.requests[0].scene)
+        values = truth_of(
+            [*TRUE_OUTCOMES],
+            users[user],
+            dataset.snapshot.works.lookup(ids),
+            moments[user],
+            np.full(len(user), scene),
         )
-        outcomes = dict(zip(TRUE_OUTCOMES.values(), true.T, strict=True))
+        outcomes = dict(zip(TRUE_OUTCOMES.values(), values.T, strict=True))
     scores = np.concatenate([candidates.scores for candidates in lists])
-    distance = np.array([intra_list_distance(_vectors(served, candidates)) for candidates in lists])
+    index = served.bundle.index
+    distance = np.array([intra_list_distance(index.embeddings(candidates.rows)) for candidates in lists])
     return Lists(user, served.bundle.snapshot.works.lookup(ids), scores, distance, outcomes)
 
 
-def _vectors(served: Served, candidates: Candidates) -> NDArray[Any]:
-    return served.bundle.index.embeddings(candidates.rows)
+def _page_sample(served: Served) -> dict[str, Any]:
+    """Returns the first page with the platform's ids, and the columns of its items as texts."""
+    page, naming, snapshot = served.pages[0], served.bundle.naming, served.bundle.snapshot
+    user: int | str = page.request.user_number
+    if naming is not None:
+        user = naming.users.names([page.request.user_number])[0]
+        page = naming.to_ids(page, page.request)
+    ranker_order = _ranker_order(page)
+    items = []
+    for item, number in zip(page, page.candidates.ids.tolist(), strict=True):
+        row = int(snapshot.works.lookup(np.array([number]))[0])
+        items.append(
+            {
+                "id": item.item_id,
+                "score": item.score,
+                "sources": list(item.sources),
+                "place_by_ranker": ranker_order[number],
+                "creator": _label(snapshot, CREATOR, row),
+                "song": _label(snapshot, SONG, row),
+                "tags": [text for column in (TAG, ERA, TYPE) if (text := _label(snapshot, column, row))],
+                "age_h": _age_h(snapshot, row),
+            }
+        )
+    return {"user": user, "scene": page.request.scene, "candidates": len(ranker_order), "items": items}
+
+
+def _ranker_order(page: Page) -> dict[int, int]:
+    """Returns {item: place from 1 by the ranker's fused score}."""
+    ranked = page.scored["rank"]
+    order = ranked.ids[np.argsort(-ranked.scores, kind="stable")]
+    return {item: place for place, item in enumerate(order.tolist(), 1)}
+
+
+def _label(snapshot: Snapshot, column: str, row: int) -> str | None:
+    """Returns the value of an item as text. None if items have no such column, or the value is missing."""
+    if row < 0 or column not in snapshot.works.columns:
+        return None
+    code, names = int(snapshot.works[column][row]), snapshot.labels.get(column)
+    if names is None:
+        return str(code) if code >= 0 else None
+    return str(names[code]) if 0 <= code < len(names) else None
+
+
+def _age_h(snapshot: Snapshot, row: int) -> float | None:
+    if row < 0 or PUBLISHED not in snapshot.works.columns or snapshot.works[PUBLISHED][row] <= 0:
+        return None
+    return max(snapshot.time_ms - int(snapshot.works[PUBLISHED][row]), 0) / HOUR_MS

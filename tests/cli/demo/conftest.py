@@ -1,6 +1,7 @@
 """One finished `karec demo` and its files, for the tests of this folder."""
 
 import json
+from contextlib import redirect_stdout
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from small_job import WORLD
 import karec
 from karec import cli
 from karec.bundle import Bundle
-from karec.lab.demo import loop
+from karec.lab.demo import three_days
 from karec.pipeline.types import Request
 
 # The scene home without exposure control: a page does not depend on earlier pages.
@@ -22,13 +23,20 @@ exposure = false
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory):
-    """The folder of a finished `karec demo` on 2,000 works, whose closed loop has 60 users."""
+    """The folder of a finished `karec demo` on 2,000 works; 60 users come on the simulated days.
+
+    screen.txt has what it printed.
+    """
     out = tmp_path_factory.mktemp("job")
     settings = out / "train.toml"
     settings.write_text("ranker.epochs = 1\n")
     arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "PART", replace(loop.PART, users=60))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open(out / "screen.txt", "w", encoding="utf-8") as screen,
+        redirect_stdout(screen),
+    ):
+        patch.setattr(three_days, "PART", replace(three_days.PART, users=60))
         code = cli.main(["demo", *arguments, "--scene", "all", "--settings", str(settings)])
     assert code == 0
     return out

@@ -55,7 +55,7 @@ def test_a_scene_of_no_template_or_of_other_data_is_refused_before_anything_runs
     said = told(capsys)
     assert "--scene lives: unknown template (did you mean 'live'?), expected one of ['home'" in said
     assert cli.main(["demo", "--scene", "live", "--data", "kuairand", "--out", str(tmp_path / "out")]) != 0
-    assert "--scene needs the truth of the synthetic world, which --data kuairand does not" in told(capsys)
+    assert "--scene needs the truth of the synthetic world, which kuairand does not" in told(capsys)
     assert not (tmp_path / "out").exists()
 
 

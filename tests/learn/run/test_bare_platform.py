@@ -13,7 +13,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.config.project import set_up
 from karec.evaluate.quality import read_run
-from karec.lab.demo.serve import funnel_loss_of, report_on, serve
+from karec.lab.demo.serve import measure_pages, serve
 from karec.learn.run.train import train
 
 MEANING = Meaning(enjoyed=("buy",), liked=("stars",))
@@ -38,11 +38,11 @@ def test_platform_without_roles_trains_and_serves(bare, tmp_path):
         fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True}
     )
     settings = settings.replace(distil={"list_works": 10}, shadow={"works": 20})
-    trained = train(bare, settings, tmp_path / "run")
+    train(bare, settings, tmp_path / "run")
     served = serve(bare, set_up(bare, tmp_path / "run", read_run(tmp_path / "run")["settings"], tmp_path), 5)
-    report = report_on(bare, served, trained.quality, funnel_loss_of(served))
-    assert all(len(feed) == 10 and not feed.degraded for feed in served.feeds)
-    assert {name for feed in served.feeds for item in feed for name in item.sources} <= {
+    report = measure_pages(bare, served)
+    assert all(len(feed) == 10 and not feed.degraded for feed in served.pages)
+    assert {name for feed in served.pages for item in feed for name in item.sources} <= {
         "model",
         "popular",
     }

@@ -38,7 +38,7 @@ def trained_and_served(dataset, folder, settings=QUICK):
     """Returns the quality, after pages of the test users were served without a failed step."""
     quality = train(dataset, settings, folder / "run").quality
     served = serve(dataset, set_up(dataset, folder / "run", read_run(folder / "run")["settings"], folder), 3)
-    assert served.feeds and all(len(feed) and not feed.degraded for feed in served.feeds)
+    assert served.pages and all(len(feed) and not feed.degraded for feed in served.pages)
     return quality
 
 

@@ -1,0 +1,69 @@
+"""Effects of the page policy on users, creators and items, against the ranker's order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from karec.lab.simulate.report_tables import format_change
+
+RANKER_ORDER, PAGE_POLICY = "ranker order", "page policy"  # arms of sets/demo.toml
+NO_BREAK = "\N{NO-BREAK SPACE}"
+THREE_DAYS = {  # {measure: (label, unit, decimals)}
+    "play_s": ("users: play time per day", " s", 0),
+    "long_views": ("users: long views per day", "", 2),
+    "likes": ("users: likes per day", "", 2),
+    "creators_1_a_day": ("creators: shown per day", "", 0),
+    "gini_creators": ("creators: Gini of impressions", "", 3),
+    "works_1_a_day": ("items: shown per day", "", 0),
+    "younger_72h": ("items: impressions below 72 h of age", "", 3),
+}
+REACH = {  # without a world: of the served pages
+    "relevance (mean fused score)": ("users: ranker's score of an item", "", 3),
+    "creators reached": ("creators: on the pages", "", 0),
+    "works reached": ("items: on the pages", "", 0),
+    "share younger than 72 h": ("items: impressions below 72 h of age", "", 3),
+}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A measure under the ranker's order (``before``) and with the page policy (``after``).
+
+    ``change`` and its 95 % interval are in percent if ``is_percent``, else a difference. None: unknown.
+    """
+
+    label: str
+    before: float | None
+    after: float | None
+    change: float | None
+    interval: tuple[float, float] | None
+    is_percent: bool
+    unit: str
+    digits: int
+
+    def format_value(self, value: float | None) -> str:
+        return "–" if value is None else f"{value:,.{self.digits}f}{self.unit}"
+
+    def format_change(self, *, has_interval: bool = True) -> str:
+        interval = self.interval if has_interval else None
+        digits, unit = (1, " %") if self.is_percent else (self.digits, "")
+        return format_change(self.change, interval, digits, unit).replace(" ", NO_BREAK)
+
+
+def policy_effects(report: Mapping[str, Any]) -> Iterator[Effect]:
+    """Yields effects in the simulated days, or without a world on the served pages (``reach``)."""
+    days, reach = report["three_days"], report["reach"]
+    for name, (label, unit, digits) in (REACH if days is None else THREE_DAYS).items():
+        is_percent = days is not None and not name.startswith("gini")
+        if days is not None:
+            before, after = (days["arms"][arm]["measures"][name] for arm in (RANKER_ORDER, PAGE_POLICY))
+            kind = "relative" if is_percent else "change"
+            change = {"value": after[kind], "ci": after[f"{kind}_ci"]}
+        elif name in reach["change"]:
+            before, after, change = (reach[part][name] for part in ("top_k", "cascade", "change"))
+        else:
+            continue
+        values = before["value"], after["value"], change["value"], change["ci"]
+        yield Effect(label, *values, is_percent=is_percent, unit=unit, digits=digits)

@@ -1,0 +1,95 @@
+"""Runs the demo: training, bundle, pages, three simulated days, and their report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from karec.catalog.dataset import Dataset
+from karec.catalog.snapshot import Snapshot
+from karec.config.project import set_up
+from karec.evaluate.quality import evaluate_run, read_run
+from karec.lab.curves import write_curves
+from karec.lab.demo.scenes import measure_scenes
+from karec.lab.demo.serve import measure_funnel, measure_pages, serve
+from karec.lab.demo.three_days import ThreeDays
+from karec.lab.simulate.world import World
+from karec.lab.simulate.world.item_types import make_item_types
+from karec.refresh.item_types import DerivedItemType
+from karec.times import Progress
+
+
+class TrainedRun(Protocol):
+    """Result of a training, for example ``karec.learn.run.train.TrainResult``."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """A demo over one data set.
+
+    world       truth of the synthetic platform; None for other data, which have no simulated days
+    ids         folder with the maps of the data's ids; None if ids are numbers
+    out         folder for models, bundle and karec.toml
+    n_requests  requests to serve
+    scenes      templates of further scenes; they need a world
+    """
+
+    dataset: Dataset
+    world: World | None
+    ids: Path | None
+    out: Path
+    n_requests: int = 200
+    scenes: Sequence[str] = ()
+    seed: int = 0
+
+    def run(self, train: Callable[[], TrainedRun], progress: Progress) -> dict[str, Any]:
+        """Returns the report (``karec.lab.demo.report``). ``train`` trains a run without measuring it."""
+        trained = train()
+        config = self._publish(trained.folder, progress)
+        with ExitStack() as stack:
+            days = None
+            if self.world is not None:
+                task = ThreeDays(self.world, trained.folder, self.out / "three_days", self.seed)
+                days = stack.enter_context(task.start(progress))
+            served = serve(self.dataset, config, self.n_requests, progress)
+            funnel_loss = measure_funnel(served, progress)
+            scenes = None
+            if self.scenes and self.world is not None:
+                scenes = measure_scenes(self.world, config, self.scenes, self.n_requests, progress)
+            quality = evaluate_run(self.dataset, trained.folder, progress)
+            three_days = None if days is None else days.result()
+        return {
+            **measure_pages(self.dataset, served, None if self.world is None else self.world.outcomes),
+            "quality": quality["models"],
+            "funnel_loss": funnel_loss,
+            "three_days": three_days,
+            "scenes": scenes,
+            "notes": [*self.dataset.notes, *trained.notes],
+            "config": str(config),
+        }
+
+    def _publish(self, run: Path, progress: Progress) -> Path:
+        facts = read_run(run)
+        write_curves(facts, run / "curves.svg")
+        return set_up(
+            self.dataset,
+            run,
+            facts["settings"],
+            self.out,
+            progress,
+            ids=self.ids,
+            scenes=self.scenes,
+            item_types_of=self._item_types if self.scenes else None,
+        )
+
+    def _item_types(self, snapshot: Snapshot) -> dict[str, DerivedItemType]:
+        assert self.world is not None
+        return {name: item_type.made for name, item_type in make_item_types(self.world, snapshot).items()}
