@@ -50,8 +50,7 @@ class Lists:
 def compare_reach(
     cascade: Lists, top_k: Lists, works: Table, time_ms: int, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
-    """Returns the report's ``reach`` (docs/formats.md): measures of both, and ``cascade`` minus ``top_k``.
-    Deterministic.
+    """Returns the report's ``reach``: measures of both, and ``cascade`` minus ``top_k``. Deterministic.
 
     ``works``: the library; ``time_ms``: the moment of all requests.
     """
@@ -114,28 +113,28 @@ def _of_users(lists: Lists, works: Table, time_ms: int) -> dict[str, Sums]:
     def of_users(values: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.bincount(lists.user, weights=values, minlength=users).astype(np.float64)
 
-    shown = of_users()
-    measures = {name: Sums(of_users(values), shown) for name, values in lists.outcomes.items()}
-    measures["relevance (mean fused score)"] = Sums(of_users(lists.scores), shown)
+    n_shown = of_users()
+    measures = {name: Sums(of_users(values), n_shown) for name, values in lists.outcomes.items()}
+    measures["relevance (mean fused score)"] = Sums(of_users(lists.scores), n_shown)
     measures["intra-list distance"] = Sums(lists.distance, np.ones(users))
     if PUBLISHED in works.columns:
         age_ms = time_ms - np.asarray(works[PUBLISHED])[lists.work]
         for hours in YOUNG_HOURS:
-            measures[f"share younger than {hours} h"] = Sums(of_users(age_ms < hours * HOUR_MS), shown)
+            measures[f"share younger than {hours} h"] = Sums(of_users(age_ms < hours * HOUR_MS), n_shown)
     return measures
 
 
 def _of_creators(
     lists: Lists, works: Table, unit: NDArray[Any], is_creator: NDArray[Any]
 ) -> dict[str, Sums | Concentration]:
-    shown = np.bincount(lists.work, minlength=len(works))
-    reached = np.bincount(unit, weights=shown > 0, minlength=len(is_creator))
+    exposure = np.bincount(lists.work, minlength=len(works))
+    reached_works = np.bincount(unit, weights=exposure > 0, minlength=len(is_creator))
     measures: dict[str, Sums | Concentration] = {
-        "works reached": Sums(reached),
-        "Gini over all works": Concentration(shown, unit),
+        "works reached": Sums(reached_works),
+        "Gini over all works": Concentration(exposure, unit),
     }
     if CREATOR in works.columns:
-        impressions = np.bincount(unit, weights=shown, minlength=len(is_creator))
+        impressions = np.bincount(unit, weights=exposure, minlength=len(is_creator))
         creators = np.flatnonzero(is_creator)
         measures["creators reached"] = Sums((impressions > 0) & is_creator)
         measures["Gini over all creators"] = Concentration(impressions[creators], creators)

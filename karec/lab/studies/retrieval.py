@@ -1,4 +1,4 @@
-"""Retrieval study: does a model rank the works at the top that users took and that were held out?
+"""Retrieval study: recall and NDCG of held-out works, for towers, ranker and baselines.
 
 The main task's positives of the test days are held out. Works that a user took before are known and excluded.
 The towers rank all works by inner product, the ranker orders the towers' best, baselines use who took what. A
@@ -39,10 +39,12 @@ BATCH = 4096  # works whose vectors are made at once
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """``users`` (U,): user rows with held-out works. Pairs: ``user`` (P,), places in ``users``, and ``work``
-    (P,), rows.
+    """Held-out works of U users, as P pairs.
 
-    ``matrix``: scipy CSR (users, works) of the known works.
+    users   (U,) user rows
+    user    (P,) places in ``users``
+    work    (P,) work rows
+    matrix  scipy CSR (users, works) of the known works
     """
 
     users: NDArray[Any]
@@ -51,13 +53,13 @@ class HeldOut:
     matrix: Any
 
     @property
-    def known(self) -> NDArray[Any]:
+    def known_works(self) -> NDArray[Any]:
         """(U, H) rows of works that a user took before, padded with −1."""
         rows = self.matrix[self.users]
         count = np.diff(rows.indptr)
-        known = np.full((len(self.users), int(count.max(initial=0))), -1, np.int64)
-        known[np.arange(known.shape[1]) < count[:, None]] = rows.indices
-        return known
+        works = np.full((len(self.users), int(count.max(initial=0))), -1, np.int64)
+        works[np.arange(works.shape[1]) < count[:, None]] = rows.indices
+        return works
 
 
 def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
@@ -71,25 +73,26 @@ def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
         raise MissingExtra("scipy", "lab", "the retrieval study") from error
     snapshot, exposures = dataset.snapshot, dataset.exposures
     users, works = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
-    taken = (exposures.labels[dataset.tasks[0]] == 1) & (users >= 0) & (works >= 0)
-    before, held = taken & (exposures.time_ms < from_ms), taken & (exposures.time_ms >= from_ms)
-    held &= exposures.time_ms < until_ms
+    is_positive = (exposures.labels[dataset.tasks[0]] == 1) & (users >= 0) & (works >= 0)
+    is_known = is_positive & (exposures.time_ms < from_ms)
+    is_new = is_positive & (exposures.time_ms >= from_ms) & (exposures.time_ms < until_ms)
     history = snapshot.relations["history"]
-    past = np.repeat(np.arange(len(history)), np.diff(history.indptr)), snapshot.works.lookup(history.values)
-    row, column = (
-        np.concatenate([old[past[1] >= 0], new[before]])
-        for old, new in zip(past, (users, works), strict=True)
+    history_users = np.repeat(np.arange(len(history)), np.diff(history.indptr))
+    history_works = snapshot.works.lookup(history.values)
+    is_listed = history_works >= 0
+    n_works = len(snapshot.works)
+    known_pairs = np.unique(
+        np.concatenate([history_users[is_listed], users[is_known]]) * n_works
+        + np.concatenate([history_works[is_listed], works[is_known]])
     )
-    pairs = np.unique(row * len(snapshot.works) + column)
-    at = pairs // len(snapshot.works), pairs % len(snapshot.works)
-    shape = len(snapshot.users), len(snapshot.works)
-    matrix = csr_matrix((np.ones(len(pairs), np.float32), at), shape=shape)
-    new = np.setdiff1d(users[held] * len(snapshot.works) + works[held], pairs)
-    if not len(new):
+    places = known_pairs // n_works, known_pairs % n_works
+    shape = len(snapshot.users), n_works
+    matrix = csr_matrix((np.ones(len(known_pairs), np.float32), places), shape=shape)
+    new_pairs = np.setdiff1d(users[is_new] * n_works + works[is_new], known_pairs)
+    if not len(new_pairs):
         raise DataError(f"{dataset.name}: no new positives from {from_ms} ms on, nothing is held out")
-    of_user, work = new // len(snapshot.works), new % len(snapshot.works)
-    found, user = np.unique(of_user, return_inverse=True)
-    return HeldOut(found, user, work, matrix)
+    user_rows, user = np.unique(new_pairs // n_works, return_inverse=True)
+    return HeldOut(user_rows, user, new_pairs % n_works, matrix)
 
 
 def study(
@@ -101,7 +104,7 @@ def study(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Returns the report (docs/formats.md). ``folder``: run folder of models; None: only baselines.
+    """Returns the report. ``folder``: run folder of models; None: only baselines.
 
     Raises:
         DataError: nothing is held out, or ``folder`` is not a run.
@@ -132,12 +135,12 @@ def study(
         "held_out": len(test.work),
         "known": int(test.matrix.nnz),
         "ranked": min(RANKED, test.matrix.shape[1]),
-        "models": measured(tops, test, [peer.name for peer in peers], resamples, seed),
+        "models": compare_tops(tops, test, [peer.name for peer in peers], resamples, seed),
         "settings": chosen,
     }
 
 
-def measured(
+def compare_tops(
     tops: dict[str, NDArray[Any]], test: HeldOut, peers: Sequence[str], resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Returns {model: {measure: {value, ci, best_peer, over, over_ci}}}.
@@ -151,13 +154,13 @@ def measured(
         values = {model: measure(top, test.user, test.work, k) for model, top in tops.items()}
         best = max(peers, key=lambda peer: values[peer].mean())
         for model, user_values in values.items():
-            ahead = user_values - values[best]
+            gains = user_values - values[best]
             table[model][name] = {
                 "value": float(user_values.mean()),
                 "ci": bootstrap_interval(bootstrap.mean(user_values)),
                 "best_peer": best,
-                "over": float(ahead.mean()),
-                "over_ci": bootstrap_interval(bootstrap.mean(ahead)),
+                "over": float(gains.mean()),
+                "over_ci": bootstrap_interval(bootstrap.mean(gains)),
             }
     return table
 
@@ -175,27 +178,27 @@ def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, NDArr
     moment = np.full(len(works), len(examples) - 1)
     items = np.concatenate(
         [
-            item_tower.run(examples.items(moment[at : at + BATCH], works[at : at + BATCH]), "item_vector")[0]
-            for at in range(0, len(works), BATCH)
+            item_tower.run(examples.items(moment[i : i + BATCH], works[i : i + BATCH]), "item_vector")[0]
+            for i in range(0, len(works), BATCH)
         ]
     )
-    best = top_items(users, items, test.known, RANKED)
-    ranked = np.full((len(best), TOPS[-1]), -1, np.int64)
-    tasks, weights = examples.encoder.tasks, run["settings"]["fusion"]
-    weight = np.array([weights.get(task, 0.0) for task in tasks])
-    for at, pool in enumerate(best):
-        pool = pool[pool >= 0]  # noqa: PLW2901
-        (logits,) = ranker.run(examples.pool(int(row[at]), pool), "logits")
-        fused = (1.0 / (1.0 + np.exp(-np.asarray(logits[:, : len(tasks)], np.float64)))) @ weight
-        order = np.argsort(-fused, kind="stable")[: ranked.shape[1]]
-        ranked[at, : len(order)] = pool[order]
-    return {"towers": best[:, : TOPS[-1]], "ranker": ranked}
+    tower_tops = top_items(users, items, test.known_works, RANKED)
+    ranker_tops = np.full((len(tower_tops), TOPS[-1]), -1, np.int64)
+    tasks, fusion = examples.encoder.tasks, run["settings"]["fusion"]
+    weights = np.array([fusion.get(task, 0.0) for task in tasks])
+    for n, padded_pool in enumerate(tower_tops):
+        pool = padded_pool[padded_pool >= 0]
+        (logits,) = ranker.run(examples.pool(int(row[n]), pool), "logits")
+        scores = (1.0 / (1.0 + np.exp(-np.asarray(logits[:, : len(tasks)], np.float64)))) @ weights
+        order = np.argsort(-scores, kind="stable")[: ranker_tops.shape[1]]
+        ranker_tops[n, : len(order)] = pool[order]
+    return {"towers": tower_tops[:, : TOPS[-1]], "ranker": ranker_tops}
 
 
 def _first_rows(examples: Examples, users: NDArray[Any]) -> NDArray[Any]:
     """Returns (U,) the first example of each user of ``users``, sorted user rows."""
-    there, first = np.unique(examples.user_rows, return_index=True)
-    return np.asarray(first[np.searchsorted(there, users)])
+    known_users, rows = np.unique(examples.user_rows, return_index=True)
+    return np.asarray(rows[np.searchsorted(known_users, users)])
 
 
 def _score(valid: HeldOut, peer: Peer, seed: int, settings: Settings) -> float:
@@ -214,12 +217,11 @@ def write_retrieval(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
 
 
 def retrieval_sentence(report: Mapping[str, Any]) -> str:
-    ranked = (
-        f"; the ranker orders the towers' best {report['ranked']:,}" if "ranker" in report["models"] else ""
-    )
+    has_ranker = "ranker" in report["models"]
+    note_on_ranker = f"; the ranker orders the towers' best {report['ranked']:,}" if has_ranker else ""
     return (
         f"{report['data']}: {report['held_out']:,} works held out of {report['users']:,} users, among "
-        f"{report['works']:,} works without those that a user took before{ranked}"
+        f"{report['works']:,} works without those that a user took before{note_on_ranker}"
     )
 
 

@@ -26,10 +26,11 @@ BATCH = 512  # users whose scores are in memory at once
 
 @dataclass(frozen=True)
 class Peer:
-    """``fit(matrix, settings, seed)`` returns a model of implicit; None for popularity, which needs only the
-    matrix.
+    """A baseline.
 
-    ``grid``: values of each setting, ``start``: where the search begins.
+    fit    ``fit(matrix, settings, seed)`` returns a model of implicit; None for popularity
+    start  settings at which the search begins
+    grid   values of each setting
     """
 
     name: str
@@ -54,36 +55,33 @@ def top_of_peer(
 
 
 def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, list[tuple[Settings, float]]]:
-    """Returns (settings of the best ``score``, all tried settings with their scores).
+    """Returns (settings of the best ``score``, all trials: settings with their score).
 
     Coordinate search: one setting at a time over its grid, until a round over all settings changes none.
     """
     best = dict(peer.start)
-    tried = [(best, score(best))]
-    changed = bool(peer.grid)
-    while changed:
-        changed = False
+    trials = [(best, score(best))]
+    has_changed = bool(peer.grid)
+    while has_changed:
+        has_changed = False
         for name, values in peer.grid.items():
             for value in values:
                 settings = {**best, name: value}
-                if any(settings == other for other, _ in tried):
-                    continue
-                tried.append((settings, score(settings)))
-            top = max(tried, key=lambda trial: trial[1])[0]
-            changed |= top != best
+                if not any(settings == trial for trial, _ in trials):
+                    trials.append((settings, score(settings)))
+            top = max(trials, key=lambda trial: trial[1])[0]
+            has_changed |= top != best
             best = top
-    return best, tried
+    return best, trials
 
 
 def _without_repeats(top: NDArray[Any], matrix: Any, users: NDArray[Any]) -> NDArray[Any]:
-    """Returns ``top`` without repeated works and works that the user took.
-
-    implicit fills up with them if few works are left.
-    """
+    """Returns ``top`` without repeated works and works that the user took, with which implicit fills short
+    lists."""
     cleaned = np.full_like(top, -1)
     for row, (ids, user) in enumerate(zip(top, users, strict=True)):
-        unique_ids, first = np.unique(ids, return_index=True)
-        places = first[(unique_ids >= 0) & ~np.isin(unique_ids, matrix[user].indices)]
+        unique_ids, positions = np.unique(ids, return_index=True)
+        places = positions[(unique_ids >= 0) & ~np.isin(unique_ids, matrix[user].indices)]
         cleaned[row, : len(places)] = ids[np.sort(places)]
     return cleaned
 
@@ -94,9 +92,10 @@ def _popular(matrix: Any, users: NDArray[Any], k: int) -> NDArray[Any]:
     for begin in range(0, len(users), BATCH):
         rows = matrix[users[begin : begin + BATCH]]
         width = int(np.diff(rows.indptr).max(initial=0))
-        known = np.full((rows.shape[0], width), -1, np.int64)
-        known[np.arange(width) < np.diff(rows.indptr)[:, None]] = rows.indices
-        parts.append(top_columns(np.broadcast_to(popularity, (rows.shape[0], len(popularity))), known, k))
+        known_works = np.full((rows.shape[0], width), -1, np.int64)
+        known_works[np.arange(width) < np.diff(rows.indptr)[:, None]] = rows.indices
+        scores = np.broadcast_to(popularity, (rows.shape[0], len(popularity)))
+        parts.append(top_columns(scores, known_works, k))
     return np.concatenate(parts)
 
 

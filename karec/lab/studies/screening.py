@@ -54,32 +54,28 @@ RESAMPLES = 1000
 def judge_screening(
     settings: ScreeningSettings, file: Path, out: Path, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Returns the report (``screening.json``) on ``out``, a finished screening by ``settings`` of ``file``.
+    """Returns the report (``screening.json``) on ``out``, a complete screening by ``settings`` of ``file``.
 
     Raises DataError if no day of the window after the training days has outcomes.
     """
-    screened, learn = read_result(out), require_learn(settings, file)
-    known = [
+    result, learn = read_result(out), require_learn(settings, file)
+    outcomes = [
         outcome
         for outcome in read_outcomes(settings, learn)
-        if str(outcome.day) in screened.days and str(outcome.day) > (screened.trained_until or "")
+        if str(outcome.day) in result.days and str(outcome.day) > (result.trained_until or "")
     ]
-    paths = {outcome.day: out / DAYS / f"{outcome.day}.parquet" for outcome in known}
-    known = [outcome for outcome in known if read_facts(paths[outcome.day]) is not None]
-    if not known:
-        after = (
-            f" after {screened.trained_until}, the last that the model learned from,"
-            if screened.trained_until
-            else ""
-        )
-        raise DataError(f"no day of the window{after} has outcomes in {settings.folder / learn.outcomes}")
+    paths = {outcome.day: out / DAYS / f"{outcome.day}.parquet" for outcome in outcomes}
+    outcomes = [outcome for outcome in outcomes if read_facts(paths[outcome.day]) is not None]
+    if not outcomes:
+        clause = f" after {result.trained_until}, the last training day," if result.trained_until else ""
+        raise DataError(f"no day of the window{clause} has outcomes in {settings.folder / learn.outcomes}")
     days = []
     counts = np.zeros(1 << (32 - LOW), np.int64)
     with open_database(extra="screen") as duckdb:
-        blocked = read_block_lists(settings, known[0].uploads.column_types)
+        blocked = read_block_lists(settings, outcomes[0].uploads.column_types)
         load_block_lists(duckdb, blocked)
-        min_long_views = popular_threshold(duckdb, learn, known, SHARE)
-        for n, outcome in enumerate(known, 1):
+        min_long_views = popular_threshold(duckdb, learn, outcomes, SHARE)
+        for n, outcome in enumerate(outcomes, 1):
             path = paths[outcome.day]
             days.append(
                 popular_day(duckdb, settings, learn, outcome, blocked, path, out / KEPT, min_long_views)
@@ -89,41 +85,38 @@ def judge_screening(
             ):
                 counts[level] += count
             if progress is not None:
-                progress(n, len(known), "judging, days")
+                progress(n, len(outcomes), "judging, days")
     return {
-        **_report(screened, days, counts, min_long_views),
-        "judged_notes": missing_day_notes(known, settings.missing_days),
+        **_report(result, days, counts, min_long_views),
+        "judged_notes": missing_day_notes(outcomes, settings.missing_days),
     }
 
 
 def _report(
-    screened: ScreeningResult, days: Sequence[PopularDay], counts: NDArray[Any], min_long_views: int
+    result: ScreeningResult, days: Sequence[PopularDay], counts: NDArray[Any], min_long_views: int
 ) -> dict[str, Any]:
-    uploads, passed, kept, popular = (
-        sum(getattr(day, name) for day in days) for name in ("uploads", "passed", "kept", "popular")
-    )
-    if not popular or not kept:
+    totals = {
+        name: sum(getattr(day, name) for day in days) for name in ("uploads", "passed", "kept", "popular")
+    }
+    if not totals["popular"] or not totals["kept"]:
         raise DataError(
-            f"of {uploads:,} works {popular:,} became popular and {kept:,} are kept, expected more than 0 of "
-            "both"
+            f"of {totals['uploads']:,} works {totals['popular']:,} became popular and {totals['kept']:,} are "
+            "kept, expected more than 0 of both"
         )
     return {
         "days": [str(day.day) for day in days],
-        "uploads": uploads,
-        "passed": passed,
-        "kept": kept,
-        "popular": popular,
+        **totals,
         "popular_from": min_long_views,
-        "recall": _recalls(days, kept / uploads, counts),
+        "recall": _recalls(days, counts),
         "curve": _curve(days, counts),
-        "funnel": _funnel(screened, days),
-        "quotas": list(screened.quotas),
-        "violations": list(screened.violations),
-        "notes": list(screened.notes),
+        "funnel": _funnel(result, days),
+        "quotas": list(result.quotas),
+        "violations": list(result.violations),
+        "notes": list(result.notes),
     }
 
 
-def _recalls(days: Sequence[PopularDay], size: float, counts: NDArray[Any]) -> dict[str, Any]:
+def _recalls(days: Sequence[PopularDay], counts: NDArray[Any]) -> dict[str, Any]:
     """Returns {method: recall at the size of the kept works, with its interval}, and ratios of methods."""
     level = _level_at(counts, sum(day.kept for day in days))
     columns = {
@@ -150,7 +143,8 @@ def _recalls(days: Sequence[PopularDay], size: float, counts: NDArray[Any]) -> d
 
 def _recall_of_methods(sums: Mapping[str, Any]) -> dict[str, Any]:
     with np.errstate(invalid="ignore", divide="ignore"):
-        kept, random = sums["popular kept"] / sums["popular"], sums["kept"] / sums["uploads"]
+        kept = sums["popular kept"] / sums["popular"]
+        random = sums["kept"] / sums["uploads"]
         rules = sums["popular passed"] / sums["popular"] * np.minimum(sums["kept"] / sums["passed"], 1.0)
         quality = sums["by quality"] / sums["popular"]
         return {
@@ -163,10 +157,10 @@ def _recall_of_methods(sums: Mapping[str, Any]) -> dict[str, Any]:
         }
 
 
-def _level_at(counts: NDArray[Any], kept: int) -> int:
-    """Returns the lowest level with at most ``kept`` candidates at or above it."""
+def _level_at(counts: NDArray[Any], n: int) -> int:
+    """Returns the lowest level with at most ``n`` candidates at or above it."""
     above = np.cumsum(counts[::-1])[::-1]
-    return int(np.searchsorted(-above, -kept))
+    return int(np.searchsorted(-above, -n))
 
 
 def _curve(days: Sequence[PopularDay], counts: NDArray[Any]) -> dict[str, list[float]]:
@@ -189,14 +183,14 @@ def _curve(days: Sequence[PopularDay], counts: NDArray[Any]) -> dict[str, list[f
     }
 
 
-def _funnel(screened: ScreeningResult, days: Sequence[PopularDay]) -> list[dict[str, Any]]:
+def _funnel(result: ScreeningResult, days: Sequence[PopularDay]) -> list[dict[str, Any]]:
     """Returns for each reason the rejected works and the popular ones among them; last, the kept ones."""
-    rejected = [screened.days[str(day.day)]["rejected"] for day in days]
-    of_rules = dict.fromkeys(reason for day in days for reason in day.rejected)
+    rejected = [result.days[str(day.day)]["rejected"] for day in days]
+    rule_reasons = {reason for day in days for reason in day.rejected}
     rows = []
-    for reason in screened.reasons:
+    for reason in result.reasons:
         works = sum(day.get(reason, 0) for day in rejected)
-        popular = sum(day.rejected.get(reason, 0) for day in days) if reason in of_rules else 0
+        popular = sum(day.rejected.get(reason, 0) for day in days) if reason in rule_reasons else 0
         if reason == "near duplicate":
             popular = sum(day.popular - sum(day.rejected.values()) - len(day.quality) for day in days)
         if reason == "quota":
@@ -234,11 +228,11 @@ def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
         yield note(line)
     recall, curve = report["recall"], report["curve"]
     curves = {WAYS[way]: (curve["size"], curve[way]) for way in WAYS if way != "kept"}
-    kept = ([report["kept"] / report["uploads"]], [recall["kept"]["value"]])
+    kept_point = ([report["kept"] / report["uploads"]], [recall["kept"]["value"]])
     yield Chart(
         "Kept fraction of later popular works, by the number of kept works",
         lines(
-            {**curves, WAYS["kept"]: kept},
+            {**curves, WAYS["kept"]: kept_point},
             "kept works, fraction of the uploads",
             "fraction of the later popular",
         ),

@@ -72,7 +72,7 @@ def test_baseline_has_values_and_no_changes():
 
 
 def test_planted_effects_are_within_their_intervals():
-    """Play 2 % longer for all, and half as many creators other_steps."""
+    """Play is 2 % longer for all, and there are 50 % more creators."""
     measures = compare(make_log("plain"), make_log("wide", reach=30, gain=1.02))["arms"]["wide"]["measures"]
     assert measures["play_s"]["relative"] == pytest.approx(2.0)
     assert measures["play_s"]["relative_ci"] == pytest.approx((2.0, 2.0), abs=1e-4)

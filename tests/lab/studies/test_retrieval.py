@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from karec.errors import DataError
-from karec.lab.studies.retrieval import TOPS, held_out, measured
+from karec.lab.studies.retrieval import TOPS, compare_tops, held_out
 from karec.lab.studies.retrieval_peers import PEERS, Peer, choose, top_of_peer
 
 NEVER = 2**62
 
 
-def taken_pairs(dataset, wanted):
-    """{(user row, work row)} of the main task's positives whose moment is ``wanted``."""
+def taken_pairs(dataset, is_wanted):
+    """{(user row, work row)} of the main task's positives whose moment is ``is_wanted``."""
     exposures, snapshot = dataset.exposures, dataset.snapshot
     users, works = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
-    rows = np.flatnonzero((exposures.labels[dataset.tasks[0]] == 1) & wanted(exposures.time_ms))
+    rows = np.flatnonzero((exposures.labels[dataset.tasks[0]] == 1) & is_wanted(exposures.time_ms))
     return set(zip(users[rows].tolist(), works[rows].tolist(), strict=True))
 
 
@@ -29,15 +29,17 @@ def history_pairs(dataset):
 
 
 def test_held_out_items_are_new_in_their_days(dataset):
-    found = held_out(dataset, dataset.valid_until_ms, NEVER)
+    held = held_out(dataset, dataset.valid_until_ms, NEVER)
     before = history_pairs(dataset) | taken_pairs(dataset, lambda time: time < dataset.valid_until_ms)
     expected = taken_pairs(dataset, lambda time: time >= dataset.valid_until_ms) - before
-    assert set(zip(found.users[found.user].tolist(), found.work.tolist(), strict=True)) == expected
-    assert len(found.work) == len(expected)
-    assert set(zip(*(at.tolist() for at in found.matrix.nonzero()), strict=True)) == before
-    for row, user in enumerate(found.users):
-        known = found.known[row]
-        assert set(known[known >= 0].tolist()) == {work for of_user, work in before if of_user == user}
+    assert set(zip(held.users[held.user].tolist(), held.work.tolist(), strict=True)) == expected
+    assert len(held.work) == len(expected)
+    assert set(zip(*(at.tolist() for at in held.matrix.nonzero()), strict=True)) == before
+    for row, user in enumerate(held.users):
+        known_works = held.known_works[row]
+        assert set(known_works[known_works >= 0].tolist()) == {
+            work for of_user, work in before if of_user == user
+        }
 
 
 def test_held_out_rejects_days_without_new_items(dataset):
@@ -46,11 +48,11 @@ def test_held_out_rejects_days_without_new_items(dataset):
 
 
 def test_popularity_excludes_the_users_items(dataset):
-    found = held_out(dataset, dataset.valid_until_ms, NEVER)
-    top = top_of_peer(PEERS[0], found.matrix, {}, found.users, 10, 0)
-    counts = np.asarray(found.matrix.sum(axis=0)).ravel()
-    for row, user in enumerate(found.users):
-        own = set(found.matrix[user].indices.tolist())
+    held = held_out(dataset, dataset.valid_until_ms, NEVER)
+    top = top_of_peer(PEERS[0], held.matrix, {}, held.users, 10, 0)
+    counts = np.asarray(held.matrix.sum(axis=0)).ravel()
+    for row, user in enumerate(held.users):
+        own = set(held.matrix[user].indices.tolist())
         expected = sorted(set(range(40)) - own, key=lambda work: (-counts[work], work))[:10]
         assert top[row].tolist() == expected
 
@@ -64,22 +66,22 @@ def test_search_tries_each_setting_once():
 
 @pytest.mark.parametrize("peer", PEERS[1:], ids=lambda peer: peer.name)
 def test_peer_is_deterministic_and_excludes_known_items(dataset, peer):
-    found = held_out(dataset, dataset.valid_until_ms, NEVER)
-    top = top_of_peer(peer, found.matrix, dict(peer.start), found.users, 100, 0)  # of 40 works
-    np.testing.assert_array_equal(top, top_of_peer(peer, found.matrix, dict(peer.start), found.users, 100, 0))
-    for row, user in enumerate(found.users):
+    held = held_out(dataset, dataset.valid_until_ms, NEVER)
+    top = top_of_peer(peer, held.matrix, dict(peer.start), held.users, 100, 0)  # of 40 works
+    np.testing.assert_array_equal(top, top_of_peer(peer, held.matrix, dict(peer.start), held.users, 100, 0))
+    for row, user in enumerate(held.users):
         answered = top[row][top[row] >= 0].tolist()
         assert len(answered) == len(set(answered)) and not set(answered) & set(
-            found.matrix[user].indices.tolist()
+            held.matrix[user].indices.tolist()
         )
 
 
 def test_model_is_compared_with_the_best_peer(dataset):
-    found = held_out(dataset, dataset.valid_until_ms, NEVER)
-    everything = np.tile(np.pad(np.arange(40), (0, TOPS[-1] - 40), constant_values=-1), (len(found.users), 1))
+    held = held_out(dataset, dataset.valid_until_ms, NEVER)
+    everything = np.tile(np.pad(np.arange(40), (0, TOPS[-1] - 40), constant_values=-1), (len(held.users), 1))
     nothing = np.full_like(everything, -1)
-    table = measured(
-        {"one": nothing, "other": everything, "model": everything}, found, ["one", "other"], 50, 0
+    table = compare_tops(
+        {"one": nothing, "other": everything, "model": everything}, held, ["one", "other"], 50, 0
     )
     assert table["model"]["recall@100"]["best_peer"] == "other"
     assert table["model"]["recall@100"]["value"] == 1.0 and table["model"]["recall@100"]["over_ci"] == (

@@ -63,19 +63,19 @@ def test_popular_works_are_the_top_hundredth_by_long_views(report, rows):
 def test_recall_is_the_kept_fraction_of_popular_works(report, rows, kept):
     ids, views = rows
     popular = ids[views >= report["popular_from"]]
-    found = np.mean([work in kept for work in popular.tolist()])
-    assert report["recall"]["kept"]["value"] == pytest.approx(found) and report["kept"] == len(kept)
+    fraction = np.mean([work in kept for work in popular.tolist()])
+    assert report["recall"]["kept"]["value"] == pytest.approx(fraction) and report["kept"] == len(kept)
     assert report["recall"]["at random"]["value"] == pytest.approx(len(kept) / len(ids))
 
 
 def test_kept_works_are_better(report):
-    recall = {way: each["value"] for way, each in report["recall"].items()}
+    recall = {way: measure["value"] for way, measure in report["recall"].items()}
     assert (
         recall["kept"] > 2 * recall["at random"]
         and recall["kept"] > recall["rules only"] > recall["at random"]
     )
-    for each in report["recall"].values():
-        assert each["ci"][0] <= each["value"] <= each["ci"][1]
+    for measure in report["recall"].values():
+        assert measure["ci"][0] <= measure["value"] <= measure["ci"][1]
 
 
 def test_funnel_sums_to_all_works(report):
@@ -95,8 +95,8 @@ def test_curve_covers_none_to_all_candidates(report):
 
 def test_screening_report_is_two_files_and_a_line(report, tmp_path):
     data, page = write_screening(report, tmp_path)
-    said = json.loads(data.read_text())
-    assert said["format"] == 1 and said["recall"] == report["recall"]
+    written = json.loads(data.read_text())
+    assert written["format"] == 1 and written["recall"] == report["recall"]
     text = page.read_text()
     assert "<svg" in text and "near duplicate" in text and "small creators" in text
     assert "times as many as at random" in screening_sentence(report)
@@ -109,7 +109,7 @@ def test_screening_without_outcomes_is_rejected(screened, tmp_path):
         shutil.rmtree(tmp_path / "library" / "outcomes" / f"day={day}")
     path = tmp_path / "library" / "screen.toml"
     with pytest.raises(
-        DataError, match="no day of the window after 2026-10-02, the last that the model learned from, has"
+        DataError, match="no day of the window after 2026-10-02, the last training day, has outcomes"
     ):
         judge_screening(read_settings(path), path, tmp_path / "library" / "screened")
 
