@@ -23,7 +23,7 @@ MAX_EVENTS = 10_000  # of one poll
 @contextmanager
 def run_service(config: Path, workers: int) -> Iterator[tuple[str, int]]:
     """Yields (URL, process id) when all workers are ready."""
-    command = [sys.executable, "-m", "karec.cli", "serve", "--config", str(config), "--port", "0"]
+    command = [sys.executable, "-m", "karec.cli", "serve", str(config), "--port", "0"]
     process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

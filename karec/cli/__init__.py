@@ -1,5 +1,4 @@
-"""The command line: demo, data, train, recommend, evaluate, lab …; ``karec COMMAND --help`` shows
-examples."""
+"""The command line ``karec``."""
 
 from __future__ import annotations
 
@@ -7,21 +6,30 @@ import os
 import sys
 from collections.abc import Sequence
 
-from karec.cli.arguments import parser
 from karec.errors import KarecError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; errors that people can mend are printed without a traceback and give exit code 2."""
-    # ONNX Runtime sends usage data to its maker unless told
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    arguments = parser(__doc__).parse_args(argv)
+    """Runs a command and returns its exit code: 0; 2 after an error, which is one line; 130 after Ctrl-C.
+
+    ``train`` and ``check`` have further exit codes.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime sends usage data by default
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        arguments.run(arguments)
+        from karec.cli.app import run
+    except ImportError as error:
+        if error.name not in {"typer", "rich"}:
+            raise
+        message = f"karec: the command line needs the package {error.name!r}: pip install 'karec[cli]'"
+        print(message, file=sys.stderr)
+        return 2
+    command = " ".join(["karec", *(word for word in words[:1] if not word.startswith("-"))])
+    try:
+        return run(words)
     except (KarecError, ValueError, OSError) as error:
-        print(f"karec {arguments.command}: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return 0

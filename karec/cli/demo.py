@@ -2,50 +2,104 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from karec.cli.inputs import loaded, progress_bars
-from karec.cli.lab import lab_console
+import typer
+
+from karec.cli.datasets import WORLD, DataChoice, load_data
+from karec.cli.lab import make_lab_console
+from karec.cli.options import DataName, Exposures, Root, Seed, SkipBad, TrainingSettings, Users, Works
+from karec.cli.output import ProgressReport
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from karec.learn.run.train import TrainResult
+    from karec.learn.settings.settings import TrainSettings
+
 WIDTH = 100  # columns of the screen
 
 
-def demo(arguments: argparse.Namespace) -> None:
-    console = lab_console("karec demo")
-    from karec.cli.train import learn
+def demo(
+    data: DataName = WORLD,
+    root: Root = None,
+    skip_bad: SkipBad = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for models, bundle and config (default: karec-demo-DATA)."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for report.json and report.html (default: --out)."),
+    ] = None,
+    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests to serve.")] = 200,
+    scene: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also serve this scene of the world: following, city, live, song_request, room, comment, "
+            "creators, or all.",
+        ),
+    ] = None,
+    settings: TrainingSettings = None,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+) -> None:
+    """Train, publish and serve a cascade, and measure its pages on one screen and in a report."""
+    console = make_lab_console("karec demo")
+    from karec.bundle import next_version
+    from karec.config.project import check_outputs
     from karec.lab.demo.report import write_demo
     from karec.lab.demo.run import Demo
     from karec.lab.demo.scenes import scene_templates
+    from karec.learn.run.train import train
 
     start = time.perf_counter()
-    scenes = scene_templates(arguments.scene, arguments.data)
-    if arguments.out is None:
-        arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
-    if arguments.report is None:
-        arguments.report = arguments.out
-    with progress_bars() as progress, loaded(arguments, progress) as data:
+    scenes = scene_templates(scene, data)
+    out = out or Path(f"karec-demo-{Path(data).name}")
+    report = report or out
+    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+
+        def train_models() -> TrainResult:
+            training = training_settings(settings, seed, is_world=data == WORLD)
+            training = training.replace(model_version=next_version(out / "bundles"))
+            check_outputs(loaded.dataset, training, out, report, serves=True)
+            return train(loaded.dataset, training, out / "run", progress, evaluate=False)
+
         run = Demo(
-            data.dataset,
-            data.world,
-            data.ids,
-            arguments.out,
-            n_requests=arguments.requests,
+            loaded.dataset,
+            loaded.world,
+            loaded.ids,
+            out,
+            n_requests=requests,
             scenes=scenes,
-            seed=arguments.seed or 0,
+            seed=seed or 0,
         )
-        report = run.run(lambda: learn(arguments, data, progress, serves=True), progress)
-    _, page = write_demo(report, arguments.report)
-    _print_screen(console, report)
+        result = run.run(train_models, progress)
+    _, page = write_demo(result, report)
+    _print_screen(console, result)
     print(f"report  {page}")
-    print(f"next    karec recommend --config {report['config']} --user {report['page']['user']} --trace")
+    print(f"next    karec recommend {result['config']} --user {result['page']['user']} --trace")
     print(f"{time.perf_counter() - start:.0f} s in all")
+
+
+def training_settings(path: Path | None, seed: int | None, *, is_world: bool) -> TrainSettings:
+    """Returns the settings of a file, or the built-in ones.
+
+    On the world, MMoE and LightGBM then rank together: MMoE alone is behind LightGBM there.
+    """
+    from karec.learn.settings.settings import TrainSettings
+
+    settings = TrainSettings() if path is None else TrainSettings.from_toml(path)
+    if path is None and is_world:
+        settings = settings.replace(ranker={"kind": "both"})
+    return settings if seed is None else settings.replace(seed=seed)
 
 
 def _print_screen(console: Console, report: Mapping[str, Any]) -> None:

@@ -1,257 +1,379 @@
-"""Commands of the lab: the closed loop, studies of a cascade, made-up data."""
+"""``karec lab``: simulated days, studies of a cascade, and synthetic data. Loads karec.lab when called."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from karec.cli.inputs import (
-    build_world,
-    load_dataset,
-    need_lab,
-    progress_bars,
-    table_console,
-    train_settings,
+import typer
+
+from karec.cli.datasets import DataChoice, build_world, load_data
+from karec.cli.options import (
+    Config,
+    DataName,
+    Exposures,
+    Json,
+    Report,
+    Root,
+    RunFolder,
+    Scene,
+    Seed,
+    SkipBad,
+    TrainingSettings,
+    Users,
+    Works,
 )
+from karec.cli.output import ProgressReport, make_console, print_json, require_lab, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as TextTable
 
     from karec.lab.report import Table
-    from karec.lab.simulate.arms import Arms
 
-SHOWN_BEFORE, MOST_BEFORE = 100, 400_000  # works shown to a user in the weeks before, and to all at most
-TOLD = ("creators_1_a_day", "works_1_a_day", "gini_creators", "younger_72h")  # as wide as a terminal is
+PAST_IMPRESSIONS = 100  # to one user in the weeks before the simulated days
+MAX_PAST_IMPRESSIONS = 400_000  # to all users
+REACH_COLUMNS = ("creators_1_a_day", "works_1_a_day", "gini_creators", "younger_72h")  # fit a terminal
 
-
-def lab_console(purpose: str = "karec lab") -> Console:
-    need_lab(purpose)
-    return table_console()
+Days = Annotated[Literal["validation", "test"], typer.Option(help="Days to measure on.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")]
 
 
-def simulate(arguments: argparse.Namespace) -> None:
-    console = lab_console()
+def simulate(
+    arms: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|SET",
+            help="Cascades to compare: a TOML file, or prerank, diversity, kernels, pools, exposure, reach, "
+            "fairness, nights or demo.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and logs of the arms.")],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ARM", help="Play only this arm. Repeatable (default: all).")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="Days to play.")] = 10,
+    users: Annotated[int, typer.Option(min=1, help="Users.")] = 2_000,
+    works: Annotated[int, typer.Option(min=1, help="Works on the first day.")] = 50_000,
+    seed: Annotated[int, typer.Option(help="Seed of the world and of training.")] = 0,
+    models: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of first trainings to share (default: OUT/models)."),
+    ] = None,
+    report: Report = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
+) -> None:
+    """Play days of the synthetic platform against several cascades, in a closed loop."""
+    console = make_lab_console()
     from karec.lab.simulate.arms import read_arms
     from karec.lab.simulate.loop import simulate as play
     from karec.lab.simulate.population import Sizes
 
-    before = min(SHOWN_BEFORE * arguments.users, MOST_BEFORE)
-    sizes = Sizes(arguments.works, arguments.users, before, arguments.days, arguments.seed)
-    path = Path(arguments.arms)
-    arms = read_arms(path)
-    if arguments.only:
-        arms = arms.only(arguments.only)
-    if arguments.report is not None:
-        arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
-    with progress_bars() as progress:
-        play(
-            arms,
-            path.parent,
-            sizes,
-            arguments.out,
-            resume=arguments.resume,
-            models=arguments.models,
-            progress=progress,
-        )
-    names = [arm.name for arm in arms.arms]
-    for name in names:
-        print(f"{name}: {arguments.out / name}")
-    if arguments.report is not None:
-        _report(arguments, arms, console)
+    sizes = Sizes(works, users, min(PAST_IMPRESSIONS * users, MAX_PAST_IMPRESSIONS), days, seed)
+    path = Path(arms)
+    cascades = read_arms(path)
+    if only:
+        cascades = cascades.only(only)
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)  # fails early if it cannot be written
+    with ProgressReport() as progress:
+        play(cascades, path.parent, sizes, out, resume=resume, models=models, progress=progress)
+    for arm in cascades.arms:
+        print(f"{arm.name}: {out / arm.name}")
+    if report is not None:
+        from karec.lab.simulate.report import loop_report, write_simulation
 
-
-def _report(arguments: argparse.Namespace, arms: Arms, console: Console) -> None:
-    """The arms against the baseline: two tables here, all of it in ``--report``."""
-    from karec.lab.simulate.report import loop_report, write_simulation
-
-    report = loop_report(arguments.out, arms)
-    for table in loop_tables(report):
-        console.print(table)
-    _, page = write_simulation(report, arguments.report)
-    console.print(f"report: {page}")
-
-
-def loop_tables(report: Mapping[str, Any]) -> Iterator[TextTable]:
-    """What users did, and what creators and works got."""
-    from karec.cli.tables import text_table
-    from karec.lab.simulate.report_tables import CREATORS_SIDE, USERS_SIDE, arm_rows
-
-    reach = {name: CREATORS_SIDE[name] for name in TOLD}
-    for title, columns in (("What a user did on a day", USERS_SIDE), ("What creators and works got", reach)):
-        told = f"{title}; but for the first, changes against {report['baseline']}"
-        yield text_table(told, *arm_rows(report, columns))
-
-
-def ablation(arguments: argparse.Namespace) -> None:
-    console = lab_console()
-    from karec.lab.studies.ablation.report import ablation_tables, write_ablation
-    from karec.lab.studies.ablation.study import run_ablation
-
-    with progress_bars() as progress:
-        truth_of = None
-        if arguments.data == "world":
-            world = build_world(arguments, progress)
-            dataset, truth_of = world.dataset, world.chances
-        else:
-            dataset = load_dataset(arguments, progress)
-        report = run_ablation(
-            dataset,
-            train_settings(arguments),
-            arguments.out,
-            seeds=arguments.seeds,
-            on=arguments.on,
-            only=arguments.rows,
-            n_pools=arguments.pools,
-            pool_size=arguments.size,
-            whole=arguments.whole,
-            truth_of=truth_of,
-            progress=progress,
-        )
-    print_tables(console, ablation_tables(report))
-    console.print(f"tables: {write_ablation(report, arguments.out)[1]}")
-
-
-def fusion(arguments: argparse.Namespace) -> None:
-    console = lab_console()
-    from karec.evaluate.quality import days_start, trained_run
-    from karec.lab.studies.fusion import (
-        chosen_objectives,
-        drawn,
-        fusion_sweep,
-        fusion_table,
-        replayed,
-        write_fusion,
-    )
-    from karec.models.onnx_model import OnnxModel
-
-    with progress_bars() as progress:
-        world = build_world(arguments, progress) if arguments.data == "world" else None
-        dataset = load_dataset(arguments, progress) if world is None else world.dataset
-        run, measured = trained_run(dataset, arguments.folder, arguments.on)
-        settings, ranker = run["settings"], OnnxModel(arguments.folder / "ranker.onnx", threads=0)
-        objectives = chosen_objectives(ranker, arguments.objectives)
-        lists = {"replayed": replayed(measured, ranker, objectives, days_start(dataset, arguments.on))}
-        if world is not None:
-            sizes = {"n_pools": arguments.pools, "size": arguments.size, "seed": settings["seed"]}
-            lists["drawn"] = drawn(measured, ranker, objectives, world.outcomes, **sizes, progress=progress)
-        draws = {"resamples": settings["evaluation"]["resamples"], "seed": settings["seed"]}
-        swept = {
-            name: fusion_sweep(
-                each, settings["fusion"], arguments.k, arguments.steps, **draws, progress=progress
-            )
-            for name, each in lists.items()
-        }
-    report = {"data": dataset.name, "measured_on": arguments.on, "k": arguments.k, "steps": arguments.steps}
-    report |= {"objectives": list(objectives), "sources": swept}
-    print_tables(console, (fusion_table(name, each, arguments.k, objectives) for name, each in swept.items()))
-    if arguments.report is not None:
-        _, page = write_fusion(report, arguments.report)
+        content = loop_report(out, cascades)
+        for table in loop_tables(content):
+            console.print(table)
+        _, page = write_simulation(content, report)
         console.print(f"report: {page}")
 
 
-def recall(arguments: argparse.Namespace) -> None:
-    console = lab_console()
-    from karec.cli.tables import text_table
+def ablation(
+    data: DataName,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for cells, models, logs and the table.")],
+    root: Root = None,
+    skip_bad: SkipBad = False,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+    settings: TrainingSettings = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Training seed. Repeatable (default: 0, 1 and 2).")
+    ] = None,
+    on: Days = "test",
+    rows: Annotated[
+        list[str] | None, typer.Option(metavar="ROW", help="Row of the table. Repeatable (default: all).")
+    ] = None,
+    pools: Annotated[int, typer.Option(min=1, help="Pools, one a user.")] = 500,
+    size: Annotated[int, typer.Option(min=1, help="Items in a pool.")] = 500,
+    whole: Annotated[int, typer.Option(min=0, help="Users whose order of 100,000 items is compared.")] = 40,
+) -> None:
+    """Train every combination of the towers' losses and compare them on the same rows and pools.
+
+    Run the same command again after a kill: finished cells are kept.
+    """
+    console = make_lab_console()
+    from karec.lab.studies.ablation.report import ablation_tables, write_ablation
+    from karec.lab.studies.ablation.study import run_ablation
+    from karec.learn.settings.settings import TrainSettings
+
+    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        report = run_ablation(
+            loaded.dataset,
+            training if seed is None else training.replace(seed=seed),
+            out,
+            seeds=seeds or [0, 1, 2],
+            on=on,
+            only=rows or [],
+            n_pools=pools,
+            pool_size=size,
+            whole=whole,
+            truth_of=None if loaded.world is None else loaded.world.chances,
+            progress=progress,
+        )
+    print_tables(console, ablation_tables(report))
+    console.print(f"tables: {write_ablation(report, out)[1]}")
+
+
+def fusion(
+    data: DataName,
+    run: RunFolder,
+    root: Root = None,
+    skip_bad: SkipBad = False,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+    on: Days = "validation",
+    objectives: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Prediction of the ranker. Repeatable (default: all)."),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Items at the top of a list.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Weights are multiples of 1/STEPS.")] = 4,
+    pools: Annotated[int, typer.Option(min=1, help="Pools of the world, one a user.")] = 200,
+    size: Annotated[int, typer.Option(min=1, help="Items in a pool of the world.")] = 500,
+    report: Report = None,
+) -> None:
+    """Order lists by every choice of fusion weights and print those that no other choice dominates."""
+    console = make_lab_console()
+    from karec.evaluate.quality import days_start, trained_run
+    from karec.lab.studies import fusion as study
+    from karec.models.onnx_model import OnnxModel
+
+    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        dataset = loaded.dataset
+        facts, measured = trained_run(dataset, run, on)
+        settings = facts["settings"]
+        ranker = OnnxModel(run / "ranker.onnx", threads=0)
+        names = study.chosen_objectives(ranker, objectives or [])
+        lists = {"replayed": study.replayed(measured, ranker, names, days_start(dataset, on))}
+        if loaded.world is not None:
+            sizes = {"n_pools": pools, "size": size, "seed": settings["seed"]}
+            lists["drawn"] = study.drawn(
+                measured, ranker, names, loaded.world.outcomes, **sizes, progress=progress
+            )
+        draws = {"resamples": settings["evaluation"]["resamples"], "seed": settings["seed"]}
+        swept = {
+            name: study.fusion_sweep(pages, settings["fusion"], k, steps, **draws, progress=progress)
+            for name, pages in lists.items()
+        }
+    content = {
+        "data": dataset.name,
+        "measured_on": on,
+        "k": k,
+        "steps": steps,
+        "objectives": list(names),
+        "sources": swept,
+    }
+    print_tables(console, (study.fusion_table(name, sweep, k, names) for name, sweep in swept.items()))
+    _write_report(console, study.write_fusion, content, report)
+
+
+def recall(
+    config: Config,
+    data: Annotated[str, typer.Option(metavar="DATA", help="Data of which the bundle was made.")] = "world",
+    root: Root = None,
+    skip_bad: SkipBad = False,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+    scene: Scene = None,
+    asked: Annotated[int, typer.Option(min=1, help="Users to measure.")] = 200,
+    ranked: Annotated[
+        int, typer.Option(min=0, help="Users for whom the ranker scores the whole library.")
+    ] = 40,
+    channels: Annotated[
+        bool, typer.Option("--channels", help="Measure each source of the scene instead of the vectors.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print recall of the items that a user likes best, of the whole library, by vectors or by source."""
+    console = make_lab_console()
     from karec.config import load_cascade, open_bundle, scene_names
-    from karec.config.scenes import Config
+    from karec.config.scenes import Config as SceneConfig
     from karec.lab.studies.channels import channel_rows, channel_study, found_by_channels
     from karec.lab.studies.feed_channels import channels_left_out, feed_channel_rows
     from karec.lab.studies.recall import asked_users, recall_json, recall_rows, recall_study
 
-    bundle = open_bundle(arguments.config)
-    cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
-    with progress_bars() as progress:
-        truth = None
-        if arguments.data == "world":
-            world = build_world(arguments, progress)
-            dataset, truth = world.dataset, world.chances
+    bundle = open_bundle(config)
+    cascade = load_cascade(config, scene or scene_names(config)[0], bundle)
+    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        dataset = loaded.dataset
+        truth = None if loaded.world is None else loaded.world.chances
+        options: dict[str, Any] = {"n_users": asked, "truth": truth, "seed": seed or 0, "progress": progress}
+        if channels:
+            by_source = found_by_channels(SceneConfig.read(config), cascade, bundle, dataset, **options)
+            report = channel_study(by_source)
+            report["feeds"] = channels_left_out(cascade, bundle, dataset, **options)
         else:
-            dataset = load_dataset(arguments, progress)
-        seed = arguments.seed or 0
-        told = {"n_users": arguments.asked, "truth": truth, "seed": seed, "progress": progress}
-        if arguments.channels:
-            config = Config.read(arguments.config)
-            report = channel_study(found_by_channels(config, cascade, bundle, dataset, **told))
-            report["feeds"] = channels_left_out(cascade, bundle, dataset, **told)
-        else:
-            report = recall_study(asked_users(cascade, bundle, dataset, n_ranked=arguments.ranked, **told))
-    users = f"{report['users']:,} users"
-    if arguments.channels:
-        console.print(text_table(f"What each channel finds, {users}", *channel_rows(report)))
-        title = "What each channel gives to feeds (95 % over users)"
+            report = recall_study(asked_users(cascade, bundle, dataset, n_ranked=ranked, **options))
+    if as_json:
+        print_json(json.loads(recall_json(report)))
+        return
+    n_users = f"{report['users']:,} users"
+    if channels:
+        console.print(text_table(f"Recall of each source, {n_users}", *channel_rows(report)))
+        title = "What each source adds to pages (95 % over users)"
         console.print(text_table(title, *feed_channel_rows(report["feeds"]["channels"])))
     else:
-        console.print(text_table(f"What the model channel finds, {users}", *recall_rows(report)))
-    if arguments.json is not None:
-        arguments.json.write_text(recall_json(report), encoding="utf-8")
+        console.print(text_table(f"Recall of the source model, {n_users}", *recall_rows(report)))
 
 
-def diversity(arguments: argparse.Namespace) -> None:
-    console = lab_console()
+def diversity(
+    config: Config,
+    scene: Scene = None,
+    stage: Annotated[str, typer.Option(help="Stage whose scored items are the pools.")] = "rank",
+    requests: Annotated[int, typer.Option(min=1, help="Users to measure.")] = 100,
+    k: Annotated[int, typer.Option("--k", min=1, help="Items in a list.")] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of users.")] = 0,
+    report: Report = None,
+) -> None:
+    """Compare DPP, MMR, SSD and page rules at several strengths with plain top k."""
+    console = make_lab_console()
     import numpy as np
 
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.lab.studies.diversity import diversity_sweep, diversity_table, ranked_pools, write_diversity
     from karec.pipeline.types import Request
 
-    bundle = open_bundle(arguments.config)
-    scene = arguments.scene or scene_names(arguments.config)[0]
-    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), side_effects=(), naming=None)
-    users = np.random.default_rng(arguments.seed).permutation(bundle.snapshot.users.ids)[: arguments.requests]
-    moment = bundle.snapshot.time_ms
-    requests = [
-        Request(int(user), scene=scene, time_ms=moment, request_id=f"diversity-{user}") for user in users
+    bundle = open_bundle(config)
+    name = scene or scene_names(config)[0]
+    cascade = dataclasses.replace(load_cascade(config, name, bundle), side_effects=(), naming=None)
+    users = np.random.default_rng(seed).permutation(bundle.snapshot.users.ids)[:requests]
+    time_ms = bundle.snapshot.time_ms
+    drawn = [
+        Request(int(user), scene=name, time_ms=time_ms, request_id=f"diversity-{user}") for user in users
     ]
-    with progress_bars() as progress:
-        pools = ranked_pools(cascade, bundle.index, requests, arguments.stage, progress)
-        report = diversity_sweep(pools, arguments.k, progress=progress)
-    print_tables(console, [diversity_table(report)])
-    if arguments.report is not None:
-        _, page = write_diversity(report, arguments.report)
-        console.print(f"report: {page}")
+    with ProgressReport() as progress:
+        pools = ranked_pools(cascade, bundle.index, drawn, stage, progress)
+        content = diversity_sweep(pools, k, progress=progress)
+    print_tables(console, [diversity_table(content)])
+    _write_report(console, write_diversity, content, report)
 
 
-def retrieval(arguments: argparse.Namespace) -> None:
-    console = lab_console()
+def retrieval(
+    data: DataName,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Run folder of karec train (default: only simple methods)."),
+    ] = None,
+    root: Root = None,
+    skip_bad: SkipBad = False,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+    report: Report = None,
+) -> None:
+    """Compare retrieval from all items with popularity, item-kNN, ALS and BPR on the test days."""
+    console = make_lab_console()
     from karec.lab.studies.retrieval import retrieval_sentence, retrieval_tables, study, write_retrieval
 
-    with progress_bars() as progress:
-        dataset = load_dataset(arguments, progress)
-        report = study(dataset, arguments.folder, progress, seed=arguments.seed or 0)
-    console.print(retrieval_sentence(report))
-    print_tables(console, retrieval_tables(report))
-    if arguments.report is not None:
-        _, page = write_retrieval(report, arguments.report)
-        console.print(f"report: {page}")
+    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        content = study(loaded.dataset, run, progress, seed=seed or 0)
+    console.print(retrieval_sentence(content))
+    print_tables(console, retrieval_tables(content))
+    _write_report(console, write_retrieval, content, report)
 
 
-def export_library(arguments: argparse.Namespace) -> None:
-    from karec.lab.simulate.library_files import write_library
-
-    with progress_bars() as progress:
-        write_library(arguments.out, arguments.works, arguments.days, arguments.seed, progress)
-    print(f"written: {arguments.out / 'screen.toml'}")
-    print(f"next: karec screen {arguments.out / 'screen.toml'} --train --out {arguments.out / 'screened'}")
-
-
-def export_world(arguments: argparse.Namespace) -> None:
+def export_world(
+    out: Folder,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+) -> None:
+    """Write the synthetic platform as files with a data.toml."""
     from karec.lab.simulate.write_dataset import write_dataset
 
-    with progress_bars() as progress:
-        world = build_world(arguments, progress)
-    write_dataset(arguments.out, world.start, world.past, world.dataset)
-    print(f"written: {arguments.out / 'data.toml'}\nnext: karec data check {arguments.out}")
+    choice = DataChoice("world", works=works, users=users, exposures=exposures, seed=seed)
+    with ProgressReport() as progress:
+        world = build_world(choice, progress)
+    write_dataset(out, world.start, world.past, world.dataset)
+    print(f"written: {out / 'data.toml'}\nnext: karec data check {out}")
+
+
+def export_library(
+    out: Folder,
+    works: Annotated[int, typer.Option(min=1, help="Uploaded works.")] = 1_000_000,
+    days: Annotated[int, typer.Option(min=1, help="Days of uploads.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the library.")] = 0,
+) -> None:
+    """Write synthetic uploads to screen, their outcomes, and a screen.toml with every key."""
+    from karec.lab.simulate.library_files import write_library
+
+    with ProgressReport() as progress:
+        write_library(out, works, days, seed, progress)
+    settings = out / "screen.toml"
+    print(f"written: {settings}\nnext: karec screen {settings} --train --out {out / 'screened'}")
+
+
+def make_lab_console(purpose: str = "karec lab") -> Console:
+    """Raises MissingExtra if the extra ``lab`` is not installed."""
+    require_lab(purpose)
+    return make_console()
+
+
+def loop_tables(report: Mapping[str, Any]) -> Iterator[TextTable]:
+    """Yields a table of what users did, and one of what creators and works got."""
+    from karec.lab.simulate.report_tables import CREATORS_SIDE, USERS_SIDE, arm_rows
+
+    reach = {name: CREATORS_SIDE[name] for name in REACH_COLUMNS}
+    for title, columns in (
+        ("Actions of a user on a day", USERS_SIDE),
+        ("Reach of creators and works", reach),
+    ):
+        title_with_baseline = f"{title}; after the first row, changes against {report['baseline']}"
+        yield text_table(title_with_baseline, *arm_rows(report, columns))
 
 
 def print_tables(console: Console, tables: Iterable[Table]) -> None:
-    """Prints each table, and its note below it."""
-    from karec.cli.tables import text_table
-
+    """Prints tables of reports, with their notes."""
     for table in tables:
         console.print(text_table(table.title, table.head, table.rows))
         if table.note:
             console.print(table.note)
+
+
+def _write_report(
+    console: Console,
+    write: Callable[[Mapping[str, Any], Path], tuple[Path, Path]],
+    content: Mapping[str, Any],
+    folder: Path | None,
+) -> None:
+    if folder is not None:
+        _, page = write(content, folder)
+        console.print(f"report: {page}")

@@ -1,87 +1,97 @@
-"""``karec refresh``: the vectors of a library, made again and again while it serves."""
+"""``karec refresh``: computes the item vectors of a library again while it is served."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
-from karec.cli.inputs import progress_bars, table_console
+import typer
+
+from karec.cli.options import Config
+from karec.cli.output import ProgressReport, facts_table, make_console
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from karec.bundle import Bundle
-    from karec.pipeline.types import Array
+    from karec.config.scenes import Config as SceneConfig
 
-NICE = 10  # of one that goes on for ever: a service beside it has the core first
+NICENESS = 10  # a refresh without end runs at lower priority than a service on the same core
 
 
-def run(arguments: argparse.Namespace) -> None:
-    console = table_console()
+def refresh(
+    config: Config,
+    share: Annotated[float, typer.Option(help="Fraction of one core to use, above 0 and at most 1.")] = 0.25,
+    once: Annotated[bool, typer.Option("--once", help="End after one round over the library.")] = False,
+) -> None:
+    """Compute the item vectors of the bundle of CONFIG again, round after round, while it is served.
+
+    Features are those at the start of a round; counters are those of the online store, if CONFIG has one.
+    A killed refresh continues at the first missing shard.
+    """
     from karec.bundle import Bundle, identity_of
-    from karec.cli.tables import facts_table
+    from karec.config.scenes import Config as SceneConfig
     from karec.refresh.library_state import library_state
     from karec.refresh.rolling import CpuLimit, open_refresh, remove_retired_libraries
 
-    pace, root = CpuLimit(arguments.share), arguments.root
-    if not arguments.once:
-        os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICE))
+    console = make_console()
+    pace = CpuLimit(share)
+    settings = SceneConfig.read(config)
+    root = settings.follow_bundle()
+    if not once:
+        os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICENESS))
     bundle = Bundle.open(root)
     while True:
         if identity_of(root) != identity_of(bundle.path):
             bundle = Bundle.open(root)
-        named = identity_of(bundle.path)
-        since = nullcontext() if arguments.config is None else counters_since(arguments.config, bundle)
-        with since as counts, open_refresh(bundle, counts) as refresh, progress_bars() as progress:
-            refresh.run(refresh.start_round(_now_ms()), pace, progress, partial(_is_served, root, named))
+        identity = identity_of(bundle.path)
+
+        def is_current(identity: object = identity) -> bool:
+            return identity_of(root) == identity
+
+        with (
+            read_counters(settings, bundle) as counters,
+            open_refresh(bundle, counters) as run,
+            ProgressReport() as progress,
+        ):
+            run.run(run.start_round(_now_ms()), pace, progress, is_current)
         remove_retired_libraries(bundle.path.parent)
         console.print(facts_table(f"Library of {bundle.path}", library_state(bundle, _now_ms()).to_text()))
-        if arguments.once:
+        if once:
             return
         pace.rest()
 
 
 @contextmanager
-def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Array]]:
-    """Yields a function that returns the newest counters of items, in the order of the bundle's encoder.
+def read_counters(
+    config: SceneConfig, bundle: Bundle
+) -> Iterator[Callable[[NDArray[Any]], NDArray[Any]] | None]:
+    """Yields a function from item ids to their newest counters, in the order of the bundle's encoder.
 
-    They are those of the online store that the ``karec.toml`` at ``path`` names.
-
-    Raises ValueError if there is no table ``online``, or one whose store no other process reads. Raises
-    DataError if the store has other labels.
+    They are read from the online store of ``config``. Yields None if it has none that other processes read.
+    Raises DataError if the store has other labels.
     """
-    from karec.config.scenes import Config
     from karec.features.online_inputs import find_columns
     from karec.online.ingestion import head_of
     from karec.online.item_counters import ItemCounters
     from karec.online.store.contents import StoreContents
     from karec.online.store.open import MEMORY, open_store
 
-    settings, folder = Config.read(path).online, path.absolute().parent
-    if settings is None:
-        raise ValueError(f"{path} has no table [online], which names the store of the items' counters")
-    if settings.url == MEMORY:
-        raise ValueError(f"{path}: only the service itself reads its online store, url = {MEMORY!r}")
+    if config.online is None or config.online.url == MEMORY:
+        yield None
+        return
     contents = StoreContents(bundle.snapshot, head_of(bundle.snapshot))
     columns = find_columns(contents.counters, bundle.encoder.works.counters)
-    store = open_store(settings.url, folder)
+    store = open_store(config.online.url, config.path.absolute().parent)
     try:
         contents.check(store)
         counters = ItemCounters(store, contents)
         yield lambda ids: counters.read(ids)[:, columns]
     finally:
         store.close()
-
-
-def _is_served(root: Path, named: Hashable) -> bool:
-    """Whether ``current`` still names the bundle that is refreshed."""
-    from karec.bundle import identity_of
-
-    return identity_of(root) == named
 
 
 def _now_ms() -> int:

@@ -1,12 +1,15 @@
-"""Screening: uploads → the works that may be recommended; its quality model; its report."""
+"""``karec screen``: selects the uploads of a library that may be recommended."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from karec.cli.inputs import need_lab, progress_bars, table_console
-from karec.pipeline.deadline import usable_cores
+import typer
+
+from karec.cli.options import DAY_FORMATS, Json, Report
+from karec.cli.output import ProgressReport, make_console, print_json, print_notes, require_lab, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,63 +17,92 @@ if TYPE_CHECKING:
     from karec.screening.screen import ScreeningResult
 
 
-def run(arguments: argparse.Namespace) -> None:
-    console = table_console()
-    if arguments.report is not None:
-        need_lab("--report")
+def screen(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS", help="A screen.toml.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for kept works and reasons.")],
+    train: Annotated[
+        bool, typer.Option("--train", help="First train the quality model from outcomes.")
+    ] = False,
+    last: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="YYYY-MM-DD", formats=DAY_FORMATS, help="Last day of the window (default: the newest)."
+        ),
+    ] = None,
+    report: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Select the uploads that may be recommended, and give the reason for each of the others.
+
+    DIR gets kept.parquet, screen.json and a file a day in days/. Days that were screened before are not read
+    again.
+    """
+    if report is not None:
+        require_lab("--report")
+    from karec.pipeline.deadline import usable_cores
     from karec.screening.outcomes import require_learn
-    from karec.screening.screen import screen
+    from karec.screening.screen import screen as screen_library
     from karec.screening.settings import read_settings
 
-    settings, threads = read_settings(arguments.settings), usable_cores()
-    if arguments.report is not None:
-        require_learn(settings, arguments.settings)  # what the report needs
-        arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
-    with progress_bars() as progress:
-        if arguments.train:
+    console = make_console()
+    table = read_settings(settings)
+    threads = usable_cores()
+    if report is not None:
+        require_learn(table, settings)  # the report needs outcomes
+        report.mkdir(parents=True, exist_ok=True)  # fails early if it cannot be written
+    notes = []
+    with ProgressReport() as progress:
+        if train:
             from karec.learn.run.quality_model import train_quality
 
-            model = train_quality(settings, arguments.settings, threads=threads, progress=progress)
-            console.print(
+            model = train_quality(table, settings, threads=threads, progress=progress)
+            notes = [
                 f"{model.path}: {model.trees} trees, from {model.rows:,} works of {model.first} … "
-                f"{model.last}; AUC {model.auc:.3f} on {model.held_out:,} works of the last days"
-            )
-            for line in model.notes:
-                console.print(f"note: {line}")
-        screened = screen(settings, arguments.out, last=arguments.last, threads=threads, progress=progress)
-        report = None
-        if arguments.report is not None:
+                f"{model.last}; AUC {model.auc:.3f} on {model.held_out:,} works of the last days",
+                *model.notes,
+            ]
+        day = None if last is None else last.date()
+        result = screen_library(table, out, last=day, threads=threads, progress=progress)
+        judged = None
+        if report is not None:
             from karec.lab.studies.screening import judge_screening
 
-            report = judge_screening(settings, arguments.settings, arguments.out, progress)
-    _print(console, screened)
-    print(f"kept: {arguments.out / 'kept.parquet'}")
-    if report is not None:
+            judged = judge_screening(table, settings, out, progress)
+    notes += [*(f"not met: {line}" for line in result.violations), *result.notes]
+    page = None
+    if report is not None and judged is not None:
         from karec.lab.studies.screening import screening_sentence, write_screening
 
-        _, page = write_screening(report, arguments.report)
-        console.print(screening_sentence(report))
-        for line in report["judged_notes"]:
-            console.print(f"note: {line}")
-        print(f"report: {page}")
+        _, page = write_screening(judged, report)
+        notes += [screening_sentence(judged), *judged["judged_notes"]]
+    if as_json:
+        print_json(
+            {
+                "kept": str(out / "kept.parquet"),
+                "last": result.last,
+                "days": len(result.days),
+                "uploads": result.uploads,
+                "works": result.total(),
+                "quotas": list(result.quotas),
+                "notes": notes,
+                "report": None if page is None else str(page),
+            }
+        )
+        return
+    _print_result(console, result)
+    print_notes(console, notes)
+    console.print(f"kept: {out / 'kept.parquet'}")
+    if page is not None:
+        console.print(f"report: {page}")
 
 
-def _print(console: Console, screened: ScreeningResult) -> None:
-    from karec.cli.tables import text_table
-
-    uploads = screened.uploads
-    fates = [("uploads", f"{uploads:,}", "")]
-    fates += [(fate, f"{n:,}", f"{n / max(uploads, 1):.1%}") for fate, n in screened.total().items()]
-    days, redone = len(screened.days), len(screened.redone)
-    console.print(f"{days} days until {screened.last}, {redone} of them screened now")
-    console.print(text_table("What became of the uploads", ("fate", "works", "share"), fates))
-    if screened.quotas:
-        rows = [
-            (q["name"], f"{q['supply']:,}", f"{q['floor']:,}", f"{q['cap']:,}", f"{q['kept']:,}")
-            for q in screened.quotas
-        ]
-        console.print(text_table("Quotas", ("of", "candidates", "floor", "cap", "kept"), rows))
-    for line in screened.violations:
-        console.print(f"not met: {line}")
-    for line in screened.notes:
-        console.print(f"note: {line}")
+def _print_result(console: Console, result: ScreeningResult) -> None:
+    uploads = result.uploads
+    rows = [("uploads", f"{uploads:,}", "")]
+    rows += [(reason, f"{n:,}", f"{n / max(uploads, 1):.1%}") for reason, n in result.total().items()]
+    console.print(f"{len(result.days)} days until {result.last}, {len(result.redone)} of them screened now")
+    console.print(text_table("Uploads by outcome", ("outcome", "works", "fraction"), rows))
+    if result.quotas:
+        columns = ("supply", "floor", "cap", "kept")
+        quotas = [(quota["name"], *(f"{quota[name]:,}" for name in columns)) for quota in result.quotas]
+        console.print(text_table("Quotas", ("quota", "candidates", "floor", "cap", "kept"), quotas))

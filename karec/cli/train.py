@@ -1,316 +1,317 @@
-"""``karec train``: a first training, or one that learns on from what was served; published, if it is no
-worse."""
+"""``karec train``: trains models and publishes them. ``karec publish``: publishes a run folder."""
 
 from __future__ import annotations
 
-import argparse
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
-from karec.cli.going_on import alone_in_out, gone_on_with
-from karec.cli.inputs import loaded, progress_bars, table_console, train_settings
-from karec.errors import ConfigError, DataError, MissingExtra
+import typer
+
+from karec.cli.datasets import DataChoice, LoadedData, load_data
+from karec.cli.evaluate import quality_tables
+from karec.cli.options import (
+    DataName,
+    Exposures,
+    Json,
+    Keep,
+    Rolling,
+    Root,
+    RunFolder,
+    Seed,
+    SigningKey,
+    SkipBad,
+    TrainingSettings,
+    Upload,
+    Users,
+    Works,
+)
+from karec.cli.output import ProgressReport, make_console, print_json, print_notes, text_table
+from karec.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from karec.cli.inputs import Loaded
-    from karec.cli.progress import ProgressBars
-    from karec.config.project import ItemTypesOf
-    from karec.learn.run.train import TrainResult
+    from rich.table import Table
+
+    from karec.catalog.dataset import Dataset
+    from karec.learn.run.training_job import JobResult
     from karec.online.read_log import EventSource
 
-NOT_PUBLISHED = 3  # exit status: trained, and worse than the version in service, which stays
+NOT_PUBLISHED = 3  # exit code: trained, but the version in service stays
 
 
-def learn(
-    arguments: argparse.Namespace,
-    data: Loaded,
-    progress: ProgressBars,
-    *,
-    serves: bool = False,
-    resume: bool = False,
-) -> TrainResult:
-    """Data → trained run in ``--out``. Whoever ``serves`` it at once evaluates the run meanwhile."""
-    from karec.bundle import next_version
-    from karec.cli.preflight import check_outputs
-    from karec.learn.run.preflight import check_run
-    from karec.learn.run.search import choose_settings
-    from karec.learn.run.train import train
+def train(
+    data: DataName,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs, bundles and karec.toml.")],
+    root: Root = None,
+    skip_bad: SkipBad = False,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+    settings: TrainingSettings = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train a smaller ranker for fewer epochs, for a first look.")
+    ] = False,
+    search: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES", help="First search settings on the validation days (default: no search)."
+        ),
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOG", help="Rank log of a service, folder or URL: the towers learn on from it."
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Run folder whose ranker wrote LOG (default: the run in service)."),
+    ] = None,
+    log_version: Annotated[
+        int | None, typer.Option(metavar="N", help="Use only rows of LOG of this model version.")
+    ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="STORE", help="Also learn from this online store: a SQLite file, or a karec.toml with it."
+        ),
+    ] = None,
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch", help="With LOG: train a new ranker, which scores its pools for the towers."
+        ),
+    ] = False,
+    publish_if_no_worse: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MARGIN",
+            help="Publish only if the mean AUC is at most MARGIN below that of the version in service, by "
+            "the lower end of a 95 % interval; else exit code 3.",
+        ),
+    ] = None,
+    rolling: Rolling = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
+    signing_key: SigningKey = None,
+    upload: Upload = None,
+    keep: Keep = 10,
+    as_json: Json = False,
+) -> int:
+    """Train ranker and towers, compute the item index, and publish a bundle.
 
-    version = next_version(arguments.out / "bundles")
-    settings = train_settings(arguments).replace(model_version=version)
-    if getattr(arguments, "quick", False):
-        settings = settings.quick(len(data.dataset.split()[0]))
-    check_outputs(data.dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
-    run = _run_folder(arguments)
-    minutes, choice = getattr(arguments, "choose", None), None
-    if minutes is not None:
-        check_run(data.dataset, settings.resolve(data.dataset))
-        choice = choose_settings(
-            data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume
+    DIR gets run/ (models, run.json, quality.json), bundles/ (current names the published bundle) and
+    karec.toml, which is written once: edit it as you like.
+    """
+    from karec.config.project import check_outputs
+    from karec.learn.run.training_job import TrainingJob, run_job
+    from karec.learn.settings.settings import TrainSettings
+    from karec.logs.parts import to_log_folder
+
+    job = TrainingJob(
+        out,
+        None if settings is None else TrainSettings.from_toml(settings),
+        seed,
+        quick,
+        search,
+        None if log is None else to_log_folder(log),
+        log_version,
+        run,
+        from_scratch,
+        None if events is None else _read_events(events),
+        publish_if_no_worse,
+        resume,
+    )
+    if rolling and not job.continues_towers:
+        raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")
+    check_publishing(out, signing_key=signing_key, upload=upload, is_rolling=rolling)
+    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        check_outputs(loaded.dataset, job.with_seed(job.settings), out)
+
+        def publish(dataset: Dataset, run: Path) -> Path:
+            published = LoadedData(dataset, loaded.ids, loaded.world)
+            return publish_run(
+                published,
+                run,
+                out,
+                progress,
+                keep=keep,
+                signing_key=signing_key,
+                upload=upload,
+                is_rolling=rolling,
+            )
+
+        result = run_job(job, loaded.dataset, publish, progress, progress.note)
+    if as_json:
+        print_json(_to_dict(result))
+    else:
+        _print_result(result)
+    return 0 if result.config is not None else NOT_PUBLISHED
+
+
+def publish(
+    data: DataName,
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for bundles and karec.toml.")],
+    root: Root = None,
+    skip_bad: SkipBad = False,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+    rolling: Rolling = False,
+    signing_key: SigningKey = None,
+    upload: Upload = None,
+    keep: Keep = 10,
+) -> None:
+    """Publish the models of a run folder, with the items of DATA, as the current bundle of DIR."""
+    check_publishing(out, signing_key=signing_key, upload=upload, is_rolling=rolling)
+    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        config = publish_run(
+            loaded, run, out, progress, keep=keep, signing_key=signing_key, upload=upload, is_rolling=rolling
         )
-        settings = choice.settings
-        resume = resume and run.is_dir()
-    return train(
-        data.dataset,
-        settings,
-        run,
-        progress,
-        resume=resume,
-        choice=choice,
-        evaluate=not serves,
-        **_log(arguments),
-    )
+    print(f"published: {out / 'bundles'}\nserve it:  karec serve {config}")
 
 
-def _log(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The served log whose pools a training from scratch learns too."""
-    log = getattr(arguments, "log", None)
-    return {} if log is None else {"log": log, "log_version": arguments.log_version}
+def check_publishing(out: Path, *, signing_key: Path | None, upload: str | None, is_rolling: bool) -> None:
+    """Raises before training if the bundle could not be signed, uploaded or published next to another one."""
+    if is_rolling:
+        from karec.refresh.next_version import open_refreshed_bundle
 
+        open_refreshed_bundle(out / "bundles")
+    if upload is not None:
+        from karec.object_store import ObjectFolder
 
-def _run_folder(arguments: argparse.Namespace) -> Path:
-    """Into which a training goes: OUT/run, or OUT/run-VERSION where the run in service stays."""
-    from karec.bundle import next_version
+        ObjectFolder(upload)
+    if signing_key is not None:
+        from karec.bundle.manifest import load_key
 
-    beside = getattr(arguments, "margin", None) is not None and _in_service(arguments.out) is not None
-    if beside or _learns_on(arguments):
-        return Path(arguments.out / f"run-{next_version(arguments.out / 'bundles')}")
-    return Path(arguments.out / "run")
-
-
-def _learns_on(arguments: argparse.Namespace) -> bool:
-    """Whether towers go on from those of an earlier run."""
-    return getattr(arguments, "log", None) is not None and not arguments.from_scratch
-
-
-def _learn_from_log(
-    arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, resume: bool = False
-) -> TrainResult:
-    """Served log → towers that learn on."""
-    from karec.bundle import next_version
-    from karec.cli.preflight import check_outputs
-    from karec.learn.run.from_log import ServedRun, train_from_log
-
-    run = ServedRun.from_folder(arguments.run_folder or _run_that_served(arguments))
-    version = next_version(arguments.out / "bundles")
-    settings = run.settings if arguments.settings is None else train_settings(arguments)
-    check_outputs(data.dataset, settings, arguments.out)
-    return train_from_log(
-        data.dataset,
-        run,
-        arguments.log,
-        settings.replace(model_version=version),
-        _run_folder(arguments),
-        progress,
-        version=arguments.log_version,
-        resume=resume,
-    )
-
-
-def _run_that_served(arguments: argparse.Namespace) -> Path:
-    """OUT/run; with --publish-if-no-worse, the run folder of the version in service. DataError: it is
-    gone."""
-    from karec.evaluate.quality import read_run
-
-    first = Path(arguments.out / "run")
-    served = None if arguments.margin is None else _in_service(arguments.out)
-    if served is None:
-        return first
-    version = int(served.name[1:])
-    for folder in (arguments.out / f"run-{version}", first):
-        if folder.is_dir() and read_run(folder)["settings"]["model_version"] == version:
-            return folder
-    raise DataError(
-        f"{arguments.out} has no run folder of version {version}, which is in service: name it with --run"
-    )
-
-
-def _in_service(out: Path) -> Path | None:
-    """The folder of the bundle that ``out/bundles/current`` names; None where nothing is published."""
-    current = out / "bundles" / "current"
-    return current.resolve() if current.exists() else None
+        load_key(signing_key, "private")
 
 
 def publish_run(
-    arguments: argparse.Namespace,
-    data: Loaded,
+    data: LoadedData,
     run: Path,
-    progress: ProgressBars,
+    out: Path,
+    progress: ProgressReport,
     *,
-    lists: bool = True,
-    scenes: Sequence[str] = (),
-    item_types_of: ItemTypesOf | None = None,
+    keep: int,
+    signing_key: Path | None,
+    upload: str | None,
+    is_rolling: bool,
 ) -> Path:
-    """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's
-    path. ``lists``, ``scenes`` and ``item_types_of`` as ``set_up``."""
+    """Draws the curves of ``run`` and publishes its models in ``out``. Returns the path of the karec.toml."""
     from karec.config.project import set_up
     from karec.evaluate.quality import read_run
     from karec.lab.curves import write_curves
-    from karec.refresh.publish_run import KEEP
 
     facts = read_run(run)
     try:
         write_curves(facts, run / "curves.svg")
     except MissingExtra as error:
         progress.note(f"curves.svg is not drawn: {error}")
-    return set_up(
+    config = set_up(
         data.dataset,
         run,
         facts["settings"],
-        arguments.out,
+        out,
         progress,
         ids=data.ids,
-        keep=getattr(arguments, "keep", KEEP),
-        signing_key=getattr(arguments, "signing_key", None),
-        lists=lists,
-        scenes=scenes,
-        item_types_of=item_types_of,
-        is_rolling=getattr(arguments, "rolling", False),
+        keep=keep,
+        signing_key=signing_key,
+        is_rolling=is_rolling,
     )
+    if upload is not None:
+        from karec.bundle.remote import upload as upload_bundle
+
+        upload_bundle(out / "bundles" / "current", upload)
+    return config
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """Ends with NOT_PUBLISHED where the version in service stays."""
-    console = table_console()
-    _check_options(arguments)
-    from karec.samples.from_events import newest_append_ms
+def _read_events(path: Path) -> EventSource:
+    """Returns the online store of a karec.toml with its exported days, or the SQLite file ``path``.
 
-    events = None if arguments.events is None else _event_source(arguments.events)
-    if events is not None:
-        newest_append_ms(events)
-    with progress_bars() as progress, loaded(arguments, progress) as read, alone_in_out(arguments.out):
-
-        def published(data: Loaded, resume: bool) -> _Done:
-            return _published(arguments, data, resume, progress)
-
-        data, trained, compared, config = gone_on_with(
-            arguments, _run_folder(arguments), read, events, published, progress
-        )
-    from karec.cli.tables import choice_table, compared_table, run_tables
-    from karec.evaluate.quality import read_run
-
-    if arguments.choose is not None:
-        console.print(choice_table(read_run(trained.folder)["choice"]))
-    for table in run_tables(trained.quality, data.dataset.tasks):
-        console.print(table)
-    for note in (*data.dataset.notes, *trained.notes):
-        console.print(f"note: {note}")
-    if compared is not None:
-        console.print(compared_table(compared))
-    if config is None:
-        assert compared is not None
-        new, old = compared["versions"]
-        console.print(f"not published: version {new} may be worse than version {old}, which stays in service")
-        raise SystemExit(NOT_PUBLISHED)
-    console.print(
-        f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID"
-    )
-
-
-class _Done(NamedTuple):
-    """What a training learned from and left; ``config``: of what it published, None where nothing was."""
-
-    data: Loaded
-    trained: TrainResult
-    compared: dict[str, Any] | None
-    config: Path | None
-
-
-def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progress: ProgressBars) -> _Done:
-    from karec.learn.run.run_folder import remove_runs
-
-    compared, config = None, None
-    trained = (_learn_from_log if _learns_on(arguments) else learn)(arguments, data, progress, resume=resume)
-    if arguments.margin is not None:
-        compared = _compared(arguments, data, trained, progress)
-    if compared is None or compared["no_worse"]:
-        config = publish_run(arguments, data, trained.folder, progress)
-        if arguments.upload is not None:
-            from karec.bundle.remote import upload
-
-            upload(arguments.out / "bundles" / "current", arguments.upload)
-        for left in remove_runs(arguments.out) if arguments.margin is not None else ():
-            progress.note(left)
-    return _Done(data, trained, compared, config)
-
-
-def _check_options(arguments: argparse.Namespace) -> None:
-    """What is wrong by the options alone is refused before anything is read or trained."""
-    from karec.bundle.manifest import load_key
-    from karec.object_store import ObjectFolder
-    from karec.refresh.next_version import open_refreshed_bundle
-
-    if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
-        raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
-    if arguments.from_scratch and arguments.log is None:
-        raise ValueError(
-            "--from-scratch says that a new ranker orders the pools of a served log: it needs --log DIR"
-        )
-    if arguments.from_scratch and arguments.run_folder is not None:
-        raise ValueError(
-            "--run names whose towers learn on, and --from-scratch that none do: leave one of them out"
-        )
-    if _learns_on(arguments) and (arguments.quick or arguments.choose is not None):
-        raise ValueError(
-            "--quick and --choose are for a training from scratch: leave them out, or add --from-scratch"
-        )
-    if arguments.rolling and not _learns_on(arguments):
-        raise ValueError(
-            "--rolling puts a model beside the one that served: it needs --log DIR, without --from-scratch"
-        )
-    if arguments.margin is not None and not 0 <= arguments.margin < math.inf:
-        raise ValueError(f"--publish-if-no-worse {arguments.margin:g}: expected an AUC difference, 0 or more")
-    if arguments.rolling:
-        open_refreshed_bundle(arguments.out / "bundles")
-    if arguments.upload is not None:
-        ObjectFolder(arguments.upload)
-    if arguments.signing_key is not None:
-        load_key(arguments.signing_key, "private")
-
-
-def _event_source(path: Path) -> EventSource:
-    """Returns the online store of a karec.toml with its exported days, or the SQLite file ``path``."""
-    from karec.config.scenes import Config
+    Raises before training if it cannot be read.
+    """
+    from karec.cli.ingest import read_event_source
     from karec.online.read_log import EventSource
     from karec.online.store.open import SQLITE
+    from karec.samples.from_events import newest_append_ms
 
-    if path.suffix != ".toml":
-        return EventSource(f"{SQLITE}{path.absolute()}")
-    settings = Config.read(path).online
-    if settings is None:
-        raise ConfigError(f"{path} has no table [online], which names the online store")
-    try:
-        return settings.event_source(path.absolute().parent)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    source = read_event_source(path) if path.suffix == ".toml" else EventSource(f"{SQLITE}{path.absolute()}")
+    newest_append_ms(source)
+    return source
 
 
-def _compared(
-    arguments: argparse.Namespace, data: Loaded, trained: TrainResult, progress: ProgressBars
-) -> dict[str, Any] | None:
-    """``compare_versions`` of the run and the version in service, put into run.json; None where nothing
-    serves."""
-    from karec.evaluate.non_inferiority import compare_versions
+def _to_dict(result: JobResult) -> dict[str, Any]:
+    return {
+        "run": str(result.training.folder),
+        "config": None if result.config is None else str(result.config),
+        "is_published": result.config is not None,
+        "comparison": result.comparison,
+        "quality": result.training.quality,
+        "seconds": result.training.seconds,
+        "notes": [*result.dataset.notes, *result.training.notes],
+    }
+
+
+def _print_result(result: JobResult) -> None:
     from karec.evaluate.quality import read_run
-    from karec.learn.run.run_folder import write_json
 
-    served = _in_service(arguments.out)
-    if served is None:
-        return None
-    facts = read_run(trained.folder)
-    settings = facts["settings"]
-    compared = compare_versions(
-        data.dataset,
-        trained.folder,
-        served,
-        arguments.margin,
-        refresh_hours=settings["features"]["refresh_hours"],
-        resamples=settings["evaluation"]["resamples"],
-        seed=settings["seed"],
-        threads=settings["run"]["threads"],
-        progress=progress,
+    console = make_console()
+    choice = read_run(result.training.folder).get("choice")
+    if choice is not None:
+        console.print(_choice_table(choice))
+    for table in quality_tables(result.training.quality, result.dataset.tasks):
+        console.print(table)
+    print_notes(console, (*result.dataset.notes, *result.training.notes))
+    comparison = result.comparison
+    if comparison is not None:
+        console.print(_comparison_table(comparison))
+    if result.config is not None:
+        console.print(
+            f"published: {result.config.parent / 'bundles'}\nserve it:  karec serve {result.config}"
+        )
+    elif comparison is not None:
+        new, old = comparison["versions"]
+        console.print(f"not published: version {new} may be worse than version {old}, which stays in service")
+
+
+def _comparison_table(comparison: Mapping[str, Any]) -> Table:
+    """Returns the table for the result of ``compare_versions``."""
+    from karec.evaluate.tables import format_measure
+
+    new, old = comparison["versions"]
+    rows = [
+        (
+            name,
+            f"{auc['new']:.4f}",
+            f"{auc['in_service']:.4f}",
+            format_measure(auc["gain"], auc["gain_ci"]),
+        )
+        for name, auc in comparison["models"].items()
+    ]
+    title = (
+        f"Mean AUC of {', '.join(comparison['tasks'])} on the newest day ({comparison['exposures']:,} "
+        f"impressions, {comparison['users']:,} users)"
     )
-    write_json(trained.folder / "run.json", {**facts, "compared": compared})
-    return compared
+    return text_table(title, ("model", f"version {new}", f"{old}, in service", "gain [95 %]"), rows)
+
+
+def _choice_table(choice: Mapping[str, Any]) -> Table:
+    """Returns the table of the settings that were tried; * marks those that were kept."""
+    from karec.evaluate.tables import format_measure
+
+    tasks = next(list(trial["by_task"]) for trial in choice["tried"] if trial["by_task"])
+    rows = []
+    for trial in choice["tried"]:
+        by_task = [f"{trial['by_task'][task]:.4f}" if trial["by_task"] else "–" for task in tasks]
+        gain = "" if trial["gain"] is None else format_measure(trial["gain"], trial["gain_ci"])
+        mean = trial["why_not"] if trial["score"] is None else f"{trial['score']:.4f}"
+        seconds = "" if trial["seconds"] is None else f"{trial['seconds']:.0f}"
+        name = f"{trial['name']} *" if trial["kept"] else trial["name"]
+        rows.append((trial["part"], name, mean, gain, *by_task, seconds))
+    head = ("part", "tried", "mean AUC", "gain over the best before, paired", *tasks, "s")
+    return text_table(f"Chosen (*) by the {choice['criterion']}", head, rows, text_columns=2)

@@ -1,4 +1,4 @@
-"""The table `online` of a karec.toml: the online store, and the processes of `karec live`.
+"""The table `online` of a karec.toml: the online store, and the processes of `karec schedule`.
 
 [online]
 url = "sqlite:online.db"        # a file beside the karec.toml, "valkey://HOST:PORT/DB", or "sqlite::memory:"
@@ -6,10 +6,10 @@ screen = "screen.toml"          # optional: uploads that break one of its rules 
 deadline_ms = 20                # max time that a request waits for a store on a server
 retention_days = 2              # older events are refused, so that the id of an event always counts once
 exported = "events"             # folder, or URL of an object store, where karec export events writes days
-refresh_share = 0.25            # karec live: fraction of a core for karec refresh; 0: it does not run
-train_every_hours = 24          # karec live: between the starts of two trainings; 0: none
-margin = 0.005                  # karec live: of karec train --publish-if-no-worse
-train = ["--data", "shop", "--log", "rank_log"]     # karec live: further arguments of karec train
+refresh_share = 0.25            # karec schedule: fraction of a core for karec refresh; 0: it does not run
+train_every_hours = 24          # karec schedule: between the starts of two trainings; 0: none
+margin = 0.005                  # karec schedule: of karec train --publish-if-no-worse
+train = ["shop", "--log", "rank_log"]       # karec schedule: DATA and further arguments of karec train
 
 The password of a server is in the environment variable KAREC_ONLINE_PASSWORD.
 """
@@ -31,7 +31,7 @@ Text = Annotated[str, Meta(min_length=1)]
 
 
 class OnlineSettings(Settings, frozen=True):
-    """The online store, the rules for uploads, and the processes of `karec live`."""
+    """The online store, the rules for uploads, and the processes of `karec schedule`."""
 
     url: Text
     screen: str | None = None
@@ -48,9 +48,9 @@ class OnlineSettings(Settings, frozen=True):
         check_url(self.url)
         if is_url(self.exported):
             ObjectFolder(self.exported)  # raises ValueError
-        if self.train_every_hours and not any(argument.startswith("--data") for argument in self.train):
+        if self.train_every_hours and (not self.train or self.train[0].startswith("-")):
             raise ValueError(
-                'train_every_hours needs train = ["--data", …]: the data that karec train learns from'
+                'train_every_hours needs train = ["DATA", …]: the data that karec train learns from'
             )
 
     @property

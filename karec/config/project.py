@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,12 +16,19 @@ from karec.bundle import Bundle
 from karec.catalog.dataset import Dataset
 from karec.catalog.snapshot import Snapshot
 from karec.config.host_stage import export_stage
+from karec.config.scenes import Config
 from karec.config.templates import added_scene_text, home_scene_text
 from karec.files import write_text_aside
 from karec.refresh.item_types import DerivedItemType
 from karec.refresh.next_version import publish_next_version
 from karec.refresh.publish_run import KEEP, publish
 from karec.times import Progress
+
+if TYPE_CHECKING:
+    from karec.learn.settings.settings import TrainSettings
+
+LOG_ROW_BYTES = 24  # of a rank log, in addition to four for each logit
+INDEX_ROW_BYTES = 80  # of an item in the index, in addition to two for each dimension
 
 ItemTypesOf = Callable[[Snapshot], Mapping[str, DerivedItemType]]
 
@@ -83,3 +93,66 @@ def main_scene(dataset: Dataset) -> str:
     """Returns the scene with the most impressions."""
     scene = dataset.exposures.scene  # −1: an event of a scene that the data do not name
     return dataset.snapshot.labels["scene"][int(np.bincount(scene[scene >= 0], minlength=1).argmax())]
+
+
+def check_outputs(
+    dataset: Dataset, settings: TrainSettings, out: Path, report: Path | None = None, *, serves: bool = False
+) -> None:
+    """Raises before a training if its results could not be written or served. Writes nothing.
+
+    OSError: ``out`` or the folder for the ``report`` cannot be written, or the disk is too small.
+    ConfigError: ``out``/karec.toml is wrong, or lacks the main scene of the data if the run ``serves``.
+    """
+    reports = [] if report is None else [report]
+    for folder in (out, out / "run", out / "run" / "rank_log", out / "bundles", *reports):
+        _check_writable(folder)
+    config = out / "karec.toml"
+    scene = main_scene(dataset)
+    if not config.exists():
+        home_scene_text(scene, dataset.snapshot, dataset.objectives)
+    elif serves:
+        Config.read(config).scene(scene)
+    else:
+        Config.read(config)
+    needed = _bytes_of_run(dataset, settings)
+    free = shutil.disk_usage(_existing_parent(out)).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"the run, its rank log and its bundle take at least {needed / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free: name another --out, or make room",
+            str(out),
+        )
+
+
+def _bytes_of_run(dataset: Dataset, settings: TrainSettings) -> int:
+    """Returns a lower bound for rank log, index and snapshot of a run. Models are small in comparison."""
+    shadow = settings.shadow
+    snapshot = dataset.snapshot
+    n_items = len(snapshot.works)
+    n_impressions = len(dataset.split()[0])
+    n_pools = min(round(shadow.share * n_impressions), shadow.at_most) if settings.distil.needs_lists else 0
+    n_rows = n_impressions + n_pools * min(shadow.works, n_items) // 4  # about four impressions a request
+    tables = sum(
+        column.nbytes for table in (snapshot.works, snapshot.users) for column in table.columns.values()
+    )
+    return (
+        n_rows * (LOG_ROW_BYTES + 4 * len(dataset.tasks))
+        + n_items * (INDEX_ROW_BYTES + 2 * settings.towers.vector)
+        + tables
+        + sum(relation.values.nbytes for relation in snapshot.relations.values())
+    )
+
+
+def _check_writable(folder: Path) -> None:
+    parent = _existing_parent(folder)
+    if not parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "this is a file, expected a folder", str(parent))
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "the folder cannot be written", str(parent))
+
+
+def _existing_parent(path: Path) -> Path:
+    """Returns ``path``, or the nearest of its parents that exists."""
+    path = path.absolute()
+    return next(parent for parent in (path, *path.parents) if parent.exists() or parent.is_symlink())

@@ -1,6 +1,6 @@
 """The JSON Schema of karec.toml, for editors.
 
-It has the keys, the types and ranges of values, and the roles of steps. `karec config check` also reports
+It has the keys, the types and ranges of values, and the roles of steps. `karec check` also reports
 mistakes that depend on several keys or on a bundle.
 """
 

@@ -205,7 +205,7 @@ def _with_diversity(stage: Stage, diversity: float) -> Stage:
 
 
 def _mistakes(cascade: Cascade, stages: Sequence[Stage]) -> list[str]:
-    """Returns what `karec config check` reports for the scene with these stages."""
+    """Returns what `karec check` reports for the scene with these stages."""
     recall, place = cascade.recall, Place(Path("karec.toml"))["scenes"][cascade.scene]
     hydrators = cascade.query_hydrators
     return [str(e) for e in wiring_mistakes(hydrators, recall.sources, recall.merger, stages, (), place)]

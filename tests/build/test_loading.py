@@ -62,8 +62,6 @@ def test_serving_loads_no_learning_package():
 COMMANDS = """
 import importlib, pkgutil
 import karec.cli
-from karec.cli.arguments import parser
-parser("")
 for module in pkgutil.iter_modules(karec.cli.__path__, "karec.cli."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)

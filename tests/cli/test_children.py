@@ -1,4 +1,4 @@
-"""A child process of `karec live` starts at its time, reports its failure, and never outlives its parent."""
+"""A child process of `karec schedule` starts at its time, reports failures, and ends with its parent."""
 
 import os
 import select
@@ -57,8 +57,8 @@ def test_failed_child_reports_its_last_line_and_waits_longer_each_time(child, tm
         assert one.poll(begins) and one.pid is not None
         wait_and_poll(one, begins)
         assert (one.pid, one.deaths, one.next_s) == (None, deaths, begins + wait)
-        assert one.last.startswith("ended with 2: karec recommend: error: the following"), one.last
-    assert one.log.read_text().count("karec recommend: error") == 2
+        assert one.last.startswith("ended with 2: karec recommend: Missing argument"), one.last
+    assert one.log.read_text().count("karec recommend: Missing argument") == 2
 
 
 def test_back_off_begins_at_1_second_after_a_long_run(child):

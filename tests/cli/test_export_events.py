@@ -25,7 +25,7 @@ def path(tmp_path):
 
 
 def test_export_events_moves_days_that_get_no_more_events(path, capsys):
-    assert main(["export", "events", "--config", str(path)]) == 0
+    assert main(["export", "events", str(path)]) == 0
     assert f"1 events of 1 days moved to {path.parent / 'events'}" in capsys.readouterr().out
     url = f"sqlite:{path.parent / 'online.db'}"
     assert len(read_log(EventSource(url))[1]) == 1
@@ -34,12 +34,12 @@ def test_export_events_moves_days_that_get_no_more_events(path, capsys):
 
 
 def test_export_events_refuses_days_that_may_get_events(path, capsys):
-    assert main(["export", "events", "--config", str(path), "--before", "2099-01-01"]) == 2
+    assert main(["export", "events", str(path), "--before", "2099-01-01"]) == 2
     assert "may still arrive. Export at most the days before" in capsys.readouterr().err
 
 
 def test_export_events_needs_a_store(path, capsys):
     text = path.read_text()
     path.write_text(text[: text.index("[online]")] + text[text.index("[scenes.home]") :])
-    assert main(["export", "events", "--config", str(path)]) == 2
+    assert main(["export", "events", str(path)]) == 2
     assert "has no table [online]" in capsys.readouterr().err

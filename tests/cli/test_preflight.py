@@ -8,7 +8,7 @@ from small_dataset import make_dataset
 from small_settings import SMALL
 
 from karec import cli
-from karec.cli.preflight import check_outputs
+from karec.config.project import check_outputs
 
 TINY = ["--works", "2000", "--users", "200", "--exposures", "4000"]
 
@@ -28,12 +28,12 @@ def another_scene(path):
 @pytest.mark.parametrize(
     ("command", "make", "name", "message"),
     [
-        ("train", a_file, "out", "a folder belongs here, and there is a file"),
-        ("train", a_file, "out/bundles", "a folder belongs here, and there is a file"),
-        ("train", a_file, "out/run", "a folder belongs here, and there is a file"),
+        ("train", a_file, "out", "this is a file, expected a folder"),
+        ("train", a_file, "out/bundles", "this is a file, expected a folder"),
+        ("train", a_file, "out/run", "this is a file, expected a folder"),
         ("train", no_toml, "out/karec.toml", "karec.toml"),
         ("demo", another_scene, "out/karec.toml", "no scene 'home'; it has ['shop']"),
-        ("demo", a_file, "report", "a folder belongs here, and there is a file"),
+        ("demo", a_file, "report", "this is a file, expected a folder"),
     ],
 )
 def test_a_place_that_cannot_be_written_or_served_is_told_before(
@@ -44,7 +44,7 @@ def test_a_place_that_cannot_be_written_or_served_is_told_before(
     arguments = [*TINY, "--out", str(tmp_path / "out")]
     if command == "demo":
         arguments += ["--report", str(tmp_path / "report")]
-    assert cli.main([command, *arguments]) == 2
+    assert cli.main([command, "world", *arguments]) == 2
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said and "training" not in said
     assert not (tmp_path / "out" / "run").is_dir()

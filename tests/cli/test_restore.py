@@ -1,4 +1,4 @@
-"""Tests of ``karec restore``: a lost online store comes back, and lost state is computed again."""
+"""Tests of ``karec ingest --from-backup`` and ``--recompute-state``."""
 
 import numpy as np
 import pytest
@@ -40,12 +40,12 @@ def test_lost_file_comes_back_from_its_backup(path, capsys):
     for file in path.parent.glob("online.db*"):
         if not file.name.endswith(".backup"):
             file.unlink()
-    with pytest.raises(Unavailable, match="Run karec restore"):
+    with pytest.raises(Unavailable, match="Run karec ingest CONFIG --from-backup"):
         open_hot_swap(path)
-    assert main(["restore", str(path)]) == 0
+    assert main(["ingest", str(path), "--from-backup"]) == 0
     assert "restart the services" in capsys.readouterr().out
     assert_state_is_complete(path)
-    assert main(["restore", str(path)]) == 2
+    assert main(["ingest", str(path), "--from-backup"]) == 2
     assert "move it away" in capsys.readouterr().err
 
 
@@ -54,12 +54,12 @@ def test_lost_state_is_computed_from_the_events(path):
     with store._file.connection() as connection:
         connection.execute("DELETE FROM state")
     store.close()
-    assert main(["restore", str(path), "--state"]) == 0
+    assert main(["ingest", str(path), "--recompute-state"]) == 0
     assert_state_is_complete(path)
 
 
 def test_restore_without_a_file_of_its_own_is_refused(tmp_path, capsys):
     for url in ("valkey://127.0.0.1:1/0", "sqlite::memory:"):
         path = live_config(tmp_path / url[:6], url=url)
-        assert main(["restore", str(path)]) == 2
+        assert main(["ingest", str(path), "--from-backup"]) == 2
         assert str(path) in capsys.readouterr().err

@@ -67,16 +67,13 @@ def plays(tmp_path_factory):
     (folder / "data.toml").write_text(TOML)
     (folder / "train.toml").write_text(SETTINGS)
     out = folder / "run"
-    assert (
-        main(["train", "--data", str(folder), "--settings", str(folder / "train.toml"), "--out", str(out)])
-        == 0
-    )
+    assert main(["train", str(folder), "--settings", str(folder / "train.toml"), "--out", str(out)]) == 0
     return folder, out
 
 
 def test_a_feed_has_the_songs_ids(plays, capsys):
     _, out = plays
-    assert main(["recommend", "--config", str(out / "karec.toml"), "--user", "u7", "--k", "5", "--json"]) == 0
+    assert main(["recommend", str(out / "karec.toml"), "--user", "u7", "--k", "5", "--json"]) == 0
     feed = json.loads(capsys.readouterr().out)
     assert len(feed["items"]) == 5 and all(item["id"].startswith("song ") for item in feed["items"])
 
@@ -102,7 +99,6 @@ def test_retrieval_is_measured_against_peers(plays, capsys, tmp_path):
     command = [
         "lab",
         "retrieval",
-        "--data",
         str(folder),
         "--run",
         str(out / "run"),
@@ -127,5 +123,5 @@ def test_retrieval_is_measured_against_peers(plays, capsys, tmp_path):
 
 
 def test_a_preset_needs_the_folder_of_its_download(capsys):
-    assert main(["train", "--data", "lastfm", "--out", "nowhere"]) == 2
+    assert main(["train", "lastfm", "--out", "nowhere"]) == 2
     assert "--root DIR" in capsys.readouterr().err

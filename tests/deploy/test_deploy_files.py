@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from karec.config.serve_settings import ServeSettings
@@ -33,13 +34,15 @@ def test_image_build_copies_all_files_that_a_wheel_needs():
 
 
 def test_commands_of_image_compose_and_unit_are_valid():
-    from karec.cli.arguments import parser
+    from karec.cli.app import app
 
+    command = typer.main.get_command(app)
     (image,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     (unit,) = unit_values("ExecStart")
     for words in (yaml.safe_load(image), SERVICES["karec-a"]["command"], unit.split()[1:]):
-        found = parser("karec").parse_args(words)
-        assert found.command == "serve" and found.config.name == "karec.toml"
+        assert words[0] == "serve"
+        context = command.commands["serve"].make_context("serve", words[1:])
+        assert context.params["config"].name == "karec.toml"
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -168,7 +168,7 @@ def test_lost_file_with_a_backup_is_not_replaced_by_an_empty_store(store, files)
     store.append(events_of_day(0), APPLIER)
     store.back_up()
     lose(store)
-    with pytest.raises(Unavailable, match="Run karec restore"):
+    with pytest.raises(Unavailable, match="Run karec ingest CONFIG --from-backup"):
         SqliteStore(store.path).append(events_of_day(1), APPLIER)
     assert not store.path.exists()
     backup_path(store.path).unlink()

@@ -278,5 +278,5 @@ def test_first_worker_that_cannot_start_ends_the_service_with_2(tmp_path):
 def test_wrong_setting_ends_the_service_before_it_opens_anything(tmp_path, capsys, table, options, reason):
     path = tmp_path / "karec.toml"
     path.write_text(f'bundle = "bundles"\n{table}[scenes.home]\n')
-    assert main(["serve", "--config", str(path), *options]) == 2
+    assert main(["serve", str(path), *options]) == 2
     assert reason in capsys.readouterr().err

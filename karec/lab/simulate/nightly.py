@@ -75,7 +75,7 @@ def first_training(world: World, settings: Mapping[str, Any], seed: int, folder:
     data = folder / "data"
     shutil.rmtree(data, ignore_errors=True)
     write_dataset(data, world.start, world.past, world.dataset)
-    _train(f"--data={data}", f"--seed={seed}", f"--out={folder}", f"--settings={folder / 'settings.toml'}")
+    _train(str(data), f"--seed={seed}", f"--out={folder}", f"--settings={folder / 'settings.toml'}")
     shutil.rmtree(data)
     return run
 
@@ -109,7 +109,7 @@ def continue_training(
     one_epoch = {**settings, "towers": {**settings.get("towers", {}), "epochs": 1}}
     write_text_aside(folder / "settings.toml", to_toml(one_epoch))
     options = [f"--seed={seed}", f"--out={out}", f"--settings={folder / 'settings.toml'}"]
-    _train(f"--data={data}", *options, f"--run={models}", f"--log={log}")
+    _train(str(data), *options, f"--run={models}", f"--log={log}")
     shutil.rmtree(data)
     (run_folder,) = out.glob("run-*")
     return run_folder

@@ -126,7 +126,7 @@ def choose_settings(
     ``check_training``.
     """
     if not minutes > 0:
-        raise ValueError(f"--choose is {minutes:g}, expected minutes above 0")
+        raise ValueError(f"--search is {minutes:g}, expected minutes above 0")
     settings = settings.resolve(dataset)
     check_training(dataset, settings)
     facts = fingerprint(dataset, settings)

@@ -145,8 +145,8 @@ class SqliteFile:
             assert self.path is not None
             if not self.path.exists() and backup_path(self.path).exists():
                 raise Unavailable(
-                    f"{self.path} is missing, and it has a backup. Run karec restore, or move the backup "
-                    "away to start with an empty store."
+                    f"{self.path} is missing, and it has a backup. Run karec ingest CONFIG --from-backup, or "
+                    "move the backup away to start with an empty store."
                 )
             self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:

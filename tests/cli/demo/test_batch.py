@@ -22,12 +22,12 @@ def users(bundle, tmp_path):
 
 def recommend(job, tmp_path, *more):
     files = ["--batch", str(tmp_path / "users.parquet"), "--out", str(tmp_path / "feeds.parquet")]
-    return cli.main(["recommend", "--config", str(job / "karec.toml"), "--k", "7", *files, *more])
+    return cli.main(["recommend", str(job / "karec.toml"), "--k", "7", *files, *more])
 
 
 def test_each_user_has_the_feed_that_one_request_gives(job, cascade, bundle, users, tmp_path, capsys):
     assert recommend(job, tmp_path) == 0
-    assert "feeds of 10 users" in capsys.readouterr().out
+    assert "pages of 10 users" in capsys.readouterr().out
     rows = pq.read_table(tmp_path / "feeds.parquet").to_pylist()
     expected, unwatched = [], replace(cascade, side_effects=())  # the job's own log is read by other tests
     for user in users:

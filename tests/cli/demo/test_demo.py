@@ -5,16 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from small_job import TASKS, WORLD
+from small_job import TASKS
 
-from karec.cli.arguments import parser
-from karec.cli.inputs import train_settings
-from karec.cli.preflight import bytes_of_run
+from karec.cli.demo import training_settings
 from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.lab.demo import report as report_module
 from karec.lab.demo.policy import PAGE_POLICY, RANKER_ORDER, policy_effects
-from karec.lab.simulate.world import make_world
 from karec.learn.settings.settings import TrainSettings
 from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
@@ -48,14 +45,11 @@ def test_report_has_the_quality_of_each_model(report):
 
 
 def test_demo_of_the_world_has_both_rankers_unless_settings_say_otherwise(tmp_path):
-    arguments = parser("").parse_args(["demo"])
-    assert train_settings(arguments).ranker.kind == "both"
-    assert train_settings(parser("").parse_args(["demo", "--data", "mine"])).ranker.kind == "mmoe"
-    assert train_settings(parser("").parse_args(["train", "--out", "run"])) == TrainSettings()
+    assert training_settings(None, None, is_world=True).ranker.kind == "both"
+    assert training_settings(None, None, is_world=False) == TrainSettings()
     (tmp_path / "own.toml").write_text("evaluation.baselines = []")
-    own = parser("").parse_args(["demo", "--settings", str(tmp_path / "own.toml")])
-    assert train_settings(own).evaluation.baselines == ()
-    assert train_settings(own).ranker.kind == "mmoe"
+    own = training_settings(tmp_path / "own.toml", 7, is_world=True)
+    assert (own.evaluation.baselines, own.ranker.kind, own.seed) == ((), "mmoe", 7)
 
 
 def test_report_counts_what_side_effects_wrote(report, job):
@@ -181,12 +175,3 @@ def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job,
         )
         for name, value in expected.items():
             np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)
-
-
-def test_what_a_run_takes_is_at_least_what_is_foretold(job):
-    """Of the files without models and checkpoints."""
-    sizes = [int(WORLD[at]) for at in (1, 3, 5)]
-    foretold = bytes_of_run(make_world(*sizes).dataset, TrainSettings())
-    folders = [job / "run" / "rank_log", (job / "bundles" / "current").resolve()]
-    taken = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
-    assert 0.2 * taken < foretold < 1.5 * taken

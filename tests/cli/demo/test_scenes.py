@@ -23,15 +23,10 @@ def test_the_config_has_every_scene_and_each_serves(job, bundle):
 
 def test_a_feed_is_headed_by_what_the_scene_recommends(job, capsys):
     for scene, kind in (("home", "work"), ("song_request", "song")):
-        assert (
-            cli.main(
-                ["recommend", "--config", str(job / "karec.toml"), "--scene", scene, "--user", "10000001"]
-            )
-            == 0
-        )
+        assert cli.main(["recommend", str(job / "karec.toml"), "--scene", scene, "--user", "10000001"]) == 0
         out = capsys.readouterr().out
-        head = next(line for line in out.splitlines() if "place" in line).replace("┃", " ").split()
-        assert head[:2] == ["place", kind] and len(set(head)) == len(head)
+        head = next(line for line in out.splitlines() if "position" in line).replace("┃", " ").split()
+        assert head[:2] == ["position", kind] and len(set(head)) == len(head)
 
 
 def test_each_scene_has_a_row_of_three_ways_with_intervals(report):
@@ -54,7 +49,7 @@ def test_a_scene_of_no_template_or_of_other_data_is_refused_before_anything_runs
     assert cli.main(["demo", "--scene", "lives", "--out", str(tmp_path / "out")]) != 0
     said = told(capsys)
     assert "--scene lives: unknown template (did you mean 'live'?), expected one of ['home'" in said
-    assert cli.main(["demo", "--scene", "live", "--data", "kuairand", "--out", str(tmp_path / "out")]) != 0
+    assert cli.main(["demo", "kuairand", "--scene", "live", "--out", str(tmp_path / "out")]) != 0
     assert "--scene needs the truth of the synthetic world, which kuairand does not" in told(capsys)
     assert not (tmp_path / "out").exists()
 
@@ -68,7 +63,7 @@ def told(capsys):
 )
 def test_one_more_feed_of_a_kind_is_a_table_with_its_items_columns(job, scene, column, capsys):
     user = "10000001"
-    assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", user, "--scene", scene]) == 0
+    assert cli.main(["recommend", str(job / "karec.toml"), "--user", user, "--scene", scene]) == 0
     shown = " ".join(capsys.readouterr().out.split())  # a title breaks where its table is narrow
     assert f"scene {scene}" in shown
     assert column in shown

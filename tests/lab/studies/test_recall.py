@@ -8,7 +8,7 @@ from small_bundle import publish_small_bundle
 from small_dataset import make_dataset
 
 import karec
-from karec.cli.inspection import inspect_path
+from karec.cli.inspect import inspect_path
 from karec.config.templates import home_scene_text
 from karec.errors import DataError
 from karec.lab.studies.recall import (
@@ -115,9 +115,9 @@ def test_bundle_of_other_users_is_rejected(served):
 
 def test_inspection_shows_both_spaces(served):
     own, cascade = served
-    tables = list(inspect_path(cascade.bundle.path))
-    titles = [str(table.title) for table in tables]
+    sections = list(inspect_path(cascade.bundle.path))
+    titles = [section.title for section in sections]
     assert any("index.karec" in title for title in titles)
     assert any("recall.karec" in title for title in titles) == own
-    files = list(tables[0].columns[0].cells)
+    files = [row["file"] for row in sections[0].to_dict()["rows"]]
     assert ("recall_user_tower.onnx" in files) == own == ("recall.karec" in files)

@@ -1,17 +1,14 @@
-"""A training that was cut off is gone on with where it would learn from the same, and never stands in the
-way."""
+"""Tests of training jobs: an interrupted one is resumed if it would learn the same."""
 
-import argparse
 import json
 from dataclasses import replace
 
 import pytest
 from replayed_log import events_of, head_of, write_store
 
-from karec.cli.going_on import gone_on_with
-from karec.cli.inputs import Loaded
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.run_folder import remove_runs
+from karec.learn.run.training_job import TrainingJob, resume_or_start
 from karec.learn.run.unfinished import UnfinishedRun
 from karec.online.read_log import EventSource
 
@@ -26,7 +23,7 @@ class Training:
     """Trainings of ``known`` and an event log into one run folder, and what each was given."""
 
     def __init__(self, dataset, folder):
-        self.run, self.path = folder / "run-2", folder / "online.db"
+        self.out, self.run, self.path = folder, folder / "run", folder / "online.db"
         self.known = replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN)))
         self.rest, self.head = dataset.exposures.take(slice(KNOWN, None)), head_of(dataset)
         self.given, self.notes = [], []
@@ -39,26 +36,15 @@ class Training:
 
     def __call__(self, how=None, **options):
         """(exposures that it learned from, whether it went on)."""
-        arguments = {
-            "margin": 0.0,
-            "choose": None,
-            "resume": False,
-            "settings": None,
-            "seed": None,
-            "command": "train",
-        }
 
-        def train(data, resume):
-            self.given.append((len(data.dataset.exposures), resume))
+        def train(dataset, is_resumed):
+            self.given.append((len(dataset.exposures), is_resumed))
             if how is not None:
                 raise how
             return self.given[-1]
 
-        options = argparse.Namespace(**{**arguments, **options})
-        return gone_on_with(options, self.run, Loaded(self.known), self.log, train, self)
-
-    def note(self, text):
-        self.notes.append(text)
+        job = TrainingJob(self.out, events=self.log, **{"margin": 0.0, **options})
+        return resume_or_start(job, self.known, train, self.notes.append)
 
     def killed(self):
         with pytest.raises(Killed):
@@ -99,17 +85,17 @@ def test_a_checkpoint_that_is_refused_is_told_and_the_training_begins_anew(train
     with pytest.raises(CheckpointError):
         training(CheckpointError("checkpoints/towers.pt is damaged"))
     assert training.given[-2:] == [(KNOWN + 60, True), (KNOWN + 60, False)]
-    assert training.notes == ["the training that was cut off begins anew: checkpoints/towers.pt is damaged"]
+    assert training.notes == ["the interrupted training starts again: checkpoints/towers.pt is damaged"]
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_other_settings_or_other_data_begin_anew_and_with_resume_are_refused(training, resume):
     training.killed()
     if resume:
-        with pytest.raises(CheckpointError, match=r"run-2 is of .*; this one is of "):
-            training(seed=7, resume=True)
+        with pytest.raises(CheckpointError, match=r"run is of .*; this training is of "):
+            training(seed=7, is_resumed=True)
     else:
-        assert training(seed=7) == (KNOWN + 60, False) and "begins anew" in training.notes[0]
+        assert training(seed=7) == (KNOWN + 60, False) and "starts again" in training.notes[0]
     training.killed().known = replace(training.known, exposures=training.known.exposures.take(slice(1, None)))
     assert resume or training() == (KNOWN + 59, False)
 
@@ -129,7 +115,7 @@ def test_a_training_that_nobody_asked_to_compare_goes_on_by_resume_alone(trainin
     with pytest.raises(Killed):
         training(Killed(), margin=None)
     training.append(slice(60, 100))
-    assert training(margin=None, resume=True) == (KNOWN + 60, True)
+    assert training(margin=None, is_resumed=True) == (KNOWN + 60, True)
     assert UnfinishedRun.from_folder(training.run, 0) is None
     assert training(margin=None) == (KNOWN + 100, False)
 

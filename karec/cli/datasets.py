@@ -1,0 +1,72 @@
+"""Loads the dataset that a command names."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from karec.cli.output import ProgressReport
+
+if TYPE_CHECKING:
+    from karec.catalog.dataset import Dataset
+    from karec.lab.simulate.world import World
+
+WORLD = "world"
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """A dataset by its name. The sizes and the seed are those of the world."""
+
+    name: str
+    root: Path | None = None
+    skip_bad: bool = False
+    works: int = 300_000
+    users: int = 1_500
+    exposures: int = 200_000
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """A dataset.
+
+    ids     folder with the maps of its ids; None if they are numbers
+    world   the synthetic platform that it is from, with its true outcomes
+    """
+
+    dataset: Dataset
+    ids: Path | None = None
+    world: World | None = None
+
+
+@contextmanager
+def load_data(choice: DataChoice, progress: ProgressReport) -> Iterator[LoadedData]:
+    """Yields the data. The folder ``ids`` exists during the block."""
+    if choice.name == WORLD:
+        world = build_world(choice, progress)
+        yield LoadedData(world.dataset, world=world)
+        return
+    from karec.data.contract import PRESETS
+    from karec.data.load import load
+
+    preset = choice.name if choice.name in PRESETS else None
+    if preset is not None and choice.root is None:
+        raise ValueError(f"{preset} needs --root DIR, the folder with the files of its download")
+    folder = Path(choice.name) if choice.root is None or preset is None else choice.root
+    with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
+        dataset = load(folder, Path(ids), progress, skip_bad=choice.skip_bad, preset=preset).dataset
+        for note in dataset.notes:
+            progress.note(note)
+        yield LoadedData(dataset, Path(ids))
+
+
+def build_world(choice: DataChoice, progress: ProgressReport) -> World:
+    from karec.lab.simulate.world import make_world
+
+    sizes = choice.works, choice.users, choice.exposures
+    return make_world(*sizes, seed=choice.seed or 0, progress=progress)

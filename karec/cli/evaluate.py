@@ -1,0 +1,162 @@
+"""``karec evaluate``: quality of models on the test days, and agreement of prerank and rank."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from karec.cli.datasets import DataChoice, load_data
+from karec.cli.options import (
+    DataName,
+    Exposures,
+    Json,
+    Report,
+    Root,
+    RunFolder,
+    Scene,
+    Seed,
+    SkipBad,
+    Users,
+    Works,
+)
+from karec.cli.output import ProgressReport, make_console, print_json, require_lab, text_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def models(
+    data: DataName,
+    run: RunFolder,
+    root: Root = None,
+    skip_bad: SkipBad = False,
+    works: Works = 300_000,
+    users: Users = 1_500,
+    exposures: Exposures = 200_000,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Print AUC, GAUC and ECE of the models of a run on the test days, with 95 % intervals over users."""
+    from karec.evaluate.quality import evaluate_run
+
+    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        quality = evaluate_run(loaded.dataset, run, progress)
+    if as_json:
+        print_json(quality)
+        return
+    console = make_console()
+    for table in quality_tables(quality, loaded.dataset.tasks):
+        console.print(table)
+
+
+def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
+    """Yields the tables for the result of ``evaluate_run``: each task, then by known history of the user."""
+    from karec.evaluate.tables import COLUMNS, history_rows, quality_rows
+
+    for task in tasks:
+        title = f"{task} on the test days (95 % intervals over users; differences are paired)"
+        yield text_table(title, *quality_rows(quality["models"], task, COLUMNS))
+    if sum(group["exposures"] > 0 for group in quality["by_history"].values()) < 2:
+        return
+    for task in tasks:
+        title = f"{task} by exposures of the user that were known before: AUC [95 %]; GAUC"
+        yield text_table(title, *history_rows(quality["by_history"], task))
+
+
+def consistency(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="A karec.toml: draws pools from its bundle.")
+    ] = None,
+    scene: Scene = None,
+    pools: Annotated[int, typer.Option(min=1, help="Pools to draw, one a user.")] = 500,
+    size: Annotated[int, typer.Option(min=1, help="Items in a pool.")] = 500,
+    recalled: Annotated[int, typer.Option(min=0, help="Requests whose whole pools are ranked.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    log: Annotated[
+        str | None, typer.Option(metavar="LOG", help="Rank log, folder or URL: measures its shadow requests.")
+    ] = None,
+    report: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Print how far prerank keeps the items that the ranker puts on top of a pool.
+
+    Hit rates are normalised: 0 is chance, 1 is all.
+    """
+    if config is None and log is None:
+        raise ValueError("name CONFIG for pools that are drawn, --log for those of shadow requests, or both")
+    if report is not None:
+        require_lab("--report")
+    from karec.logs.parts import to_log_folder
+
+    console = make_console()
+    folder = None if log is None else to_log_folder(log)
+    measured: dict[str, Any] = {}
+    losses: dict[str, Any] = {}
+    notes = []
+    if config is not None:
+        measured["drawn"], losses = _measure_config(config, scene, pools, size, recalled, seed)
+    if folder is not None:
+        from karec.errors import DataError
+        from karec.evaluate.consistency import consistency as measure
+        from karec.evaluate.consistency import logged_pools
+        from karec.evaluate.funnel import funnel_loss, logged_funnel
+
+        measured["logged"] = measure(logged_pools(folder), seed=seed)
+        try:
+            losses["logged"] = funnel_loss(logged_funnel(folder))
+        except DataError as error:
+            notes.append(f"no funnel loss: {error}")
+    page = None
+    if report is not None:
+        from karec.lab.consistency_report import write_consistency
+
+        _, page = write_consistency(measured, losses, report)
+    if as_json:
+        print_json({"consistency": measured, "funnel_loss": losses, "notes": notes})
+        return
+    for source, result in measured.items():
+        console.print(_consistency_table(source, result))
+    for source, loss in losses.items():
+        console.print(_funnel_loss_table(source, loss))
+    for line in (*(f"note: {note}" for note in notes), *([] if page is None else [f"report: {page}"])):
+        console.print(line)
+
+
+def _measure_config(
+    path: Path, scene: str | None, n_pools: int, size: int, n_recalled: int, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the consistency on drawn pools, and the funnel losses of recalled ones by source."""
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.consistency import consistency as measure
+    from karec.evaluate.consistency import sampled_pools
+    from karec.evaluate.funnel import funnel_loss, recalled_pools, requests_of_known_users
+
+    bundle = open_bundle(path)
+    cascade = load_cascade(path, scene or scene_names(path)[0], bundle)
+    cascade = dataclasses.replace(cascade, side_effects=(), naming=None)
+    with ProgressReport() as progress:
+        drawn = measure(sampled_pools(cascade, bundle, n_pools, size, seed, progress), seed=seed)
+        if not n_recalled:
+            return drawn, {}
+        requests = requests_of_known_users(bundle.snapshot, cascade.scene, n_recalled, seed)
+        loss = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress=progress))
+    return drawn, {"recalled": loss}
+
+
+def _consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
+    from karec.evaluate.tables import consistency_rows, consistency_sentence
+
+    head = ("measure", "mean [95 % over users]", "pools")
+    return text_table(f"{source}: {consistency_sentence(measured)}", head, list(consistency_rows(measured)))
+
+
+def _funnel_loss_table(source: str, loss: Mapping[str, Any]) -> Table:
+    from karec.evaluate.tables import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
+
+    title = f"{source}: {FUNNEL_TITLE[0].lower()}{FUNNEL_TITLE[1:]} (95 % over users)"
+    return text_table(title, FUNNEL_HEAD, list(funnel_rows(loss)))

@@ -1,0 +1,278 @@
+"""``karec recommend``: one page for one user, or a page for each user of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from karec.cli.options import Config, Json, Scene
+from karec.cli.output import ProgressReport, make_console, print_json, text_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from karec.catalog.snapshot import Snapshot
+    from karec.pipeline.cascade import Cascade
+    from karec.pipeline.trace import Trace
+    from karec.pipeline.types import Page
+
+
+def recommend(
+    config: Config,
+    user: Annotated[
+        str | None, typer.Option(metavar="ID", help="User id; an unknown one gets a page for a new user.")
+    ] = None,
+    batch: Annotated[
+        Path | None, typer.Option(metavar="USERS.parquet", help="Make a page for each of these users.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PAGES.parquet", help="File for the pages of --batch.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help='Column of user ids of --batch (default: its only one, or "user").')
+    ] = None,
+    scene: Scene = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Items on a page.")] = 10,
+    shown: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Item that this session has seen. Repeatable.")
+    ] = None,
+    time_ms: Annotated[
+        int | None, typer.Option(help="Time of the request, Unix milliseconds (default: the bundle's).")
+    ] = None,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Print each step: items in and out, removed and why, milliseconds."),
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print why each item was selected: gain, most similar item.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make one page for one user, or a page for each user of a file. Side effects do not run.
+
+    A killed --batch continues where it stopped.
+    """
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.pipeline.types import Request
+
+    if (user is None) == (batch is None):
+        raise ValueError("give one of --user and --batch")
+    if (batch is None) != (out is None):
+        raise ValueError("--batch and --out need each other")
+    bundle = open_bundle(config)
+    name = scene or scene_names(config)[0]
+    cascade = dataclasses.replace(load_cascade(config, name, bundle), side_effects=())
+    if time_ms is None:
+        time_ms = bundle.snapshot.time_ms
+    if batch is not None and out is not None:
+        _recommend_batch(cascade, config, batch, column, out, k, time_ms, as_json=as_json)
+        return
+    assert user is not None
+    ids = bundle.naming
+    user_id = _parse_id(user, is_text=ids is not None and ids.users.kind == "string")
+    is_text = ids is not None and ids.items.kind == "string"
+    request = Request(
+        user_id,
+        k=k,
+        scene=name,
+        time_ms=time_ms,
+        shown=tuple(_parse_id(item, is_text=is_text) for item in shown or ()),
+        request_id=f"recommend-{user}",
+        explain=explain,
+    )
+    page = cascade.run(request)
+    if as_json:
+        print_json(page.to_dict())
+    else:
+        _print_page(page, cascade, has_trace=trace)
+
+
+def _recommend_batch(
+    cascade: Cascade,
+    config: Path,
+    users: Path,
+    column: str | None,
+    out: Path,
+    k: int,
+    time_ms: int,
+    *,
+    as_json: bool,
+) -> None:
+    from karec.cli.batch import BatchJob
+
+    assert cascade.bundle is not None  # a cascade of a config has one
+    identity = f"{config.read_text(encoding='utf-8')}\n{cascade.scene}\n{cascade.bundle.path.name}"
+    job = BatchJob(users, column, out, k, time_ms, identity)
+    with ProgressReport() as progress:
+        n_users = job.run(cascade, progress)
+    if as_json:
+        print_json({"out": str(out), "users": n_users})
+    else:
+        print(f"{out}: pages of {n_users:,} users")
+
+
+def _parse_id(text: str, *, is_text: bool) -> int | str:
+    """Returns an id as the bundle has it. ValueError: its ids are integers and ``text`` is not one."""
+    if is_text:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an id of this bundle: its ids are integers") from None
+
+
+def _print_page(page: Page, cascade: Cascade, *, has_trace: bool) -> None:
+    from karec.bundle.item_types import ItemTypeBundle
+
+    console = make_console()
+    bundle = cascade.bundle
+    assert bundle is not None
+    item_type = bundle.name if isinstance(bundle, ItemTypeBundle) else "work"
+    console.print(page_table(page, bundle.snapshot, item_type))
+    for table in explanation_tables(page):
+        console.print(table)
+    if has_trace:
+        console.print(trace_table(page.trace))
+    if page.is_cold_start:
+        console.print(f"user {page.request.user_id} is unknown: this is a page for a new user")
+    if page.degraded:
+        console.print(f"degraded, these steps failed or had no time: {', '.join(page.degraded)}")
+
+
+def page_table(page: Page, snapshot: Snapshot, item_type: str = "work") -> Table:
+    from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TYPE
+
+    names = {CREATOR: "creator", SONG: "song", TYPE: "type", PUBLISHED: "age"}
+    columns = {
+        column: name
+        for column, name in names.items()
+        if column in snapshot.works.columns and name != item_type
+    }
+    rows = []
+    for item in page:
+        row = int(snapshot.works.lookup(page.candidates.ids[item.position : item.position + 1])[0])
+        cells = ["–" if row < 0 else _describe_cell(snapshot, column, row) for column in columns]
+        rows.append(
+            (str(item.position + 1), str(item.item_id), *cells, f"{item.score:.4f}", ", ".join(item.sources))
+        )
+    title = f"Page for user {page.request.user_id}, scene {page.request.scene}, {page.trace.total_ms:.1f} ms"
+    table = text_table(title, ("position", item_type, *columns.values(), "score", "sources"), rows, 0)
+    table.caption = None if page.shortfall is None else str(page.shortfall)
+    return table
+
+
+def _describe_cell(snapshot: Snapshot, column: str, row: int) -> str:
+    """Returns the value of an item, as its name if it has one; a time as hours before the snapshot."""
+    from karec.catalog.schema import PUBLISHED
+    from karec.times import HOUR_MS
+
+    value = int(snapshot.works[column][row])
+    if column == PUBLISHED:
+        return f"{max(snapshot.time_ms - value, 0) / HOUR_MS:,.0f} h"
+    names = snapshot.labels.get(column, [])
+    return names[value] if 0 <= value < len(names) else str(value)
+
+
+def trace_table(trace: Trace) -> Table:
+    rows = []
+    for step in trace.steps:
+        notes = ", ".join(
+            f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation"
+        )
+        fallback = f"fallback: {step.fallback}" if step.fallback else ""
+        reason = step.reason if step.role == "source" else ""
+        rows.append(
+            (
+                step.stage,
+                step.step,
+                step.role,
+                "" if step.n_in < 0 else f"{step.n_in:,}",
+                "" if step.n_out < 0 else f"{step.n_out:,}",
+                f"{step.n_removed:,} {step.reason}".strip() if step.n_removed else "",
+                f"{step.ms:.2f}",
+                step.failure or fallback or notes or reason,
+            )
+        )
+    return text_table("Trace", ("stage", "step", "role", "in", "out", "removed", "ms", "notes"), rows, 3)
+
+
+def explanation_tables(page: Page) -> Iterator[Table]:
+    """Yields a table for each step that explained its selection."""
+    for step in page.trace.steps:
+        explanation = step.notes.get("explanation")
+        if explanation is not None:
+            make_table = _arranged_table if "arranged" in explanation else _selected_table
+            yield make_table(f"{step.stage}.{step.step}", explanation, page)
+
+
+def _selected_table(step: str, explanation: Mapping[str, Any], page: Page) -> Table:
+    """Returns a table of the page's items that a diversity step selected, and the plain top k."""
+    works, top_k = explanation["works"], explanation["top_k"]
+    positions = {work["id"]: position for position, work in enumerate(works)}
+    rows = []
+    for item in page:
+        if item.item_id not in positions:
+            continue
+        position = positions[item.item_id]
+        work = works[position]
+        similar: tuple[str, ...] = ("–", "–", "–", "")
+        if work["closest"] is not None:
+            measures = (f"{work[name]:.3f}" for name in ("similarity", "cosine"))
+            similar = (str(work["closest"]), *measures, ", ".join(work["same"]))
+        rows.append(
+            (
+                str(item.position + 1),
+                str(item.item_id),
+                str(position + 1),
+                f"{work['relevance']:.4f}",
+                f"{work['gain']:.3g}",
+                *similar,
+                "yes" if item.item_id in top_k else "no",
+                str(top_k[position]),
+            )
+        )
+    n_others = len(set(positions) - set(top_k))
+    head = (
+        "on page",
+        "item",
+        "selected as",
+        "relevance",
+        "gain",
+        "most similar before",
+        "similarity",
+        "cosine",
+        "same",
+        "in top k",
+        "top k has here",
+    )
+    n = len(works)
+    return text_table(f"{step}: {n_others} of its {n} items are not among the plain top {n}", head, rows, 0)
+
+
+def _arranged_table(step: str, explanation: Mapping[str, Any], page: Page) -> Table:
+    """Returns a table of a list before and after page rules, a row for each of its positions."""
+    arranged = explanation["arranged"]
+    rows = [
+        (
+            str(work["place"]),
+            str(work["id"]),
+            str(work["was"]),
+            str(work["lifted"] or ""),
+            work["owner"] or "",
+            str(before),
+        )
+        for work, before in zip(arranged, explanation["before"], strict=True)
+    ]
+    n_moved = sum(work["place"] != work["was"] for work in arranged)
+    head = ("position", "item", "position before", "boosted by", "position reserved for", "item before")
+    table = text_table(f"{step}: {n_moved} of its {len(rows)} items moved", head, rows, 0)
+    table.caption = "\n".join(explanation["broken"]) or None
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,277 @@
+"""One training into a folder of runs and bundles, its comparison with the version in service, its publishing.
+
+    OUT/run             the first run, and each run that nothing in service depends on
+    OUT/run-VERSION     a run next to the one in service: towers that learn on, or a compared version
+    OUT/bundles         published bundles
+
+A killed training resumes with the events that it had read (``unfinished``) and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from karec.bundle import next_version
+from karec.bundle.in_use import lock_exclusively
+from karec.catalog.dataset import Dataset
+from karec.errors import DataError
+from karec.evaluate.non_inferiority import compare_versions
+from karec.evaluate.quality import read_run
+from karec.learn.fit.checkpoint import CheckpointError
+from karec.learn.run.from_log import ServedRun, train_from_log
+from karec.learn.run.preflight import check_run
+from karec.learn.run.run_folder import remove_runs, write_json
+from karec.learn.run.search import choose_settings
+from karec.learn.run.train import TrainResult, train
+from karec.learn.run.unfinished import UnfinishedRun
+from karec.learn.settings.check import fingerprint
+from karec.learn.settings.settings import TrainSettings
+from karec.logs.parts import LogFolder
+from karec.online.read_log import EventSource
+from karec.samples.from_events import newest_append_ms, with_events
+from karec.times import Progress
+
+T = TypeVar("T")
+Publish = Callable[[Dataset, Path], Path]
+"""Publishes a run folder of a training on the dataset. Returns the path of the karec.toml that serves it."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Options of a training.
+
+    out               folder of runs and bundles
+    settings          None: those of the served run, else the built-in ones
+    seed              None: that of the settings
+    is_quick          a smaller ranker and fewer epochs (``TrainSettings.quick``)
+    search_minutes    search settings for at most so many minutes before training; None: no search
+    log               rank log of a service, from which the towers learn
+    log_version       use only log rows of this model version
+    served_run        run folder whose ranker wrote ``log``; None: the run in service
+    is_from_scratch   with ``log``: trains a new ranker, which scores the pools of the log for new towers
+    events            online store whose events are added to the data
+    margin            publish only if the mean AUC is at most this much below that of the version in service
+    is_resumed        continue an interrupted training; CheckpointError if there is none
+    """
+
+    out: Path
+    settings: TrainSettings | None = None
+    seed: int | None = None
+    is_quick: bool = False
+    search_minutes: float | None = None
+    log: LogFolder | None = None
+    log_version: int | None = None
+    served_run: Path | None = None
+    is_from_scratch: bool = False
+    events: EventSource | None = None
+    margin: float | None = None
+    is_resumed: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for options that exclude each other."""
+        if self.log is None and (self.served_run is not None or self.log_version is not None):
+            raise ValueError("--run and --log-version need --log, the rank log of that run")
+        if self.is_from_scratch and self.log is None:
+            raise ValueError("--from-scratch needs --log, whose pools the new ranker scores")
+        if self.is_from_scratch and self.served_run is not None:
+            raise ValueError("--run names towers that learn on; leave it or --from-scratch out")
+        if self.continues_towers and (self.is_quick or self.search_minutes is not None):
+            raise ValueError("--quick and --search are for a training from scratch: add --from-scratch")
+        if self.margin is not None and not 0 <= self.margin < math.inf:
+            raise ValueError(
+                f"--publish-if-no-worse is {self.margin:g}, expected an AUC difference, 0 or more"
+            )
+
+    @property
+    def continues_towers(self) -> bool:
+        """True if the towers start from those of the served run."""
+        return self.log is not None and not self.is_from_scratch
+
+    @property
+    def bundles(self) -> Path:
+        return self.out / "bundles"
+
+    @property
+    def served_bundle(self) -> Path | None:
+        """The folder of the version in service; None if nothing is published."""
+        current = self.bundles / "current"
+        return current.resolve() if current.exists() else None
+
+    @property
+    def run_folder(self) -> Path:
+        is_compared = self.margin is not None and self.served_bundle is not None
+        if is_compared or self.continues_towers:
+            return self.out / f"run-{next_version(self.bundles)}"
+        return self.out / "run"
+
+    def with_seed(self, settings: TrainSettings | None) -> TrainSettings:
+        settings = settings or TrainSettings()
+        return settings if self.seed is None else settings.replace(seed=self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class JobResult:
+    """Result of a training job.
+
+    dataset       the data with the events that were added
+    comparison    result of ``compare_versions``; None if there was nothing to compare with
+    config        the karec.toml that serves the published run; None if it was not published
+    """
+
+    dataset: Dataset
+    training: TrainResult
+    comparison: dict[str, Any] | None
+    config: Path | None
+
+
+def run_job(
+    job: TrainingJob, dataset: Dataset, publish: Publish, progress: Progress, note: Callable[[str], object]
+) -> JobResult:
+    """Trains, compares with the version in service if there is a margin, and publishes if it is no worse.
+
+    ``note`` is called with lines for the user.
+    """
+
+    def train_and_publish(dataset: Dataset, is_resumed: bool) -> JobResult:
+        training = _train(job, dataset, progress, resume=is_resumed)
+        comparison = _compare(job, dataset, training, progress)
+        if comparison is not None and not comparison["no_worse"]:
+            return JobResult(dataset, training, comparison, None)
+        config = publish(dataset, training.folder)
+        for failure in remove_runs(job.out) if job.margin is not None else ():
+            note(failure)
+        return JobResult(dataset, training, comparison, config)
+
+    with _exclusive_access(job.out):
+        return resume_or_start(job, dataset, train_and_publish, note)
+
+
+def resume_or_start(
+    job: TrainingJob, dataset: Dataset, train: Callable[[Dataset, bool], T], note: Callable[[str], object]
+) -> T:
+    """Returns ``train(dataset with events, is_resumed)``.
+
+    An interrupted training in the run folder is resumed if the job says so; or, with a margin, if it would
+    learn from the same data with the same settings. Otherwise it starts again.
+    """
+    is_automatic = job.margin is not None and job.search_minutes is None
+    interrupted = (
+        UnfinishedRun.from_folder(job.run_folder, _now_ms()) if is_automatic or job.is_resumed else None
+    )
+    try:
+        return _run_marked(job, dataset, train, interrupted)
+    except CheckpointError as error:
+        if interrupted is None or job.is_resumed:
+            raise
+        note(f"the interrupted training starts again: {error}")
+    return _run_marked(job, dataset, train, None)
+
+
+def _run_marked(
+    job: TrainingJob, dataset: Dataset, train: Callable[[Dataset, bool], T], interrupted: UnfinishedRun | None
+) -> T:
+    """Runs ``train`` with the run folder marked as unfinished, so that the next job can resume it."""
+    until_ms = None if interrupted is None else interrupted.logged_until_ms
+    if job.events is not None:
+        until_ms = newest_append_ms(job.events) if until_ms is None else until_ms
+        dataset = with_events(dataset, job.events, until_ms)
+    if job.margin is None and job.events is None:
+        return train(dataset, job.is_resumed)
+    run = UnfinishedRun(_now_ms(), until_ms, fingerprint(dataset, job.with_seed(job.settings)))
+    if interrupted is not None:
+        run = dataclasses.replace(run, begun_ms=interrupted.begun_ms)
+        if interrupted != run:
+            raise CheckpointError(
+                f"{job.run_folder} is of {interrupted.fingerprint}; this training is of {run.fingerprint}"
+            )
+    with run.mark(job.run_folder):
+        return train(dataset, job.is_resumed or interrupted is not None)
+
+
+def _train(job: TrainingJob, dataset: Dataset, progress: Progress, *, resume: bool) -> TrainResult:
+    run = job.run_folder
+    version = next_version(job.bundles)
+    if job.log is not None and job.continues_towers:
+        served = ServedRun.from_folder(job.served_run or _run_in_service(job))
+        settings = job.with_seed(job.settings or served.settings).replace(model_version=version)
+        return train_from_log(
+            dataset, served, job.log, settings, run, progress, version=job.log_version, resume=resume
+        )
+    settings = job.with_seed(job.settings).replace(model_version=version)
+    if job.is_quick:
+        settings = settings.quick(len(dataset.split()[0]))
+    choice = None
+    if job.search_minutes is not None:
+        check_run(dataset, settings.resolve(dataset))
+        folder = job.out / "choice"
+        choice = choose_settings(dataset, settings, folder, job.search_minutes, progress, resume=resume)
+        settings = choice.settings
+        resume = resume and run.is_dir()
+    return train(dataset, settings, run, progress, resume, choice, log=job.log, log_version=job.log_version)
+
+
+def _run_in_service(job: TrainingJob) -> Path:
+    """Returns OUT/run; with a margin, the run folder of the version in service.
+
+    Raises DataError if that folder is missing.
+    """
+    first = job.out / "run"
+    bundle = None if job.margin is None else job.served_bundle
+    if bundle is None:
+        return first
+    version = int(bundle.name[1:])
+    for folder in (job.out / f"run-{version}", first):
+        if folder.is_dir() and read_run(folder)["settings"]["model_version"] == version:
+            return folder
+    raise DataError(
+        f"{job.out}: no run folder of version {version}, which is in service. Name it with --run."
+    )
+
+
+def _compare(
+    job: TrainingJob, dataset: Dataset, training: TrainResult, progress: Progress
+) -> dict[str, Any] | None:
+    """Compares the training with the version in service and adds the result to run.json."""
+    bundle = job.served_bundle
+    if job.margin is None or bundle is None:
+        return None
+    facts = read_run(training.folder)
+    settings = facts["settings"]
+    comparison = compare_versions(
+        dataset,
+        training.folder,
+        bundle,
+        job.margin,
+        refresh_hours=settings["features"]["refresh_hours"],
+        resamples=settings["evaluation"]["resamples"],
+        seed=settings["seed"],
+        threads=settings["run"]["threads"],
+        progress=progress,
+    )
+    write_json(training.folder / "run.json", {**facts, "compared": comparison})
+    return comparison
+
+
+@contextmanager
+def _exclusive_access(out: Path) -> Iterator[None]:
+    """Raises DataError if another training writes to ``out``."""
+    if not out.is_dir():  # a training that is refused before its start leaves no folder
+        yield
+        return
+    with lock_exclusively(out, wait=False) as is_locked:
+        if not is_locked:
+            raise DataError(
+                f"{out}: another karec train writes there. Wait for its end, or name another folder."
+            )
+        yield
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
