@@ -71,7 +71,7 @@ class StepLoss:
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         distil, model = self.distil, self.model
         is_distilling = step >= self.warm_up_steps
-        inputs = self.batches.inputs(rows, model.inputs, counted=True)
+        inputs = self.batches.inputs(rows, model.inputs)
         users, items = model.user(inputs), model.item(inputs)
         logits = model.logits(users, items.unsqueeze(1)).squeeze(1)
         loss = self.distil.label_weight * distillation_loss(
@@ -93,7 +93,7 @@ class StepLoss:
         distil, model, n = self.distil, self.model, self.distil.lists_per_step
         lists = self.list_order[(step * n + torch.arange(n)) % len(self.list_order)]
         items = item_vectors(model, self.batches, self.list_items[lists], self.list_numbers[lists])
-        users = model.user(self.batches.inputs(self.list_rows[lists], model.user.inputs, counted=True))
+        users = model.user(self.batches.inputs(self.list_rows[lists], model.user.inputs))
         logits, targets = model.logits(users, items), self.list_targets[lists]
         student, teacher = logits[..., 0], targets[..., 0]
         loss = CENTERING_WEIGHT * items.flatten(0, 1).mean(dim=0).square().sum()

@@ -13,7 +13,6 @@ from karec.catalog.schema import CREATOR
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, torch
-from karec.learn.fit.list_counts import ListCounts
 from karec.samples.examples import Examples
 from karec.times import Progress
 
@@ -47,7 +46,6 @@ class Batches:
             name: examples.relations[name].latest(width).astype(np.int32) for name in LISTS if name in names
         }
         self._lists = {name: torch.from_numpy(slots) for name, slots in lists.items()}
-        self._counts = ListCounts.from_lists(examples, lists)
         plain = [name for name in names if name not in LISTS]
         chunks: dict[str, list[Tensor]] = {name: [] for name in plain}
         for begin in range(0, n, CHUNK):
@@ -77,8 +75,6 @@ class Batches:
         joined.labels = torch.cat([self.labels, new.labels])
         joined._lists = {name: torch.cat([parts, new._lists[name]]) for name, parts in self._lists.items()}
         joined._plain = {name: _stacked(parts, new._plain[name]) for name, parts in self._plain.items()}
-        has_counts = self._counts is not None and new._counts is not None
-        joined._counts = self._counts.concat(new._counts) if has_counts else None  # type: ignore[union-attr, arg-type]
         return joined
 
     def inputs(
@@ -86,14 +82,10 @@ class Batches:
         rows: Tensor | slice,
         names: Sequence[str] | None = None,
         history: Tensor | None = None,
-        counted: bool = False,
     ) -> dict[str, Tensor]:
         """Returns the inputs ``names`` (default: all) of the examples at ``rows``.
 
-        Args
-          history   (B, H) rows of items, −1 for an empty slot: replaces the examples' own history
-          counted   also return the counts of the lists' codes, ``<list>_counts``, if there are any
-                    (ListCounts)
+        ``history (B, H)``: rows of items, −1 for an empty slot; replaces the examples' own history.
         """
         selected = (*self._plain, *self._lists) if names is None else names
         result = {name: self._plain[name][rows] for name in selected if name not in self._lists}
@@ -110,8 +102,6 @@ class Batches:
                 f"{name}_at": part.view_as(lists[name]) for name, part in zip(lists, parts, strict=True)
             }
             result["works"] = self._item_ids.index_select(0, items)
-        if counted and self._counts is not None and history is None:
-            result |= {f"{name}_counts": self._counts.select(name, rows) for name in lists}
         return {name: value.to(self.device) for name, value in result.items()}
 
     def item_ids(self, items: Tensor) -> Tensor:

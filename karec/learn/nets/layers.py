@@ -57,17 +57,8 @@ class CodeEmbedding(nn.Module):
 
         An item vector is the sum over its columns, times ``weights (C,)``. ``inputs`` has the forms that
         ``embed_items`` reads. If the table has at most MAX_COUNTED_CODES rows, counts of codes are multiplied
-        with it, without a vector per slot or item. Otherwise items are gathered. Counts in the batch,
-        ``<name>_counts (U, rows of the table)``, are used unless codes are dropped.
+        with it, without a vector per slot or item. Otherwise items are gathered.
         """
-        counted = inputs.get(f"{name}_counts")
-        if counted is not None and not (self.training and self.id_dropout):
-            table = (
-                self.table.weight
-                if weights is None
-                else self.table.weight * weights[self.column].unsqueeze(1)
-            )
-            return counted @ table, counted[:, : int(self.sizes[0])].sum(dim=1, keepdim=True)
         by_slot = name in inputs
         items = inputs[name] if by_slot else inputs["works"]
         rows, is_item = self.rows(items), (items.amax(dim=-1) > 0).to(torch.float32)
