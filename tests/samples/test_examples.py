@@ -133,18 +133,6 @@ def test_inputs_do_not_depend_on_later_outcomes(dataset, encoder):
     assert (seen["user_numbers"][:, rates] != seen_other["user_numbers"][:, rates]).any(axis=0).all()
 
 
-def test_encoder_is_fitted_only_on_training_rows(dataset, encoder):
-    later = dataset.exposures.time_ms >= dataset.train_until_ms
-    turned = {
-        task: np.where(later, 1 - label, label).astype(np.uint8)
-        for task, label in dataset.exposures.labels.items()
-    }
-    other = replace(dataset, exposures=replace(dataset.exposures, labels=turned))
-    refitted = Encoder.fit(other.snapshot, other.split()[0], dataset.tasks, history_length=8, min_count=3)
-    assert refitted.works.priors == encoder.works.priors and refitted.works.moments == encoder.works.moments
-    np.testing.assert_array_equal(refitted.scene_counters.priors, encoder.scene_counters.priors)
-
-
 def test_early_unordered_unlabelled_or_unknown_rows_are_refused(dataset, encoder):
     exposures = dataset.exposures
     with pytest.raises(ValueError, match="row 0 is before the snapshot"):

@@ -59,15 +59,6 @@ def test_ece_is_the_weighted_gap_of_bins(drawn):
     assert ece(y, s / 5) == pytest.approx(plain_ece(y, s / 5, 15))
 
 
-def test_auc_equals_scikit_learn():
-    metrics = pytest.importorskip(
-        "sklearn.metrics", reason="scikit-learn is not installed: nothing to compare with"
-    )
-    generator = np.random.default_rng(3)
-    y, s = generator.integers(0, 2, 5000), generator.normal(size=5000).round(2)
-    assert auc(y, s) == pytest.approx(metrics.roc_auc_score(y, s))
-
-
 def test_bootstrap_equals_measures_on_rows_of_sampled_users():
     generator = np.random.default_rng(5)
     users = generator.integers(100, 112, 300)

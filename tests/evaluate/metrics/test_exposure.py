@@ -152,8 +152,3 @@ def test_daily_counts_count_rows_per_day():
 def test_resample_names_a_measure_with_other_units(measure, said):
     with pytest.raises(ValueError, match=said):
         resample({"likes": measure}, resampling_weights(2, 3, seed=0))
-
-
-def test_resampling_weights_refuses_0_resamples():
-    with pytest.raises(ValueError, match="resamples is 0, expected above 0"):
-        resampling_weights(3, 0, seed=0)

@@ -189,44 +189,6 @@ def test_ranker_with_tower_features_reads_only_tower_inputs(prepared, towers):
     assert same == (towers == "static")
 
 
-@pytest.fixture(scope="module")
-def user_in_one_scene(dataset, tmp_path_factory):
-    """User and scene both predict the labels nine times of ten: each user has one scene."""
-    shown, generator = dataset.exposures, np.random.default_rng(0)
-    scene = (shown.user_id % 2).astype(np.int32)
-    chance = np.where(scene == 0, 0.9, 0.1)
-    labels = {name: (generator.random(len(shown)) < chance).astype(np.uint8) for name in shown.labels}
-    other = replace(dataset, exposures=replace(shown, scene=scene, labels=labels))
-    return prepare(other, SETTINGS, tmp_path_factory.mktemp("user_in_one_scene"))
-
-
-def test_id_and_profile_dropout_lower_the_loss_of_unseen_users(user_in_one_scene, targets):
-    """Only the scene of an unseen user is known. Towers use it if ids and profiles were hidden in
-    training."""
-    rows, edges = torch.arange(len(user_in_one_scene.train)), user_in_one_scene.train_batches.edges(3)
-    stranger = user_in_one_scene.valid_batches.inputs(slice(None), Towers.inputs)
-    stranger |= {name: torch.zeros_like(stranger[name]) for name in UserTower.inputs[:3]}
-    losses = []
-    for hide in (0.0, 0.3):
-        torch.manual_seed(0)
-        sizes = {"dim": 4, "hidden": 16, "vector": 8}
-        model = Towers(user_in_one_scene.encoder, edges, id_dropout=hide, profile_dropout=hide, **sizes)
-        loss = StepLoss(model, user_in_one_scene, targets, None, SETTINGS.with_recipe("hard"))
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-        for step in range(30):
-            optimizer.zero_grad()
-            loss(rows, step).backward()
-            optimizer.step()
-        with torch.no_grad():
-            s = model.eval()(stranger)[:, 1:]
-        losses.append(
-            torch.nn.functional.binary_cross_entropy_with_logits(
-                s, user_in_one_scene.valid_batches.labels
-            ).item()
-        )
-    assert losses[1] < 0.8 * losses[0], losses
-
-
 def test_profile_dropout_hides_profiles_only_in_training(prepared):
     torch.manual_seed(0)
     tower = Towers(

@@ -25,7 +25,6 @@ from karec.models.onnx_model import OnnxModel
 SETTINGS = SMALL.replace(
     recall={"on": True, "epochs": 2, "vector": 6, "negatives": 20}, optimizer={"learning_rate": 0.01}
 ).resolve
-STEPS = 4  # before the kill
 
 
 @pytest.fixture(scope="module")
@@ -105,33 +104,6 @@ def test_validation_score_is_the_fraction_of_rows_in_the_top_percent(prepared, s
     above = (works @ users.T > (users * own).sum(axis=1)).mean(axis=0)
     assert set(rows) == set(enjoyed_rows(valid))
     assert validation.score(model) == pytest.approx((above < 0.01).mean(), abs=2 / len(rows))  # float32 ties
-
-
-class Stopped(Exception):
-    pass
-
-
-@pytest.mark.long
-def test_killed_recall_training_resumes_to_the_same_towers(prepared, settings, tmp_path):
-    def checkpoint(folder):
-        return Checkpoint(folder / "recall_towers.pt", 2, "recall")
-
-    def stop(done, total, what):
-        if done == STEPS:
-            raise Stopped
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for folder in (whole, killed):
-        folder.mkdir()
-    first = train_recall_towers(prepared, settings, whole, checkpoint=checkpoint(whole))
-    with pytest.raises(Stopped):
-        train_recall_towers(prepared, settings, killed, stop, checkpoint(killed))
-    again = train_recall_towers(prepared, settings, killed, checkpoint=checkpoint(killed))
-    assert again.history == first.history and again.curve == first.curve
-    inputs = prepared.valid.inputs(np.arange(20))
-    for name, output in ((NAMES["user"], "user_vector"), (NAMES["item"], "item_vector")):
-        one, other = (OnnxModel(folder / f"{name}.onnx").run(inputs, output)[0] for folder in (whole, killed))
-        np.testing.assert_array_equal(one, other)
 
 
 def test_exported_recall_towers_equal_torch(prepared, settings, tmp_path):

@@ -55,16 +55,6 @@ def cowatch(snapshot):
     return fit_cowatch(snapshot, seed=1)
 
 
-def test_cowatch_vectors_of_one_group_are_more_similar_than_others(snapshot, circles, cowatch):
-    circle = circles[1]
-    codes = cowatch.codes(snapshot.works.ids[: len(circle)])
-    cosines = cowatch.vectors[codes] @ cowatch.vectors[codes].T
-    ahead = (circle - circle[:, None]) % N_CIRCLES
-    same = (ahead == 0) & ~np.eye(len(codes), dtype=bool)
-    strangers = (ahead > 1) & (ahead < N_CIRCLES - 1)
-    assert cosines[same].mean() > cosines[strangers].max()
-
-
 def test_cowatch_vectors_are_the_leading_singular_vectors(snapshot, watched, cowatch):
     """The matrix has 1 for each watched item, however often, normalized by the degrees of user and item."""
     enough = (watched > 0).sum(axis=0) >= MIN_WATCHERS

@@ -8,7 +8,7 @@ import pytest
 from small_settings import SMALL
 
 from karec.lab.simulate.world import make_world
-from karec.learn.fit.cowatch import DIMENSIONS, MIN_WATCHERS, fit_cowatch
+from karec.learn.fit.cowatch import DIMENSIONS, MIN_WATCHERS
 from karec.learn.fit.prepare import count_items_without_id, prepare
 
 SETTINGS = SMALL.replace(seed=5)
@@ -51,14 +51,6 @@ def saved_content(encoder, folder):
 
 def without_priors(head):
     return {name: {**part, "priors": None} if isinstance(part, dict) else part for name, part in head.items()}
-
-
-def test_cowatch_vectors_do_not_depend_on_exposures(world, prepared, tmp_path):
-    expected = fit_cowatch(world.snapshot, SETTINGS.seed)
-    other = prepare(with_inverted_outcomes(world, from_ms=0), SETTINGS, tmp_path).encoder.cowatch
-    for cowatch in (prepared.encoder.cowatch, other):
-        np.testing.assert_array_equal(cowatch.works.keys, expected.works.keys)
-        np.testing.assert_array_equal(cowatch.vectors, expected.vectors)
 
 
 def test_encoder_does_not_depend_on_days_after_training(world, prepared, tmp_path):

@@ -119,22 +119,6 @@ def test_towers_correlate_more_with_the_ranker_on_served_pools(world, served, ta
     assert after > before + 0.05
 
 
-def test_towers_invert_if_the_served_ranker_scores_invert(world, served, taught, tmp_path):
-    """Towers trained from a log with inverted ranker logits have inverted scores."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    upside_down = tmp_path / "log"
-    upside_down.mkdir()
-    for part in served[1].glob("*.parquet"):
-        table = pq.read_table(part)
-        at = table.column_names.index("fused")
-        fused = pa.array((1.0 - table["fused"].to_numpy()).astype(np.float32))
-        pq.write_table(table.set_column(at, "fused", fused), upside_down / part.name)
-    other = learn(world, (served[0], upside_down, ()), tmp_path / "run")
-    assert on_pools(world, other.folder, served[1]) < on_pools(world, taught.folder, served[1]) - 0.2
-
-
 def test_outcomes_of_served_pages_change_the_towers(world, served, taught, tmp_path):
     without = learn(world, served, tmp_path / "run")
     assert furthest(towers_of(without.folder), towers_of(taught.folder)) > 1e-4

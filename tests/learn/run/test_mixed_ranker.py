@@ -1,7 +1,6 @@
 """Tests of the mixed ranker: graph, fitted weights, resuming, and refused settings."""
 
 import json
-import sys
 import threading
 
 import numpy as np
@@ -9,7 +8,6 @@ import onnx
 import pytest
 from small_settings import SMALL
 
-from karec.errors import ConfigError, MissingExtra
 from karec.evaluate.metrics.accuracy import auc
 from karec.learn._torch import torch
 from karec.learn.export.mixture import Mixture, mixed_onnx
@@ -142,20 +140,6 @@ def test_stopped_mixed_run_resumes_to_the_same_bytes(dataset, run, tmp_path, whe
         assert (again.folder / name).read_bytes() == (run.folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("package", ["lightgbm", "onnxmltools"])
-@pytest.mark.parametrize("kind", ["both", "lightgbm"])
-def test_missing_lightgbm_is_refused_before_training(dataset, tmp_path, monkeypatch, kind, package):
-    monkeypatch.setitem(sys.modules, package, None)
-    told = []
-    with pytest.raises(
-        MissingExtra,
-        match=rf"ranker.kind = '{kind}' needs the package "
-        rf"'{package}'.*karec.train.",
-    ):
-        train(dataset, BOTH.replace(ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step))
-    assert not told and not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("weights", [{"click": 1.0, "followed": 2.0}, {"click": 1.0, "play_time": 0.5}])
 def test_fusion_may_weigh_auxiliary_tasks_of_the_mmoe(dataset, tmp_path, weights):
     settings = BOTH.replace(fusion=weights, evaluation={"baselines": ()})
@@ -163,20 +147,6 @@ def test_fusion_may_weigh_auxiliary_tasks_of_the_mmoe(dataset, tmp_path, weights
     folder = train(dataset, settings, tmp_path).folder
     written = json.loads((folder / "run.json").read_text())["settings"]["fusion"]
     assert set(written) == {"click", "follow" if "followed" in weights else "play_time"}
-
-
-@pytest.mark.parametrize("kind", ["lr", "lightgbm"])
-def test_fusion_of_unlearned_tasks_is_refused_before_training(dataset, tmp_path, kind):
-    settings = BOTH.replace(ranker={"kind": kind}, fusion={"click": 1.0, "followed": 1.0})
-    with pytest.raises(ConfigError, match=r"fusion weighs \['follow'\], which is not learned here"):
-        train(dataset, settings, tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["both", "lightgbm", "lr"])
-def test_tower_features_are_refused_for_rankers_with_crosses(dataset, tmp_path, kind):
-    settings = BOTH.replace(ranker={"kind": kind}).with_recipe("model-distillation")
-    with pytest.raises(ConfigError, match=rf"ranker_features = 'towers' with ranker.kind = '{kind}'"):
-        train(dataset, settings, tmp_path)
 
 
 def test_mixed_onnx_refuses_incompatible_graphs(run):

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from small_settings import SMALL
 
-from karec.errors import DataError, MissingExtra
+from karec.errors import ConfigError, DataError, MissingExtra
 from karec.lab.curves import write_curves
 from karec.lab.studies.ablation.study import run_ablation
 from karec.learn.run.preflight import check_run
@@ -16,10 +17,56 @@ from karec.learn.run.train import train
 
 def refused(dataset, settings, folder, error, message):
     """Checks that training raises ``error`` before any progress, and makes no folder."""
-    told = []
+    steps = []
     with pytest.raises(error, match=message):
-        train(dataset, settings, folder / "run", lambda *step: told.append(step))
-    assert not told and not (folder / "run").exists()
+        train(dataset, settings, folder / "run", lambda *step: steps.append(step))
+    assert not steps and not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fusion": {"gift": 1.0}}, "fusion weighs .*gift"),
+        (
+            {"ranker": {"kind": "lightgbm"}, "fusion": {"click": 1.0, "followed": 1.0}},
+            r"fusion weighs \['follow'\], which is not learned here",
+        ),
+        (
+            {"task_weights": {"like": 2.0, "fused": 1.0, "follow": 1.0, "play_time": 0.5, "lik": 1.0}},
+            r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', 'play_time'",
+        ),
+        (
+            {"ranker": {"kind": "both"}, "distil": {"ranker_features": "towers"}},
+            "ranker_features = 'towers' with ranker.kind = 'both'",
+        ),
+        pytest.param(
+            {"run": {"device": "cuda"}},
+            r"run\.device = 'cuda', and torch finds no CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
+    ],
+)
+def test_settings_that_data_or_machine_lack_are_refused(dataset, tmp_path, change, message):
+    refused(dataset, SMALL.replace(**change), tmp_path, ConfigError, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda labels: {n: v for n, v in labels.items() if n != "like"}, "tasks .'like'. have no label"),
+        (lambda labels: {**labels, "like": labels["like"] * 0}, "task 'like': all .* labels are 0, of one"),
+        (
+            lambda labels: {**labels, "like": np.where(np.arange(len(labels["like"])) == 17, 2.0, 0.0)},
+            "label 'like', exposure 17: 2.0, expected 0 or 1",
+        ),
+    ],
+)
+def test_unusable_labels_are_refused_before_training(dataset, tmp_path, change, message):
+    exposures = replace(dataset.exposures, labels=change(dataset.exposures.labels))
+    steps = []
+    with pytest.raises(ValueError, match=message):
+        train(replace(dataset, exposures=exposures), SMALL, tmp_path, lambda *step: steps.append(step))
+    assert not steps
 
 
 @pytest.mark.parametrize(
@@ -28,13 +75,17 @@ def refused(dataset, settings, folder, error, message):
         (
             "lightgbm",
             {"evaluation": {"baselines": ("lightgbm",)}},
-            "baselines = 'lightgbm' needs the package",
+            "baselines = 'lightgbm' needs",
         ),
-        ("lightgbm", {"ranker": {"kind": "lightgbm"}}, r"'lightgbm': pip install 'karec\[train\]'"),
+        (
+            "lightgbm",
+            {"ranker": {"kind": "both"}},
+            r"kind = 'both' .*pip install 'karec\[train\]'",
+        ),
         (
             "onnxmltools",
             {"ranker": {"kind": "lightgbm"}},
-            "kind = 'lightgbm' needs the package 'onnxmltools'",
+            "kind = 'lightgbm' .* 'onnxmltools'",
         ),
         ("onnxscript", {}, "the export of models needs the package 'onnxscript'"),
         ("pyarrow", {}, "the rank log needs the package 'pyarrow'"),
@@ -43,7 +94,7 @@ def refused(dataset, settings, folder, error, message):
 def test_missing_package_of_a_later_step_is_named_before_training(
     dataset, tmp_path, monkeypatch, package, change, message
 ):
-    monkeypatch.setitem(sys.modules, package, None)  # what an import then finds is nothing
+    monkeypatch.setitem(sys.modules, package, None)  # an import then fails
     refused(dataset, SMALL.replace(**change), tmp_path, MissingExtra, message)
 
 

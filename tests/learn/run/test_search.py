@@ -10,7 +10,7 @@ from small_settings import LISTS, SMALL
 from karec.learn.run import search as choose
 from karec.learn.run.search import Change, choose_settings
 from karec.learn.run.train import train
-from karec.learn.settings.settings import RECIPES, TrainSettings
+from karec.learn.settings.settings import RECIPES
 
 TINY = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, distil=LISTS, shadow={"works": 20})
 RANKERS = (Change("mmoe", {"ranker": {"kind": "mmoe"}}), Change("lr", {"ranker": {"kind": "lr"}}))
@@ -89,14 +89,6 @@ def test_search_skips_rankers_without_the_fusion_tasks(dataset, tmp_path, monkey
     settings = TINY.replace(fusion={"click": 1.0, "follow": 1.0})
     tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
     assert [(each.name, each.why_not) for each in tried if each.why_not] == [("lr", "fusion weighs follow")]
-
-
-def test_settings_file_round_trips_every_setting(tmp_path):
-    settings = TINY.replace(
-        fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"list_works": 3}
-    )
-    (tmp_path / "chosen.toml").write_text(settings.to_toml())
-    assert TrainSettings.from_toml(tmp_path / "chosen.toml") == settings
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])

@@ -14,8 +14,6 @@ from karec.learn.settings.from_data import median_history, min_count
 from karec.learn.settings.settings import (
     RECIPES,
     REMOVED,
-    OptimizerSettings,
-    RankerSettings,
     TrainSettings,
     read_run_settings,
 )
@@ -28,41 +26,6 @@ def read(tmp_path, text):
     return TrainSettings.from_toml(path)
 
 
-def every_setting():
-    """Yields (name in a file, default, type) of each setting."""
-    defaults = TrainSettings()
-    for field in msgspec.structs.fields(TrainSettings):
-        default = getattr(defaults, field.name)
-        if isinstance(default, Settings):
-            for key in msgspec.structs.fields(type(default)):
-                yield f"{field.name}.{key.name}", getattr(default, key.name), key.type
-        else:
-            yield field.name, default, field.type
-
-
-def as_toml(value):
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return (
-            "{ " + ", ".join(f"{key} = {as_toml(each)}" for key, each in value.items()) + " }"
-            if value
-            else "{}"
-        )
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(as_toml, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def test_empty_file_gives_the_default_settings(tmp_path):
-    assert read(tmp_path, "") == TrainSettings()
-
-
-def test_default_settings_can_be_written_key_by_key(tmp_path):
-    text = "\n".join(f"{name} = {as_toml(value)}" for name, value, _ in every_setting())
-    assert read(tmp_path, text) == TrainSettings()
-
-
 def test_settings_read_each_table_as_a_section(tmp_path):
     text = 'fusion = {click = 2}\n[ranker]\nkind = "lr"\nepochs = 5\n[optimizer]\nlearning_rate = 1\n'
     settings = read(tmp_path, text + "[evaluation]\nbaselines = []")
@@ -71,13 +34,35 @@ def test_settings_read_each_table_as_a_section(tmp_path):
         **expected, evaluation={"baselines": ()}, fusion={"click": 2.0}
     )
     assert isinstance(settings.optimizer.learning_rate, float)
+    assert read(tmp_path, "") == TrainSettings()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TrainSettings(),
+        TrainSettings().replace(
+            fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"list_works": 3}
+        ),
+    ],
+)
+def test_settings_file_round_trips_every_setting(tmp_path, settings):
+    assert read(tmp_path, settings.to_toml()) == settings
 
 
 def test_numeric_settings_have_a_range():
-    for name, value, kind in every_setting():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            (meta,) = kind.__metadata__
-            assert {meta.ge, meta.gt} != {None}, name
+    defaults = TrainSettings()
+    sections = [value for value in vars_of(defaults).values() if isinstance(value, Settings)]
+    for section in (defaults, *sections):
+        for field in msgspec.structs.fields(type(section)):
+            value = getattr(section, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                (meta,) = field.type.__metadata__
+                assert {meta.ge, meta.gt} != {None}, field.name
+
+
+def vars_of(settings):
+    return {field.name: getattr(settings, field.name) for field in msgspec.structs.fields(type(settings))}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -119,55 +104,27 @@ def test_key_overrides_the_recipe(tmp_path):
     ("text", "message"),
     [
         ("ranker.epoch = 3", "ranker: unknown key 'epoch' .did you mean 'epochs'"),
-        ("rankers = 3", "unknown key 'rankers' .did you mean 'ranker'"),
         ("ranker.epochs = 0", "ranker: epochs = 0, expected at least 1"),
         ("ranker.epochs = 2.5", "ranker: epochs = 2.5, expected int"),
-        ("ranker.epochs = true", "ranker: epochs = True"),
-        ('ranker.kind = "svm"', "ranker: kind = 'svm'"),
-        (
-            'evaluation.baselines = ["svm"]',
-            r"evaluation: baselines\[0\] = 'svm', expected one of "
-            r".*'lightgbm'",
-        ),
+        ('ranker.kind = "svm"', "ranker: kind = 'svm', expected one of"),
+        ('evaluation.baselines = ["hard"]', r"evaluation: baselines\[0\] = 'hard', .*'lightgbm'"),
         ("distil.soft_weight = 1.5", "distil: soft_weight = 1.5, expected 0 to 1"),
         ('fusion = {click = "much"}', r"fusion.click = 'much', expected float"),
+        ("fusion = {click = 0}", "fusion = .*with a positive sum"),
         ("features.dim = 7", "features: dim = 7, expected an even number"),
-        ("ranker.epochs =", "is not TOML"),
         ('distil.recipe = "soft"', "distil: recipe = 'soft', expected one of .*'retrieval'"),
-        ('towers.kind = "small"', "towers: kind = 'small', expected one of"),
-        ("distil.list_works = 1", "distil: list_works = 1, expected at least 2"),
         ("distil.list_works = 201", "distil.list_works = 201, expected at most shadow.works = 200"),
-        ("distil.list_weight = -1", "distil: list_weight = -1, expected at least 0"),
-        ("task_weights = {like = -1}", "task_weights.like = -1, expected at least 0"),
-        ('run.device = "tpu"', "run: device = 'tpu'"),
+        ("task_weights = {like = inf}", "task_weights.like = inf, expected a finite number"),
         ("towers.matching = 1", "towers: matching = 1, expected bool or 'auto'"),
         ("optimizer.learning_rate = nan", "optimizer: learning_rate = nan, expected a finite number"),
-        ("optimizer.learning_rate = inf", "learning_rate = inf, expected a finite number"),
-        (
-            "optimizer.learning_rate = 1" + "0" * 400,
-            "learning_rate = 10+, expected at most 9223372036854775807",
-        ),
-        ("distil.temperature = inf", "temperature = inf, expected a finite number"),
-        ("distil.soft_weight = nan", "soft_weight = nan, expected a finite number"),
-        ("optimizer.weight_decay = inf", "weight_decay = inf, expected a finite number"),
-        ("features.refresh_hours = inf", "refresh_hours = inf, expected a finite number"),
-        ("task_weights = {like = inf}", "task_weights.like = inf, expected a finite number"),
-        ("task_weights = [1]", "task_weights = .1., expected a table"),
-        ("fusion = {click = nan}", "fusion.click = nan, expected a finite number"),
-        ("fusion = {click = -1}", "fusion.click = -1, expected at least 0"),
-        ("fusion = {click = 0}", "fusion = .*with a positive sum"),
-        ("seed = -1", "seed = -1, expected 0 to 2147483647"),
         ("seed = 3000000000", "seed = 3000000000, expected 0 to 2147483647"),
-        ("model_version = 9223372036854775808", "model_version = 9223372036854775808, expected at most"),
-        ("ranker.hidden = 1", "hidden = 1, expected at least 2"),
-        ("ranker.auxiliary = [1]", r"auxiliary.0. = 1, expected str"),
         ("distil = 3", "distil: expected a table, got 3"),
+        ("history_length = 5", r"the key 'history_length' .* features\.history_length\.$"),
     ],
 )
 def test_settings_refuse_wrong_keys_types_and_ranges_with_place(tmp_path, text, message):
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=rf"train\.toml.*{message}"):
         read(tmp_path, text)
-    assert "train.toml" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", REMOVED)
@@ -175,13 +132,6 @@ def test_removed_setting_is_refused_with_its_replacement(tmp_path, name):
     text = f"distil.{name}" if name.startswith("recipe") else f"{name} = 1"
     with pytest.raises(ConfigError, match=rf"train\.toml:\d+: .* was removed\. {re.escape(REMOVED[name])}$"):
         read(tmp_path, text)
-
-
-def test_settings_name_the_section_of_a_key_at_the_top_level(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"train\.toml:\d+: the key 'history_length' .* features\.history_length\.$"
-    ):
-        read(tmp_path, "history_length = 5")
 
 
 def test_read_run_settings_leaves_out_removed_keys(tmp_path):
@@ -194,35 +144,6 @@ def test_read_run_settings_leaves_out_removed_keys(tmp_path):
     settings["distil"]["born_again"] = 1
     with pytest.raises(ConfigError, match=r"run\.json: distil: born_again was removed\. Delete it"):
         read_run_settings(tmp_path, {"settings": settings})
-
-
-def test_missing_settings_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"absent.toml cannot be read"):
-        TrainSettings.from_toml(tmp_path / "absent.toml")
-
-
-def test_settings_convert_integers_to_floats():
-    """An int among weights made an integer array, which cannot hold the weights divided by their sum."""
-    settings = TrainSettings(fusion={"click": 1}, optimizer=OptimizerSettings(learning_rate=1))
-    assert [type(value) for value in (settings.fusion["click"], settings.optimizer.learning_rate)] == [
-        float,
-        float,
-    ]
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: TrainSettings(fusion={"click": "1"}), "fusion.click = '1', expected float"),
-        (lambda: TrainSettings(task_weights={"click": None}), "task_weights.click = None, expected float"),
-        (lambda: TrainSettings(seed=True), "seed = True, expected int"),
-        (lambda: RankerSettings(epochs=2.5), "epochs = 2.5, expected int"),
-        (lambda: RankerSettings(kind="svm"), "kind = 'svm', expected one of"),
-    ],
-)
-def test_settings_check_values_from_python(make, message):
-    with pytest.raises(ConfigError, match=message):
-        make()
 
 
 def test_resolve_takes_absent_settings_from_the_data(dataset):
