@@ -14,13 +14,13 @@ from karec.logs.write import RankLogWriter
 
 def pools(n_pools, n_works, noise=1.0, seed=0):
     generator = np.random.default_rng(seed)
-    for at in range(n_pools):
+    for index in range(n_pools):
         rank = generator.standard_normal(n_works)
-        yield ScoredPool(at % 7, rank + noise * generator.standard_normal(n_works), rank)
+        yield ScoredPool(index % 7, rank + noise * generator.standard_normal(n_works), rank)
 
 
 def test_consistency_is_the_mean_over_pools():
-    found = consistency(pools(20, 300))
+    measured_pools = consistency(pools(20, 300))
     prerank, rank = (
         np.stack([getattr(pool, side) for pool in pools(20, 300)]) for side in ("prerank", "rank")
     )
@@ -34,35 +34,43 @@ def test_consistency_is_the_mean_over_pools():
         "overlap@50": hit_rate(prerank, rank, 50, 50),
         "overlap@100": hit_rate(prerank, rank, 100, 100),
     }
-    assert found["measures"].pop("ranker's top 100 in 1000") == {"value": None, "ci": None, "pools": 0}
-    assert found["measures"].keys() == expected.keys()
+    assert measured_pools["measures"].pop("ranker's top 100 in 1000") == {
+        "value": None,
+        "ci": None,
+        "pools": 0,
+    }
+    assert measured_pools["measures"].keys() == expected.keys()
     for name, values in expected.items():
-        measured = found["measures"][name]
+        measured = measured_pools["measures"][name]
         assert measured["value"] == pytest.approx(values.mean()) and measured["pools"] == 20
         assert measured["ci"][0] < measured["value"] < measured["ci"][1]
-    assert (found["pools"], found["users"], found["pool_size"]["median"]) == (20, 7, 300)
+    assert (measured_pools["pools"], measured_pools["users"], measured_pools["pool_size"]["median"]) == (
+        20,
+        7,
+        300,
+    )
 
 
 def test_consistency_is_1_if_prerank_equals_rank():
-    found = consistency(pools(5, 1200, noise=0.0))
-    assert all(measured["value"] == pytest.approx(1.0) for measured in found["measures"].values())
-    shares = np.array(found["curve"]["share_of_pool"])
+    measured_pools = consistency(pools(5, 1200, noise=0.0))
+    assert all(measured["value"] == pytest.approx(1.0) for measured in measured_pools["measures"].values())
+    shares = np.array(measured_pools["curve"]["share_of_pool"])
     kept = np.maximum(np.round(shares * 1200), 1)
-    np.testing.assert_allclose(found["curve"]["top_10"], np.minimum(kept / 10, 1))
-    np.testing.assert_allclose(found["curve"]["top_50"], np.minimum(kept / 50, 1))
+    np.testing.assert_allclose(measured_pools["curve"]["top_10"], np.minimum(kept / 10, 1))
+    np.testing.assert_allclose(measured_pools["curve"]["top_50"], np.minimum(kept / 50, 1))
 
 
 def test_consistency_curve_of_random_prerank_is_diagonal():
     generator = np.random.default_rng(4)
-    chance = (ScoredPool(at, generator.random(1000), generator.random(1000)) for at in range(300))
+    chance = (ScoredPool(index, generator.random(1000), generator.random(1000)) for index in range(300))
     np.testing.assert_allclose(consistency(chance)["curve"]["top_50"], SHARES, atol=0.01)
 
 
 def test_consistency_leaves_out_small_pools_per_measure():
-    found = consistency([*pools(3, 300), *pools(2, 60)])
-    counted = {name: measured["pools"] for name, measured in found["measures"].items()}
+    measured_pools = consistency([*pools(3, 300), *pools(2, 60)])
+    counted = {name: measured["pools"] for name, measured in measured_pools["measures"].items()}
     assert counted["ranker's top 50 in 50"] == 5 and counted["ranker's top 50 in 100"] == 3
-    assert found["pool_size"] == {"least": 60, "median": 300, "most": 300}
+    assert measured_pools["pool_size"] == {"least": 60, "median": 300, "most": 300}
 
 
 def test_consistency_refuses_no_pool_and_no_shadow_requests(tmp_path):
@@ -95,15 +103,15 @@ def test_logged_pools_equal_the_scored_pools(tmp_path):
     fused, prerank = generator.random((2, 3, 40)).astype(np.float32)
     prerank[1, 5] = np.nan  # a work that prerank does not know
     with RankLogWriter(tmp_path, ("click",)) as writer:
-        for at in range(3):
-            log(writer, f"r{at}", fused[at], prerank[at], user_id=at)
-            log(writer, f"r{at}", fused[at, :5], None, user_id=at)
-    found = list(logged_pools(tmp_path))
-    assert [pool.user_id for pool in found] == [0, 1, 2]
-    for at, pool in enumerate(found):
-        known = np.isfinite(prerank[at])
-        np.testing.assert_array_equal(pool.prerank, prerank[at, known])
-        np.testing.assert_array_equal(pool.rank, fused[at, known])
+        for index in range(3):
+            log(writer, f"r{index}", fused[index], prerank[index], user_id=index)
+            log(writer, f"r{index}", fused[index, :5], None, user_id=index)
+    measured_pools = list(logged_pools(tmp_path))
+    assert [pool.user_id for pool in measured_pools] == [0, 1, 2]
+    for index, pool in enumerate(measured_pools):
+        known = np.isfinite(prerank[index])
+        np.testing.assert_array_equal(pool.prerank, prerank[index, known])
+        np.testing.assert_array_equal(pool.rank, fused[index, known])
 
 
 def test_consistency_report_is_json_and_a_page_with_pictures(tmp_path):

@@ -90,8 +90,8 @@ def test_smaller_pools_are_samples_that_are_preranked_again(cascade):
     assert [(pool.user_id, pool.size, len(pool.rank)) for pool in pools] == [
         (user, size, n) for user in range(3) for size, n in (("whole", WORKS), ("500", 500), ("1000", 1_000))
     ]
-    again = list(recalled_pools(cascade, cascade.index, requests(3), sizes=(500, 1_000, WORKS)))
-    for one, other in zip(pools, again, strict=True):
+    repeated = list(recalled_pools(cascade, cascade.index, requests(3), sizes=(500, 1_000, WORKS)))
+    for one, other in zip(pools, repeated, strict=True):
         np.testing.assert_array_equal(one.rank, other.rank)
     loss = funnel_loss(pools)
     assert (loss["requests"], loss["pool"], loss["passed"]) == (3, WORKS, 150)
@@ -131,11 +131,11 @@ def test_funnel_refuses_no_pool():
         funnel_loss([])
 
 
-def write(folder, of):
+def write(folder, requests_by_id):
     """A log of requests: {id: (fused scores of the pool, prerank's or None, positions of what was
     ranked)}."""
     with RankLogWriter(folder, ("click",)) as writer:
-        for at, (name, (fused, prerank, ranked)) in enumerate(of.items()):
+        for at, (name, (fused, prerank, ranked)) in enumerate(requests_by_id.items()):
             for works, shadow in ((np.arange(len(fused)), True), (np.asarray(ranked, int), False)):
                 if len(works) and (not shadow or prerank is not None):
                     writer.append(

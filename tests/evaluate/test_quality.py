@@ -11,7 +11,7 @@ from karec.evaluate.tables import COLUMNS, history_rows, quality_rows
 from karec.samples.examples import feature_times
 
 
-def shown(n, y, generator):
+def make_impressions(n, y, generator):
     return Impressions(
         user_id=generator.integers(0, 40, n),
         work_id=np.arange(n),
@@ -26,7 +26,7 @@ def test_quality_table_has_all_models_and_tasks_with_intervals():
     generator = np.random.default_rng(1)
     n = 600
     y = generator.integers(0, 2, n).astype(np.uint8)
-    exposures = shown(n, y, generator)
+    exposures = make_impressions(n, y, generator)
     guess = np.clip(y[:, None] * [0.3, -0.3] + generator.random((n, 2)), 0, 1)
     table = quality_table(
         {"a": guess, "b": guess[:, ::-1]}, exposures, ("click", "like"), start_ms=0, resamples=50
@@ -52,7 +52,7 @@ def test_quality_table_compares_with_towers_if_there_are_any():
         name: np.clip(y[:, None] * [by, -by] + generator.random((500, 2)), 0, 1)
         for name, by in (("lr", 0.1), ("towers", 0.3), ("mmoe", 0.4))
     }
-    exposures = shown(500, y, generator)
+    exposures = make_impressions(500, y, generator)
     table = quality_table(guesses, exposures, ("click", "like"), start_ms=0, resamples=50)
     for measure in ("auc", "gauc"):
         lr, towers, ranker = (table[name]["click"] for name in guesses)
@@ -66,7 +66,7 @@ def test_quality_table_compares_with_towers_if_there_are_any():
 
 
 def test_labels_of_one_class_have_auc_none_in_json():
-    exposures = shown(50, np.zeros(50, np.uint8), np.random.default_rng(3))
+    exposures = make_impressions(50, np.zeros(50, np.uint8), np.random.default_rng(3))
     table = quality_table(
         {"towers": np.full((50, 2), 0.2)}, exposures, ("click", "like"), start_ms=0, resamples=5
     )
@@ -86,11 +86,11 @@ def test_rows_are_grouped_by_exposures_before_the_last_refresh(dataset):
     exposures = dataset.exposures
     counted = dataset.snapshot.users["count_exposed"]
     as_of = feature_times(dataset, 24.0)
-    seen = exposures_before(dataset, as_of)
+    n_before = exposures_before(dataset, as_of)
     for row in range(0, len(exposures), 41):
         before = (exposures.user_id == exposures.user_id[row]) & (exposures.time_ms < as_of[row])
-        at = dataset.snapshot.users.lookup(exposures.user_id[row : row + 1])[0]
-        assert seen[row] == before.sum() + counted[at]
+        user_row = dataset.snapshot.users.lookup(exposures.user_id[row : row + 1])[0]
+        assert n_before[row] == before.sum() + counted[user_row]
     groups = rows_by_history(np.array([0, 1, 10, 11, 50, 51, 4000], np.float32))
     assert list(groups) == list(GROUPS)
     assert [np.flatnonzero(rows).tolist() for rows in groups.values()] == [[0], [1, 2], [3, 4], [5, 6]]

@@ -15,9 +15,11 @@ ROOM = Path(karec.learn.__file__).parent
 
 def policy_after(code, **environment):
     """Returns OMP_WAIT_POLICY in a fresh interpreter after ``code``."""
-    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment_before = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     command = [sys.executable, "-c", f"{code}\nimport os\nprint(os.environ.get('OMP_WAIT_POLICY'))"]
-    done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=environment_before | environment, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -25,9 +27,11 @@ def test_importing_karec_does_not_set_omp_wait_policy():
     assert policy_after("import karec.learn, karec.learn.settings.settings") == "None"
 
 
-@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_importing_torch_sets_omp_wait_policy_if_missing(given, policy):
-    assert policy_after("import karec.learn.nets.layers", **given) == policy
+@pytest.mark.parametrize(
+    ("variables", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+)
+def test_importing_torch_sets_omp_wait_policy_if_missing(variables, policy):
+    assert policy_after("import karec.learn.nets.layers", **variables) == policy
 
 
 def test_modules_import_torch_only_from_torch_module():

@@ -37,16 +37,16 @@ def rings(users=IDS):
 
 @pytest.mark.parametrize("relation", ["friends", "follows"])
 def test_communities_contain_linked_users_and_no_others(relation):
-    found = communities(snapshot(**{relation: rings()}))
-    assert found.dtype == np.int32
-    assert len(set(found[:5].tolist())) == len(set(found[5:10].tolist())) == 1 and found[0] != found[5]
-    assert found[10:].tolist() == [-1, -1]
+    result = communities(snapshot(**{relation: rings()}))
+    assert result.dtype == np.int32
+    assert len(set(result[:5].tolist())) == len(set(result[5:10].tolist())) == 1 and result[0] != result[5]
+    assert result[10:].tolist() == [-1, -1]
 
 
 def test_users_with_common_items_share_a_community():
     watched = [(user, 1 + user // 5) for user in range(10)]
-    found = communities(snapshot(history=watched))
-    assert len(set(found[:5].tolist())) == len(set(found[5:10].tolist())) == 1 and found[0] != found[5]
+    result = communities(snapshot(history=watched))
+    assert len(set(result[:5].tolist())) == len(set(result[5:10].tolist())) == 1 and result[0] != result[5]
 
 
 def test_loops_and_unknown_users_are_ignored_and_counted():
@@ -85,8 +85,8 @@ def test_communities_keep_former_ids_if_rows_move():
     """The former snapshot has ids 7 and 3 and other rows. One user was added and one removed."""
     before = snapshot(friends=rings())
     former_users = np.append(IDS[:11][::-1], 500)
-    of = np.array([-1, 3, 3, 3, 3, 3, 7, 7, 7, 7, 7, 3])
-    former = replace(before, users=Table(former_users, {"community": of.astype(np.int32)}))
+    communities_before = np.array([-1, 3, 3, 3, 3, 3, 7, 7, 7, 7, 7, 3])
+    former = replace(before, users=Table(former_users, {"community": communities_before.astype(np.int32)}))
     assert communities(before, former).tolist() == [7] * 5 + [3] * 5 + [-1, -1]
     assert communities(before, before).max() == 1, "a former snapshot without communities says nothing"
 
@@ -100,9 +100,9 @@ def test_community_ids_of_earlier_publications_are_not_reused():
 
 
 def test_largest_overlap_keeps_the_id_and_others_get_new_ids():
-    found = np.array([0, 0, 0, 1, 1, 2, -1])
-    was = np.array([4, 4, 9, 9, 4, -1, 9])
-    assert keep_former_ids(found, was, highest_id=20).tolist() == [4, 4, 4, 9, 9, 21, -1]
+    result = np.array([0, 0, 0, 1, 1, 2, -1])
+    former = np.array([4, 4, 9, 9, 4, -1, 9])
+    assert keep_former_ids(result, former, highest_id=20).tolist() == [4, 4, 4, 9, 9, 21, -1]
     split = keep_former_ids(np.array([0, 0, 1, 1, 1]), np.full(5, 6), highest_id=6)
     assert split.tolist() == [7, 7, 6, 6, 6], "of two parts of a former community the larger one keeps its id"
 
@@ -110,10 +110,10 @@ def test_largest_overlap_keeps_the_id_and_others_get_new_ids():
 @given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 6)), min_size=1, max_size=30))
 def test_keep_former_ids_keeps_groups_and_ids_are_unique(pairs):
     dense = {group: at for at, group in enumerate(sorted({g for g, _ in pairs} - {-1}))}
-    found = np.array([dense.get(group, -1) for group, _ in pairs])
-    was = np.array([before for _, before in pairs])
-    named = keep_former_ids(found, was, highest_id=6)
-    assert len({(a, b) for a, b in zip(found.tolist(), named.tolist(), strict=True)}) == len(
-        set(found.tolist())
+    result = np.array([dense.get(group, -1) for group, _ in pairs])
+    former = np.array([before for _, before in pairs])
+    named = keep_former_ids(result, former, highest_id=6)
+    assert len({(a, b) for a, b in zip(result.tolist(), named.tolist(), strict=True)}) == len(
+        set(result.tolist())
     )
-    assert ((named == -1) == (found == -1)).all() and len(set(named.tolist())) == len(set(found.tolist()))
+    assert ((named == -1) == (result == -1)).all() and len(set(named.tolist())) == len(set(result.tolist()))

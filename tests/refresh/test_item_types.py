@@ -31,11 +31,11 @@ def test_song_counters_are_sums_and_its_tag_is_the_most_frequent(platform):
 
 
 def test_lists_have_songs_and_creators_in_the_order_of_works(platform):
-    made = songs_and_creators(platform)
-    assert made["song"].item_type.relations["history"].row_values(0).tolist() == [50, 51]
-    assert made["creator"].item_type.relations["history"].row_values(0).tolist() == [1, 3]
-    assert made["creator"].item_type.relations["liked"].row_values(2).tolist() == [3]
-    assert len(made["song"].item_type.relations["history"].row_values(3)) == 0
+    derived = songs_and_creators(platform)
+    assert derived["song"].item_type.relations["history"].row_values(0).tolist() == [50, 51]
+    assert derived["creator"].item_type.relations["history"].row_values(0).tolist() == [1, 3]
+    assert derived["creator"].item_type.relations["liked"].row_values(2).tolist() == [3]
+    assert len(derived["song"].item_type.relations["history"].row_values(3)) == 0
 
 
 def test_creator_has_user_columns_only_if_they_are_a_user(platform):
@@ -51,10 +51,10 @@ def test_creator_has_user_columns_only_if_they_are_a_user(platform):
 def test_works_without_song_and_platform_without_roles_give_no_items(platform):
     song = np.where(np.arange(10) < 5, -1, 60)
     partly = replace(platform, works=Table(platform.works.ids, {"song_id": song}))
-    made = songs_and_creators(partly)
-    assert list(made) == ["song"]
-    assert made["song"].works_of.row_values(0).tolist() == [105, 106, 107, 108, 109]
-    assert made["song"].item_type.relations["history"].row_values(0).tolist() == []
+    derived = songs_and_creators(partly)
+    assert list(derived) == ["song"]
+    assert derived["song"].works_of.row_values(0).tolist() == [105, 106, 107, 108, 109]
+    assert derived["song"].item_type.relations["history"].row_values(0).tolist() == []
     assert songs_and_creators(replace(platform, works=Table(platform.works.ids, {}))) == {}
 
 
@@ -69,8 +69,8 @@ def test_item_vector_is_the_mean_of_its_works_or_missing(data):
     vectors = np.random.default_rng(n_works).standard_normal((n_works, 4)).astype(np.float32)
     works = ItemIndex.build(np.arange(n_works), vectors, dtype="float32", model_version=3)
     table = Table(np.arange(n_items) + 40, {"tag": np.arange(n_items, dtype=np.int32)})
-    made = DerivedItemType(ItemType(table, {}, Meaning()), Relation.from_pairs(item, work, n_items))
-    index = build_item_type_index(made, empty_platform(), works)
+    derived = DerivedItemType(ItemType(table, {}, Meaning()), Relation.from_pairs(item, work, n_items))
+    index = build_item_type_index(derived, empty_platform(), works)
     known = work < n_works
     expected = {
         40 + i: vectors[work[known & (item == i)]].astype(np.float64).mean(0) for i in np.unique(item[known])
@@ -117,9 +117,9 @@ def test_lists_for_another_number_of_users_are_refused(platform):
 @pytest.mark.parametrize("more", [-1, 1])
 def test_derived_item_type_refuses_another_number_of_lists(platform, more):
     song = songs_and_creators(platform)["song"]
-    of = Relation.from_pairs(np.zeros(1, int), platform.works.ids[:1], len(song.item_type.items) + more)
+    lists = Relation.from_pairs(np.zeros(1, int), platform.works.ids[:1], len(song.item_type.items) + more)
     with pytest.raises(ValueError, match=rf"works_of has {3 + more} lists, expected 3, one per item"):
-        DerivedItemType(song.item_type, of)
+        DerivedItemType(song.item_type, lists)
 
 
 @pytest.mark.parametrize("name", ["work", "a/b", "..", ""])

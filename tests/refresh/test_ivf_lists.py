@@ -27,21 +27,24 @@ def vectors():
 
 
 def recalls(index, users, n_probe):
-    exact, some = index.search(users, K), index.search(users, K, n_probe=n_probe)
-    return [len(set(a) & set(b)) / K for a, b in zip(exact.ids.tolist(), some.ids.tolist(), strict=True)]
+    exact, probed = index.search(users, K), index.search(users, K, n_probe=n_probe)
+    return [len(set(a) & set(b)) / K for a, b in zip(exact.ids.tolist(), probed.ids.tolist(), strict=True)]
 
 
 def test_n_probe_is_the_smallest_for_the_choosing_half(vectors):
     index, users = ItemIndex.build(np.arange(len(vectors)), vectors), gathered(80, 2)
-    told = build_measured_lists(index, users, "index.karec")
-    assert told.n_lists == index.n_lists and 1 < told.n_probe < told.n_lists / 2
-    for n_probe, enough in ((told.n_probe, True), (told.n_probe - 1, False)):
+    measured = build_measured_lists(index, users, "index.karec")
+    assert measured.n_lists == index.n_lists and 1 < measured.n_probe < measured.n_lists / 2
+    for n_probe, enough in ((measured.n_probe, True), (measured.n_probe - 1, False)):
         of_half = np.array(recalls(index, users[:40], n_probe))
         assert (of_half.mean() - lists.ERRORS * of_half.std() / 40**0.5 >= MIN_RECALL) == enough
-    judged = recalls(index, users[40:], told.n_probe)
-    assert (told.file, told.k, told.users) == ("index.karec", K, 40)
-    assert told.recall == pytest.approx(np.mean(judged), abs=1e-4) and told.recall >= MIN_RECALL
-    assert told.lowest == pytest.approx(min(judged), abs=1e-4)
+    measured_recalls = recalls(index, users[40:], measured.n_probe)
+    assert (measured.file, measured.k, measured.users) == ("index.karec", K, 40)
+    assert (
+        measured.recall == pytest.approx(np.mean(measured_recalls), abs=1e-4)
+        and measured.recall >= MIN_RECALL
+    )
+    assert measured.lowest == pytest.approx(min(measured_recalls), abs=1e-4)
 
 
 def test_recall_below_the_minimum_is_refused_with_the_remedy(vectors):
@@ -66,11 +69,13 @@ def published(tmp_path, monkeypatch):
 @pytest.mark.parametrize("recall", [False, True])
 def test_searched_index_is_published_with_lists_and_a_manifest_fact(published, tmp_path, recall):
     bundle = published(tmp_path, recall)
-    told = bundle.facts["lists"]
+    measured = bundle.facts["lists"]
     searched, other = (bundle.recall_index, bundle.index) if recall else (bundle.index, None)
-    assert told["file"] == ("recall.karec" if recall else "index.karec")
-    assert searched.n_lists == told["n_lists"] > 1 and (other is None or other.n_lists == 0)
-    assert bundle.n_probe == told["n_probe"] and told["recall"] >= MIN_RECALL and told["users"] == 6
+    assert measured["file"] == ("recall.karec" if recall else "index.karec")
+    assert searched.n_lists == measured["n_lists"] > 1 and (other is None or other.n_lists == 0)
+    assert (
+        bundle.n_probe == measured["n_probe"] and measured["recall"] >= MIN_RECALL and measured["users"] == 6
+    )
 
 
 def test_small_catalog_has_no_lists(tmp_path):
@@ -79,7 +84,7 @@ def test_small_catalog_has_no_lists(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "measured",
     [
         7,
         {},
@@ -88,10 +93,10 @@ def test_small_catalog_has_no_lists(tmp_path):
         {"file": "index.karec", "n_probe": 999},
     ],
 )
-def test_manifest_with_lists_of_no_index_is_refused(published, tmp_path, told):
+def test_manifest_with_lists_of_no_index_is_refused(published, tmp_path, measured):
     folder = published(tmp_path).path
     manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["facts"]["lists"] = told
+    manifest["facts"]["lists"] = measured
     (folder / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"manifest.json: the fact 'lists' is .*, which no index of it has"):
         Bundle.open(folder)

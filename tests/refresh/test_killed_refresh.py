@@ -22,23 +22,23 @@ KILLS = 24
 SIZE = 3  # works of a shard: 14 in a round
 
 
-def next_round(bundle, told=lambda: True):
+def next_round(bundle, should_continue=lambda: True):
     """Goes on with the round that was begun, or begins the next one, of a moment that its number gives."""
     with open_refresh(bundle) as work:
         former = Round.open(work.library)
         number = 1 if former is None else former.number + 1
-        work.run(work.start_round(number * HOUR_MS, SIZE), should_continue=told)
+        work.run(work.start_round(number * HOUR_MS, SIZE), should_continue=should_continue)
 
 
-def refresh_for_ever(folder, told):
+def refresh_for_ever(folder, should_continue):
     bundle = Bundle.open(folder, verify=False)
 
-    def tell():
-        os.write(told, b".")
+    def report():
+        os.write(should_continue, b".")
         return True
 
     while True:
-        next_round(bundle, tell)
+        next_round(bundle, report)
 
 
 def vectors_by_file(library):
@@ -82,8 +82,11 @@ def test_killed_refreshes_leave_whole_shards_and_end_equal(copies):
     reference = Bundle.open(unbroken, verify=False)
     while (former := Round.open(library_folder(unbroken))) is None or former.number < last.number:
         next_round(reference)
-    found, expected = vectors_by_file(library_folder(killed)), vectors_by_file(library_folder(unbroken))
-    assert last.number > 3 and found.keys() == expected.keys()
+    vectors_killed, expected = (
+        vectors_by_file(library_folder(killed)),
+        vectors_by_file(library_folder(unbroken)),
+    )
+    assert last.number > 3 and vectors_killed.keys() == expected.keys()
     for file, (ids, vectors) in expected.items():
-        np.testing.assert_array_equal(found[file][0], ids)
-        np.testing.assert_array_equal(found[file][1], vectors)
+        np.testing.assert_array_equal(vectors_killed[file][0], ids)
+        np.testing.assert_array_equal(vectors_killed[file][1], vectors)

@@ -49,7 +49,7 @@ def test_next_version_serves_each_row_with_its_versions_user_tower(before, publi
     for space in spaces_of(bundle):
         index, towers = bundle.index_of(space), bundle.user_towers_of(space)
         old, new = index.versions
-        assert [(each.number, each.n_items) for each in (old, new)] == [(1, 30), (2, 10)]
+        assert [(version.number, version.n_items) for version in (old, new)] == [(1, 30), (2, 10)]
         assert old.space_id == space_id_of(before.path / space.item)
         assert new.space_id == space_id_of(bundle.path / space.item)
         assert (new.scale, new.offset) == (1.0, 0.0) and old.scale > 0
@@ -65,17 +65,19 @@ def test_scores_of_both_versions_are_on_the_new_scale(before, published, space):
         pytest.skip("of two spaces")
     bundle = rolled(before, published[1])
     index, ids = bundle.index_of(space), np.asarray(bundle.snapshot.works.ids)
-    asked = run_user_towers(
+    user_vectors_by_version = run_user_towers(
         bundle.user_towers_of(space), index, features(bundle, int(bundle.snapshot.users.ids[0]))
     )
-    line = {each.number: (each.scale, each.offset) for each in index.versions}
+    line = {version.number: (version.scale, version.offset) for version in index.versions}
     rows = index.lookup(ids)
     expected = []
     for vector, version in zip(index.embeddings(rows), index.model_versions_of(rows).tolist(), strict=True):
         scale, offset = line[version]
-        expected.append(vector.astype(np.float64) @ asked[version].astype(np.float64) * scale + offset)
-    np.testing.assert_allclose(index.scores(asked, ids=ids), expected, atol=1e-6)
-    found = index.search(asked, 40)
+        expected.append(
+            vector.astype(np.float64) @ user_vectors_by_version[version].astype(np.float64) * scale + offset
+        )
+    np.testing.assert_allclose(index.scores(user_vectors_by_version, ids=ids), expected, atol=1e-6)
+    found = index.search(user_vectors_by_version, 40)
     np.testing.assert_allclose(found.scores, np.sort(expected)[::-1], atol=1e-6)
 
 
@@ -128,7 +130,7 @@ def test_next_version_is_refused_until_the_refresh_ends(before, published, tmp_p
     with open_refresh(bundle) as work:
         work.run(work.start_round(0))
     after = rolled(bundle, third)
-    assert [each.number for each in after.index.versions] == [2, 3]
+    assert [version.number for version in after.index.versions] == [2, 3]
 
 
 def test_next_version_refuses_another_encoder(before, published, tmp_path):
@@ -175,10 +177,10 @@ def republished(bundle, root, change):
 def test_rows_without_a_user_vector_are_refused_with_version_and_space(before, published, tmp_path):
     bundle = rolled(before, published[1])
     space = f"{bundle.index.versions[0].space_id:016x}"
-    told = (
+    message = (
         rf"index\.karec holds 30 works of model version 1, in the space {space}, which no user vector meets: "
     )
-    with pytest.raises(BundleError, match=told + r"user_tower\.v0000000001\.onnx is missing"):
+    with pytest.raises(BundleError, match=message + r"user_tower\.v0000000001\.onnx is missing"):
         republished(
             bundle, tmp_path / "other", lambda folder: (folder / "user_tower.v0000000001.onnx").unlink()
         )
@@ -197,9 +199,9 @@ def test_index_of_another_item_tower_is_refused_with_its_space(before, tmp_path)
         (folder / "vector_statistics.txt").unlink()
         other.save(folder / "index.karec")
 
-    made = f"{space_id_of(before.path / 'item_tower.onnx'):016x}"
-    told = rf"vectors of the space 0000000000000063 as model version 1, and item_tower\.onnx makes {made}"
-    with pytest.raises(BundleError, match=told):
+    space = f"{space_id_of(before.path / 'item_tower.onnx'):016x}"
+    message = rf"vectors of the space 0000000000000063 as model version 1, and item_tower\.onnx makes {space}"
+    with pytest.raises(BundleError, match=message):
         republished(before, tmp_path / "other", change)
 
 
@@ -210,11 +212,11 @@ def test_fit_line_maps_scores_to_one_scale(scale, offset, noise, seed):
     new = old * scale + offset
     a, b = fit_line(old, new)
     assert a == pytest.approx(scale, rel=1e-6) and b == pytest.approx(offset, abs=1e-6)
-    apart = new + rng.normal(size=new.shape) * noise * scale
-    a, b = fit_line(old, apart)
+    noisy = new + rng.normal(size=new.shape) * noise * scale
+    a, b = fit_line(old, noisy)
     assert a > 0
     for level in LEVELS[[0, 10, 18]]:  # near the top too
-        assert np.quantile(old * a + b, level) == pytest.approx(np.quantile(apart, level), abs=0.15 * scale)
+        assert np.quantile(old * a + b, level) == pytest.approx(np.quantile(noisy, level), abs=0.15 * scale)
 
 
 def test_fit_line_is_identity_for_constant_scores():

@@ -50,12 +50,12 @@ def test_counters_by_user_and_scene_are_published_unchanged(dataset, later, run,
 
 def test_snapshot_without_needed_scene_counters_is_refused(dataset, later, run, tmp_path):
     fit(dataset, dataset.snapshot, run / "encoder.npz")
-    told = (
+    message = (
         r"user_scene_counters are missing, but the encoder reads \['click', 'long_view', 'like'\] by user "
         r"and "
         r"scene\. Advance"
     )
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         publish(run, replace(later, user_scene_counters=None), tmp_path / "bundles")
     assert not (tmp_path / "bundles").exists()
 
@@ -80,15 +80,18 @@ def test_manifest_has_the_highest_community_id_ever_used(dataset, later, run, tm
     root = tmp_path / "bundles"
     publish(run, later, root)
     first = Bundle.open(root, verify=False)
-    given = first.facts["communities"]
-    assert given == first.snapshot.users["community"].max() >= 0
+    highest_id = first.facts["communities"]
+    assert highest_id == first.snapshot.users["community"].max() >= 0
     assert first.facts["unbound"] == ignored_pairs(first.snapshot)
     none = {name: Relation(of.indptr * 0, of.values[:0]) for name, of in later.relations.items()}
-    alone, still = with_communities(replace(later, relations=none), root)
-    assert still == given and "community" not in alone.users.columns
+    without_links, kept_id = with_communities(replace(later, relations=none), root)
+    assert kept_id == highest_id and "community" not in without_links.users.columns
     publish_folder(
-        root, first.model_version + 1, lambda folder: alone.save(folder / "snapshot"), {"communities": still}
+        root,
+        first.model_version + 1,
+        lambda folder: without_links.save(folder / "snapshot"),
+        {"communities": kept_id},
     )
-    again, most = with_communities(later, root)
-    column = again.users["community"]
-    assert column[column >= 0].min() == given + 1 and most == column.max()
+    republished, new_highest = with_communities(later, root)
+    column = republished.users["community"]
+    assert column[column >= 0].min() == highest_id + 1 and new_highest == column.max()

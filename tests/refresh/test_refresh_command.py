@@ -35,8 +35,8 @@ def test_refresh_once_moves_the_library_to_the_next_version(root, config, publis
     assert main(["inspect", str(root)]) == 0
     assert "1: 30, 2: 10" in capsys.readouterr().out
     assert main(["refresh", config, "--once", "--share", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "1, 40 of 40 works (100%)" in told and "2: 40" in told
+    output = capsys.readouterr().out
+    assert "1, 40 of 40 works (100%)" in output and "2: 40" in output
     assert library_state(Bundle.open(root, verify=False), 0).rows == {2: 40}
 
 
@@ -47,16 +47,16 @@ def test_training_is_refused_while_a_refresh_is_unfinished(root, published, caps
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "output"),
     [
         (["--share", "0"], "share is 0, expected a fraction of a core above 0 and at most 1"),
         (["--share", "nan"], "share is nan, expected a fraction of a core"),
     ],
 )
-def test_refresh_names_wrong_options_in_one_line(config, capsys, options, told):
+def test_refresh_names_wrong_options_in_one_line(config, capsys, options, output):
     assert main(["refresh", config, "--once", *options]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("karec refresh: ") and told in error and error.count("\n") == 1
+    assert error.startswith("karec refresh: ") and output in error and error.count("\n") == 1
 
 
 def test_refresh_refuses_a_config_without_bundles(tmp_path, capsys):

@@ -34,11 +34,11 @@ def again(bundle):
 
 def refresh(bundle, now_ms, shards=10**6):
     """Starts or resumes a round with 7 works per shard, until ``shards`` shards were made."""
-    left = iter([True] * shards)
+    remaining = iter([True] * shards)
     with open_refresh(again(bundle)) as work:
-        begun = work.start_round(now_ms, 7)
-        work.run(begun, should_continue=lambda: next(left, False))
-    return begun
+        current_round = work.start_round(now_ms, 7)
+        work.run(current_round, should_continue=lambda: next(remaining, False))
+    return current_round
 
 
 def now_of(bundle):
@@ -84,12 +84,12 @@ def test_follower_has_refreshed_vectors_and_item_type_means(bundle):
         )
     assert bundle.index.search(np.zeros(8), ids=ids[:5], k=5).n_blocked == 2
     assert bundle.index.scores(np.zeros(8), ids=ids[3:4]).tolist() == [2.0]
-    made = build_item_type_index(
+    expected = build_item_type_index(
         songs_and_creators(bundle.snapshot)["creator"], bundle.snapshot, bundle.index
     )
     kind = bundle.item_type("creator").index
     np.testing.assert_array_equal(
-        kind.embeddings(kind.lookup(made.ids)), made.embeddings(made.lookup(made.ids))
+        kind.embeddings(kind.lookup(expected.ids)), expected.embeddings(expected.lookup(expected.ids))
     )
 
 
@@ -109,17 +109,17 @@ def test_follower_restarts_if_the_library_was_removed(bundle):
 
 def test_follower_leaves_out_removed_works(bundle):
     refresh(bundle, now_of(bundle))
-    gone = bundle.snapshot.works.ids[:3]
-    bundle.index.remove(gone)
+    removed = bundle.snapshot.works.ids[:3]
+    bundle.index.remove(removed)
     assert LibraryFollower().catch_up(bundle) == 37
-    assert bundle.index.lookup(gone).tolist() == [-1, -1, -1]
+    assert bundle.index.lookup(removed).tolist() == [-1, -1, -1]
 
 
 @pytest.mark.parametrize("shards", [0, 1, 5])
 def test_stopped_round_ends_with_the_same_vectors(bundle, shards):
     now = now_of(bundle)
-    begun = refresh(bundle, now, shards)
-    assert refresh(bundle, now + 9 * HOUR_MS).number == begun.number == 1
+    current_round = refresh(bundle, now, shards)
+    assert refresh(bundle, now + 9 * HOUR_MS).number == current_round.number == 1
     LibraryFollower().catch_up(bundle)
     ids = bundle.snapshot.works.ids
     np.testing.assert_array_equal(
@@ -168,7 +168,7 @@ def test_damaged_shard_is_refused_with_its_file(bundle):
 
 
 def test_shards_of_another_item_tower_are_refused_with_the_space(bundle, published):
-    begun = refresh(bundle, now_of(bundle), 1)
+    current_round = refresh(bundle, now_of(bundle), 1)
     library = library_folder(bundle.path)
     shutil.copyfile(published[1] / "item_tower.onnx", bundle.path / "item_tower.onnx")
     with pytest.raises(
@@ -177,7 +177,7 @@ def test_shards_of_another_item_tower_are_refused_with_the_space(bundle, publish
         LibraryFollower().catch_up(again(bundle))
     with pytest.raises(DataError, match=f"{library}: not of the item towers of"):
         refresh(bundle, 0)
-    assert begun.spaces[PRERANK.index] != 0
+    assert current_round.spaces[PRERANK.index] != 0
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\0" * 400])
@@ -210,7 +210,7 @@ def test_libraries_of_unpublished_bundles_are_removed(bundle):
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 50), st.integers(-5, 100), st.integers(0, 9)), unique_by=lambda each: each[0]
+        st.tuples(st.integers(0, 50), st.integers(-5, 100), st.integers(0, 9)), unique_by=lambda work: work[0]
     )
 )
 def test_refresh_order_prefers_older_and_more_shown_works(works):
@@ -221,9 +221,9 @@ def test_refresh_order_prefers_older_and_more_shown_works(works):
     )
     order = refresh_order(ids, ages, exposed).tolist()
     assert sorted(order) == sorted(ids.tolist())
-    of = {each[0]: (max(each[1], 0), each[2]) for each in works}
+    by_id = {work[0]: (max(work[1], 0), work[2]) for work in works}
     for before, after in pairwise(order):
-        (age, shown), (other_age, other_shown) = of[before], of[after]
+        (age, shown), (other_age, other_shown) = by_id[before], by_id[after]
         assert not (other_age > age and other_shown >= shown) and not (
             other_age >= age > 0 and other_shown > shown
         )
@@ -247,9 +247,9 @@ def test_pace_rests_until_the_cpu_share_is_kept():
 
 
 def test_round_leaves_out_works_without_a_vector(bundle):
-    gone = bundle.snapshot.works.ids[:4]
-    bundle.index.remove(gone)
+    removed = bundle.snapshot.works.ids[:4]
+    bundle.index.remove(removed)
     bundle.index.save(bundle.path / PRERANK.index)
-    begun = refresh(bundle, now_of(bundle))
-    assert len(begun.order) == 36 and not np.isin(gone, begun.order).any()
+    current_round = refresh(bundle, now_of(bundle))
+    assert len(current_round.order) == 36 and not np.isin(removed, current_round.order).any()
     assert replace(library_state(again(bundle), 0), rows={}).works == 36

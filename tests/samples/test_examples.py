@@ -37,19 +37,21 @@ def test_examples_equal_serving_inputs_at_the_rows_time(dataset, kind, every_hou
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     rows = np.array([0, 1, 7, 100, 333, 480, 599])
     batch = examples.inputs(rows)
-    for at, row in enumerate(rows):
+    for position, row in enumerate(rows):
         moment = int(time[row])
-        then = advance(dataset.snapshot, dataset.exposures, int(as_of[row]))
+        snapshot_then = advance(dataset.snapshot, dataset.exposures, int(as_of[row]))
         user_id, scene = int(dataset.exposures.user_id[row]), int(dataset.exposures.scene[row])
-        user = encoder.encode_user(then, user_id, moment, scene)
-        candidates = np.append(then.works.lookup(dataset.exposures.work_id[[row]]), np.arange(20))
-        items = encoder.encode_items(then, candidates, moment)
+        user = encoder.encode_user(snapshot_then, user_id, moment, scene)
+        candidates = np.append(snapshot_then.works.lookup(dataset.exposures.work_id[[row]]), np.arange(20))
+        items = encoder.encode_items(snapshot_then, candidates, moment)
         served = {**user, **items, **encoder.encode_crosses(user, items)}
-        trained = examples.inputs(rows[[at]])
+        trained = examples.inputs(rows[[position]])
         assert set(served) == set(trained)
         for name, value in served.items():
             np.testing.assert_array_equal(trained[name], value[:1], err_msg=f"row {row}, {name}")
-            np.testing.assert_array_equal(batch[name][at], value[0], err_msg=f"row {row} of many, {name}")
+            np.testing.assert_array_equal(
+                batch[name][position], value[0], err_msg=f"row {row} of many, {name}"
+            )
     if kind == "with_cowatch":
         crosses = batch["crosses"][:, -len(CROSSES) :]
         assert (crosses != 0).any(axis=0).all()  # or their equality says nothing
@@ -60,20 +62,22 @@ def test_scene_counters_continue_those_of_the_snapshot(dataset, encoder):
     start, exposures = dataset.snapshot, dataset.exposures
     middle = int(exposures.time_ms[300])
     rest = exposures.take(exposures.time_ms >= middle)
-    at = [encoder.names["user_numbers"].index(name) for name in encoder.scene_counters.number_names]
+    position = [encoder.names["user_numbers"].index(name) for name in encoder.scene_counters.number_names]
     for snapshot in (
         advance(start, exposures, middle),
         replace(advance(start, exposures, middle), user_scene_counters=None),
     ):
-        trained = build_examples(encoder, snapshot, rest).inputs(np.arange(len(rest)))["user_numbers"][:, at]
+        trained = build_examples(encoder, snapshot, rest).inputs(np.arange(len(rest)))["user_numbers"][
+            :, position
+        ]
         assert len(np.unique(trained[:, 1])) > 20
         for row in (0, 1, 50, 120, len(rest) - 1):
             moment = int(rest.time_ms[row])
-            then = advance(snapshot, rest, moment)
-            served = encoder.encode_user(then, int(rest.user_id[row]), moment, int(rest.scene[row]))[
+            snapshot_then = advance(snapshot, rest, moment)
+            served = encoder.encode_user(snapshot_then, int(rest.user_id[row]), moment, int(rest.scene[row]))[
                 "user_numbers"
             ]
-            np.testing.assert_array_equal(trained[row], served[0, at], err_msg=f"row {row}")
+            np.testing.assert_array_equal(trained[row], served[0, position], err_msg=f"row {row}")
 
 
 def test_exposures_in_unknown_scenes_count_in_no_scene(dataset, encoder):
@@ -107,30 +111,36 @@ def test_rows_of_one_time_do_not_contain_each_other(dataset, encoder):
 
 def test_inputs_do_not_depend_on_later_outcomes(dataset, encoder):
     """Outcomes from a moment on are turned around: nothing that a row up to that moment sees may change."""
-    at = 400
-    moment = dataset.exposures.time_ms[at]
+    position = 400
+    moment = dataset.exposures.time_ms[position]
     later = dataset.exposures.time_ms >= moment
-    turned = {
+    inverted = {
         task: np.where(later, 1 - label, label).astype(np.uint8)
         for task, label in dataset.exposures.labels.items()
     }
     examples, other = (
         build_examples(encoder, dataset.snapshot, exposures)
-        for exposures in (dataset.exposures, replace(dataset.exposures, labels=turned))
+        for exposures in (dataset.exposures, replace(dataset.exposures, labels=inverted))
     )
     until = np.flatnonzero(dataset.exposures.time_ms <= moment)
-    assert until[-1] >= at
-    seen, seen_other = examples.inputs(until), other.inputs(until)
-    for name in seen:
-        np.testing.assert_array_equal(seen[name], seen_other[name], err_msg=name)
+    assert until[-1] >= position
+    inputs_before, other_inputs = examples.inputs(until), other.inputs(until)
+    for name in inputs_before:
+        np.testing.assert_array_equal(inputs_before[name], other_inputs[name], err_msg=name)
     after = np.flatnonzero(dataset.exposures.time_ms > moment)
-    seen, seen_other = examples.inputs(after), other.inputs(after)
-    changed = [name for name in seen if (seen[name] != seen_other[name]).any()]
+    inputs_before, other_inputs = examples.inputs(after), other.inputs(after)
+    changed = [name for name in inputs_before if (inputs_before[name] != other_inputs[name]).any()]
     assert {"user_numbers", "item_numbers", "history", "skipped", "follows", "crosses"} <= set(changed)
     names = encoder.names["user_numbers"]
-    rates = [at for at, name in enumerate(names) if name.startswith("rate_") and name.endswith("_in_scene")]
+    rates = [
+        position
+        for position, name in enumerate(names)
+        if name.startswith("rate_") and name.endswith("_in_scene")
+    ]
     assert len(rates) == len(encoder.tasks)
-    assert (seen["user_numbers"][:, rates] != seen_other["user_numbers"][:, rates]).any(axis=0).all()
+    assert (
+        (inputs_before["user_numbers"][:, rates] != other_inputs["user_numbers"][:, rates]).any(axis=0).all()
+    )
 
 
 def test_early_unordered_unlabelled_or_unknown_rows_are_refused(dataset, encoder):

@@ -37,61 +37,61 @@ def write(path, *events, head, now_ms=None):
 
 
 @pytest.fixture
-def since(dataset, tmp_path):
+def store_source(dataset, tmp_path):
     """The store of the exposures that ``known`` lacks."""
     head = head_of(dataset)
     events = events_of(dataset.exposures.take(slice(KNOWN, None)), head)
     return write(tmp_path / "online.db", events.take(slice(50)), events.take(slice(50, None)), head=head)
 
 
-def of_user_1(kind, time_ms, work, number, **more):
+def of_user_1(kind, time_ms, work, number, **added):
     return Events.from_columns(
-        kind, source=9, number=number, time_ms=time_ms, user_id=1, item_id=work, **more
+        kind, source=9, number=number, time_ms=time_ms, user_id=1, item_id=work, **added
     )
 
 
 def rows(exposures):
     columns = [exposures.user_id, exposures.work_id, exposures.time_ms, exposures.scene, exposures.play_ms]
-    return sorted(zip(*(each.tolist() for each in (*columns, *exposures.labels.values())), strict=True))
+    return sorted(zip(*(column.tolist() for column in (*columns, *exposures.labels.values())), strict=True))
 
 
-def test_with_events_restores_rows_that_the_data_lack(dataset, known, since):
-    found = with_events(known, since)
-    assert rows(found.exposures) == rows(dataset.exposures)
-    assert (np.diff(found.exposures.time_ms) >= 0).all()
-    assert "100 exposures added to 500 of the data" in found.notes[-1]
+def test_with_events_restores_rows_that_the_data_lack(dataset, known, store_source):
+    extended = with_events(known, store_source)
+    assert rows(extended.exposures) == rows(dataset.exposures)
+    assert (np.diff(extended.exposures.time_ms) >= 0).all()
+    assert "100 exposures added to 500 of the data" in extended.notes[-1]
 
 
-def test_with_events_reads_exported_days_and_the_store(dataset, known, since, tmp_path):
-    store = SqliteStore(Path(since.url.removeprefix("sqlite:")))
+def test_with_events_reads_exported_days_and_the_store(dataset, known, store_source, tmp_path):
+    store = SqliteStore(Path(store_source.url.removeprefix("sqlite:")))
     files = EventFiles(str(tmp_path / "events"))
     last_ms = int(dataset.exposures.time_ms[-1])
     last_day = datetime.datetime.fromtimestamp(last_ms / 1e3, datetime.UTC).date()
     exported = export_events(store, head_of(dataset), files, last_day, last_ms + 9 * DAY_MS)
     assert 0 < exported.n_events < 100 == exported.n_events + len(store.poll(START, 200).events)
     store.close()
-    found = with_events(known, EventSource(since.url, files.display))
-    assert rows(found.exposures) == rows(dataset.exposures)
+    extended = with_events(known, EventSource(store_source.url, files.display))
+    assert rows(extended.exposures) == rows(dataset.exposures)
 
 
-def test_exposures_in_data_and_log_count_once(dataset, since):
+def test_exposures_in_data_and_log_count_once(dataset, store_source):
     with pytest.raises(
         DataError,
         match=r"none of 100 exposures is usable.*100 exposures that the data contain "
         r"already",
     ):
-        with_events(dataset, since)
-    most = replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN + 60)))
-    found = with_events(most, since)
-    assert rows(found.exposures) == rows(dataset.exposures)
-    assert "60 exposures that the data contain already, left out" in found.notes[-1]
+        with_events(dataset, store_source)
+    larger = replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN + 60)))
+    extended = with_events(larger, store_source)
+    assert rows(extended.exposures) == rows(dataset.exposures)
+    assert "60 exposures that the data contain already, left out" in extended.notes[-1]
 
 
-def test_newest_day_is_test_and_the_day_before_is_validation(known, since):
-    found = with_events(known, since)
-    train, valid, test = found.split()
+def test_newest_day_is_test_and_the_day_before_is_validation(known, store_source):
+    extended = with_events(known, store_source)
+    train, valid, test = extended.split()
     assert len(train) and len(valid) and len(test)
-    last = int(found.exposures.time_ms[-1])
+    last = int(extended.exposures.time_ms[-1])
     assert (test.time_ms > last - DAY_MS).all() and test.time_ms[-1] == last
     assert (valid.time_ms > valid.time_ms[-1] - DAY_MS).all() and valid.time_ms[-1] <= last - DAY_MS
     assert train.time_ms[-1] <= valid.time_ms[-1] - DAY_MS
@@ -100,16 +100,16 @@ def test_newest_day_is_test_and_the_day_before_is_validation(known, since):
 def test_validation_day_skips_days_without_exposures(dataset, tmp_path):
     head, late = head_of(dataset), dataset.exposures.take(slice(-30, None))
     late = replace(late, time_ms=late.time_ms + 40 * DAY_MS)
-    found = with_events(dataset, write(tmp_path / "online.db", events_of(late, head), head=head))
-    _, valid, test = found.split()
+    extended = with_events(dataset, write(tmp_path / "online.db", events_of(late, head), head=head))
+    _, valid, test = extended.split()
     assert len(test) <= 30 and valid.time_ms[-1] == dataset.exposures.time_ms[-1]
 
 
-def test_later_label_and_play_belong_to_the_last_exposure_before(known, since, dataset):
+def test_later_label_and_play_belong_to_the_last_exposure_before(known, store_source, dataset):
     moment, work = int(dataset.exposures.time_ms[-1]), int(dataset.snapshot.works.ids[3])
     like = np.uint64(1 << head_of(dataset).labels.index("like"))
     write(
-        since,
+        store_source,
         of_user_1("impression", moment + 1, work, 1),
         of_user_1("impression", moment + 5, work, 2),
         of_user_1("label", moment + 7, work, 3, labels=like),
@@ -118,18 +118,18 @@ def test_later_label_and_play_belong_to_the_last_exposure_before(known, since, d
         of_user_1("label", moment + 9, int(dataset.snapshot.works.ids[4]), 6, labels=like),
         head=head_of(dataset),
     )
-    found = with_events(known, since)
-    late = found.exposures.take(found.exposures.time_ms > moment)
+    extended = with_events(known, store_source)
+    late = extended.exposures.take(extended.exposures.time_ms > moment)
     assert (late.time_ms - moment).tolist() == [1, 5, 9]
     assert late.labels["like"].tolist() == [0, 1, 0] and late.play_ms.tolist() == [0, 7_000, 0]
     assert late.labels["click"].tolist() == [0, 0, 0]
 
 
-def test_feedback_of_the_newest_day_is_not_used_for_earlier_exposures(known, since, dataset):
+def test_feedback_of_the_newest_day_is_not_used_for_earlier_exposures(known, store_source, dataset):
     moment, works = int(dataset.exposures.time_ms[-1]), dataset.snapshot.works.ids[:3].tolist()
     like, late = np.uint64(1 << head_of(dataset).labels.index("like")), moment + 2 * DAY_MS
     write(
-        since,
+        store_source,
         of_user_1("impression", moment + 1, works, np.arange(3)),
         of_user_1("label", moment + 2, works[0], 3, labels=like),
         of_user_1("impression", late, works[2], 4),
@@ -138,59 +138,64 @@ def test_feedback_of_the_newest_day_is_not_used_for_earlier_exposures(known, sin
         of_user_1("impression", late + 2, works[1], 9),
         head=head_of(dataset),
     )
-    found = with_events(known, since)
-    assert moment + 2 < found.valid_until_ms <= late
-    more = found.exposures.take(found.exposures.time_ms > moment)
-    of = zip(
-        (more.time_ms - moment).tolist(), more.work_id.tolist(), more.labels["like"].tolist(), strict=True
+    extended = with_events(known, store_source)
+    assert moment + 2 < extended.valid_until_ms <= late
+    added = extended.exposures.take(extended.exposures.time_ms > moment)
+    rows_found = zip(
+        (added.time_ms - moment).tolist(), added.work_id.tolist(), added.labels["like"].tolist(), strict=True
     )
-    before, newest = [(1, works[0], 1), (1, works[1], 0), (1, works[2], 0)], 2 * DAY_MS
-    assert sorted(of) == sorted([*before, (newest, works[2], 1), (newest + 2, works[1], 0)])
-    assert not more.play_ms.any()
-    told = "online store: 3 labels and plays on the newest day of exposures before it, left out"
-    assert told in found.notes
+    earlier, newest = [(1, works[0], 1), (1, works[1], 0), (1, works[2], 0)], 2 * DAY_MS
+    assert sorted(rows_found) == sorted([*earlier, (newest, works[2], 1), (newest + 2, works[1], 0)])
+    assert not added.play_ms.any()
+    note = "online store: 3 labels and plays on the newest day of exposures before it, left out"
+    assert note in extended.notes
 
 
 def test_feedback_on_an_exposure_in_the_data_moves_to_no_other(dataset, tmp_path):
     head, last = head_of(dataset), dataset.exposures.take(slice(-1, None))
-    before = replace(
-        last, time_ms=last.time_ms - 1, labels={name: 0 * each for name, each in last.labels.items()}
+    earlier = replace(
+        last, time_ms=last.time_ms - 1, labels={name: 0 * column for name, column in last.labels.items()}
     )
     moment, user, work = int(last.time_ms[0]), int(last.user_id[0]), int(last.work_id[0])
-    said = Events.from_columns(
+    feedback = Events.from_columns(
         "label", source=8, number=1, time_ms=moment + 1, user_id=user, item_id=work,
         labels=np.uint64(1 << head.labels.index("like")),
     )  # fmt: skip
-    shown = Events.concatenate([events_of(before, head), events_of(last, head)])
+    shown = Events.concatenate([events_of(earlier, head), events_of(last, head)])
     shown = replace(shown, number=np.arange(2, dtype=np.uint64))
-    found = with_events(dataset, write(tmp_path / "online.db", shown, said, head=head, now_ms=moment + 1))
-    row = np.flatnonzero((found.exposures.time_ms == moment - 1) & (found.exposures.user_id == user))
-    assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][
+    extended = with_events(
+        dataset, write(tmp_path / "online.db", shown, feedback, head=head, now_ms=moment + 1)
+    )
+    row = np.flatnonzero((extended.exposures.time_ms == moment - 1) & (extended.exposures.user_id == user))
+    assert extended.exposures.work_id[row].tolist() == [work] and extended.exposures.labels["like"][
         row
     ].tolist() == [0]
-    assert "online store: 1 labels and plays without a usable exposure, left out" in found.notes
+    assert "online store: 1 labels and plays without a usable exposure, left out" in extended.notes
 
 
-def test_unknown_users_and_items_are_left_out_and_counted(known, since, dataset):
+def test_unknown_users_and_items_are_left_out_and_counted(known, store_source, dataset):
     moment, work = int(dataset.exposures.time_ms[-1]) + 1, int(dataset.snapshot.works.ids[0])
-    strange = Events.from_columns(
+    unknown_user = Events.from_columns(
         "impression", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work
     )
-    write(since, strange, of_user_1("impression", moment, 10**9, 2), head=head_of(dataset))
-    found = with_events(known, since)
-    assert len(found.exposures) == len(dataset.exposures)
-    assert "online store: 1 exposures of users that the data do not contain, left out" in found.notes
-    assert "online store: 1 exposures of items that the data do not contain, left out" in found.notes
+    write(store_source, unknown_user, of_user_1("impression", moment, 10**9, 2), head=head_of(dataset))
+    extended = with_events(known, store_source)
+    assert len(extended.exposures) == len(dataset.exposures)
+    assert "online store: 1 exposures of users that the data do not contain, left out" in extended.notes
+    assert "online store: 1 exposures of items that the data do not contain, left out" in extended.notes
 
 
 def test_scene_only_in_the_log_becomes_unknown(known, dataset, tmp_path):
     head = Head(tuple(dataset.exposures.labels), ("elsewhere", "city"))
     moment, works = int(dataset.exposures.time_ms[-1]) + 1, dataset.snapshot.works.ids[:3].tolist()
-    shown = [of_user_1("impression", moment + at, work, at, scene=at - 1) for at, work in enumerate(works)]
-    more = of_user_1("impression", moment + 9, works[0], 9, labels=np.uint64(1))
-    found = with_events(known, write(tmp_path / "online.db", *shown, more, head=head))
+    shown = [
+        of_user_1("impression", moment + position, work, position, scene=position - 1)
+        for position, work in enumerate(works)
+    ]
+    added = of_user_1("impression", moment + 9, works[0], 9, labels=np.uint64(1))
+    extended = with_events(known, write(tmp_path / "online.db", *shown, added, head=head))
     scenes = dataset.snapshot.labels["scene"]
-    assert found.exposures.scene[-4:].tolist() == [-1, -1, scenes.index("city"), -1]
+    assert extended.exposures.scene[-4:].tolist() == [-1, -1, scenes.index("city"), -1]
 
 
 def test_empty_store_is_refused_for_training(known, dataset, tmp_path):

@@ -45,8 +45,8 @@ def test_lists_equal_the_logged_pools(examples, tmp_path):
     lists = read_lists(examples, tmp_path, TASKS, 12, seed=0)
     assert lists.rows.tolist() == [first_of_request(examples, 300)]
     assert sorted(lists.items[0]) == sorted(works)
-    said = dict(zip(works, fused, strict=True))
-    np.testing.assert_allclose(lists.fused[0], [said[work] for work in lists.items[0]], rtol=1e-6)
+    score_of_item = dict(zip(works, fused, strict=True))
+    np.testing.assert_allclose(lists.fused[0], [score_of_item[work] for work in lists.items[0]], rtol=1e-6)
     np.testing.assert_allclose(lists.logits[0], lists.fused[0][:, None] + [0, 1, 2], rtol=1e-6)
 
 
@@ -57,8 +57,8 @@ def test_item_numbers_equal_those_of_serving(dataset, examples, tmp_path):
         log_pool(writer, examples, row, works, np.linspace(0.9, 0.1, 12))
     lists = read_lists(examples, tmp_path, TASKS, 12, seed=0)
     moment = int(examples.exposures.time_ms[row])
-    then = advance(dataset.snapshot, dataset.exposures, moment)
-    served = examples.encoder.encode_items(then, lists.items[0], moment)["item_numbers"]
+    advanced = advance(dataset.snapshot, dataset.exposures, moment)
+    served = examples.encoder.encode_items(advanced, lists.items[0], moment)["item_numbers"]
     np.testing.assert_allclose(lists.numbers[0], served, atol=1e-6)
 
 
@@ -68,8 +68,8 @@ def test_longer_pool_gives_its_best_quarter_and_a_sample(examples, tmp_path):
     lists = read_lists(examples, tmp_path, TASKS, 8, seed=0)
     assert lists.items[0, :2].tolist() == [0, 1]
     assert len(set(lists.items[0].tolist())) == 8
-    again, other = (read_lists(examples, tmp_path, TASKS, 8, seed=seed) for seed in (0, 1))
-    np.testing.assert_array_equal(again.items, lists.items)
+    repeated, other = (read_lists(examples, tmp_path, TASKS, 8, seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(repeated.items, lists.items)
     assert (other.items != lists.items).any()
 
 

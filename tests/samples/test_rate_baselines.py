@@ -33,13 +33,13 @@ def test_rate_logits_add_the_users_smoothed_scene_rate(dataset, examples):
     train = exposures.time_ms < dataset.train_until_ms
     overall = exposures.labels["click"][train].mean()
     by_scene = [exposures.labels["click"][train & (exposures.scene == scene)] for scene in (0, 1)]
-    of_scene = np.array([(y.sum() + 10 * overall) / (len(y) + 10) for y in by_scene])[exposures.scene]
+    scene_rates = np.array([(y.sum() + 10 * overall) / (len(y) + 10) for y in by_scene])[exposures.scene]
     user = (clicked + 20 * mean) / (shown + 20)
-    expected = 1 / (1 + np.exp(-(logit(user) + logit(of_scene) - logit(overall))))
+    expected = 1 / (1 + np.exp(-(logit(user) + logit(scene_rates) - logit(overall))))
     shown, clicked = examples.scene_counts[:, 0], examples.scene_counts[:, 1 + encoder.tasks.index("click")]
-    there = (clicked + 20 * expected) / (shown + 20)
+    scene_rate = (clicked + 20 * expected) / (shown + 20)
     added = (rate_logits(examples) - popularity_logits(examples))[:, 0]
-    np.testing.assert_allclose(added, logit(there) - logit(mean), atol=1e-5)
+    np.testing.assert_allclose(added, logit(scene_rate) - logit(mean), atol=1e-5)
 
 
 def test_rate_logits_equal_popularity_without_user_counters(dataset):

@@ -28,21 +28,23 @@ def late_works(examples):
 
 
 def test_shadow_log_has_pools_of_a_fraction_of_requests(examples, ranker, tmp_path):
-    late, middle = late_works(examples)
-    write_shadow_log(late, ranker, FUSION, tmp_path, share=0.1, max_requests=1000, n_items=20, seed=0)
+    with_late_works, middle = late_works(examples)
+    write_shadow_log(
+        with_late_works, ranker, FUSION, tmp_path, share=0.1, max_requests=1000, n_items=20, seed=0
+    )
     log = read_rank_log(tmp_path, ranker.tasks)
     requests = np.unique(np.stack([examples.exposures.user_id, examples.exposures.time_ms]), axis=1).shape[1]
     pools = list(log.requests())
     assert log.shadow.all() and np.isnan(log.prerank).all()
     assert len(pools) == round(0.1 * requests) and {len(pool) for pool in pools} == {20}
-    upload = late.snapshot.works["upload_ms"][late.snapshot.works.lookup(log.item_id)]
+    upload = with_late_works.snapshot.works["upload_ms"][with_late_works.snapshot.works.lookup(log.item_id)]
     assert (upload <= log.time_ms).all() and (upload == middle).any()
     pool = pools[7]
     e = examples.exposures
     row = int(np.flatnonzero((e.user_id == pool.user_id[0]) & (e.time_ms == pool.time_ms[0]))[0])
-    said = pool_logits(late, row, late.snapshot.works.lookup(pool.item_id), ranker)
-    np.testing.assert_allclose(pool.logits, said, atol=1e-5)
-    np.testing.assert_allclose(pool.fused, FUSION(said, ranker.tasks), atol=1e-6)
+    expected = pool_logits(with_late_works, row, with_late_works.snapshot.works.lookup(pool.item_id), ranker)
+    np.testing.assert_allclose(pool.logits, expected, atol=1e-5)
+    np.testing.assert_allclose(pool.fused, FUSION(expected, ranker.tasks), atol=1e-6)
 
 
 def test_pool_logits_equal_those_of_the_exposure(examples, ranker):
@@ -50,8 +52,10 @@ def test_pool_logits_equal_those_of_the_exposure(examples, ranker):
     row = 200
     shown = int(examples.item_rows[row])
     pool = np.array([3, shown, 5])
-    said = pool_logits(examples, row, pool, ranker)
-    np.testing.assert_allclose(said[1], ranker_logits(examples.take(np.array([row])), ranker)[0], atol=1e-5)
+    expected = pool_logits(examples, row, pool, ranker)
+    np.testing.assert_allclose(
+        expected[1], ranker_logits(examples.take(np.array([row])), ranker)[0], atol=1e-5
+    )
 
 
 def test_shadow_log_has_at_most_max_requests(examples, ranker, tmp_path):

@@ -16,9 +16,9 @@ def published_at(platform, moments):
 
 def test_sample_is_uniform_over_published_items(platform):
     library = PublishedItems(published_at(platform, [50, 10, 40, 10, 30, 20, 90, 80, 70, 60]))
-    drawn = library.sample(np.full(20_000, 30), np.random.default_rng(0))
+    sampled = library.sample(np.full(20_000, 30), np.random.default_rng(0))
     assert library.n_published(np.array([9, 10, 30, 90])).tolist() == [0, 2, 4, 10]
-    counts = np.bincount(drawn, minlength=10)
+    counts = np.bincount(sampled, minlength=10)
     assert np.flatnonzero(counts).tolist() == [1, 3, 4, 5]
     np.testing.assert_allclose(counts[[1, 3, 4, 5]] / 20_000, 0.25, atol=0.02)
 

@@ -36,8 +36,8 @@ def read(log, ranker, dataset, **more):
 def append(log, ranker, version=4, fingerprint=None, **changes):
     """One more request, of two works, into a part of its own."""
     row = {"request_id": "more", "user_id": 1, "item_ids": np.array([100, 107]), "scene": "home", **changes}
-    said = ranker.fingerprint if fingerprint is None else fingerprint
-    with RankLogWriter(log, ranker.tasks, ranker=said) as writer:
+    ranker_name = ranker.fingerprint if fingerprint is None else fingerprint
+    with RankLogWriter(log, ranker.tasks, ranker=ranker_name) as writer:
         writer.append(
             **{"time_ms": 1_700_000_000_000, **row},
             model_version=version,
@@ -66,25 +66,25 @@ def test_repeats_and_unknown_rows_are_counted_and_dropped(dataset, ranker, log):
     append(log, ranker, request_id="early", time_ms=dataset.snapshot.time_ms - 1)
     served = read(log, ranker, dataset)
     assert len(served.log) == len(clean.log) + 1
-    own = sum(int(note.split()[2]) for note in clean.notes if note.endswith("rows repeated, left out"))
-    for told in (
-        f"{own + 50} rows repeated",
+    only_past = sum(int(note.split()[2]) for note in clean.notes if note.endswith("rows repeated, left out"))
+    for reason in (
+        f"{only_past + 50} rows repeated",
         "2 rows of users that the data do not contain",
         "1 rows of items that the data do not contain",
         "2 rows of requests before the start of the data",
     ):
-        assert f"served log: {told}, left out" in served.notes
+        assert f"served log: {reason}, left out" in served.notes
 
 
 def test_versions_of_one_ranker_are_used_together(dataset, ranker, log, tmp_path):
     copy_as_version(ranker.path, tmp_path / "again.onnx", 5)
-    again = OnnxModel(tmp_path / "again.onnx")
-    assert (again.model_version, again.fingerprint) == (5, ranker.fingerprint)
-    assert again.fingerprint
-    append(log, again, version=5, time_ms=dataset.snapshot.time_ms)
-    served = read(log, again, dataset)
+    second_ranker = OnnxModel(tmp_path / "again.onnx")
+    assert (second_ranker.model_version, second_ranker.fingerprint) == (5, ranker.fingerprint)
+    assert second_ranker.fingerprint
+    append(log, second_ranker, version=5, time_ms=dataset.snapshot.time_ms)
+    served = read(log, second_ranker, dataset)
     assert set(served.log.model_version) == {4, 5}
-    assert set(read(log, again, dataset, version=5).log.model_version) == {5}
+    assert set(read(log, second_ranker, dataset, version=5).log.model_version) == {5}
 
 
 def test_versions_of_two_rankers_are_refused_with_row_counts(dataset, ranker, log):
@@ -156,15 +156,15 @@ def test_requests_without_outcome_have_serving_inputs_and_lists(dataset, example
     )
     lists = select_lists(rows, served.log, 12, seed=0)
     assert lists.rows.tolist() == [len(past), len(past) + 1]
-    then = advance(dataset.snapshot, past, moment)
+    advanced = advance(dataset.snapshot, past, moment)
     inputs = rows.inputs(lists.rows)
-    for at, user in enumerate((3, 5)):
-        for name, value in examples.encoder.encode_user(then, user, moment, 0).items():
+    for index, user in enumerate((3, 5)):
+        for name, value in examples.encoder.encode_user(advanced, user, moment, 0).items():
             if name in inputs:
-                np.testing.assert_array_equal(inputs[name][at], value[0], err_msg=name)
-    own = build_examples(examples.encoder, dataset.snapshot, past).inputs(np.arange(len(past)))
+                np.testing.assert_array_equal(inputs[name][index], value[0], err_msg=name)
+    only_past = build_examples(examples.encoder, dataset.snapshot, past).inputs(np.arange(len(past)))
     for name, value in rows.inputs(np.arange(len(past))).items():
-        np.testing.assert_array_equal(value, own[name], err_msg=name)
+        np.testing.assert_array_equal(value, only_past[name], err_msg=name)
 
 
 def test_longer_list_gives_several_samples_of_its_rest(examples, ranker, tmp_path):
@@ -178,10 +178,10 @@ def test_longer_list_gives_several_samples_of_its_rest(examples, ranker, tmp_pat
 
 
 def test_soft_labels_missing_in_one_log_come_from_the_other(examples, ranker, log):
-    every = read_soft_labels(examples.exposures, log, TASKS)
+    from_whole_log = read_soft_labels(examples.exposures, log, TASKS)
     whole = read_rank_log(log, TASKS)
     half = join_soft_labels(examples.exposures, whole.take(np.arange(0, len(whole), 2)))
     assert 0 < half.known.sum() < len(half.known)
-    both = half.or_else(every)
-    np.testing.assert_array_equal(both.known, every.known)
-    np.testing.assert_array_equal(both.logits, every.logits)
+    both = half.or_else(from_whole_log)
+    np.testing.assert_array_equal(both.known, from_whole_log.known)
+    np.testing.assert_array_equal(both.logits, from_whole_log.logits)

@@ -31,10 +31,10 @@ def unique_rows(examples):
 def test_soft_labels_equal_the_rankers_logits(examples, ranker, log):
     soft = read_soft_labels(examples.exposures, log, ranker.tasks)
     logits = ranker_logits(examples, ranker)
-    alone = unique_rows(examples)
+    is_unique = unique_rows(examples)
     assert soft.known.all()
-    np.testing.assert_array_equal(soft.logits[alone], logits[alone])
-    np.testing.assert_array_equal(soft.fused[alone], FUSION(logits, ranker.tasks)[alone])
+    np.testing.assert_array_equal(soft.logits[is_unique], logits[is_unique])
+    np.testing.assert_array_equal(soft.fused[is_unique], FUSION(logits, ranker.tasks)[is_unique])
 
 
 def rewrite(log, change):

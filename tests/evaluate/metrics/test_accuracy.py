@@ -31,31 +31,31 @@ def plain_ece(y, p, bins):
     return total / len(y)
 
 
-def arrays(drawn):
-    return (np.array(column) for column in zip(*drawn, strict=True))
+def arrays(sample):
+    return (np.array(column) for column in zip(*sample, strict=True))
 
 
 @given(rows)
-def test_auc_is_the_fraction_of_ordered_pairs_ties_one_half(drawn):
-    y, s, _ = arrays(drawn)
+def test_auc_is_the_fraction_of_ordered_pairs_ties_one_half(sample):
+    y, s, _ = arrays(sample)
     assert auc(y, s) == pytest.approx(plain_auc(y, s), nan_ok=True)
 
 
 @given(rows)
-def test_auc_weights_equal_repeated_rows(drawn):
-    y, s, w = arrays(drawn)
+def test_auc_weights_equal_repeated_rows(sample):
+    y, s, w = arrays(sample)
     assert auc(y, s, w) == pytest.approx(plain_auc(np.repeat(y, w), np.repeat(s, w)), nan_ok=True)
 
 
 @given(rows)
-def test_gauc_is_the_row_weighted_mean_of_group_aucs(drawn):
-    y, s, group = arrays(drawn)
+def test_gauc_is_the_row_weighted_mean_of_group_aucs(sample):
+    y, s, group = arrays(sample)
     assert gauc(y, s, group) == pytest.approx(plain_gauc(y, s, group), nan_ok=True)
 
 
 @given(rows)
-def test_ece_is_the_weighted_gap_of_bins(drawn):
-    y, s, _ = arrays(drawn)
+def test_ece_is_the_weighted_gap_of_bins(sample):
+    y, s, _ = arrays(sample)
     assert ece(y, s / 5) == pytest.approx(plain_ece(y, s / 5, 15))
 
 
@@ -65,20 +65,20 @@ def test_bootstrap_equals_measures_on_rows_of_sampled_users():
     y, p, day = generator.integers(0, 2, 300), generator.random(300).round(1), generator.integers(0, 2, 300)
     group = users * 2 + day
     bootstrap = UserBootstrap(users, resamples=4, seed=9)
-    found = bootstrap.auc(y, p), bootstrap.gauc(y, p, group), bootstrap.ece(y, p), bootstrap.mean(p)
+    results = bootstrap.auc(y, p), bootstrap.gauc(y, p, group), bootstrap.ece(y, p), bootstrap.mean(p)
     draws = np.random.default_rng(9)
     ids = np.unique(users)
-    for at in range(4):
-        drawn = ids[draws.integers(len(ids), size=len(ids))]
-        taken = np.concatenate([np.flatnonzero(users == user) for user in drawn])
-        copies = np.concatenate([np.full((users == user).sum(), copy) for copy, user in enumerate(drawn)])
+    for resample in range(4):
+        sample = ids[draws.integers(len(ids), size=len(ids))]
+        sampled_rows = np.concatenate([np.flatnonzero(users == user) for user in sample])
+        copies = np.concatenate([np.full((users == user).sum(), copy) for copy, user in enumerate(sample)])
         expected = (
-            plain_auc(y[taken], p[taken]),
-            plain_gauc(y[taken], p[taken], group[taken] * 1000 + copies),
-            plain_ece(y[taken], p[taken], 15),
-            p[taken].mean(),
+            plain_auc(y[sampled_rows], p[sampled_rows]),
+            plain_gauc(y[sampled_rows], p[sampled_rows], group[sampled_rows] * 1000 + copies),
+            plain_ece(y[sampled_rows], p[sampled_rows], 15),
+            p[sampled_rows].mean(),
         )
-        assert [values[at] for values in found] == pytest.approx(expected)
+        assert [values[resample] for values in results] == pytest.approx(expected)
 
 
 def test_paired_difference_has_a_narrower_interval():

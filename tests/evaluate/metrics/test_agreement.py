@@ -31,8 +31,8 @@ def plain_ndcg(found, reference, k):
 
 
 @given(pools)
-def test_agreement_of_pools_equals_plain_loops(drawn):
-    found, reference = drawn
+def test_agreement_of_pools_equals_plain_loops(sample):
+    found, reference = sample
     n = found.shape[1]
     for m in range(1, n + 1):
         for k in range(1, n + 1):
@@ -50,8 +50,8 @@ def test_agreement_of_pools_equals_plain_loops(drawn):
 
 
 @given(pools)
-def test_agreement_depends_only_on_order_and_is_1_with_itself(drawn):
-    found, reference = drawn
+def test_agreement_depends_only_on_order_and_is_1_with_itself(sample):
+    found, reference = sample
     curved = np.exp(2 * found) - 5
     np.testing.assert_array_equal(hit_rate(curved, reference, 2, 2), hit_rate(found, reference, 2, 2))
     np.testing.assert_array_equal(ndcg_against(curved, reference), ndcg_against(found, reference))

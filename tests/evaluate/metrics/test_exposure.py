@@ -32,17 +32,17 @@ def exposures(draw):
 @given(exposures())
 def test_resample_equals_measures_of_repeated_units(case):
     weights, over, per, counts, owner = case
-    found = resample(
+    result = resample(
         {"ratio": Sums(over, per), "sum": Sums(over), "gini": Concentration(counts, owner)}, weights
     )
-    for at, drawn in enumerate(weights.astype(int)):
-        units = np.repeat(np.arange(len(drawn)), drawn)
-        things = np.repeat(np.arange(len(counts)), drawn[owner])
+    for sample, draws in enumerate(weights.astype(int)):
+        units = np.repeat(np.arange(len(draws)), draws)
+        things = np.repeat(np.arange(len(counts)), draws[owner])
         expected = over[units].sum() / per[units].sum() if per[units].sum() else np.nan
-        assert found["ratio"].samples[at] == pytest.approx(expected, nan_ok=True)
-        assert found["sum"].samples[at] == pytest.approx(over[units].sum())
+        assert result["ratio"].samples[sample] == pytest.approx(expected, nan_ok=True)
+        assert result["sum"].samples[sample] == pytest.approx(over[units].sum())
         expected = gini(counts[things]) if counts[things].sum() else np.nan
-        assert found["gini"].samples[at] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+        assert result["gini"].samples[sample] == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 @given(exposures())
@@ -51,29 +51,29 @@ def test_change_of_equal_cascades_is_exactly_0(case):
     measures = {"ratio": Sums(over, per), "sum": Sums(over), "gini": Concentration(counts, owner)}
     own, base = resample(measures, weights), resample(measures, weights)
     for name in measures:
-        told = summarize(own[name], base[name])
-        if told["value"] is not None:
-            assert told["change"] == 0.0
-            assert told["change_ci"] in ((0.0, 0.0), None), "None: no resample has a value"
-            assert told["relative"] is None or told["relative_ci"] in ((0.0, 0.0), None)
+        summary = summarize(own[name], base[name])
+        if summary["value"] is not None:
+            assert summary["change"] == 0.0
+            assert summary["change_ci"] in ((0.0, 0.0), None), "None: no resample has a value"
+            assert summary["relative"] is None or summary["relative_ci"] in ((0.0, 0.0), None)
 
 
 def test_concentration_includes_counts_of_0():
     """One of four has all: 3/4. Without the counts of 0 it would be 0."""
     weights = resampling_weights(4, 10, seed=0)
     counts = np.array([8, 0, 0, 0])
-    found = resample(
+    result = resample(
         {"all": Concentration(counts, np.arange(4)), "shown": Concentration(counts[:1], np.arange(1))},
         weights,
     )
-    assert found["all"].value == pytest.approx(0.75)
-    assert found["shown"].value == 0.0
+    assert result["all"].value == pytest.approx(0.75)
+    assert result["shown"].value == 0.0
 
 
 def test_sum_without_per_is_an_exact_count():
     """Not 6.999…, as a mean over 49 units would give."""
-    found = resample({"reached": Sums(np.arange(49) % 7 == 0)}, resampling_weights(49, 3, seed=0))
-    assert found["reached"].value == 7.0
+    result = resample({"reached": Sums(np.arange(49) % 7 == 0)}, resampling_weights(49, 3, seed=0))
+    assert result["reached"].value == 7.0
 
 
 def test_summary_finds_an_effect_with_a_narrow_paired_interval():
@@ -83,11 +83,11 @@ def test_summary_finds_an_effect_with_a_narrow_paired_interval():
     own = base * 1.02 + rng.normal(0, 0.05, 500)
     weights = resampling_weights(500, 300, seed=0)
     one, other = (resample({"play": Sums(values, np.ones(500))}, weights)["play"] for values in (own, base))
-    told = summarize(one, other)
-    low, high = told["relative_ci"]
+    summary = summarize(one, other)
+    low, high = summary["relative_ci"]
     assert low < 2.0 < high and high - low < 0.2
-    low, high = told["ci"]
-    assert (high - low) / told["value"] > 0.05
+    low, high = summary["ci"]
+    assert (high - low) / summary["value"] > 0.05
 
 
 def test_intervals_cover_the_true_value_in_95_percent():
@@ -105,9 +105,9 @@ def test_intervals_cover_the_true_value_in_95_percent():
 def test_unit_cost_is_the_loss_per_unit_gained():
     less = Resampled(-60.0, np.array([-50.0, -60.0, -70.0]))
     more = Resampled(20.0, np.array([20.0, 20.0, 20.0]))
-    told = unit_cost(less, more)
-    assert told["value"] == 3.0
-    assert told["ci"] == pytest.approx((2.525, 3.475))
+    summary = unit_cost(less, more)
+    assert summary["value"] == 3.0
+    assert summary["ci"] == pytest.approx((2.525, 3.475))
 
 
 @pytest.mark.parametrize("worst", [-1.0, 0.0])
@@ -120,15 +120,17 @@ def test_unit_cost_is_none_if_the_gain_may_be_0(worst):
 def test_summary_is_none_if_there_is_nothing_to_measure():
     weights = resampling_weights(3, 4, seed=0)
     nothing = np.zeros(3)
-    found = resample({"share": Sums(nothing, nothing), "gini": Concentration(nothing, np.arange(3))}, weights)
-    for part in found.values():
+    result = resample(
+        {"share": Sums(nothing, nothing), "gini": Concentration(nothing, np.arange(3))}, weights
+    )
+    for part in result.values():
         assert set(summarize(part, part).values()) == {None}
 
 
 def test_relative_change_from_0_is_none():
-    told = summarize(Resampled(2.0, np.full(3, 2.0)), Resampled(0.0, np.zeros(3)))
-    assert (told["change"], told["change_ci"]) == (2.0, (2.0, 2.0))
-    assert told["relative"] is None and told["relative_ci"] is None
+    summary = summarize(Resampled(2.0, np.full(3, 2.0)), Resampled(0.0, np.zeros(3)))
+    assert (summary["change"], summary["change_ci"]) == (2.0, (2.0, 2.0))
+    assert summary["relative"] is None and summary["relative_ci"] is None
 
 
 def test_daily_counts_count_rows_per_day():
@@ -137,7 +139,7 @@ def test_daily_counts_count_rows_per_day():
 
 
 @pytest.mark.parametrize(
-    ("measure", "said"),
+    ("measure", "message"),
     [
         (Sums(np.zeros(3)), r"likes: shape is \(3,\), expected \(2,\)"),
         (Sums(np.zeros(2), np.zeros(1)), r"likes: shape is \(1,\), expected \(2,\)"),
@@ -149,6 +151,6 @@ def test_daily_counts_count_rows_per_day():
         ),
     ],
 )
-def test_resample_names_a_measure_with_other_units(measure, said):
-    with pytest.raises(ValueError, match=said):
+def test_resample_names_a_measure_with_other_units(measure, message):
+    with pytest.raises(ValueError, match=message):
         resample({"likes": measure}, resampling_weights(2, 3, seed=0))

@@ -23,8 +23,8 @@ def problems(draw):
         for u in range(USERS)
     ]
     padded = np.full((USERS, 12), -1)
-    for row, of in zip(padded, known, strict=True):
-        row[: len(of)] = of
+    for row, items in zip(padded, known, strict=True):
+        row[: len(items)] = items
     return scores, padded, held, draw(st.sampled_from((1, 3, 10, 30)))
 
 
@@ -34,7 +34,7 @@ def oracle_top(scores, known, k):
 
 
 def pairs(held):
-    user = np.repeat(np.arange(len(held)), [len(of) for of in held])
+    user = np.repeat(np.arange(len(held)), [len(items) for items in held])
     return user, np.concatenate([*held, np.empty(0, np.int64)]).astype(np.int64)
 
 
@@ -52,14 +52,14 @@ def test_recall_and_ndcg_equal_plain_loops(problem):
     scores, known, held, k = problem
     top = top_columns(scores, known, k)
     recall, ndcg = recall_at(top, *pairs(held), k), ndcg_at(top, *pairs(held), k)
-    for row, of in enumerate(held):
-        if not len(of):
+    for row, items in enumerate(held):
+        if not len(items):
             assert np.isnan(recall[row]) and np.isnan(ndcg[row])
             continue
-        found = oracle_top(scores[row], known[row], k)
-        gain = sum(1 / math.log2(2 + place) for place, work in enumerate(found) if work in of)
-        ideal = sum(1 / math.log2(2 + place) for place in range(min(k, len(of))))
-        assert recall[row] == pytest.approx(len(set(found) & set(of.tolist())) / len(of), abs=1e-12)
+        best = oracle_top(scores[row], known[row], k)
+        gain = sum(1 / math.log2(2 + place) for place, work in enumerate(best) if work in items)
+        ideal = sum(1 / math.log2(2 + place) for place in range(min(k, len(items))))
+        assert recall[row] == pytest.approx(len(set(best) & set(items.tolist())) / len(items), abs=1e-12)
         assert ndcg[row] == pytest.approx(gain / ideal, abs=1e-12)
 
 

@@ -70,19 +70,21 @@ def loss_at(prepared, targets, lists, settings, step):
 def test_soft_labels_are_used_only_after_warm_up(prepared, targets, lists):
     settings = SETTINGS.with_recipe("list").replace(distil={"warm_up": 0.5})
     n_steps = 2 * -(-len(prepared.train) // 64)
-    alone = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
-    assert loss_at(prepared, targets, lists, settings, n_steps // 2 - 1) == pytest.approx(alone, rel=1e-6)
-    assert loss_at(prepared, targets, lists, settings, n_steps // 2) != pytest.approx(alone, rel=1e-2)
+    hard_loss = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
+    assert loss_at(prepared, targets, lists, settings, n_steps // 2 - 1) == pytest.approx(hard_loss, rel=1e-6)
+    assert loss_at(prepared, targets, lists, settings, n_steps // 2) != pytest.approx(hard_loss, rel=1e-2)
 
 
 def test_recipes_have_different_losses(prepared, targets, lists):
-    ours = {name: loss_at(prepared, targets, lists, SETTINGS.with_recipe(name), 10**6) for name in RECIPES}
+    loss_by_recipe = {
+        name: loss_at(prepared, targets, lists, SETTINGS.with_recipe(name), 10**6) for name in RECIPES
+    }
     # these two differ only in their teacher
     same = {"model-distillation": "feature-distillation"}
-    for name, loss in ours.items():
-        for other, another in ours.items():
+    for name, loss in loss_by_recipe.items():
+        for other, other_loss in loss_by_recipe.items():
             alike = same.get(name, name) == same.get(other, other)
-            assert (loss == pytest.approx(another, rel=1e-6)) == alike, (name, other)
+            assert (loss == pytest.approx(other_loss, rel=1e-6)) == alike, (name, other)
 
 
 @pytest.mark.parametrize("weight", ["list_weight", "pool_weight"])

@@ -29,12 +29,12 @@ def watched(circles):
     twice.
     """
     generator = np.random.default_rng(4)
-    of_user, of_item = circles
-    ahead = (of_item - of_user[:, None]) % N_CIRCLES
+    user_groups, item_groups = circles
+    ahead = (item_groups - user_groups[:, None]) % N_CIRCLES
     chance = np.select([ahead == 0, ahead == 1], [0.9, 0.2])
     times = (generator.random(chance.shape) < chance) * generator.integers(1, 4, chance.shape)
-    few = np.arange(len(of_user))[:, None] < [MIN_WATCHERS, MIN_WATCHERS - 1]
-    return np.concatenate([times, few * [1, 2]], axis=1)
+    rare = np.arange(len(user_groups))[:, None] < [MIN_WATCHERS, MIN_WATCHERS - 1]
+    return np.concatenate([times, rare * [1, 2]], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,13 @@ def test_cowatch_vectors_are_the_leading_singular_vectors(snapshot, watched, cow
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     codes = cowatch.codes(snapshot.works.ids[enough])
     assert cowatch.vectors.shape == (len(codes) + 1, DIMENSIONS)
-    found = cowatch.vectors[codes].astype(np.float64)
-    np.testing.assert_allclose(found @ found.T, exact @ exact.T, rtol=0, atol=1e-3)
+    kept_vectors = cowatch.vectors[codes].astype(np.float64)
+    np.testing.assert_allclose(kept_vectors @ kept_vectors.T, exact @ exact.T, rtol=0, atol=1e-3)
 
 
 def test_item_with_few_watchers_has_no_cowatch_vector(snapshot, cowatch):
-    just_enough, few = snapshot.works.ids[-2:]
-    assert cowatch.codes(np.array([just_enough, few])).tolist() == [len(cowatch.works), 0]
+    just_enough, rare = snapshot.works.ids[-2:]
+    assert cowatch.codes(np.array([just_enough, rare])).tolist() == [len(cowatch.works), 0]
     assert cowatch.codes(np.array([-1, 10**12])).tolist() == [0, 0]
     assert not cowatch.vectors[0].any()
 
@@ -86,8 +86,8 @@ def test_fit_cowatch_is_reproducible_and_keeps_global_random_state(snapshot, cow
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    again = fit_cowatch(snapshot, seed=1)
-    np.testing.assert_array_equal(again.vectors, cowatch.vectors)
+    repeated = fit_cowatch(snapshot, seed=1)
+    np.testing.assert_array_equal(repeated.vectors, cowatch.vectors)
     np.testing.assert_array_equal(torch.rand(3).numpy(), expected.numpy())
 
 

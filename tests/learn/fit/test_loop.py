@@ -32,17 +32,17 @@ def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_ro
 
 def test_fit_stops_early_and_keeps_the_best_weights():
     model = torch.nn.Linear(1, 1)
-    seen = []
+    weight_by_step = []
 
     def loss_of(rows, step):
-        assert step == len(seen)
-        seen.append(model.weight.item())
+        assert step == len(weight_by_step)
+        weight_by_step.append(model.weight.item())
         return (model(torch.ones(len(rows), 1)) ** 2).mean()
 
-    done = fit_line(loss_of, [0.1, 0.5, 0.4, 0.3, 0.9, 0.9], model)
-    assert [epoch.score for epoch in done.history] == [0.1, 0.5, 0.4, 0.3]
-    assert [step for step, _ in done.curve] == list(range(8))
-    assert model.weight.item() == seen[4]  # after the second epoch of two steps
+    finished = fit_line(loss_of, [0.1, 0.5, 0.4, 0.3, 0.9, 0.9], model)
+    assert [epoch.score for epoch in finished.history] == [0.1, 0.5, 0.4, 0.3]
+    assert [step for step, _ in finished.curve] == list(range(8))
+    assert model.weight.item() == weight_by_step[4]  # after the second epoch of two steps
 
 
 @pytest.mark.parametrize(
@@ -55,30 +55,30 @@ def test_fit_stops_early_and_keeps_the_best_weights():
 )
 def test_diverged_fit_names_the_step_and_keeps_a_finite_checkpoint(tmp_path, last, step, message):
     model = torch.nn.Linear(1, 1)
-    kept = Checkpoint(tmp_path / "line.pt", 2, "a line")
+    checkpoint_file = Checkpoint(tmp_path / "line.pt", 2, "a line")
 
-    def loss_of(rows, at):
-        return model.weight.sum() * 0 + (last if at == step else 1.0)
+    def loss_of(rows, training_step):
+        return model.weight.sum() * 0 + (last if training_step == step else 1.0)
 
     with pytest.raises(TrainingDiverged, match="training a line: " + message) as caught:
-        fit_line(loss_of, [0.1] * 20, model, epochs=20, patience=20, checkpoint=kept)
-    assert str(kept.path) in str(caught.value)
-    state = kept.load()
+        fit_line(loss_of, [0.1] * 20, model, epochs=20, patience=20, checkpoint=checkpoint_file)
+    assert str(checkpoint_file.path) in str(caught.value)
+    state = checkpoint_file.load()
     assert all(torch.isfinite(value).all() for value in state["model"].values())
     assert state["progress"]["epoch"] == step // 2
 
 
 def test_checkpoint_never_contains_weights_that_are_not_finite(tmp_path):
     model = torch.nn.Linear(1, 1)
-    kept = Checkpoint(tmp_path / "line.pt", 1, "a line")
+    checkpoint_file = Checkpoint(tmp_path / "line.pt", 1, "a line")
 
     def loss_of(rows, step):
         # its gradient is 0/0
         return torch.sqrt(model.weight.sum() * 0) if step == 1 else model.weight.sum() * 0 + 1.0
 
     with pytest.raises(TrainingDiverged, match="weight is not finite after step 2"):
-        fit_line(loss_of, [0.1] * 6, model, checkpoint=kept)
-    assert torch.isfinite(kept.load()["model"]["weight"]).all()
+        fit_line(loss_of, [0.1] * 6, model, checkpoint=checkpoint_file)
+    assert torch.isfinite(checkpoint_file.load()["model"]["weight"]).all()
 
 
 def dropping_model():
@@ -98,12 +98,12 @@ def train_dropping(checkpoint, progress=None):
         with torch.no_grad():
             return -(model(x).squeeze(1) - x.sum(dim=1)).square().mean().item()
 
-    done = fit(
+    finished = fit(
         model, 32, loss_of, score,
         optimizer=OptimizerSettings(batch_size=5, learning_rate=0.02, weight_decay=0.1, patience=4),
         epochs=4, seed=5, title="x", checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
-    return model, done
+    return model, finished
 
 
 KILLED = """
@@ -124,25 +124,25 @@ train_dropping(Checkpoint(Path({path!r}), 3, "x"), progress)
 @pytest.mark.parametrize("step", [2, 7, 28, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 8, 20))])
 def test_killed_fit_resumes_to_the_same_weights(tmp_path, step):
     """Killed before the first checkpoint, at one, between two, at the end of an epoch, at the very end."""
-    whole, done = train_dropping(None)
+    whole, finished = train_dropping(None)
     path = tmp_path / "x.pt"
     script = KILLED.format(folder=os.path.dirname(__file__), path=str(path), step=step)
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert path.exists() == (step >= 3)
-    resumed, again = train_dropping(Checkpoint(path, 3, "x"))
-    assert again.history == done.history and again.curve == done.curve
+    resumed, resumed_state = train_dropping(Checkpoint(path, 3, "x"))
+    assert resumed_state.history == finished.history and resumed_state.curve == finished.curve
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_finished_fit_is_not_repeated_on_resume(tmp_path):
-    kept = Checkpoint(tmp_path / "x.pt", 100, "x")
-    first, _ = train_dropping(kept)
+    checkpoint_file = Checkpoint(tmp_path / "x.pt", 100, "x")
+    first, _ = train_dropping(checkpoint_file)
     steps = []
-    again, _ = train_dropping(kept, lambda *step: steps.append(step))
+    resumed_state, _ = train_dropping(checkpoint_file, lambda *step: steps.append(step))
     assert steps == [(28, 28, "x")]
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), resumed_state.parameters(), strict=True))
 
 
 def test_checkpoint_of_another_training_is_refused(tmp_path):
@@ -154,19 +154,19 @@ def test_checkpoint_of_another_training_is_refused(tmp_path):
 
 
 def test_truncated_or_modified_checkpoint_is_refused(tmp_path):
-    kept = Checkpoint(tmp_path / "x.pt", 3, "x")
-    model, _ = train_dropping(kept)
-    whole = kept.path.read_bytes()
+    checkpoint_file = Checkpoint(tmp_path / "x.pt", 3, "x")
+    model, _ = train_dropping(checkpoint_file)
+    whole = checkpoint_file.path.read_bytes()
     weights = whole.index(model[0].weight.detach().numpy().tobytes())
     for cut in (10, len(whole) // 2, len(whole) - 1):
-        kept.path.write_bytes(whole[:cut])
+        checkpoint_file.path.write_bytes(whole[:cut])
         with pytest.raises(CheckpointError, match=r"x\.pt: not a checkpoint: .*start without --resume"):
-            train_dropping(kept)
-    kept.path.write_bytes(whole[:weights] + bytes([whole[weights] ^ 1]) + whole[weights + 1 :])
+            train_dropping(checkpoint_file)
+    checkpoint_file.path.write_bytes(whole[:weights] + bytes([whole[weights] ^ 1]) + whole[weights + 1 :])
     with pytest.raises(CheckpointError, match=r"x\.pt: damaged: wrong checksum of .*; start without"):
-        train_dropping(kept)
-    kept.path.write_bytes(whole)
-    train_dropping(kept)
+        train_dropping(checkpoint_file)
+    checkpoint_file.path.write_bytes(whole)
+    train_dropping(checkpoint_file)
 
 
 @pytest.mark.parametrize("state", [{"format": 1}, {"format": 2, "facts": "x"}, [1]])
@@ -177,17 +177,17 @@ def test_torch_file_without_a_checkpoint_is_refused(tmp_path, state):
 
 
 def test_checkpoint_of_another_model_structure_is_refused(tmp_path):
-    kept = Checkpoint(tmp_path / "x.pt", 3, "x")
-    train_dropping(kept)
-    state = kept.load()
+    checkpoint_file = Checkpoint(tmp_path / "x.pt", 3, "x")
+    train_dropping(checkpoint_file)
+    state = checkpoint_file.load()
     state["model"] = {f"layers.{name}": value for name, value in state["model"].items()}
-    kept.save({name: value for name, value in state.items() if name not in ("format", "facts")})
+    checkpoint_file.save({name: value for name, value in state.items() if name not in ("format", "facts")})
     with pytest.raises(
         CheckpointError,
         match=r"x\.pt belongs to a model of another structure: "
         r".*layers\.0\.weight",
     ):
-        train_dropping(kept)
+        train_dropping(checkpoint_file)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04K\x05."])

@@ -56,11 +56,11 @@ def without_priors(head):
 def test_encoder_does_not_depend_on_days_after_training(world, prepared, tmp_path):
     exposures = with_inverted_outcomes(world, world.train_until_ms).exposures
     later = exposures.time_ms >= world.train_until_ms
-    shown = {
+    reversed_columns = {
         name: np.where(later, getattr(exposures, name)[::-1], getattr(exposures, name)) for name in SHOWN
     }
-    assert all((shown[name] != getattr(exposures, name)).any() for name in SHOWN)
-    other = prepare(replace(world, exposures=replace(exposures, **shown)), SETTINGS, tmp_path)
+    assert all((reversed_columns[name] != getattr(exposures, name)).any() for name in SHOWN)
+    other = prepare(replace(world, exposures=replace(exposures, **reversed_columns)), SETTINGS, tmp_path)
     head, arrays = saved_content(prepared.encoder, tmp_path)
     other_head, other_arrays = saved_content(other.encoder, tmp_path)
     assert head == other_head
@@ -79,16 +79,16 @@ def test_encoder_reads_only_rates_of_training_outcomes(world, prepared, tmp_path
 
 def test_notes_count_items_without_an_embedding(world, prepared, tmp_path):
     """Counts items with fewer than min_count training rows; no note unless they are the majority."""
-    shown, counts = np.unique(prepared.train.exposures.work_id, return_counts=True)
+    reversed_columns, counts = np.unique(prepared.train.exposures.work_id, return_counts=True)
     assert count_items_without_id(prepared.train) == (
         (counts < SETTINGS.features.min_count).sum(),
-        len(shown),
+        len(reversed_columns),
     )
     assert prepared.notes(SETTINGS.features.min_count) == ()
     rare = SETTINGS.replace(features={"min_count": int(np.sort(counts)[len(counts) * 3 // 4]) + 1})
     (note,) = prepare(world, rare, tmp_path).notes(rare.features.min_count)
     without = (counts < rare.features.min_count).sum()
     assert (
-        f"{without:,} of the {len(shown):,} items" in note
+        f"{without:,} of the {len(reversed_columns):,} items" in note
         and f"min_count = {rare.features.min_count}" in note
     )

@@ -25,5 +25,5 @@ def test_logistic_regression_is_a_sum_of_weights(examples):
         linear = model.numbers[name]
         expected += inputs[name] @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
     with torch.no_grad():
-        found = model({name: torch.from_numpy(inputs[name]) for name in LogisticRegression.inputs}).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        logits = model({name: torch.from_numpy(inputs[name]) for name in LogisticRegression.inputs}).numpy()
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)

@@ -138,13 +138,15 @@ def matching_only(examples, batches):
     return towers
 
 
-def vector_of(codes, seen, column):
+def vector_of(codes, code_values, column):
     """Returns the vectors of codes of one column; code 0 and unseen codes have vector 0 of the column."""
-    return codes.table.weight[torch.where(seen < codes.sizes[column], seen, 0) + codes.offsets[column]]
+    return codes.table.weight[
+        torch.where(code_values < codes.sizes[column], code_values, 0) + codes.offsets[column]
+    ]
 
 
-def work_vectors(codes, seen):
-    return sum(vector_of(codes, seen[..., column], column) for column in range(seen.shape[-1]))
+def work_vectors(codes, code_values):
+    return sum(vector_of(codes, code_values[..., column], column) for column in range(code_values.shape[-1]))
 
 
 @pytest.mark.parametrize("name", ["history", "skipped"])
@@ -157,11 +159,11 @@ def test_matching_adds_the_cosine_of_item_and_list(examples, matching_only, name
         rows = as_tensors(examples.inputs(np.arange(40)), towers.inputs)
         cosines = (towers(rows) - towers.bias) / towers.scale
         listed = rows[name]
-        each = sum(w * vector_of(matching.codes, listed[..., c], c) for c, w in enumerate(weights))
-        there = (listed.amax(dim=2) > 0).unsqueeze(2)
+        list_sum = sum(w * vector_of(matching.codes, listed[..., c], c) for c, w in enumerate(weights))
+        is_item = (listed.amax(dim=2) > 0).unsqueeze(2)
         work = work_vectors(matching.codes, rows["item_ids"])
-        expected = torch.nn.functional.cosine_similarity((each * there).sum(dim=1), work)
-    assert there.any() and not there.all()
+        expected = torch.nn.functional.cosine_similarity((list_sum * is_item).sum(dim=1), work)
+    assert is_item.any() and not is_item.all()
     torch.testing.assert_close(cosines, expected.unsqueeze(1).expand(-1, 4), atol=1e-5, rtol=0)
 
 

@@ -80,6 +80,6 @@ def test_served_ranker_graph_has_no_mask_and_no_softmax(examples, tmp_path):
     onnx = pytest.importorskip("onnx", reason="onnx comes with the extra train")
     assert not {"Softmax", "Einsum", "Not"} & {node.op_type for node in onnx.load(path).graph.node}
     other = make_inputs(examples, np.arange(100, 400, 3))
-    (found,) = OnnxModel(path).run(other, "logits")
-    np.testing.assert_allclose(found, run_torch(calibrated, other), atol=1e-5)
-    assert len(np.unique(found[:, 0])) > 50
+    (logits,) = OnnxModel(path).run(other, "logits")
+    np.testing.assert_allclose(logits, run_torch(calibrated, other), atol=1e-5)
+    assert len(np.unique(logits[:, 0])) > 50

@@ -58,8 +58,8 @@ def served(world, first):
         observers.append(SideEffectQueue(observer))
     with replace(cascade, side_effects=tuple(observers)) as logged:
         users = dataset.snapshot.users.ids[:40]
-        asked = [Request(int(u), time_ms=dataset.valid_until_ms, request_id=f"r{u}") for u in users]
-        feeds = [logged.run(request) for request in asked]
+        page_requests = [Request(int(u), time_ms=dataset.valid_until_ms, request_id=f"r{u}") for u in users]
+        feeds = [logged.run(request) for request in page_requests]
     return ServedRun.from_folder(run), out / "log", feeds
 
 
@@ -70,7 +70,7 @@ def learn(world, served, out, **more):
 
 
 @pytest.fixture(scope="module")
-def taught(world, served, tmp_path_factory):
+def continued(world, served, tmp_path_factory):
     feeds = answers(world.truth, world.dataset.snapshot, served[2])
     return learn(world, served, tmp_path_factory.mktemp("taught") / "run", outcomes=feeds)
 
@@ -91,56 +91,58 @@ def on_pools(world, folder, log):
 
     dataset = world.dataset
     encoder = Encoder.load(folder / "encoder.npz")
-    then = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms)
+    advanced = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms)
     user, item = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
     rows = read_rank_log(log, dataset.tasks)
-    found = []
+    correlations = []
     for pool in rows.take(rows.shadow).requests():
         moment = int(pool.time_ms[0])
-        (vector,) = user.run(encoder.encode_user(then, int(pool.user_id[0]), moment, 0), "user_vector")
+        (vector,) = user.run(encoder.encode_user(advanced, int(pool.user_id[0]), moment, 0), "user_vector")
         (works,) = item.run(
-            encoder.encode_items(then, then.works.lookup(pool.item_id), moment), "item_vector"
+            encoder.encode_items(advanced, advanced.works.lookup(pool.item_id), moment), "item_vector"
         )
-        found.append(np.corrcoef(works @ vector[0], pool.fused)[0, 1])
-    return float(np.mean(found))
+        correlations.append(np.corrcoef(works @ vector[0], pool.fused)[0, 1])
+    return float(np.mean(correlations))
 
 
-def test_train_from_log_keeps_the_ranker_under_the_new_version(served, taught):
-    before, after = (OnnxModel(folder / "ranker.onnx") for folder in (served[0].folder, taught.folder))
+def test_train_from_log_keeps_the_ranker_under_the_new_version(served, continued):
+    before, after = (OnnxModel(folder / "ranker.onnx") for folder in (served[0].folder, continued.folder))
     assert (before.model_version, after.model_version) == (1, 2)
     assert before.fingerprint == after.fingerprint
-    assert OnnxModel(taught.folder / "item_tower.onnx").model_version == 2
+    assert OnnxModel(continued.folder / "item_tower.onnx").model_version == 2
     for name in ("encoder.npz",):
-        assert (taught.folder / name).read_bytes() == (served[0].folder / name).read_bytes()
+        assert (continued.folder / name).read_bytes() == (served[0].folder / name).read_bytes()
 
 
-def test_towers_correlate_more_with_the_ranker_on_served_pools(world, served, taught):
-    before, after = (on_pools(world, folder, served[1]) for folder in (served[0].folder, taught.folder))
+def test_towers_correlate_more_with_the_ranker_on_served_pools(world, served, continued):
+    before, after = (on_pools(world, folder, served[1]) for folder in (served[0].folder, continued.folder))
     assert after > before + 0.05
 
 
-def test_outcomes_of_served_pages_change_the_towers(world, served, taught, tmp_path):
+def test_outcomes_of_served_pages_change_the_towers(world, served, continued, tmp_path):
     without = learn(world, served, tmp_path / "run")
-    assert furthest(towers_of(without.folder), towers_of(taught.folder)) > 1e-4
+    assert furthest(towers_of(without.folder), towers_of(continued.folder)) > 1e-4
 
 
 def test_train_from_log_keeps_min_count_of_the_serving_run(world, served, tmp_path):
     """Left to the data, it would follow how many rows there are now, and towers would not fit the run's
     encoder."""
     run, log, _ = served
-    left = run.settings.replace(features={"min_count": 0})
-    found = train_from_log(
-        world.dataset, run, log, left.replace(model_version=2), tmp_path / "run", evaluate=False
+    unset = run.settings.replace(features={"min_count": 0})
+    correlations = train_from_log(
+        world.dataset, run, log, unset.replace(model_version=2), tmp_path / "run", evaluate=False
     )
-    assert json.loads((found.folder / "run.json").read_text())["settings"]["features"]["min_count"] == 3
+    assert (
+        json.loads((correlations.folder / "run.json").read_text())["settings"]["features"]["min_count"] == 3
+    )
 
 
-def test_train_from_log_is_reproducible(world, first, served, taught, tmp_path):
+def test_train_from_log_is_reproducible(world, first, served, continued, tmp_path):
     """Inputs that the first training made give the same towers as inputs that are made again."""
     feeds = answers(world.truth, world.dataset.snapshot, served[2])
     again = learn(world, served, tmp_path / "run", outcomes=feeds, first=first.tower_inputs)
-    assert furthest(towers_of(again.folder), towers_of(taught.folder)) == 0.0
-    assert again.quality == taught.quality
+    assert furthest(towers_of(again.folder), towers_of(continued.folder)) == 0.0
+    assert again.quality == continued.quality
 
 
 def test_train_from_log_starts_from_the_serving_towers(world, served, tmp_path):
@@ -151,14 +153,14 @@ def test_train_from_log_starts_from_the_serving_towers(world, served, tmp_path):
     assert furthest(towers_of(still.folder), towers_of(run.folder)) < 1e-4
 
 
-def test_run_from_log_can_be_evaluated_and_continued(world, served, taught, tmp_path):
-    assert evaluate_run(world.dataset, taught.folder) == taught.quality
-    facts = json.loads((taught.folder / "run.json").read_text())
+def test_run_from_log_can_be_evaluated_and_continued(world, served, continued, tmp_path):
+    assert evaluate_run(world.dataset, continued.folder) == continued.quality
+    facts = json.loads((continued.folder / "run.json").read_text())
     assert facts["settings"]["model_version"] == 2 and list(facts["epochs"]) == ["towers"]
     assert any("rows of model version 1" in note for note in facts["data"]["notes"])
     third = train_from_log(
         world.dataset,
-        ServedRun.from_folder(taught.folder),
+        ServedRun.from_folder(continued.folder),
         served[1],
         SETTINGS.replace(model_version=3),
         tmp_path / "run",
@@ -168,7 +170,7 @@ def test_run_from_log_can_be_evaluated_and_continued(world, served, taught, tmp_
     )
 
 
-def test_stopped_training_from_log_resumes_to_the_same_towers(world, served, taught, tmp_path):
+def test_stopped_training_from_log_resumes_to_the_same_towers(world, served, continued, tmp_path):
     class Stopped(Exception):
         pass
 
@@ -184,7 +186,7 @@ def test_stopped_training_from_log_resumes_to_the_same_towers(world, served, tau
     again = train_from_log(
         world.dataset, run, log, settings, tmp_path / "run", outcomes=outcomes, resume=True
     )
-    assert furthest(towers_of(again.folder), towers_of(taught.folder)) == 0.0
+    assert furthest(towers_of(again.folder), towers_of(continued.folder)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_stopped_training_from_log_resumes_to_the_same_towers(world, served, tau
 )
 def test_settings_of_other_towers_are_refused_before_training(world, served, tmp_path, change, message):
     run, log, _ = served
-    told = []
+    reports = []
     with pytest.raises(ConfigError, match=message):
         train_from_log(
             world.dataset,
@@ -206,9 +208,9 @@ def test_settings_of_other_towers_are_refused_before_training(world, served, tmp
             log,
             run.settings.replace(**change),
             tmp_path / "run",
-            lambda *step: told.append(step),
+            lambda *step: reports.append(step),
         )
-    assert not told and not (tmp_path / "run").exists()
+    assert not reports and not (tmp_path / "run").exists()
 
 
 def test_ranker_settings_do_not_change_training_from_log(world, served, tmp_path):
@@ -245,7 +247,7 @@ def test_train_from_log_refuses_a_log_of_another_training(world, served, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_train_from_log_refuses_a_run_without_tower_checkpoint(world, served, taught, tmp_path):
+def test_train_from_log_refuses_a_run_without_tower_checkpoint(world, served, continued, tmp_path):
     import shutil
 
     shutil.copytree(served[0].folder, tmp_path / "bare")
@@ -264,20 +266,22 @@ def test_train_from_log_refuses_a_run_without_tower_checkpoint(world, served, ta
 
 
 @pytest.fixture(scope="module")
-def anew(world, served, tmp_path_factory):
+def from_scratch(world, served, tmp_path_factory):
     """A training from scratch whose towers learn the served pools too."""
     run, log, _ = served
     settings = run.settings.replace(model_version=2)
     return train(world.dataset, settings, tmp_path_factory.mktemp("anew") / "run", log=log)
 
 
-def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, anew):
+def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, from_scratch):
     run, folder, _ = served
-    ranker = OnnxModel(anew.folder / "ranker.onnx")
-    mine = read_rank_log(anew.folder / "served_log", world.dataset.tasks)
-    theirs = read_rank_log(folder, world.dataset.tasks)
-    assert {part.ranker for part in read_log_contents(anew.folder / "served_log")} == {ranker.fingerprint}
-    assert mine.shadow.all() and (mine.model_version == 2).all()
+    ranker = OnnxModel(from_scratch.folder / "ranker.onnx")
+    own_log = read_rank_log(from_scratch.folder / "served_log", world.dataset.tasks)
+    served_rows = read_rank_log(folder, world.dataset.tasks)
+    assert {part.ranker for part in read_log_contents(from_scratch.folder / "served_log")} == {
+        ranker.fingerprint
+    }
+    assert own_log.shadow.all() and (own_log.model_version == 2).all()
 
     def pools(log):
         starts, ends = list_bounds(log)
@@ -287,17 +291,17 @@ def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, ane
         )
         return sorted(pool for pool in each if len(pool) - 2 >= run.settings.distil.list_works)
 
-    assert pools(mine) == pools(theirs) and len(pools(mine)) > 40
-    material = anew.tower_inputs
+    assert pools(own_log) == pools(served_rows) and len(pools(own_log)) > 40
+    material = from_scratch.tower_inputs
     assert material.prepared.n_requests == 0, (
         "requests have no outcome, so the ranker must not learn from them"
     )
-    assert any("lists of at least 10 items are used" in note for note in anew.notes)
-    assert furthest(towers_of(anew.folder), towers_of(run.folder)) > 1e-3
+    assert any("lists of at least 10 items are used" in note for note in from_scratch.notes)
+    assert furthest(towers_of(from_scratch.folder), towers_of(run.folder)) > 1e-3
 
 
-def test_served_log_does_not_change_a_ranker_from_scratch(first, anew):
-    one, other = (best_weights(each.folder / "checkpoints" / "ranker.pt") for each in (first, anew))
+def test_served_log_does_not_change_a_ranker_from_scratch(first, from_scratch):
+    one, other = (best_weights(each.folder / "checkpoints" / "ranker.pt") for each in (first, from_scratch))
     assert furthest(one, other) == 0.0
 
 

@@ -43,27 +43,27 @@ def test_lightgbm_onnx_gives_raw_scores(prepared, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "of", [{"num_leaves": 15}, {"num_leaves": 31, "use_missing": False}, {"num_leaves": 255}]
+    "parameters", [{"num_leaves": 15}, {"num_leaves": 31, "use_missing": False}, {"num_leaves": 255}]
 )
-def test_lightgbm_trees_equal_onnx_runtime_if_values_are_missing(tmp_path, of):
+def test_lightgbm_trees_equal_onnx_runtime_if_values_are_missing(tmp_path, parameters):
     generator = np.random.default_rng(1)
     x = generator.normal(size=(6000, 6)).astype(np.float32)
     x[generator.random(x.shape) < 0.1] = np.nan
     x[generator.random(x.shape) < 0.1] = 0
-    quiet = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 3, "objective": "binary", **of}
+    quiet = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 3, "objective": "binary", **parameters}
     tasks = [np.nansum(x, axis=1) > 0, np.isnan(x[:, 0]) ^ (x[:, 1] > 0.5)]
     boosters = [lightgbm.train(quiet, lightgbm.Dataset(x, y.astype(int)), 8 + t) for t, y in enumerate(tasks)]
     path, rows = tmp_path / "r.onnx", x[:500]
     write_onnx(trees_to_onnx(boosters, 6), path, kind="ranker", tasks=["a", "b"], model_version=1)
     model = OnnxModel(path)
-    (found,) = model.run({"dense": rows}, "logits")
+    (logits_served,) = model.run({"dense": rows}, "logits")
     assert model.trees == 17
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # several share out the trees, and add in another order
     np.testing.assert_array_equal(
-        found, onnxruntime.InferenceSession(str(path), options).run(None, {"dense": rows})[0]
+        logits_served, onnxruntime.InferenceSession(str(path), options).run(None, {"dense": rows})[0]
     )
-    if not of.get("use_missing", True):
+    if not parameters.get("use_missing", True):
         rows = np.nan_to_num(rows)  # where it is false, NaN is 0 to LightGBM, and larger than all to ONNX
     expected = np.stack([booster.predict(rows, raw_score=True) for booster in boosters], axis=1)
     np.testing.assert_allclose(model.run({"dense": rows}, "logits")[0], expected, atol=2e-6)
@@ -82,15 +82,15 @@ def test_value_next_to_a_threshold_takes_the_branch_of_training(tmp_path):
 
 
 def test_fit_lightgbm_writes_a_ranker(prepared, tmp_path):
-    seen = []
+    reports = []
     fit_lightgbm(
-        prepared, tmp_path / "r.onnx", model_version=5, rounds=20, progress=lambda *a: seen.append(a)
+        prepared, tmp_path / "r.onnx", model_version=5, rounds=20, progress=lambda *a: reports.append(a)
     )
     ranker = OnnxModel(tmp_path / "r.onnx")
     assert ranker.inputs == ("dense",)
     dense = dense_matrix(prepared.encoder, prepared.valid_batches)
     assert ranker.run({"dense": dense}, "logits")[0].shape == (len(prepared.valid), 3)
-    assert [done for done, _, _ in seen] == [1, 2, 3]
+    assert [done for done, _, _ in reports] == [1, 2, 3]
 
 
 def test_lightgbm_trees_do_not_depend_on_threads(prepared, tmp_path):

@@ -44,9 +44,11 @@ def test_mixed_ranker_gives_the_weighted_mean_of_its_parts(run, prepared, datase
     fitted = json.loads((run.folder / "ranker_mixture.json").read_text())["tasks"]
     assert list(fitted) == list(dataset.tasks)
     m, t, b = (ranker_logits(prepared.test, model).astype(np.float64) for model in (mmoe, trees, both))
-    for at, task in enumerate(dataset.tasks):
-        by_hand = fitted[task]["mmoe"] * m[:, at] + fitted[task]["lightgbm"] * t[:, at] + fitted[task]["bias"]
-        np.testing.assert_allclose(b[:, at], by_hand, atol=1e-4)
+    for step, task in enumerate(dataset.tasks):
+        by_hand = (
+            fitted[task]["mmoe"] * m[:, step] + fitted[task]["lightgbm"] * t[:, step] + fitted[task]["bias"]
+        )
+        np.testing.assert_allclose(b[:, step], by_hand, atol=1e-4)
     np.testing.assert_array_equal(b[:, len(dataset.tasks) :], m[:, len(dataset.tasks) :])
     works = np.arange(20)
     one, parts = pool_logits(prepared.test, 0, works, both), pool_logits(prepared.test, 0, works, mmoe)
@@ -67,8 +69,8 @@ def test_lightgbm_trees_are_equal_if_the_mmoe_trains_in_parallel(prepared, tmp_p
 
 
 def test_error_of_the_mmoe_stops_lightgbm(prepared, tmp_path):
-    def stop(done, total, what):
-        if what == "training the ranker":
+    def stop(done, total, title):
+        if title == "training the ranker":
             raise Stopped
 
     before = torch.get_num_threads()
@@ -126,18 +128,18 @@ class Stopped(Exception):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("where", "at"), [("training the ranker", 3), ("LightGBM, click", 1)])
-def test_stopped_mixed_run_resumes_to_the_same_bytes(dataset, run, tmp_path, where, at):
-    def stop(done, total, what):
-        if (done, what) == (at, where):
+@pytest.mark.parametrize(("where", "step"), [("training the ranker", 3), ("LightGBM, click", 1)])
+def test_stopped_mixed_run_resumes_to_the_same_bytes(dataset, run, tmp_path, where, step):
+    def stop(done, total, title):
+        if (done, title) == (step, where):
             raise Stopped
 
     with pytest.raises(Stopped):
         train(dataset, BOTH, tmp_path, stop)
-    again = train(dataset, BOTH, tmp_path, resume=True)
-    assert again.quality == run.quality
+    resumed = train(dataset, BOTH, tmp_path, resume=True)
+    assert resumed.quality == run.quality
     for name in ("ranker.onnx", "ranker_mixture.json", "user_tower.onnx", "item_tower.onnx"):
-        assert (again.folder / name).read_bytes() == (run.folder / name).read_bytes()
+        assert (resumed.folder / name).read_bytes() == (run.folder / name).read_bytes()
 
 
 @pytest.mark.parametrize("weights", [{"click": 1.0, "followed": 2.0}, {"click": 1.0, "play_time": 0.5}])

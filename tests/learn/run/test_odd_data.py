@@ -45,8 +45,8 @@ def trained_and_served(dataset, folder, settings=QUICK):
 def test_training_works_with_a_single_user(dataset, tmp_path):
     only = dataset.snapshot.users.ids[0]
     exposures = replace(dataset.exposures, user_id=np.full(len(dataset.exposures), only))
-    alone = replaced(dataset, exposures, users=bare(dataset.snapshot.users, slice(1)), relations={})
-    quality = trained_and_served(alone, tmp_path)
+    one_user_data = replaced(dataset, exposures, users=bare(dataset.snapshot.users, slice(1)), relations={})
+    quality = trained_and_served(one_user_data, tmp_path)
     assert quality["by_history"]["51+"]["users"] == 1
     assert quality["models"]["towers"]["click"]["auc"] is not None
 
@@ -82,12 +82,12 @@ def test_training_works_if_all_items_are_new(dataset, tmp_path):
 def test_training_works_with_a_single_item_without_lists(dataset, tmp_path):
     works = bare(dataset.snapshot.works, slice(1))
     exposures = replace(dataset.exposures, work_id=np.full(len(dataset.exposures), works.ids[0]))
-    one = replaced(dataset, exposures, works=works, relations={})
-    told = []
+    one_item_data = replaced(dataset, exposures, works=works, relations={})
+    steps = []
     with pytest.raises(
         DataError,
         match=r"lists of 40 items, .* have a pool, of at most 1 items.*feature-distillation",
     ):
-        train(one, QUICK, tmp_path / "refused", lambda *step: told.append(step))
-    assert not told and not (tmp_path / "refused").exists()
-    trained_and_served(one, tmp_path, QUICK.with_recipe("feature-distillation"))
+        train(one_item_data, QUICK, tmp_path / "refused", lambda *step: steps.append(step))
+    assert not steps and not (tmp_path / "refused").exists()
+    trained_and_served(one_item_data, tmp_path, QUICK.with_recipe("feature-distillation"))

@@ -39,9 +39,12 @@ def test_quality_separates_items_with_long_views(trained):
     batch = batch_of(path, "2026-10-06")
     outcomes = pq.read_table(path.parent / "outcomes" / "day=2026-10-06")
     quality = ModelScorer(path.parent / "quality.onnx").score(batch)
-    shown, viewed = (outcomes[name].to_numpy() for name in ("exposures", "long_views"))
+    exposures, long_views = (outcomes[name].to_numpy() for name in ("exposures", "long_views"))
     best, worst = quality >= np.quantile(quality, 0.8), quality <= np.quantile(quality, 0.2)
-    assert viewed[best].sum() / shown[best].sum() > 1.4 * viewed[worst].sum() / shown[worst].sum()
+    assert (
+        long_views[best].sum() / exposures[best].sum()
+        > 1.4 * long_views[worst].sum() / exposures[worst].sum()
+    )
 
 
 def test_quality_is_the_expected_fraction_of_long_views(trained):
@@ -49,8 +52,8 @@ def test_quality_is_the_expected_fraction_of_long_views(trained):
     batch = batch_of(path, "2026-10-06")
     outcomes = pq.read_table(path.parent / "outcomes" / "day=2026-10-06")
     quality = ModelScorer(path.parent / "quality.onnx").score(batch)
-    shown, viewed = (outcomes[name].to_numpy() for name in ("exposures", "long_views"))
-    assert (quality * shown).sum() == pytest.approx(viewed.sum(), rel=0.15)
+    exposures, long_views = (outcomes[name].to_numpy() for name in ("exposures", "long_views"))
+    assert (quality * exposures).sum() == pytest.approx(long_views.sum(), rel=0.15)
 
 
 def test_quality_model_reads_columns_and_accepts_missing_cells(trained):
@@ -58,8 +61,8 @@ def test_quality_model_reads_columns_and_accepts_missing_cells(trained):
     settings = read_settings(path)
     assert OnnxModel(model.path).inputs == settings.learn.features
     batch = batch_of(path, "2026-10-06")
-    at = batch.schema.get_field_index("pitch_score")
-    holes = batch.set_column(at, "pitch_score", pa.nulls(len(batch), pa.float32()))
+    column = batch.schema.get_field_index("pitch_score")
+    holes = batch.set_column(column, "pitch_score", pa.nulls(len(batch), pa.float32()))
     assert np.isfinite(ModelScorer(model.path).score(holes)).all()
 
 

@@ -46,22 +46,22 @@ def test_auxiliary_tasks_do_not_change_shared_weights(prepared):
     logits = model(prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs))
     assert logits.shape == (50, 5)
     logits[:, 3:].sum().backward()
-    for taught in (model.experts, model.heads, model.item_codes.table.weight):
-        assert taught.grad is None or not taught.grad.any()
+    for shared_weight in (model.experts, model.heads, model.item_codes.table.weight):
+        assert shared_weight.grad is None or not shared_weight.grad.any()
     assert model.extra.weight.grad.abs().sum() > 0 and model.wide_item.weight.grad[-2:].abs().sum() > 0
 
 
 def test_play_time_labels_are_in_units_of_ten_seconds(prepared):
-    told = auxiliary_labels(prepared.train.exposures, ("play_time", "follow"))
-    np.testing.assert_allclose(told[:, 0], prepared.train.exposures.play_ms / 10_000)
-    np.testing.assert_array_equal(told[:, 1], prepared.train.exposures.labels["follow"])
+    labels_of = auxiliary_labels(prepared.train.exposures, ("play_time", "follow"))
+    np.testing.assert_allclose(labels_of[:, 0], prepared.train.exposures.play_ms / 10_000)
+    np.testing.assert_array_equal(labels_of[:, 1], prepared.train.exposures.labels["follow"])
 
 
 def test_play_time_probability_is_the_sigmoid_of_its_logarithm(prepared):
     played, chance = (
-        told(prepared.train.exposures, ("play_time",))[:, 0]
-        for told in (auxiliary_labels, auxiliary_probabilities)
+        labels_of(prepared.train.exposures, ("play_time",))[:, 0]
+        for labels_of in (auxiliary_labels, auxiliary_probabilities)
     )
-    some = played > 0
-    np.testing.assert_allclose(chance[some], 1 / (1 + np.exp(-np.log(played[some]))), rtol=1e-5)
-    assert not chance[~some].any()
+    is_played = played > 0
+    np.testing.assert_allclose(chance[is_played], 1 / (1 + np.exp(-np.log(played[is_played]))), rtol=1e-5)
+    assert not chance[~is_played].any()

@@ -29,66 +29,73 @@ def short_lists():
 
 
 @pytest.fixture(scope="module")
-def made(dataset, short_lists, tmp_path_factory):
+def finished(dataset, short_lists, tmp_path_factory):
     """(a choice, its folder)"""
     folder = tmp_path_factory.mktemp("choice")
     return choose_settings(dataset, TINY, folder, minutes=60), folder
 
 
-def test_search_keeps_and_trains_the_best_on_validation_days(dataset, made, tmp_path):
-    choice, _ = made
-    assert [(each.part, each.name) for each in choice.trials] == [
+def test_search_keeps_and_trains_the_best_on_validation_days(dataset, finished, tmp_path):
+    choice, _ = finished
+    assert [(trial.part, trial.name) for trial in choice.trials] == [
         ("ranker", "as given"),  # an mmoe: the change of that name is not tried again
         ("ranker", "lr"),
         ("towers", "as given"),  # without matching, which is not tried again
         ("towers", "matching"),
     ]
-    given, lr, towers, matching = choice.trials
-    assert [each.kept for each in (given, lr)] == [given.score >= lr.score, lr.score > given.score]
+    given_trial, lr, towers, matching = choice.trials
+    assert [trial.kept for trial in (given_trial, lr)] == [
+        given_trial.score >= lr.score,
+        lr.score > given_trial.score,
+    ]
     assert choice.settings.ranker.kind == ("lr" if lr.kept else "mmoe")
     assert towers.kept and matching.kept == (matching.score > towers.score) == choice.settings.towers.matching
-    for each in choice.trials:
-        assert each.score == pytest.approx(np.mean(list(each.by_task.values())))
-    assert lr.gain == pytest.approx(lr.score - given.score) and lr.gain_ci[0] <= lr.gain_ci[1]
+    for trial in choice.trials:
+        assert trial.score == pytest.approx(np.mean(list(trial.by_task.values())))
+    assert lr.gain == pytest.approx(lr.score - given_trial.score) and lr.gain_ci[0] <= lr.gain_ci[1]
     result = train(dataset, choice.settings, tmp_path / "run", choice=choice)
-    said = json.loads((result.folder / "run.json").read_text())
-    assert said["choice"] == json.loads(json.dumps(choice.to_dict()))
-    assert said["settings"]["towers"]["matching"] == matching.kept
+    facts = json.loads((result.folder / "run.json").read_text())
+    assert facts["choice"] == json.loads(json.dumps(choice.to_dict()))
+    assert facts["settings"]["towers"]["matching"] == matching.kept
 
 
 @pytest.mark.long
-def test_choice_does_not_depend_on_test_days(dataset, made, tmp_path):
+def test_choice_does_not_depend_on_test_days(dataset, finished, tmp_path):
     """Labels of the test days are inverted; the scores keep their bits."""
     late, labels = dataset.exposures.time_ms >= dataset.valid_until_ms, dataset.exposures.labels
     labels = {name: np.where(late, 1 - label, label).astype(np.uint8) for name, label in labels.items()}
     other = dataclasses.replace(dataset, exposures=dataclasses.replace(dataset.exposures, labels=labels))
-    theirs = choose_settings(other, TINY, tmp_path / "other", 60)
-    assert [each.score for each in theirs.trials] == [each.score for each in made[0].trials]
+    other_choice = choose_settings(other, TINY, tmp_path / "other", 60)
+    assert [trial.score for trial in other_choice.trials] == [trial.score for trial in finished[0].trials]
 
 
 def test_search_without_time_keeps_the_given_settings(dataset, tmp_path):
     choice = choose_settings(dataset, TINY, tmp_path / "choice", minutes=1e-9)
     assert choice.settings == TINY.resolve(dataset)
-    assert [each.why_not for each in choice.trials] == ["", "no time", "", "no time"]
+    assert [trial.why_not for trial in choice.trials] == ["", "no time", "", "no time"]
 
 
 @pytest.mark.long
-def test_choice_is_resumed_only_for_the_same_data_and_settings(dataset, made, monkeypatch):
-    choice, folder = made
+def test_choice_is_resumed_only_for_the_same_data_and_settings(dataset, finished, monkeypatch):
+    choice, folder = finished
     monkeypatch.setattr(choose, "RANKERS", ())
     monkeypatch.setattr(choose, "TOWERS", ())
-    kept = choose_settings(dataset, TINY, folder, 60, resume=True)
-    assert json.dumps(kept.to_dict()) == json.dumps(choice.to_dict()) and kept.settings == choice.settings
-    again = choose_settings(dataset, TINY.replace(seed=3), folder, 60, resume=True)
-    assert [each.part for each in again.trials] == ["ranker", "towers"]
+    resumed = choose_settings(dataset, TINY, folder, 60, resume=True)
+    assert (
+        json.dumps(resumed.to_dict()) == json.dumps(choice.to_dict()) and resumed.settings == choice.settings
+    )
+    repeated = choose_settings(dataset, TINY.replace(seed=3), folder, 60, resume=True)
+    assert [trial.part for trial in repeated.trials] == ["ranker", "towers"]
 
 
 @pytest.mark.long
 def test_search_skips_rankers_without_the_fusion_tasks(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "TOWERS", ())
     settings = TINY.replace(fusion={"click": 1.0, "follow": 1.0})
-    tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
-    assert [(each.name, each.why_not) for each in tried if each.why_not] == [("lr", "fusion weighs follow")]
+    new_trials = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
+    assert [(trial.name, trial.why_not) for trial in new_trials if trial.why_not] == [
+        ("lr", "fusion weighs follow")
+    ]
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])
@@ -105,10 +112,10 @@ def test_search_skips_list_recipes_if_the_log_has_no_lists(dataset, tmp_path, mo
         for name in ("list", "hard")
     )
     monkeypatch.setattr(choose, "TOWERS", tuple(recipes))
-    taught = TINY.replace(shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
-    settings = taught.replace(distil={"list_works": 41})
-    tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
-    assert [(each.name, each.why_not) for each in tried if each.part == "towers"] == [
+    without_lists = TINY.replace(shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
+    settings = without_lists.replace(distil={"list_works": 41})
+    new_trials = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
+    assert [(trial.name, trial.why_not) for trial in new_trials if trial.part == "towers"] == [
         ("as given", ""),
         ("recipe list", "the rank log has no list of 41 items"),
         ("recipe hard", ""),

@@ -32,9 +32,9 @@ QUICK = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"b
 
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
-    told = []
-    result = train(dataset, SMALL, tmp_path_factory.mktemp("run"), lambda *step: told.append(step))
-    return result, told
+    reports = []
+    result = train(dataset, SMALL, tmp_path_factory.mktemp("run"), lambda *step: reports.append(step))
+    return result, reports
 
 
 def test_run_folder_has_all_files_for_serving(dataset, run):
@@ -46,8 +46,8 @@ def test_run_folder_has_all_files_for_serving(dataset, run):
         ("item_tower", ("item_vector",)),
     ):
         model = OnnxModel(folder / f"{kind}.onnx")
-        beside = ("follow", "play_time") if kind == "ranker" else ()
-        assert (model.kind, model.tasks, model.outputs) == (kind, (*dataset.tasks, *beside), outputs)
+        auxiliary = ("follow", "play_time") if kind == "ranker" else ()
+        assert (model.kind, model.tasks, model.outputs) == (kind, (*dataset.tasks, *auxiliary), outputs)
         assert not list(folder.glob("*.data")), "a model is one file"
     log = read_rank_log(folder / "rank_log", dataset.tasks)
     log = log.take(~log.shadow)
@@ -77,9 +77,9 @@ def test_quality_uses_the_threads_of_the_settings(dataset, run, monkeypatch):
     """One thread on a machine with four cores."""
     monkeypatch.setattr("karec.samples.replay.BATCH", 4)
     monkeypatch.setattr("karec.samples.threads.usable_cores", lambda: 4)
-    seen = set()
-    evaluate_run(dataset, run[0].folder, lambda *_: seen.update(each.name for each in threading.enumerate()))
-    assert [name for name in seen if name.startswith("karec-in-order")] == ["karec-in-order_0"]
+    names = set()
+    evaluate_run(dataset, run[0].folder, lambda *_: names.update(each.name for each in threading.enumerate()))
+    assert [name for name in names if name.startswith("karec-in-order")] == ["karec-in-order_0"]
 
 
 def test_run_json_has_the_keys_of_its_golden_file(run):
@@ -94,8 +94,8 @@ def test_run_json_has_the_keys_of_its_golden_file(run):
 
 def test_quality_does_not_report_models_of_an_earlier_run(dataset, run):
     folder = run[0].folder
-    left = folder / "baseline_lightgbm.onnx"
-    left.write_bytes((folder / "ranker.onnx").read_bytes())
+    old_model = folder / "baseline_lightgbm.onnx"
+    old_model.write_bytes((folder / "ranker.onnx").read_bytes())
     try:
         assert list(evaluate_run(dataset, folder)["models"]) == [
             "popularity",
@@ -105,14 +105,14 @@ def test_quality_does_not_report_models_of_an_earlier_run(dataset, run):
             "mmoe",
         ]
     finally:
-        left.unlink()
+        old_model.unlink()
 
 
 def test_progress_of_each_part_ends_at_its_total(run):
     last = {}
-    for done, total, what in run[1]:
+    for done, total, change_name in run[1]:
         assert 0 < done <= total
-        last[what] = (done, total)
+        last[change_name] = (done, total)
     assert {
         "encoding examples",
         "training the ranker",
@@ -123,8 +123,8 @@ def test_progress_of_each_part_ends_at_its_total(run):
 
 
 def test_training_is_reproducible(dataset, run, tmp_path):
-    again = train(dataset, SMALL, tmp_path / "again")
-    assert again.quality == run[0].quality
+    repeated = train(dataset, SMALL, tmp_path / "again")
+    assert repeated.quality == run[0].quality
 
 
 class Stopped(Exception):
@@ -136,21 +136,21 @@ class Stopped(Exception):
     "where", ["training the ranker", "training logistic regression", "training the towers"]
 )
 def test_stopped_run_resumes_to_the_same_models(dataset, run, tmp_path, where):
-    def stop(done, total, what):
-        if (done, what) == (9, where):
+    def stop(done, total, change_name):
+        if (done, change_name) == (9, where):
             raise Stopped
 
     settings = SMALL.replace(run={"checkpoint_steps": 2})
     with pytest.raises(Stopped):
         train(dataset, settings, tmp_path, stop)
-    told = []
-    again = train(dataset, settings, tmp_path, lambda *step: told.append(step), resume=True)
-    assert again.quality == run[0].quality
-    assert min(done for done, _, what in told if what == where) == 9, (
+    reports = []
+    repeated = train(dataset, settings, tmp_path, lambda *step: reports.append(step), resume=True)
+    assert repeated.quality == run[0].quality
+    assert min(done for done, _, change_name in reports if change_name == where) == 9, (
         "the eight steps before are not trained again"
     )
     heads = [
-        json.loads((folder / "run.json").read_text())["towers"] for folder in (again.folder, run[0].folder)
+        json.loads((folder / "run.json").read_text())["towers"] for folder in (repeated.folder, run[0].folder)
     ]
     assert heads[0] == heads[1]
 
@@ -177,9 +177,9 @@ def test_model_distillation_trains_a_ranker_with_tower_features(dataset, tmp_pat
 
 def test_other_seed_gives_another_ranker(dataset, run, tmp_path):
     prepared = prepare(dataset, SMALL, tmp_path)
-    seen = ranker_logits(prepared.valid, OnnxModel(run[0].folder / "ranker.onnx"))
+    names = ranker_logits(prepared.valid, OnnxModel(run[0].folder / "ranker.onnx"))
     train_ranker("mmoe", prepared, SMALL.replace(seed=1), tmp_path / "ranker.onnx")
-    assert np.abs(ranker_logits(prepared.valid, OnnxModel(tmp_path / "ranker.onnx")) - seen).max() > 1e-3
+    assert np.abs(ranker_logits(prepared.valid, OnnxModel(tmp_path / "ranker.onnx")) - names).max() > 1e-3
 
 
 @pytest.mark.parametrize("ranker", ["lr", "lightgbm"])
@@ -203,10 +203,10 @@ def test_items_without_counters_are_refused_with_the_remedy(dataset, tmp_path, l
     columns = {name: column for name, column in works.columns.items() if name not in lacking}
     bare = replaced(dataset, works=Table(works.ids, columns))
     message = rf"tiny: snapshot\.works has no column {', '.join(lacking)}: .*advance\(snapshot, exposures"
-    told = []
+    reports = []
     with pytest.raises(DataError, match=message):
-        train(bare, SMALL, tmp_path / "run", lambda *step: told.append(step))
-    assert not told and not (tmp_path / "run").exists()
+        train(bare, SMALL, tmp_path / "run", lambda *step: reports.append(step))
+    assert not reports and not (tmp_path / "run").exists()
     counted = dataclasses.replace(
         bare, snapshot=advance(bare.snapshot, bare.exposures, bare.snapshot.time_ms)
     )
@@ -225,13 +225,13 @@ def test_diverged_run_keeps_the_last_finite_checkpoint(dataset, tmp_path):
     assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
-@pytest.mark.parametrize("made", [False, True])
-def test_resume_of_a_folder_without_a_run_is_refused(dataset, tmp_path, made):
-    if made:
+@pytest.mark.parametrize("has_folder", [False, True])
+def test_resume_of_a_folder_without_a_run_is_refused(dataset, tmp_path, has_folder):
+    if has_folder:
         (tmp_path / "run").mkdir()
     with pytest.raises(CheckpointError, match=r"run: no run to resume\. Start without --resume"):
         train(dataset, SMALL, tmp_path / "run", resume=True)
-    assert (tmp_path / "run").exists() == made
+    assert (tmp_path / "run").exists() == has_folder
 
 
 def test_fingerprint_does_not_depend_on_the_model_version(dataset):
@@ -258,7 +258,7 @@ def replaced(dataset, exposures=None, **of_snapshot):
     return dataclasses.replace(dataset, snapshot=snapshot, exposures=exposures or dataset.exposures)
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_fingerprint_depends_on_all_data_that_training_reads(dataset, what):
+@pytest.mark.parametrize("change_name", CHANGES)
+def test_fingerprint_depends_on_all_data_that_training_reads(dataset, change_name):
     assert fingerprint(replaced(dataset), SMALL) == fingerprint(dataset, SMALL)
-    assert fingerprint(CHANGES[what](dataset), SMALL) != fingerprint(dataset, SMALL)
+    assert fingerprint(CHANGES[change_name](dataset), SMALL) != fingerprint(dataset, SMALL)

@@ -79,9 +79,9 @@ def test_default_distil_settings_are_those_of_recipe_list(dataset):
 
 def test_resolve_selects_recipe_retrieval_for_logs_of_positives(dataset, tmp_path):
     positives = dataclasses.replace(dataset, drawn=0.5)
-    found = TrainSettings().resolve(positives)
-    assert found.distil == TrainSettings().with_recipe("retrieval").distil
-    assert found.towers.matching and found.features.min_count == 1
+    resolved = TrainSettings().resolve(positives)
+    assert resolved.distil == TrainSettings().with_recipe("retrieval").distil
+    assert resolved.towers.matching and resolved.features.min_count == 1
     assert read(tmp_path, '[distil]\nrecipe = "list"').resolve(positives).distil.list_weight == 1.0
     assert read(tmp_path, "[distil]\nlist_weight = 2").resolve(positives).distil.recipe == "list"
     assert read(tmp_path, "[features]\nmin_count = 7").resolve(positives).features.min_count == 7
@@ -151,12 +151,12 @@ def test_resolve_takes_absent_settings_from_the_data(dataset):
     assert settings.fusion == {"click": 1.0, "long_view": 1.0, "like": 2.0}
     assert settings.ranker.auxiliary == ("follow", "play_time")
     assert settings.resolve(dataset) == settings
-    own = (
+    changed = (
         TrainSettings()
         .replace(fusion={"click": 3.0}, ranker={"auxiliary": ("like", "enjoyed")})
         .resolve(dataset)
     )
-    assert (own.fusion, own.ranker.auxiliary) == ({"click": 3.0}, ("like", "click", "long_view"))
+    assert (changed.fusion, changed.ranker.auxiliary) == ({"click": 3.0}, ("like", "click", "long_view"))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_quick_settings_have_epochs_by_row_count(rows, ranker, members, towers):
     assert quick.towers.matching and quick.features.history_length == 30 and quick.evaluation.resamples == 50
 
 
-def shown_to(dataset, *, creators, enjoyed):
+def with_creators(dataset, *, creators, enjoyed):
     """Returns ``dataset`` with items of ``creators`` creators. ``enjoyed`` is the value of every label."""
     works = dataset.snapshot.works
     columns = {**works.columns, "creator_id": np.arange(len(works)) % creators}
@@ -183,25 +183,29 @@ def shown_to(dataset, *, creators, enjoyed):
 
 def test_matching_towers_have_larger_batches_and_fewer_epochs(dataset):
     n = len(dataset.snapshot.works)
-    matched = TrainSettings().resolve(shown_to(dataset, creators=n // 4, enjoyed=1))
+    matched = TrainSettings().resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
     assert (matched.optimizer.batch_size, matched.ranker.epochs, matched.towers.epochs) == (512, 2, 3)
-    said = TrainSettings().replace(towers={"epochs": 7}, optimizer={"batch_size": 100})
-    said = said.resolve(shown_to(dataset, creators=n // 4, enjoyed=1))
-    assert (said.optimizer.batch_size, said.towers.epochs, said.ranker.epochs) == (100, 7, 2)
-    plain = TrainSettings().resolve(shown_to(dataset, creators=n, enjoyed=1))
+    is_matching = TrainSettings().replace(towers={"epochs": 7}, optimizer={"batch_size": 100})
+    is_matching = is_matching.resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
+    assert (is_matching.optimizer.batch_size, is_matching.towers.epochs, is_matching.ranker.epochs) == (
+        100,
+        7,
+        2,
+    )
+    plain = TrainSettings().resolve(with_creators(dataset, creators=n, enjoyed=1))
     assert (plain.optimizer, plain.ranker.epochs, plain.towers.epochs) == (TrainSettings().optimizer, 3, 5)
 
 
 def test_matching_is_on_for_long_histories_and_repeated_creators(dataset):
     n = len(dataset.snapshot.works)
     for creators, enjoyed, expected in ((n // 4, 1, True), (n // 4, 0, False), (n, 1, False)):
-        shown = shown_to(dataset, creators=creators, enjoyed=enjoyed)
-        assert TrainSettings().resolve(shown).towers.matching is expected, (creators, enjoyed)
-        for said in (True, False):
-            own = TrainSettings().replace(towers={"matching": said}).resolve(shown)
-            assert own.towers.matching is said
-            assert own.features.history_length == (100 if said else 30)
-            assert own.replace(features={"history_length": 7}).resolve(shown).features.history_length == 7
+        data = with_creators(dataset, creators=creators, enjoyed=enjoyed)
+        assert TrainSettings().resolve(data).towers.matching is expected, (creators, enjoyed)
+        for is_matching in (True, False):
+            changed = TrainSettings().replace(towers={"matching": is_matching}).resolve(data)
+            assert changed.towers.matching is is_matching
+            assert changed.features.history_length == (100 if is_matching else 30)
+            assert changed.replace(features={"history_length": 7}).resolve(data).features.history_length == 7
     without = {
         name: column for name, column in dataset.snapshot.works.columns.items() if name != "creator_id"
     }
