@@ -47,61 +47,65 @@ def with_events(dataset: Dataset, source: EventSource, logged_until_ms: int = LA
     if no task has both values on the newest day.
     """
     url = source.url
-    head, events = read_log(source, dataset.snapshot.time_ms)
-    missing = [label for label in dataset.exposures.labels if label not in head.labels]
-    if missing:
-        raise LogSchemaError(
-            f"{url}: labels are {list(head.labels)}, expected also {missing} as in the data. Name the store "
-            "of a service on these data."
-        )
-    events = events.take(events.logged_ms <= logged_until_ms)
+    head, events = _read_events(dataset, source, logged_until_ms)
     shown = events.take(events.kind == IMPRESSION)
     feedback = events.take((events.kind == LABEL) | (events.kind == PLAY))
     # among all exposures: feedback on one that is left out must not move to another one
     exposure_index = _find_exposures(shown, feedback)
-    counts = {
+    is_usable, notes = _usable_exposures(dataset, shown, url)
+    train_until, valid_until = _split_times(
+        url, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[is_usable]))
+    )
+    has_exposure = (exposure_index >= 0) & is_usable[exposure_index]
+    is_late = has_exposure & (shown.time_ms[exposure_index] < valid_until) & (feedback.time_ms >= valid_until)
+    notes += _left_out("labels and plays without a usable exposure", ~has_exposure)
+    notes += _left_out("labels and plays on the newest day of exposures before it", is_late)
+    is_used = has_exposure & ~is_late
+    new_index = np.cumsum(is_usable) - 1  # of a usable exposure among the usable ones
+    added = _exposures(
+        dataset, head, shown.take(is_usable), feedback.take(is_used), new_index[exposure_index[is_used]]
+    )
+    exposures = _merge_by_time(dataset.exposures, added)
+    extended = replace(dataset, exposures=exposures, train_until_ms=train_until, valid_until_ms=valid_until)
+    _check_newest_day(url, extended)
+    note = (
+        f"online store {url}: {len(added):,} exposures added to {len(dataset.exposures):,} of the data; the "
+        f"newest day begins at {np.datetime64(valid_until, 'ms')} UTC"
+    )
+    return replace(extended, notes=(*dataset.notes, note, *notes))
+
+
+def _read_events(dataset: Dataset, source: EventSource, logged_until_ms: int) -> tuple[Head, Events]:
+    head, events = read_log(source, dataset.snapshot.time_ms)
+    missing = [label for label in dataset.exposures.labels if label not in head.labels]
+    if missing:
+        raise LogSchemaError(
+            f"{source.url}: labels are {list(head.labels)}, expected also {missing} as in the data. Name the "
+            "store of a service on these data."
+        )
+    return head, events.take(events.logged_ms <= logged_until_ms)
+
+
+def _usable_exposures(dataset: Dataset, shown: Events, url: str) -> tuple[NDArray[Any], list[str]]:
+    """Returns (M,) bool, and notes on the others. Raises DataError if no exposure is usable."""
+    reasons = {
         "of users that the data do not contain": dataset.snapshot.users.lookup(shown.user_id) < 0,
         "of items that the data do not contain": dataset.snapshot.works.lookup(shown.item_id) < 0,
         "that the data contain already": _is_in_data(shown, dataset.exposures),
     }
-    is_kept = np.ones(len(shown), bool)
-    left_out = []
-    for reason, is_bad in counts.items():
-        if (is_kept & is_bad).any():
-            left_out.append(f"online store: {int((is_kept & is_bad).sum()):,} exposures {reason}, left out")
-        is_kept &= ~is_bad
-    if not is_kept.any():
-        raise DataError(
-            f"{url}: none of {len(shown):,} exposures is usable. {'; '.join(left_out)}".rstrip(". ")
-        )
-    train_until, valid_until = _split_times(
-        url, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[is_kept]))
-    )
-    has_no_exposure = (exposure_index < 0) | ~is_kept[exposure_index]
-    too_late = (
-        ~has_no_exposure & (shown.time_ms[exposure_index] < valid_until) & (feedback.time_ms >= valid_until)
-    )
-    reasons = (
-        (has_no_exposure, "without a usable exposure"),
-        (too_late, "on the newest day of exposures before it"),
-    )
-    for is_unused, reason in reasons:
-        if is_unused.any():
-            left_out.append(f"online store: {int(is_unused.sum()):,} labels and plays {reason}, left out")
-    is_used = ~(has_no_exposure | too_late)
-    new_index = np.cumsum(is_kept) - 1  # of a kept exposure among the kept ones
-    new_exposures = _exposures(
-        dataset, head, shown.take(is_kept), feedback.take(is_used), new_index[exposure_index[is_used]]
-    )
-    shown = shown.take(is_kept)
-    exposures = _merge_by_time(dataset.exposures, new_exposures)
-    note = f"online store {url}: {len(shown):,} exposures added to {len(dataset.exposures):,} of the data"
-    extended = replace(dataset, exposures=exposures, train_until_ms=train_until, valid_until_ms=valid_until)
-    _check_newest_day(url, extended)
-    newest_day = np.datetime64(valid_until, "ms")
-    return replace(
-        extended, notes=(*dataset.notes, f"{note}; the newest day begins at {newest_day} UTC", *left_out)
-    )
+    is_usable = np.ones(len(shown), bool)
+    notes: list[str] = []
+    for reason, is_bad in reasons.items():
+        notes += _left_out(f"exposures {reason}", is_usable & is_bad)
+        is_usable &= ~is_bad
+    if not is_usable.any():
+        raise DataError(f"{url}: none of {len(shown):,} exposures is usable. {'; '.join(notes)}".rstrip(". "))
+    return is_usable, notes
+
+
+def _left_out(rows: str, is_left_out: NDArray[Any]) -> list[str]:
+    n = int(is_left_out.sum())
+    return [f"online store: {n:,} {rows}, left out"] if n else []
 
 
 def _is_in_data(shown: Events, exposures: Impressions) -> NDArray[Any]:

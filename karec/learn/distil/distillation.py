@@ -99,7 +99,6 @@ def new_towers(
     return Towers(
         prepared.encoder,
         train.edges(settings.features.bins),
-        towers=towers.kind,
         dim=settings.features.dim,
         hidden=towers.hidden,
         vector=vector,

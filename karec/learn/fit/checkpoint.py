@@ -16,7 +16,7 @@ from karec.errors import KarecError
 from karec.files import file_aside
 from karec.learn._torch import Tensor, torch
 
-FORMAT = 1
+FORMAT = 2
 RESTART_HINT = "start without --resume, or remove the file and train again"
 
 
@@ -77,6 +77,8 @@ def best_weights(path: Path) -> Mapping[str, Tensor]:
         if _damaged_part(path):
             raise ValueError(f"wrong checksum of {_damaged_part(path)}")
         state = torch.load(path, weights_only=True, map_location="cpu")
+        if state["format"] != FORMAT:
+            raise ValueError(f"format is {state['format']}, expected {FORMAT}. Train the run again.")
         done, weights = state["progress"]["done"], state["best_state"]
     except Exception as error:  # a damaged pickle can raise anything
         raise CheckpointError(f"{path}: does not contain trained towers: {error}") from error

@@ -117,18 +117,6 @@ class PiecewiseLinear(nn.Module):
         return torch.cat([fractions.flatten(1), numbers], dim=1)
 
 
-class Columns(nn.Module):
-    """Selects the columns that a model reads: (N, F) → (N, K)."""
-
-    def __init__(self, kept: Sequence[int]) -> None:
-        super().__init__()
-        self.kept: Tensor
-        self.register_buffer("kept", torch.tensor(list(kept), dtype=torch.int64))
-
-    def forward(self, numbers: Tensor) -> Tensor:
-        return numbers.index_select(1, self.kept)
-
-
 def embed_items(
     codes: CodeEmbedding, inputs: Mapping[str, Tensor], names: Sequence[str]
 ) -> list[tuple[Tensor, Tensor]]:

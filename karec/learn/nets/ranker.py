@@ -15,18 +15,16 @@ Sources  J. Ma et al., Modeling task relationships in multi-task learning with m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, nn, torch
-from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear, attend, embed_items, masked_mean
-from karec.learn.nets.towers import Towers, id_columns, seen_numbers
+from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, attend, embed_items, masked_mean
+from karec.learn.nets.towers import Towers, id_columns
 
 INPUTS = (
     *("user_ids", "user_numbers", "history", "skipped", "context"),
     *("item_ids", "item_numbers", "crosses"),
 )
-NUMBERS = ("user_numbers", "item_numbers")
 
 
 class MmoeRanker(nn.Module):
@@ -36,9 +34,8 @@ class MmoeRanker(nn.Module):
     the experts' outputs without a gradient: follow and play time, trained jointly, cost the other tasks 0.001
     AUC on validation days.
 
-    If ``towers`` is None, the ranker reads all inputs. With "full" or "static" it reads what those towers
-    read, without cross features and attention; unlike towers, it combines user and item in one network.
-    ``edges``: see ``Batches.edges``.
+    If not ``crossed``, the ranker reads the inputs of the towers, without cross features and attention; but
+    it combines user and item in one network. ``edges``: see ``Batches.edges``.
     """
 
     inputs: Sequence[str] = INPUTS
@@ -49,7 +46,7 @@ class MmoeRanker(nn.Module):
         edges: Mapping[str, Tensor],
         *,
         extra: Sequence[str] = (),
-        towers: Literal["full", "static"] | None = None,
+        crossed: bool = True,
         dim: int = 16,
         members: int = 4,
         hidden: int = 32,
@@ -60,13 +57,11 @@ class MmoeRanker(nn.Module):
         super().__init__()
         sizes, names = encoder.sizes, encoder.names
         n_tasks, n_all = len(encoder.tasks), members * n_experts
-        self.members, self.n_experts, self.hidden, self.crossed = members, n_experts, hidden, towers is None
+        self.members, self.n_experts, self.hidden, self.crossed = members, n_experts, hidden, crossed
         self.inputs = INPUTS if self.crossed else Towers.inputs
-        user_columns, item_columns = (seen_numbers(encoder, name, towers or "full") for name in NUMBERS)
-        self.user_columns, self.item_columns = Columns(user_columns), Columns(item_columns)
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
-        self.user_numbers = PiecewiseLinear(edges["user_numbers"][user_columns])
-        self.item_numbers = PiecewiseLinear(edges["item_numbers"][item_columns])
+        self.user_numbers = PiecewiseLinear(edges["user_numbers"])
+        self.item_numbers = PiecewiseLinear(edges["item_numbers"])
         n_user_numbers = self.user_numbers.width
         n_item_numbers = self.item_numbers.width + (len(names["crosses"]) if self.crossed else 0)
         self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
@@ -97,8 +92,8 @@ class MmoeRanker(nn.Module):
         lists = embed_items(self.item_codes, inputs, ("history", "skipped") if self.crossed else ("history",))
         history, has_history = lists[0]
         item = self.item_codes(inputs["item_ids"])
-        user_numbers = self.user_numbers(self.user_columns(inputs["user_numbers"]))
-        numbers = self.item_numbers(self.item_columns(inputs["item_numbers"]))
+        user_numbers = self.user_numbers(inputs["user_numbers"])
+        numbers = self.item_numbers(inputs["item_numbers"])
         user_parts = [
             self.user_codes(inputs["user_ids"]).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),

@@ -51,7 +51,7 @@ class UserSide(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> UserTerms:
         ranker = self.ranker
         lists = embed_items(ranker.item_codes, inputs, ("history", "skipped"))
-        numbers = ranker.user_numbers(ranker.user_columns(inputs["user_numbers"]))
+        numbers = ranker.user_numbers(inputs["user_numbers"])
         parts = [
             ranker.user_codes(inputs["user_ids"]).flatten(1),
             ranker.context_codes(inputs["context"]).flatten(1),
@@ -109,7 +109,7 @@ class ItemSide(nn.Module):
         """Sets the weights of PiecewiseLinear: (numbers@places − low)·per_width, clipped."""
         pieces = ranker.item_numbers
         n, bins = pieces.low.shape
-        places = torch.eye(n)  # a ranker with crosses reads every column
+        places = torch.eye(n)
         zeros, ones = torch.zeros(n), torch.ones(n)
         self.places = _constant(torch.cat([places.repeat_interleave(bins, dim=1), places], dim=1))
         self.low = _constant(-torch.cat([pieces.low.flatten(), zeros]))

@@ -9,8 +9,7 @@ c_t is how often the user gives this feedback, m_t how much it depends on the it
 user. Without them the level would be the cosine with the common part of all items, and all item vectors would
 be similar. Both keep the order of one user's items, and pre-ranking reads neither.
 
-u_F learns the fused score, and pre-ranking searches with it. Towers read no cross features. *Full* towers
-read counters and rates; *static* ones do not, so their vectors stay valid until an item's profile changes.
+u_F learns the fused score, and pre-ranking searches with it. Towers read no cross features.
 
 *Matching* towers have a second path (``karec.learn.nets.matching``). It also reads skipped items, followed
 creators, friends, and attributes that user and item share.
@@ -21,23 +20,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
-from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear
+from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear
 from karec.learn.nets.matching import Matching
 
 STARTING_SCALE = 5.0
 SOFTPLUS_ONE = math.log(math.e - 1.0)  # softplus(SOFTPLUS_ONE) = 1
-# prefixes of the names of counters and rates; past_: counts from before the log
-COUNTER_PREFIXES = ("log_exposed", "log_skipped", "rate_", "past_")
-
-
-def seen_numbers(encoder: Encoder, name: str, towers: Literal["full", "static"]) -> list[int]:
-    """Returns the columns of ``name`` ("user_numbers" or "item_numbers") that the towers read."""
-    columns = enumerate(encoder.names[name])
-    return [at for at, column in columns if towers == "full" or not column.startswith(COUNTER_PREFIXES)]
 
 
 def id_columns(encoder: Encoder) -> Sequence[int]:
@@ -67,7 +58,6 @@ class UserTower(nn.Module):
         self,
         encoder: Encoder,
         edges: Tensor,
-        columns: list[int],
         item_codes: CodeEmbedding,
         matching: Matching | None,
         *,
@@ -80,13 +70,10 @@ class UserTower(nn.Module):
     ) -> None:
         super().__init__()
         sizes = encoder.sizes
-        self.columns = Columns(columns)
-        self.numbers = PiecewiseLinear(edges[columns])
-        self.heads, self.vector, self.hidden_profiles = (
-            1 + by_task * len(encoder.tasks),
-            vector,
-            hidden_profiles,
-        )
+        self.numbers = PiecewiseLinear(edges)
+        self.heads = 1 + by_task * len(encoder.tasks)
+        self.vector = vector
+        self.hidden_profiles = hidden_profiles
         self.item_codes = item_codes
         self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
@@ -112,7 +99,7 @@ class UserTower(nn.Module):
             self.person(user_id).flatten(1),
             self.user_codes(ids).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
-            self.numbers(self.columns(numbers)),
+            self.numbers(numbers),
             items / n_items.clamp(min=1.0),
         ]
         hidden = self.layers(torch.cat(features, dim=1))
@@ -133,7 +120,6 @@ class ItemTower(nn.Module):
         self,
         encoder: Encoder,
         edges: Tensor,
-        columns: list[int],
         item_codes: CodeEmbedding,
         matching: Matching | None,
         *,
@@ -143,14 +129,13 @@ class ItemTower(nn.Module):
     ) -> None:
         super().__init__()
         self.item_codes, self.matching = item_codes, matching
-        self.columns = Columns(columns)
-        self.numbers = PiecewiseLinear(edges[columns])
+        self.numbers = PiecewiseLinear(edges)
         width = len(encoder.sizes["item_ids"]) * dim + self.numbers.width
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, vector))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
-        numbers = self.numbers(self.columns(inputs["item_numbers"]))
+        numbers = self.numbers(inputs["item_numbers"])
         vector: Tensor = self.layers(torch.cat([codes, numbers], dim=1))
         if self.matching is not None:
             vector = vector + self.matching.embed_items(inputs["item_ids"])
@@ -170,7 +155,6 @@ class Towers(nn.Module):
         encoder: Encoder,
         edges: Mapping[str, Tensor],
         *,
-        towers: Literal["full", "static"] = "full",
         dim: int = 16,
         hidden: int = 128,
         vector: int = 64,
@@ -182,13 +166,9 @@ class Towers(nn.Module):
         super().__init__()
         item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
         match = Matching(encoder, len(encoder.tasks) + 1, vector) if matching else None
-        sides = {
-            name: (edges[name], seen_numbers(encoder, name, towers))
-            for name in ("user_numbers", "item_numbers")
-        }
         self.user = UserTower(
             encoder,
-            *sides["user_numbers"],
+            edges["user_numbers"],
             item_codes,
             match,
             dim=dim,
@@ -199,7 +179,7 @@ class Towers(nn.Module):
             by_task=by_task,
         )
         self.item = ItemTower(
-            encoder, *sides["item_numbers"], item_codes, match, dim=dim, hidden=hidden, vector=vector
+            encoder, edges["item_numbers"], item_codes, match, dim=dim, hidden=hidden, vector=vector
         )
         self.inputs = (*self.user.inputs, *self.item.inputs)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))

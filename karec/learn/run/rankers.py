@@ -184,7 +184,7 @@ def build_ranker(
         prepared.encoder,
         prepared.train_batches.edges(features.bins),
         extra=extra,
-        towers=None if settings.distil.ranker_features == "all" else settings.towers.kind,
+        crossed=settings.distil.ranker_features == "all",
         dim=features.dim,
         members=ranker.members,
         hidden=ranker.hidden,

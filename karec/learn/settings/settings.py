@@ -41,6 +41,7 @@ REMOVED: Mapping[str, str] = {
     ),
     "distil.unexposed_weight": "Delete it: distil.pool_weight trains on works that were not shown.",
     "distil.born_again": "Delete it: the towers are trained once.",
+    "towers.kind": "Delete it: towers read counters and rates.",
     "run.tensorboard": "Delete it: run.json has the curves.",
     **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
 }
@@ -105,7 +106,6 @@ class RankerSettings(Settings, frozen=True):
 class TowerSettings(Settings, frozen=True):
     """[towers]: the user tower and the item tower."""
 
-    kind: Literal["full", "static"] = "full"  # static: without counters and rates, for rare refreshes
     matching: bool | Literal["auto"] = "auto"  # a work is also compared with the user's lists, by code
     epochs: Count = 5  # at most; the best on validation is kept
     hidden: Count = 128  # width of the hidden layers
