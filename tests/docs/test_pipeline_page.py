@@ -1,5 +1,7 @@
 """The blocks of docs/pipeline.md run on a small bundle in the folder of the demo."""
 
+import json
+
 from doc_pages import ROOT, run_page
 from small_bundle import publish_small_bundle
 
@@ -11,7 +13,9 @@ IDS = {"10000001": "1", "1000000001": "100", "1000000002": "107"}  # a user and 
 def test_pipeline_page_runs(tmp_path):
     publish_small_bundle(tmp_path / "demo")
     run = run_page("docs/pipeline.md", tmp_path, replacements=IDS)
+    assert json.loads((tmp_path / "karec.schema.json").read_text())["title"] == "karec.toml"
     assert run.output("cascade.side_effects").startswith("True ")
+    assert "picked by an editor" in run.output("picks.txt")
 
 
 def test_pipeline_page_has_every_key_of_files_and_scenes():
