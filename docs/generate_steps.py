@@ -45,15 +45,13 @@ def page() -> str:
 
 
 def _section(use: str, cls: type[Step]) -> str:
-    paragraphs = [
-        part for part in _docstring(cls).split("\n\n") if not part.startswith(("Settings:", "Cost:"))
-    ]
+    parts = [part for part in _docstring(cls).split("\n\n") if not part.startswith(("Settings:", "Cost:"))]
     if cls.needs and len(cls.needs) < 4:
-        paragraphs[-1] += f" Needs {', '.join(f'`{need}`' for need in cls.needs)}."
-    text = "\n\n".join(textwrap.fill(part, WIDTH, break_on_hyphens=False) for part in paragraphs)
+        parts.append(f"Needs {', '.join(f'`{need}`' for need in cls.needs)}.")
+    text = textwrap.fill(" ".join(parts), WIDTH, break_on_hyphens=False)
     rows = _rows(cls)
     table = ["", "| setting | type | default | meaning |", "|---|---|---|---|", *rows] if rows else []
-    return "\n".join([f"### {use}\n", text, *table, ""])
+    return "\n".join([f"### {use}", text, *table, ""])
 
 
 def _rows(cls: type[Step]) -> list[str]:
