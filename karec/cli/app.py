@@ -194,21 +194,6 @@ _add(
     "karec lab ablation shop --out ablation",
     "karec lab ablation world --out ablation --on validation --seeds 0 --rows hard --rows list",
 )
-_add(
-    _lab,
-    "fusion",
-    lab.fusion,
-    "karec lab fusion shop --run run/run",
-    "karec lab fusion world --run karec-demo-world/run --objectives click --objectives like --k 5",
-)
-_add(
-    _lab,
-    "recall",
-    lab.recall,
-    "karec lab recall karec-demo-world/karec.toml",
-    "karec lab recall run/karec.toml --data shop --channels --json",
-)
-_add(_lab, "diversity", lab.diversity, "karec lab diversity run/karec.toml --requests 500 --report out")
 _add(_lab, "retrieval", lab.retrieval, "karec lab retrieval lastfm --root hetrec2011-lastfm-2k --run run/run")
 _add(_lab, "export-world", lab.export_world, "karec lab export-world karaoke --works 20000 --users 2000")
 _add(_lab, "export-library", lab.export_library, "karec lab export-library library --works 100000")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,21 +10,17 @@ import typer
 
 from karec.cli.datasets import DataChoice, build_world, load_data
 from karec.cli.options import (
-    Config,
     DataName,
     Exposures,
-    Json,
     Report,
     Root,
-    RunFolder,
-    Scene,
     Seed,
     SkipBad,
     TrainingSettings,
     Users,
     Works,
 )
-from karec.cli.output import ProgressReport, make_console, print_json, require_lab, text_table
+from karec.cli.output import ProgressReport, make_console, require_lab, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,146 +135,6 @@ def ablation(
         )
     print_tables(console, ablation_tables(report))
     console.print(f"tables: {write_ablation(report, out)[1]}")
-
-
-def fusion(
-    data: DataName,
-    run: RunFolder,
-    root: Root = None,
-    skip_bad: SkipBad = False,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
-    on: Days = "validation",
-    objectives: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Prediction of the ranker. Repeatable (default: all)."),
-    ] = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Items at the top of a list.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Weights are multiples of 1/STEPS.")] = 4,
-    pools: Annotated[int, typer.Option(min=1, help="Pools of the world, one a user.")] = 200,
-    size: Annotated[int, typer.Option(min=1, help="Items in a pool of the world.")] = 500,
-    report: Report = None,
-) -> None:
-    """Order lists by every choice of fusion weights and print those that no other choice dominates."""
-    console = make_lab_console()
-    from karec.evaluate.quality import days_start, trained_run
-    from karec.lab.studies import fusion as study
-    from karec.models.onnx_model import OnnxModel
-
-    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
-    with ProgressReport() as progress, load_data(choice, progress) as loaded:
-        dataset = loaded.dataset
-        facts, measured = trained_run(dataset, run, on)
-        settings = facts["settings"]
-        ranker = OnnxModel(run / "ranker.onnx", threads=0)
-        names = study.chosen_objectives(ranker, objectives or [])
-        lists = {"replayed": study.replayed(measured, ranker, names, days_start(dataset, on))}
-        if loaded.world is not None:
-            sizes = {"n_pools": pools, "size": size, "seed": settings["seed"]}
-            lists["drawn"] = study.drawn(
-                measured, ranker, names, loaded.world.outcomes, **sizes, progress=progress
-            )
-        draws = {"resamples": settings["evaluation"]["resamples"], "seed": settings["seed"]}
-        swept = {
-            name: study.fusion_sweep(pages, settings["fusion"], k, steps, **draws, progress=progress)
-            for name, pages in lists.items()
-        }
-    content = {
-        "data": dataset.name,
-        "measured_on": on,
-        "k": k,
-        "steps": steps,
-        "objectives": list(names),
-        "sources": swept,
-    }
-    print_tables(console, (study.fusion_table(name, sweep, k, names) for name, sweep in swept.items()))
-    _write_report(console, study.write_fusion, content, report)
-
-
-def recall(
-    config: Config,
-    data: Annotated[str, typer.Option(metavar="DATA", help="Data of which the bundle was made.")] = "world",
-    root: Root = None,
-    skip_bad: SkipBad = False,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
-    scene: Scene = None,
-    asked: Annotated[int, typer.Option(min=1, help="Users to measure.")] = 200,
-    ranked: Annotated[
-        int, typer.Option(min=0, help="Users for whom the ranker scores the whole library.")
-    ] = 40,
-    channels: Annotated[
-        bool, typer.Option("--channels", help="Measure each source of the scene instead of the vectors.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Print recall of the items that a user likes best, of the whole library, by vectors or by source."""
-    console = make_lab_console()
-    from karec.config import load_cascade, open_bundle, scene_names
-    from karec.config.scenes import Config as SceneConfig
-    from karec.lab.studies.channels import channel_rows, channel_study, found_by_channels
-    from karec.lab.studies.feed_channels import channels_left_out, feed_channel_rows
-    from karec.lab.studies.recall import asked_users, recall_json, recall_rows, recall_study
-
-    bundle = open_bundle(config)
-    cascade = load_cascade(config, scene or scene_names(config)[0], bundle)
-    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
-    with ProgressReport() as progress, load_data(choice, progress) as loaded:
-        dataset = loaded.dataset
-        truth = None if loaded.world is None else loaded.world.chances
-        options: dict[str, Any] = {"n_users": asked, "truth": truth, "seed": seed or 0, "progress": progress}
-        if channels:
-            by_source = found_by_channels(SceneConfig.read(config), cascade, bundle, dataset, **options)
-            report = channel_study(by_source)
-            report["feeds"] = channels_left_out(cascade, bundle, dataset, **options)
-        else:
-            report = recall_study(asked_users(cascade, bundle, dataset, n_ranked=ranked, **options))
-    if as_json:
-        print_json(json.loads(recall_json(report)))
-        return
-    n_users = f"{report['users']:,} users"
-    if channels:
-        console.print(text_table(f"Recall of each source, {n_users}", *channel_rows(report)))
-        title = "What each source adds to pages (95 % over users)"
-        console.print(text_table(title, *feed_channel_rows(report["feeds"]["channels"])))
-    else:
-        console.print(text_table(f"Recall of the source model, {n_users}", *recall_rows(report)))
-
-
-def diversity(
-    config: Config,
-    scene: Scene = None,
-    stage: Annotated[str, typer.Option(help="Stage whose scored items are the pools.")] = "rank",
-    requests: Annotated[int, typer.Option(min=1, help="Users to measure.")] = 100,
-    k: Annotated[int, typer.Option("--k", min=1, help="Items in a list.")] = 50,
-    seed: Annotated[int, typer.Option(help="Seed of the draw of users.")] = 0,
-    report: Report = None,
-) -> None:
-    """Compare DPP, MMR, SSD and page rules at several strengths with plain top k."""
-    console = make_lab_console()
-    import numpy as np
-
-    from karec.config import load_cascade, open_bundle, scene_names
-    from karec.lab.studies.diversity import diversity_sweep, diversity_table, ranked_pools, write_diversity
-    from karec.pipeline.types import Request
-
-    bundle = open_bundle(config)
-    name = scene or scene_names(config)[0]
-    cascade = dataclasses.replace(load_cascade(config, name, bundle), side_effects=(), naming=None)
-    users = np.random.default_rng(seed).permutation(bundle.snapshot.users.ids)[:requests]
-    time_ms = bundle.snapshot.time_ms
-    drawn = [
-        Request(int(user), scene=name, time_ms=time_ms, request_id=f"diversity-{user}") for user in users
-    ]
-    with ProgressReport() as progress:
-        pools = ranked_pools(cascade, bundle.index, drawn, stage, progress)
-        content = diversity_sweep(pools, k, progress=progress)
-    print_tables(console, [diversity_table(content)])
-    _write_report(console, write_diversity, content, report)
 
 
 def retrieval(

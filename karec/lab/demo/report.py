@@ -32,7 +32,7 @@ from karec.lab.demo.policy import NO_BREAK, Effect, policy_effects
 from karec.lab.demo.screen import compared_models, funnel_table, policy_table
 from karec.lab.report import BLUE, GREY, Chart, Details, Part, Table, note, to_html, write_report
 from karec.lab.simulate.report import simulation_tables
-from karec.lab.studies.feed_channels import feed_channel_rows
+from karec.lab.studies.page_sources import page_sources_table
 from karec.lab.studies.reach import reach_table
 from karec.lab.studies.scenes import scenes_table
 
@@ -208,8 +208,7 @@ def _details(report: Mapping[str, Any]) -> Iterator[Details]:
     yield Details("Models", quality)
     days = [] if report["three_days"] is None else simulation_tables(report["three_days"])
     yield Details("Page policy", [policy_table(report), reach_table(report["reach"]), *days])
-    sources = Table("Fractions of the items on the pages", *feed_channel_rows(report["sources"]))
-    yield Details("Sources", [sources])
+    yield Details("Sources", [page_sources_table(report["sources"], "Fractions of the items on the pages")])
     if report["scenes"] is not None:
         yield Details("Scenes", [scenes_table(report["scenes"])])
     counts = [

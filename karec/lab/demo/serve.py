@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,15 @@ from karec.config import load_cascade, open_bundle
 from karec.config.project import main_scene
 from karec.evaluate.funnel import funnel_loss, recalled_pools
 from karec.evaluate.metrics.diversity import intra_list_distance
-from karec.lab.studies.feed_channels import channels_of_feeds
-from karec.lab.studies.fusion import TruthOf
+from karec.lab.studies.page_sources import page_sources
 from karec.lab.studies.reach import Lists, compare_reach
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectCounts
 from karec.pipeline.types import Candidates, Page, Request
 from karec.times import HOUR_MS, Progress
 
+# (names, user rows, item rows, time_ms, scene) → (N, names) true outcomes of a synthetic world.
+TruthOf = Callable[[Sequence[str], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 WARM_UP = 5  # requests before those that are timed
 WHOLE_POOLS = 20  # requests whose whole pool is ranked: half a second each for 1e5 items
 TRUE_OUTCOMES = {  # of the synthetic world, with their labels in the report
@@ -97,7 +98,7 @@ def measure_pages(dataset: Dataset, served: Served, truth_of: TruthOf | None = N
         "funnel": _funnel(served.pages, len(works)),
         "total_ms": float(np.median([page.trace.total_ms for page in served.pages])),
         "reach": _reach(dataset, served, truth_of),
-        "sources": channels_of_feeds(served.pages),
+        "sources": page_sources(served.pages),
         "side_effects": [counts.to_dict() for counts in served.side_effects],
         "versions": dict(served.pages[0].versions),
         "page": _page_sample(served),

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from small_job import WORLD
 
 from karec import cli
 from karec.cli.output import make_console, text_table
@@ -98,66 +97,6 @@ def test_recommend_explains_what_both_dpp_steps_chose(job, capsys):
             assert work["closest"] is None if place == 0 else work["closest"] in ids[:place]
 
 
-def test_evaluate_diversity_draws_its_curves(job, capsys):
-    arguments = [
-        str(job / "karec.toml"),
-        "--requests",
-        "4",
-        "--k",
-        "20",
-        "--report",
-        str(job / "diversity"),
-    ]
-    assert cli.main(["lab", "diversity", *arguments]) == 0
-    out = capsys.readouterr().out
-    for words in ("20 works of each of 4 pools", "top_k", "dpp", "mmr", "ssd", "arrange", "report: "):
-        assert words in out
-    report = json.loads((job / "diversity" / "diversity.json").read_text())
-    assert report["pools"] == 4 and report["k"] == 20
-    assert (job / "diversity" / "diversity.html").read_text().count("<svg") == 5
-    assert cli.main(["lab", "diversity", *arguments, "--stage", "rnk"]) == 2
-    assert "unknown stage 'rnk', expected one of ['prerank', 'rank', 'rerank']" in capsys.readouterr().err
-
-
-def objectives(*names):
-    return [word for name in names for word in ("--objectives", name)]
-
-
-def test_lab_fusion_prints_the_frontier_and_writes_a_report(job, capsys):
-    arguments = [
-        "lab",
-        "fusion",
-        "world",
-        *WORLD,
-        "--run",
-        str(job / "run"),
-        "--k",
-        "2",
-        "--pools",
-        "5",
-        "--size",
-        "100",
-    ]
-    chosen = [*objectives("click", "like", "long_view", "play_time"), "--steps", "2"]
-    assert cli.main([*arguments, *chosen, "--report", str(job / "fusion")]) == 0
-    out = capsys.readouterr().out
-    for words in (
-        "replayed: top 2 of ",
-        "drawn: top 2 of 5 lists of 100 to 100 works",
-        "(the run's)",
-        "play_time, s",
-    ):
-        assert words in out
-    report = json.loads((job / "fusion" / "fusion.json").read_text())
-    assert report["measured_on"] == "validation" and list(report["sources"]) == ["replayed", "drawn"]
-    assert [len(swept["rows"]) for swept in report["sources"].values()] == [11, 11]
-    assert (job / "fusion" / "fusion.html").read_text().count("<svg") == 6
-    assert cli.main([*arguments, *objectives("click", "gift")]) == 2
-    assert "objectives ['gift']: the ranker" in capsys.readouterr().err
-    assert cli.main([*arguments, *objectives("click")]) == 2
-    assert "the run's fusion has weights for ['like', 'long_view']" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -184,7 +123,7 @@ def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(jo
             "evaluate consistency karec.toml --recalled -1",
             "'--recalled': Input should be greater than or equal to 0",
         ),
-        ("lab diversity karec.toml --k 1.5", "'--k': Input should be a valid integer"),
+        ("recommend karec.toml --user 1 --k 1.5", "'--k': Input should be a valid integer"),
     ],
 )
 def test_counts_out_of_range_are_refused_by_name(words, message, capsys):
