@@ -131,10 +131,10 @@ def _greedy(unit: Any, q2: Any, ridge: float, k: int, window: int) -> Any:
             u = directions[s]
             u[:] = unit[picks[s]]
             for earlier in range(oldest, s):
-                u -= _inner(directions[earlier], unit[picks[s]]) * directions[earlier]
+                u -= inner(directions[earlier], unit[picks[s]]) * directions[earlier]
             u /= np.sqrt(residual[picks[s]])
             for i in range(n):
-                residual[i] -= _inner(unit[i], u) ** 2
+                residual[i] -= inner(unit[i], u) ** 2
         best, best_gain = -1, 0.0
         for i in range(n):
             gain = remaining[i] * residual[i]
@@ -147,7 +147,8 @@ def _greedy(unit: Any, q2: Any, ridge: float, k: int, window: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _inner(a: Any, b: Any) -> float:
+def inner(a: Any, b: Any) -> float:
+    """Returns the inner product, summed in the order of the dimensions."""
     total = 0.0
     for d in range(len(a)):
         total += a[d] * b[d]

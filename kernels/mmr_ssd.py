@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from karec.kernels.arguments import DIVERSITY, between, column, finite, matrix, positive, positive_or_none
+from karec.kernels.dpp import inner
 
 MIN_SQUARED_NORM = 1e-5  # below it the orthogonal component of a unit vector counts as 0
 
@@ -106,7 +107,7 @@ def _greedy(unit: Any, value: Any, diversity: float, k: int, window: int, orthog
             oldest = newest = max(t - window + 1, 0)
         for s in range(newest, t):
             for i in range(n):
-                product = _inner(unit[i], directions[s])
+                product = inner(unit[i], directions[s])
                 state[i] = state[i] - product**2 if orthogonal else max(state[i], product)
         best, best_score = -1, -np.inf
         for i in range(n):
@@ -130,14 +131,6 @@ def _direction(vector: Any, directions: Any, oldest: int, t: int, orthogonal: bo
     if not orthogonal:
         return
     for s in range(oldest, t):
-        u -= _inner(u, directions[s]) * directions[s]
-    squared = _inner(u, u)
+        u -= inner(u, directions[s]) * directions[s]
+    squared = inner(u, u)
     u /= np.sqrt(squared) if squared > MIN_SQUARED_NORM else np.inf
-
-
-@njit(cache=True, nogil=True)
-def _inner(a: Any, b: Any) -> float:
-    total = 0.0
-    for d in range(len(a)):
-        total += a[d] * b[d]
-    return total

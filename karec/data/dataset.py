@@ -81,15 +81,10 @@ def make_dataset(
     cuts = _cuts(impressions.time_ms, contract) if has_times else invented_cuts(start_ms)
     if not has_times:
         _check_parts(impressions.time_ms, cuts, contract)
-    names = {name: codes for table in parts.tables.values() for name, codes in table.names.items()}
-    snapshot = Snapshot(
-        min(int(impressions.time_ms[0]), cuts[0]),
-        items,
-        users,
-        relations,
-        {**names, "scene": read.scenes},
-        meaning=contract.meanings,
-    )
+    labels = {name: codes for table in parts.tables.values() for name, codes in table.names.items()}
+    labels["scene"] = read.scenes
+    first_ms = min(int(impressions.time_ms[0]), cuts[0])
+    snapshot = Snapshot(first_ms, items, users, relations, labels, meaning=contract.meanings)
     dataset = Dataset(
         contract.name,
         advance(snapshot, impressions, cuts[0]),

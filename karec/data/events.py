@@ -69,12 +69,7 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
         reason = f"column {columns['scene'].name!r}: none of events.scenes"
         cells.mistakes.append((f"coalesce(__scene, '') NOT IN ({scenes})", reason))
     if "day" in columns:
-        day = columns["day"]
-        days_late = "__day - to_timestamp(__t / 1000)::DATE"
-        reason = f"column {day.name!r}: not the day of the time in {contract.zone}, nor the next"
-        is_other_day = (f"coalesce({days_late} NOT IN (0, 1), true)", reason)
-        cell = f"TRY_STRPTIME({day.as_text}, ['%Y%m%d', '%Y-%m-%d'])::DATE"
-        cells.add("day", cell, day, "day", [is_other_day])
+        _add_day(cells, columns["day"], contract.zone)
     if "value" in columns:
         value = columns["value"]
         cells.add("value", value.as_number, value, "value", number_mistakes(value))
@@ -88,6 +83,13 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
             cell, mistakes = _label(source, name, label, column)
             cells.add(f"l{at}", cell, column, f"label {name}", mistakes)
     return cells
+
+
+def _add_day(cells: _Cells, day: Column, zone: str) -> None:
+    days_late = "__day - to_timestamp(__t / 1000)::DATE"
+    reason = f"column {day.name!r}: not the day of the time in {zone}, nor the next"
+    is_other_day = (f"coalesce({days_late} NOT IN (0, 1), true)", reason)
+    cells.add("day", f"TRY_STRPTIME({day.as_text}, ['%Y%m%d', '%Y-%m-%d'])::DATE", day, "day", [is_other_day])
 
 
 def _time_mistakes(time: Column, now_ms: int) -> list[Mistake]:

@@ -96,7 +96,7 @@ class _Reader:
 
     def read(self, database: Database, now_ms: int) -> tuple[ReadImpressions, ReadTables, PastLists | None]:
         contract = self.contract
-        self.say(0, "looking at files")
+        self.say(0, "reading headers")
         sources = self._open_sources(database)
         events = sources["events"]
         users, items = self._id_types(sources)
@@ -113,7 +113,7 @@ class _Reader:
             source = sources[f"relations.{name}"]
             relations[name], report = self.ids.read_relation(name, source, pairs, contract)
             self._add(report)
-        self.say(5, "exposures")
+        self.say(5, "impressions")
         read = read_impressions(database, contract)
         repeats = {
             REPEATED: read.n_repeated - read.n_differing,
@@ -192,7 +192,7 @@ class _Reader:
         events = sources["events"]
         impressions = read_impressions(events.database, self.contract, PAST).impressions
         files = ", ".join(path.name for path in events.files)
-        self.notes = (f"there is no {past.path}: histories are made of {len(impressions):,} rows of {files}",)
+        self.notes = (f"{past.path} is missing: histories come from {len(impressions):,} rows of {files}",)
         return lists_from_log(impressions, past, users)
 
     def _add(self, report: TableReport) -> None:
@@ -204,6 +204,6 @@ class _Reader:
             other_rows = f", and {n_others:,} more for other reasons" if n_others else ""
             raise DataError(
                 f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of "
-                f"{report.rows:,} rows of {report.name}{other_rows}): mend them, or leave them out with "
-                "--skip-bad; karec data check shows all reasons"
+                f"{report.rows:,} rows of {report.name}{other_rows}). Correct them, or leave them out with "
+                "--skip-bad; karec data check shows all reasons."
             )

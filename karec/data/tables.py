@@ -83,11 +83,9 @@ def read_table(
         features.append((vectors, ColumnReport(path.name, "list", vectors.use)))
     features += _log_features(table, {name: values[f"n{at}"] for at, name in enumerate(log_inputs)})
     used_names = {table.id, *(column.column.name for column in inputs), *log_inputs}
-    reports = [
-        ColumnReport(table.id, "integer" if ids.is_integer else "text", "id"),
-        *(column_report for _, column_report in features),
-        *(ColumnReport(name, "", "not used") for name in source.types if name not in used_names),
-    ]
+    reports = [ColumnReport(table.id, "integer" if ids.is_integer else "text", "id")]
+    reports += [column_report for _, column_report in features]
+    reports += [ColumnReport(name, "", "not used") for name in source.types if name not in used_names]
     n_kept = len(values["id"])
     left_out = {SAME: Reason(report.kept - n_kept)} if n_kept < report.kept else {}
     return OwnTable(

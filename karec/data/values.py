@@ -114,8 +114,8 @@ def _add_columns(items: OwnTable, source: Source, column: str) -> tuple[OwnTable
         )
     codes = np.full((MAX_LISTED, len(items.ids)), -1, np.int32)
     codes[best["nth"] - 1, best["row"]] = best["code"]
-    made = {f"{column}{at + 1 if at else ''}": codes[at] for at in range(MAX_LISTED)}
-    use = f"categories {', '.join(made)} of {len(names):,} values, those of most rows"
-    all_names = {**items.names, **dict.fromkeys(made, names)}
-    items = replace(items, columns={**items.columns, **made}, names=all_names)
+    columns = {f"{column}{at + 1 if at else ''}": codes[at] for at in range(MAX_LISTED)}
+    use = f"categories {', '.join(columns)} of {len(names):,} values, those of most rows"
+    all_names = {**items.names, **dict.fromkeys(columns, names)}
+    items = replace(items, columns={**items.columns, **columns}, names=all_names)
     return items, ColumnReport(column, "text", use), n_unknown

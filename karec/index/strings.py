@@ -85,22 +85,16 @@ def check_no_nulls(values: Any) -> None:
 
 def _from_arrow(values: Any) -> Strings:
     check_no_nulls(values)
-    if hasattr(values, "chunks"):
-        return _concatenate([_from_arrow(chunk) for chunk in values.chunks])
-    arrow_type = str(values.type)
-    if not len(values):
+    value_type = str(values.type).removeprefix("dictionary<values=")
+    if not value_type.startswith(("string", "large_string")):
+        raise ValueError(f"ids are an Arrow array of {value_type}, expected string or an integer type")
+    array = values.cast("large_string")
+    array = array.combine_chunks() if hasattr(array, "chunks") else array
+    _, offsets, text = array.buffers()
+    if not len(array):
         return Strings(np.zeros(1, np.int64), np.zeros(0, np.uint8))
-    if arrow_type.startswith("dictionary"):
-        return _from_arrow(values.dictionary_decode())
-    if arrow_type == "string_view":
-        return _from_arrow(values.cast("large_string"))
-    if arrow_type not in ("string", "large_string"):
-        raise ValueError(f"ids are an Arrow array of {arrow_type}, expected string or an integer type")
-    _, offsets, text = values.buffers()
-    ends = np.frombuffer(offsets, np.int32 if arrow_type == "string" else np.int64)
-    ends = ends[values.offset : values.offset + len(values) + 1]
-    bytes_ = np.zeros(0, np.uint8) if text is None else np.frombuffer(text, np.uint8)
-    return Strings(ends.astype(np.int64, copy=False), bytes_)
+    ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    return Strings(ends, np.zeros(0, np.uint8) if text is None else np.frombuffer(text, np.uint8))
 
 
 def _from_texts(texts: Sequence[Any]) -> Strings:
@@ -130,10 +124,3 @@ def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
-
-
-def _concatenate(parts: Sequence[Strings]) -> Strings:
-    texts = [part.text[part.offsets[0] : part.offsets[-1]] for part in parts]
-    lengths = [np.diff(part.offsets) for part in parts]
-    empty = np.zeros(0, np.uint8)
-    return Strings(_offsets(np.concatenate([empty, *lengths])), np.concatenate([empty, *texts]))

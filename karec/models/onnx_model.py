@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from karec.errors import BundleError, ContractError, Unavailable
 from karec.files import open_regular
-from karec.models.port import Port
-from karec.models.trees import load_trees
+from karec.models.trees import Port, load_trees
 
 MAX_TASKS_CHARACTERS = 1 << 16  # of the JSON list of their names
 _DTYPES = {"int64": np.int64, "float32": np.float32}

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from karec import _native
 from karec.errors import BundleError
 from karec.files import open_regular, parse_json, read_npz, to_struct
-from karec.models.port import Port
 
 FORMAT = 1
 ARRAYS = {  # of one ensemble, as ``_native.TreeEnsemble`` takes them: dtype and number of axes
@@ -50,6 +49,23 @@ class _Head(Struct):
     format: Literal[1]
     model_sha256: str
     ensembles: list[_Ensemble]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A declared input or output.
+
+    dtype   NumPy's name, or the type as ONNX Runtime names it
+    shape   None for an axis of any size; None if it is a number or has no declared shape
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype} (of unknown shape)"
+        return f"{self.dtype} ({', '.join('N' if size is None else str(size) for size in self.shape)})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -95,11 +94,7 @@ def screen(
     scorer = make_scorer(settings)
     check_days(days, merge_needs(needed_columns(settings, scorer)))
     block_lists = read_block_lists(settings, days[0].column_types)
-    (out / DAYS).mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out, r"(kept\.parquet|screen\.json)")
-    remove_leftovers(out / DAYS, r"[0-9-]+\.parquet")
-    for spilled in out.glob(f"{SPILL}*"):  # left by a killed run
-        shutil.rmtree(spilled)
+    _prepare_folder(out)
     with open_database(out, extra="screen") as duckdb:
         load_block_lists(duckdb, block_lists)
         paths = {day.day: out / DAYS / f"{day.day}.parquet" for day in days}
@@ -114,7 +109,8 @@ def screen(
             facts[day.day] = stored
             if progress is not None:
                 progress(number, len(days), "screening, days")
-        _remove_days(out / DAYS, older_days)
+        for old_day in older_days:
+            (out / DAYS / f"{old_day}.parquet").unlink(missing_ok=True)
         older_rows = {day: read_day(day, folders[day]).rows for day in older_days}
         window = Window(paths, {day: _ages(settings, inside[-1], day) for day in paths})
         levels = count_levels(duckdb, window)
@@ -136,6 +132,15 @@ def screen(
     content = {key: value for key, value in asdict(screened).items() if key != "redone"}
     write_text_aside(out / SUMMARY, json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False))
     return screened
+
+
+def _prepare_folder(out: Path) -> None:
+    """Makes the folders, and removes what a killed run left."""
+    (out / DAYS).mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out, r"(kept\.parquet|screen\.json)")
+    remove_leftovers(out / DAYS, r"[0-9-]+\.parquet")
+    for spilled in out.glob(f"{SPILL}*"):
+        shutil.rmtree(spilled)
 
 
 def read_result(out: Path) -> ScreeningResult:
@@ -162,12 +167,6 @@ def read_result(out: Path) -> ScreeningResult:
 def _is_newer(day: Day, path: Path) -> bool:
     """Returns True if a shard was written after the day's file; its digest may be unchanged."""
     return max(shard.path.stat().st_mtime_ns for shard in day.shards) >= path.stat().st_mtime_ns
-
-
-def _remove_days(folder: Path, days: Sequence[date]) -> None:
-    for day in days:
-        with suppress(FileNotFoundError):
-            (folder / f"{day}.parquet").unlink()
 
 
 def _ages(settings: ScreeningSettings, last: date, day: date) -> int:

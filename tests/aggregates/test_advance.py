@@ -34,13 +34,13 @@ def snapshot(time_ms: int = 0, **relations: Relation) -> Snapshot:
 def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Impressions:
     """Rows (user row, work row, time, labels, scene), sorted by time here."""
     rows = sorted(rows, key=lambda row: row[2])
-    said = np.array([row[3] for row in rows], np.uint8).reshape(-1, len(LABELS))
+    flags = np.array([row[3] for row in rows], np.uint8).reshape(-1, len(LABELS))
     return Impressions(
         user_id=USERS[[row[0] for row in rows]],
         work_id=WORKS[[row[1] for row in rows]],
         time_ms=np.array([row[2] for row in rows], np.int64),
         scene=np.array([row[4] for row in rows], np.int32),
-        labels={task: said[:, i] for i, task in enumerate(LABELS)},
+        labels={task: flags[:, i] for i, task in enumerate(LABELS)},
         play_ms=np.zeros(len(rows), np.int64),
     )
 
@@ -65,13 +65,13 @@ class Plain:
     liked: list[tuple[int, int]] = field(default_factory=list)
     follows: list[tuple[int, int]] = field(default_factory=list)
 
-    def see(self, work: int, creator: int, time: int, scene: int, said: dict[str, int]) -> None:
-        name = "history" if said["click"] or said["long_view"] else "skipped"
+    def see(self, work: int, creator: int, time: int, scene: int, flags: dict[str, int]) -> None:
+        name = "history" if flags["click"] or flags["long_view"] else "skipped"
         getattr(self, name).append((work, time))
         getattr(self, f"{name}_scenes").append(scene if 0 <= scene < len(SCENES) else -1)
-        if said["like"] and work not in [w for w, _ in self.liked]:
+        if flags["like"] and work not in [w for w, _ in self.liked]:
             self.liked.append((work, time))
-        if said["follow"] and creator not in [c for c, _ in self.follows]:
+        if flags["follow"] and creator not in [c for c, _ in self.follows]:
             self.follows.append((creator, time))
 
 
@@ -88,13 +88,13 @@ def test_advance_equals_a_plain_replay(
     in_scene = {name: np.zeros((3, len(SCENES))) for name in counts}
     for i in range(len(shown)):
         if start <= shown.time_ms[i] < start + passed:
-            said = {task: int(shown.labels[task][i]) for task in LABELS}
+            flags = {task: int(shown.labels[task][i]) for task in LABELS}
             row = WORKS.tolist().index(shown.work_id[i])
             user = USERS.tolist().index(shown.user_id[i])
             plain[user].see(
-                int(WORKS[row]), int(CREATORS[row]), int(shown.time_ms[i]), int(shown.scene[i]), said
+                int(WORKS[row]), int(CREATORS[row]), int(shown.time_ms[i]), int(shown.scene[i]), flags
             )
-            for name, more in (("count_exposed", 1), *((f"count_{task}", said[task]) for task in LABELS)):
+            for name, more in (("count_exposed", 1), *((f"count_{task}", flags[task]) for task in LABELS)):
                 counts[name][row] += more
                 if 0 <= shown.scene[i] < len(SCENES):
                     in_scene[name][user, shown.scene[i]] += more

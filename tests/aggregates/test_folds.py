@@ -77,11 +77,11 @@ def plain_list(name, rows, user, as_of, keep):
         "follows": lambda click, long_view, like, follow: follow,
     }[name]
     values = CREATORS if name == "follows" else WORKS
-    found = [
+    result = [
         *KNOWN[name][user],
-        *(values[w] for u, w, time, said, _ in rows if u == user and time < as_of and adds(*said)),
+        *(values[w] for u, w, time, flags, _ in rows if u == user and time < as_of and adds(*flags)),
     ]
-    return list(dict.fromkeys(found)) if keep is None else found[-keep:]
+    return list(dict.fromkeys(result)) if keep is None else result[-keep:]
 
 
 def plain_counts(start, rows, as_of, row_of):
@@ -89,10 +89,10 @@ def plain_counts(start, rows, as_of, row_of):
     counts = {
         name: start.get(name, np.zeros(len(next(iter(start.values()))))).astype(float) for name in COUNTERS
     }
-    for user, work, time, said, scene in rows:
+    for user, work, time, flags, scene in rows:
         at = row_of(user, work, scene)
         if time < as_of and at is not None:
-            for name, more in zip(COUNTERS, (1, *said), strict=True):
+            for name, more in zip(COUNTERS, (1, *flags), strict=True):
                 counts[name][at] += more
     return counts
 

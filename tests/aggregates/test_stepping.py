@@ -107,17 +107,17 @@ def test_counter_steps_equal_after_and_over_time(fold, rows):
     assert np.stack([after[name] for name in COUNTERS], axis=1).tobytes() == fold.read(state).tobytes()
 
 
-@given(rows=Happenings, asked=st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 14)), max_size=30))
-def test_sweep_and_binary_search_give_equal_results(rows, asked):
+@given(rows=Happenings, requested=st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 14)), max_size=30))
+def test_sweep_and_binary_search_give_equal_results(rows, requested):
     """One sweep over all events and a bisection for each query are two ways to read the same lists and
     counters."""
     happened = located(events(rows))
-    asked = sorted(asked, key=lambda one: one[1])
-    users, moments = (np.array([one[at] for one in asked], np.int64) for at in range(2))
+    requested = sorted(requested, key=lambda one: one[1])
+    users, moments = (np.array([one[at] for one in requested], np.int64) for at in range(2))
     counters = BY_USER.over_time(BASE, happened, COUNTERS)
     swept = counters.at(users, START + moments)
-    single = [counters.at(users[at : at + 1], START + moments[at : at + 1]) for at in range(len(asked))]
-    assert swept.tobytes() == b"".join(one.tobytes() for one in single[: len(asked)])
+    single = [counters.at(users[at : at + 1], START + moments[at : at + 1]) for at in range(len(requested))]
+    assert swept.tobytes() == b"".join(one.tobytes() for one in single[: len(requested)])
     backwards = counters.at(users[::-1], START + moments[::-1])
     assert swept.tobytes() == np.ascontiguousarray(backwards[::-1]).tobytes()
     known = users >= 0

@@ -37,18 +37,18 @@ def test_golden_snapshot_opens_with_its_contents(folder):
             {"works": stored.works.ids, "users": stored.users.ids},
         ),
     ]
-    for found, expected in pairs:
-        assert found.keys() == expected.keys()
+    for result, expected in pairs:
+        assert result.keys() == expected.keys()
         for name, column in expected.items():
-            assert found[name].dtype == column.dtype
-            np.testing.assert_array_equal(found[name], column, err_msg=name)
+            assert result[name].dtype == column.dtype
+            np.testing.assert_array_equal(result[name], column, err_msg=name)
     assert opened.relations.keys() == stored.relations.keys()
     for name, relation in stored.relations.items():
-        found = opened.relations[name]
-        np.testing.assert_array_equal(found.indptr, relation.indptr)
-        np.testing.assert_array_equal(found.values, relation.values)
-        assert (found.times is None) == (relation.times is None)
-        assert relation.times is None or found.times.tolist() == relation.times.tolist()
+        result = opened.relations[name]
+        np.testing.assert_array_equal(result.indptr, relation.indptr)
+        np.testing.assert_array_equal(result.values, relation.values)
+        assert (result.times is None) == (relation.times is None)
+        assert relation.times is None or result.times.tolist() == relation.times.tolist()
 
 
 def test_saved_snapshot_has_the_files_of_the_golden_folder(tmp_path):

@@ -10,7 +10,7 @@ from karec.catalog.once import Once
 
 
 def test_once_builds_one_object_for_concurrent_threads():
-    once, built, found, barrier = Once(), [], [], threading.Barrier(16)
+    once, built, result, barrier = Once(), [], [], threading.Barrier(16)
 
     def build():
         built.append(1)
@@ -18,7 +18,7 @@ def test_once_builds_one_object_for_concurrent_threads():
 
     def ask():
         barrier.wait()
-        found.append(once.get("key", build))
+        result.append(once.get("key", build))
 
     threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
@@ -26,7 +26,7 @@ def test_once_builds_one_object_for_concurrent_threads():
     for thread in threads:
         thread.join()
     assert len(built) == 1
-    assert len(found) == 16 and len(set(map(id, found))) == 1
+    assert len(result) == 16 and len(set(map(id, result))) == 1
 
 
 def test_once_builds_keys_separately_and_allows_nested_gets():

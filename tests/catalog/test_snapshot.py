@@ -18,10 +18,10 @@ from karec.errors import DataError
 
 @given(st.lists(st.integers(-(2**62), 2**62), unique=True), st.lists(st.integers(-(2**62), 2**62)))
 def test_table_lookup_equals_a_dictionary(ids, others):
-    wanted = ids[::2] + others
-    rows = Table(np.array(ids, np.int64), {}).lookup(np.array(wanted, np.int64))
+    target = ids[::2] + others
+    rows = Table(np.array(ids, np.int64), {}).lookup(np.array(target, np.int64))
     known = {id_: row for row, id_ in enumerate(ids)}
-    assert rows.tolist() == [known.get(id_, -1) for id_ in wanted]
+    assert rows.tolist() == [known.get(id_, -1) for id_ in target]
 
 
 def test_table_refuses_repeated_ids():
@@ -109,14 +109,14 @@ def test_user_scene_rows_index_scene_counters(platform):
     st.sets(st.integers(-9, 30) | st.integers(-(2**62), 2**62), max_size=9),
     st.lists(st.integers(-12, 33) | st.integers(-(2**63), 2**63 - 1), max_size=9),
 )
-def test_lookup_finds_rows_of_dense_and_sparse_ids(ids, wanted):
+def test_lookup_finds_rows_of_dense_and_sparse_ids(ids, target):
     ids = list(ids)
-    wanted = [*wanted, *ids[:3]]
-    expected = [ids.index(one) if one in ids else -1 for one in wanted]
+    target = [*target, *ids[:3]]
+    expected = [ids.index(one) if one in ids else -1 for one in target]
     table = Table(np.array(ids, np.int64), {})
-    assert table.lookup(np.array(wanted, np.int64)).tolist() == expected
-    assert [int(table.lookup(np.array([one]))[0]) for one in wanted] == expected
-    assert [table.row(one) for one in wanted] == expected
+    assert table.lookup(np.array(target, np.int64)).tolist() == expected
+    assert [int(table.lookup(np.array([one]))[0]) for one in target] == expected
+    assert [table.row(one) for one in target] == expected
 
 
 def test_drop_unpublished_removes_future_items(platform):

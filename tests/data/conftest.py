@@ -77,11 +77,11 @@ def same():
         for name, label in a.exposures.labels.items():
             np.testing.assert_array_equal(label, b.exposures.labels[name], err_msg=name)
         for table in ("works", "users"):
-            mine, its = getattr(a.snapshot, table), getattr(b.snapshot, table)
-            np.testing.assert_array_equal(mine.ids, its.ids)
-            assert mine.columns.keys() == its.columns.keys()
-            for name, column in mine.columns.items():
-                np.testing.assert_array_equal(column, its[name], err_msg=name)
+            left, right = getattr(a.snapshot, table), getattr(b.snapshot, table)
+            np.testing.assert_array_equal(left.ids, right.ids)
+            assert left.columns.keys() == right.columns.keys()
+            for name, column in left.columns.items():
+                np.testing.assert_array_equal(column, right[name], err_msg=name)
         for what, ids in one.ids.items():
             rows = getattr(a.snapshot, {"items": "works", "users": "users"}[what]).ids
             assert ids.names(rows).tolist() == other.ids[what].names(rows).tolist()

@@ -57,11 +57,11 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_file_without_a_usable_row_is_refused(shop, refused, name, skip_bad):
-    held, why = FILES[name]
-    (shop / "log.csv").write_bytes(held)
-    told = refused(shop, skip_bad=skip_bad)
-    assert "log.csv" in told
-    assert re.search(why, told), told
+    content, why = FILES[name]
+    (shop / "log.csv").write_bytes(content)
+    message = refused(shop, skip_bad=skip_bad)
+    assert "log.csv" in message
+    assert re.search(why, message), message
 
 
 def test_endless_header_is_refused_in_bounded_memory(shop, refused):
@@ -161,7 +161,7 @@ load(Path(sys.argv[1]), Path(sys.argv[2]), killed_at)
 """
 
 
-@pytest.mark.parametrize("step", ["events", "ids", "exposures"])
+@pytest.mark.parametrize("step", ["events", "ids", "impressions"])
 def test_killed_load_leaves_no_incomplete_file(shop, read, same, tmp_path, step):
     """Everything is written into temporary folders; a map of ids stands under its name when it is whole."""
     before = {path.name: path.read_bytes() for path in shop.iterdir()}

@@ -43,11 +43,11 @@ BAD_LINES = {
 @pytest.mark.parametrize("name", BAD_LINES)
 def test_bad_row_is_reported_with_its_line_or_skipped(shop, refused, read, name, at):
     line, why = BAD_LINES[name]
-    lines = [each.encode() for each in lines_of(shop)]
+    lines = [entry.encode() for entry in lines_of(shop)]
     lines.insert(1 + at, line if isinstance(line, bytes) else line.encode())
     (shop / "log.csv").write_bytes(b"\n".join(lines) + b"\n")
-    told = refused(shop)
-    assert told.startswith(f"log.csv:{2 + at}: {why}") and "--skip-bad" in told
+    message = refused(shop)
+    assert message.startswith(f"log.csv:{2 + at}: {why}") and "--skip-bad" in message
     report = read(shop, skip_bad=True).report.tables[0]
     assert (report.rows, report.kept) == (N + 1, N)
     assert [(reason.count, reason.places) for reason in report.bad.values()] == [(1, (f"log.csv:{2 + at}",))]
@@ -129,8 +129,8 @@ def test_texts_among_integer_ids_are_reported(tmp_path, refused, read):
     rows[9] = ("c-x", *rows[9][1:])
     rows[11] = (2**63, *rows[11][1:])
     shop = write_shop(tmp_path / "shop", rows)
-    told = refused(shop)
-    assert told.startswith(
+    message = refused(shop)
+    assert message.startswith(
         "log.csv:11: column 'customer': the user is not a 64-bit integer, as most of them are (2 of 400"
     )
     assert read(shop, skip_bad=True).report.tables[0].kept == N - 2
@@ -142,11 +142,11 @@ def test_missing_label_is_negative(tmp_path, read):
         for at, row in enumerate(shop_rows(N))
     ]
     for ending in ("csv", "parquet"):
-        found = read(write_shop(tmp_path / ending, rows, ending))
+        result = read(write_shop(tmp_path / ending, rows, ending))
         expected = sum(at % 5 != 0 and row[3] >= 4 for at, row in enumerate(rows)) / N
-        assert found.report.labels["liked"] == pytest.approx(expected)
+        assert result.report.labels["liked"] == pytest.approx(expected)
         (stars,) = [
-            c for c in found.report.tables[0].columns if c.name == "stars" and c.becomes == "label liked"
+            c for c in result.report.tables[0].columns if c.name == "stars" and c.becomes == "label liked"
         ]
         assert stars.name == "stars"
 
@@ -163,9 +163,9 @@ def test_repeated_event_is_one_impression(shop, read):
     rows = shop_rows(N)
     twice = (*rows[7][:3], 5, rows[7][4])
     write_log(shop, [*rows, rows[3], twice])
-    found = read(shop)
-    assert found.report.exposures == N
-    left_out = found.report.tables[0].left_out
+    result = read(shop)
+    assert result.report.exposures == N
+    left_out = result.report.tables[0].left_out
     again = "one user, item and moment with another row"
     assert {why: reason.count for why, reason in left_out.items()} == {
         again: 1,

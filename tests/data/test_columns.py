@@ -22,10 +22,10 @@ def goods(tmp_path, read):
         with (folder / "data.toml").open("a") as file:
             file.write(f'[items]\npath = "items.parquet"\nid = "sku"\n{toml}\n')
         pq.write_table(pa.table({"sku": SKUS, **columns}), folder / "items.parquet")
-        found = read(folder)
-        works, labels = found.dataset.snapshot.works, found.dataset.snapshot.labels
-        order = np.argsort(found.ids["items"].names(works.ids).astype(str))
-        report = {c.name: c.becomes for t in found.report.tables if t.name == "items" for c in t.columns}
+        result = read(folder)
+        works, labels = result.dataset.snapshot.works, result.dataset.snapshot.labels
+        order = np.argsort(result.ids["items"].names(works.ids).astype(str))
+        report = {c.name: c.becomes for t in result.report.tables if t.name == "items" for c in t.columns}
         return works.take(order), labels, report
 
     return goods
@@ -46,7 +46,7 @@ def test_few_integers_are_a_category_and_many_are_a_number(goods):
 def test_few_whole_numbers_are_a_category(goods):
     flags = [float(at % 2) if at else None for at in range(N)]
     works, labels, _ = goods(flag=flags, price=[at / 2 for at in range(N)])
-    assert named(works, labels, "flag") == [None if each is None else str(int(each)) for each in flags]
+    assert named(works, labels, "flag") == [None if entry is None else str(int(entry)) for entry in flags]
     assert works["price"].dtype == np.float32 and works["price"].tolist() == [at / 2 for at in range(N)]
 
 
@@ -76,8 +76,8 @@ def test_json_lists_equal_lists_of_the_file(goods):
 def test_list_of_numbers_is_a_vector(goods):
     vectors = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
     works, _, _ = goods('roles = { vector = "v" }', v=list(vectors))
-    found = np.stack([works[f"v_{at:02}"] for at in range(5)], axis=1)
-    np.testing.assert_array_equal(found, vectors)
+    result = np.stack([works[f"v_{at:02}"] for at in range(5)], axis=1)
+    np.testing.assert_array_equal(result, vectors)
 
 
 @pytest.mark.parametrize("width", [4, 40])
@@ -86,18 +86,18 @@ def test_vector_file_has_the_order_of_the_rows(goods, tmp_path, width):
     (tmp_path / "shop").mkdir()
     np.save(tmp_path / "shop" / "vectors.npy", vectors)
     works, _, report = goods('roles = { vector = "vectors.npy" }', shelf=["a"] * N)
-    found = np.stack([works[f"vector_{at:02}"] for at in range(min(width, 16))], axis=1).astype(np.float64)
+    result = np.stack([works[f"vector_{at:02}"] for at in range(min(width, 16))], axis=1).astype(np.float64)
     if width == 4:
-        np.testing.assert_array_equal(found, vectors)
+        np.testing.assert_array_equal(result, vectors)
     else:  # the inner products of principal components are those of the best approximation of rank 16
         centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
         u, s, _ = np.linalg.svd(centred, full_matrices=False)
-        np.testing.assert_allclose(found @ found.T, (u[:, :16] * s[:16] ** 2) @ u[:, :16].T, atol=1e-4)
+        np.testing.assert_allclose(result @ result.T, (u[:, :16] * s[:16] ** 2) @ u[:, :16].T, atol=1e-4)
     assert report["vectors.npy"].startswith(f"{min(width, 16)} numbers of {width}")
 
 
 @pytest.mark.parametrize(
-    ("held", "why"),
+    ("content", "why"),
     [
         (None, r"vectors\.npy cannot be read"),
         (np.zeros((3, 4)), "has 3 rows, items have"),
@@ -105,10 +105,10 @@ def test_vector_file_has_the_order_of_the_rows(goods, tmp_path, width):
         (np.array([["a"]] * N), r"expected \(rows, numbers\) of numbers"),
     ],
 )
-def test_wrong_vector_file_is_refused(goods, tmp_path, held, why):
+def test_wrong_vector_file_is_refused(goods, tmp_path, content, why):
     (tmp_path / "shop").mkdir()
-    if held is not None:
-        np.save(tmp_path / "shop" / "vectors.npy", held)
+    if content is not None:
+        np.save(tmp_path / "shop" / "vectors.npy", content)
     with pytest.raises(DataError, match=why):
         goods('roles = { vector = "vectors.npy" }', shelf=["a"] * N)
 

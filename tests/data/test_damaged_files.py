@@ -36,12 +36,12 @@ def marked(cases, short):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """{layout: what its whole files give}."""
-    found = {}
+    result = {}
     for kind, layout in LAYOUTS.items():
         folder = tmp_path_factory.mktemp(kind)
         layout().write(folder)
-        found[kind] = layout().load(folder)
-    return found
+        result[kind] = layout().load(folder)
+    return result
 
 
 def _wrong(
@@ -111,7 +111,7 @@ def test_huge_and_special_files_are_refused_in_bounded_memory() -> None:
     child = [sys.executable, Path(damaged_child.__file__)]
     ended = subprocess.run(child, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    found = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert len(found) > 90
-    assert [case for case in found if not is_clear(case["message"], (case["name"],))] == []
-    assert [case for case in found if case["mebibytes"] > 256] == []
+    result = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert len(result) > 90
+    assert [case for case in result if not is_clear(case["message"], (case["name"],))] == []
+    assert [case for case in result if case["mebibytes"] > 256] == []

@@ -34,20 +34,20 @@ def test_any_ids_are_returned_unchanged(read, same, tmp_path_factory, names, sta
         (f"c{names[at % 7]}", f"i{names[at % 20]}", at_s, 1 + (at + stars) % 5, p)
         for at, (*_, at_s, _s, p) in enumerate(shop_rows())
     ]
-    found = [read(write_shop(tmp_path_factory.mktemp("shop"), rows, ending)) for ending in ENDINGS]
-    for other in found[1:]:
-        same(found[0], other)
-    works = found[0].dataset.snapshot.works
-    assert set(found[0].ids["items"].names(works.ids)) == {row[1] for row in rows}
+    result = [read(write_shop(tmp_path_factory.mktemp("shop"), rows, ending)) for ending in ENDINGS]
+    for other in result[1:]:
+        same(result[0], other)
+    works = result[0].dataset.snapshot.works
+    assert set(result[0].ids["items"].names(works.ids)) == {row[1] for row in rows}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_text_ids_stay_texts(tmp_path, read, ending):
     rows = [(u[2:].lstrip("0") or "0", i[4:], *more) for u, i, *more in shop_rows()]
-    found = read(write_shop(tmp_path / "shop", rows, ending))
-    snapshot, kind = found.dataset.snapshot, int if ending == "csv" else str
+    result = read(write_shop(tmp_path / "shop", rows, ending))
+    snapshot, kind = result.dataset.snapshot, int if ending == "csv" else str
     for what, table, at in (("users", snapshot.users, 0), ("items", snapshot.works, 1)):
-        assert set(found.ids[what].names(table.ids).tolist()) == {kind(row[at]) for row in rows}
+        assert set(result.ids[what].names(table.ids).tolist()) == {kind(row[at]) for row in rows}
     numbers = [(int(u), int(i), *more) for u, i, *more in rows]
     again = read(write_shop(tmp_path / "numbers", numbers, ending))
     assert {again.ids["users"].kind, again.ids["items"].kind} == {"integer"}
@@ -124,8 +124,8 @@ def test_parquet_types_of_times_and_flags_are_read(read, same, tmp_path):
 def test_integer_ids_stay_integers(read, tmp_path):
     rows = [(int(u[2:]), int(i[4:]) - 5, s, stars, page) for u, i, s, stars, page in shop_rows()]
     for ending in ENDINGS:
-        found = read(write_shop(tmp_path / ending, rows, ending))
-        works, users = found.dataset.snapshot.works, found.dataset.snapshot.users
-        assert sorted(found.ids["users"].names(users.ids).tolist()) == list(range(12))
-        assert sorted(found.ids["items"].names(works.ids).tolist()) == list(range(-5, 15))
+        result = read(write_shop(tmp_path / ending, rows, ending))
+        works, users = result.dataset.snapshot.works, result.dataset.snapshot.users
+        assert sorted(result.ids["users"].names(users.ids).tolist()) == list(range(12))
+        assert sorted(result.ids["items"].names(works.ids).tolist()) == list(range(-5, 15))
         assert (works.ids >= 0).all()

@@ -26,16 +26,16 @@ history = 0.0
 WINDOW_MS = 30 * 60_000
 
 
-def exposures_of(found):
+def exposures_of(result):
     """{(user, item, ms): {label: 0 or 1}} of a dataset whose history is empty."""
-    rows = found.dataset.exposures
-    users, items = found.ids["users"].names(rows.user_id), found.ids["items"].names(rows.work_id)
-    made = {
+    rows = result.dataset.exposures
+    users, items = result.ids["users"].names(rows.user_id), result.ids["items"].names(rows.work_id)
+    actual = {
         (str(u), str(i), int(t)): {name: int(label[at]) for name, label in rows.labels.items()}
         for at, (u, i, t) in enumerate(zip(users, items, rows.time_ms, strict=True))
     }
-    assert len(made) == len(rows)
-    return made
+    assert len(actual) == len(rows)
+    return actual
 
 
 def action_rows(n, seed):
@@ -59,7 +59,7 @@ def action_rows(n, seed):
 
 def by_window(rows):
     views = sorted((s * 1000, u, i) for u, i, s, event, _ in rows if event == "view")
-    made = {(u, i, t): {"click": 0, "buy": 0} for t, u, i in views}
+    actual = {(u, i, t): {"click": 0, "buy": 0} for t, u, i in views}
     alone = {}
     for u, i, s, event, _ in rows:
         if event not in ("click", "buy"):
@@ -69,10 +69,10 @@ def by_window(rows):
             (v for v, of_user, of_item in views if (of_user, of_item) == (u, i) and v <= t), default=None
         )
         if last is not None and t - last <= WINDOW_MS:
-            made[u, i, last][event] = 1
+            actual[u, i, last][event] = 1
         else:
             alone.setdefault((u, i, t // WINDOW_MS), []).append((t, event))
-    return _with_alone(made, alone)
+    return _with_alone(actual, alone)
 
 
 def by_request(rows):
@@ -80,25 +80,25 @@ def by_request(rows):
     for u, i, s, event, visit in rows:
         if event == "view":
             first[u, i, visit] = min(first.get((u, i, visit), 2**60), s * 1000)
-    made = {(u, i, s * 1000): {"click": 0, "buy": 0} for u, i, s, event, _ in rows if event == "view"}
+    actual = {(u, i, s * 1000): {"click": 0, "buy": 0} for u, i, s, event, _ in rows if event == "view"}
     alone = {}
     for u, i, s, event, visit in rows:
         if event not in ("click", "buy"):
             continue
         if (u, i, visit) in first:
-            made[u, i, first[u, i, visit]][event] = 1
+            actual[u, i, first[u, i, visit]][event] = 1
         else:
             alone.setdefault((u, i, s * 1000 // WINDOW_MS), []).append((s * 1000, event))
-    return _with_alone(made, alone)
+    return _with_alone(actual, alone)
 
 
-def _with_alone(made, alone):
+def _with_alone(actual, alone):
     for (u, i, _), actions in alone.items():
         key = (u, i, min(t for t, _ in actions))
-        labels = made.setdefault(key, {"click": 0, "buy": 0})
+        labels = actual.setdefault(key, {"click": 0, "buy": 0})
         for _, event in actions:
             labels[event] = 1
-    return made
+    return actual
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -107,10 +107,10 @@ def test_actions_are_labels_of_their_view(read, tmp_path, seed, joined, column):
     rows = action_rows(400, seed)
     write_log(tmp_path, random.Random(seed).sample(rows, len(rows)), head=HEAD)
     (tmp_path / "data.toml").write_text(ACTIONS % column)
-    found = read(tmp_path)
-    assert exposures_of(found) == joined(rows)
+    result = read(tmp_path)
+    assert exposures_of(result) == joined(rows)
     others = sum(row[3] == "search" for row in rows)
-    left_out = found.report.tables[0].left_out
+    left_out = result.report.tables[0].left_out
     assert left_out["event 'search', which is neither a label nor the view"].count == others
 
 
@@ -120,8 +120,8 @@ def test_view_can_be_a_label(read, tmp_path):
     toml = (ACTIONS % "").replace("[split]", 'seen = { event = "view", task = false }\n[split]')
     (tmp_path / "data.toml").write_text(toml)
     views = {(u, i, s * 1000) for u, i, s, event, _ in rows if event == "view"}
-    made = exposures_of(read(tmp_path))
-    assert {key for key, labels in made.items() if labels["seen"]} == views
+    actual = exposures_of(read(tmp_path))
+    assert {key for key, labels in actual.items() if labels["seen"]} == views
 
 
 IMPRESSIONS = """\
@@ -150,21 +150,21 @@ def test_labels_of_impressions_follow_their_conditions(read, tmp_path):
             generator.choice((0, 700, 2999, 3000, 5000, "")),
             generator.choice((0, 1000, 4000, "")),
         )
-        said = generator.choice(("good", "bad", ""))
-        rows.append((*key, clicked, played, length, said))
+        verdict = generator.choice(("good", "bad", ""))
+        rows.append((*key, clicked, played, length, verdict))
         most = int(played != "" and length not in ("", 0) and played >= 0.7 * length)
         expected[key[0], key[1], key[2] * 1000] = {
             "click": int(clicked == 1),
             "most": most,
             "long": int(played != "" and played >= 3000),
-            "good": int(said == "good"),
+            "good": int(verdict == "good"),
         }
     write_log(tmp_path, rows, head=("customer", "sku", "at", "clicked", "played", "length", "said"))
     (tmp_path / "data.toml").write_text(IMPRESSIONS)
-    found = read(tmp_path)
-    assert exposures_of(found) == expected
-    assert sorted(found.dataset.exposures.play_ms.tolist()) == sorted(row[4] or 0 for row in rows)
-    assert found.dataset.tasks == ("click", "most")
+    result = read(tmp_path)
+    assert exposures_of(result) == expected
+    assert sorted(result.dataset.exposures.play_ms.tolist()) == sorted(row[4] or 0 for row in rows)
+    assert result.dataset.tasks == ("click", "most")
 
 
 POSITIVES = """\
@@ -187,21 +187,21 @@ def test_negatives_are_items_that_the_user_never_took(read, same, tmp_path):
     ]
     write_log(tmp_path, rows, head=HEAD[:3])
     (tmp_path / "data.toml").write_text(POSITIVES)
-    found = read(tmp_path)
-    made = found.dataset.exposures
-    positive = made.labels["positive"] == 1
-    users, items = found.ids["users"].names(made.user_id), found.ids["items"].names(made.work_id)
+    result = read(tmp_path)
+    actual = result.dataset.exposures
+    positive = actual.labels["positive"] == 1
+    users, items = result.ids["users"].names(actual.user_id), result.ids["items"].names(actual.work_id)
     taken = {(u, i) for u, i, _ in rows}
     pairs = list(zip(users, items, strict=True))
     assert {(str(u), str(i)) for u, i in np.array(pairs)[positive]} == taken
     assert not {(str(u), str(i)) for u, i in np.array(pairs)[~positive]} & taken
     assert positive.sum() == len(rows) and 2 * len(rows) < (~positive).sum() <= 3 * len(rows)
-    moments = Counter(made.time_ms[positive].tolist())
-    assert set(made.time_ms[~positive].tolist()) <= moments.keys()
-    same(found, read(tmp_path))
-    (note,) = found.dataset.notes
+    moments = Counter(actual.time_ms[positive].tolist())
+    assert set(actual.time_ms[~positive].tolist()) <= moments.keys()
+    same(result, read(tmp_path))
+    (note,) = result.dataset.notes
     assert "3 negatives for each were drawn" in note and "power 0.75" in note
-    assert found.report.notes == (note,) and found.report.shape == "positives"
+    assert result.report.notes == (note,) and result.report.shape == "positives"
 
 
 def test_negatives_are_drawn_by_a_power_of_popularity():
@@ -219,9 +219,9 @@ def test_negatives_are_drawn_by_a_power_of_popularity():
         for u, n in Counter(user[places].tolist()).items():
             free = np.where(taken[u], 0.0, chance)
             expected += n * free / free.sum()
-        found = np.bincount(drawn, minlength=40)
+        result = np.bincount(drawn, minlength=40)
         assert not taken[user[places], drawn].any()
-        assert (np.abs(found - expected) <= 5 * np.sqrt(expected) + 1).all()
+        assert (np.abs(result - expected) <= 5 * np.sqrt(expected) + 1).all()
         assert (np.bincount(places, minlength=len(user)) <= 20).all()
 
 
@@ -235,8 +235,8 @@ def test_label_needs_a_minimum_value_of_the_event(read, tmp_path):
     toml = ACTIONS.replace('event = "event"%s', 'event = "event", value = "stars"').split("[labels]")[0]
     toml += '[labels]\nloved = { event = "rate", at_least = 4 }\n[split]\nhistory = 0.0\n'
     (tmp_path / "data.toml").write_text(toml)
-    made = exposures_of(read(tmp_path))
-    assert [made[u, i, s * 1000]["loved"] for u, i, s, event, _ in rows if event == "view"] == [
+    actual = exposures_of(read(tmp_path))
+    assert [actual[u, i, s * 1000]["loved"] for u, i, s, event, _ in rows if event == "view"] == [
         0,
         0,
         1,

@@ -29,13 +29,13 @@ def guesses(text):
 
 
 def test_init_makes_a_label_from_ratings_by_their_median(draft, read):
-    folder, text, said = draft(movie_ratings)
-    assert said["events"] == {
+    folder, text, toml = draft(movie_ratings)
+    assert toml["events"] == {
         "path": "ratings.csv",
         "columns": {"user": "userId", "item": "movieId", "time": "timestamp"},
     }
-    assert said["labels"]["liked"]["column"] == "rating" and 2.5 <= said["labels"]["liked"]["at_least"] <= 4.5
-    assert said["items"] == {
+    assert toml["labels"]["liked"]["column"] == "rating" and 2.5 <= toml["labels"]["liked"]["at_least"] <= 4.5
+    assert toml["items"] == {
         "path": "movies.csv",
         "id": "movieId",
         "roles": {"tag": "genres"},
@@ -43,51 +43,56 @@ def test_init_makes_a_label_from_ratings_by_their_median(draft, read):
         "ignore": ["title"],
     }
     assert {"path", "columns", "[labels]", "[meaning]", "roles", "lists", "ignore"} <= guesses(text)
-    found = read(folder)
-    assert found.report.shape == "impressions" and found.dataset.tasks == ("liked",)
-    works = found.dataset.snapshot.works
+    result = read(folder)
+    assert result.report.shape == "impressions" and result.dataset.tasks == ("liked",)
+    works = result.dataset.snapshot.works
     assert {"tag", "tag2"} <= works.columns.keys()
-    genres = {found.dataset.snapshot.labels["tag"][code] for code in works["tag"]}
+    genres = {result.dataset.snapshot.labels["tag"][code] for code in works["tag"]}
     assert genres == {"Action", "Comedy", "Drama", "Horror", "Sci-Fi"}
 
 
 def test_init_finds_view_and_labels_of_a_log_of_actions(draft, read):
-    folder, text, said = draft(shop_actions)
-    assert said["events"]["columns"] == {"user": "customer", "item": "sku", "time": "when", "event": "action"}
-    assert said["events"]["view"] == "view" and list(said["labels"]) == ["click", "cart", "buy"]
-    assert said["meaning"] == {"enjoyed": ["click", "cart"], "liked": ["buy"]}
-    assert said["items"] == {"path": "goods.csv", "id": "sku", "roles": {"tag": "category"}}
+    folder, text, toml = draft(shop_actions)
+    assert toml["events"]["columns"] == {
+        "user": "customer",
+        "item": "sku",
+        "time": "when",
+        "event": "action",
+    }
+    assert toml["events"]["view"] == "view" and list(toml["labels"]) == ["click", "cart", "buy"]
+    assert toml["meaning"] == {"enjoyed": ["click", "cart"], "liked": ["buy"]}
+    assert toml["items"] == {"path": "goods.csv", "id": "sku", "roles": {"tag": "category"}}
     assert {"view", "[labels]", "[meaning]", "path", "columns"} <= guesses(text)
-    found = read(folder)
-    assert found.report.shape == "actions" and found.dataset.tasks == ("click", "cart", "buy")
-    assert found.dataset.snapshot.works["price"].dtype == "float32"
+    result = read(folder)
+    assert result.report.shape == "actions" and result.dataset.tasks == ("click", "cart", "buy")
+    assert result.dataset.snapshot.works["price"].dtype == "float32"
 
 
 def test_init_makes_labels_from_flags_of_impressions(draft, read):
-    folder, _, said = draft(video_impressions)
+    folder, _, toml = draft(video_impressions)
     columns = {"user": "user_id", "item": "video_id", "time": "time_ms", "play_ms": "play_time_ms"}
-    assert said["events"]["columns"] == columns
-    assert {name: label["column"] for name, label in said["labels"].items()} == {
+    assert toml["events"]["columns"] == columns
+    assert {name: label["column"] for name, label in toml["labels"].items()} == {
         "click": "is_click",
         "like": "is_like",
     }
-    assert said["meaning"] == {"enjoyed": ["click"], "liked": ["like"]}
+    assert toml["meaning"] == {"enjoyed": ["click"], "liked": ["like"]}
     roles = {"creator": "author_id", "type": "video_type", "tag": "tag", "published": "upload_dt"}
-    assert said["items"]["roles"] == roles and said["items"]["lists"] == {"tag": ","}
-    assert said["users"] == {"path": "user_features.csv", "id": "user_id"}
-    found = read(folder)
-    works, users = found.dataset.snapshot.works, found.dataset.snapshot.users
+    assert toml["items"]["roles"] == roles and toml["items"]["lists"] == {"tag": ","}
+    assert toml["users"] == {"path": "user_features.csv", "id": "user_id"}
+    result = read(folder)
+    works, users = result.dataset.snapshot.works, result.dataset.snapshot.users
     assert {"creator_id", "type", "tag", "tag2", "upload_ms"} <= works.columns.keys()
     assert users["is_streamer"].dtype == "int32" and users["follows_n"].dtype == "float32"
 
 
 def test_init_describes_a_log_without_labels_as_positives(draft, read):
-    folder, text, said = draft(listens)
-    assert "labels" not in said and said["negatives"] == {"per_positive": 4}
+    folder, text, toml = draft(listens)
+    assert "labels" not in toml and toml["negatives"] == {"per_positive": 4}
     assert "# ? No column shows" in text
-    found = read(folder)
-    assert found.report.shape == "positives"
-    assert any("only positives" in note for note in found.dataset.notes)
+    result = read(folder)
+    assert result.report.shape == "positives"
+    assert any("only positives" in note for note in result.dataset.notes)
 
 
 def test_init_splits_a_log_without_times_by_user(draft, read):
@@ -99,11 +104,11 @@ def test_init_splits_a_log_without_times_by_user(draft, read):
             path.write_text("\n".join(",".join(cells[:at] + cells[at + 1 :]) for cells in lines) + "\n")
         return folder
 
-    folder, text, said = draft(write)
-    assert said["events"]["columns"].keys() == {"user", "item"} and said["split"] == {"by": "user"}
-    assert "labels" not in said and {"path", "columns"} <= guesses(text)
-    found = read(folder)
-    assert found.report.shape == "positives" and found.dataset.timeless
+    folder, text, toml = draft(write)
+    assert toml["events"]["columns"].keys() == {"user", "item"} and toml["split"] == {"by": "user"}
+    assert "labels" not in toml and {"path", "columns"} <= guesses(text)
+    result = read(folder)
+    assert result.report.shape == "positives" and result.dataset.timeless
 
 
 def test_init_refuses_files_without_a_log_with_their_columns(tmp_path):

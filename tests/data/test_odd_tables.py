@@ -12,15 +12,15 @@ def test_events_of_unknown_items_are_left_out_and_counted(shop, read, refused):
     known = sorted({row[1] for row in shop_rows(N)})[:15]
     (shop / "goods.csv").write_text("sku,price\n" + "".join(f"{sku},{at}\n" for at, sku in enumerate(known)))
     (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS)
-    found = read(shop)
+    result = read(shop)
     expected = sum(row[1] not in known for row in shop_rows(N))
-    events = found.report.tables[0]
+    events = result.report.tables[0]
     (reason,) = events.left_out.values()
     lines = [2 + at for at, row in enumerate(shop_rows(N)) if row[1] not in known]
     assert (reason.count, reason.places) == (expected, tuple(f"log.csv:{line}" for line in lines[:3]))
     assert (events.rows, events.kept) == (N, N - expected)
-    assert found.report.unknown_items == len({row[1] for row in shop_rows(N)}) - 15
-    assert found.report.exposures == N - expected and found.report.items == 15
+    assert result.report.unknown_items == len({row[1] for row in shop_rows(N)}) - 15
+    assert result.report.exposures == N - expected and result.report.items == 15
     (shop / "goods.csv").write_text("sku,price\nSKU 1,3\n")
     assert "none of the 400 events refers to an item of the items table" in refused(shop)
 
@@ -40,12 +40,12 @@ def test_repeated_item_is_refused_if_its_values_differ(shop, read, refused):
     assert refused(shop).startswith(
         f"goods.csv:{len(goods) + 3}: column 'sku': the id appears twice, with other values"
     )
-    found = read(shop, skip_bad=True)
-    items = next(table for table in found.report.tables if table.name == "items")
+    result = read(shop, skip_bad=True)
+    items = next(table for table in result.report.tables if table.name == "items")
     assert (items.rows, items.kept) == (len(goods) + 2, len(goods))
-    works = found.dataset.snapshot.works
-    row = found.ids["items"].names(works.ids).tolist().index(skus[4])
-    assert works["price"][row] == 4 or found.dataset.snapshot.labels["price"][works["price"][row]] == "4"
+    works = result.dataset.snapshot.works
+    row = result.ids["items"].names(works.ids).tolist().index(skus[4])
+    assert works["price"][row] == 4 or result.dataset.snapshot.labels["price"][works["price"][row]] == "4"
 
 
 def test_cell_of_another_kind_is_reported_and_missing(shop, read):
@@ -55,11 +55,11 @@ def test_cell_of_another_kind_is_reported_and_missing(shop, read):
     (shop / "data.toml").write_text(
         (shop / "data.toml").read_text() + GOODS + 'roles = { published = "since" }\n'
     )
-    rows = [f"{sku},{each}" for sku, each in zip(skus * 2, cells * 2, strict=True)]
+    rows = [f"{sku},{entry}" for sku, entry in zip(skus * 2, cells * 2, strict=True)]
     (shop / "goods.csv").write_text("\n".join(["sku,price,stock,since", *rows]) + "\n")
-    found = read(shop)
-    told = [note for note in found.dataset.notes if "cells of another kind" in note]
-    assert told == [
+    result = read(shop)
+    message = [note for note in result.dataset.notes if "cells of another kind" in note]
+    assert message == [
         "items: column 'price': cells of another kind than number count as missing: 4 "
         "(goods.csv:5, goods.csv:7, goods.csv:25, …)",
         "items: column 'since': cells of another kind than time count as missing: 2 "
@@ -67,16 +67,16 @@ def test_cell_of_another_kind_is_reported_and_missing(shop, read):
         "items: column 'stock': cells of another kind than integer count as missing: 2 "
         "(goods.csv:5, goods.csv:25)",
     ]
-    works = found.dataset.snapshot.works
-    at = found.ids["items"].names(works.ids).tolist().index(skus[5])
+    works = result.dataset.snapshot.works
+    at = result.ids["items"].names(works.ids).tolist().index(skus[5])
     assert np.isnan(works["price"][at]) and works["upload_ms"][at] == 0
 
 
 def test_skipped_rows_are_reported_if_the_rest_is_unusable(shop, refused):
     lines = (shop / "log.csv").read_text().splitlines()
     (shop / "log.csv").write_text("\n".join([*lines[:3], '"' + lines[3], *lines[4:]]) + "\n")
-    told = refused(shop, skip_bad=True)
-    assert "cannot be split by time" in told and "left out: unquoted value: 1 (log.csv:4)" in told
+    message = refused(shop, skip_bad=True)
+    assert "cannot be split by time" in message and "left out: unquoted value: 1 (log.csv:4)" in message
 
 
 def test_log_of_one_user_is_read(shop, read):
@@ -86,8 +86,8 @@ def test_log_of_one_user_is_read(shop, read):
 
 def test_label_of_one_class_is_refused(shop, refused):
     write_log(shop, [(*row[:3], 5, row[4]) for row in shop_rows(N)])
-    told = refused(shop)
-    assert "label 'liked' is 1 in all" in told and "[labels.liked]" in told
+    message = refused(shop)
+    assert "label 'liked' is 1 in all" in message and "[labels.liked]" in message
 
 
 def test_free_text_is_refused(shop, refused):
@@ -98,5 +98,5 @@ def test_free_text_is_refused(shop, refused):
     ]
     (shop / "goods.csv").write_text("\n".join(["sku,words", *text]) + "\n")
     (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS)
-    told = refused(shop)
-    assert "goods.csv: column 'words' is free text" in told and "roles.vector" in told
+    message = refused(shop)
+    assert "goods.csv: column 'words' is free text" in message and "roles.vector" in message

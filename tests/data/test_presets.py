@@ -49,7 +49,7 @@ def test_data_check_reports_on_a_preset(folder: Path, capsys: pytest.CaptureFixt
     assert [table["name"] for table in report["tables"]] == ["events", "items", "users"]
     assert report["tables"][0]["rows"] == 9 and report["parts"]["training"] == 2
     assert any(
-        "there is no user_history_to_4_24.parquet: histories are made of 1 rows" in n for n in report["notes"]
+        "user_history_to_4_24.parquet is missing: histories come from 1 rows" in n for n in report["notes"]
     )
     text = (folder / LOG).read_text(encoding="latin-1")
     (folder / LOG).write_text(text.replace("\n3,11,2022", "\n3,11,2021", 1), encoding="latin-1")

@@ -23,15 +23,15 @@ def shop(tmp_path):
     return folder
 
 
-def pairs_of(found, name):
+def pairs_of(result, name):
     """{(user, other)} as the files have them."""
-    relation, users = found.dataset.snapshot.relations[name], found.dataset.snapshot.users
-    names = found.ids["users"].names(users.ids)
-    made = set()
+    relation, users = result.dataset.snapshot.relations[name], result.dataset.snapshot.users
+    names = result.ids["users"].names(users.ids)
+    actual = set()
     for row in range(len(users)):
         values = relation.row_values(row)
-        made |= {(str(names[row]), int(value)) for value in values}
-    return made
+        actual |= {(str(names[row]), int(value)) for value in values}
+    return actual
 
 
 def test_follows_contain_creators_of_items(shop, read):
@@ -42,16 +42,16 @@ def test_follows_contain_creators_of_items(shop, read):
         ("c-01", "c-03", START_S),
     ]
     write_log(shop, follows, head=("who", "whom", "since"), name="follows")
-    found = read(shop)
-    creators = found.ids["creators"]
+    result = read(shop)
+    creators = result.ids["creators"]
     expected = {(who, int(creators.numbers([whom])[0])) for who, whom, _ in follows}
-    assert pairs_of(found, "follows") == expected
-    works = found.dataset.snapshot.works
+    assert pairs_of(result, "follows") == expected
+    works = result.dataset.snapshot.works
     assert {str(name) for name in creators.names(works["creator_id"])} >= {"maker 2", "c-01", "c-03"}
     assert {number for _, number in expected} <= set(works["creator_id"].tolist())
     # one person has one number
-    assert found.ids["users"].numbers(["c-03"])[0] == creators.numbers(["c-03"])[0]
-    (table,) = [table for table in found.report.tables if table.name == "relations.follows"]
+    assert result.ids["users"].numbers(["c-03"])[0] == creators.numbers(["c-03"])[0]
+    (table,) = [table for table in result.report.tables if table.name == "relations.follows"]
     assert (table.rows, table.kept) == (4, 3)
 
 
@@ -65,9 +65,9 @@ def test_follows_contain_integer_creators_if_users_are_texts(shop, read):
     write_log(
         shop, [("c-01", 102, START_S), ("c-05", 100, "")], head=("who", "whom", "since"), name="follows"
     )
-    found = read(shop)
-    assert set(found.dataset.snapshot.works["creator_id"].tolist()) == {100, 101, 102, 103}
-    assert pairs_of(found, "follows") == {("c-01", 102), ("c-05", 100)}
+    result = read(shop)
+    assert set(result.dataset.snapshot.works["creator_id"].tolist()) == {100, 101, 102, 103}
+    assert pairs_of(result, "follows") == {("c-01", 102), ("c-05", 100)}
 
 
 def test_pair_without_an_id_is_reported(shop, read):
@@ -90,12 +90,12 @@ def test_friends_of_themselves_and_unknown_users_are_counted(shop, read):
     (shop / "data.toml").write_text(TOML.format(ending="csv") + ITEMS + FRIENDS)
     friends = [("c-01", "c-02"), ("c-01", "c-01"), ("c-02", "c-02"), ("ghost", "c-02"), ("c-02", "ghost")]
     write_log(shop, friends, head=("who", "whom"), name="friends")
-    found = read(shop)
-    (table,) = [table for table in found.report.tables if table.name == "relations.friends"]
+    result = read(shop)
+    (table,) = [table for table in result.report.tables if table.name == "relations.friends"]
     assert (table.rows, table.kept, dict(table.bad)) == (5, 2, {})
-    assert {why: (each.count, each.places[0]) for why, each in table.left_out.items()} == {
+    assert {why: (entry.count, entry.places[0]) for why, entry in table.left_out.items()} == {
         "column 'who': no user of the log": (1, "friends.csv:5"),
         "who and whom are one user": (2, "friends.csv:3"),
     }
     # an unknown friend may be a creator
-    assert {who for who, _ in pairs_of(found, "friends")} == {"c-01", "c-02"}
+    assert {who for who, _ in pairs_of(result, "friends")} == {"c-01", "c-02"}

@@ -33,10 +33,10 @@ def goods(with_goods, read):
     """``goods(…)``: works in order of SKUS, and the names of their categories."""
 
     def goods(toml="", **columns):
-        found = read(with_goods(toml, **columns))
-        works = found.dataset.snapshot.works
-        order = np.argsort(found.ids["items"].names(works.ids).astype(str))
-        return works.take(order), found.dataset.snapshot.labels
+        result = read(with_goods(toml, **columns))
+        works = result.dataset.snapshot.works
+        order = np.argsort(result.ids["items"].names(works.ids).astype(str))
+        return works.take(order), result.dataset.snapshot.labels
 
     return goods
 
@@ -72,8 +72,8 @@ def test_row_that_fails_a_check_is_reported(shop, refused, read, check, cells, l
     (shop / "data.toml").write_text(
         TOML.format(ending="csv").replace("[labels]", f'checks = [{{ columns = ["x"], {check} }}]\n[labels]')
     )
-    told = refused(shop)
-    assert told.startswith(f"log.csv:{line}: column {why}") and "(1 of 400 rows of events)" in told
+    message = refused(shop)
+    assert message.startswith(f"log.csv:{line}: column {why}") and "(1 of 400 rows of events)" in message
     assert read(shop, skip_bad=True).report.tables[0].kept == 399
 
 
@@ -92,8 +92,8 @@ def test_logs_use_one_or_two_columns(goods):
 
 
 def test_log_of_a_negative_number_is_reported(with_goods, refused):
-    told = refused(with_goods('logs = { a = { column = "ms" } }', ms=[-1.0] + [1.0] * (N - 1)))
-    assert "column 'ms': a number below 0 (1 of 20" in told
+    message = refused(with_goods('logs = { a = { column = "ms" } }', ms=[-1.0] + [1.0] * (N - 1)))
+    assert "column 'ms': a number below 0 (1 of 20" in message
 
 
 def test_missing_cells_are_a_category_if_named(goods):

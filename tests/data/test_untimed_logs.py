@@ -44,8 +44,8 @@ def positives(part):
 
 
 def test_each_user_has_the_fractions_of_the_split(read, tmp_path):
-    found = read(write(tmp_path, listens()))
-    parts = [positives(part) for part in found.dataset.split()]
+    result = read(write(tmp_path, listens()))
+    parts = [positives(part) for part in result.dataset.split()]
     for part, expected in zip(parts, (10, 4, 4), strict=True):
         assert set(Counter(part.user_id.tolist()).values()) == {expected}
         assert len(Counter(part.user_id.tolist())) == 30
@@ -62,18 +62,18 @@ def test_split_by_user_ignores_the_order_of_rows(read, tmp_path, same):
 def test_split_by_user_depends_on_its_seed(read, tmp_path):
     one = read(write(tmp_path / "a", listens())).dataset
     other = read(write(tmp_path / "b", listens(), TOML + "seed = 1\n")).dataset
-    held = [positives(each.split()[2]) for each in (one, other)]
-    assert set(zip(held[0].user_id, held[0].work_id, strict=True)) != set(
-        zip(held[1].user_id, held[1].work_id, strict=True)
+    content = [positives(entry.split()[2]) for entry in (one, other)]
+    assert set(zip(content[0].user_id, content[0].work_id, strict=True)) != set(
+        zip(content[1].user_id, content[1].work_id, strict=True)
     )
 
 
 def test_report_names_invented_times(read, tmp_path):
-    found = read(write(tmp_path, listens()))
-    assert found.dataset.timeless and found.dataset.drawn == 0.5
-    assert any("no times" in note and "20% the test" in note for note in found.dataset.notes)
-    assert found.report.notes == found.dataset.notes
-    assert found.report.moments == {}
+    result = read(write(tmp_path, listens()))
+    assert result.dataset.timeless and result.dataset.drawn == 0.5
+    assert any("no times" in note and "20% the test" in note for note in result.dataset.notes)
+    assert result.report.notes == result.dataset.notes
+    assert result.report.moments == {}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 101])

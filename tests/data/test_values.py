@@ -62,15 +62,15 @@ def found_of(dataset):
 def test_item_has_its_most_frequent_values(read, tagged):
     folder, rows = tagged
     (folder / "data.toml").write_text(TOML)
-    found = read(folder)
-    assert found_of(found.dataset) == [[str(tag) for tag in tags] for tags in expected(rows)]
+    result = read(folder)
+    assert found_of(result.dataset) == [[str(tag) for tag in tags] for tags in expected(rows)]
     unknown = sum(item >= 12 for item, _ in rows)
-    told = next(table for table in found.report.tables if table.name == "items.values.tags")
-    assert (told.rows, told.kept) == (80, 80 - unknown)
-    assert {why: reason.count for why, reason in told.left_out.items()} == {
+    message = next(table for table in result.report.tables if table.name == "items.values.tags")
+    assert (message.rows, message.kept) == (80, 80 - unknown)
+    assert {why: reason.count for why, reason in message.left_out.items()} == {
         "the item is not in items": unknown
     }
-    assert any("items.values.tags: 80 rows read" in note for note in found.dataset.notes)
+    assert any("items.values.tags: 80 rows read" in note for note in result.dataset.notes)
 
 
 def test_user_counts_once_for_an_item_and_a_value(read, tagged):
@@ -78,11 +78,11 @@ def test_user_counts_once_for_an_item_and_a_value(read, tagged):
     rows = [(0, 1, "a"), (0, 1, "a"), (0, 1, "a"), (0, 2, "a"), (0, 2, "b"), (1, 3, "a")]
     write_log(folder, rows, head=("item", "tag", "name"), name="tagged")
     (folder / "data.toml").write_text(TOML.replace('value = "tag"', 'value = "tag", user = "name"'))
-    found = read(folder)
-    assert found_of(found.dataset)[:2] == [["2", "1"], ["3"]]
-    told = next(table for table in found.report.tables if table.name == "items.values.tags")
-    assert told.kept == 4
-    assert {why: reason.count for why, reason in told.left_out.items()} == {
+    result = read(folder)
+    assert found_of(result.dataset)[:2] == [["2", "1"], ["3"]]
+    message = next(table for table in result.report.tables if table.name == "items.values.tags")
+    assert message.kept == 4
+    assert {why: reason.count for why, reason in message.left_out.items()} == {
         "one user, item and value with another row": 2
     }
 

@@ -63,17 +63,17 @@ def arranged(problem: dict[str, Any]) -> Any:
 @given(problems())
 def test_arrange_takes_the_first_of_the_best_lists(problem: dict[str, Any]) -> None:
     places, unmet, excess = reference.arrange(**problem)
-    found = arranged(problem)
-    assert found.is_exact
-    assert found.indices.tolist() == places
-    assert (len(found.unmet_slots), sum(violation[2] for violation in found.violations)) == (unmet, excess)
+    result = arranged(problem)
+    assert result.is_exact
+    assert result.indices.tolist() == places
+    assert (len(result.unmet_slots), sum(violation[2] for violation in result.violations)) == (unmet, excess)
 
 
 @settings(max_examples=200)
 @given(problems(max_items=40))
 def test_arrange_repeats_no_item_and_fills_the_list(problem: dict[str, Any]) -> None:
-    found = _native.arrange(*arrays(problem).values())
-    there = [item for item in found[0].tolist() if item >= 0]
+    result = _native.arrange(*arrays(problem).values())
+    there = [item for item in result[0].tolist() if item >= 0]
     assert len(set(there)) == len(there) and set(there) <= set(range(problem["n"]))
     n_only = sum(problem["only"])
     assert len(there) >= min(problem["k"] - len(problem["slots"]), problem["n"] - n_only)
@@ -82,8 +82,8 @@ def test_arrange_repeats_no_item_and_fills_the_list(problem: dict[str, Any]) -> 
 @settings(max_examples=100)
 @given(problems(max_items=30))
 def test_arrange_reports_every_violation_and_unmet_slot(problem: dict[str, Any]) -> None:
-    found = arranged(problem)
-    places = found.indices.tolist()
+    result = arranged(problem)
+    places = result.indices.tolist()
     for number, (labels, conflicts, shown, window, max_conflicts) in enumerate(problem["rules"]):
         marks = [*shown, *(-1 if item < 0 else labels[item] for item in places)]
         excess = {}
@@ -92,14 +92,14 @@ def test_arrange_reports_every_violation_and_unmet_slot(problem: dict[str, Any])
             if item >= 0 and conflicts[item] >= 0:
                 n_found = marks[max(0, here - window + 1) : here].count(conflicts[item])
                 excess[place] = max(0, n_found - max_conflicts)
-        reported = {place: by for place, rule, by in found.violations if rule == number}
+        reported = {place: by for place, rule, by in result.violations if rule == number}
         assert reported == {place: by for place, by in excess.items() if by}
     missed = [
         number
         for number, (place, fits) in enumerate(problem["slots"])
         if fits is not None and (places[place] < 0 or not fits[places[place]])
     ]
-    assert sorted(found.unmet_slots) == missed
+    assert sorted(result.unmet_slots) == missed
 
 
 def same(values: list[int], window: int = 2, max_conflicts: int = 0) -> NeighbourRule:
@@ -113,53 +113,53 @@ def members(n: int, *items: int) -> np.ndarray:
 
 
 def test_arrange_keeps_the_order_of_a_valid_list() -> None:
-    found = arrange(4, [same([1, 2, 1, 2])], 4)
-    assert found.indices.tolist() == [0, 1, 2, 3] and found.violations == () and found.is_exact
+    result = arrange(4, [same([1, 2, 1, 2])], 4)
+    assert result.indices.tolist() == [0, 1, 2, 3] and result.violations == () and result.is_exact
 
 
 def test_slot_holds_its_member_and_no_earlier_position_does() -> None:
-    found = arrange(4, [], 3, slots=[Slot(2, members(4, 0))])
-    assert found.indices.tolist() == [1, 2, 0]
+    result = arrange(4, [], 3, slots=[Slot(2, members(4, 0))])
+    assert result.indices.tolist() == [1, 2, 0]
 
 
 def test_slot_is_met_without_a_violation_where_greedy_has_one() -> None:
-    found = arrange(4, [same([7, 7, 8, 9])], 3, slots=[Slot(1, members(4, 0))])
-    assert found.indices.tolist() == [2, 0, 3] and found.violations == ()
+    result = arrange(4, [same([7, 7, 8, 9])], 3, slots=[Slot(1, members(4, 0))])
+    assert result.indices.tolist() == [2, 0, 3] and result.violations == ()
 
 
 def test_empty_slot_stays_empty_and_counts_in_windows() -> None:
-    found = arrange(3, [same([5, 5, 6])], 4, slots=[Slot(1)])
-    assert found.indices.tolist() == [0, -1, 1, 2] and found.violations == ()
+    result = arrange(3, [same([5, 5, 6])], 4, slots=[Slot(1)])
+    assert result.indices.tolist() == [0, -1, 1, 2] and result.violations == ()
 
 
 def test_slot_only_items_are_in_slots_only() -> None:
     ads = members(6, 0, 3)
     slots = [Slot(1, ads), Slot(3, ads), Slot(4, ads)]
-    found = arrange(6, [], 5, slots=slots, is_slot_only=ads)
-    assert found.indices.tolist() == [1, 0, 2, 3, 4] and found.unmet_slots == (2,)
+    result = arrange(6, [], 5, slots=slots, is_slot_only=ads)
+    assert result.indices.tolist() == [1, 0, 2, 3, 4] and result.unmet_slots == (2,)
 
 
 def test_list_ends_early_with_fewer_items_than_positions() -> None:
-    found = arrange(2, [], 5, slots=[Slot(4, members(2, 1))])
-    assert found.indices.tolist() == [0, 1, -1, -1, -1] and found.unmet_slots == (0,)
+    result = arrange(2, [], 5, slots=[Slot(4, members(2, 1))])
+    assert result.indices.tolist() == [0, 1, -1, -1, -1] and result.unmet_slots == (0,)
 
 
 def test_conflicting_labels_are_separated_in_both_orders() -> None:
     kinds = np.array([0, 0, 1, 1, 2, 2])
     labels = np.where(kinds == 2, -1, kinds)
     apart = NeighbourRule(labels, np.where(labels < 0, -1, 1 - labels), labels[:0])
-    found = arrange(6, [apart], 6)
-    assert kinds[found.indices].tolist() == [0, 0, 2, 1, 1, 2] and found.violations == ()
+    result = arrange(6, [apart], 6)
+    assert kinds[result.indices].tolist() == [0, 0, 2, 1, 1, 2] and result.violations == ()
 
 
 def test_long_search_is_given_up_for_the_greedy_list() -> None:
     rng = np.random.default_rng(0)
     rules = [same(rng.integers(0, 4, 60).tolist(), window=9, max_conflicts=1) for _ in range(4)]
     slots = [Slot(3, members(60, 50)), Slot(5)]
-    found = arrange(60, rules, 40, slots=slots)
-    assert not found.is_exact
-    assert sorted(found.indices[found.indices >= 0].tolist()) == sorted(set(found.indices.tolist()) - {-1})
-    assert found.indices[3] == 50 and found.indices[5] == -1 and (np.delete(found.indices, 5) >= 0).all()
+    result = arrange(60, rules, 40, slots=slots)
+    assert not result.is_exact
+    assert sorted(result.indices[result.indices >= 0].tolist()) == sorted(set(result.indices.tolist()) - {-1})
+    assert result.indices[3] == 50 and result.indices[5] == -1 and (np.delete(result.indices, 5) >= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_arrange_refuses_wrong_rules_and_slots(changes: dict[str, Any], message:
 def test_rule_from_values_separates_equal_values() -> None:
     songs, creators = [1, 1, 2, 2, 3], [7, 8, 7, 9, 9]
     rules = [NeighbourRule.from_values(songs), NeighbourRule.from_values(creators)]
-    found = arrange(5, rules, 5)
-    assert found.indices.tolist() == [0, 3, 1, 2, 4] and found.violations == ()
+    result = arrange(5, rules, 5)
+    assert result.indices.tolist() == [0, 3, 1, 2, 4] and result.violations == ()
 
 
 def test_rule_from_values_allows_max_count_values_in_a_window() -> None:
     values = np.array([-7, -7, -7, 1, 2, 3, 4])
-    found = arrange(7, [NeighbourRule.from_values(values, window=4, max_count=2)], 7)
-    assert values[found.indices].tolist() == [-7, -7, 1, 2, -7, 3, 4]
+    result = arrange(7, [NeighbourRule.from_values(values, window=4, max_count=2)], 7)
+    assert values[result.indices].tolist() == [-7, -7, 1, 2, -7, 3, 4]
 
 
 def test_rule_from_values_counts_shown_items() -> None:
@@ -198,8 +198,8 @@ def test_rule_from_values_counts_shown_items() -> None:
         NeighbourRule.from_values([1, 2, 3, 4], shown=[5, 1]),
         NeighbourRule.from_values([7, 7, 8, 9], window=10, max_count=2, shown=[7, 7]),
     ]
-    found = arrange(4, rules, 4)
-    assert found.indices.tolist() == [1, 0, 2, 3] and found.violations == ((0, 1, 1), (1, 1, 2))
+    result = arrange(4, rules, 4)
+    assert result.indices.tolist() == [1, 0, 2, 3] and result.violations == ((0, 1, 1), (1, 1, 2))
     assert arrange(4, rules, 2).indices.tolist() == [2, 3]
 
 

@@ -41,5 +41,5 @@ def test_numba_selections_equal_the_extension(name, seed, n, k, window, diversit
     vectors, scores = rng.standard_normal((n, 8)).astype(np.float32), rng.standard_normal(n)
     options = {"diversity": diversity, "window": window, "standardise": is_standardised}
     expected = select(None, name, vectors, scores, k, **options)
-    found = select(numba(), name, vectors, scores, k, **options)
-    np.testing.assert_array_equal(found.indices, expected.indices)
+    result = select(numba(), name, vectors, scores, k, **options)
+    np.testing.assert_array_equal(result.indices, expected.indices)

@@ -13,9 +13,9 @@ E = RNG.standard_normal((40, 6), dtype=np.float32)
 R = RNG.standard_normal(40, dtype=np.float32)
 
 
-def same(found, expected):
-    np.testing.assert_array_equal(found.indices, expected.indices)
-    np.testing.assert_array_equal(found.gains, expected.gains)
+def same(result, expected):
+    np.testing.assert_array_equal(result.indices, expected.indices)
+    np.testing.assert_array_equal(result.gains, expected.gains)
 
 
 @pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
@@ -36,20 +36,20 @@ def test_dpp_of_rows_standardises_as_dpp_of_vectors():
 
 def test_dpp_batch_standardises_each_user_separately():
     indptr = np.array([0, 12, 12, 13, 40])
-    found = dpp_select_batch(E, R, indptr, 5, diversity=0.4, standardise=True)
+    result = dpp_select_batch(E, R, indptr, 5, diversity=0.4, standardise=True)
     for user, (first, end) in enumerate(pairwise(indptr)):
         alone = dpp_select(E[first:end], R[first:end], 5, diversity=0.4, standardise=True)
         n = len(alone.indices)
-        np.testing.assert_array_equal(found.indices[user, :n], alone.indices + first)
-        assert (found.indices[user, n:] == -1).all()
+        np.testing.assert_array_equal(result.indices[user, :n], alone.indices + first)
+        assert (result.indices[user, n:] == -1).all()
 
 
 @pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_standardise_allows_one_candidate_and_equal_scores(select, n):
     """scores / scores.std(), which README once advised, is 0 / 0 there, and NaN is refused."""
-    found = select(E[:n], np.full(n, 0.25, np.float32), 2, standardise=True)
-    assert len(set(found.indices.tolist())) == min(n, 2)
+    result = select(E[:n], np.full(n, 0.25, np.float32), 2, standardise=True)
+    assert len(set(result.indices.tolist())) == min(n, 2)
 
 
 @pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])

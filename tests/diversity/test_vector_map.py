@@ -14,5 +14,5 @@ def test_vector_map_returns_the_same_bits_from_each_thread() -> None:
     mapping = _native.VectorMap(vectors.mean(axis=0), np.eye(8), np.arange(1.0, 9.0), 0.5)
     expected = mapping.apply(vectors)
     with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(lambda _: mapping.apply(vectors), range(200)):
-            assert found.tobytes() == expected.tobytes()
+        for result in pool.map(lambda _: mapping.apply(vectors), range(200)):
+            assert result.tobytes() == expected.tobytes()

@@ -34,10 +34,10 @@ def test_crosses_have_cosines_with_watched_and_skipped_items(dataset, encoder):
         items = encoder.encode_items(then, np.arange(-1, len(then.works)), then.time_ms)
         crosses = encoder.encode_crosses(user, items)["crosses"][:, -len(CROSSES) :]
         assert not crosses[[0, -1]].any()  # the unknown work, and the one without a vector
-        for found, work in zip(crosses[1:-1], then.works.ids[:-1].tolist(), strict=True):
+        for result, work in zip(crosses[1:-1], then.works.ids[:-1].tolist(), strict=True):
             watched, passed = cosines(row, "history", work), cosines(row, "skipped", work)
             np.testing.assert_allclose(
-                found, [max(watched), np.mean(watched), np.mean(passed)], rtol=1e-4, atol=1e-5
+                result, [max(watched), np.mean(watched), np.mean(passed)], rtol=1e-4, atol=1e-5
             )
 
 
@@ -46,10 +46,10 @@ def test_loaded_encoder_keeps_vectors_and_refuses_damaged_ones(dataset, encoder,
     loaded = Encoder.load(tmp_path / "encoder.npz")
     assert encoder.names["crosses"][-3:] == CROSSES == loaded.names["crosses"][-3:]
     seen = []
-    for each in (encoder, loaded):
-        user = each.encode_user(dataset.snapshot, 3, dataset.snapshot.time_ms, 0)
-        items = each.encode_items(dataset.snapshot, np.arange(-1, 20), dataset.snapshot.time_ms)
-        seen.append(each.encode_crosses(user, items)["crosses"])
+    for entry in (encoder, loaded):
+        user = entry.encode_user(dataset.snapshot, 3, dataset.snapshot.time_ms, 0)
+        items = entry.encode_items(dataset.snapshot, np.arange(-1, 20), dataset.snapshot.time_ms)
+        seen.append(entry.encode_crosses(user, items)["crosses"])
     assert seen[0][:, -3:].any()
     np.testing.assert_array_equal(*seen)
     arrays = dict(np.load(tmp_path / "encoder.npz"))

@@ -150,10 +150,10 @@ def test_crosses_accept_one_user_row_or_one_for_each_item(encoder, later):
     user = encoder.encode_user(later, 2, later.time_ms, 0)
     items = encoder.encode_items(later, np.arange(9), later.time_ms)
     repeated = {name: np.repeat(value, 9, axis=0) for name, value in user.items()}
-    once, each = encoder.encode_crosses(user, items), encoder.encode_crosses(repeated, items)
-    np.testing.assert_array_equal(once["crosses"], each["crosses"])
+    once, entry = encoder.encode_crosses(user, items), encoder.encode_crosses(repeated, items)
+    np.testing.assert_array_equal(once["crosses"], entry["crosses"])
     np.testing.assert_array_equal(
-        encoder.dense({**user, **items, **once}), encoder.dense({**repeated, **items, **each})
+        encoder.dense({**user, **items, **once}), encoder.dense({**repeated, **items, **entry})
     )
 
 
@@ -236,10 +236,10 @@ def test_encoder_without_scenes_has_no_scene_numbers(dataset, tmp_path):
     for snapshot, exposures in ((nameless, train), (dataset.snapshot, nowhere)):
         encoder = Encoder.fit(snapshot, exposures, dataset.tasks)
         encoder.save(tmp_path / "encoder.npz")
-        for each in (encoder, Encoder.load(tmp_path / "encoder.npz")):
-            assert each.names["user_numbers"][-1] == "log_skipped"
-            user = each.encode_user(snapshot, 3, snapshot.time_ms, 0)
-            assert user["user_numbers"].shape == (1, len(each.names["user_numbers"]))
+        for entry in (encoder, Encoder.load(tmp_path / "encoder.npz")):
+            assert entry.names["user_numbers"][-1] == "log_skipped"
+            user = entry.encode_user(snapshot, 3, snapshot.time_ms, 0)
+            assert user["user_numbers"].shape == (1, len(entry.names["user_numbers"]))
 
 
 def test_loaded_encoder_encodes_the_same_inputs(encoder, later, tmp_path):

@@ -21,13 +21,13 @@ def test_every_encoder_format_has_a_golden_file():
 def test_golden_encoder_gives_the_stored_inputs(path):
     encoder = Encoder.load(path)
     assert (encoder.names, encoder.sizes) == (golden_encoder().names, golden_encoder().sizes)
-    found = golden_inputs(encoder, golden_snapshot())
+    result = golden_inputs(encoder, golden_snapshot())
     with np.load(ENCODERS / "inputs.npz") as stored:
-        assert found.keys() == set(stored)
-        for name, value in found.items():
+        assert result.keys() == set(stored)
+        for name, value in result.items():
             assert value.dtype == stored[name].dtype
             np.testing.assert_allclose(value, stored[name], rtol=1e-6, atol=1e-7, err_msg=name)
-    assert any(value.dtype == np.float32 and value.any() for value in found.values())
+    assert any(value.dtype == np.float32 and value.any() for value in result.values())
 
 
 def test_saved_encoder_has_the_contents_of_the_golden_file(tmp_path):
@@ -42,9 +42,9 @@ def test_saved_encoder_has_the_contents_of_the_golden_file(tmp_path):
 
 def test_load_refuses_a_newer_format(tmp_path):
     with np.load(ENCODERS / f"encoder-{FORMAT}.npz") as arrays:
-        held = dict(arrays)
-    head = json.loads(held.pop("head").tobytes()) | {"format": FORMAT + 1}
-    np.savez(tmp_path / "newer.npz", head=np.frombuffer(json.dumps(head).encode(), np.uint8), **held)
+        content = dict(arrays)
+    head = json.loads(content.pop("head").tobytes()) | {"format": FORMAT + 1}
+    np.savez(tmp_path / "newer.npz", head=np.frombuffer(json.dumps(head).encode(), np.uint8), **content)
     with pytest.raises(
         BundleError, match=f"encoder format {FORMAT + 1}, this version reads {FORMER} and {FORMAT}"
     ):
@@ -58,7 +58,7 @@ def test_load_refuses_truncated_and_altered_encoders(tmp_path):
         inside = archive.getinfo("head.npy").header_offset + 200
     altered = bytearray(whole)
     altered[inside] ^= 1
-    for held in (whole[: len(whole) // 2], whole[:-1], b"", bytes(altered)):
-        (tmp_path / "damaged.npz").write_bytes(held)
+    for content in (whole[: len(whole) // 2], whole[:-1], b"", bytes(altered)):
+        (tmp_path / "damaged.npz").write_bytes(content)
         with pytest.raises(BundleError, match="is not an encoder"):
             Encoder.load(tmp_path / "damaged.npz")

@@ -34,17 +34,17 @@ def test_dpp_of_rows_equals_dpp_of_their_vectors(dtype, rescore, window, tmp_pat
     }
     index = build(dtype, rescore)
     index.save(tmp_path / "index")
-    for each in (index, ItemIndex.open(tmp_path / "index")):
-        found = each.dpp_select(ROWS, RELEVANCE, 60, **options)
-        expected = dpp_select(each.embeddings(ROWS), RELEVANCE, 60, **options)
-        np.testing.assert_array_equal(found.indices, expected.indices)
-        np.testing.assert_array_equal(found.gains, expected.gains)
-        assert (found.log_det, found.n_dpp) == (expected.log_det, expected.n_dpp)
+    for entry in (index, ItemIndex.open(tmp_path / "index")):
+        result = entry.dpp_select(ROWS, RELEVANCE, 60, **options)
+        expected = dpp_select(entry.embeddings(ROWS), RELEVANCE, 60, **options)
+        np.testing.assert_array_equal(result.indices, expected.indices)
+        np.testing.assert_array_equal(result.gains, expected.gains)
+        assert (result.log_det, result.n_dpp) == (expected.log_det, expected.n_dpp)
 
 
 def test_dpp_counts_a_repeated_row_as_two_items():
-    found = build("float16").dpp_select([4, 4, 7], [1.0, 1.0, 0.5], 3, ridge=0.0)
-    assert sorted(found.indices.tolist()) == [0, 1, 2] and found.n_dpp == 2
+    result = build("float16").dpp_select([4, 4, 7], [1.0, 1.0, 0.5], 3, ridge=0.0)
+    assert sorted(result.indices.tolist()) == [0, 1, 2] and result.n_dpp == 2
 
 
 def test_dpp_refuses_rows_without_an_item():

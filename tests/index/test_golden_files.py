@@ -49,9 +49,9 @@ def test_golden_file_opens_with_its_contents(dtype: str, tmp_path: Path) -> None
     assert index.columns["creator_id"][index.lookup([5, 12, 11, 99])].tolist() == [0, 4, 70, 71]
     assert index.columns["quality"].dtype == np.float32
     queries = {3: [1, 0, 0], 4: [0, 1, 0]}
-    found = index.search(queries, ids=list(expected), k=10)
-    assert found.n_blocked == 1 and len(found.ids) == 6
-    scores = dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
+    result = index.search(queries, ids=list(expected), k=10)
+    assert result.n_blocked == 1 and len(result.ids) == 6
+    scores = dict(zip(result.ids.tolist(), result.scores.tolist(), strict=True))
     assert scores[99] == pytest.approx(137.0) and scores[11] == pytest.approx(127.0)
     assert scores[-7] == pytest.approx(2 * expected[-7][0]) and scores[5] == pytest.approx(expected[5][0])
     index.save(tmp_path / "again.karec")
@@ -79,8 +79,8 @@ def test_golden_file_with_lists_keeps_its_bytes(tmp_path: Path) -> None:
     exact = index.search(queries, 10)
     some = index.search(queries, 10, n_probe=1)
     assert set(exact.ids.tolist()) - set(some.ids.tolist()) == {99} and len(exact.ids) == 6
-    for each in (index, make_listed()):
-        each.save(tmp_path / "again.karec")
+    for entry in (index, make_listed()):
+        entry.save(tmp_path / "again.karec")
         assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
 
 
@@ -96,19 +96,19 @@ def make_spaced() -> ItemIndex:
 def test_golden_file_with_spaces_keeps_its_bytes(tmp_path: Path) -> None:
     path = GOLDEN / "v1-spaces.karec"
     index = ItemIndex.open(path)
-    assert [astuple(each) for each in index.versions] == [
+    assert [astuple(entry) for entry in index.versions] == [
         (3, 6, 2**64 - 1, 0.5, 8.0),
         (4, 2, 0xABC, 1.0, 0.0),
     ]
     queries = {3: [0, 1, 0], 4: [0, 1, 0]}
     assert index.scores(queries, ids=[5, 99]).tolist() == [71.5, 127.0]
-    for each in (index, make_spaced()):
-        each.save(tmp_path / "again.karec")
+    for entry in (index, make_spaced()):
+        entry.save(tmp_path / "again.karec")
         assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
 
 
 if __name__ == "__main__":
-    for each in DTYPES:
-        make(each).save(GOLDEN / f"v1-{each}.karec")
+    for entry in DTYPES:
+        make(entry).save(GOLDEN / f"v1-{entry}.karec")
     make_listed().save(GOLDEN / "v1-lists.karec")
     make_spaced().save(GOLDEN / "v1-spaces.karec")

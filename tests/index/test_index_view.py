@@ -56,12 +56,12 @@ def test_view_reads_one_generation_during_writes(index: ItemIndex) -> None:
 
 
 def test_rows_of_another_generation_are_refused(index: ItemIndex) -> None:
-    found = index.search([1, 1, 1, 1], ids=[100, 101], k=2)
+    result = index.search([1, 1, 1, 1], ids=[100, 101], k=2)
     looked_up = index.lookup([100, 101])
-    assert found.rows.generation == looked_up.generation == found.generation == 1
+    assert result.rows.generation == looked_up.generation == result.generation == 1
     replace_work(index, 100, 999)
     refusal = rf"rows are of generation 1, this reads generation {index.generation}.*one view \(pinned\(\)\)"
-    for rows in (found.rows, looked_up, looked_up[:1], found.rows[found.scores > 0], looked_up.copy()):
+    for rows in (result.rows, looked_up, looked_up[:1], result.rows[result.scores > 0], looked_up.copy()):
         relevance = np.ones(len(rows), np.float32)
         with pytest.raises(ValueError, match=refusal):
             index.dpp_select(rows, relevance, 1)
@@ -85,7 +85,7 @@ def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
     )
     query = np.ones(4, np.float32)
     with other.pinned() as view:
-        found = (
+        result = (
             other.lookup([7, 8]),
             view.lookup([7, 8])[:1],
             other.search(query, ids=[7, 8], k=2).rows,
@@ -93,10 +93,10 @@ def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
             other.search(query[None], 2).rows[0],
             view.search(query[None], ids=[7, 8], indptr=[0, 2], k=2).rows[0],
         )
-        for rows in found:
+        for rows in result:
             assert view.gather("creator_id", rows).tolist() == other.gather("creator_id", rows).tolist()
     for reader in (index, index.pinned()):
-        for rows in found:
+        for rows in result:
             calls = (
                 partial(reader.search, query, rows=rows, k=1),
                 partial(reader.search, query[None], 1, rows=rows, indptr=[0, len(rows)]),
@@ -139,7 +139,7 @@ def test_rows_keep_or_drop_their_tag(index: ItemIndex) -> None:
         ),
         *(np.take(rows, [0]), np.sort(rows)),
     )
-    assert {(each.generation, each.index is rows.index) for each in kept} == {
+    assert {(entry.generation, entry.index is rows.index) for entry in kept} == {
         (1, True)
     } and rows.index is not None
     dropped = (
@@ -147,8 +147,8 @@ def test_rows_keep_or_drop_their_tag(index: ItemIndex) -> None:
         *(np.concatenate([rows, rows]), np.append(rows, rows), np.stack([rows, rows]), np.pad(rows, 1)),
         *(np.asarray(rows), np.array(rows), np.copy(rows)),
     )
-    for each in dropped:
-        assert type(each) is np.ndarray
+    for entry in dropped:
+        assert type(entry) is np.ndarray
     assert rows.max() == 1 and rows.dtype == np.int32
     pickled = pickle.loads(pickle.dumps(rows))
     assert pickled.generation == 0 and pickled.index is None
@@ -157,7 +157,7 @@ def test_rows_keep_or_drop_their_tag(index: ItemIndex) -> None:
         index.search([[1, 1, 1, 1]], 2),
         index.search([[1, 1, 1, 1]], ids=[100], indptr=[0, 1], k=1),
     )
-    assert [each.rows.generation for each in every] == [1, 1, 1]
+    assert [entry.rows.generation for entry in every] == [1, 1, 1]
 
 
 def test_gather_returns_a_column_at_rows(index: ItemIndex) -> None:
@@ -210,11 +210,11 @@ def test_rows_are_used_again_after_their_last_view_is_closed(index: ItemIndex) -
     settled = refresh(3)
     assert refresh(3) == settled
     view = index.pinned()
-    held = refresh(5)
-    assert held > settled, "rows of a view do not change"
+    content = refresh(5)
+    assert content > settled, "rows of a view do not change"
     del view
     gc.collect()
-    assert refresh(1) <= refresh(10) <= held
+    assert refresh(1) <= refresh(10) <= content
 
 
 def test_mask_of_a_view_is_valid_after_writes(index: ItemIndex) -> None:
@@ -222,8 +222,8 @@ def test_mask_of_a_view_is_valid_after_writes(index: ItemIndex) -> None:
         mask = view.columns["creator_id"] >= 30
         index.upsert([7], [[1, 1, 1, 1]], {"creator_id": [50], "quality": [1]})
         assert view.search([1, 1, 1, 1], 9, mask=mask).ids.tolist() == [103, 102]
-    found = index.search([1, 1, 1, 1], 9, mask=mask)
-    assert found.ids.tolist() == [103, 102] and found.generation == 2, "rows added later are left out"
+    result = index.search([1, 1, 1, 1], 9, mask=mask)
+    assert result.ids.tolist() == [103, 102] and result.generation == 2, "rows added later are left out"
     for wrong in (np.ones(3, bool), np.ones(6, bool), np.ones(0, bool)):
         with pytest.raises(ValueError, match=rf"mask has {len(wrong)} entries"):
             index.search([1, 1, 1, 1], 9, mask=wrong)
@@ -242,8 +242,8 @@ def test_search_with_a_mask_runs_during_writes(index: ItemIndex) -> None:
     writer.start()
     try:
         for _ in range(300):
-            found = index.search([1, 1, 1, 1], 2, mask=np.arange(index.n_rows) < 4)
-            assert found.ids.tolist() == [103, 102]
+            result = index.search([1, 1, 1, 1], 2, mask=np.arange(index.n_rows) < 4)
+            assert result.ids.tolist() == [103, 102]
     finally:
         stop.set()
         writer.join()

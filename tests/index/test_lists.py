@@ -33,7 +33,7 @@ def listed() -> ItemIndex:
 def test_search_of_few_lists_finds_most_of_the_best_items(listed: ItemIndex) -> None:
     queries = gathered(20, 1)
     exact, some = listed.search(queries, 100), listed.search(queries, 100, n_probe=6)
-    recall = [np.isin(wanted, found).mean() for wanted, found in zip(exact.ids, some.ids, strict=True)]
+    recall = [np.isin(expected, result).mean() for expected, result in zip(exact.ids, some.ids, strict=True)]
     assert 0.8 < np.mean(recall) < 1
 
 
@@ -115,13 +115,13 @@ def test_saved_lists_find_the_same_items(listed: ItemIndex, tmp_path: Path) -> N
     listed.upsert(np.arange(N - 50, N + 50), gathered(100, 8), {"creator_id": np.zeros(100, int)})
     listed.remove(np.arange(100))
     query = gathered(1, 4)[0]
-    found = listed.search(query, 2000, n_probe=5)
+    result = listed.search(query, 2000, n_probe=5)
     listed.save(tmp_path / "one")
     for verify in (True, False):
         opened = ItemIndex.open(tmp_path / "one", verify)
         assert opened.n_lists == 60
         again = opened.search(query, 2000, n_probe=5)
-        assert dict(zip(*again, strict=True)) == dict(zip(*found, strict=True))
+        assert dict(zip(*again, strict=True)) == dict(zip(*result, strict=True))
     opened.save(tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
@@ -152,7 +152,7 @@ def test_search_by_lists_is_exact_within_its_lists(
         else:
             getattr(index, write)(ids[:40])
     query = gathered(1, seed + 7)[0]
-    exact, found = index.search(query, 400), index.search(query, k, n_probe=n_probe)
+    exact, result = index.search(query, 400), index.search(query, k, n_probe=n_probe)
     everything = index.search(query, 400, n_probe=n_probe)
     kept = np.isin(exact.ids, everything.ids)
     assert (
@@ -160,7 +160,7 @@ def test_search_by_lists_is_exact_within_its_lists(
         and len(set(everything.ids.tolist())) == kept.sum()
     )
     assert exact.scores[kept].tolist() == everything.scores.tolist()
-    assert found.ids.tolist() == everything.ids[:k].tolist()
+    assert result.ids.tolist() == everything.ids[:k].tolist()
     if n_probe >= index.n_lists:
         assert kept.all()
 
@@ -173,11 +173,11 @@ def test_search_by_lists_skips_versions_without_a_query(listed: ItemIndex, k: in
     )
     query = {0: gathered(1, 4)[0]}
     exact = listed.search(query, N)
-    found = listed.search(query, k, n_probe=40)
+    result = listed.search(query, k, n_probe=40)
     everything = listed.search(query, N, n_probe=40)
-    assert (found.ids % 3 > 0).all() and found.n_unknown == N // 3
-    assert found.ids.tolist() == everything.ids[:k].tolist()
-    assert found.ids.tolist() == exact.ids[np.isin(exact.ids, everything.ids)][:k].tolist()
+    assert (result.ids % 3 > 0).all() and result.n_unknown == N // 3
+    assert result.ids.tolist() == everything.ids[:k].tolist()
+    assert result.ids.tolist() == exact.ids[np.isin(exact.ids, everything.ids)][:k].tolist()
 
 
 def test_searches_read_one_generation_while_lists_are_built(listed: ItemIndex) -> None:
@@ -190,9 +190,9 @@ def test_searches_read_one_generation_while_lists_are_built(listed: ItemIndex) -
 
     def read() -> None:
         while not (ended.is_set() and searched.is_set()):
-            found = index.search(np.ones(DIM), 400, n_probe=2)
-            if len(set(found.scores.tolist())) > 1 or len(set(found.ids.tolist())) != len(found.ids):
-                wrong.append(found)
+            result = index.search(np.ones(DIM), 400, n_probe=2)
+            if len(set(result.scores.tolist())) > 1 or len(set(result.ids.tolist())) != len(result.ids):
+                wrong.append(result)
             searched.set()
 
     reader = threading.Thread(target=read)

@@ -64,24 +64,24 @@ def test_every_float16_value_is_stored_unchanged() -> None:
 @settings(max_examples=100, deadline=None)
 @given(
     known=st.sets(st.integers(-(2**63), 2**63 - 1), max_size=400),
-    wanted=st.lists(st.integers(-(2**63), 2**63 - 1)),
+    target=st.lists(st.integers(-(2**63), 2**63 - 1)),
 )
-def test_lookup_equals_a_dictionary(known: set[int], wanted: list[int]) -> None:
+def test_lookup_equals_a_dictionary(known: set[int], target: list[int]) -> None:
     ids = np.array(sorted(known), np.int64)
     row_of = {int(i): row for row, i in enumerate(ids)}
-    asked = np.array([*wanted, *row_of], np.int64)
-    rows = ItemIndex.build(ids, np.ones((len(ids), 1))).lookup(asked)
-    assert rows.tolist() == [row_of.get(int(i), -1) for i in asked]
+    requested = np.array([*target, *row_of], np.int64)
+    rows = ItemIndex.build(ids, np.ones((len(ids), 1))).lookup(requested)
+    assert rows.tolist() == [row_of.get(int(i), -1) for i in requested]
 
 
 def test_lookup_keeps_known_rows_and_finds_the_others(index: ItemIndex) -> None:
-    asked = [*IDS.tolist(), 999]
-    found = index.lookup(asked)
+    requested = [*IDS.tolist(), 999]
+    result = index.lookup(requested)
     for missing in ([], [0, 3], [4], range(5)):
-        known = found.copy()
+        known = result.copy()
         known[list(missing)] = -1
-        again = index.lookup(asked, known)
-        assert again.tolist() == found.tolist() and index.has_rows(again)
+        again = index.lookup(requested, known)
+        assert again.tolist() == result.tolist() and index.has_rows(again)
 
 
 def test_lookup_refuses_known_rows_of_another_index(index: ItemIndex) -> None:

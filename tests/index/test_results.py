@@ -68,43 +68,43 @@ def test_dpp_of_rows_standardises_relevance_on_request(index: ItemIndex) -> None
     rows, relevance = index.lookup([10, 20, 30]), np.array([100.0, 101.0, 300.0], np.float32)
     vectors = index.embeddings(rows)
     for standardise in (False, True):
-        found = index.dpp_select(rows, relevance, 3, standardise=standardise)
+        actual = index.dpp_select(rows, relevance, 3, standardise=standardise)
         expected = karec.diversity.dpp_select(vectors, relevance, 3, standardise=standardise)
-        np.testing.assert_array_equal(found.indices, expected.indices)
-        np.testing.assert_array_equal(found.gains, expected.gains)
+        np.testing.assert_array_equal(actual.indices, expected.indices)
+        np.testing.assert_array_equal(actual.gains, expected.gains)
     plain = karec.diversity.dpp_select(vectors, relevance, 3)
     assert not np.array_equal(plain.gains, expected.gains)
 
 
 def test_found_dpp_selects_ids_by_score_and_vectors(index: ItemIndex) -> None:
     with index.pinned() as view:
-        found = view.search([1, 1], 3, ids=[10, 20, 30])
-        selected = found.dpp(2, diversity=0.9, standardise=True)
+        actual = view.search([1, 1], 3, ids=[10, 20, 30])
+        selected = actual.dpp(2, diversity=0.9, standardise=True)
         expected = karec.diversity.dpp_select(
-            view.embeddings(found.rows), found.scores, 2, diversity=0.9, standardise=True
+            view.embeddings(actual.rows), actual.scores, 2, diversity=0.9, standardise=True
         )
     np.testing.assert_array_equal(selected.indices, expected.indices)
     np.testing.assert_array_equal(selected.gains, expected.gains)
-    np.testing.assert_array_equal(selected.ids, found.ids[expected.indices])
+    np.testing.assert_array_equal(selected.ids, actual.ids[expected.indices])
 
 
 def test_found_dpp_raises_after_its_view_is_closed(index: ItemIndex) -> None:
     with index.pinned() as view:
-        found = view.search([1, 1], 3)
+        actual = view.search([1, 1], 3)
     with pytest.raises(ValueError, match="this view of the index is closed"):
-        found.dpp(2)
+        actual.dpp(2)
     del view
     gc.collect()
     with pytest.raises(ValueError, match=r"the view that found these items is closed.*with index\.pinned"):
-        found.dpp(2)
+        actual.dpp(2)
 
 
 def test_found_dpp_of_an_index_raises_after_a_write(index: ItemIndex) -> None:
-    found = index.search([1, 1], 3)
-    assert found.dpp(1).ids is not None
+    actual = index.search([1, 1], 3)
+    assert actual.dpp(1).ids is not None
     index.remove([10])
     with pytest.raises(ValueError, match="rows are of generation 3, this reads generation 4"):
-        found.dpp(1)
+        actual.dpp(1)
 
 
 def test_found_dpp_refuses_several_queries_and_unknown_options(index: ItemIndex) -> None:
@@ -121,6 +121,6 @@ def test_search_result_keeps_no_generation_alive(index: ItemIndex) -> None:
         return index.n_rows
 
     settled = refresh(4)
-    found = index.pinned().search([1, 1], 3)
+    actual = index.pinned().search([1, 1], 3)
     gc.collect()
-    assert refresh(6) == settled and len(found.ids) == 2
+    assert refresh(6) == settled and len(actual.ids) == 2

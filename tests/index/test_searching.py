@@ -43,17 +43,17 @@ def test_searches_run_in_parallel(index: ItemIndex) -> None:
     big = ItemIndex.build(np.arange(20_000), rng.standard_normal((20_000, 32)))
     queries = rng.standard_normal((8, 32)).astype(np.float32)
     expected = [big.search(query, 10).ids.tolist() for query in queries]
-    found: list[list[list[int]]] = [[] for _ in range(4)]
+    actual: list[list[list[int]]] = [[] for _ in range(4)]
 
     def work(thread: int) -> None:
-        found[thread] = [big.search(query, 10).ids.tolist() for query in queries]
+        actual[thread] = [big.search(query, 10).ids.tolist() for query in queries]
 
     threads = [threading.Thread(target=work, args=(t,)) for t in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(result == expected for result in found)
+    assert all(result == expected for result in actual)
 
 
 def test_search_scores_each_row_with_the_query_of_its_version(index: ItemIndex) -> None:
@@ -96,13 +96,13 @@ def test_search_of_lists_equals_a_search_for_each_query(index: ItemIndex) -> Non
 def test_queries_share_candidates_without_indptr(index: ItemIndex) -> None:
     queries, ids = np.eye(3, dtype=np.float32), np.array([7, 99, -3, 40])
     for candidates in ({"ids": ids}, {"rows": index.lookup(ids)}):
-        found = index.search(queries, 2, **candidates)
-        assert found.rows.generation == 1 and found.n_unknown == 3
+        actual = index.search(queries, 2, **candidates)
+        assert actual.rows.generation == 1 and actual.n_unknown == 3
         for b, query in enumerate(queries):
             single = index.search(query, 2, **candidates)
-            np.testing.assert_array_equal(found.ids[b], single.ids)
-            np.testing.assert_array_equal(found.scores[b], single.scores)
-            np.testing.assert_array_equal(found.positions[b], single.positions)
+            np.testing.assert_array_equal(actual.ids[b], single.ids)
+            np.testing.assert_array_equal(actual.scores[b], single.scores)
+            np.testing.assert_array_equal(actual.positions[b], single.positions)
     assert index.search(queries[:0], 2, ids=ids).ids.shape[0] == 0
 
 
@@ -114,6 +114,6 @@ def test_int8_search_is_near_and_exact_if_rescored() -> None:
     exact = set(np.argsort(-(vectors.astype(np.float64) @ query))[:1000].tolist())
     for rescore, least in ((False, 975), (True, 1000)):
         index = ItemIndex.build(np.arange(20_000), vectors, "int8", rescore=rescore)
-        for found in (index.search(query, rows=np.arange(20_000), k=1000), index.search(query, 1000)):
-            assert len(exact & set(found.ids.tolist())) >= least
+        for actual in (index.search(query, rows=np.arange(20_000), k=1000), index.search(query, 1000)):
+            assert len(exact & set(actual.ids.tolist())) >= least
     np.testing.assert_array_equal(index.embeddings(np.arange(50)), vectors[:50])

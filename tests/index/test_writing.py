@@ -18,8 +18,8 @@ def test_search_follows_adjust_block_and_remove(index: ItemIndex) -> None:
     index.adjust([7], offset=0)
     assert index.scores([1, 0, 0], ids=[7]).tolist() == [18.0]
     assert index.block([7, 5]) == 1
-    found = index.search([1, 0, 0], ids=[7, 5, 40], k=4)
-    assert found.ids.tolist() == [40] and (found.n_unknown, found.n_blocked) == (1, 1)
+    result = index.search([1, 0, 0], ids=[7, 5, 40], k=4)
+    assert result.ids.tolist() == [40] and (result.n_unknown, result.n_blocked) == (1, 1)
     assert index.scores([1, 0, 0], ids=[7])[0] == -np.inf and 7 not in index.search([1, 0, 0], 4).ids
     assert index.unblock([7]) == 0 and index.search([1, 0, 0], ids=[7], k=1).scores[0] == 18.0
     assert index.generation == 5
@@ -59,15 +59,15 @@ def test_save_drops_free_rows_and_keeps_every_write(tmp_path: Path, dtype: str) 
     opened = ItemIndex.open(tmp_path / "index.karec")
     assert len(opened) == opened.n_rows == len(index) == 76 and opened.model_versions == (0, 1)
     queries = {0: rng.standard_normal(9), 1: rng.standard_normal(9)}
-    wanted = rng.permutation(210)
+    target = rng.permutation(210)
     for saved in (opened, ItemIndex.open(tmp_path / "index.karec", verify=False)):
-        expected = index.search(queries, ids=wanted, k=50)
-        found = saved.search(queries, ids=wanted, k=50)
-        np.testing.assert_array_equal(found.scores, expected.scores)
-        np.testing.assert_array_equal(found.ids, expected.ids)
+        expected = index.search(queries, ids=target, k=50)
+        result = saved.search(queries, ids=target, k=50)
+        np.testing.assert_array_equal(result.scores, expected.scores)
+        np.testing.assert_array_equal(result.ids, expected.ids)
         saved.unblock([4])
         saved.upsert([1], [[1] * 9])
-        assert len(saved.search(queries, ids=wanted, k=100).ids) == 75
+        assert len(saved.search(queries, ids=target, k=100).ids) == 75
 
 
 BAD_WRITES = [

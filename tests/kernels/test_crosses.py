@@ -40,12 +40,12 @@ def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
     histories = user["history"][n], user["skipped"][n]
     columns = range(items.shape[1])
     row = []
-    for each in histories:
-        row += [math.log1p((each[:, i] == items[n, i]).sum()) if items[n, i] else 0.0 for i in columns]
-    for each in histories:
-        held = [each[:, i].tolist() for i in columns]
+    for entry in histories:
+        row += [math.log1p((entry[:, i] == items[n, i]).sum()) if items[n, i] else 0.0 for i in columns]
+    for entry in histories:
+        content = [entry[:, i].tolist() for i in columns]
         row += [
-            1 / (1 + held[i].index(items[n, i])) if items[n, i] and items[n, i] in held[i] else 0
+            1 / (1 + content[i].index(items[n, i])) if items[n, i] and items[n, i] in content[i] else 0
             for i in columns
         ]
     row += [
@@ -55,7 +55,8 @@ def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
     if cowatch is not None:
         vectors, history, skipped, own = cowatch
         kept, passed = (
-            [vectors[r].astype(float) @ vectors[own[n]] for r in each[n] if r] for each in (history, skipped)
+            [vectors[r].astype(float) @ vectors[own[n]] for r in entry[n] if r]
+            for entry in (history, skipped)
         )
         row += [max(kept, default=0.0), np.mean(kept) if kept else 0.0, np.mean(passed) if passed else 0.0]
     return row
@@ -64,19 +65,19 @@ def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
 @given(user=users, items=works, rows=rows, dim=st.sampled_from([0, 3, 16, 64]))
 def test_crosses_equal_a_plain_computation(user, items, rows, dim):
     cowatch = (vectors_of(dim), *rows) if dim else None
-    found = crosses(user, items, cowatch)
-    assert found.dtype == np.float32
-    wanted = [expected(user, n, items, cowatch) for n in range(N)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    result = crosses(user, items, cowatch)
+    assert result.dtype == np.float32
+    target = [expected(user, n, items, cowatch) for n in range(N)]
+    np.testing.assert_allclose(result, target, rtol=1e-5, atol=1e-5)
 
 
 @given(user=users, items=works, rows=rows)
 def test_crosses_of_one_user_equal_those_of_a_repeated_user(user, items, rows):
     first = {name: value[:1] for name, value in user.items()}
-    each = {name: np.repeat(value, N, axis=0) for name, value in first.items()}
+    entry = {name: np.repeat(value, N, axis=0) for name, value in first.items()}
     vectors, (history, skipped, own) = vectors_of(16), rows
     one = crosses(first, items, (vectors, history[:1], skipped[:1], own))
-    many = crosses(each, items, (vectors, np.repeat(history[:1], N, 0), np.repeat(skipped[:1], N, 0), own))
+    many = crosses(entry, items, (vectors, np.repeat(history[:1], N, 0), np.repeat(skipped[:1], N, 0), own))
     assert one.tobytes() == many.tobytes()
 
 
@@ -100,12 +101,12 @@ def test_crosses_count_all_of_a_long_history():
         own,
     )
     cowatch[0][0] = 0
-    found = _native.crosses(*(user[name] for name in LISTS), [], items, 0, cowatch)
-    each = {name: np.repeat(value, 200, axis=0) for name, value in user.items()}
+    result = _native.crosses(*(user[name] for name in LISTS), [], items, 0, cowatch)
+    entry = {name: np.repeat(value, 200, axis=0) for name, value in user.items()}
     vectors, history, skipped, _ = cowatch
     of_each = vectors, np.repeat(history, 200, 0), np.repeat(skipped, 200, 0), own
-    wanted = [expected(each, n, items, of_each, creator=0, shared=()) for n in range(200)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    target = [expected(entry, n, items, of_each, creator=0, shared=()) for n in range(200)]
+    np.testing.assert_allclose(result, target, rtol=1e-5, atol=1e-5)
 
 
 def test_crosses_of_no_items_are_empty_and_bad_shapes_are_rejected():
@@ -149,14 +150,14 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(odd, of):
     user |= {name: np.zeros((1, 0), np.int64) for name in LISTS[2:]}
     items, own = np.zeros((4, 1), np.int64), np.array([0, 1, 2, 3])
     cowatch = vectors, history, skipped, own
-    found = _native.crosses(*(user[name] for name in LISTS), [], items, -1, cowatch)[:, -3:]
-    assert not found[0].any()
-    assert (np.isnan(found[1:, 2 * (of == 3)]) | ~np.isnan(odd)).all()
-    assert (~np.isfinite(found[1:])).any(axis=1).all()
+    result = _native.crosses(*(user[name] for name in LISTS), [], items, -1, cowatch)[:, -3:]
+    assert not result[0].any()
+    assert (np.isnan(result[1:, 2 * (of == 3)]) | ~np.isnan(odd)).all()
+    assert (~np.isfinite(result[1:])).any(axis=1).all()
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"shared": [-1, 0]}, r"a column lies outside of items (5, 3)"),
         ({"shared": [0.5, 1.0]}, "shared has dtype float64 and shape (2,), expected int64"),
@@ -166,7 +167,7 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(odd, of):
         ({"cowatch": 3}, "'int' object is not iterable"),
     ],
 )
-def test_crosses_name_the_argument_that_they_reject(changed, said):
+def test_crosses_name_the_argument_that_they_reject(changed, message):
     user = {
         name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (2, C)), ("skipped", (2, C)))
     }
@@ -178,5 +179,5 @@ def test_crosses_name_the_argument_that_they_reject(changed, said):
         "items": np.ones((N, C), np.int64),
     }
     given = {**given, "creator": 1, "cowatch": None, **changed}
-    with pytest.raises((ValueError, TypeError), match=re.escape(said)):
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         _native.crosses(*given.values())

@@ -49,10 +49,10 @@ def by_rows(embeddings, relevance, k, **options):
 
 
 def by_batch(embeddings, relevance, k, **options):
-    found = diversity.dpp_select_batch(embeddings, relevance, [0, len(relevance)], k, **options)
+    actual = diversity.dpp_select_batch(embeddings, relevance, [0, len(relevance)], k, **options)
     n = min(k, len(relevance))
     return DiversityResult(
-        found.indices[0, :n], found.gains[0, :n], float(found.log_det[0]), int(found.n_dpp[0])
+        actual.indices[0, :n], actual.gains[0, :n], float(actual.log_det[0]), int(actual.n_dpp[0])
     )
 
 
@@ -72,8 +72,8 @@ def by_columns(embeddings, relevance, k, **options):
 
 def marginal(select):
     def run(embeddings, relevance, k, **_):
-        found = select(embeddings, relevance, k)
-        return DiversityResult(found.indices, found.gains, 0.0, len(found.indices))
+        actual = select(embeddings, relevance, k)
+        return DiversityResult(actual.indices, actual.gains, 0.0, len(actual.indices))
 
     return run
 

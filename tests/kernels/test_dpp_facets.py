@@ -47,14 +47,14 @@ def test_dpp_facets_equal_their_explicit_kernel(
     q = np.exp(reference.log_qualities(relevance, 0.5, None))
     expected = SELECT_KERNEL[solver](q[:, None] * left * q, n)
     options = {"shown": shown, "shown_facets": of_shown} if n_shown else {}
-    found = SELECT[solver](vectors, relevance, n, facets=facets, facet_weights=weights, fill=None, **options)
+    result = SELECT[solver](vectors, relevance, n, facets=facets, facet_weights=weights, fill=None, **options)
     # Gains are compared in float32: what is as good to 1e-5·q² may come first.
-    same = np.flatnonzero(found.indices[: len(expected.indices)] != expected.indices[: len(found.indices)])
-    first = same[0] if len(same) else min(len(found.indices), len(expected.indices))
-    np.testing.assert_allclose(found.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
-    if first < min(len(found.indices), len(expected.indices)):
-        assert found.gains[first] == pytest.approx(
-            expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2
+    same = np.flatnonzero(result.indices[: len(expected.indices)] != expected.indices[: len(result.indices)])
+    first = same[0] if len(same) else min(len(result.indices), len(expected.indices))
+    np.testing.assert_allclose(result.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
+    if first < min(len(result.indices), len(expected.indices)):
+        assert result.gains[first] == pytest.approx(
+            expected.gains[first], abs=1e-5 * q[result.indices[first]] ** 2
         )
 
 
@@ -87,15 +87,15 @@ def test_dpp_of_many_picks_equals_the_explicit_kernel(name: str) -> None:
     q = np.exp(reference.log_qualities(relevance, 0.5, None))
     similarity = reference.similarity(vectors, codes, weights) + RIDGE * np.eye(N_MANY)
     expected = dpp_select_kernel(q[:, None] * similarity * q, K_MANY)
-    found = dpp_select(vectors, relevance, K_MANY, alpha=0.5, **options)
+    result = dpp_select(vectors, relevance, K_MANY, alpha=0.5, **options)
     # Gains are compared in float32: what is as good to 1e-5·q² may come first, and what follows is another
     # list.
-    same = np.flatnonzero(found.indices != expected.indices)
+    same = np.flatnonzero(result.indices != expected.indices)
     first = same[0] if len(same) else K_MANY
-    np.testing.assert_allclose(found.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(result.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
     if first < K_MANY:
-        assert found.gains[first] == pytest.approx(
-            expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2
+        assert result.gains[first] == pytest.approx(
+            expected.gains[first], abs=1e-5 * q[result.indices[first]] ** 2
         )
     assert first > K_MANY // 2
 
@@ -104,7 +104,7 @@ def test_dpp_batch_with_facets_equals_single_selections() -> None:
     weights = [0.3, 0.2]
     vectors, relevance, facets, shown, of_shown = some(3, 60, 7, weights)
     indptr, shown_indptr = np.array([0, 25, 25, 60]), np.array([0, 4, 4, 7])
-    found = dpp_select_batch(
+    result = dpp_select_batch(
         vectors,
         relevance,
         indptr,
@@ -126,8 +126,8 @@ def test_dpp_batch_with_facets_equals_single_selections() -> None:
             shown=shown[seen],
             shown_facets=of_shown[:, seen],
         )
-        np.testing.assert_array_equal(found.indices[user], alone.indices + indptr[user])
-        np.testing.assert_array_equal(found.gains[user], alone.gains)
+        np.testing.assert_array_equal(result.indices[user], alone.indices + indptr[user])
+        np.testing.assert_array_equal(result.gains[user], alone.gains)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ def merged(channels, quotas, limit, floors=None, left_out=()):
     scores = [np.array([score for _, score in channel], np.float32) for channel in channels]
     left_out = np.array(left_out, np.int64)
     rows = [rows_of(part) for part in ids]
-    found = merge_rows(ids, scores, rows, N_ROWS, quotas, limit, floors, left_out, rows_of(left_out))
-    assert [each.dtype for each in found] == [np.int64, np.float32, np.int32, np.uint32]
-    assert found[2].tolist() == rows_of(found[0]).tolist()
-    return list(zip(*(found[at].tolist() for at in (0, 1, 3)), strict=True))
+    result = merge_rows(ids, scores, rows, N_ROWS, quotas, limit, floors, left_out, rows_of(left_out))
+    assert [entry.dtype for entry in result] == [np.int64, np.float32, np.int32, np.uint32]
+    assert result[2].tolist() == rows_of(result[0]).tolist()
+    return list(zip(*(result[at].tolist() for at in (0, 1, 3)), strict=True))
 
 
 works = st.one_of(st.integers(0, 14), st.sampled_from([-(2**63), 2**63 - 1, 2**40]))

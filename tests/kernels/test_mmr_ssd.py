@@ -180,6 +180,6 @@ BAD = [
 def test_selection_rejects_invalid_arguments_by_name(
     name: str, changes: dict[str, Any], message: str
 ) -> None:
-    told = {"vectors": np.eye(3, dtype=np.float32), "relevance": np.zeros(3), "k": 2, **changes}
+    arguments = {"vectors": np.eye(3, dtype=np.float32), "relevance": np.zeros(3), "k": 2, **changes}
     with pytest.raises(ValueError, match=message):
-        SELECT[name][0](**told)
+        SELECT[name][0](**arguments)

@@ -28,8 +28,8 @@ def test_logarithms_are_close_to_the_c_library(values):
 @given(counts)
 def test_rate_is_the_smoothed_log_odds_against_the_prior(rows):
     given, priors = np.array(rows, np.float32).reshape(-1, 3), np.array([0.02, 0.5])
-    found = _native.counter_numbers(given, priors)
-    for row, (exposed, *positives) in zip(found, given.astype(float).tolist(), strict=True):
+    result = _native.counter_numbers(given, priors)
+    for row, (exposed, *positives) in zip(result, given.astype(float).tolist(), strict=True):
         expected = [math.log1p(exposed) / 4]
         for c, p in zip(positives, priors, strict=True):
             odds = (c + 10 * p) / (max(exposed - c, 0) + 10 * (1 - p))
@@ -38,8 +38,8 @@ def test_rate_is_the_smoothed_log_odds_against_the_prior(rows):
 
 
 def test_age_is_not_negative_and_0_if_unknown():
-    found = _native.log_hours(np.array([0, -5, 10, 10, 10]), np.array([50, 50, 10, 3, 10 + 3 * HOUR_MS]))
-    np.testing.assert_allclose(found, [np.nan, np.nan, 0, 0, math.log(4)], rtol=1e-15)
+    result = _native.log_hours(np.array([0, -5, 10, 10, 10]), np.array([50, 50, 10, 3, 10 + 3 * HOUR_MS]))
+    np.testing.assert_allclose(result, [np.nan, np.nan, 0, 0, math.log(4)], rtol=1e-15)
 
 
 def test_scaled_maps_nan_to_mean_and_clips_infinity():
@@ -72,5 +72,5 @@ def test_counter_numbers_reject_priors_of_another_shape(priors):
 
 
 def test_counter_numbers_accept_lists():
-    found = _native.counter_numbers([[2.0, 1.0]], [0.25])
-    np.testing.assert_array_equal(found, _native.counter_numbers(np.array([[2.0, 1.0]]), np.array([0.25])))
+    result = _native.counter_numbers([[2.0, 1.0]], [0.25])
+    np.testing.assert_array_equal(result, _native.counter_numbers(np.array([[2.0, 1.0]]), np.array([0.25])))

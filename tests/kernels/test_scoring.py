@@ -30,12 +30,12 @@ dtypes = st.sampled_from(["float16", "float32"])
 def test_scores_are_close_to_float64(seed: int, n: int, dim: int, dtype: str) -> None:
     vectors, query, index = make(seed, n, dim, dtype)
     rows = np.random.default_rng(seed).integers(-1, n, 3 * n).astype(np.int32)
-    found = index.scores(query, rows=rows)
+    actual = index.scores(query, rows=rows)
     magnitude = np.abs(vectors.astype(np.float64)) @ np.abs(query.astype(np.float64))
     exact = reference.scores(vectors, query, rows)
     known = rows >= 0
-    assert np.all(np.isneginf(found[~known]))
-    assert np.all(np.abs(found[known] - exact[known]) <= 1e-6 * magnitude[rows[known]])
+    assert np.all(np.isneginf(actual[~known]))
+    assert np.all(np.abs(actual[known] - exact[known]) <= 1e-6 * magnitude[rows[known]])
 
 
 @settings(max_examples=100, deadline=None)
@@ -109,13 +109,15 @@ def test_search_of_all_rows_equals_search_of_each_row(
         queries, result.scores, result.ids, result.rows, result.positions, strict=True
     ):
         expected = index.search(query, rows=kept, k=k)
-        found = len(expected.ids)
-        np.testing.assert_array_equal(scores[:found], expected.scores)
-        np.testing.assert_array_equal(ids[:found], expected.ids)
-        np.testing.assert_array_equal(rows[:found], expected.rows)
+        actual = len(expected.ids)
+        np.testing.assert_array_equal(scores[:actual], expected.scores)
+        np.testing.assert_array_equal(ids[:actual], expected.ids)
+        np.testing.assert_array_equal(rows[:actual], expected.rows)
         np.testing.assert_array_equal(positions, rows)
         assert (
-            np.all(np.isneginf(scores[found:])) and np.all(ids[found:] == -1) and np.all(rows[found:] == -1)
+            np.all(np.isneginf(scores[actual:]))
+            and np.all(ids[actual:] == -1)
+            and np.all(rows[actual:] == -1)
         )
         alone = index.search(query, k, mask=mask)
         np.testing.assert_array_equal(alone.ids, expected.ids)
@@ -160,10 +162,10 @@ def test_search_of_many_queries_equals_single_searches(
     together = index.search(queries, k)
     for query, scores, rows in zip(queries, together.scores, together.rows, strict=True):
         alone = index.search(query, k)
-        found = len(alone.rows)
-        np.testing.assert_array_equal(scores[:found].view(np.int32), alone.scores.view(np.int32))
-        np.testing.assert_array_equal(rows[:found], alone.rows)
-        assert np.all(rows[found:] == -1)
+        actual = len(alone.rows)
+        np.testing.assert_array_equal(scores[:actual].view(np.int32), alone.scores.view(np.int32))
+        np.testing.assert_array_equal(rows[:actual], alone.rows)
+        assert np.all(rows[actual:] == -1)
 
 
 def test_overflow_to_nan_scores_as_minus_infinity() -> None:

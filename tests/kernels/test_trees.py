@@ -11,12 +11,12 @@ from karec import _native
 
 def ensemble(trees, n_features, outputs=None):
     of = outputs or [0] * len(trees)
-    return made(
+    return actual(
         {**arrays_of(trees), "outputs": of, "n_features": n_features, "n_outputs": max(of, default=0) + 1}
     )
 
 
-def made(arrays):
+def actual(arrays):
     """The library takes them by place."""
     names = ("sizes", "outputs", "features", "values", "children", "missing_first", "n_features", "n_outputs")
     return _native.TreeEnsemble(*(arrays[name] for name in names))
@@ -31,7 +31,7 @@ def same_bits(a, b):
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 140))
 def test_trees_add_leaves_in_order(seed, leaves, n):
     generator = np.random.default_rng(seed)
-    trees = [random_tree(generator, each, 3, chain=bool(generator.integers(2))) for each in leaves]
+    trees = [random_tree(generator, entry, 3, chain=bool(generator.integers(2))) for entry in leaves]
     rows = random_rows(generator, trees, n, 3)
     same_bits(ensemble(trees, 3).scores(rows), followed(trees, rows)[None])
 
@@ -49,9 +49,9 @@ def test_trees_are_summed_for_each_output():
     generator = np.random.default_rng(0)
     trees = [random_tree(generator, 15, 4) for _ in range(6)]
     rows = random_rows(generator, trees, 70, 4)
-    found = ensemble(trees, 4, [3, 0, 1, 0, 3, 0]).scores(rows)
+    result = ensemble(trees, 4, [3, 0, 1, 0, 3, 0]).scores(rows)
     of = [[1, 3, 5], [2], [], [0, 4]]
-    same_bits(found, np.stack([followed([trees[t] for t in each], rows) for each in of]))
+    same_bits(result, np.stack([followed([trees[t] for t in entry], rows) for entry in of]))
 
 
 def test_trees_route_threshold_values_and_nan():
@@ -112,7 +112,7 @@ def test_trees_reject_invalid_nodes_by_tree_and_node(what):
     if len(given_arrays["features"]) == 5:
         given_arrays["values"] = [0.0] * 5
     with pytest.raises(ValueError, match=message):
-        made(given_arrays)
+        actual(given_arrays)
 
 
 def test_trees_reject_too_many_leaves():

@@ -13,18 +13,18 @@ ids = st.integers(0, 2**63 - 1) | st.integers(0, 20)
 
 
 @given(st.lists(ids, unique=True, max_size=50), st.lists(ids | st.integers(-(2**63), -1), max_size=50))
-def test_vocabulary_codes_follow_the_keys(keys, wanted):
-    codes = _native.Vocabulary(np.array(keys, np.int64)).encode(np.array(wanted, np.int64))
-    for id, code in zip(wanted, codes, strict=True):
+def test_vocabulary_codes_follow_the_keys(keys, expected):
+    codes = _native.Vocabulary(np.array(keys, np.int64)).encode(np.array(expected, np.int64))
+    for id, code in zip(expected, codes, strict=True):
         if id < 0:
             assert code == 0
         elif id in keys:
             assert code == keys.index(id) + 1
         else:
             assert code >= FIRST_UNSEEN
-    unseen = {id: code for id, code in zip(wanted, codes, strict=True) if code >= FIRST_UNSEEN}
+    unseen = {id: code for id, code in zip(expected, codes, strict=True) if code >= FIRST_UNSEEN}
     assert len(set(unseen.values())) == len(unseen)
-    assert all(unseen.get(id, code) == code for id, code in zip(wanted, codes, strict=True))
+    assert all(unseen.get(id, code) == code for id, code in zip(expected, codes, strict=True))
 
 
 class NoArray:

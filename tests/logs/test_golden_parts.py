@@ -75,8 +75,8 @@ def test_parts_of_all_formats_are_read_as_one_log(tmp_path):
 
 def test_writer_writes_the_newest_golden_part(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
-        for each in (request(0, 4), request(1, 3), SHADOW):
-            writer.append(**each)
+        for entry in (request(0, 4), request(1, 3), SHADOW):
+            writer.append(**entry)
     (part,) = tmp_path.iterdir()
     written, golden = pq.read_table(part), pq.read_table(GOLDEN / f"format-{FORMAT}.parquet")
     assert written.schema.equals(golden.schema, check_metadata=True)

@@ -49,10 +49,10 @@ def test_repeated_parts_are_ignored(tmp_path):
     assert len(read_rank_log(tmp_path, TASKS)) == 2
 
 
-said = st.lists(st.tuples(st.integers(1, 3), st.sampled_from([-1.0, 0.25, 2.0])), min_size=1, max_size=6)
+ranked = st.lists(st.tuples(st.integers(1, 3), st.sampled_from([-1.0, 0.25, 2.0])), min_size=1, max_size=6)
 
 
-@given(st.lists(said, min_size=1, max_size=3))
+@given(st.lists(ranked, min_size=1, max_size=3))
 def test_repeats_keep_the_row_with_the_lowest_fused_score(tmp_path_factory, parts):
     """Whichever part holds it, and wherever."""
     folder, rows = tmp_path_factory.mktemp("log"), []
@@ -267,7 +267,7 @@ def test_writer_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(
         MissingExtra,
         match=r"^the rank log needs the package 'pyarrow': pip install "
-        r"'karec\[log\]'$",
+        r"'karec\[online\]'$",
     ):
         RankLogWriter(tmp_path / "log", TASKS)
     assert not (tmp_path / "log").exists()

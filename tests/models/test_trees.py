@@ -31,9 +31,9 @@ def same_bits(path, inputs, trees):
     """Checks scores and the number ``trees``. Returns the model and ``TreesExport.left``."""
     exported = export_trees(path)
     model = OnnxModel(path)
-    (found,) = model.run(inputs, "logits")
+    (result,) = model.run(inputs, "logits")
     expected = onnx_runtime(str(path), {name: inputs[name] for name in model.inputs})
-    np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
+    np.testing.assert_array_equal(result.view(np.int32), expected.view(np.int32))
     assert model.trees == exported.n_trees == trees
     assert trees_path(path).exists() == (trees > 0)
     return model, exported.left
@@ -104,10 +104,10 @@ STAY = {
         {
             "target_ids": [0] * (N_LEAVES - 1),
             **{
-                f"target_{name}": list(helper.get_attribute_value(each))[1:]
+                f"target_{name}": list(helper.get_attribute_value(entry))[1:]
                 for name in ("treeids", "nodeids", "weights")
-                for each in tree_node(FEW, "dense", "logits").attribute
-                if each.name == f"target_{name}"
+                for entry in tree_node(FEW, "dense", "logits").attribute
+                if entry.name == f"target_{name}"
             },
         },
         "its leaves do not have exactly one weight",
@@ -228,7 +228,7 @@ def test_export_refuses_a_path_that_is_not_a_file(tmp_path, name):
 def test_split_by_a_negative_feature_is_not_a_leaf(tmp_path):
     lone = Tree([0], [7.0], [[0, 0]], [False])
     node = tree_node([*FEW, lone], "dense", "logits")
-    features = next(each for each in node.attribute if each.name == "nodes_featureids")
+    features = next(entry for entry in node.attribute if entry.name == "nodes_featureids")
     features.ints[-1] = -1
     path = write_model(tmp_path / "r.onnx", [node], {"dense": 4})
     with pytest.raises(BundleError, match=f"node 0 of tree {len(FEW)} splits by feature -1"):
@@ -456,11 +456,11 @@ def test_trees_file_altered_anywhere_is_refused_or_scores_the_same(stored):
         altered[generator.integers(len(whole))] ^= 1 << int(generator.integers(8))
         path.write_bytes(altered)
         try:
-            (found,) = OnnxModel(stored.path).run({"dense": rows}, "logits")
+            (result,) = OnnxModel(stored.path).run({"dense": rows}, "logits")
         except BundleError:
             continue
         served += 1  # a field of the archive that is not read
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(result, expected)
     assert 0 < served < 75
 
 

@@ -27,9 +27,9 @@ def levels_of(works):
 def violation(quotas, kept, keep):
     """Works that floors and caps are missed by; ``kept``: {cell: works}."""
     total = 0
-    for bit, each in enumerate(quotas):
+    for bit, entry in enumerate(quotas):
         n = sum(works for cell, works in kept.items() if cell >> bit & 1)
-        floor, cap = np.ceil(each.floor * keep - 1e-6), np.floor(each.cap * keep + 1e-6)
+        floor, cap = np.ceil(entry.floor * keep - 1e-6), np.floor(entry.cap * keep + 1e-6)
         total += max(floor - n, 0) + max(n - cap, 0)
     return total
 
@@ -46,8 +46,8 @@ def test_allocation_of_two_cells_keeps_the_better_works():
 
 def test_floor_adds_exactly_the_needed_worse_works():
     works = [(0, 0.9)] * 10 + [(1, 0.5)] * 10
-    found = allocate(levels_of(works), [quota(0, floor=0.4)], 10)
-    assert found.wanted.tolist() == [6, 4] and found.quotas[0].violation == 0
+    result = allocate(levels_of(works), [quota(0, floor=0.4)], 10)
+    assert result.wanted.tolist() == [6, 4] and result.quotas[0].violation == 0
 
 
 def test_cap_leaves_out_good_works_even_if_fewer_are_kept():
@@ -58,31 +58,31 @@ def test_cap_leaves_out_good_works_even_if_fewer_are_kept():
 def test_works_of_two_quotas_count_for_both():
     """Half of what is kept is of kind 0 and half of kind 1: works that are both count for both."""
     works = [(0, 0.9)] * 10 + [(1, 0.5)] * 10 + [(2, 0.5)] * 10 + [(3, 0.4)] * 10
-    found = allocate(levels_of(works), [quota(0, floor=0.5), quota(1, floor=0.5)], 10)
-    assert found.wanted.tolist() == [5, 0, 0, 5]
+    result = allocate(levels_of(works), [quota(0, floor=0.5), quota(1, floor=0.5)], 10)
+    assert result.wanted.tolist() == [5, 0, 0, 5]
 
 
 def test_floor_above_the_supply_keeps_all_and_reports_it():
     works = [(0, 0.9)] * 20 + [(1, 0.5)] * 2
-    found = allocate(levels_of(works), [quota(0, floor=0.5)], 10)
-    assert found.wanted.tolist() == [8, 2]
-    assert found.quotas[0].message == "quota '0': kept 2 of 2 works, expected at least 5"
+    result = allocate(levels_of(works), [quota(0, floor=0.5)], 10)
+    assert result.wanted.tolist() == [8, 2]
+    assert result.quotas[0].message == "quota '0': kept 2 of 2 works, expected at least 5"
 
 
 def test_contradicting_quotas_have_the_smallest_violation():
     """Every work of kind 0 is of kind 1: a floor of 6 and a cap of 4 are missed by 2 works in all."""
     works = [(3, 0.9)] * 10 + [(0, 0.5)] * 10
     quotas = [quota(0, floor=0.6), quota(1, cap=0.4)]
-    found = allocate(levels_of(works), quotas, 10)
-    kept = dict(zip((0, 3), found.wanted, strict=True))
+    result = allocate(levels_of(works), quotas, 10)
+    kept = dict(zip((0, 3), result.wanted, strict=True))
     assert violation(quotas, kept, 10) == 2 and sum(kept.values()) == 10
-    assert sum(abs(each.violation) for each in found.quotas) == 2
-    assert all(quota.message for quota in found.quotas if quota.violation)
+    assert sum(abs(entry.violation) for entry in result.quotas) == 2
+    assert all(quota.message for quota in result.quotas if quota.violation)
 
 
 def test_allocation_without_candidates_is_empty():
-    found = allocate(levels_of([]), [quota(0, floor=0.5)], 10)
-    assert len(found.wanted) == 0 and found.quotas[0].violation == -5
+    result = allocate(levels_of([]), [quota(0, floor=0.5)], 10)
+    assert len(result.wanted) == 0 and result.quotas[0].violation == -5
 
 
 @st.composite
@@ -94,7 +94,7 @@ def problems(draw):
     for bit in range(2):
         floor, cap = sorted(draw(st.tuples(st.integers(0, 10), st.integers(0, 10))))
         bounds.append((bit, floor / 10, cap / 10))
-    quotas = [quota(*each) for each in bounds if each[1:] != (0.0, 1.0)]
+    quotas = [quota(*entry) for entry in bounds if entry[1:] != (0.0, 1.0)]
     return works, quotas, draw(st.integers(1, 12))
 
 
@@ -102,17 +102,20 @@ def problems(draw):
 def test_allocation_has_least_violation_then_most_works(problem):
     works, quotas, keep = problem
     levels = levels_of(works)
-    found = allocate(levels, quotas, keep)
+    result = allocate(levels, quotas, keep)
     cells, supply = levels.cells, levels.supply
-    assert (found.wanted >= 0).all() and (found.wanted <= supply).all() and found.wanted.sum() <= keep
+    assert (result.wanted >= 0).all() and (result.wanted <= supply).all() and result.wanted.sum() <= keep
     best = min(
         (violation(quotas, dict(zip(cells, choice, strict=True)), keep), -sum(choice))
         for choice in product(*(range(n + 1) for n in supply))
         if sum(choice) <= keep
     )
-    assert (violation(quotas, dict(zip(cells, found.wanted, strict=True)), keep), -found.wanted.sum()) == best
-    told = {each.name: each.violation for each in found.quotas}
-    assert sum(map(abs, told.values())) == best[0]
+    assert (
+        violation(quotas, dict(zip(cells, result.wanted, strict=True)), keep),
+        -result.wanted.sum(),
+    ) == best
+    violations = {entry.name: entry.violation for entry in result.quotas}
+    assert sum(map(abs, violations.values())) == best[0]
 
 
 @given(problems())
@@ -124,14 +127,14 @@ def test_allocation_has_the_best_quality_within_quotas(problem):
     def worth(choice):
         return sum(sum(of_cell[int(cell)][:n]) for cell, n in zip(levels.cells, choice, strict=True))
 
-    found = allocate(levels, quotas, keep).wanted
-    at = violation(quotas, dict(zip(levels.cells, found, strict=True)), keep), found.sum()
+    result = allocate(levels, quotas, keep).wanted
+    at = violation(quotas, dict(zip(levels.cells, result, strict=True)), keep), result.sum()
     choices = [
         choice
         for choice in product(*(range(n + 1) for n in levels.supply))
         if (violation(quotas, dict(zip(levels.cells, choice, strict=True)), keep), sum(choice)) == at
     ]
-    assert worth(found) >= max(map(worth, choices)) - 0.02 * keep
+    assert worth(result) >= max(map(worth, choices)) - 0.02 * keep
 
 
 def test_allocation_of_many_cells_is_exact():
@@ -144,9 +147,9 @@ def test_allocation_of_many_cells_is_exact():
         quota(bit, floor=share * 1.2) if bit % 2 else quota(bit, cap=share * 0.8)
         for bit, share in enumerate(shares)
     ]
-    found = allocate(levels, quotas, 20_011)
-    assert found.wanted.sum() == 20_011
-    assert [each.violation for each in found.quotas] == [0] * bits
+    result = allocate(levels, quotas, 20_011)
+    assert result.wanted.sum() == 20_011
+    assert [entry.violation for entry in result.quotas] == [0] * bits
 
 
 def test_allocation_is_deterministic():
@@ -159,5 +162,5 @@ def test_allocation_is_deterministic():
 @pytest.mark.parametrize("keep", [1, 2, 3, 5, 7])
 def test_fractional_quotas_are_rounded_to_be_satisfiable(keep):
     works = [(0, 0.9)] * 20 + [(1, 0.1)] * 20
-    found = allocate(levels_of(works), [quota(0, floor=0.3)], keep)
-    assert found.quotas[0].kept == int(np.ceil(0.3 * keep - 1e-6))
+    result = allocate(levels_of(works), [quota(0, floor=0.3)], keep)
+    assert result.quotas[0].kept == int(np.ceil(0.3 * keep - 1e-6))

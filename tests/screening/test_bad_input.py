@@ -19,10 +19,10 @@ def copy(library, tmp_path):
     return tmp_path / "library" / "screen.toml"
 
 
-def refused(path, out, told):
+def refused(path, out, message):
     with pytest.raises(DataError) as error:
         screen(read_settings(path), out)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
     assert not (out / "kept.parquet").exists()
 
 
@@ -138,7 +138,7 @@ def test_missing_column_error_names_a_similar_column(copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "told"),
+    ("column", "values", "message"),
     [
         (
             "seconds",
@@ -151,9 +151,9 @@ def test_missing_column_error_names_a_similar_column(copy, tmp_path):
         ("song", (np.zeros(80, np.int32), ["x"]), "column 'song' is text, expected integer as in"),
     ],
 )
-def test_column_of_another_type_is_refused(copy, tmp_path, column, values, told):
+def test_column_of_another_type_is_refused(copy, tmp_path, column, values, message):
     rewritten(copy, 3, lambda columns: columns.update({column: values}))
-    refused(copy, tmp_path / "out", told)
+    refused(copy, tmp_path / "out", message)
 
 
 def test_shards_with_different_columns_are_refused(copy, tmp_path):

@@ -28,11 +28,11 @@ LEVELS = hnp.arrays(np.int64, st.shared(st.integers(0, 60), key="n"), elements=s
 @given(CELLS, LEVELS, st.randoms())
 def test_cut_has_exactly_the_wanted_works(cells, levels, random):
     counted = count_works(cells % 3, levels)
-    wanted = np.array([random.randint(0, supply) for supply in counted.supply], np.int64)
-    at, need = counted.cut(wanted)
+    expected = np.array([random.randint(0, supply) for supply in counted.supply], np.int64)
+    at, need = counted.cut(expected)
     for c, cell in enumerate(counted.cells):
         of_cell = levels[cells % 3 == cell]
-        assert (of_cell > at[c]).sum() + need[c] == wanted[c]
+        assert (of_cell > at[c]).sum() + need[c] == expected[c]
         assert need[c] <= (of_cell == at[c]).sum()
 
 

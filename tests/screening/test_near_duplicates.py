@@ -70,7 +70,7 @@ def test_near_duplicates_finds_almost_only_copies():
     song = drawn.columns["song_id"].astype(np.int64)
     dropped = near_duplicates(song, drawn.vectors, drawn.quality, 0.95)
     unlike = 0
-    found = wanted = 0
+    result = expected = 0
     order = np.argsort(song, kind="stable")
     for works in np.split(order, np.flatnonzero(np.diff(song[order])) + 1):
         if len(works) == 1:
@@ -83,7 +83,7 @@ def test_near_duplicates_finds_almost_only_copies():
         for at in np.argsort(-drawn.quality[works], kind="stable"):  # greedy, exact
             if not near[at][stays].any():
                 stays.append(at)
-        wanted += len(works) - len(stays)
-        found += dropped[works].sum()
+        expected += len(works) - len(stays)
+        result += dropped[works].sum()
     assert unlike == 0
-    assert 0.98 * wanted <= found <= wanted and wanted > 2000
+    assert 0.98 * expected <= result <= expected and expected > 2000

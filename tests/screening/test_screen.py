@@ -36,49 +36,49 @@ def kept_of(folder):
 def fates(columns):
     """The fate of each row of a day, row by row: a reason, or None for a candidate."""
     c = plain(columns)
-    found = []
+    result = []
     for n in range(len(c["id"])):
         if np.isnan(c["seconds"][n]):
-            found.append("too short: seconds is missing")
+            result.append("too short: seconds is missing")
         elif c["seconds"][n] < 30:
-            found.append("too short")
+            result.append("too short")
         elif c["creator"][n] in (3, 7):
-            found.append("blocked")
+            result.append("blocked")
         elif c["type"][n] == "video" and c["height"][n] < 480:
-            found.append("small picture")
+            result.append("small picture")
         elif np.isnan(c["score"][n]):
-            found.append("no quality")
+            result.append("no quality")
         else:
-            found.append(None)
-    passed = np.flatnonzero([fate is None for fate in found])
+            result.append(None)
+    passed = np.flatnonzero([fate is None for fate in result])
     vectors = c["vector"][passed]
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     dropped = near_duplicates(c["song"][passed], unit.astype(np.float16), c["score"][passed], 0.95)
     for n in passed[dropped]:
-        found[n] = "near duplicate"
-    return found
+        result[n] = "near duplicate"
+    return result
 
 
 def test_work_counts_under_its_first_reason(days, out):
-    said = read_result(out).days
-    assert said[str(day(0))] == {
+    summary = read_result(out).days
+    assert summary[str(day(0))] == {
         "uploads": len(days[0]["id"]),
         "rejected": {"too old": len(days[0]["id"])},
         "kept": 0,
     }
     for number in range(1, 5):
-        wanted = Counter(fate for fate in fates(days[number]) if fate is not None)
-        told = dict(said[str(day(number))]["rejected"])
-        told.pop("quota", None)
-        assert told == dict(wanted)
+        expected = Counter(fate for fate in fates(days[number]) if fate is not None)
+        message = dict(summary[str(day(number))]["rejected"])
+        message.pop("quota", None)
+        assert message == dict(expected)
 
 
 def test_rejected_and_kept_works_sum_to_uploads(days, out):
     screened, kept = read_result(out), kept_of(out)
     for number, columns in days.items():
-        said = screened.days[str(day(number))]
-        assert said["uploads"] == len(columns["id"]) == sum(said["rejected"].values()) + said["kept"]
-        assert said["kept"] == sum(on == day(number) for on, _ in kept.values())
+        summary = screened.days[str(day(number))]
+        assert summary["uploads"] == len(columns["id"]) == sum(summary["rejected"].values()) + summary["kept"]
+        assert summary["kept"] == sum(on == day(number) for on, _ in kept.values())
     assert sum(screened.total().values()) == screened.uploads
 
 
@@ -95,14 +95,14 @@ def test_kept_work_has_its_quality_and_day(days, out):
 
 def cells_of(days):
     """{kind: [(quality, id)]} of all candidates of the window; a kind is what quotas tell apart."""
-    found = {}
+    result = {}
     for number in range(1, 5):
         c = plain(days[number])
         for row, fate in enumerate(fates(days[number])):
             if fate is None:
                 kind = (c["type"][row] == "video", c["fans"][row] < 100, number == 4)
-                found.setdefault(kind, []).append((float(c["score"][row]), int(c["id"][row])))
-    return found
+                result.setdefault(kind, []).append((float(c["score"][row]), int(c["id"][row])))
+    return result
 
 
 def test_best_works_of_each_cell_are_kept(days, out):
@@ -129,8 +129,8 @@ def test_quotas_are_satisfied_if_possible(days, out):
     small = sum(n for (_, is_small, _), n in of.items() if is_small)
     new = sum(n for (_, _, is_new), n in of.items() if is_new)
     assert 18 <= video <= 30 and small >= 12 and new >= 12
-    told = {quota["name"]: (quota["kept"], quota["violation"]) for quota in read_result(out).quotas}
-    assert told == {"type is video": (video, 0), "small": (small, 0), "younger than 1 days": (new, 0)}
+    message = {quota["name"]: (quota["kept"], quota["violation"]) for quota in read_result(out).quotas}
+    assert message == {"type is video": (video, 0), "small": (small, 0), "younger than 1 days": (new, 0)}
     assert not read_result(out).violations
 
 
@@ -354,8 +354,8 @@ def test_too_few_candidates_are_all_kept_and_reported(days, tmp_path):
 
 
 def test_summary_and_kept_works_have_the_same_digest(out):
-    said = json.loads((out / "screen.json").read_text())
-    assert pq.read_schema(out / "kept.parquet").metadata[b"screening.made_of"].decode() == said["made_of"]
+    summary = json.loads((out / "screen.json").read_text())
+    assert pq.read_schema(out / "kept.parquet").metadata[b"screening.made_of"].decode() == summary["made_of"]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 3))
@@ -367,8 +367,8 @@ def test_each_work_of_a_random_library_counts_once(tmp_path_factory, seed, keep,
     screened, kept = screen(read_settings(path), folder / "out"), kept_of(folder / "out")
     assert len(kept) <= keep
     for number, columns in days.items():
-        said = screened.days[str(day(number))]
+        summary = screened.days[str(day(number))]
         candidates = sum(fate is None for fate in fates(columns))
-        assert said["kept"] + said["rejected"].get("quota", 0) == candidates
-        assert said["kept"] + sum(said["rejected"].values()) == len(columns["id"])
-        assert said["kept"] == sum(on == day(number) for on, _ in kept.values())
+        assert summary["kept"] + summary["rejected"].get("quota", 0) == candidates
+        assert summary["kept"] + sum(summary["rejected"].values()) == len(columns["id"])
+        assert summary["kept"] == sum(on == day(number) for on, _ in kept.values())

@@ -1,4 +1,4 @@
-"""Tests that screen.toml is read, and that mistakes are reported in one line with the place."""
+"""Tests that screen.toml is read, and that mistakes are expected in one line with the place."""
 
 from importlib.resources import files
 
@@ -38,7 +38,7 @@ def quotas(*lines):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("keep = 0\n" + LEAST.partition("\n")[2], "keep = 0"),
         (LEAST.replace("keep", "kept"), "did you mean 'keep'"),
@@ -94,8 +94,8 @@ def quotas(*lines):
         (LEAST + "[learn]\nfeatures = []\n", "features = [], expected columns"),
     ],
 )
-def test_mistake_in_screen_toml_is_reported_with_its_place(tmp_path, text, told):
+def test_mistake_in_screen_toml_is_reported_with_its_place(tmp_path, text, expected):
     with pytest.raises(ConfigError) as error:
         read(tmp_path, text)
     message = str(error.value)
-    assert told in message and str(tmp_path / "screen.toml") in message
+    assert expected in message and str(tmp_path / "screen.toml") in message

@@ -54,16 +54,16 @@ def path(tmp_path_factory):
 @settings(max_examples=15)
 @given(rows=st.lists(Row, min_size=40, max_size=40))
 def test_upload_rules_equal_rules_in_sql(path, rows):
-    said = read_settings(path)
-    blocked = read_block_lists(said, KINDS)
-    found = rejection_reasons(said, KINDS, blocked)
+    settings = read_settings(path)
+    blocked = read_block_lists(settings, KINDS)
+    result = rejection_reasons(settings, KINDS, blocked)
     named = [{"work_id": f"w{at}", **row} for at, row in enumerate(rows)]
     columns = {name: pa.array([row[name] for row in named], TYPES.get(name, pa.string())) for name in KINDS}
     with open_database(path.parent) as base:
         load_block_lists(base, blocked)
         with base.table("works", pa.table(columns)):
             codes = [
-                code for (code,) in base.rows(f"SELECT {found.sql} FROM works ORDER BY work_id[2:]::INT")
+                code for (code,) in base.rows(f"SELECT {result.sql} FROM works ORDER BY work_id[2:]::INT")
             ]
     rules = UploadRules(path)
-    assert [found.names[code] for code in codes] == [rules.find_broken_rule(row) for row in rows]
+    assert [result.names[code] for code in codes] == [rules.find_broken_rule(row) for row in rows]

@@ -40,5 +40,5 @@ def test_golden_id_file_keeps_its_numbers() -> None:
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
-    for each, values in IDS.items():
-        IdMap.build(values, GOLDEN / f"{each}.karec")
+    for entry, values in IDS.items():
+        IdMap.build(values, GOLDEN / f"{entry}.karec")

@@ -40,27 +40,27 @@ def test_id_map_returns_its_strings(build: Build) -> None:
     assert ids.contains(NAMES).all()
 
 
-@given(held=st.lists(texts, max_size=60), strangers=st.lists(texts, max_size=20))
-def test_id_map_returns_any_strings(held: list[str], strangers: list[str]) -> None:
+@given(content=st.lists(texts, max_size=60), strangers=st.lists(texts, max_size=20))
+def test_id_map_returns_any_strings(content: list[str], strangers: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        IdMap.build(held, Path(folder) / "ids.karec")
+        IdMap.build(content, Path(folder) / "ids.karec")
         ids = IdMap.open(Path(folder) / "ids.karec")
-    asked = held + strangers
-    numbers = ids.numbers(asked)
-    assert len(ids) == len(set(held))
-    assert numbers.tolist() == [number_of(text) for text in asked]
-    assert ids.contains(asked).tolist() == [text in set(held) for text in asked]
+    requested = content + strangers
+    numbers = ids.numbers(requested)
+    assert len(ids) == len(set(content))
+    assert numbers.tolist() == [number_of(text) for text in requested]
+    assert ids.contains(requested).tolist() == [text in set(content) for text in requested]
     assert ids.names(numbers, missing="none").tolist() == [
-        text if text in set(held) else None for text in asked
+        text if text in set(content) else None for text in requested
     ]
-    assert ids.names(numbers[: len(held)]).tolist() == held
+    assert ids.names(numbers[: len(content)]).tolist() == content
 
 
-@given(held=st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=40))
+@given(content=st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=40))
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
-def test_id_map_returns_any_integers(held: list[int]) -> None:
-    dtype = np.int64 if min(held) < 0 else np.uint64
-    given_ids = np.array([i for i in held if np.iinfo(dtype).min <= i <= np.iinfo(dtype).max], dtype)
+def test_id_map_returns_any_integers(content: list[int]) -> None:
+    dtype = np.int64 if min(content) < 0 else np.uint64
+    given_ids = np.array([i for i in content if np.iinfo(dtype).min <= i <= np.iinfo(dtype).max], dtype)
     with tempfile.TemporaryDirectory() as folder:
         ids = IdMap.build(given_ids, Path(folder) / "ids.karec")
     numbers = ids.numbers(given_ids)
@@ -204,11 +204,11 @@ def test_id_map_refuses_ids_of_another_kind(build: Build) -> None:
 
 def test_names_raises_for_a_number_that_no_id_has(build: Build) -> None:
     ids = build(["a", "b"])
-    asked = [*ids.numbers(["a"]).tolist(), 17, -1]
+    requested = [*ids.numbers(["a"]).tolist(), 17, -1]
     with pytest.raises(KeyError, match=r"no id has the number 17 \(position 1\)"):
-        ids.names(asked)
-    assert ids.names(asked, missing="none").tolist() == ["a", None, None]
-    assert ids.strings(asked).to_list() == ["a", "", ""]
+        ids.names(requested)
+    assert ids.names(requested, missing="none").tolist() == ["a", None, None]
+    assert ids.strings(requested).to_list() == ["a", "", ""]
     with pytest.raises(ValueError, match="numbers has dtype float64"):
         ids.names([0.5])
 
