@@ -37,26 +37,150 @@ def rewritten(path, number, change):
     write_uploads(path.parent, {number: columns}, path.read_text())
 
 
-def test_missing_uploads_folder_is_refused(copy, tmp_path):
-    shutil.rmtree(copy.parent / "uploads")
-    refused(copy, tmp_path / "out", "not a folder, expected one with day=YYYY-MM-DD")
+def shard_of(root, number, name="part-0.parquet"):
+    return root / "uploads" / f"day={day(number)}" / name
 
 
-def test_uploads_folder_without_days_is_refused(copy, tmp_path):
-    shutil.rmtree(copy.parent / "uploads")
-    (copy.parent / "uploads").mkdir()
-    refused(copy, tmp_path / "out", "no days, expected")
+def change_settings(old, new):
+    return lambda root: (root / "screen.toml").write_text(SETTINGS.replace(old, new))
 
 
-@pytest.mark.parametrize("name", ["day=2026-11-3", "day=2026-13-03", "day=yesterday"])
-def test_folder_that_is_not_a_day_is_refused(copy, tmp_path, name):
-    (copy.parent / "uploads" / name).mkdir()
-    refused(copy, tmp_path / "out", f"name is {name!r}, expected day=YYYY-MM-DD")
+def change_columns(change, number=3):
+    return lambda root: rewritten(root / "screen.toml", number, change)
 
 
-def test_missing_day_is_refused(copy, tmp_path):
-    shutil.rmtree(folder_of(copy, 2))
-    refused(copy, tmp_path / "out", f"{day(2)} missing. Add the uploads")
+def copy_shard(to):
+    return lambda root: shutil.copy(shard_of(root, 2), root / "uploads" / to)
+
+
+def truncate_shard(length):
+    return lambda root: shard_of(root, 3).write_bytes(shard_of(root, 3).read_bytes()[:length])
+
+
+def damage_pages(root):
+    content = bytearray(shard_of(root, 3).read_bytes())
+    content[4:2000] = bytes(1996)
+    shard_of(root, 3).write_bytes(content)
+
+
+def remove_days(root):
+    shutil.rmtree(root / "uploads")
+    (root / "uploads").mkdir()
+
+
+def repeat_day(root):
+    shutil.rmtree(shard_of(root, 3).parent)
+    shutil.copytree(shard_of(root, 2).parent, shard_of(root, 3).parent)
+
+
+def add_shard_without_a_column(root):
+    whole = shard_of(root, 3).read_bytes()
+    change_columns(lambda columns: columns.pop("fans"))(root)
+    shard_of(root, 3).rename(shard_of(root, 3, "part-1.parquet"))
+    shard_of(root, 3).write_bytes(whole)
+
+
+TEXTS = np.zeros(80, np.int32), ["long"]
+DAY_FOLDER = f"day={day(1)}"
+DAMAGES = {
+    "no folder": (lambda root: shutil.rmtree(root / "uploads"), "not a folder, expected one with day=YYYY"),
+    "no days": (remove_days, "no days, expected"),
+    "missing day": (
+        lambda root: shutil.rmtree(shard_of(root, 2).parent),
+        f"{day(2)} missing. Add the uploads",
+    ),
+    "repeated day": (repeat_day, "have the same content. Remove one of them"),
+    "repeated shard": (copy_shard(f"day={day(2)}/part-1.parquet"), "part-1.parquet and "),
+    "day without files": (lambda root: shard_of(root, 3).unlink(), "no *.parquet. Add one"),
+    "damaged pages": (damage_pages, f"day={day(3)}"),
+    "other columns": (
+        add_shard_without_a_column,
+        "part-1.parquet: column 'fans' is missing, expected integer",
+    ),
+    "capitals": (
+        change_columns(lambda columns: columns.update({"Height": columns["height"]}), 1),
+        "columns 'height' and 'Height' differ at most in capital letters. Rename one of them",
+    ),
+    "similar column": (
+        change_columns(lambda columns: columns.update(second=columns.pop("seconds"))),
+        "no column 'seconds' (did you mean 'second'?)",
+    ),
+    "no block list": (
+        lambda root: (root / "blocked.txt").unlink(),
+        "blocked.txt: not readable as a list of ids",
+    ),
+    "no model": (
+        change_settings('column = "score"', 'model = "quality.onnx"'),
+        "quality.onnx is missing. Train it with karec screen --train",
+    ),
+    "two types": (
+        change_settings('column = "fans", below = 100', 'column = "type", below = 100'),
+        "screen.toml reads column 'type' as text and as integer or number",
+    ),
+    "shard outside of days": (
+        copy_shard("part-0.parquet"),
+        "name is 'part-0.parquet', expected day=YYYY-MM-DD",
+    ),
+    "folder in a day": (lambda root: shard_of(root, 1, "hour=3").mkdir(), "hour=3: not a file *.parquet"),
+    **{
+        name: (
+            lambda root, name=name: (root / "uploads" / name).mkdir(),
+            f"name is {name!r}, expected day=YYYY-MM",
+        )
+        for name in ("day=2026-11-3", "day=2026-13-03", "day=yesterday", "days=2026-11-09")
+    },
+    **{
+        name: (copy_shard(f"{DAY_FOLDER}/{name}"), f"{name}: not a file *.parquet")
+        for name in ("part-1.PARQUET", "part-1.parq")
+    },
+    **{
+        f"shard of {length} bytes": (
+            truncate_shard(length),
+            "part-0.parquet: truncated or not a Parquet file",
+        )
+        for length in (0, 3, 100, -1)
+    },
+    **{
+        f"no column {name}": (
+            change_columns(lambda columns, name=name: columns.pop(name)),
+            f"no column {name!r}",
+        )
+        for name in ("id", "seconds", "type", "score", "song", "vector", "fans")
+    },
+    **{
+        f"{name} of another type": (
+            change_columns(lambda columns, name=name, values=values: columns.update({name: values})),
+            f"column {name!r} is {reason}",
+        )
+        for name, values, reason in (
+            ("seconds", TEXTS, "text, expected integer or number"),
+            ("type", np.zeros(80, np.int64), "integer, expected text"),
+            ("vector", np.zeros(80), "number, expected numbers"),
+            ("id", np.zeros(80), "number, expected integer or text"),
+            ("song", TEXTS, "text, expected integer as in"),
+        )
+    },
+    **{
+        f"blocked {line}": (
+            lambda root, line=line: (root / "blocked.txt").write_text(f"3\n\n{line}\n"),
+            f"blocked.txt, line 3: id is {line!r}, expected an integer",
+        )
+        for line in ("seven", "3.0", "1" * 19)
+    },
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_upload_or_setting_is_refused_with_its_place(copy, tmp_path, name):
+    damage, message = DAMAGES[name]
+    damage(copy.parent)
+    refused(copy, tmp_path / "out", message)
+
+
+def test_work_kept_on_two_days_is_refused(copy, days, tmp_path):
+    rewritten(copy, 3, lambda columns: columns.update(id=days[2]["id"][:80]))
+    copy.write_text(SETTINGS.replace("keep = 60", "keep = 100_000"))
+    refused(copy, tmp_path / "out", f"was uploaded on {day(2)} and on {day(3)}")
 
 
 def test_day_in_missing_days_is_noted(copy, tmp_path):
@@ -86,88 +210,6 @@ def test_unknown_last_day_is_refused(copy, tmp_path):
         screen(read_settings(copy), tmp_path / "out", last=day(9))
 
 
-def test_duplicate_day_is_refused(copy, tmp_path):
-    shutil.rmtree(folder_of(copy, 3))
-    shutil.copytree(folder_of(copy, 2), folder_of(copy, 3))
-    refused(copy, tmp_path / "out", "have the same content. Remove one of them")
-
-
-def test_duplicate_shard_is_refused(copy, tmp_path):
-    shutil.copy(folder_of(copy, 2) / "part-0.parquet", folder_of(copy, 2) / "part-1.parquet")
-    refused(copy, tmp_path / "out", "part-1.parquet and ")
-
-
-def test_work_kept_on_two_days_is_refused(copy, days, tmp_path):
-    def same_ids(columns):
-        columns["id"] = days[2]["id"][:80]
-
-    rewritten(copy, 3, same_ids)
-    copy.write_text(SETTINGS.replace("keep = 60", "keep = 100_000"))
-    refused(copy, tmp_path / "out", f"was uploaded on {day(2)} and on {day(3)}")
-
-
-def test_day_without_files_is_refused(copy, tmp_path):
-    (folder_of(copy, 3) / "part-0.parquet").unlink()
-    refused(copy, tmp_path / "out", "no *.parquet. Add one")
-
-
-@pytest.mark.parametrize("left", [0, 3, 100, -1])
-def test_truncated_shard_is_refused(copy, tmp_path, left):
-    path = folder_of(copy, 3) / "part-0.parquet"
-    path.write_bytes(path.read_bytes()[:left])
-    refused(copy, tmp_path / "out", f"{path}: truncated or not a Parquet file")
-
-
-def test_shard_with_damaged_pages_is_refused(copy, tmp_path):
-    path = folder_of(copy, 3) / "part-0.parquet"
-    data = bytearray(path.read_bytes())
-    data[4:2000] = bytes(1996)
-    path.write_bytes(data)
-    refused(copy, tmp_path / "out", f"day={day(3)}")
-
-
-@pytest.mark.parametrize("column", ["id", "seconds", "type", "score", "song", "vector", "fans"])
-def test_missing_column_is_refused(copy, tmp_path, column):
-    rewritten(copy, 3, lambda columns: columns.pop(column))
-    refused(copy, tmp_path / "out", f"no column {column!r}")
-
-
-def test_missing_column_error_names_a_similar_column(copy, tmp_path):
-    rewritten(copy, 3, lambda columns: columns.update(second=columns.pop("seconds")))
-    refused(copy, tmp_path / "out", "no column 'seconds' (did you mean 'second'?)")
-
-
-@pytest.mark.parametrize(
-    ("column", "values", "message"),
-    [
-        (
-            "seconds",
-            (np.zeros(80, np.int32), ["long"]),
-            "column 'seconds' is text, expected integer or number",
-        ),
-        ("type", np.zeros(80, np.int64), "column 'type' is integer, expected text"),
-        ("vector", np.zeros(80), "column 'vector' is number, expected numbers"),
-        ("id", np.zeros(80), "column 'id' is number, expected integer or text"),
-        ("song", (np.zeros(80, np.int32), ["x"]), "column 'song' is text, expected integer as in"),
-    ],
-)
-def test_column_of_another_type_is_refused(copy, tmp_path, column, values, message):
-    rewritten(copy, 3, lambda columns: columns.update({column: values}))
-    refused(copy, tmp_path / "out", message)
-
-
-def test_shards_with_different_columns_are_refused(copy, tmp_path):
-    shutil.move(folder_of(copy, 3) / "part-0.parquet", tmp_path / "kept.parquet")
-    rewritten(copy, 3, lambda columns: columns.pop("fans"))
-    shutil.move(folder_of(copy, 3) / "part-0.parquet", folder_of(copy, 3) / "part-1.parquet")
-    shutil.move(tmp_path / "kept.parquet", folder_of(copy, 3) / "part-0.parquet")
-    refused(
-        copy,
-        tmp_path / "out",
-        "part-1.parquet: column 'fans' is missing, expected integer as in part-0.parquet",
-    )
-
-
 def test_vectors_of_two_lengths_are_refused(copy, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -180,27 +222,6 @@ def test_vectors_of_two_lengths_are_refused(copy, tmp_path):
     refused(copy, tmp_path / "out", "expected one length")
 
 
-def test_missing_block_list_is_refused(copy, tmp_path):
-    (copy.parent / "blocked.txt").unlink()
-    refused(copy, tmp_path / "out", "blocked.txt: not readable as a list of ids")
-
-
-@pytest.mark.parametrize("line", ["seven", "3.0", "1" * 19])
-def test_block_list_line_that_is_not_an_id_is_refused(copy, tmp_path, line):
-    (copy.parent / "blocked.txt").write_text(f"3\n\n{line}\n")
-    refused(copy, tmp_path / "out", f"blocked.txt, line 3: id is {line!r}, expected an integer")
-
-
-def test_column_read_as_two_types_is_refused(copy, tmp_path):
-    copy.write_text(SETTINGS.replace('column = "fans", below = 100', 'column = "type", below = 100'))
-    refused(copy, tmp_path / "out", "screen.toml reads column 'type' as text and as integer or number")
-
-
-def test_missing_quality_model_is_refused(copy, tmp_path):
-    copy.write_text(SETTINGS.replace('column = "score"', 'model = "quality.onnx"'))
-    refused(copy, tmp_path / "out", "quality.onnx is missing. Train it with karec screen --train")
-
-
 def test_refused_screening_keeps_earlier_results(copy, out, tmp_path):
     screened = tmp_path / "screened"
     shutil.copytree(out, screened)
@@ -211,37 +232,9 @@ def test_refused_screening_keeps_earlier_results(copy, out, tmp_path):
     assert (screened / "kept.parquet").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["2026-11-09", "days=2026-11-09", "part-0.parquet"])
-def test_uploads_outside_of_days_are_refused(copy, tmp_path, name):
-    shard = next(folder_of(copy, 0).iterdir())
-    (copy.parent / "uploads" / name).write_bytes(shard.read_bytes())
-    if not name.endswith(".parquet"):
-        (copy.parent / "uploads" / name).unlink()
-        (copy.parent / "uploads" / name).mkdir()
-    refused(copy, tmp_path / "out", f"name is {name!r}, expected day=YYYY-MM-DD")
-
-
-@pytest.mark.parametrize("name", ["hour=3", "part-1.PARQUET", "part-1.parq"])
-def test_unreadable_files_of_a_day_are_refused(copy, tmp_path, name):
-    if "=" in name:
-        (folder_of(copy, 1) / name).mkdir()
-    else:
-        shutil.copy(next(folder_of(copy, 0).iterdir()), folder_of(copy, 1) / name)
-    refused(copy, tmp_path / "out", f"{folder_of(copy, 1) / name}: not a file *.parquet")
-
-
 def test_hidden_and_marker_files_are_ignored(copy, out, tmp_path):
     for name in ("_SUCCESS", ".part-0.parquet.crc", "_metadata.parquet"):
         (folder_of(copy, 1) / name).write_bytes(b"x")
     (copy.parent / "uploads" / "README.md").write_text("days of uploads\n")
     screen(read_settings(copy), tmp_path / "out")
     assert (tmp_path / "out" / "kept.parquet").read_bytes() == (out / "kept.parquet").read_bytes()
-
-
-def test_columns_that_differ_only_in_capitals_are_refused(copy, tmp_path):
-    rewritten(copy, 1, lambda columns: columns.update({"Height": columns["height"]}))
-    refused(
-        copy,
-        tmp_path / "out",
-        "columns 'height' and 'Height' differ at most in capital letters. Rename one of them",
-    )
