@@ -51,7 +51,7 @@ class CheckedRows:
         bad = self.reasons()
         n_kept = self.source.database.count(self.name, f"{REASON} IS NULL")
         if not n_kept:
-            reasons = "; ".join(f"{why}: {reason}" for why, reason in bad.items())
+            reasons = "; ".join(f"{reason}: {rows}" for reason, rows in bad.items())
             reasons = reasons or "the files have no row below the header"
             raise DataError(f"{self.source.files[0]}: no row of {name} can be kept: {reasons}")
         rows = n_kept + sum(reason.count for reason in bad.values())

@@ -173,7 +173,7 @@ def _cuts(time_ms: NDArray[Any], contract: Contract) -> tuple[int, int, int]:
         history, training, validation = map(contract.to_ms, (begin.training, begin.validation, begin.test))
     if not history < training < validation <= int(time_ms[-1]):
         raise DataError(
-            f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by "
+            f"{contract.name}: {n:,} impressions at {len(np.unique(time_ms)):,} times cannot be split by "
             "time into history, training, validation and test: is the right column the time?"
         )
     return history, training, validation
@@ -190,13 +190,13 @@ def _check_parts(time_ms: NDArray[Any], cuts: tuple[int, int, int], contract: Co
 
 def _check_labels(dataset: Dataset) -> None:
     training, _, test = dataset.split()
-    for part, exposures in (("training", training), ("test", test)):
+    for part, impressions in (("training", training), ("test", test)):
         for task in dataset.tasks:
-            share = float(exposures.labels[task].mean()) if len(exposures) else 0.0
+            share = float(impressions.labels[task].mean()) if len(impressions) else 0.0
             if share in (0.0, 1.0):
                 raise DataError(
-                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of "
-                    f"{part}: models cannot learn it. Write task = false under [labels.{task}], or change "
+                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(impressions):,} impressions "
+                    f"of {part}: models cannot learn it. Write task = false under [labels.{task}], or change "
                     "its condition"
                 )
 

@@ -142,13 +142,13 @@ class IdNumbers:
         with source.database.table("known", {"id": self.ids["users"]}):
             rows = check_rows(source, "pairs", cells, mistakes + unrelated)
         report = rows.report(key)
-        unused_reasons = {why for _, why in unrelated} if not contract.strict else set()
+        unused_reasons = {reason for _, reason in unrelated} if not contract.strict else set()
         arrays = source.database.arrow(
             f"SELECT u, o, min(t) AS t FROM pairs WHERE {REASON} IS NULL GROUP BY u, o ORDER BY u, t, o"
         )
         rows.drop()
-        bad = {why: reason for why, reason in report.bad.items() if why not in unused_reasons}
-        left_out = {why: reason for why, reason in report.bad.items() if why in unused_reasons}
+        bad = {reason: rows for reason, rows in report.bad.items() if reason not in unused_reasons}
+        left_out = {reason: rows for reason, rows in report.bad.items() if reason in unused_reasons}
         if n_repeated := report.kept - len(arrays["u"]):
             left_out[REPEATED_PAIR] = Reason(n_repeated)
         report = replace(report, kept=len(arrays["u"]), bad=bad, left_out=left_out)

@@ -117,7 +117,7 @@ class InspectedTable:
 def inspect_tables(
     database: Database, paths: Sequence[Path], folder: Path
 ) -> tuple[list[InspectedTable], list[str]]:
-    """Returns the tables of files and folders, and why files of the folders are no tables.
+    """Returns the tables of files and folders, and the reasons for files that are not tables.
 
     A file in a folder is a table, and so is a folder in it that has such files.
     """

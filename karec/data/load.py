@@ -119,7 +119,7 @@ class _Reader:
             REPEATED: read.n_repeated - read.n_differing,
             f"{REPEATED}, of other values": read.n_differing,
         }
-        left_out |= {why: Reason(count) for why, count in repeats.items() if count}
+        left_out |= {reason: Reason(count) for reason, count in repeats.items() if count}
         n_kept = self.reports[0].kept - sum(reason.count for reason in left_out.values())
         self.reports[0] = replace(self.reports[0], kept=n_kept, left_out=left_out)
         parts = ReadTables(contract, tables, relations, self.ids)
@@ -199,11 +199,11 @@ class _Reader:
         """Keeps the report. Raises DataError for rows that cannot be used, unless they are skipped."""
         self.reports.append(report)
         if report.bad and not self.skip_bad:
-            why, reason = next(iter(report.bad.items()))
-            n_others = sum(other.count for other in report.bad.values()) - reason.count
+            reason, rows = next(iter(report.bad.items()))
+            n_others = sum(other.count for other in report.bad.values()) - rows.count
             other_rows = f", and {n_others:,} more for other reasons" if n_others else ""
             raise DataError(
-                f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of "
+                f"{rows.places[0] if rows.places else report.files[0]}: {reason} ({rows.count:,} of "
                 f"{report.rows:,} rows of {report.name}{other_rows}). Correct them, or leave them out with "
                 "--skip-bad; karec data check shows all reasons."
             )

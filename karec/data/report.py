@@ -65,7 +65,9 @@ class TableReport:
 
     def left_out_notes(self) -> Iterator[str]:
         """Yields one line on the rows that are not kept, if there are any."""
-        reasons = "; ".join(f"{why}: {reason}" for why, reason in (*self.bad.items(), *self.left_out.items()))
+        reasons = "; ".join(
+            f"{reason}: {rows}" for reason, rows in (*self.bad.items(), *self.left_out.items())
+        )
         if reasons:
             yield f"{self.name}: {self.rows:,} rows read, of which are left out: {reasons}"
 

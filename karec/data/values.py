@@ -91,9 +91,9 @@ def _read_names(source: Source, names: ValueNames, contract: Contract, key: str)
         ("__nth > 1", f"column {names.id!r}: the value appears twice"),
     ]
     rows = check_rows(source, "name_rows", cells, mistakes)
-    for why, reason in rows.reasons().items():
-        place = reason.places[0] if reason.places else source.files[0]
-        raise DataError(f"{place}: {why}: names of values must be whole")
+    for reason, bad_rows in rows.reasons().items():
+        place = bad_rows.places[0] if bad_rows.places else source.files[0]
+        raise DataError(f"{place}: {reason}. Each value needs one name.")
     source.database.run(
         f"CREATE OR REPLACE TEMP TABLE {NAMES} AS SELECT id AS __id, name AS __name FROM {rows.name}"
     )

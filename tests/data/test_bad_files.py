@@ -1,4 +1,4 @@
-"""A file that cannot be read is told by its name, and why; nothing half-written is left by a kill."""
+"""A file that cannot be read is told by its name, and cause; nothing half-written is left by a kill."""
 
 import gzip
 import os
@@ -57,11 +57,11 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_file_without_a_usable_row_is_refused(shop, refused, name, skip_bad):
-    content, why = FILES[name]
+    content, cause = FILES[name]
     (shop / "log.csv").write_bytes(content)
     message = refused(shop, skip_bad=skip_bad)
     assert "log.csv" in message
-    assert re.search(why, message), message
+    assert re.search(cause, message), message
 
 
 def test_endless_header_is_refused_in_bounded_memory(shop, refused):
@@ -113,7 +113,7 @@ def test_truncated_file_is_refused(tmp_path, refused, ending):
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "cause"),
     [
         ("AT", "the columns 'at' and 'AT' differ only in upper and lower case"),
         ("stars", "the column 'stars' is named twice"),
@@ -121,22 +121,22 @@ def test_truncated_file_is_refused(tmp_path, refused, ending):
         ("file_row_number", "cannot be called 'file_row_number'"),
     ],
 )
-def test_ambiguous_parquet_column_is_refused(tmp_path, refused, name, why):
+def test_ambiguous_parquet_column_is_refused(tmp_path, refused, name, cause):
     shop = write_shop(tmp_path / "shop", shop_rows(N), "parquet")
     table = pq.read_table(shop / "log.parquet")
     pq.write_table(table.append_column(name, table["stars"]), shop / "log.parquet")
-    assert why in refused(shop)
+    assert cause in refused(shop)
 
 
 def test_repeated_json_key_is_refused(tmp_path, refused):
     shop = write_shop(tmp_path / "shop", shop_rows(N), "jsonl")
     text = (shop / "log.jsonl").read_text()
-    for key, why in (
+    for key, cause in (
         ("sku", "the column 'sku' is named twice"),
         ("SKU", "the columns 'sku' and 'SKU' differ"),
     ):
         (shop / "log.jsonl").write_text(text.replace("}", f', "{key}": "x"}}'))
-        assert why in refused(shop)
+        assert cause in refused(shop)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])

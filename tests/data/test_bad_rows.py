@@ -1,4 +1,4 @@
-"""A row that cannot be used is told in one line: file, line, column, why. Good rows are kept if one wants
+"""A row that cannot be used is told in one line: file, line, column, cause. Good rows are kept if one wants
 it."""
 
 import pytest
@@ -42,12 +42,12 @@ BAD_LINES = {
 @pytest.mark.parametrize("at", [0, 17, N])
 @pytest.mark.parametrize("name", BAD_LINES)
 def test_bad_row_is_reported_with_its_line_or_skipped(shop, refused, read, name, at):
-    line, why = BAD_LINES[name]
+    line, cause = BAD_LINES[name]
     lines = [entry.encode() for entry in lines_of(shop)]
     lines.insert(1 + at, line if isinstance(line, bytes) else line.encode())
     (shop / "log.csv").write_bytes(b"\n".join(lines) + b"\n")
     message = refused(shop)
-    assert message.startswith(f"log.csv:{2 + at}: {why}") and "--skip-bad" in message
+    assert message.startswith(f"log.csv:{2 + at}: {cause}") and "--skip-bad" in message
     report = read(shop, skip_bad=True).report.tables[0]
     assert (report.rows, report.kept) == (N + 1, N)
     assert [(reason.count, reason.places) for reason in report.bad.values()] == [(1, (f"log.csv:{2 + at}",))]
@@ -70,7 +70,7 @@ def test_line_numbers_count_quoted_empty_and_broken_lines(shop, read):
     (shop / "log.csv").write_text(text + "\n", encoding="utf-8")
     physical = text.split("\n")
     bad = read(shop, skip_bad=True).report.tables[0].bad
-    assert {why.split(":")[0]: reason.places for why, reason in bad.items()} == {
+    assert {cause.split(":")[0]: reason.places for cause, reason in bad.items()} == {
         "missing columns": (f"log.csv:{1 + physical.index('c-01,short')}",),
         "column 'at'": (f"log.csv:{1 + physical.index(cells(ROW, at='never'))}",),
     }
@@ -108,11 +108,11 @@ BAD_JSON = {
 @pytest.mark.parametrize("name", BAD_JSON)
 def test_bad_json_line_is_reported_with_its_number(tmp_path, refused, read, name):
     shop = write_shop(tmp_path / "shop", shop_rows(N), "jsonl")
-    line, why = BAD_JSON[name]
+    line, cause = BAD_JSON[name]
     lines = (shop / "log.jsonl").read_bytes().splitlines()
     lines[30:30] = [b"", line]
     (shop / "log.jsonl").write_bytes(b"\n".join(lines) + b"\n\n")
-    assert refused(shop).startswith(f"log.jsonl:32: {why}")
+    assert refused(shop).startswith(f"log.jsonl:32: {cause}")
     assert read(shop, skip_bad=True).report.tables[0].kept == N
 
 
@@ -167,7 +167,7 @@ def test_repeated_event_is_one_impression(shop, read):
     assert result.report.exposures == N
     left_out = result.report.tables[0].left_out
     again = "one user, item and moment with another row"
-    assert {why: reason.count for why, reason in left_out.items()} == {
+    assert {cause: reason.count for cause, reason in left_out.items()} == {
         again: 1,
         f"{again}, of other values": 1,
     }

@@ -97,7 +97,7 @@ def test_vector_file_has_the_order_of_the_rows(goods, tmp_path, width):
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "cause"),
     [
         (None, r"vectors\.npy cannot be read"),
         (np.zeros((3, 4)), "has 3 rows, items have"),
@@ -105,11 +105,11 @@ def test_vector_file_has_the_order_of_the_rows(goods, tmp_path, width):
         (np.array([["a"]] * N), r"expected \(rows, numbers\) of numbers"),
     ],
 )
-def test_wrong_vector_file_is_refused(goods, tmp_path, content, why):
+def test_wrong_vector_file_is_refused(goods, tmp_path, content, cause):
     (tmp_path / "shop").mkdir()
     if content is not None:
         np.save(tmp_path / "shop" / "vectors.npy", content)
-    with pytest.raises(DataError, match=why):
+    with pytest.raises(DataError, match=cause):
         goods('roles = { vector = "vectors.npy" }', shelf=["a"] * N)
 
 

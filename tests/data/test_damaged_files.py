@@ -96,10 +96,10 @@ def test_damage_far_from_the_start_is_reported_with_its_line(tmp_path: Path) -> 
     layout.write(tmp_path)
     name, (header, *rows) = LOG, layout.files[LOG]
     many = [[*rows[0][:3], b"%d" % (int(rows[0][3]) + i), *rows[0][4:]] for i in range(100_000)]
-    for cell, why in ((b"99", f"{name}:90002: column 'tab': none of"), (b'"9', "line 90002 opens a quote")):
+    for cell, cause in ((b"99", f"{name}:90002: column 'tab': none of"), (b'"9', "line 90002 opens a quote")):
         many[90_000][header.index(b"tab")] = cell
         (tmp_path / name).write_bytes(layout.written(name, [header, *many]))
-        with pytest.raises(DataError, match=why):
+        with pytest.raises(DataError, match=cause):
             layout.load(tmp_path)
 
 

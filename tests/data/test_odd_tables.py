@@ -31,7 +31,7 @@ def test_repeated_item_is_refused_if_its_values_differ(shop, read, refused):
     (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS)
     (shop / "goods.csv").write_text("\n".join(["sku,price,shelf", *goods, goods[2]]) + "\n")
     items = next(table for table in read(shop).report.tables if table.name == "items")
-    assert {why: reason.count for why, reason in items.left_out.items()} == {
+    assert {cause: reason.count for cause, reason in items.left_out.items()} == {
         "the id appears twice, with the same values": 1
     }
     (shop / "goods.csv").write_text(

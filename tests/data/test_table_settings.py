@@ -42,7 +42,7 @@ def goods(with_goods, read):
 
 
 @pytest.mark.parametrize(
-    ("check", "cells", "line", "why"),
+    ("check", "cells", "line", "cause"),
     [
         ('holds = "integer"', ["1", "2.0"], 3, "'x': not an integer"),
         ('holds = "whole"', ["9.0", "9.5"], 3, "'x': not a whole number"),
@@ -62,7 +62,7 @@ def goods(with_goods, read):
         ('holds = "text", required = true', ["ab", ""], 3, "'x': the cell is missing"),
     ],
 )
-def test_row_that_fails_a_check_is_reported(shop, refused, read, check, cells, line, why):
+def test_row_that_fails_a_check_is_reported(shop, refused, read, check, cells, line, cause):
     """Though most cells of the column are of another kind: nothing is guessed of it."""
     rows = [(*row, cells[0]) for row in shop_rows()]
     rows[line - 2] = (*rows[line - 2][:-1], cells[1] if line == 3 else cells[0])
@@ -73,7 +73,7 @@ def test_row_that_fails_a_check_is_reported(shop, refused, read, check, cells, l
         TOML.format(ending="csv").replace("[labels]", f'checks = [{{ columns = ["x"], {check} }}]\n[labels]')
     )
     message = refused(shop)
-    assert message.startswith(f"log.csv:{line}: column {why}") and "(1 of 400 rows of events)" in message
+    assert message.startswith(f"log.csv:{line}: column {cause}") and "(1 of 400 rows of events)" in message
     assert read(shop, skip_bad=True).report.tables[0].kept == 399
 
 
@@ -174,7 +174,7 @@ def test_times_without_a_zone_are_in_the_declared_zone(tmp_path, read):
 
 
 @pytest.mark.parametrize(
-    ("damage", "why"),
+    ("damage", "cause"),
     [
         (lambda text: text[:-1], "line 401 has no line end"),
         (lambda text: text.replace(b"\n", b"\n\n", 1), "line 2 is blank"),
@@ -182,7 +182,7 @@ def test_times_without_a_zone_are_in_the_declared_zone(tmp_path, read):
         (lambda text: text + b"c-01,no such,1700500000,1,home\n", "log.csv:402: the item is not in items"),
     ],
 )
-def test_strict_files_are_whole_and_have_known_ids(with_goods, read, refused, damage, why):
+def test_strict_files_are_whole_and_have_known_ids(with_goods, read, refused, damage, cause):
     folder = with_goods(shelf=[at % 3 for at in range(N)])
     (folder / "data.toml").write_text("strict = true\n" + (folder / "data.toml").read_text())
     log = folder / "log.csv"
@@ -190,8 +190,8 @@ def test_strict_files_are_whole_and_have_known_ids(with_goods, read, refused, da
     log.write_bytes(whole)
     read(folder)
     log.write_bytes(damage(whole))
-    assert why in refused(folder)
-    assert why in refused(folder, skip_bad=True)
+    assert cause in refused(folder)
+    assert cause in refused(folder, skip_bad=True)
 
 
 def test_notes_have_rows_left_out_and_missing_cells(with_goods, read):

@@ -67,7 +67,7 @@ def test_item_has_its_most_frequent_values(read, tagged):
     unknown = sum(item >= 12 for item, _ in rows)
     message = next(table for table in result.report.tables if table.name == "items.values.tags")
     assert (message.rows, message.kept) == (80, 80 - unknown)
-    assert {why: reason.count for why, reason in message.left_out.items()} == {
+    assert {cause: reason.count for cause, reason in message.left_out.items()} == {
         "the item is not in items": unknown
     }
     assert any("items.values.tags: 80 rows read" in note for note in result.dataset.notes)
@@ -82,7 +82,7 @@ def test_user_counts_once_for_an_item_and_a_value(read, tagged):
     assert found_of(result.dataset)[:2] == [["2", "1"], ["3"]]
     message = next(table for table in result.report.tables if table.name == "items.values.tags")
     assert message.kept == 4
-    assert {why: reason.count for why, reason in message.left_out.items()} == {
+    assert {cause: reason.count for cause, reason in message.left_out.items()} == {
         "one user, item and value with another row": 2
     }
 
