@@ -12,6 +12,7 @@ list       of texts or integers: a category in each of up to three columns, NAME
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ MAX_WHOLE = 20  # values of a column of numbers that is a category
 FREE_TEXT = 40  # characters, the mean of a column whose values hardly repeat
 MAX_LISTED = 3  # values of a list that are kept
 COMPONENTS = 16  # numbers of a vector that are kept
+NUMBER = r"-?[0-9]+(\.[0-9]*)?"
 NumberIds = Callable[[str, Any], NDArray[Any]]  # (role, a pyarrow.Array of ids) → their numbers
 
 
@@ -104,13 +106,15 @@ class InputColumn:
 class SnapshotColumns:
     """Snapshot columns made from one input column.
 
-    use    their use, for the report
-    names  names of category codes by column
+    use          their use, for the report
+    names        names of category codes by column
+    rare_names   names in one row only, often typing errors
     """
 
     columns: dict[str, NDArray[Any]]
     use: str
     names: dict[str, list[str]] = field(default_factory=dict)
+    rare_names: tuple[str, ...] = ()
 
 
 def make_columns(source: InputColumn, values: Any, number_ids: NumberIds) -> SnapshotColumns:
@@ -136,7 +140,8 @@ def make_columns(source: InputColumn, values: Any, number_ids: NumberIds) -> Sna
     codes, names = _encode(values, source.missing_name)
     if not source.is_category and source.role is None and column.kind == "text":
         _reject_free_text(column.name, values, len(names))
-    return SnapshotColumns({name: codes}, f"category of {len(names):,} values", {name: names})
+    rare_names = _rare_names(codes, names) if column.kind == "text" else ()
+    return SnapshotColumns({name: codes}, f"category of {len(names):,} values", {name: names}, rare_names)
 
 
 def log_columns(name: str, log: Log, numbers: Mapping[str, NDArray[Any]]) -> SnapshotColumns:
@@ -186,6 +191,14 @@ def _encode(values: Any, missing_name: str | None = None) -> tuple[NDArray[Any],
     code[order] = np.arange(len(names), dtype=np.int32)
     indices = dictionary.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return code[indices], [str(name) for name in names[order]]
+
+
+def _rare_names(codes: NDArray[Any], names: list[str]) -> tuple[str, ...]:
+    """Returns the names of one row each; none if most names are numbers."""
+    if sum(bool(re.fullmatch(NUMBER, name)) for name in names) > len(names) / 2:
+        return ()
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    return tuple(names[at] for at in np.flatnonzero(counts == 1))
 
 
 def _is_quantity(column: Column, values: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 FORMAT = 1
 MAX_PLACES = 3  # of a reason
+MAX_NAMES = 3  # of a column
 
 
 def format_time(ms: int) -> str:
@@ -33,9 +34,10 @@ class Reason:
 class ColumnReport:
     """The use of a column.
 
-    missing       fraction of the rows
-    least, most   range of numbers and times
-    odd           rows whose cell is of another kind; it counts as missing
+    missing      fraction of the rows
+    least, most  range of numbers and times
+    rare_names   names of a category in one row only: a damaged cell of a category shows nowhere else
+    odd          rows whose cell is of another kind; it counts as missing
     """
 
     name: str
@@ -44,6 +46,7 @@ class ColumnReport:
     missing: float = 0.0
     least: str = ""
     most: str = ""
+    rare_names: tuple[str, ...] = ()
     odd: Reason | None = None
 
 
@@ -72,7 +75,7 @@ class TableReport:
             yield f"{self.name}: {self.rows:,} rows read, of which are left out: {reasons}"
 
     def notes(self) -> Iterator[str]:
-        """Yields a line on each kind of loss: rows, and cells that are missing or of another kind."""
+        """Yields a line on each kind of loss: rows, cells that are missing or of another kind, rare names."""
         yield from self.left_out_notes()
         columns = sorted(self.columns, key=lambda column: column.name)  # files have them in any order
         missing_cells = [
@@ -81,6 +84,11 @@ class TableReport:
         if missing_cells:
             yield f"{self.name}: cells that are missing: {', '.join(missing_cells)}"
         yield from self.odd_notes()
+        rare = {column.name: column.rare_names for column in columns if column.rare_names}
+        if rare:
+            names_text = ", ".join(f"{name} {', '.join(names[:MAX_NAMES])}" for name, names in rare.items())
+            count = sum(map(len, rare.values()))
+            yield f"{self.name}: {count:,} names that appear in only one row: {names_text}"
 
     def odd_notes(self) -> Iterator[str]:
         """Yields a line for each column that has cells of another kind."""

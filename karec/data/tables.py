@@ -201,7 +201,7 @@ def _report(column: InputColumn, values: Any, feature: SnapshotColumns) -> Colum
             span = format_time(int(known_times.min())), format_time(int(known_times.max()))
     missing = values.null_count / max(len(values), 1)
     source = column.column
-    return ColumnReport(source.name, source.kind, feature.use, missing, *span)
+    return ColumnReport(source.name, source.kind, feature.use, missing, *span, feature.rare_names)
 
 
 def _range(numbers: NDArray[Any]) -> tuple[str, str]:

@@ -200,3 +200,4 @@ def test_notes_have_rows_left_out_and_missing_cells(with_goods, read):
     notes = read(folder).dataset.notes
     assert "events: 401 rows read, of which are left out: the item is not in items: 1 (log.csv:402)" in notes
     assert "items: cells that are missing: shelf 1" in notes
+    assert "items: 1 names that appear in only one row: shelf c" in notes
