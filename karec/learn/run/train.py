@@ -23,12 +23,11 @@ from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.mixed_ranker import PARTS
-from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.search import Choice
 from karec.learn.run.served_pools import describe_pools, read_served_pools, with_served_pools
-from karec.learn.settings.check import check_training, fingerprint
+from karec.learn.settings.check import check_run, fingerprint
 from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import LogFolder
 from karec.samples.lists import LoggedLists, read_lists
@@ -89,15 +88,12 @@ def train(
       log_version   use only log rows of this model version
 
     Raises before training
-      ConfigError                  settings that these data or this machine do not support
-      DataError                    items without counters
-      ValueError                   a label that is neither 0 nor 1
-      LogSchemaError, DataError    a ``log`` without usable rows
-      CheckpointError              with ``resume``: checkpoints of other settings or data, or no run
-    and the errors of ``check_run``.
+      ConfigError, DataError, MissingExtra   the errors of ``check_run``
+      ValueError                             a label that is neither 0 nor 1
+      LogSchemaError, DataError              a ``log`` without usable rows
+      CheckpointError                        with ``resume``: other settings or data, or no run
     """
     settings = settings.resolve(dataset)
-    check_training(dataset, settings)
     check_run(dataset, settings)
     served = None if log is None else read_served_pools(log, dataset, settings, log_version)
     make_folder(out, resume)

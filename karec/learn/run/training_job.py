@@ -26,12 +26,11 @@ from karec.evaluate.non_inferiority import compare_versions
 from karec.evaluate.quality import read_run
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.from_log import ServedRun, train_from_log
-from karec.learn.run.preflight import check_run
 from karec.learn.run.run_folder import remove_runs, write_json
 from karec.learn.run.search import choose_settings
 from karec.learn.run.train import TrainResult, train
 from karec.learn.run.unfinished import UnfinishedRun
-from karec.learn.settings.check import fingerprint
+from karec.learn.settings.check import check_run, fingerprint
 from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import LogFolder
 from karec.online.read_log import EventSource

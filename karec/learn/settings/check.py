@@ -15,7 +15,31 @@ from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError, MissingExtra
 from karec.learn._torch import torch
 from karec.learn.settings.settings import TrainSettings
+from karec.logs.parts import arrow_parquet
 from karec.samples.auxiliary_tasks import auxiliary_tasks
+from karec.samples.replay import pool_requests
+
+
+def check_run(dataset: Dataset, settings: TrainSettings) -> None:
+    """Checks before a training from scratch that each of its steps can run.
+
+    Raises the errors of ``check_training``; MissingExtra if a package for the rank log or the export is not
+    installed; DataError if training, validation or test days have no exposures, or if the first rank log
+    would have no list that the recipe needs.
+    """
+    check_training(dataset, settings)
+    arrow_parquet()
+    _require_package("onnxscript", "the export of models")  # torch's exporter imports it
+    parts = dict(zip(("training", "validation", "test"), dataset.split(), strict=True))
+    for name, part in parts.items():
+        if not len(part):
+            counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+            raise DataError(
+                f"{dataset.name}: no exposures on the {name} days ({counts}). Move train_until_ms and "
+                "valid_until_ms, or use a longer log."
+            )
+    if settings.distil.needs_lists:
+        _check_lists(dataset, settings)
 
 
 def check_training(dataset: Dataset, settings: TrainSettings) -> None:
@@ -43,20 +67,23 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device. Install its driver, or use 'auto'."
         )
-    _check_packages(settings)
+    if settings.ranker.kind in ("lightgbm", "both"):
+        _require_lightgbm(f"ranker.kind = {settings.ranker.kind!r}")
+    if "lightgbm" in settings.evaluation.baselines:
+        _require_lightgbm("evaluation.baselines = 'lightgbm'")
     _check_counters(dataset)
     if settings.recall.on:
         _check_enjoyed(dataset)
 
 
-def _check_packages(settings: TrainSettings) -> None:
-    """Raises MissingExtra if a ranker or baseline of trees needs a package that is not installed."""
-    wanted = {f"ranker.kind = {settings.ranker.kind!r}": settings.ranker.kind in ("lightgbm", "both")}
-    wanted["evaluation.baselines = 'lightgbm'"] = "lightgbm" in settings.evaluation.baselines
-    for purpose, is_wanted in wanted.items():
-        for package in ("lightgbm", "onnxmltools") if is_wanted else ():
-            if find_spec(package) is None:
-                raise MissingExtra(package, "train", purpose)
+def _require_lightgbm(purpose: str) -> None:
+    for package in ("lightgbm", "onnxmltools"):
+        _require_package(package, purpose)
+
+
+def _require_package(package: str, purpose: str) -> None:
+    if find_spec(package) is None:
+        raise MissingExtra(package, "train", purpose)
 
 
 def _check_counters(dataset: Dataset) -> None:
@@ -83,6 +110,24 @@ def _check_enjoyed(dataset: Dataset) -> None:
                 f"{dataset.name}: no work was enjoyed on the {days} days ({', '.join(meaning.enjoyed)}), and "
                 "recall towers learn from such rows: set recall.on to false"
             )
+
+
+def _check_lists(dataset: Dataset, settings: TrainSettings) -> None:
+    """Lists of the first log are pools and pages with at least as many items as the settings require."""
+    train, shadow, size = dataset.split()[0], settings.shadow, settings.distil.list_works
+    requests = pool_requests(train, shadow.share, shadow.at_most, np.random.default_rng(settings.seed))
+    n_published = np.searchsorted(
+        np.sort(dataset.snapshot.published_ms), train.time_ms[requests], side="right"
+    )
+    n_items = np.minimum(n_published, shadow.works)
+    _, page_sizes = np.unique(np.stack([train.time_ms, train.user_id]), axis=1, return_counts=True)
+    if max(n_items.max(initial=0), page_sizes.max(initial=0)) < size:
+        raise DataError(
+            f"recipe {settings.distil.recipe!r} needs lists of {size} items, and the rank log would have "
+            f"none: {len(requests):,} of the training days' requests have a pool, of at most "
+            f"{n_items.max(initial=0):,} items. Raise shadow.share, lower distil.list_works, or use recipe "
+            "'feature-distillation', which needs no lists."
+        )
 
 
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:

@@ -11,8 +11,8 @@ from small_settings import SMALL
 from karec.errors import ConfigError, DataError, MissingExtra
 from karec.lab.curves import write_curves
 from karec.lab.studies.ablation.study import run_ablation
-from karec.learn.run.preflight import check_run
 from karec.learn.run.train import train
+from karec.learn.settings.check import check_run
 
 
 def refused(dataset, settings, folder, error, message):
