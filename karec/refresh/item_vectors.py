@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ def build_index(
     encoder: Encoder,
     item_tower: OnnxModel,
     *,
-    dtype: Literal["float16", "float32"] = "float16",
     columns: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
 ) -> ItemIndex:
@@ -49,7 +48,7 @@ def build_index(
     return ItemIndex.build(
         np.asarray(snapshot.works.ids),
         np.concatenate(vectors),
-        dtype=dtype,
+        dtype="float16",
         columns=served_columns(snapshot) if columns is None else columns,
         model_version=item_tower.model_version,
         space_id=space_id_of(item_tower.path),

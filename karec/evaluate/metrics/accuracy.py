@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from karec.times import DAY_MS
 
 BINS = 15
+LEVEL = 0.95  # of intervals
 
 
 def auc(y: NDArray[Any], s: NDArray[Any], weights: NDArray[Any] | None = None) -> float:
@@ -47,10 +48,10 @@ def gauc(y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]) -> float:
     return float(np.average(value, weights=n)) if len(n) else float("nan")
 
 
-def ece(y: NDArray[Any], p: NDArray[Any], bins: int = BINS) -> float:
-    """Returns the expected calibration error Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of ``p``. O(N)."""
+def ece(y: NDArray[Any], p: NDArray[Any]) -> float:
+    """Returns the expected calibration error Σ_b |Σ_{i∈b} (y_i − p_i)| / N over BINS bins of ``p``. O(N)."""
     y, p = _checked(y, p)
-    return float(np.abs(np.bincount(_bin(p, bins), weights=y - p, minlength=bins)).sum() / max(len(y), 1))
+    return float(np.abs(np.bincount(_bin(p), weights=y - p, minlength=BINS)).sum() / max(len(y), 1))
 
 
 class UserBootstrap:
@@ -80,12 +81,12 @@ class UserBootstrap:
         np.divide(numerator, denominator, out=ratio, where=denominator > 0)
         return ratio
 
-    def ece(self, y: NDArray[Any], p: NDArray[Any], bins: int = BINS) -> NDArray[Any]:
-        """Returns (resamples,) ECEs. O(N + resamples·users·bins)."""
+    def ece(self, y: NDArray[Any], p: NDArray[Any]) -> NDArray[Any]:
+        """Returns (resamples,) ECEs. O(N + resamples·users·BINS)."""
         y, p = _checked(y, p)
         users = self._weights.shape[1]
-        cell = self._user * bins + _bin(p, bins)
-        gaps = np.bincount(cell, weights=y - p, minlength=users * bins).reshape(users, bins)
+        cell = self._user * BINS + _bin(p)
+        gaps = np.bincount(cell, weights=y - p, minlength=users * BINS).reshape(users, BINS)
         rows = self._weights @ np.bincount(self._user, minlength=users)
         return np.asarray(np.abs(self._weights @ gaps).sum(axis=1) / rows)
 
@@ -113,12 +114,12 @@ def resampling_weights(n: int, resamples: int, seed: int) -> NDArray[Any]:
     return weights
 
 
-def bootstrap_interval(samples: NDArray[Any], level: float = 0.95) -> tuple[float, float]:
-    """Returns the percentile interval of resampled values, without NaNs; (NaN, NaN) if none is left."""
+def bootstrap_interval(samples: NDArray[Any]) -> tuple[float, float]:
+    """Returns the 95 % percentile interval of resampled values, without NaNs; (NaN, NaN) if none is left."""
     finite = samples[np.isfinite(samples)]
     if not len(finite):
         return float("nan"), float("nan")
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -190,5 +191,5 @@ def _group_aucs(
     return order[starts[has_both]], u[has_both] / (p[has_both] * (n - p)[has_both]), n[has_both]
 
 
-def _bin(p: NDArray[Any], bins: int) -> NDArray[Any]:
-    return np.clip((p * bins).astype(np.int64), 0, bins - 1)
+def _bin(p: NDArray[Any]) -> NDArray[Any]:
+    return np.clip((p * BINS).astype(np.int64), 0, BINS - 1)

@@ -1,11 +1,11 @@
-"""Agreement of two scorings of a pool: how much of the ranker's top pre-ranking finds.
+"""Agreement of two scorings of a pool: how much of the ranker's top pre-ranking has in its top.
 
-``found`` (pre-ranking) and ``reference`` (the ranker) score the same pools: arrays of one shape (…, N), a
+``scores`` (pre-ranking) and ``reference`` (the ranker) score the same pools: arrays of one shape (…, N), a
 pool along the last axis. Each measure is (…) float64, one value per pool, so callers can average and resample
 by user. Order is by score descending, ties by position. Measures depend only on the order.
 
-hit rate     HR = |top m of reference ∩ top k of found| / m
-normalised   (HR − k/N) / (1 − k/N)        0 = random order, 1 = all found; comparable between N and k
+hit rate     HR = |top m of reference ∩ top k of scores| / m
+normalised   (HR − k/N) / (1 − k/N)        0 = random order, 1 = all in the top; comparable between N and k
 NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is best), discount 1/log₂(2 + place)
 overlap@k    the hit rate with m = k
 
@@ -21,40 +21,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def hit_rate(found: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
-    """Returns the fraction of the reference's top ``m`` in the top ``k`` of ``found``. O(N log N) per pool.
+def hit_rate(scores: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
+    """Returns the fraction of the reference's top ``m`` in the top ``k`` of ``scores``. O(N log N) per pool.
 
     Raises ValueError for different shapes, scores that are not finite, or m or k outside of [1, N].
     """
-    found, reference = _checked(found, reference)
-    n = found.shape[-1]
+    scores, reference = _checked(scores, reference)
+    n = scores.shape[-1]
     for name, value in (("m", m), ("k", k)):
         if not 1 <= value <= n:
             raise ValueError(f"{name} is {value}, expected 1 to {n}, the size of the pool")
-    hits = (ranks(reference) < m) & (ranks(found) < k)
+    hits = (ranks(reference) < m) & (ranks(scores) < k)
     return np.asarray(hits.sum(axis=-1) / m)
 
 
-def normalised_hit_rate(found: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
+def normalised_hit_rate(scores: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
     """Returns (HR − k/N) / (1 − k/N) of ``hit_rate``. Raises ValueError also if k = N."""
-    rate = hit_rate(found, reference, m, k)
-    n = np.shape(found)[-1]
+    rate = hit_rate(scores, reference, m, k)
+    n = np.shape(scores)[-1]
     if k == n:
         raise ValueError(f"k is {k}, expected less than the size of the pool")
     return np.asarray((rate - k / n) / (1 - k / n))
 
 
-def ndcg_against(found: NDArray[Any], reference: NDArray[Any], k: int = 50) -> NDArray[Any]:
-    """Returns NDCG of the top ``k`` of ``found`` with gains from the reference's order. O(N log N) per pool.
+def ndcg_against(scores: NDArray[Any], reference: NDArray[Any], k: int = 50) -> NDArray[Any]:
+    """Returns NDCG of the top ``k`` of ``scores`` with gains from the reference's order. O(N log N) per pool.
 
     In a pool of fewer than ``k`` items k is N. Raises ValueError like ``hit_rate``, and for empty pools.
     """
-    found, reference = _checked(found, reference)
-    n = found.shape[-1]
+    scores, reference = _checked(scores, reference)
+    n = scores.shape[-1]
     if k <= 0 or n == 0:
         raise ValueError(f"k is {k} and the size of the pool {n}, expected both above 0")
     k = min(k, n)
-    top = np.argsort(-found, axis=-1, kind="stable")[..., :k]
+    top = np.argsort(-scores, axis=-1, kind="stable")[..., :k]
     gain = np.maximum(1.0 - np.take_along_axis(ranks(reference), top, axis=-1) / k, 0.0)
     discount = 1.0 / np.log2(np.arange(k) + 2.0)
     ideal = ((1.0 - np.arange(k) / k) * discount).sum()
@@ -69,15 +69,15 @@ def ranks(scores: NDArray[Any]) -> NDArray[Any]:
     return ranks
 
 
-def _checked(found: NDArray[Any], reference: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    found, reference = np.asarray(found, np.float64), np.asarray(reference, np.float64)
-    if found.ndim == 0 or found.shape != reference.shape:
+def _checked(scores: NDArray[Any], reference: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    scores, reference = np.asarray(scores, np.float64), np.asarray(reference, np.float64)
+    if scores.ndim == 0 or scores.shape != reference.shape:
         raise ValueError(
-            f"found {found.shape} and reference {reference.shape}: expected two of one shape (…, N)"
+            f"scores {scores.shape} and reference {reference.shape}: expected two of one shape (…, N)"
         )
-    for name, scores in (("found", found), ("reference", reference)):
-        bad = np.argwhere(~np.isfinite(scores))
+    for name, values in (("scores", scores), ("reference", reference)):
+        bad = np.argwhere(~np.isfinite(values))
         if len(bad):
-            at = tuple(int(i) for i in bad[0])
-            raise ValueError(f"scores must be finite, {name}{list(at)} is {scores[at]}")
-    return found, reference
+            position = tuple(int(i) for i in bad[0])
+            raise ValueError(f"scores must be finite, {name}{list(position)} is {values[position]}")
+    return scores, reference

@@ -35,10 +35,10 @@ def pairwise_cosines(embeddings: NDArray[Any]) -> NDArray[Any]:
     return np.asarray((f @ f.T)[upper])
 
 
-def log_det(embeddings: NDArray[Any], ridge: float = RIDGE) -> float:
-    """Returns log det (F Fᵀ + ridge·I) of ``embeddings (k, D)``; 0 for an empty list. O(k²·D + k³)."""
+def log_det(embeddings: NDArray[Any]) -> float:
+    """Returns log det (F Fᵀ + RIDGE·I) of ``embeddings (k, D)``; 0 for an empty list. O(k²·D + k³)."""
     f = unit_rows(embeddings)
-    return float(np.linalg.slogdet(f @ f.T + ridge * np.eye(len(f)))[1])
+    return float(np.linalg.slogdet(f @ f.T + RIDGE * np.eye(len(f)))[1])
 
 
 def intra_list_distance(embeddings: NDArray[Any]) -> float:

@@ -52,16 +52,12 @@ def fit_towers(
     settings: TrainSettings,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
-    title: str = "training the towers",
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[Towers, FitState]:
     """Trains towers on ``targets``; keeps the best epoch by AUC, with retrieval by recall@100.
 
-    Args
-      title   name of the training in progress reports
-      start   initial weights, of towers of the same encoder and sizes; None: random
-
-    Raises DataError if a loss needs lists or soft labels of training rows and there are none.
+    ``start``: initial weights, of towers of the same encoder and sizes; None: random. Raises
+    DataError if a loss needs lists or soft labels of training rows and there are none.
     """
     _check_targets(settings.distil, targets, lists)
     valid = prepared.valid_batches
@@ -83,7 +79,7 @@ def fit_towers(
         optimizer=settings.optimizer,
         epochs=towers.epochs,
         seed=settings.seed,
-        title=title,
+        title="training the towers",
         checkpoint=checkpoint,
         progress=progress,
     )

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from karec.learn._torch import Tensor, nn, torch
 
+MAX_ITERATIONS = 50
+
 
 def fit_calibration(
-    logits: NDArray[Any], labels: NDArray[Any], heads: Sequence[int] | None = None, iterations: int = 50
+    logits: NDArray[Any], labels: NDArray[Any], heads: Sequence[int] | None = None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns (a (T,), b (T,)) float32 that minimize the cross-entropy of a·s + b, by Newton's method.
 
@@ -37,7 +39,7 @@ def fit_calibration(
         x = np.stack([(s - mean) / spread, np.ones_like(s)], axis=1)
         rate = y.mean()
         w = np.array([0.0, np.log(rate / (1 - rate))])
-        for _ in range(iterations):
+        for _ in range(MAX_ITERATIONS):
             p = 1.0 / (1.0 + np.exp(-np.clip(x @ w, -60, 60)))
             curvature = x.T @ (x * (p * (1 - p))[:, None]) + 1e-6 * np.eye(2)
             step = np.linalg.solve(curvature, x.T @ (y - p))

@@ -40,6 +40,7 @@ MAX_WEIGHT = 200.0  # exposures
 HELD_OUT = 0.25  # fraction of the days
 HIDDEN = 0.02  # fraction of the cells
 ROUNDS, PATIENCE = 150, 15
+SEED = 0
 TASK = "long_view"
 
 
@@ -66,7 +67,6 @@ def train_quality(
     file: Path,
     *,
     threads: int = 1,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> QualityModel:
     """Trains the model that ``[quality]`` names. Raises DataError, ConfigError, MissingExtra."""
@@ -88,7 +88,7 @@ def train_quality(
             return learning_rows(duckdb, settings, learn, part, blocked, MAX_ROWS)
 
         train, valid = rows(days[:-n_held_out]), rows(days[-n_held_out:])
-    booster = _fit(train, valid, threads, seed, progress)
+    booster = _fit(train, valid, threads, progress)
     facts = {"trained_until": str(days[-1].day)}
     _write(booster, learn, path, valid.features[:1000], facts)
     score = np.asarray(booster.predict(valid.features, num_threads=threads))
@@ -112,9 +112,9 @@ def _two_rows(rows: LearningRows) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
     )
 
 
-def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, progress: Progress | None) -> Any:
+def _fit(train: LearningRows, valid: LearningRows, threads: int, progress: Progress | None) -> Any:
     lightgbm, _ = lightgbm_packages()
-    hidden = np.random.default_rng(seed).random(train.features.shape, np.float32) < HIDDEN
+    hidden = np.random.default_rng(SEED).random(train.features.shape, np.float32) < HIDDEN
     sets: list[Any] = []
     for rows, features in (
         (train, np.where(hidden, np.float32(np.nan), train.features)),
@@ -132,7 +132,7 @@ def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, prog
         "min_sum_hessian_in_leaf": 100.0,
         "feature_fraction": 0.7,
         "lambda_l2": 100.0,
-        "seed": seed,
+        "seed": SEED,
         "deterministic": True,
         "force_row_wise": True,
         "num_threads": threads,

@@ -21,53 +21,53 @@ def plain_order(scores):
     return sorted(range(len(scores)), key=lambda i: (-scores[i], i))
 
 
-def plain_ndcg(found, reference, k):
-    k = min(k, len(found))
+def plain_ndcg(scores, reference, k):
+    k = min(k, len(scores))
     rank = {work: place for place, work in enumerate(plain_order(reference))}
     dcg = sum(
-        max(1 - rank[work] / k, 0) / np.log2(place + 2) for place, work in enumerate(plain_order(found)[:k])
+        max(1 - rank[work] / k, 0) / np.log2(place + 2) for place, work in enumerate(plain_order(scores)[:k])
     )
     return dcg / sum((1 - place / k) / np.log2(place + 2) for place in range(k))
 
 
 @given(pools)
 def test_agreement_of_pools_equals_plain_loops(sample):
-    found, reference = sample
-    n = found.shape[1]
+    scores, reference = sample
+    n = scores.shape[1]
     for m in range(1, n + 1):
         for k in range(1, n + 1):
             plain = [
                 len(set(plain_order(f)[:k]) & set(plain_order(r)[:m])) / m
-                for f, r in zip(found, reference, strict=True)
+                for f, r in zip(scores, reference, strict=True)
             ]
-            np.testing.assert_allclose(hit_rate(found, reference, m, k), plain)
+            np.testing.assert_allclose(hit_rate(scores, reference, m, k), plain)
             if k < n:
                 expected = (np.array(plain) - k / n) / (1 - k / n)
-                np.testing.assert_allclose(normalised_hit_rate(found, reference, m, k), expected)
+                np.testing.assert_allclose(normalised_hit_rate(scores, reference, m, k), expected)
     for k in (1, n, n + 3):
-        plain = [plain_ndcg(f, r, k) for f, r in zip(found, reference, strict=True)]
-        np.testing.assert_allclose(ndcg_against(found, reference, k), plain)
+        plain = [plain_ndcg(f, r, k) for f, r in zip(scores, reference, strict=True)]
+        np.testing.assert_allclose(ndcg_against(scores, reference, k), plain)
 
 
 @given(pools)
 def test_agreement_depends_only_on_order_and_is_1_with_itself(sample):
-    found, reference = sample
-    curved = np.exp(2 * found) - 5
-    np.testing.assert_array_equal(hit_rate(curved, reference, 2, 2), hit_rate(found, reference, 2, 2))
-    np.testing.assert_array_equal(ndcg_against(curved, reference), ndcg_against(found, reference))
-    assert (hit_rate(found, curved, 2, 2) == 1).all()
-    np.testing.assert_allclose(ndcg_against(found, curved), 1.0)
+    scores, reference = sample
+    curved = np.exp(2 * scores) - 5
+    np.testing.assert_array_equal(hit_rate(curved, reference, 2, 2), hit_rate(scores, reference, 2, 2))
+    np.testing.assert_array_equal(ndcg_against(curved, reference), ndcg_against(scores, reference))
+    assert (hit_rate(scores, curved, 2, 2) == 1).all()
+    np.testing.assert_allclose(ndcg_against(scores, curved), 1.0)
 
 
 def test_normalised_hit_rate_of_random_order_is_0_on_average():
     generator = np.random.default_rng(0)
-    found, reference = generator.random((2, 4000, 100))
+    scores, reference = generator.random((2, 4000, 100))
     for m, k in ((10, 10), (10, 50), (50, 80)):
-        assert abs(normalised_hit_rate(found, reference, m, k).mean()) < 0.02
+        assert abs(normalised_hit_rate(scores, reference, m, k).mean()) < 0.02
 
 
 def test_agreement_refuses_wrong_shapes_nan_and_cuts():
-    with pytest.raises(ValueError, match=r"found \(10,\) and reference \(9,\)"):
+    with pytest.raises(ValueError, match=r"scores \(10,\) and reference \(9,\)"):
         hit_rate(PRERANK, RANKER[:9], 1, 1)
     with pytest.raises(ValueError, match=r"reference\[3\] is nan"):
         ndcg_against(PRERANK, np.where(np.arange(10) == 3, np.nan, RANKER), 3)
