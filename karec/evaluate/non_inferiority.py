@@ -52,21 +52,14 @@ def compare_versions(
         raise DataError(f"{dataset.name}: no task has both values on the newest day ({len(test):,} rows)")
     scores = [_scores(dataset, folder, refresh_hours, threads, progress) for folder in (new, in_service)]
     bootstrap = UserBootstrap(test.user_id, resamples, seed)
-    models, lowest = {}, np.inf
+    models = {}
     for name in (RANKER, TOWERS):
-        (new_auc, new_draws), (current_auc, current_draws) = (
+        new_auc, current_auc = (
             _mean_auc(dataset, tasks, version_scores[name], test.labels, bootstrap)
             for version_scores in scores
         )
-        low, high = bootstrap_interval(new_draws - current_draws)
-        lowest = min(low, lowest) if np.isfinite(low) else -np.inf
-        interval = (low, high) if np.isfinite(low) else None
-        models[name] = {
-            "new": new_auc,
-            "in_service": current_auc,
-            "gain": new_auc - current_auc,
-            "gain_ci": interval,
-        }
+        models[name] = _gain(*new_auc, *current_auc)
+    intervals = [model["gain_ci"] for model in models.values()]
     return {
         "margin": margin,
         "versions": [OnnxModel(folder / "ranker.onnx").model_version for folder in (new, in_service)],
@@ -74,8 +67,14 @@ def compare_versions(
         "exposures": len(test),
         "users": len(np.unique(test.user_id)),
         "models": models,
-        "no_worse": bool(lowest >= -margin),
+        "no_worse": all(interval is not None and interval[0] >= -margin for interval in intervals),
     }
+
+
+def _gain(new: float, new_draws: NDArray[Any], current: float, current_draws: NDArray[Any]) -> dict[str, Any]:
+    low, high = bootstrap_interval(new_draws - current_draws)
+    interval = (low, high) if np.isfinite(low) else None
+    return {"new": new, "in_service": current, "gain": new - current, "gain_ci": interval}
 
 
 def _scores(

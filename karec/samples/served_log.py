@@ -69,21 +69,18 @@ def read_served_log(
     by_version = _checked_versions(folder, contents, ranker, version)
     log = read_rank_log(folder, tasks, version=version)
     rows = sum(by_version.values()) if version is None else by_version[version]
-    is_early, is_late = log.time_ms < snapshot.time_ms, log.time_ms > until_ms
-    has_unknown_user = snapshot.users.lookup(log.user_id) < 0
-    has_unknown_item = snapshot.works.lookup(log.item_id) < 0
     reasons = {
-        "of users that the data do not contain": has_unknown_user,
-        "of items that the data do not contain": has_unknown_item & ~has_unknown_user,
-        "of requests before the start of the data": is_early & ~has_unknown_user & ~has_unknown_item,
-        "of requests after the start of the test": is_late & ~has_unknown_user & ~has_unknown_item,
+        "of users that the data do not contain": snapshot.users.lookup(log.user_id) < 0,
+        "of items that the data do not contain": snapshot.works.lookup(log.item_id) < 0,
+        "of requests before the start of the data": log.time_ms < snapshot.time_ms,
+        "of requests after the start of the test": log.time_ms > until_ms,
     }
-    is_usable = ~(has_unknown_user | has_unknown_item | is_early | is_late)
-    counts = {
-        "repeated": rows - len(log),
-        **{reason: int(is_left_out.sum()) for reason, is_left_out in reasons.items()},
-    }
-    left_out = [f"{count:,} rows {reason}" for reason, count in counts.items() if count]
+    is_usable = np.ones(len(log), bool)
+    left_out = [f"{rows - len(log):,} rows repeated"] if rows > len(log) else []
+    for reason, is_bad in reasons.items():
+        if n_rows := int((is_usable & is_bad).sum()):
+            left_out.append(f"{n_rows:,} rows {reason}")
+        is_usable &= ~is_bad
     if not is_usable.any():
         raise DataError(
             f"{folder}: no usable row: {'; '.join(left_out)}. Check that log and data belong together."

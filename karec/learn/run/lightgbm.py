@@ -5,7 +5,7 @@ Source  G. Ke et al., LightGBM, NeurIPS 2017.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 from threading import Event
@@ -25,7 +25,22 @@ from karec.times import Progress
 
 BATCH = 65_536
 ENCODED = ("user_ids", "context", "item_ids", "user_numbers", "item_numbers", "crosses")  # the trees' inputs
-LEAVES, RATE = 15, 0.2  # each tree costs time per request; a rate of 0.05 gives three times as many trees
+PARAMETERS: Mapping[str, Any] = {
+    "objective": "binary",
+    # each tree costs time per request; a rate of 0.05 gives three times as many trees
+    "learning_rate": 0.2,
+    "num_leaves": 15,
+    "max_bin": 63,
+    "min_data_in_leaf": 200,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 100.0,
+    "deterministic": True,
+    # otherwise LightGBM chooses between two summations by timing, and their last bits differ
+    "force_row_wise": True,
+    "verbose": -1,
+}
 PATIENCE = 25  # trees without a better validation score
 # for all tasks together: a tree of 15 leaves has 321 fields, and a bundle opens models of up to 3,000,000
 MAX_TREES = 4000
@@ -75,23 +90,7 @@ def fit_lightgbm(
     features, valid_features = (
         dense_matrix(prepared.encoder, part) for part in (prepared.train_batches, prepared.valid_batches)
     )
-    settings = {
-        "objective": "binary",
-        "learning_rate": RATE,
-        "num_leaves": LEAVES,
-        "max_bin": 63,
-        "min_data_in_leaf": 200,
-        "feature_fraction": 0.5,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "lambda_l2": 100.0,
-        "seed": seed,
-        "deterministic": True,
-        # otherwise LightGBM chooses between two summations by timing, and their last bits differ
-        "force_row_wise": True,
-        "num_threads": threads or torch.get_num_threads(),
-        "verbose": -1,
-    }
+    parameters = {**PARAMETERS, "seed": seed, "num_threads": threads or torch.get_num_threads()}
 
     def check_stopped(_: Any) -> None:
         if stopped is not None and stopped.is_set():
@@ -105,7 +104,11 @@ def fit_lightgbm(
         valid_set = lightgbm.Dataset(valid_features, valid_labels[:, t].copy(), reference=train_set)
         boosters.append(
             lightgbm.train(
-                settings, train_set, rounds, valid_sets=[valid_set], callbacks=[early_stopping, check_stopped]
+                parameters,
+                train_set,
+                rounds,
+                valid_sets=[valid_set],
+                callbacks=[early_stopping, check_stopped],
             )
         )
         if progress is not None:
@@ -169,19 +172,11 @@ def _in_float32(booster: Any) -> Any:
 
 def _raw_scores(trees: onnx.NodeProto, t: int) -> list[onnx.NodeProto]:
     """Returns a TreeEnsembleClassifier's trees as a regressor: the sum of leaves, before the sigmoid."""
-    regressor_names = {
-        "class_ids": "target_ids",
-        "class_nodeids": "target_nodeids",
-        "class_treeids": "target_treeids",
-    }
-    regressor_names["class_weights"] = "target_weights"
     attributes: dict[str, Any] = {"n_targets": 1}
     for attribute in trees.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        if attribute.name in regressor_names:
-            attributes[regressor_names[attribute.name]] = value
-        elif attribute.name.startswith("nodes_"):
-            attributes[attribute.name] = value
+        name = attribute.name.replace("class_", "target_")
+        if name.startswith(("nodes_", "target_")):
+            attributes[name] = onnx.helper.get_attribute_value(attribute)
     attributes["target_ids"] = [0] * len(attributes["target_ids"])
     return [
         onnx.helper.make_node(
