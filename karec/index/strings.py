@@ -85,14 +85,14 @@ def check_no_nulls(values: Any) -> None:
 
 def _from_arrow(values: Any) -> Strings:
     check_no_nulls(values)
+    if not len(values):
+        return Strings(np.zeros(1, np.int64), np.zeros(0, np.uint8))
     value_type = str(values.type).removeprefix("dictionary<values=")
     if not value_type.startswith(("string", "large_string")):
         raise ValueError(f"ids are an Arrow array of {value_type}, expected string or an integer type")
     array = values.cast("large_string")
     array = array.combine_chunks() if hasattr(array, "chunks") else array
     _, offsets, text = array.buffers()
-    if not len(array):
-        return Strings(np.zeros(1, np.int64), np.zeros(0, np.uint8))
     ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
     return Strings(ends, np.zeros(0, np.uint8) if text is None else np.frombuffer(text, np.uint8))
 
