@@ -41,8 +41,7 @@ def simulate(
         str,
         typer.Option(
             metavar="FILE|SET",
-            help="Cascades to compare: a TOML file, or prerank, diversity, kernels, pools, exposure, reach, "
-            "fairness, nights or demo.",
+            help="Cascades to compare: a TOML file, or prerank, diversity, exposure, fairness, nights, demo.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and logs of the arms.")],
@@ -130,7 +129,7 @@ def ablation(
             n_pools=pools,
             pool_size=size,
             whole=whole,
-            truth_of=None if loaded.world is None else loaded.world.chances,
+            truth_of=None if loaded.world is None else loaded.world.task_probabilities,
             progress=progress,
         )
     print_tables(console, ablation_tables(report))

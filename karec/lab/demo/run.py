@@ -92,4 +92,4 @@ class Demo:
 
     def _item_types(self, snapshot: Snapshot) -> dict[str, DerivedItemType]:
         assert self.world is not None
-        return {name: item_type.made for name, item_type in make_item_types(self.world, snapshot).items()}
+        return {name: item_type.data for name, item_type in make_item_types(self.world, snapshot).items()}

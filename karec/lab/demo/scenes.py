@@ -126,10 +126,10 @@ def _value_of_works(world: World, outcome: str) -> ValueOf:
 
 def _value_of_comments(world: World, people: WorldItemType) -> ValueOf:
     """Returns the mean probability of a comment over the works of a person's vector."""
-    works_of, comment = people.made.works_of, _value_of_works(world, "comment")
+    works_of, comment = people.data.works_of, _value_of_works(world, "comment")
 
     def value_of(request: Request, ids: NDArray[Any]) -> NDArray[Any]:
-        rows = people.made.item_type.items.lookup(ids)
+        rows = people.data.item_type.items.lookup(ids)
         works = [works_of.row_values(row) for row in rows.tolist()]
         probabilities = comment(request, np.concatenate([np.empty(0, np.int64), *works]))
         owner = np.repeat(np.arange(len(ids)), [len(row_works) for row_works in works])

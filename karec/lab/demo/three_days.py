@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.lab.simulate.arms import read_arms
-from karec.lab.simulate.loop import play_on
+from karec.lab.simulate.loop import simulate_with_models
 from karec.lab.simulate.population import Part, Sizes, population_of
 from karec.lab.simulate.report import loop_report
 from karec.lab.simulate.world import World
@@ -39,7 +39,7 @@ class ThreeDays:
         population = population_of(fitted, DAYS, self.seed, PART)
         arms = read_arms("demo")
         sizes = Sizes(len(truth.works), len(truth.people), n_impressions, DAYS, self.seed)
-        play_on(self.run_folder, arms, population, sizes, self.out, progress)
+        simulate_with_models(self.run_folder, arms, population, sizes, self.out, progress)
         return loop_report(self.out, arms)
 
     def start(self, progress: Progress) -> StartedTask[dict[str, Any]]:

@@ -123,13 +123,12 @@ def _simulate(
     _play(_runs(arms, configs, first_models, out, population, sizes, cores, progress))
 
 
-def play_on(
+def simulate_with_models(
     run: Path, arms: Arms, population: Population, sizes: Sizes, out: Path, progress: Progress | None = None
 ) -> None:
     """Plays ``arms``, none with its own config, with the models of the run folder ``run``, into ``out``.
 
-    There is no training except at night. ``out`` is emptied. The folder ``bundles`` beside ``run`` must
-    exist, as
+    There is no first training. ``out`` is emptied. The folder ``bundles`` beside ``run`` must exist, as
     ``karec train`` writes it.
     """
     shutil.rmtree(out, ignore_errors=True)

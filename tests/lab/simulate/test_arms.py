@@ -22,10 +22,10 @@ def population():
 
 @pytest.fixture
 def scene_of(population, tmp_path):
-    def scene(text, at=0):
+    def scene(text, number=0):
         arms = arms_of(tmp_path, text)
         return arms.config_of(
-            arms.arms[at], tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS
+            arms.arms[number], tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS
         ).scene(SCENE)
 
     return scene
@@ -43,10 +43,12 @@ def test_built_in_sets_are_valid_scenes(name, population, tmp_path):
         assert "not_seen" in [step["use"] for step in scene.stages[0]["steps"]]
 
 
-@pytest.mark.parametrize("name", ["demo", "nights", "fairness"])
-def test_arm_starting_has_the_default_rerank_stage(name, population, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "arm_name"), [("demo", "page policy"), ("nights", "starting"), ("fairness", "starting")]
+)
+def test_default_arm_has_the_rerank_stage_of_the_template(name, arm_name, population, tmp_path):
     arms = read_arms(name)
-    (arm,) = [arm for arm in arms.arms if arm.name == "starting"]
+    (arm,) = [arm for arm in arms.arms if arm.name == arm_name]
     scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(SCENE)
     path = tmp_path / "starting.toml"
     path.write_text(home_scene_text(SCENE, population.snapshot, WEIGHTS))
@@ -56,8 +58,8 @@ def test_arm_starting_has_the_default_rerank_stage(name, population, tmp_path):
 def test_only_selects_arms_of_a_file(tmp_path):
     arms = arms_of(tmp_path, TOWERS + RANDOM)
     assert [arm.name for arm in arms.only(["random"]).arms] == ["random"]
-    demo = read_arms("demo").only(["starting"])
-    assert demo.baseline is None and demo.pair is None
+    nights = read_arms("nights").only(["starting"])
+    assert nights.baseline is None and nights.pair is None
     with pytest.raises(
         ConfigError,
         match=r"--only: 'randm' is not an arm of the file \(did you mean 'random'\?\)",
@@ -111,19 +113,19 @@ def test_arms_reject_an_unknown_baseline(tmp_path):
 
 
 def test_arms_reject_an_invalid_pair(tmp_path):
-    for line, why in (
+    for line, message in (
         ('pair = ["towers"]', "expected a list of 2"),
         ('pair = ["towers", "towers"]', "'towers' twice"),
     ):
         (tmp_path / "arms.toml").write_text(f"{line}\n{TOWERS}")
-        with pytest.raises(ConfigError, match=why):
+        with pytest.raises(ConfigError, match=message):
             read_arms(tmp_path / "arms.toml")
 
 
-def test_set_is_found_despite_a_folder_of_its_name(tmp_path, monkeypatch):
+def test_built_in_set_has_priority_over_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "kernels").mkdir()
-    assert read_arms("kernels").baseline == "no diversity"
+    (tmp_path / "fairness").mkdir()
+    assert read_arms("fairness").baseline == "no diversity"
 
 
 def test_arms_reject_a_file_without_arms(tmp_path):
@@ -135,18 +137,18 @@ def test_arms_reject_a_file_without_arms(tmp_path):
 def test_unknown_set_is_reported_with_the_nearest_name():
     with pytest.raises(
         ConfigError,
-        match=r"kernls is not a file or a built-in set.*kernels.*sets are prerank",
+        match=r"fairnes is not a file or a built-in set.*fairness.*sets are prerank",
     ):
-        read_arms("kernls")
+        read_arms("fairnes")
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ("scene.limits = 3", "arm 'one': scene.limits = 3, expected a table"),
         ('scene.limits.recall = "x"', "arm 'one': scene.limits.recall = 'x', expected a number of works"),
     ],
 )
-def test_arms_reject_limits_of_a_wrong_type(change, words, scene_of):
-    with pytest.raises(ConfigError, match=re.escape(words)):
+def test_arms_reject_limits_of_a_wrong_type(change, message, scene_of):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         scene_of(f'[[arms]]\nname = "one"\n{change}\n')

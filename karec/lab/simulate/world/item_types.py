@@ -58,21 +58,21 @@ LISTS = ("history", "skipped", "liked")
 class WorldItemType:
     """An item type with its truth.
 
-    ``made``: published data; ``tastes``, ``hours`` (None: always open): the truth, by item row.
+    ``data``: what the platform publishes; ``tastes``, ``hours`` (None: always open): the truth, by item row.
     """
 
-    made: DerivedItemType
+    data: DerivedItemType
     tastes: ItemTypeTastes
     hours: OpeningHours | None
 
     def open_ids(self, time_ms: int) -> NDArray[Any]:
         """Returns the ids of the items that are open at a moment."""
-        ids = np.asarray(self.made.item_type.items.ids)
+        ids = np.asarray(self.data.item_type.items.ids)
         return ids if self.hours is None else ids[self.hours.is_open_at(np.arange(len(ids)), time_ms)]
 
     def value(self, user_rows: NDArray[Any], ids: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) the expected value of the scene's objective: a probability, or seconds."""
-        return self.tastes.value(user_rows, self.made.item_type.items.lookup(ids))
+        return self.tastes.value(user_rows, self.data.item_type.items.lookup(ids))
 
 
 def make_item_types(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, WorldItemType]:

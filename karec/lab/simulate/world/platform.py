@@ -68,12 +68,12 @@ class World:
     start: Snapshot
     past: Impressions
 
-    def chances(
+    def task_probabilities(
         self, user_rows: NDArray[Any], work_rows: NDArray[Any], time_ms: NDArray[Any], scene: NDArray[Any]
     ) -> NDArray[Any]:
         """Returns (N, T): true probabilities of the dataset's tasks, without satiation."""
-        chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
-        return np.stack([chances[task] for task in self.dataset.tasks], axis=1)
+        probabilities = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
+        return np.stack([probabilities[task] for task in self.dataset.tasks], axis=1)
 
     def outcomes(
         self,
@@ -84,15 +84,10 @@ class World:
         scene: NDArray[Any],
     ) -> NDArray[Any]:
         """Returns (N, names): true probabilities of labels; of ``play_time`` the expected seconds."""
-        chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
+        probabilities = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
         duration_ms = self.truth.works.duration_ms[work_rows]
-        return np.stack(
-            [
-                expected_play_ms(duration_ms, chances) / 1000 if name == "play_time" else chances[name]
-                for name in names
-            ],
-            axis=1,
-        )
+        play_s = expected_play_ms(duration_ms, probabilities) / 1000
+        return np.stack([play_s if name == "play_time" else probabilities[name] for name in names], axis=1)
 
 
 def make_world(

@@ -29,17 +29,17 @@ def kinds(world, snapshot):
 def test_item_types_are_a_function_of_the_seed(world, snapshot, kinds):
     again, others = make_item_types(world, snapshot), make_item_types(world, snapshot, seed=1)
     for name, kind in kinds.items():
-        items = kind.made.item_type.items
+        items = kind.data.item_type.items
         for column, values in items.columns.items():
-            np.testing.assert_array_equal(again[name].made.item_type.items[column], values)
-        assert not np.array_equal(others[name].made.item_type.items["count_exposed"], items["count_exposed"])
+            np.testing.assert_array_equal(again[name].data.item_type.items[column], values)
+        assert not np.array_equal(others[name].data.item_type.items["count_exposed"], items["count_exposed"])
 
 
 def test_feedback_rates_equal_the_true_probabilities(kinds):
     rates = {"song": {"sing": 0.10}, "creator": {"follow": 0.02}, "room": {"join": 0.05}}
     rates["live"] = {"watch_1m": 0.25, "watch_5m": 0.10, "watch_30m": 0.025}
     for name, of_labels in rates.items():
-        columns = kinds[name].made.item_type.items.columns
+        columns = kinds[name].data.item_type.items.columns
         shown = columns["count_exposed"].sum()
         for label, rate in of_labels.items():
             off = 4 * np.sqrt(rate * (1 - rate) / shown) + 0.01 * rate
@@ -50,17 +50,17 @@ def test_feedback_rates_equal_the_true_probabilities(kinds):
 
 def test_lists_have_items_of_the_type_and_new_follows(kinds, snapshot):
     for kind in kinds.values():
-        history = kind.made.item_type.relations["history"]
+        history = kind.data.item_type.relations["history"]
         assert len(history) == len(snapshot.users)
-        assert (kind.made.item_type.items.lookup(history.values) >= 0).all()
-    follows = kinds["creator"].made.item_type.relations["follows"]
+        assert (kind.data.item_type.items.lookup(history.values) >= 0).all()
+    follows = kinds["creator"].data.item_type.relations["follows"]
     assert len(follows.values) > len(snapshot.relations["follows"].values)
-    assert "follows" not in kinds["song"].made.item_type.relations
+    assert "follows" not in kinds["song"].data.item_type.relations
 
 
 def test_item_vectors_use_works_of_the_host_or_the_songs(kinds, snapshot):
     works = snapshot.works
-    live, room = kinds["live"].made, kinds["room"].made
+    live, room = kinds["live"].data, kinds["room"].data
     for row in range(5):
         rows = works.lookup(live.works_of.row_values(row))
         assert set(works["creator_id"][rows].tolist()) <= {int(live.item_type.items["creator_id"][row])}
@@ -101,7 +101,7 @@ def test_rooms_open_by_the_minute_and_mostly_in_the_evening(kinds, snapshot):
         live.open_ids(snapshot.time_ms + 20 * HOUR_MS + minute * 60_000).tobytes() for minute in range(60)
     ]
     assert len(set(changes)) >= 5
-    assert len(kinds["song"].open_ids(0)) == len(kinds["song"].made.item_type.items)
+    assert len(kinds["song"].open_ids(0)) == len(kinds["song"].data.item_type.items)
 
 
 def test_room_stays_open_past_midnight_for_its_length(kinds):

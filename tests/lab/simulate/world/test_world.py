@@ -316,5 +316,5 @@ def test_expected_outcomes_are_the_means_of_the_feedback(world: World) -> None:
         np.abs(expected.mean(axis=0) - happened.mean(axis=0)) < 5 * error + 0.02 * happened.mean(axis=0)
     ).all()
     np.testing.assert_array_equal(
-        expected[:, 1], world.chances(*rows, exposures.time_ms, exposures.scene)[:, 0]
+        expected[:, 1], world.task_probabilities(*rows, exposures.time_ms, exposures.scene)[:, 0]
     )
