@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from doc_pages import page_blocks, toml_tables
 
+from karec.config.online_settings import OnlineSettings
 from karec.config.scenes import Config
 from karec.config.serve_settings import ServeSettings
 from karec.data.contract import Contract
@@ -44,6 +45,7 @@ def field_names(settings: type[Settings]) -> set[str]:
 @pytest.mark.parametrize(
     ("page", "key", "settings"),
     [
+        ("docs/online-features.md", "online", OnlineSettings),
         ("docs/serving.md", "serve", ServeSettings),
     ],
 )
