@@ -23,7 +23,7 @@ def served_job(job, shadowed, tmp_path):
 
 def test_train_continues_towers_with_a_served_log(served_job, capsys):
     log = str(served_job / "shadow_log")
-    assert cli.main(["train", *WORLD, "--out", str(served_job), "--log", log]) == 0
+    assert cli.main(["train", "world", *WORLD, "--out", str(served_job), "--log", log]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "rows of model version 1" in out and "published" in out
     first, second = (Bundle.open(served_job / "bundles" / f"v000000000{version}") for version in (1, 2))
@@ -40,15 +40,15 @@ def test_train_continues_towers_with_a_served_log(served_job, capsys):
         (["--log", "nowhere"], "nowhere holds no rank log"),
         (["--log", "LOG", "--log-version", "9"], "no row of model version 9, only of 1 ("),
         (["--log", "LOG", "--run", "nowhere"], "nowhere: not a run folder of karec train"),
-        (["--log", "LOG", "--quick"], "--quick and --choose are for a training from scratch"),
-        (["--log-version", "1"], "they need --log DIR"),
-        (["--run", "run"], "they need --log DIR"),
+        (["--log", "LOG", "--quick"], "--quick and --search are for a training from scratch"),
+        (["--log-version", "1"], "need --log"),
+        (["--run", "run"], "need --log"),
     ],
 )
 def test_train_rejects_an_unusable_log(job, shadowed, tmp_path, capsys, options, message):
     shutil.copytree(job / "run", tmp_path / "run")
     options = [str(job / "shadow_log") if option == "LOG" else option for option in options]
-    assert cli.main(["train", *WORLD, "--out", str(tmp_path), *options]) == 2
+    assert cli.main(["train", "world", *WORLD, "--out", str(tmp_path), *options]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert message in error and "Traceback" not in error
     assert not (tmp_path / "bundles").exists()
