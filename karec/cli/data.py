@@ -73,14 +73,16 @@ def check(
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids, ProgressReport() as progress:
         report = load(folder, Path(ids), progress, skip_bad=True, preset=preset).report
     if as_json:
-        print_json(report.as_dict())
+        print_json(report.to_dict())
     else:
         for table in report_tables(report):
             console.print(table)
         print_notes(
             console, (*report.notes, *(note for table in report.tables for note in table.odd_notes()))
         )
-    counts = ", ".join(f"{_format_sum(table.bad)} of {table.name}" for table in report.tables if table.bad)
+    counts = ", ".join(
+        f"{_format_sum(table.unusable)} of {table.name}" for table in report.tables if table.unusable
+    )
     if counts and not skip_bad:
         raise DataError(
             f"{folder}: rows that cannot be used, {counts}. Correct them, or leave them out with --skip-bad."
@@ -94,7 +96,7 @@ def report_tables(report: DataReport) -> Iterator[Table]:
             table.name,
             f"{table.rows:,}",
             f"{table.kept:,}",
-            _format_sum(table.bad),
+            _format_sum(table.unusable),
             _format_sum(table.left_out),
         )
         for table in report.tables
@@ -103,7 +105,7 @@ def report_tables(report: DataReport) -> Iterator[Table]:
     reasons = [
         (table.name, text, f"{reason.count:,}", ", ".join(reason.places))
         for table in report.tables
-        for text, reason in (*table.bad.items(), *table.left_out.items())
+        for text, reason in (*table.unusable.items(), *table.left_out.items())
     ]
     if reasons:
         head = ("table", "reason", "rows", "first places")
@@ -113,9 +115,9 @@ def report_tables(report: DataReport) -> Iterator[Table]:
             table.name,
             column.name,
             column.kind,
-            column.becomes,
+            column.use,
             f"{column.missing:.1%}" if column.missing else "",
-            f"{column.least} … {column.most}" if column.least else "",
+            f"{column.minimum} … {column.maximum}" if column.minimum else "",
         )
         for table in report.tables
         for column in table.columns
@@ -125,12 +127,12 @@ def report_tables(report: DataReport) -> Iterator[Table]:
     facts = [
         ("shape of the log", report.shape),
         ("users", f"{report.users:,}, {report.users_without_row:,} of them only in the log"),
-        ("items", f"{report.items:,}, {report.items_without_exposure:,} of them never shown"),
+        ("items", f"{report.items:,}, {report.items_without_impression:,} of them never shown"),
         *([("unknown items", f"{report.unknown_items:,}, only in the log")] if report.unknown_items else []),
-        ("impressions", f"{report.exposures:,}"),
+        ("impressions", f"{report.impressions:,}"),
         *((f"label {name}", f"{fraction:.2%} are positive") for name, fraction in report.labels.items()),
         *((f"{part} impressions", f"{count:,}") for part, count in report.parts.items()),
-        *((TIMES[name], time) for name, time in report.moments.items()),
+        *((TIMES[name], time) for name, time in report.times.items()),
     ]
     yield text_table("The dataset", ("property", "value"), facts, 2)
 

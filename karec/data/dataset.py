@@ -202,7 +202,7 @@ def _check_labels(dataset: Dataset) -> None:
 
 
 def _report(dataset: Dataset, impressions: Impressions, parts: ReadTables) -> DataReport:
-    moments = {
+    times = {
         "first": impressions.time_ms[0],
         "training": dataset.snapshot.time_ms,
         "validation": dataset.train_until_ms,
@@ -217,11 +217,11 @@ def _report(dataset: Dataset, impressions: Impressions, parts: ReadTables) -> Da
         tables=(),
         users=n_users,
         items=n_items,
-        exposures=len(impressions),
+        impressions=len(impressions),
         users_without_row=n_users - len(parts.tables["users"].ids) if "users" in parts.tables else 0,
-        items_without_exposure=n_items - len(np.unique(impressions.work_id)),
+        items_without_impression=n_items - len(np.unique(impressions.work_id)),
         labels={name: float(label.mean()) for name, label in impressions.labels.items()},
-        moments={} if dataset.timeless else {name: format_time(int(ms)) for name, ms in moments.items()},
+        times={} if dataset.timeless else {name: format_time(int(ms)) for name, ms in times.items()},
         parts={"history": len(impressions) - len(dataset.exposures), **lengths},
         notes=dataset.notes,
     )

@@ -147,11 +147,11 @@ class IdNumbers:
             f"SELECT u, o, min(t) AS t FROM pairs WHERE {REASON} IS NULL GROUP BY u, o ORDER BY u, t, o"
         )
         rows.drop()
-        bad = {reason: rows for reason, rows in report.bad.items() if reason not in unused_reasons}
-        left_out = {reason: rows for reason, rows in report.bad.items() if reason in unused_reasons}
+        unusable = {reason: rows for reason, rows in report.unusable.items() if reason not in unused_reasons}
+        left_out = {reason: rows for reason, rows in report.unusable.items() if reason in unused_reasons}
         if n_repeated := report.kept - len(arrays["u"]):
             left_out[REPEATED_PAIR] = Reason(n_repeated)
-        report = replace(report, kept=len(arrays["u"]), bad=bad, left_out=left_out)
+        report = replace(report, kept=len(arrays["u"]), unusable=unusable, left_out=left_out)
         id_map = self.maps.get("creators", self.maps["users"])  # both give a text the same number
         others = arrays["o"].to_numpy() if is_integer_other else id_map.numbers(arrays["o"])
         return (self.maps["users"].numbers(arrays["u"]), others, arrays["t"].to_numpy()), report

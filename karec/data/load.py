@@ -67,7 +67,7 @@ def load(
             read, parts, lists = reader.read(database, now_ms)
         dataset, report = make_dataset(read, parts, lists)
     except DataError as error:
-        notes = [note for table in reader.reports if table.bad for note in table.left_out_notes()]
+        notes = [note for table in reader.reports if table.unusable for note in table.left_out_notes()]
         raise DataError("; ".join((str(error), *(notes if skip_bad else ())))) from error
     reader.say(N_STEPS, "done")
     report = replace(
@@ -77,9 +77,7 @@ def load(
         unknown_items=reader.ids.unknown_items,
     )
     notes = [*report.notes, *(note for table in reader.reports for note in table.notes())]
-    columns = {
-        table.name: {column.name: column.becomes for column in table.columns} for table in reader.reports
-    }
+    columns = {table.name: {column.name: column.use for column in table.columns} for table in reader.reports}
     return OwnData(replace(dataset, notes=tuple(notes), columns=columns), reader.ids.maps, report)
 
 
@@ -198,9 +196,9 @@ class _Reader:
     def _add(self, report: TableReport) -> None:
         """Keeps the report. Raises DataError for rows that cannot be used, unless they are skipped."""
         self.reports.append(report)
-        if report.bad and not self.skip_bad:
-            reason, rows = next(iter(report.bad.items()))
-            n_others = sum(other.count for other in report.bad.values()) - rows.count
+        if report.unusable and not self.skip_bad:
+            reason, rows = next(iter(report.unusable.items()))
+            n_others = sum(other.count for other in report.unusable.values()) - rows.count
             other_rows = f", and {n_others:,} more for other reasons" if n_others else ""
             raise DataError(
                 f"{rows.places[0] if rows.places else report.files[0]}: {reason} ({rows.count:,} of "

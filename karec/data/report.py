@@ -34,27 +34,27 @@ class Reason:
 class ColumnReport:
     """The use of a column.
 
-    missing      fraction of the rows
-    least, most  range of numbers and times
-    rare_names   names of a category in one row only: a damaged cell of a category shows nowhere else
-    odd          rows whose cell is of another kind; it counts as missing
+    missing           fraction of the rows
+    minimum, maximum  range of numbers and times
+    rare_names        names of a category in one row only: a damaged cell of a category shows nowhere else
+    odd_cells         rows whose cell is of another kind; it counts as missing
     """
 
     name: str
     kind: str
-    becomes: str
+    use: str
     missing: float = 0.0
-    least: str = ""
-    most: str = ""
+    minimum: str = ""
+    maximum: str = ""
     rare_names: tuple[str, ...] = ()
-    odd: Reason | None = None
+    odd_cells: Reason | None = None
 
 
 @dataclass(frozen=True)
 class TableReport:
     """The rows of a table.
 
-    bad        rows that cannot be used, by reason
+    unusable   rows that cannot be used, by reason
     left_out   rows that are not needed, by reason
     """
 
@@ -62,14 +62,14 @@ class TableReport:
     files: tuple[str, ...]
     rows: int
     kept: int
-    bad: Mapping[str, Reason] = field(default_factory=dict)
+    unusable: Mapping[str, Reason] = field(default_factory=dict)
     left_out: Mapping[str, Reason] = field(default_factory=dict)
     columns: tuple[ColumnReport, ...] = ()
 
     def left_out_notes(self) -> Iterator[str]:
         """Yields one line on the rows that are not kept, if there are any."""
         reasons = "; ".join(
-            f"{reason}: {rows}" for reason, rows in (*self.bad.items(), *self.left_out.items())
+            f"{reason}: {rows}" for reason, rows in (*self.unusable.items(), *self.left_out.items())
         )
         if reasons:
             yield f"{self.name}: {self.rows:,} rows read, of which are left out: {reasons}"
@@ -93,11 +93,11 @@ class TableReport:
     def odd_notes(self) -> Iterator[str]:
         """Yields a line for each column that has cells of another kind."""
         for column in sorted(self.columns, key=lambda column: column.name):
-            if column.odd is not None:
-                kind = "time" if column.becomes.startswith("moment") else column.kind
+            if column.odd_cells is not None:
+                kind = "time" if column.use.startswith("moment") else column.kind
                 yield (
                     f"{self.name}: column {column.name!r}: cells of another kind than {kind} count as "
-                    f"missing: {column.odd}"
+                    f"missing: {column.odd_cells}"
                 )
 
 
@@ -110,15 +110,15 @@ class DataReport:
     tables: tuple[TableReport, ...]
     users: int = 0
     items: int = 0
-    exposures: int = 0
+    impressions: int = 0
     users_without_row: int = 0
-    items_without_exposure: int = 0
+    items_without_impression: int = 0
     unknown_items: int = 0
     labels: Mapping[str, float] = field(default_factory=dict)
-    moments: Mapping[str, str] = field(default_factory=dict)
+    times: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Returns the report for JSON; docs/formats.md lists the keys."""
         return {"format": FORMAT, **asdict(self)}

@@ -109,7 +109,9 @@ def _features(
             feature = make_columns(column, values[f"c{at}"], number_ids)
         except DataError as error:
             raise DataError(f"{source.files[0]}: {error}") from error
-        features.append((feature, replace(_report(column, values[f"c{at}"], feature), odd=odd_cells[at])))
+        features.append(
+            (feature, replace(_report(column, values[f"c{at}"], feature), odd_cells=odd_cells[at]))
+        )
     return features
 
 

@@ -70,7 +70,7 @@ def test_check_as_json_tells_each_table_and_column(movies, capsys):
     assert (
         report["format"] == 1 and report["shape"] == "impressions" and sum(report["parts"].values()) == 1500
     )
-    assert {column["name"]: column["becomes"] for column in events["columns"]} == {
+    assert {column["name"]: column["use"] for column in events["columns"]} == {
         "userId": "user", "movieId": "item", "timestamp": "time", "rating": "label liked"
     }  # fmt: skip
 

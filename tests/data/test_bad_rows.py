@@ -50,7 +50,9 @@ def test_bad_row_is_reported_with_its_line_or_skipped(shop, refused, read, name,
     assert message.startswith(f"log.csv:{2 + at}: {cause}") and "--skip-bad" in message
     report = read(shop, skip_bad=True).report.tables[0]
     assert (report.rows, report.kept) == (N + 1, N)
-    assert [(reason.count, reason.places) for reason in report.bad.values()] == [(1, (f"log.csv:{2 + at}",))]
+    assert [(reason.count, reason.places) for reason in report.unusable.values()] == [
+        (1, (f"log.csv:{2 + at}",))
+    ]
 
 
 def test_open_quote_is_reported_with_its_line(shop, refused, read):
@@ -69,7 +71,7 @@ def test_line_numbers_count_quoted_empty_and_broken_lines(shop, read):
     text = "\n".join(lines)
     (shop / "log.csv").write_text(text + "\n", encoding="utf-8")
     physical = text.split("\n")
-    bad = read(shop, skip_bad=True).report.tables[0].bad
+    bad = read(shop, skip_bad=True).report.tables[0].unusable
     assert {cause.split(":")[0]: reason.places for cause, reason in bad.items()} == {
         "missing columns": (f"log.csv:{1 + physical.index('c-01,short')}",),
         "column 'at'": (f"log.csv:{1 + physical.index(cells(ROW, at='never'))}",),
@@ -83,7 +85,7 @@ def test_broken_lines_have_their_number_in_every_encoding(shop, read, encoding):
     (shop / "log.csv").write_bytes("\n".join([*lines, ""]).encode(encoding))
     toml = (shop / "data.toml").read_text()
     (shop / "data.toml").write_text(toml.replace("[labels]", f'encoding = "{encoding}"\n[labels]'))
-    bad = read(shop, skip_bad=True).report.tables[0].bad
+    bad = read(shop, skip_bad=True).report.tables[0].unusable
     assert {reason.places for reason in bad.values()} == {("log.csv:302",), ("log.csv:303",)}
 
 
@@ -93,7 +95,7 @@ def test_row_of_the_second_file_is_reported_with_its_name(shop, read):
     write_log(shop / "log", rows[:300], name="a")
     write_log(shop / "log", [*rows[300:], ("", *ROW[1:])], name="b")
     (shop / "data.toml").write_text(TOML.replace("log.{ending}", "log").replace("{{", "{").replace("}}", "}"))
-    (reason,) = read(shop, skip_bad=True).report.tables[0].bad.values()
+    (reason,) = read(shop, skip_bad=True).report.tables[0].unusable.values()
     assert reason.places == (f"b.csv:{N - 300 + 2}",)
 
 
@@ -146,7 +148,7 @@ def test_missing_label_is_negative(tmp_path, read):
         expected = sum(at % 5 != 0 and row[3] >= 4 for at, row in enumerate(rows)) / N
         assert result.report.labels["liked"] == pytest.approx(expected)
         (stars,) = [
-            c for c in result.report.tables[0].columns if c.name == "stars" and c.becomes == "label liked"
+            c for c in result.report.tables[0].columns if c.name == "stars" and c.use == "label liked"
         ]
         assert stars.name == "stars"
 
@@ -156,7 +158,7 @@ def test_date_and_time_of_another_zone_are_accepted(tmp_path, read):
         (u, i, iso(s)[:10] if at % 2 else iso(s + 3600, "+01:00"), *more)
         for at, (u, i, s, *more) in enumerate(shop_rows(N))
     ]
-    assert read(write_shop(tmp_path / "shop", rows)).report.tables[0].bad == {}
+    assert read(write_shop(tmp_path / "shop", rows)).report.tables[0].unusable == {}
 
 
 def test_repeated_event_is_one_impression(shop, read):
@@ -164,7 +166,7 @@ def test_repeated_event_is_one_impression(shop, read):
     twice = (*rows[7][:3], 5, rows[7][4])
     write_log(shop, [*rows, rows[3], twice])
     result = read(shop)
-    assert result.report.exposures == N
+    assert result.report.impressions == N
     left_out = result.report.tables[0].left_out
     again = "one user, item and moment with another row"
     assert {cause: reason.count for cause, reason in left_out.items()} == {

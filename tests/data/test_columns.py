@@ -25,7 +25,7 @@ def goods(tmp_path, read):
         result = read(folder)
         works, labels = result.dataset.snapshot.works, result.dataset.snapshot.labels
         order = np.argsort(result.ids["items"].names(works.ids).astype(str))
-        report = {c.name: c.becomes for t in result.report.tables if t.name == "items" for c in t.columns}
+        report = {c.name: c.use for t in result.report.tables if t.name == "items" for c in t.columns}
         return works.take(order), labels, report
 
     return goods
@@ -143,6 +143,6 @@ def test_report_has_ranges_and_missing_fractions(tmp_path, read):
     report = read(folder).report
     columns = {(table.name, column.name): column for table in report.tables for column in table.columns}
     price = columns["items", "price"]
-    assert (price.least, price.most, price.missing) == ("0.5", f"{(N - 1) / 2:g}", 1 / N)
-    assert columns["events", "at"].least.startswith("2023-11-14T22:1")
-    assert report.as_dict()["tables"][0]["columns"]
+    assert (price.minimum, price.maximum, price.missing) == ("0.5", f"{(N - 1) / 2:g}", 1 / N)
+    assert columns["events", "at"].minimum.startswith("2023-11-14T22:1")
+    assert report.to_dict()["tables"][0]["columns"]

@@ -20,7 +20,7 @@ def test_events_of_unknown_items_are_left_out_and_counted(shop, read, refused):
     assert (reason.count, reason.places) == (expected, tuple(f"log.csv:{line}" for line in lines[:3]))
     assert (events.rows, events.kept) == (N, N - expected)
     assert result.report.unknown_items == len({row[1] for row in shop_rows(N)}) - 15
-    assert result.report.exposures == N - expected and result.report.items == 15
+    assert result.report.impressions == N - expected and result.report.items == 15
     (shop / "goods.csv").write_text("sku,price\nSKU 1,3\n")
     assert "none of the 400 events refers to an item of the items table" in refused(shop)
 

@@ -92,7 +92,7 @@ def test_friends_of_themselves_and_unknown_users_are_counted(shop, read):
     write_log(shop, friends, head=("who", "whom"), name="friends")
     result = read(shop)
     (table,) = [table for table in result.report.tables if table.name == "relations.friends"]
-    assert (table.rows, table.kept, dict(table.bad)) == (5, 2, {})
+    assert (table.rows, table.kept, dict(table.unusable)) == (5, 2, {})
     assert {cause: (entry.count, entry.places[0]) for cause, entry in table.left_out.items()} == {
         "column 'who': no user of the log": (1, "friends.csv:5"),
         "who and whom are one user": (2, "friends.csv:3"),

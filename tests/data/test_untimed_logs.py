@@ -73,7 +73,7 @@ def test_report_names_invented_times(read, tmp_path):
     assert result.dataset.timeless and result.dataset.drawn == 0.5
     assert any("no times" in note and "20% the test" in note for note in result.dataset.notes)
     assert result.report.notes == result.dataset.notes
-    assert result.report.moments == {}
+    assert result.report.times == {}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 101])
