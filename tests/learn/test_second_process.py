@@ -55,7 +55,6 @@ def test_second_process_returns_result_and_progress(tasks):
         value, process = task.result()
         assert (value, task.result()) == (6, (6, process))
     assert process != os.getpid() and reports == [(1, 3, "adding"), (2, 3, "adding"), (3, 3, "adding")]
-    assert task.peak_gib > 0
 
 
 def test_second_process_has_lower_priority(tasks):
@@ -80,26 +79,10 @@ def test_result_raises_if_the_process_was_killed(tasks):
         task.result()
 
 
-HALF_MESSAGE = """
-import os, pickle, sys
-os.write(int(sys.argv[1]), pickle.dumps(("result", [0] * 1000))[:500])
-sys.exit("no room")
-"""
-
-
-def test_result_raises_if_the_process_ended_within_a_message(tasks, monkeypatch):
-    monkeypatch.setattr(second_process, "PROGRAM", HALF_MESSAGE)
-    with (
-        SecondProcess(tasks.Sum((1,))) as task,
-        pytest.raises(KarecError, match="ended with status 1: no room"),
-    ):
-        task.result()
-
-
 def test_context_ends_the_process_on_error(tasks):
     with pytest.raises(LookupError), SecondProcess(tasks.Sum((1,))) as task:
         raise LookupError
-    assert task._child.poll() is not None
+    assert task._child.exitcode is not None
 
 
 @pytest.mark.parametrize(("frozen", "cores"), [(True, {0, 1}), (False, {0})])
