@@ -88,7 +88,7 @@ def train_from_log(
       LogSchemaError    a log without usable rows (``read_served_log``)
       CheckpointError   missing towers
     """
-    settings = _with_run_models(run, _with_run_min_count(run, settings).resolve(dataset))
+    settings = _with_settings_of_run(run, settings, dataset)
     _check_run(dataset, run, settings, out)
     check_training(dataset, settings)
     ranker = OnnxModel(run.folder / "ranker.onnx")
@@ -146,14 +146,13 @@ def _shape_settings(settings: TrainSettings) -> dict[str, Any]:
     return features | {f"towers.{key}": getattr(settings.towers, key) for key in SIZES}
 
 
-def _with_run_min_count(run: ServedRun, settings: TrainSettings) -> TrainSettings:
-    """Returns settings with the run's ``min_count`` if it is unset: the data have grown."""
+def _with_settings_of_run(run: ServedRun, settings: TrainSettings, dataset: Dataset) -> TrainSettings:
+    """Returns resolved settings with the ranker and baselines of ``run``, which are not trained again.
+
+    ``min_count`` is the run's if it is unset: with as many rows as there are now it would be another one.
+    """
     min_count = settings.features.min_count or run.settings.features.min_count
-    return settings.replace(features={"min_count": min_count})
-
-
-def _with_run_models(run: ServedRun, settings: TrainSettings) -> TrainSettings:
-    """Returns settings with the ranker and baselines of ``run``, which are not trained again."""
+    settings = settings.replace(features={"min_count": min_count}).resolve(dataset)
     baselines = run.settings.evaluation.baselines
     return settings.replace(ranker=run.settings.ranker, evaluation={"baselines": baselines})
 

@@ -33,19 +33,10 @@ from karec.toml import (
 
 QUICK_STEPS = 2000
 REMOVED: Mapping[str, str] = {
-    "ranker.first": "Delete it. To save time, lower limits.prerank of the scene.",
-    "ranker.precision": "Delete it: models serve in float32.",
-    **dict.fromkeys(
-        ("distil.pairwise", "distil.pairwise_weight", "distil.chunks"),
-        "Delete it: distil.list_weight trains the order of a list.",
-    ),
-    "distil.unexposed_weight": "Delete it: distil.pool_weight trains on works that were not shown.",
-    "distil.born_again": "Delete it: the towers are trained once.",
     "towers.kind": "Delete it: towers read counters and rates.",
     "run.tensorboard": "Delete it: run.json has the curves.",
-    **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
 }
-"""Advice for removed keys, by `table.key`, and removed values, by `key = 'value'`."""
+"""Advice for removed keys, by `table.key`."""
 AUTO = "auto"
 RecipeName = Literal[
     "auto", "hard", "model-distillation", "feature-distillation", "pools", "list", "retrieval"
@@ -289,16 +280,13 @@ def read_run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
 
     Removed keys are skipped: models trained with them serve as before. Raises ConfigError for a wrong value.
     """
-    settings, place = run["settings"], Place(folder / "run.json")
-    if settings["distil"].get("born_again"):  # its towers.pt does not contain the towers that served
-        raise place["distil"].refusal(f"born_again was removed. {REMOVED['distil.born_again']}")
     kept = {
         name: {key: item for key, item in value.items() if f"{name}.{key}" not in REMOVED}
         if isinstance(value, dict)
         else value
-        for name, value in settings.items()
+        for name, value in run["settings"].items()
     }
     kept["evaluation"]["baselines"] = [  # towers of recipe hard were a baseline once
         name for name in kept["evaluation"]["baselines"] if name != "hard"
     ]
-    return convert(TrainSettings, kept, place)
+    return convert(TrainSettings, kept, Place(folder / "run.json"))
