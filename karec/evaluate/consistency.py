@@ -1,7 +1,7 @@
 """Consistency of pre-ranking and ranking on whole pools, logged by shadow requests or sampled offline.
 
-Both kinds are pools with two scores per item, measured by the same function. Logged pools are what recall
-found. Offline pools are random samples of the catalog, so they are easier, and comparable between models.
+Both kinds are pools with two scores per item, measured by the same function. Logged pools are those of
+recall. Offline pools are random samples of the catalog, so they are easier, and comparable between models.
 """
 
 from __future__ import annotations

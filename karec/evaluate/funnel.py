@@ -3,7 +3,7 @@
 Of the ranker's best m items of a pool, two fractions are measured:
 
 prerank         selected by the stage prerank as it served: inner product, exposure steps and DPP together
-inner_product   selected by the inner product alone, if it selects as many items as the stage did
+inner_product   selected by the inner product only, if it selects as many items as the stage did
 on_purpose      the second minus the first: the loss by exposure steps and DPP
 
 The inner product loses items without a vector. Pools are those of requests served again (``recalled_pools``),

@@ -16,7 +16,7 @@ COLUMNS = {
 }
 FUNNEL_TITLE = "Fraction of the ranker's best items of a pool that pre-ranking selects"
 FUNNEL_NOTE = (
-    "By the inner product alone; by pre-ranking as it served, with exposure steps and DPP; the difference is "
+    "By the inner product only; by pre-ranking as it served, with exposure steps and DPP; the difference is "
     "the part that these steps remove on purpose. Both select the same number of items. In brackets: 95 % "
     "intervals from resampling users."
 )

@@ -1,4 +1,4 @@
-"""Rounds and shards of a library: what a refresh computes, as files next to the bundles.
+"""Rounds and shards of a library: the item vectors of a refresh, as files next to the bundles.
 
     ROOT/library/v0000000007/                           of the bundle v0000000007
         round.npz                                       the current round: its order and start

@@ -1,4 +1,4 @@
-"""Two baselines without training: logits of item rates, alone and combined with user rates."""
+"""Two baselines without training: logits of item rates, without and with user rates."""
 
 from __future__ import annotations
 

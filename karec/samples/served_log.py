@@ -21,7 +21,7 @@ from karec.samples.lists import list_bounds
 
 @dataclass(frozen=True, eq=False)
 class ServedLog:
-    """``log``: the usable rows. ``notes``: what was read and why rows were left out, a line each."""
+    """``log``: the usable rows. ``notes``: a line on the rows read, and on each reason to leave rows out."""
 
     log: RankLog
     notes: tuple[str, ...]

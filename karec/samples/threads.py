@@ -21,8 +21,8 @@ def map_in_order(function: Callable[[A], R], arguments: Iterable[A], threads: in
     """Yields ``function(a)`` for each of ``arguments``, like ``map``; errors keep their place.
 
     ``threads`` 0: the number of cores, at most MAX_THREADS. The caller's thread iterates over the arguments.
-    Results do not depend on the number of threads if calls do not write what others read. If the caller stops
-    early, it waits for running calls.
+    Results do not depend on the number of threads unless calls write what others read. A caller that stops
+    early waits for running calls.
     """
     threads = threads or min(usable_cores(), MAX_THREADS)
     with ThreadPoolExecutor(threads, thread_name_prefix="karec-in-order") as pool:

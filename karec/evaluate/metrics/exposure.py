@@ -1,4 +1,4 @@
-"""Measures of what lists gave to users and creators, and their paired differences between cascades.
+"""Measures of the impressions of users and creators, and their paired differences between cascades.
 
 A *unit* is resampled: a user with everything shown to them, or a creator with all their items. A resample is
 a weight per unit: how often it was drawn. Measures are computed from sums with these weights. Two cascades on

@@ -1,6 +1,6 @@
 """Losses of the towers, and of play time. Each is a mean over rows or lists; a weight of 0 switches it off.
 
-    hard       BCE(y, s)                                labels of what users did
+    hard       BCE(y, s)                                labels of user feedback
     soft       T²·KL(σ(t/T) ‖ σ(s/T))                   the ranker's logits; T² keeps the size of the gradient
     list       CE(softmax(t/τ), softmax(s/τ))           the ranker's logits of a whole logged list
     contrast   CE over (own item, other items of the batch, sampled items), logits minus log Q

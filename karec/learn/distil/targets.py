@@ -1,4 +1,4 @@
-"""Training targets of the towers: labels of what users did, and the ranker's logits from its log."""
+"""Training targets of the towers: labels of user feedback, and the ranker's logits from its log."""
 
 from __future__ import annotations
 

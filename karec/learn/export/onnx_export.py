@@ -25,7 +25,7 @@ TOLERANCE = 1e-5
 
 
 class ExportError(KarecError):
-    """The exported model does not compute what the trained one does."""
+    """The outputs of the exported and the trained model differ."""
 
 
 class _Positional(nn.Module):

@@ -24,7 +24,7 @@ QUANTILE_ROWS = 50_000
 
 
 class Batches:
-    """M encoded examples. ``inputs(rows)`` returns what ``Examples.inputs`` does, as tensors.
+    """M encoded examples. ``inputs(rows)`` returns those of ``Examples.inputs`` as tensors.
 
     Inputs stay in memory and each batch is moved to ``device``; labels are on ``device``. Instead of the
     codes of ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K items in its lists

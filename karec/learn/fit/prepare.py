@@ -124,7 +124,7 @@ def prepare_served(
     progress: Progress | None = None,
     first: TrainingData | None = None,
 ) -> TrainingData:
-    """Returns what ``prepare`` does, with the ``encoder`` of the serving run and more training rows.
+    """Returns data like ``prepare``, with the ``encoder`` of the serving run and more training rows.
 
     The new rows are ``outcomes``, exposures of served pages that the dataset lacks, and the requests of
     ``served`` that have lists. Their features use the dataset's exposures before them. Raises ValueError like

@@ -1,4 +1,4 @@
-"""Adds what the user's lists and profile share with an item to the inner product of the towers.
+"""Adds the similarity of an item and the user's lists and profile to the inner product of the towers.
 
 Each code of an item has a vector E in the space of the towers. An item adds the vectors of its codes to the
 item vector. A user adds to each of the vectors u_h of the user tower

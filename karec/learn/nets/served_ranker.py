@@ -28,7 +28,7 @@ MAX_SCORE = 60.0  # of a score or gate: e^60 is 1e26; sums of it stay far below 
 
 
 class UserTerms(NamedTuple):
-    """What ItemSide reads about U users."""
+    """Inputs of ItemSide about U users."""
 
     keys: list[Tensor]  # (U, d, H): the items of each list, divided by √d
     values: list[Tensor]  # (U, H, d + 1): the same items and a 1; 0 for an empty slot

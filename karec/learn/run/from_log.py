@@ -178,8 +178,8 @@ def _soft_labels_and_lists(
 ) -> tuple[SoftLabels, LoggedLists | None]:
     """Returns soft labels and lists of both logs.
 
-    For an exposure in both logs the served one is used. Its pools are what pre-ranking selects from; the
-    pools of the first log in ``folder`` cover many more users and times.
+    For an exposure in both logs the served one is used. Its pools are those from which pre-ranking
+    selects; the pools of the first log in ``folder`` cover many more users and times.
     """
     train, distil = prepared.train, settings.distil
     size, seed, served_labels = (

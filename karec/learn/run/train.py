@@ -168,7 +168,7 @@ def _write_and_read_log(
     out: Path,
     progress: Progress | None,
 ) -> tuple[TrainingData, SoftLabels, LoggedLists | None]:
-    """Writes the ranker's log of the training days to out/rank_log. Returns what the towers learn from.
+    """Writes the ranker's log of the training days to out/rank_log. Returns inputs of the towers' training.
 
     That includes the pools of ``served``, if there are any.
     """

@@ -1,4 +1,4 @@
-"""Rules that set what the settings leave to the data."""
+"""Rules for the settings that depend on the data."""
 
 from __future__ import annotations
 

@@ -58,11 +58,11 @@ that the settings leave at their defaults."""
 class FeatureSettings(Settings, frozen=True):
     """[features]: inputs of the models and the sizes of their embeddings."""
 
-    history_length: NonNegativeInt = 0  # last works of a user; 0: 100 if towers match, else 30
-    min_count: NonNegativeInt = 0  # training rows of a value with its own embedding; 0: by the number of rows
+    history_length: NonNegativeInt = 0  # last items of a user; 0: 100 if towers match, else 30
+    min_count: NonNegativeInt = 0  # training rows from which a value has its own embedding; 0: by the data
     user_min_count: Count = 3  # the same for users, in the user tower
-    refresh_hours: NonNegative = 24.0  # features are as of the last multiple; 0: of the row's own moment
-    dim: Count = 16  # of an item code's embedding; even, since a user's code has half
+    refresh_hours: NonNegative = 24.0  # features are as of the last multiple; 0: of the row's own time
+    dim: Count = 16  # size of an item code's embedding; even, because a user's code has half
     bins: Count = 8  # pieces of a number's piecewise linear effect
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class OptimizerSettings(Settings, frozen=True):
 
     batch_size: Count = 256  # rows in a step
     learning_rate: Positive = 1e-3  # the highest of the one-cycle schedule
-    weight_decay: NonNegative = 1.0  # of embeddings; other weights have none
+    weight_decay: NonNegative = 1.0  # weight decay of embeddings; other weights have none
     patience: Count = 2  # epochs without a better validation score before training stops
 
 
@@ -86,43 +86,47 @@ class RankerSettings(Settings, frozen=True):
     kind: Literal["mmoe", "lr", "lightgbm", "both"] = "mmoe"  # both: the calibrated mean of mmoe and lightgbm
     epochs: Count = 3  # at most; the best on validation is kept
     members: Count = 4  # small MMoEs over the same embeddings, whose mean ranks
-    experts: Count = 4  # of a member
+    experts: Count = 4  # experts of a member
     hidden: AtLeastTwo = 32  # width of an expert
-    dropout: Fraction = 0.1  # of hidden units, in training
-    id_dropout: Fraction = 0.3  # of work, creator and song ids, in training
-    # learned in addition to the tasks; names that the data cannot teach are skipped
+    dropout: Fraction = 0.1  # fraction of hidden units dropped in training
+    id_dropout: Fraction = 0.3  # fraction of item, creator and song ids hidden in training
+    # learned in addition to the tasks; names without usable labels in the data are skipped
     auxiliary: tuple[str, ...] = ("followed", "play_time")
 
 
 class TowerSettings(Settings, frozen=True):
     """[towers]: the user tower and the item tower."""
 
-    matching: bool | Literal["auto"] = "auto"  # a work is also compared with the user's lists, by code
+    matching: bool | Literal["auto"] = (
+        "auto"  # towers also compare the codes of an item and of the user's lists
+    )
     epochs: Count = 5  # at most; the best on validation is kept
     hidden: Count = 128  # width of the hidden layers
     vector: Count = 64  # D, the dimensions of the vectors
-    id_dropout: Fraction = 0.1  # of work, creator, song and user ids, in training
-    profile_dropout: Fraction = 0.05  # of rows whose user's profile is hidden, as a new user's is
+    id_dropout: Fraction = 0.1  # fraction of item, creator, song and user ids hidden in training
+    profile_dropout: Fraction = 0.05  # fraction of rows whose user's profile is hidden, as for a new user
 
 
 class DistilSettings(Settings, frozen=True):
-    """[distil]: the losses that teach the towers."""
+    """[distil]: the losses of the towers."""
 
     recipe: RecipeName = "auto"  # auto: retrieval for a log of positives only, list for any other
     ranker_features: Literal["all", "towers"] = "all"  # towers: a ranker without cross features
-    label_weight: NonNegative = 1.0  # of hard and soft labels of the log's rows
-    soft_weight: Fraction = 0.8  # λ, the part of soft labels in the loss; the rest is hard labels
-    list_weight: NonNegative = 1.0  # β, of the list loss
-    pool_weight: NonNegative = 1.0  # of soft labels for works in logged lists, shown or not
-    retrieval_weight: NonNegative = 0.0  # of the contrast of a taken work with taken and library works
-    library_works: Count = 2048  # drawn uniformly in a step of that contrast
-    history_dropout: Fraction = 0.5  # of a history that is hidden while that contrast learns from the rest
-    temperature: Positive = 2.0  # T, of the soft labels
-    list_temperature: Positive = 0.5  # τ, of the list loss
-    contrast_temperature: Positive = 0.1
-    list_works: AtLeastTwo = 40  # works of a logged pool that make a list, at most shadow.works
-    lists_per_step: Count = 16
-    warm_up: Fraction = 0.05  # of the towers' steps, before soft labels and lists count
+    label_weight: NonNegative = 1.0  # weight of hard and soft labels of the log's rows
+    soft_weight: Fraction = 0.8  # λ, the fraction of soft labels in the loss; the rest is hard labels
+    list_weight: NonNegative = 1.0  # β, weight of the list loss
+    pool_weight: NonNegative = 1.0  # weight of soft labels of items in logged lists, shown or not
+    retrieval_weight: NonNegative = (
+        0.0  # weight of the contrast of a chosen item with others and library items
+    )
+    library_works: Count = 2048  # items sampled uniformly from the library in a step of that contrast
+    history_dropout: Fraction = 0.5  # fraction of a history hidden in that contrast
+    temperature: Positive = 2.0  # T, temperature of the soft labels
+    list_temperature: Positive = 0.5  # τ, temperature of the list loss
+    contrast_temperature: Positive = 0.1  # temperature of the contrast
+    list_works: AtLeastTwo = 40  # items of a logged pool that make a list, at most shadow.works
+    lists_per_step: Count = 16  # logged lists in a step
+    warm_up: Fraction = 0.05  # fraction of the towers' steps before soft labels and lists are used
 
     @property
     def needs_lists(self) -> bool:
@@ -133,34 +137,34 @@ class DistilSettings(Settings, frozen=True):
 class RecallSettings(Settings, frozen=True):
     """[recall]: separate towers for the source `model`, which learn the set that a user enjoys."""
 
-    on: bool = False  # else the source searches with the vectors of prerank
+    on: bool = False  # False: the source searches with the vectors of prerank
     epochs: Count = 2  # at most; the best on validation is kept
     vector: Count = 64  # dimensions
-    temperature: Positive = 0.1  # of the softmax over candidates
-    negatives: Count = 512  # works drawn uniformly from the library in a step, with those of the batch
+    temperature: Positive = 0.1  # temperature of the softmax over candidates
+    negatives: Count = 512  # items sampled uniformly from the library in a step
 
 
 class ShadowSettings(Settings, frozen=True):
-    """[shadow]: whole pools in the first rank log, which the ranker writes over the training days."""
+    """[shadow]: whole pools in the first rank log, which the ranker writes for the training days."""
 
-    share: Fraction = 0.05  # of the requests of the training days that have a pool
-    at_most: Count = 10_000  # requests with a pool
-    works: Count = 200  # in a pool
+    share: Fraction = 0.05  # fraction of the requests of the training days with a pool
+    at_most: Count = 10_000  # most requests with a pool
+    works: Count = 200  # items in a pool
 
 
 class EvaluationSettings(Settings, frozen=True):
     """[evaluation]: models that are trained only for comparison on the test days."""
 
     baselines: tuple[Literal["lr", "lightgbm"], ...] = ("lr",)
-    resamples: Count = 200  # bootstrap draws of users, for the intervals
+    resamples: Count = 200  # bootstrap resamples of users, for the intervals
 
 
 class RunSettings(Settings, frozen=True):
     """[run]: the machine, and files written in training. Device and threads change only rounding."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: NonNegativeInt = 0  # of the CPU; 0: as many as torch finds
-    checkpoint_steps: Count = 200
+    threads: NonNegativeInt = 0  # threads of the CPU; 0: as many as torch finds
+    checkpoint_steps: Count = 200  # steps between checkpoints
 
 
 class TrainSettings(Settings, frozen=True):
@@ -169,7 +173,7 @@ class TrainSettings(Settings, frozen=True):
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0  # LightGBM's is an int32
     model_version: NonNegativeInt = 1  # written into every model; `karec train` sets it
     fusion: Mapping[str, NonNegative] = {}  # task weights in the fused score; empty: those of the data
-    task_weights: Mapping[str, NonNegative] = {}  # in the losses, and of the head `fused`; others: 1
+    task_weights: Mapping[str, NonNegative] = {}  # weights in the losses, also of the head `fused`; others: 1
     features: FeatureSettings = FeatureSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     ranker: RankerSettings = RankerSettings()
@@ -231,7 +235,7 @@ class TrainSettings(Settings, frozen=True):
         )
 
     def resolve(self, dataset: Dataset) -> Self:
-        """Returns the settings of a training on `dataset`: what they leave to the data is set."""
+        """Returns the settings of a training on `dataset`, with the values that depend on the data."""
         meaning = asdict(dataset.snapshot.meaning)
         auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
         weights = {
