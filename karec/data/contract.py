@@ -79,7 +79,6 @@ class Split(Settings, frozen=True):
     history      fraction of impressions that only make histories and counters
     begin        moments in place of fractions
     by           user: a log without times; fractions of the positives of each user, in a random order
-    seed         of the random order
     """
 
     history: float = 0.2
@@ -87,7 +86,6 @@ class Split(Settings, frozen=True):
     test: float = 0.1
     begin: Begin | None = None
     by: Literal["time", "user"] = "time"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

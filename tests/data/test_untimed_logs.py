@@ -59,15 +59,6 @@ def test_split_by_user_ignores_the_order_of_rows(read, tmp_path, same):
     same(one, other)
 
 
-def test_split_by_user_depends_on_its_seed(read, tmp_path):
-    one = read(write(tmp_path / "a", listens())).dataset
-    other = read(write(tmp_path / "b", listens(), TOML + "seed = 1\n")).dataset
-    content = [positives(entry.split()[2]) for entry in (one, other)]
-    assert set(zip(content[0].user_id, content[0].work_id, strict=True)) != set(
-        zip(content[1].user_id, content[1].work_id, strict=True)
-    )
-
-
 def test_report_names_invented_times(read, tmp_path):
     result = read(write(tmp_path, listens()))
     assert result.dataset.timeless and result.dataset.drawn == 0.5
