@@ -43,7 +43,6 @@ def set_up(
     ids: Path | None = None,
     keep: int = KEEP,
     signing_key: Path | None = None,
-    lists: bool = True,
     scenes: Sequence[str] = (),
     item_types_of: ItemTypesOf | None = None,
     is_rolling: bool = False,
@@ -53,7 +52,7 @@ def set_up(
 
     Args:
         settings: those of the run's run.json.
-        ids, keep, signing_key, lists: as for ``karec.publish``.
+        ids, keep, signing_key: as for ``karec.publish``.
         scenes: templates of scenes that a new karec.toml gets in addition to the main scene.
         item_types_of: returns further item types for these scenes from the published snapshot.
         is_rolling: publishes next to the version in service (``karec.refresh.next_version``).
@@ -70,7 +69,6 @@ def set_up(
         ids=ids,
         keep=keep,
         signing_key=signing_key,
-        lists=lists,
         item_types={} if item_types_of is None else item_types_of(snapshot),
     )
     config = out / "karec.toml"

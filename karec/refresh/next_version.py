@@ -61,7 +61,6 @@ def publish_next_version(
     ids: Path | None = None,
     keep: int = KEEP,
     signing_key: Path | None = None,
-    lists: bool = True,
     item_types: Mapping[str, DerivedItemType] = NO_ITEM_TYPES,
     sample: int = SAMPLE,
 ) -> Path:
@@ -85,7 +84,7 @@ def publish_next_version(
     for space in spaces:
         columns = served_columns(snapshot) if space is PRERANK else {}
         index = mixed[space] = _previous_index(before, space, snapshot, columns)
-        if lists and space is spaces[-1]:
+        if space is spaces[-1]:
             facts |= measured_lists(index, snapshot, encoder, before.path, space)
         _add_sample(index, before, run, space, snapshot, encoder, columns, sample, progress)
         if before.model_version in index.model_versions:

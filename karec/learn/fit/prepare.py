@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Impressions
 from karec.features.encoder import Encoder
 from karec.learn._torch import torch
 from karec.learn.fit.batches import Batches
@@ -120,23 +119,20 @@ def prepare_served(
     encoder: Encoder,
     settings: TrainSettings,
     served: ServedLog,
-    outcomes: Impressions | None = None,
     progress: Progress | None = None,
     first: TrainingData | None = None,
 ) -> TrainingData:
     """Returns data like ``prepare``, with the ``encoder`` of the serving run and more training rows.
 
-    The new rows are ``outcomes``, exposures of served pages that the dataset lacks, and the requests of
-    ``served`` that have lists. Their features use the dataset's exposures before them. Raises ValueError like
-    ``build_examples``.
+    The new rows are the requests of ``served`` that have lists. Their features use the dataset's exposures
+    before them. Raises ValueError like ``build_examples``.
 
     Args
       first   result of ``prepare`` in the serving run; its rows are not encoded again
     """
     snapshot, exposures, train = dataset.snapshot, dataset.exposures, dataset.split()[0]
     requests = served.requests(snapshot, settings.distil.list_works)
-    impressions = [train, *([] if outcomes is None else [outcomes]), requests]
-    rows = concat_impressions(impressions, dataset.tasks)
+    rows = concat_impressions([train, requests], dataset.tasks)
     row_times = feature_times(replace(dataset, exposures=rows), settings.features.refresh_hours)
     if first is not None:
         train_examples = build_examples(first.encoder, snapshot, rows, row_times, happened=exposures)

@@ -16,7 +16,6 @@ from zlib import crc32
 import numpy as np
 
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Impressions
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import evaluate_run, read_run
 from karec.features.encoder import Encoder
@@ -26,7 +25,7 @@ from karec.learn.export.onnx_export import copy_as_version
 from karec.learn.fit.checkpoint import best_weights
 from karec.learn.fit.prepare import TrainingData, prepare_served
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
-from karec.learn.run.train import TowerInputs, TrainResult
+from karec.learn.run.train import TrainResult
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.settings import TrainSettings, read_run_settings
 from karec.logs.parts import LogFolder
@@ -69,18 +68,14 @@ def train_from_log(
     progress: Progress | None = None,
     *,
     version: int | None = None,
-    outcomes: Impressions | None = None,
     resume: bool = False,
     evaluate: bool = True,
-    first: TowerInputs | None = None,
 ) -> TrainResult:
     """Trains towers from the served ``log`` into the run folder ``out``, and measures quality.
 
     Args
       version    use only log rows of this model version
-      outcomes   outcomes of served pages that the dataset lacks
       evaluate   False: skip the quality measurement
-      first      tower inputs of the training of ``run`` on this dataset, if it has just ended
 
     Raises before training
       ConfigError       settings with which the towers would differ from the run's
@@ -106,10 +101,10 @@ def train_from_log(
     clock = Clock()
     with torch_threads(settings.run.threads):
         _copy_models(run.folder, out, settings.model_version)
-        encoder, first_data = Encoder.load(out / "encoder.npz"), None if first is None else first.prepared
-        prepared = prepare_served(dataset, encoder, settings, served, outcomes, progress, first_data)
+        encoder = Encoder.load(out / "encoder.npz")
+        prepared = prepare_served(dataset, encoder, settings, served, progress)
         clock.lap("examples")
-        soft, lists = _soft_labels_and_lists(prepared, served, run.folder / "rank_log", settings, first)
+        soft, lists = _soft_labels_and_lists(prepared, served, run.folder / "rank_log", settings)
         clock.lap("rank log")
         checkpoint = checkpoints.make("towers")
         state, heads = train_towers(prepared, soft, lists, settings, out, progress, checkpoint, start)
@@ -174,7 +169,6 @@ def _soft_labels_and_lists(
     served: ServedLog,
     folder: Path,
     settings: TrainSettings,
-    first: TowerInputs | None,
 ) -> tuple[SoftLabels, LoggedLists | None]:
     """Returns soft labels and lists of both logs.
 
@@ -187,12 +181,9 @@ def _soft_labels_and_lists(
         settings.seed,
         join_soft_labels(train.exposures, served.log),
     )
-    if first is not None:
-        soft, lists = first.soft.pad_unknown(len(train) - len(first.prepared.train)), first.lists
-    else:
-        log = read_teacher_log(folder, prepared.encoder.tasks)
-        soft = join_soft_labels(train.exposures, log)
-        lists = select_lists(train, log, size, seed) if distil.needs_lists else None
+    log = read_teacher_log(folder, prepared.encoder.tasks)
+    soft = join_soft_labels(train.exposures, log)
+    lists = select_lists(train, log, size, seed) if distil.needs_lists else None
     if lists is None:
         return served_labels.or_else(soft), None
     return served_labels.or_else(soft), LoggedLists.concat(

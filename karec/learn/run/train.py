@@ -37,15 +37,6 @@ from karec.times import Progress
 
 
 @dataclass(frozen=True, eq=False)
-class TowerInputs:
-    """Examples of a training, and soft labels and lists of its first log, from which its towers learned."""
-
-    prepared: TrainingData
-    soft: SoftLabels
-    lists: LoggedLists | None
-
-
-@dataclass(frozen=True, eq=False)
 class TrainResult:
     """Result of a training.
 
@@ -54,7 +45,6 @@ class TrainResult:
     epochs         by step
     seconds        by step
     notes          on the training, in addition to those of the data
-    tower_inputs   for a second training, which need not compute them again
     """
 
     folder: Path
@@ -62,7 +52,6 @@ class TrainResult:
     epochs: dict[str, list[Epoch]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    tower_inputs: TowerInputs | None = None
 
 
 def train(
@@ -129,9 +118,7 @@ def train(
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}
-    return TrainResult(
-        out, quality, epochs, clock.seconds, notes, tower_inputs=TowerInputs(prepared, soft, lists)
-    )
+    return TrainResult(out, quality, epochs, clock.seconds, notes)
 
 
 def _baseline_names(settings: TrainSettings) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from karec.config.project import set_up
 from karec.errors import ConfigError, DataError, LogSchemaError
 from karec.evaluate.quality import evaluate_run, read_run
 from karec.lab.simulate.world import make_world
-from karec.lab.simulate.world.answers import answers
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.train import train
@@ -43,7 +42,7 @@ def first(world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(world, first):
-    """(the run that served, its rank log with a shadow pool of every request, the pages)."""
+    """(the run that served, its rank log with a shadow pool of every request)."""
     run, out = first.folder, first.folder.parent
     dataset = world.dataset
     config = set_up(dataset, run, read_run(run)["settings"], out)
@@ -58,21 +57,20 @@ def served(world, first):
         observers.append(SideEffectQueue(observer))
     with replace(cascade, side_effects=tuple(observers)) as logged:
         users = dataset.snapshot.users.ids[:40]
-        page_requests = [Request(int(u), time_ms=dataset.valid_until_ms, request_id=f"r{u}") for u in users]
-        feeds = [logged.run(request) for request in page_requests]
-    return ServedRun.from_folder(run), out / "log", feeds
+        for user in users.tolist():
+            logged.run(Request(user, time_ms=dataset.valid_until_ms, request_id=f"r{user}"))
+    return ServedRun.from_folder(run), out / "log"
 
 
 def learn(world, served, out, **more):
-    run, log, _ = served
+    run, log = served
     settings = run.settings.replace(model_version=2)
     return train_from_log(world.dataset, run, log, settings, out, **more)
 
 
 @pytest.fixture(scope="module")
 def continued(world, served, tmp_path_factory):
-    feeds = answers(world.truth, world.dataset.snapshot, served[2])
-    return learn(world, served, tmp_path_factory.mktemp("taught") / "run", outcomes=feeds)
+    return learn(world, served, tmp_path_factory.mktemp("taught") / "run")
 
 
 def towers_of(folder):
@@ -119,15 +117,10 @@ def test_towers_correlate_more_with_the_ranker_on_served_pools(world, served, co
     assert after > before + 0.05
 
 
-def test_outcomes_of_served_pages_change_the_towers(world, served, continued, tmp_path):
-    without = learn(world, served, tmp_path / "run")
-    assert furthest(towers_of(without.folder), towers_of(continued.folder)) > 1e-4
-
-
 def test_train_from_log_keeps_min_count_of_the_serving_run(world, served, tmp_path):
     """Left to the data, it would follow how many rows there are now, and towers would not fit the run's
     encoder."""
-    run, log, _ = served
+    run, log = served
     unset = run.settings.replace(features={"min_count": 0})
     correlations = train_from_log(
         world.dataset, run, log, unset.replace(model_version=2), tmp_path / "run", evaluate=False
@@ -137,17 +130,15 @@ def test_train_from_log_keeps_min_count_of_the_serving_run(world, served, tmp_pa
     )
 
 
-def test_train_from_log_is_reproducible(world, first, served, continued, tmp_path):
-    """Inputs that the first training made give the same towers as inputs that are made again."""
-    feeds = answers(world.truth, world.dataset.snapshot, served[2])
-    again = learn(world, served, tmp_path / "run", outcomes=feeds, first=first.tower_inputs)
+def test_train_from_log_is_reproducible(world, served, continued, tmp_path):
+    again = learn(world, served, tmp_path / "run")
     assert furthest(towers_of(again.folder), towers_of(continued.folder)) == 0.0
     assert again.quality == continued.quality
 
 
 def test_train_from_log_starts_from_the_serving_towers(world, served, tmp_path):
     """Towers hardly change at a tiny learning rate. Newly initialised towers would differ."""
-    run, log, _ = served
+    run, log = served
     settings = run.settings.replace(model_version=2, optimizer={"learning_rate": 1e-9, "weight_decay": 0.0})
     still = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
     assert furthest(towers_of(still.folder), towers_of(run.folder)) < 1e-4
@@ -178,14 +169,11 @@ def test_stopped_training_from_log_resumes_to_the_same_towers(world, served, con
         if (done, what) == (9, "training the towers"):
             raise Stopped
 
-    run, log, feeds = served
-    outcomes = answers(world.truth, world.dataset.snapshot, feeds)
+    run, log = served
     settings = run.settings.replace(model_version=2, run={"checkpoint_steps": 2})
     with pytest.raises(Stopped):
-        train_from_log(world.dataset, run, log, settings, tmp_path / "run", stop, outcomes=outcomes)
-    again = train_from_log(
-        world.dataset, run, log, settings, tmp_path / "run", outcomes=outcomes, resume=True
-    )
+        train_from_log(world.dataset, run, log, settings, tmp_path / "run", stop)
+    again = train_from_log(world.dataset, run, log, settings, tmp_path / "run", resume=True)
     assert furthest(towers_of(again.folder), towers_of(continued.folder)) == 0.0
 
 
@@ -199,7 +187,7 @@ def test_stopped_training_from_log_resumes_to_the_same_towers(world, served, con
     ],
 )
 def test_settings_of_other_towers_are_refused_before_training(world, served, tmp_path, change, message):
-    run, log, _ = served
+    run, log = served
     reports = []
     with pytest.raises(ConfigError, match=message):
         train_from_log(
@@ -214,7 +202,7 @@ def test_settings_of_other_towers_are_refused_before_training(world, served, tmp
 
 
 def test_ranker_settings_do_not_change_training_from_log(world, served, tmp_path):
-    run, log, _ = served
+    run, log = served
     settings = run.settings.replace(
         ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1}
     )
@@ -224,7 +212,7 @@ def test_ranker_settings_do_not_change_training_from_log(world, served, tmp_path
 
 
 def test_train_from_log_refuses_to_overwrite_the_serving_run(world, served):
-    run, log, _ = served
+    run, log = served
     with pytest.raises(
         ConfigError, match=r"is the serving run\. Write towers that learn from its log to another folder"
     ):
@@ -232,7 +220,7 @@ def test_train_from_log_refuses_to_overwrite_the_serving_run(world, served):
 
 
 def test_train_from_log_refuses_data_of_other_tasks(world, served, tmp_path):
-    run, log, _ = served
+    run, log = served
     with pytest.raises(
         DataError,
         match=r"world has the tasks \['click'\], expected those of .*: \['click', 'long_view', 'like'\]",
@@ -268,13 +256,13 @@ def test_train_from_log_refuses_a_run_without_tower_checkpoint(world, served, co
 @pytest.fixture(scope="module")
 def from_scratch(world, served, tmp_path_factory):
     """A training from scratch whose towers learn the served pools too."""
-    run, log, _ = served
+    run, log = served
     settings = run.settings.replace(model_version=2)
     return train(world.dataset, settings, tmp_path_factory.mktemp("anew") / "run", log=log)
 
 
 def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, from_scratch):
-    run, folder, _ = served
+    run, folder = served
     ranker = OnnxModel(from_scratch.folder / "ranker.onnx")
     own_log = read_rank_log(from_scratch.folder / "served_log", world.dataset.tasks)
     served_rows = read_rank_log(folder, world.dataset.tasks)
@@ -292,10 +280,6 @@ def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, fro
         return sorted(pool for pool in each if len(pool) - 2 >= run.settings.distil.list_works)
 
     assert pools(own_log) == pools(served_rows) and len(pools(own_log)) > 40
-    material = from_scratch.tower_inputs
-    assert material.prepared.n_requests == 0, (
-        "requests have no outcome, so the ranker must not learn from them"
-    )
     assert any("lists of at least 10 items are used" in note for note in from_scratch.notes)
     assert furthest(towers_of(from_scratch.folder), towers_of(run.folder)) > 1e-3
 
@@ -306,7 +290,7 @@ def test_served_log_does_not_change_a_ranker_from_scratch(first, from_scratch):
 
 
 def test_unreadable_served_log_is_refused_before_training(world, served, tmp_path):
-    run, log, _ = served
+    run, log = served
     for folder, version, why in (
         (tmp_path / "nowhere", None, "holds no rank log"),
         (log, 9, "no row of model version"),

@@ -1,42 +1,18 @@
 """Feedback of users to works that are shown to them, drawn from the true probabilities.
 
-Served pages use common random numbers: the random number of a user, a work and a task is fixed. So a user
+Simulated days use common random numbers: the random number of a user, a work and a task is fixed. So a user
 gives a work the same feedback in every cascade, and two cascades differ only by what they show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Impressions
-from karec.catalog.snapshot import Snapshot
 from karec.lab.simulate.world.tastes import AFTER, TASKS, Truth, pair_uniform
-from karec.pipeline.types import Page
-
-
-def answers(truth: Truth, snapshot: Snapshot, pages: Sequence[Page]) -> Impressions:
-    """Returns the impressions of ``feeds``, each at its request's moment, with labels of all tasks.
-
-    Deterministic. Raises ValueError for a user or work that ``snapshot`` does not have.
-    """
-    sizes = [len(page) for page in pages]
-
-    def repeat(values: Sequence[int], dtype: type) -> NDArray[Any]:
-        return np.repeat(np.array(values, dtype), sizes)
-
-    scenes = {name: code for code, name in enumerate(snapshot.labels["scene"])}
-    user_id = repeat([page.request.user_number for page in pages], np.int64)
-    work_id = np.concatenate([np.empty(0, np.int64), *[page.candidates.ids for page in pages]])
-    time_ms = repeat([page.request.time_ms or 0 for page in pages], np.int64)
-    scene = repeat([scenes[page.request.scene] for page in pages], np.int32)
-    user, work = snapshot.users.lookup(user_id), snapshot.works.lookup(work_id)
-    repeats = truth.repeats(user, work)
-    chances = truth.probabilities(user, work, time_ms=time_ms, scene=scene, repeats=repeats)
-    return Impressions(user_id, work_id, time_ms, scene, outcomes(chances, coins_of(truth, user, work)))
 
 
 def coins_of(truth: Truth, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:
