@@ -13,9 +13,9 @@ from karec.catalog.snapshot import Snapshot
 from karec.config.project import set_up
 from karec.evaluate.quality import evaluate_run, read_run
 from karec.lab.curves import write_curves
+from karec.lab.demo import three_days
 from karec.lab.demo.scenes import measure_scenes
 from karec.lab.demo.serve import measure_funnel, measure_pages, serve
-from karec.lab.demo.three_days import ThreeDays
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.item_types import make_item_types
 from karec.refresh.item_types import DerivedItemType
@@ -55,22 +55,23 @@ class Demo:
         trained = train()
         config = self._publish(trained.folder, progress)
         with ExitStack() as stack:
-            days = None
+            wait_for_days = None
             if self.world is not None:
-                task = ThreeDays(self.world, trained.folder, self.out / "three_days", self.seed)
-                days = stack.enter_context(task.start(progress))
+                folder, part = self.out / "three_days", three_days.PART
+                days = three_days.ThreeDays(self.world, trained.folder, folder, self.seed, part)
+                wait_for_days = stack.enter_context(days.started())
             served = serve(self.dataset, config, self.n_requests, progress)
             funnel_loss = measure_funnel(served, progress)
             scenes = None
             if self.scenes and self.world is not None:
                 scenes = measure_scenes(self.world, config, self.scenes, self.n_requests, progress)
             quality = evaluate_run(self.dataset, trained.folder, progress)
-            three_days = None if days is None else days.result()
+            days_report = None if wait_for_days is None else wait_for_days(progress)
         return {
             **measure_pages(self.dataset, served, None if self.world is None else self.world.outcomes),
             "quality": quality["models"],
             "funnel_loss": funnel_loss,
-            "three_days": three_days,
+            "three_days": days_report,
             "scenes": scenes,
             "notes": [*self.dataset.notes, *trained.notes],
             "config": str(config),

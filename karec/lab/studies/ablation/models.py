@@ -9,7 +9,9 @@ Shared parts are made once: a seed's ranker, its log, its lists.
 
 from __future__ import annotations
 
+import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,6 @@ from karec.learn.nets.towers import Towers
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.mixed_ranker import PARTS, part_path
 from karec.learn.run.rankers import train_ranker
-from karec.learn.second_process import peak_gib, reset_peak
 from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
@@ -70,10 +71,10 @@ class AblationModels:
         row = "teacher" if row == self._settings.ranker.kind else row  # the same model, trained once
         path = self._folder / "cells" / f"{row}-{seed}.npz"
         if not path.exists():
-            reset_peak()
+            _reset_peak()
             start = time.perf_counter()
             arrays = self._train(row, self._settings.replace(seed=seed))
-            arrays |= {"seconds": np.array(time.perf_counter() - start), "peak_gib": np.array(peak_gib())}
+            arrays |= {"seconds": np.array(time.perf_counter() - start), "peak_gib": np.array(_peak_gib())}
             with file_aside(path) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
         return path
@@ -164,3 +165,18 @@ class AblationModels:
 
     def _onnx(self, row: str, seed: int) -> Path:
         return self._folder / "models" / f"{row}-{seed}.onnx"
+
+
+def _reset_peak() -> None:
+    """Sets the peak to the memory that the process has now. Only Linux can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_gib() -> float:
+    """Returns the peak memory since ``_reset_peak``; on other systems than Linux since the start."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**20
