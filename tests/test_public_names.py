@@ -1,7 +1,7 @@
 """Public names and signatures of ``dir(karec)``, and of ``karec.pipeline.step`` for custom steps.
 
 ``golden/public_names.txt`` has one of them per line. After an intended change write it again, and
-describe in CHANGELOG.md what users must do:
+describe the change in CHANGELOG.md:
 
     python tests/test_public_names.py
 
