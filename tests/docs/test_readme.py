@@ -1,0 +1,38 @@
+"""README.md and docs/quickstart.md run as they are written."""
+
+import json
+import subprocess
+
+from demo_folder import write_demo_folder
+from doc_pages import ROOT, free_port, page_blocks, run_page
+from own_logs import shop_actions
+
+PROGRAM = """
+#include <karec/prerank.hpp>
+bool fail(const karec::Status& status);
+bool run(const karec::PrerankRequest& request, std::span<float> scores, std::span<std::int64_t> ids,
+         std::span<std::int32_t> rows) {
+%s
+    return moved.ok();
+}
+"""
+
+
+def test_readme_trains_on_own_data_and_serves_a_page(tmp_path):
+    shop_actions(tmp_path / "shop")
+    page = run_page("README.md", tmp_path, replacements={"8080": str(free_port())})
+    assert len(json.loads(page.output("curl"))["items"]) == 5
+    assert "c-007" in page.output("karec recommend")
+
+
+def test_cpp_block_of_readme_compiles(tmp_path):
+    (block,) = [block for block in page_blocks("README.md", {}) if block.language == "cpp"]
+    (tmp_path / "host.cpp").write_text(PROGRAM % block.text)
+    command = ["g++", "-std=c++20", "-fsyntax-only", f"-I{ROOT / 'native' / 'include'}", "host.cpp"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+
+def test_quickstart_shows_a_page_of_the_demo(tmp_path):
+    (tmp_path / "build").mkdir()
+    write_demo_folder(tmp_path / "build" / "demo")
+    run_page("docs/quickstart.md", tmp_path, replacements={"10000001": "1"})
