@@ -59,17 +59,17 @@ def run_pytest(name: str) -> list[dict[str, Any]]:
         ]
         command = [sys.executable, "-m", "pytest", str(HERE), *options, *(["-k", name] if name else [])]
         environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
-        done = subprocess.run(command, env=environment | ONE_THREAD, cwd=machine.ROOT, check=False)
+        process = subprocess.run(command, env=environment | ONE_THREAD, cwd=machine.ROOT, check=False)
         if not report.exists() or not report.stat().st_size:
-            raise SystemExit(done.returncode or f"no benchmark is called {name!r}")
-        if done.returncode:
+            raise SystemExit(process.returncode or f"no benchmark is called {name!r}")
+        if process.returncode:
             print("some benchmarks failed; the table contains the others", file=sys.stderr)
         entries: list[dict[str, Any]] = json.loads(report.read_text())["benchmarks"]
         return entries
 
 
 def rows_of(entry: dict[str, Any], isa: str, limits: dict[str, float]) -> list[Row]:
-    """Rows of one benchmark: those of the parts that it measured itself, and its own if it has a kernel."""
+    """Returns the rows of one benchmark: those of its parts, and its own if it has a kernel."""
     info = entry["extra_info"]
     own = [{**info, "seconds": entry["stats"]["median"] / info["calls"]}] if "kernel" in info else []
     return [row_of(part, isa, limits) for part in [*info.get("parts", []), *own]]
@@ -95,8 +95,8 @@ def row_of(info: dict[str, Any], isa: str, limits: dict[str, float]) -> Row:
 
 
 def with_change(row: Row, last: dict[tuple[str, ...], Row]) -> Row:
-    before = last.get(key_of(row))
-    return row if before is None else {**row, "change": row["ns_per_item"] / before["ns_per_item"] - 1}
+    last_row = last.get(key_of(row))
+    return row if last_row is None else {**row, "change": row["ns_per_item"] / last_row["ns_per_item"] - 1}
 
 
 def key_of(row: Row) -> tuple[str, ...]:
@@ -115,11 +115,11 @@ def cells(row: Row) -> list[str]:
 def print_table(rows: list[Row]) -> None:
     table = [list(COLUMNS), *(cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    right = {3, 4, 5}
+    right_columns = {3, 4, 5}
     for line in table:
         padded = [
-            cell.rjust(width) if at in right else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+            cell.rjust(width) if column in right_columns else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         print("  ".join(padded).rstrip())
 
@@ -131,14 +131,13 @@ def main() -> None:
     print(
         "limits of one core: " + ", ".join(f"{name} {value:g}" for name, value in limits.items()), flush=True
     )
-    before: list[Row] = json.loads(OUT.read_text())["rows"] if OUT.exists() else []
-    last = {key_of(row): row for row in before}
-    found = [row for entry in run_pytest(name) for row in rows_of(entry, isa, limits)]
-    rows = [with_change(row, last) for row in found]
+    last_rows: list[Row] = json.loads(OUT.read_text())["rows"] if OUT.exists() else []
+    last = {key_of(row): row for row in last_rows}
+    rows = [with_change(row, last) for entry in run_pytest(name) for row in rows_of(entry, isa, limits)]
     print_table(rows)
-    kept = [row for key, row in last.items() if key not in {key_of(row) for row in rows}]
+    other_rows = [row for key, row in last.items() if key not in {key_of(row) for row in rows}]
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"limits": limits, "rows": [*rows, *kept]}, indent=1) + "\n")
+    OUT.write_text(json.dumps({"limits": limits, "rows": [*rows, *other_rows]}, indent=1) + "\n")
     print(f"{len(rows)} rows in {time.perf_counter() - start:.0f} s; all rows are in {OUT}")
 
 

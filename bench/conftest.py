@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items):
 
 
 def seconds(call: Callable[[], object], repeats: int = 1) -> float:
-    """Processor time of one call: other work on the machine counts only through shared caches."""
+    """Returns the processor time of one call: other work on the machine counts only through shared caches."""
     start = time.process_time()
     for _ in range(repeats):
         call()
@@ -56,8 +56,8 @@ def seconds(call: Callable[[], object], repeats: int = 1) -> float:
 @pytest.fixture(scope="session")
 def world(request, tmp_path_factory):
     """The karec.toml of a small world whose models are trained for one epoch, or of --cascade."""
-    if given := request.config.getoption("cascade"):
-        return Path(given)
+    if config := request.config.getoption("cascade"):
+        return Path(config)
     from karec.config.project import set_up
     from karec.evaluate.quality import read_run
     from karec.lab.simulate.world import make_world
@@ -107,8 +107,8 @@ def compare(benchmark):
         spent: dict[str, list[float]] = {name: [] for name in sides if name}
 
         def run_peers() -> None:
-            for name, each in spent.items():
-                each.append(seconds(sides[name], repeats[name]))
+            for name, times in spent.items():
+                times.append(seconds(sides[name], repeats[name]))
 
         def run_ours() -> None:
             for _ in range(repeats[""]):
@@ -117,7 +117,7 @@ def compare(benchmark):
         benchmark.pedantic(run_ours, setup=run_peers, rounds=rounds)
         info: dict[str, Any] = {"kernel": kernel, "size": size, "calls": repeats[""], "items": items}
         info |= {"bytes": bytes_, "flops": flops, "limit": limit}
-        baselines = {name: float(np.median(each)) for name, each in spent.items()}
+        baselines = {name: float(np.median(times)) for name, times in spent.items()}
         benchmark.extra_info.update(info, baselines=baselines)
 
     return run

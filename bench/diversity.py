@@ -18,7 +18,7 @@ HAS_PYVERSITY = importlib.util.find_spec("pyversity") is not None
 
 
 def gram_schmidt(embeddings, relevance, k):
-    """karec's definition in NumPy: variances fall by ⟨f_i, u⟩² for the direction u of each pick."""
+    """Selects by karec's definition: variances fall by ⟨f_i, u⟩² for the direction u of each pick."""
     f = workloads.unit(embeddings)
     q2 = np.exp(2 * ALPHA * (relevance - relevance.max()))
     rho = np.full(len(f), 1 + RIDGE, np.float32)
@@ -36,17 +36,19 @@ def gram_schmidt(embeddings, relevance, k):
 
 
 def inverse_updates(embeddings, relevance, k, window=None):
-    """karec's definition in NumPy: each pick is a rank-one update of the inverse of a D × D matrix.
-    With a window, the matrix of the last picks is inverted at each step."""
+    """Selects by karec's definition: each pick is a rank-one update of the inverse of a D × D matrix.
+
+    With a window, the matrix of the last picks is inverted at each step.
+    """
     f, picks = workloads.unit(embeddings), np.empty(k, np.int64)
     q2 = np.exp(2 * ALPHA * (relevance - relevance.max()))
     inverse = np.eye(f.shape[1], dtype=np.float32) / np.float32(RIDGE)
     variance = np.full(len(f), 1 + RIDGE, np.float32)
-    for at in range(k):
-        picks[at] = pick = int((q2 * variance).argmax())
+    for i in range(k):
+        picks[i] = pick = int((q2 * variance).argmax())
         q2[pick] = -1.0
         if window is not None:
-            near = f[picks[max(at + 2 - window, 0) : at + 1]]
+            near = f[picks[max(i + 2 - window, 0) : i + 1]]
             along = f @ near.T
             solved = along @ np.linalg.inv(near @ near.T + RIDGE * np.eye(len(near), dtype=np.float32))
             variance = np.float32(1 + RIDGE) - (solved * along).sum(axis=1)
@@ -58,15 +60,15 @@ def inverse_updates(embeddings, relevance, k, window=None):
     return picks
 
 
-def of_pyversity(strategy, embeddings, relevance, k):
+def select_with_pyversity(strategy, embeddings, relevance, k):
     from pyversity import diversify
 
     return diversify(embeddings, relevance, k, strategy=strategy, diversity=DIVERSITY)
 
 
-def with_pyversity(ways, strategy, embeddings, relevance, k):
+def add_pyversity(ways, strategy, embeddings, relevance, k):
     if HAS_PYVERSITY:
-        ways["pyversity"] = lambda: of_pyversity(strategy, embeddings, relevance, k)
+        ways["pyversity"] = lambda: select_with_pyversity(strategy, embeddings, relevance, k)
     return ways
 
 
@@ -86,7 +88,7 @@ def test_dpp(compare, size, kind):
             "NumPy Gram–Schmidt": lambda: gram_schmidt(*args),
             "Numba, karec.kernels": lambda: numba_dpp.dpp_select(*args, alpha=ALPHA),
         }
-        ways = with_pyversity(ways, "dpp", *args)
+        ways = add_pyversity(ways, "dpp", *args)
     ours = lambda: dpp_select(*args, alpha=ALPHA, window=size.window)  # noqa: E731
     compare("dpp", f"{size} {kind}", ours, ways, **costs(size))
 
@@ -105,13 +107,13 @@ def test_dpp_of_a_kernel_matrix(compare):
     kernel = q[:, None] * (f @ f.T + RIDGE * np.eye(1000)) * q
 
     def cholesky():
-        """Chen's incremental Cholesky in NumPy."""
-        rows, left = np.zeros((100, 1000)), kernel.diagonal().copy()
+        """Runs Chen's incremental Cholesky in NumPy."""
+        rows, variance = np.zeros((100, 1000)), kernel.diagonal().copy()
         for t in range(100):
-            best = int(np.argmax(left))
-            rows[t] = (kernel[best] - rows[:t, best] @ rows[:t]) / np.sqrt(left[best])
-            left -= rows[t] ** 2
-            left[best] = -np.inf
+            best = int(np.argmax(variance))
+            rows[t] = (kernel[best] - rows[:t, best] @ rows[:t]) / np.sqrt(variance[best])
+            variance -= rows[t] ** 2
+            variance[best] = -np.inf
 
     ours = lambda: dpp_select_kernel(kernel, 100)  # noqa: E731
     compare("dpp: kernel matrix", "N=1000 k=100", ours, {"NumPy Cholesky": cholesky}, items=100_000)
@@ -127,7 +129,7 @@ def test_marginal_relevance(compare, method, size):
     )
     args = *workloads.pool(size.n, size.dim), size.k
     ways = {"Numba, karec.kernels": lambda: numba(*args, diversity=DIVERSITY)}
-    ways = with_pyversity(ways, method, *args)
+    ways = add_pyversity(ways, method, *args)
     compare(method, str(size), lambda: ours(*args, diversity=DIVERSITY), ways, **costs(size))
 
 
@@ -141,14 +143,14 @@ def test_arrange(compare, k):
     ]
 
     def loop():
-        """The first item that breaks no rule, place by place, in Python."""
-        values = [(columns["song_id"].tolist(), 2), (columns["creator_id"].tolist(), 5)]
-        left, chosen = list(range(1000)), []
+        """Selects for each place the first item that breaks no rule, in Python."""
+        windows = [(columns["song_id"].tolist(), 2), (columns["creator_id"].tolist(), 5)]
+        remaining, picks = list(range(1000)), []
         for _ in range(k):
-            near = [(each, {each[at] for at in chosen[1 - window :]}) for each, window in values]
-            fitting = (at for at in left if not any(each[at] in seen for each, seen in near))
-            chosen.append(next(fitting, left[0]))
-            left.remove(chosen[-1])
+            near = [(values, {values[row] for row in picks[1 - window :]}) for values, window in windows]
+            fitting = (row for row in remaining if not any(values[row] in taken for values, taken in near))
+            picks.append(next(fitting, remaining[0]))
+            remaining.remove(picks[-1])
 
     ours = lambda: arrange(1000, rules, k)  # noqa: E731
     compare("arrange", f"N=1000 k={k} two rules", ours, {"Python loop": loop}, items=k)

@@ -52,7 +52,7 @@ def impressions(n: int) -> Events:
     "fold", [HISTORY, SHOWN, BY_USER, BY_WORK], ids=lambda fold: getattr(fold, "name", None) or fold.by
 )
 def test_aggregate_before_each_event(compare, fold):
-    """Built over all events and read before each of them: an as-of join per event."""
+    """Builds an aggregate over all events and reads it before each of them: an as-of join per event."""
     base, events = platform(), impressions(workloads.N_EVENTS)
     located = LocatedEvents.from_rows(base, HEAD, events, events.user_id, events.item_id, events.item_id)
     if fold in (HISTORY, SHOWN):
@@ -93,10 +93,10 @@ def test_encoder(compare, world, part):
     users = rng.choice(np.asarray(snapshot.users.ids), 20).tolist()
     rows = [rng.integers(0, len(snapshot.works), 1000) for _ in users]
     encoded = [encoder.encode_user(snapshot, user, snapshot.time_ms, 0) for user in users]
-    items = [encoder.encode_items(snapshot, each, snapshot.time_ms) for each in rows]
+    items = [encoder.encode_items(snapshot, batch, snapshot.time_ms) for batch in rows]
     calls = {
         "user": lambda: [encoder.encode_user(snapshot, user, snapshot.time_ms, 0) for user in users],
-        "1,000 items": lambda: [encoder.encode_items(snapshot, each, snapshot.time_ms) for each in rows],
-        "1,000 crosses": lambda: [encoder.encode_crosses(*each) for each in zip(encoded, items, strict=True)],
+        "1,000 items": lambda: [encoder.encode_items(snapshot, batch, snapshot.time_ms) for batch in rows],
+        "1,000 crosses": lambda: [encoder.encode_crosses(*pair) for pair in zip(encoded, items, strict=True)],
     }
     compare(f"features: encode {part}", "20 users", calls[part], items=len(users))

@@ -24,19 +24,17 @@ def index():
 @pytest.mark.parametrize("n", [1000, 100_000, 300_000])
 def test_lookup_of_ids(compare, index, n):
     ids = workloads.item_ids(workloads.N_ITEMS)
-    wanted = np.random.default_rng(n).choice(ids, n)
+    queried = np.random.default_rng(n).choice(ids, n)
     order = np.argsort(ids)
-    ordered, row_of, listed = (
-        ids[order],
-        dict(zip(ids.tolist(), range(len(ids)), strict=True)),
-        wanted.tolist(),
-    )
+    ordered = ids[order]
+    row_of = dict(zip(ids.tolist(), range(len(ids)), strict=True))
+    id_list = queried.tolist()
     ways = {
-        "NumPy searchsorted": lambda: order[np.searchsorted(ordered, wanted)],
-        "Python dict": lambda: [row_of[each] for each in listed],
+        "NumPy searchsorted": lambda: order[np.searchsorted(ordered, queried)],
+        "Python dict": lambda: [row_of[item_id] for item_id in id_list],
     }
     size = f"{n:,} of {len(ids):.0e} ids"
-    compare("recall: lookup of ids", size, lambda: index.lookup(wanted), ways, items=n)
+    compare("recall: lookup of ids", size, lambda: index.lookup(queried), ways, items=n)
 
 
 def test_lookup_of_text_ids(compare, tmp_path):
@@ -53,39 +51,39 @@ def test_lookup_of_text_ids(compare, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def found():
+def rows_of_sources():
     """Rows of each source, best first: items that many sources find are drawn more often."""
     rng, n = np.random.default_rng(0), workloads.N_ITEMS
     draws = ((n * rng.random(2 * QUOTA) ** 2).astype(np.int32) for _ in range(SOURCES))
     return [
-        np.ascontiguousarray(each[np.sort(np.unique(each, return_index=True)[1])][:QUOTA]) for each in draws
+        np.ascontiguousarray(rows[np.sort(np.unique(rows, return_index=True)[1])][:QUOTA]) for rows in draws
     ]
 
 
 def numpy_merge(parts, bits):
-    """The same items in the same order, without floors: an array with a place for every item."""
+    """Returns the same items in the same order; ``bits`` has a place for each item of the library."""
     new = []
     for bit, part in enumerate(parts):
-        before = bits[part]
-        new.append(part[before == 0])
-        bits[part] = before | np.uint32(1 << bit)
+        earlier_bits = bits[part]
+        new.append(part[earlier_bits == 0])
+        bits[part] = earlier_bits | np.uint32(1 << bit)
     rows = np.concatenate(new)
     sources = bits[rows]
     bits[rows] = 0
     return rows[:LIMIT], sources[:LIMIT]
 
 
-@pytest.mark.parametrize("by", ["rows", "ids"])
-def test_merge(compare, found, by):
-    ids = [workloads.item_ids(workloads.N_ITEMS)[rows] for rows in found]
-    scores = [NO_SCORES[: len(rows)] for rows in found]
-    quotas, entries = [QUOTA] * SOURCES, sum(map(len, found))
+@pytest.mark.parametrize("key", ["rows", "ids"])
+def test_merge(compare, rows_of_sources, key):
+    ids = [workloads.item_ids(workloads.N_ITEMS)[rows] for rows in rows_of_sources]
+    scores = [NO_SCORES[: len(rows)] for rows in rows_of_sources]
+    quotas, entries = [QUOTA] * SOURCES, sum(map(len, rows_of_sources))
     bits = np.zeros(workloads.N_ITEMS, np.uint32)
-    if by == "rows":
-        ours = lambda: merge_rows(ids, scores, found, workloads.N_ITEMS, quotas, LIMIT)  # noqa: E731
-        ways = {"NumPy, array of all items": lambda: numpy_merge(found, bits)}
-        assert np.array_equal(ours()[2], numpy_merge(found, bits)[0])
+    if key == "rows":
+        ours = lambda: merge_rows(ids, scores, rows_of_sources, workloads.N_ITEMS, quotas, LIMIT)  # noqa: E731
+        ways = {"NumPy, array of all items": lambda: numpy_merge(rows_of_sources, bits)}
+        assert np.array_equal(ours()[2], numpy_merge(rows_of_sources, bits)[0])
     else:
         ours = lambda: merge_channels(ids, scores, quotas, LIMIT)  # noqa: E731
         ways = {"NumPy unique": lambda: np.unique(np.concatenate(ids), return_index=True)}
-    compare(f"recall: merge by {by}", f"{SOURCES} sources, {entries:,} entries", ours, ways, items=entries)
+    compare(f"recall: merge by {key}", f"{SOURCES} sources, {entries:,} entries", ours, ways, items=entries)

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from chain.peer import DPPS, Workshop, comparable
+from chain.builder import DPPS, ChainBuilder, make_comparable
 
 import karec._native
 from karec.bundle import Bundle
@@ -31,19 +31,19 @@ CALL_S = 3e-7  # what cProfile adds to a call of a C function
 
 
 @pytest.fixture(scope="module")
-def served(world):
+def scene(world):
     """(cascade, bundle, requests of different users)."""
-    bundle, scene = open_bundle(world), scene_names(world)[0]
+    bundle, name = open_bundle(world), scene_names(world)[0]
     users = np.random.default_rng(0).choice(np.asarray(bundle.snapshot.users.ids), N_REQUESTS)
     requests = [
-        Request(int(user), scene=scene, time_ms=bundle.snapshot.time_ms, request_id=str(at))
-        for at, user in enumerate(users)
+        Request(int(user), scene=name, time_ms=bundle.snapshot.time_ms, request_id=str(number))
+        for number, user in enumerate(users)
     ]
-    with load_cascade(world, scene, bundle) as cascade:
-        yield by_lists(replace(cascade, side_effects=(), clock=time.process_time)), bundle, requests
+    with load_cascade(world, name, bundle) as cascade:
+        yield search_by_lists(replace(cascade, side_effects=(), clock=time.process_time)), bundle, requests
 
 
-def by_lists(cascade):
+def search_by_lists(cascade):
     """Returns the cascade with a source `model` that searches lists of items, as in a large bundle."""
     sources = tuple(copy(source) for source in cascade.recall.sources)
     for source in sources:
@@ -56,33 +56,33 @@ def size_of(bundle: Bundle) -> str:
     return f"{len(bundle.snapshot.works):,} items, {len(bundle.snapshot.users):,} users"
 
 
-def test_request_as_configured(benchmark, served):
-    cascade, bundle, requests = served
+def test_request_as_configured(benchmark, scene):
+    cascade, bundle, requests = scene
     turn = iter(range(10**9))
     info = {"kernel": "request: as configured", "size": size_of(bundle), "calls": 1, "items": 1}
     benchmark.extra_info.update(info)
     benchmark.pedantic(lambda: cascade.run(requests[next(turn) % N_REQUESTS]), rounds=ROUNDS, warmup_rounds=4)
 
 
-def test_request_by_steps(benchmark, served):
+def test_request_by_steps(benchmark, scene):
     """Each round runs one user's request by every baseline and by karec."""
-    configured, bundle, requests = served
-    cascade = comparable(configured)
-    shop = Workshop(cascade, bundle, requests[:4])
-    peers = {f"chain, {name}'s DPP": shop.peer(select) for name, select in DPPS.items()}
+    configured, bundle, requests = scene
+    cascade = make_comparable(configured)
+    builder = ChainBuilder(cascade, bundle, requests[:4])
+    chains = {f"chain, {name}'s DPP": builder.chain(select) for name, select in DPPS.items()}
     whole, steps = defaultdict(list), defaultdict(lambda: defaultdict(list))
     sizes, pages, turn = defaultdict(list), [], iter(range(10**9))
 
-    def run_peers():
+    def run_chains():
         request = requests[next(turn) % N_REQUESTS]
         row = bundle.snapshot.users.row(request.user_number)
-        for name, peer in peers.items():
+        for name, chain in chains.items():
             start = time.process_time()
-            left, ms = peer.run(request, row)
+            rows_of_stage, ms = chain.run(request, row)
             whole[name].append(time.process_time() - start)
-            for (place, _), each in zip(peer.steps, ms, strict=True):
-                steps[place][name].append(each * 1e-3)
-        pages.append((request, left))  # of NumPy's DPP, the last one
+            for (place, _), step_ms in zip(chain.steps, ms, strict=True):
+                steps[place][name].append(step_ms * 1e-3)
+        pages.append((request, rows_of_stage))  # of the last chain: NumPy's DPP
         return (request,), {}
 
     def run(request):
@@ -92,21 +92,29 @@ def test_request_by_steps(benchmark, served):
             sizes[step.place].append(max(step.n_in, step.n_out, 1))
         return page
 
-    benchmark.pedantic(run, setup=run_peers, rounds=ROUNDS)
+    benchmark.pedantic(run, setup=run_chains, rounds=ROUNDS)
     check_pages(cascade, bundle, *pages[-1])
-    medians = {place: {side: float(np.median(ms)) for side, ms in of.items()} for place, of in steps.items()}
+    medians = {
+        place: {side: float(np.median(seconds)) for side, seconds in sides.items()}
+        for place, sides in steps.items()
+    }
     parts = [
-        {"kernel": f"request: {place}", "size": f"{np.median(sizes[place]):,.0f}", "seconds": of.pop("")}
-        | {"items": float(np.median(sizes[place])), "baselines": of}
-        for place, of in medians.items()
+        {
+            "kernel": f"request: {place}",
+            "size": f"{np.median(sizes[place]):,.0f}",
+            "seconds": baselines.pop(""),
+            "items": float(np.median(sizes[place])),
+            "baselines": baselines,
+        }
+        for place, baselines in medians.items()
     ]
-    baselines = {name: float(np.median(each)) for name, each in whole.items()}
+    baselines = {name: float(np.median(seconds)) for name, seconds in whole.items()}
     info = {"kernel": "request: steps of the baselines", "size": size_of(bundle), "calls": 1, "items": 1}
     benchmark.extra_info.update(info, parts=parts, baselines=baselines)
 
 
 def kind_of(code) -> str:
-    """Kind of a profiled function: native code, ONNX Runtime, NumPy, or Python."""
+    """Returns the kind of a profiled function: native code, ONNX Runtime, NumPy, or Python."""
     name = code if isinstance(code, str) else code.co_name
     kinds = {
         "karec._native": "native",
@@ -120,25 +128,28 @@ def kind_of(code) -> str:
 
 
 def show_kernels_to_profiler(monkeypatch) -> None:
-    """cProfile does not see Cython and Numba functions, nor native methods with named arguments."""
+    """Wraps kernels in Python functions.
 
-    def shown(kernel):
-        def run_kernel(*arguments, **named):
-            return kernel(*arguments, **named)
+    cProfile does not see Cython and Numba functions, nor native methods with named arguments.
+    """
+
+    def wrap(kernel):
+        def run_kernel(*arguments, **options):
+            return kernel(*arguments, **options)
 
         return run_kernel
 
     for face in (karec._native.ItemIndex, karec._native.IndexView):
-        monkeypatch.setattr(face, "dpp_select", shown(face.dpp_select))
+        monkeypatch.setattr(face, "dpp_select", wrap(face.dpp_select))
     for module in [module for name, module in sys.modules.items() if name.startswith("karec.")]:
         for name, value in list(vars(module).items()):
             if type(value).__name__ in ("cython_function_or_method", "CPUDispatcher"):
-                monkeypatch.setattr(module, name, shown(value))
+                monkeypatch.setattr(module, name, wrap(value))
 
 
-def test_request_by_kind(benchmark, served, monkeypatch):
+def test_request_by_kind(benchmark, scene, monkeypatch):
     """Native code and ONNX Runtime release the GIL. Python is the rest of the time without profiler."""
-    cascade, bundle, requests = served
+    cascade, bundle, requests = scene
     whole, kinds, turn = [], defaultdict(list), iter(range(10**9))
     show_kernels_to_profiler(monkeypatch)
 
@@ -147,19 +158,19 @@ def test_request_by_kind(benchmark, served, monkeypatch):
         cascade.run(request)
         whole.append(time.process_time() - start)
 
-    def profiled():
+    def profile():
         request, spent = requests[next(turn) % N_REQUESTS], dict.fromkeys(KINDS, 0.0)
-        profile = cProfile.Profile(time.process_time)
-        profile.runcall(cascade.run, request)
-        for entry in profile.getstats():
+        profiler = cProfile.Profile(time.process_time)
+        profiler.runcall(cascade.run, request)
+        for entry in profiler.getstats():
             if (kind := kind_of(entry.code)) != "Python":
                 spent[kind] += max(entry.inlinetime - entry.callcount * CALL_S, 0.0)
         for kind, seconds in spent.items():
             kinds[kind].append(seconds)
         return (request,), {}
 
-    benchmark.pedantic(run, setup=profiled, rounds=ROUNDS)
-    medians = {kind: float(np.median(each)) for kind, each in kinds.items()}
+    benchmark.pedantic(run, setup=profile, rounds=ROUNDS)
+    medians = {kind: float(np.median(seconds)) for kind, seconds in kinds.items()}
     medians["Python"] = max(float(np.median(whole)) - sum(medians.values()), 1e-9)
     parts = [
         {"kernel": f"request: in {kind}", "size": size_of(bundle), "seconds": seconds, "items": 1}
@@ -168,9 +179,9 @@ def test_request_by_kind(benchmark, served, monkeypatch):
     benchmark.extra_info.update(parts=parts)
 
 
-def check_pages(cascade, bundle, request, left):
-    """The chain with NumPy's DPP makes the same page, except where float32 rounds differently."""
+def check_pages(cascade, bundle, request, rows_of_stage):
+    """Checks that the chain with NumPy's DPP makes the same page, except for float32 rounding."""
     page, ids = cascade.run(request), np.asarray(bundle.snapshot.works.ids)
-    assert set(ids[left["recall"]]) >= set(page.scored["prerank"].ids)
-    assert np.isin(page.scored["rank"].ids, ids[left["prerank"]]).mean() > 0.98
-    assert np.isin([item.item_id for item in page.items], ids[left["rerank"]]).mean() >= 0.8
+    assert set(ids[rows_of_stage["recall"]]) >= set(page.scored["prerank"].ids)
+    assert np.isin(page.scored["rank"].ids, ids[rows_of_stage["prerank"]]).mean() > 0.98
+    assert np.isin([item.item_id for item in page.items], ids[rows_of_stage["rerank"]]).mean() >= 0.8

@@ -23,8 +23,8 @@ def index_of(n: int, dtype: str, dim: int = DIM) -> ItemIndex:
 
 
 @cache
-def peers_of_rows(n: int, k: int) -> dict[str, peers.ByRows]:
-    return peers.of_rows(workloads.item_vectors(n), workloads.queries(1)[0], k)
+def row_searches(n: int, k: int) -> dict[str, peers.RowSearch]:
+    return peers.row_searches(workloads.item_vectors(n), workloads.queries(1)[0], k)
 
 
 def gather_costs(n: int, dtype: str, dim: int = DIM) -> dict[str, float | str]:
@@ -43,7 +43,8 @@ def test_search_rows(compare, n, dtype):
     index, query, k = index_of(workloads.N_ITEMS, dtype), workloads.queries(1)[0], min(K, n)
     draws = cycle(workloads.candidate_rows(n, workloads.N_ITEMS))
     ways = {
-        name: lambda way=way: way(next(draws)) for name, way in peers_of_rows(workloads.N_ITEMS, k).items()
+        name: lambda search=search: search(next(draws))
+        for name, search in row_searches(workloads.N_ITEMS, k).items()
     }
     size = f"N={n} of {workloads.N_ITEMS:.0e} D={DIM} k={k} {dtype}"
     ours = lambda: index.search(query, rows=next(draws), k=k)  # noqa: E731
@@ -67,9 +68,9 @@ def test_search_ids_of_adjusted_items(compare, n):
     draws = cycle([ids[rows] for rows in workloads.candidate_rows(n, len(ids))])
 
     def numpy():
-        found = order[np.searchsorted(ordered, next(draws))]
-        found = found[~blocked[found]]
-        return peers.sampled_top_k((vectors[found] @ query) * scale[found] + offset[found], K)
+        rows = order[np.searchsorted(ordered, next(draws))]
+        rows = rows[~blocked[rows]]
+        return peers.sampled_top_k((vectors[rows] @ query) * scale[rows] + offset[rows], K)
 
     ours = lambda: index.search(query, ids=next(draws), k=K)  # noqa: E731
     size = f"N={n} of {len(ids):.0e} D={DIM} adjusted, 5 % blocked"
@@ -95,7 +96,7 @@ def test_scores_without_top_k(compare, n):
 def test_scan_of_one_query(compare, n, dim, dtype):
     n = n or workloads.N_ITEMS
     index, query, k = index_of(n, dtype, dim), workloads.queries(1, dim)[0], K
-    ways = peers.of_scan(workloads.item_vectors(n, dim), query, k, dtype == "int8")
+    ways = peers.scans(workloads.item_vectors(n, dim), query, k, dtype == "int8")
     costs = {"items": n, "bytes_": n * dim * WIDTH[dtype], "limit": "copy"}
     ours = lambda: index.search(query, k)  # noqa: E731
     compare("scoring: scan", f"N={n:.0e} D={dim} k={k} {dtype}", ours, ways, **costs)
@@ -104,7 +105,7 @@ def test_scan_of_one_query(compare, n, dim, dtype):
 @pytest.mark.parametrize("n_queries", [8, workloads.N_QUERIES])
 def test_scan_of_many_queries(compare, n_queries):
     n, queries = workloads.N_ITEMS, workloads.queries(n_queries)
-    index, ways = index_of(n, "float16"), peers.of_many(workloads.item_vectors(n), queries, K)
+    index, ways = index_of(n, "float16"), peers.batch_scans(workloads.item_vectors(n), queries, K)
     ours = lambda: index.search(queries, K)  # noqa: E731
     pairs = n * n_queries
     size = f"N={n:.0e} D={DIM} {n_queries} queries float16"
@@ -112,7 +113,7 @@ def test_scan_of_many_queries(compare, n_queries):
 
 
 def test_search_by_lists(compare):
-    """Each side with the fewest probes that find 95 % of the best 1,000."""
+    """Each side uses the fewest probes that find 95 % of the best 1,000."""
     n, n_queries = workloads.N_LISTED, 20
     vectors, queries = workloads.clustered_vectors(n, n_queries)
     index = ItemIndex.build(np.arange(n), vectors)
@@ -124,28 +125,28 @@ def test_search_by_lists(compare):
 
     recall_of = lambda n_probe: peers.mean_recall(exact, search(n_probe))  # noqa: E731
     n_probe = peers.least_setting(recall_of, index.n_lists, RECALL)
-    others = peers.of_lists(vectors, queries, exact, K, index.n_lists, RECALL)
-    ways = {f"{name}, recall {recall:.3f}": way for name, (recall, way) in others.items()}
+    searches = peers.list_searches(vectors, queries, exact, K, index.n_lists, RECALL)
+    ways = {f"{name}, recall {recall:.3f}": method for name, (recall, method) in searches.items()}
     size = f"N={n:.0e} D={DIM} recall {recall_of(n_probe):.3f}, {n_probe} of {index.n_lists} lists"
     compare("scoring: lists", size, lambda: search(n_probe), ways, items=n_queries)
 
 
-@pytest.mark.parametrize("many", [False, True])
-def test_baselines_find_the_best_items(many):
-    """A baseline that finds other items is not a baseline: int8 finds 95 % of the best, all others 99 %."""
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_baselines_find_the_best_items(is_batch):
+    """Baselines with int8 must find 95 % of the best items, all others 99 %."""
     n, k = 10_000, 100
     vectors, queries = workloads.item_vectors(n), workloads.queries(2)
     exact = np.argsort(-(vectors @ queries[0]), kind="stable")[:k]
-    if many:
-        ways = peers.of_many(vectors, queries, k)
+    if is_batch:
+        ways = peers.batch_scans(vectors, queries, k)
     else:
-        ways = peers.of_scan(vectors, queries[0], k) | peers.of_scan(vectors, queries[0], k, int8=True)
+        ways = peers.scans(vectors, queries[0], k) | peers.scans(vectors, queries[0], k, int8=True)
         ways |= {
-            f"{name} by rows": lambda way=way: way(np.arange(n, dtype=np.int32))
-            for name, way in peers.of_rows(vectors, queries[0], k).items()
+            f"{name} by rows": lambda method=method: method(np.arange(n, dtype=np.int32))
+            for name, method in peers.row_searches(vectors, queries[0], k).items()
         }
-    for name, way in ways.items():
-        found = way()
-        found = found[0] if many else found[1] if isinstance(found, tuple) else found
-        least = 0.95 if "8" in name.replace("16", "") else 0.99
-        assert np.isin(exact, np.asarray(found).ravel()).mean() >= least, name
+    for name, method in ways.items():
+        result = method()
+        rows = result[0] if is_batch else result[1] if isinstance(result, tuple) else result
+        min_recall = 0.95 if "8" in name.replace("16", "") else 0.99
+        assert np.isin(exact, np.asarray(rows).ravel()).mean() >= min_recall, name

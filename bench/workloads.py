@@ -57,7 +57,7 @@ def item_vectors(n: int, dim: int = DIM) -> Floats:
 
 @cache
 def item_ids(n: int) -> Ints:
-    """Ids with gaps, in no order."""
+    """Returns ids with gaps, in random order."""
     return np.random.default_rng(0).permutation(3 * n)[:n]
 
 
@@ -66,15 +66,16 @@ def queries(n: int, dim: int = DIM) -> Floats:
 
 
 @cache
-def candidate_rows(n: int, of: int) -> list[NDArray[np.int32]]:
-    """Eight draws of n of `of` rows: calls in a row must not find each other's rows in the cache."""
+def candidate_rows(n: int, n_rows: int) -> list[NDArray[np.int32]]:
+    """Returns eight draws of n of `n_rows` rows: successive calls must not find each other's rows in the
+    cache."""
     rng = np.random.default_rng(n)
-    return [rng.choice(of, n, replace=False).astype(np.int32) for _ in range(8)]
+    return [rng.choice(n_rows, n, replace=False).astype(np.int32) for _ in range(8)]
 
 
 @cache
 def clustered_vectors(n: int, n_queries: int) -> tuple[Floats, Floats]:
-    """(unit vectors of n items, unit query vectors), distributed like those of the demo's towers.
+    """Returns (unit vectors of n items, unit query vectors), distributed like those of the demo's towers.
 
     2,000 centres of uneven size; half of the variance in 16 of 64 directions; a mean of length 0.2; a query
     lies between three centres.
@@ -95,8 +96,11 @@ def clustered_vectors(n: int, n_queries: int) -> tuple[Floats, Floats]:
 
 @cache
 def pool(n: int, dim: int, kind: str = "random") -> tuple[Floats, Floats]:
-    """(embeddings, standardised relevance) of n items: "random", "clustered" (50 centres), or "flat" (all
-    relevances are equal, the worst case for lazy updates)."""
+    """Returns (embeddings, standardised relevance) of n items.
+
+    ``kind``: "random", "clustered" (50 centres), or "flat" (equal relevance, the worst case for lazy
+    updates).
+    """
     rng = np.random.default_rng(n)
     embeddings = rng.standard_normal((n, dim), dtype=np.float32)
     if kind == "clustered":
@@ -107,6 +111,6 @@ def pool(n: int, dim: int, kind: str = "random") -> tuple[Floats, Floats]:
 
 
 def item_facets(n: int) -> tuple[Ints, list[float]]:
-    """Codes (3, n) and weights: about two items per creator, 50 tags, four items per song."""
+    """Returns codes (3, n) and weights: about two items per creator, 50 tags, four items per song."""
     rng = np.random.default_rng(2)
-    return np.stack([rng.integers(0, many, n) for many in (n // 2, 50, n // 4)]), [0.3, 0.2, 0.2]
+    return np.stack([rng.integers(0, n_codes, n) for n_codes in (n // 2, 50, n // 4)]), [0.3, 0.2, 0.2]

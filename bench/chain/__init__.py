@@ -1,7 +1,7 @@
-"""A request out of NumPy, FAISS, pyversity and ONNX Runtime: the baseline of request.py.
+"""The baseline of request.py: a chain of steps from NumPy, FAISS, pyversity and ONNX Runtime.
 
-Every step has the settings of the cascade's own step. Where several ways are possible, `ways.quickest`
-measures them before the first request and the quickest one serves. Steps that control exposure are left out
-on both sides, and DPP compares items by their vectors only, because the baselines have no more. Features
-come from karec's encoder on both sides.
+Each step has the settings of the cascade's step. If several methods are possible, `methods.fastest` measures
+them before the first request and the fastest one serves. Both sides leave out exposure control, and their DPP
+compares items by vectors only, because the libraries have no more. Both sides use karec's encoder of
+features.
 """
