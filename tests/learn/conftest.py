@@ -1,7 +1,9 @@
 """Examples of the small dataset, and shared exports of torch modules."""
 
 import pytest
+from small_settings import SMALL
 
+from karec.learn.fit.prepare import prepare
 from karec.samples.examples import build_examples
 
 
@@ -13,3 +15,10 @@ def exports(shared_exports):
 @pytest.fixture(scope="module")
 def examples(dataset, encoder):
     return build_examples(encoder, dataset.snapshot, dataset.exposures)
+
+
+@pytest.fixture(scope="module")
+def prepared(request, dataset, tmp_path_factory):
+    """The small dataset, prepared with SETTINGS of the test module."""
+    settings = getattr(request.module, "SETTINGS", SMALL)
+    return prepare(dataset, settings, tmp_path_factory.mktemp("prepared"))

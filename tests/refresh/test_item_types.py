@@ -106,14 +106,6 @@ def test_saved_item_type_is_read_back(platform, tmp_path):
     assert served.users is platform.users
 
 
-def test_lists_for_another_number_of_users_are_refused(platform):
-    kind = ItemType(
-        Table(np.arange(2), {}), {"history": Relation.from_pairs(*np.zeros((2, 1), int), 9)}, Meaning()
-    )
-    with pytest.raises(Exception, match="relation 'history' has 9 rows, expected one for each of 4 users"):
-        kind.to_snapshot(platform)
-
-
 @pytest.mark.parametrize("more", [-1, 1])
 def test_derived_item_type_refuses_another_number_of_lists(platform, more):
     song = songs_and_creators(platform)["song"]

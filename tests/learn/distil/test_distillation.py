@@ -13,18 +13,12 @@ from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors, list_logits
-from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.settings import RECIPES
 from karec.samples.lists import LoggedLists, item_numbers
 
 SETTINGS = SMALL.replace(optimizer={"learning_rate": 0.01}, distil=LISTS, shadow={"works": 20})
-
-
-@pytest.fixture(scope="module")
-def prepared(dataset, tmp_path_factory):
-    return prepare(dataset, SETTINGS, tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture(scope="module")

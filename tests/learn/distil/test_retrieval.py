@@ -20,11 +20,6 @@ SETTINGS = SMALL.with_recipe("retrieval").replace(
 
 
 @pytest.fixture(scope="module")
-def prepared(dataset, tmp_path_factory):
-    return prepare(dataset, SETTINGS, tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
 def timeless(dataset, tmp_path_factory):
     return prepare(replace(dataset, timeless=True), SETTINGS, tmp_path_factory.mktemp("timeless"))
 

@@ -7,17 +7,10 @@ import lightgbm
 import numpy as np
 import onnxruntime
 import pytest
-from small_settings import SMALL
 
 from karec.learn.export.onnx_export import write_onnx
-from karec.learn.fit.prepare import prepare
 from karec.learn.run.lightgbm import dense_matrix, fit_lightgbm, trees_to_onnx
 from karec.models.onnx_model import OnnxModel
-
-
-@pytest.fixture(scope="module")
-def prepared(dataset, tmp_path_factory):
-    return prepare(dataset, SMALL.resolve(dataset), tmp_path_factory.mktemp("prepared"))
 
 
 def test_dense_matrix_equals_the_encoder_when_serving(prepared):

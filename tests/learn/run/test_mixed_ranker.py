@@ -11,7 +11,6 @@ from small_settings import SMALL
 from karec.evaluate.metrics.accuracy import auc
 from karec.learn._torch import torch
 from karec.learn.export.mixture import Mixture, mixed_onnx
-from karec.learn.fit.prepare import prepare
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.mixed_ranker import SHARES, fit_mixture
 from karec.learn.run.rankers import train_ranker
@@ -19,7 +18,7 @@ from karec.learn.run.train import train
 from karec.models.onnx_model import OnnxModel
 from karec.samples.replay import pool_logits, ranker_logits
 
-BOTH = SMALL.replace(
+SETTINGS = SMALL.replace(
     ranker={"kind": "both", "epochs": 1},
     towers={"epochs": 1},
     evaluation={"baselines": ("lightgbm",)},
@@ -29,12 +28,7 @@ BOTH = SMALL.replace(
 
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
-    return train(dataset, BOTH, tmp_path_factory.mktemp("both"))
-
-
-@pytest.fixture(scope="module")
-def prepared(dataset, tmp_path_factory):
-    return prepare(dataset, BOTH, tmp_path_factory.mktemp("prepared"))
+    return train(dataset, SETTINGS, tmp_path_factory.mktemp("both"))
 
 
 def test_mixed_ranker_gives_the_weighted_mean_of_its_parts(run, prepared, dataset):
@@ -60,9 +54,9 @@ def test_lightgbm_trees_are_equal_if_the_mmoe_trains_in_parallel(prepared, tmp_p
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        train_ranker("both", prepared, BOTH, tmp_path / "both.onnx")
+        train_ranker("both", prepared, SETTINGS, tmp_path / "both.onnx")
         assert torch.get_num_threads() == threads
-        train_ranker("lightgbm", prepared, BOTH, tmp_path / "alone.onnx")
+        train_ranker("lightgbm", prepared, SETTINGS, tmp_path / "alone.onnx")
     finally:
         torch.set_num_threads(before)
     assert (tmp_path / "both_lightgbm.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
@@ -77,7 +71,7 @@ def test_error_of_the_mmoe_stops_lightgbm(prepared, tmp_path):
     torch.set_num_threads(2)
     try:
         with pytest.raises(Stopped):
-            train_ranker("both", prepared, BOTH, tmp_path / "both.onnx", stop)
+            train_ranker("both", prepared, SETTINGS, tmp_path / "both.onnx", stop)
     finally:
         torch.set_num_threads(before)
     assert not any(thread.name.startswith("karec-lightgbm") for thread in threading.enumerate())
@@ -135,8 +129,8 @@ def test_stopped_mixed_run_resumes_to_the_same_bytes(dataset, run, tmp_path, whe
             raise Stopped
 
     with pytest.raises(Stopped):
-        train(dataset, BOTH, tmp_path, stop)
-    resumed = train(dataset, BOTH, tmp_path, resume=True)
+        train(dataset, SETTINGS, tmp_path, stop)
+    resumed = train(dataset, SETTINGS, tmp_path, resume=True)
     assert resumed.quality == run.quality
     for name in ("ranker.onnx", "ranker_mixture.json", "user_tower.onnx", "item_tower.onnx"):
         assert (resumed.folder / name).read_bytes() == (run.folder / name).read_bytes()
@@ -144,7 +138,7 @@ def test_stopped_mixed_run_resumes_to_the_same_bytes(dataset, run, tmp_path, whe
 
 @pytest.mark.parametrize("weights", [{"click": 1.0, "followed": 2.0}, {"click": 1.0, "play_time": 0.5}])
 def test_fusion_may_weigh_auxiliary_tasks_of_the_mmoe(dataset, tmp_path, weights):
-    settings = BOTH.replace(fusion=weights, evaluation={"baselines": ()})
+    settings = SETTINGS.replace(fusion=weights, evaluation={"baselines": ()})
     settings = settings.replace(ranker={"kind": "mmoe"})
     folder = train(dataset, settings, tmp_path).folder
     written = json.loads((folder / "run.json").read_text())["settings"]["fusion"]

@@ -1,19 +1,11 @@
 """Tests of the ranker's members and auxiliary tasks."""
 
 import numpy as np
-import pytest
 import torch
-from small_settings import SMALL
 
-from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.run.rankers import ranker_loss
 from karec.samples.auxiliary_tasks import auxiliary_labels, auxiliary_probabilities, auxiliary_tasks
-
-
-@pytest.fixture(scope="module")
-def prepared(dataset, tmp_path_factory):
-    return prepare(dataset, SMALL, tmp_path_factory.mktemp("prepared"))
 
 
 def test_ranker_loss_is_per_member_and_logit_is_their_mean(prepared):
