@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,27 +184,19 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run
 
 
-def trained_run(
-    dataset: Dataset, folder: Path, on: Literal["validation", "test"] = "test"
-) -> tuple[dict[str, Any], Examples]:
-    """Returns run.json of a run folder and the days ``on`` as its encoder encodes them.
+def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
+    """Returns run.json of a run folder, and the test days as its encoder encodes them.
 
-    Raises DataError if ``folder`` is not a run folder of this format or those days have no exposures.
+    Raises DataError if ``folder`` is not a run folder of this format or the test days have no exposures.
     """
     run = read_run(folder)
     encoder = Encoder.load(folder / "encoder.npz")
     times = feature_times(dataset, run["settings"]["features"]["refresh_hours"])
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, times)
-    time_ms, start_ms = dataset.exposures.time_ms, days_start(dataset, on)
-    measured = examples.take((time_ms >= start_ms) & ((on == "test") | (time_ms < dataset.valid_until_ms)))
-    if not len(measured):
-        raise DataError(f"{dataset.name}: no exposures from {start_ms} ms on, so there is nothing to measure")
-    return run, measured
-
-
-def days_start(dataset: Dataset, on: Literal["validation", "test"]) -> int:
-    """Returns the start of the validation or test days, Unix ms."""
-    return dataset.valid_until_ms if on == "test" else dataset.train_until_ms
+    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    if not len(test):
+        raise DataError(f"{dataset.name}: no exposures on the test days, so there is nothing to measure")
+    return run, test
 
 
 def tower_logits(

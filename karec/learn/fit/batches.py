@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -69,14 +68,6 @@ class Batches:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def concat(self, examples: Examples, progress: Progress | None = None) -> Batches:
-        """Returns these examples, then ``examples`` of the same encoder; only those are encoded."""
-        new, joined = Batches(examples, self.names, progress, str(self.device)), copy.copy(self)
-        joined.labels = torch.cat([self.labels, new.labels])
-        joined._lists = {name: torch.cat([parts, new._lists[name]]) for name, parts in self._lists.items()}
-        joined._plain = {name: _stacked(parts, new._plain[name]) for name, parts in self._plain.items()}
-        return joined
-
     def inputs(
         self,
         rows: Tensor | slice,
@@ -141,12 +132,6 @@ def _known_creators(encoder: Encoder, codes: NDArray[Any]) -> NDArray[Any]:
     names, sizes = encoder.names["item_ids"], encoder.sizes["item_ids"]
     known = codes < (sizes[names.index(CREATOR)] if CREATOR in names else 0)
     return -np.sort(-np.where(known, codes, 0).astype(np.int32), axis=1)
-
-
-def _stacked(above: Tensor, below: Tensor) -> Tensor:
-    """Returns both ``(·, L)`` concatenated; the narrower one is padded with zeros."""
-    width = max(above.shape[1], below.shape[1])
-    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in (above, below)])
 
 
 def _trimmed(edges: Tensor) -> Tensor:

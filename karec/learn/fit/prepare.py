@@ -105,12 +105,7 @@ def encode(
     encoder: Encoder, dataset: Dataset, settings: TrainSettings, progress: Progress | None = None
 ) -> TrainingData:
     """Encodes the training and validation days with an ``encoder`` that was fitted on ``dataset``."""
-    times = feature_times(dataset, settings.features.refresh_hours)
-    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, times)
-    train = examples.between(dataset.snapshot.time_ms, dataset.train_until_ms)
-    valid = examples.between(dataset.train_until_ms, dataset.valid_until_ms)
-    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
-    del examples  # its arrays are as large as the parts' together
+    train, valid, test = _split_examples(encoder, dataset, settings)
     return _to_training_data(dataset, encoder, train, valid, test, settings, progress)
 
 
@@ -120,33 +115,28 @@ def prepare_served(
     settings: TrainSettings,
     served: ServedLog,
     progress: Progress | None = None,
-    first: TrainingData | None = None,
 ) -> TrainingData:
-    """Returns data like ``prepare``, with the ``encoder`` of the serving run and more training rows.
+    """Returns data like ``encode``, with more training rows: the requests of ``served`` that have lists.
 
-    The new rows are the requests of ``served`` that have lists. Their features use the dataset's exposures
-    before them. Raises ValueError like ``build_examples``.
-
-    Args
-      first   result of ``prepare`` in the serving run; its rows are not encoded again
+    Their features use the dataset's exposures before them. Raises ValueError like ``build_examples``.
     """
-    snapshot, exposures, train = dataset.snapshot, dataset.exposures, dataset.split()[0]
-    requests = served.requests(snapshot, settings.distil.list_works)
-    rows = concat_impressions([train, requests], dataset.tasks)
-    row_times = feature_times(replace(dataset, exposures=rows), settings.features.refresh_hours)
-    if first is not None:
-        train_examples = build_examples(first.encoder, snapshot, rows, row_times, happened=exposures)
-        batches = first.train_batches.concat(
-            train_examples.take(np.arange(len(train), len(train_examples))), progress
-        )
-        return replace(first, train=train_examples, train_batches=batches, n_requests=len(requests))
+    requests = served.requests(dataset.snapshot, settings.distil.list_works)
+    rows = concat_impressions([dataset.split()[0], requests], dataset.tasks)
+    times = feature_times(replace(dataset, exposures=rows), settings.features.refresh_hours)
+    _, valid, test = _split_examples(encoder, dataset, settings)
+    train = build_examples(encoder, dataset.snapshot, rows, times, happened=dataset.exposures)
+    return _to_training_data(dataset, encoder, train, valid, test, settings, progress, len(requests))
+
+
+def _split_examples(
+    encoder: Encoder, dataset: Dataset, settings: TrainSettings
+) -> tuple[Examples, Examples, Examples]:
+    """Returns the examples of the training, validation and test days."""
     times = feature_times(dataset, settings.features.refresh_hours)
-    examples = build_examples(encoder, snapshot, exposures, times)
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, times)
+    train = examples.between(dataset.snapshot.time_ms, dataset.train_until_ms)
     valid = examples.between(dataset.train_until_ms, dataset.valid_until_ms)
-    test = examples.take(exposures.time_ms >= dataset.valid_until_ms)
-    del examples
-    train_examples = build_examples(encoder, snapshot, rows, row_times, happened=exposures)
-    return _to_training_data(dataset, encoder, train_examples, valid, test, settings, progress, len(requests))
+    return train, valid, examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
 
 
 def _to_training_data(

@@ -69,13 +69,10 @@ def train_from_log(
     *,
     version: int | None = None,
     resume: bool = False,
-    evaluate: bool = True,
 ) -> TrainResult:
     """Trains towers from the served ``log`` into the run folder ``out``, and measures quality.
 
-    Args
-      version    use only log rows of this model version
-      evaluate   False: skip the quality measurement
+    ``version``: use only log rows of this model version.
 
     Raises before training
       ConfigError       settings with which the towers would differ from the run's
@@ -112,7 +109,7 @@ def train_from_log(
         clock.lap("towers")
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, served.notes)
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, out, progress) if evaluate else {}
+        quality = evaluate_run(dataset, out, progress)
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}

@@ -122,9 +122,7 @@ def test_train_from_log_keeps_min_count_of_the_serving_run(world, served, tmp_pa
     encoder."""
     run, log = served
     unset = run.settings.replace(features={"min_count": 0})
-    correlations = train_from_log(
-        world.dataset, run, log, unset.replace(model_version=2), tmp_path / "run", evaluate=False
-    )
+    correlations = train_from_log(world.dataset, run, log, unset.replace(model_version=2), tmp_path / "run")
     assert (
         json.loads((correlations.folder / "run.json").read_text())["settings"]["features"]["min_count"] == 3
     )
