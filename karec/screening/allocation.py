@@ -92,9 +92,10 @@ def _solve(
     owner, max_works, value = _segments(levels)
     program = _LinearProgram(member, floors, caps, keep)
     cells = np.arange(len(supply))
-    violation = program.min_violation(supply)
-    n_works = program.max_works(supply, violation)
-    amounts = program.best_quality(owner, max_works, value, violation, n_works)
+    violation = max(float(program.solve(cells, supply, np.zeros(len(cells)), slack_cost=1.0).fun), 0.0)
+    n_works = -float(program.solve(cells, supply, -np.ones(len(cells)), violation=violation).fun)
+    solution = program.solve(owner, max_works, -value, violation=violation, n_works=n_works)
+    amounts = solution.x[: len(owner)]
     chosen = np.minimum(np.bincount(owner, amounts, len(supply)), supply)
     integers = np.floor(chosen + EXACT)
     is_fractional = chosen - integers > EXACT
@@ -139,32 +140,31 @@ class _LinearProgram:
         kept = self.member @ wanted
         return float((np.maximum(self.floors - kept, 0) + np.maximum(kept - self.caps, 0)).sum())
 
-    def min_violation(self, supply: NDArray[Any]) -> float:
-        cost = np.concatenate([np.zeros(len(supply)), np.ones(2 * self.n_quotas)])
-        rows, upper = self._constraints(np.arange(len(supply)))
-        return max(float(_linear(cost, rows, upper, self._bounds(supply)).fun), 0.0)
-
-    def max_works(self, supply: NDArray[Any], violation: float) -> float:
-        cost = np.concatenate([-np.ones(len(supply)), np.zeros(2 * self.n_quotas)])
-        rows, upper = self._constraints(np.arange(len(supply)), violation)
-        return -float(_linear(cost, rows, upper, self._bounds(supply)).fun)
-
-    def best_quality(
+    def solve(
         self,
         owner: NDArray[Any],
         max_works: NDArray[Any],
-        value: NDArray[Any],
-        violation: float,
-        n_works: float,
-    ) -> NDArray[Any]:
-        from scipy import sparse
+        cost: NDArray[Any],
+        *,
+        slack_cost: float = 0.0,
+        violation: float | None = None,
+        n_works: float | None = None,
+    ) -> Any:
+        """Returns SciPy's solution with the smallest cost: works of each variable, then under and over.
 
-        cost = np.concatenate([-value, np.zeros(2 * self.n_quotas)])
-        rows, upper = self._constraints(owner, violation)
-        total = np.concatenate([-np.ones(len(owner)), np.zeros(2 * self.n_quotas)])
-        rows = sparse.vstack([rows, sparse.csr_matrix(total)], format="csr")
-        upper = np.append(upper, -n_works + EXACT * max(n_works, 1.0) * 1e-3)
-        return np.asarray(_linear(cost, rows, upper, self._bounds(max_works)).x[: len(owner)])
+        Args:
+            owner: (V,) cells of the variables.
+            max_works: (V,) their upper bounds.
+            cost: (V,) cost of a work.
+            slack_cost: cost of a work of violation.
+            violation: upper bound of the violation. None: there is no bound.
+            n_works: lower bound of the number of works. None: there is no bound.
+        """
+        slack = 2 * self.n_quotas
+        rows, upper = self._constraints(owner, violation, n_works)
+        highest = np.concatenate([max_works, np.full(slack, np.inf)])
+        bounds = np.stack([np.zeros(len(highest)), highest], axis=1)
+        return _linear(np.concatenate([cost, np.full(slack, slack_cost)]), rows, upper, bounds)
 
     def round_up(self, integers: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
         """Adds to each cell an integer in [low, high]: least violation, then most works."""
@@ -193,30 +193,29 @@ class _LinearProgram:
             round_up[free] += np.rint(solution.x[: len(free)])
         return round_up
 
-    def _constraints(self, owner: NDArray[Any], violation: float | None = None) -> tuple[Any, NDArray[Any]]:
+    def _constraints(
+        self, owner: NDArray[Any], violation: float | None = None, n_works: float | None = None
+    ) -> tuple[Any, NDArray[Any]]:
         """Returns (rows, upper): rows @ (works of variables, under, over) ≤ upper."""
         from scipy import sparse
 
         n, q = len(owner), self.n_quotas
-        member, identity, zero = (
-            sparse.csr_matrix(self.member[:, owner]),
-            sparse.identity(q),
-            sparse.csr_matrix((q, q)),
-        )
+        member, identity = sparse.csr_matrix(self.member[:, owner]), sparse.identity(q)
+        zero = sparse.csr_matrix((q, q))
+        is_work = np.concatenate([np.ones(n), np.zeros(2 * q)])
         rows = [
             sparse.hstack([-member, -identity, zero]),
             sparse.hstack([member, zero, -identity]),
-            sparse.csr_matrix(np.concatenate([np.ones(n), np.zeros(2 * q)])),
+            sparse.csr_matrix(is_work),
         ]
         upper: list[Any] = [-self.floors, self.caps, [float(self.keep)]]
         if violation is not None:
-            rows.append(sparse.csr_matrix(np.concatenate([np.zeros(n), np.ones(2 * q)])))
+            rows.append(sparse.csr_matrix(1 - is_work))
             upper.append([violation + EXACT])
+        if n_works is not None:
+            rows.append(sparse.csr_matrix(-is_work))
+            upper.append([-n_works + EXACT * max(n_works, 1.0) * 1e-3])
         return sparse.vstack(rows, format="csr"), np.concatenate(upper)
-
-    def _bounds(self, max_works: NDArray[Any]) -> NDArray[Any]:
-        upper = np.concatenate([max_works, np.full(2 * self.n_quotas, np.inf)])
-        return np.stack([np.zeros(len(upper)), upper], axis=1)
 
 
 def _linear(cost: NDArray[Any], rows: Any, upper: NDArray[Any], bounds: NDArray[Any]) -> Any:
