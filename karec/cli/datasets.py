@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from karec.cli.options import DataChoice, WorldChoice
 from karec.cli.output import ProgressReport
 
 if TYPE_CHECKING:
@@ -16,19 +17,6 @@ if TYPE_CHECKING:
     from karec.lab.simulate.world import World
 
 WORLD = "world"
-
-
-@dataclass(frozen=True)
-class DataChoice:
-    """A dataset by its name. The sizes and the seed are those of the world."""
-
-    name: str
-    root: Path | None = None
-    skip_bad: bool = False
-    works: int = 300_000
-    users: int = 1_500
-    exposures: int = 200_000
-    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,17 +35,17 @@ class LoadedData:
 @contextmanager
 def load_data(choice: DataChoice, progress: ProgressReport) -> Iterator[LoadedData]:
     """Yields the data. The folder ``ids`` exists during the block."""
-    if choice.name == WORLD:
+    if choice.data == WORLD:
         world = build_world(choice, progress)
         yield LoadedData(world.dataset, world=world)
         return
     from karec.data.contract import PRESETS
     from karec.data.load import load
 
-    preset = choice.name if choice.name in PRESETS else None
+    preset = choice.data if choice.data in PRESETS else None
     if preset is not None and choice.root is None:
         raise ValueError(f"{preset} needs --root DIR, the folder with the files of its download")
-    folder = Path(choice.name) if choice.root is None or preset is None else choice.root
+    folder = Path(choice.data) if choice.root is None or preset is None else choice.root
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
         dataset = load(folder, Path(ids), progress, skip_bad=choice.skip_bad, preset=preset).dataset
         for note in dataset.notes:
@@ -65,7 +53,7 @@ def load_data(choice: DataChoice, progress: ProgressReport) -> Iterator[LoadedDa
         yield LoadedData(dataset, Path(ids))
 
 
-def build_world(choice: DataChoice, progress: ProgressReport) -> World:
+def build_world(choice: WorldChoice, progress: ProgressReport) -> World:
     from karec.lab.simulate.world import make_world
 
     sizes = choice.works, choice.users, choice.exposures

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from karec.cli.datasets import WORLD, DataChoice, load_data
+from karec.cli.datasets import WORLD, load_data
 from karec.cli.lab import make_lab_console
-from karec.cli.options import DataName, Exposures, Root, Seed, SkipBad, TrainingSettings, Users, Works
+from karec.cli.options import DataChoice, TrainingSettings
 from karec.cli.output import ProgressReport
 
 if TYPE_CHECKING:
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from karec.learn.run.train import TrainResult
     from karec.learn.settings.settings import TrainSettings
 
+WORLD_DATA = DataChoice(data=WORLD)
 WIDTH = 100  # columns of the screen
 
 
 def demo(
-    data: DataName = WORLD,
-    root: Root = None,
-    skip_bad: SkipBad = False,
+    choice: DataChoice = WORLD_DATA,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for models, bundle and config (default: karec-demo-DATA)."),
@@ -45,10 +44,6 @@ def demo(
         ),
     ] = None,
     settings: TrainingSettings = None,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
 ) -> None:
     """Train, publish and serve a cascade, and measure its pages on one screen and in a report."""
     console = make_lab_console("karec demo")
@@ -60,14 +55,13 @@ def demo(
     from karec.learn.run.train import train
 
     start = time.perf_counter()
-    scenes = scene_templates(scene, data)
-    out = out or Path(f"karec-demo-{Path(data).name}")
+    scenes = scene_templates(scene, choice.data)
+    out = out or Path(f"karec-demo-{Path(choice.data).name}")
     report = report or out
-    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
 
         def train_models() -> TrainResult:
-            training = training_settings(settings, seed, is_world=data == WORLD)
+            training = training_settings(settings, choice.seed, is_world=choice.data == WORLD)
             training = training.replace(model_version=next_version(out / "bundles"))
             check_outputs(loaded.dataset, training, out, report, serves=True)
             return train(loaded.dataset, training, out / "run", progress, evaluate=False)
@@ -79,7 +73,7 @@ def demo(
             out,
             n_requests=requests,
             scenes=scenes,
-            seed=seed or 0,
+            seed=choice.seed or 0,
         )
         result = run.run(train_models, progress)
     _, page = write_demo(result, report)

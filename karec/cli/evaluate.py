@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from karec.cli.datasets import DataChoice, load_data
-from karec.cli.options import (
-    DataName,
-    Exposures,
-    Json,
-    Report,
-    Root,
-    RunFolder,
-    Scene,
-    Seed,
-    SkipBad,
-    Users,
-    Works,
-)
+from karec.cli.datasets import load_data
+from karec.cli.options import DataChoice, Json, Report, RunFolder, Scene
 from karec.cli.output import ProgressReport, make_console, print_json, require_lab, text_table
 
 if TYPE_CHECKING:
@@ -30,20 +18,13 @@ if TYPE_CHECKING:
 
 
 def models(
-    data: DataName,
+    choice: DataChoice,
     run: RunFolder,
-    root: Root = None,
-    skip_bad: SkipBad = False,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Print AUC, GAUC and ECE of the models of a run on the test days, with 95 % intervals over users."""
     from karec.evaluate.quality import evaluate_run
 
-    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         quality = evaluate_run(loaded.dataset, run, progress)
     if as_json:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from karec.cli.ingest import read_event_source
 from karec.cli.options import DAY_FORMATS, Config, Scene
 from karec.cli.output import ProgressReport
 
@@ -30,6 +29,7 @@ def events(
     A day is one Parquet file. Events are deleted from the store after their file was verified.
     Run it once a day.
     """
+    from karec.config.online_store import read_event_source
     from karec.online.event_files import EventFiles
     from karec.online.export import export_events, latest_before
     from karec.online.store.contents import read_head

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from karec.cli.datasets import DataChoice, build_world, load_data
-from karec.cli.options import (
-    DataName,
-    Exposures,
-    Report,
-    Root,
-    Seed,
-    SkipBad,
-    TrainingSettings,
-    Users,
-    Works,
-)
+from karec.cli.datasets import build_world, load_data
+from karec.cli.options import DataChoice, Report, TrainingSettings, WorldChoice
 from karec.cli.output import ProgressReport, make_console, require_lab, text_table
 
 if TYPE_CHECKING:
@@ -87,14 +77,8 @@ def simulate(
 
 
 def ablation(
-    data: DataName,
+    choice: DataChoice,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for cells, models, logs and the table.")],
-    root: Root = None,
-    skip_bad: SkipBad = False,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
     settings: TrainingSettings = None,
     seeds: Annotated[
         list[int] | None, typer.Option(help="Training seed. Repeatable (default: 0, 1 and 2).")
@@ -116,12 +100,11 @@ def ablation(
     from karec.lab.studies.ablation.study import run_ablation
     from karec.learn.settings.settings import TrainSettings
 
-    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
     training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         report = run_ablation(
             loaded.dataset,
-            training if seed is None else training.replace(seed=seed),
+            training if choice.seed is None else training.replace(seed=choice.seed),
             out,
             seeds=seeds or [0, 1, 2],
             on=on,
@@ -137,26 +120,19 @@ def ablation(
 
 
 def retrieval(
-    data: DataName,
+    choice: DataChoice,
     run: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Run folder of karec train (default: only simple methods)."),
     ] = None,
-    root: Root = None,
-    skip_bad: SkipBad = False,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
     report: Report = None,
 ) -> None:
     """Compare retrieval from all items with popularity, item-kNN, ALS and BPR on the test days."""
     console = make_lab_console()
     from karec.lab.studies.retrieval import retrieval_sentence, retrieval_tables, study, write_retrieval
 
-    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
-        content = study(loaded.dataset, run, progress, seed=seed or 0)
+        content = study(loaded.dataset, run, progress, seed=choice.seed or 0)
     console.print(retrieval_sentence(content))
     print_tables(console, retrieval_tables(content))
     _write_report(console, write_retrieval, content, report)
@@ -164,15 +140,11 @@ def retrieval(
 
 def export_world(
     out: Folder,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
+    choice: WorldChoice,
 ) -> None:
     """Write the synthetic platform as files with a data.toml."""
     from karec.lab.simulate.write_dataset import write_dataset
 
-    choice = DataChoice("world", works=works, users=users, exposures=exposures, seed=seed)
     with ProgressReport() as progress:
         world = build_world(choice, progress)
     write_dataset(out, world.start, world.past, world.dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +57,7 @@ def recommend(
     A killed --batch continues where it stopped.
     """
     from karec.config import load_cascade, open_bundle, scene_names
+    from karec.config.batch import BatchJob
     from karec.pipeline.types import Request
 
     if (user is None) == (batch is None):
@@ -69,7 +70,14 @@ def recommend(
     if time_ms is None:
         time_ms = bundle.snapshot.time_ms
     if batch is not None and out is not None:
-        _recommend_batch(cascade, config, batch, column, out, k, time_ms, as_json=as_json)
+        identity = f"{config.read_text(encoding='utf-8')}\n{name}\n{bundle.path.name}"
+        job = BatchJob(batch, column, out, k, time_ms, identity)
+        with ProgressReport() as progress:
+            n_users = job.run(cascade, progress)
+        if as_json:
+            print_json({"out": str(out), "users": n_users})
+        else:
+            print(f"{out}: pages of {n_users:,} users")
         return
     assert user is not None
     ids = bundle.naming
@@ -89,30 +97,6 @@ def recommend(
         print_json(page.to_dict())
     else:
         _print_page(page, cascade, has_trace=trace)
-
-
-def _recommend_batch(
-    cascade: Cascade,
-    config: Path,
-    users: Path,
-    column: str | None,
-    out: Path,
-    k: int,
-    time_ms: int,
-    *,
-    as_json: bool,
-) -> None:
-    from karec.cli.batch import BatchJob
-
-    assert cascade.bundle is not None  # a cascade of a config has one
-    identity = f"{config.read_text(encoding='utf-8')}\n{cascade.scene}\n{cascade.bundle.path.name}"
-    job = BatchJob(users, column, out, k, time_ms, identity)
-    with ProgressReport() as progress:
-        n_users = job.run(cascade, progress)
-    if as_json:
-        print_json({"out": str(out), "users": n_users})
-    else:
-        print(f"{out}: pages of {n_users:,} users")
 
 
 def _parse_id(text: str, *, is_text: bool) -> int | str:
@@ -201,78 +185,32 @@ def trace_table(trace: Trace) -> Table:
 
 
 def explanation_tables(page: Page) -> Iterator[Table]:
-    """Yields a table for each step that explained its selection."""
+    """Yields a table for each step that explained its selection: its items of the page, in its order.
+
+    The last column has the item that the plain top k, or the list before page rules, has in this position.
+    """
+    ids = {item.item_id for item in page}
     for step in page.trace.steps:
         explanation = step.notes.get("explanation")
-        if explanation is not None:
-            make_table = _arranged_table if "arranged" in explanation else _selected_table
-            yield make_table(f"{step.stage}.{step.step}", explanation, page)
-
-
-def _selected_table(step: str, explanation: Mapping[str, Any], page: Page) -> Table:
-    """Returns a table of the page's items that a diversity step selected, and the plain top k."""
-    works, top_k = explanation["works"], explanation["top_k"]
-    positions = {work["id"]: position for position, work in enumerate(works)}
-    rows = []
-    for item in page:
-        if item.item_id not in positions:
+        if explanation is None:
             continue
-        position = positions[item.item_id]
-        work = works[position]
-        similar: tuple[str, ...] = ("–", "–", "–", "")
-        if work["closest"] is not None:
-            measures = (f"{work[name]:.3f}" for name in ("similarity", "cosine"))
-            similar = (str(work["closest"]), *measures, ", ".join(work["same"]))
-        rows.append(
-            (
-                str(item.position + 1),
-                str(item.item_id),
-                str(position + 1),
-                f"{work['relevance']:.4f}",
-                f"{work['gain']:.3g}",
-                *similar,
-                "yes" if item.item_id in top_k else "no",
-                str(top_k[position]),
-            )
-        )
-    n_others = len(set(positions) - set(top_k))
-    head = (
-        "on page",
-        "item",
-        "selected as",
-        "relevance",
-        "gain",
-        "most similar before",
-        "similarity",
-        "cosine",
-        "same",
-        "in top k",
-        "top k has here",
-    )
-    n = len(works)
-    return text_table(f"{step}: {n_others} of its {n} items are not among the plain top {n}", head, rows, 0)
-
-
-def _arranged_table(step: str, explanation: Mapping[str, Any], page: Page) -> Table:
-    """Returns a table of a list before and after page rules, a row for each of its positions."""
-    arranged = explanation["arranged"]
-    rows = [
-        (
-            str(work["place"]),
-            str(work["id"]),
-            str(work["was"]),
-            str(work["lifted"] or ""),
-            work["owner"] or "",
-            str(before),
-        )
-        for work, before in zip(arranged, explanation["before"], strict=True)
-    ]
-    n_moved = sum(work["place"] != work["was"] for work in arranged)
-    head = ("position", "item", "position before", "boosted by", "position reserved for", "item before")
-    table = text_table(f"{step}: {n_moved} of its {len(rows)} items moved", head, rows, 0)
-    table.caption = "\n".join(explanation["broken"]) or None
-    return table
+        is_arranged = "arranged" in explanation
+        items = explanation["arranged" if is_arranged else "works"]
+        others = explanation["before" if is_arranged else "top_k"]
+        rows = [
+            (*map(_short, item.values()), str(other))
+            for item, other in zip(items, others, strict=True)
+            if item["id"] in ids
+        ]
+        head = (*(items[0] if items else ()), "before rules" if is_arranged else "top k")
+        table = text_table(f"{step.stage}.{step.step}", head, rows, 0)
+        table.caption = "\n".join(explanation.get("broken", ())) or None
+        yield table
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from karec.cli.options import Config
 from karec.cli.output import ProgressReport, facts_table, make_console
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from karec.bundle import Bundle
-    from karec.config.scenes import Config as SceneConfig
 
 NICENESS = 10  # a refresh without end runs at lower priority than a service on the same core
 
@@ -33,6 +25,7 @@ def refresh(
     A killed refresh continues at the first missing shard.
     """
     from karec.bundle import Bundle, identity_of
+    from karec.config.online import open_counters
     from karec.config.scenes import Config as SceneConfig
     from karec.refresh.library_state import library_state
     from karec.refresh.rolling import CpuLimit, open_refresh, remove_retired_libraries
@@ -53,7 +46,7 @@ def refresh(
             return identity_of(root) == identity
 
         with (
-            read_counters(settings, bundle) as counters,
+            open_counters(settings, bundle) as counters,
             open_refresh(bundle, counters) as run,
             ProgressReport() as progress,
         ):
@@ -63,35 +56,6 @@ def refresh(
         if once:
             return
         pace.rest()
-
-
-@contextmanager
-def read_counters(
-    config: SceneConfig, bundle: Bundle
-) -> Iterator[Callable[[NDArray[Any]], NDArray[Any]] | None]:
-    """Yields a function from item ids to their newest counters, in the order of the bundle's encoder.
-
-    They are read from the online store of ``config``. Yields None if it has none that other processes read.
-    Raises DataError if the store has other labels.
-    """
-    from karec.features.online_inputs import find_columns
-    from karec.online.ingestion import head_of
-    from karec.online.item_counters import ItemCounters
-    from karec.online.store.contents import StoreContents
-    from karec.online.store.open import MEMORY, open_store
-
-    if config.online is None or config.online.url == MEMORY:
-        yield None
-        return
-    contents = StoreContents(bundle.snapshot, head_of(bundle.snapshot))
-    columns = find_columns(contents.counters, bundle.encoder.works.counters)
-    store = open_store(config.online.url, config.path.absolute().parent)
-    try:
-        contents.check(store)
-        counters = ItemCounters(store, contents)
-        yield lambda ids: counters.read(ids)[:, columns]
-    finally:
-        store.close()
 
 
 def _now_ms() -> int:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from karec.cli.children import Child
-from karec.cli.ingest import read_online_config
 from karec.cli.options import Config, Json
 from karec.cli.output import facts_table, make_console, print_json
 from karec.cli.train import NOT_PUBLISHED
@@ -55,6 +54,7 @@ def schedule(
     seconds. Logs and the state are in the folder schedule/ next to CONFIG.
     """
     from karec.bundle.in_use import lock_exclusively
+    from karec.config.online_store import read_online_config
 
     if as_json and not status:
         raise ValueError("--json needs --status")
@@ -121,14 +121,13 @@ def children_of(config: SceneConfig, logs: Path) -> list[Child]:
 
 def supervise(children: Sequence[Child], state: Path, is_ended: Event) -> None:
     """Polls ``children`` until ``is_ended`` is set. Reports changes on standard error and in ``state``."""
-    line = _StatusLine()
     while not is_ended.wait(POLL_S):
         now = time.time()
         changed = [child for child in children if _has_changed(child, now)]
         if changed:
             _write_state(state, children, os.getpid())
-        line.show(children, now, changed)
-    line.close()
+        for child in changed:
+            print(f"{child.name}: {describe(child.to_dict(), now)}", file=sys.stderr, flush=True)
 
 
 def _has_changed(child: Child, now: float) -> bool:
@@ -156,32 +155,6 @@ def _span(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-class _StatusLine:
-    """Status on standard error: one line that is updated in place on a terminal, else a line per change."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        console = Console(stderr=True, markup=False, emoji=False)
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        if self._live is not None:
-            self._live.start()
-
-    def show(self, children: Sequence[Child], now: float, changed: Sequence[Child]) -> None:
-        from rich.text import Text
-
-        if self._live is not None:
-            line = " | ".join(f"{child.name} {describe(child.to_dict(), now)}" for child in children)
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
-        for child in changed:
-            print(f"{child.name}: {describe(child.to_dict(), now)}", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
 
 
 @contextmanager

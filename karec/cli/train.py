@@ -8,24 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from karec.cli.datasets import DataChoice, LoadedData, load_data
+from karec.cli.datasets import LoadedData, load_data
 from karec.cli.evaluate import quality_tables
-from karec.cli.options import (
-    DataName,
-    Exposures,
-    Json,
-    Keep,
-    Rolling,
-    Root,
-    RunFolder,
-    Seed,
-    SigningKey,
-    SkipBad,
-    TrainingSettings,
-    Upload,
-    Users,
-    Works,
-)
+from karec.cli.options import DataChoice, Json, Publication, RunFolder, TrainingSettings
 from karec.cli.output import ProgressReport, make_console, print_json, print_notes, text_table
 from karec.errors import MissingExtra
 
@@ -40,14 +25,9 @@ NOT_PUBLISHED = 3  # exit code: trained, but the version in service stays
 
 
 def train(
-    data: DataName,
+    choice: DataChoice,
+    publication: Publication,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs, bundles and karec.toml.")],
-    root: Root = None,
-    skip_bad: SkipBad = False,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
     settings: TrainingSettings = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Train a smaller ranker for fewer epochs, for a first look.")
@@ -91,17 +71,13 @@ def train(
             "the lower end of a 95 % interval; else exit code 3.",
         ),
     ] = None,
-    rolling: Rolling = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
-    signing_key: SigningKey = None,
-    upload: Upload = None,
-    keep: Keep = 10,
     as_json: Json = False,
 ) -> int:
     """Train ranker and towers, compute the item index, and publish a bundle.
 
-    DIR gets run/ (models, run.json, quality.json), bundles/ (current names the published bundle) and
-    karec.toml, which is written once: edit it as you like.
+    DIR gets the run folder, bundles/ (current names the published bundle), and karec.toml, which is
+    written once: edit it as you like.
     """
     from karec.config.project import check_outputs
     from karec.learn.run.training_job import TrainingJob, run_job
@@ -111,7 +87,7 @@ def train(
     job = TrainingJob(
         out,
         None if settings is None else TrainSettings.from_toml(settings),
-        seed,
+        choice.seed,
         quick,
         search,
         None if log is None else to_log_folder(log),
@@ -122,25 +98,14 @@ def train(
         publish_if_no_worse,
         resume,
     )
-    if rolling and not job.continues_towers:
+    if publication.rolling and not job.continues_towers:
         raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")
-    check_publishing(out, signing_key=signing_key, upload=upload, is_rolling=rolling)
-    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    _check_publication(publication, out)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         check_outputs(loaded.dataset, job.with_seed(job.settings), out)
 
         def publish(dataset: Dataset, run: Path) -> Path:
-            published = LoadedData(dataset, loaded.ids, loaded.world)
-            return publish_run(
-                published,
-                run,
-                out,
-                progress,
-                keep=keep,
-                signing_key=signing_key,
-                upload=upload,
-                is_rolling=rolling,
-            )
+            return _publish(publication, LoadedData(dataset, loaded.ids), run, out, progress)
 
         result = run_job(job, loaded.dataset, publish, progress, progress.note)
     if as_json:
@@ -151,56 +116,36 @@ def train(
 
 
 def publish(
-    data: DataName,
+    choice: DataChoice,
+    publication: Publication,
     run: RunFolder,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for bundles and karec.toml.")],
-    root: Root = None,
-    skip_bad: SkipBad = False,
-    works: Works = 300_000,
-    users: Users = 1_500,
-    exposures: Exposures = 200_000,
-    seed: Seed = None,
-    rolling: Rolling = False,
-    signing_key: SigningKey = None,
-    upload: Upload = None,
-    keep: Keep = 10,
 ) -> None:
     """Publish the models of a run folder, with the items of DATA, as the current bundle of DIR."""
-    check_publishing(out, signing_key=signing_key, upload=upload, is_rolling=rolling)
-    choice = DataChoice(data, root, skip_bad, works, users, exposures, seed)
+    _check_publication(publication, out)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
-        config = publish_run(
-            loaded, run, out, progress, keep=keep, signing_key=signing_key, upload=upload, is_rolling=rolling
-        )
+        config = _publish(publication, loaded, run, out, progress)
     print(f"published: {out / 'bundles'}\nserve it:  karec serve {config}")
 
 
-def check_publishing(out: Path, *, signing_key: Path | None, upload: str | None, is_rolling: bool) -> None:
+def _check_publication(publication: Publication, out: Path) -> None:
     """Raises before training if the bundle could not be signed, uploaded or published next to another one."""
-    if is_rolling:
+    if publication.rolling:
         from karec.refresh.next_version import open_refreshed_bundle
 
         open_refreshed_bundle(out / "bundles")
-    if upload is not None:
+    if publication.upload is not None:
         from karec.object_store import ObjectFolder
 
-        ObjectFolder(upload)
-    if signing_key is not None:
+        ObjectFolder(publication.upload)
+    if publication.signing_key is not None:
         from karec.bundle.manifest import load_key
 
-        load_key(signing_key, "private")
+        load_key(publication.signing_key, "private")
 
 
-def publish_run(
-    data: LoadedData,
-    run: Path,
-    out: Path,
-    progress: ProgressReport,
-    *,
-    keep: int,
-    signing_key: Path | None,
-    upload: str | None,
-    is_rolling: bool,
+def _publish(
+    publication: Publication, data: LoadedData, run: Path, out: Path, progress: ProgressReport
 ) -> Path:
     """Draws the curves of ``run`` and publishes its models in ``out``. Returns the path of the karec.toml."""
     from karec.config.project import set_up
@@ -219,14 +164,14 @@ def publish_run(
         out,
         progress,
         ids=data.ids,
-        keep=keep,
-        signing_key=signing_key,
-        is_rolling=is_rolling,
+        keep=publication.keep,
+        signing_key=publication.signing_key,
+        is_rolling=publication.rolling,
     )
-    if upload is not None:
-        from karec.bundle.remote import upload as upload_bundle
+    if publication.upload is not None:
+        from karec.bundle.remote import upload
 
-        upload_bundle(out / "bundles" / "current", upload)
+        upload(out / "bundles" / "current", publication.upload)
     return config
 
 
@@ -235,7 +180,7 @@ def _read_events(path: Path) -> EventSource:
 
     Raises before training if it cannot be read.
     """
-    from karec.cli.ingest import read_event_source
+    from karec.config.online_store import read_event_source
     from karec.online.read_log import EventSource
     from karec.online.store.open import SQLITE
     from karec.samples.from_events import newest_append_ms
@@ -304,14 +249,12 @@ def _choice_table(choice: Mapping[str, Any]) -> Table:
     """Returns the table of the settings that were tried; * marks those that were kept."""
     from karec.evaluate.tables import format_measure
 
-    tasks = next(list(trial["by_task"]) for trial in choice["tried"] if trial["by_task"])
     rows = []
     for trial in choice["tried"]:
-        by_task = [f"{trial['by_task'][task]:.4f}" if trial["by_task"] else "–" for task in tasks]
-        gain = "" if trial["gain"] is None else format_measure(trial["gain"], trial["gain_ci"])
-        mean = trial["why_not"] if trial["score"] is None else f"{trial['score']:.4f}"
-        seconds = "" if trial["seconds"] is None else f"{trial['seconds']:.0f}"
         name = f"{trial['name']} *" if trial["kept"] else trial["name"]
-        rows.append((trial["part"], name, mean, gain, *by_task, seconds))
-    head = ("part", "tried", "mean AUC", "gain over the best before, paired", *tasks, "s")
+        score = trial["why_not"] if trial["score"] is None else f"{trial['score']:.4f}"
+        gain = format_measure(trial["gain"], trial["gain_ci"])
+        seconds = format_measure(trial["seconds"], None, 0)
+        rows.append((trial["part"], name, score, gain, seconds))
+    head = ("part", "tried", "mean AUC", "gain over the best before, paired", "s")
     return text_table(f"Chosen (*) by the {choice['criterion']}", head, rows, text_columns=2)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from numpy.typing import NDArray
+
 from karec.bundle import Bundle
 from karec.catalog.schema import CREATOR, SONG
 from karec.config.online_settings import OnlineSettings
+from karec.config.scenes import Config
+from karec.features.online_inputs import find_columns
 from karec.index import IdMap
 from karec.online.ingestion import Ingestion, OnlineBase, head_of
 from karec.online.item_changes import Refuse
+from karec.online.item_counters import ItemCounters
 from karec.online.lifecycle import ID
 from karec.online.parse_events import EventParser
-from karec.online.store.open import open_store
+from karec.online.store.contents import StoreContents
+from karec.online.store.open import MEMORY, open_store
 from karec.refresh.uploads import Uploads
 
 MAPS = {CREATOR: "creators", SONG: "songs"}  # columns whose texts have id maps
@@ -35,6 +42,27 @@ def bind_bundle(ingestion: Ingestion, bundle: Bundle) -> OnlineBase:
     """Returns the online store for ``bundle``. Raises what ``Ingestion.bind`` raises."""
     parser = EventParser(bundle, ingestion.head)
     return ingestion.bind(bundle.snapshot, TextNumbers.from_bundle(bundle), Uploads(bundle).take, parser)
+
+
+@contextmanager
+def open_counters(config: Config, bundle: Bundle) -> Iterator[Callable[[NDArray[Any]], NDArray[Any]] | None]:
+    """Yields a function from item ids to their newest counters, in the order of the bundle's encoder.
+
+    They are read from the online store of ``config``. Yields None if it has none that other processes read.
+    Raises DataError if the store has other labels.
+    """
+    if config.online is None or config.online.url == MEMORY:
+        yield None
+        return
+    contents = StoreContents(bundle.snapshot, head_of(bundle.snapshot))
+    columns = find_columns(contents.counters, bundle.encoder.works.counters)
+    store = open_store(config.online.url, config.path.absolute().parent)
+    try:
+        contents.check(store)
+        counters = ItemCounters(store, contents)
+        yield lambda ids: counters.read(ids)[:, columns]
+    finally:
+        store.close()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Snapshot columns made from columns of items and users."""
+"""What becomes of a column of items or users."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,8 @@ N = len(SKUS)
 
 @pytest.fixture
 def goods(tmp_path, read):
-    """Returns goods(toml, column=…, …): items, names and uses of these columns, in the order of SKUS."""
+    """``goods(toml, column=…, …)``: works and names of a shop whose items.parquet has the columns, in order
+    of SKUS."""
 
     def goods(toml="", **columns):
         folder = write_shop(tmp_path / "shop", shop_rows())

@@ -1,4 +1,4 @@
-"""The same rows give the same dataset in every format, dialect and order."""
+"""However the same rows are written, the same dataset comes out."""
 
 import random
 

@@ -1,4 +1,5 @@
-"""``karec data init`` writes a data.toml that loads unchanged, with a question mark at each guess."""
+"""``karec data init`` writes a data.toml that loads as it is, and marks what it guesses with a question
+mark."""
 
 import tomllib
 
@@ -11,7 +12,7 @@ from karec.errors import DataError
 
 @pytest.fixture
 def draft(tmp_path):
-    """Returns draft(write): the folder of the files, the written text, and its tables."""
+    """``draft(write)``: the files of one kind, what is written for them, and that as tables."""
 
     def draft(write):
         folder = write(tmp_path)
@@ -23,7 +24,7 @@ def draft(tmp_path):
 
 
 def guesses(text):
-    """Returns keys and sections with a question mark."""
+    """Keys and sections whose line carries a question mark."""
     return {line.split("=")[0].split("#")[0].strip() for line in text.splitlines() if "# ?" in line}
 
 

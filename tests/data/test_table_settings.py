@@ -1,4 +1,5 @@
-"""Settings of tables: checks, logs, unknown cells, scenes, repeats, split, strict files."""
+"""What a data.toml may say beyond files and columns: checks, logs, unknown cells, scenes, moments of the
+split."""
 
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ SPLIT = "[split.begin]\ntraining = 2023-11-15\nvalidation = 2023-11-16T12:00:00Z
 
 @pytest.fixture
 def with_goods(tmp_path):
-    """Returns with_goods(toml, column=…, …): a shop whose goods.parquet has these columns."""
+    """``with_goods(toml, column=…, …)``: a shop whose goods.parquet has the columns, in order of SKUS."""
 
     def with_goods(toml="", **columns):
         folder = write_shop(tmp_path / "shop", shop_rows())
@@ -29,7 +30,7 @@ def with_goods(tmp_path):
 
 @pytest.fixture
 def goods(with_goods, read):
-    """Returns goods(…): items in the order of SKUS, and the names of their categories."""
+    """``goods(…)``: works in order of SKUS, and the names of their categories."""
 
     def goods(toml="", **columns):
         result = read(with_goods(toml, **columns))
@@ -62,7 +63,7 @@ def goods(with_goods, read):
     ],
 )
 def test_row_that_fails_a_check_is_reported(shop, refused, read, check, cells, line, cause):
-    """The check decides the kind of the column, not its cells."""
+    """Though most cells of the column are of another kind: nothing is guessed of it."""
     rows = [(*row, cells[0]) for row in shop_rows()]
     rows[line - 2] = (*rows[line - 2][:-1], cells[1] if line == 3 else cells[0])
     if line == 2:
@@ -111,7 +112,7 @@ def test_only_named_features_are_features(goods):
 
 
 def test_item_without_song_or_creator_has_its_own(goods):
-    """Otherwise a rule on creators would treat all these items as items of one creator."""
+    """A rule that lets a creator stand once in a feed would take all of them for one."""
     song, maker = [0, 7, 7, *range(20, 20 + N - 3)], [None, None, *range(N - 2)]
     works, _ = goods(
         'roles = { song = "song", creator = "maker" }\nunknown = { song = ["0"] }', song=song, maker=maker

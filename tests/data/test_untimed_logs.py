@@ -1,4 +1,5 @@
-"""Logs without times are split by user. Each report names the invented times."""
+"""Logs without times: a hold-out of each user's positives, the same for any order of rows, said in every
+report."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Tables of item and value: an item has its most frequent values."""
+"""Pairs of an item and a value: each item has the values of most rows, whatever the order of rows."""
 
 import random
 from collections import Counter, defaultdict

@@ -8,8 +8,8 @@ from live_bundle import live_config
 
 from karec.bundle import Bundle
 from karec.cli import main
-from karec.cli.refresh import read_counters
 from karec.config import open_hot_swap
+from karec.config.online import open_counters
 from karec.config.scenes import Config
 from karec.refresh.library_state import library_state
 from karec.refresh.next_version import publish_next_version
@@ -88,7 +88,7 @@ def test_refreshed_vectors_use_counters_of_the_online_store(tmp_path):
     names, at = bundle.encoder.works.counters, bundle.snapshot.works.lookup(np.array([work]))
     before = np.array([bundle.snapshot.works[name][at[0]] for name in names])
     for moment in (now, now + 1):  # round after round, in one process
-        with read_counters(Config.read(config), bundle) as counts, open_refresh(bundle, counts) as refresh:
+        with open_counters(Config.read(config), bundle) as counts, open_refresh(bundle, counts) as refresh:
             counted = counts(np.array([work]))
             refresh.run(refresh.start_round(moment, 40))
             shard, _ = list_shards(refresh.library)
@@ -106,5 +106,5 @@ def test_refresh_reads_no_counters_without_a_store_of_many_processes(tmp_path, h
         text = config.read_text()
         config.write_text(text[: text.index("[online]")] + text[text.index("[scenes.home]") :])
     bundle = Bundle.open(tmp_path / "demo" / "bundles", verify=False)
-    with read_counters(Config.read(config), bundle) as counts:
+    with open_counters(Config.read(config), bundle) as counts:
         assert counts is None

@@ -82,7 +82,7 @@ def test_recommend_explains_what_both_dpp_steps_chose(job, capsys):
     config = str(job / "karec.toml")
     assert cli.main(["recommend", config, "--user", "999", "--explain", "--trace"]) == 0
     out = capsys.readouterr().out
-    for words in ("prerank.dpp: ", "rerank.dpp: ", "most similar before", "in top k"):
+    for words in ("prerank.dpp: ", "rerank.dpp: ", "closest", "top k"):
         assert words in out
     assert cli.main(["recommend", config, "--user", "999", "--explain", "--json"]) == 0
     feed = json.loads(capsys.readouterr().out)
