@@ -6,9 +6,7 @@ Source  G. Ke et al., LightGBM, NeurIPS 2017.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -75,27 +73,19 @@ def fit_lightgbm(
     model_version: int,
     rounds: int = 1000,
     seed: int = 0,
-    threads: int | None = None,
-    stopped: Event | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Trains one boosted model per task, stopped early on validation days, and writes them as one ranker.
 
     The model maps ``dense`` to ``logits``. A task has at most ``rounds`` trees, fewer if all tasks would
-    exceed MAX_TREES. ``threads`` (None: as torch) does not change the trees. Raises CancelledError soon after
-    ``stopped`` is set.
+    exceed MAX_TREES. The trees do not depend on the number of threads, which is torch's.
     """
     lightgbm, _ = lightgbm_packages()
     tasks, labels, valid_labels = prepared.encoder.tasks, prepared.train.labels, prepared.valid.labels
     features, valid_features = (
         dense_matrix(prepared.encoder, part) for part in (prepared.train_batches, prepared.valid_batches)
     )
-    parameters = {**PARAMETERS, "seed": seed, "num_threads": threads or torch.get_num_threads()}
-
-    def check_stopped(_: Any) -> None:
-        if stopped is not None and stopped.is_set():
-            raise CancelledError
-
+    parameters = {**PARAMETERS, "seed": seed, "num_threads": torch.get_num_threads()}
     boosters = []
     rounds = min(rounds, max(MAX_TREES // len(tasks), 1))
     for t, task in enumerate(tasks):
@@ -103,13 +93,7 @@ def fit_lightgbm(
         early_stopping = lightgbm.early_stopping(PATIENCE, verbose=False)
         valid_set = lightgbm.Dataset(valid_features, valid_labels[:, t].copy(), reference=train_set)
         boosters.append(
-            lightgbm.train(
-                parameters,
-                train_set,
-                rounds,
-                valid_sets=[valid_set],
-                callbacks=[early_stopping, check_stopped],
-            )
+            lightgbm.train(parameters, train_set, rounds, valid_sets=[valid_set], callbacks=[early_stopping])
         )
         if progress is not None:
             progress(t + 1, len(tasks), f"LightGBM, {task}")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -51,7 +48,9 @@ def train_ranker(
     returned state is the MMoE's.
     """
     if kind == "both":
-        state = _train_parts(prepared, settings, path, progress, checkpoint)
+        network, trees = (part_path(path, part) for part in PARTS)
+        state = train_ranker("mmoe", prepared, settings, network, progress, checkpoint)
+        train_ranker("lightgbm", prepared, settings, trees, progress)
         write_mixed_ranker(prepared, path, settings.model_version, progress)
         return state
     if kind == "lightgbm":
@@ -103,45 +102,6 @@ def _train_network(
         progress=progress,
     )
     _calibrate_and_export(model, prepared, tasks, extra, settings, path)
-    return state
-
-
-def _train_parts(
-    prepared: TrainingData,
-    settings: TrainSettings,
-    path: Path,
-    progress: Progress | None,
-    checkpoint: Checkpoint | None,
-) -> FitState:
-    """Trains the MMoE and, in a thread, LightGBM, with half of the threads each."""
-    network, trees = (part_path(path, part) for part in PARTS)
-    threads = torch.get_num_threads()
-    if threads == 1:
-        state = train_ranker("mmoe", prepared, settings, network, progress, checkpoint)
-        train_ranker("lightgbm", prepared, settings, trees, progress)
-        return state
-    stopped, version, seed = Event(), settings.model_version, settings.seed
-
-    def boost() -> None:
-        half = threads // 2
-        fit_lightgbm(
-            prepared,
-            trees,
-            model_version=version,
-            seed=seed,
-            threads=half,
-            stopped=stopped,
-            progress=progress,
-        )
-
-    with ThreadPoolExecutor(1, "karec-lightgbm") as executor, ExitStack() as stack:
-        stack.callback(torch.set_num_threads, threads)
-        # an error of the MMoE stops LightGBM; an error of LightGBM is raised after the MMoE
-        stack.callback(stopped.set)
-        torch.set_num_threads(threads - threads // 2)
-        boosted = executor.submit(boost)
-        state = train_ranker("mmoe", prepared, settings, network, progress, checkpoint)
-        boosted.result()
     return state
 
 

@@ -1,13 +1,11 @@
 """Tests that LightGBM's ONNX scores equal its raw scores."""
 
-from concurrent.futures import CancelledError
-from threading import Event
-
 import lightgbm
 import numpy as np
 import onnxruntime
 import pytest
 
+from karec.learn._torch import torch_threads
 from karec.learn.export.onnx_export import write_onnx
 from karec.learn.run.lightgbm import dense_matrix, fit_lightgbm, trees_to_onnx
 from karec.models.onnx_model import OnnxModel
@@ -88,13 +86,6 @@ def test_fit_lightgbm_writes_a_ranker(prepared, tmp_path):
 
 def test_lightgbm_trees_do_not_depend_on_threads(prepared, tmp_path):
     for threads in (1, 2):
-        fit_lightgbm(prepared, tmp_path / f"{threads}.onnx", model_version=1, rounds=20, threads=threads)
+        with torch_threads(threads):
+            fit_lightgbm(prepared, tmp_path / f"{threads}.onnx", model_version=1, rounds=20)
     assert (tmp_path / "1.onnx").read_bytes() == (tmp_path / "2.onnx").read_bytes()
-
-
-def test_stopped_fit_lightgbm_writes_no_file(prepared, tmp_path):
-    stopped = Event()
-    stopped.set()
-    with pytest.raises(CancelledError):
-        fit_lightgbm(prepared, tmp_path / "r.onnx", model_version=1, stopped=stopped)
-    assert not list(tmp_path.iterdir())

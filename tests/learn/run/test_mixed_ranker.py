@@ -1,7 +1,6 @@
 """Tests of the mixed ranker: graph, fitted weights, resuming, and refused settings."""
 
 import json
-import threading
 
 import numpy as np
 import onnx
@@ -9,11 +8,9 @@ import pytest
 from small_settings import SMALL
 
 from karec.evaluate.metrics.accuracy import auc
-from karec.learn._torch import torch
 from karec.learn.export.mixture import Mixture, mixed_onnx
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.mixed_ranker import SHARES, fit_mixture
-from karec.learn.run.rankers import train_ranker
 from karec.learn.run.train import train
 from karec.models.onnx_model import OnnxModel
 from karec.samples.replay import pool_logits, ranker_logits
@@ -47,34 +44,6 @@ def test_mixed_ranker_gives_the_weighted_mean_of_its_parts(run, prepared, datase
     works = np.arange(20)
     one, parts = pool_logits(prepared.test, 0, works, both), pool_logits(prepared.test, 0, works, mmoe)
     np.testing.assert_allclose(one[:, 3:], parts[:, 3:], atol=1e-5)  # one row for the user, many works
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_lightgbm_trees_are_equal_if_the_mmoe_trains_in_parallel(prepared, tmp_path, threads):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        train_ranker("both", prepared, SETTINGS, tmp_path / "both.onnx")
-        assert torch.get_num_threads() == threads
-        train_ranker("lightgbm", prepared, SETTINGS, tmp_path / "alone.onnx")
-    finally:
-        torch.set_num_threads(before)
-    assert (tmp_path / "both_lightgbm.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
-
-
-def test_error_of_the_mmoe_stops_lightgbm(prepared, tmp_path):
-    def stop(done, total, title):
-        if title == "training the ranker":
-            raise Stopped
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(Stopped):
-            train_ranker("both", prepared, SETTINGS, tmp_path / "both.onnx", stop)
-    finally:
-        torch.set_num_threads(before)
-    assert not any(thread.name.startswith("karec-lightgbm") for thread in threading.enumerate())
 
 
 def test_mixed_ranker_is_the_last_row_of_quality_after_its_parts(run):
