@@ -8,7 +8,7 @@ from operator import index
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 DIVERSITY = 0.5  # default of DPP, MMR and SSD
 RIDGE = 1e-2  # default of a DPP
@@ -64,12 +64,12 @@ def matrix(name: str, value: ArrayLike) -> NDArray[Any]:
     return np.ascontiguousarray(array, np.float16 if array.dtype == np.float16 else np.float32)
 
 
-def column(name: str, value: ArrayLike, n: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Returns ``value`` as (n,) ``dtype``, float32 or float64."""
+def column(name: str, value: ArrayLike, n: int) -> NDArray[np.float32]:
+    """Returns ``value`` as (n,) float32."""
     array = np.asarray(value)
-    _check(name, array, array.shape == (n,), f"({n},)", np.dtype(dtype).name)
+    _check(name, array, array.shape == (n,), f"({n},)", "float32")
     with np.errstate(over="ignore"):  # `finite` rejects a value that becomes infinite
-        return np.ascontiguousarray(array, dtype)
+        return np.ascontiguousarray(array, np.float32)
 
 
 def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,16 +75,12 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
     )
 
 
-def read_part(
-    part: Part, tasks: Sequence[str], model_versions: Collection[int] | None, version: int | None = None
-) -> pa.Table:
+def read_part(part: Part, tasks: Sequence[str], version: int | None = None) -> pa.Table:
     """Returns the rows with the columns of ``rank_log_schema``, after the checks of ``read_rank_log``."""
     table = _read_columns(part, rank_log_schema(tasks))
     if version is not None:
         table = table.filter(arrow_parquet().compute.equal(table["model_version"], version))
     _check_cells(part, table)
-    if model_versions is not None:
-        _check_versions(part, table, model_versions)
     return table
 
 
@@ -146,13 +142,3 @@ def _check_cells(part: Part, table: pa.Table) -> None:
                 raise LogSchemaError(
                     f"{part}: column {name!r}, row {int(bad[0])}: {values[bad[0]]} is not finite"
                 )
-
-
-def _check_versions(part: Part, table: pa.Table, expected: Collection[int]) -> None:
-    versions = table["model_version"].to_numpy()
-    bad = np.flatnonzero(~np.isin(versions, list(expected)))
-    if len(bad):
-        raise LogSchemaError(
-            f"{part}: column 'model_version', row {int(bad[0])}: {versions[bad[0]]}, expected one of "
-            f"{sorted(expected)}"
-        )

@@ -8,7 +8,7 @@ folder of Parquet parts from any number of writers (``karec.logs.write``), local
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,6 @@ class RankLog:
 def read_rank_log(
     folder: LogFolder,
     tasks: Sequence[str],
-    model_versions: Collection[int] | None = None,
     *,
     version: int | None = None,
 ) -> RankLog:
@@ -80,17 +79,14 @@ def read_rank_log(
 
     Args:
         tasks: tasks to read.
-        model_versions: versions that the log may have. None: any.
         version: reads only the rows of this version.
 
     Raises:
         LogSchemaError: a part that is truncated, damaged or of a newer format; a column that is missing,
-            appears twice or has another type; an empty cell, a score that is not finite, or a version outside
-            ``model_versions``. It names file, column and row.
+            appears twice or has another type; an empty cell, or a score that is not finite. It names file,
+            column and row.
     """
-    table = arrow_parquet().concat_tables(
-        [read_part(part, tasks, model_versions, version) for part in list_parts(folder)]
-    )
+    table = arrow_parquet().concat_tables([read_part(part, tasks, version) for part in list_parts(folder)])
     names, request = _encode_texts(table["request_id"])
     scenes, scene = _encode_texts(table["scene"])
     log = RankLog(

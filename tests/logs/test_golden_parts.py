@@ -50,7 +50,7 @@ def test_every_rank_log_format_has_a_golden_part():
 def test_golden_part_is_read_with_its_values(tmp_path, version):
     folder = folder_of(tmp_path, version)
     assert read_tasks(folder) == TASKS
-    ranked, *others = read_rank_log(folder, TASKS, [7]).requests()
+    ranked, *others = read_rank_log(folder, TASKS).requests()
     np.testing.assert_array_equal(ranked.item_id, [10, 20, 30, 40])
     np.testing.assert_array_equal(ranked.position, [0, 3, 2, 1])
     np.testing.assert_array_equal(ranked.fused, np.array([0.75, 0.25, 0.25, 0.5], np.float32))

@@ -215,16 +215,6 @@ def test_part_of_a_newer_format_is_refused(folder):
         read_rank_log(folder, TASKS)
 
 
-def test_row_of_an_unexpected_model_version_is_refused(folder):
-    assert len(read_rank_log(folder, TASKS, [6, 7])) == 5
-    with pytest.raises(
-        LogSchemaError,
-        match=r"parquet: column 'model_version', row 0: 7, expected one of "
-        r"\[8\]",
-    ):
-        read_rank_log(folder, TASKS, [8])
-
-
 FORKED = """
 import os, sys
 from pathlib import Path

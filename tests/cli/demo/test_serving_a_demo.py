@@ -47,7 +47,7 @@ def test_threads_share_one_cascade(still, bundle):
 
 
 def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(still, bundle, job, shadowed):
-    log = read_rank_log(job / "shadow_log", TASKS, [bundle.model_version])
+    log = read_rank_log(job / "shadow_log", TASKS)
     for feed in shadowed[1]:
         rows = log.take(log.shadow & (log.request_id == feed.request.request_id))
         pool = feed.scored["prerank"]
