@@ -11,7 +11,7 @@ from doc_pages import ROOT, page_blocks
 
 from karec.cli.app import app
 
-PAGES = sorted(str(path.relative_to(ROOT)) for path in Path(ROOT, "docs").glob("*.md"))
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in Path(ROOT, "docs").glob("*.md"))]
 KAREC = typer.main.get_command(app)
 IN_SHELL = re.compile(r"(?:^|\| )karec ((?:\\\n|[^#|\n])+)", re.MULTILINE)
 IN_TEXT = re.compile(r"`karec\s([^`]+)`")
@@ -31,6 +31,8 @@ def unknown_words(line: str) -> list[str]:
     command: Any = KAREC
     while words and hasattr(command, "commands") and not words[0].startswith("-"):
         name = words.pop(0)
+        if name.isupper():  # a placeholder: karec COMMAND --help
+            return []
         if name not in command.commands:
             return [name]
         command = command.commands[name]
