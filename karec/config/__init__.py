@@ -3,7 +3,6 @@
 from karec.config.assemble import (
     load_cascade,
     load_cascades,
-    load_stage,
     open_bundle,
     scaled_recall,
     scene_names,
@@ -13,7 +12,6 @@ from karec.config.open import open_hot_swap
 __all__ = [
     "load_cascade",
     "load_cascades",
-    "load_stage",
     "open_bundle",
     "open_hot_swap",
     "scaled_recall",

@@ -133,13 +133,8 @@ def load_cascades(path: Path, bundle: Bundle | None = None) -> dict[str, Cascade
     return {scene: build_cascade(config, scene, bundle) for scene in config.scenes}
 
 
-def load_stage(path: Path, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
-    """Returns the stage ``name`` of ``scene``, as ``load_cascade`` builds it."""
-    return build_stage(Config.read(path), scene, name, bundle)
-
-
 def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
-    """Returns the stage ``name`` of ``scene``."""
+    """Returns the stage ``name`` of ``scene``, as ``load_cascade`` builds it."""
     table, _ = config.scene(scene).stage(name)
     bundle = _bundle_of(config) if bundle is None else bundle
     position = config.scene(scene).stages.index(table)
@@ -269,10 +264,7 @@ def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stag
 
 
 def match_fallback(
-    entries: Sequence[Any],
-    steps: Sequence[Step],
-    fallback: Sequence[Any],
-    build: Callable[[Any, int], Step],
+    entries: Sequence[Any], steps: Sequence[Step], fallback: Sequence[Any], build: Callable[[Any, int], Step]
 ) -> tuple[Step, ...]:
     """Returns the steps of the entries of ``fallback``: a step of the stage for an equal entry, else a built
     one. Each step of the stage is taken once."""

@@ -31,7 +31,6 @@ SOURCE_KEYS: Mapping[str, Any] = {
 }
 
 S = TypeVar("S", bound=Step)
-T = TypeVar("T")
 
 
 def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
@@ -207,8 +206,4 @@ def _settings_type(cls: type[Any]) -> type[msgspec.Struct]:
 def _default(value: Any) -> Any:
     """Returns a default that msgspec takes: it copies no values of other types."""
     is_plain = value is None or isinstance(value, bool | int | float | str)
-    return value if is_plain else msgspec.field(default_factory=functools.partial(_same, value))
-
-
-def _same(value: T) -> T:
-    return value
+    return value if is_plain else msgspec.field(default_factory=lambda: value)

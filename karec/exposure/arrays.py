@@ -20,7 +20,7 @@ NO_IDS: Int64s = np.empty(0, np.int64)
 
 def encode(value: object) -> bytes:
     """Returns ``value`` as JSON. Arrays (N,) are lists."""
-    return msgspec.json.encode(value, enc_hook=_to_list)
+    return msgspec.json.encode(value, enc_hook=lambda array: array.tolist())
 
 
 def decode(text: bytes, cls: type[T]) -> T:
@@ -29,10 +29,6 @@ def decode(text: bytes, cls: type[T]) -> T:
         return msgspec.json.decode(text, type=cls, dec_hook=_to_array)
     except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from error
-
-
-def _to_list(value: Any) -> Any:
-    return value.tolist()
 
 
 def _to_array(hint: Any, value: Any) -> NDArray[Any]:

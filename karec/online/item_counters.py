@@ -22,10 +22,7 @@ COUNTER_LETTERS = (records.WORK_COUNTERS, records.BASE_COUNTERS)
 
 
 def sum_counters(
-    items: ChangedItems,
-    entries: Sequence[tuple[bytes, bytes]],
-    contents: StoreContents,
-    counts: Counter[str],
+    items: ChangedItems, entries: Sequence[tuple[bytes, bytes]], contents: StoreContents, counts: Counter[str]
 ) -> ChangedItems:
     """Returns ``items`` with the counters of ``entries`` (a snapshot of COUNTER_LETTERS) and no others."""
     counted = [(key, value) for key, value in entries if key[:1] == records.WORK_COUNTERS]
@@ -42,11 +39,7 @@ def sum_counters(
 
 
 def add_counters(
-    items: ChangedItems,
-    events: Events,
-    is_counted: NDArray[Any],
-    store: OnlineStore,
-    contents: StoreContents,
+    items: ChangedItems, events: Events, is_counted: NDArray[Any], store: OnlineStore, contents: StoreContents
 ) -> ChangedItems:
     """Returns ``items`` with the counters after ``events``. Reads the base's counters of other items."""
     events = events.take(is_counted & (events.item_id >= 0))

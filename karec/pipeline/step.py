@@ -232,12 +232,7 @@ class Stage:
         return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces))
 
     def _run_step(
-        self,
-        step: Step,
-        request: Request,
-        before: Candidates,
-        fallback: FallbackReason | None,
-        clock: Clock,
+        self, step: Step, request: Request, before: Candidates, fallback: FallbackReason | None, clock: Clock
     ) -> tuple[Candidates, StepTrace]:
         run = run_step(step, lambda: STAGE_ROLES[step.role](step, request, before), clock)
         after = before if run.result is None else run.result

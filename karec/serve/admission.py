@@ -41,10 +41,6 @@ class AdmissionQueue:
         """True if calls wait for a thread."""
         return self.n_calls > self.threads
 
-    def estimated_wait_ms(self) -> float:
-        n_ahead = self.n_calls + 1 - self.threads
-        return max(n_ahead, 0) * self.mean_ms / self.threads
-
     def longest_run_s(self) -> float:
         """Returns how long the oldest running call has been running, in seconds."""
         now = time.perf_counter()
@@ -52,7 +48,8 @@ class AdmissionQueue:
 
     def check(self, max_wait_ms: float = math.inf) -> None:
         """Raises ProblemError 503 if one more call does not fit, or would wait longer than `max_wait_ms`."""
-        wait_ms = self.estimated_wait_ms()
+        n_ahead = self.n_calls + 1 - self.threads
+        wait_ms = max(n_ahead, 0) * self.mean_ms / self.threads
         limit_ms = max(min(self.max_wait_ms, max_wait_ms), 0.0)
         if self.n_calls >= self.max_size:
             reason, detail = (

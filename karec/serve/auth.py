@@ -58,8 +58,7 @@ class Tokens:
             if self.is_any_host or LOCAL_HOST.fullmatch(host):
                 return None
             return ProblemError(
-                403,
-                "Host is not a name of this machine, expected localhost. Other names need a token.",
+                403, "Host is not a name of this machine, expected localhost. Other names need a token."
             )
         if path in OPEN_PATHS:
             return None

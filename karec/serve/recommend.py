@@ -22,7 +22,6 @@ from karec.pipeline.types import EMPTY, Page, Request
 from karec.serve import messages
 from karec.serve.admission import AdmissionQueue
 from karec.serve.problems import ProblemError, unavailable
-from karec.serve.reasons import reasons
 from karec.serve.service import Served, Service
 
 # Multiple of the summed p90 of the steps that covers the run time of nearly every page. Under overload all
@@ -228,7 +227,7 @@ def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> mes
         request_id=page.request.request_id,
         user_id=message.user_id,
         scene=page.request.scene,
-        items=_items(page, reasons(page) if is_explained else None),
+        items=_items(page, _reasons(page) if is_explained else None),
         degraded=page.degraded,
         is_cold_start=page.is_cold_start,
         versions=dict(page.versions),
@@ -260,3 +259,33 @@ def _items(page: Page, reasons: Sequence[str] | None) -> list[messages.Item]:
         )
         for position in range(len(candidates))
     ]
+
+
+def _reasons(page: Page) -> list[str]:
+    """Returns one line for each item of `page`. Its request must have `explain`."""
+    lines: dict[int | str, list[str]] = {}
+    for step in page.trace.steps:
+        explanation = step.notes.get("explanation")
+        if explanation is None:
+            continue
+        for place, item in enumerate(explanation.get("works", ())):
+            line = _describe_choice(place, item, explanation["top_k"])
+            lines.setdefault(item["id"], []).append(f"{step.place}: {line}")
+        for item in explanation.get("arranged", ()):
+            if item["place"] != item["was"]:
+                owner = f" for {item['owner']}" if item["owner"] else ""
+                line = f"{step.place}: moved from place {item['was']} to {item['place']}{owner}"
+                lines.setdefault(item["id"], []).append(line)
+    return [
+        "; ".join([f"returned by {', '.join(item.sources)}", *lines.get(item.item_id, ())]) for item in page
+    ]
+
+
+def _describe_choice(place: int, item: dict[str, Any], top_k: list[Any]) -> str:
+    line = f"place {place + 1} with relevance {item['relevance']:.3f}"
+    if item["id"] not in top_k:
+        line += ", not among the most relevant"
+    if item["closest"] is not None:
+        same = f", same {', '.join(item['same'])}" if item["same"] else ""
+        line += f", closest earlier item {item['closest']} at {item['similarity']:.2f}{same}"
+    return line

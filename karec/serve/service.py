@@ -145,7 +145,8 @@ class Service:
             hot_swap.close()
             raise
         self.served = Served(hot_swap, self.settings, Config.read(self.path).online is not None)
-        _log.info("%s is in service", _bundle_name(hot_swap))
+        versions = next(iter(hot_swap.cascades.values())).versions
+        _log.info("bundle %s, model %s is in service", versions.get("bundle"), versions.get("model"))
         self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
         self._observe()
         self._observer.start()
@@ -239,11 +240,6 @@ def smoke_users(cascade: Cascade) -> list[int | str]:
         return [*sample.tolist(), -(2**62)]
     named = naming.users.names(sample).tolist() if len(sample) else []
     return [*named, "an unknown user" if naming.users.kind == "string" else 2**62]
-
-
-def _bundle_name(hot_swap: HotSwap) -> str:
-    versions = next(iter(hot_swap.cascades.values())).versions
-    return f"bundle {versions.get('bundle')}, model {versions.get('model')}"
 
 
 def _freeze_objects() -> None:

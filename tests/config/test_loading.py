@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import karec
 from karec.bundle import Bundle
-from karec.config import load_cascade, load_cascades, load_stage, open_bundle
+from karec.config import load_cascade, load_cascades, open_bundle
+from karec.config.assemble import build_stage
 from karec.config.host_stage import check_export, export_stage
+from karec.config.scenes import Config
 from karec.errors import BundleError, ConfigError
 from karec.index import IndexSchema
 from karec.pipeline.step import Filter
@@ -65,7 +67,7 @@ def test_loaders_use_a_given_bundle_instead_of_that_of_the_config(path, bundle):
     cascades = load_cascades(path, bundle)
     assert [cascade.bundle for cascade in cascades.values()] == [bundle, bundle]
     assert load_cascade(path, "city", bundle).bundle is bundle
-    assert load_stage(path, "home", "rank", bundle).steps[0].schema is bundle.index.schema
+    assert build_stage(Config.read(path), "home", "rank", bundle).steps[0].schema is bundle.index.schema
     exported = path.parent / "prerank.txt"
     export_stage(path, "home", "prerank", exported, bundle)
     check_export(path, "home", "prerank", exported, bundle)
@@ -74,25 +76,25 @@ def test_loaders_use_a_given_bundle_instead_of_that_of_the_config(path, bundle):
             load(path)
 
 
-def test_load_stage_builds_the_same_stage_as_the_cascade(path):
+def test_build_stage_builds_the_same_stage_as_the_cascade(path):
     bundle = open_bundle(path)
-    stage = load_stage(path, "city", "rank")
+    stage = build_stage(Config.read(path), "city", "rank")
     assert stage.name == "rank" and [step.name for step in stage.steps] == ["Looks", "top_k"]
     assert stage.steps[0].schema is bundle.index.schema
     assert stage.steps[0].config_folder == path.parent
     assert karec.open(path).stages[1].steps[0].config_folder == path.parent
 
 
-def test_load_stage_refuses_an_unknown_or_wrong_stage_with_its_place(path):
+def test_build_stage_refuses_an_unknown_or_wrong_stage_with_its_place(path):
     with pytest.raises(
         ConfigError,
         match=r"scenes\.city \(inherits home\)\.stages: no stage 'prernk' \(did you mean 'prerank'\?\); "
         r"there are \['prerank', 'rank'\]$",
     ):
-        load_stage(path, "city", "prernk")
+        build_stage(Config.read(path), "city", "prernk")
     path.write_text(TEXT.replace('name = "rank"\n', 'name = "rank"\nstep = 1\n'))
     with pytest.raises(ConfigError, match=r"scenes\.home\.stages\[1\]: unknown key 'step'"):
-        load_stage(path, "home", "rank")
+        build_stage(Config.read(path), "home", "rank")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,6 @@ def test_load_stage_refuses_an_unknown_or_wrong_stage_with_its_place(path):
         load_cascades,
         karec.open,
         lambda path: load_cascade(path, "home"),
-        lambda path: load_stage(path, "home", "rank"),
         lambda path: export_stage(path, "home", "prerank", path.parent / "prerank.txt"),
     ],
 )

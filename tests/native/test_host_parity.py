@@ -21,8 +21,9 @@ from small_tower import write_user_tower
 
 from karec.bundle import Bundle, publish_folder
 from karec.bundle.vector_statistics import VectorStatistics
-from karec.config import load_stage
+from karec.config.assemble import build_stage
 from karec.config.host_stage import export_stage
+from karec.config.scenes import Config
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
@@ -207,7 +208,7 @@ def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
 @pytest.mark.parametrize("by_tower", [False, True], ids=["ready vector", "user tower"])
 def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_tower):
     bundle = Bundle.open(platform / "bundles")
-    stage = load_stage(configure(platform, steps), "home", "prerank", bundle)
+    stage = build_stage(Config.read(configure(platform, steps)), "home", "prerank", bundle)
     export_stage(platform / "karec.toml", "home", "prerank", platform / "stage.txt", bundle)
     tower = UserTower(bundle.user_towers)
     expected, vectors, asked = [], [], requests(12)
@@ -235,7 +236,7 @@ def test_a_cpp_host_answers_a_user_by_raw_ids_as_python_does(native_programs, tm
     if version_of_towers == "two versions":
         run_folder = write_next_run(bundle, tmp_path / "next")
         bundle = Bundle.open(publish_next_version(run_folder, bundle.snapshot, tmp_path / "bundles"))
-    stage = load_stage(configure(tmp_path, RAW_STAGE), "home", "prerank", bundle)
+    stage = build_stage(Config.read(configure(tmp_path, RAW_STAGE)), "home", "prerank", bundle)
     export_stage(tmp_path / "karec.toml", "home", "prerank", tmp_path / "stage.txt", bundle)
     snapshot = bundle.snapshot
     features, tower = UserFeatures(snapshot, bundle.encoder), UserTower(bundle.user_towers)
@@ -306,7 +307,7 @@ def test_steps_of_python_alone_are_refused_by_name(platform):
     with pytest.raises(ConfigError, match="on_failure"):
         export_stage(config, "home", "prerank", platform / "stage.txt")
     with pytest.raises(ConfigError, match=r"no stage 'rank' .*; there are \['prerank'\]"):
-        load_stage(configure(platform, HEAD), "home", "rank")
+        build_stage(Config.read(configure(platform, HEAD)), "home", "rank")
 
 
 def test_a_cpp_host_refuses_a_tower_of_another_width_than_the_index(native_programs, tmp_path):

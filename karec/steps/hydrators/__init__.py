@@ -6,7 +6,4 @@ from karec.pipeline.step import Hydrator
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.hydrators.ranker import Ranker
 
-STEPS: Mapping[str, type[Hydrator]] = {
-    "index_rows": IndexRows,
-    "ranker": Ranker,
-}
+STEPS: Mapping[str, type[Hydrator]] = {"index_rows": IndexRows, "ranker": Ranker}

@@ -6,7 +6,4 @@ from karec.pipeline.step import QueryHydrator
 from karec.steps.query.user_features import UserFeatures
 from karec.steps.query.user_tower import UserTower
 
-STEPS: Mapping[str, type[QueryHydrator]] = {
-    "user_features": UserFeatures,
-    "user_tower": UserTower,
-}
+STEPS: Mapping[str, type[QueryHydrator]] = {"user_features": UserFeatures, "user_tower": UserTower}

@@ -22,8 +22,6 @@ class City(Source):
     reason = "of the user's city"
 
     def __init__(self, snapshot: Snapshot, quota: int, column: str = "city") -> None:
-        if quota <= 0:
-            raise ValueError(f"quota must be positive, got {quota}")
         for name, table in (("users", snapshot.users), ("works", snapshot.works)):
             if column not in table.columns:
                 raise ValueError(

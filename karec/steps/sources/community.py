@@ -24,8 +24,6 @@ class Community(Source):
     reason = "enjoyed or made by the user's community"
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
-        if quota <= 0:
-            raise ValueError(f"quota must be positive, got {quota}")
         if COMMUNITY not in snapshot.users.columns:
             raise ValueError(
                 f"the source community needs the users' column {COMMUNITY!r}; columns are "

@@ -24,8 +24,6 @@ class Indicators(Source):
     reason = "with the best live indicators"
 
     def __init__(self, snapshot: Snapshot, quota: int, weights: Mapping[str, float] | None = None) -> None:
-        if quota <= 0:
-            raise ValueError(f"quota must be positive, got {quota}")
         self.quota = quota
         self.weights = indicator_weights(snapshot, weights)
         key = ("best indicators", quota, *sorted(self.weights.items()))

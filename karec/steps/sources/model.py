@@ -41,8 +41,6 @@ class Model(Source):
         exact: bool = True,
         n_probe: int | None = None,
     ) -> None:
-        if quota <= 0:
-            raise ValueError(f"quota must be positive, got {quota}")
         self.schema = schema
         self.quota = quota
         self.recall_schema = recall_schema

@@ -19,8 +19,6 @@ class OpenNow(Source):
     """
 
     def __init__(self, schema: IndexSchema, snapshot: Snapshot, quota: int) -> None:
-        if quota <= 0:
-            raise ValueError(f"quota must be positive, got {quota}")
         self.schema = schema
         self.quota = quota
         self.snapshot = snapshot

@@ -26,8 +26,6 @@ class Popular(Source):
     reason = "enjoyed most often"
 
     def __init__(self, snapshot: Snapshot, quota: int, segment: str | None = None) -> None:
-        if quota <= 0:
-            raise ValueError(f"quota must be positive, got {quota}")
         users = snapshot.users.columns
         if segment is not None and (
             segment not in users or np.asarray(users[segment]).dtype.kind not in "iu"
