@@ -41,11 +41,11 @@ def test_row_has_the_fastest_baseline(table):
 
 def test_rows_include_the_parts_of_a_benchmark(table):
     part = {"kernel": "step", "size": "3", "seconds": 6e-9, "items": 3}
-    found = rows(table, parts=[part])
-    assert [row["kernel"] for row in found] == ["step", "scan"]
-    assert found[0]["ns_per_item"] == pytest.approx(2.0)
+    result = rows(table, parts=[part])
+    assert [row["kernel"] for row in result] == ["step", "scan"]
+    assert result[0]["ns_per_item"] == pytest.approx(2.0)
     entry = {"extra_info": {"parts": [part]}, "stats": {"median": 1.0}}
-    assert table.rows_of(entry, "avx2", LIMITS) == found[:1]
+    assert table.rows_of(entry, "avx2", LIMITS) == result[:1]
 
 
 def test_change_compares_rows_of_the_same_instruction_set(table):

@@ -137,11 +137,11 @@ def broken(package, tmp_path_factory):
     assert done.returncode != 0
     names = [contract["name"] for contract in CONTRACTS]
     report = done.stdout.partition("Broken contracts\n")[2]
-    found, name = {}, ""
+    result, name = {}, ""
     for line in report.splitlines():
         name = line if line in names else name
-        found[name] = found.get(name, "") + line + "\n"
-    return found
+        result[name] = result.get(name, "") + line + "\n"
+    return result
 
 
 @pytest.mark.parametrize(("module", "imported", "rule"), FORBIDDEN)
@@ -180,12 +180,12 @@ def circles(imports):
     }
     reached = {}
     for module in within:
-        found, todo = set(), [module]
+        result, todo = set(), [module]
         while todo:
-            new = set(within[todo.pop()]) - found
-            found |= new
+            new = set(within[todo.pop()]) - result
+            result |= new
             todo += new
-        reached[module] = found
+        reached[module] = result
     return {
         frozenset(other for other in reached[m] if m in reached[other]) for m in within if m in reached[m]
     }

@@ -24,8 +24,8 @@ SECONDS = 30
 def outcome(name: str, bundle: Path) -> str:
     with tempfile.TemporaryDirectory() as root:
         folder = make(DAMAGES[name], bundle, Path(root))
-        until = math.ceil(time.process_time()) + SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
+        deadline = math.ceil(time.process_time()) + SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (deadline, resource.RLIM_INFINITY))
         try:
             Bundle.open(folder)
         except Exception as error:

@@ -117,9 +117,7 @@ def test_snapshot_check_names_a_bad_row_after_the_first_piece(good, monkeypatch)
     columns["age"] = columns["age"].astype(np.float32)
     columns["age"][9:] = np.inf
     with pytest.raises(
-        BundleError,
-        match=r"users/age\.npy, row 9: inf; numbers are finite, or NaN where "
-        r"they are not",
+        BundleError, match=r"users/age\.npy, row 9: inf; numbers are finite, or NaN where they are not"
     ):
         check_snapshot(good, replace(snapshot, users=Table(snapshot.users.ids, columns)), None)
 
@@ -128,16 +126,8 @@ def test_snapshot_check_names_a_bad_row_after_the_first_piece(good, monkeypatch)
     ("table", "column", "message"),
     [
         ("users", "city", r"users/city\.npy is of float64, expected integers, as the encoder reads them$"),
-        (
-            "works",
-            "upload_ms",
-            r"works/upload_ms\.npy is of float64, expected integers$",
-        ),
-        (
-            "users",
-            "count_click",
-            r"users/count_click\.npy is of int64, expected float32 counters$",
-        ),
+        ("works", "upload_ms", r"works/upload_ms\.npy is of float64, expected integers$"),
+        ("users", "count_click", r"users/count_click\.npy is of int64, expected float32 counters$"),
     ],
 )
 def test_snapshot_column_check_names_a_dtype_unlike_the_encoders(good, table, column, message):
@@ -176,8 +166,7 @@ def test_bundle_refuses_vectors_if_unit_user_vector_score_overflows(tmp_path):
     length = np.sqrt(DIM)
     assert len(index_of(tmp_path / "long", 3e38 / length).index) == 3
     with pytest.raises(
-        BundleError,
-        match=r"index\.karec: a vector or an adjustment is not finite, or a vector is too long",
+        BundleError, match=r"index\.karec: a vector or an adjustment is not finite, or a vector is too long"
     ):
         index_of(tmp_path / "longer", 3.4e38 / length * 1.1)
 
@@ -200,8 +189,7 @@ def test_user_tower_with_a_fixed_row_count_other_than_1_is_refused(folder):
 def test_item_model_with_a_fixed_row_count_is_refused(folder, name, inputs):
     change_model(folder / name, axis("input", inputs, 0, 1))
     with pytest.raises(
-        BundleError,
-        match=rf"{name} fails in a smoke run: .* for input: {inputs} .* Got: 17 Expected: 1",
+        BundleError, match=rf"{name} fails in a smoke run: .* for input: {inputs} .* Got: 17 Expected: 1"
     ):
         opened(folder)
 
@@ -226,10 +214,7 @@ def test_model_weights_may_be_in_a_file_of_the_bundle(folder):
     )
     assert opened(folder).model_version == 1
     (folder / "ranker.weights").unlink()
-    with pytest.raises(
-        BundleError,
-        match=r"ranker\.onnx does not load as an ONNX model: .*ranker\.weights",
-    ):
+    with pytest.raises(BundleError, match=r"ranker\.onnx does not load as an ONNX model: .*ranker\.weights"):
         opened(folder)
 
 
@@ -251,8 +236,7 @@ def test_user_tower_is_checked_if_the_item_tower_is_missing(tmp_path):
         write_user_tower(to / "user_tower.onnx", 7, 5)
 
     with pytest.raises(
-        BundleError,
-        match=r"user_tower\.onnx: user_vector is float32 \(1, 5\), expected float32 \(1, 4\)$",
+        BundleError, match=r"user_tower\.onnx: user_vector is float32 \(1, 5\), expected float32 \(1, 4\)$"
     ):
         Bundle.open(publish_folder(tmp_path, 7, write))
 

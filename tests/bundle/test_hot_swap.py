@@ -76,7 +76,7 @@ def test_each_page_is_of_one_bundle_during_eight_reloads(live, publish_next, pat
         for _ in range(8):
             assert answered.acquire(timeout=LONG)
     ended.set()
-    versions = [version for each in served for version in each.result(LONG)]
+    versions = [version for entry in served for version in entry.result(LONG)]
     assert set(versions) == {7, 8}
     assert live.reloads == type(live.reloads)(done=8)
     assert max(Gate.built) == 2
@@ -151,11 +151,7 @@ def test_reload_refuses_model_that_ends_its_process(live, publish_next):
         )
 
     publish_next(8, damage=crash)
-    with pytest.raises(
-        BundleError,
-        match=r"user_tower\.onnx ends the process in a smoke run by "
-        r"SIGFPE",
-    ):
+    with pytest.raises(BundleError, match=r"user_tower\.onnx ends the process in a smoke run by SIGFPE"):
         live.reload()
     assert ask(live) == 7
 
@@ -274,8 +270,7 @@ def test_swap_is_logged_with_both_versions_and_its_time(live, publish_next, capl
         assert not live.reload()
     (message,) = [record.getMessage() for record in caplog.records if record.name == "karec.bundle"]
     assert re.fullmatch(
-        r"bundle v0000000008 \(model 8\) is in service after \d+\.\d s, in place of v0000000007 "
-        r"\(model 7\)",
+        r"bundle v0000000008 \(model 8\) is in service after \d+\.\d s, in place of v0000000007 \(model 7\)",
         message,
     )
 
@@ -304,7 +299,7 @@ def test_third_version_opens_after_the_first_is_closed(live, publish_next, pool)
         assert ask(live) == 8
     Gate.open.set()
     assert held.result(LONG) == 7
-    assert sorted(each.result(LONG) for each in reloads) == [False, False, True, True]
+    assert sorted(entry.result(LONG) for entry in reloads) == [False, False, True, True]
     assert ask(live) == 9 and max(Gate.built) == 2
 
 

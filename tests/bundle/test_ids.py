@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -73,35 +74,46 @@ def test_page_has_the_ids_of_the_request(naming):
         feed = served.run(Request("章", k=3, shown=("b/1",)))
     assert [item.item_id for item in feed] == ["a", "ü", "404"]
     assert (feed.request.user_id, feed.request.shown) == ("章", ("b/1",))
-    told = feed.to_dict()
-    assert (told["user_id"], [item["id"] for item in told["items"]]) == ("章", ["a", "ü", "404"])
+    result = feed.to_dict()
+    assert (result["user_id"], [item["id"] for item in result["items"]]) == ("章", ["a", "ü", "404"])
     numbers = naming.items.numbers(["b/1", "a", "ü", "404"]).tolist()
     assert observer.seen == [(naming.users.numbers(["章"])[0], (numbers[0],), numbers[1:])]
 
 
 class Explains(NotShown):
-    """``NotShown`` with an explanation, in which the last item is closest to an unknown item."""
+    """``NotShown`` with the explanation ``explain(numbers)`` of the items' numbers."""
 
     name = "explains"
 
+    def __init__(self, explain):
+        self.explain = explain
+
     def select(self, request, candidates):
         chosen = super().select(request, candidates)
-        numbers = candidates.ids[chosen.indices].tolist()
-        near = [None, *numbers[:-2], 77]
-        works = [{"id": number, "closest": other} for number, other in zip(numbers, near, strict=True)]
-        return replace(chosen, notes={"explanation": {"works": works, "top_k": numbers[::-1]}, "n": 3})
+        explanation = self.explain(candidates.ids[chosen.indices].tolist())
+        return replace(chosen, notes={"explanation": explanation, "n": 3})
 
 
-def test_explanation_has_platform_ids(naming):
-    served = replace(cascade(naming), stages=(Stage("rank", (Explains(),)),))
+def explain_choice(ids, unknown=77):
+    """The last item is closest to an unknown item."""
+    near = [None, *ids[:-2], unknown]
+    works = [{"id": item, "closest": other} for item, other in zip(ids, near, strict=True)]
+    return {"works": works, "top_k": ids[::-1]}
+
+
+def explain_order(ids):
+    arranged = [{"id": item, "place": place} for place, item in enumerate(ids)]
+    return {"before": ids[::-1], "arranged": arranged, "broken": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("explain", "expected"), [(explain_choice, partial(explain_choice, unknown=None)), (explain_order,) * 2]
+)
+def test_explanation_has_platform_ids(naming, explain, expected):
+    served = replace(cascade(naming), stages=(Stage("rank", (Explains(explain),)),))
     step = served.run(Request("ann", k=3, explain=True)).to_dict()["trace"][-1]
     ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
-    works = [
-        {"id": ids[0], "closest": None},
-        {"id": ids[1], "closest": ids[0]},
-        {"id": ids[2], "closest": None},
-    ]
-    assert step["notes"] == {"explanation": {"works": works, "top_k": ids[::-1]}, "n": 3}
+    assert step["notes"] == {"explanation": expected(ids), "n": 3}
 
 
 @given(user=st.text(st.characters(codec="utf-8"), min_size=1, max_size=64))
@@ -117,9 +129,7 @@ def test_page_of_an_unknown_user_has_items(naming, user):
 )
 def test_cascade_refuses_ids_of_another_type(naming, request_of):
     with pytest.raises(
-        ValueError,
-        match=r"request of user .*: users have string ids, works have string ids; "
-        r"ids ",
+        ValueError, match=r"request of user .*: users have string ids, works have string ids; ids "
     ):
         cascade(naming).run(request_of())
 
@@ -164,23 +174,3 @@ def test_bundle_refuses_id_maps_that_lack_snapshot_ids(small, tmp_path):
     works = [str(work) for work in small.snapshot.works.ids]
     with pytest.raises(BundleError, match=r"ids/items\.karec: snapshot/works has \d+, which no id has"):
         Bundle.open(republished(small, tmp_path, np.asarray(small.snapshot.users.ids), works))
-
-
-class Arranges(NotShown):
-    """``NotShown`` with an explanation that has the order of items before and after rules."""
-
-    def select(self, request, candidates):
-        chosen = super().select(request, candidates)
-        numbers = candidates.ids[chosen.indices].tolist()
-        arranged = [{"id": number, "place": place} for place, number in enumerate(numbers)]
-        return replace(
-            chosen, notes={"explanation": {"before": numbers[::-1], "arranged": arranged, "broken": ["a"]}}
-        )
-
-
-def test_explanation_of_arranged_items_has_platform_ids(naming):
-    served = replace(cascade(naming), stages=(Stage("rank", (Arranges(),)),))
-    told = served.run(Request("ann", k=3, explain=True)).to_dict()["trace"][-1]["notes"]["explanation"]
-    ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
-    arranged = [{"id": id_, "place": place} for place, id_ in enumerate(ids)]
-    assert told == {"before": ids[::-1], "arranged": arranged, "broken": ["a"]}

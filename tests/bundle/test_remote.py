@@ -166,11 +166,7 @@ ROWS = "inner/rows.bin"
 DAMAGES = {
     "half uploaded": (half_upload, r"v0000000008 is not complete: it has no manifest\.json"),
     "short": (alter(ROWS, lambda data: data[:-1]), r"rows\.bin has 2999999 bytes, expected 3000000 by"),
-    "long": (
-        alter(ROWS, lambda data: data + b"x"),
-        r"rows\.bin has 3000001 bytes, expected "
-        r"3000000",
-    ),
+    "long": (alter(ROWS, lambda data: data + b"x"), r"rows\.bin has 3000001 bytes, expected 3000000"),
     "altered": (alter(ROWS, lambda data: b"x" + data[1:]), r"rows\.bin: its SHA-256 differs"),
     "a manifest that is not JSON": (
         alter("manifest.json", lambda data: data[:-1]),
@@ -267,8 +263,7 @@ def test_server_that_is_away_keeps_the_local_version_and_is_logged_once(
     [
         (
             "s3://key:secret@bucket/path",
-            r"s3://bucket/path: the URL contains credentials; set credentials in "
-            r"the env",
+            r"s3://bucket/path: the URL contains credentials; set credentials in the env",
         ),
         ("s3://bucket/path?secret_key=secret", r"s3://bucket/path: the URL contains credentials"),
         ("s3:///path", r"s3:/+path has no bucket, expected s3://BUCKET/PATH"),

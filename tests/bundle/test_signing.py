@@ -56,18 +56,13 @@ def test_signed_bundle_opens_with_its_key_and_without_a_key(signed, keys):
 def test_unsigned_bundle_is_refused_if_a_key_is_given(tmp_path, write, keys):
     (_, public), _ = keys
     folder = publish_folder(tmp_path / "bundles", 7, write)
-    with pytest.raises(
-        BundleError,
-        match=rf"{folder} is not signed: manifest\.sig is missing",
-    ):
+    with pytest.raises(BundleError, match=rf"{folder} is not signed: manifest\.sig is missing"):
         Bundle.open(folder, public_key=public)
 
 
 def test_bundle_signed_with_another_key_is_refused(signed, keys):
     with pytest.raises(
-        BundleError,
-        match=r"manifest\.sig is not the signature of manifest\.json by the "
-        r"owner of",
+        BundleError, match=r"manifest\.sig is not the signature of manifest\.json by the owner of"
     ):
         Bundle.open(signed, public_key=keys[1][1])
 
@@ -99,16 +94,12 @@ def test_open_reads_the_manifest_that_the_signature_check_read(signed, keys, mon
     assert Bundle.open(signed, public_key=keys[0][1]).model_version == 7
 
 
-@pytest.mark.parametrize("signature", [b"", b"0" * 63, b"0" * 65, b"0" * 10_000_000])
-def test_signature_of_another_length_is_refused(signed, keys, signature):
-    (signed / "manifest.sig").write_bytes(signature)
-    with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
-        Bundle.open(signed, public_key=keys[0][1])
-
-
-def test_signature_with_trailing_bytes_is_refused(signed, keys):
-    with (signed / "manifest.sig").open("ab") as file:
-        file.write(b"\n")
+@pytest.mark.parametrize(
+    "change", [lambda s: b"", lambda s: s[:63], lambda s: s + b"\n", lambda s: s * 200_000]
+)
+def test_signature_of_another_length_is_refused(signed, keys, change):
+    path = signed / "manifest.sig"
+    path.write_bytes(change(path.read_bytes()))
     with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
         Bundle.open(signed, public_key=keys[0][1])
 
@@ -255,10 +246,7 @@ def test_open_refuses_an_invalid_public_key(signed, tmp_path, keys):
     with pytest.raises(BundleError, match=r"publisher\.pem is not a public key in PEM"):
         Bundle.open(signed, public_key=keys[0][0])
     elliptic(tmp_path / "key.pem")
-    with pytest.raises(
-        BundleError,
-        match=r"key\.pub is a .*ECPublicKey, expected an ed25519 key",
-    ):
+    with pytest.raises(BundleError, match=r"key\.pub is a .*ECPublicKey, expected an ed25519 key"):
         Bundle.open(signed, public_key=tmp_path / "key.pub")
     late(tmp_path / "key.pem")
     with pytest.raises(BundleError, match=r"key\.pub\.pem is not a public key in PEM"):
@@ -270,7 +258,7 @@ def test_public_key_without_cryptography_names_the_extra(signed, keys, monkeypat
 
     monkeypatch.setitem(sys.modules, "cryptography", None)
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
-    needed = r"^a signed bundle needs the package 'cryptography': pip install 'karec\[signing\]'$"
+    needed = r"^a signed bundle needs the package 'cryptography': pip install 'karec\[serve\]'$"
     with pytest.raises(ImportError, match=needed):
         Bundle.open(signed, public_key=keys[0][1])
     assert Bundle.open(signed).model_version == 7

@@ -104,8 +104,8 @@ def test_recall_orders_sources_by_priority_and_drops_consumed_items(config):
     assert [source.name for source in cascade.recall.sources] == ["new", "popular"]
     merger = cascade.recall.merger
     assert (merger.min_items, merger.consumed) == ((2, 0), ("history",))
-    found, _ = cascade.recall.run(Request(user_id=1))
-    assert found.ids.tolist() == [101, 102, 103, 109, 108, 107, 106, 105], "user 1 watched 100 and 104"
+    result, _ = cascade.recall.run(Request(user_id=1))
+    assert result.ids.tolist() == [101, 102, 103, 109, 108, 107, 106, 105], "user 1 watched 100 and 104"
 
 
 def test_trace_has_the_reason_of_each_source(config):
@@ -149,42 +149,13 @@ def test_step_outside_karec_needs_no_registration(config):
         ("bundle =", "bundel =", r"unknown key 'bundel' \(did you mean 'bundle'\?\)"),
         (
             'limits.recall = 8\nrecall = [{ use = "popular"',
-            'recall = [{ use = "popular"',
-            "home: the key 'limits.recall' is missing",
-        ),
-        (
-            'limits.recall = 8\nrecall = [{ use = "popular"',
             "limits.recall = 'x'\nrecall = [{ use = \"popular\"",
             "limits.recall = 'x', expected int",
         ),
-        (
-            'use = "popular"',
-            'use = "populer"',
-            r"recall\[0\]: no step 'populer' \(did you mean "
-            r"'popular'\?\)",
-        ),
-        ('use = "popular"', 'use = "top_k"', r"recall\[0\]: 'top_k' is a selector, expected a Source"),
-        (
-            "quota = 5 }, {",
-            "qouta = 5 }, {",
-            r"recall\[0\] \(popular\): unknown key 'qouta' \(did you mean 'quota'\?\)",
-        ),
         ("quota = 5 }, {", "quota = 2.5 }, {", "quota = 2.5, expected int"),
         ("quota = 5 }, {", "quota = true }, {", "quota = True, expected int"),
-        (", quota = 5 }, {", " }, {", "the key 'quota' is missing"),
-        (
-            'on_failure = "skip"',
-            'on_failure = "ignore"',
-            "on_failure = 'ignore', expected one of 'fail', 'skip'",
-        ),
         ("at_most = 2", "at_most = 0", r"stages\[0\].steps\[1\] \(quota\): at_most must be positive, got 0"),
         ('column = "creator_id"', 'column = "mood"', "no column 'mood'; it has"),
-        ('name = "prerank"\nsteps', "steps", r"stages\[0\]: the key 'name' is missing"),
-        (
-            'name = "prerank"\nsteps',
-            'name = "prerank"\nstep',
-            r"stages\[0\]: unknown key 'step' \(did you mean 'steps'\?\)",
-        ),
         (
             '{ use = "index_rows" }',
             '{ use = "popular", quota = 1 }',
@@ -202,7 +173,6 @@ def test_step_outside_karec_needs_no_registration(config):
             "takes index, which no step is given: take schema",
         ),
         ("[scenes.home]", "[scenes.home", "is not TOML"),
-        ('name = "rank"\nsteps', 'name = "prerank"\nsteps', "stages: the name 'prerank' appears twice"),
         ('name = "new"', 'name = "popular"', "recall: the name 'popular' appears twice"),
         ('name = "new"', "name = 5", "name = 5, expected str"),
         (
@@ -225,7 +195,6 @@ def test_step_outside_karec_needs_no_registration(config):
             '{ use = "dpp", max_per_typ = 1 }',
             r"unknown key 'max_per_typ' \(did you mean 'max_per_type'",
         ),
-        ('{ use = "top_k" }', '{ use = "top_k", k = 5 }', "last step must be a selector without k"),
         (
             "quota = 5 }, {",
             "quota = 5, min_items = 6 }, {",
@@ -250,11 +219,7 @@ def test_step_outside_karec_needs_no_registration(config):
             "timeout_ms = 1e9, on",
             "timeout_ms = 1000000000.0, expected more than 0, at most 86400000",
         ),
-        (
-            "quota = 5 }, {",
-            "quota = 5, timeout_ms = 5 }, {",
-            'late source: set on_failure = "skip" too',
-        ),
+        ("quota = 5 }, {", "quota = 5, timeout_ms = 5 }, {", 'late source: set on_failure = "skip" too'),
         ('{ use = "top_k" }', '{ use = "top_k", min_items = 1 }', r"\(top_k\): unknown key 'min_items'"),
         (
             "limits.recall = 8",
@@ -278,9 +243,7 @@ def test_open_refuses_wrong_keys_types_and_steps_with_their_place(config, old, n
 
 def test_open_names_an_unknown_scene(config):
     with pytest.raises(
-        ConfigError,
-        match=r"no scene 'hme' \(did you mean 'home'\?\); it has \['city', "
-        r"'home'\]",
+        ConfigError, match=r"no scene 'hme' \(did you mean 'home'\?\); it has \['city', 'home'\]"
     ):
         karec.open(config, scene="hme")
 

@@ -154,9 +154,9 @@ MORE = [
 def test_config_check_reports_every_mistake_with_its_line(tmp_path, bad, every):
     path = tmp_path / "karec.toml"
     path.write_text(bad)
-    found = config_mistakes(path)
-    assert len(found) == len(every), "\n".join(found)
-    for line, (number, message) in zip(found, every, strict=True):
+    result = config_mistakes(path)
+    assert len(result) == len(every), "\n".join(result)
+    for line, (number, message) in zip(result, every, strict=True):
         assert re.match(rf"{re.escape(str(path))}:{number}: .*{message}", line), (line, number, message)
 
 
@@ -192,20 +192,17 @@ def test_config_check_accepts_a_correct_file(write_config):
         ("recall.popular.quota = 3", "recall = []", 21, "a scene needs at least one source"),
         ("recall = 8\n", "", 3, "the key 'limits.recall' is missing"),
         ("quota = 5 }", "quota = 0 }", 4, r"recall\[0\]: quota = 0, expected 1 to 2147483647"),
-        ("quota = 5 }", "quota = -3 }", 4, r"recall\[0\]: quota = -3, expected 1 to 2147483647"),
         (
             "quota = 5 }",
             "quota = 9, min_items = 9 }",
             4,
             "min_items of the sources sum to 9, above limits.recall = 8: make them smaller",
         ),
-        ("quota = 5 }", "quota = 5_000_000_000 }", 4, r"quota = 5000000000, expected 1 to 2147483647"),
         (
             "recall = 8\n",
             "recall = 5_000_000_000\n",
             16,
-            r"limits\.recall = 5000000000, expected "
-            r"1 to 2147483647",
+            r"limits\.recall = 5000000000, expected 1 to 2147483647",
         ),
     ],
 )
@@ -213,8 +210,8 @@ def test_config_check_covers_needs_and_sizes_without_a_bundle(tmp_path, old, new
     assert old in GOOD
     path = tmp_path / "karec.toml"
     path.write_text(GOOD.replace(old, new, 1))
-    found = config_mistakes(path)
-    assert found and re.search(rf":{line}: .*{message}", found[0]), found
+    result = config_mistakes(path)
+    assert result and re.search(rf":{line}: .*{message}", result[0]), result
 
 
 @pytest.mark.parametrize("value", ["0", '""', "{}"])
@@ -251,11 +248,7 @@ def test_config_check_covers_columns_with_a_bundle(write_config, capsys):
     assert main(["check", str(path)]) == 1
     out = capsys.readouterr().out
     assert (
-        re.match(
-            rf"{re.escape(str(path))}:11: scenes\.home.*no column "
-            rf"'sung_id'",
-            out,
-        )
+        re.match(rf"{re.escape(str(path))}:11: scenes\.home.*no column 'sung_id'", out)
         and out.count("\n") == 1
     )
 
@@ -283,9 +276,7 @@ def test_config_check_reports_a_file_that_is_not_toml_in_one_line(tmp_path, caps
     assert main(["check", str(path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and re.fullmatch(
-        r"karec check: .* is not TOML: Cannot declare .* twice "
-        r".*\n",
-        captured.err,
+        r"karec check: .* is not TOML: Cannot declare .* twice .*\n", captured.err
     )
 
 

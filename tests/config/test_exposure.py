@@ -119,7 +119,6 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
     [
         # one entry by itself
         ('"50" = 0.5', '"50" = 1.5', "exposure.targets[0]: the share of 50 is 1.5, expected 0 to 1"),
-        ('"50" = 0.5', '"50" = -0.1', "exposure.targets[0]: the share of 50 is -0.1, expected 0 to 1"),
         (
             '"50" = 0.5',
             '"50" = 0.6, "51" = 0.5',
@@ -166,17 +165,10 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
             "exposure.targets[1]: unknown key 'shares' (did you mean 'share'?)",
         ),
         ("share = 0.4", "share = 0", "exposure.caps[0]: share = 0 would leave every page empty"),
-        ("share = 0.4", "share = 2", "exposure.caps[0]: share = 2, expected 0 to 1"),
-        ("exposures = 5", "exposures = 0", "exposure.guarantees[0]: exposures = 0, expected at least 1"),
         (
             "budget = 500",
             "budget = 4",
             "exposure.guarantees[0]: a budget of 4 impressions per day is below the guarantee of 5 exposures",
-        ),
-        (
-            "new_work_hours = 3",
-            "new_work_hours = 0",
-            "exposure.guarantees[0]: new_work_hours = 0, expected more than 0, at most 1000000",
         ),
         (
             "new_work_hours = 3, ",
@@ -188,7 +180,6 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
             '"050" = 0.5',
             "exposure.targets[0]: share: '050' is not a whole number; the keys are values of the column",
         ),
-        ('"50" = 0.5', '"" = 0.5', "exposure.targets[0]: share: '' is not a whole number"),
         (
             "new_work_hours = 3",
             "new_work_hours = inf",
@@ -196,23 +187,8 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
         ),
         (
             TARGET,
-            "fairness = [{ weight = 0 }]\n" + TARGET,
-            "exposure.fairness[0]: weight = 0, expected more than 0, at most 100",
-        ),
-        (
-            TARGET,
             "fairness = [{ weight = nan }]\n" + TARGET,
             "exposure.fairness[0]: weight = nan, expected a finite number",
-        ),
-        (
-            TARGET,
-            "fairness = [{ weight = 101 }]\n" + TARGET,
-            "exposure.fairness[0]: weight = 101, expected more than 0, at most 100",
-        ),
-        (
-            TARGET,
-            "fairness = [{ weight = 1, exposures = 0 }]\n" + TARGET,
-            "exposure.fairness[0]: exposures = 0, expected more than 0, at most 1000000000",
         ),
         (TARGET, "fairness = [{ exposures = 1.0 }]\n" + TARGET, "exposure.fairness[0]: "),
         (
@@ -230,11 +206,6 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
             '"song_id", share',
             '"mood", share',
             "exposure: targets[0]: the item index has no column 'mood'; it has [",
-        ),
-        (
-            '"creator_id", share',
-            '"mood", share',
-            "exposure: caps[0]: the item index has no column 'mood'; it has [",
         ),
         # entries together
         (
@@ -287,21 +258,11 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
             "guarantees = [{ new_creator_days = 1, exposures = 450, budget = 450 }, ",
             "guarantees[0] is above caps[0]: a new creator gets 450 impressions, the cap allows 400",
         ),
-        (
-            "explore = 1",
-            "explore = -1",
-            "exposure: explore = -1, expected at least 0",
-        ),
+        ("explore = 1", "explore = -1", "exposure: explore = -1, expected at least 0"),
         (
             "explore = 1",
             'controller = "pid"',
             "exposure: the key 'controller' was removed. Delete it: the only controller is dual ascent",
-        ),
-        ("explore = 1", "rate = 0", "exposure: rate = 0, expected more than 0, at most 1"),
-        (
-            "explore = 1",
-            "window_hours = 0",
-            "window_hours = 0, expected more than 0, at most 1000000",
         ),
         (
             TABLE,
@@ -316,14 +277,11 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
             "exposure: the key 'state' was removed. Delete it: the processes share the exposure counters",
         ),
         ("guarantees = [", "floors = [", "exposure: the key 'floors' was removed. Use 'guarantees'."),
-        ("caps = [", "spread = [", "exposure: the key 'spread' was removed. Use 'fairness'."),
-        ("impressions_per_day", "places_a_day", "'places_a_day' was removed. Use 'impressions_per_day'."),
         (
             'recall = [{ use = "popular"',
             'query = [{ use = "exposure_prices" }]\nrecall = [{ use = "popular"',
             "use = 'exposure_prices' was removed. Delete the entry",
         ),
-        ('{ use = "top_k" }', '{ use = "exposure" }, { use = "top_k" }', "use = 'exposure' was removed"),
         (
             'recall = [{ use = "popular"',
             'side_effects = [{ use = "exposures" }]\nrecall = [{ use = "popular"',

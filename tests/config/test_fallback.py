@@ -38,10 +38,7 @@ stages.rank.fallback = false
             'fallback = [{ use = "topk" }]\nsteps = [{ use = "top_k" }]',
             r"no step 'topk' \(did you mean 'top_k'\?\)",
         ),
-        (
-            'fallback = [{ use = "popular", quota = 3 }]\nsteps = [{ use = "top_k" }]',
-            "'popular' is a source",
-        ),
+        ('fallback = [{ use = "popular", quota = 3 }]\nsteps = [{ use = "top_k" }]', "'popular' is a source"),
         (
             'fallback = [{ use = "top_k", k = 3 }]\nsteps = [{ use = "top_k" }]',
             "the last stage must end with a selector without k too",

@@ -79,16 +79,16 @@ def test_rank_ends_with_inner_product_if_ranked_by_towers(tmp_path, platform):
 
 
 def test_columns_of_home_are_those_of_the_snapshot(tmp_path, platform):
-    def said(*without):
+    def columns_without(*without):
         scene = config_of(
             tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}
         ).scene("home")
         (dpp,) = (step for step in scene.stages[-1]["steps"] if step["use"] == "dpp")
         return dpp.get("similarity"), [penalty.get("column") for penalty in scene.exposure["fairness"]]
 
-    assert said() == ({"facets": {"tag": 0.2}}, ["creator_id", None])
-    assert said("tag") == (None, ["creator_id", None])
-    assert said("creator_id") == ({"facets": {"tag": 0.2}}, [None])
+    assert columns_without() == ({"facets": {"tag": 0.2}}, ["creator_id", None])
+    assert columns_without("tag") == (None, ["creator_id", None])
+    assert columns_without("creator_id") == ({"facets": {"tag": 0.2}}, [None])
 
 
 @pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b", "a\\b"])

@@ -131,8 +131,7 @@ def test_check_export_refuses_a_missing_or_foreign_file(config, tmp_path):
     other = tmp_path / "other.txt"
     other.write_bytes(b"caf\xe9")
     with pytest.raises(
-        ConfigError,
-        match=r"other\.txt is not an exported stage, expected a file of karec export stage$",
+        ConfigError, match=r"other\.txt is not an exported stage, expected a file of karec export stage$"
     ):
         check_export(config, "home", "prerank", other)
 
@@ -170,8 +169,7 @@ def test_exported_stage_is_stale_if_its_file_was_edited(config, exported):
 
 def test_config_and_exported_stage_are_refused_in_place_of_each_other(config, exported):
     with pytest.raises(
-        ConfigError,
-        match=r"karec\.toml is a karec\.toml, expected a file of karec export stage$",
+        ConfigError, match=r"karec\.toml is a karec\.toml, expected a file of karec export stage$"
     ):
         check_export(config, "home", "prerank", config)
     with pytest.raises(

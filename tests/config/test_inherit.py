@@ -67,19 +67,16 @@ def test_inherited_entry_with_before_is_moved_before_another(live):
     [
         (
             'recall.new.before = "populr"',
-            r"live\.recall\.new: before = 'populr', .* \(did you mean "
-            r"'popular'\?\); .*$",
+            r"live\.recall\.new: before = 'populr', .* \(did you mean 'popular'\?\); .*$",
         ),
         (
             'recall.new.before = "new"',
-            r"live\.recall\.new: before = 'new', expected another entry; there "
-            r"are",
+            r"live\.recall\.new: before = 'new', expected another entry; there are",
         ),
         ("recall.new.before = 1", r"live\.recall\.new: before = 1, expected str"),
         (
             "exposure.exploer = false",
-            r"live\.exposure: no key 'exploer' is inherited \(did you mean "
-            r"'explore'\?\)",
+            r"live\.exposure: no key 'exploer' is inherited \(did you mean 'explore'\?\)",
         ),
     ],
 )
@@ -90,11 +87,7 @@ def test_scene_refuses_a_wrong_before_or_exposure_key_with_its_place(live, chang
 
 def test_exposure_is_changed_key_by_key(live):
     scene = live("exposure.explore = 2\nexposure.rate = 0.5\n")
-    assert scene.exposure == {
-        "targets": [{"column": "type", "share": {"1": 0.3}}],
-        "explore": 2,
-        "rate": 0.5,
-    }
+    assert scene.exposure == {"targets": [{"column": "type", "share": {"1": 0.3}}], "explore": 2, "rate": 0.5}
     assert live("exposure.targets = false\n").exposure == {"explore": 1}
 
 

@@ -36,7 +36,7 @@ def config(bundle):
 
 
 @pytest.fixture
-def asked(config, bundle):
+def page_of(config, bundle):
     """Returns a function: (scene, user) → the page at the time of the snapshot."""
 
     def ask(scene, user=3, **changed):
@@ -90,57 +90,57 @@ def test_fallbacks_of_a_scene_fill_the_page(config, bundle, scene):
 @pytest.mark.parametrize(
     ("scene", "kind"), [("song_request", "song"), ("creators", "creator"), ("live", "live"), ("room", "room")]
 )
-def test_scene_with_an_item_type_recommends_only_items_of_this_type(asked, bundle, scene, kind):
+def test_scene_with_an_item_type_recommends_only_items_of_this_type(page_of, bundle, scene, kind):
     items = set(bundle.item_type(kind).snapshot.works.ids.tolist())
-    ids = asked(scene).candidates.ids.tolist()
+    ids = page_of(scene).candidates.ids.tolist()
     assert ids
     assert set(ids) <= items
     assert not items & set(bundle.snapshot.works.ids.tolist())
 
 
-def test_following_scene_shows_only_items_of_followed_creators(asked, bundle):
+def test_following_scene_shows_only_items_of_followed_creators(page_of, bundle):
     works, follows = bundle.snapshot.works, bundle.snapshot.relations["follows"]
     for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
-        rows = works.lookup(asked("following", user).candidates.ids)
+        rows = works.lookup(page_of("following", user).candidates.ids)
         assert set(works["creator_id"][rows].tolist()) <= set(follows.row_values(row).tolist())
-    assert any(len(asked("following", user)) for user in range(1, 5))
+    assert any(len(page_of("following", user)) for user in range(1, 5))
 
 
-def test_city_scene_shows_only_items_of_the_users_city(asked, bundle):
+def test_city_scene_shows_only_items_of_the_users_city(page_of, bundle):
     works, users = bundle.snapshot.works, bundle.snapshot.users
     for row, user in enumerate(users.ids.tolist()):
-        rows = works.lookup(asked("city", user).candidates.ids)
+        rows = works.lookup(page_of("city", user).candidates.ids)
         assert set(works["city"][rows].tolist()) <= {int(users["city"][row])}
 
 
-def test_unknown_user_gets_no_items_by_city_or_followed_creators(asked):
-    assert len(asked("city", 999)) == 0
-    assert len(asked("following", 999)) == 0
-    assert len(asked("creators", 999)) > 0
+def test_unknown_user_gets_no_items_by_city_or_followed_creators(page_of):
+    assert len(page_of("city", 999)) == 0
+    assert len(page_of("following", 999)) == 0
+    assert len(page_of("creators", 999)) > 0
 
 
-def test_creators_scene_leaves_out_the_user_and_followed_creators(asked, bundle):
+def test_creators_scene_leaves_out_the_user_and_followed_creators(page_of, bundle):
     follows = bundle.snapshot.relations["follows"]
     for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
-        shown = set(asked("creators", user).candidates.ids.tolist())
+        shown = set(page_of("creators", user).candidates.ids.tolist())
         assert not shown & set(follows.row_values(row).tolist())
     creator = int(bundle.item_type("creator").snapshot.works.ids[0])
-    shown = asked("creators", creator).candidates.ids.tolist()
+    shown = page_of("creators", creator).candidates.ids.tolist()
     assert creator not in shown
     assert len(shown) == len(bundle.item_type("creator").index) - 1
 
 
 @pytest.mark.parametrize(("scene", "kind"), [("live", "live"), ("room", "room")])
-def test_room_scenes_show_only_open_rooms_after_each_set_open(asked, bundle, scene, kind):
+def test_room_scenes_show_only_open_rooms_after_each_set_open(page_of, bundle, scene, kind):
     read = bundle.item_type(kind)
     on = FIRST[kind] + np.array([1, 4, 5])
     for ids in (on, on[:1], np.empty(0, np.int64), on):
         read.set_open(ids)
-        assert sorted(asked(scene).candidates.ids.tolist()) == ids.tolist()
+        assert sorted(page_of(scene).candidates.ids.tolist()) == ids.tolist()
     read.set_open(read.snapshot.works.ids)
 
 
-def test_live_scene_orders_by_expected_watch_time_if_share_is_1(asked, config, bundle):
+def test_live_scene_orders_by_expected_watch_time_if_share_is_1(page_of, config, bundle):
     text = config.read_text()
     blind = config.parent / "blind.toml"
     blind.write_text(text.replace("share = 0.25, weights = { watch_1m", "share = 1.0, weights = { watch_1m"))
@@ -152,12 +152,12 @@ def test_live_scene_orders_by_expected_watch_time_if_share_is_1(asked, config, b
     assert feed.items[0].item_id == last
 
 
-def test_comment_scene_shows_items_of_different_creators(asked, bundle):
+def test_comment_scene_shows_items_of_different_creators(page_of, bundle):
     works = bundle.snapshot.works
-    creators = works["creator_id"][works.lookup(asked("comment", k=5).candidates.ids)].tolist()
+    creators = works["creator_id"][works.lookup(page_of("comment", k=5).candidates.ids)].tolist()
     assert len(creators) == len(set(creators)) == 5
-    first = tuple(asked("comment", k=5).candidates.ids.tolist())
-    second = asked("comment", k=3, shown=first).candidates.ids
+    first = tuple(page_of("comment", k=5).candidates.ids.tolist())
+    second = page_of("comment", k=3, shown=first).candidates.ids
     assert not set(works["creator_id"][works.lookup(second)].tolist()) & set(creators), (
         "the next page repeats a creator"
     )
@@ -168,13 +168,11 @@ def test_comment_scene_shows_items_of_different_creators(asked, bundle):
     [
         (
             ('item_type = "song"', 'item_type = "sogn"'),
-            r"scenes\.song_request: item_type = 'sogn': .*did you mean "
-            r"'song'\?",
+            r"scenes\.song_request: item_type = 'sogn': .*did you mean 'song'\?",
         ),
         (
             ('item_type = "live"', 'item_type = "podcast"'),
-            r"item_type = 'podcast': the bundle has no such item type; it has "
-            r"works and",
+            r"item_type = 'podcast': the bundle has no such item type; it has works and",
         ),
         (
             ('{ use = "blend", share = 0.25 },', '{ use = "ranker" },'),
@@ -182,8 +180,7 @@ def test_comment_scene_shows_items_of_different_creators(asked, bundle):
         ),
         (
             ("watch_30m = 1500.0", "watch_2h = 1.0"),
-            r"works count \['exposed', 'watch_1m', 'watch_30m', "
-            r"'watch_5m'\]",
+            r"works count \['exposed', 'watch_1m', 'watch_30m', 'watch_5m'\]",
         ),
         (("share = 0.5 }", "share = 1.3 }"), r"share must be in \[0, 1\], got 1\.3"),
         (('column = "city"', 'column = "town"'), r"the item index has no column 'town'; it has"),

@@ -89,8 +89,7 @@ def test_query_hydrator_outside_karec_satisfies_the_needs_of_later_steps(build):
         (PRODUCT, r"steps\[0\]: the step inner_product needs rows: put index_rows before it"),
         (
             f"{PRODUCT}, {ROWS}",
-            r"the step inner_product needs rows: index_rows gives it: put it before "
-            r"inner_product",
+            r"the step inner_product needs rows: index_rows gives it: put it before inner_product",
         ),
         (
             '{ use = "quota", column = "song_id", at_most = 1 }',
@@ -195,20 +194,9 @@ class WatchesNothing(SideEffect):
 def test_load_refuses_a_side_effect_of_an_unknown_stage(build):
     with pytest.raises(
         ConfigError,
-        match=r"side_effects\[0\]: WatchesNothing reads the stage 'rerank'; there are \['prerank', "
-        r"'rank'\]$",
+        match=r"side_effects\[0\]: WatchesNothing reads the stage 'rerank'; there are \['prerank', 'rank'\]$",
     ):
         build(ROWS, observers=f"[{of(WatchesNothing)}]")
-
-
-def test_load_refuses_a_scene_without_recall(write_config):
-    text = SCENE.replace("REQUEST", "[]").replace("PRERANK", ROWS).replace("OBSERVERS", "[]")
-    text = text.replace('[{ use = "popular", quota = 8 }]', "[]")
-    with pytest.raises(
-        ConfigError,
-        match=r"scenes\.home\.recall: a scene needs at least one source$",
-    ):
-        load_cascade(write_config(text), "home")
 
 
 FALLBACK = """bundle = "bundles"

@@ -132,11 +132,11 @@ class CheckedIndex:
         index, rows = self.index, self.index.lookup(ids)
         assert len(index) == len(self.works)
         assert set(index.ids[index.present].tolist()) == set(self.works)
-        wanted = [self.works.get(i) for i in ids]
-        assert index.gather("creator_id", rows).tolist() == [0 if w is None else w.creator for w in wanted]
-        assert index.model_versions_of(rows).tolist() == [0 if w is None else w.version for w in wanted]
+        required = [self.works.get(i) for i in ids]
+        assert index.gather("creator_id", rows).tolist() == [0 if w is None else w.creator for w in required]
+        assert index.model_versions_of(rows).tolist() == [0 if w is None else w.version for w in required]
         vectors = index.embeddings(rows)
-        for work, vector in zip(wanted, vectors, strict=True):
+        for work, vector in zip(required, vectors, strict=True):
             np.testing.assert_array_equal(vector, np.zeros(self.dim) if work is None else work.vector)
         versions = sorted({work.version for work in self.works.values()})
         assert index.model_versions == tuple(versions)
@@ -154,18 +154,20 @@ class CheckedIndex:
 
     def _compare_searches(self, ids: list[int], k: int, queries: dict[int, NDArray[np.float32]]) -> None:
         index = self.index
-        found = index.search(queries, ids=ids, k=k)
+        result = index.search(queries, ids=ids, k=k)
         expected = [self.score(self.works.get(i), queries) for i in ids]
         scores = index.scores(queries, ids=ids)
         np.testing.assert_array_equal(scores, [-np.inf if s is None else s for s in expected])
         known = [at for at, s in enumerate(expected) if s is not None]
         best = [known[at] for at in reference.top_k([expected[at] for at in known], k)]
-        assert found.positions.tolist() == best and found.ids.tolist() == [ids[at] for at in best]
-        assert found.scores.tolist() == [expected[at] for at in best]
-        assert found.n_blocked == sum(i in self.works and self.works[i].blocked for i in ids)
-        assert found.n_unknown == len(ids) - len(known) - found.n_blocked
+        assert result.positions.tolist() == best and result.ids.tolist() == [ids[at] for at in best]
+        assert result.scores.tolist() == [expected[at] for at in best]
+        assert result.n_blocked == sum(i in self.works and self.works[i].blocked for i in ids)
+        assert result.n_unknown == len(ids) - len(known) - result.n_blocked
         by_row = index.search(queries, rows=index.lookup(ids), k=k)
-        assert_same([by_row.ids, by_row.scores, by_row.positions], [found.ids, found.scores, found.positions])
+        assert_same(
+            [by_row.ids, by_row.scores, by_row.positions], [result.ids, result.scores, result.positions]
+        )
 
         mask = self.rng.random(index.n_rows) < 0.7
         for shown in (None, mask):

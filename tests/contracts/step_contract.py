@@ -67,8 +67,8 @@ class Watched:
 
     @property
     def trace(self) -> Any:
-        (found,) = [trace for trace in self.answer.trace.steps if trace.step == self.step.name]
-        return found
+        (result,) = [trace for trace in self.answer.trace.steps if trace.step == self.step.name]
+        return result
 
     def arrays(self) -> dict[str, Array]:
         """Returns all output arrays with their present values."""
@@ -90,8 +90,8 @@ def steps_of(cascade: Cascade) -> list[Step]:
 
 def step_of(use: str, cascade: Cascade) -> Step:
     """Returns the tested step of the scene of ``use``."""
-    (found,) = [step for step in steps_of(cascade) if step.name == name_of(use)]
-    return found
+    (result,) = [step for step in steps_of(cascade) if step.name == name_of(use)]
+    return result
 
 
 def same(one: Watched, other: Watched) -> None:
@@ -172,10 +172,10 @@ class Contract:
         at_each_request(test)
 
     def test_output_is_equal_on_8_threads(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
-        asked = [replace(each, user_id=user) for each in ASKED.values() for user in (each.user_id, 1, 2)]
-        alone = [self.watch(cascade, use, each, bundle) for each in asked]
+        asked = [replace(entry, user_id=user) for entry in ASKED.values() for user in (entry.user_id, 1, 2)]
+        alone = [self.watch(cascade, use, entry, bundle) for entry in asked]
         with ThreadPoolExecutor(8) as threads:
-            together = list(threads.map(lambda each: self.watch(cascade, use, each, bundle), asked))
+            together = list(threads.map(lambda entry: self.watch(cascade, use, entry, bundle), asked))
         for one, other in zip(alone, together, strict=True):
             same(one, other)
 
@@ -186,8 +186,8 @@ class Contract:
         needed, chain = [*step_of(use, cascade).needs], set()
         while needed:
             need = needed.pop()
-            found = {giver for giver, step in givers.items() if need in step.gives} - chain
-            needed += [more for giver in found for more in givers[giver].needs]
-            chain |= found
+            result = {giver for giver, step in givers.items() if need in step.gives} - chain
+            needed += [more for giver in result for more in givers[giver].needs]
+            chain |= result
         least = build(scene_of(use, chain=tuple(name for name in GIVERS if name in chain | {use})))
         at_each_request(lambda asked: self.check(self.watch(least, use, asked, bundle), bundle))

@@ -57,7 +57,7 @@ def test_index_equals_a_dictionary_of_its_items_after_any_writes(
             checked.remove(ids)
         elif write == "adjust":
             halves = st.tuples(st.sampled_from([None, 2.0, -1.0, 0.5]), st.sampled_from([None, 7.0, -0.0]))
-            checked.adjust(ids, *data.draw(halves.filter(lambda each: each != (None, None))))
+            checked.adjust(ids, *data.draw(halves.filter(lambda entry: entry != (None, None))))
         elif write == "calibrate":
             checked.calibrate(
                 data.draw(st.sampled_from([3, 4, 5])), *data.draw(st.sampled_from(CALIBRATIONS))

@@ -71,8 +71,8 @@ def read_all(path: Path, verify: bool) -> None:
     for column in columns.values():
         column.copy()
     queries = [(version, np.ones(index.dim, np.float32)) for version in index.model_versions]
-    found = index.search(queries or [(None, np.ones(index.dim))], ids, None, 20)
-    assert len(found[0]) == min(20, len(ids) - found[4][0] - found[4][1])
+    result = index.search(queries or [(None, np.ones(index.dim))], ids, None, 20)
+    assert len(result[0]) == min(20, len(ids) - result[4][0] - result[4][1])
     if index.n_lists:
         index.search_all([(version, query[None]) for version, query in queries], 20, None, 1)
 

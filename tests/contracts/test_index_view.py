@@ -27,21 +27,21 @@ WRITES = st.lists(
 def answers(view: IndexView) -> list[Any]:
     """Returns all results of a view as plain arrays."""
     queries = {version: np.arange(1, DIM + 1, dtype=np.float32) * version for version in (3, 4, 5)}
-    found = view.search(queries, ids=EVERY, k=9)
+    result = view.search(queries, ids=EVERY, k=9)
     rows = view.lookup(EVERY)
     all_rows = view.search(queries, 9, mask=np.arange(view.n_rows) % 3 != 0)
-    picked = view.dpp_select(found.rows, found.scores, 3, diversity=0.9) if len(found.rows) else None
+    picked = view.dpp_select(result.rows, result.scores, 3, diversity=0.9) if len(result.rows) else None
     return [
         *(len(view), view.n_rows, view.generation, view.model_versions, rows, view.embeddings(rows)),
         *(view.gather("creator_id", rows), view.model_versions_of(rows)),
         *(
-            found.scores,
-            found.ids,
-            found.rows,
-            found.n_unknown,
-            found.n_blocked,
-            found.generation,
-            found.rows.generation,
+            result.scores,
+            result.ids,
+            result.rows,
+            result.n_unknown,
+            result.n_blocked,
+            result.generation,
+            result.rows.generation,
         ),
         *(view.scores(queries, rows=rows), all_rows.ids, all_rows.scores),
         None if picked is None else (picked.indices.tolist(), picked.gains.tolist()),
@@ -104,15 +104,15 @@ def test_view_reads_one_generation_step_by_step_during_writes() -> None:
         try:
             while not (ended.is_set() and n_read > 30):
                 with index.pinned() as view:
-                    found = view.search(users, ids=np.arange(n), k=n)
-                    vectors = view.embeddings(found.rows)
-                    creators = view.gather("creator_id", found.rows)
-                    picked = view.dpp_select(found.rows, found.scores, 5)
-                    same = {view.generation, found.generation, found.rows.generation}
+                    result = view.search(users, ids=np.arange(n), k=n)
+                    vectors = view.embeddings(result.rows)
+                    creators = view.gather("creator_id", result.rows)
+                    picked = view.dpp_select(result.rows, result.scores, 5)
+                    same = {view.generation, result.generation, result.rows.generation}
                 if len(same) > 1 or len(set(creators.tolist())) > 1 or (vectors != creators[:, None]).any():
                     wrong.append((same, creators, vectors))
-                if sorted(found.ids.tolist()) != list(range(n)) or len(picked.indices) != 5:
-                    wrong.append(found.ids)
+                if sorted(result.ids.tolist()) != list(range(n)) or len(picked.indices) != 5:
+                    wrong.append(result.ids)
                 n_read += 1
         except Exception as error:
             wrong.append(error)

@@ -17,8 +17,8 @@ class TestSideEffects(Contract):
         assert [trace for trace in watched.answer.trace.steps if trace.role == self.role] == []
 
     def test_side_effect_runs_for_every_page(self, cascade: Cascade, bundle: Bundle) -> None:
-        for asked in ASKED.values():
-            ask(cascade, asked, bundle)
+        for request in ASKED.values():
+            ask(cascade, request, bundle)
         (counts,) = cascade.close()
         assert (counts.seen, counts.done, counts.failed, counts.dropped) == (len(ASKED), len(ASKED), 0, 0)
         assert counts.reasons == {} and cascade.close() == (counts,)
@@ -29,10 +29,10 @@ class TestSideEffects(Contract):
         without = build(scene_of(use, watched=False))
         assert len(steps_of(without)) == len(steps_of(cascade)) - 1
 
-        def test(asked: Asked) -> None:
-            watched = self.watch(cascade, use, asked, bundle)
+        def test(request: Asked) -> None:
+            watched = self.watch(cascade, use, request, bundle)
             cascade.side_effects[0].flush()
-            answer, kept = ask(without, asked, bundle)
-            same(watched, Watched(use, watched.step, asked, kept["before"], kept["after"], answer))
+            answer, kept = ask(without, request, bundle)
+            same(watched, Watched(use, watched.step, request, kept["before"], kept["after"], answer))
 
         at_each_request(test)

@@ -66,7 +66,7 @@ def test_names_in_compose_are_defined():
     for service in SERVICES.values():
         assert set(service.get("depends_on", [])) <= set(SERVICES)
         assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
-        assert {each["source"] for each in service.get("configs", [])} <= set(COMPOSE["configs"])
+        assert {entry["source"] for entry in service.get("configs", [])} <= set(COMPOSE["configs"])
         for volume in service.get("volumes", []):
             source = volume.partition(":")[0]
             if source.startswith("./"):

@@ -18,10 +18,10 @@ def part(table):
 @given(st.lists(tables, min_size=1, max_size=3), st.lists(st.one_of(keys, small_keys), max_size=60))
 def test_sparse_values_add_the_values_of_all_parts(parts, others):
     values = SparseValues.from_parts([part(table) for table in parts])
-    wanted = np.array(others + [key for table in parts for key in table], np.int64)
-    total = np.ones(len(wanted))
-    values.add_to(total, wanted)
-    sums = [1 + sum(table.get(key, 0.0) for table in parts) for key in wanted.tolist()]
+    required = np.array(others + [key for table in parts for key in table], np.int64)
+    total = np.ones(len(required))
+    values.add_to(total, required)
+    sums = [1 + sum(table.get(key, 0.0) for table in parts) for key in required.tolist()]
     np.testing.assert_allclose(total, sums, rtol=1e-12, atol=1e-12)
     assert len(values) == len({key for table in parts for key in table})
 

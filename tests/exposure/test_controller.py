@@ -5,14 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from exposure_setup import (
-    GUARANTEES,
-    NOW,
-    TARGETS,
-    add_pages,
-    index_with_50_items,
-    make_controller,
-)
+from exposure_setup import GUARANTEES, NOW, TARGETS, add_pages, index_with_50_items, make_controller
 
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot

@@ -10,10 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from karec.exposure.arrays import decode, encode
-from karec.exposure.constraints import (
-    ExposureSettings,
-    Target,
-)
+from karec.exposure.constraints import ExposureSettings, Target
 from karec.exposure.counters import CountersState, ExposureCounters, PageImpressions
 from karec.exposure.dual_variables import DualUpdate
 from karec.exposure.shared_counters import SharedCounters

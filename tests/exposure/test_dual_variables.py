@@ -84,11 +84,11 @@ def test_penalties_are_in_deviations_and_penalty_0_changes_no_bit(scores, data):
     penalties = np.array(
         data.draw(st.lists(st.sampled_from([0.0, 0.5, -2.0]), min_size=len(scores), max_size=len(scores)))
     )
-    found = subtract_penalties(scores, penalties)
+    result = subtract_penalties(scores, penalties)
     wide = scores.astype(np.float64)
     deviation = wide.std() if wide.std() > 0 else 1.0
     np.testing.assert_allclose(
-        found, wide - penalties * deviation, rtol=1e-6, atol=1e-6 * abs(wide).max() + 1e-40
+        result, wide - penalties * deviation, rtol=1e-6, atol=1e-6 * abs(wide).max() + 1e-40
     )
     is_free = penalties == 0
-    assert found[is_free].tobytes() == scores[is_free].tobytes() and found.dtype == np.float32
+    assert result[is_free].tobytes() == scores[is_free].tobytes() and result.dtype == np.float32

@@ -18,10 +18,10 @@ NOW = 100_000 * HOUR_MS
 
 
 def penalties_of(counts, values, now):
-    found = np.zeros(len(values))
+    result = np.zeros(len(values))
     for part in counts.penalties(now):
-        part.add_to(found, np.asarray(values))
-    return found
+        part.add_to(result, np.asarray(values))
+    return result
 
 
 @given(st.data())
@@ -45,11 +45,11 @@ def test_penalty_follows_from_decayed_impressions(data):
     expected = weight * n / (n + half)
     minute = weight * (1 - math.exp(-MERGE_MS / (window * HOUR_MS))) if window > 1 else weight
     slack = weight / half * MIN_COUNT + minute
-    found = penalties_of(counts, np.arange(7), now)
-    np.testing.assert_allclose(found, expected, atol=slack)
+    result = penalties_of(counts, np.arange(7), now)
+    np.testing.assert_allclose(result, expected, atol=slack)
     # computed for now, not for the last minute
     recent = [value for value in counts.recent if value not in counts.keys]
-    np.testing.assert_allclose(found[recent], expected[recent], atol=weight / half * MIN_COUNT + 1e-12)
+    np.testing.assert_allclose(result[recent], expected[recent], atol=weight / half * MIN_COUNT + 1e-12)
     counts._merge(now)
     np.testing.assert_allclose(
         penalties_of(counts, np.arange(7), now), expected, atol=weight / half * MIN_COUNT + 1e-12

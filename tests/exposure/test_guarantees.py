@@ -144,7 +144,7 @@ def test_updated_boosts_equal_rebuilt_boosts(seed):
 @given(st.integers(0, 10**6))
 def test_boost_of_an_item_is_the_strongest_of_its_guarantees(seed):
     counts, boosts, _ = boosts_with_3_guarantees(seed)
-    found = values_of(boosts.by_item)
+    result = values_of(boosts.by_item)
     for item in range(12):
         lags = [0.0]
         for own in counts[:2]:
@@ -153,7 +153,7 @@ def test_boost_of_an_item_is_the_strongest_of_its_guarantees(seed):
                     age = (NOW - birth) / (own.guarantee.hours * HOUR_MS / 2)
                     due = np.ceil(own.guarantee.exposures * min(age, 1.0))
                     lags.append(max(due - n, 0) / own.guarantee.exposures)
-        assert found[item] == -BOUND * min(max(lags) * 4, 1.0)
+        assert result[item] == -BOUND * min(max(lags) * 4, 1.0)
 
 
 def test_underexposed_items_are_those_with_the_largest_lag():
@@ -165,9 +165,9 @@ def test_underexposed_items_are_those_with_the_largest_lag():
         items = [(counts.keys, counts.keys)]
         return UnderexposedItems.from_counts([counts], items, NOW, SnapshotRates(None))
 
-    found = underexposed()
-    assert len(found.ids) == MAX_UNDEREXPOSED == len(set(found.ids.tolist()))
-    impressions = found.ids % 10
+    result = underexposed()
+    assert len(result.ids) == MAX_UNDEREXPOSED == len(set(result.ids.tolist()))
+    impressions = result.ids % 10
     assert (np.diff(impressions) >= 0).all() and impressions.max() == 4, "in the order of their lag"
     counts.has_budget = False
     assert len(underexposed().ids) == 0

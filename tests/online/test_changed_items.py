@@ -23,7 +23,7 @@ def test_changed_items_have_the_newest_counters_and_never_change(batches):
     ids = np.arange(-1, 14)[::-1].copy()
     for table, expected in tables:
         places, counters = table.find_counters(ids)
-        found = dict(zip(ids[places].tolist(), counters.tolist(), strict=True))
-        assert found == {item: [count, 2 * count] for item, count in expected.items()}
+        result = dict(zip(ids[places].tolist(), counters.tolist(), strict=True))
+        assert result == {item: [count, 2 * count] for item, count in expected.items()}
         assert (np.diff(table.counter_ids) > 0).all()
     assert items.n_batches == len(batches)

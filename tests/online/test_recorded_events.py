@@ -78,6 +78,13 @@ def valkey(path, tmp_path):
     server.kill()
 
 
+@pytest.fixture(params=["sqlite", "valkey"])
+def path_of_any_store(path, request):
+    if request.param == "valkey":
+        request.getfixturevalue("valkey")
+    return path
+
+
 def ids_of(feed):
     return [item.item_id for item in feed]
 
@@ -116,8 +123,8 @@ def test_request_inputs_equal_those_of_a_new_bundle(live, folder, snapshot, now)
         (vector,) = bundle.user_tower.run(features, "user_vector")
         assert feed.request.features["user_vector"].tobytes() == vector.tobytes()
         pool = feed.scored["rank"]
-        asked = Request(user, scene="city", time_ms=now + n, features=features)
-        logits = ranker.hydrate(asked, Candidates.from_ids(pool.ids))["logits"]
+        user_request = Request(user, scene="city", time_ms=now + n, features=features)
+        logits = ranker.hydrate(user_request, Candidates.from_ids(pool.ids))["logits"]
         assert len(pool) and pool.columns["logits"].tobytes() == logits.tobytes()
 
 
@@ -164,11 +171,8 @@ def test_restarted_service_has_the_events_of_its_store(path, live, now):
         np.testing.assert_array_equal(second.candidates.scores, first.candidates.scores)
 
 
-@pytest.mark.parametrize("is_on_a_server", [False, True], ids=["sqlite", "valkey"])
-def test_shared_store_counts_each_event_of_two_services_once(path, now, is_on_a_server, request):
-    if is_on_a_server:
-        request.getfixturevalue("valkey")
-    with open_hot_swap(path, None) as one, open_hot_swap(path, None) as two:
+def test_shared_store_counts_each_event_of_two_services_once(path_of_any_store, now):
+    with open_hot_swap(path_of_any_store, None) as one, open_hot_swap(path_of_any_store, None) as two:
         for at in range(12):
             (one, two)[at % 2].record([exposure(STRANGER, 100, "click", time_ms=now + at)], now_ms=now + at)
         for live in (one, two):
@@ -180,22 +184,19 @@ def test_shared_store_counts_each_event_of_two_services_once(path, now, is_on_a_
             _, counters = live.cascades["home"].online.items.find_counters(np.array([100]))
             before = live.cascades["home"].bundle.snapshot.works
             assert counters[0, 0] == 12 + before["count_exposed"][before.lookup(np.array([100]))[0]]
-    with open_hot_swap(path, None) as three:
+    with open_hot_swap(path_of_any_store, None) as three:
         view, why = three.cascades["home"].online.view(STRANGER)
         assert why is None
         assert view.user.counters[0] == 12
 
 
-@pytest.mark.parametrize("is_on_a_server", [False, True], ids=["sqlite", "valkey"])
-def test_block_acts_in_another_service_without_its_own_events(path, now, is_on_a_server, request):
-    if is_on_a_server:
-        request.getfixturevalue("valkey")
-    with open_hot_swap(path, None) as one, open_hot_swap(path, None) as two:
+def test_block_acts_in_another_service_without_its_own_events(path_of_any_store, now):
+    with open_hot_swap(path_of_any_store, None) as one, open_hot_swap(path_of_any_store, None) as two:
         one.record([{"event": "block", "item_id": 100}], now_ms=now)
-        until = time.monotonic() + 30
+        deadline = time.monotonic() + 30
         # Not by a page: both services are in this process and share the index.
         while 100 not in two.cascades["home"].online.items.hidden_ids:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
 
 
 def test_first_poll_after_the_store_is_back_reads_its_events(path, valkey, now):
@@ -409,7 +410,7 @@ def test_record_accepts_events_in_columns(live, snapshot, now):
 def test_hot_swap_deleted_without_close_ends_its_thread(path, now):
     live = open_hot_swap(path, None)
     live.record([exposure(USER, 100)], now_ms=now)
-    (thread,) = [each for each in threading.enumerate() if each.name == "karec-follow"]
+    (thread,) = [entry for entry in threading.enumerate() if entry.name == "karec-follow"]
     del live
     gc.collect()
     thread.join(30)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
+import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,29 +139,30 @@ def test_restore_that_failed_leaves_no_file_and_can_be_repeated(store, files):
     assert not [path for path in store.path.parent.iterdir() if ".restoring" in path.name]
 
 
-@pytest.mark.parametrize("table", ["events", "state", "documents"])
-def test_damaged_backup_is_refused_before_it_becomes_the_file(store, files, table):
+def cut_off(store: SqliteStore) -> None:
+    os.truncate(backup_path(store.path), 100)
+
+
+def erase_first_page(table: str) -> Callable[[SqliteStore], None]:
+    def damage(store: SqliteStore) -> None:
+        with contextlib.closing(sqlite3.connect(backup_path(store.path))) as connection:
+            query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+            (page,) = connection.execute(query, (table,)).fetchone()
+            (n_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        with open(backup_path(store.path), "r+b") as backup:
+            backup.seek((page - 1) * n_bytes)
+            backup.write(bytes(n_bytes))
+
+    return damage
+
+
+@pytest.mark.parametrize("damage", [cut_off, *map(erase_first_page, ("events", "state", "documents"))])
+def test_damaged_backup_is_refused_before_it_becomes_the_file(store, files, damage):
     for day in range(4):
         store.append(events_of_day(day), APPLIER)
-    with store._file.connection() as connection:
-        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
-        (page,) = connection.execute(query, (table,)).fetchone()
-        (n_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     store.back_up()
     lose(store)
-    with open(backup_path(store.path), "r+b") as backup:
-        backup.seek((page - 1) * n_bytes)
-        backup.write(bytes(n_bytes))
-    with pytest.raises(DataError):
-        restore(store.path, CONTENTS, files, lambda n: None)
-    assert not store.path.exists()
-
-
-def test_truncated_backup_is_refused_before_it_becomes_the_file(store, files):
-    store.append(events_of_day(0), APPLIER)
-    store.back_up()
-    lose(store)
-    os.truncate(backup_path(store.path), 100)
+    damage(store)
     with pytest.raises(DataError):
         restore(store.path, CONTENTS, files, lambda n: None)
     assert not store.path.exists()

@@ -46,8 +46,8 @@ def worker(made, tmp_path):
         return opened[-1]
 
     yield open_worker
-    for each in opened:
-        each.close()
+    for entry in opened:
+        entry.close()
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def towers_say(bundle, ids, now, space):
     return bundle.item_tower_of(space).run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
 
 
-def until(seen):
+def wait_until(seen):
     """Asks again and again, as requests do; a thread of the cascade works meanwhile."""
     end = time.monotonic() + LONG
     while not seen():
@@ -89,7 +89,7 @@ def test_refresh_replaces_served_vectors_except_in_pinned_requests(worker, now):
     with bundle.index.pinned() as held:
         was = held.embeddings(held.lookup(ids))
         refresh(bundle, now)
-        until(lambda: np.array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK)))
+        wait_until(lambda: np.array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK)))
         np.testing.assert_array_equal(held.embeddings(held.lookup(ids)), was)
     live.add_refreshed()  # waits for the running call of the thread
     np.testing.assert_array_equal(vectors(bundle.recall_index, ids), towers_say(bundle, ids, now, RECALL))
@@ -162,8 +162,8 @@ def test_damaged_shard_is_logged_once_and_old_vectors_are_kept(worker, now, capl
     live = worker()
     for _ in range(2):
         live.add_refreshed()
-    told = [each.message for each in caplog.records if "refreshed vectors are not taken" in each.message]
-    assert len(told) == 1 and str(path) in told[0]
+    result = [entry.message for entry in caplog.records if "refreshed vectors are not taken" in entry.message]
+    assert len(result) == 1 and str(path) in result[0]
     assert len(ask(live, USER, time_ms=now))
     np.testing.assert_array_equal(vectors(bundle_of(live).index, ids), was)
 
@@ -220,7 +220,7 @@ def test_adjustment_reaches_all_workers_and_later_uploads(worker, now):
     for live in (one, two, worker("late")):
         for index in (bundle_of(live).index, bundle_of(live).recall_index):
             zero = np.zeros(index.dim, np.float32)
-            until(
+            wait_until(
                 lambda i=index, z=zero: i.scores(z, ids=[work, NEW, work + 1]).tolist() == [4.5, 7.0, -np.inf]
             )
 
@@ -239,5 +239,5 @@ def test_adjustment_reaches_all_workers_and_later_uploads(worker, now):
 )
 def test_invalid_adjustment_is_refused_with_its_reason(worker, now, row, why):
     live = worker()
-    told = live.record([{"event": "adjust", **row}], now_ms=now)
-    assert (told.events, told.refused) == (0, {why: 1})
+    result = live.record([{"event": "adjust", **row}], now_ms=now)
+    assert (result.events, result.refused) == (0, {why: 1})

@@ -15,8 +15,8 @@ import pytest
 from event_platform import HEAD, USERS, WORKS, events, platform
 from valkey_server import PROGRAMS, REASON, ValkeyServer
 
-from karec.aggregates.events import FOLLOW, IMPRESSION, LABEL, UNFOLLOW, Events, Head
-from karec.errors import ConfigError, DataError, Unavailable
+from karec.aggregates.events import FOLLOW, IMPRESSION, LABEL, UNFOLLOW, Events
+from karec.errors import ConfigError, Unavailable
 from karec.online.apply_events import EventApplier
 from karec.online.item_counters import ItemCounters
 from karec.online.store import records
@@ -319,16 +319,6 @@ def test_state_and_item_counters_equal_those_of_sqlite(start_server):
     stores[0].close()
 
 
-def test_service_with_other_labels_is_refused_with_both(start_server):
-    store = ValkeyStore(start_server().url, TIMEOUT_S)
-    StoreContents(platform(), HEAD).check(store)
-    other = StoreContents(platform(), Head(("like", "click"), HEAD.scenes))
-    with pytest.raises(DataError, match=r'"long_view", "like", "follow"\].*expected.*\["like", "click"\]'):
-        other.check(store)
-    StoreContents(platform(), HEAD).check(store)
-    store.close()
-
-
 def random_events(n: int) -> Events:
     """Returns ``n`` events of the kinds that aggregates read, on the platform of ``event_platform``."""
     rng = np.random.default_rng(0)
@@ -389,18 +379,12 @@ PERMISSIONS = "~karec:* ~{karec:* +@read +@write +@scripting +@transaction +@con
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        (
-            "valkey://alice:hunter2@host:6379/0",
-            "Remove it, and set the environment variable KAREC",
-        ),
+        ("valkey://alice:hunter2@host:6379/0", "Remove it, and set the environment variable KAREC"),
         ("valkey://alice:hun#ter2@host", "cannot be read, expected valkey://HOST:PORT/DB"),
         ("valkey://host:port/0", "cannot be read"),
         ("valkey://host/events", "cannot be read"),
         ("valkey:///0", "another form"),
-        (
-            "redis://host/0",
-            "another form, expected valkey://HOST:PORT/DB, or valkeys:// for TLS",
-        ),
+        ("redis://host/0", "another form, expected valkey://HOST:PORT/DB, or valkeys:// for TLS"),
         ("valkey://host/0?password=hunter2", "another form"),
     ],
 )

@@ -9,17 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from event_platform import (
-    HEAD,
-    START,
-    STRANGER,
-    UNKNOWN_WORK,
-    USERS,
-    WORKS,
-    Happenings,
-    events,
-    platform,
-)
+from event_platform import HEAD, START, STRANGER, UNKNOWN_WORK, USERS, WORKS, Happenings, events, platform
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,12 +173,7 @@ def test_corrupt_entry_restarts_from_the_base(damage):
     assert user.counts["corrupt entries"] == bool(damage)
     _, counts = written(exposures(1, number=50, labels=1), store=store)
     assert counts["corrupt entries"] == bool(damage)
-    assert StateReader(store, CONTENTS).read_user(5).lists["history"].values.tolist() == [
-        70,
-        10,
-        70,
-        70,
-    ]
+    assert StateReader(store, CONTENTS).read_user(5).lists["history"].values.tolist() == [70, 10, 70, 70]
 
 
 @pytest.mark.parametrize("letter", [b"s", b"n", b"c"], ids=["list", "shown", "counters"])

@@ -121,7 +121,7 @@ class Scene:
 
 
 def before_each(steps, writer):
-    return tuple(each for step in steps for each in (writer, step))
+    return tuple(entry for step in steps for entry in (writer, step))
 
 
 def scene(index: ItemIndex, towers, write=None) -> Scene:
@@ -159,7 +159,7 @@ def towers(tmp_path_factory):
     return {v: write_user_tower(folder / f"user_tower.v{v:010d}.onnx", v, 8) for v in TOWERS}
 
 
-def asked(at: int) -> Request:
+def make_request(at: int) -> Request:
     return Request(at, k=8, time_ms=2 * 10**9, shown=tuple(range(at % 7)), request_id=f"r{at}")
 
 
@@ -179,10 +179,10 @@ def check_scores(seen: Seen, works) -> None:
     users = dict(
         zip(seen.features["user_vector_versions"].tolist(), seen.features["user_vector"], strict=True)
     )
-    found = [works[work] for work in seen.candidates.ids.tolist()]
-    assert not any(work.blocked for work in found)
+    result = [works[work] for work in seen.candidates.ids.tolist()]
+    assert not any(work.blocked for work in result)
     expected = [
-        users[work.version].astype(np.float64) @ work.vector * work.scale + work.offset for work in found
+        users[work.version].astype(np.float64) @ work.vector * work.scale + work.offset for work in result
     ]
     np.testing.assert_allclose(seen.candidates.scores, expected, atol=1e-4)
 
@@ -207,7 +207,7 @@ def test_request_reads_one_generation_if_a_writer_runs_between_steps(towers):
     live = scene(library.index, towers, library.write)
     several = 0
     for at in range(N_REQUESTS):
-        feed = live.cascade.run(asked(at))
+        feed = live.cascade.run(make_request(at))
         works = library.states[feed.versions["index_generation"]]
         assert library.index.generation > feed.versions["index_generation"] + 5
         check(live, feed, works, towers, with_oracle=at % 10 == 0)
@@ -232,7 +232,7 @@ def test_request_reads_one_generation_if_a_writer_runs_in_parallel(towers):
         try:
             for at in range(first, N_REQUESTS, 2):
                 oldest[first] = library.index.generation
-                feed = live.cascade.run(asked(at))
+                feed = live.cascade.run(make_request(at))
                 with recorded:  # what was published is recorded by then
                     works = library.states[feed.versions["index_generation"]]
                 check(live, feed, works, towers, with_oracle=at % 50 == 0)
@@ -266,7 +266,7 @@ class KeepsWithIndex(Keeps):
 def observed(cascade: Cascade, observer: SideEffect):
     """Returns the page of a request, and the request that ``observer`` received."""
     with replace(cascade, side_effects=(SideEffectQueue(observer),)) as watched:
-        feed = watched.run(asked(0))
+        feed = watched.run(make_request(0))
     return feed, observer.request
 
 
@@ -312,7 +312,7 @@ def test_failed_request_closes_its_view(towers):
 
     failing = scene(library.index, towers, fail).cascade
     with pytest.raises(KeyError):
-        replace(failing, query_hydrators=(Notes(), *failing.query_hydrators)).run(asked(0))
+        replace(failing, query_hydrators=(Notes(), *failing.query_hydrators)).run(make_request(0))
     with pytest.raises(ValueError, match="closed"):
         views[0].lookup([1])
 
@@ -322,7 +322,7 @@ def test_step_without_a_view_raises_with_a_remedy(towers):
     with pytest.raises(
         ContractError, match=r"has no item index\. Run it in a cascade .* with index\.pinned\(\) as view"
     ):
-        IndexRows(index.schema).hydrate(asked(0), Candidates.empty())
+        IndexRows(index.schema).hydrate(make_request(0), Candidates.empty())
 
 
 def test_cascade_refuses_steps_of_another_index(towers):

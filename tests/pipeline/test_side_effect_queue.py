@@ -137,7 +137,7 @@ def test_counts_add_up_with_many_threads():
     with ThreadPoolExecutor(8) as threads:
         seen = list(threads.map(offer, range(400)))
     counts = queue.close()
-    assert all(adds_up(each) and each.pending <= 3 for each in [*seen, counts])
+    assert all(adds_up(entry) and entry.pending <= 3 for entry in [*seen, counts])
     assert (counts.seen, counts.pending) == (400, 0)
     assert len(observer.calls) == counts.done + 1
 

@@ -66,7 +66,7 @@ def test_garbage_collected_queue_closes_its_side_effect():
     queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
     queue.flush()
-    (thread,) = (each for each in threading.enumerate() if each.ident in observer.threads)
+    (thread,) = (entry for entry in threading.enumerate() if entry.ident in observer.threads)
     del queue
     gc.collect()
     thread.join(LONG)

@@ -132,7 +132,7 @@ def test_waiting_request_holds_no_index_generation():
 
 def test_request_inside_a_request_shares_its_slot():
     inner = [cascade(Calls(lambda: None), threads) for threads in (1, 2)]
-    outer = cascade(Calls(lambda: [each.run(Request(2)) for each in inner]), threads=1)
+    outer = cascade(Calls(lambda: [entry.run(Request(2)) for entry in inner]), threads=1)
     threads = [threading.Thread(target=outer.run, args=(Request(1),), daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()

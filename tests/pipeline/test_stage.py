@@ -158,8 +158,7 @@ def test_stage_keeps_the_candidates_before_its_first_selector():
         (Hydrates({"rows": np.array([0, 1, 2, 2**32])}), "the row at position 3 is 4294967296"),
         (
             GivesAge({"old": np.zeros(4)}),
-            r"declares that it gives 'column.age' and did not .* "
-            r"\['column.old'\]",
+            r"declares that it gives 'column.age' and did not .* \['column.old'\]",
         ),
         (GivesRows({}), "declares that it gives 'rows' and did not"),
         (KeepsAge(np.ones(4, bool)), "declares that it gives 'column.age' and did not"),
@@ -285,9 +284,7 @@ def test_hydrate_request_names_a_hydrator_that_breaks_its_contract(features, mes
 
 def test_hydrate_request_rejects_missing_declared_features():
     with pytest.raises(
-        ContractError,
-        match=r"declares that it gives 'request.mood' and did not .* "
-        r"\['request.age'\]",
+        ContractError, match=r"declares that it gives 'request.mood' and did not .* \['request.age'\]"
     ):
         hydrate_request(GivesMood({"age": np.zeros(1)}), REQUEST)
     assert hydrate_request(GivesMood({"mood": np.zeros(1)}), REQUEST)[0].keys() == {"mood"}

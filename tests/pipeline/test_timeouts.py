@@ -63,26 +63,26 @@ def may_go():
 
 def test_source_without_timeout_runs_on_the_request_thread():
     plain = Finds("plain", [1, 2])
-    recall, found, _ = ask(plain)
+    recall, result, _ = ask(plain)
     assert (
         plain.threads == [threading.current_thread()]
-        and found.ids.tolist() == [1, 2]
+        and result.ids.tolist() == [1, 2]
         and recall.counts() == {}
     )
 
 
 def test_source_in_time_is_merged():
     timed = Finds("timed", [2, 3], FOREVER)
-    recall, found, traces = ask(Finds("plain", [1, 2]), timed)
-    assert found.ids.tolist() == [1, 2, 3] and found.sources.tolist() == [1, 3, 2]
+    recall, result, traces = ask(Finds("plain", [1, 2]), timed)
+    assert result.ids.tolist() == [1, 2, 3] and result.sources.tolist() == [1, 3, 2]
     assert timed.threads != [threading.current_thread()] and not any(trace.failure for trace in traces)
     assert recall.counts() == {"timed": TimeoutCounts(calls=1)}
 
 
 def test_late_source_is_skipped_named_and_counted(may_go):
     slow = Finds("slow", [7], AT_ONCE, may_go)
-    recall, found, traces = ask(slow, Finds("plain", [1]))
-    assert found.ids.tolist() == [1] and found.sources.tolist() == [2], (
+    recall, result, traces = ask(slow, Finds("plain", [1]))
+    assert result.ids.tolist() == [1] and result.sources.tolist() == [2], (
         "bits follow the positions of the sources"
     )
     assert (
@@ -103,8 +103,8 @@ def test_source_is_busy_while_a_late_call_runs(may_go):
     settled(recall.timed_calls[0])
     assert len(slow.threads) == 1
     slow.timeout_ms = recall.timed_calls[0].timeout_ms = FOREVER
-    found, _ = recall.run(Request(1))
-    assert found.ids.tolist() == [7], "the source is called again after its late call ended"
+    result, _ = recall.run(Request(1))
+    assert result.ids.tolist() == [7], "the source is called again after its late call ended"
     assert recall.counts() == {"slow": TimeoutCounts(calls=5, late=1, busy=3)}
 
 
@@ -119,8 +119,8 @@ def test_late_result_is_dropped_and_its_error_counted(may_go, caplog):
 
 @pytest.mark.parametrize("error", [Unavailable("down"), OSError("gone")])
 def test_source_with_timeout_skips_same_errors(error):
-    _, found, traces = ask(Finds("broken", error, FOREVER), Finds("plain", [1]))
-    assert found.ids.tolist() == [1] and traces[0].failure == f"{type(error).__name__}: {error}"
+    _, result, traces = ask(Finds("broken", error, FOREVER), Finds("plain", [1]))
+    assert result.ids.tolist() == [1] and traces[0].failure == f"{type(error).__name__}: {error}"
 
 
 def test_bug_in_a_source_with_timeout_is_raised():
@@ -173,9 +173,9 @@ def test_forked_child_has_no_late_calls(may_go):
         try:
             slow.may_go = None
             recall.timed_calls[0].timeout_ms = FOREVER
-            found, _ = recall.run(Request(1))
+            result, _ = recall.run(Request(1))
             os._exit(
-                0 if found.ids.tolist() == [7] and recall.counts()["slow"] == TimeoutCounts(calls=1) else 1
+                0 if result.ids.tolist() == [7] and recall.counts()["slow"] == TimeoutCounts(calls=1) else 1
             )
         except BaseException:
             os._exit(2)

@@ -22,15 +22,15 @@ def test_trace_sums_sizes_and_times_by_stage():
     assert trace.total_ms == 6.5
 
 
-def recalled(*found, kept, limit=None, failed=()):
+def recalled(*result, kept, limit=None, failed=()):
     """Traces of the sources a, b, … and of their merger."""
     sources = [
         StepTrace("recall", name, "source", 0, n, 1.0, failure="down" if name in failed else None)
-        for name, n in zip("abcd", found, strict=False)
+        for name, n in zip("abcd", result, strict=False)
     ]
     return [
         *sources,
-        StepTrace("recall", "merge", "merger", sum(found), kept, 1.0, reason="found twice", limit=limit),
+        StepTrace("recall", "merge", "merger", sum(result), kept, 1.0, reason="found twice", limit=limit),
     ]
 
 

@@ -42,7 +42,7 @@ GOOD = {
 REQUESTS = st.builds(
     lambda good, odd: {**good, **odd},
     st.fixed_dictionaries(
-        {"user_id": GOOD["user_id"]}, optional={key: each for key, each in GOOD.items() if key != "user_id"}
+        {"user_id": GOOD["user_id"]}, optional={key: entry for key, entry in GOOD.items() if key != "user_id"}
     ),
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=2),
 )
@@ -92,11 +92,11 @@ def posted(service, path, body):
 def checked(answer: httpx.Response) -> None:
     """Checks that the response is JSON of an expected status, and a problem if it is not 200."""
     assert answer.status_code in (200, 400, 404, 422, 503), answer.text
-    told = answer.json()
+    result = answer.json()
     if answer.status_code != 200:
         assert answer.headers["content-type"] == "application/problem+json"
-        assert told["status"] == answer.status_code and told["title"] and told["detail"]
-        assert (answer.status_code == 422) == ("field" in told)
+        assert result["status"] == answer.status_code and result["title"] and result["detail"]
+        assert (answer.status_code == 422) == ("field" in result)
         assert (answer.status_code == 503) == ("retry-after" in answer.headers)  # a deadline of a moment
 
 
@@ -126,8 +126,8 @@ def test_any_batch_gets_pages_or_a_field(service, body_of_request):
 def test_any_row_is_stored_or_counted_as_refused(service, path, rows):
     answer = posted(service, f"/v1/{path}", {path: rows})
     if answer.status_code == 200:
-        told = answer.json()
-        assert told["events"] + sum(told["refused"].values()) == len(rows)
+        result = answer.json()
+        assert result["events"] + sum(result["refused"].values()) == len(rows)
 
 
 @BOUNDED

@@ -29,8 +29,8 @@ def test_call_needs_its_own_token(guarded):
     nothing = (401, 401, 401)
     expected = {TOKEN: (200, 401, 200), EVENTS_TOKEN: (401, 200, 401), OTHER_TOKEN: nothing, None: nothing}
     for token, statuses in expected.items():
-        asked = (("/v1/recommend", page), ("/v1/events", event), ("/v1/items", item))
-        assert tuple(status(guarded, path, body, token) for path, body in asked) == statuses
+        calls = (("/v1/recommend", page), ("/v1/events", event), ("/v1/items", item))
+        assert tuple(status(guarded, path, body, token) for path, body in calls) == statuses
     assert status(guarded, "/v1/recommend", page, TOKEN, "Basic") == 401
     assert status(guarded, "/v1/users/1", None, None) == status(guarded, "/metrics", None, None) == 401
     assert status(guarded, "/v1/status", None, TOKEN) == 200

@@ -22,8 +22,7 @@ def client(service):
 
 
 @pytest.mark.parametrize(
-    ("own", "sent"),
-    [(Page, messages.PageResponse), (Item, messages.Item), (Recorded, messages.Recorded)],
+    ("own", "sent"), [(Page, messages.PageResponse), (Item, messages.Item), (Recorded, messages.Recorded)]
 )
 def test_client_reads_every_field_of_the_service(own, sent):
     assert {*own.__struct_encode_fields__} == {*sent.__struct_encode_fields__}

@@ -51,7 +51,7 @@ def test_load_reports_impressions_of_earlier_pages(load):
         service.set_answers(ok(answer))
         run, report = run_load(load, service.url, rate=200.0, seconds=0.5, events_fraction=0.3)
         reports = [request.json["events"] for request in service.requests if request.path == "/v1/events"]
-    assert reports and all(len({event["user_id"] for event in each}) == 1 for each in reports)
+    assert reports and all(len({event["user_id"] for event in entry}) == 1 for entry in reports)
     assert report["events_acknowledged"] == sum(map(len, reports)) == len(set(run.acknowledged))
 
 

@@ -35,7 +35,7 @@ def own(tmp_path_factory):
         assert "Traceback" not in service.read_log()
 
 
-@pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=[" ".join(each) for each in OPERATIONS])
+@pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=[" ".join(entry) for entry in OPERATIONS])
 def test_response_satisfies_the_specification(own, path, method):
     operation = SCHEMA[path][method.upper()]
     left_out = [positive_data_acceptance, *([negative_data_rejection] if path in PATHS_WITH_ROWS else [])]

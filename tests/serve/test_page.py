@@ -205,7 +205,7 @@ def test_axe_reports_nothing_and_nothing_is_wider_than_the_screen(open_tab, them
     page = open_tab(color_scheme=theme, viewport=viewport).open()
     page.locator("summary").click()
     violations = axe.Axe().run(page).response["violations"]
-    assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == []
+    assert [(entry["id"], entry["nodes"][0]["html"]) for entry in violations] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

@@ -79,21 +79,21 @@ def test_page_without_rerank_has_the_best_scores_of_the_ranker(cascade):
         ranked = whole.scored["rerank"]
         scores = dict(zip(ranked.ids.tolist(), ranked.scores.tolist(), strict=True))
         assert set(page.candidates.ids.tolist()) <= scores.keys()
-        found = page.candidates.scores.tolist()
-        assert len(found) == 10 and found == sorted(found, reverse=True)
+        result = page.candidates.scores.tolist()
+        assert len(result) == 10 and result == sorted(result, reverse=True)
         assert "freshness" not in {step.step for step in page.trace.steps}
 
 
 def test_selector_that_is_left_out_cuts_to_as_many_items(cascade):
     without = change_steps(cascade, without=["prerank.dpp", "rerank.dpp", "rerank.page_rules"])
-    sizes = [each.run(karec.Request(1)).trace.stage_sizes() for each in (cascade, without)]
+    sizes = [entry.run(karec.Request(1)).trace.stage_sizes() for entry in (cascade, without)]
     assert sizes[0] == sizes[1]
 
 
 def test_page_without_rules_keeps_the_order_of_diversity(cascade):
     without = change_steps(cascade, without=["rerank.page_rules"])
     for user in USERS:
-        whole, page = (each.run(karec.Request(user, explain=True)) for each in (cascade, without))
+        whole, page = (entry.run(karec.Request(user, explain=True)) for entry in (cascade, without))
         arranged = next(step.notes["explanation"] for step in whole.trace.steps if step.step == "page_rules")
         assert [item.item_id for item in page] == arranged["before"]
 

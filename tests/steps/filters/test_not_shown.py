@@ -11,9 +11,9 @@ works = st.lists(st.integers(0, 40), max_size=12, unique=True)
 
 
 @given(works, works)
-def test_not_shown_drops_shown_items(found, shown):
-    keep = NotShown().keep(Request(user_id=1, shown=tuple(shown)), Candidates.from_ids(found))
-    assert keep.dtype == np.bool_ and keep.tolist() == [work not in shown for work in found]
+def test_not_shown_drops_shown_items(result, shown):
+    keep = NotShown().keep(Request(user_id=1, shown=tuple(shown)), Candidates.from_ids(result))
+    assert keep.dtype == np.bool_ and keep.tolist() == [work not in shown for work in result]
 
 
 def test_not_shown_compares_ids_above_2_to_the_53_exactly():

@@ -58,15 +58,3 @@ def test_quota_rejects_candidates_without_a_row():
     candidates = first_items(index, 3).with_rows(np.array([0, -1, -1]))
     with pytest.raises(ContractError, match="2 of 3 candidates have no row in the item index"):
         Quota(index.schema, "creator_id", 1).keep(request_of(index), candidates)
-
-
-def test_quota_accepts_no_candidates():
-    index = fifty_items()
-    assert len(Quota(index.schema, "creator_id", 1).keep(request_of(index), Candidates.empty())) == 0
-
-
-def test_quota_declares_needs_reason_and_schema():
-    index = fifty_items()
-    step = Quota(index.schema, "tone", 1)
-    assert (step.needs, step.reason) == (("rows", "scores"), "over the quota of its group")
-    assert step.schema is index.schema

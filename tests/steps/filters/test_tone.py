@@ -34,10 +34,3 @@ def test_tone_rejects_candidates_without_a_row():
     candidates = first_items(index, 3).with_rows(np.array([0, -1, -1]))
     with pytest.raises(ContractError, match="2 of 3 candidates have no row in the item index"):
         Tone(index.schema, "tone", 0.5).keep(request_of(index), candidates)
-
-
-def test_tone_declares_needs_reason_and_schema():
-    index = fifty_items()
-    step = Tone(index.schema, "tone", 0.5)
-    assert (step.needs, step.reason) == (("rows",), "below the tone limit")
-    assert step.schema is index.schema

@@ -31,7 +31,7 @@ def index_of(*versions):
     return index
 
 
-def asked(index):
+def make_request(index):
     features = {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": NUMBERS}
     return Request(1, view=index.pinned()).with_features(features)
 
@@ -43,7 +43,7 @@ def by_hand(version):
 
 @pytest.mark.parametrize("versions", [(6,), (7,), (6, 7)])
 def test_user_tower_uses_the_tower_of_each_version(towers, versions):
-    features, notes = hydrate_request(UserTower(towers), asked(index_of(*versions)))
+    features, notes = hydrate_request(UserTower(towers), make_request(index_of(*versions)))
     assert features["user_vector_versions"].tolist() == list(versions)
     assert features["user_vector_versions"].dtype == np.int64
     np.testing.assert_allclose(features["user_vector"], [by_hand(v) for v in versions], rtol=1e-5)
@@ -52,31 +52,29 @@ def test_user_tower_uses_the_tower_of_each_version(towers, versions):
 
 def test_user_tower_returns_the_towers_bits_for_one_version(towers):
     (features, _), (plain,) = (
-        hydrate_request(UserTower(towers), asked(index_of(7))),
+        hydrate_request(UserTower(towers), make_request(index_of(7))),
         towers[7].run({"user_numbers": NUMBERS}, "user_vector"),
     )
     assert features["user_vector"].tobytes() == plain.tobytes() and features["user_vector"].shape == (1, DIM)
 
 
 def test_user_tower_skips_versions_without_a_tower(towers):
-    features, _ = hydrate_request(UserTower(towers), asked(index_of(6, 8, 9)))
+    features, _ = hydrate_request(UserTower(towers), make_request(index_of(6, 8, 9)))
     assert features["user_vector_versions"].tolist() == [6] and len(features["user_vector"]) == 1
 
 
 def test_user_tower_is_unavailable_without_a_tower_of_any_version(towers):
     with pytest.raises(
-        Unavailable,
-        match=r"vectors of model versions \[8\], there are user towers of \[6, "
-        r"7\]",
+        Unavailable, match=r"vectors of model versions \[8\], there are user towers of \[6, 7\]"
     ):
-        UserTower(towers).hydrate_request(asked(index_of(8)))
+        UserTower(towers).hydrate_request(make_request(index_of(8)))
 
 
 def test_user_query_of_an_empty_index_finds_nothing(towers):
     index = index_of(7)
     index.remove(np.arange(3))
-    features, _ = hydrate_request(UserTower(towers), asked(index))
-    query = user_query(asked(index).with_features(features))
+    features, _ = hydrate_request(UserTower(towers), make_request(index))
+    query = user_query(make_request(index).with_features(features))
     assert len(index.search(query, 3, rows=np.zeros(0, np.int32)).ids) == 0
 
 
@@ -87,7 +85,7 @@ def test_user_tower_needs_the_inputs_of_its_towers(towers):
 
 
 def test_user_query_is_one_vector_for_an_index_of_one_version(towers):
-    request = asked(index_of(7))
+    request = make_request(index_of(7))
     vectors = np.arange(10, dtype=np.float32).reshape(2, 5)
     request = request.with_features({"user_vector": vectors, "user_vector_versions": np.array([6, 7])})
     query = user_query(request)
@@ -97,7 +95,7 @@ def test_user_query_is_one_vector_for_an_index_of_one_version(towers):
 def test_user_query_is_by_version_for_an_index_of_several_versions():
     for versions in ((6, 7), (8,)):
         vectors = np.ones((2, DIM), np.float32)
-        request = asked(index_of(*versions))
+        request = make_request(index_of(*versions))
         query = user_query(
             request.with_features({"user_vector": vectors, "user_vector_versions": np.array([6, 7])})
         )
@@ -106,16 +104,14 @@ def test_user_query_is_by_version_for_an_index_of_several_versions():
 
 def test_user_vector_without_version_needs_an_index_of_one_version():
     vector = np.ones((1, DIM), np.float32)
-    query = user_query(asked(index_of(8)).with_features({"user_vector": vector}))
+    query = user_query(make_request(index_of(8)).with_features({"user_vector": vector}))
     assert query.tobytes() == vector[0].tobytes()
     with pytest.raises(
-        ContractError,
-        match=r"of model versions \[6, 7\], and the request has 1 user vectors "
-        r"without",
+        ContractError, match=r"of model versions \[6, 7\], and the request has 1 user vectors without"
     ):
-        user_query(asked(index_of(6, 7)).with_features({"user_vector": vector}))
+        user_query(make_request(index_of(6, 7)).with_features({"user_vector": vector}))
 
 
 def test_user_query_names_the_step_of_a_missing_user_vector():
     with pytest.raises(Unavailable, match=r"has no user_vector: the step that gives it failed"):
-        user_query(asked(index_of(7)))
+        user_query(make_request(index_of(7)))

@@ -42,8 +42,6 @@ def test_blend_rejects_wrong_shares_and_labels(platform):
     with pytest.raises(ValueError, match=r"share must be in \[0, 1\], got -0.1"):
         Blend(platform, -0.1)
     with pytest.raises(
-        ValueError,
-        match=r"live indicators of \['sung'\]: works count \['exposed', "
-        r"'long_view'\]",
+        ValueError, match=r"live indicators of \['sung'\]: works count \['exposed', 'long_view'\]"
     ):
         Blend(platform, 0.5, {"sung": 1.0})

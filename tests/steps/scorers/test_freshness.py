@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from karec.errors import ContractError
 from karec.index import ItemIndex
-from karec.pipeline.types import Candidates
 from karec.steps.scorers.freshness import Freshness
 from karec.times import HOUR_MS
 
@@ -72,14 +71,3 @@ def test_freshness_rejects_candidates_without_a_row(index):
     candidates = first_items(index, 3).with_rows(np.array([0, -1, -1]))
     with pytest.raises(ContractError, match="^" + re.escape(message) + "$"):
         Freshness(index.schema, 1.0).score(request_of(index), candidates)
-
-
-def test_freshness_accepts_no_candidates(index):
-    scores = Freshness(index.schema, 1.0).score(request_of(index), Candidates.empty())
-    assert len(scores) == 0
-
-
-def test_freshness_declares_needs_and_schema(index):
-    step = Freshness(index.schema, 1.0)
-    assert step.needs == ("rows", "scores")
-    assert step.schema is index.schema

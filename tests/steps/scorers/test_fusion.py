@@ -28,9 +28,7 @@ def test_fusion_rejects_weights_of_unknown_tasks(ranker):
 
 def test_fusion_names_the_missing_ranker(ranker):
     with pytest.raises(
-        ContractError,
-        match=r"^fusion needs the ranker's logits: put the step ranker before "
-        r"it$",
+        ContractError, match=r"^fusion needs the ranker's logits: put the step ranker before it$"
     ):
         Fusion(ranker, {"click": 1.0}).score(Request(1), Candidates.from_ids(np.arange(1)))
 

@@ -96,10 +96,10 @@ def test_dpp_orders_equal_items_by_their_traffic_weights(by_type, by_creator, by
     )
     weights = {"type": {"1": by_type}, "creator_id": {"5": by_creator}, "song_id": {"9": by_song}}
     factors = [1.0, by_type, by_type * by_creator, by_type * by_creator * by_song]
-    found = selected(
+    output = selected(
         Dpp(index.schema, k=4, weights=weights), Request(1), candidates(range(4), np.ones(4)), index
     ).indices
-    assert found.tolist() == sorted(range(4), key=lambda at: (-factors[at], at))
+    assert output.tolist() == sorted(range(4), key=lambda at: (-factors[at], at))
 
 
 def test_dpp_without_diversity_equals_top_k(index):
@@ -124,8 +124,8 @@ def test_dpp_keeps_limits_of_types_of_any_column(index):
     creators = index.columns["creator_id"]
     most = selected(Dpp(index.schema, k=14, types="creator_id", max_per_type=2), REQUEST, c, index).indices
     assert np.bincount(creators[most]).tolist() == [2] * 7
-    each = selected(Dpp(index.schema, k=7, types="creator_id", min_per_type=1), REQUEST, c, index).indices
-    assert np.bincount(creators[each]).tolist() == [1] * 7
+    entry = selected(Dpp(index.schema, k=7, types="creator_id", min_per_type=1), REQUEST, c, index).indices
+    assert np.bincount(creators[entry]).tolist() == [1] * 7
     short = selected(Dpp(index.schema, k=20, max_per_type=4), REQUEST, c, index).indices
     assert np.bincount(index.columns["type"][short]).tolist() == [4, 4]
 
@@ -182,16 +182,10 @@ NO_MOOD = r"the item index has no column 'mood'; it has \['creator_id', 'song_id
             {"weights": {"type": {"video": 2.0}}},
             r"weights\.type: 'video' is not an integer; the keys are values of the column$",
         ),
-        ({"weights": {"type": {"-": 2.0}}}, r"weights\.type: '-' is not an integer"),
         ({"weights": {"type": {"1.5": 2.0}}}, r"weights\.type: '1.5' is not an integer"),
         (
             {"weights": {"type": {"1": -1.0}}},
-            r"weights\.type: the factor of 1 must be finite and ≥ 0, got "
-            r"-1.0$",
-        ),
-        (
-            {"weights": {"type": {"1": float("nan")}}},
-            r"weights\.type: the factor of 1 must be finite and ≥ 0, got nan$",
+            r"weights\.type: the factor of 1 must be finite and ≥ 0, got -1.0$",
         ),
         (
             {"weights": {"type": {"-1": float("inf")}}},
@@ -208,13 +202,13 @@ def test_dpp_gives_items_without_a_row_the_type_minus_1():
     """Items whose column is −1 (missing) also have this type: together they keep one quota."""
     index = ItemIndex.build(np.arange(3), np.eye(3), columns={"kind": [-1, 5, -2]})
     step = Dpp(index.schema, k=4, types="kind", max_per_type=1)
-    found = selected(
+    output = selected(
         step,
         REQUEST,
         candidates([0, 1, 2, 9], [4.0, 3.0, 2.0, 1.0]).with_rows(np.array([0, 1, 2, -1])),
         index,
     )
-    assert found.indices.tolist() == [0, 1, 2]
+    assert output.indices.tolist() == [0, 1, 2]
 
 
 def test_dpp_reads_types_and_weights_of_any_integer_dtype():
@@ -224,13 +218,6 @@ def test_dpp_reads_types_and_weights_of_any_integer_dtype():
         assert selected(step, REQUEST, candidates([0, 1], np.ones(2)), index).indices.tolist() == [1, 0], (
             dtype
         )
-
-
-def test_dpp_declares_needs_and_schema(index):
-    """The wiring check reads needs. A cascade compares the schema with its own."""
-    step = Dpp(index.schema, k=3)
-    assert step.needs == ("rows", "scores") and step.gives == ()
-    assert step.schema is index.schema and step.k == 3 and Dpp(index.schema).k is None
 
 
 def test_dpp_with_type_weight_mixes_types(index):
@@ -262,20 +249,7 @@ def test_dpp_explains_cosine_0_between_model_versions(index):
     assert all(cosine == 0 for cosine in across)
 
 
-def test_dpp_standardises_equal_scores_to_zero():
-    np.testing.assert_array_equal(standardise_scores(np.full(3, 7.0)), [0, 0, 0])
-
-
 def test_dpp_places_items_without_a_vector_near_the_end():
     index = ItemIndex.build(np.arange(4), np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32))
     c = candidates([0, 1, 2, 3], np.array([1.0, 0.9, 0.8, 0.7]))
     assert selected(Dpp(index.schema, k=4), REQUEST, c, index).indices.tolist()[0] != 0
-
-
-def test_dpp_selects_items_without_a_row(index):
-    c = candidates([0, 3, 6]).with_rows(np.array([-1, -1, -1]))
-    assert len(selected(Dpp(index.schema, type_weight=0.5), REQUEST, c, index).indices) == 3
-
-
-def test_dpp_selects_nothing_without_candidates(index):
-    assert len(selected(Dpp(index.schema), REQUEST, candidates([]), index).indices) == 0

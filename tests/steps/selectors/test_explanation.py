@@ -23,24 +23,24 @@ def explained(vectors, order, scores=None, shown=(), facets=None, codes=(), show
 
 
 def test_explanation_names_the_most_similar_earlier_item():
-    found = explained([[0.5, 0.0], [0.0, 3.0], [0.1, 0.1]], [0, 1, 2], shown=[[0.0, 0.25]])
-    assert [work["id"] for work in found["works"]] == [10, 11, 12]
-    assert [work["closest"] for work in found["works"]] == [900, 900, 900]
+    output = explained([[0.5, 0.0], [0.0, 3.0], [0.1, 0.1]], [0, 1, 2], shown=[[0.0, 0.25]])
+    assert [work["id"] for work in output["works"]] == [10, 11, 12]
+    assert [work["closest"] for work in output["works"]] == [900, 900, 900]
     np.testing.assert_allclose(
-        [work["cosine"] for work in found["works"]], [0.0, 1.0, np.sqrt(0.5)], rtol=1e-12
+        [work["cosine"] for work in output["works"]], [0.0, 1.0, np.sqrt(0.5)], rtol=1e-12
     )
-    assert [work["gain"] for work in found["works"]] == [1.0, 0.75, 0.5]
-    assert [work["relevance"] for work in found["works"]] == [3.0, 2.0, 1.0]
+    assert [work["gain"] for work in output["works"]] == [1.0, 0.75, 0.5]
+    assert [work["relevance"] for work in output["works"]] == [3.0, 2.0, 1.0]
 
 
 def test_explanation_has_no_closest_item_for_the_first():
-    found = explained([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [0, 1, 2])
-    assert [work["closest"] for work in found["works"]] == [None, 10, 11]
-    assert [work["cosine"] for work in found["works"]] == [None, 0.0, 1.0]
+    output = explained([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [0, 1, 2])
+    assert [work["closest"] for work in output["works"]] == [None, 10, 11]
+    assert [work["cosine"] for work in output["works"]] == [None, 0.0, 1.0]
 
 
 def test_explanation_names_the_facets_of_equal_value():
-    found = explained(
+    output = explained(
         [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]],
         [0, 1, 2],
         shown=[[1.0, 0.0]],
@@ -48,14 +48,14 @@ def test_explanation_names_the_facets_of_equal_value():
         codes=[[7, 5, 5], [1, 1, 2]],
         shown_codes=[[7], [3]],
     )
-    assert [work["closest"] for work in found["works"]] == [900, 10, 11]
-    np.testing.assert_allclose([work["similarity"] for work in found["works"]], [0.8, 0.2, 0.6])
-    assert [work["cosine"] for work in found["works"]] == [1.0, 0.0, 0.0]
-    assert [work["same"] for work in found["works"]] == [["creator_id"], ["tag"], ["creator_id"]]
+    assert [work["closest"] for work in output["works"]] == [900, 10, 11]
+    np.testing.assert_allclose([work["similarity"] for work in output["works"]], [0.8, 0.2, 0.6])
+    assert [work["cosine"] for work in output["works"]] == [1.0, 0.0, 0.0]
+    assert [work["same"] for work in output["works"]] == [["creator_id"], ["tag"], ["creator_id"]]
 
 
 def test_explanation_breaks_ties_of_relevance_by_position():
     n = 300
-    found = explained(np.ones((n, 2)), [n - 1] * 200, scores=np.where(np.arange(n) % 3 == 0, 2.0, 1.0))
+    output = explained(np.ones((n, 2)), [n - 1] * 200, scores=np.where(np.arange(n) % 3 == 0, 2.0, 1.0))
     first = [*range(10, 10 + n, 3)]
-    assert found["top_k"] == [*first, *(i for i in range(10, 10 + n) if i not in first)][:200]
+    assert output["top_k"] == [*first, *(i for i in range(10, 10 + n) if i not in first)][:200]

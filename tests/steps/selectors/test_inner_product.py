@@ -9,7 +9,6 @@ from karec.index import ItemIndex
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.has_embedding import HasEmbedding
-from karec.steps.filters.not_shown import NotShown
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.selectors.inner_product import InnerProduct
 
@@ -21,16 +20,16 @@ def index():
 
 
 @pytest.fixture
-def asked(index):
+def user_request(index):
     user = np.random.default_rng(1).normal(size=(1, index.dim)).astype(np.float32)
     return Request(user_id=1, k=5, view=index.pinned()).with_features({"user_vector": user})
 
 
-def test_inner_product_scores_candidates_by_their_rows(index, asked):
+def test_inner_product_scores_candidates_by_their_rows(index, user_request):
     ids = np.array([1007, 5, 1003, 1049])
     stage = Stage("prerank", (IndexRows(index.schema), HasEmbedding(), InnerProduct(index.schema, k=10)))
-    outcome = stage.run(asked, Candidates.from_ids(ids))
-    expected = index.embeddings(np.array([7, 3, 49])) @ asked.features["user_vector"][0]
+    outcome = stage.run(user_request, Candidates.from_ids(ids))
+    expected = index.embeddings(np.array([7, 3, 49])) @ user_request.features["user_vector"][0]
     order = np.argsort(-expected)
     assert outcome.candidates.ids.tolist() == np.array([1007, 1003, 1049])[order].tolist()
     np.testing.assert_allclose(outcome.candidates.scores, expected[order], rtol=1e-5)
@@ -39,22 +38,24 @@ def test_inner_product_scores_candidates_by_their_rows(index, asked):
     assert (has_embedding.n_removed, has_embedding.reason) == (1, "no embedding in the item index")
 
 
-def test_inner_product_counts_candidates_without_a_row(index, asked):
-    selection = InnerProduct(index.schema, k=10).select(asked, Candidates.from_ids(np.array([1, 2, 3])))
+def test_inner_product_counts_candidates_without_a_row(index, user_request):
+    selection = InnerProduct(index.schema, k=10).select(
+        user_request, Candidates.from_ids(np.array([1, 2, 3]))
+    )
     assert len(selection.indices) == 0
     assert selection.notes == {"unknown": 3}
 
 
-def test_inner_product_uses_the_user_vector_of_each_version(index, asked):
+def test_inner_product_uses_the_user_vector_of_each_version(index, user_request):
     rng = np.random.default_rng(3)
     index.upsert(np.arange(1000, 1020), rng.normal(size=(20, 16)), model_version=1)
     index.upsert(np.arange(1020, 1025), rng.normal(size=(5, 16)), model_version=2)
     users = rng.normal(size=(2, 16)).astype(np.float32)
     features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}  # none of version 2
-    asked = asked.with_features(features).with_view(index.pinned())
+    user_request = user_request.with_features(features).with_view(index.pinned())
     ids = np.r_[np.arange(1000, 1050), 5]
-    candidates = Candidates.from_ids(ids).with_rows(asked.index.lookup(ids))
-    selection = InnerProduct(index.schema, k=45).select(asked, candidates)
+    candidates = Candidates.from_ids(ids).with_rows(user_request.index.lookup(ids))
+    selection = InnerProduct(index.schema, k=45).select(user_request, candidates)
     assert selection.notes == {"unknown": 1, "without_user_vector": 5}
     of = np.where(np.arange(50) < 20, 1, 0)
     expected = np.einsum("nd,nd->n", index.embeddings(candidates.rows[:50]).astype(np.float64), users[of])
@@ -66,13 +67,6 @@ def test_inner_product_uses_the_user_vector_of_each_version(index, asked):
 def test_inner_product_rejects_k_0(index):
     with pytest.raises(ValueError, match=r"^k must be positive, got 0$"):
         InnerProduct(index.schema, k=0)
-
-
-def test_inner_product_declares_needs_and_gives(index):
-    """The wiring check reads needs and gives. A cascade compares the schema with its own."""
-    step = InnerProduct(index.schema, k=1)
-    assert (step.needs, step.gives) == (("request.user_vector", "rows"), ("scores",))
-    assert step.schema is index.schema and step.k == 1
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.lists(st.integers(-1, 49), max_size=60))
@@ -88,10 +82,3 @@ def test_inner_product_returns_the_best_k_ties_by_position(seed, k, rows):
     best = sorted(score, key=lambda at: (-score[at], at))[:k]
     assert selection.indices.tolist() == best and selection.scores.tolist() == [score[at] for at in best]
     assert selection.notes == {"unknown": rows.count(-1)} and selection.scores.dtype == np.float32
-
-
-def test_inner_product_selects_nothing_without_candidates(index, asked):
-    stage = Stage(
-        "prerank", (IndexRows(index.schema), HasEmbedding(), InnerProduct(index.schema, k=5), NotShown())
-    )
-    assert len(stage.run(asked, Candidates.empty()).candidates) == 0

@@ -44,9 +44,9 @@ def test_descending_sorts_ties_by_row_and_nan_last(values):
 
 def test_descending_equals_a_stable_sort():
     values = np.random.default_rng(0).integers(0, 50, 20_000).astype(np.float64)
-    found = descending(values)
-    assert found.dtype == np.int32
-    np.testing.assert_array_equal(found, np.argsort(-values, kind="stable"))
+    result = descending(values)
+    assert result.dtype == np.int32
+    np.testing.assert_array_equal(result, np.argsort(-values, kind="stable"))
 
 
 def test_interleave_alternates_and_skips_repeats(platform):

@@ -55,28 +55,28 @@ def all_works(index):
 @pytest.mark.parametrize("whiten", [0.0, 0.5, 1.0])
 def test_similarity_centres_and_whitens_vectors(index, bundle, whiten):
     alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True, whiten=whiten))
-    found = alike.compare(REQUEST.with_view(index.pinned()), all_works(index))
+    result = alike.compare(REQUEST.with_view(index.pinned()), all_works(index))
     expected = unit(mapped(index.embeddings(np.arange(30, dtype=np.int32)), whiten))
-    np.testing.assert_allclose(unit(found.vectors), expected, atol=2e-5)
-    np.testing.assert_allclose(unit(found.shown), expected[[2, 25]], atol=2e-5)
+    np.testing.assert_allclose(unit(result.vectors), expected, atol=2e-5)
+    np.testing.assert_allclose(unit(result.shown), expected[[2, 25]], atol=2e-5)
 
 
 def test_similarity_gives_items_without_a_row_zero_vectors(index, bundle):
     c = candidates([4, 9, 1, 8]).with_rows(np.array([4, -1, 1, -1]))
     alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True, facets={"creator_id": 0.5}))
-    found = alike.compare(REQUEST.with_view(index.pinned()), c)
-    assert not found.vectors[[1, 3]].any() and found.vectors[[0, 2]].any(axis=1).all()
-    assert len({*found.facets[0, [1, 3]]}) == 2 and (found.facets[0, [1, 3]] < 0).all()
-    np.testing.assert_array_equal(found.facets[0, [0, 2]], index.columns["creator_id"][[4, 1]])
-    np.testing.assert_array_equal(found.shown_facets[0], index.columns["creator_id"][[2, 25]])
+    result = alike.compare(REQUEST.with_view(index.pinned()), c)
+    assert not result.vectors[[1, 3]].any() and result.vectors[[0, 2]].any(axis=1).all()
+    assert len({*result.facets[0, [1, 3]]}) == 2 and (result.facets[0, [1, 3]] < 0).all()
+    np.testing.assert_array_equal(result.facets[0, [0, 2]], index.columns["creator_id"][[4, 1]])
+    np.testing.assert_array_equal(result.shown_facets[0], index.columns["creator_id"][[2, 25]])
 
 
 def test_similarity_treats_missing_values_as_distinct(index, bundle):
     tags = index.columns["tag"]
-    found = CandidateSimilarity(index.schema, bundle, Similarity(facets={"tag": 0.5})).compare(
+    result = CandidateSimilarity(index.schema, bundle, Similarity(facets={"tag": 0.5})).compare(
         REQUEST.with_view(index.pinned()), all_works(index)
     )
-    codes = np.concatenate([found.facets[0], found.shown_facets[0]])
+    codes = np.concatenate([result.facets[0], result.shown_facets[0]])
     expected = np.concatenate([tags, tags[[2, 25]]])
     assert (expected < 0).sum() > 1
     same = (codes[:, None] == codes[None, :]) & ~np.eye(len(codes), dtype=bool)
@@ -118,14 +118,14 @@ def test_selectors_compare_facets_of_candidates_and_shown_items(index, step, sel
 def test_similarity_maps_only_rows_of_the_bundles_version(index, bundle):
     move_to_another_version(index, np.arange(20, 30))
     alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True))
-    found = alike.compare(REQUEST.with_view(index.pinned()), all_works(index))
+    result = alike.compare(REQUEST.with_view(index.pinned()), all_works(index))
     rows = index.lookup(np.arange(30))
     vectors = index.embeddings(rows)
-    np.testing.assert_array_equal(found.vectors[20:, 8:], vectors[20:])
+    np.testing.assert_array_equal(result.vectors[20:, 8:], vectors[20:])
     np.testing.assert_allclose(
-        found.vectors[:20, :8], vectors[:20] - bundle.vector_statistics.mean, atol=1e-6
+        result.vectors[:20, :8], vectors[:20] - bundle.vector_statistics.mean, atol=1e-6
     )
-    assert not found.vectors[:20, 8:].any() and not found.vectors[20:, :8].any()
+    assert not result.vectors[:20, 8:].any() and not result.vectors[20:, :8].any()
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,7 @@ def test_similarity_maps_only_rows_of_the_bundles_version(index, bundle):
     [
         (
             Similarity(facets={"creator": 0.1}),
-            r"similarity\.facets\.creator: the item index has no column "
-            r"'creator'",
+            r"similarity\.facets\.creator: the item index has no column 'creator'",
         ),
         (
             Similarity(facets={"share": 0.1}),

@@ -22,10 +22,10 @@ REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
 def test_similarity_keeps_vectors_of_one_version():
     index = thirty_works()
     c = candidates([4, 9, 1]).with_rows(np.array([4, -1, 1]))
-    found = CandidateSimilarity(index.schema, None, PLAIN).compare(REQUEST.with_view(index.pinned()), c)
-    np.testing.assert_array_equal(found.vectors, index.embeddings(c.rows))
-    np.testing.assert_array_equal(found.shown, index.embeddings(np.array([2, 25])))
-    assert not found.vectors[1].any() and found.shown_ids.tolist() == [2, 25]
+    result = CandidateSimilarity(index.schema, None, PLAIN).compare(REQUEST.with_view(index.pinned()), c)
+    np.testing.assert_array_equal(result.vectors, index.embeddings(c.rows))
+    np.testing.assert_array_equal(result.shown, index.embeddings(np.array([2, 25])))
+    assert not result.vectors[1].any() and result.shown_ids.tolist() == [2, 25]
 
 
 @pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
@@ -66,14 +66,14 @@ def test_similarity_reads_own_vectors(step, select):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     expected = np.zeros((30, 3), np.float32)
     expected[:25] = numbers
-    wanted = select(expected, standardise_scores(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
+    required = select(expected, standardise_scores(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
     chosen = selected(
         step(index.schema, diversity=0.7, similarity=AUDIO, bundle=with_own_vectors(**columns)),
         REQUEST,
         c,
         index,
     )
-    np.testing.assert_array_equal(chosen.indices, wanted.indices)
+    np.testing.assert_array_equal(chosen.indices, required.indices)
     by_item = selected(step(index.schema, diversity=0.7), REQUEST, c, index)
     assert by_item.indices.tolist() != chosen.indices.tolist()
 

@@ -170,8 +170,8 @@ def test_shadow_samples_candidates_above_at_most_by_request_id(build):
         samples.append(set(log.item_id[log.shadow & (log.request_id == f"r{at}")].tolist()))
     assert samples[0] == samples[1] != samples[2]
     assert all(len(sample) == 100 for sample in samples)
-    found = np.array(sorted(samples[0]))
-    assert found.min() < IDS[20] and found.max() > IDS[-20], (
+    result = np.array(sorted(samples[0]))
+    assert result.min() < IDS[20] and result.max() > IDS[-20], (
         "the sample is not the first hundred items of a source"
     )
 
@@ -206,13 +206,15 @@ def test_pool_scorer_gives_the_same_scores_in_several_chunks(ranker, index):
     scorer = PoolScorer(Stage("rank", (Ranks(ranker), Fusion(ranker, {"click": 1.0}), TopK())))
     scorer.stage.steps[0].fails_above = CHUNK
     ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
-    asked = request(0).with_features({"user_vector": np.ones((1, 8), np.float32)}).with_view(index.pinned())
-    ranked, prerank = scorer.score(asked, Candidates.from_ids(ids))
+    user_request = (
+        request(0).with_features({"user_vector": np.ones((1, 8), np.float32)}).with_view(index.pinned())
+    )
+    ranked, prerank = scorer.score(user_request, Candidates.from_ids(ids))
     np.testing.assert_array_equal(ranked.ids, ids)
     np.testing.assert_array_equal(np.isfinite(prerank), np.isin(ids, IDS))
-    few, _ = scorer.score(asked, Candidates.from_ids(ids[-40:]))
+    few, _ = scorer.score(user_request, Candidates.from_ids(ids[-40:]))
     np.testing.assert_array_equal(ranked.scores[-40:], few.scores)
-    empty, nothing = scorer.score(asked, Candidates.empty())
+    empty, nothing = scorer.score(user_request, Candidates.empty())
     assert len(empty) == len(nothing) == 0
 
 

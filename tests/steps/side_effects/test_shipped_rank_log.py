@@ -161,9 +161,7 @@ def test_one_process_ships_a_folder_at_a_time(tmp_path, url):
 def test_damaged_part_in_an_object_store_is_refused_by_its_url(url):
     ObjectFolder(url).write("part-a-000000.parquet", b"rows")
     with pytest.raises(
-        LogSchemaError,
-        match=r"s3://bucket/.*/log/part-a-000000\.parquet is not a Parquet "
-        r"file",
+        LogSchemaError, match=r"s3://bucket/.*/log/part-a-000000\.parquet is not a Parquet file"
     ):
         read_tasks(to_log_folder(url))
     with pytest.raises(LogSchemaError, match=r"s3://bucket/.*/empty holds no rank log"):

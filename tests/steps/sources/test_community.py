@@ -12,7 +12,7 @@ from karec.steps.shared.segments import PRIOR_SEEN, enjoyed_in, seen_by_segment
 from karec.steps.sources.community import Community
 
 
-def found(source, user_id=1):
+def ids_of(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
@@ -34,14 +34,14 @@ def test_community_alternates_enjoyed_and_made_items(grouped):
     assert rate[0, 0] == pytest.approx((2 + PRIOR_SEEN * popular[0]) / (2 + PRIOR_SEEN))
     assert rate[0, 9] == pytest.approx((1 + PRIOR_SEEN * popular[9]) / (2 + PRIOR_SEEN))
     assert set(rate) == {(0, 0), (0, 2), (0, 9), (4, 5)}, "users without a community count in none"
-    assert found(Community(grouped, quota=20)) == [109, 100, 101, 102, 103, 106, 107]
-    assert found(Community(grouped, quota=2)) == [109, 100]
-    assert found(Community(grouped, quota=20), user_id=3) == [105, 104, 108]
+    assert ids_of(Community(grouped, quota=20)) == [109, 100, 101, 102, 103, 106, 107]
+    assert ids_of(Community(grouped, quota=2)) == [109, 100]
+    assert ids_of(Community(grouped, quota=20), user_id=3) == [105, 104, 108]
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
 def test_community_is_empty_for_users_without_community(grouped, user_id):
-    assert found(Community(grouped, quota=20), user_id) == []
+    assert ids_of(Community(grouped, quota=20), user_id) == []
 
 
 def test_community_leaves_out_items_that_were_only_skipped(grouped):
@@ -56,7 +56,7 @@ def test_community_leaves_out_items_that_were_only_skipped(grouped):
 def test_community_is_empty_without_users(grouped):
     no_users = Table(np.empty(0, np.int64), {"community": np.empty(0, np.int32)})
     none = Relation(np.zeros(1, np.int64), np.empty(0, np.int64))
-    assert found(Community(replace(grouped, users=no_users, relations={"history": none}), quota=20)) == []
+    assert ids_of(Community(replace(grouped, users=no_users, relations={"history": none}), quota=20)) == []
 
 
 def test_community_names_the_missing_column(platform):
@@ -68,6 +68,4 @@ def test_community_names_the_missing_column(platform):
 
 def test_community_returns_enjoyed_items_without_creators(grouped):
     works = Table(grouped.works.ids, {n: c for n, c in grouped.works.columns.items() if n != "creator_id"})
-    assert found(Community(replace(grouped, works=works), quota=20)) == [109, 100]
-    with pytest.raises(ValueError, match="quota must be positive, got 0"):
-        Community(grouped, quota=0)
+    assert ids_of(Community(replace(grouped, works=works), quota=20)) == [109, 100]

@@ -17,7 +17,7 @@ from karec.pipeline.types import Request
 from karec.steps.sources.follow import Follow
 
 
-def found(source, user_id=1):
+def ids_of(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
@@ -31,25 +31,23 @@ def test_follow_equals_a_walk_over_followed_creators(platform, user_id, quota, p
 def test_follow_alternates_creators_newest_first(platform):
     follows = Relation.from_pairs(np.zeros(3, int), np.array([2, 3, 77]), 4)
     both = replace(platform, relations={"follows": follows})
-    assert found(Follow(both, quota=20)) == [104, 102, 105, 103, 108, 107]
-    assert found(Follow(both, quota=20, per_creator=1)) == [104, 102]
-    assert found(Follow(both, quota=3)) == [104, 102, 105]
+    assert ids_of(Follow(both, quota=20)) == [104, 102, 105, 103, 108, 107]
+    assert ids_of(Follow(both, quota=20, per_creator=1)) == [104, 102]
+    assert ids_of(Follow(both, quota=3)) == [104, 102, 105]
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
 def test_follow_is_empty_without_followed_creators(platform, user_id):
-    assert found(Follow(platform, quota=20), user_id) == []
+    assert ids_of(Follow(platform, quota=20), user_id) == []
 
 
 def test_follow_rejects_a_platform_without_follows(platform):
     without_follows = replace(platform, relations={}, meaning=Meaning())
     with pytest.raises(
-        ValueError,
-        match=r"^the source follow needs creators of works, and users who follow "
-        r"them; columns",
+        ValueError, match=r"^the source follow needs creators of works, and users who follow them; columns"
     ):
         Follow(without_follows, quota=1)
-    assert found(Follow(replace(without_follows, meaning=Meaning(followed=("follow",))), quota=1)) == [], (
+    assert ids_of(Follow(replace(without_follows, meaning=Meaning(followed=("follow",))), quota=1)) == [], (
         "no user follows a creator yet"
     )
     works = Table(platform.works.ids, {"tag": platform.works["tag"]})

@@ -19,7 +19,7 @@ class Encoder:
     cowatch: CowatchVectors | None
 
 
-def found(source, user_id=1):
+def ids_of(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
@@ -41,25 +41,27 @@ def lists(platform, **relations):
 
 def test_item_to_item_alternates_neighbours_without_seeds(platform, encoder):
     liked = lists(platform, liked=[107, 100])
-    assert found(ItemToItem(liked, encoder, quota=4)) == [101, 106, 102, 105]
-    assert found(ItemToItem(liked, encoder, quota=20)) == [101, 106, 102, 105, 103, 104]
-    assert found(ItemToItem(liked, encoder, quota=20, per_seed=1)) == [101, 106]
-    assert found(ItemToItem(liked, encoder, quota=20, seeds=1)) == [101, 102, 103, 104, 105, 106, 107]
+    assert ids_of(ItemToItem(liked, encoder, quota=4)) == [101, 106, 102, 105]
+    assert ids_of(ItemToItem(liked, encoder, quota=20)) == [101, 106, 102, 105, 103, 104]
+    assert ids_of(ItemToItem(liked, encoder, quota=20, per_seed=1)) == [101, 106]
+    assert ids_of(ItemToItem(liked, encoder, quota=20, seeds=1)) == [101, 102, 103, 104, 105, 106, 107]
 
 
 def test_item_to_item_adds_watched_seeds_if_few_are_liked(platform, encoder):
     """108 has no vector, and 100 was already liked."""
     both = lists(platform, liked=[100], history=[103, 107, 100, 108])
-    assert found(ItemToItem(both, encoder, quota=2, seeds=2)) == [101, 106]
-    assert found(ItemToItem(both, encoder, quota=20, seeds=3)) == [101, 106, 104, 102, 105], (
+    assert ids_of(ItemToItem(both, encoder, quota=2, seeds=2)) == [101, 106]
+    assert ids_of(ItemToItem(both, encoder, quota=20, seeds=3)) == [101, 106, 104, 102, 105], (
         "103 is a seed too"
     )
 
 
 @pytest.mark.parametrize("user_id", [2, 999])
 def test_item_to_item_is_empty_without_seeds(platform, encoder, user_id):
-    assert found(ItemToItem(lists(platform, liked=[100]), encoder, quota=9), user_id) == []
-    assert found(ItemToItem(lists(platform, liked=[108]), encoder, quota=9)) == [], "no vector, no neighbours"
+    assert ids_of(ItemToItem(lists(platform, liked=[100]), encoder, quota=9), user_id) == []
+    assert ids_of(ItemToItem(lists(platform, liked=[108]), encoder, quota=9)) == [], (
+        "no vector, no neighbours"
+    )
 
 
 def test_item_to_item_rejects_an_encoder_without_cowatch_vectors(platform, encoder):

@@ -29,17 +29,17 @@ def unpacked(merged):
 
 @given(sources, st.integers(1, 30))
 def test_merge_keeps_quotas_and_limit(sources, limit):
-    found, quotas = [source for source, _ in sources], [quota for _, quota in sources]
+    result, quotas = [source for source, _ in sources], [quota for _, quota in sources]
     parts = [
         Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
-        for part in found
+        for part in result
     ]
     merged, notes = unpacked(Merge(quotas, limit).merge(Request(1), parts))
     triples = zip(merged.ids.tolist(), merged.scores.tolist(), merged.sources.tolist(), strict=True)
-    assert list(triples) == plain_merge(found, quotas, limit)
+    assert list(triples) == plain_merge(result, quotas, limit)
     assert merged.rows.tolist() == [-1] * len(merged), "a hydrator looks up the rows"
     assert notes["sole"] == [
-        sum(bits == 1 << c for *_, bits in plain_merge(found, quotas, limit)) for c in range(len(found))
+        sum(bits == 1 << c for *_, bits in plain_merge(result, quotas, limit)) for c in range(len(result))
     ]
 
 
@@ -128,10 +128,10 @@ def test_merge_gives_items_their_rows_in_the_view():
 
 @given(sources, st.integers(1, 30), st.sets(st.integers(0, 30), max_size=12))
 def test_merge_by_rows_equals_merge_by_ids(sources, limit, known):
-    found, quotas = [source for source, _ in sources], [quota for _, quota in sources]
+    result, quotas = [source for source, _ in sources], [quota for _, quota in sources]
     parts = [
         Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
-        for part in found
+        for part in result
     ]
     merger = Merge(quotas, limit)
     index = ItemIndex.build(np.array(sorted(known), np.int64), np.ones((len(known), 2)))

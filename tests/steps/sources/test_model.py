@@ -42,12 +42,12 @@ def test_model_uses_the_user_vector_of_each_version(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     index.upsert(np.arange(105, 110), np.eye(10)[:5], model_version=1)
     users = np.stack([np.linspace(1, 0.1, 10), np.linspace(0.55, 0.1, 10)]).astype(np.float32)
-    for vectors, found in ((users, [100, 101, 102, 103]), (users[::-1], [105, 106, 107, 108])):
+    for vectors, result in ((users, [100, 101, 102, 103]), (users[::-1], [105, 106, 107, 108])):
         features = {"user_vector": vectors, "user_vector_versions": np.array([0, 1])}
         candidates = Model(index.schema, quota=4).recall(
             A_STRANGER.with_features(features).with_view(index.pinned())
         )
-        assert candidates.ids.tolist() == found
+        assert candidates.ids.tolist() == result
 
 
 def test_model_counts_items_of_a_version_without_a_user_vector(platform):
@@ -57,12 +57,6 @@ def test_model_counts_items_of_a_version_without_a_user_vector(platform):
     noted = Model(index.schema, quota=9).recall(A_STRANGER.with_features(features).with_view(index.pinned()))
     assert sorted(noted.value.ids.tolist()) == list(range(100, 107))
     assert noted.notes == {"without_user_vector": 3}
-
-
-def test_model_rejects_a_quota_of_zero(platform):
-    index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
-    with pytest.raises(ValueError, match="quota must be positive, got 0"):
-        Model(index.schema, quota=0)
 
 
 def test_model_names_the_step_of_a_missing_user_vector(platform):
@@ -118,8 +112,8 @@ def test_model_scans_an_index_without_lists(n_probe):
 def test_model_finds_an_upserted_item_in_its_list():
     index, request = listed_works()
     index.upsert([5000], 50 * request.features["user_vector"])
-    found = Model(index.schema, quota=1, exact=False, n_probe=1).recall(request.with_view(index.pinned()))
-    assert found.ids.tolist() == [5000]
+    result = Model(index.schema, quota=1, exact=False, n_probe=1).recall(request.with_view(index.pinned()))
+    assert result.ids.tolist() == [5000]
 
 
 TWO = np.array([[0.25, -1.5]], np.float32)
@@ -146,26 +140,26 @@ def asking(index, recall_index, **features):
 def test_model_searches_recalls_space_with_its_user_vector(platform, towers):
     index, own = in_recall_space(platform)
     prerank = np.ones((1, 10), np.float32)
-    found = Model(index.schema, 3, own.schema, towers).recall(asking(index, own, user_vector=prerank))
+    result = Model(index.schema, 3, own.schema, towers).recall(asking(index, own, user_vector=prerank))
     scores = own.embeddings(np.arange(10)) @ towers[0].run({"user_numbers": TWO}, "user_vector")[0][0]
-    assert found.ids.tolist() == platform.works.ids[np.argsort(-scores)[:3]].tolist()
-    np.testing.assert_allclose(found.scores, np.sort(scores)[::-1][:3], rtol=1e-5)
+    assert result.ids.tolist() == platform.works.ids[np.argsort(-scores)[:3]].tolist()
+    np.testing.assert_allclose(result.scores, np.sort(scores)[::-1][:3], rtol=1e-5)
 
 
 def test_model_uses_the_vector_of_each_version_in_recalls_space(platform, towers):
     index, own = in_recall_space(platform)
     moved = np.random.default_rng(4).standard_normal((5, 4)).astype(np.float32)
     own.upsert(platform.works.ids[5:], moved, model_version=1)
-    found = Model(index.schema, 10, own.schema, towers).recall(asking(index, own))
+    result = Model(index.schema, 10, own.schema, towers).recall(asking(index, own))
     users = {
         version: tower.run({"user_numbers": TWO}, "user_vector")[0][0] for version, tower in towers.items()
     }
     with own.pinned() as view:
-        rows = view.lookup(found.ids)
+        rows = view.lookup(result.ids)
         versions, vectors = view.model_versions_of(rows), view.embeddings(rows)
     expected = [vector @ users[version] for vector, version in zip(vectors, versions.tolist(), strict=True)]
     assert sorted(set(versions.tolist())) == [0, 1]
-    np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(result.scores, expected, rtol=1e-5)
 
 
 def test_model_counts_items_of_recalls_space_without_a_tower(platform, towers):
@@ -228,6 +222,6 @@ def test_model_returns_each_item_once(exact):
     users = rng.standard_normal((2, 8)).astype(np.float32)
     features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}
     request = A_STRANGER.with_features(features).with_view(index.pinned())
-    found = Model(index.schema, quota=2000, exact=exact, n_probe=6).recall(request)
-    assert isinstance(found, Candidates) and len(found) > 1000
-    assert len(np.unique(found.ids)) == len(found)
+    result = Model(index.schema, quota=2000, exact=exact, n_probe=6).recall(request)
+    assert isinstance(result, Candidates) and len(result) > 1000
+    assert len(np.unique(result.ids)) == len(result)

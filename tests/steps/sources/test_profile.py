@@ -18,17 +18,17 @@ from karec.pipeline.types import Request
 from karec.steps.sources.profile import Profile
 
 
-def found(source, user_id=1):
+def ids_of(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
 def test_profile_returns_items_of_values_in_the_history(platform):
     history = {"history": 1.0}  # alone: the user also made works, which is evidence too
     # songs 50 and 51, best first
-    by_song = found(Profile(platform, quota=10, facets=["song_id"], evidence=history))
+    by_song = ids_of(Profile(platform, quota=10, facets=["song_id"], evidence=history))
     assert set(by_song) == {100, 103, 106, 109, 101, 104, 107}
     assert by_song[:2] == [107, 109]  # the song of the later work weighs more, so it comes first
-    by_creator = found(Profile(platform, quota=10, facets=["creator_id"], evidence=history))
+    by_creator = ids_of(Profile(platform, quota=10, facets=["creator_id"], evidence=history))
     assert set(by_creator) == {100, 101, 106, 109, 104, 105, 108}
 
 
@@ -42,12 +42,12 @@ def test_profile_weighs_each_kind_of_evidence(platform):
     alone = replace(platform, works=works, relations=relations)
     songs = {"liked": {102, 105, 108}, "searched": {101, 104, 107}, "sung": {100, 103, 106, 109}}
     for kind, expected in songs.items():
-        assert set(found(Profile(alone, 10, ["song_id"], evidence={kind: 0.5}), user_id=4)) == expected
-    assert found(Profile(alone, 10, ["song_id"], evidence={"liked": 0.0, "history": 1.0}), user_id=4) == []
-    heavier = found(Profile(alone, 10, ["song_id"], evidence={"liked": 1.0, "searched": 3.0}), user_id=4)
+        assert set(ids_of(Profile(alone, 10, ["song_id"], evidence={kind: 0.5}), user_id=4)) == expected
+    assert ids_of(Profile(alone, 10, ["song_id"], evidence={"liked": 0.0, "history": 1.0}), user_id=4) == []
+    heavier = ids_of(Profile(alone, 10, ["song_id"], evidence={"liked": 1.0, "searched": 3.0}), user_id=4)
     assert heavier[0] == 107, "the song with more weight is first"
-    assert len(found(Profile(alone, 10, ["song_id"]), user_id=4)) == 10, "all evidence counts by default"
-    by_tag = found(Profile(alone, 10, ["tag"], evidence={"searched": 1.0}), user_id=4)
+    assert len(ids_of(Profile(alone, 10, ["song_id"]), user_id=4)) == 10, "all evidence counts by default"
+    by_tag = ids_of(Profile(alone, 10, ["tag"], evidence={"searched": 1.0}), user_id=4)
     assert by_tag == [], "a searched song is no evidence of tags"
 
 
@@ -65,7 +65,7 @@ def since(platform, ids, **columns):
 
 def test_profile_gives_uploads_a_quarter_of_each_share(platform):
     source = Profile(platform, 8, ["song_id"], evidence={"history": 1.0})
-    before = found(source)
+    before = ids_of(source)
     live = since(platform, np.arange(900, 912), song_id=[50, 51, 77] * 4)
     now = source.recall(Request(user_id=1, online=live)).ids.tolist()
     new = [work for work in now if work >= 900]
@@ -85,9 +85,9 @@ def test_profile_gives_uploads_a_quarter_of_each_share(platform):
 def test_profile_ignores_unknown_tags(platform):
     works = Table(platform.works.ids, {**platform.works.columns, "tag": np.array([-1, 0] * 5, np.int32)})
     source = Profile(replace(platform, works=works), quota=10, facets=["tag"], evidence={"history": 1.0})
-    assert found(source) == [], "user 1 watched 100 and 104, which have no value"
+    assert ids_of(source) == [], "user 1 watched 100 and 104, which have no value"
     made = Profile(replace(platform, works=works), quota=10, facets=["tag"])
-    assert set(found(made)) == {101, 103, 105, 107, 109}, "user 1 made 101 and 109"
+    assert set(ids_of(made)) == {101, 103, 105, 107, 109}, "user 1 made 101 and 109"
 
 
 @given(
@@ -111,7 +111,7 @@ def test_profile_defaults_to_20_keys_and_decay_0_95(platform):
     plain = Profile(platform, quota=7)
     assert (plain.facets, plain.keys_per_facet, plain.decay) == (("song_id", "creator_id", "tag"), 20, 0.95)
     assert plain.evidence == dict.fromkeys(["history", "liked", "sung", "searched"], 1.0)
-    assert found(plain) == plain_profile(platform, 1, 7, ["song_id", "creator_id", "tag"], 20, 0.95)
+    assert ids_of(plain) == plain_profile(platform, 1, 7, ["song_id", "creator_id", "tag"], 20, 0.95)
     works = Table(platform.works.ids, {**platform.works.columns, "era": np.arange(10) % 2})
     assert Profile(replace(platform, works=works), quota=7).facets == ("song_id", "creator_id", "tag", "era")
 
@@ -123,14 +123,14 @@ def test_profile_breaks_ties_by_the_lowest_value(platform):
     history = Relation.from_pairs(np.zeros(40, int), np.random.default_rng(0).permutation(40), 4)
     everything = replace(platform, works=works, relations={"history": history})
     plain = Profile(everything, 3, ["song_id"], keys_per_facet=3, decay=1.0, evidence={"history": 1.0})
-    assert found(plain) == [39, 38, 37]
+    assert ids_of(plain) == [39, 38, 37]
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
 def test_profile_is_empty_for_unknown_users(platform, user_id):
-    assert found(Profile(platform, quota=10), user_id) == []
+    assert ids_of(Profile(platform, quota=10), user_id) == []
     without_relations = replace(platform, relations={})
-    assert found(Profile(without_relations, quota=10, evidence={"history": 1.0})) == [], (
+    assert ids_of(Profile(without_relations, quota=10, evidence={"history": 1.0})) == [], (
         "a platform without histories"
     )
 

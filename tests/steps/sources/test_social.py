@@ -17,14 +17,14 @@ from karec.pipeline.types import Request
 from karec.steps.sources.social import Social
 
 
-def found(source, user_id=1):
+def ids_of(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
 def test_social_returns_items_that_friends_made_and_enjoyed(platform):
     """Alternates 104, 105, 108 of the friend 3, who liked 105 and watched 108. Creator 2 is followed but
     not a friend."""
-    assert found(Social(platform, quota=20)) == [104, 105, 108]
+    assert ids_of(Social(platform, quota=20)) == [104, 105, 108]
 
 
 @given(
@@ -48,41 +48,36 @@ def test_social_equals_a_walk_over_friends_and_family(platform, user_id, quota, 
 def test_social_puts_latest_items_of_family_first(platform, relation):
     enjoyed = Relation.from_pairs(np.array([2, 2, 2]), np.array([105, 101, 109]), 4)
     alone = replace(platform, relations={relation: enjoyed})
-    assert found(Social(alone, quota=20), user_id=2) == [109, 101, 105]
-    assert found(Social(alone, quota=20, per_person=1), user_id=2) == [109]
-
-
-def test_social_defaults_to_200_people_and_200_items(platform):
-    social = Social(platform, quota=3)
-    assert (social.quota, social.people, social.per_person) == (3, 200, 200)
+    assert ids_of(Social(alone, quota=20), user_id=2) == [109, 101, 105]
+    assert ids_of(Social(alone, quota=20, per_person=1), user_id=2) == [109]
 
 
 def test_social_reads_the_family(platform):
-    assert found(Social(platform, quota=20), user_id=2) == [105, 108]
+    assert ids_of(Social(platform, quota=20), user_id=2) == [105, 108]
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
 def test_social_is_empty_without_people(platform, user_id):
-    assert found(Social(platform, quota=20), user_id) == []
+    assert ids_of(Social(platform, quota=20), user_id) == []
 
 
 @pytest.mark.parametrize("none", [0, -1])
 def test_social_ignores_users_without_a_family(platform, none):
     """Codes 0 and −1 mean no family. Users with code 0 were once treated as one family."""
     users = Table(platform.users.ids, {"family": np.array([7, none, none, none], np.int32)})
-    assert found(Social(replace(platform, users=users), quota=20), user_id=2) == []
+    assert ids_of(Social(replace(platform, users=users), quota=20), user_id=2) == []
 
 
 def test_social_is_empty_for_unknown_users(platform):
     users = Table(platform.users.ids, {"family": np.full(4, 7, np.int32)})
-    assert found(Social(replace(platform, users=users), quota=20), user_id=999) == []
+    assert ids_of(Social(replace(platform, users=users), quota=20), user_id=999) == []
 
 
 def test_social_ignores_unknown_friends_and_the_user(platform):
     """The graph has a loop and an unknown user: neither the user's own items nor an error result."""
     friends = Relation.from_pairs(np.array([0, 0, 0]), np.array([1, 777, -5]), 4)
     alone = replace(platform, relations={**platform.relations, "friends": friends})
-    assert found(Social(alone, quota=20), user_id=1) == []
+    assert ids_of(Social(alone, quota=20), user_id=1) == []
 
 
 def test_social_rejects_a_platform_without_people(platform):
@@ -97,7 +92,7 @@ def test_social_rejects_a_platform_without_people(platform):
     Social(replace(alone, users=platform.users), quota=1)
     columns = {name: column for name, column in platform.works.columns.items() if name != "creator_id"}
     nothing_made = replace(platform, works=Table(platform.works.ids, columns))
-    assert found(Social(nothing_made, quota=9)) == [105, 108], (
+    assert ids_of(Social(nothing_made, quota=9)) == [105, 108], (
         "items that the friend enjoyed are found without creators"
     )
 

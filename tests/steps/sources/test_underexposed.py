@@ -28,9 +28,9 @@ def test_underexposed_draws_items_below_their_guarantee_by_the_request_id(contro
     source = Underexposed(controller)
 
     def drawn(**fields):
-        found = source.recall(make_request(controller, **fields))
-        assert found.pinned.all()
-        return tuple(found.ids.tolist())
+        result = source.recall(make_request(controller, **fields))
+        assert result.pinned.all()
+        return tuple(result.ids.tolist())
 
     underexposed = set(controller.newest.underexposed.ids.tolist())
     assert underexposed and underexposed <= set(range(1001, 1024))
