@@ -15,7 +15,6 @@ from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
 from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import TrainingData
-from karec.learn.fit.sampled_negatives import sampling_log_probabilities
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.settings import TrainSettings
 from karec.samples.auxiliary_tasks import auxiliary_probabilities
@@ -57,7 +56,7 @@ class StepLoss:
         self.known = torch.from_numpy(targets.known).to(train.device)
         n_steps = settings.towers.epochs * -(-prepared.n_shown // settings.optimizer.batch_size)
         self.warm_up_steps = settings.distil.warm_up * n_steps
-        self.log_probability = sampling_log_probabilities(prepared)
+        self.log_probability = prepared.sampling_log_probabilities()
         self.retrieval = Retrieval(model, prepared, settings) if settings.distil.retrieval_weight else None
         if lists is not None and settings.distil.needs_lists:
             self._set_lists(lists, targets, settings.seed)

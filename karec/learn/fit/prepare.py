@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from karec.catalog.dataset import Dataset
 from karec.features.encoder import Encoder
-from karec.learn._torch import torch
+from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.nets.matching import MATCHED
@@ -49,6 +49,26 @@ class TrainingData:
     def n_shown(self) -> int:
         """Number of training rows that were shown to users; these are the first rows."""
         return len(self.train) - self.n_requests
+
+    def sampling_log_probabilities(self) -> Tensor | None:
+        """Returns (M, 1) float32: log(q · items) of each training row's item; None without sampled negatives.
+
+        A row is a positive, or a negative sampled with probability q of its item, which depends on the item's
+        positives (see Dataset.drawn). A logistic loss then learns log p(item | user) − log q + a constant.
+        With log q subtracted from the logit before the loss, the logit is log p(item | user) + a constant,
+        which ranks items as a page needs.
+        Source  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019.
+        """
+        if self.drawn is None:
+            return None
+        train = self.train
+        n_positives = np.bincount(
+            train.item_rows[train.labels[:, 0] > 0], minlength=len(train.snapshot.works)
+        )
+        probability = (n_positives + 1.0) ** self.drawn
+        log_probability = np.log(probability / probability.mean())
+        rows = log_probability[train.item_rows].astype(np.float32)[:, None]
+        return torch.from_numpy(rows).to(self.train_batches.device)
 
     def notes(self, min_count: int) -> tuple[str, ...]:
         """Returns a warning if more than half of the items shown have no embedding of their own."""

@@ -16,7 +16,6 @@ from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
 from karec.learn.fit.prepare import TrainingData
-from karec.learn.fit.sampled_negatives import sampling_log_probabilities
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
@@ -82,7 +81,7 @@ def _train_network(
     if kind == "lr":
         size = min(LINEAR_BATCH, optimizer.batch_size)
         optimizer = optimizer.replace(batch_size=size, learning_rate=LINEAR_RATE, weight_decay=LINEAR_DECAY)
-    log_probability = sampling_log_probabilities(prepared)
+    log_probability = prepared.sampling_log_probabilities()
 
     def loss(rows: Tensor, _: int) -> Tensor:
         logits = model.by_member(train.inputs(rows, names))

@@ -9,7 +9,6 @@ from small_settings import SMALL
 
 from karec.learn.distil.retrieval import Cases, Retrieval, validation_score
 from karec.learn.fit.prepare import prepare
-from karec.learn.fit.sampled_negatives import sampling_log_probabilities
 from karec.learn.nets.towers import Towers
 
 SETTINGS = SMALL.with_recipe("retrieval").replace(
@@ -75,12 +74,12 @@ def test_validation_score_is_the_recall_of_validation_items(prepared):
 
 
 def test_log_probabilities_are_none_without_sampled_negatives(prepared):
-    assert sampling_log_probabilities(prepared) is None
+    assert prepared.sampling_log_probabilities() is None
 
 
 def test_log_probabilities_follow_the_items_positives(prepared):
-    log_chance = sampling_log_probabilities(replace(prepared, drawn=1.0)).numpy()[:, 0]
+    log_chance = replace(prepared, drawn=1.0).sampling_log_probabilities().numpy()[:, 0]
     train = prepared.train
     taken = np.bincount(train.item_rows[train.labels[:, 0] > 0], minlength=40) + 1.0
     np.testing.assert_allclose(log_chance, np.log(taken / taken.mean())[train.item_rows], rtol=1e-5)
-    assert not sampling_log_probabilities(replace(prepared, drawn=0.0)).any()
+    assert not replace(prepared, drawn=0.0).sampling_log_probabilities().any()

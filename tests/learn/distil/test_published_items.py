@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from karec.catalog.table import Table
-from karec.samples.sampled_items import PublishedItems
+from karec.learn.distil.recall_towers import PublishedItems
 
 
 def published_at(platform, moments):
