@@ -8,6 +8,7 @@ requests: items sampled uniformly from those published by then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -58,35 +59,102 @@ def logits_of_rankers(
     return [np.concatenate(parts) for parts in zip(*(batches or [empty]), strict=True)]
 
 
-def write_rank_log(
-    examples: Examples,
-    ranker: OnnxModel,
-    fusion: ObjectiveWeights,
-    folder: Path,
-    progress: Progress | None = None,
-    threads: int = 0,
-) -> None:
-    """Ranks and logs each example in order of time. Exposures of one user at one time are one request."""
-    exposures = examples.exposures
-    logits = ranker_logits(examples, ranker, progress, threads)
-    fused = fusion(logits, ranker.tasks)
-    order = np.lexsort((exposures.user_id, exposures.time_ms))
-    user, time = exposures.user_id[order], exposures.time_ms[order]
-    cuts = np.flatnonzero((user[1:] != user[:-1]) | (time[1:] != time[:-1])) + 1
-    bounds = np.concatenate([[0], cuts, [len(order)]])
-    with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
-        for begin, end in pairwise(bounds):
-            rows = order[begin:end]
-            writer.append(
-                request_id=f"u{user[begin]}-{time[begin]}",
-                user_id=int(user[begin]),
-                item_ids=exposures.work_id[rows],
-                scene=_scene_name(examples, int(exposures.scene[rows[0]])),
-                time_ms=int(time[begin]),
-                model_version=ranker.model_version,
-                logits=logits[rows],
-                fused=fused[rows],
-            )
+@dataclass(frozen=True, eq=False)
+class RankLogReplay:
+    """Ranks requests of ``examples`` again and logs them in ``folder``.
+
+    fusion     weights of the fused score
+    progress   called while requests are ranked
+    threads    see ``map_in_order``
+    """
+
+    examples: Examples
+    ranker: OnnxModel
+    fusion: ObjectiveWeights
+    folder: Path
+    progress: Progress | None = None
+    threads: int = 0
+
+    def write_exposures(self) -> None:
+        """Logs each example in order of time. Exposures of one user at one time are one request."""
+        examples, ranker, exposures = self.examples, self.ranker, self.examples.exposures
+        logits = ranker_logits(examples, ranker, self.progress, self.threads)
+        fused = self.fusion(logits, ranker.tasks)
+        order = np.lexsort((exposures.user_id, exposures.time_ms))
+        user, time = exposures.user_id[order], exposures.time_ms[order]
+        cuts = np.flatnonzero((user[1:] != user[:-1]) | (time[1:] != time[:-1])) + 1
+        bounds = np.concatenate([[0], cuts, [len(order)]])
+        with RankLogWriter(self.folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
+            for begin, end in pairwise(bounds):
+                rows = order[begin:end]
+                writer.append(
+                    request_id=f"u{user[begin]}-{time[begin]}",
+                    user_id=int(user[begin]),
+                    item_ids=exposures.work_id[rows],
+                    scene=_scene_name(examples, int(exposures.scene[rows[0]])),
+                    time_ms=int(time[begin]),
+                    model_version=ranker.model_version,
+                    logits=logits[rows],
+                    fused=fused[rows],
+                )
+
+    def write_pools(self, *, share: float, max_requests: int, n_items: int, seed: int) -> None:
+        """Logs pools of ``n_items`` items for a ``share`` of the requests, at most ``max_requests``.
+
+        Requests and items are sampled with ``seed``.
+        """
+        generator = np.random.default_rng(seed)
+        exposures, snapshot = self.examples.exposures, self.examples.snapshot
+        chosen = pool_requests(exposures, share, max_requests, generator)
+        by_upload = np.argsort(snapshot.published_ms, kind="stable")
+        upload_ms = snapshot.published_ms[by_upload]
+        n_published = np.searchsorted(upload_ms, exposures.time_ms[chosen], side="right")
+
+        def pools() -> Iterator[Pool]:
+            for row, n in zip(chosen.tolist(), n_published.tolist(), strict=True):
+                items = by_upload[generator.choice(n, min(n_items, n), replace=False)]
+                user, time = int(exposures.user_id[row]), int(exposures.time_ms[row])
+                request = {"request_id": f"u{user}-{time}", "user_id": user, "time_ms": time}
+                scene = _scene_name(self.examples, int(exposures.scene[row]))
+                yield row, items, {**request, "item_ids": snapshot.works.ids[items], "scene": scene}
+
+        self._write(pools(), len(chosen), "ranker over whole pools")
+
+    def write_served_pools(self, served: RankLog, rows: NDArray[Any]) -> None:
+        """Logs the ranker's logits of served pools, as whole pools.
+
+        The pool of example ``rows[p]`` is list p of ``served``, whose items are in the snapshot.
+        """
+        starts, ends = list_bounds(served)
+        items = self.examples.snapshot.works.lookup(served.item_id)
+
+        def pools() -> Iterator[Pool]:
+            for pool, row in enumerate(rows.tolist()):
+                begin, part = starts[pool], slice(starts[pool], ends[pool])
+                request: dict[str, Any] = {
+                    "request_id": f"{pool} {served.request_id[begin]}",
+                    "item_ids": served.item_id[part],
+                }
+                request |= {"user_id": int(served.user_id[begin]), "time_ms": int(served.time_ms[begin])}
+                yield row, items[part], {**request, "scene": str(served.scene[begin])}
+
+        self._write(pools(), len(rows), "ranker over served pools")
+
+    def _write(self, pools: Iterable[Pool], n_pools: int, title: str) -> None:
+        ranker = self.ranker
+
+        def rank_pool(pool: Pool) -> tuple[dict[str, Any], NDArray[Any]]:
+            row, items, request = pool
+            return request, pool_logits(self.examples, row, items, ranker)
+
+        with RankLogWriter(self.folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
+            for done, (request, logits) in enumerate(map_in_order(rank_pool, pools, self.threads), 1):
+                fused = self.fusion(logits, ranker.tasks)
+                writer.append(
+                    **request, model_version=ranker.model_version, logits=logits, fused=fused, shadow=True
+                )
+                if self.progress is not None and (done % 50 == 0 or done == n_pools):
+                    self.progress(done, n_pools, title)
 
 
 def pool_requests(
@@ -97,104 +165,12 @@ def pool_requests(
     return np.sort(generator.permutation(requests)[: min(round(share * len(requests)), max_requests)])
 
 
-def write_shadow_log(
-    examples: Examples,
-    ranker: OnnxModel,
-    fusion: ObjectiveWeights,
-    folder: Path,
-    *,
-    share: float,
-    max_requests: int,
-    n_items: int,
-    seed: int,
-    progress: Progress | None = None,
-    threads: int = 0,
-) -> None:
-    """Logs logits of ``n_items`` items for a ``share`` of requests, at most ``max_requests``.
-
-    Requests and items are sampled with ``seed``.
-    """
-    generator = np.random.default_rng(seed)
-    exposures, snapshot = examples.exposures, examples.snapshot
-    chosen = pool_requests(exposures, share, max_requests, generator)
-    by_upload = np.argsort(snapshot.published_ms, kind="stable")
-    upload_ms = snapshot.published_ms[by_upload]
-    n_published = np.searchsorted(upload_ms, exposures.time_ms[chosen], side="right")
-
-    def pools() -> Iterator[Pool]:
-        for row, n in zip(chosen.tolist(), n_published.tolist(), strict=True):
-            items = by_upload[generator.choice(n, min(n_items, n), replace=False)]
-            user, time = int(exposures.user_id[row]), int(exposures.time_ms[row])
-            request = {"request_id": f"u{user}-{time}", "user_id": user, "time_ms": time}
-            scene = _scene_name(examples, int(exposures.scene[row]))
-            yield row, items, {**request, "item_ids": snapshot.works.ids[items], "scene": scene}
-
-    title = "ranker over whole pools"
-    _log_pools(examples, pools(), len(chosen), ranker, fusion, folder, title, progress, threads)
-
-
 def pool_logits(examples: Examples, row: int, items: NDArray[Any], ranker: OnnxModel) -> NDArray[Any]:
     """Returns (N, T) float32: the logits of ``items (N,)`` for the request of example ``row``."""
     inputs = examples.pool(row, items)
     if "dense" in ranker.inputs:
         inputs["dense"] = examples.encoder.dense(inputs)
     return np.asarray(ranker.run(inputs, "logits")[0])
-
-
-def write_served_pools(
-    examples: Examples,
-    served: RankLog,
-    rows: NDArray[Any],
-    ranker: OnnxModel,
-    fusion: ObjectiveWeights,
-    folder: Path,
-    progress: Progress | None = None,
-    threads: int = 0,
-) -> None:
-    """Logs a new ranker's logits of served pools, as whole pools.
-
-    The pool of example ``rows[p]`` is list p of ``served``, whose items are in the snapshot.
-    """
-    starts, ends = list_bounds(served)
-    items = examples.snapshot.works.lookup(served.item_id)
-
-    def pools() -> Iterator[Pool]:
-        for pool, row in enumerate(rows.tolist()):
-            begin, part = starts[pool], slice(starts[pool], ends[pool])
-            request: dict[str, Any] = {
-                "request_id": f"{pool} {served.request_id[begin]}",
-                "item_ids": served.item_id[part],
-            }
-            request |= {"user_id": int(served.user_id[begin]), "time_ms": int(served.time_ms[begin])}
-            yield row, items[part], {**request, "scene": str(served.scene[begin])}
-
-    title = "ranker over served pools"
-    _log_pools(examples, pools(), len(rows), ranker, fusion, folder, title, progress, threads)
-
-
-def _log_pools(
-    examples: Examples,
-    pools: Iterable[Pool],
-    n_pools: int,
-    ranker: OnnxModel,
-    fusion: ObjectiveWeights,
-    folder: Path,
-    title: str,
-    progress: Progress | None,
-    threads: int,
-) -> None:
-    def rank_pool(pool: Pool) -> tuple[dict[str, Any], NDArray[Any]]:
-        row, items, request = pool
-        return request, pool_logits(examples, row, items, ranker)
-
-    with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
-        for done, (request, logits) in enumerate(map_in_order(rank_pool, pools, threads), 1):
-            fused = fusion(logits, ranker.tasks)
-            writer.append(
-                **request, model_version=ranker.model_version, logits=logits, fused=fused, shadow=True
-            )
-            if progress is not None and (done % 50 == 0 or done == n_pools):
-                progress(done, n_pools, title)
 
 
 def _scene_name(examples: Examples, code: int) -> str:

@@ -7,14 +7,14 @@ import pytest
 
 from karec.logs.read import read_rank_log
 from karec.models.fusion import ObjectiveWeights
-from karec.samples.replay import pool_logits, ranker_logits, write_rank_log, write_shadow_log
+from karec.samples.replay import RankLogReplay, pool_logits, ranker_logits
 
 FUSION = ObjectiveWeights({"click": 1.0, "like": 2.0})
 
 
 @pytest.fixture
 def log(examples, ranker, tmp_path):
-    write_rank_log(examples, ranker, FUSION, tmp_path)
+    RankLogReplay(examples, ranker, FUSION, tmp_path).write_exposures()
     return tmp_path
 
 
@@ -28,21 +28,21 @@ def late_works(examples):
 
 
 def test_shadow_log_has_pools_of_a_fraction_of_requests(examples, ranker, tmp_path):
-    with_late_works, middle = late_works(examples)
-    write_shadow_log(
-        with_late_works, ranker, FUSION, tmp_path, share=0.1, max_requests=1000, n_items=20, seed=0
+    late_examples, middle = late_works(examples)
+    RankLogReplay(late_examples, ranker, FUSION, tmp_path).write_pools(
+        share=0.1, max_requests=1000, n_items=20, seed=0
     )
     log = read_rank_log(tmp_path, ranker.tasks)
     requests = np.unique(np.stack([examples.exposures.user_id, examples.exposures.time_ms]), axis=1).shape[1]
     pools = list(log.requests())
     assert log.shadow.all() and np.isnan(log.prerank).all()
     assert len(pools) == round(0.1 * requests) and {len(pool) for pool in pools} == {20}
-    upload = with_late_works.snapshot.works["upload_ms"][with_late_works.snapshot.works.lookup(log.item_id)]
+    upload = late_examples.snapshot.works["upload_ms"][late_examples.snapshot.works.lookup(log.item_id)]
     assert (upload <= log.time_ms).all() and (upload == middle).any()
     pool = pools[7]
     e = examples.exposures
     row = int(np.flatnonzero((e.user_id == pool.user_id[0]) & (e.time_ms == pool.time_ms[0]))[0])
-    expected = pool_logits(with_late_works, row, with_late_works.snapshot.works.lookup(pool.item_id), ranker)
+    expected = pool_logits(late_examples, row, late_examples.snapshot.works.lookup(pool.item_id), ranker)
     np.testing.assert_allclose(pool.logits, expected, atol=1e-5)
     np.testing.assert_allclose(pool.fused, FUSION(expected, ranker.tasks), atol=1e-6)
 
@@ -59,6 +59,8 @@ def test_pool_logits_equal_those_of_the_exposure(examples, ranker):
 
 
 def test_shadow_log_has_at_most_max_requests(examples, ranker, tmp_path):
-    write_shadow_log(examples, ranker, FUSION, tmp_path, share=1.0, max_requests=7, n_items=500, seed=0)
+    RankLogReplay(examples, ranker, FUSION, tmp_path).write_pools(
+        share=1.0, max_requests=7, n_items=500, seed=0
+    )
     pools = list(read_rank_log(tmp_path, ranker.tasks).requests())
     assert len(pools) == 7 and {len(pool) for pool in pools} == {40}, "as many works as there are"

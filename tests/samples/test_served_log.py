@@ -14,7 +14,7 @@ from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import build_examples
 from karec.samples.lists import select_lists
-from karec.samples.replay import write_rank_log, write_shadow_log
+from karec.samples.replay import RankLogReplay
 from karec.samples.served_log import concat_impressions, read_served_log
 from karec.samples.soft_labels import join_soft_labels, read_soft_labels
 
@@ -25,7 +25,7 @@ TASKS = ("click", "long_view", "like")
 @pytest.fixture
 def log(examples, ranker, tmp_path):
     """A log over all exposures; ``ranker`` is of model version 4."""
-    write_rank_log(examples, ranker, FUSION, tmp_path / "log")
+    RankLogReplay(examples, ranker, FUSION, tmp_path / "log").write_exposures()
     return tmp_path / "log"
 
 
@@ -168,7 +168,9 @@ def test_requests_without_outcome_have_serving_inputs_and_lists(dataset, example
 
 
 def test_longer_list_gives_several_samples_of_its_rest(examples, ranker, tmp_path):
-    write_shadow_log(examples, ranker, FUSION, tmp_path, share=0.05, max_requests=5, n_items=30, seed=0)
+    RankLogReplay(examples, ranker, FUSION, tmp_path).write_pools(
+        share=0.05, max_requests=5, n_items=30, seed=0
+    )
     log = read_rank_log(tmp_path, TASKS)
     once, often = (select_lists(examples, log, 8, seed=0, draws=draws) for draws in (1, 3))
     assert len(once) == 5 and len(often) == 15

@@ -7,7 +7,7 @@ import pytest
 
 from karec.errors import LogSchemaError
 from karec.models.fusion import ObjectiveWeights
-from karec.samples.replay import ranker_logits, write_rank_log
+from karec.samples.replay import RankLogReplay, ranker_logits
 from karec.samples.soft_labels import read_soft_labels
 
 FUSION = ObjectiveWeights({"click": 1.0, "like": 2.0})
@@ -15,7 +15,7 @@ FUSION = ObjectiveWeights({"click": 1.0, "like": 2.0})
 
 @pytest.fixture
 def log(examples, ranker, tmp_path):
-    write_rank_log(examples, ranker, FUSION, tmp_path)
+    RankLogReplay(examples, ranker, FUSION, tmp_path).write_exposures()
     return tmp_path
 
 

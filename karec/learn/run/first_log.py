@@ -8,7 +8,7 @@ from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples
-from karec.samples.replay import write_rank_log, write_shadow_log
+from karec.samples.replay import RankLogReplay
 from karec.times import Progress
 
 
@@ -25,19 +25,9 @@ def write_first_log(
 
     ``pools``: also log whole pools of a fraction of the requests.
     """
-    model, fusion, threads = OnnxModel(ranker), ObjectiveWeights(settings.fusion), settings.run.threads
-    write_rank_log(train, model, fusion, folder, progress, threads)
+    weights, threads = ObjectiveWeights(settings.fusion), settings.run.threads
+    replay = RankLogReplay(train, OnnxModel(ranker), weights, folder, progress, threads)
+    replay.write_exposures()
     if pools:
-        shadow = settings.shadow
-        write_shadow_log(
-            train,
-            model,
-            fusion,
-            folder,
-            share=shadow.share,
-            max_requests=shadow.at_most,
-            n_items=shadow.works,
-            seed=settings.seed,
-            progress=progress,
-            threads=threads,
-        )
+        shadow, seed = settings.shadow, settings.seed
+        replay.write_pools(share=shadow.share, max_requests=shadow.at_most, n_items=shadow.works, seed=seed)

@@ -20,7 +20,7 @@ from karec.logs.parts import LogFolder
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import DRAWS, LoggedLists, find_examples, list_bounds, select_lists
-from karec.samples.replay import write_served_pools
+from karec.samples.replay import RankLogReplay
 from karec.samples.served_log import ServedLog, read_served_log
 from karec.samples.soft_labels import SoftLabels, read_teacher_log
 from karec.times import Progress
@@ -75,9 +75,8 @@ def with_served_pools(
     starts, _ = list_bounds(served.log)
     rows = find_examples(both_logs.train, served.log.user_id[starts], served.log.time_ms[starts])
     ranker, fusion = OnnxModel(out / "ranker.onnx"), ObjectiveWeights(settings.fusion)
-    write_served_pools(
-        both_logs.train, served.log, rows, ranker, fusion, folder, progress, settings.run.threads
-    )
+    replay = RankLogReplay(both_logs.train, ranker, fusion, folder, progress, settings.run.threads)
+    replay.write_served_pools(served.log, rows)
     log = read_teacher_log(folder, dataset.tasks)
     served_lists = select_lists(both_logs.train, log, settings.distil.list_works, settings.seed, DRAWS)
     soft = soft.pad_unknown(len(both_logs.train) - len(prepared.train))
