@@ -2,9 +2,8 @@
 
 from karec.index.ids import IdMap
 from karec.index.index_view import IndexView
-from karec.index.item_index import ItemIndex
+from karec.index.item_index import IndexSchema, ItemIndex
 from karec.index.rows import Rows
-from karec.index.schema import IndexSchema
 from karec.index.search_result import SearchResult
 from karec.index.strings import Strings
 from karec.index.versions import ModelVersion

@@ -1,4 +1,4 @@
-"""Where real data lies, if it does, and tiny files in the official layouts."""
+"""Folders of downloaded data, small files in their layouts, and a small shop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lastfm_root() -> Path:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """write(files, delimiter) → the folder with them; a file is its lines, a line its cells."""
+    """Returns write(files, delimiter): writes {name: lines of cells} and returns the folder."""
 
     def written(files: Files, delimiter: str = ",") -> Path:
         for name, lines in files.items():
@@ -50,7 +50,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def read(tmp_path_factory):
-    """``read(folder, …)``: what is loaded from its data.toml, at a moment after the last event."""
+    """Returns read(folder, …): loads the data at a time after the last event."""
 
     def read(folder, **options):
         return load(folder, tmp_path_factory.mktemp("ids"), now_ms=NOW_MS, **options)
@@ -60,7 +60,7 @@ def read(tmp_path_factory):
 
 @pytest.fixture
 def same():
-    """``same(one, other)`` asserts that two imports give the same dataset: ids, exposures, tables, cuts."""
+    """Returns same(one, other): asserts that two loads give the same ids, impressions, tables and cuts."""
 
     def same(one, other):
         a, b = one.dataset, other.dataset
@@ -97,7 +97,7 @@ def shop(tmp_path):
 
 @pytest.fixture
 def refused(tmp_path):
-    """``refused(folder)``: the one line with which it is refused."""
+    """Returns refused(folder): the message of the error, which has one line."""
 
     def refused(folder, error=DataError, **options):
         ids = tmp_path / "ids"

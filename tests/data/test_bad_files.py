@@ -1,4 +1,4 @@
-"""A file that cannot be read is told by its name, and cause; nothing half-written is left by a kill."""
+"""A file that cannot be read is reported with its name and cause. A killed load leaves no partial file."""
 
 import gzip
 import os
@@ -163,7 +163,7 @@ load(Path(sys.argv[1]), Path(sys.argv[2]), killed_at)
 
 @pytest.mark.parametrize("step", ["events", "ids", "impressions"])
 def test_killed_load_leaves_no_incomplete_file(shop, read, same, tmp_path, step):
-    """Everything is written into temporary folders; a map of ids stands under its name when it is whole."""
+    """Files are written into temporary folders. A map of ids gets its name when it is complete."""
     before = {path.name: path.read_bytes() for path in shop.iterdir()}
     ids = tmp_path / "ids"
     ids.mkdir()

@@ -1,5 +1,4 @@
-"""A row that cannot be used is told in one line: file, line, column, cause. Good rows are kept if one wants
-it."""
+"""A row that cannot be used is reported with file, line, column and cause, or skipped."""
 
 import pytest
 from own_files import HEAD, NOW_MS, TOML, iso, shop_rows, write_log, write_shop

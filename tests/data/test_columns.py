@@ -1,4 +1,4 @@
-"""What becomes of a column of items or users."""
+"""Snapshot columns made from columns of items and users."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,7 @@ N = len(SKUS)
 
 @pytest.fixture
 def goods(tmp_path, read):
-    """``goods(toml, column=…, …)``: works and names of a shop whose items.parquet has the columns, in order
-    of SKUS."""
+    """Returns goods(toml, column=…, …): items, names and uses of these columns, in the order of SKUS."""
 
     def goods(toml="", **columns):
         folder = write_shop(tmp_path / "shop", shop_rows())

@@ -1,5 +1,4 @@
-"""No damage to a data file is silent: it is refused, or counted and said, or it changes nothing that is
-learned."""
+"""A damaged data file is refused, its damage is counted, or the damage changes no training data."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ def marked(cases, short):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """{layout: what its whole files give}."""
+    """{layout: dataset of its undamaged files}."""
     result = {}
     for kind, layout in LAYOUTS.items():
         folder = tmp_path_factory.mktemp(kind)
@@ -53,8 +52,9 @@ def _wrong(
     words: tuple[str, ...],
     place: str,
 ) -> dict[str, tuple[str, str]]:
-    """{damage: (expected, found)} of the cases that end otherwise than they must, beside what ``whole`` files
-    give; a refusal holds ``words``, and ``place``, a regular expression.
+    """Returns {damage: (expected, actual outcome)} of cases with another outcome than expected.
+
+    A refusal must contain ``words`` and match ``place``, a regular expression.
     """
     layout.write(folder)
     wrong = {}
@@ -91,7 +91,7 @@ def test_damaged_file_is_refused_counted_or_unread(
 
 
 def test_damage_far_from_the_start_is_reported_with_its_line(tmp_path: Path) -> None:
-    """Also in a file of several blocks, far from its start."""
+    """The file has several blocks."""
     layout = LAYOUTS["kuairand"]()
     layout.write(tmp_path)
     name, (header, *rows) = LOG, layout.files[LOG]
@@ -105,9 +105,7 @@ def test_damage_far_from_the_start_is_reported_with_its_line(tmp_path: Path) -> 
 
 @pytest.mark.long
 def test_huge_and_special_files_are_refused_in_bounded_memory() -> None:
-    """In one child with limits on time and memory: pipes, devices, links to themselves, endless lines,
-    Parquet files that declare more than they hold, and files with bytes changed, cut out and repeated.
-    """
+    """Loads pipes, devices, loops of links, endless lines and altered files in a child with limits."""
     child = [sys.executable, Path(damaged_child.__file__)]
     ended = subprocess.run(child, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""However the same rows are written, the same dataset comes out."""
+"""The same rows give the same dataset in every format, dialect and order."""
 
 import random
 

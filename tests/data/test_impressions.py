@@ -1,4 +1,4 @@
-"""The log's shape: which rows become exposures, and which labels they have, against plain Python."""
+"""Impressions and labels of logs of each shape equal those of plain Python."""
 
 import random
 from collections import Counter
@@ -27,7 +27,7 @@ WINDOW_MS = 30 * 60_000
 
 
 def exposures_of(result):
-    """{(user, item, ms): {label: 0 or 1}} of a dataset whose history is empty."""
+    """Returns {(user, item, ms): {label: 0 or 1}} of a dataset without history."""
     rows = result.dataset.exposures
     users, items = result.ids["users"].names(rows.user_id), result.ids["items"].names(rows.work_id)
     actual = {
@@ -39,8 +39,7 @@ def exposures_of(result):
 
 
 def action_rows(n, seed):
-    """Views and what follows them, often after the window, sometimes without a view, sometimes at the same
-    moment."""
+    """Returns views and actions: within the window, after it, without a view, and at the time of the view."""
     generator = random.Random(seed)
     rows = []
     for at in range(n):
@@ -205,7 +204,7 @@ def test_negatives_are_items_that_the_user_never_took(read, same, tmp_path):
 
 
 def test_negatives_are_drawn_by_a_power_of_popularity():
-    """Of items that the user did not take, each with its chance; 5 standard deviations."""
+    """Counts are within 5 standard deviations of the expected ones."""
     generator = np.random.default_rng(0)
     user = generator.integers(0, 50, 3000)
     item = (30 * generator.random(3000) ** 3).astype(np.int64)

@@ -1,5 +1,4 @@
-"""``karec data init`` writes a data.toml that loads as it is, and marks what it guesses with a question
-mark."""
+"""``karec data init`` writes a data.toml that loads unchanged, with a question mark at each guess."""
 
 import tomllib
 
@@ -12,7 +11,7 @@ from karec.errors import DataError
 
 @pytest.fixture
 def draft(tmp_path):
-    """``draft(write)``: the files of one kind, what is written for them, and that as tables."""
+    """Returns draft(write): the folder of the files, the written text, and its tables."""
 
     def draft(write):
         folder = write(tmp_path)
@@ -24,7 +23,7 @@ def draft(tmp_path):
 
 
 def guesses(text):
-    """Keys and sections whose line carries a question mark."""
+    """Returns keys and sections with a question mark."""
     return {line.split("=")[0].split("#")[0].strip() for line in text.splitlines() if "# ?" in line}
 
 

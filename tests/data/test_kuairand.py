@@ -1,4 +1,4 @@
-"""The preset kuairand: what of the official files becomes what."""
+"""The preset kuairand: the dataset of files in the official layout."""
 
 from __future__ import annotations
 
@@ -83,8 +83,7 @@ def test_kuairand_columns_of_items_and_users(files: Files, write: Callable[..., 
 
 
 def test_past_rates_are_over_all_items_or_the_last_50(files: Files, write: Callable[..., Path]) -> None:
-    """User 1 viewed 2 of 4 works long; user 2, whose list of 50 long views is full, only 30 of the last
-    50."""
+    """User 1 viewed 2 of 4 items long. The list of user 2 is full: 30 of the last 50 items."""
     few = [shown(1, 10 + i % 2, 409, moment(4, 9, 1) + i, long_view=i % 2) for i in range(4)]
     many = [shown(2, 12, 409, moment(4, 9, 2) + i, long_view=1) for i in range(30)]
     many += [shown(2, 12 - i % 5 // 3, 409, moment(4, 9, 3) + i, long_view=int(i % 5 < 3)) for i in range(50)]

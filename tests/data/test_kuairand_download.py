@@ -1,4 +1,4 @@
-"""The preset kuairand on an official download, where there is one."""
+"""The preset kuairand on an official download."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "kuairand.json"
 
 
 def test_kuairand_download_has_its_golden_digests(real: Dataset, kuairand_root: Path) -> None:
-    """The digests were written by the loader that made docs/results.md, before the preset took its place;
-    those of ``history`` again when histories came to hold 100 works, which added four to the ready-made lists
-    of 50."""
+    """The digests are those of the data behind docs/results.md."""
     if not any((folder / HISTORY).is_file() for folder in (kuairand_root, kuairand_root / "data")):
         pytest.skip(f"the digests are of files with {HISTORY}, which an official download lacks")
     assert dataset_digests(real) == json.loads(GOLDEN.read_text(encoding="utf-8"))

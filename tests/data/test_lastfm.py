@@ -19,7 +19,7 @@ def files() -> Files:
 
 @pytest.fixture
 def write_files(write: Callable[..., Path]) -> Callable[[Files], Path]:
-    """Writes them as the official files are: the artists in UTF-8, the rest in Latin-1."""
+    """Writes the files in their official encodings: artists in UTF-8, others in Latin-1."""
 
     def written(files: Files) -> Path:
         folder = write(files, "\t")

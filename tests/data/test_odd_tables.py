@@ -1,5 +1,4 @@
-"""Tables whose rows are good and together mean little: unknown items, items that stand twice, one user, one
-class."""
+"""Tables of valid rows: unknown items, repeated items, one user, one class."""
 
 import numpy as np
 from own_files import N_ROWS as N

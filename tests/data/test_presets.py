@@ -1,4 +1,4 @@
-"""A preset is a data.toml that comes with the package: it is read as one that lies beside the files."""
+"""A preset is a data.toml of the package. It is read like one in the folder of the files."""
 
 from __future__ import annotations
 

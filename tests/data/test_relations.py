@@ -1,4 +1,4 @@
-"""Relations of users: to creators, to one another; ids of both sides are the platform's numbers."""
+"""Relations of users to creators and to other users."""
 
 import pytest
 from own_files import START_S, TOML, shop_rows, write_log, write_shop
@@ -13,7 +13,7 @@ FOLLOWS = (
 
 @pytest.fixture
 def shop(tmp_path):
-    """A shop whose items have makers, some of whom are customers too."""
+    """A shop whose items have creators. Some creators are users."""
     folder = write_shop(tmp_path / "shop", shop_rows(), toml=TOML)
     skus = sorted({row[1] for row in shop_rows()})
     makers = [f"c-{at % 4:02}" if at % 2 else f"maker {at}" for at in range(len(skus))]
@@ -24,7 +24,7 @@ def shop(tmp_path):
 
 
 def pairs_of(result, name):
-    """{(user, other)} as the files have them."""
+    """Returns {(id of the user, number of the other)}."""
     relation, users = result.dataset.snapshot.relations[name], result.dataset.snapshot.users
     names = result.ids["users"].names(users.ids)
     actual = set()

@@ -1,5 +1,4 @@
-"""What a data.toml may say beyond files and columns: checks, logs, unknown cells, scenes, moments of the
-split."""
+"""Settings of tables: checks, logs, unknown cells, scenes, repeats, split, strict files."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +15,7 @@ SPLIT = "[split.begin]\ntraining = 2023-11-15\nvalidation = 2023-11-16T12:00:00Z
 
 @pytest.fixture
 def with_goods(tmp_path):
-    """``with_goods(toml, column=…, …)``: a shop whose goods.parquet has the columns, in order of SKUS."""
+    """Returns with_goods(toml, column=…, …): a shop whose goods.parquet has these columns."""
 
     def with_goods(toml="", **columns):
         folder = write_shop(tmp_path / "shop", shop_rows())
@@ -30,7 +29,7 @@ def with_goods(tmp_path):
 
 @pytest.fixture
 def goods(with_goods, read):
-    """``goods(…)``: works in order of SKUS, and the names of their categories."""
+    """Returns goods(…): items in the order of SKUS, and the names of their categories."""
 
     def goods(toml="", **columns):
         result = read(with_goods(toml, **columns))
@@ -63,7 +62,7 @@ def goods(with_goods, read):
     ],
 )
 def test_row_that_fails_a_check_is_reported(shop, refused, read, check, cells, line, cause):
-    """Though most cells of the column are of another kind: nothing is guessed of it."""
+    """The check decides the kind of the column, not its cells."""
     rows = [(*row, cells[0]) for row in shop_rows()]
     rows[line - 2] = (*rows[line - 2][:-1], cells[1] if line == 3 else cells[0])
     if line == 2:
@@ -112,7 +111,7 @@ def test_only_named_features_are_features(goods):
 
 
 def test_item_without_song_or_creator_has_its_own(goods):
-    """A rule that lets a creator stand once in a feed would take all of them for one."""
+    """Otherwise a rule on creators would treat all these items as items of one creator."""
     song, maker = [0, 7, 7, *range(20, 20 + N - 3)], [None, None, *range(N - 2)]
     works, _ = goods(
         'roles = { song = "song", creator = "maker" }\nunknown = { song = ["0"] }', song=song, maker=maker

@@ -1,5 +1,4 @@
-"""Logs without times: a hold-out of each user's positives, the same for any order of rows, said in every
-report."""
+"""Logs without times are split by user. Each report names the invented times."""
 
 import random
 from collections import Counter

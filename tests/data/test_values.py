@@ -1,4 +1,4 @@
-"""Pairs of an item and a value: each item has the values of most rows, whatever the order of rows."""
+"""Tables of item and value: an item has its most frequent values."""
 
 import random
 from collections import Counter, defaultdict
