@@ -77,7 +77,7 @@ def world(request, tmp_path_factory):
 
 @pytest.fixture
 def compare(benchmark):
-    """Measures `ours` with pytest-benchmark and each baseline of `peers` in turns with it.
+    """Measures `run_karec` with pytest-benchmark and each baseline of `peers` in turns with it.
 
     A round runs every side for at least 2 ms. All sides use one thread and the same inputs. `items` is the
     number of items that a call handles. `bytes_` and `flops` are the least bytes and operations of a call.
@@ -87,7 +87,7 @@ def compare(benchmark):
     def run(
         kernel: str,
         size: str,
-        ours: Callable[[], object],
+        run_karec: Callable[[], object],
         peers: Mapping[str, Callable[[], object]] | None = None,
         *,
         items: float,
@@ -95,7 +95,7 @@ def compare(benchmark):
         flops: float = 0.0,
         limit: str = "",
     ) -> None:
-        sides = {"": ours, **(peers or {})}
+        sides = {"": run_karec, **(peers or {})}
         repeats, rounds = dict.fromkeys(sides, 1), 1
         if benchmark.enabled:
             for side in sides.values():
@@ -110,11 +110,11 @@ def compare(benchmark):
             for name, times in spent.items():
                 times.append(seconds(sides[name], repeats[name]))
 
-        def run_ours() -> None:
+        def run_rounds() -> None:
             for _ in range(repeats[""]):
-                ours()
+                run_karec()
 
-        benchmark.pedantic(run_ours, setup=run_peers, rounds=rounds)
+        benchmark.pedantic(run_rounds, setup=run_peers, rounds=rounds)
         info: dict[str, Any] = {"kernel": kernel, "size": size, "calls": repeats[""], "items": items}
         info |= {"bytes": bytes_, "flops": flops, "limit": limit}
         baselines = {name: float(np.median(times)) for name, times in spent.items()}

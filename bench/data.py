@@ -64,13 +64,13 @@ def test_import(compare, ending, tmp_path):
     n, turn = workloads.N_EVENTS // 5, iter(range(10**9))
     write_files(tmp_path, n, ending)
 
-    def ours():
+    def run_karec():
         folder = tmp_path / f"ids-{next(turn)}"
         folder.mkdir()
         return load(tmp_path, folder)
 
     bytes_ = (tmp_path / f"log.{ending}").stat().st_size
-    compare(f"data: import {ending}", f"{n:,} events", ours, items=n, bytes_=bytes_)
+    compare(f"data: import {ending}", f"{n:,} events", run_karec, items=n, bytes_=bytes_)
 
 
 def test_refresh_of_item_vectors(compare, world):
@@ -78,8 +78,8 @@ def test_refresh_of_item_vectors(compare, world):
     bundle = open_bundle(world)
     rows = np.arange(len(bundle.snapshot.works))
 
-    def ours():
+    def run_karec():
         for _ in item_vectors(bundle.snapshot, bundle.encoder, bundle.item_tower, rows, 0):
             pass
 
-    compare("data: refresh item vectors", f"{len(rows):,} items", ours, items=len(rows))
+    compare("data: refresh item vectors", f"{len(rows):,} items", run_karec, items=len(rows))

@@ -89,16 +89,16 @@ def test_dpp(compare, size, kind):
             "Numba, karec.kernels": lambda: numba_dpp.dpp_select(*args, alpha=ALPHA),
         }
         ways = add_pyversity(ways, "dpp", *args)
-    ours = lambda: dpp_select(*args, alpha=ALPHA, window=size.window)  # noqa: E731
-    compare("dpp", f"{size} {kind}", ours, ways, **costs(size))
+    run_karec = lambda: dpp_select(*args, alpha=ALPHA, window=size.window)  # noqa: E731
+    compare("dpp", f"{size} {kind}", run_karec, ways, **costs(size))
 
 
 @pytest.mark.parametrize("size", [Dpp(1000, 30, 64), Dpp(5000, 1000, 64)], ids=str)
 def test_dpp_with_facets(compare, size):
     args = *workloads.pool(size.n, size.dim, "clustered"), size.k
     codes, weights = workloads.item_facets(size.n)
-    ours = lambda: dpp_select(*args, diversity=DIVERSITY, facets=codes, facet_weights=weights)  # noqa: E731
-    compare("dpp: three facets", str(size), ours, **costs(size))
+    run_karec = lambda: dpp_select(*args, diversity=DIVERSITY, facets=codes, facet_weights=weights)  # noqa: E731
+    compare("dpp: three facets", str(size), run_karec, **costs(size))
 
 
 def test_dpp_of_a_kernel_matrix(compare):
@@ -115,14 +115,14 @@ def test_dpp_of_a_kernel_matrix(compare):
             variance -= rows[t] ** 2
             variance[best] = -np.inf
 
-    ours = lambda: dpp_select_kernel(kernel, 100)  # noqa: E731
-    compare("dpp: kernel matrix", "N=1000 k=100", ours, {"NumPy Cholesky": cholesky}, items=100_000)
+    run_karec = lambda: dpp_select_kernel(kernel, 100)  # noqa: E731
+    compare("dpp: kernel matrix", "N=1000 k=100", run_karec, {"NumPy Cholesky": cholesky}, items=100_000)
 
 
 @pytest.mark.parametrize("size", [Dpp(100, 10, 64), Dpp(1000, 100, 64)], ids=str)
 @pytest.mark.parametrize("method", ["mmr", "ssd"])
 def test_marginal_relevance(compare, method, size):
-    ours, numba = (
+    run_karec, numba = (
         (mmr_select, numba_marginal.mmr_select)
         if method == "mmr"
         else (ssd_select, numba_marginal.ssd_select)
@@ -130,7 +130,7 @@ def test_marginal_relevance(compare, method, size):
     args = *workloads.pool(size.n, size.dim), size.k
     ways = {"Numba, karec.kernels": lambda: numba(*args, diversity=DIVERSITY)}
     ways = add_pyversity(ways, method, *args)
-    compare(method, str(size), lambda: ours(*args, diversity=DIVERSITY), ways, **costs(size))
+    compare(method, str(size), lambda: run_karec(*args, diversity=DIVERSITY), ways, **costs(size))
 
 
 @pytest.mark.parametrize("k", [10, 1000])
@@ -148,9 +148,13 @@ def test_arrange(compare, k):
         remaining, picks = list(range(1000)), []
         for _ in range(k):
             near = [(values, {values[row] for row in picks[1 - window :]}) for values, window in windows]
-            fitting = (row for row in remaining if not any(values[row] in taken for values, taken in near))
+            fitting = (
+                row
+                for row in remaining
+                if not any(values[row] in near_values for values, near_values in near)
+            )
             picks.append(next(fitting, remaining[0]))
             remaining.remove(picks[-1])
 
-    ours = lambda: arrange(1000, rules, k)  # noqa: E731
-    compare("arrange", f"N=1000 k={k} two rules", ours, {"Python loop": loop}, items=k)
+    run_karec = lambda: arrange(1000, rules, k)  # noqa: E731
+    compare("arrange", f"N=1000 k={k} two rules", run_karec, {"Python loop": loop}, items=k)

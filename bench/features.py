@@ -56,12 +56,12 @@ def test_aggregate_before_each_event(compare, fold):
     base, events = platform(), impressions(workloads.N_EVENTS)
     located = LocatedEvents.from_rows(base, HEAD, events, events.user_id, events.item_id, events.item_id)
     if fold in (HISTORY, SHOWN):
-        name, ours = fold.name, lambda: fold.over_time(base, located).at(located.user, located.time_ms)
+        name, run_karec = fold.name, lambda: fold.over_time(base, located).at(located.user, located.time_ms)
     else:
         counters, rows = StoreContents(base, HEAD).counters, getattr(located, fold.by)
         name = f"counters by {fold.by}"
-        ours = lambda: fold.over_time(base, located, counters).at(rows, located.time_ms)  # noqa: E731
-    compare(f"features: {name}", f"{len(events):,} events", ours, items=len(events))
+        run_karec = lambda: fold.over_time(base, located, counters).at(rows, located.time_ms)  # noqa: E731
+    compare(f"features: {name}", f"{len(events):,} events", run_karec, items=len(events))
 
 
 @pytest.mark.parametrize("store", ["memory", "file"])

@@ -44,8 +44,8 @@ def test_save_and_open(compare, index, tmp_path):
     path = tmp_path / "index.karec"
     index.save(path)
     bytes_ = path.stat().st_size
-    ours = lambda: ItemIndex.open(path)  # noqa: E731
-    compare("index: open, verified", size_of(index), ours, items=len(index), bytes_=bytes_, limit="copy")
+    run_karec = lambda: ItemIndex.open(path)  # noqa: E731
+    compare("index: open, verified", size_of(index), run_karec, items=len(index), bytes_=bytes_, limit="copy")
 
 
 @pytest.mark.parametrize("change", ["upsert", "adjust", "block"])

@@ -37,10 +37,10 @@ def test_trees(compare, leaves, tmp_path):
         "ONNX Runtime": lambda: session.run(None, {"dense": rows})[0][:, 0],
         "LightGBM": lambda: booster.predict(rows, raw_score=True, num_threads=1),
     }
-    ours = lambda: trees.ensemble.scores(rows)[0]  # noqa: E731
-    assert np.array_equal(ours(), ways["ONNX Runtime"]())
+    run_karec = lambda: trees.ensemble.scores(rows)[0]  # noqa: E731
+    assert np.array_equal(run_karec(), ways["ONNX Runtime"]())
     size = f"{ROWS} rows, {TREES} trees of {leaves} leaves"
-    compare("models: trees", size, ours, ways, items=ROWS * TREES)
+    compare("models: trees", size, run_karec, ways, items=ROWS * TREES)
 
 
 @pytest.mark.parametrize("n", [1, 4096])

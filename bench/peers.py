@@ -133,9 +133,9 @@ def _numkong(vectors: Floats, queries: Floats, int8: bool) -> dict[str, Callable
     if nk is None:
         return {}
 
-    def scores(rows: Any, left: Any) -> Callable[[], NDArray[Any]]:
+    def scores(rows: Any, batch: Any) -> Callable[[], NDArray[Any]]:
         packed = nk.dots_pack(rows)
-        return lambda: np.asarray(nk.dots_packed(left, packed))
+        return lambda: np.asarray(nk.dots_packed(batch, packed))
 
     if int8:
         return {"NumKong int8": scores(as_int8(vectors), as_int8(queries))}

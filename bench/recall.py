@@ -38,16 +38,16 @@ def test_lookup_of_ids(compare, index, n):
 
 
 def test_lookup_of_text_ids(compare, tmp_path):
-    n, n_wanted = workloads.N_ITEMS, 100_000
+    n, n_names = workloads.N_ITEMS, 100_000
     keys = np.random.default_rng(0).permutation(n).astype(np.uint64) * np.uint64(7919) + np.uint64(10**17)
     text = keys.astype(f"S{TEXT}").view(np.uint8)
     ids = IdMap.build(Strings(np.arange(n + 1) * TEXT, text), tmp_path / "ids.karec")
-    wanted = keys[np.random.default_rng(1).integers(0, n, n_wanted)].astype(str).tolist()
+    names = keys[np.random.default_rng(1).integers(0, n, n_names)].astype(str).tolist()
     row_of = dict(zip(keys.astype(str).tolist(), range(n), strict=True))
-    assert ids.names(ids.numbers(wanted)).tolist() == wanted
-    ways = {"Python dict": lambda: [row_of[name] for name in wanted]}
-    size = f"{n_wanted:,} of {n:.0e} texts"
-    compare("recall: numbers of text ids", size, lambda: ids.numbers(wanted), ways, items=n_wanted)
+    assert ids.names(ids.numbers(names)).tolist() == names
+    ways = {"Python dict": lambda: [row_of[name] for name in names]}
+    size = f"{n_names:,} of {n:.0e} texts"
+    compare("recall: numbers of text ids", size, lambda: ids.numbers(names), ways, items=n_names)
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +80,12 @@ def test_merge(compare, rows_of_sources, key):
     quotas, entries = [QUOTA] * SOURCES, sum(map(len, rows_of_sources))
     bits = np.zeros(workloads.N_ITEMS, np.uint32)
     if key == "rows":
-        ours = lambda: merge_rows(ids, scores, rows_of_sources, workloads.N_ITEMS, quotas, LIMIT)  # noqa: E731
+        run_karec = lambda: merge_rows(ids, scores, rows_of_sources, workloads.N_ITEMS, quotas, LIMIT)  # noqa: E731
         ways = {"NumPy, array of all items": lambda: numpy_merge(rows_of_sources, bits)}
-        assert np.array_equal(ours()[2], numpy_merge(rows_of_sources, bits)[0])
+        assert np.array_equal(run_karec()[2], numpy_merge(rows_of_sources, bits)[0])
     else:
-        ours = lambda: merge_channels(ids, scores, quotas, LIMIT)  # noqa: E731
+        run_karec = lambda: merge_channels(ids, scores, quotas, LIMIT)  # noqa: E731
         ways = {"NumPy unique": lambda: np.unique(np.concatenate(ids), return_index=True)}
-    compare(f"recall: merge by {key}", f"{SOURCES} sources, {entries:,} entries", ours, ways, items=entries)
+    compare(
+        f"recall: merge by {key}", f"{SOURCES} sources, {entries:,} entries", run_karec, ways, items=entries
+    )

@@ -47,8 +47,8 @@ def test_search_rows(compare, n, dtype):
         for name, search in row_searches(workloads.N_ITEMS, k).items()
     }
     size = f"N={n} of {workloads.N_ITEMS:.0e} D={DIM} k={k} {dtype}"
-    ours = lambda: index.search(query, rows=next(draws), k=k)  # noqa: E731
-    compare("scoring: search rows", size, ours, ways, **gather_costs(n, dtype))
+    run_karec = lambda: index.search(query, rows=next(draws), k=k)  # noqa: E731
+    compare("scoring: search rows", size, run_karec, ways, **gather_costs(n, dtype))
 
 
 @pytest.mark.parametrize("n", workloads.N_CANDIDATES)
@@ -72,9 +72,9 @@ def test_search_ids_of_adjusted_items(compare, n):
         rows = rows[~blocked[rows]]
         return peers.sampled_top_k((vectors[rows] @ query) * scale[rows] + offset[rows], K)
 
-    ours = lambda: index.search(query, ids=next(draws), k=K)  # noqa: E731
+    run_karec = lambda: index.search(query, ids=next(draws), k=K)  # noqa: E731
     size = f"N={n} of {len(ids):.0e} D={DIM} adjusted, 5 % blocked"
-    compare("scoring: search ids", size, ours, {"NumPy": numpy}, **gather_costs(n, "float16"))
+    compare("scoring: search ids", size, run_karec, {"NumPy": numpy}, **gather_costs(n, "float16"))
 
 
 @pytest.mark.parametrize("n", workloads.N_CANDIDATES)
@@ -82,10 +82,10 @@ def test_scores_without_top_k(compare, n):
     index, query = index_of(workloads.N_ITEMS, "float16"), workloads.queries(1)[0]
     vectors, out = workloads.item_vectors(workloads.N_ITEMS), np.empty(n, np.float32)
     draws = cycle(workloads.candidate_rows(n, workloads.N_ITEMS))
-    ours = lambda: index.scores(query, rows=next(draws), out=out)  # noqa: E731
+    run_karec = lambda: index.scores(query, rows=next(draws), out=out)  # noqa: E731
     numpy = lambda: np.dot(vectors.take(next(draws), axis=0), query, out=out)  # noqa: E731
     size = f"N={n} of {workloads.N_ITEMS:.0e} D={DIM} float16"
-    compare("scoring: scores", size, ours, {"NumPy": numpy}, **gather_costs(n, "float16"))
+    compare("scoring: scores", size, run_karec, {"NumPy": numpy}, **gather_costs(n, "float16"))
 
 
 @pytest.mark.parametrize(
@@ -98,18 +98,18 @@ def test_scan_of_one_query(compare, n, dim, dtype):
     index, query, k = index_of(n, dtype, dim), workloads.queries(1, dim)[0], K
     ways = peers.scans(workloads.item_vectors(n, dim), query, k, dtype == "int8")
     costs = {"items": n, "bytes_": n * dim * WIDTH[dtype], "limit": "copy"}
-    ours = lambda: index.search(query, k)  # noqa: E731
-    compare("scoring: scan", f"N={n:.0e} D={dim} k={k} {dtype}", ours, ways, **costs)
+    run_karec = lambda: index.search(query, k)  # noqa: E731
+    compare("scoring: scan", f"N={n:.0e} D={dim} k={k} {dtype}", run_karec, ways, **costs)
 
 
 @pytest.mark.parametrize("n_queries", [8, workloads.N_QUERIES])
 def test_scan_of_many_queries(compare, n_queries):
     n, queries = workloads.N_ITEMS, workloads.queries(n_queries)
     index, ways = index_of(n, "float16"), peers.batch_scans(workloads.item_vectors(n), queries, K)
-    ours = lambda: index.search(queries, K)  # noqa: E731
+    run_karec = lambda: index.search(queries, K)  # noqa: E731
     pairs = n * n_queries
     size = f"N={n:.0e} D={DIM} {n_queries} queries float16"
-    compare("scoring: scan", size, ours, ways, items=pairs, flops=2 * DIM * pairs, limit="fma")
+    compare("scoring: scan", size, run_karec, ways, items=pairs, flops=2 * DIM * pairs, limit="fma")
 
 
 def test_search_by_lists(compare):

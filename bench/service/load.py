@@ -59,10 +59,10 @@ class Load:
         is_report = (rng.random(n) < plan.events_fraction).tolist()
         async with httpx.AsyncClient(base_url=plan.url, timeout=None) as http, asyncio.TaskGroup() as group:
             start = time.perf_counter() + 0.05
-            for at, user, report in zip(due_s.tolist(), users, is_report, strict=True):
-                await asyncio.sleep(start + at - time.perf_counter())
-                self.n_late += time.perf_counter() - start - at > LATE_S
-                group.create_task(self._send(http, start + at, plan.users[user], is_report=report))
+            for due, user, report in zip(due_s.tolist(), users, is_report, strict=True):
+                await asyncio.sleep(start + due - time.perf_counter())
+                self.n_late += time.perf_counter() - start - due > LATE_S
+                group.create_task(self._send(http, start + due, plan.users[user], is_report=report))
         return self.to_dict()
 
     async def _send(self, http: httpx.AsyncClient, due: float, user: int | str, *, is_report: bool) -> None:

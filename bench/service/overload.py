@@ -32,10 +32,10 @@ WORKERS, CONNECTIONS, OVERLOAD = 1, 2, 5
 def measure_peak(url: str, users: Sequence[int], seconds: float) -> float:
     """Returns pages per second over a few connections."""
 
-    def send(first: int) -> int:
+    def send(start: int) -> int:
         n_pages, end = 0, time.perf_counter() + seconds
         with httpx.Client(base_url=url) as http:
-            for user in cycle(users[first:]):
+            for user in cycle(users[start:]):
                 if time.perf_counter() > end:
                     break
                 n_pages += http.post("/v1/recommend", json={"user_id": user}).status_code == 200

@@ -27,11 +27,11 @@ def run_service(config: Path, workers: int) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        found = re.search(r"http://\S+:\d+", process.stdout.readline())
-        if found is None:
+        match = re.search(r"http://\S+:\d+", process.stdout.readline())
+        if match is None:
             raise SystemExit("the service did not start; its message is above")
-        wait_for_workers(found.group(), workers)
-        yield found.group(), process.pid
+        wait_for_workers(match.group(), workers)
+        yield match.group(), process.pid
     finally:
         process.terminate()
         process.wait()

@@ -70,9 +70,9 @@ def swap(root: Path) -> None:
 def play(name: str, plan: Plan, parent: int) -> tuple[Load, float]:
     """Returns the load, and the growth of memory in MiB after its first tenth."""
     asyncio.run(Load(replace(plan, seconds=plan.seconds / 10)).run())
-    load, before = Load(plan), pss_mib(parent)
+    load, start_mib = Load(plan), pss_mib(parent)
     print(f"{name}: {asyncio.run(load.run())}")
-    return load, pss_mib(parent) - before
+    return load, pss_mib(parent) - start_mib
 
 
 def find_failures(load: Load, expected: set[str], stored: Counter[str]) -> list[str]:

@@ -40,10 +40,10 @@ N_PROCESSES = 2
 THREADS = 8
 
 
-def rewrite_state(events: Events, read: Read) -> StateUpdate:
+def rewrite_state(events: Events, read_state: Read) -> StateUpdate:
     """Reads and writes six values of each user."""
     keys = [key for letter in USER_LETTERS for key in keys_of(letter, np.unique(events.user_id))]
-    read(keys)
+    read_state(keys)
     value = events.number[:1].tobytes() * (VALUE_BYTES // 8)
     return StateUpdate(dict.fromkeys(keys, value), {}, np.ones(len(events), bool))
 
