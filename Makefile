@@ -114,7 +114,7 @@ mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MU
 	$(call install-group,mutants)
 	$(BIN)/python tests/mutants.py --sample $(MUTANTS) $(PACKAGES)
 
-mutants-native: $(VENV)/.dev  ## breakages of the C++ library by hand, each against its tests
+mutants-native: $(VENV)/.dev  ## mutants of the C++ library from a list, each against its tests
 	$(BIN)/python tests/native/mutants.py
 
 bench-smoke: $(VENV)/.dev  ## run each benchmark once on small inputs, without timing

@@ -27,8 +27,8 @@ rows = st.tuples(*(arrays(np.int64, shape, elements=st.integers(0, 4)) for shape
 
 
 def vectors_of(dim):
-    drawn = np.random.default_rng(dim).normal(size=(5, dim))
-    return (drawn * (np.arange(5) > 0)[:, None]).astype(np.float32)
+    vectors = np.random.default_rng(dim).normal(size=(5, dim))
+    return (vectors * (np.arange(5) > 0)[:, None]).astype(np.float32)
 
 
 def crosses(user, items, cowatch=None):
@@ -36,7 +36,7 @@ def crosses(user, items, cowatch=None):
 
 
 def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
-    """One row, by loops."""
+    """Returns row ``n`` by loops."""
     histories = user["history"][n], user["skipped"][n]
     columns = range(items.shape[1])
     row = []
@@ -54,11 +54,12 @@ def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
     row += [float(items[n, i] > 0 and items[n, i] == user["alike"][n, p]) for p, i in enumerate(shared)]
     if cowatch is not None:
         vectors, history, skipped, own = cowatch
-        kept, passed = (
+        enjoyed_cosines, skipped_cosines = (
             [vectors[r].astype(float) @ vectors[own[n]] for r in entry[n] if r]
             for entry in (history, skipped)
         )
-        row += [max(kept, default=0.0), np.mean(kept) if kept else 0.0, np.mean(passed) if passed else 0.0]
+        row += [max(enjoyed_cosines, default=0.0)]
+        row += [np.mean(cosines) if cosines else 0.0 for cosines in (enjoyed_cosines, skipped_cosines)]
     return row
 
 
@@ -73,12 +74,12 @@ def test_crosses_equal_a_plain_computation(user, items, rows, dim):
 
 @given(user=users, items=works, rows=rows)
 def test_crosses_of_one_user_equal_those_of_a_repeated_user(user, items, rows):
-    first = {name: value[:1] for name, value in user.items()}
-    entry = {name: np.repeat(value, N, axis=0) for name, value in first.items()}
+    single = {name: value[:1] for name, value in user.items()}
+    repeated = {name: np.repeat(value, N, axis=0) for name, value in single.items()}
     vectors, (history, skipped, own) = vectors_of(16), rows
-    one = crosses(first, items, (vectors, history[:1], skipped[:1], own))
-    many = crosses(entry, items, (vectors, np.repeat(history[:1], N, 0), np.repeat(skipped[:1], N, 0), own))
-    assert one.tobytes() == many.tobytes()
+    expected_rows = crosses(single, items, (vectors, history[:1], skipped[:1], own))
+    lists = np.repeat(history[:1], N, 0), np.repeat(skipped[:1], N, 0)
+    assert expected_rows.tobytes() == crosses(repeated, items, (vectors, *lists, own)).tobytes()
 
 
 def test_crosses_count_all_of_a_long_history():
@@ -104,8 +105,8 @@ def test_crosses_count_all_of_a_long_history():
     result = _native.crosses(*(user[name] for name in LISTS), [], items, 0, cowatch)
     entry = {name: np.repeat(value, 200, axis=0) for name, value in user.items()}
     vectors, history, skipped, _ = cowatch
-    of_each = vectors, np.repeat(history, 200, 0), np.repeat(skipped, 200, 0), own
-    target = [expected(entry, n, items, of_each, creator=0, shared=()) for n in range(200)]
+    repeated = vectors, np.repeat(history, 200, 0), np.repeat(skipped, 200, 0), own
+    target = [expected(entry, n, items, repeated, creator=0, shared=()) for n in range(200)]
     np.testing.assert_allclose(result, target, rtol=1e-5, atol=1e-5)
 
 
@@ -136,14 +137,14 @@ def test_crosses_of_no_items_are_empty_and_bad_shapes_are_rejected():
         _native.crosses(*(user[name] for name in LISTS), [0, 3], np.zeros((N, C), np.int64), 1, None)
 
 
-@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("of", [0, 1, 3])
-def test_crosses_of_a_non_finite_vector_are_not_finite(odd, of):
-    """Place 0 to 2 of the history, or of the skipped works; the largest is NaN where one cosine is."""
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_crosses_of_a_non_finite_vector_are_not_finite(value, place):
+    """Places 0 to 2 are of the history, 3 is of the skipped works. The largest cosine is NaN if one is."""
     vectors = vectors_of(5).repeat(2, axis=0)[1:].astype(np.float32)
-    vectors[3, 1] = odd
+    vectors[3, 1] = value
     history, skipped = np.array([[1, 2, 4]]), np.array([[1, 2]])
-    (history[0], skipped[0])[of == 3][of % 3] = 3
+    (history[0], skipped[0])[place == 3][place % 3] = 3
     user = {
         name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (3, 1)), ("skipped", (2, 1)))
     }
@@ -152,7 +153,7 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(odd, of):
     cowatch = vectors, history, skipped, own
     result = _native.crosses(*(user[name] for name in LISTS), [], items, -1, cowatch)[:, -3:]
     assert not result[0].any()
-    assert (np.isnan(result[1:, 2 * (of == 3)]) | ~np.isnan(odd)).all()
+    assert (np.isnan(result[1:, 2 * (place == 3)]) | ~np.isnan(value)).all()
     assert (~np.isfinite(result[1:])).any(axis=1).all()
 
 
@@ -172,12 +173,12 @@ def test_crosses_name_the_argument_that_they_reject(changed, message):
         name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (2, C)), ("skipped", (2, C)))
     }
     user |= {"follows": np.zeros((1, 1), np.int64), "friends": np.zeros((1, 1), np.int64)}
-    given = {
+    arguments = {
         **user,
         "alike": np.zeros((1, P), np.int64),
         "shared": [0, 2],
         "items": np.ones((N, C), np.int64),
     }
-    given = {**given, "creator": 1, "cowatch": None, **changed}
+    arguments |= {"creator": 1, "cowatch": None, **changed}
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
-        _native.crosses(*given.values())
+        _native.crosses(*arguments.values())

@@ -1,5 +1,4 @@
-"""Facets of a DPP: the selection of their explicit kernel, whatever was shown; the same by batches and of an
-index."""
+"""A DPP with facets selects as with its explicit kernel, in single selections and batches."""
 
 from __future__ import annotations
 
@@ -17,8 +16,8 @@ from karec.kernels import reference
 RIDGE = 1e-2
 
 
-def some(seed: int, n: int, n_shown: int, weights: list[float]) -> tuple[np.ndarray, ...]:
-    """vectors (n, 5), relevance, facets, shown (M, 5), shown_facets."""
+def make_problem(seed: int, n: int, n_shown: int, weights: list[float]) -> tuple[np.ndarray, ...]:
+    """Returns vectors (n, 5), relevance, facets, shown (M, 5), shown_facets."""
     rng = np.random.default_rng(seed)
     codes = np.stack([rng.integers(-1, rng.integers(1, n), n + n_shown) for _ in weights])
     vectors = rng.standard_normal((n + n_shown, 5)).astype(np.float32)
@@ -37,24 +36,26 @@ def some(seed: int, n: int, n_shown: int, weights: list[float]) -> tuple[np.ndar
 def test_dpp_facets_equal_their_explicit_kernel(
     solver: str, seed: int, n: int, n_shown: int, weights: list[float]
 ) -> None:
-    vectors, relevance, facets, shown, of_shown = some(seed, n, n_shown, weights)
+    vectors, relevance, facets, shown, shown_facets = make_problem(seed, n, n_shown, weights)
     both = np.concatenate([shown, vectors])
-    unit = reference.similarity(both, np.concatenate([of_shown, facets], axis=1), weights) + RIDGE * np.eye(
-        len(both)
-    )
+    unit = reference.similarity(
+        both, np.concatenate([shown_facets, facets], axis=1), weights
+    ) + RIDGE * np.eye(len(both))
     across = unit[n_shown:, :n_shown]
-    left = unit[n_shown:, n_shown:] - across @ np.linalg.solve(unit[:n_shown, :n_shown], across.T)
+    residual = unit[n_shown:, n_shown:] - across @ np.linalg.solve(unit[:n_shown, :n_shown], across.T)
     q = np.exp(reference.log_qualities(relevance, 0.5, None))
-    expected = SELECT_KERNEL[solver](q[:, None] * left * q, n)
-    options = {"shown": shown, "shown_facets": of_shown} if n_shown else {}
+    expected = SELECT_KERNEL[solver](q[:, None] * residual * q, n)
+    options = {"shown": shown, "shown_facets": shown_facets} if n_shown else {}
     result = SELECT[solver](vectors, relevance, n, facets=facets, facet_weights=weights, fill=None, **options)
-    # Gains are compared in float32: what is as good to 1e-5·q² may come first.
-    same = np.flatnonzero(result.indices[: len(expected.indices)] != expected.indices[: len(result.indices)])
-    first = same[0] if len(same) else min(len(result.indices), len(expected.indices))
-    np.testing.assert_allclose(result.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
-    if first < min(len(result.indices), len(expected.indices)):
-        assert result.gains[first] == pytest.approx(
-            expected.gains[first], abs=1e-5 * q[result.indices[first]] ** 2
+    # Gains are compared in float32, so items of equal gain to 1e-5·q² may change places.
+    differences = np.flatnonzero(
+        result.indices[: len(expected.indices)] != expected.indices[: len(result.indices)]
+    )
+    n_equal = differences[0] if len(differences) else min(len(result.indices), len(expected.indices))
+    np.testing.assert_allclose(result.gains[:n_equal], expected.gains[:n_equal], rtol=1e-5, atol=1e-9)
+    if n_equal < min(len(result.indices), len(expected.indices)):
+        assert result.gains[n_equal] == pytest.approx(
+            expected.gains[n_equal], abs=1e-5 * q[result.indices[n_equal]] ** 2
         )
 
 
@@ -69,8 +70,7 @@ MANY: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", MANY)
 def test_dpp_of_many_picks_equals_the_explicit_kernel(name: str) -> None:
-    """More picks than dimensions, and values that many picks share: the residual is a matrix with many
-    coordinates."""
+    """More picks than dimensions, and many picks with equal values."""
     rng = np.random.default_rng(11)
     vectors = rng.standard_normal((N_MANY, 16)).astype(np.float32)
     relevance = rng.standard_normal(N_MANY).astype(np.float32)
@@ -88,21 +88,21 @@ def test_dpp_of_many_picks_equals_the_explicit_kernel(name: str) -> None:
     similarity = reference.similarity(vectors, codes, weights) + RIDGE * np.eye(N_MANY)
     expected = dpp_select_kernel(q[:, None] * similarity * q, K_MANY)
     result = dpp_select(vectors, relevance, K_MANY, alpha=0.5, **options)
-    # Gains are compared in float32: what is as good to 1e-5·q² may come first, and what follows is another
-    # list.
-    same = np.flatnonzero(result.indices != expected.indices)
-    first = same[0] if len(same) else K_MANY
-    np.testing.assert_allclose(result.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
-    if first < K_MANY:
-        assert result.gains[first] == pytest.approx(
-            expected.gains[first], abs=1e-5 * q[result.indices[first]] ** 2
+    # Gains are compared in float32, so items of equal gain to 1e-5·q² may change places. Then the rest
+    # differs.
+    differences = np.flatnonzero(result.indices != expected.indices)
+    n_equal = differences[0] if len(differences) else K_MANY
+    np.testing.assert_allclose(result.gains[:n_equal], expected.gains[:n_equal], rtol=1e-5, atol=1e-9)
+    if n_equal < K_MANY:
+        assert result.gains[n_equal] == pytest.approx(
+            expected.gains[n_equal], abs=1e-5 * q[result.indices[n_equal]] ** 2
         )
-    assert first > K_MANY // 2
+    assert n_equal > K_MANY // 2
 
 
 def test_dpp_batch_with_facets_equals_single_selections() -> None:
     weights = [0.3, 0.2]
-    vectors, relevance, facets, shown, of_shown = some(3, 60, 7, weights)
+    vectors, relevance, facets, shown, shown_facets = make_problem(3, 60, 7, weights)
     indptr, shown_indptr = np.array([0, 25, 25, 60]), np.array([0, 4, 4, 7])
     result = dpp_select_batch(
         vectors,
@@ -111,23 +111,23 @@ def test_dpp_batch_with_facets_equals_single_selections() -> None:
         12,
         shown_indptr=shown_indptr,
         shown=shown,
-        shown_facets=of_shown,
+        shown_facets=shown_facets,
         facets=facets,
         facet_weights=weights,
     )
     for user in (0, 2):
-        own, seen = slice(*indptr[user : user + 2]), slice(*shown_indptr[user : user + 2])
-        alone = dpp_select(
-            vectors[own],
-            relevance[own],
+        rows, shown_rows = slice(*indptr[user : user + 2]), slice(*shown_indptr[user : user + 2])
+        single = dpp_select(
+            vectors[rows],
+            relevance[rows],
             12,
-            facets=facets[:, own],
+            facets=facets[:, rows],
             facet_weights=weights,
-            shown=shown[seen],
-            shown_facets=of_shown[:, seen],
+            shown=shown[shown_rows],
+            shown_facets=shown_facets[:, shown_rows],
         )
-        np.testing.assert_array_equal(result.indices[user], alone.indices + indptr[user])
-        np.testing.assert_array_equal(result.gains[user], alone.gains)
+        np.testing.assert_array_equal(result.indices[user], single.indices + indptr[user])
+        np.testing.assert_array_equal(result.gains[user], single.gains)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_dpp_batch_with_facets_equals_single_selections() -> None:
     ],
 )
 def test_dpp_rejects_invalid_facets(options: dict, message: str) -> None:
-    vectors, relevance, facets, _, _ = some(5, 6, 0, [0.1, 0.1])
-    given = {"facets": facets, "facet_weights": [0.1, 0.1], **options}
+    vectors, relevance, facets, _, _ = make_problem(5, 6, 0, [0.1, 0.1])
+    arguments = {"facets": facets, "facet_weights": [0.1, 0.1], **options}
     with pytest.raises(ValueError, match=message):
-        dpp_select(vectors, relevance, 3, **given)
+        dpp_select(vectors, relevance, 3, **arguments)

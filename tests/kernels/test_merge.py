@@ -56,21 +56,23 @@ def test_merge_with_floors_and_left_out_equals_a_plain_walk(case, floors, left_o
         np.array([row_of(work) for work in channel], np.int32) if c % 2 else None
         for c, channel in enumerate(ids)
     ]
-    merged = merge_channels(ids, scores, quotas, limit, floors, np.array(left_out, np.int64), rows)
-    merged_rows = list(zip(*(merged[at].tolist() for at in (0, 1, 3)), strict=True))
-    brought_by = [
+    result = merge_channels(ids, scores, quotas, limit, floors, np.array(left_out, np.int64), rows)
+    merged_rows = list(zip(*(result[i].tolist() for i in (0, 1, 3)), strict=True))
+    source_of_rows = [
         min(c for c in range(len(ids)) if bits >> c & 1 and work in ids[c]) for work, _, bits in merged_rows
     ]
-    for work, row, first in zip(merged[0].tolist(), merged[2].tolist(), brought_by, strict=True):
-        assert row == (row_of(work) if first % 2 else -1) or any(floors)
+    for work, row, source in zip(result[0].tolist(), result[2].tolist(), source_of_rows, strict=True):
+        assert row == (row_of(work) if source % 2 else -1) or any(floors)
         assert row in (-1, row_of(work))
     assert merged_rows == plain_merge(channels, quotas, limit, floors, left_out)
     assert not {work for work, *_ in merged_rows} & set(left_out)
     for c, floor in enumerate(floors):
-        fit = {work for work, _ in channels[c]} - set(left_out)
-        first = {work for work, _ in channels[c][: quotas[c]]}
-        if len(first) == min(quotas[c], len(channels[c])) and not first & set(left_out):
-            assert sum(bits >> c & 1 for *_, bits in merged_rows) >= min(floor, len(channels[c]), len(fit))
+        allowed = {work for work, _ in channels[c]} - set(left_out)
+        within_quota = {work for work, _ in channels[c][: quotas[c]]}
+        if len(within_quota) == min(quotas[c], len(channels[c])) and not within_quota & set(left_out):
+            assert sum(bits >> c & 1 for *_, bits in merged_rows) >= min(
+                floor, len(channels[c]), len(allowed)
+            )
 
 
 def test_merge_has_a_bit_for_the_last_of_32_sources():

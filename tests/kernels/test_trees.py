@@ -10,14 +10,13 @@ from karec import _native
 
 
 def ensemble(trees, n_features, outputs=None):
-    of = outputs or [0] * len(trees)
-    return actual(
-        {**arrays_of(trees), "outputs": of, "n_features": n_features, "n_outputs": max(of, default=0) + 1}
-    )
+    outputs = outputs or [0] * len(trees)
+    sizes = {"n_features": n_features, "n_outputs": max(outputs, default=0) + 1}
+    return make_ensemble({**arrays_of(trees), "outputs": outputs, **sizes})
 
 
-def actual(arrays):
-    """The library takes them by place."""
+def make_ensemble(arrays):
+    """Returns the library's ensemble, whose arguments are positional."""
     names = ("sizes", "outputs", "features", "values", "children", "missing_first", "n_features", "n_outputs")
     return _native.TreeEnsemble(*(arrays[name] for name in names))
 
@@ -31,7 +30,7 @@ def same_bits(a, b):
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 140))
 def test_trees_add_leaves_in_order(seed, leaves, n):
     generator = np.random.default_rng(seed)
-    trees = [random_tree(generator, entry, 3, chain=bool(generator.integers(2))) for entry in leaves]
+    trees = [random_tree(generator, n_leaves, 3, chain=bool(generator.integers(2))) for n_leaves in leaves]
     rows = random_rows(generator, trees, n, 3)
     same_bits(ensemble(trees, 3).scores(rows), followed(trees, rows)[None])
 
@@ -50,8 +49,9 @@ def test_trees_are_summed_for_each_output():
     trees = [random_tree(generator, 15, 4) for _ in range(6)]
     rows = random_rows(generator, trees, 70, 4)
     result = ensemble(trees, 4, [3, 0, 1, 0, 3, 0]).scores(rows)
-    of = [[1, 3, 5], [2], [], [0, 4]]
-    same_bits(result, np.stack([followed([trees[t] for t in entry], rows) for entry in of]))
+    trees_of_outputs = [[1, 3, 5], [2], [], [0, 4]]
+    expected = [followed([trees[t] for t in numbers], rows) for numbers in trees_of_outputs]
+    same_bits(result, np.stack(expected))
 
 
 def test_trees_route_threshold_values_and_nan():
@@ -76,24 +76,24 @@ def test_trees_of_no_trees_or_rows_are_zero_or_empty():
 
 SPLIT = [[1, 2], [0, 0], [0, 0]]
 DAMAGES = {
-    "a child that is not there": ({"children": [[1, 3], *SPLIT[1:]]}, "node 0 has the child 3 of 3 nodes"),
+    "a child after the last node": ({"children": [[1, 3], *SPLIT[1:]]}, "node 0 has the child 3 of 3 nodes"),
     "the root as a child": ({"children": [[0, 1], *SPLIT[1:]]}, "node 0 has the child 0 of 3 nodes"),
     "a child below zero": ({"children": [[-1, 2], *SPLIT[1:]]}, "node 0 has the child -1 of 3 nodes"),
-    "one child twice": ({"children": [[1, 1], *SPLIT[1:]]}, "node 1 is the child of two"),
+    "a node with two parents": ({"children": [[1, 1], *SPLIT[1:]]}, "node 1 is the child of two"),
     "a cycle": ({"features": [-1, 0, 0], "children": [[0, 0], [2, 1], [0, 0]]}, "tree 0: node"),
     "a cycle beside the root": (
         {"sizes": [5], "features": [-1, 0, 0, -1, -1], "children": [[0, 0], [2, 3], [1, 4], [0, 0], [0, 0]]},
         "tree 0: 4 nodes are not reached from the root",
     ),
-    "nodes that nobody reaches": ({"features": [-1, -1, -1]}, "2 nodes are not reached from the root"),
-    "a feature that is not there": ({"features": [4, -1, -1]}, "node 0 reads feature 4 of 4"),
+    "unreachable nodes": ({"features": [-1, -1, -1]}, "2 nodes are not reached from the root"),
+    "a feature after the last one": ({"features": [4, -1, -1]}, "node 0 reads feature 4 of 4"),
     "a feature below zero": ({"features": [-2, -1, -1]}, "node 0 reads feature -2 of 4"),
     "a threshold of NaN": ({"values": [np.nan, 1, 2]}, "node 0 compares with NaN"),
-    "a weight without end": ({"values": [0, np.inf, 2]}, "node 1 has a weight that is not finite"),
+    "an infinite weight": ({"values": [0, np.inf, 2]}, "node 1 has a weight that is not finite"),
     "a tree without nodes": ({"sizes": [0]}, "tree 0 has 0 nodes, of 3 that are left"),
-    "a tree of more nodes": ({"sizes": [4]}, "tree 0 has 4 nodes, of 3 that are left"),
-    "nodes of no tree": ({"sizes": [1], "features": [-1, -1, -1]}, "2 nodes are of no tree"),
-    "an output that is not there": ({"outputs": [1]}, "tree 0 belongs to output 1 of 1"),
+    "a tree with too many nodes": ({"sizes": [4]}, "tree 0 has 4 nodes, of 3 that are left"),
+    "nodes without a tree": ({"sizes": [1], "features": [-1, -1, -1]}, "2 nodes are of no tree"),
+    "an output after the last one": ({"outputs": [1]}, "tree 0 belongs to output 1 of 1"),
     "an output below zero": ({"outputs": [-1]}, "tree 0 belongs to output -1 of 1"),
     "too few values": ({"values": [0, 1]}, r"values has shape \(2,\), expected \(3,\)"),
     "too few children": ({"children": SPLIT[:2]}, r"children has shape \(2, 2\), expected \(3, 2\)"),
@@ -102,9 +102,9 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("what", DAMAGES)
-def test_trees_reject_invalid_nodes_by_tree_and_node(what):
-    changed, message = DAMAGES[what]
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_trees_reject_invalid_nodes_by_tree_and_node(damage):
+    changed, message = DAMAGES[damage]
     arrays = {"sizes": [3], "outputs": [0], "features": [0, -1, -1], "values": [0, 1, 2], "children": SPLIT}
     sizes = {"n_features": 4, "n_outputs": 1}
     given_arrays = {**arrays, **sizes, **changed}
@@ -112,7 +112,7 @@ def test_trees_reject_invalid_nodes_by_tree_and_node(what):
     if len(given_arrays["features"]) == 5:
         given_arrays["values"] = [0.0] * 5
     with pytest.raises(ValueError, match=message):
-        actual(given_arrays)
+        make_ensemble(given_arrays)
 
 
 def test_trees_reject_too_many_leaves():

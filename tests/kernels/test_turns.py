@@ -1,4 +1,4 @@
-"""in_turns: the contract of turns.pyi, against a plain walk."""
+"""in_turns equals a plain walk over the lists, as turns.pyi promises."""
 
 import threading
 
@@ -11,8 +11,8 @@ from plain_recall import in_turns as plain_turns
 from karec.kernels.turns import in_turns
 
 
-def of(lists, limit, n_rows=200):
-    """Half of the lists in each of two arrays, with gaps between them."""
+def interleave(lists, limit, n_rows=200):
+    """Calls in_turns with half of the lists in each of two arrays, with gaps between them."""
     parts, which, begins, ends = ([99], [98]), [], [], []
     for i, rows in enumerate(lists):
         which.append(i % 2)
@@ -25,24 +25,27 @@ def of(lists, limit, n_rows=200):
 
 @given(st.lists(st.lists(st.integers(0, 199), max_size=9), max_size=7), st.integers(0, 40))
 def test_turns_equal_a_plain_walk(lists, limit):
-    rows = of(lists, limit)
+    rows = interleave(lists, limit)
     assert rows.dtype == np.int32 and rows.tolist() == plain_turns(lists, limit)
 
 
 def test_turns_of_many_lists_keep_their_order():
-    lists = [range(100 * at, 100 * at + 40) for at in range(9, -1, -1)]
-    assert of(lists, 400, 1000).tolist() == np.stack([np.array(rows) for rows in lists]).T.ravel().tolist()
+    lists = [range(100 * n, 100 * n + 40) for n in range(9, -1, -1)]
+    assert (
+        interleave(lists, 400, 1000).tolist()
+        == np.stack([np.array(rows) for rows in lists]).T.ravel().tolist()
+    )
 
 
 @pytest.mark.parametrize("n_rows", [64, 65, 128])
 def test_turns_accept_the_last_row(n_rows):
-    assert of([[n_rows - 1, 0, n_rows - 1]], 5, n_rows).tolist() == [n_rows - 1, 0]
+    assert interleave([[n_rows - 1, 0, n_rows - 1]], 5, n_rows).tolist() == [n_rows - 1, 0]
 
 
 @pytest.mark.parametrize("row", [-1, 200])
 def test_turns_reject_a_row_out_of_range(row):
     with pytest.raises(ValueError, match=r"a row is not in 0 … 199"):
-        of([[3, row]], 5)
+        interleave([[3, row]], 5)
 
 
 A = np.arange(4, dtype=np.int32)

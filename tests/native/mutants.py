@@ -1,11 +1,10 @@
-"""Mutation tests of the C++ library: breakages by hand (mutants.toml), one at a time; whether its tests
-notice each.
+"""Mutation tests of the C++ library: each change of mutants.toml must make a test fail.
 
     python tests/native/mutants.py [name …]
 
-Copies native/ into build/mutants-native/, and for each breakage changes one place, builds the tests named
-beside it, runs them, and changes the place back. Fails when a place is no longer there exactly once, when a
-breakage does not compile, and when one survives. Tests that hang for five minutes have noticed.
+Copies native/ into build/mutants-native/. For each mutant it changes one place, builds and runs the tests
+of the mutant, and restores the place. It fails if a place does not occur exactly once, if a mutant does not
+compile, and if a mutant survives. A test that hangs for five minutes counts as failed.
 """
 
 from __future__ import annotations
@@ -23,13 +22,12 @@ WORK = ROOT / "build" / "mutants-native"
 SOURCE, BUILD = WORK / "source", WORK / "build"
 COPIED = ("CMakeLists.txt", "pyproject.toml", "LICENSE", "native", "tests/native/golden")
 LIST = Path(__file__).with_suffix(".toml")
-LONGEST_S = 300
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
-class Breakage:
-    """In ``file`` (below native/src) ``was`` becomes ``now``; one of ``tests``, by their ctest names, has to
-    notice."""
+class Mutant:
+    """Replaces ``was`` by ``now`` in ``file`` of native/src; one of the ctest ``tests`` must fail."""
 
     name: str
     file: str
@@ -38,59 +36,59 @@ class Breakage:
     tests: tuple[str, ...]
 
 
-def breakages() -> list[Breakage]:
-    entries = tomllib.loads(LIST.read_text(encoding="utf-8"))["breakage"]
-    return [Breakage(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
+def mutants() -> list[Mutant]:
+    entries = tomllib.loads(LIST.read_text(encoding="utf-8"))["mutant"]
+    return [Mutant(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
 
 
 def main() -> int:
-    wanted = set(sys.argv[1:])
+    names = set(sys.argv[1:])
     prepare()
-    chosen = [each for each in breakages() if not wanted or each.name in wanted]
-    if not tests_pass(sorted({test for each in chosen for test in each.tests})):
-        raise SystemExit("the tests fail on the sources as they are")
+    selected = [mutant for mutant in mutants() if not names or mutant.name in names]
+    if not tests_pass(sorted({test for mutant in selected for test in mutant.tests})):
+        raise SystemExit("the tests fail on the unchanged sources")
     survived = []
-    for each in chosen:
-        result = verdict(each)
-        survived += [each.name] if result == "survived" else []
-        print(f"{result:10} {each.name} ({each.file})", flush=True)
+    for mutant in selected:
+        result = run_mutant(mutant)
+        survived += [mutant.name] if result == "survived" else []
+        print(f"{result:10} {mutant.name} ({mutant.file})", flush=True)
     print(f"{len(survived)} survived")
     return 1 if survived else 0
 
 
 def prepare() -> None:
-    """A fresh copy of the sources beside the build of the last time, which compiles again only what
-    differs."""
+    """Copies changed sources, so that the last build compiles only these."""
     for name in COPIED:
-        source, to = ROOT / name, SOURCE / name
-        to.parent.mkdir(parents=True, exist_ok=True)
+        source, target = ROOT / name, SOURCE / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             for file in (path for path in source.rglob("*") if path.is_file()):
-                update(file, to / file.relative_to(source))
+                update(file, target / file.relative_to(source))
         else:
-            update(source, to)
+            update(source, target)
     cached = [
         f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX") if shutil.which("ccache")
     ]
     run("cmake", "-S", SOURCE, "-B", BUILD, "-G", "Ninja", "-DKAREC_TESTS=ON", *cached, check=True)
 
 
-def update(source: Path, to: Path) -> None:
-    if not to.exists() or to.read_bytes() != source.read_bytes():
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, to)
+def update(source: Path, target: Path) -> None:
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
 
-def verdict(each: Breakage) -> str:
-    path = SOURCE / "native" / "src" / each.file
+def run_mutant(mutant: Mutant) -> str:
+    path = SOURCE / "native" / "src" / mutant.file
     text = path.read_text(encoding="utf-8")
-    if text.count(each.was) != 1:
+    if text.count(mutant.was) != 1:
         raise SystemExit(
-            f"{each.name}: {each.was!r} stands {text.count(each.was)} times in {each.file}, expected once"
+            f"{mutant.name}: {mutant.was!r} occurs {text.count(mutant.was)} times in {mutant.file}, expected "
+            f"once"
         )
     try:
-        path.write_text(text.replace(each.was, each.now), encoding="utf-8")
-        return "survived" if tests_pass(each.tests) else "killed"
+        path.write_text(text.replace(mutant.was, mutant.now), encoding="utf-8")
+        return "survived" if tests_pass(mutant.tests) else "killed"
     finally:
         path.write_text(text, encoding="utf-8")
 
@@ -101,17 +99,17 @@ def tests_pass(tests: Sequence[str]) -> bool:
     pattern = f"^({'|'.join(tests)})$"
     return (
         run(
-            "ctest", "--test-dir", BUILD, "-R", pattern, "--no-tests=error", "--timeout", LONGEST_S
+            "ctest", "--test-dir", BUILD, "-R", pattern, "--no-tests=error", "--timeout", TIMEOUT_S
         ).returncode
         == 0
     )
 
 
 def run(*command: object, check: bool = False) -> subprocess.CompletedProcess[bytes]:
-    done = subprocess.run([*map(str, command)], capture_output=True, check=False)
-    if check and done.returncode != 0:
-        raise SystemExit(done.stdout.decode() + done.stderr.decode())
-    return done
+    process = subprocess.run([*map(str, command)], capture_output=True, check=False)
+    if check and process.returncode != 0:
+        raise SystemExit(process.stdout.decode() + process.stderr.decode())
+    return process
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""DPP, MMR and SSD through the C interface and through Python: the same picks, and the same bits of every
-number."""
+"""DPP, MMR and SSD select the same items with the same bits through C and through Python."""
 
 from __future__ import annotations
 
@@ -88,8 +87,8 @@ def c_library(cmake, native_programs) -> ctypes.CDLL:
     return library
 
 
-def pointer(array: np.ndarray | None, to: Any) -> Any:
-    return None if array is None else array.ctypes.data_as(to)
+def pointer(array: np.ndarray | None, pointer_type: Any) -> Any:
+    return None if array is None else array.ctypes.data_as(pointer_type)
 
 
 def matrix(array: np.ndarray) -> Matrix:
@@ -98,7 +97,7 @@ def matrix(array: np.ndarray) -> Matrix:
 
 
 class Input:
-    """Works of few creators and fewer songs, and what was shown of them."""
+    """Items with facets of many equal values, and shown items."""
 
     def __init__(self, dtype: str, n_facets: int, n_shown: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -109,17 +108,17 @@ class Input:
         self.shown_facets = rng.integers(-3, 40, (n_facets, n_shown)) if n_facets and n_shown else None
         self.facet_weights = np.array([0.3, 0.2, 0.1][:n_facets])
 
-    def told(self, **more: Any) -> dict[str, Any]:
-        """As Python's functions take it."""
-        alike = {
+    def to_arguments(self, **options: Any) -> dict[str, Any]:
+        """Returns the arguments of Python's functions."""
+        facets = {
             "facets": self.facets,
             "facet_weights": tuple(self.facet_weights),
             "shown_facets": self.shown_facets,
         }
-        return {"shown": self.shown, **alike, **more}
+        return {"shown": self.shown, **facets, **options}
 
-    def into(self, options: Any, window: int | None) -> None:
-        """As the C functions take it."""
+    def fill_options(self, options: Any, window: int | None) -> None:
+        """Sets the options of the C functions."""
         self.shown_matrix = None if self.shown is None else matrix(self.shown)
         options.struct_size = ctypes.sizeof(options)
         options.shown = None if self.shown_matrix is None else ctypes.pointer(self.shown_matrix)
@@ -130,10 +129,10 @@ class Input:
         options.shown_facets = pointer(self.shown_facets, I64)
 
 
-def call(function: Any, given: Input, options: Any, count: Any) -> tuple[np.ndarray, np.ndarray]:
+def call(function: Any, problem: Input, options: Any, count: Any) -> tuple[np.ndarray, np.ndarray]:
     indices, numbers = np.empty(K, np.int64), np.empty(K)
-    items = matrix(given.embeddings)
-    head = ctypes.byref(items), pointer(given.relevance, F32), ctypes.c_size_t(N), ctypes.byref(options)
+    items = matrix(problem.embeddings)
+    head = ctypes.byref(items), pointer(problem.relevance, F32), ctypes.c_size_t(N), ctypes.byref(options)
     status = function(
         *head, pointer(indices, I64), pointer(numbers, F64), ctypes.c_size_t(K), ctypes.byref(count)
     )
@@ -141,7 +140,7 @@ def call(function: Any, given: Input, options: Any, count: Any) -> tuple[np.ndar
     return indices, numbers
 
 
-given = pytest.mark.parametrize(
+with_inputs = pytest.mark.parametrize(
     ("dtype", "n_facets", "n_shown", "window"),
     [
         ("float32", 0, 0, None),
@@ -153,30 +152,32 @@ given = pytest.mark.parametrize(
 )
 
 
-@given
+@with_inputs
 @pytest.mark.parametrize("name", ["mmr", "ssd"])
-def test_c_gives_the_picks_and_scores_of_python(c_library, name, dtype, n_facets, n_shown, window):
-    told = Input(dtype, n_facets, n_shown, seed=4)
+def test_c_selects_as_python_by_mmr_and_ssd(c_library, name, dtype, n_facets, n_shown, window):
+    problem = Input(dtype, n_facets, n_shown, seed=4)
     options = MmrSsdOptions(diversity=0.7)
-    told.into(options, window)
+    problem.fill_options(options, window)
     selected = ctypes.c_size_t(0)
-    indices, scores = call(getattr(c_library, f"karec_{name}_select_with"), told, options, selected)
+    indices, scores = call(getattr(c_library, f"karec_{name}_select_with"), problem, options, selected)
     select = {"mmr": mmr_select, "ssd": ssd_select}[name]
-    expected = select(told.embeddings, told.relevance, K, **told.told(diversity=0.7, window=window))
+    expected = select(
+        problem.embeddings, problem.relevance, K, **problem.to_arguments(diversity=0.7, window=window)
+    )
     assert selected.value == K
     np.testing.assert_array_equal(indices, expected.indices)
     assert scores.tobytes() == expected.gains.tobytes()
 
 
-@given
-def test_c_gives_the_picks_and_gains_of_pythons_dpp(c_library, dtype, n_facets, n_shown, window):
-    told = Input(dtype, n_facets, n_shown, seed=5)
+@with_inputs
+def test_c_selects_as_python_by_dpp(c_library, dtype, n_facets, n_shown, window):
+    problem = Input(dtype, n_facets, n_shown, seed=5)
     options = DppOptions(alpha=0.5, ridge=0.01, fill=1)
-    told.into(options, window)
+    problem.fill_options(options, window)
     count = DppCount(struct_size=ctypes.sizeof(DppCount))
-    indices, gains = call(c_library.karec_dpp_select, told, options, count)
+    indices, gains = call(c_library.karec_dpp_select, problem, options, count)
     expected = dpp_select(
-        told.embeddings, told.relevance, K, **told.told(alpha=0.5, ridge=0.01, window=window)
+        problem.embeddings, problem.relevance, K, **problem.to_arguments(alpha=0.5, ridge=0.01, window=window)
     )
     assert (count.selected, count.n_dpp, count.log_det) == (K, expected.n_dpp, expected.log_det)
     np.testing.assert_array_equal(indices, expected.indices)
@@ -184,15 +185,15 @@ def test_c_gives_the_picks_and_gains_of_pythons_dpp(c_library, dtype, n_facets, 
 
 
 @pytest.mark.parametrize("name", ["mmr", "ssd"])
-def test_both_refuse_the_same_weights_with_the_same_words(c_library, name):
+def test_c_rejects_facet_weights_that_python_rejects(c_library, name):
     select = {"mmr": mmr_select, "ssd": ssd_select}[name]
     for weights in ([0.7, 0.7], [0.5, -0.1], [np.nan, 0.1]):
-        told = Input("float32", 2, 0, seed=6)
-        told.facet_weights = np.array(weights)
+        problem = Input("float32", 2, 0, seed=6)
+        problem.facet_weights = np.array(weights)
         options = MmrSsdOptions(diversity=0.5)
-        told.into(options, None)
+        problem.fill_options(options, None)
         with pytest.raises(AssertionError):
-            call(getattr(c_library, f"karec_{name}_select_with"), told, options, ctypes.c_size_t(0))
+            call(getattr(c_library, f"karec_{name}_select_with"), problem, options, ctypes.c_size_t(0))
         with pytest.raises(ValueError, match="facet_weights"):
-            select(told.embeddings, told.relevance, K, **told.told())
+            select(problem.embeddings, problem.relevance, K, **problem.to_arguments())
         assert b"facet_weights" in c_library.karec_last_error()

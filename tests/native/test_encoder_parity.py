@@ -1,4 +1,4 @@
-"""The same users through Python's encoder and through a C++ host: the same bits of every input."""
+"""A C++ host encodes users to the same bits as Python."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ DTYPES = {"int64": np.int64, "float32": np.float32}
 
 @pytest.fixture(scope="module", params=["small", "golden"])
 def bundle(request, tmp_path_factory):
-    """Of 12 users and 40 works, in one scene; of 3 users and 4 works, in two, with a number that is not
-    known."""
+    """Bundles of 12 users and 40 works in one scene, and of 3 users and 4 works in two scenes."""
     root = tmp_path_factory.mktemp(request.param)
     if request.param == "small":
         return publish_small_bundle(root)
@@ -45,45 +44,46 @@ def padded(array: np.ndarray) -> bytes:
     return raw + b"\0" * (-len(raw) % 8)
 
 
-def spelled_text(text: str) -> bytes:
+def encode_text(text: str) -> bytes:
     return np.int64(len(text.encode())).tobytes() + padded(np.frombuffer(text.encode(), np.uint8))
 
 
-def spelled(user_id, time_ms, scene, lists, names=None, counters=None, in_scene=None) -> bytes:
-    """A request of native/tests/features/encoder_host.cpp."""
-    out = [np.array([user_id, time_ms], np.int64).tobytes(), spelled_text(scene)]
+def encode_request(user_id, time_ms, scene, lists, names=None, counters=None, in_scene=None) -> bytes:
+    """Returns a request in the format of native/tests/features/encoder_host.cpp."""
+    out = [np.array([user_id, time_ms], np.int64).tobytes(), encode_text(scene)]
     for name in LISTS:
         ids = lists.get(name)
         out.append(np.int64(-1 if ids is None else len(ids)).tobytes())
         out.append(b"" if ids is None else padded(np.asarray(ids, np.int64)))
     out.append(np.int64(-1 if names is None else len(names)).tobytes())
     if names is not None:
-        out += [*map(spelled_text, names), padded(np.float32(counters)), padded(np.float32(in_scene))]
+        out += [*map(encode_text, names), padded(np.float32(counters)), padded(np.float32(in_scene))]
     return b"".join(out)
 
 
-def encoded(
+def run_host(
     programs: Path, bundle: Bundle, requests: list[bytes], folder: Path
 ) -> list[dict[str, np.ndarray]]:
-    (folder / "asked").write_bytes(np.int64(len(requests)).tobytes() + b"".join(requests))
-    command = [programs / "encoder_host", bundle.path, folder / "asked", folder / "told"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    outputs = [line.split() for line in done.stdout.splitlines()]
-    raw, at, told = (folder / "told").read_bytes(), 0, []
+    (folder / "requests").write_bytes(np.int64(len(requests)).tobytes() + b"".join(requests))
+    command = [programs / "encoder_host", bundle.path, folder / "requests", folder / "inputs"]
+    process = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    outputs = [line.split() for line in process.stdout.splitlines()]
+    raw, offset, inputs = (folder / "inputs").read_bytes(), 0, []
     for _ in requests:
-        told.append({})
+        inputs.append({})
         for name, dtype, *shape in outputs:
             sizes = [int(size) for size in shape]
-            array = np.frombuffer(raw, DTYPES[dtype], int(np.prod(sizes)), at).reshape(sizes)
-            told[-1][name], at = array, at + array.nbytes
-    assert at == len(raw)
-    return told
+            array = np.frombuffer(raw, DTYPES[dtype], int(np.prod(sizes)), offset).reshape(sizes)
+            inputs[-1][name] = array
+            offset += array.nbytes
+    assert offset == len(raw)
+    return inputs
 
 
-def assert_same_bits(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert found.keys() == set(USER_SIDE)
-    for name, value in found.items():
+def assert_same_bits(inputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert inputs.keys() == set(USER_SIDE)
+    for name, value in inputs.items():
         assert value.dtype == expected[name].dtype and value.shape == expected[name].shape, name
         assert value.tobytes() == np.ascontiguousarray(expected[name]).tobytes(), name
 
@@ -98,25 +98,23 @@ def moments(snapshot) -> list[int]:
     ]
 
 
-def test_every_user_of_the_snapshot_has_the_same_inputs(bundle, native_programs, tmp_path):
+def test_cpp_host_encodes_every_user_as_python(bundle, native_programs, tmp_path):
     snapshot, encoder = bundle.snapshot, bundle.encoder
     scenes = [*snapshot.labels["scene"], "no such scene"]
     users = [*np.asarray(snapshot.users.ids).tolist(), -1, 10**15]
-    asked = [(user, time, scene) for user in users for time in moments(snapshot) for scene in scenes]
-    told = encoded(native_programs, bundle, [spelled(*each, {}) for each in asked], tmp_path)
-    for (user, time, scene), found in zip(asked, told, strict=True):
+    requests = [(user, time, scene) for user in users for time in moments(snapshot) for scene in scenes]
+    encoded = [encode_request(*request, {}) for request in requests]
+    results = run_host(native_programs, bundle, encoded, tmp_path)
+    for (user, time, scene), inputs in zip(requests, results, strict=True):
         code = scenes.index(scene) if scene in snapshot.labels["scene"] else -1
-        assert_same_bits(found, encoder.encode_user(snapshot, user, time, code))
-    assert any(found["history"].any() for found in told) and any(
-        found["user_numbers"].any() for found in told
-    )
+        assert_same_bits(inputs, encoder.encode_user(snapshot, user, time, code))
+    for name in ("history", "user_numbers"):
+        assert any(inputs[name].any() for inputs in results)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_lists_and_counters_that_a_host_brings_take_the_place_of_the_snapshots(
-    bundle, native_programs, tmp_path, seed
-):
-    """Python reads them from a state store; ids that nobody knows keep their places."""
+def test_cpp_host_encodes_given_lists_and_counters_as_python(bundle, native_programs, tmp_path, seed):
+    """Python reads them from an online store. Unknown ids keep their places."""
     rng = np.random.default_rng(seed)
     snapshot, encoder = bundle.snapshot, bundle.encoder
     names = list(
@@ -124,11 +122,11 @@ def test_lists_and_counters_that_a_host_brings_take_the_place_of_the_snapshots(
     )
     requests, expected = [], []
     for user in [*np.asarray(snapshot.users.ids).tolist(), 10**15]:
-        given = {name: ids_of(name, snapshot, rng) for name in LISTS if rng.random() < 0.8}
+        lists = {name: ids_of(name, snapshot, rng) for name in LISTS if rng.random() < 0.8}
         counters = rng.integers(0, 500, (1 + snapshot.n_scenes, len(names))).astype(np.float32)
         scene = int(rng.integers(0, snapshot.n_scenes))
         state = UserState(
-            lists={name: Relation(np.array([0, len(ids)]), ids) for name, ids in given.items()},
+            lists={name: Relation(np.array([0, len(ids)]), ids) for name, ids in lists.items()},
             counters=counters[0],
             scene_counters=counters[1:],
             recent_shown=np.empty(0, np.int64),
@@ -136,17 +134,18 @@ def test_lists_and_counters_that_a_host_brings_take_the_place_of_the_snapshots(
         )
         time = snapshot.time_ms + int(rng.integers(0, 10**9))
         requests.append(
-            spelled(
-                *(user, time, snapshot.labels["scene"][scene]), given, names, counters[0], counters[1 + scene]
+            encode_request(
+                *(user, time, snapshot.labels["scene"][scene]), lists, names, counters[0], counters[1 + scene]
             )
         )
         expected.append(encode_online_user(encoder, snapshot, state, names, user, time, scene))
-    told = encoded(native_programs, bundle, requests, tmp_path)
-    for found, wanted in zip(told, expected, strict=True):
-        assert_same_bits(found, wanted)
+    results = run_host(native_programs, bundle, requests, tmp_path)
+    for inputs, expected_inputs in zip(results, expected, strict=True):
+        assert_same_bits(inputs, expected_inputs)
 
 
 def ids_of(name: str, snapshot, rng) -> np.ndarray:
-    known = np.asarray(snapshot.works.ids if name in ("history", "skipped") else snapshot.works["creator_id"])
-    ids = rng.choice(known, rng.integers(0, 250))
+    works = snapshot.works
+    known_ids = np.asarray(works.ids if name in ("history", "skipped") else works["creator_id"])
+    ids = rng.choice(known_ids, rng.integers(0, 250))
     return np.where(rng.random(len(ids)) < 0.2, rng.integers(-5, 10**12, len(ids)), ids)

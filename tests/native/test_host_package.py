@@ -45,7 +45,7 @@ STAGE = (
 
 @pytest.fixture(scope="module")
 def prefix(cmake, native_programs, tmp_path_factory):
-    """Where karec is installed."""
+    """Folder where karec is installed."""
     folder = tmp_path_factory.mktemp("prefix")
     build = native_programs.parents[1]
     run(cmake, "--build", build, "--target", "karec", "karec_shared")
@@ -63,12 +63,12 @@ def platform(tmp_path_factory):
 
 
 def library(prefix):
-    (found,) = prefix.glob("lib*/libkarec.so")
-    return found
+    (path,) = prefix.glob("lib*/libkarec.so")
+    return path
 
 
 def examples(prefix):
-    """The installed examples: a CMake project of their own."""
+    """Returns the folder of the installed examples, a CMake project."""
     return prefix / "share" / "karec" / "examples"
 
 
@@ -84,25 +84,25 @@ def ask(program, platform, *arguments, **options):
 
 
 @pytest.mark.slow
-def test_the_installed_examples_build_outside_the_tree_and_recommend(cmake, prefix, platform, tmp_path):
+def test_installed_examples_build_and_recommend(cmake, prefix, platform, tmp_path):
     build_project(cmake, prefix, examples(prefix), tmp_path / "build")
     snapshot = Bundle.open(platform / "bundles").snapshot
     user, works = snapshot.users.ids[0], np.asarray(snapshot.works.ids)
     cpp = ask(tmp_path / "build" / "host", platform, user)
     c = ask(tmp_path / "build" / "host_c", platform, user, *works, 10**15)
-    ranked = [re.findall(r"^ *(?:\d+ +)?(\d+)  (-?\d\.\d+)$", said, re.M) for said in (cpp, c)]
-    assert ranked[0] == ranked[1] and len(ranked[0]) == 3
+    pages = [re.findall(r"^ *(?:\d+ +)?(\d+)  (-?\d\.\d+)$", text, re.M) for text in (cpp, c)]
+    assert pages[0] == pages[1] and len(pages[0]) == 3
     assert f"{len(works) + 1} works, 1 unknown" in c
-    said = subprocess.run(
+    process = subprocess.run(
         [tmp_path / "build" / "host", *["/nowhere"] * 3, "1"], capture_output=True, check=False
     )
-    assert said.returncode == 1 and b"/nowhere" in said.stderr
+    assert process.returncode == 1 and b"/nowhere" in process.stderr
 
 
 @pytest.mark.parametrize(
-    ("text", "program"), [(C_ONLY, "host_c"), (STATIC, "host")], ids=["C alone", "static"]
+    ("text", "program"), [(C_ONLY, "host_c"), (STATIC, "host")], ids=["only C", "static"]
 )
-def test_a_c_project_and_a_static_cpp_project_build_and_run(cmake, prefix, platform, tmp_path, text, program):
+def test_c_project_and_static_project_build(cmake, prefix, platform, tmp_path, text, program):
     (tmp_path / "CMakeLists.txt").write_text(text)
     for name in ("host.c", "host.cpp"):
         shutil.copy(examples(prefix) / name, tmp_path)
@@ -127,7 +127,7 @@ def test_cpp_page_builds_a_host_that_selects_items(cmake, prefix, tmp_path, monk
     assert len(selected) == k == len({*selected} & works)
 
 
-def test_the_flags_of_pkg_config_build_a_host(prefix, platform, tmp_path):
+def test_pkg_config_flags_build_a_host(prefix, platform, tmp_path):
     if shutil.which("pkg-config") is None or shutil.which("cc") is None:
         pytest.skip("pkg-config and cc are needed: apt-get install pkg-config gcc")
     environment = {"PKG_CONFIG_PATH": str(library(prefix).parent / "pkgconfig"), "PATH": "/usr/bin:/bin"}
@@ -138,35 +138,34 @@ def test_the_flags_of_pkg_config_build_a_host(prefix, platform, tmp_path):
     assert " works" in ask(tmp_path / "host_c", platform, 3, 51, 52, env=environment)
 
 
-def test_the_shared_library_needs_system_libraries_and_exports_the_c_header_alone(prefix):
+def test_shared_library_exports_only_the_c_header(prefix):
     header = re.sub(r"/\*.*?\*/", "", (prefix / "include" / "karec" / "karec.h").read_text(), flags=re.S)
     declared = set(re.findall(r"\b(karec_\w+)\(", header))
     dynamic = run("readelf", "-d", library(prefix))
     assert re.findall(r"SONAME.*\[(.*)\]", dynamic) == ["libkarec.so.0"]
     needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic))
     assert {name for name in needed if not name.startswith("ld-linux")} <= SYSTEM
-    shown = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library(prefix)).splitlines()]
-    assert {name for name in shown if not name.startswith("_Z")} == declared
+    symbols = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library(prefix)).splitlines()]
+    assert {name for name in symbols if not name.startswith("_Z")} == declared
 
 
 def declared_in_cpp(prefix):
-    """The classes and the functions that the C++ headers export: by KAREC_API, each function of such a class
-    too."""
+    """Returns (classes, functions) that the C++ headers export by KAREC_API."""
     text = "".join(path.read_text() for path in sorted((prefix / "include" / "karec").glob("*.hpp")))
     text = re.sub(r"//.*", "", text)
     classes = set(re.findall(r"\b(?:class|struct) KAREC_API (\w+)", text))
     return classes, set(re.findall(r"(~?\b\w+|\boperator=)\(", text))
 
 
-def test_the_shared_library_exports_the_cpp_symbols_that_its_headers_declare(prefix):
+def test_shared_library_exports_only_declared_cpp_symbols(prefix):
     classes, functions = declared_in_cpp(prefix)
     assert {"ItemIndex", "PreRanker"} <= classes and {"run_batch", "scatter"} <= functions
-    strangers, found = [], set()
+    undeclared, exported = [], set()
     for line in run("nm", "-DC", "--defined-only", library(prefix)).splitlines():
         _, kind, name = line.split(maxsplit=2)
         if re.fullmatch(r"karec_\w+", name):
             continue
-        # Anything behind the arguments, like f()::x, is something inside of a function.
+        # A suffix after the arguments, as in f()::x, names an object inside a function.
         symbol = re.fullmatch(
             r"karec::(?:(\w+)::)?(~?\w+|operator=)(?:\[abi:cxx11\])?\(.*\)(?: "
             r"const)?",
@@ -179,8 +178,8 @@ def test_the_shared_library_exports_the_cpp_symbols_that_its_headers_declare(pre
             or symbol[2] not in functions
             or symbol[1] not in {None, "Executor", *classes}
         ):
-            strangers.append(line)
+            undeclared.append(line)
         else:
-            found.add(symbol[2])
-    assert strangers == []
-    assert {"run_batch", "scatter", "freshness", "active_isa"} <= found
+            exported.add(symbol[2])
+    assert undeclared == []
+    assert {"run_batch", "scatter", "freshness", "active_isa"} <= exported

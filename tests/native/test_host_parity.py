@@ -1,5 +1,4 @@
-"""The same requests through Python's prerank and through a C++ host: the same ids, and the same bits of every
-score."""
+"""A C++ host returns the same ids and the same bits of scores as Python's prerank."""
 
 from __future__ import annotations
 
@@ -40,15 +39,15 @@ N, DIM, NOW = 5000, 24, 1_700_000_000_000
 DTYPES = {np.dtype(np.int64): 4, np.dtype(np.float32): 10}
 HEAD = '{ use = "index_rows" }, { use = "has_embedding" }, '
 STAGES = {
-    "as a new project has it": HEAD + '{ use = "inner_product", k = 600 }, { use = "not_shown" }, '
+    "template": HEAD + '{ use = "inner_product", k = 600 }, { use = "not_shown" }, '
     '{ use = "freshness", weight = 0.05 }, { use = "quota", column = "creator_id", at_most = 5 }, '
     '{ use = "dpp", k = 200, diversity = 0.3, type_weight = 0.05 }',
-    "scores alone": HEAD + '{ use = "inner_product", k = 100 }',
+    "only scores": HEAD + '{ use = "inner_product", k = 100 }',
     "step by step": '{ use = "not_shown" }, ' + HEAD + '{ use = "tone", column = "tone", at_least = 0.3 }, '
     '{ use = "freshness", weight = -3.7e-3, half_life_hours = 0.3 }, { use = "quota", column = "tone", '
     "at_most = 40 }, "
     '{ use = "inner_product", k = 300 }, { use = "freshness", weight = 1, half_life_hours = 7 }',
-    "a dpp with everything": HEAD + '{ use = "inner_product", k = 300 }, '
+    "dpp with all settings": HEAD + '{ use = "inner_product", k = 300 }, '
     '{ use = "dpp", name = "last one", diversity = 0.9, ridge = 0.1, window = 7, type_weight = 0.2, '
     'max_per_type = 90, min_per_type = 2, weights = { type = { "1" = 1.3, "2" = 0.0 } } }',
     "mapped vectors and facets": HEAD + '{ use = "inner_product", k = 300 }, { use = "dpp", k = 120, '
@@ -60,13 +59,13 @@ STAGES = {
 
 
 def user_tower(path: Path, rng: np.random.Generator, version: int = 3) -> None:
-    """user_vector = (numbers·W + ids·V) at unit length; an output that no host asks for stands before it."""
+    """Writes user_vector = (numbers·W + ids·V) at unit length. Another output comes before it."""
     weights = {"W": rng.normal(size=(4, DIM)), "V": rng.normal(size=(3, DIM)) / 50}
     nodes = [
         helper.make_node("Cast", ["user_ids"], ["codes"], to=TensorProto.FLOAT),
-        helper.make_node("MatMul", ["codes", "V"], ["of_codes"]),
-        helper.make_node("MatMul", ["user_numbers", "W"], ["of_numbers"]),
-        helper.make_node("Add", ["of_codes", "of_numbers"], ["sum"]),
+        helper.make_node("MatMul", ["codes", "V"], ["code_part"]),
+        helper.make_node("MatMul", ["user_numbers", "W"], ["number_part"]),
+        helper.make_node("Add", ["code_part", "number_part"], ["sum"]),
         helper.make_node("Neg", ["sum"], ["levels"]),
         helper.make_node("LpNormalization", ["sum"], ["user_vector"], axis=1, p=2),
     ]
@@ -107,31 +106,31 @@ def platform(request, tmp_path_factory):
         ids, vectors, dtype, columns, model_version=2 if rolling else 3, rescore=dtype == "int8"
     )
     if rolling:
-        some = ids[100::2]
-        index.upsert(some, rng.normal(size=(len(some), DIM)).astype(np.float32), model_version=3)
+        new_ids = ids[100::2]
+        index.upsert(new_ids, rng.normal(size=(len(new_ids), DIM)).astype(np.float32), model_version=3)
     index.adjust(ids[::7], scale=1.25, offset=-0.125)
     index.block(ids[::11])
 
-    def write(into: Path) -> None:
-        index.save(into / "index.karec")
-        VectorStatistics.from_index(index, into / "index.karec").save(into / "vector_statistics.txt")
-        user_tower(into / "user_tower.onnx", rng)
+    def write(bundle: Path) -> None:
+        index.save(bundle / "index.karec")
+        VectorStatistics.from_index(index, bundle / "index.karec").save(bundle / "vector_statistics.txt")
+        user_tower(bundle / "user_tower.onnx", rng)
         if rolling:
-            user_tower(into / "user_tower.v0000000002.onnx", rng, 2)
+            user_tower(bundle / "user_tower.v0000000002.onnx", rng, 2)
 
     publish_folder(folder / "bundles", 3, write)
     return folder
 
 
 @dataclass
-class Asked:
+class HostRequest:
     request: Request
     candidates: np.ndarray
 
 
-def requests(n: int) -> list[Asked]:
+def requests(n: int) -> list[HostRequest]:
     rng = np.random.default_rng(4)
-    asked = []
+    host_requests = []
     for i in range(n):
         shown = tuple(rng.integers(-N, 3 * N, rng.integers(0, 40)).tolist())
         features = {
@@ -140,8 +139,8 @@ def requests(n: int) -> list[Asked]:
         }
         request = Request(user_id=i, k=int(rng.integers(1, 60)), time_ms=NOW + i * HOUR_MS, shown=shown)
         candidates = rng.permutation(4 * N)[: rng.integers(0, 4 * N)] - N
-        asked.append(Asked(request.with_features(features), candidates))
-    return asked
+        host_requests.append(HostRequest(request.with_features(features), candidates))
+    return host_requests
 
 
 def padded(array: np.ndarray) -> bytes:
@@ -149,21 +148,24 @@ def padded(array: np.ndarray) -> bytes:
     return raw + b"\0" * (-len(raw) % 8)
 
 
-def spelled(asked: list[Asked], vectors: list[dict[int, np.ndarray]] | None, raw: bool = False) -> bytes:
-    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by version, the towers' inputs
-    or, where ``raw``, the user's id.
+def encode_requests(
+    host_requests: list[HostRequest], vectors: list[dict[int, np.ndarray]] | None, raw: bool = False
+) -> bytes:
+    """Returns the request file of native/tests/prerank/prerank_host.cpp.
+
+    It has vectors by version, the inputs of towers or, if ``raw``, the user's id.
     """
-    out = [np.int64(len(asked)).tobytes()]
-    for i, each in enumerate(asked):
+    out = [np.int64(len(host_requests)).tobytes()]
+    for i, host_request in enumerate(host_requests):
         users = {} if vectors is None else vectors[i]
         vector = np.concatenate([*users.values(), np.empty(0, np.float32)]).astype(np.float32)
         versions = np.array(list(users), np.int64) if len(users) > 1 else np.empty(0, np.int64)
-        inputs = each.request.features if vectors is None and not raw else {}
-        shown = np.array(each.request.shown, np.int64)
-        counts = len(each.candidates), len(shown), len(vector), len(versions), len(inputs)
-        sizes = each.request.time_ms, each.request.k, *counts
-        user = [1, each.request.user_id] if raw else [0]
-        out += [np.array([*sizes, *user], np.int64).tobytes(), padded(each.candidates), padded(shown)]
+        inputs = host_request.request.features if vectors is None and not raw else {}
+        shown = np.array(host_request.request.shown, np.int64)
+        counts = len(host_request.candidates), len(shown), len(vector), len(versions), len(inputs)
+        sizes = host_request.request.time_ms, host_request.request.k, *counts
+        user = [1, host_request.request.user_id] if raw else [0]
+        out += [np.array([*sizes, *user], np.int64).tobytes(), padded(host_request.candidates), padded(shown)]
         out += [padded(versions), padded(vector)]
         for name, array in inputs.items():
             out.append(np.int64(len(name)).tobytes())
@@ -173,29 +175,29 @@ def spelled(asked: list[Asked], vectors: list[dict[int, np.ndarray]] | None, raw
     return b"".join(out)
 
 
-def answers(raw: bytes) -> list[tuple[int, bytes, bytes]]:
-    out, at = [], 0
-    while at < len(raw):
-        found, unknown = np.frombuffer(raw, np.int64, 2, at)
-        at += 16
-        ids, at = raw[at : at + 8 * found], at + 8 * found
-        scores, at = raw[at : at + 4 * found], at + (4 * found + 7) // 8 * 8
+def decode_results(raw: bytes) -> list[tuple[int, bytes, bytes]]:
+    out, offset = [], 0
+    while offset < len(raw):
+        n, unknown = np.frombuffer(raw, np.int64, 2, offset)
+        offset += 16
+        ids, offset = raw[offset : offset + 8 * n], offset + 8 * n
+        scores, offset = raw[offset : offset + 4 * n], offset + (4 * n + 7) // 8 * 8
         out.append((int(unknown), ids, scores))
     return out
 
 
-def host(programs: Path, folder: Path, asked: bytes, *library: str) -> list[tuple[int, bytes, bytes]]:
-    (folder / "asked").write_bytes(asked)
+def run_host(programs: Path, folder: Path, encoded: bytes, *library: str) -> list[tuple[int, bytes, bytes]]:
+    (folder / "requests").write_bytes(encoded)
     command = [
         programs / "prerank_host",
         folder / "bundles",
         folder / "stage.txt",
-        folder / "asked",
-        folder / "told",
+        folder / "requests",
+        folder / "results",
     ]
-    done = subprocess.run([*map(str, command), *library], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stderr == "" and done.stdout == "", done.stderr
-    return answers((folder / "told").read_bytes())
+    process = subprocess.run([*map(str, command), *library], capture_output=True, text=True, check=False)
+    assert process.returncode == 0 and process.stderr == "" and process.stdout == "", process.stderr
+    return decode_results((folder / "results").read_bytes())
 
 
 def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
@@ -206,32 +208,31 @@ def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
 
 @pytest.mark.parametrize("steps", STAGES.values(), ids=STAGES.keys())
 @pytest.mark.parametrize("by_tower", [False, True], ids=["ready vector", "user tower"])
-def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_tower):
+def test_cpp_host_returns_the_items_of_python(platform, native_programs, steps, by_tower):
     bundle = Bundle.open(platform / "bundles")
     stage = build_stage(Config.read(configure(platform, steps)), "home", "prerank", bundle)
     export_stage(platform / "karec.toml", "home", "prerank", platform / "stage.txt", bundle)
     tower = UserTower(bundle.user_towers)
-    expected, vectors, asked = [], [], requests(12)
-    for each in asked:
-        request = each.request.with_view(bundle.index.pinned())
+    expected, vectors, host_requests = [], [], requests(12)
+    for host_request in host_requests:
+        request = host_request.request.with_view(bundle.index.pinned())
         request = request.with_features(tower.hydrate_request(request))
         versions = request.features["user_vector_versions"].tolist()
         vectors.append(dict(zip(versions, request.features["user_vector"], strict=True)))
-        outcome = stage.run(request, Candidates.from_ids(each.candidates))
+        outcome = stage.run(request, Candidates.from_ids(host_request.candidates))
         expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
     library = []
     if by_tower:
-        (found,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-        library = [str(found)]
-    told = host(native_programs, platform, spelled(asked, None if by_tower else vectors), *library)
-    assert len(told) == len(expected) and sum(len(ids) for ids, _ in expected) > 0
-    for (_, ids, scores), (their_ids, their_scores) in zip(told, expected, strict=True):
-        assert ids == their_ids
-        assert scores == their_scores
+        (path,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+        library = [str(path)]
+    encoded = encode_requests(host_requests, None if by_tower else vectors)
+    results = run_host(native_programs, platform, encoded, *library)
+    assert sum(len(ids) for ids, _ in expected) > 0
+    assert [(ids, scores) for _, ids, scores in results] == expected
 
 
 @pytest.mark.parametrize("version_of_towers", ["one version", "two versions"])
-def test_a_cpp_host_answers_a_user_by_raw_ids_as_python_does(native_programs, tmp_path, version_of_towers):
+def test_cpp_host_encodes_raw_user_ids_as_python(native_programs, tmp_path, version_of_towers):
     bundle = publish_small_bundle(tmp_path)
     if version_of_towers == "two versions":
         run_folder = write_next_run(bundle, tmp_path / "next")
@@ -240,18 +241,19 @@ def test_a_cpp_host_answers_a_user_by_raw_ids_as_python_does(native_programs, tm
     export_stage(tmp_path / "karec.toml", "home", "prerank", tmp_path / "stage.txt", bundle)
     snapshot = bundle.snapshot
     features, tower = UserFeatures(snapshot, bundle.encoder), UserTower(bundle.user_towers)
-    asked, expected = [], []
+    host_requests, expected = [], []
     for user in [*np.asarray(snapshot.users.ids).tolist(), 10**15]:
         request = Request(user_id=user, scene="home", time_ms=snapshot.time_ms + user % 1000 * HOUR_MS)
-        asked.append(Asked(request, np.append(snapshot.works.ids, [-7])))
+        host_requests.append(HostRequest(request, np.append(snapshot.works.ids, [-7])))
         request = request.with_view(bundle.index.pinned())
         request = request.with_features(features.hydrate_request(request))
         request = request.with_features(tower.hydrate_request(request))
-        outcome = stage.run(request, Candidates.from_ids(asked[-1].candidates))
+        outcome = stage.run(request, Candidates.from_ids(host_requests[-1].candidates))
         expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    told = host(native_programs, tmp_path, spelled(asked, None, raw=True), str(library))
-    assert [(ids, scores) for _, ids, scores in told] == expected
+    encoded = encode_requests(host_requests, None, raw=True)
+    results = run_host(native_programs, tmp_path, encoded, str(library))
+    assert [(ids, scores) for _, ids, scores in results] == expected
     assert len(set(expected)) > 3
 
 
@@ -276,7 +278,7 @@ class TensorSpec(ctypes.Structure):
     ]
 
 
-def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
+def test_c_host_gets_the_inputs_of_the_tower(platform, cmake, native_programs):
     build = native_programs.parents[1]
     run(cmake, "--build", build, "--target", "karec_shared")
     c = ctypes.CDLL(str(build / "native" / "libkarec.so"))
@@ -288,18 +290,18 @@ def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
     ranker, n = ctypes.c_void_p(), ctypes.c_size_t()
     root, stage = str(platform / "bundles").encode(), str(platform / "stage.txt").encode()
     c.karec_last_error.restype = ctypes.c_char_p
-    opened = c.karec_preranker_open(root, stage, ctypes.byref(options), ctypes.byref(ranker))
-    assert opened == 0, c.karec_last_error()
+    status = c.karec_preranker_open(root, stage, ctypes.byref(options), ctypes.byref(ranker))
+    assert status == 0, c.karec_last_error()
     specs = (TensorSpec * 3)(*[TensorSpec(ctypes.sizeof(TensorSpec)) for _ in range(3)])
     assert c.karec_preranker_tower_inputs(ranker, specs, ctypes.c_size_t(1), ctypes.byref(n)) == 0
     assert n.value == 2 and specs[0].name == b"user_ids" and specs[1].name == b""
     assert c.karec_preranker_tower_inputs(ranker, specs, ctypes.c_size_t(3), ctypes.byref(n)) == 0
-    told = {spec.name.decode(): (spec.dtype, spec.shape[: spec.rank]) for spec in specs[:2]}
-    assert told == {"user_ids": (4, [-1, 3]), "user_numbers": (10, [-1, 4])}
+    inputs = {spec.name.decode(): (spec.dtype, spec.shape[: spec.rank]) for spec in specs[:2]}
+    assert inputs == {"user_ids": (4, [-1, 3]), "user_numbers": (10, [-1, 4])}
     c.karec_preranker_close(ranker)
 
 
-def test_steps_of_python_alone_are_refused_by_name(platform):
+def test_export_rejects_steps_that_only_python_has(platform):
     config = configure(platform, HEAD + '{ use = "mmr", k = 5 }')
     with pytest.raises(ConfigError, match="the step 'mmr' runs only in Python; C\\+\\+ hosts have"):
         export_stage(config, "home", "prerank", platform / "stage.txt")
@@ -310,7 +312,7 @@ def test_steps_of_python_alone_are_refused_by_name(platform):
         build_stage(Config.read(configure(platform, HEAD)), "home", "rank")
 
 
-def test_a_cpp_host_refuses_a_tower_of_another_width_than_the_index(native_programs, tmp_path):
+def test_cpp_host_rejects_a_tower_of_another_width(native_programs, tmp_path):
     golden = Path(__file__).parent / "golden"
 
     def write(folder):
@@ -318,19 +320,25 @@ def test_a_cpp_host_refuses_a_tower_of_another_width_than_the_index(native_progr
         write_user_tower(folder / "user_tower.onnx", 7, 5)
 
     publish_folder(tmp_path / "bundles", 7, write)
-    (tmp_path / "asked").write_bytes(spelled([], None))
+    (tmp_path / "requests").write_bytes(encode_requests([], None))
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "asked", tmp_path / "told", library
+    places = (
+        tmp_path / "bundles",
+        golden / "stage-1.txt",
+        tmp_path / "requests",
+        tmp_path / "results",
+        library,
+    )
     command = [str(place) for place in (native_programs / "prerank_host", *places)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode != 0 and "gives 5 dimensions, the index has 4" in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode != 0 and "gives 5 dimensions, the index has 4" in process.stderr
     with pytest.raises(
         BundleError, match=r"user_tower\.onnx: user_vector is float32 \(1, 5\), expected float32 \(1, 4\)"
     ):
         Bundle.open(tmp_path / "bundles")
 
 
-def test_a_cpp_host_refuses_works_of_a_model_version_without_a_user_tower(native_programs, tmp_path):
+def test_cpp_host_rejects_a_model_version_without_a_tower(native_programs, tmp_path):
     golden = Path(__file__).parent / "golden"
     shutil.copytree(golden / "bundle-1", tmp_path / "before")
     index = ItemIndex.open(tmp_path / "before" / "index.karec")
@@ -341,11 +349,11 @@ def test_a_cpp_host_refuses_works_of_a_model_version_without_a_user_tower(native
         write_user_tower(folder / "user_tower.onnx", 9, 4)
 
     publish_folder(tmp_path / "bundles", 9, write)
-    (tmp_path / "asked").write_bytes(spelled([], []))
-    places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "asked", tmp_path / "told"
+    (tmp_path / "requests").write_bytes(encode_requests([], []))
+    places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "requests", tmp_path / "results"
     command = [str(place) for place in (native_programs / "prerank_host", *places)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     missing = r"of model version 7,.* which no user vector meets: user_tower\.v0000000007\S* is missing"
-    assert done.returncode != 0 and re.search(missing, done.stderr)
+    assert process.returncode != 0 and re.search(missing, process.stderr)
     with pytest.raises(BundleError, match=missing):
         Bundle.open(tmp_path / "bundles")

@@ -26,13 +26,13 @@ from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
 
 TWO_DAYS = replace(SIZES, days=2)
-AGAIN = TOWERS.replace("towers", "again")
+TWIN = TOWERS.replace("towers", "twin")
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory, models):
+def simulation(tmp_path_factory, models):
     """Towers, the same arm under another name, and random order."""
-    return play(tmp_path_factory.mktemp("played"), models, TOWERS + AGAIN + RANDOM, cores=1)
+    return play(tmp_path_factory.mktemp("simulation"), models, TOWERS + TWIN + RANDOM, cores=1)
 
 
 @pytest.fixture(scope="module")
@@ -40,73 +40,75 @@ def population():
     return make_population(SIZES)
 
 
-def test_equal_arms_have_equal_logs(played):
-    assert_same(ArmLog.read(played / "towers"), ArmLog.read(played / "again"))
+def test_equal_arms_have_equal_logs(simulation):
+    assert_same(ArmLog.read(simulation / "towers"), ArmLog.read(simulation / "twin"))
 
 
-def test_different_arms_show_other_works(played):
-    towers, random = ArmLog.read(played / "towers"), ArmLog.read(played / "random")
+def test_different_arms_show_other_works(simulation):
+    towers, random = ArmLog.read(simulation / "towers"), ArmLog.read(simulation / "random")
     assert not np.array_equal(towers.exposures["work"][:200], random.exposures["work"][:200])
 
 
-def test_log_does_not_depend_on_the_number_of_cores(played, models, tmp_path):
-    again = play(tmp_path, models, TOWERS, cores=2)
-    assert_same(ArmLog.read(played / "towers"), ArmLog.read(again / "towers"))
+def test_log_does_not_depend_on_the_number_of_cores(simulation, models, tmp_path):
+    parallel = play(tmp_path, models, TOWERS, cores=2)
+    assert_same(ArmLog.read(simulation / "towers"), ArmLog.read(parallel / "towers"))
 
 
-def test_killed_simulation_ends_with_the_same_log(played, models, tmp_path):
-    """Killed on the second day, when some of it was played."""
+def test_killed_simulation_ends_with_the_same_log(simulation, models, tmp_path):
+    """Killed on the second day, when some of it was simulation."""
     with pytest.raises(KeyboardInterrupt):
         play(tmp_path, models, TOWERS, cores=1, progress=StopAfter("towers: day 2"))
     assert not (tmp_path / "out" / "towers" / "arm.json").exists()
     resumed = play(tmp_path, models, TOWERS, resume=True, cores=1)
-    assert_same(ArmLog.read(played / "towers"), ArmLog.read(resumed / "towers"))
+    assert_same(ArmLog.read(simulation / "towers"), ArmLog.read(resumed / "towers"))
 
 
 class StopAfter:
-    """Interrupts a simulation when it says ``what``."""
+    """Interrupts a simulation at the progress message ``message``."""
 
-    def __init__(self, what):
-        self.what = what
+    def __init__(self, message):
+        self.message = message
 
-    def __call__(self, done, total, what):
-        if what.startswith(self.what):
+    def __call__(self, done, total, message):
+        if message.startswith(self.message):
             raise KeyboardInterrupt
 
 
-def test_work_gets_equal_feedback_in_two_arms(played):
-    """Where a user and a work meet with the same chances: who was shown what before decides nothing else."""
-    arms = [ArmLog.read(played / name).exposures for name in ("towers", "random")]
-    met = [
+def test_work_gets_equal_feedback_in_two_arms(simulation):
+    """A user gives a work equal feedback in both arms if the probabilities are equal."""
+    arms = [ArmLog.read(simulation / name).exposures for name in ("towers", "random")]
+    row_of_pair = [
         dict(zip(zip(a["user"], a["work"], strict=True), range(len(a["user"])), strict=True)) for a in arms
     ]
-    both = [(met[0][pair], met[1][pair]) for pair in met[0].keys() & met[1].keys()]
+    both = [
+        (row_of_pair[0][pair], row_of_pair[1][pair]) for pair in row_of_pair[0].keys() & row_of_pair[1].keys()
+    ]
     same = [(i, j) for i, j in both if arms[0]["p_long_view"][i] == arms[1]["p_long_view"][j]]
     assert len(same) > 20
     for label in ("click", "long_view"):
         assert all(arms[0][label][i] == arms[1][label][j] for i, j in same)
 
 
-def test_shown_works_exist_and_are_new_to_the_user(played):
+def test_shown_works_exist_and_are_new_to_the_user(simulation):
     for name in ("towers", "random"):
-        arm = ArmLog.read(played / name)
+        arm = ArmLog.read(simulation / name)
         e = arm.exposures
         assert (arm.work_upload_day[e["work"]] < e["day"]).all(), (
-            "a work is there from the morning after its upload"
+            "a work is published the day after its upload"
         )
         assert (e["age_ms"] > 0).all()
-        assert (e["creator"] != e["user"]).all(), "nobody is shown a work of his own"
+        assert (e["creator"] != e["user"]).all(), "users are not shown their own works"
         of_day = np.stack([e["user"], e["work"], e["day"]])
         assert np.unique(of_day, axis=1).shape == of_day.shape
-        # all that a user saw is listed
-        few = np.bincount(e["user"], minlength=arm.n_users)[e["user"]] <= KEPT
-        seen = np.stack([e["user"], e["work"]])[:, few]
-        assert few.mean() > 0.3 and np.unique(seen, axis=1).shape == seen.shape
+        # The snapshot lists all impressions of users with at most KEPT of them.
+        is_listed = np.bincount(e["user"], minlength=arm.n_users)[e["user"]] <= KEPT
+        pairs = np.stack([e["user"], e["work"]])[:, is_listed]
+        assert is_listed.mean() > 0.3 and np.unique(pairs, axis=1).shape == pairs.shape
         np.testing.assert_array_equal(e["creator"], arm.work_creator[e["work"]])
 
 
-def test_outcomes_have_their_expected_rates(played):
-    e = ArmLog.read(played / "towers").exposures
+def test_outcomes_have_their_expected_rates(simulation):
+    e = ArmLog.read(simulation / "towers").exposures
     for label in ("long_view", "like"):
         chance = e[f"p_{label}"].astype(float)
         deviation = np.sqrt((chance * (1 - chance)).sum())
@@ -114,43 +116,47 @@ def test_outcomes_have_their_expected_rates(played):
     assert not (e["long_view"] > e["click"]).any() and not (e["follow"] > e["long_view"]).any()
 
 
-def test_probabilities_include_all_earlier_impressions(played, population):
-    """Over pages, sessions and days: against the truth asked for everything at once."""
+def test_probabilities_include_all_earlier_impressions(simulation, population):
+    """The probabilities equal those of the truth for all pages, sessions and days at once."""
     truth, recent = population.truth, population.recent_works
     for name in ("towers", "random"):
-        shown = join_impressions([read_events(played / name, day, population) for day in range(SIZES.days)])
-        user = population.snapshot.users.lookup(shown.user_id)
-        work = population.snapshot.works.lookup(shown.work_id)
+        impressions = join_impressions(
+            [read_events(simulation / name, day, population) for day in range(SIZES.days)]
+        )
+        user = population.snapshot.users.lookup(impressions.user_id)
+        work = population.snapshot.works.lookup(impressions.work_id)
         before = np.nonzero(recent >= 0)
         n = len(before[0])
         repeats = truth.repeats(np.concatenate([before[0], user]), np.concatenate([recent[before], work]))
         later = {cause: count[n:] for cause, count in repeats.items()}
         assert later["tag"].any()
-        expected = truth.probabilities(user, work, time_ms=shown.time_ms, scene=shown.scene, repeats=later)
-        e = ArmLog.read(played / name).exposures
+        expected = truth.probabilities(
+            user, work, time_ms=impressions.time_ms, scene=impressions.scene, repeats=later
+        )
+        e = ArmLog.read(simulation / name).exposures
         for task in ("long_view", "like"):
             np.testing.assert_array_equal(e[f"p_{task}"], expected[task])
 
 
-def test_creator_is_followed_once(played, population):
-    """Whom a user follows, from before or since another page, cannot be followed again."""
-    n, followed = SIZES.users, 0
+def test_creator_is_followed_once(simulation, population):
+    """A user follows no creator whom they follow already, from the past or from another page."""
+    n, n_follows = SIZES.users, 0
     for name in ("towers", "random"):
-        e = ArmLog.read(played / name).exposures
-        did, pairs = e["follow"] > 0, e["user"].astype(np.int64) * n + e["creator"]
-        followed += did.sum()
-        assert len(np.unique(pairs[did])) == did.sum()
-        before = np.isin(pairs, population.truth.follow_keys)
-        assert before.any() and not e["p_follow"][before].any()
-        for at in np.flatnonzero(did):
-            later = np.flatnonzero(pairs[at + 1 :] == pairs[at]) + at + 1
-            other_page = later[(e["session"][later] != e["session"][at]) | (e["day"][later] != e["day"][at])]
-            assert not e["p_follow"][other_page].any()
-    assert followed > 3
+        e = ArmLog.read(simulation / name).exposures
+        is_follow, pairs = e["follow"] > 0, e["user"].astype(np.int64) * n + e["creator"]
+        n_follows += is_follow.sum()
+        assert len(np.unique(pairs[is_follow])) == is_follow.sum()
+        was_followed = np.isin(pairs, population.truth.follow_keys)
+        assert was_followed.any() and not e["p_follow"][was_followed].any()
+        for row in np.flatnonzero(is_follow):
+            later = np.flatnonzero(pairs[row + 1 :] == pairs[row]) + row + 1
+            is_other_page = (e["session"][later] != e["session"][row]) | (e["day"][later] != e["day"][row])
+            assert not e["p_follow"][later[is_other_page]].any()
+    assert n_follows > 3
 
 
-def test_sessions_and_positions_are_counted(played):
-    arm = ArmLog.read(played / "towers")
+def test_sessions_and_positions_are_counted(simulation):
+    arm = ArmLog.read(simulation / "towers")
     e = arm.exposures
     for day in range(arm.days):
         rows = e["day"] == day
@@ -158,29 +164,28 @@ def test_sessions_and_positions_are_counted(played):
         np.maximum.at(last, e["user"][rows], e["session"][rows] + 1)
         np.testing.assert_array_equal(last, arm.sessions[day])
         assert len(users)
-    first = e["position"] == 0
-    assert first.sum() == arm.sessions.sum()
+    assert (e["position"] == 0).sum() == arm.sessions.sum()
     assert (np.diff(e["day"]) >= 0).all()
 
 
-def test_potential_uploads_are_partly_realised(played):
-    arm = ArmLog.read(played / "towers")
+def test_potential_uploads_are_partly_realised(simulation):
+    arm = ArmLog.read(simulation / "towers")
     days = arm.work_upload_day
     assert (days == BEFORE).sum() == SIZES.works
     assert all((days == day).any() for day in range(arm.days)) and (days == NEVER).any()
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_built_in_arms_build(name, played, models):
+def test_built_in_arms_build(name, simulation, models):
     bundle = Bundle.open(next(models.iterdir()) / "bundles", verify=False)
-    arms, path = read_arms(name), played / "towers" / "karec.toml"  # where the LR lies
+    arms, path = read_arms(name), simulation / "towers" / "karec.toml"  # beside the LR
     for arm in arms.arms:
         cascade = build_cascade(
             arms.config_of(arm, path, path.parent, bundle.snapshot, {"click": 1.0}), SCENE, bundle
         )
         user, moment = int(bundle.snapshot.users.ids[0]), bundle.snapshot.time_ms
-        feed = replace(cascade, side_effects=()).run(Request(user, time_ms=moment))
-        assert len(feed) == 10
+        page = replace(cascade, side_effects=()).run(Request(user, time_ms=moment))
+        assert len(page) == 10
 
 
 @pytest.mark.parametrize(
@@ -221,14 +226,14 @@ def test_learning_arm_without_rank_log_is_rejected(models, tmp_path):
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
 
 
-def test_folder_of_another_simulation_is_rejected(played, models):
-    arms = arms_of(played.parent, TOWERS + AGAIN + RANDOM)
+def test_folder_of_another_simulation_is_rejected(simulation, models):
+    arms = arms_of(simulation.parent, TOWERS + TWIN + RANDOM)
     with pytest.raises(DataError, match=r"other seed \(0, expected 1\)"):
-        simulate(arms, played, replace(SIZES, seed=1), played, models=models)
+        simulate(arms, simulation, replace(SIZES, seed=1), simulation, models=models)
     with pytest.raises(DataError, match="other arms"):
-        simulate(replace(arms, train_every=3), played, SIZES, played, models=models)
+        simulate(replace(arms, train_every=3), simulation, SIZES, simulation, models=models)
     with pytest.raises(DataError, match="Continue with --resume"):
-        simulate(arms, played, SIZES, played, models=models)
+        simulate(arms, simulation, SIZES, simulation, models=models)
 
 
 def test_folder_with_files_is_rejected(models, tmp_path):
@@ -241,7 +246,7 @@ def test_folder_with_files_is_rejected(models, tmp_path):
 
 
 def test_folder_in_use_is_rejected(models, tmp_path):
-    """It is held as a killed simulation's training would hold it: by a process that got its descriptor."""
+    """The lock is held as by a training of a killed simulation, which inherited the descriptor."""
     out = tmp_path / "out"
     out.mkdir()
     descriptor = os.open(out, os.O_RDONLY)
@@ -274,8 +279,8 @@ def test_changed_arm_config_is_another_simulation(population, models, tmp_path):
 def test_truncated_checkpoint_is_rejected_by_name(models, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         play(tmp_path, models, RANDOM, cores=1, progress=StopAfter("random: day 2"))
-    kept = tmp_path / "out" / "random" / "checkpoint.npz"
-    kept.write_bytes(kept.read_bytes()[:200])
+    checkpoint = tmp_path / "out" / "random" / "checkpoint.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:200])
     with pytest.raises(DataError, match=r"checkpoint\.npz is damaged"):
         play(tmp_path, models, RANDOM, resume=True)
 
@@ -286,21 +291,19 @@ def test_sizes_reject_no_days():
 
 
 @pytest.mark.long
-def test_towers_learn_from_served_impressions(played, models, tmp_path):
-    """The first day is the one of towers that never learn; afterwards other towers serve, also after a
-    kill."""
+def test_towers_learn_from_served_impressions(simulation, models, tmp_path):
+    """The first day equals that of towers that do not learn. Then other towers serve, also after a kill."""
     learning = TOWERS + "learn.run.threads = 1\n"
     with pytest.raises(KeyboardInterrupt):
         play(
             tmp_path, models, learning, nights=1, sizes=TWO_DAYS, cores=1, progress=StopAfter("towers: day 2")
         )
-    out = play(tmp_path, models, learning, nights=1, sizes=TWO_DAYS, resume=True, cores=1)
-    still, moved = ArmLog.read(played / "towers"), ArmLog.read(out / "towers")
-    assert moved.facts["run"].startswith("learn/night-0001/")
-    first = [arm.exposures["work"][arm.exposures["day"] == 0] for arm in (still, moved)]
-    second = [arm.exposures["work"][arm.exposures["day"] == 1] for arm in (still, moved)]
-    np.testing.assert_array_equal(*first)
-    assert not np.array_equal(*second)
+    learned = play(tmp_path, models, learning, nights=1, sizes=TWO_DAYS, resume=True, cores=1)
+    logs = [ArmLog.read(folder / "towers") for folder in (simulation, learned)]
+    assert logs[1].facts["run"].startswith("learn/night-0001/")
+    works_of_days = [[log.exposures["work"][log.exposures["day"] == day] for log in logs] for day in (0, 1)]
+    np.testing.assert_array_equal(*works_of_days[0])
+    assert not np.array_equal(*works_of_days[1])
 
 
 def test_repeated_day_is_in_the_rank_log_once(models, tmp_path):
@@ -318,14 +321,14 @@ def test_repeated_day_is_in_the_rank_log_once(models, tmp_path):
 
 
 def test_communities_are_made_if_a_source_needs_them(models, tmp_path):
-    """Without such a channel a morning leaves them out."""
+    """Publishing leaves them out without such a source."""
     grouped = (
         TOWERS.replace("towers", "grouped") + 'scene.recall.community = { use = "community", quota = 50 }\n'
     )
     out = play(tmp_path, models, TOWERS + grouped, sizes=replace(SIZES, days=1), cores=1)
-    for name, made in (("towers", False), ("grouped", True)):
+    for name, has_communities in (("towers", False), ("grouped", True)):
         bundle = Bundle.open(out / name / "bundles", verify=False)
-        assert ("community" in bundle.snapshot.users.columns) == made
+        assert ("community" in bundle.snapshot.users.columns) == has_communities
     assert len(ArmLog.read(out / "grouped")) > 0
 
 
@@ -349,14 +352,12 @@ def test_simulate_command_plays_and_reports_arms(models, tmp_path, capsys):
     ]
     sizes = ["--users", str(SIZES.users), "--works", str(SIZES.works)]
     assert cli.main(["lab", "simulate", *arguments, *sizes, "--report", str(report)]) == 0
-    said = capsys.readouterr().out
-    assert f"towers: {out / 'towers'}" in said and str(report / "report.html") in said
-    assert "changes against towers" in said and "creators a day" in said
-    told = json.loads((report / "report.json").read_text())
-    assert told["baseline"] == "towers" and list(told["arms"]) == ["towers", "random"]
-    shown = len(ArmLog.read(out / "random"))
-    value = told["arms"]["random"]["measures"]["exposures"]["value"]
-    assert round(value * SIZES.users) == shown
+    output = capsys.readouterr().out
+    assert f"towers: {out / 'towers'}" in output and str(report / "report.html") in output
+    content = json.loads((report / "report.json").read_text())
+    assert content["baseline"] == "towers" and list(content["arms"]) == ["towers", "random"]
+    value = content["arms"]["random"]["measures"]["exposures"]["value"]
+    assert round(value * SIZES.users) == len(ArmLog.read(out / "random"))
 
 
 def test_repeated_command_is_rejected_without_resume(models, tmp_path, capsys):

@@ -27,38 +27,38 @@ explore = 1
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory, models):
-    return play(tmp_path_factory.mktemp("played"), models, TOWERS + CONTROLLED, sizes=TWO_DAYS, cores=1)
+def simulation(tmp_path_factory, models):
+    return play(tmp_path_factory.mktemp("simulation"), models, TOWERS + CONTROLLED, sizes=TWO_DAYS, cores=1)
 
 
-def test_log_is_the_same_on_any_number_of_cores(played, models, tmp_path):
-    again = play(tmp_path, models, CONTROLLED, sizes=TWO_DAYS, cores=2)
-    one, other = ArmLog.read(played / "controlled"), ArmLog.read(again / "controlled")
-    assert_same(one, other)
-    assert one.facts["exposure"] == other.facts["exposure"]
+def test_log_is_the_same_on_any_number_of_cores(simulation, models, tmp_path):
+    parallel = play(tmp_path, models, CONTROLLED, sizes=TWO_DAYS, cores=2)
+    logs = [ArmLog.read(out / "controlled") for out in (simulation, parallel)]
+    assert_same(*logs)
+    assert logs[0].facts["exposure"] == logs[1].facts["exposure"]
 
 
-def test_exposure_state_continues_in_a_resumed_simulation(played, models, tmp_path):
+def test_exposure_state_continues_in_a_resumed_simulation(simulation, models, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         play(tmp_path, models, CONTROLLED, sizes=TWO_DAYS, cores=2, progress=interrupt_on_second_day)
     resumed = play(tmp_path, models, CONTROLLED, sizes=TWO_DAYS, resume=True, cores=1)
-    one, other = ArmLog.read(played / "controlled"), ArmLog.read(resumed / "controlled")
-    assert_same(one, other)
-    assert one.facts["exposure"]["pages"] == one.facts["requests"], "every page of both days is counted"
+    log = ArmLog.read(simulation / "controlled")
+    assert_same(log, ArmLog.read(resumed / "controlled"))
+    assert log.facts["exposure"]["pages"] == log.facts["requests"], "every page of both days is counted"
 
 
-def interrupt_on_second_day(done, total, what):
-    if what.startswith("controlled: day 2") and done > total // 2:
+def interrupt_on_second_day(done, total, message):
+    if message.startswith("controlled: day 2") and done > total // 2:
         raise KeyboardInterrupt
 
 
-def test_exposure_control_shows_more_new_items(played):
-    plain, controlled = ArmLog.read(played / "towers"), ArmLog.read(played / "controlled")
-    new = [
+def test_exposure_control_shows_more_new_items(simulation):
+    plain, controlled = ArmLog.read(simulation / "towers"), ArmLog.read(simulation / "controlled")
+    new_works = [
         np.unique(log.exposures["work"][log.work_upload_day[log.exposures["work"]] >= 0])
         for log in (plain, controlled)
     ]
-    assert len(new[1]) > len(new[0]) + 3
+    assert len(new_works[1]) > len(new_works[0]) + 3
     state = controlled.facts["exposure"]
     (target,), (counts,) = state["targets"], state["guarantees"]
     assert (target["name"], target["target_share"]) == ("type 0", 0.5) and target["dual_variable"] != 0

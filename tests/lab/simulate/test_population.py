@@ -37,12 +37,12 @@ def test_sample_of_a_world_has_the_works_of_its_users(population):
     part = population_of(population.world, SIZES.days, SIZES.seed, Part(users=20, works=5.0))
     assert part.is_visitor.sum() == 20 and population.is_visitor.all()
     assert part.is_visitor[part.visits.user].all() and 0 < len(part.visits.user) < len(population.visits.user)
-    before, snapshot = part.world.dataset.exposures, part.snapshot
-    theirs = part.is_visitor[snapshot.users.lookup(before.user_id)]
-    there = part.potential.day == BEFORE
-    assert there[snapshot.works.lookup(before.work_id[theirs])].all()
+    impressions, snapshot = part.world.dataset.exposures, part.snapshot
+    is_of_visitor = part.is_visitor[snapshot.users.lookup(impressions.user_id)]
+    is_uploaded = part.potential.day == BEFORE
+    assert is_uploaded[snapshot.works.lookup(impressions.work_id[is_of_visitor])].all()
     assert 0 < (part.potential.day == NEVER).sum() < len(part.potential.day)
-    assert 0 < there.sum() < (population.potential.day == BEFORE).sum()
+    assert 0 < is_uploaded.sum() < (population.potential.day == BEFORE).sum()
     assert part.potential.mean_daily_impressions < population.potential.mean_daily_impressions
 
 
@@ -55,21 +55,19 @@ def test_truth_and_platform_have_equal_rows(population):
 
 
 def test_potential_works_are_new_and_unseen(population):
-    new = population.potential.day != BEFORE
-    assert new.sum() == len(population.truth.works) - SIZES.works
-    days = (population.truth.works.upload_ms[new] - population.first_ms) // DAY_MS
-    np.testing.assert_array_equal(days, population.potential.day[new])
-    assert not population.snapshot.works["count_exposed"][new].any()
-    assert population.snapshot.works["count_exposed"][~new].any()
+    is_new = population.potential.day != BEFORE
+    assert is_new.sum() == len(population.truth.works) - SIZES.works
+    days = (population.truth.works.upload_ms[is_new] - population.first_ms) // DAY_MS
+    np.testing.assert_array_equal(days, population.potential.day[is_new])
+    assert not population.snapshot.works["count_exposed"][is_new].any()
+    assert population.snapshot.works["count_exposed"][~is_new].any()
 
 
 def test_recent_works_are_the_last_of_the_weeks_before(population):
-    before, snapshot = population.world.dataset.exposures, population.snapshot
+    impressions, snapshot = population.world.dataset.exposures, population.snapshot
     for user in range(0, SIZES.users, 7):
-        shown = before.work_id[before.user_id == snapshot.users.ids[user]]
-        recent_works = population.recent_works[user]
-        width = min(len(shown), len(recent_works))
-        np.testing.assert_array_equal(
-            snapshot.works.ids[recent_works[len(recent_works) - width :]], shown[len(shown) - width :]
-        )
-        assert (recent_works[: len(recent_works) - width] == -1).all()
+        ids = impressions.work_id[impressions.user_id == snapshot.users.ids[user]]
+        recent = population.recent_works[user]
+        n_padded = max(len(recent) - len(ids), 0)
+        np.testing.assert_array_equal(snapshot.works.ids[recent[n_padded:]], ids[-len(recent) :])
+        assert (recent[:n_padded] == -1).all()

@@ -11,46 +11,47 @@ from karec.screening.settings import read_settings
 
 
 @pytest.fixture(scope="module")
-def drawn():
+def uploads():
     return Library(20_000, FIRST_DAY).day(2)
 
 
-def test_day_is_a_function_of_seed_and_number(drawn):
-    again = Library(20_000, FIRST_DAY).day(2)
-    assert np.array_equal(again.vectors, drawn.vectors) and np.array_equal(again.long_views, drawn.long_views)
-    assert np.array_equal(again.columns["pitch_score"], drawn.columns["pitch_score"])
-    assert not np.array_equal(Library(20_000, FIRST_DAY, 1).day(2).vectors, drawn.vectors)
+def test_day_is_a_function_of_seed_and_number(uploads):
+    repeated = Library(20_000, FIRST_DAY).day(2)
+    assert np.array_equal(repeated.vectors, uploads.vectors)
+    assert np.array_equal(repeated.long_views, uploads.long_views)
+    assert np.array_equal(repeated.columns["pitch_score"], uploads.columns["pitch_score"])
+    assert not np.array_equal(Library(20_000, FIRST_DAY, 1).day(2).vectors, uploads.vectors)
 
 
-def test_ids_are_unique_over_days(drawn):
-    ids = np.concatenate([drawn.columns["work_id"], Library(20_000, FIRST_DAY).day(3).columns["work_id"]])
+def test_ids_are_unique_over_days(uploads):
+    ids = np.concatenate([uploads.columns["work_id"], Library(20_000, FIRST_DAY).day(3).columns["work_id"]])
     assert len(np.unique(ids)) == 40_000
 
 
-def test_uploads_have_forty_columns(drawn):
-    assert len(drawn.columns) + 1 == 40
+def test_uploads_have_forty_columns(uploads):
+    assert len(uploads.columns) + 1 == 40
 
 
-def test_better_works_have_more_impressions_and_long_views(drawn):
-    better = drawn.quality > np.median(drawn.quality)
-    shares = [drawn.long_views[part].sum() / drawn.exposures[part].sum() for part in (better, ~better)]
+def test_better_works_have_more_impressions_and_long_views(uploads):
+    better = uploads.quality > np.median(uploads.quality)
+    shares = [uploads.long_views[part].sum() / uploads.exposures[part].sum() for part in (better, ~better)]
     assert shares[0] > 1.3 * shares[1]
-    assert drawn.exposures[better].mean() > 1.3 * drawn.exposures[~better].mean()
-    assert (drawn.long_views <= drawn.exposures).all()
+    assert uploads.exposures[better].mean() > 1.3 * uploads.exposures[~better].mean()
+    assert (uploads.long_views <= uploads.exposures).all()
 
 
-def test_copies_have_the_song_and_measures_of_the_source(drawn):
-    """Measures are rounded, so that a copy's equal its source's."""
-    heard = np.stack([drawn.columns[name] for name in ("tempo_bpm", "bitrate_kbps", "reverb")])
-    _, source, count = np.unique(heard, axis=1, return_inverse=True, return_counts=True)
+def test_copies_have_the_song_and_measures_of_the_source(uploads):
+    """Measures are rounded, so those of a copy equal those of its source."""
+    measures = np.stack([uploads.columns[name] for name in ("tempo_bpm", "bitrate_kbps", "reverb")])
+    _, source, count = np.unique(measures, axis=1, return_inverse=True, return_counts=True)
     assert 0.03 < (count - 1).sum() / 20_000 < 0.06
     order = np.argsort(source.ravel(), kind="stable")
     same = np.flatnonzero(np.diff(source.ravel()[order]) == 0)
-    one, other = order[same], order[same + 1]
-    assert np.array_equal(drawn.columns["song_id"][one], drawn.columns["song_id"][other])
-    vectors = drawn.vectors.astype(np.float64)
+    works, copies = order[same], order[same + 1]
+    assert np.array_equal(uploads.columns["song_id"][works], uploads.columns["song_id"][copies])
+    vectors = uploads.vectors.astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert (vectors[one] * vectors[other]).sum(axis=1).min() > 0.95
+    assert (vectors[works] * vectors[copies]).sum(axis=1).min() > 0.95
 
 
 def test_library_files_are_read_by_screening(tmp_path):

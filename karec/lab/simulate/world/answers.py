@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.lab.simulate.world.tastes import AFTER, TASKS, Truth, pair_uniform
+from karec.lab.simulate.world.tastes import PARENT_TASKS, TASKS, Truth, pair_uniform
 
 
 def coins_of(truth: Truth, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -26,7 +26,7 @@ def outcomes(
     """Returns {task: (N,) uint8} along the funnel, from probabilities of ``Truth`` and uniform numbers."""
     labels: dict[str, NDArray[Any]] = {}
     for task in TASKS:
-        parent = AFTER[task]
+        parent = PARENT_TASKS[task]
         if parent is None:
             labels[task] = (coins[task] < chances[task]).astype(np.uint8)
         else:

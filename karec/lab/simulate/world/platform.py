@@ -41,7 +41,7 @@ from karec.lab.simulate.world.people import (
 )
 from karec.lab.simulate.world.policy import Policy, Shown
 from karec.lab.simulate.world.satiation import UNFITTED, Satiation
-from karec.lab.simulate.world.tastes import AFTER, RATES, SCENES, TASKS, Truth, sigmoid
+from karec.lab.simulate.world.tastes import PARENT_TASKS, SCENES, TASK_RATES, TASKS, Truth, sigmoid
 from karec.times import DAY_MS, Progress
 
 START_MS = int(datetime(2021, 3, 1, tzinfo=timezone(timedelta(hours=8))).timestamp() * 1000)
@@ -183,7 +183,7 @@ def _check_sizes(n_works: int, n_users: int, n_exposures: int, days: int, seed: 
 
 
 def _calibrate(truth: Truth, shown: Shown) -> dict[str, float]:
-    """Returns intercepts that give each task its rate of RATES on a sample of ``shown``, by bisection."""
+    """Returns intercepts that give each task its rate on a sample of ``shown``, by bisection."""
     rows = np.arange(0, len(shown), max(len(shown) // 100_000, 1))
     user = shown.user[rows]
     causes = truth.causes(user, shown.work[rows], shown.time_ms[rows], shown.scene[rows])
@@ -191,7 +191,7 @@ def _calibrate(truth: Truth, shown: Shown) -> dict[str, float]:
     intercepts: dict[str, float] = {}
     probabilities: dict[str, NDArray[Any]] = {}
     for task in TASKS:
-        parent = AFTER[task]
+        parent = PARENT_TASKS[task]
         reach = np.ones(len(rows)) if parent is None else probabilities[parent]
         if task == "follow":
             reach = reach * (causes["follow"] == 0)
@@ -199,7 +199,7 @@ def _calibrate(truth: Truth, shown: Shown) -> dict[str, float]:
         low, high = -30.0, 30.0
         for _ in range(50):
             middle = 0.5 * (low + high)
-            is_too_high = float((reach * sigmoid(logits + middle)).mean()) > RATES[task]
+            is_too_high = float((reach * sigmoid(logits + middle)).mean()) > TASK_RATES[task]
             low, high = (low, middle) if is_too_high else (middle, high)
         intercepts[task] = low
         probabilities[task] = reach * sigmoid(logits + low)

@@ -27,8 +27,8 @@ from karec.lab.simulate.world.satiation import UNFITTED, Repeats, Satiation
 from karec.times import DAY_MS, HOUR_MS
 
 TASKS = ("click", "long_view", "finish", "like", "follow", "comment", "gift")
-AFTER = {"click": None, "long_view": "click", **dict.fromkeys(TASKS[2:], "long_view")}
-RATES = {
+PARENT_TASKS = {"click": None, "long_view": "click", **dict.fromkeys(TASKS[2:], "long_view")}
+TASK_RATES = {
     "click": 0.40,
     "long_view": 0.30,
     "finish": 0.17,
@@ -117,7 +117,7 @@ class Truth:
             chance = sigmoid(self.logits(task, user, causes, repeats) + self.intercepts[task])
             if task == "follow":
                 chance = np.where(causes["follow"] > 0, 0.0, chance)
-            parent = AFTER[task]
+            parent = PARENT_TASKS[task]
             if parent is not None:
                 chance = chance * probabilities[parent]
             probabilities[task] = np.asarray(chance, np.float32)

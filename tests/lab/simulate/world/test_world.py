@@ -14,7 +14,7 @@ import pytest
 from karec.catalog.dataset import Dataset
 from karec.lab.simulate.world import World, make_world
 from karec.lab.simulate.world.platform import START_MS
-from karec.lab.simulate.world.tastes import AFTER, RATES, TASKS
+from karec.lab.simulate.world.tastes import PARENT_TASKS, TASK_RATES, TASKS
 from karec.pipeline.types import Array
 from karec.times import DAY_MS
 
@@ -22,7 +22,7 @@ SIZES = (10_000, 3_000, 100_000)
 
 
 def fingerprint(world: World) -> str:
-    """One hash of every array that a platform would know, and of what its truth says of its exposures."""
+    """Returns a hash of all arrays of the dataset, and of the true probabilities of its impressions."""
     s, e = world.dataset.snapshot, world.dataset.exposures
     arrays = [
         s.works.ids,
@@ -47,7 +47,7 @@ def fingerprint(world: World) -> str:
 
 
 def auc(label: Array, score: Array) -> float:
-    """Chance that a positive scores above a negative, ties one half: counted over all pairs."""
+    """Returns the fraction of pairs in which the positive scores higher; a tie counts one half."""
     negative = np.sort(score[label == 0])
     positive = score[label == 1]
     below, not_above = (np.searchsorted(negative, positive, side=side) for side in ("left", "right"))
@@ -81,7 +81,7 @@ def test_world_does_not_depend_on_the_number_of_threads() -> None:
         "import runpy, sys; module = runpy.run_path(sys.argv[1]);"
         "print(module['fingerprint'](module['make_world'](2000, 500, 5000, seed=3)))"
     )
-    said = [
+    outputs = [
         subprocess.run(
             [sys.executable, "-c", code, __file__],
             env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
@@ -91,7 +91,7 @@ def test_world_does_not_depend_on_the_number_of_threads() -> None:
         ).stdout
         for threads in ("1", "4")
     ]
-    assert said[0] == said[1] != ""
+    assert outputs[0] == outputs[1] != ""
 
 
 def test_snapshot_has_the_documented_columns_and_dtypes(dataset: Dataset) -> None:
@@ -121,7 +121,7 @@ def test_snapshot_has_the_documented_columns_and_dtypes(dataset: Dataset) -> Non
 
 
 def test_label_rates_are_as_configured(dataset: Dataset) -> None:
-    for task, rate in RATES.items():
+    for task, rate in TASK_RATES.items():
         spread = 5 * np.sqrt(rate / len(dataset.exposures)) + 0.01 * rate
         assert abs(dataset.exposures.labels[task].mean() - rate) < spread, task
 
@@ -151,8 +151,8 @@ def test_split_has_the_last_two_days_as_test(dataset: Dataset) -> None:
 
 def test_feedback_is_a_funnel_consistent_with_play_time(world: World, rows: tuple[Array, Array]) -> None:
     e = world.dataset.exposures
-    for task, before in AFTER.items():
-        assert before is None or (e.labels[task] <= e.labels[before]).all(), task
+    for task, parent in PARENT_TASKS.items():
+        assert parent is None or (e.labels[task] <= e.labels[parent]).all(), task
     duration = world.truth.works.duration_ms[rows[1]]
     assert ((e.play_ms >= 0) & (e.play_ms <= duration)).all()
     assert ((e.play_ms == duration) == (e.labels["finish"] == 1)).all()
@@ -191,13 +191,13 @@ def test_test_days_have_known_sparse_and_new_users() -> None:
     world = make_world(20_000, 1_500, 200_000)
     snapshot, exposures = world.dataset.snapshot, world.dataset.exposures
     user, test = snapshot.users.lookup(exposures.user_id), exposures.time_ms >= world.dataset.valid_until_ms
-    before = snapshot.users["count_exposed"] + np.bincount(user[~test], minlength=1_500)
-    in_all = snapshot.users["count_exposed"] + np.bincount(user, minlength=1_500)
-    assert 80 < np.median(in_all) < 150
-    known = before[user[test]]
+    n_before = snapshot.users["count_exposed"] + np.bincount(user[~test], minlength=1_500)
+    n_total = snapshot.users["count_exposed"] + np.bincount(user, minlength=1_500)
+    assert 80 < np.median(n_total) < 150
+    n_known = n_before[user[test]]
     for low, high in ((0, 0), (1, 10), (11, 50), (51, np.inf)):
-        assert ((known >= low) & (known <= high)).sum() > 300, (low, high)
-    assert 1 < np.quantile(in_all, 0.05) < 10
+        assert ((n_known >= low) & (n_known <= high)).sum() > 300, (low, high)
+    assert 1 < np.quantile(n_total, 0.05) < 10
 
 
 def test_friends_are_mutual_and_not_oneself(dataset: Dataset) -> None:
@@ -223,11 +223,11 @@ def test_scene_counters_sum_to_the_user_counters(dataset: Dataset) -> None:
 
 def test_truth_ranks_better_than_popularity(world: World, rows: tuple[Array, Array]) -> None:
     d, e = world.dataset, world.dataset.exposures
-    known, test = e.time_ms < d.train_until_ms, e.time_ms >= d.valid_until_ms
+    train, test = e.time_ms < d.train_until_ms, e.time_ms >= d.valid_until_ms
     user, work = rows
-    clicks = np.bincount(work[known], e.labels["click"][known], SIZES[0]) + d.snapshot.works["count_click"]
-    shown = np.bincount(work[known], minlength=SIZES[0]) + d.snapshot.works["count_exposed"]
-    popularity = (clicks + 4) / (shown + 10)
+    clicks = np.bincount(work[train], e.labels["click"][train], SIZES[0]) + d.snapshot.works["count_click"]
+    exposures = np.bincount(work[train], minlength=SIZES[0]) + d.snapshot.works["count_exposed"]
+    popularity = (clicks + 4) / (exposures + 10)
     truth = world.truth.probabilities(user[test], work[test], time_ms=e.time_ms[test], scene=e.scene[test])
     label = e.labels["click"][test]
     assert 0.72 < auc(label, truth["click"]) < 0.80
@@ -245,16 +245,16 @@ def test_truth_is_calibrated(world: World, rows: tuple[Array, Array]) -> None:
 
 def test_probabilities_are_a_function_of_the_pair(world: World) -> None:
     users, works = np.array([5, 5, 2]), np.array([9, 9, 4])
-    said = world.truth.probabilities(users, works)
-    assert set(said) == set(TASKS)
-    for task, chance in said.items():
-        assert chance.shape == (3,)
-        assert chance.dtype == np.float32
-        assert chance[0] == chance[1]
-        before = AFTER[task]
-        assert before is None or (chance <= said[before]).all()
+    probabilities = world.truth.probabilities(users, works)
+    assert set(probabilities) == set(TASKS)
+    for task, probability in probabilities.items():
+        assert probability.shape == (3,)
+        assert probability.dtype == np.float32
+        assert probability[0] == probability[1]
+        parent = PARENT_TASKS[task]
+        assert parent is None or (probability <= probabilities[parent]).all()
     tired = world.truth.probabilities(users, works, repeats={"tag": np.full(3, 4)})
-    assert (tired["click"] < said["click"]).all()
+    assert (tired["click"] < probabilities["click"]).all()
 
 
 def test_followed_creator_is_not_followed_again(world: World) -> None:
@@ -267,7 +267,7 @@ def test_followed_creator_is_not_followed_again(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "words"),
+    ("sizes", "message"),
     [
         ({"n_works": 99}, "n_works must be an integer ≥ 100, got 99"),
         ({"n_users": 0}, "n_users must be an integer ≥ 20"),
@@ -277,8 +277,8 @@ def test_followed_creator_is_not_followed_again(world: World) -> None:
         ({"seed": -1}, "seed"),
     ],
 )
-def test_make_world_rejects_too_small_sizes(sizes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_make_world_rejects_too_small_sizes(sizes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         make_world(**{"n_works": 100, "n_users": 20, "n_exposures": 100, **sizes})
 
 
@@ -295,11 +295,11 @@ def test_probabilities_reject_rows_out_of_range(world: World) -> None:
 
 
 def test_progress_counts_every_part_once() -> None:
-    told: list[tuple[int, int, str]] = []
-    make_world(5000, 1000, 250_000, progress=lambda *step: told.append(step))
-    total = told[-1][1]
-    assert [step[:2] for step in told] == [(done, total) for done in range(total + 1)]
-    assert [what for _, _, what in told].count("feedback") == 1 + 2
+    steps: list[tuple[int, int, str]] = []
+    make_world(5000, 1000, 250_000, progress=lambda *step: steps.append(step))
+    total = steps[-1][1]
+    assert [step[:2] for step in steps] == [(number, total) for number in range(total + 1)]
+    assert [message for _, _, message in steps].count("feedback") == 1 + 2
 
 
 def test_expected_outcomes_are_the_means_of_the_feedback(world: World) -> None:
@@ -307,14 +307,12 @@ def test_expected_outcomes_are_the_means_of_the_feedback(world: World) -> None:
     rows = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
     names = ("like", "click", "play_time")
     expected = world.outcomes(names, *rows, exposures.time_ms, exposures.scene)
-    happened = np.stack(
-        [exposures.labels["like"], exposures.labels["click"], exposures.play_ms / 1000], axis=1
-    )
-    error = happened.std(axis=0) / len(happened) ** 0.5
-    assert expected.shape == happened.shape
-    assert (
-        np.abs(expected.mean(axis=0) - happened.mean(axis=0)) < 5 * error + 0.02 * happened.mean(axis=0)
-    ).all()
+    labels = exposures.labels
+    outcomes = np.stack([labels["like"], labels["click"], exposures.play_ms / 1000], axis=1)
+    error = outcomes.std(axis=0) / len(outcomes) ** 0.5
+    assert expected.shape == outcomes.shape
+    difference = np.abs(expected.mean(axis=0) - outcomes.mean(axis=0))
+    assert (difference < 5 * error + 0.02 * outcomes.mean(axis=0)).all()
     np.testing.assert_array_equal(
         expected[:, 1], world.task_probabilities(*rows, exposures.time_ms, exposures.scene)[:, 0]
     )
