@@ -81,11 +81,6 @@ class HistoryAggregate:
             else state[-self.keep :]
         )
 
-    def step(self, state: NDArray[Any], time_ms: int, number: int, value: int) -> NDArray[Any]:
-        """Returns the state after one more change."""
-        new = np.array([[time_ms, number, value]], np.int64)
-        return self.step_all(np.array([0, len(state)]), state, np.array([0, 1]), new)[1]
-
     def step_all(
         self, first: NDArray[Any], states: NDArray[Any], new_first: NDArray[Any], new: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:

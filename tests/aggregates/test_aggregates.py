@@ -1,4 +1,4 @@
-"""Both readings of every fold against a plain loop over the exposures."""
+"""Both readings of every aggregate against a plain loop over the exposures."""
 
 from __future__ import annotations
 
@@ -97,30 +97,34 @@ def plain_counts(start, rows, as_of, row_of):
     return counts
 
 
-FOLDS = [*LIST_AGGREGATES, *(replace(fold, keep=2) for fold in (HISTORY, SKIPPED)), replace(LIKED, keep=3)]
+FOLDS = [
+    *LIST_AGGREGATES,
+    *(replace(aggregate, keep=2) for aggregate in (HISTORY, SKIPPED)),
+    replace(LIKED, keep=3),
+]
 
 
-@pytest.mark.parametrize("fold", FOLDS, ids=lambda fold: f"{fold.name}-{fold.keep}")
+@pytest.mark.parametrize("aggregate", FOLDS, ids=lambda aggregate: f"{aggregate.name}-{aggregate.keep}")
 @given(rows=Rows, as_of=st.integers(START, START + 14))
-def test_list_after_and_over_time_equal_a_loop(fold, rows, as_of):
+def test_list_after_and_over_time_equal_a_loop(aggregate, rows, as_of):
     before = [row for row in rows if row[2] < as_of]
-    expected = [plain_list(fold.name, rows, user, as_of, fold.keep) for user in range(3)]
-    state = fold.after(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(before)))
+    expected = [plain_list(aggregate.name, rows, user, as_of, aggregate.keep) for user in range(3)]
+    state = aggregate.after(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(before)))
     assert [state.row_values(user).tolist() for user in range(3)] == expected
-    over_time = fold.over_time(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(rows)))
+    over_time = aggregate.over_time(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(rows)))
     lists = over_time.at(np.arange(3), np.full(3, as_of))
     assert [row[row >= 0][::-1].tolist() for row in lists.latest(60)] == expected
 
 
-@pytest.mark.parametrize("fold", FOLDS, ids=lambda fold: f"{fold.name}-{fold.keep}")
+@pytest.mark.parametrize("aggregate", FOLDS, ids=lambda aggregate: f"{aggregate.name}-{aggregate.keep}")
 @given(rows=Rows, as_of=st.integers(START, START + 14))
-def test_list_after_two_steps_equals_one_step(fold, rows, as_of):
+def test_list_after_two_steps_equals_one_step(aggregate, rows, as_of):
     parts = [row for row in rows if row[2] < as_of], [row for row in rows if row[2] >= as_of]
     state = snapshot()
     for part in parts:
-        grown = fold.after(state, LocatedEvents.from_impressions(state, exposures(part)))
-        state = replace(state, relations={**state.relations, fold.name: grown})
-    once = fold.after(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(rows)))
+        grown = aggregate.after(state, LocatedEvents.from_impressions(state, exposures(part)))
+        state = replace(state, relations={**state.relations, aggregate.name: grown})
+    once = aggregate.after(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(rows)))
     for ours, theirs in zip(
         (grown.indptr, grown.values, grown.times), (once.indptr, once.values, once.times), strict=True
     ):
@@ -128,7 +132,7 @@ def test_list_after_two_steps_equals_one_step(fold, rows, as_of):
 
 
 @pytest.mark.parametrize(
-    ("fold", "start", "row_of"),
+    ("aggregate", "start", "row_of"),
     [
         (BY_USER, snapshot().users.columns, lambda user, work, scene: user),
         (BY_WORK, {"count_click": snapshot().works["count_click"]}, lambda user, work, scene: work),
@@ -141,11 +145,11 @@ def test_list_after_two_steps_equals_one_step(fold, rows, as_of):
     ids=["user", "work", "user_scene"],
 )
 @given(rows=Rows, as_of=st.integers(START, START + 14))
-def test_counters_after_and_over_time_equal_a_loop(fold, start, row_of, rows, as_of):
+def test_counters_after_and_over_time_equal_a_loop(aggregate, start, row_of, rows, as_of):
     expected = plain_counts(start, rows, as_of, row_of)
     before = exposures([row for row in rows if row[2] < as_of])
-    state = fold.after(snapshot(), LocatedEvents.from_impressions(snapshot(), before))
-    over_time = fold.over_time(
+    state = aggregate.after(snapshot(), LocatedEvents.from_impressions(snapshot(), before))
+    over_time = aggregate.over_time(
         snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(rows)), COUNTERS
     )
     n = len(expected["count_exposed"])
