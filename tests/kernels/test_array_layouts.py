@@ -1,5 +1,7 @@
-"""Arrays in memory orders of other machines: foreign byte order, unaligned, strided. They mean what they say,
-or are refused; an ``out=`` that cannot be written in place is refused."""
+"""Arrays of foreign byte order, unaligned and strided arrays are read correctly or refused.
+
+An ``out=`` that cannot be written in place is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Arrays that another thread writes to while a call reads them: the result is void, but no memory outside is
-touched.
+"""A call whose arrays another thread writes to accesses no memory outside them. Its result is undefined.
 
 Each case runs in a process of its own, which a wrong access ends by a signal. Every array that is written to
 ends where the next page of memory must not be read.

@@ -1,4 +1,4 @@
-"""Cross features against plain loops, for one user and for a user an item."""
+"""Cross features against plain loops, for one user and for one user for each item."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""dpp_select_batch: many users in one call are each user alone."""
+"""dpp_select_batch selects for each user as dpp_select does."""
 
 from __future__ import annotations
 

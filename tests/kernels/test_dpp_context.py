@@ -1,4 +1,4 @@
-"""What a gain counts beside the picks: a window of them, what was shown, types."""
+"""Gains of a DPP with a window, shown items and types."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_padded_histories_are_newest_first(data, n_values, width):
     ("start", "end"), [(0, -1), (1, -(2**63)), (-1, 2), (2, 1), (2**63 - 1, -(2**63)), (0, 2**63 - 1)]
 )
 def test_padded_histories_reject_a_row_outside_the_values(start, end):
-    """Once ends below 0 were not: end − start wrapped, and the row held what lay before the values."""
+    """Without the check, end − start wraps and the row contains memory before the values."""
     with pytest.raises(ValueError, match=f"row 1 asks for {start}…{end} of 3 values"):
         padded_histories(np.arange(3), np.array([0, start]), np.array([3, end]), 2)
 

@@ -1,5 +1,6 @@
-"""MMR and SSD in C++ against the NumPy oracle, step by step: what is taken has the best score
-of its step within 1e-3, and the very same sequence comes out where nothing is close.
+"""MMR and SSD in C++ against the float64 reference, step by step.
+
+Each pick has the best score of its step within 1e-3. The picks are equal if no two scores are close.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Regression trees of karec's library: the leaves that each row reaches, added in the order of the trees."""
+"""Regression trees of the library: sums of the reached leaves, in the order of the trees."""
 
 import numpy as np
 import pytest

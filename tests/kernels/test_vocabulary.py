@@ -48,8 +48,7 @@ def test_vocabulary_rejects_repeated_negative_and_float_ids():
 
 
 def test_vocabulary_copies_its_keys():
-    """Once it held the caller's array: writing to that changed what was found, and looked outside the
-    table."""
+    """Without a copy, a write to the caller's array changes the codes and reads outside of the table."""
     keys = np.array([7, 3, 9])
     vocabulary = _native.Vocabulary(keys)
     keys[:] = 1

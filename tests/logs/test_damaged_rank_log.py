@@ -82,7 +82,7 @@ def test_truncated_part_is_refused(folder, keep):
 
 
 def test_altered_part_is_refused(folder):
-    """Whichever byte of a column it is: towers would learn from a score that is one bit off."""
+    """Any byte of a column is altered. Towers would learn from a score with one wrong bit."""
     clean, harmless = read_rank_log(folder, TASKS), 0
     (part,) = folder.glob("*.parquet")
     whole = part.read_bytes()

@@ -54,7 +54,6 @@ ranked = st.lists(st.tuples(st.integers(1, 3), st.sampled_from([-1.0, 0.25, 2.0]
 
 @given(st.lists(ranked, min_size=1, max_size=3))
 def test_repeats_keep_the_row_with_the_lowest_fused_score(tmp_path_factory, parts):
-    """Whichever part holds it, and wherever."""
     folder, rows = tmp_path_factory.mktemp("log"), []
     for part in parts:
         with RankLogWriter(folder, TASKS) as writer:

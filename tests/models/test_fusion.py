@@ -54,7 +54,7 @@ def test_fusion_accepts_integer_weights(kind):
 
 @pytest.mark.parametrize(("kind", "least"), [("sum", 1 / (1 + math.exp(60))), ("product", EPSILON)])
 def test_fusion_clips_logits_at_60(kind, least):
-    """exp(1e9) is infinite; what is cut at 60 is finite, and a probability of almost nothing is not 0."""
+    """exp(1e9) is infinite. With a limit of 60, probabilities are finite and above 0."""
     fused = ObjectiveWeights({"click": 1.0}, kind)(np.array([[1e9, 0], [-1e9, 0]], np.float32), TASKS)
     np.testing.assert_allclose(fused, [1.0 + (kind == "product") * EPSILON, least], rtol=1e-6)
 

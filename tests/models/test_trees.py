@@ -235,7 +235,7 @@ def test_split_by_a_negative_feature_is_not_a_leaf(tmp_path):
         export_trees(path)
 
 
-def of_tree(**changed):
+def make_tree(**changed):
     tree = Tree(
         [0, 1, -1, -1, -1], [0.0, 1.0, 2.0, 3.0, 4.0], [[1, 2], [3, 4], [0, 0], [0, 0], [0, 0]], [False] * 5
     )
@@ -247,10 +247,10 @@ def of_tree(**changed):
 @pytest.mark.parametrize(
     ("tree", "reason"),
     [
-        (of_tree(children=(0, [2, 9])), "tree 0: node 0 has the child 9 of 5 nodes"),
-        (of_tree(features=(1, 4)), "tree 0: node 1 reads feature 4 of 4"),
-        (of_tree(values=(1, float("nan"))), "tree 0: node 1 compares with NaN"),
-        (of_tree(values=(3, float("inf"))), "tree 0: node 3 has a weight that is not finite"),
+        (make_tree(children=(0, [2, 9])), "tree 0: node 0 has the child 9 of 5 nodes"),
+        (make_tree(features=(1, 4)), "tree 0: node 1 reads feature 4 of 4"),
+        (make_tree(values=(1, float("nan"))), "tree 0: node 1 compares with NaN"),
+        (make_tree(values=(3, float("inf"))), "tree 0: node 3 has a weight that is not finite"),
     ],
 )
 def test_damaged_trees_are_refused_with_tree_and_node(tmp_path, tree, reason):
@@ -296,67 +296,87 @@ DAMAGES = {
     "head of numbers": ("head", lambda a: a.astype(np.int64), "head is int64 with 1 axes"),
     "another format": (
         "head",
-        lambda a: of_head(a, format=2),
+        lambda a: change_head(a, format=2),
         "value 2 - at `.*format`",
     ),
     "no hash": (
         "head",
-        lambda a: of_head(a, model_sha256=None),
+        lambda a: change_head(a, model_sha256=None),
         "got `null` - at `.*sha256`",
     ),
     "no list": (
         "head",
-        lambda a: of_head(a, ensembles={}),
+        lambda a: change_head(a, ensembles={}),
         "got `object` - at `.*ensembles`",
     ),
     "no object": (
         "head",
-        lambda a: of_head(a, ensembles=[3]),
+        lambda a: change_head(a, ensembles=[3]),
         "got `int` - at `.*ensembles",
     ),
-    "two ensembles": ("head", lambda a: of_head(a, of_ensemble={}, copies=2), "it has no array 'sizes.1'"),
-    "no ensemble": ("head", lambda a: of_head(a, ensembles=[]), "it has no ensembles"),
+    "two ensembles": (
+        "head",
+        lambda a: change_head(a, of_ensemble={}, copies=2),
+        "it has no array 'sizes.1'",
+    ),
+    "no ensemble": ("head", lambda a: change_head(a, ensembles=[]), "it has no ensembles"),
     "columns below 1": (
         "head",
-        lambda a: of_head(a, of_ensemble={"columns": 0}),
+        lambda a: change_head(a, of_ensemble={"columns": 0}),
         "`int` >= 1 - at",
     ),
     "too many columns": (
         "head",
-        lambda a: of_head(a, of_ensemble={"columns": 2**40}),
+        lambda a: change_head(a, of_ensemble={"columns": 2**40}),
         "`int` <= 2147483647",
     ),
-    "fewer columns": ("head", lambda a: of_head(a, of_ensemble={"columns": 1}), r"reads feature \d of 1"),
+    "fewer columns": ("head", lambda a: change_head(a, of_ensemble={"columns": 1}), r"reads feature \d of 1"),
     "columns of another port": (
         "head",
-        lambda a: of_head(a, of_ensemble={"columns": 5}),
+        lambda a: change_head(a, of_ensemble={"columns": 5}),
         r"input 'dense' of its model without trees is float32 \(N, 4\), expected float32 \(N, 5\)",
     ),
     "most columns": (
         "head",
-        lambda a: of_head(a, of_ensemble={"columns": 2**31 - 1}),
+        lambda a: change_head(a, of_ensemble={"columns": 2**31 - 1}),
         r"is float32 \(N, 4\), expected float32 \(N, 2147483647\)",
     ),
     "input is its output": (
         "head",
-        lambda a: of_head(a, of_ensemble={"input": "logits"}),
+        lambda a: change_head(a, of_ensemble={"input": "logits"}),
         "'logits' of its head is an input and an output",
     ),
     "output is its input": (
         "head",
-        lambda a: of_head(a, of_ensemble={"outputs": ["dense"]}),
+        lambda a: change_head(a, of_ensemble={"outputs": ["dense"]}),
         "'dense' of its head is an input and an output",
     ),
-    "output of another type": ("rest", lambda a: of_rest(a, "logits", elem_type=11), r"is double \(N, 1\)"),
-    "output of two columns": ("rest", lambda a: of_rest(a, "logits", columns=2), r"is float32 \(N, 2\)"),
-    "input of another type": ("rest", lambda a: of_rest(a, "dense", elem_type=11), r"is double \(N, 4\)"),
+    "output of another type": (
+        "rest",
+        lambda a: change_rest(a, "logits", elem_type=11),
+        r"is double \(N, 1\)",
+    ),
+    "output of two columns": ("rest", lambda a: change_rest(a, "logits", columns=2), r"is float32 \(N, 2\)"),
+    "input of another type": ("rest", lambda a: change_rest(a, "dense", elem_type=11), r"is double \(N, 4\)"),
     "cut model": ("rest", lambda a: a[:-1], "one: its model without trees does not load as an ONNX model"),
     "empty model": ("rest", lambda a: a[:0], "one: its model without trees does not load as an ONNX model"),
-    "no metadata": ("rest", lambda a: of_rest(a, metadata=False), "its model without trees: metadata lacks"),
-    "output twice": ("head", lambda a: of_head(a, of_ensemble={"outputs": ["a", "a"]}), "expected distinct"),
-    "another input": ("head", lambda a: of_head(a, of_ensemble={"input": "x"}), "has no input 'x'"),
-    "another output": ("head", lambda a: of_head(a, of_ensemble={"outputs": ["x"]}), "has no input 'x'"),
-    "no outputs": ("head", lambda a: of_head(a, of_ensemble={"outputs": []}), "n_outputs must be positive"),
+    "no metadata": (
+        "rest",
+        lambda a: change_rest(a, metadata=False),
+        "its model without trees: metadata lacks",
+    ),
+    "output twice": (
+        "head",
+        lambda a: change_head(a, of_ensemble={"outputs": ["a", "a"]}),
+        "expected distinct",
+    ),
+    "another input": ("head", lambda a: change_head(a, of_ensemble={"input": "x"}), "has no input 'x'"),
+    "another output": ("head", lambda a: change_head(a, of_ensemble={"outputs": ["x"]}), "has no input 'x'"),
+    "no outputs": (
+        "head",
+        lambda a: change_head(a, of_ensemble={"outputs": []}),
+        "n_outputs must be positive",
+    ),
     "no model": ("rest", lambda a: None, "it has no array 'rest'"),
     "long trees": ("sizes.0", lambda a: changed(a, 0, 99), "tree 0 has 99 nodes, of"),
     "sizes of another dtype": ("sizes.0", lambda a: a.astype(np.float64), "sizes.0 is float64 with 1 axes"),
@@ -367,15 +387,15 @@ DAMAGES = {
 }
 
 
-def of_head(head, of_ensemble=None, copies=1, **changes):
+def change_head(head, of_ensemble=None, copies=1, **changes):
     facts = json.loads(head.tobytes()) | changes
     if of_ensemble is not None:
         facts["ensembles"] = [facts["ensembles"][0] | of_ensemble] * copies
     return np.frombuffer(json.dumps(facts).encode(), np.uint8)
 
 
-def of_rest(rest, name="dense", columns=None, elem_type=None, metadata=True):
-    """``rest`` with another type or number of columns of the input ``name``; nothing reads it any more."""
+def change_rest(rest, name="dense", columns=None, elem_type=None, metadata=True):
+    """Returns ``rest`` with another type or number of columns of the input ``name``."""
     model = onnx.load_model_from_string(rest.tobytes())
     if not metadata:
         del model.metadata_props[:]

@@ -56,7 +56,7 @@ def test_cap_leaves_out_good_works_even_if_fewer_are_kept():
 
 
 def test_works_of_two_quotas_count_for_both():
-    """Half of what is kept is of kind 0 and half of kind 1: works that are both count for both."""
+    """The floor of each quota is half of the kept works. Works of both quotas count for both."""
     works = [(0, 0.9)] * 10 + [(1, 0.5)] * 10 + [(2, 0.5)] * 10 + [(3, 0.4)] * 10
     result = allocate(levels_of(works), [quota(0, floor=0.5), quota(1, floor=0.5)], 10)
     assert result.wanted.tolist() == [5, 0, 0, 5]

@@ -1,4 +1,4 @@
-"""Tests of a whole screening."""
+"""Results of a complete screening."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def kept_of(folder):
 
 
 def fates(columns):
-    """The fate of each row of a day, row by row: a reason, or None for a candidate."""
+    """Returns for each row of a day the reason of its rejection, or None for a candidate."""
     c = plain(columns)
     result = []
     for n in range(len(c["id"])):
@@ -94,7 +94,7 @@ def test_kept_work_has_its_quality_and_day(days, out):
 
 
 def cells_of(days):
-    """{kind: [(quality, id)]} of all candidates of the window; a kind is what quotas tell apart."""
+    """Returns {kind: [(quality, id)]} of all candidates; works of one kind have the same quotas."""
     result = {}
     for number in range(1, 5):
         c = plain(days[number])
@@ -114,8 +114,7 @@ def test_best_works_of_each_cell_are_kept(days, out):
 
 
 def test_screen_keeps_works_of_the_newest_day_if_quality_is_equal(tmp_path):
-    """All qualities are equal, so what is kept of the 40 is the last day's and the first rows of the day
-    before."""
+    """The kept works are those of the last day and the first rows of the day before."""
     text = 'keep = 25\nuploads = "uploads"\n[columns]\nwork = "id"\n[quality]\ncolumn = "score"\n'
     columns = {n: {"id": np.arange(20) + 100 * n, "score": np.full(20, 0.5, np.float32)} for n in range(2)}
     screen(read_settings(write_uploads(tmp_path, columns, text)), tmp_path / "out")

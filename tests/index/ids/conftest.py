@@ -11,9 +11,9 @@ from karec.index import IdMap
 def build(tmp_path: Path) -> Callable[[Any], IdMap]:
     """Returns a function: ids → their IdMap, opened from a file with verification."""
 
-    def of(ids: Any) -> IdMap:
+    def build(ids: Any) -> IdMap:
         path = tmp_path / f"ids-{len(list(tmp_path.iterdir()))}.karec"
         IdMap.build(ids, path)
         return IdMap.open(path)
 
-    return of
+    return build
