@@ -37,6 +37,7 @@ _MISSING = "missing_value_tracks_true"  # 0 for all nodes if it is missing
 _REQUIRED = {"aggregate_function": b"SUM", "post_transform": b"NONE"}  # the library computes only this
 _UNREAD = {"nodes_hitrates"}  # statistics of training
 _SPLIT, _LEAF = b"BRANCH_LEQ", b"LEAF"
+_HEAD_KEYS = ("input", "columns", "outputs")  # of an ensemble in the head of the file
 
 # a node and its arrays: ARRAYS without ``sums``
 _TakenNode = tuple[onnx.NodeProto, Mapping[str, NDArray[Any]]]
@@ -96,7 +97,7 @@ def write_trees(proto: onnx.ModelProto, data: bytes, model: Path) -> TreesExport
     head = {
         "format": FORMAT,
         "model_sha256": hashlib.sha256(data).hexdigest(),
-        "ensembles": [ensemble.head() for ensemble in ensembles],
+        "ensembles": [{key: getattr(ensemble, key) for key in _HEAD_KEYS} for ensemble in ensembles],
     }
     rest = _without(proto, {name for ensemble in ensembles for name in ensemble.outputs})
     members = {
@@ -132,9 +133,6 @@ class _Ensemble:
         n_trees = len(make_ensemble(joined, columns, len(outputs)))
         stored = {key: joined[key].astype(dtype) for key, (dtype, _) in ARRAYS.items()}
         return cls(name, columns, outputs, stored, n_trees)
-
-    def head(self) -> dict[str, Any]:
-        return {"input": self.input, "columns": self.columns, "outputs": self.outputs}
 
 
 def _columns(graph: onnx.GraphProto) -> dict[str, int]:

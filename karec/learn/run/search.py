@@ -110,7 +110,7 @@ class Choice:
         return {"criterion": CRITERION, "tried": [asdict(trial) for trial in self.trials]}
 
 
-def choose_settings(
+def search_settings(
     dataset: Dataset,
     settings: TrainSettings,
     folder: Path,

@@ -27,7 +27,7 @@ from karec.evaluate.quality import read_run
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.run_folder import remove_runs, write_json
-from karec.learn.run.search import choose_settings
+from karec.learn.run.search import search_settings
 from karec.learn.run.train import TrainResult, train
 from karec.learn.run.unfinished import UnfinishedRun
 from karec.learn.settings.check import check_run, fingerprint
@@ -210,7 +210,7 @@ def _train(job: TrainingJob, dataset: Dataset, progress: Progress, *, resume: bo
     if job.search_minutes is not None:
         check_run(dataset, settings.resolve(dataset))
         folder = job.out / "choice"
-        choice = choose_settings(dataset, settings, folder, job.search_minutes, progress, resume=resume)
+        choice = search_settings(dataset, settings, folder, job.search_minutes, progress, resume=resume)
         settings = choice.settings
         resume = resume and run.is_dir()
     return train(dataset, settings, run, progress, resume, choice, log=job.log, log_version=job.log_version)

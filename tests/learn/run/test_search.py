@@ -8,7 +8,7 @@ import pytest
 from small_settings import LISTS, SMALL
 
 from karec.learn.run import search as choose
-from karec.learn.run.search import Change, choose_settings
+from karec.learn.run.search import Change, search_settings
 from karec.learn.run.train import train
 from karec.learn.settings.settings import RECIPES
 
@@ -32,7 +32,7 @@ def short_lists():
 def finished(dataset, short_lists, tmp_path_factory):
     """(a choice, its folder)"""
     folder = tmp_path_factory.mktemp("choice")
-    return choose_settings(dataset, TINY, folder, minutes=60), folder
+    return search_settings(dataset, TINY, folder, minutes=60), folder
 
 
 def test_search_keeps_and_trains_the_best_on_validation_days(dataset, finished, tmp_path):
@@ -65,12 +65,12 @@ def test_choice_does_not_depend_on_test_days(dataset, finished, tmp_path):
     late, labels = dataset.exposures.time_ms >= dataset.valid_until_ms, dataset.exposures.labels
     labels = {name: np.where(late, 1 - label, label).astype(np.uint8) for name, label in labels.items()}
     other = dataclasses.replace(dataset, exposures=dataclasses.replace(dataset.exposures, labels=labels))
-    other_choice = choose_settings(other, TINY, tmp_path / "other", 60)
+    other_choice = search_settings(other, TINY, tmp_path / "other", 60)
     assert [trial.score for trial in other_choice.trials] == [trial.score for trial in finished[0].trials]
 
 
 def test_search_without_time_keeps_the_given_settings(dataset, tmp_path):
-    choice = choose_settings(dataset, TINY, tmp_path / "choice", minutes=1e-9)
+    choice = search_settings(dataset, TINY, tmp_path / "choice", minutes=1e-9)
     assert choice.settings == TINY.resolve(dataset)
     assert [trial.why_not for trial in choice.trials] == ["", "no time", "", "no time"]
 
@@ -80,11 +80,11 @@ def test_choice_is_resumed_only_for_the_same_data_and_settings(dataset, finished
     choice, folder = finished
     monkeypatch.setattr(choose, "RANKERS", ())
     monkeypatch.setattr(choose, "TOWERS", ())
-    resumed = choose_settings(dataset, TINY, folder, 60, resume=True)
+    resumed = search_settings(dataset, TINY, folder, 60, resume=True)
     assert (
         json.dumps(resumed.to_dict()) == json.dumps(choice.to_dict()) and resumed.settings == choice.settings
     )
-    repeated = choose_settings(dataset, TINY.replace(seed=3), folder, 60, resume=True)
+    repeated = search_settings(dataset, TINY.replace(seed=3), folder, 60, resume=True)
     assert [trial.part for trial in repeated.trials] == ["ranker", "towers"]
 
 
@@ -92,7 +92,7 @@ def test_choice_is_resumed_only_for_the_same_data_and_settings(dataset, finished
 def test_search_skips_rankers_without_the_fusion_tasks(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "TOWERS", ())
     settings = TINY.replace(fusion={"click": 1.0, "follow": 1.0})
-    new_trials = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
+    new_trials = search_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
     assert [(trial.name, trial.why_not) for trial in new_trials if trial.why_not] == [
         ("lr", "fusion weighs follow")
     ]
@@ -101,7 +101,7 @@ def test_search_skips_rankers_without_the_fusion_tasks(dataset, tmp_path, monkey
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])
 def test_search_refuses_minutes_that_are_not_positive(dataset, tmp_path, minutes):
     with pytest.raises(ValueError, match="minutes above 0"):
-        choose_settings(dataset, TINY, tmp_path, minutes)
+        search_settings(dataset, TINY, tmp_path, minutes)
 
 
 @pytest.mark.long
@@ -114,7 +114,7 @@ def test_search_skips_list_recipes_if_the_log_has_no_lists(dataset, tmp_path, mo
     monkeypatch.setattr(choose, "TOWERS", tuple(recipes))
     without_lists = TINY.replace(shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
     settings = without_lists.replace(distil={"list_works": 41})
-    new_trials = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
+    new_trials = search_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
     assert [(trial.name, trial.why_not) for trial in new_trials if trial.part == "towers"] == [
         ("as given", ""),
         ("recipe list", "the rank log has no list of 41 items"),
