@@ -136,7 +136,7 @@ class _Ensemble:
 
 
 def _columns(graph: onnx.GraphProto) -> dict[str, int]:
-    """{input: its columns} of the inputs of float32 with two axes, the second of a fixed size."""
+    """Returns {input: number of columns} of float32 inputs with two axes, the second of a fixed size."""
     weights = {weight.name for weight in graph.initializer}
     columns = {}
     for port in graph.input:
@@ -284,9 +284,8 @@ def _is_list_of(value: Any, name: str) -> bool:
     """Returns True if ``value`` has the type of the attribute ``name``: texts, float32 or int64."""
     if name == "nodes_modes":
         return isinstance(value, list)
-    return isinstance(value, np.ndarray) and value.dtype.kind == (
-        "f" if name.endswith(("values", "weights")) else "i"
-    )
+    kind = "f" if name.endswith(("values", "weights")) else "i"
+    return isinstance(value, np.ndarray) and value.dtype.kind == kind
 
 
 def _without(proto: onnx.ModelProto, taken: set[str]) -> onnx.ModelProto:
