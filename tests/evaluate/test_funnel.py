@@ -36,7 +36,7 @@ class OneVector(QueryHydrator):
 
 
 class EvenIds(Selector):
-    """Takes on purpose: of what is left, works with an even id, at most 150."""
+    """Selects items with an even id, at most 150."""
 
     k = 150
 

@@ -61,7 +61,7 @@ def test_recall_below_the_minimum_is_refused_with_the_remedy(vectors):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """A bundle of 40 works, which is enough here."""
+    """Publishes bundles of 40 items, the minimum for lists in this test."""
     monkeypatch.setattr(publish, "MIN_ITEMS", 40)
     return publish_small_bundle
 

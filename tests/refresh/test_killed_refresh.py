@@ -1,6 +1,4 @@
-"""SIGKILL at random moments of a refresh: every shard is whole, and resumed rounds have the vectors of
-uninterrupted ones.
-"""
+"""Tests that SIGKILL at random times of a refresh leaves whole shards, and resumed rounds equal others."""
 
 import os
 import random
@@ -23,7 +21,7 @@ SIZE = 3  # works of a shard: 14 in a round
 
 
 def next_round(bundle, should_continue=lambda: True):
-    """Goes on with the round that was begun, or begins the next one, of a moment that its number gives."""
+    """Resumes the unfinished round, or starts the next one, as of a time that depends on its number."""
     with open_refresh(bundle) as work:
         former = Round.open(work.library)
         number = 1 if former is None else former.number + 1

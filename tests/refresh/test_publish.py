@@ -67,7 +67,7 @@ def test_encoder_without_scene_counters_needs_none_in_the_snapshot(dataset, late
 
 
 def test_training_may_start_without_scene_counters(dataset, run, tmp_path):
-    """It counts from there, and so does the snapshot that is published: the same one, advanced."""
+    """The published snapshot is the one of the training, advanced, so both count from its time."""
     start = replace(dataset.snapshot, user_scene_counters=None)
     fit(dataset, start, run / "encoder.npz")
     publish(run, advance(start, dataset.exposures, dataset.valid_until_ms), tmp_path / "bundles")

@@ -24,7 +24,7 @@ def examples(dataset):
 
 @pytest.fixture(scope="module")
 def ranker(examples, tmp_path_factory):
-    """Logistic regression with drawn weights, model version 4."""
+    """Logistic regression with random weights, model version 4."""
     torch.manual_seed(0)
     model = LogisticRegression(examples.encoder)
     with torch.no_grad():

@@ -81,7 +81,7 @@ def test_scene_counters_continue_those_of_the_snapshot(dataset, encoder):
 
 
 def test_exposures_in_unknown_scenes_count_in_no_scene(dataset, encoder):
-    """Not even in the next one such exposure, as if all scenes without a name were one."""
+    """They do not count in each other's scene either."""
     scene = dataset.exposures.scene.copy()
     scene[::3], scene[1::3] = -1, 2
     exposures = replace(dataset.exposures, scene=scene)
@@ -110,7 +110,7 @@ def test_rows_of_one_time_do_not_contain_each_other(dataset, encoder):
 
 
 def test_inputs_do_not_depend_on_later_outcomes(dataset, encoder):
-    """Outcomes from a moment on are turned around: nothing that a row up to that moment sees may change."""
+    """Inverted outcomes from a time on do not change the inputs of rows until that time."""
     position = 400
     moment = dataset.exposures.time_ms[position]
     later = dataset.exposures.time_ms >= moment

@@ -11,14 +11,14 @@ from karec.times import HOUR_MS
 
 
 def leaks_own_label(examples):
-    """A counter of the work that has seen the row itself."""
+    """A counter of the item that includes the row itself."""
     counts = examples.item_counts.copy()
     counts[:, examples.encoder.works.counters.index("count_click")] += examples.exposures.labels["click"]
     return replace(examples, item_counts=counts)
 
 
 def leaks_the_future(examples):
-    """A user's likes over the whole period, as a table computed once at the end would hold them."""
+    """A user's likes over the whole period, as a table computed at the end has them."""
     likes = np.bincount(
         examples.user_rows, examples.exposures.labels["like"], minlength=len(examples.snapshot.users)
     )
@@ -28,7 +28,7 @@ def leaks_the_future(examples):
 
 
 def leaks_own_label_in_the_scene(examples):
-    """A counter of the user in the row's scene that has seen the row itself."""
+    """A counter of the user in the row's scene that includes the row itself."""
     counts = examples.scene_counts.copy()
     counts[:, examples.encoder.scene_counters.counters.index("count_click")] += examples.exposures.labels[
         "click"
@@ -37,7 +37,7 @@ def leaks_own_label_in_the_scene(examples):
 
 
 def leaks_by_history(examples):
-    """Lists that end one event too late: at the row itself, where it was enjoyed."""
+    """Lists that end one event too late, so they contain the row itself if it was enjoyed."""
     history = examples.relations["history"]
     ends = np.minimum(history.ends + 1, len(history.values))
     return replace(examples, relations={**examples.relations, "history": replace(history, ends=ends)})

@@ -34,7 +34,7 @@ def read(log, ranker, dataset, **more):
 
 
 def append(log, ranker, version=4, fingerprint=None, **changes):
-    """One more request, of two works, into a part of its own."""
+    """Logs a request with two items in a part of its own."""
     row = {"request_id": "more", "user_id": 1, "item_ids": np.array([100, 107]), "scene": "home", **changes}
     ranker_name = ranker.fingerprint if fingerprint is None else fingerprint
     with RankLogWriter(log, ranker.tasks, ranker=ranker_name) as writer:
@@ -134,8 +134,7 @@ def test_log_of_other_data_is_refused(dataset, ranker, tmp_path):
 
 
 def test_requests_without_outcome_have_serving_inputs_and_lists(dataset, examples, ranker, tmp_path):
-    """Pools of a moment that no exposure has: each request becomes a row, and adds nothing to what
-    happened."""
+    """The pools have a time without exposures. Each request becomes a row and changes no counter."""
     past = dataset.exposures
     moment = int(past.time_ms[300]) + 1
     for user in (3, 5):

@@ -20,8 +20,7 @@ def log(examples, ranker, tmp_path):
 
 
 def unique_rows(examples):
-    """Exposures of one work to one user at one moment are one row of the log; only rows without such a twin
-    compare."""
+    """Returns (M,) bool: False for exposures of one item to one user at one time, which share a log row."""
     e = examples.exposures
     key = np.stack([e.user_id, e.work_id, e.time_ms], axis=1)
     _, inverse, count = np.unique(key, axis=0, return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""Tests of AUC, GAUC, ECE and their intervals against plain loops and scikit-learn."""
+"""Tests of AUC, GAUC, ECE and their intervals against plain loops."""
 
 import numpy as np
 import pytest

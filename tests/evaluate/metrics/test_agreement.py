@@ -1,4 +1,4 @@
-"""Tests of the agreement measures against values by hand and plain loops in float64."""
+"""Tests of the agreement measures against plain loops in float64."""
 
 import numpy as np
 import pytest

@@ -59,7 +59,7 @@ def test_change_of_equal_cascades_is_exactly_0(case):
 
 
 def test_concentration_includes_counts_of_0():
-    """One of four has all: 3/4. Without the counts of 0 it would be 0."""
+    """One of four has all, so the Gini coefficient is 3/4; without the counts of 0 it would be 0."""
     weights = resampling_weights(4, 10, seed=0)
     counts = np.array([8, 0, 0, 0])
     result = resample(
@@ -71,7 +71,7 @@ def test_concentration_includes_counts_of_0():
 
 
 def test_sum_without_per_is_an_exact_count():
-    """Not 6.999…, as a mean over 49 units would give."""
+    """A mean over 49 units would give 6.999…."""
     result = resample({"reached": Sums(np.arange(49) % 7 == 0)}, resampling_weights(49, 3, seed=0))
     assert result["reached"].value == 7.0
 

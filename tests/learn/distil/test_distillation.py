@@ -1,4 +1,4 @@
-"""Tests of the towers' training: the switches of the losses, the inputs, and unseen users."""
+"""Tests of the towers' training: losses by recipe, inputs, and hidden profiles."""
 
 from dataclasses import replace
 

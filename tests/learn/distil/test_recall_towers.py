@@ -1,4 +1,4 @@
-"""Tests of the recall towers: the loss in float64, resuming after a kill, and the export."""
+"""Tests of the recall towers: the loss in float64, the validation score, and the export."""
 
 from dataclasses import replace
 

@@ -15,7 +15,7 @@ N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than ran
 
 @pytest.fixture(scope="module")
 def circles():
-    """(of_user, of_item): group of each row; 64 groups of 10 to 60 users and 3 to 12 items."""
+    """(user groups, item groups): group of each row; 64 groups of 10 to 60 users and 3 to 12 items."""
     generator = np.random.default_rng(3)
     sizes = np.geomspace(10, 60, N_CIRCLES).astype(int), np.linspace(3, 12, N_CIRCLES).astype(int)
     return tuple(np.repeat(np.arange(N_CIRCLES), generator.permutation(size)) for size in sizes)

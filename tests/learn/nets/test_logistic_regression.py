@@ -1,4 +1,4 @@
-"""Tests that logistic regression is a sum of weights in torch and ONNX."""
+"""Tests that logistic regression is a sum of weights."""
 
 import numpy as np
 import torch

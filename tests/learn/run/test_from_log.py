@@ -118,8 +118,7 @@ def test_towers_correlate_more_with_the_ranker_on_served_pools(world, served, co
 
 
 def test_train_from_log_keeps_min_count_of_the_serving_run(world, served, tmp_path):
-    """Left to the data, it would follow how many rows there are now, and towers would not fit the run's
-    encoder."""
+    """A value from the present number of rows would not fit the encoder of the run."""
     run, log = served
     unset = run.settings.replace(features={"min_count": 0})
     correlations = train_from_log(world.dataset, run, log, unset.replace(model_version=2), tmp_path / "run")

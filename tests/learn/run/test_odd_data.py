@@ -69,8 +69,7 @@ def test_training_works_without_histories(dataset, tmp_path):
 
 
 def test_training_works_if_all_items_are_new(dataset, tmp_path):
-    """No work is shown twice: none has an id of its own, and what is shown in the test was never shown
-    before."""
+    """No item is shown twice, so none has an embedding of its own, and items of the test days are unknown."""
     n, works = len(dataset.exposures), dataset.snapshot.works
     rows = np.searchsorted(works.ids, dataset.exposures.work_id)
     new = Table(10_000 + np.arange(n), {name: column[rows] for name, column in bare(works).columns.items()})

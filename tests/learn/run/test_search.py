@@ -1,4 +1,4 @@
-"""Tests of the settings search: what is tried and kept, and what is not read."""
+"""Tests of the settings search: its trials, the choice, and the days that it reads."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def short_lists():
 
 @pytest.fixture(scope="module")
 def finished(dataset, short_lists, tmp_path_factory):
-    """(a choice, its folder)"""
+    """Returns (choice, its folder)."""
     folder = tmp_path_factory.mktemp("choice")
     return search_settings(dataset, TINY, folder, minutes=60), folder
 

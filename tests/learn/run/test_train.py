@@ -235,7 +235,7 @@ def test_resume_of_a_folder_without_a_run_is_refused(dataset, tmp_path, has_fold
 
 
 def test_fingerprint_does_not_depend_on_the_model_version(dataset):
-    """So a run killed while it was published resumes under the next version."""
+    """A run that was killed while it was published resumes under the next version."""
     assert fingerprint(dataset, SMALL.replace(model_version=2)) == fingerprint(dataset, SMALL)
 
 

@@ -132,8 +132,7 @@ def test_missing_lists_are_refused_before_training(dataset, tmp_path, change):
 
 
 def test_long_pages_count_as_lists_without_pools(dataset):
-    """Exposures of a user at one moment are one request, whose works are a list however few pools there
-    are."""
+    """Exposures of a user at one time are one request, whose items are a list."""
     settings = SMALL.replace(shadow={"share": 0.0}, distil={"list_works": 12})
     with pytest.raises(DataError, match="lists of 12 items"):
         check_run(dataset, settings)
