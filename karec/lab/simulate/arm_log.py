@@ -128,7 +128,7 @@ class ArmLog:
             ) from error
         if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise DataError(f"{folder / 'arm.json'}: unknown format, expected {FORMAT}")
-        arrays = _read(folder / "arm.npz", ARRAYS)
+        arrays = _read_arrays(folder / "arm.npz", ARRAYS)
         days = [read_day(folder, day) for day in range(head["days"])]
         exposures = {name: np.concatenate([day[name] for day in days]) for name in EXPOSURES}
         return cls(
@@ -159,14 +159,14 @@ def write_day(folder: Path, day: int, exposures: Mapping[str, NDArray[Any]]) -> 
 
 def read_day(folder: Path, day: int) -> dict[str, NDArray[Any]]:
     """Raises DataError that names a missing or damaged file."""
-    return columns_of(_read(_day(folder, day), EXPOSURES))
+    return columns_of(_read_arrays(_day(folder, day), EXPOSURES))
 
 
 def _day(folder: Path, day: int) -> Path:
     return folder / f"day-{day:04d}.npz"
 
 
-def _read(path: Path, names: Mapping[str, type[np.generic]]) -> dict[str, NDArray[Any]]:
+def _read_arrays(path: Path, names: Mapping[str, type[np.generic]]) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names}

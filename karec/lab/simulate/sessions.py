@@ -19,7 +19,12 @@ from karec.exposure.controller import ExposureController
 from karec.exposure.counters import PageImpressions
 from karec.lab.simulate.population import PAGE, Population
 from karec.lab.simulate.returns import MAX_PAGES, PAGE_MS, PAGE_PROBABILITY, next_level, visit_probability
-from karec.lab.simulate.world.answers import coins_of, expected_play_ms, outcomes, play_ms_of
+from karec.lab.simulate.world.feedback import (
+    expected_play_ms,
+    feedback_coins,
+    feedback_labels,
+    realised_play_ms,
+)
 from karec.lab.simulate.world.tastes import SCENES, TASKS
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Request
@@ -235,8 +240,8 @@ class _User:
         probabilities["follow"] = np.where(
             [creator in self.followed_ids for creator in creators], np.float32(0), probabilities["follow"]
         )
-        coins = coins_of(truth, user, work)
-        feedback = outcomes(probabilities, coins)
+        coins = feedback_coins(truth, user, work)
+        feedback = feedback_labels(probabilities, coins)
         for place in np.flatnonzero(feedback["follow"]).tolist():  # at most one follow per creator
             feedback["follow"][place] = creators[place] not in self.followed_ids
             self.followed_ids.add(creators[place])
@@ -248,7 +253,7 @@ class _User:
             "position": page * PAGE + np.arange(n),
             "work": work,
             "time_ms": np.full(n, time_ms),
-            "play_ms": play_ms_of(duration_ms, feedback, coins["play"]),
+            "play_ms": realised_play_ms(duration_ms, feedback, coins["play"]),
             "p_play_s": expected_play_ms(duration_ms, probabilities) / 1000.0,
             **feedback,
             **expected,

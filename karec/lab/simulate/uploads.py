@@ -136,8 +136,8 @@ def draw_potential(
     old, new = np.sort(creators), debutants.ravel()
     patience = MIN_PATIENCE + rng.geometric(1.0 / MEAN_EXTRA_PATIENCE, len(old))
     coin = rng.random(len(works))
-    uploaders, first = np.unique(works.creator, return_index=True)
-    coin[first[np.isin(uploaders, new)]] = 0.0
+    uploaders, first_rows = np.unique(works.creator, return_index=True)
+    coin[first_rows[np.isin(uploaders, new)]] = 0.0
     new_patience = MIN_PATIENCE + rng.spawn(1)[0].geometric(1.0 / MEAN_EXTRA_PATIENCE, len(new))
     order = np.argsort(np.concatenate([old, new]))
     creators, patience = np.concatenate([old, new])[order], np.concatenate([patience, new_patience])[order]

@@ -43,10 +43,11 @@ ValueOf = Callable[[Request, NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Filled:
-    """Mean values of the lists of U requests: ``values`` {method: (U,)}; ``eligible`` (U,): number of
-    candidates.
+    """Mean values of the lists of U requests.
 
-    ``empty``: number of requests without candidates, which are skipped.
+    values    {method: (U,)}
+    eligible  (U,) number of candidates
+    empty     number of requests without candidates, which are skipped
     """
 
     values: Mapping[str, NDArray[Any]]
@@ -83,12 +84,10 @@ def fill(
             len(candidates)
         )
         best = np.argsort(-popular(request, candidates), kind="stable")
-        shown = {"random": candidates.ids[order[: request.k]], "popular": candidates.ids[best[: request.k]]}
-        shown["cascade"] = cascade.run(request).candidates.ids
-        for method in WAYS:
-            values[method].append(
-                float(np.mean(value_of(request, shown[method]))) if len(shown[method]) else 0.0
-            )
+        lists = {"random": candidates.ids[order[: request.k]], "popular": candidates.ids[best[: request.k]]}
+        lists["cascade"] = cascade.run(request).candidates.ids
+        for method, item_ids in lists.items():
+            values[method].append(float(np.mean(value_of(request, item_ids))) if len(item_ids) else 0.0)
         sizes.append(len(candidates))
     means = {method: np.array(mean) for method, mean in values.items()}
     return Filled(means, np.array(sizes, np.int64), empty)

@@ -151,9 +151,9 @@ def friend_graph(people: People, rng: np.random.Generator) -> NDArray[Any]:
 
 
 def as_relation(keys: NDArray[Any], n_users: int, ids: NDArray[Any]) -> Relation:
-    """Returns the keys user · U + other as ids of the others by user row, at moment 0."""
-    rows, others = np.divmod(keys, n_users)
-    return Relation.from_pairs(rows, ids[others], n_users, np.zeros(len(keys), np.int64))
+    """Returns the graph of ``keys`` user · U + neighbour, with ids of the neighbours, at moment 0."""
+    rows, neighbours = np.divmod(keys, n_users)
+    return Relation.from_pairs(rows, ids[neighbours], n_users, np.zeros(len(keys), np.int64))
 
 
 def _closeness(people: People, user: NDArray[Any], creator: NDArray[Any]) -> NDArray[Any]:

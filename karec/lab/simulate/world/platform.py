@@ -17,7 +17,6 @@ from karec.catalog.impressions import Impressions
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.lab.simulate.world.answers import expected_play_ms, outcomes, play_ms_of
 from karec.lab.simulate.world.catalogue import (
     ERAS,
     TAGS,
@@ -28,6 +27,7 @@ from karec.lab.simulate.world.catalogue import (
     make_tag_vectors,
     make_works,
 )
+from karec.lab.simulate.world.feedback import expected_play_ms, feedback_labels, realised_play_ms
 from karec.lab.simulate.world.people import (
     AGE_BANDS,
     GENDERS,
@@ -39,7 +39,7 @@ from karec.lab.simulate.world.people import (
     friend_graph,
     make_people,
 )
-from karec.lab.simulate.world.policy import Policy, Shown
+from karec.lab.simulate.world.policy import Policy, ShownWorks
 from karec.lab.simulate.world.satiation import UNFITTED, Satiation
 from karec.lab.simulate.world.tastes import PARENT_TASKS, SCENES, TASK_RATES, TASKS, Truth, sigmoid
 from karec.times import DAY_MS, Progress
@@ -182,7 +182,7 @@ def _check_sizes(n_works: int, n_users: int, n_exposures: int, days: int, seed: 
             raise ValueError(f"{name} must be an integer ≥ {minimum}, got {value!r}")
 
 
-def _calibrate(truth: Truth, shown: Shown) -> dict[str, float]:
+def _calibrate(truth: Truth, shown: ShownWorks) -> dict[str, float]:
     """Returns intercepts that give each task its rate on a sample of ``shown``, by bisection."""
     rows = np.arange(0, len(shown), max(len(shown) // 100_000, 1))
     user = shown.user[rows]
@@ -207,7 +207,11 @@ def _calibrate(truth: Truth, shown: Shown) -> dict[str, float]:
 
 
 def _feedback(
-    truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, report: Callable[[str], None]
+    truth: Truth,
+    snapshot: Snapshot,
+    shown: ShownWorks,
+    rng: np.random.Generator,
+    report: Callable[[str], None],
 ) -> Impressions:
     """Draws the feedback to ``shown``: one number per stage of the funnel, then one for the play time."""
     n = len(shown)
@@ -217,17 +221,17 @@ def _feedback(
         report("feedback")
         rows = slice(start, start + CHUNK)
         work = shown.work[rows]
-        chances = truth.probabilities(
+        probabilities = truth.probabilities(
             shown.user[rows],
             work,
             time_ms=shown.time_ms[rows],
             scene=shown.scene[rows],
             repeats={cause: count[rows] for cause, count in shown.repeats.items()},
         )
-        feedback = outcomes(chances, {task: rng.random(len(work)) for task in TASKS})
+        feedback = feedback_labels(probabilities, {task: rng.random(len(work)) for task in TASKS})
         for task in TASKS:
             labels[task][rows] = feedback[task]
-        play_ms[rows] = play_ms_of(truth.works.duration_ms[work], feedback, rng.random(len(work)))
+        play_ms[rows] = realised_play_ms(truth.works.duration_ms[work], feedback, rng.random(len(work)))
     return Impressions(
         snapshot.users.ids[shown.user],
         snapshot.works.ids[shown.work],

@@ -38,7 +38,7 @@ N_CANDIDATES = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ShownWorks:
     """M works in display order: ``user``, ``work`` rows int64, ``time_ms`` int64, ``scene`` int32.
 
     ``repeats``: similar works shown to the user just before, as ``Satiation.repeats`` counts them.
@@ -72,7 +72,7 @@ class _SocialEdges:
 
 
 class Policy:
-    """The sources of one world. Cost to build: O(W log W + U · tags)."""
+    """Sources of one world. Cost to build: O(W log W + U · tags)."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Policy:
         self._friends = _SocialEdges(friend_keys, len(people))
         self._liked_tags = _liked_tags(people, songs, tag_vectors)
 
-    def show(self, n: int, first_ms: int, last_ms: int, rng: np.random.Generator) -> Shown:
+    def show(self, n: int, first_ms: int, last_ms: int, rng: np.random.Generator) -> ShownWorks:
         """Draws ``n`` impressions over [first_ms, last_ms), each after the work's upload.
 
         No user sees a work twice or an own work, except where five attempts find no other.
@@ -114,7 +114,7 @@ class Policy:
                 break
             work[rows] = self._random(user[rows], limit[rows], rng)
         repeats = self._satiation.repeats(user, self._works.creator[work], self._tag[work])
-        return Shown(user, work, time_ms, scene, repeats)
+        return ShownWorks(user, work, time_ms, scene, repeats)
 
     def _draw(
         self, user: NDArray[Any], scene: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator

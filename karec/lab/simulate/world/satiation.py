@@ -50,7 +50,7 @@ class Satiation:
 
     @property
     def window(self) -> int:
-        """The largest window of all causes, in works."""
+        """Largest window of the causes, in works."""
         return max(self.creator.window, self.tag.window)
 
     def repeats(

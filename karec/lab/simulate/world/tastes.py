@@ -176,24 +176,24 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0))))
 
 
-def pair_normal(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
-    """Returns (N,) float32, about N(0, 1), a fixed function of (left, right, salt).
+def pair_normal(a: NDArray[Any], b: NDArray[Any], salt: int) -> NDArray[Any]:
+    """Returns (N,) float32, about N(0, 1), a fixed function of (a, b, salt).
 
     The sum of the four 16-bit parts of a pair's 64 bits is close enough to a normal variable.
     """
-    parts = pair_bits(left, right, salt).view(np.uint16).reshape(-1, 4)
+    parts = pair_bits(a, b, salt).view(np.uint16).reshape(-1, 4)
     return np.asarray((parts.sum(axis=1, dtype=np.float64) / 65536.0 - 2.0) * np.sqrt(3.0), np.float32)
 
 
-def pair_uniform(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
-    """Returns (N,) float64 in [0, 1), a fixed function of (left, right, salt)."""
-    return np.asarray((pair_bits(left, right, salt) >> np.uint64(11)) * 2.0**-53)
+def pair_uniform(a: NDArray[Any], b: NDArray[Any], salt: int) -> NDArray[Any]:
+    """Returns (N,) float64 in [0, 1), a fixed function of (a, b, salt)."""
+    return np.asarray((pair_bits(a, b, salt) >> np.uint64(11)) * 2.0**-53)
 
 
-def pair_bits(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
+def pair_bits(a: NDArray[Any], b: NDArray[Any], salt: int) -> NDArray[Any]:
     """Returns (N,) uint64 of a pair, by SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
-        x = np.asarray(left, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(right, np.uint64)
+        x = np.asarray(a, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(b, np.uint64)
         x = x * np.uint64(0xD1342543DE82EF95) + np.uint64(salt)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from karec.lab.simulate.world import make_world
-from karec.lab.simulate.world.answers import outcomes
+from karec.lab.simulate.world.feedback import feedback_labels
 from karec.lab.simulate.world.tastes import TASKS, pair_uniform
 
 
@@ -13,16 +13,17 @@ def world():
     return make_world(600, 60, 2_000, seed=3)
 
 
-def test_outcomes_have_the_true_probabilities_and_the_funnel(world):
+def test_feedback_has_the_true_probabilities_along_the_funnel(world):
     works = np.tile(np.arange(600), 60)
     users = np.repeat(np.arange(60), 600)
-    chances = world.truth.probabilities(users, works)
-    coins = {task: pair_uniform(users, works, 77 + at) for at, task in enumerate(TASKS)}
-    did = outcomes(chances, coins)
+    probabilities = world.truth.probabilities(users, works)
+    coins = {task: pair_uniform(users, works, 77 + n) for n, task in enumerate(TASKS)}
+    labels = feedback_labels(probabilities, coins)
     for task in TASKS:
-        expected = float(chances[task].mean())
-        assert abs(float(did[task].mean()) - expected) < 5 * np.sqrt(expected / len(users)), task
-    assert not (did["like"] > did["long_view"]).any() and not (did["long_view"] > did["click"]).any()
+        expected = float(probabilities[task].mean())
+        assert abs(float(labels[task].mean()) - expected) < 5 * np.sqrt(expected / len(users)), task
+    assert not (labels["like"] > labels["long_view"]).any()
+    assert not (labels["long_view"] > labels["click"]).any()
 
 
 def test_pair_uniform_is_uniform():

@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 from karec.lab.simulate.world.tastes import PARENT_TASKS, TASKS, Truth, pair_uniform
 
 
-def coins_of(truth: Truth, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def feedback_coins(truth: Truth, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Returns {task: (N,) in [0, 1)}, fixed for a user and a work; "play" is for the play time."""
     return {task: pair_uniform(user, work, truth.salt + 2 + n) for n, task in enumerate((*TASKS, "play"))}
 
 
-def outcomes(
-    chances: Mapping[str, NDArray[Any]], coins: Mapping[str, NDArray[Any]]
+def feedback_labels(
+    probabilities: Mapping[str, NDArray[Any]], coins: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     """Returns {task: (N,) uint8} along the funnel, from probabilities of ``Truth`` and uniform numbers."""
     labels: dict[str, NDArray[Any]] = {}
     for task in TASKS:
         parent = PARENT_TASKS[task]
         if parent is None:
-            labels[task] = (coins[task] < chances[task]).astype(np.uint8)
+            labels[task] = (coins[task] < probabilities[task]).astype(np.uint8)
         else:
-            labels[task] = labels[parent] & (coins[task] * chances[parent] < chances[task])
+            labels[task] = labels[parent] & (coins[task] * probabilities[parent] < probabilities[task])
     return labels
 
 
-def play_ms_of(
+def realised_play_ms(
     duration_ms: NDArray[Any], feedback: Mapping[str, NDArray[Any]], u: NDArray[Any]
 ) -> NDArray[Any]:
     """Returns (N,) int64 milliseconds played, from the feedback and a uniform number ``u`` in [0, 1).
@@ -49,7 +49,7 @@ def play_ms_of(
 
 
 def expected_play_ms(duration_ms: NDArray[Any], probabilities: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Returns (N,) the mean of ``play_ms_of`` for labels with these probabilities."""
+    """Returns (N,) the mean of ``realised_play_ms`` for labels with these probabilities."""
     finish, long_view, click = (probabilities[name] for name in ("finish", "long_view", "click"))
     fraction = finish + (long_view - finish) * (0.70 + 0.29 / 2) + (click - long_view) * (0.05 + 0.60 / 2)
     return np.asarray(duration_ms * fraction + (1.0 - click) * 3000.0 / 3)
