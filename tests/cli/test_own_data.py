@@ -1,4 +1,4 @@
-"""From files of one's own to a feed, by the commands alone."""
+"""From CSV files to pages by commands only."""
 
 import json
 
@@ -12,8 +12,7 @@ from karec.cli import main
 
 @pytest.fixture(scope="module")
 def movies(tmp_path_factory):
-    """MovieLens's two CSV files → data.toml → a trained, published cascade: (folder of the files, of what was
-    made)."""
+    """Folders of MovieLens's two CSV files, and of a training on them."""
     folder = movie_ratings(tmp_path_factory.mktemp("movies"))
     out = folder / "run"
     assert main(["data", "init", str(folder)]) == 0
@@ -21,19 +20,19 @@ def movies(tmp_path_factory):
     return folder, out
 
 
-def test_ratings_become_a_feed_of_movies(movies, capsys):
+def test_ratings_become_a_page_of_movies(movies, capsys):
     _, out = movies
     command = ["recommend", str(out / "karec.toml"), "--k", "5", "--json"]
     assert main([*command, "--user", "7"]) == 0
-    feed = json.loads(capsys.readouterr().out)
-    ids = [item["id"] for item in feed["items"]]
+    page = json.loads(capsys.readouterr().out)
+    ids = [item["id"] for item in page["items"]]
     assert len(ids) == len(set(ids)) == 5 and set(ids) <= set(range(1000, 1000 + ITEMS))
-    assert feed["user_id"] == 7
+    assert page["user_id"] == 7
     assert main([*command, "--user", "424242"]) == 0
     assert len(json.loads(capsys.readouterr().out)["items"]) == 5
 
 
-def test_a_feed_leaves_out_what_the_session_has_seen(movies, capsys):
+def test_page_has_no_item_that_the_session_has_seen(movies, capsys):
     _, out = movies
     command = ["recommend", str(out / "karec.toml"), "--user", "7", "--json"]
     assert main(command) == 0
@@ -43,7 +42,7 @@ def test_a_feed_leaves_out_what_the_session_has_seen(movies, capsys):
     assert not again & set(first[:4])
 
 
-def test_the_bundle_knows_what_the_columns_mean_and_no_creators(movies):
+def test_bundle_has_the_roles_of_columns_and_no_creators(movies):
     _, out = movies
     bundle = Bundle.open(out / "bundles")
     works = bundle.snapshot.works
@@ -53,13 +52,13 @@ def test_the_bundle_knows_what_the_columns_mean_and_no_creators(movies):
     assert "quotas" not in config and 'use = "social"' not in config
 
 
-def test_an_id_of_another_kind_is_told(movies, capsys):
+def test_recommend_refuses_an_id_of_another_kind(movies, capsys):
     _, out = movies
     assert main(["recommend", str(out / "karec.toml"), "--user", "Ann"]) == 2
     assert "'Ann' is not an id of this bundle: its ids are integers" in capsys.readouterr().err
 
 
-def test_check_as_json_tells_each_table_and_column(movies, capsys):
+def test_data_check_prints_tables_and_columns_as_json(movies, capsys):
     folder, _ = movies
     assert main(["data", "check", str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -75,7 +74,7 @@ def test_check_as_json_tells_each_table_and_column(movies, capsys):
     }  # fmt: skip
 
 
-def test_check_fails_where_rows_cannot_be_used_unless_they_may_be_skipped(tmp_path, capsys):
+def test_data_check_fails_if_rows_cannot_be_used_unless_skipped(tmp_path, capsys):
     shop = write_shop(tmp_path / "shop", shop_rows())
     write_log(shop, [*shop_rows(), ("c-01", "sku 1", "never", 3, "home")])
     assert main(["data", "check", str(shop)]) == 2
@@ -87,7 +86,7 @@ def test_check_fails_where_rows_cannot_be_used_unless_they_may_be_skipped(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_the_run_says_what_became_of_each_column_and_what_models_read_of_it(movies):
+def test_run_lists_columns_and_inputs_of_models(movies):
     _, out = movies
     run = json.loads((out / "run" / "run.json").read_text())
     columns = run["data"]["columns"]
@@ -100,7 +99,7 @@ def test_the_run_says_what_became_of_each_column_and_what_models_read_of_it(movi
     assert run["inputs"]["works"]["count_exposed"] == "logarithm of a count" and run["inputs"]["crosses"]
 
 
-def test_init_overwrites_nothing(movies, capsys):
+def test_data_init_keeps_an_existing_file(movies, capsys):
     folder, _ = movies
     before = (folder / "data.toml").read_bytes()
     assert main(["data", "init", str(folder)]) == 2
@@ -108,7 +107,7 @@ def test_init_overwrites_nothing(movies, capsys):
     assert (folder / "data.toml").read_bytes() == before
 
 
-def test_a_log_of_positives_says_so_in_every_report(tmp_path, capsys):
+def test_log_of_positives_is_noted_in_every_report(tmp_path, capsys):
     folder, out = listens(tmp_path / "listens"), tmp_path / "run"
     assert main(["data", "init", str(folder)]) == 0
     assert main(["data", "check", str(folder)]) == 0
@@ -145,12 +144,12 @@ STEPS_OF_ROLES = {
 
 
 @pytest.mark.parametrize("step", STEPS_OF_ROLES)
-def test_a_step_that_needs_a_missing_role_says_so_when_the_config_is_built(movies, capsys, step):
+def test_step_that_needs_a_missing_role_is_refused(movies, capsys, step):
     _, out = movies
     before, after, role = STEPS_OF_ROLES[step]
     text = (out / "karec.toml").read_text()
     assert before in text
     (out / "other.toml").write_text(text.replace(before, after, 1))
     assert main(["recommend", str(out / "other.toml"), "--user", "7"]) == 2
-    told = capsys.readouterr().err
-    assert f"({step})" in told and role in told and "\n" not in told.strip()
+    error = capsys.readouterr().err
+    assert f"({step})" in error and role in error and "\n" not in error.strip()

@@ -1,4 +1,4 @@
-"""No command lets ONNX Runtime report to its maker."""
+"""Commands turn the telemetry of ONNX Runtime off."""
 
 import os
 import subprocess
@@ -13,9 +13,8 @@ onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 """
 
 
-def test_onnx_runtime_keeps_no_record_to_send(ranker, tmp_path):
-    """Its wheel of PyPI keeps one below the home folder, and a number of the machine, unless it is told not
-    to."""
+def test_onnx_runtime_writes_no_telemetry_file(ranker, tmp_path):
+    """By default it writes one, with an id of the machine, below the home folder."""
     environment = {**os.environ, "HOME": str(tmp_path)}
     environment.pop("ORT_DISABLE_TELEMETRY", None)
     command = [sys.executable, "-c", RUN, str(getattr(ranker, "path", ranker))]

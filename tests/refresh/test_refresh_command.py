@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from live_bundle import live_config
+from live_bundle import live_config, without_online
 
 from karec.bundle import Bundle
 from karec.cli import main
@@ -103,8 +103,7 @@ def test_refreshed_vectors_use_counters_of_the_online_store(tmp_path):
 def test_refresh_reads_no_counters_without_a_store_of_many_processes(tmp_path, has_store):
     config = live_config(tmp_path / "demo", url="sqlite::memory:")
     if not has_store:
-        text = config.read_text()
-        config.write_text(text[: text.index("[online]")] + text[text.index("[scenes.home]") :])
+        without_online(config)
     bundle = Bundle.open(tmp_path / "demo" / "bundles", verify=False)
     with open_counters(Config.read(config), bundle) as counts:
         assert counts is None

@@ -1,0 +1,183 @@
+"""`karec train --events --publish-if-no-worse`: learns from stored events, publishes what is no worse."""
+
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from own_files import START_S, shop_rows, write_shop
+from replayed_log import write_store
+
+from karec import cli
+from karec.aggregates.events import Events
+from karec.bundle import Bundle
+from karec.bundle.in_use import lock_exclusively
+from karec.cli.train import NOT_PUBLISHED
+from karec.evaluate.non_inferiority import compare_versions
+from karec.online.ingestion import head_of
+
+SETTINGS = """
+features = { dim = 4, min_count = 3, history_length = 5 }
+ranker = { kind = "lr", epochs = 1 }
+towers = { epochs = 1, hidden = 16, vector = 8 }
+distil.recipe = "hard"
+evaluation = { baselines = [], resamples = 40 }
+run.threads = 1
+"""
+N_EVENTS = 200
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Folder with the files of a shop, a training on them, and a store with later events of two days."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder / "shop", shop_rows(600))
+    (folder / "train.toml").write_text(SETTINGS)
+    assert train(folder, folder / "out", "--publish-if-no-worse", "0") == 0
+    snapshot = Bundle.open(folder / "out" / "bundles").snapshot
+    rng = np.random.default_rng(0)
+    head = head_of(snapshot)
+    events = Events.from_columns(
+        "impression",
+        source=1,
+        number=np.arange(N_EVENTS),
+        time_ms=(START_S + 600 * 600) * 1000 + np.sort(rng.integers(0, 2 * 86_400_000, N_EVENTS)),
+        user_id=rng.choice(snapshot.users.ids, N_EVENTS),
+        item_id=rng.choice(snapshot.works.ids, N_EVENTS),
+        labels=rng.integers(0, 2, N_EVENTS).astype(np.uint64) << np.uint64(head.labels.index("liked")),
+    )
+    write_store(folder / "out" / "online.db", snapshot, head, events)
+    return folder
+
+
+@pytest.fixture
+def copy(shop, tmp_path):
+    shutil.copytree(shop, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def train(folder, out, *options, settings="train.toml"):
+    paths = [str(folder / "shop"), "--out", str(out), "--settings", str(folder / settings)]
+    return cli.main(["train", *paths, *options])
+
+
+def test_version_that_may_be_worse_is_not_published(copy, capsys):
+    out = copy / "out"
+    (copy / "still.toml").write_text(SETTINGS + "optimizer.learning_rate = 1e-9\n")
+    served = (out / "bundles" / "current").readlink()
+    options = ["--events", str(out / "online.db"), "--publish-if-no-worse"]
+    assert train(copy, out, *options, "0", "--json", settings="still.toml") == NOT_PUBLISHED == 3
+    result = json.loads(capsys.readouterr().out)
+    assert not result["is_published"] and not result["comparison"]["no_worse"]
+    assert (out / "bundles" / "current").readlink() == served
+    assert not (out / "bundles" / "v0000000002").exists()
+
+    assert train(copy, out, *options, "0.9") == 0
+    assert Bundle.open(out / "bundles").model_version == 2
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{N_EVENTS} exposures added to" in printed and "1, in service" in printed
+    facts = json.loads((out / "run-2" / "run.json").read_text())
+    compared = facts["compared"]
+    assert compared["versions"] == [2, 1] and compared["margin"] == 0.9 and compared["no_worse"]
+    assert any("online store" in note for note in facts["data"]["notes"])
+    first = json.loads((out / "run" / "run.json").read_text())
+    assert first["settings"]["model_version"] == 1, "the run of the version in service stays"
+
+
+@pytest.mark.long
+def test_killed_training_resumes_with_its_events_and_ends_with_equal_models(copy, capsys):
+    (copy / "steps.toml").write_text(SETTINGS + "run.checkpoint_steps = 1\n")
+    interrupted, whole = copy / "out", copy / "whole"
+    shutil.copytree(interrupted, whole, symlinks=True)
+    kill_training_after_a_checkpoint(copy)
+    snapshot = Bundle.open(interrupted / "bundles").snapshot
+    later_ms = (START_S + 900 * 600) * 1000
+    event = Events.from_columns(
+        "impression", source=2, number=1, time_ms=later_ms, user_id=snapshot.users.ids[0], item_id=1
+    )
+    write_store(interrupted / "online.db", snapshot, head_of(snapshot), event)
+    for out in (interrupted, whole):
+        options = ["--publish-if-no-worse", "0.9", "--events", str(out / "online.db")]
+        assert train(copy, out, *options, settings="steps.toml") == 0
+        captured = capsys.readouterr()
+        assert f"{N_EVENTS} exposures added to" in " ".join(captured.out.split())
+        assert "starts again" not in captured.err
+    for name in ("ranker", "user_tower", "item_tower"):
+        models = [(out / "run-2" / f"{name}.onnx").read_bytes() for out in (interrupted, whole)]
+        assert models[0] == models[1], name
+    assert not (interrupted / "run-2" / "begun.json").exists()
+
+
+def kill_training_after_a_checkpoint(folder):
+    store = folder / "out" / "online.db"
+    command = [sys.executable, "-m", "karec.cli", "train", str(folder / "shop"), "--out", str(folder / "out")]
+    command += ["--settings", str(folder / "steps.toml"), "--events", str(store)]
+    command += ["--publish-if-no-worse", "0.9"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    run = folder / "out" / "run-2"
+    while not any((run / "checkpoints").glob("*.pt")):
+        with suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"the training ended with {process.wait(0.005)} before it was killed")
+    process.kill()
+    process.wait()
+    assert (run / "begun.json").exists()
+
+
+def test_train_refuses_a_folder_that_another_training_writes(copy, capsys):
+    with lock_exclusively(copy / "out", wait=False):
+        assert train(copy, copy / "out") == 2
+    assert "another karec train writes there" in capsys.readouterr().err
+
+
+def test_first_version_is_published_without_a_comparison(shop):
+    assert Bundle.open(shop / "out" / "bundles").model_version == 1
+    assert "compared" not in json.loads((shop / "out" / "run" / "run.json").read_text())
+
+
+def test_publish_publishes_a_run_folder_once(shop, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["publish", str(shop / "shop"), "--run", str(shop / "out" / "run"), "--out", str(out)]
+    assert cli.main(command) == 0
+    assert (out / "bundles" / "current").readlink().name == "v0000000001" and (out / "karec.toml").exists()
+    assert cli.main(command) == 2
+    assert "is published already" in capsys.readouterr().err
+
+
+def test_comparison_with_the_same_models_has_no_gain(shop, tmp_path):
+    from karec.data.load import load
+
+    dataset = load(shop / "shop", tmp_path).dataset
+    run, bundle = shop / "out" / "run", Bundle.open(shop / "out" / "bundles").path
+    compared = compare_versions(dataset, run, bundle, 0.0, refresh_hours=24.0, resamples=30)
+    assert compared["no_worse"] and compared["tasks"] == ["liked"]
+    quality = json.loads((run / "quality.json").read_text())["models"]
+    for name, model in (("ranker", "lr"), ("towers", "towers")):
+        measures = compared["models"][name]
+        assert (measures["gain"], measures["gain_ci"]) == (0.0, (0.0, 0.0))
+        assert measures["new"] == pytest.approx(quality[model]["liked"]["auc"], abs=1e-6)
+    assert compared["exposures"] == len(dataset.split()[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--events", "nowhere"], "nowhere: no online store"),
+        (["--events", "CONFIG"], "has no table [online]"),
+        (["--publish-if-no-worse", "-1"], "--publish-if-no-worse is -1, expected an AUC difference"),
+        (["--publish-if-no-worse", "nan"], "expected an AUC difference, 0 or more"),
+    ],
+)
+def test_train_refuses_wrong_options_before_it_reads_data(shop, capsys, options, message):
+    options = [str(shop / "out" / "karec.toml") if option == "CONFIG" else option for option in options]
+    assert train(shop, shop / "out", *options) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_train_names_the_missing_run_of_the_version_in_service(copy, capsys):
+    shutil.rmtree(copy / "out" / "run")
+    assert train(copy, copy / "out", "--log", str(copy), "--publish-if-no-worse", "0") == 2
+    assert "no run folder of version 1, which is in service" in capsys.readouterr().err
