@@ -7,12 +7,14 @@ import pytest
 from small_settings import SMALL
 
 from karec.aggregates.advance import advance
+from karec.catalog.dataset import Dataset
+from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.config.project import set_up
 from karec.errors import DataError
 from karec.evaluate.quality import read_run
-from karec.lab.demo.serve import serve
+from karec.lab.demo.serve import measure_pages, serve
 from karec.learn.run.train import train
 
 QUICK = SMALL.replace(
@@ -23,13 +25,16 @@ QUICK = SMALL.replace(
 def replaced(dataset, exposures, *, works=None, users=None, relations=None):
     """The dataset with other exposures, works, users or relations, with counters that begin at 0."""
     old = dataset.snapshot
-    tables = [bare(old.works) if works is None else works, bare(old.users) if users is None else users]
+    tables = [
+        without_counters(old.works) if works is None else works,
+        without_counters(old.users) if users is None else users,
+    ]
     lists = old.relations if relations is None else relations
     start = Snapshot(old.time_ms, *tables, lists, old.labels, meaning=old.meaning)
     return replace(dataset, snapshot=advance(start, exposures, start.time_ms), exposures=exposures)
 
 
-def bare(table, rows=slice(None)):
+def without_counters(table, rows=slice(None)):
     columns = {name: column[rows] for name, column in table.columns.items() if not name.startswith("count_")}
     return Table(table.ids[rows], columns)
 
@@ -45,7 +50,9 @@ def trained_and_served(dataset, folder, settings=QUICK):
 def test_training_works_with_a_single_user(dataset, tmp_path):
     only = dataset.snapshot.users.ids[0]
     exposures = replace(dataset.exposures, user_id=np.full(len(dataset.exposures), only))
-    one_user_data = replaced(dataset, exposures, users=bare(dataset.snapshot.users, slice(1)), relations={})
+    one_user_data = replaced(
+        dataset, exposures, users=without_counters(dataset.snapshot.users, slice(1)), relations={}
+    )
     quality = trained_and_served(one_user_data, tmp_path)
     assert quality["by_history"]["51+"]["users"] == 1
     assert quality["models"]["towers"]["click"]["auc"] is not None
@@ -72,14 +79,17 @@ def test_training_works_if_all_items_are_new(dataset, tmp_path):
     """No item is shown twice, so none has an embedding of its own, and items of the test days are unknown."""
     n, works = len(dataset.exposures), dataset.snapshot.works
     rows = np.searchsorted(works.ids, dataset.exposures.work_id)
-    new = Table(10_000 + np.arange(n), {name: column[rows] for name, column in bare(works).columns.items()})
+    new = Table(
+        10_000 + np.arange(n),
+        {name: column[rows] for name, column in without_counters(works).columns.items()},
+    )
     exposures = replace(dataset.exposures, work_id=new.ids)
     quality = trained_and_served(replaced(dataset, exposures, works=new, relations={}), tmp_path)
     assert quality["models"]["popularity"]["click"]["auc"] == 0.5
 
 
 def test_training_works_with_a_single_item_without_lists(dataset, tmp_path):
-    works = bare(dataset.snapshot.works, slice(1))
+    works = without_counters(dataset.snapshot.works, slice(1))
     exposures = replace(dataset.exposures, work_id=np.full(len(dataset.exposures), works.ids[0]))
     one_item_data = replaced(dataset, exposures, works=works, relations={})
     steps = []
@@ -90,3 +100,35 @@ def test_training_works_with_a_single_item_without_lists(dataset, tmp_path):
         train(one_item_data, QUICK, tmp_path / "refused", lambda *step: steps.append(step))
     assert not steps and not (tmp_path / "refused").exists()
     trained_and_served(one_item_data, tmp_path, QUICK.with_recipe("feature-distillation"))
+
+
+@pytest.fixture(scope="module")
+def shop(dataset):
+    """A shop with the exposures of the small dataset: users and items have no column and no relation."""
+    old = dataset.exposures
+    labels = {"buy": old.labels["click"], "stars": old.labels["like"]}
+    exposures = replace(old, labels=labels, play_ms=None, scene=np.zeros(len(old), np.int32))
+    ids = (Table(table.ids, {}) for table in (dataset.snapshot.works, dataset.snapshot.users))
+    meaning = Meaning(enjoyed=("buy",), liked=("stars",))
+    start = Snapshot(dataset.snapshot.time_ms, *ids, {}, {"scene": ["shop"]}, meaning=meaning)
+    snapshot = advance(start, exposures, start.time_ms)
+    return Dataset(
+        "shop", snapshot, exposures, dataset.train_until_ms, dataset.valid_until_ms, ("buy", "stars")
+    )
+
+
+def test_platform_without_column_roles_trains_and_serves(shop, tmp_path):
+    settings = SMALL.replace(
+        fusion={},
+        ranker={"auxiliary": ("followed", "play_time")},
+        towers={"matching": True},
+        distil={"list_works": 10},
+        shadow={"works": 20},
+    )
+    train(shop, settings, tmp_path / "run")
+    served = serve(shop, set_up(shop, tmp_path / "run", read_run(tmp_path / "run")["settings"], tmp_path), 5)
+    reach = measure_pages(shop, served)["reach"]["cascade"]
+    assert all(len(page) == 10 and not page.degraded for page in served.pages)
+    assert {name for page in served.pages for item in page for name in item.sources} <= {"model", "popular"}
+    assert "creators reached" not in reach and 0 < reach["works reached"]["value"] <= 40
+    assert served.bundle.ranker.tasks == ("buy", "stars")
