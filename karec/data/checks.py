@@ -105,13 +105,13 @@ class IdType:
         return [(f"{column.cell} IS NULL", f"{where} is missing"), wrong]
 
 
-def number_mistakes(column: Column, least: float | None = None) -> list[Mistake]:
+def number_mistakes(column: Column, minimum: float | None = None) -> list[Mistake]:
     where = f"column {column.name!r}"
     mistakes = [
         (f"{column.cell} IS NOT NULL AND {column.as_number} IS NULL", f"{where}: not a finite number")
     ]
-    if least is not None:
-        mistakes.append((f"{column.as_number} < {least}", f"{where}: a number below {least:g}"))
+    if minimum is not None:
+        mistakes.append((f"{column.as_number} < {minimum}", f"{where}: a number below {minimum:g}"))
     return mistakes
 
 
@@ -153,7 +153,9 @@ def _value_mistakes(check: Check, column: Column, contract: Contract) -> list[Mi
     noun = {"integer": "an integer", "whole": "a whole number", "time": "a time"}.get(check.holds, "a number")
     mistakes = [(f"{column.cell} IS NOT NULL AND {is_wrong}", f"{where}: not {noun}")]
     if check.within is not None:
-        least, most = (contract.to_ms(bound) if isinstance(bound, date) else bound for bound in check.within)
+        minimum, maximum = (
+            contract.to_ms(bound) if isinstance(bound, date) else bound for bound in check.within
+        )
         outside = f"{where}: not within {check.within[0]} … {check.within[1]}"
-        mistakes.append((f"{value} NOT BETWEEN {least!r} AND {most!r}", outside))
+        mistakes.append((f"{value} NOT BETWEEN {minimum!r} AND {maximum!r}", outside))
     return mistakes

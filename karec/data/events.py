@@ -76,7 +76,7 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
     if "play_ms" in columns:
         played = columns["play_ms"]
         cell = f"TRY_CAST({played.as_number} AS BIGINT)"
-        cells.add("play_ms", cell, played, "play_ms", number_mistakes(played, least=0))
+        cells.add("play_ms", cell, played, "play_ms", number_mistakes(played, minimum=0))
     for at, (name, label) in enumerate(contract.labels.items()):
         if label.column is not None:
             column = find_column(source, label.column, f"labels.{name}.column")

@@ -67,7 +67,7 @@ def read_table(
     cells |= {f"c{at}": column.cell for at, column in enumerate(inputs)}
     cells |= {f"n{at}": column.as_number for at, column in enumerate(log_inputs.values())}
     mistakes = ids.mistakes(id_column, "__id") + check_mistakes(source, contract, key)
-    mistakes += [mistake for column in log_inputs.values() for mistake in number_mistakes(column, least=0)]
+    mistakes += [mistake for column in log_inputs.values() for mistake in number_mistakes(column, minimum=0)]
     mistakes.append(("false", f"column {table.id!r}: {TWICE}"))
     odd_sql = {f"odd{at}": column.is_odd for at, column in enumerate(inputs) if column.is_odd is not None}
     rows = _mark_repeated(check_rows(source, "table_rows", {**cells, **odd_sql}, mistakes), cells)

@@ -67,7 +67,7 @@ def missing_day_notes(days: Sequence[Outcome], missing: Collection[date]) -> lis
 
 @dataclass(frozen=True, eq=False)
 class LearningRows:
-    """N works that passed the rules and had a fair exposure; NaN for a missing cell."""
+    """N works that passed the rules and had enough exposures; NaN for a missing cell."""
 
     features: NDArray[Any]
     exposures: NDArray[Any]
@@ -98,7 +98,7 @@ def learning_rows(
             f"SELECT {features}, o.{exposures} AS {quote_name(SHOWN)}, o.{long_views} AS "
             f"{quote_name(VIEWED)} FROM (SELECT * FROM {scan_sql(day.uploads.paths)} WHERE {rejection.sql} = "
             f"0) AS u JOIN {scan_sql(day.outcomes.paths)} AS o ON {work} = o.{quote_name(learn.work)} WHERE "
-            f"o.{exposures} >= {learn.fair} AND hash({work}) % {stride} = 0 ORDER BY {work}"
+            f"o.{exposures} >= {learn.min_exposures} AND hash({work}) % {stride} = 0 ORDER BY {work}"
         )
         folder = day.outcomes.shards[0].path.parent
         with database_errors(folder):
@@ -117,7 +117,8 @@ def learning_rows(
     if not parts:
         names = f"{days[0].day} … {days[-1].day}"
         raise DataError(
-            f"no work of {names} passed the rules and had {learn.fair} exposures: lower learn.fair"
+            f"no work of {names} passed the rules and had {learn.min_exposures} exposures. Lower "
+            "learn.min_exposures."
         )
     return LearningRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 

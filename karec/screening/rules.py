@@ -142,10 +142,10 @@ def rejection_reasons(
         names.append(f"{rule.reason}: {rule.column} is missing")
         cases.append(f"{applies} AND {_missing(rule.column, column_types)}")
         violations = []
-        if rule.least is not None:
-            violations.append(f"{column} < {rule.least!r}")
-        if rule.most is not None:
-            violations.append(f"{column} > {rule.most!r}")
+        if rule.min is not None:
+            violations.append(f"{column} < {rule.min!r}")
+        if rule.max is not None:
+            violations.append(f"{column} > {rule.max!r}")
         if rule.reason in block_lists:
             violations.append(f"{column} IN (SELECT id FROM {block_lists[rule.reason].table})")
         names.append(rule.reason)
@@ -167,7 +167,7 @@ def condition_sql(condition: Condition) -> str:
     if value is not None:
         literal = quote_text(value) if isinstance(value, str) else str(value).lower()
         return f"coalesce({column} = {literal}, false)"
-    bounds = [] if condition.least is None else [f"{column} >= {condition.least!r}"]
+    bounds = [] if condition.min is None else [f"{column} >= {condition.min!r}"]
     bounds += [] if condition.below is None else [f"{column} < {condition.below!r}"]
     # DuckDB orders NaN above all numbers
     return f"coalesce({' AND '.join(bounds)} AND NOT isnan({column}::DOUBLE), false)"

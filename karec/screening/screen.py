@@ -89,7 +89,7 @@ def screen(
     candidates.
     """
     folders = day_folders(settings.folder / settings.uploads)
-    inside, older_days = window_days(folders, last, settings.most_days, settings.missing_days)
+    inside, older_days = window_days(folders, last, settings.max_days, settings.missing_days)
     days = [read_day(day, folders[day]) for day in inside]
     scorer = make_scorer(settings)
     check_days(days, merge_needs(needed_columns(settings, scorer)))

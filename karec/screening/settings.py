@@ -3,7 +3,7 @@
 keep = 100_000                                   # works of the window that are kept
 uploads = "uploads"                              # day=YYYY-MM-DD/*.parquet, next to this file
 rules = [                                        # the first that a work breaks is its reason
-  { reason = "too short", column = "duration_s", least = 30 },
+  { reason = "too short", column = "duration_s", min = 30 },
   { reason = "blocked creator", column = "creator_id", not_in = "blocked.txt" },
   { reason = "too old", age_days = 30 },
 ]
@@ -39,28 +39,28 @@ class Columns(Settings, frozen=True):
 
 
 class Condition(Settings, frozen=True):
-    """Works whose `column` is `value`, or is at least `least`, or is below `below`."""
+    """Works whose `column` is `value`, or is at least `min`, or is below `below`."""
 
     column: str
     value: Value | None = None
-    least: float | None = None
+    min: float | None = None
     below: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        has_bounds = self.least is not None or self.below is not None
+        has_bounds = self.min is not None or self.below is not None
         if (self.value is not None) == has_bounds:
-            raise ValueError(f"a condition on {self.column!r} needs value, or least and below")
-        if self.least is not None and self.below is not None and self.least >= self.below:
+            raise ValueError(f"a condition on {self.column!r} needs value, or min and below")
+        if self.min is not None and self.below is not None and self.min >= self.below:
             raise ValueError(
-                f"least = {self.least:g}, expected less than below = {self.below:g}: no work is both"
+                f"min = {self.min:g}, expected less than below = {self.below:g}: no work is both"
             )
 
     def __str__(self) -> str:
         if self.value is not None:
             return f"{self.column} is {self.value}"
-        least = "" if self.least is None else f"{self.least:g} ≤ "
-        return f"{least}{self.column}" + ("" if self.below is None else f" < {self.below:g}")
+        lower = "" if self.min is None else f"{self.min:g} ≤ "
+        return f"{lower}{self.column}" + ("" if self.below is None else f" < {self.below:g}")
 
 
 class Rule(Settings, frozen=True):
@@ -69,8 +69,8 @@ class Rule(Settings, frozen=True):
     A missing cell breaks the rule, with a reason of its own.
 
     reason     the name of the rejection
-    least      the smallest value that is kept
-    most       the largest value that is kept
+    min        the smallest value that is kept
+    max        the largest value that is kept
     not_in     a file; a work whose cell is one of its lines is rejected
     age_days   works uploaded this many days or more before the last day of the window are rejected
     where      the works that the rule applies to; None: all
@@ -78,8 +78,8 @@ class Rule(Settings, frozen=True):
 
     reason: str
     column: str | None = None
-    least: float | None = None
-    most: float | None = None
+    min: float | None = None
+    max: float | None = None
     not_in: str | None = None
     age_days: Count | None = None
     where: Condition | None = None
@@ -90,13 +90,13 @@ class Rule(Settings, frozen=True):
             raise ValueError(
                 f"reason = {self.reason!r}, expected a text that is none of screening's own {OWN_REASONS}"
             )
-        has_bounds = self.least is not None or self.most is not None
+        has_bounds = self.min is not None or self.max is not None
         tests = [has_bounds, self.not_in is not None, self.age_days is not None]
         if sum(tests) != 1 or (self.column is None) != (self.age_days is not None):
-            raise ValueError(f"rule {self.reason!r} needs a column with least, most or not_in; or age_days")
-        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(f"rule {self.reason!r} needs a column with min, max or not_in; or age_days")
+        if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(
-                f"rule {self.reason!r}: least = {self.least:g} > most = {self.most:g} rejects every work"
+                f"rule {self.reason!r}: min = {self.min:g} > max = {self.max:g} rejects every work"
             )
         if self.age_days is not None and self.where is not None:
             raise ValueError(f"rule {self.reason!r}: age_days applies to all works, without where")
@@ -120,7 +120,7 @@ class Quota(Settings, frozen=True):
 
     column: str | None = None
     value: Value | None = None
-    least: float | None = None
+    min: float | None = None
     below: float | None = None
     age_days: Count | None = None
     floor: Fraction = 0.0
@@ -131,8 +131,8 @@ class Quota(Settings, frozen=True):
         super().__post_init__()
         if (self.column is None) == (self.age_days is None):
             raise ValueError("a quota needs a column or age_days, and not both")
-        if self.age_days is not None and (self.value, self.least, self.below) != (None,) * 3:
-            raise ValueError(f"quota {self.named!r}: age_days goes without value, least and below")
+        if self.age_days is not None and (self.value, self.min, self.below) != (None,) * 3:
+            raise ValueError(f"quota {self.named!r}: age_days goes without value, min and below")
         _ = self.condition
         if self.floor > self.cap:
             raise ValueError(f"quota {self.named!r}: floor = {self.floor:g} > cap = {self.cap:g}")
@@ -144,7 +144,7 @@ class Quota(Settings, frozen=True):
         """The condition of the group; None if the group is an age."""
         if self.column is None:
             return None
-        return Condition(column=self.column, value=self.value, least=self.least, below=self.below)
+        return Condition(column=self.column, value=self.value, min=self.min, below=self.below)
 
     @property
     def named(self) -> str:
@@ -177,10 +177,10 @@ class NearDuplicates(Settings, frozen=True):
 class Learn(Settings, frozen=True):
     """The training data of the quality model.
 
-    features   numeric columns of the uploads
-    outcomes   folder of day=YYYY-MM-DD/*.parquet with the later exposures and long views of works
-    fair       exposures from which a work is used
-    until      the last day that is used; None: all
+    features       numeric columns of the uploads
+    outcomes       folder of day=YYYY-MM-DD/*.parquet with the later exposures and long views of works
+    min_exposures  smallest number of exposures of a work that is used
+    last_day       the last day that is used; None: all
     """
 
     features: tuple[str, ...]
@@ -188,8 +188,8 @@ class Learn(Settings, frozen=True):
     work: str = "work_id"
     exposures: str = "exposures"
     long_views: str = "long_views"
-    fair: Count = 20
-    until: date | None = None
+    min_exposures: Count = 20
+    last_day: date | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -235,7 +235,7 @@ class ScreeningSettings(Settings, frozen=True):
                 raise ValueError(f"quotas: floors of values of {column!r} add up to {total:g}, more than 1")
 
     @property
-    def most_days(self) -> int | None:
+    def max_days(self) -> int | None:
         """The days of the window; None: all days that exist."""
         return next((rule.age_days for rule in self.rules if rule.age_days is not None), None)
 

@@ -46,8 +46,8 @@ class UploadRules:
             return str(value) in self._listed[rule.reason]
         if isinstance(value, str):  # not a number, so treated as missing
             return True
-        is_too_small = rule.least is not None and value < rule.least
-        return is_too_small or (rule.most is not None and value > rule.most)
+        is_too_small = rule.min is not None and value < rule.min
+        return is_too_small or (rule.max is not None and value > rule.max)
 
 
 def _is_missing(value: Any) -> bool:
@@ -59,5 +59,5 @@ def _meets(condition: Condition, value: Any) -> bool:
         return bool(value == condition.value and isinstance(value, bool) == isinstance(condition.value, bool))
     if isinstance(value, str):
         return False
-    least, below = condition.least, condition.below
-    return (least is None or value >= least) and (below is None or value < below)
+    lower, below = condition.min, condition.below
+    return (lower is None or value >= lower) and (below is None or value < below)

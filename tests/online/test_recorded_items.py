@@ -253,7 +253,7 @@ def open_screened(open_live, tmp_path):
 keep = 10
 uploads = "uploads"
 rules = [
-  { reason = "too short", column = "duration_s", least = 30 },
+  { reason = "too short", column = "duration_s", min = 30 },
   { reason = "blocked work", column = "work_id", not_in = "items.txt" },
   { reason = "blocked creator", column = "creator_id", not_in = "creators.txt" },
 ]

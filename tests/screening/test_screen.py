@@ -161,7 +161,7 @@ def test_only_changed_days_are_screened_again(days, library, out, tmp_path):
         ("keep = 60", "keep = 40", 0),
         ("floor = 0.3, cap = 0.5", "floor = 0.1, cap = 0.4", 0),
         ("age_days = 1, floor = 0.2", "age_days = 2, cap = 0.4", 0),
-        ("least = 30", "least = 31", 4),
+        ("min = 30", "min = 31", 4),
         ("cosine = 0.95", "cosine = 0.9", 4),
         ("below = 100", "below = 50", 4),
     ],

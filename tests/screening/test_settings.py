@@ -17,7 +17,7 @@ def read(folder, text):
 
 def test_starting_screen_toml_is_valid(tmp_path):
     settings = read(tmp_path, files("karec.screening").joinpath("starting.toml").read_text(encoding="utf-8"))
-    assert settings.most_days == 60 and settings.old_reason == "too old"
+    assert settings.max_days == 60 and settings.old_reason == "too old"
     assert settings.rules[2].where == Condition(column="type", value="video")
     assert [quota.named for quota in settings.quotas][:2] == ["younger than 3 days", "type is video"]
     assert settings.learn is not None and settings.near_duplicates is not None
@@ -26,7 +26,7 @@ def test_starting_screen_toml_is_valid(tmp_path):
 def test_minimal_screen_toml_is_valid(tmp_path):
     settings = read(tmp_path, LEAST)
     assert (settings.rules, settings.quotas, settings.near_duplicates, settings.learn) == ((), (), None, None)
-    assert settings.columns.work == "work_id" and settings.most_days is None
+    assert settings.columns.work == "work_id" and settings.max_days is None
 
 
 def rules(line):
@@ -45,13 +45,13 @@ def quotas(*lines):
         (LEAST.replace("keep = 10\n", ""), "the key 'keep' is missing"),
         (LEAST + 'model = "x.onnx"\n', "quality needs model or column"),
         (rules('{ reason = "short", column = "s", leest = 3 }'), "rules[0]: unknown key 'leest'"),
-        (rules('{ reason = "short", column = "s" }'), "needs a column with least, most or not_in"),
-        (rules('{ reason = "short", column = "s", least = 3, most = 2 }'), "rejects every work"),
-        (rules('{ reason = "short", column = "s", least = nan }'), "a finite number"),
-        (rules('{ reason = "quota", column = "s", least = 1 }'), "none of screening's own"),
+        (rules('{ reason = "short", column = "s" }'), "needs a column with min, max or not_in"),
+        (rules('{ reason = "short", column = "s", min = 3, max = 2 }'), "rejects every work"),
+        (rules('{ reason = "short", column = "s", min = nan }'), "a finite number"),
+        (rules('{ reason = "quota", column = "s", min = 1 }'), "none of screening's own"),
         (rules('{ reason = "old", age_days = 0 }'), "age_days = 0, expected at least 1"),
         (
-            rules('{ reason = "a", column = "s", least = 1 }, { reason = "a", column = "t", least = 1 }'),
+            rules('{ reason = "a", column = "s", min = 1 }, { reason = "a", column = "t", min = 1 }'),
             "twice",
         ),
         (
@@ -69,19 +69,19 @@ def quotas(*lines):
         ),
         (quotas('{ column = "t", value = "a" }'), "needs floor or cap"),
         (quotas('{ column = "t", value = "a", floor = 2 }'), "expected 0 to 1"),
-        (quotas('{ column = "t", floor = 0.1 }'), "needs value, or least and below"),
-        (quotas('{ column = "t", least = 3, below = 2, floor = 0.1 }'), "no work is both"),
+        (quotas('{ column = "t", floor = 0.1 }'), "needs value, or min and below"),
+        (quotas('{ column = "t", min = 3, below = 2, floor = 0.1 }'), "no work is both"),
         (quotas('{ age_days = 2, column = "t", floor = 0.1 }'), "a column or age_days"),
         (
             quotas('{ age_days = 2, value = "a", floor = 0.1 }'),
             "age_days goes without value",
         ),
         ("rulse = []\n" + LEAST, "unknown key 'rulse' (did you mean 'rules'?)"),
-        (rules('{ reason = "kept", column = "s", least = 1 }'), "none of screening's own"),
+        (rules('{ reason = "kept", column = "s", min = 1 }'), "none of screening's own"),
         (
             rules(
-                '{ reason = "a: t is missing", column = "s", least = 1 }, { reason = "a", column = "t", '
-                "least = 1 }"
+                '{ reason = "a: t is missing", column = "s", min = 1 }, { reason = "a", column = "t", '
+                "min = 1 }"
             ),
             "'a: t is missing' appears twice",
         ),

@@ -15,11 +15,11 @@ keep = 10
 uploads = "uploads"
 quality = { column = "voice" }
 rules = [
-  { reason = "too short", column = "seconds", least = 30 },
-  { reason = "too loud", column = "voice", least = -1, most = 0.5 },
+  { reason = "too short", column = "seconds", min = 30 },
+  { reason = "too loud", column = "voice", min = -1, max = 0.5 },
   { reason = "blocked", column = "creator_id", not_in = "blocked.txt" },
-  { reason = "no video", column = "seconds", most = 60, where = { column = "type", value = "video" } },
-  { reason = "old tool", column = "voice", least = 0.1, where = { column = "tool", least = 2, below = 5 } },
+  { reason = "no video", column = "seconds", max = 60, where = { column = "type", value = "video" } },
+  { reason = "old tool", column = "voice", min = 0.1, where = { column = "tool", min = 2, below = 5 } },
   { reason = "too old", age_days = 30 },
 ]
 """

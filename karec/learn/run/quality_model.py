@@ -75,9 +75,9 @@ def train_quality(
     if settings.quality.model is None:
         raise ConfigError(f"{file}: quality.model is missing. Set it to the path of the model.")
     outcomes = read_outcomes(settings, learn)
-    days = [outcome for outcome in outcomes if learn.until is None or outcome.day <= learn.until]
+    days = [outcome for outcome in outcomes if learn.last_day is None or outcome.day <= learn.last_day]
     if len(days) < 2:
-        raise DataError(f"{len(days)} days with outcomes until {learn.until}, expected at least 2")
+        raise DataError(f"{len(days)} days with outcomes until {learn.last_day}, expected at least 2")
     path = settings.folder / settings.quality.model
     n_held_out = max(round(len(days) * HELD_OUT), 1)
     with open_database(extra="screen") as duckdb:

@@ -78,7 +78,7 @@ def test_train_quality_does_not_read_days_after_until(trained, copy):
 
 def test_quality_model_notes_days_without_outcomes(trained, copy):
     assert trained[1].notes == ()
-    copy.write_text(copy.read_text().replace("until = 2026-10-02", "until = 2026-10-04"))
+    copy.write_text(copy.read_text().replace("last_day = 2026-10-02", "last_day = 2026-10-04"))
     shutil.rmtree(copy.parent / "outcomes" / "day=2026-10-03")
     model = train_quality(read_settings(copy), copy)
     assert model.last == "2026-10-04"
@@ -108,8 +108,12 @@ def test_train_quality_refuses_wrong_outcomes(copy, change, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("until = ", "fair = 1_000_000\nuntil = ", "passed the rules and had 1000000 exposures"),
-        ("until = 2026-10-02", "until = 2026-10-01", "expected at least 2"),
+        (
+            "last_day = ",
+            "min_exposures = 1_000_000\nlast_day = ",
+            "passed the rules and had 1000000 exposures",
+        ),
+        ("last_day = 2026-10-02", "last_day = 2026-10-01", "expected at least 2"),
         ('"is_duet"', '"is_duet", "tag"', "column 'tag' is text, expected integer or number or boolean"),
     ],
     ids=["no fair exposure", "one day", "text feature"],
