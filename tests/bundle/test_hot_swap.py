@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from harmful_models import CRASHING, constant, crashing, write_damaged
 from live_bundle import live_config
-from living_scenes import HELD, LONG, TEXT, Gate, Told, begun_in, publish_works, version_of
+from living_scenes import HELD, LONG, TEXT, Gate, PageRecorder, make_config, publish_works, version_of
 from small_bundle import write_next_run
 
 import karec
@@ -25,7 +25,7 @@ from karec.refresh.publish_run import publish
 
 @pytest.fixture
 def path(tmp_path, platform):
-    return begun_in(tmp_path, platform)
+    return make_config(tmp_path, platform)
 
 
 @pytest.fixture
@@ -99,14 +99,14 @@ def test_reload_closes_side_effects_after_the_last_page(live, publish_next, pool
     publish_next(8)
     reloaded = pool.submit(live.reload)
     wait_for_version(live, 8, reloaded, request_id="next")
-    assert (7, "closed") not in Told.heard
+    assert (7, "closed") not in PageRecorder.records
     Gate.open.set()
     assert reloaded.result(LONG)
     assert held.result(LONG) == 7
-    of_old = [word for version, word in Told.heard if version == 7]
-    assert of_old[-2:] == ["last", "closed"]
+    of_version_7 = [text for version, text in PageRecorder.records if version == 7]
+    assert of_version_7[-2:] == ["last", "closed"]
     (counts,) = live.close()
-    assert (8, "closed") in Told.heard and counts.dropped == counts.failed == 0
+    assert (8, "closed") in PageRecorder.records and counts.dropped == counts.failed == 0
 
 
 def test_reload_without_change_returns_false(live):
@@ -180,7 +180,7 @@ def test_reload_refuses_bundle_that_fails_served_requests(live, publish_next, pa
         live.reload()
     assert ask(live) == 7
     live.close()
-    assert (8, "sampled") not in Told.heard
+    assert (8, "sampled") not in PageRecorder.records
 
 
 def test_reload_of_karec_toml_keeps_blocked_items_of_the_bundle(live, path):
@@ -315,7 +315,7 @@ def test_stored_frame_that_holds_its_version_does_not_delay_reload(live, publish
     publish_next(8)
     assert pool.submit(live.reload).result(LONG) is True
     assert [cascade.scene for cascade in version.cascades.values()] == ["home"]
-    assert (7, "closed") in Told.heard
+    assert (7, "closed") in PageRecorder.records
 
 
 @pytest.mark.parametrize("interval_s", [0.005, 0.0001])
@@ -364,7 +364,7 @@ def test_close_frees_bundle_and_refuses_later_calls(path):
     ask(live)
     bundle = weakref.ref(live.cascades["home"].bundle)
     (counts,) = live.close()
-    assert (counts.name, counts.done) == (["living_scenes", "Told"][-1], 1)
+    assert (counts.name, counts.done) == ("PageRecorder", 1)
     assert bundle() is None and live.close() == ()
     for call in (lambda: ask(live), live.reload, lambda: live.cascades):
         with pytest.raises(ValueError, match="this HotSwap is closed"):

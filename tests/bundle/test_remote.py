@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from living_scenes import begun_in, publish_works, version_of
+from living_scenes import make_config, publish_works, version_of
 from object_stores import (
     forbidding_server,
     free_port,
@@ -324,7 +324,7 @@ def test_killed_pull_leaves_the_previous_version_and_is_repeated(url, published,
 
 def test_service_follows_a_url(url, tmp_path, platform, monkeypatch):
     monkeypatch.setattr(remote, "POLL_S", 1e-3)
-    path = begun_in(tmp_path, platform)
+    path = make_config(tmp_path, platform)
     upload(tmp_path / "bundles" / "current", url)
     path.write_text(path.read_text().replace('"bundles"', f'"{url}"'))
     with open_hot_swap(path) as swap:
@@ -337,7 +337,7 @@ def test_service_follows_a_url(url, tmp_path, platform, monkeypatch):
 
 
 def test_close_does_not_wait_for_a_download(url, tmp_path, platform, monkeypatch):
-    path = begun_in(tmp_path, platform)
+    path = make_config(tmp_path, platform)
     upload(tmp_path / "bundles" / "current", url)
     path.write_text(path.read_text().replace('"bundles"', f'"{url}"'))
     has_begun, may_end = threading.Event(), threading.Event()

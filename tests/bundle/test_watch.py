@@ -6,7 +6,7 @@ import weakref
 from functools import partial
 
 import pytest
-from living_scenes import LONG, TEXT, Gate, begun_in, publish_works, version_of
+from living_scenes import LONG, TEXT, Gate, make_config, publish_works, version_of
 
 from karec.bundle.watch import Watcher
 from karec.config.open import open_hot_swap, read_identity
@@ -44,7 +44,7 @@ class Polls:
 
 @pytest.fixture
 def path(tmp_path, platform):
-    return begun_in(tmp_path, platform)
+    return make_config(tmp_path, platform)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from counting_worker import run_worker
-from living_scenes import TEXT, begun_in, publish_works
+from living_scenes import TEXT, make_config, publish_works
 from prometheus_client.parser import text_string_to_metric_families
 from running_service import RunningService
 from tried_scene import tried_config
@@ -53,7 +53,7 @@ def samples_in(text, name):
 
 @pytest.fixture
 def config(tmp_path, platform):
-    return begun_in(tmp_path, platform)
+    return make_config(tmp_path, platform)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_observe_counts_swaps_and_side_effects_of_replaced_versions(folder, conf
             hot_swap.reload()
         metrics.observe(hot_swap)
         metrics.observe(hot_swap)
-    key = (("scene", "home"), ("side_effect", "Told"))
+    key = (("scene", "home"), ("side_effect", "PageRecorder"))
     assert samples(metrics, "karec_side_effect_pages_total")[key] == 9
     swaps = samples(metrics, "karec_bundle_swaps_total")
     assert swaps == {(("result", "done"),): 2, (("result", "refused"),): 1}
