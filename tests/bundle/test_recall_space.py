@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from damage import Damage, make, rewritten
+from damage import Damage, make, rewrite_file
 from damaged_indices import vectors
 from harmful_models import a_row_of, constant, write_damaged
 from small_bundle import DIM, RECALL_DIM, publish_small_bundle, without_spaces
@@ -58,9 +58,9 @@ def _sqrt(given, output):
 
 
 DAMAGES = {
-    "an index cut short": rewritten(RECALL, lambda whole: whole[:-64], RECALL),
-    "an index that is none": rewritten(RECALL, lambda whole: b"\1" * len(whole), RECALL),
-    "a vector with NaN": rewritten(RECALL, vectors(np.nan), "is not finite"),
+    "an index cut short": rewrite_file(RECALL, lambda whole: whole[:-64], RECALL),
+    "an index that is none": rewrite_file(RECALL, lambda whole: b"\1" * len(whole), RECALL),
+    "a vector with NaN": rewrite_file(RECALL, vectors(np.nan), "is not finite"),
     "an index of another version": Damage(index_of(version=3), RECALL, "of model version 3, its bundle of 1"),
     "an index of another width": Damage(
         index_of(dim=7), ITEM, r"item_vector is float32 \(17, 6\), expected float32 \(17, 7\)"
@@ -72,7 +72,7 @@ DAMAGES = {
     "no item index": Damage(
         lambda folder: (folder / "index.karec").unlink(), RECALL, "index.karec is missing"
     ),
-    "a user tower cut short": rewritten(USER, lambda whole: whole[:-9], USER),
+    "a user tower cut short": rewrite_file(USER, lambda whole: whole[:-9], USER),
     "a user tower of another version": Damage(
         lambda folder: write_user_tower(folder / USER, 4, RECALL_DIM) and None, USER, "of model version 4"
     ),
