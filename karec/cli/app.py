@@ -112,7 +112,9 @@ def karec(
 def _add(name: str, command: Callable[..., int | None], group: typer.Typer = app) -> None:
     prefix = f"karec {name} " if group is app else f"karec {group.info.name} {name} "
     examples = [line for line in EXAMPLES if f"{line} ".startswith(prefix)]
-    group.command(name, epilog="\n\n".join(["Examples:", *examples]))(flatten(command))
+    paragraphs = [" ".join(text.split()) for text in (command.__doc__ or "").split("\n\n")]
+    epilog = "\n\n".join(["Examples:", *examples])
+    group.command(name, help="\n\n".join(paragraphs), epilog=epilog)(flatten(command))
 
 
 def _add_group(name: str, help_text: str) -> typer.Typer:

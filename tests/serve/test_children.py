@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from karec.cli.children import LONG_RUN_S, MAX_LOG_BYTES, Child, back_off
+from karec.serve.children import LONG_RUN_S, MAX_LOG_BYTES, Child, back_off
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_removed_log_neither_causes_nor_hides_a_failure(child, endless):
 
 def test_children_of_a_killed_parent_end(endless, tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from karec.cli.children import Child\n"
+        "import sys, time; from pathlib import Path; from karec.serve.children import Child\n"
         "process = Child('one', sys.argv[2:], Path(sys.argv[1]), Path(sys.argv[1]))\n"
         "process.poll(0.0); print(process.pid, flush=True); time.sleep(600)"
     )
