@@ -98,5 +98,5 @@ def _exact(view: IndexView, vectors: NDArray[Any]) -> NDArray[Any]:
 
 
 def _recalls(view: IndexView, vectors: NDArray[Any], exact: NDArray[Any], n_probe: int) -> NDArray[Any]:
-    found = view.search(vectors, K, n_probe=n_probe).ids
-    return np.array([np.isin(best, ids).mean() for best, ids in zip(exact, found, strict=True)])
+    probed = view.search(vectors, K, n_probe=n_probe).ids
+    return np.array([np.isin(best, ids).mean() for best, ids in zip(exact, probed, strict=True)])

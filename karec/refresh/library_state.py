@@ -67,8 +67,10 @@ def vector_states(bundle: Bundle) -> VectorStates:
     for number, moment in first_times.items():
         times_ms[versions == int(number)] = int(moment)
     for ids, refreshed_ms, version in read_items(list_shards(library_folder(bundle.path)), PRERANK.index):
-        found = works.lookup(ids)
-        times_ms[found[found >= 0]], versions[found[found >= 0]] = refreshed_ms[found >= 0], version
+        work_rows = works.lookup(ids)
+        is_known = work_rows >= 0
+        times_ms[work_rows[is_known]] = refreshed_ms[is_known]
+        versions[work_rows[is_known]] = version
     return VectorStates(np.asarray(rows >= 0, np.int64), times_ms, versions)
 
 

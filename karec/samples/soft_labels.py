@@ -80,6 +80,6 @@ def read_teacher_log(folder: Path, tasks: Sequence[str]) -> RankLog:
 
 
 def _pair_keys(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    _, one = np.unique(first, return_inverse=True)
-    values, other = np.unique(second, return_inverse=True)
-    return np.asarray(one * len(values) + other, np.int64)
+    _, first_codes = np.unique(first, return_inverse=True)
+    values, second_codes = np.unique(second, return_inverse=True)
+    return np.asarray(first_codes * len(values) + second_codes, np.int64)

@@ -29,7 +29,7 @@ class Checkpoint:
     """Path of a training's state, steps between saves, and ``facts``, which identify the training."""
 
     path: Path
-    every: int
+    every_steps: int
     facts: str
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -58,8 +58,8 @@ class Checkpoint:
         if damaged:
             raise CheckpointError(f"{self.path}: damaged: wrong checksum of {damaged}; {RESTART_HINT}")
         if not isinstance(state, dict) or state.get("format") != FORMAT or "facts" not in state:
-            found = state.get("format") if isinstance(state, dict) else None
-            raise CheckpointError(f"{self.path}: format is {found}, expected {FORMAT}; {RESTART_HINT}")
+            actual = state.get("format") if isinstance(state, dict) else None
+            raise CheckpointError(f"{self.path}: format is {actual}, expected {FORMAT}; {RESTART_HINT}")
         if state["facts"] != self.facts:
             raise CheckpointError(
                 f"{self.path} belongs to another training: {state['facts']}; this one is {self.facts}. "

@@ -52,7 +52,8 @@ class FitState:
 
     @property
     def stale(self) -> int:
-        return len(self.history) - 1 - max(range(len(self.history)), key=lambda at: self.history[at].score)
+        best = max(range(len(self.history)), key=lambda i: self.history[i].score)
+        return len(self.history) - 1 - best
 
 
 def fit(
@@ -161,7 +162,7 @@ class _Loop:
         if (
             self.checkpoint is not None
             and state.step < self.steps
-            and (training_step + 1) % self.checkpoint.every == 0
+            and (training_step + 1) % self.checkpoint.every_steps == 0
         ):
             self._check_weights(training_step)
             self._save(self.checkpoint, epoch_order)
@@ -201,12 +202,9 @@ class _Loop:
                 )
 
     def _last_good(self) -> str:
-        there = self.checkpoint is not None and self.checkpoint.path.exists()
-        return (
-            f". The last good state is {self.checkpoint.path}"
-            if there and self.checkpoint is not None
-            else ""
-        )
+        if self.checkpoint is None or not self.checkpoint.path.exists():
+            return ""
+        return f". The last good state is {self.checkpoint.path}"
 
     def _save(self, checkpoint: Checkpoint, epoch_order: Tensor) -> None:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -236,6 +234,6 @@ class _Loop:
 def _optimizer(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW with weight decay only for embeddings."""
     tables = [p for name, p in model.named_parameters() if name.endswith("table.weight")]
-    others = [p for name, p in model.named_parameters() if not name.endswith("table.weight")]
-    groups = [{"params": tables, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    rest = [p for name, p in model.named_parameters() if not name.endswith("table.weight")]
+    groups = [{"params": tables, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=rate)

@@ -33,7 +33,7 @@ SOFTPLUS_ONE = math.log(math.e - 1.0)  # softplus(SOFTPLUS_ONE) = 1
 
 def id_columns(encoder: Encoder) -> Sequence[int]:
     """Returns the columns of ``item_ids`` that identify an item, creator or song, not a category."""
-    return [at for at, name in enumerate(encoder.names["item_ids"]) if name == "id" or name.endswith("_id")]
+    return [i for i, name in enumerate(encoder.names["item_ids"]) if name == "id" or name.endswith("_id")]
 
 
 class UserOutputs(NamedTuple):

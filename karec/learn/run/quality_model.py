@@ -95,7 +95,7 @@ def train_quality(
     y, weights, row = _two_rows(valid)
     measured = auc(y, score[row], weights)
     n_trees = booster.current_iteration() if booster.best_iteration <= 0 else booster.best_iteration
-    first, last = (str(days[at].day) for at in (0, -1))
+    first, last = (str(days[index].day) for index in (0, -1))
     notes = tuple(missing_day_notes(days, settings.missing_days))
     return QualityModel(path, len(train.features), len(valid.features), n_trees, first, last, measured, notes)
 

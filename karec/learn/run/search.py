@@ -178,12 +178,12 @@ class _Search:
 
     def rankers(self, base: TrainSettings) -> TrainSettings:
         """Returns the settings with the best ranker, whose model is left in ``folder``/ranker.onnx."""
-        best, best_logits, seen = base, None, []
+        best, best_logits, tried = base, None, []
         for change in (AS_GIVEN, *RANKERS):
             settings = change.apply_to(base)
-            if settings in seen:
+            if settings in tried:
                 continue
-            seen.append(settings)
+            tried.append(settings)
             reason = _missing_requirement(settings, self.prepared.encoder.tasks)
             if reason or not self._time_for("ranker"):
                 self.trials.append(Trial("ranker", change.name, why_not=reason or "no time"))
@@ -207,12 +207,12 @@ class _Search:
         tasks = self.prepared.encoder.tasks
         soft = read_soft_labels(self.prepared.train.exposures, log, tasks)
         lists = read_lists(self.prepared.train, log, tasks, base.distil.list_works, base.seed)
-        best, best_logits, seen = base, None, []
+        best, best_logits, tried = base, None, []
         for change in (AS_GIVEN, *TOWERS):
             settings = change.apply_to(best)
-            if settings in seen:
+            if settings in tried:
                 continue
-            seen.append(settings)
+            tried.append(settings)
             lacks_lists = settings.distil.needs_lists and not len(lists)
             reason = f"the rank log has no list of {settings.distil.list_works} items" if lacks_lists else ""
             if reason or not self._time_for("towers"):
@@ -252,12 +252,12 @@ class _Search:
             kept = gain > 0
         if kept and part == "ranker":  # only one ranker is kept; kept changes of the towers accumulate
             self.trials = [replace(trial, kept=False) for trial in self.trials]
-        by_task = {task: auc(valid.labels[:, at], logits[:, at]) for at, task in enumerate(tasks)}
+        by_task = {task: auc(valid.labels[:, column], logits[:, column]) for column, task in enumerate(tasks)}
         self.trials.append(Trial(part, name, score, by_task, gain, interval, round(seconds, 1), kept))
         return kept
 
     def _resampled(self, logits: NDArray[Any]) -> NDArray[Any]:
         """Returns (RESAMPLES,) the criterion in each resample of users."""
         labels = self.prepared.valid.labels
-        draws = [self._bootstrap.auc(labels[:, at], logits[:, at]) for at in range(labels.shape[1])]
+        draws = [self._bootstrap.auc(labels[:, t], logits[:, t]) for t in range(labels.shape[1])]
         return np.asarray(np.nanmean(draws, axis=0))

@@ -38,7 +38,7 @@ def read_served_pools(
     long_lists = np.flatnonzero(ends - starts >= settings.distil.list_works)
     generator = np.random.default_rng(settings.seed)
     chosen = np.sort(generator.permutation(long_lists)[: settings.shadow.at_most])
-    positions = np.concatenate([*(np.arange(starts[at], ends[at]) for at in chosen), np.empty(0, np.int64)])
+    positions = np.concatenate([*(np.arange(starts[i], ends[i]) for i in chosen), np.empty(0, np.int64)])
     note = (
         f"served log: {len(chosen):,} of {len(long_lists):,} lists of at least {settings.distil.list_works} "
         "items are used"
