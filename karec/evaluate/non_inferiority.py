@@ -1,7 +1,7 @@
 """Compares a new version with the current one: mean AUC over tasks on the newest day, paired by user.
 
-For ranker and towers: the AUC of each task with both values on that day, their mean, and the gain of the new
-version with its 95 % interval from resampling users, the same resamples for both versions. A version is a
+Ranker and towers are compared by the mean AUC of the tasks with both values on that day. The gain of the new
+version has a 95 % interval from resampling users, with the same resamples for both versions. A version is a
 folder with models and their encoder, of a run or a bundle. Towers are measured without the heads' scales and
 biases, which bundles lack and which do not change the order.
 """

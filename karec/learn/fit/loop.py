@@ -232,7 +232,7 @@ class _Loop:
 
 
 def _optimizer(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW with weight decay only for embeddings."""
+    """Returns AdamW with weight decay only for embeddings."""
     tables = [p for name, p in model.named_parameters() if name.endswith("table.weight")]
     rest = [p for name, p in model.named_parameters() if not name.endswith("table.weight")]
     groups = [{"params": tables, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -137,7 +137,7 @@ def embed_items(
 
 
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
-    """Softmax attention over H items. Returns the weighted mean (N, d) of the keys, 0 for an empty list.
+    """Returns the mean (N, d) of H keys, weighted by softmax attention; 0 for an empty list.
 
     The weights are softmax(⟨query, key⟩/√d).
 
