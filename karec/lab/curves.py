@@ -23,19 +23,15 @@ def write_curves(run: Mapping[str, Any], path: Path) -> None:
 
     Writes nothing if the run has no curves. Raises MissingExtra if matplotlib is not installed.
     """
-    named = [name for name, curve in run["curves"].items() if curve]
-    if named:
-        chart = Chart("", lambda axes: _draw(axes, run, named), width=8.5, height=2.2 * len(named) + 0.4)
+    names = [name for name, curve in run["curves"].items() if curve]
+    if names:
+        height = 2.2 * len(names) + 0.4
+        chart = Chart("", lambda *panels: _draw(panels, run, names), "", 8.5, height, (len(names), 1))
         write_text_aside(path, svg(chart))
 
 
-def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:
-    figure = axes.get_figure()
-    assert figure is not None
-    axes.remove()
-    for at, name in enumerate(named):
-        panel = figure.add_subplot(len(named), 1, at + 1)
-        panel.spines[["top", "right"]].set_visible(False)
+def _draw(panels: Sequence[Axes], run: Mapping[str, Any], names: Sequence[str]) -> None:
+    for panel, name in zip(panels, names, strict=True):
         steps, loss = np.array(run["curves"][name]).T
         panel.plot(steps, loss, color=GREY, linewidth=0.8)
         width = min(SMOOTHING, len(loss))
@@ -48,5 +44,4 @@ def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:
         ends = (np.arange(len(epochs)) + 1) * (steps[-1] + 1) / len(epochs)
         score.plot(ends, [epoch["score"] for epoch in epochs], "o-", color=ORANGE, markersize=4)
         score.set_ylabel(SCORES.get(name, "validation AUC"), color=ORANGE)
-        if at == len(named) - 1:
-            panel.set_xlabel("step")
+    panels[-1].set_xlabel("step")

@@ -56,13 +56,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of ``width`` × ``height`` inches; ``draw`` draws it."""
+    """A chart of ``width`` × ``height`` inches. ``draw`` has an axes argument for each of its panels.
+
+    ``panels``: numbers of rows and columns.
+    """
 
     title: str
-    draw: Callable[[Axes], None]
+    draw: Callable[..., None]
     note: str = ""
     width: float = 7.0
     height: float = 4.0
+    panels: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -151,9 +155,10 @@ def svg(chart: Chart) -> str:
         {"svg.hashsalt": "karec", "svg.fonttype": "none", "font.size": 10, "axes.edgecolor": GREY}
     ):
         figure = Figure(figsize=(chart.width, chart.height), layout="constrained")
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
-        chart.draw(axes)
+        panels = figure.subplots(*chart.panels, squeeze=False).ravel().tolist()
+        for axes in panels:
+            axes.spines[["top", "right"]].set_visible(False)
+        chart.draw(*panels)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()

@@ -10,7 +10,7 @@ from karec.lab.report import Chart, Part, Table, note, write_report
 from karec.lab.simulate.arm_log import ArmLog
 from karec.lab.simulate.arms import Arms
 from karec.lab.simulate.compare import compare_arms
-from karec.lab.simulate.pictures import draw_days, draw_frontier
+from karec.lab.simulate.pictures import CURVES, draw_days, draw_frontier
 from karec.lab.simulate.report_tables import (
     CREATORS_SIDE,
     DRAWN_SIDE,
@@ -76,11 +76,12 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
     marked = f" Marked: “{pair['without']}” and “{pair['with']}”; the other arms are grey." if pair else ""
     yield Chart(
         "Creators, works and timeliness, day by day",
-        lambda axes: draw_days(axes, report),
+        lambda *panels: draw_days(panels, report),
         "Creators and works with an impression on each day, and the fraction of impressions of works that "
         f"were uploaded in the 72 hours before.{marked}",
         width=10,
         height=3.4,
+        panels=(1, len(CURVES)),
     )
     yield Chart(
         "Price of reaching more creators",
