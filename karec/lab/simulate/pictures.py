@@ -38,7 +38,7 @@ def draw_days(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
         panel.set_ylim(bottom=0)
         panel.set_title(title, loc="left", fontsize=10)
         panel.set_xlabel("day")
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.locator_params(axis="x", integer=True)
     panels[-1].legend(frameon=False, fontsize=9)
 
 

@@ -68,7 +68,7 @@ def still(job):
 
 @pytest.fixture(scope="session")
 def shadowed(job, bundle):
-    """(config, feeds): every request is a shadow request, logged to a folder of its own."""
+    """(config, pages): every request is a shadow request, logged to a folder of its own."""
     config = job / "shadowed.toml"
     text = (job / "karec.toml").read_text()
     assert "share = 0.02, at_most = 10_000" in text
@@ -78,7 +78,7 @@ def shadowed(job, bundle):
     )
     with karec.open(config, scene="still") as cascade:
         users = bundle.snapshot.users.ids[:6]
-        feeds = [
+        pages = [
             cascade.run(Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms)) for user in users
         ]
-    return config, feeds
+    return config, pages

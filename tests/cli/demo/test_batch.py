@@ -1,5 +1,4 @@
-"""``karec recommend --batch``: the feeds of many users in one file, the same as one by one, and again after a
-kill."""
+"""``karec recommend --batch`` writes the pages of many users into one file and resumes after a kill."""
 
 from dataclasses import replace
 
@@ -8,31 +7,33 @@ import pyarrow.parquet as pq
 import pytest
 
 from karec import cli
-from karec.cli import batch
+from karec.config import batch
 from karec.pipeline.types import Request
 
 
 @pytest.fixture
 def users(bundle, tmp_path):
-    """Nine users of the platform, and one whom nobody knows, in a file with another column."""
+    """Nine users of the platform and an unknown one, in a file with another column."""
     ids = [*bundle.snapshot.users.ids[:9].tolist(), 5]
     pq.write_table(pa.table({"age": [1] * 10, "user": ids}), tmp_path / "users.parquet")
     return ids
 
 
 def recommend(job, tmp_path, *more):
-    files = ["--batch", str(tmp_path / "users.parquet"), "--out", str(tmp_path / "feeds.parquet")]
+    files = ["--batch", str(tmp_path / "users.parquet"), "--out", str(tmp_path / "pages.parquet")]
     return cli.main(["recommend", str(job / "karec.toml"), "--k", "7", *files, *more])
 
 
-def test_each_user_has_the_feed_that_one_request_gives(job, cascade, bundle, users, tmp_path, capsys):
+def test_batch_gives_each_user_the_page_of_a_single_request(job, cascade, bundle, users, tmp_path, capsys):
     assert recommend(job, tmp_path) == 0
     assert "pages of 10 users" in capsys.readouterr().out
-    rows = pq.read_table(tmp_path / "feeds.parquet").to_pylist()
-    expected, unwatched = [], replace(cascade, side_effects=())  # the job's own log is read by other tests
+    rows = pq.read_table(tmp_path / "pages.parquet").to_pylist()
+    expected = []
+    cascade = replace(cascade, side_effects=())  # other tests read the log of the job
     for user in users:
-        asked = Request(user, k=7, scene=cascade.scene, time_ms=bundle.snapshot.time_ms)
-        feed = unwatched.run(replace(asked, request_id=f"recommend-{user}"))
+        page = cascade.run(
+            Request(user, 7, cascade.scene, bundle.snapshot.time_ms, request_id=f"recommend-{user}")
+        )
         expected += [
             {
                 "user": user,
@@ -41,31 +42,32 @@ def test_each_user_has_the_feed_that_one_request_gives(job, cascade, bundle, use
                 "score": pytest.approx(item.score),
                 "found_by": list(item.sources),
             }
-            for item in feed
+            for item in page
         ]
     assert rows == expected
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["feeds.parquet", "users.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pages.parquet", "users.parquet"]
 
 
-def test_users_may_be_a_column_of_categories(job, users, tmp_path):
-    """As pandas writes them."""
+def test_batch_reads_users_from_a_column_of_categories(job, users, tmp_path):
+    """pandas writes such columns."""
     assert recommend(job, tmp_path) == 0
-    plain = pq.read_table(tmp_path / "feeds.parquet")
-    (tmp_path / "feeds.parquet").unlink()
+    plain = pq.read_table(tmp_path / "pages.parquet")
+    (tmp_path / "pages.parquet").unlink()
     pq.write_table(pa.table({"user": pa.array(users).dictionary_encode()}), tmp_path / "users.parquet")
     assert recommend(job, tmp_path) == 0
-    assert pq.read_table(tmp_path / "feeds.parquet").equals(plain)
+    assert pq.read_table(tmp_path / "pages.parquet").equals(plain)
 
 
-def test_a_job_that_was_killed_goes_on_where_it_stopped(job, users, tmp_path, monkeypatch):
+def test_batch_continues_after_the_last_complete_part_if_killed(job, users, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "PART_USERS", 4)
     assert recommend(job, tmp_path) == 0
-    whole = pq.read_table(tmp_path / "feeds.parquet")
-    (tmp_path / "feeds.parquet").unlink()
-    asked, killed, run = [], [], batch.BatchJob._feed
+    whole = pq.read_table(tmp_path / "pages.parquet")
+    (tmp_path / "pages.parquet").unlink()
+    served, killed = [], []
+    run = batch.BatchJob._feed
 
     def feed(self, cascade, user):
-        asked.append(user)
+        served.append(user)
         if user == users[6] and not killed:
             killed.append(user)
             raise KeyboardInterrupt
@@ -73,11 +75,11 @@ def test_a_job_that_was_killed_goes_on_where_it_stopped(job, users, tmp_path, mo
 
     monkeypatch.setattr(batch.BatchJob, "_feed", feed)
     assert recommend(job, tmp_path) == 130
-    assert not (tmp_path / "feeds.parquet").exists()
-    asked.clear()
+    assert not (tmp_path / "pages.parquet").exists()
+    served.clear()
     assert recommend(job, tmp_path) == 0
-    assert sorted(asked) == sorted(users[4:])  # the first part was whole
-    assert pq.read_table(tmp_path / "feeds.parquet").equals(whole)
+    assert sorted(served) == sorted(users[4:])  # the first part was complete
+    assert pq.read_table(tmp_path / "pages.parquet").equals(whole)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +99,17 @@ def test_a_job_that_was_killed_goes_on_where_it_stopped(job, users, tmp_path, mo
         ),
         (lambda folder: (folder / "users.parquet").write_bytes(b"PAR1"), "cannot be read as Parquet"),
         (lambda folder: (folder / "users.parquet").unlink(), "cannot be read as Parquet"),
-        (lambda folder: (folder / "feeds.parquet").touch(), "is there already"),
+        (lambda folder: (folder / "pages.parquet").touch(), "is there already"),
     ],
 )
-def test_what_cannot_be_done_is_told(job, users, tmp_path, capsys, alter, message):
+def test_batch_rejects_unusable_files(job, users, tmp_path, capsys, alter, message):
     alter(tmp_path)
     assert recommend(job, tmp_path) == 2
     assert message in capsys.readouterr().err
 
 
-def test_parts_of_another_job_are_not_gone_on_with(job, users, tmp_path, capsys):
-    (tmp_path / "feeds.parquet.parts").mkdir()
-    (tmp_path / "feeds.parquet.parts" / "job.json").write_text("{}")
+def test_batch_rejects_parts_of_another_job(job, users, tmp_path, capsys):
+    (tmp_path / "pages.parquet.parts").mkdir()
+    (tmp_path / "pages.parquet.parts" / "job.json").write_text("{}")
     assert recommend(job, tmp_path) == 2
     assert "parts of another job" in capsys.readouterr().err

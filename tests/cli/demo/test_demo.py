@@ -44,7 +44,7 @@ def test_report_has_the_quality_of_each_model(report):
             assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]
 
 
-def test_demo_of_the_world_has_both_rankers_unless_settings_say_otherwise(tmp_path):
+def test_demo_of_the_world_trains_both_rankers_by_default(tmp_path):
     assert training_settings(None, None, is_world=True).ranker.kind == "both"
     assert training_settings(None, None, is_world=False) == TrainSettings()
     (tmp_path / "own.toml").write_text("evaluation.baselines = []")
@@ -137,7 +137,7 @@ def test_every_request_of_the_demo_is_in_the_rank_log(job, bundle):
     assert (np.diff(by_position) <= 0).all()
 
 
-def test_the_index_holds_the_item_towers_vectors(bundle):
+def test_index_has_the_vectors_of_the_item_tower(bundle):
     rows = np.arange(0, len(bundle.index), 37)
     items = bundle.encoder.encode_items(bundle.snapshot, rows, bundle.snapshot.time_ms)
     (vectors,) = bundle.item_tower.run(items, "item_vector")
@@ -146,20 +146,19 @@ def test_the_index_holds_the_item_towers_vectors(bundle):
 
 
 def newest_first(ids):
-    """Padded beyond what any model sees."""
+    """Pads beyond the longest list that a model reads."""
     return np.pad(ids[::-1], (0, 1000), constant_values=-1)
 
 
-def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job, bundle, cascade):
-    """One file: the bytes that training wrote; and what a request is given is what training would have made
-    of it."""
+def test_serving_encodes_users_as_training_does(job, bundle, cascade):
+    """The bundle has the encoder file of the run, and a request has the inputs of training."""
     assert (bundle.path / "encoder.npz").read_bytes() == (job / "run" / "encoder.npz").read_bytes()
     trained = Encoder.load(job / "run" / "encoder.npz")
-    assert trained.cowatch is not None  # the whole job knows who watched what
+    assert trained.cowatch is not None  # the demo trains with co-watch vectors
     users = bundle.snapshot.users.ids[:5]
     at_home = bundle.snapshot.labels["scene"].index("home")
     for user in users:
-        feed = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
+        page = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
         row = bundle.snapshot.users.lookup(np.array([user]))
         lists = {
             name: newest_first(bundle.snapshot.relations[name].row_values(int(row[0]))) for name in RELATIONS
@@ -174,4 +173,4 @@ def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job,
             edges={name: lists[name][None, :MAX_EDGES] for name in SOCIAL_EDGES},
         )
         for name, value in expected.items():
-            np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)
+            np.testing.assert_array_equal(page.request.features[name], value, err_msg=name)

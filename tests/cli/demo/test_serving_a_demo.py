@@ -1,5 +1,4 @@
-"""A bundle of the demo serves: rules hold, answers repeat, threads share one cascade, shadows change
-nothing."""
+"""A cascade over the demo's bundle: rules, repeated requests, threads and shadow requests."""
 
 import subprocess
 import sys
@@ -15,18 +14,18 @@ from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
 
 
-def test_a_feed_keeps_the_rules(cascade, bundle):
+def test_page_satisfies_the_rules(cascade, bundle):
     for user in bundle.snapshot.users.ids[:20]:
-        feed = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
-        assert len(feed) == 10
-        assert not feed.is_cold_start
-        assert feed.degraded == ()
+        page = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
+        assert len(page) == 10
+        assert not page.is_cold_start
+        assert page.degraded == ()
         for column in ("song_id", "creator_id"):
-            values = bundle.snapshot.works[column][bundle.snapshot.works.lookup(feed.candidates.ids)]
+            values = bundle.snapshot.works[column][bundle.snapshot.works.lookup(page.candidates.ids)]
             assert (values[1:] != values[:-1]).all()
 
 
-def test_the_same_request_gives_the_same_feed(still, bundle):
+def test_equal_requests_give_equal_pages(still, bundle):
     request = Request(int(bundle.snapshot.users.ids[3]), scene="still", time_ms=bundle.snapshot.time_ms)
     first, second = still.run(request), still.run(request)
     np.testing.assert_array_equal(first.candidates.ids, second.candidates.ids)
@@ -38,29 +37,29 @@ def test_threads_share_one_cascade(still, bundle):
         Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms)
         for user in bundle.snapshot.users.ids[:40]
     ]
-    alone = [still.run(request) for request in requests]
+    single = [still.run(request) for request in requests]
     with ThreadPoolExecutor(8) as threads:
-        together = list(threads.map(still.run, requests))
-    for one, other in zip(alone, together, strict=True):
+        parallel = list(threads.map(still.run, requests))
+    for one, other in zip(single, parallel, strict=True):
         np.testing.assert_array_equal(one.candidates.ids, other.candidates.ids)
         np.testing.assert_array_equal(one.candidates.scores, other.candidates.scores)
 
 
-def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(still, bundle, job, shadowed):
+def test_shadow_request_logs_its_pool_and_changes_no_page(still, bundle, job, shadowed):
     log = read_rank_log(job / "shadow_log", TASKS)
-    for feed in shadowed[1]:
-        rows = log.take(log.shadow & (log.request_id == feed.request.request_id))
-        pool = feed.scored["prerank"]
+    for page in shadowed[1]:
+        rows = log.take(log.shadow & (log.request_id == page.request.request_id))
+        pool = page.scored["prerank"]
         np.testing.assert_array_equal(rows.item_id, np.sort(pool.ids))
-        scores = bundle.index.scores(feed.request.features["user_vector"][0], ids=rows.item_id)
+        scores = bundle.index.scores(page.request.features["user_vector"][0], ids=rows.item_id)
         np.testing.assert_array_equal(rows.prerank, scores)
-        ranked = feed.scored["rank"]
+        ranked = page.scored["rank"]
         np.testing.assert_allclose(
             rows.fused[np.searchsorted(rows.item_id, ranked.ids)], ranked.scores, atol=1e-6
         )
-        assert feed.degraded == ()
-        plain = still.run(Request(feed.request.user_id, scene="still", time_ms=feed.request.time_ms))
-        np.testing.assert_array_equal(plain.candidates.ids, feed.candidates.ids)
+        assert page.degraded == ()
+        plain = still.run(Request(page.request.user_id, scene="still", time_ms=page.request.time_ms))
+        np.testing.assert_array_equal(plain.candidates.ids, page.candidates.ids)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(still, bundle,
         ),
     ],
 )
-def test_a_shadow_that_cannot_be_is_refused_with_its_place(job, key, message):
+def test_config_rejects_unusable_shadow_settings(job, key, message):
     config = job / "wrong.toml"
     share = "" if key.startswith("share") else "share = 0.02, "
     config.write_text((job / "karec.toml").read_text().replace("share = 0.02, ", f"{share}{key}, "))
@@ -84,25 +83,25 @@ def test_a_shadow_that_cannot_be_is_refused_with_its_place(job, key, message):
         karec.open(config, scene="home")
 
 
-def test_what_was_shown_does_not_come_again(cascade, bundle):
+def test_shown_items_are_not_on_the_next_page(cascade, bundle):
     request = Request(int(bundle.snapshot.users.ids[3]), time_ms=bundle.snapshot.time_ms)
     shown = tuple(cascade.run(request).candidates.ids.tolist())
     again = cascade.run(Request(request.user_id, time_ms=request.time_ms, shown=shown))
     assert not set(shown) & set(again.candidates.ids.tolist())
 
 
-def test_a_user_never_seen_is_served_and_told_so(cascade, bundle):
-    feed = cascade.run(Request(10**15, time_ms=bundle.snapshot.time_ms))
-    assert feed.is_cold_start
-    assert len(feed) == 10
+def test_unknown_user_gets_a_page_marked_as_cold_start(cascade, bundle):
+    page = cascade.run(Request(10**15, time_ms=bundle.snapshot.time_ms))
+    assert page.is_cold_start
+    assert len(page) == 10
 
 
-def test_the_user_vector_is_computed_once_a_request(cascade, bundle):
-    feed = cascade.run(Request(int(bundle.snapshot.users.ids[0]), time_ms=bundle.snapshot.time_ms))
-    assert [step.step for step in feed.trace.steps].count("user_tower") == 1
+def test_user_vector_is_computed_once_per_request(cascade, bundle):
+    page = cascade.run(Request(int(bundle.snapshot.users.ids[0]), time_ms=bundle.snapshot.time_ms))
+    assert [step.step for step in page.trace.steps].count("user_tower") == 1
 
 
-def test_the_first_request_of_a_process_loads_no_module(job):
+def test_first_request_of_a_process_loads_no_module(job):
     program = f"""
 import sys
 import karec
@@ -121,9 +120,9 @@ def test_serving_never_loads_torch(job):
     program = f"""
 import sys
 import karec
-feed = karec.open({str(job / "karec.toml")!r}).run(karec.Request(1, time_ms=1))
+page = karec.open({str(job / "karec.toml")!r}).run(karec.Request(1, time_ms=1))
 heavy = {{"torch", "onnx", "lightgbm", "numba", "karec.learn"}} & set(sys.modules)
 assert not heavy, heavy
-assert len(feed) == 10
+assert len(page) == 10
 """
     subprocess.run([sys.executable, "-c", program], check=True)
