@@ -55,20 +55,15 @@ class NumbaSelections:
             vectors, relevance, k, alpha=alpha, ridge=ridge, weights=weights, window=window, fill=fill
         )
 
-    def mmr_select(
-        self,
-        vectors: ArrayLike,
-        relevance: ArrayLike,
-        k: int,
-        diversity: float,
-        window: int | None,
-        *similarity: Any,
-    ) -> mmr_ssd.Selection:
-        self._reject("mmr_select", dict(zip(SIMILARITY, similarity, strict=True)))
-        return mmr_ssd.mmr_select(vectors, relevance, k, diversity=diversity, window=window)
+    def mmr_select(self, *arguments: Any) -> mmr_ssd.Selection:
+        return self._select("mmr_select", *arguments)
 
-    def ssd_select(
+    def ssd_select(self, *arguments: Any) -> mmr_ssd.Selection:
+        return self._select("ssd_select", *arguments)
+
+    def _select(
         self,
+        name: str,
         vectors: ArrayLike,
         relevance: ArrayLike,
         k: int,
@@ -76,8 +71,9 @@ class NumbaSelections:
         window: int | None,
         *similarity: Any,
     ) -> mmr_ssd.Selection:
-        self._reject("ssd_select", dict(zip(SIMILARITY, similarity, strict=True)))
-        return mmr_ssd.ssd_select(vectors, relevance, k, diversity=diversity, window=window)
+        self._reject(name, dict(zip(SIMILARITY, similarity, strict=True)))
+        select = mmr_ssd.mmr_select if name == "mmr_select" else mmr_ssd.ssd_select
+        return select(vectors, relevance, k, diversity=diversity, window=window)
 
     def _reject(self, function: str, options: dict[str, Any]) -> None:
         """Raises ImportError for the first option that differs from its default: None, 0 or an empty list."""
