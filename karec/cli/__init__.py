@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from karec.errors import KarecError
 
+INTERRUPTED = 130  # typer's exit code after Ctrl-C
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0; 2 after an error, which is one line; 130 after Ctrl-C.
@@ -26,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     command = " ".join(["karec", *(word for word in words[:1] if not word.startswith("-"))])
     try:
-        return run(words)
+        status = run(words)
     except (KarecError, ValueError, OSError) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    if status == INTERRUPTED:
         print("interrupted", file=sys.stderr)
-        return 130
+    return status

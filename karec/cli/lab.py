@@ -73,7 +73,7 @@ def simulate(
         for table in loop_tables(content):
             console.print(table)
         _, page = write_simulation(content, report)
-        console.print(f"report: {page}")
+        print(f"report: {page}")
 
 
 def ablation(
@@ -116,7 +116,7 @@ def ablation(
             progress=progress,
         )
     print_tables(console, ablation_tables(report))
-    console.print(f"tables: {write_ablation(report, out)[1]}")
+    print(f"tables: {write_ablation(report, out)[1]}")
 
 
 def retrieval(
@@ -201,4 +201,4 @@ def _write_report(
 ) -> None:
     if folder is not None:
         _, page = write(content, folder)
-        console.print(f"report: {page}")
+        print(f"report: {page}")

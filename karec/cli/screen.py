@@ -91,9 +91,9 @@ def screen(
         return
     _print_result(console, result)
     print_notes(console, notes)
-    console.print(f"kept: {out / 'kept.parquet'}")
+    print(f"kept: {out / 'kept.parquet'}")
     if page is not None:
-        console.print(f"report: {page}")
+        print(f"report: {page}")
 
 
 def _print_result(console: Console, result: ScreeningResult) -> None:

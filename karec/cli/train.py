@@ -216,9 +216,7 @@ def _print_result(result: JobResult) -> None:
     if comparison is not None:
         console.print(_comparison_table(comparison))
     if result.config is not None:
-        console.print(
-            f"published: {result.config.parent / 'bundles'}\nserve it:  karec serve {result.config}"
-        )
+        print(f"published: {result.config.parent / 'bundles'}\nserve it:  karec serve {result.config}")
     elif comparison is not None:
         new, old = comparison["versions"]
         console.print(f"not published: version {new} may be worse than version {old}, which stays in service")
