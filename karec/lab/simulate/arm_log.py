@@ -59,8 +59,8 @@ ARRAYS: Mapping[str, type[np.generic]] = {
 class ArmLog:
     """One arm: the impressions of each of ``days`` days and the feedback. Rows are rows of the world.
 
-    n_users          U; ``is_visitor`` (U,) bool marks those who may come
-    creators         (C,) int64, user rows of those who may upload, ascending
+    n_users          U; ``is_visitor`` (U,) bool marks users who may visit
+    creators         (C,) int64, user rows of potential uploaders, ascending
     exposures        {column: (M,)} of EXPOSURES, in the order of day and time: ``day`` from 0; ``user``,
                      ``work``, ``creator`` (a user row) rows; ``session`` counts a user's sessions of a day
                      from 0, ``position`` the session's works from 0 over its pages; ``age_ms`` since the
@@ -69,8 +69,7 @@ class ArmLog:
     work_upload_day  (W,) int32: BEFORE, the day of the upload, or NEVER
     work_creator     (W,) int32 user rows
     upload_ms        (W,) int64 Unix ms; for a work that was never uploaded, its potential upload
-    sessions         (days, U) int32: number of sessions, −1 for a user who may not come in a sample of a
-                     world
+    sessions         (days, U) int32: number of sessions, −1 for a user who may not visit
     quit_day         (C,) int32: the day after which the creator uploads no more, −1 for never
     facts            settings, versions, requests, ms per request, seconds: JSON
     """

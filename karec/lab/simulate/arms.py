@@ -107,11 +107,12 @@ class Arms:
 
     def only(self, names: Sequence[str]) -> Arms:
         """Returns only these arms. Raises ConfigError for an unknown name."""
-        known = [arm.name for arm in self.arms]
+        arm_names = [arm.name for arm in self.arms]
         for name in names:
-            if name not in known:
+            if name not in arm_names:
                 raise ConfigError(
-                    f"--only: {name!r} is not an arm of the file{nearest(name, known)}; it has {known}"
+                    f"--only: {name!r} is not an arm of the file{nearest(name, arm_names)}; "
+                    f"it has {arm_names}"
                 )
         pair = self.pair if self.pair is not None and {*self.pair} <= {*names} else None
         arms = tuple(arm for arm in self.arms if arm.name in names)
@@ -129,16 +130,16 @@ class Arms:
         ``folder``: that of the arms file; ``weights``: weights of the tasks, for a starting config.
         """
         if arm.config is not None:
-            read = Config.read(folder / arm.config)
-            return Config(path, read.scenes, {**read.table, "bundle": "bundles"})
+            config = Config.read(folder / arm.config)
+            return Config(path, config.scenes, {**config.table, "bundle": "bundles"})
         start = tomllib.loads(home_scene_text(SCENE, snapshot, weights))["scenes"][SCENE]
         base = tomllib.loads(files("karec.lab.simulate").joinpath("sets/scene.toml").read_text("utf-8"))
         layers = {"start": start, "base": base, "all": dict(self.scene), SCENE: dict(arm.scene)}
-        recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _limits_of(arm, layer)][
-            -1
-        ]
+        recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _limits_of(arm, layer)]
         sources = {entry["use"] for entry in start["recall"]}
-        quotas = {name: {"quota": quota} for name, quota in sized_quotas(recall).items() if name in sources}
+        quotas = {
+            name: {"quota": quota} for name, quota in sized_quotas(recall[-1]).items() if name in sources
+        }
         scenes, parent = {"start": start}, "start"
         for name, changes in (("pool", {"recall": quotas}), *list(layers.items())[1:]):
             scenes[name] = {"inherits": parent, **changes}
@@ -147,8 +148,9 @@ class Arms:
 
 
 def read_arms(path: str | Path) -> Arms:
-    """Reads an arms file or one of SETS. Raises ConfigError for an unknown key, a wrong value or a
-    repeated name.
+    """Reads an arms file or one of SETS.
+
+    Raises ConfigError for an unknown key, a wrong value or a repeated name.
     """
     if str(path) in SETS and not Path(path).is_file():
         path = Path(str(files("karec.lab.simulate").joinpath(f"sets/{path}.toml")))
@@ -156,8 +158,7 @@ def read_arms(path: str | Path) -> Arms:
         raise ConfigError(
             f"{path} is not a file or a built-in set{nearest(str(path), SETS)}; sets are {', '.join(SETS)}"
         )
-    removed = {".debuts": "Use 'new_creators_per_day'."}
-    return convert(Arms, read_toml(Path(path)), Place(Path(path), removed=removed))
+    return convert(Arms, read_toml(Path(path)), Place(Path(path)))
 
 
 def _limits_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,8 +1,8 @@
 """Compares arms with a baseline by measure, with 95 % intervals, and the price of each method's reach.
 
-Users are resampled for what users got, creators with all their works for what creators and works got. All
-arms use the same resamples, so differences are paired. The intervals are of one world, one order of events
-and one training: they cover the choice of users and creators, but not another seed.
+Measures of users are resampled over users, measures of creators and works over creators with all their works.
+All arms use the same resamples, so differences are paired. The intervals are of one world, one order of
+events and one training: they cover the choice of users and creators, but not another seed.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
     publish   the platform at the beginning of the day, with vectors of the arm's item tower, as a bundle
     upload    creators upload by their attention
-    play      potential sessions: users who come request pages and give feedback by hidden tastes
+    play      potential sessions: users request pages and give feedback by hidden tastes
     update    impressions change counters, histories, creators and users
     train     every few nights, if the arm's cascade reads a user vector
 
 A work uploaded during a day is published the next morning. There is a checkpoint per day: a killed run that
 continues with ``resume`` ends like one that was not killed.
 
-    OUT/simulation.json   what is played, to reject another simulation in this folder
+    OUT/simulation.json   sizes and arms, to reject another simulation in this folder
     OUT/models/…          the first_models training of each different settings; other simulations may share it
     OUT/ARM/              the arm's log (``arm_log``), checkpoint, events, bundle, rank log and trainings
 """

@@ -1,7 +1,7 @@
-"""Training as a child process: the first models of the history, and at night the served impressions.
+"""Runs trainings as child processes: first models from the past weeks, and at night from served impressions.
 
-MODELS/settings-NN.toml, MODELS/NN/run     a training for each different settings of the arms
-ARM/learn/data, ARM/learn/run-V            data of an arm, and the towers that continued from its log
+MODELS/HASH/settings.toml, MODELS/HASH/run   first training of one of the different settings of the arms
+ARM/learn/night-NNNN/out/run-V               towers that continued from the rank log of the arm
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Any order at all: what a prerank that knows something is compared with."""
+"""Random order of candidates, a lower bound for any method of prerank."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ MASK = 2**63 - 1
 
 
 class RandomOrder(Scorer):
-    """Scores in [0, 1) drawn by the user and the moment of the request: the same request gets the same ones.
-    O(N)."""
+    """Draws scores in [0, 1) from user and time: equal requests have equal scores. Cost: O(N)."""
 
     def score(self, request: Request, candidates: Candidates) -> Array:
         seed = [request.user_number & MASK, (request.time_ms or 0) & MASK]

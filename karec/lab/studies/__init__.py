@@ -1,1 +1,1 @@
-"""Studies of a cascade: what each of its parts contributes, in tables and charts."""
+"""Studies of models and cascades, as tables and charts."""

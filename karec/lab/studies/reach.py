@@ -1,7 +1,7 @@
 """Results of lists for users, works and creators of a library, compared for two methods.
 
-Users are resampled for what users got, creators with all their works for the rest. Both methods use the same
-resamples, so differences are paired. Works and creators in no list count.
+Measures of users are resampled over users, the others over creators with all their works. Both methods use
+the same resamples, so differences are paired. Works and creators in no list count.
 
 Cost: as in ``karec.evaluate.metrics.exposure``.
 """

@@ -1,10 +1,10 @@
 """Retrieval study: recall and NDCG of held-out works, for towers, ranker and baselines.
 
 The main task's positives of the test days are held out. Works that a user took before are known and excluded.
-The towers rank all works by inner product, the ranker orders the towers' best, baselines use who took what. A
-baseline's settings are those of the best recall@20 on the validation days, fitted on the days before; then it
-is fitted on everything before the test. The weights of towers and ranker are from the training days only; the
-histories have what users took on the validation days, as in serving.
+The towers rank all works by inner product, the ranker orders the towers' best, baselines use the matrix of
+users and works. A baseline's settings are those of the best recall@20 on the validation days, fitted on the
+days before; then it is fitted on everything before the test. The weights of towers and ranker are from the
+training days only; the histories contain the validation days, as in serving.
 """
 
 from __future__ import annotations

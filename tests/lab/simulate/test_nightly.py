@@ -9,8 +9,8 @@ from karec.lab.simulate.nightly import validation_and_test
 N = 1_000
 
 
-def shown(likes):
-    """N exposures, of which each second is clicked and the rows ``likes`` are liked."""
+def make_impressions(likes):
+    """Returns N impressions; every second one is clicked, the rows ``likes`` are liked."""
     rows = np.arange(N)
     labels = {"click": (rows % 2).astype(np.uint8), "like": np.isin(rows, likes).astype(np.uint8)}
     return Impressions(rows, rows, rows, np.zeros(N, np.int64), labels, None)
@@ -26,8 +26,8 @@ def shown(likes):
     ],
 )
 def test_split_has_a_rare_label_in_the_test(likes, begin):
-    assert validation_and_test(shown(likes), ["click", "like"]) == begin
+    assert validation_and_test(make_impressions(likes), ["click", "like"]) == begin
 
 
 def test_split_moves_back_if_the_test_has_one_class():
-    assert validation_and_test(shown(range(600, N)), ["like"]) == (559, 599)
+    assert validation_and_test(make_impressions(range(600, N)), ["like"]) == (559, 599)

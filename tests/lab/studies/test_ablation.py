@@ -101,13 +101,13 @@ def test_reseeded_ranker_has_another_seed(rows):
 
 def test_only_a_missing_cell_is_trained_again(dataset, run):
     folder, report = run
-    before = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    old_times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     lost = folder / "cells" / "pools-1.npz"
     lost.unlink()
-    again = run_ablation(dataset, SETTINGS, folder, seeds=(0, 1), only=NAMES, **SIZES)
-    after = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
-    assert {name for name in before if before[name] != after[name]} == {lost.name}
-    for old, new in zip(report["rows"], again["rows"], strict=True):
+    repeated = run_ablation(dataset, SETTINGS, folder, seeds=(0, 1), only=NAMES, **SIZES)
+    new_times = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    assert {name for name in old_times if old_times[name] != new_times[name]} == {lost.name}
+    for old, new in zip(report["rows"], repeated["rows"], strict=True):
         assert old["measures"] == new["measures"]
 
 

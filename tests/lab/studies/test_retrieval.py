@@ -30,15 +30,15 @@ def history_pairs(dataset):
 
 def test_held_out_items_are_new_in_their_days(dataset):
     held = held_out(dataset, dataset.valid_until_ms, NEVER)
-    before = history_pairs(dataset) | taken_pairs(dataset, lambda time: time < dataset.valid_until_ms)
-    expected = taken_pairs(dataset, lambda time: time >= dataset.valid_until_ms) - before
+    known_pairs = history_pairs(dataset) | taken_pairs(dataset, lambda time: time < dataset.valid_until_ms)
+    expected = taken_pairs(dataset, lambda time: time >= dataset.valid_until_ms) - known_pairs
     assert set(zip(held.users[held.user].tolist(), held.work.tolist(), strict=True)) == expected
     assert len(held.work) == len(expected)
-    assert set(zip(*(at.tolist() for at in held.matrix.nonzero()), strict=True)) == before
+    assert set(zip(*(at.tolist() for at in held.matrix.nonzero()), strict=True)) == known_pairs
     for row, user in enumerate(held.users):
         known_works = held.known_works[row]
         assert set(known_works[known_works >= 0].tolist()) == {
-            work for of_user, work in before if of_user == user
+            work for of_user, work in known_pairs if of_user == user
         }
 
 

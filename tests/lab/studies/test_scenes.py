@@ -15,7 +15,7 @@ from karec.pipeline.types import Request
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    bundle = publish_small_bundle(tmp_path_factory.mktemp("worth"), kinds=rooms_of)
+    bundle = publish_small_bundle(tmp_path_factory.mktemp("scenes"), kinds=rooms_of)
     path = bundle.path.parent.parent / "karec.toml"
     kinds = {name: bundle.item_type(name).index.columns for name in bundle.item_types}
     home = home_scene_text(HOME, bundle.snapshot, {"click": 1.0})
@@ -28,34 +28,34 @@ def requests_of(cascade, users, k=2):
 
 
 def test_methods_select_from_the_filtered_items(live):
-    items, on = live.bundle.snapshot.works.ids, FIRST["live"] + np.array([2, 3, 5, 7])
-    live.bundle.set_open(on)
-    asked = []
+    items, open_ids = live.bundle.snapshot.works.ids, FIRST["live"] + np.array([2, 3, 5, 7])
+    live.bundle.set_open(open_ids)
+    lists = []
 
     def value_of(request, ids):
-        asked.append(ids)
+        lists.append(ids)
         return ids - FIRST["live"]
 
     filled = fill(live, lambda request, items: -items.ids, requests_of(live, (1, 2, 3)), value_of, items)
     live.bundle.set_open(items)
-    assert all(len(ids) == 2 and set(ids.tolist()) <= set(on.tolist()) for ids in asked)
+    assert all(len(ids) == 2 and set(ids.tolist()) <= set(open_ids.tolist()) for ids in lists)
     assert filled.eligible.tolist() == [4, 4, 4]
     assert filled.empty == 0
-    assert filled.values["popular"].tolist() == [2.5] * 3  # the scores of ``popular`` put 2 and 3 first
+    assert filled.values["popular"].tolist() == [2.5] * 3  # ``popular`` scores 2 and 3 highest
     assert all(len(values) == 3 for values in filled.values.values())
 
 
 def test_request_without_candidates_is_counted_and_skipped(live):
     items = live.bundle.snapshot.works.ids
 
-    def asked():
+    def requests():
         yield requests_of(live, (1,))[0]
         live.bundle.set_open(items[:0])
         yield requests_of(live, (2,))[0]
         live.bundle.set_open(items)
 
     filled = fill(
-        live, lambda request, items: items.ids, asked(), lambda request, ids: np.ones(len(ids)), items
+        live, lambda request, items: items.ids, requests(), lambda request, ids: np.ones(len(ids)), items
     )
     assert filled.empty == 1
     assert len(filled.eligible) == 1
@@ -70,7 +70,7 @@ def test_row_has_means_and_gains_in_percent():
     assert row["ways"]["popular"]["value"] == pytest.approx(2.0)
     assert row["ways"]["random"]["ci"] == pytest.approx((1.0, 1.0))
     assert row["gain"]["popular"]["percent"] == pytest.approx(100.0)
-    # paired: the same users in each resample
+    # Gains are paired: each resample has the same users.
     assert row["gain"]["popular"]["ci"] == pytest.approx((100.0, 100.0))
     assert row["gain"]["random"]["percent"] == pytest.approx(300.0)
     assert row["eligible"] == 7

@@ -95,8 +95,8 @@ def test_curve_covers_none_to_all_candidates(report):
 
 def test_screening_report_is_two_files_and_a_line(report, tmp_path):
     data, page = write_screening(report, tmp_path)
-    written = json.loads(data.read_text())
-    assert written["format"] == 1 and written["recall"] == report["recall"]
+    content = json.loads(data.read_text())
+    assert content["format"] == 1 and content["recall"] == report["recall"]
     text = page.read_text()
     assert "<svg" in text and "near duplicate" in text and "small creators" in text
     assert "times as many as at random" in screening_sentence(report)

@@ -1,7 +1,7 @@
 """Feedback of users to works that are shown to them, drawn from the true probabilities.
 
 Simulated days use common random numbers: the random number of a user, a work and a task is fixed. So a user
-gives a work the same feedback in every cascade, and two cascades differ only by what they show.
+gives a work the same feedback in every cascade, and two cascades differ only by the shown works.
 """
 
 from __future__ import annotations

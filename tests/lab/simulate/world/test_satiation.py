@@ -19,12 +19,12 @@ def truth():
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=30), st.integers(0, 40))
-def test_repeats_are_counted_among_the_users_last_works(shown, window):
-    user, value = (np.array([row[at] for row in shown], np.int64) for at in (0, 1))
+def test_repeats_are_counted_among_the_users_last_works(rows, window):
+    user, value = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
     expected = []
-    for at in range(len(shown)):
-        before = [value[i] for i in range(at) if user[i] == user[at]]
-        expected.append(before[-window:].count(value[at]) if window else 0)
+    for n in range(len(rows)):
+        earlier = [value[i] for i in range(n) if user[i] == user[n]]
+        expected.append(earlier[-window:].count(value[n]) if window else 0)
     assert count_repeats(user, value, window).tolist() == expected
 
 
@@ -43,8 +43,8 @@ def test_satiation_effect_is_linear_in_scale(truth):
     logits = {}
     for scale in (0.0, 1.0, 2.0):
         world = replace(truth, satiation=replace(BOTH, scale=scale))
-        chance = world.probabilities(users, works, repeats=repeats)["click"].astype(float)
-        logits[scale] = np.log(chance / (1 - chance))
+        probability = world.probabilities(users, works, repeats=repeats)["click"].astype(float)
+        logits[scale] = np.log(probability / (1 - probability))
     fresh = truth.probabilities(users, works)["click"].astype(float)
     np.testing.assert_allclose(logits[0.0], np.log(fresh / (1 - fresh)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(logits[0.0] - logits[2.0], 2 * (logits[0.0] - logits[1.0]), rtol=1e-4)
