@@ -7,11 +7,12 @@ WITHOUT_PACKAGE = {
     "build",
     "contracts",
     "deploy",
+    "docs",
     "fixtures",
     "kernels",
     "many_hosts",
     "native",
-}  # packaging, all packages, deploy/, shared modules, kernels/, services of several hosts, C++
+}  # packaging, all packages, deploy/, docs/, shared modules, kernels/, services of several hosts, C++
 SHARED = {"cli/demo", "index/ids"}  # tests that share fixtures of their own
 
 
