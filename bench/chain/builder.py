@@ -73,7 +73,7 @@ def make_comparable(cascade: Cascade) -> Cascade:
 
 
 def check_supported(cascade: Cascade) -> None:
-    """Raises SystemExit that names the first step or setting of the cascade that the chain unsupported."""
+    """Raises SystemExit that names the first step or setting of the cascade that the chain lacks."""
     merger = cascade.recall.merger
     assert isinstance(merger, Merge)
     model = next((source for source in cascade.recall.sources if isinstance(source, Model)), None)

@@ -10,7 +10,7 @@ A work uploaded during a day is published the next morning. There is a checkpoin
 continues with ``resume`` ends like one that was not killed.
 
     OUT/simulation.json   sizes and arms, to reject another simulation in this folder
-    OUT/models/…          the first_models training of each different settings; other simulations may share it
+    OUT/models/…          the first training of each different settings; other simulations may share it
     OUT/ARM/              the arm's log (``arm_log``), checkpoint, events, bundle, rank log and trainings
 """
 
@@ -65,7 +65,7 @@ def simulate(
     Raises:
         ConfigError: the config of an arm does not build.
         DataError: ``out`` has another simulation, is not resumed, or is locked by another process.
-        TrainingFailed: a first_models training failed.
+        TrainingFailed: a first training failed.
     """
     with _lock(out):
         _simulate(arms, folder, sizes, out, resume, models or out / MODELS, cores or usable_cores(), progress)
@@ -211,7 +211,7 @@ def _check(out: Path, head: str, resume: bool) -> None:
 def _train_first_models(
     arms: Arms, population: Population, sizes: Sizes, models: Path, progress: Progress | None
 ) -> list[Path]:
-    """Returns the run folder of each arm's first_models models. Arms with equal settings share one."""
+    """Returns the run folder of the first models of each arm. Arms with equal settings share one."""
     settings = [json.dumps(arms.settings_of(arm), sort_keys=True) for arm in arms.arms]
     different = list(dict.fromkeys(settings))
     world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
@@ -219,7 +219,7 @@ def _train_first_models(
         text: models / hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12]
         for text in different
     }
-    # The first_models arm with these settings.
+    # The first arm with these settings.
     arm_of = {text: arm.name for arm, text in reversed([*zip(arms.arms, settings, strict=True)])}
     check_settings(
         {arm_of[text]: json.loads(text) for text, folder in folders.items() if not folder.exists()}
@@ -227,8 +227,8 @@ def _train_first_models(
     runs = {}
     for number, text in enumerate(different):
         if progress is not None:
-            progress(number, len(different), "first_models trainings")
+            progress(number, len(different), "first trainings")
         runs[text] = first_training(population.world, json.loads(text), sizes.seed, folders[text])
     if progress is not None:
-        progress(len(different), len(different), "first_models trainings")
+        progress(len(different), len(different), "first trainings")
     return [runs[text] for text in settings]
