@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +11,19 @@ from karec.lab.simulate.report_tables import format_change
 RANKER_ORDER, PAGE_POLICY = "ranker order", "page policy"  # arms of sets/demo.toml
 NO_BREAK = "\N{NO-BREAK SPACE}"
 THREE_DAYS = {  # {measure: (label, unit, decimals)}
-    "play_s": ("users: play time per day", " s", 0),
-    "long_views": ("users: long views per day", "", 2),
-    "likes": ("users: likes per day", "", 2),
-    "creators_1_a_day": ("creators: shown per day", "", 0),
-    "gini_creators": ("creators: Gini of impressions", "", 3),
-    "works_1_a_day": ("items: shown per day", "", 0),
-    "younger_72h": ("items: impressions below 72 h of age", "", 3),
+    "play_s": ("play time per user and day", " s", 0),
+    "long_views": ("long views per user and day", "", 2),
+    "likes": ("likes per user and day", "", 2),
+    "creators_1_a_day": ("creators shown per day", "", 0),
+    "gini_creators": ("Gini of creators' impressions", "", 3),
+    "works_1_a_day": ("items shown per day", "", 0),
+    "younger_72h": ("impressions of items below 72 h", "", 3),
 }
 REACH = {  # without a world: of the served pages
-    "relevance (mean fused score)": ("users: ranker's score of an item", "", 3),
-    "creators reached": ("creators: on the pages", "", 0),
-    "works reached": ("items: on the pages", "", 0),
-    "share younger than 72 h": ("items: impressions below 72 h of age", "", 3),
+    "relevance (mean fused score)": ("ranker's score of an item", "", 3),
+    "creators reached": ("creators on the pages", "", 0),
+    "works reached": ("items on the pages", "", 0),
+    "share younger than 72 h": ("impressions of items below 72 h", "", 3),
 }
 
 
@@ -52,8 +52,9 @@ class Effect:
         return format_change(self.change, interval, digits, unit).replace(" ", NO_BREAK)
 
 
-def policy_effects(report: Mapping[str, Any]) -> Iterator[Effect]:
-    """Yields effects in the simulated days, or without a world on the served pages (``reach``)."""
+def policy_effects(report: Mapping[str, Any]) -> dict[str, Effect]:
+    """Returns {measure: effect} in the simulated days, or without a world on the served pages (``reach``)."""
+    effects = {}
     days, reach = report["three_days"], report["reach"]
     for name, (label, unit, digits) in (REACH if days is None else THREE_DAYS).items():
         is_percent = days is not None and not name.startswith("gini")
@@ -66,4 +67,5 @@ def policy_effects(report: Mapping[str, Any]) -> Iterator[Effect]:
         else:
             continue
         values = before["value"], after["value"], change["value"], change["ci"]
-        yield Effect(label, *values, is_percent=is_percent, unit=unit, digits=digits)
+        effects[name] = Effect(label, *values, is_percent=is_percent, unit=unit, digits=digits)
+    return effects

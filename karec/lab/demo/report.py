@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMAT = 5  # of report.json
+PERCENT_TICKS = (-100, -50, -10, 0, 10, 50, 100, 200, 500)
 MAX_HOURS = 72  # older items have their age in days
 REASONS = {  # {source: why it returned an item}
     "follow": "by a creator that the user follows",
@@ -105,15 +106,26 @@ def summary_figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"Pre-ranking keeps this part of the 10 items that the ranker would choose from all {loss['pool']:,} "
         "candidates.",
     )
-    for group in ("creators", "users") if report["three_days"] is not None else ("items", "users"):
-        effect = next(effect for effect in policy_effects(report) if effect.label.startswith(group))
+    has_days = report["three_days"] is not None
+    for name in (
+        ("creators_1_a_day", "play_s") if has_days else ("works reached", "relevance (mean fused score)")
+    ):
+        effect = policy_effects(report)[name]
         before, after = effect.format_value(effect.before), effect.format_value(effect.after)
-        is_unclear = effect.interval is not None and effect.interval[0] <= 0 <= effect.interval[1]
         yield (
             effect.format_change(has_interval=False),
             f"{effect.label[0].upper()}{effect.label[1:]}: {after} with the page policy, {before} in the "
-            f"ranker's order. Change {effect.format_change()}{', not a clear one' if is_unclear else ''}.",
+            f"ranker's order{_certainty(effect)}.",
         )
+
+
+def _certainty(effect: Effect) -> str:
+    if effect.interval is None:
+        return ""
+    low, high = effect.interval
+    digits, unit = (1, " %") if effect.is_percent else (effect.digits, "")
+    bounds = f"{low:+,.{digits}f} to {high:+,.{digits}f}{unit}".replace(" ", NO_BREAK)
+    return f" (95 % interval {bounds}{', so it may be no change' if low <= 0 <= high else ''})"
 
 
 def _percent(fraction: float | None) -> str:
@@ -122,7 +134,7 @@ def _percent(fraction: float | None) -> str:
 
 def _pictures(report: Mapping[str, Any]) -> Iterator[Chart]:
     yield Chart("Items after each stage, and its time", lambda axes: _draw_funnel(axes, report), "", 5, 3.4)
-    effects = [effect for effect in policy_effects(report) if effect.is_percent and effect.interval]
+    effects = [effect for effect in policy_effects(report).values() if effect.is_percent and effect.interval]
     if effects:
         title = "Changes by the page policy in three days"
         yield Chart(title, lambda axes: _draw_effects(axes, effects), "", 5, 3.4)
@@ -154,7 +166,10 @@ def _draw_effects(axes: Axes, effects: list[Effect]) -> None:
     axes.set_yticks(range(len(effects)), [effect.label for effect in effects])
     axes.invert_yaxis()
     axes.set_xscale("symlog", linthresh=10)
-    axes.xaxis.set_major_formatter("{x:+,.0f}")
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in PERCENT_TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel("change in %, with 95 % intervals")
 
 

@@ -73,6 +73,6 @@ def policy_table(report: Mapping[str, Any]) -> Table:
             effect.format_value(effect.after),
             effect.format_change(),
         )
-        for effect in policy_effects(report)
+        for effect in policy_effects(report).values()
     ]
     return Table(title, POLICY_HEAD, rows)

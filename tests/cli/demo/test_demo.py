@@ -96,17 +96,15 @@ def test_report_has_three_days_with_and_without_the_page_policy(report):
 
 
 def test_effects_of_the_policy_are_the_measures_of_the_days(report):
-    effects = {effect.label: effect for effect in policy_effects(report)}
     creators = report["three_days"]["arms"][PAGE_POLICY]["measures"]["creators_1_a_day"]
-    effect = effects["creators: shown per day"]
+    effect = policy_effects(report)["creators_1_a_day"]
     assert (effect.after, effect.change) == (creators["value"], creators["relative"])
     assert effect.after - effect.before == pytest.approx(creators["change"])
     assert effect.change == pytest.approx(100 * (effect.after / effect.before - 1))
 
 
 def test_effects_without_a_world_are_those_of_the_served_pages(report):
-    effects = {effect.label: effect for effect in policy_effects({**report, "three_days": None})}
-    creators = effects["creators: on the pages"]
+    creators = policy_effects({**report, "three_days": None})["creators reached"]
     assert creators.after == report["reach"]["cascade"]["creators reached"]["value"]
     assert creators.change == pytest.approx(creators.after - creators.before) and not creators.is_percent
 
