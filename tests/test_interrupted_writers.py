@@ -42,7 +42,7 @@ def old(writer, read, tmp_path):
     folder = tmp_path / "old"
     folder.mkdir()
     done = writer.write(folder, "old")
-    assert (done.status, done.told) == (0, "")
+    assert (done.status, done.error) == (0, "")
     assert read(folder) == "old"
     return folder
 
@@ -65,8 +65,8 @@ def test_writer_killed_at_any_call_leaves_old_or_new_contents(writer, read, old,
         assert writer.write(folder, "new", call, KILL).status == -signal.SIGKILL
         found.append(read(folder))
         again = writer.write(folder, "new")  # the next writer gets through
-        assert again.status == 0 or "published already" in again.told
-        assert read(folder) == "new" or again.told
+        assert again.status == 0 or "published already" in again.error
+        assert read(folder) == "new" or again.error
     assert found == sorted(found, key=("old", "new").index)
     assert found[0] == "old"
 
@@ -97,8 +97,8 @@ def test_writer_raises_the_error_of_any_call_and_leaves_no_files(writer, read, o
         folder = copied(old, tmp_path / f"failed-{number}")
         done = writer.write(folder, "new", number, error)
         assert done.status == 1, f"call {number}, {call.kind} {call.path}, failed without an error"
-        assert os.strerror(error) in done.told
-        assert str(folder) in done.told
+        assert os.strerror(error) in done.error
+        assert str(folder) in done.error
         found = read(folder)
         assert found == "old" or number > placed[0]
         assert not [name for name in names(folder) if name.endswith(".tmp")]

@@ -184,16 +184,16 @@ def test_publish_keeps_the_current_version_at_any_age(tmp_path):
 def test_publish_keeps_a_version_that_a_process_has_open(tmp_path):
     publish_folder(tmp_path, 1, write)
     reading, writing = os.pipe()
-    told, tell = os.pipe()
+    ready_reading, ready_writing = os.pipe()
 
     def hold():
         bundle = Bundle.open(tmp_path)
-        os.write(tell, b".")
+        os.write(ready_writing, b".")
         os.read(reading, 1)
         assert (bundle.path / "rows.bin").read_bytes() == b"rows"
 
     child = forked(hold)
-    assert os.read(told, 1) == b"."
+    assert os.read(ready_reading, 1) == b"."
     publish_folder(tmp_path, 2, write, keep=1)
     meanwhile = names(tmp_path)
     os.write(writing, b".")
@@ -256,8 +256,8 @@ def test_publish_on_a_full_disk_names_the_folder_and_can_be_repeated(tmp_path):
             if call.kind != "write":
                 continue
             done = writer.write(root, "new", number, 28)
-            assert done.told.startswith(f"BundleError: {root}/v0000000009 was not published: ")
-            assert "No space left on device" in done.told
+            assert done.error.startswith(f"BundleError: {root}/v0000000009 was not published: ")
+            assert "No space left on device" in done.error
             assert names(root) == ["current", "v0000000008"]
         assert writer.write(root, "new", 0, NOTHING).status == 0
         assert Bundle.open(root).model_version == 9

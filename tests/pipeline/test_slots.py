@@ -78,7 +78,7 @@ class Requests:
             if user < self.slots.n:
                 assert self.source.begun.get(timeout=SECONDS) == user
             else:
-                until(lambda waiting=user + 1 - self.slots.n: self.slots.n_waiting == waiting)
+                wait_until(lambda waiting=user + 1 - self.slots.n: self.slots.n_waiting == waiting)
 
     def end(self):
         for thread in self.running:
@@ -86,7 +86,7 @@ class Requests:
             assert not thread.is_alive()
 
 
-def until(holds):
+def wait_until(holds):
     tick = threading.Event()
     for _ in range(SECONDS * 1000):
         if holds():
@@ -185,7 +185,7 @@ def test_signal_during_a_wait_loses_no_slot(given):
         raise Interrupted
 
     def signal_the_waiting():
-        until(lambda: slots.n_waiting == 1)
+        wait_until(lambda: slots.n_waiting == 1)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
     holder = threading.Thread(target=hold)

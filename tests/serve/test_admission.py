@@ -149,7 +149,7 @@ def test_single_request_waits_for_one_request_of_a_batch(tmp_path):
     with RunningService(path) as service, ThreadPoolExecutor(1) as pool:
         requests = [{"user_id": USER, "request_id": str(i)} for i in range(400)]
         batch = pool.submit(service.post, "/v1/recommend", {"requests": requests})
-        service.until(lambda: queue_of(service)["n_calls"])
+        service.wait_until(lambda: queue_of(service)["n_calls"])
         service.ask(USER)
         assert not batch.done()
         pages = batch.result().json()["pages"]
@@ -174,8 +174,8 @@ def test_batch_ends_if_its_client_has_left(tmp_path):
         with socket.create_connection((host, int(port))) as client:
             head = b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             client.sendall(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
-            service.until(lambda: queue_of(service)["n_calls"])
-        service.until(lambda: 'reason="client left"} 1.0' in service.client.get("/metrics").text)
+            service.wait_until(lambda: queue_of(service)["n_calls"])
+        service.wait_until(lambda: 'reason="client left"} 1.0' in service.client.get("/metrics").text)
         assert service.ask(USER)["items"]
 
 
@@ -204,7 +204,7 @@ def test_tries_do_not_starve_blocks_of_items(tmp_path):
 
         tries = [pool.submit(try_on) for _ in range(32)]
         try:
-            service.until(lambda: queue_of(service, "lookup")["n_calls"] > 4)
+            service.wait_until(lambda: queue_of(service, "lookup")["n_calls"] > 4)
             rows = [{"event": "block", "item_id": 100 + 7 * i} for i in range(16)]
             statuses = [service.post("/v1/items", {"items": [row]}).status_code for row in rows]
         finally:

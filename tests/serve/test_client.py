@@ -53,16 +53,16 @@ def test_items_and_events_are_known_afterwards(client, service, snapshot):
     columns = {"song_id": 3, "upload_ms": snapshot.time_ms}
     upload = {"event": "upload", "item_id": NEW_ITEM, "creator_id": 4, "columns": columns}
     assert client.change_items([upload]).events == 1
-    service.until(lambda: client.get(f"/v1/items/{NEW_ITEM}").json()["is_indexed"])
+    service.wait_until(lambda: client.get(f"/v1/items/{NEW_ITEM}").json()["is_indexed"])
     assert (
         client.record(
             [{"event": "impression", "user_id": 2, "item_id": NEW_ITEM, "labels": ["click"]}]
         ).events
         == 1
     )
-    service.until(lambda: NEW_ITEM in client.get("/v1/users/2").json()["lists"]["history"]["newest"])
+    service.wait_until(lambda: NEW_ITEM in client.get("/v1/users/2").json()["lists"]["history"]["newest"])
     assert client.change_items([{"event": "block", "item_id": NEW_ITEM}]).events == 1
-    service.until(lambda: client.get(f"/v1/items/{NEW_ITEM}").json()["is_blocked"])
+    service.wait_until(lambda: client.get(f"/v1/items/{NEW_ITEM}").json()["is_blocked"])
     assert client.record([{"event": "nothing"}]).refused == {"unknown event": 1}
 
 
@@ -80,7 +80,7 @@ def test_event_counts_once_if_it_is_sent_again(client, service):
     before = read_columns()
     for _ in range(3):
         assert client.record([row]).events == 1
-    service.until(lambda: read_columns() != before)
+    service.wait_until(lambda: read_columns() != before)
     after = read_columns()
     assert [after[name] - before[name] for name in after if after[name] != before[name]] == [1]
 
@@ -99,6 +99,6 @@ def test_caller_does_not_notice_a_killed_worker(config):
         Client(running.url, timeout_s=60, retries=20) as client,
     ):
         for user in range(1, 3):
-            running.until(lambda: len(running.ready_pids()) == 2)
+            running.wait_until(lambda: len(running.ready_pids()) == 2)
             os.kill(client.get("/v1/status").json()["pid"], signal.SIGKILL)
             assert len(client.recommend(user_id=user, k=3).items) == 3

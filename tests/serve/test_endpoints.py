@@ -58,7 +58,7 @@ def test_events_act_in_the_next_request_of_every_worker(service, snapshot):
     assert recorded["events"] == 1 and recorded["refused"]["impression goes to /v1/events"] == 1
     assert sum(recorded["refused"].values()) == 2
     assert service.client.get(f"/v1/items/{NEW_ITEM}").json()["columns"]["song_id"] == 3
-    service.until(
+    service.wait_until(
         lambda: NEW_ITEM in [item["item_id"] for item in service.ask(USER, k=90, time_ms=now)["items"]]
     )
     click = {
@@ -70,14 +70,14 @@ def test_events_act_in_the_next_request_of_every_worker(service, snapshot):
     }
     assert service.post("/v1/events", {"events": [click]}).json()["events"] == 1
     user = f"/v1/users/{USER}"
-    service.until(lambda: NEW_ITEM in service.client.get(user).json()["lists"]["history"]["newest"])
+    service.wait_until(lambda: NEW_ITEM in service.client.get(user).json()["lists"]["history"]["newest"])
     item = f"/v1/items/{NEW_ITEM}"
-    service.until(lambda: service.client.get(item).json()["columns"]["count_click"] == 1)
+    service.wait_until(lambda: service.client.get(item).json()["columns"]["count_click"] == 1)
     columns = service.client.get(user).json()["columns"]
     assert columns["count_like"] >= 1 and not [name for name in columns if name.startswith("count_count")]
     block = {"event": "block", "item_id": NEW_ITEM}
     assert service.post("/v1/items", {"items": [block]}).json()["events"] == 1
-    service.until(lambda: service.client.get(f"/v1/items/{NEW_ITEM}").json()["is_blocked"])
+    service.wait_until(lambda: service.client.get(f"/v1/items/{NEW_ITEM}").json()["is_blocked"])
 
 
 def test_events_without_an_online_store_are_refused_with_the_key(service_with_text_ids):

@@ -150,5 +150,5 @@ def test_clients_that_leave_while_they_wait_leave_no_call_behind(service):
         body = b'{"user_id": %d}' % user
         request = HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body)
         RawConnection(service).send(request).socket.close()
-    service.until(lambda: service.client.get("/v1/status").json()["queues"]["recommend"]["n_calls"] == 0)
+    service.wait_until(lambda: service.client.get("/v1/status").json()["queues"]["recommend"]["n_calls"] == 0)
     assert len(service.ask(1)["items"]) == 10

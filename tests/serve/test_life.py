@@ -34,7 +34,7 @@ def config(tmp_path_factory):
 @pytest.fixture
 def running(config):
     with RunningService(config, "--workers", "2") as service:
-        service.until(lambda: len(service.ready_pids()) == 2)
+        service.wait_until(lambda: len(service.ready_pids()) == 2)
         yield service
 
 
@@ -46,7 +46,9 @@ def test_killed_worker_is_replaced_and_its_events_are_stored(running, config):
     before = running.worker_pids()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-        running.until(lambda pid=pid: pid not in running.worker_pids() and len(running.ready_pids()) == 2)
+        running.wait_until(
+            lambda pid=pid: pid not in running.worker_pids() and len(running.ready_pids()) == 2
+        )
     assert not running.ready_pids() & before
     _, stored = read_log(EventSource(f"sqlite:{config.parent / 'online.db'}"))
     numbers = {
@@ -59,7 +61,7 @@ def test_killed_worker_is_replaced_and_its_events_are_stored(running, config):
 def test_hung_worker_is_replaced(running):
     hung = min(running.worker_pids())
     os.kill(hung, signal.SIGSTOP)
-    running.until(lambda: hung not in running.worker_pids() and len(running.ready_pids()) == 2)
+    running.wait_until(lambda: hung not in running.worker_pids() and len(running.ready_pids()) == 2)
     body = {"user_id": USER}
     statuses = [httpx.post(f"{running.url}/v1/recommend", json=body).status_code for _ in range(6)]
     assert statuses == [200] * 6
@@ -67,7 +69,7 @@ def test_hung_worker_is_replaced(running):
 
 def test_service_with_a_hung_worker_ends_at_once(config):
     with RunningService(config, "--workers", "2") as service:
-        service.until(lambda: len(service.ready_pids()) == 2)
+        service.wait_until(lambda: len(service.ready_pids()) == 2)
         os.kill(min(service.worker_pids()), signal.SIGSTOP)
         service.signal(signal.SIGTERM)
         assert service.process.wait(20) == 0, service.read_log()  # drain_seconds is 30
@@ -85,7 +87,7 @@ def test_requests_before_sigterm_are_answered(running):
             data += connection.recv(1 << 16)
     for connection in connections:
         connection.sendall(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
-    running.until(lambda: sum_of_calls(running) >= 8)
+    running.wait_until(lambda: sum_of_calls(running) >= 8)
     running.signal(signal.SIGTERM)
     for connection in connections:
         with connection, connection.makefile("rb") as response:
@@ -117,7 +119,7 @@ def test_inherited_socket_restarts_the_parent_without_a_failed_connection(config
             asking = [pool.submit(ask_on, old.url) for _ in range(4)]
             try:
                 with RunningService(config, *options, pass_fds=(listener.fileno(),)) as new:
-                    new.until(lambda: new.ready_pids() & new.worker_pids())
+                    new.wait_until(lambda: new.ready_pids() & new.worker_pids())
                     assert old.end() == 0, old.read_log()
                     assert new.ready_pids() == new.worker_pids()
                     ended.set()
@@ -130,7 +132,7 @@ def test_inherited_socket_restarts_the_parent_without_a_failed_connection(config
 def test_signals_during_the_start_are_handled(config):
     with RunningService(config, "--workers", "2", ready=False) as service:
         service.signal(signal.SIGHUP)
-        service.until(lambda: len(service.ready_pids()) == 2)
+        service.wait_until(lambda: len(service.ready_pids()) == 2)
         assert "ended with" not in service.read_log()
     with RunningService(config, "--workers", "2", ready=False) as service:
         service.signal(signal.SIGTERM)
@@ -139,7 +141,7 @@ def test_signals_during_the_start_are_handled(config):
 
 def test_workers_end_with_a_killed_parent(config):
     service = RunningService(config, "--workers", "2")
-    service.until(lambda: len(service.ready_pids()) == 2)
+    service.wait_until(lambda: len(service.ready_pids()) == 2)
     pids = service.worker_pids()
     service.process.kill()
     service.process.wait(LONG_S)
@@ -164,10 +166,10 @@ def test_new_bundle_and_new_file_are_served_while_requests_run(running, config):
         asking = [pool.submit(ask_on) for _ in range(2)]
         try:
             publish(run, bundle.snapshot, config.parent / "bundles")  # the workers find it by themselves
-            running.until(lambda: running.read_log().count("in place of") == 2)
+            running.wait_until(lambda: running.read_log().count("in place of") == 2)
             write_text_aside(config, text + "# changed\n")
             running.signal(signal.SIGHUP)
-            running.until(lambda: running.read_log().count("in place of") == 4)
+            running.wait_until(lambda: running.read_log().count("in place of") == 4)
         finally:
             ended.set()
         assert [call.result() for call in asking] == [{200}, {200}]
@@ -178,18 +180,18 @@ def test_broken_file_is_refused_and_the_old_one_stays_in_service(running, config
     text = config.read_text()
     write_text_aside(config, text.replace('use = "popular"', 'use = "populer"'))
     running.signal(signal.SIGHUP)
-    running.until(lambda: running.read_log().count("was not reloaded") == 2)
+    running.wait_until(lambda: running.read_log().count("was not reloaded") == 2)
     assert "popular" in running.read_log() and "populer" in running.read_log()
     assert len(running.ask(USER)["items"]) == 10
     killed = min(running.worker_pids())
     os.kill(killed, signal.SIGKILL)  # a new worker cannot start with the broken file
-    running.until(lambda: "cannot be served" in running.read_log())
+    running.wait_until(lambda: "cannot be served" in running.read_log())
     assert all(len(running.ask(USER)["items"]) == 10 for _ in range(6))
     write_text_aside(config, text.replace("[serve]", "[serve]\nmax_k = 4"))
     running.signal(signal.SIGHUP)
-    running.until(lambda: len(running.ready_pids()) == 2)
+    running.wait_until(lambda: len(running.ready_pids()) == 2)
     assert killed not in running.worker_pids()
-    running.until(lambda: running.post("/v1/recommend", {"user_id": USER, "k": 5}).status_code == 422)
+    running.wait_until(lambda: running.post("/v1/recommend", {"user_id": USER, "k": 5}).status_code == 422)
     write_text_aside(config, text)
 
 
@@ -213,7 +215,7 @@ def test_worker_is_not_ready_before_it_has_read_the_online_store(tmp_path):
         port = listener.getsockname()[1]
     path = live_config(tmp_path, url=f"valkey://127.0.0.1:{port}/0")
     with RunningService(path, ready=False) as service:
-        service.until(lambda: "cannot be opened yet" in service.client.get("/readyz").json()["detail"])
+        service.wait_until(lambda: "cannot be opened yet" in service.client.get("/readyz").json()["detail"])
         assert str(tmp_path) not in service.client.get("/readyz").text
         assert service.client.get("/readyz").status_code == 503
         assert service.post("/v1/recommend", {"user_id": USER}).status_code == 503
@@ -221,13 +223,13 @@ def test_worker_is_not_ready_before_it_has_read_the_online_store(tmp_path):
         command = ["valkey-server", "--port", str(port), "--dir", str(tmp_path), "--appendonly", "yes"]
         store = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
-            service.until(lambda: service.client.get("/readyz").status_code == 200)
+            service.wait_until(lambda: service.client.get("/readyz").status_code == 200)
             assert len(service.ask(USER)["items"]) == 10
             assert service.client.get("/healthz").json()["online_store"] is None
         finally:
             store.terminate()
             store.wait()
-        service.until(lambda: service.client.get("/healthz").json()["online_store"])
+        service.wait_until(lambda: service.client.get("/healthz").json()["online_store"])
         assert service.ask(USER)["degraded"]
 
 
@@ -241,11 +243,11 @@ def test_file_without_token_and_host_does_not_open_a_reachable_port(config):
             url = service.url.replace("0.0.0.0", "localhost")
             service.client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {'a' * 20}"})
             write_text_aside(config, text)
-            service.until(lambda: "accepts calls of other machines" in service.read_log())
+            service.wait_until(lambda: "accepts calls of other machines" in service.read_log())
             os.kill(min(service.worker_pids()), signal.SIGKILL)  # nor does a new worker
-            service.until(lambda: "cannot be served" in service.read_log())
+            service.wait_until(lambda: "cannot be served" in service.read_log())
             write_text_aside(config, text.replace("[serve]\n", guarded))
-            service.until(lambda: service.client.get("/v1/status").status_code == 200)
+            service.wait_until(lambda: service.client.get("/v1/status").status_code == 200)
             assert httpx.get(f"{url}/v1/status").status_code == 401
     finally:
         write_text_aside(config, text)

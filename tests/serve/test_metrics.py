@@ -206,12 +206,12 @@ def test_service_counts_waits_and_replaces_a_killed_worker(tmp_path):
             found = samples_in(service.client.get("/metrics").text, f"karec_{name}")
             return sum(value for key, value in found.items() if labels.items() <= dict(key).items())
 
-        service.until(lambda: read("workers") == 2)
+        service.wait_until(lambda: read("workers") == 2)
         answers = pool.map(lambda user: service.post("/v1/recommend", {"user_id": user}), range(100))
         assert {answer.status_code for answer in answers} == {200}
         of_route = {"route": "/v1/recommend", "status": "200"}
         # a response is counted after its last byte
-        service.until(lambda: read("response_seconds_count", **of_route) == 100)
+        service.wait_until(lambda: read("response_seconds_count", **of_route) == 100)
         assert read("page_seconds_count") == 100
         assert read("queue_wait_seconds_count", queue="recommend") == 100
         # 16 clients share the threads of two workers: some wait, and the response includes the wait
@@ -220,7 +220,7 @@ def test_service_counts_waits_and_replaces_a_killed_worker(tmp_path):
         assert read("requests_in_flight", route="/v1/recommend") == 0
         memory = samples_in(service.client.get("/metrics").text, "karec_worker_proportional_bytes")
         os.kill(int(dict(next(iter(memory)))["pid"]), signal.SIGKILL)
-        service.until(lambda: read("worker_deaths_total") == 1 and read("workers") == 2)
+        service.wait_until(lambda: read("worker_deaths_total") == 1 and read("workers") == 2)
         assert read("page_seconds_count") == 100 and read("worker_starts_total") == 3
 
 

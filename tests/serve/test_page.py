@@ -267,8 +267,8 @@ def test_page_and_its_calls_can_be_switched_off(service):
     text = path.read_text(encoding="utf-8")
     path.write_text(text + "page = false\n", encoding="utf-8")
     service.signal(signal.SIGHUP)
-    service.until(lambda: service.client.get("/").status_code == 404)
+    service.wait_until(lambda: service.client.get("/").status_code == 404)
     assert service.client.get("/v1/try").status_code == 404
     path.write_text(text, encoding="utf-8")
     service.signal(signal.SIGHUP)
-    service.until(lambda: service.client.get("/").status_code == 200)
+    service.wait_until(lambda: service.client.get("/").status_code == 200)

@@ -80,7 +80,7 @@ def test_request_past_its_deadline_is_refused_and_counted(service):
     assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
     assert "deadline passed" in answer.json()["detail"]
     line = 'karec_refusals_total{reason="deadline passed"}'
-    service.until(lambda: line in service.client.get("/metrics").text)
+    service.wait_until(lambda: line in service.client.get("/metrics").text)
 
 
 def test_repeated_key_has_its_last_value(service):
