@@ -1,10 +1,12 @@
-"""Feeds for many users in one Parquet file: nightly jobs. A run that is killed goes on where it stopped.
+"""Pages for many users in one Parquet file, for nightly jobs.
 
-While it runs, OUT.parts/ holds a file for each PART_USERS users, and ``job.json``, which says what job they
-are of; at the end they become OUT by one rename. A row is a place of a feed:
+A row is an item of a page:
 
-    user (as in the users' file)   position int32   item (string or int64)   score float32   found_by list of
-                                   strings
+    user (as in the users' file)   position int32   item (string or int64)   score float32
+    found_by (list of strings: the sources)
+
+While a job runs, OUT.parts/ has a file for each PART_USERS users, and job.json, which identifies the job. At
+the end one rename makes them OUT. A killed job continues with the first missing part.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from karec.files import file_aside, write_text_aside
 from karec.logs.parts import arrow_parquet
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.deadline import usable_cores
-from karec.pipeline.types import Request
+from karec.pipeline.types import PageItem, Request
 from karec.times import Progress
 
 PART_USERS = 10_000
@@ -32,9 +34,10 @@ JOB = "job.json"
 
 @dataclass(frozen=True)
 class BatchJob:
-    """Feeds of ``k`` works for each user of the column ``column`` of ``users`` (None: its only one, or
-    "user"), as of ``time_ms``. ``made_of`` names the config and the bundle: parts of another job are not gone
-    on with.
+    """Pages of ``k`` items for the users of a file, at ``time_ms``.
+
+    column     column of user ids; None: the only one, or "user"
+    identity   identifies config and bundle: parts of another job are not continued
     """
 
     users: Path
@@ -42,113 +45,98 @@ class BatchJob:
     out: Path
     k: int
     time_ms: int
-    made_of: str
+    identity: str
 
     def run(self, cascade: Cascade, progress: Progress | None = None) -> int:
-        """Writes ``out``; how many users there are. DataError: the users cannot be read, ``out`` is there, or
-        OUT.parts is of another job.
+        """Writes ``out`` and returns the number of users.
+
+        Raises DataError if the users cannot be read, ``out`` exists, or OUT.parts is of another job.
         """
         if self.out.exists():
-            raise DataError(f"{self.out} is there already: move it away, or name another file")
-        users = self._users()
-        parts = self.out.with_name(f"{self.out.name}.parts")
-        self._claim(parts, len(users))
-        paths = [parts / f"{begin:012}.parquet" for begin in range(0, len(users), PART_USERS)]
+            raise DataError(f"{self.out} exists. Move it, or name another file.")
+        users = self._read_users()
+        folder = self.out.with_name(f"{self.out.name}.parts")
+        self._claim(folder, len(users))
+        starts = range(0, len(users), PART_USERS)
+        paths = [folder / f"{start:012}.parquet" for start in starts]
         with ThreadPoolExecutor(usable_cores()) as pool:
-            for at, path in enumerate(paths):
-                begin = at * PART_USERS
-                some = users[begin : begin + PART_USERS]
+            for start, path in zip(starts, paths, strict=True):
+                part = users[start : start + PART_USERS]
                 if not path.exists():
-                    self._write(
-                        path, some, list(pool.map(lambda user: self._feed(cascade, user), some.to_pylist()))
-                    )
+                    pages = list(pool.map(lambda user: self._page_items(cascade, user), part.to_pylist()))
+                    self._write(path, part, pages)
                 if progress is not None:
-                    progress(begin + len(some), len(users), "feeds")
+                    progress(start + len(part), len(users), "pages")
         self._join(paths)
-        shutil.rmtree(parts)
+        shutil.rmtree(folder)
         return len(users)
 
-    def _feed(self, cascade: Cascade, user: int | str) -> list[tuple[int, int | str, float, tuple[str, ...]]]:
-        feed = cascade.run(Request(user, self.k, cascade.scene, self.time_ms, request_id=f"recommend-{user}"))
-        return [(item.position, item.item_id, item.score, item.sources) for item in feed]
+    def _page_items(self, cascade: Cascade, user: int | str) -> list[PageItem]:
+        request = Request(user, self.k, cascade.scene, self.time_ms, request_id=f"recommend-{user}")
+        return list(cascade.run(request))  # a Page would keep all its candidates in memory
 
-    def _users(self) -> Any:
-        """The users' column as one Arrow array."""
+    def _read_users(self) -> Any:
+        """Returns the column of user ids as one Arrow array."""
         pa = arrow_parquet()
         try:
             file = pa.parquet.ParquetFile(self.users)
             names = file.schema_arrow.names
             column = self.column or (names[0] if len(names) == 1 else "user")
             if column not in names:
-                raise DataError(
-                    f"{self.users}: no column {column!r}; name one with --column, there are {names}"
-                )
+                raise DataError(f"{self.users}: no column {column!r}. Name one of {names} with --column.")
             users = file.read([column])[column].combine_chunks()
             if pa.types.is_dictionary(users.type):
                 users = users.dictionary_decode()
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.users} cannot be read as Parquet: {error}") from error
-        if not (
-            pa.types.is_integer(users.type)
-            or pa.types.is_string(users.type)
-            or pa.types.is_large_string(users.type)
-        ):
-            raise DataError(f"{self.users}: column {column!r} is {users.type}, ids are integers or texts")
+        kinds = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+        if not any(is_kind(users.type) for is_kind in kinds):
+            raise DataError(f"{self.users}: column {column!r} is {users.type}, expected integers or strings")
         if users.null_count or not len(users):
             raise DataError(
                 f"{self.users}: column {column!r} has {len(users)} rows, {users.null_count} of them missing"
             )
         return users
 
-    def _claim(self, parts: Path, n_users: int) -> None:
-        """``parts`` is there, and of this job."""
+    def _claim(self, folder: Path, n_users: int) -> None:
+        """Creates the folder of the parts. Raises DataError if it is of another job."""
         with self.users.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         job = {"users": digest, "n": n_users, "column": self.column, "k": self.k, "time_ms": self.time_ms}
-        text = json.dumps({**job, "made_of": self.made_of, "part_users": PART_USERS})
-        parts.mkdir(parents=True, exist_ok=True)
-        if not (parts / JOB).exists():
-            write_text_aside(parts / JOB, text)
-        elif (parts / JOB).read_text(encoding="utf-8") != text:
+        text = json.dumps({**job, "identity": self.identity, "part_users": PART_USERS})
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / JOB).exists():
+            write_text_aside(folder / JOB, text)
+        elif (folder / JOB).read_text(encoding="utf-8") != text:
             raise DataError(
-                f"{parts} holds parts of another job (users, config, bundle, k or moment differ): remove it"
+                f"{folder} has parts of another job: users, config, bundle, k or time differ. Remove it."
             )
 
-    def _write(self, path: Path, users: Any, feeds: Sequence[Sequence[tuple[Any, ...]]]) -> None:
+    def _write(self, path: Path, users: Any, pages: Sequence[Sequence[PageItem]]) -> None:
         pa = arrow_parquet()
-        rows = [place for feed in feeds for place in feed]
-        of_user = [at for at, feed in enumerate(feeds) for _ in feed]
-        positions, items, scores, found_by = (
-            (list(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
-        )
+        items = [item for page in pages for item in page]
+        user_rows = [row for row, page in enumerate(pages) for _ in page]
+        item_ids = [item.item_id for item in items]
+        id_type = pa.string() if any(isinstance(item_id, str) for item_id in item_ids) else pa.int64()
         table = pa.table(
             {
-                "user": users.take(pa.array(of_user, pa.int64())),
-                "position": pa.array(positions, pa.int32()),
-                "item": pa.array(
-                    items, pa.string() if any(isinstance(i, str) for i in items) else pa.int64()
-                ),
-                "score": pa.array(scores, pa.float32()),
-                "found_by": pa.array(found_by, pa.list_(pa.string())),
+                "user": users.take(pa.array(user_rows, pa.int64())),
+                "position": pa.array([item.position for item in items], pa.int32()),
+                "item": pa.array(item_ids, id_type),
+                "score": pa.array([item.score for item in items], pa.float32()),
+                "found_by": pa.array([list(item.sources) for item in items], pa.list_(pa.string())),
             }
         )
         with file_aside(path) as file:
             pa.parquet.write_table(table, file)
 
     def _join(self, paths: Sequence[Path]) -> None:
+        """Writes all parts with rows to ``out``; the type of item ids of an empty part is unknown."""
         pa = arrow_parquet()
-
-        def tables() -> Iterator[Any]:
-            for path in paths:
-                table = pa.parquet.read_table(path)
-                if len(table):
-                    yield table
-
-        with file_aside(self.out) as file:
-            writer = None
-            for table in tables():
-                writer = writer or pa.parquet.ParquetWriter(file, table.schema)
-                writer.write_table(table)
-            if writer is None:
-                raise DataError(f"{self.users}: no user has a feed")
-            writer.close()
+        parts = [path for path in paths if pa.parquet.ParquetFile(path).metadata.num_rows]
+        if not parts:
+            raise DataError(f"{self.users}: no user has a page")
+        schema = pa.parquet.read_schema(parts[0])
+        with file_aside(self.out) as file, pa.parquet.ParquetWriter(file, schema) as writer:
+            for path in parts:
+                writer.write_table(pa.parquet.read_table(path))

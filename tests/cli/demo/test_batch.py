@@ -64,16 +64,16 @@ def test_batch_continues_after_the_last_complete_part_if_killed(job, users, tmp_
     whole = pq.read_table(tmp_path / "pages.parquet")
     (tmp_path / "pages.parquet").unlink()
     served, killed = [], []
-    run = batch.BatchJob._feed
+    run = batch.BatchJob._page_items
 
-    def feed(self, cascade, user):
+    def page_items(self, cascade, user):
         served.append(user)
         if user == users[6] and not killed:
             killed.append(user)
             raise KeyboardInterrupt
         return run(self, cascade, user)
 
-    monkeypatch.setattr(batch.BatchJob, "_feed", feed)
+    monkeypatch.setattr(batch.BatchJob, "_page_items", page_items)
     assert recommend(job, tmp_path) == 130
     assert not (tmp_path / "pages.parquet").exists()
     served.clear()
@@ -91,7 +91,7 @@ def test_batch_continues_after_the_last_complete_part_if_killed(job, users, tmp_
         ),
         (
             lambda folder: pq.write_table(pa.table({"user": [1.5]}), folder / "users.parquet"),
-            "ids are integers or texts",
+            "expected integers or strings",
         ),
         (
             lambda folder: pq.write_table(pa.table({"user": [1, None]}), folder / "users.parquet"),
@@ -99,7 +99,7 @@ def test_batch_continues_after_the_last_complete_part_if_killed(job, users, tmp_
         ),
         (lambda folder: (folder / "users.parquet").write_bytes(b"PAR1"), "cannot be read as Parquet"),
         (lambda folder: (folder / "users.parquet").unlink(), "cannot be read as Parquet"),
-        (lambda folder: (folder / "pages.parquet").touch(), "is there already"),
+        (lambda folder: (folder / "pages.parquet").touch(), "pages.parquet exists"),
     ],
 )
 def test_batch_rejects_unusable_files(job, users, tmp_path, capsys, alter, message):
