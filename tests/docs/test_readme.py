@@ -11,7 +11,7 @@ bool fail(const karec::Status& status);
 bool run(const karec::PrerankRequest& request, std::span<float> scores, std::span<std::int64_t> ids,
          std::span<std::int32_t> rows) {
 %s
-    return moved.ok();
+    return is_new.ok();
 }
 """
 
