@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -135,13 +135,11 @@ def retrieval(
         content = study(loaded.dataset, run, progress, seed=choice.seed or 0)
     console.print(retrieval_sentence(content))
     print_tables(console, retrieval_tables(content))
-    _write_report(console, write_retrieval, content, report)
+    if report is not None:
+        print(f"report: {write_retrieval(content, report)[1]}")
 
 
-def export_world(
-    out: Folder,
-    choice: WorldChoice,
-) -> None:
+def export_world(out: Folder, choice: WorldChoice) -> None:
     """Write the synthetic platform as files with a data.toml."""
     from karec.lab.simulate.write_dataset import write_dataset
 
@@ -191,14 +189,3 @@ def print_tables(console: Console, tables: Iterable[Table]) -> None:
         console.print(text_table(table.title, table.head, table.rows))
         if table.note:
             console.print(table.note)
-
-
-def _write_report(
-    console: Console,
-    write: Callable[[Mapping[str, Any], Path], tuple[Path, Path]],
-    content: Mapping[str, Any],
-    folder: Path | None,
-) -> None:
-    if folder is not None:
-        _, page = write(content, folder)
-        print(f"report: {page}")
