@@ -1,6 +1,6 @@
 """Small text files that C++ hosts read: lines of words and ``key=value`` fields, the last with a checksum.
 
-docs/formats.md has the grammar, ``native/src/base/sealed_text.hpp`` the reader.
+``native/src/base/sealed_text.hpp`` has the grammar and the reader.
 """
 
 from __future__ import annotations

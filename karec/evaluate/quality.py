@@ -27,7 +27,7 @@ from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 RUN_FORMAT = 3  # of run.json; format 1, without a number: settings in one flat table; 2: no slopes, levels
-QUALITY_FORMAT = 3  # of quality.json; docs/formats.md describes 1 and 2
+QUALITY_FORMAT = 3  # of quality.json; docs/formats.md has its keys
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
 # with 2048 rows and long histories ONNX Runtime needs gigabytes and up to ten times as long
