@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 
 from karec.config.registry import SOURCE_KEYS, STEP_KEYS, settings_type, step_classes
-from karec.pipeline.step import Source, Step
+from karec.pipeline.step import Selector, Source, Step
 from karec.toml import Place
 
 PAGE = Path(__file__).with_name("steps.md")
 WIDTH = 100
-ROLES = {  # a merger stands in no file
+ROLES = {  # a merger is not in a karec.toml
     "query_hydrator": "Query hydrators (list `query`)",
     "source": "Sources (list `recall`)",
     "hydrator": "Hydrators (steps of a stage)",
@@ -61,6 +61,8 @@ def _rows(cls: type[Step]) -> list[str]:
     meanings = {name: " ".join(meaning.split()).rstrip(".") for name, meaning in entries}
     common = {*STEP_KEYS, *((*SOURCE_KEYS, "quota") if issubclass(cls, Source) else ())}
     fields = msgspec.structs.fields(settings_type(cls, Place(Path())))
+    if issubclass(cls, Selector):  # the introduction has the optional k
+        common |= {field.name for field in fields if field.name == "k" and not field.required}
     return [_row(field, meanings[field.name]) for field in fields if field.name not in common]
 
 

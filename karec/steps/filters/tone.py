@@ -12,8 +12,8 @@ class Tone(Filter):
     """Drops items whose ``column`` is below ``at_least``.
 
     Settings:
-        column: column of the index, for example a score of moderation.
-        at_least: lower bound. A float column is compared in its own dtype: a float32 0.7 passes 0.7.
+        column: column of the index, for example a moderation score.
+        at_least: lower bound. The comparison has the dtype of the column: 0.7 keeps a float32 0.7.
     """
 
     reason = "below the tone limit"

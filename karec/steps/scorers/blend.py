@@ -22,7 +22,7 @@ class Blend(Scorer):
 
     Settings:
         share: in [0, 1].
-        weights: factor of each label, as in ``live_indicators``. Labels of length make an expected time.
+        weights: factor of each label, as in ``live_indicators``. Weights in seconds make an expected time.
 
     Cost: O(N log items).
     """

@@ -14,10 +14,12 @@ from karec.pipeline.types import Array, Candidates, Request, StepOutput
 class ExposureControl(Scorer):
     """Subtracts λ · standard deviation from the scores, with λ the sum of an item's dual variables.
 
-    Scores of items whose λ is 0 keep their bits. Of the pinned items that the request explores, the
-    ``explore`` best draws get the score of a position in the first half of the page, drawn from the request's
-    id. Notes: the dual variables and unmet constraints. A scene with a table ``exposure`` has it before the
-    first selector of its last stage. O(N · target groups + N log k).
+    Scores of items whose λ is 0 keep their bits. The ``explore`` best draws of the pinned items get the score
+    of a position in the first half of the page; the request's id draws the position. Notes: the dual
+    variables and unmet constraints. A scene with a table ``exposure`` has the step before the first selector
+    of its last stage.
+
+    Cost: O(N · target groups + N log k).
     """
 
     needs = ("rows", "scores")

@@ -26,8 +26,8 @@ class Dpp(Selector):
 
     Scores are standardised first (mean 0, standard deviation 1), so that ``diversity`` has the same effect on
     inner products and probabilities. An item without a row has a zero vector: its gain is at most q²·(ridge +
-    type_weight), not q²·(1 + ridge), and it is placed near the end. A request with ``Request.explain`` finds
-    ``explanation`` in the step's notes.
+    type_weight), so it is placed near the end. A request with ``explain`` finds ``explanation`` in the
+    step's notes.
 
     Settings:
         k: maximum number of items. Absent: the request's k.
@@ -39,8 +39,7 @@ class Dpp(Selector):
             item are multiplied. A value that is not named has 1.
         types: integer column of the item's type; −1 for items without a row.
         max_per_type: maximum number of items of one type; the list may then be shorter than k.
-        min_per_type: minimum number of items of each type among the candidates, as far as there are so many
-            and k has positions.
+        min_per_type: minimum number of items of each type, less if candidates or positions do not suffice.
         similarity: the vectors and columns that are compared.
     """
 

@@ -17,7 +17,7 @@ class Community(Source):
     first.
 
     Publishing finds communities in the graph of follows, friendships and common items
-    (``karec.refresh.communities``): the column ``community`` of users. Empty if the user has none.
+    (``karec.refresh.communities``): the column ``community`` of users. Empty if the user has no community.
     """
 
     is_verified = True  # tests/steps/sources/test_community.py

@@ -18,10 +18,9 @@ CANDIDATE_RATIO = 2  # scored items per recalled item
 class Model(Source):
     """The ``quota`` items with the largest inner product with the user vector of their row's model version.
 
-    The source searches recall's own vector space if the bundle has one (``recall_schema``), with the vectors
-    of ``recall_user_towers``, else the item index with pre-ranking's user vector. Blocked items are left out,
-    and items of a version without a user vector, which the notes count (``without_user_vector``). An index
-    without lists is always scanned.
+    The source searches recall's own vector space if the bundle has one, else the item index with
+    pre-ranking's user vector. Blocked items are left out, and items of a version without a user vector, which
+    the notes count (``without_user_vector``). An index without lists is always scanned.
 
     Settings:
         exact: true: score every item. false: in an index with lists, score only the items of the lists
