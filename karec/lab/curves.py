@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SMOOTHING = 9  # points
-SCORES = {"recall_towers": "found in top 1 %"}  # scores of epochs other than the AUC
+SCORES = {"recall_towers": "recall in the top 1 %"}  # scores of epochs other than the AUC
 
 
 def write_curves(run: Mapping[str, Any], path: Path) -> None:

@@ -26,19 +26,19 @@ from karec.lab.simulate.sums import sums_of
 
 FORMAT = 3  # of report.json
 INTERVAL_NOTE = (
-    "In brackets: 95 % intervals. They are bootstrapped over users (for what users got, and fractions of "
+    "In brackets: 95 % intervals. They are bootstrapped over users (for feedback, and fractions of "
     "impressions) or over creators with all their works (for the rest), with the same resamples in every "
     "arm. All arms are in one world with one seed: the intervals do not cover another world."
 )
 MEASURES = (
     (
-        "What users got",
+        "Feedback of users",
         USERS_SIDE,
         "Expected feedback of a user per day, by the true probabilities; for all arms but the baseline the "
         "change in percent. Users who never came count as 0.",
     ),
     (
-        "What creators and works got",
+        "Creators and works",
         CREATORS_SIDE,
         "Creators and works with an impression on a mean day. Gini is over all creators and all uploaded "
         "works, also those without an impression: 0 is equal, 1 is one that has all. Its change is absolute.",
