@@ -422,18 +422,23 @@ class Page:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON: items, trace, degraded, cold_start, versions, short."""
+        """Returns plain values for JSON, with the names of the HTTP API."""
         return {
             "request_id": self.request.request_id,
             "user_id": self.request.user_id,
             "scene": self.request.scene,
             "items": [
-                {"position": i.position, "id": i.item_id, "score": i.score, "recalled_by": list(i.sources)}
-                for i in self
+                {
+                    "position": item.position,
+                    "item_id": item.item_id,
+                    "score": item.score,
+                    "sources": list(item.sources),
+                }
+                for item in self
             ],
             "trace": [step.to_dict() for step in self.trace.steps],
             "degraded": list(self.degraded),
-            "cold_start": self.is_cold_start,
+            "is_cold_start": self.is_cold_start,
             "versions": dict(self.versions),
-            "short": None if self.shortfall is None else self.shortfall.to_dict(),
+            "shortfall": None if self.shortfall is None else self.shortfall.to_dict(),
         }

@@ -25,7 +25,7 @@ def test_ratings_become_a_page_of_movies(movies, capsys):
     command = ["recommend", str(out / "karec.toml"), "--k", "5", "--json"]
     assert main([*command, "--user", "7"]) == 0
     page = json.loads(capsys.readouterr().out)
-    ids = [item["id"] for item in page["items"]]
+    ids = [item["item_id"] for item in page["items"]]
     assert len(ids) == len(set(ids)) == 5 and set(ids) <= set(range(1000, 1000 + ITEMS))
     assert page["user_id"] == 7
     assert main([*command, "--user", "424242"]) == 0
@@ -36,9 +36,9 @@ def test_page_has_no_item_that_the_session_has_seen(movies, capsys):
     _, out = movies
     command = ["recommend", str(out / "karec.toml"), "--user", "7", "--json"]
     assert main(command) == 0
-    first = [str(item["id"]) for item in json.loads(capsys.readouterr().out)["items"]]
+    first = [str(item["item_id"]) for item in json.loads(capsys.readouterr().out)["items"]]
     assert main([*command, *(word for item in first[:4] for word in ("--shown", item))]) == 0
-    again = {str(item["id"]) for item in json.loads(capsys.readouterr().out)["items"]}
+    again = {str(item["item_id"]) for item in json.loads(capsys.readouterr().out)["items"]}
     assert not again & set(first[:4])
 
 

@@ -72,7 +72,7 @@ def out(data):
 def test_page_has_the_ids_of_the_songs(out, capsys):
     assert main(["recommend", str(out / "karec.toml"), "--user", "u7", "--k", "5", "--json"]) == 0
     page = json.loads(capsys.readouterr().out)
-    assert len(page["items"]) == 5 and all(item["id"].startswith("song ") for item in page["items"])
+    assert len(page["items"]) == 5 and all(item["item_id"].startswith("song ") for item in page["items"])
 
 
 def test_towers_order_the_pages_of_a_log_with_positives_only(out):

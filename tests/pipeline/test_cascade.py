@@ -152,7 +152,7 @@ def test_page_is_empty_without_candidates():
 def test_page_names_the_reason_of_its_shortfall():
     feed = cascade(Finds("a", [1, 2]), Finds("b", [2])).run(Request(1, k=10))
     assert str(feed.shortfall) == "2 of 10 items: recall returned 2 different items (a 2, b 1)"
-    assert feed.to_dict()["short"]["reason"] == "exhausted"
+    assert feed.to_dict()["shortfall"]["reason"] == "exhausted"
     feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=5))
     assert (feed.shortfall.reason, feed.shortfall.step) == ("exhausted", "recall.merge")
     feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=4))

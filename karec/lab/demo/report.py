@@ -196,7 +196,9 @@ def _page(page: Mapping[str, Any]) -> str:
             "why": _why(item, page["candidates"]),
         }
         rows = "".join(f"<dt>{name}</dt><dd>{html.escape(fact)}</dd>" for name, fact in facts.items() if fact)
-        cards.append(f"<li><strong>{position}. {html.escape(str(item['id']))}</strong><dl>{rows}</dl></li>")
+        cards.append(
+            f"<li><strong>{position}. {html.escape(str(item['item_id']))}</strong><dl>{rows}</dl></li>"
+        )
     title = f"The page for user {page['user']}, scene {page['scene']}"
     return f"<h2>{html.escape(title)}</h2><ol class=items>{''.join(cards)}</ol>"
 

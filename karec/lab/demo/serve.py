@@ -169,7 +169,7 @@ def _page_sample(served: Served) -> dict[str, Any]:
         row = int(snapshot.works.lookup(np.array([number]))[0])
         items.append(
             {
-                "id": item.item_id,
+                "item_id": item.item_id,
                 "score": item.score,
                 "sources": list(item.sources),
                 "place_by_ranker": ranker_order[number],

@@ -58,7 +58,7 @@ def test_recommend_prints_one_json_document(job, capsys):
     assert cli.main(["recommend", config, "--user", "999", "--k", "3", "--json"]) == 0
     page = json.loads(capsys.readouterr().out)
     assert len(page["items"]) == 3
-    assert page["cold_start"] is True
+    assert page["is_cold_start"] is True
     assert page["trace"][0]["step"] == "user_features"
 
 
@@ -74,7 +74,7 @@ def test_recommend_gives_the_reason_for_a_short_page(job, capsys):
     assert cli.main(["recommend", *arguments]) == 0
     assert "30 of 50 items: rerank.dpp keeps at most 30" in " ".join(capsys.readouterr().out.split())
     assert cli.main(["recommend", *arguments, "--json"]) == 0
-    short = json.loads(capsys.readouterr().out)["short"]
+    short = json.loads(capsys.readouterr().out)["shortfall"]
     assert (short["wanted"], short["got"], short["step"], short["reason"]) == (50, 30, "rerank.dpp", "limit")
 
 
@@ -90,7 +90,8 @@ def test_recommend_explains_the_selection_of_both_dpp_steps(job, capsys):
     assert notes.keys() == {"prerank", "rerank"}
     for explanation in (notes[stage]["explanation"] for stage in notes):
         ids = [work["id"] for work in explanation["works"]]
-        assert {item["id"] for item in page["items"]} <= set(ids) and len(explanation["top_k"]) == len(ids)
+        assert {item["item_id"] for item in page["items"]} <= set(ids)
+        assert len(explanation["top_k"]) == len(ids)
         closest = [work["closest"] for work in explanation["works"]]
         assert closest[0] is None
         assert all(closest[position] in ids[:position] for position in range(1, len(ids)))

@@ -112,7 +112,7 @@ def test_effects_without_a_world_are_those_of_the_served_pages(report):
 def test_sample_page_has_the_columns_of_its_items(report, job, bundle):
     page, works = report["page"], bundle.snapshot.works
     assert len(page["items"]) == 10 and page["scene"] == "home"
-    rows = works.lookup(np.array([item["id"] for item in page["items"]]))
+    rows = works.lookup(np.array([item["item_id"] for item in page["items"]]))
     for item, row in zip(page["items"], rows.tolist(), strict=True):
         assert item["creator"] == str(works["creator_id"][row]) and item["song"] == str(works["song_id"][row])
         assert item["tags"][0] == bundle.snapshot.labels["tag"][works["tag"][row]]
