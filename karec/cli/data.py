@@ -38,9 +38,9 @@ def init(
     ] = None,
     preset: Preset = None,
 ) -> None:
-    """Write a data.toml that describes files: which table is the log, and what each column is.
+    """Write a data.toml that describes files: the log, the items, and the role of each column.
 
-    Reasons are comments; guesses end with a question mark. An existing data.toml stays.
+    Comments have the reasons; guesses have a question mark. An existing data.toml stays.
     """
     from karec.data.contract import FILE, preset_contract, preset_text
     from karec.data.draft import write_contract
@@ -66,7 +66,7 @@ def check(
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Report what of the files is read, kept and left out, and why. Exit code 2 if rows cannot be used."""
+    """Report the rows that are read, kept and left out, with reasons. Exit code 2 if rows cannot be used."""
     from karec.data.load import load
 
     console = make_console()

@@ -45,7 +45,7 @@ def demo(
     ] = None,
     settings: TrainingSettings = None,
 ) -> None:
-    """Train, publish and serve a cascade, and measure its pages on one screen and in a report."""
+    """Train, publish and serve a cascade, and show measurements on one screen and in a report."""
     console = make_lab_console("karec demo")
     from karec.bundle import next_version
     from karec.config.project import check_outputs

@@ -54,7 +54,7 @@ def consistency(
         Path | None, typer.Argument(metavar="CONFIG", help="A karec.toml: draws pools from its bundle.")
     ] = None,
     scene: Scene = None,
-    pools: Annotated[int, typer.Option(min=1, help="Pools to draw, one a user.")] = 500,
+    pools: Annotated[int, typer.Option(min=1, help="Pools to draw, one per user.")] = 500,
     size: Annotated[int, typer.Option(min=1, help="Items in a pool.")] = 500,
     recalled: Annotated[int, typer.Option(min=0, help="Requests whose whole pools are ranked.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
@@ -64,7 +64,7 @@ def consistency(
     report: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Print how far prerank keeps the items that the ranker puts on top of a pool.
+    """Print the fraction of the ranker's best items of a pool that prerank keeps.
 
     Hit rates are normalised: 0 is chance, 1 is all.
     """

@@ -24,7 +24,7 @@ def events(
         ),
     ] = None,
 ) -> None:
-    """Move days of events from the online store to the folder or URL online.exported of CONFIG.
+    """Move days of events from the online store to the folder or URL in online.exported of CONFIG.
 
     A day is one Parquet file. Events are deleted from the store after their file was verified.
     Run it once a day.
@@ -61,7 +61,7 @@ def stage(
         bool, typer.Option("--check", help="Write nothing; fail with the reason if FILE is stale.")
     ] = False,
 ) -> None:
-    """Write a stage of CONFIG, defaults included, to a file that C and C++ hosts read.
+    """Write a stage of CONFIG with all defaults to a file that C and C++ hosts read.
 
     Write it again after each change of CONFIG: the host reads only this file.
     """

@@ -16,7 +16,8 @@ from karec.cli.output import ProgressReport
 def ingest(
     config: Config,
     rows: Annotated[
-        Path | None, typer.Argument(help="File with one JSON object a line (default: standard input).")
+        Path | None,
+        typer.Argument(metavar="ROWS", help="File with one JSON object per line (default: standard input)."),
     ] = None,
     from_backup: Annotated[
         bool,
@@ -26,7 +27,7 @@ def ingest(
         bool, typer.Option("--recompute-state", help="Compute the state of a SQLite store from all events.")
     ] = False,
 ) -> None:
-    """Store events: block or adjust items, uploads, follows. Wrong rows are counted by reason, exit code 2.
+    """Store events and item changes. Invalid rows are counted by reason; the exit code is then 2.
 
     Stop the services before --from-backup and --recompute-state, and start them afterwards.
     """

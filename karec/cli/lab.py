@@ -36,9 +36,10 @@ def simulate(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and logs of the arms.")],
     only: Annotated[
-        list[str] | None, typer.Option(metavar="ARM", help="Play only this arm. Repeatable (default: all).")
+        list[str] | None,
+        typer.Option(metavar="ARM", help="Simulate only this arm. Repeatable (default: all)."),
     ] = None,
-    days: Annotated[int, typer.Option(min=1, help="Days to play.")] = 10,
+    days: Annotated[int, typer.Option(min=1, help="Days to simulate.")] = 10,
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 2_000,
     works: Annotated[int, typer.Option(min=1, help="Works on the first day.")] = 50_000,
     seed: Annotated[int, typer.Option(help="Seed of the world and of training.")] = 0,
@@ -49,7 +50,7 @@ def simulate(
     report: Report = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
 ) -> None:
-    """Play days of the synthetic platform against several cascades, in a closed loop."""
+    """Simulate days on which users respond to pages of several cascades, in a closed loop."""
     console = make_lab_console()
     from karec.lab.simulate.arms import read_arms
     from karec.lab.simulate.loop import simulate as play
@@ -87,7 +88,7 @@ def ablation(
     rows: Annotated[
         list[str] | None, typer.Option(metavar="ROW", help="Row of the table. Repeatable (default: all).")
     ] = None,
-    pools: Annotated[int, typer.Option(min=1, help="Pools, one a user.")] = 500,
+    pools: Annotated[int, typer.Option(min=1, help="Pools, one per user.")] = 500,
     size: Annotated[int, typer.Option(min=1, help="Items in a pool.")] = 500,
     whole: Annotated[int, typer.Option(min=0, help="Users whose order of 100,000 items is compared.")] = 40,
 ) -> None:

@@ -60,7 +60,7 @@ class Publication:
 
     rolling: Annotated[
         bool,
-        typer.Option("--rolling", help="Publish next to the version in service; refresh moves the items."),
+        typer.Option("--rolling", help="Publish next to the version in service; refresh replaces vectors."),
     ] = False
     signing_key: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Private ed25519 key that signs the bundle.")

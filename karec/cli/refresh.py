@@ -19,10 +19,10 @@ def refresh(
     share: Annotated[float, typer.Option(help="Fraction of one core to use, above 0 and at most 1.")] = 0.25,
     once: Annotated[bool, typer.Option("--once", help="End after one round over the library.")] = False,
 ) -> None:
-    """Compute the item vectors of the bundle of CONFIG again, round after round, while it is served.
+    """Compute the item vectors of the bundle of CONFIG again, in repeated rounds over the library.
 
-    Features are those at the start of a round; counters are those of the online store, if CONFIG has one.
-    A killed refresh continues at the first missing shard.
+    A service may serve the bundle meanwhile. Features are those at the start of a round, with the counters of
+    the online store if CONFIG has one. A killed refresh continues at the first missing shard.
     """
     from karec.bundle import Bundle, identity_of
     from karec.config.online import open_counters

@@ -32,7 +32,7 @@ def schedule(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Refresh, train and publish in parallel to a service, as the table online of CONFIG says.
+    """Run refresh and trainings in parallel to a service, with the settings of the table online of CONFIG.
 
     Runs until SIGTERM or Ctrl-C, then stops the children. A child that fails starts again after 1, 2, 4 … 64
     seconds. Logs and the state are in the folder schedule/ next to CONFIG.

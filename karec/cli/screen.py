@@ -32,10 +32,10 @@ def screen(
     report: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Select the uploads that may be recommended, and give the reason for each of the others.
+    """Select the uploads that may be recommended, and count the others by reason.
 
-    DIR gets kept.parquet, screen.json and a file a day in days/. Days that were screened before are not read
-    again.
+    DIR gets kept.parquet, screen.json and one file per day in days/. Days that were screened before are not
+    read again.
     """
     if report is not None:
         require_lab("--report")

@@ -35,13 +35,13 @@ def train(
     search: Annotated[
         float | None,
         typer.Option(
-            metavar="MINUTES", help="First search settings on the validation days (default: no search)."
+            metavar="MINUTES", help="Search settings for this time before training (default: no search)."
         ),
     ] = None,
     log: Annotated[
         str | None,
         typer.Option(
-            metavar="LOG", help="Rank log of a service, folder or URL: the towers learn on from it."
+            metavar="LOG", help="Rank log of a service, folder or URL; the towers are trained further on it."
         ),
     ] = None,
     run: Annotated[
@@ -54,14 +54,12 @@ def train(
     events: Annotated[
         Path | None,
         typer.Option(
-            metavar="STORE", help="Also learn from this online store: a SQLite file, or a karec.toml with it."
+            metavar="STORE", help="Online store with more training rows: a SQLite file, or a karec.toml."
         ),
     ] = None,
     from_scratch: Annotated[
         bool,
-        typer.Option(
-            "--from-scratch", help="With LOG: train a new ranker, which scores its pools for the towers."
-        ),
+        typer.Option("--from-scratch", help="With --log: train a new ranker, which scores the logged pools."),
     ] = False,
     publish_if_no_worse: Annotated[
         float | None,

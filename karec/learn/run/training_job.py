@@ -1,7 +1,7 @@
 """One training into a folder of runs and bundles, its comparison with the version in service, its publishing.
 
     OUT/run             the first run, and each run that nothing in service depends on
-    OUT/run-VERSION     a run next to the one in service: towers that learn on, or a compared version
+    OUT/run-VERSION     a run next to the one in service: retrained towers, or a compared version
     OUT/bundles         published bundles
 
 A killed training resumes with the events that it had read (``unfinished``) and ends with the same weights.
@@ -80,7 +80,9 @@ class TrainingJob:
         if self.is_from_scratch and self.log is None:
             raise ValueError("--from-scratch needs --log, whose pools the new ranker scores")
         if self.is_from_scratch and self.served_run is not None:
-            raise ValueError("--run names towers that learn on; leave it or --from-scratch out")
+            raise ValueError(
+                "--run continues the towers of a run, --from-scratch trains new ones. Give one of them"
+            )
         if self.continues_towers and (self.is_quick or self.search_minutes is not None):
             raise ValueError("--quick and --search are for a training from scratch: add --from-scratch")
         if self.margin is not None and not 0 <= self.margin < math.inf:
