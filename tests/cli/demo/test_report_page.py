@@ -85,7 +85,7 @@ def test_long_ids_of_the_platform_are_text_and_fit(open_report, report, tmp_path
     changed = copy.deepcopy(report)
     changed["page"]["user"] = ITEM_ID
     changed["page"]["items"][0] |= {
-        "id": ITEM_ID,
+        "item_id": ITEM_ID,
         "creator": ITEM_ID,
         "tags": [ITEM_ID],
         "sources": [ITEM_ID],
