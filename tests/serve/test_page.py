@@ -124,7 +124,9 @@ def test_slider_changes_the_page_and_cards_show_the_difference(open_tab, service
     for position, (item, (is_different, mark)) in enumerate(zip(after, cards, strict=True)):
         other = plain.index(item) if item in plain else None
         assert is_different == (other != position)
-        assert mark == ("only here" if other is None else "" if other == position else f"there {other + 1}")
+        assert mark == (
+            "only here" if other is None else "" if other == position else f"other page: {other + 1}"
+        )
 
 
 def test_switches_skip_a_step_and_the_stage_rerank(open_tab):
