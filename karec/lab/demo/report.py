@@ -12,8 +12,8 @@ Keys of report.json, format 5:
     reach         the pages against the ranker's order for the same requests
     sources       {source: fractions of the pages' items that it found, and that only it found}
     scenes        {scene: value of its pages, of popular and of random items}; null without --scene
-    page          user, scene, candidates of the ranker, and items: id, creator, song, tags, age_h, sources,
-                  score, place_by_ranker
+    page          user, scene, candidates of the ranker, and items: item_id, creator, song, tags, age_h,
+                  sources, score, place_by_ranker
     side_effects  counts of each side effect
     versions      of model, bundle and index that made the pages
     notes         on the data and the training
@@ -44,7 +44,7 @@ PERCENT_TICKS = (-100, -50, -10, 0, 10, 50, 100, 200, 500)
 MAX_HOURS = 72  # older items have their age in days
 REASONS = {  # {source: why it returned an item}
     "follow": "by a creator that the user follows",
-    "profile": "like items that the user enjoyed",
+    "profile": "similar to items that the user enjoyed",
     "social": "made or liked by friends or family",
     "community": "enjoyed in the user's community",
     "city": "popular or new in the user's city",
@@ -89,7 +89,7 @@ def summary_figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     n_items, page = report["data"]["items"], len(report["page"]["items"])
     yield (
         f"{report['total_ms']:.0f} ms",
-        f"One processor core needs this time to choose a page of {page} from {n_items:,} items.",
+        f"One processor core selects a page of {page} items from {n_items:,} in this time.",
     )
     task, models = report["tasks"][0], compared_models(report["quality"])
     aucs = {label: measures[task]["auc"] for label, measures in models.items()}
@@ -97,14 +97,14 @@ def summary_figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     others = "".join(f", {label} {_percent(auc)}" for label, auc in aucs.items() if label.startswith("log"))
     yield (
         _percent(ranker),
-        f"Of two shown items, one with “{task}” and one without, the ranker puts the right one first this "
-        f"often (chance 50 %{others}).",
+        f"The ranker puts an item with “{task}” before an item without it in this fraction of pairs (chance "
+        f"50 %{others}).",
     )
     loss = report["funnel_loss"]
     yield (
         _percent(loss["prerank"]["top10"]),
-        f"Pre-ranking keeps this part of the 10 items that the ranker would choose from all {loss['pool']:,} "
-        "candidates.",
+        f"Pre-ranking keeps this fraction of the 10 items that the ranker would select from all "
+        f"{loss['pool']:,} candidates.",
     )
     has_days = report["three_days"] is not None
     for name in (
@@ -125,7 +125,7 @@ def _certainty(effect: Effect) -> str:
     low, high = effect.interval
     digits, unit = (1, " %") if effect.is_percent else (effect.digits, "")
     bounds = f"{low:+,.{digits}f} to {high:+,.{digits}f}{unit}".replace(" ", NO_BREAK)
-    return f" (95 % interval {bounds}{', so it may be no change' if low <= 0 <= high else ''})"
+    return f" (95 % interval {bounds}{', so there may be no change' if low <= 0 <= high else ''})"
 
 
 def _percent(fraction: float | None) -> str:

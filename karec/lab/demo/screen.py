@@ -56,7 +56,7 @@ def kept_table(loss: Mapping[str, Any]) -> Table:
         (label, *(format_measure(loss[part][top], loss[part][f"{top}_ci"], 3) for top in ("top10", "top100")))
         for part, label in labels.items()
     ]
-    title = f"Fraction of the ranker's best that prerank keeps, of {loss['pool']:,} items"
+    title = f"Fraction of the ranker's best items that prerank keeps, from {loss['pool']:,} candidates"
     return Table(title, (f"{loss['requests']} requests", "top 10", "top 100"), rows)
 
 
