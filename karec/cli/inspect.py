@@ -24,9 +24,9 @@ class Section:
     """Facts on one part: values by name, or rows under a head."""
 
     title: str
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str | int] = field(default_factory=dict)
     head: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
+    rows: Sequence[Sequence[str | int]] = ()
 
     def to_table(self) -> Table:
         if self.head:
@@ -91,7 +91,7 @@ def _inspect_bundle(path: Path) -> Iterator[Section]:
 
     bundle = Bundle.open(path)
     files = json.loads((bundle.path / MANIFEST).read_text())["files"]
-    sizes = [(name, f"{entry['bytes']:,}", entry["sha256"][:16]) for name, entry in files.items()]
+    sizes = [(name, entry["bytes"], entry["sha256"][:16]) for name, entry in files.items()]
     title = f"{bundle.path}, model version {bundle.model_version}, verified"
     yield Section(title, head=("file", "bytes", "SHA-256"), rows=sizes)
     models = []
@@ -100,7 +100,7 @@ def _inspect_bundle(path: Path) -> Iterator[Section]:
             model = OnnxModel(bundle.path / name)
             trees = f"{model.trees:,} by karec" if model.trees else ""
             inputs, outputs = ", ".join(model.inputs), ", ".join(model.outputs)
-            models.append((name, model.kind, str(model.model_version), inputs, outputs, trees))
+            models.append((name, model.kind, model.model_version, inputs, outputs, trees))
     yield Section("Models", head=("file", "kind", "version", "inputs", "outputs", "trees"), rows=models)
     yield _inspect_index(bundle.index, PRERANK.index)
     if bundle.recall_index is not None:
@@ -112,15 +112,15 @@ def _inspect_bundle(path: Path) -> Iterator[Section]:
 
 
 def _inspect_index(index: ItemIndex, name: str) -> Section:
-    facts = {
-        "rows": f"{len(index):,}",
-        "dimensions": str(index.dim),
+    facts: dict[str, str | int] = {
+        "rows": len(index),
+        "dimensions": index.dim,
         "dtype": str(index.dtype),
-        "newest model version": str(index.model_version),
-        "generation": str(index.generation),
+        "newest model version": index.model_version,
+        "generation": index.generation,
         "instruction set": index.isa,
         **{f"model version {version.number}": _describe_version(version) for version in index.versions},
-        "lists": f"{index.n_lists:,}",
+        "lists": index.n_lists,
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
     return Section(f"Item index {name}", facts)

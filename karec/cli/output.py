@@ -40,7 +40,7 @@ def print_notes(console: Console, notes: Iterable[str]) -> None:
 def text_table(
     title: str,
     head: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    rows: Iterable[Sequence[str | int]],
     text_columns: int = 1,
     *,
     wrap: bool = False,
@@ -54,17 +54,22 @@ def text_table(
         is_text = column < text_columns
         table.add_column(name, justify="left" if is_text else "right", no_wrap=is_text and not wrap)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(format_cell, row))
     return table
 
 
-def facts_table(title: str, facts: Mapping[str, str]) -> Table:
+def facts_table(title: str, facts: Mapping[str, str | int]) -> Table:
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(name, format_cell(value))
     return table
+
+
+def format_cell(value: str | int) -> str:
+    """Returns a number with separators of thousands, or the text."""
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def require_lab(purpose: str) -> None:

@@ -33,7 +33,7 @@ def recommend(
         Path | None, typer.Option(metavar="PAGES.parquet", help="File for the pages of --batch.")
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help='Column of user ids of --batch (default: its only one, or "user").')
+        str | None, typer.Option(help='Column of user ids of --batch (default: its only one, or "user_id").')
     ] = None,
     scene: Scene = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items on a page.")] = 10,

@@ -2,8 +2,8 @@
 
 A row is an item of a page:
 
-    user (as in the users' file)   position int32   item (string or int64)   score float32
-    found_by (list of strings: the sources)
+    user_id (as in the users' file)   position int32   item_id (string or int64)   score float32
+    sources (list of strings)
 
 While a job runs, OUT.parts/ has a file for each PART_USERS users, and job.json, which identifies the job. At
 the end one rename makes them OUT. A killed job continues with the first missing part.
@@ -36,7 +36,7 @@ JOB = "job.json"
 class BatchJob:
     """Pages of ``k`` items for the users of a file, at ``time_ms``.
 
-    column     column of user ids; None: the only one, or "user"
+    column     column of user ids; None: the only one, or "user_id"
     identity   identifies config and bundle: parts of another job are not continued
     """
 
@@ -81,7 +81,7 @@ class BatchJob:
         try:
             file = pa.parquet.ParquetFile(self.users)
             names = file.schema_arrow.names
-            column = self.column or (names[0] if len(names) == 1 else "user")
+            column = self.column or (names[0] if len(names) == 1 else "user_id")
             if column not in names:
                 raise DataError(f"{self.users}: no column {column!r}. Name one of {names} with --column.")
             users = file.read([column])[column].combine_chunks()
@@ -120,11 +120,11 @@ class BatchJob:
         id_type = pa.string() if any(isinstance(item_id, str) for item_id in item_ids) else pa.int64()
         table = pa.table(
             {
-                "user": users.take(pa.array(user_rows, pa.int64())),
+                "user_id": users.take(pa.array(user_rows, pa.int64())),
                 "position": pa.array([item.position for item in items], pa.int32()),
-                "item": pa.array(item_ids, id_type),
+                "item_id": pa.array(item_ids, id_type),
                 "score": pa.array([item.score for item in items], pa.float32()),
-                "found_by": pa.array([list(item.sources) for item in items], pa.list_(pa.string())),
+                "sources": pa.array([list(item.sources) for item in items], pa.list_(pa.string())),
             }
         )
         with file_aside(path) as file:

@@ -48,16 +48,17 @@ def count_rows_by_version(contents: Iterable[PartContents]) -> dict[int, int]:
     return dict(sorted(total.items()))
 
 
-def describe_rank_log(folder: LogFolder) -> dict[str, str]:
+def describe_rank_log(folder: LogFolder) -> dict[str, str | int]:
     """Returns the numbers of parts, rows and requests, tasks, versions and times of the log in ``folder``."""
     log = read_rank_log(folder, read_tasks(folder))
     versions = ", ".join(str(version) for version in np.unique(log.model_version))
     first, last = (np.datetime64(int(moment), "ms") for moment in (log.time_ms.min(), log.time_ms.max()))
     return {
-        "parts": str(len(list_parts(folder))),
-        "rows": f"{len(log):,}",
-        "requests": f"{len(set(log.request_id)):,}",
-        "shadow requests": f"{len(set(log.request_id[log.shadow])):,}, {int(log.shadow.sum()):,} rows",
+        "parts": len(list_parts(folder)),
+        "rows": len(log),
+        "requests": len(set(log.request_id)),
+        "shadow requests": len(set(log.request_id[log.shadow])),
+        "rows of shadow requests": int(log.shadow.sum()),
         "tasks": ", ".join(log.tasks),
         "model versions": versions,
         "from": f"{first} UTC",

@@ -42,8 +42,8 @@ def read_log(source: EventSource, since_ms: int = 0) -> tuple[Head, Events]:
         store.close()
 
 
-def describe_log(source: EventSource) -> dict[str, str]:
-    """Returns events by kind, labels, first and last time, as texts."""
+def describe_log(source: EventSource) -> dict[str, str | int]:
+    """Returns the number of events, also by kind and label, and the first and last time."""
     head, events = read_log(source)
     kinds, counts = np.unique(events.kind, return_counts=True)
     labels = Counter(
@@ -54,8 +54,8 @@ def describe_log(source: EventSource) -> dict[str, str]:
     )
     times = {"from": events.time_ms.min(), "to": events.time_ms.max()} if len(events) else {}
     return {
-        "events": f"{len(events):,}",
-        **{f"  {KINDS[kind]}": f"{n:,}" for kind, n in zip(kinds.tolist(), counts.tolist(), strict=True)},
+        "events": len(events),
+        **{f"  {KINDS[kind]}": n for kind, n in zip(kinds.tolist(), counts.tolist(), strict=True)},
         "labels": ", ".join(f"{label} {n:,}" for label, n in labels.items()),
         "scenes": ", ".join(head.scenes),
         **{name: f"{np.datetime64(int(time_ms), 'ms')} UTC" for name, time_ms in times.items()},

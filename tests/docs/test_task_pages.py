@@ -26,7 +26,7 @@ def data_page(tmp_path_factory):
     movie_ratings(folder / "movies")
     video_impressions(folder / "videos")
     listens(folder / "listens")
-    pq.write_table(pa.table({"user": ["c-001", "c-002"]}), folder / "users.parquet")
+    pq.write_table(pa.table({"user_id": ["c-001", "c-002"]}), folder / "users.parquet")
     return run_page("docs/data.md", folder)
 
 
@@ -41,7 +41,7 @@ def trained_shop(data_page, tmp_path):
 def test_data_page_makes_pages_for_one_user_and_for_many(data_page):
     assert (data_page.folder / "run" / "karec.toml").is_file()
     pages = pq.read_table(data_page.folder / "pages.parquet").to_pydict()
-    assert [pages["user"].count(user) for user in ("c-001", "c-002")] == [10, 10]
+    assert [pages["user_id"].count(user) for user in ("c-001", "c-002")] == [10, 10]
 
 
 def test_data_page_shows_the_file_that_data_init_writes(data_page):

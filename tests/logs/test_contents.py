@@ -62,10 +62,11 @@ def test_describe_returns_counts_tasks_versions_and_times(tmp_path):
         append_shadow(writer, "r2", [1, 2, 3], 1_700_000_061_500, 6)
         append_shadow(writer, "r3", [4], 1_700_000_030_000, 7)
     assert describe_rank_log(tmp_path) == {
-        "parts": "2",
-        "rows": "1,206",
-        "requests": "3",
-        "shadow requests": "2, 4 rows",
+        "parts": 2,
+        "rows": 1206,
+        "requests": 3,
+        "shadow requests": 2,
+        "rows of shadow requests": 4,
         "tasks": "click, like",
         "model versions": "6, 7",
         "from": "2023-11-14T22:13:20.000 UTC",

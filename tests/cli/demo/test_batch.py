@@ -15,7 +15,7 @@ from karec.pipeline.types import Request
 def users(bundle, tmp_path):
     """Nine users of the platform and an unknown one, in a file with another column."""
     ids = [*bundle.snapshot.users.ids[:9].tolist(), 5]
-    pq.write_table(pa.table({"age": [1] * 10, "user": ids}), tmp_path / "users.parquet")
+    pq.write_table(pa.table({"age": [1] * 10, "user_id": ids}), tmp_path / "users.parquet")
     return ids
 
 
@@ -36,11 +36,11 @@ def test_batch_gives_each_user_the_page_of_a_single_request(job, cascade, bundle
         )
         expected += [
             {
-                "user": user,
+                "user_id": user,
                 "position": item.position,
-                "item": item.item_id,
+                "item_id": item.item_id,
                 "score": pytest.approx(item.score),
-                "found_by": list(item.sources),
+                "sources": list(item.sources),
             }
             for item in page
         ]
@@ -53,7 +53,7 @@ def test_batch_reads_users_from_a_column_of_categories(job, users, tmp_path):
     assert recommend(job, tmp_path) == 0
     plain = pq.read_table(tmp_path / "pages.parquet")
     (tmp_path / "pages.parquet").unlink()
-    pq.write_table(pa.table({"user": pa.array(users).dictionary_encode()}), tmp_path / "users.parquet")
+    pq.write_table(pa.table({"user_id": pa.array(users).dictionary_encode()}), tmp_path / "users.parquet")
     assert recommend(job, tmp_path) == 0
     assert pq.read_table(tmp_path / "pages.parquet").equals(plain)
 
@@ -87,14 +87,14 @@ def test_batch_continues_after_the_last_complete_part_if_killed(job, users, tmp_
     [
         (
             lambda folder: pq.write_table(pa.table({"a": [1], "b": [2]}), folder / "users.parquet"),
-            "no column 'user'",
+            "no column 'user_id'",
         ),
         (
-            lambda folder: pq.write_table(pa.table({"user": [1.5]}), folder / "users.parquet"),
+            lambda folder: pq.write_table(pa.table({"user_id": [1.5]}), folder / "users.parquet"),
             "expected integers or strings",
         ),
         (
-            lambda folder: pq.write_table(pa.table({"user": [1, None]}), folder / "users.parquet"),
+            lambda folder: pq.write_table(pa.table({"user_id": [1, None]}), folder / "users.parquet"),
             "1 of them missing",
         ),
         (lambda folder: (folder / "users.parquet").write_bytes(b"PAR1"), "cannot be read as Parquet"),
