@@ -11,9 +11,8 @@ from karec.pipeline.types import Candidates, Request, Selection
 class InnerProduct(Selector):
     """The ``k`` candidates with the largest ⟨user vector, item vector⟩, in one native call.
 
-    Each row meets the user vector of its own model version. Skipped, and counted in the notes: ``unknown``
-    candidates without a row, and candidates ``without_user_vector`` for their version. Blocked items are left
-    out.
+    Each row is scored by the user vector of its own model version. Candidates without a row (``unknown``) or
+    ``without_user_vector`` for their version are skipped and counted in the notes. Blocked items are skipped.
 
     Settings:
         k: maximum number of items.

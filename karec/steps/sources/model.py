@@ -25,7 +25,7 @@ class Model(Source):
     Settings:
         exact: true: score every item. false: in an index with lists, score only the items of the lists
             nearest to the user. Their number is the bundle's ``n_probe``, for a measured recall@1000 of at
-            least 0.95, or as many as hold twice the quota on average, if that is more.
+            least 0.95, or the number of lists with twice the quota on average, if that is more.
     """
 
     is_verified = True  # tests/steps/sources/test_model.py

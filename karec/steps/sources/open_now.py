@@ -15,7 +15,7 @@ class OpenNow(Source):
     """The ``quota`` most popular items that are in the index and not blocked there.
 
     Rooms open and close by ``unblock`` and ``block`` of the index, without publishing. The first request that
-    sees an index generation computes the list: O(N·D).
+    reads an index generation computes the list: O(N·D).
     """
 
     def __init__(self, schema: IndexSchema, snapshot: Snapshot, quota: int) -> None:
