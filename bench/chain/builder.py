@@ -76,7 +76,6 @@ def check_supported(cascade: Cascade) -> None:
     """Raises SystemExit that names the first step or setting of the cascade that the chain lacks."""
     merger = cascade.recall.merger
     assert isinstance(merger, Merge)
-    model = next((source for source in cascade.recall.sources if isinstance(source, Model)), None)
     steps = [*cascade.query_hydrators, *(step for stage in cascade.stages for step in stage.steps)]
     unsupported = [step.name for step in steps if type(step) not in STEP_MAKERS]
     unsupported += [
@@ -84,9 +83,6 @@ def check_supported(cascade: Cascade) -> None:
     ]
     unsupported += ["merge with min_items or consumed"] if any(merger.min_items) or merger.consumed else []
     unsupported += [] if any(type(step) is UserTower for step in steps) else ["cascade without user_tower"]
-    unsupported += (
-        ["vector space for recall"] if model is not None and model.recall_schema is not None else []
-    )
     if unsupported:
         raise SystemExit(f"the chain has no {unsupported[0]}")
 

@@ -7,7 +7,6 @@
                     /user_tower.onnx item_tower.onnx ranker.onnx
                     /ranker.trees.npz            optional: the trees of ranker.onnx
                     /user_tower.v0000000006.onnx …   optional: of other model versions with rows in the index
-                    /recall.karec recall_user_tower.onnx recall_item_tower.onnx   optional: recall's vectors
                     /encoder.npz /index.karec /snapshot/…
                     /kinds/NAME/…                optional: items and index of another item type
                     /ids/users.karec …           optional: maps of the platform's ids

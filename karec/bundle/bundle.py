@@ -15,7 +15,7 @@ from karec.bundle.item_types import ItemTypeBundle, item_type_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, check_signature, manifest_of, manifest_text
 from karec.bundle.publish import CURRENT
 from karec.bundle.smoke import run_smoke, run_smoke_once
-from karec.bundle.vector_spaces import PRERANK, RECALL, Space, check_version
+from karec.bundle.tower_files import INDEX, ITEM_TOWER, OTHER_USER_TOWERS, USER_TOWER, check_version
 from karec.bundle.verify import check_contents
 from karec.catalog.once import Once
 from karec.errors import BundleError, IndexFormatError
@@ -110,16 +110,7 @@ class Bundle:
 
     @property
     def index(self) -> ItemIndex:
-        return self.index_of(PRERANK)
-
-    @property
-    def recall_index(self) -> ItemIndex | None:
-        """The works' vectors in recall's own space; None if there are none.
-
-        A change of ``index`` (``upsert``, ``remove``, ``block``) must be made here too, with vectors of this
-        space.
-        """
-        return self.index_of(RECALL) if (self.path / RECALL.index).exists() else None
+        return self._parts.get("index", self._open_index)
 
     @property
     def n_probe(self) -> int | None:
@@ -166,21 +157,16 @@ class Bundle:
 
     @property
     def user_tower(self) -> OnnxModel:
-        return self._model(PRERANK.own)
+        return self._model(USER_TOWER)
 
     @property
     def user_towers(self) -> Mapping[int, OnnxModel]:
         """{model version: user tower}: the bundle's own and each ``user_tower.v<ten digits>.onnx``."""
-        return self.user_towers_of(PRERANK)
-
-    @property
-    def recall_user_towers(self) -> Mapping[int, OnnxModel]:
-        """{model version: user tower} of recall's own space; empty if there is none."""
-        return self.user_towers_of(RECALL) if (self.path / RECALL.own).exists() else MappingProxyType({})
+        return self._parts.get("user_towers", self._open_user_towers)
 
     @property
     def item_tower(self) -> OnnxModel:
-        return self.item_tower_of(PRERANK)
+        return self._model(ITEM_TOWER)
 
     @property
     def ranker(self) -> OnnxModel:
@@ -203,20 +189,11 @@ class Bundle:
         parts = self._parts.get(("item_type", name), lambda: open_items(self, name))
         return ItemTypeBundle(self, name, *parts)
 
-    def index_of(self, space: Space) -> ItemIndex:
-        return self._parts.get(space.index, lambda: self._open_index(space))
-
-    def user_towers_of(self, space: Space) -> Mapping[int, OnnxModel]:
-        return self._parts.get(space.user_tower, lambda: self._open_user_towers(space))
-
-    def item_tower_of(self, space: Space) -> OnnxModel:
-        return self._model(space.item)
-
-    def _open_index(self, space: Space) -> ItemIndex:
+    def _open_index(self) -> ItemIndex:
         from karec.index import ItemIndex
 
-        index = ItemIndex.open(self.path / space.index)
-        check_version(self.path / space.index, index.model_version, self.model_version)
+        index = ItemIndex.open(self.path / INDEX)
+        check_version(self.path / INDEX, index.model_version, self.model_version)
         return index
 
     def _open_statistics(self) -> VectorStatistics | None:
@@ -253,11 +230,11 @@ class Bundle:
         check_version(model.path, model.model_version, self.model_version)
         return model
 
-    def _open_user_towers(self, space: Space) -> Mapping[int, OnnxModel]:
+    def _open_user_towers(self) -> Mapping[int, OnnxModel]:
         from karec.models.onnx_model import OnnxModel
 
-        towers = {self.model_version: self._model(space.own)}
-        for path in sorted(self.path.glob(space.others)):
+        towers = {self.model_version: self.user_tower}
+        for path in sorted(self.path.glob(OTHER_USER_TOWERS)):
             tower = OnnxModel(path)
             check_version(path, tower.model_version, self.model_version)
             towers[tower.model_version] = tower

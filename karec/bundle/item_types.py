@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.bundle.vector_spaces import PRERANK, check_version
+from karec.bundle.tower_files import INDEX, check_version, user_tower_file
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
@@ -61,12 +60,12 @@ def open_items(bundle: SharedParts, name: str) -> tuple[ItemIndex, Snapshot]:
     from karec.index import ItemIndex
 
     folder = bundle.path / KINDS / name
-    path = folder / PRERANK.index
+    path = folder / INDEX
     try:
         index = ItemIndex.open(path)
     except (OSError, IndexFormatError) as error:
         raise BundleError(f"{path}: {error}") from error
-    tower = PRERANK.user_tower_of(index.model_version, bundle.model_version)
+    tower = user_tower_file(index.model_version, bundle.model_version)
     # in a rolling refresh, other item types keep the earlier model version until all works have the new one
     if not (bundle.path / tower).exists():
         check_version(path, index.model_version, bundle.model_version)
@@ -77,19 +76,15 @@ def open_items(bundle: SharedParts, name: str) -> tuple[ItemIndex, Snapshot]:
 class ItemTypeBundle:
     """The part of a bundle for scenes of the item type ``name``. It shares index and items with the bundle.
 
-    Ranker, recall space and vector statistics exist only for works.
+    Ranker and vector statistics exist only for works.
     """
 
     bundle: SharedParts
     name: str
     index: ItemIndex = field(repr=False)
     snapshot: Snapshot = field(repr=False)
-    recall_index: None = field(default=None, init=False)
     vector_statistics: None = field(default=None, init=False)
     n_probe: None = field(default=None, init=False)
-    recall_user_towers: Mapping[int, OnnxModel] = field(
-        default_factory=lambda: MappingProxyType({}), init=False
-    )
 
     @property
     def path(self) -> Path:

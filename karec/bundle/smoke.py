@@ -15,13 +15,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from karec.bundle.vector_spaces import SPACES
+from karec.bundle.tower_files import INDEX
 from karec.catalog.once import Once
 from karec.errors import BundleError, one_line
 
 START_S = 120.0  # imports, from a cold disk on a busy machine
 MAX_SLOWNESS = 60.0  # a child that gets less than this part of a processor is stopped: nothing hangs
-INDICES = frozenset(space.index for space in SPACES)
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Limits:
         times while it loads.
         """
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-        loaded = sum(size for path, size in sizes.items() if path.name not in INDICES)
+        loaded = sum(size for path, size in sizes.items() if path.name != INDEX)
         return cls(3.0 + sum(sizes.values()) / 50e6, (512 << 20) + 4 * loaded)
 
     @property

@@ -8,7 +8,6 @@ reads. For the parts that the bundle has, the run computes:
     item_tower.onnx         a few items, one of them unknown → item_vector (N, D) float32
     ranker.onnx             these items for each user → logits (N, tasks) float32
     index.karec             the 10 nearest items of a user vector; D is the width of the index
-    recall.karec            the same with the towers of the recall space
 
 Outputs must be finite. Without an encoder or a snapshot the host makes the inputs of models, so here they run
 once, with 1 for each number and 0 for each code.
@@ -37,7 +36,7 @@ from numpy.typing import NDArray
 from karec.bundle.bundle import Bundle
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.smoke import Limits
-from karec.bundle.vector_spaces import SPACES, Space, check_version
+from karec.bundle.tower_files import INDEX, ITEM_TOWER, OTHER_USER_TOWERS, USER_TOWER, check_version
 from karec.bundle.verify import ENCODER, SNAPSHOT, check_contents
 from karec.errors import BundleError, one_line
 from karec.features.user_vectors import VECTOR
@@ -58,8 +57,7 @@ def run_models(bundle: Bundle, report_part: Callable[[str], None]) -> None:
     if (bundle.path / ENCODER).exists() and (bundle.path / SNAPSHOT).exists():
         report_part(ENCODER)
         users, items = _encode_sample(bundle)
-    for space in SPACES:
-        _run_towers(bundle, space, users, items, report_part)
+    _run_towers(bundle, users, items, report_part)
     if (bundle.path / RANKER).exists():
         report_part(RANKER)
         ranker = _open_model(bundle, RANKER)
@@ -87,36 +85,33 @@ def _encode_sample(bundle: Bundle) -> tuple[list[Inputs], Inputs]:
 
 
 def _run_towers(
-    bundle: Bundle,
-    space: Space,
-    users: list[Inputs],
-    items: Inputs | None,
-    report_part: Callable[[str], None],
+    bundle: Bundle, users: list[Inputs], items: Inputs | None, report_part: Callable[[str], None]
 ) -> None:
-    names = {path.name for path in bundle.path.iterdir()}
     index = None
-    if space.index in names:
-        report_part(space.index)
-        index = bundle.index_of(space)
+    if (bundle.path / INDEX).exists():
+        report_part(INDEX)
+        index = bundle.index
     width = None if index is None else index.dim
+    if (bundle.path / ITEM_TOWER).exists():
+        report_part(ITEM_TOWER)
+        tower = _open_model(bundle, ITEM_TOWER)
+        width = _run(tower, "item_vector", items or _make_example(tower), width).shape[1]
+    user_towers = sorted(path.name for path in bundle.path.glob(OTHER_USER_TOWERS))
+    if (bundle.path / USER_TOWER).exists():
+        user_towers.insert(0, USER_TOWER)
     vectors = {}
-    for name in (space.item, space.own, *space.others_of(names)):
-        if name not in names:
-            continue
+    for name in user_towers:
         report_part(name)
         tower = _open_model(bundle, name)
-        if name == space.item:
-            width = _run(tower, "item_vector", items or _make_example(tower), width).shape[1]
-            continue
         for inputs in users or [_make_example(tower)]:
             (vectors[tower.model_version],) = _run(tower, VECTOR, inputs, width)
         width = len(vectors[tower.model_version])
     if index is None or not vectors:
         return
-    report_part(space.index)
+    report_part(INDEX)
     queries = {version: vectors[version] for version in index.model_versions if version in vectors}
     if not np.isfinite(index.search(queries or vectors, N_NEAREST).scores).all():
-        raise BundleError(f"{bundle.path / space.index}: a score is not finite in a smoke run")
+        raise BundleError(f"{bundle.path / INDEX}: a score is not finite in a smoke run")
 
 
 def _open_model(bundle: Bundle, name: str) -> OnnxModel:

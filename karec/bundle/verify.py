@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from karec.bundle.item_types import KINDS, ItemTypeBundle, SharedParts
 from karec.bundle.manifest import MANIFEST
-from karec.bundle.vector_spaces import PRERANK, RECALL, SPACES, Space, space_id_of
+from karec.bundle.tower_files import INDEX, ITEM_TOWER, USER_TOWER, space_id_of, user_tower_file
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.catalog import schema
@@ -45,19 +45,20 @@ class Parts(SharedParts, Protocol):
     @property
     def facts(self) -> Mapping[str, Any]: ...
     @property
+    def index(self) -> ItemIndex: ...
+    @property
     def vector_statistics(self) -> VectorStatistics | None: ...
     @property
     def naming(self) -> BundleIds | None: ...
     @property
     def item_types(self) -> list[str]: ...
     def item_type(self, name: str) -> ItemTypeBundle: ...
-    def index_of(self, space: Space) -> ItemIndex: ...
 
 
 def check_contents(bundle: Parts) -> None:
     """Raises BundleError of one line that names the first part of ``bundle`` that cannot serve.
 
-    Missing parts are skipped. Cost: O(bytes of snapshot, encoder and indices).
+    Missing parts are skipped. Cost: O(bytes of snapshot, encoder and index).
     """
     folder = bundle.path
     encoder = snapshot = None
@@ -70,22 +71,19 @@ def check_contents(bundle: Parts) -> None:
             check_snapshot(folder / SNAPSHOT, snapshot, encoder)
     if (folder / IDS).exists():
         _check_ids(bundle, snapshot)
-    indices = {}
-    for space in SPACES:
-        if (folder / space.index).exists():
-            with _name_errors(folder / space.index):
-                indices[space] = bundle.index_of(space)
-                _check_index(folder / space.index, indices[space], snapshot)
-                _check_towers_exist(bundle, space, indices[space])
-    if RECALL in indices:
-        _check_recall(folder, indices)
-    _check_lists(folder, bundle.facts, indices)
-    if PRERANK in indices:
-        statistics = bundle.vector_statistics
-        if statistics is not None:
-            statistics.check_source(folder / STATISTICS, folder / PRERANK.index)
-        for name in bundle.item_types:
-            _check_item_type(bundle, name, indices[PRERANK])
+    if not (folder / INDEX).exists():
+        _check_lists(folder, bundle.facts, None)
+        return
+    with _name_errors(folder / INDEX):
+        index = bundle.index
+        _check_index(folder / INDEX, index, snapshot)
+        _check_towers_exist(bundle, index)
+    _check_lists(folder, bundle.facts, index)
+    statistics = bundle.vector_statistics
+    if statistics is not None:
+        statistics.check_source(folder / STATISTICS, folder / INDEX)
+    for name in bundle.item_types:
+        _check_item_type(bundle, name, index)
 
 
 def check_snapshot(folder: Path, snapshot: Snapshot, encoder: Encoder | None) -> None:
@@ -223,45 +221,31 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
             raise BundleError(f"{path}: none of its {len(ids)} works is one of the snapshot's")
 
 
-def _check_towers_exist(bundle: Parts, space: Space, index: ItemIndex) -> None:
+def _check_towers_exist(bundle: Parts, index: ItemIndex) -> None:
     """Checks that each version has a user tower, and the bundle's version is of the bundle's item tower."""
-    path = bundle.path / space.index
+    path = bundle.path / INDEX
     for version in index.versions:
-        tower = bundle.path / space.user_tower_of(version.number, bundle.model_version)
-        if (bundle.path / space.own).exists() and not tower.exists():
+        tower = bundle.path / user_tower_file(version.number, bundle.model_version)
+        if (bundle.path / USER_TOWER).exists() and not tower.exists():
             raise BundleError(
                 f"{path} holds {version.n_items:,} works of model version {version.number}, in the space "
                 f"{version.space_id:016x}, which no user vector meets: {tower.name} is missing"
             )
-        if version.number == bundle.model_version and (bundle.path / space.item).exists():
-            space_id = space_id_of(bundle.path / space.item)
+        if version.number == bundle.model_version and (bundle.path / ITEM_TOWER).exists():
+            space_id = space_id_of(bundle.path / ITEM_TOWER)
             if version.space_id not in (0, space_id):
                 raise BundleError(
                     f"{path} holds vectors of the space {version.space_id:016x} as model version "
-                    f"{version.number}, and {space.item} makes {space_id:016x}: they are of another item "
+                    f"{version.number}, and {ITEM_TOWER} makes {space_id:016x}: they are of another item "
                     f"tower"
                 )
 
 
-def _check_recall(folder: Path, indices: Mapping[Space, ItemIndex]) -> None:
-    """Checks that the recall space has a user tower, and its items are in the item index. Cost: O(items)."""
-    path = folder / RECALL.index
-    if not (folder / RECALL.own).exists():
-        raise BundleError(f"{path} has no user vectors to meet: {RECALL.own} is missing")
-    if PRERANK not in indices:
-        raise BundleError(f"{path} holds works, and {PRERANK.index} is missing")
-    with indices[RECALL].pinned() as recall, indices[PRERANK].pinned() as view:
-        for piece in _pieces(recall.ids[recall.present]):
-            rows = view.lookup(piece)
-            if (rows < 0).any():
-                raise BundleError(f"{path}: {PRERANK.index} has no work {piece[np.argmin(rows)]}")
-
-
-def _check_lists(folder: Path, facts: Mapping[str, Any], indices: Mapping[Space, ItemIndex]) -> None:
+def _check_lists(folder: Path, facts: Mapping[str, Any], index: ItemIndex | None) -> None:
     if "lists" not in facts:
         return
     lists = facts["lists"] if isinstance(facts["lists"], dict) else {}
-    n_lists = {space.index: index.n_lists for space, index in indices.items()}.get(str(lists.get("file")), 0)
+    n_lists = 0 if index is None or lists.get("file") != INDEX else index.n_lists
     n_probe = lists.get("n_probe")
     if type(n_probe) is not int or not 1 <= n_probe <= n_lists:
         raise BundleError(
@@ -275,11 +259,11 @@ def _check_item_type(bundle: Parts, name: str, works: ItemIndex) -> None:
     with _name_errors(folder):
         part = bundle.item_type(name)
         _check_table(folder / ITEMS, part.snapshot.works, part.snapshot.labels, schema.ROLES)
-        _check_index(folder / PRERANK.index, part.index, part.snapshot)
+        _check_index(folder / INDEX, part.index, part.snapshot)
         if part.index.dim != works.dim or not set(part.index.model_versions) <= set(works.model_versions):
             raise BundleError(
-                f"{folder / PRERANK.index} holds vectors of {part.index.dim} numbers and versions "
-                f"{list(part.index.model_versions)[:8]}, {PRERANK.index} has {works.dim} and "
+                f"{folder / INDEX} holds vectors of {part.index.dim} numbers and versions "
+                f"{list(part.index.model_versions)[:8]}, {INDEX} has {works.dim} and "
                 f"{list(works.model_versions)[:8]}"
             )
 

@@ -84,7 +84,7 @@ def inspect_path(path: Path) -> Iterator[Section]:
 def _inspect_bundle(path: Path) -> Iterator[Section]:
     from karec.bundle import Bundle
     from karec.bundle.manifest import MANIFEST
-    from karec.bundle.vector_spaces import PRERANK, RECALL
+    from karec.bundle.tower_files import INDEX
     from karec.bundle.verify import SNAPSHOT
     from karec.models.onnx_model import OnnxModel
     from karec.refresh.library_state import library_state
@@ -102,9 +102,7 @@ def _inspect_bundle(path: Path) -> Iterator[Section]:
             inputs, outputs = ", ".join(model.inputs), ", ".join(model.outputs)
             models.append((name, model.kind, model.model_version, inputs, outputs, trees))
     yield Section("Models", head=("file", "kind", "version", "inputs", "outputs", "trees"), rows=models)
-    yield _inspect_index(bundle.index, PRERANK.index)
-    if bundle.recall_index is not None:
-        yield _inspect_index(bundle.recall_index, RECALL.index)
+    yield _inspect_index(bundle.index, INDEX)
     yield Section("Facts of the manifest", {name: json.dumps(fact) for name, fact in bundle.facts.items()})
     if (bundle.path / SNAPSHOT).is_dir():
         state = library_state(bundle, time.time_ns() // 1_000_000)

@@ -94,7 +94,6 @@ def build_cascade(
         index=items.index,
         threads=config.threads,
         naming=items.naming,
-        recall_index=items.recall_index,
         online=online if scene.item_type is None else None,  # the online store has works only
         bundle=items,
         exposure=resources.exposure,

@@ -1,10 +1,9 @@
 """The objects that steps are given by parameter name.
 
-schema, recall_schema               columns and dimension of the item index and of recall's own index (None if
-                                    there is none); a step reads vectors and rows from the request's view
+schema                              columns and dimension of the item index; a step reads rows and vectors
+                                    from the request's view
 snapshot, encoder, ranker           parts of the bundle, loaded on first use
 user_tower, user_towers             the newest user tower, and {model version: user tower}
-recall_user_towers                  {model version: user tower} of recall's own vector space
 n_probe                             number of lists that the source ``model`` reads; None without lists
 naming                              platform ids of users and items; None if ids are numbers
 bundle                              the open bundle, or its part for the item type of the scene
@@ -25,11 +24,8 @@ from karec.exposure.controller import ExposureController
 from karec.index import IndexSchema
 from karec.pipeline.step import Stage
 
-PARTS = (
-    *("snapshot", "encoder", "user_tower", "user_towers", "ranker"),
-    *("recall_user_towers", "n_probe", "naming"),
-)
-GIVEN = (*PARTS, "schema", "recall_schema", "bundle", "config_folder", "stages", "exposure")
+PARTS = ("snapshot", "encoder", "user_tower", "user_towers", "ranker", "n_probe", "naming")
+GIVEN = (*PARTS, "schema", "bundle", "config_folder", "stages", "exposure")
 
 
 @dataclass(frozen=True)
@@ -44,11 +40,6 @@ class Resources:
     @property
     def schema(self) -> IndexSchema:
         return self.bundle.index.schema
-
-    @property
-    def recall_schema(self) -> IndexSchema | None:
-        index = self.bundle.recall_index
-        return None if index is None else index.schema
 
     def get(self, name: str) -> Any:
         """Returns the object for the parameter ``name``, one of ``GIVEN``.

@@ -106,8 +106,7 @@ def _pools_of_request(
 ) -> list[FunnelPool]:
     prerank = find_stage(cascade.stages, "prerank")
     with index.pinned() as view:
-        recall_view = None if cascade.recall_index is None else cascade.recall_index.pinned()
-        request, _ = cascade.hydrate(request.with_view(view, recall_view))
+        request, _ = cascade.hydrate(request.with_view(view))
         recalled, _ = cascade.recall.run(request)
         for stage in cascade.stages[: cascade.stages.index(prerank)]:
             recalled = stage.run(request, recalled).candidates

@@ -66,14 +66,7 @@ def user_query(request: Request) -> Query:
                 f"{len(vectors)} user vectors without {VERSIONS}: the step that gives {VECTOR} must give both"
             )
         return np.asarray(vectors[0])
-    return select_query(dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True)), versions)
-
-
-def select_query(by_version: dict[int, NDArray[Any]], versions: tuple[int, ...]) -> Query:
-    """Returns the query for an index with vectors of ``versions``.
-
-    One vector for an index with one version: this is faster than a mapping and gives the same bits.
-    """
+    by_version: dict[int, NDArray[Any]] = dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True))
     if len(versions) == 1 and versions[0] in by_version:
-        return by_version[versions[0]]
+        return by_version[versions[0]]  # faster than a mapping, with the same bits
     return by_version

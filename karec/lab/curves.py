@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SMOOTHING = 9  # points
-SCORES = {"recall_towers": "recall in the top 1 %"}  # scores of epochs other than the AUC
 
 
 def write_curves(run: Mapping[str, Any], path: Path) -> None:
@@ -43,5 +42,5 @@ def _draw(panels: Sequence[Axes], run: Mapping[str, Any], names: Sequence[str]) 
         score.spines[["top", "left"]].set_visible(False)
         ends = (np.arange(len(epochs)) + 1) * (steps[-1] + 1) / len(epochs)
         score.plot(ends, [epoch["score"] for epoch in epochs], "o-", color=ORANGE, markersize=4)
-        score.set_ylabel(SCORES.get(name, "validation AUC"), color=ORANGE)
+        score.set_ylabel("validation AUC", color=ORANGE)
     panels[-1].set_xlabel("step")

@@ -116,7 +116,6 @@ class Cascade:
 
     versions      goes into each page, with the generation and model versions that the request read
     index         each request pins one generation of it for all steps; None: no step reads an index
-    recall_index  the index of recall's own vector space; None: there is none
     threads       how many requests run at once, of all cascades of the process with this number; the others
                   wait (``RequestSlots``); None: the number of usable cores
     naming        maps the platform's ids to the numbers that steps use; None: ids are such numbers
@@ -138,7 +137,6 @@ class Cascade:
     index: ItemIndex | None = None
     threads: int | None = None
     naming: IdNames | None = None
-    recall_index: ItemIndex | None = field(default=None, kw_only=True)
     online: Follower | None = field(default=None, repr=False, kw_only=True)
     bundle: Bundle | ItemTypeBundle | None = field(default=None, repr=False, kw_only=True)
     exposure: ExposureController | None = field(default=None, repr=False, kw_only=True)
@@ -156,13 +154,12 @@ class Cascade:
         steps = [step for stage in self.stages for step in stage.steps]
         side_effects = [queue.side_effect for queue in self.side_effects]
         for step in (*self.query_hydrators, *self.recall.steps, *steps, *side_effects):
-            for key, name in (("schema", "index"), ("recall_schema", "recall_index")):
-                schema = getattr(step, key, None)
-                if schema is not None and schema is not getattr(getattr(self, name), "schema", None):
-                    raise ContractError(
-                        f"the {step.role} {step.name!r} was built on another item index than the cascade's: "
-                        f"give Cascade(…, {name}=…) the index that its steps were built on"
-                    )
+            schema = getattr(step, "schema", None)
+            if schema is not None and schema is not getattr(self.index, "schema", None):
+                raise ContractError(
+                    f"the {step.role} {step.name!r} was built on another item index than the cascade's: "
+                    f"give Cascade(…, index=…) the index that its steps were built on"
+                )
 
     def run(self, request: Request) -> Page:
         """Returns a page of at most ``request.k`` items, with the trace of every step.
@@ -184,16 +181,15 @@ class Cascade:
     def _run(self, request: Request, deadline: float | None) -> Page:
         with request_slots(self.threads).hold():
             start = self.clock()
-            views = [None if index is None else index.pinned() for index in (self.index, self.recall_index)]
+            view = None if self.index is None else self.index.pinned()
             try:
-                request = request.with_view(*views)
+                request = request.with_view(view)
                 if self.exposure is not None:
                     request = request.with_dual_variables(self.exposure.newest)
                 request, page = self._run_steps(request, deadline)
             except BaseException:
-                for view in views:
-                    if view is not None:
-                        view.close()  # a stored traceback would keep this index generation in memory
+                if view is not None:
+                    view.close()  # a stored traceback would keep this index generation in memory
                 raise
             total_ms = (self.clock() - start) * 1e3
             self.run_times.add_request(page.trace.steps, total_ms, [stage.name for stage in self.stages])
@@ -273,9 +269,6 @@ class Cascade:
         if request.view is not None:
             read["index_generation"] = request.view.generation
             read["model_versions"] = request.view.model_versions
-        if request.recall_view is not None:
-            read["recall_generation"] = request.recall_view.generation
-            read["recall_model_versions"] = request.recall_view.model_versions
         if request.online is not None:
             read["live_batch"] = request.online.items.n_batches
         return MappingProxyType({**self.versions, **read}) if read else self.versions or EMPTY

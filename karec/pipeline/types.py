@@ -71,7 +71,6 @@ class Request:
     features        arrays of the query hydrators: user features, padded history, the user vector
     view            the item index as this request sees it, one generation for all steps. Steps read it as
                     ``request.index``. The request of a page has none, so that it does not keep old rows
-    recall_view     the view of recall's own index, if there is one; it has other rows and the same ids
     online          what happened since the bundle was made, as of one moment; None: no online store
     dual_variables  the version of exposure control that this request reads; None: the scene has none
     deadline_ms     how long the caller waits, from the call of ``Cascade.run``. If the time is short, stages
@@ -87,7 +86,6 @@ class Request:
     explain: bool = False
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     view: IndexView | None = field(default=None, repr=False, kw_only=True)
-    recall_view: IndexView | None = field(default=None, repr=False, kw_only=True)
     online: OnlineView | None = field(default=None, repr=False, kw_only=True)
     dual_variables: DualVariables | None = field(default=None, repr=False, kw_only=True)
     deadline_ms: float | None = field(default=None, kw_only=True)
@@ -139,17 +137,8 @@ class Request:
             )
         return self.index.gather(name, candidates.rows)
 
-    @property
-    def recall_index(self) -> IndexView:
-        """The view of recall's own index. ContractError if there is none."""
-        if self.recall_view is None:
-            raise ContractError(
-                "this request has no recall index. Run it in a Cascade(…, recall_index=index)."
-            )
-        return self.recall_view
-
-    def with_view(self, view: IndexView | None, recall_view: IndexView | None = None) -> Request:
-        return _with(self, view=view, recall_view=recall_view)
+    def with_view(self, view: IndexView | None) -> Request:
+        return _with(self, view=view)
 
     def with_online(self, online: OnlineView | None) -> Request:
         return _with(self, online=online)
@@ -383,8 +372,8 @@ class Page:
                    ("rank: fallback"); the trace has the reasons
     is_cold_start  True if the user is unknown
     versions       what the request read: model version, bundle, ``index_generation`` and ``model_versions``
-                   of the index, ``recall_generation`` and ``recall_model_versions`` of recall's index, and
-                   ``live_batch``, the number of event batches that the online store had followed
+                   of the index, and ``live_batch``, the number of event batches that the online store had
+                   followed
     shortfall      why there are fewer items than requested; None: there are as many
     item_ids       the platform's ids of the items; None: they are the numbers of ``candidates``
     """

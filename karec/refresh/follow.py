@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from karec.bundle import Bundle
-from karec.bundle.vector_spaces import PRERANK, RECALL, spaces_of
+from karec.bundle.tower_files import INDEX, ITEM_TOWER, space_id_of
 from karec.errors import DataError, one_line
 from karec.index import ItemIndex
 from karec.refresh.shards import KINDS, Shard, library_folder, list_shards
@@ -70,36 +70,33 @@ class LibraryFollower:
         if not shards or (shards[-1].round, shards[-1].number) < self._after:
             self._after = (0, 0)
         new = [shard for shard in shards if (shard.round, shard.number) > self._after]
-        spaces = spaces_of(bundle.path) if new else {}  # this reads towers
+        space_id = space_id_of(bundle.path / ITEM_TOWER) if new else 0  # this reads the tower
         for shard in new:
             with suppress(FileNotFoundError):  # removed meanwhile: a later round has its items
-                self._add(bundle, shard, spaces[PRERANK], spaces.get(RECALL, 0))
+                self._add(bundle, shard, space_id)
             self._after = (shard.round, shard.number)
         return self.n_written_rows - before
 
-    def _add(self, bundle: Bundle, shard: Shard, space: int, recall_space: int) -> None:
-        was_mixed = len(bundle.index.model_versions) > 1
-        if bundle.recall_index is not None:
-            self._upsert(bundle, shard, RECALL.index, bundle.recall_index, recall_space)
-        self.n_written_rows += self._upsert(bundle, shard, PRERANK.index, bundle.index, space)
+    def _add(self, bundle: Bundle, shard: Shard, space_id: int) -> None:
+        index = bundle.index
+        was_mixed = len(index.model_versions) > 1
+        self.n_written_rows += self._upsert(bundle, shard, INDEX, index, space_id)
         for kind in bundle.item_types:
-            self._upsert(bundle, shard, f"{KINDS}/{kind}.karec", bundle.item_type(kind).index, space)
-        if was_mixed and len(bundle.index.model_versions) == 1:
-            for index in (bundle.index, bundle.recall_index):
-                if index is not None and index.n_lists:
-                    index.build_lists(min(index.n_lists, len(index)))
+            self._upsert(bundle, shard, f"{KINDS}/{kind}.karec", bundle.item_type(kind).index, space_id)
+        if was_mixed and len(index.model_versions) == 1 and index.n_lists:
+            index.build_lists(min(index.n_lists, len(index)))
 
     @staticmethod
-    def _upsert(bundle: Bundle, shard: Shard, file: str, index: ItemIndex, space: int) -> int:
+    def _upsert(bundle: Bundle, shard: Shard, file: str, index: ItemIndex, space_id: int) -> int:
         shard_index = shard.index(file)
         if shard_index is None or not len(shard_index):
             return 0
         (version,) = shard_index.versions
-        if (version.number, version.space_id) != (bundle.model_version, space):
+        if (version.number, version.space_id) != (bundle.model_version, space_id):
             raise DataError(
                 f"{shard.path / file}: vectors have model version {version.number} and space "
-                f"{version.space_id:016x}, expected {bundle.model_version} and {space:016x} of the bundle's "
-                f"item tower. Remove {shard.path.parent}."
+                f"{version.space_id:016x}, expected {bundle.model_version} and {space_id:016x} of the "
+                f"bundle's item tower. Remove {shard.path.parent}."
             )
 
         def write() -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.bundle.vector_spaces import space_id_of
+from karec.bundle.tower_files import space_id_of
 from karec.catalog.schema import is_counter
 from karec.catalog.snapshot import Snapshot
 from karec.features.encoder import Encoder
@@ -32,14 +32,9 @@ def build_index(
     snapshot: Snapshot,
     encoder: Encoder,
     item_tower: OnnxModel,
-    *,
-    columns: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
 ) -> ItemIndex:
-    """Returns an index with one row per work in the snapshot's order, as of its time.
-
-    ``columns`` None: those that steps may read.
-    """
+    """Returns an index with one row per work in the snapshot's order, as of its time."""
     rows, vectors = np.arange(len(snapshot.works)), []
     for chunk in item_vectors(snapshot, encoder, item_tower, rows, snapshot.time_ms):
         vectors.append(chunk)
@@ -49,7 +44,7 @@ def build_index(
         np.asarray(snapshot.works.ids),
         np.concatenate(vectors),
         dtype="float16",
-        columns=served_columns(snapshot) if columns is None else columns,
+        columns=served_columns(snapshot),
         model_version=item_tower.model_version,
         space_id=space_id_of(item_tower.path),
     )

@@ -1,4 +1,4 @@
-"""Builds the IVF lists of the index that the source ``model`` searches, and chooses ``n_probe``.
+"""Builds the IVF lists of an item index, and chooses ``n_probe`` of the source ``model``.
 
 Half of the sampled users choose the number; the other half measures recall@K, the fraction of the K best
 items of the exact search that are found.
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.bundle.tower_files import INDEX
 from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
 from karec.features.encoder import Encoder
@@ -55,7 +56,7 @@ def user_vectors(
     return np.concatenate([user_tower.run(inputs, "user_vector")[0] for inputs in features])
 
 
-def build_measured_lists(index: ItemIndex, vectors: NDArray[Any], file: str) -> MeasuredLists:
+def build_measured_lists(index: ItemIndex, vectors: NDArray[Any]) -> MeasuredLists:
     """Builds the lists of ``index`` and chooses the smallest number to read with recall@K ≥ MIN_RECALL.
 
     ``vectors (U, D)`` of users: the first half chooses, the others measure. Raises BundleError if their
@@ -68,12 +69,12 @@ def build_measured_lists(index: ItemIndex, vectors: NDArray[Any], file: str) -> 
         recalls = _recalls(view, measuring, _exact(view, measuring), n_probe)
     if recalls.mean() < MIN_RECALL:
         raise BundleError(
-            f"{file}: recall@{K:,} is {recalls.mean():.3f} over {len(recalls)} users with {n_probe:,} of "
+            f"{INDEX}: recall@{K:,} is {recalls.mean():.3f} over {len(recalls)} users with {n_probe:,} of "
             f"{index.n_lists:,} lists read, expected at least {MIN_RECALL}. Publish without lists (lists = "
             "False); then all scenes search exactly."
         )
     means = {"recall": round(float(recalls.mean()), 4), "lowest": round(float(recalls.min()), 4)}
-    return MeasuredLists(file, index.n_lists, n_probe, K, len(recalls), **means)
+    return MeasuredLists(INDEX, index.n_lists, n_probe, K, len(recalls), **means)
 
 
 def _smallest_n_probe(view: IndexView, vectors: NDArray[Any]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.bundle import Bundle
-from karec.bundle.vector_spaces import PRERANK
+from karec.bundle.tower_files import INDEX
 from karec.refresh.shards import Round, library_folder, list_shards, read_items
 from karec.times import HOUR_MS
 
@@ -66,7 +66,7 @@ def vector_states(bundle: Bundle) -> VectorStates:
     times_ms = np.full(len(works), bundle.snapshot.time_ms)
     for number, moment in first_times.items():
         times_ms[versions == int(number)] = int(moment)
-    for ids, refreshed_ms, version in read_items(list_shards(library_folder(bundle.path)), PRERANK.index):
+    for ids, refreshed_ms, version in read_items(list_shards(library_folder(bundle.path)), INDEX):
         work_rows = works.lookup(ids)
         is_known = work_rows >= 0
         times_ms[work_rows[is_known]] = refreshed_ms[is_known]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.bundle import Bundle
-from karec.bundle.vector_spaces import PRERANK, RECALL, SPACES, Space, space_id_of
+from karec.bundle.tower_files import INDEX, ITEM_TOWER, USER_TOWER, space_id_of, user_tower_file
 from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
 from karec.features.encoder import Encoder
@@ -67,8 +67,8 @@ def publish_next_version(
     """Publishes like ``karec.publish``, next to the serving version. Returns the folder.
 
     Raises BundleError if nothing is published yet; the previous version is not fully refreshed; the run has
-    another encoder, so one of the two user towers would read wrong codes; only one of the two has recall's
-    own space; or there are item types besides songs and creators, whose vectors a refresh cannot compute.
+    another encoder, so one of the two user towers would read wrong codes; or there are item types besides
+    songs and creators, whose vectors a refresh cannot compute.
     """
     check_names(item_types)
     before = open_refreshed_bundle(root)
@@ -76,24 +76,18 @@ def publish_next_version(
     encoder = Encoder.load(run / "encoder.npz")
     check_scene_counters(encoder, snapshot)
     snapshot, highest_id = with_communities(snapshot, root)
-    new_version = OnnxModel(run / PRERANK.item).model_version
+    new_version = OnnxModel(run / ITEM_TOWER).model_version
     facts: dict[str, Any] = {COMMUNITIES: highest_id, UNBOUND: ignored_pairs(snapshot)}
     facts |= {REFRESHED: {str(before.model_version): _oldest_vector_ms(before)}}
-    spaces = [space for space in SPACES if (run / space.item).exists()]
-    mixed, towers = {}, {}
-    for space in spaces:
-        columns = served_columns(snapshot) if space is PRERANK else {}
-        index = mixed[space] = _previous_index(before, space, snapshot, columns)
-        if space is spaces[-1]:
-            facts |= measured_lists(index, snapshot, encoder, before.path, space)
-        _add_sample(index, before, run, space, snapshot, encoder, columns, sample, progress)
-        if before.model_version in index.model_versions:
-            towers[space.user_tower_of(before.model_version, new_version)] = before.path / space.own
-    works_index = mixed[PRERANK]
-    type_vectors = (
-        _previous_index(before, PRERANK, snapshot, {}) if len(works_index.model_versions) > 1 else works_index
-    )
-    library = LibraryVectors(works_index, mixed.get(RECALL), type_vectors, facts, towers)
+    columns = served_columns(snapshot)
+    index = _previous_index(before, snapshot, columns)
+    facts |= measured_lists(index, snapshot, encoder, before.path)
+    _add_sample(index, before, run, snapshot, encoder, columns, sample, progress)
+    towers = {}
+    if before.model_version in index.model_versions:
+        towers[user_tower_file(before.model_version, new_version)] = before.path / USER_TOWER
+    type_vectors = _previous_index(before, snapshot, {}) if len(index.model_versions) > 1 else index
+    library = LibraryVectors(index, type_vectors, facts, towers)
     return publish_library(
         run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, item_types=item_types
     )
@@ -121,11 +115,6 @@ def _check_compatible(before: Bundle, run: Path, item_types: Mapping[str, Derive
             f"the same "
             "user inputs. Train with --log, which keeps the encoder, or publish the whole library at once."
         )
-    if (run / RECALL.item).exists() != (before.recall_index is not None):
-        raise BundleError(
-            f"{run} and {before.path}: only one of them has recall's own space. Publish the whole library at "
-            f"once."
-        )
     others = sorted({*before.item_types, *item_types} - ROLES.keys())
     if others:
         raise BundleError(
@@ -139,11 +128,9 @@ def _oldest_vector_ms(before: Bundle) -> int:
     return int(states.times_ms[states.has_vector > 0].min(initial=before.snapshot.time_ms))
 
 
-def _previous_index(
-    before: Bundle, space: Space, snapshot: Snapshot, columns: Mapping[str, NDArray[Any]]
-) -> ItemIndex:
+def _previous_index(before: Bundle, snapshot: Snapshot, columns: Mapping[str, NDArray[Any]]) -> ItemIndex:
     """Returns an index of the vectors that ``before`` has for works of ``snapshot``, with the new columns."""
-    index = before.index_of(space)
+    index = before.index
     rows = np.asarray(index.lookup(np.asarray(snapshot.works.ids)), np.int32)
     is_found = rows >= 0
     (version,) = index.versions
@@ -153,7 +140,7 @@ def _previous_index(
         dtype="float16" if index.dtype == np.float16 else "float32",
         columns={name: column[is_found] for name, column in columns.items()},
         model_version=version.number,
-        space_id=version.space_id or space_id_of(before.path / space.item),
+        space_id=version.space_id or space_id_of(before.path / ITEM_TOWER),
     )
 
 
@@ -161,7 +148,6 @@ def _add_sample(
     index: ItemIndex,
     before: Bundle,
     run: Path,
-    space: Space,
     snapshot: Snapshot,
     encoder: Encoder,
     columns: Mapping[str, NDArray[Any]],
@@ -173,7 +159,7 @@ def _add_sample(
     has_old = np.flatnonzero(old_rows >= 0)
     sampled = np.sort(np.random.default_rng(0).permutation(has_old)[:sample])
     encoded = np.union1d(sampled, np.flatnonzero(old_rows < 0))
-    tower, vectors = OnnxModel(run / space.item, threads=0), []
+    tower, vectors = OnnxModel(run / ITEM_TOWER, threads=0), []
     for chunk in item_vectors(snapshot, encoder, tower, encoded, snapshot.time_ms):
         vectors.append(chunk)
         if progress is not None:
@@ -182,7 +168,7 @@ def _add_sample(
     if new_vectors.shape[1] != index.dim:
         raise BundleError(
             f"{tower.path}: vectors have {new_vectors.shape[1]} dimensions, expected {index.dim} as in "
-            f"{before.path / space.index}. Publish the whole library at once."
+            f"{before.path / INDEX}. Publish the whole library at once."
         )
     sampled_rows = np.searchsorted(encoded, sampled)
     old_vectors = index.embeddings(old_rows[sampled].astype(np.int32))
@@ -193,7 +179,7 @@ def _add_sample(
     index.upsert(ids, new_vectors, sample_columns, tower.model_version, space_id_of(tower.path))
     if before.model_version in index.model_versions:
         users = (
-            user_vectors(snapshot, encoder, OnnxModel(folder / space.own)) for folder in (before.path, run)
+            user_vectors(snapshot, encoder, OnnxModel(folder / USER_TOWER)) for folder in (before.path, run)
         )
         scale, offset = fit_line(next(users) @ old_vectors.T, next(users) @ new_vectors[sampled_rows].T)
         index.calibrate(before.model_version, scale=scale, offset=offset)

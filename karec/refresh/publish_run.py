@@ -12,7 +12,7 @@ from typing import Any
 from karec.bundle import Bundle, publish_folder
 from karec.bundle.bundle import IDS
 from karec.bundle.item_types import KINDS
-from karec.bundle.vector_spaces import PRERANK, RECALL, Space
+from karec.bundle.tower_files import INDEX, ITEM_TOWER, USER_TOWER
 from karec.bundle.vector_statistics import FILE, VectorStatistics
 from karec.catalog.schema import COMMUNITY
 from karec.catalog.snapshot import Snapshot
@@ -33,7 +33,7 @@ WORKS = "work"  # item type of works in a scene
 NO_ITEM_TYPES: Mapping[str, DerivedItemType] = MappingProxyType({})
 COMMUNITIES = "communities"  # manifest fact: the highest community id that was ever used
 UNBOUND = "unbound"  # manifest fact: numbers of follows and friendships without an edge, by reason
-MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
+MODELS = (USER_TOWER, ITEM_TOWER, "ranker.onnx")
 
 
 def publish(
@@ -53,13 +53,13 @@ def publish(
 
     The model version is the one that training wrote into the models. Statistics of the item vectors are
     always written, so that a scene can center or whiten without another publication (0.1 s for 1e5 items of
-    64 dimensions). With recall towers in the run, the bundle also has recall's own vectors.
+    64 dimensions).
 
     Args
       ids          folder with the maps of the platform's ids, if they are not the snapshot's numbers
       keep         number of versions that stay published, see ``karec.bundle.publish``
-      lists        from ``ivf_lists.MIN_ITEMS`` works on, build lists for the index that the source ``model``
-                   searches, for scenes with ``exact = false``; the manifest has their recall@1000
+      lists        from ``ivf_lists.MIN_ITEMS`` works on, build lists of the index, for sources ``model`` with
+                   ``exact = false``; the manifest has their recall@1000
       grouped      add the users' column ``community`` (``refresh.communities``), which the source
                    ``community`` needs. Ids continue those of the previous bundle
       item_types   derived item types, in addition to songs and creators, which are published if works have
@@ -74,12 +74,10 @@ def publish(
     facts: dict[str, Any] = {UNBOUND: ignored_pairs(snapshot)}
     if grouped:
         snapshot, facts[COMMUNITIES] = with_communities(snapshot, root)
-    index = build_index(snapshot, encoder, OnnxModel(run / PRERANK.item, threads=0), progress=progress)
-    recall = _recall_index(run, snapshot, encoder, progress)
+    index = build_index(snapshot, encoder, OnnxModel(run / ITEM_TOWER, threads=0), progress)
     if lists:
-        space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
-        facts |= measured_lists(searched, snapshot, encoder, run, space)
-    library = LibraryVectors(index, recall, index, facts)
+        facts |= measured_lists(index, snapshot, encoder, run)
+    library = LibraryVectors(index, index, facts)
     return publish_library(
         run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, item_types=item_types
     )
@@ -89,15 +87,13 @@ def publish(
 class LibraryVectors:
     """Vectors of works to publish.
 
-    index          in prerank's space
-    recall         in recall's own space, or None
+    index          may have rows of two model versions
     type_vectors   those from which item types are derived
     facts          for the manifest
     towers         {file of the bundle: user tower of an earlier version}
     """
 
     index: ItemIndex
-    recall: ItemIndex | None
     type_vectors: ItemIndex
     facts: Mapping[str, Any]
     towers: Mapping[str, Path] = field(default_factory=dict)
@@ -115,7 +111,7 @@ def publish_library(
     item_types: Mapping[str, DerivedItemType],
 ) -> Path:
     """Publishes ``run``, ``snapshot`` and ``library`` as one bundle. Returns its folder."""
-    item_tower = OnnxModel(run / PRERANK.item)
+    item_tower = OnnxModel(run / ITEM_TOWER)
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
     derived_types = {**songs_and_creators(snapshot), **item_types}
 
@@ -123,12 +119,8 @@ def publish_library(
         for name in MODELS:
             copy_model(run / name, folder / name)
         shutil.copyfile(run / "encoder.npz", folder / "encoder.npz")
-        library.index.save(folder / PRERANK.index)
-        VectorStatistics.from_index(library.index, folder / PRERANK.index).save(folder / FILE)
-        if library.recall is not None:
-            for name in (RECALL.own, RECALL.item):
-                shutil.copyfile(run / name, folder / name)
-            library.recall.save(folder / RECALL.index)
+        library.index.save(folder / INDEX)
+        VectorStatistics.from_index(library.index, folder / INDEX).save(folder / FILE)
         for name, tower in library.towers.items():
             shutil.copyfile(tower, folder / name)
         _save_item_types(derived_types, folder / KINDS, snapshot, library.type_vectors)
@@ -149,17 +141,15 @@ def check_names(item_types: Mapping[str, DerivedItemType]) -> None:
             )
 
 
-def measured_lists(
-    index: ItemIndex, snapshot: Snapshot, encoder: Encoder, models: Path, space: Space
-) -> Mapping[str, Any]:
+def measured_lists(index: ItemIndex, snapshot: Snapshot, encoder: Encoder, models: Path) -> Mapping[str, Any]:
     """Builds the lists of ``index`` if it is large enough. Returns the manifest facts on them.
 
     ``models``: folder of the user tower that is used with ``index``.
     """
     if len(index) < MIN_ITEMS or len(snapshot.users) < 2:  # one user chooses, one measures
         return {}
-    users = user_vectors(snapshot, encoder, OnnxModel(models / space.own))
-    return build_measured_lists(index, users, space.index).to_facts()
+    users = user_vectors(snapshot, encoder, OnnxModel(models / USER_TOWER))
+    return build_measured_lists(index, users).to_facts()
 
 
 def _save_item_types(
@@ -169,17 +159,7 @@ def _save_item_types(
         type_folder = folder / name
         type_folder.mkdir(parents=True)
         derived.item_type.save(type_folder)
-        build_item_type_index(derived, snapshot, index).save(type_folder / PRERANK.index)
-
-
-def _recall_index(
-    run: Path, snapshot: Snapshot, encoder: Encoder, progress: Progress | None
-) -> ItemIndex | None:
-    """Returns the works' vectors by the recall tower of ``run``, or None if it has none."""
-    if not (run / RECALL.item).exists():
-        return None
-    tower = OnnxModel(run / RECALL.item, threads=0)
-    return build_index(snapshot, encoder, tower, columns={}, progress=progress)
+        build_item_type_index(derived, snapshot, index).save(type_folder / INDEX)
 
 
 def with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:

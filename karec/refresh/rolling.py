@@ -28,11 +28,10 @@ from numpy.typing import NDArray
 
 from karec.bundle import Bundle
 from karec.bundle.in_use import lock_exclusively
-from karec.bundle.vector_spaces import PRERANK, RECALL, Space, spaces_of
+from karec.bundle.tower_files import INDEX, ITEM_TOWER, space_id_of
 from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.index import ItemIndex
-from karec.models.onnx_model import OnnxModel
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import ROLES, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import item_vectors
@@ -111,15 +110,15 @@ class Refresh:
     def start_round(self, now_ms: int, size: int = SIZE) -> Round:
         """Returns the unfinished round, or the next one, as of ``now_ms``.
 
-        Raises DataError if the unfinished round is of other item towers than the bundle's.
+        Raises DataError if the unfinished round is of another item tower than the bundle's.
         """
-        spaces = {space.index: name for space, name in self._spaces().items()}
+        space_id = self._space_id()
         former = Round.open(self.library)
-        if former is not None and (former.spaces, former.model_version) != (
-            spaces,
+        if former is not None and (former.space_id, former.model_version) != (
+            space_id,
             self.bundle.model_version,
         ):
-            raise DataError(f"{self.library}: not of the item towers of {self.bundle.path}. Remove it.")
+            raise DataError(f"{self.library}: not of the item tower of {self.bundle.path}. Remove it.")
         if former is not None and not self._is_whole(former):
             return former
         states = vector_states(self.bundle)
@@ -129,9 +128,8 @@ class Refresh:
         order = refresh_order(
             np.asarray(works.ids)[has_vector], now_ms - states.times_ms[has_vector], exposures[has_vector]
         )
-        new_round = Round(
-            1 if former is None else former.number + 1, now_ms, size, order, self.bundle.model_version, spaces
-        )
+        number = 1 if former is None else former.number + 1
+        new_round = Round(number, now_ms, size, order, self.bundle.model_version, space_id)
         new_round.save(self.library)
         return new_round
 
@@ -152,11 +150,8 @@ class Refresh:
                 return
             if number not in done:
                 ids = current.ids(number)
-                indices = {
-                    space.index: self._encode(space, ids, current.began_ms, cpu_limit)
-                    for space in self._spaces()
-                }
-                write_shard(self.library, current.number, number, indices)
+                index = self._encode(ids, current.began_ms, cpu_limit)
+                write_shard(self.library, current.number, number, {INDEX: index})
             if progress is not None:
                 progress(
                     min((number + 1) * current.size, len(current.order)),
@@ -167,37 +162,32 @@ class Refresh:
             write_shard(self.library, current.number, LAST, self._item_types())
         remove_earlier_rounds(self.library, current.number)
 
-    def _spaces(self) -> dict[Space, int]:
-        """Returns the bundle's item towers by space. Raises DataError if there is none for works."""
-        spaces = spaces_of(self.bundle.path)
-        if PRERANK not in spaces:
-            raise DataError(f"{self.bundle.path}: {PRERANK.item} is missing, so no refresh is possible")
-        if self.bundle.recall_index is None:
-            spaces.pop(RECALL, None)
-        elif RECALL not in spaces:
-            raise DataError(f"{self.bundle.path}: {RECALL.item} is missing, so {RECALL.index} stays")
-        return spaces
+    def _space_id(self) -> int:
+        """Returns the space id of the bundle's item tower. Raises DataError if there is none."""
+        if not (self.bundle.path / ITEM_TOWER).exists():
+            raise DataError(f"{self.bundle.path}: {ITEM_TOWER} is missing, so no refresh is possible")
+        return space_id_of(self.bundle.path / ITEM_TOWER)
 
     def _is_whole(self, current: Round) -> bool:
         return any(shard.round == current.number and shard.ends_round for shard in list_shards(self.library))
 
-    def _encode(self, space: Space, ids: NDArray[Any], time_ms: int, cpu_limit: CpuLimit | None) -> ItemIndex:
-        """Returns the vectors of works in ``space`` as of ``time_ms``, with that time as column."""
+    def _encode(self, ids: NDArray[Any], time_ms: int, cpu_limit: CpuLimit | None) -> ItemIndex:
+        """Returns the vectors of works as of ``time_ms``, with that time as column."""
         bundle, vectors = self.bundle, []
-        tower: OnnxModel = bundle.item_tower_of(space)
         rows = bundle.snapshot.works.lookup(ids)
-        for chunk in item_vectors(bundle.snapshot, bundle.encoder, tower, rows, time_ms, self.counts):
+        for chunk in item_vectors(
+            bundle.snapshot, bundle.encoder, bundle.item_tower, rows, time_ms, self.counts
+        ):
             vectors.append(chunk)
             if cpu_limit is not None:
                 cpu_limit.rest()
-        dtype = bundle.index_of(space).dtype
         return ItemIndex.build(
             ids,
             np.concatenate(vectors),
-            dtype="float16" if dtype == np.float16 else "float32",
+            dtype="float16" if bundle.index.dtype == np.float16 else "float32",
             columns={REFRESHED_MS: np.full(len(ids), time_ms)},
             model_version=bundle.model_version,
-            space_id=self._spaces()[space],
+            space_id=self._space_id(),
         )
 
     def _item_types(self) -> dict[str, ItemIndex]:

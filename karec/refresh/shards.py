@@ -2,9 +2,8 @@
 
     ROOT/library/v0000000007/                           of the bundle v0000000007
         round.npz                                       the current round: its order and start
-        0000000003-0000000012/index.karec               shard 12 of round 3: index files with the only column
-                              recall.karec              ``refreshed_ms``; recall's own space if the bundle has
-                              one
+        0000000003-0000000012/index.karec               shard 12 of round 3; its only column is
+                                                        ``refreshed_ms``
         0000000003-9999999999/kinds/song.karec          last shard of a round: the item types, all of each
 
 A shard appears complete, by one rename, and never changes. The shards of a round contain each work once. When
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.bundle.tower_files import INDEX
 from karec.errors import DataError
 from karec.files import ASIDE, file_aside, folder_aside, parse_json, read_npz, remove_folder
 from karec.index import ItemIndex
@@ -66,8 +66,8 @@ class Shard:
 class Round:
     """One round: each work of a bundle's snapshot with a vector, once, in shards.
 
-    order    (N,) work ids; shard n has those from n·size on
-    spaces   {file: space_id} of the item towers
+    order      (N,) work ids; shard n has those from n·size on
+    space_id   of the item tower
     """
 
     number: int
@@ -75,7 +75,7 @@ class Round:
     size: int
     order: NDArray[Any]
     model_version: int
-    spaces: dict[str, int]
+    space_id: int
 
     @property
     def n_shards(self) -> int:
@@ -92,7 +92,7 @@ class Round:
             "began_ms": self.began_ms,
             "size": self.size,
             "model_version": self.model_version,
-            "spaces": {name: f"{space:016x}" for name, space in self.spaces.items()},
+            "spaces": {INDEX: f"{self.space_id:016x}"},
         }
         with file_aside(library / ROUND_FILE) as file:
             np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), order=self.order)
@@ -108,7 +108,7 @@ class Round:
             head: Any = parse_json(arrays["head"].tobytes())
             if head["format"] != ROUND_FORMAT:
                 raise ValueError(f"format is {head['format']}, expected {ROUND_FORMAT}")
-            spaces = {str(name): int(space, 16) for name, space in head["spaces"].items()}
+            space_id = int(head["spaces"][INDEX], 16)
             numbers = [int(head[name]) for name in ("round", "began_ms", "size", "model_version")]
             order = arrays["order"]
             if order.dtype != np.int64 or order.ndim != 1 or numbers[0] < 1 or numbers[2] < 1:
@@ -117,7 +117,7 @@ class Round:
             raise DataError(
                 f"{path}: not a round of a refresh ({error}). Remove it; then a new round starts."
             ) from error
-        return cls(numbers[0], numbers[1], numbers[2], order, numbers[3], spaces)
+        return cls(numbers[0], numbers[1], numbers[2], order, numbers[3], space_id)
 
 
 def refresh_order(ids: NDArray[Any], age_ms: NDArray[Any], exposures: NDArray[Any]) -> NDArray[Any]:

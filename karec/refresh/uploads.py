@@ -1,18 +1,18 @@
-"""Encodes items that were uploaded or edited since the bundle was published, and adds them to its indices."""
+"""Encodes items that were uploaded or edited since the bundle was published, and adds them to its index."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from karec.bundle import Bundle
-from karec.bundle.vector_spaces import PRERANK, RECALL, space_id_of
+from karec.bundle.tower_files import space_id_of
 from karec.errors import BundleError
 from karec.online.changed_items import ChangedItems, IndexUpdate
 from karec.refresh.item_vectors import BATCH, served_columns
 
 
 class Uploads:
-    """Writes to the indices of ``bundle`` in this process.
+    """Writes to the index of ``bundle`` in this process.
 
     Vectors depend only on an item's columns as of its newest upload or edit, so they are equal in all
     processes and after a restart. Counters are used when the library is published again. Raises BundleError
@@ -21,9 +21,7 @@ class Uploads:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle, self._encoder = bundle, bundle.encoder
-        spaces = [(PRERANK, bundle.index), (RECALL, bundle.recall_index)]
-        towers = [(space, index, bundle.item_tower_of(space)) for space, index in spaces if index is not None]
-        self._spaces = [(space, index, tower, space_id_of(tower.path)) for space, index, tower in towers]
+        self._space_id = space_id_of(bundle.item_tower.path)
         self._columns = (*bundle.index.columns,)  # read once: after a write this property copies all rows
         missing = sorted({*self._columns} - served_columns(bundle.snapshot).keys())
         if missing:
@@ -34,9 +32,9 @@ class Uploads:
 
     def take(self, items: ChangedItems, update: IndexUpdate) -> None:
         """Applies changed, hidden and restored items and adjustments, for the next request on."""
-        for _, index, _, _ in self._spaces:
-            index.block(update.hidden_ids)
-            index.unblock(update.restored_ids)
+        index, tower = self._bundle.index, self._bundle.item_tower
+        index.block(update.hidden_ids)
+        index.unblock(update.restored_ids)
         if self._bundle.naming is not None:
             self._bundle.naming.since.update(update.platform_ids)
         ids, served = items.updates.works.ids, served_columns(items.updates)
@@ -44,12 +42,9 @@ class Uploads:
             rows = update.rows[begin : begin + BATCH]
             item_indices, times = np.arange(len(rows)), update.time_ms[begin : begin + BATCH]
             inputs = self._encoder.encode_items(items.take(rows), item_indices, times)
-            for space, index, tower, space_id in self._spaces:
-                (vectors,) = tower.run(inputs, "item_vector")
-                columns = {name: served[name][rows] for name in self._columns} if space is PRERANK else {}
-                index.upsert(ids[rows], vectors, columns, tower.model_version, space_id)
+            (vectors,) = tower.run(inputs, "item_vector")
+            columns = {name: served[name][rows] for name in self._columns}
+            index.upsert(ids[rows], vectors, columns, tower.model_version, self._space_id)
         for name, factors in update.adjustments.items():
             if factors:
-                values = np.array([*factors.values()], np.float32)
-                for _, index, _, _ in self._spaces:
-                    index.adjust([*factors], **{name: values})
+                index.adjust([*factors], **{name: np.array([*factors.values()], np.float32)})

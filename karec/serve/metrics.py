@@ -63,8 +63,8 @@ GAUGES: Mapping[str, tuple[str, Mode, Labels]] = {
     "karec_worker_proportional_bytes": ("Memory; a page that n share counts 1/n.", "liveall", ()),
     "karec_bundle_workers": ("Workers that serve a bundle.", "livesum", ("bundle", "model_version")),
     "karec_bundle_snapshot_timestamp_seconds": ("Time of the oldest served snapshot.", "livemin", ()),
-    "karec_index_items": ("Items of an index.", "livemax", ("index", "model_version")),
-    "karec_index_generation": ("Generation of an index.", "livemax", ("index",)),
+    "karec_index_items": ("Items of the index.", "livemax", ("model_version",)),
+    "karec_index_generation": ("Generation of the index.", "livemax", ()),
     "karec_online_store_lag_seconds": ("Time since a worker read the store to its end.", "livemax", ()),
     "karec_exposure_fraction": ("Measured exposure of a target.", "livemax", ("scene", "target")),
     "karec_exposure_dual_variable": ("Dual variable of a target.", "livemax", ("scene", "target")),
@@ -212,11 +212,8 @@ class Metrics:
             return
         self._set("karec_bundle_workers", {(bundle.path.name, str(bundle.model_version)): 1})
         self._gauges["karec_bundle_snapshot_timestamp_seconds"].set(bundle.snapshot.time_ms / 1e3)
-        items: dict[Labels, float] = {}
-        for name, index in (("prerank", bundle.index), ("recall", bundle.recall_index)):
-            if index is not None:
-                self._gauges["karec_index_generation"].labels(name).set(index.generation)
-                items |= {(name, str(version.number)): version.n_items for version in index.versions}
+        self._gauges["karec_index_generation"].set(bundle.index.generation)
+        items = {(str(version.number),): float(version.n_items) for version in bundle.index.versions}
         self._set("karec_index_items", items)
 
     def _observe_exposure(self, cascades: Mapping[str, Cascade]) -> None:

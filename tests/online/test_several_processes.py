@@ -9,7 +9,6 @@ from live_bundle import ask, live_config
 from small_bundle import write_next_run
 
 from karec.bundle import Bundle
-from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.config import open_hot_swap
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.next_version import publish_next_version
@@ -24,7 +23,7 @@ LONG = 60
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    bundle = Bundle.open(live_config(folder, recall=True).parent / "bundles")
+    bundle = Bundle.open(live_config(folder).parent / "bundles")
     write_next_run(bundle, folder / "run-2")
     return folder
 
@@ -70,9 +69,9 @@ def vectors(index, ids):
         return view.embeddings(view.lookup(ids))
 
 
-def towers_say(bundle, ids, now, space):
+def item_tower_vectors(bundle, ids, now):
     items = bundle.encoder.encode_items(bundle.snapshot, bundle.snapshot.works.lookup(ids), now)
-    return bundle.item_tower_of(space).run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
+    return bundle.item_tower.run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
 
 
 def wait_until(seen):
@@ -89,10 +88,9 @@ def test_refresh_replaces_served_vectors_except_in_pinned_requests(worker, now):
     with bundle.index.pinned() as held:
         was = held.embeddings(held.lookup(ids))
         refresh(bundle, now)
-        wait_until(lambda: np.array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK)))
+        wait_until(lambda: np.array_equal(vectors(bundle.index, ids), item_tower_vectors(bundle, ids, now)))
         np.testing.assert_array_equal(held.embeddings(held.lookup(ids)), was)
     live.add_refreshed()  # waits for the running call of the thread
-    np.testing.assert_array_equal(vectors(bundle.recall_index, ids), towers_say(bundle, ids, now, RECALL))
     assert not ask(live, USER, time_ms=now).degraded
 
 
@@ -113,7 +111,7 @@ def test_refresh_keeps_edits_blocks_and_adjustments(worker, now):
     live.add_refreshed()
     np.testing.assert_array_equal(vectors(bundle.index, [edited]), was)
     np.testing.assert_array_equal(
-        vectors(bundle.index, [other]), towers_say(bundle, np.array([other]), now + HOUR, PRERANK)
+        vectors(bundle.index, [other]), item_tower_vectors(bundle, np.array([other]), now + HOUR)
     )
     none = np.zeros(bundle.index.dim, np.float32)
     assert bundle.index.scores(none, ids=[blocked, adjusted, other]).tolist() == [-np.inf, 3.0, 0.0]
@@ -132,10 +130,8 @@ def test_rollout_of_the_next_model_version_ends_after_a_reload(worker, made, now
     refresh(bundle, now)
     live.add_refreshed()
     ids = np.asarray(bundle.snapshot.works.ids)
-    for space in (PRERANK, RECALL):
-        index = bundle.index_of(space)
-        assert index.model_versions == (2,)
-        np.testing.assert_array_equal(vectors(index, ids), towers_say(bundle, ids, now, space))
+    assert bundle.index.model_versions == (2,)
+    np.testing.assert_array_equal(vectors(bundle.index, ids), item_tower_vectors(bundle, ids, now))
     one = vectors(bundle.index, ids[:1])[0]
     np.testing.assert_allclose(bundle.index.scores(one, ids=ids[:1]), [2 * (one @ one)], rtol=1e-3)
 
@@ -146,7 +142,7 @@ def test_later_worker_has_the_refreshed_vectors(worker, now):
     live.close()
     bundle = bundle_of(worker())
     ids = np.asarray(bundle.snapshot.works.ids)
-    np.testing.assert_array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK))
+    np.testing.assert_array_equal(vectors(bundle.index, ids), item_tower_vectors(bundle, ids, now))
 
 
 def test_damaged_shard_is_logged_once_and_old_vectors_are_kept(worker, now, caplog):
@@ -156,7 +152,7 @@ def test_damaged_shard_is_logged_once_and_old_vectors_are_kept(worker, now, capl
     was = vectors(bundle.index, ids)
     live.close()
     refresh(bundle, now)
-    path = list_shards(library_folder(bundle.path))[0].path / PRERANK.index
+    path = list_shards(library_folder(bundle.path))[0].path / "index.karec"
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-9])
     live = worker()
@@ -174,7 +170,7 @@ def test_damaged_shard_does_not_undo_an_edit(worker, now):
     live.close()
     refresh(bundle, now + HOUR)
     first, *_, last = list_shards(library_folder(bundle.path))
-    edited = int(first.index(PRERANK.index).ids[0])
+    edited = int(first.index("index.karec").ids[0])
     damaged = next(iter(last.path.rglob("*.karec")))
     damaged.chmod(0o644)
     damaged.write_bytes(damaged.read_bytes()[:-9])
@@ -186,10 +182,8 @@ def test_damaged_shard_does_not_undo_an_edit(worker, now):
     was = vectors(bundle.index, [edited])
     shards.with_name("aside").rename(shards)
     live.add_refreshed()
-    other = first.index(PRERANK.index).ids[1:2]
-    np.testing.assert_array_equal(
-        vectors(bundle.index, other), towers_say(bundle, other, now + HOUR, PRERANK)
-    )
+    other = first.index("index.karec").ids[1:2]
+    np.testing.assert_array_equal(vectors(bundle.index, other), item_tower_vectors(bundle, other, now + HOUR))
     np.testing.assert_array_equal(vectors(bundle.index, [edited]), was)
 
 
@@ -218,11 +212,11 @@ def test_adjustment_reaches_all_workers_and_later_uploads(worker, now):
     one.record([{"event": "adjust", "item_id": work, "offset": 3.5, "time_ms": now - 1}], now_ms=now + 1)
     two.record([{"event": "upload", "item_id": NEW, "creator_id": CREATOR}], now_ms=now + 2)
     for live in (one, two, worker("late")):
-        for index in (bundle_of(live).index, bundle_of(live).recall_index):
-            zero = np.zeros(index.dim, np.float32)
-            wait_until(
-                lambda i=index, z=zero: i.scores(z, ids=[work, NEW, work + 1]).tolist() == [4.5, 7.0, -np.inf]
-            )
+        index = bundle_of(live).index
+        zero = np.zeros(index.dim, np.float32)
+        wait_until(
+            lambda i=index, z=zero: i.scores(z, ids=[work, NEW, work + 1]).tolist() == [4.5, 7.0, -np.inf]
+        )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def recalls(index, users, n_probe):
 
 def test_n_probe_is_the_smallest_for_the_choosing_half(vectors):
     index, users = ItemIndex.build(np.arange(len(vectors)), vectors), gathered(80, 2)
-    measured = build_measured_lists(index, users, "index.karec")
+    measured = build_measured_lists(index, users)
     assert measured.n_lists == index.n_lists and 1 < measured.n_probe < measured.n_lists / 2
     for n_probe, enough in ((measured.n_probe, True), (measured.n_probe - 1, False)):
         of_half = np.array(recalls(index, users[:40], n_probe))
@@ -56,7 +56,7 @@ def test_recall_below_the_minimum_is_refused_with_the_remedy(vectors):
         BundleError,
         match=r"index.karec: recall@1,000 is 0\.\d+ over 12 users .* without lists",
     ):
-        build_measured_lists(index, np.concatenate([choosing, among]), "index.karec")
+        build_measured_lists(index, np.concatenate([choosing, among]))
 
 
 @pytest.fixture
@@ -66,13 +66,11 @@ def published(tmp_path, monkeypatch):
     return publish_small_bundle
 
 
-@pytest.mark.parametrize("recall", [False, True])
-def test_searched_index_is_published_with_lists_and_a_manifest_fact(published, tmp_path, recall):
-    bundle = published(tmp_path, recall)
+def test_index_is_published_with_lists_and_a_manifest_fact(published, tmp_path):
+    bundle = published(tmp_path)
     measured = bundle.facts["lists"]
-    searched, other = (bundle.recall_index, bundle.index) if recall else (bundle.index, None)
-    assert measured["file"] == ("recall.karec" if recall else "index.karec")
-    assert searched.n_lists == measured["n_lists"] > 1 and (other is None or other.n_lists == 0)
+    assert measured["file"] == "index.karec"
+    assert bundle.index.n_lists == measured["n_lists"] > 1
     assert (
         bundle.n_probe == measured["n_probe"] and measured["recall"] >= MIN_RECALL and measured["users"] == 6
     )
@@ -88,7 +86,7 @@ def test_small_catalog_has_no_lists(tmp_path):
     [
         7,
         {},
-        {"file": "recall.karec", "n_probe": 1},
+        {"file": "other.karec", "n_probe": 1},
         {"file": "index.karec", "n_probe": 0},
         {"file": "index.karec", "n_probe": 999},
     ],

@@ -12,7 +12,7 @@ from small_bundle import publish_small_bundle, write_next_run
 from small_kinds import rooms_of
 
 from karec.bundle import Bundle, publish_folder
-from karec.bundle.vector_spaces import PRERANK, RECALL, space_id_of
+from karec.bundle.tower_files import space_id_of
 from karec.catalog.table import Table
 from karec.errors import BundleError
 from karec.features.user_vectors import run_user_towers
@@ -35,10 +35,6 @@ def rolled(before, run, sample=10):
     return Bundle.open(before.path.parent)
 
 
-def spaces_of(bundle):
-    return [PRERANK] if bundle.recall_index is None else [PRERANK, RECALL]
-
-
 def features(bundle, user):
     return bundle.encoder.encode_user(bundle.snapshot, user, bundle.snapshot.time_ms, -1)
 
@@ -46,27 +42,21 @@ def features(bundle, user):
 def test_next_version_serves_each_row_with_its_versions_user_tower(before, published):
     bundle = rolled(before, published[1])
     assert bundle.model_version == 2 and library_state(bundle, 0).rows == {1: 30, 2: 10}
-    for space in spaces_of(bundle):
-        index, towers = bundle.index_of(space), bundle.user_towers_of(space)
-        old, new = index.versions
-        assert [(version.number, version.n_items) for version in (old, new)] == [(1, 30), (2, 10)]
-        assert old.space_id == space_id_of(before.path / space.item)
-        assert new.space_id == space_id_of(bundle.path / space.item)
-        assert (new.scale, new.offset) == (1.0, 0.0) and old.scale > 0
-        assert sorted(towers) == [1, 2]
-        assert (bundle.path / f"{space.user_tower}.v0000000001.onnx").read_bytes() == (
-            before.path / space.own
-        ).read_bytes()
+    old, new = bundle.index.versions
+    assert [(version.number, version.n_items) for version in (old, new)] == [(1, 30), (2, 10)]
+    assert old.space_id == space_id_of(before.path / "item_tower.onnx")
+    assert new.space_id == space_id_of(bundle.path / "item_tower.onnx")
+    assert (new.scale, new.offset) == (1.0, 0.0) and old.scale > 0
+    assert sorted(bundle.user_towers) == [1, 2]
+    old_tower = (bundle.path / "user_tower.v0000000001.onnx").read_bytes()
+    assert old_tower == (before.path / "user_tower.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("space", [PRERANK, RECALL])
-def test_scores_of_both_versions_are_on_the_new_scale(before, published, space):
-    if space is RECALL and before.recall_index is None:
-        pytest.skip("of two spaces")
+def test_scores_of_both_versions_are_on_the_new_scale(before, published):
     bundle = rolled(before, published[1])
-    index, ids = bundle.index_of(space), np.asarray(bundle.snapshot.works.ids)
+    index, ids = bundle.index, np.asarray(bundle.snapshot.works.ids)
     user_vectors_by_version = run_user_towers(
-        bundle.user_towers_of(space), index, features(bundle, int(bundle.snapshot.users.ids[0]))
+        bundle.user_towers, index, features(bundle, int(bundle.snapshot.users.ids[0]))
     )
     line = {version.number: (version.scale, version.offset) for version in index.versions}
     rows = index.lookup(ids)
@@ -88,13 +78,12 @@ def test_refresh_moves_all_works_and_drops_the_old_version(before, published):
         work.run(work.start_round(bundle.snapshot.time_ms, 7))
     LibraryFollower().catch_up(bundle)
     ids = np.asarray(bundle.snapshot.works.ids)
-    for space in spaces_of(bundle):
-        index, expected = bundle.index_of(space), whole.index_of(space)
-        assert index.model_versions == expected.model_versions == (2,)
-        np.testing.assert_array_equal(
-            index.embeddings(index.lookup(ids)), expected.embeddings(expected.lookup(ids))
-        )
-        assert list(run_user_towers(bundle.user_towers_of(space), index, features(bundle, 1))) == [2]
+    index, expected = bundle.index, whole.index
+    assert index.model_versions == expected.model_versions == (2,)
+    np.testing.assert_array_equal(
+        index.embeddings(index.lookup(ids)), expected.embeddings(expected.lookup(ids))
+    )
+    assert list(run_user_towers(bundle.user_towers, index, features(bundle, 1))) == [2]
     for kind in bundle.item_types:
         assert bundle.item_type(kind).index.model_versions == (2,)
 
@@ -113,11 +102,10 @@ def test_next_version_has_new_works_and_no_removed_ones(before, published):
     works = Table(np.append(known.ids[1:40], [7001, 7002]), columns)
     publish_next_version(published[1], replace(before.snapshot, works=works), before.path.parent, sample=5)
     bundle = Bundle.open(before.path.parent, verify=False)
-    for space in spaces_of(bundle):
-        index = bundle.index_of(space)
-        assert sorted(index.ids) == sorted(works.ids)
-        versions = index.model_versions_of(index.lookup(works.ids))
-        assert versions[-2:].tolist() == [2, 2] and np.bincount(versions).tolist() == [0, 34, 7]
+    index = bundle.index
+    assert sorted(index.ids) == sorted(works.ids)
+    versions = index.model_versions_of(index.lookup(works.ids))
+    assert versions[-2:].tolist() == [2, 2] and np.bincount(versions).tolist() == [0, 34, 7]
 
 
 def test_next_version_is_refused_until_the_refresh_ends(before, published, tmp_path):
@@ -138,16 +126,6 @@ def test_next_version_refuses_another_encoder(before, published, tmp_path):
     with (tmp_path / "run" / "encoder.npz").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(BundleError, match=re.escape(f"{tmp_path}/run/encoder.npz: not the encoder of")):
-        rolled(before, tmp_path / "run")
-
-
-def test_next_version_refuses_recall_space_of_only_one_version(before, published, tmp_path):
-    shutil.copytree(published[1], tmp_path / "run")
-    if before.recall_index is None:
-        shutil.copyfile(tmp_path / "run" / "item_tower.onnx", tmp_path / "run" / RECALL.item)
-    else:
-        (tmp_path / "run" / RECALL.item).unlink()
-    with pytest.raises(BundleError, match="only one of them has recall's own space"):
         rolled(before, tmp_path / "run")
 
 

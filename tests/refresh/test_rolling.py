@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.bundle import Bundle
-from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.errors import DataError, IndexFormatError
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import build_item_type_index, songs_and_creators
@@ -45,24 +44,24 @@ def now_of(bundle):
     return bundle.snapshot.time_ms + 5 * HOUR_MS
 
 
-def towers_say(bundle, ids, time_ms, space=PRERANK):
+def item_tower_vectors(bundle, ids, time_ms):
     """The vectors of works by the item tower, as float16."""
     items = bundle.encoder.encode_items(bundle.snapshot, bundle.snapshot.works.lookup(ids), time_ms)
-    return bundle.item_tower_of(space).run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
+    return bundle.item_tower.run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
 
 
 def test_round_has_each_work_once_with_features_of_its_start(bundle):
     now = now_of(bundle)
     refresh(bundle, now)
     shards = [shard for shard in list_shards(library_folder(bundle.path)) if not shard.ends_round]
-    indices = [shard.index(PRERANK.index) for shard in shards]
+    indices = [shard.index("index.karec") for shard in shards]
     assert [len(index) for index in indices] == [7] * 5 + [5]
     ids = np.concatenate([index.ids for index in indices])
     assert sorted(ids) == sorted(bundle.snapshot.works.ids)
     for index in indices:
         assert set(index.columns["refreshed_ms"]) == {now} and index.model_versions == (1,)
         np.testing.assert_array_equal(
-            index.embeddings(index.lookup(index.ids)), towers_say(bundle, index.ids, now)
+            index.embeddings(index.lookup(index.ids)), item_tower_vectors(bundle, index.ids, now)
         )
 
 
@@ -76,12 +75,8 @@ def test_follower_has_refreshed_vectors_and_item_type_means(bundle):
     assert follower.catch_up(bundle) == 14
     refresh(bundle, now)
     assert follower.catch_up(bundle) == 26 and follower.catch_up(bundle) == 0
-    spaces = [PRERANK] if bundle.recall_index is None else [PRERANK, RECALL]
-    for space in spaces:
-        index = bundle.index_of(space)
-        np.testing.assert_array_equal(
-            index.embeddings(index.lookup(ids)), towers_say(bundle, ids, now, space)
-        )
+    vectors = bundle.index.embeddings(bundle.index.lookup(ids))
+    np.testing.assert_array_equal(vectors, item_tower_vectors(bundle, ids, now))
     assert bundle.index.search(np.zeros(8), ids=ids[:5], k=5).n_blocked == 2
     assert bundle.index.scores(np.zeros(8), ids=ids[3:4]).tolist() == [2.0]
     expected = build_item_type_index(
@@ -103,7 +98,7 @@ def test_follower_restarts_if_the_library_was_removed(bundle):
     assert refresh(bundle, now + HOUR_MS).number == 1
     assert follower.catch_up(bundle) == 40 and follower.catch_up(bundle) == 0
     np.testing.assert_array_equal(
-        bundle.index.embeddings(bundle.index.lookup(ids)), towers_say(bundle, ids, now + HOUR_MS)
+        bundle.index.embeddings(bundle.index.lookup(ids)), item_tower_vectors(bundle, ids, now + HOUR_MS)
     )
 
 
@@ -123,7 +118,7 @@ def test_stopped_round_ends_with_the_same_vectors(bundle, shards):
     LibraryFollower().catch_up(bundle)
     ids = bundle.snapshot.works.ids
     np.testing.assert_array_equal(
-        bundle.index.embeddings(bundle.index.lookup(ids)), towers_say(bundle, ids, now)
+        bundle.index.embeddings(bundle.index.lookup(ids)), item_tower_vectors(bundle, ids, now)
     )
 
 
@@ -160,7 +155,7 @@ def test_second_refresh_of_a_library_is_refused(bundle):
 
 def test_damaged_shard_is_refused_with_its_file(bundle):
     refresh(bundle, now_of(bundle))
-    path = list_shards(library_folder(bundle.path))[0].path / PRERANK.index
+    path = list_shards(library_folder(bundle.path))[0].path / "index.karec"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(IndexFormatError, match=str(path)):
@@ -175,9 +170,9 @@ def test_shards_of_another_item_tower_are_refused_with_the_space(bundle, publish
         DataError, match=rf"index\.karec: vectors have model version 1 and space .*Remove {library}"
     ):
         LibraryFollower().catch_up(again(bundle))
-    with pytest.raises(DataError, match=f"{library}: not of the item towers of"):
+    with pytest.raises(DataError, match=f"{library}: not of the item tower of"):
         refresh(bundle, 0)
-    assert current_round.spaces[PRERANK.index] != 0
+    assert current_round.space_id != 0
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\0" * 400])
@@ -249,7 +244,7 @@ def test_pace_rests_until_the_cpu_share_is_kept():
 def test_round_leaves_out_works_without_a_vector(bundle):
     removed = bundle.snapshot.works.ids[:4]
     bundle.index.remove(removed)
-    bundle.index.save(bundle.path / PRERANK.index)
+    bundle.index.save(bundle.path / "index.karec")
     current_round = refresh(bundle, now_of(bundle))
     assert len(current_round.order) == 36 and not np.isin(removed, current_round.order).any()
     assert replace(library_state(again(bundle), 0), rows={}).works == 36

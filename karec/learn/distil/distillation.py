@@ -61,8 +61,7 @@ def fit_towers(
     """
     _check_targets(settings.distil, targets, lists)
     valid = prepared.valid_batches
-    towers = settings.towers
-    model = new_towers(prepared, settings, vector=towers.vector)
+    model = new_towers(prepared, settings)
     if start is not None:
         model.load_state_dict(start)
 
@@ -77,7 +76,7 @@ def fit_towers(
         StepLoss(model, prepared, targets, lists, settings),
         score,
         optimizer=settings.optimizer,
-        epochs=towers.epochs,
+        epochs=settings.towers.epochs,
         seed=settings.seed,
         title="training the towers",
         checkpoint=checkpoint,
@@ -86,9 +85,7 @@ def fit_towers(
     return model, state
 
 
-def new_towers(
-    prepared: TrainingData, settings: TrainSettings, *, vector: int, by_task: bool = True
-) -> Towers:
+def new_towers(prepared: TrainingData, settings: TrainSettings) -> Towers:
     """Returns untrained towers with the sizes of [towers]; weights depend on the seed."""
     torch.manual_seed(settings.seed)
     towers, train = settings.towers, prepared.train_batches
@@ -97,11 +94,10 @@ def new_towers(
         train.edges(settings.features.bins),
         dim=settings.features.dim,
         hidden=towers.hidden,
-        vector=vector,
+        vector=towers.vector,
         id_dropout=towers.id_dropout,
         profile_dropout=towers.profile_dropout,
         matching=towers.matching is True,
-        by_task=by_task,
     ).to(train.device)
 
 

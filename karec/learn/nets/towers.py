@@ -66,12 +66,11 @@ class UserTower(nn.Module):
         vector: int,
         id_dropout: float,
         hidden_profiles: float,
-        by_task: bool,
     ) -> None:
         super().__init__()
         sizes = encoder.sizes
         self.numbers = PiecewiseLinear(edges)
-        self.heads = 1 + by_task * len(encoder.tasks)
+        self.heads = 1 + len(encoder.tasks)
         self.vector = vector
         self.hidden_profiles = hidden_profiles
         self.item_codes = item_codes
@@ -143,10 +142,7 @@ class ItemTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """Both towers with a scale and bias per head: ``inputs`` → logits (B, 1 + T), fused head first.
-
-    If ``by_task`` is False, T is 0: a user has one vector.
-    """
+    """Both towers with a scale and bias per head: ``inputs`` → logits (B, 1 + T), fused head first."""
 
     inputs: tuple[str, ...] = (*UserTower.inputs, *ItemTower.inputs)
 
@@ -161,7 +157,6 @@ class Towers(nn.Module):
         id_dropout: float = 0.3,
         profile_dropout: float = 0.0,
         matching: bool = False,
-        by_task: bool = True,
     ) -> None:
         super().__init__()
         item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
@@ -176,7 +171,6 @@ class Towers(nn.Module):
             vector=vector,
             id_dropout=id_dropout,
             hidden_profiles=profile_dropout,
-            by_task=by_task,
         )
         self.item = ItemTower(
             encoder, edges["item_numbers"], item_codes, match, dim=dim, hidden=hidden, vector=vector

@@ -1,10 +1,9 @@
 """A training: examples, ranker, rank log, towers that learn from the log, export, quality.
 
-The run folder then has encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, recall_user_tower.onnx and
-recall_item_tower.onnx (if the settings ask for them), baseline_<name>.onnx, rank_log/, checkpoints/,
-run.json (settings, model version, notes of the data, scales and biases of the towers,
-epochs and curves, seconds) and quality.json. A killed run resumes from its checkpoints and ends with the same
-models.
+The run folder then has encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, baseline_<name>.onnx,
+rank_log/, checkpoints/, run.json (settings, model version, notes of the data, scales and biases of the
+towers, epochs and curves, seconds) and quality.json. A killed run resumes from its checkpoints and ends with
+the same models.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import evaluate_run
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
-from karec.learn.distil.recall_towers import NAMES, train_recall_towers
-from karec.learn.fit.loop import Epoch, FitState
+from karec.learn.fit.loop import Epoch
 from karec.learn.fit.prepare import TrainingData, prepare
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.mixed_ranker import PARTS
@@ -109,8 +107,6 @@ def train(
             tower_data, soft, lists, settings, out, progress, checkpoints.make("towers")
         )
         clock.lap("towers")
-        runs |= _train_recall(prepared, settings, out, checkpoints, progress)
-        clock.lap("recall towers")
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.to_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
@@ -126,25 +122,6 @@ def _baseline_names(settings: TrainSettings) -> tuple[str, ...]:
     kind = settings.ranker.kind
     parts = PARTS if kind == "both" else (kind,)
     return tuple(name for name in settings.evaluation.baselines if name not in parts)
-
-
-def _train_recall(
-    prepared: TrainingData,
-    settings: TrainSettings,
-    out: Path,
-    checkpoints: Checkpoints,
-    progress: Progress | None,
-) -> dict[str, FitState]:
-    """Trains the recall towers if they are on; otherwise removes those of an earlier run in ``out``."""
-    if settings.recall.on:
-        return {
-            "recall_towers": train_recall_towers(
-                prepared, settings, out, progress, checkpoints.make("recall_towers")
-            )
-        }
-    for name in NAMES.values():
-        (out / f"{name}.onnx").unlink(missing_ok=True)
-    return {}
 
 
 def _write_and_read_log(

@@ -48,7 +48,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     Raises:
         ConfigError: a key does not fit; the message names it.
         MissingExtra: a package is not installed.
-        DataError: works have no counters of the tasks, or recall towers have no enjoyed work to learn from.
+        DataError: works have no counters of the tasks.
     """
     tasks, ranker = dataset.tasks, settings.ranker
     auxiliary = ranker.auxiliary if ranker.kind in ("mmoe", "both") else ()
@@ -72,8 +72,6 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     if "lightgbm" in settings.evaluation.baselines:
         _require_lightgbm("evaluation.baselines = 'lightgbm'")
     _check_counters(dataset)
-    if settings.recall.on:
-        _check_enjoyed(dataset)
 
 
 def _require_lightgbm(purpose: str) -> None:
@@ -100,16 +98,6 @@ def _check_counters(dataset: Dataset) -> None:
             "training, with karec.aggregates.advance.advance(snapshot, exposures, snapshot.time_ms) if "
             "nothing was counted yet"
         )
-
-
-def _check_enjoyed(dataset: Dataset) -> None:
-    meaning = dataset.snapshot.meaning
-    for days, exposures in zip(("training", "validation"), dataset.split()[:2], strict=True):
-        if not meaning.is_enjoyed(exposures.labels).any():
-            raise DataError(
-                f"{dataset.name}: no work was enjoyed on the {days} days ({', '.join(meaning.enjoyed)}), and "
-                "recall towers learn from such rows: set recall.on to false"
-            )
 
 
 def _check_lists(dataset: Dataset, settings: TrainSettings) -> None:

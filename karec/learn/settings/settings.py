@@ -35,8 +35,9 @@ QUICK_STEPS = 2000
 REMOVED: Mapping[str, str] = {
     "towers.kind": "Delete it: towers read counters and rates.",
     "run.tensorboard": "Delete it: run.json has the curves.",
+    ".recall": "Delete it: the source `model` searches the vectors of prerank.",
 }
-"""Advice for removed keys, by `table.key`."""
+"""Advice for removed keys, by `table.key`, and for removed tables, by `.table`."""
 AUTO = "auto"
 RecipeName = Literal[
     "auto", "hard", "model-distillation", "feature-distillation", "pools", "list", "retrieval"
@@ -134,16 +135,6 @@ class DistilSettings(Settings, frozen=True):
         return max(self.list_weight, self.pool_weight) > 0
 
 
-class RecallSettings(Settings, frozen=True):
-    """[recall]: separate towers for the source `model`, which learn the set that a user enjoys."""
-
-    on: bool = False  # False: the source searches with the vectors of prerank
-    epochs: Count = 2  # at most; the best on validation is kept
-    vector: Count = 64  # dimensions
-    temperature: Positive = 0.1  # temperature of the softmax over candidates
-    negatives: Count = 512  # items sampled uniformly from the library in a step
-
-
 class ShadowSettings(Settings, frozen=True):
     """[shadow]: whole pools in the first rank log, which the ranker writes for the training days."""
 
@@ -179,7 +170,6 @@ class TrainSettings(Settings, frozen=True):
     ranker: RankerSettings = RankerSettings()
     towers: TowerSettings = TowerSettings()
     distil: DistilSettings = DistilSettings()
-    recall: RecallSettings = RecallSettings()
     shadow: ShadowSettings = ShadowSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()
@@ -289,6 +279,7 @@ def read_run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
         if isinstance(value, dict)
         else value
         for name, value in run["settings"].items()
+        if f".{name}" not in REMOVED
     }
     kept["evaluation"]["baselines"] = [  # towers of recipe hard were a baseline once
         name for name in kept["evaluation"]["baselines"] if name != "hard"

@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from small_tower import write_user_tower
 
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.step import QueryHydrator
 from karec.pipeline.types import Candidates, Request
 from karec.steps.sources.merge import Merge
 from karec.steps.sources.model import Model
@@ -114,102 +112,6 @@ def test_model_finds_an_upserted_item_in_its_list():
     index.upsert([5000], 50 * request.features["user_vector"])
     result = Model(index.schema, quota=1, exact=False, n_probe=1).recall(request.with_view(index.pinned()))
     assert result.ids.tolist() == [5000]
-
-
-TWO = np.array([[0.25, -1.5]], np.float32)
-
-
-@pytest.fixture
-def towers(tmp_path):
-    return {version: write_user_tower(tmp_path / f"{version}.onnx", version, 4) for version in (0, 1)}
-
-
-def in_recall_space(platform, dim=4):
-    """Returns (item index with ten numbers for each item, recall's index of ``dim``)."""
-    vectors = np.random.default_rng(3).standard_normal((10, dim)).astype(np.float32)
-    return ItemIndex.build(platform.works.ids, np.eye(10)), ItemIndex.build(
-        platform.works.ids, vectors, "float32"
-    )
-
-
-def asking(index, recall_index, **features):
-    features = {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": TWO, **features}
-    return A_STRANGER.with_features(features).with_view(index.pinned(), recall_index.pinned())
-
-
-def test_model_searches_recalls_space_with_its_user_vector(platform, towers):
-    index, own = in_recall_space(platform)
-    prerank = np.ones((1, 10), np.float32)
-    result = Model(index.schema, 3, own.schema, towers).recall(asking(index, own, user_vector=prerank))
-    scores = own.embeddings(np.arange(10)) @ towers[0].run({"user_numbers": TWO}, "user_vector")[0][0]
-    assert result.ids.tolist() == platform.works.ids[np.argsort(-scores)[:3]].tolist()
-    np.testing.assert_allclose(result.scores, np.sort(scores)[::-1][:3], rtol=1e-5)
-
-
-def test_model_uses_the_vector_of_each_version_in_recalls_space(platform, towers):
-    index, own = in_recall_space(platform)
-    moved = np.random.default_rng(4).standard_normal((5, 4)).astype(np.float32)
-    own.upsert(platform.works.ids[5:], moved, model_version=1)
-    result = Model(index.schema, 10, own.schema, towers).recall(asking(index, own))
-    users = {
-        version: tower.run({"user_numbers": TWO}, "user_vector")[0][0] for version, tower in towers.items()
-    }
-    with own.pinned() as view:
-        rows = view.lookup(result.ids)
-        versions, vectors = view.model_versions_of(rows), view.embeddings(rows)
-    expected = [vector @ users[version] for vector, version in zip(vectors, versions.tolist(), strict=True)]
-    assert sorted(set(versions.tolist())) == [0, 1]
-    np.testing.assert_allclose(result.scores, expected, rtol=1e-5)
-
-
-def test_model_counts_items_of_recalls_space_without_a_tower(platform, towers):
-    index, own = in_recall_space(platform)
-    own.upsert(platform.works.ids[7:], np.ones((3, 4)), model_version=9)
-    noted = Model(index.schema, 10, own.schema, towers).recall(asking(index, own))
-    assert len(noted.value) == 7 and noted.notes == {"without_user_vector": 3}
-
-
-def test_model_is_unavailable_without_a_tower_of_recalls_space(platform, towers):
-    index, own = in_recall_space(platform)
-    with pytest.raises(Unavailable, match=r"model versions \[0\], there are user towers of \[1\]"):
-        Model(index.schema, 3, own.schema, {1: towers[1]}).recall(asking(index, own))
-
-
-def test_model_needs_user_vector_only_without_recalls_space(platform, towers):
-    index, own = in_recall_space(platform)
-    assert Model(index.schema, 3).needs == ("request.user_vector",)
-    assert Model(index.schema, 3, own.schema, towers).needs == ("request.user_numbers",)
-
-
-def test_model_rejects_a_request_without_view_of_recalls_space(platform, towers):
-    index, own = in_recall_space(platform)
-    with pytest.raises(ContractError, match="this request has no recall index"):
-        Model(index.schema, 3, own.schema, towers).recall(asking(index, own).with_view(index.pinned()))
-
-
-def test_cascade_rejects_model_of_another_recall_index(platform, towers):
-    index, own = in_recall_space(platform)
-    recall = Recall((Model(index.schema, 3, own.schema, towers),), Merge([3], 3))
-    Cascade("home", (), recall, (), index=index, recall_index=own)
-    with pytest.raises(ContractError, match=r"give Cascade\(…, recall_index=…\)"):
-        Cascade("home", (), recall, (), index=index)
-
-
-def test_request_reads_one_generation_of_recalls_space(platform, towers):
-    """The writer empties the space after the request started. The request still finds the old items, and
-    the page names their generation."""
-    index, own = in_recall_space(platform)
-
-    class Writes(QueryHydrator):
-        def hydrate_request(self, request):
-            own.remove(platform.works.ids)
-            return {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": TWO}
-
-    recall = Recall((Model(index.schema, 3, own.schema, towers),), Merge([3], 3))
-    answer = Cascade("home", (Writes(),), recall, (), index=index, recall_index=own).run(Request(1, k=3))
-    assert len(answer) == 3 and len(own) == 0
-    assert (answer.versions["recall_generation"], answer.versions["recall_model_versions"]) == (1, (0,))
-    assert answer.request.view is None and answer.request.recall_view is None
 
 
 @pytest.mark.parametrize("exact", [True, False])
