@@ -101,7 +101,6 @@ fuzz-cascades: $(VENV)/.dev  ## random cascades: no work is lost, invented or do
 	$(BIN)/python tests/many_cascades.py $(CASES) $(SEED)
 
 soak: $(VENV)/.dev build/demo/karec.toml  ## requests, events, swaps and killed workers for half an hour: no event is lost or counted twice
-	test -e build/demo/bundles/v0000000002 || $(BIN)/karec demo --out build/demo
 	OMP_NUM_THREADS=1 $(BIN)/python bench/service/soak.py build/demo/karec.toml
 
 build/demo/karec.toml: $(VENV)/.run

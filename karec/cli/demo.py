@@ -52,6 +52,7 @@ def demo(
     from karec.lab.demo.report import write_demo
     from karec.lab.demo.run import Demo
     from karec.lab.demo.scenes import scene_templates
+    from karec.learn.run.from_log import ServedRun, train_from_log
     from karec.learn.run.train import train
 
     start = time.perf_counter()
@@ -66,6 +67,12 @@ def demo(
             check_outputs(loaded.dataset, training, out, report, serves=True)
             return train(loaded.dataset, training, out / "run", progress, evaluate=False)
 
+        def learn_from_log(folder: Path, log: Path) -> TrainResult:
+            served, version = ServedRun.from_folder(folder), next_version(out / "bundles")
+            second = served.settings.replace(model_version=version, towers={"epochs": 1})
+            folder, log_version = out / f"run-{version}", served.settings.model_version
+            return train_from_log(loaded.dataset, served, log, second, folder, progress, version=log_version)
+
         run = Demo(
             loaded.dataset,
             loaded.world,
@@ -75,7 +82,7 @@ def demo(
             scenes=scenes,
             seed=choice.seed or 0,
         )
-        result = run.run(train_models, progress)
+        result = run.run(train_models, learn_from_log, progress)
     _, page = write_demo(result, report)
     _print_screen(console, result)
     print(f"report  {page}")

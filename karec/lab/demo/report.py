@@ -1,6 +1,6 @@
 """The demo's report: ``report.json`` with all numbers, ``report.html`` with a summary, a page and details.
 
-Keys of report.json, format 5:
+Keys of report.json, format 6:
     data          name, items, users, impressions
     tasks         labels that were learned, the main one first
     requests      number of served requests
@@ -8,6 +8,8 @@ Keys of report.json, format 5:
     total_ms      median time of a request
     quality       {model: {task: measures}} on the test days, the ranker last
     funnel_loss   result of ``karec.evaluate.funnel.funnel_loss`` on whole pools
+    second_round  prerank before and after the towers learned from a log: taught_requests, requests, pool,
+                  kept {part: {top: before, after, change}}; null with too few users
     three_days    report of the simulated days (``karec.lab.simulate.report``); null without a world
     reach         the pages against the ranker's order for the same requests
     sources       {source: fractions of the pages' items that it found, and that only it found}
@@ -29,9 +31,10 @@ from typing import TYPE_CHECKING, Any
 
 from karec.evaluate.tables import COLUMNS, FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows, quality_rows
 from karec.lab.demo.policy import NO_BREAK, Effect, policy_effects
-from karec.lab.demo.screen import compared_models, funnel_table, policy_table
+from karec.lab.demo.screen import compared_models, funnel_table, policy_table, second_round_table
 from karec.lab.report import BLUE, GREY, Chart, Details, Part, Table, note, to_html, write_report
 from karec.lab.simulate.report import simulation_tables
+from karec.lab.simulate.report_tables import format_change
 from karec.lab.studies.page_sources import page_sources_table
 from karec.lab.studies.reach import reach_table
 from karec.lab.studies.scenes import scenes_table
@@ -39,8 +42,7 @@ from karec.lab.studies.scenes import scenes_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMAT = 5  # of report.json
-PERCENT_TICKS = (-100, -50, -10, 0, 10, 50, 100, 200, 500)
+FORMAT = 6  # of report.json
 MAX_HOURS = 72  # older items have their age in days
 REASONS = {  # {source: why it returned an item}
     "follow": "by a creator that the user follows",
@@ -124,8 +126,9 @@ def _certainty(effect: Effect) -> str:
         return ""
     low, high = effect.interval
     digits, unit = (1, " %") if effect.is_percent else (effect.digits, "")
-    bounds = f"{low:+,.{digits}f} to {high:+,.{digits}f}{unit}".replace(" ", NO_BREAK)
-    return f" (95 % interval {bounds}{', so there may be no change' if low <= 0 <= high else ''})"
+    bounds = f"{format_change(low, None, digits)} to {format_change(high, None, digits, unit)}"
+    doubt = ", so there may be no change" if low <= 0 <= high else ""
+    return f" (95 % interval {bounds.replace(' ', NO_BREAK)}{doubt})"
 
 
 def _percent(fraction: float | None) -> str:
@@ -165,11 +168,8 @@ def _draw_effects(axes: Axes, effects: list[Effect]) -> None:
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_yticks(range(len(effects)), [effect.label for effect in effects])
     axes.invert_yaxis()
-    axes.set_xscale("symlog", linthresh=10)
-    low, high = axes.get_xlim()
-    ticks = [tick for tick in PERCENT_TICKS if low <= tick <= high]
-    axes.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
-    axes.minorticks_off()
+    axes.locator_params(axis="x", integer=True, nbins=6)
+    axes.xaxis.set_major_formatter(lambda tick, _: format_change(tick, None, 0) if tick else "0")
     axes.set_xlabel("change in %, with 95 % intervals")
 
 
@@ -223,6 +223,8 @@ def _details(report: Mapping[str, Any]) -> Iterator[Details]:
         for task in report["tasks"]
     ]
     yield Details("Models", quality)
+    if report["second_round"] is not None:
+        yield Details("Second round", [second_round_table(report["second_round"])])
     days = [] if report["three_days"] is None else simulation_tables(report["three_days"])
     yield Details("Page policy", [policy_table(report), reach_table(report["reach"]), *days])
     yield Details("Sources", [page_sources_table(report["sources"], "Fractions of the items on the pages")])

@@ -1,4 +1,4 @@
-"""Runs the demo: training, bundle, pages, three simulated days, and their report."""
+"""Runs the demo: training, bundle, second round of towers, pages, three simulated days, and their report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from karec.evaluate.quality import evaluate_run, read_run
 from karec.lab.curves import write_curves
 from karec.lab.demo import three_days
 from karec.lab.demo.scenes import measure_scenes
+from karec.lab.demo.second_round import make_requests, run_second_round
 from karec.lab.demo.serve import measure_funnel, measure_pages, serve
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.item_types import make_item_types
@@ -27,6 +28,8 @@ class TrainedRun(Protocol):
 
     @property
     def folder(self) -> Path: ...
+    @property
+    def quality(self) -> dict[str, Any]: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
 
@@ -50,22 +53,48 @@ class Demo:
     scenes: Sequence[str] = ()
     seed: int = 0
 
-    def run(self, train: Callable[[], TrainedRun], progress: Progress) -> dict[str, Any]:
-        """Returns the report (``karec.lab.demo.report``). ``train`` trains a run without measuring it."""
-        trained = train()
-        config = self._publish(trained.folder, progress)
+    def run(
+        self,
+        train: Callable[[], TrainedRun],
+        learn_from_log: Callable[[Path, Path], TrainedRun],
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """Returns the report (``karec.lab.demo.report``).
+
+        ``train`` trains a run without measuring it. ``learn_from_log(run folder, rank log)`` returns a
+        measured run whose towers continue with the log.
+        """
+        runs = [train()]
+        config = self._publish(runs[0].folder, progress)
+
+        def learn(log: Path) -> None:
+            runs.append(learn_from_log(runs[0].folder, log))
+            self._publish(runs[1].folder, progress)
+
+        requests = make_requests(self.dataset, self.n_requests)
+        second_round, notes = None, [*self.dataset.notes]
+        if all(requests):
+            second_round = run_second_round(config, *requests, learn, progress)
+        else:
+            notes.append("too few users for a second round of towers: it is left out")
+        notes += [note for run in runs for note in run.notes]
+        report = self._measure(config, runs[-1], progress)
+        return {**report, "second_round": second_round, "notes": notes, "config": str(config)}
+
+    def _measure(self, config: Path, run: TrainedRun, progress: Progress) -> dict[str, Any]:
+        """Returns the report's measures of the published ``run``."""
         with ExitStack() as stack:
             wait_for_days = None
             if self.world is not None:
                 folder, part = self.out / "three_days", three_days.PART
-                days = three_days.ThreeDays(self.world, trained.folder, folder, self.seed, part)
+                days = three_days.ThreeDays(self.world, run.folder, folder, self.seed, part)
                 wait_for_days = stack.enter_context(days.started())
             served = serve(self.dataset, config, self.n_requests, progress)
             funnel_loss = measure_funnel(served, progress)
             scenes = None
             if self.scenes and self.world is not None:
                 scenes = measure_scenes(self.world, config, self.scenes, self.n_requests, progress)
-            quality = evaluate_run(self.dataset, trained.folder, progress)
+            quality = run.quality or evaluate_run(self.dataset, run.folder, progress)
             days_report = None if wait_for_days is None else wait_for_days(progress)
         return {
             **measure_pages(self.dataset, served, None if self.world is None else self.world.outcomes),
@@ -73,8 +102,6 @@ class Demo:
             "funnel_loss": funnel_loss,
             "three_days": days_report,
             "scenes": scenes,
-            "notes": [*self.dataset.notes, *trained.notes],
-            "config": str(config),
         }
 
     def _publish(self, run: Path, progress: Progress) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 from karec.evaluate.tables import format_measure
 from karec.lab.demo.policy import policy_effects
 from karec.lab.report import Table
+from karec.lab.simulate.report_tables import format_change
 
 STAGES = {"request": "query features"}  # {stage: label}; others are shown by their names
 MAX_TASKS = 3  # columns of the table of AUCs
@@ -15,10 +16,12 @@ POLICY_HEAD = ("measure", "ranker's order", "page policy", "change [95 %]")
 
 
 def screen_tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields the funnel, the models' AUC, the part that pre-ranking keeps, and effects of the page policy."""
+    """Yields the funnel, AUCs, what pre-ranking keeps, the second round, and effects of the page policy."""
     yield funnel_table(report)
     yield auc_table(report)
     yield kept_table(report["funnel_loss"])
+    if report["second_round"] is not None:
+        yield second_round_table(report["second_round"])
     yield policy_table(report)
 
 
@@ -58,6 +61,25 @@ def kept_table(loss: Mapping[str, Any]) -> Table:
     ]
     title = f"Fraction of the ranker's best items that prerank keeps, from {loss['pool']:,} candidates"
     return Table(title, (f"{loss['requests']} requests", "top 10", "top 100"), rows)
+
+
+def second_round_table(second_round: Mapping[str, Any]) -> Table:
+    """Returns what pre-ranking keeps before and after the towers learned from logged requests."""
+    labels = {"inner_product": "inner product", "prerank": "whole stage"}
+    rows = []
+    for part, label in labels.items():
+        cells = []
+        for kept in second_round["kept"][part].values():
+            before, after = (format_measure(kept[name]["value"], None, 3) for name in ("before", "after"))
+            change = format_change(kept["change"]["value"], kept["change"]["ci"], 3)
+            cells.append(f"{before} → {after}, {change}")
+        rows.append((label, *cells))
+    title = (
+        "Fraction of the ranker's best kept, before → after the towers learned from "
+        f"{second_round['taught_requests']:,} logged requests"
+    )
+    head = (f"{second_round['requests']} other users", "top 10, change [95 %]", "top 100, change [95 %]")
+    return Table(title, head, rows)
 
 
 def policy_table(report: Mapping[str, Any]) -> Table:

@@ -126,8 +126,8 @@ def _change(measure: Mapping[str, Any], name: str) -> str:
 
 
 def format_change(value: float | None, ci: Sequence[float] | None, digits: int, unit: str = "") -> str:
-    """Returns ``+27.1 % [+21.0, +36.2]``; a dash if there is no value."""
+    """Returns ``+27.1 % [+21.0, +36.2]`` with a true minus sign; a dash if there is no value."""
     if value is None:
         return "–"
     bounds = "" if ci is None else f" [{ci[0]:+,.{digits}f}, {ci[1]:+,.{digits}f}]"
-    return f"{value:+,.{digits}f}{unit}{bounds}"
+    return f"{value:+,.{digits}f}{unit}{bounds}".replace("-", "\N{MINUS SIGN}")

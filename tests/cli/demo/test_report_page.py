@@ -127,4 +127,6 @@ def test_demo_prints_one_screen(job, report):
     ]
     assert all(auc in text for auc in aucs)
     assert all(f"{report['funnel_loss']['prerank'][top]:.3f}" in text for top in ("top10", "top100"))
+    for kept in report["second_round"]["kept"]["prerank"].values():
+        assert f"{kept['before']['value']:.3f} → {kept['after']['value']:.3f}" in text
     assert str(job / "report" / "report.html") in text.replace("\n", "")

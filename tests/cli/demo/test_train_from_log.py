@@ -25,12 +25,12 @@ def test_train_continues_towers_with_a_served_log(served_job, capsys):
     log = str(served_job / "shadow_log")
     assert cli.main(["train", "world", *WORLD, "--out", str(served_job), "--log", log]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "rows of model version 1" in out and "published" in out
-    first, second = (Bundle.open(served_job / "bundles" / f"v000000000{version}") for version in (1, 2))
-    assert second.model_version == 2 and second.ranker.fingerprint == first.ranker.fingerprint
+    assert "rows of model version 2" in out and "published" in out
+    first, second = (Bundle.open(served_job / "bundles" / f"v000000000{version}") for version in (2, 3))
+    assert second.model_version == 3 and second.ranker.fingerprint == first.ranker.fingerprint
     rows = np.arange(50)
     assert np.abs(second.index.embeddings(rows) - first.index.embeddings(rows)).max() > 1e-3
-    epochs = json.loads((served_job / "run-2" / "run.json").read_text())["epochs"]
+    epochs = json.loads((served_job / "run-3" / "run.json").read_text())["epochs"]
     assert list(epochs) == ["towers"], "ranker and baselines are not trained again"
 
 
@@ -38,7 +38,7 @@ def test_train_continues_towers_with_a_served_log(served_job, capsys):
     ("options", "message"),
     [
         (["--log", "nowhere"], "nowhere holds no rank log"),
-        (["--log", "LOG", "--log-version", "9"], "no row of model version 9, only of 1 ("),
+        (["--log", "LOG", "--log-version", "9"], "no row of model version 9, only of 2 ("),
         (["--log", "LOG", "--run", "nowhere"], "nowhere: not a run folder of karec train"),
         (["--log", "LOG", "--quick"], "--quick and --search are for a training from scratch"),
         (["--log-version", "1"], "need --log"),
