@@ -1,8 +1,8 @@
 """The demo's second round: the towers learn from logged requests, and the next version serves.
 
-Every teaching request is a shadow request: the ranker scores its whole pool into the rank log. The towers
-continue with the training days and this log. Both versions are measured on pools of other users, which the
-first version recalled. The ranker is the same.
+Every teaching request is a shadow request: the ranker scores its pool into the rank log. The towers continue
+with the training days and this log. Both versions are measured on pools of other users, which the first
+version recalled. The ranker is the same.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from karec.times import Progress
 
 MAX_HELD_OUT = 20  # users; the ranker needs half a second for a pool of 1e5 items
 FLUSH_INTERVAL = 8  # requests between two flushes: a full side-effect queue drops requests
+MAX_POOL = 10_000  # items of a teaching pool, as in the templates: 55 ms of the ranker
 LOG = "rank_log"  # folder next to karec.toml
 PARTS = ("inner_product", "prerank")  # of a FunnelPool
 
@@ -71,10 +72,11 @@ def run_second_round(
 
 
 def _serve_shadow_requests(config: Path, requests: Sequence[Request], progress: Progress) -> Path:
-    """Logs the items of the stage rank and the whole pool of each request. Returns the log's folder."""
+    """Logs the items of the stage rank and the pool of each request. Returns the log's folder."""
     bundle, folder = open_bundle(config), config.parent
     cascade = load_cascade(config, requests[0].scene, bundle)
-    shadow = Shadow(bundle.ranker, bundle.index.schema, cascade.stages, folder, LOG, share=1.0)
+    schema = bundle.index.schema
+    shadow = Shadow(bundle.ranker, schema, cascade.stages, folder, LOG, share=1.0, at_most=MAX_POOL)
     side_effects = {"rank_log": RankLog(bundle.ranker, folder, LOG), "shadow": shadow}
     for name, side_effect in side_effects.items():
         side_effect.name = name
