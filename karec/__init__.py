@@ -23,7 +23,8 @@ from karec.errors import (
 # kernels/ is next to karec/ in a checkout and inside it in an installation
 if find_spec("karec.kernels") is None:
     raise ModuleNotFoundError(
-        f"karec in {__path__[0]} is not built: karec.kernels is missing. Build it: pip install -e .",
+        f"karec in {__path__[0]} is not built: karec.kernels is missing. Build it there: pip install -e . "
+        "If karec is installed elsewhere, run Python outside this folder.",
         name="karec.kernels",
     )
 

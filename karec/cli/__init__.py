@@ -33,5 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
     if status == INTERRUPTED:
-        print("interrupted", file=sys.stderr)
+        hint = ": continue with --resume" if words[0] == "train" else ""
+        print(f"interrupted{hint}", file=sys.stderr)
     return status

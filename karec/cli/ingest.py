@@ -42,7 +42,7 @@ def ingest(
         return
     with nullcontext(sys.stdin) if rows is None else rows.open(encoding="utf-8") as lines:
         n_events, reasons = store_lines(config, lines)
-    print(f"{n_events:,} events are stored")
+    print(f"events stored: {n_events:,}")
     if reasons:
-        counts = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
-        raise ValueError(f"not stored: {counts}")
+        counts = ", ".join(f"{reason}: {n:,}" for reason, n in sorted(reasons.items()))
+        raise ValueError(f"rows that are not stored, by reason: {counts}")

@@ -142,6 +142,7 @@ def retrieval(
 
 def export_world(out: Folder, choice: WorldChoice) -> None:
     """Write the synthetic platform as files with a data.toml."""
+    require_lab("karec lab export-world")
     from karec.lab.simulate.write_dataset import write_dataset
 
     with ProgressReport() as progress:
@@ -157,6 +158,7 @@ def export_library(
     seed: Annotated[int, typer.Option(help="Seed of the library.")] = 0,
 ) -> None:
     """Write synthetic uploads to screen, their outcomes, and a screen.toml with every key."""
+    require_lab("karec lab export-library")
     from karec.lab.simulate.library_files import write_library
 
     with ProgressReport() as progress:

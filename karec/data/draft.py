@@ -44,7 +44,7 @@ def write_contract(paths: Sequence[Path], folder: Path) -> str:
     """Returns a data.toml in ``folder`` for files or folders. Raises DataError if no table is a log."""
     with open_database() as database:
         tables, problems = inspect_tables(database, paths, folder)
-        log, roles = find_log(tables)
+        log, roles = find_log(tables, problems)
         others = [table for table in tables if table is not log]
         roles |= _more_roles(log, roles)
         lines = ["# Written by karec data init. Check the lines with ?, then run: karec data check DIR"]
@@ -72,15 +72,15 @@ def _more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]
 
 
 def _events(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
-    has, reason = "a user and an item", "none is a time"
+    has, reason = "a user and an item", "; none is a time"
     if "time" in roles:
         time = log.columns[roles["time"]]
         has = "a user, an item and a time"
-        reason = f"the time is {time.kind}" + (f" in {time.unit}" if time.unit else "")
+        reason = f"; the time is in {time.unit}" if time.unit else ""
     return [
         "[events]",
         f"path = {_quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read",
-        f"columns = {_inline(roles)}   # ? by their names; {reason}",
+        f"columns = {_inline(roles)}   # ? by their names{reason}",
     ]
 
 

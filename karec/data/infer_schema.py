@@ -132,10 +132,13 @@ def inspect_tables(
     return tables, problems
 
 
-def find_log(tables: Sequence[InspectedTable]) -> tuple[InspectedTable, dict[str, str]]:
+def find_log(
+    tables: Sequence[InspectedTable], problems: Sequence[str]
+) -> tuple[InspectedTable, dict[str, str]]:
     """Returns the log and its columns of the roles user, item and time.
 
-    The log is the longest table with the three; else the longest with several items of a user.
+    The log is the longest table with the three; else the longest with several items of a user. ``problems``:
+    messages on files that cannot be read, for the error if there is no log.
     """
     candidates = [(table, roles) for table in tables if (roles := _log_roles(table))]
     logs = [(table, roles) for table, roles in candidates if "time" in roles]
@@ -147,6 +150,7 @@ def find_log(tables: Sequence[InspectedTable]) -> tuple[InspectedTable, dict[str
         raise DataError(
             f"no table has a user, an item and a time by its columns' names; there are {columns}. Write "
             "data.toml by hand: docs/data.md shows how"
+            + "".join(f". Skipped: {problem}" for problem in problems)
         )
     return max(logs, key=lambda log: log[0].n_rows)
 

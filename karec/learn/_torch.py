@@ -11,9 +11,14 @@ from contextlib import contextmanager
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from karec.errors import MissingExtra
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional
+except ImportError as error:
+    raise MissingExtra("torch", "train", "training") from error
 
 __all__ = ["Tensor", "functional", "nn", "torch", "torch_threads"]
 

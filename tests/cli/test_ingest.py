@@ -62,7 +62,7 @@ def test_ingested_events_act_in_a_running_service(shared_config, write_rows, cap
         first, second = swap.cascades["home"].bundle.snapshot.works.ids[:2].tolist()
         rows = write_rows({"event": "adjust", "item_id": first, "offset": 2.5})
         assert main(["ingest", str(shared_config), rows]) == 0
-        assert "1 events are stored" in capsys.readouterr().out
+        assert "events stored: 1" in capsys.readouterr().out
         block = json.dumps({"event": "block", "item_id": second})
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{block}\n"))
         assert main(["ingest", str(shared_config)]) == 0
@@ -74,10 +74,10 @@ def test_ingest_counts_wrong_rows_by_reason_and_stores_the_others(shared_config,
     rows = write_rows({"event": "block", "item_id": 105}, "{", {"event": "ban"}, {"event": "block"}, "[1]")
     assert main(["ingest", str(shared_config), rows]) == 2
     captured = capsys.readouterr()
-    assert "1 events are stored" in captured.out
-    assert captured.err.startswith("karec ingest: not stored: ") and captured.err.count("\n") == 1
+    assert "events stored: 1" in captured.out
+    assert captured.err.startswith("karec ingest: ") and captured.err.count("\n") == 1
     for reason in ("a line is not JSON", "unknown event", "item_id is missing", "a row is not a table"):
-        assert f"{reason} 1" in captured.err
+        assert f"{reason}: 1" in captured.err
 
 
 def test_ingest_takes_ids_of_the_platform(tmp_path, write_rows):
