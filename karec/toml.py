@@ -119,6 +119,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Returns the top-level table. Raises ConfigError if the file cannot be read or is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path} is a folder, expected a file, for example {path}/karec.toml") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # of TOML, of UTF-8, or of a number with more digits than Python reads

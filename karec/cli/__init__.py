@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = " ".join(["karec", *(word for word in words[:1] if not word.startswith("-"))])
     try:
         status = run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader ended, for example head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no error at exit
+        return 1  # as rich does
     except (KarecError, ValueError, OSError) as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2
