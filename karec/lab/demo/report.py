@@ -8,7 +8,7 @@ Keys of report.json, format 6:
     total_ms      median time of a request
     quality       {model: {task: measures}} on the test days, the ranker last
     funnel_loss   result of ``karec.evaluate.funnel.funnel_loss`` on whole pools
-    second_round  prerank before and after the towers learned from a log: taught_requests, requests, pool,
+    second_round  prerank before and after one more epoch with a rank log: taught_requests, requests, pool,
                   kept {part: {top: before, after, change}}; null with too few users
     three_days    report of the simulated days (``karec.lab.simulate.report``); null without a world
     reach         the pages against the ranker's order for the same requests

@@ -64,7 +64,7 @@ def kept_table(loss: Mapping[str, Any]) -> Table:
 
 
 def second_round_table(second_round: Mapping[str, Any]) -> Table:
-    """Returns what pre-ranking keeps before and after the towers learned from logged requests."""
+    """Returns what pre-ranking keeps before and after the second round."""
     labels = {"inner_product": "inner product", "prerank": "whole stage"}
     rows = []
     for part, label in labels.items():
@@ -75,7 +75,7 @@ def second_round_table(second_round: Mapping[str, Any]) -> Table:
             cells.append(f"{before} → {after}, {change}")
         rows.append((label, *cells))
     title = (
-        "Fraction of the ranker's best kept, before → after the towers learned from "
+        "Ranker's best kept, before → after one more epoch of the towers with "
         f"{second_round['taught_requests']:,} logged requests"
     )
     head = (f"{second_round['requests']} other users", "top 10, change [95 %]", "top 100, change [95 %]")

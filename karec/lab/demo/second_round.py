@@ -1,8 +1,8 @@
 """The demo's second round: the towers learn from logged requests, and the next version serves.
 
 Every teaching request is a shadow request: the ranker scores its pool into the rank log. The towers continue
-with the training days and this log. Both versions are measured on pools of other users, which the first
-version recalled. The ranker is the same.
+for one epoch over the training days and this log, so a change has two causes. Both versions are measured on
+pools of other users, which the first version recalled. The ranker is the same.
 """
 
 from __future__ import annotations
