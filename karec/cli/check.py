@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +43,11 @@ def check(
         from karec.config import scene_names
         from karec.config.show import effective_config
 
-        print(effective_config(config, scene or scene_names(config)[0]), end="")
+        text = effective_config(config, scene or scene_names(config)[0])
+        if as_json:
+            print_json(tomllib.loads(text))
+        else:
+            print(text, end="")
         return 0
     mistakes, note = _find_mistakes(config, scene)
     if as_json:

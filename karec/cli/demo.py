@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from karec.cli.datasets import WORLD, load_data
-from karec.cli.lab import make_lab_console
 from karec.cli.options import DataChoice, TrainingSettings
-from karec.cli.output import ProgressReport
+from karec.cli.output import ProgressReport, make_console, require_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +45,9 @@ def demo(
     settings: TrainingSettings = None,
 ) -> None:
     """Train, publish and serve a cascade, and show measurements on one screen and in a report."""
-    console = make_lab_console("karec demo")
+    require_extra("lab", "karec demo")
+    require_extra("train", "karec demo")
+    console = make_console()
     from karec.bundle import next_version
     from karec.config.project import check_outputs
     from karec.lab.demo.report import write_demo

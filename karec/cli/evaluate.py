@@ -11,7 +11,7 @@ import typer
 
 from karec.cli.datasets import load_data
 from karec.cli.options import DataChoice, Json, Report, RunFolder, Scene
-from karec.cli.output import ProgressReport, make_console, print_json, require_lab, text_table
+from karec.cli.output import ProgressReport, make_console, print_json, require_extra, text_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,7 +71,7 @@ def consistency(
     if config is None and log is None:
         raise ValueError("name CONFIG for pools that are drawn, --log for those of shadow requests, or both")
     if report is not None:
-        require_lab("--report")
+        require_extra("lab", "--report")
     from karec.logs.parts import to_log_folder
 
     console = make_console()

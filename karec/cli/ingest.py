@@ -38,8 +38,11 @@ def ingest(
     if from_backup or recompute_state:
         with ProgressReport() as progress:
             file = restore_store(config, progress.note, recompute_state=recompute_state)
-        print(f"{file} is restored: restart the services")
+        outcome = f"state of {file} recomputed" if recompute_state else f"{file} is restored"
+        print(f"{outcome}: restart the services")
         return
+    if rows is None and sys.stdin is None:
+        raise ValueError("standard input is closed: give ROWS or standard input")
     with nullcontext(sys.stdin) if rows is None else rows.open(encoding="utf-8") as lines:
         n_events, reasons = store_lines(config, lines)
     print(f"events stored: {n_events:,}")

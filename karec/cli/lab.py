@@ -10,7 +10,7 @@ import typer
 
 from karec.cli.datasets import build_world, load_data
 from karec.cli.options import DataChoice, Report, TrainingSettings, WorldChoice
-from karec.cli.output import ProgressReport, make_console, require_lab, text_table
+from karec.cli.output import ProgressReport, make_console, require_extra, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +51,9 @@ def simulate(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
 ) -> None:
     """Simulate days on which users respond to pages of several cascades, in a closed loop."""
-    console = make_lab_console()
+    require_extra("lab", "karec lab simulate")
+    require_extra("train", "karec lab simulate")
+    console = make_console()
     from karec.lab.simulate.arms import read_arms
     from karec.lab.simulate.loop import simulate as play
     from karec.lab.simulate.population import Sizes
@@ -96,7 +98,9 @@ def ablation(
 
     Run the same command again after a kill: finished cells are kept.
     """
-    console = make_lab_console()
+    require_extra("lab", "karec lab ablation")
+    require_extra("train", "karec lab ablation")
+    console = make_console()
     from karec.lab.studies.ablation.report import ablation_tables, write_ablation
     from karec.lab.studies.ablation.study import run_ablation
     from karec.learn.settings.settings import TrainSettings
@@ -129,7 +133,8 @@ def retrieval(
     report: Report = None,
 ) -> None:
     """Compare retrieval from all items with popularity, item-kNN, ALS and BPR on the test days."""
-    console = make_lab_console()
+    require_extra("lab", "karec lab retrieval")
+    console = make_console()
     from karec.lab.studies.retrieval import retrieval_sentence, retrieval_tables, study, write_retrieval
 
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
@@ -142,7 +147,7 @@ def retrieval(
 
 def export_world(out: Folder, choice: WorldChoice) -> None:
     """Write the synthetic platform as files with a data.toml."""
-    require_lab("karec lab export-world")
+    require_extra("lab", "karec lab export-world")
     from karec.lab.simulate.write_dataset import write_dataset
 
     with ProgressReport() as progress:
@@ -158,19 +163,13 @@ def export_library(
     seed: Annotated[int, typer.Option(help="Seed of the library.")] = 0,
 ) -> None:
     """Write synthetic uploads to screen, their outcomes, and a screen.toml with every key."""
-    require_lab("karec lab export-library")
+    require_extra("lab", "karec lab export-library")
     from karec.lab.simulate.library_files import write_library
 
     with ProgressReport() as progress:
         write_library(out, works, days, seed, progress)
     settings = out / "screen.toml"
     print(f"written: {settings}\nnext: karec screen {settings} --train --out {out / 'screened'}")
-
-
-def make_lab_console(purpose: str = "karec lab") -> Console:
-    """Raises MissingExtra if the extra ``lab`` is not installed."""
-    require_lab(purpose)
-    return make_console()
 
 
 def loop_tables(report: Mapping[str, Any]) -> Iterator[TextTable]:

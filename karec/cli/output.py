@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 FILE_WIDTH = 140  # columns of a table that goes to a file or another program
+# Packages by extra, which commands need at the latest when they publish or report.
+PACKAGES = {"lab": ("matplotlib",), "train": ("torch", "onnx", "onnxscript", "igraph")}
 LINE_PAUSE_S = 30.0  # between two progress lines if standard error is not a terminal
 
 
@@ -72,10 +74,11 @@ def format_cell(value: str | int) -> str:
     return value if isinstance(value, str) else f"{value:,}"
 
 
-def require_lab(purpose: str) -> None:
-    """Raises MissingExtra if the extra ``lab`` is not installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtra("matplotlib", "lab", purpose)
+def require_extra(extra: str, purpose: str) -> None:
+    """Raises MissingExtra if a package of ``PACKAGES`` is not installed."""
+    for package in PACKAGES[extra]:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(package, extra, purpose)
 
 
 class ProgressReport:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from karec.cli.options import DAY_FORMATS, Json, Report
-from karec.cli.output import ProgressReport, make_console, print_json, print_notes, require_lab, text_table
+from karec.cli.output import ProgressReport, make_console, print_json, print_notes, require_extra, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,9 @@ def screen(
     read again.
     """
     if report is not None:
-        require_lab("--report")
+        require_extra("lab", "--report")
+    if train:
+        require_extra("train", "--train")
     from karec.pipeline.deadline import usable_cores
     from karec.screening.outcomes import require_learn
     from karec.screening.screen import screen as screen_library

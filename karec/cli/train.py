@@ -11,7 +11,7 @@ import typer
 from karec.cli.datasets import LoadedData, load_data
 from karec.cli.evaluate import quality_tables
 from karec.cli.options import DataChoice, Json, Publication, RunFolder, TrainingSettings
-from karec.cli.output import ProgressReport, make_console, print_json, print_notes, text_table
+from karec.cli.output import ProgressReport, make_console, print_json, print_notes, require_extra, text_table
 from karec.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def train(
     DIR gets the run folder, bundles/ (current names the published bundle), and karec.toml, which is
     written once: edit it as you like.
     """
+    require_extra("train", "karec train")
     from karec.config.project import check_outputs
     from karec.learn.run.training_job import TrainingJob, run_job
     from karec.learn.settings.settings import TrainSettings
@@ -120,6 +121,7 @@ def publish(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for bundles and karec.toml.")],
 ) -> None:
     """Publish the models of a run folder, with the items of DATA, as the current bundle of DIR."""
+    require_extra("train", "karec publish")
     _check_publication(publication, out)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         config = _publish(publication, loaded, run, out, progress)

@@ -22,6 +22,7 @@ from karec.online.recovery import rebuild_state, restore
 from karec.online.store.contents import StoreContents
 from karec.online.store.open import SQLITE, open_store
 from karec.online.store.sqlite import SqliteStore
+from karec.online.store.sqlite_file import backup_path
 
 ROWS_PER_CALL = 10_000
 
@@ -89,7 +90,7 @@ def restore_store(path: Path, note: Callable[[str], None], *, recompute_state: b
 
     With ``recompute_state`` the file stays, and its state is computed from all events. ``note`` is called
     with the number of events. Returns the path of the file. Raises FileExistsError if the file is not lost,
-    FileNotFoundError if it has no backup.
+    FileNotFoundError if the file to recompute or the backup is missing.
     """
     config = read_online_config(path)
     assert config.online is not None
@@ -102,8 +103,13 @@ def restore_store(path: Path, note: Callable[[str], None], *, recompute_state: b
     snapshot = Bundle.open(config.follow_bundle(), verify=False).snapshot
     contents = StoreContents(snapshot, head_of(snapshot, config.online.late_ms))
     if not recompute_state:
+        backup = backup_path(file)
+        if not file.exists() and not backup.is_file():
+            raise FileNotFoundError(f"{backup} is missing: {file} cannot be restored without its backup")
         restore(file, contents, files, lambda n: note(f"{n:,} exported events read"))
         return file
+    if not file.exists():
+        raise FileNotFoundError(f"{file} is missing: restore it with karec ingest {path} --from-backup")
     store = SqliteStore(file)
     try:
         rebuild_state(store, contents, files, lambda n: note(f"{n:,} events applied"))

@@ -101,6 +101,23 @@ def test_ingest_from_backup_restores_a_lost_file_and_no_other(config_with_backup
     assert "move it away" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--recompute-state", "--from-backup"), ("--from-backup", "online.db.backup is missing")],
+)
+def test_ingest_restores_nothing_without_a_file_or_backup(tmp_path, capsys, option, message):
+    path = live_config(tmp_path)
+    assert main(["ingest", str(path), option]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("online.db*"))
+
+
+def test_ingest_needs_rows_if_standard_input_is_closed(shared_config, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["ingest", str(shared_config)]) == 2
+    assert "give ROWS" in capsys.readouterr().err
+
+
 def test_ingest_recomputes_lost_state_from_the_events(config_with_backup):
     store = SqliteStore(config_with_backup.parent / "online.db")
     with store._file.connection() as connection:
