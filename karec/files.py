@@ -170,6 +170,30 @@ def add_path_to_errors(path: AnyPath) -> Iterator[None]:
         raise
 
 
+def check_writable_folder(folder: Path) -> None:
+    """Raises OSError if ``folder`` is a file, or could not be created or written. Writes nothing."""
+    parent = existing_parent(folder)
+    if not parent.is_dir():
+        raise NotADirectoryError(f"{parent}: this is a file, expected a folder. Name another folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{parent}: the folder cannot be written. Name another folder.")
+
+
+def check_writable_file(path: Path) -> None:
+    """Raises OSError if ``path`` is a folder, or its folder is missing or cannot be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: this is a folder, expected a file. Name a file in it.")
+    check_writable_folder(path.parent)
+    if not path.parent.exists():
+        raise FileNotFoundError(f"{path.parent}: the folder is missing. Create it, or name another file.")
+
+
+def existing_parent(path: Path) -> Path:
+    """Returns ``path``, or the nearest of its parents that exists."""
+    path = path.absolute()
+    return next(parent for parent in (path, *path.parents) if parent.exists() or parent.is_symlink())
+
+
 def sync_folder(folder: AnyPath) -> None:
     """Puts the names in ``folder`` on the disk. "" is the current folder."""
     try:

@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no error at exit
         return 1  # as rich does
     except (KarecError, ValueError, OSError) as error:
-        print(f"{command}: {error}", file=sys.stderr)
+        reason = str(error)
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            reason = f"{error.filename}: {error.strerror}"  # without the number of the error
+        print(f"{command}: {reason}", file=sys.stderr)
         return 2
     if status == INTERRUPTED:
         hint = ": continue with --resume" if words[0] == "train" else ""

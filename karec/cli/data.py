@@ -109,7 +109,7 @@ def report_tables(report: DataReport) -> Iterator[Table]:
     ]
     if reasons:
         head = ("table", "reason", "rows", "first places")
-        yield text_table("Rows that were not kept", head, reasons, len(head), wrap=True)
+        yield text_table("Rows that were not kept", head, reasons, len(head))
     columns = [
         (
             table.name,
@@ -123,7 +123,7 @@ def report_tables(report: DataReport) -> Iterator[Table]:
         for column in table.columns
     ]
     column_head = ("table", "column", "kind", "use", "missing", "range")
-    yield text_table("Columns", column_head, columns, len(column_head), wrap=True)
+    yield text_table("Columns", column_head, columns, len(column_head))
     facts = [
         ("shape of the log", report.shape),
         ("users", f"{report.users:,}, {report.users_without_row:,} of them only in the log"),

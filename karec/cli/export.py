@@ -11,6 +11,7 @@ import typer
 
 from karec.cli.options import DAY_FORMATS, Config, Scene
 from karec.cli.output import ProgressReport
+from karec.files import check_writable_file
 
 
 def events(
@@ -68,12 +69,15 @@ def stage(
     from karec.config import scene_names
     from karec.config.host_stage import check_export, export_stage
 
+    if not check:
+        check_writable_file(out)
     name = scene or scene_names(config)[0]
     if check:
         check_export(config, name, stage, out)
         print(f"{out} is up to date")
     else:
         export_stage(config, name, stage, out)
+        print(f"written: {out}")
 
 
 def trees(

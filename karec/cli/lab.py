@@ -54,6 +54,7 @@ def simulate(
     require_extra("lab", "karec lab simulate")
     require_extra("train", "karec lab simulate")
     console = make_console()
+    from karec.files import check_writable_folder
     from karec.lab.simulate.arms import read_arms
     from karec.lab.simulate.loop import simulate as play
     from karec.lab.simulate.population import Sizes
@@ -64,7 +65,7 @@ def simulate(
     if only:
         cascades = cascades.only(only)
     if report is not None:
-        report.mkdir(parents=True, exist_ok=True)  # fails early if it cannot be written
+        check_writable_folder(report)
     with ProgressReport() as progress:
         play(cascades, path.parent, sizes, out, resume=resume, models=models, progress=progress)
     for arm in cascades.arms:
@@ -148,8 +149,10 @@ def retrieval(
 def export_world(out: Folder, choice: WorldChoice) -> None:
     """Write the synthetic platform as files with a data.toml."""
     require_extra("lab", "karec lab export-world")
+    from karec.files import check_writable_folder
     from karec.lab.simulate.write_dataset import write_dataset
 
+    check_writable_folder(out)
     with ProgressReport() as progress:
         world = build_world(choice, progress)
     write_dataset(out, world.start, world.past, world.dataset)
@@ -164,8 +167,10 @@ def export_library(
 ) -> None:
     """Write synthetic uploads to screen, their outcomes, and a screen.toml with every key."""
     require_extra("lab", "karec lab export-library")
+    from karec.files import check_writable_folder
     from karec.lab.simulate.library_files import write_library
 
+    check_writable_folder(out)
     with ProgressReport() as progress:
         write_library(out, works, days, seed, progress)
     settings = out / "screen.toml"

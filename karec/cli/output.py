@@ -44,17 +44,14 @@ def text_table(
     head: Sequence[str],
     rows: Iterable[Sequence[str | int]],
     text_columns: int = 1,
-    *,
-    wrap: bool = False,
 ) -> Table:
     """Returns a table whose first ``text_columns`` columns are aligned left.
 
-    These columns keep one line a row, unless ``wrap``.
+    On a narrow terminal a cell takes several lines: nothing is cut.
     """
     table = Table(title=title, title_justify="left", header_style="bold")
     for column, name in enumerate(head):
-        is_text = column < text_columns
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=is_text and not wrap)
+        table.add_column(name, justify="left" if column < text_columns else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(format_cell, row))
     return table
@@ -62,7 +59,7 @@ def text_table(
 
 def facts_table(title: str, facts: Mapping[str, str | int]) -> Table:
     table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(name, format_cell(value))

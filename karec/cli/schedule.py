@@ -44,6 +44,8 @@ def schedule(
         raise ValueError("--json needs --status")
     folder = config.absolute().parent / "schedule"
     if status:
+        if not config.is_file():
+            raise FileNotFoundError(f"{config} is missing: name the karec.toml of the service")
         _print_status(folder, as_json=as_json)
     else:
         children = children_of(read_online_config(config), folder)

@@ -41,6 +41,7 @@ def screen(
         require_extra("lab", "--report")
     if train:
         require_extra("train", "--train")
+    from karec.files import check_writable_folder
     from karec.pipeline.deadline import usable_cores
     from karec.screening.outcomes import require_learn
     from karec.screening.screen import screen as screen_library
@@ -51,7 +52,7 @@ def screen(
     threads = usable_cores()
     if report is not None:
         require_learn(table, settings)  # the report needs outcomes
-        report.mkdir(parents=True, exist_ok=True)  # fails early if it cannot be written
+        check_writable_folder(report)
     notes = []
     with ProgressReport() as progress:
         if train:

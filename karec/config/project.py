@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.config.host_stage import export_stage
 from karec.config.scenes import Config
 from karec.config.templates import added_scene_text, home_scene_text
-from karec.files import write_text_aside
+from karec.files import check_writable_folder, existing_parent, write_text_aside
 from karec.refresh.item_types import DerivedItemType
 from karec.refresh.next_version import publish_next_version
 from karec.refresh.publish_run import KEEP, publish
@@ -103,7 +101,7 @@ def check_outputs(
     """
     reports = [] if report is None else [report]
     for folder in (out, out / "run", out / "run" / "rank_log", out / "bundles", *reports):
-        _check_writable(folder)
+        check_writable_folder(folder)
     config = out / "karec.toml"
     scene = main_scene(dataset)
     if not config.exists():
@@ -113,13 +111,11 @@ def check_outputs(
     else:
         Config.read(config)
     needed = _bytes_of_run(dataset, settings)
-    free = shutil.disk_usage(_existing_parent(out)).free
+    free = shutil.disk_usage(existing_parent(out)).free
     if free < needed:
         raise OSError(
-            errno.ENOSPC,
-            f"the run, its rank log and its bundle take at least {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB are free: name another --out, or make room",
-            str(out),
+            f"{out}: the run, its rank log and its bundle take at least {needed / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free. Name another --out, or make room."
         )
 
 
@@ -140,17 +136,3 @@ def _bytes_of_run(dataset: Dataset, settings: TrainSettings) -> int:
         + tables
         + sum(relation.values.nbytes for relation in snapshot.relations.values())
     )
-
-
-def _check_writable(folder: Path) -> None:
-    parent = _existing_parent(folder)
-    if not parent.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "this is a file, expected a folder", str(parent))
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "the folder cannot be written", str(parent))
-
-
-def _existing_parent(path: Path) -> Path:
-    """Returns ``path``, or the nearest of its parents that exists."""
-    path = path.absolute()
-    return next(parent for parent in (path, *path.parents) if parent.exists() or parent.is_symlink())

@@ -167,7 +167,8 @@ def serve(path: Path, overrides: Mapping[str, Any], *, is_insecure: bool, fd: in
     )
     with metrics_folder():
         supervisor = Supervisor(server, [listener], settings.drain_seconds)
-        print(f"{_address(listener)} ({settings.workers} workers)", flush=True)  # noqa: T201
+        workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
+        print(f"{_address(listener)} ({workers})", flush=True)  # noqa: T201
         supervisor.run()
     return supervisor.exit_status
 

@@ -1,5 +1,6 @@
 """The Typer application: help, examples, version, and progress without a terminal."""
 
+import io
 import re
 import shlex
 from pathlib import Path
@@ -43,6 +44,15 @@ def test_help_without_words_lists_the_commands(capsys):
     lines = capsys.readouterr().out.splitlines()
     commands = [words[1] for line in lines if len(words := line.split()) > 2 and line.startswith("│ ")]
     assert {"demo", "publish", "schedule", "ingest", "evaluate", "lab"} <= set(commands)
+
+
+@pytest.mark.parametrize("text_columns", [0, 1])
+def test_text_table_cuts_no_cell_on_a_narrow_terminal(text_columns):
+    ids = ["work-0123456789abcdefghij", "9007199254740991"]
+    console = Console(width=24, file=io.StringIO())
+    console.print(output.text_table("Page", ("work", "user", "score"), [(*ids, "0.5")], text_columns))
+    rows = [line.split("│")[1:3] for line in console.file.getvalue().splitlines() if "│" in line]
+    assert ["".join(cell.strip() for cell in column) for column in zip(*rows, strict=True)] == ids
 
 
 def test_version_is_printed(capsys):

@@ -81,11 +81,17 @@ def test_train_refuses_wrong_options_and_publishes_nothing(tmp_path, capsys, set
         ),
         ("lab simulate --arms nowhere.toml --out x", "nowhere.toml cannot be read"),
         ("lab simulate --arms prerank --out x --users 3", "n_users must be an integer ≥ 20"),
+        ("lab export-world file", "file: this is a file, expected a folder. Name another folder."),
+        ("export stage karec.toml --out .", ".: this is a folder, expected a file. Name a file in it."),
+        ("export stage karec.toml --out deep/x --scene x", "deep: the folder is missing. Create it"),
+        ("ingest karec.toml nowhere", "karec ingest: nowhere: No such file"),
+        ("schedule nowhere.toml --status", "nowhere.toml is missing"),
         ("lab export-library out --works 2", "at least three days and one work per day"),
     ],
 )
 def test_commands_explain_wrong_arguments_in_one_line(tmp_path, monkeypatch, capsys, command, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     assert cli.main(command.split()) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

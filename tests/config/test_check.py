@@ -1,6 +1,8 @@
 """karec check reports all mistakes with their lines; with --show it prints each value and its line."""
 
+import json
 import re
+import tomllib
 from importlib.resources import files
 
 import pytest
@@ -322,6 +324,12 @@ def test_effective_config_names_the_line_of_each_value(write_config):
         ("places = []", "default"),
     ):
         assert re.search(rf"^{re.escape(value)} +# {re.escape(where)}$", text, re.MULTILINE), (value, text)
+
+
+def test_check_shows_the_effective_config_as_json(write_config, capsys):
+    path = write_config(GOOD)
+    assert main(["check", str(path), "--scene", "live", "--show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == tomllib.loads(effective_config(path, "live"))
 
 
 @pytest.mark.parametrize("name", [HOME_SCENE, *OTHERS])
