@@ -49,13 +49,11 @@ def _section(use: str, cls: type[Step]) -> str:
     if cls.needs and len(cls.needs) < 4:
         parts.append(f"Needs {', '.join(f'`{need}`' for need in cls.needs)}.")
     text = textwrap.fill(" ".join(parts), WIDTH, break_on_hyphens=False)
-    rows = _rows(cls)
-    table = ["", "| setting | type | default | meaning |", "|---|---|---|---|", *rows] if rows else []
-    return "\n".join([f"### {use}", text, *table, ""])
+    return "\n".join([f"### {use}", text, *_settings(cls), ""])
 
 
-def _rows(cls: type[Step]) -> list[str]:
-    """Returns a row for each setting. Raises KeyError if no docstring of the step describes it."""
+def _settings(cls: type[Step]) -> list[str]:
+    """Returns a list item for each setting. Raises KeyError if no docstring of the step describes it."""
     docstrings = "\n".join(_docstring(base) for base in reversed(cls.__mro__) if issubclass(base, Step))
     entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", docstrings, re.MULTILINE)
     meanings = {name: " ".join(meaning.split()).rstrip(".") for name, meaning in entries}
@@ -63,14 +61,15 @@ def _rows(cls: type[Step]) -> list[str]:
     fields = msgspec.structs.fields(settings_type(cls, Place(Path())))
     if issubclass(cls, Selector):  # the introduction has the optional k
         common |= {field.name for field in fields if field.name == "k" and not field.required}
-    return [_row(field, meanings[field.name]) for field in fields if field.name not in common]
+    return [_setting(field, meanings[field.name]) for field in fields if field.name not in common]
 
 
-def _row(field: msgspec.structs.FieldInfo, meaning: str) -> str:
-    default = "required" if field.required else ""
+def _setting(field: msgspec.structs.FieldInfo, meaning: str) -> str:
+    default = ", required" if field.required else ""
     if field.default not in (None, msgspec.NODEFAULT):
-        default = f"`{msgspec.json.encode(field.default).decode()}`"
-    return f"| `{field.name}` | {_type_name(field.type)} | {default} | {meaning} |"
+        default = f", default `{msgspec.json.encode(field.default).decode()}`"
+    text = f"- `{field.name}` ({_type_name(field.type)}{default}): {meaning}."
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _type_name(kind: Any) -> str:

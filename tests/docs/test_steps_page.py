@@ -26,4 +26,4 @@ def test_generator_refuses_a_setting_without_description(generator):
             super().__init__(schema, column, at_most)
 
     with pytest.raises(KeyError, match="strictness"):
-        generator["_rows"](Undescribed)
+        generator["_settings"](Undescribed)
