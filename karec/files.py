@@ -216,8 +216,13 @@ def _make_aside(final: str, make: Callable[[str], T]) -> tuple[str, T]:
     """Returns a free temporary name for ``final`` and the result of ``make`` with this name."""
     while True:
         aside = f"{final}.{os.getpid()}-{next(_numbers)}.tmp"
-        with suppress(FileExistsError):  # of a killed process: containers use the same process ids again
+        try:
             return aside, make(aside)
+        except FileExistsError:  # of a killed process: containers use the same process ids again
+            continue
+        except OSError as error:
+            error.filename = final  # a user does not know the temporary name
+            raise
 
 
 def _new_locked_file(name: str) -> BinaryIO:

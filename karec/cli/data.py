@@ -44,11 +44,12 @@ def init(
     """
     from karec.data.contract import FILE, preset_contract, preset_text
     from karec.data.draft import write_contract
-    from karec.files import write_text_aside
+    from karec.files import check_writable_folder, write_text_aside
 
     folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     if preset is not None:
         folder = preset_contract(preset, folder).folder
+    check_writable_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     if path.exists():

@@ -71,7 +71,10 @@ def consistency(
     if config is None and log is None:
         raise ValueError("name CONFIG for pools that are drawn, --log for those of shadow requests, or both")
     if report is not None:
+        from karec.files import check_writable_folder
+
         require_extra("lab", "--report")
+        check_writable_folder(report)
     from karec.logs.parts import to_log_folder
 
     console = make_console()

@@ -11,7 +11,6 @@ import typer
 
 from karec.cli.options import DAY_FORMATS, Config, Scene
 from karec.cli.output import ProgressReport
-from karec.files import check_writable_file
 
 
 def events(
@@ -68,6 +67,7 @@ def stage(
     """
     from karec.config import scene_names
     from karec.config.host_stage import check_export, export_stage
+    from karec.files import check_writable_file
 
     if not check:
         check_writable_file(out)

@@ -136,8 +136,11 @@ def retrieval(
     """Compare retrieval from all items with popularity, item-kNN, ALS and BPR on the test days."""
     require_extra("lab", "karec lab retrieval")
     console = make_console()
+    from karec.files import check_writable_folder
     from karec.lab.studies.retrieval import retrieval_sentence, retrieval_tables, study, write_retrieval
 
+    if report is not None:
+        check_writable_folder(report)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         content = study(loaded.dataset, run, progress, seed=choice.seed or 0)
     console.print(retrieval_sentence(content))

@@ -129,7 +129,11 @@ def publish(
 
 
 def _check_publication(publication: Publication, out: Path) -> None:
-    """Raises before training if the bundle could not be signed, uploaded or published next to another one."""
+    """Raises before training if the bundle could not be written, signed, uploaded, or published next to the
+    version in service."""
+    from karec.files import check_writable_folder
+
+    check_writable_folder(out)
     if publication.rolling:
         from karec.refresh.next_version import open_refreshed_bundle
 

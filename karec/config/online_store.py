@@ -105,7 +105,7 @@ def restore_store(path: Path, note: Callable[[str], None], *, recompute_state: b
     if not recompute_state:
         backup = backup_path(file)
         if not file.exists() and not backup.is_file():
-            raise FileNotFoundError(f"{backup} is missing: {file} cannot be restored without its backup")
+            raise FileNotFoundError(f"{backup} is missing: {file} cannot be restored. Copy its backup there.")
         restore(file, contents, files, lambda n: note(f"{n:,} exported events read"))
         return file
     if not file.exists():

@@ -3,6 +3,8 @@
 import io
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +55,12 @@ def test_text_table_cuts_no_cell_on_a_narrow_terminal(text_columns):
     console.print(output.text_table("Page", ("work", "user", "score"), [(*ids, "0.5")], text_columns))
     rows = [line.split("│")[1:3] for line in console.file.getvalue().splitlines() if "│" in line]
     assert ["".join(cell.strip() for cell in column) for column in zip(*rows, strict=True)] == ids
+
+
+def test_commands_are_defined_without_numpy():
+    """NumPy reads the variables that karec serve sets when it is imported."""
+    code = "import sys, karec.cli.app; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_version_is_printed(capsys):

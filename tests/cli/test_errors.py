@@ -85,6 +85,10 @@ def test_train_refuses_wrong_options_and_publishes_nothing(tmp_path, capsys, set
         ("export stage karec.toml --out .", ".: this is a folder, expected a file. Name a file in it."),
         ("export stage karec.toml --out deep/x --scene x", "deep: the folder is missing. Create it"),
         ("ingest karec.toml nowhere", "karec ingest: nowhere: No such file"),
+        ("evaluate consistency --log x --report file", "file: this is a file, expected a folder"),
+        ("lab retrieval world --report file", "file: this is a file, expected a folder"),
+        ("data init file --out file", "file: this is a file, expected a folder"),
+        ("publish world --run x --out file", "file: this is a file, expected a folder"),
         ("schedule nowhere.toml --status", "nowhere.toml is missing"),
         ("lab export-library out --works 2", "at least three days and one work per day"),
     ],
@@ -132,6 +136,7 @@ def test_command_names_the_missing_extra(command, purpose, monkeypatch, capsys):
     [
         ("demo", "karec demo"),
         ("train world --out x", "karec train"),
+        ("data init file --out file", "file: this is a file, expected a folder"),
         ("publish world --run x --out x", "karec publish"),
         ("lab simulate --arms prerank --out x", "karec lab simulate"),
         ("lab ablation world --out x", "karec lab ablation"),
