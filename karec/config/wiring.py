@@ -126,7 +126,7 @@ def _side_effect_mistakes(
 
 @dataclass
 class _Chain:
-    """What the steps so far give.
+    """Names that the steps before the next one provide.
 
     givers      {name: the step that gives it}
     uncertain   {name: the stage that gives it and whose fallback does not}

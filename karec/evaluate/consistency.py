@@ -111,7 +111,7 @@ def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0
     return {
         "pools": len(users),
         "users": len(set(users)),
-        "pool_size": {"least": min(sizes), "median": int(np.median(sizes)), "most": max(sizes)},
+        "pool_size": {"min": min(sizes), "median": int(np.median(sizes)), "max": max(sizes)},
         "measures": {name: _with_interval(v, users, resamples, seed) for name, v in values.items()},
         "curve": {
             "share_of_pool": SHARES.tolist(),

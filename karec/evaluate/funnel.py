@@ -4,7 +4,7 @@ Of the ranker's best m items of a pool, two fractions are measured:
 
 prerank         selected by the stage prerank as it served: inner product, exposure steps and DPP together
 inner_product   selected by the inner product only, if it selects as many items as the stage did
-on_purpose      the second minus the first: the loss by exposure steps and DPP
+removed_by_policy      the second minus the first: the loss by exposure steps and DPP
 
 The inner product loses items without a vector. Pools are those of requests served again (``recalled_pools``),
 which also gives smaller pools sampled from the whole pool and pre-ranked again, or those of a log's shadow
@@ -38,7 +38,7 @@ from karec.times import Progress
 TOPS = (10, 100)
 SIZES = (1_000, 10_000, 100_000)
 WHOLE = "whole"
-PARTS = ("inner_product", "prerank", "on_purpose")
+PARTS = ("inner_product", "prerank", "removed_by_policy")
 
 
 def requests_of_known_users(snapshot: Snapshot, scene: str, n: int, seed: int = 0) -> list[Request]:

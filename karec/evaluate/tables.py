@@ -17,10 +17,10 @@ COLUMNS = {
 FUNNEL_TITLE = "Fraction of the ranker's best items of a pool that pre-ranking selects"
 FUNNEL_NOTE = (
     "By the inner product only; by pre-ranking as it served, with exposure steps and DPP; the difference is "
-    "the part that these steps remove on purpose. Both select the same number of items. In brackets: 95 % "
+    "the part that these steps remove. Both select the same number of items. In brackets: 95 % "
     "intervals from resampling users."
 )
-FUNNEL_HEAD = ("pools", "passed", "best", "inner product", "prerank", "taken on purpose")
+FUNNEL_HEAD = ("pools", "passed", "best", "inner product", "prerank", "removed by policy")
 
 
 def format_measure(
@@ -73,9 +73,7 @@ def _cell(measures: Mapping[str, Any]) -> str:
 
 def consistency_sentence(measured: Mapping[str, Any]) -> str:
     size = measured["pool_size"]
-    n_items = (
-        f"{size['median']:,}" if size["least"] == size["most"] else f"{size['least']:,} to {size['most']:,}"
-    )
+    n_items = f"{size['median']:,}" if size["min"] == size["max"] else f"{size['min']:,} to {size['max']:,}"
     return f"{measured['pools']:,} pools of {n_items} items, {measured['users']:,} users"
 
 

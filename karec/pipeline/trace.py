@@ -59,12 +59,13 @@ class StepTrace(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
-        fields = self._asdict()
-        reason = fields.pop("reason")
         fallback = None if self.fallback is None else asdict(self.fallback)
-        notes = dict(self.notes)
-        # HTTP clients read the key "why"
-        return {**fields, "why": reason, "notes": notes, "n_removed": self.n_removed, "fallback": fallback}
+        return {
+            **self._asdict(),
+            "notes": dict(self.notes),
+            "n_removed": self.n_removed,
+            "fallback": fallback,
+        }
 
 
 @dataclass(frozen=True)

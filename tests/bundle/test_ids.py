@@ -75,7 +75,7 @@ def test_page_has_the_ids_of_the_request(naming):
     assert [item.item_id for item in feed] == ["a", "ü", "404"]
     assert (feed.request.user_id, feed.request.shown) == ("章", ("b/1",))
     result = feed.to_dict()
-    assert (result["user_id"], [item["id"] for item in result["items"]]) == ("章", ["a", "ü", "404"])
+    assert (result["user_id"], [item["item_id"] for item in result["items"]]) == ("章", ["a", "ü", "404"])
     numbers = naming.items.numbers(["b/1", "a", "ü", "404"]).tolist()
     assert observer.seen == [(naming.users.numbers(["章"])[0], (numbers[0],), numbers[1:])]
 

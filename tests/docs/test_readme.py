@@ -1,9 +1,11 @@
 """README.md and docs/quickstart.md run as they are written."""
 
+import json
 import subprocess
 
 from demo_folder import write_demo_folder
-from doc_pages import ROOT, page_blocks, run_page
+from doc_pages import ROOT, free_port, page_blocks, run_page
+from own_logs import shop_actions
 
 PROGRAM = """
 #include <karec/prerank.hpp>
@@ -33,3 +35,10 @@ def test_quickstart_shows_a_page_of_the_demo(tmp_path):
     (tmp_path / "build").mkdir()
     write_demo_folder(tmp_path / "build" / "demo")
     run_page("docs/quickstart.md", tmp_path, replacements={"10000001": "1"})
+
+
+def test_readme_trains_on_own_data_and_serves_a_page(tmp_path):
+    shop_actions(tmp_path / "shop")
+    run = run_page("README.md", tmp_path, replacements={"8080": str(free_port())})
+    assert len(json.loads(run.output("curl"))["items"]) == 5
+    assert (tmp_path / "run" / "bundles" / "current").is_dir()

@@ -82,7 +82,7 @@ def test_funnel_fractions_are_of_the_rankers_best_items(cascade):
     kept = pool.kept_fractions(100)
     assert kept["prerank"] == len(best & set(passed)) / 100
     assert kept["inner_product"] == len(best & set(order[:150].tolist())) / 100
-    assert kept["on_purpose"] == pytest.approx(kept["inner_product"] - kept["prerank"])
+    assert kept["removed_by_policy"] == pytest.approx(kept["inner_product"] - kept["prerank"])
 
 
 def test_smaller_pools_are_samples_that_are_preranked_again(cascade):
@@ -109,7 +109,7 @@ def test_inner_product_loses_nothing_if_rank_equals_prerank():
     assert FunnelPool(1, scores, scores, passed).kept_fractions(100) == {
         "inner_product": 1,
         "prerank": 1,
-        "on_purpose": 0,
+        "removed_by_policy": 0,
     }
 
 

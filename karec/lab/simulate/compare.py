@@ -75,7 +75,7 @@ def compare_arms(
         "seed": seed,
         "arms": {
             name: {
-                "knob": None if (knob := knobs[name]) is None else asdict(knob),
+                "varied_setting": None if (knob := knobs[name]) is None else asdict(knob),
                 "on_frontier": _is_on_frontier(name, measures),
                 "measures": {
                     measure: summarize(own, None if name == baseline else measures[baseline][measure])

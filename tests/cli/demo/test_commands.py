@@ -39,7 +39,7 @@ def test_evaluate_consistency_reports_drawn_and_logged_pools(job, shadowed, caps
     assert cli.main(["evaluate", "consistency", *arguments, "--report", str(out)]) == 0
     assert "ranker's top 10 in 50" in capsys.readouterr().out
     report = json.loads((out / "consistency.json").read_text())
-    assert (report["drawn"]["pools"], report["drawn"]["pool_size"]["most"]) == (20, 300)
+    assert (report["drawn"]["pools"], report["drawn"]["pool_size"]["max"]) == (20, 300)
     assert report["logged"]["pools"] == 6
     for measured in (report["drawn"], report["logged"]):
         assert measured["measures"]["NDCG@50"]["value"] > 0

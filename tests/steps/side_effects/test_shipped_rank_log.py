@@ -59,7 +59,7 @@ def test_parts_are_uploaded_and_deleted_and_training_reads_them_by_url(ranker, t
     assert requests_in(log) == [0, 1, 2]
     assert read_tasks(log) == TASKS
     assert [sum(part.rows.values()) for part in read_log_contents(log)] == [WORKS] * 3
-    assert describe_rank_log(log)["requests"] == "3"
+    assert describe_rank_log(log)["requests"] == 3
 
 
 def test_parts_stay_while_the_store_is_away_and_are_uploaded_later(ranker, tmp_path, monkeypatch, caplog):
