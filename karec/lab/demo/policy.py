@@ -17,13 +17,13 @@ THREE_DAYS = {  # {measure: (label, unit, decimals)}
     "creators_1_a_day": ("creators shown per day", "", 0),
     "gini_creators": ("Gini of creators' impressions", "", 3),
     "works_1_a_day": ("items shown per day", "", 0),
-    "younger_72h": ("impressions of items below 72 h", "", 3),
+    "younger_72h": ("impressions: fraction below 72 h of age", "", 3),
 }
 REACH = {  # without a world: of the served pages
     "relevance (mean fused score)": ("ranker's score of an item", "", 3),
     "creators reached": ("creators on the pages", "", 0),
     "works reached": ("items on the pages", "", 0),
-    "share younger than 72 h": ("impressions of items below 72 h", "", 3),
+    "share younger than 72 h": ("impressions: fraction below 72 h of age", "", 3),
 }
 
 

@@ -53,7 +53,7 @@ REASONS = {  # {source: why it returned an item}
     "model": "near the user's vector",
     "item_to_item": "similar to an item that the user liked",
     "popular": "among the most popular items",
-    "fresh": "among the newest items",
+    "fresh": "from the list of new items",
     "underexposed": "rarely shown so far",
 }
 
