@@ -1,8 +1,10 @@
 """README.md and docs/quickstart.md run as they are written."""
 
 import json
+import shutil
 import subprocess
 
+import pytest
 from demo_folder import write_demo_folder
 from doc_pages import ROOT, free_port, page_blocks, run_page
 from own_logs import shop_actions
@@ -37,6 +39,7 @@ def test_quickstart_shows_a_page_of_the_demo(tmp_path):
     run_page("docs/quickstart.md", tmp_path, replacements={"10000001": "1"})
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_readme_trains_on_own_data_and_serves_a_page(tmp_path):
     shop_actions(tmp_path / "shop")
     run = run_page("README.md", tmp_path, replacements={"8080": str(free_port())})
