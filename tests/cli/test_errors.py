@@ -136,7 +136,6 @@ def test_command_names_the_missing_extra(command, purpose, monkeypatch, capsys):
     [
         ("demo", "karec demo"),
         ("train world --out x", "karec train"),
-        ("data init file --out file", "file: this is a file, expected a folder"),
         ("publish world --run x --out x", "karec publish"),
         ("lab simulate --arms prerank --out x", "karec lab simulate"),
         ("lab ablation world --out x", "karec lab ablation"),
