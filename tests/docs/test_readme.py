@@ -42,6 +42,8 @@ def test_quickstart_shows_a_page_of_the_demo(tmp_path):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_readme_trains_on_own_data_and_serves_a_page(tmp_path):
     shop_actions(tmp_path / "shop")
-    run = run_page("README.md", tmp_path, replacements={"8080": str(free_port())})
+    port = str(free_port())
+    ports = {"8080": port, "--workers 2": f"--workers 2 --port {port}"}
+    run = run_page("README.md", tmp_path, replacements=ports)
     assert len(json.loads(run.output("curl"))["items"]) == 5
     assert (tmp_path / "run" / "bundles" / "current").is_dir()

@@ -70,7 +70,7 @@ def test_consistency_leaves_out_small_pools_per_measure():
     measured_pools = consistency([*pools(3, 300), *pools(2, 60)])
     counted = {name: measured["pools"] for name, measured in measured_pools["measures"].items()}
     assert counted["ranker's top 50 in 50"] == 5 and counted["ranker's top 50 in 100"] == 3
-    assert measured_pools["pool_size"] == {"least": 60, "median": 300, "most": 300}
+    assert measured_pools["pool_size"] == {"min": 60, "median": 300, "max": 300}
 
 
 def test_consistency_refuses_no_pool_and_no_shadow_requests(tmp_path):
