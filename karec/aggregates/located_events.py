@@ -64,18 +64,6 @@ class LocatedEvents:
         )
 
     @classmethod
-    def from_log(cls, snapshot: Snapshot, head: Head, events: Events) -> LocatedEvents:
-        """Selects the events of AGGREGATED_KINDS with a known user and, if they have one, a known item.
-
-        The creator is that of the event, or of the item in the snapshot. O(M log rows).
-        """
-        user, work = snapshot.users.lookup(events.user_id), snapshot.works.lookup(events.item_id)
-        is_kept = np.isin(events.kind, AGGREGATED_KINDS) & (user >= 0) & ((work >= 0) | (events.item_id < 0))
-        return cls.from_rows(
-            snapshot, head, events.take(is_kept), user[is_kept], work[is_kept], work[is_kept]
-        )
-
-    @classmethod
     def from_rows(
         cls,
         snapshot: Snapshot,

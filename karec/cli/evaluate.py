@@ -45,7 +45,7 @@ def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator
     if sum(group["exposures"] > 0 for group in quality["by_history"].values()) < 2:
         return
     for task in tasks:
-        title = f"{task} by exposures of the user that were known before: AUC [95 %]; GAUC"
+        title = f"{task} by earlier impressions of the user: AUC [95 %]; GAUC"
         yield text_table(title, *history_rows(quality["by_history"], task))
 
 

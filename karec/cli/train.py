@@ -85,17 +85,17 @@ def train(
 
     job = TrainingJob(
         out,
-        None if settings is None else TrainSettings.from_toml(settings),
-        choice.seed,
-        quick,
-        search,
-        None if log is None else to_log_folder(log),
-        log_version,
-        run,
-        from_scratch,
-        None if events is None else _read_events(events),
-        publish_if_no_worse,
-        resume,
+        settings=None if settings is None else TrainSettings.from_toml(settings),
+        seed=choice.seed,
+        is_quick=quick,
+        search_minutes=search,
+        log=None if log is None else to_log_folder(log),
+        log_version=log_version,
+        served_run=run,
+        is_from_scratch=from_scratch,
+        events=None if events is None else _read_events(events),
+        margin=publish_if_no_worse,
+        is_resumed=resume,
     )
     if publication.rolling and not job.continues_towers:
         raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")

@@ -1,4 +1,4 @@
-"""Works on the online store of a karec.toml without a service: stores events, restores a lost store."""
+"""Stores events in the online store of a karec.toml without a service, and restores a lost store."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK, count_increments
 from karec.aggregates.events import Events
 from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_AGGREGATES, SHOWN, SKIPPED
-from karec.aggregates.located_events import LocatedEvents
+from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
 from karec.online.store.contents import StoreContents
 
 BASE = platform()
@@ -33,7 +33,12 @@ def step(aggregate, state, time_ms, number, value):
 
 
 def located(log_events: Events) -> LocatedEvents:
-    return LocatedEvents.from_log(BASE, HEAD, log_events)
+    """Selects the events that change aggregates, of known users and, if they have one, known items."""
+    user, item = BASE.users.lookup(log_events.user_id), BASE.works.lookup(log_events.item_id)
+    has_item = log_events.item_id >= 0
+    is_kept = np.isin(log_events.kind, AGGREGATED_KINDS) & (user >= 0) & ((item >= 0) | ~has_item)
+    kept = log_events.take(is_kept)
+    return LocatedEvents.from_rows(BASE, HEAD, kept, user[is_kept], item[is_kept], item[is_kept])
 
 
 def stepped(aggregate, state, log_events, numbers, places):

@@ -50,7 +50,7 @@ class TrainingJob:
     settings          None: those of the served run, else the built-in ones
     seed              None: that of the settings
     is_quick          a smaller ranker and fewer epochs (``TrainSettings.quick``)
-    search_minutes    search settings for at most so many minutes before training; None: no search
+    search_minutes    longest search of settings before training; None: no search
     log               rank log of a service, from which the towers learn
     log_version       use only log rows of this model version
     served_run        run folder whose ranker wrote ``log``; None: the run in service
