@@ -1,6 +1,6 @@
 // Checks of the C functions' arguments: pointers, lengths, sizes of structs.
 //
-// They throw Refused, and answer() catches it: no exception crosses the C boundary.
+// They throw ArgumentError, and catch_errors() catches it: no exception crosses the C boundary.
 #pragma once
 
 #include <algorithm>
@@ -22,53 +22,53 @@
 #include "karec/status.hpp"
 
 struct karec_index {
-    std::variant<karec::ItemIndex, karec::IndexView> of;  // a view: pinned
+    std::variant<karec::ItemIndex, karec::IndexView> index_or_view;  // a view if the handle is pinned
 };
 
 namespace karec::c {
 
 // Longer arrays cannot exist in memory: such a length is refused.
-inline constexpr std::size_t kMostBytes = std::size_t{1} << 56;
+inline constexpr std::size_t kMaxBytes = std::size_t{1} << 56;
 
-struct Refused : std::exception {
-    explicit Refused(Status why) : status(std::move(why)) {}
+struct ArgumentError : std::exception {
+    explicit ArgumentError(Status why) : status(std::move(why)) {}
     Status status;
 };
 
 [[noreturn]] inline void refuse(const std::string& why) {
-    throw Refused(Status::invalid(why));
+    throw ArgumentError(Status::invalid(why));
 }
 
 // Stores the status for karec_last_error() of this thread.
-karec_status keep(const Status& status) noexcept;
+karec_status store_error(const Status& status) noexcept;
 
 // Runs the body of a C function, which returns a Status.
 template <class Body>
-karec_status answer(Body&& body) noexcept {
+karec_status catch_errors(Body&& body) noexcept {
     try {
         const Status status = body();
-        return status.ok() ? KAREC_OK : keep(status);
-    } catch (const Refused& refused) {
-        return keep(refused.status);
+        return status.ok() ? KAREC_OK : store_error(status);
+    } catch (const ArgumentError& refused) {
+        return store_error(refused.status);
     } catch (const std::bad_alloc&) {
-        return keep({Code::out_of_memory, ""});
+        return store_error({Code::out_of_memory, ""});
     } catch (const std::length_error&) {
-        return keep({Code::out_of_memory, ""});
+        return store_error({Code::out_of_memory, ""});
     }
 }
 
 template <class T>
-T& object(T* pointer, const char* name) {
+T& require(T* pointer, const char* name) {
     if (pointer == nullptr) refuse(std::string(name) + " is NULL");
     if (reinterpret_cast<std::uintptr_t>(pointer) % alignof(T) != 0) refuse(std::string(name) + " is not aligned");
     return *pointer;
 }
 
 template <class T>
-std::span<T> array(T* pointer, std::size_t n, const char* name) {
+std::span<T> to_span(T* pointer, std::size_t n, const char* name) {
     if (n == 0) return {};
-    if (n > kMostBytes / sizeof(T)) refuse(std::string(name) + " has more entries than memory has");
-    return {&object(pointer, name), n};
+    if (n > kMaxBytes / sizeof(T)) refuse(std::string(name) + " has more entries than memory has");
+    return {&require(pointer, name), n};
 }
 
 // The size that a struct had in the first version of the interface: up to `last`, its last member then. Members that
@@ -109,7 +109,7 @@ void check_size(const T* given, const char* name) {
     constexpr std::size_t kMost = 4096;
     constexpr std::size_t kFirst = kFirstSize<std::remove_const_t<T>>;
     static_assert(kFirst >= sizeof(std::size_t) && kFirst <= sizeof(T), "say KAREC_FIRST_SIZE of the struct");
-    object(given, name);
+    require(given, name);
     const std::size_t size = given->struct_size;
     if (size >= kFirst && size <= kMost && size % alignof(T) == 0) return;
     refuse(std::string(name) + "->struct_size is " + std::to_string(size) + ", expected sizeof, which is " +
@@ -118,7 +118,7 @@ void check_size(const T* given, const char* name) {
 
 // The struct in this library's size: a shorter one is filled up with 0; of a longer one the rest must be 0.
 template <class T>
-T taken(const T* given, const char* name) {
+T read_struct(const T* given, const char* name) {
     check_size(given, name);
     const std::size_t size = given->struct_size;
     T known{};
@@ -132,40 +132,40 @@ T taken(const T* given, const char* name) {
 }
 
 template <class T>
-T taken_or(const T* given, const char* name) {
-    return given == nullptr ? T{} : taken(given, name);
+T read_struct_or_default(const T* given, const char* name) {
+    return given == nullptr ? T{} : read_struct(given, name);
 }
 
 // Refuses n structs side by side that are longer than memory. NULL passes where `n` is 0.
 template <class T>
-void check_count(const T* first, std::size_t n, const char* name) {
+void check_struct_count(const T* first, std::size_t n, const char* name) {
     if (n == 0) return;
     check_size(first, name);
-    if (n > kMostBytes / first->struct_size) refuse(std::string(name) + " has more structs than memory has");
+    if (n > kMaxBytes / first->struct_size) refuse(std::string(name) + " has more structs than memory has");
 }
 
 // Struct i of several side by side, all of the first one's size.
 template <class T>
-T* nth(T* first, std::size_t i) noexcept {
+T* nth_struct(T* first, std::size_t i) noexcept {
     using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
     return reinterpret_cast<T*>(reinterpret_cast<Byte*>(first) + i * first->struct_size);
 }
 
 template <class T>
-T taken_nth(const T* first, std::size_t i, const char* name) {
+T read_nth_struct(const T* first, std::size_t i, const char* name) {
     check_size(first, name);
-    const T* at = nth(first, i);
+    const T* at = nth_struct(first, i);
     if (at->struct_size != first->struct_size) refuse(std::string(name) + ": the structs are not of one size");
-    return taken(at, name);
+    return read_struct(at, name);
 }
 
 // Whether `n` structs from `first` on can be written. NULL passes where `n` is 0.
 template <class T>
-void check_written(const T* first, std::size_t n, const char* name) {
-    check_count(first, n, name);
+void check_output_structs(const T* first, std::size_t n, const char* name) {
+    check_struct_count(first, n, name);
     for (std::size_t i = 0; i < n; ++i) {
         check_size(first, name);
-        if (nth(first, i)->struct_size != first->struct_size) {
+        if (nth_struct(first, i)->struct_size != first->struct_size) {
             refuse(std::string(name) + ": the structs are not of one size");
         }
     }
@@ -173,18 +173,18 @@ void check_written(const T* first, std::size_t n, const char* name) {
 
 // Writes what the caller has room for, and leaves struct_size as it is.
 template <class T>
-void give(T* to, T values) noexcept {
+void write_struct(T* to, T values) noexcept {
     values.struct_size = to->struct_size;
     std::memcpy(static_cast<void*>(to), &values, std::min(to->struct_size, sizeof(T)));
 }
 
-inline std::string path_of(const char* text, const char* name) {
-    object(text, name);
+inline std::string to_path(const char* text, const char* name) {
+    require(text, name);
     if (*text == 0) refuse(std::string(name) + " is empty");
     return text;
 }
 
-DType dtype_of(karec_dtype dtype, const char* name);
+DType to_dtype(karec_dtype dtype, const char* name);
 
 // A matrix of float16 or float32 with contiguous rows: the caller's memory, or a copy if rows are strided or unaligned.
 class Matrix {

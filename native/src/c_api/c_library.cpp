@@ -21,7 +21,7 @@ static_assert(static_cast<int>(DType::int8) == KAREC_INT8 && static_cast<int>(DT
 
 }  // namespace
 
-karec_status keep(const Status& status) noexcept {
+karec_status store_error(const Status& status) noexcept {
     const char* message = status.code() == Code::out_of_memory ? "out of memory" : status.message().c_str();
     std::snprintf(last_error, sizeof last_error, "%s", message);
     last_system_error = status.system_error();

@@ -40,8 +40,8 @@ const karec_grown* as_grown(const T& given) {
 
 std::string refusal(const karec_grown* given) {
     try {
-        (void)taken(given, "grown");
-    } catch (const Refused& refused) {
+        (void)read_struct(given, "grown");
+    } catch (const ArgumentError& refused) {
         return refused.status.message();
     }
     return "";
@@ -52,17 +52,17 @@ std::string refusal(const karec_grown* given) {
 TEST(members_behind_a_shorter_struct_are_0) {
     // On the heap in its exact size: AddressSanitizer sees a read behind it.
     const std::vector<First> given = {{sizeof(First), 5}};
-    const karec_grown known = taken(as_grown(given[0]), "grown");
+    const karec_grown known = read_struct(as_grown(given[0]), "grown");
     CHECK(known.first == 5 && known.later == 0);
     const std::vector<First> two = {{sizeof(First), 5}, {sizeof(First), 6}};
-    CHECK(taken_nth(as_grown(two[0]), 1, "grown").first == 6);
+    CHECK(read_nth_struct(as_grown(two[0]), 1, "grown").first == 6);
 }
 
 TEST(a_struct_of_this_version_is_read_whole_and_a_longer_one_where_the_rest_is_0) {
     const karec_grown given{sizeof given, 5, 7};
-    CHECK(taken(&given, "grown").later == 7);
+    CHECK(read_struct(&given, "grown").later == 7);
     Next next{{sizeof next, 5, 7}, 0};
-    CHECK(taken(as_grown(next), "grown").later == 7);
+    CHECK(read_struct(as_grown(next), "grown").later == 7);
     next.unheard_of = 1;
     CHECK(refusal(as_grown(next)).find("does not know") != std::string::npos);
 }
@@ -76,7 +76,7 @@ TEST(sizes_of_no_version_are_refused) {
 
 TEST(output_is_cut_at_the_callers_struct_size) {
     std::vector<First> to = {{sizeof(First), 0}, {99, 99}};
-    give(reinterpret_cast<karec_grown*>(to.data()), karec_grown{0, 5, 7});
+    write_struct(reinterpret_cast<karec_grown*>(to.data()), karec_grown{0, 5, 7});
     CHECK(to[0].struct_size == sizeof(First) && to[0].first == 5 && to[1].struct_size == 99);
 }
 
