@@ -69,7 +69,7 @@ def test_call_from_python(compare, index):
 
 
 def test_call_from_other_hosts(benchmark, tmp_path):
-    """Time that PreRanker and the C API add to the kernel, measured by native/bench/host_bench.cpp."""
+    """Time that Stages and the C API add to the kernel, measured by native/bench/host_bench.cpp."""
     program = machine.native_program("host_bench")
     if program is None:
         pytest.skip("native/bench is not configured; run `make test-native` first")
@@ -86,7 +86,7 @@ def test_call_from_other_hosts(benchmark, tmp_path):
     command = [str(program), str(tmp_path / "bundles"), str(settings), str(n), "21"]
     printed = benchmark.pedantic(subprocess.check_output, (command,), {"text": True}, rounds=1)
     figures = {name: float(ns) for name, ns, *_ in (row.split() for row in printed.splitlines())}
-    names = {"kernel": "C++ search", "preranker": "C++ PreRanker", "c_preranker": "C PreRanker"}
+    names = {"kernel": "C++ search", "preranker": "C++ Stages", "c_preranker": "C Stages"}
     parts = [
         {"kernel": f"index: {caller}", "size": f"N={n} k={k}", "seconds": figures[name] * 1e-9, "items": n}
         for name, caller in names.items()

@@ -1,4 +1,4 @@
-// What PreRanker and the C interface add to the raw kernel. One thread; in each round every variant runs on the same
+// What Stages and the C interface add to the raw kernel. One thread; in each round every variant runs on the same
 // random candidates; medians. Prints "name nanoseconds" lines, for one call each.
 //
 //   host_bench ROOT SETTINGS N_CANDIDATES ROUNDS
@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "karec/karec.h"
-#include "karec/prerank.hpp"
+#include "karec/stages.hpp"
 
 using namespace karec;
 
@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
     if (argc < 5) return 2;
     const auto n = static_cast<std::size_t>(std::strtoll(argv[3], nullptr, 10));
     const int rounds = static_cast<int>(std::strtol(argv[4], nullptr, 10));
-    const auto ranker = PreRanker::open(argv[1], PrerankSettings::read(argv[2]).value());
+    const auto ranker = Stages::open(argv[1], StageSettings::read(argv[2]).value());
     if (!ranker.ok()) return std::fprintf(stderr, "%s\n", ranker.status().message().c_str()), 1;
     karec_preranker* c_ranker = nullptr;
     karec_index* c_index = nullptr;
@@ -77,7 +77,7 @@ int main(int argc, char** argv) {
     std::vector<std::int64_t> ids(n);
     std::vector<float> user(index.dim());
     for (float& x : user) x = static_cast<float>(random() % 2000) / 1000.0f - 1.0f;
-    PrerankRequest request;
+    Request request;
     request.candidates = ids;
     request.user_vector = user;
     const std::size_t k = ranker->most(request);

@@ -9,7 +9,7 @@
 #include <ctime>
 #include <vector>
 
-#include "karec/prerank.hpp"
+#include "karec/stages.hpp"
 
 namespace {
 
@@ -25,18 +25,18 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "usage: host BUNDLES SETTINGS ONNXRUNTIME USER_ID [HISTORY_ID…]\n");
         return 2;
     }
-    const auto settings = karec::PrerankSettings::read(argv[2]);
+    const auto settings = karec::StageSettings::read(argv[2]);
     if (!settings.ok()) return fail(settings.status());
-    karec::PreRankerOptions options;
+    karec::StagesOptions options;
     options.onnxruntime = argv[3];
-    const auto ranker = karec::PreRanker::open(argv[1], settings.value(), options);
+    const auto ranker = karec::Stages::open(argv[1], settings.value(), options);
     if (!ranker.ok()) return fail(ranker.status());
 
     // Candidates come from the host's own recall; here they are the whole catalogue.
     const karec::ItemIndex index = ranker->index();
     const auto table = index.table();
     if (!table.ok()) return fail(table.status());
-    karec::PrerankRequest request;
+    karec::Request request;
     request.candidates = table.value()->ids;
     request.time_ms = static_cast<std::int64_t>(std::time(nullptr)) * 1000;
 

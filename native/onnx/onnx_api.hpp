@@ -2,7 +2,7 @@
 //
 // ONNX Runtime promises that the table of functions only grows: a function keeps its place and its signature in every
 // later version (onnxruntime.ai, C API; docs "ABI compatibility"). The places below are those of interface version 18.
-// native/tests/prerank/test_onnx_api.cpp compares them, and the numbers of the enumerations, with ONNX Runtime's own
+// native/tests/stages/test_onnx_api.cpp compares them, and the numbers of the enumerations, with ONNX Runtime's own
 // header where that is installed.
 #pragma once
 

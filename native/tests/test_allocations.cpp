@@ -7,8 +7,8 @@
 
 #include "check.hpp"
 #include "karec/karec.h"
-#include "karec/prerank.hpp"
-#include "prerank/bundle_files.hpp"
+#include "karec/stages.hpp"
+#include "stages/bundle_files.hpp"
 
 namespace {
 
@@ -135,9 +135,9 @@ TEST(prerank_without_dpp_allocates_nothing_through_either_interface) {
     std::iota(ids.begin(), ids.end(), 0);
     Out out;
     out.scores.resize(200), out.ids.resize(200), out.rows.resize(200);
-    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     const std::vector<std::int64_t> shown = {3, 9};
-    PrerankRequest request;
+    Request request;
     request.candidates = ids;
     request.user_vector = kUser;
     request.shown = shown;

@@ -19,5 +19,5 @@ def native_programs(cmake):
     if not (build / "CMakeCache.txt").exists():
         ninja = f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"
         run(cmake, "-S", ROOT, "-B", build, "-G", "Ninja", ninja, "-DKAREC_TESTS=ON")
-    run(cmake, "--build", build, "--target", "prerank_host", "encoder_host")
+    run(cmake, "--build", build, "--target", "stages_host", "encoder_host")
     return build / "native" / "tests"

@@ -94,11 +94,11 @@ def test_altered_sealed_text_is_rejected(kind, tmp_path):
 
 
 def run_host(programs, bundle, stage, folder):
-    """Runs prerank_host with one request: works 50 … 57, no shown items, one user vector."""
+    """Runs stages_host with one request: works 50 … 57, no shown items, one user vector."""
     works, query = np.arange(50, 58), np.array([0.5, -0.5, 0.5, 0.5], np.float32)
     sizes = 1, 8 * 3_600_000, 3, len(works), 0, len(query), 0, 0, 0  # without inputs and a raw user
     (folder / "request").write_bytes(np.array([*sizes, *works], np.int64).tobytes() + query.tobytes())
-    command = [programs / "prerank_host", bundle, stage, folder / "request", folder / "result"]
+    command = [programs / "stages_host", bundle, stage, folder / "request", folder / "result"]
     return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
 
 

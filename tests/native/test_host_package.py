@@ -159,7 +159,7 @@ def declared_in_cpp(prefix):
 
 def test_shared_library_exports_only_declared_cpp_symbols(prefix):
     classes, functions = declared_in_cpp(prefix)
-    assert {"ItemIndex", "PreRanker"} <= classes and {"run_batch", "scatter"} <= functions
+    assert {"ItemIndex", "Stages"} <= classes and {"run_batch", "scatter"} <= functions
     undeclared, exported = [], set()
     for line in run("nm", "-DC", "--defined-only", library(prefix)).splitlines():
         _, kind, name = line.split(maxsplit=2)

@@ -151,7 +151,7 @@ def padded(array: np.ndarray) -> bytes:
 def encode_requests(
     host_requests: list[HostRequest], vectors: list[dict[int, np.ndarray]] | None, raw: bool = False
 ) -> bytes:
-    """Returns the request file of native/tests/prerank/prerank_host.cpp.
+    """Returns the request file of native/tests/stages/stages_host.cpp.
 
     It has vectors by version, the inputs of towers or, if ``raw``, the user's id.
     """
@@ -189,7 +189,7 @@ def decode_results(raw: bytes) -> list[tuple[int, bytes, bytes]]:
 def run_host(programs: Path, folder: Path, encoded: bytes, *library: str) -> list[tuple[int, bytes, bytes]]:
     (folder / "requests").write_bytes(encoded)
     command = [
-        programs / "prerank_host",
+        programs / "stages_host",
         folder / "bundles",
         folder / "stage.txt",
         folder / "requests",
@@ -257,7 +257,7 @@ def test_cpp_host_encodes_raw_user_ids_as_python(native_programs, tmp_path, vers
     assert len(set(expected)) > 3
 
 
-class PreRankerOptions(ctypes.Structure):
+class StagesOptions(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
         ("trust", ctypes.c_int32),
@@ -286,7 +286,7 @@ def test_c_host_gets_the_inputs_of_the_tower(platform, cmake, native_programs):
     bundle = Bundle.open(platform / "bundles")
     export_stage(configure(platform, HEAD[:-2]), "home", "prerank", platform / "stage.txt", bundle)
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    options = PreRankerOptions(ctypes.sizeof(PreRankerOptions), onnxruntime=str(library).encode())
+    options = StagesOptions(ctypes.sizeof(StagesOptions), onnxruntime=str(library).encode())
     ranker, n = ctypes.c_void_p(), ctypes.c_size_t()
     root, stage = str(platform / "bundles").encode(), str(platform / "stage.txt").encode()
     c.karec_last_error.restype = ctypes.c_char_p
@@ -329,7 +329,7 @@ def test_cpp_host_rejects_a_tower_of_another_width(native_programs, tmp_path):
         tmp_path / "results",
         library,
     )
-    command = [str(place) for place in (native_programs / "prerank_host", *places)]
+    command = [str(place) for place in (native_programs / "stages_host", *places)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode != 0 and "gives 5 dimensions, the index has 4" in process.stderr
     with pytest.raises(
@@ -351,7 +351,7 @@ def test_cpp_host_rejects_a_model_version_without_a_tower(native_programs, tmp_p
     publish_folder(tmp_path / "bundles", 9, write)
     (tmp_path / "requests").write_bytes(encode_requests([], []))
     places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "requests", tmp_path / "results"
-    command = [str(place) for place in (native_programs / "prerank_host", *places)]
+    command = [str(place) for place in (native_programs / "stages_host", *places)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     missing = r"of model version 7,.* which no user vector meets: user_tower\.v0000000007\S* is missing"
     assert process.returncode != 0 and re.search(missing, process.stderr)

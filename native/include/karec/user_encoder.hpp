@@ -6,7 +6,7 @@
 //   std::vector<float> numbers(encoder->n_numbers());
 //   auto status = encoder->encode({.user_id = 42}, "home", now, codes, numbers);
 //
-// PreRanker does this by itself for a request with a `user`; a host whose tower runs elsewhere calls it.
+// Stages does this by itself for a request with a `user`; a host whose tower runs elsewhere calls it.
 //
 // Functions never throw. An encoder never changes: any number of threads may use one, and its copies, at once.
 #pragma once

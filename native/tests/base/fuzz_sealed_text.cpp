@@ -7,8 +7,8 @@
 #include <string>
 
 #include "karec/bundle.hpp"
-#include "karec/prerank_settings.hpp"
-#include "prerank/bundle_files.hpp"
+#include "karec/stage_settings.hpp"
+#include "stages/bundle_files.hpp"
 
 using namespace karec;
 
@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
         }
         if (random() % 8 != 0) text = sealed(text);
         if (stage) {
-            const auto settings = PrerankSettings::parse(text);
+            const auto settings = StageSettings::parse(text);
             if (!settings.ok() && settings.status().code() != Code::bad_format) std::abort();
             read += settings.ok();
             continue;

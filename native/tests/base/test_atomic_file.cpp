@@ -14,7 +14,7 @@
 
 #include "base/atomic_file.hpp"
 #include "check.hpp"
-#include "prerank/bundle_files.hpp"
+#include "stages/bundle_files.hpp"
 
 using namespace karec;
 

@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "karec/karec.h"
-#include "prerank/bundle_files.hpp"
 #include "random_arguments.hpp"
+#include "stages/bundle_files.hpp"
 
 using namespace karec::random_arguments;
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "karec/karec.h"
-#include "prerank/bundle_files.hpp"
+#include "stages/bundle_files.hpp"
 
 namespace karec::random_arguments {
 

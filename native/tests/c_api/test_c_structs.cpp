@@ -6,8 +6,8 @@
 #include "c_api/arguments.hpp"
 #include "check.hpp"
 #include "karec/mmr_ssd.hpp"
-#include "karec/prerank.hpp"
 #include "karec/scatter.hpp"
+#include "karec/stages.hpp"
 
 struct karec_grown {  // NOLINT(misc-use-internal-linkage): kFirstSize is specialised for it
     std::size_t struct_size;
@@ -103,11 +103,11 @@ TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
     const karec::ItemIndex::OpenOptions opened;
     CHECK((open.trust == 0) == opened.verify && (open.copy != 0) == opened.copy);
     const karec_preranker_options preranker = KAREC_PRERANKER_OPTIONS_INIT;
-    const karec::PreRankerOptions told;
+    const karec::StagesOptions told;
     CHECK((preranker.trust == 0) == told.verify && preranker.tower_threads == told.tower_threads);
     CHECK(preranker.onnxruntime == nullptr && preranker.on_step == nullptr && preranker.context == nullptr);
     const karec_prerank_request request = KAREC_PRERANK_REQUEST_INIT;
-    CHECK(request.k == karec::PrerankRequest{}.k && request.time_ms == karec::PrerankRequest{}.time_ms);
+    CHECK(request.k == karec::Request{}.k && request.time_ms == karec::Request{}.time_ms);
     CHECK(request.struct_size == sizeof request && request.user_vector == nullptr && request.n_versions == 0);
     const karec_matrix matrix = KAREC_MATRIX_INIT;
     CHECK(matrix.struct_size == sizeof matrix && matrix.dtype == KAREC_FLOAT32);

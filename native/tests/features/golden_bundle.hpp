@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <string>
 
-#include "prerank/bundle_files.hpp"
+#include "stages/bundle_files.hpp"
 
 namespace karec {
 

@@ -10,7 +10,7 @@
 
 #include "check.hpp"
 #include "karec/item_index.hpp"
-#include "prerank/bundle_files.hpp"
+#include "stages/bundle_files.hpp"
 
 using namespace karec;
 

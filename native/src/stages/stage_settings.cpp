@@ -1,4 +1,4 @@
-#include "karec/prerank_settings.hpp"
+#include "karec/stage_settings.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -111,10 +111,10 @@ class Fields {
     Status status_;
 };
 
-Result<PrerankStep> step_of(const SealedLine& line) {
+Result<StageStep> step_of(const SealedLine& line) {
     constexpr double kMost = std::numeric_limits<double>::max();
     Fields fields(line);
-    PrerankStep step;
+    StageStep step;
     step.name = fields.name(line.value);
     if (line.value == "index_rows") {
         step.what = IndexRowsStep{};
@@ -156,8 +156,8 @@ Result<PrerankStep> step_of(const SealedLine& line) {
     return step;
 }
 
-Result<PrerankSettings> settings_of(const std::vector<SealedLine>& lines) {
-    PrerankSettings settings;
+Result<StageSettings> settings_of(const std::vector<SealedLine>& lines) {
+    StageSettings settings;
     for (const SealedLine& line : lines) {
         if (line.word == "scene" && settings.scene.empty() && !line.value.empty()) {
             Fields fields(line);
@@ -186,7 +186,7 @@ bool is_karec_toml(std::string_view text) noexcept {
     return false;
 }
 
-Result<PrerankSettings> parse_text(std::string_view text, bool named_toml) {
+Result<StageSettings> parse_text(std::string_view text, bool named_toml) {
     auto lines = read_sealed_text(text, "karec-prerank");
     if (lines.ok()) return settings_of(lines.value());
     if (named_toml || is_karec_toml(text)) {
@@ -197,8 +197,8 @@ Result<PrerankSettings> parse_text(std::string_view text, bool named_toml) {
 
 }  // namespace
 
-Result<PrerankSettings> PrerankSettings::read(const std::string& path) noexcept {
-    return at_boundary([&]() -> Result<PrerankSettings> {
+Result<StageSettings> StageSettings::read(const std::string& path) noexcept {
+    return at_boundary([&]() -> Result<StageSettings> {
         auto file = MappedFile::open(path);
         if (!file.ok()) return file.status();
         const auto bytes = file->bytes();
@@ -209,8 +209,8 @@ Result<PrerankSettings> PrerankSettings::read(const std::string& path) noexcept 
     });
 }
 
-Result<PrerankSettings> PrerankSettings::parse(const std::string& text) noexcept {
-    return at_boundary([&]() -> Result<PrerankSettings> { return parse_text(text, false); });
+Result<StageSettings> StageSettings::parse(const std::string& text) noexcept {
+    return at_boundary([&]() -> Result<StageSettings> { return parse_text(text, false); });
 }
 
 }  // namespace karec

@@ -65,23 +65,23 @@ struct DppStep {
     std::vector<FacetWeight> facets;  // with type_weight at most 1 in sum
 };
 
-struct PrerankStep {
+struct StageStep {
     std::string name;  // for metrics
     std::variant<IndexRowsStep, HasEmbeddingStep, NotShownStep, InnerProductStep, FreshnessStep, ToneStep, QuotaStep,
                  DppStep>
         what;
 };
 
-struct KAREC_API PrerankSettings {
+struct KAREC_API StageSettings {
     std::string scene;
-    std::vector<PrerankStep> steps;
+    std::vector<StageStep> steps;
     std::string source = {};  // hash of the stage in karec.toml, 16 hexadecimal digits; empty where not told
 
     // io_error: the file cannot be read. bad_format, with the line: it is not whole, was altered, or holds a step or a
     // key that this library does not know, as a newer one may write; or it is a karec.toml, from which
     // `karec export stage` makes the file.
-    static Result<PrerankSettings> read(const std::string& path) noexcept;
-    static Result<PrerankSettings> parse(const std::string& text) noexcept;
+    static Result<StageSettings> read(const std::string& path) noexcept;
+    static Result<StageSettings> parse(const std::string& text) noexcept;
 };
 
 }  // namespace karec

@@ -1,6 +1,6 @@
-// A C++ host for tests/native/test_host_parity.py: answers the requests of a file with PreRanker, into another file.
+// A C++ host for tests/native/test_host_parity.py: answers the requests of a file with Stages, into another file.
 //
-//   prerank_host ROOT SETTINGS REQUESTS ANSWERS [ONNXRUNTIME]
+//   stages_host ROOT SETTINGS REQUESTS ANSWERS [ONNXRUNTIME]
 //
 // REQUESTS, little-endian int64 words: n_requests, then for each: time_ms, k, n_candidates, n_shown, n_user (floats),
 // n_versions, n_inputs, is_raw; a user id where is_raw is 1, encoded by the bundle; candidates; shown; n_versions model
@@ -14,16 +14,16 @@
 #include <vector>
 
 #include "host_words.hpp"
-#include "karec/prerank.hpp"
+#include "karec/stages.hpp"
 
 using namespace karec;
 
 int main(int argc, char** argv) {
     if (argc < 5) return 2;
-    const auto settings = PrerankSettings::read(argv[2]);
-    PreRankerOptions options;
+    const auto settings = StageSettings::read(argv[2]);
+    StagesOptions options;
     if (argc > 5) options.onnxruntime = argv[5];
-    const auto ranker = settings.ok() ? PreRanker::open(argv[1], settings.value(), options) : settings.status();
+    const auto ranker = settings.ok() ? Stages::open(argv[1], settings.value(), options) : settings.status();
     if (!ranker.ok()) {
         std::fprintf(stderr, "%s\n", ranker.status().message().c_str());
         return 1;
@@ -35,7 +35,7 @@ int main(int argc, char** argv) {
         answers.write("\0\0\0\0\0\0\0", static_cast<std::streamsize>((8 - n % 8) % 8));
     };
     for (std::size_t left = in.size(); left > 0; --left) {
-        PrerankRequest request;
+        Request request;
         request.time_ms = in.word();
         request.k = in.size();
         const std::size_t n_candidates = in.size();

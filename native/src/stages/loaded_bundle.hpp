@@ -10,7 +10,7 @@
 
 #include "base/scratch.hpp"
 #include "diversity/vector_map.hpp"
-#include "karec/prerank.hpp"
+#include "karec/stages.hpp"
 
 namespace karec {
 
@@ -22,11 +22,11 @@ struct LoadedBundle {
     std::optional<UserEncoder> encoder;                    // nullopt: no towers, or a bundle without one
 };
 
-Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root, const PrerankSettings& settings,
-                                                        const PreRankerOptions& options);
+Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root, const StageSettings& settings,
+                                                        const StagesOptions& options);
 
 // Refuses k = 0, recall scores and user vectors of another length or not finite, user vectors of both kinds.
-Status check_request(const PrerankRequest& request, const IndexView& view);
+Status check_request(const Request& request, const IndexView& view);
 
 // The user as one query for all rows, or one for each model version. Points into itself: do not move.
 struct UserQuery {
@@ -36,15 +36,13 @@ struct UserQuery {
 
     // From the request; else one pass of each tower whose model version rows of `view` are of, over the request's
     // inputs or those of its user in `scene`. unavailable: no tower is of their versions, or nothing encodes the user.
-    Status prepare(const PrerankRequest& request, std::string_view scene, const LoadedBundle& on,
-                   const IndexView& view);
+    Status prepare(const Request& request, std::string_view scene, const LoadedBundle& on, const IndexView& view);
 
     std::optional<Query> query;  // nullopt: neither a vector nor a tower
 
   private:
     Status run_towers(std::span<const Tensor> inputs, const LoadedBundle& on, const IndexView& view);
-    Status run_encoded(const PrerankRequest& request, std::string_view scene, const LoadedBundle& on,
-                       const IndexView& view);
+    Status run_encoded(const Request& request, std::string_view scene, const LoadedBundle& on, const IndexView& view);
 
     ScratchVector<float> values_;
     ScratchVector<VersionQuery> each_;

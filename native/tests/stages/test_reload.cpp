@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "bundle_files.hpp"
-#include "karec/prerank.hpp"
+#include "karec/stages.hpp"
 
 using namespace karec;
 
@@ -37,10 +37,10 @@ int main(int argc, char** argv) {
     BundleFolder folder;
     folder.publish(1);
     folder.publish(2);
-    const auto settings = PrerankSettings::parse(
+    const auto settings = StageSettings::parse(
         sealed("karec-prerank 1\nscene home\nstep index_rows\nstep has_embedding\nstep inner_product k=100\n"
                "step freshness weight=0.0 half_life_hours=24.0\nstep quota column=creator_id at_most=100\n"));
-    auto ranker = PreRanker::open(folder.root(), settings.value()).value();
+    auto ranker = Stages::open(folder.root(), settings.value()).value();
     std::vector<std::int64_t> ids;
     ids.reserve(kBundleWorks);
     for (std::size_t i = 0; i < kBundleWorks; ++i) ids.push_back(static_cast<std::int64_t>(3 * i));
@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
         std::vector<std::int64_t> found(100);
         std::vector<std::int32_t> rows(100);
         while (!stop.load(std::memory_order_relaxed)) {
-            PrerankRequest request;
+            Request request;
             request.candidates = ids;
             request.user_vector = user;
             request.time_ms = kBundleNow;

@@ -5,7 +5,7 @@
 
 #include "karec/dpp.hpp"
 #include "karec/ecosystem.hpp"
-#include "prerank/prerank_steps.hpp"
+#include "stages/steps.hpp"
 
 namespace karec {
 namespace {
@@ -55,7 +55,7 @@ Status gather_integers(const IndexView& view, std::string_view name, std::span<c
 }
 
 // The product of each work's factors; works without a row keep 1.
-Status gather_weights(const PrerankRun& run, const DppStep& step, std::span<float> weights) {
+Status gather_weights(const StageRun& run, const DppStep& step, std::span<float> weights) {
     std::ranges::fill(weights, 1.0f);
     ScratchVector<std::int64_t> values(weights.size());
     const std::string* column = nullptr;
@@ -79,7 +79,7 @@ Status gather_weights(const PrerankRun& run, const DppStep& step, std::span<floa
 // Vectors of different model versions have nothing in common. Where the index holds V versions, each gets dimensions of
 // its own, V·D in all, so that the cosine of two versions is 0.
 struct DppVectors {
-    explicit DppVectors(const PrerankRun& run) : dim(run.view.dim()) {
+    explicit DppVectors(const StageRun& run) : dim(run.view.dim()) {
         shown_rows.resize(run.request.shown.size());
         if (status = run.view.lookup(run.request.shown, shown_rows); !status.ok()) return;
         std::erase(shown_rows, kUnknownRow);
@@ -174,8 +174,8 @@ struct Facets {
 
 }  // namespace
 
-Status run_step(const DppStep& step, PrerankRun& run) {
-    PrerankPool& pool = run.pool;
+Status run_step(const DppStep& step, StageRun& run) {
+    Pool& pool = run.pool;
     const std::size_t n = pool.size();
     if (n == 0) return {};
     DppOptions options;

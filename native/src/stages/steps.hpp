@@ -9,11 +9,11 @@
 
 #include "base/scratch.hpp"
 #include "diversity/vector_map.hpp"
-#include "karec/prerank.hpp"
+#include "karec/stages.hpp"
 
 namespace karec {
 
-struct PrerankPool {
+struct Pool {
     ScratchVector<std::int64_t> ids;
     ScratchVector<std::int32_t> rows;
     ScratchVector<float> scores;
@@ -26,13 +26,13 @@ struct PrerankPool {
     void take(std::span<const std::int64_t> positions);
 };
 
-struct PrerankRun {
+struct StageRun {
     const IndexView& view;
-    const PrerankRequest& request;
+    const Request& request;
     const std::optional<Query>& user;                // nullopt: there is no user vector
     std::int64_t model_version;                      // the bundle's
     std::span<const std::optional<VectorMap>> maps;  // of each step; nullopt: it compares vectors as they are
-    PrerankPool pool;
+    Pool pool;
     std::size_t step = 0;  // the one that runs
 };
 
@@ -47,19 +47,19 @@ inline bool is_typed(const DppStep& step) noexcept {
 }
 
 // Refuses settings out of range, and columns that the index lacks or that have another type, before any run.
-Status check_step(const PrerankStep& step, const IndexView& view);
+Status check_step(const StageStep& step, const IndexView& view);
 
-Status run_step(const IndexRowsStep& step, PrerankRun& run);
-Status run_step(const HasEmbeddingStep& step, PrerankRun& run);
-Status run_step(const NotShownStep& step, PrerankRun& run);
-Status run_step(const InnerProductStep& step, PrerankRun& run);
-Status run_step(const FreshnessStep& step, PrerankRun& run);
-Status run_step(const ToneStep& step, PrerankRun& run);
-Status run_step(const QuotaStep& step, PrerankRun& run);
-Status run_step(const DppStep& step, PrerankRun& run);
+Status run_step(const IndexRowsStep& step, StageRun& run);
+Status run_step(const HasEmbeddingStep& step, StageRun& run);
+Status run_step(const NotShownStep& step, StageRun& run);
+Status run_step(const InnerProductStep& step, StageRun& run);
+Status run_step(const FreshnessStep& step, StageRun& run);
+Status run_step(const ToneStep& step, StageRun& run);
+Status run_step(const QuotaStep& step, StageRun& run);
+Status run_step(const DppStep& step, StageRun& run);
 
 // index_rows, has_embedding and inner_product in one pass over the request's candidates: the same result, since a
 // search by ids skips and counts what has no row, and keeps the order of ties.
-Status search_request(const InnerProductStep& step, PrerankRun& run);
+Status search_request(const InnerProductStep& step, StageRun& run);
 
 }  // namespace karec

@@ -1,5 +1,5 @@
 // The steps but dpp: they look up, search, filter and add to scores.
-#include "prerank/prerank_steps.hpp"
+#include "stages/steps.hpp"
 
 #include <algorithm>
 #include <string>
@@ -34,12 +34,12 @@ struct PoolColumn {
     Status status;
 };
 
-Status search_into(PrerankRun& run, const Candidates& candidates, std::size_t k) {
+Status search_into(StageRun& run, const Candidates& candidates, std::size_t k) {
     if (!run.user) {
         return {Code::unavailable, "prerank needs a user vector, or a user tower and its inputs"};
     }
     const std::size_t most = std::min(k, candidates.size());
-    PrerankPool best;
+    Pool best;
     best.ids.resize(most);
     best.rows.resize(most);
     best.scores.resize(most);
@@ -57,11 +57,11 @@ Status search_into(PrerankRun& run, const Candidates& candidates, std::size_t k)
 
 }  // namespace
 
-std::size_t PrerankPool::n_unknown() const noexcept {
+std::size_t Pool::n_unknown() const noexcept {
     return static_cast<std::size_t>(std::ranges::count_if(rows, [](std::int32_t row) { return row < 0; }));
 }
 
-void PrerankPool::keep(std::span<const std::uint8_t> kept) noexcept {
+void Pool::keep(std::span<const std::uint8_t> kept) noexcept {
     std::size_t to = 0;
     for (std::size_t i = 0; i < ids.size(); ++i) {
         if (kept[i] == 0) continue;
@@ -74,7 +74,7 @@ void PrerankPool::keep(std::span<const std::uint8_t> kept) noexcept {
     scores.resize(to);
 }
 
-void PrerankPool::take(std::span<const std::int64_t> positions) {
+void Pool::take(std::span<const std::int64_t> positions) {
     const auto each = [&](auto& values) {
         std::remove_reference_t<decltype(values)> taken(positions.size());
         for (std::size_t i = 0; i < positions.size(); ++i) taken[i] = values[static_cast<std::size_t>(positions[i])];
@@ -85,11 +85,11 @@ void PrerankPool::take(std::span<const std::int64_t> positions) {
     each(scores);
 }
 
-Status run_step(const IndexRowsStep&, PrerankRun& run) {
+Status run_step(const IndexRowsStep&, StageRun& run) {
     return run.view.lookup(run.pool.ids, run.pool.rows);
 }
 
-Status run_step(const HasEmbeddingStep&, PrerankRun& run) {
+Status run_step(const HasEmbeddingStep&, StageRun& run) {
     ScratchVector<std::uint8_t> kept(run.pool.size());
     for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = run.pool.rows[i] >= 0 ? 1 : 0;
     const std::size_t before = run.pool.size();
@@ -98,7 +98,7 @@ Status run_step(const HasEmbeddingStep&, PrerankRun& run) {
     return {};
 }
 
-Status run_step(const NotShownStep&, PrerankRun& run) {
+Status run_step(const NotShownStep&, StageRun& run) {
     if (run.request.shown.empty()) return {};
     ScratchVector<std::int64_t> shown(run.request.shown.begin(), run.request.shown.end());
     std::ranges::sort(shown);
@@ -110,22 +110,22 @@ Status run_step(const NotShownStep&, PrerankRun& run) {
     return {};
 }
 
-Status run_step(const InnerProductStep& step, PrerankRun& run) {
+Status run_step(const InnerProductStep& step, StageRun& run) {
     return search_into(run, Candidates::of_rows(run.pool.rows), step.k);
 }
 
-Status search_request(const InnerProductStep& step, PrerankRun& run) {
+Status search_request(const InnerProductStep& step, StageRun& run) {
     return search_into(run, Candidates::of_ids(run.request.candidates), step.k);
 }
 
-Status run_step(const FreshnessStep& step, PrerankRun& run) {
+Status run_step(const FreshnessStep& step, StageRun& run) {
     const PoolColumn uploaded(run.view, kUploadMs, run.pool.rows);
     if (!uploaded.status.ok()) return uploaded.status;
     return freshness(run.pool.scores, uploaded.view, run.request.time_ms, step.weight, step.half_life_hours,
                      run.pool.scores);
 }
 
-Status run_step(const ToneStep& step, PrerankRun& run) {
+Status run_step(const ToneStep& step, StageRun& run) {
     const PoolColumn values(run.view, step.column, run.pool.rows);
     if (!values.status.ok()) return values.status;
     ScratchVector<std::uint8_t> kept(run.pool.size());
@@ -134,7 +134,7 @@ Status run_step(const ToneStep& step, PrerankRun& run) {
     return {};
 }
 
-Status run_step(const QuotaStep& step, PrerankRun& run) {
+Status run_step(const QuotaStep& step, StageRun& run) {
     const PoolColumn groups(run.view, step.column, run.pool.rows);
     if (!groups.status.ok()) return groups.status;
     ScratchVector<std::uint8_t> kept(run.pool.size());

@@ -8,7 +8,7 @@
 
 #include "karec/dpp.hpp"
 #include "karec/ecosystem.hpp"
-#include "prerank/prerank_steps.hpp"
+#include "stages/steps.hpp"
 
 namespace karec {
 
@@ -21,7 +21,7 @@ Result<DType> need_column(const IndexView& view, std::string_view name, bool int
     return Status::invalid("column '" + std::string(name) + "' holds floating numbers, expected integers");
 }
 
-Status check_step(const PrerankStep& step, const IndexView& view) {
+Status check_step(const StageStep& step, const IndexView& view) {
     Status status = std::visit(
         [&]<class S>(const S& what) -> Status {
             if constexpr (std::is_same_v<S, InnerProductStep>) {

@@ -1,5 +1,5 @@
-// PreRanker: a shared pointer to the loaded bundle. reload() swaps it; each run keeps the one that it began with.
-#include "karec/prerank.hpp"
+// Stages: a shared pointer to the loaded bundle. reload() swaps it; each run keeps the one that it began with.
+#include "karec/stages.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -14,8 +14,8 @@
 #include "base/at_fork.hpp"
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
-#include "prerank/loaded_bundle.hpp"
-#include "prerank/prerank_steps.hpp"
+#include "stages/loaded_bundle.hpp"
+#include "stages/steps.hpp"
 
 namespace karec {
 namespace {
@@ -38,10 +38,10 @@ Status run_all(const Executor& executor, std::size_t n, void (*task)(void*, std:
 
 }  // namespace
 
-struct PreRanker::State {
+struct Stages::State {
     std::string root;
-    PrerankSettings settings;
-    PreRankerOptions options;
+    StageSettings settings;
+    StagesOptions options;
     // Held only while the pointer is copied; std::atomic<std::shared_ptr> would lock as well.
     mutable std::mutex swapping;
     std::shared_ptr<const LoadedBundle> loaded;
@@ -69,13 +69,13 @@ struct PreRanker::State {
         return search < steps.size() && std::holds_alternative<InnerProductStep>(steps[search].what) ? search + 1 : 0;
     }
 
-    void tell(const PrerankStep& step, StepMetrics metrics, const LoadedBundle& on) const noexcept {
+    void tell(const StageStep& step, StepMetrics metrics, const LoadedBundle& on) const noexcept {
         metrics.step = step.name;
         metrics.model_version = on.bundle.model_version();
         options.on_step(options.context, metrics);
     }
 
-    Status run_fused(std::size_t n_steps, PrerankRun& run, const LoadedBundle& on) const {
+    Status run_fused(std::size_t n_steps, StageRun& run, const LoadedBundle& on) const {
         const auto& steps = settings.steps;
         const auto start = std::chrono::steady_clock::now();
         Status status = search_request(std::get<InnerProductStep>(steps[n_steps - 1].what), run);
@@ -90,7 +90,7 @@ struct PreRanker::State {
         return {};
     }
 
-    Status run_one(const PrerankStep& step, PrerankRun& run, const LoadedBundle& on) const {
+    Status run_one(const StageStep& step, StageRun& run, const LoadedBundle& on) const {
         const std::size_t n_in = run.pool.size();
         const auto start = std::chrono::steady_clock::now();
         Status status = std::visit([&](const auto& what) { return run_step(what, run); }, step.what);
@@ -101,7 +101,7 @@ struct PreRanker::State {
         return {};
     }
 
-    Result<PrerankCount> run(const LoadedBundle& on, const PrerankRequest& request, const Preranked& out) const {
+    Result<PrerankCount> run(const LoadedBundle& on, const Request& request, const Preranked& out) const {
         const IndexView view = on.index.pinned();
         if (Status status = check_request(request, view); !status.ok()) return status;
         Status status = check_lengths("out.scores", out.scores.size(), "out.ids", out.ids.size());
@@ -110,7 +110,7 @@ struct PreRanker::State {
         if (!status.ok()) return status;
         UserQuery user;
         if (status = user.prepare(request, settings.scene, on, view); !status.ok()) return status;
-        PrerankRun run{view, request, user.query, on.bundle.model_version(), on.maps, {}};
+        StageRun run{view, request, user.query, on.bundle.model_version(), on.maps, {}};
         // Step by step where rows meet the vector of their version: only then metrics tell a row without a vector from
         // a work without a row.
         std::size_t next = user.query && !user.query->by_version.empty() ? 0 : fused(0);
@@ -142,11 +142,11 @@ struct PreRanker::State {
     }
 };
 
-PreRanker::PreRanker(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
+Stages::Stages(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
 
-Result<PreRanker> PreRanker::open(const std::string& root, const PrerankSettings& settings,
-                                  const PreRankerOptions& options) noexcept {
-    return at_boundary([&]() -> Result<PreRanker> {
+Result<Stages> Stages::open(const std::string& root, const StageSettings& settings,
+                            const StagesOptions& options) noexcept {
+    return at_boundary([&]() -> Result<Stages> {
         if (options.tower_threads < 1) return Status::invalid("tower_threads must be positive");
         auto loaded = load_bundle(root, settings, options);
         if (!loaded.ok()) return loaded.status();
@@ -155,26 +155,26 @@ Result<PreRanker> PreRanker::open(const std::string& root, const PrerankSettings
         state->settings = settings;
         state->options = options;
         state->loaded = std::move(loaded.value());
-        return PreRanker(std::move(state));
+        return Stages(std::move(state));
     });
 }
 
-Result<PrerankCount> PreRanker::run(const PrerankRequest& request, const Preranked& out) const noexcept {
+Result<PrerankCount> Stages::run(const Request& request, const Preranked& out) const noexcept {
     return at_boundary([&] { return state_->run(*state_->now(), request, out); });
 }
 
-std::size_t PreRanker::most(const PrerankRequest& request) const noexcept {
+std::size_t Stages::most(const Request& request) const noexcept {
     std::size_t most = request.candidates.size();
-    for (const PrerankStep& step : state_->settings.steps) {
+    for (const StageStep& step : state_->settings.steps) {
         if (const auto* search = std::get_if<InnerProductStep>(&step.what)) most = std::min(most, search->k);
         if (const auto* dpp = std::get_if<DppStep>(&step.what)) most = std::min(most, dpp->k.value_or(request.k));
     }
     return most;
 }
 
-Status PreRanker::run_batch(std::span<const PrerankRequest> requests, std::span<const Preranked> outs,
-                            std::span<PrerankCount> counts, std::span<Status> statuses,
-                            const Executor& executor) const noexcept {
+Status Stages::run_batch(std::span<const Request> requests, std::span<const Preranked> outs,
+                         std::span<PrerankCount> counts, std::span<Status> statuses,
+                         const Executor& executor) const noexcept {
     return at_boundary([&]() -> Status {
         const std::size_t n = requests.size();
         Status status = check_lengths("requests", n, "outs", outs.size());
@@ -185,7 +185,7 @@ Status PreRanker::run_batch(std::span<const PrerankRequest> requests, std::span<
         struct Work {
             const State& state;
             std::shared_ptr<const LoadedBundle> on;
-            std::span<const PrerankRequest> requests;
+            std::span<const Request> requests;
             std::span<const Preranked> outs;
             std::span<PrerankCount> counts;
             std::span<Status> statuses;
@@ -207,7 +207,7 @@ Status PreRanker::run_batch(std::span<const PrerankRequest> requests, std::span<
     });
 }
 
-Result<bool> PreRanker::reload() noexcept {
+Result<bool> Stages::reload() noexcept {
     return at_boundary([&]() -> Result<bool> {
         const std::scoped_lock one_at_a_time(state_->reloading);
         auto folder = current_bundle(state_->root);
@@ -221,13 +221,13 @@ Result<bool> PreRanker::reload() noexcept {
     });
 }
 
-std::int64_t PreRanker::model_version() const noexcept {
+std::int64_t Stages::model_version() const noexcept {
     return state_->now()->bundle.model_version();
 }
-ItemIndex PreRanker::index() const noexcept {
+ItemIndex Stages::index() const noexcept {
     return state_->now()->index;
 }
-std::shared_ptr<const UserTower> PreRanker::user_tower() const noexcept {
+std::shared_ptr<const UserTower> Stages::user_tower() const noexcept {
     const auto now = state_->now();
     return now->towers.empty() ? nullptr : now->towers.front();
 }

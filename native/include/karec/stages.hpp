@@ -1,8 +1,8 @@
 // Prerank whole: candidates and a user in, the best of them out, by a published bundle and the steps of karec.toml.
 //
-//   const auto settings = karec::PrerankSettings::read("prerank-home.txt");
+//   const auto settings = karec::StageSettings::read("prerank-home.txt");
 //   if (!settings.ok()) return fail(settings.status());
-//   auto ranker = karec::PreRanker::open("bundles", settings.value());
+//   auto ranker = karec::Stages::open("bundles", settings.value());
 //   if (!ranker.ok()) return fail(ranker.status());
 //   const karec::UserState user{.user_id = 42};
 //   auto count = ranker->run({.candidates = ids, .user = &user, .time_ms = now}, {scores, ids_out, rows});
@@ -30,14 +30,14 @@
 #include "karec/bundle.hpp"
 #include "karec/export.hpp"
 #include "karec/item_index.hpp"
-#include "karec/prerank_settings.hpp"
+#include "karec/stage_settings.hpp"
 #include "karec/status.hpp"
 #include "karec/user_encoder.hpp"
 #include "karec/user_tower.hpp"
 
 namespace karec {
 
-struct PrerankRequest {
+struct Request {
     std::span<const std::int64_t> candidates;    // (N,) work ids, each once
     std::span<const float> recall_scores;        // (N,) their scores so far, finite; empty = 0
     std::span<const float> user_vector;          // (D,), for every row; empty: user_vectors, or the towers compute it
@@ -49,7 +49,7 @@ struct PrerankRequest {
     std::size_t k = 10;                          // ≥ 1, for a dpp step without a k
 };
 
-// Where a run writes: three arrays of one length, at least PreRanker::most(request), owned by the caller.
+// Where a run writes: three arrays of one length, at least Stages::most(request), owned by the caller.
 struct Preranked {
     std::span<float> scores;
     std::span<std::int64_t> ids;
@@ -64,7 +64,7 @@ struct PrerankCount {
     std::int64_t model_version = 0;
 };
 
-// What one step did. PreRankerOptions::on_step gets it when the step ends, on the thread that runs the request.
+// What one step did. StagesOptions::on_step gets it when the step ends, on the thread that runs the request.
 struct StepMetrics {
     std::string_view step;
     std::size_t n_in = 0;
@@ -84,7 +84,7 @@ struct Executor {
     KAREC_API static Executor threads(std::size_t n_threads) noexcept;
 };
 
-struct PreRankerOptions {
+struct StagesOptions {
     bool verify = true;       // read every byte of the bundle's files that are opened, and compare their sums
     std::string onnxruntime;  // path of ONNX Runtime's library; empty: every request brings its user_vector
     int tower_threads = 1;    // threads inside one run of the tower
@@ -92,17 +92,17 @@ struct PreRankerOptions {
     void* context = nullptr;
 };
 
-class KAREC_API PreRanker {
+class KAREC_API Stages {
   public:
     // Opens the bundle at `root` (see Bundle::open): its index and, with options.onnxruntime, its user towers:
     // user_tower.onnx, of the bundle's own model version, and each user_tower.v<ten digits>.onnx, of another one that
     // rows of the index are of. bad_format: altered, not whole, newer, or a file of another model version than it
     // should be; invalid_argument: a step that makes no sense, or needs a column that the index lacks. With towers it
     // opens the bundle's encoder and snapshot too, where it has them (see UserEncoder::open).
-    static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings,
-                                  const PreRankerOptions& options) noexcept;
-    static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings) noexcept {
-        return open(root, settings, PreRankerOptions{});
+    static Result<Stages> open(const std::string& root, const StageSettings& settings,
+                               const StagesOptions& options) noexcept;
+    static Result<Stages> open(const std::string& root, const StageSettings& settings) noexcept {
+        return open(root, settings, StagesOptions{});
     }
 
     // Runs the steps. Refuses: a user vector of another length or not finite, output too short (nothing is written).
@@ -110,18 +110,17 @@ class KAREC_API PreRanker {
     // row; a `user` where there is no tower or the bundle has no encoder. O(N·D) for the search, and dpp's cost; with V
     // model versions V times that, and one pass of each tower. Each row meets the user vector of its own model version;
     // rows of a version without one are left out and counted.
-    Result<PrerankCount> run(const PrerankRequest& request, const Preranked& out) const noexcept;
+    Result<PrerankCount> run(const Request& request, const Preranked& out) const noexcept;
 
     // The most that a run of such a request may write: the smallest k of the steps, or N.
-    std::size_t most(const PrerankRequest& request) const noexcept;
+    std::size_t most(const Request& request) const noexcept;
 
     // Several requests on one bundle, in parallel by `executor`; requests, outs, counts and statuses of one length.
     // Each request has its own status: where it is ok, out and count are written, else both are left alone. A request
     // that the executor left out is unavailable, "did not run". Returned is what the executor threw, as unavailable, or
     // the first request's failure, as "request 3: …".
-    Status run_batch(std::span<const PrerankRequest> requests, std::span<const Preranked> outs,
-                     std::span<PrerankCount> counts, std::span<Status> statuses,
-                     const Executor& executor) const noexcept;
+    Status run_batch(std::span<const Request> requests, std::span<const Preranked> outs, std::span<PrerankCount> counts,
+                     std::span<Status> statuses, const Executor& executor) const noexcept;
 
     // Opens the bundle that `current` names now, if it is another one; whether it was. When it fails the old one serves
     // on. What was adjusted, blocked or upserted in the old bundle's index is not in the new one's.
@@ -136,7 +135,7 @@ class KAREC_API PreRanker {
 
   private:
     struct State;
-    explicit PreRanker(std::shared_ptr<State> state) noexcept;
+    explicit Stages(std::shared_ptr<State> state) noexcept;
     std::shared_ptr<State> state_;
 };
 

@@ -1,4 +1,4 @@
-#include "prerank/loaded_bundle.hpp"
+#include "stages/loaded_bundle.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/checks.hpp"
-#include "prerank/prerank_steps.hpp"
-#include "prerank/vector_statistics.hpp"
+#include "stages/steps.hpp"
+#include "stages/vector_statistics.hpp"
 
 namespace karec {
 namespace {
@@ -32,7 +32,7 @@ Status same_version(const std::string& what, std::int64_t version, const Bundle&
                               std::to_string(bundle.model_version()));
 }
 
-Status add_tower(LoadedBundle& to, const std::string& name, const PreRankerOptions& options) {
+Status add_tower(LoadedBundle& to, const std::string& name, const StagesOptions& options) {
     const auto path = to.bundle.file(name, options.verify);
     if (!path.ok()) return path.status();
     auto tower = UserTower::open(path.value(), options.onnxruntime, options.tower_threads);
@@ -70,9 +70,9 @@ Status check_versions(const std::string& path, const IndexView& view, const Bund
 }
 
 // A map for each step: of a dpp that centres or whitens, by the bundle's statistics.
-Status add_maps(LoadedBundle& to, const PrerankSettings& settings, bool verify) {
+Status add_maps(LoadedBundle& to, const StageSettings& settings, bool verify) {
     std::optional<VectorStatistics> statistics;
-    for (const PrerankStep& step : settings.steps) {
+    for (const StageStep& step : settings.steps) {
         std::optional<VectorMap>& map = to.maps.emplace_back();
         const auto* dpp = std::get_if<DppStep>(&step.what);
         if (dpp == nullptr || !(dpp->centre || dpp->whiten > 0.0)) continue;
@@ -100,8 +100,8 @@ Status check_vector(std::span<const float> values, const std::string& name, std:
 
 }  // namespace
 
-Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root, const PrerankSettings& settings,
-                                                        const PreRankerOptions& options) {
+Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root, const StageSettings& settings,
+                                                        const StagesOptions& options) {
     auto bundle = Bundle::open(root);
     if (!bundle.ok()) return bundle.status();
     const auto index_path = bundle->file("index.karec", options.verify);
@@ -115,7 +115,7 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
     const IndexView view = index->pinned();
     status = check_versions(index_path.value(), view, bundle.value());
     if (!status.ok()) return status;
-    for (const PrerankStep& step : settings.steps) {
+    for (const StageStep& step : settings.steps) {
         if (status = check_step(step, view); !status.ok()) return status;
     }
     auto loaded =
@@ -133,7 +133,7 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
     return std::shared_ptr<const LoadedBundle>(std::move(loaded));
 }
 
-Status check_request(const PrerankRequest& request, const IndexView& view) {
+Status check_request(const Request& request, const IndexView& view) {
     if (request.k == 0) return Status::invalid("k must be positive, got 0");
     if (!request.recall_scores.empty()) {
         Status status =
@@ -156,7 +156,7 @@ Status check_request(const PrerankRequest& request, const IndexView& view) {
     return check_vector(request.user_vector, "user_vector", view.dim());
 }
 
-Status UserQuery::prepare(const PrerankRequest& request, std::string_view scene, const LoadedBundle& on,
+Status UserQuery::prepare(const Request& request, std::string_view scene, const LoadedBundle& on,
                           const IndexView& view) {
     if (!request.user_vectors.empty()) {
         query.emplace(request.user_vectors);
@@ -170,7 +170,7 @@ Status UserQuery::prepare(const PrerankRequest& request, std::string_view scene,
     return {};
 }
 
-Status UserQuery::run_encoded(const PrerankRequest& request, std::string_view scene, const LoadedBundle& on,
+Status UserQuery::run_encoded(const Request& request, std::string_view scene, const LoadedBundle& on,
                               const IndexView& view) {
     if (on.towers.empty()) return {Code::unavailable, "a user by raw ids needs a tower: open with ONNX Runtime"};
     if (!on.encoder) return {Code::unavailable, on.bundle.path() + " has no encoder.npz with its snapshot"};

@@ -1,4 +1,4 @@
-// Requests and answers of the tests of PreRanker.
+// Requests and answers of the tests of Stages.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "bundle_files.hpp"
-#include "karec/prerank.hpp"
+#include "karec/stages.hpp"
 
 namespace karec {
 
@@ -28,12 +28,12 @@ struct Answer {
     std::vector<std::int32_t> rows;
 };
 
-inline PrerankSettings stage(const std::string& steps) {
-    return PrerankSettings::parse(sealed("karec-prerank 1\nscene home\n" + steps)).value();
+inline StageSettings stage(const std::string& steps) {
+    return StageSettings::parse(sealed("karec-prerank 1\nscene home\n" + steps)).value();
 }
 
-inline PrerankRequest request_of(const std::vector<std::int64_t>& ids) {
-    PrerankRequest request;
+inline Request request_of(const std::vector<std::int64_t>& ids) {
+    Request request;
     request.candidates = ids;
     request.user_vector = kUser;
     request.time_ms = kBundleNow;

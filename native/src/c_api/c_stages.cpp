@@ -1,4 +1,4 @@
-// The C interface of PreRanker.
+// The C interface of Stages.
 #include <algorithm>
 #include <iterator>
 #include <memory>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "c_api/arguments.hpp"
-#include "karec/prerank.hpp"
+#include "karec/stages.hpp"
 
 namespace karec::c {
 namespace {
@@ -35,13 +35,13 @@ struct Listener {
 
 struct karec_preranker {
     std::unique_ptr<karec::c::Listener> listener;
-    karec::PreRanker ranker;
+    karec::Stages ranker;
 };
 
 namespace karec::c {
 namespace {
 
-const PreRanker& ranker_of(const karec_preranker* preranker) {
+const Stages& ranker_of(const karec_preranker* preranker) {
     return require(preranker, "preranker").ranker;
 }
 
@@ -82,9 +82,9 @@ class User {
 };
 
 // A request, and the user and the tensors that it points to.
-class Request {
+class RequestArguments {
   public:
-    Request(const karec_prerank_request* given, const char* name) {
+    RequestArguments(const karec_prerank_request* given, const char* name) {
         const karec_prerank_request told = read_struct(given, name);
         request_.candidates = to_span(told.candidates, told.n_candidates, "request->candidates");
         if (told.recall_scores != nullptr) {
@@ -113,8 +113,8 @@ class Request {
         user_.emplace(told.user, "request->user");
     }
     // Valid while this object stays where it is.
-    PrerankRequest get() const noexcept {
-        PrerankRequest request = request_;
+    Request get() const noexcept {
+        Request request = request_;
         request.user_inputs = {tensors_.data(), tensors_.size()};
         request.user_vectors = {users_.data(), users_.size()};
         request.user = user_ ? &user_->state() : nullptr;
@@ -133,7 +133,7 @@ class Request {
         }
     }
 
-    PrerankRequest request_;
+    Request request_;
     std::optional<User> user_;
     ScratchVector<Tensor> tensors_;
     ScratchVector<VersionQuery> users_;
@@ -172,10 +172,10 @@ karec_status karec_preranker_open(const char* root, const char* settings, const 
         require(preranker, "preranker");
         const std::string folder = to_path(root, "root");
         const karec_preranker_options given = read_struct_or_default(options, "options");
-        auto read = PrerankSettings::read(to_path(settings, "settings"));
+        auto read = StageSettings::read(to_path(settings, "settings"));
         if (!read.ok()) return read.status();
         auto listener = std::make_unique<Listener>(Listener{given.on_step, given.context});
-        PreRankerOptions told;
+        StagesOptions told;
         told.verify = given.trust == 0;
         told.onnxruntime = given.onnxruntime == nullptr ? "" : given.onnxruntime;
         told.tower_threads = given.tower_threads == 0 ? 1 : given.tower_threads;
@@ -183,7 +183,7 @@ karec_status karec_preranker_open(const char* root, const char* settings, const 
             told.on_step = Listener::hear;
             told.context = listener.get();
         }
-        auto opened = PreRanker::open(folder, read.value(), told);
+        auto opened = Stages::open(folder, read.value(), told);
         if (opened.ok()) *preranker = new karec_preranker{std::move(listener), std::move(opened.value())};
         return opened.status();
     });
@@ -196,8 +196,8 @@ void karec_preranker_close(karec_preranker* preranker) {
 karec_status karec_preranker_most(const karec_preranker* preranker, const karec_prerank_request* request,
                                   size_t* most) {
     return catch_errors([&]() -> Status {
-        const PreRanker& ranker = ranker_of(preranker);
-        const Request asked(request, "request");
+        const Stages& ranker = ranker_of(preranker);
+        const RequestArguments asked(request, "request");
         require(most, "most") = ranker.most(asked.get());
         return {};
     });
@@ -206,8 +206,8 @@ karec_status karec_preranker_most(const karec_preranker* preranker, const karec_
 karec_status karec_preranker_run(const karec_preranker* preranker, const karec_prerank_request* request,
                                  const karec_preranked* out, karec_prerank_count* count) {
     return catch_errors([&] {
-        const PreRanker& ranker = ranker_of(preranker);
-        const Request asked(request, "request");
+        const Stages& ranker = ranker_of(preranker);
+        const RequestArguments asked(request, "request");
         const Preranked to = to_preranked(read_struct(out, "out"));
         check_size(count, "count");
         auto counted = ranker.run(asked.get(), to);
@@ -220,13 +220,13 @@ karec_status karec_preranker_run_batch(const karec_preranker* preranker, const k
                                        const karec_preranked* outs, karec_prerank_count* counts, karec_status* statuses,
                                        size_t n, size_t n_threads, karec_parallel parallel, void* context) {
     return catch_errors([&] {
-        const PreRanker& ranker = ranker_of(preranker);
+        const Stages& ranker = ranker_of(preranker);
         check_struct_count(requests, n, "requests");
         check_struct_count(outs, n, "outs");
         const std::span<karec_status> said = to_span(statuses, n, "statuses");
         std::ranges::fill(said, KAREC_UNAVAILABLE);  // none has run
-        std::vector<Request> asked;
-        std::vector<PrerankRequest> each;
+        std::vector<RequestArguments> asked;
+        std::vector<Request> each;
         std::vector<Preranked> to;
         each.reserve(n);
         for (std::size_t i = 0; i < n; ++i) {
@@ -235,7 +235,7 @@ karec_status karec_preranker_run_batch(const karec_preranker* preranker, const k
             to.push_back(to_preranked(read_nth_struct(outs, i, "outs")));
         }
         check_output_structs(counts, n, "counts");
-        for (const Request& request : asked) each.push_back(request.get());
+        for (const RequestArguments& request : asked) each.push_back(request.get());
         std::vector<PrerankCount> counted(n);
         const Executor executor =
             parallel != nullptr ? Executor{parallel, context} : Executor::threads(std::max<std::size_t>(n_threads, 1));
@@ -259,7 +259,7 @@ karec_status karec_preranker_reload(karec_preranker* preranker, int32_t* reloade
 
 karec_status karec_preranker_model_version(const karec_preranker* preranker, int64_t* model_version) {
     return catch_errors([&]() -> Status {
-        const PreRanker& ranker = ranker_of(preranker);
+        const Stages& ranker = ranker_of(preranker);
         require(model_version, "model_version") = ranker.model_version();
         return {};
     });
@@ -283,7 +283,7 @@ karec_status karec_preranker_tower_inputs(const karec_preranker* preranker, kare
 
 karec_status karec_preranker_index(const karec_preranker* preranker, karec_index** index) {
     return catch_errors([&]() -> Status {
-        const PreRanker& ranker = ranker_of(preranker);
+        const Stages& ranker = ranker_of(preranker);
         require(index, "index");
         *index = new karec_index{ranker.index()};
         return {};

@@ -1,4 +1,4 @@
-#include "prerank/vector_statistics.hpp"
+#include "stages/vector_statistics.hpp"
 
 #include <algorithm>
 #include <string>

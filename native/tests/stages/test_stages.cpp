@@ -1,5 +1,5 @@
-// PreRanker against its steps called one by one, and the requests and bundles that it refuses.
-#include "karec/prerank.hpp"
+// Stages against its steps called one by one, and the requests and bundles that it refuses.
+#include "karec/stages.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -8,18 +8,18 @@
 #include "check.hpp"
 #include "karec/dpp.hpp"
 #include "karec/ecosystem.hpp"
-#include "prerank_requests.hpp"
+#include "stage_requests.hpp"
 
 using namespace karec;
 
 TEST(steps_give_what_their_functions_give) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     CHECK(ranker.ok());
     const auto ids = all_ids();
     const std::vector<std::int64_t> shown = {0, 6, 12, 17};
-    PrerankRequest request = request_of(ids);
+    Request request = request_of(ids);
     request.shown = shown;
     CHECK(ranker->most(request) == 20);
     Answer got(20);
@@ -92,9 +92,9 @@ TEST(fused_and_single_steps_give_the_same) {
     folder.publish(1);
     const auto ids = all_ids();
     const auto fused =
-        PreRanker::open(folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=50\n"));
+        Stages::open(folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=50\n"));
     // With another step before them the three steps are not fused into one search.
-    const auto apart = PreRanker::open(
+    const auto apart = Stages::open(
         folder.root(), stage("step not_shown\nstep index_rows\nstep has_embedding\nstep inner_product k=50\n"));
     CHECK(fused.ok() && apart.ok());
     Answer one(50);
@@ -108,7 +108,7 @@ TEST(fused_and_single_steps_give_the_same) {
 TEST(each_row_meets_the_user_vector_of_its_model_version) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = PreRanker::open(
+    const auto ranker = Stages::open(
         folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=300\nstep dpp k=40 "
                              "diversity=0.5 ridge=0.01 type_weight=0.0 types=type\n"));
     CHECK(ranker.ok());
@@ -123,7 +123,7 @@ TEST(each_row_meets_the_user_vector_of_its_model_version) {
 
     const std::vector<float> other(kBundleDim, 2.0f);
     const VersionQuery users[] = {{1, kUser}, {2, other}, {7, kUser}};
-    PrerankRequest request = request_of(ids);
+    Request request = request_of(ids);
     request.user_vector = {};
     request.user_vectors = users;
     const auto count = ranker->run(request, out.spans());
@@ -151,11 +151,11 @@ TEST(each_row_meets_the_user_vector_of_its_model_version) {
 TEST(recall_scores_rank_where_no_step_scores) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = PreRanker::open(
+    const auto ranker = Stages::open(
         folder.root(), stage("step index_rows\nstep has_embedding\nstep quota column=creator_id at_most=1\n"));
     const std::vector<std::int64_t> ids = {0, 150, 300};  // one creator
     const std::vector<float> scores = {1.0f, 3.0f, 2.0f};
-    PrerankRequest request = request_of(ids);
+    Request request = request_of(ids);
     request.recall_scores = scores;
     Answer out(3);
     const auto count = ranker->run(request, out.spans());
@@ -165,7 +165,7 @@ TEST(recall_scores_rank_where_no_step_scores) {
 TEST(no_candidates_give_an_empty_answer) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     const auto count = ranker->run(request_of({}), {});
     CHECK(count.ok() && count->found == 0);
 }
@@ -173,10 +173,10 @@ TEST(no_candidates_give_an_empty_answer) {
 TEST(a_run_refuses_requests_that_do_not_fit) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     const auto ids = all_ids();
     Answer out(20);
-    PrerankRequest request = request_of(ids);
+    Request request = request_of(ids);
     const std::vector<float> three(3, 1.0f);
     request.user_vector = three;
     CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument,
@@ -200,57 +200,57 @@ TEST(a_karec_toml_in_the_place_of_an_exported_stage_is_named) {
     const BundleFolder folder;
     const std::string toml = "bundle = \"bundles\"\n\n  [[scenes.home.stages]]\nname = \"prerank\"\n";
     const std::string advice = "this is a karec.toml; export it with karec export stage";
-    CHECK(says(PrerankSettings::parse(toml).status(), Code::bad_format, advice));
+    CHECK(says(StageSettings::parse(toml).status(), Code::bad_format, advice));
     write_file(folder.root() + "/karec.toml", toml);
-    CHECK(says(PrerankSettings::read(folder.root() + "/karec.toml").status(), Code::bad_format,
+    CHECK(says(StageSettings::read(folder.root() + "/karec.toml").status(), Code::bad_format,
                folder.root() + "/karec.toml: " + advice));
     write_file(folder.root() + "/own.toml", "# nothing yet\n");
-    CHECK(says(PrerankSettings::read(folder.root() + "/own.toml").status(), Code::bad_format, advice));
+    CHECK(says(StageSettings::read(folder.root() + "/own.toml").status(), Code::bad_format, advice));
     write_file(folder.root() + "/notes.txt", "[scene] of a play\n");
-    CHECK(says(PrerankSettings::read(folder.root() + "/notes.txt").status(), Code::bad_format, "'seal' is missing"));
+    CHECK(says(StageSettings::read(folder.root() + "/notes.txt").status(), Code::bad_format, "'seal' is missing"));
 }
 
 TEST(settings_tell_the_hash_of_their_source_where_the_file_does) {
     const auto told =
-        PrerankSettings::parse(sealed("karec-prerank 1\nscene a source=00c0ffee00c0ffee\nstep index_rows\n"));
+        StageSettings::parse(sealed("karec-prerank 1\nscene a source=00c0ffee00c0ffee\nstep index_rows\n"));
     CHECK(told.value().scene == "a");
     CHECK(told.value().source == "00c0ffee00c0ffee");
-    CHECK(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\n")).value().source.empty());
-    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a source=new\n")).status(), Code::bad_format,
+    CHECK(StageSettings::parse(sealed("karec-prerank 1\nscene a\n")).value().source.empty());
+    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a source=new\n")).status(), Code::bad_format,
                "line 2: source = new, expected 16 hexadecimal digits"));
-    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a mood=1\n")).status(), Code::bad_format,
+    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a mood=1\n")).status(), Code::bad_format,
                "line 2: a key that this library does not know"));
 }
 
 TEST(open_refuses_bundles_that_do_not_fit) {
     BundleFolder folder;
-    const auto settings = PrerankSettings::read(folder.settings()).value();
-    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::io_error, "manifest.txt"));
+    const auto settings = StageSettings::read(folder.settings()).value();
+    CHECK(says(Stages::open(folder.root(), settings).status(), Code::io_error, "manifest.txt"));
     folder.publish(1);
-    CHECK(says(PreRanker::open(folder.root(), stage("step quota column=mood at_most=1\n")).status(),
+    CHECK(says(Stages::open(folder.root(), stage("step quota column=mood at_most=1\n")).status(),
                Code::invalid_argument, "no column 'mood'"));
-    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\nstep mmr\n")).status(), Code::bad_format,
+    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a\nstep mmr\n")).status(), Code::bad_format,
                "line 3: this library knows no step 'mmr'"));
-    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 speed=3\n")).status(),
+    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 speed=3\n")).status(),
                Code::bad_format, "a key that this library does not know"));
-    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 k=6\n")).status(),
+    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 k=6\n")).status(),
                Code::bad_format, "line 3: 'k' stands twice"));
-    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 2\nscene a\n")).status(), Code::bad_format, "format '2'"));
-    CHECK(says(PrerankSettings::parse("karec-prerank 1\nscene a\nseal 0000000000000000\n").status(), Code::bad_format,
+    CHECK(says(StageSettings::parse(sealed("karec-prerank 2\nscene a\n")).status(), Code::bad_format, "format '2'"));
+    CHECK(says(StageSettings::parse("karec-prerank 1\nscene a\nseal 0000000000000000\n").status(), Code::bad_format,
                "the seal does not fit"));
     const std::string path = folder.folder(1) + "/index.karec";
     const std::string whole = read_file(path);
     write_file(path, whole.substr(0, 100));
-    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format, "has 100 bytes"));
+    CHECK(says(Stages::open(folder.root(), settings).status(), Code::bad_format, "has 100 bytes"));
     std::string altered = whole;
     altered[altered.size() - 1] ^= 1;
     write_file(path, altered);
-    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format, "is not what was published"));
+    CHECK(says(Stages::open(folder.root(), settings).status(), Code::bad_format, "is not what was published"));
     // An index of another model version, with a manifest that fits it.
     CHECK(index_of_version(2).save(path).ok());
     folder.describe(1);
-    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format,
-               "of model version 2, its bundle of 1"));
+    CHECK(
+        says(Stages::open(folder.root(), settings).status(), Code::bad_format, "of model version 2, its bundle of 1"));
 }
 
 // Settings that a host fills in by hand: no reader has checked them.
@@ -260,7 +260,7 @@ TEST(open_refuses_steps_that_make_no_sense) {
     constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
     const auto refused = [&](auto step, const std::string& part) {
-        return says(PreRanker::open(folder.root(), {"home", {{"mine", step}}}).status(), Code::invalid_argument,
+        return says(Stages::open(folder.root(), {"home", {{"mine", step}}}).status(), Code::invalid_argument,
                     "step mine: " + part);
     };
     const auto dpp = [](auto&& change) {
@@ -268,7 +268,7 @@ TEST(open_refuses_steps_that_make_no_sense) {
         change(step);
         return step;
     };
-    CHECK(PreRanker::open(folder.root(), {"home", {{"mine", DppStep{}}}}).ok());
+    CHECK(Stages::open(folder.root(), {"home", {{"mine", DppStep{}}}}).ok());
     CHECK(refused(InnerProductStep{0}, "k must be"));
     CHECK(refused(QuotaStep{"creator_id", 0}, "at_most must be"));
     for (const double odd : {kNan, kInfinity, -kInfinity}) {

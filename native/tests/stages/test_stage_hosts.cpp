@@ -1,4 +1,4 @@
-// PreRanker for hosts: batches and executors, a tower's library, metrics, reloads, forks; the same from C.
+// Stages for hosts: batches and executors, a tower's library, metrics, reloads, forks; the same from C.
 #include <dlfcn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,18 +15,18 @@
 
 #include "check.hpp"
 #include "karec/karec.h"
-#include "karec/prerank.hpp"
-#include "prerank_requests.hpp"
+#include "karec/stages.hpp"
+#include "stage_requests.hpp"
 
 using namespace karec;
 
 TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     constexpr std::size_t kUsers = 9;
     const auto ids = all_ids();
-    std::vector<PrerankRequest> requests;
+    std::vector<Request> requests;
     for (std::size_t u = 0; u < kUsers; ++u) {
         requests.push_back(request_of(ids));
         requests.back().candidates = std::span(ids).first(ids.size() - 30 * u);
@@ -71,10 +71,10 @@ static void half(void* throws, std::size_t n, void (*task)(void*, std::size_t), 
 TEST(requests_that_an_executor_leaves_out_did_not_run) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     const auto ids = all_ids();
     std::vector<Answer> answers(3, Answer(20));
-    const std::vector<PrerankRequest> requests(3, request_of(ids));
+    const std::vector<Request> requests(3, request_of(ids));
     const std::vector<Preranked> outs = {answers[0].spans(), answers[1].spans(), answers[2].spans()};
     int throws = 0;
     for (void* context : {static_cast<void*>(nullptr), static_cast<void*>(&throws)}) {
@@ -99,12 +99,12 @@ TEST(a_tower_needs_a_library_that_is_there) {
 TEST(a_user_by_raw_ids_needs_a_tower_and_nothing_beside_it) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     const std::vector<std::int64_t> candidates{0, 3, 6};
     const std::vector<float> vector(kBundleDim, 1.0f);
     UserState user;
     user.user_id = 5;
-    PrerankRequest request;
+    Request request;
     request.candidates = candidates;
     request.user = &user;
     std::vector<float> scores(3);
@@ -214,14 +214,14 @@ TEST(metrics_tell_every_step) {
         std::vector<std::string> steps;
         std::vector<std::size_t> sizes;
     } heard;
-    PreRankerOptions options;
+    StagesOptions options;
     options.context = &heard;
     options.on_step = [](void* context, const StepMetrics& step) noexcept {
         auto& to = *static_cast<Heard*>(context);
         to.steps.emplace_back(step.step);
         to.sizes.push_back(step.n_out);
     };
-    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value(), options);
+    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value(), options);
     const auto ids = all_ids();
     Answer out(20);
     CHECK(ranker->run(request_of(ids), out.spans()).ok());
@@ -237,7 +237,7 @@ TEST(a_child_runs_and_reloads_though_another_thread_was_reloading) {
     BundleFolder folder;
     folder.publish(2);
     folder.publish(1);
-    auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     const auto ids = all_ids();
     std::atomic<bool> over{false};
     std::atomic<int> reloads{0};
@@ -290,7 +290,7 @@ TEST(user_tower_opens_in_a_child_forked_while_another_thread_opens_one) {
 TEST(a_reload_that_fails_leaves_the_old_bundle_serving) {
     BundleFolder folder;
     folder.publish(1);
-    auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
     CHECK(!ranker->reload().value());
     folder.publish(2);
     write_file(folder.folder(2) + "/index.karec", "torn");
