@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "base/fixed_math.hpp"
 #include "kernels/isa_table.hpp"
 
 namespace karec {
@@ -33,7 +34,11 @@ Result<VectorMap> VectorMap::make(std::span<const double> mean, std::span<const 
     if (exponent == 0.0 || dim == 0) return map;
     const double most = *std::ranges::max_element(variances);
     std::vector<double> factors(dim);
-    for (std::size_t a = 0; a < dim; ++a) factors[a] = std::pow(most / variances[a], 0.5 * exponent);
+    // (most / variance)^(exponent / 2). std::pow has other bits in another C library.
+    for (std::size_t a = 0; a < dim; ++a) {
+        const double log_ratio = fixed_log(most) - fixed_log(variances[a]);
+        factors[a] = 1.0 / fixed_exp(-0.5 * exponent * log_ratio);
+    }
     const std::size_t n_blocks = (dim + kBlockItems - 1) / kBlockItems;
     map.weights_.assign(n_blocks * kBlockItems * dim, 0.0f);
     for (std::size_t out = 0; out < dim; ++out) {
