@@ -59,7 +59,8 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_BUILD_TYPE={'Debug' if self.debug else 'Release'}",
             "-DKAREC_PYTHON=ON",
         ]
-        jobs = str(self.parallel or len(os.sched_getaffinity(0)))
+        n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        jobs = str(self.parallel or n_cpus or 1)
         subprocess.run(configure, check=True)
         subprocess.run([cmake, "--build", str(build), "--parallel", jobs], check=True)
         shutil.rmtree(staged, ignore_errors=True)

@@ -22,7 +22,9 @@ Buffer::Buffer(std::size_t bytes) : size_(bytes) {
     bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, padded == 0 ? alignment : padded)));
     if (!bytes_) throw std::bad_alloc();
     // Whole huge pages alone: what is left of the last one takes no more memory than it needs.
+#if defined(MADV_HUGEPAGE)
     if (alignment == kHugePage) ::madvise(bytes_.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
     std::memset(bytes_.get(), 0, bytes);
 }
 

@@ -69,7 +69,9 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
     if (size == 0) return mapped;
     void* at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.value().descriptor(), 0);
     if (at == MAP_FAILED) return cannot_read(path, errno);
+#if defined(MADV_HUGEPAGE)
     ::madvise(at, size, MADV_HUGEPAGE);
+#endif
     mapped.bytes_ = {static_cast<const std::byte*>(at), size};
     return mapped;
 }
