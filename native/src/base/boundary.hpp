@@ -1,21 +1,21 @@
-// Every public function runs its body through at_boundary: an exception (only allocation throws) becomes a Status.
+// Every public function runs its body through at_boundary, so that no exception leaves it.
 #pragma once
-
-#include <new>
-#include <stdexcept>
 
 #include "karec/status.hpp"
 
 namespace karec {
 
+// The Status of the exception that is handled now: out_of_memory for bad_alloc and length_error, io_error with the
+// errno for system_error, unavailable for any other. Call it in a catch block.
+Status status_from_current_exception() noexcept;
+
+// `body` returns a Status or a Result.
 template <class Body>
 auto at_boundary(Body&& body) noexcept -> decltype(body()) {
     try {
         return body();
-    } catch (const std::bad_alloc&) {
-        return Status{Code::out_of_memory, "out of memory"};
-    } catch (const std::length_error&) {
-        return Status{Code::out_of_memory, "out of memory"};
+    } catch (...) {
+        return status_from_current_exception();
     }
 }
 
