@@ -5,7 +5,7 @@ describe the change in CHANGELOG.md:
 
     python tests/test_public_names.py
 
-``native/tests/c_api/test_abi.cpp`` and ``tests/native/golden/abi-5.txt`` do the same for ``karec.h``.
+``native/tests/c_api/test_abi.cpp`` and ``tests/native/golden/abi-1.txt`` do the same for ``karec.h``.
 """
 
 import difflib

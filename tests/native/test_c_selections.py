@@ -26,7 +26,6 @@ class Matrix(ctypes.Structure):
         ("data", ctypes.c_void_p),
         ("rows", ctypes.c_size_t),
         ("cols", ctypes.c_size_t),
-        ("row_stride", ctypes.c_size_t),
         ("dtype", ctypes.c_int32),
     ]
 
@@ -36,36 +35,35 @@ class Facets(ctypes.Structure):
         ("n_facets", ctypes.c_size_t),
         ("facets", I64),
         ("facet_weights", F64),
+        ("shown", ctypes.POINTER(Matrix)),
         ("shown_facets", I64),
     ]
 
 
 class MmrSsdOptions(ctypes.Structure):
-    _anonymous_ = ("alike",)
+    _anonymous_ = ("facets_and_shown",)
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
         ("diversity", ctypes.c_double),
-        ("shown", ctypes.POINTER(Matrix)),
+        ("facets_and_shown", Facets),
         ("window", ctypes.c_size_t),
-        ("alike", Facets),
     ]
 
 
 class DppOptions(ctypes.Structure):
-    _anonymous_ = ("alike",)
+    _anonymous_ = ("facets_and_shown",)
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
         ("alpha", ctypes.c_double),
         ("ridge", ctypes.c_double),
-        ("type_weight", ctypes.c_double),
         ("weights", F32),
         ("types", I64),
-        ("shown", ctypes.POINTER(Matrix)),
-        ("window", ctypes.c_size_t),
+        ("type_weight", ctypes.c_double),
         ("max_per_type", ctypes.c_size_t),
         ("min_per_type", ctypes.c_size_t),
+        ("facets_and_shown", Facets),
+        ("window", ctypes.c_size_t),
         ("fill", ctypes.c_int32),
-        ("alike", Facets),
     ]
 
 
@@ -93,7 +91,7 @@ def pointer(array: np.ndarray | None, pointer_type: Any) -> Any:
 
 def matrix(array: np.ndarray) -> Matrix:
     dtype = KAREC_FLOAT[array.dtype]
-    return Matrix(ctypes.sizeof(Matrix), array.ctypes.data, *array.shape, array.strides[0], dtype)
+    return Matrix(ctypes.sizeof(Matrix), array.ctypes.data, *array.shape, dtype)
 
 
 class Input:
@@ -159,7 +157,7 @@ def test_c_selects_as_python_by_mmr_and_ssd(c_library, name, dtype, n_facets, n_
     options = MmrSsdOptions(diversity=0.7)
     problem.fill_options(options, window)
     selected = ctypes.c_size_t(0)
-    indices, scores = call(getattr(c_library, f"karec_{name}_select_with"), problem, options, selected)
+    indices, scores = call(getattr(c_library, f"karec_{name}_select"), problem, options, selected)
     select = {"mmr": mmr_select, "ssd": ssd_select}[name]
     expected = select(
         problem.embeddings, problem.relevance, K, **problem.to_arguments(diversity=0.7, window=window)
@@ -193,7 +191,7 @@ def test_c_rejects_facet_weights_that_python_rejects(c_library, name):
         options = MmrSsdOptions(diversity=0.5)
         problem.fill_options(options, None)
         with pytest.raises(AssertionError):
-            call(getattr(c_library, f"karec_{name}_select_with"), problem, options, ctypes.c_size_t(0))
+            call(getattr(c_library, f"karec_{name}_select"), problem, options, ctypes.c_size_t(0))
         with pytest.raises(ValueError, match="facet_weights"):
             select(problem.embeddings, problem.relevance, K, **problem.to_arguments())
         assert b"facet_weights" in c_library.karec_last_error()

@@ -1,34 +1,42 @@
 /* clang-format off */
-/* karec for C, and through it for Rust, Go and any language with a C foreign-function interface.
+/* karec for C, and for any language with a C foreign-function interface, such as Rust or Go.
  *
- * Status    Every function that can fail returns a karec_status; KAREC_OK is 0. karec_last_error() then says why, in
- *           the calling thread. A function that fails leaves handles and output as they were, but for output of a
- *           batch, which may be written in part.
- * Handles   karec_index and karec_preranker are opaque. Close each once, when no call uses it any more. Every other
- *           function may be called in any number of threads at once, on one handle: see item_index.hpp, index_view.hpp
- *           and prerank.hpp, whose documentation of each function of the same name holds here too.
- * Structs   Their first member is their size. Start from the struct's KAREC_…_INIT, which sets it and gives every other
- *           member the C++ API's default; or write sizeof(struct) and 0. A library that knows more members takes those
- *           behind as 0; one that knows fewer refuses a struct whose further members are not 0.
- * Pointers  Not NULL, and aligned for what they point at, unless it is said that they may be NULL; else the call is
- *           refused. An array of length 0 may be NULL. Structs and arrays belong to the caller, are read or written
- *           during the call alone, and must not change meanwhile. Where several structs are asked for, they lie side by
- *           side and are of one struct_size. Strings end with 0 and are copied.
- * Output    What a call writes is named with *, as in *index, or as the array that it is.
- * Units     Lengths are elements, strides are bytes. Ids are any int64. Times are Unix milliseconds. Scores are
- *           float32, larger is better.
- * Callbacks Should not throw (C++) or jump out (longjmp: undefined). What a karec_parallel throws fails its batch, as
- *           KAREC_UNAVAILABLE; what on_step throws is dropped, and the request goes on.
- * Files     Never write into an index file or a bundle that is open somewhere: put a new one in its place by rename(),
- *           as karec does. A mapped file that is shortened ends the process (SIGBUS), one that is overwritten gives
- *           wrong results or wrong memory accesses. karec_index_open_with can read a file into memory of its own.
- * Fork      A fork() waits for writes that are under way. The child's handles are whole; pinned ones that another
- *           thread made are refused there, as KAREC_UNAVAILABLE. Where there is a user tower, the child opens its own
- *           preranker.
- * Changes   KAREC_ABI_VERSION grows by one whenever anything in this file is added or changed. What was there keeps
- *           its meaning for as long as the library's file name (libkarec.so.MAJOR) is the same.
+ * Status     A function that can fail returns a karec_status; KAREC_OK is 0. After a failure karec_last_error() is the
+ *            message in the calling thread, and handles and output are unchanged; only output of a batch may be written
+ *            in part. No function throws, prints or aborts.
+ * Handles    karec_index and karec_preranker are opaque. Close each once, after the last call that uses it. Any number
+ *            of threads may call every other function on one handle. item_index.hpp, index_view.hpp and prerank.hpp
+ *            document the C++ functions of the same name in more detail.
+ * Structs    The first member is the size. Start from KAREC_…_INIT: it sets the size and the defaults of the C++ API. A
+ *            newer library reads members that an older caller lacks as 0. An older library rejects a struct with
+ *            unknown members that are not 0. Structs of one array have one struct_size.
+ * Pointers   Not NULL unless documented, and aligned; else the call is rejected. An array of length 0 may be NULL. The
+ *            caller owns structs and arrays and must not change them during the call; the library stores no pointer to
+ *            them. Strings end with 0.
+ * Units      Lengths are elements. Ids are any int64. Times are Unix milliseconds. Scores are float32, larger is better.
+ * Callbacks  Must not jump out (longjmp). If a karec_parallel throws (C++), its batch fails with KAREC_UNAVAILABLE. An
+ *            exception of on_step is ignored.
+ * Files      Never write into an open index file or bundle: replace it by rename(), as karec does. A mapped file that is
+ *            truncated ends the process (SIGBUS); one that is overwritten gives undefined results. karec_open_options
+ *            can copy an index into memory.
+ * Fork       fork() waits for running writes. Handles work in the child, except pinned ones of other threads: they are
+ *            rejected with KAREC_UNAVAILABLE. If there is a user tower, the child must open its own preranker.
+ * Changes    KAREC_ABI_VERSION increases with every change of this file. Existing declarations keep their meaning while
+ *            the library's file name (libkarec.so.MAJOR) is the same.
  *
- * Nothing throws, prints or aborts.
+ * Parameters that mean the same in every function; comments of functions give the others:
+ *   index       a handle. Functions that write reject a pinned one
+ *   ids         n item ids
+ *   rows        n rows of the generation that the call reads: pin the index if they come from an earlier call
+ *   n           number of items
+ *   unknown     NULL, or *unknown: number of ids that are not in the index. They are skipped
+ *   query       vector of the user
+ *   candidates  items to score
+ *   embeddings  n rows, finite
+ *   relevance   n, finite
+ *   options     NULL = the struct's KAREC_…_INIT
+ *   indices     k: selected items in selection order
+ *   k           >= 1. At most min(k, n) items are selected
  */
 /* clang-format on */
 #ifndef KAREC_H
@@ -47,15 +55,15 @@
 extern "C" {
 #endif
 
-#define KAREC_ABI_VERSION 5u
+#define KAREC_ABI_VERSION 1u
 
 typedef int32_t karec_status;
 #define KAREC_OK 0
 #define KAREC_INVALID_ARGUMENT 1 /* a mistake of the caller */
-#define KAREC_BAD_FORMAT 2       /* a file is truncated, altered, newer, or of another byte order */
-#define KAREC_IO_ERROR 3         /* the operating system refused: karec_last_system_error() is its errno */
+#define KAREC_BAD_FORMAT 2       /* a file is truncated, altered, newer, or has another byte order */
+#define KAREC_IO_ERROR 3         /* the operating system failed; karec_last_system_error() is its errno */
 #define KAREC_OUT_OF_MEMORY 4
-#define KAREC_UNAVAILABLE 5 /* what is needed is not there: a library, a user vector */
+#define KAREC_UNAVAILABLE 5 /* something required is missing: a library, a user vector, a thread */
 
 typedef int32_t karec_dtype;
 #define KAREC_INT8 1
@@ -71,90 +79,86 @@ typedef int32_t karec_dtype;
 #define KAREC_FLOAT64 11
 #define KAREC_BOOL 12
 
-/* The library's KAREC_ABI_VERSION, which may be newer than the header's. */
+/* Returns KAREC_ABI_VERSION of the library, which may be newer than the header. */
 KAREC_C_API uint32_t karec_abi_version(void);
-/* "0.1.0"; lives as long as the library. */
+/* Returns the version, such as "0.1.0". Valid as long as the library is loaded. */
 KAREC_C_API const char* karec_version(void);
-/* "generic", "avx2", "avx512" or "amx": what runs. Results do not depend on it. */
+/* Returns the instruction set in use, such as "generic" or "avx2". Results do not depend on it. */
 KAREC_C_API const char* karec_isa(void);
-/* 1 since version 5: every library has the user tower. */
-KAREC_C_API int32_t karec_has_user_tower(void);
-/* Why the last call of this thread that failed did; "" before the first. The library's, valid until this thread's next
- * failure. */
+/* Returns the message of this thread's last failed call, or "". Valid until its next failure; do not free it. */
 KAREC_C_API const char* karec_last_error(void);
-/* The errno of that failure; 0 where it was not the operating system's. */
+/* Returns the errno of that failure, or 0 if the operating system did not cause it. */
 KAREC_C_API int32_t karec_last_system_error(void);
 
 /* ---- the item index ------------------------------------------------------------------------------------------- */
 
 typedef struct karec_index karec_index;
 
-/* (rows, cols) numbers of float16 or float32. Rows that do not lie side by side are copied together first. */
+/* (rows, cols) values in C order. */
 typedef struct karec_matrix {
     size_t struct_size;
-    const void* data; /* may be NULL where rows or cols is 0 */
+    const void* data; /* may be NULL if rows or cols is 0 */
     size_t rows;
     size_t cols;
-    size_t row_stride; /* bytes from a row to the next; 0 = side by side */
     karec_dtype dtype; /* KAREC_FLOAT16 or KAREC_FLOAT32 */
 } karec_matrix;
-#define KAREC_MATRIX_INIT {sizeof(karec_matrix), NULL, 0, 0, 0, KAREC_FLOAT32}
+#define KAREC_MATRIX_INIT {sizeof(karec_matrix), NULL, 0, 0, KAREC_FLOAT32}
 
-/* One value for each work of a call. */
+/* One value for each item of a call. */
 typedef struct karec_column {
     size_t struct_size;
     const char* name; /* UTF-8, 1 to 95 bytes */
     const void* data; /* n elements */
     size_t n;
-    karec_dtype dtype; /* any of them */
+    karec_dtype dtype;
 } karec_column;
 #define KAREC_COLUMN_INIT {sizeof(karec_column), NULL, NULL, 0, 0}
 
 typedef struct karec_build_options {
     size_t struct_size;
-    karec_dtype dtype;           /* how vectors are stored: KAREC_FLOAT16, _FLOAT32 or _INT8; 0 = KAREC_FLOAT16 */
-    int32_t rescore;             /* not 0, for KAREC_INT8: float32 rows are kept beside, and searches rank by them */
-    int64_t model_version;       /* of the tower that made the vectors */
-    const karec_column* columns; /* n_columns of them; may be NULL where that is 0 */
+    karec_dtype dtype;           /* of stored vectors: KAREC_FLOAT16, _FLOAT32 or _INT8; 0 = KAREC_FLOAT16 */
+    int32_t rescore;             /* not 0, only for KAREC_INT8: store float32 rows too, and rank results by them */
+    int64_t model_version;       /* of the tower that computed the vectors */
+    const karec_column* columns; /* n_columns */
     size_t n_columns;
 } karec_build_options;
 #define KAREC_BUILD_OPTIONS_INIT {sizeof(karec_build_options), KAREC_FLOAT16, 0, 0, NULL, 0}
 
 typedef struct karec_open_options {
     size_t struct_size;
-    int32_t trust; /* not 0: contents are not read and verified; header, table, sizes and bounds still are */
-    int32_t copy;  /* not 0: the file is read into memory of the index's own, which later changes of it do not reach */
+    int32_t trust; /* not 0: do not verify contents; header, table, sizes and bounds are always verified */
+    int32_t copy;  /* not 0: read the file into memory, so that later changes of the file have no effect */
 } karec_open_options;
 #define KAREC_OPEN_OPTIONS_INIT {sizeof(karec_open_options), 0, 0}
 
 typedef struct karec_index_info {
     size_t struct_size;
-    size_t size;           /* works */
-    size_t n_rows;         /* rows, with those of removed works: every row is below */
+    size_t size;           /* items */
+    size_t n_rows;         /* rows, including those of removed items; every row is below n_rows */
     size_t dim;            /* values of a vector */
-    size_t bytes;          /* of memory, mapped or allocated, that grows with the works */
-    karec_dtype dtype;     /* how vectors are stored */
-    int32_t rescores;      /* not 0: searches rank their best by float32 rows */
+    size_t bytes;          /* of memory, mapped or allocated, that grows with the items */
+    karec_dtype dtype;     /* of stored vectors */
+    int32_t rescores;      /* not 0: searches rank the best items by float32 rows */
     int64_t model_version; /* of the newest vectors */
-    uint64_t generation;   /* names the contents: 1 after a build, one more with each write */
+    uint64_t generation;   /* identifies the contents: 1 after a build, one more after each write */
 } karec_index_info;
 #define KAREC_INDEX_INFO_INIT {sizeof(karec_index_info), 0, 0, 0, 0, 0, 0, 0, 0}
 
-/* One query for all rows; or, during a refresh, one for the rows of each model version. */
+/* One vector for all rows; or, during a refresh, one for the rows of each model version. */
 typedef struct karec_query {
     size_t struct_size;
-    const float* values;           /* dim floats, finite; of n_versions queries, one behind the other */
+    const float* values;           /* dim floats, finite; with n_versions: (n_versions, dim) */
     size_t dim;                    /* the index's */
-    const int64_t* model_versions; /* n_versions, whose queries these are; NULL where n_versions is 0 */
-    size_t n_versions;             /* 0 = one query for all rows */
+    const int64_t* model_versions; /* n_versions: version of each vector */
+    size_t n_versions;             /* 0 = one vector for all rows */
 } karec_query;
 #define KAREC_QUERY_INIT {sizeof(karec_query), NULL, 0, NULL, 0}
 
-/* n works by id, or by row. */
+/* n items, by id or by row. */
 typedef struct karec_candidates {
     size_t struct_size;
-    const int64_t* ids;  /* n, or NULL: rows */
-    const int32_t* rows; /* n, or NULL: ids; of the generation that the call reads, -1 = unknown */
+    const int64_t* ids;  /* n, or NULL if rows are given */
+    const int32_t* rows; /* n, or NULL if ids are given; -1 = unknown */
     size_t n;
 } karec_candidates;
 #define KAREC_CANDIDATES_INIT {sizeof(karec_candidates), NULL, NULL, 0}
@@ -165,7 +169,7 @@ typedef struct karec_ranked {
     float* scores;
     int64_t* ids;
     int32_t* rows;      /* of the generation that the call read */
-    int64_t* positions; /* places in the candidates; of karec_index_search_all, the row */
+    int64_t* positions; /* in the candidates; the row if all items are searched */
     size_t n;
 } karec_ranked;
 #define KAREC_RANKED_INIT {sizeof(karec_ranked), NULL, NULL, NULL, NULL, 0}
@@ -173,217 +177,168 @@ typedef struct karec_ranked {
 typedef struct karec_search_count {
     size_t struct_size;
     size_t found;        /* entries of karec_ranked that were written */
-    size_t unknown;      /* candidates skipped: not in the index, or of a model version without a query */
+    size_t unknown;      /* candidates skipped: not in the index, or of a model version without a vector */
     size_t blocked;      /* candidates skipped: blocked */
     uint64_t generation; /* that the search read */
 } karec_search_count;
 #define KAREC_SEARCH_COUNT_INIT {sizeof(karec_search_count), 0, 0, 0, 0}
 
-/* An index in memory; everything is copied. O(n·dim).
- *   ids         n, each once
- *   n           works, below 2^31
- *   embeddings  n rows of 1 to 65536 dimensions, finite
- *   options     NULL = KAREC_BUILD_OPTIONS_INIT
- *   index       *index: a new handle, the caller's to close */
+/* Builds an index in memory from copies of the arrays. O(n·dim).
+ *   ids         no duplicates
+ *   n           below 2^31
+ *   embeddings  1 to 65536 columns
+ *   index       *index: a new handle; the caller closes it */
 KAREC_C_API karec_status karec_index_build(const int64_t* ids, size_t n, const karec_matrix* embeddings,
                                            const karec_build_options* options, karec_index** index);
-/* Maps a file that karec_index_save wrote: O(file) to verify it. Writes to the index stay in memory.
- *   path    of a regular file
- *   verify  0: its contents are taken on trust, as karec_open_options says
- *   index   *index: a new handle, the caller's to close */
-KAREC_C_API karec_status karec_index_open(const char* path, int32_t verify, karec_index** index);
-/* The same, with every option.
- *   path     of a regular file
- *   options  NULL = KAREC_OPEN_OPTIONS_INIT
- *   index    *index: a new handle, the caller's to close */
-KAREC_C_API karec_status karec_index_open_with(const char* path, const karec_open_options* options,
-                                               karec_index** index);
-/* Writes beside path, syncs, renames over it: whoever opens path gets the old file or the whole new one.
- *   index  any handle
- *   path   where nothing or a regular file is; KAREC_IO_ERROR with EEXIST where anything else is, as a symbolic link */
+/* Maps a file that karec_index_save wrote. Verifies it in O(file). Later writes change memory, not the file.
+ *   path   of a regular file
+ *   index  *index: a new handle; the caller closes it */
+KAREC_C_API karec_status karec_index_open(const char* path, const karec_open_options* options, karec_index** index);
+/* Writes a temporary file, syncs it and renames it: path is always the old or the whole new file.
+ *   path  a regular file, or missing; else KAREC_IO_ERROR with EEXIST, also for a symbolic link */
 KAREC_C_API karec_status karec_index_save(const karec_index* index, const char* path);
-/* Holds the generation that index has now. Every function that reads works on the view and sees that generation, so
- * that rows which one call finds are good for the next, whatever is written meanwhile; every function that writes
- * refuses it. It keeps the index alive. Rows that are replaced meanwhile are not used again before it is closed: hold
- * one for a request.
- *   index  a handle that is not pinned itself
- *   view   *view: a new handle, the caller's to close */
+/* Pins the current generation: all calls on the view read it, whatever is written meanwhile. Rows of one call are valid
+ * in the next. The view keeps the index alive. Replaced rows are not reused before it is closed, so hold a view for
+ * one request.
+ *   index  not pinned
+ *   view   *view: a new handle; the caller closes it */
 KAREC_C_API karec_status karec_index_pin(const karec_index* index, karec_index** view);
-/*   index  a handle, pinned or not, that no call uses any more; NULL is passed over */
+/* Closes a handle, pinned or not. NULL is ignored. */
 KAREC_C_API void karec_index_close(karec_index* index);
-/*   index  any handle
- *   info   *info: what the index is */
+/* Describes the index.
+ *   info  *info: sizes, types and versions */
 KAREC_C_API karec_status karec_index_describe(const karec_index* index, karec_index_info* info);
 
-/* Puts works in, or replaces their vectors and columns; what is blocked or adjusted stays so. One new generation.
- *   index          a handle that is not pinned
- *   ids            n, each once
- *   n              works
- *   embeddings     n rows of the index's dimensions, finite
- *   columns        n_columns, of the index's names and dtypes, n elements each; may be NULL where n_columns is 0
- *   n_columns      columns that are not given keep their values; a work that is new needs all
+/* Inserts items, or replaces their vectors and columns, in one new generation. Blocks and adjustments stay.
+ *   ids            no duplicates
+ *   embeddings     of the index's dimension
+ *   columns        n_columns, with names and dtypes of the index and n elements each
+ *   n_columns      missing columns stay unchanged; a new item needs all
  *   model_version  of these vectors */
 KAREC_C_API karec_status karec_index_upsert(karec_index* index, const int64_t* ids, size_t n,
                                             const karec_matrix* embeddings, const karec_column* columns,
                                             size_t n_columns, int64_t model_version);
-/* Takes works out.
- *   index    a handle that is not pinned
- *   ids      n
- *   n        ids
- *   unknown  NULL, or *unknown: how many of the ids the index does not know; those are passed over */
+/* Removes items. */
 KAREC_C_API karec_status karec_index_remove(karec_index* index, const int64_t* ids, size_t n, size_t* unknown);
-/* Searches skip these works until karec_index_unblock.
- *   index    a handle that is not pinned
- *   ids      n
- *   n        ids
- *   unknown  NULL, or *unknown: how many of the ids the index does not know; those are passed over */
+/* Blocks items: no search returns them. They stay in the index. */
 KAREC_C_API karec_status karec_index_block(karec_index* index, const int64_t* ids, size_t n, size_t* unknown);
-/* Takes karec_index_block back.
- *   index    a handle that is not pinned
- *   ids      n
- *   n        ids
- *   unknown  NULL, or *unknown: how many of the ids the index does not know; those are passed over */
+/* Unblocks items. */
 KAREC_C_API karec_status karec_index_unblock(karec_index* index, const int64_t* ids, size_t n, size_t* unknown);
-/* From now on a work's score is inner product · scale + offset; 1 and 0 at first.
- *   index    a handle that is not pinned
- *   ids      n
- *   n        ids
- *   scales   n, finite; NULL leaves the scales as they are
- *   offsets  n, finite; NULL leaves the offsets as they are
- *   unknown  NULL, or *unknown: how many of the ids the index does not know; those are passed over */
+/* Sets scales and offsets: the score of an item is inner product · scale + offset. New items have 1 and 0.
+ *   scales   n, finite; NULL = unchanged
+ *   offsets  n, finite; NULL = unchanged */
 KAREC_C_API karec_status karec_index_adjust(karec_index* index, const int64_t* ids, size_t n, const float* scales,
                                             const float* offsets, size_t* unknown);
 
-/* Rows are good for the generation that the call read: to use them in further calls, pin the index first.
- *   index  any handle
- *   ids    n
- *   n      ids
- *   rows   n: the row of each id, -1 = unknown */
+/* Finds the row of each id.
+ *   rows  n, output; -1 = unknown */
 KAREC_C_API karec_status karec_index_lookup(const karec_index* index, const int64_t* ids, size_t n, int32_t* rows);
-/* The adjusted score of each candidate; -inf where a search would skip it. O(candidates·dim).
- *   index       any handle
- *   query       whom the works are scored for
- *   candidates  which works
- *   scores      candidates->n
- *   count       NULL, or *count: how many were scored and skipped */
+/* Computes the adjusted score of each candidate. O(candidates·dim).
+ *   scores  candidates->n, output; -inf for an unknown or blocked item
+ *   count   NULL, or *count: number of scored and skipped candidates */
 KAREC_C_API karec_status karec_index_scores(const karec_index* index, const karec_query* query,
                                             const karec_candidates* candidates, float* scores,
                                             karec_search_count* count);
-/* The best of the candidates. O(candidates·dim).
- *   index       any handle
- *   query       whom the works are scored for
- *   candidates  which works
- *   ranked      its arrays get the ranked->n best, fewer where not so many can be scored
- *   count       NULL, or *count; only count->found says how many were written */
+/* Finds the best candidates. O(candidates·dim).
+ *   ranked  output: the best ranked->n of the candidates that have a score
+ *   count   NULL, or *count; count->found is the number of entries written */
 KAREC_C_API karec_status karec_index_search(const karec_index* index, const karec_query* query,
                                             const karec_candidates* candidates, const karec_ranked* ranked,
                                             karec_search_count* count);
-/* The same for several users, each among candidates of its own, in one generation.
- *   index       any handle
+/* Finds the best candidates of several users, each with own candidates, in one generation.
  *   queries     n_queries, one a user
  *   n_queries   users
- *   candidates  of all users, one user's behind the other's
- *   indptr      n_queries + 1: user u has the candidates indptr[u] … indptr[u + 1] - 1; positions count from indptr[u]
- *   ranked      its arrays hold n_queries lists of ranked->n / n_queries entries; a list with fewer results ends in
- *               score -inf and id, row, position -1
- *   counts      n_queries */
+ *   candidates  of all users, one list after the other
+ *   indptr      n_queries + 1: user u has candidates indptr[u] … indptr[u + 1] - 1; positions start at indptr[u]
+ *   ranked      output: n_queries lists of ranked->n / n_queries entries; unused ones have score -inf and id, row,
+ *               position -1
+ *   counts      n_queries, output */
 KAREC_C_API karec_status karec_index_search_batch(const karec_index* index, const karec_query* queries,
                                                   size_t n_queries, const karec_candidates* candidates,
                                                   const int64_t* indptr, const karec_ranked* ranked,
                                                   karec_search_count* counts);
-/* The best of all works, exactly, for several queries in one pass. O(n_queries·n_rows·dim).
- *   index      any handle
+/* Finds the best of all items, exactly, for several queries in one pass. O(n_queries·n_rows·dim).
  *   queries    n_queries
  *   n_queries  lists
- *   mask       n_mask bytes, one a row, 0 leaves the row out; NULL where n_mask is 0: every row. Make it on a pinned
- *              handle, and search on that
- *   n_mask     0, or n_rows; fewer, as n_rows was in an earlier generation, leave out the rows that came since
- *   ranked     lists as in karec_index_search_batch
- *   counts     n_queries */
+ *   mask       n_mask bytes, one a row; 0 excludes the row. Compute it on a pinned handle, and search that handle
+ *   n_mask     0 = every row. Fewer than n_rows, from an earlier generation: newer rows are excluded
+ *   ranked     output: lists as in karec_index_search_batch
+ *   counts     n_queries, output */
 KAREC_C_API karec_status karec_index_search_all(const karec_index* index, const karec_query* queries, size_t n_queries,
                                                 const uint8_t* mask, size_t n_mask, const karec_ranked* ranked,
                                                 karec_search_count* counts);
-/* Vectors of rows; zeros for row -1 and for rows of removed works.
- *   index       any handle; pinned, where the rows come from an earlier call
- *   rows        n
- *   n           rows
- *   vectors     (n, dim) floats
- *   dim         the index's
- *   row_stride  bytes from one vector to the next; 0 = side by side */
+/* Reads the vectors of rows; zeros for row -1 and for rows of removed items.
+ *   vectors  (n, dim), output
+ *   dim      the index's */
 KAREC_C_API karec_status karec_index_gather(const karec_index* index, const int32_t* rows, size_t n, float* vectors,
-                                            size_t dim, size_t row_stride);
-/* One column's values at rows; zeros for row -1 and for rows of removed works.
- *   index   any handle; pinned, where the rows come from an earlier call
- *   name    the column's
- *   rows    n
- *   n       rows
- *   dtype   must be the column's
- *   values  n elements of that dtype */
+                                            size_t dim);
+/* Reads values of a column; zeros for row -1 and for rows of removed items.
+ *   name    of the column
+ *   dtype   of the column
+ *   values  n elements of that dtype, output */
 KAREC_C_API karec_status karec_index_gather_column(const karec_index* index, const char* name, const int32_t* rows,
                                                    size_t n, karec_dtype dtype, void* values);
-/*   index  any handle
- *   name   the column's
- *   dtype  *dtype: the column's */
+/* Finds the dtype of a column.
+ *   name   of the column
+ *   dtype  *dtype: its type */
 KAREC_C_API karec_status karec_index_column_dtype(const karec_index* index, const char* name, karec_dtype* dtype);
 
 /* ---- diversity and rules -------------------------------------------------------------------------------------- */
 
-/* What dpp.hpp says of each. */
+/* dpp.hpp documents each member. */
 typedef struct karec_dpp_options {
     size_t struct_size;
-    double alpha;              /* >= 0, or inf: by relevance alone; karec_dpp_alpha(diversity) */
-    double ridge;              /* in [0, 10] */
-    double type_weight;        /* in [0, 1]; above 0 it needs types */
-    const float* weights;      /* NULL = all 1; else one an item, >= 0, finite */
-    const int64_t* types;      /* NULL = none; else one an item, any codes */
-    const karec_matrix* shown; /* NULL = nothing was shown; else rows of the embeddings' cols, finite */
-    size_t window;             /* 0 = none */
-    size_t max_per_type;       /* 0 = none; needs types */
-    size_t min_per_type;       /* at most max_per_type; needs types */
-    int32_t fill;              /* not 0: go on by relevance when no item adds anything */
-    /* Since version 4: items of one code in a facet are alike by its weight. */
+    double alpha;         /* >= 0, or inf: only relevance; karec_dpp_alpha(diversity) */
+    double ridge;         /* in [0, 10] */
+    const float* weights; /* n, >= 0, finite; NULL = all 1 */
+    const int64_t* types; /* n codes of any value; NULL = no types */
+    double type_weight;   /* in [0, 1]; above 0 it needs types */
+    size_t max_per_type;  /* 0 = no limit; else needs types */
+    size_t min_per_type;  /* at most max_per_type; above 0 it needs types */
     size_t n_facets;
-    const int64_t* facets;       /* (n_facets, n) codes, any numbers; NULL where n_facets is 0 */
-    const double* facet_weights; /* n_facets, >= 0; with type_weight at most 1 in sum */
-    const int64_t* shown_facets; /* (n_facets, shown->rows); NULL = what was shown has no values */
+    const int64_t* facets;       /* (n_facets, n) codes of any value; items with one code are similar */
+    const double* facet_weights; /* n_facets, >= 0; their sum with type_weight is at most 1 */
+    const karec_matrix* shown;   /* items shown before; NULL = none; else rows of the same dimension, finite */
+    const int64_t* shown_facets; /* (n_facets, shown->rows); NULL = shown items have no codes */
+    size_t window;               /* 0 = no window */
+    int32_t fill;                /* not 0: continue by relevance when no item adds diversity */
 } karec_dpp_options;
 #define KAREC_DPP_OPTIONS_INIT \
-    {sizeof(karec_dpp_options), 0.5, 1e-2, 0.0, NULL, NULL, NULL, 0, 0, 0, 1, 0, NULL, NULL, NULL}
+    {sizeof(karec_dpp_options), 0.5, 1e-2, NULL, NULL, 0.0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 1}
 
-/* What mmr_ssd.hpp says of each. */
+/* mmr_ssd.hpp documents each member. */
 typedef struct karec_mmr_ssd_options {
     size_t struct_size;
-    double diversity;          /* in [0, 1]; 0 = by relevance alone */
-    const karec_matrix* shown; /* NULL = nothing was shown; else rows of the embeddings' cols, finite */
-    size_t window;             /* 0 = none */
+    double diversity; /* in [0, 1]; 0 = only relevance */
     size_t n_facets;
-    const int64_t* facets;       /* (n_facets, n) codes, any numbers; NULL where n_facets is 0 */
-    const double* facet_weights; /* n_facets, >= 0; at most 1 in sum */
-    const int64_t* shown_facets; /* (n_facets, shown->rows); NULL = what was shown has no values */
+    const int64_t* facets;       /* (n_facets, n) codes of any value; items with one code are similar */
+    const double* facet_weights; /* n_facets, >= 0, sum at most 1 */
+    const karec_matrix* shown;   /* items shown before; NULL = none; else rows of the same dimension, finite */
+    const int64_t* shown_facets; /* (n_facets, shown->rows); NULL = shown items have no codes */
+    size_t window;               /* 0 = no window */
 } karec_mmr_ssd_options;
-#define KAREC_MMR_SSD_OPTIONS_INIT {sizeof(karec_mmr_ssd_options), 0.5, NULL, 0, 0, NULL, NULL, NULL}
+#define KAREC_MMR_SSD_OPTIONS_INIT {sizeof(karec_mmr_ssd_options), 0.5, 0, NULL, NULL, NULL, NULL, 0}
 
 typedef struct karec_dpp_count {
     size_t struct_size;
     size_t selected; /* entries of indices and gains that were written */
-    size_t n_dpp;    /* how many of them the greedy chose; the rest is fill, with gain 0 */
-    double log_det;  /* sum of log gain over those */
+    size_t n_dpp;    /* how many of them the DPP selected; the others are fill, with gain 0 */
+    double log_det;  /* sum of log gain over the n_dpp items */
 } karec_dpp_count;
 #define KAREC_DPP_COUNT_INIT {sizeof(karec_dpp_count), 0, 0, 0.0}
 
-/* Among any `window` neighbours of the list at most max_count have one value. */
+/* Among any `window` neighbours of the list, at most max_count have one value. */
 typedef struct karec_scatter_rule {
     size_t struct_size;
-    const int64_t* values; /* one an item of the list */
-    const int64_t* shown;  /* n_shown, of what the session saw before, oldest first; may be NULL where n_shown is 0 */
+    const int64_t* values; /* n, one for each item of the list */
+    const int64_t* shown;  /* n_shown values of items that the session showed before, oldest first */
     size_t n_shown;
     size_t window;    /* >= 2; SIZE_MAX = the whole session */
     size_t max_count; /* >= 1, < window */
 } karec_scatter_rule;
 #define KAREC_SCATTER_RULE_INIT {sizeof(karec_scatter_rule), NULL, NULL, 0, 2, 1}
 
-/* The item at `position` of the result is number `count` of its value in the window that ends there: more than `rule`
- * allows. */
+/* The item at `position` is number `count` of its value in the window that ends there, above the limit of `rule`. */
 typedef struct karec_scatter_violation {
     size_t struct_size;
     size_t position;
@@ -392,93 +347,42 @@ typedef struct karec_scatter_violation {
 } karec_scatter_violation;
 #define KAREC_SCATTER_VIOLATION_INIT {sizeof(karec_scatter_violation), 0, 0, 0}
 
-/* (1 - diversity) / (2·diversity): 1 gives 0, 0 gives inf.
+/* Returns (1 - diversity) / (2·diversity): 0 for 1, inf for 0.
  *   diversity  in [0, 1] */
 KAREC_C_API double karec_dpp_alpha(double diversity);
-/* A greedy DPP over vectors. O(n·k·cols) at worst.
- *   embeddings  n rows, finite
- *   relevance   n, finite
- *   n           items
- *   options     start from KAREC_DPP_OPTIONS_INIT
- *   indices     k: which items, in the order of picking
- *   gains       k: the gain of each when it was picked
- *   k           >= 1; min(k, n) are selected at most
- *   count       *count: how many were */
+/* Selects items by a greedy DPP over vectors. At most O(n·k·cols).
+ *   gains  k, output: gain of each item when it was selected
+ *   count  *count: number of selected items */
 KAREC_C_API karec_status karec_dpp_select(const karec_matrix* embeddings, const float* relevance, size_t n,
                                           const karec_dpp_options* options, int64_t* indices, double* gains, size_t k,
                                           karec_dpp_count* count);
-/* The same on a kernel of one's own, without a fill. O(n·k²).
- *   kernel      (n, n), symmetric positive semi-definite, finite
- *   n           items
- *   row_stride  bytes from a row to the next, a multiple of 8; 0 = side by side
- *   window      0 = none
- *   indices     k: which items, in the order of picking
- *   gains       k: the gain of each when it was picked
- *   k           >= 1
- *   count       *count: how many were selected */
-KAREC_C_API karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_stride, size_t window,
-                                                 int64_t* indices, double* gains, size_t k, karec_dpp_count* count);
-/* Maximal marginal relevance (mmr_ssd.hpp) by vectors alone; with facets: karec_mmr_select_with.
- *   embeddings  n rows, finite
- *   relevance   n, finite
- *   n           items
- *   diversity   in [0, 1]; 0 = by relevance alone
- *   shown       NULL = nothing was shown; else rows of the embeddings' cols, finite
- *   window      0 = none
- *   indices     k: which items, in the order of picking
- *   scores      k: the score of each when it was picked
- *   k           >= 1
- *   selected    *selected: how many entries were written, min(k, n) */
+/* Selects items by a greedy DPP over the caller's kernel, without fill. O(n·k²).
+ *   kernel  (n, n), symmetric positive semi-definite, finite
+ *   window  0 = no window
+ *   gains   k, output: gain of each item when it was selected
+ *   count   *count: number of selected items */
+KAREC_C_API karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t window, int64_t* indices,
+                                                 double* gains, size_t k, karec_dpp_count* count);
+/* Selects items by maximal marginal relevance (mmr_ssd.hpp).
+ *   scores    k, output: score of each item when it was selected
+ *   selected  *selected: number of selected items */
 KAREC_C_API karec_status karec_mmr_select(const karec_matrix* embeddings, const float* relevance, size_t n,
-                                          double diversity, const karec_matrix* shown, size_t window, int64_t* indices,
-                                          double* scores, size_t k, size_t* selected);
-/* Maximal marginal relevance (mmr_ssd.hpp). Since version 5.
- *   embeddings  n rows, finite
- *   relevance   n, finite
- *   n           items
- *   options     start from KAREC_MMR_SSD_OPTIONS_INIT
- *   indices     k: which items, in the order of picking
- *   scores      k: the score of each when it was picked
- *   k           >= 1
- *   selected    *selected: how many entries were written, min(k, n) */
-KAREC_C_API karec_status karec_mmr_select_with(const karec_matrix* embeddings, const float* relevance, size_t n,
-                                               const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
-                                               size_t k, size_t* selected);
-/* Sliding spectrum decomposition (mmr_ssd.hpp) by vectors alone; with facets: karec_ssd_select_with.
- *   embeddings  n rows, finite
- *   relevance   n, finite
- *   n           items
- *   diversity   in [0, 1]; 0 = by relevance alone
- *   shown       NULL = nothing was shown; else rows of the embeddings' cols, finite
- *   window      0 = none
- *   indices     k: which items, in the order of picking
- *   scores      k: the score of each when it was picked
- *   k           >= 1
- *   selected    *selected: how many entries were written, min(k, n) */
+                                          const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
+                                          size_t k, size_t* selected);
+/* Selects items by sliding spectrum decomposition (mmr_ssd.hpp).
+ *   scores    k, output: score of each item when it was selected
+ *   selected  *selected: number of selected items */
 KAREC_C_API karec_status karec_ssd_select(const karec_matrix* embeddings, const float* relevance, size_t n,
-                                          double diversity, const karec_matrix* shown, size_t window, int64_t* indices,
-                                          double* scores, size_t k, size_t* selected);
-/* Sliding spectrum decomposition (mmr_ssd.hpp). Since version 5.
- *   embeddings  n rows, finite
- *   relevance   n, finite
- *   n           items
- *   options     start from KAREC_MMR_SSD_OPTIONS_INIT
- *   indices     k: which items, in the order of picking
- *   scores      k: the score of each when it was picked
- *   k           >= 1
- *   selected    *selected: how many entries were written, min(k, n) */
-KAREC_C_API karec_status karec_ssd_select_with(const karec_matrix* embeddings, const float* relevance, size_t n,
-                                               const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
-                                               size_t k, size_t* selected);
-/* The list 0 … n - 1, best first, rearranged so that the rules hold (scatter.hpp).
- *   n               items of the list
- *   rules           n_rules; may be NULL where that is 0
+                                          const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
+                                          size_t k, size_t* selected);
+/* Reorders the list 0 … n - 1, best first, so that the rules hold (scatter.hpp).
+ *   rules           n_rules
  *   n_rules         rules
- *   indices         k: the item at each place
- *   k               places, <= n
- *   violations      room for max_violations; may be NULL where that is 0
- *   max_violations  the first so many violations are written
- *   n_violations    *n_violations: how many there are */
+ *   indices         k, output: item at each position
+ *   k               <= n, may be 0
+ *   violations      max_violations, output: the first violations
+ *   max_violations  length of violations
+ *   n_violations    *n_violations: number of all violations */
 KAREC_C_API karec_status karec_scatter(size_t n, const karec_scatter_rule* rules, size_t n_rules, int64_t* indices,
                                        size_t k, karec_scatter_violation* violations, size_t max_violations,
                                        size_t* n_violations);

@@ -1,4 +1,4 @@
-// The C interface of ItemIndex: making, pinning and writing. What is read is in c_index_reads.cpp.
+// The C interface of ItemIndex: build, open, pin and write. c_index_reads.cpp has the reading functions.
 #include <vector>
 
 #include "c_api/arguments.hpp"
@@ -22,7 +22,7 @@ std::vector<Column> to_columns(const karec_column* first, std::size_t n, std::si
         if (given.n != rows) {
             refuse("a column has " + std::to_string(given.n) + " elements, expected " + std::to_string(rows));
         }
-        to_span(static_cast<const std::byte*>(given.data), given.n, "columns->data");
+        if (given.n > kMaxBytes / size_of(dtype)) refuse("columns->data has more entries than memory has");
         const auto bytes =
             to_span(static_cast<const std::byte*>(given.data), given.n * size_of(dtype), "columns->data");
         columns.push_back({&require(given.name, "columns->name"), dtype, bytes});
@@ -45,36 +45,25 @@ karec_status karec_index_build(const int64_t* ids, size_t n, const karec_matrix*
                                const karec_build_options* options, karec_index** index) {
     return catch_errors([&]() -> Status {
         require(index, "index");
-        const auto works = to_span(ids, n, "ids");
-        const Matrix matrix(embeddings, "embeddings");
-        const karec_build_options given = read_struct_or_default(options, "options");
+        const auto items = to_span(ids, n, "ids");
+        const MatrixView vectors = to_matrix(embeddings, "embeddings");
+        const auto given = read_struct_or<karec_build_options>(KAREC_BUILD_OPTIONS_INIT, options, "options");
         const auto columns = to_columns(given.columns, given.n_columns, n);
         ItemIndex::BuildOptions build;
         if (given.dtype != 0) build.dtype = to_dtype(given.dtype, "options->dtype");
         build.rescore = given.rescore != 0;
         build.model_version = given.model_version;
         build.columns = columns;
-        auto built = ItemIndex::build(works, matrix.view, build);
+        auto built = ItemIndex::build(items, vectors, build);
         if (built.ok()) *index = new karec_index{std::move(built.value())};
         return built.status();
     });
 }
 
-karec_status karec_index_open(const char* path, int32_t verify, karec_index** index) {
+karec_status karec_index_open(const char* path, const karec_open_options* options, karec_index** index) {
     return catch_errors([&]() -> Status {
         require(index, "index");
-        ItemIndex::OpenOptions open;
-        open.verify = verify != 0;
-        auto opened = ItemIndex::open(to_path(path, "path"), open);
-        if (opened.ok()) *index = new karec_index{std::move(opened.value())};
-        return opened.status();
-    });
-}
-
-karec_status karec_index_open_with(const char* path, const karec_open_options* options, karec_index** index) {
-    return catch_errors([&]() -> Status {
-        require(index, "index");
-        const karec_open_options given = read_struct_or_default(options, "options");
+        const auto given = read_struct_or<karec_open_options>(KAREC_OPEN_OPTIONS_INIT, options, "options");
         auto opened = ItemIndex::open(to_path(path, "path"), {given.trust == 0, given.copy != 0});
         if (opened.ok()) *index = new karec_index{std::move(opened.value())};
         return opened.status();
@@ -99,9 +88,9 @@ karec_status karec_index_upsert(karec_index* index, const int64_t* ids, size_t n
                                 const karec_column* columns, size_t n_columns, int64_t model_version) {
     return catch_errors([&] {
         ItemIndex& live = writable_index(index);
-        const auto works = to_span(ids, n, "ids");
-        const Matrix matrix(embeddings, "embeddings");
-        return live.upsert(works, matrix.view, to_columns(columns, n_columns, n), model_version);
+        const auto items = to_span(ids, n, "ids");
+        const MatrixView vectors = to_matrix(embeddings, "embeddings");
+        return live.upsert(items, vectors, to_columns(columns, n_columns, n), model_version);
     });
 }
 
@@ -119,10 +108,11 @@ karec_status karec_index_adjust(karec_index* index, const int64_t* ids, size_t n
                                 const float* offsets, size_t* unknown) {
     return catch_errors([&] {
         ItemIndex& live = writable_index(index);
-        const auto half = [n](const float* values, const char* name) {
+        const auto to_optional_span = [n](const float* values, const char* name) {
             return values == nullptr ? std::span<const float>() : to_span(values, n, name);
         };
-        const auto works = to_span(ids, n, "ids");
-        return count_unknown(live.adjust(works, half(scales, "scales"), half(offsets, "offsets")), unknown);
+        const auto items = to_span(ids, n, "ids");
+        const auto factors = to_optional_span(scales, "scales");
+        return count_unknown(live.adjust(items, factors, to_optional_span(offsets, "offsets")), unknown);
     });
 }

@@ -1,18 +1,19 @@
-// The C interface of what ItemIndex and IndexView have in common: everything that is read.
+// The C interface of the reading functions, which ItemIndex and IndexView share.
 #include <algorithm>
 
+#include "base/scratch.hpp"
 #include "c_api/arguments.hpp"
 
 namespace karec::c {
 namespace {
 
-// Runs read(view) on the view that a pinned handle holds, or on a fresh one.
+// Runs read(view) on the view of a pinned handle, or on a new one of the current generation.
 template <class Read>
 karec_status read_index(const karec_index* index, const Read& read) {
     return catch_errors([&]() -> Status {
-        const auto& of = require(index, "index").index_or_view;
-        if (const auto* view = std::get_if<IndexView>(&of)) return read(*view);
-        return read(std::get<ItemIndex>(of).pinned());
+        const auto& handle = require(index, "index").index_or_view;
+        if (const auto* view = std::get_if<IndexView>(&handle)) return read(*view);
+        return read(std::get<ItemIndex>(handle).pinned());
     });
 }
 
@@ -75,16 +76,6 @@ Ranked to_ranked(const karec_ranked* given) {
 
 karec_search_count to_c_count(const SearchCount& count) noexcept {
     return {0, count.found, count.unknown, count.blocked, count.generation};
-}
-
-// (n, dim) floats `stride` bytes apart; 0 = side by side.
-void check_rows(std::size_t n, std::size_t dim, std::size_t stride, const char* name) {
-    std::size_t bytes = 0;
-    const bool fits = !__builtin_mul_overflow(dim, sizeof(float), &bytes) &&
-                      !__builtin_mul_overflow(std::max(stride, bytes), n, &bytes) && bytes <= kMaxBytes;
-    if (!fits) refuse(std::string(name) + " has more elements than memory has");
-    if (stride != 0 && stride < dim * sizeof(float)) refuse(std::string(name) + ": the stride is shorter than a row");
-    if (stride % alignof(float) != 0) refuse(std::string(name) + ": the stride is no multiple of 4 bytes");
 }
 
 }  // namespace
@@ -170,19 +161,11 @@ karec_status karec_index_search_all(const karec_index* index, const karec_query*
     });
 }
 
-karec_status karec_index_gather(const karec_index* index, const int32_t* rows, size_t n, float* vectors, size_t dim,
-                                size_t row_stride) {
-    return read_index(index, [&](const IndexView& view) -> Status {
-        check_rows(n, dim, row_stride, "vectors");
-        const auto wanted = to_span(rows, n, "rows");
-        const auto out = to_span(vectors, n * dim, "vectors");
-        if (row_stride <= dim * sizeof(float)) return view.gather(wanted, out);
-        ScratchVector<float> together(n * dim);
-        if (Status status = view.gather(wanted, together); !status.ok()) return status;
-        for (std::size_t i = 0; i < n; ++i) {
-            std::copy_n(together.data() + i * dim, dim, vectors + i * (row_stride / sizeof(float)));
-        }
-        return {};
+karec_status karec_index_gather(const karec_index* index, const int32_t* rows, size_t n, float* vectors, size_t dim) {
+    return read_index(index, [&](const IndexView& view) {
+        std::size_t n_values = 0;
+        if (__builtin_mul_overflow(n, dim, &n_values)) refuse("vectors has more entries than memory has");
+        return view.gather(to_span(rows, n, "rows"), to_span(vectors, n_values, "vectors"));
     });
 }
 

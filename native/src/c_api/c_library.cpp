@@ -1,13 +1,12 @@
-// The C interface: versions, and the last error of each thread.
+// The C interface: versions and the last error of each thread.
 #include <cstdio>
 
 #include "c_api/arguments.hpp"
-#include "karec/user_tower.hpp"
 
 namespace karec::c {
 namespace {
 
-// A fixed array, so that "out of memory" can be stored too.
+// A fixed array: storing a message must not allocate.
 thread_local char last_error[1024] = "";
 thread_local std::int32_t last_system_error = 0;
 
@@ -38,9 +37,6 @@ const char* karec_version(void) {
 }
 const char* karec_isa(void) {
     return karec::active_isa().data();  // of a string literal
-}
-int32_t karec_has_user_tower(void) {
-    return 1;
 }
 const char* karec_last_error(void) {
     return karec::c::last_error;

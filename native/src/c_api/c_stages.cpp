@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/scratch.hpp"
 #include "c_api/arguments.hpp"
 #include "karec/stages.hpp"
 
@@ -171,7 +172,7 @@ karec_status karec_preranker_open(const char* root, const char* settings, const 
     return catch_errors([&]() -> Status {
         require(preranker, "preranker");
         const std::string folder = to_path(root, "root");
-        const karec_preranker_options given = read_struct_or_default(options, "options");
+        const auto given = read_struct_or<karec_preranker_options>(KAREC_PRERANKER_OPTIONS_INIT, options, "options");
         auto read = StageSettings::read(to_path(settings, "settings"));
         if (!read.ok()) return read.status();
         auto listener = std::make_unique<Listener>(Listener{given.on_step, given.context});

@@ -59,7 +59,7 @@ const karec_mmr_ssd_options* random_mmr_ssd(std::size_t n, std::size_t dim) {
     });
 }
 
-constexpr std::size_t kFunctions = 35;
+constexpr std::size_t kFunctions = 33;
 constexpr std::size_t kDppSelect = 18;
 
 karec_status call(World& w, std::size_t which) {
@@ -91,8 +91,7 @@ karec_status call(World& w, std::size_t which) {
                 o.trust = static_cast<std::int32_t>(below(2));
                 o.copy = static_cast<std::int32_t>(below(2));
             });
-            const auto status = one_in(2) ? karec_index_open(file, static_cast<std::int32_t>(below(2)), to)
-                                          : karec_index_open_with(file, options, to);
+            const auto status = karec_index_open(file, options, to);
             if (status == KAREC_OK) karec_index_close(opened);
             return status;
         }
@@ -142,11 +141,9 @@ karec_status call(World& w, std::size_t which) {
             return karec_index_search_all(handle(w.index), queries(users, dim), users, buffer<std::uint8_t>(n_mask),
                                           n_mask, ranked(k * users), written<karec_search_count>(users));
         }
-        case 14: {
-            const std::size_t stride = one_in(3) ? dim * 4 + 4 * below(3) : 0;
-            return karec_index_gather(handle(w.index), buffer<std::int32_t>(n), n, buffer<float>(n * (dim + 2)), dim,
-                                      one_in(40) ? said(1) : stride);
-        }
+        case 14:
+            return karec_index_gather(handle(w.index), buffer<std::int32_t>(n), n, buffer<float>(n * dim),
+                                      one_in(40) ? said(dim + 1) : dim);
         case 15:
             return karec_index_gather_column(handle(w.index), one_in(20) ? nullptr : "creator_id",
                                              buffer<std::int32_t>(n), n, one_in(9) ? any_dtype() : KAREC_INT64,
@@ -181,20 +178,15 @@ karec_status call(World& w, std::size_t which) {
             return karec_dpp_select(matrix(n, dim), buffer<float>(n), said(n), options, buffer<std::int64_t>(k),
                                     buffer<double>(k), k, written<karec_dpp_count>(1));
         }
-        case 19: {
-            const std::size_t stride = one_in(3) ? n * 8 + 8 * below(2) : 0;
-            auto* kernel = buffer<double>(n * (n + 1));
-            return karec_dpp_select_kernel(kernel, one_in(40) ? said(0) : n, one_in(40) ? said(1) : stride, below(4),
+        case 19:
+            return karec_dpp_select_kernel(buffer<double>(n * n), one_in(40) ? said(0) : n, below(4),
                                            buffer<std::int64_t>(k), buffer<double>(k), k, written<karec_dpp_count>(1));
-        }
         case 20:
-            return karec_mmr_select(matrix(n, dim), buffer<float>(n), said(n), value<double>(),
-                                    one_in(2) ? nullptr : matrix(below(3), dim), below(4), buffer<std::int64_t>(k),
-                                    buffer<double>(k), k, told);
+            return karec_mmr_select(matrix(n, dim), buffer<float>(n), said(n), random_mmr_ssd(n, dim),
+                                    buffer<std::int64_t>(k), buffer<double>(k), k, told);
         case 21:
-            return karec_ssd_select(matrix(n, dim), buffer<float>(n), said(n), value<double>(),
-                                    one_in(2) ? nullptr : matrix(below(3), dim), below(4), buffer<std::int64_t>(k),
-                                    buffer<double>(k), k, told);
+            return karec_ssd_select(matrix(n, dim), buffer<float>(n), said(n), random_mmr_ssd(n, dim),
+                                    buffer<std::int64_t>(k), buffer<double>(k), k, told);
         case 22: {
             const std::size_t n_rules = below(3);
             const auto* rules = structs<karec_scatter_rule>(n_rules, [&](karec_scatter_rule& r) {
@@ -269,18 +261,11 @@ karec_status call(World& w, std::size_t which) {
             karec_index_close(view);
             return status;
         }
-        case 32:
-            return karec_mmr_select_with(matrix(n, dim), buffer<float>(n), said(n), random_mmr_ssd(n, dim),
-                                         buffer<std::int64_t>(k), buffer<double>(k), k, told);
-        case 33:
-            return karec_ssd_select_with(matrix(n, dim), buffer<float>(n), said(n), random_mmr_ssd(n, dim),
-                                         buffer<std::int64_t>(k), buffer<double>(k), k, told);
         default:
             karec_index_close(nullptr);
             karec_preranker_close(nullptr);
             return karec_abi_version() == KAREC_ABI_VERSION && karec_version() != nullptr && karec_isa() != nullptr &&
-                           karec_has_user_tower() >= 0 && karec_last_error() != nullptr &&
-                           karec_last_system_error() >= 0
+                           karec_last_error() != nullptr && karec_last_system_error() >= 0
                        ? KAREC_OK
                        : KAREC_INVALID_ARGUMENT;
     }
@@ -289,7 +274,7 @@ karec_status call(World& w, std::size_t which) {
 void open_again(World& w) {
     karec_index_close(w.index);
     w.index = nullptr;
-    if (karec_index_open((w.folder.folder(1) + "/index.karec").c_str(), 1, &w.index) != KAREC_OK) std::abort();
+    if (karec_index_open((w.folder.folder(1) + "/index.karec").c_str(), nullptr, &w.index) != KAREC_OK) std::abort();
 }
 
 }  // namespace

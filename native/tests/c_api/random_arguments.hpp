@@ -101,13 +101,10 @@ T* structs(std::size_t n, Fill&& fill) {
 inline karec_matrix* matrix(std::size_t rows, std::size_t cols) {
     return structs<karec_matrix>(1, [&](karec_matrix& m) {
         m.dtype = any_dtype();
-        const std::size_t stride = one_in(4) ? cols * 4 + below(13) : 0;
-        m.data = buffer<float>(rows * cols + (rows * stride) / 4 + 1);
+        m.data = buffer<float>(rows * cols + 1);
         m.rows = said(rows);
         m.cols = one_in(30) ? said(cols) : cols;
         if (m.cols > cols && m.cols < (std::size_t{1} << 57)) m.cols = cols;
-        m.row_stride = one_in(40) ? (one_in(2) ? random_bits() : below(9)) : stride;
-        if (m.row_stride > stride && m.row_stride < (std::size_t{1} << 57)) m.row_stride = stride;
         if (one_in(4)) m.dtype = KAREC_FLOAT32;
     });
 }
