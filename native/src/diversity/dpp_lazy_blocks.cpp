@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 namespace {
@@ -124,12 +124,12 @@ void DppLazyBlocks::join(std::span<const SlotOfRow> rows) {
     }
 }
 
-// Subtracts from ρ the parts along directions first … last − 1, at most kDirectionsAtOnce of them.
+// Subtracts from ρ the parts along directions first … last − 1, at most kMaxDirections of them.
 void DppLazyBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last,
                           float* rho) {
     const std::size_t dim = problem_.dim();
     const std::span<const SlotAt> slots = std::span(slots_at_).subspan(b * most_slots_, n_slots_[b]);
-    float start[kDirectionsAtOnce * kBlockItems];
+    float start[kMaxDirections * kBlockItems];
     if (!slots.empty()) std::fill_n(start, (last - first) * kBlockItems, 0.0f);
     for (std::size_t s = first; s < last; ++s) {
         const std::span<const float> offsets = directions.offsets_of(s);
@@ -139,13 +139,13 @@ void DppLazyBlocks::apply(std::size_t b, const Directions& directions, std::size
             to[at] += offsets[slot];
         }
     }
-    diversity_kernels().downdate_rho(features_.block(b), dim, directions.values.data() + first * dim, last - first,
-                                     slots.empty() ? nullptr : start, rho);
+    kernels().downdate_rho(features_.block(b), dim, directions.values.data() + first * dim, last - first,
+                           slots.empty() ? nullptr : start, rho);
 }
 
 double DppLazyBlocks::largest(std::size_t b, const float* rho, double* gains) const noexcept {
     const std::size_t first = b * kBlockItems;
-    return diversity_kernels().gains(&q2_[first], rho, &least_rho_[first], gains);
+    return kernels().gains(&q2_[first], rho, &least_rho_[first], gains);
 }
 
 void DppLazyBlocks::catch_up(std::size_t b, double best_gain) {
@@ -154,7 +154,7 @@ void DppLazyBlocks::catch_up(std::size_t b, double best_gain) {
     double gains[kBlockItems];
     while (block.stale || block.seen < permanent_.count) {
         if (block.seen < permanent_.count) {
-            const std::size_t next = std::min(permanent_.count, block.seen + kDirectionsAtOnce);
+            const std::size_t next = std::min(permanent_.count, block.seen + kMaxDirections);
             apply(b, permanent_, block.seen, next, rho);
             followed_ += next - block.seen;
             block.seen = next;
@@ -169,8 +169,8 @@ double DppLazyBlocks::with_passing(std::size_t b, double best_gain, double* gain
     float rho[kBlockItems];
     std::copy_n(&rho_[b * kBlockItems], kBlockItems, rho);
     double most = bounds_[b];
-    for (std::size_t first = 0; first < passing_.count && most >= best_gain; first += kDirectionsAtOnce) {
-        apply(b, passing_, first, std::min(passing_.count, first + kDirectionsAtOnce), rho);
+    for (std::size_t first = 0; first < passing_.count && most >= best_gain; first += kMaxDirections) {
+        apply(b, passing_, first, std::min(passing_.count, first + kMaxDirections), rho);
         most = largest(b, rho, gains);
     }
     return most;

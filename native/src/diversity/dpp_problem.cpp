@@ -10,7 +10,7 @@
 #include "base/checks.hpp"
 #include "base/fixed_math.hpp"
 #include "diversity/feature_blocks.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 namespace {
@@ -80,7 +80,7 @@ void set_qualities(double alpha, std::span<const float> weights, DppProblem& pro
         const double below = static_cast<double>(relevance[i]) - best;
         problem.log_q[i] = below == 0.0 ? 0.0 : alpha * below;
     }
-    diversity_kernels().exps(problem.log_q.data(), n, problem.q2.data());
+    kernels().exps(problem.log_q.data(), n, problem.q2.data());
     for (std::size_t i = 0; i < weights.size(); ++i) {
         problem.log_q[i] += fixed_log(weights[i]);
         problem.q2[i] *= weights[i];

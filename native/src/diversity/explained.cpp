@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 namespace {
@@ -118,7 +118,7 @@ void Explained::set_offsets(std::size_t n_owners, double inverse_root) {
     if (slots_.empty()) return;
     products_.assign((n_owners + kBlockItems - 1) / kBlockItems * kBlockItems, 0.0f);
     for (std::size_t first = 0; first < n_owners; first += kBlockItems) {
-        scoring_kernels().gemv_packed(packed_.data() + first * dim_, dim_, vector_.data(), &products_[first]);
+        kernels().gemv_packed(packed_.data() + first * dim_, dim_, vector_.data(), &products_[first]);
     }
     for (std::size_t o = 0; o < n_owners; ++o) {
         double product = products_[o];

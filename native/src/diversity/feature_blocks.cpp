@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 namespace {
@@ -48,7 +48,7 @@ void FeatureBlocks::pack(std::size_t b) {
         places[i] = rows_.dtype == DType::int8 ? rows_.floats(item, &decoded_[i * rows_.cols])
                                                : static_cast<const void*>(rows_.at(item));
     }
-    const DiversityKernels& loops = diversity_kernels();
+    const Kernels& loops = kernels();
     const auto pack_rows = rows_.dtype == DType::float16 ? loops.pack_float16 : loops.pack_float32;
     pack_rows(places, norms, scale_, rows_.cols, values_.get() + b * kBlockItems * rows_.cols);
     packed_[b] = true;

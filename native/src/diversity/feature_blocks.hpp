@@ -10,7 +10,7 @@
 
 #include "base/aligned.hpp"
 #include "diversity/vector_rows.hpp"
-#include "kernels/diversity_kernels.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 

@@ -20,7 +20,7 @@
 #include "diversity/faceted_rows.hpp"
 #include "diversity/feature_blocks.hpp"
 #include "karec/mmr_ssd.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 
@@ -106,8 +106,8 @@ class MarginalGreedy {
         direction_ = feature_;
         if (Rule::kOrthogonal) {
             std::vector<double> parts(n_directions());
-            diversity_kernels().gram_schmidt(directions_.data(), parts.size(), width_, feature_.data(), parts.data(),
-                                             direction_.data());
+            kernels().gram_schmidt(directions_.data(), parts.size(), width_, feature_.data(), parts.data(),
+                                   direction_.data());
             double squared = 0.0;
             for (const double x : direction_) squared += x * x;
             const double factor = squared > kLeastResidual ? 1.0 / std::sqrt(squared) : 0.0;
@@ -139,7 +139,7 @@ class MarginalGreedy {
     void dots_of(std::size_t b, std::size_t direction, float* dots) {
         const float* of_direction = &float_directions_[direction * width_];
         std::fill_n(dots, kBlockItems, 0.0f);
-        if (dim_ > 0) scoring_kernels().gemv_packed(features_.block(b), dim_, of_direction, dots);
+        if (dim_ > 0) kernels().gemv_packed(features_.block(b), dim_, of_direction, dots);
         for (const auto [slot, at] : slots_at_[b]) dots[at] += of_direction[dim_ + slot];
     }
 

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <utility>
 
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 namespace {
@@ -30,7 +30,7 @@ double dot(const double* a, const double* b, std::size_t n) noexcept {
 // out = M · feature: a sum of the matrix's rows in which the feature is not 0, less the pending directions' parts.
 // Returns ⟨feature, feature − out⟩.
 double Residual::multiply(std::span<const double> feature, std::span<double> out) {
-    const DiversityKernels& loops = diversity_kernels();
+    const Kernels& loops = kernels();
     further_.clear();
     for (std::size_t at = dense_; at < width_; ++at) {
         if (feature[at] != 0.0) further_.push_back(at);
@@ -54,7 +54,7 @@ double Residual::multiply(std::span<const double> feature, std::span<double> out
 }
 
 double Residual::apply(std::span<const double> feature, std::span<double> out) {
-    const DiversityKernels& loops = diversity_kernels();
+    const Kernels& loops = kernels();
     if (!folded()) {
         parts_.resize(listed());
         return loops.gram_schmidt(directions_.data(), listed(), width_, feature.data(), parts_.data(), out.data());
@@ -147,7 +147,7 @@ void Residual::apply_pending() {
     for (std::size_t j = 0; j < width_ && n_pending_ > 0; ++j) {
         for (std::size_t s = 0; s < n_pending_; ++s) parts_[s] = pending_[s * width_ + j];
         double* at = &matrix_[j * stride_];
-        diversity_kernels().gemv_minus(pending_.data(), n_pending_, width_, width_, at, parts_.data(), at);
+        kernels().gemv_minus(pending_.data(), n_pending_, width_, width_, at, parts_.data(), at);
     }
     pending_.clear();
     n_pending_ = 0;
@@ -173,8 +173,7 @@ void Residual::row(std::size_t at, std::span<double> parts, std::span<double> ou
         std::ranges::fill(out, 0.0);
         if (at < out.size()) out[at] = 1.0;
     }
-    diversity_kernels().gemv_minus(rest().data(), parts.size(), width_, out.size(), out.data(), parts.data(),
-                                   out.data());
+    kernels().gemv_minus(rest().data(), parts.size(), width_, out.size(), out.data(), parts.data(), out.data());
 }
 
 double Residual::diagonal(std::size_t at) const {
@@ -207,9 +206,9 @@ double Residual::bound(std::size_t size) const {
             std::fill(std::copy_n(&directions[d * size + first], n, to), to + kBlockItems, 0.0f);
         }
         float left[kBlockItems] = {};
-        for (std::size_t s = 0; s < size; s += kDirectionsAtOnce) {
-            const std::size_t at_once = std::min(kDirectionsAtOnce, size - s);
-            diversity_kernels().downdate_rho(&block[0], size, &directions[s * size], at_once, nullptr, left);
+        for (std::size_t s = 0; s < size; s += kMaxDirections) {
+            const std::size_t at_once = std::min(kMaxDirections, size - s);
+            kernels().downdate_rho(&block[0], size, &directions[s * size], at_once, nullptr, left);
         }
         sum -= std::accumulate(left, left + kBlockItems, 0.0);
     }

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/fixed_math.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 namespace {
@@ -63,7 +63,7 @@ void VectorMap::apply(std::span<float> rows) const {
         std::ranges::fill(mapped, 0.0f);
         for (std::size_t b = 0; b < n_blocks; ++b) {
             const float* block = &weights_[b * kBlockItems * dim_];
-            scoring_kernels().gemv_packed(block, dim_, row.data(), &mapped[b * kBlockItems]);
+            kernels().gemv_packed(block, dim_, row.data(), &mapped[b * kBlockItems]);
         }
         std::copy_n(mapped.begin(), dim_, row.begin());
     }

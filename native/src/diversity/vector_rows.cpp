@@ -5,7 +5,7 @@
 
 #include "base/checks.hpp"
 #include "index/row_format.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 
@@ -25,7 +25,7 @@ Result<std::vector<double>> finite_squared_norms(const VectorRows& rows, const c
     constexpr std::size_t kAtOnce = 256;
     std::vector<double> norms(rows.rows);
     std::vector<float> scratch(rows.dtype == DType::int8 ? kAtOnce * rows.cols : 0);
-    const DiversityKernels& loops = diversity_kernels();
+    const Kernels& loops = kernels();
     for (std::size_t begin = 0; begin < rows.rows; begin += kAtOnce) {
         const std::size_t n = std::min(kAtOnce, rows.rows - begin);
         const void* places[kAtOnce];
@@ -50,7 +50,7 @@ void scaled_row(const VectorRows& rows, std::size_t row, double factor, std::spa
         float some[kAtOnce];
         for (std::size_t first = 0; first < rows.cols; first += kAtOnce) {
             const std::size_t n = std::min(kAtOnce, rows.cols - first);
-            scoring_kernels().widen(from + first, n, some);
+            kernels().widen(from + first, n, some);
             for (std::size_t d = 0; d < n; ++d) out[first + d] = factor * static_cast<double>(some[d]);
         }
         return;

@@ -6,7 +6,7 @@
 
 #include "base/scratch.hpp"
 #include "features/numbers.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 namespace {
@@ -90,7 +90,7 @@ class UserVectors {
         if (row == 0 || dots_.empty()) return {};
         std::copy_n(vector(row), in_.dim, query_.data());
         for (std::size_t at = 0; at < dots_.size(); at += kBlockItems) {
-            scoring_kernels().dot_packed(blocks_.data() + at * width_, width_, query_.data(), dots_.data() + at);
+            kernels().dot_packed(blocks_.data() + at * width_, width_, query_.data(), dots_.data() + at);
         }
         if (n_history_ > 0) out[0] = largest({dots_.data(), n_history_});
         out[1] = dots_[n_history_];

@@ -8,7 +8,7 @@ IdLookup::IdLookup(const IdMap& map, std::span<const std::int64_t> ids, std::siz
     : map_(map),
       pages_(map.buckets().pages()),
       n_buckets_(map.buckets().size()),
-      find_(lookup_kernels().find),
+      find_ids_(kernels().find_ids),
       ids_(ids),
       most_(std::min(most, n_buckets_)) {
     for (std::size_t i = 0; i < std::min(kBlock, ids.size()); ++i) {
@@ -22,7 +22,8 @@ std::size_t IdLookup::next(std::int32_t* rows) noexcept {
     const std::size_t n_next = std::min(kBlock, ids_.size() - at_ - n);
     const std::int64_t* ids = ids_.data() + at_;
     std::uint32_t displaced[kBlock];
-    finish(ids, displaced, find_(pages_, n_buckets_, ids, n, ids + n, n_next, homes_.data(), rows, displaced), rows);
+    finish(ids, displaced, find_ids_(pages_, n_buckets_, ids, n, ids + n, n_next, homes_.data(), rows, displaced),
+           rows);
     at_ += n;
     return n;
 }
@@ -39,7 +40,7 @@ void IdLookup::finish(const std::int64_t* ids, const std::uint32_t* displaced, s
         wanted[d] = ids[displaced[d]];
         second[d] = pages_.at(map_.after(home_bucket(wanted[d], n_buckets_)));
     }
-    const std::size_t n_farther = find_(pages_, n_buckets_, wanted, n, nullptr, 0, second, found, farther);
+    const std::size_t n_farther = find_ids_(pages_, n_buckets_, wanted, n, nullptr, 0, second, found, farther);
     for (std::size_t f = 0; f < n_farther; ++f) {
         const std::int64_t id = wanted[farther[f]];
         const std::size_t third = map_.after(map_.after(home_bucket(id, n_buckets_)));

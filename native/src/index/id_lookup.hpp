@@ -11,7 +11,7 @@
 #include <span>
 
 #include "index/id_map.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 
@@ -32,7 +32,7 @@ class IdLookup {
     const IdMap& map_;
     Pages<IdBucket> pages_;
     std::size_t n_buckets_;
-    decltype(LookupKernels::find) find_;
+    decltype(Kernels::find_ids) find_ids_;
     std::span<const std::int64_t> ids_;
     std::size_t most_;
     std::size_t at_ = 0;

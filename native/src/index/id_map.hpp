@@ -14,7 +14,7 @@
 
 #include "index/paged_array.hpp"
 #include "karec/status.hpp"
-#include "kernels/lookup_kernels.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 

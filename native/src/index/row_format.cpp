@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "base/half.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 namespace {
@@ -41,7 +41,7 @@ PaddedQuery RowFormat::pad(std::span<const float> query) const {
 
 void RowFormat::dot(const PaddedQuery& query, const std::byte* const* rows, const std::byte* const* next, std::size_t n,
                     float* out) const noexcept {
-    const ScoringKernels& loops = scoring_kernels();
+    const Kernels& loops = kernels();
     if (dtype == DType::int8) {
         constexpr std::size_t kBlock = 256;
         std::int32_t sums[kBlock];
@@ -61,7 +61,7 @@ void RowFormat::decode(const std::byte* row, float scale, float* out) const noex
     if (dtype == DType::float32) {
         std::memcpy(out, row, dim * sizeof(float));
     } else if (dtype == DType::float16) {
-        scoring_kernels().widen(reinterpret_cast<const std::uint16_t*>(row), dim, out);
+        kernels().widen(reinterpret_cast<const std::uint16_t*>(row), dim, out);
     } else {
         const auto* integers = reinterpret_cast<const std::int8_t*>(row);
         for (std::size_t d = 0; d < dim; ++d) out[d] = static_cast<float>(integers[d]) * scale;

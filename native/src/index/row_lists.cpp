@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "index/generation.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 
@@ -30,7 +30,7 @@ void RowLists::dot_all(const float* x, float* dots) const noexcept {
     for (std::size_t first = 0; first < n(); first += kSome) {
         const std::size_t some = std::min(kSome, n() - first);
         for (std::size_t i = 0; i < some; ++i) at[i] = reinterpret_cast<const std::byte*>(centroid(first + i));
-        scoring_kernels().dot_float32(at, nullptr, some, x, format.padded_dim(), dots + first);
+        kernels().dot_float32(at, nullptr, some, x, format.padded_dim(), dots + first);
     }
 }
 
@@ -63,7 +63,7 @@ void RowLists::nearest(const Generation& g, std::span<const std::int32_t> rows, 
         std::int32_t list_of[kBlockItems] = {};
         std::ranges::fill(best, -std::numeric_limits<float>::infinity());
         for (std::size_t list = 0; list < n(); ++list) {
-            scoring_kernels().dot_packed(block.data(), width, centroid(list), dots);
+            kernels().dot_packed(block.data(), width, centroid(list), dots);
             for (std::size_t i = 0; i < kBlockItems; ++i) {
                 const float score = dots[i] - half_norms[list];
                 list_of[i] = score > best[i] ? static_cast<std::int32_t>(list) : list_of[i];

@@ -15,6 +15,12 @@ namespace karec {
 
 using FourFloats = float __attribute__((vector_size(16)));
 
+#if defined(__FMA__) || defined(__aarch64__)
+inline constexpr bool kTargetHasFma = true;
+#else
+inline constexpr bool kTargetHasFma = false;
+#endif
+
 // For finite arguments.
 inline FourFloats fused_in_double(FourFloats a, FourFloats b, FourFloats c) noexcept {
     using Doubles = double __attribute__((vector_size(32)));
@@ -35,15 +41,12 @@ inline FourFloats fused_in_double(FourFloats a, FourFloats b, FourFloats c) noex
     return __builtin_convertvector(odd, FourFloats);
 }
 
-// The same, by the instruction where the compiler's target has it.
+// The same, by the instruction if the compiler's target has it.
 inline FourFloats fused(FourFloats a, FourFloats b, FourFloats c) noexcept {
-#if defined(__FMA__) || defined(__aarch64__)
+    if constexpr (!kTargetHasFma) return fused_in_double(a, b, c);
     FourFloats out;
     for (std::size_t i = 0; i < 4; ++i) out[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return out;
-#else
-    return fused_in_double(a, b, c);
-#endif
 }
 
 }  // namespace karec

@@ -1,132 +1,93 @@
 // Kernels in 16-byte vectors, for any machine.
 #include <cmath>
-#include <cstring>
-#include <limits>
-#include <utility>
 
-#include "base/fixed_math.hpp"
 #include "kernels/fma.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/isa.hpp"
 
 #define KAREC_TARGET
-#define KAREC_INLINE __attribute__((always_inline)) inline
-#define KAREC_LAMBDA __attribute__((always_inline))
 
 namespace karec::generic {
 namespace {
 
-constexpr std::size_t kLanes = 4;
-using Vec = float __attribute__((vector_size(16)));
-using IntVec = std::int32_t __attribute__((vector_size(16)));
-using Bits = std::uint32_t __attribute__((vector_size(16)));
+struct Isa : NoSelection {
+    static constexpr const char* kName = "generic";
+    static constexpr std::size_t kLanes = 4;
+    static constexpr bool kHasFma = kTargetHasFma;
+    using Vec = float __attribute__((vector_size(16)));
+    using IntVec = std::int32_t __attribute__((vector_size(16)));
+    using Doubles = double __attribute__((vector_size(16)));
+    using UnsignedVec = std::uint32_t __attribute__((vector_size(16)));
 
-// half_to_float (half.hpp) of four at once; rows hold neither infinity nor NaN.
-KAREC_INLINE Vec load_half(const std::uint16_t* at) {
-    const Bits half = {at[0], at[1], at[2], at[3]};
-    const Bits shifted = (half & 0x7FFFu) << 13;
-    const Bits normal = shifted + 0x38000000u;
-    const Bits one_up = shifted + 0x38800000u;
-    const Bits offset = Bits{} + 0x38800000u;
-    Vec scaled;
-    Vec base;
-    std::memcpy(&scaled, &one_up, sizeof scaled);
-    std::memcpy(&base, &offset, sizeof base);
-    scaled = scaled - base;
-    Bits subnormal;
-    std::memcpy(&subnormal, &scaled, sizeof subnormal);
-    const Bits bits = (shifted < 0x00800000u ? subnormal : normal) | (half & 0x8000u) << 16;
-    Vec v;
-    std::memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
-using karec::fused;
-
-KAREC_INLINE Vec broadcast(float x) {
-    return Vec{x, x, x, x};
-}
-
-// Rounded once where the compiler's target has the instruction.
-KAREC_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
-#if defined(__FMA__) || defined(__aarch64__)
-    return fused(a, b, c);
-#else
-    return a * b + c;
-#endif
-}
-
-KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
-    std::uint32_t bits = 0;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(!(a[lane] < b[lane])) << lane;
-    return bits;
-}
-
-KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* at) {
-    std::uint32_t bits = 0;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(at[lane] != 0) << lane;
-    return bits;
-}
-
-using TwoDoubles = double __attribute__((vector_size(16)));
-KAREC_INLINE TwoDoubles widened(const float* at) {
-    return TwoDoubles{at[0], at[1]};
-}
-
-KAREC_INLINE TwoDoubles roots(TwoDoubles x) {
-    return TwoDoubles{std::sqrt(x[0]), std::sqrt(x[1])};
-}
-
-KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
-    IntVec sums;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        sums[lane] = row[2 * lane] * query[2 * lane] + row[2 * lane + 1] * query[2 * lane + 1];
+    // half_to_float (half.hpp) of four at once; rows hold neither infinity nor NaN.
+    static KAREC_INLINE Vec load_half(const std::uint16_t* from) {
+        const UnsignedVec half = {from[0], from[1], from[2], from[3]};
+        const UnsignedVec shifted = (half & 0x7FFFu) << 13;
+        const UnsignedVec normal = shifted + 0x38000000u;
+        const UnsignedVec one_up = shifted + 0x38800000u;
+        const UnsignedVec offset = UnsignedVec{} + 0x38800000u;
+        Vec scaled;
+        Vec base;
+        std::memcpy(&scaled, &one_up, sizeof scaled);
+        std::memcpy(&base, &offset, sizeof base);
+        scaled = scaled - base;
+        UnsignedVec subnormal;
+        std::memcpy(&subnormal, &scaled, sizeof subnormal);
+        const UnsignedVec bits = (shifted < 0x00800000u ? subnormal : normal) | (half & 0x8000u) << 16;
+        Vec v;
+        std::memcpy(&v, &bits, sizeof v);
+        return v;
     }
-    return sums;
-}
 
-KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
-    unsigned equal = 0;
-    for (unsigned slot = 0; slot < IdBucket::kSlots; ++slot) equal |= unsigned{bucket.keys[slot] == id} << slot;
-    return equal;
-}
+    static KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) { return karec::fused(a, b, c); }
 
-KAREC_INLINE IntVec ruled_out(IntVec live, Vec x, Vec threshold, IntVec kept) {
-    return live & ((x <= threshold) | kept);
-}
-
-KAREC_INLINE Vec reached(const float* leaves, IntVec live) {
-    Vec values;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        values[lane] = leaves[__builtin_ctz(static_cast<std::uint32_t>(live[lane]) | 1u << 31)];
+    static KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
+        std::uint32_t bits = 0;
+        for (std::size_t lane = 0; lane < kLanes; ++lane)
+            bits |= static_cast<std::uint32_t>(!(a[lane] < b[lane])) << lane;
+        return bits;
     }
-    return values;
-}
 
-template <std::size_t Width, class V>
-KAREC_INLINE V fold(V a, V b) {
-    if constexpr (Width == 4)
-        return __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
-}
+    static KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* words) {
+        std::uint32_t bits = 0;
+        for (std::size_t lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(words[lane] != 0) << lane;
+        return bits;
+    }
 
-#include "kernels/scoring_loops.inc"
+    static KAREC_INLINE Doubles load_doubles(const float* from) { return Doubles{from[0], from[1]}; }
 
-#include "kernels/lookup_loops.inc"
+    static KAREC_INLINE Doubles roots(Doubles x) { return Doubles{std::sqrt(x[0]), std::sqrt(x[1])}; }
 
-#define KAREC_SELECT_VECTORS 0
-#include "kernels/selection_loops.inc"
+    static KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
+        IntVec sums;
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+            sums[lane] = row[2 * lane] * query[2 * lane] + row[2 * lane + 1] * query[2 * lane + 1];
+        }
+        return sums;
+    }
 
-#include "kernels/diversity_loops.inc"
+    static KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
+        unsigned equal = 0;
+        for (unsigned slot = 0; slot < IdBucket::kSlots; ++slot) equal |= unsigned{bucket.keys[slot] == id} << slot;
+        return equal;
+    }
 
-#include "kernels/matrix_loops.inc"
+    static KAREC_INLINE IntVec live_leaves(IntVec live, Vec x, Vec threshold, IntVec leaves) {
+        return live & ((x <= threshold) | leaves);
+    }
 
-#include "kernels/bound_loops.inc"
+    static KAREC_INLINE Vec first_leaves(const float* leaves, IntVec live) {
+        Vec values;
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+            values[lane] = leaves[__builtin_ctz(static_cast<std::uint32_t>(live[lane]) | 1u << 31)];
+        }
+        return values;
+    }
+};
 
-#include "kernels/tree_loops.inc"
+#include "kernels/loops.inc"
 
 }  // namespace
 
-const IsaTable table = {"generic",         kScoringKernels, kLookupKernels, kSelectionKernels,
-                        kDiversityKernels, kBoundKernels,   kTreeKernels};
+const Kernels table = kKernels;
 
 }  // namespace karec::generic

@@ -13,7 +13,7 @@
 #include "base/half.hpp"
 #include "base/scratch.hpp"
 #include "index/index_checks.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 #include "rules/column_values.hpp"
 
 namespace karec {
@@ -62,7 +62,7 @@ Status freshness(std::span<const float> scores, const Column& upload_ms, std::in
                 boosts[i] = -(age_hours(now_ms, then) / half_life_hours) * std::numbers::ln2;
             }
         });
-        diversity_kernels().exps(boosts.data(), boosts.size(), boosts.data());
+        kernels().exps(boosts.data(), boosts.size(), boosts.data());
         for (std::size_t i = 0; i < scores.size(); ++i) {
             out[i] = static_cast<float>(static_cast<double>(scores[i]) + weight * boosts[i]);
         }

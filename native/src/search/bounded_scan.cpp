@@ -10,7 +10,7 @@
 #include <limits>
 #include <utility>
 
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 #include "search/contenders.hpp"
 #include "search/score_bound.hpp"
 #include "search/scoring.hpp"
@@ -40,8 +40,8 @@ class KernelsInUse {
 class Columns {
   public:
     Columns(const Generation& g, std::span<const Query> queries, const BoundKernels& kernels) : kernels_(kernels) {
-        steps_ = (g.format.padded_dim() + kernels.step - 1) / kernels.step;
-        panel_bytes_ = kColumns * steps_ * kernels.step * kernels.element;
+        steps_ = (g.format.padded_dim() + kernels.dim_step - 1) / kernels.dim_step;
+        panel_bytes_ = kColumns * steps_ * kernels.dim_step * kernels.element_bytes;
         for (std::size_t q = 0; q < queries.size(); ++q) {
             if (queries[q].by_version.empty()) add(g, q, queries[q].values);
             for (const VersionQuery& each : queries[q].by_version) add(g, q, each.values);
@@ -99,9 +99,9 @@ class Columns {
     }
 
     // The rows of a packed tile that some query cannot rule out, a bit each. `in` lacks what is of a panel.
-    std::uint64_t reach(ReachInput in, bool float16, const TileMargin& margin, float* next_square) {
+    std::uint64_t reach(BoundInput in, bool float16, const TileMargin& margin, float* next_square) {
         for (std::size_t c = 0; c < size(); ++c) cuts_[c] = below(leasts_[c], margin.of(errors_[c]));
-        const auto kernel = float16 ? kernels_.reach_float16 : kernels_.reach_float32;
+        const auto kernel = float16 ? kernels_.compare_float16 : kernels_.compare_float32;
         std::uint64_t any = 0;
         for (std::size_t p = 0; p < n_panels(); ++p) {
             in.panel = &panels_[p * panel_bytes_];
@@ -137,8 +137,8 @@ class Columns {
         errors_.push_back(bound_error(padded.values, std::sqrt(square), kernels_));
         const std::size_t at = query_of_.size();
         if (at % kColumns == 0) panels_.resize(panels_.size() + panel_bytes_);
-        kernels_.put_column(padded.values.data(), padded.values.size(), at % kColumns,
-                            &panels_[at / kColumns * panel_bytes_]);
+        kernels_.write_column(padded.values.data(), padded.values.size(), at % kColumns,
+                              &panels_[at / kColumns * panel_bytes_]);
         query_of_.push_back(query);
     }
 
@@ -211,7 +211,7 @@ class BoundedScan {
 
   private:
     ScratchVector<std::byte> block() const {
-        return ScratchVector<std::byte>(kTile * columns_.steps() * kernels_.step * kernels_.element);
+        return ScratchVector<std::byte>(kTile * columns_.steps() * kernels_.dim_step * kernels_.element_bytes);
     }
 
     void bound(const Tile& tile, const Tile& next) {
@@ -223,7 +223,7 @@ class BoundedScan {
         bound_.show(g_, tile, square_, columns_.largest_norm());
         margins_[tile.first / kTile] = bound_.margin();
         const bool ahead = next.n == kTile && !next.empty();
-        const ReachInput in = {.block = blocks_[0].data(),
+        const BoundInput in = {.block = blocks_[0].data(),
                                .panel = nullptr,
                                .n = 0,
                                .dim = dim,
@@ -235,7 +235,7 @@ class BoundedScan {
                                .row_bytes = g_.format.stride()};
         std::uint64_t rows = ~tile.left_out & ~std::uint64_t{0} >> (kTile - tile.n);
         rows &= columns_.reach(in, float16, bound_.margin(), &square_);
-        if (ahead && kernels_.packs_next) {
+        if (ahead && kernels_.can_pack_next) {
             std::swap(blocks_[0], blocks_[1]);
             in_block_ = next.first;
         }
@@ -247,7 +247,7 @@ class BoundedScan {
         }
     }
 
-    const BoundKernels& kernels_ = bound_kernels();
+    const BoundKernels& kernels_ = kernels().bounds;
     const KernelsInUse in_use_{kernels_};
     const Generation& g_;
     std::span<TopK> tops_;

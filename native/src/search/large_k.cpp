@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 #include "search/key_sort.hpp"
 
 namespace karec {
@@ -15,22 +15,22 @@ constexpr std::size_t kAhead = 32;  // rows whose ids are on their way from memo
 
 std::uint32_t reached_by(const float* scores, std::size_t n, std::size_t k) {
     constexpr int kByHalves = 12;  // steps that halve the range of scores, before those that halve that of their bits
-    const SelectionKernels& kernels = selection_kernels();
+    const Kernels& loops = kernels();
     const std::size_t enough = k + k / 32;
     float least = 0.0f;
     float largest = 0.0f;
-    kernels.extremes(scores, n, &least, &largest);
+    loops.score_range(scores, n, &least, &largest);
     // `low` is reached by k scores at least, what is above `high` is not.
     std::uint32_t low = ordered_score(-std::numeric_limits<float>::infinity());
     std::uint32_t high = ordered_score(largest);
-    if (kernels.reaching(scores, n, least) >= k) low = ordered_score(least);
+    if (loops.count_scores(scores, n, least) >= k) low = ordered_score(least);
     for (int step = 0; low < high; ++step) {
         std::uint32_t middle = low + (high - low + 1) / 2;
         if (step < kByHalves) {
-            const float half = 0.5f * score_of_ordered(low) + 0.5f * score_of_ordered(high);
+            const float half = 0.5f * score_from_ordered(low) + 0.5f * score_from_ordered(high);
             middle = std::clamp(ordered_score(half), low + 1, high);
         }
-        const std::size_t reaching = kernels.reaching(scores, n, score_of_ordered(middle));
+        const std::size_t reaching = loops.count_scores(scores, n, score_from_ordered(middle));
         if (reaching < k) {
             high = middle - 1;
             continue;
@@ -61,11 +61,11 @@ std::size_t best_of_rows(const Generation& g, const ReadyQuery& query, std::span
     const std::size_t k = std::min(out.scores.size(), n);
     if (k == 0) return 0;
     const std::int32_t* row_of = query.one_for_all() ? rows.data() : &scored[0];
-    const std::size_t room = n + kSelectedAtOnce;
+    const std::size_t room = n + kSelectionPadding;
     ScratchArray<std::uint64_t> keys(room);
     ScratchArray<std::uint64_t> spare(room);
     const std::uint32_t above = reached_by(&scores[0], n, k) - 1;
-    const std::size_t kept = selection_kernels().keep_above(&scores[0], nullptr, n, 0, above, &keys[0]);
+    const std::size_t kept = kernels().select_scores(&scores[0], nullptr, n, 0, above, &keys[0]);
     struct Work {
         std::int64_t id;
         std::int64_t row;
@@ -82,7 +82,7 @@ std::size_t best_of_rows(const Generation& g, const ReadyQuery& query, std::span
     sort_by_score(keys, spare, kept);
     for (std::size_t rank = 0; rank < k; ++rank) {
         const Work& work = works[static_cast<std::uint32_t>(keys[rank])];
-        out.scores[rank] = score_of_ordered(static_cast<std::uint32_t>(keys[rank] >> 32));
+        out.scores[rank] = score_from_ordered(static_cast<std::uint32_t>(keys[rank] >> 32));
         out.rows[rank] = static_cast<std::int32_t>(work.row);
         out.positions[rank] = work.row;
         out.ids[rank] = work.id;

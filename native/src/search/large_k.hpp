@@ -1,7 +1,7 @@
 // The k best of many rows where k is a large part of them.
 //
 // Algorithm: all rows are scored, and their scores lie side by side. By bisection, a pass over the scores a step, a
-// number is found that at least k of them reach and few more (kernels/selection_kernels.hpp). Those are sorted, after
+// number is found that at least k of them reach and few more (kernels/kernels.hpp). Those are sorted, after
 // their ids were read in the order of rows, which is that of memory.
 // Cost: O(rows·D) to score; a pass over the scores for each of some 10 steps, of 44 at most; O(k) to sort.
 #pragma once

@@ -21,7 +21,7 @@ void raise(float& largest, float value) noexcept {
 float bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept {
     if (norm == 0.0) return 0.0f;
     const auto n = static_cast<double>(padded_query.size());
-    const double r = kernels.rounding;
+    const double r = kernels.unit_roundoff;
     return static_cast<float>(norm * (2.0 * r + r * r + (4.0 * n + 64.0) * kUnit) + n * 0x1p-62 * (1.0 + norm));
 }
 

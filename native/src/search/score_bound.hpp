@@ -1,6 +1,6 @@
 // Which rows of a tile cannot reach the top k, from approximate inner products.
 //
-// Algorithm: a search's score E of a row is a chain of rounded operations. A kernel (kernels/bound_kernels.hpp) gives
+// Algorithm: a search's score E of a row is a chain of rounded operations. A kernel (kernels/kernels.hpp) gives
 // an approximate U for all 64 rows of a tile and many queries at once, by other sums, fused or in bfloat16. With a
 // bound |E − U| ≤ err of the tile, U < least − err proves E < least, where `least` is the k-th best score so far: such
 // a row loses; of the others, those whose U + err is below the k-th best U − err lose too, and the rest are scored as a
@@ -42,7 +42,7 @@
 #include <span>
 
 #include "index/generation.hpp"
-#include "kernels/bound_kernels.hpp"
+#include "kernels/kernels.hpp"
 #include "search/tile.hpp"
 
 namespace karec {

@@ -1,6 +1,6 @@
 #include "search/scoring.hpp"
 
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 
@@ -50,7 +50,7 @@ void ReadyQuery::dot(const Generation& g, std::int32_t* rows, const std::byte* c
 void ReadyQuery::dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
                             float* out) const noexcept {
     each_version(g, rows, n, out, [&](const PaddedQuery& query, bool, float* scores) {
-        scoring_kernels().dot_packed(block, query.values.size(), query.values.data(), scores);
+        kernels().dot_packed(block, query.values.size(), query.values.data(), scores);
     });
 }
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "index/generation.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 #include "search/scoring.hpp"
 #include "search/tile.hpp"
 #include "search/top_k.hpp"
@@ -60,8 +60,8 @@ class PackedTile {
     void show(const Tile& tile) noexcept {
         const void* rows[kTile];
         std::copy_n(tile.at, kTile, rows);
-        const DiversityKernels& kernels = diversity_kernels();
-        const auto pack = g_.format.dtype == DType::float16 ? kernels.pack_float16 : kernels.pack_float32;
+        const Kernels& loops = kernels();
+        const auto pack = g_.format.dtype == DType::float16 ? loops.pack_float16 : loops.pack_float32;
         pack(rows, ones_, 1.0, g_.format.padded_dim(), &block_[0]);  // of length 1: every row is multiplied by 1
     }
 

@@ -19,7 +19,7 @@
 #include <limits>
 
 #include "base/scratch.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 #include "search/key_sort.hpp"
 
 namespace karec {
@@ -42,8 +42,8 @@ class TopK {
         if (k_ == 0) return;
         for (std::size_t i = 0; i < n; i += kFew) {
             const std::size_t some = std::min(kFew, n - i);
-            size_ += kernels_->keep_above(scores + i, rows == nullptr ? nullptr : rows + i, some,
-                                          first + static_cast<std::uint32_t>(i), threshold_, &keys_[size_]);
+            size_ += kernels_->select_scores(scores + i, rows == nullptr ? nullptr : rows + i, some,
+                                             first + static_cast<std::uint32_t>(i), threshold_, &keys_[size_]);
             if (size_ > capacity_) cut();
         }
     }
@@ -60,7 +60,7 @@ class TopK {
 
     // A later score must be above it to be among the best; −inf before there were k.
     float least() const noexcept {
-        return threshold_ == 0 ? -std::numeric_limits<float>::infinity() : score_of_ordered(threshold_);
+        return threshold_ == 0 ? -std::numeric_limits<float>::infinity() : score_from_ordered(threshold_);
     }
 
     // Writes the best min(k, offered), best first, and returns how many: emit(rank, score, position).
@@ -75,17 +75,17 @@ class TopK {
     }
 
   private:
-    static constexpr std::size_t kFew = 64;                       // scores offered between two looks at the buffer
-    static constexpr std::size_t kRoom = kFew + kSelectedAtOnce;  // of the buffer, beyond its capacity
+    static constexpr std::size_t kFew = 64;                         // scores offered between two looks at the buffer
+    static constexpr std::size_t kRoom = kFew + kSelectionPadding;  // of the buffer, beyond its capacity
 
     static float score_of(std::uint64_t key) noexcept {
-        return score_of_ordered(static_cast<std::uint32_t>(key >> 32));
+        return score_from_ordered(static_cast<std::uint32_t>(key >> 32));
     }
 
     static std::uint64_t key_from(std::uint32_t ordered) noexcept { return std::uint64_t{ordered} << 32; }
 
     std::size_t reaching(std::uint32_t ordered) const noexcept {
-        return kernels_->count_from(&keys_[0], size_, key_from(ordered));
+        return kernels_->count_keys(&keys_[0], size_, key_from(ordered));
     }
 
     // The largest score that at least k of the buffer's more than k keys reach, or one that few more do.
@@ -108,7 +108,7 @@ class TopK {
     // Cuts the buffer, of more than k, and raises the threshold.
     void cut() {
         threshold_ = reached_by_k();
-        size_ = kernels_->keep_from(&keys_[0], size_, key_from(threshold_));
+        size_ = kernels_->select_keys(&keys_[0], size_, key_from(threshold_));
         if (size_ <= k_ + k_ / 8) return;
         // Equal scores: the first ones are among the k best.
         std::size_t left = k_ - reaching(threshold_ + 1);
@@ -133,7 +133,7 @@ class TopK {
     std::size_t capacity_;
     std::size_t size_ = 0;
     std::uint32_t threshold_ = 0;
-    const SelectionKernels* kernels_ = &selection_kernels();
+    const Kernels* kernels_ = &kernels();
     ScratchArray<std::uint64_t> keys_;
     ScratchArray<std::uint64_t> sorted_;  // at the end
 };

@@ -86,9 +86,9 @@ Status TreeBuilder::number_leaves() {
 }
 
 void TreeBuilder::write(TreeEnsemble::Sum& sum) {
-    for (std::size_t word = (leaves_.size() + kLeavesOfWord - 1) / kLeavesOfWord; word-- > 0;) {
-        const std::size_t begin = word * kLeavesOfWord;
-        const std::size_t end = std::min(begin + kLeavesOfWord, leaves_.size());
+    for (std::size_t word = (leaves_.size() + kWordLeaves - 1) / kWordLeaves; word-- > 0;) {
+        const std::size_t begin = word * kWordLeaves;
+        const std::size_t end = std::min(begin + kWordLeaves, leaves_.size());
         TreeWord made{{}, 0, word == 0 ? 1u : 0u};
         std::copy(leaves_.data() + begin, leaves_.data() + end, made.leaves);
         for (const Range& range : ranges_) {

@@ -7,7 +7,7 @@
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
 #include "base/scratch.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 #include "trees/tree_builder.hpp"
 
 namespace karec {
@@ -57,7 +57,7 @@ Result<TreeEnsemble> TreeEnsemble::of(const TreeNodes& nodes, std::size_t n_feat
 
 Status TreeEnsemble::scores(std::span<const float> rows, std::span<float> out) const noexcept {
     return at_boundary([&]() -> Status {
-        const TreeKernels& kernels = tree_kernels();
+        const Kernels& loops = kernels();
         const std::size_t n = n_features_ > 0 ? rows.size() / n_features_ : 0;
         ScratchArray<float> columns(std::max<std::size_t>(columns_.size(), 1) * kTreeRows);
         float sums[kTreeRows];
@@ -66,7 +66,7 @@ Status TreeEnsemble::scores(std::span<const float> rows, std::span<float> out) c
             fill(rows.data() + row * n_features_, here, &columns[0]);
             for (std::size_t s = 0; s < sums_.size(); ++s) {
                 const Sum& sum = sums_[s];
-                kernels.sum_leaves(&columns[0], sum.words.data(), sum.words.size(), sum.splits.data(), here, sums);
+                loops.sum_leaves(&columns[0], sum.words.data(), sum.words.size(), sum.splits.data(), here, sums);
                 std::copy(sums, sums + here, out.data() + s * n + row);
             }
         }

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "karec/status.hpp"
-#include "kernels/tree_kernels.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 

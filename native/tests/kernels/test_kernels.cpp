@@ -8,7 +8,7 @@
 #include "base/half.hpp"
 #include "check.hpp"
 #include "karec/item_index.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 
 using namespace karec;
 
@@ -63,9 +63,9 @@ TEST(scoring_kernels_follow_their_order_of_summation_bit_by_bit) {
         }
         for (std::size_t n = kRows - 20; n <= kRows; ++n) {
             std::vector<float> out(n);
-            scoring_kernels().dot_float32(float_rows.data(), nullptr, n, query.data(), dim, out.data());
+            kernels().dot_float32(float_rows.data(), nullptr, n, query.data(), dim, out.data());
             CHECK(std::equal(out.begin(), out.end(), expected_float.begin()));
-            scoring_kernels().dot_float16(half_rows.data(), half_rows.data(), n, query.data(), dim, out.data());
+            kernels().dot_float16(half_rows.data(), half_rows.data(), n, query.data(), dim, out.data());
             CHECK(std::equal(out.begin(), out.end(), expected_half.begin()));
         }
         std::vector<float> block(dim * kBlockItems);
@@ -75,7 +75,7 @@ TEST(scoring_kernels_follow_their_order_of_summation_bit_by_bit) {
             }
         }
         std::vector<float> packed(kBlockItems);
-        scoring_kernels().dot_packed(block.data(), dim, query.data(), packed.data());
+        kernels().dot_packed(block.data(), dim, query.data(), packed.data());
         CHECK(std::equal(packed.begin(), packed.end(), expected_float.begin()));
     }
 }
@@ -92,7 +92,7 @@ TEST(int8_rows_are_summed_exactly) {
         std::vector<const std::byte*> rows(kRows);
         for (std::size_t i = 0; i < kRows; ++i) rows[i] = reinterpret_cast<const std::byte*>(&values[i * dim]);
         std::vector<std::int32_t> out(kRows);
-        scoring_kernels().dot_int8(rows.data(), nullptr, kRows, query.data(), dim, out.data());
+        kernels().dot_int8(rows.data(), nullptr, kRows, query.data(), dim, out.data());
         for (std::size_t i = 0; i < kRows; ++i) {
             std::int64_t sum = 0;
             for (std::size_t d = 0; d < dim; ++d) sum += std::int64_t{values[i * dim + d]} * query[d];
@@ -108,7 +108,7 @@ TEST(widen_is_exact_for_every_finite_half) {
     }
     for (std::size_t n = halves.size() - 20; n <= halves.size(); ++n) {
         std::vector<float> out(n);
-        scoring_kernels().widen(halves.data(), n, out.data());
+        kernels().widen(halves.data(), n, out.data());
         for (std::size_t i = 0; i < n; ++i) {
             CHECK(std::bit_cast<std::uint32_t>(out[i]) == std::bit_cast<std::uint32_t>(half_to_float(halves[i])));
         }
@@ -132,7 +132,7 @@ TEST(gemv_packed_adds_dimension_by_dimension) {
                 expected[i] += product;
             }
         }
-        scoring_kernels().gemv_packed(block.data(), dim, direction.data(), dots.data());
+        kernels().gemv_packed(block.data(), dim, direction.data(), dots.data());
         CHECK(dots == expected);
     }
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 #include "search/key_sort.hpp"
 #include "search/large_k.hpp"
 
@@ -68,12 +68,12 @@ TEST(selection_kernels_count_and_find_extremes_as_a_loop_does) {
         }
         float least = 0.0f;
         float largest = 0.0f;
-        selection_kernels().extremes(scores.data(), n, &least, &largest);
+        kernels().score_range(scores.data(), n, &least, &largest);
         CHECK(least == low && largest == high);
         for (const float cut : {low, high, 0.5f, -kInfinity}) {
             const auto expected =
                 static_cast<std::size_t>(std::ranges::count_if(scores, [&](float score) { return score >= cut; }));
-            CHECK(selection_kernels().reaching(scores.data(), n, cut) == expected);
+            CHECK(kernels().count_scores(scores.data(), n, cut) == expected);
         }
     }
 }

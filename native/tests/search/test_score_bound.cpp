@@ -8,7 +8,7 @@
 
 #include "base/half.hpp"
 #include "check.hpp"
-#include "kernels/isa_table.hpp"
+#include "kernels/kernels.hpp"
 #include "search/score_bound.hpp"
 
 using namespace karec;
@@ -34,11 +34,11 @@ struct Case {
 
 void check_tile(Case& c) {
     const Generation& g = c.g;
-    const BoundKernels& kernels = bound_kernels();
+    const BoundKernels& kernels = karec::kernels().bounds;
     const std::size_t dim = g.format.padded_dim();
-    const std::size_t steps = (dim + kernels.step - 1) / kernels.step;
-    std::vector<std::byte> block(kTile * steps * kernels.step * kernels.element);
-    std::vector<std::byte> panel(kColumns * steps * kernels.step * kernels.element);
+    const std::size_t steps = (dim + kernels.dim_step - 1) / kernels.dim_step;
+    std::vector<std::byte> block(kTile * steps * kernels.dim_step * kernels.element_bytes);
+    std::vector<std::byte> panel(kColumns * steps * kernels.dim_step * kernels.element_bytes);
     std::vector<ReadyQuery> ready;
     std::vector<float> errors;
     double largest = 0.0;
@@ -50,7 +50,7 @@ void check_tile(Case& c) {
         for (const float x : padded.values) square += static_cast<double>(x) * x;
         largest = std::max(largest, std::sqrt(square));
         errors.push_back(bound_error(padded.values, std::sqrt(square), kernels));
-        kernels.put_column(padded.values.data(), dim, q, panel.data());
+        kernels.write_column(padded.values.data(), dim, q, panel.data());
     }
     Tile tile;
     tile.show(g, 0, {});
@@ -64,7 +64,7 @@ void check_tile(Case& c) {
     std::vector<float> cuts(kColumns, 0.25f);
     std::vector<std::byte> next_block(block.size());
     float next_square = -1.0f;
-    const ReachInput in = {.block = block.data(),
+    const BoundInput in = {.block = block.data(),
                            .panel = panel.data(),
                            .n = kQueries,
                            .dim = dim,
@@ -74,10 +74,10 @@ void check_tile(Case& c) {
                            .next = tile.at,
                            .next_block = next_block.data(),
                            .row_bytes = g.format.stride()};
-    const auto reach = g.format.dtype == DType::float16 ? kernels.reach_float16 : kernels.reach_float32;
+    const auto reach = g.format.dtype == DType::float16 ? kernels.compare_float16 : kernels.compare_float32;
     const std::uint64_t any = reach(in, values.data(), masks, &next_square);
     if (kernels.end != nullptr) kernels.end();
-    if (kernels.packs_next)
+    if (kernels.can_pack_next)
         c.broken +=
             next_block != block || std::bit_cast<std::uint32_t>(next_square) != std::bit_cast<std::uint32_t>(square);
     for (std::size_t q = 0; q < kQueries; ++q) {
@@ -177,13 +177,13 @@ TEST(what_may_overflow_or_underflow_is_bounded_or_passed) {
 
 TEST(margins_are_narrow_for_ordinary_rows) {
     const Case c = make(DType::float32, 64, 0, 0, Writes::none, 3);
-    const BoundKernels& kernels = bound_kernels();
+    const BoundKernels& kernels = karec::kernels().bounds;
     Tile tile;
     tile.show(c.g, 0, {});
     TileBound bound;
     bound.show(c.g, tile, 64.0f, 8.0);
     const std::vector<float> query(64, 1.0f);
     const float margin = bound.margin().of(bound_error(query, 8.0, kernels));
-    CHECK(margin < 64.0f * (kernels.rounding > 0.0 ? 0.008f : 2e-5f));
+    CHECK(margin < 64.0f * (kernels.unit_roundoff > 0.0 ? 0.008f : 2e-5f));
     CHECK(margin > 0.0f);
 }

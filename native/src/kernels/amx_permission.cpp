@@ -1,6 +1,6 @@
 // Source: Linux, Documentation/arch/x86/xstate.rst; Intel 64 and IA-32 Architectures Software Developer's Manual,
 // volume 1, chapter 18 (AMX).
-#include "kernels/amx_granted.hpp"
+#include "kernels/amx_permission.hpp"
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
@@ -23,7 +23,7 @@ __attribute__((target("xsave"))) std::uint64_t saved_states() noexcept {
 
 }  // namespace
 
-bool machine_has_amx() noexcept {
+bool has_amx() noexcept {
     unsigned a = 0;
     unsigned b = 0;
     unsigned c = 0;
@@ -36,7 +36,7 @@ bool machine_has_amx() noexcept {
     return bfloat16 && (saved_states() & kTileStates) == kTileStates;
 }
 
-bool ask_for_amx() noexcept {
+bool request_amx() noexcept {
     return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
@@ -44,11 +44,11 @@ bool ask_for_amx() noexcept {
 #else
 namespace karec {
 
-bool machine_has_amx() noexcept {
+bool has_amx() noexcept {
     return false;
 }
 
-bool ask_for_amx() noexcept {
+bool request_amx() noexcept {
     return false;
 }
 

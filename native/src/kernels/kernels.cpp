@@ -1,0 +1,78 @@
+// Chooses the instruction set: the best that the machine runs, unless KAREC_FORCE_ISA names another that it runs.
+#include "kernels/kernels.hpp"
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "base/boundary.hpp"
+#include "karec/item_index.hpp"
+#include "kernels/amx_permission.hpp"
+#include "kernels/isa.hpp"
+
+namespace karec {
+namespace {
+
+struct Candidate {
+    const Kernels* kernels;
+    bool is_supported;
+    bool (*request)() noexcept = []() noexcept { return true; };  // permission of the system
+};
+
+struct Choice {
+    const Kernels* kernels;
+    std::string error;  // KAREC_FORCE_ISA names a set that this machine lacks
+};
+
+Choice choose() {
+#if defined(__x86_64__)
+    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+#endif
+    const Candidate best_first[] = {
+#if defined(__x86_64__)
+#if defined(KAREC_AMX)
+        {&amx::table, has_avx512 && has_amx(), request_amx},
+#endif
+        {&avx512::table, has_avx512},
+        {&avx2::table,
+         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
+#endif
+        {&generic::table, true},
+    };
+    std::string names;
+    // Read once, while the choice is initialised.
+    const char* forced = std::getenv("KAREC_FORCE_ISA");  // NOLINT(concurrency-mt-unsafe)
+    const bool any = forced == nullptr || *forced == 0;
+    for (const Candidate& candidate : best_first) {
+        if (!candidate.is_supported) continue;
+        if (!any && std::string_view(candidate.kernels->isa) != forced) {
+            names += (names.empty() ? "" : ", ") + std::string(candidate.kernels->isa);
+        } else if (candidate.request()) {
+            return {candidate.kernels, ""};
+        }
+    }
+    return {&generic::table, "KAREC_FORCE_ISA names '" + std::string(forced) + "', this machine runs " + names};
+}
+
+const Choice& choice() {
+    static const Choice once = choose();
+    return once;
+}
+
+}  // namespace
+
+const Kernels& kernels() noexcept {
+    static const Kernels& table = *choice().kernels;
+    return table;
+}
+
+std::string_view active_isa() noexcept {
+    return kernels().isa;
+}
+
+Status check_isa() noexcept {
+    return at_boundary([]() -> Status { return choice().error.empty() ? Status{} : Status::invalid(choice().error); });
+}
+
+}  // namespace karec
