@@ -5,6 +5,8 @@ product  score = Π_t (ε + p_t)^{w_t / Σ w}        weighted geometric mean, lo
 
 p_t is σ of the logit. The logit of play_time is the log of the expected play time t in units of 10 s, so that
 its p is t / (1 + t): it grows with t, and a long play does not outweigh other objectives.
+
+The native library computes the scores (``native/src/stages/fusion.hpp``): the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-EPSILON = 1e-6
+from karec import _native
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,4 @@ class ObjectiveWeights:
     def fuse(self, logits: NDArray[Any], normalised: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) float32 scores of ``logits`` (N, T). ``normalised`` (T,) is the result of
         ``normalise``."""
-        p = 1.0 / (1.0 + np.exp(-np.clip(np.asarray(logits, np.float64), -60, 60)))
-        scores = p @ normalised if self.kind == "sum" else np.exp(np.log(p + EPSILON) @ normalised)
-        return np.asarray(scores, np.float32)
+        return _native.fuse_logits(logits, normalised, self.kind == "product")

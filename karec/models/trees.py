@@ -8,8 +8,8 @@ node and mispredicts half of the branches; the library does not branch.
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from karec import _native
 from karec.errors import BundleError
-from karec.files import open_regular, parse_json, read_npz, to_struct
+from karec.files import parse_json, read_npz, to_struct
 
 FORMAT = 1
 ARRAYS = {  # of one ensemble, as ``_native.TreeEnsemble`` takes them: dtype and number of axes
@@ -47,7 +47,7 @@ class _Ensemble(Struct):
 
 class _Head(Struct):
     format: Literal[1]
-    model_sha256: str
+    model_xxh64: str
     ensembles: list[_Ensemble]
 
 
@@ -143,9 +143,7 @@ def load_trees(model: Path) -> StoredTrees | None:
     try:
         arrays = _read_arrays(model)
         head = to_struct(parse_json(_array(arrays, "head", "uint8", 1).tobytes()), _Head)
-        with open_regular(model) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if head.model_sha256 != digest:
+        if head.model_xxh64 != f"{_native.xxh64_of_file(os.fsencode(model)):016x}":
             _log.warning(
                 "%s was made from another file than %s: ONNX Runtime scores its trees, more slowly. Write it "
                 "again: karec export trees %s",

@@ -9,6 +9,7 @@
 #include "features/crosses.hpp"
 #include "features/numbers.hpp"
 #include "features/vocabulary.hpp"
+#include "stages/fusion.hpp"
 
 namespace karec::python {
 namespace {
@@ -184,6 +185,18 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
     return std::move(out.array);
 }
 
+py::array_t<float> fused(py::handle logits, py::handle weights, bool is_product) {
+    const auto factors = float64_input(weights, "weights", {"T"});
+    const auto given = float64_input(logits, "logits", {"N", factors.shape(0)});
+    Output<float> out({given.shape(0)});
+    const auto to = out.span();
+    const auto from = given.span();
+    const auto by_task = factors.span();
+    const py::gil_scoped_release release;
+    fuse_logits(from, by_task, is_product ? FusionKind::product : FusionKind::sum, to);
+    return std::move(out.array);
+}
+
 }  // namespace
 
 void bind_features(py::module_& module) {
@@ -200,6 +213,7 @@ void bind_features(py::module_& module) {
     module.def("log_hours", &hours);
     module.def("log1p", &log1p);
     module.def("scaled", &scaled);
+    module.def("fuse_logits", &fused);
     module.def("counter_numbers", &numbers_of_counters);
 }
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.models.fusion import EPSILON, ObjectiveWeights
+from karec.models.fusion import ObjectiveWeights
 
 TASKS = ("click", "like")
+EPSILON = 1e-6
 LOGITS = np.array([[0.0, 0.0], [np.log(3.0), -np.log(3.0)]], np.float32)  # probabilities .5 .5 and .75 .25
 
 

@@ -301,8 +301,8 @@ DAMAGES = {
     ),
     "no hash": (
         "head",
-        lambda a: change_head(a, model_sha256=None),
-        "got `null` - at `.*sha256`",
+        lambda a: change_head(a, model_xxh64=None),
+        "got `null` - at `.*xxh64`",
     ),
     "no list": (
         "head",

@@ -8,7 +8,6 @@ Source  https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleRegressor.html
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,7 +95,7 @@ def write_trees(proto: onnx.ModelProto, data: bytes, model: Path) -> TreesExport
         return TreesExport(0, tuple(left), has_file)
     head = {
         "format": FORMAT,
-        "model_sha256": hashlib.sha256(data).hexdigest(),
+        "model_xxh64": f"{_native.xxh64(data):016x}",
         "ensembles": [{key: getattr(ensemble, key) for key in _HEAD_KEYS} for ensemble in ensembles],
     }
     rest = _without(proto, {name for ensemble in ensembles for name in ensemble.outputs})
