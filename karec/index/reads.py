@@ -18,8 +18,6 @@ from karec.index.search_result import SearchResult, VectorReader
 from karec.index.versions import ModelVersion, list_queries
 from karec.kernels.arguments import whole
 
-_Queries = list[tuple[int | None, NDArray[Any]]]  # (model version, its queries)
-
 
 class IndexReads:
     """An index that is read. Each call of an ``ItemIndex`` reads the newest generation, a view its own.
@@ -160,7 +158,6 @@ class IndexReads:
         ids: ArrayLike | None = None,
         rows: ArrayLike | None = None,
         mask: ArrayLike | None = None,
-        indptr: ArrayLike | None = None,
         n_probe: int | None = None,
     ) -> SearchResult:
         """Finds the ``k`` candidates with the largest score, the adjusted inner product with the query.
@@ -179,8 +176,6 @@ class IndexReads:
             mask: (n_rows,) bool for a search of all rows; False leaves a row out. Make it on the same view:
                 in an index that others write to, rows added since are left out, and a row that was used
                 again has the mask of its former item.
-            indptr: (B + 1,) int64. Query b has the candidates indptr[b] … indptr[b + 1] − 1 only, and
-                positions count from indptr[b].
             n_probe: for a search of all rows: scores only the items of the ``n_probe`` lists whose centroids
                 have the largest inner products with the query, and items in no list (``build_lists``). Found
                 items have their exact score. None, ``n_lists`` or more: the search is exact.
@@ -197,26 +192,16 @@ class IndexReads:
         """
         by_version = list_queries(queries)
         is_single = all(array.ndim == 1 for _, array in by_version)
-        if indptr is not None and (is_single or (ids is None and rows is None)):
-            raise ValueError("indptr is for queries (B, D) with candidates as ids= or rows=")
+        lists = [(version, array[None]) for version, array in by_version] if is_single else by_version
         if ids is None and rows is None:
-            return self._search_all(by_version, is_single, whole("k", k), mask, n_probe)
-        if mask is not None or n_probe is not None:
+            n_probe = None if n_probe is None else whole("n_probe", n_probe)
+            found = self._native.search_all(lists, whole("k", k), mask, n_probe)
+        elif mask is not None or n_probe is not None:
             raise ValueError("mask and n_probe are for a search of all rows, without ids= and rows=")
-        self._check_candidates(ids, rows)
-        if is_single:
-            scores, found, at, positions, counts = self._native.search(by_version, ids, rows, whole("k", k))
-            n_unknown, n_blocked, generation, _ = counts
-            tagged = Rows.from_array(at, generation, self._index)
-            return SearchResult(
-                scores, found, tagged, positions, n_unknown, generation, n_blocked, None, self._reference
-            )
-        if indptr is None:
-            n_queries = len(np.atleast_1d(by_version[0][1]))
-            indptr = np.arange(n_queries + 1) * len(np.atleast_1d(np.asarray(rows if ids is None else ids)))
-            ids = None if ids is None else _repeat(ids, n_queries)
-            rows = None if rows is None else _repeat(rows, n_queries)
-        return self._make_batch(*self._native.search_batch(by_version, ids, rows, indptr, whole("k", k)))
+        else:
+            self._check_candidates(ids, rows)
+            found = self._native.search(lists, ids, rows, whole("k", k))
+        return self._make_single(*found) if is_single else self._make_batch(*found)
 
     def scores(
         self,
@@ -240,7 +225,7 @@ class IndexReads:
             ValueError: as ``search``.
         """
         self._check_candidates(ids, rows)
-        return self._native.scores(list_queries(query), ids, rows, out)[0]
+        return self._native.scores(list_queries(query), ids, rows, out)
 
     def is_open(self, *, ids: ArrayLike | None = None, rows: ArrayLike | None = None) -> NDArray[np.bool_]:
         """Returns (N,) bool: True for candidates that are in the index and not blocked. O(N·D).
@@ -299,25 +284,26 @@ class IndexReads:
         check_index(rows, self._index)
         return self._native.model_versions_of(rows)
 
-    def _search_all(
-        self, by_version: _Queries, is_single: bool, k: int, mask: ArrayLike | None, n_probe: int | None
+    def _make_single(
+        self,
+        scores: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        positions: NDArray[np.int64],
+        counts: list[tuple[int, int, int, int]],
     ) -> SearchResult:
-        queries = [(version, np.atleast_2d(array)) for version, array in by_version]
-        n_probe = None if n_probe is None else whole("n_probe", n_probe)
-        lists = self._native.search_all(queries, k, mask, n_probe)
-        if not is_single:
-            return self._make_batch(*lists)
-        scores, ids, rows, positions, counts = lists
-        n_unknown, _, generation, n = counts[0]
-        best = Rows.from_array(rows[0, :n], generation, self._index)
+        """Returns the result of one query. ``counts``: (unknown, blocked, generation, found)."""
+        n_unknown, n_blocked, generation, n = counts[0]
         return SearchResult(
             scores[0, :n],
             ids[0, :n],
-            best,
+            Rows.from_array(rows[0, :n], generation, self._index),
             positions[0, :n],
             n_unknown,
             generation,
-            reader=self._reference,
+            n_blocked,
+            None,
+            self._reference,
         )
 
     def _make_batch(
@@ -352,10 +338,3 @@ class IndexReads:
         if (ids is None) == (rows is None):
             raise ValueError("give the candidates either as ids= or as rows=")
         check_index(rows, self._index)
-
-
-def _repeat(candidates: ArrayLike, n_times: int) -> NDArray[Any]:
-    """Returns the candidates ``n_times`` in a row. Rows keep their tag."""
-    array = np.asarray(candidates)
-    repeated = np.tile(array, n_times)
-    return candidates.tag(repeated) if isinstance(candidates, Rows) else repeated

@@ -7,6 +7,7 @@
 
 #include "arrays.hpp"
 #include "reading.hpp"
+#include "search/search_checks.hpp"
 
 namespace karec::python {
 namespace {
@@ -79,53 +80,38 @@ struct RankedOutput {
     Output<std::int64_t> positions;
 };
 
-// (unknown, blocked, generation, found) of one search.
-py::tuple counts_of(const SearchCount& count) {
-    return py::make_tuple(count.unknown, count.blocked, count.generation, count.found);
+// (scores, ids, rows, positions, [(unknown, blocked, generation, found)]): a list for each query.
+py::tuple to_tuple(const RankedOutput& ranked, const std::vector<SearchCount>& counts) {
+    py::list tuples;
+    for (const SearchCount& count : counts) {
+        tuples.append(py::make_tuple(count.unknown, count.blocked, count.generation, count.found));
+    }
+    return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array, tuples);
 }
 
-py::list counts_of(const std::vector<SearchCount>& counts) {
-    py::list each;
-    for (const SearchCount& count : counts) each.append(counts_of(count));
-    return each;
-}
-
-py::tuple search(const IndexView& view, const Versioned& query, const py::object& ids, const py::object& rows,
+py::tuple search(const IndexView& view, const Versioned& queries, const py::object& ids, const py::object& rows,
                  py::ssize_t k) {
-    const std::size_t wanted = positive(k, "k");
-    const Queries one(query, view, false);
-    const CandidateInput candidates(ids, rows);
-    RankedOutput ranked({static_cast<py::ssize_t>(std::min(wanted, candidates.among.size()))});
-    const Ranked out = ranked.spans();
-    const auto counts = [&] {
-        const py::gil_scoped_release release;
-        return view.search(one.all()[0], candidates.among, out);
-    }();
-    raise_unless_ok(counts.status());
-    const py::slice found(0, static_cast<py::ssize_t>(counts->found), 1);
-    return py::make_tuple(ranked.scores.array[found], ranked.ids.array[found], ranked.rows.array[found],
-                          ranked.positions.array[found], counts_of(counts.value()));
-}
-
-py::tuple search_batch(const IndexView& view, const Versioned& queries, const py::object& ids, const py::object& rows,
-                       py::handle indptr, py::ssize_t k) {
     const std::size_t wanted = positive(k, "k");
     const Queries each(queries, view, true);
     const CandidateInput candidates(ids, rows);
-    const auto ends = int64_input(indptr, "indptr", {each.size() + 1},
-                                  "queries has " + std::to_string(each.size()) + " rows (one more than users)");
-    const auto width = static_cast<py::ssize_t>(std::min(wanted, longest_list(ends.span(), candidates.among.size())));
-    RankedOutput ranked({each.size(), width});
+    const std::size_t width = std::min(wanted, candidates.among.size());
+    RankedOutput ranked({each.size(), static_cast<py::ssize_t>(width)});
     const Ranked out = ranked.spans();
-    std::vector<SearchCount> counts(static_cast<std::size_t>(each.size()));
+    std::vector<SearchCount> counts;
     Status status;
     {
         const py::gil_scoped_release release;
-        status = view.search_batch(each.all(), candidates.among, ends.span(), out, counts);
+        for (const Query& query : each.all()) {
+            const Ranked list = list_of(out, counts.size(), width);
+            const auto count = view.search(query, candidates.among, list);
+            status = count.status();
+            if (!status.ok()) break;
+            pad_list(list, count->found);
+            counts.push_back(count.value());
+        }
     }
     raise_unless_ok(status);
-    return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array,
-                          counts_of(counts));
+    return to_tuple(ranked, counts);
 }
 
 py::tuple search_all(const IndexView& view, const Versioned& queries, py::ssize_t k, const py::object& mask,
@@ -151,11 +137,10 @@ py::tuple search_all(const IndexView& view, const Versioned& queries, py::ssize_
         status = view.search_all(each.all(), mask_bytes, out, counts, probed);
     }
     raise_unless_ok(status);
-    return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array,
-                          counts_of(counts));
+    return to_tuple(ranked, counts);
 }
 
-py::tuple scores(const IndexView& view, const Versioned& query, const py::object& ids, const py::object& rows,
+py::array scores(const IndexView& view, const Versioned& query, const py::object& ids, const py::object& rows,
                  const py::object& out) {
     const Queries one(query, view, false);
     const CandidateInput candidates(ids, rows);
@@ -174,7 +159,7 @@ py::tuple scores(const IndexView& view, const Versioned& query, const py::object
         return view.scores(one.all()[0], candidates.among, filled);
     }();
     raise_unless_ok(counts.status());
-    return py::make_tuple(to, counts_of(counts.value()));
+    return to;
 }
 
 }  // namespace
@@ -182,7 +167,6 @@ py::tuple scores(const IndexView& view, const Versioned& query, const py::object
 template <class Face>
 void bind_searches(py::class_<Face>& face) {
     face.def("search", method<Face>(&search))
-        .def("search_batch", method<Face>(&search_batch))
         .def("search_all", method<Face>(&search_all))
         .def("scores", method<Face>(&scores));
 }

@@ -116,12 +116,7 @@ TEST(searches_allocate_nothing) {
         CHECK(steady([&] { CHECK(index.search_all({&query, 1}, {}, out.first(kBest), {counts, 1}).ok()); }) == 0);
         CHECK(steady([&] { CHECK(index.search_all({&query, 1}, {}, out.first(kBest), {counts, 1}, 5).ok()); }) == 0);
         const Query queries[] = {Query(kUser), Query(kUser)};
-        const std::vector<std::int64_t> indptr = {0, 100, 600};
-        CHECK(
-            steady([&] {
-                CHECK(
-                    index.search_batch(queries, Candidates::of_rows(rows), indptr, out.first(2 * kBest), counts).ok());
-            }) == 0);
+        CHECK(steady([&] { CHECK(index.search_all(queries, {}, out.first(2 * kBest), counts).ok()); }) == 0);
     }
 }
 

@@ -195,13 +195,11 @@ class CheckedIndex:
     def _compare_batches(self, ids: list[int], k: int, queries: dict[int, NDArray[np.float32]]) -> None:
         """Compares each user of a batch with a search for that user only."""
         users = {version: np.stack([query, self.query()]) for version, query in queries.items()}
-        indptr = [0, len(ids) // 3, len(ids)]
-        batch = self.index.search(users, ids=ids, indptr=indptr, k=k)
+        batch = self.index.search(users, ids=ids, k=k)
         everything = self.index.search(users, k)
         for user in range(2):
             own = {version: both[user] for version, both in users.items()}
-            first, end = indptr[user : user + 2]
-            alone = self.index.search(own, ids=ids[first:end], k=k)
+            alone = self.index.search(own, ids=ids, k=k)
             n = len(alone.ids)
             assert_same([batch.ids[user, :n], batch.scores[user, :n]], [alone.ids, alone.scores])
             assert np.all(batch.ids[user, n:] == -1)

@@ -70,11 +70,13 @@ def read_all(path: Path, verify: bool) -> None:
     _, ids, columns, _ = index.table()
     for column in columns.values():
         column.copy()
-    queries = [(version, np.ones(index.dim, np.float32)) for version in index.model_versions]
-    result = index.search(queries or [(None, np.ones(index.dim))], ids, None, 20)
-    assert len(result[0]) == min(20, len(ids) - result[4][0] - result[4][1])
+    queries = [(version, np.ones((1, index.dim), np.float32)) for version in index.model_versions]
+    *_, [(n_unknown, n_blocked, _, n_found)] = index.search(
+        queries or [(None, np.ones((1, index.dim)))], ids, None, 20
+    )
+    assert n_found == min(20, len(ids) - n_unknown - n_blocked)
     if index.n_lists:
-        index.search_all([(version, query[None]) for version, query in queries], 20, None, 1)
+        index.search_all(queries, 20, None, 1)
 
 
 @given(data=st.data())

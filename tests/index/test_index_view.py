@@ -48,7 +48,7 @@ def test_view_reads_one_generation_during_writes(index: ItemIndex) -> None:
         np.testing.assert_array_equal(view.embeddings(before.rows), np.diag([1, 2, 3, 4])[::-1])
         np.testing.assert_array_equal(view.columns["quality"], COLUMNS["quality"])
         assert view.search(query, 4).ids.tolist() == before.ids.tolist()
-        batch = view.search(query[None], rows=before.rows, indptr=[0, 4], k=4)
+        batch = view.search(query[None], rows=before.rows, k=4)
         assert batch.ids[0].tolist() == before.ids.tolist() and batch.generation == 1
         assert view.dpp_select(before.rows, before.scores, 4).indices.tolist() == [0, 1, 2, 3]
         assert (view.generation, len(view), view.n_rows, view.model_versions) == (1, 4, 4, (7,))
@@ -68,7 +68,7 @@ def test_rows_of_another_generation_are_refused(index: ItemIndex) -> None:
         with pytest.raises(ValueError, match=refusal):
             index.search([1, 1, 1, 1], rows=rows, k=1)
         with pytest.raises(ValueError, match=refusal):
-            index.search([[1, 1, 1, 1]], rows=rows, indptr=[0, len(rows)], k=1)
+            index.search([[1, 1, 1, 1]], rows=rows, k=1)
         with pytest.raises(ValueError, match=refusal):
             index.scores([1, 1, 1, 1], rows=rows)
         with pytest.raises(ValueError, match=refusal):
@@ -91,7 +91,7 @@ def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
             other.search(query, ids=[7, 8], k=2).rows,
             view.search(query, 2).rows,
             other.search(query[None], 2).rows[0],
-            view.search(query[None], ids=[7, 8], indptr=[0, 2], k=2).rows[0],
+            view.search(query[None], ids=[7, 8], k=2).rows[0],
         )
         for rows in result:
             assert view.gather("creator_id", rows).tolist() == other.gather("creator_id", rows).tolist()
@@ -99,7 +99,7 @@ def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
         for rows in result:
             calls = (
                 partial(reader.search, query, rows=rows, k=1),
-                partial(reader.search, query[None], 1, rows=rows, indptr=[0, len(rows)]),
+                partial(reader.search, query[None], 1, rows=rows),
                 partial(reader.scores, query, rows=rows),
                 partial(reader.dpp_select, rows, np.ones(len(rows), np.float32), 1),
                 partial(reader.embeddings, rows),
@@ -155,7 +155,7 @@ def test_rows_keep_or_drop_their_tag(index: ItemIndex) -> None:
     every = (
         index.search([1, 1, 1, 1], 2),
         index.search([[1, 1, 1, 1]], 2),
-        index.search([[1, 1, 1, 1]], ids=[100], indptr=[0, 1], k=1),
+        index.search([[1, 1, 1, 1]], ids=[100], k=1),
     )
     assert [entry.rows.generation for entry in every] == [1, 1, 1]
 

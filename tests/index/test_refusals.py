@@ -42,7 +42,7 @@ def test_build_refuses_wrong_shapes_dtypes_and_values(changes: dict, message: st
 BAD_SEARCHES = [
     ({"k": 0}, "k must be positive, got 0"),
     ({"k": -1}, "k must be positive, got -1"),
-    ({"queries": [1, 2]}, r"query has shape \(2,\), expected \(3,\)"),
+    ({"queries": [1, 2]}, r"queries has shape \(1, 2\), expected \(B, 3\)"),
     ({"queries": [[1, 2]]}, r"queries has shape \(1, 2\), expected \(B, 3\)"),
     ({"queries": 1.0}, r"queries has shape \(\), expected \(B, 3\)"),
     ({"queries": {}}, r"queries is \{\}, expected an array or \{model version: array\}"),
@@ -54,8 +54,6 @@ BAD_SEARCHES = [
     ({"ids": [1]}, "either as ids= or as rows="),
     ({"mask": [True]}, "mask and n_probe are for a search of all rows"),
     ({"n_probe": 1}, "mask and n_probe are for a search of all rows"),
-    ({"indptr": [0, 1]}, r"indptr is for queries \(B, D\)"),
-    ({"queries": [[1, 2, 3]], "rows": None, "indptr": [0, 1]}, r"indptr is for queries \(B, D\)"),
 ]
 
 
@@ -80,15 +78,6 @@ def test_search_of_all_rows_refuses_wrong_k_shapes_and_masks(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         index.search(**{"queries": [1, 2, 3], "k": 1, **changes})
-
-
-@pytest.mark.parametrize(
-    ("indptr", "message"),
-    [([0, 2], "indptr ends at 2, expected 1"), ([0], r"indptr has shape \(1,\), expected \(2,\)")],
-)
-def test_search_refuses_an_indptr_of_another_size(index: ItemIndex, indptr: list[int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        index.search([[1, 2, 3]], rows=[0], indptr=indptr, k=1)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +130,7 @@ def test_open_and_save_refuse_a_path_with_a_nul_byte(index: ItemIndex, tmp_path:
 def test_k_must_be_a_whole_number(index: ItemIndex) -> None:
     for search in (
         lambda k: index.search([1, 0, 0], ids=[7], k=k),
-        lambda k: index.search([[1, 0, 0]], ids=[7], indptr=[0, 1], k=k),
+        lambda k: index.search([[1, 0, 0]], ids=[7], k=k),
         lambda k: index.search([1, 0, 0], k),
         lambda k: index.dpp_select([0], [1.0], k),
     ):

@@ -35,12 +35,10 @@ def test_search_of_several_queries_returns_padded_lists(index: ItemIndex) -> Non
     assert none.n_found is not None and none.n_found.tolist() == [] and none.scores.shape[0] == 0
 
 
-def test_search_of_lists_counts_skipped_items_of_all_lists(index: ItemIndex) -> None:
-    batch = index.search(np.eye(2, dtype=np.float32), ids=[10, 30, 99, 30, 98, 20], indptr=[0, 3, 6], k=2)
-    assert batch.scores.tolist() == [[3.0, -np.inf], [1.5, -np.inf]] and batch.ids.tolist() == [
-        [10, -1],
-        [20, -1],
-    ]
+def test_search_of_candidates_counts_skipped_items_of_all_queries(index: ItemIndex) -> None:
+    batch = index.search(np.eye(2, dtype=np.float32), ids=[10, 30, 99], k=2)
+    assert batch.scores.tolist() == [[3.0, -np.inf], [0.0, -np.inf]]
+    assert batch.ids.tolist() == [[10, -1], [10, -1]]
     assert (batch.n_unknown, batch.n_blocked, batch.generation) == (2, 2, 3)
 
 

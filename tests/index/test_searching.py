@@ -72,28 +72,15 @@ def test_search_scores_each_row_with_the_query_of_its_version(index: ItemIndex) 
     two = index.search({7: np.eye(2, 3), 8: np.zeros((2, 3))}, 9)
     assert two.ids[0, 0] == 7 and two.n_found is not None and two.n_found.tolist() == [5, 5]
     users = {7: np.eye(2, 3), 8: [[0, 0, 0], [0, 0, 5]]}
-    batch = index.search(users, ids=[7, 50, 50], indptr=[0, 2, 3], k=2)
-    assert batch.ids.tolist() == [[7, 50], [50, -1]] and batch.scores.tolist() == [[9.0, 0.0], [5.0, -np.inf]]
+    batch = index.search(users, ids=[7, 50], k=2)
+    assert batch.ids.tolist() == [[7, 50], [7, 50]] and batch.scores.tolist() == [[9.0, 0.0], [10.0, 5.0]]
     only = index.search({8: [0, 0, 1]}, ids=[50, 7], k=2)
     assert only.ids.tolist() == [50] and only.n_unknown == 1
     index.upsert(IDS, VECTORS, {"creator_id": [1] * 4, "quality": [1] * 4}, model_version=8)
     assert index.model_versions == (8,) and index.search([0, 0, 1], ids=[50], k=1).scores.tolist() == [1.0]
 
 
-def test_search_of_lists_equals_a_search_for_each_query(index: ItemIndex) -> None:
-    queries = np.eye(3, dtype=np.float32)
-    flat, indptr = np.array([7, 99, -3, 40, 7]), [0, 3, 3, 5]
-    batch = index.search(queries, ids=flat, indptr=indptr, k=2)
-    assert batch.ids.tolist() == [[7, -3], [-1, -1], [7, 40]] and batch.n_found.tolist() == [2, 0, 2]  # type: ignore[union-attr]
-    assert (
-        batch.positions.tolist() == [[0, 2], [-1, -1], [1, 0]] and batch.scores[1].tolist() == [-np.inf] * 2
-    )
-    assert batch.n_unknown == 1
-    by_rows = index.search(queries, rows=index.lookup(flat), indptr=indptr, k=2)
-    np.testing.assert_array_equal(by_rows.ids, batch.ids)
-
-
-def test_queries_share_candidates_without_indptr(index: ItemIndex) -> None:
+def test_search_of_candidates_equals_a_search_for_each_query(index: ItemIndex) -> None:
     queries, ids = np.eye(3, dtype=np.float32), np.array([7, 99, -3, 40])
     for candidates in ({"ids": ids}, {"rows": index.lookup(ids)}):
         actual = index.search(queries, 2, **candidates)

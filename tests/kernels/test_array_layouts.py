@@ -90,9 +90,7 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
         built().search(layout(QUERY.astype(np.float64)), rows=layout(ROWS), k=9)
     ),
     "search int64 rows": lambda layout: list(built().search(QUERY, rows=layout(ROWS.astype(np.int64)), k=9)),
-    "search lists": lambda layout: list(
-        built().search(layout(VECTORS[:2]), rows=layout(ROWS), indptr=layout(ENDS), k=9)
-    ),
+    "search queries": lambda layout: list(built().search(layout(VECTORS[:2]), rows=layout(ROWS), k=9)),
     "search all": lambda layout: list(built().search(layout(VECTORS[:2]), 9, mask=layout(TYPES > 0))),
     "scores": lambda layout: [built().scores(layout(QUERY), rows=layout(ROWS))],
     "embeddings": lambda layout: [built().embeddings(layout(ROWS))],

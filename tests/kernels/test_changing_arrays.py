@@ -41,9 +41,9 @@ vectors = rng.standard_normal((n, 8)).astype(np.float32)
 index = ItemIndex.build(np.arange(n), vectors, columns={"creator": np.arange(n)})
 query = np.ones(8, np.float32)
 rows, scores = guarded(many, np.int32), guarded(many, np.float32)
-groups, ends = guarded(many, np.int64), guarded(3, np.int64)
+groups = guarded(many, np.int64)
 rows[:], scores[:] = rng.integers(0, n, many), rng.random(many)
-groups[:], ends[:] = rng.integers(0, 9, many), (0, 9, many)
+groups[:] = rng.integers(0, 9, many)
 vectors = rng.standard_normal((many, 8)).astype(np.float32)
 few = 64
 
@@ -60,10 +60,6 @@ def all_groups(value):
     groups[:] = value
 
 
-def middle_end(value):
-    ends[1] = value
-
-
 rising = np.arange(many, dtype=np.float32)
 wild = np.where(np.arange(many) % 3, np.float32(np.nan), -rng.random(many))
 codes, others = np.arange(many) % 9, np.arange(many)[::-1].copy()
@@ -73,9 +69,6 @@ CASES = {  # call, write, what it writes in turn
     "model_versions_of": (lambda: index.model_versions_of(rows), last_row, (2**31 - 1, 5)),
     "search": (lambda: index.search(query, rows=rows, k=10), last_row, (2**31 - 1, 5)),
     "scores": (lambda: index.scores(query, rows=rows), last_row, (-(2**31), 5)),
-    "search lists": (
-        lambda: index.search([query] * 2, 3, rows=rows, indptr=ends), middle_end, (2**62, 9)
-    ),
     "dpp of rows": (lambda: index.dpp_select(rows[-few:], scores[-few:], 5), last_row, (2**31 - 1, 5)),
     "dpp": (lambda: dpp_select(vectors, scores, few, weights=scores), all_scores, (rising, wild)),
     "dpp types": (

@@ -178,17 +178,11 @@ class KAREC_API IndexView {
     // Refuses one query where the index has vectors of several model versions.
     Result<SearchCount> search(const Query& query, const Candidates& candidates, const Ranked& out) const noexcept;
 
-    // The same for several users in one call: query u over the candidates indptr[u] … indptr[u + 1] − 1. Positions
-    // count from indptr[u]. `out` holds len(queries) consecutive lists of equal length; a list with fewer results ends
-    // in score −inf and id, row, position −1. `counts` has one entry a user.
-    Status search_batch(std::span<const Query> queries, const Candidates& candidates,
-                        std::span<const std::int64_t> indptr, const Ranked& out,
-                        std::span<SearchCount> counts) const noexcept;
-
-    // The same over all rows, for several queries in one pass. `mask` is empty or holds n_rows() bytes, 0 = leave
-    // the row out. One of fewer bytes, as n_rows() was in an earlier generation, leaves out the rows that came since.
-    // What the mask leaves out is not counted. `unknown` counts the works of model versions without a query, whatever
-    // the mask says. O(queries·N·D).
+    // The best of all rows, for several queries in one pass. `out` holds len(queries) consecutive lists of equal
+    // length; a list with fewer results ends in score −inf and id, row, position −1. `counts` has one entry a query.
+    // `mask` is empty or holds n_rows() bytes, 0 = leave the row out. One of fewer bytes, as n_rows() was in an earlier
+    // generation, leaves out the rows that came since. What the mask leaves out is not counted. `unknown` counts the
+    // works of model versions without a query, whatever the mask says. O(queries·N·D).
     //
     // With n_probe, only rows of the n_probe lists whose centroids have the largest inner products with the query are
     // scored, and rows that are in no list: a work elsewhere is missed, however large its adjusted score; those found

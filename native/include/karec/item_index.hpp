@@ -142,11 +142,6 @@ class KAREC_API ItemIndex {
     Result<SearchCount> search(const Query& query, const Candidates& candidates, const Ranked& out) const noexcept {
         return pinned().search(query, candidates, out);
     }
-    Status search_batch(std::span<const Query> queries, const Candidates& candidates,
-                        std::span<const std::int64_t> indptr, const Ranked& out,
-                        std::span<SearchCount> counts) const noexcept {
-        return pinned().search_batch(queries, candidates, indptr, out, counts);
-    }
     // A mask made before another write may find other works in rows that were used again: make it on a view.
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts, std::size_t n_probe = kEveryRow) const noexcept {

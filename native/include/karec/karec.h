@@ -245,24 +245,13 @@ KAREC_C_API karec_status karec_index_scores(const karec_index* index, const kare
 KAREC_C_API karec_status karec_index_search(const karec_index* index, const karec_query* query,
                                             const karec_candidates* candidates, const karec_ranked* ranked,
                                             karec_search_count* count);
-/* Finds the best candidates of several users, each with own candidates, in one generation.
- *   queries     n_queries, one a user
- *   n_queries   users
- *   candidates  of all users, one list after the other
- *   indptr      n_queries + 1: user u has candidates indptr[u] … indptr[u + 1] - 1; positions start at indptr[u]
- *   ranked      output: n_queries lists of ranked->n / n_queries entries; unused ones have score -inf and id, row,
- *               position -1
- *   counts      n_queries, output */
-KAREC_C_API karec_status karec_index_search_batch(const karec_index* index, const karec_query* queries,
-                                                  size_t n_queries, const karec_candidates* candidates,
-                                                  const int64_t* indptr, const karec_ranked* ranked,
-                                                  karec_search_count* counts);
 /* Finds the best of all items, exactly, for several queries in one pass. O(n_queries·n_rows·dim).
  *   queries    n_queries
  *   n_queries  lists
  *   mask       n_mask bytes, one a row; 0 excludes the row. Compute it on a pinned handle, and search that handle
  *   n_mask     0 = every row. Fewer than n_rows, from an earlier generation: newer rows are excluded
- *   ranked     output: lists as in karec_index_search_batch
+ *   ranked     output: n_queries lists of ranked->n / n_queries entries; unused ones have score -inf and id, row,
+ *              position -1
  *   counts     n_queries, output */
 KAREC_C_API karec_status karec_index_search_all(const karec_index* index, const karec_query* queries, size_t n_queries,
                                                 const uint8_t* mask, size_t n_mask, const karec_ranked* ranked,

@@ -128,23 +128,6 @@ karec_status karec_index_search(const karec_index* index, const karec_query* que
     });
 }
 
-karec_status karec_index_search_batch(const karec_index* index, const karec_query* queries, size_t n_queries,
-                                      const karec_candidates* candidates, const int64_t* indptr,
-                                      const karec_ranked* ranked, karec_search_count* counts) {
-    return read_index(index, [&](const IndexView& view) -> Status {
-        const QueryArguments arguments(queries, n_queries);
-        const Candidates among = to_candidates(candidates);
-        const Ranked out = to_ranked(ranked);
-        const auto ends = to_span(indptr, arguments.all().size() + 1, "indptr");
-        check_output_structs(counts, n_queries, "counts");
-        ScratchVector<SearchCount> counted(n_queries);
-        Status status = view.search_batch(arguments.all(), among, ends, out, counted);
-        for (std::size_t q = 0; status.ok() && q < n_queries; ++q)
-            write_struct(nth_struct(counts, q), to_c_count(counted[q]));
-        return status;
-    });
-}
-
 karec_status karec_index_search_all(const karec_index* index, const karec_query* queries, size_t n_queries,
                                     const uint8_t* mask, size_t n_mask, const karec_ranked* ranked,
                                     karec_search_count* counts) {

@@ -92,35 +92,4 @@ Result<SearchCount> IndexView::search(const Query& query, const Candidates& cand
     });
 }
 
-Status IndexView::search_batch(std::span<const Query> queries, const Candidates& candidates,
-                               std::span<const std::int64_t> indptr, const Ranked& out,
-                               std::span<SearchCount> counts) const noexcept {
-    return at_boundary([&]() -> Status {
-        if (Status status = check_held(); !status.ok()) return status;
-        const Generation& g = *generation_;
-        const std::size_t n_users = queries.size();
-        Status status = check_lengths("counts", counts.size(), "queries", n_users);
-        if (!status.ok()) return status;
-        if (status = check_indptr("indptr", indptr, n_users, candidates.size()); !status.ok()) return status;
-        if (status = check_candidates(candidates, g); !status.ok()) return status;
-        if (status = check_lists(out, n_users); !status.ok()) return status;
-        for (std::size_t u = 0; u < n_users; ++u) {
-            status = check_query(queries[u], g, "query " + std::to_string(u));
-            if (!status.ok()) return status;
-        }
-        const std::size_t k = n_users == 0 ? 0 : out.scores.size() / n_users;
-        for (std::size_t u = 0; u < n_users; ++u) {
-            const auto first = std::min(static_cast<std::size_t>(indptr[u]), candidates.size());
-            const auto n = std::min(static_cast<std::size_t>(indptr[u + 1]) - first, candidates.size() - first);
-            const Candidates own = candidates.ids.empty()
-                                       ? Candidates::of_rows(candidates.rows.values.subspan(first, n))
-                                       : Candidates::of_ids(candidates.ids.subspan(first, n));
-            const Ranked list = list_of(out, u, k);
-            counts[u] = search_one(g, queries[u], own, list);
-            pad_list(list, counts[u].found);
-        }
-        return {};
-    });
-}
-
 }  // namespace karec

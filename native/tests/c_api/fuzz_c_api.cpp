@@ -123,15 +123,6 @@ karec_status call(World& w, std::size_t which) {
         case 11:
             return karec_index_search(handle(w.index), queries(1, dim), candidates(n), ranked(k),
                                       written<karec_search_count>(1));
-        case 12: {
-            const std::size_t users = below(4);
-            auto* indptr = buffer<std::int64_t>(users + 1);
-            for (std::size_t u = 0; indptr != nullptr && u <= users && !one_in(9); ++u) {
-                indptr[u] = static_cast<std::int64_t>(n * u / std::max<std::size_t>(users, 1));
-            }
-            return karec_index_search_batch(handle(w.index), queries(users, dim), users, candidates(n), indptr,
-                                            ranked(k * users), written<karec_search_count>(users));
-        }
         case 13: {
             const std::size_t users = below(3);
             karec_index_info info{};

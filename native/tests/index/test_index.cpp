@@ -142,9 +142,6 @@ TEST(a_search_refuses_what_does_not_fit) {
     CHECK(refused(index.search_all(queries, {}, out.spans(), counts), "query 1 holds infinity"));
     const std::vector<std::uint8_t> mask(3);
     CHECK(refused(index.search_all({queries, 1}, mask, out.spans(), {counts.data(), 1}), "mask has 3"));
-    const std::vector<std::int64_t> falling = {0, 2, 1};
-    const Query two[] = {kQuery, kQuery};
-    CHECK(refused(index.search_batch(two, both, falling, out.spans(), counts), "indptr holds 1 at position 2"));
     std::vector<std::int32_t> short_rows(1);
     CHECK(refused(index.lookup(kIds, short_rows), "ids has 4"));
     std::vector<float> scores(1);
