@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import machine
@@ -10,7 +11,6 @@ import pytest
 import workloads
 
 from karec.bundle import publish_folder
-from karec.bundle.sealed_text import format_line, seal_lines
 from karec.index import ItemIndex
 
 BATCH = 10_000
@@ -76,13 +76,14 @@ def test_call_from_other_hosts(benchmark, tmp_path):
     n, k = 100_000, 1000
     index = ItemIndex.build(workloads.item_ids(n), workloads.item_vectors(n))
     publish_folder(tmp_path / "bundles", 0, lambda folder: index.save(folder / "index.karec"))
-    steps = [
-        format_line("step", "index_rows"),
-        format_line("step", "has_embedding"),
-        format_line("step", "inner_product", {"k": k}),
+    steps: list[dict[str, object]] = [
+        {"use": "index_rows", "name": "index_rows"},
+        {"use": "has_embedding", "name": "has_embedding"},
+        {"use": "inner_product", "name": "inner_product", "k": k},
     ]
-    settings = tmp_path / "stage.txt"
-    settings.write_text(seal_lines("karec-prerank", [format_line("scene", "home"), *steps]))
+    stage = {"format": 1, "scene": "home", "source": "none", "stages": [{"name": "prerank", "steps": steps}]}
+    settings = tmp_path / "stage.json"
+    settings.write_text(json.dumps(stage))
     command = [str(program), str(tmp_path / "bundles"), str(settings), str(n), "21"]
     printed = benchmark.pedantic(subprocess.check_output, (command,), {"text": True}, rounds=1)
     figures = {name: float(ns) for name, ns, *_ in (row.split() for row in printed.splitlines())}

@@ -1,9 +1,8 @@
 """A published bundle: one folder with all files that one model version serves. It never changes.
 
     ROOT/current            → v0000000007        a symbolic link, replaced by one atomic rename
-    ROOT/v0000000007/manifest.json               format, model_version, {file: sha256, bytes}, facts
+    ROOT/v0000000007/manifest.json               format, model_version, facts, {file: bytes, sha256, xxh64}
                     /manifest.sig                optional: the manifest's ed25519 signature
-                    /manifest.txt                for C++ hosts: model_version, bytes and XXH64 of each file
                     /user_tower.onnx item_tower.onnx ranker.onnx
                     /ranker.trees.npz            optional: the trees of ranker.onnx
                     /user_tower.v0000000006.onnx …   optional: of other model versions with rows in the index

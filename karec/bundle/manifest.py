@@ -1,4 +1,6 @@
-"""Reads and checks ``manifest.json``: the files of a bundle, with their sizes and SHA-256, and its signature.
+"""Reads and checks ``manifest.json``, the files of a bundle with sizes and checksums, and its signature.
+
+Python compares files with their SHA-256, C++ hosts with their XXH64.
 
 A signature is the ed25519 signature (RFC 8032, 64 bytes) of the bytes of ``manifest.json``, which fixes all
 other files by their SHA-256. Keys are PEM files, as ``openssl genpkey -algorithm ed25519`` and ``openssl pkey
@@ -14,21 +16,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from karec import _native
 from karec.errors import BundleError, MissingExtra, one_line
 from karec.files import parse_json, read_bytes
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-MAX_BYTES = 1 << 20  # of a manifest; enough for seven thousand files
+MAX_BYTES = 1 << 20  # of a manifest; enough for five thousand files
 SIGNATURE = "manifest.sig"  # optional
 MAX_DEPTH = 64  # nested folders
 SIGNATURE_BYTES = 64
 MAX_KEY_BYTES = 16384  # an ed25519 key file has about 120
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
+CHECKSUM_DIGITS = {"sha256": 64, "xxh64": 16}
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Returns the entry of a file in the manifest."""
+    xxh64 = f"{_native.xxh64_of_file(os.fsencode(path)):016x}"
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path), "xxh64": xxh64}
+
+
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest_text(folder: Path) -> bytes:
@@ -60,7 +72,9 @@ def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
         if not isinstance(manifest[key], type_) or isinstance(manifest[key], bool):
             raise BundleError(f"{path}: {key} is {repr(manifest[key])[:60]}, expected {type_.__name__}")
     if manifest["format"] != FORMAT:
-        raise BundleError(f"{path} has format {manifest['format']}, expected {FORMAT}")
+        raise BundleError(
+            f"{path} has format {manifest['format']}, expected {FORMAT}. Publish the bundle again"
+        )
     if not -(2**63) <= manifest["model_version"] < 2**63:
         raise BundleError(f"{path}: model_version is {manifest['model_version']}, expected an int64")
     for name, entry in manifest["files"].items():
@@ -69,7 +83,7 @@ def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
 
 
 def _check_entry(path: Path, name: str, entry: Any) -> None:
-    """Raises BundleError if ``name`` is not a plain path within the bundle, or size or hash is missing."""
+    """Raises BundleError if ``name`` is not a path within the bundle, or size or a checksum is missing."""
     parts = name.split("/")
     if (
         not name.isprintable()
@@ -85,8 +99,12 @@ def _check_entry(path: Path, name: str, entry: Any) -> None:
     )
     if not has_size or entry["bytes"] < 0:
         raise BundleError(f"{path}: the entry of {name!r} has no bytes, a whole number")
-    if not isinstance(entry.get("sha256"), str) or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
-        raise BundleError(f"{path}: the entry of {name!r} has no sha256, 64 hexadecimal digits")
+    for checksum, n_digits in CHECKSUM_DIGITS.items():
+        digits = entry.get(checksum)
+        if not isinstance(digits, str) or not re.fullmatch(f"[0-9a-f]{{{n_digits}}}", digits):
+            raise BundleError(
+                f"{path}: the entry of {name!r} has no {checksum}, {n_digits} hexadecimal digits"
+            )
 
 
 def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -110,7 +128,7 @@ def _check_file(folder: Path, path: Path, entry: Mapping[str, Any]) -> None:
         raise BundleError(
             f"{path} has {path.stat().st_size} bytes, expected {entry['bytes']} by the manifest"
         )
-    if fingerprint(path)["sha256"] != entry["sha256"]:
+    if sha256_of(path) != entry["sha256"]:
         raise BundleError(f"{path} was changed after publishing: its SHA-256 differs from the manifest's")
 
 

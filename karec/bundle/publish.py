@@ -1,4 +1,4 @@
-"""Publishes a bundle: writes a temporary folder with two manifests, renames it, moves the link ``current``.
+"""Publishes a bundle: writes a temporary folder with a manifest, renames it, moves the link ``current``.
 
 A publisher holds a lock on the root folder that ends with its process; a second one waits. So any temporary
 folder was left by a killed publisher, and is removed. Readers need no lock.
@@ -15,22 +15,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from karec import _native
 from karec.bundle.in_use import lock_exclusively
 from karec.bundle.manifest import (
     FORMAT,
     MANIFEST,
     SIGNATURE,
-    fingerprint,
+    describe_file,
     load_key,
     manifest_of,
     manifest_text,
 )
-from karec.bundle.sealed_text import format_line, seal_lines
 from karec.errors import BundleError
 from karec.files import ASIDE, folder_aside, link_aside, remove_folder
 
-HOST_MANIFEST = "manifest.txt"
 CURRENT = "current"
 LEFTOVER = re.compile(rf"(v[0-9]{{10,}}|{CURRENT}){ASIDE}")
 
@@ -168,19 +165,10 @@ def _target(link: Path) -> str:
 
 
 def _seal(aside: Path, model_version: int, facts: Mapping[str, Any] | None, key: Any) -> None:
-    """Writes both manifests of the files in ``aside``, and the signature if there is a ``key``."""
-    (aside / HOST_MANIFEST).write_text(_host_manifest(aside, model_version), encoding="ascii")
-    files = {str(p.relative_to(aside)): fingerprint(p) for p in sorted(aside.rglob("*")) if p.is_file()}
+    """Writes the manifest of the files in ``aside``, and the signature if there is a ``key``."""
+    files = {str(p.relative_to(aside)): describe_file(p) for p in sorted(aside.rglob("*")) if p.is_file()}
     manifest = {"format": FORMAT, "model_version": model_version, "facts": dict(facts or {}), "files": files}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
     (aside / MANIFEST).write_bytes(text)
     if key is not None:
         (aside / SIGNATURE).write_bytes(key.sign(text))
-
-
-def _host_manifest(folder: Path, model_version: int) -> str:
-    lines = [format_line("model_version", str(model_version))]
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        sums = {"bytes": path.stat().st_size, "xxh64": f"{_native.xxh64_of_file(os.fsencode(path)):016x}"}
-        lines.append(format_line("file", str(path.relative_to(folder)), sums))
-    return seal_lines("karec-bundle", lines)

@@ -1,7 +1,7 @@
 """The files of a bundle with the item vectors, and with the towers that make item and user vectors.
 
 The index file holds a ``space_id`` for each model version: the XXH64 of the file of the item tower that made
-its vectors. manifest.txt holds it too.
+its vectors. manifest.json holds it too.
 """
 
 from __future__ import annotations

@@ -5,26 +5,32 @@ Steps centre and whiten vectors with them, in Python and in C++ hosts. docs/form
 
 from __future__ import annotations
 
-import re
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, Struct, to_builtins
 from numpy.typing import NDArray
 
 from karec import _native
-from karec.bundle.sealed_text import format_line, read_lines, seal_lines
-from karec.errors import BundleError, DataError
+from karec.errors import BundleError
+from karec.files import parse_json, read_npz, to_struct
 from karec.index import ItemIndex
 
-FILE, KIND = "vector_statistics.txt", "karec-statistics"
+FILE = "vector_statistics.npz"
+FORMAT: Literal[1] = 1
 # of the mean variance, added to each axis: whitening divides by it and would amplify constant axes without it
 MIN_VARIANCE_FRACTION = 1e-3
 BLOCK_ROWS = 1 << 16
-_HEAD = re.compile(
-    r"vectors index\.karec model_version=(-?\d{1,19}) works=(\d{1,19}) dim=(\d{1,6}) xxh64=([0-9a-f]{16})"
-)
+
+
+class _Head(Struct):
+    format: Literal[1]
+    model_version: int
+    n_items: Annotated[int, Meta(ge=0)]
+    index_xxh64: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,42 +67,36 @@ class VectorStatistics:
         )
 
     def save(self, path: Path) -> None:
-        head = {
-            "model_version": self.model_version,
-            "works": self.n_items,
-            "dim": len(self.mean),
-            "xxh64": self.xxh64,
-        }
-        lines = [format_line("vectors", "index.karec", head), format_line("mean", _joined(self.mean))]
-        lines += [format_line("variances", _joined(self.variances))]
-        lines += [format_line("axis", _joined(axis.astype(np.float32))) for axis in self.axes]
-        path.write_text(seal_lines(KIND, lines), encoding="ascii")
+        head = _Head(FORMAT, self.model_version, self.n_items, self.xxh64)
+        text = json.dumps(to_builtins(head)).encode()
+        axes = np.ascontiguousarray(self.axes, np.float32)  # C++ reads rows first
+        np.savez(
+            path, head=np.frombuffer(text, np.uint8), mean=self.mean, variances=self.variances, axes=axes
+        )
 
     @classmethod
     def open(cls, path: Path) -> VectorStatistics:
-        """Raises BundleError if the file is truncated, was changed, or has wrong numbers."""
+        """Raises BundleError if the file is damaged, of another format, or has wrong numbers."""
         try:
-            lines = read_lines(path, KIND)
-        except DataError as error:
-            raise BundleError(str(error)) from error
-        head = _HEAD.fullmatch(lines[0]) if lines else None
-        if head is None:
-            raise BundleError(f"{path}: its first line is not a head of vector statistics")
-        version, n_items, dim, xxh64 = int(head[1]), int(head[2]), int(head[3]), head[4]
-        words = [word for word, _, _ in (line.partition(" ") for line in lines[1:])]
-        if words != ["mean", "variances", *["axis"] * dim]:
-            raise BundleError(f"{path} has lines {words[:4]} …, expected mean, variances and {dim} of axis")
-        try:
-            numbers = [np.array(line.partition(" ")[2].split("/"), np.float64) for line in lines[1:]]
-        except ValueError as error:
-            raise BundleError(f"{path} holds a word that is not a number: {error}") from error
-        if (
-            any(len(row) != dim or not np.isfinite(row).all() for row in numbers)
-            or not (numbers[1] > 0).all()
-        ):
-            raise BundleError(f"{path}: expected {dim} finite numbers in each line, and variances above 0")
-        axes = np.array(numbers[2:], np.float32).astype(np.float64).reshape(dim, dim)
-        return cls(version, n_items, numbers[0], axes, numbers[1], xxh64)
+            arrays = read_npz(path)
+            missing = {"head", "mean", "variances", "axes"} - arrays.keys()
+            if missing:
+                raise ValueError(f"the table {min(missing)!r} is missing")
+            head = to_struct(parse_json(arrays["head"].tobytes()), _Head)
+            mean, variances, axes = (
+                _check_numbers(arrays, name, dtype)
+                for name, dtype in (("mean", np.float64), ("variances", np.float64), ("axes", np.float32))
+            )
+            dim = mean.size
+            if mean.shape != (dim,) or variances.shape != (dim,) or axes.shape != (dim, dim):
+                raise ValueError(f"shapes are {mean.shape}, {variances.shape} and {axes.shape}")
+            if not (variances > 0).all():
+                raise ValueError("a variance is not above 0")
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} is not a file of vector statistics: {error}") from error
+        return cls(
+            head.model_version, head.n_items, mean, axes.astype(np.float64), variances, head.index_xxh64
+        )
 
     def check(self, path: Path, model_version: int, dim: int) -> None:
         """Raises BundleError if model version or number of dimensions differ."""
@@ -113,5 +113,8 @@ class VectorStatistics:
             raise BundleError(f"{path} was made from another index than {index}. Publish again")
 
 
-def _joined(numbers: NDArray[Any]) -> str:
-    return "/".join(str(number) for number in numbers)
+def _check_numbers(arrays: Any, name: str, dtype: type[np.generic]) -> NDArray[Any]:
+    array: NDArray[Any] = arrays[name]
+    if array.dtype != dtype or not np.isfinite(array).all():
+        raise ValueError(f"{name} is not of finite numbers in {np.dtype(dtype).name}")
+    return array

@@ -55,8 +55,6 @@ def inspect_path(path: Path) -> Iterator[Section]:
     """Yields the sections on ``path``. Raises FileNotFoundError if it is of no known kind."""
     from karec.bundle.manifest import MANIFEST
     from karec.bundle.publish import CURRENT
-    from karec.bundle.sealed_text import read_kind
-    from karec.config.host_stage import KIND as STAGE_KIND
     from karec.index import ItemIndex
     from karec.logs.contents import describe_rank_log
     from karec.online.read_log import EventSource, describe_log
@@ -70,8 +68,8 @@ def inspect_path(path: Path) -> Iterator[Section]:
         yield _inspect_config(path)
     elif is_sqlite_file(path):
         yield Section(f"Online store {path}", describe_log(EventSource(f"sqlite:{path.absolute()}")))
-    elif read_kind(path) == STAGE_KIND:
-        yield _inspect_stage(path, STAGE_KIND)
+    elif path.is_file() and path.suffix == ".json":
+        yield _inspect_stage(path)
     elif path.is_file():
         yield _inspect_index(ItemIndex.open(path), str(path))
     else:
@@ -144,14 +142,13 @@ def _inspect_config(path: Path) -> Section:
     return Section(f"Configuration of a cascade {path}", facts)
 
 
-def _inspect_stage(path: Path, kind: str) -> Section:
-    from karec.bundle.sealed_text import read_lines
+def _inspect_stage(path: Path) -> Section:
+    from karec.config.host_stage import read_stage
 
-    lines = [line.partition(" ") for line in read_lines(path, kind)]
-    facts: dict[str, str] = {}
-    for name, _, rest in lines:
-        facts[name] = f"{facts[name]}\n{rest}" if name in facts else rest
+    stage = read_stage(path)
+    facts = {"scene": str(stage["scene"]), "source": str(stage["source"])}
+    facts |= {f"stage {one['name']}": "\n".join(map(json.dumps, one["steps"])) for one in stage["stages"]}
     facts["read by"] = (
         f"C and C++ hosts; karec export stage CONFIG --out {path} --check reports if it is stale"
     )
-    return Section(f"Exported stage {path}, checksum verified", facts)
+    return Section(f"Exported stage {path}", facts)

@@ -75,7 +75,7 @@ def set_up(
         by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
         text = home_scene_text(scene, snapshot, settings["fusion"], is_ranked_by_towers=by_towers)
         write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
-        export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
+        export_stage(config, scene, "prerank", out / f"prerank-{scene}.json")
     return config
 
 

@@ -45,7 +45,6 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, structs
 
 from karec.bundle.remote import follow, local_folder
-from karec.bundle.sealed_text import read_kind
 from karec.config.inherit import LISTS, merge
 from karec.config.online_settings import OnlineSettings
 from karec.config.removed import REMOVED
@@ -139,9 +138,10 @@ class Config:
     @classmethod
     def read(cls, path: Path) -> Config:
         """Raises ConfigError if the file cannot be read, is not TOML, or is not a karec.toml."""
-        kind = read_kind(path)
-        if kind is not None:
-            raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
+        if path.suffix == ".json":
+            raise ConfigError(
+                f"{path} is a JSON file, as karec export stage writes for C++ hosts; expected a karec.toml"
+            )
         table = read_toml(path)
         check_keys(table, FileTable.__struct_fields__, file_place(path))
         return cls.from_table(path, table)

@@ -123,9 +123,7 @@ TEST(searches_allocate_nothing) {
 TEST(prerank_without_dpp_allocates_nothing_through_either_interface) {
     BundleFolder folder;
     folder.publish(1);
-    std::string stage = kBundleStage;
-    stage.resize(stage.rfind("step dpp"));
-    write_file(folder.settings(), sealed(stage));
+    write_file(folder.settings(), stage_text(kScoredSteps));
     std::vector<std::int64_t> ids(1800);
     std::iota(ids.begin(), ids.end(), 0);
     Out out;

@@ -119,8 +119,8 @@ def test_signed_bundle_is_refused_if_a_file_and_its_hash_are_altered(signed, tmp
 
 
 def test_signed_bundle_is_refused_if_only_a_file_is_altered(signed, keys):
-    (signed / "manifest.txt").write_text("altered")
-    with pytest.raises(BundleError, match=r"manifest\.txt has 7 bytes, expected "):
+    (signed / "snapshot" / "snapshot.json").write_text("altered")
+    with pytest.raises(BundleError, match=r"snapshot\.json has 7 bytes, expected "):
         Bundle.open(signed, public_key=keys[0][1])
 
 

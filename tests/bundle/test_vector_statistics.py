@@ -1,5 +1,6 @@
-"""vector_statistics.txt: mean and covariance of the index's vectors, and refused files."""
+"""vector_statistics.npz: mean and covariance of the index's vectors, and refused files."""
 
+import json
 import re
 
 import numpy as np
@@ -53,10 +54,34 @@ def test_vector_statistics_of_equal_vectors_have_variance_1(tmp_path):
     assert (VectorStatistics.from_index(index, tmp_path / "index.karec").variances == 1.0).all()
 
 
-def test_altered_vector_statistics_file_is_refused(written):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head": {"format": 2}}, "format"),
+        ({"head": {"n_items": -1}}, "n_items"),
+        ({"head": {"index_xxh64": "7"}}, "index_xxh64"),
+        ({"mean": None}, "the table 'mean' is missing"),
+        ({"mean": np.full(6, np.nan)}, "mean is not of finite numbers in float64"),
+        ({"mean": np.zeros(5)}, "shapes are"),
+        ({"axes": np.zeros((6, 5), np.float32)}, "shapes are"),
+        ({"axes": np.zeros((6, 6))}, "axes is not of finite numbers in float32"),
+        ({"variances": np.zeros(6)}, "a variance is not above 0"),
+    ],
+)
+def test_altered_vector_statistics_are_refused(written, change, message):
     path = written[3]
-    path.write_bytes(path.read_bytes().replace(b"works=197", b"works=198"))
-    with pytest.raises(BundleError, match="the checksum in its last line is not that"):
+    arrays = dict(np.load(path))
+    head = json.loads(arrays["head"].tobytes()) | change.get("head", {})
+    arrays |= {**change, "head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(BundleError, match=rf"{FILE} is not a file of vector statistics: .*{message}"):
+        VectorStatistics.open(path)
+
+
+def test_truncated_vector_statistics_are_refused(written):
+    path = written[3]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=rf"{FILE} is not a file of vector statistics"):
         VectorStatistics.open(path)
 
 

@@ -1,5 +1,6 @@
 """Fallbacks of stages in a karec.toml: checked, shown, inherited, left out of exports."""
 
+import json
 import re
 
 import pytest
@@ -129,9 +130,10 @@ def test_inheriting_scene_removes_a_fallback_with_false(write_config):
 def test_exported_stage_is_the_same_with_and_without_fallback(write_config):
     name = 'name = "prerank"\n'
     path = write_config(TEXT.replace(name, name + 'fallback = [{ use = "top_k", k = "prerank" }]\n'))
-    exported = path.with_name("prerank.txt")
+    exported = path.with_name("prerank.json")
     export_stage(path, "home", "prerank", exported)
     assert fallbacks(load_cascade(path, "home"))[0] == ["top_k"]
-    assert [line.split()[1] for line in exported.read_text().splitlines()[2:4]] == ["index_rows", "dpp"]
+    (stage,) = json.loads(exported.read_text())["stages"]
+    assert [step["use"] for step in stage["steps"]] == ["index_rows", "dpp"]
     write_config(TEXT)
     check_export(path, "home", "prerank", exported)

@@ -1,5 +1,6 @@
 """An exported stage contains the hash of its source, so that check_export detects a stale file."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from karec import ItemIndex, cli
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.config import load_cascade
-from karec.config.host_stage import check_export, export_stage, step_line
+from karec.config.host_stage import check_export, export_stage, step_settings
 from karec.errors import ConfigError
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.shared.similarity import Similarity
@@ -35,19 +36,27 @@ def config(write_config):
 
 @pytest.fixture
 def exported(config):
-    path = config.parent / "prerank.txt"
+    path = config.parent / "prerank.json"
     export_stage(config, "home", "prerank", path)
     return path
 
 
 def source(path):
-    return path.read_text().splitlines()[1].removeprefix("scene home source=")
+    return json.loads(path.read_text())["source"]
 
 
 def test_exported_stage_names_its_scene_and_the_hash_of_its_source(exported):
-    lines = exported.read_text().splitlines()
-    assert lines[0] == "karec-prerank 1"
-    assert lines[2:4] == ["step index_rows", "step inner_product k=5"]
+    content = json.loads(exported.read_text(encoding="ascii"))
+    steps = [
+        {"use": "index_rows", "name": "index_rows"},
+        {"use": "inner_product", "name": "inner_product", "k": 5},
+    ]
+    assert content == {
+        "format": 1,
+        "scene": "home",
+        "source": source(exported),
+        "stages": [{"name": "prerank", "steps": steps}],
+    }
     assert len(source(exported)) == 16 and int(source(exported), 16) >= 0
 
 
@@ -71,19 +80,30 @@ def test_exported_stage_has_all_settings_and_defaults_of_each_step(config):
     config.write_text(
         TEXT.replace('[{ use = "index_rows" }, { use = "inner_product", k = "prerank" }]', EVERY_STEP, 1)
     )
-    path = config.parent / "prerank.txt"
+    path = config.parent / "prerank.json"
     export_stage(config, "home", "prerank", path)
-    assert path.read_text(encoding="ascii").splitlines()[2:-1] == [
-        "step index_rows",
-        "step has_embedding name=has%20vectors",
-        "step not_shown",
-        "step inner_product k=5",
-        "step freshness weight=1.0 half_life_hours=12.0",
-        "step tone column=song_id at_least=1.0",
-        "step quota column=creator_id at_most=2",
-        "step dpp diversity=0.25 ridge=1.0 type_weight=0.5 window=4 types=creator_id max_per_type=3 "
-        "min_per_type=1 weights.song_id.50=2.0 weights.song_id.51=0.5 name=last%20one",
-        "step dpp k=4 diversity=0.5 ridge=0.01 type_weight=0.0 types=type",
+    (stage,) = json.loads(path.read_text())["stages"]
+    dpp = {"centre": False, "whiten": 0.0, "facets": []}
+    assert stage["steps"] == [
+        {"use": "index_rows", "name": "index_rows"},
+        {"use": "has_embedding", "name": "has vectors"},
+        {"use": "not_shown", "name": "not_shown"},
+        {"use": "inner_product", "name": "inner_product", "k": 5},
+        {"use": "freshness", "name": "freshness", "weight": 1, "half_life_hours": 12},
+        {"use": "tone", "name": "tone", "column": "song_id", "at_least": 1},
+        {"use": "quota", "name": "quota", "column": "creator_id", "at_most": 2},
+        dpp
+        | {"use": "dpp", "name": "last one", "k": None, "diversity": 0.25, "ridge": 1, "type_weight": 0.5}
+        | {"window": 4, "types": "creator_id", "max_per_type": 3, "min_per_type": 1}
+        | {
+            "weights": [
+                {"column": "song_id", "value": 50, "factor": 2},
+                {"column": "song_id", "value": 51, "factor": 0.5},
+            ]
+        },
+        dpp
+        | {"use": "dpp", "name": "dpp", "k": 4, "diversity": 0.5, "ridge": 0.01, "type_weight": 0}
+        | {"window": None, "types": "type", "max_per_type": None, "min_per_type": 0, "weights": []},
     ]
 
 
@@ -105,7 +125,7 @@ def test_exported_stage_has_all_settings_and_defaults_of_each_step(config):
 def test_export_refuses_a_step_that_runs_only_in_python_by_name(config, step, message):
     config.write_text(TEXT.replace('{ use = "index_rows" }', f'{{ use = "index_rows" }}, {step}', 1))
     with pytest.raises(ConfigError, match=message):
-        export_stage(config, "home", "prerank", config.parent / "prerank.txt")
+        export_stage(config, "home", "prerank", config.parent / "prerank.json")
 
 
 def test_export_refuses_similarity_of_own_vectors():
@@ -122,7 +142,7 @@ def test_export_refuses_similarity_of_own_vectors():
         match=r"^the step 'varied': similarity.vectors = 'audio' works only in Python; C\+\+ "
         r"hosts have 'item'$",
     ):
-        step_line(step)
+        step_settings(step)
 
 
 def test_check_export_refuses_a_missing_or_foreign_file(config, tmp_path):
@@ -152,7 +172,7 @@ def test_exported_stage_is_stale_if_its_table_or_limits_change(config, exported,
     config.write_text(TEXT.replace(old, new, 1))
     if stale:
         with pytest.raises(
-            ConfigError, match=r"prerank\.txt is stale: the stage prerank of scenes\.home in .*karec\.toml"
+            ConfigError, match=r"prerank\.json is stale: the stage prerank of scenes\.home in .*karec\.toml"
         ):
             check_export(config, "home", "prerank", exported)
     else:
@@ -162,7 +182,7 @@ def test_exported_stage_is_stale_if_its_table_or_limits_change(config, exported,
 
 
 def test_exported_stage_is_stale_if_its_file_was_edited(config, exported):
-    exported.write_text(exported.read_text().replace("k=5", "k=6"))
+    exported.write_text(exported.read_text().replace('"k": 5', '"k": 6'))
     with pytest.raises(ConfigError, match="is stale: it was edited, or another version of karec wrote it"):
         check_export(config, "home", "prerank", exported)
 
@@ -173,7 +193,7 @@ def test_config_and_exported_stage_are_refused_in_place_of_each_other(config, ex
     ):
         check_export(config, "home", "prerank", config)
     with pytest.raises(
-        ConfigError, match=r"prerank\.txt is a file of kind karec-prerank for C\+\+ hosts; a karec\.toml be"
+        ConfigError, match=r"prerank\.json is a JSON file, .* for C\+\+ hosts; expected a karec\.toml"
     ):
         load_cascade(exported, "home")
 
@@ -181,7 +201,7 @@ def test_config_and_exported_stage_are_refused_in_place_of_each_other(config, ex
 def test_export_stage_check_reports_a_stale_file(config, exported, capsys):
     command = ["export", "stage", str(config), "--out", str(exported), "--check"]
     assert cli.main(command) == 0
-    assert capsys.readouterr().out.endswith("prerank.txt is up to date\n")
+    assert capsys.readouterr().out.endswith("prerank.json is up to date\n")
     config.write_text(TEXT.replace("prerank = 5", "prerank = 6"))
     written = exported.read_text()
     assert cli.main(command) == 2

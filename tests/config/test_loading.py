@@ -68,7 +68,7 @@ def test_loaders_use_a_given_bundle_instead_of_that_of_the_config(path, bundle):
     assert [cascade.bundle for cascade in cascades.values()] == [bundle, bundle]
     assert load_cascade(path, "city", bundle).bundle is bundle
     assert build_stage(Config.read(path), "home", "rank", bundle).steps[0].schema is bundle.index.schema
-    exported = path.parent / "prerank.txt"
+    exported = path.parent / "prerank.json"
     export_stage(path, "home", "prerank", exported, bundle)
     check_export(path, "home", "prerank", exported, bundle)
     for load in (load_cascades, open_bundle):
@@ -104,7 +104,7 @@ def test_build_stage_refuses_an_unknown_or_wrong_stage_with_its_place(path):
         load_cascades,
         karec.open,
         lambda path: load_cascade(path, "home"),
-        lambda path: export_stage(path, "home", "prerank", path.parent / "prerank.txt"),
+        lambda path: export_stage(path, "home", "prerank", path.parent / "prerank.json"),
     ],
 )
 def test_config_with_a_bundle_key_refuses_an_unsigned_bundle(path, load):

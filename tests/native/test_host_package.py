@@ -58,7 +58,7 @@ def platform(tmp_path_factory):
     folder = tmp_path_factory.mktemp("platform")
     publish_small_bundle(folder)
     (folder / "karec.toml").write_text(STAGE)
-    export_stage(folder / "karec.toml", "home", "prerank", folder / "stage.txt")
+    export_stage(folder / "karec.toml", "home", "prerank", folder / "stage.json")
     return folder
 
 
@@ -80,7 +80,7 @@ def build_project(cmake, prefix, source, build):
 
 def ask(program, platform, *arguments, **options):
     (onnx_runtime,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    return run(program, platform / "bundles", platform / "stage.txt", onnx_runtime, *arguments, **options)
+    return run(program, platform / "bundles", platform / "stage.json", onnx_runtime, *arguments, **options)
 
 
 @pytest.mark.slow

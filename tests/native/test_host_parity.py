@@ -113,7 +113,7 @@ def platform(request, tmp_path_factory):
 
     def write(bundle: Path) -> None:
         index.save(bundle / "index.karec")
-        VectorStatistics.from_index(index, bundle / "index.karec").save(bundle / "vector_statistics.txt")
+        VectorStatistics.from_index(index, bundle / "index.karec").save(bundle / "vector_statistics.npz")
         user_tower(bundle / "user_tower.onnx", rng)
         if rolling:
             user_tower(bundle / "user_tower.v0000000002.onnx", rng, 2)
@@ -191,7 +191,7 @@ def run_host(programs: Path, folder: Path, encoded: bytes, *library: str) -> lis
     command = [
         programs / "stages_host",
         folder / "bundles",
-        folder / "stage.txt",
+        folder / "stage.json",
         folder / "requests",
         folder / "results",
     ]
@@ -211,7 +211,7 @@ def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
 def test_cpp_host_returns_the_items_of_python(platform, native_programs, steps, by_tower):
     bundle = Bundle.open(platform / "bundles")
     stage = build_stage(Config.read(configure(platform, steps)), "home", "prerank", bundle)
-    export_stage(platform / "karec.toml", "home", "prerank", platform / "stage.txt", bundle)
+    export_stage(platform / "karec.toml", "home", "prerank", platform / "stage.json", bundle)
     tower = UserTower(bundle.user_towers)
     expected, vectors, host_requests = [], [], requests(12)
     for host_request in host_requests:
@@ -238,7 +238,7 @@ def test_cpp_host_encodes_raw_user_ids_as_python(native_programs, tmp_path, vers
         run_folder = write_next_run(bundle, tmp_path / "next")
         bundle = Bundle.open(publish_next_version(run_folder, bundle.snapshot, tmp_path / "bundles"))
     stage = build_stage(Config.read(configure(tmp_path, RAW_STAGE)), "home", "prerank", bundle)
-    export_stage(tmp_path / "karec.toml", "home", "prerank", tmp_path / "stage.txt", bundle)
+    export_stage(tmp_path / "karec.toml", "home", "prerank", tmp_path / "stage.json", bundle)
     snapshot = bundle.snapshot
     features, tower = UserFeatures(snapshot, bundle.encoder), UserTower(bundle.user_towers)
     host_requests, expected = [], []
@@ -283,11 +283,11 @@ def test_c_host_gets_the_inputs_of_the_tower(platform, cmake, native_programs):
     run(cmake, "--build", build, "--target", "karec_shared")
     c = ctypes.CDLL(str(build / "native" / "libkarec.so"))
     bundle = Bundle.open(platform / "bundles")
-    export_stage(configure(platform, HEAD[:-2]), "home", "prerank", platform / "stage.txt", bundle)
+    export_stage(configure(platform, HEAD[:-2]), "home", "prerank", platform / "stage.json", bundle)
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
     options = StagesOptions(ctypes.sizeof(StagesOptions), onnxruntime=str(library).encode())
     ranker, n = ctypes.c_void_p(), ctypes.c_size_t()
-    root, stage = str(platform / "bundles").encode(), str(platform / "stage.txt").encode()
+    root, stage = str(platform / "bundles").encode(), str(platform / "stage.json").encode()
     c.karec_last_error.restype = ctypes.c_char_p
     status = c.karec_preranker_open(root, stage, ctypes.byref(options), ctypes.byref(ranker))
     assert status == 0, c.karec_last_error()
@@ -303,10 +303,10 @@ def test_c_host_gets_the_inputs_of_the_tower(platform, cmake, native_programs):
 def test_export_rejects_steps_that_only_python_has(platform):
     config = configure(platform, HEAD + '{ use = "mmr", k = 5 }')
     with pytest.raises(ConfigError, match="the step 'mmr' runs only in Python; C\\+\\+ hosts have"):
-        export_stage(config, "home", "prerank", platform / "stage.txt")
+        export_stage(config, "home", "prerank", platform / "stage.json")
     config = configure(platform, '{ use = "not_shown", on_failure = "skip" }')
     with pytest.raises(ConfigError, match="on_failure"):
-        export_stage(config, "home", "prerank", platform / "stage.txt")
+        export_stage(config, "home", "prerank", platform / "stage.json")
     with pytest.raises(ConfigError, match=r"no stage 'rank' .*; there are \['prerank'\]"):
         build_stage(Config.read(configure(platform, HEAD)), "home", "rank")
 
@@ -323,7 +323,7 @@ def test_cpp_host_rejects_a_tower_of_another_width(native_programs, tmp_path):
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
     places = (
         tmp_path / "bundles",
-        golden / "stage-1.txt",
+        golden / "stage-1.json",
         tmp_path / "requests",
         tmp_path / "results",
         library,
@@ -349,8 +349,8 @@ def test_cpp_host_rejects_a_model_version_without_a_tower(native_programs, tmp_p
 
     publish_folder(tmp_path / "bundles", 9, write)
     (tmp_path / "requests").write_bytes(encode_requests([], []))
-    places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "requests", tmp_path / "results"
-    command = [str(place) for place in (native_programs / "stages_host", *places)]
+    places = tmp_path / "bundles", golden / "stage-1.json", tmp_path / "requests", tmp_path / "results"
+    command = [str(place) for place in (native_programs / "prerank_host", *places)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     missing = r"of model version 7,.* which no user vector meets: user_tower\.v0000000007\S* is missing"
     assert process.returncode != 0 and re.search(missing, process.stderr)

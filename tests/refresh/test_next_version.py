@@ -144,8 +144,7 @@ def republished(bundle, root, change):
 
     def write(folder):
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
-        for name in ("manifest.json", "manifest.txt"):
-            (folder / name).unlink()
+        (folder / "manifest.json").unlink()
         change(folder)
 
     publish_folder(root, bundle.model_version, write, bundle.facts)
@@ -174,7 +173,7 @@ def test_index_of_another_item_tower_is_refused_with_its_space(before, tmp_path)
             model_version=1,
             space_id=99,
         )
-        (folder / "vector_statistics.txt").unlink()
+        (folder / "vector_statistics.npz").unlink()
         other.save(folder / "index.karec")
 
     space = f"{space_id_of(before.path / 'item_tower.onnx'):016x}"

@@ -59,7 +59,7 @@ struct DppStep {
     std::size_t min_per_type = 0;
     std::vector<TrafficWeight> weights;  // multiplied in this order
     // Vectors less their mean over the catalogue, and with their differences of variance taken away to the power
-    // `whiten` in [0, 1]: by vector_statistics.txt of the bundle, for rows of its own model version.
+    // `whiten` in [0, 1]: by vector_statistics.npz of the bundle, for rows of its own model version.
     bool centre = false;
     double whiten = 0.0;
     std::vector<FacetWeight> facets;  // with type_weight at most 1 in sum
@@ -75,11 +75,10 @@ struct StageStep {
 struct KAREC_API StageSettings {
     std::string scene;
     std::vector<StageStep> steps;
-    std::string source = {};  // hash of the stage in karec.toml, 16 hexadecimal digits; empty where not told
+    std::string source = {};  // hash of the stage in karec.toml, 16 hexadecimal digits
 
-    // io_error: the file cannot be read. bad_format, with the line: it is not whole, was altered, or holds a step or a
-    // key that this library does not know, as a newer one may write; or it is a karec.toml, from which
-    // `karec export stage` makes the file.
+    // io_error: the file cannot be read. bad_format, with step and key: it is not JSON, lacks a key, has an unknown
+    // step or key, a value of another type or a number out of range.
     static Result<StageSettings> read(const std::string& path) noexcept;
     static Result<StageSettings> parse(const std::string& text) noexcept;
 };

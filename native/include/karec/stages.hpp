@@ -1,6 +1,6 @@
 // Prerank whole: candidates and a user in, the best of them out, by a published bundle and the steps of karec.toml.
 //
-//   const auto settings = karec::StageSettings::read("prerank-home.txt");
+//   const auto settings = karec::StageSettings::read("prerank-home.json");
 //   if (!settings.ok()) return fail(settings.status());
 //   auto ranker = karec::Stages::open("bundles", settings.value());
 //   if (!ranker.ok()) return fail(ranker.status());

@@ -114,7 +114,7 @@ Result<NpyArray> read_npy(std::span<const std::byte> bytes) {
 }
 
 // Layout: PKWARE, .ZIP File Format Specification (APPNOTE.TXT) 6.3, sections 4.3.7, 4.3.12 and 4.3.16.
-Result<std::vector<std::pair<std::string, NpyArray>>> read_npz(std::span<const std::byte> bytes) {
+Result<NpyArrays> read_npz(std::span<const std::byte> bytes) {
     constexpr std::size_t kEnd = 22;     // bytes of the record that ends an archive
     constexpr std::size_t kMember = 46;  // of a member's entry in the directory, without its name
     constexpr std::size_t kLocal = 30;   // of the head before a member's bytes, without name and extra field
@@ -127,7 +127,7 @@ Result<std::vector<std::pair<std::string, NpyArray>>> read_npz(std::span<const s
     const std::size_t n = number_at<std::uint16_t>(bytes, end + 10);
     std::size_t at = number_at<std::uint32_t>(bytes, end + 16);
     if (n > kMostMembers) return refused("it has more than " + std::to_string(kMostMembers) + " members");
-    std::vector<std::pair<std::string, NpyArray>> arrays;
+    NpyArrays arrays;
     for (std::size_t i = 0; i < n; ++i) {
         if (at > end || end - at < kMember || number_at<std::uint32_t>(bytes, at) != 0x02014b50) {
             return refused("its directory is damaged");
@@ -153,12 +153,25 @@ Result<std::vector<std::pair<std::string, NpyArray>>> read_npz(std::span<const s
         auto array = read_npy(bytes.subspan(data, size));
         if (!array.ok()) return Status::bad_format("member '" + name + "': " + array.status().message());
         name.resize(name.size() - 4);
-        if (std::ranges::any_of(arrays, [&](const auto& each) { return each.first == name; })) {
+        if (find_array(arrays, name) != nullptr) {
             return refused("member '" + name + "' stands twice");
         }
         arrays.emplace_back(std::move(name), std::move(array.value()));
     }
     return arrays;
+}
+
+const NpyArray* find_array(const NpyArrays& arrays, std::string_view name) noexcept {
+    const auto found = std::ranges::find(arrays, name, [](const auto& entry) { return std::string_view(entry.first); });
+    return found == arrays.end() ? nullptr : &found->second;
+}
+
+Result<Json> read_head(const NpyArrays& arrays) {
+    const NpyArray* head = find_array(arrays, "head");
+    if (head == nullptr) return Status::bad_format("the table 'head' is missing");
+    auto json = Json::parse(head->bytes);
+    if (!json.ok()) return Status::bad_format("head: " + json.status().message());
+    return json;
 }
 
 }  // namespace karec

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/half.hpp"
+#include "base/json.hpp"
 #include "base/regular_file.hpp"
 #include "karec/array.hpp"
 #include "karec/status.hpp"
@@ -46,7 +47,14 @@ struct NpyArray {
 // are several axes.
 Result<NpyArray> read_npy(std::span<const std::byte> bytes);
 
-// The arrays of a .npz file, by the names of its members without ".npy".
-Result<std::vector<std::pair<std::string, NpyArray>>> read_npz(std::span<const std::byte> bytes);
+// The arrays of a .npz file by name, the member's without ".npy".
+using NpyArrays = std::vector<std::pair<std::string, NpyArray>>;
+Result<NpyArrays> read_npz(std::span<const std::byte> bytes);
+
+// nullptr if there is no such array.
+const NpyArray* find_array(const NpyArrays& arrays, std::string_view name) noexcept;
+
+// The JSON whose bytes are the array "head".
+Result<Json> read_head(const NpyArrays& arrays);
 
 }  // namespace karec

@@ -31,7 +31,7 @@ Result<MappedFile> map_file(const Bundle& bundle, const std::string& name, bool 
 }  // namespace
 
 bool has_file(const Bundle& bundle, const std::string& name) {
-    return bundle.sum(name).ok();
+    return bundle.has(name);
 }
 
 Result<StoredColumn> StoredColumn::open(const Bundle& bundle, const std::string& name, bool verify) {
@@ -98,22 +98,24 @@ Result<StoredHead> StoredHead::open(const Bundle& bundle, bool verify) {
     const std::string name = has_file(bundle, former) ? former : "snapshot/snapshot.json";
     const auto file = map_file(bundle, name, verify);
     if (!file.ok()) return file.status();
-    const auto bytes = file->bytes();
-    const auto head = read_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    const auto head = Json::parse(file->bytes());
     if (!head.ok()) return damaged(bundle, name, head.status().message());
-    const Json* format = head->find("format");
-    const bool read = name == former || (format != nullptr && (format->whole == 2 || format->whole == 3));
-    if (!read) return damaged(bundle, name, "it is of a format that this library does not read: 1 to 3 are");
+    const auto format = head.value()["format"].integer();
+    if (name != former && format != 2 && format != 3) {
+        return damaged(bundle, name, "it is of a format that this library does not read: 1 to 3 are");
+    }
     StoredHead found;
     found.counters = name == former ? "snapshot/visits/" : "snapshot/user_scene_counters/";
-    const Json* labels = head->find("labels");
-    const Json* scenes = labels == nullptr ? nullptr : labels->find("scene");
-    if (labels == nullptr || labels->kind != Json::Kind::object) return damaged(bundle, name, "it has no labels");
-    if (scenes == nullptr) return found;
-    for (const Json& scene : scenes->list) found.scenes.push_back(scene.text);
-    const bool texts = std::ranges::all_of(scenes->list, [](const Json& j) { return j.kind == Json::Kind::text; });
-    if (scenes->kind == Json::Kind::list && texts) return found;
-    return damaged(bundle, name, "the labels of 'scene' are no list of names");
+    const JsonValue labels = head.value()["labels"];
+    if (!labels.is_object()) return damaged(bundle, name, "it has no labels");
+    const JsonValue scenes = labels["scene"];
+    bool is_valid = scenes.is_missing() || scenes.is_list();
+    for (const JsonValue scene : scenes) {
+        is_valid = is_valid && scene.text();
+        found.scenes.emplace_back(scene.text().value_or(""));
+    }
+    if (is_valid) return found;
+    return damaged(bundle, name, "the labels of 'scene' are not a list of names");
 }
 
 std::int64_t StoredHead::scene_code(std::string_view name) const noexcept {

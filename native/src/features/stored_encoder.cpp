@@ -16,21 +16,21 @@ std::vector<std::string> counters_of(const std::vector<std::string>& labels) {
     return columns;
 }
 
-Result<TableCoder> table_coder(const Json& encoder, const StoredArrays& arrays, const std::string& name, bool own_id) {
+Result<TableCoder> table_coder(JsonValue encoder, const NpyArrays& arrays, const std::string& name, bool own_id) {
     const auto head = stored_part(encoder, name);
     if (!head.ok()) return head.status();
-    const auto has_own = stored_flag(*head.value(), "own_id");
+    const auto has_own = stored_flag(head.value(), "own_id");
     if (!has_own.ok()) return has_own.status();
     if (has_own.value() != own_id) return Status::bad_format("its " + name + (own_id ? " lack" : " have") + " own ids");
-    auto categories = stored_texts(*head.value(), "categories");
+    auto categories = stored_texts(head.value(), "categories");
     if (!categories.ok()) return categories.status();
-    const auto counted = stored_texts(*head.value(), "counted");
+    const auto counted = stored_texts(head.value(), "counted");
     if (!counted.ok()) return counted.status();
-    auto numbers = stored_scales(*head.value(), "numbers");
+    auto numbers = stored_scales(head.value(), "numbers");
     if (!numbers.ok()) return numbers.status();
-    auto moments = stored_scales(*head.value(), "moments");
+    auto moments = stored_scales(head.value(), "moments");
     if (!moments.ok()) return moments.status();
-    auto priors = stored_rates(head.value()->find("priors"), "priors", counted->size());
+    auto priors = stored_rates(head.value()["priors"], "priors", counted->size());
     if (!priors.ok()) return priors.status();
     TableCoder coder;
     for (std::size_t i = 0; i < categories->size() + (own_id ? 1 : 0); ++i) {
@@ -46,16 +46,16 @@ Result<TableCoder> table_coder(const Json& encoder, const StoredArrays& arrays, 
     return coder;
 }
 
-Status read_scene_counters(const Json& head, StoredEncoder& to) {
+Status read_scene_counters(JsonValue head, StoredEncoder& to) {
     const auto tasks = stored_texts(head, "counted");
     if (!tasks.ok()) return tasks.status();
-    const Json* rows = head.find("priors");
+    const JsonValue rows = head["priors"];
     const std::size_t n_codes = to.scenes->size() + 1;
-    if (rows == nullptr || rows->kind != Json::Kind::list || rows->list.size() != n_codes) {
+    if (!rows.is_list() || rows.size() != n_codes) {
         return Status::bad_format("the priors of the scene counters are not " + std::to_string(n_codes) + " rows");
     }
-    for (const Json& row : rows->list) {
-        const auto priors = stored_rates(&row, "a row of the scene counters' priors", tasks->size());
+    for (const JsonValue row : rows) {
+        const auto priors = stored_rates(row, "a row of the scene counters' priors", tasks->size());
         if (!priors.ok()) return priors.status();
         to.scene_priors.insert(to.scene_priors.end(), priors.value().begin(), priors.value().end());
     }
@@ -63,7 +63,7 @@ Status read_scene_counters(const Json& head, StoredEncoder& to) {
     return {};
 }
 
-Status read_vocabulary(const StoredArrays& arrays, const std::string& name, std::optional<Vocabulary>& to) {
+Status read_vocabulary(const NpyArrays& arrays, const std::string& name, std::optional<Vocabulary>& to) {
     auto vocabulary = stored_vocabulary(arrays, name);
     if (vocabulary.ok()) to = std::move(vocabulary.value());
     return vocabulary.status();
@@ -80,20 +80,19 @@ const Vocabulary* TableCoder::of(std::string_view category) const noexcept {
 Result<StoredEncoder> StoredEncoder::read(std::span<const std::byte> npz) {
     const auto arrays = read_npz(npz);
     if (!arrays.ok()) return arrays.status();
-    const NpyArray* text = find_array(arrays.value(), "head");
-    if (text == nullptr) return Status::bad_format("it lacks the table 'head'");
-    const auto head = read_json({reinterpret_cast<const char*>(text->bytes.data()), text->bytes.size()});
-    if (!head.ok()) return head.status();
-    const auto format = stored_whole(head.value(), "format", kFormer, kFormat);
+    const auto json = read_head(arrays.value());
+    if (!json.ok()) return json.status();
+    const JsonValue head = json.value().root();
+    const auto format = stored_whole(head, "format", kFormer, kFormat);
     if (!format.ok()) return format.status();
     StoredEncoder encoder;
-    const auto length = stored_whole(head.value(), "history_length", 1, kLongestHistory);
+    const auto length = stored_whole(head, "history_length", 1, kLongestHistory);
     if (!length.ok()) return length.status();
     encoder.history_length = static_cast<std::size_t>(length.value());
-    auto users = table_coder(head.value(), arrays.value(), "users", false);
+    auto users = table_coder(head, arrays.value(), "users", false);
     if (!users.ok()) return users.status();
     encoder.users = std::move(users.value());
-    auto works = table_coder(head.value(), arrays.value(), "works", true);
+    auto works = table_coder(head, arrays.value(), "works", true);
     if (!works.ok()) return works.status();
     encoder.works = std::move(works.value());
     Status status = read_vocabulary(arrays.value(), "scenes", encoder.scenes);
@@ -102,9 +101,9 @@ Result<StoredEncoder> StoredEncoder::read(std::span<const std::byte> npz) {
         status = read_vocabulary(arrays.value(), "cowatch.works", encoder.cowatch);
     }
     if (!status.ok()) return status;
-    const auto counters = stored_part(head.value(), format.value() == kFormer ? "visits" : "scene_counters");
+    const auto counters = stored_part(head, format.value() == kFormer ? "visits" : "scene_counters");
     if (!counters.ok()) return counters.status();
-    if (status = read_scene_counters(*counters.value(), encoder); !status.ok()) return status;
+    if (status = read_scene_counters(counters.value(), encoder); !status.ok()) return status;
     return encoder;
 }
 

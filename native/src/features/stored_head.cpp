@@ -2,90 +2,90 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace karec {
 namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 Status refused(std::string_view name, const std::string& expected) {
     return Status::bad_format("its head: " + std::string(name) + " is missing or not " + expected);
 }
 
-bool is_real(const Json& value) noexcept {
-    return value.kind == Json::Kind::number && std::fabs(value.number) < 1e300;
+// Moderate, so that arithmetic on it does not overflow.
+bool is_real(JsonValue value) noexcept {
+    return std::fabs(value.number().value_or(kNan)) < 1e300;
 }
 
-bool is_scale(const Json& row) noexcept {
-    return row.kind == Json::Kind::list && row.list.size() == 4 && row.list[0].kind == Json::Kind::text &&
-           row.list[1].kind == Json::Kind::boolean && is_real(row.list[2]) && is_real(row.list[3]) &&
-           row.list[3].number > 0.0;
+bool is_rate(JsonValue value) noexcept {
+    const double rate = value.number().value_or(0.0);
+    return rate > 0.0 && rate < 1.0;
 }
 
 }  // namespace
 
-Result<const Json*> stored_part(const Json& head, std::string_view name) {
-    const Json* value = head.find(name);
-    if (value != nullptr && value->kind == Json::Kind::object) return value;
+Result<JsonValue> stored_part(JsonValue head, std::string_view name) {
+    const JsonValue value = head[name];
+    if (value.is_object()) return value;
     return refused(name, "an object");
 }
 
-Result<std::vector<std::string>> stored_texts(const Json& head, std::string_view name) {
-    const Json* value = head.find(name);
-    if (value == nullptr || value->kind != Json::Kind::list) return refused(name, "a list of distinct texts");
+Result<std::vector<std::string>> stored_texts(JsonValue head, std::string_view name) {
     std::vector<std::string> texts;
-    for (const Json& each : value->list) {
-        if (each.kind != Json::Kind::text || std::ranges::find(texts, each.text) != texts.end()) {
-            return refused(name, "a list of distinct texts");
-        }
-        texts.push_back(each.text);
+    bool is_valid = head[name].is_list();
+    for (const JsonValue element : head[name]) {
+        const auto text = element.text();
+        is_valid = is_valid && text && std::ranges::find(texts, *text) == texts.end();
+        texts.emplace_back(text.value_or(""));
     }
-    return texts;
+    if (is_valid) return texts;
+    return refused(name, "a list of distinct texts");
 }
 
-Result<bool> stored_flag(const Json& head, std::string_view name) {
-    const Json* value = head.find(name);
-    if (value == nullptr || value->kind != Json::Kind::boolean) return refused(name, "true or false");
-    return value->boolean;
+Result<bool> stored_flag(JsonValue head, std::string_view name) {
+    const auto flag = head[name].boolean();
+    if (flag) return *flag;
+    return refused(name, "true or false");
 }
 
-Result<std::int64_t> stored_whole(const Json& head, std::string_view name, std::int64_t least, std::int64_t most) {
-    const Json* value = head.find(name);
-    if (value != nullptr && value->whole && *value->whole >= least && *value->whole <= most) return *value->whole;
-    return refused(name, "a whole number in " + std::to_string(least) + " … " + std::to_string(most));
+Result<std::int64_t> stored_whole(JsonValue head, std::string_view name, std::int64_t min, std::int64_t max) {
+    const auto integer = head[name].integer();
+    if (integer && *integer >= min && *integer <= max) return *integer;
+    return refused(name, "an integer in " + std::to_string(min) + " … " + std::to_string(max));
 }
 
-Result<std::vector<double>> stored_rates(const Json* value, const std::string& name, std::size_t n) {
-    const auto is_rate = [](const Json& each) { return is_real(each) && each.number > 0.0 && each.number < 1.0; };
-    if (value == nullptr || value->kind != Json::Kind::list || value->list.size() != n ||
-        !std::ranges::all_of(value->list, is_rate)) {
-        return refused(name, std::to_string(n) + " numbers between 0 and 1");
-    }
+Result<std::vector<double>> stored_rates(JsonValue value, const std::string& name, std::size_t n) {
     std::vector<double> rates;
-    rates.reserve(value->list.size());
-    for (const Json& each : value->list) rates.push_back(each.number);
-    return rates;
+    bool is_valid = value.is_list() && value.size() == n;
+    for (const JsonValue rate : value) {
+        is_valid = is_valid && is_rate(rate);
+        rates.push_back(rate.number().value_or(0.0));
+    }
+    if (is_valid) return rates;
+    return refused(name, std::to_string(n) + " numbers between 0 and 1");
 }
 
-Result<std::vector<std::pair<std::string, NumberScale>>> stored_scales(const Json& head, std::string_view name) {
-    const Json* value = head.find(name);
-    if (value == nullptr || value->kind != Json::Kind::list || !std::ranges::all_of(value->list, is_scale)) {
-        return refused(name, "rows [name, log, mean, scale] with scale above 0");
-    }
+Result<std::vector<std::pair<std::string, NumberScale>>> stored_scales(JsonValue head, std::string_view name) {
     std::vector<std::pair<std::string, NumberScale>> scales;
-    for (const Json& row : value->list) {
-        const NumberScale scale{row.list[1].boolean, row.list[2].number, row.list[3].number};
-        scales.emplace_back(row.list[0].text, scale);
+    bool is_valid = head[name].is_list();
+    for (const JsonValue row : head[name]) {
+        is_valid = is_valid && row.is_list() && row.size() == 4;
+        if (!is_valid) break;
+        auto value = row.begin();
+        const auto column = (*value).text();
+        const auto log = (*++value).boolean();
+        const JsonValue mean = *++value;
+        const JsonValue scale = *++value;
+        is_valid = column && log && is_real(mean) && is_real(scale) && *scale.number() > 0.0;
+        if (!is_valid) break;
+        scales.emplace_back(*column, NumberScale{*log, *mean.number(), *scale.number()});
     }
-    return scales;
+    if (is_valid) return scales;
+    return refused(name, "rows [name, log, mean, scale] with scale above 0");
 }
 
-const NpyArray* find_array(const StoredArrays& arrays, std::string_view name) noexcept {
-    for (const auto& [held, array] : arrays) {
-        if (held == name) return &array;
-    }
-    return nullptr;
-}
-
-Result<Vocabulary> stored_vocabulary(const StoredArrays& arrays, const std::string& name) {
+Result<Vocabulary> stored_vocabulary(const NpyArrays& arrays, const std::string& name) {
     const NpyArray* array = find_array(arrays, name);
     if (array == nullptr) return Status::bad_format("it lacks the table '" + name + "'");
     if (array->shape.size() != 1 || (!array->is_integer() && array->size() > 0)) {

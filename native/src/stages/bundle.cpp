@@ -2,20 +2,22 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <system_error>
 
 #include "base/boundary.hpp"
+#include "base/json.hpp"
 #include "base/regular_file.hpp"
-#include "base/sealed_text.hpp"
 #include "base/xxh64.hpp"
 
 namespace karec {
 namespace {
 
-Result<std::string> without_links(const std::string& path) {
+Result<std::string> resolve_links(const std::string& path) {
     struct Free {
         void operator()(char* text) const noexcept { std::free(text); }
     };
@@ -25,11 +27,23 @@ Result<std::string> without_links(const std::string& path) {
     return Status{Code::io_error, "cannot read '" + path + "': " + std::system_category().message(error), error};
 }
 
-// A path whose parts all lead downwards: no file outside the bundle's folder has such a name.
-bool lies_within(const std::string& name) {
+constexpr std::int64_t kFormat = 1;
+
+// Whether no file outside the bundle's folder has this path.
+bool is_within_bundle(const std::string& name) {
     const std::string parts = "/" + name + "/";
     return parts.find("//") == std::string::npos && parts.find("/./") == std::string::npos &&
            parts.find("/../") == std::string::npos && parts.find('\0') == std::string::npos;
+}
+
+bool is_checksum(std::string_view text) noexcept {
+    return text.size() == 16 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+std::string to_checksum(std::span<const std::byte> bytes) {
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(xxh64(bytes)));
+    return digits;
 }
 
 }  // namespace
@@ -37,7 +51,7 @@ bool lies_within(const std::string& name) {
 Result<std::string> current_bundle(const std::string& root) noexcept {
     return at_boundary([&]() -> Result<std::string> {
         const std::string current = root + "/current";
-        return without_links(::access(current.c_str(), F_OK) == 0 ? current : root);
+        return resolve_links(::access(current.c_str(), F_OK) == 0 ? current : root);
     });
 }
 
@@ -47,34 +61,29 @@ Result<Bundle> Bundle::open(const std::string& root) noexcept {
         if (!folder.ok()) return folder.status();
         Bundle bundle;
         bundle.path_ = std::move(folder.value());
-        const std::string manifest = bundle.path_ + "/manifest.txt";
-        auto lines = read_sealed_file(manifest, "karec-bundle");
-        if (!lines.ok()) return lines.status();
-        const auto refused = [&](const SealedLine& line, const std::string& why) {
-            return Status::bad_format(manifest + ": " + line.refused(why).message());
-        };
-        bool versioned = false;
-        for (const SealedLine& line : lines.value()) {
-            if (line.word == "model_version" && !versioned && line.fields.empty()) {
-                auto version = whole_number(line.value);
-                if (!version.ok()) return refused(line, version.status().message());
-                bundle.model_version_ = version.value();
-                versioned = true;
-                continue;
-            }
-            const std::string* bytes = line.find("bytes");
-            const std::string* sum = line.find("xxh64");
-            if (line.word != "file" || line.value.empty() || bytes == nullptr || sum == nullptr ||
-                line.fields.size() != 2) {
-                return refused(line, "not 'file NAME bytes=N xxh64=SUM', nor the one model_version");
-            }
-            if (!lies_within(line.value)) return refused(line, "the file's name is no path within the bundle");
-            auto size = whole_number(*bytes);
-            auto xxh64 = hexadecimal(*sum);
-            if (!size.ok() || size.value() < 0 || !xxh64.ok()) return refused(line, "a size or a sum is no number");
-            bundle.files_.push_back({line.value, static_cast<std::uint64_t>(size.value()), xxh64.value()});
+        const std::string path = bundle.path_ + "/manifest.json";
+        const auto refused = [&](const std::string& reason) { return Status::bad_format(path + ": " + reason); };
+        const auto file = MappedFile::open(path);
+        if (!file.ok()) return file.status();
+        const auto manifest = Json::parse(file->bytes());
+        if (!manifest.ok()) return refused(manifest.status().message());
+        if (manifest.value()["format"].integer() != kFormat) {
+            return refused("another format, expected " + std::to_string(kFormat) + ". Publish the bundle again");
         }
-        if (!versioned) return Status::bad_format(manifest + ": it names no model_version");
+        const auto version = manifest.value()["model_version"].integer();
+        const JsonValue files = manifest.value()["files"];
+        if (!version || !files.is_object()) return refused("model_version or files is missing or of another type");
+        bundle.model_version_ = *version;
+        for (const JsonValue entry : files) {
+            std::string name(entry.name());
+            const auto bytes = entry["bytes"].integer();
+            const auto xxh64 = entry["xxh64"].text();
+            if (!is_within_bundle(name)) return refused("the file '" + name + "' is not a path within the bundle");
+            if (!bytes || *bytes < 0 || !xxh64 || !is_checksum(*xxh64)) {
+                return refused("the entry of '" + name + "' has no bytes or no xxh64 of 16 hexadecimal digits");
+            }
+            bundle.files_.push_back({std::move(name), static_cast<std::uint64_t>(*bytes), std::string(*xxh64)});
+        }
         return bundle;
     });
 }
@@ -86,32 +95,31 @@ std::vector<std::string> Bundle::names() const {
     return names;
 }
 
-Result<std::uint64_t> Bundle::sum(std::string_view name) const noexcept {
-    return at_boundary([&]() -> Result<std::uint64_t> {
-        for (const File& file : files_) {
-            if (file.name == name) return file.xxh64;
-        }
-        return Status::bad_format(path_ + " holds no file '" + std::string(name) + "'");
-    });
+const Bundle::File* Bundle::find(std::string_view name) const noexcept {
+    const auto found = std::ranges::find(files_, name, &File::name);
+    return found == files_.end() ? nullptr : &*found;
+}
+
+std::string_view Bundle::checksum(std::string_view name) const noexcept {
+    const File* file = find(name);
+    return file == nullptr ? std::string_view() : file->xxh64;
 }
 
 Result<std::string> Bundle::file(std::string_view name, bool verify) const noexcept {
     return at_boundary([&]() -> Result<std::string> {
-        for (const File& wanted : files_) {
-            if (wanted.name != name) continue;
-            std::string path = path_ + "/" + wanted.name;
-            auto file = MappedFile::open(path);
-            if (!file.ok()) return file.status();
-            if (file->bytes().size() != wanted.bytes) {
-                return Status::bad_format(path + " has " + std::to_string(file->bytes().size()) +
-                                          " bytes, the manifest says " + std::to_string(wanted.bytes));
-            }
-            if (verify && xxh64(file->bytes()) != wanted.xxh64) {
-                return Status::bad_format(path + " is not what was published: its XXH64 differs from the manifest's");
-            }
-            return path;
+        const File* entry = find(name);
+        if (entry == nullptr) return Status::bad_format(path_ + " has no file '" + std::string(name) + "'");
+        std::string path = path_ + "/" + entry->name;
+        const auto file = MappedFile::open(path);
+        if (!file.ok()) return file.status();
+        if (file->bytes().size() != entry->bytes) {
+            return Status::bad_format(path + " has " + std::to_string(file->bytes().size()) + " bytes, expected " +
+                                      std::to_string(entry->bytes) + " by the manifest");
         }
-        return Status::bad_format(path_ + " holds no file '" + std::string(name) + "'");
+        if (verify && to_checksum(file->bytes()) != entry->xxh64) {
+            return Status::bad_format(path + " was changed after publishing: its XXH64 differs from the manifest's");
+        }
+        return path;
     });
 }
 

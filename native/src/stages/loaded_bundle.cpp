@@ -77,7 +77,7 @@ Status add_maps(LoadedBundle& to, const StageSettings& settings, bool verify) {
         const auto* dpp = std::get_if<DppStep>(&step.what);
         if (dpp == nullptr || !(dpp->centre || dpp->whiten > 0.0)) continue;
         if (!statistics) {
-            auto read = VectorStatistics::of(to.bundle, to.index.dim(), verify);
+            auto read = VectorStatistics::read(to.bundle, to.index.dim(), verify);
             if (!read.ok()) return Status{read.status().code(), "step " + step.name + ": " + read.status().message()};
             statistics = std::move(read.value());
         }

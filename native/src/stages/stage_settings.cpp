@@ -1,216 +1,226 @@
+// Reads an exported stage. A table for each step lists its keys, members and bounds; read_step() does the rest.
 #include "karec/stage_settings.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <limits>
+#include <span>
 #include <string_view>
 
 #include "base/boundary.hpp"
+#include "base/json.hpp"
 #include "base/regular_file.hpp"
-#include "base/sealed_text.hpp"
 #include "karec/dpp.hpp"
 
 namespace karec {
 namespace {
 
-// Reads the fields of one line, each at most once. Keeps the first error.
-class Fields {
-  public:
-    explicit Fields(const SealedLine& line) : line_(line) {}
+constexpr std::int64_t kFormat = 1;
+constexpr double kMaxNumber = std::numeric_limits<double>::max();
+constexpr double kMinPositive = std::numeric_limits<double>::denorm_min();
 
-    std::string text(std::string_view name) {
-        const std::string* found = take(name);
-        if (found == nullptr) fail("the key '" + std::string(name) + "' is missing");
-        return found == nullptr ? "" : *found;
-    }
-    double number(std::string_view name, double least, double most) {
-        const std::string found = text(name);
-        return status_.ok() ? ranged(name, found, least, most) : 0.0;
-    }
-    std::optional<std::size_t> optional_count(std::string_view name) {
-        const std::string* found = take(name);
-        if (found == nullptr || !status_.ok()) return std::nullopt;
-        auto value = whole_number(*found);
-        if (value.ok() && value.value() >= 1) return static_cast<std::size_t>(value.value());
-        fail(std::string(name) + " = " + *found + ", expected a whole number ≥ 1");
-        return std::nullopt;
-    }
-    std::size_t count(std::string_view name) {
-        const auto found = optional_count(name);
-        if (!found) fail("the key '" + std::string(name) + "' is missing");
-        return found.value_or(0);
-    }
-    // Every field "weights.COLUMN.VALUE".
-    std::vector<TrafficWeight> traffic() {
-        constexpr std::string_view kPrefix = "weights.";
-        std::vector<TrafficWeight> found;
-        for (const auto& [key, text] : line_.fields) {
-            if (!key.starts_with(kPrefix)) continue;
-            ++taken_;
-            const std::size_t dot = key.rfind('.');
-            auto value = whole_number(std::string_view(key).substr(dot + 1));
-            if (!value.ok()) fail(value.status().message());
-            if (dot <= kPrefix.size()) fail("the key '" + key + "' names no column");
-            const double factor = ranged(key, text, 0.0, std::numeric_limits<double>::max());
-            if (!status_.ok()) break;
-            found.push_back({key.substr(kPrefix.size(), dot - kPrefix.size()), value.value(), factor});
-        }
-        return found;
-    }
-    // Every field "facets.COLUMN".
-    std::vector<FacetWeight> facets() {
-        constexpr std::string_view kPrefix = "facets.";
-        std::vector<FacetWeight> found;
-        for (const auto& [key, text] : line_.fields) {
-            if (!key.starts_with(kPrefix)) continue;
-            ++taken_;
-            if (key.size() == kPrefix.size()) fail("the key '" + key + "' names no column");
-            const double weight = ranged(key, text, 0.0, 1.0);
-            if (!status_.ok()) break;
-            found.push_back({key.substr(kPrefix.size()), weight});
-        }
-        return found;
-    }
-    double optional_number(std::string_view name, double least, double most) {
-        const std::string* found = take(name);
-        return found == nullptr || !status_.ok() ? 0.0 : ranged(name, *found, least, most);
-    }
-    std::string name(std::string_view otherwise) {
-        const std::string* found = take("name");
-        return found == nullptr ? std::string(otherwise) : *found;
-    }
-    // 16 hexadecimal digits, or nothing where the key is missing.
-    std::string source() {
-        const std::string* found = take("source");
-        if (found == nullptr) return "";
-        if (!hexadecimal(*found).ok()) fail("source = " + *found + ", expected 16 hexadecimal digits");
-        return *found;
-    }
-    Status end() {
-        if (status_.ok() && taken_ != line_.fields.size()) fail("a key that this library does not know");
-        return status_;
-    }
-
-  private:
-    const std::string* take(std::string_view name) {
-        const std::string* found = line_.find(name);
-        taken_ += found != nullptr;
-        return found;
-    }
-    double ranged(std::string_view name, const std::string& text, double least, double most) {
-        auto value = finite_number(text);
-        if (value.ok() && value.value() >= least && value.value() <= most) return value.value();
-        fail(std::string(name) + " = " + text + " is out of range");
-        return 0.0;
-    }
-    void fail(const std::string& why) {
-        if (status_.ok()) status_ = line_.refused(why);
-    }
-
-    const SealedLine& line_;
-    std::size_t taken_ = 0;
-    Status status_;
+// A key of `Struct`: the member that it sets, and the bounds of a number. All keys are required; null stands for an
+// empty optional.
+template <class Struct>
+struct Key {
+    std::string_view name;
+    std::variant<std::string Struct::*, bool Struct::*, double Struct::*, std::size_t Struct::*, std::int64_t Struct::*,
+                 std::optional<std::size_t> Struct::*, std::vector<TrafficWeight> Struct::*,
+                 std::vector<FacetWeight> Struct::*>
+        member;
+    double min = 0.0;
+    double max = kMaxNumber;
 };
 
-Result<StageStep> step_of(const SealedLine& line) {
-    constexpr double kMost = std::numeric_limits<double>::max();
-    Fields fields(line);
-    StageStep step;
-    step.name = fields.name(line.value);
-    if (line.value == "index_rows") {
-        step.what = IndexRowsStep{};
-    } else if (line.value == "has_embedding") {
-        step.what = HasEmbeddingStep{};
-    } else if (line.value == "not_shown") {
-        step.what = NotShownStep{};
-    } else if (line.value == "inner_product") {
-        step.what = InnerProductStep{fields.count("k")};
-    } else if (line.value == "freshness") {
-        const double weight = fields.number("weight", -kMost, kMost);
-        const double half_life = fields.number("half_life_hours", std::numeric_limits<double>::denorm_min(), kMost);
-        step.what = FreshnessStep{weight, half_life};
-    } else if (line.value == "tone") {
-        std::string column = fields.text("column");
-        step.what = ToneStep{std::move(column), fields.number("at_least", -kMost, kMost)};
-    } else if (line.value == "quota") {
-        std::string column = fields.text("column");
-        step.what = QuotaStep{std::move(column), fields.count("at_most")};
-    } else if (line.value == "dpp") {
-        DppStep dpp;
-        dpp.k = fields.optional_count("k");
-        dpp.diversity = fields.number("diversity", 0.0, 1.0);
-        dpp.ridge = fields.number("ridge", 0.0, kMostRidge);
-        dpp.type_weight = fields.number("type_weight", 0.0, 1.0);
-        dpp.window = fields.optional_count("window");
-        dpp.types = fields.text("types");
-        dpp.max_per_type = fields.optional_count("max_per_type");
-        dpp.min_per_type = fields.optional_count("min_per_type").value_or(0);
-        dpp.weights = fields.traffic();
-        dpp.centre = fields.optional_count("centre").has_value();
-        dpp.whiten = fields.optional_number("whiten", 0.0, 1.0);
-        dpp.facets = fields.facets();
-        step.what = std::move(dpp);
-    } else {
-        return line.refused("this library knows no step '" + line.value + "'");
-    }
-    if (Status status = fields.end(); !status.ok()) return status;
-    return step;
+template <class Struct>
+constexpr std::span<const Key<Struct>> kKeys{};
+
+constexpr Key<InnerProductStep> kInnerProduct[] = {{"k", &InnerProductStep::k, 1.0}};
+constexpr Key<FreshnessStep> kFreshness[] = {
+    {"weight", &FreshnessStep::weight, -kMaxNumber},
+    {"half_life_hours", &FreshnessStep::half_life_hours, kMinPositive},
+};
+constexpr Key<ToneStep> kTone[] = {{"column", &ToneStep::column}, {"at_least", &ToneStep::at_least, -kMaxNumber}};
+constexpr Key<QuotaStep> kQuota[] = {{"column", &QuotaStep::column}, {"at_most", &QuotaStep::at_most, 1.0}};
+constexpr Key<TrafficWeight> kTrafficWeight[] = {
+    {"column", &TrafficWeight::column},
+    {"value", &TrafficWeight::value},
+    {"factor", &TrafficWeight::factor},
+};
+constexpr Key<FacetWeight> kFacetWeight[] = {
+    {"column", &FacetWeight::column},
+    {"weight", &FacetWeight::weight, 0.0, 1.0},
+};
+constexpr Key<DppStep> kDpp[] = {
+    {"k", &DppStep::k, 1.0},
+    {"diversity", &DppStep::diversity, 0.0, 1.0},
+    {"ridge", &DppStep::ridge, 0.0, kMostRidge},
+    {"type_weight", &DppStep::type_weight, 0.0, 1.0},
+    {"window", &DppStep::window, 1.0},
+    {"types", &DppStep::types},
+    {"max_per_type", &DppStep::max_per_type, 1.0},
+    {"min_per_type", &DppStep::min_per_type},
+    {"weights", &DppStep::weights},
+    {"centre", &DppStep::centre},
+    {"whiten", &DppStep::whiten, 0.0, 1.0},
+    {"facets", &DppStep::facets},
+};
+template <>
+constexpr std::span<const Key<InnerProductStep>> kKeys<InnerProductStep>{kInnerProduct};
+template <>
+constexpr std::span<const Key<FreshnessStep>> kKeys<FreshnessStep>{kFreshness};
+template <>
+constexpr std::span<const Key<ToneStep>> kKeys<ToneStep>{kTone};
+template <>
+constexpr std::span<const Key<QuotaStep>> kKeys<QuotaStep>{kQuota};
+template <>
+constexpr std::span<const Key<TrafficWeight>> kKeys<TrafficWeight>{kTrafficWeight};
+template <>
+constexpr std::span<const Key<FacetWeight>> kKeys<FacetWeight>{kFacetWeight};
+template <>
+constexpr std::span<const Key<DppStep>> kKeys<DppStep>{kDpp};
+
+// Each reads the value of a key and returns why it cannot; empty if it can.
+std::string read_value(JsonValue json, std::string& to, double, double) {
+    to = json.text().value_or("");
+    return to.empty() ? "expected a text that is not empty" : "";
 }
 
-Result<StageSettings> settings_of(const std::vector<SealedLine>& lines) {
-    StageSettings settings;
-    for (const SealedLine& line : lines) {
-        if (line.word == "scene" && settings.scene.empty() && !line.value.empty()) {
-            Fields fields(line);
-            settings.scene = line.value;
-            settings.source = fields.source();
-            if (Status status = fields.end(); !status.ok()) return status;
-            continue;
-        }
-        if (line.word != "step") return line.refused("neither a step nor the one scene");
-        auto step = step_of(line);
-        if (!step.ok()) return step.status();
-        settings.steps.push_back(std::move(step.value()));
+std::string read_value(JsonValue json, bool& to, double, double) {
+    to = json.boolean().value_or(false);
+    return json.boolean() ? "" : "expected true or false";
+}
+
+std::string read_value(JsonValue json, double& to, double min, double max) {
+    to = json.number().value_or(0.0);
+    if (json.number() && to >= min && to <= max) return "";
+    char expected[80];
+    std::snprintf(expected, sizeof expected, "expected a number in %g … %g", min, max);
+    return expected;
+}
+
+std::string read_value(JsonValue json, std::int64_t& to, double, double) {
+    to = json.integer().value_or(0);
+    return json.integer() ? "" : "expected an integer";
+}
+
+std::string read_value(JsonValue json, std::size_t& to, double min, double) {
+    const std::int64_t number = json.integer().value_or(-1);
+    to = static_cast<std::size_t>(number);
+    return static_cast<double>(number) >= min ? "" : min > 0.0 ? "expected an integer ≥ 1" : "expected an integer ≥ 0";
+}
+
+std::string read_value(JsonValue json, std::optional<std::size_t>& to, double min, double max) {
+    return json.is_null() ? "" : read_value(json, to.emplace(), min, max);
+}
+
+template <class Struct>
+Status read_keys(JsonValue json, Struct& to, std::span<const std::string_view> other_keys);
+
+template <class Struct>
+std::string read_value(JsonValue json, std::vector<Struct>& to, double, double) {
+    if (!json.is_list()) return "expected a list";
+    for (const JsonValue element : json) {
+        if (Status status = read_keys(element, to.emplace_back(), {}); !status.ok()) return status.message();
     }
-    if (settings.scene.empty()) return Status::bad_format("it names no scene");
+    return "";
+}
+
+// Sets the members of `to` by the keys of an object, which may also have `other_keys`.
+template <class Struct>
+Status read_keys(JsonValue json, Struct& to, std::span<const std::string_view> other_keys) {
+    const std::span<const Key<Struct>> keys = kKeys<Struct>;
+    const auto refused = [](std::string_view key, const std::string& reason) {
+        return Status::bad_format("key '" + std::string(key) + "': " + reason);
+    };
+    for (const Key<Struct>& key : keys) {
+        const JsonValue value = json[key.name];
+        if (value.is_missing()) return refused(key.name, "missing");
+        const auto read = [&](auto member) { return read_value(value, to.*member, key.min, key.max); };
+        const std::string reason = std::visit(read, key.member);
+        if (!reason.empty()) return refused(key.name, reason);
+    }
+    for (const JsonValue member : json) {
+        const bool is_known = std::ranges::find(keys, member.name(), &Key<Struct>::name) != keys.end() ||
+                              std::ranges::find(other_keys, member.name()) != other_keys.end();
+        if (!is_known) return refused(member.name(), "unknown to this library");
+    }
+    return {};
+}
+
+using Step = decltype(StageStep::what);
+
+template <class Struct>
+Status read_step(JsonValue json, Step& to) {
+    constexpr std::string_view kOtherKeys[] = {"use", "name"};
+    return read_keys(json, to.emplace<Struct>(), kOtherKeys);
+}
+
+struct StepReader {
+    std::string_view use;
+    Status (*read)(JsonValue json, Step& to);
+};
+constexpr StepReader kSteps[] = {
+    {"index_rows", read_step<IndexRowsStep>}, {"has_embedding", read_step<HasEmbeddingStep>},
+    {"not_shown", read_step<NotShownStep>},   {"inner_product", read_step<InnerProductStep>},
+    {"freshness", read_step<FreshnessStep>},  {"tone", read_step<ToneStep>},
+    {"quota", read_step<QuotaStep>},          {"dpp", read_step<DppStep>},
+};
+
+Status read_step(JsonValue json, StageStep& to) {
+    const std::string use(json["use"].text().value_or(""));
+    to.name = json["name"].text().value_or("");
+    if (to.name.empty()) return Status::bad_format("a step has no name");
+    const auto reader = std::ranges::find(kSteps, use, &StepReader::use);
+    const bool is_known = reader != std::end(kSteps);
+    const Status status = is_known ? reader->read(json, to.what) : Status::bad_format("unknown step '" + use + "'");
+    return status.ok() ? status : Status::bad_format("step '" + to.name + "': " + status.message());
+}
+
+Result<StageSettings> read_stage(JsonValue json) {
+    if (json["format"].integer() != kFormat) {
+        return Status::bad_format("another format, expected " + std::to_string(kFormat));
+    }
+    StageSettings settings;
+    settings.scene = json["scene"].text().value_or("");
+    settings.source = json["source"].text().value_or("");
+    const JsonValue stages = json["stages"];
+    if (settings.scene.empty() || settings.source.empty() || json.size() != 4) {
+        return Status::bad_format("expected only the keys format, scene, source and stages");
+    }
+    if (!stages.is_list() || stages.size() != 1) return Status::bad_format("expected one stage");
+    const JsonValue stage = *stages.begin();
+    if (!stage["name"].text() || !stage["steps"].is_list() || stage.size() != 2) {
+        return Status::bad_format("a stage has other keys than name and steps");
+    }
+    for (const JsonValue step : stage["steps"]) {
+        if (Status status = read_step(step, settings.steps.emplace_back()); !status.ok()) return status;
+    }
     return settings;
 }
 
-// Whether a line is the head of a scene's table: [scenes.…] or [[scenes.…]].
-bool is_karec_toml(std::string_view text) noexcept {
-    while (!text.empty()) {
-        std::string_view line = text.substr(0, text.find('\n'));
-        text.remove_prefix(std::min(line.size() + 1, text.size()));
-        line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
-        if (line.starts_with("[scenes.") || line.starts_with("[[scenes.")) return true;
-    }
-    return false;
-}
-
-Result<StageSettings> parse_text(std::string_view text, bool named_toml) {
-    auto lines = read_sealed_text(text, "karec-prerank");
-    if (lines.ok()) return settings_of(lines.value());
-    if (named_toml || is_karec_toml(text)) {
-        return Status::bad_format("this is a karec.toml; export it with karec export stage");
-    }
-    return lines.status();
+Result<StageSettings> parse_stage(std::string_view text) {
+    const auto json = Json::parse(text);
+    auto settings = json.ok() ? read_stage(json.value().root()) : json.status();
+    if (settings.ok()) return settings;
+    return Status::bad_format(settings.status().message() + ". Write the file with karec export stage");
 }
 
 }  // namespace
 
 Result<StageSettings> StageSettings::read(const std::string& path) noexcept {
     return at_boundary([&]() -> Result<StageSettings> {
-        auto file = MappedFile::open(path);
+        const auto file = MappedFile::open(path);
         if (!file.ok()) return file.status();
         const auto bytes = file->bytes();
-        const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-        auto settings = parse_text(text, path.ends_with(".toml"));
+        auto settings = parse_stage({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
         if (!settings.ok()) return Status{settings.status().code(), path + ": " + settings.status().message()};
         return settings;
     });
 }
 
 Result<StageSettings> StageSettings::parse(const std::string& text) noexcept {
-    return at_boundary([&]() -> Result<StageSettings> { return parse_text(text, false); });
+    return at_boundary([&] { return parse_stage(text); });
 }
 
 }  // namespace karec

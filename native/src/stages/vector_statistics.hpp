@@ -1,5 +1,4 @@
-// vector_statistics.txt of a bundle: how the vectors of its index lie. docs/formats.md describes the file, and
-// karec/bundle/vector_statistics.py writes it.
+// Reads vector_statistics.npz of a bundle (docs/formats.md): mean and principal axes of the vectors of its index.
 #pragma once
 
 #include <cstddef>
@@ -12,10 +11,10 @@ namespace karec {
 struct VectorStatistics {
     std::vector<double> mean;       // (D,)
     std::vector<double> variances;  // (D,)
-    std::vector<double> axes;       // (D, D) by rows, in float32's numbers
+    std::vector<double> axes;       // (D, D), one axis a row, rounded to float32
 
-    // bad_format: there is none, it is not whole, or it is of another model version, width or index than the bundle's.
-    static Result<VectorStatistics> of(const Bundle& bundle, std::size_t dim, bool verify);
+    // bad_format: the file is missing or damaged, or of another model version, width or index than the bundle's.
+    static Result<VectorStatistics> read(const Bundle& bundle, std::size_t dim, bool verify);
 };
 
 }  // namespace karec

@@ -1,18 +1,21 @@
 // JSON, .npy and .npz: what Python writes is read, and nothing behind the bytes is.
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
 #include "base/json.hpp"
 #include "base/npy.hpp"
 #include "check.hpp"
+#include "counted_memory.hpp"
 
 using namespace karec;
 
 namespace {
 
 bool refused(std::string_view text) {
-    const auto read = read_json(text);
-    return !read.ok() && read.status().code() == Code::bad_format;
+    const auto json = Json::parse(text);
+    return !json.ok() && json.status().code() == Code::bad_format;
 }
 
 std::string npy(const std::string& head, const std::string& data) {
@@ -33,29 +36,98 @@ Result<NpyArray> read(const std::string& file) {
 
 }  // namespace
 
-TEST(json_is_read_as_it_is_written) {
+TEST(json_values_have_the_types_of_the_text) {
     const auto json =
-        read_json(R"( {"a": [1, -2.5e3, true, null, "\u00e9\n\ud83c\udfa4\\"], "n": 9007199254740993, "a": {}} )");
+        Json::parse(R"( {"a": [1, -2.5e3, true, null, "\u00e9\n\ud83c\udfa4\\", {}], "n": 9007199254740993, "": {}} )");
     CHECK(json.ok());
-    const auto& list = json->object[0].second.list;
-    CHECK(list.size() == 5 && list[0].whole == 1 && list[1].number == -2500.0 && !list[1].whole);
-    CHECK(list[2].boolean && list[3].kind == Json::Kind::null && list[4].text == "é\n\xF0\x9F\x8E\xA4\\");
-    CHECK(json->find("n")->whole == 9007199254740993);
-    CHECK(json->find("a")->kind == Json::Kind::object && json->find("b") == nullptr);
-    CHECK(read_json("0.1")->number == 0.1 && read_json("-0")->number == 0.0 && read_json("1e-310")->number > 0.0);
+    const JsonValue list = json.value()["a"];
+    CHECK(list.is_list() && list.size() == 6);
+    auto value = list.begin();
+    CHECK((*value).integer() == 1 && (*value).number() == 1.0 && !(*value).text() && !(*value).boolean());
+    ++value;
+    CHECK((*value).number() == -2500.0 && !(*value).integer());
+    ++value;
+    CHECK((*value).boolean() == true && !(*value).number());
+    ++value;
+    CHECK((*value).is_null() && !(*value).is_missing());
+    ++value;
+    CHECK((*value).text() == "é\n\xF0\x9F\x8E\xA4\\" && (*value).size() == 0);
+    ++value;
+    CHECK((*value).is_object() && (*value).begin() == (*value).end());
+    CHECK(++value == list.end());
+    CHECK(json.value()["n"].integer() == 9007199254740993);
+    CHECK(json.value()["b"].is_missing() && json.value()["n"]["x"].is_missing() && list["x"].is_missing());
+    std::string names;
+    for (const JsonValue member : json->root()) names += std::string(member.name()) + ";";
+    CHECK(names == "a;n;;");
 }
 
-TEST(what_is_no_json_is_refused) {
+TEST(json_numbers_are_read_exactly) {
+    const auto number = [](const char* text) { return Json::parse(text)->root().number(); };
+    CHECK(number("0.1") == 0.1 && number("-0") == 0.0 && number("1e-310") > 0.0 && number("0") == 0.0);
+    CHECK(number("9223372036854775808") == 9223372036854775808.0);
+    CHECK(Json::parse("9223372036854775807")->root().integer() == std::numeric_limits<std::int64_t>::max());
+    CHECK(!Json::parse("9223372036854775808")->root().integer() && !Json::parse("1.0")->root().integer());
+}
+
+TEST(json_refuses_other_texts) {
     // NOLINTBEGIN(modernize-raw-string-literal)
-    for (const char* text :
-         {"",        " ",         "{",           "[1,]", "[1 2]",    "{\"a\" 1}", "{a: 1}", "01",  "1.",
-          ".5",      "1e",        "+1",          "NaN",  "Infinity", "1e999",     "tru",    "\"",  "\"\n\"",
-          "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "1 1",  "nullx",    "{\"a\":}",  "[",      "\"\\"}) {
+    for (const char* text : {"",
+                             " ",
+                             "{",
+                             "[1,]",
+                             "[1 2]",
+                             "{\"a\" 1}",
+                             "{a: 1}",
+                             "01",
+                             "1.",
+                             ".5",
+                             "1e",
+                             "+1",
+                             "NaN",
+                             "Infinity",
+                             "1e999",
+                             "tru",
+                             "\"",
+                             "\"\n\"",
+                             "\"\\x\"",
+                             "\"\\u12\"",
+                             "\"\\ud800\"",
+                             "1 1",
+                             "nullx",
+                             "{\"a\":}",
+                             "[",
+                             "\"\\",
+                             "-",
+                             "{\"a\": 1, \"b\": 2, \"a\": 3}",
+                             "{\"a\": {\"\": 1, \"\": 2}}",
+                             "\"\\ud800\\ud800\""}) {
         CHECK(refused(text));
     }
     // NOLINTEND(modernize-raw-string-literal)
+}
+
+TEST(json_has_at_most_16_mib_and_64_levels) {
     CHECK(refused(std::string(100'000, '[')) && refused(std::string((16 << 20) + 1, ' ')));
-    CHECK(read_json(std::string(60, '[') + std::string(60, ']')).ok());
+    CHECK(Json::parse(std::string(65, '[') + std::string(65, ']')).ok());
+    CHECK(refused(std::string(66, '[') + std::string(66, ']')));
+}
+
+TEST(json_takes_at_most_17_bytes_of_memory_for_a_byte) {
+    const auto fill = [](std::string text, std::string_view element, std::string_view end) {
+        while (text.size() < 1'000'000) text += element;
+        return text.append(end);
+    };
+    std::string members = "{\"\": 0";
+    for (int i = 0; i < 100'000; ++i) members += ",\"" + std::to_string(i) + "\":0";
+    for (const std::string& text :
+         {fill("[0", ",0", "]"), fill("[[]", ",[]", "]"), fill("[\"\"", ",\"\"", "]"), fill("[{}", ",{}", "]"),
+          members + "}", fill(",", ",", ""), fill("\"", ",", "\""), fill("\"", "\\u0001", "\""), fill("[", "[", "")}) {
+        const std::size_t before = held;
+        peak = before;
+        const auto json = Json::parse(text);
+        CHECK(peak - before <= 17 * text.size() + 1024);
+    }
 }
 
 TEST(arrays_have_the_shape_that_they_declare) {

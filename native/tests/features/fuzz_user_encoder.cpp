@@ -83,7 +83,7 @@ int main(int argc, char** argv) {
         const std::string file = std::string(path).append("/").append(name);
         const std::string whole = read_file(file);
         write_file(file, altered(whole));
-        describe_folder(path);
+        write_manifest(path, 1);
         const auto encoder = UserEncoder::open(Bundle::open(path).value(), random_bits() % 2 == 0);
         if (!encoder.ok() && encoder.status().code() != Code::bad_format) std::abort();
         if (encoder.ok()) {

@@ -186,11 +186,11 @@ TEST(any_moment_has_an_hour_and_a_weekday) {
 TEST(a_bundle_without_its_parts_is_refused) {
     const World world;
     std::filesystem::remove(world.path + "/snapshot/users/city.npy");
-    describe_folder(world.path);
+    write_manifest(world.path, 1);
     const auto lacking = world.open();
     CHECK(lacking.status().code() == Code::bad_format);
     CHECK(lacking.status().message().find("snapshot/users/city.npy") != std::string::npos);
     std::filesystem::remove(world.path + "/encoder.npz");
-    describe_folder(world.path);
+    write_manifest(world.path, 1);
     CHECK(world.open().status().code() == Code::unavailable);
 }

@@ -23,13 +23,6 @@ inline constexpr std::size_t kBundleDim = 8;
 inline constexpr std::size_t kBundleWorks = 600;
 inline constexpr std::int64_t kBundleNow = 1'000'000'000;
 
-inline std::string sealed(const std::string& body) {
-    char seal[32];
-    std::snprintf(seal, sizeof seal, "seal %016llx\n",
-                  static_cast<unsigned long long>(xxh64(std::as_bytes(std::span(body)))));
-    return body + seal;
-}
-
 inline void write_file(const std::string& path, const std::string& text) {
     std::ofstream(path, std::ios::binary) << text;
 }
@@ -70,11 +63,55 @@ inline ItemIndex index_of_version(std::int64_t version, DType dtype = DType::flo
     return ItemIndex::build(ids, {vectors.data(), kBundleWorks, kBundleDim, DType::float32}, options).value();
 }
 
-inline const char* kBundleStage =
-    "karec-prerank 1\nscene home\nstep index_rows\nstep has_embedding\nstep inner_product k=200\nstep not_shown\n"
-    "step freshness weight=0.05 half_life_hours=24.0\nstep tone column=tone at_least=0.1\n"
-    "step quota column=creator_id at_most=3\n"
-    "step dpp k=20 diversity=0.3 ridge=0.01 type_weight=0.05 types=type weights.type.1=1.2 name=scattered\n";
+// An exported stage with these steps.
+inline std::string stage_text(const std::string& steps) {
+    return R"({"format": 1, "scene": "home", "source": "00c0ffee00c0ffee",
+               "stages": [{"name": "prerank", "steps": [)" +
+           steps + "]}]}";
+}
+
+inline const std::string kIndexRows = R"({"use": "index_rows", "name": "index_rows"}, )";
+inline const std::string kHasEmbedding = R"({"use": "has_embedding", "name": "has_embedding"}, )";
+
+inline std::string inner_product_step(int k) {
+    return R"({"use": "inner_product", "name": "inner_product", "k": )" + std::to_string(k) + "}";
+}
+
+inline std::string quota_step(const std::string& column, int at_most) {
+    return R"({"use": "quota", "name": "quota", "column": ")" + column + R"(", "at_most": )" + std::to_string(at_most) +
+           "}";
+}
+
+inline std::string dpp_step(int k, double diversity, double type_weight, const std::string& weights = "") {
+    return R"({"use": "dpp", "name": "scattered", "k": )" + std::to_string(k) + R"(, "diversity": )" +
+           std::to_string(diversity) + R"(, "ridge": 0.01, "type_weight": )" + std::to_string(type_weight) +
+           R"(, "window": null, "types": "type", "max_per_type": null, "min_per_type": 0, "weights": [)" + weights +
+           R"(], "centre": false, "whiten": 0, "facets": []})";
+}
+
+inline const std::string kScoredSteps = kIndexRows + kHasEmbedding + inner_product_step(200) +
+                                        R"(, {"use": "not_shown", "name": "not_shown"},
+       {"use": "freshness", "name": "freshness", "weight": 0.05, "half_life_hours": 24},
+       {"use": "tone", "name": "tone", "column": "tone", "at_least": 0.1}, )" +
+                                        quota_step("creator_id", 3);
+inline const std::string kBundleStage =
+    stage_text(kScoredSteps + ", " + dpp_step(20, 0.3, 0.05, R"({"column": "type", "value": 1, "factor": 1.2})"));
+
+// Writes manifest.json for the files in `folder`.
+inline void write_manifest(const std::string& folder, std::int64_t version) {
+    std::string files;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+        if (!entry.is_regular_file() || entry.path().filename() == "manifest.json") continue;
+        const std::string bytes = read_file(entry.path());
+        char sums[80];
+        std::snprintf(sums, sizeof sums, R"({"bytes": %zu, "xxh64": "%016llx"})", bytes.size(),
+                      static_cast<unsigned long long>(xxh64(std::as_bytes(std::span(bytes)))));
+        files +=
+            (files.empty() ? "\"" : ", \"") + std::filesystem::relative(entry.path(), folder).string() + "\": " + sums;
+    }
+    write_file(folder + "/manifest.json", R"({"format": 1, "facts": {}, "model_version": )" + std::to_string(version) +
+                                              R"(, "files": {)" + files + "}}");
+}
 
 // A temporary folder, removed by the destructor.
 class BundleFolder {
@@ -82,7 +119,7 @@ class BundleFolder {
     BundleFolder() {
         root_ = (std::filesystem::temp_directory_path() / "karec-bundle-XXXXXX").string();
         if (::mkdtemp(root_.data()) == nullptr) std::abort();
-        write_file(settings(), sealed(kBundleStage));
+        write_file(settings(), kBundleStage);
     }
     ~BundleFolder() {
         std::error_code ignored;
@@ -92,7 +129,7 @@ class BundleFolder {
     BundleFolder& operator=(const BundleFolder&) = delete;
 
     const std::string& root() const { return root_; }
-    std::string settings() const { return root_ + "/prerank.txt"; }
+    std::string settings() const { return root_ + "/prerank.json"; }
     std::string folder(std::int64_t version) const { return root_ + "/v" + std::to_string(version); }
 
     void publish(std::int64_t version) {
@@ -103,15 +140,7 @@ class BundleFolder {
         point_at(version);
     }
 
-    // Writes manifest.txt for the folder's files.
-    void describe(std::int64_t version) {
-        const std::string bytes = read_file(folder(version) + "/index.karec");
-        char line[128];
-        std::snprintf(line, sizeof line, "file index.karec bytes=%zu xxh64=%016llx\n", bytes.size(),
-                      static_cast<unsigned long long>(xxh64(std::as_bytes(std::span(bytes)))));
-        write_file(folder(version) + "/manifest.txt",
-                   sealed("karec-bundle 1\nmodel_version " + std::to_string(version) + "\n" + line));
-    }
+    void describe(std::int64_t version) { write_manifest(folder(version), version); }
 
     // As Python does it: a new link, renamed over the old one.
     void point_at(std::int64_t version) {

@@ -29,7 +29,7 @@ struct Answer {
 };
 
 inline StageSettings stage(const std::string& steps) {
-    return StageSettings::parse(sealed("karec-prerank 1\nscene home\n" + steps)).value();
+    return StageSettings::parse(stage_text(steps)).value();
 }
 
 inline Request request_of(const std::vector<std::int64_t>& ids) {

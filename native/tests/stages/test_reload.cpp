@@ -38,8 +38,9 @@ int main(int argc, char** argv) {
     folder.publish(1);
     folder.publish(2);
     const auto settings = StageSettings::parse(
-        sealed("karec-prerank 1\nscene home\nstep index_rows\nstep has_embedding\nstep inner_product k=100\n"
-               "step freshness weight=0.0 half_life_hours=24.0\nstep quota column=creator_id at_most=100\n"));
+        stage_text(kIndexRows + kHasEmbedding + inner_product_step(100) +
+                   R"(, {"use": "freshness", "name": "freshness", "weight": 0, "half_life_hours": 24}, )" +
+                   quota_step("creator_id", 100)));
     auto ranker = Stages::open(folder.root(), settings.value()).value();
     std::vector<std::int64_t> ids;
     ids.reserve(kBundleWorks);

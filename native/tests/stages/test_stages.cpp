@@ -91,11 +91,10 @@ TEST(fused_and_single_steps_give_the_same) {
     BundleFolder folder;
     folder.publish(1);
     const auto ids = all_ids();
-    const auto fused =
-        Stages::open(folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=50\n"));
+    const auto fused = Stages::open(folder.root(), stage(kIndexRows + kHasEmbedding + inner_product_step(50)));
     // With another step before them the three steps are not fused into one search.
-    const auto apart = Stages::open(
-        folder.root(), stage("step not_shown\nstep index_rows\nstep has_embedding\nstep inner_product k=50\n"));
+    const auto apart = Stages::open(folder.root(), stage(R"({"use": "not_shown", "name": "not_shown"}, )" + kIndexRows +
+                                                         kHasEmbedding + inner_product_step(50)));
     CHECK(fused.ok() && apart.ok());
     Answer one(50);
     Answer other(50);
@@ -109,8 +108,7 @@ TEST(each_row_meets_the_user_vector_of_its_model_version) {
     BundleFolder folder;
     folder.publish(1);
     const auto ranker = Stages::open(
-        folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=300\nstep dpp k=40 "
-                             "diversity=0.5 ridge=0.01 type_weight=0.0 types=type\n"));
+        folder.root(), stage(kIndexRows + kHasEmbedding + inner_product_step(300) + ", " + dpp_step(40, 0.5, 0.0)));
     CHECK(ranker.ok());
     ItemIndex index = ranker->index();
     const std::vector<std::int64_t> newer = {0, 3, 6, 9};
@@ -151,8 +149,7 @@ TEST(each_row_meets_the_user_vector_of_its_model_version) {
 TEST(recall_scores_rank_where_no_step_scores) {
     BundleFolder folder;
     folder.publish(1);
-    const auto ranker = Stages::open(
-        folder.root(), stage("step index_rows\nstep has_embedding\nstep quota column=creator_id at_most=1\n"));
+    const auto ranker = Stages::open(folder.root(), stage(kIndexRows + kHasEmbedding + quota_step("creator_id", 1)));
     const std::vector<std::int64_t> ids = {0, 150, 300};  // one creator
     const std::vector<float> scores = {1.0f, 3.0f, 2.0f};
     Request request = request_of(ids);
@@ -196,48 +193,61 @@ TEST(a_run_refuses_requests_that_do_not_fit) {
     CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "k must be positive"));
 }
 
-TEST(a_karec_toml_in_the_place_of_an_exported_stage_is_named) {
-    const BundleFolder folder;
-    const std::string toml = "bundle = \"bundles\"\n\n  [[scenes.home.stages]]\nname = \"prerank\"\n";
-    const std::string advice = "this is a karec.toml; export it with karec export stage";
-    CHECK(says(StageSettings::parse(toml).status(), Code::bad_format, advice));
-    write_file(folder.root() + "/karec.toml", toml);
-    CHECK(says(StageSettings::read(folder.root() + "/karec.toml").status(), Code::bad_format,
-               folder.root() + "/karec.toml: " + advice));
-    write_file(folder.root() + "/own.toml", "# nothing yet\n");
-    CHECK(says(StageSettings::read(folder.root() + "/own.toml").status(), Code::bad_format, advice));
-    write_file(folder.root() + "/notes.txt", "[scene] of a play\n");
-    CHECK(says(StageSettings::read(folder.root() + "/notes.txt").status(), Code::bad_format, "'seal' is missing"));
+TEST(settings_have_the_scene_and_source_of_the_file) {
+    const auto settings = StageSettings::parse(kBundleStage).value();
+    CHECK(settings.scene == "home" && settings.source == "00c0ffee00c0ffee" && settings.steps.size() == 8);
+    const auto& dpp = std::get<DppStep>(settings.steps.back().what);
+    CHECK(settings.steps.back().name == "scattered" && dpp.k == 20 && dpp.diversity == 0.3 && !dpp.window);
+    CHECK(dpp.weights.size() == 1 && dpp.weights[0].column == "type" && dpp.weights[0].factor == 1.2);
 }
 
-TEST(settings_tell_the_hash_of_their_source_where_the_file_does) {
-    const auto told =
-        StageSettings::parse(sealed("karec-prerank 1\nscene a source=00c0ffee00c0ffee\nstep index_rows\n"));
-    CHECK(told.value().scene == "a");
-    CHECK(told.value().source == "00c0ffee00c0ffee");
-    CHECK(StageSettings::parse(sealed("karec-prerank 1\nscene a\n")).value().source.empty());
-    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a source=new\n")).status(), Code::bad_format,
-               "line 2: source = new, expected 16 hexadecimal digits"));
-    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a mood=1\n")).status(), Code::bad_format,
-               "line 2: a key that this library does not know"));
+TEST(settings_refuse_altered_stages_by_step_and_key) {
+    const auto refused = [](const std::string& was, const std::string& now, const std::string& part) {
+        std::string text = kBundleStage;
+        text.replace(text.find(was), was.size(), now);
+        return says(StageSettings::parse(text).status(), Code::bad_format, part);
+    };
+    CHECK(refused("\"format\": 1", "\"format\": 2", "another format, expected 1"));
+    CHECK(refused("\"scene\"", "\"mood\"", "expected only the keys format, scene, source and stages"));
+    CHECK(refused("\"source\": ", "\"hash\": 1, \"source\": ", "expected only the keys format, scene"));
+    CHECK(refused("\"steps\": [", "\"steps\": [1, ", "a step has no name"));
+    CHECK(refused("\"use\": \"tone\"", "\"use\": \"mmr\"", "step 'tone': unknown step 'mmr'"));
+    CHECK(refused("\"k\": 200", "\"k\": 200, \"speed\": 3", "step 'inner_product': key 'speed': unknown to this"));
+    CHECK(refused("\"k\": 200", "\"k\": 200, \"k\": 201", "a name appears twice"));
+    CHECK(refused(", \"k\": 200", "", "step 'inner_product': key 'k': missing"));
+    for (const char* k : {"0", "-1", "1.5", "\"5\"", "null", "[5]", "99999999999999999999"}) {
+        CHECK(refused("\"k\": 200", std::string("\"k\": ") + k,
+                      "step 'inner_product': key 'k': expected an integer ≥ 1"));
+    }
+    CHECK(refused("\"k\": 20,", "\"k\": 0,", "step 'scattered': key 'k': expected an integer ≥ 1"));
+    CHECK(refused("\"half_life_hours\": 24", "\"half_life_hours\": 0", "key 'half_life_hours': expected a number in"));
+    CHECK(refused("\"diversity\": 0.3", "\"diversity\": 1.3", "key 'diversity': expected a number in 0 … 1"));
+    CHECK(refused("\"factor\": 1.2", "\"factor\": -1.2", "key 'weights': key 'factor': expected a number in 0 …"));
+    CHECK(refused("\"value\": 1", "\"value\": 1.0", "key 'weights': key 'value': expected an integer"));
+    CHECK(refused("\"centre\": false", "\"centre\": 0", "key 'centre': expected true or false"));
+    CHECK(refused("\"facets\": []", "\"facets\": {}", "key 'facets': expected a list"));
+    CHECK(refused("\"column\": \"tone\"", "\"column\": \"\"", "step 'tone': key 'column': expected a text"));
+    for (std::size_t n = 0; n < kBundleStage.size(); ++n) {
+        CHECK(StageSettings::parse(kBundleStage.substr(0, n)).status().code() == Code::bad_format);
+    }
+}
+
+TEST(settings_refuse_a_karec_toml_with_the_command_that_exports_it) {
+    const BundleFolder folder;
+    const std::string path = folder.root() + "/karec.toml";
+    write_file(path, "bundle = \"bundles\"\n\n[[scenes.home.stages]]\nname = \"prerank\"\n");
+    const Status status = StageSettings::read(path).status();
+    CHECK(says(status, Code::bad_format, path + ": not JSON: byte 0"));
+    CHECK(says(status, Code::bad_format, "Write the file with karec export stage"));
 }
 
 TEST(open_refuses_bundles_that_do_not_fit) {
     BundleFolder folder;
     const auto settings = StageSettings::read(folder.settings()).value();
-    CHECK(says(Stages::open(folder.root(), settings).status(), Code::io_error, "manifest.txt"));
+    CHECK(says(Stages::open(folder.root(), settings).status(), Code::io_error, "manifest.json"));
     folder.publish(1);
-    CHECK(says(Stages::open(folder.root(), stage("step quota column=mood at_most=1\n")).status(),
-               Code::invalid_argument, "no column 'mood'"));
-    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a\nstep mmr\n")).status(), Code::bad_format,
-               "line 3: this library knows no step 'mmr'"));
-    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 speed=3\n")).status(),
-               Code::bad_format, "a key that this library does not know"));
-    CHECK(says(StageSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 k=6\n")).status(),
-               Code::bad_format, "line 3: 'k' stands twice"));
-    CHECK(says(StageSettings::parse(sealed("karec-prerank 2\nscene a\n")).status(), Code::bad_format, "format '2'"));
-    CHECK(says(StageSettings::parse("karec-prerank 1\nscene a\nseal 0000000000000000\n").status(), Code::bad_format,
-               "the seal does not fit"));
+    CHECK(says(Stages::open(folder.root(), stage(quota_step("mood", 1))).status(), Code::invalid_argument,
+               "no column 'mood'"));
     const std::string path = folder.folder(1) + "/index.karec";
     const std::string whole = read_file(path);
     write_file(path, whole.substr(0, 100));
@@ -245,12 +255,40 @@ TEST(open_refuses_bundles_that_do_not_fit) {
     std::string altered = whole;
     altered[altered.size() - 1] ^= 1;
     write_file(path, altered);
-    CHECK(says(Stages::open(folder.root(), settings).status(), Code::bad_format, "is not what was published"));
+    CHECK(says(Stages::open(folder.root(), settings).status(), Code::bad_format, "was changed after publishing"));
     // An index of another model version, with a manifest that fits it.
     CHECK(index_of_version(2).save(path).ok());
     folder.describe(1);
     CHECK(
         says(Stages::open(folder.root(), settings).status(), Code::bad_format, "of model version 2, its bundle of 1"));
+}
+
+TEST(open_refuses_altered_manifests) {
+    BundleFolder folder;
+    folder.publish(1);
+    const std::string path = folder.folder(1) + "/manifest.json";
+    const std::string whole = read_file(path);
+    const auto refused = [&](const std::string& was, const std::string& now, const std::string& part) {
+        std::string text = whole;
+        text.replace(text.find(was), was.size(), now);
+        write_file(path, text);
+        return says(Bundle::open(folder.root()).status(), Code::bad_format, "manifest.json: " + part);
+    };
+    CHECK(refused("\"format\": 1", "\"format\": 2", "another format, expected 1. Publish the bundle again"));
+    CHECK(refused("\"format\": 1", "\"format\": true", "another format"));
+    CHECK(refused("\"model_version\": 1", "\"model_version\": 1.5", "model_version or files is missing"));
+    CHECK(refused("\"files\": {", "\"files\": [{", "not JSON"));
+    CHECK(refused("\"files\"", "\"file\"", "model_version or files is missing"));
+    CHECK(refused("index.karec", "a/../../index.karec",
+                  "the file 'a/../../index.karec' is not a path within the bundle"));
+    CHECK(refused("index.karec", "/index.karec", "the file '/index.karec' is not a path within"));
+    CHECK(refused("index.karec", "a\\u0000b", "the file"));
+    CHECK(refused("\"bytes\": ", "\"bytes\": -", "the entry of 'index.karec' has no bytes"));
+    CHECK(refused("\"xxh64\": \"", "\"xxh64\": \"X", "the entry of 'index.karec' has no bytes or no xxh64"));
+    for (std::size_t n = 0; n < whole.size(); ++n) {
+        write_file(path, whole.substr(0, n));
+        CHECK(Bundle::open(folder.root()).status().code() == Code::bad_format);
+    }
 }
 
 // Settings that a host fills in by hand: no reader has checked them.
