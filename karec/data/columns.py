@@ -8,14 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from karec.data.database import database_errors, quote_name
+from karec.data.database import database_errors, quote_name, quote_text
 from karec.data.files import SAMPLE, Source
 
 Kind = Literal["integer", "number", "time", "boolean", "list", "text"]
 MIN_FRACTION = 0.95  # of the cells that are not missing must be of a kind
 INTEGER = r"^-?(0|[1-9][0-9]{0,18})$"
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-EARLIEST_MS, LATEST_MS = 946_684_800_000, 4_102_444_800_000  # 2000 to 2100
+EARLIEST_MS, LATEST_MS = 315_532_800_000, 4_102_444_800_000  # 1980 to 2100
+TIME_FORMATS = tuple(  # of strptime: times that are not ISO 8601
+    f"{day}{time}"
+    for day in ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d")
+    for time in ("", " %H:%M", " %H:%M:%S")
+)
 _KIND_OF_CHECK: dict[str, Kind] = {
     "integer": "integer",
     "whole": "number",
@@ -30,12 +35,14 @@ class Column:
 
     is_typed   the file has the kind, not only its cells
     unit       of a time that is a number, else ""
+    format     of strptime, of a time that is a text and not ISO 8601, else ""
     """
 
     name: str
     kind: Kind
     is_typed: bool
     unit: str = ""
+    format: str = ""
 
     @property
     def cell(self) -> str:
@@ -75,6 +82,8 @@ class Column:
             return f"TRY_CAST(round({self.as_number} * {UNITS[self.unit]!r}) AS BIGINT)"
         if self.is_typed and self.kind != "time":
             return "NULL::BIGINT"
+        if self.format:
+            return f"epoch_ms(TRY_STRPTIME({self.cell}, {quote_text(self.format)})::TIMESTAMPTZ)"
         return f"epoch_ms(TRY_CAST({self.cell} AS TIMESTAMPTZ))"
 
     @property
@@ -107,7 +116,28 @@ def infer_column(source: Source, name: str) -> Column:
     typed = _kind_of_type(source.types[name])
     with database_errors(source.files[0]):
         column = Column(name, typed or _kind_of_cells(source, name), typed is not None)
+        formats = find_time_formats(source, column)
+        if len(formats) == 1:
+            column = replace(column, kind="time", format=formats[0])
         return replace(column, unit=_infer_unit(source, column))
+
+
+def find_time_formats(source: Source, column: Column) -> list[str]:
+    """Returns the TIME_FORMATS that most cells of a text column have.
+
+    There are two if no cell shows whether the day or the month comes first.
+    """
+    if column.is_typed or column.kind != "text":
+        return []
+    counts = ", ".join(f"count(TRY_STRPTIME(c, {quote_text(format)}))" for format in TIME_FORMATS)
+    cells = f"SELECT {quote_name(column.name)} AS c FROM {source.name} LIMIT {SAMPLE}"
+    n_cells, *n_times = source.database.rows(f"SELECT count(c), {counts} FROM ({cells})")[0]
+    best = max(n_times)
+    return [
+        format
+        for format, n in zip(TIME_FORMATS, n_times, strict=True)
+        if n == best and n_cells and n >= MIN_FRACTION * n_cells
+    ]
 
 
 def _kind_of_type(name: str) -> Kind | None:
@@ -136,7 +166,7 @@ def _kind_of_cells(source: Source, name: str) -> Kind:
 
 
 def _infer_unit(source: Source, column: Column) -> str:
-    """Returns the unit in which most numbers are moments from 2000 to 2100; "" if no number is."""
+    """Returns the unit in which most numbers are moments from 1980 to 2100; "" if no number is."""
     if column.kind not in ("integer", "number"):
         return ""
     counts = ", ".join(

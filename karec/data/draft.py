@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from karec.data.database import open_database
 from karec.data.infer_schema import (
+    MAX_EVENTS,
     InspectedTable,
     find_log,
     find_table,
+    has_name_of,
     inspect_tables,
     snake_case,
 )
+from karec.errors import DataError
 
 VIEW = (
     r"(^|_)(view|views|viewed|impression|impressions|show|shown|expose|exposed|exposure|pv|display|detail)"
@@ -22,7 +26,6 @@ VIEW = (
 )
 LIKED = r"like|fav|love|buy|purchase|order|pay|transaction|save|collect"
 FOLLOWED = r"follow|subscribe"
-MAX_EVENTS = 20
 LOG_ROLES = {
     "event": ("text",),
     "request": ("integer", "text"),
@@ -51,13 +54,30 @@ def write_contract(paths: Sequence[Path], folder: Path) -> str:
         lines += [*_events(log, roles), *_labels(log, roles)]
         for noun in ("item", "user"):
             lines += _table(log, roles[noun], noun, others)
-        for table in others:
-            if list(table.columns) == list(log.columns):
-                advice = "has the columns of the log; path may be a glob or a folder that holds both"
-                lines.append(f"\n# ? not used: {table.path} {advice}")
-            else:
-                lines.append(f"\n# not used: {table.path}, columns {', '.join(table.columns)}")
-        return "\n".join([*lines, *(f"\n# skipped: {problem}" for problem in problems)]) + "\n"
+        _check_all_used([log, *(table for table in tables if table is not log)], others, problems, folder)
+        return "\n".join(lines) + "\n"
+
+
+def _check_all_used(
+    tables: Sequence[InspectedTable],
+    unused: Sequence[InspectedTable],
+    problems: Sequence[str],
+    folder: Path,
+) -> None:
+    """Raises DataError if a table is not used or cannot be read."""
+    columns = next((list(table.columns) for table in tables if table not in unused), [])
+    reasons = [
+        f"{table.path} has the columns of the log: put its files into one folder"
+        if list(table.columns) == columns
+        else f"{table.path}: no column has the users or the items of the log"
+        for table in unused
+    ]
+    if reasons or problems:
+        paths = " ".join(shlex.quote(str(folder / table.path)) for table in tables if table not in unused)
+        raise DataError(
+            f"{'; '.join([*reasons, *problems])}. To leave files out, name the others: karec data init "
+            f"{paths} --out {shlex.quote(str(folder))}"
+        )
 
 
 def _more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]:
@@ -68,7 +88,25 @@ def _more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]
         is_event = role == "event" and name is not None and 1 < log.n_distinct[name] <= MAX_EVENTS
         if name is not None and (is_event or (role != "event" and not log.is_flag(name))):
             more[role] = name
+    if "time" in roles and "event" not in more:
+        more |= _event_by_values(log, (*roles.values(), *more.values()))
+    if "event" not in more and (name := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
+        raise DataError(
+            f"{log.path}: the column {name!r} has {log.n_distinct[name]} kinds of events, expected 2 to "
+            f"{MAX_EVENTS}. Write the events that count into data.toml: docs/data.md shows how."
+        )
     return more
+
+
+def _event_by_values(log: InspectedTable, excluded: Collection[str]) -> dict[str, str]:
+    """Returns {"event": column} for a column with few texts, of which one means shown."""
+    for name, column in log.columns.items():
+        if name in excluded or column.kind != "text" or not 1 < log.n_distinct[name] <= MAX_EVENTS:
+            continue
+        values = log.source.database.rows(f"SELECT DISTINCT {column.as_text} FROM {log.sample}")
+        if any(value and re.search(VIEW, snake_case(value)) for (value,) in values):
+            return {"event": name}
+    return {}
 
 
 def _events(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
@@ -77,6 +115,10 @@ def _events(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         time = log.columns[roles["time"]]
         has = "a user, an item and a time"
         reason = f"; the time is in {time.unit}" if time.unit else ""
+    inferred = [
+        role for role in ("user", "item", "event") if role in roles and not has_name_of(role, roles[role])
+    ]
+    reason = f"; {' and '.join(inferred)} by the values{reason}" if inferred else reason
     return [
         "[events]",
         f"path = {_quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read",

@@ -55,6 +55,8 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
     unit = "" if contract.events.time_unit == "auto" else contract.events.time_unit
     if "time" in columns:
         time = replace(columns["time"], unit=unit) if unit else columns["time"].as_time
+        if contract.events.time_format is not None:
+            time = replace(columns["time"], kind="time", format=contract.events.time_format)
         cells.add("t", time.as_ms, time, "time", _time_mistakes(time, now_ms))
     else:
         cells.cells["t"] = "0::BIGINT"  # `positives.py` invents times
@@ -97,7 +99,7 @@ def _time_mistakes(time: Column, now_ms: int) -> list[Mistake]:
     return [
         (f"{time.cell} IS NULL", f"{where}: the time is missing"),
         ("__t IS NULL", f"{where}: not a time, expected a number of s, ms, us or ns since 1970, or ISO 8601"),
-        (f"__t < {EARLIEST_MS}", f"{where}: the time is before the year 2000: set events.time_unit"),
+        (f"__t < {EARLIEST_MS}", f"{where}: the time is before the year 1980: set events.time_unit"),
         (f"__t > {latest}", f"{where}: the time is in the future"),
     ]
 

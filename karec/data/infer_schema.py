@@ -16,9 +16,10 @@ from karec.errors import DataError
 
 MIN_SHARED = 0.5  # of the log's ids are in the table of items or users
 MIN_REPEATS = 3  # of each value of lists, on average
+MAX_EVENTS = 20  # kinds of events; a column with more values can hold ids
 SEPARATORS = "|;,"
 _ID = r"s?(_?(id|code|key|no|nr|number|uuid|hash))?(_|$)"
-_USER = r"user|uid|customer|member|account|listener|viewer|person|client|buyer"
+_USER = r"user|uid|customer|member|account|listener|viewer|reader|person|client|buyer|shopper"
 _ITEM = (
     r"item|iid|video|vid|work|product|sku|movie|film|track|song|artist|article|content|book|game|post|ad"
     r"|listing"
@@ -50,6 +51,10 @@ class InspectedTable:
     columns: dict[str, Column]
     n_rows: int
     n_distinct: dict[str, int]
+
+    @property
+    def full_path(self) -> Path:
+        return Path(self.source.table.path)
 
     @property
     def sample(self) -> str:
@@ -119,7 +124,8 @@ def inspect_tables(
 ) -> tuple[list[InspectedTable], list[str]]:
     """Returns the tables of files and folders, and the reasons for files that are not tables.
 
-    A file in a folder is a table, and so is a folder in it that has such files.
+    A file in a folder is a table, and so is a folder in it that has such files. Files of one folder with
+    the same columns are one table.
     """
     tables, problems = [], []
     for number, path in enumerate(_table_paths(paths)):
@@ -129,7 +135,31 @@ def inspect_tables(
             if path in paths:
                 raise
             problems.append(str(error))
-    return tables, problems
+    return _join_parts(database, tables, folder), problems
+
+
+def _join_parts(database: Database, tables: Sequence[InspectedTable], folder: Path) -> list[InspectedTable]:
+    """Joins tables with the same columns and with names that differ in numbers, such as log-1 and log-2.
+
+    Raises DataError for the parts of a ready-made split: a test set must not become training data.
+    """
+    groups: dict[tuple[Path, tuple[str, ...]], list[InspectedTable]] = {}
+    for table in tables:
+        pattern = table.full_path.with_name(re.sub(r"\d+([-_.]\d+)*", "*", table.full_path.name))
+        groups.setdefault((pattern, tuple(table.columns)), []).append(table)
+    joined = [
+        parts[0] if len(parts) == 1 else _inspect(database, f"joined_{number}", pattern, folder)
+        for number, ((pattern, _), parts) in enumerate(groups.items())
+    ]
+    for table in joined:
+        parts = [other for other in joined if list(other.columns) == list(table.columns)]
+        names = [part.path for part in parts if re.match(r"train|valid|val|dev|test", part.full_path.name)]
+        if len(names) > 1:
+            raise DataError(
+                f"{', '.join(names)} are parts of a split, but karec splits one log by time. Join them into "
+                "one file."
+            )
+    return joined
 
 
 def find_log(
@@ -140,7 +170,10 @@ def find_log(
     The log is the longest table with the three; else the longest with several items of a user. ``problems``:
     messages on files that cannot be read, for the error if there is no log.
     """
-    candidates = [(table, roles) for table in tables if (roles := _log_roles(table))]
+    candidates = [(table, _log_roles(table)) for table in tables]
+    if not any({"user", "item"} <= roles.keys() for _, roles in candidates):
+        candidates = [(table, _infer_ids(table, roles, tables)) for table, roles in candidates]
+    candidates = [(table, roles) for table, roles in candidates if {"user", "item"} <= roles.keys()]
     logs = [(table, roles) for table, roles in candidates if "time" in roles]
     logs = logs or [
         (table, roles) for table, roles in candidates if table.n_distinct[roles["user"]] < table.n_rows
@@ -148,7 +181,7 @@ def find_log(
     if not logs:
         columns = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in tables)
         raise DataError(
-            f"no table has a user, an item and a time by its columns' names; there are {columns}. Write "
+            f"no table has columns of a user and an item; there are {columns or 'no tables'}. Write "
             "data.toml by hand: docs/data.md shows how"
             + "".join(f". Skipped: {problem}" for problem in problems)
         )
@@ -163,12 +196,16 @@ def find_table(
     for table in others:
         for name in table.columns:
             fraction = table.shared_fraction(log, id_column, name)
-            is_named = any(re.search(pattern, snake_case(name)) for pattern in NAMES[noun])
-            score = fraction + (snake_case(name) == snake_case(id_column)) + 0.5 * is_named
+            score = fraction + (snake_case(name) == snake_case(id_column)) + 0.5 * has_name_of(noun, name)
             is_unique = table.n_distinct[name] >= 0.9 * table.n_rows
             if fraction >= MIN_SHARED and is_unique and score > best_score:
                 best, best_score = (table, name, fraction), score
     return best
+
+
+def has_name_of(role: str, name: str) -> bool:
+    """Returns True if the name of the column shows the role."""
+    return any(re.search(pattern, snake_case(name)) for pattern in NAMES[role])
 
 
 def snake_case(name: str) -> str:
@@ -204,11 +241,57 @@ def _inspect(database: Database, name: str, path: Path, folder: Path) -> Inspect
 
 
 def _log_roles(table: InspectedTable) -> dict[str, str]:
+    """Returns the columns of the roles user and item by their names, and the time."""
     kinds = ("integer", "text", "moment")  # an integer may look like a time
-    user = table.named("user", kinds)
-    item = table.named("item", kinds, (user or "",))
-    if user is None or item is None:
-        return {}
-    times = (name for name in table.columns if name not in (user, item) and table.is_time(name))
-    time = table.named("time", ("moment",), (user, item)) or next(times, None)
-    return {"user": user, "item": item, **({} if time is None else {"time": time})}
+    roles: dict[str, str] = {}
+    for role in ("user", "item"):
+        name = table.named(role, kinds, roles.values())
+        if name is not None:
+            roles[role] = name
+    times = (name for name in table.columns if name not in roles.values() and table.is_time(name))
+    time = table.named("time", ("moment",), tuple(roles.values())) or next(times, None)
+    return {**roles, **({} if time is None else {"time": time})}
+
+
+def _infer_ids(
+    table: InspectedTable, roles: dict[str, str], tables: Sequence[InspectedTable]
+) -> dict[str, str]:
+    """Returns ``roles`` with the missing user or item, inferred from values.
+
+    Ids of another table come first, then columns with many values that repeat. The name of the other table
+    tells users from items. If it does not, a single other table has the items, and of two the user is the
+    first column.
+    """
+    ids: dict[str, str] = {}  # column: name of the table that it refers to
+    for name, column in table.columns.items():
+        is_id = column.kind in ("integer", "text") and not column.unit and not table.is_flag(name)
+        if is_id and name not in roles.values() and table.n_distinct[name] < table.n_rows:
+            other = _referenced_table(table, name, tables)
+            if other is not None:
+                ids[name] = snake_case(Path(other.path).stem)
+            elif table.n_distinct[name] > MAX_EVENTS and not table.hardly_repeats(name):
+                ids[name] = ""
+    inferred = dict(roles)
+    for role, pattern in (("user", _USER), ("item", _ITEM)):
+        matches = (name for name, other in ids.items() if re.search(rf"(^|_)({pattern})s?(_|$)", other))
+        if role not in inferred and (match := next(matches, None)) is not None:
+            inferred[role] = match
+            del ids[match]
+    rest = sorted(ids, key=lambda name: not ids[name])  # stable: ids of other tables first
+    missing = [role for role in ("user", "item") if role not in inferred]
+    if sum(map(bool, ids.values())) == 1:
+        missing.reverse()  # the only other table is that of the items
+    inferred |= dict(zip(missing, rest, strict=False))
+    return inferred
+
+
+def _referenced_table(
+    log: InspectedTable, id_column: str, tables: Sequence[InspectedTable]
+) -> InspectedTable | None:
+    """Returns a table with a unique column that has most of the values of ``id_column``."""
+    for table in tables:
+        for name in table.columns:
+            is_unique = table.n_distinct[name] >= 0.9 * table.n_rows
+            if table is not log and is_unique and table.shared_fraction(log, id_column, name) >= MIN_SHARED:
+                return table
+    return None

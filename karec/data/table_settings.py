@@ -95,6 +95,7 @@ class EventColumns(ColumnNames, frozen=True):
 class Events(Files, frozen=True, kw_only=True):
     """The event log.
 
+    time_format      of strptime, such as "%d/%m/%Y %H:%M". None: numbers, ISO 8601, or a format that fits
     view             the event that means that an item was shown
     window_minutes   an action belongs to the user's last view of the item within this time before it
     scenes           {cell of the scene column: name}: all scenes, in their order
@@ -103,6 +104,7 @@ class Events(Files, frozen=True, kw_only=True):
 
     columns: EventColumns
     time_unit: TimeUnit = "auto"
+    time_format: str | None = None
     view: str | None = None
     window_minutes: float = 60.0
     scenes: Mapping[str, str] = {}

@@ -25,7 +25,7 @@ BAD_LINES = {
         cells(ROW, at="yesterday"),
         "column 'at': not a time, expected a number of s, ms, us or ns since 1970, or ISO 8601",
     ),
-    "1970": (cells(ROW, at=12), "column 'at': the time is before the year 2000"),
+    "1970": (cells(ROW, at=12), "column 'at': the time is before the year 1980"),
     "future": (cells(ROW, at=NOW_MS // 1000 + 100_000), "column 'at': the time is in the future"),
     "mixed types": (cells(ROW, stars="many"), "column 'stars': not a finite number"),
     "infinite": (cells(ROW, stars="inf"), "column 'stars': not a finite number"),

@@ -1,6 +1,8 @@
 """``karec data init`` writes a data.toml that loads unchanged, with a question mark at each guess."""
 
+import shutil
 import tomllib
+from datetime import UTC, datetime
 
 import pytest
 from own_logs import listens, movie_ratings, shop_actions, video_impressions
@@ -112,19 +114,81 @@ def test_init_splits_a_log_without_times_by_user(draft, read):
 
 def test_init_refuses_files_without_a_log_with_their_columns(tmp_path):
     (tmp_path / "prices.csv").write_text("sku,price\na,1\n")
-    with pytest.raises(DataError, match=r"no table has a user, an item and a time.*prices\.csv: sku, price"):
+    with pytest.raises(DataError, match=r"no table has columns of a user and.*prices\.csv: sku, price"):
         write_contract([tmp_path], tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         write_contract([tmp_path / "none"], tmp_path)
 
 
-def test_init_skips_and_names_an_unreadable_file(draft):
+def test_init_refuses_and_names_an_unreadable_file(tmp_path):
+    (listens(tmp_path) / "broken.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match=r"broken\.parquet.*karec data init \S+listens\.csv"):
+        write_contract([tmp_path], tmp_path)
+
+
+def test_init_refuses_and_names_a_table_without_ids_of_the_log(tmp_path):
+    (shop_actions(tmp_path) / "weather.csv").write_text("day,degrees\n2024-01-01,3\n2024-01-02,5\n")
+    with pytest.raises(DataError, match=r"weather\.csv.*karec data init \S+log\.csv \S+goods\.csv"):
+        write_contract([tmp_path], tmp_path)
+    text = write_contract([tmp_path / "log.csv", tmp_path / "goods.csv"], tmp_path)
+    assert tomllib.loads(text)["items"]["path"] == "goods.csv"
+
+
+def _rename_columns(path, names):
+    _, *rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([",".join(names), *rows]) + "\n", encoding="utf-8")
+
+
+def test_init_finds_user_item_and_event_by_their_values(draft, read):
     def write(folder):
-        (listens(folder) / "broken.parquet").write_bytes(b"PAR1 and no more")
+        shop_actions(folder)
+        _rename_columns(folder / "log.csv", ("zeit", "kunde", "ware", "was"))
+        _rename_columns(folder / "goods.csv", ("ware", "gang", "preis"))
         return folder
 
-    _, text, _ = draft(write)
-    assert "# skipped:" in text and "broken.parquet" in text
+    folder, _, toml = draft(write)
+    columns = {"time": "zeit", "user": "kunde", "item": "ware", "event": "was"}
+    assert toml["events"]["columns"] == columns and toml["items"]["id"] == "ware"
+    assert list(toml["labels"]) == ["click", "cart", "buy"]
+    assert read(folder).report.shape == "actions"
+
+
+def test_init_reads_days_before_months(draft, read):
+    def write(folder):
+        path = shop_actions(folder) / "log.csv"
+        head, *rows = path.read_text(encoding="utf-8").splitlines()
+        times = [f"{row[8:10]}/{row[5:7]}/{row[:4]} {row[11:16]}{row[20:]}" for row in rows]
+        path.write_text("\n".join([head, *times]) + "\n", encoding="utf-8")
+        return folder
+
+    folder, _, toml = draft(write)
+    assert toml["events"]["columns"]["time"] == "when"
+    impressions = read(folder).dataset.exposures
+    assert {datetime.fromtimestamp(t / 1000, UTC).year for t in impressions.time_ms.tolist()} == {2023}
+
+
+def test_init_joins_files_whose_names_differ_in_numbers(draft, read):
+    def write(folder):
+        path = shop_actions(folder) / "log.csv"
+        head, *rows = path.read_text(encoding="utf-8").splitlines()
+        for number, part in enumerate((rows[:900], rows[900:])):
+            (folder / f"log-2023-{number}.csv").write_text("\n".join([head, *part]) + "\n")
+        path.unlink()
+        return folder
+
+    folder, _, toml = draft(write)
+    assert toml["events"]["path"] == "log-*.csv"
+    (events,) = [table for table in read(folder).report.tables if table.name == "events"]
+    assert len(events.files) == 2
+
+
+def test_init_refuses_the_parts_of_a_split(tmp_path):
+    path = shop_actions(tmp_path) / "log.csv"
+    for name in ("train.csv", "test.csv"):
+        shutil.copy(path, tmp_path / name)
+    path.unlink()
+    with pytest.raises(DataError, match=r"test\.csv, train\.csv are parts of a split"):
+        write_contract([tmp_path], tmp_path)
 
 
 def test_init_reads_a_folder_as_one_table(tmp_path):

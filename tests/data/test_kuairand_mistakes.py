@@ -31,7 +31,7 @@ MISTAKES: dict[str, tuple[Callable[[Files], object], list[str]]] = {
     "header only": (lambda f: f.update({USERS: f[USERS][:1]}), [USERS, "no row"]),
     "empty cell": (set_cell(LOG, 3, "video_id", ""), [f"{LOG}:4", "'video_id'", "missing"]),
     "label of 2": (set_cell(LOG, 4, "is_click", "2"), [f"{LOG}:5", "'is_click'", "within 0 … 1"]),
-    "seconds": (set_cell(LOG, 1, "time_ms", "1650812741"), [f"{LOG}:2", "'time_ms'", "before the year 2000"]),
+    "seconds": (set_cell(LOG, 1, "time_ms", "1650812741"), [f"{LOG}:2", "'time_ms'", "before the year 1980"]),
     "another month": (set_cell(LOG, 1, "time_ms", "1660812741436"), [f"{LOG}:2", "'time_ms'", "2022-05-10"]),
     "another day": (set_cell(LOG, 1, "date", "20220506"), [f"{LOG}:2", "'date'", "not the day of the time"]),
     "tab 15": (set_cell(LOG, 1, "tab", "15"), [f"{LOG}:2", "'tab'", "scenes"]),
