@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from karec.data.columns import find_time_formats
 from karec.data.database import open_database
 from karec.data.infer_schema import (
     MAX_EVENTS,
@@ -91,9 +92,10 @@ def _more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]
     if "time" in roles and "event" not in more:
         more |= _event_by_values(log, (*roles.values(), *more.values()))
     if "event" not in more and (name := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
+        n_kinds = f"{log.n_distinct[name]} kinds of events, expected 2 to {MAX_EVENTS}"
+        problem = n_kinds if "time" in roles else "events, but no column has their times"
         raise DataError(
-            f"{log.path}: the column {name!r} has {log.n_distinct[name]} kinds of events, expected 2 to "
-            f"{MAX_EVENTS}. Write the events that count into data.toml: docs/data.md shows how."
+            f"{log.path}: the column {name!r} has {problem}. Write a data.toml: docs/data.md shows how."
         )
     return more
 
@@ -115,6 +117,7 @@ def _events(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         time = log.columns[roles["time"]]
         has = "a user, an item and a time"
         reason = f"; the time is in {time.unit}" if time.unit else ""
+    formats = find_time_formats(log.source, log.columns[roles["time"]]) if "time" in roles else []
     inferred = [
         role for role in ("user", "item", "event") if role in roles and not has_name_of(role, roles[role])
     ]
@@ -123,6 +126,7 @@ def _events(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         "[events]",
         f"path = {_quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read",
         f"columns = {_inline(roles)}   # ? by their names{reason}",
+        *(f"time_format = {_quote(formats[0])}   # ? or {_quote(other)}" for other in formats[1:]),
     ]
 
 

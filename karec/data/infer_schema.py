@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from karec.data.columns import Column, infer_column
+from karec.data.columns import Column, find_time_formats, infer_column
 from karec.data.database import Database, database_errors, quote_name
 from karec.data.files import FORMATS, SAMPLE, Source, find_files, open_source, suffix_of
 from karec.data.table_settings import Files
@@ -250,7 +250,28 @@ def _log_roles(table: InspectedTable) -> dict[str, str]:
             roles[role] = name
     times = (name for name in table.columns if name not in roles.values() and table.is_time(name))
     time = table.named("time", ("moment",), tuple(roles.values())) or next(times, None)
+    if time is None and len(roles) == 2:
+        time = _unclear_time(table)
     return {**roles, **({} if time is None else {"time": time})}
+
+
+def _unclear_time(table: InspectedTable) -> str | None:
+    """Returns the column of times in which day and month cannot be told apart.
+
+    Raises DataError for a column that has the name of a time and other cells.
+    """
+    for name, column in table.columns.items():
+        if column.kind != "text":
+            continue
+        if has_name_of("time", name) and find_time_formats(table.source, column):
+            return name
+        if re.search(r"(^|_)(time|timestamp|datetime)(_|$)", snake_case(name)):
+            (cell,) = table.source.database.rows(f"SELECT any_value({column.as_text}) FROM {table.sample}")[0]
+            raise DataError(
+                f"{table.path}: the column {name!r} has the name of a time, but its cells are not times: "
+                f"{cell!r:.80}. Rename the column, or write a data.toml with events.time_format."
+            )
+    return None
 
 
 def _infer_ids(

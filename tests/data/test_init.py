@@ -167,6 +167,29 @@ def test_init_reads_days_before_months(draft, read):
     assert {datetime.fromtimestamp(t / 1000, UTC).year for t in impressions.time_ms.tolist()} == {2023}
 
 
+def test_init_asks_for_the_time_format_if_day_and_month_both_fit(draft, read):
+    def write(folder):
+        path = shop_actions(folder) / "log.csv"
+        head, *rows = path.read_text(encoding="utf-8").splitlines()
+        times = [f"{1 + at % 9:02}/11/2023 {row[11:16]}{row[20:]}" for at, row in enumerate(rows)]
+        path.write_text("\n".join([head, *times]) + "\n", encoding="utf-8")
+        return folder
+
+    folder, text, toml = draft(write)
+    assert toml["events"]["time_format"] == "%d/%m/%Y %H:%M" and "time_format" in guesses(text)
+    months = [datetime.fromtimestamp(t / 1000, UTC).month for t in read(folder).dataset.exposures.time_ms]
+    assert set(months) == {11}
+
+
+def test_init_refuses_a_time_that_it_cannot_read(tmp_path):
+    path = shop_actions(tmp_path) / "log.csv"
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    lines = [head.replace("when", "time"), *(f"yesterday{row[20:]}" for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"the column 'time' has the name of a time, .*'yesterday'"):
+        write_contract([tmp_path], tmp_path)
+
+
 def test_init_joins_files_whose_names_differ_in_numbers(draft, read):
     def write(folder):
         path = shop_actions(folder) / "log.csv"
