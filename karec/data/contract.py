@@ -26,14 +26,14 @@ PRESETS = tuple(sorted(path.stem for path in _PRESETS.glob("*.toml")))
 class Label(Settings, frozen=True):
     """The condition under which an impression is positive.
 
-    event               this event happened, with a value of at least `at_least` if that is given
+    event               this event, or one of several, happened, with a value of at least `at_least` if given
     column              the cell is not 0, or equals `equals`, or is at least `at_least`
     at_least_share_of   the cell is at least `share` of the cell of this column
     weight              weight of the label in the score that orders pages
     task                models learn the label
     """
 
-    event: str | None = None
+    event: str | tuple[str, ...] | None = None
     column: str | None = None
     equals: str | None = None
     at_least: float | None = None
@@ -52,6 +52,10 @@ class Label(Settings, frozen=True):
             raise ValueError(
                 f"{' and '.join(given_names)}: at most one of them, with a column, or at_least with an event"
             )
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        return (self.event,) if isinstance(self.event, str) else self.event or ()
 
 
 class Negatives(Settings, frozen=True):
@@ -179,7 +183,7 @@ class Contract(Settings, frozen=True, kw_only=True):
             )
         for name, label in self.labels.items():
             has_value = label.event is not None and label.at_least is not None
-            if has_value and (self.events.columns.value is None or label.event == self.events.view):
+            if has_value and (self.events.columns.value is None or self.events.view in label.events):
                 raise ValueError(
                     f"labels.{name}: at_least with an event needs events.columns.value and another event "
                     "than the view"

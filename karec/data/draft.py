@@ -172,7 +172,14 @@ def _event_labels(log: InspectedTable, event: str) -> list[str]:
     view = next((name for name in counts if re.search(VIEW, snake_case(name))), None)
     reason = "by its name" if view is not None else "the most frequent event"
     view = view or next(iter(counts))
-    labels = {_key(name): f"event = {_quote(name)}" for name in counts if name != view}
+    spellings: dict[str, list[str]] = {}  # by label
+    for name in counts:
+        if name != view:
+            spellings.setdefault(_key(name), []).append(name)
+    labels = {
+        label: f"event = {_quote(names[0]) if len(names) == 1 else _list(names)}"
+        for label, names in spellings.items()
+    }
     event_counts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return [
         f"view = {_quote(view)}   # ? the event that means shown, {reason}",

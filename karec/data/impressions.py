@@ -65,7 +65,7 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
     extra = [name for name in ("scene", "play_ms") if name in contract.events.columns.named]
     extra_names = "".join(f", {name}" for name in extra)
     extra_merges = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
-    events = ", ".join(quote_text(label.event) for label in labels.values())
+    events = ", ".join(quote_text(event) for label in labels.values() for event in label.events)
     database.run(
         f"CREATE TEMP TABLE views AS SELECT *, row_number() OVER (ORDER BY t, u, i) AS v FROM {NUMBERED} "
         f"WHERE event = {view}"
@@ -82,7 +82,7 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
     )
     flags = ", ".join(f"max({_has_label(label)})::UTINYINT AS l{at}" for at, label in labels.items())
     of_view = ", ".join(
-        f"{1 if label.event == contract.events.view else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}"
+        f"{1 if contract.events.view in label.events else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}"
         for at, label in labels.items()
     )
     database.run(
@@ -96,7 +96,7 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
 
 def _has_label(label: Label) -> str:
     """Returns SQL: the action makes the label."""
-    is_event = f"event = {quote_text(label.event)}"
+    is_event = f"event IN ({', '.join(map(quote_text, label.events))})"
     if label.at_least is None:
         return is_event
     return f"{is_event} AND coalesce(value >= {label.at_least!r}, false)"
@@ -104,7 +104,10 @@ def _has_label(label: Label) -> str:
 
 def _other_events(database: Database, source: Source, contract: Contract) -> dict[str, int]:
     """Counts events without a meaning. Raises DataError if an event of the contract never occurs."""
-    known_events = [contract.events.view, *(label.event for label in contract.labels.values())]
+    known_events = [
+        contract.events.view,
+        *(event for label in contract.labels.values() for event in label.events),
+    ]
     counts = dict(database.rows(f"SELECT event, count(*) FROM {NUMBERED} GROUP BY 1 ORDER BY 2 DESC, 1"))
     for name in known_events:
         if name not in counts:

@@ -190,6 +190,30 @@ def test_init_refuses_a_time_that_it_cannot_read(tmp_path):
         write_contract([tmp_path], tmp_path)
 
 
+def test_init_makes_one_label_of_spellings_of_an_event(draft, read):
+    def write(folder):
+        path = shop_actions(folder) / "log.csv"
+        head, *rows = path.read_text(encoding="utf-8").splitlines()
+        rows = [
+            row[:-5] + "Click" if row.endswith("click") and at % 3 else row for at, row in enumerate(rows)
+        ]
+        path.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+        return folder
+
+    def clicks(folder):
+        labels = read(folder).dataset.exposures.labels
+        return labels["click"].tolist()
+
+    folder, _, toml = draft(write)
+    assert set(toml["labels"]["click"]["event"]) == {"click", "Click"}
+    as_one = clicks(folder)
+    log = folder / "log.csv"
+    log.write_text(log.read_text().replace("Click", "click"))
+    data = folder / "data.toml"
+    data.write_text(data.read_text().replace('event = ["Click", "click"]', 'event = "click"'))
+    assert clicks(folder) == as_one and any(as_one)
+
+
 def test_init_joins_files_whose_names_differ_in_numbers(draft, read):
     def write(folder):
         path = shop_actions(folder) / "log.csv"
