@@ -87,7 +87,7 @@ def test_call_from_other_hosts(benchmark, tmp_path):
     command = [str(program), str(tmp_path / "bundles"), str(settings), str(n), "21"]
     printed = benchmark.pedantic(subprocess.check_output, (command,), {"text": True}, rounds=1)
     figures = {name: float(ns) for name, ns, *_ in (row.split() for row in printed.splitlines())}
-    names = {"kernel": "C++ search", "preranker": "C++ Stages", "c_preranker": "C Stages"}
+    names = {"kernel": "C++ search", "stages": "C++ Stages", "c_stages": "C Stages"}
     parts = [
         {"kernel": f"index: {caller}", "size": f"N={n} k={k}", "seconds": figures[name] * 1e-9, "items": n}
         for name, caller in names.items()

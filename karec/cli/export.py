@@ -56,27 +56,29 @@ def stage(
     config: Config,
     out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.")],
     scene: Scene = None,
-    stage: Annotated[str, typer.Option(metavar="NAME", help="Stage of the scene.")] = "prerank",
+    stage: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Stage of the scene; repeatable (default: all).")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail with the reason if FILE is stale.")
     ] = False,
 ) -> None:
-    """Write a stage of CONFIG with all defaults to a file that C and C++ hosts read.
+    """Write stages of CONFIG with all defaults to a file that C and C++ hosts read.
 
     Write it again after each change of CONFIG: the host reads only this file.
     """
     from karec.config import scene_names
-    from karec.config.host_stage import check_export, export_stage
+    from karec.config.host_stage import check_export, export_stages
     from karec.files import check_writable_file
 
     if not check:
         check_writable_file(out)
     name = scene or scene_names(config)[0]
     if check:
-        check_export(config, name, stage, out)
+        check_export(config, name, stage or (), out)
         print(f"{out} is up to date")
     else:
-        export_stage(config, name, stage, out)
+        export_stages(config, name, stage or (), out)
         print(f"written: {out}")
 
 

@@ -143,9 +143,9 @@ def _inspect_config(path: Path) -> Section:
 
 
 def _inspect_stage(path: Path) -> Section:
-    from karec.config.host_stage import read_stage
+    from karec.config.host_stage import read_stages
 
-    stage = read_stage(path)
+    stage = read_stages(path)
     facts = {"scene": str(stage["scene"]), "source": str(stage["source"])}
     facts |= {f"stage {one['name']}": "\n".join(map(json.dumps, one["steps"])) for one in stage["stages"]}
     facts["read by"] = (

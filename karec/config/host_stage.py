@@ -1,15 +1,15 @@
-"""Exports a stage of ``karec.toml`` to a JSON file that the C++ ``PreRanker`` reads.
+"""Exports stages of ``karec.toml`` to a JSON file that the C++ ``Stages`` reads.
 
 Names and keys come from the built step objects, defaults included, so that the host needs no defaults of its
-own. The file has the hash of its source: the scene's name and the stage's table, with inherited keys and with
-limits as numbers. Comments, other stages and the model version do not change it. docs/formats.md describes
-the file.
+own. The file has the hash of its source: the scene's name and the tables of the stages, with inherited keys
+and with limits as numbers. Comments, other stages and the model version do not change it. docs/formats.md
+describes the file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +25,62 @@ from karec.steps.filters.not_shown import NotShown
 from karec.steps.filters.quota import Quota
 from karec.steps.filters.tone import Tone
 from karec.steps.hydrators.index_rows import IndexRows
+from karec.steps.hydrators.ranker import Ranker
 from karec.steps.scorers.freshness import Freshness
+from karec.steps.scorers.fusion import Fusion
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.inner_product import InnerProduct
+from karec.steps.selectors.page_rules import PageRules
+from karec.steps.selectors.top_k import TopK
 
 FORMAT = 1
 KEYS = {"format", "scene", "source", "stages"}
 
 
-def export_stage(config: Path, scene: str, stage: str, path: Path, bundle: Bundle | None = None) -> None:
-    """Writes a stage of ``scene`` to ``path``. Raises ConfigError for a step that only Python has."""
-    content = _content(Config.read(config), scene, stage, bundle)
+def export_stages(
+    config: Path, scene: str, stages: Sequence[str], path: Path, bundle: Bundle | None = None
+) -> None:
+    """Writes ``stages`` of ``scene`` to ``path``, in the order of the scene. Empty: all.
+
+    Raises ConfigError for a step that only Python has.
+    """
+    content = _content(Config.read(config), scene, stages, bundle)
     write_text_aside(path, json.dumps(content, indent=1) + "\n", "ascii")
 
 
-def check_export(config: Path, scene: str, stage: str, path: Path, bundle: Bundle | None = None) -> None:
-    """Raises ConfigError, with the reason, if ``export_stage`` would write other content than ``path``
+def check_export(
+    config: Path, scene: str, stages: Sequence[str], path: Path, bundle: Bundle | None = None
+) -> None:
+    """Raises ConfigError, with the reason, if ``export_stages`` would write other content than ``path``
     has."""
-    exported = read_stage(path)
+    exported = read_stages(path)
     settings = Config.read(config)
-    if exported == _content(settings, scene, stage, bundle):
+    if exported == _content(settings, scene, stages, bundle):
         return
-    if exported["source"] != _source(settings.scene(scene), stage):
-        reason = f"the stage {stage} of scenes.{scene} in {config} has changed since"
+    if exported["source"] != _source(settings.scene(scene), stages):
+        reason = f"its stages of scenes.{scene} in {config} have changed since"
     else:
         reason = "it was edited, or another version of karec wrote it"
     raise ConfigError(f"{path} is stale: {reason}. Write it again with karec export stage")
 
 
-def read_stage(path: Path) -> dict[str, Any]:
-    """Returns the content of an exported stage. Raises ConfigError if the file is not one."""
+def hosted_stages(config: Path, scene: str, bundle: Bundle | None = None) -> list[str]:
+    """Returns the names of the first stages of ``scene`` up to the first with a step that only Python has."""
+    settings = Config.read(config)
+    names = []
+    for table in settings.scene(scene).stages:
+        stage = build_stage(settings, scene, table["name"], bundle)
+        try:
+            for step in stage.steps:
+                step_settings(step)
+        except ConfigError:
+            break
+        names.append(stage.name)
+    return names
+
+
+def read_stages(path: Path) -> dict[str, Any]:
+    """Returns the content of exported stages. Raises ConfigError if the file is not one."""
     try:
         content = read_json(path)
     except OSError as error:
@@ -67,21 +93,31 @@ def read_stage(path: Path) -> dict[str, Any]:
     return content
 
 
-def _content(config: Config, scene: str, name: str, bundle: Bundle | None) -> dict[str, Any]:
-    stage = build_stage(config, scene, name, bundle)
+def _content(config: Config, scene: str, names: Sequence[str], bundle: Bundle | None) -> dict[str, Any]:
+    tables = _tables(config.scene(scene), names)
+    stages = [build_stage(config, scene, table["name"], bundle) for table in tables]
     return {
         "format": FORMAT,
         "scene": scene,
-        "source": _source(config.scene(scene), name),
-        "stages": [{"name": name, "steps": [step_settings(step) for step in stage.steps]}],
+        "source": _source(config.scene(scene), names),
+        "stages": [
+            {"name": stage.name, "steps": [step_settings(step) for step in stage.steps]} for stage in stages
+        ],
     }
 
 
-def _source(scene: Scene, name: str) -> str:
-    """Returns 16 hexadecimal digits of the stage without its fallback: hosts have no deadlines."""
-    table, _ = scene.stage(name)
-    plain = {key: value for key, value in table.items() if key != "fallback"}
-    canonical = json.dumps([scene.name, plain], sort_keys=True)
+def _tables(scene: Scene, names: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Returns the tables of the named stages, or of all stages, in the order of the scene."""
+    named = [scene.stage(name)[0] for name in names]  # raises ConfigError for an unknown name
+    return [table for table in scene.stages if not names or table in named]
+
+
+def _source(scene: Scene, names: Sequence[str]) -> str:
+    """Returns 16 hexadecimal digits of the stages without their fallbacks: hosts have no deadlines."""
+    tables = [
+        {key: value for key, value in table.items() if key != "fallback"} for table in _tables(scene, names)
+    ]
+    canonical = json.dumps([scene.name, *tables], sort_keys=True)
     return f"{_native.xxh64(canonical.encode()):016x}"
 
 
@@ -126,6 +162,57 @@ def _dpp(step: Any) -> dict[str, Any]:
     }
 
 
+def _ranker(step: Any) -> dict[str, Any]:
+    if step.model is not None:
+        raise ConfigError(
+            f"the step {step.name!r}: model = {step.model!r} works only in Python; C++ hosts have the "
+            "bundle's ranker"
+        )
+    return {}
+
+
+def _fusion(step: Any) -> dict[str, Any]:
+    weights = zip(step.tasks, step.weights.tolist(), strict=True)
+    return {
+        **_ranker(step),
+        "kind": step.fusion.kind,
+        "weights": [{"task": task, "weight": weight} for task, weight in weights if weight > 0],
+    }
+
+
+def _page_rules(step: Any) -> dict[str, Any]:
+    boosts = step.boosts
+    return {
+        "k": step.k,
+        "rules": [
+            {
+                "column": rule.column,
+                "window": rule.window if isinstance(rule.window, int) else None,
+                "max_count": rule.count,
+                "values": list(rule.values),
+                "apart": [{"first": first, "second": second} for first, second in rule.apart],
+            }
+            for rule in step.rules
+        ],
+        "positions": [
+            {
+                "places": list(position.places),
+                "item": step.pinned.get(position.work),
+                "column": position.column,
+                "values": list(position.values),
+                "only": position.only,
+            }
+            for position in step.places
+        ],
+        "boosts": [
+            {"column": boost.column, "values": list(boost.values), "places": boost.places}
+            for boost in (() if boosts is None else boosts.works)
+        ],
+        "max_boosted": 0 if boosts is None else boosts.at_most,
+        "max_places": 0 if boosts is None else boosts.most_places,
+    }
+
+
 _SETTINGS: Mapping[type[Step], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     IndexRows: ("index_rows", lambda step: {}),
     HasEmbedding: ("has_embedding", lambda step: {}),
@@ -137,5 +224,9 @@ _SETTINGS: Mapping[type[Step], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     ),
     Tone: ("tone", lambda step: {"column": step.column, "at_least": step.at_least}),
     Quota: ("quota", lambda step: {"column": step.column, "at_most": step.at_most}),
+    Ranker: ("ranker", _ranker),
+    Fusion: ("fusion", _fusion),
+    TopK: ("top_k", lambda step: {"k": step.k}),
     Dpp: ("dpp", _dpp),
+    PageRules: ("page_rules", _page_rules),
 }

@@ -13,7 +13,7 @@ from karec.aggregates.advance import advance
 from karec.bundle import Bundle
 from karec.catalog.dataset import Dataset
 from karec.catalog.snapshot import Snapshot
-from karec.config.host_stage import export_stage
+from karec.config.host_stage import export_stages, hosted_stages
 from karec.config.scenes import Config
 from karec.config.templates import added_scene_text, home_scene_text
 from karec.files import check_writable_folder, existing_parent, write_text_aside
@@ -55,8 +55,8 @@ def set_up(
         item_types_of: returns further item types for these scenes from the published snapshot.
         is_rolling: publishes next to the version in service (``karec.refresh.next_version``).
 
-    With a new karec.toml, the main scene's prerank is exported for C++ hosts; ``karec export stage`` does it
-    again after a change of the file.
+    With a new karec.toml, the first stages of the main scene that C++ hosts have are exported for them;
+    ``karec export stage`` does it again after a change of the file.
     """
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
     folder = (publish_next_version if is_rolling else publish)(
@@ -75,7 +75,7 @@ def set_up(
         by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
         text = home_scene_text(scene, snapshot, settings["fusion"], is_ranked_by_towers=by_towers)
         write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
-        export_stage(config, scene, "prerank", out / f"prerank-{scene}.json")
+        export_stages(config, scene, hosted_stages(config, scene), out / f"stages-{scene}.json")
     return config
 
 

@@ -64,14 +64,14 @@ int main(int argc, char** argv) {
     if (argc < 5) return 2;
     const auto n = static_cast<std::size_t>(std::strtoll(argv[3], nullptr, 10));
     const int rounds = static_cast<int>(std::strtol(argv[4], nullptr, 10));
-    const auto ranker = Stages::open(argv[1], StageSettings::read(argv[2]).value());
-    if (!ranker.ok()) return std::fprintf(stderr, "%s\n", ranker.status().message().c_str()), 1;
-    karec_preranker* c_ranker = nullptr;
+    const auto stages = Stages::open(argv[1], argv[2], {});
+    if (!stages.ok()) return std::fprintf(stderr, "%s\n", stages.status().message().c_str()), 1;
+    karec_stages* c_stages = nullptr;
     karec_index* c_index = nullptr;
-    good(karec_preranker_open(argv[1], argv[2], nullptr, &c_ranker) == KAREC_OK);
-    good(karec_preranker_index(c_ranker, &c_index) == KAREC_OK);
+    good(karec_stages_open(argv[1], argv[2], nullptr, &c_stages) == KAREC_OK);
+    good(karec_stages_index(c_stages, &c_index) == KAREC_OK);
 
-    const ItemIndex index = ranker->index();
+    const ItemIndex index = stages->index();
     const auto catalogue = index.table().value();
     std::mt19937_64 random(1);  // NOLINT(bugprone-random-generator-seed): the same for every run
     std::vector<std::int64_t> ids(n);
@@ -80,27 +80,33 @@ int main(int argc, char** argv) {
     Request request;
     request.candidates = ids;
     request.user_vector = user;
-    const std::size_t k = ranker->most(request);
+    for (auto& id : ids) id = catalogue->ids[random() % catalogue->ids.size()];
+    Page page;
+    good(stages->run(request, page).ok());
+    const std::size_t k = page.ids.size();
     std::vector<float> scores(k);
     std::vector<std::int64_t> found(k);
     std::vector<std::int32_t> rows(k);
     std::vector<std::int64_t> positions(k);
-    karec_prerank_request c_request = KAREC_PRERANK_REQUEST_INIT;
+    karec_request c_request = KAREC_REQUEST_INIT;
     c_request.candidates = ids.data();
     c_request.n_candidates = n;
     c_request.user_vector = user.data();
     c_request.dim = user.size();
     c_request.k = 1;
-    const karec_preranked c_out{sizeof c_out, scores.data(), found.data(), rows.data(), k};
-    karec_prerank_count c_count = KAREC_PRERANK_COUNT_INIT;
+    karec_page c_page = KAREC_PAGE_INIT;
+    c_page.ids = found.data();
+    c_page.scores = scores.data();
+    c_page.rows = rows.data();
+    c_page.capacity = k;
     const karec_query c_query{sizeof c_query, user.data(), user.size(), nullptr, 0};
     const auto draw = [&] {
         for (auto& id : ids) id = catalogue->ids[random() % catalogue->ids.size()];
     };
     const auto raw = [&] { good(index.search(user, Candidates::of_ids(ids), {scores, found, rows, positions}).ok()); };
     table({{"kernel", raw},
-           {"preranker", [&] { good(ranker->run(request, {scores, found, rows}).ok()); }},
-           {"c_preranker", [&] { good(karec_preranker_run(c_ranker, &c_request, &c_out, &c_count) == KAREC_OK); }}},
+           {"stages", [&] { good(stages->run(request, page).ok()); }},
+           {"c_stages", [&] { good(karec_stages_run(c_stages, &c_request, &c_page) == KAREC_OK); }}},
           rounds, 1, draw);
 
     // One candidate: the time is the overhead of the call.
@@ -113,10 +119,10 @@ int main(int argc, char** argv) {
     c_request.n_candidates = 1;
     table({{"one_kernel", [&] { good(index.search(user, Candidates::of_ids(one), ranked).ok()); }},
            {"one_c", [&] { good(karec_index_search(c_index, &c_query, &c_one, &c_ranked, nullptr) == KAREC_OK); }},
-           {"one_preranker", [&] { good(ranker->run(request, {scores, found, rows}).ok()); }},
-           {"one_c_preranker", [&] { good(karec_preranker_run(c_ranker, &c_request, &c_out, &c_count) == KAREC_OK); }}},
+           {"one_stages", [&] { good(stages->run(request, page).ok()); }},
+           {"one_c_stages", [&] { good(karec_stages_run(c_stages, &c_request, &c_page) == KAREC_OK); }}},
           rounds, 2000, [] {});
     karec_index_close(c_index);
-    karec_preranker_close(c_ranker);
+    karec_stages_close(c_stages);
     return 0;
 }

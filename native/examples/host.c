@@ -1,8 +1,8 @@
-/* A C host: recommends works to a user by raw ids, from a bundle that `karec demo` wrote.
+/* Recommends a page to a user, from a bundle and exported stages of `karec demo`.
  *
- *   host_c BUNDLES SETTINGS ONNXRUNTIME USER_ID CANDIDATE_ID…
+ *   host_c BUNDLES STAGES ONNXRUNTIME USER_ID CANDIDATE_ID…
  *
- * ONNXRUNTIME: site-packages/onnxruntime/capi/libonnxruntime.so.1.x of Python's wheel, for example.
+ * ONNXRUNTIME: for example site-packages/onnxruntime/capi/libonnxruntime.so.1.x of the Python wheel.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,41 +16,39 @@ static int fail(void) {
 }
 
 int main(int argc, char** argv) {
-    if (argc < 6) return fprintf(stderr, "usage: host_c BUNDLES SETTINGS ONNXRUNTIME USER_ID CANDIDATE_ID...\n"), 2;
-    karec_preranker_options options = KAREC_PRERANKER_OPTIONS_INIT;
+    if (argc < 6) return fprintf(stderr, "usage: host_c BUNDLES STAGES ONNXRUNTIME USER_ID CANDIDATE_ID...\n"), 2;
+    karec_stages_options options = KAREC_STAGES_OPTIONS_INIT;
     options.onnxruntime = argv[3];
-    karec_preranker* ranker = NULL;
-    if (karec_preranker_open(argv[1], argv[2], &options, &ranker) != KAREC_OK) return fail();
+    karec_stages* stages = NULL;
+    if (karec_stages_open(argv[1], argv[2], &options, &stages) != KAREC_OK) return fail();
 
-    /* His lists and counters are the snapshot's. A host that knows what he did since sets user.history and so on. */
+    /* Lists and counters come from the snapshot. A host with newer ones sets user.history and so on. */
     karec_user user = KAREC_USER_INIT;
     user.user_id = atoll(argv[4]);
 
     const size_t n = (size_t)argc - 5;
     int64_t* candidates = calloc(n, sizeof *candidates);
     for (size_t i = 0; i < n; ++i) candidates[i] = atoll(argv[5 + i]);
-    karec_prerank_request request = KAREC_PRERANK_REQUEST_INIT;
+    karec_request request = KAREC_REQUEST_INIT;
     request.candidates = candidates;
     request.n_candidates = n;
     request.user = &user;
     request.time_ms = (int64_t)time(NULL) * 1000;
-    size_t most = 0;
-    if (karec_preranker_most(ranker, &request, &most) != KAREC_OK) return fail();
-    karec_preranked out = KAREC_PRERANKED_INIT;
-    out.scores = calloc(most + 1, sizeof *out.scores);
-    out.ids = calloc(most + 1, sizeof *out.ids);
-    out.rows = calloc(most + 1, sizeof *out.rows);
-    out.n = most;
-    karec_prerank_count count = KAREC_PRERANK_COUNT_INIT;
-    if (karec_preranker_run(ranker, &request, &out, &count) != KAREC_OK) return fail();
-    printf("karec %s, model version %lld: %zu of %zu works, %zu unknown\n", karec_version(),
-           (long long)count.model_version, count.found, n, count.unknown);
-    for (size_t i = 0; i < count.found && i < 10; ++i) printf("%12lld  %.6f\n", (long long)out.ids[i], out.scores[i]);
 
-    free(out.scores);
-    free(out.ids);
-    free(out.rows);
+    karec_page page = KAREC_PAGE_INIT;
+    page.ids = calloc(n, sizeof *page.ids);
+    page.scores = calloc(n, sizeof *page.scores);
+    page.rows = calloc(n, sizeof *page.rows);
+    page.capacity = n;
+    if (karec_stages_run(stages, &request, &page) != KAREC_OK) return fail();
+    printf("karec %s, model version %lld: %zu of %zu items, %zu unknown\n", karec_version(),
+           (long long)page.model_version, page.n_items, n, page.n_unknown);
+    for (size_t i = 0; i < page.n_items && i < 10; ++i) printf("%12lld  %.6f\n", (long long)page.ids[i], page.scores[i]);
+
+    free(page.ids);
+    free(page.scores);
+    free(page.rows);
     free(candidates);
-    karec_preranker_close(ranker);
+    karec_stages_close(stages);
     return 0;
 }

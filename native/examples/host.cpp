@@ -1,9 +1,9 @@
-// A C++ host: recommends works to a user by raw ids, from a bundle that `karec demo` wrote.
+// Recommends a page to a user, from a bundle and exported stages of `karec demo`: candidates in, page out.
 //
-//   host BUNDLES SETTINGS ONNXRUNTIME USER_ID [HISTORY_ID…]
+//   host BUNDLES STAGES ONNXRUNTIME USER_ID [HISTORY_ID…]
 //
-// ONNXRUNTIME: site-packages/onnxruntime/capi/libonnxruntime.so.1.x of Python's wheel, for example. HISTORY_ID…: works
-// that the user enjoyed, oldest first; without any, those that the bundle's snapshot knows.
+// ONNXRUNTIME  for example site-packages/onnxruntime/capi/libonnxruntime.so.1.x of the Python wheel
+// HISTORY_ID…  items that the user enjoyed, oldest first; default: those of the bundle's snapshot
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -22,41 +22,40 @@ int fail(const karec::Status& status) {
 
 int main(int argc, char** argv) {
     if (argc < 5) {
-        std::fprintf(stderr, "usage: host BUNDLES SETTINGS ONNXRUNTIME USER_ID [HISTORY_ID…]\n");
+        std::fprintf(stderr, "usage: host BUNDLES STAGES ONNXRUNTIME USER_ID [HISTORY_ID…]\n");
         return 2;
     }
-    const auto settings = karec::StageSettings::read(argv[2]);
-    if (!settings.ok()) return fail(settings.status());
     karec::StagesOptions options;
     options.onnxruntime = argv[3];
-    const auto ranker = karec::Stages::open(argv[1], settings.value(), options);
-    if (!ranker.ok()) return fail(ranker.status());
+    const auto stages = karec::Stages::open(argv[1], argv[2], options);
+    if (!stages.ok()) return fail(stages.status());
 
-    // Candidates come from the host's own recall; here they are the whole catalogue.
-    const karec::ItemIndex index = ranker->index();
+    // The host's own recall gives candidates. Here they are all items of the index.
+    const karec::ItemIndex index = stages->index();
     const auto table = index.table();
     if (!table.ok()) return fail(table.status());
-    karec::Request request;
-    request.candidates = table.value()->ids;
-    request.time_ms = static_cast<std::int64_t>(std::time(nullptr)) * 1000;
 
     std::vector<std::int64_t> history;
     for (int i = 5; i < argc; ++i) history.push_back(std::strtoll(argv[i], nullptr, 10));
     karec::UserState user;
     user.user_id = std::strtoll(argv[4], nullptr, 10);
     if (!history.empty()) user.history = history;
-    request.user = &user;
-    request.shown = history;
 
-    std::vector<float> scores(ranker->most(request));
-    std::vector<std::int64_t> ids(scores.size());
-    std::vector<std::int32_t> rows(scores.size());
-    const auto count = ranker->run(request, {scores, ids, rows});
-    if (!count.ok()) return fail(count.status());
-    std::printf("model version %lld: %zu of %zu works\n", static_cast<long long>(count->model_version), count->found,
+    karec::Request request;
+    request.candidates = table.value()->ids;
+    request.user = &user;
+    request.time_ms = static_cast<std::int64_t>(std::time(nullptr)) * 1000;
+    request.shown = history;
+    request.k = 10;
+
+    karec::Page page;
+    const auto status = stages->run(request, page);
+    if (!status.ok()) return fail(status);
+    std::printf("model version %lld: %zu of %zu items\n", static_cast<long long>(page.model_version), page.ids.size(),
                 request.candidates.size());
-    for (std::size_t i = 0; i < count->found && i < 10; ++i) {
-        std::printf("%2zu  %12lld  %.6f\n", i + 1, static_cast<long long>(ids[i]), static_cast<double>(scores[i]));
+    for (std::size_t i = 0; i < page.ids.size() && i < request.k; ++i) {
+        std::printf("%2zu  %12lld  %.6f\n", i + 1, static_cast<long long>(page.ids[i]),
+                    static_cast<double>(page.scores[i]));
     }
     return 0;
 }

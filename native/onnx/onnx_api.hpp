@@ -57,7 +57,8 @@ using SetIntraOpThreads = Entry<24, Status*(SessionOptions*, int n)>;
 using SetInterOpThreads = Entry<25, Status*(SessionOptions*, int n)>;
 using ReleaseSessionOptions = Entry<100, void(SessionOptions*)>;
 
-using CreateSession = Entry<7, Status*(const Env*, const char* path, const SessionOptions*, Session** out)>;
+using CreateSessionFromArray = Entry<8, Status*(const Env*, const void* model, std::size_t bytes,
+                                               const SessionOptions*, Session** out)>;
 using Run =
     Entry<9, Status*(Session*, const void* run_options, const char* const* input_names, const Value* const* inputs,
                      std::size_t n_inputs, const char* const* output_names, std::size_t n_outputs, Value** outputs)>;

@@ -120,38 +120,21 @@ TEST(searches_allocate_nothing) {
     }
 }
 
-TEST(prerank_without_dpp_allocates_nothing_through_either_interface) {
+TEST(stages_without_dpp_allocate_nothing) {
     BundleFolder folder;
     folder.publish(1);
     write_file(folder.settings(), stage_text(kScoredSteps));
     std::vector<std::int64_t> ids(1800);
     std::iota(ids.begin(), ids.end(), 0);
-    Out out;
-    out.scores.resize(200), out.ids.resize(200), out.rows.resize(200);
-    const auto ranker = Stages::open(folder.root(), StageSettings::read(folder.settings()).value());
+    const auto stages = Stages::open(folder.root(), folder.settings(), {});
     const std::vector<std::int64_t> shown = {3, 9};
     Request request;
     request.candidates = ids;
     request.user_vector = kUser;
     request.shown = shown;
     request.time_ms = kBundleNow;
-    CHECK(steady([&] { CHECK(ranker->run(request, {out.scores, out.ids, out.rows}).ok()); }) == 0);
-
-    karec_preranker* handle = nullptr;
-    CHECK(karec_preranker_open(folder.root().c_str(), folder.settings().c_str(), nullptr, &handle) == KAREC_OK);
-    karec_prerank_request asked{};
-    asked.struct_size = sizeof asked;
-    asked.candidates = ids.data();
-    asked.n_candidates = ids.size();
-    asked.user_vector = kUser.data();
-    asked.dim = kUser.size();
-    asked.time_ms = kBundleNow;
-    asked.k = 10;
-    const karec_preranked to{sizeof to, out.scores.data(), out.ids.data(), out.rows.data(), 200};
-    karec_prerank_count count{};
-    count.struct_size = sizeof count;
-    CHECK(steady([&] { CHECK(karec_preranker_run(handle, &asked, &to, &count) == KAREC_OK); }) == 0);
-    karec_preranker_close(handle);
+    Page page;
+    CHECK(steady([&] { CHECK(stages->run(request, page).ok()); }) == 0);
 }
 
 TEST(a_write_that_finds_no_memory_leaves_the_index_as_it_was) {

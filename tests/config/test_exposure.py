@@ -6,7 +6,7 @@ import pytest
 from karec.config import load_cascade, open_hot_swap
 from karec.config.assemble import build_cascade
 from karec.config.check import config_mistakes
-from karec.config.host_stage import export_stage
+from karec.config.host_stage import export_stages
 from karec.config.open import warn_if_exposure_is_not_shared
 from karec.config.scenes import Config
 from karec.errors import ConfigError
@@ -360,4 +360,4 @@ def test_config_check_covers_the_steps_that_the_table_exposure_adds(write_config
 
 def test_export_of_a_stage_with_exposure_control_is_rejected_by_its_name(write_config, tmp_path):
     with pytest.raises(ConfigError, match="exposure_control"):
-        export_stage(write_config(HOME + TABLE), "home", "rank", tmp_path / "rank.karec")
+        export_stages(write_config(HOME + TABLE), "home", ["rank"], tmp_path / "rank.karec")

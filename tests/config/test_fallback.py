@@ -7,7 +7,7 @@ import pytest
 
 from karec.config import load_cascade
 from karec.config.check import config_mistakes
-from karec.config.host_stage import check_export, export_stage
+from karec.config.host_stage import check_export, export_stages
 from karec.config.show import effective_config
 from karec.errors import ConfigError
 
@@ -131,9 +131,9 @@ def test_exported_stage_is_the_same_with_and_without_fallback(write_config):
     name = 'name = "prerank"\n'
     path = write_config(TEXT.replace(name, name + 'fallback = [{ use = "top_k", k = "prerank" }]\n'))
     exported = path.with_name("prerank.json")
-    export_stage(path, "home", "prerank", exported)
+    export_stages(path, "home", ["prerank"], exported)
     assert fallbacks(load_cascade(path, "home"))[0] == ["top_k"]
     (stage,) = json.loads(exported.read_text())["stages"]
     assert [step["use"] for step in stage["steps"]] == ["index_rows", "dpp"]
     write_config(TEXT)
-    check_export(path, "home", "prerank", exported)
+    check_export(path, "home", ["prerank"], exported)

@@ -10,7 +10,7 @@ from karec import ItemIndex, cli
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.config import load_cascade
-from karec.config.host_stage import check_export, export_stage, step_settings
+from karec.config.host_stage import check_export, export_stages, hosted_stages, step_settings
 from karec.errors import ConfigError
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.shared.similarity import Similarity
@@ -37,7 +37,7 @@ def config(write_config):
 @pytest.fixture
 def exported(config):
     path = config.parent / "prerank.json"
-    export_stage(config, "home", "prerank", path)
+    export_stages(config, "home", ["prerank"], path)
     return path
 
 
@@ -81,7 +81,7 @@ def test_exported_stage_has_all_settings_and_defaults_of_each_step(config):
         TEXT.replace('[{ use = "index_rows" }, { use = "inner_product", k = "prerank" }]', EVERY_STEP, 1)
     )
     path = config.parent / "prerank.json"
-    export_stage(config, "home", "prerank", path)
+    export_stages(config, "home", ["prerank"], path)
     (stage,) = json.loads(path.read_text())["stages"]
     dpp = {"centre": False, "whiten": 0.0, "facets": []}
     assert stage["steps"] == [
@@ -107,14 +107,59 @@ def test_exported_stage_has_all_settings_and_defaults_of_each_step(config):
     ]
 
 
+def test_export_writes_all_stages_if_none_is_named(config):
+    path = config.parent / "stages.json"
+    export_stages(config, "home", (), path)
+    stages = json.loads(path.read_text())["stages"]
+    assert [stage["name"] for stage in stages] == ["prerank", "rank"]
+    assert stages[1]["steps"] == [{"use": "top_k", "name": "top_k", "k": None}]
+    check_export(config, "home", ["rank", "prerank"], path)
+
+
+def test_hosted_stages_end_before_a_step_that_runs_only_in_python(config):
+    assert hosted_stages(config, "home") == ["prerank", "rank"]
+    config.write_text(TEXT.replace('"top_k"', '"mmr"'))
+    assert hosted_stages(config, "home") == ["prerank"]
+
+
+PAGE_RULES = """{ use = "page_rules", k = 6, rules = [
+    { column = "creator_id", window = "session", max_count = 2 },
+    { column = "song_id", window = 3, apart = [[50, 51]] },
+], places = [
+    { at = [1, 3], column = "song_id", values = [50], only = true }, { at = 2, work = 12 }, { at = 4 },
+], boosts = { at_most = 1, most_places = 2, works = [{ column = "song_id", values = [51], places = 2 }] } }"""
+
+
+def test_exported_page_rules_have_all_settings(config):
+    config.write_text(TEXT.replace('{ use = "top_k" }', PAGE_RULES))
+    path = config.parent / "stages.json"
+    export_stages(config, "home", ["rank"], path)
+    place = {"places": [1, 3], "item": None, "column": "song_id", "values": [50], "only": True}
+    empty = {"column": None, "values": [], "only": False}
+    assert json.loads(path.read_text())["stages"][0]["steps"][0] == {
+        "use": "page_rules",
+        "name": "page_rules",
+        "k": 6,
+        "rules": [
+            {"column": "creator_id", "window": None, "max_count": 2, "values": [], "apart": []},
+            {"column": "song_id", "window": 3, "max_count": 1, "values": []}
+            | {"apart": [{"first": 50, "second": 51}]},
+        ],
+        "positions": [place, {"places": [2], "item": 12} | empty, {"places": [4], "item": None} | empty],
+        "boosts": [{"column": "song_id", "values": [51], "places": 2}],
+        "max_boosted": 1,
+        "max_places": 2,
+    }
+
+
 @pytest.mark.parametrize(
     ("step", "message"),
     [
         (
-            '{ use = "top_k", k = 3 }',
-            r"^the step 'top_k' runs only in Python; C\+\+ hosts have \['dpp', 'freshness', "
-            r"'has_embedding', "
-            r"'index_rows', 'inner_product', 'not_shown', 'quota', 'tone'\]$",
+            '{ use = "mmr", k = 3 }',
+            r"^the step 'mmr' runs only in Python; C\+\+ hosts have \['dpp', 'freshness', 'fusion', "
+            r"'has_embedding', 'index_rows', 'inner_product', 'not_shown', 'page_rules', 'quota', 'ranker', "
+            r"'tone', 'top_k'\]$",
         ),
         (
             '{ use = "tone", column = "song_id", at_least = 1, on_failure = "skip" }',
@@ -125,7 +170,7 @@ def test_exported_stage_has_all_settings_and_defaults_of_each_step(config):
 def test_export_refuses_a_step_that_runs_only_in_python_by_name(config, step, message):
     config.write_text(TEXT.replace('{ use = "index_rows" }', f'{{ use = "index_rows" }}, {step}', 1))
     with pytest.raises(ConfigError, match=message):
-        export_stage(config, "home", "prerank", config.parent / "prerank.json")
+        export_stages(config, "home", ["prerank"], config.parent / "prerank.json")
 
 
 def test_export_refuses_similarity_of_own_vectors():
@@ -147,13 +192,13 @@ def test_export_refuses_similarity_of_own_vectors():
 
 def test_check_export_refuses_a_missing_or_foreign_file(config, tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.txt cannot be read: No such file or directory$"):
-        check_export(config, "home", "prerank", tmp_path / "absent.txt")
+        check_export(config, "home", ["prerank"], tmp_path / "absent.txt")
     other = tmp_path / "other.txt"
     other.write_bytes(b"caf\xe9")
     with pytest.raises(
         ConfigError, match=r"other\.txt is not an exported stage, expected a file of karec export stage$"
     ):
-        check_export(config, "home", "prerank", other)
+        check_export(config, "home", ["prerank"], other)
 
 
 @pytest.mark.parametrize(
@@ -167,31 +212,31 @@ def test_check_export_refuses_a_missing_or_foreign_file(config, tmp_path):
     ],
 )
 def test_exported_stage_is_stale_if_its_table_or_limits_change(config, exported, old, new, stale):
-    check_export(config, "home", "prerank", exported)
+    check_export(config, "home", ["prerank"], exported)
     before = source(exported)
     config.write_text(TEXT.replace(old, new, 1))
     if stale:
         with pytest.raises(
-            ConfigError, match=r"prerank\.json is stale: the stage prerank of scenes\.home in .*karec\.toml"
+            ConfigError, match=r"prerank\.json is stale: its stages of scenes\.home in .*karec\.toml"
         ):
-            check_export(config, "home", "prerank", exported)
+            check_export(config, "home", ["prerank"], exported)
     else:
-        check_export(config, "home", "prerank", exported)
-    export_stage(config, "home", "prerank", exported)
+        check_export(config, "home", ["prerank"], exported)
+    export_stages(config, "home", ["prerank"], exported)
     assert (source(exported) != before) == stale
 
 
 def test_exported_stage_is_stale_if_its_file_was_edited(config, exported):
     exported.write_text(exported.read_text().replace('"k": 5', '"k": 6'))
     with pytest.raises(ConfigError, match="is stale: it was edited, or another version of karec wrote it"):
-        check_export(config, "home", "prerank", exported)
+        check_export(config, "home", ["prerank"], exported)
 
 
 def test_config_and_exported_stage_are_refused_in_place_of_each_other(config, exported):
     with pytest.raises(
         ConfigError, match=r"karec\.toml is a karec\.toml, expected a file of karec export stage$"
     ):
-        check_export(config, "home", "prerank", config)
+        check_export(config, "home", ["prerank"], config)
     with pytest.raises(
         ConfigError, match=r"prerank\.json is a JSON file, .* for C\+\+ hosts; expected a karec\.toml"
     ):
@@ -199,7 +244,7 @@ def test_config_and_exported_stage_are_refused_in_place_of_each_other(config, ex
 
 
 def test_export_stage_check_reports_a_stale_file(config, exported, capsys):
-    command = ["export", "stage", str(config), "--out", str(exported), "--check"]
+    command = ["export", "stage", str(config), "--stage", "prerank", "--out", str(exported), "--check"]
     assert cli.main(command) == 0
     assert capsys.readouterr().out.endswith("prerank.json is up to date\n")
     config.write_text(TEXT.replace("prerank = 5", "prerank = 6"))

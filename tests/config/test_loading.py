@@ -11,7 +11,7 @@ import karec
 from karec.bundle import Bundle
 from karec.config import load_cascade, load_cascades, open_bundle
 from karec.config.assemble import build_stage
-from karec.config.host_stage import check_export, export_stage
+from karec.config.host_stage import check_export, export_stages
 from karec.config.scenes import Config
 from karec.errors import BundleError, ConfigError
 from karec.index import IndexSchema
@@ -69,8 +69,8 @@ def test_loaders_use_a_given_bundle_instead_of_that_of_the_config(path, bundle):
     assert load_cascade(path, "city", bundle).bundle is bundle
     assert build_stage(Config.read(path), "home", "rank", bundle).steps[0].schema is bundle.index.schema
     exported = path.parent / "prerank.json"
-    export_stage(path, "home", "prerank", exported, bundle)
-    check_export(path, "home", "prerank", exported, bundle)
+    export_stages(path, "home", ["prerank"], exported, bundle)
+    check_export(path, "home", ["prerank"], exported, bundle)
     for load in (load_cascades, open_bundle):
         with pytest.raises(BundleError, match="absent"):
             load(path)
@@ -104,7 +104,7 @@ def test_build_stage_refuses_an_unknown_or_wrong_stage_with_its_place(path):
         load_cascades,
         karec.open,
         lambda path: load_cascade(path, "home"),
-        lambda path: export_stage(path, "home", "prerank", path.parent / "prerank.json"),
+        lambda path: export_stages(path, "home", ["prerank"], path.parent / "prerank.json"),
     ],
 )
 def test_config_with_a_bundle_key_refuses_an_unsigned_bundle(path, load):

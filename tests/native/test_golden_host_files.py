@@ -43,7 +43,7 @@ def test_publish_writes_the_golden_manifest(tmp_path):
 
 
 def test_export_writes_the_golden_stage():
-    check_export(CONFIG, "home", "prerank", STAGE)
+    check_export(CONFIG, "home", ["prerank"], STAGE)
 
 
 def alter(path, **values):
@@ -62,7 +62,7 @@ def test_bundle_of_a_newer_format_is_rejected(bundle):
     ("values", "message"),
     [
         ({"format": STAGE_FORMAT + 1}, "is stale: it was edited, or another version"),
-        ({"source": "0" * 16}, "is stale: the stage prerank of scenes.home in .* has changed since"),
+        ({"source": "0" * 16}, "is stale: its stages of scenes.home in .* have changed since"),
         ({"stages": None}, "is not an exported stage"),
     ],
 )
@@ -70,13 +70,13 @@ def test_check_rejects_an_altered_stage(tmp_path, values, message):
     stage = Path(shutil.copy(STAGE, tmp_path))
     alter(stage, **values)
     with pytest.raises(ConfigError, match=message):
-        check_export(CONFIG, "home", "prerank", stage)
+        check_export(CONFIG, "home", ["prerank"], stage)
 
 
 def run_host(programs, bundle, stage, folder):
     """Runs stages_host with one request: works 50 … 57, no shown items, one user vector."""
     works, query = np.arange(50, 58), np.array([0.5, -0.5, 0.5, 0.5], np.float32)
-    sizes = 1, 8 * 3_600_000, 3, len(works), 0, len(query), 0, 0, 0  # without inputs and a raw user
+    sizes = 1, 8 * 3_600_000, 3, 0, 0, len(works), 0, len(query), 0  # without user and versions
     (folder / "request").write_bytes(np.array([*sizes, *works], np.int64).tobytes() + query.tobytes())
     command = [programs / "stages_host", bundle, stage, folder / "request", folder / "result"]
     return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
@@ -85,8 +85,8 @@ def run_host(programs, bundle, stage, folder):
 def test_cpp_host_reads_the_golden_bundle_and_stage(native_programs, tmp_path):
     process = run_host(native_programs, BUNDLE, STAGE, tmp_path)
     assert process.returncode == 0, process.stderr
-    n, unknown, *ids = np.frombuffer((tmp_path / "result").read_bytes(), np.int64, 5).tolist()
-    assert (n, unknown) == (3, 0) and set(ids) < set(range(50, 58))
+    n, unknown, broken, *ids = np.frombuffer((tmp_path / "result").read_bytes(), np.int64, 6).tolist()
+    assert (n, unknown, broken) == (3, 0, 0) and set(ids) < set(range(50, 58))
 
 
 def check_host_rejects(programs, bundle, stage, folder, *messages):

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from cpp_programs import run, tool
+from cpp_programs import ROOT, run, tool
 from demo_folder import write_demo_folder
 from doc_pages import run_page
 from small_bundle import publish_small_bundle
 
 import karec
 from karec.bundle import Bundle
-from karec.config.host_stage import export_stage
+from karec.config.host_stage import export_stages
 
 SYSTEM = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libpthread.so.0", "libdl.so.2"}
 C_ONLY = """
@@ -35,12 +35,31 @@ find_package(karec REQUIRED)
 add_executable(host host.cpp)
 target_link_libraries(host PRIVATE karec::karec)
 """
-STAGE = (
-    'bundle = "bundles"\n[scenes.home]\n[[scenes.home.stages]]\nname = "prerank"\nsteps = [{ use = '
-    '"index_rows" },'
-    ' { use = "has_embedding" }, { use = "inner_product", k = 4 }, { use = "not_shown" }, { use = "dpp", k = '
-    "3 }]\n"
-)
+FETCHED = f"""
+cmake_minimum_required(VERSION 3.24)
+project(host LANGUAGES CXX)
+include(FetchContent)
+FetchContent_Declare(karec SOURCE_DIR {ROOT})
+FetchContent_MakeAvailable(karec)
+add_executable(host host.cpp)
+target_link_libraries(host PRIVATE karec::karec)
+"""
+STAGES = """
+bundle = "bundles"
+[scenes.home]
+[[scenes.home.stages]]
+name = "prerank"
+steps = [
+    { use = "index_rows" }, { use = "has_embedding" }, { use = "inner_product", k = 12 },
+    { use = "not_shown" },
+]
+[[scenes.home.stages]]
+name = "rank"
+steps = [{ use = "ranker" }, { use = "fusion", weights = { click = 1, like = 2 } }, { use = "top_k", k = 6 }]
+[[scenes.home.stages]]
+name = "rerank"
+steps = [{ use = "dpp", k = 5 }, { use = "page_rules", k = 3, rules = [{ column = "creator_id" }] }]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +76,8 @@ def prefix(cmake, native_programs, tmp_path_factory):
 def platform(tmp_path_factory):
     folder = tmp_path_factory.mktemp("platform")
     publish_small_bundle(folder)
-    (folder / "karec.toml").write_text(STAGE)
-    export_stage(folder / "karec.toml", "home", "prerank", folder / "stage.json")
+    (folder / "karec.toml").write_text(STAGES)
+    export_stages(folder / "karec.toml", "home", (), folder / "stage.json")
     return folder
 
 
@@ -92,7 +111,11 @@ def test_installed_examples_build_and_recommend(cmake, prefix, platform, tmp_pat
     c = ask(tmp_path / "build" / "host_c", platform, user, *works, 10**15)
     pages = [re.findall(r"^ *(?:\d+ +)?(\d+)  (-?\d\.\d+)$", text, re.M) for text in (cpp, c)]
     assert pages[0] == pages[1] and len(pages[0]) == 3
-    assert f"{len(works) + 1} works, 1 unknown" in c
+    assert f"{len(works) + 1} items, 1 unknown" in c
+    users = snapshot.users.ids[:5].tolist()
+    served = ask(tmp_path / "build" / "thread_pool", platform, 3, *users)
+    assert sorted(served.splitlines()) == sorted(f"user {user}: 3 items" for user in users)
+    assert ask(tmp_path / "build" / "reload", platform, user, 20) == "model version 1: 0 failed\n"
     process = subprocess.run(
         [tmp_path / "build" / "host", *["/nowhere"] * 3, "1"], capture_output=True, check=False
     )
@@ -107,9 +130,17 @@ def test_c_project_and_static_project_build(cmake, prefix, platform, tmp_path, t
     for name in ("host.c", "host.cpp"):
         shutil.copy(examples(prefix) / name, tmp_path)
     build_project(cmake, prefix, tmp_path, tmp_path / "build")
-    assert " works" in ask(tmp_path / "build" / program, platform, 3, 51, 52)
+    assert " items" in ask(tmp_path / "build" / program, platform, 3, 51, 52)
     needed = run("readelf", "-d", tmp_path / "build" / program)
     assert ("libkarec.so.0" in needed) == (program == "host_c")
+
+
+@pytest.mark.slow
+def test_fetch_content_builds_a_host(cmake, prefix, platform, tmp_path):
+    (tmp_path / "CMakeLists.txt").write_text(FETCHED)
+    shutil.copy(examples(prefix) / "host.cpp", tmp_path)
+    build_project(cmake, prefix, tmp_path, tmp_path / "build")
+    assert " items" in ask(tmp_path / "build" / "host", platform, 3)
 
 
 def test_cpp_page_builds_a_host_that_selects_items(cmake, prefix, tmp_path, monkeypatch):
@@ -122,9 +153,11 @@ def test_cpp_page_builds_a_host_that_selects_items(cmake, prefix, tmp_path, monk
     lines = page.output("host/build/host").splitlines()
     selected = [int(line.split()[0]) for line in lines if re.fullmatch(r"\d+ -?\d\.\d+", line)]
     with karec.open(tmp_path / "demo" / "karec.toml") as cascade:
-        k = next(step.k for step in cascade.stages[0].steps if step.name == "dpp")
+        limits = {
+            step.name: step.k for stage in cascade.stages[:2] for step in stage.steps if "k" in vars(step)
+        }
         works = set(cascade.bundle.snapshot.works.ids.tolist())
-    assert len(selected) == k == len({*selected} & works)
+    assert len(selected) == min(limits["dpp"], limits["top_k"]) == len({*selected} & works)
 
 
 def test_pkg_config_flags_build_a_host(prefix, platform, tmp_path):
@@ -135,7 +168,7 @@ def test_pkg_config_flags_build_a_host(prefix, platform, tmp_path):
     assert run("pkg-config", "--modversion", "karec", env=environment).strip() == karec.__version__
     run("cc", "-std=c99", examples(prefix) / "host.c", *flags, "-o", tmp_path / "host_c")
     environment["LD_LIBRARY_PATH"] = str(library(prefix).parent)
-    assert " works" in ask(tmp_path / "host_c", platform, 3, 51, 52, env=environment)
+    assert " items" in ask(tmp_path / "host_c", platform, 3, 51, 52, env=environment)
 
 
 def test_shared_library_exports_only_the_c_header(prefix):
@@ -159,7 +192,7 @@ def declared_in_cpp(prefix):
 
 def test_shared_library_exports_only_declared_cpp_symbols(prefix):
     classes, functions = declared_in_cpp(prefix)
-    assert {"ItemIndex", "Stages"} <= classes and {"run_batch", "scatter"} <= functions
+    assert {"ItemIndex", "Stages"} <= classes and {"reload", "scatter"} <= functions
     undeclared, exported = [], set()
     for line in run("nm", "-DC", "--defined-only", library(prefix)).splitlines():
         _, kind, name = line.split(maxsplit=2)
@@ -172,14 +205,9 @@ def test_shared_library_exports_only_declared_cpp_symbols(prefix):
             name,
         )
         inside = symbol is None or ")::" in name
-        if (
-            kind != "T"
-            or inside
-            or symbol[2] not in functions
-            or symbol[1] not in {None, "Executor", *classes}
-        ):
+        if kind != "T" or inside or symbol[2] not in functions or symbol[1] not in {None, *classes}:
             undeclared.append(line)
         else:
             exported.add(symbol[2])
     assert undeclared == []
-    assert {"run_batch", "scatter", "freshness", "active_isa"} <= exported
+    assert {"reload", "scatter", "freshness", "active_isa"} <= exported

@@ -1,30 +1,34 @@
-"""A C++ host returns the same ids and the same bits of scores as Python's prerank."""
+"""A C++ host returns the same ids and the same bits of scores as Python's stages."""
 
 from __future__ import annotations
 
-import ctypes
+import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from cpp_programs import run
-from onnx import TensorProto, helper, numpy_helper
-from small_bundle import publish_small_bundle, write_next_run
+from damage import reseal
+from onnx import helper
+from random_trees import random_tree, tree_node, write_model
+from small_bundle import TASKS, publish_small_bundle, write_next_run
+from small_bundle import write_model as write_linear_model
 from small_tower import write_user_tower
 
 from karec.bundle import Bundle, publish_folder
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.config.assemble import build_stage
-from karec.config.host_stage import export_stage
+from karec.config.host_stage import export_stages
 from karec.config.scenes import Config
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
+from karec.learn.export.trees import export_trees
+from karec.pipeline.step import Stage
 from karec.pipeline.types import Candidates, Request
 from karec.refresh.next_version import publish_next_version
 from karec.steps.query.user_features import UserFeatures
@@ -36,7 +40,6 @@ RAW_STAGE = (
     '{ use = "freshness", weight = 0.1 }, { use = "dpp", k = 10, diversity = 0.3 }'
 )
 N, DIM, NOW = 5000, 24, 1_700_000_000_000
-DTYPES = {np.dtype(np.int64): 4, np.dtype(np.float32): 10}
 HEAD = '{ use = "index_rows" }, { use = "has_embedding" }, '
 STAGES = {
     "template": HEAD + '{ use = "inner_product", k = 600 }, { use = "not_shown" }, '
@@ -56,35 +59,6 @@ STAGES = {
     '{ use = "dpp", diversity = 0.7, type_weight = 0.1, similarity = { whiten = 1.0, facets = { tag = 0.3 } '
     "} }",
 }
-
-
-def user_tower(path: Path, rng: np.random.Generator, version: int = 3) -> None:
-    """Writes user_vector = (numbers·W + ids·V) at unit length. Another output comes before it."""
-    weights = {"W": rng.normal(size=(4, DIM)), "V": rng.normal(size=(3, DIM)) / 50}
-    nodes = [
-        helper.make_node("Cast", ["user_ids"], ["codes"], to=TensorProto.FLOAT),
-        helper.make_node("MatMul", ["codes", "V"], ["code_part"]),
-        helper.make_node("MatMul", ["user_numbers", "W"], ["number_part"]),
-        helper.make_node("Add", ["code_part", "number_part"], ["sum"]),
-        helper.make_node("Neg", ["sum"], ["levels"]),
-        helper.make_node("LpNormalization", ["sum"], ["user_vector"], axis=1, p=2),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "user_tower",
-        [
-            helper.make_tensor_value_info("user_ids", TensorProto.INT64, ["B", 3]),
-            helper.make_tensor_value_info("user_numbers", TensorProto.FLOAT, ["B", 4]),
-        ],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", DIM])
-            for name in ("levels", "user_vector")
-        ],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, {"model_version": str(version), "kind": "user_tower", "tasks": '["click"]'})
-    onnx.save(model, path)
 
 
 @pytest.fixture(scope="module", params=["float16", "int8", "two model versions"])
@@ -114,9 +88,6 @@ def platform(request, tmp_path_factory):
     def write(bundle: Path) -> None:
         index.save(bundle / "index.karec")
         VectorStatistics.from_index(index, bundle / "index.karec").save(bundle / "vector_statistics.npz")
-        user_tower(bundle / "user_tower.onnx", rng)
-        if rolling:
-            user_tower(bundle / "user_tower.v0000000002.onnx", rng, 2)
 
     publish_folder(folder / "bundles", 3, write)
     return folder
@@ -126,20 +97,18 @@ def platform(request, tmp_path_factory):
 class HostRequest:
     request: Request
     candidates: np.ndarray
+    vectors: dict[int, np.ndarray] = field(default_factory=dict)  # by model version; empty: the user's id
 
 
-def requests(n: int) -> list[HostRequest]:
+def requests(n: int, versions: tuple[int, ...]) -> list[HostRequest]:
     rng = np.random.default_rng(4)
     host_requests = []
     for i in range(n):
         shown = tuple(rng.integers(-N, 3 * N, rng.integers(0, 40)).tolist())
-        features = {
-            "user_ids": rng.integers(0, 100, (1, 3)),
-            "user_numbers": rng.normal(size=(1, 4)).astype(np.float32),
-        }
+        vectors = {version: rng.normal(size=DIM).astype(np.float32) for version in versions}
         request = Request(user_id=i, k=int(rng.integers(1, 60)), time_ms=NOW + i * HOUR_MS, shown=shown)
         candidates = rng.permutation(4 * N)[: rng.integers(0, 4 * N)] - N
-        host_requests.append(HostRequest(request.with_features(features), candidates))
+        host_requests.append(HostRequest(request, candidates, vectors))
     return host_requests
 
 
@@ -148,56 +117,72 @@ def padded(array: np.ndarray) -> bytes:
     return raw + b"\0" * (-len(raw) % 8)
 
 
-def encode_requests(
-    host_requests: list[HostRequest], vectors: list[dict[int, np.ndarray]] | None, raw: bool = False
-) -> bytes:
-    """Returns the request file of native/tests/stages/stages_host.cpp.
-
-    It has vectors by version, the inputs of towers or, if ``raw``, the user's id.
-    """
+def encode_requests(host_requests: list[HostRequest]) -> bytes:
+    """Returns the request file of native/tests/stages/stages_host.cpp."""
     out = [np.int64(len(host_requests)).tobytes()]
-    for i, host_request in enumerate(host_requests):
-        users = {} if vectors is None else vectors[i]
-        vector = np.concatenate([*users.values(), np.empty(0, np.float32)]).astype(np.float32)
-        versions = np.array(list(users), np.int64) if len(users) > 1 else np.empty(0, np.int64)
-        inputs = host_request.request.features if vectors is None and not raw else {}
-        shown = np.array(host_request.request.shown, np.int64)
-        counts = len(host_request.candidates), len(shown), len(vector), len(versions), len(inputs)
-        sizes = host_request.request.time_ms, host_request.request.k, *counts
-        user = [1, host_request.request.user_id] if raw else [0]
-        out += [np.array([*sizes, *user], np.int64).tobytes(), padded(host_request.candidates), padded(shown)]
+    for host_request in host_requests:
+        request, vectors = host_request.request, host_request.vectors
+        vector = np.concatenate([*vectors.values(), np.empty(0, np.float32)]).astype(np.float32)
+        versions = np.array(list(vectors), np.int64) if len(vectors) > 1 else np.empty(0, np.int64)
+        shown = np.array(request.shown, np.int64)
+        counts = len(host_request.candidates), len(shown), len(vector), len(versions)
+        sizes = request.time_ms, request.k, not vectors, request.user_id, *counts
+        out += [np.array(sizes, np.int64).tobytes(), padded(host_request.candidates), padded(shown)]
         out += [padded(versions), padded(vector)]
-        for name, array in inputs.items():
-            out.append(np.int64(len(name)).tobytes())
-            out.append(padded(np.frombuffer(name.encode(), np.uint8)))
-            out.append(np.array([DTYPES[array.dtype], array.ndim, *array.shape], np.int64).tobytes())
-            out.append(padded(array))
     return b"".join(out)
 
 
-def decode_results(raw: bytes) -> list[tuple[int, bytes, bytes]]:
+def decode_pages(raw: bytes) -> list[tuple[bytes, bytes, int]]:
+    """Returns ids, scores and the number of broken rules of each page."""
     out, offset = [], 0
     while offset < len(raw):
-        n, unknown = np.frombuffer(raw, np.int64, 2, offset)
-        offset += 16
+        n, _, broken = np.frombuffer(raw, np.int64, 3, offset).tolist()
+        offset += 24
         ids, offset = raw[offset : offset + 8 * n], offset + 8 * n
         scores, offset = raw[offset : offset + 4 * n], offset + (4 * n + 7) // 8 * 8
-        out.append((int(unknown), ids, scores))
+        out.append((ids, scores, broken))
     return out
 
 
-def run_host(programs: Path, folder: Path, encoded: bytes, *library: str) -> list[tuple[int, bytes, bytes]]:
-    (folder / "requests").write_bytes(encoded)
-    command = [
-        programs / "stages_host",
-        folder / "bundles",
-        folder / "stage.json",
-        folder / "requests",
-        folder / "results",
-    ]
-    process = subprocess.run([*map(str, command), *library], capture_output=True, text=True, check=False)
+def onnx_runtime() -> str:
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    return str(library)
+
+
+def start_host(
+    programs: Path, folder: Path, host_requests: list[HostRequest], *library: str
+) -> subprocess.CompletedProcess[str]:
+    (folder / "requests").write_bytes(encode_requests(host_requests))
+    names = folder / "bundles", folder / "stage.json", folder / "requests", folder / "pages"
+    command = [programs / "stages_host", *names, *library]
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+
+
+def run_host(
+    programs: Path, folder: Path, host_requests: list[HostRequest], *library: str
+) -> list[tuple[bytes, bytes, int]]:
+    process = start_host(programs, folder, host_requests, *library)
     assert process.returncode == 0 and process.stderr == "" and process.stdout == "", process.stderr
-    return decode_results((folder / "results").read_bytes())
+    return decode_pages((folder / "pages").read_bytes())
+
+
+def run_python(bundle: Bundle, stages: list[Stage], host_request: HostRequest) -> tuple[bytes, bytes, int]:
+    """Returns ids, scores and the number of broken rules of the page of Python's stages."""
+    request = host_request.request.with_view(bundle.index.pinned())
+    if host_request.vectors:
+        vectors = np.stack([*host_request.vectors.values()])
+        request = request.with_features(
+            {"user_vector": vectors, "user_vector_versions": np.array([*host_request.vectors])}
+        )
+    else:
+        for step in (UserFeatures(bundle.snapshot, bundle.encoder), UserTower(bundle.user_towers)):
+            request = request.with_features(step.hydrate_request(request))
+    candidates, broken = Candidates.from_ids(host_request.candidates), 0
+    for stage in stages:
+        outcome = stage.run(request, candidates)
+        candidates = outcome.candidates
+        broken += sum(trace.notes.get("violations", 0) for trace in outcome.steps)
+    return candidates.ids.tobytes(), candidates.scores.tobytes(), broken
 
 
 def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
@@ -207,28 +192,28 @@ def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
 
 
 @pytest.mark.parametrize("steps", STAGES.values(), ids=STAGES.keys())
-@pytest.mark.parametrize("by_tower", [False, True], ids=["ready vector", "user tower"])
-def test_cpp_host_returns_the_items_of_python(platform, native_programs, steps, by_tower):
+def test_cpp_host_returns_the_items_of_python(platform, native_programs, steps):
     bundle = Bundle.open(platform / "bundles")
     stage = build_stage(Config.read(configure(platform, steps)), "home", "prerank", bundle)
-    export_stage(platform / "karec.toml", "home", "prerank", platform / "stage.json", bundle)
-    tower = UserTower(bundle.user_towers)
-    expected, vectors, host_requests = [], [], requests(12)
-    for host_request in host_requests:
-        request = host_request.request.with_view(bundle.index.pinned())
-        request = request.with_features(tower.hydrate_request(request))
-        versions = request.features["user_vector_versions"].tolist()
-        vectors.append(dict(zip(versions, request.features["user_vector"], strict=True)))
-        outcome = stage.run(request, Candidates.from_ids(host_request.candidates))
-        expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
-    library = []
-    if by_tower:
-        (path,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-        library = [str(path)]
-    encoded = encode_requests(host_requests, None if by_tower else vectors)
-    results = run_host(native_programs, platform, encoded, *library)
-    assert sum(len(ids) for ids, _ in expected) > 0
-    assert [(ids, scores) for _, ids, scores in results] == expected
+    export_stages(platform / "karec.toml", "home", ["prerank"], platform / "stage.json", bundle)
+    host_requests = requests(12, bundle.index.model_versions)
+    expected = [run_python(bundle, [stage], host_request) for host_request in host_requests]
+    assert sum(len(ids) for ids, _, _ in expected) > 0
+    assert run_host(native_programs, platform, host_requests) == expected
+
+
+def user_requests(bundle: Bundle, k: int = 10) -> list[HostRequest]:
+    """Returns a request of each user and of an unknown one. The last candidate is unknown too."""
+    snapshot = bundle.snapshot
+    rng = np.random.default_rng(7)
+    host_requests = []
+    for user in [*np.asarray(snapshot.users.ids).tolist(), 10**15]:
+        time_ms = snapshot.time_ms + user % 1000 * HOUR_MS
+        shown = tuple(rng.choice(snapshot.works.ids, 3).tolist())
+        request = Request(user_id=user, k=k, scene="home", time_ms=time_ms, shown=shown)
+        candidates = np.append(rng.permutation(snapshot.works.ids), [-7])
+        host_requests.append(HostRequest(request, candidates))
+    return host_requests
 
 
 @pytest.mark.parametrize("version_of_towers", ["one version", "two versions"])
@@ -238,103 +223,112 @@ def test_cpp_host_encodes_raw_user_ids_as_python(native_programs, tmp_path, vers
         run_folder = write_next_run(bundle, tmp_path / "next")
         bundle = Bundle.open(publish_next_version(run_folder, bundle.snapshot, tmp_path / "bundles"))
     stage = build_stage(Config.read(configure(tmp_path, RAW_STAGE)), "home", "prerank", bundle)
-    export_stage(tmp_path / "karec.toml", "home", "prerank", tmp_path / "stage.json", bundle)
-    snapshot = bundle.snapshot
-    features, tower = UserFeatures(snapshot, bundle.encoder), UserTower(bundle.user_towers)
-    host_requests, expected = [], []
-    for user in [*np.asarray(snapshot.users.ids).tolist(), 10**15]:
-        request = Request(user_id=user, scene="home", time_ms=snapshot.time_ms + user % 1000 * HOUR_MS)
-        host_requests.append(HostRequest(request, np.append(snapshot.works.ids, [-7])))
-        request = request.with_view(bundle.index.pinned())
-        request = request.with_features(features.hydrate_request(request))
-        request = request.with_features(tower.hydrate_request(request))
-        outcome = stage.run(request, Candidates.from_ids(host_requests[-1].candidates))
-        expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
-    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    encoded = encode_requests(host_requests, None, raw=True)
-    results = run_host(native_programs, tmp_path, encoded, str(library))
-    assert [(ids, scores) for _, ids, scores in results] == expected
+    export_stages(tmp_path / "karec.toml", "home", ["prerank"], tmp_path / "stage.json", bundle)
+    host_requests = user_requests(bundle)
+    expected = [run_python(bundle, [stage], host_request) for host_request in host_requests]
+    assert run_host(native_programs, tmp_path, host_requests, onnx_runtime()) == expected
     assert len(set(expected)) > 3
 
 
-class StagesOptions(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("trust", ctypes.c_int32),
-        ("tower_threads", ctypes.c_int32),
-        ("onnxruntime", ctypes.c_char_p),
-        ("on_step", ctypes.c_void_p),
-        ("context", ctypes.c_void_p),
+CHAIN = """
+bundle = "bundles"
+[scenes.home]
+[[scenes.home.stages]]
+name = "prerank"
+steps = [
+    { use = "index_rows" }, { use = "has_embedding" }, { use = "inner_product", k = 30 },
+    { use = "not_shown" }, { use = "freshness", weight = 0.1 }, { use = "dpp", k = 24, diversity = 0.2 },
+]
+[[scenes.home.stages]]
+name = "rank"
+steps = [
+    { use = "ranker" }, { use = "quota", column = "creator_id", at_most = 4 },
+    { use = "fusion", weights = { click = 1, like = 2.5 }, kind = "KIND" }, { use = "top_k", k = 16 },
+]
+[[scenes.home.stages]]
+name = "rerank"
+steps = [
+    { use = "freshness", weight = 0.03, half_life_hours = 48 }, { use = "dpp", k = 12, diversity = 0.5 },
+    { use = "page_rules", rules = [
+        { column = "creator_id", window = 3 }, { column = "song_id", window = "session", max_count = 2 },
+        { column = "type", window = 3, apart = [[0, 1]] },
+    ], places = [{ at = [2, 40], column = "type", values = [1] }, { at = 5 }], boosts = { works = [
+        { column = "type", values = [1], places = 2 },
+    ], at_most = 2, most_places = 3 } },
+]
+"""
+
+
+def write_trees_ranker(bundle: Bundle) -> Bundle:
+    """Replaces the ranker of a bundle by trees on `dense`, with their trees file."""
+    rng = np.random.default_rng(5)
+    width = bundle.encoder.inputs["dense"][1][0]
+    nodes = [
+        tree_node([random_tree(rng, 12, width) for _ in range(20)], "dense", f"sum {task}") for task in TASKS
     ]
+    nodes.append(helper.make_node("Concat", [f"sum {task}" for task in TASKS], ["logits"], axis=1))
+    path = write_model(bundle.path / "ranker.onnx", nodes, {"dense": width}, width=len(TASKS))
+    model = onnx.load_model(str(path))
+    helper.set_model_props(model, {"kind": "ranker", "tasks": json.dumps(TASKS), "model_version": "1"})
+    onnx.save_model(model, str(path))
+    assert export_trees(path).n_trees == 20 * len(TASKS)
+    reseal(bundle.path)
+    return Bundle.open(bundle.path)
 
 
-class TensorSpec(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("rank", ctypes.c_size_t),
-        ("shape", ctypes.c_int64 * 8),
-        ("name", ctypes.c_char * 128),
-        ("dtype", ctypes.c_int32),
-    ]
+@pytest.mark.parametrize(
+    ("ranker", "kind"), [("onnx", "sum"), ("onnx", "product"), ("trees", "sum"), ("trees", "product")]
+)
+def test_cpp_host_returns_the_page_of_python(native_programs, tmp_path, ranker, kind):
+    bundle = publish_small_bundle(tmp_path)
+    if ranker == "trees":
+        bundle = write_trees_ranker(bundle)
+        assert bundle.ranker.trees > 0
+    (tmp_path / "karec.toml").write_text(CHAIN.replace("KIND", kind))
+    config = Config.read(tmp_path / "karec.toml")
+    stages = [build_stage(config, "home", name, bundle) for name in ("prerank", "rank", "rerank")]
+    export_stages(tmp_path / "karec.toml", "home", (), tmp_path / "stage.json", bundle)
+    host_requests = [*user_requests(bundle), *user_requests(bundle, k=3)]
+    host_requests.append(replace(host_requests[0], candidates=np.empty(0, np.int64)))
+    host_requests.append(replace(host_requests[1], candidates=host_requests[1].candidates[:3]))
+    expected = [run_python(bundle, stages, host_request) for host_request in host_requests]
+    assert run_host(native_programs, tmp_path, host_requests, onnx_runtime()) == expected
+    assert len(set(expected)) > 12 and any(broken for _, _, broken in expected)
 
 
-def test_c_host_gets_the_inputs_of_the_tower(platform, cmake, native_programs):
-    build = native_programs.parents[1]
-    run(cmake, "--build", build, "--target", "karec_shared")
-    c = ctypes.CDLL(str(build / "native" / "libkarec.so"))
-    bundle = Bundle.open(platform / "bundles")
-    export_stage(configure(platform, HEAD[:-2]), "home", "prerank", platform / "stage.json", bundle)
-    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    options = StagesOptions(ctypes.sizeof(StagesOptions), onnxruntime=str(library).encode())
-    ranker, n = ctypes.c_void_p(), ctypes.c_size_t()
-    root, stage = str(platform / "bundles").encode(), str(platform / "stage.json").encode()
-    c.karec_last_error.restype = ctypes.c_char_p
-    status = c.karec_preranker_open(root, stage, ctypes.byref(options), ctypes.byref(ranker))
-    assert status == 0, c.karec_last_error()
-    specs = (TensorSpec * 3)(*[TensorSpec(ctypes.sizeof(TensorSpec)) for _ in range(3)])
-    assert c.karec_preranker_tower_inputs(ranker, specs, ctypes.c_size_t(1), ctypes.byref(n)) == 0
-    assert n.value == 2 and specs[0].name == b"user_ids" and specs[1].name == b""
-    assert c.karec_preranker_tower_inputs(ranker, specs, ctypes.c_size_t(3), ctypes.byref(n)) == 0
-    inputs = {spec.name.decode(): (spec.dtype, spec.shape[: spec.rank]) for spec in specs[:2]}
-    assert inputs == {"user_ids": (4, [-1, 3]), "user_numbers": (10, [-1, 4])}
-    c.karec_preranker_close(ranker)
+def test_cpp_host_rejects_a_ranker_with_an_input_that_it_lacks(native_programs, tmp_path):
+    bundle = publish_small_bundle(tmp_path)
+    (tmp_path / "karec.toml").write_text(CHAIN.replace("KIND", "sum"))
+    export_stages(tmp_path / "karec.toml", "home", (), tmp_path / "stage.json", bundle)
+    process = start_host(native_programs, tmp_path, [])
+    assert process.returncode == 1 and "the step ranker needs ONNX Runtime" in process.stderr
+    nodes = [helper.make_node("Concat", ["mood", "item_numbers"], ["logits"], axis=1)]
+    write_model(bundle.path / "ranker.onnx", nodes, {"mood": 2, "item_numbers": 1}, width=3)
+    reseal(bundle.path)
+    process = start_host(native_programs, tmp_path, [], onnx_runtime())
+    message = r"ranker\.onnx reads the input 'mood' float32 \(N, 2\), which this library does not compute"
+    assert process.returncode == 1 and re.search(message, process.stderr), process.stderr
 
 
 def test_export_rejects_steps_that_only_python_has(platform):
     config = configure(platform, HEAD + '{ use = "mmr", k = 5 }')
     with pytest.raises(ConfigError, match="the step 'mmr' runs only in Python; C\\+\\+ hosts have"):
-        export_stage(config, "home", "prerank", platform / "stage.json")
+        export_stages(config, "home", ["prerank"], platform / "stage.json")
     config = configure(platform, '{ use = "not_shown", on_failure = "skip" }')
     with pytest.raises(ConfigError, match="on_failure"):
-        export_stage(config, "home", "prerank", platform / "stage.json")
+        export_stages(config, "home", ["prerank"], platform / "stage.json")
     with pytest.raises(ConfigError, match=r"no stage 'rank' .*; there are \['prerank'\]"):
         build_stage(Config.read(configure(platform, HEAD)), "home", "rank")
 
 
 def test_cpp_host_rejects_a_tower_of_another_width(native_programs, tmp_path):
-    golden = Path(__file__).parent / "golden"
-
-    def write(folder):
-        shutil.copy(golden / "bundle-1" / "index.karec", folder)
-        write_user_tower(folder / "user_tower.onnx", 7, 5)
-
-    publish_folder(tmp_path / "bundles", 7, write)
-    (tmp_path / "requests").write_bytes(encode_requests([], None))
-    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    places = (
-        tmp_path / "bundles",
-        golden / "stage-1.json",
-        tmp_path / "requests",
-        tmp_path / "results",
-        library,
-    )
-    command = [str(place) for place in (native_programs / "stages_host", *places)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode != 0 and "gives 5 dimensions, the index has 4" in process.stderr
-    with pytest.raises(
-        BundleError, match=r"user_tower\.onnx: user_vector is float32 \(1, 5\), expected float32 \(1, 4\)"
-    ):
-        Bundle.open(tmp_path / "bundles")
+    bundle = publish_small_bundle(tmp_path)
+    widths = {"user_numbers": len(bundle.encoder.names["user_numbers"])}
+    write_linear_model(bundle.path, "user_tower", ("user_numbers",), widths, "user_vector", 5)
+    reseal(bundle.path)
+    export_stages(configure(tmp_path, RAW_STAGE), "home", ["prerank"], tmp_path / "stage.json", bundle)
+    process = start_host(native_programs, tmp_path, [], onnx_runtime())
+    assert process.returncode == 1 and "gives 5 dimensions, the index has 8" in process.stderr
 
 
 def test_cpp_host_rejects_a_model_version_without_a_tower(native_programs, tmp_path):
@@ -348,11 +342,9 @@ def test_cpp_host_rejects_a_model_version_without_a_tower(native_programs, tmp_p
         write_user_tower(folder / "user_tower.onnx", 9, 4)
 
     publish_folder(tmp_path / "bundles", 9, write)
-    (tmp_path / "requests").write_bytes(encode_requests([], []))
-    places = tmp_path / "bundles", golden / "stage-1.json", tmp_path / "requests", tmp_path / "results"
-    command = [str(place) for place in (native_programs / "prerank_host", *places)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    missing = r"of model version 7,.* which no user vector meets: user_tower\.v0000000007\S* is missing"
-    assert process.returncode != 0 and re.search(missing, process.stderr)
-    with pytest.raises(BundleError, match=missing):
+    shutil.copy(golden / "stage-1.json", tmp_path / "stage.json")
+    process = start_host(native_programs, tmp_path, [])
+    missing = "has rows of model version 7, but the bundle has no user_tower.v0000000007.onnx"
+    assert process.returncode == 1 and missing in process.stderr
+    with pytest.raises(BundleError, match=r"of model version 7,.* user_tower\.v0000000007\S* is missing"):
         Bundle.open(tmp_path / "bundles")

@@ -43,6 +43,7 @@ class Ranker(Hydrator):
         model: str | None = None,
         config_folder: Path | None = None,
     ) -> None:
+        self.model = model
         self.ranker = ranker_model(ranker, model, config_folder)
         self.snapshot = snapshot
         self.encoder = encoder

@@ -32,6 +32,7 @@ class Fusion(Scorer):
         model: str | None = None,
         config_folder: Path | None = None,
     ) -> None:
+        self.model = model
         self.tasks = ranker_model(ranker, model, config_folder).tasks
         self.fusion = ObjectiveWeights(weights, kind)  # type: ignore[arg-type]  # ObjectiveWeights checks the name
         self.weights = self.fusion.normalise(self.tasks)

@@ -4,8 +4,8 @@
  * Status     A function that can fail returns a karec_status; KAREC_OK is 0. After a failure karec_last_error() is the
  *            message in the calling thread, and handles and output are unchanged; only output of a batch may be written
  *            in part. No function throws, prints or aborts.
- * Handles    karec_index and karec_preranker are opaque. Close each once, after the last call that uses it. Any number
- *            of threads may call every other function on one handle. item_index.hpp, index_view.hpp and prerank.hpp
+ * Handles    karec_index and karec_stages are opaque. Close each once, after the last call that uses it. Any number
+ *            of threads may call every other function on one handle. item_index.hpp, index_view.hpp and stages.hpp
  *            document the C++ functions of the same name in more detail.
  * Structs    The first member is the size. Start from KAREC_…_INIT: it sets the size and the defaults of the C++ API. A
  *            newer library reads members that an older caller lacks as 0. An older library rejects a struct with
@@ -14,13 +14,12 @@
  *            caller owns structs and arrays and must not change them during the call; the library stores no pointer to
  *            them. Strings end with 0.
  * Units      Lengths are elements. Ids are any int64. Times are Unix milliseconds. Scores are float32, larger is better.
- * Callbacks  Must not jump out (longjmp). If a karec_parallel throws (C++), its batch fails with KAREC_UNAVAILABLE. An
- *            exception of on_step is ignored.
+ * Callbacks  on_step must not jump out (longjmp). If it throws (C++), the exception is ignored.
  * Files      Never write into an open index file or bundle: replace it by rename(), as karec does. A mapped file that is
  *            truncated ends the process (SIGBUS); one that is overwritten gives undefined results. karec_open_options
  *            can copy an index into memory.
  * Fork       fork() waits for running writes. Handles work in the child, except pinned ones of other threads: they are
- *            rejected with KAREC_UNAVAILABLE. If there is a user tower, the child must open its own preranker.
+ *            rejected with KAREC_UNAVAILABLE. With ONNX Runtime, the child must open its own karec_stages.
  * Changes    KAREC_ABI_VERSION increases with every change of this file. Existing declarations keep their meaning while
  *            the library's file name (libkarec.so.MAJOR) is the same.
  *
@@ -376,182 +375,108 @@ KAREC_C_API karec_status karec_scatter(size_t n, const karec_scatter_rule* rules
                                        size_t k, karec_scatter_violation* violations, size_t max_violations,
                                        size_t* n_violations);
 
-/* ---- prerank whole -------------------------------------------------------------------------------------------- */
+/* ---- stages of a scene ---------------------------------------------------------------------------------------- */
 
-typedef struct karec_preranker karec_preranker;
+typedef struct karec_stages karec_stages;
 
-/* A C-contiguous array for the user tower, by the name of its input. */
-typedef struct karec_tensor {
-    size_t struct_size;
-    const char* name;
-    const void* data;     /* as many elements as the shape says; may be NULL where those are 0 */
-    const int64_t* shape; /* rank sizes; the first is 1, one user */
-    size_t rank;
-    karec_dtype dtype; /* KAREC_INT64 or KAREC_FLOAT32 */
-} karec_tensor;
-#define KAREC_TENSOR_INIT {sizeof(karec_tensor), NULL, NULL, NULL, 0, KAREC_FLOAT32}
-
-/* A user by raw ids, as the host knows the user at the request's moment. What is NULL is what the bundle's snapshot
- * knows. Ids that it does not know are allowed: such a user is served as one whom nobody knows, such a work keeps its
- * place in the list. Lists are oldest first, and the last ids are read; a list that is not NULL and has 0 ids says that
- * there are none. */
+/* A user by raw ids. NULL: as in the bundle's snapshot. An unknown user is a cold start; an unknown item stays in its
+ * list. Lists are oldest first; only the newest ids are read. A list of 0 ids that is not NULL is empty. */
 typedef struct karec_user {
     size_t struct_size;
     int64_t user_id;
-    const int64_t* history; /* n_history works that the user enjoyed */
+    const int64_t* history; /* n_history items that the user enjoyed */
     size_t n_history;
-    const int64_t* skipped; /* n_skipped works that were shown and passed over */
+    const int64_t* skipped; /* n_skipped items that were shown and passed over */
     size_t n_skipped;
     const int64_t* follows; /* n_follows creators */
     size_t n_follows;
     const int64_t* friends; /* n_friends users */
     size_t n_friends;
-    /* n_counters, "count_exposed" and "count_<label>", of one of the two arrays at least; NULL where that is 0 */
-    const char* const* counter_names;
-    const float* counters;       /* n_counters, finite and >= 0, over all scenes; NULL = the snapshot's */
-    const float* scene_counters; /* n_counters, in the request's scene; NULL = the snapshot's */
+    const char* const* counter_names; /* n_counters, "count_exposed" and "count_<label>" */
+    const float* counters;            /* n_counters, finite and >= 0, in all scenes */
+    const float* scene_counters;      /* n_counters, in the scene of the stages */
     size_t n_counters;
 } karec_user;
 #define KAREC_USER_INIT {sizeof(karec_user), 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, 0}
 
-/* An input that the user tower asks for. */
-typedef struct karec_tensor_spec {
-    size_t struct_size;
-    size_t rank;
-    int64_t shape[8]; /* rank of them; -1 = any size, as the first axis, rows */
-    char name[128];   /* ends with 0 */
-    karec_dtype dtype;
-} karec_tensor_spec;
-#define KAREC_TENSOR_SPEC_INIT {sizeof(karec_tensor_spec), 0, {0}, {0}, 0}
-
-/* What one step of a run did. */
+/* One step of one run. */
 typedef struct karec_step_metrics {
     size_t struct_size;
-    const char* step; /* valid while the callback runs */
-    size_t n_in;      /* candidates before the step */
-    size_t n_out;     /* and after it */
+    const char* stage; /* valid during the callback */
+    const char* step;
+    size_t n_in; /* candidates */
+    size_t n_out;
     size_t n_unknown; /* of n_out: without a row in the index */
     uint64_t nanoseconds;
     int64_t model_version; /* of the bundle */
 } karec_step_metrics;
 
-typedef struct karec_preranker_options {
+typedef struct karec_stages_options {
     size_t struct_size;
-    int32_t trust;           /* not 0: contents of files are taken on trust */
-    int32_t tower_threads;   /* threads inside one run of a tower; 0 = 1 */
-    const char* onnxruntime; /* path of ONNX Runtime's library; NULL: every request brings its user_vector */
-    /* NULL, or called after each step, on the thread that runs the request. */
-    void (*on_step)(void* context, const karec_step_metrics* metrics);
-    void* context; /* for on_step, which may be called until the preranker is closed; may be NULL */
-} karec_preranker_options;
-#define KAREC_PRERANKER_OPTIONS_INIT {sizeof(karec_preranker_options), 0, 1, NULL, NULL, NULL}
+    int32_t trust;           /* not 0: do not compare checksums of files */
+    const char* onnxruntime; /* path of ONNX Runtime's library; NULL: no ranker, and requests have a user_vector */
+    void (*on_step)(void* context, const karec_step_metrics* metrics); /* called after each step; may be NULL */
+    void* context;                                                     /* for on_step; may be NULL */
+} karec_stages_options;
+#define KAREC_STAGES_OPTIONS_INIT {sizeof(karec_stages_options), 0, NULL, NULL, NULL}
 
-typedef struct karec_prerank_request {
+typedef struct karec_request {
     size_t struct_size;
-    const int64_t* candidates;  /* n_candidates works, each once */
-    const float* recall_scores; /* n_candidates, finite; NULL = all 0 */
+    const int64_t* candidates; /* n_candidates items, each once */
+    const float* scores;       /* n_candidates, finite; NULL = all 0 */
     size_t n_candidates;
-    const float* user_vector;        /* dim floats, finite; NULL: the towers compute it from user or user_inputs */
-    size_t dim;                      /* the index's; of no account where user_vector is NULL */
-    const karec_tensor* user_inputs; /* n_user_inputs; may be NULL where that is 0 */
-    size_t n_user_inputs;
-    int64_t time_ms;      /* the moment that ages and freshness are computed as of */
-    const int64_t* shown; /* n_shown works that the session has seen; may be NULL where n_shown is 0 */
-    size_t n_shown;
-    size_t k; /* >= 1, for a dpp step that names no k */
-    /* NULL, with n_versions 0: user_vector is for every row. Else user_vector is n_versions of them side by side, each
-     * for the rows of its model version; rows of another version are left out and counted. */
-    const int64_t* model_versions;
+    const karec_user* user;        /* the ranker and the user towers read it; NULL if none runs */
+    const float* user_vector;      /* dim floats, finite; NULL: the user towers compute it */
+    size_t dim;                    /* of the index */
+    const int64_t* model_versions; /* NULL, or user_vector is n_versions vectors, each for the rows of its version */
     size_t n_versions;
-    /* Since version 5: who asks, by raw ids, encoded for the towers by the bundle's encoder and snapshot. NULL, or
-     * neither user_vector nor user_inputs. */
-    const karec_user* user;
-} karec_prerank_request;
-#define KAREC_PRERANK_REQUEST_INIT \
-    {sizeof(karec_prerank_request), NULL, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0, 10, NULL, 0, NULL}
+    int64_t time_ms;      /* for ages and freshness */
+    const int64_t* shown; /* n_shown items that the session has seen, oldest first */
+    size_t n_shown;
+    size_t k; /* >= 1: items of the page, for selectors without a k of their own */
+} karec_request;
+#define KAREC_REQUEST_INIT {sizeof(karec_request), NULL, NULL, 0, NULL, NULL, 0, NULL, 0, 0, NULL, 0, 10}
 
-/* Output of a run: three arrays of n entries, best first. */
-typedef struct karec_preranked {
+/* Output of a run, best first. Set the arrays and their capacity. */
+typedef struct karec_page {
     size_t struct_size;
-    float* scores;
-    int64_t* ids;
-    int32_t* rows; /* of the generation that karec_prerank_count names */
-    size_t n;      /* at least what karec_preranker_most says */
-} karec_preranked;
-#define KAREC_PRERANKED_INIT {sizeof(karec_preranked), NULL, NULL, NULL, 0}
+    int64_t* ids;    /* capacity */
+    float* scores;   /* capacity */
+    int32_t* rows;   /* capacity, in `generation`; -1: an item without a row */
+    size_t capacity; /* n_candidates always suffices */
+    size_t n_items;
+    size_t n_unknown; /* candidates dropped: not in the index, or no user vector of their model version */
+    size_t n_blocked; /* candidates dropped: blocked */
+    size_t n_broken_rules;
+    uint64_t generation;   /* of the index */
+    int64_t model_version; /* of the bundle */
+} karec_page;
+#define KAREC_PAGE_INIT {sizeof(karec_page), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0}
 
-typedef struct karec_prerank_count {
-    size_t struct_size;
-    size_t found;        /* entries of karec_preranked that were written */
-    size_t unknown;      /* candidates that a step dropped as unknown to the index, or of a version without a vector */
-    size_t blocked;      /* candidates dropped because they are blocked */
-    uint64_t generation; /* of the index, that the run read */
-    int64_t model_version; /* of the bundle that served */
-} karec_prerank_count;
-#define KAREC_PRERANK_COUNT_INIT {sizeof(karec_prerank_count), 0, 0, 0, 0, 0}
-
-/* The host's threads: calls task(data, i) once for each i < n, from any threads, and returns, or throws, when no task
- * runs any more. context is what was given beside it. */
-typedef void (*karec_parallel)(void* context, size_t n, void (*task)(void* data, size_t i), void* data);
-
-/* Opens a published bundle, and the steps that a request goes through.
- *   root       a folder that holds `current`, or a bundle's folder
- *   settings   a file that `karec export stage` wrote
- *   options    NULL = KAREC_PRERANKER_OPTIONS_INIT
- *   preranker  *preranker: a new handle, the caller's to close */
-KAREC_C_API karec_status karec_preranker_open(const char* root, const char* settings,
-                                              const karec_preranker_options* options, karec_preranker** preranker);
-/*   preranker  a handle that no call uses any more; NULL is passed over */
-KAREC_C_API void karec_preranker_close(karec_preranker* preranker);
-/* How much room a run of the request needs.
- *   preranker  a handle
- *   request    as for karec_preranker_run
- *   most       *most: the most entries that the run may write */
-KAREC_C_API karec_status karec_preranker_most(const karec_preranker* preranker, const karec_prerank_request* request,
-                                              size_t* most);
-/* Runs the steps for one request.
- *   preranker  a handle
- *   request    start from KAREC_PRERANK_REQUEST_INIT
- *   out        its arrays get the best of the candidates
- *   count      *count: how many, and what was dropped */
-KAREC_C_API karec_status karec_preranker_run(const karec_preranker* preranker, const karec_prerank_request* request,
-                                             const karec_preranked* out, karec_prerank_count* count);
-/* Several requests on one bundle, in parallel. Each has its own status: where that is KAREC_OK, out and count are
- * written, else both are left alone. Returned is the first failure.
- *   preranker  a handle
- *   requests   n
- *   outs       n
- *   counts     n
- *   statuses   n; KAREC_UNAVAILABLE also where a request did not run: parallel left it out, or an argument was refused,
- *              which refuses the batch
- *   n          requests
- *   n_threads  threads that run them, the calling one among them, where parallel is NULL; 0 = 1
- *   parallel   the host's threads; NULL = n_threads of the library's
- *   context    handed to parallel; may be NULL */
-KAREC_C_API karec_status karec_preranker_run_batch(const karec_preranker* preranker,
-                                                   const karec_prerank_request* requests, const karec_preranked* outs,
-                                                   karec_prerank_count* counts, karec_status* statuses, size_t n,
-                                                   size_t n_threads, karec_parallel parallel, void* context);
-/* Serves the bundle that `current` names now, if it is another one. Runs go on meanwhile. When it fails, the old one
- * serves on.
- *   preranker  a handle
- *   reloaded   NULL, or *reloaded: 1 where another bundle serves from now on, else 0 */
-KAREC_C_API karec_status karec_preranker_reload(karec_preranker* preranker, int32_t* reloaded);
-/*   preranker      a handle
- *   model_version  *model_version: of the bundle that serves now */
-KAREC_C_API karec_status karec_preranker_model_version(const karec_preranker* preranker, int64_t* model_version);
-/* What the tower of the bundle that serves now asks for. KAREC_UNAVAILABLE: there is no tower, or a name or a rank that
- * no spec holds.
- *   preranker  a handle
- *   specs      room for max_specs; may be NULL where that is 0
- *   max_specs  the first so many inputs are written
- *   n_specs    *n_specs: how many there are */
-KAREC_C_API karec_status karec_preranker_tower_inputs(const karec_preranker* preranker, karec_tensor_spec* specs,
-                                                      size_t max_specs, size_t* n_specs);
-/* The bundle's index, to adjust, block and upsert while runs go on, and to search.
- *   preranker  a handle
- *   index      *index: a new handle, the caller's to close; it may outlive the preranker */
-KAREC_C_API karec_status karec_preranker_index(const karec_preranker* preranker, karec_index** index);
+/* Opens a bundle and the stages that requests run.
+ *   root      a folder that has `current`, or a bundle's folder
+ *   settings  a file of `karec export stage`
+ *   stages    *stages: a new handle */
+KAREC_C_API karec_status karec_stages_open(const char* root, const char* settings, const karec_stages_options* options,
+                                           karec_stages** stages);
+/*   stages  a handle; NULL does nothing */
+KAREC_C_API void karec_stages_close(karec_stages* stages);
+/* Runs the steps of all stages for one request.
+ *   stages   a handle
+ *   request  start from KAREC_REQUEST_INIT
+ *   page     start from KAREC_PAGE_INIT. Rejected if its capacity is too small */
+KAREC_C_API karec_status karec_stages_run(const karec_stages* stages, const karec_request* request, karec_page* page);
+/* Opens the bundle that `current` names if it is another one. Runs do not wait. If it fails, the old bundle stays.
+ *   stages    a handle
+ *   reloaded  NULL, or *reloaded: 1 if another bundle was opened, else 0 */
+KAREC_C_API karec_status karec_stages_reload(karec_stages* stages, int32_t* reloaded);
+/*   stages         a handle
+ *   model_version  *model_version: of the current bundle */
+KAREC_C_API karec_status karec_stages_model_version(const karec_stages* stages, int64_t* model_version);
+/* Returns the index of the current bundle, to search and change it during runs.
+ *   stages  a handle
+ *   index   *index: a new handle; it may outlive `stages` */
+KAREC_C_API karec_status karec_stages_index(const karec_stages* stages, karec_index** index);
 
 #ifdef __cplusplus
 }

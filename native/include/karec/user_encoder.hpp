@@ -16,12 +16,14 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "karec/array.hpp"
 #include "karec/bundle.hpp"
 #include "karec/export.hpp"
 #include "karec/status.hpp"
-#include "karec/user_tower.hpp"
 
 namespace karec {
 
@@ -40,6 +42,13 @@ struct UserState {
     std::span<const std::string_view> counter_names;
     std::span<const float> counters;
     std::span<const float> scene_counters;
+};
+
+// An input or output of a model.
+struct TensorSpec {
+    std::string name;
+    DType dtype = DType::float32;     // or int64
+    std::vector<std::int64_t> shape;  // −1: any size
 };
 
 struct UserTables;
@@ -64,6 +73,7 @@ class KAREC_API UserEncoder {
                   std::span<float> numbers) const noexcept;
 
   private:
+    friend class ItemEncoder;  // reads the same tables
     explicit UserEncoder(std::shared_ptr<const UserTables> tables) noexcept;
     std::shared_ptr<const UserTables> tables_;
 };

@@ -1,11 +1,9 @@
 // The C interface of Stages.
 #include <algorithm>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "base/scratch.hpp"
 #include "c_api/arguments.hpp"
@@ -14,19 +12,19 @@
 namespace karec::c {
 namespace {
 
-// The target of a ranker's on_step. Outlives the ranker; its address does not change.
-struct Listener {
+// The target of on_step. Outlives the stages; its address does not change.
+struct StepCallback {
     void (*on_step)(void*, const karec_step_metrics*) = nullptr;
     void* context = nullptr;
 
-    static void hear(void* listener, const StepMetrics& step) noexcept {
-        const auto& self = *static_cast<const Listener*>(listener);
-        const char* const name = step.step.data();  // of a std::string
-        const karec_step_metrics metrics{
-            sizeof metrics, name, step.n_in, step.n_out, step.n_unknown, step.nanoseconds, step.model_version};
+    static void run(void* callback, const StepMetrics& step) noexcept {
+        const auto& self = *static_cast<const StepCallback*>(callback);
+        // Both texts are std::strings of the settings, so they end with 0.
+        const karec_step_metrics metrics{sizeof metrics, step.stage.data(), step.step.data(), step.n_in,
+                                         step.n_out,     step.n_unknown,    step.nanoseconds, step.model_version};
         try {
             self.on_step(self.context, &metrics);
-        } catch (...) {  // NOLINT(bugprone-empty-catch): metrics are no reason to fail a request, as karec.h says
+        } catch (...) {  // NOLINT(bugprone-empty-catch): karec.h documents it
         }
     }
 };
@@ -34,46 +32,42 @@ struct Listener {
 }  // namespace
 }  // namespace karec::c
 
-struct karec_preranker {
-    std::unique_ptr<karec::c::Listener> listener;
-    karec::Stages ranker;
+struct karec_stages {
+    std::unique_ptr<karec::c::StepCallback> callback;
+    karec::Stages stages;
 };
 
 namespace karec::c {
 namespace {
 
-const Stages& ranker_of(const karec_preranker* preranker) {
-    return require(preranker, "preranker").ranker;
+const Stages& to_stages(const karec_stages* stages) {
+    return require(stages, "stages").stages;
 }
 
 // A user, and the names that it points to.
-class User {
+class UserArgument {
   public:
-    User(const karec_user* given, const char* name) {
-        const karec_user told = read_struct(given, name);
-        state_.user_id = told.user_id;
-        state_.history = list(told.history, told.n_history, "user->history");
-        state_.skipped = list(told.skipped, told.n_skipped, "user->skipped");
-        state_.follows = list(told.follows, told.n_follows, "user->follows");
-        state_.friends = list(told.friends, told.n_friends, "user->friends");
-        for (const char* const each : to_span(told.counter_names, told.n_counters, "user->counter_names")) {
-            names_.emplace_back(&require(each, "user->counter_names"));
+    explicit UserArgument(const karec_user* given) {
+        const karec_user user = read_struct(given, "request->user");
+        state_.user_id = user.user_id;
+        state_.history = to_list(user.history, user.n_history, "user->history");
+        state_.skipped = to_list(user.skipped, user.n_skipped, "user->skipped");
+        state_.follows = to_list(user.follows, user.n_follows, "user->follows");
+        state_.friends = to_list(user.friends, user.n_friends, "user->friends");
+        for (const char* const name : to_span(user.counter_names, user.n_counters, "user->counter_names")) {
+            names_.emplace_back(&require(name, "user->counter_names"));
         }
-        state_.counter_names = {names_.data(), names_.size()};
-        if (told.counters != nullptr) state_.counters = to_span(told.counters, told.n_counters, "user->counters");
-        if (told.scene_counters == nullptr) return;
-        state_.scene_counters = to_span(told.scene_counters, told.n_counters, "user->scene_counters");
+        state_.counter_names = names_;
+        if (user.counters != nullptr) state_.counters = to_span(user.counters, user.n_counters, "user->counters");
+        if (user.scene_counters == nullptr) return;
+        state_.scene_counters = to_span(user.scene_counters, user.n_counters, "user->scene_counters");
     }
-    User(User&&) noexcept = default;  // the names lie in memory that moves with it
-    User& operator=(User&&) = delete;
-    User(const User&) = delete;
-    User& operator=(const User&) = delete;
-    ~User() = default;
 
     const UserState& state() const noexcept { return state_; }
 
   private:
-    static std::optional<std::span<const std::int64_t>> list(const std::int64_t* ids, std::size_t n, const char* name) {
+    static std::optional<std::span<const std::int64_t>> to_list(const std::int64_t* ids, std::size_t n,
+                                                                const char* name) {
         if (ids == nullptr && n == 0) return std::nullopt;
         return to_span(ids, n, name);
     }
@@ -82,83 +76,70 @@ class User {
     ScratchVector<std::string_view> names_;
 };
 
-// A request, and the user and the tensors that it points to.
-class RequestArguments {
-  public:
-    RequestArguments(const karec_prerank_request* given, const char* name) {
-        const karec_prerank_request told = read_struct(given, name);
-        request_.candidates = to_span(told.candidates, told.n_candidates, "request->candidates");
-        if (told.recall_scores != nullptr) {
-            request_.recall_scores = to_span(told.recall_scores, told.n_candidates, "request->recall_scores");
-        }
-        if (told.user_vector == nullptr && told.n_versions != 0) refuse("request->user_vector is NULL");
-        if (told.user_vector != nullptr) {
-            if (told.dim == 0) refuse("request->user_vector has 0 values: request->dim is not set");
-            if (told.n_versions == 0) {
-                request_.user_vector = to_span(told.user_vector, told.dim, "request->user_vector");
-            } else {
-                by_version(told);
-            }
-        }
-        check_struct_count(told.user_inputs, told.n_user_inputs, "request->user_inputs");
-        for (std::size_t i = 0; i < told.n_user_inputs; ++i) {
-            const karec_tensor tensor = read_nth_struct(told.user_inputs, i, "request->user_inputs");
-            tensors_.push_back({&require(tensor.name, "user_inputs->name"),
-                                to_dtype(tensor.dtype, "user_inputs->dtype"),
-                                to_span(tensor.shape, tensor.rank, "user_inputs->shape"), tensor.data});
-        }
-        request_.time_ms = told.time_ms;
-        request_.shown = to_span(told.shown, told.n_shown, "request->shown");
-        request_.k = told.k;
-        if (told.user == nullptr) return;
-        user_.emplace(told.user, "request->user");
+// A request, and what it points to. Not copied: `request` points into this object.
+struct RequestArgument {
+    Request request;
+
+    explicit RequestArgument(const karec_request* argument) {
+        const karec_request given = read_struct(argument, "request");
+        request.candidates = to_span(given.candidates, given.n_candidates, "request->candidates");
+        if (given.scores != nullptr) request.scores = to_span(given.scores, given.n_candidates, "request->scores");
+        if (given.user_vector == nullptr && given.n_versions != 0) refuse("request->user_vector is NULL");
+        if (given.user_vector != nullptr) read_vectors(given);
+        request.time_ms = given.time_ms;
+        request.shown = to_span(given.shown, given.n_shown, "request->shown");
+        request.k = given.k;
+        if (given.user != nullptr) request.user = &user_.emplace(given.user).state();
     }
-    // Valid while this object stays where it is.
-    Request get() const noexcept {
-        Request request = request_;
-        request.user_inputs = {tensors_.data(), tensors_.size()};
-        request.user_vectors = {users_.data(), users_.size()};
-        request.user = user_ ? &user_->state() : nullptr;
-        return request;
-    }
+    RequestArgument(const RequestArgument&) = delete;
+    RequestArgument& operator=(const RequestArgument&) = delete;
 
   private:
-    void by_version(const karec_prerank_request& told) {
-        const auto versions = to_span(told.model_versions, told.n_versions, "request->model_versions");
-        std::size_t total = 0;
-        if (__builtin_mul_overflow(told.n_versions, told.dim, &total))
-            refuse("request has more values than memory has");
-        const auto values = to_span(told.user_vector, total, "request->user_vector");
-        for (std::size_t v = 0; v < versions.size(); ++v) {
-            users_.push_back({versions[v], values.subspan(v * told.dim, told.dim)});
+    void read_vectors(const karec_request& given) {
+        if (given.dim == 0) refuse("request->dim is 0, expected the dimensions of user_vector");
+        if (given.n_versions == 0) {
+            request.user_vector.emplace(to_span(given.user_vector, given.dim, "request->user_vector"));
+            return;
         }
+        const auto versions = to_span(given.model_versions, given.n_versions, "request->model_versions");
+        std::size_t n_values = 0;
+        if (__builtin_mul_overflow(given.n_versions, given.dim, &n_values)) {
+            refuse("request->user_vector has more values than memory has");
+        }
+        const auto values = to_span(given.user_vector, n_values, "request->user_vector");
+        for (std::size_t v = 0; v < versions.size(); ++v) {
+            queries_.push_back({versions[v], values.subspan(v * given.dim, given.dim)});
+        }
+        request.user_vector.emplace(std::span<const VersionQuery>(queries_));
     }
 
-    Request request_;
-    std::optional<User> user_;
-    ScratchVector<Tensor> tensors_;
-    ScratchVector<VersionQuery> users_;
+    std::optional<UserArgument> user_;
+    ScratchVector<VersionQuery> queries_;
 };
 
-Preranked to_preranked(const karec_preranked& out) {
-    return {to_span(out.scores, out.n, "out->scores"), to_span(out.ids, out.n, "out->ids"),
-            to_span(out.rows, out.n, "out->rows")};
+karec_page read_page(const karec_page* given) {
+    karec_page page = read_struct(given, "page");
+    to_span(page.ids, page.capacity, "page->ids");
+    to_span(page.scores, page.capacity, "page->scores");
+    to_span(page.rows, page.capacity, "page->rows");
+    return page;
 }
 
-karec_tensor_spec to_tensor_spec(const TensorSpec& input) {
-    karec_tensor_spec spec{};
-    if (input.name.size() >= sizeof spec.name || input.shape.size() > std::size(spec.shape)) {
-        throw ArgumentError({Code::unavailable, "input '" + input.name + "' has too long a name, or too many axes"});
+// Copies `page` to the members of `output` and to its arrays.
+void copy_page(const Page& page, karec_page& output) {
+    if (output.capacity < page.ids.size()) {
+        refuse("page->capacity is " + std::to_string(output.capacity) + ", the page has " +
+               std::to_string(page.ids.size()) + " items");
     }
-    spec.rank = input.shape.size();
-    std::ranges::copy(input.shape, spec.shape);
-    std::ranges::copy(input.name, spec.name);
-    spec.dtype = static_cast<karec_dtype>(input.dtype);
-    return spec;
-}
-
-karec_prerank_count to_c_count(const PrerankCount& count) noexcept {
-    return {0, count.found, count.unknown, count.blocked, count.generation, count.model_version};
+    output.n_items = page.ids.size();
+    output.n_unknown = page.n_unknown;
+    output.n_blocked = page.n_blocked;
+    output.n_broken_rules = page.n_broken_rules;
+    output.generation = page.generation;
+    output.model_version = page.model_version;
+    std::ranges::copy(page.ids, output.ids);
+    std::ranges::copy(page.scores, output.scores);
+    std::ranges::copy(page.rows, output.rows);
 }
 
 }  // namespace
@@ -167,126 +148,66 @@ karec_prerank_count to_c_count(const PrerankCount& count) noexcept {
 using namespace karec;
 using namespace karec::c;
 
-karec_status karec_preranker_open(const char* root, const char* settings, const karec_preranker_options* options,
-                                  karec_preranker** preranker) {
-    return catch_errors([&]() -> Status {
-        require(preranker, "preranker");
+karec_status karec_stages_open(const char* root, const char* settings, const karec_stages_options* options,
+                               karec_stages** stages) {
+    return catch_errors([&] {
+        require(stages, "stages");
         const std::string folder = to_path(root, "root");
-        const auto given = read_struct_or<karec_preranker_options>(KAREC_PRERANKER_OPTIONS_INIT, options, "options");
-        auto read = StageSettings::read(to_path(settings, "settings"));
-        if (!read.ok()) return read.status();
-        auto listener = std::make_unique<Listener>(Listener{given.on_step, given.context});
-        StagesOptions told;
-        told.verify = given.trust == 0;
-        told.onnxruntime = given.onnxruntime == nullptr ? "" : given.onnxruntime;
-        told.tower_threads = given.tower_threads == 0 ? 1 : given.tower_threads;
+        const std::string file = to_path(settings, "settings");
+        const karec_stages_options given = read_struct_or(KAREC_STAGES_OPTIONS_INIT, options, "options");
+        auto callback = std::make_unique<StepCallback>(StepCallback{given.on_step, given.context});
+        StagesOptions stages_options;
+        stages_options.verify = given.trust == 0;
+        stages_options.onnxruntime = given.onnxruntime == nullptr ? "" : given.onnxruntime;
         if (given.on_step != nullptr) {
-            told.on_step = Listener::hear;
-            told.context = listener.get();
+            stages_options.on_step = StepCallback::run;
+            stages_options.context = callback.get();
         }
-        auto opened = Stages::open(folder, read.value(), told);
-        if (opened.ok()) *preranker = new karec_preranker{std::move(listener), std::move(opened.value())};
+        auto opened = Stages::open(folder, file, stages_options);
+        if (opened.ok()) *stages = new karec_stages{std::move(callback), std::move(opened.value())};
         return opened.status();
     });
 }
 
-void karec_preranker_close(karec_preranker* preranker) {
-    delete preranker;
+void karec_stages_close(karec_stages* stages) {
+    delete stages;
 }
 
-karec_status karec_preranker_most(const karec_preranker* preranker, const karec_prerank_request* request,
-                                  size_t* most) {
-    return catch_errors([&]() -> Status {
-        const Stages& ranker = ranker_of(preranker);
-        const RequestArguments asked(request, "request");
-        require(most, "most") = ranker.most(asked.get());
-        return {};
-    });
-}
-
-karec_status karec_preranker_run(const karec_preranker* preranker, const karec_prerank_request* request,
-                                 const karec_preranked* out, karec_prerank_count* count) {
+karec_status karec_stages_run(const karec_stages* stages, const karec_request* request, karec_page* page) {
     return catch_errors([&] {
-        const Stages& ranker = ranker_of(preranker);
-        const RequestArguments asked(request, "request");
-        const Preranked to = to_preranked(read_struct(out, "out"));
-        check_size(count, "count");
-        auto counted = ranker.run(asked.get(), to);
-        if (counted.ok()) write_struct(count, to_c_count(counted.value()));
-        return counted.status();
-    });
-}
-
-karec_status karec_preranker_run_batch(const karec_preranker* preranker, const karec_prerank_request* requests,
-                                       const karec_preranked* outs, karec_prerank_count* counts, karec_status* statuses,
-                                       size_t n, size_t n_threads, karec_parallel parallel, void* context) {
-    return catch_errors([&] {
-        const Stages& ranker = ranker_of(preranker);
-        check_struct_count(requests, n, "requests");
-        check_struct_count(outs, n, "outs");
-        const std::span<karec_status> said = to_span(statuses, n, "statuses");
-        std::ranges::fill(said, KAREC_UNAVAILABLE);  // none has run
-        std::vector<RequestArguments> asked;
-        std::vector<Request> each;
-        std::vector<Preranked> to;
-        each.reserve(n);
-        for (std::size_t i = 0; i < n; ++i) {
-            read_nth_struct(requests, i, "requests");
-            asked.emplace_back(nth_struct(requests, i), "requests");
-            to.push_back(to_preranked(read_nth_struct(outs, i, "outs")));
-        }
-        check_output_structs(counts, n, "counts");
-        for (const RequestArguments& request : asked) each.push_back(request.get());
-        std::vector<PrerankCount> counted(n);
-        const Executor executor =
-            parallel != nullptr ? Executor{parallel, context} : Executor::threads(std::max<std::size_t>(n_threads, 1));
-        std::vector<Status> statuses_of(n);
-        Status status = ranker.run_batch(each, to, counted, statuses_of, executor);
-        for (std::size_t i = 0; i < n; ++i) {
-            said[i] = static_cast<karec_status>(statuses_of[i].code());
-            if (statuses_of[i].ok()) write_struct(nth_struct(counts, i), to_c_count(counted[i]));
-        }
+        const Stages& runner = to_stages(stages);
+        const RequestArgument argument(request);
+        karec_page output = read_page(page);
+        Page result;
+        const Status status = runner.run(argument.request, result);
+        if (!status.ok()) return status;
+        copy_page(result, output);
+        write_struct(page, output);
         return status;
     });
 }
 
-karec_status karec_preranker_reload(karec_preranker* preranker, int32_t* reloaded) {
+karec_status karec_stages_reload(karec_stages* stages, int32_t* reloaded) {
     return catch_errors([&] {
-        auto another = require(preranker, "preranker").ranker.reload();
-        if (another.ok() && reloaded != nullptr) *reloaded = another.value() ? 1 : 0;
-        return another.status();
+        const auto is_reloaded = require(stages, "stages").stages.reload();
+        if (is_reloaded.ok() && reloaded != nullptr) *reloaded = is_reloaded.value() ? 1 : 0;
+        return is_reloaded.status();
     });
 }
 
-karec_status karec_preranker_model_version(const karec_preranker* preranker, int64_t* model_version) {
+karec_status karec_stages_model_version(const karec_stages* stages, int64_t* model_version) {
     return catch_errors([&]() -> Status {
-        const Stages& ranker = ranker_of(preranker);
-        require(model_version, "model_version") = ranker.model_version();
+        const Stages& runner = to_stages(stages);
+        require(model_version, "model_version") = runner.model_version();
         return {};
     });
 }
 
-karec_status karec_preranker_tower_inputs(const karec_preranker* preranker, karec_tensor_spec* specs, size_t max_specs,
-                                          size_t* n_specs) {
+karec_status karec_stages_index(const karec_stages* stages, karec_index** index) {
     return catch_errors([&]() -> Status {
-        const auto tower = ranker_of(preranker).user_tower();
-        check_output_structs(specs, max_specs, "specs");
-        require(n_specs, "n_specs");
-        if (tower == nullptr) return {Code::unavailable, "the preranker was opened without a user tower"};
-        std::vector<karec_tensor_spec> found;
-        for (const TensorSpec& input : tower->inputs()) found.push_back(to_tensor_spec(input));
-        for (std::size_t i = 0; i < std::min(found.size(), max_specs); ++i)
-            write_struct(nth_struct(specs, i), found[i]);
-        *n_specs = found.size();
-        return {};
-    });
-}
-
-karec_status karec_preranker_index(const karec_preranker* preranker, karec_index** index) {
-    return catch_errors([&]() -> Status {
-        const Stages& ranker = ranker_of(preranker);
+        const Stages& runner = to_stages(stages);
         require(index, "index");
-        *index = new karec_index{ranker.index()};
+        *index = new karec_index{runner.index()};
         return {};
     });
 }

@@ -80,10 +80,6 @@ namespace amx {
 extern const Kernels table;
 }
 #endif
-#elif defined(__aarch64__)
-namespace neon {
-extern const Kernels table;
-}
 #endif
 
 }  // namespace karec

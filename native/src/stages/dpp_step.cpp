@@ -1,6 +1,5 @@
 // The step dpp: vectors, types and weights of the pool's works into one dpp_select.
 #include <algorithm>
-#include <cstring>
 #include <string>
 
 #include "karec/dpp.hpp"
@@ -11,48 +10,6 @@ namespace karec {
 namespace {
 
 constexpr std::int64_t kUnknownType = -1;
-
-template <class T>
-void widen_integers(std::span<const std::byte> bytes, std::span<std::int64_t> to) noexcept {
-    for (std::size_t i = 0; i < to.size(); ++i) {
-        T value;
-        std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-        to[i] = std::int64_t{value};
-    }
-}
-
-// An integer column at rows; 0 for works without a row.
-Status gather_integers(const IndexView& view, std::string_view name, std::span<const std::int32_t> rows,
-                       std::span<std::int64_t> to) {
-    const auto dtype = need_column(view, name, true);
-    if (!dtype.ok()) return dtype.status();
-    ScratchVector<std::byte> bytes(to.size() * size_of(dtype.value()));
-    if (Status status = view.gather_column(name, rows, bytes); !status.ok()) return status;
-    switch (dtype.value()) {
-        case DType::int8:
-            widen_integers<std::int8_t>(bytes, to);
-            break;
-        case DType::int16:
-            widen_integers<std::int16_t>(bytes, to);
-            break;
-        case DType::uint16:
-            widen_integers<std::uint16_t>(bytes, to);
-            break;
-        case DType::int32:
-            widen_integers<std::int32_t>(bytes, to);
-            break;
-        case DType::uint32:
-            widen_integers<std::uint32_t>(bytes, to);
-            break;
-        case DType::int64:
-        case DType::uint64:
-            widen_integers<std::int64_t>(bytes, to);
-            break;
-        default:
-            widen_integers<std::uint8_t>(bytes, to);
-    }
-    return {};
-}
 
 // The product of each work's factors; works without a row keep 1.
 Status gather_weights(const StageRun& run, const DppStep& step, std::span<float> weights) {
@@ -87,13 +44,13 @@ struct DppVectors {
         shown.resize(n_shown * dim);
         if (status = run.view.gather(shown_rows, shown); !status.ok()) return;
         const auto versions = run.view.model_versions();
-        const std::optional<VectorMap>& map = run.maps[run.step];
+        const std::optional<VectorMap>& map = run.bundle.maps[run.step];
         if (status = versions.status(); !status.ok()) return;
-        if (!map && versions->size() < 2 && run.pool.n_unknown() == 0) return;
+        if (!map && versions->size() < 2 && run.pool.n_without_row() == 0) return;
         pool.resize(run.pool.size() * dim);
         if (status = run.view.gather(run.pool.rows, pool); !status.ok()) return;
         if (versions->size() < 2) {
-            if (map && !versions->empty() && versions->front() == run.model_version) {
+            if (map && !versions->empty() && versions->front() == run.bundle.bundle.model_version()) {
                 map->apply(pool);
                 map->apply(shown);
             }
@@ -104,8 +61,8 @@ struct DppVectors {
         if (status = run.view.gather_model_versions(run.pool.rows, of_pool); !status.ok()) return;
         if (status = run.view.gather_model_versions(shown_rows, of_shown); !status.ok()) return;
         if (map) {
-            map_own(*map, of_pool, run.model_version, pool);
-            map_own(*map, of_shown, run.model_version, shown);
+            map_own(*map, of_pool, run.bundle.bundle.model_version(), pool);
+            map_own(*map, of_shown, run.bundle.bundle.model_version(), shown);
         }
         ScratchVector<std::int64_t> standing(of_pool.begin(), of_pool.end());
         standing.insert(standing.end(), of_shown.begin(), of_shown.end());
@@ -190,7 +147,7 @@ Status run_step(const DppStep& step, StageRun& run) {
     if (Status status = standardise(pool.scores, relevance); !status.ok()) return status;
     ScratchVector<std::int64_t> types;
     ScratchVector<float> weights;
-    if (is_typed(step)) {
+    if (has_types(step)) {
         types.resize(n);
         if (Status status = gather_integers(run.view, step.types, pool.rows, types); !status.ok()) return status;
         for (std::size_t i = 0; i < n; ++i) types[i] = pool.rows[i] < 0 ? kUnknownType : types[i];

@@ -1,32 +1,35 @@
-// The steps but dpp: they look up, search, filter and add to scores.
+// The steps but dpp and page_rules: they look up, search, filter, score and cut.
 #include "stages/steps.hpp"
 
 #include <algorithm>
-#include <string>
+#include <cstring>
+#include <numeric>
 #include <type_traits>
+#include <utility>
 
+#include "base/checks.hpp"
 #include "karec/ecosystem.hpp"
+#include "stages/fusion.hpp"
 
 namespace karec {
 namespace {
 
-// A column of the pool's works.
+// A column of the pool's items.
 struct PoolColumn {
-    PoolColumn(const IndexView& of, std::string_view name, std::span<const std::int32_t> rows) {
-        const auto dtype = of.column_dtype(name);
+    PoolColumn(const IndexView& index, std::string_view name, std::span<const std::int32_t> rows) {
+        const auto dtype = index.column_dtype(name);
         if (!dtype.ok()) {
             status = dtype.status();
             return;
         }
         if (std::ranges::find(rows, kUnknownRow) != rows.end()) {
-            status = Status::invalid(
-                "some candidates have no row in the index: put the steps index_rows and "
-                "has_embedding before the one that reads '" +
-                std::string(name) + "'");
+            status = Status::invalid("'" + std::string(name) +
+                                     "' is read, but some candidates have no row in the index: put the steps "
+                                     "index_rows and has_embedding before");
             return;
         }
         bytes.resize(rows.size() * size_of(dtype.value()));
-        status = of.gather_column(name, rows, bytes);
+        status = index.gather_column(name, rows, bytes);
         view = {name, dtype.value(), bytes};
     }
     ScratchVector<std::byte> bytes;
@@ -34,20 +37,65 @@ struct PoolColumn {
     Status status;
 };
 
-Status search_into(StageRun& run, const Candidates& candidates, std::size_t k) {
-    if (!run.user) {
-        return {Code::unavailable, "prerank needs a user vector, or a user tower and its inputs"};
+template <class T>
+void widen_integers(std::span<const std::byte> bytes, std::span<std::int64_t> values) noexcept {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        T value;
+        std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+        values[i] = static_cast<std::int64_t>(value);
     }
-    const std::size_t most = std::min(k, candidates.size());
+}
+
+// Refuses a column that the index lacks and, if `is_integer`, one of floating numbers.
+Status check_column(const IndexView& view, std::string_view name, bool is_integer) {
+    const auto dtype = view.column_dtype(name);
+    if (!dtype.ok() || !is_integer) return dtype.status();
+    const bool is_floating =
+        dtype.value() == DType::float16 || dtype.value() == DType::float32 || dtype.value() == DType::float64;
+    if (!is_floating) return {};
+    return Status::invalid("column '" + std::string(name) + "' has floating numbers, expected integers");
+}
+
+Status check_columns(const DppStep& step, const IndexView& view) {
+    Status status = has_types(step) ? check_column(view, step.types, true) : Status();
+    for (const TrafficWeight& weight : step.weights) {
+        if (status.ok()) status = check_column(view, weight.column, true);
+    }
+    for (const FacetWeight& facet : step.facets) {
+        if (status.ok()) status = check_column(view, facet.column, true);
+    }
+    return status;
+}
+
+Status check_columns(const PageRulesStep& step, const IndexView& view) {
+    Status status;
+    for (const std::string& column : step.columns()) {
+        if (status.ok()) status = check_column(view, column, true);
+    }
+    return status;
+}
+
+// Refuses a task that the ranker lacks.
+Status check_tasks(const FusionStep& step, std::span<const std::string> tasks) {
+    if (tasks.empty()) return Status::invalid("it needs logits: put the step ranker before it");
+    for (const TaskWeight& weight : step.weights) {
+        if (std::ranges::find(tasks, weight.task) != tasks.end()) continue;
+        return Status::invalid("the ranker of the bundle does not predict '" + weight.task + "'");
+    }
+    return {};
+}
+
+Status search_into(StageRun& run, const Candidates& candidates, std::size_t k) {
+    const std::size_t max_found = std::min(k, candidates.size());
     Pool best;
-    best.ids.resize(most);
-    best.rows.resize(most);
-    best.scores.resize(most);
-    ScratchVector<std::int64_t> positions(most);
-    auto count = run.view.search(*run.user, candidates, {best.scores, best.ids, best.rows, positions});
+    best.ids.resize(max_found);
+    best.rows.resize(max_found);
+    best.scores.resize(max_found);
+    ScratchVector<std::int64_t> positions(max_found);
+    const auto count = run.view.search(*run.user.vector, candidates, {best.scores, best.ids, best.rows, positions});
     if (!count.ok()) return count.status();
-    best.unknown = run.pool.unknown + count->unknown;
-    best.blocked = run.pool.blocked + count->blocked;
+    best.n_unknown = run.pool.n_unknown + count->unknown;
+    best.n_blocked = run.pool.n_blocked + count->blocked;
     best.ids.resize(count->found);
     best.rows.resize(count->found);
     best.scores.resize(count->found);
@@ -57,32 +105,83 @@ Status search_into(StageRun& run, const Candidates& candidates, std::size_t k) {
 
 }  // namespace
 
-std::size_t Pool::n_unknown() const noexcept {
+std::size_t Pool::n_without_row() const noexcept {
     return static_cast<std::size_t>(std::ranges::count_if(rows, [](std::int32_t row) { return row < 0; }));
 }
 
-void Pool::keep(std::span<const std::uint8_t> kept) noexcept {
-    std::size_t to = 0;
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        if (kept[i] == 0) continue;
-        ids[to] = ids[i];
-        rows[to] = rows[i];
-        scores[to++] = scores[i];
+void Pool::filter(std::span<const std::uint8_t> is_selected) {
+    ScratchVector<std::int64_t> positions;
+    positions.reserve(size());
+    for (std::size_t i = 0; i < size(); ++i) {
+        if (is_selected[i] != 0) positions.push_back(static_cast<std::int64_t>(i));
     }
-    ids.resize(to);
-    rows.resize(to);
-    scores.resize(to);
+    take(positions);
 }
 
 void Pool::take(std::span<const std::int64_t> positions) {
-    const auto each = [&](auto& values) {
-        std::remove_reference_t<decltype(values)> taken(positions.size());
-        for (std::size_t i = 0; i < positions.size(); ++i) taken[i] = values[static_cast<std::size_t>(positions[i])];
+    const std::size_t n_tasks = size() > 0 ? logits.size() / size() : 0;
+    const auto take_values = [&](auto& values, std::size_t width) {
+        std::remove_reference_t<decltype(values)> taken(positions.size() * width);
+        for (std::size_t i = 0; i < positions.size(); ++i) {
+            std::copy_n(values.data() + static_cast<std::size_t>(positions[i]) * width, width,
+                        taken.data() + i * width);
+        }
         values = std::move(taken);
     };
-    each(ids);
-    each(rows);
-    each(scores);
+    take_values(logits, n_tasks);
+    take_values(ids, 1);
+    take_values(rows, 1);
+    take_values(scores, 1);
+}
+
+Status gather_integers(const IndexView& view, std::string_view column, std::span<const std::int32_t> rows,
+                       std::span<std::int64_t> values) {
+    if (Status status = check_column(view, column, true); !status.ok()) return status;
+    const DType dtype = view.column_dtype(column).value();
+    ScratchVector<std::byte> bytes(values.size() * size_of(dtype));
+    if (Status status = view.gather_column(column, rows, bytes); !status.ok()) return status;
+    switch (dtype) {
+        case DType::int8:
+            widen_integers<std::int8_t>(bytes, values);
+            break;
+        case DType::int16:
+            widen_integers<std::int16_t>(bytes, values);
+            break;
+        case DType::uint16:
+            widen_integers<std::uint16_t>(bytes, values);
+            break;
+        case DType::int32:
+            widen_integers<std::int32_t>(bytes, values);
+            break;
+        case DType::uint32:
+            widen_integers<std::uint32_t>(bytes, values);
+            break;
+        case DType::int64:
+        case DType::uint64:
+            widen_integers<std::int64_t>(bytes, values);
+            break;
+        default:
+            widen_integers<std::uint8_t>(bytes, values);
+    }
+    return {};
+}
+
+Status check_step(const StageStep& step, const IndexView& view, std::span<const std::string> tasks) {
+    const auto check = [&]<class S>(const S& settings) -> Status {
+        if constexpr (std::is_same_v<S, FreshnessStep>) {
+            return check_column(view, kUploadMs, true);
+        } else if constexpr (std::is_same_v<S, ToneStep> || std::is_same_v<S, QuotaStep>) {
+            return check_column(view, settings.column, false);
+        } else if constexpr (std::is_same_v<S, DppStep> || std::is_same_v<S, PageRulesStep>) {
+            return check_columns(settings, view);
+        } else if constexpr (std::is_same_v<S, FusionStep>) {
+            return check_tasks(settings, tasks);
+        } else {
+            return {};
+        }
+    };
+    const Status status = std::visit(check, step.settings);
+    return status.ok() ? status : Status{status.code(), "step " + step.name + ": " + status.message()};
 }
 
 Status run_step(const IndexRowsStep&, StageRun& run) {
@@ -90,11 +189,10 @@ Status run_step(const IndexRowsStep&, StageRun& run) {
 }
 
 Status run_step(const HasEmbeddingStep&, StageRun& run) {
-    ScratchVector<std::uint8_t> kept(run.pool.size());
-    for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = run.pool.rows[i] >= 0 ? 1 : 0;
-    const std::size_t before = run.pool.size();
-    run.pool.keep(kept);
-    run.pool.unknown += before - run.pool.size();
+    ScratchVector<std::uint8_t> has_row(run.pool.size());
+    for (std::size_t i = 0; i < has_row.size(); ++i) has_row[i] = run.pool.rows[i] >= 0 ? 1 : 0;
+    run.pool.n_unknown += run.pool.n_without_row();
+    run.pool.filter(has_row);
     return {};
 }
 
@@ -102,11 +200,11 @@ Status run_step(const NotShownStep&, StageRun& run) {
     if (run.request.shown.empty()) return {};
     ScratchVector<std::int64_t> shown(run.request.shown.begin(), run.request.shown.end());
     std::ranges::sort(shown);
-    ScratchVector<std::uint8_t> kept(run.pool.size());
-    for (std::size_t i = 0; i < kept.size(); ++i) {
-        kept[i] = std::ranges::binary_search(shown, run.pool.ids[i]) ? 0 : 1;
+    ScratchVector<std::uint8_t> is_new(run.pool.size());
+    for (std::size_t i = 0; i < is_new.size(); ++i) {
+        is_new[i] = std::ranges::binary_search(shown, run.pool.ids[i]) ? 0 : 1;
     }
-    run.pool.keep(kept);
+    run.pool.filter(is_new);
     return {};
 }
 
@@ -128,18 +226,55 @@ Status run_step(const FreshnessStep& step, StageRun& run) {
 Status run_step(const ToneStep& step, StageRun& run) {
     const PoolColumn values(run.view, step.column, run.pool.rows);
     if (!values.status.ok()) return values.status;
-    ScratchVector<std::uint8_t> kept(run.pool.size());
-    if (Status status = tone(values.view, step.at_least, kept); !status.ok()) return status;
-    run.pool.keep(kept);
+    ScratchVector<std::uint8_t> is_selected(run.pool.size());
+    if (Status status = tone(values.view, step.at_least, is_selected); !status.ok()) return status;
+    run.pool.filter(is_selected);
     return {};
 }
 
 Status run_step(const QuotaStep& step, StageRun& run) {
     const PoolColumn groups(run.view, step.column, run.pool.rows);
     if (!groups.status.ok()) return groups.status;
-    ScratchVector<std::uint8_t> kept(run.pool.size());
-    if (Status status = quota(run.pool.scores, groups.view, step.at_most, kept); !status.ok()) return status;
-    run.pool.keep(kept);
+    ScratchVector<std::uint8_t> is_selected(run.pool.size());
+    if (Status status = quota(run.pool.scores, groups.view, step.at_most, is_selected); !status.ok()) return status;
+    run.pool.filter(is_selected);
+    return {};
+}
+
+Status run_step(const RankerStep&, StageRun& run) {
+    const Ranker& ranker = *run.bundle.ranker;
+    run.pool.logits.resize(run.pool.size() * ranker.tasks().size());
+    if (run.pool.size() == 0) return {};
+    return ranker.run(run.user.encoded, run.user.tensors, run.pool.ids, run.request.time_ms, run.pool.logits);
+}
+
+Status run_step(const FusionStep& step, StageRun& run) {
+    const std::span<const std::string> tasks = run.bundle.ranker->tasks();
+    if (run.pool.logits.size() != run.pool.size() * tasks.size()) {
+        return Status::invalid("the candidates have no logits: put the step ranker before it");
+    }
+    ScratchVector<double> weights;
+    for (const std::string& task : tasks) {
+        const auto weight = std::ranges::find(step.weights, task, &TaskWeight::task);
+        weights.push_back(weight == step.weights.end() ? 0.0 : weight->weight);
+    }
+    const ScratchVector<double> logits(run.pool.logits.begin(), run.pool.logits.end());
+    fuse_logits(logits, weights, step.kind, run.pool.scores);
+    return check_finite(run.pool.scores, "scores");
+}
+
+Status run_step(const TopKStep& step, StageRun& run) {
+    const ScratchVector<float>& scores = run.pool.scores;
+    const std::size_t k = std::min(step.k.value_or(run.request.k), run.pool.size());
+    ScratchVector<std::int64_t> positions(run.pool.size());
+    std::iota(positions.begin(), positions.end(), 0);
+    const auto is_before = [&](std::int64_t a, std::int64_t b) {
+        const float score_a = scores[static_cast<std::size_t>(a)];
+        const float score_b = scores[static_cast<std::size_t>(b)];
+        return score_a > score_b || (score_a == score_b && a < b);
+    };
+    std::ranges::partial_sort(positions, positions.begin() + static_cast<std::ptrdiff_t>(k), is_before);
+    run.pool.take(std::span(positions).first(k));
     return {};
 }
 

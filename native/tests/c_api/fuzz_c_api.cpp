@@ -20,16 +20,11 @@ using namespace karec::random_arguments;
 
 namespace {
 
-void in_order(void* context, std::size_t n, void (*task)(void*, std::size_t), void* data) {
-    ++*static_cast<std::size_t*>(context);
-    for (std::size_t i = 0; i < n; ++i) task(data, i);
-}
-
 struct World {
     karec::BundleFolder folder;
     std::string saved = folder.root() + "/saved.karec";
     karec_index* index = nullptr;
-    karec_preranker* ranker = nullptr;
+    karec_stages* stages = nullptr;
     std::size_t heard = 0;
 };
 
@@ -59,7 +54,7 @@ const karec_mmr_ssd_options* random_mmr_ssd(std::size_t n, std::size_t dim) {
     });
 }
 
-constexpr std::size_t kFunctions = 33;
+constexpr std::size_t kFunctions = 30;
 constexpr std::size_t kDppSelect = 18;
 
 karec_status call(World& w, std::size_t which) {
@@ -192,56 +187,41 @@ karec_status call(World& w, std::size_t which) {
                                  room, told);
         }
         case 23: {
-            karec_preranker* opened = nullptr;
-            const auto* options = structs<karec_preranker_options>(1, [&](karec_preranker_options& o) {
+            karec_stages* opened = nullptr;
+            const auto* options = structs<karec_stages_options>(1, [&](karec_stages_options& o) {
                 o.trust = static_cast<std::int32_t>(below(2));
-                o.tower_threads = one_in(9) ? static_cast<std::int32_t>(random_bits()) : 0;
                 if (one_in(9)) o.onnxruntime = "/nowhere/libonnxruntime.so";
                 o.context = &w.heard;
                 o.on_step = [](void* context, const karec_step_metrics* step) {
-                    *static_cast<std::size_t*>(context) += std::strlen(step->step);
+                    *static_cast<std::size_t*>(context) += std::strlen(step->stage) + std::strlen(step->step);
                 };
             });
             const std::string root = path(w.folder.root()) == nullptr ? "" : w.folder.root();
             const auto status =
-                karec_preranker_open(root.c_str(), path(w.folder.settings()), options, one_in(20) ? nullptr : &opened);
+                karec_stages_open(root.c_str(), path(w.folder.settings()), options, one_in(20) ? nullptr : &opened);
             if (status != KAREC_OK) return status;
-            (void)karec_preranker_run(opened, requests(1), outs(1), written<karec_prerank_count>(1));
-            karec_preranker_close(opened);
+            (void)karec_stages_run(opened, request(), page());
+            karec_stages_close(opened);
             return status;
         }
         case 24:
-            return karec_preranker_most(handle(w.ranker), requests(1), told);
-        case 25:
-            return karec_preranker_run(handle(w.ranker), requests(1), outs(1), written<karec_prerank_count>(1));
-        case 26: {
-            const std::size_t users = below(4);
-            return karec_preranker_run_batch(handle(w.ranker), requests(users), outs(users),
-                                             written<karec_prerank_count>(users), buffer<karec_status>(users), users,
-                                             below(3), one_in(2) ? in_order : nullptr, &w.heard);
-        }
-        case 27: {
+            return karec_stages_run(handle(w.stages), request(), page());
+        case 25: {
             w.folder.point_at(1 + static_cast<std::int64_t>(below(2)));
             std::int32_t reloaded = 0;
-            return karec_preranker_reload(handle(w.ranker), one_in(2) ? nullptr : &reloaded);
+            return karec_stages_reload(handle(w.stages), one_in(2) ? nullptr : &reloaded);
         }
-        case 28: {
+        case 26: {
             std::int64_t version = 0;
-            return karec_preranker_model_version(handle(w.ranker), one_in(9) ? nullptr : &version);
+            return karec_stages_model_version(handle(w.stages), one_in(9) ? nullptr : &version);
         }
-        case 29: {
+        case 27: {
             karec_index* index = nullptr;
-            const auto status = karec_preranker_index(handle(w.ranker), one_in(9) ? nullptr : &index);
+            const auto status = karec_stages_index(handle(w.stages), one_in(9) ? nullptr : &index);
             if (status == KAREC_OK) karec_index_close(index);
             return status;
         }
-        case 30: {
-            const std::size_t room = length();
-            const auto status =
-                karec_preranker_tower_inputs(handle(w.ranker), written<karec_tensor_spec>(room), room, told);
-            return status == KAREC_UNAVAILABLE ? KAREC_OK : status;  // there is no tower
-        }
-        case 31: {
+        case 28: {
             // A few calls on a pinned handle in place of the index: reads answer, writes are refused.
             karec_index* view = nullptr;
             const auto status = karec_index_pin(handle(w.index), one_in(20) ? nullptr : &view);
@@ -254,7 +234,7 @@ karec_status call(World& w, std::size_t which) {
         }
         default:
             karec_index_close(nullptr);
-            karec_preranker_close(nullptr);
+            karec_stages_close(nullptr);
             return karec_abi_version() == KAREC_ABI_VERSION && karec_version() != nullptr && karec_isa() != nullptr &&
                            karec_last_error() != nullptr && karec_last_system_error() >= 0
                        ? KAREC_OK
@@ -276,7 +256,7 @@ int main(int argc, char** argv) {
     World w;
     w.folder.publish(2);
     w.folder.publish(1);
-    const auto opened = karec_preranker_open(w.folder.root().c_str(), w.folder.settings().c_str(), nullptr, &w.ranker);
+    const auto opened = karec_stages_open(w.folder.root().c_str(), w.folder.settings().c_str(), nullptr, &w.stages);
     if (opened != KAREC_OK) std::abort();
     long good[kFunctions] = {};
     long all[kFunctions] = {};
@@ -291,7 +271,7 @@ int main(int argc, char** argv) {
         buffers.clear();
     }
     karec_index_close(w.index);
-    karec_preranker_close(w.ranker);
+    karec_stages_close(w.stages);
     // A function whose calls are nearly all refused is not tested behind its checks.
     for (std::size_t which = 0; which < kFunctions; ++which) {
         if (all[which] > 300 && good[which] * 50 < all[which]) {

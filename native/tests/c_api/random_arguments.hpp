@@ -185,44 +185,32 @@ inline karec_user* user() {
     });
 }
 
-inline karec_prerank_request* requests(std::size_t n) {
-    return structs<karec_prerank_request>(n, [](karec_prerank_request& r) {
+inline karec_request* request() {
+    return structs<karec_request>(1, [](karec_request& r) {
         const std::size_t n_candidates = length();
         r.candidates = buffer<std::int64_t>(n_candidates);
-        if (one_in(3)) r.recall_scores = buffer<float>(n_candidates);
+        if (one_in(3)) r.scores = buffer<float>(n_candidates);
         r.n_candidates = said(n_candidates);
+        if (one_in(4)) r.user = user();
         const std::size_t n_versions = one_in(3) ? below(3) : 0;
         r.n_versions = said(n_versions);
         r.model_versions = buffer<std::int64_t>(n_versions);
         if (!one_in(5)) r.user_vector = buffer<float>(karec::kBundleDim * std::max<std::size_t>(n_versions, 1));
         r.dim = said(karec::kBundleDim);
-        r.n_user_inputs = one_in(3) ? below(3) : 0;
-        r.user_inputs = structs<karec_tensor>(r.n_user_inputs, [](karec_tensor& t) {
-            t.name = one_in(20) ? nullptr : "user_ids";
-            t.dtype = any_dtype();
-            t.rank = below(4);
-            t.shape = buffer<std::int64_t>(t.rank);
-            t.data = buffer<float>(4);
-        });
         r.time_ms = value<std::int64_t>();
         const std::size_t n_shown = length();
         r.shown = buffer<std::int64_t>(n_shown);
         r.n_shown = said(n_shown);
         r.k = one_in(10) ? random_bits() : 1 + below(20);
-        if (one_in(4)) r.user = user();
-        if (r.user != nullptr && !one_in(5)) {
-            r.user_vector = nullptr;
-            r.n_user_inputs = r.n_versions = 0;
-        }
     });
 }
 
-inline karec_preranked* outs(std::size_t n) {
-    return structs<karec_preranked>(n, [](karec_preranked& o) {
-        o.n = length();
-        o.scores = buffer<float>(o.n);
-        o.ids = buffer<std::int64_t>(o.n);
-        o.rows = buffer<std::int32_t>(o.n);
+inline karec_page* page() {
+    return structs<karec_page>(1, [](karec_page& p) {
+        p.capacity = length();
+        p.ids = buffer<std::int64_t>(p.capacity);
+        p.scores = buffer<float>(p.capacity);
+        p.rows = buffer<std::int32_t>(p.capacity);
     });
 }
 

@@ -325,12 +325,12 @@ static void bad_arguments(void) {
     REFUSED(karec_index_save(index, "/dev/null"), KAREC_IO_ERROR, "not a regular file, so it is not replaced");
     open.struct_size = 8;
     REFUSED(karec_index_open("/nowhere/index", &open, &none), KAREC_INVALID_ARGUMENT, "struct_size is 8");
-    karec_preranker* ranker = NULL;
-    REFUSED(karec_preranker_open("/nowhere", "/nowhere/settings", NULL, &ranker), KAREC_IO_ERROR, "/nowhere/settings");
-    REFUSED(karec_preranker_run(NULL, NULL, NULL, NULL), KAREC_INVALID_ARGUMENT, "preranker is NULL");
+    karec_stages* stages = NULL;
+    REFUSED(karec_stages_open("/nowhere", "/nowhere/settings", NULL, &stages), KAREC_IO_ERROR, "/nowhere/settings");
+    REFUSED(karec_stages_run(NULL, NULL, NULL), KAREC_INVALID_ARGUMENT, "stages is NULL");
     karec_index_close(index);
     karec_index_close(NULL);
-    karec_preranker_close(NULL);
+    karec_stages_close(NULL);
 }
 
 /* Lengths that no memory holds: each is refused before anything is read. */

@@ -102,11 +102,11 @@ TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
     const karec_open_options open = KAREC_OPEN_OPTIONS_INIT;
     const karec::ItemIndex::OpenOptions opened;
     CHECK((open.trust == 0) == opened.verify && (open.copy != 0) == opened.copy);
-    const karec_preranker_options preranker = KAREC_PRERANKER_OPTIONS_INIT;
-    const karec::StagesOptions told;
-    CHECK((preranker.trust == 0) == told.verify && preranker.tower_threads == told.tower_threads);
-    CHECK(preranker.onnxruntime == nullptr && preranker.on_step == nullptr && preranker.context == nullptr);
-    const karec_prerank_request request = KAREC_PRERANK_REQUEST_INIT;
+    const karec_stages_options stages = KAREC_STAGES_OPTIONS_INIT;
+    const karec::StagesOptions stages_defaults;
+    CHECK((stages.trust == 0) == stages_defaults.verify && stages.onnxruntime == nullptr);
+    CHECK(stages.on_step == nullptr && stages.context == nullptr);
+    const karec_request request = KAREC_REQUEST_INIT;
     CHECK(request.k == karec::Request{}.k && request.time_ms == karec::Request{}.time_ms);
     CHECK(request.struct_size == sizeof request && request.user_vector == nullptr && request.n_versions == 0);
     const karec_matrix matrix = KAREC_MATRIX_INIT;

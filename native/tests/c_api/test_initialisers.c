@@ -33,12 +33,9 @@ int main(void) {
     CHECK(karec_dpp_count, KAREC_DPP_COUNT_INIT);
     CHECK(karec_scatter_rule, KAREC_SCATTER_RULE_INIT);
     CHECK(karec_scatter_violation, KAREC_SCATTER_VIOLATION_INIT);
-    CHECK(karec_tensor, KAREC_TENSOR_INIT);
-    CHECK(karec_tensor_spec, KAREC_TENSOR_SPEC_INIT);
-    CHECK(karec_preranker_options, KAREC_PRERANKER_OPTIONS_INIT);
+    CHECK(karec_stages_options, KAREC_STAGES_OPTIONS_INIT);
     CHECK(karec_user, KAREC_USER_INIT);
-    CHECK(karec_prerank_request, KAREC_PRERANK_REQUEST_INIT);
-    CHECK(karec_preranked, KAREC_PRERANKED_INIT);
-    CHECK(karec_prerank_count, KAREC_PRERANK_COUNT_INIT);
+    CHECK(karec_request, KAREC_REQUEST_INIT);
+    CHECK(karec_page, KAREC_PAGE_INIT);
     return failures == 0 ? 0 : 1;
 }

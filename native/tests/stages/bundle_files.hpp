@@ -89,6 +89,13 @@ inline std::string dpp_step(int k, double diversity, double type_weight, const s
            R"(], "centre": false, "whiten": 0, "facets": []})";
 }
 
+inline std::string page_rules_step(const std::string& column, int window) {
+    return R"({"use": "page_rules", "name": "page_rules", "k": null, "rules": [{"column": ")" + column +
+           R"(", "window": )" + std::to_string(window) +
+           R"(, "max_count": 1, "values": [], "apart": []}], "positions": [], "boosts": [], "max_boosted": 0,
+               "max_places": 0})";
+}
+
 inline const std::string kScoredSteps = kIndexRows + kHasEmbedding + inner_product_step(200) +
                                         R"(, {"use": "not_shown", "name": "not_shown"},
        {"use": "freshness", "name": "freshness", "weight": 0.05, "half_life_hours": 24},

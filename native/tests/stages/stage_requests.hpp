@@ -1,4 +1,4 @@
-// Requests and answers of the tests of Stages.
+// Requests of the tests of Stages.
 #pragma once
 
 #include <cstdint>
@@ -15,21 +15,21 @@ inline const std::vector<float> kUser = {0.5f, 1.0f, -1.0f, 2.0f, 0.25f, -0.5f, 
 
 inline std::vector<std::int64_t> all_ids() {
     std::vector<std::int64_t> ids;
-    for (std::int64_t id = 0; id < 1800; id += 2) ids.push_back(id);  // every third of them is known
+    for (std::int64_t id = 0; id < 1800; id += 2) ids.push_back(id);  // the index has every third of them
     return ids;
 }
 
-struct Answer {
-    explicit Answer(std::size_t n) : scores(n), ids(n), rows(n) {}
-    Preranked spans() { return {scores, ids, rows}; }
-    bool operator==(const Answer&) const = default;
-    std::vector<float> scores;
-    std::vector<std::int64_t> ids;
-    std::vector<std::int32_t> rows;
-};
+// Stages with these steps on the bundle of `folder`.
+inline Result<Stages> open_stages(const BundleFolder& folder, const std::string& steps,
+                                  const StagesOptions& options = {}) {
+    const std::string path = folder.root() + "/steps.json";
+    write_file(path, stage_text(steps));
+    return Stages::open(folder.root(), path, options);
+}
 
-inline StageSettings stage(const std::string& steps) {
-    return StageSettings::parse(stage_text(steps)).value();
+// Stages with the steps of folder.settings().
+inline Result<Stages> open_stages(const BundleFolder& folder) {
+    return Stages::open(folder.root(), folder.settings(), {});
 }
 
 inline Request request_of(const std::vector<std::int64_t>& ids) {
@@ -40,10 +40,10 @@ inline Request request_of(const std::vector<std::int64_t>& ids) {
     return request;
 }
 
-inline bool says(const Status& status, Code code, const std::string& part) {
-    const bool so = status.code() == code && status.message().find(part) != std::string::npos;
-    if (!so) std::fprintf(stderr, "got %d: %s\n", static_cast<int>(status.code()), status.message().c_str());
-    return so;
+inline bool has_message(const Status& status, Code code, const std::string& part) {
+    const bool is_expected = status.code() == code && status.message().find(part) != std::string::npos;
+    if (!is_expected) std::fprintf(stderr, "got %d: %s\n", static_cast<int>(status.code()), status.message().c_str());
+    return is_expected;
 }
 
 }  // namespace karec

@@ -1,16 +1,14 @@
-// A C++ host for tests/native/test_host_parity.py: answers the requests of a file with Stages, into another file.
+// A C++ host for tests/native/test_host_parity.py: runs Stages for the requests of a file and writes the pages.
 //
-//   stages_host ROOT SETTINGS REQUESTS ANSWERS [ONNXRUNTIME]
+//   stages_host ROOT SETTINGS REQUESTS PAGES [ONNXRUNTIME]
 //
-// REQUESTS, little-endian int64 words: n_requests, then for each: time_ms, k, n_candidates, n_shown, n_user (floats),
-// n_versions, n_inputs, is_raw; a user id where is_raw is 1, encoded by the bundle; candidates; shown; n_versions model
-// versions; user vectors, side by side, their bytes padded to 8. n_versions 0: one user vector for all. Inputs: length
-// of the name, name padded to 8, dtype (karec's number), rank, shape, bytes padded to 8. ANSWERS: for each found,
-// unknown, ids; scores padded.
+// REQUESTS  little-endian int64 words: the number of requests; then for each time_ms, k, has_user, user_id,
+//           n_candidates, n_shown, n_floats, n_versions; candidates; shown; n_versions model versions; user vectors,
+//           n_floats float32 in all, padded to 8 bytes. n_versions 0: one user vector for all rows.
+// PAGES     for each request n_items, n_unknown, n_broken_rules, ids, and scores padded to 8 bytes.
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
-#include <string>
 #include <vector>
 
 #include "host_words.hpp"
@@ -18,78 +16,64 @@
 
 using namespace karec;
 
+namespace {
+
+int fail(const Status& status) {
+    std::fprintf(stderr, "%s\n", status.message().c_str());
+    return 1;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
     if (argc < 5) return 2;
-    const auto settings = StageSettings::read(argv[2]);
     StagesOptions options;
     if (argc > 5) options.onnxruntime = argv[5];
-    const auto ranker = settings.ok() ? Stages::open(argv[1], settings.value(), options) : settings.status();
-    if (!ranker.ok()) {
-        std::fprintf(stderr, "%s\n", ranker.status().message().c_str());
-        return 1;
-    }
+    const auto stages = Stages::open(argv[1], argv[2], options);
+    if (!stages.ok()) return fail(stages.status());
     Words in(argv[3]);
-    std::ofstream answers(argv[4], std::ios::binary);
-    const auto put = [&answers](const void* data, std::size_t n) {
-        answers.write(static_cast<const char*>(data), static_cast<std::streamsize>(n));
-        answers.write("\0\0\0\0\0\0\0", static_cast<std::streamsize>((8 - n % 8) % 8));
+    std::ofstream pages(argv[4], std::ios::binary);
+    const auto write = [&pages](const void* data, std::size_t n) {
+        pages.write(static_cast<const char*>(data), static_cast<std::streamsize>(n));
+        pages.write("\0\0\0\0\0\0\0", static_cast<std::streamsize>((8 - n % 8) % 8));
     };
+    Page page;
     for (std::size_t left = in.size(); left > 0; --left) {
         Request request;
         request.time_ms = in.word();
         request.k = in.size();
+        const bool has_user = in.word() != 0;
+        UserState user;
+        user.user_id = in.word();
+        if (has_user) request.user = &user;
         const std::size_t n_candidates = in.size();
         const std::size_t n_shown = in.size();
-        const std::size_t n_user = in.size();
+        const std::size_t n_floats = in.size();
         const std::size_t n_versions = in.size();
-        const std::size_t n_inputs = in.size();
-        UserState raw;
-        if (in.size() == 1) {
-            raw.user_id = in.word();
-            request.user = &raw;
-        }
         const auto candidates = in.array<std::int64_t>(n_candidates);
         const auto shown = in.array<std::int64_t>(n_shown);
         const auto versions = in.array<std::int64_t>(n_versions);
-        const auto user = in.array<float>(n_user);
-        std::vector<VersionQuery> users;
+        const auto floats = in.array<float>(n_floats);
+        std::vector<VersionQuery> queries;
         for (std::size_t v = 0; v < n_versions; ++v) {
-            const std::size_t dim = n_user / n_versions;
-            users.push_back({versions[v], std::span(user).subspan(v * dim, dim)});
-        }
-        std::vector<std::string> names(n_inputs);
-        std::vector<std::vector<std::int64_t>> shapes(n_inputs);
-        std::vector<Tensor> tensors(n_inputs);
-        for (std::size_t i = 0; i < n_inputs; ++i) {
-            const std::size_t length = in.size();
-            names[i].assign(in.take(length), length);
-            tensors[i].dtype = static_cast<DType>(in.word());
-            shapes[i] = in.array<std::int64_t>(in.size());
-            std::size_t bytes = size_of(tensors[i].dtype);
-            for (const std::int64_t size : shapes[i]) bytes *= static_cast<std::size_t>(size);
-            tensors[i].name = names[i];
-            tensors[i].shape = shapes[i];
-            tensors[i].data = in.take(bytes);
+            const std::size_t dim = n_floats / n_versions;
+            queries.push_back({versions[v], std::span(floats).subspan(v * dim, dim)});
         }
         request.candidates = candidates;
         request.shown = shown;
-        if (users.empty()) request.user_vector = user;
-        request.user_vectors = users;
-        request.user_inputs = tensors;
-        const std::size_t most = ranker->most(request);
-        std::vector<float> scores(most);
-        std::vector<std::int64_t> ids(most);
-        std::vector<std::int32_t> rows(most);
-        const auto count = ranker->run(request, {scores, ids, rows});
-        if (!count.ok()) {
-            std::fprintf(stderr, "%s\n", count.status().message().c_str());
-            return 1;
+        if (!queries.empty()) {
+            request.user_vector.emplace(std::span<const VersionQuery>(queries));
+        } else if (n_floats > 0) {
+            request.user_vector = floats;
         }
-        const std::int64_t told[] = {static_cast<std::int64_t>(count->found),
-                                     static_cast<std::int64_t>(count->unknown)};
-        put(told, sizeof told);
-        put(ids.data(), count->found * sizeof(std::int64_t));
-        put(scores.data(), count->found * sizeof(float));
+        const Status status = stages->run(request, page);
+        if (!status.ok()) return fail(status);
+        const std::int64_t counts[] = {static_cast<std::int64_t>(page.ids.size()),
+                                       static_cast<std::int64_t>(page.n_unknown),
+                                       static_cast<std::int64_t>(page.n_broken_rules)};
+        write(counts, sizeof counts);
+        write(page.ids.data(), page.ids.size() * sizeof(std::int64_t));
+        write(page.scores.data(), page.scores.size() * sizeof(float));
     }
-    return answers.good() ? 0 : 1;
+    return pages.good() ? 0 : 1;
 }

@@ -52,7 +52,7 @@ TEST(functions_stand_where_the_header_has_them_with_its_arguments) {
     CHECK_ENTRY(SetIntraOpThreads, SetIntraOpNumThreads);
     CHECK_ENTRY(SetInterOpThreads, SetInterOpNumThreads);
     CHECK_ENTRY(ReleaseSessionOptions, ReleaseSessionOptions);
-    CHECK_ENTRY(CreateSession, CreateSession);
+    CHECK_ENTRY(CreateSessionFromArray, CreateSessionFromArray);
     CHECK_ENTRY(Run, Run);
     CHECK_ENTRY(ReleaseSession, ReleaseSession);
     CHECK_ENTRY(InputCount, SessionGetInputCount);

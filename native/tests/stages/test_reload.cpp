@@ -37,11 +37,11 @@ int main(int argc, char** argv) {
     BundleFolder folder;
     folder.publish(1);
     folder.publish(2);
-    const auto settings = StageSettings::parse(
-        stage_text(kIndexRows + kHasEmbedding + inner_product_step(100) +
-                   R"(, {"use": "freshness", "name": "freshness", "weight": 0, "half_life_hours": 24}, )" +
-                   quota_step("creator_id", 100)));
-    auto ranker = Stages::open(folder.root(), settings.value()).value();
+    write_file(folder.settings(),
+               stage_text(kIndexRows + kHasEmbedding + inner_product_step(100) +
+                          R"(, {"use": "freshness", "name": "freshness", "weight": 0, "half_life_hours": 24}, )" +
+                          quota_step("creator_id", 100)));
+    auto stages = Stages::open(folder.root(), folder.settings(), {}).value();
     std::vector<std::int64_t> ids;
     ids.reserve(kBundleWorks);
     for (std::size_t i = 0; i < kBundleWorks; ++i) ids.push_back(static_cast<std::int64_t>(3 * i));
@@ -52,21 +52,18 @@ int main(int argc, char** argv) {
     const auto search = [&] {
         // The first value of a vector of version v is v plus less than 0.1: the score tells the version.
         const std::vector<float> user = {1.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
-        std::vector<float> scores(100);
-        std::vector<std::int64_t> found(100);
-        std::vector<std::int32_t> rows(100);
+        Page page;
         while (!stop.load(std::memory_order_relaxed)) {
             Request request;
             request.candidates = ids;
             request.user_vector = user;
             request.time_ms = kBundleNow;
-            const auto count = ranker.run(request, {scores, found, rows});
-            if (!count.ok() || count->found != 100) {
+            if (!stages.run(request, page).ok() || page.ids.size() != 100) {
                 ++failed;
                 continue;
             }
-            for (const float score : scores) {
-                if (static_cast<std::int64_t>(score) != count->model_version) {
+            for (const float score : page.scores) {
+                if (static_cast<std::int64_t>(score) != page.model_version) {
                     ++mixed;
                     break;
                 }
@@ -77,7 +74,7 @@ int main(int argc, char** argv) {
     const auto write = [&] {
         const std::vector<std::int64_t> some(ids.begin(), ids.begin() + 20);
         while (!stop.load(std::memory_order_relaxed)) {
-            ItemIndex index = ranker.index();
+            ItemIndex index = stages.index();
             const std::int64_t version = index.model_version();
             std::vector<float> vectors(some.size() * kBundleDim, 0.05f);
             for (std::size_t i = 0; i < some.size(); ++i) vectors[i * kBundleDim] += static_cast<float>(version);
@@ -99,7 +96,7 @@ int main(int argc, char** argv) {
     std::size_t early = 0;
     for (int step = 0; step < reloads; ++step) {
         folder.point_at(step % 2 == 0 ? 1 : 2);
-        const auto reloaded = ranker.reload();
+        const auto reloaded = stages.reload();
         if (!reloaded.ok() || !reloaded.value()) ++failed;
         if (step == reloads / 4) early = resident_kib();
     }

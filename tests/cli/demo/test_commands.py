@@ -104,7 +104,7 @@ def test_recommend_explains_the_selection_of_both_dpp_steps(job, capsys):
         ("bundles/current/index.karec", "dimensions"),
         ("rank_log", "requests"),
         ("karec.toml", "karec recommend"),
-        ("prerank-home.json", "C and C++ hosts; karec export stage"),
+        ("stages-home.json", "C and C++ hosts; karec export stage"),
     ],
 )
 def test_inspect_prints_the_content_and_its_reader(job, capsys, name, words):

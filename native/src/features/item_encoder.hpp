@@ -1,0 +1,66 @@
+// Inputs of candidate items, and their crosses with one user, as karec/features/encoder.py defines them.
+//
+// Algorithm  reads the row of each item in the columns of the bundle's snapshot: codes by hash tables, numbers by the
+//            scales of the encoder; then crosses (features/crosses.hpp).
+// Cost       O(N·(I + J)) column reads for N items, I categories, J numbers, and the cost of the crosses.
+// Bits       those of Python: the same functions of the same stored values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/scratch.hpp"
+#include "features/user_tables.hpp"
+
+namespace karec {
+
+// The inputs of one user: outputs of a UserEncoder, side by side.
+struct EncodedUser {
+    ScratchVector<std::int64_t> codes;
+    ScratchVector<float> numbers;
+};
+
+// The inputs of N items, rows first, for one user.
+struct EncodedItems {
+    ScratchVector<std::int64_t> ids;      // (N, I)
+    ScratchVector<float> numbers;         // (N, J)
+    ScratchVector<std::int64_t> cowatch;  // (N,)
+    ScratchVector<float> crosses;         // (N, X)
+    ScratchVector<float> dense;           // (N, F)
+};
+
+// Never changes: any number of threads may use one, and its copies.
+class ItemEncoder {
+  public:
+    // Maps the columns of works that the encoder of `users` reads. bad_format: a file is damaged or missing; io_error.
+    static Result<ItemEncoder> open(const Bundle& bundle, const UserEncoder& users, bool verify);
+
+    // "item_ids", "item_numbers", "cowatch", "crosses" and "dense", in the order of EncodedItems; −1 rows.
+    std::span<const TensorSpec> outputs() const noexcept { return outputs_; }
+
+    // Encodes the items `ids` at `time_ms` for `user`. An item that the snapshot lacks has zeros. `has_dense`: also
+    // writes `dense`.
+    Status encode(std::span<const std::int64_t> ids, std::int64_t time_ms, const EncodedUser& user, bool has_dense,
+                  EncodedItems& items) const;
+
+  private:
+    struct Columns;
+    explicit ItemEncoder(std::shared_ptr<const UserTables> tables) noexcept : tables_(std::move(tables)) {}
+    void describe();
+    std::span<const std::int64_t> codes_of(const EncodedUser& user, std::string_view output) const noexcept;
+    void encode_columns(std::span<const std::int64_t> ids, std::int64_t time_ms, EncodedItems& items) const;
+    Status encode_crosses(const EncodedUser& user, EncodedItems& items) const;
+    void encode_dense(const EncodedUser& user, EncodedItems& items) const;
+
+    std::shared_ptr<const UserTables> tables_;
+    std::shared_ptr<const Columns> columns_;
+    std::vector<std::size_t> shared_;  // columns of item_ids that users have too
+    std::size_t creator_ = 0;          // column of item_ids; 0 (the item's own id): items have no creators
+    std::vector<TensorSpec> outputs_;
+};
+
+}  // namespace karec
