@@ -29,7 +29,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo docs test test-all test-python test-native test-packages test-long sanitize sanitize-thread sanitize-address test-assertions fuzz fuzz-bundle fuzz-cascades soak test-hosts damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo docs test test-all test-python test-native test-packages test-long test-arm sanitize sanitize-thread sanitize-address test-assertions fuzz fuzz-bundle fuzz-cascades soak test-hosts damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -61,6 +61,16 @@ test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable insta
 
 test-long: $(VENV)/.dev  ## the long tests: trainings that are stopped and resume, settings searches, huge files
 	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadfile -m long $(TESTS)
+
+ARM_TOOLS := $(shell command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64)
+test-arm: $(VENV)/.dev  ## the C++ tests compiled for 64-bit ARM, under qemu
+ifeq ($(ARM_TOOLS),)
+	@echo 'skipped: make test-arm needs apt-get install g++-aarch64-linux-gnu qemu-user'
+else
+	$(BIN)/cmake -S . -B build/aarch64 -G Ninja -DKAREC_TESTS=ON -DCMAKE_TOOLCHAIN_FILE=native/cmake/aarch64-linux-gnu.cmake
+	$(BIN)/cmake --build build/aarch64
+	$(BIN)/ctest --test-dir build/aarch64 --parallel "$$(nproc)" --output-on-failure --no-tests=error
+endif
 
 test-hosts: $(VENV)/.dev  ## three services behind haproxy with one Valkey and one S3 server: kills, pauses, restarts, rolled bundles
 	$(ONE_THREAD) $(BIN)/pytest -s -m '' tests/many_hosts

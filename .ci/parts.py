@@ -15,6 +15,7 @@ PARTS = (
     ("test-packages", ("setup.py", "pyproject.toml", "CMakeLists.txt", "MANIFEST.in", "native/cmake/")),
     ("test-assertions", ("native/", "kernels/")),
     ("sanitize-thread", ("native/",)),
+    ("test-arm", ("native/src/kernels/", "native/tests/kernels/", "native/cmake/")),
     ("fuzz-bundle", ("karec/bundle/", "karec/models/")),
     (
         "fuzz-cascades",

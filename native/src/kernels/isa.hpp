@@ -80,6 +80,10 @@ namespace amx {
 extern const Kernels table;
 }
 #endif
+#elif defined(__aarch64__)
+namespace neon {
+extern const Kernels table;
+}
 #endif
 
 }  // namespace karec

@@ -37,6 +37,8 @@ Choice choose() {
         {&avx512::table, has_avx512},
         {&avx2::table,
          __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
+#elif defined(__aarch64__)
+        {&neon::table, true},
 #endif
         {&generic::table, true},
     };
