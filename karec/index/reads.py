@@ -74,7 +74,7 @@ class IndexReads:
 
     @property
     def isa(self) -> str:
-        """The instruction set that runs: ``amx``, ``avx512``, ``avx2`` or ``generic``."""
+        """The instruction set in use: amx, avx512bf16, avx512, avx2, neon or generic."""
         return library.isa()
 
     @property

@@ -1,4 +1,4 @@
-// Kernels for AVX-512 (F, VL, BW, DQ), and for it with AMX.
+// Kernels for AVX-512 (F, VL, BW, DQ), and for AVX-512 with AVX512-BF16 or AMX.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -130,7 +130,9 @@ struct Isa {
 
 #include "kernels/loops.inc"
 
-#if defined(KAREC_AMX)
+#if defined(KAREC_BFLOAT16)
+#include "kernels/bf16_loops.inc"
+
 #include "kernels/amx_loops.inc"
 #endif
 
@@ -140,14 +142,25 @@ const Kernels table = kKernels;
 
 }  // namespace karec::avx512
 
-#if defined(KAREC_AMX)
+#if defined(KAREC_BFLOAT16)
+namespace karec::avx512bf16 {
+
+constinit const Kernels table = [] {
+    Kernels rounded = avx512::kKernels;
+    rounded.isa = "avx512bf16";
+    rounded.bounds = avx512::kRoundedKernels;
+    return rounded;
+}();
+
+}  // namespace karec::avx512bf16
+
 namespace karec::amx {
 
 constinit const Kernels table = [] {
-    Kernels amx = avx512::kKernels;
-    amx.isa = "amx";
-    amx.bounds = avx512::kTileKernels;
-    return amx;
+    Kernels tiles = avx512::kKernels;
+    tiles.isa = "amx";
+    tiles.bounds = avx512::kTileKernels;
+    return tiles;
 }();
 
 }  // namespace karec::amx

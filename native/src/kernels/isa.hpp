@@ -75,7 +75,10 @@ extern const Kernels table;
 namespace avx512 {
 extern const Kernels table;
 }
-#if defined(KAREC_AMX)
+#if defined(KAREC_BFLOAT16)
+namespace avx512bf16 {
+extern const Kernels table;
+}
 namespace amx {
 extern const Kernels table;
 }

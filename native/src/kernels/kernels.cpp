@@ -31,8 +31,9 @@ Choice choose() {
 #endif
     const Candidate best_first[] = {
 #if defined(__x86_64__)
-#if defined(KAREC_AMX)
+#if defined(KAREC_BFLOAT16)
         {&amx::table, has_avx512 && has_amx(), request_amx},
+        {&avx512bf16::table, has_avx512 && __builtin_cpu_supports("avx512bf16")},
 #endif
         {&avx512::table, has_avx512},
         {&avx2::table,

@@ -1,8 +1,9 @@
 // The kernels of one instruction set (ISA), and the choice of the set that this process uses.
 //
 // generic.cpp, avx2.cpp and avx512.cpp each define a `struct Isa` (kernels/isa.hpp) and compile the same loops for it
-// (all_loops.inc); avx512.cpp also has the bounds of "amx". Every set gives the same bits: the order of summation does
-// not depend on the vector's width, and BoundKernels, whose sums differ, only choose which rows are scored.
+// (loops.inc); "avx512bf16" and "amx" are "avx512" with other BoundKernels. Every set gives the same bits: the order of
+// summation does not depend on the vector's width, and BoundKernels, whose sums differ, only choose which rows are
+// scored.
 //
 // Results are those of IEEE arithmetic: round to nearest, subnormal numbers are not flushed to zero.
 //
@@ -124,7 +125,7 @@ struct BoundKernels {
 
 // Names follow BLAS if BLAS has the operation.
 struct Kernels {
-    const char* isa;  // "generic", "avx2", "avx512", "amx"
+    const char* isa;  // "generic", "avx2", "avx512", "avx512bf16", "amx", "neon"
 
     // Scoring (scoring_loops.inc).
 
@@ -226,7 +227,7 @@ struct Kernels {
     void (*sum_leaves)(const float* columns, const TreeWord* words, std::size_t n_words, const TreeSplit* splits,
                        std::size_t n, float* out);
 
-    BoundKernels bounds;  // bound_loops.inc, amx_loops.inc
+    BoundKernels bounds;  // bound_loops.inc, bf16_loops.inc, amx_loops.inc
 };
 
 // The kernels of the best instruction set that this machine runs, or of the one that KAREC_FORCE_ISA names if the
