@@ -17,7 +17,7 @@ from karec.pipeline.types import Array, Candidates, Request, Selection
 from karec.steps.shared.similarity import PLAIN, CandidateSimilarity, ComparedItems, Similarity
 from karec.steps.shared.vectors import Parts
 
-UNKNOWN_TYPE = -1
+UNKNOWN_TYPE = np.iinfo(np.int64).min  # no column has it
 
 
 class Dpp(Selector):
@@ -37,7 +37,7 @@ class Dpp(Selector):
         window: number of neighbouring positions that count as near. Absent: the whole list.
         weights: {column: {value: factor ≥ 0}} of relevance, for integer columns of the index. Factors of an
             item are multiplied. A value that is not named has 1.
-        types: integer column of the item's type; −1 for items without a row.
+        types: integer column of the item's type. Items without a row have a type of their own.
         max_per_type: maximum number of items of one type; the list may then be shorter than k.
         min_per_type: minimum number of items of each type, less if candidates or positions do not suffice.
         similarity: the vectors and columns that are compared.

@@ -1,5 +1,6 @@
-// The step dpp: vectors, types and weights of the pool's works into one dpp_select.
+// The step dpp: vectors, types, facets and weights of the pool's items into one dpp_select.
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "karec/dpp.hpp"
@@ -9,17 +10,18 @@
 namespace karec {
 namespace {
 
-constexpr std::int64_t kUnknownType = -1;
+// The type of items without a row. No column has it: a real −1 is another type.
+constexpr std::int64_t kUnknownType = std::numeric_limits<std::int64_t>::min();
 
-// The product of each work's factors; works without a row keep 1.
+// Writes the product of the factors of each item, 1 for items without a row.
 Status gather_weights(const StageRun& run, const DppStep& step, std::span<float> weights) {
     std::ranges::fill(weights, 1.0f);
     ScratchVector<std::int64_t> values(weights.size());
     const std::string* column = nullptr;
     for (const TrafficWeight& weight : step.weights) {
         if (column == nullptr || *column != weight.column) {
-            if (Status status = gather_integers(run.view, weight.column, run.pool.rows, values); !status.ok())
-                return status;
+            const Status status = gather_integers(run.view, weight.column, run.pool.rows, values);
+            if (!status.ok()) return status;
             column = &weight.column;
         }
         for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -29,12 +31,12 @@ Status gather_weights(const StageRun& run, const DppStep& step, std::span<float>
     return {};
 }
 
-// The vectors of the pool's works, zeros for works without a row, and of the shown works that the index knows; mapped
-// where the step has a map, and a row is of the bundle's own model version. Those that the index has as they are
-// compared are not copied: `pool` stays empty.
+// The vectors of the pool's items, zeros for items without a row, and of the shown items that have a row. The map of
+// the step is applied to rows of the bundle's own model version. `pool` is empty if the index has the vectors as they
+// are compared.
 //
-// Vectors of different model versions have nothing in common. Where the index holds V versions, each gets dimensions of
-// its own, V·D in all, so that the cosine of two versions is 0.
+// Vectors of different model versions have nothing in common. If the index has V versions, each gets dimensions of its
+// own, V·D in all, so that the cosine of two versions is 0.
 struct DppVectors {
     explicit DppVectors(const StageRun& run) : dim(run.view.dim()) {
         shown_rows.resize(run.request.shown.size());
@@ -56,37 +58,37 @@ struct DppVectors {
             }
             return;
         }
-        ScratchVector<std::int64_t> of_pool(run.pool.size());
-        ScratchVector<std::int64_t> of_shown(n_shown);
-        if (status = run.view.gather_model_versions(run.pool.rows, of_pool); !status.ok()) return;
-        if (status = run.view.gather_model_versions(shown_rows, of_shown); !status.ok()) return;
+        ScratchVector<std::int64_t> pool_versions(run.pool.size());
+        ScratchVector<std::int64_t> shown_versions(n_shown);
+        if (status = run.view.gather_model_versions(run.pool.rows, pool_versions); !status.ok()) return;
+        if (status = run.view.gather_model_versions(shown_rows, shown_versions); !status.ok()) return;
         if (map) {
-            map_own(*map, of_pool, run.bundle.bundle.model_version(), pool);
-            map_own(*map, of_shown, run.bundle.bundle.model_version(), shown);
+            apply_map(*map, pool_versions, run.bundle.bundle.model_version(), pool);
+            apply_map(*map, shown_versions, run.bundle.bundle.model_version(), shown);
         }
-        ScratchVector<std::int64_t> standing(of_pool.begin(), of_pool.end());
-        standing.insert(standing.end(), of_shown.begin(), of_shown.end());
-        std::ranges::sort(standing);
-        standing.erase(std::unique(standing.begin(), standing.end()), standing.end());
-        pool = apart(pool, of_pool, standing);
-        shown = apart(shown, of_shown, standing);
-        dim *= standing.size();
+        ScratchVector<std::int64_t> distinct(pool_versions.begin(), pool_versions.end());
+        distinct.insert(distinct.end(), shown_versions.begin(), shown_versions.end());
+        std::ranges::sort(distinct);
+        distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+        pool = to_blocks(pool, pool_versions, distinct);
+        shown = to_blocks(shown, shown_versions, distinct);
+        dim *= distinct.size();
     }
 
-    void map_own(const VectorMap& map, std::span<const std::int64_t> versions, std::int64_t own,
-                 std::span<float> rows) const {
+    void apply_map(const VectorMap& map, std::span<const std::int64_t> versions, std::int64_t own,
+                   std::span<float> rows) const {
         for (std::size_t i = 0; i < versions.size(); ++i) {
             if (versions[i] == own) map.apply(rows.subspan(i * dim, dim));
         }
     }
 
-    // (N, D) of these versions → (N, V·D): each row in the block of its version.
-    ScratchVector<float> apart(const ScratchVector<float>& rows, const ScratchVector<std::int64_t>& versions,
-                               const ScratchVector<std::int64_t>& standing) const {
-        ScratchVector<float> out(rows.size() * standing.size(), 0.0f);
+    // Returns (N, V·D) of rows (N, D): each row in the block of its version.
+    ScratchVector<float> to_blocks(const ScratchVector<float>& rows, const ScratchVector<std::int64_t>& versions,
+                                   const ScratchVector<std::int64_t>& distinct) const {
+        ScratchVector<float> out(rows.size() * distinct.size(), 0.0f);
         for (std::size_t i = 0; i < versions.size(); ++i) {
-            const auto block = std::ranges::lower_bound(standing, versions[i]) - standing.begin();
-            const std::size_t to = (i * standing.size() + static_cast<std::size_t>(block)) * dim;
+            const auto block = std::ranges::lower_bound(distinct, versions[i]) - distinct.begin();
+            const std::size_t to = (i * distinct.size() + static_cast<std::size_t>(block)) * dim;
             std::copy_n(rows.data() + i * dim, dim, out.data() + to);
         }
         return out;
@@ -100,8 +102,8 @@ struct DppVectors {
     Status status;
 };
 
-// The facets' codes of the pool's works, (F, N), and of what was shown, (F, M). A work without a row, or with a value
-// below 0, has a value that no other work has.
+// The values of the facets of the pool's items (F, N), and of the shown items (F, M). A value below 0, or of an item
+// without a row, becomes a value that no other item has.
 struct Facets {
     explicit Facets(const DppStep& step) {
         for (const FacetWeight& facet : step.facets) weights.push_back(facet.weight);
@@ -110,23 +112,24 @@ struct Facets {
     Status gather(const DppStep& step, const IndexView& view, std::span<const std::int32_t> rows,
                   std::span<const std::int32_t> shown_rows) {
         codes.resize(weights.size() * rows.size());
-        of_shown.resize(weights.size() * shown_rows.size());
+        shown_codes.resize(weights.size() * shown_rows.size());
         for (std::size_t f = 0; f < weights.size(); ++f) {
             const std::string& column = step.facets[f].column;
             const std::span<std::int64_t> own = std::span(codes).subspan(f * rows.size(), rows.size());
-            const std::span<std::int64_t> shown = std::span(of_shown).subspan(f * shown_rows.size(), shown_rows.size());
+            const std::span<std::int64_t> shown =
+                std::span(shown_codes).subspan(f * shown_rows.size(), shown_rows.size());
             if (Status status = gather_integers(view, column, rows, own); !status.ok()) return status;
             if (Status status = gather_integers(view, column, shown_rows, shown); !status.ok()) return status;
-            std::int64_t none = 0;
-            for (std::size_t i = 0; i < own.size(); ++i, --none) own[i] = own[i] < 0 || rows[i] < 0 ? none - 1 : own[i];
-            for (std::size_t i = 0; i < shown.size(); ++i, --none) shown[i] = shown[i] < 0 ? none - 1 : shown[i];
+            std::int64_t unique = -1;
+            for (std::size_t i = 0; i < own.size(); ++i, --unique) own[i] = own[i] < 0 || rows[i] < 0 ? unique : own[i];
+            for (std::size_t i = 0; i < shown.size(); ++i, --unique) shown[i] = shown[i] < 0 ? unique : shown[i];
         }
         return {};
     }
 
     ScratchVector<double> weights;
     ScratchVector<std::int64_t> codes;
-    ScratchVector<std::int64_t> of_shown;
+    ScratchVector<std::int64_t> shown_codes;
 };
 
 }  // namespace
@@ -159,7 +162,7 @@ Status run_step(const DppStep& step, StageRun& run) {
     if (Status status = facets.gather(step, run.view, pool.rows, vectors.shown_rows); !status.ok()) return status;
     options.facets = facets.codes;
     options.facet_weights = facets.weights;
-    options.shown_facets = facets.of_shown;
+    options.shown_facets = facets.shown_codes;
     if (!step.weights.empty()) {
         weights.resize(n);
         if (Status status = gather_weights(run, step, weights); !status.ok()) return status;

@@ -1,12 +1,12 @@
-// Reads an exported stage. A table for each struct lists its keys, members and bounds; read_keys() does the rest.
+// Reads exported stages. read_keys() of a struct lists its keys, members and bounds.
 #include "stages/stage_settings.hpp"
 
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
 #include <limits>
-#include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "base/json.hpp"
 #include "base/regular_file.hpp"
@@ -19,9 +19,6 @@ constexpr std::int64_t kFormat = 1;
 constexpr double kMaxNumber = std::numeric_limits<double>::max();
 constexpr double kMaxFloat = std::numeric_limits<float>::max();
 constexpr double kMinPositive = std::numeric_limits<double>::denorm_min();
-
-template <class Struct>
-Status read_keys(JsonValue json, Struct& to, std::span<const std::string_view> other_keys);
 
 // Each reads the value of a key and returns why it cannot; empty if it can.
 std::string read_value(JsonValue json, std::string& to, double, double) {
@@ -64,12 +61,132 @@ std::string read_value(JsonValue json, std::optional<T>& to, double min, double 
 }
 
 template <class T>
+std::string read_value(JsonValue json, std::vector<T>& to, double min, double max);
+
+// Reads the keys of an object into members, each key once. All keys are required; null stands for an empty optional.
+class KeyReader {
+  public:
+    explicit KeyReader(JsonValue json) : json_(json) {}
+
+    // Sets `member` by the key `name`; a number has the bounds min and max.
+    template <class T>
+    void operator()(std::string_view name, T& member, double min = 0.0, double max = kMaxNumber) {
+        names_.push_back(name);
+        if (!status_.ok()) return;
+        const JsonValue value = json_[name];
+        const std::string reason = value.is_missing() ? "missing" : read_value(value, member, min, max);
+        if (!reason.empty()) refuse(name, reason);
+    }
+
+    // The first error; a key that was not read is one.
+    Status finish() {
+        for (const JsonValue member : json_) {
+            const bool is_known = std::ranges::find(names_, member.name()) != names_.end();
+            if (status_.ok() && !is_known) refuse(member.name(), "unknown to this library");
+        }
+        return status_;
+    }
+
+  private:
+    void refuse(std::string_view name, const std::string& reason) {
+        status_ = Status::bad_format("key '" + std::string(name) + "': " + reason);
+    }
+
+    JsonValue json_;
+    std::vector<std::string_view> names_;
+    Status status_;
+};
+
+void read_keys(KeyReader& key, InnerProductStep& step) {
+    key("k", step.k, 1.0);
+}
+void read_keys(KeyReader& key, FreshnessStep& step) {
+    key("weight", step.weight, -kMaxNumber);
+    key("half_life_hours", step.half_life_hours, kMinPositive);
+}
+void read_keys(KeyReader& key, ToneStep& step) {
+    key("column", step.column);
+    key("at_least", step.at_least, -kMaxNumber);
+}
+void read_keys(KeyReader& key, QuotaStep& step) {
+    key("column", step.column);
+    key("at_most", step.at_most, 1.0);
+}
+void read_keys(KeyReader& key, TaskWeight& weight) {
+    key("task", weight.task);
+    key("weight", weight.weight, 0.0, 1.0);
+}
+void read_keys(KeyReader& key, FusionStep& step) {
+    key("kind", step.kind);
+    key("weights", step.weights);
+}
+void read_keys(KeyReader& key, TopKStep& step) {
+    key("k", step.k, 1.0);
+}
+void read_keys(KeyReader& key, TrafficWeight& weight) {
+    key("column", weight.column);
+    key("value", weight.value);
+    key("factor", weight.factor, 0.0, kMaxFloat);
+}
+void read_keys(KeyReader& key, FacetWeight& facet) {
+    key("column", facet.column);
+    key("weight", facet.weight, 0.0, 1.0);
+}
+void read_keys(KeyReader& key, DppStep& step) {
+    key("k", step.k, 1.0);
+    key("diversity", step.diversity, 0.0, 1.0);
+    key("ridge", step.ridge, 0.0, kMostRidge);
+    key("type_weight", step.type_weight, 0.0, 1.0);
+    key("window", step.window, 1.0);
+    key("types", step.types);
+    key("max_per_type", step.max_per_type, 1.0);
+    key("min_per_type", step.min_per_type);
+    key("weights", step.weights);
+    key("centre", step.centre);
+    key("whiten", step.whiten, 0.0, 1.0);
+    key("facets", step.facets);
+}
+void read_keys(KeyReader& key, ValuePair& pair) {
+    key("first", pair.first);
+    key("second", pair.second);
+}
+void read_keys(KeyReader& key, PageRule& rule) {
+    key("column", rule.column);
+    key("window", rule.window, 2.0);
+    key("max_count", rule.max_count, 1.0);
+    key("values", rule.values);
+    key("apart", rule.apart);
+}
+void read_keys(KeyReader& key, PagePosition& position) {
+    key("places", position.places, 1.0);
+    key("item", position.item);
+    key("column", position.column);
+    key("values", position.values);
+    key("only", position.only);
+}
+void read_keys(KeyReader& key, PageBoost& boost) {
+    key("column", boost.column);
+    key("values", boost.values);
+    key("places", boost.places, 1.0);
+}
+void read_keys(KeyReader& key, PageRulesStep& step) {
+    key("k", step.k, 1.0);
+    key("rules", step.rules);
+    key("positions", step.positions);
+    key("boosts", step.boosts);
+    key("max_boosted", step.max_boosted);
+    key("max_places", step.max_places);
+}
+
+template <class T>
 std::string read_value(JsonValue json, std::vector<T>& to, double min, double max) {
     if (!json.is_list()) return "expected a list";
     for (const JsonValue element : json) {
         std::string reason;
         if constexpr (std::is_class_v<T>) {
-            reason = read_keys(element, to.emplace_back(), {}).message();
+            KeyReader key(element);
+            read_keys(key, to.emplace_back());
+            reason = key.finish().message();
         } else {
             reason = read_value(element, to.emplace_back(), min, max);
         }
@@ -78,152 +195,16 @@ std::string read_value(JsonValue json, std::vector<T>& to, double min, double ma
     return "";
 }
 
-// A key of `Struct`, and the bounds of its number. All keys are required; null stands for an empty optional.
-template <class Struct>
-struct Key {
-    std::string_view name;
-    std::string (*read)(JsonValue json, Struct& to, double min, double max);
-    double min = 0.0;
-    double max = kMaxNumber;
-};
-
-template <auto kMember, class Struct>
-std::string read_member(JsonValue json, Struct& to, double min, double max) {
-    return read_value(json, to.*kMember, min, max);
-}
-
-template <class Struct>
-constexpr std::span<const Key<Struct>> kKeys{};
-constexpr Key<InnerProductStep> kInnerProduct[] = {{"k", read_member<&InnerProductStep::k>, 1.0}};
-constexpr Key<FreshnessStep> kFreshness[] = {
-    {"weight", read_member<&FreshnessStep::weight>, -kMaxNumber},
-    {"half_life_hours", read_member<&FreshnessStep::half_life_hours>, kMinPositive},
-};
-constexpr Key<ToneStep> kTone[] = {
-    {"column", read_member<&ToneStep::column>},
-    {"at_least", read_member<&ToneStep::at_least>, -kMaxNumber},
-};
-constexpr Key<QuotaStep> kQuota[] = {
-    {"column", read_member<&QuotaStep::column>},
-    {"at_most", read_member<&QuotaStep::at_most>, 1.0},
-};
-constexpr Key<TaskWeight> kTaskWeight[] = {
-    {"task", read_member<&TaskWeight::task>},
-    {"weight", read_member<&TaskWeight::weight>, 0.0, 1.0},
-};
-constexpr Key<FusionStep> kFusion[] = {
-    {"kind", read_member<&FusionStep::kind>},
-    {"weights", read_member<&FusionStep::weights>},
-};
-constexpr Key<TopKStep> kTopK[] = {{"k", read_member<&TopKStep::k>, 1.0}};
-constexpr Key<TrafficWeight> kTrafficWeight[] = {
-    {"column", read_member<&TrafficWeight::column>},
-    {"value", read_member<&TrafficWeight::value>},
-    {"factor", read_member<&TrafficWeight::factor>, 0.0, kMaxFloat},
-};
-constexpr Key<FacetWeight> kFacetWeight[] = {
-    {"column", read_member<&FacetWeight::column>},
-    {"weight", read_member<&FacetWeight::weight>, 0.0, 1.0},
-};
-constexpr Key<DppStep> kDpp[] = {
-    {"k", read_member<&DppStep::k>, 1.0},
-    {"diversity", read_member<&DppStep::diversity>, 0.0, 1.0},
-    {"ridge", read_member<&DppStep::ridge>, 0.0, kMostRidge},
-    {"type_weight", read_member<&DppStep::type_weight>, 0.0, 1.0},
-    {"window", read_member<&DppStep::window>, 1.0},
-    {"types", read_member<&DppStep::types>},
-    {"max_per_type", read_member<&DppStep::max_per_type>, 1.0},
-    {"min_per_type", read_member<&DppStep::min_per_type>},
-    {"weights", read_member<&DppStep::weights>},
-    {"centre", read_member<&DppStep::centre>},
-    {"whiten", read_member<&DppStep::whiten>, 0.0, 1.0},
-    {"facets", read_member<&DppStep::facets>},
-};
-constexpr Key<ValuePair> kValuePair[] = {
-    {"first", read_member<&ValuePair::first>},
-    {"second", read_member<&ValuePair::second>},
-};
-constexpr Key<PageRule> kPageRule[] = {
-    {"column", read_member<&PageRule::column>},
-    {"window", read_member<&PageRule::window>, 2.0},
-    {"max_count", read_member<&PageRule::max_count>, 1.0},
-    {"values", read_member<&PageRule::values>},
-    {"apart", read_member<&PageRule::apart>},
-};
-constexpr Key<PagePosition> kPagePosition[] = {
-    {"places", read_member<&PagePosition::places>, 1.0}, {"item", read_member<&PagePosition::item>},
-    {"column", read_member<&PagePosition::column>},      {"values", read_member<&PagePosition::values>},
-    {"only", read_member<&PagePosition::only>},
-};
-constexpr Key<PageBoost> kPageBoost[] = {
-    {"column", read_member<&PageBoost::column>},
-    {"values", read_member<&PageBoost::values>},
-    {"places", read_member<&PageBoost::places>, 1.0},
-};
-constexpr Key<PageRulesStep> kPageRules[] = {
-    {"k", read_member<&PageRulesStep::k>, 1.0},
-    {"rules", read_member<&PageRulesStep::rules>},
-    {"positions", read_member<&PageRulesStep::positions>},
-    {"boosts", read_member<&PageRulesStep::boosts>},
-    {"max_boosted", read_member<&PageRulesStep::max_boosted>},
-    {"max_places", read_member<&PageRulesStep::max_places>},
-};
-template <>
-constexpr std::span<const Key<InnerProductStep>> kKeys<InnerProductStep>{kInnerProduct};
-template <>
-constexpr std::span<const Key<FreshnessStep>> kKeys<FreshnessStep>{kFreshness};
-template <>
-constexpr std::span<const Key<ToneStep>> kKeys<ToneStep>{kTone};
-template <>
-constexpr std::span<const Key<QuotaStep>> kKeys<QuotaStep>{kQuota};
-template <>
-constexpr std::span<const Key<TaskWeight>> kKeys<TaskWeight>{kTaskWeight};
-template <>
-constexpr std::span<const Key<FusionStep>> kKeys<FusionStep>{kFusion};
-template <>
-constexpr std::span<const Key<TopKStep>> kKeys<TopKStep>{kTopK};
-template <>
-constexpr std::span<const Key<TrafficWeight>> kKeys<TrafficWeight>{kTrafficWeight};
-template <>
-constexpr std::span<const Key<FacetWeight>> kKeys<FacetWeight>{kFacetWeight};
-template <>
-constexpr std::span<const Key<DppStep>> kKeys<DppStep>{kDpp};
-template <>
-constexpr std::span<const Key<ValuePair>> kKeys<ValuePair>{kValuePair};
-template <>
-constexpr std::span<const Key<PageRule>> kKeys<PageRule>{kPageRule};
-template <>
-constexpr std::span<const Key<PagePosition>> kKeys<PagePosition>{kPagePosition};
-template <>
-constexpr std::span<const Key<PageBoost>> kKeys<PageBoost>{kPageBoost};
-template <>
-constexpr std::span<const Key<PageRulesStep>> kKeys<PageRulesStep>{kPageRules};
-
-// Sets the members of `to` by the keys of an object, which may also have `other_keys`.
-template <class Struct>
-Status read_keys(JsonValue json, Struct& to, std::span<const std::string_view> other_keys) {
-    const std::span<const Key<Struct>> keys = kKeys<Struct>;
-    const auto refused = [](std::string_view key, const std::string& reason) {
-        return Status::bad_format("key '" + std::string(key) + "': " + reason);
-    };
-    for (const Key<Struct>& key : keys) {
-        const JsonValue value = json[key.name];
-        if (value.is_missing()) return refused(key.name, "missing");
-        const std::string reason = key.read(value, to, key.min, key.max);
-        if (!reason.empty()) return refused(key.name, reason);
-    }
-    for (const JsonValue member : json) {
-        const bool is_known = std::ranges::find(keys, member.name(), &Key<Struct>::name) != keys.end() ||
-                              std::ranges::find(other_keys, member.name()) != other_keys.end();
-        if (!is_known) return refused(member.name(), "unknown to this library");
-    }
-    return {};
-}
-
-template <class Struct>
+// Steps without settings have only the keys of all steps.
+template <class Step>
 Status read_settings(JsonValue json, StepSettings& to) {
-    constexpr std::string_view kOtherKeys[] = {"use", "name"};
-    return read_keys(json, to.emplace<Struct>(), kOtherKeys);
+    KeyReader key(json);
+    std::string text;
+    key("use", text);
+    key("name", text);
+    Step& step = to.emplace<Step>();
+    if constexpr (!std::is_empty_v<Step>) read_keys(key, step);
+    return key.finish();
 }
 
 struct StepReader {

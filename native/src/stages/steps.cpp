@@ -2,13 +2,13 @@
 #include "stages/steps.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <type_traits>
 #include <utility>
 
 #include "base/checks.hpp"
 #include "karec/ecosystem.hpp"
+#include "rules/column_values.hpp"
 #include "stages/fusion.hpp"
 
 namespace karec {
@@ -36,15 +36,6 @@ struct PoolColumn {
     Column view{"", DType::uint8, {}};
     Status status;
 };
-
-template <class T>
-void widen_integers(std::span<const std::byte> bytes, std::span<std::int64_t> values) noexcept {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        T value;
-        std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-        values[i] = static_cast<std::int64_t>(value);
-    }
-}
 
 // Refuses a column that the index lacks and, if `is_integer`, one of floating numbers.
 Status check_column(const IndexView& view, std::string_view name, bool is_integer) {
@@ -140,29 +131,12 @@ Status gather_integers(const IndexView& view, std::string_view column, std::span
     const DType dtype = view.column_dtype(column).value();
     ScratchVector<std::byte> bytes(values.size() * size_of(dtype));
     if (Status status = view.gather_column(column, rows, bytes); !status.ok()) return status;
-    switch (dtype) {
-        case DType::int8:
-            widen_integers<std::int8_t>(bytes, values);
-            break;
-        case DType::int16:
-            widen_integers<std::int16_t>(bytes, values);
-            break;
-        case DType::uint16:
-            widen_integers<std::uint16_t>(bytes, values);
-            break;
-        case DType::int32:
-            widen_integers<std::int32_t>(bytes, values);
-            break;
-        case DType::uint32:
-            widen_integers<std::uint32_t>(bytes, values);
-            break;
-        case DType::int64:
-        case DType::uint64:
-            widen_integers<std::int64_t>(bytes, values);
-            break;
-        default:
-            widen_integers<std::uint8_t>(bytes, values);
-    }
+    const Column values_of_rows{column, dtype, bytes};
+    of_type(dtype, [&]<class T>(T) {
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            values[i] = static_cast<std::int64_t>(value_at<T>(values_of_rows, i));
+        }
+    });
     return {};
 }
 

@@ -152,6 +152,27 @@ TEST(scores_of_the_request_rank_if_no_step_scores) {
     CHECK(stages->run(request, page).ok() && page.ids.size() == 1 && page.ids[0] == 150 && page.scores[0] == 3.0f);
 }
 
+TEST(dpp_tells_items_without_a_row_from_a_type_of_minus_1) {
+    BundleFolder folder;
+    folder.publish(1);
+    std::string step = dpp_step(4, 0.5, 0.0);
+    step.replace(step.find("\"max_per_type\": null"), 20, "\"max_per_type\": 1");
+    const auto stages = open_stages(folder, step);
+    ItemIndex index = stages->index();
+    const std::vector<std::int64_t> ids = {0, 3, 1};  // 1 is not in the index
+    const std::vector<std::int64_t> zeros(2, 0);
+    const std::vector<std::int32_t> types(2, -1);
+    const std::vector<float> tones(2, 0.0f);
+    const std::vector<float> vectors(2 * kBundleDim, 1.0f);
+    const Column columns[] = {{"creator_id", DType::int64, std::as_bytes(std::span(zeros))},
+                              {"upload_ms", DType::int64, std::as_bytes(std::span(zeros))},
+                              {"type", DType::int32, std::as_bytes(std::span(types))},
+                              {"tone", DType::float32, std::as_bytes(std::span(tones))}};
+    CHECK(index.upsert(std::span(ids).first(2), {vectors.data(), 2, kBundleDim, DType::float32}, columns, 1).ok());
+    Page page;
+    CHECK(stages->run(request_of(ids), page).ok() && (page.ids == std::vector<std::int64_t>{0, 1}));
+}
+
 TEST(top_k_takes_the_best_scores_and_the_first_of_equal_ones) {
     BundleFolder folder;
     folder.publish(1);

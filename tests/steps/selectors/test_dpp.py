@@ -55,7 +55,7 @@ def test_dpp_equals_dpp_select_with_every_setting(
     seed, settings, weights, types, shown, strangers, looked_up
 ):
     """Missing settings have the defaults of dpp_select. Factors of several columns are multiplied. An item
-    without a row has no column value and the type −1. Row arrays of the index are read in place."""
+    without a row has no column value and a type of its own. Row arrays of the index are read in place."""
     index, rng = thirty_works(), np.random.default_rng(seed)
     rows = rng.permutation(30)[:25]
     if strangers:
@@ -130,6 +130,15 @@ def test_dpp_keeps_limits_of_types_of_any_column(index):
     assert np.bincount(index.columns["type"][short]).tolist() == [4, 4]
 
 
+def test_dpp_tells_items_without_a_row_from_a_type_of_minus_1():
+    index = ItemIndex.build(np.arange(3), np.eye(3), columns={"type": [-1, -1, 0]})
+    c = Candidates.from_ids(np.arange(4), np.array([4, 3, 2, 1], np.float32)).with_rows(
+        np.array([0, 1, 2, -1])
+    )
+    step = Dpp(index.schema, k=4, max_per_type=1)
+    assert sorted(selected(step, REQUEST, c, index).indices.tolist()) == [0, 2, 3]
+
+
 def test_dpp_explains_its_choice_if_the_request_asks(index):
     c = candidates(range(2, 30), np.random.default_rng(1).normal(size=28))
     step = Dpp(index.schema, k=5, diversity=0.7)
@@ -196,19 +205,6 @@ NO_MOOD = r"the item index has no column 'mood'; it has \['creator_id', 'song_id
 def test_dpp_rejects_wrong_settings_by_name(index, settings, message):
     with pytest.raises(ValueError, match="^" + message):
         Dpp(index.schema, **settings)
-
-
-def test_dpp_gives_items_without_a_row_the_type_minus_1():
-    """Items whose column is −1 (missing) also have this type: together they keep one quota."""
-    index = ItemIndex.build(np.arange(3), np.eye(3), columns={"kind": [-1, 5, -2]})
-    step = Dpp(index.schema, k=4, types="kind", max_per_type=1)
-    output = selected(
-        step,
-        REQUEST,
-        candidates([0, 1, 2, 9], [4.0, 3.0, 2.0, 1.0]).with_rows(np.array([0, 1, 2, -1])),
-        index,
-    )
-    assert output.indices.tolist() == [0, 1, 2]
 
 
 def test_dpp_reads_types_and_weights_of_any_integer_dtype():
