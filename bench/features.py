@@ -12,7 +12,8 @@ from karec.aggregates.counters import BY_USER, BY_WORK
 from karec.aggregates.events import IMPRESSION, Events, Head
 from karec.aggregates.histories import HISTORY, SHOWN
 from karec.aggregates.located_events import LocatedEvents
-from karec.catalog.snapshot import FORMER_MEANING, Snapshot
+from karec.catalog.schema import Meaning
+from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.config import open_bundle
 from karec.online.apply_events import EventApplier
@@ -29,7 +30,16 @@ HEAD = Head(LABELS, ("home",))
 def platform() -> Snapshot:
     items = Table(np.arange(ITEMS), {"creator_id": np.arange(ITEMS) % CREATORS})
     users = Table(np.arange(USERS), {})
-    return Snapshot(START_MS, items, users, {}, {"scene": ["home"]}, None, FORMER_MEANING)
+    meaning = Meaning(("click", "long_view"), ("like",), ("follow",))
+    return Snapshot(
+        START_MS,
+        items,
+        users,
+        {},
+        {"scene": ["home"]},
+        None,
+        meaning,
+    )
 
 
 def impressions(n: int) -> Events:

@@ -10,7 +10,8 @@ from shared_exports import shared_exports  # noqa: F401
 
 from karec import _native
 from karec.catalog.relation import Relation
-from karec.catalog.snapshot import FORMER_MEANING, Snapshot
+from karec.catalog.schema import Meaning
+from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.times import HOUR_MS
 
@@ -82,7 +83,7 @@ def platform() -> Snapshot:
             "friends": relation([3], [], [1], []),
         },
         labels={"scene": ["home", "city"], "type": ["audio", "video"]},
-        meaning=FORMER_MEANING,
+        meaning=Meaning(("click", "long_view"), ("like",), ("follow",)),
     )
 
 

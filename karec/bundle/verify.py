@@ -95,7 +95,7 @@ def check_snapshot(folder: Path, snapshot: Snapshot, encoder: Encoder | None) ->
     _check_table(folder / "works", snapshot.works, snapshot.labels, schema.ROLES)
     _check_table(folder / "users", snapshot.users, snapshot.labels)
     counters = snapshot.user_scene_counters or {}
-    path = folder / (COUNTERS if (folder / COUNTERS).is_dir() else "visits")
+    path = folder / COUNTERS
     for name, values in counters.items():
         if not schema.is_counter(name):
             raise BundleError(f"{path / name}.npy is no counter, count_exposed or count_<label>")

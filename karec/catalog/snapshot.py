@@ -2,13 +2,10 @@
 
 On disk a snapshot is a folder of ``.npy`` files. They are memory-mapped, so that processes share one copy:
 
-    snapshot.json                                  {"format": 3, "time_ms": …, "labels": {…}, "meaning": {…}}
+    snapshot.json                                  {"format": 1, "time_ms": …, "labels": {…}, "meaning": {…}}
     works/ids.npy  works/<column>.npy              users/ has the same files
     user_scene_counters/<counter>.npy              optional
     relations/<name>.{indptr,values,times,scenes}.npy      times and scenes are optional
-
-Formats 2 and 1 are still read. Their labels have FORMER_MEANING. The head of format 1 is labels.json, without
-a format, and its counters by user and scene are in visits/.
 """
 
 from __future__ import annotations
@@ -35,8 +32,7 @@ from karec.files import add_path_to_errors, map_npy, read_json, to_struct
 T = TypeVar("T")
 MeaningTable = dict[Literal["enjoyed", "liked", "followed", "drawn"], tuple[str, ...]]
 
-FORMAT = 3
-FORMER_MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
+FORMAT: Literal[1] = 1
 HEAD = "snapshot.json"
 _RELATION = re.compile(r"(.+)\.(indptr|values|times|scenes)\.npy")
 COUNTERS = "user_scene_counters"
@@ -123,11 +119,11 @@ class Snapshot:
 
         Dtypes, lengths, ids and the bounds of lists are checked, other values are not.
 
-        Raises DataError if the folder has no snapshot, a damaged one, or one of a newer format.
+        Raises DataError if the folder has no snapshot, a damaged one, or one of another format.
         """
         try:
             head = _read_head(folder)
-            counters = folder / (COUNTERS if head.format > 1 else "visits")
+            counters = folder / COUNTERS
             return cls(
                 time_ms=head.time_ms,
                 works=open_table(folder / "works"),
@@ -135,31 +131,29 @@ class Snapshot:
                 relations=open_relations(folder / "relations"),
                 labels=head.labels,
                 user_scene_counters=_open_columns(counters) if counters.is_dir() else None,
-                meaning=FORMER_MEANING if head.meaning is None else Meaning(**head.meaning),
+                meaning=Meaning(**head.meaning),
             )
         except (OSError, ValueError) as error:
             raise DataError(f"{folder} is not a snapshot: {error}") from error
 
 
 class _Head(Struct):
-    """The head of a snapshot. Formats 1 and 2 have no meaning."""
-
+    format: Literal[1]
     time_ms: Annotated[int, Meta(ge=0, le=LATEST_MS)]
     labels: dict[str, list[str]]
-    format: int = 1
-    meaning: MeaningTable | None = None
+    meaning: MeaningTable
 
 
 def _read_head(folder: Path) -> _Head:
-    path = folder / (HEAD if (folder / HEAD).exists() else "labels.json")
+    path = folder / HEAD
     if not path.exists():
         raise DataError(f"{folder} is not a snapshot: it has no {HEAD}")
 
     def read(path: Path) -> _Head:
         head = read_json(path)
         version = head.get("format") if isinstance(head, dict) else None
-        if path.name == HEAD and version not in (2, FORMAT):
-            raise ValueError(f"snapshot format {str(version)[:60]}, this version reads 1, 2 and {FORMAT}")
+        if version != FORMAT:
+            raise ValueError(f"snapshot format {str(version)[:60]}, expected {FORMAT}. Publish it again")
         return to_struct(head, _Head)
 
     return read_stored(path, read)

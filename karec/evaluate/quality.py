@@ -26,8 +26,8 @@ from karec.samples.replay import logits_of_rankers
 from karec.samples.threads import map_in_order
 from karec.times import Progress
 
-RUN_FORMAT = 3  # of run.json; format 1, without a number: settings in one flat table; 2: no slopes, levels
-QUALITY_FORMAT = 3  # of quality.json; docs/formats.md has its keys
+RUN_FORMAT = 1  # of run.json
+QUALITY_FORMAT = 1  # of quality.json; docs/formats.md has its keys
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
 # with 2048 rows and long histories ONNX Runtime needs gigabytes and up to ten times as long

@@ -25,7 +25,7 @@ from karec.exposure.fairness import FairnessCounts
 from karec.exposure.guarantees import GuaranteeCounts, NewUnits
 from karec.times import HOUR_MS
 
-FORMAT = 2
+FORMAT = 1
 LAST_MS = 253_402_300_799_999  # the end of the year 9999
 MAX_NAMED_VALUES = 5  # of a cap, in one line of ``unmet``
 

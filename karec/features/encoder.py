@@ -44,8 +44,7 @@ USER_SIDE = (  # outputs of encode_users
     *("alike", "history_cowatch", "skipped_cowatch", *SOCIAL_EDGES),
 )
 MAX_HISTORY = 100_000  # slots of a stored encoder; each request has as many rows of the user
-FORMAT = 4
-FORMER = 3  # differs in the name of one key, and is still read
+FORMAT = 1
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -392,13 +391,11 @@ class Encoder:
 
 
 def _read_head(text: bytes) -> Head:
-    """Returns the head of one of both formats. Raises ValueError that names a wrong value."""
+    """Raises ValueError that names a wrong value."""
     head = parse_json(text)
     version = head.get("format") if isinstance(head, dict) else None
-    if version not in (FORMER, FORMAT):
-        raise ValueError(f"encoder format {str(version)[:60]}, this version reads {FORMER} and {FORMAT}")
-    if version == FORMER and "visits" in head:
-        head["scene_counters"] = head.pop("visits")
+    if version != FORMAT:
+        raise ValueError(f"encoder format {str(version)[:60]}, expected {FORMAT}. Train and publish again")
     return to_struct(head, Head)
 
 

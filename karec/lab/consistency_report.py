@@ -16,7 +16,7 @@ from karec.evaluate.tables import (
 )
 from karec.lab.report import Chart, Part, Table, lines, write_report
 
-FORMAT = 2  # of consistency.json
+FORMAT = 1  # of consistency.json
 X, Y = "fraction of the pool that prerank keeps", "fraction of the ranker's best that it keeps"
 
 

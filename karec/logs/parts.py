@@ -15,12 +15,10 @@ from karec.object_store import ObjectFolder, is_url
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 2
+FORMAT = 1
 FORMAT_KEY = b"karec.rank_log"
 RANKER_KEY = b"karec.ranker"
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
-# {format: {missing column: value that is read in its place}}
-ABSENT: dict[int, dict[str, Any]] = {1: {"shadow": False, "prerank": None}, 2: {}}
 LogFolder = Path | ObjectFolder
 
 
@@ -101,31 +99,30 @@ def read_part_schema(part: Part) -> pa.Schema:
 def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
     arrow = arrow_parquet()
     actual = read_part_schema(part)
-    version = (actual.metadata or {}).get(FORMAT_KEY, b"1").decode(errors="replace")
-    absent = ABSENT.get(int(version) if version.isdigit() else 0)
-    if absent is None:
-        raise LogSchemaError(f"{part}: rank log format {version}, this version reads {sorted(ABSENT)}")
-    missing = {column: value for column, value in absent.items() if actual.get_field_index(column) < 0}
+    version = (actual.metadata or {}).get(FORMAT_KEY, b"missing").decode(errors="replace")
+    if version != str(FORMAT):
+        raise LogSchemaError(
+            f"{part}: rank log format is {version[:60]}, expected {FORMAT}. Move the part out of the folder"
+        )
     for column in expected:
         if actual.names.count(column.name) > 1:
             raise LogSchemaError(
                 f"{part}: column {column.name!r} appears {actual.names.count(column.name)} times"
             )
         at = actual.get_field_index(column.name)
-        if at < 0 and column.name not in missing:
+        if at < 0:
             raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {actual.names}")
-        if at >= 0 and actual.field(at).type != column.type:
+        if actual.field(at).type != column.type:
             raise LogSchemaError(
                 f"{part}: column {column.name!r} is {actual.field(at).type}, expected {column.type}"
             )
-    own = [name for name in expected.names if name not in missing]
     try:
-        table = arrow.parquet.read_table(open_part(part), columns=own, page_checksum_verification=True)
+        table = arrow.parquet.read_table(
+            open_part(part), columns=expected.names, page_checksum_verification=True
+        )
         table.validate(full=True)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
-    for name, value in missing.items():
-        table = table.append_column(name, arrow.array([value] * len(table), expected.field(name).type))
     return table.select(expected.names).replace_schema_metadata(expected.metadata)
 
 

@@ -75,14 +75,14 @@ def read_rank_log(
     """Returns the rows of the log in ``folder``, ordered by time, without repeats.
 
     Of repeats of (request, item, shadow) the row with the lowest fused score is kept. The result does not
-    depend on the order of parts and rows. ``parts.ABSENT`` has the values of columns that older formats miss.
+    depend on the order of parts and rows.
 
     Args:
         tasks: tasks to read.
         version: reads only the rows of this version.
 
     Raises:
-        LogSchemaError: a part that is truncated, damaged or of a newer format; a column that is missing,
+        LogSchemaError: a part that is truncated, damaged or of another format; a column that is missing,
             appears twice or has another type; an empty cell, or a score that is not finite. It names file,
             column and row.
     """

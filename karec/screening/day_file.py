@@ -19,7 +19,7 @@ from karec.screening.quality import QualityScorer
 from karec.screening.rules import BlockList
 from karec.screening.settings import ScreeningSettings
 
-FORMAT = 2
+FORMAT = 1
 FACTS = b"screening.facts"  # in the footer
 
 

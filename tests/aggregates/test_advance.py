@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from karec.aggregates.advance import advance
 from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
-from karec.catalog.snapshot import FORMER_MEANING, Snapshot
+from karec.catalog.schema import Meaning
+from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 
 USERS = np.array([5, 3, 9])
@@ -26,8 +27,14 @@ def snapshot(time_ms: int = 0, **relations: Relation) -> Snapshot:
     zeros = np.zeros(len(WORKS), np.int32)
     columns = {"creator_id": CREATORS, "song_id": WORKS, "type": zeros, "tag": zeros, "upload_ms": zeros}
     users = Table(USERS, {"count_exposed": np.ones(3, np.float32)})
+    meaning = Meaning(("click", "long_view"), ("like",), ("follow",))
     return Snapshot(
-        time_ms, Table(WORKS, columns), users, relations, {"scene": SCENES}, meaning=FORMER_MEANING
+        time_ms,
+        Table(WORKS, columns),
+        users,
+        relations,
+        {"scene": SCENES},
+        meaning=meaning,
     )
 
 

@@ -17,7 +17,8 @@ from karec.aggregates.id_lists import Lists
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
-from karec.catalog.snapshot import FORMER_MEANING, Snapshot
+from karec.catalog.schema import Meaning
+from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 
 USERS, WORKS, CREATORS = np.array([5, 3, 9]), np.array([70, 10, 40, 20]), np.array([3, 9, 9, 5])
@@ -53,7 +54,16 @@ def snapshot() -> Snapshot:
     users = Table(USERS, {"count_exposed": np.array([7, 0, 1], np.float32)})
     in_scene = {"count_exposed": np.arange(6, dtype=np.float32)}
     known = {name: relation(lists) for name, lists in KNOWN.items()}
-    return Snapshot(START, works, users, known, {"scene": SCENES}, in_scene, FORMER_MEANING)
+    meaning = Meaning(("click", "long_view"), ("like",), ("follow",))
+    return Snapshot(
+        START,
+        works,
+        users,
+        known,
+        {"scene": SCENES},
+        in_scene,
+        meaning,
+    )
 
 
 def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Impressions:

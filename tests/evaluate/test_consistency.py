@@ -117,7 +117,7 @@ def test_logged_pools_equal_the_scored_pools(tmp_path):
 def test_consistency_report_is_json_and_a_page_with_pictures(tmp_path):
     report = {"drawn": consistency(pools(5, 300)), "logged": consistency(pools(4, 200))}
     data, page = write_consistency(report, {}, tmp_path / "out")
-    assert json.loads(data.read_text()) == json.loads(json.dumps({"format": 2, **report, "funnel_loss": {}}))
+    assert json.loads(data.read_text()) == json.loads(json.dumps({"format": 1, **report, "funnel_loss": {}}))
     text = page.read_text()
     assert text.count("<svg") == 2 and "5 pools of 300 items" in text
     for reference in ("src=", 'href="http', "@import", "url(http"):

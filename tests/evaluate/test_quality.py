@@ -75,7 +75,7 @@ def test_labels_of_one_class_have_auc_none_in_json():
     assert measures["ece"] == pytest.approx(0.2)
     group = {"exposures": 50, "users": 40, "models": table}
     text = quality_json({"models": table, "by_history": {"0": group}})
-    assert "NaN" not in text and json.loads(text)["format"] == 3
+    assert "NaN" not in text and json.loads(text)["format"] == 1
     assert history_rows({"0": group, "1-10": {"exposures": 0, "users": 0, "models": {}}}, "click") == (
         ["model", "0 (n = 50, 40 users)"],
         [("towers", "–; –")],

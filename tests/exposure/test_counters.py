@@ -115,7 +115,7 @@ def test_restore_continues_constraints_of_the_same_name_only():
     "change",
     [
         lambda saved: saved.pop("impressions"),
-        lambda saved: saved.update(format=1),
+        lambda saved: saved.update(format=2),
         lambda saved: saved.update(impressions="many"),
         lambda saved: saved["targets"].update({"type 1": [0]}),
         lambda saved: saved["targets"].update({"type 1": [None, 0]}),

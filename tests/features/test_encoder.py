@@ -266,7 +266,7 @@ def test_load_refuses_another_format(encoder, tmp_path):
         older = dict(arrays)
     head = json.loads(older["head"].tobytes()) | {"format": 2}
     np.savez(tmp_path / "older.npz", **{**older, "head": np.frombuffer(json.dumps(head).encode(), np.uint8)})
-    with pytest.raises(BundleError, match="encoder format 2, this version reads 3 and 4"):
+    with pytest.raises(BundleError, match=r"encoder format 2, expected 1\. Train and publish again"):
         Encoder.load(tmp_path / "older.npz")
 
 

@@ -1,20 +1,16 @@
-"""Parts of every format, written by the writers of their time, are read with unchanged values.
-
-``golden/format-N.parquet`` are never written again; a new format adds a file.
-"""
+"""The golden part of a rank log is read with its values, and the writer writes it."""
 
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 
-from karec.logs.parts import ABSENT, FORMAT
+from karec.logs.parts import FORMAT
 from karec.logs.read import read_rank_log, read_tasks
 from karec.logs.write import RankLogWriter
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "golden" / f"format-{FORMAT}.parquet"
 TASKS = ("click", "like")
 
 
@@ -36,21 +32,10 @@ def request(at, n, **more):
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
 
 
-def folder_of(tmp_path, version):
-    shutil.copy(GOLDEN / f"format-{version}.parquet", tmp_path / "part-0.parquet")
-    return tmp_path
-
-
-def test_every_rank_log_format_has_a_golden_part():
-    assert {path.stem for path in GOLDEN.iterdir()} == {f"format-{version}" for version in ABSENT}
-    assert max(ABSENT) == FORMAT
-
-
-@pytest.mark.parametrize("version", ABSENT)
-def test_golden_part_is_read_with_its_values(tmp_path, version):
-    folder = folder_of(tmp_path, version)
-    assert read_tasks(folder) == TASKS
-    ranked, *others = read_rank_log(folder, TASKS).requests()
+def test_golden_part_is_read_with_its_values(tmp_path):
+    shutil.copy(GOLDEN, tmp_path / "part-0.parquet")
+    assert read_tasks(tmp_path) == TASKS
+    ranked, *others = read_rank_log(tmp_path, TASKS).requests()
     np.testing.assert_array_equal(ranked.item_id, [10, 20, 30, 40])
     np.testing.assert_array_equal(ranked.position, [0, 3, 2, 1])
     np.testing.assert_array_equal(ranked.fused, np.array([0.75, 0.25, 0.25, 0.5], np.float32))
@@ -60,24 +45,16 @@ def test_golden_part_is_read_with_its_values(tmp_path, version):
     assert not ranked.shadow.any() and np.isnan(ranked.prerank).all()
     assert [(log.scene[0], bool(log.shadow[0]), len(log)) for log in others] == [
         ("city", False, 3),
-        *([("city", True, 4)] if version > 1 else []),
+        ("city", True, 4),
     ]
-    if version > 1:
-        np.testing.assert_array_equal(others[-1].prerank, np.array([np.nan, -1, 0.5, 2], np.float32))
+    np.testing.assert_array_equal(others[-1].prerank, np.array([np.nan, -1, 0.5, 2], np.float32))
 
 
-def test_parts_of_all_formats_are_read_as_one_log(tmp_path):
-    for version in ABSENT:
-        shutil.copy(GOLDEN / f"format-{version}.parquet", tmp_path / f"part-{version}.parquet")
-    log = read_rank_log(tmp_path, TASKS)
-    assert len(log) == 4 + 3 + 4  # what both hold is one
-
-
-def test_writer_writes_the_newest_golden_part(tmp_path):
+def test_writer_writes_the_golden_part(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         for entry in (request(0, 4), request(1, 3), SHADOW):
             writer.append(**entry)
     (part,) = tmp_path.iterdir()
-    written, golden = pq.read_table(part), pq.read_table(GOLDEN / f"format-{FORMAT}.parquet")
+    written, golden = pq.read_table(part), pq.read_table(GOLDEN)
     assert written.schema.equals(golden.schema, check_metadata=True)
     assert written.equals(golden)

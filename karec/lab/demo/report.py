@@ -42,7 +42,7 @@ from karec.lab.studies.scenes import scenes_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMAT = 6  # of report.json
+FORMAT = 1  # of report.json
 MAX_HOURS = 72  # older items have their age in days
 REASONS = {  # {source: why it returned an item}
     "follow": "by a creator that the user follows",

@@ -39,7 +39,7 @@ from karec.lab.simulate.world.satiation import KUAIRAND
 from karec.pipeline.deadline import usable_cores
 from karec.times import Progress
 
-FORMAT = 4
+FORMAT = 1
 HEAD = "simulation.json"
 
 

@@ -24,7 +24,7 @@ from karec.lab.simulate.report_tables import (
 )
 from karec.lab.simulate.sums import sums_of
 
-FORMAT = 3  # of report.json
+FORMAT = 1  # of report.json
 INTERVAL_NOTE = (
     "In brackets: 95 % intervals. They are bootstrapped over users (for feedback, and fractions of "
     "impressions) or over creators with all their works (for the rest), with the same resamples in every "

@@ -16,7 +16,7 @@ from karec.errors import KarecError
 from karec.files import file_aside
 from karec.learn._torch import Tensor, torch
 
-FORMAT = 2
+FORMAT = 1
 RESTART_HINT = "start without --resume, or remove the file and train again"
 
 

@@ -12,7 +12,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError, LogSchemaError
 from karec.online.store.online_store import OnlineStore
 
-FORMAT = 2
+FORMAT = 1
 DOCUMENT = "contents"  # of the store
 
 

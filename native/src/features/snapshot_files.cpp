@@ -9,6 +9,8 @@
 namespace karec {
 namespace {
 
+constexpr std::int64_t kFormat = 1;
+
 Status damaged(const Bundle& bundle, const std::string& name, const std::string& why) {
     return Status::bad_format(bundle.path() + "/" + name + ": " + why);
 }
@@ -94,18 +96,16 @@ void StoredLists::latest(std::size_t row, std::span<std::int64_t> out) const noe
 }
 
 Result<StoredHead> StoredHead::open(const Bundle& bundle, bool verify) {
-    const std::string former = "snapshot/labels.json";  // of format 1
-    const std::string name = has_file(bundle, former) ? former : "snapshot/snapshot.json";
+    const std::string name = "snapshot/snapshot.json";
     const auto file = map_file(bundle, name, verify);
     if (!file.ok()) return file.status();
     const auto head = Json::parse(file->bytes());
     if (!head.ok()) return damaged(bundle, name, head.status().message());
-    const auto format = head.value()["format"].integer();
-    if (name != former && format != 2 && format != 3) {
-        return damaged(bundle, name, "it is of a format that this library does not read: 1 to 3 are");
+    if (head.value()["format"].integer() != kFormat) {
+        return damaged(bundle, name,
+                       "another format, expected " + std::to_string(kFormat) + ". Publish the bundle again");
     }
     StoredHead found;
-    found.counters = name == former ? "snapshot/visits/" : "snapshot/user_scene_counters/";
     const JsonValue labels = head.value()["labels"];
     if (!labels.is_object()) return damaged(bundle, name, "it has no labels");
     const JsonValue scenes = labels["scene"];

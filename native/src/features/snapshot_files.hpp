@@ -58,9 +58,6 @@ bool has_file(const Bundle& bundle, const std::string& name);
 // How many scenes the snapshot names, and which code each has.
 struct StoredHead {
     std::vector<std::string> scenes;
-    std::string counters;  // the folder of counters by user and scene
-
-    // Formats 1 to 3.
     static Result<StoredHead> open(const Bundle& bundle, bool verify);
     std::int64_t scene_code(std::string_view name) const noexcept;  // −1: no such name
 };

@@ -5,8 +5,7 @@
 namespace karec {
 namespace {
 
-constexpr std::int64_t kFormat = 4;
-constexpr std::int64_t kFormer = 3;  // the same but for the name of a key
+constexpr std::int64_t kFormat = 1;
 constexpr std::int64_t kLongestHistory = 100'000;
 
 std::vector<std::string> counters_of(const std::vector<std::string>& labels) {
@@ -83,8 +82,9 @@ Result<StoredEncoder> StoredEncoder::read(std::span<const std::byte> npz) {
     const auto json = read_head(arrays.value());
     if (!json.ok()) return json.status();
     const JsonValue head = json.value().root();
-    const auto format = stored_whole(head, "format", kFormer, kFormat);
-    if (!format.ok()) return format.status();
+    if (head["format"].integer() != kFormat) {
+        return Status::bad_format("another format, expected " + std::to_string(kFormat) + ". Train and publish again");
+    }
     StoredEncoder encoder;
     const auto length = stored_whole(head, "history_length", 1, kLongestHistory);
     if (!length.ok()) return length.status();
@@ -101,7 +101,7 @@ Result<StoredEncoder> StoredEncoder::read(std::span<const std::byte> npz) {
         status = read_vocabulary(arrays.value(), "cowatch.works", encoder.cowatch);
     }
     if (!status.ok()) return status;
-    const auto counters = stored_part(head, format.value() == kFormer ? "visits" : "scene_counters");
+    const auto counters = stored_part(head, "scene_counters");
     if (!counters.ok()) return counters.status();
     if (status = read_scene_counters(counters.value(), encoder); !status.ok()) return status;
     return encoder;

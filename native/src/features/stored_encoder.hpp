@@ -42,7 +42,7 @@ struct StoredEncoder {
     std::optional<Vocabulary> people;
     std::optional<Vocabulary> cowatch;  // works that have a vector of who watched them; nullopt: none has
 
-    // bad_format: no encoder, a damaged one, or one of a format that is not read (3 and 4 are).
+    // bad_format: not an encoder, a damaged one, or one of another format.
     static Result<StoredEncoder> read(std::span<const std::byte> npz);
 };
 

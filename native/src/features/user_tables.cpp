@@ -4,6 +4,11 @@
 #include <string>
 
 namespace karec {
+namespace {
+
+constexpr const char* kSceneCounters = "snapshot/user_scene_counters/";
+
+}  // namespace
 
 UserTables::UserTables(StoredEncoder of_encoder, StoredHead of_head, StoredIds of_users, StoredIds of_works) noexcept
     : encoder(std::move(of_encoder)),
@@ -61,11 +66,11 @@ Status UserTables::open_columns(const Bundle& bundle, bool verify) {
     if (status.ok()) {
         status = all("snapshot/works/", encoder.works.categories, Holds::integers, works.size(), work_categories);
     }
-    const auto counted = [&](const std::string& name) { return name.starts_with(head.counters); };
+    const auto counted = [&](const std::string& name) { return name.starts_with(kSceneCounters); };
     if (status.ok() && std::ranges::any_of(bundle.names(), counted)) {
         std::size_t rows = 0;
         if (__builtin_mul_overflow(n, head.scenes.size(), &rows)) return Status::bad_format("too many scenes");
-        status = all(head.counters, encoder.scene_counters, Holds::floats, rows, scene_counters);
+        status = all(kSceneCounters, encoder.scene_counters, Holds::floats, rows, scene_counters);
     }
     return status;
 }

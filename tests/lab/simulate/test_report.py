@@ -35,7 +35,7 @@ def test_report_has_the_documented_keys(written):
     report, _ = written
     documented = {"format", "baseline", "pair", "days", "users", "creators", "works", "resamples", "seed"}
     assert report.keys() == documented | {"arms", "prices"}
-    assert report["format"] == 3
+    assert report["format"] == 1
     of_arm = {"varied_setting", "on_frontier", "measures", "by_day", "facts"}
     of_measure = {"value", "ci", "change", "change_ci", "relative", "relative_ci"}
     for arm_report in report["arms"].values():

@@ -169,10 +169,10 @@ def test_truncated_or_modified_checkpoint_is_refused(tmp_path):
     train_dropping(checkpoint_file)
 
 
-@pytest.mark.parametrize("state", [{"format": 2}, {"format": 1, "facts": "x"}, [1]])
+@pytest.mark.parametrize("state", [{"format": 1}, {"format": 2, "facts": "x"}, [1]])
 def test_torch_file_without_a_checkpoint_is_refused(tmp_path, state):
     torch.save(state, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match=r"x\.pt: format is .*, expected 2"):
+    with pytest.raises(CheckpointError, match=r"x\.pt: format is .*, expected 1"):
         Checkpoint(tmp_path / "x.pt", 3, "x").load()
 
 

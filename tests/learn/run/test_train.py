@@ -69,7 +69,7 @@ def test_evaluate_run_repeats_the_quality_of_the_training(dataset, run):
     assert groups["0"] == {"exposures": 0, "users": 0, "models": {}}
     assert list(groups["11-50"]["models"]) == list(models)
     as_json = json.loads((result.folder / "quality.json").read_text())
-    measured = {"format": 3, **evaluate_run(dataset, result.folder)}
+    measured = {"format": 1, **evaluate_run(dataset, result.folder)}
     assert json.loads(json.dumps(measured)) == as_json
 
 

@@ -12,7 +12,7 @@ from karec.files import write_text_aside
 from karec.lab.report import Table
 from karec.lab.studies.ablation.table import COMPARED_WITH
 
-FORMAT = 2  # of ablation.json
+FORMAT = 1  # of ablation.json
 
 
 def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
