@@ -42,7 +42,7 @@ def export_stages(
 ) -> None:
     """Writes ``stages`` of ``scene`` to ``path``, in the order of the scene. Empty: all.
 
-    Raises ConfigError for a step that only Python has.
+    Raises ConfigError for a step that only Python has, or a scene of another item type than works.
     """
     content = _content(Config.read(config), scene, stages, bundle)
     write_text_aside(path, json.dumps(content, indent=1) + "\n", "ascii")
@@ -94,6 +94,8 @@ def read_stages(path: Path) -> dict[str, Any]:
 
 
 def _content(config: Config, scene: str, names: Sequence[str], bundle: Bundle | None) -> dict[str, Any]:
+    if config.scene(scene).item_type is not None:
+        raise ConfigError(f"scenes.{scene}: item_type works only in Python; C++ hosts have works")
     tables = _tables(config.scene(scene), names)
     stages = [build_stage(config, scene, table["name"], bundle) for table in tables]
     return {
@@ -181,36 +183,22 @@ def _fusion(step: Any) -> dict[str, Any]:
 
 
 def _page_rules(step: Any) -> dict[str, Any]:
-    boosts = step.boosts
-    return {
-        "k": step.k,
-        "rules": [
-            {
-                "column": rule.column,
-                "window": rule.window if isinstance(rule.window, int) else None,
-                "max_count": rule.count,
-                "values": list(rule.values),
-                "apart": [{"first": first, "second": second} for first, second in rule.apart],
-            }
-            for rule in step.rules
-        ],
-        "positions": [
-            {
-                "places": list(position.places),
-                "item": step.pinned.get(position.work),
-                "column": position.column,
-                "values": list(position.values),
-                "only": position.only,
-            }
-            for position in step.places
-        ],
-        "boosts": [
-            {"column": boost.column, "values": list(boost.values), "places": boost.places}
-            for boost in (() if boosts is None else boosts.works)
-        ],
-        "max_boosted": 0 if boosts is None else boosts.at_most,
-        "max_places": 0 if boosts is None else boosts.most_places,
-    }
+    for key in ("places", "boosts"):
+        if getattr(step, key):
+            raise ConfigError(
+                f"the step {step.name!r}: {key} work only in Python; C++ hosts have the rules of neighbours"
+            )
+    rules = [
+        {
+            "column": rule.column,
+            "window": rule.window if isinstance(rule.window, int) else None,
+            "max_count": rule.count,
+            "values": list(rule.values),
+            "apart": [{"first": first, "second": second} for first, second in rule.apart],
+        }
+        for rule in step.rules
+    ]
+    return {"k": step.k, "rules": rules}
 
 
 _SETTINGS: Mapping[type[Step], tuple[str, Callable[[Any], dict[str, Any]]]] = {

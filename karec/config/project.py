@@ -75,7 +75,9 @@ def set_up(
         by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
         text = home_scene_text(scene, snapshot, settings["fusion"], is_ranked_by_towers=by_towers)
         write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
-        export_stages(config, scene, hosted_stages(config, scene), out / f"stages-{scene}.json")
+        stages = hosted_stages(config, scene)
+        if stages:
+            export_stages(config, scene, stages, out / f"stages-{scene}.json")
     return config
 
 

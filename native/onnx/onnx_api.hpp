@@ -1,9 +1,8 @@
-// The part of ONNX Runtime's C interface that karec calls, declared here, so that no header of ONNX Runtime is needed.
+// The part of ONNX Runtime's C interface that karec calls. karec needs no header of ONNX Runtime.
 //
-// ONNX Runtime promises that the table of functions only grows: a function keeps its place and its signature in every
-// later version (onnxruntime.ai, C API; docs "ABI compatibility"). The places below are those of interface version 18.
-// native/tests/stages/test_onnx_api.cpp compares them, and the numbers of the enumerations, with ONNX Runtime's own
-// header where that is installed.
+// The table of functions only grows: a function has the same place and signature in every later version
+// (onnxruntime.ai, C API; docs "ABI compatibility"). The places are those of interface version 18.
+// native/tests/stages/test_onnx_api.cpp compares places and enumerations with ONNX Runtime's header if it is installed.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +10,7 @@
 
 namespace karec::onnx {
 
-// What the table hands out; each is released by the function of its name.
+// Objects of ONNX Runtime. The function Release… of the name releases each.
 struct Status;
 struct Env;
 struct SessionOptions;
@@ -23,9 +22,8 @@ struct TypeInfo;
 struct TensorInfo;
 struct Metadata;
 
-// Enumerations, of C's int.
-inline constexpr int kFailed = 1;          // a status' code: anything that has no code of its own
-inline constexpr int kLogFatal = 4;        // the least talkative level of logging
+// Enumerations, int in C.
+inline constexpr int kLogFatal = 4;        // the level with the fewest messages
 inline constexpr int kArenaAllocator = 1;  // of a MemoryInfo
 inline constexpr int kDefaultMemory = 0;
 inline constexpr int kFloat32 = 1;  // types of elements
@@ -34,7 +32,7 @@ inline constexpr int kInt64 = 7;
 using Log = void (*)(void* context, int level, const char* category, const char* id, const char* place,
                      const char* message);
 
-// A function of the table: its place, and its signature.
+// A function of the table: its place and its signature.
 template <std::size_t Place, class Signature>
 struct Entry;
 template <std::size_t Place, class Answer, class... Arguments>
@@ -43,9 +41,7 @@ struct Entry<Place, Answer(Arguments...)> {
     using Function = Answer (*)(Arguments...);
 };
 
-// Statuses: nullptr where all went well.
-using CreateStatus = Entry<0, Status*(int code, const char* message)>;
-using GetErrorCode = Entry<1, int(const Status*)>;
+// A status is nullptr if the call succeeded.
 using GetErrorMessage = Entry<2, const char*(const Status*)>;
 using ReleaseStatus = Entry<93, void(Status*)>;
 
@@ -57,8 +53,8 @@ using SetIntraOpThreads = Entry<24, Status*(SessionOptions*, int n)>;
 using SetInterOpThreads = Entry<25, Status*(SessionOptions*, int n)>;
 using ReleaseSessionOptions = Entry<100, void(SessionOptions*)>;
 
-using CreateSessionFromArray = Entry<8, Status*(const Env*, const void* model, std::size_t bytes,
-                                               const SessionOptions*, Session** out)>;
+using CreateSessionFromArray =
+    Entry<8, Status*(const Env*, const void* model, std::size_t bytes, const SessionOptions*, Session** out)>;
 using Run =
     Entry<9, Status*(Session*, const void* run_options, const char* const* input_names, const Value* const* inputs,
                      std::size_t n_inputs, const char* const* output_names, std::size_t n_outputs, Value** outputs)>;
@@ -80,7 +76,7 @@ using AllocatorFree = Entry<76, Status*(Allocator*, void*)>;
 using CreateCpuMemoryInfo = Entry<69, Status*(int allocator, int memory, MemoryInfo** out)>;
 using ReleaseMemoryInfo = Entry<94, void(MemoryInfo*)>;
 
-// The tensor info is the type's own: it is not released.
+// The type owns the tensor info, which is not released.
 using TensorInfoOf = Entry<55, Status*(const TypeInfo*, const TensorInfo** out)>;
 using ElementType = Entry<60, Status*(const TensorInfo*, int* out)>;
 using DimensionsCount = Entry<61, Status*(const TensorInfo*, std::size_t* out)>;
@@ -95,15 +91,15 @@ using GetTensorInfo = Entry<65, Status*(const Value*, TensorInfo** out)>;
 using ReleaseTensorInfo = Entry<99, void(TensorInfo*)>;
 using ReleaseValue = Entry<96, void(Value*)>;
 
-inline constexpr std::uint32_t kVersion = 18;  // of the interface: ONNX Runtime 1.18, and what is newer
+inline constexpr std::uint32_t kVersion = 18;  // of the interface: ONNX Runtime 1.18 and newer
 
-// What OrtGetApiBase() of the library gives.
+// The result of OrtGetApiBase() of the library.
 struct Base {
-    const void* (*table)(std::uint32_t version);  // of functions; nullptr: the library is older
+    const void* (*table)(std::uint32_t version);  // nullptr: the library is older
     const char* (*version)();                     // "1.21.0"
 };
 
-// The table: call<Run>(session, …).
+// The table: call<Run>(session, …) calls the function Run.
 class Api {
   public:
     explicit Api(const void* table) noexcept : functions_(static_cast<const Function*>(table)) {}

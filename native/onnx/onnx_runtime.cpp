@@ -7,7 +7,6 @@
 #include <charconv>
 #include <map>
 #include <memory>
-#include <string_view>
 #include <system_error>
 
 #include "base/at_fork.hpp"
@@ -15,10 +14,10 @@
 namespace karec {
 namespace {
 
-void silent(void*, int, const char*, const char*, const char*, const char*) {}
+void ignore_log(void*, int, const char*, const char*, const char*, const char*) {}
 
-// Asked for an interface newer than its own, ONNX Runtime prints to stderr: its version is read first. Whether "1.x.y"
-// has kVersion; any later major version must say so itself, by its table.
+// True for "1.x.y" with x below kVersion. ONNX Runtime prints to stderr if it lacks the interface version that is
+// requested, so its version is read first.
 bool is_older(const std::string& version) noexcept {
     int minor = 0;
     if (!version.starts_with("1.")) return false;
@@ -26,21 +25,8 @@ bool is_older(const std::string& version) noexcept {
     return minor < static_cast<int>(onnx::kVersion);
 }
 
-// Whether a status that is made by the table comes back from it as it was: else the table is not the one that
-// onnx_api.hpp describes.
-bool answers(const onnx::Api& api) {
-    const char* const said = "karec asks";
-    onnx::Status* status = api.call<onnx::CreateStatus>(onnx::kFailed, said);
-    if (status == nullptr) return false;
-    const char* const heard = api.call<onnx::GetErrorMessage>(status);
-    const bool same =
-        api.call<onnx::GetErrorCode>(status) == onnx::kFailed && heard != nullptr && std::string_view(heard) == said;
-    api.call<onnx::ReleaseStatus>(status);
-    return same;
-}
-
 Result<const OnnxRuntime*> load(const std::string& library) {
-    // dlopen() gives no errno: look first. A name without a slash is searched for in its own folders.
+    // dlopen() gives no errno, so access() comes first. A name without a slash is searched for in system folders.
     if (library.find('/') != std::string::npos && ::access(library.c_str(), R_OK) != 0) {
         const int error = errno;
         return Status{Code::io_error,
@@ -48,8 +34,8 @@ Result<const OnnxRuntime*> load(const std::string& library) {
     }
     void* handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (handle == nullptr) {
-        const char* why = ::dlerror();  // NOLINT(concurrency-mt-unsafe): it is of this thread
-        return Status{Code::io_error, "cannot open ONNX Runtime: " + std::string(why == nullptr ? library : why)};
+        const char* reason = ::dlerror();  // NOLINT(concurrency-mt-unsafe): of this thread
+        return Status{Code::io_error, "cannot open ONNX Runtime: " + std::string(reason == nullptr ? library : reason)};
     }
     using GetBase = const onnx::Base* (*)();
     const auto get_base = reinterpret_cast<GetBase>(::dlsym(handle, "OrtGetApiBase"));
@@ -59,14 +45,11 @@ Result<const OnnxRuntime*> load(const std::string& library) {
     if (version == nullptr) return Status::bad_format(library + " is not ONNX Runtime: its OrtGetApiBase() gives NULL");
     const void* table = is_older(version) ? nullptr : base->table(onnx::kVersion);
     if (table == nullptr) {
-        return Status{Code::unavailable, library + " is ONNX Runtime " + version + ", needed is 1." +
+        return Status{Code::unavailable, library + " is ONNX Runtime " + version + ", expected 1." +
                                              std::to_string(onnx::kVersion) + " or newer"};
     }
     auto runtime = std::make_unique<OnnxRuntime>(OnnxRuntime{onnx::Api(table)});
-    if (!answers(runtime->api)) {
-        return Status::bad_format(library + " says that it is ONNX Runtime, and answers otherwise");
-    }
-    onnx::Status* status = runtime->api.call<onnx::CreateEnvWithLogger>(&silent, static_cast<void*>(nullptr),
+    onnx::Status* status = runtime->api.call<onnx::CreateEnvWithLogger>(&ignore_log, static_cast<void*>(nullptr),
                                                                         onnx::kLogFatal, "karec", &runtime->env);
     if (status != nullptr) return runtime->status_of(status, Code::unavailable, library);
     return static_cast<const OnnxRuntime*>(runtime.release());
@@ -82,7 +65,7 @@ struct OnnxRuntime::Libraries {
     void lock_for_fork() noexcept { loading.lock(); }
     void unlock_after_fork(bool) noexcept { loading.unlock(); }
 
-    // Never destroyed: sessions may outlive every static of this library.
+    // Never destroyed: sessions may outlive the static objects of this library.
     static Libraries& get() {
         static auto* const libraries = new Libraries;
         return *libraries;
@@ -99,9 +82,9 @@ Result<const OnnxRuntime*> OnnxRuntime::Loading::open(const std::string& library
     return runtime;
 }
 
-Status OnnxRuntime::status_of(onnx::Status* status, Code code, const std::string& what) const {
+Status OnnxRuntime::status_of(onnx::Status* status, Code code, const std::string& name) const {
     if (status == nullptr) return {};
-    std::string message = what + ": " + api.call<onnx::GetErrorMessage>(status);
+    std::string message = name + ": " + api.call<onnx::GetErrorMessage>(status);
     api.call<onnx::ReleaseStatus>(status);
     return {code, std::move(message)};
 }

@@ -9,26 +9,25 @@
 
 namespace karec {
 
-// The library's functions, and the environment of the process.
+// The functions of the library, and its environment. Never destroyed.
 struct OnnxRuntime {
     onnx::Api api;
     onnx::Env* env = nullptr;
 
-    // Held while a library is opened or a model is loaded: one thread does it at a time, and fork() waits for it.
-    // Otherwise a child could wait forever for this lock, or for an initialisation inside ONNX Runtime, which a thread
-    // of its parent had begun.
+    // Holds a lock: one thread at a time opens a library or loads a model, and fork() waits for it. Otherwise a child
+    // could wait forever for an initialisation in ONNX Runtime that another thread of its parent began.
     class Loading {
       public:
         Loading();
-        // Each path is opened once and never closed: ONNX Runtime crashes when it is unloaded while its threads run.
+        // Opens each path once and never closes it: ONNX Runtime crashes if it is unloaded while its threads run.
         Result<const OnnxRuntime*> open(const std::string& library);
 
       private:
         std::scoped_lock<std::mutex> lock_;
     };
 
-    // ok, or what ONNX Runtime's status says, which is released.
-    Status status_of(onnx::Status* status, Code code, const std::string& what) const;
+    // Releases `status`. Returns ok for nullptr, else `code` with "<name>: <message of status>".
+    Status status_of(onnx::Status* status, Code code, const std::string& name) const;
 
   private:
     struct Libraries;

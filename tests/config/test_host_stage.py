@@ -125,17 +125,13 @@ def test_hosted_stages_end_before_a_step_that_runs_only_in_python(config):
 PAGE_RULES = """{ use = "page_rules", k = 6, rules = [
     { column = "creator_id", window = "session", max_count = 2 },
     { column = "song_id", window = 3, apart = [[50, 51]] },
-], places = [
-    { at = [1, 3], column = "song_id", values = [50], only = true }, { at = 2, work = 12 }, { at = 4 },
-], boosts = { at_most = 1, most_places = 2, works = [{ column = "song_id", values = [51], places = 2 }] } }"""
+] }"""
 
 
 def test_exported_page_rules_have_all_settings(config):
     config.write_text(TEXT.replace('{ use = "top_k" }', PAGE_RULES))
     path = config.parent / "stages.json"
     export_stages(config, "home", ["rank"], path)
-    place = {"places": [1, 3], "item": None, "column": "song_id", "values": [50], "only": True}
-    empty = {"column": None, "values": [], "only": False}
     assert json.loads(path.read_text())["stages"][0]["steps"][0] == {
         "use": "page_rules",
         "name": "page_rules",
@@ -145,10 +141,6 @@ def test_exported_page_rules_have_all_settings(config):
             {"column": "song_id", "window": 3, "max_count": 1, "values": []}
             | {"apart": [{"first": 50, "second": 51}]},
         ],
-        "positions": [place, {"places": [2], "item": 12} | empty, {"places": [4], "item": None} | empty],
-        "boosts": [{"column": "song_id", "values": [51], "places": 2}],
-        "max_boosted": 1,
-        "max_places": 2,
     }
 
 
@@ -162,6 +154,10 @@ def test_exported_page_rules_have_all_settings(config):
             r"'tone', 'top_k'\]$",
         ),
         (
+            '{ use = "page_rules", places = [{ at = 4 }] }',
+            r"^the step 'page_rules': places work only in Python; C\+\+ hosts have the rules of neighbours$",
+        ),
+        (
             '{ use = "tone", column = "song_id", at_least = 1, on_failure = "skip" }',
             r"^the step 'tone': on_failure = 'skip' works only in Python; a C\+\+ host gets the failure$",
         ),
@@ -171,6 +167,14 @@ def test_export_refuses_a_step_that_runs_only_in_python_by_name(config, step, me
     config.write_text(TEXT.replace('{ use = "index_rows" }', f'{{ use = "index_rows" }}, {step}', 1))
     with pytest.raises(ConfigError, match=message):
         export_stages(config, "home", ["prerank"], config.parent / "prerank.json")
+
+
+def test_export_refuses_a_scene_of_another_item_type(config):
+    config.write_text(TEXT.replace("[scenes.home]", '[scenes.home]\nitem_type = "song"'))
+    with pytest.raises(
+        ConfigError, match=r"^scenes\.home: item_type works only in Python; C\+\+ hosts have works$"
+    ):
+        export_stages(config, "home", (), config.parent / "stages.json")
 
 
 def test_export_refuses_similarity_of_own_vectors():

@@ -252,9 +252,7 @@ steps = [
     { use = "page_rules", rules = [
         { column = "creator_id", window = 3 }, { column = "song_id", window = "session", max_count = 2 },
         { column = "type", window = 3, apart = [[0, 1]] },
-    ], places = [{ at = [2, 40], column = "type", values = [1] }, { at = 5 }], boosts = { works = [
-        { column = "type", values = [1], places = 2 },
-    ], at_most = 2, most_places = 3 } },
+    ] },
 ]
 """
 
@@ -319,6 +317,53 @@ def test_export_rejects_steps_that_only_python_has(platform):
         export_stages(config, "home", ["prerank"], platform / "stage.json")
     with pytest.raises(ConfigError, match=r"no stage 'rank' .*; there are \['prerank'\]"):
         build_stage(Config.read(configure(platform, HEAD)), "home", "rank")
+
+
+def set_version(folder: Path) -> None:
+    write_linear_model(folder, "ranker", ("item_numbers",), {"item_numbers": 1}, "logits", 3, version=2)
+
+
+def change_model(folder: Path) -> None:
+    path = folder / "ranker.onnx"
+    path.write_bytes(path.read_bytes() + b"\x00")
+
+
+def drop_array(folder: Path) -> None:
+    path = folder / "ranker.trees.npz"
+    arrays = dict(np.load(path))
+    del arrays["values.0"]
+    np.savez(path, **arrays)
+
+
+def truncate_model(folder: Path) -> None:
+    path = folder / "ranker.onnx"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("has_trees", "damage", "message"),
+    [
+        (False, set_version, "ranker.onnx: model version 2, expected the bundle's, 1"),
+        (False, truncate_model, "ranker.onnx: "),
+        (True, change_model, "ranker.trees.npz: made from another file than ranker.onnx"),
+        (True, drop_array, "ranker.trees.npz: values.0 is missing, or not float32 with 1 axes"),
+        (
+            True,
+            lambda folder: (folder / "snapshot/works/count_like.npy").unlink(),
+            "has no file 'snapshot/works/",
+        ),
+    ],
+)
+def test_cpp_host_rejects_a_damaged_ranker_by_file(native_programs, tmp_path, has_trees, damage, message):
+    bundle = publish_small_bundle(tmp_path)
+    if has_trees:
+        bundle = write_trees_ranker(bundle)
+    (tmp_path / "karec.toml").write_text(CHAIN.replace("KIND", "sum"))
+    export_stages(tmp_path / "karec.toml", "home", (), tmp_path / "stage.json", bundle)
+    damage(bundle.path)
+    reseal(bundle.path)
+    process = start_host(native_programs, tmp_path, [], onnx_runtime())
+    assert process.returncode == 1 and message in process.stderr, process.stderr
 
 
 def test_cpp_host_rejects_a_tower_of_another_width(native_programs, tmp_path):

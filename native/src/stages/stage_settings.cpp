@@ -157,25 +157,9 @@ void read_keys(KeyReader& key, PageRule& rule) {
     key("values", rule.values);
     key("apart", rule.apart);
 }
-void read_keys(KeyReader& key, PagePosition& position) {
-    key("places", position.places, 1.0);
-    key("item", position.item);
-    key("column", position.column);
-    key("values", position.values);
-    key("only", position.only);
-}
-void read_keys(KeyReader& key, PageBoost& boost) {
-    key("column", boost.column);
-    key("values", boost.values);
-    key("places", boost.places, 1.0);
-}
 void read_keys(KeyReader& key, PageRulesStep& step) {
     key("k", step.k, 1.0);
     key("rules", step.rules);
-    key("positions", step.positions);
-    key("boosts", step.boosts);
-    key("max_boosted", step.max_boosted);
-    key("max_places", step.max_places);
 }
 
 template <class T>

@@ -83,29 +83,9 @@ struct PageRule {
     std::vector<std::int64_t> values;  // empty: all
     std::vector<ValuePair> apart;      // not empty: instead of max_count
 };
-// Reserves `places`, counted from 1, for one item or for the values of a column; with neither they stay empty.
-struct PagePosition {
-    std::vector<std::size_t> places;
-    std::optional<std::int64_t> item;
-    std::optional<std::string> column;
-    std::vector<std::int64_t> values;
-    bool only = false;  // items with these values have no other place
-};
-struct PageBoost {
-    std::string column;
-    std::vector<std::int64_t> values;
-    std::size_t places = 0;
-};
 struct PageRulesStep {
     std::optional<std::size_t> k;  // nullopt: the request's
     std::vector<PageRule> rules;
-    std::vector<PagePosition> positions;
-    std::vector<PageBoost> boosts;
-    std::size_t max_boosted = 0;  // items of a page
-    std::size_t max_places = 0;   // that one item moves up
-
-    // Names of the columns that the step reads, each once.
-    std::vector<std::string> columns() const;
 };
 
 using StepSettings = std::variant<IndexRowsStep, HasEmbeddingStep, NotShownStep, InnerProductStep, FreshnessStep,

@@ -60,8 +60,8 @@ Status check_columns(const DppStep& step, const IndexView& view) {
 
 Status check_columns(const PageRulesStep& step, const IndexView& view) {
     Status status;
-    for (const std::string& column : step.columns()) {
-        if (status.ok()) status = check_column(view, column, true);
+    for (const PageRule& rule : step.rules) {
+        if (status.ok()) status = check_column(view, rule.column, true);
     }
     return status;
 }

@@ -91,9 +91,7 @@ inline std::string dpp_step(int k, double diversity, double type_weight, const s
 
 inline std::string page_rules_step(const std::string& column, int window) {
     return R"({"use": "page_rules", "name": "page_rules", "k": null, "rules": [{"column": ")" + column +
-           R"(", "window": )" + std::to_string(window) +
-           R"(, "max_count": 1, "values": [], "apart": []}], "positions": [], "boosts": [], "max_boosted": 0,
-               "max_places": 0})";
+           R"(", "window": )" + std::to_string(window) + R"(, "max_count": 1, "values": [], "apart": []}]})";
 }
 
 inline const std::string kScoredSteps = kIndexRows + kHasEmbedding + inner_product_step(200) +
