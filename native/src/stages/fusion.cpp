@@ -9,7 +9,7 @@
 namespace karec {
 namespace {
 
-constexpr double kEpsilon = 1e-6;  // keeps the logarithm of a probability of 0 finite
+constexpr double kEpsilon = 1e-6;  // the logarithm of a probability of 0 is finite
 constexpr double kMaxLogit = 60.0;
 
 double sigmoid(double logit) noexcept {

@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
     std::printf("%d reloads, %ld runs, %ld failed, %ld mixed; resident %zu KiB after a quarter, %zu KiB at the end\n",
                 reloads, runs.load(), failed.load(), mixed.load(), early, late);
 #if defined(__SANITIZE_ADDRESS__)
-    const bool flat = true;  // AddressSanitizer keeps what was freed
+    const bool flat = true;  // AddressSanitizer does not reuse freed memory
 #else
     // Allows for malloc arenas of new threads; a leaked bundle a reload (110 KiB each) would exceed it.
     const auto later = static_cast<std::size_t>(reloads - reloads / 4);
