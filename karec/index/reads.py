@@ -74,7 +74,7 @@ class IndexReads:
 
     @property
     def isa(self) -> str:
-        """The instruction set in use: amx, avx512bf16, avx512, avx2, neon or generic."""
+        """The instruction set in use: amx, avx512bf16, avx512, avx2, neonbf16, neon or generic."""
         return library.isa()
 
     @property

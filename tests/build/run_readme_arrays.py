@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-INSTRUCTION_SETS = ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon")
+INSTRUCTION_SETS = ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon", "neonbf16")
 
 
 def page_of(example: str, isa: str) -> str | None:

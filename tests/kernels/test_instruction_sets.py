@@ -10,7 +10,7 @@ import sys
 import karec
 from karec import _native
 
-ISAS = ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon")
+ISAS = ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon", "neonbf16")
 
 
 def run(code: str, isa: str) -> subprocess.CompletedProcess[str]:

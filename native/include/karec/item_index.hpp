@@ -164,9 +164,9 @@ class KAREC_API ItemIndex {
     std::shared_ptr<GenerationStore> store_;
 };
 
-// The instruction set of the kernels: "generic", "avx2", "avx512", "avx512bf16", "amx" or "neon". Chosen once, best
-// first; the environment variable KAREC_FORCE_ISA names another one that the machine has. Results do not depend on it.
-// If "amx" is chosen, Linux is asked for AMX's tiles, for the whole process.
+// The instruction set of the kernels: "generic", "avx2", "avx512", "avx512bf16", "amx", "neon" or "neonbf16". Chosen
+// once, best first; the environment variable KAREC_FORCE_ISA names another one that the machine has. Results do not
+// depend on it. If "amx" is chosen, Linux is asked for AMX's tiles, for the whole process.
 KAREC_API std::string_view active_isa() noexcept;
 
 // Not ok where KAREC_FORCE_ISA names a set that this machine lacks; build and open refuse then.

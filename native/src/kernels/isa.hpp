@@ -87,6 +87,9 @@ extern const Kernels table;
 namespace neon {
 extern const Kernels table;
 }
+namespace neonbf16 {
+extern const Kernels table;
+}
 #endif
 
 }  // namespace karec

@@ -1,6 +1,11 @@
 // Chooses the instruction set: the best that the machine runs, unless KAREC_FORCE_ISA names another that it runs.
 #include "kernels/kernels.hpp"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -24,6 +29,16 @@ struct Choice {
     std::string error;  // KAREC_FORCE_ISA names a set that this machine lacks
 };
 
+#if defined(__aarch64__)
+bool has_bf16() noexcept {
+#if defined(__linux__) && defined(HWCAP2_BF16)
+    return (::getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
+#else
+    return false;
+#endif
+}
+#endif
+
 Choice choose() {
 #if defined(__x86_64__)
     const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -39,6 +54,7 @@ Choice choose() {
         {&avx2::table,
          __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
 #elif defined(__aarch64__)
+        {&neonbf16::table, has_bf16()},
         {&neon::table, true},
 #endif
         {&generic::table, true},

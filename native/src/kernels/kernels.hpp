@@ -1,9 +1,9 @@
 // The kernels of one instruction set (ISA), and the choice of the set that this process uses.
 //
-// generic.cpp, avx2.cpp and avx512.cpp each define a `struct Isa` (kernels/isa.hpp) and compile the same loops for it
-// (loops.inc); "avx512bf16" and "amx" are "avx512" with other BoundKernels. Every set gives the same bits: the order of
-// summation does not depend on the vector's width, and BoundKernels, whose sums differ, only choose which rows are
-// scored.
+// generic.cpp, avx2.cpp, avx512.cpp and neon.cpp each define a `struct Isa` (kernels/isa.hpp) and compile the same
+// loops for it (loops.inc). "avx512bf16" and "amx" are "avx512" with other BoundKernels, as "neonbf16" is "neon". Every
+// set gives the same bits: the order of summation does not depend on the vector's width, and BoundKernels, whose sums
+// differ, only choose which rows are scored.
 //
 // Results are those of IEEE arithmetic: round to nearest, subnormal numbers are not flushed to zero.
 //
@@ -125,7 +125,7 @@ struct BoundKernels {
 
 // Names follow BLAS if BLAS has the operation.
 struct Kernels {
-    const char* isa;  // "generic", "avx2", "avx512", "avx512bf16", "amx", "neon"
+    const char* isa;  // "generic", "avx2", "avx512", "avx512bf16", "amx", "neon", "neonbf16"
 
     // Scoring (scoring_loops.inc).
 
