@@ -68,7 +68,7 @@ karec screen library/screen.toml --out screened
 karec export events run/karec.toml
 karec export events run/karec.toml --before 2026-11-28
 karec export stage run/karec.toml --stage prerank --stage rank --out stages-home.json
-karec export stage run/karec.toml --stage prerank --stage rank --out stages-home.json --check
+karec export stage run/karec.toml --out stages-home.json --check
 karec export trees ranker.onnx
 karec lab simulate --arms prerank --out loop
 karec lab simulate --arms arms.toml --only plain --out loop --resume

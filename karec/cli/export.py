@@ -57,7 +57,7 @@ def stage(
     out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.")],
     scene: Scene = None,
     stage: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Stage of the scene; repeatable (default: all).")
+        list[str] | None, typer.Option(metavar="NAME", help="Stage to write; repeatable (default: all).")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail with the reason if FILE is stale.")
@@ -75,7 +75,7 @@ def stage(
         check_writable_file(out)
     name = scene or scene_names(config)[0]
     if check:
-        check_export(config, name, stage or (), out)
+        check_export(config, name, out)
         print(f"{out} is up to date")
     else:
         export_stages(config, name, stage or (), out)

@@ -48,16 +48,15 @@ def export_stages(
     write_text_aside(path, json.dumps(content, indent=1) + "\n", "ascii")
 
 
-def check_export(
-    config: Path, scene: str, stages: Sequence[str], path: Path, bundle: Bundle | None = None
-) -> None:
-    """Raises ConfigError, with the reason, if ``export_stages`` would write other content than ``path``
-    has."""
+def check_export(config: Path, scene: str, path: Path, bundle: Bundle | None = None) -> None:
+    """Raises ConfigError, with the reason, if ``export_stages`` would write other content for the stages of
+    ``path`` than it has."""
     exported = read_stages(path)
     settings = Config.read(config)
-    if exported == _content(settings, scene, stages, bundle):
+    names = [stage["name"] for stage in exported["stages"]]
+    if exported == _content(settings, scene, names, bundle):
         return
-    if exported["source"] != _source(settings.scene(scene), stages):
+    if exported["source"] != _source(settings.scene(scene), names):
         reason = f"its stages of scenes.{scene} in {config} have changed since"
     else:
         reason = "it was edited, or another version of karec wrote it"
@@ -87,10 +86,16 @@ def read_stages(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError:
         content = None
-    if not isinstance(content, dict) or content.keys() != KEYS:
+    if not isinstance(content, dict) or content.keys() != KEYS or not _has_names(content["stages"]):
         actual = "a karec.toml" if path.suffix == ".toml" else "not an exported stage"
         raise ConfigError(f"{path} is {actual}, expected a file of karec export stage")
     return content
+
+
+def _has_names(stages: object) -> bool:
+    return isinstance(stages, list) and all(
+        isinstance(stage, dict) and isinstance(stage.get("name"), str) for stage in stages
+    )
 
 
 def _content(config: Config, scene: str, names: Sequence[str], bundle: Bundle | None) -> dict[str, Any]:

@@ -136,4 +136,4 @@ def test_exported_stage_is_the_same_with_and_without_fallback(write_config):
     (stage,) = json.loads(exported.read_text())["stages"]
     assert [step["use"] for step in stage["steps"]] == ["index_rows", "dpp"]
     write_config(TEXT)
-    check_export(path, "home", ["prerank"], exported)
+    check_export(path, "home", exported)

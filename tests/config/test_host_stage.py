@@ -113,7 +113,7 @@ def test_export_writes_all_stages_if_none_is_named(config):
     stages = json.loads(path.read_text())["stages"]
     assert [stage["name"] for stage in stages] == ["prerank", "rank"]
     assert stages[1]["steps"] == [{"use": "top_k", "name": "top_k", "k": None}]
-    check_export(config, "home", ["rank", "prerank"], path)
+    check_export(config, "home", path)
 
 
 def test_hosted_stages_end_before_a_step_that_runs_only_in_python(config):
@@ -196,13 +196,13 @@ def test_export_refuses_similarity_of_own_vectors():
 
 def test_check_export_refuses_a_missing_or_foreign_file(config, tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.txt cannot be read: No such file or directory$"):
-        check_export(config, "home", ["prerank"], tmp_path / "absent.txt")
+        check_export(config, "home", tmp_path / "absent.txt")
     other = tmp_path / "other.txt"
     other.write_bytes(b"caf\xe9")
     with pytest.raises(
         ConfigError, match=r"other\.txt is not an exported stage, expected a file of karec export stage$"
     ):
-        check_export(config, "home", ["prerank"], other)
+        check_export(config, "home", other)
 
 
 @pytest.mark.parametrize(
@@ -216,16 +216,16 @@ def test_check_export_refuses_a_missing_or_foreign_file(config, tmp_path):
     ],
 )
 def test_exported_stage_is_stale_if_its_table_or_limits_change(config, exported, old, new, stale):
-    check_export(config, "home", ["prerank"], exported)
+    check_export(config, "home", exported)
     before = source(exported)
     config.write_text(TEXT.replace(old, new, 1))
     if stale:
         with pytest.raises(
             ConfigError, match=r"prerank\.json is stale: its stages of scenes\.home in .*karec\.toml"
         ):
-            check_export(config, "home", ["prerank"], exported)
+            check_export(config, "home", exported)
     else:
-        check_export(config, "home", ["prerank"], exported)
+        check_export(config, "home", exported)
     export_stages(config, "home", ["prerank"], exported)
     assert (source(exported) != before) == stale
 
@@ -233,14 +233,14 @@ def test_exported_stage_is_stale_if_its_table_or_limits_change(config, exported,
 def test_exported_stage_is_stale_if_its_file_was_edited(config, exported):
     exported.write_text(exported.read_text().replace('"k": 5', '"k": 6'))
     with pytest.raises(ConfigError, match="is stale: it was edited, or another version of karec wrote it"):
-        check_export(config, "home", ["prerank"], exported)
+        check_export(config, "home", exported)
 
 
 def test_config_and_exported_stage_are_refused_in_place_of_each_other(config, exported):
     with pytest.raises(
         ConfigError, match=r"karec\.toml is a karec\.toml, expected a file of karec export stage$"
     ):
-        check_export(config, "home", ["prerank"], config)
+        check_export(config, "home", config)
     with pytest.raises(
         ConfigError, match=r"prerank\.json is a JSON file, .* for C\+\+ hosts; expected a karec\.toml"
     ):
@@ -248,7 +248,7 @@ def test_config_and_exported_stage_are_refused_in_place_of_each_other(config, ex
 
 
 def test_export_stage_check_reports_a_stale_file(config, exported, capsys):
-    command = ["export", "stage", str(config), "--stage", "prerank", "--out", str(exported), "--check"]
+    command = ["export", "stage", str(config), "--out", str(exported), "--check"]
     assert cli.main(command) == 0
     assert capsys.readouterr().out.endswith("prerank.json is up to date\n")
     config.write_text(TEXT.replace("prerank = 5", "prerank = 6"))

@@ -70,7 +70,7 @@ def test_loaders_use_a_given_bundle_instead_of_that_of_the_config(path, bundle):
     assert build_stage(Config.read(path), "home", "rank", bundle).steps[0].schema is bundle.index.schema
     exported = path.parent / "prerank.json"
     export_stages(path, "home", ["prerank"], exported, bundle)
-    check_export(path, "home", ["prerank"], exported, bundle)
+    check_export(path, "home", exported, bundle)
     for load in (load_cascades, open_bundle):
         with pytest.raises(BundleError, match="absent"):
             load(path)

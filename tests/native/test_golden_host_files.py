@@ -43,7 +43,7 @@ def test_publish_writes_the_golden_manifest(tmp_path):
 
 
 def test_export_writes_the_golden_stage():
-    check_export(CONFIG, "home", ["prerank"], STAGE)
+    check_export(CONFIG, "home", STAGE)
 
 
 def alter(path, **values):
@@ -70,7 +70,7 @@ def test_check_rejects_an_altered_stage(tmp_path, values, message):
     stage = Path(shutil.copy(STAGE, tmp_path))
     alter(stage, **values)
     with pytest.raises(ConfigError, match=message):
-        check_export(CONFIG, "home", ["prerank"], stage)
+        check_export(CONFIG, "home", stage)
 
 
 def run_host(programs, bundle, stage, folder):
