@@ -6,13 +6,32 @@
 namespace karec::python {
 namespace {
 
-constexpr int kInOrder =
-    static_cast<int>(py::array::c_style) | static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-constexpr int kReadable = kInOrder | py::array::forcecast;
+using NumpyApi = py::detail::npy_api;
 
-py::array as_array(py::handle value) {
-    if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
-    return py::module_::import("numpy").attr("asarray")(value);
+// Any layout; or C-contiguous, aligned and of the base class.
+constexpr int kAnyLayout = 0;
+constexpr int kReadable = NumpyApi::NPY_ARRAY_C_CONTIGUOUS_ | NumpyApi::NPY_ARRAY_ALIGNED_ |
+                          NumpyApi::NPY_ARRAY_ENSUREARRAY_ | NumpyApi::NPY_ARRAY_FORCECAST_;
+
+// NumPy's exception if there is no such array, as MemoryError. `dtype` may be null: that of the value.
+py::array convert(py::handle value, py::handle dtype, int layout) {
+    PyObject* descr = dtype.inc_ref().ptr();  // PyArray_FromAny takes the reference
+    PyObject* array = NumpyApi::get().PyArray_FromAny_(value.ptr(), descr, 0, 0, layout, nullptr);
+    if (array == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::array>(array);
+}
+
+template <class T>
+Input<T> to_input(const py::array& array) {
+    return Input<T>(convert(array, py::dtype::of<T>(), kReadable));
+}
+
+py::array to_readable(const py::array& array) {
+    return convert(array, array.dtype().attr("newbyteorder")("="), kReadable);
+}
+
+std::string dtype_name(const py::array& array) {
+    return py::str(array.dtype()).cast<std::string>();
 }
 
 std::string expected_shape(const std::vector<Dim>& expected) {
@@ -38,15 +57,29 @@ void check_shape(const py::array& array, const char* name, const std::vector<Dim
 // NumPy gives an empty list the dtype float64: empty arrays of any dtype pass.
 void check_kind(const py::array& array, const char* name, const char* kinds, const char* expected) {
     if (array.size() == 0 || std::strchr(kinds, array.dtype().kind()) != nullptr) return;
-    throw py::value_error(std::string(name) + " has dtype " + py::str(array.dtype()).cast<std::string>() +
-                          " and shape " + shape_of(array) + ", expected " + expected);
+    throw py::value_error(std::string(name) + " has dtype " + dtype_name(array) + " and shape " + shape_of(array) +
+                          ", expected " + expected);
 }
 
-template <class T>
-Input<T> convert(const py::array& array) {
-    auto converted = py::array_t<T, kReadable>::ensure(array);
-    if (!converted) throw py::error_already_set();
-    return {std::move(converted)};
+py::array checked(py::handle value, const char* name, const std::vector<Dim>& shape, const std::string& because,
+                  const char* kinds, const char* dtype) {
+    py::array array = to_array(value, name);
+    check_shape(array, name, shape, because);
+    check_kind(array, name, kinds, dtype);
+    return array;
+}
+
+// Kinds that become int64 without a loss, by the size of the element.
+const char* integer_kinds(const py::array& array) {
+    return array.itemsize() == 8 ? "i" : "iu";
+}
+
+std::optional<DType> dtype_of(const py::array& array) {
+    const auto name = array.dtype().attr("name").cast<std::string>();
+    for (auto type = DType::int8; size_of(type) != 0; type = static_cast<DType>(static_cast<int>(type) + 1)) {
+        if (name == name_of(type)) return type;
+    }
+    return std::nullopt;
 }
 
 }  // namespace
@@ -81,48 +114,45 @@ std::string shape_of(const py::array& array) {
     return py::str(array.attr("shape")).cast<std::string>();
 }
 
-py::array readable(const py::array& array) {
-    const py::dtype dtype = array.dtype();
-    const bool native = dtype.attr("isnative").cast<bool>();
-    const py::object ours = native ? py::object(array) : array.attr("astype")(dtype.attr("newbyteorder")("="));
-    py::array plain = py::array::ensure(ours, kInOrder);
-    if (!plain) throw py::error_already_set();
-    return plain;
+py::array to_array(py::handle value, const char* name) {
+    try {
+        return convert(value, {}, kAnyLayout);
+    } catch (py::error_already_set& error) {
+        if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+        const std::string reason = py::str(error.value()).cast<std::string>();
+        py::raise_from(error, PyExc_ValueError, (std::string(name) + " is not an array: " + reason).c_str());
+        throw py::error_already_set();
+    }
 }
 
 Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                            const std::string& because) {
-    py::array array = as_array(value);
-    check_shape(array, name, expected, because);
-    check_kind(array, name, "fiub", "float32");
-    return convert<float>(array);
+    return to_input<float>(checked(value, name, expected, because, "fiub", "float32"));
 }
 
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
-    py::array array = as_array(value);
-    check_shape(array, name, expected, "");
-    check_kind(array, name, "fiub", "float64");
-    return convert<double>(array);
+    return to_input<double>(checked(value, name, expected, "", "fiub", "float64"));
 }
 
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                                 const std::string& because) {
-    py::array array = as_array(value);
-    check_shape(array, name, expected, because);
-    check_kind(array, name, array.itemsize() == 8 ? "i" : "iu", "int64");
-    return convert<std::int64_t>(array);
+    const py::array array = to_array(value, name);
+    return to_input<std::int64_t>(checked(array, name, expected, because, integer_kinds(array), "int64"));
+}
+
+Input<std::int64_t> key_input(py::handle value, const char* name) {
+    return to_input<std::int64_t>(checked(value, name, {"N"}, "", "iu", "integers"));
 }
 
 RowsInput rows_input(py::handle value) {
-    py::array array = as_array(value);
+    const py::array array = to_array(value, "rows");
     std::uint64_t generation = 0;
-    if (Py_TYPE(array.ptr()) != py::detail::npy_api::get().PyArray_Type_) {
-        generation = py::getattr(array, "generation", py::int_(0)).cast<std::uint64_t>();
+    if (Py_TYPE(array.ptr()) != NumpyApi::get().PyArray_Type_) {
+        generation = cast_argument<std::uint64_t>(py::getattr(array, "generation", py::int_(0)), "rows.generation");
     }
-    check_shape(array, "rows", {"N"}, "");
-    check_kind(array, "rows", array.itemsize() == 8 ? "i" : "iu", "int32");
+    checked(array, "rows", {"N"}, "", integer_kinds(array), "int32");
     if (array.dtype().kind() != 'i' || array.itemsize() > 4) {
-        const Input<std::int64_t> wide = convert<std::int64_t>(array);
+        const Input<std::int64_t> wide = to_input<std::int64_t>(array);
         const auto values = wide.span();
         for (std::size_t i = 0; i < values.size(); ++i) {
             if (values[i] == static_cast<std::int32_t>(values[i])) continue;
@@ -130,29 +160,40 @@ RowsInput rows_input(py::handle value) {
                                   ", expected int32");
         }
     }
-    return {convert<std::int32_t>(array), generation};
+    return {to_input<std::int32_t>(array), generation};
 }
 
 Input<std::uint8_t> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
-    py::array array = as_array(value);
-    check_shape(array, name, expected, "");
-    check_kind(array, name, "b", "bool");
-    return {convert<bool>(array).array};
+    return Input<std::uint8_t>(to_input<bool>(checked(value, name, expected, "", "b", "bool")).array);
+}
+
+Input<std::uint8_t> byte_input(py::handle value, const char* name) {
+    const py::array array = to_array(value, name);
+    return to_input<std::uint8_t>(checked(array, name, {"B"}, "", array.itemsize() == 1 ? "u" : "", "uint8"));
 }
 
 MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                          const std::string& because) {
-    py::array array = as_array(value);
-    check_shape(array, name, expected, because);
-    check_kind(array, name, "fiub", "float32 or float16");
-    const auto rows = static_cast<std::size_t>(array.shape(0));
-    const auto cols = static_cast<std::size_t>(array.shape(1));
-    if (array.dtype().kind() == 'f' && array.itemsize() == 2) {
-        array = readable(array);  // pybind11 knows no float16: its bits are passed on
-        return {array, {array.data(), rows, cols, DType::float16}};
+    py::array array = checked(value, name, expected, because, "fiub", "float32 or float16");
+    const bool is_float16 = array.dtype().kind() == 'f' && array.itemsize() == 2;
+    array = is_float16 ? to_readable(array) : convert(array, py::dtype::of<float>(), kReadable);
+    const MatrixView view{array.data(), static_cast<std::size_t>(array.shape(0)),
+                          static_cast<std::size_t>(array.shape(1)), is_float16 ? DType::float16 : DType::float32};
+    return {std::move(array), view};
+}
+
+ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const std::string& because) {
+    const py::array given = to_array(value, name.c_str());
+    check_shape(given, name.c_str(), {expected}, because);
+    const auto dtype = dtype_of(given);
+    if (!dtype) {
+        throw py::value_error(name + " has dtype " + dtype_name(given) +
+                              ", expected an integer, floating or boolean one");
     }
-    array = convert<float>(array).array;
-    return {array, {array.data(), rows, cols, DType::float32}};
+    py::array array = to_readable(given);
+    const auto bytes = static_cast<std::size_t>(array.nbytes());
+    const Column view{"column", *dtype, {static_cast<const std::byte*>(array.data()), bytes}};
+    return {std::move(array), view};
 }
 
 std::size_t longest_list(std::span<const std::int64_t> indptr, std::size_t n) {
@@ -169,14 +210,6 @@ py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owne
     py::array view(py::dtype(name_of(dtype)), {n}, bytes.data(), owner);
     view.attr("setflags")(py::arg("write") = false);
     return view;
-}
-
-std::optional<DType> dtype_of(const py::array& array) {
-    const auto name = array.dtype().attr("name").cast<std::string>();
-    for (auto type = DType::int8; size_of(type) != 0; type = static_cast<DType>(static_cast<int>(type) + 1)) {
-        if (name == name_of(type)) return type;
-    }
-    return std::nullopt;
 }
 
 std::size_t positive(py::ssize_t value, const char* name) {

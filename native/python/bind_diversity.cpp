@@ -23,6 +23,11 @@ std::optional<std::size_t> positive_or_none(std::optional<py::ssize_t> value, co
     return positive(*value, name);
 }
 
+template <class T>
+T option(const py::kwargs& options, const char* name) {
+    return cast_argument<T>(options[name], name);
+}
+
 struct Picks {
     explicit Picks(py::ssize_t k) : indices({k}), gains({k}) {}
 
@@ -45,7 +50,7 @@ struct FacetInput {
     FacetInput() = default;
     FacetInput(py::handle codes, py::handle weights_of, py::handle codes_of_shown, py::ssize_t n, std::size_t n_shown,
                const std::string& because)
-        : weights(weights_of.cast<std::vector<double>>()) {
+        : weights(cast_argument<std::vector<double>>(weights_of, "facet_weights")) {
         const auto n_facets = static_cast<py::ssize_t>(weights.size());
         if (!codes.is_none()) facets = int64_input(codes, "facets", {n_facets, n}, because);
         if (codes_of_shown.is_none()) return;
@@ -70,16 +75,16 @@ struct FacetInput {
 struct DppInput {
     DppInput(py::ssize_t n, py::ssize_t dim, const std::string& because, py::handle relevance, const py::kwargs& told)
         : scores(float32_input(relevance, "relevance", {n}, because)) {
-        options.alpha = told["alpha"].cast<double>();
-        options.ridge = told["ridge"].cast<double>();
-        options.type_weight = told["type_weight"].cast<double>();
-        options.window = positive_or_none(told["window"].cast<std::optional<py::ssize_t>>(), "window");
+        options.alpha = option<double>(told, "alpha");
+        options.ridge = option<double>(told, "ridge");
+        options.type_weight = option<double>(told, "type_weight");
+        options.window = positive_or_none(option<std::optional<py::ssize_t>>(told, "window"), "window");
         options.max_per_type =
-            positive_or_none(told["max_per_type"].cast<std::optional<py::ssize_t>>(), "max_per_type");
-        const auto least = told["min_per_type"].cast<py::ssize_t>();
+            positive_or_none(option<std::optional<py::ssize_t>>(told, "max_per_type"), "max_per_type");
+        const auto least = option<py::ssize_t>(told, "min_per_type");
         if (least < 0) throw py::value_error("min_per_type must be ≥ 0, got " + std::to_string(least));
         options.min_per_type = static_cast<std::size_t>(least);
-        options.fill = told["fill"].cast<bool>() ? DppFill::relevance : DppFill::none;
+        options.fill = option<bool>(told, "fill") ? DppFill::relevance : DppFill::none;
         if (!told["weights"].is_none()) {
             weights = float32_input(told["weights"], "weights", {n}, because);
             options.weights = weights.span();

@@ -8,23 +8,10 @@
 namespace karec::python {
 namespace {
 
-// A column (N,) that stays alive while the library reads it.
-struct ColumnInput {
-    explicit ColumnInput(const py::object& values) : array(py::array::ensure(values)) {
-        const auto dtype = array ? dtype_of(array) : std::nullopt;
-        if (!dtype || array.ndim() != 1) throw py::value_error("a column is (N,) of integers, floats or booleans");
-        array = readable(array);
-        const auto bytes = static_cast<std::size_t>(array.nbytes());
-        view = {"column", *dtype, {static_cast<const std::byte*>(array.data()), bytes}};
-    }
-    py::array array;
-    Column view;
-};
-
 py::array_t<float> with_freshness(py::handle scores, const py::object& upload_ms, std::int64_t now_ms, double weight,
                                   double half_life_hours) {
     const auto given = float32_input(scores, "scores", {"N"});
-    const ColumnInput uploaded(upload_ms);
+    const ColumnInput uploaded = column_input(upload_ms, "upload_ms", "N");
     Output<float> out({given.shape(0)});
     const auto to = out.span();
     Status status;
@@ -41,7 +28,7 @@ std::span<std::uint8_t> bytes_of(Output<bool>& keep) {
 }
 
 py::array_t<bool> above_floor(const py::object& values, double at_least) {
-    const ColumnInput column(values);
+    const ColumnInput column = column_input(values, "values", "N");
     Output<bool> keep({column.array.shape(0)});
     const auto to = bytes_of(keep);
     Status status;
@@ -56,7 +43,7 @@ py::array_t<bool> above_floor(const py::object& values, double at_least) {
 py::array_t<bool> within_quota(py::handle scores, const py::object& groups, py::ssize_t at_most) {
     const std::size_t most = positive(at_most, "at_most");
     const auto given = float32_input(scores, "scores", {"N"});
-    const ColumnInput column(groups);
+    const ColumnInput column = column_input(groups, "groups", "N");
     Output<bool> keep({given.shape(0)});
     const auto to = bytes_of(keep);
     Status status;

@@ -14,49 +14,35 @@
 namespace karec::python {
 namespace {
 
-py::array_t<double> hours(py::handle moments, py::handle time_ms) {
-    const auto given = int64_input(moments, "moments", {"N"});
-    const auto times = int64_input(time_ms, "time_ms", {given.shape(0)});
-    Output<double> out({given.shape(0)});
-    const auto to = out.span();
-    const auto from = given.span();
-    const auto now = times.span();
+// Returns a new array of function(i) for i < n. Called without the GIL.
+template <class T, class Function>
+py::array_t<T> map(py::ssize_t n, const Function& function) {
+    Output<T> out({n});
+    const auto values = out.span();
     const py::gil_scoped_release release;
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] = log_hours(from[i], now[i]);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = function(i);
     return std::move(out.array);
 }
 
+py::array_t<double> log_hours_of(py::handle moments, py::handle time_ms) {
+    const auto from = int64_input(moments, "moments", {"N"});
+    const auto to = int64_input(time_ms, "time_ms", {from.shape(0)});
+    return map<double>(from.shape(0), [&](std::size_t i) { return log_hours(from.span()[i], to.span()[i]); });
+}
+
 py::array_t<float> scaled(py::handle values, bool log, double mean, double scale) {
-    const auto given = float64_input(values, "values", {"N"});
+    const auto input = float64_input(values, "values", {"N"});
     if (!std::isfinite(mean)) throw py::value_error("mean must be finite, got " + std::to_string(mean));
     if (!(scale > 0.0 && std::isfinite(scale))) {
         throw py::value_error("scale must be positive and finite, got " + std::to_string(scale));
     }
     const NumberScale number{log, mean, scale};
-    Output<float> out({given.shape(0)});
-    const auto to = out.span();
-    const auto from = given.span();
-    const py::gil_scoped_release release;
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] = number(from[i]);
-    return std::move(out.array);
+    return map<float>(input.shape(0), [&](std::size_t i) { return number(input.span()[i]); });
 }
 
 py::array_t<double> log1p(py::handle values) {
-    const auto given = float64_input(values, "values", {"N"});
-    Output<double> out({given.shape(0)});
-    const auto to = out.span();
-    const auto from = given.span();
-    const py::gil_scoped_release release;
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] = fixed_log1p(from[i]);
-    return std::move(out.array);
-}
-
-// The shape of what NumPy can make an array of; empty for anything else, which whoever reads the values refuses.
-std::vector<py::ssize_t> dims_of(py::handle value) {
-    const py::array array = py::array::ensure(value);
-    if (array) return {array.shape(), array.shape() + array.ndim()};
-    PyErr_Clear();
-    return {};
+    const auto input = float64_input(values, "values", {"N"});
+    return map<double>(input.shape(0), [&](std::size_t i) { return fixed_log1p(input.span()[i]); });
 }
 
 // Priors (labels,), or (N, labels), one row for each row of counts.
@@ -65,7 +51,7 @@ py::array_t<float> numbers_of_counters(py::handle counts, py::handle priors) {
     const py::ssize_t n = given.shape(0);
     const py::ssize_t width = given.shape(1);
     const py::ssize_t labels = width > 0 ? width - 1 : 0;
-    const bool by_row = dims_of(priors).size() == 2;
+    const bool by_row = to_array(priors, "priors").ndim() == 2;
     const auto rates =
         by_row ? float64_input(priors, "priors", {n, labels}) : float64_input(priors, "priors", {labels});
     Output<float> out({n, width});
@@ -82,45 +68,16 @@ py::array_t<float> numbers_of_counters(py::handle counts, py::handle priors) {
     return std::move(out.array);
 }
 
-// Integers of any width, as int64; a uint64 wraps.
-Input<std::int64_t> codes_input(py::handle value, const char* name) {
-    py::array given = py::array::ensure(value);
-    if (!given) {
-        PyErr_Clear();
-        throw py::value_error(std::string(name) + " is no array, expected 1 dimension of integers");
-    }
-    const char kind = given.dtype().kind();
-    if (given.ndim() != 1 || (kind != 'i' && kind != 'u' && given.size() > 0)) {
-        throw py::value_error(std::string(name) + " has shape " + shape_of(given) + " and dtype " +
-                              py::str(given.dtype()).cast<std::string>() + ", expected 1 dimension of integers");
-    }
-    using Contiguous = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
-    Contiguous values = Contiguous::ensure(given);
-    if (!values) throw py::error_already_set();
-    return {std::move(values)};
-}
-
 Vocabulary vocabulary_of(py::handle keys) {
-    const auto given = codes_input(keys, "keys");
-    const auto span = given.span();
-    auto made = Vocabulary::of({span.begin(), span.end()});
-    raise_unless_ok(made.status());
-    return std::move(made.value());
+    const auto input = key_input(keys, "keys");
+    auto vocabulary = Vocabulary::of({input.span().begin(), input.span().end()});
+    raise_unless_ok(vocabulary.status());
+    return std::move(vocabulary.value());
 }
 
-py::array_t<std::int64_t> codes_of(const Vocabulary& vocabulary, py::handle ids) {
-    const auto given = codes_input(ids, "ids");
-    Output<std::int64_t> out({given.array.size()});
-    const auto to = out.span();
-    const auto from = given.span();
-    const py::gil_scoped_release release;
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] = vocabulary.code(from[i]);
-    return std::move(out.array);
-}
-
-py::ssize_t users_in(py::handle lists, py::ssize_t n_items) {
-    const auto dims = dims_of(lists);
-    return !dims.empty() && dims[0] == 1 ? 1 : n_items;
+py::array_t<std::int64_t> encode(const Vocabulary& vocabulary, py::handle ids) {
+    const auto input = key_input(ids, "ids");
+    return map<std::int64_t>(input.shape(0), [&](std::size_t i) { return vocabulary.code(input.span()[i]); });
 }
 
 // creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), or None.
@@ -130,9 +87,10 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
     const auto codes = int64_input(items, "items", {"N", "I"});
     const py::ssize_t n = codes.shape(0);
     const py::ssize_t width = codes.shape(1);
-    const py::ssize_t users = users_in(history, n);
+    const py::array lists = to_array(history, "history");
+    const py::ssize_t users = lists.ndim() > 0 && lists.shape(0) == 1 ? 1 : n;
     const std::string because = "items has shape " + shape_of(codes.array);
-    const auto kept = int64_input(history, "history", {users, "H", width}, because);
+    const auto kept = int64_input(lists, "history", {users, "H", width}, because);
     const auto passed = int64_input(skipped, "skipped", {users, "S", width}, because);
     const auto followed = int64_input(follows, "follows", {users, "L"}, because);
     const auto friendly = int64_input(friends, "friends", {users, "L"}, because);
@@ -208,9 +166,9 @@ void bind_features(py::module_& module) {
                                    const auto keys = self.cast<const Vocabulary&>().keys();
                                    return view_of(DType::int64, std::as_bytes(keys), self);
                                })
-        .def("encode", &codes_of);
+        .def("encode", &encode);
     module.def("crosses", &crosses_of);
-    module.def("log_hours", &hours);
+    module.def("log_hours", &log_hours_of);
     module.def("log1p", &log1p);
     module.def("scaled", &scaled);
     module.def("fuse_logits", &fused);

@@ -16,20 +16,17 @@ constexpr std::size_t kSome = std::size_t{1} << 14;  // names whose text is stil
 
 struct StringsInput {
     Input<std::int64_t> offsets;
-    py::array text;
+    Input<std::uint8_t> text;
 
     Strings strings() const {
-        return {offsets.span(), {static_cast<const char*>(text.data()), static_cast<std::size_t>(text.size())}};
+        const auto bytes = text.span();
+        return {offsets.span(), {reinterpret_cast<const char*>(bytes.data()), bytes.size()}};
     }
     py::ssize_t size() const { return std::max<py::ssize_t>(offsets.shape(0) - 1, 0); }
 };
 
-StringsInput strings_input(py::handle offsets, const py::array& text) {
-    if (text.ndim() != 1 || text.itemsize() != 1 || text.dtype().kind() != 'u') {
-        throw py::value_error("text has dtype " + py::str(text.dtype()).cast<std::string>() + " and shape " +
-                              shape_of(text) + ", expected (B,) uint8");
-    }
-    return {int64_input(offsets, "offsets", {"N"}), readable(text)};
+StringsInput strings_input(py::handle offsets, py::handle text) {
+    return {int64_input(offsets, "offsets", {"N"}), byte_input(text, "text")};
 }
 
 IdKind kind_of(std::uint32_t kind) {
@@ -37,7 +34,7 @@ IdKind kind_of(std::uint32_t kind) {
     return static_cast<IdKind>(kind);
 }
 
-void build(py::handle offsets, const py::array& text, const std::string& path, std::uint32_t kind,
+void build(py::handle offsets, py::handle text, const std::string& path, std::uint32_t kind,
            std::optional<std::uint64_t> seed) {
     const auto given = strings_input(offsets, text);
     const StringIds::BuildOptions options{kind_of(kind), seed};
@@ -59,7 +56,7 @@ StringIds open(const std::string& path, bool verify) {
 }
 
 template <class T, Status (StringIds::*Call)(const Strings&, std::span<T>) const noexcept>
-py::array_t<T> of_strings(const StringIds& ids, py::handle offsets, const py::array& text) {
+py::array_t<T> of_strings(const StringIds& ids, py::handle offsets, py::handle text) {
     const auto given = strings_input(offsets, text);
     Output<T> out({given.size()});
     const std::span<T> to = out.span();

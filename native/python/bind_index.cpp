@@ -12,24 +12,16 @@
 namespace karec::python {
 namespace {
 
-using Columns = std::vector<std::pair<std::string, py::array>>;
+using Columns = std::vector<std::pair<std::string, py::object>>;
 
-std::vector<Column> views_of(const Columns& columns, const Input<std::int64_t>& ids, std::vector<py::array>& kept) {
+// Views of the columns; `arrays` keeps their memory alive.
+std::vector<Column> views_of(const Columns& columns, const Input<std::int64_t>& ids, std::vector<py::array>& arrays) {
     std::vector<Column> views;
+    const std::string because = "ids has shape " + shape_of(ids.array);
     for (const auto& [name, column] : columns) {
-        if (column.ndim() != 1 || column.shape(0) != ids.shape(0)) {
-            throw py::value_error("column '" + name + "' has shape " + shape_of(column) + ", expected (" +
-                                  std::to_string(ids.shape(0)) + ",) as ids has shape " + shape_of(ids.array));
-        }
-        const auto type = dtype_of(column);
-        if (!type) {
-            throw py::value_error("column '" + name + "' has dtype " + py::str(column.dtype()).cast<std::string>() +
-                                  ", expected an integer, floating or boolean one");
-        }
-        const py::array plain = py::module_::import("numpy").attr("ascontiguousarray")(column, name_of(*type));
-        const auto bytes = static_cast<std::size_t>(plain.nbytes());
-        views.push_back({name, *type, {static_cast<const std::byte*>(plain.data()), bytes}});
-        kept.push_back(plain);
+        ColumnInput input = column_input(column, "column '" + name + "'", ids.shape(0), because);
+        views.push_back({name, input.view.dtype, input.view.bytes});
+        arrays.push_back(std::move(input.array));
     }
     return views;
 }
@@ -48,8 +40,8 @@ ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype,
     const auto keys = int64_input(ids, "ids", {"N"});
     const auto vectors =
         matrix_input(embeddings, "embeddings", {keys.shape(0), "D"}, "ids has shape " + shape_of(keys.array));
-    std::vector<py::array> kept;
-    const std::vector<Column> views = views_of(columns, keys, kept);
+    std::vector<py::array> column_arrays;
+    const std::vector<Column> views = views_of(columns, keys, column_arrays);
     options.columns = views;
     options.model_version = model_version;
     options.rescore = rescore;
@@ -67,8 +59,8 @@ void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Colum
     const auto keys = int64_input(ids, "ids", {"N"});
     const auto vectors = matrix_input(embeddings, "embeddings", {keys.shape(0), static_cast<py::ssize_t>(index.dim())},
                                       "ids has shape " + shape_of(keys.array));
-    std::vector<py::array> kept;
-    const std::vector<Column> views = views_of(columns, keys, kept);
+    std::vector<py::array> column_arrays;
+    const std::vector<Column> views = views_of(columns, keys, column_arrays);
     Status status;
     {
         const py::gil_scoped_release release;

@@ -19,6 +19,11 @@ using Versioned = std::vector<std::pair<std::optional<std::int64_t>, py::object>
 class Queries {
   public:
     Queries(const Versioned& given, const IndexView& view, bool several) {
+        const auto has_version = [](const auto& query) { return query.first.has_value(); };
+        if (given.size() != 1 && (given.empty() || !std::ranges::all_of(given, has_version))) {
+            throw py::value_error("queries has " + std::to_string(given.size()) +
+                                  " arrays, expected one, or one for each model version");
+        }
         const auto dim = static_cast<py::ssize_t>(view.dim());
         for (const auto& [version, array] : given) {
             const std::string name = std::string(several ? "queries" : "query") +
@@ -42,6 +47,9 @@ class Queries {
     }
 
     py::ssize_t size() const { return n_; }
+    bool overlaps(std::span<const std::byte> output) const {
+        return std::ranges::any_of(arrays_, [&](const auto& input) { return input.overlaps(output); });
+    }
     const std::vector<Query>& all() const { return queries_; }
 
   private:
@@ -61,6 +69,9 @@ struct CandidateInput {
             rows_ = rows_input(rows);
             among = Candidates::of_rows(rows_->rows());
         }
+    }
+    bool overlaps(std::span<const std::byte> output) const {
+        return (ids_ && ids_->overlaps(output)) || (rows_ && rows_->overlaps(output));
     }
     Candidates among;
 
@@ -154,6 +165,9 @@ py::array scores(const IndexView& view, const Versioned& query, const py::object
                               ",) float32, C-contiguous, aligned and writeable");
     }
     const std::span<float> filled(static_cast<float*>(to.mutable_data()), static_cast<std::size_t>(n));
+    if (one.overlaps(std::as_bytes(filled)) || candidates.overlaps(std::as_bytes(filled))) {
+        throw py::value_error("out shares memory with query, ids or rows");
+    }
     const auto counts = [&] {
         const py::gil_scoped_release release;
         return view.scores(one.all()[0], candidates.among, filled);
