@@ -29,7 +29,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo docs test test-all test-python test-native test-packages test-long test-arm sanitize sanitize-thread sanitize-address test-assertions fuzz fuzz-bundle fuzz-cascades soak test-hosts damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo docs test test-all test-python test-native test-packages test-long test-arm sanitize sanitize-thread sanitize-address test-assertions fuzz fuzz-bindings fuzz-bundle fuzz-cascades soak test-hosts damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -103,6 +103,9 @@ test-assertions: $(VENV)/.dev typed  ## tests on arrays, with assertions of the 
 fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at random, under Address and UB sanitizers
 	$(BIN)/cmake -S . -B build/sanitize-address -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize-address --target fuzz
+
+fuzz-bindings: $(VENV)/.dev  ## every Python binding with random arguments: no crash, no hang (CASES=200000 SEED=…)
+	$(BIN)/python tests/native/fuzz_bindings.py $(CASES) $(SEED)
 
 fuzz-bundle: $(VENV)/.dev  ## bundles whose parts are altered at random, with hashes that match (CASES=500 SEED=…)
 	$(BIN)/python tests/bundle/fuzz_bundle.py $(CASES) $(SEED)

@@ -16,6 +16,7 @@ PARTS = (
     ("test-assertions", ("native/", "kernels/")),
     ("sanitize-thread", ("native/",)),
     ("test-arm", ("native/src/kernels/", "native/tests/kernels/", "native/cmake/")),
+    ("fuzz-bindings", ("native/python/", "kernels/")),
     ("fuzz-bundle", ("karec/bundle/", "karec/models/")),
     (
         "fuzz-cascades",

@@ -1,5 +1,5 @@
 """Arguments that NumPy allows and C++ must check: bools with bytes other than 0 and 1, sizes below 0 or
-above the memory."""
+above the memory, arrays that overlap or change, other types."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from argument_changes import Changing
+from binding_calls import bindings, dpp_options, item_index
+from fuzz_bindings import fuzz
 from numpy.typing import NDArray
 
 from karec import _native
@@ -105,3 +108,61 @@ assert batch.indices.tolist() == [[1, 2]]
 
 def test_counter_numbers_skip_rows_without_columns() -> None:
     run("assert _native.counter_numbers(np.empty((2**40, 0), np.float32), np.empty(0)).shape == (2**40, 0)")
+
+
+def test_conversion_without_memory_raises_memory_error() -> None:
+    with pytest.raises(MemoryError):
+        _native.log1p(np.broadcast_to(np.float32(1), (2**59,)))
+
+
+def test_value_that_is_not_an_array_raises_value_error_with_name() -> None:
+    with pytest.raises(ValueError, match="keys is not an array"):
+        _native.Vocabulary([[1], [2, 3]])
+    with pytest.raises(ValueError, match="scores has dtype object"):
+        _native.standardise(np.array([1, None]))
+
+
+def test_dpp_option_of_wrong_type_raises_type_error_with_name() -> None:
+    items = np.eye(4, dtype=np.float32)
+    options = {**dpp_options(np.random.default_rng(0)), "alpha": "0.5"}
+    with pytest.raises(TypeError, match="alpha has a value of the wrong type"):
+        _native.dpp_select(items, np.ones(4), 2, **options)
+
+
+def test_scores_reject_out_that_shares_memory_with_an_input() -> None:
+    view = item_index(np.random.default_rng(0)).pinned()
+    query = np.ones(4, np.float32)
+    with pytest.raises(ValueError, match="out shares memory"):
+        view.scores([(None, query)], np.arange(4), None, query)
+    rows = np.arange(4, dtype=np.int32)
+    with pytest.raises(ValueError, match="out shares memory"):
+        view.scores([(None, query)], None, rows, rows.view(np.float32))
+
+
+def test_array_that_a_later_argument_changes_is_read_as_it_was() -> None:
+    def moments() -> NDArray[np.int64]:
+        return np.array([3, 5, 9])
+
+    times, first = np.full(3, 10**12), moments()
+    expected = _native.log_hours(moments(), times)
+    assert _native.log_hours(first, Changing(times, [first])).tolist() == expected.tolist()
+    assert first.dtype == np.int8
+
+
+def test_queries_without_model_version_must_be_one_array() -> None:
+    view = item_index(np.random.default_rng(0)).pinned()
+    query = np.ones((1, 4), np.float32)
+    for queries in ([], [(None, query), (1, query)]):
+        with pytest.raises(ValueError, match=f"queries has {len(queries)} arrays, expected one"):
+            view.search_all(queries, 2, None, None)
+
+
+def test_stubs_declare_every_function_of_the_native_module() -> None:
+    declared = {binding.name.split(".")[0] for binding in bindings()}
+    assert {name for name in vars(_native) if not name.startswith("_")} <= declared
+
+
+def test_bindings_answer_or_reject_random_arguments() -> None:
+    """A short run of `make fuzz-bindings`."""
+    outcomes, mistakes = fuzz(2000, seed=1)
+    assert mistakes == [] and sum(outcomes.values()) == 2000
