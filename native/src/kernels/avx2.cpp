@@ -28,12 +28,6 @@ struct Isa : NoSelection {
         return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)));
     }
 
-    static KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* words) {
-        const __m256i masks = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
-        const __m256i zero = _mm256_cmpeq_epi32(masks, _mm256_setzero_si256());
-        return 0xFFu & ~static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(zero)));
-    }
-
     static KAREC_INLINE Doubles load_doubles(const float* from) { return _mm256_cvtps_pd(_mm_loadu_ps(from)); }
 
     static KAREC_INLINE Doubles roots(Doubles x) { return _mm256_sqrt_pd(x); }
@@ -49,10 +43,6 @@ struct Isa : NoSelection {
         const __m256i equal = _mm256_cmpeq_epi64(keys, _mm256_set1_epi64x(id));
         return static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal))) | unsigned{bucket.keys[4] == id}
                                                                                            << 4;
-    }
-
-    static KAREC_INLINE IntVec live_leaves(IntVec live, Vec x, Vec threshold, IntVec leaves) {
-        return live & ((x <= threshold) | leaves);
     }
 
     // The place of a single bit is the exponent of its number as a float; of bit 31 that number is negative.

@@ -26,11 +26,6 @@ struct Isa {
 
     static KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
 
-    static KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* words) {
-        const __m512i masks = _mm512_loadu_si512(words);
-        return _mm512_test_epi32_mask(masks, masks);
-    }
-
     static KAREC_INLINE Doubles load_doubles(const float* from) { return _mm512_cvtps_pd(_mm256_loadu_ps(from)); }
 
     static KAREC_INLINE Doubles roots(Doubles x) { return _mm512_sqrt_pd(x); }
@@ -109,13 +104,6 @@ struct Isa {
             n_selected += n_low + static_cast<std::size_t>(__builtin_popcount(in_high));
         }
         return i;
-    }
-
-    static KAREC_INLINE IntVec live_leaves(IntVec live, Vec x, Vec threshold, IntVec leaves) {
-        const __mmask16 not_at_most = _mm512_cmp_ps_mask(x, threshold, _CMP_NLE_UQ);
-        const auto bits = reinterpret_cast<__m512i>(live);
-        return reinterpret_cast<IntVec>(
-            _mm512_mask_and_epi32(bits, not_at_most, bits, reinterpret_cast<__m512i>(leaves)));
     }
 
     // The place of a single bit is the exponent of its number as a float.

@@ -41,16 +41,8 @@ struct Isa : NoSelection {
     static KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) { return karec::fused(a, b, c); }
 
     static KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
-        std::uint32_t bits = 0;
-        for (std::size_t lane = 0; lane < kLanes; ++lane)
-            bits |= static_cast<std::uint32_t>(!(a[lane] < b[lane])) << lane;
-        return bits;
-    }
-
-    static KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* words) {
-        std::uint32_t bits = 0;
-        for (std::size_t lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(words[lane] != 0) << lane;
-        return bits;
+        const IntVec bits = ~(a < b) & IntVec{1, 2, 4, 8};
+        return static_cast<std::uint32_t>((bits[0] | bits[1]) | (bits[2] | bits[3]));
     }
 
     static KAREC_INLINE Doubles load_doubles(const float* from) { return Doubles{from[0], from[1]}; }
@@ -69,10 +61,6 @@ struct Isa : NoSelection {
         unsigned equal = 0;
         for (unsigned slot = 0; slot < IdBucket::kSlots; ++slot) equal |= unsigned{bucket.keys[slot] == id} << slot;
         return equal;
-    }
-
-    static KAREC_INLINE IntVec live_leaves(IntVec live, Vec x, Vec threshold, IntVec leaves) {
-        return live & ((x <= threshold) | leaves);
     }
 
     static KAREC_INLINE Vec first_leaves(const float* leaves, IntVec live) {

@@ -27,37 +27,35 @@ namespace karec {
 
 // `Vec` has kLanes float32, `IntVec` kLanes int32, `Doubles` kLanes / 2 float64; all are of GCC's vector types.
 template <class Isa>
-concept InstructionSet = requires(typename Isa::Vec v, typename Isa::IntVec ints, typename Isa::Doubles doubles,
-                                  const float* floats, const std::uint16_t* halves, const std::uint32_t* words,
-                                  const std::int8_t* int8s, const std::int16_t* int16s, const IdBucket& bucket,
-                                  const std::int32_t* rows, std::uint64_t* keys, std::size_t& n_selected) {
-    requires sizeof v == 4 * Isa::kLanes && sizeof ints == sizeof v && sizeof doubles == sizeof v;
+concept InstructionSet =
+    requires(typename Isa::Vec v, typename Isa::IntVec ints, typename Isa::Doubles doubles, const float* floats,
+             const std::uint16_t* halves, const std::int8_t* int8s, const std::int16_t* int16s, const IdBucket& bucket,
+             const std::int32_t* rows, std::uint64_t* keys, std::size_t& n_selected) {
+        requires sizeof v == 4 * Isa::kLanes && sizeof ints == sizeof v && sizeof doubles == sizeof v;
 
-    // fused() is one instruction: loops also use it if two roundings would be right.
-    requires std::same_as<decltype(Isa::kHasFma), const bool>;
+        // fused() is one instruction: loops also use it if two roundings would be right.
+        requires std::same_as<decltype(Isa::kHasFma), const bool>;
 
-    { Isa::load_half(halves) } -> std::same_as<decltype(v)>;           // kLanes float16 without infinity and NaN
-    { Isa::fused(v, v, v) } -> std::same_as<decltype(v)>;              // a·b + c, rounded once
-    { Isa::load_doubles(floats) } -> std::same_as<decltype(doubles)>;  // kLanes / 2 float32
-    { Isa::roots(doubles) } -> std::same_as<decltype(doubles)>;
+        { Isa::load_half(halves) } -> std::same_as<decltype(v)>;           // kLanes float16 without infinity and NaN
+        { Isa::fused(v, v, v) } -> std::same_as<decltype(v)>;              // a·b + c, rounded once
+        { Isa::load_doubles(floats) } -> std::same_as<decltype(doubles)>;  // kLanes / 2 float32
+        { Isa::roots(doubles) } -> std::same_as<decltype(doubles)>;
 
-    // kLanes sums of two products row[i]·query[i]; of 2·kLanes elements.
-    { Isa::madd(int8s, int16s) } -> std::same_as<decltype(ints)>;
+        // kLanes sums of two products row[i]·query[i]; of 2·kLanes elements.
+        { Isa::madd(int8s, int16s) } -> std::same_as<decltype(ints)>;
 
-    { Isa::not_below(v, v) } -> std::same_as<std::uint32_t>;                // bit l: not (a[l] < b[l])
-    { Isa::nonzero(words) } -> std::same_as<std::uint32_t>;                 // bit l: words[l] ≠ 0, of kLanes words
-    { Isa::equal_keys(bucket, std::int64_t{}) } -> std::same_as<unsigned>;  // bit s < kSlots: keys[s] == id
+        { Isa::not_below(v, v) } -> std::same_as<std::uint32_t>;                // bit l: not (a[l] < b[l])
+        { Isa::equal_keys(bucket, std::int64_t{}) } -> std::same_as<unsigned>;  // bit s < kSlots: keys[s] == id
 
-    // live & leaves if not (x ≤ threshold), else live.
-    { Isa::live_leaves(ints, v, v, ints) } -> std::same_as<decltype(ints)>;
-    { Isa::first_leaves(floats, ints) } -> std::same_as<decltype(v)>;  // leaves[lowest bit of live]; of 0 any leaf
+        // leaves[lowest bit of live] of each lane of live; any leaf if it is 0.
+        { Isa::first_leaves(floats, ints) } -> std::same_as<decltype(v)>;
 
-    // The vector part of the kernels with these names: returns how many scores or keys it read, and adds to
-    // n_selected. A set without compressing moves inherits NoSelection.
-    { Isa::select_scores(floats, rows, 0u, 0u, 0u, keys, n_selected) } -> std::same_as<std::size_t>;
-    { Isa::count_keys(keys, 0u, 0u, n_selected) } -> std::same_as<std::size_t>;
-    { Isa::select_keys(keys, 0u, 0u, n_selected) } -> std::same_as<std::size_t>;
-};
+        // The vector part of the kernels with these names: returns how many scores or keys it read, and adds to
+        // n_selected. A set without compressing moves inherits NoSelection.
+        { Isa::select_scores(floats, rows, 0u, 0u, 0u, keys, n_selected) } -> std::same_as<std::size_t>;
+        { Isa::count_keys(keys, 0u, 0u, n_selected) } -> std::same_as<std::size_t>;
+        { Isa::select_keys(keys, 0u, 0u, n_selected) } -> std::same_as<std::size_t>;
+    };
 
 struct NoSelection {
     static std::size_t select_scores(const auto&...) { return 0; }

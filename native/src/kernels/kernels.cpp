@@ -12,11 +12,26 @@
 
 #include "base/boundary.hpp"
 #include "karec/item_index.hpp"
-#include "kernels/amx_permission.hpp"
 #include "kernels/isa.hpp"
+
+#if defined(KAREC_BFLOAT16)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace karec {
 namespace {
+
+#if defined(KAREC_BFLOAT16)
+// Requests AMX's tile registers from Linux for all threads of this process and its children. Returns false if it
+// refuses, as a sandbox does. Afterwards sigaltstack refuses stacks below getauxval(AT_MINSIGSTKSZ).
+// Source: Linux, Documentation/arch/x86/xstate.rst.
+bool request_tiles() noexcept {
+    constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+    constexpr long kTileData = 18;               // the state of tile registers
+    return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
 
 struct Candidate {
     const Kernels* kernels;
@@ -43,12 +58,16 @@ Choice choose() {
 #if defined(__x86_64__)
     const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+#if defined(KAREC_BFLOAT16)
+    const bool has_bfloat16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
+    const bool has_amx = has_bfloat16 && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16");
+#endif
 #endif
     const Candidate best_first[] = {
 #if defined(__x86_64__)
 #if defined(KAREC_BFLOAT16)
-        {&amx::table, has_avx512 && has_amx(), request_amx},
-        {&avx512bf16::table, has_avx512 && __builtin_cpu_supports("avx512bf16")},
+        {&amx::table, has_amx, request_tiles},
+        {&avx512bf16::table, has_bfloat16},
 #endif
         {&avx512::table, has_avx512},
         {&avx2::table,

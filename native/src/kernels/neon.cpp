@@ -45,20 +45,11 @@ struct Isa : NoSelection {
 
     static KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) { return lane_bits(vmvnq_u32(vcltq_f32(a, b))); }
 
-    static KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* words) {
-        const uint32x4_t masks = vld1q_u32(words);
-        return lane_bits(vtstq_u32(masks, masks));
-    }
-
     static KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
         const int64x2_t wanted = vdupq_n_s64(id);
         const uint32x2_t low = vmovn_u64(vceqq_s64(vld1q_s64(bucket.keys), wanted));
         const uint32x2_t high = vmovn_u64(vceqq_s64(vld1q_s64(bucket.keys + 2), wanted));
         return lane_bits(vcombine_u32(low, high)) | unsigned{bucket.keys[4] == id} << 4;
-    }
-
-    static KAREC_INLINE IntVec live_leaves(IntVec live, Vec x, Vec threshold, IntVec leaves) {
-        return live & ((x <= threshold) | leaves);
     }
 
     // The place of the lowest bit is the number of leading zeros of the reversed word.
@@ -136,8 +127,8 @@ KAREC_INLINE void compare_rounded_tile(const BoundInput& in, std::size_t first, 
         for (std::size_t c = 0; c < kPairs; c += 2) {
             const Vec top = __builtin_shufflevector(sums[r][c], sums[r][c + 1], 0, 1, 4, 5);
             const Vec bottom = __builtin_shufflevector(sums[r][c], sums[r][c + 1], 2, 3, 6, 7);
-            bits[0] |= compare_values(in, row, column + 2 * c, top, values);
-            bits[1] |= compare_values(in, row + 1, column + 2 * c, bottom, values);
+            bits[0] |= compare_values(in, row, column + 2 * c, top, values) << (column + 2 * c);
+            bits[1] |= compare_values(in, row + 1, column + 2 * c, bottom, values) << (column + 2 * c);
         }
         for (std::size_t i = 0; i < 2; ++i) masks[row + i] = column == 0 ? bits[i] : masks[row + i] | bits[i];
     }
