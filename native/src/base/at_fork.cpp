@@ -4,12 +4,13 @@
 
 #include <mutex>
 #include <new>
+#include <vector>
 
 namespace karec {
 
 struct AtForkList {
-    std::mutex changing;
-    AtForkEntry* first = nullptr;
+    std::mutex mutex;
+    std::vector<AtForkEntry*> entries;
 
     // Never destroyed: objects may outlive the statics of this library.
     static AtForkList& get() {
@@ -24,30 +25,25 @@ struct AtForkList {
     }
 
     void lock() {
-        changing.lock();
-        for (AtForkEntry* entry = first; entry != nullptr; entry = entry->next_) entry->lock_(entry->object_);
+        mutex.lock();
+        for (const AtForkEntry* entry : entries) entry->lock_(entry->object_);
     }
     void unlock(bool in_child) {
-        for (AtForkEntry* entry = first; entry != nullptr; entry = entry->next_) {
-            entry->unlock_(entry->object_, in_child);
-        }
-        changing.unlock();
+        for (const AtForkEntry* entry : entries) entry->unlock_(entry->object_, in_child);
+        mutex.unlock();
     }
 };
 
 AtForkEntry::AtForkEntry(void* object, Lock lock, Unlock unlock) : object_(object), lock_(lock), unlock_(unlock) {
     AtForkList& list = AtForkList::get();
-    const std::scoped_lock changing(list.changing);
-    next_ = list.first;
-    if (next_ != nullptr) next_->previous_ = this;
-    list.first = this;
+    const std::scoped_lock lock_list(list.mutex);
+    list.entries.push_back(this);
 }
 
 AtForkEntry::~AtForkEntry() {
     AtForkList& list = AtForkList::get();
-    const std::scoped_lock changing(list.changing);
-    (previous_ == nullptr ? list.first : previous_->next_) = next_;
-    if (next_ != nullptr) next_->previous_ = previous_;
+    const std::scoped_lock lock_list(list.mutex);
+    std::erase(list.entries, this);
 }
 
 }  // namespace karec

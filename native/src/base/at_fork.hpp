@@ -1,13 +1,14 @@
-// Objects that a fork() finds whole: no other thread is in the middle of a change, which the child would keep forever.
+// Objects that fork() finds complete: no other thread is in the middle of a change.
 //
-// Before a fork every registered object is locked, in the thread that forks; afterwards it is unlocked, in parent and
-// child. The child has that one thread alone: locks that others held, and what they were doing, would stay as it was.
+// The child of a fork has only the forking thread; locks of other threads would stay locked, and their changes half
+// done. So the forking thread locks every registered object before the fork and unlocks it afterwards, in parent and
+// child.
 #pragma once
 
 namespace karec {
 
-// An object's place in the list. The list is locked while objects come and go and from before to after a fork: an
-// object must not come or go while a lock is held that lock_for_fork() takes.
+// The place of an object in the list. The list is locked while objects are added or removed, and during a fork: do not
+// add or remove an object while you hold a lock that lock_for_fork() takes.
 class AtForkEntry {
   public:
     AtForkEntry(const AtForkEntry&) = delete;
@@ -24,19 +25,17 @@ class AtForkEntry {
     void* object_;
     Lock lock_;
     Unlock unlock_;
-    AtForkEntry* previous_ = nullptr;
-    AtForkEntry* next_ = nullptr;
 };
 
-// Member of a class with lock_for_fork() and unlock_after_fork(bool in_child), both noexcept. The last member, so that
-// it is there while all others are.
+// Member of a class with lock_for_fork() and unlock_after_fork(bool in_child), both noexcept. It must be the last
+// member: it is destroyed before the others.
 template <class T>
 class AtFork : AtForkEntry {
   public:
     explicit AtFork(T& object)
         : AtForkEntry(
-              &object, [](void* of) noexcept { static_cast<T*>(of)->lock_for_fork(); },
-              [](void* of, bool in_child) noexcept { static_cast<T*>(of)->unlock_after_fork(in_child); }) {}
+              &object, [](void* self) noexcept { static_cast<T*>(self)->lock_for_fork(); },
+              [](void* self, bool in_child) noexcept { static_cast<T*>(self)->unlock_after_fork(in_child); }) {}
 };
 
 }  // namespace karec

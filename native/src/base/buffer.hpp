@@ -1,4 +1,4 @@
-// Zeroed memory that the index owns.
+// Zeroed memory of the index.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 
 namespace karec {
 
-// Zeroed bytes, aligned to cache lines. From 2 MiB on they are aligned to huge pages, which the kernel is asked for:
-// random rows cost 1.2 to 1.8 times as much on 4-KiB pages.
+// Zeroed bytes, aligned to cache lines. From 2 MiB on they are on huge pages if the system has them: random rows cost
+// 1.2 to 1.8 times as much on 4-KiB pages.
 class Buffer {
   public:
     Buffer() = default;

@@ -25,15 +25,15 @@ bool is_nan(float value) noexcept {
     return value != value;
 }
 
-// The first non-finite element, or n.
+// Returns the index of the first non-finite element, or n.
 template <class T>
-std::size_t first_bad(const T* values, std::size_t n) noexcept {
+std::size_t find_not_finite(const T* values, std::size_t n) noexcept {
     constexpr std::size_t kBlock = 256;
     for (std::size_t start = 0; start < n; start += kBlock) {
         const std::size_t end = n - start < kBlock ? n : start + kBlock;
-        unsigned good = 1;
-        for (std::size_t i = start; i < end; ++i) good &= static_cast<unsigned>(is_finite(values[i]));
-        if (good) continue;
+        unsigned are_finite = 1;
+        for (std::size_t i = start; i < end; ++i) are_finite &= static_cast<unsigned>(is_finite(values[i]));
+        if (are_finite) continue;
         for (std::size_t i = start; i < end; ++i) {
             if (!is_finite(values[i])) return i;
         }
@@ -41,17 +41,17 @@ std::size_t first_bad(const T* values, std::size_t n) noexcept {
     return n;
 }
 
-std::string place(std::size_t at, std::size_t cols) {
-    return "(" + std::to_string(at / cols) + ", " + std::to_string(at % cols) + ")";
+std::string position_of(std::size_t index, std::size_t cols) {
+    return "(" + std::to_string(index / cols) + ", " + std::to_string(index % cols) + ")";
 }
 
 template <class T>
 Status check_matrix(const T* values, const MatrixView& matrix, const char* name) {
     const std::size_t n = matrix.rows * matrix.cols;
-    const std::size_t at = first_bad(values, n);
-    if (at == n) return {};
-    const char* what = is_nan(values[at]) ? "NaN" : "infinity";
-    return Status::invalid(std::string(name) + " holds " + what + " at " + place(at, matrix.cols));
+    const std::size_t index = find_not_finite(values, n);
+    if (index == n) return {};
+    const char* value = is_nan(values[index]) ? "NaN" : "infinity";
+    return Status::invalid(std::string(name) + " holds " + value + " at " + position_of(index, matrix.cols));
 }
 
 }  // namespace
@@ -72,7 +72,8 @@ Status check_range(const MatrixView& matrix, DType stored) {
     const std::size_t n = matrix.rows * matrix.cols;
     const auto* bad = std::find_if(values, values + n, [](float x) { return std::abs(x) >= 65520.0f; });
     if (bad == values + n) return {};
-    return Status::invalid("embeddings hold a value at " + place(static_cast<std::size_t>(bad - values), matrix.cols) +
+    return Status::invalid("embeddings hold a value at " +
+                           position_of(static_cast<std::size_t>(bad - values), matrix.cols) +
                            " that float16 cannot (|x| ≥ 65520); build with dtype float32");
 }
 
@@ -89,10 +90,25 @@ Status check_finite(MatrixView matrix, const char* name) {
 }
 
 Status check_finite(std::span<const float> values, const char* name) {
-    const std::size_t at = first_bad(values.data(), values.size());
-    if (at == values.size()) return {};
-    return Status::invalid(std::string(name) + " holds " + (is_nan(values[at]) ? "NaN" : "infinity") + " at position " +
-                           std::to_string(at));
+    const std::size_t index = find_not_finite(values.data(), values.size());
+    if (index == values.size()) return {};
+    return Status::invalid(std::string(name) + " holds " + (is_nan(values[index]) ? "NaN" : "infinity") +
+                           " at position " + std::to_string(index));
+}
+
+Status check_indptr(const char* name, std::span<const std::int64_t> indptr, std::size_t n_lists, std::size_t n) {
+    if (indptr.size() != n_lists + 1) {
+        return Status::invalid(std::string(name) + " has shape (" + std::to_string(indptr.size()) + ",), expected (" +
+                               std::to_string(n_lists + 1) + ",)");
+    }
+    for (std::size_t u = 0; u <= n_lists; ++u) {
+        if (u == 0 ? indptr[u] == 0 : indptr[u] >= indptr[u - 1]) continue;
+        return Status::invalid(std::string(name) + " holds " + std::to_string(indptr[u]) + " at position " +
+                               std::to_string(u) + ", expected it to start at 0 and never to fall");
+    }
+    if (indptr.back() == static_cast<std::int64_t>(n)) return {};
+    return Status::invalid(std::string(name) + " ends at " + std::to_string(indptr.back()) + ", expected " +
+                           std::to_string(n));
 }
 
 }  // namespace karec

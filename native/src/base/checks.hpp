@@ -1,7 +1,8 @@
-// Checks of paths and arrays that callers give, each with one wording.
+// Checks of the caller's paths and arrays. Threads: any.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -10,7 +11,7 @@
 
 namespace karec {
 
-// Refuses a path with a NUL byte, which the operating system would cut there.
+// Refuses a path with a NUL byte: the operating system would end the path there.
 Status check_path(const std::string& path);
 
 // Refuses two arrays of different lengths: "<first> has n entries, <second> has m".
@@ -23,7 +24,10 @@ Status check_float(const MatrixView& matrix, const char* name);
 Status check_finite(MatrixView matrix, const char* name);
 Status check_finite(std::span<const float> values, const char* name);
 
-// Refuses the first value of a float32 matrix that rows of dtype `stored` = float16 cannot hold. O(elements).
+// Refuses the first value of a float32 matrix that is out of the range of float16, if `stored` is float16. O(elements).
 Status check_range(const MatrixView& matrix, DType stored);
+
+// Refuses CSR offsets that are not n_lists + 1, do not begin at 0, fall, or do not end at n.
+Status check_indptr(const char* name, std::span<const std::int64_t> indptr, std::size_t n_lists, std::size_t n);
 
 }  // namespace karec

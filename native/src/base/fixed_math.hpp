@@ -1,5 +1,5 @@
-// exp and log from IEEE additions and multiplications alone, so that selections are the same bits everywhere: the C
-// library chooses its variants by processor, and these may differ in the last bit. Error ≤ 2 units in the last place.
+// exp and log with IEEE additions and multiplications only, so that selections have the same bits on every machine. The
+// C library selects variants by processor, which can differ in the last bit. Error ≤ 2 units in the last place.
 #pragma once
 
 #include <bit>

@@ -1,4 +1,4 @@
-// IEEE 754 binary16 ↔ binary32, in integer arithmetic that gives the same bits with or without F16C.
+// IEEE 754 binary16 ↔ binary32 in integer arithmetic: the same bits with and without F16C.
 #pragma once
 
 #include <bit>
@@ -16,7 +16,7 @@ inline std::uint16_t float_to_half(float value) noexcept {
     if (magnitude > 0x7F800000u) return static_cast<std::uint16_t>(sign | 0x7E00u);
     if (magnitude >= 0x47800000u) return static_cast<std::uint16_t>(sign | kHalfExponent);
     if (magnitude < 0x38800000u) {
-        // Below 2^-14 a half counts in steps of 2^-24, which is one unit in the last place of 0.5: the addition rounds.
+        // Below 2^-14 the step of a half is 2^-24, one unit in the last place of 0.5: the addition rounds.
         const float aligned = std::bit_cast<float>(magnitude) + 0.5f;
         return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(aligned) - 0x3F000000u));
     }

@@ -1,10 +1,10 @@
-// Reads of arrays that their owner may write to while a call runs.
+// Reads of the caller's arrays, which another thread may write during the call.
 #pragma once
 
 namespace karec {
 
-// The value, read from memory once: what is checked afterwards is what is used. A plain read may be repeated by the
-// compiler. Costs no more than a plain read.
+// Reads the value from memory once: the value that is checked is the value in use. The compiler may repeat a plain
+// read. Costs as much as one.
 template <class T>
 T read_once(const T& value) noexcept {
     return __atomic_load_n(&value, __ATOMIC_RELAXED);

@@ -1,3 +1,5 @@
+// XXH64, a checksum of 64 bits (Y. Collet, https://xxhash.com). Every step is a bijection of its 8-byte word: a change
+// in one word always changes the sum. Threads: any, each with its own object.
 #pragma once
 
 #include <cstddef>
@@ -6,8 +8,7 @@
 
 namespace karec {
 
-// XXH64 (Y. Collet, https://xxhash.com): every step is a bijection of its 8-byte word, so that a change
-// within one word always changes the sum. Streams: update() any number of times, then digest().
+// The sum of a stream: any number of update(), then digest().
 class Xxh64 {
   public:
     explicit Xxh64(std::uint64_t seed = 0) noexcept;
@@ -18,7 +19,7 @@ class Xxh64 {
     std::uint64_t seed_;
     std::uint64_t lanes_[4];
     std::uint64_t total_ = 0;
-    std::size_t held_ = 0;
+    std::size_t tail_size_ = 0;
     std::byte tail_[32];
 };
 

@@ -4,7 +4,6 @@
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
-#include "base/indptr.hpp"
 #include "diversity/dpp_problem.hpp"
 #include "karec/dpp.hpp"
 

@@ -10,7 +10,7 @@ namespace {
 // Each thread keeps the memory of its last blocks for its next ones: new pages cost as much as a small selection.
 constexpr std::size_t kMostKept = std::size_t{8} << 20;  // floats: 32 MiB a thread
 struct Kept {
-    Aligned<float> values;
+    AlignedFloats values;
     std::size_t size = 0;
 };
 thread_local Kept kept;
@@ -30,7 +30,7 @@ FeatureBlocks::FeatureBlocks(const VectorRows& rows, std::span<const double> squ
         values_ = std::move(kept.values);
         n_values_ = std::exchange(kept.size, 0);
     } else {
-        values_ = aligned<float>(n_values_);
+        values_.reset(static_cast<float*>(::operator new[](n_values_ * sizeof(float), std::align_val_t{64})));
     }
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/indptr.hpp"
+#include "base/checks.hpp"
 #include "base/json.hpp"
 
 namespace karec {

@@ -31,7 +31,7 @@ TEST(xxh64_gives_the_published_sums) {
     CHECK(sum_of("The quick brown fox jumps over the lazy dog") == 0x0B242D361FDA71BCu);
 }
 
-TEST(xxh64_does_not_depend_on_how_the_bytes_arrive) {
+TEST(xxh64_of_a_stream_does_not_depend_on_its_parts) {
     std::vector<std::byte> bytes(200);
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 37);
     for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
@@ -42,7 +42,7 @@ TEST(xxh64_does_not_depend_on_how_the_bytes_arrive) {
     }
 }
 
-TEST(every_half_survives_float) {
+TEST(every_float16_survives_conversion_to_float32) {
     for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
         const auto half = static_cast<std::uint16_t>(bits);
         if ((half & kHalfExponent) == kHalfExponent && (half & 0x3FFu) != 0) continue;  // NaN
@@ -50,7 +50,7 @@ TEST(every_half_survives_float) {
     }
 }
 
-TEST(halfway_between_two_halves_goes_to_the_even_one) {
+TEST(float_to_half_rounds_ties_to_even) {
     for (std::uint32_t bits = 0; bits < 0x7BFFu; ++bits) {
         const auto low = static_cast<std::uint16_t>(bits);
         const auto high = static_cast<std::uint16_t>(bits + 1);
@@ -63,7 +63,7 @@ TEST(halfway_between_two_halves_goes_to_the_even_one) {
     CHECK(float_to_half(65520.0f) == kHalfExponent);
 }
 
-TEST(exp_and_log_are_within_two_units_in_the_last_place) {
+TEST(fixed_exp_and_log_are_within_two_units_in_the_last_place) {
     std::mt19937_64 random(1);
     std::uniform_real_distribution<double> uniform(0.0, 1.0);
     const double unit = std::numeric_limits<double>::epsilon();
