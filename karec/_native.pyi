@@ -122,7 +122,7 @@ def counter_numbers(counts: ArrayLike, priors: ArrayLike) -> _F32: ...
 def fuse_logits(logits: ArrayLike, weights: ArrayLike, is_product: bool) -> _F32: ...
 
 class TreeEnsemble:
-    MOST_LEAVES: int
+    MAX_LEAVES: int
     def __init__(
         self,
         sizes: ArrayLike,

@@ -12,6 +12,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "karec/array.hpp"
@@ -24,6 +26,21 @@ namespace py = pybind11;
 
 // Raises the exception for a Status: ValueError, OSError, MemoryError, or karec.errors.IndexFormatError, Unavailable.
 void raise_unless_ok(const Status& status);
+
+// Returns the value of call() (nothing if it is a Status), which runs without the GIL. Raises its error.
+template <class Call>
+auto call_without_gil(Call&& call) {
+    auto result = [&] {
+        const py::gil_scoped_release release;
+        return call();
+    }();
+    if constexpr (std::is_same_v<decltype(result), Status>) {
+        raise_unless_ok(result);
+    } else {
+        raise_unless_ok(result.status());
+        return std::move(result.value());
+    }
+}
 
 // Converts an argument; TypeError with its name if that is impossible. The type caster of T must be included.
 template <class T>

@@ -1,4 +1,4 @@
-// Properties of an index, and what stands in its rows, for Python: check, release the GIL, call.
+// Properties of an index and reads of its rows for Python: check the arrays, release the GIL, call the library.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -8,25 +8,23 @@
 #include <tuple>
 #include <vector>
 
-#include "arrays.hpp"
 #include "base/scratch.hpp"
 #include "reading.hpp"
 
 namespace karec::python {
 namespace {
 
-// A C++ host may have named a column in other bytes than UTF-8.
-py::str text(std::string_view bytes) {
-    const std::string held(bytes);
-    const auto size = static_cast<py::ssize_t>(held.size());
-    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(held.c_str(), size, "surrogateescape"));
+// The name of a column. A C++ host may have written other bytes than UTF-8.
+py::str to_str(std::string_view name) {
+    const auto size = static_cast<py::ssize_t>(name.size());
+    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(name.data(), size, "surrogateescape"));
 }
 
 py::list column_types(const IndexView& view) {
     const auto types = view.column_types();
     raise_unless_ok(types.status());
     py::list pairs;
-    for (const ColumnType& type : types.value()) pairs.append(py::make_tuple(text(type.name), name_of(type.dtype)));
+    for (const ColumnType& type : types.value()) pairs.append(py::make_tuple(to_str(type.name), name_of(type.dtype)));
     return pairs;
 }
 
@@ -34,38 +32,28 @@ using Table = std::shared_ptr<const IndexTable>;
 
 // (generation, ids, columns, present or None): read-only arrays, which keep their memory alive.
 py::tuple table(const IndexView& view) {
-    auto found = [&] {
-        const py::gil_scoped_release release;
-        return view.table();
-    }();
-    raise_unless_ok(found.status());
-    const Table& rows = found.value();
-    const py::capsule owner(new Table(rows), [](void* at) { delete static_cast<Table*>(at); });
+    const Table found = call_without_gil([&] { return view.table(); });
+    const py::capsule owner(new Table(found), [](void* owned) { delete static_cast<Table*>(owned); });
     py::dict columns;
-    for (const Column& column : rows->columns) {
-        columns[text(column.name)] = view_of(column.dtype, column.bytes, owner);
+    for (const Column& column : found->columns) {
+        columns[to_str(column.name)] = view_of(column.dtype, column.bytes, owner);
     }
     py::object present = py::none();
-    if (!rows->present.empty()) present = view_of(DType::boolean, std::as_bytes(rows->present), owner);
-    return py::make_tuple(rows->generation, view_of(DType::int64, std::as_bytes(rows->ids), owner), columns, present);
+    if (!found->present.empty()) present = view_of(DType::boolean, std::as_bytes(found->present), owner);
+    return py::make_tuple(found->generation, view_of(DType::int64, std::as_bytes(found->ids), owner), columns, present);
 }
 
 void save(const IndexView& view, const std::string& path) {
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = view.save(path);
-    }
-    raise_unless_ok(status);
+    call_without_gil([&] { return view.save(path); });
 }
 
-// rows[i] = known[i], or the row of ids[i] where that is below 0. Works of one channel stand side by side, so that most
-// blocks have no row to look up.
-Status lookup_others(const IndexView& view, std::span<const std::int64_t> ids, std::span<const std::int32_t> known,
-                     std::span<std::int32_t> rows) {
+// rows[i] = known[i], or the row of ids[i] if known[i] < 0. Unknown rows are often adjacent (items of one source), so
+// that most blocks have no row to look up.
+Status lookup_missing(const IndexView& view, std::span<const std::int64_t> ids, std::span<const std::int32_t> known,
+                      std::span<std::int32_t> rows) {
     constexpr std::size_t kBlock = 64;
-    ScratchArray<std::size_t> places(ids.size());
-    ScratchArray<std::int64_t> others(ids.size());
+    ScratchArray<std::size_t> positions(ids.size());
+    ScratchArray<std::int64_t> missing(ids.size());
     std::size_t n = 0;
     for (std::size_t first = 0; first < ids.size(); first += kBlock) {
         const std::size_t end = std::min(first + kBlock, ids.size());
@@ -75,19 +63,19 @@ Status lookup_others(const IndexView& view, std::span<const std::int64_t> ids, s
             signs |= rows[i];
         }
         for (std::size_t i = first; i < end && signs < 0; ++i) {
-            places[n] = i;
-            others[n] = ids[i];
+            positions[n] = i;
+            missing[n] = ids[i];
             n += rows[i] < 0;
         }
     }
     if (n == 0) return {};
     ScratchArray<std::int32_t> found(n);
-    if (Status status = view.lookup({&others[0], n}, {&found[0], n}); !status.ok()) return status;
-    for (std::size_t i = 0; i < n; ++i) rows[places[i]] = found[i];
+    if (Status status = view.lookup({&missing[0], n}, {&found[0], n}); !status.ok()) return status;
+    for (std::size_t i = 0; i < n; ++i) rows[positions[i]] = found[i];
     return {};
 }
 
-// (rows, the generation that they are of). `known`: rows that were found before, or None.
+// (rows, their generation). `known`: rows that an earlier call found, or None.
 py::tuple lookup(const IndexView& view, py::handle ids, const py::object& known) {
     const auto keys = int64_input(ids, "ids", {"N"});
     Output<std::int32_t> rows({keys.shape(0)});
@@ -100,54 +88,36 @@ py::tuple lookup(const IndexView& view, py::handle ids, const py::object& known)
                                   std::to_string(keys.shape(0)) + ",) as ids has");
         }
     }
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = before ? lookup_others(view, keys.span(), before->span(), out) : view.lookup(keys.span(), out);
-    }
-    raise_unless_ok(status);
+    call_without_gil([&] {
+        return before ? lookup_missing(view, keys.span(), before->span(), out) : view.lookup(keys.span(), out);
+    });
     return py::make_tuple(rows.array, view.generation());
 }
 
 py::array gather(const IndexView& view, const std::string& column, py::handle rows) {
     const auto dtype = view.column_dtype(column);
     raise_unless_ok(dtype.status());
-    const auto at = rows_input(rows);
-    py::array values(py::dtype(name_of(dtype.value())), std::vector<py::ssize_t>{at.shape(0)});
+    const auto input = rows_input(rows);
+    py::array values(py::dtype(name_of(dtype.value())), std::vector<py::ssize_t>{input.shape(0)});
     const std::span<std::byte> out(static_cast<std::byte*>(values.mutable_data()),
                                    static_cast<std::size_t>(values.nbytes()));
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = view.gather_column(column, at.rows(), out);
-    }
-    raise_unless_ok(status);
+    call_without_gil([&] { return view.gather_column(column, input.rows(), out); });
     return values;
 }
 
 py::array_t<std::int64_t> model_versions_of(const IndexView& view, py::handle rows) {
-    const auto at = rows_input(rows);
-    Output<std::int64_t> versions({at.shape(0)});
+    const auto input = rows_input(rows);
+    Output<std::int64_t> versions({input.shape(0)});
     const auto out = versions.span();
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = view.gather_model_versions(at.rows(), out);
-    }
-    raise_unless_ok(status);
+    call_without_gil([&] { return view.gather_model_versions(input.rows(), out); });
     return versions.array;
 }
 
 py::array_t<float> embeddings(const IndexView& view, py::handle rows) {
-    const auto at = rows_input(rows);
-    Output<float> vectors({at.shape(0), static_cast<py::ssize_t>(view.dim())});
+    const auto input = rows_input(rows);
+    Output<float> vectors({input.shape(0), static_cast<py::ssize_t>(view.dim())});
     const auto out = vectors.span();
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = view.gather(at.rows(), out);
-    }
-    raise_unless_ok(status);
+    call_without_gil([&] { return view.gather(input.rows(), out); });
     return vectors.array;
 }
 
@@ -157,17 +127,17 @@ std::vector<std::int64_t> model_versions(const IndexView& view) {
     return versions.value();
 }
 
-// (number, works, space_id, scale, offset) of each.
+// (number, items, space_id, scale, offset)
 using VersionTuple = std::tuple<std::int64_t, std::size_t, std::uint64_t, float, float>;
 
 std::vector<VersionTuple> versions(const IndexView& view) {
     const auto found = view.versions();
     raise_unless_ok(found.status());
-    std::vector<VersionTuple> each;
-    for (const ModelVersion& of : found.value()) {
-        each.emplace_back(of.number, of.n_rows, of.space_id, of.scale, of.offset);
+    std::vector<VersionTuple> tuples;
+    for (const ModelVersion& version : found.value()) {
+        tuples.emplace_back(version.number, version.n_rows, version.space_id, version.scale, version.offset);
     }
-    return each;
+    return tuples;
 }
 
 template <auto Property>
@@ -182,8 +152,8 @@ void bind_reads(py::class_<Face>& face) {
     face.def("__len__", method<Face>(&value_of<&IndexView::size>))
         .def_property_readonly("n_rows", method<Face>(&value_of<&IndexView::n_rows>))
         .def_property_readonly("dim", method<Face>(&value_of<&IndexView::dim>))
-        .def_property_readonly("dtype",
-                               [](const Face& of) { return name_of(method<Face>(&value_of<&IndexView::dtype>)(of)); })
+        .def_property_readonly(
+            "dtype", [](const Face& face) { return name_of(method<Face>(&value_of<&IndexView::dtype>)(face)); })
         .def_property_readonly("rescores", method<Face>(&value_of<&IndexView::rescores>))
         .def_property_readonly("model_version", method<Face>(&value_of<&IndexView::model_version>))
         .def_property_readonly("model_versions", method<Face>(&model_versions))

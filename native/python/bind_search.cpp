@@ -1,11 +1,10 @@
-// Searches of an index for Python: check, release the GIL, call.
+// Searches of an index for Python: check the arrays, release the GIL, call the library.
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <optional>
 #include <utility>
 
-#include "arrays.hpp"
 #include "reading.hpp"
 #include "search/search_checks.hpp"
 
@@ -13,37 +12,42 @@ namespace karec::python {
 namespace {
 
 // One array for all rows (version nullopt), or one for each model version.
-using Versioned = std::vector<std::pair<std::optional<std::int64_t>, py::object>>;
+using VersionArrays = std::vector<std::pair<std::optional<std::int64_t>, py::object>>;
 
-// Queries as views of the arrays.
+// Queries as views of the arrays: one query of shape (D,), or several of shape (B, D).
 class Queries {
   public:
-    Queries(const Versioned& given, const IndexView& view, bool several) {
+    Queries(const VersionArrays& version_arrays, const IndexView& view, bool is_single) {
         const auto has_version = [](const auto& query) { return query.first.has_value(); };
-        if (given.size() != 1 && (given.empty() || !std::ranges::all_of(given, has_version))) {
-            throw py::value_error("queries has " + std::to_string(given.size()) +
+        if (version_arrays.size() != 1 &&
+            (version_arrays.empty() || !std::ranges::all_of(version_arrays, has_version))) {
+            throw py::value_error("queries has " + std::to_string(version_arrays.size()) +
                                   " arrays, expected one, or one for each model version");
         }
         const auto dim = static_cast<py::ssize_t>(view.dim());
-        for (const auto& [version, array] : given) {
-            const std::string name = std::string(several ? "queries" : "query") +
+        if (is_single) n_ = 1;
+        for (const auto& [version, array] : version_arrays) {
+            const std::string name = std::string(is_single ? "query" : "queries") +
                                      (version ? " of model version " + std::to_string(*version) : "");
-            auto expected = several ? std::vector<Dim>{n_ < 0 ? Dim("B") : Dim(n_), dim} : std::vector<Dim>{dim};
+            auto expected = is_single ? std::vector<Dim>{dim} : std::vector<Dim>{n_ < 0 ? Dim("B") : Dim(n_), dim};
             arrays_.push_back(float32_input(array, name.c_str(), expected));
-            if (several) n_ = arrays_.back().shape(0);
+            if (!is_single) n_ = arrays_.back().shape(0);
         }
-        if (!several) n_ = 1;
+        const bool has_versions = version_arrays.size() != 1 || version_arrays[0].first;
         for (py::ssize_t q = 0; q < n_; ++q) {
-            const auto first = static_cast<std::size_t>(q * dim);
-            const auto of = [&](std::size_t a) { return arrays_[a].span().subspan(first, view.dim()); };
-            if (given.size() == 1 && !given[0].first) {
-                queries_.emplace_back(of(0));
+            const auto values = [&](std::size_t array) {
+                return arrays_[array].span().subspan(static_cast<std::size_t>(q * dim), view.dim());
+            };
+            if (!has_versions) {
+                queries_.emplace_back(values(0));
                 continue;
             }
-            auto& each = by_version_.emplace_back();
-            for (std::size_t a = 0; a < given.size(); ++a) each.push_back({*given[a].first, of(a)});
+            auto& version_queries = version_queries_.emplace_back();
+            for (std::size_t a = 0; a < arrays_.size(); ++a) {
+                version_queries.push_back({*version_arrays[a].first, values(a)});
+            }
         }
-        for (const auto& each : by_version_) queries_.emplace_back(std::span<const VersionQuery>(each));
+        for (const auto& query : version_queries_) queries_.emplace_back(std::span<const VersionQuery>(query));
     }
 
     py::ssize_t size() const { return n_; }
@@ -55,125 +59,117 @@ class Queries {
   private:
     py::ssize_t n_ = -1;
     std::vector<Input<float>> arrays_;
-    std::vector<std::vector<VersionQuery>> by_version_;
+    std::vector<std::vector<VersionQuery>> version_queries_;
     std::vector<Query> queries_;
 };
 
 // Ids or rows: exactly one of the two is not None, as the caller has checked.
-struct CandidateInput {
+class CandidateInput {
+  public:
     CandidateInput(const py::object& ids, const py::object& rows) {
         if (rows.is_none()) {
             ids_ = int64_input(ids, "ids", {"N"});
-            among = Candidates::of_ids(ids_->span());
+            candidates = Candidates::of_ids(ids_->span());
         } else {
             rows_ = rows_input(rows);
-            among = Candidates::of_rows(rows_->rows());
+            candidates = Candidates::of_rows(rows_->rows());
         }
     }
     bool overlaps(std::span<const std::byte> output) const {
         return (ids_ && ids_->overlaps(output)) || (rows_ && rows_->overlaps(output));
     }
-    Candidates among;
+    Candidates candidates;
 
   private:
     std::optional<Input<std::int64_t>> ids_;
     std::optional<RowsInput> rows_;
 };
 
-struct RankedOutput {
-    explicit RankedOutput(const std::vector<py::ssize_t>& shape)
-        : scores(shape), ids(shape), rows(shape), positions(shape) {}
+// A list of `length` entries and a count for each query.
+struct SearchOutput {
+    SearchOutput(py::ssize_t n_queries, std::size_t length)
+        : scores({n_queries, static_cast<py::ssize_t>(length)}),
+          ids({n_queries, static_cast<py::ssize_t>(length)}),
+          rows({n_queries, static_cast<py::ssize_t>(length)}),
+          positions({n_queries, static_cast<py::ssize_t>(length)}),
+          counts(static_cast<std::size_t>(n_queries)) {}
+
     Ranked spans() { return {scores.span(), ids.span(), rows.span(), positions.span()}; }
+
+    // (scores, ids, rows, positions, [(unknown, blocked, generation, found)])
+    py::tuple to_tuple() const {
+        py::list tuples;
+        for (const SearchCount& count : counts) {
+            tuples.append(py::make_tuple(count.unknown, count.blocked, count.generation, count.found));
+        }
+        return py::make_tuple(scores.array, ids.array, rows.array, positions.array, tuples);
+    }
 
     Output<float> scores;
     Output<std::int64_t> ids;
     Output<std::int32_t> rows;
     Output<std::int64_t> positions;
+    std::vector<SearchCount> counts;
 };
 
-// (scores, ids, rows, positions, [(unknown, blocked, generation, found)]): a list for each query.
-py::tuple to_tuple(const RankedOutput& ranked, const std::vector<SearchCount>& counts) {
-    py::list tuples;
-    for (const SearchCount& count : counts) {
-        tuples.append(py::make_tuple(count.unknown, count.blocked, count.generation, count.found));
-    }
-    return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array, tuples);
-}
-
-py::tuple search(const IndexView& view, const Versioned& queries, const py::object& ids, const py::object& rows,
+py::tuple search(const IndexView& view, const VersionArrays& arrays, const py::object& ids, const py::object& rows,
                  py::ssize_t k) {
-    const std::size_t wanted = positive(k, "k");
-    const Queries each(queries, view, true);
-    const CandidateInput candidates(ids, rows);
-    const std::size_t width = std::min(wanted, candidates.among.size());
-    RankedOutput ranked({each.size(), static_cast<py::ssize_t>(width)});
-    const Ranked out = ranked.spans();
-    std::vector<SearchCount> counts;
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        for (const Query& query : each.all()) {
-            const Ranked list = list_of(out, counts.size(), width);
-            const auto count = view.search(query, candidates.among, list);
-            status = count.status();
-            if (!status.ok()) break;
+    const Queries queries(arrays, view, false);
+    const CandidateInput input(ids, rows);
+    const std::size_t length = std::min(positive(k, "k"), input.candidates.size());
+    SearchOutput output(queries.size(), length);
+    const Ranked ranked = output.spans();
+    call_without_gil([&]() -> Status {
+        for (std::size_t q = 0; q < queries.all().size(); ++q) {
+            const Ranked list = slice_list(ranked, q, length);
+            const auto count = view.search(queries.all()[q], input.candidates, list);
+            if (!count.ok()) return count.status();
             pad_list(list, count->found);
-            counts.push_back(count.value());
+            output.counts[q] = count.value();
         }
-    }
-    raise_unless_ok(status);
-    return to_tuple(ranked, counts);
+        return {};
+    });
+    return output.to_tuple();
 }
 
-py::tuple search_all(const IndexView& view, const Versioned& queries, py::ssize_t k, const py::object& mask,
+py::tuple search_all(const IndexView& view, const VersionArrays& arrays, py::ssize_t k, const py::object& mask,
                      const std::optional<py::ssize_t>& n_probe) {
-    const std::size_t wanted = positive(k, "k");
-    const std::size_t probed = n_probe ? positive(*n_probe, "n_probe") : kEveryRow;
-    const Queries each(queries, view, true);
-    std::optional<Input<std::uint8_t>> kept;
+    const Queries queries(arrays, view, false);
+    std::optional<Input<std::uint8_t>> flags;
     std::span<const std::uint8_t> mask_bytes;
     if (!mask.is_none()) {
-        kept = bool_input(mask, "mask", {"n_rows"});
-        if (kept->shape(0) == 0 && view.n_rows() > 0) {  // to the library an empty mask is none
+        flags = bool_input(mask, "mask", {"n_rows"});
+        if (flags->shape(0) == 0 && view.n_rows() > 0) {  // the library reads an empty mask as no mask
             throw py::value_error("mask has 0 entries, the index has " + std::to_string(view.n_rows()) + " rows");
         }
-        mask_bytes = kept->span();
+        mask_bytes = flags->span();
     }
-    RankedOutput ranked({each.size(), static_cast<py::ssize_t>(std::min(wanted, view.size()))});
-    const Ranked out = ranked.spans();
-    std::vector<SearchCount> counts(static_cast<std::size_t>(each.size()));
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = view.search_all(each.all(), mask_bytes, out, counts, probed);
-    }
-    raise_unless_ok(status);
-    return to_tuple(ranked, counts);
+    SearchOutput output(queries.size(), std::min(positive(k, "k"), view.size()));
+    const Ranked ranked = output.spans();
+    const std::size_t n_lists = n_probe ? positive(*n_probe, "n_probe") : kEveryRow;
+    call_without_gil([&] { return view.search_all(queries.all(), mask_bytes, ranked, output.counts, n_lists); });
+    return output.to_tuple();
 }
 
-py::array scores(const IndexView& view, const Versioned& query, const py::object& ids, const py::object& rows,
+py::array scores(const IndexView& view, const VersionArrays& arrays, const py::object& ids, const py::object& rows,
                  const py::object& out) {
-    const Queries one(query, view, false);
-    const CandidateInput candidates(ids, rows);
-    const auto n = static_cast<py::ssize_t>(candidates.among.size());
-    py::array to = out.is_none() ? py::array(py::array_t<float>(n)) : py::array(out);
+    const Queries queries(arrays, view, true);
+    const CandidateInput input(ids, rows);
+    const auto n = static_cast<py::ssize_t>(input.candidates.size());
+    py::array array = out.is_none() ? py::array(py::array_t<float>(n)) : py::array(out);
     // isinstance of array_t checks dtype, byte order and contiguity, but not alignment.
-    if (!py::isinstance<py::array_t<float, py::array::c_style>>(to) || !to.writeable() || to.ndim() != 1 ||
-        to.shape(0) != n || reinterpret_cast<std::uintptr_t>(to.data()) % alignof(float) != 0) {
-        throw py::value_error("out has shape " + shape_of(to) + " and dtype " +
-                              py::str(to.dtype()).cast<std::string>() + ", expected (" + std::to_string(n) +
+    if (!py::isinstance<py::array_t<float, py::array::c_style>>(array) || !array.writeable() || array.ndim() != 1 ||
+        array.shape(0) != n || reinterpret_cast<std::uintptr_t>(array.data()) % alignof(float) != 0) {
+        throw py::value_error("out has shape " + shape_of(array) + " and dtype " +
+                              py::str(array.dtype()).cast<std::string>() + ", expected (" + std::to_string(n) +
                               ",) float32, C-contiguous, aligned and writeable");
     }
-    const std::span<float> filled(static_cast<float*>(to.mutable_data()), static_cast<std::size_t>(n));
-    if (one.overlaps(std::as_bytes(filled)) || candidates.overlaps(std::as_bytes(filled))) {
+    const std::span<float> filled(static_cast<float*>(array.mutable_data()), static_cast<std::size_t>(n));
+    if (queries.overlaps(std::as_bytes(filled)) || input.overlaps(std::as_bytes(filled))) {
         throw py::value_error("out shares memory with query, ids or rows");
     }
-    const auto counts = [&] {
-        const py::gil_scoped_release release;
-        return view.scores(one.all()[0], candidates.among, filled);
-    }();
-    raise_unless_ok(counts.status());
-    return to;
+    call_without_gil([&] { return view.scores(queries.all()[0], input.candidates, filled); });
+    return array;
 }
 
 }  // namespace

@@ -7,13 +7,14 @@
 #include <memory>
 #include <utility>
 
+#include "arrays.hpp"
 #include "karec/item_index.hpp"
 
 namespace karec::python {
 
 namespace py = pybind11;
 
-// An IndexView until close(). A call that is running then keeps the view until it returns. Used with the GIL held.
+// An IndexView until close(). A call in progress keeps the view until it returns. Used with the GIL held.
 class HeldView {
   public:
     explicit HeldView(IndexView view) : view_(std::make_shared<const IndexView>(std::move(view))) {}
@@ -29,8 +30,8 @@ class HeldView {
 };
 
 // `read` as a method of ItemIndex or HeldView.
-template <class Face, class Answer, class... Arguments>
-auto method(Answer (*read)(const IndexView&, Arguments...)) {
+template <class Face, class Returned, class... Arguments>
+auto method(Returned (*read)(const IndexView&, Arguments...)) {
     return [read](const Face& face, Arguments... arguments) {
         if constexpr (std::is_same_v<Face, ItemIndex>) {
             return read(face.pinned(), arguments...);
@@ -40,7 +41,7 @@ auto method(Answer (*read)(const IndexView&, Arguments...)) {
     };
 }
 
-// Add the reading methods to the class of either.
+// Add the reading methods to either class.
 template <class Face>
 void bind_reads(py::class_<Face>& face);
 template <class Face>

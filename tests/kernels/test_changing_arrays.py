@@ -116,7 +116,6 @@ CASES = {  # elements, calls
     "model_versions_of": (200_000, 60),
     "search": (50_000, 300),
     "scores": (50_000, 100),
-    "search lists": (20_000, 100),
     "dpp of rows": (1000, 100),
     "dpp": (20_000, 10),
     "dpp types": (20_000, 10),

@@ -92,7 +92,7 @@ DAMAGES = {
     "an infinite weight": ({"values": [0, np.inf, 2]}, "node 1 has a weight that is not finite"),
     "a tree without nodes": ({"sizes": [0]}, "tree 0 has 0 nodes, of 3 that are left"),
     "a tree with too many nodes": ({"sizes": [4]}, "tree 0 has 4 nodes, of 3 that are left"),
-    "nodes without a tree": ({"sizes": [1], "features": [-1, -1, -1]}, "2 nodes are of no tree"),
+    "nodes without a tree": ({"sizes": [1], "features": [-1, -1, -1]}, "2 nodes belong to no tree"),
     "an output after the last one": ({"outputs": [1]}, "tree 0 belongs to output 1 of 1"),
     "an output below zero": ({"outputs": [-1]}, "tree 0 belongs to output -1 of 1"),
     "too few values": ({"values": [0, 1]}, r"values has shape \(2,\), expected \(3,\)"),
@@ -116,8 +116,8 @@ def test_trees_reject_invalid_nodes_by_tree_and_node(damage):
 
 
 def test_trees_reject_too_many_leaves():
-    tree = random_tree(np.random.default_rng(0), _native.TreeEnsemble.MOST_LEAVES + 1, 2)
-    with pytest.raises(ValueError, match="tree 1: it has 257 leaves, at most 256 are taken"):
+    tree = random_tree(np.random.default_rng(0), _native.TreeEnsemble.MAX_LEAVES + 1, 2)
+    with pytest.raises(ValueError, match="tree 1: it has 257 leaves, expected at most 256"):
         ensemble([Tree(), tree], 2)
 
 

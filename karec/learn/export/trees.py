@@ -256,9 +256,9 @@ def _arrays_of(nodes: Mapping[str, Any], leaves: Mapping[str, NDArray[Any]]) -> 
     ):
         raise UnsupportedTrees("its leaves do not have exactly one weight of one target each")
     max_leaves = np.add.reduceat(leaf.astype(np.int64), starts).max()
-    if max_leaves > _native.TreeEnsemble.MOST_LEAVES:
+    if max_leaves > _native.TreeEnsemble.MAX_LEAVES:
         raise UnsupportedTrees(
-            f"a tree has {max_leaves} leaves, more than {_native.TreeEnsemble.MOST_LEAVES}"
+            f"a tree has {max_leaves} leaves, more than {_native.TreeEnsemble.MAX_LEAVES}"
         )
     values = nodes["values"].copy()
     values[leaf] = leaves["weights"][order]

@@ -13,31 +13,53 @@
 namespace karec {
 namespace {
 
-// A row of the caller's list, as it is now; kUnknownRow is above every row. Rows were checked before the first is used,
-// but another thread may have written to the list since: each is compared with n_rows again.
-std::size_t row_of(const std::int32_t& row) noexcept {
+// Rows whose values are prefetched while one is copied: 16 took twice as long at a million items.
+constexpr std::size_t kAhead = 64;
+
+// A row of the caller's list as it is now; kUnknownRow becomes larger than every row. Another thread may have written
+// to the list since it was checked.
+std::size_t read_row(const std::int32_t& row) noexcept {
     return static_cast<std::size_t>(std::int64_t{read_once(row)});
 }
 
-// Rows whose values are on their way from memory while one is copied: 16 took twice as long at a million works.
-constexpr std::size_t kAhead = 64;
-
-// A column's value of each row, 0 where the row holds no work. The columns of a large index lie outside the caches:
-// values are prefetched, and a copy of constant width is one load and one store.
-template <std::size_t Width>
-void gather_values(const Generation& g, const PagedColumn& column, std::span<const std::int32_t> rows, std::byte* out) {
-    for (std::size_t i = 0; i < rows.size(); ++i, out += Width) {
-        if (i + kAhead < rows.size()) {
-            const std::size_t next = row_of(rows[i + kAhead]);
-            if (next < g.n_rows()) __builtin_prefetch(column.values.at(next));
-        }
-        const std::size_t row = row_of(rows[i]);
+// Calls copy(i, row) for each of `rows` that has an item, and clear(i) for the others.
+template <class Copy, class Clear>
+void for_each_row(const Generation& g, std::span<const std::int32_t> rows, Copy&& copy, Clear&& clear) {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        const std::size_t row = read_row(rows[i]);
         if (row >= g.n_rows() || g.removed.has(row)) {
-            std::memset(out, 0, Width);
+            clear(i);
         } else {
-            std::memcpy(out, column.values.at(row), Width);
+            copy(i, row);
         }
     }
+}
+
+// Values are prefetched, because columns of a large index are not in cache. A copy of constant width is one load and
+// one store.
+template <std::size_t Width>
+void gather_values(const Generation& g, const PagedColumn& column, std::span<const std::int32_t> rows, std::byte* out) {
+    const auto prefetch = [&](std::size_t i) {
+        if (i + kAhead >= rows.size()) return;
+        const std::size_t row = read_row(rows[i + kAhead]);
+        if (row < g.n_rows()) __builtin_prefetch(column.values.at(row));
+    };
+    for_each_row(
+        g, rows,
+        [&](std::size_t i, std::size_t row) {
+            prefetch(i);
+            std::memcpy(out + i * Width, column.values.at(row), Width);
+        },
+        [&](std::size_t i) {
+            prefetch(i);
+            std::memset(out + i * Width, 0, Width);
+        });
+}
+
+// Checks the rows of a gather, and the number of its outputs.
+Status check_gather(const Generation& g, const Rows& rows, const char* name, std::size_t width, std::size_t n_out) {
+    Status status = check_lengths(name, rows.values.size() * width, "out", n_out);
+    return status.ok() ? check_candidates(Candidates::of_rows(rows), g) : status;
 }
 
 }  // namespace
@@ -59,20 +81,18 @@ Status IndexView::gather(const Rows& rows, std::span<float> out) const noexcept 
         if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         const std::size_t dim = g.format.dim;
-        Status status = check_lengths("rows × dimensions", rows.values.size() * dim, "out", out.size());
-        if (!status.ok()) return status;
-        if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
-        for (std::size_t i = 0; i < rows.values.size(); ++i) {
-            float* to = out.data() + i * dim;
-            const std::size_t row = row_of(rows.values[i]);
-            if (row >= g.n_rows() || g.removed.has(row)) {
-                std::fill_n(to, dim, 0.0f);
-            } else if (g.keeps_exact) {
-                g.exact_format().decode(g.exact.at(row), 1.0f, to);
-            } else {
-                g.format.decode(g.rows.at(row), g.scale_of(row), to);
-            }
-        }
+        if (Status status = check_gather(g, rows, "rows × dimensions", dim, out.size()); !status.ok()) return status;
+        for_each_row(
+            g, rows.values,
+            [&](std::size_t i, std::size_t row) {
+                float* vector = out.data() + i * dim;
+                if (g.keeps_exact) {
+                    g.exact_format().decode(g.exact.at(row), 1.0f, vector);
+                } else {
+                    g.format.decode(g.rows.at(row), g.scale_of(row), vector);
+                }
+            },
+            [&](std::size_t i) { std::fill_n(out.data() + i * dim, dim, 0.0f); });
         return {};
     });
 }
@@ -84,22 +104,13 @@ Status IndexView::gather_column(std::string_view name, const Rows& rows, std::sp
         const PagedColumn* column = g.find_column(name);
         if (column == nullptr) return no_column(name);
         const std::size_t width = size_of(column->dtype);
-        Status status = check_lengths("rows × bytes of an element", rows.values.size() * width, "out", out.size());
+        Status status = check_gather(g, rows, "rows × bytes of an element", width, out.size());
         if (!status.ok()) return status;
-        if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
-        switch (width) {
-            case 1:
-                gather_values<1>(g, *column, rows.values, out.data());
-                break;
-            case 2:
-                gather_values<2>(g, *column, rows.values, out.data());
-                break;
-            case 4:
-                gather_values<4>(g, *column, rows.values, out.data());
-                break;
-            default:
-                gather_values<8>(g, *column, rows.values, out.data());
-        }
+        const auto gather_width = width == 1   ? gather_values<1>
+                                  : width == 2 ? gather_values<2>
+                                  : width == 4 ? gather_values<4>
+                                               : gather_values<8>;
+        gather_width(g, *column, rows.values, out.data());
         if (column->dtype == DType::boolean) {
             for (std::byte& flag : out) flag = std::byte{flag != std::byte{0}};
         }
@@ -111,14 +122,10 @@ Status IndexView::gather_model_versions(const Rows& rows, std::span<std::int64_t
     return at_boundary([&]() -> Status {
         if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
-        Status status = check_lengths("rows", rows.values.size(), "out", out.size());
-        if (!status.ok()) return status;
-        if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
-        for (std::size_t i = 0; i < rows.values.size(); ++i) {
-            const std::size_t row = row_of(rows.values[i]);
-            const bool none = row >= g.n_rows() || g.removed.has(row);
-            out[i] = none ? 0 : g.versions[g.code_of(row)].number;
-        }
+        if (Status status = check_gather(g, rows, "rows", 1, out.size()); !status.ok()) return status;
+        for_each_row(
+            g, rows.values, [&](std::size_t i, std::size_t row) { out[i] = g.versions[g.code_of(row)].number; },
+            [&](std::size_t i) { out[i] = 0; });
         return {};
     });
 }

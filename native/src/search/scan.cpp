@@ -1,63 +1,123 @@
-// IndexView::search_all: a scan of all rows, or of the rows of some lists.
+// IndexView::search_all: the best of all rows, or of the rows of some lists.
 //
-// All rows are read in tiles of 64, in place, and the next tile is prefetched meanwhile. For three queries or more over
-// float rows see search/bounded_scan.hpp. Cost: one pass over the rows, O(queries·N·D).
+// Algorithm: tiles of 64 rows are scored in place, and the next tile is prefetched. For three queries or more over
+// float rows see bounded_scan.cpp. With n_probe, probe.cpp finds the rows; if k is a large part of them, large_k.cpp
+// selects. Cost: one pass over the rows, O(queries·N·D).
+#include "search/scan.hpp"
+
 #include <algorithm>
 #include <string>
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
 #include "index/generation_store.hpp"
-#include "karec/index_view.hpp"
-#include "search/bounded_scan.hpp"
-#include "search/large_k.hpp"
-#include "search/probe.hpp"
 #include "search/rescore.hpp"
-#include "search/scoring.hpp"
 #include "search/search_checks.hpp"
 #include "search/tile.hpp"
-#include "search/tile_scores.hpp"
-#include "search/top_k.hpp"
 
 namespace karec {
 namespace {
 
-void scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
-          std::span<TopK> tops) {
-    ScratchVector<ReadyQuery> ready;
-    for (const Query& query : queries) ready.emplace_back(query, g, g.format);
+void exact_scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
+                std::span<TopK> tops) {
+    ScratchVector<PaddedQueries> padded;
+    for (const Query& query : queries) padded.emplace_back(query, g, g.format);
     Tile tiles[2];
-    tiles[0].show(g, 0, mask);
-    for (std::size_t at = 0; tiles[at].n > 0; at ^= 1) {
-        const Tile& tile = tiles[at];
-        Tile& next = tiles[at ^ 1];
-        next.show(g, tile.first + tile.n, mask);
-        if (tile.empty()) continue;
+    tiles[0].read(g, 0, mask);
+    for (std::size_t half = 0; tiles[half].n > 0; half ^= 1) {
+        const Tile& tile = tiles[half];
+        Tile& next = tiles[half ^ 1];
+        next.read(g, tile.first + tile.n, mask);
+        if (tile.is_empty()) continue;
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            const std::byte* const* const ahead = q == 0 && next.n == tile.n ? next.at : nullptr;
-            offer_tile(g, tile, ready[q], tops[q], [&](std::int32_t* rows, float* scores) {
-                ready[q].dot(g, rows, tile.at, ahead, tile.n, scores);
-            });
+            offer_tile(g, tile, padded[q], tops[q], q == 0 && next.n == tile.n ? next.vectors : nullptr);
         }
     }
 }
 
-// Offers the scores of `rows`, which all hold works, at positions in that list.
-void scan_rows(const Generation& g, const ReadyQuery& ready, std::span<const std::int32_t> rows, TopK& top) {
-    score_rows(g, ready, rows, [&](std::size_t first, std::size_t n, const std::int32_t* scored, const float* scores) {
-        top.offer(scores, ready.one_for_all() ? nullptr : scored, n, static_cast<std::uint32_t>(first));
-    });
+// The output of search_all: a list of k entries and a count for each query.
+class ScanOutput {
+  public:
+    ScanOutput(const Generation& g, std::span<const Query> queries, const Ranked& out, std::span<SearchCount> counts)
+        : g_(g), queries_(queries), out_(out), counts_(counts), k_(out.scores.size() / queries.size()) {}
+
+    std::size_t k() const noexcept { return k_; }
+    std::size_t n_candidates() const noexcept { return n_to_rescore(g_, k_); }
+    Ranked list(std::size_t q) const { return slice_list(out_, q, k_); }
+
+    // Writes the list of query q. row_of(position) is the row that was offered to `top` at `position`.
+    template <class RowOf>
+    void write(std::size_t q, TopK& top, RowOf&& row_of) {
+        const Ranked best = list(q);
+        rescore(g_, queries_[q], std::min(k_, g_.n_rows()), row_of, top);
+        finish(q, top.finish([&](std::size_t rank, float score, std::uint32_t position) {
+            best.scores[rank] = score;
+            best.rows[rank] = row_of(position);
+            best.positions[rank] = best.rows[rank];
+            best.ids[rank] = *g_.ids.at(static_cast<std::size_t>(best.rows[rank]));
+        }));
+    }
+
+    // Counts and pads a list of which n entries are written.
+    void finish(std::size_t q, std::size_t n) {
+        counts_[q].found = n;
+        counts_[q].unknown = count_items_without_query(queries_[q]);
+        counts_[q].generation = g_.number;
+        pad_list(list(q), n);
+    }
+
+  private:
+    // Items of the model versions that `query` has no values for.
+    std::size_t count_items_without_query(const Query& query) const noexcept {
+        if (query.by_version.empty()) return 0;
+        std::size_t n_items = 0;
+        for (const ModelVersion& version : g_.versions) {
+            const auto found = std::ranges::find(query.by_version, version.number, &VersionQuery::model_version);
+            if (found == query.by_version.end()) n_items += version.n_rows;
+        }
+        return n_items;
+    }
+
+    const Generation& g_;
+    std::span<const Query> queries_;
+    const Ranked& out_;
+    std::span<SearchCount> counts_;
+    std::size_t k_;
+};
+
+void scan_lists(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
+                std::size_t n_probe, ScanOutput& output) {
+    for (std::size_t q = 0; q < queries.size(); ++q) {
+        const ScratchVector<std::int32_t> rows = find_probed_rows(g, queries[q], mask, n_probe);
+        const PaddedQueries padded(queries[q], g, g.format);
+        if (!g.keeps_exact && rows.size() / kMaxRowsPerK <= output.k()) {
+            output.finish(q, select_large_k(g, padded, rows, output.list(q)));
+            continue;
+        }
+        TopK top(std::min(output.n_candidates(), rows.size()), rows.size());
+        score_rows(g, padded, rows,
+                   [&](std::size_t first, std::size_t n, const std::int32_t* scored, const float* scores) {
+                       const std::int32_t* rows_or_null = padded.is_single() ? nullptr : scored;
+                       top.offer(scores, rows_or_null, n, static_cast<std::uint32_t>(first));
+                   });
+        output.write(q, top, [&](std::uint32_t position) { return rows[position]; });
+    }
 }
 
-// Works of the model versions that `query` has no values for.
-std::size_t works_without_query(const Query& query, const Generation& g) noexcept {
-    if (query.by_version.empty()) return 0;
-    std::size_t works = 0;
-    for (const ModelVersion& version : g.versions) {
-        const auto found = std::ranges::find(query.by_version, version.number, &VersionQuery::model_version);
-        if (found == query.by_version.end()) works += version.n_rows;
+void scan_all_rows(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
+                   ScanOutput& output) {
+    const std::size_t k = std::min(output.n_candidates(), g.n_rows());
+    ScratchVector<TopK> tops;
+    tops.reserve(queries.size());
+    for (std::size_t q = 0; q < queries.size(); ++q) tops.emplace_back(k, g.n_rows());
+    if (g.format.dtype != DType::int8 && queries.size() >= kMinBoundedQueries) {
+        bounded_scan(g, queries, mask, k, tops);
+    } else {
+        exact_scan(g, queries, mask, tops);
     }
-    return works;
+    for (std::size_t q = 0; q < queries.size(); ++q) {
+        output.write(q, tops[q], [](std::uint32_t position) { return static_cast<std::int32_t>(position); });
+    }
 }
 
 }  // namespace
@@ -81,48 +141,11 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
             return Status::invalid("the index has no lists to probe: build_lists() makes them");
         }
         if (queries.empty()) return {};
-        const std::size_t k = out.scores.size() / queries.size();
-        const auto counted = [&](std::size_t q) -> SearchCount& {
-            counts[q].unknown = works_without_query(queries[q], g);
-            counts[q].generation = g.number;
-            return counts[q];
-        };
-        const auto answer = [&](std::size_t q, TopK& top, auto&& row_of) {
-            const Ranked list = list_of(out, q, k);
-            rescore(g, queries[q], std::min(k, g.n_rows()), row_of, top);
-            counted(q).found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
-                list.scores[rank] = score;
-                list.rows[rank] = row_of(position);
-                list.positions[rank] = list.rows[rank];
-                list.ids[rank] = *g.ids.at(static_cast<std::size_t>(list.rows[rank]));
-            });
-            pad_list(list, counts[q].found);
-        };
-        for (std::size_t q = 0; q < queries.size() && n_probe != kEveryRow; ++q) {
-            const ScratchVector<std::int32_t> rows = probed_rows(g, queries[q], mask, n_probe);
-            const ReadyQuery ready(queries[q], g, g.format);
-            if (!g.keeps_exact && rows.size() / kLargePart <= k) {
-                const Ranked list = list_of(out, q, k);
-                counted(q).found = best_of_rows(g, ready, rows, list);
-                pad_list(list, counts[q].found);
-                continue;
-            }
-            TopK top(std::min(n_to_rescore(g, k), rows.size()), rows.size());
-            scan_rows(g, ready, rows, top);
-            answer(q, top, [&](std::uint32_t position) { return rows[position]; });
-        }
-        if (n_probe != kEveryRow) return {};
-        const std::size_t n_kept = std::min(n_to_rescore(g, k), g.n_rows());
-        ScratchVector<TopK> tops;
-        tops.reserve(queries.size());
-        for (std::size_t q = 0; q < queries.size(); ++q) tops.emplace_back(n_kept, g.n_rows());
-        if (g.format.dtype != DType::int8 && queries.size() >= kBoundedFor) {
-            bounded_scan(g, queries, mask, n_kept, tops);
+        ScanOutput output(g, queries, out, counts);
+        if (n_probe == kEveryRow) {
+            scan_all_rows(g, queries, mask, output);
         } else {
-            scan(g, queries, mask, tops);
-        }
-        for (std::size_t q = 0; q < queries.size(); ++q) {
-            answer(q, tops[q], [](std::uint32_t position) { return static_cast<std::int32_t>(position); });
+            scan_lists(g, queries, mask, n_probe, output);
         }
         return {};
     });

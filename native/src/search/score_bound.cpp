@@ -11,9 +11,9 @@ constexpr double kHighest = 0x1p126;
 constexpr double kRounding = 1.0 + 0x1p-18;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// NaN is passed over: its row passes by itself.
-void raise(float& largest, float value) noexcept {
-    largest = std::abs(value) > largest ? std::abs(value) : largest;
+// NaN is ignored: its row passes anyway.
+void raise_max(float& max, float value) noexcept {
+    max = std::abs(value) > max ? std::abs(value) : max;
 }
 
 }  // namespace
@@ -25,42 +25,42 @@ float bound_error(std::span<const float> padded_query, double norm, const BoundK
     return static_cast<float>(norm * (2.0 * r + r * r + (4.0 * n + 64.0) * kUnit) + n * 0x1p-62 * (1.0 + norm));
 }
 
-void TileBound::show(const Generation& g, const Tile& tile, float largest_square, double largest_norm) noexcept {
+void TileBound::compute(const Generation& g, const Tile& tile, float max_square, double max_norm) noexcept {
     const auto n = static_cast<double>(g.format.padded_dim());
-    const double norm = std::sqrt((largest_square + n * 0x1p-126) * (1.0 + (n + 3.0) * 0x1p-23));
-    float v = 1.0f;  // the largest of the tile, as in the proof
+    const double norm = std::sqrt((max_square + n * 0x1p-126) * (1.0 + (n + 3.0) * 0x1p-23));
+    float v = 1.0f;  // V, A', W and B of the proof
     float a = 0.0f;
     float w = 1.0f;
     float b = 0.0f;
     const bool calibrated = g.is_calibrated();
-    adjusted_ = calibrated || !g.adjustments.empty();
+    is_adjusted_ = calibrated || !g.adjustments.empty();
     if (calibrated) {
         v = 0.0f;
         for (std::size_t i = 0; i < kTile; ++i) {
-            // The code of a row that is left out may just be written.
-            const bool here = i < tile.n && (tile.left_out >> i & 1) == 0;
-            const ModelVersion& version = g.versions[here ? g.code_of(tile.first + i) : 0];
-            scales_[i] = here ? version.scale : 0.0f;
-            offsets_[i] = here ? version.offset : 0.0f;
-            raise(v, scales_[i]);
-            raise(a, offsets_[i]);
+            // A writer may write the code of an excluded row.
+            const bool is_open = i < tile.n && (tile.excluded >> i & 1) == 0;
+            const ModelVersion& version = g.versions[is_open ? g.code_of(tile.first + i) : 0];
+            scales_[i] = is_open ? version.scale : 0.0f;
+            offsets_[i] = is_open ? version.offset : 0.0f;
+            raise_max(v, scales_[i]);
+            raise_max(a, offsets_[i]);
         }
     }
     if (!g.adjustments.empty()) {
-        const Adjustment* adjustments = g.adjustments.at(tile.first);  // one page holds those of a tile
+        const Adjustment* adjustments = g.adjustments.at(tile.first);  // a tile is within one page
         w = 0.0f;
         for (std::size_t i = 0; i < kTile; ++i) {
             const Adjustment adjustment = i < tile.n ? adjustments[i] : Adjustment{};
-            raise(w, adjustment.scale);
-            raise(b, adjustment.offset);
+            raise_max(w, adjustment.scale);
+            raise_max(b, adjustment.offset);
             scales_[i] = calibrated ? scales_[i] * adjustment.scale : adjustment.scale;
             offsets_[i] = calibrated ? offsets_[i] * adjustment.scale + adjustment.offset : adjustment.offset;
         }
     }
     const double scale = static_cast<double>(v) * w;
     const double offset = static_cast<double>(a) * w + b;
-    const double product = 1.02 * norm * largest_norm;
-    const double highest = std::max({product, largest_norm, product * v + a, scale, product * scale + offset});
+    const double product = 1.02 * norm * max_norm;
+    const double highest = std::max({product, max_norm, product * v + a, scale, product * scale + offset});
     margin_.slope = highest < kHighest ? static_cast<float>(std::max(norm * scale * kRounding, 0x1p-100)) : kInfinity;
     margin_.base = static_cast<float>((16.0 * kUnit * offset + 0x1p-120 * (1.0 + w + product)) * kRounding);
 }

@@ -1,12 +1,10 @@
-// IndexView::scores, search and search_batch: candidates are scored in blocks into a top-k. O(N·D + k) expected.
+// IndexView::scores and search: candidates are scored in blocks and offered to a TopK. Cost: O(N·D + k) expected.
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
-#include "base/indptr.hpp"
 #include "base/read_once.hpp"
 #include "karec/index_view.hpp"
 #include "search/rescore.hpp"
@@ -17,22 +15,25 @@
 namespace karec {
 namespace {
 
-// `candidates` and `query` are checked; the arrays of `out` have one length.
-SearchCount search_one(const Generation& g, const Query& query, const Candidates& candidates, const Ranked& out) {
+// `query` and `candidates` are checked; the arrays of `out` have one length.
+SearchCount search_candidates(const Generation& g, const Query& query, const Candidates& candidates,
+                              const Ranked& out) {
     const std::size_t n = candidates.size();
     TopK top(std::min(n_to_rescore(g, out.scores.size()), n), n);
-    const ReadyQuery ready(query, g, g.format);
-    SearchCount counts = score_candidates(
-        g, ready, candidates, [&](std::size_t first, std::size_t some, const std::int32_t* rows, const float* scores) {
-            top.offer(scores, rows, some, static_cast<std::uint32_t>(first));
-        });
-    // Read again, and bounded: if a caller writes to the input meanwhile, the result is void but memory is safe.
-    const auto bounded = [&](std::int32_t row) {
+    const PaddedQueries queries(query, g, g.format);
+    SearchCount counts =
+        score_candidates(g, queries, candidates,
+                         [&](std::size_t first, std::size_t n_block, const std::int32_t* rows, const float* scores) {
+                             top.offer(scores, rows, n_block, static_cast<std::uint32_t>(first));
+                         });
+    // The caller's arrays are read again: if another thread wrote to them, results are undefined but rows stay in
+    // range.
+    const auto in_range = [&](std::int32_t row) {
         return row >= 0 && static_cast<std::size_t>(row) < g.n_rows() ? row : 0;
     };
     const auto row_of = [&](std::uint32_t position) {
-        return bounded(candidates.ids.empty() ? read_once(candidates.rows.values[position])
-                                              : g.id_map.find(candidates.ids[position]));
+        return in_range(candidates.ids.empty() ? read_once(candidates.rows.values[position])
+                                               : g.id_map.find(candidates.ids[position]));
     };
     rescore(g, query, std::min(out.scores.size(), n), row_of, top);
     counts.found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
@@ -47,11 +48,11 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
     });
     if (!candidates.ids.empty()) {
         g.id_map.find(out.ids.first(counts.found), out.rows.data());
-    } else {
-        for (std::size_t rank = 0; rank < counts.found; ++rank) {
-            const std::int32_t row = bounded(read_once(out.rows[rank]));  // the caller's memory again
-            out.ids[rank] = *g.ids.at(static_cast<std::size_t>(row));
-        }
+        return counts;
+    }
+    for (std::size_t rank = 0; rank < counts.found; ++rank) {
+        const std::int32_t row = in_range(read_once(out.rows[rank]));
+        out.ids[rank] = *g.ids.at(static_cast<std::size_t>(row));
     }
     return counts;
 }
@@ -67,14 +68,15 @@ Result<SearchCount> IndexView::scores(const Query& query, const Candidates& cand
         if (Status status = check_candidates(candidates, g); !status.ok()) return status;
         Status status = check_lengths("candidates", candidates.size(), "out", out.size());
         if (!status.ok()) return status;
-        const ReadyQuery ready(query, g, g.format);
-        SearchCount counts = score_candidates(
-            g, ready, candidates, [&](std::size_t first, std::size_t n, const std::int32_t* rows, const float* some) {
-                for (std::size_t i = 0; i < n; ++i) {
-                    const bool scored = rows[i] >= 0 && !std::isnan(some[i]);
-                    out[first + i] = scored ? some[i] : -std::numeric_limits<float>::infinity();
-                }
-            });
+        const PaddedQueries queries(query, g, g.format);
+        SearchCount counts =
+            score_candidates(g, queries, candidates,
+                             [&](std::size_t first, std::size_t n, const std::int32_t* rows, const float* scores) {
+                                 for (std::size_t i = 0; i < n; ++i) {
+                                     const bool is_scored = rows[i] >= 0 && !std::isnan(scores[i]);
+                                     out[first + i] = is_scored ? scores[i] : -std::numeric_limits<float>::infinity();
+                                 }
+                             });
         counts.found = candidates.size() - counts.unknown - counts.blocked;
         return counts;
     });
@@ -88,7 +90,7 @@ Result<SearchCount> IndexView::search(const Query& query, const Candidates& cand
         if (Status status = check_query(query, g, "query"); !status.ok()) return status;
         if (Status status = check_ranked(out); !status.ok()) return status;
         if (Status status = check_candidates(candidates, g); !status.ok()) return status;
-        return search_one(g, query, candidates, out);
+        return search_candidates(g, query, candidates, out);
     });
 }
 

@@ -10,8 +10,10 @@
 namespace karec {
 namespace {
 
-std::string count(std::size_t n) {
-    return std::to_string(n);
+Status check_values(std::span<const float> values, const Generation& g, const std::string& name) {
+    if (values.size() == g.format.dim) return check_finite(values, name.c_str());
+    return Status::invalid(name + " has " + std::to_string(values.size()) + " values, expected " +
+                           std::to_string(g.format.dim));
 }
 
 }  // namespace
@@ -25,7 +27,7 @@ Status check_generation(const Rows& rows, const Generation& g) {
 
 Status check_candidates(const Candidates& candidates, const Generation& g) {
     if (candidates.size() > std::numeric_limits<std::uint32_t>::max()) {
-        return Status::invalid("a search takes at most 2^32 − 1 candidates, got " + count(candidates.size()));
+        return Status::invalid("a search takes at most 2^32 − 1 candidates, got " + std::to_string(candidates.size()));
     }
     const std::span<const std::int32_t> rows = candidates.rows.values;
     if (!candidates.ids.empty() && !rows.empty()) {
@@ -43,10 +45,10 @@ Status check_candidates(const Candidates& candidates, const Generation& g) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
         const std::int32_t row = read_once(rows[i]);
         if (row >= kUnknownRow && row < n) continue;
-        return Status::invalid("rows holds " + std::to_string(row) + " at position " + count(i) +
+        return Status::invalid("rows holds " + std::to_string(row) + " at position " + std::to_string(i) +
                                ", expected -1 (unknown) to " + std::to_string(n) + " (exclusive)");
     }
-    return {};  // the caller has written to the rows since; searches compare each with n_rows when they use it
+    return {};  // another thread wrote to the rows meanwhile; searches compare each with n_rows when they use it
 }
 
 Status check_ranked(const Ranked& out) {
@@ -59,51 +61,45 @@ Status check_ranked(const Ranked& out) {
 Status check_lists(const Ranked& out, std::size_t n) {
     if (Status status = check_ranked(out); !status.ok()) return status;
     if (n == 0 || out.scores.size() % n == 0) return {};
-    return Status::invalid("out has " + count(out.scores.size()) + " entries, expected the same number for " +
-                           count(n) + " queries");
+    return Status::invalid("out has " + std::to_string(out.scores.size()) + " entries, expected the same number for " +
+                           std::to_string(n) + " queries");
 }
 
-Ranked list_of(const Ranked& out, std::size_t list, std::size_t length) {
-    const std::size_t at = list * length;
-    return {out.scores.subspan(at, length), out.ids.subspan(at, length), out.rows.subspan(at, length),
-            out.positions.subspan(at, length)};
+Ranked slice_list(const Ranked& out, std::size_t list, std::size_t length) {
+    const std::size_t first = list * length;
+    return {out.scores.subspan(first, length), out.ids.subspan(first, length), out.rows.subspan(first, length),
+            out.positions.subspan(first, length)};
 }
 
-void pad_list(const Ranked& list, std::size_t found) {
-    std::ranges::fill(list.scores.subspan(found), -std::numeric_limits<float>::infinity());
-    std::ranges::fill(list.ids.subspan(found), -1);
-    std::ranges::fill(list.rows.subspan(found), kUnknownRow);
-    std::ranges::fill(list.positions.subspan(found), -1);
+void pad_list(const Ranked& list, std::size_t n) {
+    std::ranges::fill(list.scores.subspan(n), -std::numeric_limits<float>::infinity());
+    std::ranges::fill(list.ids.subspan(n), -1);
+    std::ranges::fill(list.rows.subspan(n), kUnknownRow);
+    std::ranges::fill(list.positions.subspan(n), -1);
 }
 
 Status check_mask(std::size_t length, const Generation& g) {
     if (length <= g.n_rows() && length >= g.n_first_rows) return {};
-    return Status::invalid("mask has " + count(length) + " entries, generation " + std::to_string(g.number) +
-                           " of the index has " + count(g.n_rows()) +
+    return Status::invalid("mask has " + std::to_string(length) + " entries, generation " + std::to_string(g.number) +
+                           " of the index has " + std::to_string(g.n_rows()) +
                            " rows: make the mask and search on one view (pinned())");
 }
 
 Status check_query(const Query& query, const Generation& g, const std::string& name) {
-    const auto one = [&](std::span<const float> values, const std::string& of) {
-        if (values.size() != g.format.dim) {
-            return Status::invalid(of + " has " + count(values.size()) + " values, expected " + count(g.format.dim));
-        }
-        return check_finite(values, of.c_str());
-    };
-    for (const VersionQuery& each : query.by_version) {
-        const std::string of = name + " of model version " + std::to_string(each.model_version);
-        if (Status status = one(each.values, of); !status.ok()) return status;
+    for (const VersionQuery& version_query : query.by_version) {
+        const std::string version_name = name + " of model version " + std::to_string(version_query.model_version);
+        if (Status status = check_values(version_query.values, g, version_name); !status.ok()) return status;
     }
     if (!query.by_version.empty()) return {};
-    if (Status status = one(query.values, name); !status.ok()) return status;
-    std::string standing;
-    std::size_t n_standing = 0;
+    if (Status status = check_values(query.values, g, name); !status.ok()) return status;
+    std::string versions;
+    std::size_t n_versions = 0;
     for (const ModelVersion& version : g.versions) {
         if (version.n_rows == 0) continue;
-        standing += (n_standing++ > 0 ? ", " : "") + std::to_string(version.number);
+        versions += (n_versions++ > 0 ? ", " : "") + std::to_string(version.number);
     }
-    if (n_standing < 2) return {};
-    return Status::invalid("the index holds vectors of model versions " + standing +
+    if (n_versions < 2) return {};
+    return Status::invalid("the index holds vectors of model versions " + versions +
                            ": give a query for each, {model version: query}");
 }
 

@@ -1,4 +1,6 @@
-// 64 consecutive rows of a generation, as a scan reads them.
+// A tile: 64 consecutive rows of a generation, and their exact scores.
+//
+// Threads: one at a time.
 #pragma once
 
 #include <algorithm>
@@ -9,50 +11,85 @@
 
 #include "index/generation.hpp"
 #include "search/scoring.hpp"
+#include "search/top_k.hpp"
 
 namespace karec {
 
 inline constexpr std::size_t kTile = 64;
 
-// Up to 64 consecutive rows: their addresses, and which of them are left out.
+// Up to 64 consecutive rows: the addresses of their vectors, and which rows are excluded.
 struct Tile {
-    void show(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask) {
+    // `mask` is empty or has a byte a row; 0 and the rows behind it are excluded. Empty from g.n_rows() on.
+    void read(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask) {
         first = first_row;
         n = std::min(kTile, g.n_rows() - first_row);
         if (n == 0) return;
-        left_out = g.closed.word(first / kTile);
+        excluded = g.closed.word(first / kTile);
         for (std::size_t i = 0; i < n && !mask.empty(); ++i) {
-            const bool kept = first + i < mask.size() && mask[first + i] != 0;
-            left_out |= std::uint64_t{!kept} << i;
+            const bool is_included = first + i < mask.size() && mask[first + i] != 0;
+            excluded |= std::uint64_t{!is_included} << i;
         }
         if (g.rows.contiguous_from(first) >= n) {
             const std::size_t stride = g.format.stride();
-            const std::byte* row = g.rows.at(first);
-            for (std::size_t i = 0; i < n; ++i, row += stride) at[i] = row;
+            const std::byte* vector = g.rows.at(first);
+            for (std::size_t i = 0; i < n; ++i, vector += stride) vectors[i] = vector;
         } else {
-            for (std::size_t i = 0; i < n; ++i) at[i] = g.rows.at(first + i);
+            for (std::size_t i = 0; i < n; ++i) vectors[i] = g.rows.at(first + i);
         }
-        if (whole() || empty()) return;
-        // A writer may be writing a row that holds no work: read another row in its place.
-        const std::byte* stand_in = at[std::countr_one(left_out)];
-        for (std::size_t i = 0; i < n; ++i) at[i] = left_out >> i & 1 ? stand_in : at[i];
+        if (is_whole() || is_empty()) return;
+        // A writer may write a row that has no item at this moment: another row is read in its place.
+        const std::byte* substitute = vectors[std::countr_one(excluded)];
+        for (std::size_t i = 0; i < n; ++i) vectors[i] = excluded >> i & 1 ? substitute : vectors[i];
     }
 
-    bool whole() const noexcept { return left_out == 0; }
-    bool empty() const noexcept { return ~left_out << (kTile - n) == 0; }
+    bool is_whole() const noexcept { return excluded == 0; }
+    bool is_empty() const noexcept { return ~excluded << (kTile - n) == 0; }
 
-    // rows[i] = the row, kUnknownRow where it is left out.
-    void list(std::int32_t* rows) const noexcept {
+    // rows[i] = row i of the tile, kUnknownRow if it is excluded.
+    void list_rows(std::int32_t* rows) const noexcept {
         for (std::size_t i = 0; i < n; ++i) {
-            rows[i] = left_out >> i & 1 ? kUnknownRow : static_cast<std::int32_t>(first + i);
+            rows[i] = excluded >> i & 1 ? kUnknownRow : static_cast<std::int32_t>(first + i);
         }
     }
 
     std::size_t first = 0;
     std::size_t n = 0;
-    std::uint64_t left_out = 0;
-    const std::byte* at[kTile];
+    std::uint64_t excluded = 0;  // a bit for each row
+    const std::byte* vectors[kTile];
 };
 static_assert(kTile == 64, "one word of a RowSet");
+
+// adjust_scores for a whole tile: its scales and adjustments are contiguous in one page.
+inline void adjust_tile(const Generation& g, const Tile& tile, bool is_int8, float* scores) noexcept {
+    if (is_int8) {
+        const float* scales = g.scales.at(tile.first);
+        for (std::size_t i = 0; i < tile.n; ++i) scores[i] *= scales[i];
+    }
+    if (g.is_calibrated()) {
+        for (std::size_t i = 0; i < tile.n; ++i) scores[i] = g.on_one_scale(tile.first + i, scores[i]);
+    }
+    if (g.adjustments.empty()) return;
+    const Adjustment* adjustments = g.adjustments.at(tile.first);
+    for (std::size_t i = 0; i < tile.n; ++i) {
+        scores[i] = scores[i] * adjustments[i].scale + adjustments[i].offset;
+    }
+}
+
+// Offers the exact scores of the tile's rows to `top`. Prefetches the vectors of `next` if it is not null.
+inline void offer_tile(const Generation& g, const Tile& tile, const PaddedQueries& queries, TopK& top,
+                       const std::byte* const* next) {
+    const bool is_int8 = g.format.dtype == DType::int8;
+    const bool has_all_rows = queries.is_single() && tile.is_whole();
+    std::int32_t rows[kTile];
+    float scores[kTile];
+    if (!has_all_rows) tile.list_rows(rows);
+    queries.dot(g, rows, tile.vectors, next, tile.n, scores);
+    if (tile.is_whole()) {
+        adjust_tile(g, tile, is_int8, scores);
+    } else {
+        adjust_scores(g, rows, tile.n, is_int8, scores);
+    }
+    top.offer(scores, has_all_rows ? nullptr : rows, tile.n, static_cast<std::uint32_t>(tile.first));
+}
 
 }  // namespace karec

@@ -43,7 +43,8 @@ Result<TreeEnsemble> read_ensemble(const NpyArrays& arrays, const std::string& n
     if (status.ok()) status = copy_array(arrays, "children" + number, DType::int32, 2, children);
     if (status.ok()) status = copy_array(arrays, "missing_first" + number, DType::uint8, 1, missing_first);
     if (!status.ok()) return status;
-    auto ensemble = TreeEnsemble::of({sizes, sums, features, values, children, missing_first}, n_columns, n_outputs);
+    auto ensemble =
+        TreeEnsemble::from_nodes({sizes, sums, features, values, children, missing_first}, n_columns, n_outputs);
     if (ensemble.ok()) return ensemble;
     return Status::bad_format("trees" + number + ": " + ensemble.status().message());
 }

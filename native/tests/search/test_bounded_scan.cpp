@@ -1,5 +1,5 @@
-// Scans of many queries against the scan of each alone, which scores every row exactly. Run once for each instruction
-// set, on rows that are hard to bound.
+// Bounded scans of many queries equal exact scans of each query, on rows that are hard to bound. Run once for each
+// instruction set.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -152,15 +152,15 @@ void hard_rows(DType dtype, std::size_t dim) {
 
 }  // namespace
 
-TEST(many_queries_find_what_each_finds_alone_in_float32_rows_that_are_hard_to_bound) {
+TEST(bounded_scan_equals_exact_scans_of_float32_rows) {
     for (const std::size_t dim : {1u, 19u, 64u}) hard_rows(DType::float32, dim);
 }
 
-TEST(many_queries_find_what_each_finds_alone_in_float16_rows_that_are_hard_to_bound) {
+TEST(bounded_scan_equals_exact_scans_of_float16_rows) {
     for (const std::size_t dim : {3u, 64u, 130u}) hard_rows(DType::float16, dim);
 }
 
-TEST(queries_of_several_model_versions_find_what_each_finds_alone) {
+TEST(bounded_scan_equals_exact_scans_for_several_model_versions) {
     constexpr std::size_t kDim = 33;
     std::vector<std::int64_t> ids(kRows);
     std::iota(ids.begin(), ids.end(), 0);
@@ -194,7 +194,7 @@ TEST(queries_of_several_model_versions_find_what_each_finds_alone) {
 }
 
 // A float32 near the largest is infinite in bfloat16; with short rows its products are far from overflow.
-TEST(queries_near_the_largest_float_find_what_each_finds_alone) {
+TEST(bounded_scan_equals_exact_scans_near_the_largest_float) {
     constexpr std::size_t kDim = 16;
     std::vector<std::int64_t> ids(kRows);
     std::iota(ids.begin(), ids.end(), 0);
@@ -217,7 +217,7 @@ TEST(queries_near_the_largest_float_find_what_each_finds_alone) {
     }
 }
 
-TEST(a_query_or_a_row_that_is_not_finite_is_refused) {
+TEST(index_refuses_queries_and_rows_that_are_not_finite) {
     const std::vector<std::int64_t> ids = {1};
     const float nan = std::numeric_limits<float>::quiet_NaN();
     const std::vector<float> row = {1.0f};

@@ -43,7 +43,7 @@ void while_changing(std::vector<T>& values, T a, T b, const Call& call) {
 
 }  // namespace
 
-TEST(gather_and_gather_column_survive_rows_that_change) {
+TEST(gathers_stay_in_bounds_if_rows_change) {
     const karec::ItemIndex index = small_index();
     std::vector<std::int32_t> rows(kAsked, 3);
     std::vector<float> vectors(kAsked * 4);
@@ -57,7 +57,7 @@ TEST(gather_and_gather_column_survive_rows_that_change) {
     });
 }
 
-TEST(removals_of_ids_that_change_leave_the_index_whole) {
+TEST(remove_leaves_the_index_complete_if_ids_change) {
     karec::ItemIndex index = small_index();
     std::vector<std::int64_t> ids(kAsked, 1000);
     while_changing(ids, std::int64_t{7}, std::int64_t{8}, [&] {

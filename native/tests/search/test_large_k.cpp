@@ -1,4 +1,4 @@
-// What at least k scores reach, and keys in order. Run once for each instruction set.
+// The k-th score of many, and the sort of keys. Run once for each instruction set.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -9,8 +9,7 @@
 
 #include "check.hpp"
 #include "kernels/kernels.hpp"
-#include "search/key_sort.hpp"
-#include "search/large_k.hpp"
+#include "search/scan.hpp"
 
 using namespace karec;
 
@@ -37,7 +36,7 @@ std::vector<float> scores_of(int kind, std::size_t n, std::mt19937_64& random) {
 
 }  // namespace
 
-TEST(k_scores_reach_it_and_few_more_that_are_not_equal) {
+TEST(find_kth_score_returns_a_score_that_k_scores_and_few_more_reach) {
     std::mt19937_64 random(1);
     for (int round = 0; round < 400; ++round) {
         const std::size_t n = 1 + random() % 700;
@@ -46,7 +45,7 @@ TEST(k_scores_reach_it_and_few_more_that_are_not_equal) {
         std::vector<std::uint32_t> ordered(n);
         std::ranges::transform(scores, ordered.begin(), ordered_score);
         std::ranges::sort(ordered, std::greater<>());
-        const std::uint32_t reached = reached_by(scores.data(), n, k);
+        const std::uint32_t reached = find_kth_score(scores.data(), n, k);
         const auto reaching = static_cast<std::size_t>(
             std::ranges::count_if(ordered, [&](std::uint32_t each) { return each >= reached; }));
         CHECK(reaching >= k);
@@ -55,7 +54,7 @@ TEST(k_scores_reach_it_and_few_more_that_are_not_equal) {
     }
 }
 
-TEST(selection_kernels_count_and_find_extremes_as_a_loop_does) {
+TEST(selection_kernels_equal_a_loop) {
     std::mt19937_64 random(2);
     for (int round = 0; round < 300; ++round) {
         const std::size_t n = random() % 300;
@@ -78,7 +77,7 @@ TEST(selection_kernels_count_and_find_extremes_as_a_loop_does) {
     }
 }
 
-TEST(keys_are_sorted_by_score_and_equal_scores_stay_in_their_order) {
+TEST(sort_by_score_is_stable) {
     std::mt19937_64 random(3);
     for (int round = 0; round < 200; ++round) {
         const std::size_t n = random() % 900;

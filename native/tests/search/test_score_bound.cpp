@@ -1,4 +1,4 @@
-// The bound of search/score_bound.hpp against the search's own scores, tile by tile. Run once for each instruction set.
+// The bound of search/score_bound.hpp against exact scores, tile by tile. Run once for each instruction set.
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -39,12 +39,12 @@ void check_tile(Case& c) {
     const std::size_t steps = (dim + kernels.dim_step - 1) / kernels.dim_step;
     std::vector<std::byte> block(kTile * steps * kernels.dim_step * kernels.element_bytes);
     std::vector<std::byte> panel(kColumns * steps * kernels.dim_step * kernels.element_bytes);
-    std::vector<ReadyQuery> ready;
+    std::vector<PaddedQueries> padded_queries;
     std::vector<float> errors;
     double largest = 0.0;
     for (std::size_t q = 0; q < kQueries; ++q) {
         const Query query(std::span<const float>(c.queries).subspan(q * g.format.dim, g.format.dim));
-        ready.emplace_back(query, g, g.format);
+        padded_queries.emplace_back(query, g, g.format);
         const PaddedQuery padded = g.format.pad(query.values);
         double square = 0.0;
         for (const float x : padded.values) square += static_cast<double>(x) * x;
@@ -53,12 +53,12 @@ void check_tile(Case& c) {
         kernels.write_column(padded.values.data(), dim, q, panel.data());
     }
     Tile tile;
-    tile.show(g, 0, {});
+    tile.read(g, 0, {});
     TileBound bound;
     if (kernels.begin != nullptr) kernels.begin();
     const auto pack = g.format.dtype == DType::float16 ? kernels.pack_float16 : kernels.pack_float32;
-    const float square = pack(tile.at, dim, block.data());
-    bound.show(g, tile, square, largest);
+    const float square = pack(tile.vectors, dim, block.data());
+    bound.compute(g, tile, square, largest);
     std::vector<float> values(kTile * kColumns);
     std::uint32_t masks[kTile];
     std::vector<float> cuts(kColumns, 0.25f);
@@ -71,7 +71,7 @@ void check_tile(Case& c) {
                            .scales = bound.scales(),
                            .offsets = bound.offsets(),
                            .cuts = cuts.data(),
-                           .next = tile.at,
+                           .next = tile.vectors,
                            .next_block = next_block.data(),
                            .row_bytes = g.format.stride()};
     const auto reach = g.format.dtype == DType::float16 ? kernels.compare_float16 : kernels.compare_float32;
@@ -83,10 +83,10 @@ void check_tile(Case& c) {
     for (std::size_t q = 0; q < kQueries; ++q) {
         std::int32_t rows[kTile];
         float scores[kTile];
-        tile.list(rows);
-        ready[q].dot(g, rows, tile.at, nullptr, kTile, scores);
+        tile.list_rows(rows);
+        padded_queries[q].dot(g, rows, tile.vectors, nullptr, kTile, scores);
         adjust_scores(g, rows, kTile, false, scores);
-        const float margin = bound.margin().of(errors[q]);
+        const float margin = bound.margin().margin_of(errors[q]);
         for (std::size_t i = 0; i < kTile; ++i) {
             const float value = values[i * kColumns + q];
             const bool passes = !(value < cuts[q]);
@@ -143,7 +143,7 @@ constexpr Writes kAllWrites[] = {Writes::none, Writes::adjusted, Writes::calibra
 
 }  // namespace
 
-TEST(scores_lie_within_the_margin_of_what_the_kernel_gives) {
+TEST(exact_scores_are_within_the_margin_of_approximate_scores) {
     std::uint64_t seed = 0;
     for (const Writes writes : kAllWrites) {
         for (const std::size_t dim : {1u, 16u, 37u, 64u, 130u, 1000u}) {
@@ -159,7 +159,7 @@ TEST(scores_lie_within_the_margin_of_what_the_kernel_gives) {
     }
 }
 
-TEST(what_may_overflow_or_underflow_is_bounded_or_passed) {
+TEST(margins_bound_overflow_and_underflow_or_are_infinite) {
     std::uint64_t seed = 1000;
     std::size_t infinite = 0;
     std::size_t seen = 0;
@@ -175,15 +175,15 @@ TEST(what_may_overflow_or_underflow_is_bounded_or_passed) {
     CHECK(infinite > 0 && infinite < seen / 2);
 }
 
-TEST(margins_are_narrow_for_ordinary_rows) {
+TEST(margins_are_narrow_for_normal_rows) {
     const Case c = make(DType::float32, 64, 0, 0, Writes::none, 3);
     const BoundKernels& kernels = karec::kernels().bounds;
     Tile tile;
-    tile.show(c.g, 0, {});
+    tile.read(c.g, 0, {});
     TileBound bound;
-    bound.show(c.g, tile, 64.0f, 8.0);
+    bound.compute(c.g, tile, 64.0f, 8.0);
     const std::vector<float> query(64, 1.0f);
-    const float margin = bound.margin().of(bound_error(query, 8.0, kernels));
+    const float margin = bound.margin().margin_of(bound_error(query, 8.0, kernels));
     CHECK(margin < 64.0f * (kernels.unit_roundoff > 0.0 ? 0.008f : 2e-5f));
     CHECK(margin > 0.0f);
 }

@@ -13,7 +13,7 @@
 
 using namespace karec;
 
-TEST(top_k_is_a_stable_sort_cut_at_k) {
+TEST(top_k_equals_a_stable_sort) {
     std::mt19937_64 random(3);
     for (const std::size_t n : {0u, 1u, 700u, 5000u}) {
         for (const std::size_t k : {1u, 3u, 100u, 6000u}) {
@@ -37,7 +37,7 @@ TEST(top_k_is_a_stable_sort_cut_at_k) {
     }
 }
 
-TEST(a_large_top_k_is_a_stable_sort_cut_at_k) {
+TEST(top_k_of_large_k_equals_a_stable_sort) {
     std::mt19937_64 random(5);
     constexpr std::size_t kN = 300'000;
     for (const int kind : {0, 1, 2, 3}) {  // few values, many, rising, falling
@@ -67,7 +67,7 @@ TEST(a_large_top_k_is_a_stable_sort_cut_at_k) {
     }
 }
 
-TEST(a_top_k_of_any_scores_and_left_out_rows_is_a_stable_sort_in_pieces_of_any_length) {
+TEST(top_k_equals_a_stable_sort_for_any_scores_rows_and_block_lengths) {
     std::mt19937_64 random(11);
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     const float strange[] = {std::numeric_limits<float>::quiet_NaN(),
@@ -112,7 +112,7 @@ TEST(a_top_k_of_any_scores_and_left_out_rows_is_a_stable_sort_in_pieces_of_any_l
     }
 }
 
-TEST(top_k_takes_nan_for_minus_infinity_and_zeros_for_one_value) {
+TEST(top_k_treats_nan_as_minus_infinity_and_zeros_as_equal) {
     TopK top(4, 4);
     top.offer(std::numeric_limits<float>::quiet_NaN(), 0);
     top.offer(-0.0f, 1);

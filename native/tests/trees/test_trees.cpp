@@ -87,12 +87,12 @@ Forest forest_of(std::initializer_list<std::size_t> leaves, std::size_t n_featur
 
 }  // namespace
 
-TEST(rows_get_the_leaves_they_reach_in_order_bit_by_bit) {
+TEST(tree_scores_equal_sums_of_leaves_bit_by_bit) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     constexpr std::size_t kFeatures = 5;
-    const Forest forest = forest_of({15, 1, 32, 33, 2, 100, kMostLeaves, 15, 64}, kFeatures, random);
-    const auto made = TreeEnsemble::of(forest.nodes(), kFeatures, 2);
+    const Forest forest = forest_of({15, 1, 32, 33, 2, 100, kMaxLeaves, 15, 64}, kFeatures, random);
+    const auto made = TreeEnsemble::from_nodes(forest.nodes(), kFeatures, 2);
     CHECK(made.ok());
     CHECK(made->n_trees() == 9);
     const std::array<float, 6> special{kNaN, kInfinity, -kInfinity, 0.0f, -0.0f, 1e-45f};
@@ -113,7 +113,7 @@ TEST(rows_get_the_leaves_they_reach_in_order_bit_by_bit) {
     }
 }
 
-TEST(nodes_altered_at_random_are_refused_or_scored_inside_of_their_arrays) {
+TEST(random_changes_of_nodes_are_refused_or_stay_in_bounds) {
     std::mt19937 random(2);
     std::size_t refused = 0;
     for (int i = 0; i < 2000; ++i) {
@@ -124,7 +124,7 @@ TEST(nodes_altered_at_random_are_refused_or_scored_inside_of_their_arrays) {
         const std::int64_t far = std::numeric_limits<std::int64_t>::max() - static_cast<std::int64_t>(random() % 2);
         const std::int64_t near = static_cast<std::int64_t>(random() % 14) - 2;
         altered[random() % altered.size()] = random() % 8 == 0 ? far : near;
-        const auto made = TreeEnsemble::of(forest.nodes(), 3, 2);
+        const auto made = TreeEnsemble::from_nodes(forest.nodes(), 3, 2);
         refused += made.ok() ? 0u : 1u;
         if (!made.ok()) continue;
         constexpr std::size_t kRows = 70;
@@ -135,10 +135,10 @@ TEST(nodes_altered_at_random_are_refused_or_scored_inside_of_their_arrays) {
     CHECK(refused < 2000);
 }
 
-TEST(a_feature_that_is_not_there_is_named) {
+TEST(from_nodes_names_an_unknown_feature) {
     std::mt19937 random(3);
     const Forest forest = forest_of({4, 4}, 8, random);
-    const auto made = TreeEnsemble::of(forest.nodes(), 1, 2);
+    const auto made = TreeEnsemble::from_nodes(forest.nodes(), 1, 2);
     CHECK(!made.ok());
     CHECK(made.status().message().find("tree 0: node 0 reads feature") == 0);
 }
