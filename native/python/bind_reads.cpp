@@ -153,7 +153,7 @@ void bind_reads(py::class_<Face>& face) {
         .def_property_readonly("n_rows", method<Face>(&value_of<&IndexView::n_rows>))
         .def_property_readonly("dim", method<Face>(&value_of<&IndexView::dim>))
         .def_property_readonly(
-            "dtype", [](const Face& face) { return name_of(method<Face>(&value_of<&IndexView::dtype>)(face)); })
+            "dtype", [](const Face& self) { return name_of(method<Face>(&value_of<&IndexView::dtype>)(self)); })
         .def_property_readonly("rescores", method<Face>(&value_of<&IndexView::rescores>))
         .def_property_readonly("model_version", method<Face>(&value_of<&IndexView::model_version>))
         .def_property_readonly("model_versions", method<Face>(&model_versions))

@@ -257,9 +257,7 @@ def _arrays_of(nodes: Mapping[str, Any], leaves: Mapping[str, NDArray[Any]]) -> 
         raise UnsupportedTrees("its leaves do not have exactly one weight of one target each")
     max_leaves = np.add.reduceat(leaf.astype(np.int64), starts).max()
     if max_leaves > _native.TreeEnsemble.MAX_LEAVES:
-        raise UnsupportedTrees(
-            f"a tree has {max_leaves} leaves, more than {_native.TreeEnsemble.MAX_LEAVES}"
-        )
+        raise UnsupportedTrees(f"a tree has {max_leaves} leaves, more than {_native.TreeEnsemble.MAX_LEAVES}")
     values = nodes["values"].copy()
     values[leaf] = leaves["weights"][order]
     invalid = np.flatnonzero(~leaf & (nodes["featureids"] < 0))
