@@ -1,4 +1,4 @@
-// The files that encode a user against altered ones, and users at random on those that open.
+// Alters the files of the encoders, and encodes random users and items with those that open.
 //
 //   fuzz_user_encoder [files, 20000] [seed, 1]
 #include <cstdio>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "features/golden_bundle.hpp"
+#include "features/item_encoder.hpp"
 #include "karec/user_encoder.hpp"
 
 using namespace karec;
@@ -50,9 +51,10 @@ std::string altered(std::string bytes) {
     return bytes;
 }
 
-void encode(const UserEncoder& encoder) {
-    std::vector<std::int64_t> codes(encoder.n_codes());
-    std::vector<float> numbers(encoder.n_numbers());
+void encode(const Bundle& bundle, const UserEncoder& encoder) {
+    EncodedUser encoded;
+    encoded.codes.resize(encoder.n_codes());
+    encoded.numbers.resize(encoder.n_numbers());
     const std::int64_t ids[] = {3, 5, 9, 11, -1, static_cast<std::int64_t>(random_bits())};
     const std::vector<std::int64_t> works{70, 10, 40, 20, 5, -1};
     UserState user;
@@ -60,8 +62,12 @@ void encode(const UserEncoder& encoder) {
     if (random_bits() % 3 == 0) user.history = std::span(works).first(random_bits() % works.size());
     const char* const scenes[] = {"home", "city", ""};
     const auto time = random_bits() % 2 == 0 ? 1'700'000'000'000 : static_cast<std::int64_t>(random_bits());
-    const Status status = encoder.encode(user, scenes[random_bits() % 3], time, codes, numbers);
+    const Status status = encoder.encode(user, scenes[random_bits() % 3], time, encoded.codes, encoded.numbers);
     if (!status.ok()) std::abort();
+    const auto items = ItemEncoder::open(bundle, encoder, false);
+    if (!items.ok() && items.status().code() != Code::bad_format) std::abort();
+    EncodedItems encoded_items;
+    if (items.ok() && !items->encode(works, time, encoded, true, encoded_items).ok()) std::abort();
 }
 
 }  // namespace
@@ -84,11 +90,12 @@ int main(int argc, char** argv) {
         const std::string whole = read_file(file);
         write_file(file, altered(whole));
         write_manifest(path, 1);
-        const auto encoder = UserEncoder::open(Bundle::open(path).value(), random_bits() % 2 == 0);
+        const Bundle bundle = Bundle::open(path).value();
+        const auto encoder = UserEncoder::open(bundle, random_bits() % 2 == 0);
         if (!encoder.ok() && encoder.status().code() != Code::bad_format) std::abort();
         if (encoder.ok()) {
             ++opened;
-            encode(encoder.value());
+            encode(bundle, encoder.value());
         }
         write_file(file, whole);
     }
