@@ -70,7 +70,7 @@ py::array_t<float> numbers_of_counters(py::handle counts, py::handle priors) {
 
 Vocabulary vocabulary_of(py::handle keys) {
     const auto input = key_input(keys, "keys");
-    auto vocabulary = Vocabulary::of({input.span().begin(), input.span().end()});
+    auto vocabulary = Vocabulary::from_keys({input.span().begin(), input.span().end()});
     raise_unless_ok(vocabulary.status());
     return std::move(vocabulary.value());
 }
@@ -137,7 +137,7 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
     Status status;
     {
         const py::gil_scoped_release release;
-        status = crosses(in, to);
+        status = compute_crosses(in, to);
     }
     raise_unless_ok(status);
     return std::move(out.array);

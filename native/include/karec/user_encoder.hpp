@@ -51,7 +51,7 @@ struct TensorSpec {
     std::vector<std::int64_t> shape;  // −1: any size
 };
 
-struct UserTables;
+struct EncoderTables;
 
 class KAREC_API UserEncoder {
   public:
@@ -74,8 +74,8 @@ class KAREC_API UserEncoder {
 
   private:
     friend class ItemEncoder;  // reads the same tables
-    explicit UserEncoder(std::shared_ptr<const UserTables> tables) noexcept;
-    std::shared_ptr<const UserTables> tables_;
+    explicit UserEncoder(std::shared_ptr<const EncoderTables> tables) noexcept;
+    std::shared_ptr<const EncoderTables> tables_;
 };
 
 }  // namespace karec

@@ -11,8 +11,8 @@ static_assert(std::endian::native == std::endian::little);
 namespace karec {
 namespace {
 
-constexpr std::size_t kMostAxes = 8;
-constexpr std::size_t kMostMembers = 4096;
+constexpr std::size_t kMaxAxes = 8;
+constexpr std::size_t kMaxMembers = 4096;
 
 template <class T>
 T number_at(std::span<const std::byte> bytes, std::size_t at) noexcept {
@@ -32,8 +32,8 @@ std::optional<DType> dtype_named(std::string_view name) noexcept {
     return std::nullopt;
 }
 
-// What stands before `until`, which is taken too; nullopt where that does not stand in `text`.
-std::optional<std::string_view> before(std::string_view& text, std::string_view until) noexcept {
+// Removes the text before `until` and `until` itself, and returns the former; nullopt if `text` lacks `until`.
+std::optional<std::string_view> split_before(std::string_view& text, std::string_view until) noexcept {
     const std::size_t end = text.find(until);
     if (end == std::string_view::npos) return std::nullopt;
     const std::string_view found = text.substr(0, end);
@@ -41,12 +41,12 @@ std::optional<std::string_view> before(std::string_view& text, std::string_view 
     return found;
 }
 
-// "3, 4" or "3," or "": the numbers between a tuple's brackets.
+// Reads the numbers between the brackets of a tuple: "3, 4", "3," or "".
 bool read_shape(std::string_view text, std::vector<std::size_t>& shape) {
     while (!text.empty()) {
         std::size_t size = 0;
         const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
-        if (error != std::errc() || shape.size() == kMostAxes) return false;
+        if (error != std::errc() || shape.size() == kMaxAxes) return false;
         text.remove_prefix(static_cast<std::size_t>(end - text.data()));
         shape.push_back(size);
         if (text.empty()) return shape.size() > 1;  // a tuple of one ends with a comma
@@ -89,27 +89,30 @@ double NpyArray::real(std::size_t i) const noexcept {
 Result<NpyArray> read_npy(std::span<const std::byte> bytes) {
     constexpr std::string_view kMagic("\x93NUMPY\x01\x00", 8);
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    if (bytes.size() < 10 || !text.starts_with(kMagic)) return Status::bad_format("it is no .npy file of format 1.0");
+    if (bytes.size() < 10 || !text.starts_with(kMagic)) return Status::bad_format("not a .npy file of format 1.0");
     const std::size_t length = number_at<std::uint16_t>(bytes, 8);
-    if (bytes.size() < 10 + length) return Status::bad_format("it is cut short");
+    if (bytes.size() < 10 + length) return Status::bad_format("truncated");
     std::string_view head = text.substr(10, length);
-    const auto refused = [] { return Status::bad_format("its header is not as NumPy writes it, or of another dtype"); };
+    const auto refused = [] {
+        return Status::bad_format("the header is not as NumPy writes it, or has another dtype");
+    };
     NpyArray array;
-    if (before(head, "{'descr': '") != "") return refused();
-    const auto dtype = dtype_named(before(head, "', 'fortran_order': ").value_or(""));
-    const auto columns_first = before(head, ", 'shape': (");
-    const auto shape = before(head, "), }");
-    if (!dtype || !shape || (columns_first != "True" && columns_first != "False")) return refused();
+    if (split_before(head, "{'descr': '") != "") return refused();
+    const auto dtype = dtype_named(split_before(head, "', 'fortran_order': ").value_or(""));
+    const auto is_fortran_order = split_before(head, ", 'shape': (");
+    const auto shape = split_before(head, "), }");
+    if (!dtype || !shape || (is_fortran_order != "True" && is_fortran_order != "False")) return refused();
     if (!read_shape(*shape, array.shape) || head.find_first_not_of(" \n") != std::string_view::npos) return refused();
-    if (columns_first == "True" && array.shape.size() > 1) return Status::bad_format("its columns come first");
+    if (is_fortran_order == "True" && array.shape.size() > 1)
+        return Status::bad_format("array is in Fortran order, expected C order");
     array.dtype = *dtype;
     std::size_t declared = size_of(array.dtype);
     for (const std::size_t size : array.shape) {
-        if (__builtin_mul_overflow(declared, size, &declared)) return Status::bad_format("its shape is too large");
+        if (__builtin_mul_overflow(declared, size, &declared)) return Status::bad_format("the shape is too large");
     }
     array.bytes = bytes.subspan(10 + length);
     if (array.bytes.size() == declared) return array;
-    return Status::bad_format("its header declares " + std::to_string(declared) + " bytes, it holds " +
+    return Status::bad_format("the header declares " + std::to_string(declared) + " bytes, the file has " +
                               std::to_string(array.bytes.size()));
 }
 
@@ -118,43 +121,44 @@ Result<NpyArrays> read_npz(std::span<const std::byte> bytes) {
     constexpr std::size_t kEnd = 22;     // bytes of the record that ends an archive
     constexpr std::size_t kMember = 46;  // of a member's entry in the directory, without its name
     constexpr std::size_t kLocal = 30;   // of the head before a member's bytes, without name and extra field
-    const auto refused = [](const std::string& why) {
-        return Status::bad_format("it is no archive of arrays: " + why);
+    const auto refused = [](const std::string& reason) {
+        return Status::bad_format("not an archive of arrays: " + reason);
     };
-    if (bytes.size() < kEnd) return refused("it is too short");
+    if (bytes.size() < kEnd) return refused("too short");
     const std::size_t end = bytes.size() - kEnd;
-    if (number_at<std::uint32_t>(bytes, end) != 0x06054b50) return refused("it is cut short");
+    if (number_at<std::uint32_t>(bytes, end) != 0x06054b50) return refused("truncated");
     const std::size_t n = number_at<std::uint16_t>(bytes, end + 10);
     std::size_t at = number_at<std::uint32_t>(bytes, end + 16);
-    if (n > kMostMembers) return refused("it has more than " + std::to_string(kMostMembers) + " members");
+    if (n > kMaxMembers) return refused("more than " + std::to_string(kMaxMembers) + " members");
     NpyArrays arrays;
     for (std::size_t i = 0; i < n; ++i) {
         if (at > end || end - at < kMember || number_at<std::uint32_t>(bytes, at) != 0x02014b50) {
-            return refused("its directory is damaged");
+            return refused("the directory is damaged");
         }
         const std::size_t name_length = number_at<std::uint16_t>(bytes, at + 28);
         const std::size_t rest =
             std::size_t{number_at<std::uint16_t>(bytes, at + 30)} + number_at<std::uint16_t>(bytes, at + 32);
         const std::size_t size = number_at<std::uint32_t>(bytes, at + 24);
         const std::size_t local = number_at<std::uint32_t>(bytes, at + 42);
-        if (end - at - kMember < name_length + rest) return refused("its directory is damaged");
+        if (end - at - kMember < name_length + rest) return refused("the directory is damaged");
         std::string name(reinterpret_cast<const char*>(bytes.data()) + at + kMember, name_length);
-        const bool stored = number_at<std::uint16_t>(bytes, at + 10) == 0 &&
-                            number_at<std::uint32_t>(bytes, at + 20) == size &&
-                            (number_at<std::uint16_t>(bytes, at + 8) & 1) == 0;
-        if (!stored || !name.ends_with(".npy")) return refused("member '" + name + "' is compressed, or no .npy file");
+        const bool is_stored = number_at<std::uint16_t>(bytes, at + 10) == 0 &&
+                               number_at<std::uint32_t>(bytes, at + 20) == size &&
+                               (number_at<std::uint16_t>(bytes, at + 8) & 1) == 0;
+        if (!is_stored || !name.ends_with(".npy"))
+            return refused("member '" + name + "' is compressed, or not a .npy file");
         at += kMember + name_length + rest;
         if (local > end || end - local < kLocal || number_at<std::uint32_t>(bytes, local) != 0x04034b50) {
             return refused("member '" + name + "' is damaged");
         }
         const std::size_t data =
             local + kLocal + number_at<std::uint16_t>(bytes, local + 26) + number_at<std::uint16_t>(bytes, local + 28);
-        if (data > end || end - data < size) return refused("member '" + name + "' is cut short");
+        if (data > end || end - data < size) return refused("member '" + name + "' is truncated");
         auto array = read_npy(bytes.subspan(data, size));
         if (!array.ok()) return Status::bad_format("member '" + name + "': " + array.status().message());
         name.resize(name.size() - 4);
         if (find_array(arrays, name) != nullptr) {
-            return refused("member '" + name + "' stands twice");
+            return refused("member '" + name + "' appears twice");
         }
         arrays.emplace_back(std::move(name), std::move(array.value()));
     }

@@ -1,8 +1,7 @@
-// NumPy's files, format 1.0, as Python writes them into a bundle: arrays of numbers, alone (.npy) or several in an
-// archive whose members are stored and not compressed (.npz).
+// Reads NumPy files of format 1.0: one array of numbers (.npy), or several in an archive without compression (.npz).
 //
-// What a file declares is compared with the bytes that it holds: no array reaches behind them. Checksums of members are
-// not compared: those of a bundle's files are in its manifest. Refusals are bad_format.
+// Declared sizes are compared with the bytes, so that no array ends behind them. Checksums of members are not compared:
+// the manifest of a bundle has those of its files. All errors are bad_format.
 #pragma once
 
 #include <cstddef>
@@ -22,13 +21,13 @@
 
 namespace karec {
 
-// An array, rows first, in bytes that somebody else owns, at any address.
+// An array in C order, at any address. The caller owns the bytes.
 struct NpyArray {
     DType dtype = DType::float32;
     std::vector<std::size_t> shape;
     std::span<const std::byte> bytes;
 
-    // Elements of an array of one axis.
+    // Elements of an array of one axis; 0 for other arrays.
     std::size_t size() const noexcept { return shape.size() == 1 ? shape[0] : 0; }
     bool is_integer() const noexcept { return dtype >= DType::int8 && dtype <= DType::uint64; }
     bool is_floating() const noexcept { return dtype >= DType::float16 && dtype <= DType::float64; }
@@ -39,12 +38,11 @@ struct NpyArray {
         std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
         return value;
     }
-    std::int64_t integer(std::size_t i) const noexcept;  // of an array of integers; a uint64 wraps
-    double real(std::size_t i) const noexcept;           // of an array of floats
+    std::int64_t integer(std::size_t i) const noexcept;  // of integers; a uint64 wraps
+    double real(std::size_t i) const noexcept;           // of floats
 };
 
-// `bytes` are a whole .npy file. Refuses dtypes other than karec's, the other byte order, and columns first where there
-// are several axes.
+// `bytes`: a whole .npy file. Dtypes are those of karec, little-endian; arrays of several axes are in C order.
 Result<NpyArray> read_npy(std::span<const std::byte> bytes);
 
 // The arrays of a .npz file by name, the member's without ".npy".

@@ -11,21 +11,24 @@
 #include <utility>
 
 namespace karec {
+namespace {
 
-Status cannot_read(const std::string& path, int error) {
+Status read_error(const std::string& path, int error) {
     return {Code::io_error, "cannot read '" + path + "': " + std::system_category().message(error), error};
 }
 
+}  // namespace
+
 Result<RegularFile> RegularFile::open(const std::string& path) {
-    // O_NONBLOCK: a FIFO would wait for its writer. It changes nothing for a regular file.
+    // Without O_NONBLOCK, opening a FIFO waits for its writer.
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) return cannot_read(path, errno);
+    if (descriptor < 0) return read_error(path, errno);
     struct stat about{};
     const int error = ::fstat(descriptor, &about) == 0 ? 0 : errno;
     RegularFile file(descriptor, static_cast<std::size_t>(about.st_size));
-    if (error != 0 || S_ISDIR(about.st_mode)) return cannot_read(path, error != 0 ? error : EISDIR);
+    if (error != 0 || S_ISDIR(about.st_mode)) return read_error(path, error != 0 ? error : EISDIR);
     if (!S_ISREG(about.st_mode)) {
-        return Status{Code::io_error, "cannot read '" + path + "': it is not a regular file", EINVAL};
+        return Status{Code::io_error, "cannot read '" + path + "': not a regular file", EINVAL};
     }
     return file;
 }
@@ -50,11 +53,11 @@ Result<FileCopy> FileCopy::read(const std::string& path) {
     copy.memory_ = Buffer(file.value().size());
     const std::span<std::byte> to = copy.memory_.as<std::byte>();
     for (std::size_t at = 0; at < to.size();) {
-        const std::size_t some = std::min(to.size() - at, std::size_t{1} << 30);
-        const ssize_t n = ::read(file.value().descriptor(), to.data() + at, some);
+        const std::size_t n_bytes = std::min(to.size() - at, std::size_t{1} << 30);
+        const ssize_t n = ::read(file.value().descriptor(), to.data() + at, n_bytes);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return cannot_read(path, errno);
-        if (n == 0) return Status{Code::io_error, "cannot read '" + path + "': it became shorter meanwhile", EIO};
+        if (n < 0) return read_error(path, errno);
+        if (n == 0) return Status{Code::io_error, "cannot read '" + path + "': the file became shorter meanwhile", EIO};
         at += static_cast<std::size_t>(n);
     }
     copy.bytes_ = to;
@@ -68,7 +71,7 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
     const std::size_t size = file.value().size();
     if (size == 0) return mapped;
     void* at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.value().descriptor(), 0);
-    if (at == MAP_FAILED) return cannot_read(path, errno);
+    if (at == MAP_FAILED) return read_error(path, errno);
 #if defined(MADV_HUGEPAGE)
     ::madvise(at, size, MADV_HUGEPAGE);
 #endif

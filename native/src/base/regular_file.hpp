@@ -1,4 +1,4 @@
-// A regular file of another writer, read whole or mapped.
+// Reads or maps a regular file that another process wrote.
 #pragma once
 
 #include <cstddef>
@@ -10,14 +10,13 @@
 
 namespace karec {
 
-// A regular file, opened for reading; closed by the destructor. A folder, a FIFO or a device is refused at once,
-// without waiting for its other end.
+// A regular file that is open for reading. io_error for a folder, a FIFO or a device, without waiting for its writer.
 class RegularFile {
   public:
     static Result<RegularFile> open(const std::string& path);
 
     int descriptor() const noexcept { return descriptor_; }
-    std::size_t size() const noexcept { return size_; }  // bytes, when it was opened
+    std::size_t size() const noexcept { return size_; }  // bytes, at opening
 
     RegularFile(RegularFile&& other) noexcept;
     RegularFile& operator=(RegularFile&& other) noexcept;
@@ -29,13 +28,10 @@ class RegularFile {
     std::size_t size_;
 };
 
-// "cannot read 'path': …", with that errno.
-Status cannot_read(const std::string& path, int error);
-
-// A whole file in memory of its own, at a multiple of 64: what happens to the file later does not show.
+// A copy of a file in memory, at a multiple of 64.
 class FileCopy {
   public:
-    // io_error: it cannot be read, or became shorter while it was read.
+    // io_error: the file cannot be read, or became shorter meanwhile.
     static Result<FileCopy> read(const std::string& path);
 
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
@@ -45,9 +41,8 @@ class FileCopy {
     std::span<const std::byte> bytes_;
 };
 
-// A whole file, mapped read-only; unmapped by the destructor. To replace the file, rename a new one over it: the
-// mapping keeps the old contents. Shortening or overwriting it in place changes the memory under its readers, or ends
-// them with SIGBUS.
+// A file, mapped read-only. Replace such a file by a rename: the mapping still has the old contents. Overwriting it in
+// place changes the mapped bytes; shortening it ends readers with SIGBUS.
 class MappedFile {
   public:
     static Result<MappedFile> open(const std::string& path);

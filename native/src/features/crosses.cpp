@@ -11,8 +11,8 @@
 namespace karec {
 namespace {
 
-// How often each code stands in a list, and where it stands first.
-class Tally {
+// The number of slots with a code, and the first of them, for all codes of a list.
+class CodeCounts {
   public:
     struct Entry {
         std::int64_t code = 0;  // 0: an empty slot
@@ -20,23 +20,23 @@ class Tally {
         std::int32_t first = 0;
     };
 
-    // Of column `column` of a list of `n` rows with `width` columns.
-    void fill(const std::int64_t* codes, std::size_t n, std::size_t width, std::size_t column) {
+    // Counts column `column` of a list of `n` slots with `width` columns.
+    void count(const std::int64_t* codes, std::size_t n, std::size_t width, std::size_t column) {
         while ((std::size_t{1} << bits_) < 2 * n) ++bits_;
         slots_.assign(std::size_t{1} << bits_, Entry{});
         for (std::size_t h = 0; h < n; ++h) {
             const std::int64_t code = codes[h * width + column];
             if (code == 0) continue;
-            Entry& entry = slots_[slot_of(code)];
+            Entry& entry = slots_[find_slot(code)];
             if (entry.count == 0) entry = {code, 0, static_cast<std::int32_t>(h)};
             ++entry.count;
         }
     }
-    // Of a code other than 0; count 0 where it does not stand in the list.
-    const Entry& find(std::int64_t code) const noexcept { return slots_[slot_of(code)]; }
+    // The entry of a code other than 0; its count is 0 if the list lacks it.
+    const Entry& find(std::int64_t code) const noexcept { return slots_[find_slot(code)]; }
 
   private:
-    std::size_t slot_of(std::int64_t code) const noexcept {
+    std::size_t find_slot(std::int64_t code) const noexcept {
         std::size_t slot = (static_cast<std::uint64_t>(code) * 0x9E3779B97F4A7C15) >> (64 - bits_);
         while (slots_[slot].code != 0 && slots_[slot].code != code) slot = (slot + 1) & (slots_.size() - 1);
         return slot;
@@ -46,10 +46,10 @@ class Tally {
     ScratchVector<Entry> slots_;
 };
 
-// The same of one code, by a walk along the list.
-Tally::Entry walked(const std::int64_t* codes, std::size_t n, std::size_t width, std::size_t column,
-                    std::int64_t code) noexcept {
-    Tally::Entry entry{code, 0, 0};
+// The entry of one code, by a scan of the list.
+CodeCounts::Entry count_code(const std::int64_t* codes, std::size_t n, std::size_t width, std::size_t column,
+                             std::int64_t code) noexcept {
+    CodeCounts::Entry entry{code, 0, 0};
     for (std::size_t h = n; h-- > 0;) {
         if (codes[h * width + column] != code) continue;
         ++entry.count;
@@ -58,8 +58,8 @@ Tally::Entry walked(const std::int64_t* codes, std::size_t n, std::size_t width,
     return entry;
 }
 
-// A user's vectors, packed in blocks of kBlockItems: those of the history's works, then the mean of those, then the
-// mean of the skipped works'.
+// A user's vectors, packed in blocks of kBlockItems: those of the history, their mean, and the mean of the skipped
+// items.
 class UserVectors {
   public:
     explicit UserVectors(const CrossInputs& in)
@@ -83,8 +83,8 @@ class UserVectors {
         return status;
     }
 
-    // The three columns of an item.
-    Status put(std::int64_t row, float* out) {
+    // Writes the three columns of an item.
+    Status write(std::int64_t row, float* out) {
         if (row < 0 || static_cast<std::size_t>(row) >= rows_) return refused(row);
         std::fill_n(out, kCowatchCrosses, 0.0f);
         if (row == 0 || dots_.empty()) return {};
@@ -99,7 +99,7 @@ class UserVectors {
     }
 
   private:
-    // NaN where one of them is.
+    // NaN if a value is NaN.
     static float largest(std::span<const float> values) noexcept {
         float found = values.front();
         for (const float value : values) found = value > found || std::isnan(value) ? value : found;
@@ -119,18 +119,18 @@ class UserVectors {
         ++n_;
     }
 
-    // Sums the vectors of a list's works that have one, and packs them where `each`.
-    Status add_list(std::span<const std::int64_t> list, bool each) {
+    // Sums the vectors of a list, and packs them if `has_items`.
+    Status add_list(std::span<const std::int64_t> list, bool has_items) {
         std::ranges::fill(sum_, 0.0);
         n_summed_ = 0;
-        for (const std::int64_t& place : list) {
-            const std::int64_t row = place;  // read once: it is checked, then used
+        for (const std::int64_t& element : list) {
+            const std::int64_t row = element;  // read once: checked, then used
             if (row < 0 || static_cast<std::size_t>(row) >= rows_) return refused(row);
             if (row == 0) continue;
             const float* from = vector(row);
             for (std::size_t d = 0; d < in_.dim; ++d) sum_[d] += static_cast<double>(from[d]);
             ++n_summed_;
-            if (each) add(from);
+            if (has_items) add(from);
         }
         return {};
     }
@@ -153,15 +153,16 @@ class UserVectors {
     ScratchVector<float> dots_;
 };
 
-// Entry u of U lists that lie side by side.
-std::span<const std::int64_t> of_user(std::span<const std::int64_t> all, std::size_t n_users, std::size_t u) noexcept {
-    const std::size_t each = all.size() / n_users;
-    return all.subspan(u * each, each);
+// The list of user u.
+std::span<const std::int64_t> select_user(std::span<const std::int64_t> all, std::size_t n_users,
+                                          std::size_t u) noexcept {
+    const std::size_t length = all.size() / n_users;
+    return all.subspan(u * length, length);
 }
 
-class Crosses {
+class CrossWriter {
   public:
-    Crosses(const CrossInputs& in, std::span<float> out)
+    CrossWriter(const CrossInputs& in, std::span<float> out)
         : in_(in),
           out_(out),
           n_history_(in.history.size() / in.n_users / in.n_categories),
@@ -172,14 +173,14 @@ class Crosses {
         }
     }
 
-    void put_matches() {
+    void write_matches() {
         const std::size_t width = in_.n_categories;
-        Tally kept;
-        Tally passed;
+        CodeCounts history;
+        CodeCounts skipped;
         for (std::size_t i = 0; i < width; ++i) {
             if (in_.n_users == 1) {
-                kept.fill(in_.history.data(), n_history_, width, i);
-                passed.fill(in_.skipped.data(), n_skipped_, width, i);
+                history.count(in_.history.data(), n_history_, width, i);
+                skipped.count(in_.skipped.data(), n_skipped_, width, i);
             }
             for (std::size_t n = 0; n < in_.n_items; ++n) {
                 const std::int64_t code = in_.items[n * width + i];
@@ -187,27 +188,28 @@ class Crosses {
                 if (code == 0) {
                     for (std::size_t plane = 0; plane < kMatches; ++plane) to[plane * width] = 0.0f;
                 } else if (in_.n_users == 1) {
-                    put(kept.find(code), passed.find(code), to);
+                    write_match(history.find(code), skipped.find(code), to);
                 } else {
-                    put(walked(of_user(in_.history, in_.n_users, n).data(), n_history_, width, i, code),
-                        walked(of_user(in_.skipped, in_.n_users, n).data(), n_skipped_, width, i, code), to);
+                    write_match(count_code(select_user(in_.history, in_.n_users, n).data(), n_history_, width, i, code),
+                                count_code(select_user(in_.skipped, in_.n_users, n).data(), n_skipped_, width, i, code),
+                                to);
                 }
             }
         }
     }
 
-    void put_creators() {
+    void write_edges() {
         std::size_t column = kMatches * in_.n_categories;
-        for (const auto& all : {in_.follows, in_.friends}) {
-            Tally held;
-            if (in_.n_users == 1) held.fill(all.data(), all.size(), 1, 0);
+        for (const auto& edges : {in_.follows, in_.friends}) {
+            CodeCounts counts;
+            if (in_.n_users == 1) counts.count(edges.data(), edges.size(), 1, 0);
             for (std::size_t n = 0; n < in_.n_items; ++n) {
                 const std::int64_t code = in_.items[n * in_.n_categories + in_.creator];
                 bool found = false;
                 if (code > 0 && in_.n_users == 1) {
-                    found = held.find(code).count > 0;
+                    found = counts.find(code).count > 0;
                 } else if (code > 0) {
-                    const auto list = of_user(all, in_.n_users, n);
+                    const auto list = select_user(edges, in_.n_users, n);
                     found = std::ranges::find(list, code) != list.end();
                 }
                 out_[n * in_.width() + column] = found ? 1.0f : 0.0f;
@@ -216,10 +218,10 @@ class Crosses {
         }
     }
 
-    void put_alike() {
+    void write_alike() {
         const std::size_t first = kMatches * in_.n_categories + (in_.has_creators ? 2 : 0);
         for (std::size_t n = 0; n < in_.n_items; ++n) {
-            const auto user = of_user(in_.alike, in_.n_users, in_.n_users == 1 ? 0 : n);
+            const auto user = select_user(in_.alike, in_.n_users, in_.n_users == 1 ? 0 : n);
             for (std::size_t p = 0; p < in_.shared.size(); ++p) {
                 const std::int64_t code = in_.items[n * in_.n_categories + in_.shared[p]];
                 out_[n * in_.width() + first + p] = code > 0 && user[p] == code ? 1.0f : 0.0f;
@@ -227,27 +229,27 @@ class Crosses {
         }
     }
 
-    Status put_cowatch() {
+    Status write_cowatch() {
         UserVectors user(in_);
         const std::size_t column = in_.width() - kCowatchCrosses;
         Status status;
         for (std::size_t n = 0; n < in_.n_items && status.ok(); ++n) {
             if (n < in_.n_users) {
-                status = user.fill(of_user(in_.history_cowatch, in_.n_users, n),
-                                   of_user(in_.skipped_cowatch, in_.n_users, n));
+                status = user.fill(select_user(in_.history_cowatch, in_.n_users, n),
+                                   select_user(in_.skipped_cowatch, in_.n_users, n));
             }
-            if (status.ok()) status = user.put(in_.cowatch[n], out_.data() + n * in_.width() + column);
+            if (status.ok()) status = user.write(in_.cowatch[n], out_.data() + n * in_.width() + column);
         }
         return status;
     }
 
   private:
-    void put(const Tally::Entry& kept, const Tally::Entry& passed, float* to) const noexcept {
+    void write_match(const CodeCounts::Entry& history, const CodeCounts::Entry& skipped, float* to) const noexcept {
         const std::size_t width = in_.n_categories;
-        to[0] = logs_[static_cast<std::size_t>(kept.count)];
-        to[width] = logs_[static_cast<std::size_t>(passed.count)];
-        to[2 * width] = kept.count > 0 ? 1.0f / static_cast<float>(1 + kept.first) : 0.0f;
-        to[3 * width] = passed.count > 0 ? 1.0f / static_cast<float>(1 + passed.first) : 0.0f;
+        to[0] = logs_[static_cast<std::size_t>(history.count)];
+        to[width] = logs_[static_cast<std::size_t>(skipped.count)];
+        to[2 * width] = history.count > 0 ? 1.0f / static_cast<float>(1 + history.first) : 0.0f;
+        to[3 * width] = skipped.count > 0 ? 1.0f / static_cast<float>(1 + skipped.first) : 0.0f;
     }
 
     const CrossInputs& in_;
@@ -259,14 +261,14 @@ class Crosses {
 
 }  // namespace
 
-Status crosses(const CrossInputs& inputs, std::span<float> out) {
+Status compute_crosses(const CrossInputs& inputs, std::span<float> out) {
     if (inputs.n_categories == 0) return Status::invalid("items have no categories");
     if (inputs.n_items == 0) return {};
-    Crosses all(inputs, out);
-    all.put_matches();
-    if (inputs.has_creators) all.put_creators();
-    all.put_alike();
-    return inputs.dim > 0 ? all.put_cowatch() : Status();
+    CrossWriter writer(inputs, out);
+    writer.write_matches();
+    if (inputs.has_creators) writer.write_edges();
+    writer.write_alike();
+    return inputs.dim > 0 ? writer.write_cowatch() : Status();
 }
 
 }  // namespace karec

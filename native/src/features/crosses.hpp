@@ -1,15 +1,14 @@
-// Cross features of one user, or of one user an item, with N items, from the codes of their inputs (what they mean:
-// karec/features/crosses.py).
+// Cross features of N items and their user, one for all items or one for each, from codes (karec/features/crosses.py
+// defines them).
 //
-// Algorithm  of one user: his lists' codes go into a hash table a category, which each item asks once; the vectors of
-// the
-//            works of his history, and the mean vectors of both lists, are packed, and each item's vector meets all of
-//            them at once. Of a user an item: a walk along that user's lists.
-// Cost       one user: O(N·(I + P + H_v·D) + (H + S)·I) for H history and S skipped slots, I categories, P shared ones,
-// H_v
-//            history works with a vector of D numbers; a user an item: O(N·((H + S)·I + H_v·D)).
-// Bits       inner products have one order of summation on every instruction set; the rest is exact, or float64 rounded
-//            once.
+// Algorithm  One user: the codes of their lists are entries of a hash table per category, with one lookup per item. The
+//            vectors of the history and the mean vectors of both lists are packed in blocks, so that a kernel computes
+//            all inner products of an item at once. One user per item: a scan of that user's lists.
+// Cost       One user: O(N·(I + P + V·D) + (H + S)·I) for H history and S skipped slots, I categories, P shared ones
+// and
+//            V items of the history with a vector of D numbers. One user per item: O(N·((H + S)·I + V·D)).
+// Bits       Inner products have one order of summation on every instruction set. The rest is exact, or float64 that is
+//            rounded once.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +22,7 @@ namespace karec {
 inline constexpr std::size_t kMatches = 4;         // columns of each category
 inline constexpr std::size_t kCowatchCrosses = 3;  // columns of co-watch vectors
 
-// Codes, C-contiguous; of U users, U = 1 or N. The caller has checked the lengths. Each value is read once.
+// Codes of U users, U = 1 or N, in C order. The caller checks the lengths. Each value is read once.
 struct CrossInputs {
     std::size_t n_items = 0;
     std::size_t n_users = 0;
@@ -31,16 +30,16 @@ struct CrossInputs {
     std::span<const std::int64_t> history;  // (U, H, I), newest first; 0 = missing
     std::span<const std::int64_t> skipped;  // (U, S, I)
     std::span<const std::int64_t> items;    // (N, I)
-    // Where works have creators: their column, and (U, ·) codes of creators.
+    // If items have creators: their column, and (U, ·) codes of creators.
     bool has_creators = false;
     std::size_t creator = 0;
     std::span<const std::int64_t> follows;
     std::span<const std::int64_t> friends;
-    std::span<const std::int64_t> alike;  // (U, P), the user's values
-    std::span<const std::size_t> shared;  // (P,), their columns of items
-    // Where there are co-watch vectors: (K + 1, D), row 0 of zeros, and rows of it: (U, H), (U, S), (N,); 0 = none.
+    std::span<const std::int64_t> alike;  // (U, P), the user's codes of shared categories
+    std::span<const std::size_t> shared;  // (P,), their columns in `items`
+    // If there are co-watch vectors: (K + 1, D) with zeros in row 0, and rows of it: (U, H), (U, S), (N,); 0 = none.
     std::span<const float> vectors;
-    std::size_t dim = 0;  // D; 0 = there are none
+    std::size_t dim = 0;  // D; 0 = no vectors
     std::span<const std::int64_t> history_cowatch;
     std::span<const std::int64_t> skipped_cowatch;
     std::span<const std::int64_t> cowatch;
@@ -50,10 +49,10 @@ struct CrossInputs {
     }
 };
 
-// out (N, X): in_history, in_skipped (ln(1 + how many slots hold the item's code)), newest_in_history,
-// newest_in_skipped (1 / (1 + place of the first such slot), 0 without), each for all categories; followed, friend;
-// alike; the largest and the mean cosine with the history, the mean one with the skipped works, each NaN where a vector
-// that it reads holds NaN. Refuses a row outside of the vectors.
-Status crosses(const CrossInputs& inputs, std::span<float> out);
+// Writes out (N, X). Columns, the first four for all categories: in_history and in_skipped, ln(1 + number of slots with
+// the item's code); newest_in_history and newest_in_skipped, 1 / (1 + first such slot), 0 without one; followed,
+// friend; alike; the largest and the mean cosine with the history, and the mean one with the skipped items. A cosine is
+// NaN if a vector has NaN. invalid_argument: a row outside of the vectors.
+Status compute_crosses(const CrossInputs& inputs, std::span<float> out);
 
 }  // namespace karec

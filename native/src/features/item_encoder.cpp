@@ -24,67 +24,8 @@ float to_dense(std::int64_t code, std::size_t n_codes) noexcept {
 
 }  // namespace
 
-struct ItemEncoder::Columns {
-    std::vector<StoredColumn> numbers;
-    std::vector<StoredColumn> moments;
-    std::vector<StoredColumn> counters;
-    std::vector<float> vectors;  // (K + 1, dim) co-watch vectors; empty without any
-    std::size_t dim = 0;
-
-    Status open(const Bundle& bundle, const UserTables& tables, bool verify) {
-        const auto add = [&](const std::string& name, Holds holds, std::vector<StoredColumn>& to) -> Status {
-            auto column = open_column(bundle, "snapshot/works/" + name + ".npy", holds, tables.works.size(), verify);
-            if (column.ok()) to.push_back(std::move(column.value()));
-            return column.status();
-        };
-        const TableCoder& works = tables.encoder.works;
-        Status status;
-        for (const auto& [name, scale] : works.numbers) {
-            if (status.ok()) status = add(name, Holds::floats, numbers);
-        }
-        for (const auto& [name, scale] : works.moments) {
-            if (status.ok()) status = add(name, Holds::integers, moments);
-        }
-        for (const std::string& name : works.counters) {
-            if (status.ok()) status = add(name, Holds::floats, counters);
-        }
-        return status.ok() && tables.encoder.cowatch ? read_vectors(bundle, tables.encoder.cowatch->size() + 1)
-                                                     : status;
-    }
-
-    Status read_vectors(const Bundle& bundle, std::size_t n_rows) {
-        const auto path = bundle.file("encoder.npz", false);  // the user encoder has verified it
-        if (!path.ok()) return path.status();
-        const auto file = MappedFile::open(path.value());
-        if (!file.ok()) return file.status();
-        const auto arrays = read_npz(file->bytes());
-        if (!arrays.ok()) return arrays.status();
-        const NpyArray* array = find_array(arrays.value(), "cowatch.vectors");
-        const bool fits = array != nullptr && array->dtype == DType::float32 && array->shape.size() == 2 &&
-                          array->shape[0] == n_rows && array->shape[1] > 0;
-        if (!fits) {
-            return Status::bad_format(path.value() + ": table 'cowatch.vectors' is missing or not float32 (" +
-                                      std::to_string(n_rows) + ", D)");
-        }
-        dim = array->shape[1];
-        vectors.resize(n_rows * dim);
-        for (std::size_t i = 0; i < vectors.size(); ++i) vectors[i] = array->at<float>(i);
-        const Status status = check_finite(vectors, "table 'cowatch.vectors'");
-        return status.ok() ? status : Status::bad_format(path.value() + ": " + status.message());
-    }
-};
-
-Result<ItemEncoder> ItemEncoder::open(const Bundle& bundle, const UserEncoder& users, bool verify) {
-    ItemEncoder encoder(users.tables_);
-    auto columns = std::make_shared<Columns>();
-    if (Status status = columns->open(bundle, *encoder.tables_, verify); !status.ok()) return status;
-    encoder.columns_ = std::move(columns);
-    encoder.describe();
-    return encoder;
-}
-
-void ItemEncoder::describe() {
-    const StoredEncoder& encoder = tables_->encoder;
+ItemEncoder::ItemEncoder(const UserEncoder& users) : tables_(users.tables_) {
+    const EncoderFile& encoder = tables_->encoder;
     const std::vector<std::string>& categories = encoder.works.categories;
     for (std::size_t i = 0; i < categories.size(); ++i) {
         const std::size_t column = i + 1;  // behind the item's own id
@@ -97,7 +38,7 @@ void ItemEncoder::describe() {
     crosses.n_categories = encoder.works.vocabularies.size();
     crosses.has_creators = creator_ > 0;
     crosses.shared = shared_;
-    crosses.dim = columns_->dim;
+    crosses.dim = encoder.cowatch_dim;
     const auto n_numbers = static_cast<std::int64_t>(encoder.works.n_numbers());
     const auto n_categories = static_cast<std::int64_t>(crosses.n_categories);
     const auto n_crosses = static_cast<std::int64_t>(crosses.width());
@@ -134,35 +75,23 @@ Status ItemEncoder::encode(std::span<const std::int64_t> ids, std::int64_t time_
 }
 
 void ItemEncoder::encode_columns(std::span<const std::int64_t> ids, std::int64_t time_ms, EncodedItems& items) const {
-    const StoredEncoder& encoder = tables_->encoder;
+    const EncoderFile& encoder = tables_->encoder;
     const TableCoder& works = encoder.works;
     const std::size_t n_categories = works.vocabularies.size();
     const std::size_t n_numbers = works.n_numbers();
     items.ids.assign(ids.size() * n_categories, 0);
     items.numbers.assign(ids.size() * n_numbers, 0.0f);
     items.cowatch.assign(ids.size(), 0);
-    ScratchVector<float> counts(columns_->counters.size());
+    ScratchVector<float> counts(works.counters.size());
     for (std::size_t n = 0; n < ids.size(); ++n) {
-        const std::int64_t found = tables_->works.row_of(ids[n]);
-        if (found < 0) continue;
-        const auto row = static_cast<std::size_t>(found);
-        std::int64_t* const codes = items.ids.data() + n * n_categories;
-        codes[0] = works.vocabularies[0].code(ids[n]);
-        for (std::size_t i = 1; i < n_categories; ++i) {
-            codes[i] = works.vocabularies[i].code(tables_->work_categories[i - 1].values.integer(row));
-        }
-        float* number = items.numbers.data() + n * n_numbers;
-        for (std::size_t i = 0; i < columns_->numbers.size(); ++i) {
-            *number++ = works.numbers[i].second(columns_->numbers[i].values.real(row));
-        }
-        for (std::size_t i = 0; i < columns_->moments.size(); ++i) {
-            *number++ = works.moments[i].second(log_hours(columns_->moments[i].values.integer(row), time_ms));
-        }
-        for (std::size_t i = 0; i < counts.size(); ++i) {
-            counts[i] = static_cast<float>(columns_->counters[i].values.real(row));
-        }
-        counter_numbers(counts, works.priors, {number, counts.size()});
-        if (encoder.cowatch) items.cowatch[n] = encoder.cowatch->known_code(ids[n]);
+        const std::int64_t row = tables_->works.ids.find_row(ids[n]);
+        if (row < 0) continue;
+        encode_categories(works, tables_->works, ids[n], row,
+                          std::span(items.ids).subspan(n * n_categories, n_categories));
+        read_counters(tables_->works.counters, row, counts);
+        encode_numbers(works, tables_->works, row, time_ms, counts,
+                       std::span(items.numbers).subspan(n * n_numbers, n_numbers));
+        items.cowatch[n] = encoder.cowatch.known_code(ids[n]);
     }
 }
 
@@ -180,20 +109,20 @@ Status ItemEncoder::encode_crosses(const EncodedUser& user, EncodedItems& items)
     in.friends = codes_of(user, "friends");
     in.alike = codes_of(user, "alike");
     in.shared = shared_;
-    in.vectors = columns_->vectors;
-    in.dim = columns_->dim;
+    in.vectors = tables_->encoder.cowatch_vectors;
+    in.dim = tables_->encoder.cowatch_dim;
     in.history_cowatch = codes_of(user, "history_cowatch");
     in.skipped_cowatch = codes_of(user, "skipped_cowatch");
     in.cowatch = items.cowatch;
     items.crosses.resize(in.n_items * in.width());
-    return crosses(in, items.crosses);
+    return compute_crosses(in, items.crosses);
 }
 
 void ItemEncoder::encode_dense(const EncodedUser& user, EncodedItems& items) const {
-    const StoredEncoder& encoder = tables_->encoder;
+    const EncoderFile& encoder = tables_->encoder;
     const auto user_ids = codes_of(user, "user_ids");
     const auto context = codes_of(user, "context");
-    const std::size_t n_contexts[] = {encoder.scenes->size() + 1, kHours, kWeekdays};
+    const std::size_t n_contexts[] = {encoder.scenes.size() + 1, kHours, kWeekdays};
     const std::size_t n_categories = encoder.works.vocabularies.size();
     const std::size_t n_numbers = encoder.works.n_numbers();
     const std::size_t n_crosses = width_of(outputs_[3]);

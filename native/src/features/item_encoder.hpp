@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/scratch.hpp"
-#include "features/user_tables.hpp"
+#include "features/encoder_tables.hpp"
 
 namespace karec {
 
@@ -36,8 +36,8 @@ struct EncodedItems {
 // Never changes: any number of threads may use one, and its copies.
 class ItemEncoder {
   public:
-    // Maps the columns of works that the encoder of `users` reads. bad_format: a file is damaged or missing; io_error.
-    static Result<ItemEncoder> open(const Bundle& bundle, const UserEncoder& users, bool verify);
+    // Shares the tables of `users`.
+    explicit ItemEncoder(const UserEncoder& users);
 
     // "item_ids", "item_numbers", "cowatch", "crosses" and "dense", in the order of EncodedItems; −1 rows.
     std::span<const TensorSpec> outputs() const noexcept { return outputs_; }
@@ -48,16 +48,12 @@ class ItemEncoder {
                   EncodedItems& items) const;
 
   private:
-    struct Columns;
-    explicit ItemEncoder(std::shared_ptr<const UserTables> tables) noexcept : tables_(std::move(tables)) {}
-    void describe();
     std::span<const std::int64_t> codes_of(const EncodedUser& user, std::string_view output) const noexcept;
     void encode_columns(std::span<const std::int64_t> ids, std::int64_t time_ms, EncodedItems& items) const;
     Status encode_crosses(const EncodedUser& user, EncodedItems& items) const;
     void encode_dense(const EncodedUser& user, EncodedItems& items) const;
 
-    std::shared_ptr<const UserTables> tables_;
-    std::shared_ptr<const Columns> columns_;
+    std::shared_ptr<const EncoderTables> tables_;
     std::vector<std::size_t> shared_;  // columns of item_ids that users have too
     std::size_t creator_ = 0;          // column of item_ids; 0 (the item's own id): items have no creators
     std::vector<TensorSpec> outputs_;

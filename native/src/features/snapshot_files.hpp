@@ -1,9 +1,8 @@
-// Files of a bundle's snapshot, mapped: columns of its tables, ids with their rows, lists of ids by row.
+// Reads a bundle's snapshot: mapped columns of its tables, ids with their rows, and lists of ids.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,46 +19,53 @@ namespace karec {
 struct StoredColumn {
     MappedFile file;
     NpyArray values;  // in `file`
-
-    // bad_format: it is missing, damaged, or `verify` and it has another sum than the manifest says.
-    static Result<StoredColumn> open(const Bundle& bundle, const std::string& name, bool verify);
 };
-
-// What a column must hold.
-enum class Holds { int64, integers, floats };
-// A column with `rows` values; bad_format where it has another number of them, or of another kind.
-Result<StoredColumn> open_column(const Bundle& bundle, const std::string& name, Holds holds, std::size_t rows,
-                                 bool verify);
 
 // The ids of a table's rows.
 struct StoredIds {
     StoredColumn column;
     IdSlots slots;
 
-    static Result<StoredIds> open(const Bundle& bundle, const std::string& name, bool verify);
     std::size_t size() const noexcept { return slots.size(); }
-    std::int64_t row_of(std::int64_t id) const noexcept { return slots.find(id); }  // −1: unknown
+    std::int64_t find_row(std::int64_t id) const noexcept { return slots.find(id); }  // −1: unknown
 };
 
-// A list of ids for each row of the users, oldest first.
+// A list of ids for each row, oldest first. Without files, all lists are empty.
 struct StoredLists {
     StoredColumn indptr;
     StoredColumn values;
 
-    // nullopt where the bundle has no lists of that name.
-    static Result<std::optional<StoredLists>> open(const Bundle& bundle, const std::string& name, std::size_t rows,
-                                                   bool verify);
-    // out = the last ids of a row, newest first, padded with −1.
-    void latest(std::size_t row, std::span<std::int64_t> out) const noexcept;
+    // Writes the last ids of a row, newest first, padded with −1.
+    void read_latest(std::size_t row, std::span<std::int64_t> out) const noexcept;
 };
 
-bool has_file(const Bundle& bundle, const std::string& name);
+enum class ColumnKind { int64, integers, floats };
 
-// How many scenes the snapshot names, and which code each has.
-struct StoredHead {
-    std::vector<std::string> scenes;
-    static Result<StoredHead> open(const Bundle& bundle, bool verify);
-    std::int64_t scene_code(std::string_view name) const noexcept;  // −1: no such name
+// Opens files. After the first error, which `status` has, the results are empty. With `verify`, compares every byte
+// with the manifest's checksum.
+class SnapshotReader {
+  public:
+    SnapshotReader(const Bundle& bundle, bool verify) noexcept : bundle_(bundle), verify_(verify) {}
+
+    Status status;  // bad_format: a file is missing or damaged, or has another kind or number of values; io_error
+
+    // Path and bytes of a file; empty after an error.
+    MappedFile map_file(const std::string& name);
+    // Of any length.
+    StoredColumn read_column(const std::string& name, ColumnKind kind);
+    StoredColumn read_column(const std::string& name, ColumnKind kind, std::size_t n_rows);
+    StoredIds read_ids(const std::string& name);
+    // The lists `name` of the users; empty if the snapshot does not have them.
+    StoredLists read_lists(const std::string& name, std::size_t n_rows);
+    // Names of the scenes by code. Of a name that appears twice the last code counts, as in Python.
+    std::vector<std::string> read_scenes();
+
+    // Remembers an error of the file `name`, unless there is one.
+    void refuse(const std::string& name, const std::string& reason);
+
+  private:
+    const Bundle& bundle_;
+    bool verify_;
 };
 
 }  // namespace karec

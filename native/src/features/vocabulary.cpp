@@ -19,7 +19,7 @@ std::int64_t unseen_code(std::int64_t id) noexcept {
 Vocabulary::Vocabulary(std::vector<std::int64_t> keys, IdSlots slots) noexcept
     : keys_(std::move(keys)), slots_(std::move(slots)) {}
 
-Result<Vocabulary> Vocabulary::of(std::vector<std::int64_t> keys) {
+Result<Vocabulary> Vocabulary::from_keys(std::vector<std::int64_t> keys) {
     for (std::size_t k = 0; k < keys.size(); ++k) {
         if (keys[k] >= 0) continue;
         return Status::invalid("keys must not be negative, keys[" + std::to_string(k) + "] is " +

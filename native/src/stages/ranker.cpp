@@ -29,8 +29,6 @@ const TensorSpec* find_spec(std::span<const TensorSpec> specs, std::string_view 
 
 Result<Ranker> Ranker::open(const Bundle& bundle, const UserEncoder& users, const std::string& onnxruntime,
                             bool verify) {
-    auto items = ItemEncoder::open(bundle, users, verify);
-    if (!items.ok()) return items.status();
     const auto file = map_file(bundle, kModel, verify);
     if (!file.ok()) return file.status();
     const std::string path = bundle.path() + "/" + (bundle.has(kTrees) ? kTrees : kModel);
@@ -52,7 +50,7 @@ Result<Ranker> Ranker::open(const Bundle& bundle, const UserEncoder& users, cons
         return refused("model version " + std::to_string(model->model_version()) + ", expected the bundle's, " +
                        std::to_string(bundle.model_version()));
     }
-    Ranker ranker(std::move(items.value()), std::move(model.value()));
+    Ranker ranker(ItemEncoder(users), std::move(model.value()));
     ranker.trees_ = std::move(trees.inputs);
     Status status = ranker.check_inputs({users.outputs().begin(), users.outputs().end()});
     if (!status.ok()) return refused(status.message());

@@ -10,15 +10,15 @@
 using namespace karec;
 
 TEST(known_ids_have_their_places_and_others_codes_of_their_own) {
-    const auto vocabulary = Vocabulary::of({7, 0, 9, std::numeric_limits<std::int64_t>::max()});
+    const auto vocabulary = Vocabulary::from_keys({7, 0, 9, std::numeric_limits<std::int64_t>::max()});
     CHECK(vocabulary.ok());
     CHECK(vocabulary->code(7) == 1 && vocabulary->code(0) == 2 && vocabulary->code(9) == 3);
     CHECK(vocabulary->code(std::numeric_limits<std::int64_t>::max()) == 4);
     CHECK(vocabulary->code(-1) == 0 && vocabulary->known_code(-1) == 0 && vocabulary->known_code(8) == 0);
     CHECK(vocabulary->code(8) >= kFirstUnseen && vocabulary->code(8) == vocabulary->code(8));
     CHECK(vocabulary->code(8) != vocabulary->code(10) && vocabulary->known_code(9) == 3);
-    CHECK(Vocabulary::of({})->code(3) >= kFirstUnseen);
-    CHECK(!Vocabulary::of({1, 2, 1}).ok() && !Vocabulary::of({1, -2}).ok());
+    CHECK(Vocabulary::from_keys({})->code(3) >= kFirstUnseen);
+    CHECK(!Vocabulary::from_keys({1, 2, 1}).ok() && !Vocabulary::from_keys({1, -2}).ok());
 }
 
 TEST(ids_that_were_chosen_to_meet_in_one_slot_are_found) {
@@ -30,7 +30,7 @@ TEST(ids_that_were_chosen_to_meet_in_one_slot_are_found) {
         const auto key = static_cast<std::int64_t>(i * inverse);
         if (key >= 0) keys.push_back(key);
     }
-    const auto vocabulary = Vocabulary::of(keys);
+    const auto vocabulary = Vocabulary::from_keys(keys);
     CHECK(vocabulary.ok());
     for (std::size_t k = 0; k < keys.size(); ++k) CHECK(vocabulary->code(keys[k]) == static_cast<std::int64_t>(k) + 1);
 }

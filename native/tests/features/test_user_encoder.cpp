@@ -194,3 +194,31 @@ TEST(a_bundle_without_its_parts_is_refused) {
     write_manifest(world.path, 1);
     CHECK(world.open().status().code() == Code::unavailable);
 }
+
+TEST(files_of_another_format_are_refused_with_what_to_do) {
+    for (const auto& [name, advice] : {std::pair("/encoder.npz", "Train and publish again"),
+                                       std::pair("/snapshot/snapshot.json", "Publish the bundle again")}) {
+        const World world;
+        std::string text = read_file(world.path + name);
+        const std::string format = "\"format\": 1";
+        text.replace(text.find(format), format.size(), "\"format\": 2");
+        write_file(world.path + name, text);
+        write_manifest(world.path, 1);
+        const Status status = world.open().status();
+        CHECK(status.code() == Code::bad_format);
+        CHECK(status.message().find(name) != std::string::npos);
+        CHECK(status.message().find(std::string("another format, expected 1. ") + advice) != std::string::npos);
+    }
+}
+
+TEST(items_have_co_watch_vectors_of_the_width_of_their_keys) {
+    const World world;
+    std::string text = read_file(world.path + "/encoder.npz");
+    const std::string shape = "'shape': (4, 2), ";
+    CHECK(text.find(shape) != std::string::npos);
+    text.replace(text.find(shape), shape.size(), "'shape': (2, 4), ");
+    write_file(world.path + "/encoder.npz", text);
+    write_manifest(world.path, 1);
+    CHECK(world.open().status().message().find("'cowatch.vectors' is missing or not float32 (4, D)") !=
+          std::string::npos);
+}
