@@ -8,8 +8,8 @@
 
 #include "base/json.hpp"
 #include "karec/bundle.hpp"
-#include "karec/stage_settings.hpp"
 #include "stages/bundle_files.hpp"
+#include "stages/stage_settings.hpp"
 
 using namespace karec;
 
@@ -84,7 +84,8 @@ int main(int argc, char** argv) {
         const std::string text = altered(round % 2 == 0 ? kBundleStage : manifest);
         if (const auto json = Json::parse(text); json.ok()) count_values(json->root());
         if (round % 2 == 0) {
-            const auto settings = StageSettings::parse(text);
+            write_file(folder.settings(), text);
+            const auto settings = StageSettings::read(folder.settings());
             if (!settings.ok() && settings.status().code() != Code::bad_format) std::abort();
             read += settings.ok();
             continue;
