@@ -42,10 +42,19 @@ cdef Py_ssize_t _walk(
     return n
 
 
+def _checked(values, dtype):
+    """Returns ``values`` as an array of ``dtype``. ValueError if values of its own type may not fit."""
+    array = np.asarray(values)
+    if array.size and not np.can_cast(array.dtype, dtype, "safe"):
+        raise ValueError(f"an array has dtype {array.dtype}, expected {np.dtype(dtype)}")
+    return np.asarray(array, dtype)
+
+
 def in_turns(arrays, which, begins, ends, n_rows, limit):
     """See turns.pyi."""
-    arrays = [np.ascontiguousarray(array, np.int32) for array in arrays]
-    which, begins, ends = (np.ascontiguousarray(values, np.int64) for values in (which, begins, ends))
+    arrays = [np.ascontiguousarray(_checked(array, np.int32)) for array in arrays]
+    # Copies: another thread may change the caller's bounds after their check.
+    which, begins, ends = (np.array(_checked(values, np.int64)) for values in (which, begins, ends))
     n_rows, limit = int(n_rows), int(limit)
     if any(array.ndim != 1 for array in arrays):
         raise ValueError(f"arrays have shapes {[array.shape for array in arrays]}, expected (n,) each")

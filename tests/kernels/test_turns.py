@@ -56,6 +56,8 @@ ONE, Z = np.ones(1, int), np.zeros(1, int)
     ("arguments", "message"),
     [
         (([A.reshape(2, 2)], Z, Z, ONE, 9, 9), r"arrays have shapes \[\(2, 2\)\]"),
+        (([A.astype(np.int64)], Z, Z, ONE, 9, 9), "an array has dtype int64, expected int32"),
+        (([A], Z, Z, np.ones(1), 9, 9), "an array has dtype float64, expected int64"),
         (([A], Z, Z, np.ones(2, int), 9, 9), r"which, begins and ends have shapes \(1,\), \(1,\) and \(2,\)"),
         (([A], ONE, Z, ONE, 9, 9), r"which holds 1 … 1, there are 1 arrays"),
         (([A], -ONE, Z, ONE, 9, 9), r"which holds -1 … -1"),
