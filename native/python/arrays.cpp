@@ -61,8 +61,8 @@ void check_kind(const py::array& array, const char* name, const char* kinds, con
                           ", expected " + expected);
 }
 
-py::array checked(py::handle value, const char* name, const std::vector<Dim>& shape, const std::string& because,
-                  const char* kinds, const char* dtype) {
+py::array to_checked_array(py::handle value, const char* name, const std::vector<Dim>& shape,
+                           const std::string& because, const char* kinds, const char* dtype) {
     py::array array = to_array(value, name);
     check_shape(array, name, shape, because);
     check_kind(array, name, kinds, dtype);
@@ -82,6 +82,12 @@ std::optional<DType> dtype_of(const py::array& array) {
     return std::nullopt;
 }
 
+// `name` of karec.errors.
+[[noreturn]] void raise_karec_error(const char* name, const Status& status) {
+    PyErr_SetString(py::module_::import("karec.errors").attr(name).ptr(), status.message().c_str());
+    throw py::error_already_set();
+}
+
 }  // namespace
 
 void raise_unless_ok(const Status& status) {
@@ -90,11 +96,8 @@ void raise_unless_ok(const Status& status) {
             return;
         case Code::invalid_argument:
             throw py::value_error(status.message());
-        case Code::bad_format: {
-            const py::object error = py::module_::import("karec.errors").attr("IndexFormatError");
-            PyErr_SetString(error.ptr(), status.message().c_str());
-            throw py::error_already_set();
-        }
+        case Code::bad_format:
+            raise_karec_error("IndexFormatError", status);
         case Code::io_error: {
             const py::tuple args = py::make_tuple(status.system_error(), status.message());
             PyErr_SetObject(PyExc_OSError, args.ptr());
@@ -102,11 +105,8 @@ void raise_unless_ok(const Status& status) {
         }
         case Code::out_of_memory:
             throw std::bad_alloc();
-        case Code::unavailable: {
-            const py::object error = py::module_::import("karec.errors").attr("Unavailable");
-            PyErr_SetString(error.ptr(), status.message().c_str());
-            throw py::error_already_set();
-        }
+        case Code::unavailable:
+            raise_karec_error("Unavailable", status);
     }
 }
 
@@ -127,21 +127,21 @@ py::array to_array(py::handle value, const char* name) {
 
 Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                            const std::string& because) {
-    return to_input<float>(checked(value, name, expected, because, "fiub", "float32"));
+    return to_input<float>(to_checked_array(value, name, expected, because, "fiub", "float32"));
 }
 
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
-    return to_input<double>(checked(value, name, expected, "", "fiub", "float64"));
+    return to_input<double>(to_checked_array(value, name, expected, "", "fiub", "float64"));
 }
 
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                                 const std::string& because) {
     const py::array array = to_array(value, name);
-    return to_input<std::int64_t>(checked(array, name, expected, because, integer_kinds(array), "int64"));
+    return to_input<std::int64_t>(to_checked_array(array, name, expected, because, integer_kinds(array), "int64"));
 }
 
 Input<std::int64_t> key_input(py::handle value, const char* name) {
-    return to_input<std::int64_t>(checked(value, name, {"N"}, "", "iu", "integers"));
+    return to_input<std::int64_t>(to_checked_array(value, name, {"N"}, "", "iu", "integers"));
 }
 
 RowsInput rows_input(py::handle value) {
@@ -150,7 +150,7 @@ RowsInput rows_input(py::handle value) {
     if (Py_TYPE(array.ptr()) != NumpyApi::get().PyArray_Type_) {
         generation = cast_argument<std::uint64_t>(py::getattr(array, "generation", py::int_(0)), "rows.generation");
     }
-    checked(array, "rows", {"N"}, "", integer_kinds(array), "int32");
+    to_checked_array(array, "rows", {"N"}, "", integer_kinds(array), "int32");
     if (array.dtype().kind() != 'i' || array.itemsize() > 4) {
         const Input<std::int64_t> wide = to_input<std::int64_t>(array);
         const auto values = wide.span();
@@ -164,17 +164,17 @@ RowsInput rows_input(py::handle value) {
 }
 
 Input<std::uint8_t> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
-    return Input<std::uint8_t>(to_input<bool>(checked(value, name, expected, "", "b", "bool")).array);
+    return Input<std::uint8_t>(to_input<bool>(to_checked_array(value, name, expected, "", "b", "bool")).array);
 }
 
 Input<std::uint8_t> byte_input(py::handle value, const char* name) {
     const py::array array = to_array(value, name);
-    return to_input<std::uint8_t>(checked(array, name, {"B"}, "", array.itemsize() == 1 ? "u" : "", "uint8"));
+    return to_input<std::uint8_t>(to_checked_array(array, name, {"B"}, "", array.itemsize() == 1 ? "u" : "", "uint8"));
 }
 
 MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                          const std::string& because) {
-    py::array array = checked(value, name, expected, because, "fiub", "float32 or float16");
+    py::array array = to_checked_array(value, name, expected, because, "fiub", "float32 or float16");
     const bool is_float16 = array.dtype().kind() == 'f' && array.itemsize() == 2;
     array = is_float16 ? to_readable(array) : convert(array, py::dtype::of<float>(), kReadable);
     const MatrixView view{array.data(), static_cast<std::size_t>(array.shape(0)),

@@ -90,14 +90,14 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
     const py::array lists = to_array(history, "history");
     const py::ssize_t users = lists.ndim() > 0 && lists.shape(0) == 1 ? 1 : n;
     const std::string because = "items has shape " + shape_of(codes.array);
-    const auto kept = int64_input(lists, "history", {users, "H", width}, because);
-    const auto passed = int64_input(skipped, "skipped", {users, "S", width}, because);
-    const auto followed = int64_input(follows, "follows", {users, "L"}, because);
-    const auto friendly = int64_input(friends, "friends", {users, "L"}, because);
-    const auto named = int64_input(shared, "shared", {"P"});
-    const auto same = int64_input(alike, "alike", {users, named.shape(0)}, because);
+    const auto history_codes = int64_input(lists, "history", {users, "H", width}, because);
+    const auto skipped_codes = int64_input(skipped, "skipped", {users, "S", width}, because);
+    const auto followed_ids = int64_input(follows, "follows", {users, "L"}, because);
+    const auto friend_ids = int64_input(friends, "friends", {users, "L"}, because);
+    const auto shared_columns = int64_input(shared, "shared", {"P"});
+    const auto alike_codes = int64_input(alike, "alike", {users, shared_columns.shape(0)}, because);
     std::vector<std::size_t> columns;
-    for (const std::int64_t column : named.span()) columns.push_back(static_cast<std::size_t>(column));
+    for (const std::int64_t column : shared_columns.span()) columns.push_back(static_cast<std::size_t>(column));
     const auto outside = [&](std::size_t column) { return column >= static_cast<std::size_t>(width); };
     if (creator >= width || std::ranges::any_of(columns, outside)) {
         throw py::value_error("a column lies outside of items " + shape_of(codes.array));
@@ -106,14 +106,14 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
     in.n_items = static_cast<std::size_t>(n);
     in.n_users = static_cast<std::size_t>(users);
     in.n_categories = static_cast<std::size_t>(width);
-    in.history = kept.span();
-    in.skipped = passed.span();
+    in.history = history_codes.span();
+    in.skipped = skipped_codes.span();
     in.items = codes.span();
     in.has_creators = creator >= 0;
     in.creator = static_cast<std::size_t>(std::max<py::ssize_t>(creator, 0));
-    in.follows = followed.span();
-    in.friends = friendly.span();
-    in.alike = same.span();
+    in.follows = followed_ids.span();
+    in.friends = friend_ids.span();
+    in.alike = alike_codes.span();
     in.shared = columns;
     std::vector<Input<std::int64_t>> rows;
     std::optional<Input<float>> vectors;
@@ -123,8 +123,8 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
             throw py::value_error("cowatch has " + std::to_string(parts.size()) + " parts, expected 4 arrays");
         }
         vectors = float32_input(parts[0], "vectors", {"K", "D"});
-        rows.push_back(int64_input(parts[1], "history_cowatch", {users, kept.shape(1)}));
-        rows.push_back(int64_input(parts[2], "skipped_cowatch", {users, passed.shape(1)}));
+        rows.push_back(int64_input(parts[1], "history_cowatch", {users, history_codes.shape(1)}));
+        rows.push_back(int64_input(parts[2], "skipped_cowatch", {users, skipped_codes.shape(1)}));
         rows.push_back(int64_input(parts[3], "cowatch", {n}));
         in.vectors = vectors->span();
         in.dim = positive(vectors->shape(1), "the width of vectors");
