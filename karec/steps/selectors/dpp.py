@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
@@ -17,7 +18,7 @@ from karec.pipeline.types import Array, Candidates, Request, Selection
 from karec.steps.shared.similarity import PLAIN, CandidateSimilarity, ComparedItems, Similarity
 from karec.steps.shared.vectors import Parts
 
-UNKNOWN_TYPE = np.iinfo(np.int64).min  # no column has it
+MAX_WEIGHT = 1e38  # of an item; products of factors up to it are finite in float32, however they are rounded
 
 
 class Dpp(Selector):
@@ -36,7 +37,7 @@ class Dpp(Selector):
         type_weight: in [0, 1]: similarity of two items of one type beyond their vectors.
         window: number of neighbouring positions that count as near. Absent: the whole list.
         weights: {column: {value: factor ≥ 0}} of relevance, for integer columns of the index. Factors of an
-            item are multiplied. A value that is not named has 1.
+            item are multiplied, at most to 1e38. A value that is not named has 1.
         types: integer column of the item's type. Items without a row have a type of their own.
         max_per_type: maximum number of items of one type; the list may then be shorter than k.
         min_per_type: minimum number of items of each type, less if candidates or positions do not suffice.
@@ -85,6 +86,11 @@ class Dpp(Selector):
         )
         self.types = types
         self.weights = {column: _factors(schema, column, table) for column, table in (weights or {}).items()}
+        max_weight = math.prod(max([1.0, *factors.values()]) for factors in self.weights.values())
+        if max_weight > MAX_WEIGHT:
+            raise ValueError(
+                f"weights: the factors of an item can multiply to {max_weight:g}, expected at most {MAX_WEIGHT:g}"
+            )
 
     def with_diversity(self, diversity: float) -> Self:
         """Returns a step with another ``diversity`` that shares all else."""
@@ -121,7 +127,10 @@ class Dpp(Selector):
 
     def _types(self, request: Request, candidates: Candidates) -> Array:
         types = request.index.gather(self.types, candidates.rows).astype(np.int64)
-        return np.where(candidates.rows < 0, UNKNOWN_TYPE, types)
+        is_unknown = candidates.rows < 0
+        if is_unknown.any():
+            types[is_unknown] = _unused_code(types)
+        return types
 
     def _traffic(self, request: Request, candidates: Candidates) -> Array | None:
         if not self.weights:
@@ -132,6 +141,13 @@ class Dpp(Selector):
             for value, factor in factors.items():
                 weights[(candidates.rows >= 0) & (values == value)] *= factor
         return weights
+
+
+def _unused_code(codes: Array) -> int:
+    """Returns the largest negative code that is not in ``codes`` (n,): one of −1, …, −(n + 1). O(n)."""
+    is_used = np.zeros(len(codes) + 1, np.bool_)
+    is_used[-1 - codes[(codes < 0) & (codes >= -len(is_used))]] = True
+    return -1 - int(np.argmin(is_used))
 
 
 def _factors(schema: IndexSchema, column: str, table: Mapping[str, float]) -> dict[int, float]:

@@ -1,7 +1,7 @@
 // The step dpp: vectors, types, facets and weights of the pool's items into one dpp_select.
 #include <algorithm>
-#include <limits>
 #include <string>
+#include <vector>
 
 #include "karec/dpp.hpp"
 #include "karec/ecosystem.hpp"
@@ -10,8 +10,15 @@
 namespace karec {
 namespace {
 
-// The type of items without a row. No column has it: a real −1 is another type.
-constexpr std::int64_t kUnknownType = std::numeric_limits<std::int64_t>::min();
+// The largest negative code that is not in `codes` (n,): one of −1, …, −(n + 1). O(n).
+std::int64_t unused_code(std::span<const std::int64_t> codes) {
+    const auto n = static_cast<std::int64_t>(codes.size());
+    std::vector<bool> is_used(codes.size() + 1);
+    for (const std::int64_t code : codes) {
+        if (code < 0 && code >= -n - 1) is_used[static_cast<std::size_t>(-1 - code)] = true;
+    }
+    return -1 - (std::ranges::find(is_used, false) - is_used.begin());
+}
 
 // Writes the product of the factors of each item, 1 for items without a row.
 Status gather_weights(const StageRun& run, const DppStep& step, std::span<float> weights) {
@@ -153,7 +160,8 @@ Status run_step(const DppStep& step, StageRun& run) {
     if (has_types(step)) {
         types.resize(n);
         if (Status status = gather_integers(run.view, step.types, pool.rows, types); !status.ok()) return status;
-        for (std::size_t i = 0; i < n; ++i) types[i] = pool.rows[i] < 0 ? kUnknownType : types[i];
+        const std::int64_t unknown_type = unused_code(types);  // of all items without a row
+        for (std::size_t i = 0; i < n; ++i) types[i] = pool.rows[i] < 0 ? unknown_type : types[i];
         options.types = types;
         options.max_per_type = step.max_per_type;
         options.min_per_type = step.min_per_type;

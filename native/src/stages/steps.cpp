@@ -2,6 +2,7 @@
 #include "stages/steps.hpp"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <type_traits>
 #include <utility>
@@ -13,6 +14,9 @@
 
 namespace karec {
 namespace {
+
+// Products of factors up to this limit are finite in float32, however they are rounded.
+constexpr double kMaxWeight = 1e38;
 
 // A column of the pool's items.
 struct PoolColumn {
@@ -47,8 +51,25 @@ Status check_column(const IndexView& view, std::string_view name, bool is_intege
     return Status::invalid("column '" + std::string(name) + "' has floating numbers, expected integers");
 }
 
+// Refuses factors that can multiply to more than kMaxWeight for an item. An item has one value of each column.
+Status check_factors(std::span<const TrafficWeight> weights) {
+    std::map<std::pair<std::string_view, std::int64_t>, double> factor_of_value;
+    std::map<std::string_view, double> max_of_column;
+    for (const TrafficWeight& weight : weights) {
+        double& factor = factor_of_value.try_emplace({weight.column, weight.value}, 1.0).first->second;
+        factor *= std::max(weight.factor, 1.0);
+        double& max = max_of_column.try_emplace(weight.column, 1.0).first->second;
+        max = std::max(max, factor);
+    }
+    double product = 1.0;
+    for (const auto& [column, max] : max_of_column) product *= max;
+    if (product <= kMaxWeight) return {};
+    return Status::invalid("weights: the factors of an item can multiply to more than 1e38");
+}
+
 Status check_columns(const DppStep& step, const IndexView& view) {
     Status status = has_types(step) ? check_column(view, step.types, true) : Status();
+    if (status.ok()) status = check_factors(step.weights);
     for (const TrafficWeight& weight : step.weights) {
         if (status.ok()) status = check_column(view, weight.column, true);
     }

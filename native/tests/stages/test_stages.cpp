@@ -360,3 +360,17 @@ TEST(open_refuses_altered_manifests) {
         CHECK(Bundle::open(folder.root()).status().code() == Code::bad_format);
     }
 }
+
+TEST(dpp_refuses_factors_whose_product_is_above_the_largest_float32) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto open = [&](const std::string& weights) {
+        return open_stages(folder, kIndexRows + dpp_step(4, 0.5, 0.0, weights)).status();
+    };
+    const std::string big = R"({"column": "type", "value": 1, "factor": 1e20})";
+    const std::string other = R"({"column": "creator_id", "value": 3, "factor": 1e20})";
+    const std::string same_column = R"({"column": "type", "value": 0, "factor": 1e20})";
+    CHECK(has_message(open(big + ", " + other), Code::invalid_argument, "the factors of an item can multiply to more"));
+    CHECK(has_message(open(big + ", " + same_column + ", " + big), Code::invalid_argument, "the factors of an item"));
+    CHECK(open(big + ", " + same_column).ok());
+}

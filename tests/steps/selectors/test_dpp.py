@@ -130,13 +130,24 @@ def test_dpp_keeps_limits_of_types_of_any_column(index):
     assert np.bincount(index.columns["type"][short]).tolist() == [4, 4]
 
 
-def test_dpp_tells_items_without_a_row_from_a_type_of_minus_1():
-    index = ItemIndex.build(np.arange(3), np.eye(3), columns={"type": [-1, -1, 0]})
-    c = Candidates.from_ids(np.arange(4), np.array([4, 3, 2, 1], np.float32)).with_rows(
-        np.array([0, 1, 2, -1])
+def test_dpp_refuses_factors_whose_product_is_above_the_largest_float32(index):
+    with pytest.raises(ValueError, match="weights: the factors of an item can multiply to 1e\\+40"):
+        Dpp(index.schema, weights={"type": {"1": 1e20}, "creator_id": {"0": 0.5, "3": 1e20}})
+    with pytest.raises(ValueError, match="weights"):
+        Dpp(index.schema, weights={"type": {"1": 1e39}})
+    weights = {"type": {"0": 1e19, "1": 1e19}, "creator_id": {str(creator): 1e19 for creator in range(7)}}
+    c = candidates(range(30), np.zeros(30))
+    assert len(selected(Dpp(index.schema, weights=weights), REQUEST, c, index).indices) == REQUEST.k
+
+
+@pytest.mark.parametrize("code", [-1, -2, -(2**63), 2**63 - 1])
+def test_dpp_gives_items_without_a_row_a_type_that_no_item_has(code):
+    index = ItemIndex.build(np.arange(4), np.eye(4), columns={"type": [code, code, -1, -1]})
+    c = Candidates.from_ids(np.arange(6), np.arange(6, dtype=np.float32)).with_rows(
+        np.array([0, 1, 2, 3, -1, -1], np.int32)
     )
-    step = Dpp(index.schema, k=4, max_per_type=1)
-    assert sorted(selected(step, REQUEST, c, index).indices.tolist()) == [0, 2, 3]
+    chosen = selected(Dpp(index.schema, k=6, max_per_type=1), REQUEST, c, index).indices
+    assert sorted(np.array([0, 0, code != -1, code != -1, 2, 2])[chosen].tolist()) == sorted({0, code != -1, 2})
 
 
 def test_dpp_explains_its_choice_if_the_request_asks(index):
