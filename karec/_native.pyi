@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -147,19 +147,8 @@ def dpp_alpha(diversity: float) -> float: ...
 def dpp_select(
     embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: Any
 ) -> tuple[_I64, NDArray[np.float64], float, int]: ...
-def dpp_select_batch(
-    embeddings: ArrayLike,
-    relevance: ArrayLike,
-    indptr: ArrayLike,
-    shown_indptr: ArrayLike | None,
-    k: int,
-    **options: Any,
-) -> tuple[_I64, NDArray[np.float64], NDArray[np.float64], _I64]: ...
 def dpp_select_kernel(
     kernel: ArrayLike, k: int, window: int | None
-) -> tuple[_I64, NDArray[np.float64], float, int]: ...
-def dpp_select_columns(
-    column: Callable[[int], ArrayLike], diagonal: ArrayLike, k: int, window: int | None
 ) -> tuple[_I64, NDArray[np.float64], float, int]: ...
 def mmr_select(
     embeddings: ArrayLike,
@@ -183,9 +172,6 @@ def ssd_select(
     facet_weights: Sequence[float],
     shown_facets: ArrayLike | None,
 ) -> tuple[_I64, NDArray[np.float64]]: ...
-def scatter(
-    n: int, rules: Sequence[tuple[NDArray[np.int64], int, int, NDArray[np.int64]]], k: int
-) -> tuple[_I64, list[tuple[int, int, int]]]: ...
 def arrange(
     n: int,
     rules: Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int, int]],

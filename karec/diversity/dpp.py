@@ -8,15 +8,15 @@ Source: Chen, Zhang, Zhou: Fast greedy MAP inference for determinantal point pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec.diversity.native import library
-from karec.diversity.options import DppOptions, check_dpp_options
+from karec.diversity.options import check_dpp_options
 from karec.diversity.relevance import scale_relevance
 from karec.kernels.arguments import DIVERSITY, RIDGE, positive, positive_or_none
 
@@ -24,9 +24,6 @@ from karec.kernels.arguments import DIVERSITY, RIDGE, positive, positive_or_none
 @dataclass(frozen=True, eq=False)
 class DiversityResult:
     """Items in the order in which DPP, MMR or SSD picked them.
-
-    A batch of B users has arrays (B, n), n = min(k, the longest list). A shorter list ends in index −1 and
-    gain 0; ``log_det`` and ``n_dpp`` are (B,) then.
 
     indices  (n,) int64    positions in the input
     gains    (n,) float64  DPP: conditional gain d² = det L_{Y∪i} / det L_Y, 0 for picks of the fill.
@@ -38,8 +35,8 @@ class DiversityResult:
 
     indices: NDArray[np.int64]
     gains: NDArray[np.float64]
-    log_det: float | NDArray[np.float64] | None = None
-    n_dpp: int | NDArray[np.int64] | None = None
+    log_det: float | None = None
+    n_dpp: int | None = None
     ids: NDArray[np.int64] | None = None
 
 
@@ -124,64 +121,22 @@ def dpp_select(
     return DiversityResult(*library.dpp_select(vectors, relevance, positive("k", k), **options))
 
 
-def dpp_select_batch(
-    vectors: ArrayLike,
-    relevance: ArrayLike,
-    indptr: ArrayLike,
-    k: int,
-    *,
-    shown_indptr: ArrayLike | None = None,
-    **options: Unpack[DppOptions],
-) -> DiversityResult:
-    """Runs ``dpp_select`` for B users in one call, one after the other on the calling thread.
-
-    Args:
-        vectors, relevance, k, options: as in ``dpp_select``. ``standardise`` scales each user separately.
-        indptr: (B + 1,) int64. User b has the items indptr[b] … indptr[b + 1] − 1.
-        shown_indptr: (B + 1,) int64. User b has the rows shown_indptr[b] … of ``shown``.
-
-    Raises:
-        ValueError: also if an indptr falls or does not span its rows.
-    """
-    native_options = check_dpp_options(**options)
-    relevance = scale_relevance(relevance, options.get("standardise", False), indptr)
-    return DiversityResult(
-        *library.dpp_select_batch(
-            vectors, relevance, indptr, shown_indptr, positive("k", k), **native_options
-        )
-    )
-
-
-def dpp_select_kernel(
-    kernel: ArrayLike | Callable[[int], ArrayLike],
-    k: int,
-    *,
-    diagonal: ArrayLike | None = None,
-    window: int | None = None,
-) -> DiversityResult:
+def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -> DiversityResult:
     """Selects as ``dpp_select`` does, by an explicit kernel, in float64 and without a fill.
 
     Args:
-        kernel: L (N, N), symmetric and positive semi-definite; or a function that returns column i of it,
-            (N,). The function is called once for each pick but the last.
+        kernel: L (N, N), symmetric and positive semi-definite.
         k: maximum number of items.
-        diagonal: (N,) diagonal of L, if ``kernel`` is a function.
         window: ≥ 1; a gain counts only the last window − 1 picks. None counts all picks.
 
     Returns:
         Fewer than k items if the kernel has a smaller rank.
 
     Raises:
-        ValueError: L is not square, NaN or infinity, a negative diagonal, k ≤ 0. Errors of the function are
-            passed on.
+        ValueError: L is not square, NaN or infinity, a negative diagonal, k ≤ 0.
 
     Cost: O(N·k²) by Chen's incremental Cholesky factorization. With a window it is O(N·k·window).
     """
-    k, window = positive("k", k), positive_or_none("window", window)
-    if not callable(kernel):
-        if diagonal is not None:
-            raise ValueError("diagonal is for a kernel that is given as a function; a matrix has its own")
-        return DiversityResult(*library.dpp_select_kernel(kernel, k, window))
-    if diagonal is None:
-        raise ValueError("a kernel that is given as a function needs diagonal=, its (N,) diagonal")
-    return DiversityResult(*library.dpp_select_columns(kernel, diagonal, k, window))
+    return DiversityResult(
+        *library.dpp_select_kernel(kernel, positive("k", k), positive_or_none("window", window))
+    )

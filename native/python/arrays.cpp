@@ -196,15 +196,6 @@ ColumnInput column_input(py::handle value, const std::string& name, Dim expected
     return {std::move(array), view};
 }
 
-std::size_t longest_list(std::span<const std::int64_t> indptr, std::size_t n) {
-    std::size_t longest = 0;
-    for (std::size_t u = 1; u < indptr.size(); ++u) {
-        if (indptr[u] <= indptr[u - 1]) continue;
-        longest = std::max(longest, static_cast<std::size_t>(indptr[u]) - static_cast<std::size_t>(indptr[u - 1]));
-    }
-    return std::min(longest, n);
-}
-
 py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owner) {
     const auto n = static_cast<py::ssize_t>(bytes.size() / size_of(dtype));
     py::array view(py::dtype(name_of(dtype)), {n}, bytes.data(), owner);

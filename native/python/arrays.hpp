@@ -141,9 +141,6 @@ struct Output {
     py::array_t<T> array;
 };
 
-// The length of the longest list, at most n. Does not check the offsets: the library does.
-std::size_t longest_list(std::span<const std::int64_t> indptr, std::size_t n);
-
 // A read-only view of memory that `owner` keeps alive.
 py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owner);
 

@@ -1,8 +1,7 @@
-// DPP, MMR, SSD, scatter and arrange for Python: check, release the GIL, call.
+// DPP, MMR, SSD and arrange for Python: check, release the GIL, call.
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <exception>
 #include <tuple>
 
 #include "arrays.hpp"
@@ -12,7 +11,6 @@
 #include "karec/dpp.hpp"
 #include "karec/item_index.hpp"
 #include "karec/mmr_ssd.hpp"
-#include "karec/scatter.hpp"
 #include "reading.hpp"
 
 namespace karec::python {
@@ -148,39 +146,6 @@ py::tuple select_rows(const IndexView& view, py::handle rows, py::handle relevan
     });
 }
 
-py::tuple select_batch(py::handle embeddings, py::handle relevance, py::handle indptr, const py::object& shown_indptr,
-                       py::ssize_t k, const py::kwargs& told) {
-    const std::size_t wanted = positive(k, "k");
-    const auto items = matrix_input(embeddings, "embeddings", {"N", "D"});
-    const DppInput input(items.array, relevance, told);
-    const auto starts = int64_input(indptr, "indptr", {"B + 1"});
-    if (starts.shape(0) == 0) throw py::value_error("indptr has shape (0,), expected (B + 1,)");
-    Input<std::int64_t> shown_starts;
-    if (!shown_indptr.is_none()) shown_starts = int64_input(shown_indptr, "shown_indptr", {starts.shape(0)});
-    const py::ssize_t n_users = starts.shape(0) - 1;
-    const auto width = static_cast<py::ssize_t>(std::min(wanted, longest_list(starts.span(), items.view.rows)));
-    Output<std::int64_t> indices({n_users, width});
-    Output<double> gains({n_users, width});
-    Output<double> log_dets({n_users});
-    Output<std::int64_t> n_dpp({n_users});
-    std::vector<DppCount> counts(static_cast<std::size_t>(n_users));
-    Status status;
-    {
-        const auto places = indices.span();
-        const auto values = gains.span();
-        const auto shown_rows = shown_indptr.is_none() ? std::span<const std::int64_t>{} : shown_starts.span();
-        const py::gil_scoped_release release;
-        status = dpp_select_batch(items.view, input.scores.span(), starts.span(), shown_rows, input.options, places,
-                                  values, counts);
-    }
-    raise_unless_ok(status);
-    for (std::size_t user = 0; user < counts.size(); ++user) {
-        log_dets.span()[user] = counts[user].log_det;
-        n_dpp.span()[user] = static_cast<std::int64_t>(counts[user].n_dpp);
-    }
-    return py::make_tuple(indices.array, gains.array, log_dets.array, n_dpp.array);
-}
-
 py::tuple select_kernel(py::handle kernel, py::ssize_t k, std::optional<py::ssize_t> window) {
     const std::size_t wanted = positive(k, "k");
     const auto look_back = positive_or_none(window, "window");
@@ -192,36 +157,6 @@ py::tuple select_kernel(py::handle kernel, py::ssize_t k, std::optional<py::ssiz
     return picked(wanted, entries.shape(0), [&](auto indices, auto gains) {
         return dpp_select_kernel(entries.span(), n, look_back, indices, gains);
     });
-}
-
-py::tuple select_columns(const py::function& column, py::handle diagonal, py::ssize_t k,
-                         std::optional<py::ssize_t> window) {
-    const std::size_t wanted = positive(k, "k");
-    const auto look_back = positive_or_none(window, "window");
-    const auto first = float64_input(diagonal, "diagonal", {"N"});
-    const py::ssize_t n = first.shape(0);
-    Picks picks(smaller(wanted, n));
-    const auto indices = picks.indices.span();
-    const auto gains = picks.gains.span();
-    std::exception_ptr raised;
-    const auto fetch = [&](std::size_t item, std::span<double> out) {
-        const py::gil_scoped_acquire acquire;
-        try {
-            const auto values = float64_input(column(item), "column", {n});
-            std::copy_n(values.span().data(), out.size(), out.data());
-        } catch (...) {
-            raised = std::current_exception();
-            return Status::invalid("the column callback raised");
-        }
-        return Status();
-    };
-    const auto count = [&] {
-        const py::gil_scoped_release release;
-        return dpp_select_columns(first.span(), fetch, look_back, indices, gains);
-    }();
-    if (raised) std::rethrow_exception(raised);
-    raise_unless_ok(count.status());
-    return picks.cut(count.value());
 }
 
 template <auto Select>
@@ -253,34 +188,6 @@ py::tuple scatter_by_embeddings(py::handle embeddings, py::handle relevance, py:
     }();
     raise_unless_ok(count.status());
     return py::make_tuple(indices.array, scores.array);
-}
-
-using PyRule = std::tuple<py::object, py::ssize_t, py::ssize_t, py::object>;
-
-py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t k) {
-    const std::size_t n_items = size_up_to(ARRANGE_MAX_ITEMS, n, "n");
-    size_up_to(n_items, k, "k");
-    std::vector<Input<std::int64_t>> values;
-    std::vector<ScatterRule> native;
-    for (const auto& [column, window, max_count, shown] : rules) {
-        values.push_back(int64_input(column, "column", {n}));
-        native.push_back({values.back().span(), positive(window, "window"), positive(max_count, "max_count"), {}});
-        values.push_back(int64_input(shown, "shown", {"M"}));
-        native.back().shown = values.back().span();
-    }
-    Output<std::int64_t> indices({k});
-    const auto out = indices.span();
-    std::vector<ScatterViolation> violations;
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = scatter(n_items, native, out, violations);
-    }
-    raise_unless_ok(status);
-    std::vector<std::tuple<std::size_t, std::size_t, std::size_t>> found;
-    found.reserve(violations.size());
-    for (const ScatterViolation& v : violations) found.emplace_back(v.position, v.rule, v.count);
-    return py::make_tuple(indices.array, found);
 }
 
 using PyMarks = std::tuple<py::object, py::object, py::object, py::ssize_t, py::ssize_t>;
@@ -366,12 +273,9 @@ void bind_diversity(py::module_& module) {
     py::class_<VectorMap>(module, "VectorMap").def(py::init(&map_of)).def("apply", &mapped);
     module.def("dpp_alpha", &dpp_alpha);
     module.def("dpp_select", &select);
-    module.def("dpp_select_batch", &select_batch);
     module.def("dpp_select_kernel", &select_kernel);
-    module.def("dpp_select_columns", &select_columns);
     module.def("mmr_select", &scatter_by_embeddings<&mmr_select>);
     module.def("ssd_select", &scatter_by_embeddings<&ssd_select>);
-    module.def("scatter", &rearrange);
     module.def("arrange", &arranged);
 }
 

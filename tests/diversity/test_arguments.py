@@ -1,4 +1,4 @@
-"""Arguments that dpp_select, dpp_select_batch and dpp_select_kernel reject."""
+"""Arguments that dpp_select, dpp_select_kernel, mmr_select and ssd_select reject."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel, mmr_select, ssd_select
+from karec.diversity import dpp_select, dpp_select_kernel, mmr_select, ssd_select
 from karec.index import ItemIndex
 
 E = np.eye(4, 6, dtype=np.float32)
@@ -78,16 +78,6 @@ def test_dpp_select_refuses_wrong_shapes_dtypes_and_ranges(changes: dict, messag
         dpp_select(**{"vectors": E, "relevance": R, "k": 2, **changes})
 
 
-@pytest.mark.parametrize(("changes", "message"), BAD)
-def test_dpp_select_batch_refuses_wrong_shapes_dtypes_and_ranges(changes: dict, message: str) -> None:
-    of_one_user = {
-        "indptr": [0, 4],
-        "shown_indptr": [0, len(changes["shown"])] if "shown" in changes else None,
-    }
-    with pytest.raises(ValueError, match=message):
-        dpp_select_batch(**{"vectors": E, "relevance": R, "k": 2, **of_one_user, **changes})
-
-
 @pytest.mark.parametrize(("changes", "message"), [case for case in BAD if "vectors" not in case[0]])
 def test_dpp_of_rows_refuses_wrong_shapes_dtypes_and_ranges(changes: dict, message: str) -> None:
     index = ItemIndex.build(np.arange(4), E)
@@ -104,8 +94,6 @@ def test_integer_options_refuse_fractions_text_and_65_bits(name: str, value: Any
     words = f"{name} must (be a whole number|fit 64 bits), got"
     with pytest.raises(TypeError, match=words):
         dpp_select(E, R, **given)
-    with pytest.raises(TypeError, match=words):
-        dpp_select_batch(E, R, [0, 4], **given)
     index = ItemIndex.build(np.arange(4), E)
     with pytest.raises(TypeError, match=None if name == "k" else words):
         index.dpp_select(np.arange(4), R, **given)
@@ -140,7 +128,6 @@ def test_options_accept_numpy_numbers_and_the_largest_k() -> None:
         E, R, most, ridge=np.float32(1), window=np.int8(2), types=[1, 1, 2, 2], max_per_type=np.uint64(2)
     )
     np.testing.assert_array_equal(other.indices, plain.indices)
-    assert len(dpp_select_batch(E, R, [0, 4], most).indices[0]) == 4
     assert (
         len(mmr_select(E, R, most, window=most).indices)
         == len(dpp_select_kernel(np.eye(3), most).indices) + 1
@@ -151,11 +138,6 @@ def test_options_accept_numpy_numbers_and_the_largest_k() -> None:
 def test_unknown_option_is_named() -> None:
     with pytest.raises(TypeError, match=r"dpp_select\(\) got an unexpected keyword argument 'diversty'"):
         dpp_select(E, R, 2, diversty=0.5)
-    with pytest.raises(
-        TypeError,
-        match=r"got an unexpected keyword argument 'diversty'",
-    ):
-        dpp_select_batch(E, R, [0, 4], 2, diversty=0.5)
 
 
 MARGINAL_TAKES = {"k", "vectors", "relevance", "diversity", "window", "shown"}
@@ -183,38 +165,3 @@ def test_dpp_select_kernel_refuses_wrong_kernels(kernel: np.ndarray, message: st
         dpp_select_kernel(kernel, 2)
     with pytest.raises(ValueError, match="k must be positive"):
         dpp_select_kernel(np.eye(2), 0)
-
-
-BAD_BATCHES = [
-    ({"indptr": [0, 3, 2, 4]}, "indptr holds 2 at position 2, expected it to start at 0 and never to fall"),
-    ({"indptr": [0, 2]}, "indptr ends at 2, expected 4"),
-    ({"indptr": [1, 4]}, "indptr holds 1 at position 0, expected it to start at 0"),
-    ({"indptr": [0, 2**63 - 1, -(2**63), 4]}, rf"indptr holds {-(2**63)} at position 2"),
-    ({"indptr": [0, 2**62, 4]}, "indptr holds 4 at position 2"),
-    ({"indptr": []}, "indptr has shape"),
-    ({"shown": E}, "shown_indptr has shape"),
-    ({"shown": E, "shown_indptr": [0, 1, 3]}, "shown_indptr ends at 3, expected 4"),
-    ({"relevance": with_value(R, 3, np.nan)}, "user 1: relevance holds NaN at position 1"),
-    ({"relevance": R[:3]}, r"relevance has shape \(3,\)"),
-]
-
-
-@pytest.mark.parametrize(("changes", "message"), BAD_BATCHES)
-def test_dpp_select_batch_refuses_wrong_offsets(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        dpp_select_batch(**{"vectors": E, "relevance": R, "indptr": [0, 2, 4], "k": 2, **changes})
-
-
-def test_dpp_select_kernel_refuses_wrong_diagonals_and_columns() -> None:
-    with pytest.raises(ValueError, match="needs diagonal="):
-        dpp_select_kernel(lambda i: np.eye(3)[i], 2)
-    with pytest.raises(ValueError, match="a matrix has its own"):
-        dpp_select_kernel(np.eye(3), 2, diagonal=np.ones(3))
-    with pytest.raises(ValueError, match=r"diagonal holds -1\.0+ at position 1"):
-        dpp_select_kernel(lambda i: np.eye(3)[i], 2, diagonal=[1, -1, 1])
-    with pytest.raises(ValueError, match="column 0 of the kernel holds NaN at position 2"):
-        dpp_select_kernel(lambda _: [1, 0, np.nan], 2, diagonal=np.ones(3))
-    with pytest.raises(ValueError, match=r"column has shape \(2,\), expected \(3,\)"):
-        dpp_select_kernel(lambda _: [1, 0], 2, diagonal=np.ones(3))
-    with pytest.raises(ZeroDivisionError):
-        dpp_select_kernel(lambda _: 1 // 0, 2, diagonal=np.ones(3))

@@ -1,11 +1,9 @@
 """``standardise=True``: relevance of any scale, and of a single candidate, for DPP, MMR and SSD."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
-from karec.diversity import dpp_select, dpp_select_batch, mmr_select, ssd_select, standardise_scores
+from karec.diversity import dpp_select, mmr_select, ssd_select, standardise_scores
 from karec.index import ItemIndex
 
 RNG = np.random.default_rng(3)
@@ -34,16 +32,6 @@ def test_dpp_of_rows_standardises_as_dpp_of_vectors():
     same(index.dpp_select(np.arange(40), R, 10, diversity=0.4, standardise=True), expected)
 
 
-def test_dpp_batch_standardises_each_user_separately():
-    indptr = np.array([0, 12, 12, 13, 40])
-    result = dpp_select_batch(E, R, indptr, 5, diversity=0.4, standardise=True)
-    for user, (first, end) in enumerate(pairwise(indptr)):
-        alone = dpp_select(E[first:end], R[first:end], 5, diversity=0.4, standardise=True)
-        n = len(alone.indices)
-        np.testing.assert_array_equal(result.indices[user, :n], alone.indices + first)
-        assert (result.indices[user, n:] == -1).all()
-
-
 @pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_standardise_allows_one_candidate_and_equal_scores(select, n):
@@ -63,9 +51,3 @@ def test_standardise_refuses_wrong_relevance(select):
         select(E, R[:39], 3, standardise=True)
     with pytest.raises(TypeError, match="standardise must be True or False, got 'yes'"):
         select(E, R, 3, standardise="yes")
-
-
-@pytest.mark.parametrize("indptr", [[0, 50], [0, 30, 20, 40], [5, 40], [-3, 40], [0]])
-def test_standardise_refuses_a_wrong_indptr(indptr):
-    with pytest.raises(ValueError, match="indptr"):
-        dpp_select_batch(E, R, indptr, 3, standardise=True)

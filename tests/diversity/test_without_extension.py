@@ -50,7 +50,7 @@ CALLS = {  # call: start of the message
     "karec.diversity.dpp_select(vectors, relevance, 3, types=np.arange(30))": "dpp_select: types",
     "karec.diversity.dpp_select(vectors, relevance, 3, shown=vectors)": "dpp_select: shown",
     "karec.diversity.mmr_select(vectors, relevance, 3, shown=vectors)": "mmr_select: shown",
-    "karec.diversity.dpp_select_batch(vectors, relevance, [0, 30], 3)": "dpp_select_batch",
+    "karec.diversity.dpp_select_kernel(np.eye(3), 3)": "dpp_select_kernel",
     "karec.diversity.arrange(1, [], 1)": "arrange",
     "import karec.index": "",
     "import karec.config": "",

@@ -18,7 +18,6 @@ from karec.diversity import (
     NeighbourRule,
     arrange,
     dpp_select,
-    dpp_select_batch,
     dpp_select_kernel,
     mmr_select,
     ssd_select,
@@ -108,18 +107,7 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
         shown=layout(VECTORS[:3]),
     ),
     "dpp of float16": lambda layout: dpp_select(layout(VECTORS.astype(np.float16)), layout(RELEVANCE), 9),
-    "dpp_select_batch": lambda layout: dpp_select_batch(
-        layout(VECTORS),
-        layout(RELEVANCE),
-        layout(ENDS),
-        9,
-        shown=layout(VECTORS[:4]),
-        shown_indptr=layout(ENDS // 10),
-    ),
     "dpp_select_kernel": lambda layout: dpp_select_kernel(layout(KERNEL), 9),
-    "dpp_select_columns": lambda layout: dpp_select_kernel(
-        lambda item: layout(KERNEL[item]), 9, diagonal=layout(np.diag(KERNEL).copy())
-    ),
     "mmr": lambda layout: mmr_select(layout(VECTORS), layout(RELEVANCE), 9, shown=layout(VECTORS[:3])),
     "ssd": lambda layout: ssd_select(layout(VECTORS.astype(np.float16)), layout(RELEVANCE), 9),
     "arrange": lambda layout: arrange(
@@ -128,7 +116,6 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
     "arrange by labels": lambda layout: arrange(
         N, [NeighbourRule(layout(TYPES), layout(TYPES[::-1]), layout(TYPES[:3]))], N
     ),
-    "scatter": lambda layout: [_native.scatter(N, [(layout(TYPES), 4, 1, layout(TYPES[:3]))], N)[0]],
     "freshness": lambda layout: [_native.freshness(layout(RELEVANCE), layout(MOMENTS), 10**12, 1.0, 24.0)],
     "tone": lambda layout: [
         _native.tone(layout(TONES), 0.5),

@@ -79,9 +79,6 @@ CASES = {  # call, write, what it writes in turn
                       (2**31 - 1, 5)),
     "quota": (lambda: _native.quota(scores, groups * 0, 3), all_scores, (rising, -rising)),
     "quota groups": (lambda: _native.quota(rising, groups, 3), all_groups, (codes, others)),
-    "scatter": (
-        lambda: _native.scatter(few, [(groups[-few:], 3, 1, codes[:0])], few), all_groups, (codes, others)
-    ),
     "arrange": (
         lambda: arrange(few, [NeighbourRule(groups[-few:], groups[-few:], codes[:0])], few),
         all_groups,
@@ -123,7 +120,6 @@ CASES = {  # elements, calls
     "merge of rows": (200_000, 60),
     "quota": (200_000, 20),
     "quota groups": (100_000, 10),
-    "scatter": (20_000, 20),
     "arrange": (20_000, 20),
 }
 

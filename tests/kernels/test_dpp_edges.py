@@ -48,14 +48,6 @@ def by_rows(embeddings, relevance, k, **options):
     return index.dpp_select(np.arange(len(embeddings)), relevance, k, **options)
 
 
-def by_batch(embeddings, relevance, k, **options):
-    actual = diversity.dpp_select_batch(embeddings, relevance, [0, len(relevance)], k, **options)
-    n = min(k, len(relevance))
-    return DiversityResult(
-        actual.indices[0, :n], actual.gains[0, :n], float(actual.log_det[0]), int(actual.n_dpp[0])
-    )
-
-
 def kernel_of(embeddings, relevance, alpha=0.5, ridge=1e-2):
     q = np.exp(reference.log_qualities(relevance, alpha, None))
     return q[:, None] * (reference.similarity(embeddings, [], []) + ridge * np.eye(len(q))) * q
@@ -63,11 +55,6 @@ def kernel_of(embeddings, relevance, alpha=0.5, ridge=1e-2):
 
 def by_kernel(embeddings, relevance, k, **options):
     return diversity.dpp_select_kernel(kernel_of(embeddings, relevance, **options), k)
-
-
-def by_columns(embeddings, relevance, k, **options):
-    kernel = kernel_of(embeddings, relevance, **options)
-    return diversity.dpp_select_kernel(lambda item: kernel[item], k, diagonal=kernel.diagonal())
 
 
 def marginal(select):
@@ -81,9 +68,7 @@ def marginal(select):
 ENTRY_POINTS = {
     **SELECT,
     "index": by_rows,
-    "batch": by_batch,
     "kernel": by_kernel,
-    "columns": by_columns,
     "mmr": marginal(diversity.mmr_select),
     "ssd": marginal(diversity.ssd_select),
 }
@@ -111,11 +96,11 @@ def test_dpp_edge_cases_have_finite_gains_and_no_repeats(entry: str, edge: str) 
     chosen = result.indices.tolist()
     assert len(set(chosen)) == len(chosen) and set(chosen) <= set(range(len(relevance)))
     assert np.isfinite(result.gains).all() and np.isfinite(result.log_det)
-    if entry not in ("kernel", "columns"):
+    if entry != "kernel":
         assert len(chosen) == min(k, len(relevance))
     if edge in ("duplicates without a ridge", "one item") and entry not in ("mmr", "ssd"):
         assert result.n_dpp == 1
     if edge == "k above the rank" and entry not in ("mmr", "ssd"):
         assert result.n_dpp == 4
-    if edge == "alpha 1000" and entry not in ("mmr", "ssd", "kernel", "columns"):
+    if edge == "alpha 1000" and entry not in ("mmr", "ssd", "kernel"):
         assert chosen == reference.top_k(relevance, k).tolist()

@@ -10,7 +10,7 @@ from dpp_problems import SELECT, SELECT_KERNEL, every_solver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel
+from karec.diversity import dpp_select, dpp_select_kernel
 from karec.kernels import reference
 
 RIDGE = 1e-2
@@ -98,59 +98,3 @@ def test_dpp_of_many_picks_equals_the_explicit_kernel(name: str) -> None:
             expected.gains[n_equal], abs=1e-5 * q[result.indices[n_equal]] ** 2
         )
     assert n_equal > K_MANY // 2
-
-
-def test_dpp_batch_with_facets_equals_single_selections() -> None:
-    weights = [0.3, 0.2]
-    vectors, relevance, facets, shown, shown_facets = make_problem(3, 60, 7, weights)
-    indptr, shown_indptr = np.array([0, 25, 25, 60]), np.array([0, 4, 4, 7])
-    result = dpp_select_batch(
-        vectors,
-        relevance,
-        indptr,
-        12,
-        shown_indptr=shown_indptr,
-        shown=shown,
-        shown_facets=shown_facets,
-        facets=facets,
-        facet_weights=weights,
-    )
-    for user in (0, 2):
-        rows, shown_rows = slice(*indptr[user : user + 2]), slice(*shown_indptr[user : user + 2])
-        single = dpp_select(
-            vectors[rows],
-            relevance[rows],
-            12,
-            facets=facets[:, rows],
-            facet_weights=weights,
-            shown=shown[shown_rows],
-            shown_facets=shown_facets[:, shown_rows],
-        )
-        np.testing.assert_array_equal(result.indices[user], single.indices + indptr[user])
-        np.testing.assert_array_equal(result.gains[user], single.gains)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"facet_weights": [0.7, 0.4]}, r"type_weight and facet_weights sum to 1\.1, expected at most 1"),
-        ({"facet_weights": [0.7, -0.1]}, r"facet_weights\[1\] must lie in \[0, 1\], got -0\.1"),
-        (
-            {"facet_weights": [0.7]},
-            r"facets has shape \(2, 6\), expected \(1, 6\) as embeddings has shape "
-            r"\(6, 5\)",
-        ),
-        ({"facets": np.zeros((2, 6))}, r"facets has dtype float64 and shape \(2, 6\), expected int64"),
-        ({"facets": None}, r"facets has 0 entries, expected 2 × 6, one for each of facet_weights and row"),
-        (
-            {"shown_facets": np.zeros((2, 3), np.int64)},
-            r"shown_facets has shape \(2, 3\), expected \(2, 0\) "
-            r"as there",
-        ),
-    ],
-)
-def test_dpp_rejects_invalid_facets(options: dict, message: str) -> None:
-    vectors, relevance, facets, _, _ = make_problem(5, 6, 0, [0.1, 0.1])
-    arguments = {"facets": facets, "facet_weights": [0.1, 0.1], **options}
-    with pytest.raises(ValueError, match=message):
-        dpp_select(vectors, relevance, 3, **arguments)

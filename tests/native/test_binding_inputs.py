@@ -68,23 +68,18 @@ def run(script: str) -> None:
 
 
 @pytest.mark.parametrize("n", [-1, -(2**63), 2**31, 2**62])
-def test_arrange_and_scatter_reject_n_below_0_or_above_int32(n: int) -> None:
+def test_arrange_rejects_n_below_0_or_above_int32(n: int) -> None:
     run(f"""
-for call in (lambda: _native.arrange({n}, [], [], None, 3), lambda: _native.scatter({n}, [], 3)):
-    try:
-        call()
-    except ValueError as refusal:
-        assert str(refusal) == "n is {n}, expected 0 to 2147483647", refusal
-    else:
-        raise AssertionError("not refused")
+try:
+    _native.arrange({n}, [], [], None, 3)
+except ValueError as error:
+    assert str(error) == "n is {n}, expected 0 to 2147483647", error
+else:
+    raise AssertionError("n is accepted")
 """)
 
 
-def test_arrange_and_scatter_reject_k_out_of_range() -> None:
-    with pytest.raises(ValueError, match="k is -1, expected 0 to 3"):
-        _native.scatter(3, [], -1)
-    with pytest.raises(ValueError, match="k is 4611686018427387904, expected 0 to 3"):
-        _native.scatter(3, [], 2**62)
+def test_arrange_rejects_k_out_of_range() -> None:
     with pytest.raises(ValueError, match="k is -1, expected 0 to 2147483647"):
         _native.arrange(3, [], [], None, -1)
     with pytest.raises(ValueError, match="k is 4611686018427387904, expected 0 to 2147483647"):
@@ -101,8 +96,6 @@ items, shown = np.empty((3, 0), np.float32), np.empty((2**40, 0), np.float32)
 relevance = np.array([1, 3, 2], np.float32)
 for select in (diversity.dpp_select, diversity.mmr_select, diversity.ssd_select):
     assert select(items, relevance, 2, shown=shown).indices.tolist() == [1, 2]
-batch = diversity.dpp_select_batch(items, relevance, [0, 3], 2, shown=shown, shown_indptr=[0, 2**40])
-assert batch.indices.tolist() == [[1, 2]]
 """)
 
 

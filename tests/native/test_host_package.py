@@ -192,7 +192,7 @@ def declared_in_cpp(prefix):
 
 def test_shared_library_exports_only_declared_cpp_symbols(prefix):
     classes, functions = declared_in_cpp(prefix)
-    assert {"ItemIndex", "Stages"} <= classes and {"reload", "scatter"} <= functions
+    assert {"ItemIndex", "Stages"} <= classes and {"reload", "arrange"} <= functions
     undeclared, exported = [], set()
     for line in run("nm", "-DC", "--defined-only", library(prefix)).splitlines():
         _, kind, name = line.split(maxsplit=2)
@@ -210,4 +210,4 @@ def test_shared_library_exports_only_declared_cpp_symbols(prefix):
         else:
             exported.add(symbol[2])
     assert undeclared == []
-    assert {"reload", "scatter", "freshness", "active_isa"} <= exported
+    assert {"reload", "arrange", "freshness", "active_isa"} <= exported

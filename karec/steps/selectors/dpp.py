@@ -89,7 +89,7 @@ class Dpp(Selector):
         max_weight = math.prod(max([1.0, *factors.values()]) for factors in self.weights.values())
         if max_weight > MAX_WEIGHT:
             raise ValueError(
-                f"weights: the factors of an item can multiply to {max_weight:g}, expected at most {MAX_WEIGHT:g}"
+                f"weights: the factors of an item can multiply to {max_weight:g}, expected at most 1e38"
             )
 
     def with_diversity(self, diversity: float) -> Self:

@@ -17,7 +17,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <span>
 
@@ -79,29 +78,11 @@ KAREC_API Result<DppCount> dpp_select(MatrixView embeddings, std::span<const flo
                                       const DppOptions& options, std::span<std::int64_t> indices,
                                       std::span<double> gains) noexcept;
 
-// The same for many users at once, one after the other: user u has items indptr[u] … indptr[u + 1] − 1 of embeddings,
-// relevance, weights, types and of each facet, and, unless shown_indptr is empty, rows shown_indptr[u] … of shown;
-// without it nothing may be shown. k = indices.size() / counts.size(); user u's places are indices[u·k …], positions in
-// the whole input, −1 with gain 0 where there are fewer.
-KAREC_API Status dpp_select_batch(MatrixView embeddings, std::span<const float> relevance,
-                                  std::span<const std::int64_t> indptr, std::span<const std::int64_t> shown_indptr,
-                                  const DppOptions& options, std::span<std::int64_t> indices, std::span<double> gains,
-                                  std::span<DppCount> counts) noexcept;
-
 // The same greedy on an explicit symmetric positive semi-definite kernel: L (N, N), row-major, N = n. No fill:
 // `selected` is smaller than k when the kernel's rank (or window) gives no more. Refuses non-finite entries and a
 // negative diagonal. O(N²) to check L, O(N·k²) to select (O(N·k·w) with a window); memory 8·N·min(k, w) bytes.
 KAREC_API Result<DppCount> dpp_select_kernel(std::span<const double> kernel, std::size_t n,
                                              std::optional<std::size_t> window, std::span<std::int64_t> indices,
                                              std::span<double> gains) noexcept;
-
-// Fills (N,) with L_{·,item}. It must not throw; what it refuses ends the selection with that status.
-using KernelColumn = std::function<Status(std::size_t item, std::span<double> column)>;
-
-// The same on a kernel that is never whole: its diagonal (N,), and the column of each pick when it is picked, ≤ k in
-// all. Refuses also an empty function.
-KAREC_API Result<DppCount> dpp_select_columns(std::span<const double> diagonal, const KernelColumn& column,
-                                              std::optional<std::size_t> window, std::span<std::int64_t> indices,
-                                              std::span<double> gains) noexcept;
 
 }  // namespace karec

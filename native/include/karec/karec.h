@@ -315,26 +315,6 @@ typedef struct karec_dpp_count {
 } karec_dpp_count;
 #define KAREC_DPP_COUNT_INIT {sizeof(karec_dpp_count), 0, 0, 0.0}
 
-/* Among any `window` neighbours of the list, at most max_count have one value. */
-typedef struct karec_scatter_rule {
-    size_t struct_size;
-    const int64_t* values; /* n, one for each item of the list */
-    const int64_t* shown;  /* n_shown values of items that the session showed before, oldest first */
-    size_t n_shown;
-    size_t window;    /* >= 2; SIZE_MAX = the whole session */
-    size_t max_count; /* >= 1, < window */
-} karec_scatter_rule;
-#define KAREC_SCATTER_RULE_INIT {sizeof(karec_scatter_rule), NULL, NULL, 0, 2, 1}
-
-/* The item at `position` is number `count` of its value in the window that ends there, above the limit of `rule`. */
-typedef struct karec_scatter_violation {
-    size_t struct_size;
-    size_t position;
-    size_t rule;
-    size_t count;
-} karec_scatter_violation;
-#define KAREC_SCATTER_VIOLATION_INIT {sizeof(karec_scatter_violation), 0, 0, 0}
-
 /* Returns (1 - diversity) / (2·diversity): 0 for 1, inf for 0.
  *   diversity  in [0, 1] */
 KAREC_C_API double karec_dpp_alpha(double diversity);
@@ -363,17 +343,6 @@ KAREC_C_API karec_status karec_mmr_select(const karec_matrix* embeddings, const 
 KAREC_C_API karec_status karec_ssd_select(const karec_matrix* embeddings, const float* relevance, size_t n,
                                           const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
                                           size_t k, size_t* selected);
-/* Reorders the list 0 … n - 1, best first, so that the rules hold (scatter.hpp).
- *   rules           n_rules
- *   n_rules         rules
- *   indices         k, output: item at each position
- *   k               <= n, may be 0
- *   violations      max_violations, output: the first violations
- *   max_violations  length of violations
- *   n_violations    *n_violations: number of all violations */
-KAREC_C_API karec_status karec_scatter(size_t n, const karec_scatter_rule* rules, size_t n_rules, int64_t* indices,
-                                       size_t k, karec_scatter_violation* violations, size_t max_violations,
-                                       size_t* n_violations);
 
 /* ---- stages of a scene ---------------------------------------------------------------------------------------- */
 

@@ -1,11 +1,10 @@
-// The C interface of the selections, and of scatter.
+// The C interface of the selections.
 #include <optional>
 #include <vector>
 
 #include "c_api/arguments.hpp"
 #include "karec/dpp.hpp"
 #include "karec/mmr_ssd.hpp"
-#include "karec/scatter.hpp"
 
 namespace karec::c {
 namespace {
@@ -132,27 +131,4 @@ karec_status karec_ssd_select(const karec_matrix* embeddings, const float* relev
                               const karec_mmr_ssd_options* options, int64_t* indices, double* scores, size_t k,
                               size_t* selected) {
     return select_mmr_or_ssd(ssd_select, embeddings, relevance, n, options, indices, scores, k, selected);
-}
-
-karec_status karec_scatter(size_t n, const karec_scatter_rule* rules, size_t n_rules, int64_t* indices, size_t k,
-                           karec_scatter_violation* violations, size_t max_violations, size_t* n_violations) {
-    return catch_errors([&] {
-        std::vector<ScatterRule> native_rules;
-        check_struct_count(rules, n_rules, "rules");
-        for (std::size_t r = 0; r < n_rules; ++r) {
-            const karec_scatter_rule rule = read_nth_struct(rules, r, "rules");
-            native_rules.push_back({to_span(rule.values, n, "rules->values"), rule.window, rule.max_count,
-                                    to_span(rule.shown, rule.n_shown, "rules->shown")});
-        }
-        check_output_structs(violations, max_violations, "violations");
-        require(n_violations, "n_violations");
-        std::vector<ScatterViolation> found;
-        Status status = scatter(n, native_rules, to_span(indices, k, "indices"), found);
-        if (!status.ok()) return status;
-        *n_violations = found.size();
-        for (std::size_t v = 0; v < std::min(found.size(), max_violations); ++v) {
-            write_struct(nth_struct(violations, v), {0, found[v].position, found[v].rule, found[v].count});
-        }
-        return status;
-    });
 }

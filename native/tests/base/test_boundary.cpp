@@ -9,7 +9,6 @@
 
 #include "base/boundary.hpp"
 #include "check.hpp"
-#include "karec/dpp.hpp"
 
 using namespace karec;
 
@@ -44,14 +43,4 @@ TEST(other_exceptions_become_unavailable_with_message) {
     CHECK(status.code() == Code::unavailable && status.message() == "unexpected exception: no entropy");
     CHECK(status_of(7).code() == Code::unavailable);
     CHECK(at_boundary([]() -> Result<int> { throw 7; }).status().code() == Code::unavailable);
-}
-
-TEST(dpp_select_columns_returns_the_exception_of_its_callback) {
-    const double diagonal[] = {1.0, 1.0};
-    std::int64_t indices[2] = {-1, -1};
-    double gains[2] = {};
-    const auto column = [](std::size_t, std::span<double>) -> Status { throw std::runtime_error("column is gone"); };
-    const auto count = dpp_select_columns(diagonal, column, std::nullopt, indices, gains);
-    CHECK(count.status().code() == Code::unavailable);
-    CHECK(count.status().message().find("column is gone") != std::string::npos);
 }

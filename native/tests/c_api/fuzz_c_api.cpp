@@ -54,7 +54,7 @@ const karec_mmr_ssd_options* random_mmr_ssd(std::size_t n, std::size_t dim) {
     });
 }
 
-constexpr std::size_t kFunctions = 30;
+constexpr std::size_t kFunctions = 29;
 constexpr std::size_t kDppSelect = 18;
 
 karec_status call(World& w, std::size_t which) {
@@ -174,19 +174,6 @@ karec_status call(World& w, std::size_t which) {
             return karec_ssd_select(matrix(n, dim), buffer<float>(n), said(n), random_mmr_ssd(n, dim),
                                     buffer<std::int64_t>(k), buffer<double>(k), k, told);
         case 22: {
-            const std::size_t n_rules = below(3);
-            const auto* rules = structs<karec_scatter_rule>(n_rules, [&](karec_scatter_rule& r) {
-                r.values = buffer<std::int64_t>(n);
-                r.n_shown = length();
-                r.shown = buffer<std::int64_t>(r.n_shown);
-                r.window = one_in(20) ? random_bits() : below(6);
-                r.max_count = below(4);
-            });
-            const std::size_t room = length();
-            return karec_scatter(n, rules, n_rules, buffer<std::int64_t>(k), k, written<karec_scatter_violation>(room),
-                                 room, told);
-        }
-        case 23: {
             karec_stages* opened = nullptr;
             const auto* options = structs<karec_stages_options>(1, [&](karec_stages_options& o) {
                 o.trust = static_cast<std::int32_t>(below(2));
@@ -204,24 +191,24 @@ karec_status call(World& w, std::size_t which) {
             karec_stages_close(opened);
             return status;
         }
-        case 24:
+        case 23:
             return karec_stages_run(handle(w.stages), request(), page());
-        case 25: {
+        case 24: {
             w.folder.point_at(1 + static_cast<std::int64_t>(below(2)));
             std::int32_t reloaded = 0;
             return karec_stages_reload(handle(w.stages), one_in(2) ? nullptr : &reloaded);
         }
-        case 26: {
+        case 25: {
             std::int64_t version = 0;
             return karec_stages_model_version(handle(w.stages), one_in(9) ? nullptr : &version);
         }
-        case 27: {
+        case 26: {
             karec_index* index = nullptr;
             const auto status = karec_stages_index(handle(w.stages), one_in(9) ? nullptr : &index);
             if (status == KAREC_OK) karec_index_close(index);
             return status;
         }
-        case 28: {
+        case 27: {
             // A few calls on a pinned handle in place of the index: reads answer, writes are refused.
             karec_index* view = nullptr;
             const auto status = karec_index_pin(handle(w.index), one_in(20) ? nullptr : &view);

@@ -253,14 +253,6 @@ static void selections(void) {
     CHECK(karec_dpp_select_kernel(kernel[0], 2, 0, picks, gains, 2, &count) == KAREC_OK);
     CHECK(picks[0] == 0 && picks[1] == 1);
     mmr_ssd_with_facets();
-    karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
-    rule.values = creators;
-    size_t violations = 9;
-    int64_t order[N];
-    CHECK(karec_scatter(N, &rule, 1, order, N, NULL, 0, &violations) == KAREC_OK && violations == 0 && order[1] == 2);
-    /* Without rules, no array is n long. */
-    CHECK(karec_scatter(SIZE_MAX, NULL, 0, order, 3, NULL, 0, &violations) == KAREC_OK && violations == 0);
-    CHECK(order[0] == 0 && order[1] == 1 && order[2] == 2);
     options.struct_size = 8;
     REFUSED(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count), KAREC_INVALID_ARGUMENT,
             "options->struct_size is 8");
@@ -339,33 +331,16 @@ static void endless_arguments(void) {
     const karec_matrix m = matrix();
     const float user[D] = {1, 1, 1, 1};
     const size_t none = SIZE_MAX;
-    size_t n_found = 0;
-    int64_t order[3];
     const karec_query query = {sizeof query, user, D, NULL, 0};
     const karec_candidates among = {sizeof among, ids, NULL, N};
     karec_search_count count = KAREC_SEARCH_COUNT_INIT;
     const karec_column column = {sizeof column, "creator_id", creators, N, KAREC_INT64};
-    karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
-    rule.values = creators;
-    karec_scatter_violation violation = KAREC_SCATTER_VIOLATION_INIT;
     REFUSED(karec_index_upsert(index, ids, N, &m, &column, none, 7), KAREC_INVALID_ARGUMENT,
             "columns has more structs");
     REFUSED(karec_index_search_all(index, &query, none, NULL, 0, &ranked, &count), KAREC_INVALID_ARGUMENT,
             "queries has more structs");
     REFUSED(karec_index_search_all(index, &query, 1, (const uint8_t*)ids, none, &ranked, &count),
             KAREC_INVALID_ARGUMENT, "mask has more entries");
-    REFUSED(karec_scatter(N, &rule, none, order, 3, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
-            "rules has more structs");
-    REFUSED(karec_scatter(none, &rule, 1, order, 3, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
-            "rules->values has more entries");
-    REFUSED(karec_scatter(N, &rule, 1, order, none, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
-            "indices has more entries");
-    REFUSED(karec_scatter(N, &rule, 1, order, 3, &violation, none, &n_found), KAREC_INVALID_ARGUMENT,
-            "violations has more structs");
-    rule.n_shown = none;
-    rule.shown = ids;
-    REFUSED(karec_scatter(N, &rule, 1, order, 3, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
-            "rules->shown has more entries");
     karec_index_close(index);
 }
 

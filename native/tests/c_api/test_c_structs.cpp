@@ -6,7 +6,6 @@
 #include "c_api/arguments.hpp"
 #include "check.hpp"
 #include "karec/mmr_ssd.hpp"
-#include "karec/scatter.hpp"
 #include "karec/stages.hpp"
 
 struct karec_grown {  // NOLINT(misc-use-internal-linkage): kMinStructSize is specialised for it
@@ -93,8 +92,6 @@ TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
     CHECK(marginal.struct_size == sizeof marginal && marginal.diversity == karec::MmrSsdOptions{}.diversity);
     CHECK(marginal.shown == nullptr && marginal.window == 0 && marginal.n_facets == 0 && marginal.facets == nullptr);
     CHECK(marginal.facet_weights == nullptr && marginal.shown_facets == nullptr);
-    const karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
-    CHECK(rule.window == karec::ScatterRule{}.window && rule.max_count == karec::ScatterRule{}.max_count);
     const karec_build_options build = KAREC_BUILD_OPTIONS_INIT;
     const karec::ItemIndex::BuildOptions built;
     CHECK(build.dtype == static_cast<karec_dtype>(built.dtype) && (build.rescore != 0) == built.rescore);
@@ -122,6 +119,5 @@ TEST(structs_of_interface_version_1_are_accepted) {
                    kMinStructSize<karec_search_count> == 40));
     static_assert(sizeof(void*) != 8 ||
                   (kMinStructSize<karec_dpp_options> == 120 && kMinStructSize<karec_mmr_ssd_options> == 64 &&
-                   kMinStructSize<karec_dpp_count> == 32 && kMinStructSize<karec_scatter_rule> == 48 &&
-                   kMinStructSize<karec_scatter_violation> == 32));
+                   kMinStructSize<karec_dpp_count> == 32));
 }

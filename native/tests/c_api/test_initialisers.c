@@ -31,8 +31,6 @@ int main(void) {
     CHECK(karec_dpp_options, KAREC_DPP_OPTIONS_INIT);
     CHECK(karec_mmr_ssd_options, KAREC_MMR_SSD_OPTIONS_INIT);
     CHECK(karec_dpp_count, KAREC_DPP_COUNT_INIT);
-    CHECK(karec_scatter_rule, KAREC_SCATTER_RULE_INIT);
-    CHECK(karec_scatter_violation, KAREC_SCATTER_VIOLATION_INIT);
     CHECK(karec_stages_options, KAREC_STAGES_OPTIONS_INIT);
     CHECK(karec_user, KAREC_USER_INIT);
     CHECK(karec_request, KAREC_REQUEST_INIT);

@@ -268,44 +268,18 @@ TEST(no_items_or_no_places_give_an_empty_selection) {
     CHECK(select(random_problem(12, 5, 3), {}, 0).count.selected == 0);
 }
 
-TEST(a_batch_is_each_user_alone) {
-    const Problem p = random_problem(13, 50, 6);
-    const std::vector<std::int64_t> indptr = {0, 30, 30, 50};
-    std::vector<std::int64_t> indices(75);  // 3 users, 25 each
-    std::vector<double> gains(75);
-    std::vector<DppCount> counts(3);
-    CHECK(dpp_select_batch(p.view(), p.relevance, indptr, {}, {}, indices, gains, counts).ok());
-    CHECK(counts[0].selected == 25 && counts[1].selected == 0 && counts[2].selected == 20);
-    const Problem last{
-        20, 6, {p.embeddings.begin() + 180, p.embeddings.end()}, {p.relevance.begin() + 30, p.relevance.end()}};
-    const Selection alone = select(last, {}, 20);
-    for (std::size_t t = 0; t < 20; ++t) {
-        CHECK(indices[50 + t] == alone.indices[t] + 30 && gains[50 + t] == alone.gains[t]);
-    }
-    CHECK(indices[25] == -1 && indices[70] == -1 && gains[74] == 0.0);
-    const std::vector<std::int64_t> falling = {0, 30, 20, 50};
-    CHECK(!dpp_select_batch(p.view(), p.relevance, falling, {}, {}, indices, gains, counts).ok());
-    CHECK(!dpp_select_batch(p.view(), p.relevance, indptr, falling, {}, indices, gains, counts).ok());
-}
-
 TEST(vectors_that_are_no_floats_are_refused) {
     const Problem p = random_problem(16, 6, 4);
     std::vector<std::int64_t> indices(3);
     std::vector<double> gains(3);
-    std::vector<DppCount> counts(1);
-    const std::int64_t indptr[] = {0, 6};
-    const std::int64_t shown_indptr[] = {0, 2};
     for (const DType dtype : {DType::float64, DType::int8, DType::int64, DType::boolean}) {
         const std::vector<double> zeros(24);
         const MatrixView other{zeros.data(), 6, 4, dtype};
         DppOptions options;
         const auto refuses = [&](const MatrixView& embeddings, const char* name) {
-            const Status one = dpp_select(embeddings, p.relevance, options, indices, gains).status();
-            const Status batch =
-                dpp_select_batch(embeddings, p.relevance, indptr, shown_indptr, options, indices, gains, counts);
+            const Status status = dpp_select(embeddings, p.relevance, options, indices, gains).status();
             const std::string words = std::string(name) + " must be float16 or float32";
-            return one.code() == Code::invalid_argument && one.message() == words &&
-                   batch.code() == Code::invalid_argument && batch.message() == words;
+            return status.code() == Code::invalid_argument && status.message() == words;
         };
         options.shown = {p.embeddings.data(), 2, 4, DType::float32};
         CHECK(refuses(other, "embeddings"));
@@ -322,27 +296,6 @@ TEST(a_kernel_of_more_entries_than_there_are_is_refused) {
     }
     CHECK(refused(select_kernel({}, wraps, {}, 1), "kernel has 0 entries"));
     CHECK(select_kernel({}, 0, {}, 1).status.ok());
-}
-
-TEST(columns_on_demand_are_the_whole_kernel) {
-    const Problem p = random_problem(14, 40, 6);
-    const std::vector<double> kernel = kernel_of(p, 0.5, 1e-2);
-    std::vector<double> diagonal(40);
-    for (std::size_t i = 0; i < 40; ++i) diagonal[i] = kernel[i * 40 + i];
-    std::size_t n_asked = 0;
-    const KernelColumn column = [&](std::size_t item, std::span<double> out) {
-        ++n_asked;
-        std::copy_n(&kernel[item * 40], 40, out.begin());
-        return Status();
-    };
-    Selection s(20);
-    CHECK(dpp_select_columns(diagonal, column, {}, s.indices, s.gains).value().selected == 20);
-    const Selection whole = select_kernel(kernel, 40, {}, 20);
-    CHECK(s.indices == whole.indices && s.gains == whole.gains && n_asked == 19);
-    const KernelColumn none = [](std::size_t, std::span<double>) { return Status(Code::io_error, "gone"); };
-    CHECK(dpp_select_columns(diagonal, none, {}, s.indices, s.gains).status().code() == Code::io_error);
-    const Status empty = dpp_select_columns(diagonal, KernelColumn{}, {}, s.indices, s.gains).status();
-    CHECK(empty.code() == Code::invalid_argument && empty.message().find("empty function") != std::string::npos);
 }
 
 TEST(each_type_gets_what_it_is_owed) {

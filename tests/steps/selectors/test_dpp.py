@@ -147,7 +147,9 @@ def test_dpp_gives_items_without_a_row_a_type_that_no_item_has(code):
         np.array([0, 1, 2, 3, -1, -1], np.int32)
     )
     chosen = selected(Dpp(index.schema, k=6, max_per_type=1), REQUEST, c, index).indices
-    assert sorted(np.array([0, 0, code != -1, code != -1, 2, 2])[chosen].tolist()) == sorted({0, code != -1, 2})
+    assert sorted(np.array([0, 0, code != -1, code != -1, 2, 2])[chosen].tolist()) == sorted(
+        {0, code != -1, 2}
+    )
 
 
 def test_dpp_explains_its_choice_if_the_request_asks(index):
