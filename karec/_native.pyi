@@ -155,28 +155,20 @@ def mmr_select(
     relevance: ArrayLike,
     k: int,
     diversity: float,
-    window: int | None,
-    shown: ArrayLike | None,
-    facets: ArrayLike | None,
-    facet_weights: Sequence[float],
-    shown_facets: ArrayLike | None,
+    **options: Any,
 ) -> tuple[_I64, NDArray[np.float64]]: ...
 def ssd_select(
     embeddings: ArrayLike,
     relevance: ArrayLike,
     k: int,
     diversity: float,
-    window: int | None,
-    shown: ArrayLike | None,
-    facets: ArrayLike | None,
-    facet_weights: Sequence[float],
-    shown_facets: ArrayLike | None,
+    **options: Any,
 ) -> tuple[_I64, NDArray[np.float64]]: ...
 def arrange(
     n: int,
     rules: Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int, int]],
     slots: Sequence[tuple[int, NDArray[np.bool_] | None]],
-    only: NDArray[np.bool_] | None,
+    is_slot_only: NDArray[np.bool_] | None,
     k: int,
 ) -> tuple[_I64, list[tuple[int, int, int]], bool]: ...
 

@@ -8,6 +8,7 @@ Source: Carbonell, Goldstein: The use of MMR, 1998. Huang et al.: Sliding spectr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -51,10 +52,9 @@ def mmr_select(
     Cost: O(N·k·D) at worst. With F facets each item of ``shown`` and each pick adds at most F to D.
     """
     k, diversity = positive("k", k), between("diversity", diversity, 1.0)
-    window = positive_or_none("window", window)
-    similarity = facets, check_facet_weights(facet_weights), shown_facets
+    options = _native_options(window, shown, facets, facet_weights, shown_facets)
     relevance = scale_relevance(relevance, standardise)
-    return DiversityResult(*library.mmr_select(vectors, relevance, k, diversity, window, shown, *similarity))
+    return DiversityResult(*library.mmr_select(vectors, relevance, k, diversity, **options))
 
 
 def ssd_select(
@@ -79,7 +79,22 @@ def ssd_select(
     Arguments, errors and cost are those of ``mmr_select``.
     """
     k, diversity = positive("k", k), between("diversity", diversity, 1.0)
-    window = positive_or_none("window", window)
-    similarity = facets, check_facet_weights(facet_weights), shown_facets
+    options = _native_options(window, shown, facets, facet_weights, shown_facets)
     relevance = scale_relevance(relevance, standardise)
-    return DiversityResult(*library.ssd_select(vectors, relevance, k, diversity, window, shown, *similarity))
+    return DiversityResult(*library.ssd_select(vectors, relevance, k, diversity, **options))
+
+
+def _native_options(
+    window: int | None,
+    shown: ArrayLike | None,
+    facets: ArrayLike | None,
+    facet_weights: Sequence[float],
+    shown_facets: ArrayLike | None,
+) -> dict[str, Any]:
+    return {
+        "window": positive_or_none("window", window),
+        "shown": shown,
+        "facets": facets,
+        "facet_weights": check_facet_weights(facet_weights),
+        "shown_facets": shown_facets,
+    }

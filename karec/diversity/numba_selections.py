@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from karec.kernels import dpp, mmr_ssd
 from karec.kernels.arguments import column, finite
 
-SIMILARITY = ("shown", "facets", "facet_weights", "shown_facets")  # last arguments of MMR and SSD
-
 
 class NumbaSelections:
     """The functions of ``karec._native`` that Numba can replace. Every other name raises ``ImportError``."""
@@ -55,25 +53,31 @@ class NumbaSelections:
             vectors, relevance, k, alpha=alpha, ridge=ridge, weights=weights, window=window, fill=fill
         )
 
-    def mmr_select(self, *arguments: Any) -> mmr_ssd.Selection:
-        return self._select("mmr_select", *arguments)
-
-    def ssd_select(self, *arguments: Any) -> mmr_ssd.Selection:
-        return self._select("ssd_select", *arguments)
-
-    def _select(
+    def mmr_select(
         self,
-        name: str,
         vectors: ArrayLike,
         relevance: ArrayLike,
         k: int,
         diversity: float,
+        *,
         window: int | None,
-        *similarity: Any,
+        **others: Any,
     ) -> mmr_ssd.Selection:
-        self._reject(name, dict(zip(SIMILARITY, similarity, strict=True)))
-        select = mmr_ssd.mmr_select if name == "mmr_select" else mmr_ssd.ssd_select
-        return select(vectors, relevance, k, diversity=diversity, window=window)
+        self._reject("mmr_select", others)
+        return mmr_ssd.mmr_select(vectors, relevance, k, diversity=diversity, window=window)
+
+    def ssd_select(
+        self,
+        vectors: ArrayLike,
+        relevance: ArrayLike,
+        k: int,
+        diversity: float,
+        *,
+        window: int | None,
+        **others: Any,
+    ) -> mmr_ssd.Selection:
+        self._reject("ssd_select", others)
+        return mmr_ssd.ssd_select(vectors, relevance, k, diversity=diversity, window=window)
 
     def _reject(self, function: str, options: dict[str, Any]) -> None:
         """Raises ImportError for the first option that differs from its default: None, 0 or an empty list."""

@@ -6,7 +6,7 @@ PYBIND11_MODULE(_native, module) {
         "karec's C++ library; its Python faces are karec.index, karec.diversity, karec.index and karec.features.";
     karec::python::bind_index(module);
     karec::python::bind_diversity(module);
-    karec::python::bind_ecosystem(module);
+    karec::python::bind_freshness(module);
     karec::python::bind_ids(module);
     karec::python::bind_features(module);
     karec::python::bind_trees(module);

@@ -165,14 +165,14 @@ def test_long_search_is_given_up_for_the_greedy_list() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rules": [same([1, 2])]}, r"puts has shape \(2,\), expected \(3,\)"),
+        ({"rules": [same([1, 2])]}, r"labels has shape \(2,\), expected \(3,\)"),
         ({"rules": [same([1, 2, 3], window=1)]}, "rule 0 has a window below 2"),
-        ({"rules": [same([1, 2, 3], max_conflicts=-1)]}, "allowed must be at least 0, got -1"),
-        ({"slots": [Slot(0), Slot(0)]}, "two slots are at place 0"),
-        ({"slots": [Slot(3)]}, "slot 0 is at place 3 of 3"),
-        ({"slots": [Slot(-1)]}, "a slot is at place -1"),
-        ({"slots": [Slot(1, np.zeros(2, bool))]}, "fits has shape"),
-        ({"is_slot_only": np.zeros(4, bool)}, "only has shape"),
+        ({"rules": [same([1, 2, 3], max_conflicts=-1)]}, "max_conflicts must be ≥ 0, got -1"),
+        ({"slots": [Slot(0), Slot(0)]}, "two slots are at position 0"),
+        ({"slots": [Slot(3)]}, "slot 0 is at position 3 of 3"),
+        ({"slots": [Slot(-1)]}, "a slot is at position -1"),
+        ({"slots": [Slot(1, np.zeros(2, bool))]}, "members has shape"),
+        ({"is_slot_only": np.zeros(4, bool)}, "is_slot_only has shape"),
     ],
 )
 def test_arrange_refuses_wrong_rules_and_slots(changes: dict[str, Any], message: str) -> None:

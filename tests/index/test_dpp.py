@@ -52,7 +52,9 @@ def test_dpp_refuses_rows_without_an_item():
     gone = int(index.lookup([30])[0])
     index.remove([30])
     for rows, row, place in (([1, 2, -1, -1], -1, 2), ([1, gone, 2, 3], gone, 1), ([N, 1, 2, 3], N, 0)):
-        with pytest.raises(ValueError, match=f"rows holds {row} at position {place}: no work stands there"):
+        with pytest.raises(
+            ValueError, match=f"rows holds {row} at position {place}: the index has no item there"
+        ):
             index.dpp_select(rows, RELEVANCE[:4], 2)
 
 

@@ -1,4 +1,4 @@
-"""Scorer that raises new items. The native library computes it (``karec/ecosystem.hpp``)."""
+"""Scorer that raises new items. The native library computes it (``karec/freshness.hpp``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// A list arranged under rules: who may stand at which place, and what may not stand near what.
+// Hard rules on the order of a list: which items may be near each other, and slots that belong to some items.
 #pragma once
 
 #include <cstddef>
@@ -11,53 +11,53 @@
 
 namespace karec {
 
-// An item leaves a mark at its place, and looks for a mark in the window before it. The same marks for both: of one
-// value at most allowed + 1 among `window` neighbours. Others: works of two kinds that do not stand near each other.
+// Limits how often the label that an item conflicts with occurs in the window before the item: its position and the
+// window − 1 positions before it. With conflicts = labels, at most max_conflicts + 1 items of one label are among
+// `window` neighbours.
 struct ArrangeRule {
-    std::span<const std::int64_t> puts;   // (n,) the mark that each item leaves; < 0 = none
-    std::span<const std::int64_t> looks;  // (n,) the mark that it looks for; < 0 = none
-    std::span<const std::int64_t>
-        shown;                // (m,) marks of what the session saw before the list, oldest first; < 0 = none
-    std::size_t window = 2;   // ≥ 2; SIZE_MAX = the whole session
-    std::size_t allowed = 0;  // so many marks in the window are no violation
+    std::span<const std::int64_t> labels;     // (n,) label of each item; < 0 = none
+    std::span<const std::int64_t> conflicts;  // (n,) label that each item conflicts with; < 0 = none
+    // (m,) labels of the items that the session saw before the list, oldest first; < 0 = none. Windows reach into them.
+    std::span<const std::int64_t> shown;
+    std::size_t window = 2;         // ≥ 2; SIZE_MAX = the whole session
+    std::size_t max_conflicts = 0;  // allowed in a window
 };
 
-// A place that belongs to some items; a `free` one to none, it is left empty.
+// A position that belongs to some items, or that is left empty.
 struct ArrangeSlot {
-    std::size_t place = 0;
-    std::span<const std::uint8_t> fits;  // (n,) not 0 = fits the place; not read if the slot is free
-    bool free = false;
+    std::size_t position = 0;
+    std::span<const std::uint8_t> members;  // (n,) not 0 = the item may be at the position; not read if is_empty
+    bool is_empty = false;
 };
 
-// The item at `place` finds `excess` marks of `rule` more than are allowed. rule ≥ R, the number of rules: the slot
-// rule − R has no item that fits.
+// The item at `position` has `excess` conflicts more than `rule` allows. rule ≥ R, the number of rules: slot rule − R
+// has no member.
 struct ArrangeViolation {
-    std::size_t place = 0;
+    std::size_t position = 0;
     std::size_t rule = 0;
     std::size_t excess = 0;
 };
 
-// Fills k = indices.size() places of a list of n items, best first, with distinct items 0 … n − 1; −1 is a free place.
+// Arranges items 0 … n − 1, best first, at k = indices.size() positions; −1 is an empty slot, or behind the end of a
+// list with fewer items than positions.
 //
-// Of all lists it takes one in which the fewest slots are unmet, of those the one with the least excess, of those the
-// first: place by place the earliest item, at a slot one that fits before all others. `only (n,)`, or empty: items that
-// are not 0 stand in slots that they fit, and nowhere else. Where there are fewer items than places the list ends
-// early, with −1.
+// The result is the list with the fewest unmet slots. Of those it has the smallest sum of excess. Of those it is the
+// first: position by position the earliest item, and at a slot a member before all others. is_slot_only (n,) or empty:
+// items that are not 0 may be in slots only.
 //
-// The search is an iterative deepening on the excess, over items that differ by their marks. Whether it was whole is
-// returned. After ARRANGE_LOOKS items looked at it is given up, and greedy answers: each place takes the item of least
-// excess, ties by order; as many slots are met.
-// `violations` is replaced by what could not be kept, by place, then rule.
+// Returns false if the search was given up, after kMaxArrangeSteps items were tried. Each position then takes the item
+// of least excess, ties by order; as many slots have a member. `violations` is replaced by the rules that the list
+// breaks, by position, then rule.
 //
-// Values must not change until it returns: else the result is void, though no memory outside the arrays is touched.
-// Refuses: n > ARRANGE_MAX_ITEMS, arrays of another length, window < 2, two slots of one place, a slot at a place ≥ k.
-// Never throws; reentrant. O(n·(R + S)·log n) for R rules and S slots, then O(k·R) for a list that seldom breaks a
-// rule. O(k) if no array has n entries.
-inline constexpr std::size_t ARRANGE_LOOKS = 20'000;
-inline constexpr std::size_t ARRANGE_MAX_ITEMS = (std::size_t{1} << 31) - 1;  // as many as an index can have rows
+// Refuses: n > kMaxArrangeItems, arrays of another length, window < 2, two slots of one position, a slot at a position
+// ≥ k. Never throws; reentrant. Do not modify arrays during a call: results become undefined, but no access leaves
+// them. O(n·(R + S)·log n) for R rules and S slots, and O(k·R) for a list that seldom breaks a rule. O(k) if no array
+// has n entries.
+inline constexpr std::size_t kMaxArrangeSteps = 20'000;
+inline constexpr std::size_t kMaxArrangeItems = (std::size_t{1} << 31) - 1;  // an index has no more rows
 
 KAREC_API Result<bool> arrange(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,
-                               std::span<const std::uint8_t> only, std::span<std::int64_t> indices,
+                               std::span<const std::uint8_t> is_slot_only, std::span<std::int64_t> indices,
                                std::vector<ArrangeViolation>& violations) noexcept;
 
 }  // namespace karec

@@ -60,7 +60,7 @@ class Cholesky {
     std::size_t best() const noexcept {
         std::size_t best = n_;
         for (std::size_t i = 0; i < n_; ++i) {
-            if (is_picked_[i] || !(gains_[i] > kLeastShare * first_gains_[i])) continue;
+            if (is_picked_[i] || !(gains_[i] > kMinGainFraction * first_gains_[i])) continue;
             if (best == n_ || gains_[i] > gains_[best]) best = i;
         }
         return best;

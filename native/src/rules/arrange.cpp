@@ -1,6 +1,10 @@
-// Iterative deepening on the excess (Korf 1985), depth first over the remaining items in order. Items with the same
-// marks that fit the same slots are one kind: of a kind the first remaining one alone is tried. Contract and cost:
-// karec/arrange.hpp.
+// arrange(): the first of the best lists, by a search over all lists.
+//
+// Algorithm  Iterative deepening on the excess, depth first over the remaining items in order. Items of one class have
+//            the same labels and conflicts and are members of the same slots: the search tries only the first remaining
+//            item of a class. After kMaxArrangeSteps items a greedy choice replaces the search.
+// Cost       karec/arrange.hpp
+// Source     R. E. Korf, "Depth-First Iterative-Deepening", 1985.
 #include "karec/arrange.hpp"
 
 #include <algorithm>
@@ -9,80 +13,83 @@
 #include <string>
 
 #include "base/boundary.hpp"
-#include "rules/arrange_marks.hpp"
+#include "rules/arrange_labels.hpp"
 #include "rules/arrange_slots.hpp"
 
 namespace karec {
 namespace {
 
-constexpr std::size_t NONE = static_cast<std::size_t>(-1);
-enum class Found { yes, no, given_up };
+constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+enum class SearchResult { found, none, given_up };
 
 class Arrangement {
   public:
     Arrangement(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,
-                std::span<const std::uint8_t> only, std::size_t k)
-        : n_(n), slots_(n, slots, only, k), n_slots_(slots.size()), chosen_(slots_.n_places(), NONE) {
-        for (const ArrangeRule& rule : rules) marks_.emplace_back(rule, k);
-        make_kinds();
+                std::span<const std::uint8_t> is_slot_only, std::size_t k)
+        : n_(n), slots_(n, slots, is_slot_only, k), n_slots_(slots.size()), chosen_(slots_.n_positions(), kNone) {
+        for (const ArrangeRule& rule : rules) rules_.emplace_back(rule, k);
+        make_classes();
         make_list();
     }
 
-    // Whether the search was whole.
+    // Returns false if the search was given up.
     bool run() {
         std::size_t bound = 0;
         for (;;) {
             next_bound_ = std::numeric_limits<std::size_t>::max();
-            const Found found = search(bound);
-            if (found == Found::yes) return true;
-            if (found == Found::given_up || next_bound_ == std::numeric_limits<std::size_t>::max()) break;
+            const SearchResult result = search(bound);
+            if (result == SearchResult::found) return true;
+            if (result == SearchResult::given_up || next_bound_ == std::numeric_limits<std::size_t>::max()) break;
             bound = next_bound_;
         }
         greedy();
         return false;
     }
 
-    void tell(std::span<const ArrangeSlot> slots, std::span<std::int64_t> indices,
-              std::vector<ArrangeViolation>& violations) {
-        for (std::size_t place = chosen_.size(); place-- > 0;) take_back(place);
+    // Takes all items back; call it once, after run().
+    void write(std::span<const ArrangeSlot> slots, std::span<std::int64_t> indices,
+               std::vector<ArrangeViolation>& violations) {
+        for (std::size_t position = chosen_.size(); position-- > 0;) remove_last(position);
         std::fill(indices.begin(), indices.end(), std::int64_t{-1});
-        for (std::size_t place = 0; place < indices.size(); ++place) {
-            const std::size_t item = place < chosen_.size() ? chosen_[place] : NONE;
-            if (item != NONE) {
-                indices[place] = static_cast<std::int64_t>(item);
-                for (std::size_t r = 0; r < marks_.size(); ++r) {
-                    const std::size_t excess = marks_[r].excess_at(place, item);
-                    if (excess > 0) violations.push_back({place, r, excess});
-                    marks_[r].put(place, item);
+        for (std::size_t position = 0; position < indices.size(); ++position) {
+            const std::size_t item = position < chosen_.size() ? chosen_[position] : kNone;
+            if (item != kNone) {
+                indices[position] = static_cast<std::int64_t>(item);
+                for (std::size_t r = 0; r < rules_.size(); ++r) {
+                    const std::size_t excess = rules_[r].excess(position, item);
+                    if (excess > 0) violations.push_back({position, r, excess});
+                    rules_[r].add(position, item);
                 }
             }
             for (std::size_t s = 0; s < slots.size(); ++s) {
-                if (slots[s].place != place || slots_.free(s) || (item != NONE && slots_.fits(s, item))) continue;
-                violations.push_back({place, marks_.size() + s, 1});
+                if (slots[s].position != position || slots_.is_empty(s) ||
+                    (item != kNone && slots_.has_member(s, item)))
+                    continue;
+                violations.push_back({position, rules_.size() + s, 1});
             }
         }
     }
 
   private:
-    void make_kinds() {
-        std::map<std::vector<std::size_t>, std::size_t> kinds;
+    void make_classes() {
+        std::map<std::vector<std::size_t>, std::size_t> classes;
         std::vector<std::size_t> traits;
         for (std::size_t item = 0; item < n_; ++item) {
             traits.clear();
-            for (const ArrangeMarks& marks : marks_) {
-                traits.push_back(marks.puts(item));
-                traits.push_back(marks.looks(item));
+            for (const ArrangeLabels& rule : rules_) {
+                traits.push_back(rule.label(item));
+                traits.push_back(rule.conflict(item));
             }
             for (std::size_t slot = 0; slot < n_slots_; ++slot) {
-                traits.push_back(!slots_.free(slot) && slots_.fits(slot, item));
+                traits.push_back(!slots_.is_empty(slot) && slots_.has_member(slot, item));
             }
-            traits.push_back(slots_.only(item));
-            const auto [at, is_new] = kinds.emplace(traits, members_.size());
-            if (is_new) members_.emplace_back();
-            kind_.push_back(at->second);
-            members_[at->second].push_back(item);
+            traits.push_back(slots_.is_slot_only(item));
+            const auto [at, is_new] = classes.emplace(traits, class_items_.size());
+            if (is_new) class_items_.emplace_back();
+            class_.push_back(at->second);
+            class_items_[at->second].push_back(item);
         }
-        n_taken_.assign(members_.size(), 0);
+        n_taken_.assign(class_items_.size(), 0);
     }
 
     // The remaining items in order, as a ring through n.
@@ -95,168 +102,171 @@ class Arrangement {
         }
     }
 
-    Found search(std::size_t bound) {
+    SearchResult search(std::size_t bound) {
         const std::size_t k = chosen_.size();
         std::vector<Node> nodes(k + 1);
-        std::size_t place = 0;
-        while (place < k) {
-            const Found found = step(place, nodes[place], nodes[place + 1], bound);
-            if (found == Found::given_up) {
-                while (place > 0) take_back(--place);
-                return found;
+        std::size_t position = 0;
+        while (position < k) {
+            const SearchResult result = step(position, nodes[position], nodes[position + 1], bound);
+            if (result == SearchResult::given_up) {
+                while (position > 0) remove_last(--position);
+                return result;
             }
-            if (found == Found::yes) {
-                ++place;
+            if (result == SearchResult::found) {
+                ++position;
                 continue;
             }
-            if (place == 0) return Found::no;
-            take_back(--place);
+            if (position == 0) return SearchResult::none;
+            remove_last(--position);
         }
-        return Found::yes;
+        return SearchResult::found;
     }
 
-    // What a place has tried: the item at `cursor`, NONE = nothing yet; then those that do not fit its slot.
+    // One position of the search: the last item that it tried. A slot tries its members, then all other items.
     struct Node {
-        std::size_t unmet = 0;   // before the place
-        std::size_t excess = 0;  // before the place
-        std::size_t cursor = NONE;
-        bool others = false;
+        std::size_t n_unmet = 0;     // slots before the position
+        std::size_t excess = 0;      // before the position
+        std::size_t cursor = kNone;  // item; kNone = none tried yet
+        bool tries_others = false;   // items that are not members of the slot
     };
 
-    // Takes the next item that the place may have within the bounds; `after` becomes the node of the next place.
-    Found step(std::size_t place, Node& node, Node& after, std::size_t bound) {
-        const std::size_t slot = slots_.at(place);
-        if (slot != NONE && slots_.free(slot)) {
-            if (node.others) return Found::no;
-            node.others = true;
-            after = {node.unmet, node.excess, NONE, false};
-            return Found::yes;
+    // Takes the next item that the position may have within the bounds; `next` becomes the node of the next position.
+    SearchResult step(std::size_t position, Node& node, Node& next, std::size_t bound) {
+        const std::size_t slot = slots_.slot_at(position);
+        if (slot != kNone && slots_.is_empty(slot)) {
+            if (node.tries_others) return SearchResult::none;
+            node.tries_others = true;
+            next = {node.n_unmet, node.excess, kNone, false};
+            return SearchResult::found;
         }
         for (;;) {
-            node.cursor = next_[node.cursor == NONE ? n_ : node.cursor];
+            node.cursor = next_[node.cursor == kNone ? n_ : node.cursor];
             if (node.cursor == n_) {
-                if (slot == NONE || node.others || node.unmet == slots_.n_unmet()) return Found::no;
-                node.others = true;
-                node.cursor = NONE;
+                if (slot == kNone || node.tries_others || node.n_unmet == slots_.n_unmet()) return SearchResult::none;
+                node.tries_others = true;
+                node.cursor = kNone;
                 continue;
             }
-            if (++n_looks_ > ARRANGE_LOOKS) return Found::given_up;
+            if (++n_steps_ > kMaxArrangeSteps) return SearchResult::given_up;
             const std::size_t item = node.cursor;
-            if (members_[kind_[item]][n_taken_[kind_[item]]] != item || !may(slot, item, node.others)) continue;
-            const std::size_t excess = node.excess + excess_at(place, item);
+            if (class_items_[class_[item]][n_taken_[class_[item]]] != item || !can_take(slot, item, node.tries_others))
+                continue;
+            const std::size_t excess = node.excess + excess_of(position, item);
             if (excess > bound) {
                 next_bound_ = std::min(next_bound_, excess);
                 continue;
             }
-            take(place, item);
-            after = {node.unmet + node.others, excess, NONE, false};
-            return Found::yes;
+            take(position, item);
+            next = {node.n_unmet + node.tries_others, excess, kNone, false};
+            return SearchResult::found;
         }
     }
 
-    bool may(std::size_t slot, std::size_t item, bool others) const noexcept {
-        const bool fits = slot != NONE && slots_.fits(slot, item);
-        return slot == NONE || others ? !fits && !slots_.only(item) : fits;
+    bool can_take(std::size_t slot, std::size_t item, bool tries_others) const noexcept {
+        const bool is_member = slot != kNone && slots_.has_member(slot, item);
+        return slot == kNone || tries_others ? !is_member && !slots_.is_slot_only(item) : is_member;
     }
 
-    // Slots keep the items that they were matched with.
+    // Each position takes the item of least excess; items that the matching gave to a slot wait for it.
     void greedy() {
-        std::vector<std::size_t> kept_for(n_, NONE);
+        std::vector<std::size_t> reserved_for(n_, kNone);
         for (std::size_t slot = 0; slot < n_slots_; ++slot) {
-            if (slots_.item_of(slot) != NONE) kept_for[slots_.item_of(slot)] = slot;
+            if (slots_.matched_item(slot) != kNone) reserved_for[slots_.matched_item(slot)] = slot;
         }
-        for (std::size_t place = 0; place < chosen_.size(); ++place) {
-            const std::size_t slot = slots_.at(place);
-            if (slot != NONE && slots_.free(slot)) continue;
-            const std::size_t own = slot == NONE ? NONE : slots_.item_of(slot);
-            std::size_t chosen = NONE;
-            std::size_t least = std::numeric_limits<std::size_t>::max();
+        for (std::size_t position = 0; position < chosen_.size(); ++position) {
+            const std::size_t slot = slots_.slot_at(position);
+            if (slot != kNone && slots_.is_empty(slot)) continue;
+            const std::size_t own_item = slot == kNone ? kNone : slots_.matched_item(slot);
+            std::size_t chosen = kNone;
+            std::size_t min_excess = std::numeric_limits<std::size_t>::max();
             for (std::size_t item = next_[n_]; item != n_; item = next_[item]) {
-                if (kept_for[item] != NONE && item != own) continue;
-                if (own != NONE ? !slots_.fits(slot, item) || (slots_.only(own) && !slots_.only(item))
-                                : slots_.only(item)) {
+                if (reserved_for[item] != kNone && item != own_item) continue;
+                if (own_item != kNone ? !slots_.has_member(slot, item) ||
+                                            (slots_.is_slot_only(own_item) && !slots_.is_slot_only(item))
+                                      : slots_.is_slot_only(item)) {
                     continue;
                 }
-                const std::size_t excess = excess_at(place, item);
-                if (excess >= least) continue;
+                const std::size_t excess = excess_of(position, item);
+                if (excess >= min_excess) continue;
                 chosen = item;
-                least = excess;
+                min_excess = excess;
                 if (excess == 0) break;
             }
-            if (own != NONE) kept_for[own] = NONE;
-            chosen_[place] = NONE;  // an abandoned search may have left an item here
-            if (chosen != NONE) take(place, chosen);
+            if (own_item != kNone) reserved_for[own_item] = kNone;
+            chosen_[position] = kNone;  // an abandoned search may have left an item here
+            if (chosen != kNone) take(position, chosen);
         }
     }
 
-    std::size_t excess_at(std::size_t place, std::size_t item) const noexcept {
+    std::size_t excess_of(std::size_t position, std::size_t item) const noexcept {
         std::size_t excess = 0;
-        for (const ArrangeMarks& marks : marks_) excess += marks.excess_at(place, item);
+        for (const ArrangeLabels& rule : rules_) excess += rule.excess(position, item);
         return excess;
     }
 
-    void take(std::size_t place, std::size_t item) {
-        chosen_[place] = item;
-        ++n_taken_[kind_[item]];
+    void take(std::size_t position, std::size_t item) {
+        chosen_[position] = item;
+        ++n_taken_[class_[item]];
         next_[before_[item]] = next_[item];
         before_[next_[item]] = before_[item];
-        for (ArrangeMarks& marks : marks_) marks.put(place, item);
+        for (ArrangeLabels& rule : rules_) rule.add(position, item);
     }
 
-    // The last place that was filled; its item stays told in chosen_.
-    void take_back(std::size_t place) noexcept {
-        const std::size_t item = chosen_[place];
-        if (item == NONE) return;
-        for (ArrangeMarks& marks : marks_) marks.take_back(item);
+    // Empties the last position that was filled; chosen_ still has its item.
+    void remove_last(std::size_t position) noexcept {
+        const std::size_t item = chosen_[position];
+        if (item == kNone) return;
+        for (ArrangeLabels& rule : rules_) rule.remove_last(item);
         next_[before_[item]] = item;
         before_[next_[item]] = item;
-        --n_taken_[kind_[item]];
+        --n_taken_[class_[item]];
     }
 
     std::size_t n_;
     ArrangeSlots slots_;
     std::size_t n_slots_;
-    std::vector<ArrangeMarks> marks_;
-    std::vector<std::size_t> kind_;                  // item → kind
-    std::vector<std::vector<std::size_t>> members_;  // kind → its items, in order
-    std::vector<std::size_t> n_taken_;               // kind → how many of its items stand in the list
+    std::vector<ArrangeLabels> rules_;
+    std::vector<std::size_t> class_;                     // by item
+    std::vector<std::vector<std::size_t>> class_items_;  // items of each class, in order
+    std::vector<std::size_t> n_taken_;                   // items of each class that the list has
     std::vector<std::size_t> next_;
     std::vector<std::size_t> before_;
-    std::vector<std::size_t> chosen_;  // place → item, NONE = free
-    std::size_t n_looks_ = 0;
-    std::size_t next_bound_ = 0;  // the least excess that the bound cut off
+    std::vector<std::size_t> chosen_;  // item at each position; kNone = empty
+    std::size_t n_steps_ = 0;
+    std::size_t next_bound_ = 0;  // the least excess above the bound
 };
 
 Status check(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,
-             std::span<const std::uint8_t> only, std::size_t k) {
-    if (n > ARRANGE_MAX_ITEMS) {
-        return Status::invalid("n is " + std::to_string(n) + ", expected 0 to " + std::to_string(ARRANGE_MAX_ITEMS));
+             std::span<const std::uint8_t> is_slot_only, std::size_t k) {
+    if (n > kMaxArrangeItems) {
+        return Status::invalid("n is " + std::to_string(n) + ", expected 0 to " + std::to_string(kMaxArrangeItems));
     }
     for (std::size_t r = 0; r < rules.size(); ++r) {
-        if (rules[r].puts.size() != n || rules[r].looks.size() != n) {
-            return Status::invalid("rule " + std::to_string(r) + " has " + std::to_string(rules[r].puts.size()) +
-                                   " and " + std::to_string(rules[r].looks.size()) + " marks, expected " +
-                                   std::to_string(n));
+        if (rules[r].labels.size() != n || rules[r].conflicts.size() != n) {
+            return Status::invalid("rule " + std::to_string(r) + " has " + std::to_string(rules[r].labels.size()) +
+                                   " and " + std::to_string(rules[r].conflicts.size()) +
+                                   " labels and conflicts, expected " + std::to_string(n));
         }
         if (rules[r].window < 2) return Status::invalid("rule " + std::to_string(r) + " has a window below 2");
     }
-    std::vector<std::uint8_t> taken(k, 0);
+    std::vector<std::uint8_t> has_slot(k, 0);
     for (std::size_t s = 0; s < slots.size(); ++s) {
         const std::string name = "slot " + std::to_string(s);
-        if (slots[s].place >= k) {
-            return Status::invalid(name + " is at place " + std::to_string(slots[s].place) + " of " +
+        if (slots[s].position >= k) {
+            return Status::invalid(name + " is at position " + std::to_string(slots[s].position) + " of " +
                                    std::to_string(k));
         }
-        if (taken[slots[s].place]++ != 0) {
-            return Status::invalid("two slots are at place " + std::to_string(slots[s].place));
+        if (has_slot[slots[s].position]++ != 0) {
+            return Status::invalid("two slots are at position " + std::to_string(slots[s].position));
         }
-        if (!slots[s].free && slots[s].fits.size() != n) {
-            return Status::invalid(name + " has " + std::to_string(slots[s].fits.size()) + " entries, expected " +
+        if (!slots[s].is_empty && slots[s].members.size() != n) {
+            return Status::invalid(name + " has " + std::to_string(slots[s].members.size()) + " entries, expected " +
                                    std::to_string(n));
         }
     }
-    if (!only.empty() && only.size() != n) {
-        return Status::invalid("only has " + std::to_string(only.size()) + " entries, expected " + std::to_string(n));
+    if (!is_slot_only.empty() && is_slot_only.size() != n) {
+        return Status::invalid("is_slot_only has " + std::to_string(is_slot_only.size()) + " entries, expected " +
+                               std::to_string(n));
     }
     return {};
 }
@@ -264,21 +274,23 @@ Status check(std::size_t n, std::span<const ArrangeRule> rules, std::span<const 
 }  // namespace
 
 Result<bool> arrange(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,
-                     std::span<const std::uint8_t> only, std::span<std::int64_t> indices,
+                     std::span<const std::uint8_t> is_slot_only, std::span<std::int64_t> indices,
                      std::vector<ArrangeViolation>& violations) noexcept {
     return at_boundary([&]() -> Result<bool> {
         violations.clear();
-        // Copied, so that what is checked is what is kept.
-        const std::vector<ArrangeRule> own(rules.begin(), rules.end());
-        const std::vector<ArrangeSlot> places(slots.begin(), slots.end());
-        if (Status status = check(n, own, places, only, indices.size()); !status.ok()) return status;
-        // If no array has n entries, n is bounded by no memory, and all items are alike: the first k are enough.
-        const bool has_arrays = !own.empty() || !only.empty() || !std::ranges::all_of(places, &ArrangeSlot::free);
+        // Copies: what is checked is what is used.
+        const std::vector<ArrangeRule> copied_rules(rules.begin(), rules.end());
+        const std::vector<ArrangeSlot> copied_slots(slots.begin(), slots.end());
+        if (Status status = check(n, copied_rules, copied_slots, is_slot_only, indices.size()); !status.ok())
+            return status;
+        // If no array has n entries, no memory bounds n and all items are equal: the first k are enough.
+        const bool has_arrays = !copied_rules.empty() || !is_slot_only.empty() ||
+                                !std::ranges::all_of(copied_slots, &ArrangeSlot::is_empty);
         const std::size_t n_used = has_arrays ? n : std::min(n, indices.size());
-        Arrangement arrangement(n_used, own, places, only, indices.size());
-        const bool whole = arrangement.run();
-        arrangement.tell(places, indices, violations);
-        return whole;
+        Arrangement arrangement(n_used, copied_rules, copied_slots, is_slot_only, indices.size());
+        const bool is_exact = arrangement.run();
+        arrangement.write(copied_slots, indices, violations);
+        return is_exact;
     });
 }
 

@@ -32,9 +32,9 @@ inline std::uint8_t value_at<std::uint8_t>(const Column& column, std::size_t i) 
     return column.dtype == DType::boolean ? std::uint8_t{byte != 0} : byte;
 }
 
-// body(T{}) with the type that holds the column's values: float for float16.
+// Calls body(T{}) with the type of the column's values: float for float16.
 template <class Body>
-void of_type(DType dtype, Body&& body) {
+void with_type(DType dtype, Body&& body) {
     switch (dtype) {
         case DType::int8:
             return body(std::int8_t{});

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "karec/dpp.hpp"
-#include "karec/ecosystem.hpp"
+#include "karec/freshness.hpp"
 #include "stages/steps.hpp"
 
 namespace karec {

@@ -135,7 +135,7 @@ void read_keys(KeyReader& key, FacetWeight& facet) {
 void read_keys(KeyReader& key, DppStep& step) {
     key("k", step.k, 1.0);
     key("diversity", step.diversity, 0.0, 1.0);
-    key("ridge", step.ridge, 0.0, kMostRidge);
+    key("ridge", step.ridge, 0.0, kMaxRidge);
     key("type_weight", step.type_weight, 0.0, 1.0);
     key("window", step.window, 1.0);
     key("types", step.types);

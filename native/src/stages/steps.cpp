@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/checks.hpp"
-#include "karec/ecosystem.hpp"
+#include "karec/freshness.hpp"
 #include "rules/column_values.hpp"
 #include "stages/fusion.hpp"
 
@@ -153,7 +153,7 @@ Status gather_integers(const IndexView& view, std::string_view column, std::span
     ScratchVector<std::byte> bytes(values.size() * size_of(dtype));
     if (Status status = view.gather_column(column, rows, bytes); !status.ok()) return status;
     const Column values_of_rows{column, dtype, bytes};
-    of_type(dtype, [&]<class T>(T) {
+    with_type(dtype, [&]<class T>(T) {
         for (std::size_t i = 0; i < values.size(); ++i) {
             values[i] = static_cast<std::int64_t>(value_at<T>(values_of_rows, i));
         }

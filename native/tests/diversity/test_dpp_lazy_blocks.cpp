@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "diversity/residual.hpp"
+#include "diversity/dpp_residual.hpp"
 
 using namespace karec;
 
@@ -23,11 +23,12 @@ class Eager {
     explicit Eager(const DppProblem& problem)
         : problem_(problem), q2_(problem.q2), features_(problem.n()), slots_(problem.n()) {
         for (std::size_t i = 0; i < problem.n(); ++i) {
-            const auto factor = static_cast<float>(length_factor(problem.squared_norms[i], problem.feature_scale));
-            const float* row = problem.embeddings.floats(i, nullptr);
+            const auto factor =
+                static_cast<float>(length_factor(problem.rows.squared_norms[i], problem.rows.vector_length));
+            const float* row = problem.rows.items.floats(i, nullptr);
             for (std::size_t d = 0; d < problem.dim(); ++d) features_[i].push_back(row[d] * factor);
             rho_.push_back(static_cast<float>(problem.first_rho[i]));
-            least_.push_back(static_cast<float>(kLeastShare * problem.first_rho[i]));
+            min_rho_.push_back(static_cast<float>(kMinGainFraction * problem.first_rho[i]));
         }
     }
 
@@ -46,18 +47,18 @@ class Eager {
 
     void add_permanent(const Direction& direction) { apply(direction, rho_); }
 
-    void join(const std::vector<SlotOfRow>& rows) {
+    void add_slot_rows(const std::vector<SlotRow>& rows) {
         for (const auto [row, slot] : rows) {
             if (row < slots_.size()) slots_[row].push_back(slot);
         }
     }
 
-    DppPick best(const std::vector<Direction>& passing) const {
+    DppPick best(const std::vector<Direction>& window) const {
         std::vector<float> rho = rho_;
-        for (const Direction& direction : passing) apply(direction, rho);
+        for (const Direction& direction : window) apply(direction, rho);
         DppPick best;
         for (std::size_t i = 0; i < rho.size(); ++i) {
-            const double gain = rho[i] > least_[i] ? q2_[i] * static_cast<double>(rho[i]) : 0.0;
+            const double gain = rho[i] > min_rho_[i] ? q2_[i] * static_cast<double>(rho[i]) : 0.0;
             if (gain > best.gain) best = {gain, i};
         }
         return best;
@@ -72,7 +73,7 @@ class Eager {
     std::vector<std::vector<float>> features_;
     std::vector<std::vector<std::uint32_t>> slots_;
     std::vector<float> rho_;
-    std::vector<float> least_;
+    std::vector<float> min_rho_;
 };
 
 }  // namespace
@@ -94,14 +95,14 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
         const bool faceted = seed % 2 == 1;
         if (faceted) options.facets = facets;
         if (faceted) options.facet_weights = weights;
-        const auto posed = pose_dpp(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
+        const auto posed = DppProblem::make(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
         CHECK(posed.ok());
         const DppProblem& problem = posed.value();
         DppLazyBlocks blocks(problem);
         Eager eager(problem);
         std::uint32_t n_slots = 0;
-        std::vector<std::size_t> n_joined(n, 0);
-        std::vector<Direction> passing;
+        std::vector<std::size_t> n_slots_of(n, 0);
+        std::vector<Direction> window;
         const auto some_numbers = [&](std::size_t count) {
             std::vector<float> numbers(count);
             for (float& x : numbers) x = 0.15f * static_cast<float>(normal(random));
@@ -110,15 +111,15 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
         for (int step = 0; step < 60; ++step) {
             // A value gets its slot at some step; directions that were added before have no offset for it.
             if (faceted && step % 3 == 0) {
-                std::vector<SlotOfRow> joined = {{static_cast<std::uint32_t>(n), n_slots}};  // no item
+                std::vector<SlotRow> rows = {{static_cast<std::uint32_t>(n), n_slots}};  // no item
                 for (std::uint32_t row = 0; row < n; ++row) {
-                    if (n_joined[row] == 2 || random() % 4 != 0) continue;
-                    joined.push_back({row, n_slots});
-                    ++n_joined[row];
+                    if (n_slots_of[row] == 2 || random() % 4 != 0) continue;
+                    rows.push_back({row, n_slots});
+                    ++n_slots_of[row];
                 }
                 ++n_slots;
-                blocks.join(joined);
-                eager.join(joined);
+                blocks.add_slot_rows(rows);
+                eager.add_slot_rows(rows);
             }
             const Direction direction{some_numbers(dim), some_numbers(n_slots)};
             switch (random() % 4) {
@@ -127,12 +128,12 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
                     eager.add_permanent(direction);
                     break;
                 case 1:
-                    blocks.add_passing(direction.values, direction.offsets);
-                    passing.push_back(direction);
+                    blocks.add_window(direction.values, direction.offsets);
+                    window.push_back(direction);
                     break;
                 case 2:
-                    blocks.clear_passing();
-                    passing.clear();
+                    blocks.clear_window();
+                    window.clear();
                     break;
                 default: {
                     const std::size_t item = random() % n;
@@ -145,7 +146,7 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
                 }
             }
             const DppPick lazy = blocks.best();
-            const DppPick expected = eager.best(passing);
+            const DppPick expected = eager.best(window);
             CHECK(lazy.item == expected.item && lazy.gain == expected.gain);
             if (lazy.item == DppPick::kNone || step % 2 == 0) continue;
             blocks.remove(lazy.item);
@@ -154,7 +155,7 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
     }
 }
 
-TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
+TEST(a_tie_with_a_block_that_was_not_updated_goes_to_the_lowest_index) {
     // Items 100 … 199 have gain 1 at first and are in the first blocks. Three directions take exactly ¾ of it; then
     // their gain equals that of items 0 … 99, whose q² is ¼.
     constexpr std::size_t kHalf = 100;
@@ -168,20 +169,21 @@ TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
     DppOptions options;
     options.weights = weights;
     options.ridge = 0.0;
-    const auto problem = pose_dpp(MatrixView{embeddings.data(), 2 * kHalf, 2, DType::float32}, relevance, options);
+    const auto problem =
+        DppProblem::make(MatrixView{embeddings.data(), 2 * kHalf, 2, DType::float32}, relevance, options);
     const std::vector<float> direction = {0.5f, 0.0f};
     DppLazyBlocks permanent(problem.value());
-    DppLazyBlocks passing(problem.value());
+    DppLazyBlocks window(problem.value());
     CHECK(permanent.best().item == kHalf);
     for (int i = 0; i < 3; ++i) {
         permanent.add_permanent(direction, {});
-        passing.add_passing(direction, {});
+        window.add_window(direction, {});
     }
     CHECK(permanent.best().item == 0 && permanent.best().gain == 0.25);
-    CHECK(passing.best().item == 0 && passing.best().gain == 0.25);
+    CHECK(window.best().item == 0 && window.best().gain == 0.25);
 }
 
-TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
+TEST(bounds_by_the_largest_eigenvalue_save_updates_and_change_no_bit) {
     for (const double ridge : {1e-2, 0.0, 3.0}) {
         std::mt19937 random(5);
         std::normal_distribution<float> normal;
@@ -193,36 +195,37 @@ TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
         for (float& r : relevance) r = normal(random);
         DppOptions options;
         options.ridge = ridge;
-        const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, kDim, DType::float32}, relevance, options);
-        DppLazyBlocks capped(problem.value());
+        const auto problem =
+            DppProblem::make(MatrixView{embeddings.data(), kItems, kDim, DType::float32}, relevance, options);
+        DppLazyBlocks bounded(problem.value());
         DppLazyBlocks plain(problem.value());
         Eager eager(problem.value());
-        Residual residual(kDim);
+        DppResidual residual(kDim);
         residual.fold();
-        std::size_t followed = 0;
+        std::size_t n_updates = 0;
         for (int step = 0; step < 60; ++step) {
             const DppPick expected = eager.best({});
-            CHECK(capped.best().item == expected.item && capped.best().gain == expected.gain);
+            CHECK(bounded.best().item == expected.item && bounded.best().gain == expected.gain);
             CHECK(plain.best().item == expected.item && plain.best().gain == expected.gain);
             if (expected.item == DppPick::kNone) break;
             std::vector<double> feature(kDim);
             std::vector<double> direction(kDim);
             problem->feature(expected.item, feature);
             const double rho = problem->first_rho[expected.item] - residual.apply(feature, direction);
-            if (rho <= kLeastShare * problem->first_rho[expected.item]) break;
+            if (rho <= kMinGainFraction * problem->first_rho[expected.item]) break;
             for (double& u : direction) u /= std::sqrt(rho);
             residual.add(direction);
             const Direction rounded{{direction.begin(), direction.end()}, {}};
-            for (DppLazyBlocks* blocks : {&capped, &plain}) {
+            for (DppLazyBlocks* blocks : {&bounded, &plain}) {
                 blocks->add_permanent(rounded.values, rounded.offsets);
                 blocks->remove(expected.item);
             }
             eager.add_permanent(rounded);
             eager.remove(expected.item);
-            followed += capped.followed();
-            capped.cap(residual.bound(kDim));
-            CHECK(capped.followed() == 0);
+            n_updates += bounded.n_updates();
+            bounded.lower_bounds(residual.bound(kDim));
+            CHECK(bounded.n_updates() == 0);
         }
-        CHECK(followed <= plain.followed() && (ridge != 1e-2 || 2 * followed < plain.followed()));
+        CHECK(n_updates <= plain.n_updates() && (ridge != 1e-2 || 2 * n_updates < plain.n_updates()));
     }
 }

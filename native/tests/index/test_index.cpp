@@ -203,7 +203,7 @@ TEST(a_dpp_of_rows_names_the_first_that_holds_no_work) {
         return index.dpp_select(rows, relevance, {}, picks, gains).status();
     };
     CHECK(of({0, 1, 2}).ok());
-    CHECK(refused(of({0, kUnknownRow, 4}), "rows holds -1 at position 1: no work stands there"));
+    CHECK(refused(of({0, kUnknownRow, 4}), "rows holds -1 at position 1: the index has no item there"));
     CHECK(refused(of({0, 1, 4}), "rows holds 4 at position 2"));
     CHECK(index.remove(std::vector<std::int64_t>{-3}).ok());
     CHECK(refused(of({2, 1, 1}), "rows holds 1 at position 1"));

@@ -15,7 +15,7 @@
 #include "check.hpp"
 #include "diversity/vector_map.hpp"
 #include "karec/dpp.hpp"
-#include "karec/ecosystem.hpp"
+#include "karec/freshness.hpp"
 #include "karec/item_index.hpp"
 #include "karec/mmr_ssd.hpp"
 #include "trees/tree_ensemble.hpp"

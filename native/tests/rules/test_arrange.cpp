@@ -47,7 +47,7 @@ TEST(the_least_violation_is_found_and_told) {
     const Arranged found(4, 4, {{songs, songs, {}, 2, 0}});
     CHECK(found.is({0, 1, 3, 2}));
     CHECK(found.violations.size() == 1);
-    CHECK(found.violations[0].place == 1 && found.violations[0].rule == 0 && found.violations[0].excess == 1);
+    CHECK(found.violations[0].position == 1 && found.violations[0].rule == 0 && found.violations[0].excess == 1);
 }
 
 TEST(slots_belong_to_their_items_and_free_ones_to_nobody) {

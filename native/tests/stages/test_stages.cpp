@@ -7,7 +7,7 @@
 
 #include "check.hpp"
 #include "karec/dpp.hpp"
-#include "karec/ecosystem.hpp"
+#include "karec/freshness.hpp"
 #include "stage_requests.hpp"
 #include "stages/stage_settings.hpp"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "diversity/residual.hpp"
+#include "diversity/dpp_residual.hpp"
 #include "karec/item_index.hpp"
 
 using namespace karec;
@@ -15,7 +15,7 @@ TEST(a_residual_bounds_its_largest_eigenvalue) {
     for (const std::size_t dim : {1u, 5u, 64u, 70u}) {
         std::mt19937_64 random(dim);
         std::normal_distribution<double> normal;
-        Residual residual(dim);
+        DppResidual residual(dim);
         residual.fold();
         std::vector<double> f(dim);
         std::vector<double> u(dim);
@@ -46,8 +46,8 @@ TEST(a_residual_is_the_same_listed_and_folded) {
     std::mt19937_64 random(6);
     std::normal_distribution<double> normal;
     constexpr std::size_t kWidth = 11;
-    Residual listed(kWidth);
-    Residual folded(kWidth);
+    DppResidual listed(kWidth);
+    DppResidual folded(kWidth);
     folded.fold();
     std::vector<double> feature(kWidth);
     std::vector<double> a(kWidth);
@@ -71,8 +71,8 @@ TEST(a_residual_with_further_coordinates_is_the_same_listed_and_folded) {
     std::mt19937_64 random(7);
     std::normal_distribution<double> normal;
     constexpr std::size_t kDense = 9;
-    Residual listed(kDense);
-    Residual folded(kDense);
+    DppResidual listed(kDense);
+    DppResidual folded(kDense);
     folded.fold();
     std::size_t width = kDense;
     std::size_t n_further = 0;
@@ -122,8 +122,8 @@ TEST(to_ask_a_residual_for_its_bound_changes_no_bit) {
         std::normal_distribution<double> normal;
         constexpr std::size_t kDense = 16;
         const std::size_t width = further ? kDense + 8 : kDense;
-        Residual plain(kDense);
-        Residual asked(kDense);
+        DppResidual plain(kDense);
+        DppResidual asked(kDense);
         std::vector<double> feature(width);
         std::vector<double> a(width);
         std::vector<double> b(width);

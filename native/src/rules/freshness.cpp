@@ -1,4 +1,4 @@
-#include "karec/ecosystem.hpp"
+#include "karec/freshness.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -21,7 +21,7 @@ namespace {
 
 constexpr double kHourMs = 3'600'000.0;
 
-bool floating(DType dtype) noexcept {
+bool is_floating(DType dtype) noexcept {
     return dtype == DType::float16 || dtype == DType::float32 || dtype == DType::float64;
 }
 
@@ -32,7 +32,7 @@ double age_hours(std::int64_t now_ms, std::int64_t then_ms) noexcept {
     return static_cast<double>(std::max<std::int64_t>(age, 0)) / kHourMs;
 }
 
-// at_least as the column's type sees it, so that 0.7 in a float32 column passes a floor of 0.7.
+// Rounds at_least to the column's type, so that 0.7 in a float32 column passes a minimum of 0.7.
 template <class T>
 bool reaches(T value, double at_least, DType dtype) noexcept {
     if (dtype == DType::float32) return static_cast<float>(value) >= static_cast<float>(at_least);
@@ -49,13 +49,14 @@ Status freshness(std::span<const float> scores, const Column& upload_ms, std::in
     return at_boundary([&]() -> Status {
         if (Status status = check_column(upload_ms, scores.size()); !status.ok()) return status;
         if (Status status = check_lengths("scores", scores.size(), "out", out.size()); !status.ok()) return status;
-        if (floating(upload_ms.dtype)) return Status::invalid("moments are whole milliseconds: an integer column");
+        if (is_floating(upload_ms.dtype))
+            return Status::invalid("upload_ms is a column of floats, expected integers: milliseconds");
         if (!std::isfinite(weight)) return Status::invalid("weight must be finite, got " + std::to_string(weight));
         if (!(half_life_hours > 0.0)) {
             return Status::invalid("half_life_hours must be positive, got " + std::to_string(half_life_hours));
         }
         ScratchVector<double> boosts(scores.size());
-        of_type(upload_ms.dtype, [&]<class T>(T) {
+        with_type(upload_ms.dtype, [&]<class T>(T) {
             for (std::size_t i = 0; i < boosts.size(); ++i) {
                 // NOLINTNEXTLINE(bugprone-signed-char-misuse): int8 is a number here
                 const auto then = static_cast<std::int64_t>(value_at<T>(upload_ms, i));
@@ -70,12 +71,12 @@ Status freshness(std::span<const float> scores, const Column& upload_ms, std::in
     });
 }
 
-Status tone(const Column& values, double at_least, std::span<std::uint8_t> keep) noexcept {
+Status tone(const Column& values, double at_least, std::span<std::uint8_t> mask) noexcept {
     return at_boundary([&]() -> Status {
-        if (Status status = check_column(values, keep.size()); !status.ok()) return status;
-        of_type(values.dtype, [&]<class T>(T) {
-            for (std::size_t i = 0; i < keep.size(); ++i) {
-                keep[i] = reaches(value_at<T>(values, i), at_least, values.dtype) ? 1 : 0;
+        if (Status status = check_column(values, mask.size()); !status.ok()) return status;
+        with_type(values.dtype, [&]<class T>(T) {
+            for (std::size_t i = 0; i < mask.size(); ++i) {
+                mask[i] = reaches(value_at<T>(values, i), at_least, values.dtype) ? 1 : 0;
             }
         });
         return {};

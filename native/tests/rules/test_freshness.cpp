@@ -1,5 +1,5 @@
 // Freshness, tone, quotas and standardised scores as a C++ host uses them.
-#include "karec/ecosystem.hpp"
+#include "karec/freshness.hpp"
 
 #include <cmath>
 #include <limits>
