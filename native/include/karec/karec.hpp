@@ -33,9 +33,8 @@
 // On arrays: diverse selections, and rules for the order of a list.
 #include "karec/arrange.hpp"
 #include "karec/dpp.hpp"
-#include "karec/ecosystem.hpp"
+#include "karec/freshness.hpp"
 #include "karec/mmr_ssd.hpp"
-#include "karec/scatter.hpp"
 
 // A published bundle, the user's features, and the stages of a request: candidates to page.
 #include "karec/bundle.hpp"

@@ -309,7 +309,8 @@ TEST(trees_have_the_golden_sums) {
     const std::vector<std::int64_t> outputs(kTrees, 0);
     const std::vector<float> values = random.floats(features.size());
     const std::vector<std::uint8_t> missing_first(features.size(), 1);
-    const auto trees = TreeEnsemble::from_nodes({sizes, outputs, features, values, children, missing_first}, kFeatures, 1);
+    const auto trees =
+        TreeEnsemble::from_nodes({sizes, outputs, features, values, children, missing_first}, kFeatures, 1);
     CHECK(trees.ok());
     std::vector<float> sums(333);
     CHECK(trees->scores(random.floats(sums.size() * kFeatures), sums).ok());
