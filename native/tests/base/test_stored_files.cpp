@@ -1,4 +1,4 @@
-// JSON, .npy and .npz: what Python writes is read, and nothing behind the bytes is.
+// JSON, .npy and .npz: files of Python are read, and no byte behind their end is.
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -130,7 +130,7 @@ TEST(json_takes_at_most_17_bytes_of_memory_for_a_byte) {
     }
 }
 
-TEST(arrays_have_the_shape_that_they_declare) {
+TEST(npy_array_has_the_declared_shape) {
     const std::string four(16, '\1');
     const std::string whole = npy(head_of("<i4", "(4,)"), four);
     const auto array = read(whole);  // it points into `whole`

@@ -9,7 +9,7 @@
 
 using namespace karec;
 
-TEST(known_ids_have_their_places_and_others_codes_of_their_own) {
+TEST(vocabulary_codes_known_ids_by_place_and_others_by_hash) {
     const auto vocabulary = Vocabulary::from_keys({7, 0, 9, std::numeric_limits<std::int64_t>::max()});
     CHECK(vocabulary.ok());
     CHECK(vocabulary->code(7) == 1 && vocabulary->code(0) == 2 && vocabulary->code(9) == 3);
@@ -21,7 +21,7 @@ TEST(known_ids_have_their_places_and_others_codes_of_their_own) {
     CHECK(!Vocabulary::from_keys({1, 2, 1}).ok() && !Vocabulary::from_keys({1, -2}).ok());
 }
 
-TEST(ids_that_were_chosen_to_meet_in_one_slot_are_found) {
+TEST(vocabulary_finds_ids_that_collide_in_one_slot) {
     // Multiples of the inverse of the golden multiplier have homes in order: all in the first slots.
     std::uint64_t inverse = 1;
     for (int i = 0; i < 6; ++i) inverse *= 2 - 0x9E3779B97F4A7C15 * inverse;
@@ -35,7 +35,7 @@ TEST(ids_that_were_chosen_to_meet_in_one_slot_are_found) {
     for (std::size_t k = 0; k < keys.size(); ++k) CHECK(vocabulary->code(keys[k]) == static_cast<std::int64_t>(k) + 1);
 }
 
-TEST(logarithms_are_those_of_the_c_library_to_the_last_bits) {
+TEST(fixed_log1p_equals_the_c_library_within_4e_16) {
     for (double x : {0.0, 1e-300, 1e-17, 1e-9, 0.3, 1.0, 2.0, 99.0, 1e6, 1e15, 1e300}) {
         CHECK(std::fabs(fixed_log1p(x) - std::log1p(x)) <= 4e-16 * std::log1p(x));
     }
@@ -44,7 +44,7 @@ TEST(logarithms_are_those_of_the_c_library_to_the_last_bits) {
     CHECK(fixed_log1p(-1.0) == -std::numeric_limits<double>::infinity());
 }
 
-TEST(numbers_that_are_not_known_are_the_mean_and_others_are_cut) {
+TEST(number_scale_maps_nan_to_0_and_clips_others) {
     const NumberScale scale{false, 2.0, 0.5};
     CHECK(scale(2.5) == 1.0f && scale(std::nan("")) == 0.0f && scale(1e9) == 8.0f && scale(-1e9) == -8.0f);
     const NumberScale log{true, 0.0, 1.0};
@@ -53,7 +53,7 @@ TEST(numbers_that_are_not_known_are_the_mean_and_others_are_cut) {
     CHECK(std::fabs(log_hours(1000, 1000 + 3 * kHourMs) - std::log(4.0)) < 1e-15);
 }
 
-TEST(a_rate_without_exposures_is_0_and_grows_with_positives) {
+TEST(counter_numbers_are_0_without_impressions) {
     const std::vector<double> priors{0.2, 0.5};
     std::vector<float> out(3);
     counter_numbers(std::vector<float>{0, 0, 0}, priors, out);

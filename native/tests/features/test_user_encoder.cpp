@@ -66,7 +66,7 @@ bool all_zero(const std::vector<std::int64_t>& codes) {
 
 }  // namespace
 
-TEST(a_user_whom_nobody_knows_is_a_cold_start) {
+TEST(unknown_user_has_codes_0_and_no_history) {
     const World world;
     const auto encoder = world.open();
     CHECK(encoder.ok());
@@ -79,7 +79,7 @@ TEST(a_user_whom_nobody_knows_is_a_cold_start) {
     CHECK(std::ranges::all_of(inputs.numbers, [](float x) { return x == 0.0f; }));
 }
 
-TEST(works_that_nobody_knows_keep_their_places_in_a_list) {
+TEST(unknown_works_have_codes_0_at_their_positions) {
     const World world;
     const auto encoder = world.open();
     Inputs inputs(encoder.value());
@@ -96,7 +96,7 @@ TEST(works_that_nobody_knows_keep_their_places_in_a_list) {
     CHECK(all_zero(inputs.of("history")));
 }
 
-TEST(counters_of_the_host_are_checked_before_anything_is_written) {
+TEST(encode_checks_counters_before_it_writes) {
     const World world;
     const auto encoder = world.open();
     Inputs inputs(encoder.value());
@@ -125,7 +125,7 @@ TEST(counters_of_the_host_are_checked_before_anything_is_written) {
     CHECK(inputs.numbers == written);
 }
 
-TEST(counters_in_a_scene_change_their_own_numbers_alone_and_are_checked_as_those_of_all_scenes) {
+TEST(scene_counters_are_checked_and_change_only_their_numbers) {
     const World world;
     const auto encoder = world.open();
     Inputs inputs(encoder.value());
@@ -156,7 +156,7 @@ TEST(counters_in_a_scene_change_their_own_numbers_alone_and_are_checked_as_those
     CHECK(inputs.numbers == written);
 }
 
-TEST(output_of_another_length_is_refused) {
+TEST(encode_refuses_outputs_of_another_length) {
     const World world;
     const auto encoder = world.open();
     Inputs inputs(encoder.value());
@@ -167,7 +167,7 @@ TEST(output_of_another_length_is_refused) {
     CHECK(refuses(inputs.encode(user_of(5)), "numbers"));
 }
 
-TEST(any_moment_has_an_hour_and_a_weekday) {
+TEST(context_has_hour_and_weekday_of_any_moment) {
     const World world;
     const auto encoder = world.open();
     Inputs inputs(encoder.value());
@@ -183,7 +183,7 @@ TEST(any_moment_has_an_hour_and_a_weekday) {
     CHECK((inputs.of("context") == std::vector<std::int64_t>{inputs.of("context")[0], 1, 4}));  // a Thursday
 }
 
-TEST(a_bundle_without_its_parts_is_refused) {
+TEST(open_refuses_a_bundle_without_required_files) {
     const World world;
     std::filesystem::remove(world.path + "/snapshot/users/city.npy");
     write_manifest(world.path, 1);
@@ -195,7 +195,7 @@ TEST(a_bundle_without_its_parts_is_refused) {
     CHECK(world.open().status().code() == Code::unavailable);
 }
 
-TEST(files_of_another_format_are_refused_with_what_to_do) {
+TEST(open_refuses_another_format_and_gives_advice) {
     for (const auto& [name, advice] : {std::pair("/encoder.npz", "Train and publish again"),
                                        std::pair("/snapshot/snapshot.json", "Publish the bundle again")}) {
         const World world;
@@ -211,7 +211,7 @@ TEST(files_of_another_format_are_refused_with_what_to_do) {
     }
 }
 
-TEST(items_have_co_watch_vectors_of_the_width_of_their_keys) {
+TEST(open_refuses_co_watch_vectors_of_another_shape) {
     const World world;
     std::string text = read_file(world.path + "/encoder.npz");
     const std::string shape = "'shape': (4, 2), ";
