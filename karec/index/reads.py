@@ -192,16 +192,27 @@ class IndexReads:
         """
         by_version = list_queries(queries)
         is_single = all(array.ndim == 1 for _, array in by_version)
-        lists = [(version, array[None]) for version, array in by_version] if is_single else by_version
         if ids is None and rows is None:
             n_probe = None if n_probe is None else whole("n_probe", n_probe)
-            found = self._native.search_all(lists, whole("k", k), mask, n_probe)
+            found = self._native.search_all(by_version, whole("k", k), mask, n_probe)
         elif mask is not None or n_probe is not None:
             raise ValueError("mask and n_probe are for a search of all rows, without ids= and rows=")
         else:
             self._check_candidates(ids, rows)
-            found = self._native.search(lists, ids, rows, whole("k", k))
-        return self._make_single(*found) if is_single else self._make_batch(*found)
+            found = self._native.search(by_version, ids, rows, whole("k", k))
+        scores, found_ids, found_rows, positions, counts = found
+        generation = counts[0][2] if counts else self.generation
+        return SearchResult(
+            scores,
+            found_ids,
+            Rows.from_array(found_rows, generation, self._index),
+            positions,
+            sum(count[0] for count in counts),
+            generation,
+            sum(count[1] for count in counts),
+            None if is_single else np.array([count[3] for count in counts], np.int64),
+            self._reference,
+        )
 
     def scores(
         self,
@@ -283,50 +294,6 @@ class IndexReads:
         """
         check_index(rows, self._index)
         return self._native.model_versions_of(rows)
-
-    def _make_single(
-        self,
-        scores: NDArray[np.float32],
-        ids: NDArray[np.int64],
-        rows: NDArray[np.int32],
-        positions: NDArray[np.int64],
-        counts: list[tuple[int, int, int, int]],
-    ) -> SearchResult:
-        """Returns the result of one query. ``counts``: (unknown, blocked, generation, found)."""
-        n_unknown, n_blocked, generation, n = counts[0]
-        return SearchResult(
-            scores[0, :n],
-            ids[0, :n],
-            Rows.from_array(rows[0, :n], generation, self._index),
-            positions[0, :n],
-            n_unknown,
-            generation,
-            n_blocked,
-            None,
-            self._reference,
-        )
-
-    def _make_batch(
-        self,
-        scores: NDArray[np.float32],
-        ids: NDArray[np.int64],
-        rows: NDArray[np.int32],
-        positions: NDArray[np.int64],
-        counts: list[tuple[int, int, int, int]],
-    ) -> SearchResult:
-        """Returns the result of several queries. ``counts``: (unknown, blocked, generation, found)."""
-        generation = counts[0][2] if counts else self.generation
-        return SearchResult(
-            scores,
-            ids,
-            Rows.from_array(rows, generation, self._index),
-            positions,
-            sum(count[0] for count in counts),
-            generation,
-            sum(count[1] for count in counts),
-            np.array([count[3] for count in counts], np.int64),
-            self._reference,
-        )
 
     def _read_arrays(self) -> IndexArrays:
         arrays = self._last

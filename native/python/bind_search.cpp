@@ -17,7 +17,7 @@ using VersionArrays = std::vector<std::pair<std::optional<std::int64_t>, py::obj
 // Queries as views of the arrays: one query of shape (D,), or several of shape (B, D).
 class Queries {
   public:
-    Queries(const VersionArrays& version_arrays, const IndexView& view, bool is_single) {
+    Queries(const VersionArrays& version_arrays, const IndexView& view, bool is_single) : is_single_(is_single) {
         const auto has_version = [](const auto& query) { return query.first.has_value(); };
         if (version_arrays.size() != 1 &&
             (version_arrays.empty() || !std::ranges::all_of(version_arrays, has_version))) {
@@ -51,17 +51,28 @@ class Queries {
     }
 
     py::ssize_t size() const { return n_; }
+    // The shape of an output with `length` entries for each query.
+    std::vector<py::ssize_t> shape(py::ssize_t length) const {
+        return is_single_ ? std::vector<py::ssize_t>{length} : std::vector<py::ssize_t>{n_, length};
+    }
     bool overlaps(std::span<const std::byte> output) const {
         return std::ranges::any_of(arrays_, [&](const auto& input) { return input.overlaps(output); });
     }
     const std::vector<Query>& all() const { return queries_; }
 
   private:
+    bool is_single_;
     py::ssize_t n_ = -1;
     std::vector<Input<float>> arrays_;
     std::vector<std::vector<VersionQuery>> version_queries_;
     std::vector<Query> queries_;
 };
+
+bool have_one_axis(const VersionArrays& version_arrays) {
+    return std::ranges::all_of(version_arrays, [](const auto& version_array) {
+        return py::isinstance<py::array>(version_array.second) && py::array(version_array.second).ndim() == 1;
+    });
+}
 
 // Ids or rows: exactly one of the two is not None, as the caller has checked.
 class CandidateInput {
@@ -85,24 +96,26 @@ class CandidateInput {
     std::optional<RowsInput> rows_;
 };
 
-// A list of `length` entries and a count for each query.
+// A list of `length` entries and a count for each query: arrays (B, length), or (length,) for one query of shape (D,).
 struct SearchOutput {
-    SearchOutput(py::ssize_t n_queries, std::size_t length)
-        : scores({n_queries, static_cast<py::ssize_t>(length)}),
-          ids({n_queries, static_cast<py::ssize_t>(length)}),
-          rows({n_queries, static_cast<py::ssize_t>(length)}),
-          positions({n_queries, static_cast<py::ssize_t>(length)}),
-          counts(static_cast<std::size_t>(n_queries)) {}
+    SearchOutput(const Queries& queries, std::size_t length)
+        : SearchOutput(queries.shape(static_cast<py::ssize_t>(length)), static_cast<std::size_t>(queries.size())) {}
+    SearchOutput(const std::vector<py::ssize_t>& shape, std::size_t n_queries)
+        : scores(shape), ids(shape), rows(shape), positions(shape), counts(n_queries) {}
 
     Ranked spans() { return {scores.span(), ids.span(), rows.span(), positions.span()}; }
 
-    // (scores, ids, rows, positions, [(unknown, blocked, generation, found)])
+    // (scores, ids, rows, positions, [(unknown, blocked, generation, found)]); arrays (found,) for one query (D,).
     py::tuple to_tuple() const {
         py::list tuples;
         for (const SearchCount& count : counts) {
             tuples.append(py::make_tuple(count.unknown, count.blocked, count.generation, count.found));
         }
-        return py::make_tuple(scores.array, ids.array, rows.array, positions.array, tuples);
+        if (scores.array.ndim() == 2 || counts[0].found == static_cast<std::size_t>(scores.array.size())) {
+            return py::make_tuple(scores.array, ids.array, rows.array, positions.array, tuples);
+        }
+        const py::slice found(0, static_cast<py::ssize_t>(counts[0].found), 1);
+        return py::make_tuple(scores.array[found], ids.array[found], rows.array[found], positions.array[found], tuples);
     }
 
     Output<float> scores;
@@ -114,10 +127,10 @@ struct SearchOutput {
 
 py::tuple search(const IndexView& view, const VersionArrays& arrays, const py::object& ids, const py::object& rows,
                  py::ssize_t k) {
-    const Queries queries(arrays, view, false);
+    const Queries queries(arrays, view, have_one_axis(arrays));
     const CandidateInput input(ids, rows);
     const std::size_t length = std::min(positive(k, "k"), input.candidates.size());
-    SearchOutput output(queries.size(), length);
+    SearchOutput output(queries, length);
     const Ranked ranked = output.spans();
     call_without_gil([&]() -> Status {
         for (std::size_t q = 0; q < queries.all().size(); ++q) {
@@ -134,7 +147,7 @@ py::tuple search(const IndexView& view, const VersionArrays& arrays, const py::o
 
 py::tuple search_all(const IndexView& view, const VersionArrays& arrays, py::ssize_t k, const py::object& mask,
                      const std::optional<py::ssize_t>& n_probe) {
-    const Queries queries(arrays, view, false);
+    const Queries queries(arrays, view, have_one_axis(arrays));
     std::optional<Input<std::uint8_t>> flags;
     std::span<const std::uint8_t> mask_bytes;
     if (!mask.is_none()) {
@@ -144,7 +157,7 @@ py::tuple search_all(const IndexView& view, const VersionArrays& arrays, py::ssi
         }
         mask_bytes = flags->span();
     }
-    SearchOutput output(queries.size(), std::min(positive(k, "k"), view.size()));
+    SearchOutput output(queries, std::min(positive(k, "k"), view.size()));
     const Ranked ranked = output.spans();
     const std::size_t n_lists = n_probe ? positive(*n_probe, "n_probe") : kEveryRow;
     call_without_gil([&] { return view.search_all(queries.all(), mask_bytes, ranked, output.counts, n_lists); });

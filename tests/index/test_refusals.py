@@ -42,7 +42,7 @@ def test_build_refuses_wrong_shapes_dtypes_and_values(changes: dict, message: st
 BAD_SEARCHES = [
     ({"k": 0}, "k must be positive, got 0"),
     ({"k": -1}, "k must be positive, got -1"),
-    ({"queries": [1, 2]}, r"queries has shape \(1, 2\), expected \(B, 3\)"),
+    ({"queries": [1, 2]}, r"query has shape \(2,\), expected \(3,\)"),
     ({"queries": [[1, 2]]}, r"queries has shape \(1, 2\), expected \(B, 3\)"),
     ({"queries": 1.0}, r"queries has shape \(\), expected \(B, 3\)"),
     ({"queries": {}}, r"queries is \{\}, expected an array or \{model version: array\}"),
