@@ -14,10 +14,13 @@
 #include "base/xxh64.hpp"
 #include "check.hpp"
 #include "diversity/vector_map.hpp"
+#include "features/golden_bundle.hpp"
 #include "karec/dpp.hpp"
 #include "karec/freshness.hpp"
 #include "karec/item_index.hpp"
 #include "karec/mmr_ssd.hpp"
+#include "karec/user_encoder.hpp"
+#include "stages/fusion.hpp"
 #include "trees/tree_ensemble.hpp"
 
 using namespace karec;
@@ -33,7 +36,7 @@ constexpr GoldenHash kGolden[] = {
     {"scores", 0xf53d6c0430cc319f},     {"search", 0xb27c43a811f0186a},     {"lists", 0x2cd150bf72c603d7},
     {"dpp", 0x3685c010c7861235},        {"dpp_kernel", 0x2c41f5b0e456e204}, {"mmr_ssd", 0xd518068fc304d4dd},
     {"trees", 0x9da226736daf7e42},      {"ecosystem", 0x6c2cc6d809aec5fe},  {"whitened", 0x443e85e9337e9c3f},
-    {"fixed_math", 0x7614599fb3015c76},
+    {"fixed_math", 0x7614599fb3015c76}, {"fusion", 0x392af49a67930bae},     {"user_encoder", 0xe37656dd6c90358f},
 };
 
 // SplitMix64 (Steele, Lea, Flood 2014).
@@ -357,6 +360,46 @@ TEST(fixed_exp_and_log_have_the_golden_bits) {
         const double x = static_cast<double>(random.below(1u << 30)) * 0x1p-20;
         hash.add(fixed_exp(-x));
         hash.add(fixed_log(x));
+    }
+    CHECK(hash.is_golden());
+}
+
+TEST(fused_logits_have_the_golden_bits) {
+    ResultHash hash("fusion");
+    Random random(11);
+    std::vector<double> logits;
+    for (const float x : random.floats(900)) logits.push_back(8.0 * x);
+    const std::vector<double> weights = {0.5, 0.3, 0.2};
+    std::vector<float> out(300);
+    for (const FusionKind kind : {FusionKind::sum, FusionKind::product}) {
+        fuse_logits(logits, weights, kind, out);
+        hash.add(out);
+    }
+    CHECK(hash.is_golden());
+}
+
+TEST(user_encoder_has_the_golden_codes_and_numbers) {
+    ResultHash hash("user_encoder");
+    const BundleFolder folder;
+    const std::string path = folder.root() + "/bundle";
+    write_golden_bundle(path);
+    const auto encoder = UserEncoder::open(Bundle::open(path).value(), true);
+    CHECK(encoder.ok());
+    const std::vector<std::int64_t> history = {70, 999, -5, 10};
+    const std::vector<std::string_view> names = {"count_exposed", "count_click", "count_long_view", "count_like",
+                                                 "count_follow"};
+    const std::vector<float> counters = {97.0f, 41.0f, 17.0f, 5.0f, 1.0f};
+    for (const std::int64_t user_id : {5, 12345}) {
+        UserState user;
+        user.user_id = user_id;
+        user.history = history;
+        user.counter_names = names;
+        user.counters = user.scene_counters = counters;
+        std::vector<std::int64_t> codes(encoder->n_codes());
+        std::vector<float> numbers(encoder->n_numbers());
+        CHECK(encoder->encode(user, "home", 1'700'000'000'000, codes, numbers).ok());
+        hash.add(codes);
+        hash.add(numbers);
     }
     CHECK(hash.is_golden());
 }
