@@ -23,7 +23,12 @@ Status copy_array(const NpyArrays& arrays, const std::string& name, DType dtype,
     }
     to.resize(array->bytes.size() / size_of(dtype));
     for (std::size_t i = 0; i < to.size(); ++i) {
-        to[i] = static_cast<T>(dtype == DType::float32 ? array->at<float>(i) : static_cast<T>(array->integer(i)));
+        // Not one expression: integers would become float on the way.
+        if (dtype == DType::float32) {
+            to[i] = static_cast<T>(array->at<float>(i));
+        } else {
+            to[i] = static_cast<T>(array->integer(i));
+        }
     }
     return {};
 }
