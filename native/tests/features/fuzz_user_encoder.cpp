@@ -51,7 +51,7 @@ std::string altered(std::string bytes) {
     return bytes;
 }
 
-void encode(const Bundle& bundle, const UserEncoder& encoder) {
+void encode(const UserEncoder& encoder) {
     EncodedUser encoded;
     encoded.codes.resize(encoder.n_codes());
     encoded.numbers.resize(encoder.n_numbers());
@@ -64,10 +64,8 @@ void encode(const Bundle& bundle, const UserEncoder& encoder) {
     const auto time = random_bits() % 2 == 0 ? 1'700'000'000'000 : static_cast<std::int64_t>(random_bits());
     const Status status = encoder.encode(user, scenes[random_bits() % 3], time, encoded.codes, encoded.numbers);
     if (!status.ok()) std::abort();
-    const auto items = ItemEncoder::open(bundle, encoder, false);
-    if (!items.ok() && items.status().code() != Code::bad_format) std::abort();
-    EncodedItems encoded_items;
-    if (items.ok() && !items->encode(works, time, encoded, true, encoded_items).ok()) std::abort();
+    EncodedItems items;
+    if (!ItemEncoder(encoder).encode(works, time, encoded, true, items).ok()) std::abort();
 }
 
 }  // namespace
@@ -90,12 +88,11 @@ int main(int argc, char** argv) {
         const std::string whole = read_file(file);
         write_file(file, altered(whole));
         write_manifest(path, 1);
-        const Bundle bundle = Bundle::open(path).value();
-        const auto encoder = UserEncoder::open(bundle, random_bits() % 2 == 0);
+        const auto encoder = UserEncoder::open(Bundle::open(path).value(), random_bits() % 2 == 0);
         if (!encoder.ok() && encoder.status().code() != Code::bad_format) std::abort();
         if (encoder.ok()) {
             ++opened;
-            encode(bundle, encoder.value());
+            encode(encoder.value());
         }
         write_file(file, whole);
     }
