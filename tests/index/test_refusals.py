@@ -18,7 +18,7 @@ BAD_BUILDS = [
     ({"item_ids": IDS.astype(np.float64)}, r"ids has dtype float64 and shape \(4,\), expected int64"),
     ({"item_ids": IDS.astype(np.uint64)}, "ids has dtype uint64"),
     ({"item_ids": [[1, 2, 3, 4]]}, r"ids has shape \(1, 4\), expected \(N,\)"),
-    ({"item_ids": [7, 8, 9, 7]}, "7 stands twice"),
+    ({"item_ids": [7, 8, 9, 7]}, "7 appears twice"),
     ({"vectors": VECTORS[0]}, r"embeddings has shape \(3,\)"),
     ({"vectors": VECTORS[:, :0]}, r"embeddings has shape \(4, 0\)"),
     ({"vectors": VECTORS.astype(str)}, "embeddings has dtype <U"),

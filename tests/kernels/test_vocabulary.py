@@ -39,7 +39,7 @@ def test_vocabulary_rejects_keys_that_are_not_an_array(keys):
 
 
 def test_vocabulary_rejects_repeated_negative_and_float_ids():
-    with pytest.raises(ValueError, match="7 stands twice"):
+    with pytest.raises(ValueError, match="7 appears twice"):
         _native.Vocabulary(np.array([7, 3, 7]))
     with pytest.raises(ValueError, match=r"keys\[1\] is -3"):
         _native.Vocabulary(np.array([7, -3]))

@@ -74,7 +74,7 @@ StoredColumn SnapshotReader::read_column(const std::string& name, ColumnKind kin
 StoredIds SnapshotReader::read_ids(const std::string& name) {
     StoredColumn column = read_column(name, ColumnKind::int64);
     if (!status.ok()) return {};
-    auto slots = IdSlots::of(column.values.bytes);
+    auto slots = IdSlots::from_ids(column.values.bytes);
     if (slots.ok()) return {std::move(column), std::move(slots.value())};
     refuse(name, slots.status().message());
     return {};

@@ -9,7 +9,7 @@
 
 #include "base/npy.hpp"
 #include "base/regular_file.hpp"
-#include "features/id_slots.hpp"
+#include "base/slots.hpp"
 #include "karec/bundle.hpp"
 #include "karec/status.hpp"
 

@@ -25,7 +25,7 @@ Result<Vocabulary> Vocabulary::from_keys(std::vector<std::int64_t> keys) {
         return Status::invalid("keys must not be negative, keys[" + std::to_string(k) + "] is " +
                                std::to_string(keys[k]));
     }
-    auto slots = IdSlots::of(std::as_bytes(std::span<const std::int64_t>(keys)));
+    auto slots = IdSlots::from_ids(std::as_bytes(std::span<const std::int64_t>(keys)));
     if (!slots.ok()) return slots.status();
     return Vocabulary(std::move(keys), std::move(slots.value()));
 }

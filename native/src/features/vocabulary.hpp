@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "features/id_slots.hpp"
+#include "base/slots.hpp"
 #include "karec/status.hpp"
 
 namespace karec {

@@ -36,7 +36,7 @@ Status no_column(std::string_view name) {
 }
 
 Status stands_twice(std::int64_t id, std::size_t again) {
-    return Status::invalid("ids must be unique, " + std::to_string(id) + " stands twice (again at " + count(again) +
+    return Status::invalid("ids must be unique, " + std::to_string(id) + " appears twice (again at " + count(again) +
                            ")");
 }
 

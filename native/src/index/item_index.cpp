@@ -38,7 +38,7 @@ Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddin
         if (Status status = check_column(column, ids.size()); !status.ok()) return status;
         for (std::size_t other = 0; other < c; ++other) {
             if (options.columns[other].name == column.name)
-                return Status::invalid("column '" + name + "' stands twice");
+                return Status::invalid("column '" + name + "' appears twice");
         }
     }
     return {};

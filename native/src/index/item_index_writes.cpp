@@ -33,7 +33,7 @@ Result<std::vector<const Column*>> in_order(const Generation& g, std::span<const
         const PagedColumn* held = g.find_column(name);
         if (held == nullptr) return Status::invalid("the index has no column '" + name + "'");
         if (std::ranges::find(given.first(c), name, &Column::name) != given.first(c).end()) {
-            return Status::invalid("column '" + name + "' stands twice");
+            return Status::invalid("column '" + name + "' appears twice");
         }
         if (given[c].dtype != held->dtype) {
             return Status::invalid("column '" + name + "' is given as " + name_of(given[c].dtype) +

@@ -109,7 +109,7 @@ TEST(a_build_refuses_what_does_not_fit) {
     };
     CHECK(refused(build({1, 2}, matrix(kVectors, 4, 3)), "(4, 3), ids has shape (2,)"));
     CHECK(refused(build({}, matrix(kVectors, 0, 0)), "1 to 65536 dimensions"));
-    CHECK(refused(build({1, 2, 3, 1}, matrix(kVectors, 4, 3)), "1 stands twice"));
+    CHECK(refused(build({1, 2, 3, 1}, matrix(kVectors, 4, 3)), "1 appears twice"));
     const std::vector<float> nan = {0, std::numeric_limits<float>::quiet_NaN()};
     CHECK(refused(build({1, 2}, matrix(nan, 2, 1)), "NaN at (1, 0)"));
     const std::vector<float> big = {0, 65520};
@@ -119,7 +119,7 @@ TEST(a_build_refuses_what_does_not_fit) {
                             {"c", DType::int32, std::as_bytes(std::span(kCreators))}};
     ItemIndex::BuildOptions options;
     options.columns = twice;
-    CHECK(refused(ItemIndex::build(kIds, matrix(kVectors, 4, 3), options).status(), "stands twice"));
+    CHECK(refused(ItemIndex::build(kIds, matrix(kVectors, 4, 3), options).status(), "appears twice"));
     options.columns = {twice, 1};
     CHECK(refused(ItemIndex::build({}, matrix(kVectors, 0, 3), options).status(), "column 'c' has 16 bytes"));
 }
@@ -242,7 +242,7 @@ TEST(an_upsert_keeps_the_columns_that_it_does_not_give) {
     const Column unknown{"colour", DType::int32, std::as_bytes(std::span(owners))};
     CHECK(refused(put(unknown), "the index has no column 'colour'"));
     const Column twice[] = {given, given};
-    CHECK(refused(index.upsert(ids, matrix(vectors, 2, 3), twice, 0), "column 'price' stands twice"));
+    CHECK(refused(index.upsert(ids, matrix(vectors, 2, 3), twice, 0), "column 'price' appears twice"));
     CHECK(index.generation() == view.generation());
 }
 

@@ -196,7 +196,7 @@ TEST(scores_of_a_model_version_are_brought_to_one_scale_before_a_work_s_own_adju
     const char* path = "test_index_writes.karec";
     CHECK(index.save(path).ok());
     std::vector<float> again(4);
-    CHECK(ItemIndex::open(path).value().scores(query, Candidates::of_ids(kIds), again).ok());
+    CHECK(ItemIndex::open(path).value().pinned().scores(query, Candidates::of_ids(kIds), again).ok());
     CHECK(again == scores);
     std::remove(path);
 }

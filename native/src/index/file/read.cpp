@@ -78,7 +78,7 @@ Status read_columns(std::span<const std::byte> file, std::span<const SectionEntr
         if (!bytes.ok()) return bytes.status();
         const std::string_view name(entry.name, length);
         for (const Column& column : columns) {
-            if (column.name == name) return damaged("column '" + std::string(name) + "' stands twice");
+            if (column.name == name) return damaged("column '" + std::string(name) + "' appears twice");
         }
         columns.push_back({name, dtype, bytes.value()});
     }
