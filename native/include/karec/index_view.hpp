@@ -83,7 +83,7 @@ struct SearchCount {
 
 // What an index knows of the vectors of one model version.
 struct ModelVersion {
-    std::int64_t number;
+    std::int64_t number = 0;
     std::size_t n_rows = 0;      // works whose vectors are of it
     std::uint64_t space_id = 0;  // of the item tower that made them: its file's XXH64; 0 = not known
     // A row's inner product becomes product·scale + offset before the work's own adjustment, so that scores of several

@@ -31,13 +31,6 @@
 
 namespace karec {
 
-// Applied to a work's inner product: score·scale + offset.
-struct Adjustment {
-    float scale = 1.0f;
-    float offset = 0.0f;
-    bool operator==(const Adjustment&) const = default;
-};
-
 class KAREC_API ItemIndex {
   public:
     struct BuildOptions {

@@ -46,12 +46,13 @@ std::string position_of(std::size_t index, std::size_t cols) {
 }
 
 template <class T>
-Status check_matrix(const T* values, const MatrixView& matrix, const char* name) {
+Status check_matrix(const T* values, const MatrixView& matrix, const char* name, std::size_t first_row) {
     const std::size_t n = matrix.rows * matrix.cols;
     const std::size_t index = find_not_finite(values, n);
     if (index == n) return {};
     const char* value = is_nan(values[index]) ? "NaN" : "infinity";
-    return Status::invalid(std::string(name) + " holds " + value + " at " + position_of(index, matrix.cols));
+    return Status::invalid(std::string(name) + " holds " + value + " at " +
+                           position_of(first_row * matrix.cols + index, matrix.cols));
 }
 
 }  // namespace
@@ -66,14 +67,14 @@ Status check_lengths(const char* first, std::size_t n_first, const char* second,
                            std::to_string(n_second));
 }
 
-Status check_range(const MatrixView& matrix, DType stored) {
+Status check_range(const MatrixView& matrix, DType stored, std::size_t first_row) {
     if (stored != DType::float16 || matrix.dtype != DType::float32) return {};
     const auto* values = static_cast<const float*>(matrix.data);
     const std::size_t n = matrix.rows * matrix.cols;
     const auto* bad = std::find_if(values, values + n, [](float x) { return std::abs(x) >= 65520.0f; });
     if (bad == values + n) return {};
     return Status::invalid("embeddings hold a value at " +
-                           position_of(static_cast<std::size_t>(bad - values), matrix.cols) +
+                           position_of(first_row * matrix.cols + static_cast<std::size_t>(bad - values), matrix.cols) +
                            " that float16 cannot (|x| ≥ 65520); build with dtype float32");
 }
 
@@ -82,11 +83,11 @@ Status check_float(const MatrixView& matrix, const char* name) {
     return Status::invalid(std::string(name) + " must be float16 or float32");
 }
 
-Status check_finite(MatrixView matrix, const char* name) {
+Status check_finite(MatrixView matrix, const char* name, std::size_t first_row) {
     if (Status status = check_float(matrix, name); !status.ok()) return status;
     if (matrix.dtype == DType::float16)
-        return check_matrix(static_cast<const std::uint16_t*>(matrix.data), matrix, name);
-    return check_matrix(static_cast<const float*>(matrix.data), matrix, name);
+        return check_matrix(static_cast<const std::uint16_t*>(matrix.data), matrix, name, first_row);
+    return check_matrix(static_cast<const float*>(matrix.data), matrix, name, first_row);
 }
 
 Status check_finite(std::span<const float> values, const char* name) {

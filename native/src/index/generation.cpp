@@ -1,22 +1,10 @@
 #include "index/generation.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <cstring>
 
 namespace karec {
-namespace {
-
-// By bits: a score of −0 plus an offset of −0 has another sign than plus 0.
-bool changes_scores(const Adjustment& adjustment) noexcept {
-    const auto same = [](float a, float b) {
-        return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
-    };
-    return !same(adjustment.scale, kNoAdjustment.scale) || !same(adjustment.offset, kNoAdjustment.offset);
-}
-
-}  // namespace
 
 const PagedColumn* Generation::find_column(std::string_view name) const noexcept {
     const auto found = std::ranges::find(columns, name, &PagedColumn::name);
@@ -29,19 +17,18 @@ void Generation::grow(std::size_t n) {
     ids.grow(n);
     if (format.dtype == DType::int8) scales.grow(n);
     if (keeps_exact) exact.grow(n);
-    if (versions.size() > 1) codes.grow(n);
+    if (n_codes > 1) codes.grow(n);
     if (!adjustments.empty()) adjustments.grow(n);
     for (PagedColumn& column : columns) column.values.grow(n);
     if (!list_of.empty()) list_of.grow(n);
 }
 
-void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
-                           std::span<const Column* const> columns_in, std::size_t old) {
-    format.encode(vectors, i, rows.write_unshared(row),
-                  format.dtype == DType::int8 ? scales.write_unshared(row) : nullptr);
-    if (keeps_exact) exact_format().encode(vectors, i, exact.write_unshared(row), nullptr);
+void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& vector, std::size_t code,
+                           std::span<const Column* const> columns_in, std::size_t i, std::size_t old) {
+    format.encode(vector, rows.write_unshared(row), format.dtype == DType::int8 ? scales.write_unshared(row) : nullptr);
+    if (keeps_exact) exact_format().encode(vector, exact.write_unshared(row), nullptr);
     *ids.write_unshared(row) = id;
-    if (versions.size() > 1) *codes.write_unshared(row) = static_cast<std::uint8_t>(code);
+    if (n_codes > 1) *codes.write_unshared(row) = static_cast<std::uint8_t>(code);
     for (std::size_t c = 0; c < columns.size(); ++c) {
         PagedArray<std::byte>& values = columns[c].values;
         const std::size_t width = size_of(columns[c].dtype);
@@ -52,12 +39,12 @@ void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& v
 
 void Generation::adjust(std::size_t row, const Adjustment& adjustment) {
     *adjustments.copy_on_write(row) = adjustment;
-    adjusted.put(row, changes_scores(adjustment));
+    adjusted.put(row, !has_same_bits(adjustment, kNoAdjustment));
 }
 
 void Generation::mark_adjusted(bool without_reading) {
     for (std::size_t row = 0; row < adjustments.size(); ++row) {
-        adjusted.put(row, without_reading || changes_scores(*adjustments.at(row)));
+        adjusted.put(row, without_reading || !has_same_bits(*adjustments.at(row), kNoAdjustment));
     }
 }
 
@@ -74,17 +61,16 @@ void Generation::put_in_lists(std::span<const std::int32_t> written, std::int64_
 }
 
 std::size_t Generation::code_for(std::int64_t version) {
-    constexpr std::size_t kCodes = 256;
-    auto found = std::ranges::find(versions, version, &ModelVersion::number);
-    if (found == versions.end()) found = std::ranges::find(versions, std::size_t{0}, &ModelVersion::n_rows);
-    if (found == versions.end()) {
-        if (versions.size() == kCodes) return kCodes;
-        found = versions.insert(found, ModelVersion{.number = version});
-    }
-    if (found->n_rows == 0) *found = ModelVersion{.number = version};
+    const auto used = used_versions();
+    auto found = std::ranges::find(used, version, &ModelVersion::number);
+    if (found == used.end()) found = std::ranges::find(used, std::size_t{0}, &ModelVersion::n_rows);
+    const auto code = static_cast<std::size_t>(found - used.begin());
+    if (code == kMaxVersions) return code;
+    n_codes = std::max(n_codes, code + 1);
+    if (versions[code].n_rows == 0) versions[code] = ModelVersion{.number = version};
     // Rows from before have code 0: there was one version.
-    if (versions.size() > 1) codes.grow(n_rows());
-    return static_cast<std::size_t>(found - versions.begin());
+    if (n_codes > 1) codes.grow(n_rows());
+    return code;
 }
 
 std::vector<std::int32_t> Generation::rows_with_works() const {
@@ -129,6 +115,7 @@ Generation Generation::copy_of(std::span<const std::int32_t> kept) const {
     to.number = number;
     to.model_version = model_version;
     to.versions = versions;
+    to.n_codes = n_codes;
     to.n_works = kept.size();
     to.n_first_rows = kept.size();
     to.id_map = IdMap(kept.size());
@@ -136,7 +123,7 @@ Generation Generation::copy_of(std::span<const std::int32_t> kept) const {
         to.columns.push_back({column.name, column.dtype, PagedArray<std::byte>(size_of(column.dtype), kLargePage)});
     }
     to.grow(kept.size());
-    if (versions.size() > 1) to.codes.grow(kept.size());
+    if (n_codes > 1) to.codes.grow(kept.size());
     if (!adjustments.empty()) to.adjustments.grow(kept.size());
     for (std::size_t at = 0; at < kept.size(); ++at) {
         const auto row = static_cast<std::size_t>(kept[at]);

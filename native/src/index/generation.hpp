@@ -11,7 +11,8 @@
 //   - A row that is not in `adjusted` has {1, 0}; with adjustments of a file that was not verified, all rows are in it.
 //   - n_works = the rows that are not removed = the ids in id_map. For such a row, id_map holds ids[row] → row (after
 //     map_verified).
-//   - versions[c].n_rows counts the rows of code c that are not removed. There are at most 256 codes.
+//   - versions[c].n_rows counts the rows of code c that are not removed. Other codes than the first n_codes have no
+//   rows.
 //   - rows, scales, exact, ids, codes, columns and list_of change by write_unshared alone, at rows that no reader sees;
 //     id_map, adjustments and the row sets change by copy_on_write.
 //   - With lists, a row that holds a work is in exactly one of them: list_of says which for the rows that were written
@@ -19,6 +20,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -37,7 +40,19 @@ namespace karec {
 inline constexpr std::size_t kSmallPage = std::size_t{64} << 10;  // bytes, for arrays that are copied when they change
 inline constexpr std::size_t kLargePage = std::size_t{2} << 20;   // bytes, for arrays written in place: one huge page
 
+// Applied to the score of an item: score·scale + offset.
+struct Adjustment {
+    float scale = 1.0f;
+    float offset = 0.0f;
+};
 inline constexpr Adjustment kNoAdjustment{};
+
+// Compares bits: offsets of −0 and of 0 are equal as numbers, and give a score of −0 different signs.
+inline bool has_same_bits(const Adjustment& a, const Adjustment& b) noexcept {
+    return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+}
+
+inline constexpr std::size_t kMaxVersions = 256;  // model versions of one index: a row's code has 8 bits
 
 // A set of rows.
 class RowSet {
@@ -89,7 +104,8 @@ struct Generation {
         const ModelVersion& version = versions[code_of(row)];
         return product * version.scale + version.offset;
     }
-    bool is_calibrated() const noexcept { return std::ranges::any_of(versions, &ModelVersion::is_calibrated); }
+    std::span<const ModelVersion> used_versions() const noexcept { return std::span(versions).first(n_codes); }
+    bool is_calibrated() const noexcept { return std::ranges::any_of(used_versions(), &ModelVersion::is_calibrated); }
     float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
     const Adjustment& adjustment_of(std::size_t row) const noexcept {
         return adjusted.has(row) ? *adjustments.at(row) : kNoAdjustment;
@@ -105,10 +121,10 @@ struct Generation {
 
     // Makes n rows of it, in every array that is kept by row. Never shrinks.
     void grow(std::size_t n);
-    // Writes vector i, id and columns into a row that no reader sees. `columns_in` in this generation's order; nullptr
-    // takes the value of row `old`, where the work stood before.
-    void write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
-                   std::span<const Column* const> columns_in, std::size_t old = 0);
+    // Writes an id, its vector (a matrix of one row) and element i of the columns into a row that no reader sees.
+    // `columns_in` in this generation's order; nullptr takes the value of row `old`, the item's row until now.
+    void write_row(std::size_t row, std::int64_t id, const MatrixView& vector, std::size_t code,
+                   std::span<const Column* const> columns_in, std::size_t i, std::size_t old = 0);
     // Where there are adjustments.
     void adjust(std::size_t row, const Adjustment& adjustment);
     // Makes `adjusted` of the adjustments; without reading them, of all rows. O(N).
@@ -116,7 +132,7 @@ struct Generation {
     // Puts rows that write_row has written, with vectors of `version`, into their lists. O(rows·n_lists·D).
     void put_in_lists(std::span<const std::int32_t> written, std::int64_t version);
     // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use. Of a version
-    // without rows nothing is known but its number.
+    // without rows only its number is known.
     std::size_t code_for(std::int64_t version);
     // A copy with the same works in the same order (with lists, in the order of their lists), without removed rows.
     // O(N·D).
@@ -133,8 +149,10 @@ struct Generation {
     Generation copy_of(std::span<const std::int32_t> kept) const;
 
     std::uint64_t number = 1;
-    std::int64_t model_version = 0;      // of the newest vectors
-    std::vector<ModelVersion> versions;  // by code
+    std::int64_t model_version = 0;  // of the newest vectors
+    // By code. Every code has an entry: the bytes of a mapped file may change after they were checked.
+    std::array<ModelVersion, kMaxVersions> versions{};
+    std::size_t n_codes = 1;  // that are in use, from 0 on
     std::size_t n_works = 0;
     std::size_t n_first_rows = 0;  // when rows got their present numbers: no later generation has fewer
 

@@ -1,5 +1,7 @@
 #include "index/index_checks.hpp"
 
+#include <cstring>
+
 namespace karec {
 namespace {
 
@@ -9,7 +11,7 @@ std::string count(std::size_t n) {
 
 }  // namespace
 
-Status check_vectors(std::span<const std::int64_t> ids, const MatrixView& embeddings, DType stored) {
+Status check_shape(std::span<const std::int64_t> ids, const MatrixView& embeddings) {
     const auto shape = [&] { return "(" + count(embeddings.rows) + ", " + count(embeddings.cols) + ")"; };
     if (embeddings.rows != ids.size()) {
         return Status::invalid("embeddings has shape " + shape() + ", ids has shape (" + count(ids.size()) +
@@ -18,11 +20,16 @@ Status check_vectors(std::span<const std::int64_t> ids, const MatrixView& embedd
     if (embeddings.cols == 0 || embeddings.cols > kMaxDim) {
         return Status::invalid("embeddings has shape " + shape() + ", expected 1 to " + count(kMaxDim) + " dimensions");
     }
-    if (embeddings.dtype != DType::float16 && embeddings.dtype != DType::float32) {
-        return Status::invalid("vectors are given as float16 or float32");
-    }
-    if (Status status = check_finite(embeddings, "embeddings"); !status.ok()) return status;
-    return check_range(embeddings, stored);
+    return check_float(embeddings, "embeddings");
+}
+
+VectorInput::VectorInput(const MatrixView& matrix, DType stored)
+    : matrix_(matrix), stored_(stored), copy_(matrix.cols * size_of(matrix.dtype)) {}
+
+Status VectorInput::copy_row(std::size_t i) {
+    std::memcpy(copy_.data(), static_cast<const std::byte*>(matrix_.data) + i * copy_.size(), copy_.size());
+    if (Status status = check_finite(row(), "embeddings", i); !status.ok()) return status;
+    return check_range(row(), stored_, i);
 }
 
 Status check_column(const Column& column, std::size_t n) {

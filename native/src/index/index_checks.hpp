@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/checks.hpp"
 #include "index/generation.hpp"
@@ -13,9 +14,27 @@
 
 namespace karec {
 
-// Refuses another number of rows than of ids, a dimension outside 1 to kMaxDim, a dtype that is neither float16 nor
-// float32, NaN, infinity, and values that rows of dtype `stored` cannot hold.
-Status check_vectors(std::span<const std::int64_t> ids, const MatrixView& embeddings, DType stored);
+// invalid_argument: not one row for each id, not 1 to kMaxDim dimensions, or a dtype other than float16 and float32.
+Status check_shape(std::span<const std::int64_t> ids, const MatrixView& embeddings);
+
+// Copies the caller's vectors one by one: the values that are checked are the values that are stored, even if another
+// thread writes to the matrix.
+class VectorInput {
+  public:
+    // `stored`: the dtype of the index.
+    VectorInput(const MatrixView& matrix, DType stored);
+
+    // Copies row i. invalid_argument: NaN, infinity, or a value that `stored` cannot hold, with its place.
+    Status copy_row(std::size_t i);
+
+    // The copy, as a matrix of one row. Valid until the next copy_row.
+    MatrixView row() const noexcept { return {copy_.data(), 1, matrix_.cols, matrix_.dtype}; }
+
+  private:
+    MatrixView matrix_;
+    DType stored_;
+    std::vector<std::byte> copy_;
+};
 
 // Refuses a column that has not n elements.
 Status check_column(const Column& column, std::size_t n);

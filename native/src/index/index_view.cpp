@@ -82,7 +82,7 @@ std::size_t IndexView::bytes() const noexcept {
 Result<std::vector<ModelVersion>> IndexView::versions() const noexcept {
     return at_boundary([&]() -> Result<std::vector<ModelVersion>> {
         std::vector<ModelVersion> found;
-        std::ranges::copy_if(generation_->versions, std::back_inserter(found),
+        std::ranges::copy_if(generation_->used_versions(), std::back_inserter(found),
                              [](const ModelVersion& version) { return version.n_rows > 0; });
         std::ranges::sort(found, {}, &ModelVersion::number);
         return found;
@@ -92,7 +92,7 @@ Result<std::vector<ModelVersion>> IndexView::versions() const noexcept {
 Result<std::vector<std::int64_t>> IndexView::model_versions() const noexcept {
     return at_boundary([&]() -> Result<std::vector<std::int64_t>> {
         std::vector<std::int64_t> found;
-        for (const ModelVersion& version : generation_->versions) {
+        for (const ModelVersion& version : generation_->used_versions()) {
             if (version.n_rows > 0) found.push_back(version.number);
         }
         std::ranges::sort(found);

@@ -24,7 +24,7 @@ Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddin
     if (options.rescore && options.dtype != DType::int8) {
         return Status::invalid("rescore is for int8 rows: others are what it would rescore from");
     }
-    if (Status status = check_vectors(ids, embeddings, options.dtype); !status.ok()) return status;
+    if (Status status = check_shape(ids, embeddings); !status.ok()) return status;
     if (ids.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
         return Status::invalid("an index holds at most 2^31 − 1 rows, got " + std::to_string(ids.size()));
     }
@@ -55,7 +55,7 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
         auto g = std::make_unique<Generation>(RowFormat{embeddings.cols, options.dtype});
         if (options.rescore) g->keep_exact();
         g->model_version = options.model_version;
-        g->versions.push_back({.number = options.model_version, .n_rows = ids.size(), .space_id = options.space_id});
+        g->versions[0] = {.number = options.model_version, .n_rows = ids.size(), .space_id = options.space_id};
         g->n_works = ids.size();
         g->id_map = IdMap(ids.size());
         std::vector<const Column*> columns;
@@ -65,10 +65,12 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
             g->columns.push_back({std::string(column.name), column.dtype, std::move(values)});
         }
         g->grow(ids.size());
+        VectorInput vectors(embeddings, options.dtype);
         for (std::size_t i = 0; i < ids.size(); ++i) {
+            if (Status status = vectors.copy_row(i); !status.ok()) return status;
             const std::int64_t id = read_once(ids[i]);
             if (g->id_map.put(id, static_cast<std::int32_t>(i)) >= 0) return stands_twice(id, i);
-            g->write_row(i, id, embeddings, i, 0, columns);
+            g->write_row(i, id, vectors.row(), 0, columns, i);
         }
         return ItemIndex(std::make_shared<GenerationStore>(std::move(g)));
     });

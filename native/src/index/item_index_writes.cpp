@@ -71,8 +71,9 @@ std::string hexadecimal(std::uint64_t number) {
 
 // Refuses vectors of another item tower than those that the index has of this model version.
 Status check_space(const Generation& g, std::int64_t model_version, std::uint64_t space_id) {
-    const auto version = std::ranges::find(g.versions, model_version, &ModelVersion::number);
-    if (version == g.versions.end() || version->n_rows == 0) return {};
+    const auto used = g.used_versions();
+    const auto version = std::ranges::find(used, model_version, &ModelVersion::number);
+    if (version == used.end() || version->n_rows == 0) return {};
     if (space_id == 0 || version->space_id == 0 || space_id == version->space_id) return {};
     return Status::invalid("the index holds vectors of model version " + std::to_string(model_version) +
                            " in the space " + hexadecimal(version->space_id) + ", these are in " +
@@ -85,8 +86,8 @@ void carry_over(Generation& g, std::int32_t from, std::size_t to) {
     g.blocked.put(to, blocked);
     g.closed.put(to, blocked);
     if (g.adjustments.empty()) return;
-    const Adjustment kept = from >= 0 ? *g.adjustments.at(static_cast<std::size_t>(from)) : Adjustment{};
-    if (!(*g.adjustments.at(to) == kept)) g.adjust(to, kept);
+    const Adjustment own = from >= 0 ? *g.adjustments.at(static_cast<std::size_t>(from)) : kNoAdjustment;
+    if (!has_same_bits(*g.adjustments.at(to), own)) g.adjust(to, own);
 }
 
 template <class Change>
@@ -125,7 +126,7 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             return Status::invalid("embeddings has " + std::to_string(embeddings.cols) + " dimensions, expected " +
                                    std::to_string(dim()));
         }
-        if (Status status = check_vectors(own, embeddings, dtype()); !status.ok()) return status;
+        if (Status status = check_shape(own, embeddings); !status.ok()) return status;
         if (Status status = check_unique(own); !status.ok()) return status;
         WriteTransaction transaction(*store_);
         if (Status status = check_map(*transaction); !status.ok()) return status;
@@ -139,7 +140,7 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             return Status::invalid("an index holds at most 2^31 − 1 rows");
         }
         const std::size_t code = transaction->code_for(model_version);
-        if (code > std::numeric_limits<std::uint8_t>::max()) {
+        if (code == kMaxVersions) {
             return Status::invalid("the index holds vectors of 256 model versions: refresh some of them first");
         }
         transaction->model_version = model_version;
@@ -147,11 +148,13 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
         if (version.n_rows == 0) version.space_id = space_id;
         transaction->id_map.make_room(transaction->n_works + own.size());
         std::vector<std::int32_t> written(own.size());
+        VectorInput vectors(embeddings, dtype());
         for (std::size_t i = 0; i < own.size(); ++i) {
+            if (Status status = vectors.copy_row(i); !status.ok()) return status;
             const std::size_t row = transaction.new_row();
             written[i] = static_cast<std::int32_t>(row);
             const std::int32_t old = transaction->id_map.put(own[i], written[i]);
-            transaction->write_row(row, own[i], embeddings, i, code, ordered.value(),
+            transaction->write_row(row, own[i], vectors.row(), code, ordered.value(), i,
                                    static_cast<std::size_t>(std::max(old, 0)));
             carry_over(*transaction, old, row);
             ++version.n_rows;
@@ -175,8 +178,9 @@ Status ItemIndex::calibrate(std::int64_t model_version, float scale, float offse
                                    std::to_string(scale) + " and " + std::to_string(offset));
         }
         WriteTransaction transaction(*store_);
-        const auto version = std::ranges::find(transaction->versions, model_version, &ModelVersion::number);
-        if (version == transaction->versions.end() || version->n_rows == 0) {
+        const auto used = std::span(transaction->versions).first(transaction->n_codes);
+        const auto version = std::ranges::find(used, model_version, &ModelVersion::number);
+        if (version == used.end() || version->n_rows == 0) {
             return Status::invalid("the index has no vector of model version " + std::to_string(model_version));
         }
         version->scale = scale;
@@ -211,7 +215,11 @@ Result<std::size_t> ItemIndex::unblock(std::span<const std::int64_t> ids) noexce
 Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::span<const float> scales,
                                       std::span<const float> offsets) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
-        const std::pair<const char*, std::span<const float>> halves[] = {{"scale", scales}, {"offset", offsets}};
+        // Copied, so that the values that are checked are the values that are stored.
+        const std::vector<float> own_scales(scales.begin(), scales.end());
+        const std::vector<float> own_offsets(offsets.begin(), offsets.end());
+        const std::pair<const char*, const std::vector<float>&> halves[] = {{"scale", own_scales},
+                                                                            {"offset", own_offsets}};
         for (const auto& [name, values] : halves) {
             if (values.empty()) continue;
             if (Status status = check_lengths(name, values.size(), "ids", ids.size()); !status.ok()) return status;
@@ -222,8 +230,8 @@ Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::sp
                                   if (transaction->adjustments.empty())
                                       transaction->adjustments.grow(transaction->n_rows());
                                   Adjustment adjustment = *transaction->adjustments.at(row);
-                                  if (!scales.empty()) adjustment.scale = scales[i];
-                                  if (!offsets.empty()) adjustment.offset = offsets[i];
+                                  if (!own_scales.empty()) adjustment.scale = own_scales[i];
+                                  if (!own_offsets.empty()) adjustment.offset = own_offsets[i];
                                   transaction->adjust(row, adjustment);
                               });
     });

@@ -13,11 +13,13 @@ namespace {
 
 constexpr std::size_t kInt8Limit = 127;
 
-// value / scale to the nearest integer, ties to even, within ±limit; 0 for scale 0.
+// value / scale to the nearest integer, ties to even, within ±limit; 0 for scale 0, −limit for NaN.
 float rounded(float value, float scale, float limit) noexcept {
     if (scale == 0.0f) return 0.0f;
     constexpr float kShift = 0x1.8p23f;  // adding and subtracting it rounds to an integer
-    return std::clamp(value / scale, -limit, limit) + kShift - kShift;
+    const float quotient = value / scale;
+    const float bounded = quotient > -limit ? quotient : -limit;  // −limit for NaN too
+    return std::min(bounded, limit) + kShift - kShift;
 }
 
 }  // namespace
@@ -30,11 +32,11 @@ PaddedQuery RowFormat::pad(std::span<const float> query) const {
     const auto limit = static_cast<float>(
         std::min<std::size_t>(32767, std::numeric_limits<std::int32_t>::max() / ((kInt8Limit + 1) * padded_dim())));
     float largest = 0.0f;
-    for (const float x : query) largest = std::max(largest, std::abs(x));
+    for (const float x : padded.values) largest = std::max(largest, std::abs(x));
     padded.scale = largest / limit;
     padded.integers.assign(padded_dim(), 0);
     for (std::size_t d = 0; d < query.size(); ++d) {
-        padded.integers[d] = static_cast<std::int16_t>(rounded(query[d], padded.scale, limit));
+        padded.integers[d] = static_cast<std::int16_t>(rounded(padded.values[d], padded.scale, limit));
     }
     return padded;
 }
@@ -68,16 +70,15 @@ void RowFormat::decode(const std::byte* row, float scale, float* out) const noex
     }
 }
 
-void RowFormat::encode(const MatrixView& matrix, std::size_t i, std::byte* row, float* scale) const noexcept {
-    const std::byte* from = static_cast<const std::byte*>(matrix.data) + i * dim * size_of(matrix.dtype);
+void RowFormat::encode(const MatrixView& vector, std::byte* row, float* scale) const noexcept {
     std::memset(row, 0, stride());
-    if (matrix.dtype == dtype) {
-        std::memcpy(row, from, dim * size_of(dtype));
+    if (vector.dtype == dtype) {
+        std::memcpy(row, vector.data, dim * size_of(dtype));
         return;
     }
     const auto value = [&](std::size_t d) {
-        if (matrix.dtype == DType::float32) return reinterpret_cast<const float*>(from)[d];
-        return half_to_float(reinterpret_cast<const std::uint16_t*>(from)[d]);
+        if (vector.dtype == DType::float32) return static_cast<const float*>(vector.data)[d];
+        return half_to_float(static_cast<const std::uint16_t*>(vector.data)[d]);
     };
     if (dtype == DType::float32) {
         for (std::size_t d = 0; d < dim; ++d) reinterpret_cast<float*>(row)[d] = value(d);

@@ -45,8 +45,8 @@ struct RowFormat {
     // out (dim) = row as float32.
     void decode(const std::byte* row, float scale, float* out) const noexcept;
 
-    // Writes row `i` of a matrix that check_finite and check_range passed; the scale is set for int8 alone.
-    void encode(const MatrixView& matrix, std::size_t i, std::byte* row, float* scale) const noexcept;
+    // Writes `row` and, for int8, `scale`. `vector`: a matrix of one row, finite and in range (check_range).
+    void encode(const MatrixView& vector, std::byte* row, float* scale) const noexcept;
 };
 
 }  // namespace karec

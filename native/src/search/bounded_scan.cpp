@@ -123,12 +123,11 @@ class QueryColumns {
     }
 
     void find_columns_of_versions(const Generation& g, std::span<const Query> queries) {
-        const std::size_t n_codes = std::max<std::size_t>(g.versions.size(), 1);
-        columns_of_code_.assign(n_codes * n_panels(), 0u);
+        columns_of_code_.assign(kMaxVersions * n_panels(), 0u);
         std::size_t first = 0;
         for (const Query& query : queries) {
             has_one_version_ = has_one_version_ && query.by_version.empty();
-            for (std::size_t code = 0; code < n_codes; ++code) {
+            for (std::size_t code = 0; code < g.n_codes; ++code) {
                 std::size_t column = first;
                 if (!query.by_version.empty()) {
                     const auto found =

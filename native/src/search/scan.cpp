@@ -71,7 +71,7 @@ class ScanOutput {
     std::size_t count_items_without_query(const Query& query) const noexcept {
         if (query.by_version.empty()) return 0;
         std::size_t n_items = 0;
-        for (const ModelVersion& version : g_.versions) {
+        for (const ModelVersion& version : g_.used_versions()) {
             const auto found = std::ranges::find(query.by_version, version.number, &VersionQuery::model_version);
             if (found == query.by_version.end()) n_items += version.n_rows;
         }

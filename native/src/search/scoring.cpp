@@ -8,10 +8,11 @@ PaddedQueries::PaddedQueries(const Query& query, const Generation& g, const RowF
         return;
     }
     for (const VersionQuery& version_query : query.by_version) queries_.push_back(format.pad(version_query.values));
-    for (const ModelVersion& version : g.versions) {
-        const auto found = std::ranges::find(query.by_version, version.number, &VersionQuery::model_version);
-        const auto index = static_cast<std::size_t>(found - query.by_version.begin());
-        query_of_code_.push_back(found == query.by_version.end() ? kNoQuery : index);
+    query_of_code_.assign(kMaxVersions, kNoQuery);
+    for (std::size_t code = 0; code < g.n_codes; ++code) {
+        const auto found = std::ranges::find(query.by_version, g.versions[code].number, &VersionQuery::model_version);
+        if (found == query.by_version.end()) continue;
+        query_of_code_[code] = static_cast<std::size_t>(found - query.by_version.begin());
     }
 }
 

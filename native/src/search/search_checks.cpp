@@ -94,7 +94,7 @@ Status check_query(const Query& query, const Generation& g, const std::string& n
     if (Status status = check_values(query.values, g, name); !status.ok()) return status;
     std::string versions;
     std::size_t n_versions = 0;
-    for (const ModelVersion& version : g.versions) {
+    for (const ModelVersion& version : g.used_versions()) {
         if (version.n_rows == 0) continue;
         versions += (n_versions++ > 0 ? ", " : "") + std::to_string(version.number);
     }

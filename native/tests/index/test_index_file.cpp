@@ -20,6 +20,7 @@ using namespace karec;
 namespace {
 
 using Bytes = std::vector<char>;
+using Ids = std::vector<std::int64_t>;
 
 Bytes saved(const ItemIndex& index) {
     const char* path = "test_index_file.karec";
@@ -156,6 +157,42 @@ TEST(a_row_of_a_model_version_that_the_file_does_not_name_is_refused) {
         seal(bytes);
         CHECK(refused(bytes) == (code == 2));
     }
+}
+
+TEST(reads_of_a_mapped_file_stay_inside_if_version_codes_change) {
+    const Ids ids = {1, 2, 3};
+    const std::vector<float> vectors = {1, 2};
+    ItemIndex index = ItemIndex::build(Ids{1, 2}, {vectors.data(), 2, 1, DType::float32}, {}).value();
+    CHECK(index.upsert(Ids{3}, {vectors.data(), 1, 1, DType::float32}, {}, 5).ok());
+    CHECK(index.calibrate(5, 2.0f, 1.0f).ok());
+    Bytes bytes = saved(index);
+    std::size_t section = 0;
+    while (at<std::uint32_t>(bytes, entry(section)) != 8) ++section;
+    const char* path = "test_index_file.karec";
+    std::ofstream(path, std::ios::binary).write(bytes.data(), std::ssize(bytes));
+    const ItemIndex opened = ItemIndex::open(path, {}).value();
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(at<std::uint64_t>(bytes, entry(section) + 8))).write("\xff\xff\xff", 3);
+    file.close();
+    std::remove(path);
+    const std::vector<float> query = {1};
+    const VersionQuery queries[] = {{0, query}, {5, query}};
+    const Query by_version{std::span<const VersionQuery>(queries)};
+    const IndexView view = opened.pinned();
+    std::vector<float> scores(3);
+    const auto count = view.scores(by_version, Candidates::of_ids(ids), scores);
+    CHECK(count.ok() && count->unknown == 3);
+    std::vector<std::int64_t> versions(3);
+    CHECK(view.gather_model_versions(std::vector<std::int32_t>{0, 1, 2}, versions).ok());
+    CHECK((versions == Ids{0, 0, 0}));
+    const std::vector<Query> batch(4, by_version);  // enough for bounds
+    std::vector<SearchCount> counts(4);
+    std::vector<float> best(12);
+    std::vector<std::int64_t> found(12);
+    std::vector<std::int32_t> rows(12);
+    std::vector<std::int64_t> positions(12);
+    CHECK(view.search_all(batch, {}, {best, found, rows, positions}, counts).ok());
+    CHECK(counts[0].found == 0);
 }
 
 TEST(a_file_damaged_at_random_is_refused_or_whole) {

@@ -139,6 +139,18 @@ TEST(an_adjustment_of_minus_zero_is_kept_to_the_bit) {
     CHECK(scores[1] == 0 && !std::signbit(scores[1]));  // of {1, 0}, the same as of no adjustment
 }
 
+TEST(upsert_copies_an_offset_of_minus_zero) {
+    ItemIndex index = make();
+    const float minus = -0.0f;
+    CHECK(index.adjust(Ids{10}, {}, {&minus, 1}).ok());
+    CHECK(put(index, {10}, {1}).ok());
+    CHECK(index.calibrate(0, 1e-30f, minus).ok());
+    const std::vector<float> query = {-1e-30f};  // a product that rounds to −0
+    float score = 1.0f;
+    CHECK(index.pinned().scores(query, Candidates::of_ids(Ids{10}), {&score, 1}).ok());
+    CHECK(score == 0.0f && std::signbit(score));
+}
+
 TEST(any_byte_of_a_mask_but_0_keeps_its_row) {
     CHECK((scan(make(), {1, 0, 255, 2}).ids == Ids{13, 12, 10}));
 }

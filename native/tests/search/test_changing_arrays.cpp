@@ -1,5 +1,7 @@
 // Arrays that another thread writes to while a call reads them: any result, but no access outside the index.
+#include <algorithm>
 #include <atomic>
+#include <limits>
 #include <thread>
 #include <vector>
 
@@ -74,6 +76,41 @@ TEST(remove_leaves_the_index_complete_if_ids_change) {
         CHECK(view.lookup(back, rows).ok() && rows[0] != rows[1]);
         CHECK(view.gather_column("creator", rows, std::as_writable_bytes(std::span(creators))).ok());
         CHECK(creators[0] == 7 && creators[1] == 8);
+    });
+}
+
+TEST(build_and_upsert_store_no_nan_if_vectors_change) {
+    constexpr std::size_t kDim = 64;
+    std::vector<std::int64_t> ids(1000);
+    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i);
+    for (const karec::DType dtype : {karec::DType::float32, karec::DType::float16, karec::DType::int8}) {
+        std::vector<float> vectors(ids.size() * kDim, 1.0f);
+        const karec::MatrixView matrix{vectors.data(), ids.size(), kDim, karec::DType::float32};
+        karec::ItemIndex::BuildOptions options;
+        options.dtype = dtype;
+        while_changing(vectors, 1.0f, std::numeric_limits<float>::quiet_NaN(), [&] {
+            auto index = karec::ItemIndex::build(ids, matrix, options);
+            if (!index.ok()) return;
+            (void)index->upsert(ids, matrix, {}, 0);
+            const karec::IndexView view = index->pinned();
+            std::vector<std::int32_t> rows(ids.size());
+            std::vector<float> stored(vectors.size());
+            CHECK(view.lookup(ids, rows).ok() && view.gather(rows, stored).ok());
+            CHECK(std::ranges::count(stored, 1.0f) == std::ssize(stored));
+        });
+    }
+}
+
+TEST(adjust_stores_no_nan_if_scales_change) {
+    karec::ItemIndex index = small_index();
+    std::vector<std::int64_t> ids(kAsked, 3);
+    std::vector<float> scales(kAsked, 2.0f);
+    const std::vector<float> query(4, 1.0f);
+    while_changing(scales, 2.0f, std::numeric_limits<float>::quiet_NaN(), [&] {
+        (void)index.adjust(ids, scales, {});
+        float score = 0.0f;
+        CHECK(index.pinned().scores(query, karec::Candidates::of_ids({ids.data(), 1}), {&score, 1}).ok());
+        CHECK(score == 4.0f || score == 8.0f);
     });
 }
 

@@ -169,7 +169,7 @@ void keep(std::uint32_t kind, std::span<const std::byte> bytes, IndexContents& c
 Status check_together(const IndexContents& contents, bool has_scales, bool has_codes, bool has_exact) {
     const bool int8 = contents.format.dtype == DType::int8;
     if (has_scales != int8 || (has_exact && !int8)) return damaged("its rows and its scales do not fit");
-    if (has_codes != (contents.versions.size() > 1) || contents.versions.size() > 256) {
+    if (has_codes != (contents.versions.size() > 1) || contents.versions.size() > kMaxVersions) {
         return damaged("its model versions do not fit");
     }
     for (const std::uint8_t code : contents.codes) {
@@ -267,11 +267,12 @@ std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::
         g->exact.map(owner, contents.exact);
     }
     if (contents.versions.size() > 1) {
-        for (const std::int64_t version : contents.versions) g->versions.push_back({.number = version});
+        g->n_codes = contents.versions.size();
+        for (std::size_t code = 0; code < g->n_codes; ++code) g->versions[code].number = contents.versions[code];
         for (const std::uint8_t code : contents.codes) ++g->versions[code].n_rows;
         g->codes.map(owner, contents.codes);
     } else {
-        g->versions.push_back({.number = contents.model_version, .n_rows = contents.ids.size()});
+        g->versions[0] = {.number = contents.model_version, .n_rows = contents.ids.size()};
     }
     for (std::size_t code = 0; code < contents.spaces.size(); ++code) {
         const SpaceEntry& said = contents.spaces[code];

@@ -72,8 +72,8 @@ std::vector<Section> sections_of(const Generation& g, const std::vector<std::int
 
 Status write_index(const std::string& path, const Generation& g) {
     std::vector<std::int64_t> versions;
-    versions.reserve(g.versions.size());
-    for (const ModelVersion& version : g.versions) versions.push_back(version.number);
+    versions.reserve(g.n_codes);
+    for (const ModelVersion& version : g.used_versions()) versions.push_back(version.number);
     std::vector<std::uint64_t> blocked(g.blocked.empty() ? 0 : (g.n_rows() + 63) / 64);
     for (std::size_t word = 0; word < std::min(blocked.size(), g.blocked.words().size()); ++word) {
         blocked[word] = *g.blocked.words().at(word);
@@ -85,8 +85,8 @@ Status write_index(const std::string& path, const Generation& g) {
     }
     std::vector<SpaceEntry> spaces;
     const auto is_said = [](const ModelVersion& version) { return version.space_id != 0 || version.is_calibrated(); };
-    if (std::ranges::any_of(g.versions, is_said)) {
-        for (const ModelVersion& each : g.versions) spaces.push_back({each.space_id, each.scale, each.offset});
+    if (std::ranges::any_of(g.used_versions(), is_said)) {
+        for (const ModelVersion& each : g.used_versions()) spaces.push_back({each.space_id, each.scale, each.offset});
     }
     const std::vector<Section> sections = sections_of(g, versions, blocked, lists, spaces);
     std::vector<SectionEntry> table;
