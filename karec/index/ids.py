@@ -80,7 +80,7 @@ class IdMap:
 
     @classmethod
     def _build_file(cls, strings: Strings, path: str | os.PathLike[str], kind: int) -> IdMap:
-        _native.StringIds.build(strings.offsets, strings.text, os.fsencode(path), kind, None)
+        _native.StringIds.build(strings.offsets, strings.text, os.fsencode(path), kind)
         return cls.open(path, verify=False)
 
     @property

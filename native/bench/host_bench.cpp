@@ -72,10 +72,10 @@ int main(int argc, char** argv) {
     good(karec_stages_index(c_stages, &c_index) == KAREC_OK);
 
     const ItemIndex index = stages->index();
-    const auto catalogue = index.table().value();
+    const auto catalogue = index.pinned().table().value();
     std::mt19937_64 random(1);  // NOLINT(bugprone-random-generator-seed): the same for every run
     std::vector<std::int64_t> ids(n);
-    std::vector<float> user(index.dim());
+    std::vector<float> user(index.pinned().dim());
     for (float& x : user) x = static_cast<float>(random() % 2000) / 1000.0f - 1.0f;
     Request request;
     request.candidates = ids;
@@ -103,7 +103,9 @@ int main(int argc, char** argv) {
     const auto draw = [&] {
         for (auto& id : ids) id = catalogue->ids[random() % catalogue->ids.size()];
     };
-    const auto raw = [&] { good(index.search(user, Candidates::of_ids(ids), {scores, found, rows, positions}).ok()); };
+    const auto raw = [&] {
+        good(index.pinned().search(user, Candidates::of_ids(ids), {scores, found, rows, positions}).ok());
+    };
     table({{"kernel", raw},
            {"stages", [&] { good(stages->run(request, page).ok()); }},
            {"c_stages", [&] { good(karec_stages_run(c_stages, &c_request, &c_page) == KAREC_OK); }}},
@@ -117,7 +119,7 @@ int main(int argc, char** argv) {
                         std::span(positions).first(1)};
     request.candidates = one;
     c_request.n_candidates = 1;
-    table({{"one_kernel", [&] { good(index.search(user, Candidates::of_ids(one), ranked).ok()); }},
+    table({{"one_kernel", [&] { good(index.pinned().search(user, Candidates::of_ids(one), ranked).ok()); }},
            {"one_c", [&] { good(karec_index_search(c_index, &c_query, &c_one, &c_ranked, nullptr) == KAREC_OK); }},
            {"one_stages", [&] { good(stages->run(request, page).ok()); }},
            {"one_c_stages", [&] { good(karec_stages_run(c_stages, &c_request, &c_page) == KAREC_OK); }}},

@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
 
     // The host's own recall gives candidates. Here they are all items of the index.
     const karec::ItemIndex index = stages->index();
-    const auto table = index.table();
+    const auto table = index.pinned().table();
     if (!table.ok()) return fail(table.status());
 
     std::vector<std::int64_t> history;

@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
     karec::Page page;
     int n_failed = 0;
     for (long i = std::strtol(argv[5], nullptr, 10); i > 0; --i) {
-        const auto candidates = stages->index().table();
+        const auto candidates = stages->index().pinned().table();
         karec::Request request;
         if (candidates.ok()) request.candidates = candidates.value()->ids;
         request.user = &user;

@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "thread_pool: %s\n", stages.status().message().c_str());
         return 1;
     }
-    const auto candidates = stages->index().table();
+    const auto candidates = stages->index().pinned().table();
     if (!candidates.ok()) return 1;
     const std::int64_t now_ms = static_cast<std::int64_t>(std::time(nullptr)) * 1000;
 

@@ -1,4 +1,4 @@
-// StringIds for Python: check, release the GIL, call. Strings come as (offsets, text): N + 1 int64, and bytes.
+// StringIds for Python: check, release the GIL, call. Strings are passed as (offsets, text): N + 1 int64, and bytes.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace karec::python {
 namespace {
 
-constexpr std::size_t kSome = std::size_t{1} << 14;  // names whose text is still in the cache when it is copied
+constexpr std::size_t kBlock = std::size_t{1} << 14;  // names whose text is in the cache until it is copied
 
 struct StringsInput {
     Input<std::int64_t> offsets;
@@ -29,60 +29,39 @@ StringsInput strings_input(py::handle offsets, py::handle text) {
     return {int64_input(offsets, "offsets", {"N"}), byte_input(text, "text")};
 }
 
-IdKind kind_of(std::uint32_t kind) {
+IdKind to_kind(std::uint32_t kind) {
     if (kind < 1 || kind > 4) throw py::value_error("kind must be 1 to 4, got " + std::to_string(kind));
     return static_cast<IdKind>(kind);
 }
 
-void build(py::handle offsets, py::handle text, const std::string& path, std::uint32_t kind,
-           std::optional<std::uint64_t> seed) {
-    const auto given = strings_input(offsets, text);
-    const StringIds::BuildOptions options{kind_of(kind), seed};
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = StringIds::build(given.strings(), path, options);
-    }
-    raise_unless_ok(status);
+void build(py::handle offsets, py::handle text, const std::string& path, std::uint32_t kind) {
+    const auto input = strings_input(offsets, text);
+    const IdKind id_kind = to_kind(kind);
+    call_without_gil([&] { return StringIds::build(input.strings(), path, id_kind); });
 }
 
 StringIds open(const std::string& path, bool verify) {
-    auto ids = [&] {
-        const py::gil_scoped_release release;
-        return StringIds::open(path, verify);
-    }();
-    raise_unless_ok(ids.status());
-    return std::move(ids.value());
+    return call_without_gil([&] { return StringIds::open(path, verify); });
 }
 
 template <class T, Status (StringIds::*Call)(const Strings&, std::span<T>) const noexcept>
-py::array_t<T> of_strings(const StringIds& ids, py::handle offsets, py::handle text) {
-    const auto given = strings_input(offsets, text);
-    Output<T> out({given.size()});
+py::array_t<T> call_with_strings(const StringIds& ids, py::handle offsets, py::handle text) {
+    const auto input = strings_input(offsets, text);
+    Output<T> out({input.size()});
     const std::span<T> to = out.span();
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = (ids.*Call)(given.strings(), to);
-    }
-    raise_unless_ok(status);
+    call_without_gil([&] { return (ids.*Call)(input.strings(), to); });
     return out.array;
 }
 
-// The strings of the numbers as a list of str; None where there is none.
+// The strings of the numbers as a list of str; None for a number without a string.
 py::list names(const StringIds& ids, py::handle numbers) {
     const auto wanted = int64_input(numbers, "numbers", {"N"});
     const auto all = wanted.span();
     py::list list(all.size());
-    std::vector<std::string_view> found(std::min(kSome, all.size()));
-    for (std::size_t first = 0; first < all.size(); first += kSome) {
-        const std::size_t n = std::min(kSome, all.size() - first);
-        Status status;
-        {
-            const py::gil_scoped_release release;
-            status = ids.names(all.subspan(first, n), std::span(found).first(n));
-        }
-        raise_unless_ok(status);
+    std::vector<std::string_view> found(std::min(kBlock, all.size()));
+    for (std::size_t first = 0; first < all.size(); first += kBlock) {
+        const std::size_t n = std::min(kBlock, all.size() - first);
+        call_without_gil([&] { return ids.names(all.subspan(first, n), std::span(found).first(n)); });
         for (std::size_t i = 0; i < n; ++i) {
             const auto at = static_cast<py::ssize_t>(first + i);
             if (found[i].empty()) {
@@ -98,8 +77,11 @@ py::list names(const StringIds& ids, py::handle numbers) {
     return list;
 }
 
-// (offsets, text) of strings that lie elsewhere.
-py::tuple together(const std::vector<std::string_view>& found) {
+// The strings of the numbers as (offsets, text); empty for a number without a string.
+py::tuple texts(const StringIds& ids, py::handle numbers) {
+    const auto wanted = int64_input(numbers, "numbers", {"N"});
+    std::vector<std::string_view> found(wanted.span().size());
+    call_without_gil([&] { return ids.names(wanted.span(), found); });
     Output<std::int64_t> offsets({static_cast<py::ssize_t>(found.size()) + 1});
     const auto ends = offsets.span();
     ends[0] = 0;
@@ -108,33 +90,9 @@ py::tuple together(const std::vector<std::string_view>& found) {
     std::uint8_t* to = text.span().data();
     {
         const py::gil_scoped_release release;
-        for (const std::string_view one : found) to = std::copy(one.begin(), one.end(), to);
+        for (const std::string_view name : found) to = std::copy(name.begin(), name.end(), to);
     }
     return py::make_tuple(offsets.array, text.array);
-}
-
-// The strings of the numbers as (offsets, text); empty where there is none.
-py::tuple texts(const StringIds& ids, py::handle numbers) {
-    const auto wanted = int64_input(numbers, "numbers", {"N"});
-    std::vector<std::string_view> found(wanted.span().size());
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = ids.names(wanted.span(), found);
-    }
-    raise_unless_ok(status);
-    return together(found);
-}
-
-py::tuple all_texts(const StringIds& ids) {
-    std::vector<std::string_view> found(ids.size());
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = ids.all_names(found);
-    }
-    raise_unless_ok(status);
-    return together(found);
 }
 
 }  // namespace
@@ -146,12 +104,10 @@ void bind_ids(py::module_& module) {
         .def("__len__", &StringIds::size)
         .def_property_readonly("seed", &StringIds::seed)
         .def_property_readonly("kind", [](const StringIds& ids) { return static_cast<std::uint32_t>(ids.kind()); })
-        .def_property_readonly("bytes", &StringIds::bytes)
-        .def("numbers", &of_strings<std::int64_t, &StringIds::numbers>)
-        .def("known", &of_strings<bool, &StringIds::known>)
+        .def("numbers", &call_with_strings<std::int64_t, &StringIds::numbers>)
+        .def("known", &call_with_strings<bool, &StringIds::known>)
         .def("names", &names)
-        .def("texts", &texts)
-        .def("all_texts", &all_texts);
+        .def("texts", &texts);
 }
 
 }  // namespace karec::python

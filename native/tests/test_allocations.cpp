@@ -108,15 +108,20 @@ TEST(searches_allocate_nothing) {
         CHECK(index.build_lists({}).ok());
         Out out;
         std::vector<float> scores(rows.size());
-        CHECK(steady([&] { CHECK(index.search(kUser, Candidates::of_ids(ids), out.first(kBest)).ok()); }) == 0);
-        CHECK(steady([&] { CHECK(index.search(kUser, Candidates::of_rows(rows), out.first(kBest)).ok()); }) == 0);
-        CHECK(steady([&] { CHECK(index.scores(kUser, Candidates::of_rows(rows), scores).ok()); }) == 0);
+        CHECK(steady([&] { CHECK(index.pinned().search(kUser, Candidates::of_ids(ids), out.first(kBest)).ok()); }) ==
+              0);
+        CHECK(steady([&] { CHECK(index.pinned().search(kUser, Candidates::of_rows(rows), out.first(kBest)).ok()); }) ==
+              0);
+        CHECK(steady([&] { CHECK(index.pinned().scores(kUser, Candidates::of_rows(rows), scores).ok()); }) == 0);
         const Query query(kUser);
         SearchCount counts[2];
-        CHECK(steady([&] { CHECK(index.search_all({&query, 1}, {}, out.first(kBest), {counts, 1}).ok()); }) == 0);
-        CHECK(steady([&] { CHECK(index.search_all({&query, 1}, {}, out.first(kBest), {counts, 1}, 5).ok()); }) == 0);
+        CHECK(steady([&] { CHECK(index.pinned().search_all({&query, 1}, {}, out.first(kBest), {counts, 1}).ok()); }) ==
+              0);
+        CHECK(steady([&] {
+                  CHECK(index.pinned().search_all({&query, 1}, {}, out.first(kBest), {counts, 1}, 5).ok());
+              }) == 0);
         const Query queries[] = {Query(kUser), Query(kUser)};
-        CHECK(steady([&] { CHECK(index.search_all(queries, {}, out.first(2 * kBest), counts).ok()); }) == 0);
+        CHECK(steady([&] { CHECK(index.pinned().search_all(queries, {}, out.first(2 * kBest), counts).ok()); }) == 0);
     }
 }
 
@@ -171,7 +176,7 @@ TEST(a_write_that_finds_no_memory_leaves_the_index_as_it_was) {
             CHECK(index.upsert(all.subspan(kWorks, 100), rows_of(kWorks, 100), {}, 0).ok());
         }
         std::vector<float> scores(ids.size());
-        CHECK(index.scores(query, Candidates::of_ids(ids), scores).ok());
+        CHECK(index.pinned().scores(query, Candidates::of_ids(ids), scores).ok());
         for (std::size_t i = 0; i < ids.size(); ++i) CHECK(scores[i] == static_cast<float>(i));
     }
 }

@@ -58,8 +58,8 @@ TEST(a_thread_keeps_few_mib_of_a_request_and_frees_them_when_it_ends) {
         SearchCount count;
         const auto earlier = held.load();
         for (int request = 0; request < 3; ++request) {
-            CHECK(index.search_all({&query, 1}, {}, recalled.all(), {&count, 1}).ok());
-            CHECK(index.search(query, Candidates::of_ids(std::span(ids).first(100'000)), scored.all()).ok());
+            CHECK(index.pinned().search_all({&query, 1}, {}, recalled.all(), {&count, 1}).ok());
+            CHECK(index.pinned().search(query, Candidates::of_ids(std::span(ids).first(100'000)), scored.all()).ok());
             select(2'000, 1'000, vectors);
             select(100, 30, vectors);
         }

@@ -61,14 +61,14 @@ def test_search_with_n_probe_requires_lists(listed: ItemIndex) -> None:
 def test_build_lists_refuses_a_wrong_number_of_lists(listed: ItemIndex) -> None:
     generation = listed.generation
     with pytest.raises(
-        ValueError, match=f"n_lists is {N + 1}, expected 1 to {N}: the index has {N} works of model"
+        ValueError, match=f"n_lists is {N + 1}, expected 1 to {N}: the index has {N} items of model"
     ):
         listed.build_lists(N + 1)
     with pytest.raises(ValueError, match="n_lists must be positive, got 0"):
         listed.build_lists(0)
     with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
         listed.build_lists(3, seed=-1)
-    with pytest.raises(ValueError, match="no works of model version 0 to put into lists"):
+    with pytest.raises(ValueError, match="no items of model version 0 to put into lists"):
         ItemIndex.build([], np.ones((0, 3))).build_lists()
     assert listed.generation == generation and listed.n_lists == 60
 

@@ -35,7 +35,7 @@ def test_upsert_keeps_columns_that_are_not_given(index: ItemIndex) -> None:
     [
         (
             {"quality": [1, 2]},
-            r"column 'creator_id' is missing, and id 8 \(at 1\) is new: a new work needs "
+            r"column 'creator_id' is missing, and id 8 \(position 1\) is new: a new item needs "
             r"every",
         ),
         (

@@ -78,7 +78,7 @@ BAD_WRITES = [
     (lambda i: i.upsert([1], [[1, 2]]), r"embeddings has shape \(1, 2\), expected \(1, 3\)"),
     (lambda i: i.upsert([1], [[1, 2, 3]]), "column 'creator_id' is missing"),
     (lambda i: i.upsert([1, 1], [[1, 2, 3]] * 2), "1 appears twice"),
-    (lambda i: i.upsert([1], [[1, np.inf, 3]]), r"infinity at \(0, 1\)"),
+    (lambda i: i.upsert([7], [[1, np.inf, 3]]), r"infinity at \(0, 1\)"),
 ]
 
 

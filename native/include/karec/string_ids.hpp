@@ -1,20 +1,19 @@
-// Ids that are strings: string → 63-bit number, and number → string.
+// StringIds maps strings to 63-bit numbers and back.
 //
-// The number of a string is XXH64 of its bytes with the file's seed, without its lowest bit: whoever knows the seed
-// knows the number of any string, of one that no file holds too. The file is for the way back. It is made so that no
-// two of its strings have one number.
+// The number of a string is XXH64 of its bytes with the seed of the file, without its lowest bit. So the seed alone
+// gives the number of any string, also of one that the file does not have; the file is for the way back. No two strings
+// of a file have the same number.
 //
-// A string that the file does not hold may have the number of one that it holds: among N held strings by chance once in
-// 2^63 / N, and by intent, since XXH64 is no cryptographic hash. known() compares bytes.
+// A string that is not in the file may have the number of one that is: by chance once in 2^63 / N, and on purpose,
+// since XXH64 is not a cryptographic hash. known() compares bytes.
 //
-// No function throws; each says with a Status what it refuses. What is open never changes: any function may run in any
-// number of threads at once, on one StringIds and on its copies, which share the mapped file.
+// No function throws; errors are Statuses. An open file never changes: any number of threads may call any function of a
+// StringIds and its copies, which share the mapped file.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,10 +23,10 @@
 
 namespace karec {
 
-inline constexpr std::size_t kMostIdBytes = 256;
+inline constexpr std::size_t kMaxIdBytes = 256;
 
-// N strings: string i is text[offsets[i] … offsets[i + 1]). 1 to 256 bytes of UTF-8 each. No string is read beyond the
-// text, whatever the offsets say.
+// N strings: string i is text[offsets[i] … offsets[i + 1]), 1 to kMaxIdBytes bytes of UTF-8. No read leaves the text,
+// whatever the offsets are.
 struct Strings {
     std::span<const std::int64_t> offsets;  // N + 1; none for N = 0
     std::span<const char> text;
@@ -35,9 +34,9 @@ struct Strings {
     std::size_t size() const noexcept { return offsets.empty() ? 0 : offsets.size() - 1; }
 };
 
-// What the ids were before they became strings. The numbers stand in files: they never change.
+// The type of the ids before they became strings. The values are stored in files: they never change.
 enum class IdKind : std::uint32_t {
-    numbers = 1,  // integers ≥ 0, which are their own numbers: the file holds no string
+    numbers = 1,  // integers ≥ 0, which are their own numbers: the file has no strings
     strings = 2,
     int64 = 3,  // integers, as decimal digits
     uint64 = 4,
@@ -45,40 +44,32 @@ enum class IdKind : std::uint32_t {
 
 class KAREC_API StringIds {
   public:
-    struct BuildOptions {
-        IdKind kind = IdKind::strings;
-        std::optional<std::uint64_t> seed;  // none: 0, or the first of 64 that gives each string a number of its own
-    };
-
-    // Writes a file, whole or not at all. Repeated strings are one. The same strings give the same bytes, in whatever
-    // order they come. Expected O(N + bytes), with about 40 B a string and twice the text in memory.
+    // Writes a file, completely or not at all. Repeated strings are stored once; the same strings in any order give the
+    // same bytes. The seed is 0, or the first of 64 that gives each string a number of its own. Expected O(N + bytes),
+    // with about 40 B per string and twice the text in memory.
     //
-    // invalid_argument: a string that is empty, too long or no UTF-8, by position; two strings of one number, where the
-    // seed is given or 64 seeds are tried; 2^32 strings or more. io_error: the file cannot be written.
-    static Status build(const Strings& strings, const std::string& path, const BuildOptions& options) noexcept;
+    // invalid_argument: a string that is empty, too long or not UTF-8, by position; a collision under all seeds; 2^32
+    // strings or more. io_error: the file cannot be written.
+    static Status build(const Strings& strings, const std::string& path, IdKind kind = IdKind::strings) noexcept;
 
     // Maps a file. `verify` reads all of it: checksums, order, the number of each string. Without, header and sizes are
-    // checked, and no call reads outside the file whatever it holds. bad_format, io_error.
+    // checked, and no call reads outside the file. bad_format, io_error.
     static Result<StringIds> open(const std::string& path, bool verify = true) noexcept;
 
-    std::size_t size() const noexcept;  // strings
+    std::size_t size() const noexcept;  // number of strings
     std::uint64_t seed() const noexcept;
     IdKind kind() const noexcept;
-    std::size_t bytes() const noexcept;  // of the file
 
-    // out[i] = the number of string i, held or not. invalid_argument: as build, for strings and lengths. O(bytes).
+    // out[i] = the number of string i. invalid_argument: as build, and lengths that differ. O(bytes).
     Status numbers(const Strings& strings, std::span<std::int64_t> out) const noexcept;
 
-    // out[i] = whether the file holds string i. O(bytes), with four cache lines a string.
+    // out[i] = whether string i is in the file. O(bytes), with four cache lines per string.
     Status known(const Strings& strings, std::span<bool> out) const noexcept;
 
-    // out[i] = the string of numbers[i], in the mapped file: it lives as long as this object or a copy of it. Empty
-    // where the file holds none. Four cache lines a number, those of many numbers fetched at once.
-    // bad_format: a place in a file that was opened without `verify` lies outside of it.
+    // out[i] = the string of numbers[i], empty if the file has none. The text lives as long as this object or a copy of
+    // it. Four cache lines per number, those of many numbers fetched together. bad_format: a file that was opened
+    // without `verify` places a string outside its text.
     Status names(std::span<const std::int64_t> numbers, std::span<std::string_view> out) const noexcept;
-
-    // All strings, by ascending number.
-    Status all_names(std::span<std::string_view> out) const noexcept;
 
   private:
     struct Table;

@@ -198,7 +198,7 @@ Result<DppCount> IndexView::dpp_select(const Rows& rows, std::span<const float> 
         const std::size_t n = rows.values.size();
         std::vector<const std::byte*> addresses(n);
         std::vector<float> scales;
-        const bool has_scales = g.format.dtype == DType::int8 && !g.keeps_exact;
+        const bool has_scales = g.format.dtype == DType::int8 && !g.has_exact_rows;
         if (has_scales) scales.resize(n);
         for (std::size_t i = 0; i < n; ++i) {
             const std::int32_t value = read_once(rows.values[i]);
@@ -207,13 +207,13 @@ Result<DppCount> IndexView::dpp_select(const Rows& rows, std::span<const float> 
                 return Status::invalid("rows holds " + std::to_string(value) + " at position " + std::to_string(i) +
                                        ": the index has no item there");
             }
-            addresses[i] = g.keeps_exact ? g.exact.at(row) : g.rows.at(row);
+            addresses[i] = g.has_exact_rows ? g.exact_rows.at(row) : g.rows.at(row);
             if (has_scales) scales[i] = g.scale_of(row);
         }
         VectorRows vectors;
         vectors.rows = n;
         vectors.cols = g.format.dim;
-        vectors.dtype = g.keeps_exact ? DType::float32 : g.format.dtype;
+        vectors.dtype = g.has_exact_rows ? DType::float32 : g.format.dtype;
         vectors.addresses = addresses;
         vectors.scales = scales;
         return dpp_select_rows(vectors, relevance, options, indices, gains);

@@ -46,14 +46,14 @@ bool is_utf8(std::span<const char> text) noexcept {
     return true;
 }
 
-std::string start_of(std::span<const char> text) {
-    constexpr std::size_t kShown = 24;
+std::string shorten(std::span<const char> text) {
+    constexpr std::size_t kMaxShown = 24;
     constexpr char kDigits[] = "0123456789abcdef";
     std::string shown;
     std::size_t at = 0;
     while (at < text.size()) {
         const std::size_t length = character_at(text, at);
-        if (at + std::max<std::size_t>(length, 1) > kShown) return shown + "…";
+        if (at + std::max<std::size_t>(length, 1) > kMaxShown) return shown + "…";
         const auto byte = static_cast<unsigned char>(text[at]);
         if (length == 0 || byte < 0x20 || byte == 0x7F) {
             shown += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
@@ -78,14 +78,15 @@ Status read_id(const Strings& strings, std::size_t i, std::span<const char>& tex
     text = strings.text.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
     if (text.empty()) {
         return Status::invalid("ids hold an empty string" + place() + ", expected 1 to " +
-                               std::to_string(kMostIdBytes) + " bytes");
+                               std::to_string(kMaxIdBytes) + " bytes");
     }
-    if (text.size() > kMostIdBytes) {
+    if (text.size() > kMaxIdBytes) {
         return Status::invalid("ids hold a string of " + std::to_string(text.size()) + " bytes" + place() + ", '" +
-                               start_of(text) + "', expected 1 to " + std::to_string(kMostIdBytes));
+                               shorten(text) + "', expected 1 to " + std::to_string(kMaxIdBytes));
     }
-    if (!is_utf8(text))
-        return Status::invalid("ids hold bytes that are no UTF-8" + place() + ": '" + start_of(text) + "'");
+    if (!is_utf8(text)) {
+        return Status::invalid("ids hold bytes that are not UTF-8" + place() + ": '" + shorten(text) + "'");
+    }
     return {};
 }
 

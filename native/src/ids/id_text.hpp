@@ -1,4 +1,4 @@
-// One id's text: read out of the caller's strings, checked, shown in messages.
+// The text of one id: read from the caller's strings, checked, and shown in messages.
 #pragma once
 
 #include <cstddef>
@@ -9,14 +9,14 @@
 
 namespace karec::ids {
 
-// Whether the bytes are UTF-8 as Unicode defines it: no surrogates, no longer forms, nothing above U+10FFFF. O(bytes).
+// Returns whether the bytes are UTF-8 as Unicode defines it: no surrogates, no overlong forms, nothing above U+10FFFF.
 bool is_utf8(std::span<const char> text) noexcept;
 
-// The first 24 bytes or less, for a message: whole characters, control characters and what is no UTF-8 as \xNN.
-std::string start_of(std::span<const char> text);
+// At most the first 24 bytes, for a message: whole characters; control characters and bytes that are not UTF-8 as \xNN.
+std::string shorten(std::span<const char> text);
 
-// String i, its offsets read once. invalid_argument: they leave the text or fall, or the string is empty, too long or
-// no UTF-8; the message names the position and the string's start.
+// text = string i; its offsets are read once. invalid_argument: offsets that leave the text or fall, and a string that
+// is empty, too long or not UTF-8; the message names the position and the start of the string.
 Status read_id(const Strings& strings, std::size_t i, std::span<const char>& text);
 
 }  // namespace karec::ids

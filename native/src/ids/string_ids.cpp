@@ -6,16 +6,15 @@
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
 #include "base/regular_file.hpp"
-#include "ids/build.hpp"
+#include "ids/id_file.hpp"
 #include "ids/id_text.hpp"
-#include "ids/table.hpp"
 
 namespace karec {
 namespace {
 
-// Seed t is t times an odd number whose bits look random (2^64 over the golden ratio): strings that meet under one
-// small seed often meet under the next, since the hash begins by adding the seed.
-constexpr std::uint64_t kSeeds = 64;
+// Seed t is t times an odd number whose bits look random (2^64 over the golden ratio): strings that
+// collide under one small seed often collide under the next, since the hash begins by adding the seed.
+constexpr int kMaxSeeds = 64;
 constexpr std::uint64_t kSeedStep = 0x9E3779B97F4A7C15u;
 
 Status check_room(std::size_t n, std::size_t room) {
@@ -36,20 +35,20 @@ struct StringIds::Table {
 
 StringIds::StringIds(std::shared_ptr<const Table> table) noexcept : table_(std::move(table)) {}
 
-Status StringIds::build(const Strings& strings, const std::string& path, const BuildOptions& options) noexcept {
+Status StringIds::build(const Strings& strings, const std::string& path, IdKind kind) noexcept {
     return at_boundary([&]() -> Status {
         if (Status status = check_path(path); !status.ok()) return status;
-        if (options.kind == IdKind::numbers && strings.size() > 0) {
+        if (kind == IdKind::numbers && strings.size() > 0) {
             return Status::invalid("integers that are their own numbers need no strings, got " +
                                    std::to_string(strings.size()));
         }
         const auto text = ids::check_text(strings);
         if (!text.ok()) return text.status();
-        std::uint64_t seed = options.seed.value_or(0);
-        for (std::uint64_t tried = 1;; ++tried, seed += kSeedStep) {
+        std::uint64_t seed = 0;
+        for (int attempt = 1;; ++attempt, seed += kSeedStep) {
             const auto sections = ids::build_sections(text.value(), seed);
-            if (sections.ok()) return ids::write_sections(path, sections.value(), options.kind, seed);
-            if (options.seed || tried == kSeeds) return sections.status();
+            if (sections.ok()) return ids::write_sections(path, sections.value(), kind, seed);
+            if (attempt == kMaxSeeds) return sections.status();
         }
     });
 }
@@ -69,22 +68,18 @@ std::size_t StringIds::size() const noexcept {
     return table_->contents.numbers.size();
 }
 std::uint64_t StringIds::seed() const noexcept {
-    return table_->contents.header.seed;
+    return table_->contents.seed;
 }
 IdKind StringIds::kind() const noexcept {
-    return static_cast<IdKind>(table_->contents.header.kind);
+    return table_->contents.kind;
 }
-std::size_t StringIds::bytes() const noexcept {
-    return table_->file.bytes().size();
-}
-
 Status StringIds::numbers(const Strings& strings, std::span<std::int64_t> out) const noexcept {
     return at_boundary([&]() -> Status {
         if (Status status = check_room(strings.size(), out.size()); !status.ok()) return status;
         for (std::size_t i = 0; i < out.size(); ++i) {
             std::span<const char> text;
             if (Status status = ids::read_id(strings, i, text); !status.ok()) return status;
-            out[i] = ids::number_of(text, seed());
+            out[i] = ids::hash_string(text, seed());
         }
         return {};
     });
@@ -93,17 +88,17 @@ Status StringIds::numbers(const Strings& strings, std::span<std::int64_t> out) c
 Status StringIds::known(const Strings& strings, std::span<bool> out) const noexcept {
     return at_boundary([&]() -> Status {
         if (Status status = check_room(strings.size(), out.size()); !status.ok()) return status;
-        constexpr std::size_t kSome = 256;
-        std::span<const char> texts[kSome];
-        std::int64_t numbers[kSome];
-        std::string_view found[kSome];
-        for (std::size_t first = 0; first < out.size(); first += kSome) {
-            const std::size_t n = std::min(kSome, out.size() - first);
+        constexpr std::size_t kBlock = 256;
+        std::span<const char> texts[kBlock];
+        std::int64_t numbers[kBlock];
+        std::string_view found[kBlock];
+        for (std::size_t first = 0; first < out.size(); first += kBlock) {
+            const std::size_t n = std::min(kBlock, out.size() - first);
             for (std::size_t i = 0; i < n; ++i) {
                 if (Status status = ids::read_id(strings, first + i, texts[i]); !status.ok()) return status;
-                numbers[i] = ids::number_of(texts[i], seed());
+                numbers[i] = ids::hash_string(texts[i], seed());
             }
-            if (!ids::look_up(table_->contents, {numbers, n}, {found, n})) return outside();
+            if (!ids::find_strings(table_->contents, {numbers, n}, {found, n})) return outside();
             for (std::size_t i = 0; i < n; ++i) {
                 out[first + i] = found[i] == std::string_view(texts[i].data(), texts[i].size());
             }
@@ -115,18 +110,7 @@ Status StringIds::known(const Strings& strings, std::span<bool> out) const noexc
 Status StringIds::names(std::span<const std::int64_t> numbers, std::span<std::string_view> out) const noexcept {
     return at_boundary([&]() -> Status {
         if (Status status = check_room(numbers.size(), out.size()); !status.ok()) return status;
-        return ids::look_up(table_->contents, numbers, out) ? Status{} : outside();
-    });
-}
-
-Status StringIds::all_names(std::span<std::string_view> out) const noexcept {
-    return at_boundary([&]() -> Status {
-        if (Status status = check_room(size(), out.size()); !status.ok()) return status;
-        for (std::size_t i = 0; i < out.size(); ++i) {
-            out[i] = ids::text_at(table_->contents, i);
-            if (out[i].empty()) return outside();
-        }
-        return {};
+        return ids::find_strings(table_->contents, numbers, out) ? Status{} : outside();
     });
 }
 

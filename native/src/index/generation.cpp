@@ -16,7 +16,7 @@ void Generation::grow(std::size_t n) {
     rows.grow(n);
     ids.grow(n);
     if (format.dtype == DType::int8) scales.grow(n);
-    if (keeps_exact) exact.grow(n);
+    if (has_exact_rows) exact_rows.grow(n);
     if (n_codes > 1) codes.grow(n);
     if (!adjustments.empty()) adjustments.grow(n);
     for (PagedColumn& column : columns) column.values.grow(n);
@@ -26,7 +26,7 @@ void Generation::grow(std::size_t n) {
 void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& vector, std::size_t code,
                            std::span<const Column* const> columns_in, std::size_t i, std::size_t old) {
     format.encode(vector, rows.write_unshared(row), format.dtype == DType::int8 ? scales.write_unshared(row) : nullptr);
-    if (keeps_exact) exact_format().encode(vector, exact.write_unshared(row), nullptr);
+    if (has_exact_rows) exact_format().encode(vector, exact_rows.write_unshared(row), nullptr);
     *ids.write_unshared(row) = id;
     if (n_codes > 1) *codes.write_unshared(row) = static_cast<std::uint8_t>(code);
     for (std::size_t c = 0; c < columns.size(); ++c) {
@@ -48,19 +48,27 @@ void Generation::mark_adjusted(bool without_reading) {
     }
 }
 
-void Generation::put_in_lists(std::span<const std::int32_t> written, std::int64_t version) {
-    std::vector<std::uint16_t> of(written.size(), static_cast<std::uint16_t>(lists->n()));
-    // Vectors of another model version lie in another space than the centroids.
-    if (version == lists->model_version) lists->nearest(*this, written, of);
+void Generation::decode(std::size_t row, float* x) const noexcept {
+    if (has_exact_rows) {
+        exact_format().decode(exact_rows.at(row), 1.0f, x);
+    } else {
+        format.decode(rows.at(row), scale_of(row), x);
+    }
+}
+
+void Generation::assign_lists(std::span<const std::int32_t> written_rows, std::int64_t version) {
+    std::vector<std::uint16_t> list_numbers(written_rows.size(), static_cast<std::uint16_t>(lists->n()));
+    // Vectors of another model version are in another space than the centroids.
+    if (version == lists->model_version) lists->find_nearest(*this, written_rows, list_numbers);
     list_of.grow(n_rows());
-    for (std::size_t i = 0; i < written.size(); ++i) {
-        const auto row = static_cast<std::size_t>(written[i]);
-        *list_of.write_unshared(row) = of[i];
+    for (std::size_t i = 0; i < written_rows.size(); ++i) {
+        const auto row = static_cast<std::size_t>(written_rows[i]);
+        *list_of.write_unshared(row) = list_numbers[i];
         if (row < lists->n_ranged_rows()) moved.put(row, true);
     }
 }
 
-std::size_t Generation::code_for(std::int64_t version) {
+std::size_t Generation::assign_code(std::int64_t version) {
     const auto used = used_versions();
     auto found = std::ranges::find(used, version, &ModelVersion::number);
     if (found == used.end()) found = std::ranges::find(used, std::size_t{0}, &ModelVersion::n_rows);
@@ -73,71 +81,74 @@ std::size_t Generation::code_for(std::int64_t version) {
     return code;
 }
 
-std::vector<std::int32_t> Generation::rows_with_works() const {
+std::vector<std::int32_t> Generation::item_rows() const {
     std::vector<std::int32_t> found;
-    found.reserve(n_works);
+    found.reserve(n_items);
     for (std::size_t row = 0; row < n_rows(); ++row) {
         if (!removed.has(row)) found.push_back(static_cast<std::int32_t>(row));
     }
     return found;
 }
 
-Generation Generation::compacted() const {
-    const std::vector<std::int32_t> kept = rows_with_works();
-    if (lists == nullptr) return copy_of(kept);
-    std::vector<std::uint16_t> of(kept.size());
-    for (std::size_t i = 0; i < kept.size(); ++i) {
-        of[i] = static_cast<std::uint16_t>(list_of_row(static_cast<std::size_t>(kept[i])));
+Generation Generation::copy_compact() const {
+    const std::vector<std::int32_t> all = item_rows();
+    if (lists == nullptr) return copy_rows(all);
+    std::vector<std::uint16_t> list_numbers;
+    list_numbers.reserve(all.size());
+    for (const std::int32_t row : all) {
+        list_numbers.push_back(static_cast<std::uint16_t>(find_list(static_cast<std::size_t>(row))));
     }
-    return in_lists(*lists, kept, of);
+    return copy_into_lists(*lists, all, list_numbers);
 }
 
-Generation Generation::in_lists(RowLists made, std::span<const std::int32_t> kept,
-                                std::span<const std::uint16_t> of) const {
-    std::ranges::fill(made.ends, 0);
-    for (const std::uint16_t list : of) ++made.ends[list];
-    std::vector<std::size_t> at(made.ends.size());
-    for (std::size_t list = 0, sum = 0; list < at.size(); ++list) {
-        at[list] = sum;
-        sum += made.end(list);
-        made.ends[list] = static_cast<std::int64_t>(sum);
+Generation Generation::copy_into_lists(RowLists new_lists, std::span<const std::int32_t> from_rows,
+                                       std::span<const std::uint16_t> list_numbers) const {
+    std::ranges::fill(new_lists.ends, 0);
+    for (const std::uint16_t list : list_numbers) ++new_lists.ends[list];
+    std::vector<std::size_t> next_rows(new_lists.ends.size());
+    std::size_t n = 0;
+    for (std::size_t list = 0; list < next_rows.size(); ++list) {
+        next_rows[list] = n;
+        n += new_lists.end(list);
+        new_lists.ends[list] = static_cast<std::int64_t>(n);
     }
-    std::vector<std::int32_t> ordered(kept.size());
-    for (std::size_t i = 0; i < kept.size(); ++i) ordered[at[of[i]]++] = kept[i];
-    Generation to = copy_of(ordered);
-    to.lists = std::make_shared<const RowLists>(std::move(made));
+    std::vector<std::int32_t> ordered(from_rows.size());
+    for (std::size_t i = 0; i < from_rows.size(); ++i) ordered[next_rows[list_numbers[i]]++] = from_rows[i];
+    Generation to = copy_rows(ordered);
+    to.lists = std::make_shared<const RowLists>(std::move(new_lists));
     return to;
 }
 
-Generation Generation::copy_of(std::span<const std::int32_t> kept) const {
+Generation Generation::copy_rows(std::span<const std::int32_t> from_rows) const {
     Generation to(format);
-    if (keeps_exact) to.keep_exact();
+    if (has_exact_rows) to.add_exact_rows();
+    const std::size_t n = from_rows.size();
     to.number = number;
     to.model_version = model_version;
     to.versions = versions;
     to.n_codes = n_codes;
-    to.n_works = kept.size();
-    to.n_first_rows = kept.size();
-    to.id_map = IdMap(kept.size());
-    for (const PagedColumn& column : columns) {
-        to.columns.push_back({column.name, column.dtype, PagedArray<std::byte>(size_of(column.dtype), kLargePage)});
-    }
-    to.grow(kept.size());
-    if (n_codes > 1) to.codes.grow(kept.size());
-    if (!adjustments.empty()) to.adjustments.grow(kept.size());
-    for (std::size_t at = 0; at < kept.size(); ++at) {
-        const auto row = static_cast<std::size_t>(kept[at]);
-        std::memcpy(to.rows.write_unshared(at), rows.at(row), format.stride());
-        if (keeps_exact) std::memcpy(to.exact.write_unshared(at), exact.at(row), exact_format().stride());
-        if (!scales.empty()) *to.scales.write_unshared(at) = *scales.at(row);
-        if (!codes.empty()) *to.codes.write_unshared(at) = *codes.at(row);
-        if (adjusted.has(row)) to.adjust(at, *adjustments.at(row));
-        *to.ids.write_unshared(at) = *ids.at(row);
-        for (std::size_t c = 0; c < columns.size(); ++c) {
-            std::memcpy(to.columns[c].values.write_unshared(at), columns[c].values.at(row), size_of(columns[c].dtype));
+    to.n_items = n;
+    to.n_first_rows = n;
+    to.id_map = IdMap(n);
+    for (const PagedColumn& column : columns) to.columns.push_back(PagedColumn(column.name, column.dtype));
+    if (!adjustments.empty()) to.adjustments.grow(n);
+    to.grow(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto row = static_cast<std::size_t>(from_rows[i]);
+        std::memcpy(to.rows.write_unshared(i), rows.at(row), format.stride());
+        if (has_exact_rows) {
+            std::memcpy(to.exact_rows.write_unshared(i), exact_rows.at(row), exact_format().stride());
         }
-        to.id_map.put(*ids.at(row), static_cast<std::int32_t>(at));
-        if (blocked.has(row)) to.blocked.put(at, true), to.closed.put(at, true);
+        if (!scales.empty()) *to.scales.write_unshared(i) = *scales.at(row);
+        if (!codes.empty()) *to.codes.write_unshared(i) = *codes.at(row);
+        if (adjusted.has(row)) to.adjust(i, *adjustments.at(row));
+        *to.ids.write_unshared(i) = *ids.at(row);
+        for (std::size_t c = 0; c < columns.size(); ++c) {
+            std::memcpy(to.columns[c].values.write_unshared(i), columns[c].values.at(row), size_of(columns[c].dtype));
+        }
+        to.id_map.put(*ids.at(row), static_cast<std::int32_t>(i));
+        to.blocked.put(i, blocked.has(row));
+        to.closed.put(i, blocked.has(row));
     }
     return to;
 }
@@ -149,7 +160,7 @@ void Generation::publish() noexcept {
 }
 
 std::size_t Generation::bytes() const noexcept {
-    std::size_t sum = rows.bytes() + scales.bytes() + exact.bytes() + ids.bytes() + codes.bytes() +
+    std::size_t sum = rows.bytes() + scales.bytes() + exact_rows.bytes() + ids.bytes() + codes.bytes() +
                       id_map.buckets().bytes() + adjustments.bytes() + list_of.bytes();
     for (const RowSet* set : {&blocked, &removed, &closed, &adjusted, &moved}) sum += set->words().bytes();
     for (const PagedColumn& column : columns) sum += column.values.bytes();

@@ -1,22 +1,22 @@
-// One generation of an index: everything that a reader sees. Immutable once published.
+// Generation is the state of an index that a reader sees. Immutable once published.
 //
-// A work keeps its row until it is upserted or removed. An upsert writes a new row; GenerationStore reuses the old one
-// when no reader can see it. Adjustment and block belong to the work and are copied to its new row. Generations share
+// An item has its row until it is upserted or removed. An upsert writes a new row; GenerationStore reuses the old one
+// when no reader can see it. Adjustment and block belong to the item and are copied to its new row. Generations share
 // all pages that did not change between them.
 //
-// Invariants:
-//   - rows, ids, exact (with keeps_exact), scales (int8) and each column have n_rows() elements; adjustments and codes
-//     too, or none: then every row has {1, 0}, or code 0.
+// Invariants
+//   - rows, ids, exact_rows (if has_exact_rows), scales (int8) and each column have n_rows() elements; adjustments and
+//     codes too, or none: then every row has {1, 0}, or code 0.
 //   - closed = blocked ∪ removed. blocked and removed are disjoint.
 //   - A row that is not in `adjusted` has {1, 0}; with adjustments of a file that was not verified, all rows are in it.
-//   - n_works = the rows that are not removed = the ids in id_map. For such a row, id_map holds ids[row] → row (after
-//     map_verified).
-//   - versions[c].n_rows counts the rows of code c that are not removed. Other codes than the first n_codes have no
-//   rows.
-//   - rows, scales, exact, ids, codes, columns and list_of change by write_unshared alone, at rows that no reader sees;
-//     id_map, adjustments and the row sets change by copy_on_write.
-//   - With lists, a row that holds a work is in exactly one of them: list_of says which for the rows that were written
-//     since the lists were made (moved, and all from n_ranged_rows() on), its range for the others.
+//   - n_items = the rows that are not removed = the ids in id_map. For such a row, id_map has ids[row] → row (after
+//     is_map_verified).
+//   - versions[c].n_rows counts the rows of code c that are not removed. Only the first n_codes codes have rows.
+//   - rows, scales, exact_rows, ids, codes, columns and list_of change only by write_unshared, at rows that no reader
+//     sees; id_map, adjustments and the row sets change by copy_on_write.
+//   - With lists, a row with an item is in exactly one of them: list_of has the list of rows that were written since
+//   the
+//     lists were built (moved, and all from n_ranged_rows() on); the others are in the list of their range.
 #pragma once
 
 #include <algorithm>
@@ -61,7 +61,7 @@ class RowSet {
     bool has(std::size_t row) const noexcept {
         return row >> 6 < words_.size() && (*words_.at(row >> 6) >> (row & 63) & 1) != 0;
     }
-    // The same question, for loops. Valid until this set changes.
+    // The set for loops. Valid until the set changes.
     struct Words {
         Pages<std::uint64_t> pages;
         std::size_t n;
@@ -71,11 +71,11 @@ class RowSet {
             return (*word >> (row & 63) & 1) != 0;
         }
     };
-    Words in_registers() const noexcept { return {words_.pages(), words_.size()}; }
-    // Bit i: whether the set has row 64·at + i.
-    std::uint64_t word(std::size_t at) const noexcept { return at < words_.size() ? *words_.at(at) : 0; }
-    void put(std::size_t row, bool in) {
-        if (has(row) == in) return;
+    Words to_words() const noexcept { return {words_.pages(), words_.size()}; }
+    // Bit i: row 64·w + i is in the set.
+    std::uint64_t word(std::size_t w) const noexcept { return w < words_.size() ? *words_.at(w) : 0; }
+    void put(std::size_t row, bool is_in) {
+        if (has(row) == is_in) return;
         words_.grow((row >> 6) + 1);
         *words_.copy_on_write(row >> 6) ^= std::uint64_t{1} << (row & 63);
     }
@@ -87,6 +87,9 @@ class RowSet {
 };
 
 struct PagedColumn {
+    PagedColumn(std::string_view column_name, DType column_dtype)
+        : name(column_name), dtype(column_dtype), values(size_of(column_dtype), kLargePage) {}
+
     std::string name;
     DType dtype;
     PagedArray<std::byte> values;
@@ -95,88 +98,92 @@ struct PagedColumn {
 struct Generation {
     explicit Generation(RowFormat row_format) : format(row_format), rows(row_format.stride(), kLargePage) {}
 
-    void keep_exact() { exact = PagedArray<std::byte>(exact_format().stride(), kLargePage), keeps_exact = true; }
+    void add_exact_rows() {
+        exact_rows = PagedArray<std::byte>(exact_format().stride(), kLargePage);
+        has_exact_rows = true;
+    }
     RowFormat exact_format() const noexcept { return {format.dim, DType::float32}; }
     std::size_t n_rows() const noexcept { return rows.size(); }
     std::size_t code_of(std::size_t row) const noexcept { return codes.empty() ? 0 : *codes.at(row); }
+    std::span<const ModelVersion> used_versions() const noexcept { return std::span(versions).first(n_codes); }
+    bool is_calibrated() const noexcept { return std::ranges::any_of(used_versions(), &ModelVersion::is_calibrated); }
     // product·scale + offset of the row's model version; of a removed row, any number.
-    float on_one_scale(std::size_t row, float product) const noexcept {
+    float calibrate_score(std::size_t row, float product) const noexcept {
         const ModelVersion& version = versions[code_of(row)];
         return product * version.scale + version.offset;
     }
-    std::span<const ModelVersion> used_versions() const noexcept { return std::span(versions).first(n_codes); }
-    bool is_calibrated() const noexcept { return std::ranges::any_of(used_versions(), &ModelVersion::is_calibrated); }
     float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
     const Adjustment& adjustment_of(std::size_t row) const noexcept {
         return adjusted.has(row) ? *adjustments.at(row) : kNoAdjustment;
     }
-    // The list of a row that holds a work, where there are lists.
-    std::size_t list_of_row(std::size_t row) const noexcept {
-        return row >= lists->n_ranged_rows() || moved.has(row) ? *list_of.at(row) : lists->list_with(row);
+    // x (dim) = the vector of a row as float32, from exact_rows if there are any.
+    void decode(std::size_t row, float* x) const noexcept;
+    // The list of a row with an item, if there are lists.
+    std::size_t find_list(std::size_t row) const noexcept {
+        return row >= lists->n_ranged_rows() || moved.has(row) ? *list_of.at(row) : lists->find_list(row);
     }
-    // Whether every row is in the list whose range it lies in.
-    bool in_list_order() const noexcept { return moved.empty() && n_rows() == lists->n_ranged_rows(); }
-    // nullptr where there is none of that name.
+    // Returns whether every row is in the list of its range.
+    bool is_in_list_order() const noexcept { return moved.empty() && n_rows() == lists->n_ranged_rows(); }
+    // nullptr if no column has the name.
     const PagedColumn* find_column(std::string_view name) const noexcept;
 
-    // Makes n rows of it, in every array that is kept by row. Never shrinks.
+    // Makes every array by row n rows long. Never shrinks.
     void grow(std::size_t n);
     // Writes an id, its vector (a matrix of one row) and element i of the columns into a row that no reader sees.
     // `columns_in` in this generation's order; nullptr takes the value of row `old`, the item's row until now.
     void write_row(std::size_t row, std::int64_t id, const MatrixView& vector, std::size_t code,
                    std::span<const Column* const> columns_in, std::size_t i, std::size_t old = 0);
-    // Where there are adjustments.
+    // Requires adjustments.
     void adjust(std::size_t row, const Adjustment& adjustment);
-    // Makes `adjusted` of the adjustments; without reading them, of all rows. O(N).
+    // Sets `adjusted` from the adjustments; without reading them, to all rows. O(N).
     void mark_adjusted(bool without_reading);
-    // Puts rows that write_row has written, with vectors of `version`, into their lists. O(rows·n_lists·D).
-    void put_in_lists(std::span<const std::int32_t> written, std::int64_t version);
-    // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use. Of a version
-    // without rows only its number is known.
-    std::size_t code_for(std::int64_t version);
-    // A copy with the same works in the same order (with lists, in the order of their lists), without removed rows.
-    // O(N·D).
-    Generation compacted() const;
-    // A copy with the works of the rows `kept` alone, each in the list of[i] of `made`, whose ends it sets: in the
-    // order of the lists, within one in the order of `kept`. O(N·D).
-    Generation in_lists(RowLists made, std::span<const std::int32_t> kept, std::span<const std::uint16_t> of) const;
-    // The rows that hold works, ascending.
-    std::vector<std::int32_t> rows_with_works() const;
-    // Published: pages are immutable from here (PagedArray::publish).
+    // Puts written rows, with vectors of `version`, into their lists. O(rows·n_lists·D).
+    void assign_lists(std::span<const std::int32_t> written_rows, std::int64_t version);
+    // The code of a model version; a new or unused one if it has none; kMaxVersions if all are used.
+    std::size_t assign_code(std::int64_t version);
+    // The rows with items, ascending.
+    std::vector<std::int32_t> item_rows() const;
+    // A copy with the items of these rows, in this order, without lists. O(N·D).
+    Generation copy_rows(std::span<const std::int32_t> from_rows) const;
+    // A copy with the items of these rows, row i in list list_numbers[i] of `new_lists`, whose ends it sets: in the
+    // order of the lists, within one in the order of the rows. O(N·D).
+    Generation copy_into_lists(RowLists new_lists, std::span<const std::int32_t> from_rows,
+                               std::span<const std::uint16_t> list_numbers) const;
+    // A copy with all items in their order (that of the lists, if there are any), without removed rows. O(N·D).
+    Generation copy_compact() const;
+    // Makes the pages immutable (PagedArray::publish).
     void publish() noexcept;
     std::size_t bytes() const noexcept;
-    // A copy with the works of the rows `kept` alone, in this order, without lists. O(N·D).
-    Generation copy_of(std::span<const std::int32_t> kept) const;
 
     std::uint64_t number = 1;
     std::int64_t model_version = 0;  // of the newest vectors
     // By code. Every code has an entry: the bytes of a mapped file may change after they were checked.
     std::array<ModelVersion, kMaxVersions> versions{};
     std::size_t n_codes = 1;  // that are in use, from 0 on
-    std::size_t n_works = 0;
-    std::size_t n_first_rows = 0;  // when rows got their present numbers: no later generation has fewer
+    std::size_t n_items = 0;
+    std::size_t n_first_rows = 0;  // of the first generation with this numbering of rows
 
     RowFormat format;
-    bool keeps_exact = false;
-    // By row; written in place (write_unshared) while no reader can see the row.
+    bool has_exact_rows = false;
+    // By row; written in place (write_unshared) while no reader sees the row.
     PagedArray<std::byte> rows;
     PagedArray<float> scales{1, kLargePage};  // of int8 rows, else empty
-    PagedArray<std::byte> exact;              // float32 rows to rescore from, if keeps_exact
+    PagedArray<std::byte> exact_rows;         // float32 rows to rescore from, if has_exact_rows
     PagedArray<std::int64_t> ids{1, kLargePage};
     PagedArray<std::uint8_t> codes{1, kLargePage};  // of model versions; empty while code 0 is the only one
     std::vector<PagedColumn> columns;
-    PagedArray<std::uint16_t> list_of{1, kLargePage};  // empty, or void, while no row was written since the lists
+    PagedArray<std::uint16_t> list_of{1, kLargePage};  // empty, or unused, until a row is written after the lists
 
     // By bucket or row; a page is copied before it changes (copy_on_write).
     IdMap id_map;
-    bool map_verified = true;  // false: from a file opened without verify; then only reads may use it
+    bool is_map_verified = true;                        // false: of a file opened without verify; only reads may use it
     PagedArray<Adjustment> adjustments{1, kSmallPage};  // empty while every row has {1, 0}
     RowSet blocked;
     RowSet removed;
-    RowSet closed;                          // blocked or removed: the one set that a search tests
-    RowSet adjusted;                        // whose adjustments a search reads
+    RowSet closed;                          // blocked or removed, for searches
+    RowSet adjusted;                        // with another adjustment than {1, 0}
     std::shared_ptr<const RowLists> lists;  // nullptr: none
-    RowSet moved;                           // of the rows in the lists' ranges those that were written since
+    RowSet moved;                           // rows in the ranges of the lists that were written since
 };
 
 }  // namespace karec

@@ -41,9 +41,9 @@ HazardSlot* GenerationStore::pin() const noexcept {
     slot->owner = ::pthread_self();
     const Generation* generation = newest_.load();
     // This store and load, the push of a new slot, the writer's store of `newest_` and its loads of the slots are all
-    // sequentially consistent: either the writer sees what the slot holds, or the reader sees the newer generation.
+    // sequentially consistent: either the writer sees the slot's generation, or the reader sees the newer one.
     for (;;) {
-        slot->held.store(generation);
+        slot->generation.store(generation);
         const Generation* newest = newest_.load();
         if (newest == generation) return slot;
         generation = newest;
@@ -53,12 +53,12 @@ HazardSlot* GenerationStore::pin() const noexcept {
 void GenerationStore::unlock_after_fork(bool in_child) noexcept {
     for (HazardSlot* slot = slots_.load(); in_child && slot != nullptr; slot = slot->next) {
         if (!slot->taken.load() || ::pthread_equal(slot->owner, ::pthread_self()) != 0) continue;
-        // A thread may have taken the slot without holding anything yet.
-        if (const Generation* held = slot->held.load(); held != nullptr && !is_orphaned(held)) {
+        // A thread may have taken the slot without a generation yet.
+        if (const Generation* pinned = slot->generation.load(); pinned != nullptr && !is_orphaned(pinned)) {
             try {
-                orphaned_.push_back(held);
+                orphaned_.push_back(pinned);
             } catch (const std::bad_alloc&) {
-                continue;  // the slot stays held
+                continue;  // the slot stays taken
             }
         }
         ++slot->epoch;
@@ -72,7 +72,7 @@ bool GenerationStore::is_orphaned(const Generation* generation) const noexcept {
 }
 
 void GenerationStore::unpin(HazardSlot* slot) noexcept {
-    slot->held.store(nullptr, std::memory_order_release);
+    slot->generation.store(nullptr, std::memory_order_release);
     slot->taken.store(false, std::memory_order_release);
 }
 
@@ -122,19 +122,19 @@ void GenerationStore::WriteTransaction::commit() {
 }
 
 void GenerationStore::reclaim() noexcept {
-    const auto held = [&](const Generation* generation) {
+    const auto is_pinned = [&](const Generation* generation) {
         for (const HazardSlot* slot = slots_.load(); slot != nullptr; slot = slot->next) {
-            if (slot->held.load() == generation) return true;
+            if (slot->generation.load() == generation) return true;
         }
         return false;
     };
-    // Frees generations in the middle as well: the oldest that is left decides which free rows may be written again.
+    // Frees generations in the middle too: the oldest that is left decides which free rows may be reused.
     const Generation* newest = generations_.back().get();
     oldest_ = newest->number;
     std::erase_if(generations_, [&](const auto& generation) {
-        const bool read = generation.get() == newest || held(generation.get());
-        if (read) oldest_ = std::min(oldest_, generation->number);
-        return !read && !is_orphaned(generation.get());
+        const bool is_read = generation.get() == newest || is_pinned(generation.get());
+        if (is_read) oldest_ = std::min(oldest_, generation->number);
+        return !is_read && !is_orphaned(generation.get());
     });
 }
 

@@ -1,24 +1,24 @@
-// The newest generation of an index, the older ones that readers still pin, and the rows that are free again.
+// GenerationStore has the newest generation of an index, the older ones that readers pin, and the rows that are free.
 //
-// Readers: a pin writes the generation that it took into a hazard slot and checks that it is still the newest; if not,
-// it takes the newer one (Michael, "Hazard pointers", 2004). It never blocks, and repeats only if a commit fell in
-// between. Cost: three stores and three loads, on a cache line that no other reader writes, and one load for each slot
-// that others hold.
-// Writers: one transaction at a time. A commit publishes a pointer, then frees the older generations that no slot
-// holds.
-//
-// Invariants:
+// Algorithm  Hazard pointers: a pin writes the newest generation into a slot and checks that it is still the newest; if
+//            not, it takes the newer one. It never blocks, and repeats only if a commit fell in between. One write
+//            transaction at a time; a commit publishes a pointer, then frees the older generations that no slot has.
+// Cost       of a pin: three stores and three loads on a cache line that no other reader writes, and one load for each
+//            slot that others use.
+// Invariants
 //   - generations_ is ordered by number; its last element is newest_.
-//   - A generation that a slot holds stays in generations_. It is never changed, but at rows that it does not show.
-//   - A row in free_rows_ holds no work from generation `since` on. It is written again only when no generation before
-//     `since` is left, so that no reader sees the new vector under the old work.
+//   - A generation in a slot stays in generations_. It never changes, except at rows that it does not show.
+//   - A row in free_rows_ has no item from generation `since` on. It is reused only when no generation before `since`
+//   is
+//     left, so that no reader sees the new vector under the old item.
 //   - free_rows_ is ordered by `since`.
-//   - A slot belongs to one pin while `taken`. Slots are never freed before the store is.
-//   - A generation in orphaned_ stays in generations_, but rows are used again as if it were not there.
-// Threads: any thread may pin; any thread may open a transaction and waits for the open one. No pin may outlive the
-// store.
-// Fork: it waits for the open transaction. The child takes the slots of other threads back, and orphans what they held:
-// those threads are not there to release it, but views that they made may be.
+//   - A slot belongs to one pin while it is `taken`. Slots are freed with the store.
+//   - A generation in orphaned_ stays in generations_, but its rows are reused as if it were not there.
+// Threads    Any thread may pin; any thread may open a transaction and waits for the open one. No pin outlives the
+// store. Fork       It waits for the open transaction. The child takes back the slots of other threads and orphans
+// their
+//            generations: those threads do not exist there, but views that they made may.
+// Source     M. M. Michael, Hazard pointers: safe memory reclamation for lock-free objects, TPDS 15(6), 2004.
 #pragma once
 
 #include <pthread.h>
@@ -35,13 +35,13 @@
 
 namespace karec {
 
-// A place in which a reader names the generation that it holds. On a cache line that no other reader writes.
+// The generation of one pin. On a cache line that no other reader writes.
 struct alignas(64) HazardSlot {
-    std::atomic<const Generation*> held{nullptr};
+    std::atomic<const Generation*> generation{nullptr};
     std::atomic<bool> taken{false};
     HazardSlot* next = nullptr;
     pthread_t owner{};        // the thread that took it
-    std::uint32_t epoch = 0;  // + 1 when a child took it back: a pin of an earlier epoch holds nothing
+    std::uint32_t epoch = 0;  // + 1 when a child takes the slot back: pins of earlier epochs are void
 };
 
 class GenerationStore {
@@ -51,32 +51,30 @@ class GenerationStore {
     GenerationStore& operator=(const GenerationStore&) = delete;
     ~GenerationStore();
 
-    // A slot that names the newest generation, which stays unchanged until unpin(slot). IndexView is its owner.
+    // A slot with the newest generation, which stays unchanged until unpin(slot). IndexView owns it.
     HazardSlot* pin() const noexcept;
     static void unpin(HazardSlot* slot) noexcept;
-    static const Generation* held_by(const HazardSlot* slot) noexcept {
-        return slot->held.load(std::memory_order_relaxed);
-    }
 
     // Called before and after a fork (base/at_fork.hpp).
     void lock_for_fork() noexcept { writing_.lock(); }
     void unlock_after_fork(bool in_child) noexcept;
 
-    // Makes the next generation from a copy of the newest. Holds the writers' lock; without commit() nothing changes.
+    // Makes the next generation from a copy of the newest one, with the writers' lock. Nothing changes without
+    // commit().
     class WriteTransaction {
       public:
         explicit WriteTransaction(GenerationStore& store);
         Generation& operator*() noexcept { return *next_; }
         Generation* operator->() noexcept { return next_.get(); }
 
-        // A row that no reader sees, for a new vector: a free one, or a new one behind the last.
+        // A row that no reader sees: a free one, or a new one behind the last.
         std::size_t new_row();
-        // Takes the work of `row` out of the next generation; the row is free again once no reader can see it.
+        // Removes the item of `row` from the next generation; the row is free once no reader can see it.
         void retire(std::size_t row);
-        // The next generation is `other`, made of *this, in which works have other rows: those are pages of its own, so
-        // that nothing of what was free or retired before concerns it. Without new_row() or retire() before.
+        // Makes `other` the next generation: a copy of *this in which items have other rows, in pages of its own, so
+        // that it has no free rows. Not after new_row() or retire().
         void replace(Generation other);
-        // Publishes the next generation. Throws std::bad_alloc, and then nothing has changed.
+        // Publishes the next generation. Changes nothing if it throws std::bad_alloc.
         void commit();
 
       private:
@@ -102,8 +100,8 @@ class GenerationStore {
     mutable std::atomic<HazardSlot*> slots_{nullptr};
     std::mutex writing_;
     std::vector<std::unique_ptr<const Generation>> generations_;
-    std::vector<const Generation*> orphaned_;  // held by threads that a fork left behind
-    std::uint64_t oldest_ = 0;                 // number of the oldest generation that somebody may read
+    std::vector<const Generation*> orphaned_;  // pinned by threads that do not exist after a fork
+    std::uint64_t oldest_ = 0;                 // number of the oldest generation that a thread may read
     std::vector<FreeRow> free_rows_;
     AtFork<GenerationStore> at_fork_{*this};
 };

@@ -3,22 +3,18 @@
 #include <cstring>
 
 namespace karec {
-namespace {
-
-std::string count(std::size_t n) {
-    return std::to_string(n);
-}
-
-}  // namespace
 
 Status check_shape(std::span<const std::int64_t> ids, const MatrixView& embeddings) {
-    const auto shape = [&] { return "(" + count(embeddings.rows) + ", " + count(embeddings.cols) + ")"; };
+    const auto shape = [&] {
+        return "(" + std::to_string(embeddings.rows) + ", " + std::to_string(embeddings.cols) + ")";
+    };
     if (embeddings.rows != ids.size()) {
-        return Status::invalid("embeddings has shape " + shape() + ", ids has shape (" + count(ids.size()) +
+        return Status::invalid("embeddings has shape " + shape() + ", ids has shape (" + std::to_string(ids.size()) +
                                ",): expected one row for each id");
     }
     if (embeddings.cols == 0 || embeddings.cols > kMaxDim) {
-        return Status::invalid("embeddings has shape " + shape() + ", expected 1 to " + count(kMaxDim) + " dimensions");
+        return Status::invalid("embeddings has shape " + shape() + ", expected 1 to " + std::to_string(kMaxDim) +
+                               " dimensions");
     }
     return check_float(embeddings, "embeddings");
 }
@@ -34,21 +30,22 @@ Status VectorInput::copy_row(std::size_t i) {
 
 Status check_column(const Column& column, std::size_t n) {
     if (size_of(column.dtype) != 0 && column.bytes.size() == n * size_of(column.dtype)) return {};
-    return Status::invalid("column '" + std::string(column.name) + "' has " + count(column.bytes.size()) +
-                           " bytes, expected " + count(n) + " elements of " + count(size_of(column.dtype)));
+    return Status::invalid("column '" + std::string(column.name) + "' has " + std::to_string(column.bytes.size()) +
+                           " bytes, expected " + std::to_string(n) + " elements of " +
+                           std::to_string(size_of(column.dtype)));
 }
 
-Status no_column(std::string_view name) {
+Status missing_column(std::string_view name) {
     return Status::invalid("the index has no column '" + std::string(name) + "'");
 }
 
-Status stands_twice(std::int64_t id, std::size_t again) {
-    return Status::invalid("ids must be unique, " + std::to_string(id) + " appears twice (again at " + count(again) +
-                           ")");
+Status repeated_id(std::int64_t id, std::size_t position) {
+    return Status::invalid("ids must be unique, " + std::to_string(id) + " appears twice (again at position " +
+                           std::to_string(position) + ")");
 }
 
 Status check_map(const Generation& g) {
-    if (g.map_verified) return {};
+    if (g.is_map_verified) return {};
     const auto pieces = g.ids.segments();
     if (g.id_map.matches(pieces.empty() ? std::span<const std::int64_t>() : pieces.front())) return {};
     return Status::bad_format(

@@ -1,4 +1,4 @@
-// What build and upsert refuse, in the same words.
+// Checks and messages that build, upsert and reads share.
 #pragma once
 
 #include <cstddef>
@@ -36,17 +36,17 @@ class VectorInput {
     std::vector<std::byte> copy_;
 };
 
-// Refuses a column that has not n elements.
+// invalid_argument: the column does not have n elements.
 Status check_column(const Column& column, std::size_t n);
 
-// The refusal of a name that no column has.
-Status no_column(std::string_view name);
+// The error for a name that no column has.
+Status missing_column(std::string_view name);
 
-// The refusal of an id that is given at two positions.
-Status stands_twice(std::int64_t id, std::size_t again);
+// The error for an id that appears again at `position`.
+Status repeated_id(std::int64_t id, std::size_t position);
 
-// Refuses an id map that does not fit the ids. Only a file opened without verify can have one. Writes need a map that
-// fits; reads do not. O(N) until it has passed once.
+// bad_format: the id map does not fit the ids, which is possible only in a file opened without verify. Writes need a
+// map that fits; reads do not. O(N) until it has passed once.
 Status check_map(const Generation& g);
 
 }  // namespace karec

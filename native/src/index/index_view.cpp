@@ -1,5 +1,5 @@
-// IndexView: the pin, the properties, the table and the file of its generation. Reads by row are in search/gather.cpp,
-// searches in search/search.cpp and search/scan.cpp, the DPP in diversity/dpp_of_index.cpp.
+// IndexView: the pin, properties, table and file of its generation. Reads by row are in search/gather.cpp, searches in
+// search/search.cpp and search/scan.cpp, the DPP in diversity/dpp_of_index.cpp.
 #include "karec/index_view.hpp"
 
 #include <algorithm>
@@ -19,7 +19,7 @@ IndexView::IndexView(std::shared_ptr<const GenerationStore> store) noexcept
     : store_(std::move(store)),
       slot_(store_->pin()),
       epoch_(slot_->epoch),
-      generation_(GenerationStore::held_by(slot_)) {}
+      generation_(slot_->generation.load(std::memory_order_relaxed)) {}
 
 IndexView::IndexView(IndexView&& other) noexcept
     : store_(std::move(other.store_)),
@@ -52,7 +52,7 @@ Status IndexView::check_held() const {
 }
 
 std::size_t IndexView::size() const noexcept {
-    return generation_->n_works;
+    return generation_->n_items;
 }
 std::size_t IndexView::n_rows() const noexcept {
     return generation_->n_rows();
@@ -64,7 +64,7 @@ DType IndexView::dtype() const noexcept {
     return generation_->format.dtype;
 }
 bool IndexView::rescores() const noexcept {
-    return generation_->keeps_exact;
+    return generation_->has_exact_rows;
 }
 std::int64_t IndexView::model_version() const noexcept {
     return generation_->model_version;
@@ -91,12 +91,12 @@ Result<std::vector<ModelVersion>> IndexView::versions() const noexcept {
 
 Result<std::vector<std::int64_t>> IndexView::model_versions() const noexcept {
     return at_boundary([&]() -> Result<std::vector<std::int64_t>> {
-        std::vector<std::int64_t> found;
+        std::vector<std::int64_t> numbers;
         for (const ModelVersion& version : generation_->used_versions()) {
-            if (version.n_rows > 0) found.push_back(version.number);
+            if (version.n_rows > 0) numbers.push_back(version.number);
         }
-        std::ranges::sort(found);
-        return found;
+        std::ranges::sort(numbers);
+        return numbers;
     });
 }
 
@@ -112,7 +112,7 @@ Result<std::vector<ColumnType>> IndexView::column_types() const noexcept {
 Result<DType> IndexView::column_dtype(std::string_view name) const noexcept {
     return at_boundary([&]() -> Result<DType> {
         if (const PagedColumn* column = generation_->find_column(name); column != nullptr) return column->dtype;
-        return no_column(name);
+        return missing_column(name);
     });
 }
 
@@ -122,41 +122,39 @@ Status IndexView::save(const std::string& path) const noexcept {
         if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         if (Status status = check_map(g); !status.ok()) return status;
-        // A file's id map has the size that follows from the number of works; one of another size is rebuilt.
-        const bool as_built = g.n_rows() == g.n_works && g.id_map.buckets().size() == id_bucket_count(g.n_works) &&
-                              (g.lists == nullptr || g.in_list_order());
-        return write_index(path, as_built ? g : g.compacted());
+        // The id map of a file has the size for its number of items; another one is rebuilt.
+        const bool is_compact = g.n_rows() == g.n_items && g.id_map.buckets().size() == id_bucket_count(g.n_items) &&
+                                (g.lists == nullptr || g.is_in_list_order());
+        return write_index(path, is_compact ? g : g.copy_compact());
     });
 }
 
 namespace {
 
-// An IndexTable together with the memory that it points into: pages of a file, or copies.
+// An IndexTable with the memory that it points to: pages of a mapped file, or copies.
 struct OwnedTable : IndexTable {
-    std::vector<std::string> names;
-    std::vector<Column> views;
+    PagedArray<std::int64_t> id_pages;
+    std::vector<PagedColumn> column_pages;
     std::vector<Buffer> copies;
+    std::vector<Column> column_views;
     std::vector<std::uint8_t> present_rows;
-    PagedArray<std::int64_t> file_ids;
-    std::vector<PagedColumn> file_columns;
 
-    // Skips rows of removed works: a writer may be writing them at this moment.
+    // All elements of `width` Ts each; zeros for removed rows of a copy, which a writer may be writing at this moment.
     template <class T>
-    std::span<const T> whole(const PagedArray<T>& pages, const Generation& g, std::size_t width) {
+    std::span<const T> read_all(const PagedArray<T>& pages, const RowSet& removed, std::size_t width) {
         const auto pieces = pages.segments();
         if (pieces.size() == 1 && pages.is_mapped()) return pieces.front();
-        const std::size_t n = g.n_rows() * width;
-        const auto to = copies.emplace_back(n * sizeof(T)).template as<T>();
-        for (std::size_t row = 0; row < g.n_rows(); ++row) {
-            if (!g.removed.has(row)) std::memcpy(&to[row * width], pages.at(row), width * sizeof(T));
+        const auto to = copies.emplace_back(pages.size() * width * sizeof(T)).template as<T>();
+        for (std::size_t row = 0; row < pages.size(); ++row) {
+            if (!removed.has(row)) std::memcpy(&to[row * width], pages.at(row), width * sizeof(T));
         }
-        return to.first(n);
+        return to.first(pages.size() * width);
     }
 
-    std::span<const std::byte> column(const PagedColumn& from, const Generation& g) {
-        const auto bytes = whole(from.values, g, size_of(from.dtype));
+    std::span<const std::byte> read_column(const PagedColumn& column, const RowSet& removed) {
+        const auto bytes = read_all(column.values, removed, size_of(column.dtype));
         const auto is_flag = [](std::byte byte) { return byte <= std::byte{1}; };
-        if (from.dtype != DType::boolean || std::ranges::all_of(bytes, is_flag)) return bytes;
+        if (column.dtype != DType::boolean || std::ranges::all_of(bytes, is_flag)) return bytes;
         // A bool is 0 or 1: any byte but 0 is true.
         const auto flags = copies.emplace_back(bytes.size()).as<std::byte>();
         std::ranges::transform(bytes, flags.begin(), [](std::byte byte) { return std::byte{byte != std::byte{0}}; });
@@ -172,16 +170,14 @@ Result<std::shared_ptr<const IndexTable>> IndexView::table() const noexcept {
         const Generation& g = *generation_;
         auto table = std::make_shared<OwnedTable>();
         table->generation = g.number;
-        if (g.ids.is_mapped()) table->file_ids = g.ids;
-        if (g.ids.is_mapped()) table->file_columns = g.columns;
-        table->ids = table->whole(g.ids, g, 1);
-        table->names.reserve(g.columns.size());
-        for (const PagedColumn& column : g.columns) {
-            const auto bytes = table->column(column, g);
-            table->views.push_back({table->names.emplace_back(column.name), column.dtype, bytes});
+        table->id_pages = g.ids;
+        table->column_pages = g.columns;
+        table->ids = table->read_all(table->id_pages, g.removed, 1);
+        for (const PagedColumn& column : table->column_pages) {
+            table->column_views.push_back({column.name, column.dtype, table->read_column(column, g.removed)});
         }
-        table->columns = table->views;
-        if (g.n_works < g.n_rows()) {
+        table->columns = table->column_views;
+        if (g.n_items < g.n_rows()) {
             table->present_rows.resize(g.n_rows());
             for (std::size_t row = 0; row < g.n_rows(); ++row) table->present_rows[row] = !g.removed.has(row);
             table->present = table->present_rows;

@@ -1,4 +1,4 @@
-// Build and open of ItemIndex. Its writes are in item_index_writes.cpp; what it reads is IndexView's.
+// ItemIndex::build and open. The writes are in item_index_writes.cpp.
 #include "karec/item_index.hpp"
 
 #include <algorithm>
@@ -18,21 +18,21 @@ namespace {
 Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddings,
                    const ItemIndex::BuildOptions& options) {
     if (Status status = check_isa(); !status.ok()) return status;
-    const bool known =
+    const bool is_known =
         options.dtype == DType::float16 || options.dtype == DType::float32 || options.dtype == DType::int8;
-    if (!known) return Status::invalid("vectors are stored as float16, float32 or int8");
+    if (!is_known) return Status::invalid("vectors are stored as float16, float32 or int8");
     if (options.rescore && options.dtype != DType::int8) {
         return Status::invalid("rescore is for int8 rows: others are what it would rescore from");
     }
     if (Status status = check_shape(ids, embeddings); !status.ok()) return status;
     if (ids.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-        return Status::invalid("an index holds at most 2^31 − 1 rows, got " + std::to_string(ids.size()));
+        return Status::invalid("an index has at most 2^31 − 1 rows, got " + std::to_string(ids.size()));
     }
     for (std::size_t c = 0; c < options.columns.size(); ++c) {
         const Column& column = options.columns[c];
         const std::string name(column.name);
-        if (name.empty() || name.size() > kMaxColumnName || name.find('\0') != std::string::npos) {
-            return Status::invalid("a column's name has 1 to " + std::to_string(kMaxColumnName) +
+        if (name.empty() || name.size() > kMaxSectionName || name.find('\0') != std::string::npos) {
+            return Status::invalid("a column's name has 1 to " + std::to_string(kMaxSectionName) +
                                    " bytes of UTF-8, got '" + name + "'");
         }
         if (Status status = check_column(column, ids.size()); !status.ok()) return status;
@@ -53,23 +53,22 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
     return at_boundary([&]() -> Result<ItemIndex> {
         if (Status status = check_build(ids, embeddings, options); !status.ok()) return status;
         auto g = std::make_unique<Generation>(RowFormat{embeddings.cols, options.dtype});
-        if (options.rescore) g->keep_exact();
+        if (options.rescore) g->add_exact_rows();
         g->model_version = options.model_version;
         g->versions[0] = {.number = options.model_version, .n_rows = ids.size(), .space_id = options.space_id};
-        g->n_works = ids.size();
+        g->n_items = ids.size();
         g->id_map = IdMap(ids.size());
         std::vector<const Column*> columns;
         for (const Column& column : options.columns) {
             columns.push_back(&column);
-            PagedArray<std::byte> values(size_of(column.dtype), kLargePage);
-            g->columns.push_back({std::string(column.name), column.dtype, std::move(values)});
+            g->columns.emplace_back(column.name, column.dtype);
         }
         g->grow(ids.size());
         VectorInput vectors(embeddings, options.dtype);
         for (std::size_t i = 0; i < ids.size(); ++i) {
             if (Status status = vectors.copy_row(i); !status.ok()) return status;
             const std::int64_t id = read_once(ids[i]);
-            if (g->id_map.put(id, static_cast<std::int32_t>(i)) >= 0) return stands_twice(id, i);
+            if (g->id_map.put(id, static_cast<std::int32_t>(i)) >= 0) return repeated_id(id, i);
             g->write_row(i, id, vectors.row(), 0, columns, i);
         }
         return ItemIndex(std::make_shared<GenerationStore>(std::move(g)));
@@ -78,7 +77,7 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
 
 namespace {
 
-// What the file holds; its bytes are kept by the generations that show them.
+// The contents of a file, whose bytes the generations that show them keep in memory.
 template <class File>
 Result<std::unique_ptr<Generation>> first_generation(Result<File> opened, const std::string& path, bool verify) {
     if (!opened.ok()) return opened.status();

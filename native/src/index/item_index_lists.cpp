@@ -1,4 +1,4 @@
-// ItemIndex::build_lists: centroids and lists from a held generation, then one transaction in which all works move.
+// ItemIndex::build_lists: trains centroids on a pinned generation, then moves all items in one transaction.
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -14,31 +14,37 @@
 namespace karec {
 namespace {
 
-constexpr double kListsPerRoot = 4.0;  // of the number of works
+constexpr double kListsPerRoot = 4.0;  // default number of lists per √items
 
-Result<std::size_t> number_of_lists(std::size_t wanted, std::size_t works, std::int64_t version) {
-    const std::size_t most = std::min(works, kMaxLists);
-    if (works == 0) {
-        return Status::invalid("the index has no works of model version " + std::to_string(version) +
-                               " to put into lists");
+Result<std::size_t> choose_n_lists(std::size_t n_lists, std::size_t n_items, std::int64_t version) {
+    const std::size_t max_lists = std::min(n_items, kMaxLists);
+    const std::string of_version = " items of model version " + std::to_string(version);
+    if (n_items == 0) return Status::invalid("the index has no" + of_version + " to put into lists");
+    if (n_lists > max_lists) {
+        return Status::invalid("n_lists is " + std::to_string(n_lists) + ", expected 1 to " +
+                               std::to_string(max_lists) + ": the index has " + std::to_string(n_items) + of_version);
     }
-    if (wanted > most) {
-        return Status::invalid("n_lists is " + std::to_string(wanted) + ", expected 1 to " + std::to_string(most) +
-                               ": the index has " + std::to_string(works) + " works of model version " +
-                               std::to_string(version));
-    }
-    if (wanted > 0) return wanted;
-    const auto usual = static_cast<std::size_t>(std::lround(kListsPerRoot * std::sqrt(static_cast<double>(works))));
-    return std::min(usual, most);
+    if (n_lists > 0) return n_lists;
+    const double by_default = kListsPerRoot * std::sqrt(static_cast<double>(n_items));
+    return std::min(static_cast<std::size_t>(std::lround(by_default)), max_lists);
 }
 
-// The rows of g whose vectors are of `version`, out of `rows`.
-std::vector<std::int32_t> of_version(const Generation& g, std::span<const std::int32_t> rows, std::int64_t version) {
-    std::vector<std::int32_t> own;
-    for (const std::int32_t row : rows) {
-        if (g.versions[g.code_of(static_cast<std::size_t>(row))].number == version) own.push_back(row);
-    }
-    return own;
+// The rows, out of `rows`, whose vectors are of `version`.
+std::vector<std::int32_t> select_version(const Generation& g, std::span<const std::int32_t> rows,
+                                         std::int64_t version) {
+    std::vector<std::int32_t> selected;
+    std::ranges::copy_if(rows, std::back_inserter(selected), [&](std::int32_t row) {
+        return g.versions[g.code_of(static_cast<std::size_t>(row))].number == version;
+    });
+    return selected;
+}
+
+// list_by_row[row] = the list of each of `rows`.
+void find_lists(const RowLists& lists, const Generation& g, std::span<const std::int32_t> rows,
+                std::vector<std::uint16_t>& list_by_row) {
+    std::vector<std::uint16_t> list_numbers(rows.size());
+    lists.find_nearest(g, rows, list_numbers);
+    for (std::size_t i = 0; i < rows.size(); ++i) list_by_row[static_cast<std::size_t>(rows[i])] = list_numbers[i];
 }
 
 }  // namespace
@@ -49,32 +55,27 @@ Status ItemIndex::build_lists(const ListOptions& options) noexcept {
         const Generation& g = *view->generation_;
         if (Status status = check_map(g); !status.ok()) return status;
         const std::int64_t version = g.model_version;
-        const std::vector<std::int32_t> rows = of_version(g, g.rows_with_works(), version);
-        const auto n_lists = number_of_lists(options.n_lists, rows.size(), version);
+        const std::vector<std::int32_t> rows = select_version(g, g.item_rows(), version);
+        const auto n_lists = choose_n_lists(options.n_lists, rows.size(), version);
         if (!n_lists.ok()) return n_lists.status();
-        RowLists made(g.exact_format(), version, trained_centroids(g, rows, n_lists.value(), options.seed));
-        const auto none = static_cast<std::uint16_t>(made.n());
-        std::vector<std::uint16_t> of(rows.size());
-        made.nearest(g, rows, of);
-        std::vector<std::uint16_t> of_row(g.n_rows(), none);
-        for (std::size_t i = 0; i < rows.size(); ++i) of_row[static_cast<std::size_t>(rows[i])] = of[i];
+        RowLists lists(g.exact_format(), version, train_centroids(g, rows, n_lists.value(), options.seed));
+        const auto no_list = static_cast<std::uint16_t>(lists.n());
+        std::vector<std::uint16_t> list_by_row(g.n_rows(), no_list);
+        find_lists(lists, g, rows, list_by_row);
 
         GenerationStore::WriteTransaction transaction(*store_);
-        const std::vector<std::int32_t> all = transaction->rows_with_works();
-        // A row that the view shows holds the same vector as long as the view lives; others were written meanwhile.
-        const auto shown = [&](std::size_t row) { return row < g.n_rows() && !g.removed.has(row); };
-        std::vector<std::int32_t> later;
-        for (const std::int32_t row : all) {
-            if (!shown(static_cast<std::size_t>(row))) later.push_back(row);
-        }
-        later = of_version(*transaction, later, version);
-        of_row.resize(std::max(of_row.size(), transaction->n_rows()), none);
-        of.resize(later.size());
-        made.nearest(*transaction, later, of);
-        for (std::size_t i = 0; i < later.size(); ++i) of_row[static_cast<std::size_t>(later[i])] = of[i];
-        of.resize(all.size());
-        for (std::size_t i = 0; i < all.size(); ++i) of[i] = of_row[static_cast<std::size_t>(all[i])];
-        transaction.replace(transaction->in_lists(std::move(made), all, of));
+        const std::vector<std::int32_t> all_rows = transaction->item_rows();
+        // A row with an item in the view has the same vector as long as the view lives; others were written since.
+        std::vector<std::int32_t> later_rows;
+        std::ranges::copy_if(all_rows, std::back_inserter(later_rows), [&](std::int32_t row) {
+            return static_cast<std::size_t>(row) >= g.n_rows() || g.removed.has(static_cast<std::size_t>(row));
+        });
+        list_by_row.resize(std::max(list_by_row.size(), transaction->n_rows()), no_list);
+        find_lists(lists, *transaction, select_version(*transaction, later_rows, version), list_by_row);
+        std::vector<std::uint16_t> list_numbers;
+        list_numbers.reserve(all_rows.size());
+        for (const std::int32_t row : all_rows) list_numbers.push_back(list_by_row[static_cast<std::size_t>(row)]);
+        transaction.replace(transaction->copy_into_lists(std::move(lists), all_rows, list_numbers));
         view.reset();  // so that the commit frees the generation
         transaction.commit();
         return {};

@@ -1,4 +1,4 @@
-// The writes of ItemIndex: each is one transaction, which publishes the next generation whole or not at all.
+// The writes of ItemIndex. Each is one transaction, which publishes the next generation completely or not at all.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -22,22 +22,22 @@ Status check_unique(std::span<const std::int64_t> ids) {
     std::vector<std::pair<std::int64_t, std::size_t>> sorted(ids.size());
     for (std::size_t i = 0; i < ids.size(); ++i) sorted[i] = {ids[i], i};
     std::ranges::sort(sorted);
-    const auto twice = std::ranges::adjacent_find(sorted, {}, [](const auto& entry) { return entry.first; });
-    return twice == sorted.end() ? Status{} : stands_twice(twice->first, std::next(twice)->second);
+    const auto repeated = std::ranges::adjacent_find(sorted, {}, [](const auto& entry) { return entry.first; });
+    return repeated == sorted.end() ? Status{} : repeated_id(repeated->first, std::next(repeated)->second);
 }
 
-// The given columns in the index's order, nullptr where one is not given.
-Result<std::vector<const Column*>> in_order(const Generation& g, std::span<const Column> given, std::size_t n) {
+// The columns in the order of the index, nullptr for one that is missing.
+Result<std::vector<const Column*>> order_columns(const Generation& g, std::span<const Column> given, std::size_t n) {
     for (std::size_t c = 0; c < given.size(); ++c) {
         const std::string name(given[c].name);
-        const PagedColumn* held = g.find_column(name);
-        if (held == nullptr) return Status::invalid("the index has no column '" + name + "'");
+        const PagedColumn* column = g.find_column(name);
+        if (column == nullptr) return missing_column(name);
         if (std::ranges::find(given.first(c), name, &Column::name) != given.first(c).end()) {
             return Status::invalid("column '" + name + "' appears twice");
         }
-        if (given[c].dtype != held->dtype) {
-            return Status::invalid("column '" + name + "' is given as " + name_of(given[c].dtype) +
-                                   ", the index holds " + name_of(held->dtype));
+        if (given[c].dtype != column->dtype) {
+            return Status::invalid("column '" + name + "' has dtype " + name_of(given[c].dtype) + ", expected " +
+                                   name_of(column->dtype));
         }
         if (Status status = check_column(given[c], n); !status.ok()) return status;
     }
@@ -49,39 +49,40 @@ Result<std::vector<const Column*>> in_order(const Generation& g, std::span<const
     return ordered;
 }
 
-// Refuses a new work where a column is not given: it has no value to keep.
-Status check_new_works(const Generation& g, std::span<const std::int64_t> ids, std::span<const Column* const> ordered) {
+// Rejects new items if a column is missing: they have no value of it.
+Status check_new_items(const Generation& g, std::span<const std::int64_t> ids, std::span<const Column* const> ordered) {
     const auto missing = std::ranges::find(ordered, nullptr);
     if (missing == ordered.end()) return {};
     std::vector<std::int32_t> rows(ids.size());
     g.id_map.find(ids, rows.data());
-    const auto fresh = std::ranges::find_if(rows, [](std::int32_t row) { return row < 0; });
-    if (fresh == rows.end()) return {};
+    const auto new_row = std::ranges::find_if(rows, [](std::int32_t row) { return row < 0; });
+    if (new_row == rows.end()) return {};
     const auto column = static_cast<std::size_t>(missing - ordered.begin());
-    const auto at = static_cast<std::size_t>(fresh - rows.begin());
-    return Status::invalid("column '" + g.columns[column].name + "' is missing, and id " + std::to_string(ids[at]) +
-                           " (at " + std::to_string(at) + ") is new: a new work needs every column");
+    const auto position = static_cast<std::size_t>(new_row - rows.begin());
+    return Status::invalid("column '" + g.columns[column].name + "' is missing, and id " +
+                           std::to_string(ids[position]) + " (position " + std::to_string(position) +
+                           ") is new: a new item needs every column");
 }
 
-std::string hexadecimal(std::uint64_t number) {
+std::string to_hex(std::uint64_t number) {
     char text[17];
     std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
     return text;
 }
 
-// Refuses vectors of another item tower than those that the index has of this model version.
+// Rejects vectors of another item tower than those of this model version in the index.
 Status check_space(const Generation& g, std::int64_t model_version, std::uint64_t space_id) {
     const auto used = g.used_versions();
     const auto version = std::ranges::find(used, model_version, &ModelVersion::number);
     if (version == used.end() || version->n_rows == 0) return {};
     if (space_id == 0 || version->space_id == 0 || space_id == version->space_id) return {};
-    return Status::invalid("the index holds vectors of model version " + std::to_string(model_version) +
-                           " in the space " + hexadecimal(version->space_id) + ", these are in " +
-                           hexadecimal(space_id) + ": vectors of another item tower need another model version");
+    return Status::invalid("the index has vectors of model version " + std::to_string(model_version) +
+                           " in the space " + to_hex(version->space_id) + ", these are in " + to_hex(space_id) +
+                           ": vectors of another item tower need another model version");
 }
 
-// Copies what belongs to the work (block, adjustment) from its old row, or resets it where there is none (from < 0).
-void carry_over(Generation& g, std::int32_t from, std::size_t to) {
+// Copies block and adjustment of an item from its old row; resets them for a new item (from < 0).
+void copy_item_state(Generation& g, std::int32_t from, std::size_t to) {
     const bool blocked = from >= 0 && g.blocked.has(static_cast<std::size_t>(from));
     g.blocked.put(to, blocked);
     g.closed.put(to, blocked);
@@ -90,10 +91,10 @@ void carry_over(Generation& g, std::int32_t from, std::size_t to) {
     if (!has_same_bits(*g.adjustments.at(to), own)) g.adjust(to, own);
 }
 
+// Calls change(transaction, position, id, row) for the ids that are in the index; returns the number of others.
 template <class Change>
-Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::int64_t> ids, Change&& change) {
-    // Copied, so that the id that is looked up is the id that is changed, whoever writes to the caller's array.
-    const std::vector<std::int64_t> own(ids.begin(), ids.end());
+Result<std::size_t> change_known(GenerationStore& store, std::span<const std::int64_t> ids, Change&& change) {
+    const std::vector<std::int64_t> own(ids.begin(), ids.end());  // another thread may write to `ids`
     WriteTransaction transaction(store);
     std::vector<std::int32_t> rows(own.size());
     transaction->id_map.find(own, rows.data());
@@ -108,11 +109,18 @@ Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::
 }
 
 Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int64_t> ids, bool blocked) {
-    return for_each_known(store, ids,
-                          [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
-                              transaction->blocked.put(row, blocked);
-                              transaction->closed.put(row, blocked);
-                          });
+    return change_known(store, ids,
+                        [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
+                            transaction->blocked.put(row, blocked);
+                            transaction->closed.put(row, blocked);
+                        });
+}
+
+// Rejects values that are not finite, and another number of them than of ids; none is valid.
+Status check_adjustments(const char* name, std::span<const float> values, std::size_t n_ids) {
+    if (values.empty()) return {};
+    if (Status status = check_lengths(name, values.size(), "ids", n_ids); !status.ok()) return status;
+    return check_finite(values, name);
 }
 
 }  // namespace
@@ -120,35 +128,35 @@ Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int
 Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
                          std::int64_t model_version, std::uint64_t space_id) noexcept {
     return at_boundary([&]() -> Status {
-        // Copied, so that the ids that are checked are the ids that are written, whoever writes to the caller's array.
-        const std::vector<std::int64_t> own(ids.begin(), ids.end());
-        if (embeddings.cols != dim()) {
+        const std::vector<std::int64_t> own(ids.begin(), ids.end());  // another thread may write to `ids`
+        const RowFormat format = pinned().generation_->format;
+        if (embeddings.cols != format.dim) {
             return Status::invalid("embeddings has " + std::to_string(embeddings.cols) + " dimensions, expected " +
-                                   std::to_string(dim()));
+                                   std::to_string(format.dim));
         }
         if (Status status = check_shape(own, embeddings); !status.ok()) return status;
         if (Status status = check_unique(own); !status.ok()) return status;
         WriteTransaction transaction(*store_);
         if (Status status = check_map(*transaction); !status.ok()) return status;
-        transaction->map_verified = true;
-        auto ordered = in_order(*transaction, columns, own.size());
+        transaction->is_map_verified = true;
+        auto ordered = order_columns(*transaction, columns, own.size());
         if (!ordered.ok()) return ordered.status();
-        if (Status status = check_new_works(*transaction, own, ordered.value()); !status.ok()) return status;
+        if (Status status = check_new_items(*transaction, own, ordered.value()); !status.ok()) return status;
         if (Status status = check_space(*transaction, model_version, space_id); !status.ok()) return status;
         if (own.empty()) return {};
         if (transaction->n_rows() + own.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-            return Status::invalid("an index holds at most 2^31 − 1 rows");
+            return Status::invalid("an index has at most 2^31 − 1 rows");
         }
-        const std::size_t code = transaction->code_for(model_version);
+        const std::size_t code = transaction->assign_code(model_version);
         if (code == kMaxVersions) {
-            return Status::invalid("the index holds vectors of 256 model versions: refresh some of them first");
+            return Status::invalid("the index has vectors of 256 model versions: refresh some of them first");
         }
         transaction->model_version = model_version;
         ModelVersion& version = transaction->versions[code];
         if (version.n_rows == 0) version.space_id = space_id;
-        transaction->id_map.make_room(transaction->n_works + own.size());
+        transaction->id_map.reserve(transaction->n_items + own.size());
         std::vector<std::int32_t> written(own.size());
-        VectorInput vectors(embeddings, dtype());
+        VectorInput vectors(embeddings, format.dtype);
         for (std::size_t i = 0; i < own.size(); ++i) {
             if (Status status = vectors.copy_row(i); !status.ok()) return status;
             const std::size_t row = transaction.new_row();
@@ -156,16 +164,16 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             const std::int32_t old = transaction->id_map.put(own[i], written[i]);
             transaction->write_row(row, own[i], vectors.row(), code, ordered.value(), i,
                                    static_cast<std::size_t>(std::max(old, 0)));
-            carry_over(*transaction, old, row);
+            copy_item_state(*transaction, old, row);
             ++version.n_rows;
             if (old < 0) {
-                ++transaction->n_works;
+                ++transaction->n_items;
             } else {
                 --transaction->versions[transaction->code_of(static_cast<std::size_t>(old))].n_rows;
                 transaction.retire(static_cast<std::size_t>(old));
             }
         }
-        if (transaction->lists != nullptr) transaction->put_in_lists(written, model_version);
+        if (transaction->lists != nullptr) transaction->assign_lists(written, model_version);
         transaction.commit();
         return {};
     });
@@ -193,14 +201,14 @@ Status ItemIndex::calibrate(std::int64_t model_version, float scale, float offse
 Result<std::size_t> ItemIndex::remove(std::span<const std::int64_t> ids) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
         if (Status status = check_map(*pinned().generation_); !status.ok()) return status;
-        return for_each_known(*store_, ids,
-                              [](WriteTransaction& transaction, std::size_t, std::int64_t id, std::size_t row) {
-                                  transaction->map_verified = true;
-                                  if (transaction->id_map.take(id) < 0) return;  // given twice
-                                  --transaction->versions[transaction->code_of(row)].n_rows;
-                                  --transaction->n_works;
-                                  transaction.retire(row);
-                              });
+        return change_known(*store_, ids,
+                            [](WriteTransaction& transaction, std::size_t, std::int64_t id, std::size_t row) {
+                                transaction->is_map_verified = true;
+                                if (transaction->id_map.take(id) < 0) return;  // a repeated id
+                                --transaction->versions[transaction->code_of(row)].n_rows;
+                                --transaction->n_items;
+                                transaction.retire(row);
+                            });
     });
 }
 
@@ -215,25 +223,20 @@ Result<std::size_t> ItemIndex::unblock(std::span<const std::int64_t> ids) noexce
 Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::span<const float> scales,
                                       std::span<const float> offsets) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
-        // Copied, so that the values that are checked are the values that are stored.
+        // Copies: another thread may write to the caller's arrays.
         const std::vector<float> own_scales(scales.begin(), scales.end());
         const std::vector<float> own_offsets(offsets.begin(), offsets.end());
-        const std::pair<const char*, const std::vector<float>&> halves[] = {{"scale", own_scales},
-                                                                            {"offset", own_offsets}};
-        for (const auto& [name, values] : halves) {
-            if (values.empty()) continue;
-            if (Status status = check_lengths(name, values.size(), "ids", ids.size()); !status.ok()) return status;
-            if (Status status = check_finite(values, name); !status.ok()) return status;
-        }
-        return for_each_known(*store_, ids,
-                              [&](WriteTransaction& transaction, std::size_t i, std::int64_t, std::size_t row) {
-                                  if (transaction->adjustments.empty())
-                                      transaction->adjustments.grow(transaction->n_rows());
-                                  Adjustment adjustment = *transaction->adjustments.at(row);
-                                  if (!own_scales.empty()) adjustment.scale = own_scales[i];
-                                  if (!own_offsets.empty()) adjustment.offset = own_offsets[i];
-                                  transaction->adjust(row, adjustment);
-                              });
+        if (Status status = check_adjustments("scale", own_scales, ids.size()); !status.ok()) return status;
+        if (Status status = check_adjustments("offset", own_offsets, ids.size()); !status.ok()) return status;
+        return change_known(*store_, ids,
+                            [&](WriteTransaction& transaction, std::size_t i, std::int64_t, std::size_t row) {
+                                if (transaction->adjustments.empty())
+                                    transaction->adjustments.grow(transaction->n_rows());
+                                Adjustment adjustment = *transaction->adjustments.at(row);
+                                if (!own_scales.empty()) adjustment.scale = own_scales[i];
+                                if (!own_offsets.empty()) adjustment.offset = own_offsets[i];
+                                transaction->adjust(row, adjustment);
+                            });
     });
 }
 

@@ -1,6 +1,6 @@
-// A growing array in pages, which consecutive generations of an index share.
+// PagedArray is a growing array in pages, which consecutive generations of an index share.
 //
-// Copying the array copies page pointers alone. A page that readers may see is copied before it changes.
+// A copy of the array copies page pointers only. A page that readers may see is copied before it changes.
 //
 //      map()                     grow()
 //        │                         │
@@ -11,15 +11,14 @@
 //              a copy                copy_on_write(): a copy
 //
 //    mapped       memory of a file, which `owner` keeps alive; never written
-//    unpublished  made by the open write transaction; both write calls change it in place
-//    published    readers may see it; write_unshared() alone changes it in place, at elements that no reader reads
+//    unpublished  of the open write transaction; both write functions change it in place
+//    published    visible to readers; only write_unshared() changes it in place, at elements that no reader reads
 //
-// Invariants:
-//   - data_[p] and pages_[p] describe page p; page p holds elements p·page_size … and has room for `capacity` of them.
+// Invariants
+//   - data_[p] and pages_[p] describe page p, which has elements p·page_size … and room for `capacity` of them.
 //   - Every page but the last has capacity page_size.
-//   - size_ ≤ the sum of all capacities. Elements behind size_ are T{} or were never handed out.
-//   - A mapped page is never written.
-// Threads: one writer at a time; readers read copies of the array that were published before.
+//   - size_ ≤ the sum of all capacities. Elements behind size_ are T{} or were never written.
+// Threads  One writer at a time; readers read copies of the array that were published before.
 #pragma once
 
 #include <algorithm>
@@ -43,16 +42,16 @@ class PagedArray {
   public:
     PagedArray() = default;
 
-    // Elements of `width` Ts each, T{} at first. A page takes at most `page_bytes`.
+    // Elements of `width` Ts each, T{} at first, in pages of at most `page_bytes`.
     explicit PagedArray(std::size_t width, std::size_t page_bytes) : width_(width) {
         shift_ = static_cast<unsigned>(std::bit_width(std::max<std::size_t>(page_bytes / (width * sizeof(T)), 1)) - 1);
     }
 
-    // Makes this empty array show memory that `owner` keeps alive and nobody writes.
+    // Makes this empty array show memory that `owner` keeps alive and no thread writes.
     void map(const std::shared_ptr<const void>& owner, std::span<const T> elements) {
         for (std::size_t first = 0; first * width_ < elements.size(); first += page_size()) {
             const std::size_t n = std::min(page_size(), elements.size() / width_ - first);
-            data_.push_back(const_cast<T*>(elements.data()) + first * width_);  // PageState::mapped guards it
+            data_.push_back(const_cast<T*>(elements.data()) + first * width_);  // PageState::mapped prevents writes
             pages_.push_back({owner, n, PageState::mapped});
         }
         size_ = elements.size() / width_;
@@ -66,47 +65,45 @@ class PagedArray {
     // Valid until this array changes.
     Pages<T> pages() const noexcept { return {data_.data(), shift_, width_}; }
 
-    // A lower bound of how many elements lie side by side from i on.
+    // The number of elements from i to the end of its page, which are contiguous.
     std::size_t contiguous_from(std::size_t i) const noexcept { return page_size() - (i & (page_size() - 1)); }
 
-    // Appends elements up to n of them. New whole pages are allocated together, on huge pages where large enough.
+    // Appends elements up to n of them. New pages are allocated together, on huge pages if large enough.
     void grow(std::size_t n) {
         if (size_ < n && !pages_.empty()) reserve(pages_.size() - 1, n - ((pages_.size() - 1) << shift_));
         const std::size_t first = pages_.size();
         if (n > first << shift_) {
             const std::size_t capacity = n - (first << shift_);
-            for (std::size_t at = 0; at < capacity;) {
-                const std::size_t some_pages =
+            for (std::size_t done = 0; done < capacity;) {
+                const std::size_t block_size =
                     std::max(page_size(), kBytesAtOnce / (width_ * sizeof(T)) >> shift_ << shift_);
-                const std::size_t some = std::min(some_pages, capacity - at);
-                const auto [buffer, data] = allocate(some);
-                for (std::size_t i = 0; i < some; i += page_size()) {
+                const std::size_t n_new = std::min(block_size, capacity - done);
+                const auto [buffer, data] = allocate(n_new);
+                for (std::size_t i = 0; i < n_new; i += page_size()) {
                     data_.push_back(data + i * width_);
-                    pages_.push_back({buffer, std::min(page_size(), some - i), PageState::unpublished});
+                    pages_.push_back({buffer, std::min(page_size(), n_new - i), PageState::unpublished});
                 }
-                at += some;
+                done += n_new;
             }
         }
         size_ = std::max(size_, n);
     }
 
-    // Element i < size() for writing, where readers of earlier generations may read its page.
+    // Element i < size() for writing, if readers of earlier generations may read its page.
     T* copy_on_write(std::size_t i) {
         const std::size_t page = i >> shift_;
         if (pages_[page].state != PageState::unpublished) replace(page, pages_[page].capacity);
         return data_[page] + (i & (page_size() - 1)) * width_;
     }
 
-    // Element i < size() for writing, where no reader reads this element: a row that was just appended, or whose last
-    // reader has ended.
+    // Element i < size() for writing, if no reader reads it: a row that was just appended, or whose last reader ended.
     T* write_unshared(std::size_t i) {
         const std::size_t page = i >> shift_;
         if (pages_[page].state == PageState::mapped) replace(page, pages_[page].capacity);
         return data_[page] + (i & (page_size() - 1)) * width_;
     }
 
-    // Published: pages are immutable from here, but for write_unshared. Arrays that change by write_unshared alone need
-    // no publish().
+    // Makes the pages immutable, except by write_unshared. Arrays that change only by it need no publish().
     void publish() noexcept {
         for (Page& page : pages_) {
             if (page.state == PageState::unpublished) page.state = PageState::published;
@@ -115,25 +112,25 @@ class PagedArray {
 
     // The elements in order, in as few contiguous spans as their memory allows.
     std::vector<std::span<const T>> segments() const {
-        std::vector<std::span<const T>> found;
+        std::vector<std::span<const T>> pieces;
         for (std::size_t page = 0; page < pages_.size(); ++page) {
             const std::size_t n = (std::min(size_, (page + 1) << shift_) - (page << shift_)) * width_;
-            if (!found.empty() && found.back().data() + found.back().size() == data_[page]) {
-                found.back() = {found.back().data(), found.back().size() + n};
+            if (!pieces.empty() && pieces.back().data() + pieces.back().size() == data_[page]) {
+                pieces.back() = {pieces.back().data(), pieces.back().size() + n};
             } else {
-                found.push_back({data_[page], n});
+                pieces.push_back({data_[page], n});
             }
         }
-        return found;
+        return pieces;
     }
 
-    // Whether every page is mapped, so that nothing here is ever written in place. True of an empty array.
+    // Returns whether every page is mapped, so that none is ever written in place. True for an empty array.
     bool is_mapped() const noexcept {
         return std::ranges::all_of(pages_, [](const Page& page) { return page.state == PageState::mapped; });
     }
 
-    // Whether more than half of the pages were replaced by copies: they lie apart from each other, and their originals'
-    // memory is still held.
+    // Returns whether copies replaced more than half of the pages: they are scattered, and the memory of their
+    // originals is still in use.
     bool is_fragmented() const noexcept { return n_replaced_ > 32 && n_replaced_ > pages_.size() / 2; }
 
     std::size_t bytes() const noexcept {
@@ -155,7 +152,7 @@ class PagedArray {
 
     static constexpr std::size_t kBytesAtOnce = std::size_t{2} << 20;
 
-    // Room for n elements in the last page, or for as many as fit.
+    // Makes room for n elements in the last page, or for as many as fit.
     void reserve(std::size_t page, std::size_t n) {
         const std::size_t capacity = pages_[page].capacity;
         n = std::min(n, page_size());

@@ -48,10 +48,10 @@ void RowFormat::dot(const PaddedQuery& query, const std::byte* const* rows, cons
         constexpr std::size_t kBlock = 256;
         std::int32_t sums[kBlock];
         for (std::size_t first = 0; first < n; first += kBlock) {
-            const std::size_t some = std::min(kBlock, n - first);
-            loops.dot_int8(rows + first, next == nullptr ? nullptr : next + first, some, query.integers.data(),
+            const std::size_t n_rows = std::min(kBlock, n - first);
+            loops.dot_int8(rows + first, next == nullptr ? nullptr : next + first, n_rows, query.integers.data(),
                            padded_dim(), sums);
-            for (std::size_t i = 0; i < some; ++i) out[first + i] = static_cast<float>(sums[i]) * query.scale;
+            for (std::size_t i = 0; i < n_rows; ++i) out[first + i] = static_cast<float>(sums[i]) * query.scale;
         }
         return;
     }

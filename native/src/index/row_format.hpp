@@ -1,8 +1,8 @@
-// Vectors as rows of float16, float32 or int8, each row padded with zeros to a multiple of 64 bytes.
+// RowFormat stores vectors as rows of float16, float32 or int8, each padded with zeros to a multiple of 64 bytes.
 //
-// An int8 row holds integers; a value is integer·scale, scale = max|x| / 127. A query is rounded to integers as well,
-// of at most `limit` = min(32767, (2^31 − 1) / (128·D)), so that no sum of products overflows 32 bits: sums are exact
-// in any order. The score is float(sum)·query_scale·row_scale, multiplied in this order.
+// An int8 row has integers; a value is integer·scale, scale = max|x| / 127. A query is rounded to integers too, of at
+// most `limit` = min(32767, (2^31 − 1) / (128·D)), so that no sum of products overflows 32 bits: sums are exact in any
+// order. The score is float(sum)·query_scale·row_scale, multiplied in this order.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ namespace karec {
 
 inline constexpr std::size_t kMaxDim = 65536;
 
-// A query as the kernels read it: padded with zeros to the rows' padded length.
+// A query for the kernels: padded with zeros to the padded length of rows.
 struct PaddedQuery {
     ScratchVector<float> values;
     ScratchVector<std::int16_t> integers;  // for int8 rows
@@ -30,11 +30,12 @@ struct RowFormat {
 
     std::size_t stride() const noexcept { return (dim * size_of(dtype) + 63) / 64 * 64; }
 
-    // The length that kernels read: D rounded up to a multiple of 16, for int8 of 64; the padding is zeros.
+    // The length that kernels read: D rounded up to a multiple of 16, for int8 of 64.
     std::size_t padded_dim() const noexcept {
         return dtype == DType::int8 ? (dim + 63) / 64 * 64 : (dim + 15) / 16 * 16;
     }
 
+    // Reads `query` once.
     PaddedQuery pad(std::span<const float> query) const;
 
     // out[i] = ⟨query, rows[i]⟩ as ScoringKernels defines it; for int8 without the row's scale. next[i] is prefetched

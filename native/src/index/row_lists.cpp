@@ -20,36 +20,37 @@ RowLists::RowLists(RowFormat row_format, std::int64_t version, std::vector<float
     ends.assign(n() + 1, 0);
 }
 
-std::size_t RowLists::list_with(std::size_t row) const noexcept {
+std::size_t RowLists::find_list(std::size_t row) const noexcept {
     return static_cast<std::size_t>(std::ranges::upper_bound(ends, static_cast<std::int64_t>(row)) - ends.begin());
 }
 
 void RowLists::dot_all(const float* x, float* dots) const noexcept {
-    constexpr std::size_t kSome = 64;
-    const std::byte* at[kSome];
-    for (std::size_t first = 0; first < n(); first += kSome) {
-        const std::size_t some = std::min(kSome, n() - first);
+    constexpr std::size_t kBlock = 64;
+    const std::byte* at[kBlock];
+    for (std::size_t first = 0; first < n(); first += kBlock) {
+        const std::size_t some = std::min(kBlock, n() - first);
         for (std::size_t i = 0; i < some; ++i) at[i] = reinterpret_cast<const std::byte*>(centroid(first + i));
         kernels().dot_float32(at, nullptr, some, x, format.padded_dim(), dots + first);
     }
 }
 
-void RowLists::nearest(const Generation& g, std::span<const std::int32_t> rows, std::span<std::uint16_t> of) const {
-    constexpr std::size_t kPackFor = 8;  // the number of rows from which packing them is faster
+void RowLists::find_nearest(const Generation& g, std::span<const std::int32_t> rows,
+                            std::span<std::uint16_t> list_numbers) const {
+    constexpr std::size_t kMinPacked = 8;  // from this number of rows on, packing them is faster
     const std::size_t width = format.padded_dim();
     ScratchVector<float> x(width);
-    ScratchVector<float> all(rows.size() < kPackFor ? n() : 0);
-    for (std::size_t i = 0; i < rows.size() && rows.size() < kPackFor; ++i) {
-        listed_vector(g, static_cast<std::size_t>(rows[i]), x.data());
+    ScratchVector<float> all(rows.size() < kMinPacked ? n() : 0);
+    for (std::size_t i = 0; i < rows.size() && rows.size() < kMinPacked; ++i) {
+        read_vector(g, static_cast<std::size_t>(rows[i]), x.data());
         dot_all(x.data(), all.data());
         float best = -std::numeric_limits<float>::infinity();
-        of[i] = 0;
+        list_numbers[i] = 0;
         for (std::size_t list = 0; list < n(); ++list) {
             const float score = all[list] - half_norms[list];
-            if (score > best) best = score, of[i] = static_cast<std::uint16_t>(list);
+            if (score > best) best = score, list_numbers[i] = static_cast<std::uint16_t>(list);
         }
     }
-    if (rows.size() < kPackFor) return;
+    if (rows.size() < kMinPacked) return;
     ScratchVector<float> block(width * kBlockItems);
     float dots[kBlockItems];
     float best[kBlockItems];
@@ -57,7 +58,7 @@ void RowLists::nearest(const Generation& g, std::span<const std::int32_t> rows, 
         const std::size_t some = std::min(kBlockItems, rows.size() - first);
         std::ranges::fill(block, 0.0f);
         for (std::size_t i = 0; i < some; ++i) {
-            listed_vector(g, static_cast<std::size_t>(rows[first + i]), x.data());
+            read_vector(g, static_cast<std::size_t>(rows[first + i]), x.data());
             for (std::size_t d = 0; d < width; ++d) block[d * kBlockItems + i] = x[d];
         }
         std::int32_t list_of[kBlockItems] = {};
@@ -70,7 +71,7 @@ void RowLists::nearest(const Generation& g, std::span<const std::int32_t> rows, 
                 best[i] = score > best[i] ? score : best[i];
             }
         }
-        for (std::size_t i = 0; i < some; ++i) of[first + i] = static_cast<std::uint16_t>(list_of[i]);
+        for (std::size_t i = 0; i < some; ++i) list_numbers[first + i] = static_cast<std::uint16_t>(list_of[i]);
     }
 }
 
@@ -78,12 +79,8 @@ std::size_t RowLists::bytes() const noexcept {
     return (centroids.size() + half_norms.size()) * sizeof(float) + ends.size() * sizeof(std::int64_t);
 }
 
-void listed_vector(const Generation& g, std::size_t row, float* x) noexcept {
-    if (g.keeps_exact) {
-        g.exact_format().decode(g.exact.at(row), 1.0f, x);
-    } else {
-        g.format.decode(g.rows.at(row), g.scale_of(row), x);
-    }
+void read_vector(const Generation& g, std::size_t row, float* x) noexcept {
+    g.decode(row, x);
     std::fill(x + g.format.dim, x + g.exact_format().padded_dim(), 0.0f);
 }
 

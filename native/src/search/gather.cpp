@@ -83,15 +83,7 @@ Status IndexView::gather(const Rows& rows, std::span<float> out) const noexcept 
         const std::size_t dim = g.format.dim;
         if (Status status = check_gather(g, rows, "rows × dimensions", dim, out.size()); !status.ok()) return status;
         for_each_row(
-            g, rows.values,
-            [&](std::size_t i, std::size_t row) {
-                float* vector = out.data() + i * dim;
-                if (g.keeps_exact) {
-                    g.exact_format().decode(g.exact.at(row), 1.0f, vector);
-                } else {
-                    g.format.decode(g.rows.at(row), g.scale_of(row), vector);
-                }
-            },
+            g, rows.values, [&](std::size_t i, std::size_t row) { g.decode(row, out.data() + i * dim); },
             [&](std::size_t i) { std::fill_n(out.data() + i * dim, dim, 0.0f); });
         return {};
     });
@@ -102,7 +94,7 @@ Status IndexView::gather_column(std::string_view name, const Rows& rows, std::sp
         if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         const PagedColumn* column = g.find_column(name);
-        if (column == nullptr) return no_column(name);
+        if (column == nullptr) return missing_column(name);
         const std::size_t width = size_of(column->dtype);
         Status status = check_gather(g, rows, "rows × bytes of an element", width, out.size());
         if (!status.ok()) return status;

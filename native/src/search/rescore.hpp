@@ -12,14 +12,14 @@ namespace karec {
 
 // Returns how many candidates to collect for the k best: 1.2·k if they are rescored, else k.
 inline std::size_t n_to_rescore(const Generation& g, std::size_t k) noexcept {
-    return g.keeps_exact ? k + (k + 4) / 5 : k;
+    return g.has_exact_rows ? k + (k + 4) / 5 : k;
 }
 
 // Replaces `top` by the best k of its entries, scored from float32 rows. Does nothing without float32 rows.
 // row_of(position) is the row of an entry.
 template <class RowOf>
 void rescore(const Generation& g, const Query& query, std::size_t k, RowOf&& row_of, TopK& top) {
-    if (!g.keeps_exact) return;
+    if (!g.has_exact_rows) return;
     const PaddedQueries queries(query, g, g.exact_format());
     ScratchVector<std::uint32_t> positions;
     top.finish([&](std::size_t, float, std::uint32_t position) { positions.push_back(position); });
@@ -32,7 +32,7 @@ void rescore(const Generation& g, const Query& query, std::size_t k, RowOf&& row
         const std::size_t n = std::min(kScoreBlock, positions.size() - first);
         for (std::size_t i = 0; i < n; ++i) {
             rows[i] = row_of(positions[first + i]);
-            vectors[i] = g.exact.at(static_cast<std::size_t>(rows[i]));
+            vectors[i] = g.exact_rows.at(static_cast<std::size_t>(rows[i]));
         }
         queries.dot(g, rows, vectors, nullptr, n, scores);
         adjust_scores(g, rows, n, false, scores);

@@ -90,7 +90,7 @@ void scan_lists(const Generation& g, std::span<const Query> queries, std::span<c
     for (std::size_t q = 0; q < queries.size(); ++q) {
         const ScratchVector<std::int32_t> rows = find_probed_rows(g, queries[q], mask, n_probe);
         const PaddedQueries padded(queries[q], g, g.format);
-        if (!g.keeps_exact && rows.size() / kMaxRowsPerK <= output.k()) {
+        if (!g.has_exact_rows && rows.size() / kMaxRowsPerK <= output.k()) {
             output.finish(q, select_large_k(g, padded, rows, output.list(q)));
             continue;
         }

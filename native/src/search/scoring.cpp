@@ -47,7 +47,7 @@ void apply_version_scales(const Generation& g, const std::int32_t* rows, std::si
     }
     if (g.is_calibrated()) {
         for (std::size_t i = 0; i < n; ++i) {
-            if (rows[i] >= 0) scores[i] = g.on_one_scale(static_cast<std::size_t>(rows[i]), scores[i]);
+            if (rows[i] >= 0) scores[i] = g.calibrate_score(static_cast<std::size_t>(rows[i]), scores[i]);
         }
     }
 }

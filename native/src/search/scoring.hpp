@@ -16,7 +16,7 @@
 #include <span>
 
 #include "index/generation.hpp"
-#include "index/id_lookup.hpp"
+#include "index/id_map.hpp"
 #include "karec/index_view.hpp"
 
 namespace karec {
@@ -92,7 +92,7 @@ class CandidateReader {
     void find_vectors(std::size_t n, CandidateBlock& block) const noexcept {
         const auto n_rows = static_cast<std::uint32_t>(g_.n_rows());
         const Pages<std::byte> vectors = g_.rows.pages();
-        const RowSet::Words closed = g_.closed.in_registers();
+        const RowSet::Words closed = g_.closed.to_words();
         std::uint32_t skipped[kScoreBlock];
         std::size_t n_skipped = 0;
         for (std::size_t i = 0; i < n; ++i) {
@@ -113,7 +113,7 @@ class CandidateReader {
 
     void find_adjustments(std::size_t n, CandidateBlock& block) const noexcept {
         const Pages<Adjustment> adjustments = g_.adjustments.pages();
-        const RowSet::Words adjusted = g_.adjusted.in_registers();
+        const RowSet::Words adjusted = g_.adjusted.to_words();
         for (std::size_t i = 0; i < n; ++i) {
             const auto row = static_cast<std::uint32_t>(std::max(block.rows[i], 0));
             block.adjustments[i] = adjusted.has(row) ? adjustments.at(row) : &kNoAdjustment;

@@ -66,7 +66,7 @@ inline void adjust_tile(const Generation& g, const Tile& tile, bool is_int8, flo
         for (std::size_t i = 0; i < tile.n; ++i) scores[i] *= scales[i];
     }
     if (g.is_calibrated()) {
-        for (std::size_t i = 0; i < tile.n; ++i) scores[i] = g.on_one_scale(tile.first + i, scores[i]);
+        for (std::size_t i = 0; i < tile.n; ++i) scores[i] = g.calibrate_score(tile.first + i, scores[i]);
     }
     if (g.adjustments.empty()) return;
     const Adjustment* adjustments = g.adjustments.at(tile.first);

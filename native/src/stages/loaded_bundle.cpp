@@ -48,9 +48,9 @@ Status add_tower(LoadedBundle& loaded, const std::string& name, const StagesOpti
     if (Status status = tower->check_inputs(loaded.encoder->outputs()); !status.ok()) return status;
     const auto width = tower->output_width("user_vector");
     if (!width.ok()) return width.status();
-    if (width.value() != 0 && width.value() != loaded.index.dim()) {
+    if (width.value() != 0 && width.value() != loaded.index.pinned().dim()) {
         return Status::bad_format(path.value() + " gives " + std::to_string(width.value()) +
-                                  " dimensions, the index has " + std::to_string(loaded.index.dim()));
+                                  " dimensions, the index has " + std::to_string(loaded.index.pinned().dim()));
     }
     loaded.towers.push_back(std::move(tower.value()));
     return {};
@@ -77,7 +77,7 @@ Status add_maps(LoadedBundle& loaded, const StageSettings& settings, bool verify
         const auto* dpp = std::get_if<DppStep>(&step.settings);
         if (dpp == nullptr || !(dpp->centre || dpp->whiten > 0.0)) continue;
         if (!statistics) {
-            auto read = VectorStatistics::read(loaded.bundle, loaded.index.dim(), verify);
+            auto read = VectorStatistics::read(loaded.bundle, loaded.index.pinned().dim(), verify);
             if (!read.ok()) return read.status();
             statistics = std::move(read.value());
         }
@@ -125,7 +125,7 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
     open_options.verify = options.verify;
     auto index = ItemIndex::open(path.value(), open_options);
     if (!index.ok()) return index.status();
-    const std::int64_t version = index->model_version();
+    const std::int64_t version = index->pinned().model_version();
     if (version != bundle->model_version()) return refuse_version(path.value(), version, bundle.value());
     const IndexView view = index->pinned();
     Status status = check_versions(path.value(), view, bundle.value());

@@ -15,7 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "ids/layout.hpp"
+#include "base/seal.hpp"
+#include "ids/id_file.hpp"
 #include "karec/string_ids.hpp"
 
 namespace karec::id_files {
@@ -44,7 +45,7 @@ inline std::vector<std::string> some_names(std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) {
         std::string name = std::to_string(i);
         if (random() % 4 == 0) name += "-\xe6\xad\x8c\xf0\x9f\x8e\xa4";
-        if (random() % 16 == 0) name += std::string(random() % (kMostIdBytes + 1 - name.size()), 'z');
+        if (random() % 16 == 0) name += std::string(random() % (kMaxIdBytes + 1 - name.size()), 'z');
         names.push_back(name);
     }
     return names;
@@ -52,7 +53,7 @@ inline std::vector<std::string> some_names(std::size_t n) {
 
 inline Bytes file_of(const std::vector<std::string>& names) {
     const std::string path = "id_files-" + std::to_string(::getpid()) + ".karec";
-    if (!StringIds::build(Flat(names).strings(), path, {}).ok()) std::abort();
+    if (!StringIds::build(Flat(names).strings(), path).ok()) std::abort();
     std::ifstream file(path, std::ios::binary);
     Bytes bytes{std::istreambuf_iterator<char>(file), {}};
     std::remove(path.c_str());
@@ -79,27 +80,6 @@ inline StringIds built(const std::vector<std::string>& names) {
     auto ids = open_bytes(file_of(names), true);
     if (!ids.ok()) std::abort();
     return ids.value();
-}
-
-inline ids::Header header_of(const Bytes& bytes) {
-    ids::Header header{};
-    std::memcpy(&header, bytes.data(), std::min(bytes.size(), sizeof header));
-    return header;
-}
-
-// Writes new checksums: only the checks behind them can still refuse the file.
-inline void seal(Bytes& bytes) {
-    if (bytes.size() < sizeof(ids::Header)) return;
-    ids::Header header = header_of(bytes);
-    if (header.bits <= ids::kMostBits && header.n <= ids::kMostStrings && header.text_bytes <= bytes.size()) {
-        const auto extents = ids::extents_of(header);
-        for (std::size_t s = 0; s < ids::kSections; ++s) {
-            if (extents[s].begin + extents[s].bytes > bytes.size()) continue;
-            header.sums[s] = xxh64(std::as_bytes(std::span(bytes).subspan(extents[s].begin, extents[s].bytes)));
-        }
-    }
-    header.checksum = ids::checksum_of(header);
-    std::memcpy(bytes.data(), &header, sizeof header);
 }
 
 // Two ASCII strings of 64 bytes that differ and have one XXH64 under `seed`.

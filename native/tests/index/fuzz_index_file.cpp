@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "index_seal.hpp"
+#include "base/seal.hpp"
 #include "karec/item_index.hpp"
 
 using namespace karec;
@@ -52,14 +52,14 @@ Bytes saved(DType dtype, const std::string& path) {
         !index->build_lists({dtype == DType::float16 ? std::size_t{1} : std::size_t{9}, 0}).ok()) {
         std::abort();
     }
-    if (!index->save(path).ok()) std::abort();
+    if (!index->pinned().save(path).ok()) std::abort();
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
 // Calls everything that reads the file's contents.
 void use(ItemIndex& index, const std::string& path) {
-    const std::size_t dim = index.dim();
+    const std::size_t dim = index.pinned().dim();
     std::vector<std::int64_t> ids(40);
     for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i * i) - 3;
     const std::vector<float> query(dim, 0.5f);
@@ -71,28 +71,29 @@ void use(ItemIndex& index, const std::string& path) {
     std::vector<std::int64_t> positions(20);
     SearchCount count;
     const Ranked out{scores, found, rows, positions};
-    const bool searched = index.search(by_version, Candidates::of_ids(ids), out).ok() &&
-                          index.search_all({&by_version, 1}, {}, out, {&count, 1}).ok();
+    const bool searched = index.pinned().search(by_version, Candidates::of_ids(ids), out).ok() &&
+                          index.pinned().search_all({&by_version, 1}, {}, out, {&count, 1}).ok();
     const bool probed =
-        index.n_lists() == 0 || index.search_all({&by_version, 1}, {}, out, {&count, 1}, 1 + index.n_lists() / 2).ok();
+        index.pinned().n_lists() == 0 ||
+        index.pinned().search_all({&by_version, 1}, {}, out, {&count, 1}, 1 + index.pinned().n_lists() / 2).ok();
     if (!searched || !probed) std::abort();
     std::vector<float> vectors(rows.size() * dim);
-    (void)index.gather(rows, vectors);
-    (void)index.table();
+    (void)index.pinned().gather(rows, vectors);
+    (void)index.pinned().table();
     (void)index.remove(std::span(ids).first(3));
     (void)index.block(std::span(ids).subspan(3, 3));
     std::vector<std::vector<std::byte>> bytes;
     std::vector<Column> columns;
-    const auto table = index.table();
+    const auto table = index.pinned().table();
     for (const Column& column : table.value()->columns) {
         bytes.emplace_back(2 * size_of(column.dtype));
         columns.push_back({column.name, column.dtype, bytes.back()});
     }
     const std::vector<float> two(2 * dim, 0.25f);
     (void)index.upsert(std::span(ids).first(2), {two.data(), 2, dim, DType::float32}, columns, 2);
-    (void)index.search(by_version, Candidates::of_ids(ids), out);
+    (void)index.pinned().search(by_version, Candidates::of_ids(ids), out);
     (void)index.build_lists({});
-    (void)index.save(path);
+    (void)index.pinned().save(path);
 }
 
 }  // namespace

@@ -70,12 +70,12 @@ TEST(a_child_writes_though_another_thread_was_writing) {
            [&] {
                for (int round = 0; round < 20; ++round) {
                    CHECK(in_child([&] {
-                       return index.upsert(works.ids, works.view(), {}, 1).ok() && index.size() == kWorks &&
-                              index.remove(works.ids).value() == 0 && index.size() == 0;
+                       return index.upsert(works.ids, works.view(), {}, 1).ok() && index.pinned().size() == kWorks &&
+                              index.remove(works.ids).value() == 0 && index.pinned().size() == 0;
                    }));
                }
            });
-    CHECK(index.size() == kWorks);
+    CHECK(index.pinned().size() == kWorks);
 }
 
 TEST(a_child_uses_rows_again_that_other_threads_were_reading) {
@@ -87,10 +87,10 @@ TEST(a_child_uses_rows_again_that_other_threads_were_reading) {
         for (int round = 0; round < 10; ++round) {
             if (!index.upsert(works.ids, works.view(), {}, 0).ok()) return false;
         }
-        return index.n_rows() <= 3 * kWorks;
+        return index.pinned().n_rows() <= 3 * kWorks;
     };
     CHECK(in_child(upsert_often));
-    beside([&] { CHECK(index.scores(query, Candidates::of_ids(works.ids), scores).ok()); },
+    beside([&] { CHECK(index.pinned().scores(query, Candidates::of_ids(works.ids), scores).ok()); },
            [&] {
                for (int round = 0; round < 20; ++round) CHECK(in_child(upsert_often));
            });
@@ -129,7 +129,7 @@ TEST(a_child_is_refused_views_of_other_threads_and_keeps_its_own) {
         others.reset();
         own.reset();
         const IndexView fresh = index.pinned();
-        return right && fresh.gather(rows, vectors).ok() && index.n_rows() <= 4 * kWorks;
+        return right && fresh.gather(rows, vectors).ok() && index.pinned().n_rows() <= 4 * kWorks;
     }));
     std::vector<float> vectors(kDim);
     CHECK(others->gather(std::vector<std::int32_t>{0}, vectors).ok() && own->size() == kWorks);

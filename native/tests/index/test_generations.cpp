@@ -54,22 +54,22 @@ void readers_see_whole_generations(DType dtype) {
         std::vector<std::int64_t> positions(8);
         std::uint64_t last = 0;
         while (!stop.load(std::memory_order_relaxed)) {
-            const auto seen = index.scores(query, Candidates::of_ids(group), scores);
+            const auto seen = index.pinned().scores(query, Candidates::of_ids(group), scores);
             bool good = seen.ok() && seen->generation >= last;
             last = seen->generation;
             for (const float score : scores) good = good && score == scores[0];
             std::vector<float> best(8);
             SearchCount count;
             const Ranked out{best, ids, rows, positions};
-            const auto searched = index.search(query, Candidates::of_ids(group), out);
+            const auto searched = index.pinned().search(query, Candidates::of_ids(group), out);
             good = good && searched.ok();
             for (std::size_t i = 1; good && i < searched->found; ++i) good = good && best[i] == best[0];
-            good = good && index.search_all({&query, 1}, {}, out, {&count, 1}).ok();
+            good = good && index.pinned().search_all({&query, 1}, {}, out, {&count, 1}).ok();
             const IndexView view = index.pinned();  // lists that are built meanwhile may leave fewer rows
             good = good && view.search_all({&query, 1}, {}, out, {&count, 1}, 1 + random() % 4).ok();
-            good = good && index.table().ok();
+            good = good && index.pinned().table().ok();
             good = good && view.gather(rows, std::span(scores).first(8 * kDim)).ok();
-            const auto mixed = index.versions();
+            const auto mixed = index.pinned().versions();
             good = good && mixed.ok() && !mixed->empty() && mixed->size() <= 2;
             torn += !good;
             n_searches.fetch_add(1, std::memory_order_relaxed);
@@ -109,9 +109,9 @@ void readers_see_whole_generations(DType dtype) {
     const std::vector<float> vectors = all(1.0f, group.size());
     const MatrixView view{vectors.data(), group.size(), kDim, DType::float32};
     CHECK(index.upsert(group, view, {}, 0).ok());
-    const std::size_t n_rows = index.n_rows();
+    const std::size_t n_rows = index.pinned().n_rows();
     for (int step = 0; step < 5; ++step) CHECK(index.upsert(group, view, {}, 0).ok());
-    CHECK(index.n_rows() == n_rows);
+    CHECK(index.pinned().n_rows() == n_rows);
 }
 
 }  // namespace
@@ -131,7 +131,7 @@ TEST(an_index_that_was_emptied_and_saved_tells_versions_apart_again) {
     ItemIndex first = ItemIndex::build({}, {nullptr, 0, kDim, DType::float32}, {}).value();
     put(first, 0, 1);
     put(first, 1, 2);
-    CHECK(first.remove(two).ok() && first.save(path).ok());
+    CHECK(first.remove(two).ok() && first.pinned().save(path).ok());
     ItemIndex index = ItemIndex::open(path).value();
     put(index, 0, 3);
     put(index, 1, 4);
@@ -139,10 +139,10 @@ TEST(an_index_that_was_emptied_and_saved_tells_versions_apart_again) {
     const VersionQuery versions[] = {{3, fives}, {4, kOnes}};
     std::vector<float> scores(2);
     const Query query{std::span<const VersionQuery>(versions)};
-    CHECK(index.scores(query, Candidates::of_ids(two), scores).ok());
+    CHECK(index.pinned().scores(query, Candidates::of_ids(two), scores).ok());
     CHECK((scores == std::vector<float>{5.0f * kDim * 1.0f, 1.0f * kDim}));
     put(index, 1, 3);
-    CHECK(index.model_versions().value() == std::vector<std::int64_t>{3});
+    CHECK(index.pinned().model_versions().value() == std::vector<std::int64_t>{3});
     (void)std::remove(path.c_str());
 }
 
@@ -159,11 +159,12 @@ TEST(an_index_grows_from_nothing_and_its_rows_are_used_again) {
         }
         CHECK(index.upsert(ids, {vectors.data(), kBatch, kDim, DType::float32}, {}, 3).ok());
         std::vector<float> scores(kBatch);
-        CHECK(index.scores(kOnes, Candidates::of_ids(ids), scores).ok());
+        CHECK(index.pinned().scores(kOnes, Candidates::of_ids(ids), scores).ok());
         for (std::size_t i = 0; i < kBatch; ++i) CHECK(scores[i] == static_cast<float>(i * kDim));
     }
-    CHECK(index.size() == 40 * kBatch && index.n_rows() <= 42 * kBatch && index.generation() == 61);
-    CHECK(index.model_versions().value() == std::vector<std::int64_t>{3});
-    const auto table = index.table().value();
-    CHECK(static_cast<std::size_t>(std::ranges::count(table->present, 1)) == index.size());
+    CHECK(index.pinned().size() == 40 * kBatch && index.pinned().n_rows() <= 42 * kBatch &&
+          index.pinned().generation() == 61);
+    CHECK(index.pinned().model_versions().value() == std::vector<std::int64_t>{3});
+    const auto table = index.pinned().table().value();
+    CHECK(static_cast<std::size_t>(std::ranges::count(table->present, 1)) == index.pinned().size());
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "index/id_lookup.hpp"
+#include "index/id_map.hpp"
 #include "karec/item_index.hpp"
 
 using namespace karec;
@@ -93,7 +93,7 @@ TEST(the_id_map_stays_a_dictionary_while_ids_come_and_go) {
         const std::int32_t row = before == expected.end() ? -1 : before->second;
         CHECK(map.find(id) == row);
         if (random() % 2 == 0) {
-            map.make_room(expected.size() + 1);
+            map.reserve(expected.size() + 1);
             CHECK(map.put(id, step) == row);
             expected[id] = step;
         } else {

@@ -50,9 +50,9 @@ const std::vector<float> kQuery = {1, 0, 0};
 
 TEST(an_index_reports_its_size_types_and_versions) {
     const ItemIndex index = make();
-    CHECK(index.size() == 4 && index.dim() == 3 && index.dtype() == DType::float16);
-    CHECK(index.model_version() == 7 && index.generation() == 1);
-    const auto table = index.table().value();
+    CHECK(index.pinned().size() == 4 && index.pinned().dim() == 3 && index.pinned().dtype() == DType::float16);
+    CHECK(index.pinned().model_version() == 7 && index.pinned().generation() == 1);
+    const auto table = index.pinned().table().value();
     CHECK(std::ranges::equal(table->ids, kIds) && table->present.empty());
     CHECK(table->columns.size() == 1 && table->columns[0].name == "creator_id");
     CHECK(std::ranges::equal(table->columns[0].bytes, std::as_bytes(std::span(kCreators))));
@@ -61,17 +61,17 @@ TEST(an_index_reports_its_size_types_and_versions) {
 TEST(copies_are_handles_of_one_index) {
     const ItemIndex index = make();
     ItemIndex copy = index;
-    CHECK(copy.block(kIds).ok() && index.generation() == 2);
+    CHECK(copy.block(kIds).ok() && index.pinned().generation() == 2);
 }
 
 TEST(a_search_ranks_by_score_then_position_and_skips_what_is_unknown) {
     const ItemIndex index = make();
     const std::vector<std::int64_t> wanted = {7, 99, -3, 7};
     std::vector<std::int32_t> rows(4);
-    CHECK(index.lookup(wanted, rows).ok());
+    CHECK(index.pinned().lookup(wanted, rows).ok());
     CHECK((rows == std::vector<std::int32_t>{3, -1, 1, 3}));
     Out out(10);
-    const auto counts = index.search(kQuery, Candidates::of_rows(rows), out.spans());
+    const auto counts = index.pinned().search(kQuery, Candidates::of_rows(rows), out.spans());
     CHECK(counts.ok() && counts->found == 3 && counts->unknown == 1);
     CHECK(out.ids[0] == 7 && out.positions[0] == 0 && out.scores[0] == 9.0f);
     CHECK(out.ids[1] == 7 && out.positions[1] == 3);
@@ -85,7 +85,7 @@ TEST(a_scan_pads_what_is_masked_away) {
     Out out(6);
     const Query each[] = {std::span(queries).first(3), std::span(queries).last(3)};
     std::vector<SearchCount> counts(2);
-    CHECK(index.search_all(each, mask, out.spans(), counts).ok());
+    CHECK(index.pinned().search_all(each, mask, out.spans(), counts).ok());
     CHECK(counts[0].found == 2 && counts[1].found == 2);
     CHECK((out.rows == std::vector<std::int32_t>{2, 0, -1, 0, 2, -1}));
     CHECK(std::isinf(out.scores[2]) && out.ids[2] == -1 && out.positions[5] == -1);
@@ -95,10 +95,10 @@ TEST(scores_and_vectors_of_unknown_rows) {
     const ItemIndex index = make();
     const std::vector<std::int32_t> rows = {2, -1};
     std::vector<float> scores(2);
-    CHECK(index.scores(kQuery, Candidates::of_rows(rows), scores).ok());
+    CHECK(index.pinned().scores(kQuery, Candidates::of_rows(rows), scores).ok());
     CHECK(scores[0] == 6.0f && scores[1] == -std::numeric_limits<float>::infinity());
     std::vector<float> vectors(6);
-    CHECK(index.gather(rows, vectors).ok());
+    CHECK(index.pinned().gather(rows, vectors).ok());
     CHECK((vectors == std::vector<float>{6, 7, 8, 0, 0, 0}));
 }
 
@@ -129,24 +129,25 @@ TEST(a_search_refuses_what_does_not_fit) {
     const std::vector<std::int32_t> rows = {0, 4};
     Out out(2);
     const auto both = Candidates::of_rows(rows);
-    CHECK(refused(index.search(kQuery, both, out.spans()).status(), "rows holds 4 at position 1"));
-    CHECK(refused(index.search(std::vector<float>(), both, out.spans()).status(), "query has 0 values, expected 3"));
+    CHECK(refused(index.pinned().search(kQuery, both, out.spans()).status(), "rows holds 4 at position 1"));
+    CHECK(refused(index.pinned().search(std::vector<float>(), both, out.spans()).status(),
+                  "query has 0 values, expected 3"));
     const std::vector<float> nan = {0, std::numeric_limits<float>::infinity(), 0};
-    CHECK(refused(index.search(nan, both, out.spans()).status(), "infinity at position 1"));
-    CHECK(refused(index.search(kQuery, {kIds, rows}, out.spans()).status(), "not as both"));
+    CHECK(refused(index.pinned().search(nan, both, out.spans()).status(), "infinity at position 1"));
+    CHECK(refused(index.pinned().search(kQuery, {kIds, rows}, out.spans()).status(), "not as both"));
     Ranked uneven = out.spans();
     uneven.rows = uneven.rows.first(1);
-    CHECK(refused(index.search(kQuery, {}, uneven).status(), "out.rows has 1"));
+    CHECK(refused(index.pinned().search(kQuery, {}, uneven).status(), "out.rows has 1"));
     const Query queries[] = {kQuery, nan};
     std::vector<SearchCount> counts(2);
-    CHECK(refused(index.search_all(queries, {}, out.spans(), counts), "query 1 holds infinity"));
+    CHECK(refused(index.pinned().search_all(queries, {}, out.spans(), counts), "query 1 holds infinity"));
     const std::vector<std::uint8_t> mask(3);
-    CHECK(refused(index.search_all({queries, 1}, mask, out.spans(), {counts.data(), 1}), "mask has 3"));
+    CHECK(refused(index.pinned().search_all({queries, 1}, mask, out.spans(), {counts.data(), 1}), "mask has 3"));
     std::vector<std::int32_t> short_rows(1);
-    CHECK(refused(index.lookup(kIds, short_rows), "ids has 4"));
+    CHECK(refused(index.pinned().lookup(kIds, short_rows), "ids has 4"));
     std::vector<float> scores(1);
     const std::vector<std::int32_t> known = {0, 1};
-    CHECK(refused(index.scores(kQuery, Candidates::of_rows(known), scores).status(), "out has 1"));
+    CHECK(refused(index.pinned().scores(kQuery, Candidates::of_rows(known), scores).status(), "out has 1"));
 }
 
 TEST(an_empty_index_finds_nothing) {
@@ -155,9 +156,9 @@ TEST(an_empty_index_finds_nothing) {
     Out out(2);
     const Query query(kQuery);
     std::vector<SearchCount> found(1);
-    CHECK(built->search_all({&query, 1}, {}, out.spans(), found).ok() && found[0].found == 0);
+    CHECK(built->pinned().search_all({&query, 1}, {}, out.spans(), found).ok() && found[0].found == 0);
     const std::vector<std::int32_t> unknown = {-1, -1};
-    const auto counts = built->search(kQuery, Candidates::of_rows(unknown), out.spans());
+    const auto counts = built->pinned().search(kQuery, Candidates::of_rows(unknown), out.spans());
     CHECK(counts.ok() && counts->found == 0 && counts->unknown == 2);
 }
 
@@ -180,12 +181,12 @@ TEST(a_dpp_of_rows_is_the_dpp_of_their_vectors) {
             options.rescore = rescore;
             const auto index = ItemIndex::build(ids, matrix(vectors, n, dim), options);
             std::vector<float> gathered(rows.size() * dim);
-            CHECK(index.ok() && index->gather(rows, gathered).ok());
+            CHECK(index.ok() && index->pinned().gather(rows, gathered).ok());
             std::vector<std::int64_t> picks(40);
             std::vector<std::int64_t> expected_picks(40);
             std::vector<double> gains(40);
             std::vector<double> expected_gains(40);
-            const auto found = index->dpp_select(rows, relevance, {}, picks, gains);
+            const auto found = index->pinned().dpp_select(rows, relevance, {}, picks, gains);
             const auto expected =
                 dpp_select(matrix(gathered, rows.size(), dim), relevance, {}, expected_picks, expected_gains);
             CHECK(found.ok() && expected.ok() && found->n_dpp == expected->n_dpp);
@@ -200,7 +201,7 @@ TEST(a_dpp_of_rows_names_the_first_that_holds_no_work) {
     std::vector<std::int64_t> picks(2);
     std::vector<double> gains(2);
     const auto of = [&](const std::vector<std::int32_t>& rows) {
-        return index.dpp_select(rows, relevance, {}, picks, gains).status();
+        return index.pinned().dpp_select(rows, relevance, {}, picks, gains).status();
     };
     CHECK(of({0, 1, 2}).ok());
     CHECK(refused(of({0, kUnknownRow, 4}), "rows holds -1 at position 1: the index has no item there"));
@@ -236,14 +237,14 @@ TEST(an_upsert_keeps_the_columns_that_it_does_not_give) {
     const auto put = [&](const Column& column) {
         return index.upsert(one_new, matrix(vectors, 2, 3), {&column, 1}, 0);
     };
-    CHECK(refused(put(given), "column 'owner' is missing, and id 12 (at 1) is new"));
+    CHECK(refused(put(given), "column 'owner' is missing, and id 12 (position 1) is new"));
     const Column other{"price", DType::int32, std::as_bytes(std::span(owners))};
-    CHECK(refused(put(other), "column 'price' is given as int32, the index holds float32"));
+    CHECK(refused(put(other), "column 'price' has dtype int32, expected float32"));
     const Column unknown{"colour", DType::int32, std::as_bytes(std::span(owners))};
     CHECK(refused(put(unknown), "the index has no column 'colour'"));
     const Column twice[] = {given, given};
     CHECK(refused(index.upsert(ids, matrix(vectors, 2, 3), twice, 0), "column 'price' appears twice"));
-    CHECK(index.generation() == view.generation());
+    CHECK(index.pinned().generation() == view.generation());
 }
 
 TEST(bool_columns_read_any_nonzero_byte_as_one) {
@@ -253,13 +254,13 @@ TEST(bool_columns_read_any_nonzero_byte_as_one) {
     options.columns = {&column, 1};
     const ItemIndex built = ItemIndex::build(kIds, matrix(kVectors, 4, 3), options).value();
     const char* path = "test_index_flags.karec";
-    CHECK(built.save(path).ok());
+    CHECK(built.pinned().save(path).ok());
     for (const ItemIndex& index : {built, ItemIndex::open(path).value(), ItemIndex::open(path, {false}).value()}) {
         std::vector<std::uint8_t> found(4);
         const std::vector<std::int32_t> rows = {0, 1, 2, 3};
         CHECK(index.pinned().gather_column("is_live", rows, std::as_writable_bytes(std::span(found))).ok());
         CHECK((found == std::vector<std::uint8_t>{0, 1, 1, 1}));
-        const auto table = index.table().value();
+        const auto table = index.pinned().table().value();
         CHECK(std::ranges::equal(table->columns[0].bytes, std::as_bytes(std::span(found))));
     }
     std::remove(path);

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "base/buffer.hpp"
+#include "base/seal.hpp"
 #include "check.hpp"
 #include "index/file/index_file.hpp"
-#include "index_seal.hpp"
 #include "karec/item_index.hpp"
 
 using namespace karec;
@@ -24,7 +24,7 @@ using Ids = std::vector<std::int64_t>;
 
 Bytes saved(const ItemIndex& index) {
     const char* path = "test_index_file.karec";
-    CHECK(index.save(path).ok() && ItemIndex::open(path).ok());
+    CHECK(index.pinned().save(path).ok() && ItemIndex::open(path).ok());
     std::ifstream file(path, std::ios::binary);
     Bytes bytes{std::istreambuf_iterator<char>(file), {}};
     std::remove(path);
@@ -213,7 +213,9 @@ TEST(a_file_damaged_at_random_is_refused_or_whole) {
             continue;
         }
         // A file that is accepted has a right id map: each id is found in its row.
-        CHECK(id_map_matches(contents->buckets, contents->ids));
+        IdMap id_map;
+        id_map.map(nullptr, contents->buckets);
+        CHECK(id_map.matches(contents->ids));
     }
 }
 
@@ -221,5 +223,5 @@ TEST(errors_of_the_operating_system_come_with_their_errno) {
     const auto absent = ItemIndex::open("no/such/file");
     CHECK(absent.status().code() == Code::io_error && absent.status().system_error() == 2);
     auto index = ItemIndex::build({}, {nullptr, 0, 4, DType::float32}, {});
-    CHECK(index->save("no/such/file").code() == Code::io_error);
+    CHECK(index->pinned().save("no/such/file").code() == Code::io_error);
 }

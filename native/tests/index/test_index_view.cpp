@@ -59,26 +59,26 @@ TEST(a_view_reads_its_generation_whatever_is_written) {
     CHECK(std::ranges::all_of(vectors, [](float x) { return x == 1.0f; }));
     CHECK(view.gather_column("owner", rows, std::as_writable_bytes(std::span(owners))).ok() && owners == ids);
     CHECK(view.size() == 100 && view.n_rows() == 100 && view.generation() == 1);
-    CHECK(index.size() == 101 && index.generation() == 5);
+    CHECK(index.pinned().size() == 101 && index.pinned().generation() == 5);
 }
 
 TEST(rows_of_another_generation_are_refused_and_both_are_named) {
     ItemIndex index = make(10);
     const std::vector<std::int32_t> values = {1, 2};
-    const Rows rows{values, index.generation()};
+    const Rows rows{values, index.pinned().generation()};
     std::vector<float> scores(2);
     std::vector<float> vectors(2 * kDim);
     std::vector<std::int64_t> owners(2);
     std::vector<double> gains(2);
     const auto out = std::as_writable_bytes(std::span(owners));
-    CHECK(index.gather(rows, vectors).ok() && index.gather_column("owner", rows, out).ok());
+    CHECK(index.pinned().gather(rows, vectors).ok() && index.pinned().gather_column("owner", rows, out).ok());
     CHECK(index.remove(std::vector<std::int64_t>{7}).ok());
     const std::string_view why = "rows are of generation 1, this reads generation 2";
     const Query query(std::span<const float>(vectors).first(kDim));
-    CHECK(refused(index.gather(rows, vectors), why));
-    CHECK(refused(index.gather_column("owner", rows, out), why));
-    CHECK(refused(index.scores(query, Candidates::of_rows(rows), scores).status(), why));
-    CHECK(refused(index.dpp_select(rows, scores, {}, owners, gains).status(), why));
+    CHECK(refused(index.pinned().gather(rows, vectors), why));
+    CHECK(refused(index.pinned().gather_column("owner", rows, out), why));
+    CHECK(refused(index.pinned().scores(query, Candidates::of_rows(rows), scores).status(), why));
+    CHECK(refused(index.pinned().dpp_select(rows, scores, {}, owners, gains).status(), why));
     const IndexView view = index.pinned();
     CHECK(refused(view.gather(rows, vectors), why) && view.gather({values, 2}, vectors).ok());
     CHECK(view.gather(values, vectors).ok());  // no generation said
@@ -127,19 +127,19 @@ TEST(memory_is_used_again_once_the_last_view_of_it_is_gone) {
     std::vector<std::int64_t> ids(50);
     for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i);
     for (int write = 0; write < 3; ++write) put(index, ids, 1.0f, 1);
-    const std::size_t settled = index.n_rows();
+    const std::size_t settled = index.pinned().n_rows();
     std::optional<IndexView> one = index.pinned();
     std::optional<IndexView> two = index.pinned();
     for (int write = 0; write < 5; ++write) put(index, ids, 2.0f, 2);
-    const std::size_t held = index.n_rows();
+    const std::size_t held = index.pinned().n_rows();
     CHECK(held >= settled + 4 * ids.size());
     one.reset();
     put(index, ids, 3.0f, 3);
-    CHECK(index.n_rows() > held);
+    CHECK(index.pinned().n_rows() > held);
     two.reset();
-    const std::size_t before = index.n_rows();
+    const std::size_t before = index.pinned().n_rows();
     for (int write = 0; write < 20; ++write) put(index, ids, 4.0f, 4);
-    CHECK(index.n_rows() <= before + ids.size());
+    CHECK(index.pinned().n_rows() <= before + ids.size());
 }
 
 // Threads that hold views and read them step by step while every kind of write runs. All values and owners of a write
@@ -206,7 +206,7 @@ TEST(views_are_read_step_by_step_while_writers_write) {
     stop = true;
     for (std::thread& thread : threads) thread.join();
     CHECK(wrong == 0);
-    const std::size_t n_rows = index.n_rows();
+    const std::size_t n_rows = index.pinned().n_rows();
     for (int write = 0; write < 5; ++write) put(index, group, 1.0f, 1);
-    CHECK(index.n_rows() <= n_rows + group.size());
+    CHECK(index.pinned().n_rows() <= n_rows + group.size());
 }

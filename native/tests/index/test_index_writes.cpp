@@ -41,7 +41,7 @@ Found scan(const ItemIndex& index, const std::vector<std::uint8_t>& mask = {}) {
     std::vector<std::int64_t> positions(k);
     const Query query{std::span<const float>(kQuery)};
     SearchCount count;
-    CHECK(index.search_all({&query, 1}, mask, {found.scores, found.ids, rows, positions}, {&count, 1}).ok());
+    CHECK(index.pinned().search_all({&query, 1}, mask, {found.scores, found.ids, rows, positions}, {&count, 1}).ok());
     found.ids.resize(count.found);
     found.scores.resize(count.found);
     return found;
@@ -57,7 +57,7 @@ TEST(a_score_is_scaled_before_its_offset_is_added) {
     const std::vector<float> offsets = {10, -0.5f};
     CHECK(index.adjust(Ids{11, 13}, scales, offsets).ok());
     std::vector<float> scores(4);
-    CHECK(index.scores(kQuery, Candidates::of_ids(kIds), scores).ok());
+    CHECK(index.pinned().scores(kQuery, Candidates::of_ids(kIds), scores).ok());
     CHECK((scores == std::vector<float>{1, 16, 3, 3.5f}));
     const Found found = scan(index);
     CHECK((found.ids == Ids{11, 13, 12, 10} && found.scores == std::vector<float>{16, 3.5f, 3, 1}));
@@ -88,20 +88,20 @@ TEST(works_are_scored_by_their_own_adjustment_and_others_by_none_in_every_search
         if (step % 5 == 0) CHECK(put(index, {ids[i]}, {vectors[i]}).ok());  // in another row
     }
     const std::vector<std::int64_t> gone(ids.begin() + 100, ids.begin() + 300);
-    const auto as_expected = [&](const ItemIndex& some) {
+    const auto as_expected = [&](const IndexView& view) {
         std::vector<float> scores(kWorks);
-        CHECK(some.scores(kQuery, Candidates::of_ids(ids), scores).ok());
+        CHECK(view.scores(kQuery, Candidates::of_ids(ids), scores).ok());
         CHECK(scores == expected);
         std::vector<std::int32_t> rows(kWorks);
-        CHECK(some.lookup(ids, rows).ok());
-        CHECK(some.scores(kQuery, Candidates::of_rows(rows), scores).ok());
+        CHECK(view.lookup(ids, rows).ok());
+        CHECK(view.scores(kQuery, Candidates::of_rows(rows), scores).ok());
         CHECK(scores == expected);
         std::vector<float> best(kWorks);
         std::vector<std::int64_t> found(kWorks);
         std::vector<std::int64_t> positions(kWorks);
         const Query query{std::span<const float>(kQuery)};
         SearchCount count;
-        CHECK(some.search_all({&query, 1}, {}, {best, found, rows, positions}, {&count, 1}).ok());
+        CHECK(view.search_all({&query, 1}, {}, {best, found, rows, positions}, {&count, 1}).ok());
         std::vector<float> sorted = expected;
         std::ranges::sort(sorted, std::greater<>());
         best.resize(count.found);
@@ -112,16 +112,17 @@ TEST(works_are_scored_by_their_own_adjustment_and_others_by_none_in_every_search
     for (const bool fewer : {false, true}) {
         if (fewer) CHECK(index.remove(gone).ok());
         for (std::size_t i = 100; i < 300 && fewer; ++i) expected[i] = -std::numeric_limits<float>::infinity();
-        as_expected(index);
-        CHECK(index.save(path).ok());
+        as_expected(index.pinned());
+        CHECK(index.pinned().save(path).ok());
         for (const bool verify : {true, false}) {
             ItemIndex opened = ItemIndex::open(path, {.verify = verify}).value();
-            as_expected(opened);
+            as_expected(opened.pinned());
             const std::span<const std::int64_t> one = std::span(ids).first(1);
             const float five = 5;
             float score = 0;
             CHECK(opened.adjust(one, {&five, 1}, {&five, 1}).ok());
-            CHECK(opened.scores(kQuery, Candidates::of_ids(one), {&score, 1}).ok() && score == vectors[0] * 5 + 5);
+            CHECK(opened.pinned().scores(kQuery, Candidates::of_ids(one), {&score, 1}).ok() &&
+                  score == vectors[0] * 5 + 5);
         }
     }
     std::remove(path);
@@ -134,7 +135,7 @@ TEST(an_adjustment_of_minus_zero_is_kept_to_the_bit) {
     const std::vector<float> query = {-1e-30f};  // a product that rounds to −0
     CHECK(index.adjust(Ids{10}, {}, {&minus, 1}).ok());
     std::vector<float> scores(2);
-    CHECK(index.scores(query, Candidates::of_ids(Ids{10, 11}), scores).ok());
+    CHECK(index.pinned().scores(query, Candidates::of_ids(Ids{10, 11}), scores).ok());
     CHECK(scores[0] == 0 && std::signbit(scores[0]));
     CHECK(scores[1] == 0 && !std::signbit(scores[1]));  // of {1, 0}, the same as of no adjustment
 }
@@ -174,7 +175,7 @@ TEST(an_upsert_keeps_a_work_blocked_here_and_in_a_saved_file) {
     CHECK((scan(index).ids == Ids{12, 11, 10}));
     const BundleFolder folder;
     const std::string path = folder.root() + "/index.karec";
-    CHECK(index.save(path).ok());
+    CHECK(index.pinned().save(path).ok());
     ItemIndex again = ItemIndex::open(path).value();
     CHECK((scan(again).ids == Ids{12, 11, 10}));
     CHECK(again.unblock(Ids{13}).ok());
@@ -186,7 +187,7 @@ TEST(ids_of_one_upsert_may_not_repeat) {
     const Status status = put(index, {14, 10, 14}, {1, 2, 3});
     CHECK(status.code() == Code::invalid_argument);
     CHECK(status.message().find("14") != std::string::npos);
-    CHECK(index.generation() == 1 && index.size() == 4);
+    CHECK(index.pinned().generation() == 1 && index.pinned().size() == 4);
 }
 
 TEST(scores_of_a_model_version_are_brought_to_one_scale_before_a_work_s_own_adjustment) {
@@ -199,14 +200,14 @@ TEST(scores_of_a_model_version_are_brought_to_one_scale_before_a_work_s_own_adju
     const VersionQuery each[] = {{0, kQuery}, {1, kQuery}};
     const Query query{std::span<const VersionQuery>(each)};
     std::vector<float> scores(4);
-    CHECK(index.scores(query, Candidates::of_ids(kIds), scores).ok());
+    CHECK(index.pinned().scores(query, Candidates::of_ids(kIds), scores).ok());
     CHECK((scores == std::vector<float>{45, 5, 7, 6}));
-    const auto versions = index.versions().value();
+    const auto versions = index.pinned().versions().value();
     CHECK(versions.size() == 2 && versions[0].n_rows == 3 && versions[0].scale == 0.5f && versions[0].offset == 4);
     CHECK(versions[1].space_id == 99 && !versions[1].is_calibrated());
 
     const char* path = "test_index_writes.karec";
-    CHECK(index.save(path).ok());
+    CHECK(index.pinned().save(path).ok());
     std::vector<float> again(4);
     CHECK(ItemIndex::open(path).value().pinned().scores(query, Candidates::of_ids(kIds), again).ok());
     CHECK(again == scores);
@@ -220,7 +221,7 @@ TEST(vectors_of_another_item_tower_need_another_model_version) {
     CHECK(index.upsert(Ids{12}, view, {}, 1, 0xabc).ok());
     const Status refused = index.upsert(Ids{13}, view, {}, 1, 0xdef);
     CHECK(refused.message() ==
-          "the index holds vectors of model version 1 in the space 0000000000000abc, these are in 0000000000000def: "
+          "the index has vectors of model version 1 in the space 0000000000000abc, these are in 0000000000000def: "
           "vectors of another item tower need another model version");
     CHECK(index.upsert(Ids{13}, view, {}, 1).ok() && index.upsert(Ids{13}, view, {}, 1, 0xabc).ok());
     CHECK(index.remove(Ids{12, 13}).ok());
@@ -234,5 +235,5 @@ TEST(a_scale_that_turns_scores_round_or_is_not_finite_is_refused_and_so_is_a_ver
     }
     CHECK(!index.calibrate(0, 1, std::numeric_limits<float>::quiet_NaN()).ok());
     CHECK(index.calibrate(5, 1, 0).message() == "the index has no vector of model version 5");
-    CHECK(index.generation() == 1);
+    CHECK(index.pinned().generation() == 1);
 }

@@ -60,20 +60,19 @@ void write(ItemIndex& index, std::uint32_t seed) {
     const std::vector<float> vectors = vectors_of(ids.size(), seed);
     const std::vector<float> scales(50, 1.5f);
     CHECK(index.remove(std::span(ids).subspan(100)).ok());
-    CHECK(index.upsert(ids, matrix(vectors), {}, index.model_version()).ok());
+    CHECK(index.upsert(ids, matrix(vectors), {}, index.pinned().model_version()).ok());
     CHECK(index.block(std::span(ids).subspan(20, 9)).ok());
     CHECK(index.adjust(std::span(ids).subspan(40, 50), scales, {}).ok());
     CHECK(index.remove(std::span(ids).subspan(150)).ok());
 }
 
-template <class Index>
-Found search(const Index& index, const Query& query, std::size_t k, std::size_t n_probe,
+Found search(const IndexView& view, const Query& query, std::size_t k, std::size_t n_probe,
              std::span<const std::uint8_t> mask = {}) {
     Found found{std::vector<float>(k), std::vector<std::int64_t>(k), std::vector<std::int32_t>(k)};
     std::vector<std::int64_t> positions(k);
     SearchCount count;
     const Ranked out{found.scores, found.ids, found.rows, positions};
-    CHECK(index.search_all({&query, 1}, mask, out, {&count, 1}, n_probe).ok());
+    CHECK(view.search_all({&query, 1}, mask, out, {&count, 1}, n_probe).ok());
     CHECK(std::ranges::equal(positions, found.rows));
     found.scores.resize(count.found), found.ids.resize(count.found), found.rows.resize(count.found);
     found.unknown = count.unknown;
@@ -91,14 +90,15 @@ TEST(a_search_of_every_list_is_the_exact_search) {
         ItemIndex index = make(dtype);
         write(index, 2);
         for (std::uint32_t round = 0; round < 3; ++round) {
-            CHECK(index.build_lists({30, round}).ok() && index.n_lists() == 30);
+            CHECK(index.build_lists({30, round}).ok() && index.pinned().n_lists() == 30);
             for (std::uint32_t step = 0; step < 4; ++step) {
                 const std::vector<float> query = vectors_of(1, 77 + step);
-                std::vector<std::uint8_t> mask(index.n_rows());
+                std::vector<std::uint8_t> mask(index.pinned().n_rows());
                 for (std::size_t row = 0; row < mask.size(); ++row) mask[row] = row % 3 != 0;
                 for (const std::size_t k : {std::size_t{1}, std::size_t{40}, std::size_t{2000}}) {
-                    CHECK(search(index, query, k, 30) == search(index, query, k, kEveryRow));
-                    CHECK(search(index, query, k, 99, mask) == search(index, query, k, kEveryRow, mask));
+                    CHECK(search(index.pinned(), query, k, 30) == search(index.pinned(), query, k, kEveryRow));
+                    CHECK(search(index.pinned(), query, k, 99, mask) ==
+                          search(index.pinned(), query, k, kEveryRow, mask));
                 }
                 write(index, 10 * round + step);
             }
@@ -112,10 +112,10 @@ TEST(what_some_lists_hold_is_ranked_as_in_the_exact_search) {
         CHECK(index.build_lists({30, 5}).ok());
         write(index, 3);
         const std::vector<float> query = vectors_of(1, 4);
-        const Found exact = search(index, query, index.size(), kEveryRow);
+        const Found exact = search(index.pinned(), query, index.pinned().size(), kEveryRow);
         std::size_t fewer = exact.ids.size();
         for (const std::size_t n_probe : {20, 7, 1}) {
-            const Found some = search(index, query, index.size(), n_probe);
+            const Found some = search(index.pinned(), query, index.pinned().size(), n_probe);
             CHECK(!some.ids.empty() && some.ids.size() < fewer);
             fewer = some.ids.size();
             Found kept;
@@ -126,7 +126,7 @@ TEST(what_some_lists_hold_is_ranked_as_in_the_exact_search) {
                 kept.rows.push_back(exact.rows[i]);
             }
             CHECK(some == kept);
-            Found best = search(index, query, 9, n_probe);
+            Found best = search(index.pinned(), query, 9, n_probe);
             if (dtype == DType::int8) continue;  // which of them are rescored depends on k
             kept.scores.resize(best.ids.size()), kept.ids.resize(best.ids.size()), kept.rows.resize(best.ids.size());
             CHECK(best == kept);
@@ -142,7 +142,7 @@ TEST(a_work_is_found_by_its_own_vector_as_soon_as_it_is_written) {
         std::vector<float> vector = vectors_of(1, static_cast<std::uint32_t>(id));
         for (float& x : vector) x *= 100;  // so that it is its own nearest work
         CHECK(index.upsert({&id, 1}, matrix(vector), {}, 0).ok());
-        CHECK((search(index, vector, 1, 1).ids == std::vector<std::int64_t>{id}));
+        CHECK((search(index.pinned(), vector, 1, 1).ids == std::vector<std::int64_t>{id}));
     }
 }
 
@@ -158,22 +158,22 @@ TEST(vectors_of_another_model_version_are_scored_by_every_search) {
     const Query both{std::span<const VersionQuery>(versions)};
     const Query later{std::span<const VersionQuery>(versions).subspan(1)};
     for (int round = 0; round < 2; ++round) {
-        const Found some = search(index, both, 2000, 1);
-        CHECK(some.ids.size() < index.size() / 2);
+        const Found some = search(index.pinned(), both, 2000, 1);
+        CHECK(some.ids.size() < index.pinned().size() / 2);
         for (const std::int64_t id : ids) CHECK(holds(some, id));
-        CHECK(search(index, later, 2000, 1) == search(index, later, 2000, kEveryRow));
-        CHECK(search(index, later, 2000, 1).unknown == 880);
+        CHECK(search(index.pinned(), later, 2000, 1) == search(index.pinned(), later, 2000, kEveryRow));
+        CHECK(search(index.pinned(), later, 2000, 1).unknown == 880);
         const std::string path = "test_row_lists-" + std::to_string(::getpid()) + ".karec";
-        CHECK(index.save(path).ok());
+        CHECK(index.pinned().save(path).ok());
         index = ItemIndex::open(path).value();
         (void)std::remove(path.c_str());
-        CHECK(index.n_lists() == 30);
+        CHECK(index.pinned().n_lists() == 30);
     }
     // The newest version's works are the few: they are in lists now, and those of version 3 in none.
     CHECK(index.build_lists({10, 1}).ok());
-    const Found some = search(index, both, 2000, 1);
+    const Found some = search(index.pinned(), both, 2000, 1);
     CHECK(std::ranges::count_if(some.ids, [](std::int64_t id) { return id < 880; }) == 880);
-    CHECK(some.ids.size() < index.size());
+    CHECK(some.ids.size() < index.pinned().size());
 }
 
 TEST(a_view_keeps_its_rows_and_its_lists_whatever_is_built) {
@@ -191,7 +191,7 @@ TEST(a_view_keeps_its_rows_and_its_lists_whatever_is_built) {
         CHECK(view.n_lists() == 30);
         CHECK(search(view, query, 2000, kEveryRow) == exact && search(view, query, 2000, 3) == some);
     }
-    CHECK(index.n_lists() == 14);
+    CHECK(index.pinned().n_lists() == 14);
 }
 
 TEST(works_keep_everything_when_lists_are_built) {
@@ -202,17 +202,18 @@ TEST(works_keep_everything_when_lists_are_built) {
     const std::vector<float> query = vectors_of(1, 8);
     std::vector<float> before(ids.size());
     std::vector<float> after(ids.size());
-    CHECK(index.scores(query, Candidates::of_ids(ids), before).ok());
-    const std::uint64_t generation = index.generation();
+    CHECK(index.pinned().scores(query, Candidates::of_ids(ids), before).ok());
+    const std::uint64_t generation = index.pinned().generation();
     CHECK(index.build_lists({}).ok());
-    CHECK(index.scores(query, Candidates::of_ids(ids), after).ok());
-    CHECK(before == after && index.generation() == generation + 1 && index.n_rows() == index.size());
+    CHECK(index.pinned().scores(query, Candidates::of_ids(ids), after).ok());
+    CHECK(before == after && index.pinned().generation() == generation + 1 &&
+          index.pinned().n_rows() == index.pinned().size());
     // Rows that were free before hold works by now, and are not used again.
     std::vector<std::int64_t> more(60);
     std::iota(more.begin(), more.end(), 5000);
     const std::vector<float> vectors = vectors_of(more.size(), 12);
-    CHECK(index.upsert(more, matrix(vectors), {}, 0).ok() && index.n_rows() == index.size());
-    CHECK(index.scores(query, Candidates::of_ids(ids), after).ok() && before == after);
+    CHECK(index.upsert(more, matrix(vectors), {}, 0).ok() && index.pinned().n_rows() == index.pinned().size());
+    CHECK(index.pinned().scores(query, Candidates::of_ids(ids), after).ok() && before == after);
 }
 
 TEST(the_same_works_and_seed_give_the_same_lists_on_every_instruction_set) {
@@ -223,7 +224,7 @@ TEST(the_same_works_and_seed_give_the_same_lists_on_every_instruction_set) {
         CHECK(index.build_lists({70, 11}).ok());
         write(index, 9);
         const std::string path = "test_row_lists-" + std::to_string(::getpid()) + ".karec";
-        CHECK(index.save(path).ok());
+        CHECK(index.pinned().save(path).ok());
         std::ifstream file(path, std::ios::binary);
         const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
         (void)std::remove(path.c_str());
@@ -240,7 +241,7 @@ TEST(vectors_too_long_for_their_squares_are_in_some_list) {
     ItemIndex index = ItemIndex::build(ids, matrix(vectors), options).value();
     CHECK(index.build_lists({7, 0}).ok());
     const std::vector<float> query = vectors_of(1, 1);
-    CHECK(search(index, query, 50, 7) == search(index, query, 50, kEveryRow));
+    CHECK(search(index.pinned(), query, 50, 7) == search(index.pinned(), query, 50, kEveryRow));
 }
 
 TEST(too_many_lists_and_probes_without_lists_are_refused) {
@@ -248,12 +249,12 @@ TEST(too_many_lists_and_probes_without_lists_are_refused) {
     const std::vector<float> query = vectors_of(1, 1);
     const Query one(query);
     SearchCount count;
-    CHECK(index.n_lists() == 0);
-    const Status no_lists = index.search_all({&one, 1}, {}, {}, {&count, 1}, 3);
+    CHECK(index.pinned().n_lists() == 0);
+    const Status no_lists = index.pinned().search_all({&one, 1}, {}, {}, {&count, 1}, 3);
     CHECK(no_lists.code() == Code::invalid_argument && no_lists.message().find("build_lists") != std::string::npos);
     const Status too_many = index.build_lists({901, 0});
-    CHECK(too_many.message() == "n_lists is 901, expected 1 to 900: the index has 900 works of model version 5");
-    CHECK(index.generation() == 1 && index.build_lists({900, 0}).ok() && index.n_lists() == 900);
+    CHECK(too_many.message() == "n_lists is 901, expected 1 to 900: the index has 900 items of model version 5");
+    CHECK(index.pinned().generation() == 1 && index.build_lists({900, 0}).ok() && index.pinned().n_lists() == 900);
     ItemIndex empty = ItemIndex::build({}, {nullptr, 0, kDim, DType::float32}, {}).value();
-    CHECK(empty.build_lists({}).message() == "the index has no works of model version 0 to put into lists");
+    CHECK(empty.build_lists({}).message() == "the index has no items of model version 0 to put into lists");
 }

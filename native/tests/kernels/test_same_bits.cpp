@@ -138,10 +138,10 @@ struct Found {
 void add_search(const ItemIndex& index, std::size_t n_queries, std::size_t k, std::size_t n_probe, Random& random,
                 ResultHash& hash) {
     std::vector<std::vector<float>> values;
-    for (std::size_t q = 0; q < n_queries; ++q) values.push_back(random.floats(index.dim()));
+    for (std::size_t q = 0; q < n_queries; ++q) values.push_back(random.floats(index.pinned().dim()));
     const std::vector<Query> queries(values.begin(), values.end());
     Found found(n_queries, k);
-    CHECK(index.search_all(queries, {}, found.ranked(), found.counts, n_probe).ok());
+    CHECK(index.pinned().search_all(queries, {}, found.ranked(), found.counts, n_probe).ok());
     found.add_to(hash);
 }
 
@@ -153,11 +153,11 @@ DppOptions dpp_options() {
 
 void add_dpp(const ItemIndex& index, const std::vector<float>& relevance, const DppOptions& options, std::size_t k,
              ResultHash& hash) {
-    std::vector<std::int32_t> rows(index.n_rows());
+    std::vector<std::int32_t> rows(index.pinned().n_rows());
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i);
     std::vector<std::int64_t> indices(k);
     std::vector<double> gains(k);
-    const auto count = index.dpp_select(rows, relevance, options, indices, gains);
+    const auto count = index.pinned().dpp_select(rows, relevance, options, indices, gains);
     CHECK(count.ok());
     hash.add(indices);
     hash.add(gains);
@@ -174,12 +174,12 @@ TEST(scores_have_the_golden_bits) {
         for (const DType dtype : kDTypes) {
             const ItemIndex index = items.index(dtype);
             std::vector<float> scores(items.n);
-            CHECK(index.scores(random.floats(dim), Candidates::of_ids(items.ids), scores).ok());
+            CHECK(index.pinned().scores(random.floats(dim), Candidates::of_ids(items.ids), scores).ok());
             hash.add(scores);
             std::vector<std::int32_t> rows(items.n);
-            CHECK(index.lookup(items.ids, rows).ok());
+            CHECK(index.pinned().lookup(items.ids, rows).ok());
             std::vector<float> vectors(items.n * dim);
-            CHECK(index.gather(rows, vectors).ok());
+            CHECK(index.pinned().gather(rows, vectors).ok());
             hash.add(vectors);
         }
     }

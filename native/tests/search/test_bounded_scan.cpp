@@ -79,10 +79,10 @@ struct Found {
 void same_as_alone(const ItemIndex& index, const std::vector<Query>& queries, std::size_t k,
                    std::span<const std::uint8_t> mask, const std::string& what) {
     Found together(queries.size(), k);
-    CHECK(index.search_all(queries, mask, together.ranked(), together.counts).ok());
+    CHECK(index.pinned().search_all(queries, mask, together.ranked(), together.counts).ok());
     for (std::size_t q = k % 9; q < queries.size(); q += 9) {  // another choice for each k
         Found alone(1, k);
-        CHECK(index.search_all({&queries[q], 1}, mask, alone.ranked(), alone.counts).ok());
+        CHECK(index.pinned().search_all({&queries[q], 1}, mask, alone.ranked(), alone.counts).ok());
         const auto same = [&](const auto& one, const auto& all) {
             return std::equal(one.begin(), one.end(), all.begin() + static_cast<std::ptrdiff_t>(q * k));
         };
@@ -226,6 +226,6 @@ TEST(index_refuses_queries_and_rows_that_are_not_finite) {
         ItemIndex::build(ids, MatrixView{row.data(), 1, 1, DType::float32}, ItemIndex::BuildOptions{}).value();
     const std::vector<Query> queries = {Query(row), Query(row), Query(std::span(&nan, 1))};
     Found found(3, 1);
-    CHECK(!index.search_all(queries, {}, found.ranked(), found.counts).ok());
+    CHECK(!index.pinned().search_all(queries, {}, found.ranked(), found.counts).ok());
     CHECK(!index.adjust(ids, std::span(&nan, 1), {}).ok());
 }

@@ -69,7 +69,7 @@ TEST(remove_leaves_the_index_complete_if_ids_change) {
         const float vectors[8] = {};
         const karec::Column column{"creator", karec::DType::int64, std::as_bytes(std::span(back))};
         CHECK(index.upsert(back, {vectors, 2, 4, karec::DType::float32}, {&column, 1}, 0).ok());
-        CHECK(index.size() == kRows);
+        CHECK(index.pinned().size() == kRows);
         std::int32_t rows[2];
         std::int64_t creators[2];
         const karec::IndexView view = index.pinned();

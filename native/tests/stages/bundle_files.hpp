@@ -140,7 +140,7 @@ class BundleFolder {
     void publish(std::int64_t version) {
         ::mkdir(folder(version).c_str(), 0755);
         const std::string path = folder(version) + "/index.karec";
-        if (!index_of_version(version).save(path).ok()) std::abort();
+        if (!index_of_version(version).pinned().save(path).ok()) std::abort();
         describe(version);
         point_at(version);
     }

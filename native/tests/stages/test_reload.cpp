@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
         const std::vector<std::int64_t> some(ids.begin(), ids.begin() + 20);
         while (!stop.load(std::memory_order_relaxed)) {
             ItemIndex index = stages.index();
-            const std::int64_t version = index.model_version();
+            const std::int64_t version = index.pinned().model_version();
             std::vector<float> vectors(some.size() * kBundleDim, 0.05f);
             for (std::size_t i = 0; i < some.size(); ++i) vectors[i * kBundleDim] += static_cast<float>(version);
             const std::vector<std::int64_t> numbers(some.size(), kBundleNow);

@@ -25,14 +25,14 @@ TEST(steps_give_what_their_functions_give) {
     Page page;
     CHECK(stages->run(request, page).ok());
     CHECK(page.ids.size() == 20 && page.n_unknown == 600 && page.n_blocked == 0 && page.n_broken_rules == 0);
-    CHECK(page.model_version == 1 && page.generation == stages->index().generation());
+    CHECK(page.model_version == 1 && page.generation == stages->index().pinned().generation());
 
     const ItemIndex index = stages->index();
     std::vector<float> scores(200);
     std::vector<std::int64_t> best(200);
     std::vector<std::int32_t> rows(200);
     std::vector<std::int64_t> positions(200);
-    const auto found = index.search(kUser, Candidates::of_ids(ids), {scores, best, rows, positions});
+    const auto found = index.pinned().search(kUser, Candidates::of_ids(ids), {scores, best, rows, positions});
     CHECK(found->found == 200);
     const auto drop = [&](auto&& keep) {
         std::size_t to = 0;
@@ -44,27 +44,27 @@ TEST(steps_give_what_their_functions_give) {
     };
     drop([&](std::size_t i) { return std::ranges::find(shown, best[i]) == shown.end(); });
     std::vector<std::byte> column(rows.size() * 8);
-    CHECK(index.gather_column("upload_ms", rows, column).ok());
+    CHECK(index.pinned().gather_column("upload_ms", rows, column).ok());
     const std::vector<float> before = scores;
     CHECK(freshness(before, {"", DType::int64, column}, kBundleNow, 0.05, 24.0, scores).ok());
     column.resize(rows.size() * 4);
-    CHECK(index.gather_column("tone", rows, column).ok());
+    CHECK(index.pinned().gather_column("tone", rows, column).ok());
     std::vector<std::uint8_t> keep(rows.size());
     CHECK(tone({"", DType::float32, column}, 0.1, keep).ok());
     drop([&](std::size_t i) { return keep[i] != 0; });
     column.resize(rows.size() * 8);
     keep.resize(rows.size());
-    CHECK(index.gather_column("creator_id", rows, column).ok());
+    CHECK(index.pinned().gather_column("creator_id", rows, column).ok());
     CHECK(quota(scores, {"", DType::int64, column}, 3, keep).ok());
     drop([&](std::size_t i) { return keep[i] != 0; });
     const std::size_t n = rows.size();
     std::vector<float> vectors(n * kBundleDim);
-    CHECK(index.gather(rows, vectors).ok());
+    CHECK(index.pinned().gather(rows, vectors).ok());
     std::vector<std::int32_t> shown_rows(shown.size());
-    CHECK(index.lookup(shown, shown_rows).ok());
+    CHECK(index.pinned().lookup(shown, shown_rows).ok());
     std::erase(shown_rows, kUnknownRow);
     std::vector<float> seen(shown_rows.size() * kBundleDim);
-    CHECK(index.gather(shown_rows, seen).ok());
+    CHECK(index.pinned().gather(shown_rows, seen).ok());
     std::vector<float> relevance(n);
     CHECK(standardise(scores, relevance).ok());
     std::vector<std::int64_t> types(n);
@@ -128,7 +128,7 @@ TEST(each_row_meets_the_user_vector_of_its_model_version) {
         const bool is_newer = page.ids[i] <= 6;
         std::vector<float> score(1);
         const Query own(std::span<const VersionQuery>(users).subspan(is_newer ? 1 : 0, 1));
-        CHECK(index.scores(own, Candidates::of_ids(std::span(page.ids).subspan(i, 1)), score).ok());
+        CHECK(index.pinned().scores(own, Candidates::of_ids(std::span(page.ids).subspan(i, 1)), score).ok());
         CHECK(score[0] == page.scores[i] && (!is_newer || score[0] == 16.0f));
     }
 
@@ -328,7 +328,7 @@ TEST(open_refuses_bundles_that_do_not_fit) {
     write_file(path, altered);
     CHECK(has_message(open_stages(folder).status(), Code::bad_format, "was changed after publishing"));
     // An index of another model version, with a manifest that fits it.
-    CHECK(index_of_version(2).save(path).ok());
+    CHECK(index_of_version(2).pinned().save(path).ok());
     folder.describe(1);
     CHECK(has_message(open_stages(folder).status(), Code::bad_format, "has model version 2, expected the bundle's, 1"));
 }

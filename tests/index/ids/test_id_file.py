@@ -35,8 +35,8 @@ def test_truncated_id_file_is_refused(saved: Path, tmp_path: Path) -> None:
     whole = saved.read_bytes()
     for length in range(len(whole)):
         assert refused(tmp_path / "cut", whole[:length], verify=False)
-    assert "the header alone has 128" in refused(tmp_path / "cut", whole[:100], verify=True)
-    assert "its header says" in refused(tmp_path / "cut", whole + b"\0", verify=True)
+    assert "the header has 128" in refused(tmp_path / "cut", whole[:100], verify=True)
+    assert "its header declares" in refused(tmp_path / "cut", whole + b"\0", verify=True)
 
 
 def test_id_file_with_a_changed_byte_is_refused(saved: Path, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_altered_id_file_is_refused_or_read_within_its_bounds(saved: Path, tmp_p
     opened = 0
     for _ in range(300):
         content = whole.copy()
-        content[rng.integers(128, len(content), 4)] = rng.integers(0, 256, 4)
+        content[rng.integers(640, len(content), 4)] = rng.integers(0, 256, 4)
         path = tmp_path / "altered"
         if refused(path, content.tobytes(), verify=False):
             continue
@@ -80,7 +80,7 @@ def test_id_file_of_a_later_version_is_refused(saved: Path, tmp_path: Path) -> N
     whole[8] = 2
     assert (
         refused(tmp_path / "later", bytes(whole), True)
-        == "the id file has version 2, this karec reads version 1"
+        == "the id file has version 2, this karec reads version 1: build it again"
     )
 
 

@@ -172,7 +172,7 @@ BAD = [
     (np.array([[1]]), "ids has shape (1, 1), expected (N,)"),
     (
         Strings(np.array([0, 3]), np.frombuffer(b"ab\xff", np.uint8)),
-        r"ids hold bytes that are no UTF-8 at position 0: 'ab\xff'",
+        r"ids hold bytes that are not UTF-8 at position 0: 'ab\xff'",
     ),
     (
         Strings(np.array([0, 1, 9]), np.frombuffer(b"ab\n", np.uint8)),

@@ -1,10 +1,8 @@
-// The index file, version 1: little-endian, memory-mapped; every byte is covered by a check.
+// The index file: a section file (base/section_file.hpp) of kind kIndexFile.
 //
-//   FileHeader (128 bytes) · SectionEntry × n_sections (128 bytes each) · sections, in the table's order
-//
-// Sections: ids, rows, id map; then those of kinds 5 to 13 that the index needs, by number; then one for each column.
-// Each begins at a multiple of 64, the gap before it holds zeros, and the file ends with the last one. Checksums are
-// XXH64 with seed 0: of header and table together (with the checksum itself taken as zero), and of each section.
+// Fields: n_rows; dim | dtype << 32; model version of the newest vectors; generation.
+// Sections: ids, rows and id map; then those of kinds 5 to 13 that the index needs, by number; then one for each
+// column.
 #pragma once
 
 #include <cstddef>
@@ -14,13 +12,37 @@
 #include <string>
 #include <vector>
 
+#include "base/section_file.hpp"
 #include "index/generation.hpp"
 
 namespace karec {
 
-struct SpaceEntry;
+inline constexpr FileKind kIndexFile{"index file", "karecidx", 1};
 
-// The contents of a file, as spans into it.
+enum IndexSection : std::uint32_t {
+    kIds = 1,
+    kRows = 2,
+    kIdMap = 3,
+    kColumn = 4,
+    kScales = 5,       // of int8 rows
+    kExactRows = 6,    // float32 rows, if int8 rows are rescored
+    kVersions = 7,     // if there are several, model versions by code
+    kCodes = 8,        // with kVersions, the code of each row
+    kAdjustments = 9,  // if any row is adjusted
+    kBlocked = 10,     // if any row is blocked, one bit per row
+    kCentroids = 11,   // if there are lists, one padded float32 row per list
+    kLists = 12,       // with kCentroids, the model version of the lists, then their ends
+    kSpaces = 13,      // if one is not {0, 1, 0}, an entry for each model version by code
+};
+
+struct SpaceEntry {
+    std::uint64_t space_id;
+    float scale;
+    float offset;
+};
+static_assert(sizeof(SpaceEntry) == 16);
+
+// The contents of a file, as spans into it. Sections that the file lacks have no data().
 struct IndexContents {
     std::int64_t model_version = 0;
     std::uint64_t generation = 1;
@@ -28,32 +50,28 @@ struct IndexContents {
     std::span<const std::int64_t> ids;
     std::span<const std::byte> rows;
     std::span<const IdBucket> buckets;
-    std::span<const float> scales;            // kind 5: of int8 rows
-    std::span<const std::byte> exact;         // kind 6: float32 rows, where int8 ones are rescored
-    std::span<const std::int64_t> versions;   // kind 7: where there are several, model versions by code
-    std::span<const std::uint8_t> codes;      // kind 8: each row's code
-    std::span<const Adjustment> adjustments;  // kind 9: where any row is adjusted
-    std::span<const std::uint64_t> blocked;   // kind 10: where any row is blocked, one bit a row
-    std::span<const float> centroids;         // kind 11: where rows lie in lists, one padded float32 row a list
-    std::span<const std::int64_t> lists;      // kind 12: with them, the lists' model version, then their ends
-    std::span<const SpaceEntry> spaces;       // kind 13: where one is not {0, 1, 0}, for each model version by code
+    std::span<const float> scales;
+    std::span<const std::byte> exact_rows;
+    std::span<const std::int64_t> versions;
+    std::span<const std::uint8_t> codes;
+    std::span<const Adjustment> adjustments;
+    std::span<const std::uint64_t> blocked;
+    std::span<const float> centroids;
+    std::span<const std::int64_t> lists;
+    std::span<const SpaceEntry> spaces;
     std::vector<Column> columns;
 };
 
-inline constexpr std::size_t kMaxColumnName = 95;  // bytes of UTF-8
-
-// Writes the file (AtomicFile) and syncs its folder. The generation has no removed rows; with lists, rows lie in them.
+// Writes the file and syncs its folder. `generation` has no removed rows; if it has lists, its rows are in their order.
 Status write_index(const std::string& path, const Generation& generation);
 
-// Spans into `file`, which starts at a multiple of 64. Refuses with bad_format what write_index could not have written.
-// Without `verify`, positions and sizes of sections are checked, but of their contents the codes alone.
+// Spans into `file`, which starts at a multiple of 64. bad_format: a file that write_index cannot have written. Without
+// `verify`, checks positions and sizes of the sections, and the contents only of codes, lists and spaces.
 Result<IndexContents> read_index(std::span<const std::byte> file, bool verify = true);
 
-// A generation whose pages are `contents`, mapped; `owner` keeps them alive. `verified`: by read_index.
+// A generation whose pages are the contents of a file, mapped; `owner` keeps the file in memory. `is_verified`: by
+// read_index.
 std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner,
-                                      bool verified);
-
-// Whether the buckets hold exactly ids[i] → i for every i. O(N).
-bool id_map_matches(std::span<const IdBucket> buckets, std::span<const std::int64_t> ids);
+                                      bool is_verified);
 
 }  // namespace karec

@@ -1,175 +1,109 @@
-// Index file → generation. Checks the header, the section table and the bounds, then each section's checksum, then
-// that the sections fit each other.
+// Index file → generation. Checks the fields, then the order and the sizes of the sections, then that they fit each
+// other.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <utility>
 
-#include "index/file/layout.hpp"
+#include "index/file/index_file.hpp"
 
 namespace karec {
 namespace {
 
-Status damaged(const std::string& what) {
-    return Status::bad_format("not a whole karec index file: " + what);
+Status damaged(const std::string& reason) {
+    return damaged_file(kIndexFile, reason);
 }
 
-Status check_header(std::span<const std::byte> file, FileHeader& header) {
-    if (file.size() < sizeof header) {
-        return damaged("it has " + std::to_string(file.size()) + " bytes, the header alone has " +
-                       std::to_string(sizeof header));
-    }
-    std::memcpy(&header, file.data(), sizeof header);
-    if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return damaged("it does not begin with 'karecidx'");
-    if (header.byte_order != kByteOrder) return damaged("its byte order is foreign");
-    if (header.version != kVersion) {
-        return Status::bad_format("the index file has version " + std::to_string(header.version) +
-                                  ", this karec reads version " + std::to_string(kVersion));
-    }
-    if (header.file_bytes != file.size()) {
-        return damaged("it has " + std::to_string(file.size()) + " bytes, its header says " +
-                       std::to_string(header.file_bytes));
-    }
-    if (header.n_sections < 3 || header.n_sections > (file.size() - sizeof header) / sizeof(SectionEntry)) {
-        return damaged("its header names " + std::to_string(header.n_sections) + " sections");
-    }
-    const auto table = file.subspan(sizeof header, header.n_sections * sizeof(SectionEntry));
-    if (table_checksum(header, table) != header.checksum) return damaged("header or section table is altered");
-    const auto dtype = static_cast<DType>(header.dtype);
-    const bool no_type = dtype != DType::float16 && dtype != DType::float32 && dtype != DType::int8;
-    const std::uint64_t most_rows = std::min<std::uint64_t>(std::numeric_limits<std::int32_t>::max(), file.size());
-    if (no_type || header.dim == 0 || header.dim > kMaxDim || header.n_rows > most_rows) {
-        return damaged("its header says " + std::to_string(header.n_rows) + " rows of " + std::to_string(header.dim) +
-                       " dimensions, type " + std::to_string(header.dtype));
-    }
-    for (const std::uint64_t word : header.reserved) {
-        if (word != 0) return damaged("its header holds unknown fields");
-    }
-    return {};
-}
-
-// The section's bytes, after checking its offset, its size, the gap before it and its checksum. Moves `end` behind it.
-Result<std::span<const std::byte>> section_bytes(std::span<const std::byte> file, const SectionEntry& entry,
-                                                 std::uint64_t expected_bytes, bool verify, std::uint64_t& end) {
-    const std::uint64_t begin = aligned(end);
-    if (entry.bytes != expected_bytes || entry.offset != begin || begin > file.size() ||
-        entry.bytes > file.size() - begin) {
-        return damaged("a section's place or size does not fit");
-    }
-    for (std::uint64_t at = end; at < begin; ++at) {
-        if (file[at] != std::byte{0}) return damaged("the gap at byte " + std::to_string(at) + " is altered");
-    }
-    const auto bytes = file.subspan(begin, entry.bytes);
-    if (verify && xxh64(bytes) != entry.checksum)
-        return damaged("the section at byte " + std::to_string(begin) + " is altered");
-    end = begin + entry.bytes;
-    return bytes;
-}
-
-Status read_columns(std::span<const std::byte> file, std::span<const SectionEntry> entries, std::uint64_t n_rows,
-                    bool verify, std::uint64_t& end, std::vector<Column>& columns) {
-    for (const SectionEntry& entry : entries) {
-        const auto dtype = static_cast<DType>(entry.dtype);
-        const std::size_t length = ::strnlen(entry.name, sizeof entry.name);
-        if (entry.kind != kColumn || size_of(dtype) == 0 || length == 0 || length > kMaxColumnName) {
-            return damaged("an entry of its section table names no column");
-        }
-        auto bytes = section_bytes(file, entry, n_rows * size_of(dtype), verify, end);
-        if (!bytes.ok()) return bytes.status();
-        const std::string_view name(entry.name, length);
-        for (const Column& column : columns) {
-            if (column.name == name) return damaged("column '" + std::string(name) + "' appears twice");
-        }
-        columns.push_back({name, dtype, bytes.value()});
-    }
-    return {};
-}
-
+// Returns whether the file has the section of these elements, which may be empty.
 template <class T>
-std::span<const T> elements(std::span<const std::byte> bytes) noexcept {
-    return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
+bool has(std::span<const T> elements) noexcept {
+    return elements.data() != nullptr;
 }
 
-std::uint64_t centroid_bytes(std::size_t dim) noexcept {
+Status check_fields(std::size_t file_bytes, std::uint64_t n_rows, const RowFormat& format) {
+    const bool is_known =
+        format.dtype == DType::float16 || format.dtype == DType::float32 || format.dtype == DType::int8;
+    const std::uint64_t max_rows = std::min<std::uint64_t>(std::numeric_limits<std::int32_t>::max(), file_bytes);
+    if (is_known && format.dim > 0 && format.dim <= kMaxDim && n_rows <= max_rows) return {};
+    return damaged("its header declares " + std::to_string(n_rows) + " rows of " + std::to_string(format.dim) +
+                   " dimensions, type " + std::to_string(static_cast<std::uint32_t>(format.dtype)));
+}
+
+std::size_t centroid_bytes(std::size_t dim) noexcept {
     return RowFormat{dim, DType::float32}.stride();
 }
 
-// The size of a section of that kind, computed from the header; those of versions, lists and spaces have any number.
-std::uint64_t bytes_of(std::uint32_t kind, const FileHeader& header, const SectionEntry& entry) noexcept {
-    const std::uint64_t n = header.n_rows;
-    const RowFormat format{header.dim, static_cast<DType>(header.dtype)};
-    switch (kind) {
+// Returns false if the section has another size than `n` elements.
+template <class T>
+bool assign(std::span<const T>& elements, std::span<const std::byte> bytes, std::size_t n) noexcept {
+    elements = to_elements<T>(bytes);
+    return bytes.size() == n * sizeof(T);
+}
+
+// Likewise, for a section of any number of elements of `width` Ts each.
+template <class T>
+bool assign_any(std::span<const T>& elements, std::span<const std::byte> bytes, std::size_t width = 1) noexcept {
+    return assign(elements, bytes, bytes.size() / (width * sizeof(T)) * width);
+}
+
+// Returns false if the section does not have the size for n rows, or is of an unknown kind.
+bool assign_section(const FileSection& section, std::size_t n, IndexContents& contents) noexcept {
+    const std::span<const std::byte> bytes = section.bytes;
+    const std::size_t dim = contents.format.dim;
+    switch (section.kind) {
         case kIds:
-            return n * sizeof(std::int64_t);
+            return assign(contents.ids, bytes, n);
         case kRows:
-            return n * format.stride();
+            return assign(contents.rows, bytes, n * contents.format.stride());
         case kIdMap:
-            return id_bucket_count(n) * sizeof(IdBucket);
+            return assign(contents.buckets, bytes, id_bucket_count(n));
         case kScales:
-            return n * sizeof(float);
-        case kExact:
-            return n * RowFormat{header.dim, DType::float32}.stride();
+            return assign(contents.scales, bytes, n);
+        case kExactRows:
+            return assign(contents.exact_rows, bytes, n * centroid_bytes(dim));
         case kVersions:
-        case kLists:
-            return entry.bytes / sizeof(std::int64_t) * sizeof(std::int64_t);
+            return assign_any(contents.versions, bytes);
         case kCodes:
-            return n;
+            return assign(contents.codes, bytes, n);
         case kAdjustments:
-            return n * sizeof(Adjustment);
-        case kSpaces:
-            return entry.bytes / sizeof(SpaceEntry) * sizeof(SpaceEntry);
+            return assign(contents.adjustments, bytes, n);
+        case kBlocked:
+            return assign(contents.blocked, bytes, (n + 63) / 64);
         case kCentroids:
-            return entry.bytes / centroid_bytes(header.dim) * centroid_bytes(header.dim);
+            return assign_any(contents.centroids, bytes, centroid_bytes(dim) / sizeof(float));
+        case kLists:
+            return assign_any(contents.lists, bytes);
+        case kSpaces:
+            return assign_any(contents.spaces, bytes);
         default:
-            return (n + 63) / 64 * sizeof(std::uint64_t);
+            return false;
     }
 }
 
-void keep(std::uint32_t kind, std::span<const std::byte> bytes, IndexContents& contents) {
-    switch (kind) {
-        case kIds:
-            contents.ids = elements<std::int64_t>(bytes);
-            break;
-        case kRows:
-            contents.rows = bytes;
-            break;
-        case kIdMap:
-            contents.buckets = elements<IdBucket>(bytes);
-            break;
-        case kScales:
-            contents.scales = elements<float>(bytes);
-            break;
-        case kExact:
-            contents.exact = bytes;
-            break;
-        case kVersions:
-            contents.versions = elements<std::int64_t>(bytes);
-            break;
-        case kCodes:
-            contents.codes = elements<std::uint8_t>(bytes);
-            break;
-        case kAdjustments:
-            contents.adjustments = elements<Adjustment>(bytes);
-            break;
-        case kCentroids:
-            contents.centroids = elements<float>(bytes);
-            break;
-        case kLists:
-            contents.lists = elements<std::int64_t>(bytes);
-            break;
-        case kSpaces:
-            contents.spaces = elements<SpaceEntry>(bytes);
-            break;
-        default:
-            contents.blocked = elements<std::uint64_t>(bytes);
+Status read_columns(std::span<const FileSection> sections, std::uint64_t n_rows, std::vector<Column>& columns) {
+    for (const FileSection& section : sections) {
+        const auto dtype = static_cast<DType>(section.dtype);
+        const std::size_t length = section.name.size();
+        if (section.kind != kColumn || size_of(dtype) == 0 || length == 0 || length > kMaxSectionName) {
+            return damaged("an entry of its section table names no column");
+        }
+        const std::string name(section.name);
+        if (section.bytes.size() != n_rows * size_of(dtype)) return damaged("column '" + name + "' has another size");
+        if (std::ranges::find(columns, section.name, &Column::name) != columns.end()) {
+            return damaged("column '" + name + "' appears twice");
+        }
+        columns.push_back({section.name, dtype, section.bytes});
     }
+    return {};
 }
 
-// Checks across sections: sections that need each other, codes without a version, bits behind the last row.
-Status check_together(const IndexContents& contents, bool has_scales, bool has_codes, bool has_exact) {
-    const bool int8 = contents.format.dtype == DType::int8;
-    if (has_scales != int8 || (has_exact && !int8)) return damaged("its rows and its scales do not fit");
-    if (has_codes != (contents.versions.size() > 1) || contents.versions.size() > kMaxVersions) {
+// Checks sections that need each other, codes of model versions, and bits behind the last row.
+Status check_rows(const IndexContents& contents) {
+    const bool is_int8 = contents.format.dtype == DType::int8;
+    if (has(contents.scales) != is_int8 || (has(contents.exact_rows) && !is_int8)) {
+        return damaged("its rows and its scales do not fit");
+    }
+    if (has(contents.codes) != (contents.versions.size() > 1) || contents.versions.size() > kMaxVersions) {
         return damaged("its model versions do not fit");
     }
     for (const std::uint8_t code : contents.codes) {
@@ -182,20 +116,22 @@ Status check_together(const IndexContents& contents, bool has_scales, bool has_c
     return {};
 }
 
-// Checks that there is one entry a model version, and that scores stay finite and in their order.
+// Checks that there is one entry per model version, and that scores stay finite and in their order.
 Status check_spaces(const IndexContents& contents) {
+    if (!has(contents.spaces)) return {};
     if (contents.spaces.size() != std::max<std::size_t>(contents.versions.size(), 1)) {
         return damaged("its spaces and its model versions do not fit");
     }
-    const auto fits = [](const SpaceEntry& each) {
-        return std::isfinite(each.scale) && each.scale > 0.0f && std::isfinite(each.offset);
+    const auto is_valid = [](const SpaceEntry& entry) {
+        return std::isfinite(entry.scale) && entry.scale > 0.0f && std::isfinite(entry.offset);
     };
-    if (!std::ranges::all_of(contents.spaces, fits)) return damaged("the scale of a model version is not above 0");
+    if (!std::ranges::all_of(contents.spaces, is_valid)) return damaged("the scale of a model version is not above 0");
     return {};
 }
 
 // Checks that lists have centroids, and ranges that end where the rows do.
 Status check_lists(const IndexContents& contents) {
+    if (!has(contents.centroids) && !has(contents.lists)) return {};
     const std::size_t n = contents.centroids.size_bytes() / centroid_bytes(contents.format.dim);
     if (n == 0 || n > kMaxLists || contents.lists.size() != n + 2) {
         return damaged("its lists and their centroids do not fit");
@@ -214,57 +150,55 @@ Status check_lists(const IndexContents& contents) {
 }  // namespace
 
 Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
-    FileHeader header;
-    if (Status status = check_header(file, header); !status.ok()) return status;
-    const auto table = elements<SectionEntry>(file.subspan(sizeof header, header.n_sections * sizeof(SectionEntry)));
+    const auto read = read_section_file(file, kIndexFile, verify);
+    if (!read.ok()) return read.status();
+    const auto [n_rows, shape, model_version, generation] = read->fields;
     IndexContents contents;
-    contents.model_version = header.model_version;
-    contents.generation = header.generation;
-    contents.format = {header.dim, static_cast<DType>(header.dtype)};
-    std::uint64_t end = sizeof header + table.size_bytes();
-    bool has[kSpaces + 1] = {};
+    contents.model_version = static_cast<std::int64_t>(model_version);
+    contents.generation = generation;
+    contents.format = {shape & 0xFFFFFFFFu, static_cast<DType>(shape >> 32)};
+    if (Status status = check_fields(file.size(), n_rows, contents.format); !status.ok()) return status;
+    const std::span<const FileSection> sections = read->sections;
     std::size_t s = 0;
-    for (std::uint32_t last = 0; s < table.size(); ++s) {
-        const SectionEntry& entry = table[s];
-        if (s >= 3 && entry.kind == kColumn) break;
-        const bool expected = s < 3 ? entry.kind == s + 1 : entry.kind > kColumn && entry.kind > last;
-        if (!expected || entry.kind > kSpaces || entry.dtype != 0 || entry.name[0] != 0) {
+    for (std::uint32_t last = 0; s < sections.size(); last = sections[s++].kind) {
+        const FileSection& section = sections[s];
+        if (s >= 3 && section.kind == kColumn) break;
+        const bool is_next = s < 3 ? section.kind == s + 1 : section.kind > kColumn && section.kind > last;
+        if (!is_next || section.kind > kSpaces || section.dtype != 0 || !section.name.empty()) {
             return damaged("its sections are out of order");
         }
-        auto bytes = section_bytes(file, entry, bytes_of(entry.kind, header, entry), verify, end);
-        if (!bytes.ok()) return bytes.status();
-        keep(entry.kind, bytes.value(), contents);
-        has[entry.kind] = true;
-        last = entry.kind;
+        if (!assign_section(section, n_rows, contents)) {
+            return damaged("the section of kind " + std::to_string(section.kind) + " has another size");
+        }
     }
-    Status status = read_columns(file, table.subspan(s), header.n_rows, verify, end, contents.columns);
+    if (s < 3) return damaged("it has " + std::to_string(s) + " sections");
+    Status status = read_columns(sections.subspan(s), n_rows, contents.columns);
+    if (status.ok()) status = check_rows(contents);
+    if (status.ok()) status = check_lists(contents);
+    if (status.ok()) status = check_spaces(contents);
     if (!status.ok()) return status;
-    if (end != file.size()) return damaged("something follows its last section");
-    status = check_together(contents, has[kScales], has[kCodes], has[kExact]);
-    if (!status.ok()) return status;
-    if (has[kCentroids] || has[kLists]) status = check_lists(contents);
-    if (!status.ok()) return status;
-    if (has[kSpaces]) status = check_spaces(contents);
-    if (!status.ok()) return status;
-    if (verify && !id_map_matches(contents.buckets, contents.ids))
+    IdMap id_map;
+    id_map.map(nullptr, contents.buckets);
+    if (verify && !id_map.matches(contents.ids)) {
         return damaged("its id map does not fit its ids, or too many of them meet in one bucket");
+    }
     return contents;
 }
 
 std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner,
-                                      bool verified) {
+                                      bool is_verified) {
     auto g = std::make_unique<Generation>(contents.format);
     g->number = contents.generation;
-    g->map_verified = verified;
+    g->is_map_verified = is_verified;
     g->model_version = contents.model_version;
-    g->n_works = contents.ids.size();
+    g->n_items = contents.ids.size();
     g->rows.map(owner, contents.rows);
     g->ids.map(owner, contents.ids);
     g->id_map.map(owner, contents.buckets);
     g->scales.map(owner, contents.scales);
-    if (contents.exact.data() != nullptr) {
-        g->keep_exact();
-        g->exact.map(owner, contents.exact);
+    if (has(contents.exact_rows)) {
+        g->add_exact_rows();
+        g->exact_rows.map(owner, contents.exact_rows);
     }
     if (contents.versions.size() > 1) {
         g->n_codes = contents.versions.size();
@@ -275,13 +209,13 @@ std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::
         g->versions[0] = {.number = contents.model_version, .n_rows = contents.ids.size()};
     }
     for (std::size_t code = 0; code < contents.spaces.size(); ++code) {
-        const SpaceEntry& said = contents.spaces[code];
-        g->versions[code].space_id = said.space_id;
-        g->versions[code].scale = said.scale;
-        g->versions[code].offset = said.offset;
+        const SpaceEntry& entry = contents.spaces[code];
+        g->versions[code].space_id = entry.space_id;
+        g->versions[code].scale = entry.scale;
+        g->versions[code].offset = entry.offset;
     }
     g->adjustments.map(owner, contents.adjustments);
-    g->mark_adjusted(!verified);
+    g->mark_adjusted(!is_verified);
     g->blocked.words().map(owner, contents.blocked);
     g->closed.words().map(owner, contents.blocked);
     if (!contents.lists.empty()) {
@@ -291,17 +225,9 @@ std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::
         g->lists = std::make_shared<const RowLists>(std::move(lists));
     }
     for (const Column& column : contents.columns) {
-        PagedColumn& pages = g->columns.emplace_back(PagedColumn{
-            std::string(column.name), column.dtype, PagedArray<std::byte>(size_of(column.dtype), kLargePage)});
-        pages.values.map(owner, column.bytes);
+        g->columns.emplace_back(column.name, column.dtype).values.map(owner, column.bytes);
     }
     return g;
-}
-
-bool id_map_matches(std::span<const IdBucket> buckets, std::span<const std::int64_t> ids) {
-    IdMap map;
-    map.map(nullptr, buckets);
-    return map.matches(ids);
 }
 
 }  // namespace karec

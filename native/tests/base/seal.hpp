@@ -1,4 +1,4 @@
-// For tests that alter index files: offsets of fields, and new checksums.
+// For tests that alter section files: offsets of fields, and new checksums.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,8 @@ T& at(std::vector<char>& bytes, std::size_t offset) {
 }
 
 // Offsets in the header and in the entry of section s.
-inline constexpr std::size_t kFileBytes = 16, kNRows = 24, kDim = 32, kNSections = 56, kChecksum = 64;
+inline constexpr std::size_t kFileBytes = 16, kFields = 24, kNSections = 56, kChecksum = 64;
+inline constexpr std::size_t kNRows = 24, kDim = 32;  // of an index file
 inline std::size_t entry(std::size_t s) {
     return 128 + 128 * s;
 }
