@@ -207,9 +207,9 @@ class IndexReads:
             found_ids,
             Rows.from_array(found_rows, generation, self._index),
             positions,
-            sum(count[0] for count in counts),
+            sum([count[0] for count in counts]),
             generation,
-            sum(count[1] for count in counts),
+            sum([count[1] for count in counts]),
             None if is_single else np.array([count[3] for count in counts], np.int64),
             self._reference,
         )
