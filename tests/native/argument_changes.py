@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from binding_calls import Call, N
+from binding_calls import Call
 
 ODD_INTS = (0, 1, -1, 2, 7, 2**31 - 1, 2**31, -(2**31), 2**32, 2**62, -(2**63), 2**63, 2**64, 10**30)
 ODD_NUMBERS = (*ODD_INTS, float("nan"), float("inf"), -float("inf"), 1e300, -0.0, 0.5, 1e-320)
@@ -50,10 +50,6 @@ DTYPES = (
 HUGE = (2**16, 2**24, 2**31 + 1, 2**40, 2**59)  # rows of arrays that store one row
 MAX_LEN = 1 << 16  # longer arguments are not changed again
 IS_ASAN = "asan" in os.environ.get("LD_PRELOAD", "")  # it ends the process if there is no memory
-
-
-class Raised(ValueError):
-    """Raised by a callback."""
 
 
 class Subclass(np.ndarray):
@@ -165,15 +161,7 @@ def changed_value(value: Any, rng: random.Random, others: list[np.ndarray]) -> A
         return rng.choice(
             (b"", b"/", b"/nowhere/x", b"\xff\0", b"x" * 5000, "index", "strings", "int8", "is_live")
         )
-    if callable(value):
-        return rng.choice(
-            (raising, lambda item: np.ones(1), lambda item: None, lambda item: np.full(N, np.nan), 3)
-        )
     return rng.choice(ODD_VALUES)
-
-
-def raising(item: int) -> np.ndarray:
-    raise Raised(f"column {item}")
 
 
 def changed_sequence(values: Any, rng: random.Random, others: list[np.ndarray]) -> Any:
@@ -184,7 +172,7 @@ def changed_sequence(values: Any, rng: random.Random, others: list[np.ndarray]) 
         del changed[at]
     elif choice == 1:
         changed.append(changed[at])
-    elif choice == 2:
+    elif choice == 2 and len(changed) < 100:  # pybind11 writes every member into a TypeError
         changed = changed * rng.choice((0, 40, 1000))
     else:
         changed[at] = changed_value(changed[at], rng, others)

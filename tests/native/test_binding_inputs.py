@@ -116,10 +116,10 @@ def test_value_that_is_not_an_array_raises_value_error_with_name() -> None:
 
 
 def test_dpp_option_of_wrong_type_raises_type_error_with_name() -> None:
-    items = np.eye(4, dtype=np.float32)
+    items = np.ones((12, 4), np.float32)
     options = {**dpp_options(np.random.default_rng(0)), "alpha": "0.5"}
     with pytest.raises(TypeError, match="alpha has a value of the wrong type"):
-        _native.dpp_select(items, np.ones(4), 2, **options)
+        _native.dpp_select(items, np.ones(12), 2, **options)
 
 
 def test_scores_reject_out_that_shares_memory_with_an_input() -> None:
