@@ -65,19 +65,22 @@ struct SelectionInput {
     MatrixInput shown;
 };
 
+DppOptions read_numbers(const py::kwargs& given) {
+    DppOptions options;
+    options.alpha = option<double>(given, "alpha");
+    options.ridge = option<double>(given, "ridge");
+    options.type_weight = option<double>(given, "type_weight");
+    options.max_per_type = positive_or_none(option<std::optional<py::ssize_t>>(given, "max_per_type"), "max_per_type");
+    const auto min_per_type = option<py::ssize_t>(given, "min_per_type");
+    if (min_per_type < 0) throw py::value_error("min_per_type must be ≥ 0, got " + std::to_string(min_per_type));
+    options.min_per_type = static_cast<std::size_t>(min_per_type);
+    options.fill = option<bool>(given, "fill") ? DppFill::relevance : DppFill::none;
+    return options;
+}
+
 struct DppInput {
-    DppInput(py::ssize_t n, py::ssize_t dim, const std::string& reason, py::handle relevance_array,
-             const py::kwargs& given)
-        : selection(n, dim, reason, relevance_array, given, options) {
-        options.alpha = option<double>(given, "alpha");
-        options.ridge = option<double>(given, "ridge");
-        options.type_weight = option<double>(given, "type_weight");
-        options.max_per_type =
-            positive_or_none(option<std::optional<py::ssize_t>>(given, "max_per_type"), "max_per_type");
-        const auto min_per_type = option<py::ssize_t>(given, "min_per_type");
-        if (min_per_type < 0) throw py::value_error("min_per_type must be ≥ 0, got " + std::to_string(min_per_type));
-        options.min_per_type = static_cast<std::size_t>(min_per_type);
-        options.fill = option<bool>(given, "fill") ? DppFill::relevance : DppFill::none;
+    DppInput(py::ssize_t n, py::ssize_t dim, const std::string& reason, py::handle relevance, const py::kwargs& given)
+        : options(read_numbers(given)), selection(n, dim, reason, relevance, given, options) {
         if (!given["weights"].is_none()) {
             weights = float32_input(given["weights"], "weights", {n}, reason);
             options.weights = weights.span();
