@@ -28,9 +28,9 @@ namespace karec {
 // `Vec` has kLanes float32, `IntVec` kLanes int32, `Doubles` kLanes / 2 float64; all are of GCC's vector types.
 template <class Isa>
 concept InstructionSet =
-    requires(typename Isa::Vec v, typename Isa::IntVec ints, typename Isa::Doubles doubles, const float* floats,
-             const std::uint16_t* halves, const std::int8_t* int8s, const std::int16_t* int16s, const IdBucket& bucket,
-             const std::int32_t* rows, std::uint64_t* keys, std::size_t& n_selected) {
+    requires(Isa::Vec v, Isa::IntVec ints, Isa::Doubles doubles, const float* floats, const std::uint16_t* halves,
+             const std::int8_t* int8s, const std::int16_t* int16s, const IdBucket& bucket, const std::int32_t* rows,
+             std::uint64_t* keys, std::size_t& n_selected) {
         requires sizeof v == 4 * Isa::kLanes && sizeof ints == sizeof v && sizeof doubles == sizeof v;
 
         // fused() is one instruction: loops also use it if two roundings would be right.
