@@ -133,23 +133,13 @@ const Kernels table = kKernels;
 #if defined(KAREC_BFLOAT16)
 namespace karec::avx512bf16 {
 
-constinit const Kernels table = [] {
-    Kernels rounded = avx512::kKernels;
-    rounded.isa = "avx512bf16";
-    rounded.bounds = avx512::kRoundedKernels;
-    return rounded;
-}();
+constinit const Kernels table = with_bounds("avx512bf16", avx512::kRoundedKernels, avx512::kKernels);
 
 }  // namespace karec::avx512bf16
 
 namespace karec::amx {
 
-constinit const Kernels table = [] {
-    Kernels tiles = avx512::kKernels;
-    tiles.isa = "amx";
-    tiles.bounds = avx512::kTileKernels;
-    return tiles;
-}();
+constinit const Kernels table = with_bounds("amx", avx512::kTileKernels, avx512::kKernels);
 
 }  // namespace karec::amx
 #endif

@@ -63,6 +63,12 @@ struct NoSelection {
     static std::size_t select_keys(const auto&...) { return 0; }
 };
 
+constexpr Kernels with_bounds(const char* isa, const BoundKernels& bounds, Kernels kernels) noexcept {
+    kernels.isa = isa;
+    kernels.bounds = bounds;
+    return kernels;
+}
+
 namespace generic {
 extern const Kernels table;
 }

@@ -164,12 +164,7 @@ const Kernels table = kKernels;
 
 namespace karec::neonbf16 {
 
-constinit const Kernels table = [] {
-    Kernels rounded = neon::kKernels;
-    rounded.isa = "neonbf16";
-    rounded.bounds = neon::kRoundedKernels;
-    return rounded;
-}();
+constinit const Kernels table = with_bounds("neonbf16", neon::kRoundedKernels, neon::kKernels);
 
 }  // namespace karec::neonbf16
 #endif
