@@ -105,7 +105,8 @@ enum class Writes { none, adjusted, calibrated, both };
 Case make(DType dtype, std::size_t dim, int least_exponent, int most_exponent, Writes writes, std::uint64_t seed) {
     std::mt19937_64 random(seed);
     Case c{Generation(RowFormat{dim, dtype}), {}};
-    c.g.versions = {ModelVersion{.number = 0}, ModelVersion{.number = 1}};
+    c.g.versions[1].number = 1;
+    c.g.n_codes = 2;
     const bool calibrated = writes == Writes::calibrated || writes == Writes::both;
     if (calibrated) {
         c.g.versions[0].scale = std::abs(drawn(random, -3, 3));
@@ -122,8 +123,8 @@ Case make(DType dtype, std::size_t dim, int least_exponent, int most_exponent, W
             // Every other row cancels: its second half is the negative of the first, almost.
             if (i % 2 == 0 && d >= dim / 2) row[d] = -row[d - dim / 2] * (1.0f + 0x1p-9f);
         }
-        c.g.write_row(i, static_cast<std::int64_t>(i), MatrixView{row.data(), 1, dim, DType::float32}, 0, i % 3 == 0,
-                      {});
+        c.g.write_row(i, static_cast<std::int64_t>(i), MatrixView{row.data(), 1, dim, DType::float32}, i % 3 == 0, {},
+                      0);
     }
     if (writes == Writes::adjusted || writes == Writes::both) {
         c.g.adjustments.grow(kTile);
