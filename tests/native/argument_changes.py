@@ -172,8 +172,8 @@ def changed_sequence(values: Any, rng: random.Random, others: list[np.ndarray]) 
         del changed[at]
     elif choice == 1:
         changed.append(changed[at])
-    elif choice == 2 and len(changed) < 100:  # pybind11 writes every member into a TypeError
-        changed = changed * rng.choice((0, 40, 1000))
+    elif choice == 2 and len(changed) < 20:  # pybind11 writes every member into a TypeError
+        changed = changed * rng.choice((0, 10))
     else:
         changed[at] = changed_value(changed[at], rng, others)
     return changed if isinstance(values, list) else tuple(changed)
