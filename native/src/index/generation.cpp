@@ -48,14 +48,6 @@ void Generation::mark_adjusted(bool without_reading) {
     }
 }
 
-void Generation::decode(std::size_t row, float* x) const noexcept {
-    if (has_exact_rows) {
-        exact_format().decode(exact_rows.at(row), 1.0f, x);
-    } else {
-        format.decode(rows.at(row), scale_of(row), x);
-    }
-}
-
 void Generation::assign_lists(std::span<const std::int32_t> written_rows, std::int64_t version) {
     std::vector<std::uint16_t> list_numbers(written_rows.size(), static_cast<std::uint16_t>(lists->n()));
     // Vectors of another model version are in another space than the centroids.

@@ -117,7 +117,13 @@ struct Generation {
         return adjusted.has(row) ? *adjustments.at(row) : kNoAdjustment;
     }
     // x (dim) = the vector of a row as float32, from exact_rows if there are any.
-    void decode(std::size_t row, float* x) const noexcept;
+    void decode(std::size_t row, float* x) const noexcept {
+        if (has_exact_rows) {
+            exact_format().decode(exact_rows.at(row), 1.0f, x);
+        } else {
+            format.decode(rows.at(row), scale_of(row), x);
+        }
+    }
     // The list of a row with an item, if there are lists.
     std::size_t find_list(std::size_t row) const noexcept {
         return row >= lists->n_ranged_rows() || moved.has(row) ? *list_of.at(row) : lists->find_list(row);
