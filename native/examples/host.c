@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
     if (karec_stages_run(stages, &request, &page) != KAREC_OK) return fail();
     printf("karec %s, model version %lld: %zu of %zu items, %zu unknown\n", karec_version(),
            (long long)page.model_version, page.n_items, n, page.n_unknown);
-    for (size_t i = 0; i < page.n_items && i < 10; ++i) printf("%12lld  %.6f\n", (long long)page.ids[i], page.scores[i]);
+    for (size_t i = 0; i < page.n_items && i < 10; ++i)
+        printf("%12lld  %.6f\n", (long long)page.ids[i], page.scores[i]);
 
     free(page.ids);
     free(page.scores);

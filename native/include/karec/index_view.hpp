@@ -172,11 +172,11 @@ class KAREC_API IndexView {
     // for an index with vectors of several model versions.
     Result<SearchCount> search(const Query& query, const Candidates& candidates, const Ranked& out) const noexcept;
 
-    // Searches all rows for several queries in one pass. `out` has a list for each query, all of one length; a list with
-    // fewer results ends in score −inf and id, row, position −1. `counts` has an entry for each query. `mask` is empty or
-    // has n_rows() bytes, 0 excludes the row; a mask of an earlier generation has fewer bytes and excludes later rows.
-    // Excluded rows are not counted. `unknown` counts items of model versions without a query, whatever the mask is.
-    // O(queries·N·D).
+    // Searches all rows for several queries in one pass. `out` has a list for each query, all of one length; a list
+    // with fewer results ends in score −inf and id, row, position −1. `counts` has an entry for each query. `mask` is
+    // empty or has n_rows() bytes, 0 excludes the row; a mask of an earlier generation has fewer bytes and excludes
+    // later rows. Excluded rows are not counted. `unknown` counts items of model versions without a query, whatever the
+    // mask is. O(queries·N·D).
     //
     // n_probe: scores only rows of the n_probe lists whose centroids have the largest inner products with the query,
     // and rows in no list. Items elsewhere are missed; the others have the scores of an exact search, and n_probe =

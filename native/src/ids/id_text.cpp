@@ -77,8 +77,8 @@ Status read_id(const Strings& strings, std::size_t i, std::span<const char>& tex
     }
     text = strings.text.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
     if (text.empty()) {
-        return Status::invalid("ids hold an empty string" + place() + ", expected 1 to " +
-                               std::to_string(kMaxIdBytes) + " bytes");
+        return Status::invalid("ids hold an empty string" + place() + ", expected 1 to " + std::to_string(kMaxIdBytes) +
+                               " bytes");
     }
     if (text.size() > kMaxIdBytes) {
         return Status::invalid("ids hold a string of " + std::to_string(text.size()) + " bytes" + place() + ", '" +

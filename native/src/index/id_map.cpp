@@ -139,7 +139,8 @@ std::size_t IdLookup::next(std::int32_t* rows) noexcept {
     const std::size_t n_next = std::min(kBlock, ids_.size() - n_done_ - n);
     const std::int64_t* ids = ids_.data() + n_done_;
     std::uint32_t displaced[kBlock];
-    const std::size_t n_displaced = find_ids_(pages_, n_buckets_, ids, n, ids + n, n_next, homes_.data(), rows, displaced);
+    const std::size_t n_displaced =
+        find_ids_(pages_, n_buckets_, ids, n, ids + n, n_next, homes_.data(), rows, displaced);
     if (n_displaced > 0 && max_probes_ > 1) find_displaced(ids, {displaced, n_displaced}, rows);
     n_done_ += n;
     return n;
