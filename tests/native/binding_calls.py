@@ -73,7 +73,7 @@ def item_index(rng: np.random.Generator) -> Any:
 def string_ids(rng: np.random.Generator) -> Any:
     path = b"good/strings"
     if not os.path.exists(path):
-        _native.StringIds.build(*strings(rng), path, 2, 5)
+        _native.StringIds.build(*strings(rng), path, 2)
     return _native.StringIds.open(path, True)
 
 
