@@ -35,7 +35,7 @@ struct GoldenHash {
 constexpr GoldenHash kGolden[] = {
     {"scores", 0xf53d6c0430cc319f},     {"search", 0xb27c43a811f0186a},     {"lists", 0x2cd150bf72c603d7},
     {"dpp", 0x3685c010c7861235},        {"dpp_kernel", 0x2c41f5b0e456e204}, {"mmr_ssd", 0xd518068fc304d4dd},
-    {"trees", 0x9da226736daf7e42},      {"ecosystem", 0x6c2cc6d809aec5fe},  {"whitened", 0x443e85e9337e9c3f},
+    {"trees", 0x9da226736daf7e42},      {"freshness", 0x6c2cc6d809aec5fe},  {"whitened", 0x443e85e9337e9c3f},
     {"fixed_math", 0x7614599fb3015c76}, {"fusion", 0x392af49a67930bae},     {"user_encoder", 0xe37656dd6c90358f},
 };
 
@@ -322,7 +322,7 @@ TEST(trees_have_the_golden_sums) {
 }
 
 TEST(freshness_and_standardised_scores_have_the_golden_bits) {
-    ResultHash hash("ecosystem");
+    ResultHash hash("freshness");
     Random random(8);
     const std::vector<float> scores = random.floats(500);
     const std::vector<std::int64_t> upload_ms = random.codes(scores.size(), 1'000'000'000);

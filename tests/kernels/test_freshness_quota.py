@@ -58,9 +58,9 @@ def test_standardised_scores_have_mean_0_and_deviation_1(scores):
         assert not got.any()
 
 
-def test_ecosystem_kernels_reject_invalid_arguments():
+def test_freshness_and_quota_reject_invalid_arguments():
     one = np.ones(1, np.float32)
-    with pytest.raises(ValueError, match="integer column"):
+    with pytest.raises(ValueError, match="expected integers"):
         _native.freshness(one, np.ones(1), 0, 1.0, 1.0)
     with pytest.raises(ValueError, match="at_most must be positive"):
         _native.quota(one, np.ones(1, np.int64), 0)
