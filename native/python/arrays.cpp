@@ -44,14 +44,14 @@ std::string expected_shape(const std::vector<Dim>& expected) {
 }
 
 void check_shape(const py::array& array, const char* name, const std::vector<Dim>& expected,
-                 const std::string& because) {
+                 const std::string& reason) {
     bool fits = array.ndim() == static_cast<py::ssize_t>(expected.size());
     for (std::size_t axis = 0; fits && axis < expected.size(); ++axis) {
         fits = expected[axis].fits(array.shape(static_cast<py::ssize_t>(axis)));
     }
     if (fits) return;
     throw py::value_error(std::string(name) + " has shape " + shape_of(array) + ", expected " +
-                          expected_shape(expected) + (because.empty() ? "" : " as " + because));
+                          expected_shape(expected) + (reason.empty() ? "" : " as " + reason));
 }
 
 // NumPy gives an empty list the dtype float64: empty arrays of any dtype pass.
@@ -61,10 +61,10 @@ void check_kind(const py::array& array, const char* name, const char* kinds, con
                           ", expected " + expected);
 }
 
-py::array to_checked_array(py::handle value, const char* name, const std::vector<Dim>& shape,
-                           const std::string& because, const char* kinds, const char* dtype) {
+py::array to_checked_array(py::handle value, const char* name, const std::vector<Dim>& shape, const std::string& reason,
+                           const char* kinds, const char* dtype) {
     py::array array = to_array(value, name);
-    check_shape(array, name, shape, because);
+    check_shape(array, name, shape, reason);
     check_kind(array, name, kinds, dtype);
     return array;
 }
@@ -126,8 +126,8 @@ py::array to_array(py::handle value, const char* name) {
 }
 
 Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                           const std::string& because) {
-    return to_input<float>(to_checked_array(value, name, expected, because, "fiub", "float32"));
+                           const std::string& reason) {
+    return to_input<float>(to_checked_array(value, name, expected, reason, "fiub", "float32"));
 }
 
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
@@ -135,9 +135,9 @@ Input<double> float64_input(py::handle value, const char* name, const std::vecto
 }
 
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                                const std::string& because) {
+                                const std::string& reason) {
     const py::array array = to_array(value, name);
-    return to_input<std::int64_t>(to_checked_array(array, name, expected, because, integer_kinds(array), "int64"));
+    return to_input<std::int64_t>(to_checked_array(array, name, expected, reason, integer_kinds(array), "int64"));
 }
 
 Input<std::int64_t> key_input(py::handle value, const char* name) {
@@ -173,8 +173,8 @@ Input<std::uint8_t> byte_input(py::handle value, const char* name) {
 }
 
 MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                         const std::string& because) {
-    py::array array = to_checked_array(value, name, expected, because, "fiub", "float32 or float16");
+                         const std::string& reason) {
+    py::array array = to_checked_array(value, name, expected, reason, "fiub", "float32 or float16");
     const bool is_float16 = array.dtype().kind() == 'f' && array.itemsize() == 2;
     array = is_float16 ? to_readable(array) : convert(array, py::dtype::of<float>(), kReadable);
     const MatrixView view{array.data(), static_cast<std::size_t>(array.shape(0)),
@@ -182,9 +182,9 @@ MatrixInput matrix_input(py::handle value, const char* name, const std::vector<D
     return {std::move(array), view};
 }
 
-ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const std::string& because) {
+ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const std::string& reason) {
     const py::array given = to_array(value, name.c_str());
-    check_shape(given, name.c_str(), {expected}, because);
+    check_shape(given, name.c_str(), {expected}, reason);
     const auto dtype = dtype_of(given);
     if (!dtype) {
         throw py::value_error(name + " has dtype " + dtype_name(given) +

@@ -95,13 +95,13 @@ class Input {
     std::span<const T> values_;
 };
 
-// Inputs that are C-contiguous, aligned and in native byte order; no copy if the array is so already. `because` is
+// Inputs that are C-contiguous, aligned and in native byte order; no copy if the array is so already. `reason` is
 // appended to the message about a wrong shape. Integers become floats, but floats never become integers.
 Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                           const std::string& because = "");
+                           const std::string& reason = "");
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected);
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                                const std::string& because = "");
+                                const std::string& reason = "");
 // (N,) integers of any type as keys of a table: uint64 wraps around.
 Input<std::int64_t> key_input(py::handle value, const char* name);
 // The bytes of a bool array: 0 is false, any other value is true. NumPy lets a caller store any byte, and a C++ `bool`
@@ -124,14 +124,14 @@ struct MatrixInput {
     MatrixView view;
 };
 MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                         const std::string& because = "");
+                         const std::string& reason = "");
 
 // (N,) integers, floats or booleans in their own dtype.
 struct ColumnInput {
     py::array array;
     Column view;  // its name is the caller's
 };
-ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const std::string& because = "");
+ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const std::string& reason = "");
 
 // A new array, and its elements.
 template <class T>
