@@ -1,4 +1,4 @@
-// ItemIndex for Python: how it is built and written. Each call checks its arrays and releases the GIL.
+// Builds and writes of ItemIndex for Python. Each call checks its arrays and releases the GIL.
 #include <pybind11/stl.h>
 
 #include <memory>

@@ -127,7 +127,7 @@ std::vector<std::int64_t> model_versions(const IndexView& view) {
     return versions.value();
 }
 
-// (number, items, space_id, scale, offset)
+// (number, n_rows, space_id, scale, offset)
 using VersionTuple = std::tuple<std::int64_t, std::size_t, std::uint64_t, float, float>;
 
 std::vector<VersionTuple> versions(const IndexView& view) {

@@ -2,8 +2,7 @@
 #include "bindings.hpp"
 
 PYBIND11_MODULE(_native, module) {
-    module.doc() =
-        "karec's C++ library; its Python faces are karec.index, karec.diversity, karec.index and karec.features.";
+    module.doc() = "karec's C++ library. Import karec.index, karec.diversity and karec.features instead of it.";
     karec::python::bind_index(module);
     karec::python::bind_diversity(module);
     karec::python::bind_freshness(module);

@@ -117,5 +117,5 @@ def test_index_file_with_too_many_ids_of_one_bucket_is_refused(tmp_path: Path) -
     _native.ItemIndex.build(few, np.ones((1000, 2)), "float16", [], 1, False, 0).save(path)
     assert len(_native.ItemIndex.open(path, True, False)) == 1000
     _native.ItemIndex.build(many, np.ones((2000, 2)), "float16", [], 1, False, 0).save(path)
-    with pytest.raises(IndexFormatError, match="too many of them meet in one bucket"):
+    with pytest.raises(IndexFormatError, match="too many ids share one bucket"):
         _native.ItemIndex.open(path, True, False)

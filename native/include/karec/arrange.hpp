@@ -1,4 +1,4 @@
-// Hard rules on the order of a list: which items may be near each other, and slots that belong to some items.
+// Arranges a list by hard rules: items that must not be near each other, and slots reserved for some items.
 #pragma once
 
 #include <cstddef>
@@ -17,37 +17,37 @@ namespace karec {
 struct ArrangeRule {
     std::span<const std::int64_t> labels;     // (n,) label of each item; < 0 = none
     std::span<const std::int64_t> conflicts;  // (n,) label that each item conflicts with; < 0 = none
-    // (m,) labels of the items that the session saw before the list, oldest first; < 0 = none. Windows reach into them.
+    // (m,) labels of the items that the user saw before the list, oldest first; < 0 = none. Windows include them.
     std::span<const std::int64_t> shown;
     std::size_t window = 2;         // ≥ 2; SIZE_MAX = the whole session
     std::size_t max_conflicts = 0;  // allowed in a window
 };
 
-// A position that belongs to some items, or that is left empty.
+// A position that is reserved for some items, or stays empty.
 struct ArrangeSlot {
     std::size_t position = 0;
     std::span<const std::uint8_t> members;  // (n,) not 0 = the item may be at the position; not read if is_empty
     bool is_empty = false;
 };
 
-// The item at `position` has `excess` conflicts more than `rule` allows. rule ≥ R, the number of rules: slot rule − R
-// has no member.
+// The item at `position` has `excess` conflicts more than `rule` allows. With R rules, `rule` ≥ R means that slot
+// `rule` − R has no member.
 struct ArrangeViolation {
     std::size_t position = 0;
     std::size_t rule = 0;
     std::size_t excess = 0;
 };
 
-// Arranges items 0 … n − 1, best first, at k = indices.size() positions; −1 is an empty slot, or behind the end of a
-// list with fewer items than positions.
+// Arranges items 0 … n − 1, best first, at k = indices.size() positions. −1 marks an empty slot, and each position
+// after the last item if there are fewer items than positions.
 //
-// The result is the list with the fewest unmet slots. Of those it has the smallest sum of excess. Of those it is the
-// first: position by position the earliest item, and at a slot a member before all others. is_slot_only (n,) or empty:
-// items that are not 0 may be in slots only.
+// The result has the fewest unmet slots, then the smallest sum of excess. Ties are decided position by position: the
+// earliest item is first, and at a slot all members precede other items. is_slot_only is (n,) or empty: an item that is
+// not 0 may only be in slots.
 //
-// Returns false if the search was given up, after kMaxArrangeSteps items were tried. Each position then takes the item
-// of least excess, ties by order; as many slots have a member. `violations` is replaced by the rules that the list
-// breaks, by position, then rule.
+// Returns false if the search stopped after it tried kMaxArrangeSteps items. Each position then takes the item with the
+// least excess, ties by order; as many slots have a member. `violations` is replaced by the broken rules of the list,
+// by position, then rule.
 //
 // Refuses: n > kMaxArrangeItems, arrays of another length, window < 2, two slots of one position, a slot at a position
 // ≥ k. Never throws; reentrant. Do not modify arrays during a call: results become undefined, but no access leaves

@@ -1,4 +1,4 @@
-// Element types, and a matrix that somebody else owns.
+// Element types, and MatrixView: a matrix that the caller owns.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace karec {
 
-// The numbers stand in index files: they never change.
+// Index files store these numbers, so they never change.
 enum class DType : std::uint32_t {
     int8 = 1,
     int16 = 2,
@@ -22,7 +22,7 @@ enum class DType : std::uint32_t {
     boolean = 12,
 };
 
-// Bytes of one element; 0 for a number that names no type.
+// Bytes of one element; 0 for an unknown type.
 constexpr std::size_t size_of(DType type) noexcept {
     switch (type) {
         case DType::int8:
@@ -45,7 +45,7 @@ constexpr std::size_t size_of(DType type) noexcept {
     return 0;
 }
 
-// NumPy's name of the type, for messages; "?" for a number that names no type.
+// NumPy's name of the type, for messages; "?" for an unknown type.
 constexpr const char* name_of(DType type) noexcept {
     switch (type) {
         case DType::int8:

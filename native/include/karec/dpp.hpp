@@ -27,7 +27,7 @@
 namespace karec {
 
 // Gains are compared as float32 ρ·q²: up to this ridge, errors are within 1e-5·q². ρ is in [ridge, ridge + 1], so that
-// a larger one hides the differences between embeddings.
+// a larger ridge hides the differences between embeddings.
 inline constexpr double kMaxRidge = 10.0;
 
 enum class DppFill {
@@ -39,8 +39,8 @@ enum class DppFill {
 struct SelectionOptions {
     MatrixView shown{};                 // (M, D) items already seen; M = 0 = none
     std::optional<std::size_t> window;  // ≥ 1: only the last window − 1 picks (and all shown items) count
-    // facets[f·N + i] is the code of item i in facet f, any number; items with one code are similar by facet_weights[f]
-    // ≥ 0. The weights, with type_weight, sum to at most 1.
+    // facets[f·N + i] is the code of item i in facet f, any value; items with equal codes are similar by
+    // facet_weights[f] ≥ 0. The weights, with type_weight, sum to at most 1.
     std::span<const std::int64_t> facets;        // (F, N); empty = none
     std::span<const double> facet_weights;       // (F,)
     std::span<const std::int64_t> shown_facets;  // (F, M) codes of shown items; empty = they have none
@@ -52,16 +52,16 @@ struct DppOptions : SelectionOptions {
     double type_weight = 0.0;                 // in [0, 1]; above 0 it needs types
     std::span<const float> weights;           // (N,) ≥ 0, finite; empty = all 1
     std::span<const std::int64_t> types;      // (N,) any codes; empty = none. Shown items have q = 1 and no type
-    std::optional<std::size_t> max_per_type;  // ≥ 1: maximum number of picks of one type, with the fill; needs types
-    // Minimum number of picks of each type, as far as the type has items and k has places. If types still miss as many
-    // items as places are left, only their items are picked. At most max_per_type; needs types.
+    std::optional<std::size_t> max_per_type;  // ≥ 1: maximum number of picks of one type, fill included; needs types
+    // Minimum number of picks of each type, if it has enough items. If the missing items equal the free positions, only
+    // items of types that miss some are picked. At most max_per_type; needs types.
     std::size_t min_per_type = 0;
     DppFill fill = DppFill::relevance;
 };
 
 struct DppCount {
     std::size_t selected = 0;  // entries of `indices` and `gains` that were written
-    std::size_t n_dpp = 0;     // picks before no item added anything; the fill follows, with gain 0
+    std::size_t n_dpp = 0;     // picks of the DPP; the others are fill, with gain 0
     double log_det = 0.0;      // Σ log gain over the first n_dpp; without a window log det L_Y, given shown items
 };
 

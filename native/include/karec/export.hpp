@@ -1,4 +1,4 @@
-// What libkarec.so shows: everything else is hidden.
+// KAREC_API marks the symbols that libkarec.so exports. All others are hidden.
 #pragma once
 
 #if defined(__GNUC__)

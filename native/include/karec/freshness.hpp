@@ -1,6 +1,6 @@
 // Steps on the scores of a list: freshness boost, minimum tone, quotas by column, and standardised scores for a DPP.
 //
-// Threads    Functions are reentrant, run on the calling thread and never throw. What they refuse leaves outputs
+// Threads    Functions are reentrant, run on the calling thread and never throw. A refused call leaves outputs
 //            unchanged. Python calls the same functions. Results have the same bits on every instruction set. Do not
 //            modify arrays during a call: results become undefined, but no access leaves the arrays.
 #pragma once

@@ -1,27 +1,27 @@
-// IndexView is one generation of an item index, pinned: every function that reads, with its arguments and results.
+// IndexView reads one pinned generation of an item index.
 //
 //   const karec::IndexView view = index.pinned();
 //   std::vector<std::int32_t> rows(ids.size());
 //   view.lookup(ids, rows);                                              // rows of this generation,
 //   view.gather_column("creator_id", {rows, view.generation()}, bytes);  // valid while the view lives
 //
-// A view reads one generation, whatever is written meanwhile. It waits for no write, and no write waits for it. It owns
-// a share of the index, and its generation's memory: replaced rows are not reused before the view is gone. Keep a view
-// for a request, not for hours.
+// A view reads one generation, even if later writes publish newer ones. Views and writes do not wait for each other. A
+// view keeps the index and the memory of its generation alive: replaced rows are not reused while it exists. Hold a
+// view for one request, not for hours.
 //
 // Threads: any number of threads may call any function of a view. Any thread may destroy it, after the last call.
 //
-// Fork: the child can use views of the forking thread. Those of other threads return `unavailable` there from every
-// call that reads items: the child reuses their rows.
+// Fork: the child can use views of the forking thread. Views of other threads return `unavailable` in the child from
+// every call that reads items, because the child reuses their rows.
 //
 // Errors: no function throws; each returns a Status. Do not modify input arrays (ids, rows, queries, masks) during a
 // call: results become undefined, but no access leaves the index.
 //
 // Scores are float32 and equal in every bit on every machine: the products of dimensions d ≡ j (mod 16) are added in
 // order for each j, and the 16 sums in a fixed tree (src/kernels/scoring_loops.inc). For int8 rows the query is rounded
-// to integers, whose sums are exact (src/index/row_format.hpp). Then follow scale and offset of the row's model version
-// (ItemIndex::calibrate), and last those of the item (ItemIndex::adjust). A score that overflows to NaN counts as −inf.
-// Results are ordered by score, largest first, and equal scores by position in the input, lowest first.
+// to integers, whose sums are exact (src/index/row_format.hpp). Scale and offset of the row's model version
+// (ItemIndex::calibrate) are applied next, then those of the item (ItemIndex::adjust). A score that overflows to NaN
+// counts as −inf. Results are ordered by score, largest first, and equal scores by position in the input, lowest first.
 #pragma once
 
 #include <concepts>
@@ -73,14 +73,14 @@ struct SearchCount {
     std::size_t found = 0;         // entries of Ranked that were written
     std::size_t unknown = 0;       // skipped inputs: not in the index, or of a model version without a query
     std::size_t blocked = 0;       // skipped inputs: blocked
-    std::uint64_t generation = 0;  // that was searched
+    std::uint64_t generation = 0;  // generation that the search read
 };
 
 // The vectors of one model version in an index.
 struct ModelVersion {
     std::int64_t number = 0;
     std::size_t n_rows = 0;
-    std::uint64_t space_id = 0;  // XXH64 of the file of the item tower that made them; 0: unknown
+    std::uint64_t space_id = 0;  // XXH64 of the file of the item tower that computed them; 0: unknown
     // An inner product becomes product·scale + offset before the item's own adjustment, so that scores of several
     // versions are comparable. scale > 0, both finite.
     float scale = 1.0f;
@@ -102,8 +102,8 @@ struct Query {
     std::span<const VersionQuery> by_version;
 };
 
-// Rows, and the generation in which they were found; 0: unknown. Calls reject rows of another generation than the one
-// they read, where the rows may have other items. Rows of an unknown generation are not checked for that.
+// Rows, and the generation in which they were found (0: unknown). A call rejects rows of another generation than its
+// own, because they may have other items. It does not check this for an unknown generation.
 struct Rows {
     Rows() = default;
     template <class Values>
@@ -138,13 +138,13 @@ class KAREC_API IndexView {
     ~IndexView();
 
     std::size_t size() const noexcept;    // number of items
-    std::size_t n_rows() const noexcept;  // with rows of removed items: every row is below
+    std::size_t n_rows() const noexcept;  // including rows of removed items
     std::size_t dim() const noexcept;
     DType dtype() const noexcept;
     bool rescores() const noexcept;
     std::int64_t model_version() const noexcept;                        // of the newest vectors
     Result<std::vector<std::int64_t>> model_versions() const noexcept;  // of all vectors, ascending
-    Result<std::vector<ModelVersion>> versions() const noexcept;        // likewise, ascending by number
+    Result<std::vector<ModelVersion>> versions() const noexcept;        // of all vectors, ascending by number
     std::uint64_t generation() const noexcept;                          // 1 after build; each write adds 1
     std::size_t n_lists() const noexcept;                               // 0: none (ItemIndex::build_lists)
     std::size_t bytes() const noexcept;  // memory that grows with the items, mapped or owned
@@ -156,9 +156,9 @@ class KAREC_API IndexView {
     // the view. For a few rows, gather_column costs less.
     Result<std::shared_ptr<const IndexTable>> table() const noexcept;
 
-    // Writes a temporary file, syncs it and renames it to `path`: readers see the old file or the new one. Leaves out
-    // rows of removed items, so that later rows move up; the generation stays. io_error (EEXIST): `path` exists and is
-    // not a regular file; symbolic links are not followed.
+    // Writes a temporary file, syncs it and renames it to `path`: readers see the old file or the new one. Omits rows
+    // of removed items, so that later rows get smaller numbers; the generation stays the same. io_error (EEXIST):
+    // `path` exists and is not a regular file; symbolic links are not followed.
     Status save(const std::string& path) const noexcept;
 
     // rows[i] = the row of ids[i], or kUnknownRow. Expected O(1) per id, in batches that overlap cache misses.
@@ -175,18 +175,18 @@ class KAREC_API IndexView {
     // Searches all rows for several queries in one pass. `out` has a list for each query, all of one length; a list
     // with fewer results ends in score −inf and id, row, position −1. `counts` has an entry for each query. `mask` is
     // empty or has n_rows() bytes, 0 excludes the row; a mask of an earlier generation has fewer bytes and excludes
-    // later rows. Excluded rows are not counted. `unknown` counts items of model versions without a query, whatever the
-    // mask is. O(queries·N·D).
+    // later rows. Excluded rows are not counted. `unknown` counts items of model versions without a query, also
+    // excluded ones. O(queries·N·D).
     //
     // n_probe: scores only rows of the n_probe lists whose centroids have the largest inner products with the query,
-    // and rows in no list. Items elsewhere are missed; the others have the scores of an exact search, and n_probe =
-    // n_lists gives its result. invalid_argument: an index without lists. O(queries·(n_lists·D + N/64 + rows
+    // and rows in no list. Items of other lists are missed; the others have the scores of an exact search, and n_probe
+    // = n_lists gives its result. invalid_argument: an index without lists. O(queries·(n_lists·D + N/64 + rows
     // scored·D)).
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts, std::size_t n_probe = kEveryRow) const noexcept;
 
-    // dpp_select (karec/dpp.hpp) among `rows` (N,), with relevance (N,): the result indexes `rows`. Vectors are read in
-    // place, with the values of gather(). invalid_argument: also a row without an item, with its position.
+    // Runs dpp_select (karec/dpp.hpp) on `rows` (N,) with relevance (N,). `indices` are positions in `rows`. Vectors
+    // are read in place, with the values of gather(). invalid_argument: also a row without an item, with its position.
     Result<DppCount> dpp_select(const Rows& rows, std::span<const float> relevance, const DppOptions& options,
                                 std::span<std::int64_t> indices, std::span<double> gains) const noexcept;
 

@@ -9,8 +9,8 @@
 // completely or not at all; writes wait for each other. Memory of older generations is reused by a later write, once
 // their last view is gone.
 //
-// Fork: it waits for a write that another thread has begun, so that the child gets a whole index, which any of its
-// threads may read and write. Parent and child do not see each other's writes. For views, see karec/index_view.hpp.
+// Fork: fork() waits for running writes, so that the child gets a complete index. Any thread of the child may read and
+// write it. Parent and child do not see each other's writes. For views, see karec/index_view.hpp.
 //
 // Errors: no function throws; each returns a Status.
 #pragma once
@@ -39,7 +39,7 @@ class KAREC_API ItemIndex {
         std::span<const Column> columns;
         std::int64_t model_version = 0;
         std::uint64_t space_id = 0;  // of the item tower (ModelVersion); 0: unknown
-        // Stores float32 rows beside int8 ones: a search scores its best 1.2·k again from them, and ranks by that.
+        // Also stores float32 rows if dtype is int8: a search rescores its best 1.2·k items with them.
         bool rescore = false;
     };
 
@@ -49,17 +49,17 @@ class KAREC_API ItemIndex {
     };
 
     struct OpenOptions {
-        // false: sections are not read, so that opening takes no time. Header, table, sizes and bounds are checked, and
-        // no call reads outside the file. The first upsert, remove or save verifies the id map, O(N). For a process
-        // whose sibling verified the file.
+        // false: sections are not read, so that opening is fast. Header, table, sizes and bounds are checked, and no
+        // call reads outside the file. The first upsert, remove or save verifies the id map, O(N). Use false if another
+        // process has verified the file.
         bool verify = true;
         // true: the file is read into memory that the index owns, O(file). Later changes to the file have no effect;
         // processes do not share the memory.
         bool copy = false;
     };
 
-    // From N unique ids and an (N, D) float32 or float16 matrix, 1 ≤ D ≤ 65536, N < 2^31. All input is copied.
-    // invalid_argument: lengths that differ, a repeated id, NaN, infinity, a value that float16 cannot store
+    // Builds an index from N unique ids and an (N, D) float32 or float16 matrix, 1 ≤ D ≤ 65536, N < 2^31. All input is
+    // copied. invalid_argument: lengths that differ, a repeated id, NaN, infinity, a value that float16 cannot store
     // (|x| ≥ 65520). O(N·D); memory: rows are padded to multiples of 64 bytes, an id takes 29 bytes.
     static Result<ItemIndex> build(std::span<const std::int64_t> ids, MatrixView embeddings,
                                    const BuildOptions& options) noexcept;
@@ -68,24 +68,24 @@ class KAREC_API ItemIndex {
     // index stay in memory. bad_format: a truncated or altered file. io_error: it cannot be read, or is not a regular
     // file. Numbers in a section with the right checksum are not checked further.
     //
-    // Never write into an open file; replace it, as save() does: rename() leaves the old contents to their readers. A
-    // mapped file that is truncated ends the process at its next read there (SIGBUS), one that is overwritten gives
-    // wrong results. Use `copy` for a file that others may write to.
+    // Never write into an open file; replace it, as save() does: after rename(), open indexes still have the old
+    // contents. If a mapped file is truncated, the next read there ends the process (SIGBUS); if it is overwritten,
+    // results are wrong. Use `copy` for a file that others may write to.
     static Result<ItemIndex> open(const std::string& path, const OpenOptions& options) noexcept;
     static Result<ItemIndex> open(const std::string& path) noexcept { return open(path, OpenOptions{}); }
 
-    // A view of the newest generation, for all reads. Costs some tens of nanoseconds, and the same when it is
-    // destroyed.
+    // Returns a view of the newest generation, for all reads. Creating and destroying it take some tens of nanoseconds
+    // each.
     IndexView pinned() const noexcept { return IndexView(store_); }
 
-    // Inserts items, or replaces their vectors and columns; adjustments, blocks and the columns that are not given
-    // stay. invalid_argument: as build; a column that the index lacks or has in another dtype; a new item without every
-    // column; a `space_id` (0: unknown) other than that of the version's vectors, as vectors of another item tower need
-    // another model version. O(ids·D), and a copy of each 64-KiB page of the id map that changes.
+    // Inserts items, or replaces their vectors and columns; adjustments, blocks and missing columns stay unchanged.
+    // invalid_argument: as build; a column that the index lacks or has in another dtype; a new item without every
+    // column; a `space_id` (0: unknown) other than that of the version's vectors: another item tower needs another
+    // model version. O(ids·D), and a copy of each 64-KiB page of the id map that changes.
     Status upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
                   std::int64_t model_version, std::uint64_t space_id = 0) noexcept;
 
-    // Makes inner products with vectors of `model_version` product·scale + offset, until all of them are replaced.
+    // Replaces inner products with vectors of `model_version` by product·scale + offset, until all are replaced.
     // invalid_argument: a version without vectors, a scale that is not above 0, a value that is not finite.
     Status calibrate(std::int64_t model_version, float scale, float offset) noexcept;
 
@@ -100,7 +100,7 @@ class KAREC_API ItemIndex {
     Result<std::size_t> remove(std::span<const std::int64_t> ids) noexcept;
     Result<std::size_t> block(std::span<const std::int64_t> ids) noexcept;  // searches skip them until unblock
     Result<std::size_t> unblock(std::span<const std::int64_t> ids) noexcept;
-    // Makes scores of ids[i] score·scales[i] + offsets[i] (finite); an empty span leaves that half as it is.
+    // Replaces scores of ids[i] by score·scales[i] + offsets[i] (finite). An empty span keeps the stored values.
     Result<std::size_t> adjust(std::span<const std::int64_t> ids, std::span<const float> scales,
                                std::span<const float> offsets) noexcept;
 

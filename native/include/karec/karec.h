@@ -23,8 +23,9 @@
  * Changes    KAREC_ABI_VERSION increases with every change of this file. Existing declarations keep their meaning while
  *            the library's file name (libkarec.so.MAJOR) is the same.
  *
- * Parameters that mean the same in every function; comments of functions give the others:
+ * Common parameters of the functions; the comment of a function has the others:
  *   index       a handle. Functions that write reject a pinned one
+ *   stages      a handle
  *   ids         n item ids
  *   rows        n rows of the generation that the call reads: pin the index if they come from an earlier call
  *   n           number of items
@@ -196,7 +197,7 @@ KAREC_C_API karec_status karec_index_open(const char* path, const karec_open_opt
 /* Writes a temporary file, syncs it and renames it: path is always the old or the whole new file.
  *   path  a regular file, or missing; else KAREC_IO_ERROR with EEXIST, also for a symbolic link */
 KAREC_C_API karec_status karec_index_save(const karec_index* index, const char* path);
-/* Pins the current generation: all calls on the view read it, whatever is written meanwhile. Rows of one call are valid
+/* Pins the current generation: all calls on the view read it, also after later writes. Rows of one call are valid
  * in the next. The view keeps the index alive. Replaced rows are not reused before it is closed, so hold a view for
  * one request.
  *   index  not pinned
@@ -348,14 +349,14 @@ KAREC_C_API karec_status karec_ssd_select(const karec_matrix* embeddings, const 
 
 typedef struct karec_stages karec_stages;
 
-/* A user by raw ids. NULL: as in the bundle's snapshot. An unknown user is a cold start; an unknown item stays in its
- * list. Lists are oldest first; only the newest ids are read. A list of 0 ids that is not NULL is empty. */
+/* A user by raw ids. NULL arrays are read from the bundle's snapshot. An unknown user is a cold start; an unknown item
+ * stays in its list. Lists are oldest first; only the newest ids are read. If not NULL, a list of 0 ids is empty. */
 typedef struct karec_user {
     size_t struct_size;
     int64_t user_id;
     const int64_t* history; /* n_history items that the user enjoyed */
     size_t n_history;
-    const int64_t* skipped; /* n_skipped items that were shown and passed over */
+    const int64_t* skipped; /* n_skipped items that were shown and that the user skipped */
     size_t n_skipped;
     const int64_t* follows; /* n_follows creators */
     size_t n_follows;
@@ -428,23 +429,20 @@ typedef struct karec_page {
  *   stages    *stages: a new handle */
 KAREC_C_API karec_status karec_stages_open(const char* root, const char* settings, const karec_stages_options* options,
                                            karec_stages** stages);
-/*   stages  a handle; NULL does nothing */
+/* Closes a handle. NULL is ignored. */
 KAREC_C_API void karec_stages_close(karec_stages* stages);
 /* Runs the steps of all stages for one request.
- *   stages   a handle
  *   request  start from KAREC_REQUEST_INIT
  *   page     start from KAREC_PAGE_INIT. Rejected if its capacity is too small */
 KAREC_C_API karec_status karec_stages_run(const karec_stages* stages, const karec_request* request, karec_page* page);
 /* Opens the bundle that `current` names if it is another one. Runs do not wait. If it fails, the old bundle stays.
- *   stages    a handle
  *   reloaded  NULL, or *reloaded: 1 if another bundle was opened, else 0 */
 KAREC_C_API karec_status karec_stages_reload(karec_stages* stages, int32_t* reloaded);
-/*   stages         a handle
- *   model_version  *model_version: of the current bundle */
+/* Finds the model version of the current bundle.
+ *   model_version  *model_version: the version */
 KAREC_C_API karec_status karec_stages_model_version(const karec_stages* stages, int64_t* model_version);
 /* Returns the index of the current bundle, to search and change it during runs.
- *   stages  a handle
- *   index   *index: a new handle; it may outlive `stages` */
+ *   index  *index: a new handle; it may outlive `stages` */
 KAREC_C_API karec_status karec_stages_index(const karec_stages* stages, karec_index** index);
 
 #ifdef __cplusplus

@@ -18,8 +18,8 @@
 //                                         std::span(scores).first(found->found), options, page, gains);
 //   if (!selected.ok()) return fail(selected.status());
 //
-// No function throws, prints or ends the process: a Status or Result has the error. A header states which threads may
-// call its functions, who owns the memory, and what a fork does.
+// No function throws, prints or ends the process: a Status or Result has the error. A header states its rules for
+// threads, memory and fork().
 #pragma once
 
 #include "karec/array.hpp"
@@ -30,7 +30,7 @@
 #include "karec/item_index.hpp"
 #include "karec/string_ids.hpp"
 
-// On arrays: diverse selections, and rules for the order of a list.
+// Functions of arrays: diverse selections, and rules for the order of a list.
 #include "karec/arrange.hpp"
 #include "karec/dpp.hpp"
 #include "karec/freshness.hpp"

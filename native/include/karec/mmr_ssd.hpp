@@ -1,14 +1,14 @@
 // Diverse lists by vectors: maximal marginal relevance (MMR) and sliding spectrum decomposition (SSD).
 //
-// Algorithm  Both pick, place by place, the item with the largest score, ties by lowest index. r_i is the relevance on
+// Algorithm  Each step picks the item with the largest score, ties by lowest index. r_i is the relevance on
 //            the caller's scale. S is the similarity of karec/dpp.hpp, and S_ij = ⟨φ_i, φ_j⟩ (φ_i = f_i without
 //            facets).
 //
 //   mmr   (1 − diversity)·r_i − diversity·max_j S_ij     j: shown items and the last window − 1 picks; the maximum over
 //                                                        no items is 0
 //   ssd   (1 − diversity)·r_i + diversity·‖p_i‖          p_i = φ_i − Σ_j ⟨φ_i, u_j⟩u_j, with u_j = p_j/‖p_j‖ when j was
-//                                                        picked (modified Gram–Schmidt), j as for MMR. Without the
-//                                                        volume of picks, which vanishes along a list. A p_i with
+//                                                        picked (modified Gram–Schmidt), j as for MMR. The score
+//                                                        omits the volume of picks, which tends to 0. A p_i with
 //                                                        ‖p_i‖² ≤ 1e-5 counts as 0
 //
 // Threads    Functions are reentrant, run on the calling thread and allocate their scratch. They never throw. The same

@@ -1,4 +1,4 @@
-// Stages of a scene: candidates and a user in, a page out, by a published bundle and exported stages of a karec.toml.
+// Stages runs exported stages of a karec.toml with a published bundle: candidates and a user in, a page out.
 //
 //   karec::StagesOptions options;
 //   options.onnxruntime = "/…/libonnxruntime.so.1.22.0";
@@ -11,8 +11,8 @@
 // The same user, candidates and stages give the same ids and scores as in Python, bit for bit.
 //
 // Threads  Any number of threads may call every function. A run reads one bundle and one generation of its index from
-//          start to end. reload() and runs do not wait for each other: a run ends on the bundle on which it began. Each
-//          thread has up to 32 MiB of scratch memory; after its first runs only dpp and ONNX Runtime allocate.
+//          start to end. reload() and runs do not wait for each other. Each thread
+//          has up to 32 MiB of scratch memory; after its first runs only dpp and ONNX Runtime allocate.
 // Fork     A child may run and reload. ONNX Runtime does not survive a fork: a child opens its own Stages.
 // Errors   Functions never throw and print nothing. One that fails changes neither its object nor its output.
 #pragma once
@@ -36,7 +36,7 @@ namespace karec {
 
 struct Request {
     std::span<const std::int64_t> candidates;  // (N,) item ids, each once
-    std::span<const float> scores;             // (N,) of the candidates, finite; empty: 0
+    std::span<const float> scores;             // (N,) of the candidates, finite; empty: all 0
     const UserState* user = nullptr;           // the ranker and the user towers read it
     std::optional<Query> user_vector;          // finite; nullopt: the user towers compute it from `user`
     std::int64_t time_ms = 0;                  // Unix milliseconds, for ages and freshness
@@ -76,8 +76,8 @@ struct StagesOptions {
 
 class KAREC_API Stages {
   public:
-    // Opens the bundle at `root` (see Bundle::open) and the file of `karec export stage` at `settings`. Of the bundle
-    // it opens the index and, as the steps need them, the encoder with its snapshot, the ranker and the user towers:
+    // Opens the bundle at `root` (see Bundle::open) and the file of `karec export stage` at `settings`. Opens
+    // the index of the bundle and, if a step needs them, the encoder with its snapshot, the ranker and the user towers:
     // user_tower.onnx and, for each other model version in the index, user_tower.v<ten digits>.onnx.
     // bad_format: a file is damaged, of another format or model version, or has an unknown step or model input;
     // invalid_argument: the index lacks a column that a step reads; unavailable: a step needs ONNX Runtime; io_error.
@@ -85,13 +85,13 @@ class KAREC_API Stages {
                                const StagesOptions& options) noexcept;
 
     // Runs the steps. invalid_argument: k = 0, scores or a user vector of another length or not finite, no user for the
-    // ranker. unavailable: no user vector and no tower, or no tower of a model version in the index. A row meets the
-    // user vector of its own model version; rows of a version without one are dropped and counted.
+    // ranker. unavailable: no user vector and no tower, or no tower of a model version in the index. A row is scored
+    // by the user vector of its model version; rows of a version without one are dropped and counted.
     // Cost: O(N·D) for the search, the ranker's model once, and dpp's cost.
     Status run(const Request& request, Page& page) const noexcept;
 
     // Opens the bundle that `current` names if it is another one, and returns true if so. If it fails, the old bundle
-    // stays. Changes of the old bundle's index (adjust, block, upsert) are not in the new one's.
+    // stays. Changes of the old index (adjust, block, upsert) are not in the new one.
     Result<bool> reload() noexcept;
 
     std::int64_t model_version() const noexcept;

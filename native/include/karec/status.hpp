@@ -1,4 +1,4 @@
-// How karec's C++ functions say what went wrong: a code for programs, a message for people, never an exception.
+// Status and Result: the errors of karec's C++ functions, with a code for programs and a message for people.
 #pragma once
 
 #include <optional>
@@ -11,9 +11,9 @@ enum class Code {
     ok,
     invalid_argument,  // a mistake of the caller; nothing was changed
     bad_format,        // a file is truncated, altered or of another format
-    io_error,          // the operating system refused; Status::system_error() is its errno
+    io_error,          // the operating system failed; Status::system_error() is its errno
     out_of_memory,
-    unavailable,  // what is needed is not there: a library, a user vector
+    unavailable,  // something required is missing: a library, a user vector, a thread
 };
 
 class [[nodiscard]] Status {
@@ -36,7 +36,7 @@ class [[nodiscard]] Status {
     std::string message_;
 };
 
-// A value, or the reason why there is none; value() and -> only where ok().
+// A value, or the Status that explains why it is missing. Call value() and -> only if ok().
 template <class T>
 class [[nodiscard]] Result {
   public:

@@ -1,8 +1,8 @@
-// Objects that fork() finds complete: no other thread is in the middle of a change.
+// Keeps objects complete across fork(): no other thread is in the middle of a change.
 //
-// The child of a fork has only the forking thread; locks of other threads would stay locked, and their changes half
-// done. So the forking thread locks every registered object before the fork and unlocks it afterwards, in parent and
-// child.
+// The child of a fork has only the forking thread: locks of other threads would stay locked, and their changes
+// incomplete. So the forking thread locks every registered object before the fork and unlocks it afterwards, in parent
+// and child.
 #pragma once
 
 namespace karec {

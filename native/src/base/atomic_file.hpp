@@ -1,4 +1,4 @@
-// Writes a file whole or not at all: a temporary file in the same folder, synced and renamed to the path.
+// Writes a file completely or not at all: a temporary file in the same folder, synced and renamed to the path.
 //
 // Without publish() the destructor removes the temporary file. If a function returns false, errno has the reason;
 // EEXIST of the constructor: the path exists and is not a regular file, which a rename would replace.

@@ -21,7 +21,7 @@ Buffer::Buffer(std::size_t bytes) : size_(bytes) {
     const std::size_t padded = (bytes + alignment - 1) / alignment * alignment;
     bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, padded == 0 ? alignment : padded)));
     if (!bytes_) throw std::bad_alloc();
-    // Whole huge pages alone: what is left of the last one takes no more memory than it needs.
+    // Only whole huge pages: the remaining bytes take small pages, so that they take no more memory than they need.
 #if defined(MADV_HUGEPAGE)
     if (alignment == kHugePage) ::madvise(bytes_.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif

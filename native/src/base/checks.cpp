@@ -73,9 +73,9 @@ Status check_range(const MatrixView& matrix, DType stored, std::size_t first_row
     const std::size_t n = matrix.rows * matrix.cols;
     const auto* bad = std::find_if(values, values + n, [](float x) { return std::abs(x) >= 65520.0f; });
     if (bad == values + n) return {};
-    return Status::invalid("embeddings hold a value at " +
+    return Status::invalid("embeddings has a value at " +
                            position_of(first_row * matrix.cols + static_cast<std::size_t>(bad - values), matrix.cols) +
-                           " that float16 cannot (|x| ≥ 65520); build with dtype float32");
+                           " that float16 cannot store (|x| ≥ 65520); build with dtype float32");
 }
 
 Status check_float(const MatrixView& matrix, const char* name) {

@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
 constexpr int kMaxLevels = 64;
 
-// An upper bound of the number of nodes: one for the whole, and one behind each of these bytes.
+// An upper bound of the number of nodes: one for the whole text, and one after each of these bytes.
 std::size_t count_nodes(std::string_view text) noexcept {
     const auto precedes_value = [](char c) { return c == ',' || c == ':' || c == '[' || c == '{'; };
     return 1 + static_cast<std::size_t>(std::ranges::count_if(text, precedes_value));
@@ -20,7 +20,7 @@ std::size_t count_nodes(std::string_view text) noexcept {
 
 }  // namespace
 
-// Each function moves `at_` behind what it read, or sets `reason_`.
+// Each function moves `at_` past the text that it read, or sets `reason_`.
 class JsonReader {
   public:
     explicit JsonReader(std::string_view text) : text_(text) {

@@ -4,8 +4,7 @@
 //            object follow its node, and the node has their number and the number of nodes to skip.
 // Limits     16 MiB; 64 levels; numbers that a double holds; each name once in an object.
 // Cost       O(n log n) time for n bytes, because of the check for repeated names. Memory: at most 18·n bytes; the
-// nodes
-//            of a list of one-digit numbers take 8·n.
+//            nodes of a list of one-digit numbers take 8·n.
 #pragma once
 
 #include <cstddef>

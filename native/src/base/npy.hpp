@@ -1,7 +1,7 @@
 // Reads NumPy files of format 1.0: one array of numbers (.npy), or several in an archive without compression (.npz).
 //
-// Declared sizes are compared with the bytes, so that no array ends behind them. Checksums of members are not compared:
-// the manifest of a bundle has those of its files. All errors are bad_format.
+// Declared sizes are compared with the bytes, so that no array ends outside of them. Checksums of members are not
+// compared: the manifest of a bundle has those of its files. All errors are bad_format.
 #pragma once
 
 #include <cstddef>

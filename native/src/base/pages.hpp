@@ -1,4 +1,4 @@
-// Where the elements of an array in pages lie: what a loop that writes meanwhile keeps in registers.
+// The addresses of the elements of an array in pages, as values that a writing loop can hold in registers.
 #pragma once
 
 #include <cstddef>

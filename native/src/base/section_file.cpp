@@ -60,7 +60,7 @@ Status read_header(std::span<const std::byte> file, const FileKind& kind, Sectio
 }  // namespace
 
 Status damaged_file(const FileKind& kind, const std::string& reason) {
-    return Status::bad_format("not a whole karec " + std::string(kind.noun) + ": " + reason);
+    return Status::bad_format("damaged karec " + std::string(kind.noun) + ": " + reason);
 }
 
 Result<SectionFile> read_section_file(std::span<const std::byte> file, const FileKind& kind, bool verify) {

@@ -74,7 +74,7 @@ struct NewSection {
     std::string_view name = {};  // at most kMaxSectionName bytes
 };
 
-// bad_format: "not a whole karec <noun>: <reason>".
+// bad_format: "damaged karec <noun>: <reason>".
 Status damaged_file(const FileKind& kind, const std::string& reason);
 
 // Spans into `file`, which starts at a multiple of 64 and outlives them. bad_format: another kind or version of file, a

@@ -1,10 +1,9 @@
 // IdSlots is a hash table from ids to their positions in an array.
 //
 // Algorithm  multiplicative hashing, open addressing, linear probing; at least twice as many slots as ids. Ids that
-// were
-//            chosen to collide are placed again under a multiplier that their author cannot know; results do not depend
-//            on it.
-// Cost       expected O(1) per lookup; 8 to 16 bytes per id, beside the array.
+//            were chosen to collide are placed again under a multiplier that their author cannot know. Results do not
+//            depend on it.
+// Cost       expected O(1) per lookup; 8 to 16 bytes per id, without the array.
 // Source     D. E. Knuth, The Art of Computer Programming, vol. 3, section 6.4 (Algorithm L; multiplicative hashing).
 //            M. Dietzfelbinger, T. Hagerup, J. Katajainen, M. Penttonen, A reliable randomized algorithm for the
 //            closest-pair problem, J. Algorithms 25(1), 1997 (random odd multipliers).
@@ -52,7 +51,7 @@ class IdSlots {
     static constexpr std::uint64_t kMaxMeanSteps = 64;  // from an id's home to its slot; about 0.5 is usual
     static constexpr int kMaxAttempts = 16;             // the last one may take any number of steps
 
-    // Odd, and unknown to whoever wrote the ids before this moment.
+    // An odd multiplier, which the author of the ids could not know.
     static std::uint64_t next_multiplier(std::uint64_t multiplier) noexcept {
         const auto now = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
         std::uint64_t bits = multiplier ^ now ^ reinterpret_cast<std::uintptr_t>(&now) << 32;

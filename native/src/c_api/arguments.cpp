@@ -4,7 +4,7 @@ namespace karec::c {
 
 DType to_dtype(karec_dtype given, const char* name) {
     const auto dtype = static_cast<DType>(given);
-    if (size_of(dtype) == 0) refuse(std::string(name) + " is " + std::to_string(given) + ", which names no dtype");
+    if (size_of(dtype) == 0) refuse(std::string(name) + " is " + std::to_string(given) + ", which is not a dtype");
     return dtype;
 }
 

@@ -9,7 +9,7 @@ namespace {
 ItemIndex& writable_index(karec_index* index) {
     auto* live = std::get_if<ItemIndex>(&require(index, "index").index_or_view);
     if (live == nullptr)
-        refuse("index is pinned (karec_index_pin) and takes no writes: write to the one it was made from");
+        refuse("index is pinned (karec_index_pin) and cannot be written: write to the index that was pinned");
     return *live;
 }
 
@@ -74,7 +74,7 @@ karec_status karec_index_pin(const karec_index* index, karec_index** view) {
     return catch_errors([&]() -> Status {
         const auto* live = std::get_if<ItemIndex>(&require(index, "index").index_or_view);
         require(view, "view");
-        if (live == nullptr) return Status::invalid("index is pinned already: pin the handle that it was made from");
+        if (live == nullptr) return Status::invalid("index is already pinned: pin the original handle");
         *view = new karec_index{live->pinned()};
         return {};
     });

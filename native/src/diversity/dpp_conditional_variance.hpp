@@ -8,7 +8,7 @@
 //              of one owner   One row s of Y has it. To other rows its √w_f is noise of s. With n_s = r + Σ w over the
 //                             values that only s has, and φ'_s the features of s in coordinates of M, M has
 //                             −√w_f/n_s·M φ'_s in the row of the value. So u is −√w_f/n_s·⟨φ'_s, u⟩ there.
-//              shared         A second row with the value was needed: it gets a coordinate of M from then on. M's new
+//              shared         A second row with the value was added: it gets a coordinate of M from then on. M's new
 //                             row is as above, its diagonal 1 − w_f/n_s + w_f/n_s²·⟨φ'_s, M φ'_s⟩, and n_s falls by
 //                             w_f.
 //

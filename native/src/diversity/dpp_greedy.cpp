@@ -5,8 +5,7 @@
 //            rounding neither picks items past the kernel's rank nor accumulates along the selection.
 // Cost       karec/dpp.hpp; far fewer blocks are updated if relevance differs.
 // Source     L. Chen, G. Zhang, H. Zhou, "Fast Greedy MAP Inference for Determinantal Point Process", 2018, rewritten
-// for
-//            L = diag(q)(S + ridge·I)diag(q).
+//            for L = diag(q)(S + ridge·I)diag(q).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -125,7 +124,7 @@ class Greedy {
         for (const std::uint32_t other : quota_.items_of_same_type(item)) blocks_.remove(other);
     }
 
-    // Every position left is owed to some type, now and to the end: removes the items of all other types.
+    // From now on every free position is owed to some type: removes the items of all other types.
     void remove_types_not_owed() {
         is_only_owed_ = true;
         for (std::size_t i = 0; i < problem_.n(); ++i) {
@@ -161,7 +160,7 @@ class Greedy {
     DppLazyBlocks blocks_;
     std::vector<bool> is_taken_;
     TypeQuota quota_;
-    bool is_only_owed_ = false;     // every position left is owed to some type
+    bool is_only_owed_ = false;     // every free position is owed to some type
     std::size_t n_directions_ = 0;  // permanent ones
     std::size_t updates_per_cost_ = 2;
     double last_bound_ = std::numeric_limits<double>::infinity();

@@ -1,11 +1,11 @@
 // The items of a DPP in blocks whose gains are updated lazily.
 //
-// Algorithm  Items are sorted by first gain into blocks of 64 (FeatureBlocks). ρ only falls, so the last computed
-// largest
-//            gain of a block is an upper bound. A block whose bound is below the best gain so far is not updated; later
-//            it applies the directions that it missed, in order. The bits are those of blocks that are always up to
-//            date. The bound of a block that was not updated for long is loose: lower_bounds() lowers all bounds at
-//            once, since for unit features no ρ is above ridge + λ, with λ the largest eigenvalue of the residual.
+// Algorithm  Items are sorted by first gain into blocks of 64 (FeatureBlocks). ρ only falls, so the last
+//            computed largest gain of a block is an upper bound. A block whose bound is below the best gain so far is
+//            not updated; later it applies the missing directions, in order. So results have the same bits as if all
+//            blocks were always up to date. The bound of a block that was not updated for long is loose: lower_bounds()
+//            lowers all bounds at once, since for unit features no ρ is above ridge + λ, with λ the largest eigenvalue
+//            of the residual.
 // Cost       O(D) for each item and direction, for blocks that can still win; memory 4·D bytes an item.
 // Source     Lazy greedy: M. Minoux, "Accelerated Greedy Algorithms for Maximizing Submodular Set Functions", 1978.
 //
@@ -14,7 +14,7 @@
 //   - ρ of block b includes permanent directions 0 … blocks_[b].n_applied − 1, applied in order, and no others.
 //   - is_stale: bounds_[b] is a bound that was not computed from the block's present ρ and q².
 //   - q2_ of a removed item is 0, so that its gain is 0.
-//   - slot_places_ of a block are in the order of slots: offsets of a direction reach a first part of them.
+//   - slot_places_ of a block are in the order of slots: a direction has offsets for the first of them.
 //   - Directions of the window change only copies of ρ.
 #pragma once
 

@@ -1,7 +1,7 @@
-// Item vectors of one length in blocks of 64 items, dimension-major: one direction meets 64 items in vector registers.
+// Item vectors of one length in blocks of 64 items, dimension-major: a kernel multiplies 64 items by one direction.
 //
-// A block is packed when it is first read. The memory of a thread's last blocks serves its next ones, since new pages
-// cost as much as a small selection.
+// A block is packed when it is first read. A thread reuses the memory of its last blocks, since new pages cost as much
+// as a small selection.
 #pragma once
 
 #include <cstddef>

@@ -1,11 +1,12 @@
 // Greedy selection of MMR and SSD over blocks of items sorted by relevance.
 //
 // Algorithm  Without a window, scores only fall as picks are added. A block whose last computed best score is below the
-//            best so far is not updated; later it applies the directions that it missed, in order. The bits are those
-//            of blocks that are always up to date. With a window scores can rise again: every pick updates every block.
-//            A direction has D entries and one for each slot: a facet value that a picked or shown row shares with
-//            other rows. Values that no other row has share one slot for their row, √(Σ w_f): items do not have it, but
-//            directions of later rows do. A slot that is added later than a direction is 0 in the direction.
+//            best so far is not updated; later it applies the missing directions, in order. So results have the
+//            same bits as if all blocks were always up to date. With a window scores can rise again: every pick updates
+//            every block. A direction has D entries and one for each slot: a facet value that a picked or shown row
+//            shares with other rows. Values that no other row has share one slot for their row, √(Σ w_f): items do not
+//            have it, but directions of later rows do. A slot that is added later than a direction is 0 in the
+//            direction.
 // Cost       karec/mmr_ssd.hpp
 #pragma once
 
@@ -262,7 +263,7 @@ class MmrSsdGreedy {
     std::vector<std::uint32_t> place_;                 // by item
     std::vector<std::vector<SlotPlace>> slot_places_;  // of each block
     std::vector<float> state_;                         // by place
-    std::vector<double> value_;                        // (1 − diversity)·r by place; −∞ = taken
+    std::vector<double> value_;                        // (1 − diversity)·r by place; −∞ = selected
     std::vector<std::size_t> n_applied_;               // directions that state_ of a block includes
     std::vector<double> bounds_;
     std::vector<double> root_weights_;  // √w_f of each slot; 0 for unshared values

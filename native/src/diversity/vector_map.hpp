@@ -1,7 +1,7 @@
-// f → W(f − μ): vectors centred and whitened before a selection compares them.
+// VectorMap centres and whitens vectors before a selection compares them: f → W(f − μ).
 //
-// W = A diag((v_max/v)^(p/2)) Aᵀ, with v the variances along the axes A (orthonormal rows) and p the exponent: 0 leaves
-// the differences of variance, 1 takes them away. The factor v_max does not matter, as a selection scales vectors to
+// W = A diag((v_max/v)^(p/2)) Aᵀ, with v the variances along the axes A (orthonormal rows) and p the exponent: 0 keeps
+// the differences of variance, 1 removes them. The factor v_max does not matter, as a selection scales vectors to
 // length 1. A zero vector stays zero. f − μ is rounded to float32, and so is W; their product is summed dimension by
 // dimension, each step rounded once: the same bits on every instruction set. O(D²) a vector.
 #pragma once

@@ -11,7 +11,7 @@
 namespace karec {
 namespace {
 
-// The number of slots with a code, and the first of them, for all codes of a list.
+// For each code of a list: the number of slots with it, and the first such slot.
 class CodeCounts {
   public:
     struct Entry {

@@ -4,8 +4,7 @@
 // Algorithm  One user: the codes of their lists are entries of a hash table per category, with one lookup per item. The
 //            vectors of the history and the mean vectors of both lists are packed in blocks, so that a kernel computes
 //            all inner products of an item at once. One user per item: a scan of that user's lists.
-// Cost       One user: O(N·(I + P + V·D) + (H + S)·I) for H history and S skipped slots, I categories, P shared ones
-// and
+// Cost       One user: O(N·(I + P + V·D) + (H + S)·I) for H history and S skipped slots, I categories, P shared ones,
 //            V items of the history with a vector of D numbers. One user per item: O(N·((H + S)·I + V·D)).
 // Bits       Inner products have one order of summation on every instruction set. The rest is exact, or float64 that is
 //            rounded once.

@@ -17,7 +17,7 @@ namespace karec {
 // How the columns of a table become inputs.
 struct TableCoder {
     std::vector<std::string> categories;   // columns, without the row's own id
-    std::vector<Vocabulary> vocabularies;  // one for each; that of the own id is the first if the table encodes it
+    std::vector<Vocabulary> vocabularies;  // one for each category; that of the own id is first, if it is encoded
     std::vector<std::pair<std::string, NumberScale>> numbers;
     std::vector<std::pair<std::string, NumberScale>> moments;
     std::vector<std::string> counters;  // columns: impressions, then positives by label; none without labels

@@ -36,7 +36,7 @@ TableColumns read_table(SnapshotReader& reader, const std::string& folder, const
 Result<std::shared_ptr<const EncoderTables>> EncoderTables::open(const Bundle& bundle, bool verify) {
     for (const std::string name : {"encoder.npz", "snapshot/users/ids.npy", "snapshot/works/ids.npy"}) {
         if (bundle.has(name)) continue;
-        return Status{Code::unavailable, bundle.path() + " has no " + name + ", which encoding a user needs"};
+        return Status{Code::unavailable, bundle.path() + " has no " + name + ", which the user encoder needs"};
     }
     auto tables = std::make_shared<EncoderTables>();
     if (Status status = tables->read(bundle, verify); !status.ok()) return status;

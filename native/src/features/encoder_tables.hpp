@@ -1,4 +1,4 @@
-// Everything of a bundle that the encoders of users and items read: its encoder and its snapshot.
+// EncoderTables holds the encoder and the snapshot of a bundle, which the encoders of users and items read.
 #pragma once
 
 #include <cstddef>
@@ -44,7 +44,7 @@ struct EncoderTables {
     std::size_t n_codes = 0;
     std::size_t n_numbers = 0;
 
-    // Errors as of UserEncoder::open.
+    // Errors: see UserEncoder::open.
     static Result<std::shared_ptr<const EncoderTables>> open(const Bundle& bundle, bool verify);
 
     EncoderTables() = default;
@@ -58,7 +58,7 @@ struct EncoderTables {
     void describe_outputs();
 };
 
-// Each reads the row `row` of a table; −1: unknown, all results are 0.
+// Each function reads row `row` of a table. For −1 (unknown) all results are 0.
 // Writes the counters of a row, one for each column.
 void read_counters(std::span<const StoredColumn> columns, std::int64_t row, std::span<float> to) noexcept;
 

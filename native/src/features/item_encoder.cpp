@@ -28,7 +28,7 @@ ItemEncoder::ItemEncoder(const UserEncoder& users) : tables_(users.tables_) {
     const EncoderFile& encoder = tables_->encoder;
     const std::vector<std::string>& categories = encoder.works.categories;
     for (std::size_t i = 0; i < categories.size(); ++i) {
-        const std::size_t column = i + 1;  // behind the item's own id
+        const std::size_t column = i + 1;  // after the item's own id
         if (categories[i] == kCreator) creator_ = column;
         if (std::ranges::find(encoder.users.categories, categories[i]) != encoder.users.categories.end()) {
             shared_.push_back(column);

@@ -18,7 +18,7 @@
 
 namespace karec {
 
-// The inputs of one user: outputs of a UserEncoder, side by side.
+// The inputs of one user: outputs of a UserEncoder, concatenated.
 struct EncodedUser {
     ScratchVector<std::int64_t> codes;
     ScratchVector<float> numbers;

@@ -26,7 +26,7 @@ double log_of(double x) noexcept {
 double fixed_log1p(double x) noexcept {
     const double sum = 1.0 + x;
     if (!(sum > 0.0) || sum == kInfinity) return log_of(sum);
-    return fixed_log(sum) + (x - (sum - 1.0)) / sum;  // the second term is what rounding 1 + x lost
+    return fixed_log(sum) + (x - (sum - 1.0)) / sum;  // the second term corrects the rounding of 1 + x
 }
 
 float NumberScale::operator()(double x) const noexcept {

@@ -56,7 +56,7 @@ StoredColumn SnapshotReader::read_column(const std::string& name, ColumnKind kin
         refuse(name, values.status().message());
         return {};
     }
-    if (values->shape.size() != 1) refuse(name, "more or fewer than one axis");
+    if (values->shape.size() != 1) refuse(name, "expected one axis");
     if (!is_of_kind(values.value(), kind)) {
         refuse(name, std::string("dtype ") + name_of(values->dtype) + ", expected " + name_of(kind));
     }

@@ -51,16 +51,16 @@ class SnapshotReader {
 
     // Path and bytes of a file; empty after an error.
     MappedFile map_file(const std::string& name);
-    // Of any length.
+    // A column of any length.
     StoredColumn read_column(const std::string& name, ColumnKind kind);
     StoredColumn read_column(const std::string& name, ColumnKind kind, std::size_t n_rows);
     StoredIds read_ids(const std::string& name);
     // The lists `name` of the users; empty if the snapshot does not have them.
     StoredLists read_lists(const std::string& name, std::size_t n_rows);
-    // Names of the scenes by code. Of a name that appears twice the last code counts, as in Python.
+    // Names of the scenes by code. If a name appears twice, its last code counts, as in Python.
     std::vector<std::string> read_scenes();
 
-    // Remembers an error of the file `name`, unless there is one.
+    // Stores an error of the file `name`, unless `status` has an earlier one.
     void refuse(const std::string& name, const std::string& reason);
 
   private:

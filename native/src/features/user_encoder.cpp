@@ -24,7 +24,7 @@ constexpr std::int64_t floor_mod(std::int64_t a, std::int64_t b) noexcept {
     return a - floor_div(a, b) * b;
 }
 
-// Writes outputs side by side.
+// Writes outputs one after the other.
 template <class T>
 class OutputWriter {
   public:
@@ -80,11 +80,11 @@ struct UserCounters {
     ScratchVector<float> in_scene;
 };
 
-// `scene`: its code in the snapshot; `is_known`: whether the encoder knows it.
+// `scene`: its code in the snapshot; `is_known`: true if the encoder has it.
 Status read_user_counters(const EncoderTables& t, const UserState& user, std::int64_t row, std::int64_t scene,
                           bool is_known, UserCounters& to) {
     if (!user.counter_names.empty() && user.counters.empty() && user.scene_counters.empty()) {
-        return Status::invalid("counter_names are given, and neither counters nor scene_counters");
+        return Status::invalid("counter_names are given, but counters and scene_counters are empty");
     }
     Status status;
     if (user.counters.empty()) {

@@ -16,7 +16,7 @@ struct Entry {
     auto operator<=>(const Entry&) const = default;
 };
 
-// directory[b] = how many numbers are in the buckets before b.
+// directory[b] = the number of entries in the buckets before b.
 std::vector<std::uint32_t> count_buckets(const std::vector<std::int64_t>& numbers) {
     const std::uint32_t bits = directory_bits(numbers.size());
     std::vector<std::uint32_t> directory((std::size_t{1} << bits) + 1);

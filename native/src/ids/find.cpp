@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t kNone = ~std::size_t{0};
 
-// Numbers that take each step of a lookup together, so that their cache lines come at the same time.
+// A group of numbers is looked up step by step together, so that their cache lines are fetched at the same time.
 class Group {
   public:
     static constexpr std::size_t kSize = 32;

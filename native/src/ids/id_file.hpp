@@ -1,12 +1,12 @@
-// The id file: how it is built, written, read and searched. A section file (base/section_file.hpp) of kind kIdFile.
+// Builds, writes, reads and searches the id file: a section file (base/section_file.hpp) of kind kIdFile.
 //
 // Fields: N strings, IdKind, seed, 0. Sections, by number:
-//   1 directory  uint32 × (2^bits + 1): where in `numbers` those begin whose top `bits` bits are at least b; 2^bits is
-//                between N/8 and N/4, so that a bucket's numbers lie in one or two cache lines
+//   1 directory  uint32 × (2^bits + 1): position in `numbers` of the first whose top `bits` bits are at least b; 2^bits
+//                is between N/8 and N/4, so that a bucket's numbers are in one or two cache lines
 //   2 numbers    int64 × N, ascending
-//   3 places     32 bytes for each 24 strings: where the first begins in the text, and the length − 1 of each
-//   4 text       the strings, in the order of the numbers, nothing between them
-// 10 to 11 bytes a string beside its text. A file of kind `numbers` has no strings.
+//   3 places     32 bytes for each 24 strings: the offset of the first in the text, and the length − 1 of each
+//   4 text       the strings, in the order of the numbers, without separators
+// 10 to 11 bytes a string, without its text. A file of kind `numbers` has no strings.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ inline constexpr std::uint64_t kMaxStrings = 0xFFFFFFFFu;
 struct Place {
     static constexpr std::size_t kStrings = 24;
     std::uint64_t begin;
-    std::uint8_t last[kStrings];  // length − 1; 0 behind the last string
+    std::uint8_t last[kStrings];  // length − 1; 0 after the last string
 };
 static_assert(sizeof(Place) == 32);
 
@@ -66,11 +66,11 @@ struct Contents {
 // Without `verify` only header, sizes and gaps are checked, O(1).
 Result<Contents> read_contents(std::span<const std::byte> file, bool verify);
 
-// String i < N; empty if it would lie outside the text, which a verified file excludes.
+// String i < N; empty if it is outside the text, which is impossible in a verified file.
 std::string_view string_at(const Contents& contents, std::size_t i) noexcept;
 
-// out[i] = the string of wanted[i], empty if there is none. False: a string would lie outside the text. No read leaves
-// the file. Numbers are looked up in groups, whose cache lines are fetched together.
+// out[i] = the string of wanted[i], empty if it is missing. Returns false if a string is outside the text. No read
+// leaves the file. Numbers are looked up in groups, whose cache lines are fetched together.
 bool find_strings(const Contents& contents, std::span<const std::int64_t> wanted,
                   std::span<std::string_view> out) noexcept;
 

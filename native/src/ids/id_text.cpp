@@ -9,14 +9,14 @@
 namespace karec::ids {
 namespace {
 
-// Bytes of the character that begins at text[at]; 0 where none does.
+// Bytes of the character that begins at text[at]; 0 if there is none.
 std::size_t character_at(std::span<const char> text, std::size_t at) noexcept {
     const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(text[at + k]); };
     const unsigned first = byte(0);
     if (first < 0x80) return 1;
     const std::size_t length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
     if (length == 0 || length > text.size() - at) return 0;
-    // The second byte's range keeps out longer forms, surrogates and what lies above U+10FFFF.
+    // The second byte's range excludes overlong forms, surrogates and code points above U+10FFFF.
     const unsigned low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
     const unsigned high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
     if (byte(1) < low || byte(1) > high) return 0;

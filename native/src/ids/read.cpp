@@ -1,5 +1,5 @@
-// Id file → contents. Checks the fields and the sizes of the sections; with `verify`, also that order, directory,
-// places and numbers fit the text.
+// Reads the contents of an id file. Checks the fields and the sizes of the sections; with `verify`, also that order,
+// directory, places and numbers match the text.
 #include <string>
 
 #include "ids/id_file.hpp"

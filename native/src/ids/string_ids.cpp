@@ -23,7 +23,7 @@ Status check_room(std::size_t n, std::size_t room) {
 }
 
 Status outside() {
-    return Status::bad_format("not a whole karec id file: a string lies outside its text; open it with verify");
+    return Status::bad_format("damaged karec id file: a string is outside its text; open it with verify");
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ std::size_t Generation::assign_code(std::int64_t version) {
     if (code == kMaxVersions) return code;
     n_codes = std::max(n_codes, code + 1);
     if (versions[code].n_rows == 0) versions[code] = ModelVersion{.number = version};
-    // Rows from before have code 0: there was one version.
+    // Older rows have code 0: there was one version.
     if (n_codes > 1) codes.grow(n_rows());
     return code;
 }

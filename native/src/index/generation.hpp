@@ -14,9 +14,8 @@
 //   - versions[c].n_rows counts the rows of code c that are not removed. Only the first n_codes codes have rows.
 //   - rows, scales, exact_rows, ids, codes, columns and list_of change only by write_unshared, at rows that no reader
 //     sees; id_map, adjustments and the row sets change by copy_on_write.
-//   - With lists, a row with an item is in exactly one of them: list_of has the list of rows that were written since
-//   the
-//     lists were built (moved, and all from n_ranged_rows() on); the others are in the list of their range.
+//   - With lists, a row with an item is in exactly one of them. list_of has the list of rows that were written after
+//     the lists were built (moved, and all from n_ranged_rows() on); the others are in the list of their range.
 #pragma once
 
 #include <algorithm>
@@ -133,7 +132,7 @@ struct Generation {
     // nullptr if no column has the name.
     const PagedColumn* find_column(std::string_view name) const noexcept;
 
-    // Makes every array by row n rows long. Never shrinks.
+    // Extends every array of rows to n rows. Never shrinks.
     void grow(std::size_t n);
     // Writes an id, its vector (a matrix of one row) and element i of the columns into a row that no reader sees.
     // `columns_in` in this generation's order; nullptr takes the value of row `old`, the item's row until now.
@@ -189,7 +188,7 @@ struct Generation {
     RowSet closed;                          // blocked or removed, for searches
     RowSet adjusted;                        // with another adjustment than {1, 0}
     std::shared_ptr<const RowLists> lists;  // nullptr: none
-    RowSet moved;                           // rows in the ranges of the lists that were written since
+    RowSet moved;                           // rows in the ranges of the lists that were written after build_lists()
 };
 
 }  // namespace karec

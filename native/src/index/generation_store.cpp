@@ -22,14 +22,16 @@ HazardSlot* GenerationStore::take_slot() const noexcept {
     HazardSlot* slot = nullptr;
     while (slot == nullptr) {
         for (HazardSlot* used = slots_.load(std::memory_order_acquire); used != nullptr; used = used->next) {
-            bool taken = used->taken.load(std::memory_order_relaxed);
-            if (!taken && used->taken.compare_exchange_strong(taken, true, std::memory_order_acquire)) return used;
+            bool is_taken = used->is_taken.load(std::memory_order_relaxed);
+            if (!is_taken && used->is_taken.compare_exchange_strong(is_taken, true, std::memory_order_acquire)) {
+                return used;
+            }
         }
-        // Every slot is taken: add one. Without memory for it, wait for a reader to give its slot back.
+        // Every slot is taken: add one. Without memory for it, wait for a reader to free its slot.
         slot = new (std::nothrow) HazardSlot;
         if (slot == nullptr) std::this_thread::yield();
     }
-    slot->taken.store(true, std::memory_order_relaxed);
+    slot->is_taken.store(true, std::memory_order_relaxed);
     slot->next = slots_.load(std::memory_order_relaxed);
     while (!slots_.compare_exchange_weak(slot->next, slot, std::memory_order_seq_cst, std::memory_order_relaxed)) {
     }
@@ -52,7 +54,7 @@ HazardSlot* GenerationStore::pin() const noexcept {
 
 void GenerationStore::unlock_after_fork(bool in_child) noexcept {
     for (HazardSlot* slot = slots_.load(); in_child && slot != nullptr; slot = slot->next) {
-        if (!slot->taken.load() || ::pthread_equal(slot->owner, ::pthread_self()) != 0) continue;
+        if (!slot->is_taken.load() || ::pthread_equal(slot->owner, ::pthread_self()) != 0) continue;
         // A thread may have taken the slot without a generation yet.
         if (const Generation* pinned = slot->generation.load(); pinned != nullptr && !is_orphaned(pinned)) {
             try {
@@ -73,7 +75,7 @@ bool GenerationStore::is_orphaned(const Generation* generation) const noexcept {
 
 void GenerationStore::unpin(HazardSlot* slot) noexcept {
     slot->generation.store(nullptr, std::memory_order_release);
-    slot->taken.store(false, std::memory_order_release);
+    slot->is_taken.store(false, std::memory_order_release);
 }
 
 GenerationStore::WriteTransaction::WriteTransaction(GenerationStore& store)
@@ -84,7 +86,7 @@ GenerationStore::WriteTransaction::WriteTransaction(GenerationStore& store)
 
 std::size_t GenerationStore::WriteTransaction::new_row() {
     const auto& free = store_.free_rows_;
-    if (n_reused_ < free.size() && free[n_reused_].since <= store_.oldest_) {
+    if (n_reused_ < free.size() && free[n_reused_].first_unused <= store_.oldest_) {
         const std::size_t row = free[n_reused_++].row;
         next_->removed.put(row, false);
         next_->closed.put(row, false);

@@ -8,16 +8,15 @@
 // Invariants
 //   - generations_ is ordered by number; its last element is newest_.
 //   - A generation in a slot stays in generations_. It never changes, except at rows that it does not show.
-//   - A row in free_rows_ has no item from generation `since` on. It is reused only when no generation before `since`
-//   is
+//   - A row in free_rows_ has no item from generation `first_unused` on. It is reused only when no older generation is
 //     left, so that no reader sees the new vector under the old item.
-//   - free_rows_ is ordered by `since`.
-//   - A slot belongs to one pin while it is `taken`. Slots are freed with the store.
+//   - free_rows_ is ordered by `first_unused`.
+//   - A slot belongs to one pin while `is_taken`. Slots are freed with the store.
 //   - A generation in orphaned_ stays in generations_, but its rows are reused as if it were not there.
 // Threads    Any thread may pin; any thread may open a transaction and waits for the open one. No pin outlives the
-// store. Fork       It waits for the open transaction. The child takes back the slots of other threads and orphans
-// their
-//            generations: those threads do not exist there, but views that they made may.
+//            store.
+// Fork       fork() waits for the open transaction. The child frees the slots of other threads and orphans their
+//            generations: these threads do not exist in the child, but their views may.
 // Source     M. M. Michael, Hazard pointers: safe memory reclamation for lock-free objects, TPDS 15(6), 2004.
 #pragma once
 
@@ -38,10 +37,10 @@ namespace karec {
 // The generation of one pin. On a cache line that no other reader writes.
 struct alignas(64) HazardSlot {
     std::atomic<const Generation*> generation{nullptr};
-    std::atomic<bool> taken{false};
+    std::atomic<bool> is_taken{false};
     HazardSlot* next = nullptr;
     pthread_t owner{};        // the thread that took it
-    std::uint32_t epoch = 0;  // + 1 when a child takes the slot back: pins of earlier epochs are void
+    std::uint32_t epoch = 0;  // + 1 when a child frees the slot: pins of earlier epochs are invalid
 };
 
 class GenerationStore {
@@ -71,8 +70,8 @@ class GenerationStore {
         std::size_t new_row();
         // Removes the item of `row` from the next generation; the row is free once no reader can see it.
         void retire(std::size_t row);
-        // Makes `other` the next generation: a copy of *this in which items have other rows, in pages of its own, so
-        // that it has no free rows. Not after new_row() or retire().
+        // Makes `other` the next generation: a copy of *this in which items have other rows, in its own pages, so that
+        // it has no free rows. Do not call it after new_row() or retire().
         void replace(Generation other);
         // Publishes the next generation. Changes nothing if it throws std::bad_alloc.
         void commit();
@@ -88,7 +87,7 @@ class GenerationStore {
 
   private:
     struct FreeRow {
-        std::uint64_t since;  // number of the first generation that does not show it
+        std::uint64_t first_unused;  // number of the first generation without it
         std::size_t row;
     };
 

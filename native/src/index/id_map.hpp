@@ -67,7 +67,7 @@ class IdMap {
 
 // A lookup of many ids, block by block: the home buckets of a block are prefetched while the block before is looked up.
 // Ids that are not in their full home bucket are looked up at the end of their block, when the next bucket is in the
-// cache too. Work of the caller between two blocks hides the rest of the latency. The map and the ids outlive it.
+// cache too. Computing between two blocks hides the rest of the latency. The map and the ids outlive it.
 class IdLookup {
   public:
     static constexpr std::size_t kBlock = 128;

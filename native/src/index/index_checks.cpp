@@ -49,7 +49,7 @@ Status check_map(const Generation& g) {
     const auto pieces = g.ids.segments();
     if (g.id_map.matches(pieces.empty() ? std::span<const std::int64_t>() : pieces.front())) return {};
     return Status::bad_format(
-        "not a whole karec index file: its id map does not fit its ids, or too many of them meet in one bucket");
+        "damaged karec index file: its id map does not match its ids, or too many ids share one bucket");
 }
 
 }  // namespace karec

@@ -24,7 +24,7 @@ class VectorInput {
     // `stored`: the dtype of the index.
     VectorInput(const MatrixView& matrix, DType stored);
 
-    // Copies row i. invalid_argument: NaN, infinity, or a value that `stored` cannot hold, with its place.
+    // Copies row i. invalid_argument: NaN, infinity, or a value that `stored` cannot hold, with its position.
     Status copy_row(std::size_t i);
 
     // The copy, as a matrix of one row. Valid until the next copy_row.
@@ -45,7 +45,7 @@ Status missing_column(std::string_view name);
 // The error for an id that appears again at `position`.
 Status repeated_id(std::int64_t id, std::size_t position);
 
-// bad_format: the id map does not fit the ids, which is possible only in a file opened without verify. Writes need a
+// bad_format: the id map does not match the ids, which is possible only in a file opened without verify. Writes need a
 // map that fits; reads do not. O(N) until it has passed once.
 Status check_map(const Generation& g);
 

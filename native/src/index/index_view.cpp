@@ -122,7 +122,7 @@ Status IndexView::save(const std::string& path) const noexcept {
         if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         if (Status status = check_map(g); !status.ok()) return status;
-        // The id map of a file has the size for its number of items; another one is rebuilt.
+        // The id map of a file has the size for its number of items, so a map of another size is rebuilt.
         const bool is_compact = g.n_rows() == g.n_items && g.id_map.buckets().size() == id_bucket_count(g.n_items) &&
                                 (g.lists == nullptr || g.is_in_list_order());
         return write_index(path, is_compact ? g : g.copy_compact());

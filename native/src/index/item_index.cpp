@@ -22,7 +22,7 @@ Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddin
         options.dtype == DType::float16 || options.dtype == DType::float32 || options.dtype == DType::int8;
     if (!is_known) return Status::invalid("vectors are stored as float16, float32 or int8");
     if (options.rescore && options.dtype != DType::int8) {
-        return Status::invalid("rescore is for int8 rows: others are what it would rescore from");
+        return Status::invalid("rescore is only for int8 rows: it replaces their scores by those of float32 rows");
     }
     if (Status status = check_shape(ids, embeddings); !status.ok()) return status;
     if (ids.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
@@ -77,7 +77,7 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
 
 namespace {
 
-// The contents of a file, whose bytes the generations that show them keep in memory.
+// Reads an index file. The generations that show its bytes keep them in memory.
 template <class File>
 Result<std::unique_ptr<Generation>> first_generation(Result<File> opened, const std::string& path, bool verify) {
     if (!opened.ok()) return opened.status();

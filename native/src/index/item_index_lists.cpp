@@ -65,7 +65,7 @@ Status ItemIndex::build_lists(const ListOptions& options) noexcept {
 
         GenerationStore::WriteTransaction transaction(*store_);
         const std::vector<std::int32_t> all_rows = transaction->item_rows();
-        // A row with an item in the view has the same vector as long as the view lives; others were written since.
+        // A row with an item in the view has the same vector while the view exists; others were written later.
         std::vector<std::int32_t> later_rows;
         std::ranges::copy_if(all_rows, std::back_inserter(later_rows), [&](std::int32_t row) {
             return static_cast<std::size_t>(row) >= g.n_rows() || g.removed.has(static_cast<std::size_t>(row));

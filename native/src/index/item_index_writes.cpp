@@ -116,7 +116,7 @@ Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int
                         });
 }
 
-// Rejects values that are not finite, and another number of them than of ids; none is valid.
+// Rejects values that are not finite or not as many as ids. No values are valid.
 Status check_adjustments(const char* name, std::span<const float> values, std::size_t n_ids) {
     if (values.empty()) return {};
     if (Status status = check_lengths(name, values.size(), "ids", n_ids); !status.ok()) return status;

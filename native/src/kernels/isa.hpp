@@ -1,5 +1,4 @@
-// What defines an instruction set: a `struct Isa` of vector types and operations, for which loops.inc compiles the
-// kernels.
+// An instruction set is a `struct Isa` of vector types and operations, for which loops.inc compiles the kernels.
 //
 // A new set is one file like avx2.cpp (KAREC_TARGET, Isa, loops.inc and `table`), its `table` below, and a line in
 // kernels.cpp.

@@ -32,7 +32,7 @@ class Arrangement {
         make_list();
     }
 
-    // Returns false if the search was given up.
+    // Returns false if the search stopped at its step limit.
     bool run() {
         std::size_t bound = 0;
         for (;;) {
@@ -46,7 +46,7 @@ class Arrangement {
         return false;
     }
 
-    // Takes all items back; call it once, after run().
+    // Removes all items from the list; call it once, after run().
     void write(std::span<const ArrangeSlot> slots, std::span<std::int64_t> indices,
                std::vector<ArrangeViolation>& violations) {
         for (std::size_t position = chosen_.size(); position-- > 0;) remove_last(position);

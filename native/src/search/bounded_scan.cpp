@@ -1,8 +1,8 @@
 // Algorithm: one kernel packs a tile of 64 rows, multiplies it with all queries and compares the products with each
-// query's threshold, minus the tile's margin of error. Rows that pass are added to the query's BoundedTopK, which in
-// the end scores exactly those that its bounds leave. A query of which many rows of a tile pass scores the next tiles
-// whole (search/bounded_top_k.hpp, search/tile.hpp). Cost: one pass over the rows, O(queries·N·D) in the kernel,
-// O(queries·k·D) exact. If all scores are equal, about four times the kernel's.
+// query's threshold, minus the tile's margin of error. Rows that pass are added to the query's BoundedTopK, which
+// finally scores the rows that its bounds do not exclude. If many rows of a tile pass for a query, all rows of the next
+// tiles are scored (search/bounded_top_k.hpp, search/tile.hpp). Cost: one pass over the rows, O(queries·N·D) in the
+// kernel, O(queries·k·D) exact. If all scores are equal, about four times the kernel's.
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -95,7 +95,7 @@ class QueryColumns {
         return rows;
     }
 
-    // Calls take(query, approximate score) for each bounded query that row i of the last tile can be among the best of.
+    // Calls take(query, approximate score) for each bounded query whose k best may include row i of the last tile.
     // `code` is the model version of the row.
     template <class Take>
     void for_each_query(std::size_t i, std::size_t code, Take&& take) const {

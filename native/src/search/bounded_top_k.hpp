@@ -6,7 +6,7 @@
 // scored exactly and offered to the query's TopK.
 // If many of each tile's 64 rows are added (many equal scores, rising scores, margins wider than the distance of
 // scores), scoring whole tiles is cheaper. Then the next tiles are exact, twice as many as the last time; after them a
-// trial of a few rows shows if they are still added as densely. The first tiles of a scan are exact too.
+// trial of a few rows shows if still many rows are added. The first tiles of a scan are exact too.
 // Cost: O(1) expected for an added row. Of N rows in random order O(k·log(N/k)) are added.
 // Threads: one at a time.
 #pragma once

@@ -1,4 +1,4 @@
-// The k best of many rows if k is a large part of them.
+// Selects the k best of many rows if k is a large fraction of them.
 //
 // Algorithm: all rows are scored into one array. Bisection, one pass over the scores a step, finds a score that at
 // least k rows and few more reach. Their ids are read in the order of rows, which is that of memory, then they are

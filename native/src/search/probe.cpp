@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kWord = 64;
 
-// is_probed[list] = 1 for the n_probe lists to read, and for the number behind the last list: rows in no list.
+// is_probed[list] = 1 for the n_probe lists to read, and for the number after the last list: rows in no list.
 ScratchVector<std::uint8_t> find_probed_lists(const RowLists& lists, const Query& query, std::size_t n_probe) {
     ScratchVector<std::uint8_t> is_probed(lists.n() + 1);
     is_probed[lists.n()] = 1;

@@ -1,5 +1,5 @@
-// The ways in which IndexView::search_all finds the best rows: a scan of all rows for many queries, and for one query
-// the rows of the nearest lists, of which k are a small or a large part.
+// The algorithms of IndexView::search_all: a scan of all rows for many queries; for one query, a scan of the rows of
+// the nearest lists, and the selection of a large k.
 #pragma once
 
 #include <cstddef>

@@ -9,7 +9,7 @@
 // Source: the standard model of rounding errors (N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
 // ed., 2002, chapters 2 and 3): a sum of products of n terms, in any order, is off by at most γ(m)·Σ|x·q|, m the most
 // roundings that a term meets, γ(m) = m·u/(1 − m·u) ≤ 1.01·m·u here, u = 2^-24; with Cauchy and Schwarz Σ|x·q| ≤
-// ‖x‖·‖q‖. What underflows, or is flushed to zero where the processor is told to, adds at most 2^-126 an operation.
+// ‖x‖·‖q‖. Underflow, or a flush to zero if the processor is set to it, adds at most 2^-126 an operation.
 //
 // Proof. x a row, q a query, n the padded dimensions (16 ≤ n ≤ 65536), r the unit roundoff of a block's elements (0 for
 // float32, 2^-8 for bfloat16), all norms those of the exact values.
@@ -24,9 +24,9 @@
 //      A·s + t by 5·u·H·1.01, underflow by 2^-120·(1 + W + M), and the difference of A and P becomes at most N·c·V·W.
 //   So err = N·V·W·error + base with error = ‖q‖·(2r + r² + (4n + 64)·u) + n·2^-62·(1 + ‖q‖), which holds c and
 //   16·u·M/N, and base = 16·u·(A'·W + B) + 2^-120·(1 + W + M).
-//   4. No overflow. Where M, ‖q‖, M·V + A', V·W or H of the tile may pass 2^126, err is infinite: every row is scored.
+//   4. No overflow. If M, ‖q‖, M·V + A', V·W or H of the tile may pass 2^126, err is infinite: every row is scored.
 //      Else every intermediate result of E and of U is finite: |partial sums| ≤ 1.01·N‖q‖, and no element of q rounds
-//      to infinity in bfloat16. Nor does one of x where N is finite.
+//      to infinity in bfloat16. If N is finite, no element of x does either.
 //   5. In float32: x − err is taken as x − (|x|·2^-22 + err·(1 + 2^-20)), x + err likewise; each operation rounds by at
 //      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite,
 //      passes.

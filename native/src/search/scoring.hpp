@@ -48,10 +48,10 @@ class PaddedQueries {
     ScratchVector<std::size_t> query_of_code_;  // by version code of a row; empty: one query for all rows
 };
 
-// scores[i] → scores[i]·scale + offset of the row's model version for rows[i] ≥ 0; before it the scale of an int8 row.
+// scores[i] → scores[i]·scale + offset of the row's model version for rows[i] ≥ 0, after the scale of an int8 row.
 void apply_version_scales(const Generation& g, const std::int32_t* rows, std::size_t n, bool is_int8,
                           float* scores) noexcept;
-// The same, and then scale and offset of the row's item.
+// The same, then scale and offset of the row's item.
 void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool is_int8, float* scores) noexcept;
 
 // A block of candidates. A skipped candidate has a readable vector and adjustment without meaning.

@@ -22,7 +22,7 @@ Status check_generation(const Rows& rows, const Generation& g) {
     if (rows.generation == 0 || rows.generation == g.number) return {};
     return Status::invalid("rows are of generation " + std::to_string(rows.generation) + ", this reads generation " +
                            std::to_string(g.number) +
-                           ", where they may hold other works: find and read rows on one view (pinned())");
+                           ", where they may have other items: find and read rows on one view (pinned())");
 }
 
 Status check_candidates(const Candidates& candidates, const Generation& g) {

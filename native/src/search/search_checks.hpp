@@ -24,7 +24,7 @@ Status check_lists(const Ranked& out, std::size_t n);
 // List number `list` of lists of `length` entries.
 Ranked slice_list(const Ranked& out, std::size_t list, std::size_t length);
 
-// Fills the entries of a list behind the first n with score −inf, id −1, row −1, position −1.
+// Fills the entries of a list after the first n with score −inf, id −1, row −1, position −1.
 void pad_list(const Ranked& list, std::size_t n);
 
 // Refuses a mask that is longer than the rows of g, or shorter than those of the first generation with the row numbers

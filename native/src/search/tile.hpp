@@ -19,7 +19,7 @@ inline constexpr std::size_t kTile = 64;
 
 // Up to 64 consecutive rows: the addresses of their vectors, and which rows are excluded.
 struct Tile {
-    // `mask` is empty or has a byte a row; 0 and the rows behind it are excluded. Empty from g.n_rows() on.
+    // `mask` is empty or has a byte a row; rows with 0 and rows after its end are excluded. Empty from g.n_rows() on.
     void read(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask) {
         first = first_row;
         n = std::min(kTile, g.n_rows() - first_row);

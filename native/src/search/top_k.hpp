@@ -3,7 +3,7 @@
 // Algorithm: a score and its position make one 64-bit key, ordered_score(score) << 32 | position. Keys above the
 // threshold, the k-th best score so far, are appended to a buffer. A full buffer is cut to about k: bisection finds a
 // score that at least k of its keys reach, and at most an eighth more unless they are equal. That score is the next
-// threshold. finish() sorts what is left.
+// threshold. finish() sorts the remaining keys.
 // Cost: O(n + k) for n offers, for any scores in any order.
 //
 // Invariants:

@@ -29,7 +29,7 @@ Result<std::string> resolve_links(const std::string& path) {
 
 constexpr std::int64_t kFormat = 1;
 
-// Whether no file outside the bundle's folder has this path.
+// Returns whether the path cannot leave the folder of the bundle.
 bool is_within_bundle(const std::string& name) {
     const std::string parts = "/" + name + "/";
     return parts.find("//") == std::string::npos && parts.find("/./") == std::string::npos &&
@@ -62,25 +62,25 @@ Result<Bundle> Bundle::open(const std::string& root) noexcept {
         Bundle bundle;
         bundle.path_ = std::move(folder.value());
         const std::string path = bundle.path_ + "/manifest.json";
-        const auto refused = [&](const std::string& reason) { return Status::bad_format(path + ": " + reason); };
+        const auto fail = [&](const std::string& reason) { return Status::bad_format(path + ": " + reason); };
         const auto file = MappedFile::open(path);
         if (!file.ok()) return file.status();
         const auto manifest = Json::parse(file->bytes());
-        if (!manifest.ok()) return refused(manifest.status().message());
+        if (!manifest.ok()) return fail(manifest.status().message());
         if (manifest.value()["format"].integer() != kFormat) {
-            return refused("another format, expected " + std::to_string(kFormat) + ". Publish the bundle again");
+            return fail("another format, expected " + std::to_string(kFormat) + ". Publish the bundle again");
         }
         const auto version = manifest.value()["model_version"].integer();
         const JsonValue files = manifest.value()["files"];
-        if (!version || !files.is_object()) return refused("model_version or files is missing or of another type");
+        if (!version || !files.is_object()) return fail("model_version or files is missing or of another type");
         bundle.model_version_ = *version;
         for (const JsonValue entry : files) {
             std::string name(entry.name());
             const auto bytes = entry["bytes"].integer();
             const auto xxh64 = entry["xxh64"].text();
-            if (!is_within_bundle(name)) return refused("the file '" + name + "' is not a path within the bundle");
+            if (!is_within_bundle(name)) return fail("the file '" + name + "' is not a path within the bundle");
             if (!bytes || *bytes < 0 || !xxh64 || !is_checksum(*xxh64)) {
-                return refused("the entry of '" + name + "' has no bytes or no xxh64 of 16 hexadecimal digits");
+                return fail("the entry of '" + name + "' has no bytes or no xxh64 of 16 hexadecimal digits");
             }
             bundle.files_.push_back({std::move(name), static_cast<std::uint64_t>(*bytes), std::string(*xxh64)});
         }

@@ -1,4 +1,4 @@
-// The step dpp: vectors, types, facets and weights of the pool's items into one dpp_select.
+// The step dpp: collects vectors, types, facets and weights of the pool's items, and runs dpp_select on them.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -39,10 +39,10 @@ Status gather_weights(const StageRun& run, const DppStep& step, std::span<float>
 }
 
 // The vectors of the pool's items, zeros for items without a row, and of the shown items that have a row. The map of
-// the step is applied to rows of the bundle's own model version. `pool` is empty if the index has the vectors as they
-// are compared.
+// the step is applied to rows of the bundle's own model version. `pool` is empty if dpp_select can
+// read the vectors from the index.
 //
-// Vectors of different model versions have nothing in common. If the index has V versions, each gets dimensions of its
+// Vectors of different model versions are not comparable. If the index has V versions, each gets dimensions of its
 // own, V·D in all, so that the cosine of two versions is 0.
 struct DppVectors {
     explicit DppVectors(const StageRun& run) : dim(run.view.dim()) {

@@ -30,7 +30,7 @@ void fuse_logits(std::span<const double> logits, std::span<const double> weights
             const double p = sigmoid(logits[i * n_tasks + t]);
             sum += weights[t] * (kind == FusionKind::sum ? p : fixed_log(p + kEpsilon));
         }
-        // fixed_exp takes −inf for NaN. The sum of logarithms is at most ln(1 + ε), where it is exact as below 0.
+        // fixed_exp would take NaN as −inf. The sum is at most ln(1 + ε); fixed_exp is as accurate there as below 0.
         const double score = kind == FusionKind::sum || std::isnan(sum) ? sum : fixed_exp(sum);
         out[i] = static_cast<float>(score);
     }

@@ -2,7 +2,7 @@
 //
 // Algorithm  sum: Σ_t w_t·p_t. product: Π_t (ε + p_t)^{w_t}. p_t = σ(logit of task t), logits cut at ±60.
 // Cost       O(N·T) exponentials.
-// Bits       sums run in the order of the tasks, exp and log are those of base/fixed_math.hpp: Python and C++ give the
+// Bits       sums are in the order of the tasks; exp and log are those of base/fixed_math.hpp: Python and C++ give the
 //            same bits on every machine.
 #pragma once
 

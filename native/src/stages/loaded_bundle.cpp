@@ -43,7 +43,7 @@ Status add_tower(LoadedBundle& loaded, const std::string& name, const StagesOpti
     }
     if (name != kTower && (name != tower_name(version) || version == loaded.bundle.model_version())) {
         return Status::bad_format(path.value() + " has model version " + std::to_string(version) +
-                                  ", expected the one of its name, and not the bundle's");
+                                  ", expected the version in its name, other than the bundle's");
     }
     if (Status status = tower->check_inputs(loaded.encoder->outputs()); !status.ok()) return status;
     const auto width = tower->output_width("user_vector");

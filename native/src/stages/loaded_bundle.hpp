@@ -23,7 +23,7 @@ struct LoadedBundle {
     std::vector<std::optional<VectorMap>> maps;  // for each step, of the vectors that it compares; nullopt: none
 };
 
-// Raises no exception but of memory. Errors: see Stages::open.
+// Throws only std::bad_alloc. Errors: see Stages::open.
 Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root, const StageSettings& settings,
                                                         const StagesOptions& options);
 

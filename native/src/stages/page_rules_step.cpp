@@ -1,7 +1,7 @@
-// The step page_rules: columns of the pool's items into marks of one arrange().
+// The step page_rules: turns columns of the pool's items into rules of one arrange().
 //
-// Definition  karec/steps/selectors/page_rules.py. Items get the same marks as there, so that a search that arrange()
-//             gives up gives the same order too.
+// Definition  karec/steps/selectors/page_rules.py. Items get the same labels as there, so that the order is also
+//             the same if arrange() stops its search.
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -17,14 +17,14 @@ using Labels = ScratchVector<std::int64_t>;
 constexpr std::int64_t kNoLabel = -1;
 constexpr std::size_t kWholeSession = std::numeric_limits<std::size_t>::max();
 
-// Items with equal labels >= 0 conflict: `conflicts` is the label that an item must not be near to.
-struct Marks {
+// Labels of items for one rule. `conflicts`: the label that must not be near the item, or kNoLabel.
+struct RuleLabels {
     Labels labels;
     Labels conflicts;
     std::size_t window;
     std::size_t max_conflicts;
 
-    // The rule for a page behind the first `n_shown` items.
+    // The rule for a page that follows the first `n_shown` items.
     ArrangeRule to_rule(std::size_t n_shown) const {
         const std::span<const std::int64_t> all(labels);
         const auto own_conflicts = std::span<const std::int64_t>(conflicts).subspan(n_shown);
@@ -32,7 +32,7 @@ struct Marks {
     }
 };
 
-Marks marks_of_values(const PageRule& rule, const Labels& values) {
+RuleLabels label_values(const PageRule& rule, const Labels& values) {
     Labels distinct = values;
     std::ranges::sort(distinct);
     distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
@@ -44,7 +44,7 @@ Marks marks_of_values(const PageRule& rule, const Labels& values) {
     return {labels, labels, rule.window.value_or(kWholeSession), rule.max_count - 1};
 }
 
-Marks marks_of_pair(const PageRule& rule, const ValuePair& pair, const Labels& values) {
+RuleLabels label_pair(const PageRule& rule, const ValuePair& pair, const Labels& values) {
     Labels labels;
     Labels conflicts;
     for (const std::int64_t value : values) {
@@ -62,7 +62,7 @@ Status run_step(const PageRulesStep& step, StageRun& run) {
     if (Status status = run.view.lookup(run.request.shown, rows); !status.ok()) return status;
     const std::size_t n_shown = rows.size();
     rows.insert(rows.end(), run.pool.rows.begin(), run.pool.rows.end());
-    std::vector<Marks> marks;
+    std::vector<RuleLabels> labels;
     for (const PageRule& rule : step.rules) {
         Labels values(rows.size());
         if (Status status = gather_integers(run.view, rule.column, rows, values); !status.ok()) return status;
@@ -70,11 +70,11 @@ Status run_step(const PageRulesStep& step, StageRun& run) {
             // A missing value and an item without a row get a value that no other item has.
             if (values[i] < 0 || rows[i] < 0) values[i] = -1 - static_cast<std::int64_t>(i);
         }
-        if (rule.apart.empty()) marks.push_back(marks_of_values(rule, values));
-        for (const ValuePair& pair : rule.apart) marks.push_back(marks_of_pair(rule, pair, values));
+        if (rule.apart.empty()) labels.push_back(label_values(rule, values));
+        for (const ValuePair& pair : rule.apart) labels.push_back(label_pair(rule, pair, values));
     }
     std::vector<ArrangeRule> rules;
-    for (const Marks& rule : marks) rules.push_back(rule.to_rule(n_shown));
+    for (const RuleLabels& rule : labels) rules.push_back(rule.to_rule(n_shown));
     ScratchVector<std::int64_t> indices(std::min(step.k.value_or(run.request.k), run.pool.size()));
     std::vector<ArrangeViolation> violations;
     const auto is_exact = arrange(run.pool.size(), rules, {}, {}, indices, violations);

@@ -32,7 +32,7 @@ Result<Ranker> Ranker::open(const Bundle& bundle, const UserEncoder& users, cons
     const auto file = map_file(bundle, kModel, verify);
     if (!file.ok()) return file.status();
     const std::string path = bundle.path() + "/" + (bundle.has(kTrees) ? kTrees : kModel);
-    const auto refused = [&](const std::string& reason) { return Status::bad_format(path + ": " + reason); };
+    const auto fail = [&](const std::string& reason) { return Status::bad_format(path + ": " + reason); };
     std::optional<MappedFile> trees_file;
     TreesFile trees;
     if (bundle.has(kTrees)) {
@@ -40,21 +40,21 @@ Result<Ranker> Ranker::open(const Bundle& bundle, const UserEncoder& users, cons
         if (!mapped.ok()) return mapped.status();
         trees_file = std::move(mapped.value());
         auto read = TreesFile::read(trees_file->bytes());
-        if (!read.ok()) return refused(read.status().message());
+        if (!read.ok()) return fail(read.status().message());
         trees = std::move(read.value());
-        if (trees.model_xxh64 != bundle.checksum(kModel)) return refused("made from another file than ranker.onnx");
+        if (trees.model_xxh64 != bundle.checksum(kModel)) return fail("made from another file than ranker.onnx");
     }
     auto model = OnnxModel::open(trees_file ? trees.rest : file->bytes(), path, onnxruntime);
     if (!model.ok()) return model.status();
     if (model->model_version() != bundle.model_version()) {
-        return refused("model version " + std::to_string(model->model_version()) + ", expected the bundle's, " +
-                       std::to_string(bundle.model_version()));
+        return fail("model version " + std::to_string(model->model_version()) + ", expected the bundle's, " +
+                    std::to_string(bundle.model_version()));
     }
     Ranker ranker(ItemEncoder(users), std::move(model.value()));
     ranker.trees_ = std::move(trees.inputs);
     Status status = ranker.check_inputs({users.outputs().begin(), users.outputs().end()});
-    if (!status.ok()) return refused(status.message());
-    if (status = ranker.read_tasks(); !status.ok()) return refused(status.message());
+    if (!status.ok()) return fail(status.message());
+    if (status = ranker.read_tasks(); !status.ok()) return fail(status.message());
     return ranker;
 }
 

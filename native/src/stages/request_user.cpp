@@ -35,7 +35,8 @@ Status RequestUser::prepare(const Request& request, std::string_view scene, bool
                             const IndexView& view) {
     const bool has_towers = has_search && !request.user_vector;
     if (has_towers && bundle.towers.empty()) {
-        return {Code::unavailable, "inner_product needs a user_vector: give it, or open with onnxruntime"};
+        return {Code::unavailable,
+                "inner_product needs a user_vector: set it in the request, or open with onnxruntime"};
     }
     if (has_towers || bundle.ranker) {
         if (request.user == nullptr) return Status::invalid("user is missing: the ranker or a user tower reads it");

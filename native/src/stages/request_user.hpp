@@ -12,7 +12,7 @@
 
 namespace karec {
 
-// Refuses k = 0, and scores and user vectors of another length or not finite.
+// Refuses k = 0, and scores or user vectors of wrong length or not finite.
 Status check_request(const Request& request, const IndexView& view);
 
 // Points into itself: neither copied nor moved.

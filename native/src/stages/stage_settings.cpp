@@ -20,10 +20,10 @@ constexpr double kMaxNumber = std::numeric_limits<double>::max();
 constexpr double kMaxFloat = std::numeric_limits<float>::max();
 constexpr double kMinPositive = std::numeric_limits<double>::denorm_min();
 
-// Each reads the value of a key and returns why it cannot; empty if it can.
+// Each function reads the value of a key. Returns the reason of a failure, else an empty text.
 std::string read_value(JsonValue json, std::string& to, double, double) {
     to = json.text().value_or("");
-    return to.empty() ? "expected a text that is not empty" : "";
+    return to.empty() ? "expected a string that is not empty" : "";
 }
 
 std::string read_value(JsonValue json, bool& to, double, double) {
@@ -63,7 +63,7 @@ std::string read_value(JsonValue json, std::optional<T>& to, double min, double 
 template <class T>
 std::string read_value(JsonValue json, std::vector<T>& to, double min, double max);
 
-// Reads the keys of an object into members, each key once. All keys are required; null stands for an empty optional.
+// Reads the keys of an object into members, each key once. All keys are required; null means an empty optional.
 class KeyReader {
   public:
     explicit KeyReader(JsonValue json) : json_(json) {}
@@ -78,7 +78,7 @@ class KeyReader {
         if (!reason.empty()) refuse(name, reason);
     }
 
-    // The first error; a key that was not read is one.
+    // The first error. A key that was not read is an error.
     Status finish() {
         for (const JsonValue member : json_) {
             const bool is_known = std::ranges::find(names_, member.name()) != names_.end();

@@ -14,7 +14,7 @@
 
 namespace karec {
 
-// Steps have the keys and the effect of the steps of karec/steps/.
+// Keys and effects are those of the steps in karec/steps/.
 struct IndexRowsStep {};
 struct HasEmbeddingStep {};
 struct NotShownStep {};

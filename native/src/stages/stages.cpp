@@ -1,4 +1,4 @@
-// Stages: a shared pointer to the loaded bundle. reload() swaps it; a run has the one with which it began.
+// Stages: a shared pointer to the loaded bundle. reload() swaps it; a run copies it at its start.
 #include "karec/stages.hpp"
 
 #include <algorithm>
@@ -40,8 +40,8 @@ struct Stages::State {
         return loaded;
     }
 
-    // Returns how many of the first steps run as one search by ids. Not with several model versions: only single steps
-    // tell a row without a user vector from an item without a row.
+    // Returns how many of the first steps run as one search by ids: 0 with several model versions, since only single
+    // steps distinguish rows without a user vector from items without a row.
     std::size_t n_fused_steps(const RequestUser& user) const noexcept {
         const auto& steps = settings.steps;
         if (user.vector && !user.vector->by_version.empty()) return 0;
@@ -119,7 +119,7 @@ struct Stages::State {
         return {};
     }
 
-    // The candidates of the request. Stages without index_rows, such as a rerank alone, get their rows here.
+    // The candidates of the request. Stages without index_rows, such as only rerank, get their rows here.
     Status start_pool(StageRun& run) const {
         const Request& request = run.request;
         run.pool.ids.assign(request.candidates.begin(), request.candidates.end());

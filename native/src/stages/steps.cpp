@@ -1,4 +1,4 @@
-// The steps but dpp and page_rules: they look up, search, filter, score and cut.
+// All steps except dpp and page_rules: lookups, searches, filters, scores and cuts.
 #include "stages/steps.hpp"
 
 #include <algorithm>
@@ -133,12 +133,12 @@ void Pool::filter(std::span<const std::uint8_t> is_selected) {
 void Pool::take(std::span<const std::int64_t> positions) {
     const std::size_t n_tasks = size() > 0 ? logits.size() / size() : 0;
     const auto take_values = [&](auto& values, std::size_t width) {
-        std::remove_reference_t<decltype(values)> taken(positions.size() * width);
+        std::remove_reference_t<decltype(values)> selected(positions.size() * width);
         for (std::size_t i = 0; i < positions.size(); ++i) {
             std::copy_n(values.data() + static_cast<std::size_t>(positions[i]) * width, width,
-                        taken.data() + i * width);
+                        selected.data() + i * width);
         }
-        values = std::move(taken);
+        values = std::move(selected);
     };
     take_values(logits, n_tasks);
     take_values(ids, 1);

@@ -27,7 +27,7 @@ struct Pool {
     std::size_t n_without_row() const noexcept;
     // Removes the candidates whose value is 0.
     void filter(std::span<const std::uint8_t> is_selected);
-    // Becomes the candidates at these positions, in their order.
+    // Replaces all candidates by those at these positions, in this order.
     void take(std::span<const std::int64_t> positions);
 };
 
@@ -37,7 +37,7 @@ struct StageRun {
     const LoadedBundle& bundle;
     const RequestUser& user;
     Pool pool;
-    std::size_t step = 0;  // the one that runs
+    std::size_t step = 0;  // index of the running step
     std::size_t n_broken_rules = 0;
 };
 

@@ -96,8 +96,8 @@ Status TreeBuilder::read_children(const TreeNodes& nodes, std::size_t first, std
     return {};
 }
 
-// Depth first, first children first. No node has two parents and the root has none: the nodes that the root reaches are
-// a tree, and all others are on a cycle or under nothing.
+// Depth first, first children first. No node has two parents and the root has none, so the nodes that are reached from
+// the root are a tree.
 Status TreeBuilder::number_leaves() {
     struct Step {
         std::size_t node;

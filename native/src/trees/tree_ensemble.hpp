@@ -1,8 +1,8 @@
 // TreeEnsemble evaluates regression trees: each output is a sum of one leaf of each of its trees.
 //
-// A row goes to the first child of a node if its feature is ≤ the threshold, else to the second; the node has the
-// direction of NaN. Comparisons and sums are float32, in the order of the trees, from 0 on: the results have the same
-// bits on every instruction set, and as ONNX Runtime on one thread. The kernel is in kernels/kernels.hpp.
+// A row goes to the first child of a node if its feature is ≤ the threshold, else to the second; a flag of the node
+// gives the direction of NaN. Comparisons and sums are float32, in the order of the trees, from 0 on: the results have
+// the same bits on every instruction set, and as ONNX Runtime on one thread. The kernel is in kernels/kernels.hpp.
 // Cost: O(rows·splits), without a branch that depends on a row.
 // Threads: an ensemble never changes; any number of threads may use it.
 // Source: the trees of LightGBM, as ONNX's TreeEnsembleRegressor defines them.
@@ -32,9 +32,9 @@ struct TreeNodes {
 
 class TreeEnsemble {
   public:
-    // Copies the nodes. Refuses arrays of lengths that do not fit, an unknown feature or output, children that are no
-    // tree, a threshold of NaN, a weight that is not finite, and a tree of more than kMaxLeaves leaves. O(M) for trees
-    // of at most 32 leaves.
+    // Copies the nodes. Refuses arrays of lengths that do not fit, an unknown feature or output, children that do not
+    // form a tree, a threshold of NaN, a weight that is not finite, and a tree of more than kMaxLeaves leaves. O(M) for
+    // trees of at most 32 leaves.
     static Result<TreeEnsemble> from_nodes(const TreeNodes& nodes, std::size_t n_features, std::size_t n_outputs);
 
     std::size_t n_features() const noexcept { return n_features_; }

@@ -23,7 +23,7 @@ Status copy_array(const NpyArrays& arrays, const std::string& name, DType dtype,
     }
     to.resize(array->bytes.size() / size_of(dtype));
     for (std::size_t i = 0; i < to.size(); ++i) {
-        // Not one expression: integers would become float on the way.
+        // Not one conditional expression: it would convert integers to float.
         if (dtype == DType::float32) {
             to[i] = static_cast<T>(array->at<float>(i));
         } else {
@@ -78,7 +78,7 @@ Result<TreesFile> TreesFile::read(std::span<const std::byte> npz) {
     const NpyArray* rest = find_array(arrays.value(), "rest");
     const JsonValue ensembles = head.value()["ensembles"];
     if (head.value()["format"].integer() != kFormat || rest == nullptr || ensembles.size() == 0) {
-        return Status::bad_format("another format, or without ensembles or the rest of the model");
+        return Status::bad_format("another format, or ensembles or rest are missing");
     }
     TreesFile file;
     file.model_xxh64 = head.value()["model_xxh64"].text().value_or("");

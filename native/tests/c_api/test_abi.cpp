@@ -66,8 +66,8 @@ std::vector<std::string> lines_of(const std::string& text) {
     return lines;
 }
 
-// Whether `now` has what `before` says: the same line; or a struct, or its initialiser, with more members behind.
-bool still_says(const std::vector<std::string>& now, const std::string& before) {
+// Returns whether `now` has the line `before`, or the same struct or initialiser with more members at its end.
+bool has_declaration(const std::vector<std::string>& now, const std::string& before) {
     if (before.starts_with("#define KAREC_ABI_VERSION")) return true;
     const bool grows = before.starts_with("typedef struct") || before.find("_INIT {") != std::string::npos;
     const std::size_t end = grows ? before.rfind('}') : std::string::npos;
@@ -83,14 +83,14 @@ bool still_says(const std::vector<std::string>& now, const std::string& before) 
 // Counts parameters without a line " *   name  meaning" in the comment of their function or in the head of the file.
 int count_undocumented(const std::string& header) {
     int failures = 0;
-    const std::size_t common = header.find("Parameters that mean the same");
+    const std::size_t common = header.find(" * Common parameters");
     const std::string head = header.substr(common, header.find("*/", common) - common);
     const std::regex declaration(R"(/\*((?:[^*]|\*(?!/))*)\*/\s*KAREC_C_API [^;]*?(karec_\w+)\(([^;]*)\);)");
-    std::size_t documented = 0;
+    std::size_t n_documented = 0;
     for (std::sregex_iterator at(header.begin(), header.end(), declaration), last; at != last; ++at) {
         const std::string comment = head + (*at)[1].str();
         const std::string parameters = (*at)[3];
-        ++documented;
+        ++n_documented;
         const std::regex name(R"((\w+)\s*(?:,|$))");
         for (std::sregex_iterator p(parameters.begin(), parameters.end(), name), end; p != end; ++p) {
             if ((*p)[1] == "void") continue;
@@ -102,10 +102,10 @@ int count_undocumented(const std::string& header) {
         }
     }
     const std::regex any(R"(KAREC_C_API [^;]*?karec_\w+\()");
-    const auto declared =
+    const auto n_declared =
         std::distance(std::sregex_iterator(header.begin(), header.end(), any), std::sregex_iterator());
-    if (documented != static_cast<std::size_t>(declared)) {
-        std::fprintf(stderr, "%zu of %td functions have a comment\n", documented, declared);
+    if (n_documented != static_cast<std::size_t>(n_declared)) {
+        std::fprintf(stderr, "%zu of %td functions have a comment\n", n_documented, n_declared);
         ++failures;
     }
     return failures;
@@ -133,7 +133,7 @@ int main(int argc, char** argv) {
         };
         const std::vector<std::string> newer = lines_of(text(version));
         for (const std::string& line : lines_of(text(version - 1))) {
-            if (!still_says(newer, line))
+            if (!has_declaration(newer, line))
                 failures += wrong("interface version " + std::to_string(version) + " lacks " + line);
         }
     }

@@ -1,4 +1,4 @@
-/* The C interface as C sees it, linked with the shared library: answers, golden files, and what bad arguments get. */
+/* The C interface in C, linked with the shared library: results, golden files, and errors of bad arguments. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@ static int failures = 0;
     do {                                                                        \
         if (condition) break;                                                   \
         ++failures;                                                             \
-        fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+        fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
     } while (0)
 #define REFUSED(call, code, part) CHECK((call) == (code) && says(part))
 
@@ -125,16 +125,16 @@ static void a_pinned_index_holds_its_generation(void) {
     CHECK(karec_index_describe(view, &info) == KAREC_OK && info.size == N && info.generation == 1);
     CHECK(karec_index_describe(index, &info) == KAREC_OK && info.size == N - 2 && info.generation == 2);
 
-    const char* why = "index is pinned (karec_index_pin) and takes no writes";
+    const char* message = "index is pinned (karec_index_pin) and cannot be written";
     const karec_matrix m = matrix();
     const float offset = 1.0f;
-    REFUSED(karec_index_upsert(view, ids, N, &m, NULL, 0, 7), KAREC_INVALID_ARGUMENT, why);
-    REFUSED(karec_index_remove(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, why);
-    REFUSED(karec_index_block(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, why);
-    REFUSED(karec_index_unblock(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, why);
-    REFUSED(karec_index_adjust(view, asked, 1, NULL, &offset, NULL), KAREC_INVALID_ARGUMENT, why);
+    REFUSED(karec_index_upsert(view, ids, N, &m, NULL, 0, 7), KAREC_INVALID_ARGUMENT, message);
+    REFUSED(karec_index_remove(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, message);
+    REFUSED(karec_index_block(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, message);
+    REFUSED(karec_index_unblock(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, message);
+    REFUSED(karec_index_adjust(view, asked, 1, NULL, &offset, NULL), KAREC_INVALID_ARGUMENT, message);
     karec_index* again = NULL;
-    REFUSED(karec_index_pin(view, &again), KAREC_INVALID_ARGUMENT, "index is pinned already");
+    REFUSED(karec_index_pin(view, &again), KAREC_INVALID_ARGUMENT, "index is already pinned");
     CHECK(again == NULL);
 
     karec_index_close(index); /* the view keeps the index alive */
@@ -172,7 +172,7 @@ static void mmr_ssd_with_facets(void) {
         CHECK(both[i](&m, relevance, N, &options, picks, values, 3, &selected) == KAREC_OK);
         CHECK(picks[0] == 2 && picks[1] == 4);
 
-        /* What is refused leaves the output as it was. */
+        /* A refused call leaves the output unchanged. */
         const double too_much[2] = {0.6, 0.6};
         const double below_0[2] = {0.5, -0.1};
         selected = 9;
@@ -238,7 +238,7 @@ static void selections(void) {
     CHECK(karec_dpp_select(&m, relevance, N, NULL, picks, gains, 3, &count) == KAREC_OK && picks[1] == 1);
     options = (karec_dpp_options)KAREC_DPP_OPTIONS_INIT;
     size_t selected = 0;
-    /* Without dimensions, rows cost no memory, so that any number can be said: none of them takes time. */
+    /* Without dimensions rows need no memory, so that any number is valid. No number takes long. */
     const karec_matrix flat = {sizeof flat, vectors, N, 0, KAREC_FLOAT32};
     const karec_matrix endless = {sizeof endless, vectors, SIZE_MAX, 0, KAREC_FLOAT32};
     karec_mmr_ssd_options after_endless = KAREC_MMR_SSD_OPTIONS_INIT;
@@ -283,7 +283,7 @@ static void bad_arguments(void) {
     wrong.dtype = KAREC_INT8;
     REFUSED(karec_index_build(ids, N, &wrong, NULL, &none), KAREC_INVALID_ARGUMENT, "float16 or float32");
     wrong.dtype = 99;
-    REFUSED(karec_index_build(ids, N, &wrong, NULL, &none), KAREC_INVALID_ARGUMENT, "names no dtype");
+    REFUSED(karec_index_build(ids, N, &wrong, NULL, &none), KAREC_INVALID_ARGUMENT, "is not a dtype");
     wrong = good;
     wrong.data = (const char*)good.data + 1;
     REFUSED(karec_index_build(ids, N, &wrong, NULL, &none), KAREC_INVALID_ARGUMENT, "embeddings is not aligned");
@@ -294,7 +294,7 @@ static void bad_arguments(void) {
     REFUSED(karec_index_open("/nowhere/index", NULL, &none), KAREC_IO_ERROR, "cannot read");
     CHECK(karec_last_system_error() != 0);
 
-    /* A caller of the future: what it says behind is 0, or else refused. */
+    /* A newer caller: its unknown members must be 0. */
     struct {
         karec_query query;
         uint64_t later;
@@ -344,7 +344,7 @@ static void endless_arguments(void) {
     karec_index_close(index);
 }
 
-/* What is written into a file that is open as a copy does not show. */
+/* An index that was opened as a copy ignores changes of its file. */
 static void copies(void) {
     const char* path = "c-api-copied.karec";
     karec_index* index = build();
@@ -386,7 +386,7 @@ static void opens_as(const unsigned char* bytes, size_t size, karec_status code,
     remove(path);
 }
 
-/* What tests/index/test_golden_files.py says of these files. */
+/* The contents of these files by tests/index/test_golden_files.py. */
 static void golden_files(const char* folder) {
     static const char* const names[] = {"float16", "float32", "int8"};
     for (int f = 0; f < 3; ++f) {

@@ -1,4 +1,4 @@
-// Raw ids → model inputs, over the golden encoder and snapshot. That the bits are Python's: test_encoder_parity.py.
+// Model inputs from raw ids, by the golden encoder and snapshot. test_encoder_parity.py compares the bits with Python.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -121,7 +121,7 @@ TEST(encode_checks_counters_before_it_writes) {
     user.scene_counters = counters;
     CHECK(refuses(inputs.encode(user), "scene_counters"));
     user.scene_counters = {};
-    CHECK(refuses(inputs.encode(user), "counter_names are given, and neither counters nor scene_counters"));
+    CHECK(refuses(inputs.encode(user), "counter_names are given, but counters and scene_counters are empty"));
     CHECK(inputs.numbers == written);
 }
 
@@ -195,7 +195,7 @@ TEST(open_refuses_a_bundle_without_required_files) {
     CHECK(world.open().status().code() == Code::unavailable);
 }
 
-TEST(open_refuses_another_format_and_gives_advice) {
+TEST(open_refuses_another_format_with_advice) {
     for (const auto& [name, advice] : {std::pair("/encoder.npz", "Train and publish again"),
                                        std::pair("/snapshot/snapshot.json", "Publish the bundle again")}) {
         const World world;

@@ -63,7 +63,7 @@ def test_altered_id_file_is_refused_or_read_within_its_bounds(saved: Path, tmp_p
             assert len(ids.names(numbers, missing="none")) == len(NAMES)
             ids.contains(NAMES)
         except IndexFormatError as error:
-            assert "a string lies outside its text" in str(error)  # noqa: PT017
+            assert "a string is outside its text" in str(error)  # noqa: PT017
     assert opened > 100
 
 

@@ -1,5 +1,5 @@
-// Index file → generation. Checks the fields, then the order and the sizes of the sections, then that they fit each
-// other.
+// Reads a generation from an index file. Checks the fields, then the order and the sizes of the sections, then their
+// consistency.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -40,7 +40,7 @@ bool assign(std::span<const T>& elements, std::span<const std::byte> bytes, std:
     return bytes.size() == n * sizeof(T);
 }
 
-// Likewise, for a section of any number of elements of `width` Ts each.
+// The same for a section of any number of elements of `width` Ts each.
 template <class T>
 bool assign_any(std::span<const T>& elements, std::span<const std::byte> bytes, std::size_t width = 1) noexcept {
     return assign(elements, bytes, bytes.size() / (width * sizeof(T)) * width);
@@ -97,7 +97,7 @@ Status read_columns(std::span<const FileSection> sections, std::uint64_t n_rows,
     return {};
 }
 
-// Checks sections that need each other, codes of model versions, and bits behind the last row.
+// Checks sections that depend on other sections, codes of model versions, and bits after the last row.
 Status check_rows(const IndexContents& contents) {
     const bool is_int8 = contents.format.dtype == DType::int8;
     if (has(contents.scales) != is_int8 || (has(contents.exact_rows) && !is_int8)) {
@@ -107,7 +107,7 @@ Status check_rows(const IndexContents& contents) {
         return damaged("its model versions do not fit");
     }
     for (const std::uint8_t code : contents.codes) {
-        if (code >= contents.versions.size()) return damaged("a row is of no model version");
+        if (code >= contents.versions.size()) return damaged("a row has an unknown model version");
     }
     const std::size_t rest = contents.ids.size() % 64;
     if (!contents.blocked.empty() && rest != 0 && contents.blocked.back() >> rest != 0) {
@@ -180,7 +180,7 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     IdMap id_map;
     id_map.map(nullptr, contents.buckets);
     if (verify && !id_map.matches(contents.ids)) {
-        return damaged("its id map does not fit its ids, or too many of them meet in one bucket");
+        return damaged("its id map does not match its ids, or too many ids share one bucket");
     }
     return contents;
 }

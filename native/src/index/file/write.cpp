@@ -1,4 +1,4 @@
-// Generation → index file.
+// Writes a generation to an index file.
 #include <algorithm>
 #include <utility>
 
