@@ -33,7 +33,7 @@ struct Register {
 inline void that(bool holds, const char* what, const char* file, int line) {
     if (holds) return;
     ++failures();
-    std::fprintf(stderr, "%s:%d: not so: %s\n", file, line, what);
+    std::fprintf(stderr, "%s:%d: failed: %s\n", file, line, what);
 }
 
 }  // namespace check

@@ -1,4 +1,4 @@
-// Counts every operator new of the program: what it holds, and the most that it held. Include it in one file alone.
+// Counts every operator new of the program: its current and its peak memory. Include it in only one file.
 #pragma once
 
 #include <atomic>

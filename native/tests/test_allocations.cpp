@@ -142,7 +142,7 @@ TEST(stages_without_dpp_allocate_nothing) {
     CHECK(steady([&] { CHECK(stages->run(request, page).ok()); }) == 0);
 }
 
-TEST(a_write_that_finds_no_memory_leaves_the_index_as_it_was) {
+TEST(write_without_memory_changes_nothing) {
     constexpr std::size_t kWorks = 300;
     constexpr std::size_t kDim = 4;
     std::vector<std::int64_t> ids(kWorks + 100);

@@ -1,4 +1,4 @@
-// What a thread keeps of the memory of its calls, by counting every operator new: a few MiB after a request's calls.
+// Memory that a thread keeps after its calls, by counting every operator new: a few MiB after a request's calls.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -40,7 +40,7 @@ void select(std::size_t n, std::size_t k, const std::vector<float>& vectors) {
 }  // namespace
 
 // The calls of the starting karec.toml: model recall, inner product, DPP of prerank and of rerank.
-TEST(a_thread_keeps_few_mib_of_a_request_and_frees_them_when_it_ends) {
+TEST(thread_keeps_few_mib_of_a_request_until_it_ends) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     std::vector<float> vectors(kWorks * kDim);
@@ -67,5 +67,5 @@ TEST(a_thread_keeps_few_mib_of_a_request_and_frees_them_when_it_ends) {
     }).join();
     std::printf("     a thread keeps %zu bytes\n", kept);
     CHECK(kept <= 8 * kMiB);
-    CHECK(held <= before + kMiB / 64);  // what the thread itself took
+    CHECK(held <= before + kMiB / 64);  // memory of the thread itself
 }

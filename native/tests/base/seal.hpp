@@ -28,7 +28,7 @@ inline std::size_t table_bytes(std::vector<char>& bytes) {
     return n_sections < bytes.size() / 128 ? entry(n_sections) : bytes.size();
 }
 
-// Writes new checksums: only the checks behind them can still refuse the file.
+// Writes new checksums, so that only later checks can refuse the file.
 inline void seal(std::vector<char>& bytes) {
     if (bytes.size() < entry(0)) return;
     const auto n_sections = at<std::uint64_t>(bytes, kNSections);

@@ -1,5 +1,5 @@
-// The order of the calls that make a file whole: this program's fsync, rename and unlink note what they are called for,
-// and take the place of the C library's.
+// The order of the system calls of AtomicFile: fsync, rename and unlink of this program replace those of the C library
+// and record their calls.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,7 +27,7 @@ std::vector<std::string>& calls() {
 std::string refused_call;
 int refusal = EIO;
 
-bool noted(const std::string& call) {
+bool record_call(const std::string& call) {
     calls().push_back(call);
     if (call != refused_call) return true;
     errno = refusal;
@@ -65,35 +65,35 @@ struct Written {
 extern "C" int fsync(int file) {
     struct stat about{};
     ::fstat(file, &about);
-    if (!noted(S_ISDIR(about.st_mode) ? "sync folder" : "sync file")) return -1;
+    if (!record_call(S_ISDIR(about.st_mode) ? "sync folder" : "sync file")) return -1;
     return static_cast<int>(::syscall(SYS_fsync, file));
 }
 // NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): libc reserves its own names
 extern "C" int rename(const char* from, const char* to) noexcept {
-    if (!noted("rename")) return -1;
+    if (!record_call("rename")) return -1;
     return static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 
-TEST(a_file_is_synced_before_its_name_and_its_folder_after) {
+TEST(atomic_file_syncs_file_then_renames_then_syncs_folder) {
     const Written written("");
     CHECK(written.published && read_file(written.path) == "whole" && written.files() == 1);
     CHECK((calls() == std::vector<std::string>{"sync file", "rename", "sync folder"}));
 }
 
-TEST(what_cannot_be_synced_or_renamed_leaves_the_old_file_and_nothing_beside_it) {
+TEST(atomic_file_keeps_only_the_old_file_if_sync_or_rename_fails) {
     for (const char* call : {"sync file", "rename"}) {
         const Written written(call);
         CHECK(!written.published && read_file(written.path) == "old" && written.files() == 1);
     }
 }
 
-TEST(a_folder_that_cannot_be_synced_is_a_failure) {
+TEST(atomic_file_fails_if_the_folder_cannot_be_synced) {
     const Written written("sync folder");
     CHECK(!written.published && read_file(written.path) == "whole" && written.files() == 1);
     CHECK(Written("sync folder", EINVAL).published);  // a file system that has no such call
 }
 
-TEST(a_file_of_many_pieces_has_them_all_in_order) {
+TEST(atomic_file_has_all_pieces_in_order) {
     const BundleFolder folder;
     const std::string path = folder.root() + "/pieces";
     std::vector<std::byte> all(5'000'001);  // more than two huge pages

@@ -1,4 +1,4 @@
-// JSON, .npy and .npz: files of Python are read, and no byte behind their end is.
+// JSON, .npy and .npz: files of Python are read, but no byte after their end.
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -70,7 +70,7 @@ TEST(json_numbers_are_read_exactly) {
     CHECK(!Json::parse("9223372036854775808")->root().integer() && !Json::parse("1.0")->root().integer());
 }
 
-TEST(json_refuses_other_texts) {
+TEST(json_refuses_texts_that_are_not_json) {
     // NOLINTBEGIN(modernize-raw-string-literal)
     for (const char* text : {"",
                              " ",
@@ -113,7 +113,7 @@ TEST(json_has_at_most_16_mib_and_64_levels) {
     CHECK(refused(std::string(66, '[') + std::string(66, ']')));
 }
 
-TEST(json_takes_at_most_17_bytes_of_memory_for_a_byte) {
+TEST(json_uses_at_most_17_bytes_of_memory_for_a_byte) {
     const auto fill = [](std::string text, std::string_view element, std::string_view end) {
         while (text.size() < 1'000'000) text += element;
         return text.append(end);

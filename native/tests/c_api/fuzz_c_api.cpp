@@ -1,6 +1,6 @@
 // Every C entry point with arguments at random: NULL, lengths that fit and lengths that do not, dtypes, strides and
-// struct sizes of any number, NaN, ids that repeat. Each call must come back with a status; under Address+UB sanitizers
-// any access outside the buffers, which are exactly as long as is said, ends the program.
+// struct sizes of any number, NaN, ids that repeat. Each call must return a status; under Address+UB sanitizers
+// any access outside the buffers, which have exactly the given length, ends the program.
 //
 //   fuzz_c_api [calls, 20000] [seed, 1]
 //
@@ -209,7 +209,7 @@ karec_status call(World& w, std::size_t which) {
             return status;
         }
         case 27: {
-            // A few calls on a pinned handle in place of the index: reads answer, writes are refused.
+            // A few calls on a pinned handle in place of the index: reads succeed, writes are refused.
             karec_index* view = nullptr;
             const auto status = karec_index_pin(handle(w.index), one_in(20) ? nullptr : &view);
             if (status != KAREC_OK) return status;
@@ -259,7 +259,7 @@ int main(int argc, char** argv) {
     }
     karec_index_close(w.index);
     karec_stages_close(w.stages);
-    // A function whose calls are nearly all refused is not tested behind its checks.
+    // If nearly all calls of a function are refused, only its checks are tested.
     for (std::size_t which = 0; which < kFunctions; ++which) {
         if (all[which] > 300 && good[which] * 50 < all[which]) {
             std::fprintf(stderr, "of %ld calls of function %zu only %ld were answered\n", all[which], which,

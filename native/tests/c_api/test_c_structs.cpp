@@ -48,8 +48,8 @@ std::string refusal(const karec_grown* given) {
 
 }  // namespace
 
-TEST(members_behind_a_shorter_struct_are_0) {
-    // On the heap in its exact size: AddressSanitizer sees a read behind it.
+TEST(missing_members_of_a_shorter_struct_are_0) {
+    // On the heap in its exact size: AddressSanitizer detects a read after its end.
     const std::vector<First> given = {{sizeof(First), 5}};
     const karec_grown known = read_struct(as_grown(given[0]), "grown");
     CHECK(known.first == 5 && known.later == 0);
@@ -57,7 +57,7 @@ TEST(members_behind_a_shorter_struct_are_0) {
     CHECK(read_nth_struct(as_grown(two[0]), 1, "grown").first == 6);
 }
 
-TEST(a_struct_of_this_version_is_read_whole_and_a_longer_one_where_the_rest_is_0) {
+TEST(struct_is_read_if_its_unknown_members_are_0) {
     const karec_grown given{sizeof given, 5, 7};
     CHECK(read_struct(&given, "grown").later == 7);
     Next next{{sizeof next, 5, 7}, 0};
@@ -66,14 +66,14 @@ TEST(a_struct_of_this_version_is_read_whole_and_a_longer_one_where_the_rest_is_0
     CHECK(refusal(as_grown(next)).find("does not know") != std::string::npos);
 }
 
-TEST(sizes_of_no_version_are_refused) {
+TEST(struct_sizes_of_unknown_versions_are_refused) {
     for (const std::size_t size : {std::size_t{0}, sizeof(First) - 8, sizeof(First) + 1, std::size_t{1} << 40}) {
         const std::vector<karec_grown> given = {{size, 5, 7}};
         CHECK(refusal(given.data()).find("struct_size is " + std::to_string(size)) != std::string::npos);
     }
 }
 
-TEST(output_is_cut_at_the_callers_struct_size) {
+TEST(output_struct_is_truncated_to_the_size_of_the_caller) {
     std::vector<First> to = {{sizeof(First), 0}, {99, 99}};
     write_struct(reinterpret_cast<karec_grown*>(to.data()), karec_grown{0, 5, 7});
     CHECK(to[0].struct_size == sizeof(First) && to[0].first == 5 && to[1].struct_size == 99);

@@ -85,7 +85,7 @@ bool refused(const Selection& s, const char* words) {
 
 }  // namespace
 
-TEST(embeddings_and_their_explicit_kernel_give_one_selection) {
+TEST(dpp_of_embeddings_equals_dpp_of_their_explicit_kernel) {
     for (unsigned seed = 0; seed < 5; ++seed) {
         const Problem p = random_problem(seed, 300, 12);
         for (const std::optional<std::size_t> window : {std::optional<std::size_t>{}, std::optional<std::size_t>{5}}) {
@@ -102,9 +102,9 @@ TEST(embeddings_and_their_explicit_kernel_give_one_selection) {
     }
 }
 
-// What was shown has values too: the selection is that of the kernel's Schur complement, which the explicit greedy gets
-// by being forced to take what was shown first, at a q that nothing beats.
-TEST(facets_give_the_selection_of_their_explicit_kernel) {
+// Shown items have values too: the selection is that of the kernel's Schur complement. The explicit greedy gets it if
+// it takes the shown items first, because their q is the largest.
+TEST(dpp_with_facets_equals_dpp_of_its_explicit_kernel) {
     for (unsigned seed = 0; seed < 30; ++seed) {
         const std::size_t n_shown = seed % 3 == 0 ? 0 : 7;
         const Problem p = random_problem(seed, 150, 5);
@@ -161,7 +161,7 @@ TEST(facets_give_the_selection_of_their_explicit_kernel) {
     }
 }
 
-TEST(facets_that_make_no_sense_are_refused) {
+TEST(dpp_refuses_invalid_facets) {
     const Problem p = random_problem(3, 10, 4);
     const std::vector<std::int64_t> codes(20);
     std::vector<double> weights = {0.5, 0.6};
@@ -181,7 +181,7 @@ TEST(facets_that_make_no_sense_are_refused) {
     CHECK(refused(select(p, options, 3), "shown_facets has 20 entries, expected 2 × 0"));
 }
 
-TEST(a_selection_is_a_prefix_of_a_longer_one_bit_by_bit) {
+TEST(dpp_selection_is_a_prefix_of_a_longer_one_bit_by_bit) {
     const Problem p = random_problem(9, 2000, 16);
     const Selection longest = select(p, {}, 300);
     for (const std::size_t k : {1u, 50u, 299u}) {
@@ -191,7 +191,7 @@ TEST(a_selection_is_a_prefix_of_a_longer_one_bit_by_bit) {
     }
 }
 
-TEST(beyond_the_rank_the_fill_goes_by_relevance) {
+TEST(dpp_fill_orders_by_relevance_beyond_the_rank) {
     const Problem p = random_problem(10, 100, 4);
     DppOptions options;
     options.ridge = 0.0;
@@ -209,7 +209,7 @@ TEST(beyond_the_rank_the_fill_goes_by_relevance) {
     CHECK(select(p, options, 100).count.selected == 4);
 }
 
-TEST(what_the_picks_explain_but_for_a_millionth_adds_nothing) {
+TEST(dpp_stops_if_residual_is_below_1e_6) {
     DppOptions options;
     options.ridge = 0.0;
     options.fill = DppFill::none;
@@ -231,11 +231,11 @@ TEST(what_the_picks_explain_but_for_a_millionth_adds_nothing) {
     }
 }
 
-TEST(alpha_follows_from_diversity) {
+TEST(dpp_alpha_follows_from_diversity) {
     CHECK(dpp_alpha(0.5) == 0.5 && dpp_alpha(1.0) == 0.0 && std::isinf(dpp_alpha(0.0)));
 }
 
-TEST(wrong_arguments_are_refused) {
+TEST(dpp_refuses_invalid_arguments) {
     Problem p = random_problem(11, 5, 3);
     DppOptions options;
     options.type_weight = 0.5;
@@ -262,13 +262,13 @@ TEST(wrong_arguments_are_refused) {
     CHECK(refused(select_kernel({1, 0, 0, -1}, 2, {}, 1), "(1, 1)"));
 }
 
-TEST(no_items_or_no_places_give_an_empty_selection) {
+TEST(dpp_of_no_items_or_positions_is_empty) {
     const Problem none{0, 3, {}, {}};
     CHECK(select(none, {}, 4).status.ok() && select(none, {}, 4).count.selected == 0);
     CHECK(select(random_problem(12, 5, 3), {}, 0).count.selected == 0);
 }
 
-TEST(vectors_that_are_no_floats_are_refused) {
+TEST(dpp_refuses_vectors_that_are_not_floats) {
     const Problem p = random_problem(16, 6, 4);
     std::vector<std::int64_t> indices(3);
     std::vector<double> gains(3);
@@ -288,7 +288,7 @@ TEST(vectors_that_are_no_floats_are_refused) {
     }
 }
 
-TEST(a_kernel_of_more_entries_than_there_are_is_refused) {
+TEST(dpp_select_kernel_refuses_a_kernel_with_too_few_entries) {
     const std::vector<double> kernel(4, 1.0);
     const std::size_t wraps = std::size_t{1} << (sizeof(std::size_t) * 4);  // squared, it is 0
     for (const std::size_t n : {wraps, wraps + 2, std::size_t{1}, std::size_t{3}}) {
@@ -298,7 +298,7 @@ TEST(a_kernel_of_more_entries_than_there_are_is_refused) {
     CHECK(select_kernel({}, 0, {}, 1).status.ok());
 }
 
-TEST(each_type_gets_what_it_is_owed) {
+TEST(dpp_keeps_min_per_type) {
     Problem p = random_problem(15, 60, 6);
     std::vector<std::int64_t> types(60, 0);
     for (std::size_t i = 50; i < 60; ++i) {
@@ -319,7 +319,7 @@ TEST(each_type_gets_what_it_is_owed) {
     CHECK(refused(select(p, options, 2), "min_per_type"));
 }
 
-TEST(no_type_gets_more_than_it_may_have) {
+TEST(dpp_keeps_max_per_type) {
     const Problem p = random_problem(16, 60, 6);
     std::vector<std::int64_t> types(60);
     for (std::size_t i = 0; i < 60; ++i) types[i] = static_cast<std::int64_t>(i % 4);
@@ -335,8 +335,8 @@ TEST(no_type_gets_more_than_it_may_have) {
     }
 }
 
-#if !defined(__SANITIZE_THREAD__)  // the caller's race is the test
-TEST(types_that_change_meanwhile_have_items) {
+#if !defined(__SANITIZE_THREAD__)  // the test races with the call on purpose
+TEST(dpp_selects_valid_items_if_types_change_during_the_call) {
     constexpr std::size_t kItems = 4096;
     std::vector<std::int64_t> types(kItems, 1);
     std::atomic<bool> done = false;

@@ -155,7 +155,7 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
     }
 }
 
-TEST(a_tie_with_a_block_that_was_not_updated_goes_to_the_lowest_index) {
+TEST(lazy_blocks_break_ties_with_a_stale_block_by_index) {
     // Items 100 … 199 have gain 1 at first and are in the first blocks. Three directions take exactly ¾ of it; then
     // their gain equals that of items 0 … 99, whose q² is ¼.
     constexpr std::size_t kHalf = 100;

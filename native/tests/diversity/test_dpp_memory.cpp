@@ -40,7 +40,7 @@ std::size_t peak_of(std::size_t n, std::size_t dim, std::size_t k, bool typed) {
 
 }  // namespace
 
-TEST(a_selection_stays_within_its_memory) {
+TEST(dpp_selection_stays_within_its_memory_bound) {
     struct Size {
         std::size_t n;
         std::size_t dim;

@@ -11,7 +11,7 @@
 
 using namespace karec;
 
-TEST(a_residual_bounds_its_largest_eigenvalue) {
+TEST(residual_bounds_its_largest_eigenvalue) {
     for (const std::size_t dim : {1u, 5u, 64u, 70u}) {
         std::mt19937_64 random(dim);
         std::normal_distribution<double> normal;
@@ -42,7 +42,7 @@ TEST(a_residual_bounds_its_largest_eigenvalue) {
     }
 }
 
-TEST(a_residual_is_the_same_listed_and_folded) {
+TEST(residual_is_equal_before_and_after_fold) {
     std::mt19937_64 random(6);
     std::normal_distribution<double> normal;
     constexpr std::size_t kWidth = 11;
@@ -67,7 +67,7 @@ TEST(a_residual_is_the_same_listed_and_folded) {
     }
 }
 
-TEST(a_residual_with_further_coordinates_is_the_same_listed_and_folded) {
+TEST(residual_with_added_coordinates_is_equal_before_and_after_fold) {
     std::mt19937_64 random(7);
     std::normal_distribution<double> normal;
     constexpr std::size_t kDense = 9;
@@ -115,35 +115,35 @@ TEST(a_residual_with_further_coordinates_is_the_same_listed_and_folded) {
     CHECK(std::abs(listed.bound(kDense) - folded.bound(kDense)) < 1e-6);
 }
 
-// When the bound is asked for depends on how many blocks were followed; what is selected must not.
-TEST(to_ask_a_residual_for_its_bound_changes_no_bit) {
+// The number of updated blocks decides when the bound is computed; the selection must not depend on it.
+TEST(residual_bound_changes_no_bit_of_later_results) {
     for (const bool further : {false, true}) {
         std::mt19937_64 random(8);
         std::normal_distribution<double> normal;
         constexpr std::size_t kDense = 16;
         const std::size_t width = further ? kDense + 8 : kDense;
         DppResidual plain(kDense);
-        DppResidual asked(kDense);
+        DppResidual bounded(kDense);
         std::vector<double> feature(width);
         std::vector<double> a(width);
         std::vector<double> b(width);
         if (further) {
             plain.widen(width);
-            asked.widen(width);
+            bounded.widen(width);
         }
         for (int step = 0; step < 50; ++step) {
             if (step == 20) {
                 plain.fold();
-                asked.fold();
+                bounded.fold();
             }
             std::ranges::fill(feature, 0.0);
             for (std::size_t d = 0; d < kDense; ++d) feature[d] = 0.2 * normal(random);
             if (further) feature[kDense + static_cast<std::size_t>(step) % 8] = 0.4;
-            CHECK(plain.apply(feature, a) == asked.apply(feature, b) && a == b);
+            CHECK(plain.apply(feature, a) == bounded.apply(feature, b) && a == b);
             for (double& x : a) x *= 0.7;
             plain.add(a);
-            asked.add(a);
-            if (step % 3 == 0) CHECK(asked.bound(kDense) > 0.0 && asked.diagonal(width - 1) <= 1.0);
+            bounded.add(a);
+            if (step % 3 == 0) CHECK(bounded.bound(kDense) > 0.0 && bounded.diagonal(width - 1) <= 1.0);
         }
     }
 }

@@ -95,7 +95,7 @@ std::vector<std::int64_t> plain(const Problem& p, std::size_t k, std::size_t win
 
 }  // namespace
 
-TEST(equal_scores_go_by_position) {
+TEST(mmr_and_ssd_order_equal_scores_by_position) {
     Problem p = random_problem(3);
     p.relevance.assign(kN, 0.5f);
     MmrSsdOptions options;
@@ -111,11 +111,11 @@ TEST(equal_scores_go_by_position) {
     }
 }
 
-TEST(each_place_takes_the_best_score) {
+TEST(mmr_and_ssd_select_the_best_score_at_each_position) {
     for (unsigned seed = 0; seed < 5; ++seed) {
         const Problem p = random_problem(seed);
         for (const std::size_t window : {2u, 5u, 100u}) {
-            // With more picks than dimensions SSD compares rounding errors alone: k = 8 where nothing leaves the
+            // With more picks than dimensions SSD compares only rounding errors: k = 8 if nothing leaves the
             // window.
             const std::size_t k = window == 100 ? 8 : 30;
             std::vector<std::int64_t> indices(k);
@@ -130,7 +130,7 @@ TEST(each_place_takes_the_best_score) {
     }
 }
 
-TEST(a_facet_of_all_the_weight_brings_each_value_before_any_comes_again) {
+TEST(facet_of_weight_1_selects_each_value_before_it_repeats_one) {
     Problem p = random_problem(6);
     for (std::size_t i = 0; i < kN; ++i) p.relevance[i] = -static_cast<float>(i) / kN;
     std::vector<std::int64_t> codes(kN);
@@ -148,7 +148,7 @@ TEST(a_facet_of_all_the_weight_brings_each_value_before_any_comes_again) {
     }
 }
 
-TEST(facets_that_do_not_fit_are_refused) {
+TEST(mmr_and_ssd_refuse_invalid_facets) {
     const Problem p = random_problem(6);
     std::vector<std::int64_t> picks(3);
     std::vector<double> scores(3);
@@ -165,7 +165,7 @@ TEST(facets_that_do_not_fit_are_refused) {
     CHECK(refused({-0.1}, kN, "facet_weights holds -0.1"));
 }
 
-TEST(shown_items_lower_the_scores_of_items_like_them) {
+TEST(mmr_and_ssd_lower_scores_of_items_similar_to_shown_ones) {
     Problem p = random_problem(7);
     std::fill(p.relevance.begin(), p.relevance.end(), 0.0f);
     MmrSsdOptions options;
@@ -179,7 +179,7 @@ TEST(shown_items_lower_the_scores_of_items_like_them) {
     CHECK(indices.back() == 0 && scores.back() == 0.0);
 }
 
-TEST(vectors_that_are_no_floats_are_refused) {
+TEST(mmr_and_ssd_refuse_vectors_that_are_not_floats) {
     const Problem p = random_problem(9);
     std::vector<std::int64_t> indices(3);
     std::vector<double> scores(3);
@@ -198,7 +198,7 @@ TEST(vectors_that_are_no_floats_are_refused) {
     }
 }
 
-TEST(wrong_arguments_are_refused) {
+TEST(mmr_and_ssd_refuse_invalid_arguments) {
     Problem p = random_problem(8);
     std::vector<std::int64_t> indices(3);
     std::vector<double> scores(3);

@@ -1,6 +1,6 @@
-// Id files altered at random: each is opened with and without verification and, where it opens, asked for everything.
+// Id files altered at random: each is opened with and without verification and, if it opens, read completely.
 // Under Address+UB sanitizers any read outside the file ends the program. Half of the files get new checksums, so that
-// the damage reaches the checks behind those.
+// later checks see the damage.
 //
 //   fuzz_id_file [files, 2000] [seed, 1]
 #include <cstdio>

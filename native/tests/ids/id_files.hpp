@@ -69,7 +69,7 @@ inline Result<StringIds> open_bytes(const Bytes& bytes, bool verify) {
     return ids;
 }
 
-// Whether they open; what does not is refused as a bad file.
+// Returns whether they open. Files that do not open must be bad_format.
 inline bool opens(const Bytes& bytes, bool verify) {
     const auto ids = open_bytes(bytes, verify);
     if (!ids.ok() && ids.status().code() != Code::bad_format) std::abort();
@@ -84,8 +84,8 @@ inline StringIds built(const std::vector<std::string>& names) {
 
 // Two ASCII strings of 64 bytes that differ and have one XXH64 under `seed`.
 //
-// XXH64 gives every fourth word to one lane, lane ← rotl(lane + word · P2, 31) · P1. So whatever the lane's first word
-// does, a second word takes it back: w2' = w2 + (lane1 − lane1') / P2 mod 2^64. One try in 2^8 is ASCII.
+// XXH64 gives every fourth word to one lane, lane ← rotl(lane + word · P2, 31) · P1. So a second word can undo the
+// effect of the lane's first word: w2' = w2 + (lane1 − lane1') / P2 mod 2^64. One try in 2^8 is ASCII.
 inline std::pair<std::string, std::string> two_of_one_number(std::uint64_t seed) {
     constexpr std::uint64_t kPrime1 = 0x9E3779B185EBCA87u;
     constexpr std::uint64_t kPrime2 = 0xC2B2AE3D27D4EB4Fu;

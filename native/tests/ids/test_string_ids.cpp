@@ -1,4 +1,4 @@
-// Ids that are strings: both ways, collisions, what is refused, and files that were altered.
+// Ids that are strings: both directions, collisions, refused input, and altered files.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -43,7 +43,7 @@ TEST(xxh64_with_a_seed_gives_the_published_sums) {
     CHECK(sum("I want an unsigned 64-bit seed!", 1) == 0xCE5087F12470D961u);
 }
 
-TEST(every_string_comes_back_as_it_went_in) {
+TEST(names_returns_every_string_unchanged) {
     for (const std::size_t n : {0u, 1u, 2u, 23u, 24u, 25u, 999u, 20'000u}) {
         const std::vector<std::string> names = some_names(n);
         const StringIds ids = built(names);
@@ -57,7 +57,7 @@ TEST(every_string_comes_back_as_it_went_in) {
     }
 }
 
-TEST(what_the_file_does_not_hold_is_unknown) {
+TEST(string_ids_report_missing_strings_as_unknown) {
     const StringIds ids = built(some_names(1000));
     const std::vector<std::string> strangers = {"nobody", "no-1", "\xe4\xba\xba"};
     CHECK(known_of(ids, strangers) == std::vector<char>(3, 0));
@@ -68,7 +68,7 @@ TEST(what_the_file_does_not_hold_is_unknown) {
     CHECK(std::ranges::all_of(back, &std::string_view::empty));
 }
 
-TEST(repeated_strings_are_one_and_order_does_not_show) {
+TEST(id_file_is_equal_for_repeated_and_reordered_strings) {
     const std::vector<std::string> each = some_names(500);
     const Bytes once = file_of(each);
     std::vector<std::string> names = each;
@@ -77,7 +77,7 @@ TEST(repeated_strings_are_one_and_order_does_not_show) {
     CHECK(file_of(names) == once);
 }
 
-TEST(two_strings_of_one_number_move_the_seed) {
+TEST(build_uses_another_seed_if_two_strings_have_one_number) {
     for (const std::uint64_t seed : {0u, 1u, 7u}) {
         const auto [one, other] = two_of_one_number(seed);
         CHECK(one != other && ids::hash_string(one, seed) == ids::hash_string(other, seed));
@@ -93,14 +93,14 @@ TEST(two_strings_of_one_number_move_the_seed) {
     CHECK(status.message().find("have the same number under seed 0") != std::string::npos);
 }
 
-TEST(a_stranger_with_a_known_ones_number_is_not_known) {
+TEST(known_is_false_for_another_string_of_the_same_number) {
     const auto [one, other] = two_of_one_number(0);
     const StringIds ids = built({one, "a"});
     CHECK(ids.seed() == 0 && numbers_of(ids, {one}) == numbers_of(ids, {other}));
     CHECK((known_of(ids, {one, other}) == std::vector<char>{1, 0}));
 }
 
-TEST(what_is_no_id_is_refused_by_position) {
+TEST(string_ids_refuse_invalid_ids_by_position) {
     const std::map<std::string, std::string> refused = {
         {"", "ids hold an empty string at position 1"},
         {std::string(257, 'x'), "ids hold a string of 257 bytes at position 1, 'xxxxxxxxxxxxxxxxxxxxxxxx…'"},
@@ -123,7 +123,7 @@ TEST(what_is_no_id_is_refused_by_position) {
     CHECK(built({std::string(256, 'x'), std::string("a\0b", 3)}).size() == 2);
 }
 
-TEST(offsets_that_leave_the_text_are_refused) {
+TEST(string_ids_refuse_offsets_outside_the_text) {
     const std::string text = "abcdef";
     const StringIds ids = built({"a"});
     for (const std::vector<std::int64_t>& offsets :
@@ -143,7 +143,7 @@ TEST(integers_that_are_their_own_numbers_have_a_file_without_strings) {
     std::remove("integers.karec");
 }
 
-TEST(a_file_cut_anywhere_or_with_any_bit_changed_is_refused) {
+TEST(truncated_file_or_file_with_a_changed_bit_is_refused) {
     const Bytes whole = file_of(some_names(60));
     CHECK(opens(whole, true));
     for (std::size_t length = 0; length < whole.size(); ++length) {
@@ -159,7 +159,7 @@ TEST(a_file_cut_anywhere_or_with_any_bit_changed_is_refused) {
     }
 }
 
-TEST(a_file_with_right_sums_and_wrong_contents_is_refused) {
+TEST(file_with_wrong_contents_is_refused_if_checksums_match) {
     const Bytes whole = file_of(some_names(60));
     Bytes sealed = whole;
     seal(sealed);
@@ -183,7 +183,7 @@ TEST(a_file_with_right_sums_and_wrong_contents_is_refused) {
     }
 }
 
-TEST(errors_of_the_operating_system_come_with_their_errno) {
+TEST(io_errors_have_the_errno) {
     const auto absent = StringIds::open("no/such/file");
     CHECK(absent.status().code() == Code::io_error && absent.status().system_error() == 2);
     CHECK(StringIds::build({}, "no/such/file").code() == Code::io_error);

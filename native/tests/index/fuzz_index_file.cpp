@@ -1,9 +1,9 @@
-// Index files altered at random: each file is opened with and without verification and, where it opens,
+// Index files altered at random: each file is opened with and without verification and, if it opens,
 // searched, written to and saved. Under Address+UB sanitizers any read outside the file ends the program.
 //
 //   fuzz_index_file [files, 2000] [seed, 1]
 //
-// Half of the files get new checksums, so that the damage reaches the checks behind those.
+// Half of the files get new checksums, so that later checks see the damage.
 #include <unistd.h>
 #include <cstdio>
 #include <cstdlib>

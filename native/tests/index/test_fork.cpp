@@ -1,5 +1,5 @@
-// fork() in a program of several threads: the child's index is whole, is written to without waiting forever, and uses
-// its rows again; views that other threads held are refused there.
+// fork() in a program of several threads: the child's index is complete, writes to it do not wait forever, and its rows
+// are reused. Views that other threads took are refused in the child.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,7 +34,7 @@ ItemIndex index_of(const Works& works) {
     return std::move(ItemIndex::build(works.ids, works.view(), {}).value());
 }
 
-// Whether `body` holds in a child, which ends within 20 seconds.
+// Returns whether `body` returns true in a child, within 20 seconds.
 template <class Body>
 bool in_child(const Body& body) {
     const pid_t child = ::fork();
@@ -63,7 +63,7 @@ void beside(const Body& body, const Meanwhile& meanwhile) {
 
 }  // namespace
 
-TEST(a_child_writes_though_another_thread_was_writing) {
+TEST(child_writes_after_a_fork_during_a_write) {
     const Works works;
     ItemIndex index = index_of(works);
     beside([&] { CHECK(index.upsert(works.ids, works.view(), {}, 0).ok()); },
@@ -78,7 +78,7 @@ TEST(a_child_writes_though_another_thread_was_writing) {
     CHECK(index.pinned().size() == kWorks);
 }
 
-TEST(a_child_uses_rows_again_that_other_threads_were_reading) {
+TEST(child_reuses_rows_that_other_threads_had_pinned) {
     const Works works;
     ItemIndex index = index_of(works);
     const std::vector<float> query(kDim, 1.0f);
@@ -107,7 +107,7 @@ TEST(a_child_uses_rows_again_that_other_threads_were_reading) {
     holder.join();
 }
 
-TEST(a_child_is_refused_views_of_other_threads_and_keeps_its_own) {
+TEST(child_can_use_only_views_of_the_forking_thread) {
     const Works works;
     ItemIndex index = index_of(works);
     std::unique_ptr<IndexView> others;

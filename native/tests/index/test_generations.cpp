@@ -105,7 +105,7 @@ void readers_see_whole_generations(DType dtype) {
     stop = true;
     for (std::thread& thread : threads) thread.join();
     CHECK(torn == 0);
-    // No reader is left: rows of replaced works are used again.
+    // No reader is left: rows of replaced items are reused.
     const std::vector<float> vectors = all(1.0f, group.size());
     const MatrixView view{vectors.data(), group.size(), kDim, DType::float32};
     CHECK(index.upsert(group, view, {}, 0).ok());
@@ -116,11 +116,11 @@ void readers_see_whole_generations(DType dtype) {
 
 }  // namespace
 
-TEST(readers_see_whole_generations_while_writers_write) {
+TEST(readers_read_complete_generations_during_writes) {
     for (const DType dtype : {DType::float32, DType::float16, DType::int8}) readers_see_whole_generations(dtype);
 }
 
-TEST(an_index_that_was_emptied_and_saved_tells_versions_apart_again) {
+TEST(emptied_and_saved_index_distinguishes_new_versions) {
     const std::string path = "emptied-" + std::to_string(::getpid()) + ".karec";
     const std::vector<std::int64_t> two = {10, 11};
     const std::vector<float> vectors = all(1.0f, 2);
@@ -146,7 +146,7 @@ TEST(an_index_that_was_emptied_and_saved_tells_versions_apart_again) {
     (void)std::remove(path.c_str());
 }
 
-TEST(an_index_grows_from_nothing_and_its_rows_are_used_again) {
+TEST(empty_index_grows_and_reuses_rows) {
     ItemIndex::BuildOptions options;
     ItemIndex index = ItemIndex::build({}, {nullptr, 0, kDim, DType::float32}, options).value();
     constexpr std::size_t kBatch = 997;

@@ -11,7 +11,7 @@
 
 using namespace karec;
 
-TEST(the_id_map_finds_every_id_and_no_other) {
+TEST(id_map_finds_every_id_and_no_other) {
     std::mt19937_64 random(2);
     for (const std::size_t n : {0u, 1u, 5u, 1000u}) {
         std::vector<std::int64_t> ids(n);
@@ -40,7 +40,7 @@ std::vector<std::int64_t> ids_of_bucket(std::size_t home, std::size_t n_buckets,
 
 }  // namespace
 
-TEST(ids_that_meet_in_one_bucket_are_found_however_far_they_are_displaced) {
+TEST(id_map_finds_ids_that_share_one_home_bucket) {
     constexpr std::size_t kIds = 600;
     const std::size_t n_buckets = id_bucket_count(kIds);
     for (const std::size_t home : {std::size_t{0}, n_buckets - 2, n_buckets - 1}) {  // the last two go round the end
@@ -58,7 +58,7 @@ TEST(ids_that_meet_in_one_bucket_are_found_however_far_they_are_displaced) {
     }
 }
 
-TEST(a_lookup_looks_at_no_more_buckets_than_it_is_told) {
+TEST(lookup_reads_at_most_max_probes_buckets) {
     const std::size_t n_buckets = id_bucket_count(90);
     const std::vector<std::int64_t> ids = ids_of_bucket(3, n_buckets, 40);  // eight buckets full
     IdMap map(90);
@@ -73,17 +73,17 @@ TEST(a_lookup_looks_at_no_more_buckets_than_it_is_told) {
     }
 }
 
-TEST(an_id_that_was_taken_out_is_not_found_where_its_number_is_left) {
+TEST(removed_id_is_not_found_if_a_free_slot_has_its_value) {
     IdMap map(3);
     for (const std::int64_t id : {7, 0, 8}) map.put(id, static_cast<std::int32_t>(id));
-    CHECK(map.take(8) == 8 && map.take(0) == 0);  // leaves zeros behind in its bucket
+    CHECK(map.take(8) == 8 && map.take(0) == 0);  // free slots of the bucket have the value 0
     const std::vector<std::int64_t> wanted = {0, 7, 8};
     std::vector<std::int32_t> rows(3);
     map.find(wanted, rows.data());
     CHECK((rows == std::vector<std::int32_t>{-1, 7, -1}));
 }
 
-TEST(the_id_map_stays_a_dictionary_while_ids_come_and_go) {
+TEST(id_map_equals_a_dictionary_during_insertions_and_removals) {
     std::mt19937_64 random(8);
     std::unordered_map<std::int64_t, std::int32_t> expected;
     IdMap map;
@@ -103,7 +103,7 @@ TEST(the_id_map_stays_a_dictionary_while_ids_come_and_go) {
     }
 }
 
-TEST(a_corrupt_id_map_ends_its_search_and_is_noticed) {
+TEST(damaged_id_map_ends_its_lookup_and_is_detected) {
     std::vector<IdBucket> full(4);
     for (IdBucket& bucket : full) {
         std::memset(&bucket, 0xFF, sizeof bucket);
@@ -116,7 +116,7 @@ TEST(a_corrupt_id_map_ends_its_search_and_is_noticed) {
     map.find(wanted, &row);
     CHECK(row == -1);
     CHECK(!map.matches(wanted));
-    // A bucket with more ids than it has slots: what lies behind them is no id.
+    // A bucket with more ids than it has slots: the bytes after them are not ids.
     for (const std::uint16_t count : {std::uint16_t{6}, std::uint16_t{32}, std::uint16_t{0xFFFF}}) {
         for (IdBucket& bucket : full) bucket.count = count;
         for (const std::int64_t id : {std::int64_t{-1}, std::int64_t{7}}) {

@@ -48,7 +48,7 @@ const std::vector<float> kQuery = {1, 0, 0};
 
 }  // namespace
 
-TEST(an_index_reports_its_size_types_and_versions) {
+TEST(index_reports_its_size_types_and_versions) {
     const ItemIndex index = make();
     CHECK(index.pinned().size() == 4 && index.pinned().dim() == 3 && index.pinned().dtype() == DType::float16);
     CHECK(index.pinned().model_version() == 7 && index.pinned().generation() == 1);
@@ -58,13 +58,13 @@ TEST(an_index_reports_its_size_types_and_versions) {
     CHECK(std::ranges::equal(table->columns[0].bytes, std::as_bytes(std::span(kCreators))));
 }
 
-TEST(copies_are_handles_of_one_index) {
+TEST(copies_of_an_index_share_its_contents) {
     const ItemIndex index = make();
     ItemIndex copy = index;
     CHECK(copy.block(kIds).ok() && index.pinned().generation() == 2);
 }
 
-TEST(a_search_ranks_by_score_then_position_and_skips_what_is_unknown) {
+TEST(search_ranks_by_score_then_position_and_skips_unknown_ids) {
     const ItemIndex index = make();
     const std::vector<std::int64_t> wanted = {7, 99, -3, 7};
     std::vector<std::int32_t> rows(4);
@@ -78,7 +78,7 @@ TEST(a_search_ranks_by_score_then_position_and_skips_what_is_unknown) {
     CHECK(out.ids[2] == -3 && out.rows[2] == 1 && out.scores[2] == 3.0f);
 }
 
-TEST(a_scan_pads_what_is_masked_away) {
+TEST(scan_pads_lists_if_a_mask_excludes_rows) {
     const ItemIndex index = make();
     const std::vector<float> queries = {1, 0, 0, -1, 0, 0};
     const std::vector<std::uint8_t> mask = {1, 0, 1, 0};
@@ -91,7 +91,7 @@ TEST(a_scan_pads_what_is_masked_away) {
     CHECK(std::isinf(out.scores[2]) && out.ids[2] == -1 && out.positions[5] == -1);
 }
 
-TEST(scores_and_vectors_of_unknown_rows) {
+TEST(scores_and_vectors_of_unknown_rows_are_minus_infinity_and_0) {
     const ItemIndex index = make();
     const std::vector<std::int32_t> rows = {2, -1};
     std::vector<float> scores(2);
@@ -102,7 +102,7 @@ TEST(scores_and_vectors_of_unknown_rows) {
     CHECK((vectors == std::vector<float>{6, 7, 8, 0, 0, 0}));
 }
 
-TEST(a_build_refuses_what_does_not_fit) {
+TEST(build_refuses_arguments_that_do_not_match) {
     const ItemIndex::BuildOptions plain;
     const auto build = [&](const std::vector<std::int64_t>& ids, MatrixView vectors) {
         return ItemIndex::build(ids, vectors, plain).status();
@@ -124,7 +124,7 @@ TEST(a_build_refuses_what_does_not_fit) {
     CHECK(refused(ItemIndex::build({}, matrix(kVectors, 0, 3), options).status(), "column 'c' has 16 bytes"));
 }
 
-TEST(a_search_refuses_what_does_not_fit) {
+TEST(search_refuses_arguments_that_do_not_match) {
     const ItemIndex index = make();
     const std::vector<std::int32_t> rows = {0, 4};
     Out out(2);
@@ -150,7 +150,7 @@ TEST(a_search_refuses_what_does_not_fit) {
     CHECK(refused(index.pinned().scores(kQuery, Candidates::of_rows(known), scores).status(), "out has 1"));
 }
 
-TEST(an_empty_index_finds_nothing) {
+TEST(empty_index_finds_no_items) {
     auto built = ItemIndex::build({}, matrix({}, 0, 3), {});
     CHECK(built.ok());
     Out out(2);
@@ -162,7 +162,7 @@ TEST(an_empty_index_finds_nothing) {
     CHECK(counts.ok() && counts->found == 0 && counts->unknown == 2);
 }
 
-TEST(a_dpp_of_rows_is_the_dpp_of_their_vectors) {
+TEST(dpp_of_rows_equals_dpp_of_their_vectors) {
     const std::size_t n = 200;
     const std::size_t dim = 9;
     std::vector<std::int64_t> ids(n);
@@ -195,7 +195,7 @@ TEST(a_dpp_of_rows_is_the_dpp_of_their_vectors) {
     }
 }
 
-TEST(a_dpp_of_rows_names_the_first_that_holds_no_work) {
+TEST(dpp_of_rows_names_the_first_row_without_an_item) {
     ItemIndex index = make();
     const std::vector<float> relevance(3);
     std::vector<std::int64_t> picks(2);
@@ -211,7 +211,7 @@ TEST(a_dpp_of_rows_names_the_first_that_holds_no_work) {
     CHECK(refused(of({0, 2}), "relevance has shape (3,), expected (2,)"));
 }
 
-TEST(an_upsert_keeps_the_columns_that_it_does_not_give) {
+TEST(upsert_keeps_missing_columns) {
     const std::vector<std::int64_t> ids = {10, 11};
     const std::vector<std::int32_t> owners = {1, 2};
     const std::vector<float> prices = {0.5f, 1.5f};

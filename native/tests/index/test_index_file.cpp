@@ -63,7 +63,7 @@ bool refused(const Bytes& bytes) {
 
 }  // namespace
 
-TEST(a_file_cut_anywhere_is_refused) {
+TEST(truncated_file_is_refused) {
     const Bytes whole = saved_index(3);
     Buffer memory;
     CHECK(read(whole, memory).ok());
@@ -72,7 +72,7 @@ TEST(a_file_cut_anywhere_is_refused) {
     }
 }
 
-TEST(a_file_with_any_bit_changed_is_refused) {
+TEST(file_with_a_changed_bit_is_refused) {
     Bytes bytes = saved_index(3);
     for (char& byte : bytes) {
         for (int bit = 0; bit < 8; ++bit) {
@@ -83,7 +83,7 @@ TEST(a_file_with_any_bit_changed_is_refused) {
     }
 }
 
-TEST(a_file_with_right_sums_and_wrong_contents_is_refused) {
+TEST(file_with_wrong_contents_is_refused_if_checksums_match) {
     const std::vector<std::function<void(Bytes&)>> changes = {
         [](Bytes& b) { at<std::uint64_t>(b, kNRows) += 1; },
         [](Bytes& b) { at<std::uint64_t>(b, kNRows) = ~std::uint64_t{0}; },
@@ -120,7 +120,7 @@ TEST(a_file_with_right_sums_and_wrong_contents_is_refused) {
     CHECK(untouched == saved_index());
 }
 
-TEST(lists_that_do_not_fit_their_rows_are_refused) {
+TEST(index_file_with_lists_that_do_not_match_is_refused) {
     // Sections: ids, rows, id map, centroids of three lists, the lists' version and four ends, a column.
     const std::vector<std::function<void(Bytes&)>> changes = {
         [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(4) + 8) + 8) = -1; },
@@ -139,12 +139,12 @@ TEST(lists_that_do_not_fit_their_rows_are_refused) {
         CHECK(refused(bytes));
     }
     Bytes untouched = saved_index(3);
-    at<std::int64_t>(untouched, at<std::uint64_t>(untouched, entry(4) + 8)) = 6;  // a version that no row is of
+    at<std::int64_t>(untouched, at<std::uint64_t>(untouched, entry(4) + 8)) = 6;  // a version without rows
     seal(untouched);
     CHECK(!refused(untouched));
 }
 
-TEST(a_row_of_a_model_version_that_the_file_does_not_name_is_refused) {
+TEST(file_with_a_row_of_an_unknown_model_version_is_refused) {
     const std::vector<std::int64_t> ids = {1, 2};
     const std::vector<float> vectors = {1, 2};
     ItemIndex index = ItemIndex::build(ids, {vectors.data(), 2, 1, DType::float32}, {}).value();
@@ -195,7 +195,7 @@ TEST(reads_of_a_mapped_file_stay_inside_if_version_codes_change) {
     CHECK(counts[0].found == 0);
 }
 
-TEST(a_file_damaged_at_random_is_refused_or_whole) {
+TEST(randomly_damaged_file_is_refused_or_complete) {
     const Bytes whole = saved_index(3);
     std::mt19937 random(7);
     for (int round = 0; round < 20'000; ++round) {
@@ -219,7 +219,7 @@ TEST(a_file_damaged_at_random_is_refused_or_whole) {
     }
 }
 
-TEST(errors_of_the_operating_system_come_with_their_errno) {
+TEST(io_errors_have_the_errno) {
     const auto absent = ItemIndex::open("no/such/file");
     CHECK(absent.status().code() == Code::io_error && absent.status().system_error() == 2);
     auto index = ItemIndex::build({}, {nullptr, 0, 4, DType::float32}, {});

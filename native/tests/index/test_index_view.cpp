@@ -1,4 +1,4 @@
-// IndexView: what it reads, what it keeps alive, and rows of other generations, which it refuses.
+// IndexView: its results, the memory that it keeps alive, and rows of other generations, which it refuses.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -29,7 +29,7 @@ ItemIndex make(std::int64_t n) {
     return ItemIndex::build(ids, {vectors.data(), ids.size(), kDim, DType::float32}, options).value();
 }
 
-// Puts works in, all with one value in each dimension, and with `owner`.
+// Inserts items with `owner` and the same value in each dimension.
 void put(ItemIndex& index, std::span<const std::int64_t> ids, float value, std::int64_t owner,
          std::int64_t version = 0) {
     const std::vector<float> vectors(ids.size() * kDim, value);
@@ -44,7 +44,7 @@ bool refused(const Status& status, std::string_view why) {
 
 }  // namespace
 
-TEST(a_view_reads_its_generation_whatever_is_written) {
+TEST(view_reads_its_generation_after_writes) {
     ItemIndex index = make(100);
     const std::vector<std::int64_t> ids = {5, 6, 7};
     const IndexView view = index.pinned();
@@ -62,7 +62,7 @@ TEST(a_view_reads_its_generation_whatever_is_written) {
     CHECK(index.pinned().size() == 101 && index.pinned().generation() == 5);
 }
 
-TEST(rows_of_another_generation_are_refused_and_both_are_named) {
+TEST(rows_of_another_generation_are_refused_with_both_numbers) {
     ItemIndex index = make(10);
     const std::vector<std::int32_t> values = {1, 2};
     const Rows rows{values, index.pinned().generation()};
@@ -81,10 +81,10 @@ TEST(rows_of_another_generation_are_refused_and_both_are_named) {
     CHECK(refused(index.pinned().dpp_select(rows, scores, {}, owners, gains).status(), why));
     const IndexView view = index.pinned();
     CHECK(refused(view.gather(rows, vectors), why) && view.gather({values, 2}, vectors).ok());
-    CHECK(view.gather(values, vectors).ok());  // no generation said
+    CHECK(view.gather(values, vectors).ok());  // without a generation
 }
 
-TEST(a_view_says_of_which_model_version_each_vector_is) {
+TEST(view_returns_the_model_version_of_each_vector) {
     ItemIndex index = make(6);
     put(index, std::vector<std::int64_t>{2, 3}, 5.0f, 2, 8);
     CHECK(index.remove(std::vector<std::int64_t>{4}).ok());
@@ -96,7 +96,7 @@ TEST(a_view_says_of_which_model_version_each_vector_is) {
     CHECK(refused(view.gather_model_versions({rows, 1}, versions), "rows are of generation 1"));
     CHECK(!view.gather_model_versions(rows, std::span(versions).first(2)).ok());
 
-    // A scan counts the works of versions that it has no query for.
+    // A scan counts the items of versions without a query.
     const std::vector<float> ones(kDim, 1.0f);
     const VersionQuery only[] = {{8, ones}};
     const Query query{std::span<const VersionQuery>(only)};
@@ -109,7 +109,7 @@ TEST(a_view_says_of_which_model_version_each_vector_is) {
     CHECK(count.found == 2 && count.unknown == 3);
 }
 
-TEST(a_view_moves_and_outlives_its_index) {
+TEST(view_can_be_moved_and_outlives_its_index) {
     std::optional<ItemIndex> index = make(3);
     IndexView first = index->pinned();
     put(*index, std::vector<std::int64_t>{0}, 2.0f, 2);
@@ -122,7 +122,7 @@ TEST(a_view_moves_and_outlives_its_index) {
     CHECK(third.generation() == 2 && third.n_rows() == 4);
 }
 
-TEST(memory_is_used_again_once_the_last_view_of_it_is_gone) {
+TEST(rows_are_reused_after_their_last_view_is_destroyed) {
     ItemIndex index = make(50);
     std::vector<std::int64_t> ids(50);
     for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i);
@@ -144,7 +144,7 @@ TEST(memory_is_used_again_once_the_last_view_of_it_is_gone) {
 
 // Threads that hold views and read them step by step while every kind of write runs. All values and owners of a write
 // are one number: a row of another generation differs.
-TEST(views_are_read_step_by_step_while_writers_write) {
+TEST(views_stay_consistent_during_writes) {
     ItemIndex index = make(400);
     std::vector<std::int64_t> group(100);  // always written together
     for (std::size_t i = 0; i < group.size(); ++i) group[i] = static_cast<std::int64_t>(i);

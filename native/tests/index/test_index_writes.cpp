@@ -1,4 +1,4 @@
-// What a write to an ItemIndex does to the readings after it, and what it keeps.
+// Effects of a write to an ItemIndex on later reads, and the data that it keeps.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -51,7 +51,7 @@ using Ids = std::vector<std::int64_t>;
 
 }  // namespace
 
-TEST(a_score_is_scaled_before_its_offset_is_added) {
+TEST(adjustment_scales_a_score_before_it_adds_the_offset) {
     ItemIndex index = make();
     const std::vector<float> scales = {3, 1};
     const std::vector<float> offsets = {10, -0.5f};
@@ -63,7 +63,7 @@ TEST(a_score_is_scaled_before_its_offset_is_added) {
     CHECK((found.ids == Ids{11, 13, 12, 10} && found.scores == std::vector<float>{16, 3.5f, 3, 1}));
 }
 
-TEST(works_are_scored_by_their_own_adjustment_and_others_by_none_in_every_search_and_file) {
+TEST(adjustments_apply_to_their_items_in_searches_and_saved_files) {
     constexpr std::size_t kWorks = 700;  // more than a block of candidates, and several words of a row set
     std::mt19937 random(6);
     std::vector<std::int64_t> ids(kWorks);
@@ -128,7 +128,7 @@ TEST(works_are_scored_by_their_own_adjustment_and_others_by_none_in_every_search
     std::remove(path);
 }
 
-TEST(an_adjustment_of_minus_zero_is_kept_to_the_bit) {
+TEST(adjustment_keeps_the_sign_of_minus_zero) {
     ItemIndex index = ItemIndex::build(kIds, {kVectors.data(), 4, 1, DType::float32}, {}).value();
     const float minus = -0.0f;
     CHECK(index.calibrate(0, 1e-30f, minus).ok());
@@ -152,24 +152,24 @@ TEST(upsert_copies_an_offset_of_minus_zero) {
     CHECK(score == 0.0f && std::signbit(score));
 }
 
-TEST(any_byte_of_a_mask_but_0_keeps_its_row) {
+TEST(mask_includes_a_row_by_any_nonzero_byte) {
     CHECK((scan(make(), {1, 0, 255, 2}).ids == Ids{13, 12, 10}));
 }
 
-TEST(rows_that_came_after_a_mask_was_made_are_left_out) {
+TEST(mask_excludes_rows_that_were_added_later) {
     ItemIndex index = make();
     CHECK(put(index, {14, 15}, {5, 6}).ok());
     CHECK((scan(index, {1, 0, 1, 1}).ids == Ids{13, 12, 10}));
     CHECK((scan(index, {1, 0, 1, 1, 1}).ids == Ids{14, 13, 12, 10}));
 }
 
-TEST(a_removed_work_is_in_no_scan) {
+TEST(removed_item_is_not_in_scans) {
     ItemIndex index = make();
     CHECK(index.remove(Ids{12, 13}).ok());
     CHECK((scan(index).ids == Ids{11, 10}));
 }
 
-TEST(an_upsert_keeps_a_work_blocked_here_and_in_a_saved_file) {
+TEST(upsert_keeps_blocks_in_memory_and_in_a_saved_file) {
     ItemIndex index = make();
     CHECK(index.block(Ids{13}).ok() && put(index, {12, 13}, {9, 8}).ok());
     CHECK((scan(index).ids == Ids{12, 11, 10}));
@@ -182,7 +182,7 @@ TEST(an_upsert_keeps_a_work_blocked_here_and_in_a_saved_file) {
     CHECK((scan(again).ids == Ids{12, 13, 11, 10}));
 }
 
-TEST(ids_of_one_upsert_may_not_repeat) {
+TEST(upsert_refuses_repeated_ids) {
     ItemIndex index = make();
     const Status status = put(index, {14, 10, 14}, {1, 2, 3});
     CHECK(status.code() == Code::invalid_argument);
@@ -190,7 +190,7 @@ TEST(ids_of_one_upsert_may_not_repeat) {
     CHECK(index.pinned().generation() == 1 && index.pinned().size() == 4);
 }
 
-TEST(scores_of_a_model_version_are_brought_to_one_scale_before_a_work_s_own_adjustment) {
+TEST(calibration_is_applied_before_the_adjustment_of_an_item) {
     ItemIndex index = make();
     const std::vector<float> moved = {7};
     CHECK(index.upsert(Ids{12}, {moved.data(), 1, 1, DType::float32}, {}, 1, 99).ok());
@@ -228,7 +228,7 @@ TEST(vectors_of_another_item_tower_need_another_model_version) {
     CHECK(index.upsert(Ids{13}, view, {}, 1, 0xdef).ok());  // no vector of the version was left
 }
 
-TEST(a_scale_that_turns_scores_round_or_is_not_finite_is_refused_and_so_is_a_version_without_vectors) {
+TEST(calibrate_refuses_bad_scales_and_versions_without_vectors) {
     ItemIndex index = make();
     for (const float scale : {0.0f, -1.0f, std::numeric_limits<float>::infinity()}) {
         CHECK(!index.calibrate(0, scale, 0).ok());

@@ -85,7 +85,7 @@ bool holds(const Found& found, std::int64_t id) {
 
 }  // namespace
 
-TEST(a_search_of_every_list_is_the_exact_search) {
+TEST(search_of_all_lists_equals_the_exact_search) {
     for (const DType dtype : {DType::float16, DType::float32, DType::int8}) {
         ItemIndex index = make(dtype);
         write(index, 2);
@@ -106,7 +106,7 @@ TEST(a_search_of_every_list_is_the_exact_search) {
     }
 }
 
-TEST(what_some_lists_hold_is_ranked_as_in_the_exact_search) {
+TEST(search_of_some_lists_has_the_order_of_the_exact_search) {
     for (const DType dtype : {DType::float16, DType::float32, DType::int8}) {
         ItemIndex index = make(dtype);
         CHECK(index.build_lists({30, 5}).ok());
@@ -134,7 +134,7 @@ TEST(what_some_lists_hold_is_ranked_as_in_the_exact_search) {
     }
 }
 
-TEST(a_work_is_found_by_its_own_vector_as_soon_as_it_is_written) {
+TEST(search_finds_a_new_item_by_its_own_vector) {
     ItemIndex index = make(DType::float32);
     CHECK(index.build_lists({40, 1}).ok());
     CHECK(index.remove(std::vector<std::int64_t>{3, 500, 501}).ok());  // so that rows are used again
@@ -146,7 +146,7 @@ TEST(a_work_is_found_by_its_own_vector_as_soon_as_it_is_written) {
     }
 }
 
-TEST(vectors_of_another_model_version_are_scored_by_every_search) {
+TEST(every_search_scores_vectors_of_another_model_version) {
     ItemIndex index = make(DType::float16, 3);
     CHECK(index.build_lists({30, 1}).ok());
     std::vector<std::int64_t> ids(60);
@@ -169,14 +169,14 @@ TEST(vectors_of_another_model_version_are_scored_by_every_search) {
         (void)std::remove(path.c_str());
         CHECK(index.pinned().n_lists() == 30);
     }
-    // The newest version's works are the few: they are in lists now, and those of version 3 in none.
+    // Few items have the newest version: they are in lists now, and those of version 3 in none.
     CHECK(index.build_lists({10, 1}).ok());
     const Found some = search(index.pinned(), both, 2000, 1);
     CHECK(std::ranges::count_if(some.ids, [](std::int64_t id) { return id < 880; }) == 880);
     CHECK(some.ids.size() < index.pinned().size());
 }
 
-TEST(a_view_keeps_its_rows_and_its_lists_whatever_is_built) {
+TEST(view_keeps_its_rows_and_lists_during_build_lists) {
     ItemIndex index = make(DType::float16);
     CHECK(index.build_lists({30, 1}).ok());
     write(index, 5);
@@ -194,7 +194,7 @@ TEST(a_view_keeps_its_rows_and_its_lists_whatever_is_built) {
     CHECK(index.pinned().n_lists() == 14);
 }
 
-TEST(works_keep_everything_when_lists_are_built) {
+TEST(build_lists_keeps_the_data_of_every_item) {
     ItemIndex index = make(DType::int8);
     write(index, 7);
     std::vector<std::int64_t> ids(1500);
@@ -208,7 +208,7 @@ TEST(works_keep_everything_when_lists_are_built) {
     CHECK(index.pinned().scores(query, Candidates::of_ids(ids), after).ok());
     CHECK(before == after && index.pinned().generation() == generation + 1 &&
           index.pinned().n_rows() == index.pinned().size());
-    // Rows that were free before hold works by now, and are not used again.
+    // Rows that were free before have items now, and are not reused.
     std::vector<std::int64_t> more(60);
     std::iota(more.begin(), more.end(), 5000);
     const std::vector<float> vectors = vectors_of(more.size(), 12);
@@ -216,7 +216,7 @@ TEST(works_keep_everything_when_lists_are_built) {
     CHECK(index.pinned().scores(query, Candidates::of_ids(ids), after).ok() && before == after);
 }
 
-TEST(the_same_works_and_seed_give_the_same_lists_on_every_instruction_set) {
+TEST(build_lists_is_deterministic_for_items_and_seed) {
     const std::pair<DType, std::uint64_t> sums[] = {{DType::float16, 0x64ddc9d66bbf6063},
                                                     {DType::int8, 0x89456e99333aedfd}};
     for (const auto& [dtype, sum] : sums) {
@@ -232,7 +232,7 @@ TEST(the_same_works_and_seed_give_the_same_lists_on_every_instruction_set) {
     }
 }
 
-TEST(vectors_too_long_for_their_squares_are_in_some_list) {
+TEST(build_lists_accepts_vectors_whose_squares_overflow) {
     ItemIndex::BuildOptions options;
     options.dtype = DType::float32;
     std::vector<std::int64_t> ids(50);
@@ -244,7 +244,7 @@ TEST(vectors_too_long_for_their_squares_are_in_some_list) {
     CHECK(search(index.pinned(), query, 50, 7) == search(index.pinned(), query, 50, kEveryRow));
 }
 
-TEST(too_many_lists_and_probes_without_lists_are_refused) {
+TEST(index_refuses_too_many_lists_and_probes_without_lists) {
     ItemIndex index = make(DType::float16, 5);
     const std::vector<float> query = vectors_of(1, 1);
     const Query one(query);

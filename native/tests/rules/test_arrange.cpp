@@ -29,20 +29,20 @@ struct Arranged {
 
 }  // namespace
 
-TEST(values_are_kept_apart_and_the_first_list_is_taken) {
+TEST(arrange_separates_values_and_returns_the_first_best_list) {
     const Marks songs = {1, 1, 2, 2, 3};
     CHECK(Arranged(5, 5, {{songs, songs, {}, 2, 0}}).is({0, 2, 1, 3, 4}));
     CHECK(Arranged(5, 3, {{songs, songs, songs, 2, 0}}).is({0, 2, 1}));
 }
 
-TEST(windows_reach_back_into_what_was_shown) {
+TEST(arrange_windows_include_shown_items) {
     const Marks songs = {1, 2, 3};
     const Marks shown = {9, 1, 2};
     const Arranged found(3, 3, {{songs, songs, shown, 3, 0}});
     CHECK(found.is({2, 0, 1}) && found.violations.empty());
 }
 
-TEST(the_least_violation_is_found_and_told) {
+TEST(arrange_returns_the_least_violation) {
     const Marks songs = {1, 1, 1, 2};
     const Arranged found(4, 4, {{songs, songs, {}, 2, 0}});
     CHECK(found.is({0, 1, 3, 2}));
@@ -50,22 +50,22 @@ TEST(the_least_violation_is_found_and_told) {
     CHECK(found.violations[0].position == 1 && found.violations[0].rule == 0 && found.violations[0].excess == 1);
 }
 
-TEST(slots_belong_to_their_items_and_free_ones_to_nobody) {
+TEST(arrange_puts_members_in_slots_and_reports_unmet_slots) {
     const Members pinned = {1, 0, 0, 0};
     CHECK(Arranged(4, 3, {}, {{2, pinned, false}}).is({1, 2, 0}));
     CHECK(Arranged(4, 4, {}, {{1, {}, true}}).is({0, -1, 1, 2}));
-    const Members nobody = {0, 0, 0, 0};
-    const Arranged unmet(4, 2, {}, {{1, nobody, false}});
+    const Members no_members = {0, 0, 0, 0};
+    const Arranged unmet(4, 2, {}, {{1, no_members, false}});
     CHECK(unmet.is({0, 1}) && unmet.violations.size() == 1 && unmet.violations[0].rule == 0);
 }
 
-TEST(items_of_slots_alone_stand_nowhere_else) {
+TEST(arrange_puts_slot_only_items_only_in_slots) {
     const Members ads = {1, 0, 0, 1};
     CHECK(Arranged(4, 3, {}, {{1, ads, false}}, ads).is({1, 0, 2}));
     CHECK(Arranged(4, 4, {}, {{1, ads, false}}, ads).is({1, 0, 2, -1}));
 }
 
-TEST(a_window_beyond_the_session_is_the_whole_session) {
+TEST(window_longer_than_the_session_is_the_whole_session) {
     const Marks songs = {1, 1, 2};
     const Marks shown = {1};
     const Arranged found(3, 3, {{songs, songs, shown, std::numeric_limits<std::size_t>::max(), 0}});
@@ -73,7 +73,7 @@ TEST(a_window_beyond_the_session_is_the_whole_session) {
     CHECK(found.violations.size() == 2 && found.violations[1].excess == 2);
 }
 
-TEST(a_long_search_is_given_up) {
+TEST(arrange_stops_a_long_search) {
     Marks values(200);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int64_t>(i * i % 7);
     Marks others(200);
@@ -107,7 +107,7 @@ TEST(arrange_refuses_more_items_than_an_index_has_rows) {
     }
 }
 
-TEST(wrong_arguments_are_refused) {
+TEST(arrange_refuses_invalid_arguments) {
     const Marks two = {1, 2};
     const Members three = {1, 0, 0};
     CHECK(Arranged(3, 3, {{two, two, {}, 2, 0}}).refused());

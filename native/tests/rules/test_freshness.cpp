@@ -22,7 +22,7 @@ const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 }  // namespace
 
-TEST(freshness_halves_with_each_half_life_and_a_work_of_the_future_is_new) {
+TEST(freshness_halves_per_half_life_and_future_items_have_age_0) {
     const std::int64_t now = 1'000'000 * kHour;
     const std::vector<std::int64_t> uploads = {now, now - 24 * kHour, now - 48 * kHour, now + kHour};
     const std::vector<float> scores = {0, 1, 2, -8};
@@ -31,7 +31,7 @@ TEST(freshness_halves_with_each_half_life_and_a_work_of_the_future_is_new) {
     CHECK((out == std::vector<float>{8, 5, 4, 0}));
 }
 
-TEST(tone_keeps_what_reaches_its_floor_in_the_columns_own_type) {
+TEST(tone_compares_in_the_dtype_of_the_column) {
     const std::vector<float> tones = {0.7f, std::nextafter(0.7f, 0.0f), 1.0f, kNan};
     Kept keep(4);
     CHECK(tone(column(DType::float32, tones), 0.7, keep).ok() && (keep == Kept{1, 0, 1, 0}));
@@ -49,7 +49,7 @@ TEST(bool_columns_count_any_nonzero_byte_as_one) {
     CHECK(quota(scores, column(DType::uint8, flags), 1, keep).ok() && (keep == Kept{1, 1, 1, 1}));
 }
 
-TEST(a_quota_keeps_the_best_of_each_group_and_ties_by_position) {
+TEST(quota_keeps_the_best_of_each_group_and_ties_by_position) {
     const std::vector<std::int64_t> creators = {5, 5, 6, 5, 5, 6};
     const std::vector<float> scores = {1, 3, 0, 3, 3, -1};
     Kept keep(6);
@@ -59,13 +59,13 @@ TEST(a_quota_keeps_the_best_of_each_group_and_ties_by_position) {
     CHECK(quota(scores, column(DType::float32, groups), 1, keep).ok() && (keep == Kept{1, 1, 1, 0, 0, 1}));
 }
 
-TEST(scores_are_standardised_by_the_deviation_of_all_of_them) {
+TEST(standardise_uses_the_deviation_of_all_scores) {
     std::vector<float> out(4);
     CHECK(standardise(std::vector<float>{1, 3, 1, 3}, out).ok() && (out == std::vector<float>{-1, 1, -1, 1}));
     CHECK(standardise(std::vector<float>(4, 7.0f), out).ok() && (out == std::vector<float>(4, 0.0f)));
 }
 
-TEST(what_is_wrong_is_refused) {
+TEST(freshness_and_quota_refuse_invalid_arguments) {
     const std::vector<float> scores = {1, kNan};
     const std::vector<std::int64_t> groups = {1, 2};
     std::vector<float> out(2);

@@ -8,13 +8,13 @@
 #include "check.hpp"
 #include "karec/item_index.hpp"
 
-// A plain read of what another thread writes is a race, which ThreadSanitizer reports; that is the caller's mistake.
+// ThreadSanitizer reports a read of memory that another thread writes. That race is a mistake of the caller.
 #if !defined(__SANITIZE_THREAD__)
 
 namespace {
 
 constexpr std::size_t kRows = 100;
-constexpr std::size_t kAsked = 100'000;
+constexpr std::size_t kEntries = 100'000;
 constexpr int kCalls = 100;
 
 karec::ItemIndex small_index() {
@@ -47,9 +47,9 @@ void while_changing(std::vector<T>& values, T a, T b, const Call& call) {
 
 TEST(gathers_stay_in_bounds_if_rows_change) {
     const karec::ItemIndex index = small_index();
-    std::vector<std::int32_t> rows(kAsked, 3);
-    std::vector<float> vectors(kAsked * 4);
-    std::vector<std::int64_t> creators(kAsked);
+    std::vector<std::int32_t> rows(kEntries, 3);
+    std::vector<float> vectors(kEntries * 4);
+    std::vector<std::int64_t> creators(kEntries);
     while_changing(rows, std::int32_t{5}, INT32_MAX, [&] {
         const karec::Status vector_status = index.pinned().gather(rows, vectors);
         const karec::Status status =
@@ -61,7 +61,7 @@ TEST(gathers_stay_in_bounds_if_rows_change) {
 
 TEST(remove_leaves_the_index_complete_if_ids_change) {
     karec::ItemIndex index = small_index();
-    std::vector<std::int64_t> ids(kAsked, 1000);
+    std::vector<std::int64_t> ids(kEntries, 1000);
     while_changing(ids, std::int64_t{7}, std::int64_t{8}, [&] {
         const auto unknown = index.remove(ids);
         CHECK(unknown.ok());
@@ -103,8 +103,8 @@ TEST(build_and_upsert_store_no_nan_if_vectors_change) {
 
 TEST(adjust_stores_no_nan_if_scales_change) {
     karec::ItemIndex index = small_index();
-    std::vector<std::int64_t> ids(kAsked, 3);
-    std::vector<float> scales(kAsked, 2.0f);
+    std::vector<std::int64_t> ids(kEntries, 3);
+    std::vector<float> scales(kEntries, 2.0f);
     const std::vector<float> query(4, 1.0f);
     while_changing(scales, 2.0f, std::numeric_limits<float>::quiet_NaN(), [&] {
         (void)index.adjust(ids, scales, {});

@@ -23,7 +23,7 @@ float drawn(std::mt19937_64& random, int least_exponent, int most_exponent) {
     return std::ldexp(normal(random), least_exponent + static_cast<int>(random() % span));
 }
 
-// A tile of rows, and what the search and the kernel make of it.
+// A tile of rows, and the results of the search and of the kernel.
 struct Case {
     Generation g;
     std::vector<float> queries;  // kQueries of them

@@ -1,4 +1,4 @@
-/* What the user tower must refuse: an ONNX Runtime without an interface. */
+/* An ONNX Runtime without an interface, which the user tower must refuse. */
 __attribute__((visibility("default"))) const void* OrtGetApiBase(void);
 
 const void* OrtGetApiBase(void) {

@@ -1,4 +1,4 @@
-// What karec declares of ONNX Runtime's interface has the places, signatures and numbers of ONNX Runtime's own header.
+// karec's declarations of ONNX Runtime's interface have the places, signatures and numbers of ONNX Runtime's header.
 #include <cstdio>
 
 #if __has_include(<onnxruntime_c_api.h>)
@@ -14,7 +14,7 @@ namespace {
 
 using namespace karec;
 
-// A function's arguments and answer, where every pointer is void*, and an enumeration an int.
+// A function's type with void* for each pointer and int for each enumeration.
 template <class T>
 struct Plain {
     using Type = std::conditional_t<std::is_pointer_v<T>, void*, std::conditional_t<std::is_enum_v<T>, int, T>>;
@@ -41,7 +41,7 @@ constexpr bool kSameShape = std::is_same_v<typename Shape<typename Ours::Functio
     CHECK(onnx::ours::kPlace == offsetof(OrtApi, theirs) / sizeof(void (*)())); \
     CHECK((kSameShape<onnx::ours, decltype(OrtApi::theirs)>))
 
-TEST(functions_stand_where_the_header_has_them_with_its_arguments) {
+TEST(onnx_functions_have_the_places_and_types_of_the_header) {
     CHECK_ENTRY(GetErrorMessage, GetErrorMessage);
     CHECK_ENTRY(ReleaseStatus, ReleaseStatus);
     CHECK_ENTRY(CreateEnvWithLogger, CreateEnvWithCustomLogger);
@@ -79,7 +79,7 @@ TEST(functions_stand_where_the_header_has_them_with_its_arguments) {
     CHECK_ENTRY(ReleaseValue, ReleaseValue);
 }
 
-TEST(numbers_and_the_base_are_those_of_the_header) {
+TEST(onnx_numbers_and_base_equal_the_header) {
     CHECK(onnx::kLogFatal == ORT_LOGGING_LEVEL_FATAL);
     CHECK(onnx::kArenaAllocator == OrtArenaAllocator && onnx::kDefaultMemory == OrtMemTypeDefault);
     CHECK(onnx::kFloat32 == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT && onnx::kInt64 == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);

@@ -1,6 +1,6 @@
 // Reloads and upserts while other threads search: no run fails, no run mixes generations, memory does not grow.
 //
-//   test_reload [reloads, 1000]     the long run: 10000; also meant for -DKAREC_SANITIZE=thread
+//   test_reload [reloads, 1000]     long run: 10000; run it also with -DKAREC_SANITIZE=thread
 #include <algorithm>
 #include <atomic>
 #include <cstdio>

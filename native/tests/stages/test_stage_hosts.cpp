@@ -21,7 +21,7 @@
 
 using namespace karec;
 
-TEST(an_onnx_model_needs_a_library_that_is_there) {
+TEST(onnx_model_requires_an_existing_library) {
     const auto open = [](const std::string& library) { return OnnxModel::open({}, "model", library).status(); };
     CHECK(has_message(open("/nowhere.so"), Code::io_error, "cannot open ONNX Runtime '/nowhere.so'"));
     CHECK(open("/nowhere.so").system_error() == ENOENT);
@@ -29,7 +29,7 @@ TEST(an_onnx_model_needs_a_library_that_is_there) {
     CHECK(has_message(open(KAREC_NO_ONNXRUNTIME), Code::bad_format, "its OrtGetApiBase() gives NULL"));
 }
 
-TEST(c_hosts_get_a_page_and_a_callback_may_throw) {
+TEST(c_host_gets_a_page_if_its_callback_throws) {
     BundleFolder folder;
     folder.publish(1);
     karec_stages_options options = KAREC_STAGES_OPTIONS_INIT;
@@ -78,7 +78,7 @@ TEST(c_hosts_get_a_page_and_a_callback_may_throw) {
     karec_stages_close(stages);
 }
 
-TEST(c_hosts_get_the_member_of_a_user_that_cannot_be_read) {
+TEST(c_host_error_names_the_unreadable_member_of_a_user) {
     BundleFolder folder;
     folder.publish(1);
     karec_stages* stages = nullptr;
@@ -142,7 +142,7 @@ TEST(metrics_have_every_step) {
 // Not under ThreadSanitizer, which does not support fork() in a program with several threads; nor under
 // AddressSanitizer: a child may wait forever for a lock of its allocator that another thread held.
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-TEST(a_child_runs_and_reloads_though_another_thread_was_reloading) {
+TEST(child_runs_and_reloads_after_a_fork_during_a_reload) {
     BundleFolder folder;
     folder.publish(2);
     folder.publish(1);
@@ -195,7 +195,7 @@ TEST(onnx_model_opens_in_a_child_forked_while_another_thread_opens_one) {
 }
 #endif
 
-TEST(a_reload_that_fails_leaves_the_old_bundle_serving) {
+TEST(failed_reload_keeps_the_old_bundle) {
     BundleFolder folder;
     folder.publish(1);
     auto stages = open_stages(folder);

@@ -13,7 +13,7 @@
 
 using namespace karec;
 
-TEST(steps_give_what_their_functions_give) {
+TEST(steps_equal_their_functions) {
     BundleFolder folder;
     folder.publish(1);
     const auto stages = open_stages(folder);
@@ -88,12 +88,12 @@ TEST(steps_give_what_their_functions_give) {
     }
 }
 
-TEST(fused_and_single_steps_give_the_same) {
+TEST(fused_steps_equal_single_steps) {
     BundleFolder folder;
     folder.publish(1);
     const auto ids = all_ids();
     const auto fused = open_stages(folder, kIndexRows + kHasEmbedding + inner_product_step(50));
-    // Behind another step, the three steps do not run as one search.
+    // After another step, the three steps do not run as one search.
     const auto single = open_stages(
         folder, R"({"use": "not_shown", "name": "not_shown"}, )" + kIndexRows + kHasEmbedding + inner_product_step(50));
     CHECK(fused.ok() && single.ok());
@@ -104,7 +104,7 @@ TEST(fused_and_single_steps_give_the_same) {
     CHECK(a.n_unknown == b.n_unknown && a.n_blocked == b.n_blocked);
 }
 
-TEST(each_row_meets_the_user_vector_of_its_model_version) {
+TEST(run_scores_each_row_by_the_user_vector_of_its_version) {
     BundleFolder folder;
     folder.publish(1);
     const auto stages =
@@ -152,7 +152,7 @@ TEST(scores_of_the_request_rank_if_no_step_scores) {
     CHECK(stages->run(request, page).ok() && page.ids.size() == 1 && page.ids[0] == 150 && page.scores[0] == 3.0f);
 }
 
-TEST(dpp_tells_items_without_a_row_from_a_type_of_minus_1) {
+TEST(dpp_distinguishes_items_without_a_row_from_type_minus_1) {
     BundleFolder folder;
     folder.publish(1);
     std::string step = dpp_step(4, 0.5, 0.0);
@@ -208,7 +208,7 @@ TEST(page_rules_arrange_the_first_k_candidates) {
     CHECK((page.ids == std::vector<std::int64_t>{0, 3, 150}) && page.n_broken_rules == 1);
 }
 
-TEST(a_request_without_candidates_gives_an_empty_page) {
+TEST(request_without_candidates_returns_an_empty_page) {
     BundleFolder folder;
     folder.publish(1);
     const auto stages = open_stages(folder);
@@ -217,7 +217,7 @@ TEST(a_request_without_candidates_gives_an_empty_page) {
     CHECK(stages->run(request_of({}), page).ok() && page.ids.empty() && page.scores.empty() && page.rows.empty());
 }
 
-TEST(a_run_refuses_requests_that_do_not_fit) {
+TEST(run_refuses_invalid_requests) {
     BundleFolder folder;
     folder.publish(1);
     const auto stages = open_stages(folder);
@@ -246,7 +246,7 @@ TEST(a_run_refuses_requests_that_do_not_fit) {
     CHECK(is_refused(request, Code::invalid_argument, "k is 0, expected at least 1"));
 }
 
-TEST(a_ranker_needs_onnx_runtime) {
+TEST(ranker_requires_onnx_runtime) {
     BundleFolder folder;
     folder.publish(1);
     const std::string ranker = R"({"use": "ranker", "name": "ranker"})";
@@ -299,7 +299,7 @@ TEST(settings_refuse_altered_stages_by_step_and_key) {
     CHECK(refused("\"value\": 1", "\"value\": 1.0", "key 'weights': key 'value': expected an integer"));
     CHECK(refused("\"centre\": false", "\"centre\": 0", "key 'centre': expected true or false"));
     CHECK(refused("\"facets\": []", "\"facets\": {}", "key 'facets': expected a list"));
-    CHECK(refused("\"column\": \"tone\"", "\"column\": \"\"", "step 'tone': key 'column': expected a text"));
+    CHECK(refused("\"column\": \"tone\"", "\"column\": \"\"", "step 'tone': key 'column': expected a string"));
     for (std::size_t n = 0; n < kBundleStage.size(); ++n) {
         CHECK(read(kBundleStage.substr(0, n)).code() == Code::bad_format);
     }
@@ -314,7 +314,7 @@ TEST(settings_refuse_a_karec_toml_with_the_command_that_exports_it) {
     CHECK(has_message(status, Code::bad_format, "Write the file with karec export stage"));
 }
 
-TEST(open_refuses_bundles_that_do_not_fit) {
+TEST(open_refuses_bundles_that_do_not_match) {
     BundleFolder folder;
     CHECK(has_message(open_stages(folder).status(), Code::io_error, "manifest.json"));
     folder.publish(1);

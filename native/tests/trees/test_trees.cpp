@@ -1,4 +1,4 @@
-// Trees against following them node by node, on the instruction set of this process; and nodes that make no trees.
+// Trees against a walk from node to node, on the instruction set of this process; and nodes that are not trees.
 #include "trees/tree_ensemble.hpp"
 
 #include <array>
