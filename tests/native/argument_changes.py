@@ -56,7 +56,7 @@ class Subclass(np.ndarray):
     """Array of another type."""
 
 
-class Changing:
+class ChangingArray:
     """Array-like that changes the dtype and shape of other arguments when it is read."""
 
     def __init__(self, array: np.ndarray, others: list[np.ndarray]) -> None:
@@ -74,7 +74,7 @@ class Changing:
         return self.array
 
 
-def stored_otherwise(array: np.ndarray, rng: random.Random) -> Any:
+def convert_layout(array: np.ndarray, rng: random.Random) -> Any:
     """Returns the same values with another layout or type."""
     choice = rng.randrange(10)
     if choice == 0:
@@ -105,7 +105,7 @@ def stored_otherwise(array: np.ndarray, rng: random.Random) -> Any:
     return array.copy()
 
 
-def changed_array(array: np.ndarray, rng: random.Random, others: list[np.ndarray]) -> Any:
+def change_array(array: np.ndarray, rng: random.Random, others: list[np.ndarray]) -> Any:
     choice = rng.randrange(12)
     with np.errstate(all="ignore"):
         if choice == 0:
@@ -137,22 +137,22 @@ def changed_array(array: np.ndarray, rng: random.Random, others: list[np.ndarray
     if choice == 8:
         return np.array([rng.choice(ODD_VALUES) for _ in range(len(array))], object)
     if choice == 9:
-        return Changing(array, others)
+        return ChangingArray(array, others)
     if choice == 10:
         return np.zeros(array.shape, rng.choice(DTYPES))
     return rng.choice((memoryview(array), array[:9].tobytes(), iter(array), [array], {0: array}))
 
 
-def changed_value(value: Any, rng: random.Random, others: list[np.ndarray]) -> Any:
+def change_value(value: Any, rng: random.Random, others: list[np.ndarray]) -> Any:
     if (
         isinstance(value, np.ndarray)
         and value.ndim
         and max(value.size, len(value)) < MAX_LEN
         and rng.random() < 0.85
     ):
-        return changed_array(value, rng, others)
+        return change_array(value, rng, others)
     if isinstance(value, list | tuple) and 0 < len(value) < MAX_LEN and rng.random() < 0.85:
-        return changed_sequence(value, rng, others)
+        return change_sequence(value, rng, others)
     if isinstance(value, int) and rng.random() < 0.8:
         return rng.choice((*ODD_INTS, np.int8(3), np.uint64(2**63), np.float64(3), value + 1, value - 1))
     if isinstance(value, float) and rng.random() < 0.8:
@@ -164,7 +164,7 @@ def changed_value(value: Any, rng: random.Random, others: list[np.ndarray]) -> A
     return rng.choice(ODD_VALUES)
 
 
-def changed_sequence(values: Any, rng: random.Random, others: list[np.ndarray]) -> Any:
+def change_sequence(values: Any, rng: random.Random, others: list[np.ndarray]) -> Any:
     changed = list(values)
     at = rng.randrange(len(changed))
     choice = rng.randrange(6)
@@ -175,31 +175,31 @@ def changed_sequence(values: Any, rng: random.Random, others: list[np.ndarray]) 
     elif choice == 2 and len(changed) < 20:  # pybind11 writes every member into a TypeError
         changed = changed * rng.choice((0, 10))
     else:
-        changed[at] = changed_value(changed[at], rng, others)
+        changed[at] = change_value(changed[at], rng, others)
     return changed if isinstance(values, list) else tuple(changed)
 
 
-def arrays_in(value: Any) -> Iterator[np.ndarray]:
+def find_arrays(value: Any) -> Iterator[np.ndarray]:
     if isinstance(value, np.ndarray):
         yield value
     elif isinstance(value, list | tuple):
         for member in value:
-            yield from arrays_in(member)
+            yield from find_arrays(member)
     elif isinstance(value, dict):
-        yield from arrays_in(list(value.values()))
+        yield from find_arrays(list(value.values()))
 
 
-def store_otherwise(call: Call, rng: random.Random) -> None:
+def convert_layouts(call: Call, rng: random.Random) -> None:
     for at, value in enumerate(call.arguments):
         if isinstance(value, np.ndarray) and value.ndim and rng.random() < 0.5:
-            call.arguments[at] = stored_otherwise(value, rng)
+            call.arguments[at] = convert_layout(value, rng)
     for key, value in call.options.items():
         if isinstance(value, np.ndarray) and value.ndim and rng.random() < 0.3:
-            call.options[key] = stored_otherwise(value, rng)
+            call.options[key] = convert_layout(value, rng)
 
 
 def change(call: Call, rng: random.Random) -> None:
-    others = list(arrays_in([call.arguments, call.options]))
+    others = list(find_arrays([call.arguments, call.options]))
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
         keys: list[Any] = [*range(len(call.arguments)), *call.options]
         if not keys:
@@ -207,7 +207,7 @@ def change(call: Call, rng: random.Random) -> None:
         key = rng.choice(keys)
         arguments: Any = call.arguments if isinstance(key, int) else call.options
         try:
-            arguments[key] = changed_value(arguments[key], rng, others)
+            arguments[key] = change_value(arguments[key], rng, others)
         except (ValueError, TypeError, OverflowError, MemoryError, RuntimeError):
             continue  # NumPy cannot make this array
     if rng.random() < 0.02:

@@ -56,7 +56,7 @@ def strings(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.cumsum([0, *map(len, names)]), np.frombuffer(b"".join(names), np.uint8).copy()
 
 
-def lists_of(
+def make_lists(
     make: Callable[[np.random.Generator], np.ndarray],
 ) -> Callable[[np.random.Generator], list[np.ndarray]]:
     return lambda rng: [make(rng) for _ in range(N_LISTS)]
@@ -170,12 +170,12 @@ VALUES: dict[str, Callable[[np.random.Generator], Any]] = {
     "starts": lambda rng: rng.integers(0, 5, N),
     "ends": lambda rng: rng.integers(5, N, N),
     "padded_histories.values": lambda rng: rng.integers(0, 99, N),
-    "merge_channels.ids": lists_of(lambda rng: rng.permutation(N)),
-    "merge_channels.scores": lists_of(relevance),
+    "merge_channels.ids": make_lists(lambda rng: rng.permutation(N)),
+    "merge_channels.scores": make_lists(relevance),
     "merge_channels.rows": lambda rng: [rng.permutation(N).astype(np.int32), None, None],
-    "merge_rows.ids": lists_of(lambda rng: np.arange(N)),
-    "merge_rows.scores": lists_of(relevance),
-    "merge_rows.rows": lists_of(lambda rng: np.arange(N, dtype=np.int32)),
+    "merge_rows.ids": make_lists(lambda rng: np.arange(N)),
+    "merge_rows.scores": make_lists(relevance),
+    "merge_rows.rows": make_lists(lambda rng: np.arange(N, dtype=np.int32)),
     "quotas": lambda rng: [4] * N_LISTS,
     "limit": lambda rng: N,
     "floors": lambda rng: [1] * N_LISTS,
@@ -183,7 +183,7 @@ VALUES: dict[str, Callable[[np.random.Generator], Any]] = {
     "left_out_rows": lambda rng: np.array([2, 7], np.int32),
     "n_rows": lambda rng: N,
     "sources": lambda rng: rng.integers(0, 8, N).astype(np.uint32),
-    "arrays": lists_of(lambda rng: rng.permutation(N).astype(np.int32)),
+    "arrays": make_lists(lambda rng: rng.permutation(N).astype(np.int32)),
     "which": lambda rng: np.array([0, 1, 2, 1]),
     "begins": lambda rng: np.array([0, 1, 2, 3]),
     "in_turns.ends": lambda rng: np.array([4, 4, 5, N]),
@@ -236,29 +236,29 @@ def bindings() -> list[Binding]:
     stubs = {"karec._native": Path(_native.__file__).parent / "_native.pyi"}
     for path in sorted(Path(karec.kernels.__file__).parent.glob("*.pyi")):
         stubs[f"karec.kernels.{path.stem}"] = path
-    return [binding for module, path in stubs.items() for binding in bindings_of(module, path)]
+    return [binding for module, path in stubs.items() for binding in parse_bindings(module, path)]
 
 
-def bindings_of(module: str, path: Path) -> Iterator[Binding]:
+def parse_bindings(module: str, path: Path) -> Iterator[Binding]:
     tree = ast.parse(path.read_text())
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
-            yield binding_of(module, None, node)
+            yield parse_binding(module, None, node)
     for name, node in classes.items():
         if name.startswith("_"):
             continue
         bases = [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
         for member in (item for part in (node, *bases) for item in part.body):
             if isinstance(member, ast.FunctionDef) and not is_property(member) and member.name != "__len__":
-                yield binding_of(module, name, member)
+                yield parse_binding(module, name, member)
 
 
 def is_property(function: ast.FunctionDef) -> bool:
     return any(isinstance(node, ast.Name) and node.id == "property" for node in function.decorator_list)
 
 
-def binding_of(module: str, class_name: str | None, function: ast.FunctionDef) -> Binding:
+def parse_binding(module: str, class_name: str | None, function: ast.FunctionDef) -> Binding:
     parameters = [(p.arg, ast.unparse(p.annotation) if p.annotation else "") for p in function.args.args]
     if parameters and parameters[0][0] == "self":
         del parameters[0]

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from argument_changes import IS_ASAN, Changing, arrays_in, change, store_otherwise
+from argument_changes import IS_ASAN, ChangingArray, change, convert_layouts, find_arrays
 from binding_calls import Binding, Call, bindings, item_index, string_ids
 
 from karec.errors import IndexFormatError, Unavailable
@@ -70,15 +70,15 @@ def run_case(binding: Binding, seed: int) -> str:
     call = binding.good_call(seed)
     if is_layout:
         expected = run(binding.good_call(seed))
-        store_otherwise(call, rng)
+        convert_layouts(call, rng)
     else:
         change(call, rng)
-    inputs = [array for array in arrays_in([call.arguments, call.options]) if array.nbytes < 1 << 16]
+    inputs = [array for array in find_arrays([call.arguments, call.options]) if array.nbytes < 1 << 16]
     before = [array.tobytes() for array in inputs if array.dtype.kind != "O"]
     result = run(call)
     if isinstance(result, BaseException):
         return "rejected" if isinstance(result, ALLOWED) else f"{type(result).__name__}: {str(result)[:300]}"
-    changing = any(isinstance(value, Changing) for value in [*call.arguments, *call.options.values()])
+    changing = any(isinstance(value, ChangingArray) for value in [*call.arguments, *call.options.values()])
     if not changing and before != [array.tobytes() for array in inputs if array.dtype.kind != "O"]:
         return "an argument was written"
     if is_layout and not is_same(result, expected):
@@ -173,7 +173,7 @@ def fuzz(n: int, seed: int) -> tuple[Counter[tuple[str, str]], list[str]]:
     return outcomes, mistakes
 
 
-def untested(outcomes: Counter[tuple[str, str]]) -> list[str]:
+def find_untested(outcomes: Counter[tuple[str, str]]) -> list[str]:
     """Returns functions whose calls are nearly all rejected."""
     names = sorted({name for name, _ in outcomes})
     found = []
@@ -196,7 +196,7 @@ def main() -> int:
         for kind in ("answered", "rejected")
     }
     print(totals)
-    mistakes += untested(outcomes)
+    mistakes += find_untested(outcomes)
     print("\n".join(mistakes))
     return 1 if mistakes else 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from argument_changes import Changing
+from argument_changes import ChangingArray
 from binding_calls import bindings, dpp_options, item_index
 from fuzz_bindings import fuzz
 from numpy.typing import NDArray
@@ -138,7 +138,7 @@ def test_array_that_a_later_argument_changes_is_read_as_it_was() -> None:
 
     times, first = np.full(3, 10**12), moments()
     expected = _native.log_hours(moments(), times)
-    assert _native.log_hours(first, Changing(times, [first])).tolist() == expected.tolist()
+    assert _native.log_hours(first, ChangingArray(times, [first])).tolist() == expected.tolist()
     assert first.dtype == np.int8
 
 
