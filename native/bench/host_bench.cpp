@@ -1,5 +1,5 @@
-// What Stages and the C interface add to the raw kernel. One thread; in each round every variant runs on the same
-// random candidates; medians. Prints "name nanoseconds" lines, for one call each.
+// Overhead of Stages and of the C interface over the raw kernel. One thread; in each round every variant runs on the
+// same random candidates; medians. Prints "name nanoseconds" lines, for one call each.
 //
 //   host_bench ROOT SETTINGS N_CANDIDATES ROUNDS
 #include <algorithm>
@@ -30,7 +30,7 @@ double median(std::vector<double> values) {
     return values[values.size() / 2];
 }
 
-// What a variant adds to the one before it: the median over rounds of the difference within a round.
+// The time that a variant adds to the previous one: the median over rounds of the difference within a round.
 void table(const std::vector<std::pair<std::string, std::function<void()>>>& contenders, int rounds, int times,
            const std::function<void()>& between) {
     std::vector<std::vector<double>> spent(contenders.size());

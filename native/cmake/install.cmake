@@ -15,7 +15,7 @@ configure_package_config_file(cmake/karecConfig.cmake.in "${CMAKE_CURRENT_BINARY
   INSTALL_DESTINATION "${KAREC_PACKAGE_DIR}")
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/karecConfigVersion.cmake"
   COMPATIBILITY SameMajorVersion)
-# Relative to where karec.pc lies, so that `cmake --install --prefix` may say where that is.
+# Relative to the folder of karec.pc, because `cmake --install --prefix` may choose any.
 file(RELATIVE_PATH KAREC_PC_INCLUDEDIR "/root/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/root/${CMAKE_INSTALL_INCLUDEDIR}")
 configure_file(cmake/karec.pc.in "${CMAKE_CURRENT_BINARY_DIR}/karec.pc" @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/karecConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/karecConfigVersion.cmake"

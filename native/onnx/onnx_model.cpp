@@ -26,7 +26,7 @@ struct Calls {
     }
 };
 
-// Releases what a call created.
+// Releases an object that a call created.
 template <class Release, class T>
 struct Owned {
     const OnnxRuntime* runtime;

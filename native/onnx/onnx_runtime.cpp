@@ -26,7 +26,7 @@ bool is_older(const std::string& version) noexcept {
 }
 
 Result<const OnnxRuntime*> load(const std::string& library) {
-    // dlopen() gives no errno, so access() comes first. A name without a slash is searched for in system folders.
+    // dlopen() sets no errno, so access() is called first. A name without a slash is searched for in system folders.
     if (library.find('/') != std::string::npos && ::access(library.c_str(), R_OK) != 0) {
         const int error = errno;
         return Status{Code::io_error,

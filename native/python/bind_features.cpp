@@ -100,7 +100,7 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
     for (const std::int64_t column : shared_columns.span()) columns.push_back(static_cast<std::size_t>(column));
     const auto outside = [&](std::size_t column) { return column >= static_cast<std::size_t>(width); };
     if (creator >= width || std::ranges::any_of(columns, outside)) {
-        throw py::value_error("a column lies outside of items " + shape_of(codes.array));
+        throw py::value_error("a column is outside of items " + shape_of(codes.array));
     }
     CrossInputs in;
     in.n_items = static_cast<std::size_t>(n);

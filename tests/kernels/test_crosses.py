@@ -160,7 +160,7 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(value, place):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"shared": [-1, 0]}, r"a column lies outside of items (5, 3)"),
+        ({"shared": [-1, 0]}, r"a column is outside of items (5, 3)"),
         ({"shared": [0.5, 1.0]}, "shared has dtype float64 and shape (2,), expected int64"),
         ({"shared": [2**70, 0]}, "shared has dtype object and shape (2,), expected int64"),
         ({"history": [[[1]], [[1, 2]]]}, "inhomogeneous shape"),

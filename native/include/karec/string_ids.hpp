@@ -26,7 +26,7 @@ namespace karec {
 inline constexpr std::size_t kMaxIdBytes = 256;
 
 // N strings: string i is text[offsets[i] … offsets[i + 1]), 1 to kMaxIdBytes bytes of UTF-8. No read leaves the text,
-// whatever the offsets are.
+// for any offsets.
 struct Strings {
     std::span<const std::int64_t> offsets;  // N + 1; none for N = 0
     std::span<const char> text;

@@ -91,7 +91,7 @@ T read_struct(const T* given, const char* name) {
     const auto* bytes = reinterpret_cast<const unsigned char*>(given);
     if (std::any_of(bytes + std::min(size, sizeof(T)), bytes + size, [](unsigned char b) { return b != 0; })) {
         refuse(std::string(name) + " has members that this library, of interface version " +
-               std::to_string(KAREC_ABI_VERSION) + ", does not know");
+               std::to_string(KAREC_ABI_VERSION) + ", does not have");
     }
     return known;
 }

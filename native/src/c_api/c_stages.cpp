@@ -76,7 +76,7 @@ class UserArgument {
     ScratchVector<std::string_view> names_;
 };
 
-// A request, and what it points to. Not copied: `request` points into this object.
+// A request and its memory. Not copied: `request` points into this object.
 struct RequestArgument {
     Request request;
 

@@ -41,7 +41,7 @@ class DppLazyBlocks {
   public:
     explicit DppLazyBlocks(const DppProblem& problem);
 
-    // Adds rows that have the value of a new slot; slots come in ascending order. Rows that are not items are ignored.
+    // Adds rows that have the value of a new slot; slots are added in ascending order. Ignores rows that are not items.
     void add_slot_rows(std::span<const SlotRow> rows);
 
     // Adds a direction u (D), with offsets by slot: ρ_i falls by (⟨feature_i, u⟩ + Σ offsets of i's slots)². Directions
@@ -53,7 +53,7 @@ class DppLazyBlocks {
     // Lowers all bounds: from now on ρ − ridge ≤ max_variance for every item.
     void lower_bounds(double max_variance);
 
-    // Updates of a block by one permanent direction since the last lower_bounds(): what a tighter bound could save.
+    // Updates of a block by one permanent direction since the last lower_bounds(). A tighter bound could save them.
     std::size_t n_updates() const noexcept { return n_updates_; }
 
     // The remaining item with the largest gain, ties by lowest index; kNone if every gain is 0.

@@ -109,7 +109,7 @@ void GenerationStore::WriteTransaction::replace(Generation other) {
 }
 
 void GenerationStore::WriteTransaction::commit() {
-    // Everything that allocates comes before the first change.
+    // All allocations are before the first change.
     store_.free_rows_.reserve(store_.free_rows_.size() + retired_.size());
     store_.generations_.reserve(store_.generations_.size() + 1);
     next_->publish();

@@ -1,7 +1,7 @@
 // a·b + c of floats, rounded once: the same bits as std::fmaf, four at a time, without a branch, and without the
 // processor's instruction.
 //
-// The product of two floats is exact in double. The sum with c is rounded to odd there: where TwoSum says that it was
+// The product of two floats is exact in double. The sum with c is rounded to odd there: if TwoSum shows that it was
 // not exact and its last bit is even, it moves one step towards the lost part. Rounding that to float is then the same
 // as rounding the exact sum (S. Boldo, G. Melquiond, "Emulation of FMA and Correctly Rounded Sums: Proved Algorithms
 // Using Rounding to Odd", IEEE Transactions on Computers 2008): a double has more than two bits beyond a float's.

@@ -154,7 +154,7 @@ struct Kernels {
     // rows[i] = the row of ids[i] in *buckets_of_ids[i], or −1. Then buckets_of_ids[i] = the home bucket of next[i],
     // which is prefetched, for i < n_next ≤ n. Writes each i < n whose id is missing though the bucket is overflowed
     // to `displaced` (room for n), ascending, prefetches the bucket behind, and returns their number. Reads no memory
-    // outside the buckets, whatever they contain.
+    // outside the buckets, for any contents.
     std::size_t (*find_ids)(const Pages<IdBucket>& buckets, std::size_t n_buckets, const std::int64_t* ids,
                             std::size_t n, const std::int64_t* next, std::size_t n_next,
                             const IdBucket** buckets_of_ids, std::int32_t* rows, std::uint32_t* displaced);

@@ -67,7 +67,7 @@ struct Isa : NoSelection {
 // Rows are packed in pairs, queries too: four dimensions of the first, the same four of the second, and so on. Cost:
 // 64·n·dim multiply-adds, 16 an instruction, n rounded up to 8, and one conversion of each element of a row.
 // Source: Arm Architecture Reference Manual for A-profile (DDI 0487), BFMMLA: it takes subnormals as zeros and rounds
-// sums to odd, which is off by less than two roundings to nearest. A term meets dim/2 + 1 of these sums, so that the
+// sums to odd, which is off by less than two roundings to nearest. A term is in dim/2 + 1 of these sums, so that the
 // bound of search/score_bound.hpp, 2·dim + 16 roundings, holds.
 
 #undef KAREC_TARGET

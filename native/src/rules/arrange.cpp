@@ -278,7 +278,7 @@ Result<bool> arrange(std::size_t n, std::span<const ArrangeRule> rules, std::spa
                      std::vector<ArrangeViolation>& violations) noexcept {
     return at_boundary([&]() -> Result<bool> {
         violations.clear();
-        // Copies: what is checked is what is used.
+        // Copies: the values that are checked are the values that are used.
         const std::vector<ArrangeRule> copied_rules(rules.begin(), rules.end());
         const std::vector<ArrangeSlot> copied_slots(slots.begin(), slots.end());
         if (Status status = check(n, copied_rules, copied_slots, is_slot_only, indices.size()); !status.ok())

@@ -1,7 +1,7 @@
 // Labels of one rule of arrange() as numbers 0, 1, …, and the positions of each label so far.
 //
 // Conflicts that can never exceed the limit and labels that no other item conflicts with are dropped, so that a search
-// sees items that differ by those only as equal.
+// treats items that differ only by those as equal.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Slots of arrange(): the most that can have a member at once, by which items, and the length of the list.
+// Assigns items to as many slots of arrange() as possible, and finds the length of the list.
 //
 // Algorithm  A maximum matching of slots and items; of those, one with the most items of is_slot_only. Kuhn's algorithm
 //            from the items' side, items of is_slot_only first.

@@ -8,7 +8,7 @@
 // Cost: the kernel's, and O(1) a tile and query.
 // Source: the standard model of rounding errors (N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
 // ed., 2002, chapters 2 and 3): a sum of products of n terms, in any order, is off by at most γ(m)·Σ|x·q|, m the most
-// roundings that a term meets, γ(m) = m·u/(1 − m·u) ≤ 1.01·m·u here, u = 2^-24; with Cauchy and Schwarz Σ|x·q| ≤
+// roundings of one term, γ(m) = m·u/(1 − m·u) ≤ 1.01·m·u here, u = 2^-24; with Cauchy and Schwarz Σ|x·q| ≤
 // ‖x‖·‖q‖. Underflow, or a flush to zero if the processor is set to it, adds at most 2^-126 an operation.
 //
 // Proof. x a row, q a query, n the padded dimensions (16 ≤ n ≤ 65536), r the unit roundoff of a block's elements (0 for
@@ -28,7 +28,7 @@
 //      Else every intermediate result of E and of U is finite: |partial sums| ≤ 1.01·N‖q‖, and no element of q rounds
 //      to infinity in bfloat16. If N is finite, no element of x does either.
 //   5. In float32: x − err is taken as x − (|x|·2^-22 + err·(1 + 2^-20)), x + err likewise; each operation rounds by at
-//      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite,
+//      most 2^-24·(|x| + err), and all together are less than the added part. NaN, of an x or err that is infinite,
 //      passes.
 //   6. A query of zeros: P = 0 = A, and E = t = U, so that there is no error: such scores are equal everywhere.
 // A row with NaN or infinity, possible only in a file opened without verify, makes U NaN or N infinite, and passes.

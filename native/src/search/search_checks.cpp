@@ -48,7 +48,7 @@ Status check_candidates(const Candidates& candidates, const Generation& g) {
         return Status::invalid("rows holds " + std::to_string(row) + " at position " + std::to_string(i) +
                                ", expected -1 (unknown) to " + std::to_string(n) + " (exclusive)");
     }
-    return {};  // another thread wrote to the rows meanwhile; searches compare each with n_rows when they use it
+    return {};  // another thread changed the rows during the call; searches compare each row with n_rows again
 }
 
 Status check_ranked(const Ranked& out) {
