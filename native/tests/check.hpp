@@ -30,15 +30,15 @@ struct Register {
     Register(std::string name, std::function<void()> body) { tests().push_back({std::move(name), std::move(body)}); }
 };
 
-inline void that(bool holds, const char* what, const char* file, int line) {
+inline void check_that(bool holds, const char* condition, const char* file, int line) {
     if (holds) return;
     ++failures();
-    std::fprintf(stderr, "%s:%d: failed: %s\n", file, line, what);
+    std::fprintf(stderr, "%s:%d: failed: %s\n", file, line, condition);
 }
 
 }  // namespace check
 
-#define CHECK(condition) ::check::that(static_cast<bool>(condition), #condition, __FILE__, __LINE__)
+#define CHECK(condition) ::check::check_that(static_cast<bool>(condition), #condition, __FILE__, __LINE__)
 #define TEST(name)                                               \
     static void name();                                          \
     static const ::check::Register register_##name(#name, name); \

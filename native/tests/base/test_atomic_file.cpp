@@ -35,8 +35,8 @@ bool record_call(const std::string& call) {
 }
 
 // The bytes "whole" at `path`, over "old"; the call `refuse` fails with `error`.
-struct Written {
-    explicit Written(const char* refuse, int error = EIO) {
+struct WriteResult {
+    explicit WriteResult(const char* refuse, int error = EIO) {
         std::filesystem::create_directory(folder.folder(1));
         write_file(path, "old");
         calls().clear();
@@ -75,22 +75,22 @@ extern "C" int rename(const char* from, const char* to) noexcept {
 }
 
 TEST(atomic_file_syncs_file_then_renames_then_syncs_folder) {
-    const Written written("");
+    const WriteResult written("");
     CHECK(written.published && read_file(written.path) == "whole" && written.files() == 1);
     CHECK((calls() == std::vector<std::string>{"sync file", "rename", "sync folder"}));
 }
 
 TEST(atomic_file_keeps_only_the_old_file_if_sync_or_rename_fails) {
     for (const char* call : {"sync file", "rename"}) {
-        const Written written(call);
+        const WriteResult written(call);
         CHECK(!written.published && read_file(written.path) == "old" && written.files() == 1);
     }
 }
 
 TEST(atomic_file_fails_if_the_folder_cannot_be_synced) {
-    const Written written("sync folder");
+    const WriteResult written("sync folder");
     CHECK(!written.published && read_file(written.path) == "whole" && written.files() == 1);
-    CHECK(Written("sync folder", EINVAL).published);  // a file system that has no such call
+    CHECK(WriteResult("sync folder", EINVAL).published);  // a file system that has no such call
 }
 
 TEST(atomic_file_has_all_pieces_in_order) {

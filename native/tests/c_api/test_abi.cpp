@@ -111,8 +111,8 @@ int count_undocumented(const std::string& header) {
     return failures;
 }
 
-int wrong(const std::string& what) {
-    std::fprintf(stderr, "%s\n", what.c_str());
+int fail(const std::string& message) {
+    std::fprintf(stderr, "%s\n", message.c_str());
     return 1;
 }
 
@@ -125,7 +125,7 @@ int main(int argc, char** argv) {
     const std::string golden = std::string(argv[2]) + "/abi-" + std::to_string(KAREC_ABI_VERSION) + ".txt";
     int failures = 0;
     if (read(golden) != now) {
-        failures += wrong("karec.h is not what " + golden + " says: a changed interface needs a new KAREC_ABI_VERSION");
+        failures += fail("karec.h differs from " + golden + ": a changed interface needs a new KAREC_ABI_VERSION");
     }
     for (unsigned version = 2; version <= KAREC_ABI_VERSION; ++version) {
         const auto text = [&](unsigned of) {
@@ -134,24 +134,24 @@ int main(int argc, char** argv) {
         const std::vector<std::string> newer = lines_of(text(version));
         for (const std::string& line : lines_of(text(version - 1))) {
             if (!has_declaration(newer, line))
-                failures += wrong("interface version " + std::to_string(version) + " lacks " + line);
+                failures += fail("interface version " + std::to_string(version) + " lacks " + line);
         }
     }
     failures += count_undocumented(read(argv[1]));
     // NOLINTNEXTLINE(clang-analyzer-optin.taint.GenericTaint): the library is the test's argument
     void* library = ::dlopen(argv[3], RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) return wrong(::dlerror());  // NOLINT(concurrency-mt-unsafe)
+    if (library == nullptr) return fail(::dlerror());  // NOLINT(concurrency-mt-unsafe)
     const std::string fuzzer = read(argv[4]);
     std::set<std::string> functions;
     const std::regex name(R"((karec_\w+)\()");
     for (std::sregex_iterator at(now.begin(), now.end(), name), end; at != end; ++at) functions.insert((*at)[1]);
     for (const std::string& function : functions) {
-        if (::dlsym(library, function.c_str()) == nullptr) failures += wrong(function + " is not in the library");
-        if (fuzzer.find(function + "(") == std::string::npos) failures += wrong(function + " is not fuzzed");
+        if (::dlsym(library, function.c_str()) == nullptr) failures += fail(function + " is not in the library");
+        if (fuzzer.find(function + "(") == std::string::npos) failures += fail(function + " is not fuzzed");
     }
     const auto version = reinterpret_cast<std::uint32_t (*)()>(::dlsym(library, "karec_abi_version"));
-    if (version == nullptr || version() != KAREC_ABI_VERSION) failures += wrong("the library is of another version");
-    if (functions.size() < 30) failures += wrong("too few functions were found in karec.h");
+    if (version == nullptr || version() != KAREC_ABI_VERSION) failures += fail("the library is of another version");
+    if (functions.size() < 30) failures += fail("too few functions were found in karec.h");
     std::printf("%zu functions of interface version %u\n", functions.size(), KAREC_ABI_VERSION);
     return failures == 0 ? 0 : 1;
 }

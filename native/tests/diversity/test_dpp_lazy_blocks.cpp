@@ -95,9 +95,10 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
         const bool faceted = seed % 2 == 1;
         if (faceted) options.facets = facets;
         if (faceted) options.facet_weights = weights;
-        const auto posed = DppProblem::make(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
-        CHECK(posed.ok());
-        const DppProblem& problem = posed.value();
+        const auto problem_result =
+            DppProblem::make(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
+        CHECK(problem_result.ok());
+        const DppProblem& problem = problem_result.value();
         DppLazyBlocks blocks(problem);
         Eager eager(problem);
         std::uint32_t n_slots = 0;

@@ -56,8 +56,8 @@ UserState user_of(std::int64_t id) {
     return user;
 }
 
-bool refuses(const Status& status, std::string_view what) {
-    return status.code() == Code::invalid_argument && status.message().find(what) != std::string::npos;
+bool refuses(const Status& status, std::string_view text) {
+    return status.code() == Code::invalid_argument && status.message().find(text) != std::string::npos;
 }
 
 bool all_zero(const std::vector<std::int64_t>& codes) {

@@ -50,14 +50,14 @@ bool in_child(const Body& body) {
 // Runs `body` again and again in another thread, from before `meanwhile` begins until it has ended.
 template <class Body, class Meanwhile>
 void beside(const Body& body, const Meanwhile& meanwhile) {
-    std::atomic<bool> over{false};
+    std::atomic<bool> is_over{false};
     std::atomic<int> rounds{0};
     std::thread other([&] {
-        for (; !over; ++rounds) body();
+        for (; !is_over; ++rounds) body();
     });
     while (rounds < 2) std::this_thread::yield();
     meanwhile();
-    over = true;
+    is_over = true;
     other.join();
 }
 
@@ -94,16 +94,16 @@ TEST(child_reuses_rows_that_other_threads_had_pinned) {
            [&] {
                for (int round = 0; round < 20; ++round) CHECK(in_child(upsert_often));
            });
-    std::atomic<bool> over{false};
+    std::atomic<bool> is_over{false};
     std::atomic<bool> holds{false};
     std::thread holder([&] {
         const IndexView view = index.pinned();
         holds = true;
-        while (!over) std::this_thread::yield();
+        while (!is_over) std::this_thread::yield();
     });
     while (!holds) std::this_thread::yield();
     CHECK(in_child(upsert_often));
-    over = true;
+    is_over = true;
     holder.join();
 }
 

@@ -76,8 +76,8 @@ struct Found {
     std::vector<SearchCount> counts;
 };
 
-void same_as_alone(const ItemIndex& index, const std::vector<Query>& queries, std::size_t k,
-                   std::span<const std::uint8_t> mask, const std::string& what) {
+void check_queries(const ItemIndex& index, const std::vector<Query>& queries, std::size_t k,
+                   std::span<const std::uint8_t> mask, const std::string& case_name) {
     Found together(queries.size(), k);
     CHECK(index.pinned().search_all(queries, mask, together.ranked(), together.counts).ok());
     for (std::size_t q = k % 9; q < queries.size(); q += 9) {  // another choice for each k
@@ -91,13 +91,13 @@ void same_as_alone(const ItemIndex& index, const std::vector<Query>& queries, st
         if (found && same(alone.scores, together.scores) && same(alone.rows, together.rows) &&
             same(alone.ids, together.ids))
             continue;
-        std::fprintf(stderr, "query %zu of %zu, k = %zu: %s\n", q, queries.size(), k, what.c_str());
+        std::fprintf(stderr, "query %zu of %zu, k = %zu: %s\n", q, queries.size(), k, case_name.c_str());
         CHECK(false);
         return;
     }
 }
 
-// Scales and offsets of both signs, some zero, some beyond what others reach.
+// Scales and offsets of both signs, some zero, some larger than all others.
 void adjust(ItemIndex& index, std::uint64_t seed, float reach) {
     std::mt19937_64 random(seed);
     std::normal_distribution<float> normal;
@@ -133,10 +133,10 @@ void hard_rows(DType dtype, std::size_t dim) {
         std::vector<std::uint8_t> mask(kRows);
         for (std::size_t i = 0; i < kRows; ++i) mask[i] = i % 5 != 0 && i / 64 != 4;
         const std::string name = std::string(world.name) + ", " + std::to_string(dim) + " dimensions";
-        const auto all_k = [&](const std::string& what) {
-            for (const std::size_t k : {1u, 70u, 700u, 1501u}) same_as_alone(index, queries, k, {}, name + what);
-            same_as_alone(index, queries, 20, mask, name + what + ", masked");
-            same_as_alone(index, {queries.begin(), queries.begin() + 3}, 20, {}, name + what);
+        const auto all_k = [&](const std::string& case_name) {
+            for (const std::size_t k : {1u, 70u, 700u, 1501u}) check_queries(index, queries, k, {}, name + case_name);
+            check_queries(index, queries, 20, mask, name + case_name + ", masked");
+            check_queries(index, {queries.begin(), queries.begin() + 3}, 20, {}, name + case_name);
         };
         all_k("");
         adjust(index, 1, 1.0f);
@@ -187,10 +187,10 @@ TEST(bounded_scan_equals_exact_scans_for_several_model_versions) {
     std::vector<Query> queries;
     queries.reserve(by_version.size());
     for (const auto& each : by_version) queries.emplace_back(std::span<const VersionQuery>(each));
-    for (const std::size_t k : {1u, 50u, 1600u}) same_as_alone(index, queries, k, {}, "versions");
+    for (const std::size_t k : {1u, 50u, 1600u}) check_queries(index, queries, k, {}, "versions");
     CHECK(index.calibrate(2, 0.5f, 1.0f).ok());
     adjust(index, 3, 1.0f);
-    for (const std::size_t k : {1u, 50u, 1600u}) same_as_alone(index, queries, k, {}, "versions, calibrated");
+    for (const std::size_t k : {1u, 50u, 1600u}) check_queries(index, queries, k, {}, "versions, calibrated");
 }
 
 // A float32 near the largest is infinite in bfloat16; with short rows its products are far from overflow.
@@ -213,7 +213,7 @@ TEST(bounded_scan_equals_exact_scans_near_the_largest_float) {
         options.dtype = dtype;
         const ItemIndex index =
             ItemIndex::build(ids, MatrixView{vectors.data(), kRows, kDim, DType::float32}, options).value();
-        for (const std::size_t k : {1u, 20u, 700u}) same_as_alone(index, queries, k, {}, "huge queries");
+        for (const std::size_t k : {1u, 20u, 700u}) check_queries(index, queries, k, {}, "huge queries");
     }
 }
 

@@ -30,16 +30,16 @@ karec::ItemIndex small_index() {
 // call() again and again while another thread sets the last of `values` to a and b in turn.
 template <class T, class Call>
 void while_changing(std::vector<T>& values, T a, T b, const Call& call) {
-    std::atomic<bool> over{false};
+    std::atomic<bool> is_over{false};
     std::thread writer([&] {
         const std::atomic_ref<T> last(values.back());
-        while (!over) {
+        while (!is_over) {
             last.store(a, std::memory_order_relaxed);
             last.store(b, std::memory_order_relaxed);
         }
     });
     for (int i = 0; i < kCalls; ++i) call();
-    over = true;
+    is_over = true;
     writer.join();
 }
 

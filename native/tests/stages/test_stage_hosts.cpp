@@ -148,10 +148,10 @@ TEST(child_runs_and_reloads_after_a_fork_during_a_reload) {
     folder.publish(1);
     auto stages = open_stages(folder);
     const auto ids = all_ids();
-    std::atomic<bool> over{false};
+    std::atomic<bool> is_over{false};
     std::atomic<int> reloads{0};
     std::thread other([&] {
-        for (std::int64_t version = 2; !over; version = 3 - version) {
+        for (std::int64_t version = 2; !is_over; version = 3 - version) {
             folder.point_at(version);
             reloads += stages->reload().ok() ? 1 : 0;
         }
@@ -169,7 +169,7 @@ TEST(child_runs_and_reloads_after_a_fork_during_a_reload) {
         int status = 0;
         CHECK(::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
-    over = true;
+    is_over = true;
     other.join();
 }
 
