@@ -10,10 +10,9 @@ from doc_pages import ROOT, free_port, page_blocks, run_page
 from own_logs import shop_actions
 
 PROGRAM = """
-#include <karec/prerank.hpp>
+#include <karec/stages.hpp>
 bool fail(const karec::Status& status);
-bool run(const karec::PrerankRequest& request, std::span<float> scores, std::span<std::int64_t> ids,
-         std::span<std::int32_t> rows) {
+bool run(const karec::StagesOptions& options, const karec::Request& request, karec::Page& page) {
 %s
     return is_new.ok();
 }
