@@ -85,9 +85,9 @@ class KAREC_API Stages {
                                const StagesOptions& options) noexcept;
 
     // Runs the steps. invalid_argument: k = 0, scores or a user vector of another length or not finite, no user for the
-    // ranker. unavailable: no user vector and no tower, or no tower of a model version in the index. A row is scored
-    // by the user vector of its model version; rows of a version without one are dropped and counted.
-    // Cost: O(N·D) for the search, the ranker's model once, and dpp's cost.
+    // ranker, or a step gives a score beyond float32. unavailable: no user vector and no tower, or no tower of a model
+    // version in the index. A row is scored by the user vector of its model version; rows of a version without one are
+    // dropped and counted. Cost: O(N·D) for the search, the ranker's model once, and dpp's cost.
     Status run(const Request& request, Page& page) const noexcept;
 
     // Opens the bundle that `current` names if it is another one, and returns true if so. If it fails, the old bundle

@@ -62,8 +62,10 @@ struct Stages::State {
 
     Status run_fused(std::size_t n_steps, StageRun& run) const {
         const auto start = std::chrono::steady_clock::now();
-        Status status = search_request(std::get<InnerProductStep>(settings.steps[n_steps - 1].settings), run);
-        if (!status.ok() || options.on_step == nullptr) return status;
+        const StageStep& search = settings.steps[n_steps - 1];
+        const Status status = search_request(std::get<InnerProductStep>(search.settings), run);
+        if (!status.ok()) return error_of(search, status);
+        if (options.on_step == nullptr) return {};
         const std::size_t n = run.request.candidates.size();
         const std::size_t n_known = n_steps == 3 ? n - run.pool.n_unknown : n;
         report(0, {"", "", n, n, run.pool.n_unknown, 0, 0}, run.bundle);
@@ -77,11 +79,15 @@ struct Stages::State {
         const auto start = std::chrono::steady_clock::now();
         const StageStep& step = settings.steps[run.step];
         const Status status = std::visit([&](const auto& own) { return run_step(own, run); }, step.settings);
-        if (!status.ok()) return {status.code(), "step " + step.name + ": " + status.message()};
+        if (!status.ok()) return error_of(step, status);
         if (options.on_step == nullptr) return {};
         const StepMetrics metrics{"", "", n_in, run.pool.size(), run.pool.n_without_row(), elapsed(start), 0};
         report(run.step, metrics, run.bundle);
         return {};
+    }
+
+    static Status error_of(const StageStep& step, const Status& status) {
+        return {status.code(), "step " + step.name + ": " + status.message()};
     }
 
     static std::uint64_t elapsed(std::chrono::steady_clock::time_point start) noexcept {

@@ -112,7 +112,7 @@ Status search_into(StageRun& run, const Candidates& candidates, std::size_t k) {
     best.rows.resize(count->found);
     best.scores.resize(count->found);
     run.pool = std::move(best);
-    return {};
+    return check_finite(run.pool.scores, "scores");
 }
 
 }  // namespace
@@ -214,8 +214,9 @@ Status search_request(const InnerProductStep& step, StageRun& run) {
 Status run_step(const FreshnessStep& step, StageRun& run) {
     const PoolColumn uploaded(run.view, kUploadMs, run.pool.rows);
     if (!uploaded.status.ok()) return uploaded.status;
-    return freshness(run.pool.scores, uploaded.view, run.request.time_ms, step.weight, step.half_life_hours,
-                     run.pool.scores);
+    const Status status = freshness(run.pool.scores, uploaded.view, run.request.time_ms, step.weight,
+                                    step.half_life_hours, run.pool.scores);
+    return status.ok() ? check_finite(run.pool.scores, "scores") : status;
 }
 
 Status run_step(const ToneStep& step, StageRun& run) {

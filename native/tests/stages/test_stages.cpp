@@ -246,6 +246,37 @@ TEST(run_refuses_invalid_requests) {
     CHECK(is_refused(request, Code::invalid_argument, "k is 0, expected at least 1"));
 }
 
+TEST(inner_product_refuses_scores_beyond_float32) {
+    BundleFolder folder;
+    folder.publish(1);
+    const std::vector<float> large(kBundleDim, 3e38f);
+    const std::vector<std::int64_t> ids = {0, 3, 6};
+    Request request = request_of(ids);
+    request.user_vector = large;
+    Page page;
+    page.ids = {7};
+    for (const std::string& before : {kIndexRows, kIndexRows + kHasEmbedding, std::string()}) {
+        const auto stages = open_stages(folder, before + inner_product_step(5));
+        CHECK(has_message(stages->run(request, page), Code::invalid_argument,
+                          "step inner_product: scores holds infinity at position 0"));
+        CHECK(page.ids.size() == 1);
+    }
+}
+
+TEST(freshness_refuses_scores_beyond_float32) {
+    BundleFolder folder;
+    folder.publish(1);
+    const std::vector<std::int64_t> ids = {0, 3};
+    Page page;
+    for (const char* weight : {"1e39", "-1e39"}) {
+        const auto stages = open_stages(
+            folder, std::string(R"({"use": "freshness", "name": "new first", "half_life_hours": 24, "weight": )") +
+                        weight + "}");
+        CHECK(has_message(stages->run(request_of(ids), page), Code::invalid_argument,
+                          "step new first: scores holds infinity at position 0"));
+    }
+}
+
 TEST(ranker_requires_onnx_runtime) {
     BundleFolder folder;
     folder.publish(1);
