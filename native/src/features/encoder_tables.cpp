@@ -26,8 +26,8 @@ TableColumns read_table(SnapshotReader& reader, const std::string& folder, const
     const std::size_t n = table.ids.size();
     table.categories = read_columns(reader, folder, coder.categories, ColumnKind::integers, n);
     table.numbers = read_columns(reader, folder, names_of(coder.numbers), ColumnKind::floats, n);
-    table.moments = read_columns(reader, folder, names_of(coder.moments), ColumnKind::integers, n);
-    table.counters = read_columns(reader, folder, coder.counters, ColumnKind::floats, n);
+    table.moments = read_columns(reader, folder, names_of(coder.moments), ColumnKind::moments, n);
+    table.counters = read_columns(reader, folder, coder.counters, ColumnKind::counters, n);
     return table;
 }
 
@@ -60,7 +60,7 @@ Status EncoderTables::read(const Bundle& bundle, bool verify) {
         if (__builtin_mul_overflow(users.ids.size(), scenes.size(), &n_rows)) {
             return Status::bad_format(bundle.path() + "/snapshot/snapshot.json: too many scenes");
         }
-        scene_counters = read_columns(reader, kSceneCounters, encoder.scene_counters, ColumnKind::floats, n_rows);
+        scene_counters = read_columns(reader, kSceneCounters, encoder.scene_counters, ColumnKind::counters, n_rows);
     }
     const std::pair<const char*, StoredLists*> lists[] = {
         {"history", &history}, {"skipped", &skipped}, {"follows", &follows}, {"friends", &friends}};

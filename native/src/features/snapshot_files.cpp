@@ -1,6 +1,7 @@
 #include "features/snapshot_files.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/checks.hpp"
@@ -10,14 +11,21 @@ namespace karec {
 namespace {
 
 constexpr std::int64_t kFormat = 1;
+constexpr std::int64_t kLatestMs = 253'402'300'799'999;          // end of the year 9999, as in karec/catalog/schema.py
+constexpr double kMaxFloat = std::numeric_limits<float>::max();  // the encoder reads counters as float32
+
+bool has_integers(ColumnKind kind) noexcept {
+    return kind == ColumnKind::integers || kind == ColumnKind::moments;
+}
 
 const char* name_of(ColumnKind kind) noexcept {
-    return kind == ColumnKind::int64 ? "int64" : kind == ColumnKind::integers ? "integers" : "floating numbers";
+    if (kind == ColumnKind::int64) return "int64";
+    return has_integers(kind) ? "integers" : "floating numbers";
 }
 
 bool is_of_kind(const NpyArray& values, ColumnKind kind) noexcept {
     if (kind == ColumnKind::int64) return values.dtype == DType::int64;
-    return kind == ColumnKind::integers ? values.is_integer() : values.is_floating();
+    return has_integers(kind) ? values.is_integer() : values.is_floating();
 }
 
 }  // namespace
@@ -60,6 +68,7 @@ StoredColumn SnapshotReader::read_column(const std::string& name, ColumnKind kin
     if (!is_of_kind(values.value(), kind)) {
         refuse(name, std::string("dtype ") + name_of(values->dtype) + ", expected " + name_of(kind));
     }
+    if (verify_ && status.ok()) check_values(name, values.value(), kind);
     return {std::move(file), std::move(values.value())};
 }
 
@@ -69,6 +78,24 @@ StoredColumn SnapshotReader::read_column(const std::string& name, ColumnKind kin
         refuse(name, std::to_string(column.values.size()) + " rows, expected " + std::to_string(n_rows));
     }
     return column;
+}
+
+void SnapshotReader::check_values(const std::string& name, const NpyArray& values, ColumnKind kind) {
+    if (kind != ColumnKind::counters && kind != ColumnKind::moments) return;
+    const auto refuse_row = [&](std::size_t row, const std::string& value, const char* expected) {
+        refuse(name, "row " + std::to_string(row) + " is " + value + ", expected " + expected);
+    };
+    for (std::size_t row = 0; row < values.size() && status.ok(); ++row) {
+        if (kind == ColumnKind::counters) {
+            const double counter = values.real(row);
+            const bool is_valid = counter >= 0.0 && counter <= kMaxFloat;
+            if (!is_valid) refuse_row(row, std::to_string(counter), "a counter, finite and ≥ 0 in float32");
+        } else {
+            const std::int64_t moment = values.integer(row);
+            const bool is_valid = moment <= kLatestMs && (moment >= 0 || values.dtype != DType::uint64);
+            if (!is_valid) refuse_row(row, std::to_string(moment), "Unix milliseconds before the year 10000");
+        }
+    }
 }
 
 StoredIds SnapshotReader::read_ids(const std::string& name) {

@@ -39,10 +39,12 @@ struct StoredLists {
     void read_latest(std::size_t row, std::span<std::int64_t> out) const noexcept;
 };
 
-enum class ColumnKind { int64, integers, floats };
+// counters: floating numbers, finite and ≥ 0 in float32. moments: integers, Unix milliseconds before the year 10000,
+// ≤ 0 if unknown.
+enum class ColumnKind { int64, integers, floats, counters, moments };
 
 // Opens files. After the first error, which `status` has, the results are empty. With `verify`, compares every byte
-// with the manifest's checksum.
+// with the manifest's checksum, and checks the values of counters and moments. Cost: O(bytes).
 class SnapshotReader {
   public:
     SnapshotReader(const Bundle& bundle, bool verify) noexcept : bundle_(bundle), verify_(verify) {}
@@ -64,6 +66,9 @@ class SnapshotReader {
     void refuse(const std::string& name, const std::string& reason);
 
   private:
+    // Refuses the first row whose value is not of the kind.
+    void check_values(const std::string& name, const NpyArray& values, ColumnKind kind);
+
     const Bundle& bundle_;
     bool verify_;
 };

@@ -1,6 +1,7 @@
 // Model inputs from raw ids, by the golden encoder and snapshot. test_encoder_parity.py compares the bits with Python.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -193,6 +194,30 @@ TEST(open_refuses_a_bundle_without_required_files) {
     std::filesystem::remove(world.path + "/encoder.npz");
     write_manifest(world.path, 1);
     CHECK(world.open().status().code() == Code::unavailable);
+}
+
+TEST(open_refuses_counters_and_moments_outside_their_range_by_row) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const std::int64_t late = 253'402'300'800'000;
+    const auto refuses_last = [](const std::string& name, const auto& value) {
+        const World world;
+        const std::string path = world.path + "/snapshot/" + name;
+        std::string text = read_file(path);
+        std::memcpy(text.data() + text.size() - sizeof value, &value, sizeof value);
+        write_file(path, text);
+        write_manifest(world.path, 1);
+        const Status status = world.open().status();
+        CHECK(UserEncoder::open(Bundle::open(world.path).value(), false).ok());
+        return status.code() == Code::bad_format && status.message().find(name + ": row ") != std::string::npos;
+    };
+    for (const std::string table : {"users/", "works/", "user_scene_counters/"}) {
+        for (const float counter : {nan, -1.0f, std::numeric_limits<float>::infinity()}) {
+            CHECK(refuses_last(table + "count_click.npy", counter));
+        }
+    }
+    CHECK(refuses_last("works/upload_ms.npy", late));
+    CHECK(!refuses_last("works/upload_ms.npy", late - 1));
+    CHECK(!refuses_last("works/upload_ms.npy", std::int64_t{-1}));
 }
 
 TEST(open_refuses_another_format_with_advice) {
