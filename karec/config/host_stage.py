@@ -19,7 +19,7 @@ from karec.config.assemble import build_stage
 from karec.config.scenes import Config, Scene
 from karec.errors import ConfigError
 from karec.files import read_json, write_text_aside
-from karec.pipeline.step import Step
+from karec.pipeline.step import Stage, Step
 from karec.steps.filters.has_embedding import HasEmbedding
 from karec.steps.filters.not_shown import NotShown
 from karec.steps.filters.quota import Quota
@@ -42,7 +42,8 @@ def export_stages(
 ) -> None:
     """Writes ``stages`` of ``scene`` to ``path``, in the order of the scene. Empty: all.
 
-    Raises ConfigError for a step that only Python has, or a scene of another item type than works.
+    Raises ConfigError for a step that only Python has, a step that needs rows before the scene has them, or a
+    scene of another item type than works.
     """
     content = _content(Config.read(config), scene, stages, bundle)
     write_text_aside(path, json.dumps(content, indent=1) + "\n", "ascii")
@@ -103,14 +104,31 @@ def _content(config: Config, scene: str, names: Sequence[str], bundle: Bundle | 
         raise ConfigError(f"scenes.{scene}: item_type works only in Python; C++ hosts have works")
     tables = _tables(config.scene(scene), names)
     stages = [build_stage(config, scene, table["name"], bundle) for table in tables]
+    settings = [
+        {"name": stage.name, "steps": [step_settings(step) for step in stage.steps]} for stage in stages
+    ]
+    _check_rows(config.scene(scene), stages)
     return {
         "format": FORMAT,
         "scene": scene,
         "source": _source(config.scene(scene), names),
-        "stages": [
-            {"name": stage.name, "steps": [step_settings(step) for step in stage.steps]} for stage in stages
-        ],
+        "stages": settings,
     }
+
+
+def _check_rows(scene: Scene, stages: Sequence[Stage]) -> None:
+    """Raises ConfigError if a step of the scene's first stages needs rows that no earlier step gives.
+
+    Python refuses such a scene too. Later stages get the rows of earlier ones, which a C++ host looks up.
+    """
+    for table, stage in zip(scene.stages, stages, strict=False):
+        if stage.name != table["name"]:
+            return
+        for step in stage.steps:
+            if "rows" in step.needs:
+                raise ConfigError(f"the step {step.name!r} needs rows: put index_rows before it")
+            if "rows" in step.gives:
+                return
 
 
 def _tables(scene: Scene, names: Sequence[str]) -> list[Mapping[str, Any]]:

@@ -169,6 +169,15 @@ def test_export_refuses_a_step_that_runs_only_in_python_by_name(config, step, me
         export_stages(config, "home", ["prerank"], config.parent / "prerank.json")
 
 
+def test_export_refuses_a_step_that_needs_rows_before_index_rows(config):
+    path = config.parent / "stages.json"
+    config.write_text(TEXT.replace('{ use = "index_rows" }, ', '{ use = "not_shown" }, '))
+    with pytest.raises(ConfigError, match=r"^the step 'inner_product' needs rows: put index_rows before it$"):
+        export_stages(config, "home", (), path)
+    config.write_text(TEXT.replace("top_k", "page_rules"))
+    export_stages(config, "home", ["rank"], path)
+
+
 def test_export_refuses_a_scene_of_another_item_type(config):
     config.write_text(TEXT.replace("[scenes.home]", '[scenes.home]\nitem_type = "song"'))
     with pytest.raises(
