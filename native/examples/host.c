@@ -4,6 +4,7 @@
  *
  * ONNXRUNTIME: for example site-packages/onnxruntime/capi/libonnxruntime.so.1.x of the Python wheel.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -15,20 +16,34 @@ static int fail(void) {
     return 1;
 }
 
+static int print_usage(void) {
+    fprintf(stderr, "usage: host_c BUNDLES STAGES ONNXRUNTIME USER_ID CANDIDATE_ID...\n");
+    return 2;
+}
+
+/* Returns 0 if `text` is not a decimal int64. */
+static int read_id(const char* text, int64_t* id) {
+    char* end = NULL;
+    errno = 0;
+    *id = strtoll(text, &end, 10);
+    return end != text && *end == '\0' && errno == 0;
+}
+
 int main(int argc, char** argv) {
-    if (argc < 6) return fprintf(stderr, "usage: host_c BUNDLES STAGES ONNXRUNTIME USER_ID CANDIDATE_ID...\n"), 2;
+    if (argc < 6) return print_usage();
+    /* Lists and counters come from the snapshot. A host with newer ones sets user.history and so on. */
+    karec_user user = KAREC_USER_INIT;
+    if (!read_id(argv[4], &user.user_id)) return print_usage();
+    const size_t n = (size_t)argc - 5;
+    int64_t* candidates = calloc(n, sizeof *candidates);
+    for (size_t i = 0; i < n; ++i)
+        if (!read_id(argv[5 + i], &candidates[i])) return print_usage();
+
     karec_stages_options options = KAREC_STAGES_OPTIONS_INIT;
     options.onnxruntime = argv[3];
     karec_stages* stages = NULL;
     if (karec_stages_open(argv[1], argv[2], &options, &stages) != KAREC_OK) return fail();
 
-    /* Lists and counters come from the snapshot. A host with newer ones sets user.history and so on. */
-    karec_user user = KAREC_USER_INIT;
-    user.user_id = atoll(argv[4]);
-
-    const size_t n = (size_t)argc - 5;
-    int64_t* candidates = calloc(n, sizeof *candidates);
-    for (size_t i = 0; i < n; ++i) candidates[i] = atoll(argv[5 + i]);
     karec_request request = KAREC_REQUEST_INIT;
     request.candidates = candidates;
     request.n_candidates = n;

@@ -4,9 +4,12 @@
 //
 // ONNXRUNTIME  for example site-packages/onnxruntime/capi/libonnxruntime.so.1.x of the Python wheel
 // HISTORY_ID…  items that the user enjoyed, oldest first; default: those of the bundle's snapshot
+#include <charconv>
+#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
+#include <cstring>
 #include <ctime>
+#include <system_error>
 #include <vector>
 
 #include "karec/stages.hpp"
@@ -18,13 +21,28 @@ int fail(const karec::Status& status) {
     return 1;
 }
 
+int print_usage() {
+    std::fprintf(stderr, "usage: host BUNDLES STAGES ONNXRUNTIME USER_ID [HISTORY_ID…]\n");
+    return 2;
+}
+
+bool read_number(const char* text, std::int64_t& number) {
+    const auto [end, error] = std::from_chars(text, text + std::strlen(text), number);
+    return error == std::errc() && *end == '\0';
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 5) {
-        std::fprintf(stderr, "usage: host BUNDLES STAGES ONNXRUNTIME USER_ID [HISTORY_ID…]\n");
-        return 2;
+    if (argc < 5) return print_usage();
+    karec::UserState user;
+    if (!read_number(argv[4], user.user_id)) return print_usage();
+    std::vector<std::int64_t> history(static_cast<std::size_t>(argc) - 5);
+    for (std::size_t i = 0; i < history.size(); ++i) {
+        if (!read_number(argv[5 + i], history[i])) return print_usage();
     }
+    if (!history.empty()) user.history = history;
+
     karec::StagesOptions options;
     options.onnxruntime = argv[3];
     const auto stages = karec::Stages::open(argv[1], argv[2], options);
@@ -34,12 +52,6 @@ int main(int argc, char** argv) {
     const karec::ItemIndex index = stages->index();
     const auto table = index.pinned().table();
     if (!table.ok()) return fail(table.status());
-
-    std::vector<std::int64_t> history;
-    for (int i = 5; i < argc; ++i) history.push_back(std::strtoll(argv[i], nullptr, 10));
-    karec::UserState user;
-    user.user_id = std::strtoll(argv[4], nullptr, 10);
-    if (!history.empty()) user.history = history;
 
     karec::Request request;
     request.candidates = table.value()->ids;

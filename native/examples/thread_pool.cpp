@@ -2,18 +2,38 @@
 //
 //   thread_pool BUNDLES STAGES ONNXRUNTIME N_THREADS USER_ID…
 #include <atomic>
+#include <charconv>
+#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
+#include <cstring>
 #include <ctime>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "karec/stages.hpp"
 
+namespace {
+
+int print_usage() {
+    std::fprintf(stderr, "usage: thread_pool BUNDLES STAGES ONNXRUNTIME N_THREADS USER_ID…\n");
+    return 2;
+}
+
+bool read_number(const char* text, std::int64_t& number) {
+    const auto [end, error] = std::from_chars(text, text + std::strlen(text), number);
+    return error == std::errc() && *end == '\0';
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-    if (argc < 6) {
-        std::fprintf(stderr, "usage: thread_pool BUNDLES STAGES ONNXRUNTIME N_THREADS USER_ID…\n");
-        return 2;
+    if (argc < 6) return print_usage();
+    std::int64_t n_threads = 0;
+    if (!read_number(argv[4], n_threads) || n_threads < 1) return print_usage();
+    std::vector<std::int64_t> users(static_cast<std::size_t>(argc) - 5);
+    for (std::size_t i = 0; i < users.size(); ++i) {
+        if (!read_number(argv[5 + i], users[i])) return print_usage();
     }
     karec::StagesOptions options;
     options.onnxruntime = argv[3];
@@ -26,14 +46,13 @@ int main(int argc, char** argv) {
     if (!candidates.ok()) return 1;
     const std::int64_t now_ms = static_cast<std::int64_t>(std::time(nullptr)) * 1000;
 
-    const int n_users = argc - 5;
-    std::atomic<int> next{0};
+    std::atomic<std::size_t> next{0};
     std::atomic<int> n_failed{0};
     const auto serve = [&] {
         karec::Page page;  // reused: after the first requests it allocates nothing
-        for (int i = next++; i < n_users; i = next++) {
+        for (std::size_t i = next++; i < users.size(); i = next++) {
             karec::UserState user;
-            user.user_id = std::strtoll(argv[5 + i], nullptr, 10);
+            user.user_id = users[i];
             karec::Request request;
             request.candidates = candidates.value()->ids;
             request.user = &user;
@@ -48,7 +67,7 @@ int main(int argc, char** argv) {
         }
     };
     std::vector<std::thread> threads;
-    for (long t = std::strtol(argv[4], nullptr, 10); t > 0; --t) threads.emplace_back(serve);
+    for (std::int64_t t = 0; t < n_threads; ++t) threads.emplace_back(serve);
     for (std::thread& thread : threads) thread.join();
     return n_failed == 0 ? 0 : 1;
 }

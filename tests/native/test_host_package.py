@@ -123,6 +123,28 @@ def test_installed_examples_build_and_recommend(cmake, prefix, platform, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("host", ["someone"]),
+        ("host", ["3", "51x"]),
+        ("host_c", ["", "51"]),
+        ("host_c", ["3", "9223372036854775808"]),
+        ("thread_pool", ["0", "3"]),
+        ("thread_pool", ["-1", "3"]),
+        ("thread_pool", ["two", "3"]),
+        ("thread_pool", ["2", "3", "someone"]),
+    ],
+)
+def test_examples_refuse_other_numbers_with_their_usage(cmake, native_programs, program, arguments):
+    run(cmake, "--build", native_programs.parents[1], "--target", f"karec_{program}")
+    path = native_programs.parent / "examples" / program
+    process = subprocess.run(
+        [path, *["/nowhere"] * 3, *arguments], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 2 and process.stderr.startswith(f"usage: {program} BUNDLES")
+
+
+@pytest.mark.parametrize(
     ("text", "program"), [(C_ONLY, "host_c"), (STATIC, "host")], ids=["only C", "static"]
 )
 def test_c_project_and_static_project_build(cmake, prefix, platform, tmp_path, text, program):
