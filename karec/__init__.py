@@ -61,6 +61,8 @@ else:
             try:
                 value = import_module("karec._native")
             except ImportError as error:
+                if isinstance(error.__cause__, ValueError):  # of KAREC_FORCE_ISA
+                    raise error.__cause__ from None
                 raise ImportError(
                     f"karec's C++ extension cannot be imported ({error}). Build it: pip install -e .",
                     name="karec._native",

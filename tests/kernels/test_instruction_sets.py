@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import karec
 from karec import _native
 
@@ -26,9 +28,19 @@ def test_index_reports_the_instruction_set() -> None:
     assert index.isa == index.pinned().isa == _native.isa() in ISAS
 
 
-def test_unknown_instruction_set_is_rejected_by_name() -> None:
-    done = run("import karec; karec.ItemIndex.build([1], [[1.0]])", "sse9")
-    assert "KAREC_FORCE_ISA names 'sse9', this machine runs" in done.stderr
+@pytest.mark.parametrize(
+    "call",
+    [
+        "karec.ItemIndex.build([1], [[1.0]])",
+        "karec.diversity.dpp_select([[1.0]], [1.0], 1)",
+        "import karec.features.crosses",
+        "from karec import _native",
+    ],
+)
+def test_unknown_instruction_set_is_rejected_at_first_use(call: str) -> None:
+    done = run(f"import karec; print('imported'); {call}", "sse9")
+    assert done.stdout == "imported\n"
+    assert "\nValueError: KAREC_FORCE_ISA names 'sse9', this machine runs" in done.stderr
 
 
 RUN = """

@@ -114,7 +114,7 @@ class KAREC_API ItemIndex {
 // depend on it. For "amx" the process requests the permission to use AMX tiles from Linux.
 KAREC_API std::string_view active_isa() noexcept;
 
-// Fails if KAREC_FORCE_ISA names a set that this processor lacks; build and open fail then too.
+// Fails if KAREC_FORCE_ISA names a set that this processor lacks; functions that depend on the set fail too.
 KAREC_API Status check_isa() noexcept;
 
 }  // namespace karec

@@ -7,6 +7,7 @@
 
 #include "base/checks.hpp"
 #include "index/row_format.hpp"
+#include "karec/item_index.hpp"
 #include "kernels/kernels.hpp"
 
 namespace karec {
@@ -121,6 +122,7 @@ Status check_item_column(const char* name, std::size_t length, const VectorRows&
 
 Result<FeatureRows> FeatureRows::make(const VectorRows& items, const SelectionOptions& options, double type_weight,
                                       std::span<const std::int64_t> types) {
+    if (Status status = check_isa(); !status.ok()) return status;
     if (options.window && *options.window == 0) return Status::invalid("window must be ≥ 1, got 0");
     if (options.shown.rows > 0 && options.shown.cols != items.cols) {
         return Status::invalid("shown has shape " + shape_text(options.shown) + ", expected (M, " +

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "karec/item_index.hpp"
+
 namespace karec {
 namespace {
 
@@ -34,6 +36,7 @@ TableColumns read_table(SnapshotReader& reader, const std::string& folder, const
 }  // namespace
 
 Result<std::shared_ptr<const EncoderTables>> EncoderTables::open(const Bundle& bundle, bool verify) {
+    if (Status status = check_isa(); !status.ok()) return status;
     for (const std::string name : {"encoder.npz", "snapshot/users/ids.npy", "snapshot/works/ids.npy"}) {
         if (bundle.has(name)) continue;
         return Status{Code::unavailable, bundle.path() + " has no " + name + ", which the user encoder needs"};

@@ -13,6 +13,7 @@
 #include "base/half.hpp"
 #include "base/scratch.hpp"
 #include "index/index_checks.hpp"
+#include "karec/item_index.hpp"
 #include "kernels/kernels.hpp"
 #include "rules/column_values.hpp"
 
@@ -47,6 +48,7 @@ bool reaches(T value, double at_least, DType dtype) noexcept {
 Status freshness(std::span<const float> scores, const Column& upload_ms, std::int64_t now_ms, double weight,
                  double half_life_hours, std::span<float> out) noexcept {
     return at_boundary([&]() -> Status {
+        if (Status status = check_isa(); !status.ok()) return status;
         if (Status status = check_column(upload_ms, scores.size()); !status.ok()) return status;
         if (Status status = check_lengths("scores", scores.size(), "out", out.size()); !status.ok()) return status;
         if (is_floating(upload_ms.dtype))

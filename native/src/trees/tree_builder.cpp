@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/checks.hpp"
+#include "karec/item_index.hpp"
 #include "trees/tree_ensemble.hpp"
 
 namespace karec {
@@ -165,7 +166,8 @@ std::uint32_t TreeBuilder::find_column(const Node& node) {
 
 Result<TreeEnsemble> TreeEnsemble::from_nodes(const TreeNodes& nodes, std::size_t n_features, std::size_t n_outputs) {
     const std::size_t n = nodes.features.size();
-    Status status = check_lengths("sizes", nodes.sizes.size(), "outputs", nodes.outputs.size());
+    Status status = check_isa();
+    if (status.ok()) status = check_lengths("sizes", nodes.sizes.size(), "outputs", nodes.outputs.size());
     if (status.ok()) status = check_lengths("features", n, "values", nodes.values.size());
     if (status.ok()) status = check_lengths("features", n, "missing_first", nodes.missing_first.size());
     if (!status.ok()) return status;
