@@ -110,7 +110,7 @@ class ItemIndex(IndexReads):
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], verify: bool = True, copy: bool = False) -> ItemIndex:
-        """Memory-maps an index file and verifies it (checksums, sizes, the id map). O(file).
+        """Memory-maps an index file and verifies it (checksums, sizes, the id map, finite numbers). O(file).
 
         Processes that open the same file share its memory. Writes to an opened index stay in this process.
         Never write into an open file; replace it, as ``save`` does. A mapped file that is shortened ends the
@@ -124,7 +124,7 @@ class ItemIndex(IndexReads):
                 no effect, and processes do not share the memory.
 
         Raises:
-            IndexFormatError: truncated, altered, or not an index file of this version.
+            IndexFormatError: truncated, altered, not an index file of this version, or with NaN or infinity.
             OSError: the file cannot be read or is not a regular file.
         """
         return cls(library.ItemIndex.open(os.fsencode(path), verify, copy))

@@ -64,9 +64,9 @@ class KAREC_API ItemIndex {
     static Result<ItemIndex> build(std::span<const std::int64_t> ids, MatrixView embeddings,
                                    const BuildOptions& options) noexcept;
 
-    // Maps a file of IndexView::save and verifies every byte (checksums, sizes, the id map): O(file). Writes to the
-    // index stay in memory. bad_format: a truncated or altered file. io_error: it cannot be read, or is not a regular
-    // file. Numbers in a section with the right checksum are not checked further.
+    // Maps a file of IndexView::save and verifies every byte (checksums, sizes, the id map, finite numbers): O(file).
+    // Writes to the index stay in memory. bad_format: a truncated or altered file, NaN or infinity in vectors, scales
+    // or adjustments. io_error: it cannot be read, or is not a regular file.
     //
     // Never write into an open file; replace it, as save() does: after rename(), open indexes still have the old
     // contents. If a mapped file is truncated, the next read there ends the process (SIGBUS); if it is overwritten,

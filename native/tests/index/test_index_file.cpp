@@ -144,6 +144,34 @@ TEST(index_file_with_lists_that_do_not_match_is_refused) {
     CHECK(!refused(untouched));
 }
 
+TEST(index_file_with_a_number_that_is_not_finite_is_refused_by_section_and_row) {
+    const std::vector<float> vectors = {1, 2, 3};
+    const auto message = [&](DType dtype, std::uint32_t kind, std::size_t row_bytes, std::uint32_t bits) {
+        ItemIndex::BuildOptions options;
+        options.dtype = dtype;
+        options.rescore = dtype == DType::int8;
+        ItemIndex index = ItemIndex::build(Ids{1, 2, 3}, {vectors.data(), 3, 1, DType::float32}, options).value();
+        CHECK(index.adjust(Ids{1}, std::vector<float>{2}, std::vector<float>{3}).ok());
+        Bytes bytes = saved(index);
+        std::size_t section = 0;
+        while (at<std::uint32_t>(bytes, entry(section)) != kind) ++section;
+        at<std::uint32_t>(bytes, at<std::uint64_t>(bytes, entry(section) + 8) + 2 * row_bytes) = bits;
+        seal(bytes);
+        Buffer memory;
+        const auto contents = read(bytes, memory);
+        CHECK(!contents.ok() && contents.status().code() == Code::bad_format);
+        CHECK(read_index(memory.as<const std::byte>().first(bytes.size()), false).ok());
+        return contents.status().message();
+    };
+    constexpr std::uint32_t kInfinity = 0x7F800000, kNaN = 0x7FC00000, kHalfNaN = 0x7E00;
+    const std::string damaged = "damaged karec index file: section ";
+    CHECK(message(DType::float32, kRows, 64, kInfinity) == damaged + "rows holds infinity at (2, 0)");
+    CHECK(message(DType::float16, kRows, 64, kHalfNaN) == damaged + "rows holds NaN at (2, 0)");
+    CHECK(message(DType::int8, kScales, 4, kNaN) == damaged + "scales holds NaN at (2, 0)");
+    CHECK(message(DType::int8, kExactRows, 64, kInfinity) == damaged + "exact rows holds infinity at (2, 0)");
+    CHECK(message(DType::float32, kAdjustments, 8, kNaN) == damaged + "adjustments holds NaN at (2, 0)");
+}
+
 TEST(file_with_a_row_of_an_unknown_model_version_is_refused) {
     const std::vector<std::int64_t> ids = {1, 2};
     const std::vector<float> vectors = {1, 2};

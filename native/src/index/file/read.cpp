@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/checks.hpp"
 #include "index/file/index_file.hpp"
 
 namespace karec {
@@ -116,6 +117,26 @@ Status check_rows(const IndexContents& contents) {
     return {};
 }
 
+// Checks that float rows, scales and adjustments are finite, as scores must be. O(bytes).
+Status check_numbers(const IndexContents& contents) {
+    const auto check = [n = contents.ids.size()](const char* section, const void* data, std::size_t row_bytes,
+                                                 DType dtype = DType::float32) {
+        if (data == nullptr) return Status{};
+        return check_finite(MatrixView{data, n, row_bytes / size_of(dtype), dtype}, section);
+    };
+    const RowFormat& format = contents.format;
+    Status status;
+    if (format.dtype != DType::int8) {
+        status = check("section rows", contents.rows.data(), format.stride(), format.dtype);
+    }
+    if (status.ok()) status = check("section scales", contents.scales.data(), sizeof(float));
+    if (status.ok()) {
+        status = check("section exact rows", contents.exact_rows.data(), centroid_bytes(format.dim));
+    }
+    if (status.ok()) status = check("section adjustments", contents.adjustments.data(), sizeof(Adjustment));
+    return status.ok() ? status : damaged(status.message());
+}
+
 // Checks that there is one entry per model version, and that scores stay finite and in their order.
 Status check_spaces(const IndexContents& contents) {
     if (!has(contents.spaces)) return {};
@@ -176,6 +197,7 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     if (status.ok()) status = check_rows(contents);
     if (status.ok()) status = check_lists(contents);
     if (status.ok()) status = check_spaces(contents);
+    if (status.ok() && verify) status = check_numbers(contents);
     if (!status.ok()) return status;
     IdMap id_map;
     id_map.map(nullptr, contents.buckets);
