@@ -165,7 +165,10 @@ class ItemIndex(IndexReads):
         """
         version = self.model_version if model_version is None else check_version(model_version)
         types = dict(self._native.column_types)
-        named = [(name, _as_column(name, column, types.get(name))) for name, column in _as_arrays(columns)]
+        for name in columns or ():
+            if name not in types:
+                raise ValueError(f"the index has no column '{name}'{nearest(str(name), types)}")
+        named = [(name, _as_column(name, column, types[name])) for name, column in _as_arrays(columns)]
         self._native.upsert(item_ids, vectors, named, version, check_space_id(space_id))
 
     def calibrate(self, model_version: int, *, scale: float = 1.0, offset: float = 0.0) -> None:
@@ -242,12 +245,9 @@ def _as_arrays(columns: Mapping[str, ArrayLike] | None) -> list[tuple[str, NDArr
     return [(name, np.asarray(column)) for name, column in (columns or {}).items()]
 
 
-def _as_column(name: str, column: NDArray[Any], dtype: str | None) -> NDArray[Any]:
-    """Returns the column in the index's dtype, unchanged if the index does not have the column.
-
-    Raises ValueError if a value changes by the conversion.
-    """
-    if dtype is None or column.dtype == dtype or column.dtype.kind not in "biuf":
+def _as_column(name: str, column: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Returns the column in the index's dtype. Raises ValueError if a value changes by the conversion."""
+    if column.dtype == dtype or column.dtype.kind not in "biuf":
         return column
     with np.errstate(all="ignore"):  # overflows and NaN are rejected below
         cast = column.astype(dtype)

@@ -59,7 +59,8 @@ def test_upsert_keeps_columns_that_are_not_given(index: ItemIndex) -> None:
             {"creator_id": [1, 2], "quality": ["a", "b"]},
             "column 'quality' has dtype <U1, expected an integer",
         ),
-        ({"creator_id": [1, 2], "quality": [1, 1], "other": [1, 1]}, "the index has no column 'other'"),
+        ({"creator_id": [1, 2], "quality": [1, 1], "other": [1, 1]}, "the index has no column 'other'$"),
+        ({"creator": [1, 2]}, r"the index has no column 'creator' \(did you mean 'creator_id'\?\)$"),
     ],
 )
 def test_upsert_names_the_value_that_does_not_fit_its_column(
