@@ -267,7 +267,8 @@ class IndexReads:
         check_index(rows, self._index)
         native_options = check_dpp_options(**options)
         relevance = scale_relevance(relevance, options.get("standardise", False))
-        return DiversityResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native_options))
+        with np.errstate(over="ignore"):  # a value that float32 cannot hold is refused as infinity
+            return DiversityResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native_options))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """Returns (N, D) the vectors of ``rows`` (N,), zeros for row −1 and rows of removed items.

@@ -37,6 +37,7 @@ BAD = [
     ({"weights": R[:2]}, r"weights has shape \(2,\), expected \(4,\)"),
     ({"weights": -R}, "weights holds -1.0+ at position 1"),
     ({"weights": with_value(R, 2, np.nan)}, "weights holds NaN at position 2"),
+    ({"weights": np.array([1, 1, 1e300, 1])}, "weights holds infinity at position 2"),
     ({"types": R}, "types has dtype float32"),
     ({"types": [1, 2]}, r"types has shape \(2,\), expected \(4,\)"),
     ({"type_weight": 0.5}, "need types"),
@@ -72,6 +73,7 @@ BAD = [
 ]
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("changes", "message"), BAD)
 def test_dpp_select_refuses_wrong_shapes_dtypes_and_ranges(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
