@@ -157,6 +157,8 @@ def _factors(schema: IndexSchema, column: str, table: Mapping[str, float]) -> di
             raise ValueError(
                 f"weights.{column}: {value!r} is not an integer; the keys are values of the column"
             )
+        if not -(2**63) <= int(value) < 2**63:
+            raise ValueError(f"weights.{column}: {value} is out of the range of int64")
         if not (factor >= 0 and np.isfinite(factor)):
             raise ValueError(f"weights.{column}: the factor of {value} must be finite and ≥ 0, got {factor}")
     return {int(value): float(factor) for value, factor in table.items()}

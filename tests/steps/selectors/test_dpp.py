@@ -204,6 +204,10 @@ NO_MOOD = r"the item index has no column 'mood'; it has \['creator_id', 'song_id
             {"weights": {"type": {"video": 2.0}}},
             r"weights\.type: 'video' is not an integer; the keys are values of the column$",
         ),
+        (
+            {"weights": {"type": {str(2**63): 2.0}}},
+            r"weights\.type: 9223372036854775808 is out of the range of int64$",
+        ),
         ({"weights": {"type": {"1.5": 2.0}}}, r"weights\.type: '1.5' is not an integer"),
         (
             {"weights": {"type": {"1": -1.0}}},
