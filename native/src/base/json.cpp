@@ -58,7 +58,7 @@ class JsonReader {
 
     void read_value(int level) {
         skip_space();
-        if (level > kMaxLevels) return fail("more than 64 levels");
+        if (level >= kMaxLevels) return fail("more than 64 levels");
         if (at_ >= text_.size()) return fail("a value is missing");
         switch (text_[at_]) {
             case '{':
@@ -74,6 +74,7 @@ class JsonReader {
             case 'n':
                 return add_word("null", Kind::null);
             default:
+                if (text_[at_] != '-' && (text_[at_] < '0' || text_[at_] > '9')) return fail("unexpected character");
                 return read_number();
         }
     }

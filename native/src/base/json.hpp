@@ -32,7 +32,7 @@ class JsonValue {
     std::optional<bool> boolean() const noexcept;
     std::optional<std::int64_t> integer() const noexcept;
     std::optional<double> number() const noexcept;
-    std::optional<std::string_view> text() const noexcept;  // UTF-8
+    std::optional<std::string_view> text() const noexcept;  // UTF-8 if the document is: not checked
 
     // The member of an object; missing if there is none or the value is not an object. O(members).
     JsonValue operator[](std::string_view name) const noexcept;

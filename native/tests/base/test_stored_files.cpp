@@ -109,8 +109,16 @@ TEST(json_refuses_texts_that_are_not_json) {
 
 TEST(json_has_at_most_16_mib_and_64_levels) {
     CHECK(refused(std::string(100'000, '[')) && refused(std::string((16 << 20) + 1, ' ')));
-    CHECK(Json::parse(std::string(65, '[') + std::string(65, ']')).ok());
-    CHECK(refused(std::string(66, '[') + std::string(66, ']')));
+    CHECK(Json::parse(std::string(64, '[') + std::string(64, ']')).ok());
+    CHECK(refused(std::string(65, '[') + std::string(65, ']')));
+}
+
+TEST(json_names_the_position_of_an_unexpected_character) {
+    for (const char* text : {"bundle = 1", "\xEF\xBB\xBF{}", ".5"}) {
+        CHECK(Json::parse(text).status().message() == "not JSON: byte 0: unexpected character");
+    }
+    CHECK(Json::parse("[[scenes]]").status().message() == "not JSON: byte 2: unexpected character");
+    CHECK(Json::parse("1e999").status().message() == "not JSON: byte 5: not a number of a double");
 }
 
 TEST(json_uses_at_most_17_bytes_of_memory_for_a_byte) {
