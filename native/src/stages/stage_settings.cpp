@@ -221,8 +221,9 @@ Status read_step(JsonValue json, StageStep& to) {
 }
 
 Result<StageSettings> read_stages(JsonValue json) {
-    if (json["format"].integer() != kFormat) {
-        return Status::bad_format("another format, expected " + std::to_string(kFormat));
+    if (const auto format = json["format"].integer(); format != kFormat) {
+        return Status::bad_format("format is " + (format ? std::to_string(*format) : "missing or not an integer") +
+                                  ", expected " + std::to_string(kFormat));
     }
     StageSettings settings;
     settings.scene = json["scene"].text().value_or("");

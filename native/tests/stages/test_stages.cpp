@@ -311,7 +311,8 @@ TEST(settings_refuse_altered_stages_by_step_and_key) {
         text.replace(text.find(was), was.size(), now);
         return has_message(read(text), Code::bad_format, part);
     };
-    CHECK(refused("\"format\": 1", "\"format\": 2", "another format, expected 1"));
+    CHECK(refused("\"format\": 1", "\"format\": 2", "format is 2, expected 1"));
+    CHECK(refused("\"format\": 1", "\"format\": \"1\"", "format is missing or not an integer, expected 1"));
     CHECK(refused("\"scene\"", "\"mood\"", "expected only the keys format, scene, source and stages"));
     CHECK(refused("\"source\": ", "\"hash\": 1, \"source\": ", "expected only the keys format, scene"));
     CHECK(refused("\"steps\": [", "\"steps\": [1, ", "a step has no name"));
