@@ -2,7 +2,8 @@
 //
 // Algorithm  multiplicative hashing, open addressing, linear probing; at least twice as many slots as ids. Ids that
 //            were chosen to collide are placed again under a multiplier that their author cannot know. Results do not
-//            depend on it.
+//            depend on it. Quotas and crosses have tables of their own: their values repeat, so they count equal
+//            values instead of refusing them.
 // Cost       expected O(1) per lookup; 8 to 16 bytes per id, without the array.
 // Source     D. E. Knuth, The Art of Computer Programming, vol. 3, section 6.4 (Algorithm L; multiplicative hashing).
 //            M. Dietzfelbinger, T. Hagerup, J. Katajainen, M. Penttonen, A reliable randomized algorithm for the
