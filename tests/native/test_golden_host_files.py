@@ -97,7 +97,7 @@ def check_host_rejects(programs, bundle, stage, folder, *messages):
 def test_cpp_host_rejects_altered_files_by_name(native_programs, bundle, tmp_path):
     stage = Path(shutil.copy(STAGE, tmp_path / "stage.json"))
     alter(stage, format=STAGE_FORMAT + 1)
-    check_host_rejects(native_programs, BUNDLE, stage, tmp_path, "stage.json", "another format, expected 1")
+    check_host_rejects(native_programs, BUNDLE, stage, tmp_path, "stage.json", "format is 2, expected 1")
     stage.write_text(STAGE.read_text().replace('"k": 6', '"k": 0'))
     check_host_rejects(native_programs, BUNDLE, stage, tmp_path, "stage.json", "inner_product", "'k'")
     alter(bundle / "manifest.json", format=BUNDLE_FORMAT + 1)
