@@ -83,7 +83,7 @@ class Input {
     py::ssize_t shape(std::size_t axis) const { return shape_.at(axis); }
     bool overlaps(std::span<const std::byte> output) const {
         const auto input = std::as_bytes(values_);
-        const std::less<const std::byte*> is_before;
+        const std::less<> is_before;  // a total order of pointers
         return !input.empty() && !output.empty() && is_before(input.data(), output.data() + output.size()) &&
                is_before(output.data(), input.data() + input.size());
     }
