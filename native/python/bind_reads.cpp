@@ -16,8 +16,9 @@ namespace {
 
 // The name of a column. A C++ host may have written other bytes than UTF-8.
 py::str to_str(std::string_view name) {
+    const char* const bytes = name.data();
     const auto size = static_cast<py::ssize_t>(name.size());
-    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(name.data(), size, "surrogateescape"));
+    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(bytes, size, "surrogateescape"));
 }
 
 py::list column_types(const IndexView& view) {

@@ -158,9 +158,9 @@ class JsonReader {
     std::uint32_t read_hex() noexcept {
         std::uint32_t point = 0;
         const std::string_view digits = text_.substr(at_, 4);
-        const char* const end = digits.data() + digits.size();
-        if (digits.size() < 4 || std::from_chars(digits.data(), end, point, 16).ptr != end)
-            fail("\\u without 4 digits");
+        const char* const begin = digits.data();
+        const char* const end = begin + digits.size();
+        if (digits.size() < 4 || std::from_chars(begin, end, point, 16).ptr != end) fail("\\u without 4 digits");
         at_ += digits.size();
         return point;
     }

@@ -69,8 +69,8 @@ struct SectionFile {
 // A section to write: its bytes in order, in pieces that the caller owns.
 struct NewSection {
     std::uint32_t kind = 0;
-    std::vector<std::span<const std::byte>> pieces;
     std::uint32_t dtype = 0;
+    std::vector<std::span<const std::byte>> pieces;
     std::string_view name = {};  // at most kMaxSectionName bytes
 };
 

@@ -2,10 +2,10 @@
 
 namespace karec::c {
 
-DType to_dtype(karec_dtype given, const char* name) {
-    const auto dtype = static_cast<DType>(given);
-    if (size_of(dtype) == 0) refuse(std::string(name) + " is " + std::to_string(given) + ", which is not a dtype");
-    return dtype;
+DType to_dtype(karec_dtype dtype, const char* name) {
+    const auto known = static_cast<DType>(dtype);
+    if (size_of(known) == 0) refuse(std::string(name) + " is " + std::to_string(dtype) + ", which is not a dtype");
+    return known;
 }
 
 MatrixView to_matrix(const karec_matrix* given, const char* name) {

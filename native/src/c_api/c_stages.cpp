@@ -19,9 +19,10 @@ struct StepCallback {
 
     static void run(void* callback, const StepMetrics& step) noexcept {
         const auto& self = *static_cast<const StepCallback*>(callback);
-        // Both texts are std::strings of the settings, so they end with 0.
-        const karec_step_metrics metrics{sizeof metrics, step.stage.data(), step.step.data(), step.n_in,
-                                         step.n_out,     step.n_unknown,    step.nanoseconds, step.model_version};
+        const char* const stage = step.stage.data();  // of a std::string of the settings, which ends with 0
+        const char* const name = step.step.data();
+        const karec_step_metrics metrics{
+            sizeof metrics, stage, name, step.n_in, step.n_out, step.n_unknown, step.nanoseconds, step.model_version};
         try {
             self.on_step(self.context, &metrics);
         } catch (...) {  // NOLINT(bugprone-empty-catch): karec.h documents it

@@ -12,12 +12,14 @@ constexpr const char* kSceneCounters = "snapshot/user_scene_counters/";
 std::vector<StoredColumn> read_columns(SnapshotReader& reader, const std::string& folder,
                                        const std::vector<std::string>& names, ColumnKind kind, std::size_t n_rows) {
     std::vector<StoredColumn> columns;
+    columns.reserve(names.size());
     for (const std::string& name : names) columns.push_back(reader.read_column(folder + name + ".npy", kind, n_rows));
     return columns;
 }
 
 std::vector<std::string> names_of(const std::vector<std::pair<std::string, NumberScale>>& scales) {
     std::vector<std::string> names;
+    names.reserve(scales.size());
     for (const auto& [name, scale] : scales) names.push_back(name);
     return names;
 }

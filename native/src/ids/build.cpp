@@ -86,10 +86,10 @@ Result<Sections> build_sections(const CheckedText& strings, std::uint64_t seed) 
 }
 
 Status write_sections(const std::string& path, const Sections& sections, IdKind kind, std::uint64_t seed) {
-    const NewSection parts[kSections] = {{1, {std::as_bytes(std::span(sections.directory))}},
-                                         {2, {std::as_bytes(std::span(sections.numbers))}},
-                                         {3, {std::as_bytes(std::span(sections.places))}},
-                                         {4, {std::as_bytes(std::span(sections.text))}}};
+    const NewSection parts[kSections] = {{1, 0, {std::as_bytes(std::span(sections.directory))}},
+                                         {2, 0, {std::as_bytes(std::span(sections.numbers))}},
+                                         {3, 0, {std::as_bytes(std::span(sections.places))}},
+                                         {4, 0, {std::as_bytes(std::span(sections.text))}}};
     return write_section_file(path, kIdFile, {sections.numbers.size(), static_cast<std::uint64_t>(kind), seed, 0},
                               parts);
 }

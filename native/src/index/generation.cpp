@@ -122,7 +122,7 @@ Generation Generation::copy_rows(std::span<const std::int32_t> from_rows) const 
     to.n_items = n;
     to.n_first_rows = n;
     to.id_map = IdMap(n);
-    for (const PagedColumn& column : columns) to.columns.push_back(PagedColumn(column.name, column.dtype));
+    for (const PagedColumn& column : columns) to.columns.emplace_back(column.name, column.dtype);
     if (!adjustments.empty()) to.adjustments.grow(n);
     to.grow(n);
     for (std::size_t i = 0; i < n; ++i) {

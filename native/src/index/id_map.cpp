@@ -149,7 +149,7 @@ std::size_t IdLookup::next(std::int32_t* rows) noexcept {
 void IdLookup::find_displaced(const std::int64_t* ids, std::span<const std::uint32_t> displaced,
                               std::int32_t* rows) noexcept {
     // Nearly all are in the next bucket.
-    std::int64_t wanted[kBlock];
+    std::int64_t wanted[kBlock] = {};
     const IdBucket* second[kBlock];
     std::int32_t found[kBlock];
     std::uint32_t farther[kBlock];

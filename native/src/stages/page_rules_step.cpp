@@ -74,6 +74,7 @@ Status run_step(const PageRulesStep& step, StageRun& run) {
         for (const ValuePair& pair : rule.apart) labels.push_back(label_pair(rule, pair, values));
     }
     std::vector<ArrangeRule> rules;
+    rules.reserve(labels.size());
     for (const RuleLabels& rule : labels) rules.push_back(rule.to_rule(n_shown));
     ScratchVector<std::int64_t> indices(std::min(step.k.value_or(run.request.k), run.pool.size()));
     std::vector<ArrangeViolation> violations;

@@ -38,7 +38,9 @@ Status write_index(const std::string& path, const Generation& g) {
     }
 
     std::vector<NewSection> sections;
-    const auto add = [&](std::uint32_t kind, Pieces pieces) { sections.push_back({kind, std::move(pieces)}); };
+    const auto add = [&](std::uint32_t kind, Pieces pieces) {
+        sections.push_back({.kind = kind, .pieces = std::move(pieces)});
+    };
     add(kIds, bytes_of_pages(g.ids));
     add(kRows, bytes_of_pages(g.rows));
     add(kIdMap, bytes_of_pages(g.id_map.buckets()));
@@ -57,7 +59,7 @@ Status write_index(const std::string& path, const Generation& g) {
     if (!spaces.empty()) add(kSpaces, {std::as_bytes(std::span(spaces))});
     for (const PagedColumn& column : g.columns) {
         const auto dtype = static_cast<std::uint32_t>(column.dtype);
-        sections.push_back({kColumn, bytes_of_pages(column.values), dtype, column.name});
+        sections.push_back({kColumn, dtype, bytes_of_pages(column.values), column.name});
     }
     const std::uint64_t shape = g.format.dim | std::uint64_t{static_cast<std::uint32_t>(g.format.dtype)} << 32;
     const FileFields fields = {g.n_rows(), shape, static_cast<std::uint64_t>(g.model_version), g.number};
