@@ -67,6 +67,7 @@ int main(int argc, char** argv) {
         }
     };
     std::vector<std::thread> threads;
+    threads.reserve(static_cast<std::size_t>(n_threads));
     for (std::int64_t t = 0; t < n_threads; ++t) threads.emplace_back(serve);
     for (std::thread& thread : threads) thread.join();
     return n_failed == 0 ? 0 : 1;

@@ -155,6 +155,7 @@ Status gather_integers(const IndexView& view, std::string_view column, std::span
     const Column values_of_rows{column, dtype, bytes};
     with_type(dtype, [&]<class T>(T) {
         for (std::size_t i = 0; i < values.size(); ++i) {
+            // NOLINTNEXTLINE(bugprone-signed-char-misuse): int8 columns hold numbers, not characters
             values[i] = static_cast<std::int64_t>(value_at<T>(values_of_rows, i));
         }
     });

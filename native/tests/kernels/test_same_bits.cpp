@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -88,7 +89,7 @@ class ResultHash {
         for (const GoldenHash& golden : kGolden) {
             if (golden.subject == subject_ && golden.hash == hash_.digest()) return true;
         }
-        std::printf("    {\"%s\", 0x%016" PRIx64 "},\n", subject_.data(), hash_.digest());
+        std::printf("    {\"%s\", 0x%016" PRIx64 "},\n", std::string(subject_).c_str(), hash_.digest());
         return false;
     }
 
@@ -138,6 +139,7 @@ struct Found {
 void add_search(const ItemIndex& index, std::size_t n_queries, std::size_t k, std::size_t n_probe, Random& random,
                 ResultHash& hash) {
     std::vector<std::vector<float>> values;
+    values.reserve(n_queries);
     for (std::size_t q = 0; q < n_queries; ++q) values.push_back(random.floats(index.pinned().dim()));
     const std::vector<Query> queries(values.begin(), values.end());
     Found found(n_queries, k);
@@ -342,6 +344,7 @@ TEST(whitened_vectors_have_the_golden_bits) {
     std::vector<double> axes;
     for (const float x : random.floats(kDim * kDim)) axes.push_back(x);
     std::vector<double> variances;
+    variances.reserve(kDim);
     for (std::size_t d = 0; d < kDim; ++d) variances.push_back(static_cast<double>(1 + random.below(1000)) * 0x1p-10);
     for (const double exponent : {0.3, 0.5, 1.0}) {
         const auto map = VectorMap::make({}, axes, variances, exponent);
