@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from event_platform import HEAD, START, Happenings, events, platform
+from event_platform import HEAD, START, Happenings, events, locate_events, platform
 from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK, count_increments
-from karec.aggregates.events import Events
 from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_AGGREGATES, SHOWN, SKIPPED
-from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
 from karec.online.store.contents import StoreContents
 
 BASE = platform()
@@ -32,15 +30,6 @@ def step(aggregate, state, time_ms, number, value):
     return aggregate.step_all(np.array([0, len(state)]), state, np.array([0, 1]), change)[1]
 
 
-def located(log_events: Events) -> LocatedEvents:
-    """Selects the events that change aggregates, of known users and, if they have one, known items."""
-    user, item = BASE.users.lookup(log_events.user_id), BASE.works.lookup(log_events.item_id)
-    has_item = log_events.item_id >= 0
-    is_kept = np.isin(log_events.kind, AGGREGATED_KINDS) & (user >= 0) & ((item >= 0) | ~has_item)
-    kept = log_events.take(is_kept)
-    return LocatedEvents.from_rows(BASE, HEAD, kept, user[is_kept], item[is_kept], item[is_kept])
-
-
 def stepped(aggregate, state, log_events, numbers, places):
     """The state of one user after those of the events at ``places`` that are the user's."""
     at, values = aggregate.changes(BASE.meaning, log_events)
@@ -53,7 +42,7 @@ def stepped(aggregate, state, log_events, numbers, places):
 @pytest.mark.parametrize("aggregate", LISTS, ids=lambda aggregate: f"{aggregate.name}-{aggregate.keep}")
 @given(rows=Happenings)
 def test_list_steps_equal_after_and_over_time(aggregate, rows):
-    log_events = located(events(rows))
+    log_events = locate_events(BASE, events(rows))
     after, over_time = aggregate.after(BASE, log_events), aggregate.over_time(BASE, log_events)
     places, values = aggregate.changes(BASE.meaning, log_events)
     changed = dict(zip(places.tolist(), values.tolist(), strict=True))
@@ -82,7 +71,7 @@ def test_list_steps_equal_after_and_over_time(aggregate, rows):
 @pytest.mark.parametrize("aggregate", LISTS, ids=lambda aggregate: f"{aggregate.name}-{aggregate.keep}")
 @given(rows=Happenings, order=st.randoms(use_true_random=False))
 def test_list_state_does_not_depend_on_event_order(aggregate, rows, order):
-    log_events = located(events(rows))
+    log_events = locate_events(BASE, events(rows))
     places, values = aggregate.changes(BASE.meaning, log_events)
     changes = [
         (int(log_events.user[p]), int(log_events.time_ms[p]), p, v)
@@ -106,7 +95,7 @@ def test_list_state_does_not_depend_on_event_order(aggregate, rows, order):
 @pytest.mark.parametrize("aggregate", [BY_USER, BY_WORK, BY_USER_SCENE], ids=lambda aggregate: aggregate.by)
 @given(rows=Happenings)
 def test_counter_steps_equal_after_and_over_time(aggregate, rows):
-    log_events = located(events(rows))
+    log_events = locate_events(BASE, events(rows))
     n_rows = {"user": 3, "work": 4, "user_scene": 6}[aggregate.by]
     state = aggregate.read_snapshot(BASE, np.arange(n_rows), COUNTERS)
     over_time = aggregate.over_time(BASE, log_events, COUNTERS)
@@ -124,7 +113,7 @@ def test_counter_steps_equal_after_and_over_time(aggregate, rows):
 def test_sweep_and_binary_search_give_equal_results(rows, requested):
     """One sweep over all events and a bisection for each query are two ways to read the same lists and
     counters."""
-    log_events = located(events(rows))
+    log_events = locate_events(BASE, events(rows))
     requested = sorted(requested, key=lambda one: one[1])
     users, moments = (np.array([one[at] for one in requested], np.int64) for at in range(2))
     counters = BY_USER.over_time(BASE, log_events, COUNTERS)
@@ -150,7 +139,7 @@ def test_unfollow_removes_a_creator_until_the_next_follow():
         (unfollow, 0, 2, 3, 0, -1),
         (follow, 0, 1, 4, 0, -1),
     ]
-    over_time = FOLLOWS.over_time(BASE, located(events(rows)))
+    over_time = FOLLOWS.over_time(BASE, locate_events(BASE, events(rows)))
     lists = over_time.at(np.zeros(6, np.int64), START + np.arange(6))
     assert [row[row >= 0][::-1].tolist() for row in lists.latest(5)] == [[9], [9], [9, 3], [3], [3], [3, 9]]
 
@@ -158,7 +147,7 @@ def test_unfollow_removes_a_creator_until_the_next_follow():
 def test_later_label_counts_without_an_impression():
     exposure, label = 0, 1
     rows = [(exposure, 0, 0, 1, 0, 0), (label, 0, 0, 2, 0b101, 0)]  # shown, later clicked and liked
-    log_events = located(events(rows))
+    log_events = locate_events(BASE, events(rows))
     counts = dict(
         zip(
             COUNTERS,

@@ -9,14 +9,24 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from event_platform import HEAD, START, STRANGER, UNKNOWN_WORK, USERS, WORKS, Happenings, events, platform
+from event_platform import (
+    HEAD,
+    START,
+    STRANGER,
+    UNKNOWN_WORK,
+    USERS,
+    WORKS,
+    Happenings,
+    events,
+    locate_events,
+    platform,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.events import Events, Head
 from karec.aggregates.histories import LIST_AGGREGATES, SHOWN
-from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.table import Table
 from karec.errors import DataError
 from karec.online.apply_events import EventApplier
@@ -53,7 +63,7 @@ def put(store, key: bytes, value: bytes | None) -> None:
 
 def assert_store_equals_aggregates(store, happened: Events) -> None:
     """Asserts that the store has the aggregates of every user and item after ``happened``."""
-    located, reader = LocatedEvents.from_log(BASE, HEAD, happened), StateReader(store, CONTENTS)
+    located, reader = locate_events(BASE, happened), StateReader(store, CONTENTS)
     lists = {fold.name: fold.after(BASE, located) for fold in (*LIST_AGGREGATES, SHOWN)}
     by_user, by_scene = (
         [fold.after(BASE, located)[name] for name in CONTENTS.counters] for fold in (BY_USER, BY_USER_SCENE)
@@ -191,7 +201,7 @@ def test_entry_with_an_altered_byte_is_not_whole(letter):
 def test_item_counters_begin_from_the_base_that_counted_the_item_first():
     """A later base contains the events that the store has counted already."""
     store, _ = written(exposures(3))
-    counted = BY_WORK.after(BASE, LocatedEvents.from_log(BASE, HEAD, exposures(3)))
+    counted = BY_WORK.after(BASE, locate_events(BASE, exposures(3)))
     columns = {**BASE.works.columns, **counted}
     later = StoreContents(replace(BASE, works=Table(BASE.works.ids, columns), time_ms=START + 3), HEAD)
     store.append(exposures(4), EventApplier(later))
