@@ -1,6 +1,7 @@
 // Arrays that another thread writes to while a call reads them: any result, but no access outside the index.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 #include <thread>
 #include <vector>
@@ -96,7 +97,7 @@ TEST(build_and_upsert_store_no_nan_if_vectors_change) {
             std::vector<std::int32_t> rows(ids.size());
             std::vector<float> stored(vectors.size());
             CHECK(view.lookup(ids, rows).ok() && view.gather(rows, stored).ok());
-            CHECK(std::ranges::count(stored, 1.0f) == std::ssize(stored));
+            CHECK(std::ranges::all_of(stored, [](float x) { return std::isfinite(x); }));
         });
     }
 }
@@ -110,7 +111,7 @@ TEST(adjust_stores_no_nan_if_scales_change) {
         (void)index.adjust(ids, scales, {});
         float score = 0.0f;
         CHECK(index.pinned().scores(query, karec::Candidates::of_ids({ids.data(), 1}), {&score, 1}).ok());
-        CHECK(score == 4.0f || score == 8.0f);
+        CHECK(std::isfinite(score));  // a copy of a float that changes may mix its bytes
     });
 }
 
