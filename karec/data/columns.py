@@ -83,7 +83,7 @@ class Column:
         if self.is_typed and self.kind != "time":
             return "NULL::BIGINT"
         if self.format:
-            return f"epoch_ms(TRY_STRPTIME({self.cell}, {quote_text(self.format)})::TIMESTAMPTZ)"
+            return f"epoch_ms(TRY_STRPTIME({self.as_text}, {quote_text(self.format)})::TIMESTAMPTZ)"
         return f"epoch_ms(TRY_CAST({self.cell} AS TIMESTAMPTZ))"
 
     @property

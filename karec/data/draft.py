@@ -176,6 +176,11 @@ def _event_labels(log: InspectedTable, event: str) -> list[str]:
     for name in counts:
         if name != view:
             spellings.setdefault(_key(name), []).append(name)
+    if _key(view) in spellings:
+        raise DataError(
+            f"{log.path}: events {[view, *spellings[_key(view)]]} of {event!r} mean shown, expected one. "
+            "Give them one name."
+        )
     labels = {
         label: f"event = {_quote(names[0]) if len(names) == 1 else _list(names)}"
         for label, names in spellings.items()

@@ -96,9 +96,12 @@ def _add_day(cells: _Cells, day: Column, zone: str) -> None:
 
 def _time_mistakes(time: Column, now_ms: int) -> list[Mistake]:
     latest, where = min(now_ms + DAY_MS, LATEST_MS), f"column {time.name!r}"
+    expected = "a number of s, ms, us or ns since 1970, or ISO 8601"
+    if time.format:
+        expected = f"the format {time.format!r}"
     return [
         (f"{time.cell} IS NULL", f"{where}: the time is missing"),
-        ("__t IS NULL", f"{where}: not a time, expected a number of s, ms, us or ns since 1970, or ISO 8601"),
+        ("__t IS NULL", f"{where}: not a time, expected {expected}"),
         (f"__t < {EARLIEST_MS}", f"{where}: the time is before the year 1980: set events.time_unit"),
         (f"__t > {latest}", f"{where}: the time is in the future"),
     ]

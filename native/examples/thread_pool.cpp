@@ -30,7 +30,7 @@ bool read_number(const char* text, std::int64_t& number) {
 int main(int argc, char** argv) {
     if (argc < 6) return print_usage();
     std::int64_t n_threads = 0;
-    if (!read_number(argv[4], n_threads) || n_threads < 1) return print_usage();
+    if (!read_number(argv[4], n_threads) || n_threads < 1 || n_threads > 1024) return print_usage();
     std::vector<std::int64_t> users(static_cast<std::size_t>(argc) - 5);
     for (std::size_t i = 0; i < users.size(); ++i) {
         if (!read_number(argv[5 + i], users[i])) return print_usage();

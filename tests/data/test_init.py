@@ -214,6 +214,21 @@ def test_init_makes_one_label_of_spellings_of_an_event(draft, read):
     assert clicks(folder) == as_one and any(as_one)
 
 
+def test_init_refuses_two_spellings_of_the_view(tmp_path):
+    path = shop_actions(tmp_path) / "log.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("view", "View", 100), encoding="utf-8")
+    with pytest.raises(DataError, match=r"\['view', 'View'\] of 'action' mean shown"):
+        write_contract([tmp_path], tmp_path)
+
+
+def test_time_format_names_the_expected_format(draft, read):
+    folder, text, _ = draft(shop_actions)
+    text = text.replace("\nview =", '\ntime_format = "%d.%m.%Y"\nview =', 1)
+    (folder / "data.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"not a time, expected the format '%d\.%m\.%Y'"):
+        read(folder)
+
+
 def test_init_joins_files_whose_names_differ_in_numbers(draft, read):
     def write(folder):
         path = shop_actions(folder) / "log.csv"
