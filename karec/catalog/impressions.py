@@ -18,6 +18,7 @@ class Impressions:
     scene            (M,) int32, index into the snapshot's ``labels["scene"]``
     labels           {name: (M,) uint8, 0 or 1}, explained by the snapshot's ``meaning``
     play_ms          (M,) int64, milliseconds played, None if unknown
+    position         (M,) int16, place on the page, 1 is the first and 0 is unknown; None if no row has one
     """
 
     user_id: NDArray[Any]
@@ -26,6 +27,7 @@ class Impressions:
     scene: NDArray[Any]
     labels: Mapping[str, NDArray[Any]]
     play_ms: NDArray[Any] | None = None
+    position: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.user_id)
@@ -39,4 +41,5 @@ class Impressions:
             self.scene[selector],
             {name: label[selector] for name, label in self.labels.items()},
             None if self.play_ms is None else self.play_ms[selector],
+            None if self.position is None else self.position[selector],
         )

@@ -85,7 +85,7 @@ class Split(Settings, frozen=True):
     by           user: a log without times; fractions of the positives of each user, in a random order
     """
 
-    history: float = 0.2
+    history: float = 0.1
     validation: float = 0.1
     test: float = 0.1
     begin: Begin | None = None
@@ -172,6 +172,8 @@ class Contract(Settings, frozen=True, kw_only=True):
             self._check_past(self.past)
 
     def _check_labels(self) -> None:
+        if self.events.columns.position is not None and not self.labels:
+            raise ValueError("events.columns.position: a log of positives has no pages; leave the column out")
         by_event = {label.event is not None for label in self.labels.values()}
         if len(by_event) > 1:
             raise ValueError(

@@ -32,6 +32,7 @@ LOG_ROLES = {
     "request": ("integer", "text"),
     "scene": ("integer", "text"),
     "play_ms": ("integer", "number"),
+    "position": ("integer",),
 }
 ITEM_ROLES = {
     "creator": ("integer", "text", "moment"),
@@ -86,18 +87,55 @@ def _more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]
     more: dict[str, str] = {}
     for role, kinds in LOG_ROLES.items() if "time" in roles else ():
         name = log.named(role, kinds, [*roles.values(), *more.values()])
-        is_event = role == "event" and name is not None and 1 < log.n_distinct[name] <= MAX_EVENTS
-        if name is not None and (is_event or (role != "event" and not log.is_flag(name))):
+        if name is None:
+            continue
+        if role == "event":
+            is_used = 1 < len(_event_counts(log, name)) <= MAX_EVENTS
+        else:
+            is_used = log.is_position(name) if role == "position" else not log.is_flag(name)
+        if is_used:
             more[role] = name
     if "time" in roles and "event" not in more:
         more |= _event_by_values(log, (*roles.values(), *more.values()))
     if "event" not in more and (name := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
-        n_kinds = f"{log.n_distinct[name]} kinds of events, expected 2 to {MAX_EVENTS}"
-        problem = n_kinds if "time" in roles else "events, but no column has their times"
-        raise DataError(
-            f"{log.path}: the column {name!r} has {problem}. Write a data.toml: docs/data.md shows how."
-        )
+        n_kinds = log.n_distinct[name]
+        problem = f"{n_kinds} kinds of events, expected at most {MAX_EVENTS}"
+        if n_kinds <= MAX_EVENTS:
+            problem = "missing cells" if "time" in roles else "events, but no column has their times"
+        if _only_event(log, name) is None:
+            raise DataError(
+                f"{log.path}: the column {name!r} has {problem}. Write a data.toml: docs/data.md shows how."
+            )
+    if not _has_labels(log, {**roles, **more}):
+        more.pop("position", None)  # drawn negatives have none, so it would tell them from positives
     return more
+
+
+def _event_counts(log: InspectedTable, event: str) -> dict[str, int]:
+    """Returns the number of rows of each event, the most frequent first. At most MAX_EVENTS + 1 of them."""
+    name = log.columns[event].as_text
+    query = (
+        f"SELECT {name}, count(*) FROM {log.source.name} WHERE {name} IS NOT NULL GROUP BY 1 "
+        f"ORDER BY 2 DESC, 1 LIMIT {MAX_EVENTS + 1}"
+    )
+    return dict(log.source.database.rows(query))
+
+
+def _only_event(log: InspectedTable, event: str) -> str | None:
+    """Returns the event of all rows. None: rows have several, or none."""
+    counts = _event_counts(log, event)
+    return (
+        next(iter(counts)) if list(counts.values()) == [log.source.database.count(log.source.name)] else None
+    )
+
+
+def _has_labels(log: InspectedTable, roles: Mapping[str, str]) -> bool:
+    rating = log.named("rating", ("integer", "number"), roles.values())
+    return "time" in roles and ("event" in roles or bool(_flags(log, roles)) or rating is not None)
+
+
+def _flags(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    return [name for name in log.columns if name not in roles.values() and log.is_flag(name)]
 
 
 def _event_by_values(log: InspectedTable, excluded: Collection[str]) -> dict[str, str]:
@@ -144,8 +182,7 @@ def _labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         ]
     if "event" in roles:
         return _event_labels(log, roles["event"])
-    flags = [name for name in log.columns if name not in roles.values() and log.is_flag(name)]
-    if flags:
+    if flags := _flags(log, roles):
         labels = {_key(re.sub(r"^is_", "", snake_case(name))): f"column = {_quote(name)}" for name in flags}
         return _label_tables(labels, "# ? each column of 0 and 1")
     rating = log.named("rating", ("integer", "number"), roles.values())
@@ -153,22 +190,18 @@ def _labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         median = log.source.database.rows(f"SELECT median({log.columns[rating].as_number}) FROM {log.sample}")
         labels = {"liked": f"column = {_quote(rating)}, at_least = {float(median[0][0]):g}"}
         return _label_tables(labels, "# ? a value of at least the median means liked")
+    reason = "No column shows what a user thought of an item"
+    if (event := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
+        reason = f"All events are {_quote(str(_only_event(log, event)))}"
     return [
         "",
-        "# ? No column shows what a user thought of an item: each row is a positive, and negatives "
-        "are drawn.",
+        f"# ? {reason}: each row is a positive, and negatives are drawn.",
         *ONLY_POSITIVES,
     ]
 
 
 def _event_labels(log: InspectedTable, event: str) -> list[str]:
-    name = log.columns[event].as_text
-    counts = dict(
-        log.source.database.rows(
-            f"SELECT {name}, count(*) FROM {log.source.name} WHERE {name} IS NOT NULL GROUP BY 1 "
-            "ORDER BY 2 DESC, 1"
-        )
-    )
+    counts = _event_counts(log, event)
     view = next((name for name in counts if re.search(VIEW, snake_case(name))), None)
     reason = "by its name" if view is not None else "the most frequent event"
     view = view or next(iter(counts))

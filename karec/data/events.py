@@ -13,6 +13,7 @@ from karec.data.report import ColumnReport, TableReport, format_time
 from karec.times import DAY_MS
 
 EVENTS = "event_rows"  # table of checked rows: u, i, t, other columns of the contract, labels l0, l1, …
+MAX_POSITION = 32_000  # an int16, also if 1 is added
 KEPT_EVENTS = f"SELECT * EXCLUDE ({ROW}, {REASON}) FROM {EVENTS} WHERE {REASON} IS NULL"
 
 
@@ -79,6 +80,15 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
         played = columns["play_ms"]
         cell = f"TRY_CAST({played.as_number} AS BIGINT)"
         cells.add("play_ms", cell, played, "play_ms", number_mistakes(played, minimum=0))
+    if "position" in columns:
+        position = columns["position"]
+        number = position.as_number
+        is_wrong = (
+            f"{number} IS NULL OR {number} <> floor({number}) OR {number} NOT BETWEEN 0 AND {MAX_POSITION}"
+        )
+        reason = f"column {position.name!r}: not a whole number from 0 to {MAX_POSITION:,}"
+        mistake = (f"{position.cell} IS NOT NULL AND ({is_wrong})", reason)
+        cells.add("position", f"TRY_CAST({number} AS SMALLINT)", position, "position", [mistake])
     for at, (name, label) in enumerate(contract.labels.items()):
         if label.column is not None:
             column = find_column(source, label.column, f"labels.{name}.column")

@@ -3,7 +3,7 @@
 impressions  a row of the log is an impression with labels in its columns
 actions      a row is an event. A view is an impression. Another event is a label of the view of its request,
              else of the user's last view of the item within ``window_minutes``. Events without a view make
-             one impression for a user, item and window
+             one impression for a user, item and window, without a position
 positives    a row is a positive; negatives are drawn later
 """
 
@@ -20,7 +20,7 @@ from karec.errors import DataError
 
 MINUTE_MS = 60_000
 NUMBERED = "events"  # good rows of the log with numbers for users and items
-SHOWN = "shown"  # u, i, t, a column for each label, and scene, play_ms, place if the log has them
+SHOWN = "shown"  # u, i, t, a column for each label, and scene, play_ms, position, place if the log has them
 PAST = "past_events"  # rows before the training, if the contract has a past
 ONE_SCENE = "home"  # name of the scene if the log has none
 MAX_NAMED = 12  # events in an error
@@ -65,6 +65,9 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
     extra = [name for name in ("scene", "play_ms") if name in contract.events.columns.named]
     extra_names = "".join(f", {name}" for name in extra)
     extra_merges = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
+    position, no_position = "", ""
+    if contract.events.columns.position is not None:
+        position, no_position = ", position", ", NULL::SMALLINT AS position"
     events = ", ".join(quote_text(event) for label in labels.values() for event in label.events)
     database.run(
         f"CREATE TEMP TABLE views AS SELECT *, row_number() OVER (ORDER BY t, u, i) AS v FROM {NUMBERED} "
@@ -86,9 +89,9 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
         for at, label in labels.items()
     )
     database.run(
-        f"CREATE TEMP TABLE {SHOWN} AS SELECT u, i, t{extra_names}, {of_view} FROM views LEFT JOIN "
+        f"CREATE TEMP TABLE {SHOWN} AS SELECT u, i, t{extra_names}{position}, {of_view} FROM views LEFT JOIN "
         f"(SELECT v, {flags} FROM actions WHERE v IS NOT NULL GROUP BY v) USING (v) "
-        f"UNION ALL SELECT u, i, min(t) AS t{extra_merges}, {flags} "
+        f"UNION ALL SELECT u, i, min(t) AS t{extra_merges}{no_position}, {flags} "
         f"FROM actions WHERE v IS NULL GROUP BY u, i, t // {max(window, 1)}"
     )
     return {f"event {name!r}, which is neither a label nor the view": Reason(n) for name, n in others.items()}
@@ -123,7 +126,8 @@ def read_impressions(database: Database, contract: Contract, table: str = SHOWN)
     """Returns the rows of ``table``, merged by user, item and time.
 
     With ``repeats = "first"``, the first row of the files counts. Else a label is positive if it is in one of
-    the rows, the play time is the longest and the scene the first in the order of scenes.
+    the rows, the play time is the longest, the scene the first in the order of scenes, and the position the
+    first. Positions that count from 0 are counted from 1.
     """
     columns = contract.events.columns
     scenes = list(contract.events.scenes)
@@ -137,15 +141,21 @@ def read_impressions(database: Database, contract: Contract, table: str = SHOWN)
         values["scene"] = f"list_position([{scene_names}]::VARCHAR[], coalesce(scene, '')) - 1"
     if columns.play_ms is not None:
         values["play_ms"] = "coalesce(play_ms, 0)"
+    if columns.position is not None:
+        least = database.rows(f"SELECT min(position) FROM {table}")[0][0]
+        values["position"] = f"position + {int(least == 0)}"
     is_first = contract.events.repeats == "first"
     place = "place" if is_first else "0 AS place"
     cells = ", ".join(f"{cell} AS {name}" for name, cell in values.items())
-    merges = ", ".join(
-        f"arg_min({name}, place) AS {name}"
+    merged = {
+        name: f"arg_min({name}, place)"
         if is_first
-        else f"{'min' if name == 'scene' else 'max'}({name}) AS {name}"
+        else f"{'min' if name in ('scene', 'position') else 'max'}({name})"
         for name in values
-    )
+    }
+    if columns.position is not None:
+        merged["position"] = f"coalesce({merged['position']}, 0)::SMALLINT"
+    merges = ", ".join(f"{cell} AS {name}" for name, cell in merged.items())
     arrays = database.arrays(
         f"SELECT t, u, i, {merges}, count(*) AS n, min(h) <> max(h) AS differs FROM (SELECT *, "
         f"hash({', '.join(values)}) AS h FROM (SELECT t, u, i, {place}, {cells} FROM {table})) "
@@ -159,6 +169,7 @@ def read_impressions(database: Database, contract: Contract, table: str = SHOWN)
         arrays["scene"].astype("int32"),
         {name: arrays[f"l{at}"] for at, name in enumerate(contract.label_names)},
         arrays.get("play_ms"),
+        arrays.get("position"),
     )
     names = list(contract.events.scenes.values()) or [name or ONE_SCENE for name in scenes or [""]]
     n_differing = int(n_repeated[arrays["differs"]].sum())

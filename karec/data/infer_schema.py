@@ -17,6 +17,7 @@ from karec.errors import DataError
 MIN_SHARED = 0.5  # of the log's ids are in the table of items or users
 MIN_REPEATS = 3  # of each value of lists, on average
 MAX_EVENTS = 20  # kinds of events; a column with more values can hold ids
+MAX_PLACE = 1000  # of an item on a page
 SEPARATORS = "|;,"
 _ID = r"s?(_?(id|code|key|no|nr|number|uuid|hash))?(_|$)"
 _USER = r"user|uid|customer|member|account|listener|viewer|reader|person|client|buyer|shopper"
@@ -32,8 +33,9 @@ NAMES = {  # patterns of column names by role, the surest first
     "request": (r"(^|_)(request|impression|query)_?id(_|$)",),
     "scene": (r"(^|_)(scene|tab|page|surface|placement|channel)(_|$)",),
     "play_ms": (r"(play|watch|listen|dwell).*_ms$|(play|watch|listen)_time_ms",),
+    "position": (r"(^|_)(position|pos|rank|slot)(_|$)",),
     "rating": (r"(^|_)(rating|score|stars|grade)(_|$)",),
-    "creator": (rf"(^|_)(creator|author|artist|seller|brand|publisher|uploader|owner){_ID}",),
+    "creator": (rf"(^|_)(creator|author|artist|publisher|uploader|owner){_ID}",),
     "song": (rf"(^|_)(song|music){_ID}",),
     "type": (r"(^|_)(type|format|kind)(_|$)",),
     "tag": (r"(^|_)(tag|genre|category|categories|topic)s?(_|$)",),
@@ -78,6 +80,12 @@ class InspectedTable:
         if column.kind not in ("boolean", "integer", "number") or self.n_distinct[name] != 2:
             return False
         return self._row(f"min({column.as_number}), max({column.as_number})") == (0, 1)
+
+    def is_position(self, name: str) -> bool:
+        """Returns True for a column of small whole numbers."""
+        number = self.columns[name].as_number
+        smallest, largest = self._row(f"min({number}), max({number})")
+        return smallest in (0, 1) and largest <= MAX_PLACE
 
     def hardly_repeats(self, name: str) -> bool:
         """Returns True for titles and descriptions: long texts, or nearly one for each row."""

@@ -76,9 +76,10 @@ class ColumnNames(Settings, frozen=True):
 class EventColumns(ColumnNames, frozen=True):
     """Columns of the event log.
 
-    time    only a log of positives that is split by user can lack it
-    value   a number of an event, such as the stars of a rating
-    day     when the row was written, 20220425 or 2022-04-25: the day of the time, or the next
+    time      only a log of positives that is split by user can lack it
+    value     a number of an event, such as the stars of a rating
+    position  place of the item on the page, from 1 or from 0
+    day       when the row was written, 20220425 or 2022-04-25: the day of the time, or the next
     """
 
     user: str
@@ -90,6 +91,7 @@ class EventColumns(ColumnNames, frozen=True):
     scene: str | None = None
     play_ms: str | None = None
     day: str | None = None
+    position: str | None = None
 
 
 class Events(Files, frozen=True, kw_only=True):

@@ -241,3 +241,55 @@ def test_label_needs_a_minimum_value_of_the_event(read, tmp_path):
         1,
         1,
     ] * 50
+
+
+POSITIONS = """\
+[events]
+path = "log.csv"
+view = "view"
+columns = { user = "customer", item = "sku", time = "at", event = "event", position = "slot" }
+[labels]
+click = { event = "click" }
+[split]
+history = 0.0
+"""
+
+
+@pytest.fixture
+def log_with_positions(tmp_path):
+    """Returns write(positions of views): a shop whose clicks have position 0, with a row for each item."""
+
+    def write(positions):
+        rows = []
+        for at, position in enumerate(positions):
+            rows.append((f"c{at % 3}", f"i{at}", START_S + at * 60, "view", position))
+            if at % 2:
+                rows.append((f"c{at % 3}", f"i{at}", START_S + at * 60 + 1, "click", 0))
+        write_log(tmp_path, rows, head=(*HEAD[:4], "slot"))
+        (tmp_path / "data.toml").write_text(POSITIONS)
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_position_of_the_view_counts_from_1(log_with_positions, read, first):
+    places = [first + at % 7 for at in range(40)]
+    exposures = read(log_with_positions([*places[:39], None])).dataset.exposures
+    assert exposures.position.dtype == np.int16
+    expected = [1 + at % 7 for at in range(39)] + [0]
+    assert exposures.position.tolist() == expected
+    assert exposures.take(slice(3, 5)).position.tolist() == expected[3:5]
+
+
+def test_position_of_an_action_without_a_view_is_unknown(tmp_path, read, log_with_positions):
+    folder = log_with_positions([1 + at % 7 for at in range(40)])
+    with (folder / "log.csv").open("a", newline="") as file:
+        file.write(f"c0,i1,{START_S + 90_000},click,4\r\n")
+    assert read(folder).dataset.exposures.position.tolist()[-1] == 0
+
+
+@pytest.mark.parametrize("cell", ["-1", "2.5", "first", "40000"])
+def test_position_that_is_no_small_whole_number_is_a_mistake(log_with_positions, refused, cell):
+    message = refused(log_with_positions([*([1, 2, 3] * 12), cell]))
+    assert "log.csv:56" in message and "'slot'" in message

@@ -96,6 +96,55 @@ def test_init_describes_a_log_without_labels_as_positives(draft, read):
     assert any("only positives" in note for note in result.dataset.notes)
 
 
+def test_init_reads_a_log_of_one_kind_of_event_as_positives(draft, read):
+    def write(folder):
+        path = listens(folder) / "listens.csv"
+        head, *rows = path.read_text().splitlines()
+        path.write_text(
+            "\n".join(
+                [f"{head},action,position", *(f"{row},buy,{1 + at % 9}" for at, row in enumerate(rows))]
+            )
+        )
+        return folder
+
+    folder, _, toml = draft(write)
+    assert "labels" not in toml and toml["events"]["columns"].keys() == {"user", "item", "time"}
+    result = read(folder)
+    assert result.report.shape == "positives" and result.dataset.exposures.position is None
+
+
+def test_init_refuses_one_kind_of_event_with_missing_cells(tmp_path):
+    path = listens(tmp_path) / "listens.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text(
+        "\n".join([f"{head},action", *(f"{row},{'buy' * (at % 2)}" for at, row in enumerate(rows))])
+    )
+    with pytest.raises(DataError, match="'action' has missing cells"):
+        write_contract([tmp_path], tmp_path)
+
+
+def test_init_takes_small_whole_numbers_as_positions(draft):
+    def write(folder):
+        path = shop_actions(folder) / "log.csv"
+        head, *rows = path.read_text().splitlines()
+        lines = [f"{row},{1 + at % 9},{at}" for at, row in enumerate(rows)]
+        path.write_text("\n".join([f"{head},slot,rank", *lines]))
+        return folder
+
+    assert draft(write)[2]["events"]["columns"]["position"] == "slot"
+
+
+def test_init_makes_no_creator_of_words_of_a_shop(draft):
+    def write(folder):
+        path = shop_actions(folder) / "goods.csv"
+        head, *rows = path.read_text().splitlines()
+        lines = [f"{row},brand {at % 3},seller {at % 5}" for at, row in enumerate(rows)]
+        path.write_text("\n".join([f"{head},brand,seller_id", *lines]))
+        return folder
+
+    assert draft(write)[2]["items"]["roles"] == {"tag": "category"}
+
+
 def test_init_splits_a_log_without_times_by_user(draft, read):
     def write(folder):
         listens(folder)
