@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
-from karec.aggregates.histories import LIST_AGGREGATES
+from karec.aggregates.histories import lists_of
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
@@ -19,8 +19,8 @@ def advance(snapshot: Snapshot, exposures: Impressions, until_ms: int) -> Snapsh
     """Returns the snapshot at ``until_ms``, after the impressions with snapshot.time_ms ≤ time < until_ms.
 
     Earlier impressions are already in the snapshot. Hence ``advance(advance(s, e, t1), e, t2)`` equals
-    ``advance(s, e, t2)``. The lists of LIST_AGGREGATES change, and the counters of users, of items and, if
-    the snapshot has scenes, of users by scene. Other relations and columns stay.
+    ``advance(s, e, t2)``. The lists of ``lists_of(snapshot.meaning)`` change, and the counters of users, of
+    items and, if the snapshot has scenes, of users by scene. Other relations and columns stay.
 
     Raises:
         ValueError: ``until_ms`` before the snapshot, impressions that are not ordered by time or have no
@@ -37,7 +37,7 @@ def advance(snapshot: Snapshot, exposures: Impressions, until_ms: int) -> Snapsh
         )
     start, stop = np.searchsorted(exposures.time_ms, [snapshot.time_ms, until_ms])
     events = LocatedEvents.from_impressions(snapshot, exposures.take(np.arange(start, stop)), int(start))
-    lists = {aggregate.name: aggregate.after(snapshot, events) for aggregate in LIST_AGGREGATES}
+    lists = {aggregate.name: aggregate.after(snapshot, events) for aggregate in lists_of(snapshot.meaning)}
     by_scene: dict[str, NDArray[Any]] | None = (
         BY_USER_SCENE.after(snapshot, events) if snapshot.n_scenes else None
     )

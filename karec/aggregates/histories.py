@@ -1,4 +1,4 @@
-"""Lists of users that events change: ``history``, ``skipped``, ``liked``, ``follows`` and ``shown``."""
+"""Lists of users that events change: history, skipped, liked, follows, consumed and shown items."""
 
 from __future__ import annotations
 
@@ -244,5 +244,13 @@ FOLLOWS = HistoryAggregate(
     takes=lambda events: events.unfollow,
 )
 SHOWN = HistoryAggregate("shown", lambda _, events: events.shown, "work_id", SHOWN_EXACTLY)
-LIST_AGGREGATES = (HISTORY, SKIPPED, LIKED, FOLLOWS)
+CONSUMED = HistoryAggregate(
+    "consumed", lambda meaning, events: meaning.is_consumed(events.labels), "work_id", None
+)
+LIST_AGGREGATES = (HISTORY, SKIPPED, LIKED, FOLLOWS, CONSUMED)
 """The lists of a published snapshot. Only the online store has ``SHOWN``."""
+
+
+def lists_of(meaning: Meaning) -> tuple[HistoryAggregate, ...]:
+    """Returns LIST_AGGREGATES, without CONSUMED if no label means consumed: its list would cost a read."""
+    return tuple(aggregate for aggregate in LIST_AGGREGATES if aggregate is not CONSUMED or meaning.consumed)

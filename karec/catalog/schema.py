@@ -57,6 +57,8 @@ class Meaning:
               are ordered by the last of these labels that has a counter
     liked     adds the item to the user's liked items
     followed  adds the item's creator to the creators that the user follows
+    consumed  adds the item to the user's consumed items, of the whole log: purchases or ratings, no clicks.
+              Empty: the platform wants repeats, and there is no such list
     drawn     impressions with one of these labels, positive or not, never count as skipped: those without a
               positive label were sampled, and no user skipped them
     """
@@ -64,6 +66,7 @@ class Meaning:
     enjoyed: tuple[str, ...] = ()
     liked: tuple[str, ...] = ()
     followed: tuple[str, ...] = ()
+    consumed: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
 
     def is_enjoyed(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -87,6 +90,10 @@ class Meaning:
     def is_followed(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Returns (M,) bool, False without such a label."""
         return _any(self.followed, labels)
+
+    def is_consumed(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Returns (M,) bool, False without such a label."""
+        return _any(self.consumed, labels)
 
 
 def _any(names: tuple[str, ...], labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -30,8 +30,9 @@ from karec.errors import DataError
 from karec.files import add_path_to_errors, map_npy, read_json, to_struct
 
 T = TypeVar("T")
-MeaningTable = dict[Literal["enjoyed", "liked", "followed", "drawn"], tuple[str, ...]]
+MeaningTable = dict[Literal["enjoyed", "liked", "followed", "consumed", "drawn"], tuple[str, ...]]
 
+_ALWAYS_WRITTEN = ("enjoyed", "liked", "followed")  # formats without the other meanings stay equal
 FORMAT: Literal[1] = 1
 HEAD = "snapshot.json"
 _RELATION = re.compile(r"(.+)\.(indptr|values|times|scenes)\.npy")
@@ -44,7 +45,8 @@ class Snapshot:
 
     works, users         tables with the columns of ``karec.catalog.schema``
     relations            lists of ids for each user row: ``history`` (items enjoyed), ``skipped`` (items),
-                         ``liked`` (items), ``follows`` (creators), ``friends`` (users); each is optional
+                         ``liked`` (items), ``follows`` (creators), ``consumed`` (items), ``friends`` (users);
+                         each is optional
     labels               names of category codes: {"scene": ["home", …], "type": ["audio", "video"]}
     meaning              labels that mean enjoyed, liked, followed
     user_scene_counters  {counter: (users · S,) float32} in the S scenes of ``labels``; row = user row · S +
@@ -161,7 +163,7 @@ def _read_head(folder: Path) -> _Head:
 
 def meaning_to_dict(meaning: Meaning) -> dict[str, tuple[str, ...]]:
     """Returns the entry of a head for ``meaning``, a ``MeaningTable``."""
-    return {name: labels for name, labels in asdict(meaning).items() if labels or name != "drawn"}
+    return {name: labels for name, labels in asdict(meaning).items() if labels or name in _ALWAYS_WRITTEN}
 
 
 def save_columns(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:

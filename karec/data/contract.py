@@ -163,7 +163,8 @@ class Contract(Settings, frozen=True, kw_only=True):
         if not self.meanings.enjoyed:
             labels = list(self.label_names)
             raise ValueError(f"meaning.enjoyed is missing: name labels of {labels}, or leave out [meaning]")
-        for name in (*self.meanings.enjoyed, *self.meanings.liked, *self.meanings.followed):
+        meanings = self.meanings
+        for name in (*meanings.enjoyed, *meanings.liked, *meanings.followed, *meanings.consumed):
             if self.labels and name not in self.labels:
                 raise ValueError(
                     f"meaning names {name!r}, which is not a label; labels are {list(self.labels)}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.events import NONE, Events
-from karec.aggregates.histories import LIST_AGGREGATES, SHOWN, HistoryAggregate
+from karec.aggregates.histories import SHOWN, HistoryAggregate, lists_of
 from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
 from karec.kernels.aggregates import group_by_row
 from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
@@ -24,11 +24,6 @@ from karec.online.shown_history import ALL_SHOWN, spill
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import Read, StateUpdate
-
-_LISTS = (
-    (SHOWN, records.NEWEST_SHOWN),
-    *((aggregate, records.USER_LISTS[aggregate.name]) for aggregate in LIST_AGGREGATES),
-)
 
 
 @dataclass(eq=False)
@@ -86,9 +81,12 @@ class EventApplier:
         )
         counts["unknown user"] = int((user_rows[user_places] < 0).sum())
         counts["unknown item"] = int(((item_rows[item_places] < 0) & has_item).sum())
+        letters = {SHOWN: records.NEWEST_SHOWN} | {
+            aggregate: records.USER_LISTS[aggregate.name] for aggregate in lists_of(base.meaning)
+        }
         updates = [
             _ListUpdate.from_events(aggregate, letter, self.contents, located, events, users)
-            for aggregate, letter in _LISTS
+            for aggregate, letter in letters.items()
         ]
         updates = [update for update in updates if len(update.keys)]
         user_keys = records.keys_of(records.USER_COUNTERS, users)

@@ -171,6 +171,6 @@ def head_of(snapshot: Snapshot, late_ms: int = LATE_MS) -> Head:
     meaning = snapshot.meaning
     columns = [*snapshot.users.columns, *snapshot.works.columns, *(snapshot.user_scene_counters or ())]
     counted = [name.removeprefix(schema.counter("")) for name in columns if schema.is_counter(name)]
-    labels = {*meaning.enjoyed, *meaning.liked, *meaning.followed, *counted}
+    labels = {*meaning.enjoyed, *meaning.liked, *meaning.followed, *meaning.consumed, *counted}
     labels.discard(schema.EXPOSED.removeprefix(schema.counter("")))
     return Head(tuple(sorted(labels)), tuple(snapshot.labels.get("scene", ())), late_ms)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE
-from karec.aggregates.histories import LIST_AGGREGATES, SHOWN
+from karec.aggregates.histories import SHOWN, lists_of
 from karec.catalog.relation import Relation
 from karec.kernels import shown_filter
 from karec.kernels.ordered_lists import VALUE
@@ -20,17 +20,15 @@ from karec.online.store import records
 from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import OnlineStore
 
-_KEYS = (
-    *(records.USER_LISTS[aggregate.name] for aggregate in LIST_AGGREGATES),
-    *(records.OLDER_SHOWN, records.NEWEST_SHOWN, records.USER_COUNTERS, records.EARLIER_SHOWN),
-)
+_OTHER_KEYS = (records.OLDER_SHOWN, records.NEWEST_SHOWN, records.USER_COUNTERS, records.EARLIER_SHOWN)
 
 
 @dataclass(frozen=True, eq=False)
 class UserState:
     """Aggregates of one user.
 
-    lists            {"history", "skipped", "liked", "follows", "shown": Relation of one row, oldest first}
+    lists            {"history", "skipped", "liked", "follows", "shown": Relation of one row, oldest first},
+                     and "consumed" if a label means it
     counters         (C,) float32, in the order of ``StoreContents.counters``
     scene_counters   (S, C) float32
     recent_shown     ids of the last 1,000 or a few more items shown to the user
@@ -66,13 +64,15 @@ class StateReader:
     counts: Counter[str] = field(default_factory=Counter)
 
     def read_user(self, user_id: int) -> UserState:
-        """Reads eight keys at once. An unknown user has empty lists and counters of 0."""
+        """Reads eight or nine keys at once. An unknown user has empty lists and counters of 0."""
         base, names = self.contents.base, self.contents.counters
-        keys = [records.keys_of(letter, np.array([user_id]))[0] for letter in _KEYS]
+        aggregates = (*lists_of(base.meaning), SHOWN)
+        letters = (*(records.USER_LISTS[aggregate.name] for aggregate in aggregates[:-1]), *_OTHER_KEYS)
+        keys = [records.keys_of(letter, np.array([user_id]))[0] for letter in letters]
         values = self.store.read_user(user_id, keys)
         row = int(base.users.lookup(np.array([user_id]))[0])
         lists = {}
-        for place, aggregate in enumerate((*LIST_AGGREGATES, SHOWN)):
+        for place, aggregate in enumerate(aggregates):
             entry = records.unpack(keys[place : place + 1], values[place : place + 1], 3)
             self.counts["corrupt entries"] += entry.corrupt
             lists[aggregate.name] = aggregate.read_snapshot(base, row) if len(entry.missing) else entry.rows
@@ -90,10 +90,7 @@ class StateReader:
             in_scenes = BY_USER_SCENE.read_snapshot(base, scene_rows, names)
             state = np.concatenate([BY_USER.read_snapshot(base, np.array([row]), names), in_scenes])
         return UserState(
-            {
-                aggregate.name: aggregate.read(lists[aggregate.name])
-                for aggregate in (*LIST_AGGREGATES, SHOWN)
-            },
+            {aggregate.name: aggregate.read(lists[aggregate.name]) for aggregate in aggregates},
             BY_USER.read(state[0]),
             BY_USER_SCENE.read(state[1:]),
             recent_shown,

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
+N_FILLED = "n_filled"  # note of a filter: items that it kept only because the page would lack items
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,20 @@ class Trace:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """Why a page holds ``got`` items although its request wanted ``wanted``.
+    """Why a page holds ``got`` items although its request wanted ``wanted``. ``got`` does not count filled
+    items.
 
     step    "stage.step" of the first step that left fewer than wanted
     reason  "limit": the step keeps at most so many by its settings · "exhausted": the sources returned no
             more · "filtered": a filter dropped them · "selected": a selector chose fewer than it could have
+            · "filled": the page is full, but with items that the filter drops if enough others remain
     detail  the numbers of that step and of later steps that dropped items
     """
 
     wanted: int
     got: int
     step: str
-    reason: Literal["limit", "exhausted", "filtered", "selected"]
+    reason: Literal["limit", "exhausted", "filtered", "selected", "filled"]
     detail: str
 
     def __str__(self) -> str:
@@ -131,15 +134,19 @@ def degradations(steps: Sequence[StepTrace]) -> tuple[str, ...]:
 
 def shortfall_of(wanted: int, steps: Sequence[StepTrace]) -> Shortfall | None:
     """Returns why the last of ``steps`` (of recall and all stages) left fewer than ``wanted`` items; None if
-    it left as many."""
-    if steps[-1].n_out >= wanted:
-        return None
+    it left as many and no filter filled the page."""
+    fills = [step for step in steps if step.notes.get(N_FILLED)]
+    n_left = steps[-1].n_out
+    n_new = max(n_left - sum(step.notes[N_FILLED] for step in fills), 0)
+    details = [f"{step.place} kept {step.notes[N_FILLED]} ({step.reason}) to fill the page" for step in fills]
+    if n_left >= wanted:
+        return Shortfall(wanted, n_new, fills[0].place, "filled", ", then ".join(details)) if fills else None
     cuts = [step for step in steps if step.n_out < wanted and (step.n_removed > 0 or step.role == "merger")]
     first = cuts[0]
     is_exhausted = first.role == "merger" and _reason(first) == "exhausted"
-    details = [_describe_recall(steps) if is_exhausted else _describe_cut(first)]
-    details += [_describe_cut(step) for step in cuts[1:]]
-    return Shortfall(wanted, steps[-1].n_out, first.place, _reason(first), ", then ".join(details))
+    cut_details = [_describe_recall(steps) if is_exhausted else _describe_cut(first)]
+    cut_details += [_describe_cut(step) for step in cuts[1:]]
+    return Shortfall(wanted, n_new, first.place, _reason(first), ", then ".join([*cut_details, *details]))
 
 
 def _reason(step: StepTrace) -> Literal["limit", "exhausted", "filtered", "selected"]:

@@ -189,3 +189,10 @@ def test_advance_refuses_unordered_early_and_unknown_impressions() -> None:
     lost = Impressions(rows.user_id, np.array([11, 10]), rows.time_ms, rows.scene, rows.labels, rows.play_ms)
     with pytest.raises(ValueError, match="exposure 0 names work 11"):
         advance(snapshot(), lost, 5)
+
+
+def test_advance_adds_no_list_of_consumed_items_without_such_a_label():
+    shown = exposures([(0, 1, 0, (1, 1, 1, 0), 0)])
+    assert "consumed" not in advance(snapshot(), shown, 1).relations
+    start = replace(snapshot(), meaning=Meaning(("click",), consumed=("long_view",)))
+    assert advance(start, shown, 1).relations["consumed"].row_values(0).tolist() == [10]

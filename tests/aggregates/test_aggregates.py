@@ -31,6 +31,7 @@ KNOWN = {  # what the snapshot holds: values that come again, and one that stand
     "skipped": [[], [20], []],
     "liked": [[10, 10], [], [40]],
     "follows": [[9], [], [3, 5]],
+    "consumed": [[20], [40, 40], []],
 }
 
 Row = st.tuples(
@@ -54,7 +55,7 @@ def snapshot() -> Snapshot:
     users = Table(USERS, {"count_exposed": np.array([7, 0, 1], np.float32)})
     in_scene = {"count_exposed": np.arange(6, dtype=np.float32)}
     known = {name: relation(lists) for name, lists in KNOWN.items()}
-    meaning = Meaning(("click", "long_view"), ("like",), ("follow",))
+    meaning = Meaning(("click", "long_view"), ("like",), ("follow",), ("long_view", "like"))
     return Snapshot(
         START,
         works,
@@ -85,6 +86,7 @@ def plain_list(name, rows, user, as_of, keep):
         "skipped": lambda click, long_view, like, follow: not (click or long_view),
         "liked": lambda click, long_view, like, follow: like,
         "follows": lambda click, long_view, like, follow: follow,
+        "consumed": lambda click, long_view, like, follow: long_view or like,
     }[name]
     values = CREATORS if name == "follows" else WORKS
     result = [

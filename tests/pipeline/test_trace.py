@@ -106,3 +106,14 @@ def test_shortfall_is_none_if_the_page_is_full():
         shortfall_of(12, [*recalled(20, kept=15), filtered("tone", 15, 13), selected("top_k", 13, 12)])
         is None
     )
+
+
+def test_shortfall_counts_items_that_a_filter_kept_to_fill_the_page():
+    fill = filtered("not_consumed", 15, 12)._replace(notes={"n_filled": 3}, reason="consumed before")
+    short = shortfall_of(12, [*recalled(20, kept=15), fill, selected("top_k", 12, 12)])
+    assert (short.wanted, short.got, short.reason, short.step) == (12, 9, "filled", fill.place)
+    assert str(short) == "9 of 12 items: prerank.not_consumed kept 3 (consumed before) to fill the page"
+    short = shortfall_of(14, [*recalled(20, kept=15), fill, selected("top_k", 12, 12)])
+    assert (short.got, short.reason) == (9, "filtered") and short.detail.endswith(
+        "kept 3 (consumed before) to fill the page"
+    )

@@ -1,7 +1,7 @@
 """Keys and values of the state of an online store.
 
     key                 value, (E, 3) or (R, C) numbers of eight bytes, little-endian
-    h s l f + user      state of the lists history, skipped, liked, follows
+    h s l f p + user    state of the lists history, skipped, liked, follows, consumed
     n o + user          shown items: the newest, and the older ones (``karec.online.shown_history``)
     e + user            filters of the items shown before: period and words of each
     c + user            counters: of the user, then of the user in each scene
@@ -27,10 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 0x4B520001
-HISTORY, SKIPPED, LIKED, FOLLOWS, NEWEST_SHOWN, OLDER_SHOWN = b"h", b"s", b"l", b"f", b"n", b"o"
+HISTORY, SKIPPED, LIKED, FOLLOWS, CONSUMED = b"h", b"s", b"l", b"f", b"p"
+NEWEST_SHOWN, OLDER_SHOWN = b"n", b"o"
 USER_COUNTERS, WORK_COUNTERS, BASE_COUNTERS = b"c", b"w", b"b"
 EARLIER_SHOWN, WORK_LIFE, CREATOR_BLOCK = b"e", b"u", b"k"
-USER_LISTS = {"history": HISTORY, "skipped": SKIPPED, "liked": LIKED, "follows": FOLLOWS}
+USER_LISTS = {
+    "history": HISTORY,
+    "skipped": SKIPPED,
+    "liked": LIKED,
+    "follows": FOLLOWS,
+    "consumed": CONSUMED,
+}
 _HEAD = struct.Struct("<II")
 
 

@@ -6,6 +6,7 @@ from karec.pipeline.step import Filter
 from karec.steps.filters.followed import Followed
 from karec.steps.filters.has_embedding import HasEmbedding
 from karec.steps.filters.is_open import IsOpen
+from karec.steps.filters.not_consumed import NotConsumed
 from karec.steps.filters.not_followed import NotFollowed
 from karec.steps.filters.not_own import NotOwn
 from karec.steps.filters.not_seen import NotSeen
@@ -18,6 +19,7 @@ STEPS: Mapping[str, type[Filter]] = {
     "followed": Followed,
     "has_embedding": HasEmbedding,
     "is_open": IsOpen,
+    "not_consumed": NotConsumed,
     "not_followed": NotFollowed,
     "not_own": NotOwn,
     "not_seen": NotSeen,

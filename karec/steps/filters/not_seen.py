@@ -12,10 +12,9 @@ LISTS = ("history", "skipped")
 
 
 class NotSeen(Filter):
-    """Drops items in the user's lists ``history`` and ``skipped``.
+    """Drops items in the user's lists ``history`` and ``skipped``, of the online store if it has them.
 
-    The lists are those of the online store if it has them, else those of the snapshot. An unknown user has
-    empty lists. The step ``not_shown`` drops what this session was shown.
+    The step ``not_shown`` drops what this session was shown, ``not_consumed`` what the user ever consumed.
 
     Cost: O(N log S) for lists of S items.
     """
