@@ -6,6 +6,7 @@ import torch
 
 from karec.features.encoder import Encoder
 from karec.learn.export.onnx_export import export_onnx
+from karec.learn.fit.batches import Batches
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import build_examples
@@ -26,7 +27,8 @@ def examples(dataset):
 def ranker(examples, tmp_path_factory):
     """Logistic regression with random weights, model version 4."""
     torch.manual_seed(0)
-    model = LogisticRegression(examples.encoder)
+    edges = Batches(examples, LogisticRegression.inputs).edges(4)
+    model = LogisticRegression(examples.encoder, edges)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()

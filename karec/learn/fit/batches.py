@@ -18,7 +18,7 @@ from karec.times import Progress
 CHUNK = 2048
 IN_ORDER = 1024  # rows per prediction; with more, the counts of codes do not fit the processor's caches
 LISTS = ("history", "skipped")
-NUMBERS = ("user_numbers", "item_numbers")
+NUMBERS = ("user_numbers", "item_numbers", "crosses")
 QUANTILE_ROWS = 50_000
 
 
@@ -105,6 +105,7 @@ class Batches:
         return {
             name: torch.quantile(self._plain[name][::stride], levels, dim=0).T.contiguous()
             for name in NUMBERS
+            if name in self._plain
         }
 
     def in_order(self, names: Sequence[str], size: int = IN_ORDER) -> Iterator[dict[str, Tensor]]:

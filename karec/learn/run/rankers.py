@@ -27,8 +27,10 @@ from karec.samples.auxiliary_tasks import PLAY_TIME, auxiliary_labels, auxiliary
 from karec.times import Progress
 
 USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
-# of logistic regression, independent of [optimizer]
-LINEAR_RATE, LINEAR_DECAY, LINEAR_BATCH, LINEAR_EPOCHS = 1e-2, 0.01, 256, 3
+# of logistic regression, independent of [optimizer]; chosen on generated shops of three kinds
+LINEAR_RATE, LINEAR_DECAY, LINEAR_EPOCHS = 1e-2, 1.0, 5
+LINEAR_STEPS = 120  # of an epoch; small logs have smaller batches
+LINEAR_BATCH = 1024  # rows, at most
 NAMES = {"mmoe": "the ranker", "lr": "logistic regression"}
 
 
@@ -79,7 +81,7 @@ def _train_network(
     weights = task_weights(tasks, settings.task_weights, train.device)
     optimizer = settings.optimizer
     if kind == "lr":
-        size = min(LINEAR_BATCH, optimizer.batch_size)
+        size = min(max(len(train) // LINEAR_STEPS, 1), LINEAR_BATCH)
         optimizer = optimizer.replace(batch_size=size, learning_rate=LINEAR_RATE, weight_decay=LINEAR_DECAY)
     log_probability = prepared.sampling_log_probabilities()
 
@@ -136,12 +138,13 @@ def build_ranker(
     kind: str, prepared: TrainingData, settings: TrainSettings, extra: Sequence[str]
 ) -> MmoeRanker | LogisticRegression:
     torch.manual_seed(settings.seed)
-    if kind == "lr":
-        return LogisticRegression(prepared.encoder)
     ranker, features = settings.ranker, settings.features
+    edges = prepared.train_batches.edges(features.bins)
+    if kind == "lr":
+        return LogisticRegression(prepared.encoder, edges)
     return MmoeRanker(
         prepared.encoder,
-        prepared.train_batches.edges(features.bins),
+        edges,
         extra=extra,
         crossed=settings.distil.ranker_features == "all",
         dim=features.dim,
