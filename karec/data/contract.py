@@ -5,20 +5,25 @@ A preset is a data.toml of this package, for the files of a public data set as t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from karec.catalog.schema import Meaning
+from karec.data.infer_schema import snake_case
 from karec.data.table_settings import Events, Items, Pairs, Rows
 from karec.errors import ConfigError
 from karec.toml import Count, Fraction, NonNegative, Place, Settings, convert, read_toml
 
 FILE = "data.toml"
 POSITIVE = "positive"  # the label of a log that has only positives
+CONSUMED = (  # a name of a label by which a user consumes an item
+    r"(^|_)(buy|bought|purchas\w*|order\w*|pay|paid|payment|transaction|checkout|rate|rated|rating|review\w*)"
+    r"s?(_|$)"
+)
 _PRESETS = Path(__file__).parent / "presets"
 PRESETS = tuple(sorted(path.stem for path in _PRESETS.glob("*.toml")))
 
@@ -56,6 +61,18 @@ class Label(Settings, frozen=True):
     @property
     def events(self) -> tuple[str, ...]:
         return (self.event,) if isinstance(self.event, str) else self.event or ()
+
+
+class Meanings(Settings, frozen=True):
+    """Labels by their meaning, see ``karec.catalog.schema.Meaning``.
+
+    consumed    None: decided by the repeats in the log, for labels whose names mean consumption
+    """
+
+    enjoyed: tuple[str, ...] = ()
+    liked: tuple[str, ...] = ()
+    followed: tuple[str, ...] = ()
+    consumed: tuple[str, ...] | None = None
 
 
 class Negatives(Settings, frozen=True):
@@ -134,7 +151,7 @@ class Contract(Settings, frozen=True, kw_only=True):
     users: Rows | None = None
     relations: Mapping[str, Pairs] = {}
     labels: Mapping[str, Label] = {}
-    meaning: Meaning | None = None
+    meaning: Meanings | None = None
     negatives: Negatives = Negatives()
     split: Split = Split()
     past: Past | None = None
@@ -165,9 +182,9 @@ class Contract(Settings, frozen=True, kw_only=True):
             raise ValueError(f"meaning.enjoyed is missing: name labels of {labels}, or leave out [meaning]")
         meanings = self.meanings
         for name in (*meanings.enjoyed, *meanings.liked, *meanings.followed, *meanings.consumed):
-            if self.labels and name not in self.labels:
+            if name not in self.label_names:
                 raise ValueError(
-                    f"meaning names {name!r}, which is not a label; labels are {list(self.labels)}"
+                    f"meaning names {name!r}, which is not a label; labels are {list(self.label_names)}"
                 )
         if self.past is not None:
             self._check_past(self.past)
@@ -224,8 +241,21 @@ class Contract(Settings, frozen=True, kw_only=True):
     @property
     def meanings(self) -> Meaning:
         """The table [meaning]. Without it, the main task means enjoyed. Negatives of positives are drawn."""
-        meaning = self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
-        return replace(meaning, drawn=(POSITIVE,)) if self.shape == "positives" else meaning
+        meaning = self.meaning or Meanings(enjoyed=self.tasks[:1])
+        drawn = (POSITIVE,) if self.shape == "positives" else ()
+        return Meaning(meaning.enjoyed, meaning.liked, meaning.followed, meaning.consumed or (), drawn)
+
+    @property
+    def maybe_consumed(self) -> tuple[str, ...]:
+        """Labels that mean consumed by their names, if meaning.consumed is missing."""
+        if self.meaning is not None and self.meaning.consumed is not None:
+            return ()
+        names = {
+            label: (label, *condition.events, condition.column or "")
+            for label, condition in self.labels.items()
+        }
+        consumed = (label for label in names if any(is_consumption(name) for name in names[label]))
+        return tuple(consumed) if self.labels else (POSITIVE,)
 
     def to_ms(self, moment: date) -> int:
         """Returns Unix milliseconds: of a day its start, of a moment without a zone in the contract's."""
@@ -253,6 +283,11 @@ def preset_contract(name: str, root: Path) -> Contract:
 def preset_text(name: str) -> str:
     """Returns the data.toml of the preset, with comments."""
     return _preset_path(name).read_text(encoding="utf-8")
+
+
+def is_consumption(name: str) -> bool:
+    """Returns True if the name of a label, an event or a column means that a user consumes an item."""
+    return re.search(CONSUMED, snake_case(name)) is not None
 
 
 def has_file(path: Path) -> bool:

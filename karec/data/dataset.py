@@ -14,6 +14,7 @@ from karec.catalog import schema
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
+from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.data.columns import EARLIEST_MS
@@ -22,6 +23,7 @@ from karec.data.ids import IdNumbers, PairArrays
 from karec.data.impressions import ReadImpressions
 from karec.data.past import PastLists, past_columns
 from karec.data.positives import draw_negatives, invent_days, invented_cuts, negatives_note, times_note
+from karec.data.repeats import measure_repeats
 from karec.data.report import DataReport, format_time
 from karec.data.tables import OwnTable
 from karec.errors import DataError
@@ -70,10 +72,10 @@ def make_dataset(
         users = replace(users, columns={**users.columns, **past.users})
         relations |= past.relations
     has_times, has_only_positives = contract.split.by == "time", contract.shape == "positives"
-    notes: tuple[str, ...] = ()
+    meaning, notes = _decide_consumed(impressions, contract)
     start_ms = _first_day(items, users)
     if not has_times:
-        notes = (times_note(contract.split),)
+        notes = (*notes, times_note(contract.split))
         impressions = _with_times(impressions, start_ms, contract)
     if has_only_positives:
         notes = (*notes, negatives_note(contract.negatives))
@@ -84,7 +86,7 @@ def make_dataset(
     labels = {name: codes for table in parts.tables.values() for name, codes in table.names.items()}
     labels["scene"] = read.scenes
     first_ms = min(int(impressions.time_ms[0]), cuts[0])
-    snapshot = Snapshot(first_ms, items, users, relations, labels, meaning=contract.meanings)
+    snapshot = Snapshot(first_ms, items, users, relations, labels, meaning=meaning)
     dataset = Dataset(
         contract.name,
         advance(snapshot, impressions, cuts[0]),
@@ -99,6 +101,23 @@ def make_dataset(
     )
     _check_labels(dataset)
     return dataset, _report(dataset, impressions, parts)
+
+
+def _decide_consumed(impressions: Impressions, contract: Contract) -> tuple[Meaning, tuple[str, ...]]:
+    """Returns the meanings and notes. Repeats in the log decide what is consumed if data.toml does not."""
+    consumed, notes = [], []
+    for name in contract.maybe_consumed:
+        reason = "the log has no times, so an item counts once"
+        is_wanted = False
+        if contract.split.by == "time":
+            events = impressions.take(impressions.labels[name] > 0)
+            rate = measure_repeats(events.user_id, events.work_id, events.time_ms)
+            reason, is_wanted = str(rate), rate.is_wanted
+        consumed += [] if is_wanted else [name]
+        outcome = "pages contain consumed items" if is_wanted else "pages leave out consumed items"
+        notes.append(f"label {name}: {reason}; {outcome}. meaning.consumed in data.toml decides otherwise")
+    meaning = contract.meanings
+    return replace(meaning, consumed=(*meaning.consumed, *consumed)), tuple(notes)
 
 
 def _free_name(name: str, values: NDArray[Any], reserved: set[str]) -> str:

@@ -6,10 +6,12 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from karec.data.columns import find_time_formats
-from karec.data.database import open_database
+from karec.data.contract import POSITIVE, is_consumption
+from karec.data.database import open_database, quote_text
 from karec.data.infer_schema import (
     MAX_EVENTS,
     InspectedTable,
@@ -19,6 +21,7 @@ from karec.data.infer_schema import (
     inspect_tables,
     snake_case,
 )
+from karec.data.repeats import measure_repeats
 from karec.errors import DataError
 
 VIEW = (
@@ -42,7 +45,8 @@ ITEM_ROLES = {
     "published": ("moment",),
     "vector": ("list",),
 }
-ONLY_POSITIVES = ["[negatives]", "per_positive = 4"]
+NO_CONSUMPTION = rf"{VIEW}|click"
+NO_TASK = ", task = false"
 
 
 def write_contract(paths: Sequence[Path], folder: Path) -> str:
@@ -175,32 +179,83 @@ def _labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
             "# ? No column is a time: each row is a positive, whatever its cells are, and negatives "
             "are drawn.",
             "# The test set is drawn from the positives of each user.",
-            *ONLY_POSITIVES,
+            *_only_positives(log, roles),
             "",
             "[split]",
             'by = "user"',
         ]
     if "event" in roles:
-        return _event_labels(log, roles["event"])
+        return _event_labels(log, roles)
     if flags := _flags(log, roles):
-        labels = {_key(re.sub(r"^is_", "", snake_case(name))): f"column = {_quote(name)}" for name in flags}
-        return _label_tables(labels, "# ? each column of 0 and 1")
+        labels = {
+            _key(re.sub(r"^is_", "", snake_case(name))): (
+                f"column = {_quote(name)}",
+                f"{log.columns[name].as_number} <> 0",
+            )
+            for name in flags
+        }
+        return _label_tables(log, roles, labels, "# ? each column of 0 and 1")
     rating = log.named("rating", ("integer", "number"), roles.values())
     if rating is not None:
-        median = log.source.database.rows(f"SELECT median({log.columns[rating].as_number}) FROM {log.sample}")
-        labels = {"liked": f"column = {_quote(rating)}, at_least = {float(median[0][0]):g}"}
-        return _label_tables(labels, "# ? a value of at least the median means liked")
+        number = log.columns[rating].as_number
+        median = float(log.source.database.rows(f"SELECT median({number}) FROM {log.sample}")[0][0])
+        column = f"column = {_quote(rating)}"
+        labels = {
+            "liked": (f"{column}, at_least = {median:g}", f"{number} >= {median!r}"),
+            "rated": (f"{column}{NO_TASK}", f"{number} <> 0"),
+        }
+        return _label_tables(log, roles, labels, "# ? a value of at least the median means liked")
     reason = "No column shows what a user thought of an item"
     if (event := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
         reason = f"All events are {_quote(str(_only_event(log, event)))}"
     return [
         "",
         f"# ? {reason}: each row is a positive, and negatives are drawn.",
-        *ONLY_POSITIVES,
+        *_only_positives(log, roles),
     ]
 
 
-def _event_labels(log: InspectedTable, event: str) -> list[str]:
+def _only_positives(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    event = log.named("event", LOG_ROLES["event"], roles.values())
+    is_consumed = event is None or not re.search(NO_CONSUMPTION, snake_case(str(_only_event(log, event))))
+    return [
+        "[negatives]",
+        "per_positive = 4",
+        "",
+        "[meaning]",
+        f"enjoyed = [{_quote(POSITIVE)}]",
+        *_consumed(log, roles, {POSITIVE: "true"} if is_consumed else {}),
+    ]
+
+
+def _consumed(log: InspectedTable, roles: Mapping[str, str], conditions: Mapping[str, str]) -> list[str]:
+    """Returns the line of meaning.consumed: labels whose items users do not want again, and the reasons.
+
+    conditions    SQL by label that can mean consumed: the row has it
+    """
+    consumed, reasons = [], []
+    user, item = (log.columns[roles[role]].as_text for role in ("user", "item"))
+    for name, condition in conditions.items():
+        reason, is_wanted = "without times, an item counts once", False
+        if "time" in roles:
+            time = log.columns[roles["time"]].as_time
+            formats = find_time_formats(log.source, time)
+            time = replace(time, kind="time", format=formats[0]) if formats else time
+            events = log.source.database.arrays(
+                f"SELECT hash({user}) AS u, hash({item}) AS i, {time.as_ms} AS t FROM {log.source.name} "
+                f"WHERE {condition} AND {user} IS NOT NULL AND {item} IS NOT NULL AND t IS NOT NULL"
+            )
+            rate = measure_repeats(events["u"], events["i"], events["t"])
+            reason, is_wanted = str(rate), rate.is_wanted
+        consumed += [] if is_wanted else [name]
+        reasons.append(f"{name}: {reason}")
+    note = "pages leave these items out" if consumed else "pages contain consumed items again"
+    note = "; ".join([note, *reasons]) if conditions else "no label means consumed by its name"
+    return [f"consumed = {_list(consumed)}   # ? {note}"]
+
+
+def _event_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    event = roles["event"]
     counts = _event_counts(log, event)
     view = next((name for name in counts if re.search(VIEW, snake_case(name))), None)
     reason = "by its name" if view is not None else "the most frequent event"
@@ -214,29 +269,38 @@ def _event_labels(log: InspectedTable, event: str) -> list[str]:
             f"{log.path}: events {[view, *spellings[_key(view)]]} of {event!r} mean shown, expected one. "
             "Give them one name."
         )
+    cell = log.columns[event].as_text
     labels = {
-        label: f"event = {_quote(names[0]) if len(names) == 1 else _list(names)}"
+        label: (
+            f"event = {_quote(names[0]) if len(names) == 1 else _list(names)}",
+            f"{cell} IN ({', '.join(map(quote_text, names))})",
+        )
         for label, names in spellings.items()
     }
     event_counts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return [
         f"view = {_quote(view)}   # ? the event that means shown, {reason}",
-        *_label_tables(labels, f"# ? events are {event_counts}"),
+        *_label_tables(log, roles, labels, f"# ? events are {event_counts}"),
     ]
 
 
-def _label_tables(labels: Mapping[str, str], comment: str) -> list[str]:
-    liked = [name for name in labels if re.search(LIKED, name)]
-    followed = [name for name in labels if re.search(FOLLOWED, name)]
-    enjoyed = [name for name in labels if name not in (*liked, *followed)][:2] or list(labels)[:1]
+def _label_tables(
+    log: InspectedTable, roles: Mapping[str, str], labels: Mapping[str, tuple[str, str]], comment: str
+) -> list[str]:
+    """Returns [labels] and [meaning]. ``labels``: {name: (its condition in data.toml, the same in SQL)}."""
+    tasks = [name for name, (condition, _) in labels.items() if not condition.endswith(NO_TASK)]
+    liked = [name for name in tasks if re.search(LIKED, name)]
+    followed = [name for name in tasks if re.search(FOLLOWED, name)]
+    enjoyed = [name for name in tasks if name not in (*liked, *followed)][:2] or tasks[:1]
     meanings = {"enjoyed": enjoyed, "liked": liked, "followed": followed}
     return [
         "",
         f"[labels]   {comment}",
-        *(f"{_bare(name)} = {{ {condition} }}" for name, condition in labels.items()),
+        *(f"{_bare(name)} = {{ {condition} }}" for name, (condition, _) in labels.items()),
         "",
         "[meaning]   # ? labels that mean: the user enjoyed the item, liked it, followed its creator",
         *(f"{meaning} = {_list(names)}" for meaning, names in meanings.items() if names),
+        *_consumed(log, roles, {name: sql for name, (_, sql) in labels.items() if is_consumption(name)}),
     ]
 
 

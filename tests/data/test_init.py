@@ -44,6 +44,7 @@ def test_init_makes_a_label_from_ratings_by_their_median(draft, read):
         "ignore": ["title"],
     }
     assert {"path", "columns", "[labels]", "[meaning]", "roles", "lists", "ignore"} <= guesses(text)
+    assert toml["meaning"]["enjoyed"] == ["liked"] and toml["labels"]["rated"]["task"] is False
     result = read(folder)
     assert result.report.shape == "impressions" and result.dataset.tasks == ("liked",)
     works = result.dataset.snapshot.works
@@ -61,7 +62,7 @@ def test_init_finds_view_and_labels_of_a_log_of_actions(draft, read):
         "event": "action",
     }
     assert toml["events"]["view"] == "view" and list(toml["labels"]) == ["click", "cart", "buy"]
-    assert toml["meaning"] == {"enjoyed": ["click", "cart"], "liked": ["buy"]}
+    assert toml["meaning"] == {"enjoyed": ["click", "cart"], "liked": ["buy"], "consumed": ["buy"]}
     assert toml["items"] == {"path": "goods.csv", "id": "sku", "roles": {"tag": "category"}}
     assert {"view", "[labels]", "[meaning]", "path", "columns"} <= guesses(text)
     result = read(folder)
@@ -77,7 +78,7 @@ def test_init_makes_labels_from_flags_of_impressions(draft, read):
         "click": "is_click",
         "like": "is_like",
     }
-    assert toml["meaning"] == {"enjoyed": ["click"], "liked": ["like"]}
+    assert toml["meaning"] == {"enjoyed": ["click"], "liked": ["like"], "consumed": []}
     roles = {"creator": "author_id", "type": "video_type", "tag": "tag", "published": "upload_dt"}
     assert toml["items"]["roles"] == roles and toml["items"]["lists"] == {"tag": ","}
     assert toml["users"] == {"path": "user_features.csv", "id": "user_id"}
