@@ -147,7 +147,12 @@ def _exposures(
     }
     # without a play event, play time is 0
     play = None if dataset.exposures.play_ms is None else np.maximum(play_ms, 0)
-    return Impressions(shown.user_id, shown.item_id, shown.time_ms, scenes.astype(np.int32), labels, play)
+    position = None
+    if dataset.exposures.position is not None:  # events count positions from 0
+        position = np.clip(shown.position + 1, 0, np.iinfo(np.int16).max).astype(np.int16)
+    return Impressions(
+        shown.user_id, shown.item_id, shown.time_ms, scenes.astype(np.int32), labels, play, position
+    )
 
 
 def _merge_by_time(first: Impressions, new: Impressions) -> Impressions:
@@ -158,9 +163,12 @@ def _merge_by_time(first: Impressions, new: Impressions) -> Impressions:
         name: concat(first.labels[name], new.labels[name]) for name in first.labels
     }
     play = None if first.play_ms is None or new.play_ms is None else concat(first.play_ms, new.play_ms)
+    position = None
+    if first.position is not None and new.position is not None:
+        position = concat(first.position, new.position)
     user, work = concat(first.user_id, new.user_id), concat(first.work_id, new.work_id)
     joined = Impressions(
-        user, work, concat(first.time_ms, new.time_ms), concat(first.scene, new.scene), labels, play
+        user, work, concat(first.time_ms, new.time_ms), concat(first.scene, new.scene), labels, play, position
     )
     return joined.take(np.argsort(joined.time_ms, kind="stable"))
 

@@ -133,12 +133,21 @@ def _listed(by_version: dict[int, int], version: int | None) -> str:
 
 
 def concat_impressions(parts: Sequence[Impressions], tasks: Sequence[str]) -> Impressions:
-    """Returns the exposures of ``parts``, concatenated, with the labels ``tasks``."""
+    """Returns the exposures of ``parts``, concatenated, with the labels ``tasks``.
+
+    They have positions if the first part has them, 0 in parts without.
+    """
 
     def column(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
     labels = {task: np.concatenate([part.labels[task] for part in parts]) for task in tasks}
+    positions = [np.zeros(len(part), np.int16) if part.position is None else part.position for part in parts]
     return Impressions(
-        column("user_id"), column("work_id"), column("time_ms"), column("scene").astype(np.int32), labels
+        column("user_id"),
+        column("work_id"),
+        column("time_ms"),
+        column("scene").astype(np.int32),
+        labels,
+        position=None if parts[0].position is None else np.concatenate(positions),
     )
