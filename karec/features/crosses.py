@@ -2,8 +2,9 @@
 
 They are: for each category of items (the item itself, creator, song, …) the number of items in the user's
 history and of skipped items with the candidate's value, and the recency of the newest; whether the user
-follows the creator or is a friend; whether user and item agree in the categories that both have; and co-watch
-cosines (``karec.features.cowatch``).
+follows the creator or is a friend; whether user and item agree in the categories that both have; co-watch
+cosines (``karec.features.cowatch``); affinities (``karec.features.affinities``); and, if the training log has
+positions, ln(position). Only rows that a model learns from have a position; it is 1 for all others.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from karec import _native
 from karec.catalog.once import computed_once
 from karec.catalog.schema import CREATOR
+from karec.features.affinities import AffinityPriors
 from karec.features.cowatch import CROSSES, CowatchVectors
 
 SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # by user relation
 MAX_EDGES = 100  # the latest edges of a user that are compared
+_NO_POSITIONS = np.empty(0, np.int64)
 _MATCHES = ("in_history", "in_skipped", "newest_in_history", "newest_in_skipped")
 
 
@@ -28,13 +32,17 @@ _MATCHES = ("in_history", "in_skipped", "newest_in_history", "newest_in_skipped"
 class CrossFeatures:
     """Computes cross features. Any number of threads may call.
 
-    categories  of items, in the order of item_ids
-    shared      those that users have by the same name
+    categories     of items, in the order of item_ids
+    shared         those that users have by the same name
+    affinities     None: an encoder without them
+    has_positions  True if there is a column of positions
     """
 
     categories: tuple[str, ...]
     shared: tuple[str, ...]
     cowatch: CowatchVectors | None
+    affinities: AffinityPriors | None
+    has_positions: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -44,10 +52,19 @@ class CrossFeatures:
             *(SOCIAL_EDGES.values() if CREATOR in self.categories else ()),
             *(f"same_{category}" for category in self.shared),
             *(() if self.cowatch is None else CROSSES),
+            *(() if self.affinities is None else (f"affinity_{name}" for name in self.categories)),
+            *(("log_position",) if self.has_positions else ()),
         )
 
-    def compute(self, user: Mapping[str, NDArray[Any]], items: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    def compute(
+        self,
+        user: Mapping[str, NDArray[Any]],
+        items: Mapping[str, NDArray[Any]],
+        position: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
         """Returns (N, X) float32 from inputs of ``Encoder``. The user has one row, or one for each item.
+
+        ``position``: (N,), 1 = first, 0 = unknown. None: the log position is 0.
 
         Cost: O(N·(I + V·D) + (H + S)·I) for one row, with H history and S skipped slots, I categories, and V
         items of the history with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``).
@@ -56,17 +73,28 @@ class CrossFeatures:
         if self.cowatch is not None:
             rows = user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]
             cowatch = self.cowatch.vectors, *rows
+        priors = self._priors
         return _native.crosses(
             *(user["history"], user["skipped"], user["follows"], user["friends"], user["alike"]),
             self._shared,
             items["item_ids"],
             self._creator,
             cowatch,
+            None if priors is None else (user["affinity_history"], user["affinity_skipped"], *priors),
+            None if not self.has_positions else _NO_POSITIONS if position is None else position,
         )
 
     @computed_once
     def _shared(self) -> list[int]:
         return [self.categories.index(name) for name in self.shared]
+
+    @computed_once
+    def _priors(self) -> tuple[NDArray[Any], NDArray[Any], list[int]] | None:
+        """Rates, shares of all categories, and the number of shares of each."""
+        if self.affinities is None:
+            return None
+        shares = self.affinities.shares
+        return self.affinities.rates, np.concatenate([np.empty(0), *shares]), list(map(len, shares))
 
     @computed_once
     def _creator(self) -> int:

@@ -28,6 +28,7 @@ from karec.catalog.once import computed_once
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
+from karec.features.affinities import LIST_LENGTH, AffinityPriors
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES, CrossFeatures
 from karec.features.encoded_snapshot import EncodedSnapshot, EncodingCache, select_rows, take_rows
@@ -41,7 +42,7 @@ CONTEXT = ("scene", "hour", "weekday")
 LENGTHS = ("log_history", "log_skipped")
 USER_SIDE = (  # outputs of encode_users
     *("user_id", "user_ids", "user_numbers", "history", "skipped", "context"),
-    *("alike", "history_cowatch", "skipped_cowatch", *SOCIAL_EDGES),
+    *("alike", "history_cowatch", "skipped_cowatch", "affinity_history", "affinity_skipped", *SOCIAL_EDGES),
 )
 MAX_HISTORY = 100_000  # slots of a stored encoder; each request has as many rows of the user
 FORMAT = 1
@@ -56,6 +57,7 @@ class Head(msgspec.Struct, frozen=True):
     users: TableHead
     works: TableHead
     scene_counters: SceneCounterHead
+    has_positions: bool = False
 
     def __post_init__(self) -> None:
         check_names("tasks", self.tasks)
@@ -80,7 +82,8 @@ class Encoder:
 
     Only the crosses read the others: follows, friends (U, MAX_EDGES) int64, codes of creators; alike (U, P)
     int64, values of the user in the categories that items have too, in codes of items; history_cowatch,
-    skipped_cowatch (U, H) and cowatch (N,) int64, rows of ``cowatch.vectors``.
+    skipped_cowatch (U, H) and cowatch (N,) int64, rows of ``cowatch.vectors``; affinity_history,
+    affinity_skipped (U, LIST_LENGTH, I) int64 like history, (U, 0, I) without affinities.
     """
 
     tasks: tuple[str, ...]
@@ -91,6 +94,8 @@ class Encoder:
     scenes: Vocabulary
     people: Vocabulary
     cowatch: CowatchVectors | None = None
+    affinities: AffinityPriors | None = None
+    has_positions: bool = False
     _encoded: EncodingCache = field(default_factory=EncodingCache, init=False, repr=False)
 
     @classmethod
@@ -110,8 +115,8 @@ class Encoder:
         It reads columns that do not change with time, and means of labels: no single row's future enters.
 
         Raises:
-            ValueError: a task without labels or with labels of one class, or no impression of a known user
-                and item.
+            ValueError: a task without labels or with labels of one class, no impression of a known user and
+                item, or no label that means enjoyed.
         """
         missing = [task for task in tasks if task not in exposures.labels]
         if missing:
@@ -137,17 +142,26 @@ class Encoder:
         time = exposures.time_ms[is_known]
         scenes = build_vocabulary(exposures.scene[is_known], 1)
         labels = {task: exposures.labels[task][is_known] for task in tasks}
+        works = TableCoder.fit(snapshot.works, work_rows[is_known], time, rates, min_count, own_id=True)
+        known = exposures.take(is_known)
         return cls(
             tasks=tuple(tasks),
             history_length=history_length,
             users=TableCoder.fit(snapshot.users, user_rows[is_known], time, rates, min_count, own_id=False),
-            works=TableCoder.fit(snapshot.works, work_rows[is_known], time, rates, min_count, own_id=True),
+            works=works,
             scene_counters=SceneCounterCoder.fit(
                 snapshot, scenes.encode(exposures.scene[is_known]), len(scenes), labels
             ),
             scenes=scenes,
             people=build_vocabulary(exposures.user_id[is_known], user_min_count),
             cowatch=cowatch,
+            affinities=AffinityPriors.fit(
+                works.encode_ids(snapshot.works)[work_rows[is_known]],
+                works.vocabularies,
+                snapshot.meaning.is_enjoyed(known.labels),
+                has_skipped=bool(snapshot.meaning.is_skipped(known.labels).any()),
+            ),
+            has_positions=exposures.position is not None and bool((exposures.position > 1).any()),
         )
 
     @property
@@ -184,6 +198,8 @@ class Encoder:
         }
         codes |= {"history": lists, "skipped": lists, "alike": (len(self.shared),), "cowatch": ()}
         codes |= dict.fromkeys(("history_cowatch", "skipped_cowatch"), (self.history_length,))
+        affinity_length = 0 if self.affinities is None else LIST_LENGTH
+        codes |= dict.fromkeys(("affinity_history", "affinity_skipped"), (affinity_length, n["item_ids"]))
         codes |= dict.fromkeys(SOCIAL_EDGES, (MAX_EDGES,))
         numbers = {name: (n[name],) for name in ("user_numbers", "item_numbers", "crosses")}
         numbers |= {"dense": (sum(n.values()) - n["user_id"],)}
@@ -191,6 +207,11 @@ class Encoder:
             **{k: ("int64", v) for k, v in codes.items()},
             **{k: ("float32", v) for k, v in numbers.items()},
         }
+
+    @property
+    def list_length(self) -> int:
+        """The newest items of history and skipped that ``encode_users`` reads."""
+        return self.history_length if self.affinities is None else max(self.history_length, LIST_LENGTH)
 
     @computed_once
     def shared(self) -> tuple[str, ...]:
@@ -208,7 +229,9 @@ class Encoder:
 
     @computed_once
     def _crosses(self) -> CrossFeatures:
-        return CrossFeatures(self.works.category_names, self.shared, self.cowatch)
+        return CrossFeatures(
+            self.works.category_names, self.shared, self.cowatch, self.affinities, self.has_positions
+        )
 
     def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
         """Returns the encoded snapshot. O(rows) in the first call; it is kept while the snapshot lives."""
@@ -226,7 +249,7 @@ class Encoder:
         """Encodes the user of one request. An unknown user has codes 0, mean numbers and no history."""
         row = int(snapshot.users.lookup(np.array([user_id]))[0])
         history, skipped = (
-            _latest(snapshot, name, row, self.history_length)[0] for name in ("history", "skipped")
+            _latest(snapshot, name, row, self.list_length)[0] for name in ("history", "skipped")
         )
         return self.encode_users(
             snapshot,
@@ -256,7 +279,7 @@ class Encoder:
 
         Args:
             rows, time_ms, scenes: (U,) rows of users, times and codes of scenes.
-            history, skipped: (U, H) rows of items, padded with −1.
+            history, skipped: (U, list_length) rows of items, newest first, padded with −1.
             edges: {follows, friends: (U, L)} ids of creators, padded with −1.
             counts: (U, 1 + labels) float32 counters of the users at these times. None: of the snapshot.
             scene_counts: (U, 1 + tasks) float32 counters in the scenes. None: of the snapshot.
@@ -269,6 +292,8 @@ class Encoder:
         history_ids, skipped_ids = (
             take_rows(tables.works.ids, more_ids, items) for items in (history, skipped)
         )
+        history, skipped = history[:, : self.history_length], skipped[:, : self.history_length]
+        newest = 0 if self.affinities is None else LIST_LENGTH
         lengths = np.stack([_native.log1p((items >= 0).sum(axis=1)) for items in (history, skipped)], axis=1)
         hours = np.asarray(time_ms) // HOUR_MS
         codes = encode_known(self.scenes, scenes)
@@ -281,8 +306,10 @@ class Encoder:
             "user_id": tables.people[rows],
             "user_ids": tables.users.ids[rows],
             "user_numbers": np.concatenate([numbers, lengths.astype(np.float32), scene_numbers], axis=1),
-            "history": history_ids,
-            "skipped": skipped_ids,
+            "history": np.ascontiguousarray(history_ids[:, : self.history_length]),
+            "skipped": np.ascontiguousarray(skipped_ids[:, : self.history_length]),
+            "affinity_history": np.ascontiguousarray(history_ids[:, :newest]),
+            "affinity_skipped": np.ascontiguousarray(skipped_ids[:, :newest]),
             "context": context,
             "alike": tables.alike[rows],
             "history_cowatch": take_rows(tables.cowatch, more_cowatch, history),
@@ -326,10 +353,16 @@ class Encoder:
         }
 
     def encode_crosses(
-        self, user: Mapping[str, NDArray[Any]], items: Mapping[str, NDArray[Any]]
+        self,
+        user: Mapping[str, NDArray[Any]],
+        items: Mapping[str, NDArray[Any]],
+        position: NDArray[Any] | None = None,
     ) -> dict[str, NDArray[Any]]:
-        """Encodes crosses (N, X) float32. The user has one row, or one for each item."""
-        return {"crosses": self._crosses.compute(user, items)}
+        """Encodes crosses (N, X) float32. The user has one row, or one for each item.
+
+        ``position``: (N,) positions of rows that a model learns from, 1 = first; None: all are unknown.
+        """
+        return {"crosses": self._crosses.compute(user, items, position)}
 
     def dense(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Returns all inputs but the histories as (N, F) float32, for trees and linear models.
@@ -353,13 +386,16 @@ class Encoder:
             self.users.to_head(),
             self.works.to_head(),
             self.scene_counters.to_head(),
+            self.has_positions,
         )
         arrays = {
             **self.users.to_arrays("users"),
             **self.works.to_arrays("works"),
             "scenes": self.scenes.keys,
         }
-        arrays |= {"people": self.people.keys} | ({} if self.cowatch is None else self.cowatch.to_arrays())
+        arrays |= {"people": self.people.keys}
+        for part in (self.cowatch, self.affinities):
+            arrays |= {} if part is None else part.to_arrays()
         with file_aside(path) as file:
             text = json.dumps(msgspec.to_builtins(head)).encode()
             np.savez(file, head=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
@@ -378,15 +414,18 @@ class Encoder:
     @classmethod
     def _from_head(cls, head: Head, arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         scenes = read_vocabulary(arrays, "scenes")
+        works = TableCoder.from_head(head.works, arrays, "works")
         return cls(
             tasks=head.tasks,
             history_length=head.history_length,
             users=TableCoder.from_head(head.users, arrays, "users"),
-            works=TableCoder.from_head(head.works, arrays, "works"),
+            works=works,
             scene_counters=SceneCounterCoder.from_head(head.scene_counters, len(scenes)),
             scenes=scenes,
             people=read_vocabulary(arrays, "people"),
             cowatch=CowatchVectors.from_arrays(arrays) if "cowatch.works" in arrays else None,
+            affinities=AffinityPriors.from_arrays(arrays, works.vocabularies),
+            has_positions=head.has_positions,
         )
 
 

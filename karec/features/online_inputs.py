@@ -45,7 +45,7 @@ def encode_online_user(
             relation = None
         return Lists.from_relation(relation, rows).latest(width)
 
-    lists = np.stack([latest(name, encoder.history_length)[0] for name in ("history", "skipped")])
+    lists = np.stack([latest(name, encoder.list_length)[0] for name in ("history", "skipped")])
     rows, more = snapshot.works.lookup(lists.ravel()), None
     if works is not None:
         rows, more = works.compact(snapshot, works.find_rows(snapshot, lists.ravel()))

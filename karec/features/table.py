@@ -194,9 +194,7 @@ class TableCoder:
             raise ValueError(f"the table lacks the columns {missing} that the encoder was fitted on")
         n = len(table)
         ids = np.zeros((n + 1, len(self.vocabularies)), np.int64)
-        columns = ([table.ids] if self.own_id else []) + [table[name] for name in self.categories]
-        for at, (keys, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
-            ids[:n, at] = keys.encode(column)
+        ids[:n] = self.encode_ids(table)
         numbers = np.zeros((n + 1, len(self.number_names)), np.float32)
         for at, number in enumerate(self.numbers):
             numbers[:n, at] = number(table[number.name])
@@ -208,6 +206,14 @@ class TableCoder:
             counts[:n, at] = table[name]
         numbers[:, len(self.numbers) + len(self.moments) :] = self.scale_counters(counts)
         return EncodedTable(ids, numbers, moments)
+
+    def encode_ids(self, table: Table) -> NDArray[Any]:
+        """Returns (R, ·) int64 codes of the categories of all rows."""
+        columns = ([table.ids] if self.own_id else []) + [table[name] for name in self.categories]
+        codes = np.empty((len(table), len(columns)), np.int64)
+        for at, (keys, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
+            codes[:, at] = keys.encode(column)
+        return codes
 
     def encode_category(self, category: str, values: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) int64 codes of ``values`` of the column ``category``."""

@@ -73,10 +73,19 @@ class Examples:
         time = self.exposures.time_ms
         return self.take((time >= start_ms) & (time < end_ms))
 
-    def inputs(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Returns all model inputs (see ``Encoder``) of the examples at ``rows``, a row each."""
+    def inputs(self, rows: NDArray[Any], *, with_position: bool = False) -> dict[str, NDArray[Any]]:
+        """Returns all model inputs (see ``Encoder``) of the examples at ``rows``, a row each.
+
+        ``with_position``: True for rows that a model learns from. Otherwise they are as served, without a
+        position.
+        """
         user, items = self.users(rows), self.own_items(rows)
-        return {**user, **items, **self.encoder.encode_crosses(user, items)}
+        position = self.exposures.position if with_position else None
+        return {
+            **user,
+            **items,
+            **self.encoder.encode_crosses(user, items, None if position is None else position[rows]),
+        }
 
     def pool(self, row: int, items: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Returns the ranker's inputs of ``items (N,)``, ranked in the request of example ``row``.
@@ -106,7 +115,7 @@ class Examples:
         return first, request
 
     def users(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        width = self.encoder.history_length
+        width = self.encoder.list_length
         lists = {name: relation.take(rows) for name, relation in self.relations.items()}
         return self.encoder.encode_users(
             self.snapshot,

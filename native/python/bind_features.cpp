@@ -80,10 +80,11 @@ py::array_t<std::int64_t> encode(const Vocabulary& vocabulary, py::handle ids) {
     return map<std::int64_t>(input.shape(0), [&](std::size_t i) { return vocabulary.code(input.span()[i]); });
 }
 
-// creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), or None.
+// creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), or None;
+// affinities: (history, skipped, rates, shares, sizes), or None; positions: (N,), (0,) if all are unknown, or None.
 py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle follows, py::handle friends,
                               py::handle alike, py::handle shared, py::handle items, py::ssize_t creator,
-                              const py::object& cowatch) {
+                              const py::object& cowatch, const py::object& affinities, const py::object& positions) {
     const auto codes = int64_input(items, "items", {"N", "I"});
     const py::ssize_t n = codes.shape(0);
     const py::ssize_t width = codes.shape(1);
@@ -131,6 +132,31 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
         in.history_cowatch = rows[0].span();
         in.skipped_cowatch = rows[1].span();
         in.cowatch = rows[2].span();
+    }
+    std::vector<Input<double>> priors;
+    std::vector<std::size_t> sizes;
+    if (!affinities.is_none()) {
+        const auto parts = affinities.cast<py::tuple>();
+        if (parts.size() != 5) {
+            throw py::value_error("affinities has " + std::to_string(parts.size()) + " parts, expected 5 arrays");
+        }
+        rows.push_back(int64_input(parts[0], "affinity_history", {users, "H", width}, reason));
+        in.affinities.history = rows.back().span();
+        rows.push_back(int64_input(parts[1], "affinity_skipped", {users, "S", width}, reason));
+        in.affinities.skipped = rows.back().span();
+        priors.push_back(float64_input(parts[2], "rates", {"K"}));
+        in.affinities.rates = priors.back().span();
+        priors.push_back(float64_input(parts[3], "shares", {"K"}));
+        in.affinities.shares = priors.back().span();
+        const auto given_sizes = int64_input(parts[4], "sizes", {"I"});
+        for (const std::int64_t size : given_sizes.span()) sizes.push_back(static_cast<std::size_t>(size));
+        in.affinities.sizes = sizes;
+    }
+    in.has_positions = !positions.is_none();
+    if (in.has_positions) {
+        const bool is_known = to_array(positions, "positions").size() > 0;
+        rows.push_back(int64_input(positions, "positions", {is_known ? n : 0}));
+        in.positions = rows.back().span();
     }
     Output<float> out({n, static_cast<py::ssize_t>(in.width())});
     const auto to = out.span();

@@ -37,13 +37,15 @@ def test_encoder_inputs_have_their_shapes_and_dtypes(dataset, encoder, later):
         "context": (1, 3),
         "item_ids": (17, n_columns),
         "item_numbers": (17, len(encoder.names["item_numbers"])),
-        "crosses": (17, 4 * n_columns + 3),
+        "crosses": (17, 5 * n_columns + 3),
         "follows": (1, MAX_EDGES),
         "friends": (1, MAX_EDGES),
         "alike": (1, 1),
         "history_cowatch": (1, 8),
         "skipped_cowatch": (1, 8),
         "cowatch": (17,),
+        "affinity_history": (1, 100, n_columns),
+        "affinity_skipped": (1, 100, n_columns),
     }
     for name, value in inputs.items():
         assert value.dtype == (

@@ -23,6 +23,8 @@ def test_golden_encoder_gives_the_stored_inputs():
             assert value.dtype == stored[name].dtype
             np.testing.assert_allclose(value, stored[name], rtol=1e-6, atol=1e-7, err_msg=name)
     assert any(value.dtype == np.float32 and value.any() for value in result.values())
+    affinity = encoder.names["crosses"].index("affinity_creator_id")
+    assert encoder.names["crosses"][-1] == "log_position" and result["5.crosses"][:, affinity].any()
 
 
 def test_saved_encoder_has_the_contents_of_the_golden_file(tmp_path):

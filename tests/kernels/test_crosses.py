@@ -31,8 +31,21 @@ def vectors_of(dim):
     return (vectors * (np.arange(5) > 0)[:, None]).astype(np.float32)
 
 
-def crosses(user, items, cowatch=None):
-    return _native.crosses(*(user[name] for name in LISTS), [0, 2], items, 1, cowatch)
+RATES = np.array([0.3, 0.1, 0.55, 0.2])
+SHARES = [np.array([0.05, 0.5, 0.2]), np.array([0.01, 0.3, 0.3, 0.4]), np.array([1.0])]
+
+
+def affinities_of(user, kind):
+    """Returns the argument ``affinities``: the lists of ``user``, and rates or shares."""
+    priors = {
+        "rates": (RATES, [], []),
+        "shares": ([], np.concatenate(SHARES), [len(shares) for shares in SHARES]),
+    }
+    return (user["history"], user["skipped"], *priors[kind])
+
+
+def crosses(user, items, cowatch=None, affinities=None, positions=None):
+    return _native.crosses(*(user[name] for name in LISTS), [0, 2], items, 1, cowatch, affinities, positions)
 
 
 def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
@@ -61,6 +74,66 @@ def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
         row += [max(enjoyed_cosines, default=0.0)]
         row += [np.mean(cosines) if cosines else 0.0 for cosines in (enjoyed_cosines, skipped_cosines)]
     return row
+
+
+def expected_affinities(user, n, items, kind):
+    """Returns the affinities of row ``n`` in float64, by the formulas of karec.features.affinities."""
+
+    def prior(values, code):
+        return values[code if 0 < code < len(values) else 0]
+
+    history, skipped = user["history"][n], user["skipped"][n]
+    n_enjoyed = (history[:, 0] > 0).sum()
+    slots = np.concatenate([history, skipped])
+    rates = np.array([prior(RATES, code) if code else 0.0 for code in slots[:, 0]])
+    row = []
+    for i, code in enumerate(items[n]):
+        enjoyed = (history[:, i] == code).sum()
+        if kind == "rates":
+            share_of_rates = rates[slots[:, i] == code].sum() / rates.sum() if rates.any() else 0.0
+            ratio = (enjoyed + 20 * RATES[0]) / (share_of_rates * n_enjoyed + 20 * RATES[0])
+        else:
+            ratio = (enjoyed / prior(SHARES[i], code) + 20) / (n_enjoyed + 20)
+        row.append(np.log(ratio) if code else 0.0)
+    return row
+
+
+@given(user=users, items=works, kind=st.sampled_from(["rates", "shares"]))
+def test_affinities_equal_a_plain_computation(user, items, kind):
+    for name in ("history", "skipped"):  # a missing item has no values
+        user[name] = np.where(user[name][:, :, :1] == 0, 0, user[name])
+    result = crosses(user, items, affinities=affinities_of(user, kind))[:, -C:]
+    target = [expected_affinities(user, n, items, kind) for n in range(N)]
+    np.testing.assert_allclose(result, target, rtol=1e-6, atol=1e-7)
+    single = {name: value[:1] for name, value in user.items()}
+    repeated = {name: np.repeat(value, N, axis=0) for name, value in single.items()}
+    one, each = (crosses(entry, items, affinities=affinities_of(entry, kind)) for entry in (single, repeated))
+    assert one.tobytes() == each.tobytes()
+
+
+def test_log_position_is_the_last_column_and_0_if_unknown():
+    user = {
+        name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (2, C)), ("skipped", (2, C)))
+    }
+    user |= {"follows": np.zeros((1, 1), np.int64), "friends": np.zeros((1, 1), np.int64)}
+    user["alike"], items = np.zeros((1, P), np.int64), np.zeros((4, C), np.int64)
+    known, unknown = crosses(user, items, positions=[1, 0, 2, 7]), crosses(user, items, positions=[])
+    np.testing.assert_allclose(known[:, -1], [0, 0, np.log(2), np.log(7)], rtol=1e-7)
+    assert known.shape == unknown.shape == (4, crosses(user, items).shape[1] + 1) and not unknown[:, -1].any()
+    with pytest.raises(ValueError, match=r"positions has shape \(2,\)"):
+        crosses(user, items, positions=[1, 2])
+
+
+@pytest.mark.parametrize("sizes", [[3, 4], [3, 4, 2], [3, 5, 0], [-1, 4, 5], [2**62, 2**62, 8]])
+def test_affinities_refuse_sizes_that_do_not_fit_the_shares(sizes):
+    user = {
+        name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (2, C)), ("skipped", (2, C)))
+    }
+    user |= {"follows": np.zeros((1, 1), np.int64), "friends": np.zeros((1, 1), np.int64)}
+    user["alike"], items = np.zeros((1, P), np.int64), np.zeros((4, C), np.int64)
+    lists = user["history"], user["skipped"]
+    with pytest.raises(ValueError, match="the sizes of categories do not fit the shares"):
+        crosses(user, items, affinities=(*lists, [], np.concatenate(SHARES), sizes))
 
 
 @given(user=users, items=works, rows=rows, dim=st.sampled_from([0, 3, 16, 64]))
@@ -102,7 +175,7 @@ def test_crosses_count_all_of_a_long_history():
         own,
     )
     cowatch[0][0] = 0
-    result = _native.crosses(*(user[name] for name in LISTS), [], items, 0, cowatch)
+    result = _native.crosses(*(user[name] for name in LISTS), [], items, 0, cowatch, None, None)
     entry = {name: np.repeat(value, 200, axis=0) for name, value in user.items()}
     vectors, history, skipped, _ = cowatch
     repeated = vectors, np.repeat(history, 200, 0), np.repeat(skipped, 200, 0), own
@@ -134,7 +207,9 @@ def test_crosses_of_no_items_are_empty_and_bad_shapes_are_rejected():
     with pytest.raises(ValueError, match="a row of the co-watch vectors is 5"):
         crosses(user, np.zeros((N, C), np.int64), outside)
     with pytest.raises(ValueError, match="outside of items"):
-        _native.crosses(*(user[name] for name in LISTS), [0, 3], np.zeros((N, C), np.int64), 1, None)
+        _native.crosses(
+            *(user[name] for name in LISTS), [0, 3], np.zeros((N, C), np.int64), 1, None, None, None
+        )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -151,7 +226,7 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(value, place):
     user |= {name: np.zeros((1, 0), np.int64) for name in LISTS[2:]}
     items, own = np.zeros((4, 1), np.int64), np.array([0, 1, 2, 3])
     cowatch = vectors, history, skipped, own
-    result = _native.crosses(*(user[name] for name in LISTS), [], items, -1, cowatch)[:, -3:]
+    result = _native.crosses(*(user[name] for name in LISTS), [], items, -1, cowatch, None, None)[:, -3:]
     assert not result[0].any()
     assert (np.isnan(result[1:, 2 * (place == 3)]) | ~np.isnan(value)).all()
     assert (~np.isfinite(result[1:])).any(axis=1).all()
@@ -166,6 +241,7 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(value, place):
         ({"history": [[[1]], [[1, 2]]]}, "inhomogeneous shape"),
         ({"cowatch": (np.ones((2, 3), np.float32),)}, "cowatch has 1 parts, expected 4 arrays"),
         ({"cowatch": 3}, "'int' object is not iterable"),
+        ({"affinities": (np.ones((1, 1)),)}, "affinities has 1 parts, expected 5 arrays"),
     ],
 )
 def test_crosses_name_the_argument_that_they_reject(changed, message):
@@ -179,6 +255,6 @@ def test_crosses_name_the_argument_that_they_reject(changed, message):
         "shared": [0, 2],
         "items": np.ones((N, C), np.int64),
     }
-    arguments |= {"creator": 1, "cowatch": None, **changed}
+    arguments |= {"creator": 1, "cowatch": None, "affinities": None, "positions": None, **changed}
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         _native.crosses(*arguments.values())

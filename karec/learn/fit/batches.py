@@ -23,7 +23,7 @@ QUANTILE_ROWS = 50_000
 
 
 class Batches:
-    """M encoded examples. ``inputs(rows)`` returns those of ``Examples.inputs`` as tensors.
+    """M encoded examples. ``inputs(rows)`` returns those of ``Examples.inputs``, with positions, as tensors.
 
     Inputs stay in memory and each batch is moved to ``device``; labels are on ``device``. Instead of the
     codes of ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K items in its lists
@@ -48,7 +48,7 @@ class Batches:
         plain = [name for name in names if name not in LISTS]
         chunks: dict[str, list[Tensor]] = {name: [] for name in plain}
         for begin in range(0, n, CHUNK):
-            inputs = examples.inputs(np.arange(begin, min(begin + CHUNK, n)))
+            inputs = examples.inputs(np.arange(begin, min(begin + CHUNK, n)), with_position=True)
             for name in plain:
                 values = (
                     _known_creators(examples.encoder, inputs[name]) if name in SOCIAL_EDGES else inputs[name]

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "base/fixed_math.hpp"
 #include "base/scratch.hpp"
 #include "features/numbers.hpp"
 #include "kernels/kernels.hpp"
@@ -11,29 +12,38 @@
 namespace karec {
 namespace {
 
-// For each code of a list: the number of slots with it, and the first such slot.
-class CodeCounts {
+constexpr double kAffinityShows = 20.0;  // impressions with the mean rate by which affinities are smoothed
+
+// The number of slots with a code, and the first such slot.
+struct SlotCount {
+    std::int32_t count = 0;
+    std::int32_t first = 0;
+};
+
+// A hash table of values by code.
+template <class Value>
+class CodeMap {
   public:
     struct Entry {
         std::int64_t code = 0;  // 0: an empty slot
-        std::int32_t count = 0;
-        std::int32_t first = 0;
+        Value value;
     };
 
-    // Counts column `column` of a list of `n` slots with `width` columns.
-    void count(const std::int64_t* codes, std::size_t n, std::size_t width, std::size_t column) {
+    // Removes all entries and makes room for n.
+    void reset(std::size_t n) {
         while ((std::size_t{1} << bits_) < 2 * n) ++bits_;
         slots_.assign(std::size_t{1} << bits_, Entry{});
-        for (std::size_t h = 0; h < n; ++h) {
-            const std::int64_t code = codes[h * width + column];
-            if (code == 0) continue;
-            Entry& entry = slots_[find_slot(code)];
-            if (entry.count == 0) entry = {code, 0, static_cast<std::int32_t>(h)};
-            ++entry.count;
-        }
     }
-    // The entry of a code other than 0; its count is 0 if the list lacks it.
+    // The value of a code other than 0, added if it is missing.
+    Value& add(std::int64_t code) noexcept {
+        Entry& entry = slots_[find_slot(code)];
+        entry.code = code;
+        return entry.value;
+    }
+    // The entry of a code other than 0; its code is 0 if it is missing.
     const Entry& find(std::int64_t code) const noexcept { return slots_[find_slot(code)]; }
+
+    ScratchVector<Entry>& slots() noexcept { return slots_; }
 
   private:
     std::size_t find_slot(std::int64_t code) const noexcept {
@@ -46,16 +56,29 @@ class CodeCounts {
     ScratchVector<Entry> slots_;
 };
 
-// The entry of one code, by a scan of the list.
-CodeCounts::Entry count_code(const std::int64_t* codes, std::size_t n, std::size_t width, std::size_t column,
-                             std::int64_t code) noexcept {
-    CodeCounts::Entry entry{code, 0, 0};
+// Counts column `column` of a list of `n` slots with `width` columns.
+void count_codes(const std::int64_t* codes, std::size_t n, std::size_t width, std::size_t column,
+                 CodeMap<SlotCount>& to) {
+    to.reset(n);
+    for (std::size_t h = 0; h < n; ++h) {
+        const std::int64_t code = codes[h * width + column];
+        if (code == 0) continue;
+        SlotCount& slots = to.add(code);
+        if (slots.count == 0) slots.first = static_cast<std::int32_t>(h);
+        ++slots.count;
+    }
+}
+
+// The count of one code, by a scan of the list.
+SlotCount count_code(const std::int64_t* codes, std::size_t n, std::size_t width, std::size_t column,
+                     std::int64_t code) noexcept {
+    SlotCount slots;
     for (std::size_t h = n; h-- > 0;) {
         if (codes[h * width + column] != code) continue;
-        ++entry.count;
-        entry.first = static_cast<std::int32_t>(h);
+        ++slots.count;
+        slots.first = static_cast<std::int32_t>(h);
     }
-    return entry;
+    return slots;
 }
 
 // A user's vectors, packed in blocks of kBlockItems: those of the history, their mean, and the mean of the skipped
@@ -160,6 +183,90 @@ std::span<const std::int64_t> select_user(std::span<const std::int64_t> all, std
     return all.subspan(u * length, length);
 }
 
+// The lists of one user that affinities read.
+class UserAffinities {
+  public:
+    // Of one value: the number of enjoyed items, and the sum of the rates of enjoyed and skipped items.
+    struct Sums {
+        double n_enjoyed = 0.0;
+        double rates = 0.0;
+    };
+
+    explicit UserAffinities(const CrossInputs& in) : in_(in), width_(in.n_categories) {
+        std::span<const double> rest = in.affinities.shares;
+        for (const std::size_t size : in.affinities.sizes) {
+            shares_.push_back(rest.first(size));
+            rest = rest.subspan(size);
+        }
+    }
+
+    void select(std::size_t user) {
+        history_ = select_user(in_.affinities.history, in_.n_users, user);
+        skipped_ = select_user(in_.affinities.skipped, in_.n_users, user);
+        rates_.assign((history_.size() + skipped_.size()) / width_, 0.0);
+        Sums all;
+        for_each_slot(0, [&](std::size_t slot, std::int64_t code, bool is_enjoyed) {
+            rates_[slot] = in_.affinities.rates.empty() ? 0.0 : select_value(in_.affinities.rates, code);
+            add(slot, is_enjoyed, all);
+        });
+        n_enjoyed_ = all.n_enjoyed;
+        scale_ = all.rates > 0.0 ? all.n_enjoyed / all.rates : 0.0;
+    }
+
+    std::size_t n_slots() const noexcept { return rates_.size(); }
+
+    // Calls function(slot, code, is_enjoyed) with the codes other than 0 of a category.
+    template <class Function>
+    void for_each_slot(std::size_t category, const Function& function) const {
+        const std::size_t n_history = history_.size() / width_;
+        for (std::size_t slot = 0; slot < rates_.size(); ++slot) {
+            const bool is_enjoyed = slot < n_history;
+            const std::size_t row = is_enjoyed ? slot : slot - n_history;
+            const std::int64_t code = (is_enjoyed ? history_ : skipped_)[row * width_ + category];
+            if (code != 0) function(slot, code, is_enjoyed);
+        }
+    }
+
+    void add(std::size_t slot, bool is_enjoyed, Sums& to) const noexcept {
+        if (is_enjoyed) to.n_enjoyed += 1.0;
+        to.rates += rates_[slot];
+    }
+
+    // The sums of one code of a category, by a scan of the lists.
+    Sums sum_code(std::size_t category, std::int64_t wanted) const {
+        Sums sums;
+        for_each_slot(category, [&](std::size_t slot, std::int64_t code, bool is_enjoyed) {
+            if (code == wanted) add(slot, is_enjoyed, sums);
+        });
+        return sums;
+    }
+
+    float compute(std::size_t category, std::int64_t code, const Sums& sums) const noexcept {
+        if (shares_.empty()) {
+            const double prior = kAffinityShows * in_.affinities.rates[0];
+            return static_cast<float>(fixed_log((sums.n_enjoyed + prior) / (sums.rates * scale_ + prior)));
+        }
+        const double n_relative = sums.n_enjoyed / select_value(shares_[category], code);
+        return static_cast<float>(fixed_log((n_relative + kAffinityShows) / (n_enjoyed_ + kAffinityShows)));
+    }
+
+  private:
+    // By code, [0] for a code without a value of its own.
+    static double select_value(std::span<const double> values, std::int64_t code) noexcept {
+        const auto at = static_cast<std::uint64_t>(code);
+        return values[at < values.size() ? at : 0];
+    }
+
+    const CrossInputs& in_;
+    std::size_t width_;
+    std::span<const std::int64_t> history_;
+    std::span<const std::int64_t> skipped_;
+    ScratchVector<std::span<const double>> shares_;  // by category; none if there are rates
+    ScratchVector<double> rates_;                    // by slot
+    double n_enjoyed_ = 0.0;
+    double scale_ = 0.0;  // makes the sum of all rates equal to n_enjoyed_
+};
+
 class CrossWriter {
   public:
     CrossWriter(const CrossInputs& in, std::span<float> out)
@@ -175,12 +282,12 @@ class CrossWriter {
 
     void write_matches() {
         const std::size_t width = in_.n_categories;
-        CodeCounts history;
-        CodeCounts skipped;
+        CodeMap<SlotCount> history;
+        CodeMap<SlotCount> skipped;
         for (std::size_t i = 0; i < width; ++i) {
             if (in_.n_users == 1) {
-                history.count(in_.history.data(), n_history_, width, i);
-                skipped.count(in_.skipped.data(), n_skipped_, width, i);
+                count_codes(in_.history.data(), n_history_, width, i, history);
+                count_codes(in_.skipped.data(), n_skipped_, width, i, skipped);
             }
             for (std::size_t n = 0; n < in_.n_items; ++n) {
                 const std::int64_t code = in_.items[n * width + i];
@@ -188,7 +295,7 @@ class CrossWriter {
                 if (code == 0) {
                     for (std::size_t plane = 0; plane < kMatches; ++plane) to[plane * width] = 0.0f;
                 } else if (in_.n_users == 1) {
-                    write_match(history.find(code), skipped.find(code), to);
+                    write_match(history.find(code).value, skipped.find(code).value, to);
                 } else {
                     write_match(count_code(select_user(in_.history, in_.n_users, n).data(), n_history_, width, i, code),
                                 count_code(select_user(in_.skipped, in_.n_users, n).data(), n_skipped_, width, i, code),
@@ -201,13 +308,13 @@ class CrossWriter {
     void write_edges() {
         std::size_t column = kMatches * in_.n_categories;
         for (const auto& edges : {in_.follows, in_.friends}) {
-            CodeCounts counts;
-            if (in_.n_users == 1) counts.count(edges.data(), edges.size(), 1, 0);
+            CodeMap<SlotCount> counts;
+            if (in_.n_users == 1) count_codes(edges.data(), edges.size(), 1, 0, counts);
             for (std::size_t n = 0; n < in_.n_items; ++n) {
                 const std::int64_t code = in_.items[n * in_.n_categories + in_.creator];
                 bool found = false;
                 if (code > 0 && in_.n_users == 1) {
-                    found = counts.find(code).count > 0;
+                    found = counts.find(code).code != 0;
                 } else if (code > 0) {
                     const auto list = select_user(edges, in_.n_users, n);
                     found = std::ranges::find(list, code) != list.end();
@@ -231,7 +338,7 @@ class CrossWriter {
 
     Status write_cowatch() {
         UserVectors user(in_);
-        const std::size_t column = in_.width() - kCowatchCrosses;
+        const std::size_t column = in_.first_cowatch();
         Status status;
         for (std::size_t n = 0; n < in_.n_items && status.ok(); ++n) {
             if (n < in_.n_users) {
@@ -243,8 +350,59 @@ class CrossWriter {
         return status;
     }
 
+    void write_affinities() {
+        UserAffinities user(in_);
+        if (in_.n_users == 1) {
+            user.select(0);
+            for (std::size_t i = 0; i < in_.n_categories; ++i) write_affinities_of(user, i);
+            return;
+        }
+        for (std::size_t n = 0; n < in_.n_items; ++n) {
+            user.select(n);
+            for (std::size_t i = 0; i < in_.n_categories; ++i) {
+                const std::int64_t code = in_.items[n * in_.n_categories + i];
+                out_[n * in_.width() + in_.first_affinity() + i] =
+                    code == 0 ? 0.0f : user.compute(i, code, user.sum_code(i, code));
+            }
+        }
+    }
+
+    void write_positions() {
+        for (std::size_t n = 0; n < in_.n_items; ++n) {
+            const std::int64_t position = in_.positions.empty() ? 0 : in_.positions[n];
+            out_[n * in_.width() + in_.position()] =
+                position > 1 ? static_cast<float>(fixed_log(static_cast<double>(position))) : 0.0f;
+        }
+    }
+
   private:
-    void write_match(const CodeCounts::Entry& history, const CodeCounts::Entry& skipped, float* to) const noexcept {
+    // Writes the affinities of one user for category i. Each value of the lists is computed once.
+    void write_affinities_of(const UserAffinities& user, std::size_t i) {
+        struct Value {
+            UserAffinities::Sums sums;
+            float affinity = 0.0f;
+        };
+        CodeMap<Value> values;
+        values.reset(user.n_slots());
+        user.for_each_slot(i, [&](std::size_t slot, std::int64_t code, bool is_enjoyed) {
+            user.add(slot, is_enjoyed, values.add(code).sums);
+        });
+        for (auto& [code, value] : values.slots()) {
+            if (code != 0) value.affinity = user.compute(i, code, value.sums);
+        }
+        const float other = user.compute(i, 0, {});
+        for (std::size_t n = 0; n < in_.n_items; ++n) {
+            const std::int64_t code = in_.items[n * in_.n_categories + i];
+            float affinity = 0.0f;
+            if (code != 0) {
+                const auto& entry = values.find(code);
+                affinity = entry.code == 0 ? other : entry.value.affinity;
+            }
+            out_[n * in_.width() + in_.first_affinity() + i] = affinity;
+        }
+    }
+
+    void write_match(const SlotCount& history, const SlotCount& skipped, float* to) const noexcept {
         const std::size_t width = in_.n_categories;
         to[0] = logs_[static_cast<std::size_t>(history.count)];
         to[width] = logs_[static_cast<std::size_t>(skipped.count)];
@@ -259,15 +417,30 @@ class CrossWriter {
     ScratchVector<float> logs_;  // logs_[n] = ln(1 + n)
 };
 
+bool have_fitting_sizes(const CrossInputs& inputs) noexcept {
+    const auto sizes = inputs.affinities.sizes;
+    const std::size_t n_shares = inputs.affinities.shares.size();
+    if (n_shares == 0) return sizes.empty();
+    std::size_t sum = 0;
+    for (const std::size_t size : sizes) {
+        if (size == 0 || size > n_shares - sum) return false;
+        sum += size;
+    }
+    return sizes.size() == inputs.n_categories && sum == n_shares;
+}
+
 }  // namespace
 
 Status compute_crosses(const CrossInputs& inputs, std::span<float> out) {
     if (inputs.n_categories == 0) return Status::invalid("items have no categories");
+    if (!have_fitting_sizes(inputs)) return Status::invalid("the sizes of categories do not fit the shares");
     if (inputs.n_items == 0) return {};
     CrossWriter writer(inputs, out);
     writer.write_matches();
     if (inputs.has_creators) writer.write_edges();
     writer.write_alike();
+    if (!inputs.affinities.empty()) writer.write_affinities();
+    if (inputs.has_positions) writer.write_positions();
     return inputs.dim > 0 ? writer.write_cowatch() : Status();
 }
 

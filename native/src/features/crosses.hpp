@@ -5,9 +5,10 @@
 //            vectors of the history and the mean vectors of both lists are packed in blocks, so that a kernel computes
 //            all inner products of an item at once. One user per item: a scan of that user's lists.
 // Cost       One user: O(N·(I + P + V·D) + (H + S)·I) for H history and S skipped slots, I categories, P shared ones,
-//            V items of the history with a vector of D numbers. One user per item: O(N·((H + S)·I + V·D)).
-// Bits       Inner products have one order of summation on every instruction set. The rest is exact, or float64 that is
-//            rounded once.
+//            V items of the history with a vector of D numbers. One user per item: O(N·((H + S)·I + V·D)). The lists of
+//            affinities count as further slots.
+// Bits       Inner products have one order of summation on every instruction set. Rates are added in the order of the
+//            slots. The rest is exact, or float64 that is rounded once.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +21,20 @@ namespace karec {
 
 inline constexpr std::size_t kMatches = 4;         // columns of each category
 inline constexpr std::size_t kCowatchCrosses = 3;  // columns of co-watch vectors
+
+// What affinities read (karec/features/affinities.py defines them): further lists, and the enjoyment that is expected.
+// Either the rates of items by code of the first category (K + 1,), the first is the mean; or the shares of values by
+// code, one category after the other: `sizes[i]` shares of category i, the first is that of a value without a code. All
+// are above 0.
+struct AffinityInputs {
+    std::span<const std::int64_t> history;  // (U, ·, I), newest first; 0 = missing
+    std::span<const std::int64_t> skipped;  // (U, ·, I)
+    std::span<const double> rates;
+    std::span<const double> shares;
+    std::span<const std::size_t> sizes;  // (I,); none with rates
+
+    bool empty() const noexcept { return rates.empty() && shares.empty(); }
+};
 
 // Codes of U users, U = 1 or N, in C order. The caller checks the lengths. Each value is read once.
 struct CrossInputs {
@@ -42,16 +57,24 @@ struct CrossInputs {
     std::span<const std::int64_t> history_cowatch;
     std::span<const std::int64_t> skipped_cowatch;
     std::span<const std::int64_t> cowatch;
+    AffinityInputs affinities;  // empty: no affinities
+    // If rows have positions: (N,), 1 = first, 0 = unknown; empty: all are unknown.
+    bool has_positions = false;
+    std::span<const std::int64_t> positions;
 
-    std::size_t width() const noexcept {  // X
-        return kMatches * n_categories + (has_creators ? 2 : 0) + shared.size() + (dim > 0 ? kCowatchCrosses : 0);
+    std::size_t first_cowatch() const noexcept {  // its column; the others are before and after it
+        return kMatches * n_categories + (has_creators ? 2 : 0) + shared.size();
     }
+    std::size_t first_affinity() const noexcept { return first_cowatch() + (dim > 0 ? kCowatchCrosses : 0); }
+    std::size_t position() const noexcept { return first_affinity() + (affinities.empty() ? 0 : n_categories); }
+    std::size_t width() const noexcept { return position() + (has_positions ? 1 : 0); }  // X
 };
 
 // Writes out (N, X). Columns, the first four for all categories: in_history and in_skipped, ln(1 + number of slots with
 // the item's code); newest_in_history and newest_in_skipped, 1 / (1 + first such slot), 0 without one; followed,
-// friend; alike; the largest and the mean cosine with the history, and the mean one with the skipped items. A cosine is
-// NaN if a vector has NaN. invalid_argument: a row outside of the vectors.
+// friend; alike; the largest and the mean cosine with the history, and the mean one with the skipped items; the
+// affinity of each category, 0 for code 0; ln(position), 0 if it is unknown. A cosine is NaN if a vector has NaN.
+// invalid_argument: a row outside of the vectors, or `sizes` that do not fit.
 Status compute_crosses(const CrossInputs& inputs, std::span<float> out);
 
 }  // namespace karec

@@ -42,11 +42,25 @@ class EncoderReader {
         to.people = read_vocabulary("people");
         read_scene_counters(to);
         if (find_array(arrays_, "cowatch.works") != nullptr) read_cowatch(to);
+        to.has_positions = head_["has_positions"].boolean().value_or(false);
+        if (status.ok()) read_affinities(to);
     }
 
   private:
     void refuse(std::string_view name, const std::string& expected) {
         if (status.ok()) status = Status::bad_format(std::string(name) + " is missing or not " + expected);
+    }
+
+    void read_affinities(EncoderFile& to) {
+        if (find_array(arrays_, "affinities.rates") != nullptr) {
+            read_positive("affinities.rates", to.works.vocabularies[0].size() + 1, to.rates);
+        } else if (find_array(arrays_, "affinities.shares.0") != nullptr) {
+            for (const Vocabulary& vocabulary : to.works.vocabularies) {
+                const std::string name = "affinities.shares." + std::to_string(to.share_sizes.size());
+                to.share_sizes.push_back(vocabulary.size() + 1);
+                read_positive(name, to.share_sizes.back(), to.shares);
+            }
+        }
     }
 
     TableCoder read_table(const std::string& name, bool has_own_id) {
@@ -134,6 +148,17 @@ class EncoderReader {
         if (vocabulary.ok()) return std::move(vocabulary.value());
         if (status.ok()) status = Status::bad_format("table '" + name + "': " + vocabulary.status().message());
         return {};
+    }
+
+    // Appends n numbers to `to`.
+    void read_positive(const std::string& name, std::size_t n, std::vector<double>& to) {
+        const NpyArray* array = find_array(arrays_, name);
+        bool is_valid = array != nullptr && array->dtype == DType::float64 && array->shape == std::vector{n};
+        for (std::size_t i = 0; is_valid && i < n; ++i) {
+            to.push_back(array->at<double>(i));
+            is_valid = to.back() > 0.0 && to.back() <= 1.0;
+        }
+        if (!is_valid) refuse("table '" + name + "'", std::to_string(n) + " float64 in (0, 1]");
     }
 
     void read_cowatch(EncoderFile& to) {

@@ -14,6 +14,8 @@
 
 namespace karec {
 
+inline constexpr std::size_t kAffinityLength = 100;  // newest items of a list that affinities read
+
 // How the columns of a table become inputs.
 struct TableCoder {
     std::vector<std::string> categories;   // columns, without the row's own id
@@ -39,6 +41,14 @@ struct EncoderFile {
     Vocabulary cowatch;                  // works with a co-watch vector
     std::vector<float> cowatch_vectors;  // (cowatch + 1, cowatch_dim), the first row is 0; empty if no work has one
     std::size_t cowatch_dim = 0;
+    // As in AffinityInputs; all empty if the encoder has no affinities.
+    std::vector<double> rates;
+    std::vector<double> shares;
+    std::vector<std::size_t> share_sizes;
+    bool has_positions = false;
+
+    // Slots of the lists that affinities read.
+    std::size_t affinity_length() const noexcept { return rates.empty() && shares.empty() ? 0 : kAffinityLength; }
 
     // bad_format: not an encoder, a damaged one, or one of another format.
     static Result<EncoderFile> read(std::span<const std::byte> npz);

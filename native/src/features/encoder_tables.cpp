@@ -96,6 +96,9 @@ void EncoderTables::describe_outputs() {
     add("alike", {1, static_cast<std::int64_t>(shared.size())});
     add("history_cowatch", {1, length});
     add("skipped_cowatch", {1, length});
+    const auto affinity_length = static_cast<std::int64_t>(encoder.affinity_length());
+    add("affinity_history", {1, affinity_length, n_categories});
+    add("affinity_skipped", {1, affinity_length, n_categories});
     add("follows", {1, kMaxEdges});
     add("friends", {1, kMaxEdges});
     n_numbers = encoder.users.n_numbers() + 2 + encoder.scene_counters.size();

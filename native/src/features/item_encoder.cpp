@@ -39,6 +39,9 @@ ItemEncoder::ItemEncoder(const UserEncoder& users) : tables_(users.tables_) {
     crosses.has_creators = creator_ > 0;
     crosses.shared = shared_;
     crosses.dim = encoder.cowatch_dim;
+    crosses.affinities.rates = encoder.rates;
+    crosses.affinities.shares = encoder.shares;
+    crosses.has_positions = encoder.has_positions;
     const auto n_numbers = static_cast<std::int64_t>(encoder.works.n_numbers());
     const auto n_categories = static_cast<std::int64_t>(crosses.n_categories);
     const auto n_crosses = static_cast<std::int64_t>(crosses.width());
@@ -114,6 +117,12 @@ Status ItemEncoder::encode_crosses(const EncodedUser& user, EncodedItems& items)
     in.history_cowatch = codes_of(user, "history_cowatch");
     in.skipped_cowatch = codes_of(user, "skipped_cowatch");
     in.cowatch = items.cowatch;
+    in.affinities.history = codes_of(user, "affinity_history");
+    in.affinities.skipped = codes_of(user, "affinity_skipped");
+    in.affinities.rates = tables_->encoder.rates;
+    in.affinities.shares = tables_->encoder.shares;
+    in.affinities.sizes = tables_->encoder.share_sizes;
+    in.has_positions = tables_->encoder.has_positions;
     items.crosses.resize(in.n_items * in.width());
     return compute_crosses(in, items.crosses);
 }

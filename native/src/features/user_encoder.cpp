@@ -40,7 +40,8 @@ class OutputWriter {
     std::span<T> rest_;
 };
 
-// Writes the codes of works: out (H, categories), cowatch (H). Returns the number of works with a row.
+// Writes the codes of works: out (L, categories), and cowatch (H) of the first H ≤ L. Returns how many of these H have
+// a row.
 std::size_t encode_works(const EncoderTables& t, std::span<const std::int64_t> ids, std::span<std::int64_t> out,
                          std::span<std::int64_t> cowatch) noexcept {
     const std::size_t width = t.encoder.works.vocabularies.size();
@@ -50,8 +51,9 @@ std::size_t encode_works(const EncoderTables& t, std::span<const std::int64_t> i
     for (std::size_t h = 0; h < ids.size(); ++h) {
         const std::int64_t row = t.works.ids.find_row(ids[h]);
         if (row < 0) continue;
-        ++n_known;
         encode_categories(t.encoder.works, t.works, ids[h], row, out.subspan(h * width, width));
+        if (h >= cowatch.size()) continue;
+        ++n_known;
         cowatch[h] = t.encoder.cowatch.known_code(ids[h]);
     }
     return n_known;
@@ -116,7 +118,8 @@ void write_user(const EncoderTables& t, const UserState& user, std::int64_t row,
     const std::size_t width = t.encoder.works.vocabularies.size();
     out.put(row < 0 ? 0 : t.encoder.people.code(user.user_id));
     encode_categories(t.encoder.users, t.users, user.user_id, row, out.next(t.users.categories.size()));
-    ScratchVector<std::int64_t> ids(std::max(length, kMaxEdges));
+    const std::size_t affinity_length = t.encoder.affinity_length();
+    ScratchVector<std::int64_t> ids(std::max({length, affinity_length, kMaxEdges}));
     // The last n ids of the host's list, else of the snapshot's, newest first, padded with −1.
     const auto read_latest = [&](const auto& given, const StoredLists& lists, std::size_t n) {
         const auto to = std::span(ids).first(n);
@@ -139,6 +142,9 @@ void write_user(const EncoderTables& t, const UserState& user, std::int64_t row,
         encode_works(t, read_latest(user.history, t.history, length), history, out.next(length));
     const std::size_t n_skipped =
         encode_works(t, read_latest(user.skipped, t.skipped, length), skipped, out.next(length));
+    for (const auto& [given, lists] : {std::pair(&user.history, &t.history), std::pair(&user.skipped, &t.skipped)}) {
+        encode_works(t, read_latest(*given, *lists, affinity_length), out.next(affinity_length * width), {});
+    }
     const Vocabulary* creators = t.encoder.works.find_vocabulary(kCreator);
     const auto put_edges = [&](const auto& given, const StoredLists& lists) {
         for (const std::int64_t id : read_latest(given, lists, kMaxEdges)) {

@@ -16,6 +16,7 @@
 #include "check.hpp"
 #include "diversity/vector_map.hpp"
 #include "features/golden_bundle.hpp"
+#include "features/item_encoder.hpp"
 #include "karec/dpp.hpp"
 #include "karec/freshness.hpp"
 #include "karec/item_index.hpp"
@@ -37,7 +38,7 @@ constexpr GoldenHash kGolden[] = {
     {"scores", 0xf53d6c0430cc319f},     {"search", 0xb27c43a811f0186a},     {"lists", 0x2cd150bf72c603d7},
     {"dpp", 0x3685c010c7861235},        {"dpp_kernel", 0x2c41f5b0e456e204}, {"mmr_ssd", 0xd518068fc304d4dd},
     {"trees", 0x9da226736daf7e42},      {"freshness", 0x6c2cc6d809aec5fe},  {"whitened", 0x443e85e9337e9c3f},
-    {"fixed_math", 0x7614599fb3015c76}, {"fusion", 0x392af49a67930bae},     {"user_encoder", 0xe37656dd6c90358f},
+    {"fixed_math", 0x7614599fb3015c76}, {"fusion", 0x392af49a67930bae},     {"user_encoder", 0x4503a558f4c34764},
 };
 
 // SplitMix64 (Steele, Lea, Flood 2014).
@@ -398,11 +399,15 @@ TEST(user_encoder_has_the_golden_codes_and_numbers) {
         user.history = history;
         user.counter_names = names;
         user.counters = user.scene_counters = counters;
-        std::vector<std::int64_t> codes(encoder->n_codes());
-        std::vector<float> numbers(encoder->n_numbers());
-        CHECK(encoder->encode(user, "home", 1'700'000'000'000, codes, numbers).ok());
-        hash.add(codes);
-        hash.add(numbers);
+        EncodedUser encoded;
+        encoded.codes.resize(encoder->n_codes());
+        encoded.numbers.resize(encoder->n_numbers());
+        CHECK(encoder->encode(user, "home", 1'700'000'000'000, encoded.codes, encoded.numbers).ok());
+        hash.add(std::vector(encoded.codes.begin(), encoded.codes.end()));
+        hash.add(std::vector(encoded.numbers.begin(), encoded.numbers.end()));
+        EncodedItems items;
+        CHECK(ItemEncoder(encoder.value()).encode(history, 1'700'000'000'000, encoded, false, items).ok());
+        hash.add(std::vector(items.crosses.begin(), items.crosses.end()));
     }
     CHECK(hash.is_golden());
 }

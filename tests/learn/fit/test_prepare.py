@@ -72,6 +72,8 @@ def test_encoder_reads_only_rates_of_training_outcomes(world, prepared, tmp_path
     other_head, other_arrays = saved_content(
         prepare(with_inverted_outcomes(world, from_ms=0), SETTINGS, tmp_path).encoder, tmp_path
     )
+    rates, other_rates = arrays.pop("affinities.rates"), other_arrays.pop("affinities.rates")
+    assert rates.shape == other_rates.shape and (rates != other_rates).any()
     np.testing.assert_equal(other_arrays, arrays)
     assert without_priors(other_head) == without_priors(head)
     assert other_head != head
