@@ -16,6 +16,7 @@ from karec.cli import (
     ingest,
     inspect,
     lab,
+    pages,
     recommend,
     refresh,
     schedule,
@@ -61,6 +62,7 @@ karec inspect run/bundles
 karec inspect run/rank_log --json
 karec evaluate models shop --run run/run
 karec evaluate models world --run karec-demo-world/run --json
+karec evaluate pages shop --run run/run
 karec evaluate consistency run/karec.toml
 karec evaluate consistency --log run/rank_log --report out
 karec screen library/screen.toml --train --out screened --report screened/report
@@ -136,8 +138,9 @@ _add("recommend", recommend.recommend)
 _add("ingest", ingest.ingest)
 _add("check", check.check)
 _add("inspect", inspect.inspect)
-_evaluate = _add_group("evaluate", "Measure models, and the agreement of prerank and rank.")
+_evaluate = _add_group("evaluate", "Measure models, pages, and the agreement of prerank and rank.")
 _add("models", evaluate.models, _evaluate)
+_add("pages", pages.pages, _evaluate)
 _add("consistency", evaluate.consistency, _evaluate)
 _add("screen", screen.screen)
 _export = _add_group("export", "Export events, or parts of a cascade for hosts in other languages.")

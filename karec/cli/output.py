@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILE_WIDTH = 140  # columns of a table that goes to a file or another program
 # Packages by extra, which commands need at the latest when they publish or report.
-PACKAGES = {"lab": ("matplotlib",), "train": ("torch", "onnx", "onnxscript", "igraph")}
+PACKAGES = {"lab": ("matplotlib",), "train": ("torch", "onnx", "onnxscript", "igraph", "scipy")}
 LINE_PAUSE_S = 30.0  # between two progress lines if standard error is not a terminal
 
 

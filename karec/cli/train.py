@@ -12,6 +12,7 @@ from karec.cli.datasets import LoadedData, load_data
 from karec.cli.evaluate import quality_tables
 from karec.cli.options import DataChoice, Json, Publication, RunFolder, TrainingSettings
 from karec.cli.output import ProgressReport, make_console, print_json, print_notes, require_extra, text_table
+from karec.cli.pages import measure_pages, print_pages
 from karec.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -107,10 +108,12 @@ def train(
             return _publish(publication, LoadedData(dataset, loaded.ids), run, out, progress)
 
         result = run_job(job, loaded.dataset, publish, progress, progress.note)
+        pages = measure_pages(result.dataset, result.training.folder, progress)
     if as_json:
-        print_json(_to_dict(result))
+        print_json({**_to_dict(result), "pages": pages})
     else:
         _print_result(result)
+        print_pages(pages)
     return 0 if result.config is not None else NOT_PUBLISHED
 
 

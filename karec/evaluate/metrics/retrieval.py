@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 512  # users whose scores are in memory at once
+BLOCKS_PER_PLACE = 8  # blocks of scores for each place of a top
 
 
 def recall_at(top: NDArray[Any], user: NDArray[Any], item: NDArray[Any], k: int) -> NDArray[Any]:
@@ -58,7 +59,11 @@ def top_columns(scores: NDArray[Any], known: NDArray[Any], k: int) -> NDArray[An
     scores[row, known[row, place]] = -np.inf
     n = scores.shape[1]
     n_top = min(k, n)
-    bound = np.partition(scores, n - n_top, axis=1)[:, n - n_top]
+    width = max(n // (BLOCKS_PER_PLACE * k), 1)
+    # The largest scores of n_top blocks bound the top from below. np.partition of all scores is slow if most
+    # of them are equal.
+    largest = scores[:, : n // width * width].reshape(len(scores), n // width, width).max(axis=2)
+    bound = np.partition(largest, largest.shape[1] - n_top, axis=1)[:, largest.shape[1] - n_top]
     top = np.full((len(scores), k), -1, np.int64)
     for user, (values, threshold) in enumerate(zip(scores, bound, strict=True)):
         candidates = np.flatnonzero(values >= threshold)

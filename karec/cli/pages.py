@@ -1,0 +1,177 @@
+"""``karec evaluate pages``: pages of simple methods, models and the cascade on the test days."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from karec.cli.datasets import load_data
+from karec.cli.options import DataChoice, Json, RunFolder
+from karec.cli.output import ProgressReport, make_console, print_json, require_extra, text_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rich.table import Table
+
+    from karec.catalog.dataset import Dataset
+    from karec.evaluate.pages import PageRequests
+    from karec.times import Progress
+
+PAGES_FORMAT = 1  # of pages.json; docs/formats.md has its keys
+PAGE = "whole page"
+TESTED = "tested"  # folder of a run with the models that the test days measure
+COLUMNS = {
+    "recall": "recall@20",
+    "ndcg": "NDCG@20",
+    "hit_rate": "hit rate",
+    "coverage": "coverage",
+    "owned": "owned",
+}
+BY_GROUP = ("recall", "ndcg")
+ADVICE = {
+    "towers alone": 'in karec.toml, let the stage rank end with { use = "inner_product", k = "rank" }',
+    "ranker alone": "in karec.toml, remove the steps of the stage rerank that change the order",
+    "crossed logistic regression": 'train with [ranker] kind = "lr"',
+}
+NO_STEP = "no step serves it yet; train with more data or other settings, and compare again"
+
+
+def pages(choice: DataChoice, run: RunFolder, as_json: Json = False) -> None:
+    """Print recall, NDCG, hit rate and coverage of pages on the test days, with 95 % intervals over users.
+
+    Simple methods, tuned on the validation days, are compared with the towers, the ranker and the whole page.
+    """
+    require_extra("train", "karec evaluate pages")
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        measured = measure_pages(loaded.dataset, run, progress)
+    if as_json:
+        print_json(measured)
+        return
+    print_pages(measured)
+
+
+def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, Any]:
+    """Returns the content of pages.json and writes it into the run folder ``run``.
+
+    The cascade is that of the karec.toml next to ``run``, or of a new project if there is none.
+    """
+    from karec.evaluate.model_pages import model_pages
+    from karec.evaluate.pages import K, PageRequests, best_ahead, compare_rows, page_table, simple_pages
+    from karec.evaluate.quality import read_run
+    from karec.files import write_text_aside
+
+    facts = read_run(run)
+    tested = run / TESTED if (run / TESTED).is_dir() else run
+    seed, resamples = facts["settings"]["seed"], facts["settings"]["evaluation"]["resamples"]
+    requests = PageRequests.from_dataset(dataset, dataset.valid_until_ms, seed=seed)
+    measured: dict[str, Any] = {"k": K, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None}
+    if len(requests):
+        pages, simple = simple_pages(dataset, requests, progress, seed)
+        pages |= model_pages(dataset, requests, tested, facts["settings"], progress)
+        pages[PAGE] = _cascade_pages(dataset, requests, tested, facts["settings"], run.parent, progress)
+        compared = compare_rows(requests, pages, PAGE, resamples, seed)
+        measured |= {
+            "users": {"all": len(requests), "warm": int(requests.is_warm.sum())},
+            "rows": page_table(requests, pages, resamples, seed),
+            "simple": simple,
+            "compared": compared,
+            "ahead": best_ahead(compared),
+        }
+    write_text_aside(run / "pages.json", json.dumps({"format": PAGES_FORMAT, **measured}, indent=1))
+    return measured
+
+
+def print_pages(measured: Mapping[str, Any]) -> None:
+    """Prints the tables of a result of ``measure_pages``, and the verdict as the last line."""
+    console = make_console()
+    for table in page_tables(measured):
+        console.print(table)
+    console.print(verdict(measured), soft_wrap=True)
+
+
+def page_tables(measured: Mapping[str, Any]) -> Iterator[Table]:
+    """Yields the table for all users, and one for warm and cold users if there are both."""
+    rows, n_users = measured["rows"], measured["users"]
+    yield text_table(
+        f"Pages of {measured['k']} items for {n_users['all']:,} users of the test days (95 % intervals)",
+        ("row", *COLUMNS.values()),
+        [(row, *_cells(groups["all"], COLUMNS)) for row, groups in rows.items()],
+    )
+    if 0 < n_users["warm"] < n_users["all"]:
+        counts = {"warm": n_users["warm"], "cold": n_users["all"] - n_users["warm"]}
+        names = [f"{COLUMNS[m]}, {g} ({n:,})" for g, n in counts.items() for m in BY_GROUP]
+        yield text_table(
+            "The same for users with (warm) and without (cold) a positive before the test days",
+            ("row", *names),
+            [
+                (row, *(cell for group in counts for cell in _cells(groups[group], BY_GROUP)))
+                for row, groups in rows.items()
+            ],
+        )
+
+
+def _cells(measures: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    from karec.evaluate.tables import format_measure
+
+    return [format_measure(measures[name]["value"], measures[name]["ci"], 3) for name in names]
+
+
+def verdict(measured: Mapping[str, Any]) -> str:
+    """Returns the sentence on the best row in comparison with the whole page."""
+    from karec.evaluate.tables import format_measure
+
+    if not measured["rows"]:
+        return "no page was measured: no user enjoyed an item on the test days that they did not own before"
+    compared, best = measured["compared"], measured["ahead"]
+    if best is None:
+        best = max(compared, key=lambda row: float(compared[row]["value"]))
+        text = "no row is ahead of the whole page by more than its interval; {} comes closest: {} NDCG@20"
+    else:
+        text = f"{{}} is ahead of the whole page: {{}} NDCG@20. To serve it: {ADVICE.get(best, NO_STEP)}"
+    return text.format(best, format_measure(compared[best]["value"], compared[best]["ci"], signed=True))
+
+
+def _cascade_pages(
+    dataset: Dataset,
+    requests: PageRequests,
+    run: Path,
+    settings: Mapping[str, Any],
+    project: Path,
+    progress: Progress,
+) -> NDArray[Any]:
+    """Returns pages (U, K) of the cascade, published from ``run`` as of the start of the test days."""
+    from karec.bundle import Bundle
+    from karec.config import load_cascade, scene_names
+    from karec.config.project import main_scene, set_up
+    from karec.evaluate.pages import K, page_rows
+    from karec.pipeline.deadline import usable_cores
+    from karec.pipeline.types import Request
+
+    user_ids = dataset.snapshot.users.ids[requests.users].tolist()
+    with tempfile.TemporaryDirectory(prefix="karec-pages-") as folder:
+        out = Path(folder)
+        if (project / "karec.toml").exists():
+            shutil.copyfile(project / "karec.toml", out / "karec.toml")
+        config = set_up(dataset, run, settings, out, progress)
+        scenes, scene = scene_names(config), main_scene(dataset)
+        scene = scene if scene in scenes else scenes[0]
+        cascade = load_cascade(config, scene, Bundle.open(out / "bundles"))
+        cascade = dataclasses.replace(cascade, side_effects=(), naming=None)
+
+        def make_page(place: int) -> list[Any]:
+            time_ms = int(requests.time_ms[place])
+            request = Request(user_ids[place], K, scene, time_ms, request_id=f"page-{place}")
+            return [item.item_id for item in cascade.run(request)]
+
+        made: list[list[Any]] = []
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            for page in pool.map(make_page, range(len(requests))):
+                made.append(page)
+                progress(len(made), len(requests), "pages of the cascade")
+    return page_rows(dataset.snapshot.works, made)
