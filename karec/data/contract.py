@@ -94,19 +94,42 @@ class Begin(Settings, frozen=True):
     test: date | datetime
 
 
+class Parts(Settings, frozen=True):
+    """Files, globs or folders of the parts of the log. Without validation, the end of train is validation."""
+
+    train: str
+    test: str
+    validation: str | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of train, validation and test. An absent validation is an empty text."""
+        return self.train, self.validation or "", self.test
+
+
 class Split(Settings, frozen=True):
     """Parts of the log, in order of time: history, training, validation, test.
 
     history      fraction of impressions that only make histories and counters
     begin        moments in place of fractions
-    by           user: a log without times; fractions of the positives of each user, in a random order
+    by           user: a log without times; fractions of the rows of each user, in a random order
+                 last: the last positive of each user is the test, the one before validation
+    files        files of the parts, in place of events.path
+    column       column of the log with the part: train, validation or test
     """
 
     history: float = 0.1
     validation: float = 0.1
     test: float = 0.1
     begin: Begin | None = None
-    by: Literal["time", "user"] = "time"
+    by: Literal["time", "user", "last"] = "time"
+    files: Parts | None = None
+    column: str | None = None
+
+    @property
+    def has_parts(self) -> bool:
+        """True if files or a column give the part of each row."""
+        return self.files is not None or self.column is not None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,6 +138,10 @@ class Split(Settings, frozen=True):
             raise ValueError(
                 f"expected fractions ≥ 0 with a sum below 1, and validation and test above 0, got {self}"
             )
+        ways = {"begin": self.begin, "by": self.by != "time", "files": self.files, "column": self.column}
+        given_ways = [name for name, way in ways.items() if way]
+        if len(given_ways) > 1:
+            raise ValueError(f"{' and '.join(given_ways)} are given, expected at most one of them")
 
 
 class Past(Settings, frozen=True):
@@ -167,13 +194,15 @@ class Contract(Settings, frozen=True, kw_only=True):
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"zone = {self.zone!r}: expected a name such as Europe/Berlin") from error
         self._check_labels()
-        has_time = self.events.columns.time is not None
-        if not has_time and (self.split.by == "time" or self.labels):
+        if bool(self.events.path) == (self.split.files is not None):
+            raise ValueError("the log needs either events.path or split.files: give one of the two")
+        can_lack_times = self.split.by == "user" or self.split.has_parts
+        if not self.has_times and (not can_lack_times or self.shape == "actions"):
             raise ValueError(
-                "events.columns.time is missing: name the column; a log of positives without times or labels "
-                'is split by user: write by = "user" under [split]'
+                "events.columns.time is missing: name the column; a log without times whose labels are no "
+                'events is split by user: write by = "user" under [split]'
             )
-        if has_time and self.split.by == "user":
+        if self.has_times and self.split.by == "user":
             raise ValueError(
                 'split.by = "user" is for logs without times: leave events.columns.time out, or by'
             )
@@ -221,6 +250,10 @@ class Contract(Settings, frozen=True, kw_only=True):
             raise ValueError(
                 f"past.labels: expected at least one that means enjoyed: {list(self.meanings.enjoyed)}"
             )
+
+    @property
+    def has_times(self) -> bool:
+        return self.events.columns.time is not None
 
     @property
     def shape(self) -> Literal["impressions", "actions", "positives"]:

@@ -22,9 +22,10 @@ from karec.data.contract import Contract
 from karec.data.ids import IdNumbers, PairArrays
 from karec.data.impressions import ReadImpressions
 from karec.data.past import PastLists, past_columns
-from karec.data.positives import draw_negatives, invent_days, invented_cuts, negatives_note, times_note
+from karec.data.positives import draw_negatives, negatives_note
 from karec.data.repeats import measure_repeats
 from karec.data.report import DataReport, format_time
+from karec.data.split import split_log
 from karec.data.tables import OwnTable
 from karec.errors import DataError
 from karec.times import DAY_MS
@@ -71,18 +72,14 @@ def make_dataset(
         items = replace(items, columns={**items.columns, **past.items})
         users = replace(users, columns={**users.columns, **past.users})
         relations |= past.relations
-    has_times, has_only_positives = contract.split.by == "time", contract.shape == "positives"
+    has_only_positives = contract.shape == "positives"
     meaning, notes = _decide_consumed(impressions, contract)
-    start_ms = _first_day(items, users)
-    if not has_times:
-        notes = (*notes, times_note(contract.split))
-        impressions = _with_times(impressions, start_ms, contract)
+    split = split_log(impressions, read.part, contract, _first_day(items, users))
+    impressions, cuts = split.impressions, split.cuts
+    notes = (*notes, *split.notes)
     if has_only_positives:
         notes = (*notes, negatives_note(contract.negatives))
         impressions = _with_negatives(impressions, items, contract)
-    cuts = _cuts(impressions.time_ms, contract) if has_times else invented_cuts(start_ms)
-    if not has_times:
-        _check_parts(impressions.time_ms, cuts, contract)
     labels = {name: codes for table in parts.tables.values() for name, codes in table.names.items()}
     labels["scene"] = read.scenes
     first_ms = min(int(impressions.time_ms[0]), cuts[0])
@@ -97,7 +94,7 @@ def make_dataset(
         {name: label.weight for name, label in contract.labels.items()},
         notes,
         drawn=contract.negatives.popularity if has_only_positives else None,
-        timeless=not has_times,
+        timeless=split.is_timeless,
     )
     _check_labels(dataset)
     return dataset, _report(dataset, impressions, parts)
@@ -109,7 +106,7 @@ def _decide_consumed(impressions: Impressions, contract: Contract) -> tuple[Mean
     for name in contract.maybe_consumed:
         reason = "the log has no times, so an item counts once"
         is_wanted = False
-        if contract.split.by == "time":
+        if contract.has_times:
             events = impressions.take(impressions.labels[name] > 0)
             rate = measure_repeats(events.user_id, events.work_id, events.time_ms)
             reason, is_wanted = str(rate), rate.is_wanted
@@ -156,12 +153,6 @@ def _first_day(*tables: Table) -> int:
     return (max(last, EARLIEST_MS) // DAY_MS + 1) * DAY_MS
 
 
-def _with_times(positives: Impressions, start_ms: int, contract: Contract) -> Impressions:
-    _, user = np.unique(positives.user_id, return_inverse=True)
-    impressions = replace(positives, time_ms=start_ms + invent_days(user, contract.split) * DAY_MS)
-    return impressions.take(np.lexsort((impressions.work_id, impressions.user_id, impressions.time_ms)))
-
-
 def _with_negatives(positives: Impressions, items: Table, contract: Contract) -> Impressions:
     _, user = np.unique(positives.user_id, return_inverse=True)
     positions, negatives = draw_negatives(
@@ -176,35 +167,6 @@ def _with_negatives(positives: Impressions, items: Table, contract: Contract) ->
         play_ms=None,
     )
     return impressions.take(np.lexsort((impressions.work_id, impressions.user_id, impressions.time_ms)))
-
-
-def _cuts(time_ms: NDArray[Any], contract: Contract) -> tuple[int, int, int]:
-    """Returns the ends of history, training and validation."""
-    split, n = contract.split, len(time_ms)
-    if not n:
-        raise DataError(
-            f"{contract.events.path}: no row from split.begin.training on: is the right column the time?"
-        )
-    shares = (split.history, 1 - split.validation - split.test, 1 - split.test)
-    history, training, validation = (int(time_ms[min(int(share * n), n - 1)]) for share in shares)
-    if split.begin is not None:
-        begin = split.begin
-        history, training, validation = map(contract.to_ms, (begin.training, begin.validation, begin.test))
-    if not history < training < validation <= int(time_ms[-1]):
-        raise DataError(
-            f"{contract.name}: {n:,} impressions at {len(np.unique(time_ms)):,} times cannot be split by "
-            "time into history, training, validation and test: is the right column the time?"
-        )
-    return history, training, validation
-
-
-def _check_parts(time_ms: NDArray[Any], cuts: tuple[int, int, int], contract: Contract) -> None:
-    first, second, third = np.searchsorted(time_ms, cuts).tolist()
-    if not first < second < third < len(time_ms):
-        raise DataError(
-            f"{contract.name}: no user has enough of the {len(time_ms):,} positives to split them into "
-            f"training, validation ({contract.split.validation:.0%}) and test ({contract.split.test:.0%})"
-        )
 
 
 def _check_labels(dataset: Dataset) -> None:

@@ -58,8 +58,10 @@ def write_contract(paths: Sequence[Path], folder: Path) -> str:
         roles |= _more_roles(log, roles)
         lines = ["# Written by karec data init. Check the lines with ?, then run: karec data check DIR"]
         lines += [*_events(log, roles), *_labels(log, roles)]
+        if log.parts:
+            lines += ["", "[split]", f"files = {_inline(log.parts)}   # ? parts by their names"]
         for noun in ("item", "user"):
-            lines += _table(log, roles[noun], noun, others)
+            lines += _table(log, roles, noun, others)
         _check_all_used([log, *(table for table in tables if table is not log)], others, problems, folder)
         return "\n".join(lines) + "\n"
 
@@ -75,7 +77,7 @@ def _check_all_used(
     reasons = [
         f"{table.path} has the columns of the log: put its files into one folder"
         if list(table.columns) == columns
-        else f"{table.path}: no column has the users or the items of the log"
+        else f"{table.path}: not a table of the users or the items of the log"
         for table in unused
     ]
     if reasons or problems:
@@ -166,7 +168,11 @@ def _events(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
     reason = f"; {' and '.join(inferred)} by the values{reason}" if inferred else reason
     return [
         "[events]",
-        f"path = {_quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read",
+        *(
+            []
+            if log.parts
+            else [f"path = {_quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read"]
+        ),
         f"columns = {_inline(roles)}   # ? by their names{reason}",
         *(f"time_format = {_quote(formats[0])}   # ? or {_quote(other)}" for other in formats[1:]),
     ]
@@ -178,11 +184,12 @@ def _labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
             "",
             "# ? No column is a time: each row is a positive, whatever its cells are, and negatives "
             "are drawn.",
-            "# The test set is drawn from the positives of each user.",
             *_only_positives(log, roles),
-            "",
-            "[split]",
-            'by = "user"',
+            *(
+                ()
+                if log.parts
+                else ("", "[split]", 'by = "user"   # ? the test is drawn from the rows of each user')
+            ),
         ]
     if "event" in roles:
         return _event_labels(log, roles)
@@ -304,9 +311,20 @@ def _label_tables(
     ]
 
 
-def _table(log: InspectedTable, id_column: str, noun: str, others: list[InspectedTable]) -> list[str]:
-    """Returns the section of items or users, and removes its table from ``others``."""
-    match = find_table(log, id_column, noun, others)
+def _table(
+    log: InspectedTable, roles: Mapping[str, str], noun: str, others: list[InspectedTable]
+) -> list[str]:
+    """Returns the section of items or users, and removes its table from ``others``.
+
+    A table with users and items, or with the name of a test set, is neither: answers must not be features.
+    """
+    candidates = [
+        table
+        for table in others
+        if not {roles["user"], roles["item"]} <= table.columns.keys()
+        and (table.part in (None, "train") or log.part is not None)
+    ]
+    match = find_table(log, roles[noun], noun, candidates)
     if match is None:
         return []
     table, id_name, fraction = match
@@ -314,21 +332,21 @@ def _table(log: InspectedTable, id_column: str, noun: str, others: list[Inspecte
     names = [name for name in table.columns if name != id_name]
     lists = {name: mark for name in names if (mark := table.separator(name)) is not None}
     ignored = [name for name in names if name not in lists and table.hardly_repeats(name)]
-    roles: dict[str, str] = {}
+    item_roles: dict[str, str] = {}
     for role, kinds in ITEM_ROLES.items() if noun == "item" else ():
         texts = ignored if role != "creator" else []
-        column = table.named(role, kinds, [id_name, *roles.values(), *texts])
+        column = table.named(role, kinds, [id_name, *item_roles.values(), *texts])
         if column is not None:
-            roles[role] = column
-    ignored = [name for name in ignored if name not in roles.values()]
+            item_roles[role] = column
+    ignored = [name for name in ignored if name not in item_roles.values()]
     lines = [
         "",
         f"[{noun}s]",
         f"path = {_quote(table.path)}   # ? {fraction:.0%} of the log's ids are in it",
         f"id = {_quote(id_name)}",
     ]
-    if roles:
-        lines.append(f"roles = {_inline(roles)}   # ? by their names")
+    if item_roles:
+        lines.append(f"roles = {_inline(item_roles)}   # ? by their names")
     if lists:
         lines.append(f"lists = {_inline(lists)}   # ? cells hold several values, with this between them")
     if ignored:

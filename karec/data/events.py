@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from karec.data.checks import REASON, IdType, check_mistakes, check_rows, number_mistakes
 from karec.data.columns import EARLIEST_MS, LATEST_MS, Column, find_column, find_id_column
 from karec.data.contract import Contract, Label
 from karec.data.database import quote_text
-from karec.data.files import ROW, Mistake, Source
+from karec.data.files import OFFSET, ROW, Mistake, Source, find_files
 from karec.data.report import ColumnReport, TableReport, format_time
+from karec.data.split import PART_NAMES
+from karec.errors import DataError
 from karec.times import DAY_MS
 
 EVENTS = "event_rows"  # table of checked rows: u, i, t, other columns of the contract, labels l0, l1, …
@@ -67,6 +70,8 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
     for role in ("event", "request", "scene"):
         if role in columns:
             cells.add(role, columns[role].as_text, columns[role], role, [])
+    if contract.split.has_parts:
+        _add_part(cells, source, contract)
     if contract.events.scenes:
         scenes = ", ".join(map(quote_text, contract.events.scenes))
         reason = f"column {columns['scene'].name!r}: none of events.scenes"
@@ -81,20 +86,45 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
         cell = f"TRY_CAST({played.as_number} AS BIGINT)"
         cells.add("play_ms", cell, played, "play_ms", number_mistakes(played, minimum=0))
     if "position" in columns:
-        position = columns["position"]
-        number = position.as_number
-        is_wrong = (
-            f"{number} IS NULL OR {number} <> floor({number}) OR {number} NOT BETWEEN 0 AND {MAX_POSITION}"
-        )
-        reason = f"column {position.name!r}: not a whole number from 0 to {MAX_POSITION:,}"
-        mistake = (f"{position.cell} IS NOT NULL AND ({is_wrong})", reason)
-        cells.add("position", f"TRY_CAST({number} AS SMALLINT)", position, "position", [mistake])
+        _add_position(cells, columns["position"])
     for at, (name, label) in enumerate(contract.labels.items()):
         if label.column is not None:
             column = find_column(source, label.column, f"labels.{name}.column")
             cell, mistakes = _label(source, name, label, column)
             cells.add(f"l{at}", cell, column, f"label {name}", mistakes)
     return cells
+
+
+def _add_position(cells: _Cells, position: Column) -> None:
+    number = position.as_number
+    is_wrong = f"{number} <> floor({number}) OR {number} NOT BETWEEN 0 AND {MAX_POSITION}"
+    reason = f"column {position.name!r}: not a whole number from 0 to {MAX_POSITION:,}"
+    mistake = (f"{position.cell} IS NOT NULL AND coalesce({is_wrong}, true)", reason)
+    cells.add("position", f"TRY_CAST({number} AS SMALLINT)", position, "position", [mistake])
+
+
+def _add_part(cells: _Cells, source: Source, contract: Contract) -> None:
+    if contract.split.column is None:
+        parts = [part for _, part in find_log_files(contract)]
+        cells.cells["part"] = f"{parts}[{ROW} // {OFFSET} + 1]"
+        return
+    part = find_column(source, contract.split.column, "split.column")
+    names = " ".join(f"WHEN {quote_text(name)} THEN {number}" for name, number in PART_NAMES.items())
+    cell = f"CASE lower({part.as_text}) {names} END"
+    mistake = ("__part IS NULL", f"column {part.name!r}: not train, validation or test")
+    cells.add("part", cell, part, "part", [mistake])
+
+
+def find_log_files(contract: Contract) -> list[tuple[Path, int]]:
+    """Returns the files of the log, each with its part, TRAIN if they are of all parts."""
+    paths = (contract.events.path,) if contract.split.files is None else contract.split.files.paths
+    files = [
+        (file, part) for part, path in enumerate(paths) if path for file in find_files(contract.folder / path)
+    ]
+    names = [file.resolve() for file, _ in files]
+    if len(set(names)) < len(names):
+        raise DataError(f"{contract.name}: split.files has a file in two parts, expected different files")
+    return files
 
 
 def _add_day(cells: _Cells, day: Column, zone: str) -> None:

@@ -10,6 +10,9 @@ positives    a row is a positive; negatives are drawn later
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from karec.catalog.impressions import Impressions
 from karec.data.contract import Contract, Label
@@ -30,12 +33,14 @@ MAX_NAMED = 12  # events in an error
 class ReadImpressions:
     """Impressions ordered by time, user and item.
 
+    part          (M,) part of each impression in a ready-made split; None: the log is split later
     scenes        names of the scene codes
     n_repeated    rows of the same user, item and time as another row, which are merged with it
     n_differing   rows among them that have other values
     """
 
     impressions: Impressions
+    part: NDArray[Any] | None
     scenes: list[str]
     n_repeated: int
     n_differing: int
@@ -62,9 +67,12 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
     labels = dict(enumerate(contract.labels.values()))
     view, window = quote_text(contract.events.view), round(contract.events.window_minutes * MINUTE_MS)
     others = _other_events(database, source, contract)
-    extra = [name for name in ("scene", "play_ms") if name in contract.events.columns.named]
+    extra: list[str] = [name for name in ("scene", "play_ms") if name in contract.events.columns.named]
+    has_part = contract.split.has_parts
+    extra += ["part"] if has_part else []
     extra_names = "".join(f", {name}" for name in extra)
-    extra_merges = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
+    extra_merges = "".join(f", {'max' if name == 'play_ms' else 'min'}({name}) AS {name}" for name in extra)
+    keys, same_part = ("u, i, part", " AND a.part = v.part") if has_part else ("u, i", "")
     position, no_position = "", ""
     if contract.events.columns.position is not None:
         position, no_position = ", position", ", NULL::SMALLINT AS position"
@@ -74,10 +82,10 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
         f"WHERE event = {view}"
     )
     if contract.events.columns.request is not None:
-        of_request = "(SELECT u, i, request, min(v) AS v FROM views GROUP BY ALL)"
-        join, view_of_action = f"LEFT JOIN {of_request} v USING (u, i, request)", "v.v"
+        of_request = f"(SELECT {keys}, request, min(v) AS v FROM views GROUP BY ALL)"
+        join, view_of_action = f"LEFT JOIN {of_request} v USING ({keys}, request)", "v.v"
     else:
-        join = "ASOF LEFT JOIN views v ON a.u = v.u AND a.i = v.i AND a.t >= v.t"
+        join = f"ASOF LEFT JOIN views v ON a.u = v.u AND a.i = v.i{same_part} AND a.t >= v.t"
         view_of_action = f"CASE WHEN a.t - v.t <= {window} THEN v.v END"
     database.run(
         f"CREATE TEMP TABLE actions AS SELECT a.*, {view_of_action} AS v FROM {NUMBERED} a {join} "
@@ -92,7 +100,7 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
         f"CREATE TEMP TABLE {SHOWN} AS SELECT u, i, t{extra_names}{position}, {of_view} FROM views LEFT JOIN "
         f"(SELECT v, {flags} FROM actions WHERE v IS NOT NULL GROUP BY v) USING (v) "
         f"UNION ALL SELECT u, i, min(t) AS t{extra_merges}{no_position}, {flags} "
-        f"FROM actions WHERE v IS NULL GROUP BY u, i, t // {max(window, 1)}"
+        f"FROM actions WHERE v IS NULL GROUP BY {keys}, t // {max(window, 1)}"
     )
     return {f"event {name!r}, which is neither a label nor the view": Reason(n) for name, n in others.items()}
 
@@ -144,13 +152,15 @@ def read_impressions(database: Database, contract: Contract, table: str = SHOWN)
     if columns.position is not None:
         least = database.rows(f"SELECT min(position) FROM {table}")[0][0]
         values["position"] = f"position + {int(least == 0)}"
+    if contract.split.has_parts:
+        values["part"] = "part"
     is_first = contract.events.repeats == "first"
     place = "place" if is_first else "0 AS place"
     cells = ", ".join(f"{cell} AS {name}" for name, cell in values.items())
     merged = {
         name: f"arg_min({name}, place)"
         if is_first
-        else f"{'min' if name in ('scene', 'position') else 'max'}({name})"
+        else f"{'min' if name in ('scene', 'position', 'part') else 'max'}({name})"
         for name in values
     }
     if columns.position is not None:
@@ -173,4 +183,4 @@ def read_impressions(database: Database, contract: Contract, table: str = SHOWN)
     )
     names = list(contract.events.scenes.values()) or [name or ONE_SCENE for name in scenes or [""]]
     n_differing = int(n_repeated[arrays["differs"]].sum())
-    return ReadImpressions(impressions, names, int(n_repeated.sum()), n_differing)
+    return ReadImpressions(impressions, arrays.get("part"), names, int(n_repeated.sum()), n_differing)

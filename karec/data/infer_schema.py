@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ MIN_SHARED = 0.5  # of the log's ids are in the table of items or users
 MIN_REPEATS = 3  # of each value of lists, on average
 MAX_EVENTS = 20  # kinds of events; a column with more values can hold ids
 MAX_PLACE = 1000  # of an item on a page
+PART = r"(?<![a-z])(train|valid|val|dev|test)(ing|ation)?(?![a-z])"  # in the name of a file
 SEPARATORS = "|;,"
 _ID = r"s?(_?(id|code|key|no|nr|number|uuid|hash))?(_|$)"
 _USER = r"user|uid|customer|member|account|listener|viewer|reader|person|client|buyer|shopper"
@@ -46,17 +47,27 @@ NAMES = {  # patterns of column names by role, the surest first
 
 @dataclass(frozen=True)
 class InspectedTable:
-    """A table and its first SAMPLE rows: ``n_rows`` of them, and distinct values by column."""
+    """A table and its first SAMPLE rows: ``n_rows`` of them, and distinct values by column.
+
+    ``parts``: paths of the files of a ready-made split, by train, validation and test.
+    """
 
     source: Source
     path: str
     columns: dict[str, Column]
     n_rows: int
     n_distinct: dict[str, int]
+    parts: dict[str, str] = field(default_factory=dict)
 
     @property
     def full_path(self) -> Path:
         return Path(self.source.table.path)
+
+    @property
+    def part(self) -> str | None:
+        """Part of a ready-made split by the name of the file: train, validation or test."""
+        match = re.search(PART, self.full_path.name.lower())
+        return None if match is None else {"tr": "train", "te": "test"}.get(match[0][:2], "validation")
 
     @property
     def sample(self) -> str:
@@ -147,9 +158,10 @@ def inspect_tables(
 
 
 def _join_parts(database: Database, tables: Sequence[InspectedTable], folder: Path) -> list[InspectedTable]:
-    """Joins tables with the same columns and with names that differ in numbers, such as log-1 and log-2.
+    """Joins tables with the same columns whose names differ in numbers, such as log-1 and log-2.
 
-    Raises DataError for the parts of a ready-made split: a test set must not become training data.
+    The parts of a ready-made split, such as train and test, are one table too. Raises DataError for a part
+    with other columns: a test set must not become users or items.
     """
     groups: dict[tuple[Path, tuple[str, ...]], list[InspectedTable]] = {}
     for table in tables:
@@ -159,14 +171,23 @@ def _join_parts(database: Database, tables: Sequence[InspectedTable], folder: Pa
         parts[0] if len(parts) == 1 else _inspect(database, f"joined_{number}", pattern, folder)
         for number, ((pattern, _), parts) in enumerate(groups.items())
     ]
+    splits: dict[tuple[Path, str], dict[str, InspectedTable]] = {}
     for table in joined:
-        parts = [other for other in joined if list(other.columns) == list(table.columns)]
-        names = [part.path for part in parts if re.match(r"train|valid|val|dev|test", part.full_path.name)]
-        if len(names) > 1:
-            raise DataError(
-                f"{', '.join(names)} are parts of a split, but karec splits one log by time. Join them into "
-                "one file."
-            )
+        if (part := table.part) is not None:
+            rest = re.sub(PART, "*", table.full_path.name.lower())
+            splits.setdefault((table.full_path.parent, rest), {})[part] = table
+    for number, parts in enumerate(split for split in splits.values() if len(split) > 1):
+        files = {part: parts[part] for part in ("train", "validation", "test") if part in parts}
+        if (
+            not {"train", "test"} <= files.keys()
+            or len({tuple(table.columns) for table in files.values()}) > 1
+        ):
+            names = ", ".join(table.path for table in files.values())
+            raise DataError(f"{names} are parts of a split, expected train and test with the same columns")
+        paths = [file for table in files.values() for file in table.source.files]
+        whole = _inspect(database, f"split_{number}", paths[0], folder, paths)
+        joined = [table for table in joined if table not in files.values()]
+        joined.append(replace(whole, parts={part: table.path for part, table in files.items()}))
     return joined
 
 
@@ -236,10 +257,12 @@ def _is_table(path: Path) -> bool:
     return any(file.is_file() and suffix_of(file) in FORMATS for file in files)
 
 
-def _inspect(database: Database, name: str, path: Path, folder: Path) -> InspectedTable:
+def _inspect(
+    database: Database, name: str, path: Path, folder: Path, files: Sequence[Path] = ()
+) -> InspectedTable:
     full, top = path.resolve(), folder.resolve()
     relative = str(full.relative_to(top) if full.is_relative_to(top) else full)
-    source = open_source(database, name, Files(path=str(full)), find_files(full))
+    source = open_source(database, name, Files(path=str(full)), tuple(files) or find_files(full))
     with database_errors(path):
         columns = {column: infer_column(source, column) for column in source.types}
         table = InspectedTable(source, relative, columns, 0, {})

@@ -13,7 +13,7 @@ from karec.data.columns import find_id_column
 from karec.data.contract import Contract, Past, has_file, preset_contract, read_contract
 from karec.data.database import Database, open_database
 from karec.data.dataset import ReadTables, make_dataset
-from karec.data.events import read_events
+from karec.data.events import find_log_files, read_events
 from karec.data.files import Source, find_files, open_source
 from karec.data.ids import IdNumbers
 from karec.data.impressions import PAST, ReadImpressions, create_shown, read_impressions
@@ -144,10 +144,11 @@ class _Reader:
         elif contract.past is not None and contract.past.log is not None:
             log = contract.folder / contract.past.log
             earlier_files = find_files(log) if has_file(log) else ()
+        log_files = tuple(file for file, _ in find_log_files(contract)) + earlier_files
         sources = {}
         for at, (name, table) in enumerate(tables.items()):
             if table is not None:
-                files = find_files(contract.folder / table.path) + (earlier_files if name == "events" else ())
+                files = find_files(contract.folder / table.path) if name != "events" else log_files
                 sources[name] = open_source(database, f"source_{at}", table, files, is_strict=contract.strict)
         return sources
 

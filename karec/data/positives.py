@@ -1,4 +1,4 @@
-"""Completes a log that has only positives: draws negatives, and invents times if it has none."""
+"""Draws negatives for a log that has only positives."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.data.contract import Negatives, Split
-from karec.times import DAY_MS
+from karec.data.contract import Negatives
 
 MAX_DRAWS = 8  # of an item that the user has a positive of, before the negative is left out
-TRAINING_DAYS = 10
 
 
 def draw_negatives(
@@ -46,46 +44,9 @@ def draw_negatives(
     return positions[negatives >= 0], negatives[negatives >= 0]
 
 
-def invent_days(user: NDArray[Any], split: Split) -> NDArray[Any]:
-    """Returns (M,) int64: a day for each positive of ``user`` (M,), by the fractions of ``split``.
-
-    Day 0 is history, 1 to TRAINING_DAYS training, then come one day of validation and one of test, each with
-    positives of the user in a random order. A user with few positives lacks parts; a single one is training.
-    The same input gives the same days.
-    """
-    order_key = np.random.default_rng(0).random(len(user))
-    order = np.lexsort((order_key, user))
-    count = np.bincount(user)
-    place = np.empty(len(user))
-    place[order] = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
-    share = (place + 0.5) / count[user]
-    train_end, valid_end = 1 - split.validation - split.test, 1 - split.test
-    training_share = (share - split.history) / (train_end - split.history)
-    day = 1 + np.minimum((training_share * TRAINING_DAYS).astype(np.int64), TRAINING_DAYS - 1)
-    day[share < split.history] = 0
-    day[share >= train_end] = TRAINING_DAYS + 1
-    day[share >= valid_end] = TRAINING_DAYS + 2
-    return np.asarray(day)
-
-
-def invented_cuts(start_ms: int) -> tuple[int, int, int]:
-    """Returns the ends of history, training and validation if day 0 begins at ``start_ms``."""
-    history, training, validation = (start_ms + n * DAY_MS for n in (1, TRAINING_DAYS + 1, TRAINING_DAYS + 2))
-    return history, training, validation
-
-
 def negatives_note(settings: Negatives) -> str:
     return (
         f"the log has only positives: {settings.per_positive} negatives for each were drawn, by "
         f"popularity to the power {settings.popularity:g}; metrics on them do not show how often a "
         "shown item is taken"
-    )
-
-
-def times_note(split: Split) -> str:
-    train = 1 - split.history - split.validation - split.test
-    return (
-        f"the log has no times: of each user's positives, in a random order, "
-        f"{split.history:.0%} are only history, {train:.0%} train, {split.validation:.0%} are validation "
-        f"and {split.test:.0%} the test; times are invented"
     )

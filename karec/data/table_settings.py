@@ -97,6 +97,7 @@ class EventColumns(ColumnNames, frozen=True):
 class Events(Files, frozen=True, kw_only=True):
     """The event log.
 
+    path             empty if split.files names the files
     time_format      of strptime, such as "%d/%m/%Y %H:%M". None: numbers, ISO 8601, or a format that fits
     view             the event that means that an item was shown
     window_minutes   an action belongs to the user's last view of the item within this time before it
@@ -104,6 +105,7 @@ class Events(Files, frozen=True, kw_only=True):
     repeats          rows of one user, item and moment: the first counts, or their labels are merged
     """
 
+    path: str = ""
     columns: EventColumns
     time_unit: TimeUnit = "auto"
     time_format: str | None = None

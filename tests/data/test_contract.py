@@ -65,9 +65,19 @@ MISTAKES = {
     "no negatives": (SHOP + "[negatives]\nper_positive = 0\n", r"per_positive = 0, expected at least 1"),
     "no time": (SHOP.replace('time = "at", ', ""), r"events\.columns\.time is missing"),
     "no time and no split by user": (UNTIMED, r'write by = "user" under \[split\]'),
-    "labels without times": (
-        UNTIMED + '[split]\nby = "user"\n[labels]\nliked = { column = "what" }\n',
+    "events without times": (
+        UNTIMED.replace("columns", 'view = "view"\ncolumns').replace('"sku"', '"sku", event = "what"')
+        + '[split]\nby = "user"\n[labels]\nliked = { event = "like" }\n',
         r"events\.columns\.time is missing",
+    ),
+    "path and files of a split": (
+        SHOP + '[split]\nfiles = { train = "a.csv", test = "b.csv" }\n',
+        r"either events\.path or split\.files",
+    ),
+    "two splits": (SHOP + '[split]\ncolumn = "part"\nby = "last"\n', r"by and column are given"),
+    "position of positives": (
+        UNTIMED.replace('"sku"', '"sku", time = "at", position = "slot"'),
+        r"events\.columns\.position",
     ),
     "times and a split by user": (
         UNTIMED.replace('"sku"', '"sku", time = "at"') + '[split]\nby = "user"\n',

@@ -198,9 +198,9 @@ def test_negatives_are_items_that_the_user_never_took(read, same, tmp_path):
     moments = Counter(actual.time_ms[positive].tolist())
     assert set(actual.time_ms[~positive].tolist()) <= moments.keys()
     same(result, read(tmp_path))
-    (note,) = result.dataset.notes
+    _, note = result.dataset.notes
     assert "3 negatives for each were drawn" in note and "power 0.75" in note
-    assert result.report.notes == (note,) and result.report.shape == "positives"
+    assert result.report.notes == result.dataset.notes and result.report.shape == "positives"
 
 
 def test_negatives_are_drawn_by_a_power_of_popularity():

@@ -294,12 +294,41 @@ def test_init_joins_files_whose_names_differ_in_numbers(draft, read):
     assert len(events.files) == 2
 
 
-def test_init_refuses_the_parts_of_a_split(tmp_path):
+def test_init_takes_the_parts_of_a_split_as_one_log(draft, read):
+    def write(folder):
+        path = listens(folder) / "listens.csv"
+        head, *rows = path.read_text().splitlines()
+        for name, part in (("train", rows[:400]), ("valid", rows[400:500]), ("test", rows[500:])):
+            (folder / f"listens.{name}.csv").write_text("\n".join([head, *part]) + "\n")
+        path.unlink()
+        return folder
+
+    folder, _, toml = draft(write)
+    names = {"train": "train", "validation": "valid", "test": "test"}
+    assert toml["split"]["files"] == {part: f"listens.{name}.csv" for part, name in names.items()}
+    assert not {"path"} & toml["events"].keys() and not {"users", "items"} & toml.keys()
+    parts = [int((part.labels["positive"] == 1).sum()) for part in read(folder).dataset.split()]
+    assert parts[1] == 100 and parts[0] < 400 < parts[0] + 100
+
+
+def test_init_refuses_a_part_of_a_split_with_other_columns(tmp_path):
     path = shop_actions(tmp_path) / "log.csv"
-    for name in ("train.csv", "test.csv"):
-        shutil.copy(path, tmp_path / name)
+    shutil.copy(path, tmp_path / "train.csv")
     path.unlink()
-    with pytest.raises(DataError, match=r"test\.csv, train\.csv are parts of a split"):
+    (tmp_path / "test.csv").write_text("customer,answer\nc-001,1\nc-002,0\n")
+    with pytest.raises(DataError, match=r"train\.csv, test\.csv are parts of a split"):
+        write_contract([tmp_path], tmp_path)
+
+
+def test_init_makes_no_users_of_a_test_set(tmp_path):
+    shop_actions(tmp_path)
+    (tmp_path / "test.csv").write_text("customer,answer\n" + "".join(f"c-{at:03},{at}\n" for at in range(30)))
+    with pytest.raises(DataError, match=r"test\.csv: not a table of the users"):
+        write_contract([tmp_path], tmp_path)
+    (tmp_path / "test.csv").unlink()
+    answers = "".join(f"c-{at:03},SKU{at:04},1\n" for at in range(30))
+    (tmp_path / "answers.csv").write_text("customer,sku,answer\n" + answers)
+    with pytest.raises(DataError, match=r"answers\.csv: not a table of the users"):
         write_contract([tmp_path], tmp_path)
 
 

@@ -8,7 +8,7 @@ import pytest
 from own_files import write_log
 
 from karec.data.contract import Split
-from karec.data.positives import TRAINING_DAYS, invent_days
+from karec.data.split import TRAINING_DAYS, invent_days
 from karec.errors import DataError
 
 TOML = """\
