@@ -78,7 +78,7 @@ class Meanings(Settings, frozen=True):
 class Negatives(Settings, frozen=True):
     """Negatives for a log that has only positives.
 
-    per_positive   items drawn for each positive, which the user never took
+    per_positive   items drawn for each positive, which the user has not taken by the end of their part
     popularity     an item is drawn with probability ∝ (its positives + 1)^popularity
     """
 

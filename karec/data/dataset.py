@@ -79,7 +79,7 @@ def make_dataset(
     notes = (*notes, *split.notes)
     if has_only_positives:
         notes = (*notes, negatives_note(contract.negatives))
-        impressions = _with_negatives(impressions, items, contract)
+        impressions = _with_negatives(impressions, items, cuts, contract)
     labels = {name: codes for table in parts.tables.values() for name, codes in table.names.items()}
     labels["scene"] = read.scenes
     first_ms = min(int(impressions.time_ms[0]), cuts[0])
@@ -153,10 +153,13 @@ def _first_day(*tables: Table) -> int:
     return (max(last, EARLIEST_MS) // DAY_MS + 1) * DAY_MS
 
 
-def _with_negatives(positives: Impressions, items: Table, contract: Contract) -> Impressions:
+def _with_negatives(
+    positives: Impressions, items: Table, cuts: tuple[int, int, int], contract: Contract
+) -> Impressions:
     _, user = np.unique(positives.user_id, return_inverse=True)
+    part = np.searchsorted(cuts[1:], positives.time_ms, side="right")
     positions, negatives = draw_negatives(
-        user, items.lookup(positives.work_id), len(items), contract.negatives
+        user, items.lookup(positives.work_id), part, len(items), contract.negatives
     )
     impressions = positives.take(np.concatenate([np.arange(len(positives)), positions]))
     label = np.concatenate([np.ones(len(positives), np.uint8), np.zeros(len(positions), np.uint8)])

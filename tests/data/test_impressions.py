@@ -178,7 +178,7 @@ history = 0.0
 """
 
 
-def test_negatives_are_items_that_the_user_never_took(read, same, tmp_path):
+def test_negatives_are_items_that_the_user_has_not_taken(read, same, tmp_path):
     generator = random.Random(1)
     rows = [
         (f"c{generator.randrange(20)}", f"i{int(40 * generator.random() ** 2)}", START_S + at * 60)
@@ -193,7 +193,9 @@ def test_negatives_are_items_that_the_user_never_took(read, same, tmp_path):
     taken = {(u, i) for u, i, _ in rows}
     pairs = list(zip(users, items, strict=True))
     assert {(str(u), str(i)) for u, i in np.array(pairs)[positive]} == taken
-    assert not {(str(u), str(i)) for u, i in np.array(pairs)[~positive]} & taken
+    before_test = actual.time_ms < result.dataset.train_until_ms
+    taken_in_training = {(str(u), str(i)) for u, i in np.array(pairs)[positive & before_test]}
+    assert not {(str(u), str(i)) for u, i in np.array(pairs)[~positive]} & taken_in_training
     assert positive.sum() == len(rows) and 2 * len(rows) < (~positive).sum() <= 3 * len(rows)
     moments = Counter(actual.time_ms[positive].tolist())
     assert set(actual.time_ms[~positive].tolist()) <= moments.keys()
@@ -210,7 +212,9 @@ def test_negatives_are_drawn_by_a_power_of_popularity():
     item = (30 * generator.random(3000) ** 3).astype(np.int64)
     user[item < 3] = 0  # user 0 took items 0 … 2 alone, of all users
     for power in (0.0, 0.5, 1.0):
-        places, drawn = draw_negatives(user, item, 40, Negatives(per_positive=20, popularity=power))
+        places, drawn = draw_negatives(
+            user, item, np.zeros(len(user), int), 40, Negatives(per_positive=20, popularity=power)
+        )
         chance = (np.bincount(item, minlength=40) + 1.0) ** power
         taken = np.zeros((50, 40), bool)
         taken[user, item] = True
@@ -222,6 +226,17 @@ def test_negatives_are_drawn_by_a_power_of_popularity():
         assert not taken[user[places], drawn].any()
         assert (np.abs(result - expected) <= 5 * np.sqrt(expected) + 1).all()
         assert (np.bincount(places, minlength=len(user)) <= 20).all()
+
+
+def test_negatives_do_not_show_later_parts():
+    """User 0 takes items 0 … 9 in training and 10 … 19 in the test. Others take all items."""
+    user = np.concatenate([np.zeros(20, np.int64), np.repeat(np.arange(1, 9), 20)])
+    item = np.tile(np.arange(20), 9)
+    part = np.where(item < 10, 0, 2)
+    places, drawn = draw_negatives(user, item, part, 20, Negatives(per_positive=50, popularity=0.0))
+    of_user = drawn[(user[places] == 0) & (part[places] == 0)]
+    assert set(of_user.tolist()) == set(range(10, 20))
+    assert not len(drawn[part[places] == 2])
 
 
 def test_label_needs_a_minimum_value_of_the_event(read, tmp_path):
