@@ -74,7 +74,7 @@ def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, 
     if len(requests):
         pages, simple = simple_pages(dataset, requests, progress, seed)
         pages |= model_pages(dataset, requests, tested, facts["settings"], progress)
-        pages[PAGE] = _cascade_pages(dataset, requests, tested, facts["settings"], run.parent, progress)
+        pages[PAGE] = cascade_pages(dataset, requests, tested, facts["settings"], run.parent, progress)
         compared = compare_rows(requests, pages, PAGE, resamples, seed)
         measured |= {
             "users": {"all": len(requests), "warm": int(requests.is_warm.sum())},
@@ -137,7 +137,7 @@ def verdict(measured: Mapping[str, Any]) -> str:
     return text.format(best, format_measure(compared[best]["value"], compared[best]["ci"], signed=True))
 
 
-def _cascade_pages(
+def cascade_pages(
     dataset: Dataset,
     requests: PageRequests,
     run: Path,

@@ -1,0 +1,98 @@
+"""`karec train` ends with the pages of the test days; `karec evaluate pages` measures them again."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from own_files import START_S, write_log
+
+from karec.cli import main
+from karec.cli.output import ProgressReport
+from karec.cli.pages import PAGE, cascade_pages, verdict
+from karec.data.load import load
+from karec.evaluate.pages import PageRequests
+from karec.evaluate.quality import read_run
+
+TOML = """
+[events]
+path = "log.csv"
+columns = { user = "customer", item = "sku", time = "at" }
+[meaning]
+enjoyed = ["positive"]
+consumed = ["positive"]
+"""
+SETTINGS = """
+features = { dim = 4, min_count = 3, history_length = 5 }
+ranker = { kind = "lr", epochs = 1 }
+towers = { epochs = 1, hidden = 16, vector = 8 }
+distil.recipe = "hard"
+evaluation = { baselines = [], resamples = 40 }
+run.threads = 1
+"""
+GROUPS, PER_GROUP, USERS, BOUGHT = 10, 20, 120, 12
+
+
+def write_groups(folder):
+    """Writes purchases of users of GROUPS groups, each of which buys items of its own at random times."""
+    generator = np.random.default_rng(3)
+    rows = []
+    for user in range(USERS):
+        items = user % GROUPS + GROUPS * generator.permutation(PER_GROUP)[:BOUGHT]
+        seconds = START_S + generator.integers(0, 20 * 86_400, BOUGHT)
+        rows += [(user, item, at) for item, at in zip(items.tolist(), seconds.tolist(), strict=True)]
+    write_log(folder, sorted(rows, key=lambda row: row[2]), head=("customer", "sku", "at"))
+    (folder / "data.toml").write_text(TOML)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder of a log of groups and of a training that learned almost nothing from it."""
+    folder = tmp_path_factory.mktemp("groups")
+    write_groups(folder)
+    (folder / "train.toml").write_text(SETTINGS)
+    options = ["--out", str(folder / "out"), "--settings", str(folder / "train.toml")]
+    assert main(["train", str(folder), *options]) == 0
+    return folder
+
+
+def test_last_line_names_the_method_that_is_ahead(trained, capsys):
+    run = trained / "out" / "run"
+    stored = json.loads((run / "pages.json").read_text())
+    assert stored["ahead"] in ("item-kNN", "EASE^R", "ALS") and stored["users"]["all"] > 50
+    assert stored["compared"][stored["ahead"]]["ci"][0] > 0
+    assert list(stored["rows"])[-3:] == ["towers alone", "ranker alone", PAGE]
+    assert all(row["all"]["owned"]["value"] == 0 for name, row in stored["rows"].items() if name != PAGE)
+    assert main(["evaluate", "pages", str(trained), "--run", str(run)]) == 0
+    last_line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last_line == verdict(stored) and last_line.startswith(stored["ahead"])
+
+
+def test_evaluate_pages_prints_what_train_stored(trained, capsys):
+    run = trained / "out" / "run"
+    stored = json.loads((run / "pages.json").read_text())
+    assert main(["evaluate", "pages", str(trained), "--run", str(run), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["rows"] == stored["rows"] and printed["compared"] == stored["compared"]
+
+
+def test_page_does_not_know_the_test_days(trained, tmp_path):
+    run, dataset = trained / "out" / "run", load(trained, tmp_path).dataset
+    requests = PageRequests.from_dataset(dataset, dataset.valid_until_ms)
+    exposures = dataset.exposures.take(np.arange(len(dataset.exposures)))
+    later = exposures.time_ms >= dataset.valid_until_ms
+    exposures.work_id[later] = np.random.default_rng(0).choice(dataset.snapshot.works.ids, later.sum())
+    changed = dataclasses.replace(dataset, exposures=exposures)
+    with ProgressReport() as progress:
+        pages, same_pages = (
+            cascade_pages(data, requests, run, read_run(run)["settings"], run.parent, progress)
+            for data in (dataset, changed)
+        )
+    np.testing.assert_array_equal(pages, same_pages)
+
+
+def test_verdict_without_a_better_row_names_the_closest():
+    gap = {"value": -0.01, "ci": (-0.02, 0.0)}
+    measured = {"rows": {"ALS": {}}, "compared": {"ALS": gap}, "ahead": None}
+    assert verdict(measured).endswith("ALS comes closest: -0.0100 [-0.0200, 0.0000] NDCG@20")
+    assert verdict({"rows": {}}).startswith("no page was measured")
