@@ -35,16 +35,28 @@ class LoadedData:
 @contextmanager
 def load_data(choice: DataChoice, progress: ProgressReport) -> Iterator[LoadedData]:
     """Yields the data. The folder ``ids`` exists during the block."""
-    if choice.data == WORLD:
+    if choice.data == WORLD and choice.root is None:
         world = build_world(choice, progress)
         yield LoadedData(world.dataset, world=world)
         return
+    given = [
+        name
+        for name in ("works", "users", "exposures")
+        if getattr(choice, name) != getattr(WorldChoice, name)
+    ]
+    if given:
+        options = ", ".join(f"--{name}" for name in given)
+        raise ValueError(
+            f"{options}: sizes of the synthetic platform, but DATA is {choice.data}. Leave them out."
+        )
     from karec.data.contract import PRESETS
     from karec.data.load import load
 
     preset = choice.data if choice.data in PRESETS else None
     if preset is not None and choice.root is None:
         raise ValueError(f"{preset} needs --root DIR, the folder with the files of its download")
+    if preset is None and choice.root is not None:
+        raise ValueError(f"--root is for {', '.join(PRESETS)}, but DATA is {choice.data}. Leave it out.")
     folder = Path(choice.data) if choice.root is None or preset is None else choice.root
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
         dataset = load(folder, Path(ids), progress, skip_bad=choice.skip_bad, preset=preset).dataset

@@ -14,6 +14,7 @@ from karec.data.files import SAMPLE, Source
 Kind = Literal["integer", "number", "time", "boolean", "list", "text"]
 MIN_FRACTION = 0.95  # of the cells that are not missing must be of a kind
 INTEGER = r"^-?(0|[1-9][0-9]{0,18})$"
+COMMA_NUMBER = r"^-?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]+)?$"
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 EARLIEST_MS, LATEST_MS = 315_532_800_000, 4_102_444_800_000  # 1980 to 2100
 TIME_FORMATS = tuple(  # of strptime: times that are not ISO 8601
@@ -36,6 +37,7 @@ class Column:
     is_typed   the file has the kind, not only its cells
     unit       of a time that is a number, else ""
     format     of strptime, of a time that is a text and not ISO 8601, else ""
+    has_comma  a number with a decimal comma, such as 1.234,50
     """
 
     name: str
@@ -43,6 +45,7 @@ class Column:
     is_typed: bool
     unit: str = ""
     format: str = ""
+    has_comma: bool = False
 
     @property
     def cell(self) -> str:
@@ -68,6 +71,10 @@ class Column:
         number = f"TRY_CAST({self.cell} AS DOUBLE)"
         if self.kind == "boolean":
             number = f"TRY_CAST(TRY_CAST({self.cell} AS BOOLEAN) AS DOUBLE)"
+        if self.has_comma:
+            is_number = f"regexp_matches({self.cell}, '{COMMA_NUMBER}')"
+            point = f"replace(replace({self.cell}, '.', ''), ',', '.')"
+            number = f"CASE WHEN {is_number} THEN TRY_CAST({point} AS DOUBLE) END"
         return f"CASE WHEN isfinite({number}) THEN {number} END"
 
     @property
@@ -119,6 +126,8 @@ def infer_column(source: Source, name: str) -> Column:
         formats = find_time_formats(source, column)
         if len(formats) == 1:
             column = replace(column, kind="time", format=formats[0])
+        elif _has_decimal_comma(source, column):
+            column = replace(column, kind="number", has_comma=True)
         return replace(column, unit=_infer_unit(source, column))
 
 
@@ -138,6 +147,23 @@ def find_time_formats(source: Source, column: Column) -> list[str]:
         for format, n in zip(TIME_FORMATS, n_times, strict=True)
         if n == best and n_cells and n >= MIN_FRACTION * n_cells
     ]
+
+
+def _has_decimal_comma(source: Source, column: Column) -> bool:
+    """Returns True for texts that are numbers, most of them with a comma.
+
+    Fewer commas show lists of integers, and three digits behind each comma show thousands.
+    """
+    if column.is_typed or column.kind != "text":
+        return False
+    cells = f"SELECT {quote_name(column.name)} AS c FROM {source.name} LIMIT {SAMPLE}"
+    n_cells, n_numbers, n_commas, n_thousands = source.database.rows(
+        f"SELECT count(c), count(*) FILTER (regexp_matches(c, '{COMMA_NUMBER}')), "
+        "count(*) FILTER (contains(c, ',')), count(*) FILTER (regexp_matches(c, ',[0-9]{3}$')) "
+        f"FROM ({cells})"
+    )[0]
+    is_number = n_numbers >= MIN_FRACTION * n_cells
+    return bool(n_commas and is_number and n_commas > 0.5 * n_cells and n_thousands < n_commas)
 
 
 def _kind_of_type(name: str) -> Kind | None:

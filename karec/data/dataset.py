@@ -18,7 +18,7 @@ from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.data.columns import EARLIEST_MS
-from karec.data.contract import Contract
+from karec.data.contract import POSITIVE, Contract
 from karec.data.ids import IdNumbers, PairArrays
 from karec.data.impressions import ReadImpressions
 from karec.data.past import PastLists, past_columns
@@ -194,6 +194,9 @@ def _report(dataset: Dataset, impressions: Impressions, parts: ReadTables) -> Da
         "last": impressions.time_ms[-1],
     }
     n_users, n_items = len(dataset.snapshot.users), len(dataset.snapshot.works)
+    shown = impressions
+    if dataset.drawn is not None:  # drawn negatives were not shown
+        shown = impressions.take(impressions.labels[POSITIVE] > 0)
     lengths = dict(zip(("training", "validation", "test"), map(len, dataset.split()), strict=True))
     return DataReport(
         name=dataset.name,
@@ -203,7 +206,7 @@ def _report(dataset: Dataset, impressions: Impressions, parts: ReadTables) -> Da
         items=n_items,
         impressions=len(impressions),
         users_without_row=n_users - len(parts.tables["users"].ids) if "users" in parts.tables else 0,
-        items_without_impression=n_items - len(np.unique(impressions.work_id)),
+        items_without_impression=n_items - len(np.unique(shown.work_id)),
         labels={name: float(label.mean()) for name, label in impressions.labels.items()},
         times={} if dataset.timeless else {name: format_time(int(ms)) for name, ms in times.items()},
         parts={"history": len(impressions) - len(dataset.exposures), **lengths},

@@ -22,6 +22,7 @@ from karec.data.infer_schema import (
     snake_case,
 )
 from karec.data.repeats import measure_repeats
+from karec.data.report import MAX_QUOTED, shorten
 from karec.errors import DataError
 
 VIEW = (
@@ -269,7 +270,7 @@ def _event_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
     view = view or next(iter(counts))
     spellings: dict[str, list[str]] = {}  # by label
     for name in counts:
-        if name != view:
+        if name != view and len(name) <= MAX_QUOTED:  # a longer one is a damaged cell
             spellings.setdefault(_key(name), []).append(name)
     if _key(view) in spellings:
         raise DataError(
@@ -284,7 +285,7 @@ def _event_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         )
         for label, names in spellings.items()
     }
-    event_counts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    event_counts = ", ".join(f"{shorten(name)} {count:,}" for name, count in counts.items())
     return [
         f"view = {_quote(view)}   # ? the event that means shown, {reason}",
         *_label_tables(log, roles, labels, f"# ? events are {event_counts}"),

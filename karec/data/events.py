@@ -167,10 +167,11 @@ def _column_reports(source: Source, cells: _Cells) -> list[ColumnReport]:
     fractions = ", ".join(f"avg(({name} IS NULL)::INTEGER)" for _, _, name in cells.uses)
     query = f"SELECT min(t), max(t), {fractions} FROM {EVENTS}"
     first, last, *missing = source.database.rows(query)[0]
-    reports = []
+    reports: dict[str, ColumnReport] = {}
     for (column, use, _), fraction in zip(cells.uses, missing, strict=True):
         kind = f"{column.kind} ({column.unit})" if use == "time" and column.unit else column.kind
         has_range = use == "time" and first is not None
         span = (format_time(first), format_time(last)) if has_range else ("", "")
-        reports.append(ColumnReport(column.name, kind, use, float(fraction or 0), *span))
-    return reports
+        uses = f"{reports[column.name].use}, {use}" if column.name in reports else use
+        reports[column.name] = ColumnReport(column.name, kind, uses, float(fraction or 0), *span)
+    return list(reports.values())

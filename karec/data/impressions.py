@@ -18,7 +18,7 @@ from karec.catalog.impressions import Impressions
 from karec.data.contract import Contract, Label
 from karec.data.database import Database, quote_text
 from karec.data.files import Source
-from karec.data.report import Reason
+from karec.data.report import Reason, shorten
 from karec.errors import DataError
 
 MINUTE_MS = 60_000
@@ -36,7 +36,7 @@ class ReadImpressions:
     part          (M,) part of each impression in a ready-made split; None: the log is split later
     scenes        names of the scene codes
     n_repeated    rows of the same user, item and time as another row, which are merged with it
-    n_differing   rows among them that have other values
+    n_differing   rows among them that have other values than the rows before
     """
 
     impressions: Impressions
@@ -102,7 +102,8 @@ def _create_from_actions(database: Database, source: Source, contract: Contract)
         f"UNION ALL SELECT u, i, min(t) AS t{extra_merges}{no_position}, {flags} "
         f"FROM actions WHERE v IS NULL GROUP BY {keys}, t // {max(window, 1)}"
     )
-    return {f"event {name!r}, which is neither a label nor the view": Reason(n) for name, n in others.items()}
+    reason = "event {!r}, which is neither a label nor the view"
+    return {reason.format(shorten(str(name))): Reason(n) for name, n in others.items()}
 
 
 def _has_label(label: Label) -> str:
@@ -122,7 +123,8 @@ def _other_events(database: Database, source: Source, contract: Contract) -> dic
     counts = dict(database.rows(f"SELECT event, count(*) FROM {NUMBERED} GROUP BY 1 ORDER BY 2 DESC, 1"))
     for name in known_events:
         if name not in counts:
-            events = ", ".join(f"{event!r} ({n:,})" for event, n in list(counts.items())[:MAX_NAMED])
+            named = list(counts.items())[:MAX_NAMED]
+            events = ", ".join(f"{shorten(str(event))!r} ({n:,})" for event, n in named)
             column = contract.events.columns.event
             raise DataError(
                 f"{source.files[0]}: column {column!r} never has the value {name!r}; its values are {events}"
@@ -167,11 +169,10 @@ def read_impressions(database: Database, contract: Contract, table: str = SHOWN)
         merged["position"] = f"coalesce({merged['position']}, 0)::SMALLINT"
     merges = ", ".join(f"{cell} AS {name}" for name, cell in merged.items())
     arrays = database.arrays(
-        f"SELECT t, u, i, {merges}, count(*) AS n, min(h) <> max(h) AS differs FROM (SELECT *, "
+        f"SELECT t, u, i, {merges}, count(*) AS n, count(DISTINCT h) AS n_kinds FROM (SELECT *, "
         f"hash({', '.join(values)}) AS h FROM (SELECT t, u, i, {place}, {cells} FROM {table})) "
         "GROUP BY t, u, i ORDER BY t, u, i"
     )
-    n_repeated = arrays["n"] - 1
     impressions = Impressions(
         arrays["u"],
         arrays["i"],
@@ -182,5 +183,5 @@ def read_impressions(database: Database, contract: Contract, table: str = SHOWN)
         arrays.get("position"),
     )
     names = list(contract.events.scenes.values()) or [name or ONE_SCENE for name in scenes or [""]]
-    n_differing = int(n_repeated[arrays["differs"]].sum())
-    return ReadImpressions(impressions, arrays.get("part"), names, int(n_repeated.sum()), n_differing)
+    n_repeated, n_differing = (int((arrays[count] - 1).sum()) for count in ("n", "n_kinds"))
+    return ReadImpressions(impressions, arrays.get("part"), names, n_repeated, n_differing)

@@ -109,7 +109,7 @@ class InspectedTable:
     def separator(self, name: str) -> str | None:
         """Returns the separator of values in cells that hold several. None: cells hold one."""
         column = self.columns[name]
-        if column.is_typed or column.kind not in ("text", "integer", "number"):
+        if column.is_typed or column.has_comma or column.kind not in ("text", "integer", "number"):
             return None
         text = column.as_text
         for mark in SEPARATORS:
@@ -208,9 +208,11 @@ def find_log(
         (table, roles) for table, roles in candidates if table.n_distinct[roles["user"]] < table.n_rows
     ]
     if not logs:
+        if not tables:
+            raise DataError("no file is a table. " + " ".join(problems))
         columns = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in tables)
         raise DataError(
-            f"no table has columns of a user and an item; there are {columns or 'no tables'}. Write "
+            f"no table has columns of a user and an item; there are {columns}. Write "
             "data.toml by hand: docs/data.md shows how"
             + "".join(f". Skipped: {problem}" for problem in problems)
         )
@@ -268,6 +270,8 @@ def _inspect(
         table = InspectedTable(source, relative, columns, 0, {})
         counts = ", ".join(f"count(DISTINCT {column.as_text})" for column in columns.values())
         n_rows, *distinct = database.rows(f"SELECT count(*), {counts} FROM {table.sample}")[0]
+    if not n_rows:
+        raise DataError(f"{path}: no row below the header. Remove the file if it has no rows.")
     return InspectedTable(source, relative, columns, n_rows, dict(zip(columns, distinct, strict=True)))
 
 

@@ -11,11 +11,17 @@ import numpy as np
 FORMAT = 1
 MAX_PLACES = 3  # of a reason
 MAX_NAMES = 3  # of a column
+MAX_QUOTED = 80  # characters of a cell
 
 
 def format_time(ms: int) -> str:
     """Returns Unix milliseconds as ISO 8601 in UTC."""
     return f"{np.datetime64(ms, 'ms')}Z".replace(".000Z", "Z")
+
+
+def shorten(text: str) -> str:
+    """Returns the text of a cell for a message, at most MAX_QUOTED characters of it."""
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,9 @@ class TableReport:
         yield from self.odd_notes()
         rare = {column.name: column.rare_names for column in columns if column.rare_names}
         if rare:
-            names_text = ", ".join(f"{name} {', '.join(names[:MAX_NAMES])}" for name, names in rare.items())
+            names_text = ", ".join(
+                f"{name} {', '.join(map(shorten, names[:MAX_NAMES]))}" for name, names in rare.items()
+            )
             count = sum(map(len, rare.values()))
             yield f"{self.name}: {count:,} names that appear in only one row: {names_text}"
 

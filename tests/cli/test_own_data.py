@@ -70,7 +70,7 @@ def test_data_check_prints_tables_and_columns_as_json(movies, capsys):
         report["format"] == 1 and report["shape"] == "impressions" and sum(report["parts"].values()) == 1500
     )
     assert {column["name"]: column["use"] for column in events["columns"]} == {
-        "userId": "user", "movieId": "item", "timestamp": "time", "rating": "label liked"
+        "userId": "user", "movieId": "item", "timestamp": "time", "rating": "label liked, label rated"
     }  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def test_run_lists_columns_and_inputs_of_models(movies):
     _, out = movies
     run = json.loads((out / "run" / "run.json").read_text())
     columns = run["data"]["columns"]
-    assert columns["events"]["rating"] == "label liked"
+    assert columns["events"]["rating"] == "label liked, label rated"
     assert (
         columns["items"]["genres"].startswith("categories tag, tag2")
         and columns["items"]["title"] == "not used"
@@ -153,3 +153,17 @@ def test_step_that_needs_a_missing_role_is_refused(movies, capsys, step):
     assert main(["recommend", str(out / "other.toml"), "--user", "7"]) == 2
     error = capsys.readouterr().err
     assert f"({step})" in error and role in error and "\n" not in error.strip()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--root", "/does/not/exist"], "--root is for kuairand, lastfm"),
+        (["--works", "5"], "--works: sizes of the synthetic platform"),
+    ],
+)
+def test_train_refuses_options_of_other_data(tmp_path, capsys, options, message):
+    listens(tmp_path / "log")
+    out = tmp_path / "out"
+    assert main(["train", str(tmp_path / "log"), "--out", str(out), *options]) == 2
+    assert message in capsys.readouterr().err

@@ -1,8 +1,12 @@
 """A row that cannot be used is reported with file, line, column and cause, or skipped."""
 
+import json
+
 import pytest
-from own_files import HEAD, NOW_MS, TOML, iso, shop_rows, write_log, write_shop
+from own_files import HEAD, NOW_MS, START_S, TOML, iso, shop_rows, write_log, write_shop
 from own_files import N_ROWS as N
+
+from karec.data.draft import write_contract
 
 
 def cells(row, **other):
@@ -163,12 +167,28 @@ def test_date_and_time_of_another_zone_are_accepted(tmp_path, read):
 def test_repeated_event_is_one_impression(shop, read):
     rows = shop_rows(N)
     twice = (*rows[7][:3], 5, rows[7][4])
-    write_log(shop, [*rows, rows[3], twice])
+    write_log(shop, [*rows, rows[3], twice, rows[7]])
     result = read(shop)
     assert result.report.impressions == N
     left_out = result.report.tables[0].left_out
     again = "one user, item and moment with another row"
     assert {cause: reason.count for cause, reason in left_out.items()} == {
-        again: 1,
+        again: 2,
         f"{again}, of other values": 1,
     }
+
+
+def test_long_cells_are_quoted_in_part(tmp_path, read):
+    long = "y" * 100_000
+    rows = [
+        (f"c{at % 7}", f"i{at % 9}", START_S + at * 600, ("view", "buy")[at % 3 == 2]) for at in range(300)
+    ]
+    write_log(tmp_path, [*rows, ("c1", "i1", START_S + 7, long)], head=("user", "item", "time", "action"))
+    goods = [(f"i{at}", f"shelf {at % 2}") for at in range(8)]
+    write_log(tmp_path, [*goods, ("i8", long)], head=("item", "shelf"), name="goods")
+    text = write_contract([tmp_path], tmp_path)
+    assert len(text) < 2_000
+    (tmp_path / "data.toml").write_text(text)
+    result = read(tmp_path)
+    assert sum(map(len, result.dataset.notes)) < 2_000
+    assert len(json.dumps(result.report.to_dict()["tables"][0])) < 5_000

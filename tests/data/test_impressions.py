@@ -308,3 +308,11 @@ def test_position_of_an_action_without_a_view_is_unknown(tmp_path, read, log_wit
 def test_position_that_is_no_small_whole_number_is_a_mistake(log_with_positions, refused, cell):
     message = refused(log_with_positions([*([1, 2, 3] * 12), cell]))
     assert "log.csv:56" in message and "'slot'" in message
+
+
+def test_drawn_negatives_do_not_count_as_shown(read, tmp_path):
+    rows = [(f"c{at % 5}", f"i{at * 7 % 30}", START_S + at * 60) for at in range(200)]
+    write_log(tmp_path, rows, head=HEAD[:3])
+    write_log(tmp_path, [(f"i{at}",) for at in range(40)], head=("sku",), name="goods")
+    (tmp_path / "data.toml").write_text(POSITIVES + '[items]\npath = "goods.csv"\nid = "sku"\n')
+    assert read(tmp_path).report.items_without_impression == 10

@@ -320,6 +320,34 @@ def test_init_refuses_a_part_of_a_split_with_other_columns(tmp_path):
         write_contract([tmp_path], tmp_path)
 
 
+def test_init_reads_a_decimal_comma_as_a_number(draft, read):
+    def write(folder):
+        shop_actions(folder)
+        for path in folder.glob("*.csv"):
+            text = path.read_text().replace(",", ";")
+            path.write_text(text.replace(".", ",") if path.stem == "goods" else text)
+        return folder
+
+    folder, _, toml = draft(write)
+    assert not {"lists"} & toml["items"].keys()
+    prices = read(folder).dataset.snapshot.works["price"]
+    assert prices.dtype == "float32" and 0 < prices.min() < 20 and (prices % 1 > 0).any()
+
+
+def test_init_names_a_file_without_rows(tmp_path):
+    for name, content in (
+        ("header.csv", b"user_id,item_id,time\n"),
+        ("empty.csv", b""),
+        ("random.csv", b"\xa1\x00"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="no file is a table") as raised:
+        write_contract([tmp_path], tmp_path)
+    assert all(
+        name in str(raised.value) for name in ("header.csv: no row", "empty.csv is empty", "random.csv")
+    )
+
+
 def test_init_makes_no_users_of_a_test_set(tmp_path):
     shop_actions(tmp_path)
     (tmp_path / "test.csv").write_text("customer,answer\n" + "".join(f"c-{at:03},{at}\n" for at in range(30)))
