@@ -93,14 +93,7 @@ def fit_item_knn(log: PastLog, neighbours: int, shrinkage: float) -> Scorer:
     Source: M. Deshpande, G. Karypis, Item-based top-N recommendation algorithms, ACM TOIS 22 (2004).
     """
     profiles = log.profiles
-    n_users = np.bincount(profiles.indices, minlength=log.shape[1]).astype(np.float32)
-    similarities = []
-    for begin, pairs in _item_pairs(profiles):
-        row = np.repeat(np.arange(begin, begin + pairs.shape[0]), np.diff(pairs.indptr))
-        pairs.data /= np.sqrt(n_users[row] * n_users[pairs.indices]) + shrinkage
-        pairs.data[row == pairs.indices] = 0.0
-        similarities.append(_largest_of_rows(pairs, neighbours))
-    similarity = csr_array(vstack(similarities).T)
+    similarity = csr_array(_similar_items(profiles, neighbours, shrinkage).T)
     return _break_ties(log, lambda users: (profiles[users] @ similarity).toarray())
 
 
@@ -193,6 +186,19 @@ def _item_pairs(profiles: csr_array) -> Iterator[tuple[int, csr_array]]:
         yield begin, csr_array(by_item[begin : begin + ROWS] @ profiles)
 
 
+def _similar_items(profiles: csr_array, k: int, shrinkage: float) -> csr_array:
+    """Returns (N, N) similarities of ``fit_item_knn``, the ``k`` largest of each row."""
+    n_users = np.bincount(profiles.indices, minlength=profiles.shape[1]).astype(np.float32)
+    blocks = []
+    for begin, pairs in _item_pairs(profiles):
+        row = begin + _rows_of(pairs)
+        pairs.data /= np.sqrt(n_users[row] * n_users[pairs.indices]) + shrinkage
+        pairs.data[row == pairs.indices] = 0.0
+        pairs.eliminate_zeros()
+        blocks.append(_largest_of_rows(pairs, k))
+    return csr_array(vstack(blocks))
+
+
 def _largest_of_rows(matrix: csr_array, k: int) -> csr_array:
     """Returns the ``k`` largest entries of each row."""
     kept = np.concatenate(
@@ -203,34 +209,37 @@ def _largest_of_rows(matrix: csr_array, k: int) -> csr_array:
             for begin, end in pairwise(matrix.indptr.tolist())
         ]
     )
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return csr_array((matrix.data[kept], (row[kept], matrix.indices[kept])), matrix.shape)
+    return csr_array((matrix.data[kept], (_rows_of(matrix)[kept], matrix.indices[kept])), matrix.shape)
+
+
+def _rows_of(matrix: csr_array) -> NDArray[Any]:
+    """Returns the row of each entry."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
 def sparse_regressions(profiles: csr_array, penalty: float) -> csr_array:
     """Returns B (N, N) of ``fit_ease`` with at most NEIGHBOURS entries in a column."""
-    n_users = np.bincount(profiles.indices, minlength=profiles.shape[1])
-    frequent = np.sort(np.argsort(-n_users, kind="stable")[:MAX_REGRESSED_ITEMS])
-    columns = csr_array(profiles[:, frequent])
-    counts = np.zeros((len(frequent), len(frequent)), np.uint16)
-    n = n_users[frequent].astype(np.float32)
-    n_kept = min(NEIGHBOURS, len(frequent) - 1)
-    neighbours = np.empty((len(frequent), n_kept), np.int64)
+    frequency = np.bincount(profiles.indices, minlength=profiles.shape[1])
+    frequent = np.sort(np.argsort(-frequency, kind="stable")[:MAX_REGRESSED_ITEMS])
+    columns, n = csr_array(profiles[:, frequent]), len(frequent)
+    counts = np.zeros((n + 1, n + 1), np.uint16)  # the last row and column are of no item
     for begin, pairs in _item_pairs(columns):
-        block = pairs.toarray()
-        counts[begin : begin + len(block)] = np.minimum(block, np.iinfo(np.uint16).max)
-        cosines = block / np.sqrt(np.outer(n[begin : begin + len(block)], n) + 1e-9)
-        cosines[np.arange(len(block)), begin + np.arange(len(block))] = -1.0
-        neighbours[begin : begin + len(block)] = np.argpartition(-cosines, n_kept - 1)[:, :n_kept]
+        block = np.minimum(pairs.toarray(), np.iinfo(np.uint16).max)
+        counts[begin : begin + len(block), :n] = block
+    similar = _similar_items(columns, NEIGHBOURS, 0.0)
+    row = _rows_of(similar)
+    neighbours = np.full((n, NEIGHBOURS), n)
+    neighbours[row, np.arange(len(row)) - similar.indptr[row]] = similar.indices
     weights = np.empty(neighbours.shape, np.float32)
-    for begin in range(0, len(frequent), ROWS):
+    for begin in range(0, n, ROWS):
         chosen = neighbours[begin : begin + ROWS]
         gram = counts[chosen[:, :, None], chosen[:, None, :]].astype(np.float32)
-        gram[:, np.arange(n_kept), np.arange(n_kept)] += penalty
+        gram += penalty * np.eye(NEIGHBOURS, dtype=np.float32)
         target = counts[np.arange(begin, begin + len(chosen))[:, None], chosen].astype(np.float32)
         weights[begin : begin + ROWS] = np.linalg.solve(gram, target[:, :, None])[:, :, 0]
-    places = (frequent[neighbours.ravel()], np.repeat(frequent, n_kept))
-    return csr_array((weights.ravel(), places), (profiles.shape[1],) * 2)
+    is_item = neighbours < n
+    places = frequent[neighbours[is_item]], frequent[np.nonzero(is_item)[0]]
+    return csr_array((weights[is_item], places), (profiles.shape[1],) * 2)
 
 
 def _solve_side(
@@ -251,7 +260,7 @@ def _conjugate_gradients(
     block: csr_array, start: NDArray[Any], other: NDArray[Any], gram: NDArray[Any], weight: float
 ) -> NDArray[Any]:
     """Solves (gram + weight·Σ_i y_i y_iᵀ) x = (1 + weight)·Σ_i y_i for each row of ``block``."""
-    row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+    row = _rows_of(block)
     entries = other[block.indices]
 
     def product(x: NDArray[Any]) -> NDArray[Any]:
