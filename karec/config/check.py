@@ -9,7 +9,7 @@ from typing import Any
 from karec.bundle import Bundle
 from karec.config.assemble import STAGE_ROLES, StageTable, build_cascade, match_fallback, refused_steps
 from karec.config.registry import build_exposure_step, make_unbuilt_step, step_classes, step_mistakes
-from karec.config.scenes import RECALL, Config, FileTable, Scene, file_place
+from karec.config.scenes import Config, FileTable, Scene, file_place
 from karec.config.show import Origins
 from karec.config.wiring import wiring_mistakes, with_exposure_control
 from karec.errors import ConfigError, KarecError
@@ -99,10 +99,6 @@ def _scene_mistakes(config: Config, name: str) -> list[ConfigError]:
         errors += mistakes(ExposureSettings, scene.exposure, place["exposure"])
     if not scene.recall and not errors:
         errors.append(place["recall"].refusal("a scene needs at least one source"))
-    if scene.limit is None:
-        errors.append(
-            place.refusal(f"the key 'limits.{RECALL}' is missing: the most items that leave recall")
-        )
     return errors or list(_wiring_mistakes(scene))
 
 

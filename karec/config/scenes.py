@@ -15,7 +15,7 @@
     query = [{ use = "user_features" }, { use = "user_tower" }]
 
     [scenes.home.limits]                            # most items that are left, by a name of your choice
-    recall = 100_000                                # of the merged candidates; always needed
+    recall = 100_000                                # of the merged candidates; absent: the sum of the quotas
     scored = 2_000
     prerank = 1_000
 
@@ -96,7 +96,7 @@ def file_place(path: Path) -> Place:
 class Scene:
     """One scene with what it inherits; limits are numbers.
 
-    limit       most items that leave recall; None if the scene does not set it
+    limit       most items that leave recall; the sum of the quotas if the scene does not set it
     stages      tables {name, steps, fallback}
     exposure    the table of exposure control; None without it
     item_type   None: works
@@ -106,7 +106,7 @@ class Scene:
 
     name: str
     place: Place
-    limit: int | None
+    limit: int
     query: Sequence[Mapping[str, Any]]
     recall: Sequence[Mapping[str, Any]]
     stages: Sequence[Mapping[str, Any]]
@@ -233,16 +233,17 @@ class Config:
         lists: dict[str, Any] = {
             key: _replace_names(table.get(key, []), limits, used_names, place[key], errors) for key in LISTS
         }
-        own_limits = self.scenes[name].get("limits", {})
+        own_limits = self.scenes[name].get("limits", {}) if parents else {}
         for key in own_limits if isinstance(own_limits, dict) else ():
-            if key in limits and key not in used_names | {RECALL}:
-                message = f'no step names it: write k = "{key}" in the step it is for'
+            if key in limits and key not in used_names | {RECALL}:  # a change without effect
+                message = f'no step names it: write k = "{key}" in the step it is for, or remove it'
                 errors.append(place["limits"][key].refusal(message))
+        quotas = [source["quota"] for source in lists["recall"] if _is_limit(source.get("quota"))]
         item_type = values.get("item_type", WORKS)
         return Scene(
             name,
             place,
-            limits.get(RECALL),
+            limits.get(RECALL, min(max(sum(quotas), 1), MAX_ITEMS)),
             **lists,
             exposure=values.get("exposure"),
             item_type=None if item_type == WORKS else item_type,

@@ -85,7 +85,9 @@ def _min_items_mistakes(sources: Sequence[Source], merger: Merger, place: Place)
 def _end_mistakes(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     last = stages[-1].steps[-1] if stages and stages[-1].steps else None
     if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
-        yield place["stages"].refusal("the last step must be a selector without k, which takes the request's")
+        yield place["stages"].refusal(
+            "the last step must be a selector without k, for example top_k: it takes the k of the request"
+        )
         return
     fallback = stages[-1].fallback
     if fallback is not None and not (isinstance(fallback[-1], Selector) and fallback[-1].k is None):

@@ -95,7 +95,6 @@ EVERY = [
         r"scenes\.home\.stages\[1\]\.steps\[1\] \(top_k\): on_failure = 'retry', expected one of 'fail', "
         r"'skip'",
     ),
-    (19, r"scenes\.home\.limits\.prerank: no step names it"),
     (20, r"scenes\.home: limits\.rank = 0, expected 1 to 2147483647"),
     (24, r"scenes\.live\.recall: populr = 7, expected a table of keys to override, or false"),
     (27, r"scenes\.late: no scene 'hom' \(did you mean 'home'\?\)"),
@@ -192,7 +191,12 @@ def test_config_check_accepts_a_correct_file(write_config):
         ),
         ("recall.popular.quota = 3", "recall.popular.qouta = 3", 21, "unknown key 'qouta'"),
         ("recall.popular.quota = 3", "recall = []", 21, "a scene needs at least one source"),
-        ("recall = 8\n", "", 3, "the key 'limits.recall' is missing"),
+        (
+            'inherits = "home"\n',
+            'inherits = "home"\nlimits.rerank = 4\n',
+            21,
+            r"scenes\.live \(inherits home\)\.limits\.rerank: no step names it.*or remove it",
+        ),
         ("quota = 5 }", "quota = 0 }", 4, r"recall\[0\]: quota = 0, expected 1 to 2147483647"),
         (
             "quota = 5 }",
@@ -348,3 +352,14 @@ def test_templates_have_no_mistake_and_an_effective_config(tmp_path, name):
     for mine, other in zip(ours.stages, its.stages, strict=True):
         for step, same in zip(mine["steps"], other["steps"], strict=True):
             assert step.items() <= same.items()
+
+
+def test_scene_with_top_k_as_its_only_step_has_no_mistakes(tmp_path):
+    path = tmp_path / "karec.toml"
+    path.write_text(
+        'bundle = "bundles"\n[scenes.home]\nlimits.rerank = 30\n'
+        'recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 4 }]\n'
+        'stages = [{ name = "rank", steps = [{ use = "top_k" }] }]\n'
+    )
+    assert config_mistakes(path) == []
+    assert Config.read(path).scene("home").limit == 9
