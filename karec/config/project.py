@@ -16,7 +16,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.config.host_stage import export_stages, hosted_stages
 from karec.config.scenes import Config
 from karec.config.templates import added_scene_text, home_scene_text
-from karec.files import check_writable_folder, existing_parent, write_text_aside
+from karec.files import check_writable_folder, existing_parent, read_json, write_text_aside
 from karec.refresh.item_types import DerivedItemType
 from karec.refresh.next_version import publish_next_version
 from karec.refresh.publish_run import KEEP, publish
@@ -49,7 +49,8 @@ def set_up(
     none. Returns its path.
 
     Args:
-        settings: those of the run's run.json.
+        settings: those of the run's run.json. Its key ``ranked_by`` says if rank of a new karec.toml orders
+            by the "ranker", the default, or by the "towers": validation decides for logs of positives.
         ids, keep, signing_key: as for ``karec.publish``.
         scenes: templates of scenes that a new karec.toml gets in addition to the main scene.
         item_types_of: returns further item types for these scenes from the published snapshot.
@@ -72,7 +73,7 @@ def set_up(
     config = out / "karec.toml"
     if not config.exists():  # else the user may have changed it
         scene = main_scene(dataset)
-        by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
+        by_towers = read_json(run / "run.json").get("ranked_by", "ranker") == "towers"
         text = home_scene_text(scene, snapshot, settings["fusion"], is_ranked_by_towers=by_towers)
         write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
         stages = hosted_stages(config, scene)

@@ -1,6 +1,8 @@
-"""Texts of new scenes from `templates/NAME.toml`: home for a new project, and scenes that are added to it.
+"""Texts of new scenes from `templates/NAME.toml`: home or plain for a new project, and scenes that are added.
 
-Numbers are those of the template, for a library of 100,000 works or more. A smaller one gets smaller numbers.
+home.toml is for items of creators: it spreads exposure among them. plain.toml is for items without creators,
+for example of a shop: the page is the ranker's top k. Numbers are those of the template, for a library of
+100,000 works or more. A smaller one gets smaller numbers.
 """
 
 from __future__ import annotations
@@ -9,16 +11,17 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from importlib.resources import files
+from typing import Any
 
 from karec.catalog.schema import CREATOR, ERA, PUBLISHED, SONG, TAG
 from karec.catalog.snapshot import Snapshot
 from karec.errors import ConfigError, nearest
-from karec.toml import toml_key
+from karec.toml import toml_key, toml_value
 
-HOME = "home"
+HOME, PLAIN = "home", "plain"
 OTHERS = ("following", "city", "live", "song_request", "room", "comment", "comment_users", "creators")
-# On positives only, the towers know more than the ranker.
-BY_TOWERS = '"inner_product", k = "rank" },           # for positives, the towers are ahead of the ranker'
+BY_TOWERS = '"inner_product", k = "rank" },           # on validation, the towers are ahead of the ranker'
+MAX_SEGMENTS = 3  # columns of users whose segments have a source of popular items
 
 
 def template_text(name: str) -> str:
@@ -56,20 +59,24 @@ def home_scene_text(
 ) -> str:
     """Returns the text of a karec.toml with one scene, sized for the works of `snapshot`.
 
-    Sources and steps that read a column or relation that `snapshot` lacks are left out.
+    The scene is the one of home.toml if works have creators, else the one of plain.toml. Sources and steps
+    that read a column or relation that `snapshot` lacks are left out.
 
     Args:
         objectives: {task: weight in the fused score}.
-        is_ranked_by_towers: rank orders by the inner product of the towers. On positives only it is ahead of
-            the ranker (docs/results.md). Logits are logged as before.
+        is_ranked_by_towers: rank orders by the inner product of the towers. Logits are logged as before.
     """
-    text = template_text(HOME)
-    home = tomllib.loads(text)["scenes"][HOME]
-    limits = _sized_limits(home["limits"], len(snapshot.works))
-    for name, limit in limits.items():
+    is_plain = CREATOR not in snapshot.works.columns
+    text = template_text(PLAIN if is_plain else HOME)
+    template = tomllib.loads(text)["scenes"][HOME]
+    limits = _plain_limits if is_plain else _sized_limits
+    sizes = limits(template["limits"], len(snapshot.works))
+    for name, limit in sizes.items():
         text = _replace(rf"(?m)^({name} = )[\d_]+", f"{limit:_}", text)
-    for source, quota in sized_quotas(limits["recall"]).items():
+    for source, quota in _quotas(template, sizes["recall"]).items():
         text = _replace(rf'(use = "{source}"\nquota = )[\d_]+', f"{quota:_}", text)
+    if is_plain and len(snapshot.works) > sizes["prerank"]:
+        text = _with_segments(text, snapshot, sizes["recall"])
     weights = ", ".join(f"{toml_key(task)} = {weight}" for task, weight in objectives.items())
     text = _replace(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if is_ranked_by_towers:
@@ -80,9 +87,14 @@ def home_scene_text(
 
 def sized_quotas(recall: int) -> dict[str, int]:
     """Returns {source: quota} of home.toml for `recall` candidates, in the proportions of the template."""
-    home = tomllib.loads(template_text(HOME))["scenes"][HOME]
-    limit = home["limits"]["recall"]
-    return {source["use"]: max(recall * source["quota"] // limit, 1) for source in home["recall"]}
+    return _quotas(tomllib.loads(template_text(HOME))["scenes"][HOME], recall)
+
+
+def _quotas(template: Mapping[str, Any], recall: int) -> dict[str, int]:
+    """Returns {source: quota} for `recall` candidates; without sources whose quota names a limit."""
+    limit = template["limits"]["recall"]
+    quotas = {source["use"]: source["quota"] for source in template["recall"]}
+    return {use: max(recall * quota // limit, 1) for use, quota in quotas.items() if quota != "recall"}
 
 
 def _sized_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
@@ -98,6 +110,23 @@ def _sized_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
     return {"recall": recall, "scored": scored, "prerank": prerank, "rank": rank, "rerank": rerank}
 
 
+def _plain_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
+    """Returns the limits of the template, at most the number of works: rank orders a small library."""
+    return {name: max(min(limit, n_works), 1) for name, limit in template.items()}
+
+
+def _with_segments(text: str, snapshot: Snapshot, recall: int) -> str:
+    """Adds a source of popular items in the user's segment for the first categories of users."""
+    users = snapshot.users.columns
+    columns = [name for name in users if name in snapshot.labels and users[name].dtype.kind in "iu"]
+    sources = [
+        f'[[scenes.home.recall]]\nname = {toml_value(f"popular_in_{column}")}\nuse = "popular"\n'
+        f"segment = {toml_value(column)}\nquota = {max(recall // 10, 1):_}\n\n"
+        for column in columns[:MAX_SEGMENTS]
+    ]
+    return _replace(r'()(?=\[\[scenes\.home\.recall\]\].*\nuse = "popular")', "".join(sources), text)
+
+
 def _without_missing(text: str, snapshot: Snapshot) -> str:
     """Removes sources and steps that read a column, role or relation that `snapshot` lacks."""
     columns, relations = snapshot.works.columns, snapshot.relations
@@ -108,16 +137,15 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
         "fresh": PUBLISHED in columns,
     }
     for source in (name for name, possible in is_possible.items() if not possible):
-        text = _replace(rf'(?s)()\[\[scenes\.home\.recall\]\][^\n]*\nuse = "{source}"\n.*?\n\n', "", text)
+        text = re.sub(rf'\[\[scenes\.home\.recall\]\][^\n]*\nuse = "{source}"\n(?s:.*?)\n\n', "", text)
     if PUBLISHED not in columns:
         text = re.sub(r'(?m)^ *\{ use = "freshness".*\n', "", text)
+    if "consumed" not in relations:
+        text = re.sub(r'(?m)^ *\{ use = "(not_consumed|consumed_last)" \},\n', "", text)
     if TAG not in columns:
-        text = _replace(r"(), similarity = \{ facets = \{ tag = [\d.]+ \} \}", "", text)
+        text = re.sub(r", similarity = \{ facets = \{ tag = [\d.]+ \} \}", "", text)
     text = _without_columns(text, _columns(text) - set(columns))
-    text, n_rule_steps = re.subn(r'(?m)^ *\{ use = "page_rules", rules = \[\n *\] \},\n', "", text)
-    if n_rule_steps:  # DPP is the last step then and selects as many items as the request asks for
-        text = _replace(r'()k = "rerank", ', "", _replace(r"(?m)()^rerank = .*\n", "", text))
-    return text
+    return re.sub(r'(?m)^( *\{ use = )"page_rules", rules = \[\n *\] \}(?=,\n)', r'\1"top_k" }', text)
 
 
 def _columns(text: str) -> set[str]:

@@ -88,7 +88,6 @@ def test_columns_of_home_are_those_of_the_snapshot(tmp_path, platform):
 
     assert columns_without() == ({"facets": {"tag": 0.2}}, ["creator_id", None])
     assert columns_without("tag") == (None, ["creator_id", None])
-    assert columns_without("creator_id") == ({"facets": {"tag": 0.2}}, [None])
 
 
 @pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b", "a\\b"])
@@ -101,13 +100,17 @@ def test_scene_name_is_written_as_a_toml_key(platform, name):
     [
         (["upload_ms"], {"fresh"}, {"freshness"}),
         (["song_id"], set(), set()),
-        (["creator_id"], {"follow"}, {"quota"}),
-        (["creator_id", "song_id"], {"follow"}, {"quota", "page_rules"}),
-        (["creator_id", "song_id", "tag"], {"profile", "follow"}, {"quota", "page_rules"}),
+        (["creator_id"], {"follow"}, {"quota", "dpp", "freshness"}),
+        (["creator_id", "song_id"], {"follow"}, {"quota", "dpp", "freshness", "page_rules"}),
+        (
+            ["creator_id", "song_id", "tag"],
+            {"profile", "follow"},
+            {"quota", "dpp", "freshness", "page_rules"},
+        ),
         (
             ["creator_id", "song_id", "tag", "type", "upload_ms"],
             {"profile", "fresh", "follow"},
-            {"quota", "page_rules", "freshness"},
+            {"quota", "dpp", "freshness", "page_rules"},
         ),
     ],
 )
@@ -145,3 +148,48 @@ def test_social_and_follow_are_kept_with_their_relations(tmp_path, platform):
         (replace(works, users=no_columns, relations={"follows": some}), set()),
     ):
         assert {"social", "follow"} & channels_of(tmp_path, snapshot) == there
+
+
+def plain_scene(tmp_path, platform, n_works, **changed):
+    """Returns the scene of items without creators and songs."""
+    snapshot = replace(snapshot_of(platform, n_works, without=["creator_id", "song_id"]), **changed)
+    return config_of(tmp_path, "home", snapshot, {"click": 1.0}).scene("home")
+
+
+@pytest.mark.parametrize(
+    ("n_works", "recall", "prerank", "rank"),
+    [(10**6, 100_000, 1000, 100), (5000, 5000, 1000, 100), (800, 800, 800, 100), (7, 7, 7, 7)],
+)
+def test_page_without_creators_is_the_top_k_of_the_ranker(tmp_path, platform, n_works, recall, prerank, rank):
+    scene = plain_scene(tmp_path, platform, n_works)
+    assert scene.exposure is None and scene.show_again
+    assert [step["use"] for step in steps_of(scene)] == [
+        *("index_rows", "has_embedding", "not_shown", "inner_product", "ranker", "fusion", "top_k", "top_k")
+    ]
+    ks = [step.get("k") for step in steps_of(scene) if step["use"] in ("inner_product", "top_k")]
+    assert (scene.limit, ks) == (recall, [prerank, rank, None])
+    assert scene.recall[-1] == {"use": "popular", "quota": recall}
+
+
+def test_items_consumed_before_are_left_out_if_the_snapshot_has_them(tmp_path, platform):
+    consumed = {"consumed": Relation(np.zeros(len(platform.users) + 1, np.int64), np.empty(0, np.int64))}
+    plain = [step["use"] for step in steps_of(plain_scene(tmp_path, platform, 800, relations=consumed))]
+    snapshot = replace(snapshot_of(platform, 800), relations=consumed)
+    home = [
+        step["use"] for step in steps_of(config_of(tmp_path, "home", snapshot, {"click": 1.0}).scene("home"))
+    ]
+    for uses in (plain, home):
+        assert uses.index("not_consumed") < uses.index("inner_product")
+        assert uses.index("fusion") < uses.index("consumed_last") < len(uses) - 1
+    assert "not_consumed" not in [step["use"] for step in steps_of(plain_scene(tmp_path, platform, 800))]
+
+
+def test_large_library_has_popular_items_of_the_segments_of_users(tmp_path, platform):
+    users = Table(np.arange(3), {"age band": np.zeros(3, np.int32), "height": np.zeros(3, np.float32)})
+    changed = {"users": users, "relations": {}, "labels": {"age band": ["young"]}}
+    scene = plain_scene(tmp_path, platform, 50_000, **changed)
+    named = [
+        (source.get("name"), source.get("segment")) for source in scene.recall if source["use"] == "popular"
+    ]
+    assert named == [("popular_in_age band", "age band"), (None, None)]
+    assert len(plain_scene(tmp_path, platform, 800, **changed).recall) == len(scene.recall) - 1
