@@ -20,7 +20,7 @@ from step_contract import ADDED, BLOCKED, REMOVED, ROLLED  # noqa: E402
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small bundle (fixtures/small_bundle.py)."""
     root = tmp_path_factory.mktemp("small")
-    publish_small_bundle(root)
+    publish_small_bundle(root, consumed=("like",))
     return root
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from karec.catalog.schema import is_counter
 from karec.catalog.snapshot import Snapshot
 from karec.features.encoder import USER_SIDE, Encoder
 from karec.features.online_inputs import encode_online_user
@@ -17,7 +18,8 @@ class UserFeatures(QueryHydrator):
     """Adds the user inputs of the encoder, each (1, …), and ``cold_start (1,)`` bool.
 
     The inputs are those of the request's time and scene, with the events of the online store if there is one.
-    An unknown user gets the out-of-vocabulary slots, an empty history and ``cold_start`` true.
+    An unknown user gets the out-of-vocabulary slots and an empty history. ``cold_start`` is true for every
+    user without events.
     """
 
     gives = tuple(f"request.{name}" for name in (*USER_SIDE, "cold_start"))
@@ -26,18 +28,20 @@ class UserFeatures(QueryHydrator):
         self.snapshot = snapshot
         self.encoder = encoder
         encoder.tables(snapshot)  # encoded now, so that the first request does not wait
+        self._has_events = snapshot.built.get("users with events", lambda: _has_events(snapshot))
         self._scenes = {name: code for code, name in enumerate(snapshot.labels.get("scene", []))}
 
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
         if request.time_ms is None:
             raise ValueError("a request needs time_ms before its features can be computed")
         scene = self._scenes.get(request.scene, -1)
-        is_known = self.snapshot.users.row(request.user_number) >= 0
         user = request.user_number
+        row = self.snapshot.users.row(user)
+        has_events = row >= 0 and bool(self._has_events[row])
         online = request.online
         if online is None or online.user is None:
             features = self.encoder.encode_user(self.snapshot, user, request.time_ms, scene)
-            return {**features, "cold_start": np.array([not is_known])}
+            return {**features, "cold_start": np.array([not has_events])}
         features = encode_online_user(
             self.encoder,
             self.snapshot,
@@ -48,4 +52,13 @@ class UserFeatures(QueryHydrator):
             scene,
             online.items,
         )
-        return {**features, "cold_start": np.array([not is_known and not online.user.counters.any()])}
+        return {**features, "cold_start": np.array([not has_events and not online.user.counters.any()])}
+
+
+def _has_events(snapshot: Snapshot) -> Array:
+    """Returns (users,) bool: True for users with a counted impression or an item in their history."""
+    columns = snapshot.users.columns
+    counters = [np.asarray(columns[name]) > 0 for name in columns if is_counter(name)]
+    history = snapshot.relations.get("history")
+    listed = np.zeros(len(snapshot.users), bool) if history is None else np.diff(history.indptr) > 0
+    return np.asarray(np.any([listed, *counters], axis=0))
