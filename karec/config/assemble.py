@@ -97,6 +97,7 @@ def build_cascade(
         online=online if scene.item_type is None else None,  # the online store has works only
         bundle=items,
         exposure=resources.exposure,
+        as_of_ms=bundle.snapshot.time_ms if online is None else None,
     )
 
 
@@ -146,7 +147,7 @@ def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota:
     ``quota``: of every source, without min_items; None: quotas and min_items are scaled with the limit.
     """
     original = config.scene(scene)
-    factor = limit / (original.limit or limit)
+    factor = limit / original.limit
 
     def scale(entry: Mapping[str, Any]) -> dict[str, Any]:
         own = {key: value for key, value in entry.items() if key != "timeout_ms"}
@@ -223,8 +224,6 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
         raise place.refusal("a scene needs at least one source")
     if resources.exposure is not None and resources.exposure.settings.explore:
         sources = (build_exposure_step("underexposed", resources.exposure), *sources)
-    if scene.limit is None:
-        raise scene.place.refusal("the key 'limits.recall' is missing: the most items that leave recall")
     merge = {
         "use": "merge",
         "quotas": [source.quota for source in sources],

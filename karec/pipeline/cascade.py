@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
-import numpy.ma  # noqa: F401  # np.unique imports it on first use, which would double the first request's time
+import numpy as np
+import numpy.ma  # np.unique imports it on first use, which would double the first request's time
 
 from karec.errors import ContractError
 from karec.pipeline.checks import hydrate_request, merge, recall, run_step
@@ -28,7 +30,7 @@ from karec.pipeline.deadline import (
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import Merger, QueryHydrator, Source, Stage, Step
 from karec.pipeline.trace import FallbackReason, StepTrace, Trace, degradations, shortfall_of
-from karec.pipeline.types import EMPTY, Candidates, IdNames, Page, Request
+from karec.pipeline.types import EMPTY, Array, Candidates, IdNames, Page, Request
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
@@ -124,6 +126,7 @@ class Cascade:
     exposure      the exposure controller of the scene; a request reads one version of its dual variables
     bundle        the bundle, or its part for one item type, that the steps were built from. The cascade does
                   not read it; None if built by hand
+    as_of_ms      time of a request without one, Unix ms; None: now, since the online store has newer events
     clock         seconds, for run times and deadlines
     run_times     run times of recall, the stages and their fallbacks, of requests with and without a deadline
     """
@@ -140,6 +143,7 @@ class Cascade:
     online: Follower | None = field(default=None, repr=False, kw_only=True)
     bundle: Bundle | ItemTypeBundle | None = field(default=None, repr=False, kw_only=True)
     exposure: ExposureController | None = field(default=None, repr=False, kw_only=True)
+    as_of_ms: int | None = field(default=None, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     run_times: RunTimes = field(init=False, repr=False, compare=False)
 
@@ -201,10 +205,7 @@ class Cascade:
         """Returns the request as its steps saw it, and the page, which has no view."""
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, not {request.scene!r}")
-        if not request.request_id or request.time_ms is None:
-            now_ms = int(time.time() * 1e3) if request.time_ms is None else request.time_ms
-            request = request.with_id(request.request_id or uuid4().hex, now_ms)
-        request, state_traces = self._read_online(request)
+        request, state_traces = self._read_online(self._with_moment(request))
         request, query_traces = self.hydrate(request)
         candidates, traces = self.recall.run(request, self.clock)
         sources = tuple(trace.step for trace in traces[:-1])
@@ -263,6 +264,29 @@ class Cascade:
             request = request if run.result is None else request.with_features(run.result)
             traces.append(run.to_trace(step, "request", 0, -1))
         return request, traces
+
+    def user_vector(self, user_id: int | str, *, time_ms: int | None = None) -> Array:
+        """Returns the user's vector (D,) float32 of the index's newest model version, as ``run`` has it.
+
+        Raises ContractError if no query hydrator of the scene gives it, and what the hydrators raise.
+        """
+        request = Request(user_id, scene=self.scene, time_ms=time_ms)
+        if self.naming is not None:
+            request = self.naming.to_numbers(request)
+        with nullcontext() if self.index is None else self.index.pinned() as view:
+            request, _ = self._read_online(self._with_moment(request.with_view(view)))
+            request, _ = self.hydrate(request)
+        if "user_vector" not in request.features:
+            raise ContractError(f"the scene {self.scene!r} has no user vector: put user_tower into its query")
+        return np.array(request.features["user_vector"][-1], np.float32)
+
+    def _with_moment(self, request: Request) -> Request:
+        """Returns ``request`` with an id and a time."""
+        if request.request_id and request.time_ms is not None:
+            return request
+        time_ms = self.as_of_ms if request.time_ms is None else request.time_ms
+        now_ms = int(time.time() * 1e3)
+        return request.with_id(request.request_id or uuid4().hex, now_ms if time_ms is None else time_ms)
 
     def _versions_read(self, request: Request) -> Mapping[str, Any]:
         read: dict[str, Any] = {}

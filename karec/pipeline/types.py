@@ -370,7 +370,7 @@ class Page:
     source_names   the names of the sources, by their bits
     degraded       steps that failed and were skipped ("recall.social"), and stages whose fallback ran
                    ("rank: fallback"); the trace has the reasons
-    is_cold_start  True if the user is unknown
+    is_cold_start  True if the user has no events
     versions       what the request read: model version, bundle, ``index_generation`` and ``model_versions``
                    of the index, and ``live_batch``, the number of event batches that the online store had
                    followed

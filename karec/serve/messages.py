@@ -35,7 +35,8 @@ KEY_LOCATION = re.compile(r" - at `key` in `\$\.(.*?)`$")
 
 class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """Request for one page. `deadline_ms` counts from the arrival of the request and includes the time in the
-    queue. `time_ms`: Unix milliseconds; null: now. A step of the host reads `context` as `context.NAME`."""
+    queue. `time_ms`: Unix milliseconds; null: now, or the snapshot's time if there is no online store. A step
+    of the host reads `context` as `context.NAME`."""
 
     user_id: Id
     scene: Name | None = None

@@ -108,6 +108,8 @@ def test_request_without_time_ms_gets_the_current_time_in_ms():
     now = cascade().run(Request(1)).request.time_ms
     assert before <= now <= int(time.time() * 1e3)
     assert [cascade().run(Request(1, time_ms=moment)).request.time_ms for moment in (0, 5)] == [0, 5]
+    as_of_7 = replace(cascade(), as_of_ms=7)
+    assert [as_of_7.run(Request(1, time_ms=moment)).request.time_ms for moment in (None, 5)] == [7, 5]
 
 
 def test_page_is_cold_start_if_the_user_is_unknown():
