@@ -15,10 +15,15 @@ from karec.cli.output import ProgressReport, make_console, print_json, text_tabl
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from karec.bundle import Bundle
+    from karec.bundle.ids import BundleIds
+    from karec.bundle.item_types import ItemTypeBundle
     from karec.catalog.snapshot import Snapshot
     from karec.pipeline.cascade import Cascade
     from karec.pipeline.trace import Trace
     from karec.pipeline.types import Page
+
+MAX_CATEGORIES = 3  # further columns with names that a page is printed with
 
 
 def recommend(
@@ -27,13 +32,14 @@ def recommend(
         str | None, typer.Option(metavar="ID", help="User id; an unknown one gets a page for a new user.")
     ] = None,
     batch: Annotated[
-        Path | None, typer.Option(metavar="USERS.parquet", help="Make a page for each of these users.")
+        Path | None,
+        typer.Option(metavar="USERS", help="Make a page for each user of this Parquet or CSV file."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="PAGES.parquet", help="File for the pages of --batch.")
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help='Column of user ids of --batch (default: its only one, or "user_id").')
+        str | None, typer.Option(help='Column of user ids of --batch (default: "user_id", or its first one).')
     ] = None,
     scene: Scene = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items on a page.")] = 10,
@@ -116,30 +122,38 @@ def _print_page(page: Page, cascade: Cascade, *, has_trace: bool) -> None:
     bundle = cascade.bundle
     assert bundle is not None
     item_type = bundle.name if isinstance(bundle, ItemTypeBundle) else "work"
-    console.print(page_table(page, bundle.snapshot, item_type))
+    console.print(page_table(page, bundle, item_type))
     for table in explanation_tables(page):
         console.print(table)
     if has_trace:
         console.print(trace_table(page.trace))
     if page.is_cold_start:
-        console.print(f"user {page.request.user_id} is unknown: this is a page for a new user")
+        console.print(f"user {page.request.user_id} has no events: this is a page for a new user")
     if page.degraded:
         console.print(f"degraded, these steps failed or had no time: {', '.join(page.degraded)}")
 
 
-def page_table(page: Page, snapshot: Snapshot, item_type: str = "work") -> Table:
+def page_table(page: Page, bundle: Bundle | ItemTypeBundle, item_type: str = "work") -> Table:
+    from karec.bundle.item_types import MAPS, ItemTypeBundle
     from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TYPE
 
+    snapshot = bundle.snapshot
+    maps = bundle.bundle if isinstance(bundle, ItemTypeBundle) else bundle
     names = {CREATOR: "creator", SONG: "song", TYPE: "type", PUBLISHED: "age"}
+    categories = [name for name in snapshot.labels if name not in names and name in snapshot.works.columns]
+    names |= {name: name for name in categories[:MAX_CATEGORIES]}
     columns = {
         column: name
         for column, name in names.items()
         if column in snapshot.works.columns and name != item_type
     }
+    ids = {column: maps.naming_of(MAPS[name]) for column, name in columns.items() if name in MAPS}
     rows = []
     for item in page:
         row = int(snapshot.works.lookup(page.candidates.ids[item.position : item.position + 1])[0])
-        cells = ["–" if row < 0 else _describe_cell(snapshot, column, row) for column in columns]
+        cells = [
+            "–" if row < 0 else _describe_cell(snapshot, column, row, ids.get(column)) for column in columns
+        ]
         rows.append(
             (str(item.position + 1), str(item.item_id), *cells, f"{item.score:.4f}", ", ".join(item.sources))
         )
@@ -149,14 +163,17 @@ def page_table(page: Page, snapshot: Snapshot, item_type: str = "work") -> Table
     return table
 
 
-def _describe_cell(snapshot: Snapshot, column: str, row: int) -> str:
-    """Returns the value of an item, as its name if it has one; a time as hours before the snapshot."""
+def _describe_cell(snapshot: Snapshot, column: str, row: int, ids: BundleIds | None) -> str:
+    """Returns the value of an item, as its name or id if it has one; a time as hours before the snapshot."""
     from karec.catalog.schema import PUBLISHED
     from karec.times import HOUR_MS
 
     value = int(snapshot.works[column][row])
     if column == PUBLISHED:
         return f"{max(snapshot.time_ms - value, 0) / HOUR_MS:,.0f} h"
+    if ids is not None:
+        (name,) = ids.items.names([value], missing="none")
+        return str(value) if name is None else str(name)
     names = snapshot.labels.get(column, [])
     return names[value] if 0 <= value < len(names) else str(value)
 

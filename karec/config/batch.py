@@ -36,7 +36,8 @@ JOB = "job.json"
 class BatchJob:
     """Pages of ``k`` items for the users of a file, at ``time_ms``.
 
-    column     column of user ids; None: the only one, or "user_id"
+    users      Parquet, or CSV by its suffix
+    column     column of user ids; None: "user_id", or the first one
     identity   identifies config and bundle: parts of another job are not continued
     """
 
@@ -54,7 +55,7 @@ class BatchJob:
         """
         if self.out.exists():
             raise DataError(f"{self.out} exists. Move it, or name another file.")
-        users = self._read_users()
+        users = self._read_users(is_text=_has_text_ids(cascade))
         folder = self.out.with_name(f"{self.out.name}.parts")
         self._claim(folder, len(users))
         starts = range(0, len(users), PART_USERS)
@@ -75,20 +76,24 @@ class BatchJob:
         request = Request(user, self.k, cascade.scene, self.time_ms, request_id=f"recommend-{user}")
         return list(cascade.run(request))  # a Page would keep all its candidates in memory
 
-    def _read_users(self) -> Any:
-        """Returns the column of user ids as one Arrow array."""
+    def _read_users(self, *, is_text: bool) -> Any:
+        """Returns the column of user ids as one Arrow array. ``is_text``: ids of a CSV file are texts."""
         pa = arrow_parquet()
+        is_csv = self.users.suffix.lower() == ".csv"
         try:
-            file = pa.parquet.ParquetFile(self.users)
-            names = file.schema_arrow.names
-            column = self.column or (names[0] if len(names) == 1 else "user_id")
+            names = _csv_names(self.users) if is_csv else pa.parquet.read_schema(self.users).names
+            column = self.column or ("user_id" if "user_id" in names else names[0])
             if column not in names:
                 raise DataError(f"{self.users}: no column {column!r}. Name one of {names} with --column.")
-            users = file.read([column])[column].combine_chunks()
+            if is_csv:
+                users = _read_csv_column(self.users, column, pa.string() if is_text else pa.int64())
+            else:
+                users = pa.parquet.read_table(self.users, columns=[column])[column].combine_chunks()
             if pa.types.is_dictionary(users.type):
                 users = users.dictionary_decode()
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{self.users} cannot be read as Parquet: {error}") from error
+            kind = "CSV" if is_csv else "Parquet"
+            raise DataError(f"{self.users} cannot be read as {kind}: {error}") from error
         kinds = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
         if not any(is_kind(users.type) for is_kind in kinds):
             raise DataError(f"{self.users}: column {column!r} is {users.type}, expected integers or strings")
@@ -140,3 +145,23 @@ class BatchJob:
         with file_aside(self.out) as file, pa.parquet.ParquetWriter(file, schema) as writer:
             for path in parts:
                 writer.write_table(pa.parquet.read_table(path))
+
+
+def _has_text_ids(cascade: Cascade) -> bool:
+    naming = None if cascade.bundle is None else cascade.bundle.naming
+    return naming is not None and naming.users.kind == "string"
+
+
+def _csv_names(path: Path) -> list[str]:
+    """Returns the names of the columns of a CSV file with commas."""
+    with arrow_parquet().csv.open_csv(path) as file:
+        return list(file.schema.names)
+
+
+def _read_csv_column(path: Path, column: str, kind: Any) -> Any:
+    """Returns one column as Arrow ``kind``; an empty cell is missing."""
+    csv = arrow_parquet().csv
+    options = csv.ConvertOptions(
+        include_columns=[column], column_types={column: kind}, null_values=[""], strings_can_be_null=True
+    )
+    return csv.read_csv(path, convert_options=options)[column].combine_chunks()

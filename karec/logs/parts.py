@@ -42,10 +42,11 @@ def to_log_folder(text: str) -> LogFolder:
 
 
 def arrow_parquet() -> Any:
-    """Imports pyarrow with its Parquet and compute modules. Raises MissingExtra without pyarrow."""
+    """Imports pyarrow with its CSV, Parquet and compute modules. Raises MissingExtra without pyarrow."""
     try:
         import pyarrow
         import pyarrow.compute
+        import pyarrow.csv
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtra("pyarrow", "online", "the rank log") from error

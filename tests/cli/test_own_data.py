@@ -30,6 +30,9 @@ def test_ratings_become_a_page_of_movies(movies, capsys):
     assert page["user_id"] == 7
     assert main([*command, "--user", "424242"]) == 0
     assert len(json.loads(capsys.readouterr().out)["items"]) == 5
+    assert main([*command[:-1], "--user", "7"]) == 0
+    printed = capsys.readouterr().out
+    assert any(genre in printed for genre in GENRES)
 
 
 def test_page_has_no_item_that_the_session_has_seen(movies, capsys):

@@ -86,10 +86,6 @@ def test_batch_continues_after_the_last_complete_part_if_killed(job, users, tmp_
     ("alter", "message"),
     [
         (
-            lambda folder: pq.write_table(pa.table({"a": [1], "b": [2]}), folder / "users.parquet"),
-            "no column 'user_id'",
-        ),
-        (
             lambda folder: pq.write_table(pa.table({"user_id": [1.5]}), folder / "users.parquet"),
             "expected integers or strings",
         ),
@@ -106,6 +102,31 @@ def test_batch_rejects_unusable_files(job, users, tmp_path, capsys, alter, messa
     alter(tmp_path)
     assert recommend(job, tmp_path) == 2
     assert message in capsys.readouterr().err
+
+
+def test_batch_reads_users_of_a_csv_file(job, users, tmp_path, capsys):
+    assert recommend(job, tmp_path) == 0
+    plain = pq.read_table(tmp_path / "pages.parquet")
+    rows = "".join(f"{user},x\n" for user in users)
+    for name, head, more in (
+        ("first.csv", "shopper,age\n", ()),  # the first column is the default
+        ("named.CSV", "shopper,age\n", ("--column", "shopper")),
+        ("second.csv", "user_id,age\n", ()),
+    ):
+        (tmp_path / name).write_text(head + rows)
+        files = ["--batch", str(tmp_path / name), "--out", str(tmp_path / f"{name}.parquet"), *more]
+        assert cli.main(["recommend", str(job / "karec.toml"), "--k", "7", *files]) == 0
+        assert pq.read_table(tmp_path / f"{name}.parquet").equals(plain)
+    for text, message in (("shopper\nann\n", "cannot be read as CSV"), ("a\n1\n\n", None), ("", "as CSV")):
+        (tmp_path / "bad.csv").write_text(text)
+        files = ["--batch", str(tmp_path / "bad.csv"), "--out", str(tmp_path / f"{len(text)}.parquet")]
+        assert cli.main(["recommend", str(job / "karec.toml"), *files]) == (0 if message is None else 2)
+        assert message is None or message in capsys.readouterr().err
+
+
+def test_batch_rejects_an_unknown_column(job, users, tmp_path, capsys):
+    assert recommend(job, tmp_path, "--column", "nobody") == 2
+    assert "no column 'nobody'. Name one of ['age', 'user_id']" in capsys.readouterr().err
 
 
 def test_batch_rejects_parts_of_another_job(job, users, tmp_path, capsys):

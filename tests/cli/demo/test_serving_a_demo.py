@@ -3,22 +3,24 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_job import TASKS
 
 import karec
-from karec.errors import ConfigError
+from karec.errors import ConfigError, ContractError
 from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
 
 
 def test_page_satisfies_the_rules(cascade, bundle):
-    for user in bundle.snapshot.users.ids[:20]:
+    has_events = bundle.snapshot.users["count_exposed"] > 0
+    for row, user in enumerate(bundle.snapshot.users.ids[:20]):
         page = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
         assert len(page) == 10
-        assert not page.is_cold_start
+        assert page.is_cold_start == (not has_events[row])
         assert page.degraded == ()
         for column in ("song_id", "creator_id"):
             values = bundle.snapshot.works[column][bundle.snapshot.works.lookup(page.candidates.ids)]
@@ -126,3 +128,13 @@ assert not heavy, heavy
 assert len(page) == 10
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_user_vector_is_the_one_of_a_request(cascade, bundle):
+    user = int(bundle.snapshot.users.ids[3])
+    page = cascade.run(Request(user))
+    vector = cascade.user_vector(user)
+    assert vector.dtype == np.float32 and vector.shape == (cascade.index.dim,)
+    np.testing.assert_array_equal(vector, page.request.features["user_vector"][-1])
+    with pytest.raises(ContractError, match="put user_tower into its query"):
+        replace(cascade, query_hydrators=()).user_vector(user)
