@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,9 +38,12 @@ def open_ingestion(settings: OnlineSettings, folder: Path, bundle: Bundle) -> In
     )
 
 
-def bind_bundle(ingestion: Ingestion, bundle: Bundle) -> OnlineBase:
-    """Returns the online store for ``bundle``. Raises what ``Ingestion.bind`` raises."""
-    parser = EventParser(bundle, ingestion.head)
+def bind_bundle(ingestion: Ingestion, bundle: Bundle, scenes: Collection[str]) -> OnlineBase:
+    """Returns the online store for ``bundle``. Raises what ``Ingestion.bind`` raises.
+
+    ``scenes``: those of the karec.toml, which events may name.
+    """
+    parser = EventParser(bundle, ingestion.head, scenes)
     return ingestion.bind(bundle.snapshot, TextNumbers.from_bundle(bundle), Uploads(bundle).take, parser)
 
 

@@ -57,7 +57,7 @@ def store_lines(path: Path, lines: Iterable[str]) -> tuple[int, Counter[str]]:
     assert config.online is not None
     bundle = Bundle.open(config.follow_bundle(), verify=False)
     contents = StoreContents(bundle.snapshot, head_of(bundle.snapshot, config.online.late_ms))
-    parser = EventParser(bundle, contents.head)
+    parser = EventParser(bundle, contents.head, config.scenes)
     applier = EventApplier(contents)
     n_events = 0
     reasons = Counter[str]()

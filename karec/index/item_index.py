@@ -104,6 +104,7 @@ class ItemIndex(IndexReads):
             ValueError: a shape or dtype that does not fit, a repeated id, NaN or infinity, a value too large
                 for float16, or an instruction set in KAREC_FORCE_ISA that the machine does not have.
         """
+        _check_not_text(item_ids)
         named = _as_arrays(columns)
         version, space = check_version(model_version), check_space_id(space_id)
         return cls(library.ItemIndex.build(item_ids, vectors, dtype, named, version, rescore, space))
@@ -204,16 +205,16 @@ class ItemIndex(IndexReads):
         self._native.build_lists(0 if n_lists is None else positive("n_lists", n_lists), whole("seed", seed))
 
     def remove(self, ids: ArrayLike) -> int:
-        """Removes items and returns the number of unknown ids. Their rows are used again."""
-        return self._native.remove(ids)
+        """Removes items. Their rows are used again. Returns the number of ``ids`` that the index had."""
+        return np.size(ids) - self._native.remove(ids)
 
     def block(self, ids: ArrayLike) -> int:
-        """Makes searches skip these items until ``unblock``. Returns the number of unknown ids."""
-        return self._native.block(ids)
+        """Makes searches skip these items until ``unblock``. Returns the number of ``ids`` in the index."""
+        return np.size(ids) - self._native.block(ids)
 
     def unblock(self, ids: ArrayLike) -> int:
-        """Reverts ``block``. Returns the number of unknown ids."""
-        return self._native.unblock(ids)
+        """Reverts ``block``. Returns the number of ``ids`` in the index."""
+        return np.size(ids) - self._native.unblock(ids)
 
     def adjust(
         self,
@@ -230,7 +231,7 @@ class ItemIndex(IndexReads):
                 and 0.
 
         Returns:
-            The number of unknown ids, which are skipped.
+            The number of ``ids`` in the index. Unknown ids are skipped.
         """
         if scale is None and offset is None:
             raise ValueError("give a scale, an offset or both")
@@ -238,7 +239,17 @@ class ItemIndex(IndexReads):
         values = [
             None if x is None else np.broadcast_to(x, n) if np.ndim(x) == 0 else x for x in (scale, offset)
         ]
-        return self._native.adjust(ids, *values)
+        return np.size(ids) - self._native.adjust(ids, *values)
+
+
+def _check_not_text(item_ids: ArrayLike) -> None:
+    """Raises ValueError for ids that are texts."""
+    if np.asarray(item_ids).dtype.kind in "USO":
+        raise ValueError(
+            "item_ids are texts, expected int64. Map them: "
+            'ids = karec.index.IdMap.build(texts, "ids.karec"); '
+            "ItemIndex.build(ids.numbers(texts), …); ids.names(found.ids) are the texts of a result"
+        )
 
 
 def _as_arrays(columns: Mapping[str, ArrayLike] | None) -> list[tuple[str, NDArray[Any]]]:

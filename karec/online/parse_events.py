@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ REMOVED_KEYS = {
 }
 REMOVED_EVENTS = {"exposure": "impression"}
 INTEGER_BITS = {"time_ms": 64, "position": 32, "play_ms": 64}
+MAX_QUOTED = 40  # letters of a wrong name in a reason
 UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
 
 
@@ -49,11 +50,15 @@ class Acknowledgement:
 
 
 class EventParser:
-    """Parses rows with the ids of ``bundle`` and the names of ``head``. Any thread may call."""
+    """Parses rows with the ids of ``bundle`` and the names of ``head``. Any thread may call.
 
-    def __init__(self, bundle: Bundle, head: Head) -> None:
+    ``scenes``: further scenes, whose events count in no scene.
+    """
+
+    def __init__(self, bundle: Bundle, head: Head, scenes: Collection[str] = ()) -> None:
         self._bundle = bundle
         self._head = head
+        self._scenes = {*head.scenes, *scenes}
         self._naming = bundle.naming
         # Ids of events without one. They rise: events of one millisecond keep the order of their rows.
         self._source = uuid4().int >> 64
@@ -91,7 +96,7 @@ class EventParser:
             if key in REMOVED_KEYS:
                 raise _NotAnEventError(f"the key {key!r} was removed. Use {REMOVED_KEYS[key]!r}")
             if key not in KEYS:
-                raise _NotAnEventError(f"unknown key {str(key)[:40]!r}")
+                raise _NotAnEventError(f"unknown key {str(key)[:MAX_QUOTED]!r}")
         row = {key: value for key, value in row.items() if value is not None}
         event = row.get("event")
         if isinstance(event, str) and event in REMOVED_EVENTS:
@@ -105,6 +110,8 @@ class EventParser:
         cells |= {
             key: _parse_integer(row[key], key, bits) for key, bits in INTEGER_BITS.items() if key in row
         }
+        if cells["position"] < 0 and "position" in row:
+            raise _NotAnEventError("position is below 0")
         naming = self._naming
         id_maps = {
             "user_id": None if naming is None else naming.users,
@@ -121,6 +128,8 @@ class EventParser:
     def _parse_scene(self, scene: Any) -> int:
         if not isinstance(scene, str | None):
             raise _NotAnEventError("scene is not a string")
+        if scene is not None and scene not in self._scenes:
+            raise _NotAnEventError(f"unknown scene {scene[:MAX_QUOTED]!r}")
         return self._head.scenes.index(scene) if scene in self._head.scenes else -1
 
     def _parse_labels(self, labels: Any) -> int:
@@ -129,7 +138,7 @@ class EventParser:
         bits = 0
         for label in labels:
             if not isinstance(label, str) or label not in self._head.labels:
-                raise _NotAnEventError("unknown label")
+                raise _NotAnEventError(f"unknown label {str(label)[:MAX_QUOTED]!r}")
             bits |= 1 << self._head.labels.index(label)
         return bits
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -44,7 +45,7 @@ COUNTERS: Mapping[str, tuple[str, Labels]] = {  # the exposition adds _total to 
     "karec_pages_degraded": ("Pages that were degraded.", ("scene",)),
     "karec_page_degradations": ("Pages by the names in their field degraded.", ("scene", "reason")),
     "karec_pages_underfilled": ("Pages with fewer items than requested.", ("scene",)),
-    "karec_pages_cold_start": ("Pages of unknown users.", ("scene",)),
+    "karec_pages_cold_start": ("Pages of users without events.", ("scene",)),
     "karec_refusals": ("Requests that were refused, or dropped from a queue.", ("reason",)),
     "karec_events": ("Events that were acknowledged.", ()),
     "karec_events_rejected": ("Events that were rejected.", ("reason",)),
@@ -80,6 +81,8 @@ HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...], Labels]] = {
     "karec_queue_wait_seconds": ("Time in a queue.", PAGE_BUCKETS_S, ("queue",)),
     "karec_response_seconds": ("Time to a response, with waits.", PAGE_BUCKETS_S, ("route", "status")),
 }
+_QUOTED = re.compile(r" ('.*'|\".*\")")  # a wrong name in a reason of refusal
+
 _log = logging.getLogger("karec.serve")
 
 
@@ -169,8 +172,8 @@ class Metrics:
     def count_events(self, n_events: int, rejections: Mapping[str, int]) -> None:
         """Counts acknowledged events, and rejected ones by reason."""
         self._count("karec_events", n=n_events)
-        for reason, n_rejected in rejections.items():
-            self._count("karec_events_rejected", reason, n=n_rejected)
+        for reason, n_rejected in rejections.items():  # without the values that some reasons quote
+            self._count("karec_events_rejected", _QUOTED.sub("", reason), n=n_rejected)
 
     def observe(self, hot_swap: HotSwap) -> None:
         """Reads versions, lags, side effects and memory. One thread calls it every few seconds."""

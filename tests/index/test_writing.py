@@ -12,16 +12,16 @@ from karec.index import ItemIndex
 
 
 def test_search_follows_adjust_block_and_remove(index: ItemIndex) -> None:
-    assert index.adjust([7, 99, 40], scale=[2, 5, 1], offset=[-1, 5, 0.5]) == 1
+    assert index.adjust([7, 99, 40], scale=[2, 5, 1], offset=[-1, 5, 0.5]) == 2
     scores, ids = index.search([1, 0, 0], ids=IDS, k=4)
     assert dict(zip(ids.tolist(), scores.tolist(), strict=True)) == {7: 17.0, 2**62: 6.0, -3: 3.0, 40: 0.5}
     index.adjust([7], offset=0)
     assert index.scores([1, 0, 0], ids=[7]).tolist() == [18.0]
-    assert index.block([7, 5]) == 1
+    assert index.block([7, 5, 9]) == 1
     result = index.search([1, 0, 0], ids=[7, 5, 40], k=4)
     assert result.ids.tolist() == [40] and (result.n_unknown, result.n_blocked) == (1, 1)
     assert index.scores([1, 0, 0], ids=[7])[0] == -np.inf and 7 not in index.search([1, 0, 0], 4).ids
-    assert index.unblock([7]) == 0 and index.search([1, 0, 0], ids=[7], k=1).scores[0] == 18.0
+    assert index.unblock([7]) == 1 and index.search([1, 0, 0], ids=[7], k=1).scores[0] == 18.0
     assert index.generation == 5
 
 
@@ -37,7 +37,7 @@ def test_upsert_keeps_blocks_and_uses_removed_rows_again(index: ItemIndex) -> No
     rows = index.lookup([8, 40])
     assert index.columns["creator_id"][rows].tolist() == [2, 9] and index.ids[rows].tolist() == [8, 40]
     assert index.present.sum() == 5 and index.n_rows == 7
-    assert index.remove([40, 40, 12345]) == 1 and len(index) == 4
+    assert index.remove([40, 40, 12345]) == 2 and len(index) == 4
     assert (
         index.lookup([40]).tolist() == [-1]
         and index.search([1, 0, 0], rows=np.asarray(rows)[1:], k=1).n_unknown == 1
@@ -87,3 +87,9 @@ def test_refused_write_changes_nothing(index: ItemIndex, call, message: str) -> 
     with pytest.raises(ValueError, match=message):
         call(index)
     assert index.generation == 1 and len(index) == 4
+
+
+@pytest.mark.parametrize("ids", [["a", "b"], np.array(["a", "b"], object), np.array([b"a", b"b"])])
+def test_build_with_texts_as_ids_names_the_map_of_ids(ids: object) -> None:
+    with pytest.raises(ValueError, match=r"item_ids are texts, expected int64.*IdMap\.build"):
+        ItemIndex.build(ids, np.ones((2, 3), np.float32))  # type: ignore[arg-type]

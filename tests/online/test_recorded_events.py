@@ -333,7 +333,9 @@ BAD = [
     ({"event": "impression", "user_id": 2**70, "item_id": 100}, "user_id is beyond 64 bits"),
     ({"event": "impression", "user_id": 1, "item_id": 100, "position": 2**40}, "position is beyond 32 bits"),
     ({"event": "impression", "user_id": 1}, "item_id is missing"),
-    ({"event": "impression", "user_id": 1, "item_id": 100, "labels": ["loved"]}, "unknown label"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "labels": ["loved"]}, "unknown label 'loved'"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "scene": "hme"}, "unknown scene 'hme'"),
+    ({"event": "impression", "user_id": 1, "item_id": 100, "position": -1}, "position is below 0"),
     (
         {"event": "impression", "user_id": 1, "item_id": 100, "labels": "like"},
         "labels are not a list of names",
@@ -367,7 +369,7 @@ def test_invalid_events_are_counted_by_reason_and_others_recorded(live, now):
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("labels", [np.arange(2)], {"unknown label": 1}),
+        ("labels", [np.arange(2)], {"unknown label '[0 1]'": 1}),
         ("event", np.arange(2), {"unknown event": 1}),
         ("scene", np.arange(2), {"scene is not a string": 1}),
         ("labels", None, {}),
