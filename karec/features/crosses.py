@@ -72,7 +72,7 @@ class CrossFeatures:
         cowatch = None
         if self.cowatch is not None:
             rows = user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]
-            cowatch = self.cowatch.vectors, *rows
+            cowatch = self.cowatch.all_vectors, *rows
         priors = self._priors
         return _native.crosses(
             *(user["history"], user["skipped"], user["follows"], user["friends"], user["alike"]),

@@ -82,7 +82,7 @@ class Encoder:
 
     Only the crosses read the others: follows, friends (U, MAX_EDGES) int64, codes of creators; alike (U, P)
     int64, values of the user in the categories that items have too, in codes of items; history_cowatch,
-    skipped_cowatch (U, H) and cowatch (N,) int64, rows of ``cowatch.vectors``; affinity_history,
+    skipped_cowatch (U, H) and cowatch (N,) int64, rows of ``cowatch.all_vectors``; affinity_history,
     affinity_skipped (U, LIST_LENGTH, I) int64 like history, (U, 0, I) without affinities.
     """
 
@@ -274,6 +274,7 @@ class Encoder:
         counts: NDArray[Any] | None = None,
         scene_counts: NDArray[Any] | None = None,
         more: Snapshot | None = None,
+        as_of_ms: NDArray[Any] | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Encodes the users of U requests.
 
@@ -284,6 +285,7 @@ class Encoder:
             counts: (U, 1 + labels) float32 counters of the users at these times. None: of the snapshot.
             scene_counts: (U, 1 + tasks) float32 counters in the scenes. None: of the snapshot.
             more: further items, whose rows follow those of the snapshot.
+            as_of_ms: (U,) times before which training rows know events. None: the newest events.
         """
         tables, more_tables = self.tables(snapshot), None if more is None else self.tables(more)
         more_ids, more_cowatch = (
@@ -312,8 +314,8 @@ class Encoder:
             "affinity_skipped": np.ascontiguousarray(skipped_ids[:, :newest]),
             "context": context,
             "alike": tables.alike[rows],
-            "history_cowatch": take_rows(tables.cowatch, more_cowatch, history),
-            "skipped_cowatch": take_rows(tables.cowatch, more_cowatch, skipped),
+            "history_cowatch": self._cowatch_rows(take_rows(tables.cowatch, more_cowatch, history), as_of_ms),
+            "skipped_cowatch": self._cowatch_rows(take_rows(tables.cowatch, more_cowatch, skipped), as_of_ms),
             **{name: self._encode_creators(ids) for name, ids in edges.items()},
         }
 
@@ -323,6 +325,11 @@ class Encoder:
             return np.zeros(ids.shape, np.int64)
         return self.works.encode_category(CREATOR, ids.ravel()).reshape(ids.shape)
 
+    def _cowatch_rows(self, codes: NDArray[Any], as_of_ms: NDArray[Any] | None) -> NDArray[Any]:
+        if self.cowatch is None or as_of_ms is None:
+            return codes
+        return self.cowatch.rows_before(codes, as_of_ms)
+
     def encode_items(
         self,
         snapshot: Snapshot,
@@ -330,6 +337,7 @@ class Encoder:
         time_ms: int | NDArray[Any],
         counts: NDArray[Any] | None = None,
         more: Snapshot | None = None,
+        as_of_ms: NDArray[Any] | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Encodes N items.
 
@@ -337,7 +345,7 @@ class Encoder:
             work_rows: (N,) rows of the snapshot; an unknown item, −1, has all inputs 0.
             time_ms: one time or (N,).
             counts: (N, 1 + labels) float32 counters of the items at these times. None: of the snapshot.
-            more: as for ``encode_users``.
+            more, as_of_ms: see ``encode_users``.
         """
         tables, more_tables = self.tables(snapshot), None if more is None else self.tables(more)
         works = (
@@ -347,8 +355,9 @@ class Encoder:
         return {
             "item_ids": take_rows(works.ids, None, rows),
             "item_numbers": self.works.compute_numbers(works, rows, time_ms, counts),
-            "cowatch": take_rows(
-                tables.cowatch, None if more_tables is None else more_tables.cowatch, work_rows
+            "cowatch": self._cowatch_rows(
+                take_rows(tables.cowatch, None if more_tables is None else more_tables.cowatch, work_rows),
+                as_of_ms,
             ),
         }
 

@@ -99,11 +99,15 @@ class Examples:
     def items(self, rows: NDArray[Any], items: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Returns the inputs of the item rows ``items (N,)`` as of the times of ``rows (N,)``."""
         counts = self.item_counters.at(items, self.as_of[rows])
-        return self.encoder.encode_items(self.snapshot, items, self.exposures.time_ms[rows], counts)
+        return self.encoder.encode_items(
+            self.snapshot, items, self.exposures.time_ms[rows], counts, as_of_ms=self.as_of[rows]
+        )
 
     def own_items(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
         time, counts = self.exposures.time_ms[rows], self.item_counts[rows]
-        return self.encoder.encode_items(self.snapshot, self.item_rows[rows], time, counts)
+        return self.encoder.encode_items(
+            self.snapshot, self.item_rows[rows], time, counts, as_of_ms=self.as_of[rows]
+        )
 
     def requests(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Returns the first example of each request (R,) and the request of each example (M,).
@@ -127,6 +131,7 @@ class Examples:
             edges={name: lists[name].latest(MAX_EDGES) for name in SOCIAL_EDGES},
             counts=self.user_counts[rows],
             scene_counts=self.scene_counts[rows],
+            as_of_ms=self.as_of[rows],
         )
 
 

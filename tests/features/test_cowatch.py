@@ -1,5 +1,7 @@
 """Cosines of a candidate with the items that a user watched and skipped, with and without an encoder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,32 @@ def test_crosses_have_cosines_with_watched_and_skipped_items(dataset, encoder):
             np.testing.assert_allclose(
                 result, [max(watched), np.mean(watched), np.mean(passed)], rtol=1e-4, atol=1e-5
             )
+
+
+def test_rows_read_the_last_moment_that_is_not_after_them(dataset, encoder, tmp_path):
+    works, vectors = encoder.cowatch.works, encoder.cowatch.vectors
+    past = np.stack([0.5 * vectors, 2 * vectors])
+    past[0, 7:] = 0
+    start = dataset.snapshot.time_ms
+    times = start + np.array([10, 20, 30])
+    replace(encoder, cowatch=CowatchVectors(works, vectors, past, times)).save(tmp_path / "encoder.npz")
+    cowatch = Encoder.load(tmp_path / "encoder.npz").cowatch
+    codes = np.array([[1, 9], [1, 9], [1, 9], [0, 9], [1, 9]])
+    as_of = start + np.array([9, 10, 29, 29, 30])
+    result = cowatch.all_vectors[cowatch.rows_before(codes, as_of)]
+    expected = [[0, 0], [past[0, 1], 0], [past[1, 1], past[1, 9]], [0, past[1, 9]], [vectors[1], vectors[9]]]
+    for vectors_of_row, expected_of_row in zip(result, expected, strict=True):
+        for vector, target in zip(vectors_of_row, expected_of_row, strict=True):
+            np.testing.assert_array_equal(vector, np.broadcast_to(target, 4))
+    arrays = dict(np.load(tmp_path / "encoder.npz"))
+    for name, value, message in (
+        ("cowatch.past", past[:, 1:], r"expected float32 \(M, 40, 4\)"),
+        ("cowatch.times_ms", times[::-1], "is not 3 ascending int64"),
+        ("cowatch.times_ms", times[:2], "is not 3 ascending int64"),
+    ):
+        np.savez(tmp_path / "damaged.npz", **{**arrays, name: value})
+        with pytest.raises(BundleError, match=message):
+            Encoder.load(tmp_path / "damaged.npz")
 
 
 def test_loaded_encoder_keeps_vectors_and_refuses_damaged_ones(dataset, encoder, tmp_path):

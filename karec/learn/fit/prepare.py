@@ -110,7 +110,7 @@ def prepare(
         history_length=features.history_length,
         min_count=features.min_count,
         user_min_count=features.user_min_count,
-        cowatch=fit_cowatch(dataset.snapshot, settings.seed),
+        cowatch=fit_cowatch(dataset, settings.seed),
     )
     encoder.save(folder / "encoder.npz")
     times = feature_times(dataset, features.refresh_hours)

@@ -1,21 +1,24 @@
-"""Tests that co-watch vectors are the leading singular vectors, and which items have none."""
+"""Tests that co-watch vectors are the leading singular vectors of a moment, and which items have none."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from karec.catalog.dataset import Dataset
+from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
+from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.learn.fit.cowatch import DIMENSIONS, MIN_WATCHERS, fit_cowatch
+from karec.learn.fit.cowatch import MIN_DIMENSIONS, MIN_WATCHERS, fit_cowatch
 
-N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than random ones
+N_CIRCLES = MIN_DIMENSIONS  # as many directions as are kept, each stronger than random ones
 
 
 @pytest.fixture(scope="module")
 def circles():
-    """(user groups, item groups): group of each row; 64 groups of 10 to 60 users and 3 to 12 items."""
+    """(user groups, item groups): group of each row; 8 groups of 10 to 60 users and 3 to 12 items."""
     generator = np.random.default_rng(3)
     sizes = np.geomspace(10, 60, N_CIRCLES).astype(int), np.linspace(3, 12, N_CIRCLES).astype(int)
     return tuple(np.repeat(np.arange(N_CIRCLES), generator.permutation(size)) for size in sizes)
@@ -47,12 +50,38 @@ def snapshot(watched):
     )
     user, work = np.divmod(np.repeat(np.arange(watched.size), watched.ravel()), n)
     history = Relation.from_pairs(user, works.ids[work], n_users)
-    return Snapshot(0, works, Table(np.arange(n_users), {}), {"history": history}, {})
+    return Snapshot(
+        0, works, Table(np.arange(n_users), {}), {"history": history}, {}, meaning=Meaning(("watch",))
+    )
+
+
+def without_exposures(snapshot):
+    """A dataset whose only events are the histories of the snapshot."""
+    none = np.empty(0, np.int64)
+    return Dataset(
+        "histories", snapshot, Impressions(none, none, none, none, {"watch": none}), 100, 200, ("watch",)
+    )
+
+
+def watched_at(snapshot, hours):
+    """A dataset whose events are those histories, each user's at one of ``hours``."""
+    history = snapshot.relations["history"]
+    users = np.repeat(np.arange(len(history)), np.diff(history.indptr))
+    time_ms = np.asarray(hours)[users % len(hours)]
+    order = np.argsort(time_ms, kind="stable")
+    exposures = Impressions(
+        users[order],
+        history.values[order],
+        time_ms[order],
+        np.zeros_like(users),
+        {"watch": np.ones_like(users)},
+    )
+    return Dataset("watched", replace(snapshot, relations={}), exposures, 100, 200, ("watch",))
 
 
 @pytest.fixture(scope="module")
 def cowatch(snapshot):
-    return fit_cowatch(snapshot, seed=1)
+    return fit_cowatch(without_exposures(snapshot), seed=1)
 
 
 def test_cowatch_vectors_are_the_leading_singular_vectors(snapshot, watched, cowatch):
@@ -64,11 +93,11 @@ def test_cowatch_vectors_are_the_leading_singular_vectors(snapshot, watched, cow
     assert user_degrees.max() > 5 * user_degrees.min() and item_degrees.max() > 5 * item_degrees.min()
     _, spread, v = np.linalg.svd(b / np.sqrt(user_degrees * item_degrees), full_matrices=False)
     # the leading directions must be separate from the rest
-    assert spread[DIMENSIONS] < 0.7 * spread[DIMENSIONS - 1]
-    exact = v[:DIMENSIONS].T * spread[:DIMENSIONS]
+    assert spread[MIN_DIMENSIONS] < 0.7 * spread[MIN_DIMENSIONS - 1]
+    exact = v[:MIN_DIMENSIONS].T
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     codes = cowatch.codes(snapshot.works.ids[enough])
-    assert cowatch.vectors.shape == (len(codes) + 1, DIMENSIONS)
+    assert cowatch.vectors.shape == (len(codes) + 1, MIN_DIMENSIONS)
     kept_vectors = cowatch.vectors[codes].astype(np.float64)
     np.testing.assert_allclose(kept_vectors @ kept_vectors.T, exact @ exact.T, rtol=0, atol=1e-3)
 
@@ -86,7 +115,7 @@ def test_fit_cowatch_is_reproducible_and_keeps_global_random_state(snapshot, cow
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    repeated = fit_cowatch(snapshot, seed=1)
+    repeated = fit_cowatch(without_exposures(snapshot), seed=1)
     np.testing.assert_array_equal(repeated.vectors, cowatch.vectors)
     np.testing.assert_array_equal(torch.rand(3).numpy(), expected.numpy())
 
@@ -97,8 +126,23 @@ def test_fit_cowatch_returns_none_if_histories_are_small(snapshot):
     def watched_by_enough(n_works):
         user, work = np.divmod(np.arange(MIN_WATCHERS * n_works), n_works)
         history = Relation.from_pairs(user, snapshot.works.ids[work], len(snapshot.users))
-        return replace(snapshot, relations={"history": history})
+        return without_exposures(replace(snapshot, relations={"history": history}))
 
-    assert fit_cowatch(replace(snapshot, relations={})) is None
-    assert fit_cowatch(watched_by_enough(DIMENSIONS)) is None
-    assert len(fit_cowatch(watched_by_enough(DIMENSIONS + 1)).works) == DIMENSIONS + 1
+    assert fit_cowatch(without_exposures(replace(snapshot, relations={}))) is None
+    assert fit_cowatch(watched_by_enough(MIN_DIMENSIONS)) is None
+    assert len(fit_cowatch(watched_by_enough(MIN_DIMENSIONS + 1)).works) == MIN_DIMENSIONS + 1
+
+
+def test_cowatch_vectors_of_a_moment_are_those_of_the_events_before_it(snapshot):
+    whole = watched_at(snapshot, [10, 30, 60, 99, 100, 150])
+    result = fit_cowatch(whole, seed=1)
+    assert result.times_ms.tolist() == [0, 25, 50, 75, 100]
+    ids = snapshot.works.ids
+    for moment in (25, 50, 75, 100):
+        exposures = whole.exposures.take(whole.exposures.time_ms < moment)
+        alone = fit_cowatch(replace(whole, exposures=exposures, train_until_ms=moment), seed=1)
+        rows = result.rows_before(result.codes(ids), np.full(len(ids), moment + 3))
+        expected = alone.vectors[np.where(rows > 0, alone.codes(ids), 0)]
+        np.testing.assert_array_equal(result.all_vectors[rows], expected)
+        assert (rows > 0).sum() == (alone.codes(ids) > 0).sum() > MIN_DIMENSIONS
+    assert not result.rows_before(result.codes(ids), np.full(len(ids), 24)).any()  # no event before 0

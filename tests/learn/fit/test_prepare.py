@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from small_settings import SMALL
 
+from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.lab.simulate.world import make_world
-from karec.learn.fit.cowatch import DIMENSIONS, MIN_WATCHERS
+from karec.learn.fit.cowatch import MIN_DIMENSIONS, MIN_WATCHERS, fit_cowatch
 from karec.learn.fit.prepare import count_items_without_id, prepare
+from karec.samples.examples import build_examples
 
 SETTINGS = SMALL.replace(seed=5)
 SHOWN = ("user_id", "work_id", "scene")
@@ -22,7 +24,7 @@ def world():
     history = dataset.snapshot.relations["history"]
     pairs = {(user, work) for user in range(len(history)) for work in history.row_values(user).tolist()}
     _, watchers = np.unique([work for _, work in pairs], return_counts=True)
-    assert (watchers >= MIN_WATCHERS).sum() > DIMENSIONS
+    assert (watchers >= MIN_WATCHERS).sum() > MIN_DIMENSIONS
     return dataset
 
 
@@ -72,11 +74,34 @@ def test_encoder_reads_only_rates_of_training_outcomes(world, prepared, tmp_path
     other_head, other_arrays = saved_content(
         prepare(with_inverted_outcomes(world, from_ms=0), SETTINGS, tmp_path).encoder, tmp_path
     )
-    rates, other_rates = arrays.pop("affinities.rates"), other_arrays.pop("affinities.rates")
-    assert rates.shape == other_rates.shape and (rates != other_rates).any()
-    np.testing.assert_equal(other_arrays, arrays)
+    outcomes = {"affinities.rates"} | {name for name in arrays if name.startswith("cowatch.")}
+    assert (arrays["affinities.rates"] != other_arrays["affinities.rates"]).any()
+    for name in arrays.keys() - outcomes:
+        np.testing.assert_equal(other_arrays[name], arrays[name])
     assert without_priors(other_head) == without_priors(head)
     assert other_head != head
+
+
+def test_cowatch_input_of_a_row_does_not_contain_its_own_event(world, prepared):
+    """Its outcome and all later ones are inverted. Without moments, that changes the input."""
+    encoder, times = prepared.encoder, world.exposures.time_ms
+    columns = [encoder.names["crosses"].index(name) for name in CROSSES]
+
+    def crosses_of(data, row, *, has_moments):
+        cowatch = fit_cowatch(data, SETTINGS.seed)
+        if not has_moments:
+            cowatch = CowatchVectors(cowatch.works, cowatch.vectors)
+        examples = build_examples(replace(encoder, cowatch=cowatch), data.snapshot, data.exposures)
+        return examples.inputs(np.arange(row, row + 30))["crosses"][:, columns]
+
+    for row in np.searchsorted(times, encoder.cowatch.times_ms[1:-1]).tolist():
+        inverted = with_inverted_outcomes(world, int(times[row]))
+        until = times[row : row + 30] == times[row]
+        result, other = (crosses_of(data, row, has_moments=True)[until] for data in (world, inverted))
+        np.testing.assert_array_equal(other, result)
+        assert result.any()
+        leaking, other = (crosses_of(data, row, has_moments=False)[until] for data in (world, inverted))
+        assert (leaking != other).any()
 
 
 def test_notes_count_items_without_an_embedding(world, prepared, tmp_path):
