@@ -124,17 +124,21 @@ def _cells(measures: Mapping[str, Any], names: Iterable[str]) -> list[str]:
 
 def verdict(measured: Mapping[str, Any]) -> str:
     """Returns the sentence on the best row in comparison with the whole page."""
-    from karec.evaluate.tables import format_measure
-
     if not measured["rows"]:
         return "no page was measured: no user enjoyed an item on the test days that they did not own before"
     compared, best = measured["compared"], measured["ahead"]
     if best is None:
-        best = max(compared, key=lambda row: float(compared[row]["value"]))
-        text = "no row is ahead of the whole page by more than its interval; {} comes closest: {} NDCG@20"
-    else:
-        text = f"{{}} is ahead of the whole page: {{}} NDCG@20. To serve it: {ADVICE.get(best, NO_STEP)}"
-    return text.format(best, format_measure(compared[best]["value"], compared[best]["ci"], signed=True))
+        closest = max(compared, key=lambda row: float(compared[row]["value"]))
+        text = f"no row is ahead of the whole page by more than its interval; {closest} comes closest:"
+        return f"{text} {_gain(compared[closest])} NDCG@20"
+    text = f"{best} is ahead of the whole page: {_gain(compared[best])} NDCG@20."
+    return f"{text} To serve it: {ADVICE.get(best, NO_STEP)}"
+
+
+def _gain(measured: Mapping[str, Any]) -> str:
+    from karec.evaluate.tables import format_measure
+
+    return format_measure(measured["value"], measured["ci"], signed=True)
 
 
 def cascade_pages(
