@@ -21,6 +21,7 @@ from karec.data.columns import EARLIEST_MS
 from karec.data.contract import POSITIVE, Contract
 from karec.data.ids import IdNumbers, PairArrays
 from karec.data.impressions import ReadImpressions
+from karec.data.leaks import leak_notes
 from karec.data.past import PastLists, past_columns
 from karec.data.positives import draw_negatives, negatives_note
 from karec.data.repeats import measure_repeats
@@ -30,6 +31,7 @@ from karec.data.tables import OwnTable
 from karec.errors import DataError
 from karec.times import DAY_MS
 
+HEAVY_SHARE = 0.1  # of all impressions, of one user
 ROLES = {schema.CREATOR, schema.SONG, schema.TYPE, schema.TAG, schema.PUBLISHED}
 
 
@@ -67,6 +69,7 @@ def make_dataset(
     parts = replace(parts, tables=_with_shared_codes(parts.tables))
     items, users = parts.table("items"), parts.table("users")
     relations = _relations(parts, users)
+    file_columns = items.columns
     if lists is not None and contract.past is not None:
         past = past_columns(lists, contract.past, contract.meanings, items)
         items = replace(items, columns={**items.columns, **past.items})
@@ -76,7 +79,10 @@ def make_dataset(
     meaning, notes = _decide_consumed(impressions, contract)
     split = split_log(impressions, read.part, contract, _first_day(items, users))
     impressions, cuts = split.impressions, split.cuts
-    notes = (*notes, *split.notes)
+    is_positive = meaning.is_enjoyed(impressions.labels)
+    item_names = parts.tables["items"].names if "items" in parts.tables else {}
+    leaks = leak_notes(file_columns, item_names, items.lookup(impressions.work_id[is_positive]))
+    notes = (*notes, *split.notes, *_user_notes(impressions, cuts, parts.ids), *leaks)
     if has_only_positives:
         notes = (*notes, negatives_note(contract.negatives))
         impressions = _with_negatives(impressions, items, cuts, contract)
@@ -98,6 +104,22 @@ def make_dataset(
     )
     _check_labels(dataset)
     return dataset, _report(dataset, impressions, parts)
+
+
+def _user_notes(impressions: Impressions, cuts: tuple[int, int, int], ids: IdNumbers) -> list[str]:
+    """Returns notes on a user with many of the impressions, and on test users without earlier ones."""
+    users, counts = np.unique(impressions.user_id, return_counts=True)
+    notes = []
+    if len(users) > 1 / HEAVY_SHARE and counts.max() > HEAVY_SHARE * len(impressions):
+        (name,) = ids.maps["users"].names(users[[counts.argmax()]])
+        share = counts.max() / len(impressions)
+        notes.append(f"user {name} has {share:.0%} of the impressions, which are kept: leave out programs")
+    is_test = impressions.time_ms >= cuts[2]
+    test_users = np.unique(impressions.user_id[is_test])
+    n_new = len(np.setdiff1d(test_users, impressions.user_id[~is_test]))
+    if n_new:
+        notes.append(f"{n_new:,} of {len(test_users):,} test users have no row before the test: they are new")
+    return notes
 
 
 def _decide_consumed(impressions: Impressions, contract: Contract) -> tuple[Meaning, tuple[str, ...]]:

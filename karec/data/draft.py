@@ -37,6 +37,7 @@ LOG_ROLES = {
     "scene": ("integer", "text"),
     "play_ms": ("integer", "number"),
     "position": ("integer",),
+    "value": ("integer", "number"),
 }
 ITEM_ROLES = {
     "creator": ("integer", "text", "moment"),
@@ -46,6 +47,9 @@ ITEM_ROLES = {
     "published": ("moment",),
     "vector": ("list",),
 }
+UNWANTED = (
+    r"refund|return|cancel|dislike|hate|hide|report|block|skip|complain|unlike|unfollow|remove|unsubscribe"
+)
 NO_CONSUMPTION = rf"{VIEW}|click"
 NO_TASK = ", task = false"
 
@@ -99,7 +103,8 @@ def _more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]
         if role == "event":
             is_used = 1 < len(_event_counts(log, name)) <= MAX_EVENTS
         else:
-            is_used = log.is_position(name) if role == "position" else not log.is_flag(name)
+            tests = {"position": log.is_position, "value": log.has_negatives}
+            is_used = tests[role](name) if role in tests else not log.is_flag(name)
         if is_used:
             more[role] = name
     if "time" in roles and "event" not in more:
@@ -296,6 +301,10 @@ def _label_tables(
     log: InspectedTable, roles: Mapping[str, str], labels: Mapping[str, tuple[str, str]], comment: str
 ) -> list[str]:
     """Returns [labels] and [meaning]. ``labels``: {name: (its condition in data.toml, the same in SQL)}."""
+    unwanted = {name for name in labels if re.search(UNWANTED, name)}
+    labels = {
+        name: (f"{condition}{NO_TASK * (name in unwanted)}", sql) for name, (condition, sql) in labels.items()
+    }
     tasks = [name for name, (condition, _) in labels.items() if not condition.endswith(NO_TASK)]
     liked = [name for name in tasks if re.search(LIKED, name)]
     followed = [name for name in tasks if re.search(FOLLOWED, name)]
@@ -308,7 +317,11 @@ def _label_tables(
         "",
         "[meaning]   # ? labels that mean: the user enjoyed the item, liked it, followed its creator",
         *(f"{meaning} = {_list(names)}" for meaning, names in meanings.items() if names),
-        *_consumed(log, roles, {name: sql for name, (_, sql) in labels.items() if is_consumption(name)}),
+        *_consumed(
+            log,
+            roles,
+            {name: labels[name][1] for name in labels if is_consumption(name) and name not in unwanted},
+        ),
     ]
 
 

@@ -16,6 +16,7 @@ from karec.errors import DataError
 from karec.times import DAY_MS
 
 EVENTS = "event_rows"  # table of checked rows: u, i, t, other columns of the contract, labels l0, l1, …
+ZONE = r":[0-9.]+ ?(Z|z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"
 MAX_POSITION = 32_000  # an int16, also if 1 is added
 KEPT_EVENTS = f"SELECT * EXCLUDE ({ROW}, {REASON}) FROM {EVENTS} WHERE {REASON} IS NULL"
 
@@ -62,6 +63,8 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
         if contract.events.time_format is not None:
             time = replace(columns["time"], kind="time", format=contract.events.time_format)
         cells.add("t", time.as_ms, time, "time", _time_mistakes(time, now_ms))
+        if time.kind == "time" and not time.is_typed and not time.format:
+            cells.cells["has_zone"] = f"regexp_matches({time.cell}, '{ZONE}')"
     else:
         cells.cells["t"] = "0::BIGINT"  # `positives.py` invents times
     if contract.events.repeats == "first":
@@ -165,11 +168,14 @@ def _label(source: Source, name: str, label: Label, column: Column) -> tuple[str
 
 def _column_reports(source: Source, cells: _Cells) -> list[ColumnReport]:
     fractions = ", ".join(f"avg(({name} IS NULL)::INTEGER)" for _, _, name in cells.uses)
-    query = f"SELECT min(t), max(t), {fractions} FROM {EVENTS}"
-    first, last, *missing = source.database.rows(query)[0]
+    local = "count(*) FILTER (NOT has_zone)" if "has_zone" in cells.cells else "0"
+    query = f"SELECT min(t), max(t), count(t), {local}, {fractions} FROM {EVENTS}"
+    first, last, n_times, n_local, *missing = source.database.rows(query)[0]
     reports: dict[str, ColumnReport] = {}
     for (column, use, _), fraction in zip(cells.uses, missing, strict=True):
         kind = f"{column.kind} ({column.unit})" if use == "time" and column.unit else column.kind
+        if use == "time" and 0 < n_local < n_times:  # in the zone of data.toml
+            kind = f"{kind}, {n_local:,} without a zone"
         has_range = use == "time" and first is not None
         span = (format_time(first), format_time(last)) if has_range else ("", "")
         uses = f"{reports[column.name].use}, {use}" if column.name in reports else use

@@ -25,6 +25,7 @@ MINUTE_MS = 60_000
 NUMBERED = "events"  # good rows of the log with numbers for users and items
 SHOWN = "shown"  # u, i, t, a column for each label, and scene, play_ms, position, place if the log has them
 PAST = "past_events"  # rows before the training, if the contract has a past
+REFUND = "the value is negative: a refund"
 ONE_SCENE = "home"  # name of the scene if the log has none
 MAX_NAMED = 12  # events in an error
 
@@ -48,8 +49,9 @@ class ReadImpressions:
 
 def create_shown(database: Database, source: Source, contract: Contract) -> dict[str, Reason]:
     """Creates SHOWN from NUMBERED, and PAST. Returns the rows that are left out."""
+    refunds = _drop_refunds(database, contract)
     if contract.shape == "actions":
-        return _create_from_actions(database, source, contract)
+        return refunds | _create_from_actions(database, source, contract)
     label = ", 1::UTINYINT AS l0" if contract.shape == "positives" else ""
     begin = contract.split.begin
     is_past = "false"
@@ -60,7 +62,23 @@ def create_shown(database: Database, source: Source, contract: Contract) -> dict
     database.run(f"CREATE TEMP VIEW {PAST} AS SELECT * FROM {NUMBERED} WHERE {is_past}")
     database.run(f"CREATE TEMP VIEW {SHOWN} AS SELECT *{label} FROM {NUMBERED} WHERE NOT ({is_past})")
     count = database.count(PAST)
-    return {"before split.begin.training: they are of the past": Reason(count)} if count else {}
+    past = {"before split.begin.training: they are of the past": Reason(count)} if count else {}
+    return refunds | past
+
+
+def _drop_refunds(database: Database, contract: Contract) -> dict[str, Reason]:
+    """Deletes events with a negative value, except ratings: labels with ``at_least`` can have any value."""
+    if contract.events.columns.value is None or contract.shape == "impressions":
+        return {}
+    rated = [
+        event for label in contract.labels.values() if label.at_least is not None for event in label.events
+    ]
+    is_refund = "value < 0"
+    if rated:
+        is_refund += f" AND event NOT IN ({', '.join(map(quote_text, rated))})"
+    count = database.count(NUMBERED, is_refund)
+    database.run(f"DELETE FROM {NUMBERED} WHERE {is_refund}")
+    return {REFUND: Reason(count)} if count else {}
 
 
 def _create_from_actions(database: Database, source: Source, contract: Contract) -> dict[str, Reason]:

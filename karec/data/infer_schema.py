@@ -35,6 +35,7 @@ NAMES = {  # patterns of column names by role, the surest first
     "scene": (r"(^|_)(scene|tab|page|surface|placement|channel)(_|$)",),
     "play_ms": (r"(play|watch|listen|dwell).*_ms$|(play|watch|listen)_time_ms",),
     "position": (r"(^|_)(position|pos|rank|slot)(_|$)",),
+    "value": (r"(^|_)(amount|quantity|qty|units|total|revenue|price|value)(_|$)",),
     "rating": (r"(^|_)(rating|score|stars|grade)(_|$)",),
     "creator": (rf"(^|_)(creator|author|artist|publisher|uploader|owner){_ID}",),
     "song": (rf"(^|_)(song|music){_ID}",),
@@ -97,6 +98,11 @@ class InspectedTable:
         number = self.columns[name].as_number
         smallest, largest = self._row(f"min({number}), max({number})")
         return smallest in (0, 1) and largest <= MAX_PLACE
+
+    def has_negatives(self, name: str) -> bool:
+        """Returns True for amounts, of which some are negative: refunds."""
+        (n,) = self._row(f"count(*) FILTER ({self.columns[name].as_number} < 0)")
+        return bool(0 < n < 0.5 * self.n_rows)
 
     def hardly_repeats(self, name: str) -> bool:
         """Returns True for titles and descriptions: long texts, or nearly one for each row."""

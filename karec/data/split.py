@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from karec.catalog.impressions import Impressions
 from karec.data.contract import Contract, Split
+from karec.data.report import format_time
 from karec.errors import DataError
 from karec.times import DAY_MS
 
@@ -54,7 +55,13 @@ def split_log(log: Impressions, part: NDArray[Any] | None, contract: Contract, s
         _check_given_parts(part, contract)
     if contract.has_times and (part is None or _are_in_order(log.time_ms, part)):
         cuts = _cuts(log.time_ms, contract) if part is None else _cuts_of_parts(log.time_ms, part, split)
-        if not cuts[0] < cuts[1] < cuts[2] <= int(log.time_ms[-1]):
+        last_ms = int(log.time_ms[-1])
+        if split.begin is not None and cuts[0] < cuts[1] < cuts[2] and cuts[2] > last_ms:
+            raise DataError(
+                f"{contract.name}: no event is in the test, which begins at {format_time(cuts[2])}; the last "
+                f"event is at {format_time(last_ms)}. Change split.begin."
+            )
+        if not cuts[0] < cuts[1] < cuts[2] <= last_ms:
             raise DataError(
                 f"{contract.name}: {len(log):,} impressions at {len(np.unique(log.time_ms)):,} times cannot "
                 "be split by time into history, training, validation and test: is the right column the time?"
