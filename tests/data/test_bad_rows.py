@@ -150,10 +150,8 @@ def test_missing_label_is_negative(tmp_path, read):
         result = read(write_shop(tmp_path / ending, rows, ending))
         expected = sum(at % 5 != 0 and row[3] >= 4 for at, row in enumerate(rows)) / N
         assert result.report.labels["liked"] == pytest.approx(expected)
-        (stars,) = [
-            c for c in result.report.tables[0].columns if c.name == "stars" and c.use.startswith("label liked")
-        ]
-        assert stars.name == "stars"
+        (stars,) = [column for column in result.report.tables[0].columns if column.name == "stars"]
+        assert stars.use.startswith("label liked")
 
 
 def test_date_and_time_of_another_zone_are_accepted(tmp_path, read):
