@@ -7,9 +7,10 @@ from pathlib import Path
 
 from karec.data.checks import REASON, IdType, check_mistakes, check_rows, number_mistakes
 from karec.data.columns import EARLIEST_MS, LATEST_MS, Column, find_column, find_id_column
-from karec.data.contract import Contract, Label
+from karec.data.contract import Contract
 from karec.data.database import quote_text
 from karec.data.files import OFFSET, ROW, Mistake, Source, find_files
+from karec.data.log_settings import Label
 from karec.data.report import ColumnReport, TableReport, format_time
 from karec.data.split import PART_NAMES
 from karec.errors import DataError

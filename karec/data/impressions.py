@@ -15,9 +15,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from karec.catalog.impressions import Impressions
-from karec.data.contract import Contract, Label
+from karec.data.contract import Contract
 from karec.data.database import Database, quote_text
 from karec.data.files import Source
+from karec.data.log_settings import Label
 from karec.data.report import Reason, shorten
 from karec.errors import DataError
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from karec.catalog.dataset import Dataset
 from karec.data.checks import IdType
 from karec.data.columns import find_id_column
-from karec.data.contract import Contract, Past, has_file, preset_contract, read_contract
+from karec.data.contract import Contract, has_file, preset_contract, read_contract
 from karec.data.database import Database, open_database
 from karec.data.dataset import ReadTables, make_dataset
 from karec.data.events import find_log_files, read_events
 from karec.data.files import Source, find_files, open_source
 from karec.data.ids import IdNumbers
 from karec.data.impressions import PAST, ReadImpressions, create_shown, read_impressions
+from karec.data.log_settings import Past
 from karec.data.past import PastLists, lists_from_log, read_lists
 from karec.data.report import DataReport, Reason, TableReport
 from karec.data.table_settings import Files

@@ -17,9 +17,9 @@ from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.table import Table
-from karec.data.contract import Past
 from karec.data.database import database_errors, quote_name
 from karec.data.files import ROW, Source
+from karec.data.log_settings import Past
 from karec.data.report import TableReport
 from karec.errors import DataError
 from karec.features.table import scale_counters

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.data.contract import Negatives
+from karec.data.log_settings import Negatives
 
 MAX_DRAWS = 8  # of an item that the user has a positive of, before the negative is left out
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.impressions import Impressions
-from karec.data.contract import Contract, Split
+from karec.data.contract import Contract
+from karec.data.log_settings import Split
 from karec.data.report import format_time
 from karec.errors import DataError
 from karec.times import DAY_MS

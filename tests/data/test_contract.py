@@ -115,7 +115,7 @@ def test_missing_data_toml_is_reported_with_the_command(tmp_path):
         (with_check('holds = "number"'), r"items\.checks: no column 'weight' \(did you mean 'wight'\?\)"),
         (
             SHOP + "[split.begin]\ntraining = 2024-01-15\nvalidation = 2024-01-16\ntest = 2024-01-17\n",
-            "by time",
+            "no event is in the test, which begins at 2024-01-17",
         ),
     ],
 )

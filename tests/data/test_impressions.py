@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from own_files import START_S, write_log
 
-from karec.data.contract import Negatives
+from karec.data.log_settings import Negatives
 from karec.data.positives import draw_negatives
 
 HEAD = ("customer", "sku", "at", "event", "visit")

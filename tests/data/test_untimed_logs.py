@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from own_files import write_log
 
-from karec.data.contract import Split
+from karec.data.log_settings import Split
 from karec.data.split import TRAINING_DAYS, invent_days
 from karec.errors import DataError
 

@@ -1,0 +1,288 @@
+"""Writes the sections of a data.toml on the log: events, labels and their meaning."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from karec.data.columns import find_time_formats
+from karec.data.contract import POSITIVE, is_consumption
+from karec.data.database import quote_text
+from karec.data.inspect_tables import MAX_EVENTS, InspectedTable, has_name_of, snake_case
+from karec.data.repeats import measure_repeats
+from karec.data.report import MAX_QUOTED, shorten
+from karec.errors import DataError
+
+VIEW = (
+    r"(^|_)(view|views|viewed|impression|impressions|show|shown|expose|exposed|exposure|pv|display|detail)"
+    r"(_|$)"
+)
+LIKED = r"like|fav|love|buy|purchase|order|pay|transaction|save|collect"
+FOLLOWED = r"follow|subscribe"
+LOG_ROLES = {
+    "event": ("text",),
+    "request": ("integer", "text"),
+    "scene": ("integer", "text"),
+    "play_ms": ("integer", "number"),
+    "position": ("integer",),
+    "value": ("integer", "number"),
+}
+UNWANTED = (
+    r"refund|return|cancel|dislike|hate|hide|report|block|skip|complain|unlike|unfollow|remove|unsubscribe"
+)
+NO_CONSUMPTION = rf"{VIEW}|click"
+NO_TASK = ", task = false"
+
+
+def more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]:
+    """Returns {role: column} of other columns of the log. A log without times has none."""
+    more: dict[str, str] = {}
+    for role, kinds in LOG_ROLES.items() if "time" in roles else ():
+        name = log.named(role, kinds, [*roles.values(), *more.values()])
+        if name is None:
+            continue
+        if role == "event":
+            is_used = 1 < len(_event_counts(log, name)) <= MAX_EVENTS
+        else:
+            tests = {"position": log.is_position, "value": log.has_negatives}
+            is_used = tests[role](name) if role in tests else not log.is_flag(name)
+        if is_used:
+            more[role] = name
+    if "time" in roles and "event" not in more:
+        more |= _event_by_values(log, (*roles.values(), *more.values()))
+    if "event" not in more and (name := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
+        n_kinds = log.n_distinct[name]
+        problem = f"{n_kinds} kinds of events, expected at most {MAX_EVENTS}"
+        if n_kinds <= MAX_EVENTS:
+            problem = "missing cells" if "time" in roles else "events, but no column has their times"
+        if _only_event(log, name) is None:
+            raise DataError(
+                f"{log.path}: the column {name!r} has {problem}. Write a data.toml: docs/data.md shows how."
+            )
+    if not _has_labels(log, {**roles, **more}):
+        more.pop("position", None)  # drawn negatives have none, so it would tell them from positives
+    return more
+
+
+def _event_counts(log: InspectedTable, event: str) -> dict[str, int]:
+    """Returns the number of rows of each event, the most frequent first. At most MAX_EVENTS + 1 of them."""
+    name = log.columns[event].as_text
+    query = (
+        f"SELECT {name}, count(*) FROM {log.source.name} WHERE {name} IS NOT NULL GROUP BY 1 "
+        f"ORDER BY 2 DESC, 1 LIMIT {MAX_EVENTS + 1}"
+    )
+    return dict(log.source.database.rows(query))
+
+
+def _only_event(log: InspectedTable, event: str) -> str | None:
+    """Returns the event of all rows. None: rows have several, or none."""
+    counts = _event_counts(log, event)
+    return (
+        next(iter(counts)) if list(counts.values()) == [log.source.database.count(log.source.name)] else None
+    )
+
+
+def _has_labels(log: InspectedTable, roles: Mapping[str, str]) -> bool:
+    rating = log.named("rating", ("integer", "number"), roles.values())
+    return "time" in roles and ("event" in roles or bool(_flags(log, roles)) or rating is not None)
+
+
+def _flags(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    return [name for name in log.columns if name not in roles.values() and log.is_flag(name)]
+
+
+def _event_by_values(log: InspectedTable, excluded: Collection[str]) -> dict[str, str]:
+    """Returns {"event": column} for a column with few texts, of which one means shown."""
+    for name, column in log.columns.items():
+        if name in excluded or column.kind != "text" or not 1 < log.n_distinct[name] <= MAX_EVENTS:
+            continue
+        values = log.source.database.rows(f"SELECT DISTINCT {column.as_text} FROM {log.sample}")
+        if any(value and re.search(VIEW, snake_case(value)) for (value,) in values):
+            return {"event": name}
+    return {}
+
+
+def event_lines(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    has, reason = "a user and an item", "; none is a time"
+    if "time" in roles:
+        time = log.columns[roles["time"]]
+        has = "a user, an item and a time"
+        reason = f"; the time is in {time.unit}" if time.unit else ""
+    formats = find_time_formats(log.source, log.columns[roles["time"]]) if "time" in roles else []
+    inferred = [
+        role for role in ("user", "item", "event") if role in roles and not has_name_of(role, roles[role])
+    ]
+    reason = f"; {' and '.join(inferred)} by the values{reason}" if inferred else reason
+    return [
+        "[events]",
+        *(
+            []
+            if log.parts
+            else [f"path = {quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read"]
+        ),
+        f"columns = {inline(roles)}   # ? by their names{reason}",
+        *(f"time_format = {quote(formats[0])}   # ? or {quote(other)}" for other in formats[1:]),
+    ]
+
+
+def label_lines(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    if "time" not in roles:
+        return [
+            "",
+            "# ? No column is a time: each row is a positive, whatever its cells are, and negatives "
+            "are drawn.",
+            *_only_positives(log, roles),
+            *(
+                ()
+                if log.parts
+                else ("", "[split]", 'by = "user"   # ? the test is drawn from the rows of each user')
+            ),
+        ]
+    if "event" in roles:
+        return _event_labels(log, roles)
+    if flags := _flags(log, roles):
+        labels = {
+            _key(re.sub(r"^is_", "", snake_case(name))): (
+                f"column = {quote(name)}",
+                f"{log.columns[name].as_number} <> 0",
+            )
+            for name in flags
+        }
+        return _label_tables(log, roles, labels, "# ? each column of 0 and 1")
+    rating = log.named("rating", ("integer", "number"), roles.values())
+    if rating is not None:
+        number = log.columns[rating].as_number
+        median = float(log.source.database.rows(f"SELECT median({number}) FROM {log.sample}")[0][0])
+        column = f"column = {quote(rating)}"
+        labels = {
+            "liked": (f"{column}, at_least = {median:g}", f"{number} >= {median!r}"),
+            "rated": (f"{column}{NO_TASK}", f"{number} <> 0"),
+        }
+        return _label_tables(log, roles, labels, "# ? a value of at least the median means liked")
+    reason = "No column shows what a user thought of an item"
+    if (event := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
+        reason = f"All events are {quote(str(_only_event(log, event)))}"
+    return [
+        "",
+        f"# ? {reason}: each row is a positive, and negatives are drawn.",
+        *_only_positives(log, roles),
+    ]
+
+
+def _only_positives(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    event = log.named("event", LOG_ROLES["event"], roles.values())
+    is_consumed = event is None or not re.search(NO_CONSUMPTION, snake_case(str(_only_event(log, event))))
+    return [
+        "[negatives]",
+        "per_positive = 4",
+        "",
+        "[meaning]",
+        f"enjoyed = [{quote(POSITIVE)}]",
+        *_consumed(log, roles, {POSITIVE: "true"} if is_consumed else {}),
+    ]
+
+
+def _consumed(log: InspectedTable, roles: Mapping[str, str], conditions: Mapping[str, str]) -> list[str]:
+    """Returns the line of meaning.consumed: labels whose items users do not want again, and the reasons.
+
+    conditions    SQL by label that can mean consumed: the row has it
+    """
+    consumed, reasons = [], []
+    user, item = (log.columns[roles[role]].as_text for role in ("user", "item"))
+    for name, condition in conditions.items():
+        reason, is_wanted = "without times, an item counts once", False
+        if "time" in roles:
+            time = log.columns[roles["time"]].as_time
+            formats = find_time_formats(log.source, time)
+            time = replace(time, kind="time", format=formats[0]) if formats else time
+            events = log.source.database.arrays(
+                f"SELECT hash({user}) AS u, hash({item}) AS i, {time.as_ms} AS t FROM {log.source.name} "
+                f"WHERE {condition} AND {user} IS NOT NULL AND {item} IS NOT NULL AND t IS NOT NULL"
+            )
+            rate = measure_repeats(events["u"], events["i"], events["t"])
+            reason, is_wanted = str(rate), rate.is_wanted
+        consumed += [] if is_wanted else [name]
+        reasons.append(f"{name}: {reason}")
+    note = "pages leave these items out" if consumed else "pages contain consumed items again"
+    note = "; ".join([note, *reasons]) if conditions else "no label means consumed by its name"
+    return [f"consumed = {quote_all(consumed)}   # ? {note}"]
+
+
+def _event_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    event = roles["event"]
+    counts = _event_counts(log, event)
+    view = next((name for name in counts if re.search(VIEW, snake_case(name))), None)
+    reason = "by its name" if view is not None else "the most frequent event"
+    view = view or next(iter(counts))
+    spellings: dict[str, list[str]] = {}  # by label
+    for name in counts:
+        if name != view and len(name) <= MAX_QUOTED:  # a longer one is a damaged cell
+            spellings.setdefault(_key(name), []).append(name)
+    if _key(view) in spellings:
+        raise DataError(
+            f"{log.path}: events {[view, *spellings[_key(view)]]} of {event!r} mean shown, expected one. "
+            "Give them one name."
+        )
+    cell = log.columns[event].as_text
+    labels = {
+        label: (
+            f"event = {quote(names[0]) if len(names) == 1 else quote_all(names)}",
+            f"{cell} IN ({', '.join(map(quote_text, names))})",
+        )
+        for label, names in spellings.items()
+    }
+    event_counts = ", ".join(f"{shorten(name)} {count:,}" for name, count in counts.items())
+    return [
+        f"view = {quote(view)}   # ? the event that means shown, {reason}",
+        *_label_tables(log, roles, labels, f"# ? events are {event_counts}"),
+    ]
+
+
+def _label_tables(
+    log: InspectedTable, roles: Mapping[str, str], labels: Mapping[str, tuple[str, str]], comment: str
+) -> list[str]:
+    """Returns [labels] and [meaning]. ``labels``: {name: (its condition in data.toml, the same in SQL)}."""
+    unwanted = {name for name in labels if re.search(UNWANTED, name)}
+    labels = {
+        name: (f"{condition}{NO_TASK * (name in unwanted)}", sql) for name, (condition, sql) in labels.items()
+    }
+    tasks = [name for name, (condition, _) in labels.items() if not condition.endswith(NO_TASK)]
+    liked = [name for name in tasks if re.search(LIKED, name)]
+    followed = [name for name in tasks if re.search(FOLLOWED, name)]
+    enjoyed = [name for name in tasks if name not in (*liked, *followed)][:2] or tasks[:1]
+    meanings = {"enjoyed": enjoyed, "liked": liked, "followed": followed}
+    return [
+        "",
+        f"[labels]   {comment}",
+        *(f"{_bare(name)} = {{ {condition} }}" for name, (condition, _) in labels.items()),
+        "",
+        "[meaning]   # ? labels that mean: the user enjoyed the item, liked it, followed its creator",
+        *(f"{meaning} = {quote_all(names)}" for meaning, names in meanings.items() if names),
+        *_consumed(
+            log,
+            roles,
+            {name: labels[name][1] for name in labels if is_consumption(name) and name not in unwanted},
+        ),
+    ]
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^a-z0-9_]+", "_", snake_case(name)).strip("_") or "event"
+
+
+def _bare(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quote(name)
+
+
+def inline(entries: Mapping[str, str]) -> str:
+    return f"{{ {', '.join(f'{_bare(key)} = {quote(value)}' for key, value in entries.items())} }}"
+
+
+def quote_all(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(quote, names))}]"
+
+
+def quote(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
