@@ -6,7 +6,6 @@ import shutil
 import time
 import tomllib
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from doc_pages import free_port, run_page, toml_tables
@@ -26,7 +25,7 @@ def data_page(tmp_path_factory):
     movie_ratings(folder / "movies")
     video_impressions(folder / "videos")
     listens(folder / "listens")
-    pq.write_table(pa.table({"user_id": ["c-001", "c-002"]}), folder / "users.parquet")
+    (folder / "users.csv").write_text("customer,age\nc-001,30\nc-002,40\n")
     return run_page("docs/data.md", folder)
 
 
