@@ -34,12 +34,18 @@ COLUMNS = {
     "owned": "owned",
 }
 BY_GROUP = ("recall", "ndcg")
+NEAREST = 'no step does the same; nearest are the source item_to_item and [distil] recipe = "retrieval"'
 ADVICE = {
+    "popularity": "in karec.toml, keep only the source popular, and in one stage only the step top_k",
+    "recent popularity": "no step does the same; nearest is the source popular, with only the step top_k",
+    "attribute rates": 'train with [ranker] kind = "lr", whose inputs include these rates',
+    "item-kNN": NEAREST,
+    "EASE^R": NEAREST,
+    "ALS": NEAREST,
     "towers alone": 'in karec.toml, let the stage rank end with { use = "inner_product", k = "rank" }',
-    "ranker alone": "in karec.toml, remove the steps of the stage rerank that change the order",
+    "ranker alone": "in karec.toml, remove dpp, freshness and page_rules from the stage rerank",
     "crossed logistic regression": 'train with [ranker] kind = "lr"',
 }
-NO_STEP = "no step serves it yet; train with more data or other settings, and compare again"
 
 
 def pages(choice: DataChoice, run: RunFolder, as_json: Json = False) -> None:
@@ -90,7 +96,7 @@ def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, 
 def print_pages(measured: Mapping[str, Any]) -> None:
     """Prints the tables of a result of ``measure_pages``, and the verdict as the last line."""
     console = make_console()
-    for table in page_tables(measured):
+    for table in page_tables(measured) if measured["rows"] else ():
         console.print(table)
     console.print(verdict(measured), soft_wrap=True)
 
@@ -132,7 +138,7 @@ def verdict(measured: Mapping[str, Any]) -> str:
         text = f"no row is ahead of the whole page by more than its interval; {closest} comes closest:"
         return f"{text} {_gain(compared[closest])} NDCG@20"
     text = f"{best} is ahead of the whole page: {_gain(compared[best])} NDCG@20."
-    return f"{text} To serve it: {ADVICE.get(best, NO_STEP)}"
+    return f"{text} To serve it: {ADVICE[best]}"
 
 
 def _gain(measured: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from own_files import START_S, write_log
 
 from karec.cli import main
 from karec.cli.output import ProgressReport
-from karec.cli.pages import PAGE, cascade_pages, verdict
+from karec.cli.pages import ADVICE, PAGE, cascade_pages, print_pages, verdict
 from karec.data.load import load
 from karec.evaluate.pages import PageRequests
 from karec.evaluate.quality import read_run
@@ -29,6 +29,18 @@ towers = { epochs = 1, hidden = 16, vector = 8 }
 distil.recipe = "hard"
 evaluation = { baselines = [], resamples = 40 }
 run.threads = 1
+"""
+POPULAR = """
+bundle = "bundles"
+[scenes.home]
+[scenes.home.limits]
+recall = 200
+[[scenes.home.recall]]
+use = "popular"
+quota = 200
+[[scenes.home.stages]]
+name = "rank"
+steps = [{ use = "index_rows" }, { use = "not_consumed" }, { use = "top_k" }]
 """
 GROUPS, PER_GROUP, USERS, BOUGHT = 10, 20, 120, 12
 
@@ -95,4 +107,24 @@ def test_verdict_without_a_better_row_names_the_closest():
     gap = {"value": -0.01, "ci": (-0.02, 0.0)}
     measured = {"rows": {"ALS": {}}, "compared": {"ALS": gap}, "ahead": None}
     assert verdict(measured).endswith("ALS comes closest: -0.0100 [-0.0200, 0.0000] NDCG@20")
-    assert verdict({"rows": {}}).startswith("no page was measured")
+
+
+def test_test_days_without_new_items_have_no_pages(tmp_path, capsys):
+    print_pages({"k": 20, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None})
+    assert capsys.readouterr().out.startswith("no page was measured")
+
+
+def test_advice_serves_popularity(trained, tmp_path):
+    run, dataset = trained / "out" / "run", load(trained, tmp_path).dataset
+    (tmp_path / "karec.toml").write_text(POPULAR)
+    requests = PageRequests.from_dataset(dataset, dataset.valid_until_ms)
+    with ProgressReport() as progress:
+        pages = cascade_pages(dataset, requests, run, read_run(run)["settings"], tmp_path, progress)
+    most_shown = np.bincount(pages[pages >= 0]).argsort()[-20:]
+    assert (pages >= 0).all() and requests.measure(pages)["owned"].max() == 0
+    assert np.isin(pages[:, 0], most_shown).all()
+
+
+def test_every_row_has_advice(trained):
+    stored = json.loads((trained / "out" / "run" / "pages.json").read_text())
+    assert set(stored["rows"]) - {PAGE} <= set(ADVICE)
