@@ -125,10 +125,13 @@ def report_tables(report: DataReport) -> Iterator[Table]:
     ]
     column_head = ("table", "column", "kind", "use", "missing", "range")
     yield text_table("Columns", column_head, columns, len(column_head))
+    users = (
+        f"{report.users_without_row:,} only in the log, {report.users_without_impression:,} without events"
+    )
     facts = [
         ("shape of the log", report.shape),
-        ("users", f"{report.users:,}, {report.users_without_row:,} of them only in the log"),
-        ("items", f"{report.items:,}, {report.items_without_impression:,} of them never shown"),
+        ("users", f"{report.users:,}, {users}"),
+        ("items", f"{report.items:,}, {report.items_without_impression:,} without events"),
         *([("unknown items", f"{report.unknown_items:,}, only in the log")] if report.unknown_items else []),
         ("impressions", f"{report.impressions:,}"),
         *((f"label {name}", f"{fraction:.2%} are positive") for name, fraction in report.labels.items()),

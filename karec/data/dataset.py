@@ -228,6 +228,7 @@ def _report(dataset: Dataset, impressions: Impressions, parts: ReadTables) -> Da
         items=n_items,
         impressions=len(impressions),
         users_without_row=n_users - len(parts.tables["users"].ids) if "users" in parts.tables else 0,
+        users_without_impression=n_users - len(np.unique(impressions.user_id)),
         items_without_impression=n_items - len(np.unique(shown.work_id)),
         labels={name: float(label.mean()) for name, label in impressions.labels.items()},
         times={} if dataset.timeless else {name: format_time(int(ms)) for name, ms in times.items()},

@@ -198,10 +198,11 @@ def _consumed(log: InspectedTable, roles: Mapping[str, str], conditions: Mapping
             formats = find_time_formats(log.source, time)
             time = replace(time, kind="time", format=formats[0]) if formats else time
             events = log.source.database.arrays(
-                f"SELECT hash({user}) AS u, hash({item}) AS i, {time.as_ms} AS t FROM {log.source.name} "
-                f"WHERE {condition} AND {user} IS NOT NULL AND {item} IS NOT NULL AND t IS NOT NULL"
+                f"SELECT hash({user}) AS __u, hash({item}) AS __i, {time.as_ms} AS __t "
+                f"FROM {log.source.name} WHERE {condition} AND {user} IS NOT NULL AND {item} IS NOT NULL "
+                "AND __t IS NOT NULL"
             )
-            rate = measure_repeats(events["u"], events["i"], events["t"])
+            rate = measure_repeats(events["__u"], events["__i"], events["__t"])
             reason, is_wanted = str(rate), rate.is_wanted
         consumed += [] if is_wanted else [name]
         reasons.append(f"{name}: {reason}")

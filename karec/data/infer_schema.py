@@ -38,7 +38,7 @@ def find_log(
     ]
     if not logs:
         if not tables:
-            raise DataError("no file is a table. " + " ".join(problems))
+            raise DataError("no file is a table: " + "; ".join(problems))
         columns = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in tables)
         raise DataError(
             f"no table has columns of a user and an item; there are {columns}. Write "

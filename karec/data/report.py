@@ -120,6 +120,7 @@ class DataReport:
     items: int = 0
     impressions: int = 0
     users_without_row: int = 0
+    users_without_impression: int = 0
     items_without_impression: int = 0
     unknown_items: int = 0
     labels: Mapping[str, float] = field(default_factory=dict)

@@ -314,5 +314,8 @@ def test_drawn_negatives_do_not_count_as_shown(read, tmp_path):
     rows = [(f"c{at % 5}", f"i{at * 7 % 30}", START_S + at * 60) for at in range(200)]
     write_log(tmp_path, rows, head=HEAD[:3])
     write_log(tmp_path, [(f"i{at}",) for at in range(40)], head=("sku",), name="goods")
-    (tmp_path / "data.toml").write_text(POSITIVES + '[items]\npath = "goods.csv"\nid = "sku"\n')
-    assert read(tmp_path).report.items_without_impression == 10
+    write_log(tmp_path, [(f"c{at}",) for at in range(8)], head=("customer",), name="users")
+    tables = '[items]\npath = "goods.csv"\nid = "sku"\n[users]\npath = "users.csv"\nid = "customer"\n'
+    (tmp_path / "data.toml").write_text(POSITIVES + tables)
+    report = read(tmp_path).report
+    assert (report.items_without_impression, report.users_without_impression) == (10, 3)

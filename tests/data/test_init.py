@@ -341,7 +341,7 @@ def test_init_names_a_file_without_rows(tmp_path):
         ("random.csv", b"\xa1\x00"),
     ):
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="no file is a table") as raised:
+    with pytest.raises(DataError, match="no file is a table:") as raised:
         write_contract([tmp_path], tmp_path)
     assert all(
         name in str(raised.value) for name in ("header.csv: no row", "empty.csv is empty", "random.csv")
