@@ -205,6 +205,12 @@ def _fusion(step: Any) -> dict[str, Any]:
     }
 
 
+def _inner_product(step: Any) -> dict[str, Any]:
+    if step.only_warm:
+        raise ConfigError(f"the step {step.name!r}: only_warm works only in Python")
+    return {"k": step.k}
+
+
 def _page_rules(step: Any) -> dict[str, Any]:
     for key in ("places", "boosts"):
         if getattr(step, key):
@@ -228,7 +234,7 @@ _SETTINGS: Mapping[type[Step], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     IndexRows: ("index_rows", lambda step: {}),
     HasEmbedding: ("has_embedding", lambda step: {}),
     NotShown: ("not_shown", lambda step: {}),
-    InnerProduct: ("inner_product", lambda step: {"k": step.k}),
+    InnerProduct: ("inner_product", _inner_product),
     Freshness: (
         "freshness",
         lambda step: {"weight": step.weight, "half_life_hours": step.half_life_hours},

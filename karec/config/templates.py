@@ -13,15 +13,14 @@ from collections.abc import Collection, Mapping
 from importlib.resources import files
 from typing import Any
 
-from karec.catalog.schema import CREATOR, ERA, PUBLISHED, SONG, TAG
+from karec.catalog.schema import CREATOR, PUBLISHED, TAG
 from karec.catalog.snapshot import Snapshot
 from karec.errors import ConfigError, nearest
-from karec.toml import toml_key, toml_value
+from karec.toml import toml_key
 
 HOME, PLAIN = "home", "plain"
 OTHERS = ("following", "city", "live", "song_request", "room", "comment", "comment_users", "creators")
-BY_TOWERS = '"inner_product", k = "rank" },           # on validation, the towers are ahead of the ranker'
-MAX_SEGMENTS = 3  # columns of users whose segments have a source of popular items
+BY_TOWERS = '"inner_product", k = "rank", only_warm = true },    # on validation, ahead of the ranker'
 
 
 def template_text(name: str) -> str:
@@ -75,8 +74,6 @@ def home_scene_text(
         text = _replace(rf"(?m)^({name} = )[\d_]+", f"{limit:_}", text)
     for source, quota in _quotas(template, sizes["recall"]).items():
         text = _replace(rf'(use = "{source}"\nquota = )[\d_]+', f"{quota:_}", text)
-    if is_plain and len(snapshot.works) > sizes["prerank"]:
-        text = _with_segments(text, snapshot, sizes["recall"])
     weights = ", ".join(f"{toml_key(task)} = {weight}" for task, weight in objectives.items())
     text = _replace(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if is_ranked_by_towers:
@@ -115,24 +112,11 @@ def _plain_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
     return {name: max(min(limit, n_works), 1) for name, limit in template.items()}
 
 
-def _with_segments(text: str, snapshot: Snapshot, recall: int) -> str:
-    """Adds a source of popular items in the user's segment for the first categories of users."""
-    users = snapshot.users.columns
-    columns = [name for name in users if name in snapshot.labels and users[name].dtype.kind in "iu"]
-    sources = [
-        f'[[scenes.home.recall]]\nname = {toml_value(f"popular_in_{column}")}\nuse = "popular"\n'
-        f"segment = {toml_value(column)}\nquota = {max(recall // 10, 1):_}\n\n"
-        for column in columns[:MAX_SEGMENTS]
-    ]
-    return _replace(r'()(?=\[\[scenes\.home\.recall\]\].*\nuse = "popular")', "".join(sources), text)
-
-
 def _without_missing(text: str, snapshot: Snapshot) -> str:
     """Removes sources and steps that read a column, role or relation that `snapshot` lacks."""
     columns, relations = snapshot.works.columns, snapshot.relations
     is_possible = {
-        "profile": any(role in columns for role in (SONG, CREATOR, TAG, ERA)),
-        "follow": CREATOR in columns and "follows" in relations,
+        "follow": "follows" in relations,
         "social": "friends" in relations or "family" in snapshot.users.columns,
         "fresh": PUBLISHED in columns,
     }

@@ -79,8 +79,8 @@ def test_validation_decides_what_orders_the_pages_of_a_log_with_positives_only(o
     ranked_by = json.loads((out / "run" / "run.json").read_text()).get("ranked_by", "ranker")
     (scene,) = tomllib.loads((out / "karec.toml").read_text())["scenes"].values()
     (rank,) = [stage for stage in scene["stages"] if stage["name"] == "rank"]
-    order = {"ranker": "top_k", "towers": "inner_product"}[ranked_by]
-    assert rank["steps"][-1] == {"use": order, "k": "rank"}
+    order = {"ranker": {"use": "top_k"}, "towers": {"use": "inner_product", "only_warm": True}}[ranked_by]
+    assert rank["steps"][-1] == {**order, "k": "rank"}
 
 
 def test_run_has_the_recipe_and_notes_of_an_untimed_log(out):

@@ -100,16 +100,20 @@ def test_scene_name_is_written_as_a_toml_key(platform, name):
     [
         (["upload_ms"], {"fresh"}, {"freshness"}),
         (["song_id"], set(), set()),
-        (["creator_id"], {"follow"}, {"quota", "dpp", "freshness"}),
-        (["creator_id", "song_id"], {"follow"}, {"quota", "dpp", "freshness", "page_rules"}),
+        (["creator_id"], {"follow", "profile", "social"}, {"quota", "dpp", "freshness"}),
+        (
+            ["creator_id", "song_id"],
+            {"follow", "profile", "social"},
+            {"quota", "dpp", "freshness", "page_rules"},
+        ),
         (
             ["creator_id", "song_id", "tag"],
-            {"profile", "follow"},
+            {"profile", "follow", "social"},
             {"quota", "dpp", "freshness", "page_rules"},
         ),
         (
             ["creator_id", "song_id", "tag", "type", "upload_ms"],
-            {"profile", "fresh", "follow"},
+            {"profile", "fresh", "follow", "social"},
             {"quota", "dpp", "freshness", "page_rules"},
         ),
     ],
@@ -141,8 +145,8 @@ def test_social_and_follow_are_kept_with_their_relations(tmp_path, platform):
     no_columns, families = Table(np.arange(3), {}), Table(np.arange(3), {"family": np.zeros(3, np.int32)})
     some = Relation(np.array([0, 1, 1, 1]), np.array([2]))
     for snapshot, there in (
-        (replace(works, users=families, relations={}), {"social"}),
-        (replace(works, users=no_columns, relations={"friends": some}), {"social"}),
+        (replace(snapshot_of(platform, 100), users=families, relations={}), {"social"}),
+        (replace(snapshot_of(platform, 100), users=no_columns, relations={"friends": some}), {"social"}),
         (replace(snapshot_of(platform, 100), users=no_columns, relations={"follows": some}), {"follow"}),
         # creators without known items
         (replace(works, users=no_columns, relations={"follows": some}), set()),
@@ -182,14 +186,3 @@ def test_items_consumed_before_are_left_out_if_the_snapshot_has_them(tmp_path, p
         assert uses.index("not_consumed") < uses.index("inner_product")
         assert uses.index("fusion") < uses.index("consumed_last") < len(uses) - 1
     assert "not_consumed" not in [step["use"] for step in steps_of(plain_scene(tmp_path, platform, 800))]
-
-
-def test_large_library_has_popular_items_of_the_segments_of_users(tmp_path, platform):
-    users = Table(np.arange(3), {"age band": np.zeros(3, np.int32), "height": np.zeros(3, np.float32)})
-    changed = {"users": users, "relations": {}, "labels": {"age band": ["young"]}}
-    scene = plain_scene(tmp_path, platform, 50_000, **changed)
-    named = [
-        (source.get("name"), source.get("segment")) for source in scene.recall if source["use"] == "popular"
-    ]
-    assert named == [("popular_in_age band", "age band"), (None, None)]
-    assert len(plain_scene(tmp_path, platform, 800, **changed).recall) == len(scene.recall) - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from karec.features.user_vectors import user_query
 from karec.index import IndexSchema
 from karec.pipeline.step import Selector
@@ -9,27 +11,35 @@ from karec.pipeline.types import Candidates, Request, Selection
 
 
 class InnerProduct(Selector):
-    """The ``k`` candidates with the largest ⟨user vector, item vector⟩, in one native call.
+    """The ``k`` candidates with the largest ⟨user vector, item vector⟩.
 
-    Each row is scored by the user vector of its own model version. Candidates without a row (``unknown``) or
-    ``without_user_vector`` for their version are skipped and counted in the notes. Blocked items are skipped.
+    Each row is scored by the user vector of its model version. Blocked items are skipped, also candidates
+    without a row (``unknown``) or ``without_user_vector``, which the notes count.
 
     Settings:
         k: maximum number of items.
+        only_warm: order by the scores for a user without events.
     """
 
-    needs = ("request.user_vector", "rows")
+    needs: tuple[str, ...] = ("request.user_vector", "rows")
     gives = ("scores",)
     is_rule = True  # a search leaves out blocked items
     k: int
 
-    def __init__(self, schema: IndexSchema, k: int) -> None:
+    def __init__(self, schema: IndexSchema, k: int, only_warm: bool = False) -> None:
         if k <= 0:
             raise ValueError(f"k must be positive, got {k}")
         self.schema = schema
         self.k = k
+        self.only_warm = only_warm
+        if only_warm:
+            self.needs = (*self.needs, "scores", "request.cold_start")
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
+        if self.only_warm and request.features["cold_start"][0]:
+            open_items = np.flatnonzero(request.index.is_open(ids=candidates.ids))
+            best = open_items[np.argsort(-candidates.scores[open_items], kind="stable")][: self.k]
+            return Selection(best, candidates.scores[best])
         query = user_query(request)
         result = request.index.search(query, self.k, rows=candidates.rows)
         notes = {"unknown": result.n_unknown}

@@ -82,3 +82,16 @@ def test_inner_product_returns_the_best_k_ties_by_position(seed, k, rows):
     best = sorted(score, key=lambda at: (-score[at], at))[:k]
     assert selection.indices.tolist() == best and selection.scores.tolist() == [score[at] for at in best]
     assert selection.notes == {"unknown": rows.count(-1)} and selection.scores.dtype == np.float32
+
+
+def test_inner_product_for_warm_users_keeps_the_scores_of_a_cold_one(index, user_request):
+    step = InnerProduct(index.schema, k=2, only_warm=True)
+    index.block([1003])
+    candidates = Candidates.from_ids(np.array([1007, 1003, 1049, 1001]), np.array([1, 9, 3, 2], np.float32))
+    candidates = candidates.with_rows(index.lookup(candidates.ids))
+    request = Request(1, view=index.pinned()).with_features(user_request.features)
+    cold = step.select(request.with_features({"cold_start": np.array([True])}), candidates)
+    assert cold.indices.tolist() == [2, 3] and cold.scores.tolist() == [3.0, 2.0]
+    warm = step.select(request.with_features({"cold_start": np.array([False])}), candidates)
+    usual = InnerProduct(index.schema, k=2).select(request, candidates)
+    assert warm.indices.tolist() == usual.indices.tolist() and warm.scores.tolist() == usual.scores.tolist()
