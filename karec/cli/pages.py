@@ -33,7 +33,6 @@ COLUMNS = {
     "coverage": "coverage",
     "owned": "owned",
 }
-BY_GROUP = ("recall", "ndcg")
 NEAREST = 'no step does the same; nearest are the source item_to_item and [distil] recipe = "retrieval"'
 ADVICE = {
     "popularity": "in karec.toml, keep only the source popular, and in one stage only the step top_k",
@@ -83,7 +82,7 @@ def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, 
         pages[PAGE] = cascade_pages(dataset, requests, tested, facts["settings"], run.parent, progress)
         compared = compare_rows(requests, pages, PAGE, resamples, seed)
         measured |= {
-            "users": {"all": len(requests), "warm": int(requests.is_warm.sum())},
+            "users": {group: len(places) for group, (_, places) in requests.groups().items()},
             "rows": page_table(requests, pages, resamples, seed),
             "simple": simple,
             "compared": compared,
@@ -102,22 +101,21 @@ def print_pages(measured: Mapping[str, Any]) -> None:
 
 
 def page_tables(measured: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields the table for all users, and one for warm and cold users if there are both."""
+    """Yields the table for all users, and one for the groups of ``PageRequests.groups``."""
     rows, n_users = measured["rows"], measured["users"]
     yield text_table(
         f"Pages of {measured['k']} items for {n_users['all']:,} users of the test days (95 % intervals)",
         ("row", *COLUMNS.values()),
         [(row, *_cells(groups["all"], COLUMNS)) for row, groups in rows.items()],
     )
-    if 0 < n_users["warm"] < n_users["all"]:
-        counts = {"warm": n_users["warm"], "cold": n_users["all"] - n_users["warm"]}
-        names = [f"{COLUMNS[m]}, {g} ({n:,})" for g, n in counts.items() for m in BY_GROUP]
+    groups = [group for group in n_users if group != "all"]
+    if len(groups) > 1:
         yield text_table(
-            "The same for users with (warm) and without (cold) a positive before the test days",
-            ("row", *names),
+            "NDCG@20 for users with (warm) and without (cold) earlier positives, and of new items",
+            ("row", *(f"{group} (n = {n_users[group]:,})" for group in groups)),
             [
-                (row, *(cell for group in counts for cell in _cells(groups[group], BY_GROUP)))
-                for row, groups in rows.items()
+                (row, *(cell for group in groups for cell in _cells(by_group[group], ("ndcg",))))
+                for row, by_group in rows.items()
             ],
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -33,7 +33,6 @@ MAX_SCORES = 16_000_000  # in memory at once: 64 MB
 OWNED = "consumed"  # relation of the items that a user owns
 MEASURES = ("recall", "ndcg", "hit_rate", "owned")
 DECIDING = "ndcg"  # measure that settings are chosen by and the best row is named by
-GROUPS = ("all", "warm", "cold")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +46,8 @@ class PageRequests:
     held_item (P,)   rows of held-out items; each pair once
     owned            (U, N) items that the user owned
     is_published     (N,) bool
-    is_warm (U,)     the user had a positive before ``start_ms``
+    is_new (N,)      no user had enjoyed the item before ``start_ms``
+    is_warm (U,)     the user had enjoyed an item before ``start_ms``
     """
 
     start_ms: int
@@ -57,6 +57,7 @@ class PageRequests:
     held_item: NDArray[Any]
     owned: csr_array
     is_published: NDArray[Any]
+    is_new: NDArray[Any]
     is_warm: NDArray[Any]
 
     @classmethod
@@ -79,7 +80,6 @@ class PageRequests:
         pairs = pairs[:, np.isin(pairs[0], users)]
         event_users, first = np.unique(user, return_index=True)
         past = PastLog.from_dataset(dataset, start_ms)
-        n_positives = np.bincount(past.user[past.is_positive], minlength=past.shape[0])
         return cls(
             start_ms,
             users,
@@ -88,11 +88,27 @@ class PageRequests:
             pairs[1],
             owned[users],
             is_published,
-            n_positives[users] > 0,
+            past.taken.sum(axis=0) == 0,
+            past.taken[users].sum(axis=1) > 0,
         )
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def groups(self) -> dict[str, tuple[PageRequests, NDArray[Any]]]:
+        """Returns {group: (requests, places of its users)} of the groups that have users.
+
+        The group ``new items`` has only the held-out items that are new, and the users who have such items.
+        """
+        is_new = self.is_new[self.held_item]
+        new = replace(self, held_user=self.held_user[is_new], held_item=self.held_item[is_new])
+        groups = {
+            "all": (self, np.arange(len(self))),
+            "warm": (self, np.flatnonzero(self.is_warm)),
+            "cold": (self, np.flatnonzero(~self.is_warm)),
+            "new items": (new, np.unique(new.held_user)),
+        }
+        return {name: group for name, group in groups.items() if len(group[1])}
 
     def make_pages(self, scorer: Scorer) -> NDArray[Any]:
         """Returns (U, K) item rows, best first, padded with −1. ``scorer`` is called with user rows."""
@@ -183,18 +199,17 @@ def page_table(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Returns {row: {group: {measure: {value, ci}}}} with 95 % intervals over the users of a group.
 
-    Groups are all users, and warm and cold ones if there are any. ``coverage`` is the fraction of published
-    items on the pages of the group.
+    Groups: see ``PageRequests.groups``. ``coverage`` is the fraction of published items on the group's pages.
     """
     table: dict[str, dict[str, dict[str, Any]]] = {row: {} for row in pages}
-    measured = {row: requests.measure(page) for row, page in pages.items()}
     n_items = max(int(requests.is_published.sum()), 1)
-    for group, places in _groups(requests).items():
+    for group, (held, places) in requests.groups().items():
         bootstrap = UserBootstrap(places, resamples, seed)
         is_drawn = resampling_weights(len(places), resamples, seed) > 0
         for row, page in pages.items():
+            measures = held.measure(page)
             table[row][group] = {
-                name: bootstrap.mean_with_interval(measured[row][name][places]) for name in MEASURES
+                name: bootstrap.mean_with_interval(measures[name][places]) for name in MEASURES
             }
             table[row][group]["coverage"] = _coverage(page[places], is_drawn, n_items)
     return table
@@ -221,11 +236,6 @@ def best_ahead(differences: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Returns the row that is furthest ahead by more than its interval; None if there is none."""
     ahead = {row: gap["value"] for row, gap in differences.items() if gap["ci"][0] > 0}
     return max(ahead, key=lambda row: ahead[row], default=None)
-
-
-def _groups(requests: PageRequests) -> dict[str, NDArray[Any]]:
-    masks = np.ones(len(requests), bool), requests.is_warm, ~requests.is_warm
-    return {name: np.flatnonzero(mask) for name, mask in zip(GROUPS, masks, strict=True) if mask.any()}
 
 
 def _coverage(pages: NDArray[Any], is_drawn: NDArray[Any], n_items: int) -> dict[str, Any]:

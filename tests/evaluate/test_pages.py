@@ -1,5 +1,7 @@
 """Tests of pages on held-out days: requests, held-out items, measures, groups and the comparison of rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_dataset import make_dataset
@@ -143,6 +145,20 @@ def test_table_has_rows_of_warm_and_cold_users(group_log, requests):
             assert measure["ci"][0] - 1e-9 <= measure["value"] <= measure["ci"][1] + 1e-9
     coverage = len(np.unique(pages["popularity"])) / (GROUPS * PER_GROUP)
     assert groups["all"]["coverage"]["value"] == coverage
+
+
+def test_group_of_new_items_has_only_items_that_nobody_enjoyed(group_log):
+    exposures = group_log.exposures
+    known = exposures.work_id != 5
+    dataset = replace(group_log, exposures=exposures.take(known | (exposures.time_ms >= 6 * DAY_MS)))
+    requests = PageRequests.from_dataset(dataset, dataset.valid_until_ms)
+    held, places = requests.groups()["new items"]
+    assert set(held.held_item.tolist()) == {5} and len(places) == (requests.held_item == 5).sum() > 0
+    pages = np.full((len(requests), K), -1)
+    pages[places[0], 0] = 5
+    measures = page_table(requests, {"page": pages})["page"]
+    assert measures["new items"]["recall"]["value"] == pytest.approx(1 / len(places))
+    assert measures["all"]["recall"]["value"] < measures["new items"]["recall"]["value"]
 
 
 def test_settings_are_chosen_without_the_test_days(group_log, requests):
