@@ -161,12 +161,14 @@ def cascade_pages(
     from karec.pipeline.deadline import usable_cores
     from karec.pipeline.types import Request
 
+    n_known = int(dataset.exposures.time_ms.searchsorted(requests.start_ms))
+    known = dataclasses.replace(dataset, exposures=dataset.exposures.take(slice(0, n_known)))
     user_ids = dataset.snapshot.users.ids[requests.users].tolist()
     with tempfile.TemporaryDirectory(prefix="karec-pages-") as folder:
         out = Path(folder)
         if (project / "karec.toml").exists():
             shutil.copyfile(project / "karec.toml", out / "karec.toml")
-        config = set_up(dataset, run, settings, out, progress)
+        config = set_up(known, run, settings, out, progress)
         scenes, scene = scene_names(config), main_scene(dataset)
         scene = scene if scene in scenes else scenes[0]
         cascade = load_cascade(config, scene, Bundle.open(out / "bundles"))
