@@ -69,7 +69,6 @@ def make_dataset(
     parts = replace(parts, tables=_with_shared_codes(parts.tables))
     items, users = parts.table("items"), parts.table("users")
     relations = _relations(parts, users)
-    file_columns = items.columns
     if lists is not None and contract.past is not None:
         past = past_columns(lists, contract.past, contract.meanings, items)
         items = replace(items, columns={**items.columns, **past.items})
@@ -79,10 +78,11 @@ def make_dataset(
     meaning, notes = _decide_consumed(impressions, contract)
     split = split_log(impressions, read.part, contract, _first_day(items, users))
     impressions, cuts = split.impressions, split.cuts
-    is_positive = meaning.is_enjoyed(impressions.labels)
-    item_names = parts.tables["items"].names if "items" in parts.tables else {}
-    leaks = leak_notes(file_columns, item_names, items.lookup(impressions.work_id[is_positive]))
-    notes = (*notes, *split.notes, *_user_notes(impressions, cuts, parts.ids), *leaks)
+    notes = (*notes, *split.notes, *_user_notes(impressions, cuts, parts.ids))
+    if "items" in parts.tables:
+        positives = impressions.work_id[meaning.is_enjoyed(impressions.labels)]
+        columns, names = parts.table("items").columns, parts.tables["items"].names
+        notes = (*notes, *leak_notes(columns, names, items.lookup(positives)))
     if has_only_positives:
         notes = (*notes, negatives_note(contract.negatives))
         impressions = _with_negatives(impressions, items, cuts, contract)
