@@ -85,8 +85,14 @@ def _only_event(log: InspectedTable, event: str) -> str | None:
 
 
 def _has_labels(log: InspectedTable, roles: Mapping[str, str]) -> bool:
-    rating = log.named("rating", ("integer", "number"), roles.values())
-    return "time" in roles and ("event" in roles or bool(_flags(log, roles)) or rating is not None)
+    has_values = bool(_flags(log, roles)) or _rating(log, roles) is not None
+    return "time" in roles and ("event" in roles or has_values)
+
+
+def _rating(log: InspectedTable, roles: Mapping[str, str]) -> str | None:
+    """Returns the column of ratings. None: there is none, or all are equal."""
+    name = log.named("rating", ("integer", "number"), roles.values())
+    return name if name is not None and log.n_distinct[name] > 1 else None
 
 
 def _flags(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
@@ -151,13 +157,13 @@ def label_lines(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
             for name in flags
         }
         return _label_tables(log, roles, labels, "# ? each column of 0 and 1")
-    rating = log.named("rating", ("integer", "number"), roles.values())
-    if rating is not None:
+    if (rating := _rating(log, roles)) is not None:
         number = log.columns[rating].as_number
-        median = float(log.source.database.rows(f"SELECT median({number}) FROM {log.sample}")[0][0])
+        query = f"SELECT median({number}), list_sort(list_distinct(list({number})))[2] FROM {log.sample}"
+        threshold = max(map(float, log.source.database.rows(query)[0]))  # above the smallest value
         column = f"column = {quote(rating)}"
         labels = {
-            "liked": (f"{column}, at_least = {median:g}", f"{number} >= {median!r}"),
+            "liked": (f"{column}, at_least = {threshold:g}", f"{number} >= {threshold!r}"),
             "rated": (f"{column}{NO_TASK}", f"{number} <> 0"),
         }
         return _label_tables(log, roles, labels, "# ? a value of at least the median means liked")
@@ -250,6 +256,11 @@ def _label_tables(
         name: (f"{condition}{NO_TASK * (name in unwanted)}", sql) for name, (condition, sql) in labels.items()
     }
     tasks = [name for name, (condition, _) in labels.items() if not condition.endswith(NO_TASK)]
+    if not tasks:
+        raise DataError(
+            f"{log.path}: users want none of {', '.join(labels)}. Leave these rows out: the others are a "
+            "log of positives."
+        )
     liked = [name for name in tasks if re.search(LIKED, name)]
     followed = [name for name in tasks if re.search(FOLLOWED, name)]
     enjoyed = [name for name in tasks if name not in (*liked, *followed)][:2] or tasks[:1]

@@ -7,6 +7,7 @@ import pytest
 from own_files import START_S, iso, write_log
 
 from karec.data.draft import write_contract
+from karec.errors import DataError
 
 HEAD = ("user", "item", "time", "amount")
 TOML = """\
@@ -77,6 +78,13 @@ def test_unwanted_events_are_no_task_of_a_page(tmp_path):
     tasks = {name for name, label in toml["labels"].items() if label.get("task", True)}
     assert tasks == {"buy"} and toml["labels"].keys() == set(events)
     assert toml["meaning"]["enjoyed"] == ["buy"] and toml["meaning"]["liked"] == ["buy"]
+
+
+def test_log_of_purchases_and_refunds_is_refused_by_init(tmp_path):
+    rows = [(u, i, at, "refund" if n % 9 == 0 else "buy") for n, (u, i, at, _) in enumerate(purchases())]
+    write_log(tmp_path, rows, head=(*HEAD[:3], "action"))
+    with pytest.raises(DataError, match="users want none of refund"):
+        write_contract([tmp_path], tmp_path)
 
 
 def test_times_without_a_zone_among_others_are_counted(read, tmp_path):

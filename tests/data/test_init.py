@@ -53,6 +53,19 @@ def test_init_makes_a_label_from_ratings_by_their_median(draft, read):
     assert genres == {"Action", "Comedy", "Drama", "Horror", "Sci-Fi"}
 
 
+def test_init_takes_no_label_that_all_ratings_have(draft, read):
+    def write(folder):
+        path = movie_ratings(folder) / "ratings.csv"
+        head, *rows = (line.split(",") for line in path.read_text().splitlines())
+        lines = [[*row[:2], "5" if at % 3 == 0 else "1", row[3]] for at, row in enumerate(rows)]
+        path.write_text("\n".join(map(",".join, [head, *lines])) + "\n")
+        return folder
+
+    folder, _, toml = draft(write)
+    assert toml["labels"]["liked"]["at_least"] == 5
+    assert read(folder).report.labels["liked"] == pytest.approx(1 / 3, abs=0.01)
+
+
 def test_init_finds_view_and_labels_of_a_log_of_actions(draft, read):
     folder, text, toml = draft(shop_actions)
     assert toml["events"]["columns"] == {
