@@ -212,3 +212,24 @@ def test_template_leaves_out_a_step_if_its_column_is_missing():
 
 def test_template_inherits_the_main_scene_of_its_config():
     assert 'inherits = "feed"' in added_scene_text("city", "feed", {})
+
+
+def test_page_without_creators_ends_with_consumed_items_if_others_are_too_few(tmp_path):
+    bundle = publish_small_bundle(tmp_path, consumed=("click", "long_view"))
+    works = bundle.snapshot.works
+    columns = {
+        name: values for name, values in works.columns.items() if name not in ("creator_id", "song_id")
+    }
+    without_creators = replace(bundle.snapshot, works=replace(works, columns=columns))
+    path = tmp_path / "karec.toml"
+    path.write_text(home_scene_text(HOME, without_creators, OBJECTIVES))
+    cascade = replace(load_cascade(path, HOME, bundle), side_effects=())
+    consumed = {*bundle.snapshot.relations["consumed"].row_values(2).tolist()}
+    user, n_others = int(bundle.snapshot.users.ids[2]), len(works) - len(consumed)
+    assert consumed and n_others > 3
+    page = cascade.run(Request(user, k=n_others + 2))
+    is_consumed = [item.item_id in consumed for item in page]
+    assert is_consumed == [False] * n_others + [True, True]
+    assert (page.shortfall.reason, page.shortfall.got) == ("filled", n_others)
+    page = cascade.run(Request(user, k=n_others))
+    assert not consumed & {item.item_id for item in page} and page.shortfall is None
