@@ -42,6 +42,11 @@ class Dataset:
         """The weight of each task, in the order of ``tasks``."""
         return {task: float(self.weights.get(task, 1.0)) for task in self.tasks}
 
+    @property
+    def end_ms(self) -> int:
+        """Unix ms just after the newest impression."""
+        return int(self.exposures.time_ms[-1]) + 1
+
     def split(self) -> tuple[Impressions, Impressions, Impressions]:
         """Returns training, validation and test rows, each ordered by time."""
         time = self.exposures.time_ms

@@ -33,10 +33,11 @@ def train(
     quick: Annotated[
         bool, typer.Option("--quick", help="Train a smaller ranker for fewer epochs, for a first look.")
     ] = False,
-    search: Annotated[
+    choose: Annotated[
         float | None,
         typer.Option(
-            metavar="MINUTES", help="Search settings for this time before training (default: no search)."
+            metavar="MINUTES",
+            help="Choose settings on the validation days for this time before training (default: no choice).",
         ),
     ] = None,
     log: Annotated[
@@ -89,7 +90,7 @@ def train(
         settings=None if settings is None else TrainSettings.from_toml(settings),
         seed=choice.seed,
         is_quick=quick,
-        search_minutes=search,
+        choose_minutes=choose,
         log=None if log is None else to_log_folder(log),
         log_version=log_version,
         served_run=run,

@@ -44,9 +44,9 @@ def set_up(
     scenes: Sequence[str] = (),
     item_types_of: ItemTypesOf | None = None,
     is_rolling: bool = False,
+    until_ms: int | None = None,
 ) -> Path:
-    """Publishes the models of ``run`` for the start of the test period. Writes ``out/karec.toml`` if there is
-    none. Returns its path.
+    """Publishes the models of ``run``. Writes ``out/karec.toml`` if there is none. Returns its path.
 
     Args:
         settings: those of the run's run.json. Its key ``ranked_by`` says if rank of a new karec.toml orders
@@ -55,11 +55,13 @@ def set_up(
         scenes: templates of scenes that a new karec.toml gets in addition to the main scene.
         item_types_of: returns further item types for these scenes from the published snapshot.
         is_rolling: publishes next to the version in service (``karec.refresh.next_version``).
+        until_ms: the snapshot knows earlier events; None: all of them.
 
     With a new karec.toml, the first stages of the main scene that C++ hosts have are exported for them;
     ``karec export stage`` does it again after a change of the file.
     """
-    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
+    until_ms = dataset.end_ms if until_ms is None else until_ms
+    snapshot = advance(dataset.snapshot, dataset.exposures, until_ms).drop_unpublished()
     folder = (publish_next_version if is_rolling else publish)(
         run,
         snapshot,

@@ -34,23 +34,26 @@ def compare_versions(
     in_service: Path,
     margin: float,
     *,
+    since_ms: int,
     refresh_hours: float,
     resamples: int,
     seed: int = 0,
     threads: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Returns the content of ``compared`` in run.json.
+    """Returns the content of ``compared`` in run.json, measured on the rows from ``since_ms`` on.
 
     ``models``: {ranker, towers: {"new", "in_service", "gain", "gain_ci"}}. ``no_worse``: for both the lower
     end of gain_ci is at least −``margin``; gain_ci is None if resamples have no AUC. Raises DataError if the
     test days have no exposure, no task has both values there, or a version predicts other tasks.
     """
-    test = dataset.split()[2]
+    test = dataset.exposures.take(dataset.exposures.time_ms >= since_ms)
     tasks = [task for task in dataset.tasks if test.labels[task].any() and not test.labels[task].all()]
     if not tasks:
         raise DataError(f"{dataset.name}: no task has both values on the newest day ({len(test):,} rows)")
-    scores = [_scores(dataset, folder, refresh_hours, threads, progress) for folder in (new, in_service)]
+    scores = [
+        _scores(dataset, folder, since_ms, refresh_hours, threads, progress) for folder in (new, in_service)
+    ]
     bootstrap = UserBootstrap(test.user_id, resamples, seed)
     models = {}
     for name in (RANKER, TOWERS):
@@ -64,6 +67,7 @@ def compare_versions(
         "margin": margin,
         "versions": [OnnxModel(folder / "ranker.onnx").model_version for folder in (new, in_service)],
         "tasks": tasks,
+        "since_ms": since_ms,
         "exposures": len(test),
         "users": len(np.unique(test.user_id)),
         "models": models,
@@ -78,7 +82,12 @@ def _gain(new: float, new_draws: NDArray[Any], current: float, current_draws: ND
 
 
 def _scores(
-    dataset: Dataset, folder: Path, refresh_hours: float, threads: int, progress: Progress | None
+    dataset: Dataset,
+    folder: Path,
+    since_ms: int,
+    refresh_hours: float,
+    threads: int,
+    progress: Progress | None,
 ) -> dict[str, NDArray[Any]]:
     """Returns {ranker, towers: (M, T) scores of the test rows}, in the order of the dataset's tasks."""
     encoder = Encoder.load(folder / "encoder.npz")
@@ -89,7 +98,7 @@ def _scores(
     examples = build_examples(
         encoder, dataset.snapshot, dataset.exposures, feature_times(dataset, refresh_hours)
     )
-    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    test = examples.take(dataset.exposures.time_ms >= since_ms)
     (ranked,) = logits_of_rankers(test, [OnnxModel(folder / "ranker.onnx")], progress, threads)
     heads = {part: dict.fromkeys(encoder.tasks, value) for part, value in (("scale", 1.0), ("bias", 0.0))}
     user, item = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))

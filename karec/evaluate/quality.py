@@ -27,6 +27,7 @@ from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 RUN_FORMAT = 1  # of run.json
+TESTED = "tested"  # folder in a run folder: the models before the final fit, which alone can be measured
 QUALITY_FORMAT = 1  # of quality.json; docs/formats.md has its keys
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
@@ -36,14 +37,20 @@ BATCH = 256
 GROUPS = {"0": (0, 0), "1-10": (1, 10), "11-50": (11, 50), "51+": (51, np.inf)}
 
 
+def tested_folder(run: Path) -> Path:
+    """Returns the folder of a run's tested models: ``run``/tested, or ``run`` without a final fit."""
+    return run / TESTED if (run / TESTED).is_dir() else run
+
+
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Measures the models of a run folder on the test days. Writes and returns quality.json's content.
+    """Measures the tested models of a run folder on the test days. Writes and returns quality.json's content.
 
     ``models``: ``quality_table`` of all rows. ``by_history``: the same for each group of GROUPS, with its
     numbers of ``exposures`` and ``users``; a group without rows has no models. Models are popularity, rates,
     the trained baselines, towers, and last the ranker by its kind: mmoe, lr, lightgbm, or both, whose two
     parts also have a row. Raises DataError like ``trained_run``.
     """
+    folder = tested_folder(folder)
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
     logits = _logits(run, test, folder, progress)
@@ -185,17 +192,23 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
-    """Returns run.json of a run folder, and the test days as its encoder encodes them.
+    """Returns run.json of a run's tested models, and the test days as their encoder encodes them.
 
-    Raises DataError if ``folder`` is not a run folder of this format or the test days have no exposures.
+    Days before the models' last training moment are left out. Raises DataError if ``folder`` is not a run
+    folder of this format or the test days have no exposures.
     """
+    folder = tested_folder(folder)
     run = read_run(folder)
     encoder = Encoder.load(folder / "encoder.npz")
     times = feature_times(dataset, run["settings"]["features"]["refresh_hours"])
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, times)
-    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    until_ms = max(dataset.valid_until_ms, run.get("trained_until_ms", 0))
+    test = examples.take(dataset.exposures.time_ms >= until_ms)
     if not len(test):
-        raise DataError(f"{dataset.name}: no exposures on the test days, so there is nothing to measure")
+        raise DataError(
+            f"{dataset.name}: no exposures on the test days that did not train the models, so there is "
+            "nothing to measure"
+        )
     return run, test
 
 

@@ -43,7 +43,7 @@ run.checkpoint_steps = 1
         ("", ["--upload", "bundles"], "bundles is not a URL of an object store"),
         ("", ["--from-scratch"], "--from-scratch needs --log"),
         ("", ["--rolling"], "--rolling needs --log"),
-        ("", ["--log", "x", "--search", "1"], "--quick and --search are for a training from scratch"),
+        ("", ["--log", "x", "--choose", "1"], "--quick and --choose are for a training from scratch"),
     ],
 )
 def test_train_refuses_wrong_options_and_publishes_nothing(tmp_path, capsys, settings, options, message):

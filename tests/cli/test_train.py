@@ -132,6 +132,20 @@ def test_train_refuses_a_folder_that_another_training_writes(copy, capsys):
     assert "another karec train writes there" in capsys.readouterr().err
 
 
+def test_comparison_without_a_day_after_the_last_training_is_refused_at_the_start(copy, capsys):
+    assert train(copy, copy / "out", "--publish-if-no-worse", "0") == 2
+    assert "has learned from all impressions" in capsys.readouterr().err
+    assert not list((copy / "out").glob("run-2/*"))
+
+
+def test_versions_are_compared_on_impressions_after_the_last_training(copy):
+    options = ["--events", str(copy / "out" / "online.db"), "--publish-if-no-worse", "0.9"]
+    assert train(copy, copy / "out", *options) == 0
+    facts = json.loads((copy / "out" / "run-2" / "run.json").read_text())
+    first = json.loads((copy / "out" / "run" / "run.json").read_text())
+    assert first["trained_until_ms"] <= facts["compared"]["since_ms"] < facts["trained_until_ms"]
+
+
 def test_first_version_is_published_without_a_comparison(shop):
     assert Bundle.open(shop / "out" / "bundles").model_version == 1
     assert "compared" not in json.loads((shop / "out" / "run" / "run.json").read_text())
@@ -150,10 +164,11 @@ def test_comparison_with_the_same_models_has_no_gain(shop, tmp_path):
     from karec.data.load import load
 
     dataset = load(shop / "shop", tmp_path).dataset
-    run, bundle = shop / "out" / "run", Bundle.open(shop / "out" / "bundles").path
-    compared = compare_versions(dataset, run, bundle, 0.0, refresh_hours=24.0, resamples=30)
+    tested, since_ms = shop / "out" / "run" / "tested", dataset.valid_until_ms
+    options = {"since_ms": since_ms, "refresh_hours": 24.0, "resamples": 30}
+    compared = compare_versions(dataset, tested, tested, 0.0, **options)
     assert compared["no_worse"] and compared["tasks"] == ["liked"]
-    quality = json.loads((run / "quality.json").read_text())["models"]
+    quality = json.loads((tested / "quality.json").read_text())["models"]
     for name, model in (("ranker", "lr"), ("towers", "towers")):
         measures = compared["models"][name]
         assert (measures["gain"], measures["gain_ci"]) == (0.0, (0.0, 0.0))
@@ -179,5 +194,6 @@ def test_train_refuses_wrong_options_before_it_reads_data(shop, capsys, options,
 
 def test_train_names_the_missing_run_of_the_version_in_service(copy, capsys):
     shutil.rmtree(copy / "out" / "run")
-    assert train(copy, copy / "out", "--log", str(copy), "--publish-if-no-worse", "0") == 2
+    options = ["--events", str(copy / "out" / "online.db"), "--publish-if-no-worse", "0"]
+    assert train(copy, copy / "out", "--log", str(copy), *options) == 2
     assert "no run folder of version 1, which is in service" in capsys.readouterr().err

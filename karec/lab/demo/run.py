@@ -114,6 +114,7 @@ class Demo:
             self.out,
             progress,
             ids=self.ids,
+            until_ms=self.dataset.valid_until_ms,
             scenes=self.scenes,
             item_types_of=self._item_types if self.scenes else None,
         )

@@ -71,7 +71,8 @@ def first_training(world: World, settings: Mapping[str, Any], seed: int, folder:
     if (folder / "karec.toml").exists():  # karec train writes this file last.
         return run
     folder.mkdir(parents=True, exist_ok=True)
-    write_text_aside(folder / "settings.toml", to_toml(settings))
+    tested = {**settings, "run": {"final_fit": False, **settings.get("run", {})}}
+    write_text_aside(folder / "settings.toml", to_toml(tested))
     data = folder / "data"
     shutil.rmtree(data, ignore_errors=True)
     write_dataset(data, world.start, world.past, world.dataset)

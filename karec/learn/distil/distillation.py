@@ -14,7 +14,7 @@ from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict
-from karec.learn.fit.prepare import TrainingData
+from karec.learn.fit.prepare import FitChoice, TrainingData
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers, UserOutputs
 from karec.learn.settings.settings import DistilSettings, TrainSettings
@@ -40,7 +40,7 @@ def train_towers(
     """
     targets = Targets.from_logs(soft, lists)
     model, state = fit_towers(prepared, targets, lists, settings, progress, checkpoint, start=start)
-    heads = _calibrated_heads(model, prepared)
+    heads = _calibrated_heads(model, prepared, state.best_epoch)
     _export(model, prepared, settings.model_version, folder)
     return state, heads
 
@@ -56,6 +56,7 @@ def fit_towers(
 ) -> tuple[Towers, FitState]:
     """Trains towers on ``targets``; keeps the best epoch by AUC, with retrieval by recall@100.
 
+    A final fit has the epochs of the tested towers.
     ``start``: initial weights, of towers of the same encoder and sizes; None: random. Raises
     DataError if a loss needs lists or soft labels of training rows and there are none.
     """
@@ -70,13 +71,15 @@ def fit_towers(
             return validation_score(model, prepared, settings.seed)
         return mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels)
 
+    choice = prepared.final_choice("towers")
+    epochs = choice.epochs if choice else settings.towers.epochs
     state = fit(
         model,
         prepared.n_shown,
-        StepLoss(model, prepared, targets, lists, settings),
-        score,
+        StepLoss(model, prepared, targets, lists, settings.replace(towers={"epochs": epochs})),
+        None if choice else score,
         optimizer=settings.optimizer,
-        epochs=settings.towers.epochs,
+        epochs=epochs,
         seed=settings.seed,
         title="training the towers",
         checkpoint=checkpoint,
@@ -115,9 +118,17 @@ def _check_targets(distil: DistilSettings, targets: Targets, lists: LoggedLists 
         )
 
 
-def _calibrated_heads(model: Towers, prepared: TrainingData) -> dict[str, dict[str, float]]:
-    """Returns scale and bias of each task's head, combined with the calibration on validation days."""
-    scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
+def _calibrated_heads(model: Towers, prepared: TrainingData, epochs: int) -> dict[str, dict[str, float]]:
+    """Returns scale and bias of each task's head, combined with the calibration on validation days.
+
+    A final fit has the calibration of the tested towers.
+    """
+    choice = prepared.final_choice("towers")
+    if choice is None:
+        calibration = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
+        choice = prepared.choices["towers"] = FitChoice(epochs, *calibration)
+    scale, bias = choice.scale, choice.bias
+    assert scale is not None and bias is not None
     model.cpu()
     tasks = prepared.encoder.tasks
     with torch.no_grad():

@@ -31,10 +31,11 @@ class TrainingDiverged(KarecError):
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training rows: their mean loss, and the validation score (higher is better)."""
+    """One pass over the training rows: their mean loss, and the validation score (higher is better) if there
+    is one."""
 
     loss: float
-    score: float
+    score: float | None
 
 
 @dataclass
@@ -51,16 +52,17 @@ class FitState:
     done: bool = False
 
     @property
-    def stale(self) -> int:
-        best = max(range(len(self.history)), key=lambda i: self.history[i].score)
-        return len(self.history) - 1 - best
+    def best_epoch(self) -> int:
+        """The number of epochs after which the score was the best; all of them without scores."""
+        scores = [epoch.score for epoch in self.history if epoch.score is not None]
+        return scores.index(max(scores)) + 1 if scores else len(self.history)
 
 
 def fit(
     model: nn.Module,
     n_rows: int,
     loss_of: Callable[[Tensor, int], Tensor],
-    score: Callable[[], float],
+    score: Callable[[], float] | None,
     *,
     optimizer: OptimizerSettings,
     epochs: int,
@@ -77,7 +79,7 @@ def fit(
 
     Args
       loss_of   (rows, step) → mean loss of the rows (indices below ``n_rows``) at a step of the training
-      score     returns the validation score of the current model
+      score     returns the validation score of the current model; None: all ``epochs`` run, the last is kept
       title     name of the training in progress reports and errors
 
     Raises TrainingDiverged with step and loss; the checkpoint then still has finite weights.
@@ -121,8 +123,11 @@ class _Loop:
         self.model, self.order, self.epochs, self.steps, self.title = model, order, epochs, steps, title
         self.checkpoint = checkpoint
         self.optimizer = _optimizer(model, settings.learning_rate, settings.weight_decay)
+        total = epochs * steps
+        # torch divides by 0 if the rise ends exactly with the first step
+        warm_up = WARM_UP + 0.01 if WARM_UP * total == 1.0 else WARM_UP
         self.cycle = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, settings.learning_rate, total_steps=epochs * steps, pct_start=WARM_UP
+            self.optimizer, settings.learning_rate, total_steps=total, pct_start=warm_up
         )
         self.parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer, "cycle": self.cycle}
         self.curve_stride = max(epochs * steps // CURVE_POINTS, 1)
@@ -167,16 +172,18 @@ class _Loop:
             self._check_weights(training_step)
             self._save(self.checkpoint, epoch_order)
 
-    def end_epoch(self, n_rows: int, score: Callable[[], float], patience: int) -> None:
+    def end_epoch(self, n_rows: int, score: Callable[[], float] | None, patience: int) -> None:
         """Scores the model, keeps its weights if they are the best so far, and sets ``state.done``."""
         state = self.state
         self._check_weights(state.epoch * self.steps + state.step)
         self.model.eval()
-        state.history.append(Epoch(state.total / n_rows, score()))
+        value = None if score is None else score()
+        state.history.append(Epoch(state.total / n_rows, value))
         state.epoch, state.step, state.total = state.epoch + 1, 0, 0.0
-        if state.history[-1].score > state.best:
-            state.best, self.best_weights = state.history[-1].score, copy.deepcopy(self.model.state_dict())
-        state.done = state.epoch == self.epochs or state.stale >= patience
+        if value is None or value > state.best:
+            state.best = state.best if value is None else value
+            self.best_weights = copy.deepcopy(self.model.state_dict())
+        state.done = state.epoch == self.epochs or state.epoch - state.best_epoch >= patience
         if self.checkpoint is not None:
             self._save(self.checkpoint, self.order.get_state())
 

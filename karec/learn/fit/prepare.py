@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from karec.catalog.dataset import Dataset
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, torch
+from karec.learn.export.mixture import Mixture
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.nets.matching import MATCHED
@@ -27,12 +28,32 @@ EXAMPLE_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
+class FitChoice:
+    """What the validation days chose for one model.
+
+    epochs        number of epochs
+    scale, bias   (H,) calibration of the heads
+    trees         number of trees by task
+    mixture       of the parts of a ranker
+    """
+
+    epochs: int = 0
+    scale: NDArray[Any] | None = None
+    bias: NDArray[Any] | None = None
+    trees: tuple[int, ...] = ()
+    mixture: Mixture | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """Examples of the training, validation and test days; the first two also as tensors.
 
     No training and no choice of settings reads ``test``. The last ``n_requests`` rows of ``train`` are
     requests of a served log. They have no outcome; only lists may use them. ``timeless``, ``drawn``: see
     Dataset.
+
+    ``choices`` by model: a training adds its choice. A final fit (``is_final``) reads those of the tested
+    models; its ``valid`` is not held out.
     """
 
     encoder: Encoder
@@ -44,6 +65,12 @@ class TrainingData:
     n_requests: int = 0
     timeless: bool = False
     drawn: float | None = None
+    choices: dict[str, FitChoice] = field(default_factory=dict)
+    is_final: bool = False
+
+    def final_choice(self, name: str) -> FitChoice | None:
+        """Returns the choice for a model in a final fit; None if this training chooses."""
+        return self.choices[name] if self.is_final else None
 
     @property
     def n_shown(self) -> int:
@@ -102,6 +129,40 @@ def prepare(
     Raises ValueError with the label's name if a task's label is missing or of one class, or if an input
     depends on the future.
     """
+    encoder = _fit_encoder(dataset, settings, folder)
+    times = feature_times(dataset, settings.features.refresh_hours)
+    check_no_leak(
+        lambda part: build_examples(encoder, dataset.snapshot, part, times[: len(part)]),
+        dataset.exposures,
+    )
+    return encode(encoder, dataset, settings, progress)
+
+
+def prepare_whole_log(
+    dataset: Dataset,
+    settings: TrainSettings,
+    folder: Path,
+    choices: Mapping[str, FitChoice],
+    progress: Progress | None = None,
+) -> TrainingData:
+    """Fits the encoder on all rows, writes it to ``folder`` and encodes them as training rows.
+
+    ``dataset``: all its rows are training rows. ``choices``: of the tested models. Validation has one request
+    of each user after the newest event, which gives the users' last lists; there are no test rows.
+    """
+    encoder = _fit_encoder(dataset, settings, folder)
+    rows, snapshot = dataset.exposures, dataset.snapshot
+    train = build_examples(encoder, snapshot, rows, feature_times(dataset, settings.features.refresh_hours))
+    newest_first = np.arange(len(rows))[::-1]
+    last = newest_first[np.unique(rows.user_id[::-1], return_index=True)[1]]
+    requests = replace(rows.take(last), time_ms=np.full(len(last), dataset.end_ms))
+    valid = build_examples(encoder, snapshot, requests, happened=rows)
+    prepared = _to_training_data(dataset, encoder, train, valid, train.take(np.arange(0)), settings, progress)
+    return replace(prepared, choices=dict(choices), is_final=True)
+
+
+def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Encoder:
+    """Fits the encoder on the training rows and writes it to ``folder``."""
     features = settings.features
     encoder = Encoder.fit(
         dataset.snapshot,
@@ -113,12 +174,7 @@ def prepare(
         cowatch=fit_cowatch(dataset, settings.seed),
     )
     encoder.save(folder / "encoder.npz")
-    times = feature_times(dataset, features.refresh_hours)
-    check_no_leak(
-        lambda part: build_examples(encoder, dataset.snapshot, part, times[: len(part)]),
-        dataset.exposures,
-    )
-    return encode(encoder, dataset, settings, progress)
+    return encoder
 
 
 def encode(
@@ -135,17 +191,27 @@ def prepare_served(
     settings: TrainSettings,
     served: ServedLog,
     progress: Progress | None = None,
+    *,
+    prepared: TrainingData | None = None,
 ) -> TrainingData:
     """Returns data like ``encode``, with more training rows: the requests of ``served`` that have lists.
+
+    With ``prepared``, all but the training rows is that of ``prepared``.
 
     Their features use the dataset's exposures before them. Raises ValueError like ``build_examples``.
     """
     requests = served.requests(dataset.snapshot, settings.distil.list_works)
     rows = concat_impressions([dataset.split()[0], requests], dataset.tasks)
     times = feature_times(replace(dataset, exposures=rows), settings.features.refresh_hours)
-    _, valid, test = _split_examples(encoder, dataset, settings)
+    if prepared is None:
+        _, valid, test = _split_examples(encoder, dataset, settings)
+    else:
+        valid, test = prepared.valid, prepared.test
     train = build_examples(encoder, dataset.snapshot, rows, times, happened=dataset.exposures)
-    return _to_training_data(dataset, encoder, train, valid, test, settings, progress, len(requests))
+    data = _to_training_data(dataset, encoder, train, valid, test, settings, progress, len(requests))
+    if prepared is None:
+        return data
+    return replace(data, choices=prepared.choices, is_final=prepared.is_final)
 
 
 def _split_examples(

@@ -107,13 +107,26 @@ def train_from_log(
         state, heads = train_towers(prepared, soft, lists, settings, out, progress, checkpoint, start)
         runs = {"towers": state}
         clock.lap("towers")
-        facts = run_facts(dataset, settings, prepared.encoder, heads, runs, served.notes)
+        until_ms = max(dataset.valid_until_ms, run.facts.get("trained_until_ms", 0))
+        notes = served.notes
+        if until_ms >= dataset.end_ms:
+            notes = (*notes, f"{run.folder} has learned from all impressions: quality is not measured")
+        facts = run_facts(
+            dataset,
+            settings,
+            prepared.encoder,
+            heads,
+            runs,
+            notes,
+            trained_until_ms=until_ms,
+            ranked_by=run.facts.get("ranked_by", "ranker"),
+        )
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, out, progress)
+        quality = evaluate_run(dataset, out, progress) if until_ms < dataset.end_ms else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}
-    return TrainResult(out, quality, epochs, clock.seconds, served.notes)
+    return TrainResult(out, quality, epochs, clock.seconds, notes)
 
 
 def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: Path) -> None:

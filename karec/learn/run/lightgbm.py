@@ -18,7 +18,7 @@ from karec.features.encoder import Encoder
 from karec.learn._torch import torch
 from karec.learn.export.onnx_export import OPSET, write_onnx
 from karec.learn.fit.batches import Batches
-from karec.learn.fit.prepare import TrainingData
+from karec.learn.fit.prepare import FitChoice, TrainingData
 from karec.times import Progress
 
 BATCH = 65_536
@@ -77,6 +77,8 @@ def fit_lightgbm(
 ) -> None:
     """Trains one boosted model per task, stopped early on validation days, and writes them as one ranker.
 
+    A final fit has as many trees as the tested model.
+
     The model maps ``dense`` to ``logits``. A task has at most ``rounds`` trees, fewer if all tasks would
     exceed MAX_TREES. The trees do not depend on the number of threads, which is torch's.
     """
@@ -88,15 +90,22 @@ def fit_lightgbm(
     parameters = {**PARAMETERS, "seed": seed, "num_threads": torch.get_num_threads()}
     boosters = []
     rounds = min(rounds, max(MAX_TREES // len(tasks), 1))
+    choice = prepared.final_choice("lightgbm")
     for t, task in enumerate(tasks):
         train_set = lightgbm.Dataset(features, labels[:, t].copy(), free_raw_data=False)
-        early_stopping = lightgbm.early_stopping(PATIENCE, verbose=False)
-        valid_set = lightgbm.Dataset(valid_features, valid_labels[:, t].copy(), reference=train_set)
-        boosters.append(
-            lightgbm.train(parameters, train_set, rounds, valid_sets=[valid_set], callbacks=[early_stopping])
-        )
+        if choice is not None:
+            boosters.append(lightgbm.train(parameters, train_set, choice.trees[t]))
+        else:
+            stop_early = lightgbm.early_stopping(PATIENCE, verbose=False)
+            valid_set = lightgbm.Dataset(valid_features, valid_labels[:, t].copy(), reference=train_set)
+            boosters.append(
+                lightgbm.train(parameters, train_set, rounds, valid_sets=[valid_set], callbacks=[stop_early])
+            )
         if progress is not None:
             progress(t + 1, len(tasks), f"LightGBM, {task}")
+    if choice is None:
+        trees = tuple(booster.best_iteration or booster.current_iteration() for booster in boosters)
+        prepared.choices["lightgbm"] = FitChoice(trees=trees)
     proto = trees_to_onnx(boosters, features.shape[1])
     write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version)
 

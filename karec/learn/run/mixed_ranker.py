@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from karec.files import write_text_aside
 from karec.learn.export.mixture import Mixture, mixed_onnx
 from karec.learn.export.onnx_export import ExportError, write_onnx
-from karec.learn.fit.prepare import TrainingData
+from karec.learn.fit.prepare import FitChoice, TrainingData
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.lightgbm import dense_matrix
 from karec.models.onnx_model import OnnxModel
@@ -46,6 +46,7 @@ def write_mixed_ranker(
 ) -> Mixture:
     """Fits the mixture of the exported parts of ``path`` on validation days and writes it to ``path``.
 
+    A final fit has the mixture of the tested model.
     Also writes the fitted weights to ``<stem>_mixture.json``. Raises ExportError if ONNX Runtime's logits of
     the graph differ from the mean of its parts by more than 1e-4.
     """
@@ -53,7 +54,10 @@ def write_mixed_ranker(
     mmoe_logits = ranker_logits(prepared.valid, OnnxModel(first), progress)
     dense = dense_matrix(prepared.encoder, prepared.valid_batches)
     tree_logits = OnnxModel(second).run({"dense": dense}, "logits")[0]
-    mixture = fit_mixture(mmoe_logits, tree_logits, prepared.valid.labels)
+    choice = prepared.final_choice("both")
+    mixture = choice.mixture if choice else fit_mixture(mmoe_logits, tree_logits, prepared.valid.labels)
+    assert mixture is not None
+    prepared.choices["both"] = FitChoice(mixture=mixture)
     tasks = OnnxModel(first).tasks
     proto = mixed_onnx(onnx.load(first), onnx.load(second), mixture)
     write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.learn._torch import Tensor, functional, torch
+from karec.learn._torch import Tensor, functional, torch, torch_threads
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
-from karec.learn.fit.prepare import TrainingData
+from karec.learn.fit.prepare import FitChoice, TrainingData
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
@@ -58,7 +58,8 @@ def train_ranker(
         version, seed = settings.model_version, settings.seed
         fit_lightgbm(prepared, path, model_version=version, seed=seed, progress=progress)
         return FitState(done=True)
-    return _train_network(kind, prepared, settings, path, progress, checkpoint)
+    with torch_threads(1 if kind == "lr" else torch.get_num_threads()):  # its tensors are too small for more
+        return _train_network(kind, prepared, settings, path, progress, checkpoint)
 
 
 def _train_network(
@@ -69,7 +70,10 @@ def _train_network(
     progress: Progress | None,
     checkpoint: Checkpoint | None,
 ) -> FitState:
-    """Trains the MMoE or logistic regression with early stopping on the validation days."""
+    """Trains the MMoE or logistic regression with early stopping on the validation days.
+
+    A final fit has the epochs and the calibration of the tested model: no row is left to calibrate it.
+    """
     train, valid = prepared.train_batches, prepared.valid_batches
     exposures, auxiliary_names = prepared.train.exposures, settings.ranker.auxiliary if kind == "mmoe" else ()
     extra = auxiliary_tasks(exposures, prepared.encoder.tasks, auxiliary_names)
@@ -84,6 +88,7 @@ def _train_network(
         size = min(max(len(train) // LINEAR_STEPS, 1), LINEAR_BATCH)
         optimizer = optimizer.replace(batch_size=size, learning_rate=LINEAR_RATE, weight_decay=LINEAR_DECAY)
     log_probability = prepared.sampling_log_probabilities()
+    choice, epochs = prepared.final_choice(kind), LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs
 
     def loss(rows: Tensor, _: int) -> Tensor:
         logits = model.by_member(train.inputs(rows, names))
@@ -94,32 +99,36 @@ def _train_network(
         model,
         len(train),
         loss,
-        lambda: mean_auc(predict(model, valid), prepared.valid.labels),
+        None if choice else lambda: mean_auc(predict(model, valid), prepared.valid.labels),
         optimizer=optimizer,
-        epochs=LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs,
+        epochs=choice.epochs if choice else epochs,
         seed=settings.seed,
         title=f"training {NAMES[kind]}",
         checkpoint=checkpoint,
         progress=progress,
     )
-    _calibrate_and_export(model, prepared, tasks, extra, settings, path)
+    if choice is None:
+        valid_labels = np.concatenate(
+            [prepared.valid.labels, auxiliary_labels(prepared.valid.exposures, extra)], axis=1
+        )
+        scale, bias = calibrate(predict(model, valid), valid_labels, tasks)
+        choice = prepared.choices[kind] = FitChoice(state.best_epoch, scale, bias)
+    _export(model, choice, prepared, tasks, settings, path)
     return state
 
 
-def _calibrate_and_export(
+def _export(
     model: MmoeRanker | LogisticRegression,
+    choice: FitChoice,
     prepared: TrainingData,
     tasks: Sequence[str],
-    extra: Sequence[str],
     settings: TrainSettings,
     path: Path,
 ) -> None:
-    valid_labels = np.concatenate(
-        [prepared.valid.labels, auxiliary_labels(prepared.valid.exposures, extra)], axis=1
-    )
-    scale, bias = calibrate(predict(model, prepared.valid_batches), valid_labels, tasks)
+    """Exports the model with the calibration of ``choice``."""
+    assert choice.scale is not None and choice.bias is not None
     model.cpu()
-    calibrated = Calibrated(model, scale, bias)
+    calibrated = Calibrated(model, choice.scale, choice.bias)
     form = ServedRanker(calibrated, model) if isinstance(model, MmoeRanker) and model.crossed else None
     export_onnx(
         calibrated,

@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from karec.catalog.dataset import Dataset
-from karec.evaluate.quality import RUN_FORMAT
+from karec.evaluate.quality import RUN_FORMAT, TESTED
 from karec.features.encoder import Encoder
 from karec.files import remove_folder, write_text_aside
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.loop import FitState
+from karec.learn.settings.from_data import Rule
 from karec.learn.settings.settings import TrainSettings
 
 
 def make_folder(out: Path, resume: bool) -> None:
-    """Creates ``out``. Without ``resume`` it removes checkpoints of an earlier run."""
+    """Creates ``out``. Without ``resume`` it removes checkpoints and tested models of an earlier run."""
     if resume and not (out.is_dir() and any(out.iterdir())):
         raise CheckpointError(
             f"{out}: no run to resume. Start without --resume, or name the folder of the interrupted run."
         )
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        for name in ("checkpoints", TESTED):
+            shutil.rmtree(out / name, ignore_errors=True)
 
 
 def remove_runs(out: Path) -> list[str]:
@@ -68,8 +70,19 @@ def run_facts(
     heads: Mapping[str, Mapping[str, float]],
     runs: Mapping[str, FitState],
     notes: Sequence[str] = (),
+    *,
+    recipe: Sequence[Rule] = (),
+    trained_until_ms: int | None = None,
+    ranked_by: str = "ranker",
 ) -> dict[str, Any]:
-    """Returns the content of run.json except the seconds; ``notes`` are added to those of the data."""
+    """Returns the content of run.json except the seconds.
+
+    Args
+      notes              added to those of the data
+      recipe             settings that the data decided
+      trained_until_ms   the models know no later impression; None: validation is the last that they know
+      ranked_by          "ranker" or "towers": the model that orders pages
+    """
     return {
         "format": RUN_FORMAT,
         "settings": settings.to_dict(),
@@ -79,6 +92,9 @@ def run_facts(
         "inputs": encoder.descriptions,
         "epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()},
         "curves": {name: state.curve for name, state in runs.items()},
+        "recipe": [rule._asdict() for rule in recipe],
+        "trained_until_ms": dataset.valid_until_ms if trained_until_ms is None else trained_until_ms,
+        "ranked_by": ranked_by,
     }
 
 

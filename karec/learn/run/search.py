@@ -61,6 +61,7 @@ class Change:
 
 AS_GIVEN = Change("as given", {})
 RANKERS = (
+    Change("lr", {"ranker": {"kind": "lr"}}),
     Change("mmoe", {"ranker": {"kind": "mmoe"}}),
     Change("lightgbm", {"ranker": {"kind": "lightgbm"}}),
     Change("both", {"ranker": {"kind": "both"}}),
@@ -126,7 +127,7 @@ def search_settings(
     ``check_training``.
     """
     if not minutes > 0:
-        raise ValueError(f"--search is {minutes:g}, expected minutes above 0")
+        raise ValueError(f"--choose is {minutes:g}, expected minutes above 0")
     settings = settings.resolve(dataset)
     check_training(dataset, settings)
     facts = fingerprint(dataset, settings)

@@ -4,23 +4,28 @@ The run folder then has encoder.npz, ranker.onnx, user_tower.onnx, item_tower.on
 rank_log/, checkpoints/, run.json (settings, model version, notes of the data, scales and biases of the
 towers, epochs and curves, seconds) and quality.json. A killed run resumes from its checkpoints and ends with
 the same models.
+
+With ``[run] final_fit`` all of this is in the folder ``tested`` of the run folder. Then encoder, ranker and
+towers are fitted again on the whole log, into the run folder itself: the epochs and the calibration are those
+of the tested models. Nothing measures the second models; every row has trained them.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from karec.catalog.dataset import Dataset
-from karec.evaluate.quality import evaluate_run
+from karec.evaluate.quality import TESTED, evaluate_run
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
-from karec.learn.fit.loop import Epoch
-from karec.learn.fit.prepare import TrainingData, prepare
+from karec.learn.fit.loop import Epoch, FitState
+from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.mixed_ranker import PARTS
+from karec.learn.run.page_order import choose_page_order
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.search import Choice
@@ -39,7 +44,7 @@ class TrainResult:
     """Result of a training.
 
     folder         the run folder
-    quality        on the test days
+    quality        of the tested models on the test days
     epochs         by step
     seconds        by step
     notes          on the training, in addition to those of the data
@@ -66,6 +71,8 @@ def train(
 ) -> TrainResult:
     """Trains everything into the run folder ``out`` and measures quality on the test days.
 
+    With ``final_fit``, the models in ``out`` are then fitted on the whole log, and ``out``/tested has the
+    measured ones.
     Files of an earlier run are replaced. With ``resume``, training continues from its checkpoints.
 
     Args
@@ -80,41 +87,93 @@ def train(
       LogSchemaError, DataError              a ``log`` without usable rows
       CheckpointError                        with ``resume``: other settings or data, or no run
     """
-    settings = settings.resolve(dataset)
+    settings, recipe = settings.resolve_with_rules(dataset)
     check_run(dataset, settings)
     served = None if log is None else read_served_pools(log, dataset, settings, log_version)
     make_folder(out, resume)
+    tested = out / TESTED if settings.run.final_fit else out
+    tested.mkdir(exist_ok=True)
     identity = fingerprint(dataset, settings) + ("" if served is None else f", {describe_pools(served)}")
-    checkpoints = Checkpoints(out, settings.run.checkpoint_steps, identity)
+    checkpoints = Checkpoints(tested, settings.run.checkpoint_steps, identity)
     clock = Clock()
     with torch_threads(settings.run.threads):
-        prepared = prepare(dataset, settings, out, progress)
+        prepared = prepare(dataset, settings, tested, progress)
         notes = (*prepared.notes(settings.features.min_count), *(() if served is None else served.notes))
         clock.lap("examples")
-        kind: str = settings.ranker.kind
-        state = train_ranker(
-            kind, prepared, settings, out / "ranker.onnx", progress, checkpoints.make("ranker")
+        training = _Training(dataset, prepared, served, settings, tested, checkpoints, progress)
+        runs, heads = training.fit_models(clock)
+        ranked_by = choose_page_order(prepared, settings, tested) if dataset.drawn is not None else "ranker"
+        facts = run_facts(
+            dataset, settings, prepared.encoder, heads, runs, notes, recipe=recipe, ranked_by=ranked_by
         )
-        runs = {"mmoe" if kind == "both" else kind: state}
-        clock.lap("ranker")
-        for name in _baseline_names(settings):
-            path, checkpoint = out / f"baseline_{name}.onnx", checkpoints.make(f"baseline_{name}")
-            runs[name] = train_ranker(name, prepared, settings, path, progress, checkpoint)
-        clock.lap("baselines")
-        tower_data, soft, lists = _write_and_read_log(dataset, prepared, served, settings, out, progress)
-        clock.lap("rank log")
-        runs["towers"], heads = train_towers(
-            tower_data, soft, lists, settings, out, progress, checkpoints.make("towers")
-        )
-        clock.lap("towers")
-        facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.to_dict()}
-        write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, out, progress) if evaluate else {}
+        write_json(tested / "run.json", {**facts, "seconds": clock.seconds})
+        quality = evaluate_run(dataset, tested, progress) if evaluate else {}
         clock.lap("evaluation")
-    write_json(out / "run.json", {**facts, "seconds": clock.seconds})
+        write_json(tested / "run.json", {**facts, "seconds": clock.seconds})
+        if settings.run.final_fit:
+            whole = replace(dataset, train_until_ms=dataset.end_ms, valid_until_ms=dataset.end_ms)
+            if log is not None:
+                served = read_served_pools(log, whole, settings, log_version)
+            prepared = prepare_whole_log(whole, settings, out, prepared.choices, progress)
+            checkpoints = Checkpoints(out, settings.run.checkpoint_steps, f"final fit, {identity}")
+            training = _Training(whole, prepared, served, settings, out, checkpoints, progress)
+            facts["towers"] = training.fit_models(Clock())[1]
+            facts |= {"inputs": prepared.encoder.descriptions, "trained_until_ms": dataset.end_ms}
+            facts["tested"] = TESTED
+            clock.lap("final fit")
+            write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}
     return TrainResult(out, quality, epochs, clock.seconds, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """Trains the models of one folder: tested ones, or those of the final fit."""
+
+    dataset: Dataset
+    prepared: TrainingData
+    served: ServedLog | None
+    settings: TrainSettings
+    out: Path
+    checkpoints: Checkpoints
+    progress: Progress | None
+
+    def fit_models(self, clock: Clock) -> tuple[dict[str, FitState], dict[str, dict[str, float]]]:
+        """Writes ranker, baselines, rank log and towers. Returns the trainings and the towers' heads."""
+        prepared, settings, out, progress = self.prepared, self.settings, self.out, self.progress
+        kind: str = settings.ranker.kind
+        checkpoint = self.checkpoints.make("ranker")
+        state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, checkpoint)
+        runs = {"mmoe" if kind == "both" else kind: state}
+        clock.lap("ranker")
+        for name in () if prepared.is_final else _baseline_names(settings):
+            path, checkpoint = out / f"baseline_{name}.onnx", self.checkpoints.make(f"baseline_{name}")
+            runs[name] = train_ranker(name, prepared, settings, path, progress, checkpoint)
+        clock.lap("baselines")
+        tower_data, soft, lists = self._write_and_read_log()
+        clock.lap("rank log")
+        checkpoint = self.checkpoints.make("towers")
+        runs["towers"], heads = train_towers(tower_data, soft, lists, settings, out, progress, checkpoint)
+        clock.lap("towers")
+        return runs, heads
+
+    def _write_and_read_log(self) -> tuple[TrainingData, SoftLabels, LoggedLists | None]:
+        """Writes the ranker's log of the training days to out/rank_log. Returns inputs of the towers.
+
+        That includes the pools of ``served``, if there are any.
+        """
+        prepared, settings, out, served = self.prepared, self.settings, self.out, self.served
+        log, train, tasks, distil = out / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
+        shutil.rmtree(log, ignore_errors=True)
+        write_first_log(train, out / "ranker.onnx", settings, log, self.progress, pools=distil.needs_lists)
+        soft = read_soft_labels(train.exposures, log, tasks)
+        lists = None
+        if distil.needs_lists:
+            lists = read_lists(train, log, tasks, distil.list_works, settings.seed)
+        if served is None or lists is None:
+            return prepared, soft, lists
+        return with_served_pools(self.dataset, prepared, soft, lists, served, settings, out, self.progress)
 
 
 def _baseline_names(settings: TrainSettings) -> tuple[str, ...]:
@@ -122,25 +181,3 @@ def _baseline_names(settings: TrainSettings) -> tuple[str, ...]:
     kind = settings.ranker.kind
     parts = PARTS if kind == "both" else (kind,)
     return tuple(name for name in settings.evaluation.baselines if name not in parts)
-
-
-def _write_and_read_log(
-    dataset: Dataset,
-    prepared: TrainingData,
-    served: ServedLog | None,
-    settings: TrainSettings,
-    out: Path,
-    progress: Progress | None,
-) -> tuple[TrainingData, SoftLabels, LoggedLists | None]:
-    """Writes the ranker's log of the training days to out/rank_log. Returns inputs of the towers' training.
-
-    That includes the pools of ``served``, if there are any.
-    """
-    log, train, tasks, distil = out / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
-    shutil.rmtree(log, ignore_errors=True)
-    write_first_log(train, out / "ranker.onnx", settings, log, progress, pools=distil.needs_lists)
-    soft = read_soft_labels(train.exposures, log, tasks)
-    lists = read_lists(train, log, tasks, distil.list_works, settings.seed) if distil.needs_lists else None
-    if served is None or lists is None:
-        return prepared, soft, lists
-    return with_served_pools(dataset, prepared, soft, lists, served, settings, out, progress)

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from karec.bundle import next_version
+from karec.bundle import Bundle, next_version
 from karec.bundle.in_use import lock_exclusively
 from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.non_inferiority import compare_versions
-from karec.evaluate.quality import read_run
+from karec.evaluate.quality import read_run, tested_folder
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.run_folder import remove_runs, write_json
@@ -50,7 +50,7 @@ class TrainingJob:
     settings          None: those of the served run, else the built-in ones
     seed              None: that of the settings
     is_quick          a smaller ranker and fewer epochs (``TrainSettings.quick``)
-    search_minutes    longest search of settings before training; None: no search
+    choose_minutes    longest choice of settings before training; None: no choice
     log               rank log of a service, from which the towers learn
     log_version       use only log rows of this model version
     served_run        run folder whose ranker wrote ``log``; None: the run in service
@@ -64,7 +64,7 @@ class TrainingJob:
     settings: TrainSettings | None = None
     seed: int | None = None
     is_quick: bool = False
-    search_minutes: float | None = None
+    choose_minutes: float | None = None
     log: LogFolder | None = None
     log_version: int | None = None
     served_run: Path | None = None
@@ -83,8 +83,8 @@ class TrainingJob:
             raise ValueError(
                 "--run continues the towers of a run, --from-scratch trains new ones. Give one of them"
             )
-        if self.continues_towers and (self.is_quick or self.search_minutes is not None):
-            raise ValueError("--quick and --search are for a training from scratch: add --from-scratch")
+        if self.continues_towers and (self.is_quick or self.choose_minutes is not None):
+            raise ValueError("--quick and --choose are for a training from scratch: add --from-scratch")
         if self.margin is not None and not 0 <= self.margin < math.inf:
             raise ValueError(
                 f"--publish-if-no-worse is {self.margin:g}, expected an AUC difference, 0 or more"
@@ -141,6 +141,8 @@ def run_job(
     """
 
     def train_and_publish(dataset: Dataset, is_resumed: bool) -> JobResult:
+        if job.margin is not None and job.served_bundle is not None:
+            _comparable_since(job, dataset)
         training = _train(job, dataset, progress, resume=is_resumed)
         comparison = _compare(job, dataset, training, progress)
         if comparison is not None and not comparison["no_worse"]:
@@ -162,7 +164,7 @@ def resume_or_start(
     An interrupted training in the run folder is resumed if the job says so; or, with a margin, if it would
     learn from the same data with the same settings. Otherwise it starts again.
     """
-    is_automatic = job.margin is not None and job.search_minutes is None
+    is_automatic = job.margin is not None and job.choose_minutes is None
     interrupted = (
         UnfinishedRun.from_folder(job.run_folder, _now_ms()) if is_automatic or job.is_resumed else None
     )
@@ -209,10 +211,10 @@ def _train(job: TrainingJob, dataset: Dataset, progress: Progress, *, resume: bo
     if job.is_quick:
         settings = settings.quick(len(dataset.split()[0]))
     choice = None
-    if job.search_minutes is not None:
+    if job.choose_minutes is not None:
         check_run(dataset, settings.resolve(dataset))
         folder = job.out / "choice"
-        choice = search_settings(dataset, settings, folder, job.search_minutes, progress, resume=resume)
+        choice = search_settings(dataset, settings, folder, job.choose_minutes, progress, resume=resume)
         settings = choice.settings
         resume = resume and run.is_dir()
     return train(dataset, settings, run, progress, resume, choice, log=job.log, log_version=job.log_version)
@@ -223,23 +225,51 @@ def _run_in_service(job: TrainingJob) -> Path:
 
     Raises DataError if that folder is missing.
     """
-    first = job.out / "run"
     bundle = None if job.margin is None else job.served_bundle
     if bundle is None:
-        return first
+        return job.out / "run"
+    folder = _run_of_version(job, bundle)
+    if folder is None:
+        raise DataError(
+            f"{job.out}: no run folder of version {int(bundle.name[1:])}, which is in service. Name it with "
+            "--run."
+        )
+    return folder
+
+
+def _run_of_version(job: TrainingJob, bundle: Path) -> Path | None:
+    """Returns the run folder whose models are in ``bundle``."""
     version = int(bundle.name[1:])
-    for folder in (job.out / f"run-{version}", first):
+    for folder in (job.out / f"run-{version}", job.out / "run"):
         if folder.is_dir() and read_run(folder)["settings"]["model_version"] == version:
             return folder
-    raise DataError(
-        f"{job.out}: no run folder of version {version}, which is in service. Name it with --run."
-    )
+    return None
+
+
+def _comparable_since(job: TrainingJob, dataset: Dataset) -> int:
+    """Returns the time from which no row has trained the version in service or the tested new one.
+
+    That version has learned no row after its snapshot, and with its run folder the exact time is known.
+    Raises DataError if there is no later impression: such a version would never be published.
+    """
+    bundle = job.served_bundle
+    assert bundle is not None
+    run = _run_of_version(job, bundle)
+    facts = {} if run is None else read_run(run)
+    known_ms = facts.get("trained_until_ms", Bundle.open(bundle, verify=False).snapshot.time_ms)
+    since_ms = max(dataset.valid_until_ms, int(known_ms))
+    if since_ms >= dataset.end_ms:
+        raise DataError(
+            f"{dataset.name}: the version in service has learned from all impressions, so no day is left to "
+            "compare a new version on. Add newer events, or train without --publish-if-no-worse."
+        )
+    return since_ms
 
 
 def _compare(
     job: TrainingJob, dataset: Dataset, training: TrainResult, progress: Progress
 ) -> dict[str, Any] | None:
-    """Compares the training with the version in service and adds the result to run.json."""
+    """Compares the tested models with the version in service and adds the result to run.json."""
     bundle = job.served_bundle
     if job.margin is None or bundle is None:
         return None
@@ -247,9 +277,10 @@ def _compare(
     settings = facts["settings"]
     comparison = compare_versions(
         dataset,
-        training.folder,
+        tested_folder(training.folder),
         bundle,
         job.margin,
+        since_ms=_comparable_since(job, dataset),
         refresh_hours=settings["features"]["refresh_hours"],
         resamples=settings["evaluation"]["resamples"],
         seed=settings["seed"],

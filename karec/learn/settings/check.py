@@ -58,7 +58,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         unknown = sorted(set(getattr(settings, key)) - set(known))
         if unknown:
             raise ConfigError(f"{key} weighs {unknown}, which is not learned here; there are {list(known)}")
-    if settings.distil.ranker_features == "towers" and ranker.kind != "mmoe":
+    if settings.distil.ranker_features == "towers" and ranker.kind not in ("auto", "mmoe"):
         raise ConfigError(
             f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross "
             "features. Use 'mmoe'."

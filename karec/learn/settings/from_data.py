@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,16 @@ LONG_HISTORY = 10  # items
 HISTORY, MATCHED_HISTORY = 30, 100  # last items that models see
 WORKS_PER_CREATOR = 2.0
 MIN_COUNT, MIN_COUNT_ROWS = 20, 1_000_000
+SMALL_ROWS = 500_000  # training rows; a log below is small
+SMALL_MIN_COUNT = 2
+
+
+class Rule(NamedTuple):
+    """A setting that the data decided."""
+
+    setting: str
+    value: Any
+    reason: str
 
 
 def matching_helps(dataset: Dataset) -> bool:
@@ -40,12 +50,14 @@ def history_length(matching: bool) -> int:
 
 
 def min_count(rows: int) -> int:
-    """Returns the training rows that a value needs for its own embedding: MIN_COUNT, above MIN_COUNT_ROWS
-    rows times the root of their ratio.
+    """Returns the training rows that a value needs for its own embedding: SMALL_MIN_COUNT for a small log;
+    MIN_COUNT, above MIN_COUNT_ROWS rows times the root of their ratio.
 
     A column has at most rows/min_count embeddings: 50,000 for 10⁶ rows and 500,000 for 10⁸, with 200 rows
     each. With one count for every size models would be as large as the log.
     """
+    if rows < SMALL_ROWS:
+        return SMALL_MIN_COUNT
     return round(MIN_COUNT * math.sqrt(max(1.0, rows / MIN_COUNT_ROWS)))
 
 

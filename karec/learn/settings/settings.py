@@ -16,7 +16,15 @@ from msgspec import Meta
 
 from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError
-from karec.learn.settings.from_data import HISTORY, MATCHING_VALUES, history_length, matching_helps, min_count
+from karec.learn.settings.from_data import (
+    HISTORY,
+    MATCHING_VALUES,
+    SMALL_ROWS,
+    Rule,
+    history_length,
+    matching_helps,
+    min_count,
+)
 from karec.models.fusion import ObjectiveWeights
 from karec.toml import (
     Count,
@@ -84,7 +92,8 @@ class OptimizerSettings(Settings, frozen=True):
 class RankerSettings(Settings, frozen=True):
     """[ranker]: the model that ranks, and whose log the towers learn from."""
 
-    kind: Literal["mmoe", "lr", "lightgbm", "both"] = "mmoe"  # both: the calibrated mean of mmoe and lightgbm
+    # auto: lr for a small log, else mmoe; both: the calibrated mean of mmoe and lightgbm
+    kind: Literal["auto", "mmoe", "lr", "lightgbm", "both"] = "auto"
     epochs: Count = 3  # at most; the best on validation is kept
     members: Count = 4  # small MMoEs over the same embeddings, whose mean ranks
     experts: Count = 4  # experts of a member
@@ -156,6 +165,7 @@ class RunSettings(Settings, frozen=True):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: NonNegativeInt = 0  # threads of the CPU; 0: as many as torch finds
     checkpoint_steps: Count = 200  # steps between checkpoints
+    final_fit: bool = True  # after the test, fit the models that are published on the whole log
 
 
 class TrainSettings(Settings, frozen=True):
@@ -226,6 +236,15 @@ class TrainSettings(Settings, frozen=True):
 
     def resolve(self, dataset: Dataset) -> Self:
         """Returns the settings of a training on `dataset`, with the values that depend on the data."""
+        return self.resolve_with_rules(dataset)[0]
+
+    def resolve_with_rules(self, dataset: Dataset) -> tuple[Self, list[Rule]]:
+        """Returns the settings of a training on `dataset`, and the rules that set some of them."""
+        rules: list[Rule] = []
+        n_rows = len(dataset.split()[0])
+        size = (
+            f"{n_rows:,} training rows, {'fewer than' if n_rows < SMALL_ROWS else 'at least'} {SMALL_ROWS:,}"
+        )
         meaning = asdict(dataset.snapshot.meaning)
         auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
         weights = {
@@ -233,29 +252,51 @@ class TrainSettings(Settings, frozen=True):
         }
         settings = self.replace(
             fusion=weights or dataset.objectives, ranker={"auxiliary": tuple(dict.fromkeys(auxiliary))}
-        )._resolve_recipe(has_only_positives=dataset.drawn is not None)
+        )
+        if settings.distil.recipe == AUTO:
+            settings = settings._resolve_recipe(has_only_positives=dataset.drawn is not None)
+            has = "only positives" if dataset.drawn is not None else "impressions"
+            rules.append(Rule("distil.recipe", settings.distil.recipe, f"the log has {has}"))
+        settings = settings._set_where_default(
+            {name: keys for name, keys in RECIPES[settings.distil.recipe].items() if name != "distil"}
+        )
+        if settings.ranker.kind == AUTO:
+            kind, reason = settings._choose_ranker(dataset, n_rows)
+            settings = settings.replace(ranker={"kind": kind})
+            rules.append(Rule("ranker.kind", kind, reason or size))
         if settings.towers.matching == AUTO:
             is_matching = matching_helps(dataset)
             settings = settings._set_where_default(MATCHING_VALUES) if is_matching else settings
             settings = settings.replace(towers={"matching": is_matching})
+            reason = (
+                "histories are long, and creators have several items"
+                if is_matching
+                else "histories are short, or creators have few items"
+            )
+            rules.append(Rule("towers.matching", is_matching, reason))
         if settings.features.history_length == 0:
             length = history_length(settings.towers.matching is True)
             settings = settings.replace(features={"history_length": length})
         if settings.features.min_count == 0:
-            settings = settings.replace(features={"min_count": min_count(len(dataset.split()[0]))})
-        return settings
+            settings = settings.replace(features={"min_count": min_count(n_rows)})
+            rules.append(Rule("features.min_count", settings.features.min_count, size))
+        return settings, rules
+
+    def _choose_ranker(self, dataset: Dataset, n_rows: int) -> tuple[str, str]:
+        """Returns the kind of ranker and the reason, "" for the number of rows."""
+        if self.distil.ranker_features == "towers":
+            return "mmoe", "recipe model-distillation needs a ranker without cross features"
+        if set(self.fusion) - set(dataset.tasks):
+            return "mmoe", "only mmoe learns the auxiliary tasks that fusion weighs"
+        return ("lr", "") if n_rows < SMALL_ROWS else ("mmoe", "")
 
     def _resolve_recipe(self, *, has_only_positives: bool) -> Self:
         """Returns settings with the recipe of "auto". Losses that were set without a recipe stay."""
-        settings = self
-        if self.distil.recipe == AUTO:
-            defaults = DistilSettings()
-            losses = RECIPES["list"]["distil"]
-            is_default = all(getattr(self.distil, key) == getattr(defaults, key) for key in losses)
-            name = "retrieval" if has_only_positives and is_default else "list"
-            settings = self.with_recipe(name) if is_default else self.replace(distil={"recipe": name})
-        recipe = RECIPES[settings.distil.recipe]
-        return settings._set_where_default({name: keys for name, keys in recipe.items() if name != "distil"})
+        defaults = DistilSettings()
+        losses = RECIPES["list"]["distil"]
+        is_default = all(getattr(self.distil, key) == getattr(defaults, key) for key in losses)
+        name = "retrieval" if has_only_positives and is_default else "list"
+        return self.with_recipe(name) if is_default else self.replace(distil={"recipe": name})
 
     def _set_where_default(self, values: Mapping[str, Mapping[str, Any]]) -> Self:
         """Returns settings with `values`, {section: {key: value}}, of keys that have their defaults."""

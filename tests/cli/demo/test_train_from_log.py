@@ -40,7 +40,7 @@ def test_train_continues_towers_with_a_served_log(served_job, capsys):
         (["--log", "nowhere"], "nowhere holds no rank log"),
         (["--log", "LOG", "--log-version", "9"], "no row of model version 9, only of 2 ("),
         (["--log", "LOG", "--run", "nowhere"], "nowhere: not a run folder of karec train"),
-        (["--log", "LOG", "--quick"], "--quick and --search are for a training from scratch"),
+        (["--log", "LOG", "--quick"], "--quick and --choose are for a training from scratch"),
         (["--log-version", "1"], "need --log"),
         (["--run", "run"], "need --log"),
     ],

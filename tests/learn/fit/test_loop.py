@@ -45,6 +45,22 @@ def test_fit_stops_early_and_keeps_the_best_weights():
     assert model.weight.item() == weight_by_step[4]  # after the second epoch of two steps
 
 
+@pytest.mark.parametrize("epochs", [1, 5, 6])
+def test_fit_without_a_score_runs_all_epochs_and_keeps_the_last(epochs):
+    """With 5 epochs of two steps the learning rate rises in exactly one step, by which torch divided."""
+    model = torch.nn.Linear(1, 1)
+    optimizer = OptimizerSettings(batch_size=5, learning_rate=0.1, weight_decay=0.0)
+    losses = []
+
+    def loss_of(rows, step):
+        losses.append((model(torch.ones(len(rows), 1)) ** 2).mean())
+        return losses[-1]
+
+    state = fit(model, 10, loss_of, None, optimizer=optimizer, epochs=epochs, seed=0, title="training a line")
+    assert [epoch.score for epoch in state.history] == [None] * epochs == [None] * state.best_epoch
+    assert len(losses) == 2 * epochs and (model(torch.ones(1, 1)) ** 2).item() < losses[0].item()
+
+
 @pytest.mark.parametrize(
     ("last", "step", "message"),
     [

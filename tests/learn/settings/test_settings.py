@@ -87,9 +87,9 @@ def test_resolve_selects_recipe_retrieval_for_logs_of_positives(dataset, tmp_pat
     assert read(tmp_path, "[features]\nmin_count = 7").resolve(positives).features.min_count == 7
 
 
-def test_min_count_grows_above_a_million_rows(dataset):
-    assert [min_count(rows) for rows in (1, 10**6, 4 * 10**6, 10**8)] == [20, 20, 40, 200]
-    assert TrainSettings().resolve(dataset).features.min_count == 20
+def test_min_count_is_2_for_small_logs_and_grows_above_a_million_rows(dataset):
+    assert [min_count(rows) for rows in (1, 10**6, 4 * 10**6, 10**8)] == [2, 20, 40, 200]
+    assert TrainSettings().resolve(dataset).features.min_count == 2
 
 
 def test_key_overrides_the_recipe(tmp_path):
