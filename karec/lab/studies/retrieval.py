@@ -23,7 +23,7 @@ from karec.catalog.dataset import Dataset
 from karec.errors import DataError, MissingExtra
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.retrieval import ndcg_at, recall_at, top_items
-from karec.evaluate.quality import trained_run
+from karec.evaluate.quality import tested_folder, trained_run
 from karec.evaluate.tables import format_measure
 from karec.lab.report import Part, Table, note, write_report
 from karec.lab.studies.retrieval_peers import PEERS, Peer, Settings, choose, top_of_peer
@@ -167,6 +167,7 @@ def compare_tops(
 
 def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, NDArray[Any]]:
     """Returns the top of the towers over all works, and of the ranker over the towers' best RANKED."""
+    folder = tested_folder(folder)
     run, examples = trained_run(dataset, folder)
     row = _first_rows(examples, test.users)
     user_tower, item_tower, ranker = (
