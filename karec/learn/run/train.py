@@ -15,9 +15,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from karec.catalog.dataset import Dataset
+from karec.evaluate.model_pages import RANKER, TOWERS, model_pages
+from karec.evaluate.pages import validation_requests
 from karec.evaluate.quality import TESTED, evaluate_run
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
@@ -25,7 +27,6 @@ from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.mixed_ranker import PARTS
-from karec.learn.run.page_order import choose_page_order
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.search import Choice
@@ -102,7 +103,7 @@ def train(
         clock.lap("examples")
         training = _Training(dataset, prepared, served, settings, tested, checkpoints, progress)
         runs, heads = training.fit_models(clock)
-        ranked_by = choose_page_order(prepared, settings, tested) if dataset.drawn is not None else "ranker"
+        ranked_by = _page_order(dataset, settings, tested) if dataset.drawn is not None else "ranker"
         facts = run_facts(
             dataset, settings, prepared.encoder, heads, runs, notes, recipe=recipe, ranked_by=ranked_by
         )
@@ -174,6 +175,14 @@ class _Training:
         if served is None or lists is None:
             return prepared, soft, lists
         return with_served_pools(self.dataset, prepared, soft, lists, served, settings, out, self.progress)
+
+
+def _page_order(dataset: Dataset, settings: TrainSettings, folder: Path) -> Literal["ranker", "towers"]:
+    """Returns the model in ``folder`` whose pages have the higher recall on the validation days."""
+    requests = validation_requests(dataset, settings.seed)
+    pages = model_pages(dataset, requests, folder, settings.to_dict())
+    recall = {row: requests.measure(pages[row])["recall"].mean() for row in (RANKER, TOWERS)}
+    return "towers" if recall[TOWERS] > recall[RANKER] else "ranker"
 
 
 def _baseline_names(settings: TrainSettings) -> tuple[str, ...]:
