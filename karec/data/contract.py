@@ -22,7 +22,7 @@ from karec.toml import Place, Settings, convert, read_toml
 FILE = "data.toml"
 POSITIVE = "positive"  # the label of a log that has only positives
 CONSUMED = (  # a name of a label by which a user consumes an item
-    r"(^|_)(buy|bought|purchas\w*|order\w*|pay|paid|payment|transaction|checkout|rate|rated|rating|review\w*)"
+    r"(^rate|(^|_)(buy|bought|purchas\w*|order\w*|pay|paid|payment|transaction|checkout|rated|rating|review\w*))"
     r"s?(_|$)"
 )
 _PRESETS = Path(__file__).parent / "presets"

@@ -132,6 +132,8 @@ def test_positives_without_times_are_consumed(tmp_path, read):
         ("ratings", "x", True),
         ("cart", "add_to_cart", False),
         ("reordering", "border", False),
+        ("x", "rate", True),
+        ("click_rate", "x", False),
     ],
 )
 def test_names_of_labels_and_events_show_consumption(tmp_path, name, event, is_consumption):
