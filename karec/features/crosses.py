@@ -73,28 +73,23 @@ class CrossFeatures:
         if self.cowatch is not None:
             rows = user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]
             cowatch = self.cowatch.all_vectors, *rows
-        priors = self._priors
+        affinities = None
+        if self.affinities is not None:
+            lists = user["affinity_history"], user["affinity_skipped"]
+            affinities = *lists, self.affinities.rates, self.affinities.shares
         return _native.crosses(
             *(user["history"], user["skipped"], user["follows"], user["friends"], user["alike"]),
             self._shared,
             items["item_ids"],
             self._creator,
             cowatch,
-            None if priors is None else (user["affinity_history"], user["affinity_skipped"], *priors),
+            affinities,
             None if not self.has_positions else _NO_POSITIONS if position is None else position,
         )
 
     @computed_once
     def _shared(self) -> list[int]:
         return [self.categories.index(name) for name in self.shared]
-
-    @computed_once
-    def _priors(self) -> tuple[NDArray[Any], NDArray[Any], list[int]] | None:
-        """Rates, shares of all categories, and the number of shares of each."""
-        if self.affinities is None:
-            return None
-        shares = self.affinities.shares
-        return self.affinities.rates, np.concatenate([np.empty(0), *shares]), list(map(len, shares))
 
     @computed_once
     def _creator(self) -> int:

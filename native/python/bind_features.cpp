@@ -81,7 +81,7 @@ py::array_t<std::int64_t> encode(const Vocabulary& vocabulary, py::handle ids) {
 }
 
 // creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), or None;
-// affinities: (history, skipped, rates, shares, sizes), or None; positions: (N,), (0,) if all are unknown, or None.
+// affinities: (history, skipped, rates, tuple of shares), or None; positions: (N,), (0,) if all are unknown, or None.
 py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle follows, py::handle friends,
                               py::handle alike, py::handle shared, py::handle items, py::ssize_t creator,
                               const py::object& cowatch, const py::object& affinities, const py::object& positions) {
@@ -134,11 +134,11 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
         in.cowatch = rows[2].span();
     }
     std::vector<Input<double>> priors;
-    std::vector<std::size_t> sizes;
+    std::vector<std::span<const double>> shares;
     if (!affinities.is_none()) {
         const auto parts = affinities.cast<py::tuple>();
-        if (parts.size() != 5) {
-            throw py::value_error("affinities has " + std::to_string(parts.size()) + " parts, expected 5 arrays");
+        if (parts.size() != 4) {
+            throw py::value_error("affinities has " + std::to_string(parts.size()) + " parts, expected 4");
         }
         rows.push_back(int64_input(parts[0], "affinity_history", {users, "H", width}, reason));
         in.affinities.history = rows.back().span();
@@ -146,11 +146,16 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
         in.affinities.skipped = rows.back().span();
         priors.push_back(float64_input(parts[2], "rates", {"K"}));
         in.affinities.rates = priors.back().span();
-        priors.push_back(float64_input(parts[3], "shares", {"K"}));
-        in.affinities.shares = priors.back().span();
-        const auto given_sizes = int64_input(parts[4], "sizes", {"I"});
-        for (const std::int64_t size : given_sizes.span()) sizes.push_back(static_cast<std::size_t>(size));
-        in.affinities.sizes = sizes;
+        for (const py::handle part : parts[3].cast<py::tuple>()) {
+            priors.push_back(float64_input(part, "shares", {"K"}));
+            positive(priors.back().shape(0), "the number of shares");
+            shares.push_back(priors.back().span());
+        }
+        if (shares.size() != (in.affinities.rates.empty() ? in.n_categories : 0)) {
+            throw py::value_error("shares has " + std::to_string(shares.size()) +
+                                  " parts, expected one for each category, or none with rates");
+        }
+        in.affinities.shares = shares;
     }
     in.has_positions = !positions.is_none();
     if (in.has_positions) {

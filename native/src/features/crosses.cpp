@@ -192,13 +192,7 @@ class UserAffinities {
         double rates = 0.0;
     };
 
-    explicit UserAffinities(const CrossInputs& in) : in_(in), width_(in.n_categories) {
-        std::span<const double> rest = in.affinities.shares;
-        for (const std::size_t size : in.affinities.sizes) {
-            shares_.push_back(rest.first(size));
-            rest = rest.subspan(size);
-        }
-    }
+    explicit UserAffinities(const CrossInputs& in) : in_(in), width_(in.n_categories) {}
 
     void select(std::size_t user) {
         history_ = select_user(in_.affinities.history, in_.n_users, user);
@@ -242,11 +236,11 @@ class UserAffinities {
     }
 
     float compute(std::size_t category, std::int64_t code, const Sums& sums) const noexcept {
-        if (shares_.empty()) {
+        if (in_.affinities.shares.empty()) {
             const double prior = kAffinityShows * in_.affinities.rates[0];
             return static_cast<float>(fixed_log((sums.n_enjoyed + prior) / (sums.rates * scale_ + prior)));
         }
-        const double n_relative = sums.n_enjoyed / select_value(shares_[category], code);
+        const double n_relative = sums.n_enjoyed / select_value(in_.affinities.shares[category], code);
         return static_cast<float>(fixed_log((n_relative + kAffinityShows) / (n_enjoyed_ + kAffinityShows)));
     }
 
@@ -261,8 +255,7 @@ class UserAffinities {
     std::size_t width_;
     std::span<const std::int64_t> history_;
     std::span<const std::int64_t> skipped_;
-    ScratchVector<std::span<const double>> shares_;  // by category; none if there are rates
-    ScratchVector<double> rates_;                    // by slot
+    ScratchVector<double> rates_;  // by slot
     double n_enjoyed_ = 0.0;
     double scale_ = 0.0;  // makes the sum of all rates equal to n_enjoyed_
 };
@@ -417,23 +410,10 @@ class CrossWriter {
     ScratchVector<float> logs_;  // logs_[n] = ln(1 + n)
 };
 
-bool have_fitting_sizes(const CrossInputs& inputs) noexcept {
-    const auto sizes = inputs.affinities.sizes;
-    const std::size_t n_shares = inputs.affinities.shares.size();
-    if (n_shares == 0) return sizes.empty();
-    std::size_t sum = 0;
-    for (const std::size_t size : sizes) {
-        if (size == 0 || size > n_shares - sum) return false;
-        sum += size;
-    }
-    return sizes.size() == inputs.n_categories && sum == n_shares;
-}
-
 }  // namespace
 
 Status compute_crosses(const CrossInputs& inputs, std::span<float> out) {
     if (inputs.n_categories == 0) return Status::invalid("items have no categories");
-    if (!have_fitting_sizes(inputs)) return Status::invalid("the sizes of categories do not fit the shares");
     if (inputs.n_items == 0) return {};
     CrossWriter writer(inputs, out);
     writer.write_matches();

@@ -22,16 +22,14 @@ namespace karec {
 inline constexpr std::size_t kMatches = 4;         // columns of each category
 inline constexpr std::size_t kCowatchCrosses = 3;  // columns of co-watch vectors
 
-// What affinities read (karec/features/affinities.py defines them): further lists, and the enjoyment that is expected.
-// Either the rates of items by code of the first category (K + 1,), the first is the mean; or the shares of values by
-// code, one category after the other: `sizes[i]` shares of category i, the first is that of a value without a code. All
-// are above 0.
+// What affinities read (karec/features/affinities.py defines them): further lists, and either the rates of items by
+// code of the first category, or the shares of the values of each category by code. The first number is the mean rate,
+// or the share of a value without a code. All are above 0, and no category has no numbers.
 struct AffinityInputs {
     std::span<const std::int64_t> history;  // (U, ·, I), newest first; 0 = missing
     std::span<const std::int64_t> skipped;  // (U, ·, I)
     std::span<const double> rates;
-    std::span<const double> shares;
-    std::span<const std::size_t> sizes;  // (I,); none with rates
+    std::span<const std::span<const double>> shares;  // (I,); none if there are rates
 
     bool empty() const noexcept { return rates.empty() && shares.empty(); }
 };
@@ -74,7 +72,7 @@ struct CrossInputs {
 // the item's code); newest_in_history and newest_in_skipped, 1 / (1 + first such slot), 0 without one; followed,
 // friend; alike; the largest and the mean cosine with the history, and the mean one with the skipped items; the
 // affinity of each category, 0 for code 0; ln(position), 0 if it is unknown. A cosine is NaN if a vector has NaN.
-// invalid_argument: a row outside of the vectors, or `sizes` that do not fit.
+// invalid_argument: a row outside of the vectors.
 Status compute_crosses(const CrossInputs& inputs, std::span<float> out);
 
 }  // namespace karec

@@ -56,9 +56,8 @@ class EncoderReader {
             read_positive("affinities.rates", to.works.vocabularies[0].size() + 1, to.rates);
         } else if (find_array(arrays_, "affinities.shares.0") != nullptr) {
             for (const Vocabulary& vocabulary : to.works.vocabularies) {
-                const std::string name = "affinities.shares." + std::to_string(to.share_sizes.size());
-                to.share_sizes.push_back(vocabulary.size() + 1);
-                read_positive(name, to.share_sizes.back(), to.shares);
+                const std::string name = "affinities.shares." + std::to_string(to.shares.size());
+                read_positive(name, vocabulary.size() + 1, to.shares.emplace_back());
             }
         }
     }

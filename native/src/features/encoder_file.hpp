@@ -43,8 +43,7 @@ struct EncoderFile {
     std::size_t cowatch_dim = 0;
     // As in AffinityInputs; all empty if the encoder has no affinities.
     std::vector<double> rates;
-    std::vector<double> shares;
-    std::vector<std::size_t> share_sizes;
+    std::vector<std::vector<double>> shares;
     bool has_positions = false;
 
     // Slots of the lists that affinities read.

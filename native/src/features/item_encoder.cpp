@@ -40,7 +40,8 @@ ItemEncoder::ItemEncoder(const UserEncoder& users) : tables_(users.tables_) {
     crosses.shared = shared_;
     crosses.dim = encoder.cowatch_dim;
     crosses.affinities.rates = encoder.rates;
-    crosses.affinities.shares = encoder.shares;
+    const ScratchVector<std::span<const double>> shares(encoder.shares.begin(), encoder.shares.end());
+    crosses.affinities.shares = shares;
     crosses.has_positions = encoder.has_positions;
     const auto n_numbers = static_cast<std::int64_t>(encoder.works.n_numbers());
     const auto n_categories = static_cast<std::int64_t>(crosses.n_categories);
@@ -120,8 +121,8 @@ Status ItemEncoder::encode_crosses(const EncodedUser& user, EncodedItems& items)
     in.affinities.history = codes_of(user, "affinity_history");
     in.affinities.skipped = codes_of(user, "affinity_skipped");
     in.affinities.rates = tables_->encoder.rates;
-    in.affinities.shares = tables_->encoder.shares;
-    in.affinities.sizes = tables_->encoder.share_sizes;
+    const ScratchVector<std::span<const double>> shares(tables_->encoder.shares.begin(), tables_->encoder.shares.end());
+    in.affinities.shares = shares;
     in.has_positions = tables_->encoder.has_positions;
     items.crosses.resize(in.n_items * in.width());
     return compute_crosses(in, items.crosses);
