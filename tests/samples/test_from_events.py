@@ -87,6 +87,17 @@ def test_exposures_in_data_and_log_count_once(dataset, store_source):
     assert "60 exposures that the data contain already, left out" in extended.notes[-1]
 
 
+def test_positions_of_events_count_from_1_if_the_data_have_positions(dataset, known, tmp_path):
+    head = head_of(dataset)
+    events = events_of(dataset.exposures.take(slice(KNOWN, None)), head)
+    position = np.arange(len(events), dtype=np.int32) % 5 - 1  # -1 is unknown, 0 the first
+    source = write(tmp_path / "online.db", replace(events, position=position), head=head)
+    with_positions = replace(known, exposures=replace(known.exposures, position=np.full(KNOWN, 7, np.int16)))
+    result = with_events(with_positions, source).exposures.position
+    assert result.dtype == np.int16 and sorted(result) == sorted([7] * KNOWN + (position + 1).tolist())
+    assert with_events(known, source).exposures.position is None
+
+
 def test_newest_day_is_test_and_the_day_before_is_validation(known, store_source):
     extended = with_events(known, store_source)
     train, valid, test = extended.split()
