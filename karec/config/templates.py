@@ -20,7 +20,7 @@ from karec.toml import toml_key
 
 HOME, PLAIN = "home", "plain"
 OTHERS = ("following", "city", "live", "song_request", "room", "comment", "comment_users", "creators")
-BY_TOWERS = '"inner_product", k = "rank", only_warm = true },    # on validation, ahead of the ranker'
+BY_TOWERS = '"inner_product", k = "rank", only_warm = true }'
 
 
 def template_text(name: str) -> str:
@@ -77,8 +77,8 @@ def home_scene_text(
     weights = ", ".join(f"{toml_key(task)} = {weight}" for task, weight in objectives.items())
     text = _replace(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if is_ranked_by_towers:
-        text = _replace(r'(?m)^( +\{ use = )"top_k", k = "rank" \},$', BY_TOWERS, text)
-        text = _replace(r'(?m)^(fallback = \[\{ use = )"top_k"(?=, k = "rank" \}\])', '"inner_product"', text)
+        text, n = re.subn(r'"top_k", k = "rank" \}', BY_TOWERS, text)
+        assert n == 2, f"the template orders rank {n} times, expected once and in the fallback"
     return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{toml_key(scene)}")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from karec.catalog.relation import Relation
 from karec.catalog.table import Table
+from karec.config.check import config_mistakes
 from karec.config.scenes import Config
 from karec.config.templates import home_scene_text
 
@@ -73,6 +74,7 @@ def test_rank_ends_with_inner_product_if_ranked_by_towers(tmp_path, platform):
     path.write_text(
         home_scene_text("home", snapshot, {"click": 1.0}, is_ranked_by_towers=True), encoding="utf-8"
     )
+    assert config_mistakes(path) == []
     rank = next(stage for stage in Config.read(path).scene("home").stages if stage["name"] == "rank")
     assert [step["use"] for step in rank["steps"]] == ["ranker", "fusion", "inner_product"]
     assert rank["steps"][-1]["k"] == 40
