@@ -20,6 +20,7 @@ from karec.learn.settings.from_data import (
     HISTORY,
     MATCHING_VALUES,
     SMALL_ROWS,
+    SMALL_VALUES,
     Rule,
     history_length,
     matching_helps,
@@ -266,12 +267,14 @@ class TrainSettings(Settings, frozen=True):
             rules.append(Rule("ranker.kind", kind, reason or size))
         if settings.towers.matching == AUTO:
             is_matching = matching_helps(dataset)
-            settings = settings._set_where_default(MATCHING_VALUES) if is_matching else settings
+            is_small = settings.ranker.kind == "lr" and n_rows < SMALL_ROWS and settings.distil.needs_lists
+            values = SMALL_VALUES if is_small else MATCHING_VALUES
+            settings = settings._set_where_default(values) if is_matching else settings
             settings = settings.replace(towers={"matching": is_matching})
             reason = (
-                "histories are long, and creators have several items"
+                "histories are long, and creators or categories have several items"
                 if is_matching
-                else "histories are short, or creators have few items"
+                else "histories are short, or creators and categories have few items"
             )
             rules.append(Rule("towers.matching", is_matching, reason))
         if settings.features.history_length == 0:

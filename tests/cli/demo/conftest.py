@@ -29,7 +29,7 @@ def job(tmp_path_factory):
     """
     out = tmp_path_factory.mktemp("job")
     settings = out / "train.toml"
-    settings.write_text("ranker.epochs = 1\n")
+    settings.write_text('ranker = { kind = "mmoe", epochs = 1 }\n')
     arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
     with (
         pytest.MonkeyPatch.context() as patch,

@@ -114,7 +114,9 @@ def test_inspect_prints_the_content_and_its_reader(job, capsys, name, words):
 
 def test_lab_ablation_prints_and_writes_its_tables(tmp_path, capsys):
     settings = tmp_path / "train.toml"
-    settings.write_text("ranker.epochs = 1\ntowers.epochs = 1\nevaluation.resamples = 10\n")
+    settings.write_text(
+        'ranker = { kind = "mmoe", epochs = 1 }\ntowers.epochs = 1\nevaluation.resamples = 10\n'
+    )
     sizes = ["--works", "600", "--users", "60", "--exposures", "3000", "--pools", "5", "--size", "100"]
     rows = ["--rows", "popularity", "--rows", "list", "--rows", "teacher", "--seeds", "4"]
     arguments = [

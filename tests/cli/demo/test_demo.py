@@ -46,10 +46,10 @@ def test_report_has_the_quality_of_each_model(report):
 
 def test_demo_of_the_world_trains_both_rankers_by_default(tmp_path):
     assert training_settings(None, None, is_world=True).ranker.kind == "both"
-    assert training_settings(None, None, is_world=False) == TrainSettings()
+    assert training_settings(None, None, is_world=False) == TrainSettings().replace(run={"final_fit": False})
     (tmp_path / "own.toml").write_text("evaluation.baselines = []")
     own = training_settings(tmp_path / "own.toml", 7, is_world=True)
-    assert (own.evaluation.baselines, own.ranker.kind, own.seed) == ((), "mmoe", 7)
+    assert (own.evaluation.baselines, own.ranker.kind, own.seed) == ((), "auto", 7)
 
 
 def test_report_counts_what_side_effects_wrote(report, job):

@@ -179,9 +179,12 @@ def with_creators(dataset, *, creators, enjoyed):
 
 def test_matching_towers_have_larger_batches_and_fewer_epochs(dataset):
     n = len(dataset.snapshot.works)
-    matched = TrainSettings().resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
+    mmoe = TrainSettings().replace(ranker={"kind": "mmoe"})
+    small = TrainSettings().resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
+    assert (small.optimizer.batch_size, small.ranker.kind, small.towers.epochs) == (1024, "lr", 2)
+    matched = mmoe.resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
     assert (matched.optimizer.batch_size, matched.ranker.epochs, matched.towers.epochs) == (512, 2, 3)
-    is_matching = TrainSettings().replace(towers={"epochs": 7}, optimizer={"batch_size": 100})
+    is_matching = mmoe.replace(towers={"epochs": 7}, optimizer={"batch_size": 100})
     is_matching = is_matching.resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
     assert (is_matching.optimizer.batch_size, is_matching.towers.epochs, is_matching.ranker.epochs) == (
         100,
@@ -203,11 +206,40 @@ def test_matching_is_on_for_long_histories_and_repeated_creators(dataset):
             assert changed.features.history_length == (100 if is_matching else 30)
             assert changed.replace(features={"history_length": 7}).resolve(data).features.history_length == 7
     without = {
-        name: column for name, column in dataset.snapshot.works.columns.items() if name != "creator_id"
+        name: column
+        for name, column in dataset.snapshot.works.columns.items()
+        if column.dtype.kind == "f" or name.endswith("_ms")
     }
     works = Table(dataset.snapshot.works.ids, without)
     bare = dataclasses.replace(dataset, snapshot=dataclasses.replace(dataset.snapshot, works=works))
     assert TrainSettings().resolve(bare).towers.matching is False
+
+
+def test_recipe_names_the_settings_that_the_data_decided(dataset):
+    settings, rules = TrainSettings().resolve_with_rules(dataset)
+    values = {rule.setting: rule.value for rule in rules}
+    assert values == {
+        "distil.recipe": "list",
+        "ranker.kind": "lr",
+        "towers.matching": settings.towers.matching,
+        "features.min_count": 2,
+    }
+    assert all(rule.reason for rule in rules) and settings.resolve_with_rules(dataset) == (settings, [])
+
+
+def test_large_logs_and_auxiliary_weights_get_the_network(dataset, monkeypatch):
+    assert TrainSettings().replace(fusion={"follow": 1}).resolve(dataset).ranker.kind == "mmoe"
+    assert TrainSettings().with_recipe("model-distillation").resolve(dataset).ranker.kind == "mmoe"
+    monkeypatch.setattr("karec.learn.settings.settings.SMALL_ROWS", 10)
+    assert TrainSettings().resolve(dataset).ranker.kind == "mmoe"
+
+
+def test_categories_of_items_without_creators_turn_matching_on(dataset):
+    data = with_creators(dataset, creators=4, enjoyed=1)
+    works = data.snapshot.works
+    works = Table(works.ids, {"kind": works["creator_id"], "made_ms": np.zeros(len(works), np.int64)})
+    data = dataclasses.replace(data, snapshot=dataclasses.replace(data.snapshot, works=works))
+    assert TrainSettings().resolve(data).towers.matching is True
 
 
 def test_median_history_counts_items_before_and_in_training_days(dataset):

@@ -64,6 +64,8 @@ def run_ablation(
         raise ValueError(f"seeds are {list(seeds)}, expected different ones, at least one")
     if whole < 0:
         raise ValueError(f"whole is {whole}, expected a number of users ≥ 0")
+    if settings.ranker.kind == "auto":  # rows are compared with one teacher on data of every size
+        settings = settings.replace(ranker={"kind": "mmoe"})
     settings = settings.resolve(dataset)
     check_training(dataset, settings)
     if any(row.name == "lightgbm" for row in rows):
