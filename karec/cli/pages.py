@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PAGES_FORMAT = 1  # of pages.json; docs/formats.md has its keys
 PAGE = "whole page"
-TESTED = "tested"  # folder of a run with the models that the test days measure
 COLUMNS = {
     "recall": "recall@20",
     "ndcg": "NDCG@20",
@@ -68,11 +67,10 @@ def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, 
     """
     from karec.evaluate.model_pages import model_pages
     from karec.evaluate.pages import K, PageRequests, best_ahead, compare_rows, page_table, simple_pages
-    from karec.evaluate.quality import read_run
+    from karec.evaluate.quality import read_run, tested_folder
     from karec.files import write_text_aside
 
-    facts = read_run(run)
-    tested = run / TESTED if (run / TESTED).is_dir() else run
+    facts, tested = read_run(run), tested_folder(run)
     seed, resamples = facts["settings"]["seed"], facts["settings"]["evaluation"]["resamples"]
     requests = PageRequests.from_dataset(dataset, dataset.valid_until_ms, seed=seed)
     measured: dict[str, Any] = {"k": K, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None}
@@ -161,14 +159,12 @@ def cascade_pages(
     from karec.pipeline.deadline import usable_cores
     from karec.pipeline.types import Request
 
-    n_known = int(dataset.exposures.time_ms.searchsorted(requests.start_ms))
-    known = dataclasses.replace(dataset, exposures=dataset.exposures.take(slice(0, n_known)))
     user_ids = dataset.snapshot.users.ids[requests.users].tolist()
     with tempfile.TemporaryDirectory(prefix="karec-pages-") as folder:
         out = Path(folder)
         if (project / "karec.toml").exists():
             shutil.copyfile(project / "karec.toml", out / "karec.toml")
-        config = set_up(known, run, settings, out, progress)
+        config = set_up(dataset, run, settings, out, progress, until_ms=requests.start_ms)
         scenes, scene = scene_names(config), main_scene(dataset)
         scene = scene if scene in scenes else scenes[0]
         cascade = load_cascade(config, scene, Bundle.open(out / "bundles"))

@@ -137,13 +137,11 @@ def fit_als(log: PastLog, factors: int, weight: float, penalty: float, iteration
     return _break_ties(log, lambda rows: users[rows] @ items.T)
 
 
-def _recent_grid(log: PastLog) -> Sequence[Mapping[str, Any]]:
-    return tuple({"days": days} for days in (7, 3, 14, 1, 30))
-
-
 METHODS: Mapping[str, SimpleMethod] = {
     "popularity": SimpleMethod(fit_popularity),
-    "recent popularity": SimpleMethod(fit_popularity, _recent_grid),
+    "recent popularity": SimpleMethod(
+        fit_popularity, lambda _: tuple({"days": days} for days in (7, 3, 14, 1, 30))
+    ),
     "attribute rates": SimpleMethod(
         fit_attribute_rates, lambda log: tuple({"column": column} for column in log.categories)
     ),

@@ -171,3 +171,15 @@ def test_settings_are_chosen_without_the_test_days(group_log, requests):
     _, facts = simple_pages(group_log, requests)
     _, changed_facts = simple_pages(changed, requests)
     assert all(facts[row]["parameters"] == changed_facts[row]["parameters"] for row in facts)
+
+
+def test_methods_keep_their_first_settings_without_validation_users(group_log, requests):
+    exposures = group_log.exposures
+    is_valid = (exposures.time_ms >= group_log.train_until_ms) & (exposures.time_ms < requests.start_ms)
+    dataset = replace(group_log, exposures=exposures.take(~is_valid))
+    earlier = validation_requests(dataset)
+    assert len(earlier) == 0 and earlier.groups() == {}
+    pages, facts = simple_pages(dataset, requests)
+    log = PastLog.from_dataset(dataset, earlier.start_ms)
+    assert all(facts[row]["parameters"] == METHODS[row].grid(log)[0] for row in facts)
+    assert pages["ALS"].shape == (len(requests), K)

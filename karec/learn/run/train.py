@@ -180,6 +180,8 @@ class _Training:
 def _page_order(dataset: Dataset, settings: TrainSettings, folder: Path) -> Literal["ranker", "towers"]:
     """Returns the model in ``folder`` whose pages have the higher recall on the validation days."""
     requests = validation_requests(dataset, settings.seed)
+    if not len(requests):
+        return "ranker"
     pages = model_pages(dataset, requests, folder, settings.to_dict())
     recall = {row: requests.measure(pages[row])["recall"].mean() for row in (RANKER, TOWERS)}
     return "towers" if recall[TOWERS] > recall[RANKER] else "ranker"
