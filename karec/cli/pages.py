@@ -63,16 +63,19 @@ def pages(choice: DataChoice, run: RunFolder, as_json: Json = False) -> None:
 def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, Any]:
     """Returns the content of pages.json and writes it into the run folder ``run``.
 
-    The cascade is that of the karec.toml next to ``run``, or of a new project if there is none.
+    The cascade is that of the karec.toml next to ``run``, or of a new project if there is none. If models
+    learned from test days, the pages are of the days after these.
     """
     from karec.evaluate.model_pages import model_pages
     from karec.evaluate.pages import K, PageRequests, best_ahead, compare_rows, page_table, simple_pages
     from karec.evaluate.quality import read_run, tested_folder
     from karec.files import write_text_aside
 
-    facts, tested = read_run(run), tested_folder(run)
+    tested = tested_folder(run)
+    facts = read_run(tested)
+    start_ms = max(dataset.valid_until_ms, facts.get("trained_until_ms", 0))
     seed, resamples = facts["settings"]["seed"], facts["settings"]["evaluation"]["resamples"]
-    requests = PageRequests.from_dataset(dataset, dataset.valid_until_ms, seed=seed)
+    requests = PageRequests.from_dataset(dataset, start_ms, seed=seed)
     measured: dict[str, Any] = {"k": K, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None}
     if len(requests):
         pages, simple = simple_pages(dataset, requests, progress, seed)
@@ -127,7 +130,7 @@ def _cells(measures: Mapping[str, Any], names: Iterable[str]) -> list[str]:
 def verdict(measured: Mapping[str, Any]) -> str:
     """Returns the sentence on the best row in comparison with the whole page."""
     if not measured["rows"]:
-        return "no page was measured: no user enjoyed an item on the test days that they did not own before"
+        return "no page was measured: no user enjoyed a new item on test days that trained no model"
     compared, best = measured["compared"], measured["ahead"]
     if best is None:
         closest = max(compared, key=lambda row: float(compared[row]["value"]))

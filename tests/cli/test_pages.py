@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from own_files import START_S, write_log
 
 from karec.cli import main
 from karec.cli.output import ProgressReport
-from karec.cli.pages import ADVICE, PAGE, cascade_pages, print_pages, verdict
+from karec.cli.pages import ADVICE, PAGE, cascade_pages, measure_pages, print_pages, verdict
 from karec.data.load import load
 from karec.evaluate.pages import PageRequests
-from karec.evaluate.quality import read_run
+from karec.evaluate.quality import TESTED, read_run
 
 TOML = """
 [events]
@@ -112,6 +113,16 @@ def test_verdict_without_a_better_row_names_the_closest():
 def test_test_days_without_new_items_have_no_pages(tmp_path, capsys):
     print_pages({"k": 20, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None})
     assert capsys.readouterr().out.startswith("no page was measured")
+
+
+def test_days_that_trained_the_models_have_no_pages(trained, tmp_path):
+    folder, dataset = tmp_path / "run", load(trained, tmp_path).dataset
+    shutil.copytree(trained / "out" / "run" / TESTED, folder)
+    facts = {**read_run(folder), "trained_until_ms": int(dataset.exposures.time_ms[-1]) + 1}
+    (folder / "run.json").write_text(json.dumps(facts))
+    with ProgressReport() as progress:
+        measured = measure_pages(dataset, folder, progress)
+    assert measured["rows"] == {} and verdict(measured).startswith("no page was measured")
 
 
 def test_advice_serves_popularity(trained, tmp_path):
