@@ -119,8 +119,8 @@ def check_outputs(
     free = shutil.disk_usage(existing_parent(out)).free
     if free < needed:
         raise OSError(
-            f"{out}: the run, its rank log and its bundle take at least {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB are free. Name another --out, or make room."
+            f"{out}: the run, its rank log and its bundle take at least {-(-needed // 2**20):,} MiB, and "
+            f"{free // 2**20:,} MiB are free. Name another --out, or make room."
         )
 
 
@@ -129,7 +129,7 @@ def _bytes_of_run(dataset: Dataset, settings: TrainSettings) -> int:
     shadow = settings.shadow
     snapshot = dataset.snapshot
     n_items = len(snapshot.works)
-    n_impressions = len(dataset.split()[0])
+    n_impressions = len(dataset.split()[0]) + (len(dataset.exposures) if settings.run.final_fit else 0)
     n_pools = min(round(shadow.share * n_impressions), shadow.at_most) if settings.distil.needs_lists else 0
     n_rows = n_impressions + n_pools * min(shadow.works, n_items) // 4  # about four impressions a request
     tables = sum(

@@ -194,7 +194,7 @@ def test_trainings_check_their_outputs_before_they_start(tmp_path, capsys, comma
 
 def test_check_outputs_refuses_a_disk_that_is_too_small_and_writes_nothing(tmp_path):
     dataset = make_dataset()
-    with pytest.raises(OSError, match=r"take at least [\d.]+ GiB, and [\d.]+ GiB are free"):
+    with pytest.raises(OSError, match=r"take at least [\d,]+ MiB, and [\d,]+ MiB are free"):
         check_outputs(dataset, SMALL.replace(towers={"vector": 10**12}), tmp_path / "deep" / "out")
     check_outputs(dataset, SMALL, tmp_path / "deep" / "out", tmp_path / "report", serves=True)
     assert not list(tmp_path.iterdir())

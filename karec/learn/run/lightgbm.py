@@ -5,7 +5,7 @@ Source  G. Ke et al., LightGBM, NeurIPS 2017.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +93,31 @@ def fit_lightgbm(
     choice = prepared.final_choice("lightgbm")
     for t, task in enumerate(tasks):
         train_set = lightgbm.Dataset(features, labels[:, t].copy(), free_raw_data=False)
-        if choice is not None:
-            boosters.append(lightgbm.train(parameters, train_set, choice.trees[t]))
-        else:
-            stop_early = lightgbm.early_stopping(PATIENCE, verbose=False)
-            valid_set = lightgbm.Dataset(valid_features, valid_labels[:, t].copy(), reference=train_set)
-            boosters.append(
-                lightgbm.train(parameters, train_set, rounds, valid_sets=[valid_set], callbacks=[stop_early])
-            )
+        valid_sets, callbacks = [], [_report(progress, rounds, f"LightGBM, {task}")]
+        if choice is None:
+            valid_sets = [lightgbm.Dataset(valid_features, valid_labels[:, t].copy(), reference=train_set)]
+            callbacks.append(lightgbm.early_stopping(PATIENCE, verbose=False))
+        n_trees = rounds if choice is None else choice.trees[t]
+        boosters.append(
+            lightgbm.train(parameters, train_set, n_trees, valid_sets=valid_sets, callbacks=callbacks)
+        )
         if progress is not None:
-            progress(t + 1, len(tasks), f"LightGBM, {task}")
+            progress(rounds, rounds, f"LightGBM, {task}")
     if choice is None:
         trees = tuple(booster.best_iteration or booster.current_iteration() for booster in boosters)
         prepared.choices["lightgbm"] = FitChoice(trees=trees)
     proto = trees_to_onnx(boosters, features.shape[1])
     write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version)
+
+
+def _report(progress: Progress | None, rounds: int, title: str) -> Callable[[Any], None]:
+    """Returns a callback that reports each tree."""
+
+    def report(environment: Any) -> None:
+        if progress is not None:
+            progress(environment.iteration + 1, rounds, title)
+
+    return report
 
 
 def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:

@@ -13,7 +13,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -293,16 +293,22 @@ def _compare(
 
 @contextmanager
 def _exclusive_access(out: Path) -> Iterator[None]:
-    """Raises DataError if another training writes to ``out``."""
-    if not out.is_dir():  # a training that is refused before its start leaves no folder
-        yield
-        return
-    with lock_exclusively(out, wait=False) as is_locked:
-        if not is_locked:
-            raise DataError(
-                f"{out}: another karec train writes there. Wait for its end, or name another folder."
-            )
-        yield
+    """Creates ``out``, and removes it after an error if it is empty.
+
+    Raises DataError if another training writes to ``out``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock_exclusively(out, wait=False) as is_locked:
+            if not is_locked:
+                raise DataError(
+                    f"{out}: another karec train writes there. Wait for its end, or name another folder."
+                )
+            yield
+    except BaseException:
+        with suppress(OSError):  # a training that is refused before its start leaves no folder
+            out.rmdir()
+        raise
 
 
 def _now_ms() -> int:

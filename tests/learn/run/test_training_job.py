@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 from replayed_log import events_of, head_of, write_store
+from small_settings import SMALL
 
+from karec.errors import ConfigError, DataError
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.run_folder import remove_runs
-from karec.learn.run.training_job import TrainingJob, resume_or_start
+from karec.learn.run.training_job import TrainingJob, resume_or_start, run_job
 from karec.learn.run.unfinished import UnfinishedRun
 from karec.online.read_log import EventSource
 
@@ -140,6 +142,28 @@ def test_training_without_a_margin_resumes_only_with_resume(trainer):
     assert trainer.train(margin=None, is_resumed=True) == (N_KNOWN + 60, True)
     assert UnfinishedRun.from_folder(trainer.run, 0) is None
     assert trainer.train(margin=None) == (N_KNOWN + 100, False)
+
+
+def test_second_training_into_a_new_folder_is_refused_at_its_start(dataset, tmp_path):
+    """Both once trained to the end, and one could not publish."""
+    settings = SMALL.with_recipe("hard").replace(ranker={"kind": "lr"}, towers={"epochs": 1})
+    job = TrainingJob(tmp_path / "out", settings=settings)
+    reports = []
+
+    def publish_during_a_second_training(dataset, run):
+        with pytest.raises(DataError, match=r"out: another karec train writes there"):
+            run_job(job, dataset, publish_during_a_second_training, lambda *step: reports.append(step), print)
+        return run
+
+    run_job(job, dataset, publish_during_a_second_training, lambda *_: None, print)
+    assert not reports
+
+
+def test_refused_training_leaves_no_folder(dataset, tmp_path):
+    job = TrainingJob(tmp_path / "out", settings=SMALL.replace(fusion={"unknown": 1.0}))
+    with pytest.raises(ConfigError, match="unknown"):
+        run_job(job, dataset, lambda *_: tmp_path, lambda *_: None, print)
+    assert not (tmp_path / "out").exists()
 
 
 def test_remove_runs_keeps_published_versions_and_the_first_run(tmp_path):
