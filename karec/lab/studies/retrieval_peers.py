@@ -1,10 +1,12 @@
-"""Baselines of retrieval: popularity, item-kNN, ALS and BPR, each at the best settings of its grid.
+"""Baselines of retrieval: popularity, item-kNN, EASE^R, ALS and BPR, each at the best settings of its grid.
 
 A baseline is fitted on the matrix (users, works) of ones, and returns each user's best works that the user
-has not taken. ALS, BPR and kNN are those of the package implicit.
+has not taken. ALS, BPR and kNN are those of the package implicit. EASE^R is the sparse
+variant of ``karec.evaluate.simple_methods``, in which each item is regressed on its most similar items.
 
 Sources  Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM 2008 (ALS); S. Rendle et
-         al., BPR, UAI 2009; B. Sarwar et al., Item-based collaborative filtering, WWW 2001.
+         al., BPR, UAI 2009; B. Sarwar et al., Item-based collaborative filtering, WWW 2001; H. Steck,
+         Embarrassingly shallow autoencoders for sparse data, WWW 2019 (EASE^R).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.evaluate.metrics.retrieval import top_columns
+from karec.evaluate.simple_methods import sparse_regressions
 
 Settings = dict[str, Any]
 MIN_SCORE = -1e30  # implicit pads short results with lower scores
@@ -88,15 +91,38 @@ def _without_repeats(top: NDArray[Any], matrix: Any, users: NDArray[Any]) -> NDA
 
 def _popular(matrix: Any, users: NDArray[Any], k: int) -> NDArray[Any]:
     popularity = np.asarray(matrix.sum(axis=0), np.float32).ravel()
+    return _top_of_rows(matrix[users], lambda rows: np.broadcast_to(popularity, rows.shape), k)
+
+
+def _top_of_rows(matrix: Any, score: Callable[[Any], NDArray[Any]], k: int) -> NDArray[Any]:
+    """Returns (U, k) columns of the largest scores of each row of ``matrix``, without the row's own ones."""
     parts = []
-    for begin in range(0, len(users), BATCH):
-        rows = matrix[users[begin : begin + BATCH]]
+    for begin in range(0, matrix.shape[0], BATCH):
+        rows = matrix[begin : begin + BATCH]
         width = int(np.diff(rows.indptr).max(initial=0))
         known_works = np.full((rows.shape[0], width), -1, np.int64)
         known_works[np.arange(width) < np.diff(rows.indptr)[:, None]] = rows.indices
-        scores = np.broadcast_to(popularity, (rows.shape[0], len(popularity)))
-        parts.append(top_columns(scores, known_works, k))
+        parts.append(top_columns(score(rows), known_works, k))
     return np.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _ItemRegressions:
+    """EASE^R as a model of implicit. ``weights``: scipy CSR (works, works)."""
+
+    weights: Any
+
+    def recommend(
+        self, _: NDArray[Any], rows: Any, *, N: int, filter_already_liked_items: bool
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns (U, N) works, −1 for none, and scores 0: ``top_of_peer`` reads only their order."""
+        assert filter_already_liked_items  # the only case
+        top = _top_of_rows(rows, lambda batch: (batch @ self.weights).toarray(), N)
+        return top, np.zeros(top.shape, np.float32)
+
+
+def _fit_ease(matrix: Any, settings: Settings, _: int) -> Any:
+    return _ItemRegressions(sparse_regressions(matrix, settings["penalty"]))
 
 
 def _fit_knn(matrix: Any, settings: Settings, _: int) -> Any:
@@ -134,6 +160,7 @@ PEERS = (
         {"weighting": "cosine", "neighbours": 100},
         {"weighting": ("cosine", "tfidf", "bm25"), "neighbours": (20, 50, 100, 200, 500, 1000, 2000)},
     ),
+    Peer("EASE^R", _fit_ease, {"penalty": 100.0}, {"penalty": (10.0, 30.0, 100.0, 300.0, 1000.0)}),
     Peer(
         "ALS",
         _fit_als,
