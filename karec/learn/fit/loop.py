@@ -243,4 +243,4 @@ def _optimizer(model: nn.Module, rate: float, weight_decay: float) -> torch.opti
     tables = [p for name, p in model.named_parameters() if name.endswith("table.weight")]
     rest = [p for name, p in model.named_parameters() if not name.endswith("table.weight")]
     groups = [{"params": tables, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, fused=True)

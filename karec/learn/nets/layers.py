@@ -63,18 +63,23 @@ class CodeEmbedding(nn.Module):
         items = inputs[name] if by_slot else inputs["works"]
         rows, is_item = self.rows(items), (items.amax(dim=-1) > 0).to(torch.float32)
         table = self.table.weight
-        table = table if weights is None else table * weights[self.column].unsqueeze(1)
+        if weights is None:
+            weights = table.new_ones(len(self.sizes))
         slots = None if by_slot else inputs[f"{name}_at"]
         present = is_item if slots is None else is_item[slots]
         if len(table) <= MAX_COUNTED_CODES:
             slot_rows = rows if slots is None else rows[slots]
             weight = present.unsqueeze(2).expand(slot_rows.shape)
             counts = present.new_zeros((present.shape[0], len(table)))
-            total = counts.scatter_add_(1, slot_rows.flatten(1), weight.flatten(1)) @ table
+            counts.scatter_add_(1, slot_rows.flatten(1), weight.flatten(1))
+            total = counts @ (table * weights[self.column].unsqueeze(1))
         elif slots is None:
-            total = (table[rows].sum(dim=2) * present.unsqueeze(2)).sum(dim=1)
+            vectors = (table[rows] * weights.unsqueeze(1)).sum(dim=2)
+            total = (vectors * present.unsqueeze(2)).sum(dim=1)
         else:
-            vectors = functional.embedding_bag(rows, table, mode="sum")
+            vectors = functional.embedding_bag(
+                rows, table, mode="sum", per_sample_weights=weights.expand(rows.shape)
+            )
             total = functional.embedding_bag(slots, vectors, per_sample_weights=present, mode="sum")
         return total, present.sum(dim=1, keepdim=True)
 
