@@ -32,7 +32,7 @@ features.history_length = 16
 optimizer.batch_size = 64
 ranker = { epochs = 1, members = 1 }
 distil.library_works = 16
-towers = { epochs = 4, vector = 16 }
+towers = { epochs = 1, vector = 16 }
 evaluation = { baselines = [], resamples = 20 }
 run.threads = 1
 """
@@ -96,7 +96,7 @@ def test_lab_retrieval_compares_with_simple_methods(data, out, capsys, tmp_path)
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "retrieval.json").read_text())
     models = report["models"]
-    assert set(models) == {"popularity", "item-kNN", "ALS", "BPR", "towers", "ranker"}
+    assert set(models) == {"popularity", "item-kNN", "EASE^R", "ALS", "BPR", "towers", "ranker"}
     assert all(name in printed for name in models)
     assert any("no times" in note for note in report["notes"])
     for measures in models.values():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from karec.errors import DataError
 from karec.learn._torch import Tensor, torch
-from karec.learn.distil.retrieval import validation_score
+from karec.learn.distil.retrieval import start_from_choices, validation_score
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
@@ -56,15 +56,17 @@ def fit_towers(
 ) -> tuple[Towers, FitState]:
     """Trains towers on ``targets``; keeps the best epoch by AUC, with retrieval by recall@100.
 
-    A final fit has the epochs of the tested towers.
-    ``start``: initial weights, of towers of the same encoder and sizes; None: random. Raises
-    DataError if a loss needs lists or soft labels of training rows and there are none.
+    A final fit has the epochs of the tested towers. ``start``: initial weights, of towers of the same encoder
+    and sizes; None: random, with retrieval those of ``start_from_choices``. Raises DataError if a loss needs
+    lists or soft labels of training rows and there are none.
     """
     _check_targets(settings.distil, targets, lists)
     valid = prepared.valid_batches
     model = new_towers(prepared, settings)
     if start is not None:
         model.load_state_dict(start)
+    elif settings.distil.retrieval_weight:
+        start_from_choices(model, prepared, settings.seed)
 
     def score() -> float:
         if settings.distil.retrieval_weight:
@@ -73,10 +75,11 @@ def fit_towers(
 
     choice = prepared.final_choice("towers")
     epochs = choice.epochs if choice else settings.towers.epochs
+    step_loss = StepLoss(model, prepared, targets, lists, settings.replace(towers={"epochs": epochs}))
     state = fit(
         model,
-        prepared.n_shown,
-        StepLoss(model, prepared, targets, lists, settings.replace(towers={"epochs": epochs})),
+        step_loss.epoch_rows,
+        step_loss,
         None if choice else score,
         optimizer=settings.optimizer,
         epochs=epochs,

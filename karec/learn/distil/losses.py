@@ -4,6 +4,7 @@
     soft       T²·KL(σ(t/T) ‖ σ(s/T))                   the ranker's logits; T² keeps the size of the gradient
     list       CE(softmax(t/τ), softmax(s/τ))           the ranker's logits of a whole logged list
     contrast   CE over (own item, other items of the batch, sampled items), logits minus log Q
+    set        −log(e^s / (e^s + Z)), Z over sampled items   each of a user's items
     play time  t·softplus(−s) + softplus(s)             smallest at e^s = E[t]
 
 t: logits of the teacher (the ranker), s: of the student (the towers), y: labels.
@@ -15,6 +16,8 @@ Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (B
 """
 
 from __future__ import annotations
+
+import math
 
 from karec.learn._torch import Tensor, functional, torch
 
@@ -77,6 +80,32 @@ def contrastive_loss(
     is_repeat = ids.unsqueeze(0) == ids[own].unsqueeze(1)
     is_repeat.scatter_(1, own.unsqueeze(1), False)
     return functional.cross_entropy(logits.masked_fill(is_repeat, -1e9), own)
+
+
+def set_loss(
+    users: Tensor,
+    positives: Tensor,
+    user: Tensor,
+    negatives: Tensor,
+    *,
+    n_items: int,
+    temperature: float,
+) -> Tensor:
+    """Returns the mean over users of the mean over their items p of −log(e^{s_p} / (e^{s_p} + Z)).
+
+    s is ⟨u, v⟩/τ, and Z = n_items/N · Σ e^s over the N negatives estimates the sum over all items.
+
+    Args
+      users       (U, D), unit length
+      positives   (P, D), unit length: the items of all users
+      user        (P,) the user of each of them; every user has an item
+      negatives   (N, D), unit length: items sampled uniformly from ``n_items``
+    """
+    log_scale = math.log(n_items / len(negatives))
+    log_z = torch.logsumexp(users @ negatives.T / temperature, dim=1) + log_scale
+    losses = functional.softplus(log_z[user] - (users[user] * positives).sum(dim=1) / temperature)
+    weights = 1.0 / torch.bincount(user, minlength=len(users))[user]
+    return (weights * losses).sum() / len(users)
 
 
 def play_time_loss(logit: Tensor, played: Tensor) -> Tensor:

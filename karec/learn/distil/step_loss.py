@@ -8,6 +8,8 @@ retrieval      items that a user chose against items of the whole library
 
 from __future__ import annotations
 
+import numpy as np
+
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.losses import distillation_loss, list_loss, soft_label_loss
 from karec.learn.distil.retrieval import Retrieval
@@ -29,7 +31,9 @@ CENTERING_WEIGHT = 0.5
 class StepLoss:
     """Loss of a batch of training rows plus the lists of the step; called with (rows, step).
 
-    Each step uses the next ``lists_per_step`` logged lists, in an order that depends on the seed.
+    Each step uses the next ``lists_per_step`` logged lists, in an order that depends on the seed. An epoch
+    has ``epoch_rows`` rows: those of the log. With users' lists of recipe retrieval it has as many as these
+    lists need; then the rows of a step are sampled, because few of them are seen.
     """
 
     def __init__(
@@ -54,10 +58,17 @@ class StepLoss:
         self.weights = task_weights(("fused", *tasks), settings.task_weights, train.device)
         self.rows = torch.from_numpy(targets.rows).to(train.device)
         self.known = torch.from_numpy(targets.known).to(train.device)
-        n_steps = settings.towers.epochs * -(-prepared.n_shown // settings.optimizer.batch_size)
-        self.warm_up_steps = settings.distil.warm_up * n_steps
         self.log_probability = prepared.sampling_log_probabilities()
         self.retrieval = Retrieval(model, prepared, settings) if settings.distil.retrieval_weight else None
+        self.n_shown, self.seed = prepared.n_shown, settings.seed
+        self.epoch_rows = self.n_shown
+        self.learns_lists_of_users = (
+            self.retrieval is not None and self.retrieval.cases.is_list and not self.distil.needs_lists
+        )
+        if self.retrieval is not None and self.learns_lists_of_users:
+            self.epoch_rows = self.retrieval.epoch_steps * settings.optimizer.batch_size
+        n_steps = settings.towers.epochs * -(-self.epoch_rows // settings.optimizer.batch_size)
+        self.warm_up_steps = settings.distil.warm_up * n_steps
         if lists is not None and settings.distil.needs_lists:
             self._set_lists(lists, targets, settings.seed)
 
@@ -69,6 +80,9 @@ class StepLoss:
 
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         distil, model = self.distil, self.model
+        if self.learns_lists_of_users:
+            generator = np.random.default_rng((self.seed, step))
+            rows = torch.from_numpy(generator.integers(0, self.n_shown, len(rows)))
         is_distilling = step >= self.warm_up_steps
         inputs = self.batches.inputs(rows, model.inputs)
         users, items = model.user(inputs), model.item(inputs)

@@ -10,6 +10,7 @@ from karec.learn.distil.losses import (
     distillation_loss,
     list_loss,
     play_time_loss,
+    set_loss,
     soft_label_loss,
 )
 
@@ -112,3 +113,18 @@ def test_play_time_loss_is_smallest_if_odds_equal_the_mean():
     s = torch.full((3,), math.log(3.0), requires_grad=True)
     play_time_loss(s, played).backward()
     assert s.grad.sum().item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_set_loss_contrasts_each_item_with_the_scaled_sum_of_negatives():
+    """The first user has two items, the second one; two negatives stand for eight items."""
+    users, negatives = torch.eye(2), torch.tensor([[0.6, 0.8], [1.0, 0.0]])
+    positives = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    owner = torch.tensor([0, 0, 1])
+    loss = set_loss(users, positives, owner, negatives, n_items=8, temperature=0.5)
+
+    def item(score, negative_scores):
+        z = 4 * sum(math.exp(negative / 0.5) for negative in negative_scores)
+        return -math.log(math.exp(score / 0.5) / (math.exp(score / 0.5) + z))
+
+    expected = ((item(1.0, [0.6, 1.0]) + item(0.8, [0.6, 1.0])) / 2 + item(1.0, [0.8, 0.0])) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_settings import SMALL
 
-from karec.learn.distil.retrieval import Cases, Retrieval, validation_score
+from karec.learn.distil.retrieval import Cases, Retrieval, start_from_choices, validation_score
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.towers import Towers
 
@@ -32,27 +32,61 @@ def towers(prepared):
 def test_cases_of_a_log_with_times_are_its_positive_rows(prepared):
     cases = Cases.from_training_data(prepared)
     np.testing.assert_array_equal(cases.rows, np.flatnonzero(prepared.train.labels[:, 0]))
-    assert cases.lists is None
+    np.testing.assert_array_equal(cases.items[:, 0], prepared.train.item_rows[cases.rows])
+    assert not cases.is_list
 
 
-def test_cases_of_a_log_without_times_are_all_items_before_validation(timeless):
-    cases = Cases.from_training_data(timeless)
-    valid = timeless.valid
+def test_cases_of_a_log_without_times_are_users_with_their_items(timeless):
+    cases, valid = Cases.from_training_data(timeless), timeless.valid
+    user_of_case = timeless.train.user_rows[cases.rows]
+    assert cases.is_list and len(np.unique(user_of_case)) == len(user_of_case)
     for row, user in enumerate(valid.user_rows):
         history = valid.relations["history"].take(np.array([row])).latest(timeless.encoder.history_length)[0]
-        of_user = timeless.train.user_rows[cases.rows] == user
-        if of_user.any():
-            assert sorted(cases.items[of_user]) == sorted(history[history >= 0])
+        for items in cases.items[user_of_case == user]:
+            assert sorted(items) == sorted(history)
 
 
-def test_case_history_does_not_contain_the_cases_item(timeless):
-    loss = Retrieval(towers(timeless), timeless, SETTINGS)
+def test_case_history_does_not_contain_the_cases_item(prepared):
+    loss = Retrieval(towers(prepared), prepared, SETTINGS)
     rows, own = loss.cases.rows, loss.cases.items
-    inputs = loss._users(rows, own, np.random.default_rng(0))
-    codes = inputs["works"][inputs["history_at"]][:, :, 0]  # code of the item id in each slot
-    own_codes = timeless.train.items(rows, own)["item_ids"][:, 0]
+    codes = history_codes(loss._users(rows, own, np.random.default_rng(0)))
+    own_codes = prepared.train.items(rows, own[:, 0])["item_ids"][:, 0]
     assert (codes > 0).any()
     assert not (codes.numpy() == own_codes[:, None]).any()
+
+
+def test_case_history_is_a_part_of_the_users_list(timeless):
+    loss = Retrieval(towers(timeless), timeless, SETTINGS)
+    rows, lists = loss.cases.rows, loss.cases.items
+    codes = history_codes(loss._users(rows, lists, np.random.default_rng(0))).numpy()
+    item_codes = timeless.encoder.tables(timeless.train.snapshot).works.ids[:, 0]
+    is_shown, is_listed = codes > 0, lists >= 0
+    np.testing.assert_array_equal(codes[is_shown], item_codes[lists[is_shown]])
+    assert 0.3 < is_shown.sum() / is_listed.sum() < 0.7
+
+
+def history_codes(inputs):
+    """Returns the code of the item id in each slot of the history."""
+    return inputs["works"][inputs["history_at"]][:, :, 0]
+
+
+def test_towers_start_from_singular_vectors_of_the_choices(timeless):
+    model = towers(timeless)
+    start_from_choices(model, timeless, seed=0)
+    train = timeless.train
+    cases = Cases.from_training_data(timeless)
+    case, slot = np.nonzero(cases.items >= 0)
+    choices = np.zeros((len(cases.rows), 40))
+    choices[case, cases.items[case, slot]] = 1.0
+    degrees = choices.sum(axis=1, keepdims=True) * choices.sum(axis=0)
+    _, values, v = np.linalg.svd(choices / np.sqrt(np.maximum(degrees, 1.0)), full_matrices=False)
+    is_chosen = choices.any(axis=0)
+    expected = v[:8, is_chosen].T * np.sqrt(values[:8])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    codes = train.encoder.tables(train.snapshot).works.ids[:40, 0][is_chosen]
+    vectors = model.user.matching.codes.table.weight.detach().numpy()[codes]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors @ vectors.T, expected @ expected.T, atol=0.02)
 
 
 def test_retrieval_loss_depends_only_on_the_step(timeless):
