@@ -32,7 +32,7 @@ features.history_length = 16
 optimizer.batch_size = 64
 ranker = { epochs = 1, members = 1 }
 distil.library_works = 16
-towers = { epochs = 1, vector = 16 }
+towers = { epochs = 4, vector = 16 }
 evaluation = { baselines = [], resamples = 20 }
 run.threads = 1
 """

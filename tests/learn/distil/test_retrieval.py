@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_settings import SMALL
 
+from karec.learn.distil import retrieval
 from karec.learn.distil.retrieval import Cases, Retrieval, start_from_choices, validation_score
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.towers import Towers
@@ -16,6 +17,19 @@ SETTINGS = SMALL.with_recipe("retrieval").replace(
     distil={"library_works": 20},
     features={"min_count": 1},
 )
+
+
+@pytest.fixture
+def lists(monkeypatch):
+    """Few users are enough for cases that are lists."""
+    monkeypatch.setattr(retrieval, "MIN_USERS", 1)
+
+
+def test_cases_of_few_users_without_times_are_single_items(timeless):
+    cases = Cases.from_training_data(timeless)
+    assert not cases.is_list and cases.lists is not None
+    of_users = cases.lists[np.unique(timeless.train.user_rows)]
+    np.testing.assert_array_equal(np.sort(cases.items[:, 0]), np.sort(of_users[of_users >= 0]))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +50,7 @@ def test_cases_of_a_log_with_times_are_its_positive_rows(prepared):
     assert not cases.is_list
 
 
-def test_cases_of_a_log_without_times_are_users_with_their_items(timeless):
+def test_cases_of_a_log_without_times_are_users_with_their_items(timeless, lists):
     cases, valid = Cases.from_training_data(timeless), timeless.valid
     user_of_case = timeless.train.user_rows[cases.rows]
     assert cases.is_list and len(np.unique(user_of_case)) == len(user_of_case)
@@ -55,13 +69,13 @@ def test_case_history_does_not_contain_the_cases_item(prepared):
     assert not (codes.numpy() == own_codes[:, None]).any()
 
 
-def test_case_history_is_a_part_of_the_users_list(timeless):
+def test_case_history_is_a_part_of_the_users_list(timeless, lists):
     loss = Retrieval(towers(timeless), timeless, SETTINGS)
-    rows, lists = loss.cases.rows, loss.cases.items
-    codes = history_codes(loss._users(rows, lists, np.random.default_rng(0))).numpy()
+    rows, chosen = loss.cases.rows, loss.cases.items
+    codes = history_codes(loss._users(rows, chosen, np.random.default_rng(0))).numpy()
     item_codes = timeless.encoder.tables(timeless.train.snapshot).works.ids[:, 0]
-    is_shown, is_listed = codes > 0, lists >= 0
-    np.testing.assert_array_equal(codes[is_shown], item_codes[lists[is_shown]])
+    is_shown, is_listed = codes > 0, chosen >= 0
+    np.testing.assert_array_equal(codes[is_shown], item_codes[chosen[is_shown]])
     assert 0.3 < is_shown.sum() / is_listed.sum() < 0.7
 
 
@@ -70,7 +84,7 @@ def history_codes(inputs):
     return inputs["works"][inputs["history_at"]][:, :, 0]
 
 
-def test_towers_start_from_singular_vectors_of_the_choices(timeless):
+def test_towers_start_from_singular_vectors_of_the_choices(timeless, lists):
     model = towers(timeless)
     start_from_choices(model, timeless, seed=0)
     train = timeless.train
