@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from karec.data.database import open_database
-from karec.data.draft_labels import event_lines, inline, label_lines, more_roles, quote, quote_all
+from karec.data.draft_labels import event_lines, find_more_roles, label_lines
 from karec.data.infer_schema import find_log, find_table
 from karec.data.inspect_tables import InspectedTable, inspect_tables
 from karec.errors import DataError
+from karec.toml import toml_value
 
 ITEM_ROLES = {
     "creator": ("integer", "text", "moment"),
@@ -28,11 +29,11 @@ def write_contract(paths: Sequence[Path], folder: Path) -> str:
         tables, problems = inspect_tables(database, paths, folder)
         log, roles = find_log(tables, problems)
         others = [table for table in tables if table is not log]
-        roles |= more_roles(log, roles)
+        roles |= find_more_roles(log, roles)
         lines = ["# Written by karec data init. Check the lines with ?, then run: karec data check DIR"]
         lines += [*event_lines(log, roles), *label_lines(log, roles)]
         if log.parts:
-            lines += ["", "[split]", f"files = {inline(log.parts)}   # ? parts by their names"]
+            lines += ["", "[split]", f"files = {toml_value(log.parts)}   # ? parts by their names"]
         for noun in ("item", "user"):
             lines += _table(log, roles, noun, others)
         _check_all_used([log, *(table for table in tables if table is not log)], others, problems, folder)
@@ -66,7 +67,7 @@ def _table(
 ) -> list[str]:
     """Returns the section of items or users, and removes its table from ``others``.
 
-    A table with users and items, or with the name of a test set, is neither: answers must not be features.
+    A table with both ids, or with the name of a test set, is not used: a test must not become features.
     """
     candidates = [
         table
@@ -85,22 +86,22 @@ def _table(
     item_roles: dict[str, str] = {}
     for role, kinds in ITEM_ROLES.items() if noun == "item" else ():
         texts = ignored if role != "creator" else []
-        column = table.named(role, kinds, [id_name, *item_roles.values(), *texts])
+        column = table.find_column(role, kinds, [id_name, *item_roles.values(), *texts])
         if column is not None:
             item_roles[role] = column
     ignored = [name for name in ignored if name not in item_roles.values()]
     lines = [
         "",
         f"[{noun}s]",
-        f"path = {quote(table.path)}   # ? {fraction:.0%} of the log's ids are in it",
-        f"id = {quote(id_name)}",
+        f"path = {toml_value(table.path)}   # ? {fraction:.0%} of the log's ids are in it",
+        f"id = {toml_value(id_name)}",
     ]
     if item_roles:
-        lines.append(f"roles = {inline(item_roles)}   # ? by their names")
+        lines.append(f"roles = {toml_value(item_roles)}   # ? by their names")
     if lists:
-        lines.append(f"lists = {inline(lists)}   # ? cells hold several values, with this between them")
+        lines.append(f"lists = {toml_value(lists)}   # ? cells hold several values, with this between them")
     if ignored:
         lines.append(
-            f"ignore = {quote_all(ignored)}   # ? values hardly repeat; you can give vectors of the texts"
+            f"ignore = {toml_value(ignored)}   # ? values hardly repeat; you can give vectors of the texts"
         )
     return lines

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from karec.data.columns import find_time_formats
@@ -14,6 +13,7 @@ from karec.data.inspect_tables import MAX_EVENTS, InspectedTable, has_name_of, s
 from karec.data.repeats import measure_repeats
 from karec.data.report import MAX_QUOTED, shorten
 from karec.errors import DataError
+from karec.toml import toml_key, toml_value
 
 VIEW = (
     r"(^|_)(view|views|viewed|impression|impressions|show|shown|expose|exposed|exposure|pv|display|detail)"
@@ -36,11 +36,11 @@ NO_CONSUMPTION = rf"{VIEW}|click"
 NO_TASK = ", task = false"
 
 
-def more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]:
+def find_more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]:
     """Returns {role: column} of other columns of the log. A log without times has none."""
     more: dict[str, str] = {}
     for role, kinds in LOG_ROLES.items() if "time" in roles else ():
-        name = log.named(role, kinds, [*roles.values(), *more.values()])
+        name = log.find_column(role, kinds, [*roles.values(), *more.values()])
         if name is None:
             continue
         if role == "event":
@@ -51,18 +51,19 @@ def more_roles(log: InspectedTable, roles: Mapping[str, str]) -> dict[str, str]:
         if is_used:
             more[role] = name
     if "time" in roles and "event" not in more:
-        more |= _event_by_values(log, (*roles.values(), *more.values()))
-    if "event" not in more and (name := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
+        more |= _find_event_column(log, (*roles.values(), *more.values()))
+    name = None if "event" in more else log.find_column("event", LOG_ROLES["event"], roles.values())
+    if name is not None:
         n_kinds = log.n_distinct[name]
         problem = f"{n_kinds} kinds of events, expected at most {MAX_EVENTS}"
         if n_kinds <= MAX_EVENTS:
             problem = "missing cells" if "time" in roles else "events, but no column has their times"
-        if _only_event(log, name) is None:
+        if _find_only_event(log, name) is None:
             raise DataError(
                 f"{log.path}: the column {name!r} has {problem}. Write a data.toml: docs/data.md shows how."
             )
     if not _has_labels(log, {**roles, **more}):
-        more.pop("position", None)  # drawn negatives have none, so it would tell them from positives
+        more.pop("position", None)  # drawn negatives have none, so models would learn which rows were drawn
     return more
 
 
@@ -76,7 +77,7 @@ def _event_counts(log: InspectedTable, event: str) -> dict[str, int]:
     return dict(log.source.database.rows(query))
 
 
-def _only_event(log: InspectedTable, event: str) -> str | None:
+def _find_only_event(log: InspectedTable, event: str) -> str | None:
     """Returns the event of all rows. None: rows have several, or none."""
     counts = _event_counts(log, event)
     return (
@@ -85,21 +86,21 @@ def _only_event(log: InspectedTable, event: str) -> str | None:
 
 
 def _has_labels(log: InspectedTable, roles: Mapping[str, str]) -> bool:
-    has_values = bool(_flags(log, roles)) or _rating(log, roles) is not None
+    has_values = bool(_find_flags(log, roles)) or _find_rating(log, roles) is not None
     return "time" in roles and ("event" in roles or has_values)
 
 
-def _rating(log: InspectedTable, roles: Mapping[str, str]) -> str | None:
+def _find_rating(log: InspectedTable, roles: Mapping[str, str]) -> str | None:
     """Returns the column of ratings. None: there is none, or all are equal."""
-    name = log.named("rating", ("integer", "number"), roles.values())
+    name = log.find_column("rating", ("integer", "number"), roles.values())
     return name if name is not None and log.n_distinct[name] > 1 else None
 
 
-def _flags(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+def _find_flags(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
     return [name for name in log.columns if name not in roles.values() and log.is_flag(name)]
 
 
-def _event_by_values(log: InspectedTable, excluded: Collection[str]) -> dict[str, str]:
+def _find_event_column(log: InspectedTable, excluded: Collection[str]) -> dict[str, str]:
     """Returns {"event": column} for a column with few texts, of which one means shown."""
     for name, column in log.columns.items():
         if name in excluded or column.kind != "text" or not 1 < log.n_distinct[name] <= MAX_EVENTS:
@@ -126,10 +127,10 @@ def event_lines(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         *(
             []
             if log.parts
-            else [f"path = {quote(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read"]
+            else [f"path = {toml_value(log.path)}   # ? the table with {has}; {log.n_rows:,} rows read"]
         ),
-        f"columns = {inline(roles)}   # ? by their names{reason}",
-        *(f"time_format = {quote(formats[0])}   # ? or {quote(other)}" for other in formats[1:]),
+        f"columns = {toml_value(roles)}   # ? by their names{reason}",
+        *(f"time_format = {toml_value(formats[0])}   # ? or {toml_value(other)}" for other in formats[1:]),
     ]
 
 
@@ -148,28 +149,28 @@ def label_lines(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         ]
     if "event" in roles:
         return _event_labels(log, roles)
-    if flags := _flags(log, roles):
+    if flags := _find_flags(log, roles):
         labels = {
-            _key(re.sub(r"^is_", "", snake_case(name))): (
-                f"column = {quote(name)}",
+            _to_label(re.sub(r"^is_", "", snake_case(name))): (
+                f"column = {toml_value(name)}",
                 f"{log.columns[name].as_number} <> 0",
             )
             for name in flags
         }
         return _label_tables(log, roles, labels, "# ? each column of 0 and 1")
-    if (rating := _rating(log, roles)) is not None:
+    if (rating := _find_rating(log, roles)) is not None:
         number = log.columns[rating].as_number
         query = f"SELECT median({number}), list_sort(list_distinct(list({number})))[2] FROM {log.sample}"
         threshold = max(map(float, log.source.database.rows(query)[0]))  # above the smallest value
-        column = f"column = {quote(rating)}"
+        column = f"column = {toml_value(rating)}"
         labels = {
             "liked": (f"{column}, at_least = {threshold:g}", f"{number} >= {threshold!r}"),
             "rated": (f"{column}{NO_TASK}", f"{number} <> 0"),
         }
         return _label_tables(log, roles, labels, "# ? a value of at least the median means liked")
     reason = "No column shows what a user thought of an item"
-    if (event := log.named("event", LOG_ROLES["event"], roles.values())) is not None:
-        reason = f"All events are {quote(str(_only_event(log, event)))}"
+    if (event := log.find_column("event", LOG_ROLES["event"], roles.values())) is not None:
+        reason = f"All events are {toml_value(str(_find_only_event(log, event)))}"
     return [
         "",
         f"# ? {reason}: each row is a positive, and negatives are drawn.",
@@ -178,14 +179,15 @@ def label_lines(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
 
 
 def _only_positives(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
-    event = log.named("event", LOG_ROLES["event"], roles.values())
-    is_consumed = event is None or not re.search(NO_CONSUMPTION, snake_case(str(_only_event(log, event))))
+    event = log.find_column("event", LOG_ROLES["event"], roles.values())
+    name = None if event is None else _find_only_event(log, event)
+    is_consumed = name is None or not re.search(NO_CONSUMPTION, snake_case(name))
     return [
         "[negatives]",
         "per_positive = 4",
         "",
         "[meaning]",
-        f"enjoyed = [{quote(POSITIVE)}]",
+        f"enjoyed = [{toml_value(POSITIVE)}]",
         *_consumed(log, roles, {POSITIVE: "true"} if is_consumed else {}),
     ]
 
@@ -193,7 +195,7 @@ def _only_positives(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
 def _consumed(log: InspectedTable, roles: Mapping[str, str], conditions: Mapping[str, str]) -> list[str]:
     """Returns the line of meaning.consumed: labels whose items users do not want again, and the reasons.
 
-    conditions    SQL by label that can mean consumed: the row has it
+    conditions    {label that can mean consumed: SQL that is true for its rows}
     """
     consumed, reasons = [], []
     user, item = (log.columns[roles[role]].as_text for role in ("user", "item"))
@@ -214,7 +216,7 @@ def _consumed(log: InspectedTable, roles: Mapping[str, str], conditions: Mapping
         reasons.append(f"{name}: {reason}")
     note = "pages leave these items out" if consumed else "pages contain consumed items again"
     note = "; ".join([note, *reasons]) if conditions else "no label means consumed by its name"
-    return [f"consumed = {quote_all(consumed)}   # ? {note}"]
+    return [f"consumed = {toml_value(consumed)}   # ? {note}"]
 
 
 def _event_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
@@ -226,23 +228,23 @@ def _event_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
     spellings: dict[str, list[str]] = {}  # by label
     for name in counts:
         if name != view and len(name) <= MAX_QUOTED:  # a longer one is a damaged cell
-            spellings.setdefault(_key(name), []).append(name)
-    if _key(view) in spellings:
+            spellings.setdefault(_to_label(name), []).append(name)
+    if _to_label(view) in spellings:
         raise DataError(
-            f"{log.path}: events {[view, *spellings[_key(view)]]} of {event!r} mean shown, expected one. "
-            "Give them one name."
+            f"{log.path}: events {[view, *spellings[_to_label(view)]]} of {event!r} mean shown, "
+            "expected one. Give them one name."
         )
     cell = log.columns[event].as_text
     labels = {
         label: (
-            f"event = {quote(names[0]) if len(names) == 1 else quote_all(names)}",
+            f"event = {toml_value(names[0]) if len(names) == 1 else toml_value(names)}",
             f"{cell} IN ({', '.join(map(quote_text, names))})",
         )
         for label, names in spellings.items()
     }
     event_counts = ", ".join(f"{shorten(name)} {count:,}" for name, count in counts.items())
     return [
-        f"view = {quote(view)}   # ? the event that means shown, {reason}",
+        f"view = {toml_value(view)}   # ? the event that means shown, {reason}",
         *_label_tables(log, roles, labels, f"# ? events are {event_counts}"),
     ]
 
@@ -258,8 +260,8 @@ def _label_tables(
     tasks = [name for name, (condition, _) in labels.items() if not condition.endswith(NO_TASK)]
     if not tasks:
         raise DataError(
-            f"{log.path}: users want none of {', '.join(labels)}. Leave these rows out: the others are a "
-            "log of positives."
+            f"{log.path}: events are only {', '.join(labels)}, which users do not want. Remove these rows: "
+            "the others are a log of positives."
         )
     liked = [name for name in tasks if re.search(LIKED, name)]
     followed = [name for name in tasks if re.search(FOLLOWED, name)]
@@ -268,10 +270,10 @@ def _label_tables(
     return [
         "",
         f"[labels]   {comment}",
-        *(f"{_bare(name)} = {{ {condition} }}" for name, (condition, _) in labels.items()),
+        *(f"{toml_key(name)} = {{ {condition} }}" for name, (condition, _) in labels.items()),
         "",
         "[meaning]   # ? labels that mean: the user enjoyed the item, liked it, followed its creator",
-        *(f"{meaning} = {quote_all(names)}" for meaning, names in meanings.items() if names),
+        *(f"{meaning} = {toml_value(names)}" for meaning, names in meanings.items() if names),
         *_consumed(
             log,
             roles,
@@ -280,21 +282,5 @@ def _label_tables(
     ]
 
 
-def _key(name: str) -> str:
+def _to_label(name: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "_", snake_case(name)).strip("_") or "event"
-
-
-def _bare(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quote(name)
-
-
-def inline(entries: Mapping[str, str]) -> str:
-    return f"{{ {', '.join(f'{_bare(key)} = {quote(value)}' for key, value in entries.items())} }}"
-
-
-def quote_all(names: Sequence[str]) -> str:
-    return f"[{', '.join(map(quote, names))}]"
-
-
-def quote(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -68,11 +68,11 @@ def _log_roles(table: InspectedTable) -> dict[str, str]:
     kinds = ("integer", "text", "moment")  # an integer may look like a time
     roles: dict[str, str] = {}
     for role in ("user", "item"):
-        name = table.named(role, kinds, roles.values())
+        name = table.find_column(role, kinds, roles.values())
         if name is not None:
             roles[role] = name
     times = (name for name in table.columns if name not in roles.values() and table.is_time(name))
-    time = table.named("time", ("moment",), tuple(roles.values())) or next(times, None)
+    time = table.find_column("time", ("moment",), tuple(roles.values())) or next(times, None)
     if time is None and len(roles) == 2:
         time = _unclear_time(table)
     return {**roles, **({} if time is None else {"time": time})}

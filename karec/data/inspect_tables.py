@@ -16,7 +16,7 @@ from karec.errors import DataError
 
 MIN_REPEATS = 3  # of each value of lists, on average
 MAX_EVENTS = 20  # kinds of events; a column with more values can hold ids
-MAX_PLACE = 1000  # of an item on a page
+MAX_POSITION = 1000  # of an item on a page
 PART = r"(?<![a-z])(train|valid|val|dev|test)(ing|ation)?(?![a-z])"  # in the name of a file
 SEPARATORS = "|;,"
 _ID = r"s?(_?(id|code|key|no|nr|number|uuid|hash))?(_|$)"
@@ -73,7 +73,7 @@ class InspectedTable:
     def sample(self) -> str:
         return f"(SELECT * FROM {self.source.name} LIMIT {SAMPLE})"
 
-    def named(self, role: str, kinds: Collection[str], excluded: Collection[str] = ()) -> str | None:
+    def find_column(self, role: str, kinds: Collection[str], excluded: Collection[str] = ()) -> str | None:
         """Returns the column whose name shows ``role``, of one of ``kinds`` or "moment"."""
         for pattern in NAMES[role]:
             for name, column in self.columns.items():
@@ -93,13 +93,13 @@ class InspectedTable:
         return self._row(f"min({column.as_number}), max({column.as_number})") == (0, 1)
 
     def is_position(self, name: str) -> bool:
-        """Returns True for a column of small whole numbers."""
+        """Returns True for a column of whole numbers from 0 or 1 to at most MAX_POSITION."""
         number = self.columns[name].as_number
         smallest, largest = self._row(f"min({number}), max({number})")
-        return smallest in (0, 1) and largest <= MAX_PLACE
+        return smallest in (0, 1) and largest <= MAX_POSITION
 
     def has_negatives(self, name: str) -> bool:
-        """Returns True for amounts, of which some are negative: refunds."""
+        """Returns True if some of the numbers are negative, but fewer than half: amounts with refunds."""
         (n,) = self._row(f"count(*) FILTER ({self.columns[name].as_number} < 0)")
         return bool(0 < n < 0.5 * self.n_rows)
 

@@ -83,7 +83,7 @@ def test_unwanted_events_are_no_task_of_a_page(tmp_path):
 def test_log_of_purchases_and_refunds_is_refused_by_init(tmp_path):
     rows = [(u, i, at, "refund" if n % 9 == 0 else "buy") for n, (u, i, at, _) in enumerate(purchases())]
     write_log(tmp_path, rows, head=(*HEAD[:3], "action"))
-    with pytest.raises(DataError, match="users want none of refund"):
+    with pytest.raises(DataError, match="events are only refund"):
         write_contract([tmp_path], tmp_path)
 
 
