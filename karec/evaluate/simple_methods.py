@@ -1,7 +1,7 @@
 """Simple recommendation methods, whose pages are compared with those of the cascade.
 
 A method is fitted on a ``PastLog``. The result scores all items for given users. Popularity, attribute
-rates, item-kNN, EASE^R and ALS need no features and seconds of time; each has a small grid of parameters.
+rates, item-kNN, EASE^R and ALS need no features and take seconds; each has a small grid of parameters.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def fit_popularity(log: PastLog, days: float | None = None) -> Scorer:
 
     ``days``: rate of the last days, smoothed towards the rate of the whole log.
     """
-    scores = _item_rates(log, log.taken.sum(axis=0), log.shown.sum(axis=0))
+    scores = _item_rates(log)
     if days is not None:
         is_recent = log.event_ms >= log.time_ms - days * DAY_MS
         taken, shown = (
@@ -82,7 +82,7 @@ def fit_attribute_rates(log: PastLog, column: str) -> Scorer:
     mean = np.maximum(taken.sum(axis=0) / np.maximum(shown.sum(axis=0), 1.0), 1e-9)
     lift = (taken + USER_PRIOR * mean) / (shown + USER_PRIOR) / mean
     lift = np.concatenate([lift, np.ones((len(lift), 1))], axis=1)  # the last column is code −1
-    popularity = _item_rates(log, log.taken.sum(axis=0), log.shown.sum(axis=0))
+    popularity = _item_rates(log)
     return lambda users: np.asarray(lift[users][:, codes] * popularity, np.float32)
 
 
@@ -163,10 +163,12 @@ METHODS: Mapping[str, SimpleMethod] = {
 }
 
 
-def _item_rates(log: PastLog, taken: NDArray[Any], shown: NDArray[Any]) -> NDArray[Any]:
+def _item_rates(log: PastLog) -> NDArray[Any]:
     """Returns (N,) float64: smoothed rates, or without impressions the numbers of positives + 1."""
+    taken = log.taken.sum(axis=0)
     if not log.has_impressions:
         return np.asarray(taken, np.float64) + 1.0
+    shown = log.shown.sum(axis=0)
     return smoothed_rate(taken, shown, mean_rate(taken, shown), PRIOR_SHOWS)
 
 
