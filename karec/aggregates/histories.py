@@ -252,5 +252,5 @@ LIST_AGGREGATES = (HISTORY, SKIPPED, LIKED, FOLLOWS, CONSUMED)
 
 
 def lists_of(meaning: Meaning) -> tuple[HistoryAggregate, ...]:
-    """Returns LIST_AGGREGATES, without CONSUMED if no label means consumed: its list would cost a read."""
+    """Returns LIST_AGGREGATES, without CONSUMED if no label means consumed; that saves a read."""
     return tuple(aggregate for aggregate in LIST_AGGREGATES if aggregate is not CONSUMED or meaning.consumed)

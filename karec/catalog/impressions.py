@@ -18,7 +18,7 @@ class Impressions:
     scene            (M,) int32, index into the snapshot's ``labels["scene"]``
     labels           {name: (M,) uint8, 0 or 1}, explained by the snapshot's ``meaning``
     play_ms          (M,) int64, milliseconds played, None if unknown
-    position         (M,) int16, place on the page, 1 is the first and 0 is unknown; None if no row has one
+    position         (M,) int16, position on the page, 1 is the first and 0 is unknown; None if no row has one
     """
 
     user_id: NDArray[Any]

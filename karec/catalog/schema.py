@@ -57,8 +57,8 @@ class Meaning:
               are ordered by the last of these labels that has a counter
     liked     adds the item to the user's liked items
     followed  adds the item's creator to the creators that the user follows
-    consumed  adds the item to the user's consumed items, of the whole log: purchases or ratings, no clicks.
-              Empty: the platform wants repeats, and there is no such list
+    consumed  adds the item to the user's consumed items of the whole log: purchases or ratings, not clicks.
+              Empty: users want repeats, and the list does not exist
     drawn     impressions with one of these labels, positive or not, never count as skipped: those without a
               positive label were sampled, and no user skipped them
     """

@@ -32,7 +32,7 @@ from karec.files import add_path_to_errors, map_npy, read_json, to_struct
 T = TypeVar("T")
 MeaningTable = dict[Literal["enjoyed", "liked", "followed", "consumed", "drawn"], tuple[str, ...]]
 
-_ALWAYS_WRITTEN = ("enjoyed", "liked", "followed")  # formats without the other meanings stay equal
+_ALWAYS_WRITTEN = ("enjoyed", "liked", "followed")  # a snapshot without the other meanings keeps its bytes
 FORMAT: Literal[1] = 1
 HEAD = "snapshot.json"
 _RELATION = re.compile(r"(.+)\.(indptr|values|times|scenes)\.npy")

@@ -32,14 +32,14 @@ COLUMNS = {
     "coverage": "coverage",
     "owned": "owned",
 }
-NEAREST = 'no step does the same; nearest are the source item_to_item and [distil] recipe = "retrieval"'
+CLOSEST = 'no step does the same; the closest are the source item_to_item and [distil] recipe = "retrieval"'
 ADVICE = {
     "popularity": "in karec.toml, keep only the source popular, and in one stage only the step top_k",
-    "recent popularity": "no step does the same; nearest is the source popular, with only the step top_k",
+    "recent popularity": "no step does the same; the closest is the source popular, with only the step top_k",
     "attribute rates": 'train with [ranker] kind = "lr", whose inputs include these rates',
-    "item-kNN": NEAREST,
-    "EASE^R": NEAREST,
-    "ALS": NEAREST,
+    "item-kNN": CLOSEST,
+    "EASE^R": CLOSEST,
+    "ALS": CLOSEST,
     "towers alone": 'in karec.toml, let the stage rank end with { use = "inner_product", k = "rank" }',
     "ranker alone": "in karec.toml, remove dpp, freshness and page_rules from the stage rerank",
     "crossed logistic regression": 'train with [ranker] kind = "lr"',
@@ -130,7 +130,7 @@ def _cells(measures: Mapping[str, Any], names: Iterable[str]) -> list[str]:
 def verdict(measured: Mapping[str, Any]) -> str:
     """Returns the sentence on the best row in comparison with the whole page."""
     if not measured["rows"]:
-        return "no page was measured: no user enjoyed a new item on test days that trained no model"
+        return "no page was measured: no user enjoyed a new item on the test days that no model learned from"
     compared, best = measured["compared"], measured["ahead"]
     if best is None:
         closest = max(compared, key=lambda row: float(compared[row]["value"]))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from karec.pipeline.trace import Trace
     from karec.pipeline.types import Page
 
-MAX_CATEGORIES = 3  # further columns with names that a page is printed with
+MAX_CATEGORIES = 3  # columns of other categories in a printed page
 
 
 def recommend(

@@ -37,7 +37,7 @@ def train(
         float | None,
         typer.Option(
             metavar="MINUTES",
-            help="Choose settings on the validation days for this time before training (default: no choice).",
+            help="Choose settings on the validation days, for at most this time (default: no choice).",
         ),
     ] = None,
     log: Annotated[

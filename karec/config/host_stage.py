@@ -207,7 +207,7 @@ def _fusion(step: Any) -> dict[str, Any]:
 
 def _inner_product(step: Any) -> dict[str, Any]:
     if step.only_warm:
-        raise ConfigError(f"the step {step.name!r}: only_warm works only in Python")
+        raise ConfigError(f"the step {step.name!r}: only_warm = true works only in Python")
     return {"k": step.k}
 
 

@@ -49,13 +49,13 @@ def set_up(
     """Publishes the models of ``run``. Writes ``out/karec.toml`` if there is none. Returns its path.
 
     Args:
-        settings: those of the run's run.json. Its key ``ranked_by`` says if rank of a new karec.toml orders
-            by the "ranker", the default, or by the "towers": validation decides for logs of positives.
+        settings: those of the run's run.json. A new karec.toml orders by its ``ranked_by``: "ranker", or
+            "towers" if these have better validation pages for a log of positives.
         ids, keep, signing_key: as for ``karec.publish``.
         scenes: templates of scenes that a new karec.toml gets in addition to the main scene.
         item_types_of: returns further item types for these scenes from the published snapshot.
         is_rolling: publishes next to the version in service (``karec.refresh.next_version``).
-        until_ms: the snapshot knows earlier events; None: all of them.
+        until_ms: the snapshot has the events before it; None: all events.
 
     With a new karec.toml, the first stages of the main scene that C++ hosts have are exported for them;
     ``karec export stage`` does it again after a change of the file.

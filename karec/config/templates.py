@@ -78,7 +78,7 @@ def home_scene_text(
     text = _replace(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if is_ranked_by_towers:
         text, n = re.subn(r'"top_k", k = "rank" \}', BY_TOWERS, text)
-        assert n == 2, f"the template orders rank {n} times, expected once and in the fallback"
+        assert n == 2, f"the template has {n} selectors of rank, expected 2: one is the fallback"
     return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{toml_key(scene)}")
 
 
@@ -108,7 +108,7 @@ def _sized_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
 
 
 def _plain_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
-    """Returns the limits of the template, at most the number of works: rank orders a small library."""
+    """Returns the limits of the template, at most the number of works: the ranker scores a small library."""
     return {name: max(min(limit, n_works), 1) for name, limit in template.items()}
 
 

@@ -152,7 +152,7 @@ def find_time_formats(source: Source, column: Column) -> list[str]:
 def _has_decimal_comma(source: Source, column: Column) -> bool:
     """Returns True for texts that are numbers, most of them with a comma.
 
-    Fewer commas show lists of integers, and three digits behind each comma show thousands.
+    With fewer commas, cells are lists of integers. With three digits after each comma, it marks thousands.
     """
     if column.is_typed or column.kind != "text":
         return False

@@ -21,7 +21,7 @@ from karec.toml import Place, Settings, convert, read_toml
 
 FILE = "data.toml"
 POSITIVE = "positive"  # the label of a log that has only positives
-CONSUMED = (  # a name of a label by which a user consumes an item
+CONSUMED = (  # names of labels by which a user consumes an item
     r"(^rate|(^|_)(buy|bought|purchas\w*|order\w*|pay|paid|payment|transaction|checkout|rated|rating|review\w*))"
     r"s?(_|$)"
 )
@@ -63,8 +63,8 @@ class Contract(Settings, frozen=True, kw_only=True):
         can_lack_times = self.split.by == "user" or self.split.has_parts
         if not self.has_times and (not can_lack_times or self.shape == "actions"):
             raise ValueError(
-                "events.columns.time is missing: name the column; a log without times whose labels are no "
-                'events is split by user: write by = "user" under [split]'
+                "events.columns.time is missing. Name the column. If the log has no times, and no events, "
+                'write by = "user" under [split]'
             )
         if self.has_times and self.split.by == "user":
             raise ValueError(
@@ -143,8 +143,8 @@ class Contract(Settings, frozen=True, kw_only=True):
         return Meaning(meaning.enjoyed, meaning.liked, meaning.followed, meaning.consumed or (), drawn)
 
     @property
-    def maybe_consumed(self) -> tuple[str, ...]:
-        """Labels that mean consumed by their names, if meaning.consumed is missing."""
+    def consumption_labels(self) -> tuple[str, ...]:
+        """Labels whose names mean consumption; empty if meaning.consumed is given."""
         if self.meaning is not None and self.meaning.consumed is not None:
             return ()
         names = {

@@ -31,7 +31,7 @@ from karec.data.tables import OwnTable
 from karec.errors import DataError
 from karec.times import DAY_MS
 
-HEAVY_SHARE = 0.1  # of all impressions, of one user
+HEAVY_SHARE = 0.1  # of all impressions; a user with more is named in a note
 ROLES = {schema.CREATOR, schema.SONG, schema.TYPE, schema.TAG, schema.PUBLISHED}
 
 
@@ -113,7 +113,7 @@ def _user_notes(impressions: Impressions, cuts: tuple[int, int, int], ids: IdNum
     if len(users) > 1 / HEAVY_SHARE and counts.max() > HEAVY_SHARE * len(impressions):
         (name,) = ids.maps["users"].names(users[[counts.argmax()]])
         share = counts.max() / len(impressions)
-        notes.append(f"user {name} has {share:.0%} of the impressions, which are kept: leave out programs")
+        notes.append(f"user {name} has {share:.0%} of the impressions. Remove them if the user is a program")
     is_test = impressions.time_ms >= cuts[2]
     test_users = np.unique(impressions.user_id[is_test])
     n_new = len(np.setdiff1d(test_users, impressions.user_id[~is_test]))
@@ -125,7 +125,7 @@ def _user_notes(impressions: Impressions, cuts: tuple[int, int, int], ids: IdNum
 def _decide_consumed(impressions: Impressions, contract: Contract) -> tuple[Meaning, tuple[str, ...]]:
     """Returns the meanings and notes. Repeats in the log decide what is consumed if data.toml does not."""
     consumed, notes = [], []
-    for name in contract.maybe_consumed:
+    for name in contract.consumption_labels:
         reason = "the log has no times, so an item counts once"
         is_wanted = False
         if contract.has_times:
@@ -134,7 +134,7 @@ def _decide_consumed(impressions: Impressions, contract: Contract) -> tuple[Mean
             reason, is_wanted = str(rate), rate.is_wanted
         consumed += [] if is_wanted else [name]
         outcome = "pages contain consumed items" if is_wanted else "pages leave out consumed items"
-        notes.append(f"label {name}: {reason}; {outcome}. meaning.consumed in data.toml decides otherwise")
+        notes.append(f"label {name}: {reason}; {outcome}. meaning.consumed in data.toml overrides this")
     meaning = contract.meanings
     return replace(meaning, consumed=(*meaning.consumed, *consumed)), tuple(notes)
 

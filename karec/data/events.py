@@ -67,7 +67,7 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
         if time.kind == "time" and not time.is_typed and not time.format:
             cells.cells["has_zone"] = f"regexp_matches({time.cell}, '{ZONE}')"
     else:
-        cells.cells["t"] = "0::BIGINT"  # `positives.py` invents times
+        cells.cells["t"] = "0::BIGINT"  # `split.py` invents times
     if contract.events.repeats == "first":
         cells.cells["place"] = ROW
     cells.mistakes += check_mistakes(source, contract, "events", unit)

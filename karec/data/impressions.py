@@ -68,7 +68,7 @@ def create_shown(database: Database, source: Source, contract: Contract) -> dict
 
 
 def _drop_refunds(database: Database, contract: Contract) -> dict[str, Reason]:
-    """Deletes events with a negative value, except ratings: labels with ``at_least`` can have any value."""
+    """Deletes events with a negative value. Those of labels with ``at_least`` are ratings and stay."""
     if contract.events.columns.value is None or contract.shape == "impressions":
         return {}
     rated = [

@@ -82,7 +82,7 @@ def split_log(log: Impressions, part: NDArray[Any] | None, contract: Contract, s
     training, validation, test = np.searchsorted(log.time_ms, cuts).tolist()
     if not training < validation < test < len(log):
         raise DataError(
-            f"{contract.name}: no user has enough of the {len(log):,} positives to split them into "
+            f"{contract.name}: no user has enough of the {len(log):,} rows to split them into "
             f"training, validation ({split.validation:.0%}) and test ({split.test:.0%})"
         )
     return SplitLog(log, cuts, True, (*notes, _times_note(contract, part)))
@@ -93,21 +93,21 @@ def invent_days(
 ) -> NDArray[Any]:
     """Returns (M,) int64: a day for each row of ``user`` (M,), by the fractions of ``split`` or by ``part``.
 
-    Day 0 is history, 1 to TRAINING_DAYS training, then come one day of validation and one of test, each with
-    rows of the user in the given or a random order. A user with few rows lacks parts; a single one is
+    Day 0 is history. Then there are TRAINING_DAYS days of training, one of validation and one of test. The
+    rows of a user are in the given or a random order. A user with few rows lacks parts; a single row is
     training. The same input gives the same days.
     """
     order_key = np.arange(len(user)) if in_order else np.random.default_rng(0).random(len(user))
     if part is None:
-        return _spread(user, order_key, split.history, split.validation, split.test)
+        return _assign_days(user, order_key, split.history, split.validation, split.test)
     days = np.array([0, TRAINING_DAYS + 1, TRAINING_DAYS + 2])[part]
     is_train = part == TRAIN
     validation = 0.0 if (part == VALIDATION).any() else split.validation
-    days[is_train] = _spread(user[is_train], order_key[is_train], split.history, validation, 0.0)
+    days[is_train] = _assign_days(user[is_train], order_key[is_train], split.history, validation, 0.0)
     return np.asarray(days)
 
 
-def _spread(
+def _assign_days(
     user: NDArray[Any], order_key: NDArray[Any], history: float, validation: float, test: float
 ) -> NDArray[Any]:
     order = np.lexsort((order_key, user))
@@ -149,7 +149,7 @@ def _last_positives(log: Impressions, contract: Contract) -> tuple[NDArray[Any],
     is_split = count[user] >= MIN_POSITIVES
     part = np.where(is_split & (left == 0), TEST, np.where(is_split & (left == 1), VALIDATION, TRAIN))
     n_few = int((count < MIN_POSITIVES).sum())
-    note = f"{n_few:,} of {len(count):,} users have fewer than {MIN_POSITIVES} positives: they only train"
+    note = f"{n_few:,} of {len(count):,} users have fewer than {MIN_POSITIVES} positives: all in training"
     return part, (note,) if n_few else ()
 
 
@@ -195,7 +195,7 @@ def _times_note(contract: Contract, part: NDArray[Any] | None) -> str:
         return f"{reason}: times are invented, so that each part is on days of its own"
     train = 1 - split.history - split.validation - split.test
     return (
-        f"the log has no times: of each user's positives, in a random order, "
+        f"the log has no times: of each user's rows, in a random order, "
         f"{split.history:.0%} are only history, {train:.0%} train, {split.validation:.0%} are validation "
         f"and {split.test:.0%} the test; times are invented"
     )

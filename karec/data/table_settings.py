@@ -76,7 +76,7 @@ class ColumnNames(Settings, frozen=True):
 class EventColumns(ColumnNames, frozen=True):
     """Columns of the event log.
 
-    time      only a log of positives that is split by user can lack it
+    time      only a log that is split by user, or into given parts, can lack it
     value     a number of an event, such as the stars of a rating
     position  place of the item on the page, from 1 or from 0
     day       when the row was written, 20220425 or 2022-04-25: the day of the time, or the next

@@ -1,7 +1,7 @@
 """Pages on held-out days: requests, simple methods tuned on earlier days, measures and their comparison.
 
-A user gets one page just before their first event of the held-out days. All pages are made of what was known
-at the start of these days, from the items published by then, and leave out what the user owned. Held-out
+A user gets one page just before their first event of the held-out days. All pages use the events
+before these days and the items published by then, and leave out what the user owned. Held-out
 items are those that the user enjoyed during these days and did not own before.
 """
 
@@ -28,18 +28,18 @@ from karec.times import Progress
 
 K = 20  # items of a page
 MAX_USERS = 2_000
-MAX_TUNING_S = 10.0  # of one method; the setting that is running then is the last
+MAX_TUNING_S = 10.0  # of one method; a setting that was started is finished
 MAX_SCORES = 16_000_000  # in memory at once: 64 MB
 OWNED = "consumed"  # relation of the items that a user owns
 MEASURES = ("recall", "ndcg", "hit_rate", "owned")
-DECIDING = "ndcg"  # measure that settings are chosen by and the best row is named by
+DECIDING = "ndcg"  # measure that chooses settings and names the best row
 
 
 @dataclass(frozen=True, eq=False)
 class PageRequests:
     """Requests of U users for a page of K items, and the items that they enjoyed afterwards.
 
-    start_ms         start of the held-out days; pages know events before it
+    start_ms         start of the held-out days; pages use the events before it
     users (U,)       rows of users
     time_ms (U,)     each user's first event of the held-out days
     held_user (P,)   places in ``users``
@@ -147,7 +147,7 @@ def page_rows(works: Table, item_ids: Sequence[Sequence[int]]) -> NDArray[Any]:
 
 
 def validation_requests(dataset: Dataset, seed: int = 0) -> PageRequests:
-    """Returns requests on the validation days; pages know the training days only."""
+    """Returns requests on the validation days; pages use only earlier events."""
     return PageRequests.from_dataset(dataset, dataset.train_until_ms, dataset.valid_until_ms, seed=seed)
 
 

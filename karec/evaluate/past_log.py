@@ -1,4 +1,4 @@
-"""What a log contained before a moment: the input of the simple methods that pages are compared with."""
+"""Events of a log before a moment: the input of the simple methods that pages are compared with."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PastLog:
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, until_ms: int) -> Self:
-        """Returns the events before ``until_ms``. Earlier than the dataset, only its lists are known."""
+        """Returns the events before ``until_ms``. Older events are those in the lists of the snapshot."""
         snapshot = dataset.snapshot
         past = dataset.exposures.take(slice(0, int(np.searchsorted(dataset.exposures.time_ms, until_ms))))
         is_positive = snapshot.meaning.is_enjoyed(past.labels)

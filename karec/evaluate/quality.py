@@ -27,7 +27,7 @@ from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 RUN_FORMAT = 1  # of run.json
-TESTED = "tested"  # folder in a run folder: the models before the final fit, which alone can be measured
+TESTED = "tested"  # folder in a run folder, with the models before the final fit; only these are measured
 QUALITY_FORMAT = 1  # of quality.json; docs/formats.md has its keys
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
@@ -206,7 +206,7 @@ def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Example
     test = examples.take(dataset.exposures.time_ms >= until_ms)
     if not len(test):
         raise DataError(
-            f"{dataset.name}: no exposures on the test days that did not train the models, so there is "
+            f"{dataset.name}: no exposures on the test days that no model learned from, so there is "
             "nothing to measure"
         )
     return run, test

@@ -29,7 +29,7 @@ _RATES, _SHARES = "affinities.rates", "affinities.shares"
 
 @dataclass(frozen=True, eq=False)
 class AffinityPriors:
-    """What is expected of any user. Exactly one of both is not empty.
+    """Expected rates or shares of any user. Exactly one of both is not empty.
 
     rates   (K + 1,) float64 smoothed rates of items by the code of their id; the first is the mean
     shares  for each category (K + 1,) float64 by code; the first is that of a value without a code
@@ -99,5 +99,5 @@ def _read_priors(arrays: Mapping[str, NDArray[Any]], name: str, size: int) -> ND
         actual = "is missing" if values is None else f"is {values.dtype} {values.shape}"
         raise ValueError(f"table {name!r} {actual}, expected float64 ({size},)")
     if not ((values > 0) & (values <= 1)).all():
-        raise ValueError(f"table {name!r} holds a number outside of (0, 1]")
+        raise ValueError(f"table {name!r} has a number outside of (0, 1]")
     return values

@@ -100,5 +100,5 @@ def _read_vectors(
         actual = "is missing" if vectors is None else f"is {vectors.dtype} {vectors.shape}"
         raise ValueError(f"table {name!r} {actual}, expected float32 {expected}")
     if not np.isfinite(vectors).all():
-        raise ValueError(f"table {name!r} holds a number that is not finite")
+        raise ValueError(f"table {name!r} has a number that is not finite")
     return vectors

@@ -285,7 +285,7 @@ class Encoder:
             counts: (U, 1 + labels) float32 counters of the users at these times. None: of the snapshot.
             scene_counts: (U, 1 + tasks) float32 counters in the scenes. None: of the snapshot.
             more: further items, whose rows follow those of the snapshot.
-            as_of_ms: (U,) times before which training rows know events. None: the newest events.
+            as_of_ms: (U,) training rows use only events before these times. None: all events.
         """
         tables, more_tables = self.tables(snapshot), None if more is None else self.tables(more)
         more_ids, more_cowatch = (

@@ -33,7 +33,7 @@ REMOVED_KEYS = {
 }
 REMOVED_EVENTS = {"exposure": "impression"}
 INTEGER_BITS = {"time_ms": 64, "position": 32, "play_ms": 64}
-MAX_QUOTED = 40  # letters of a wrong name in a reason
+MAX_QUOTED = 40  # characters of a wrong name in a reason
 UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
 
 

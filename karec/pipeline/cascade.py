@@ -266,7 +266,7 @@ class Cascade:
         return request, traces
 
     def user_vector(self, user_id: int | str, *, time_ms: int | None = None) -> Array:
-        """Returns the user's vector (D,) float32 of the index's newest model version, as ``run`` has it.
+        """Returns the user's vector (D,) float32 of the index's newest model version, as ``run`` uses it.
 
         Raises ContractError if no query hydrator of the scene gives it, and what the hydrators raise.
         """

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
-N_FILLED = "n_filled"  # note of a filter: items that it kept only because the page would lack items
+N_FILLED = "n_filled"  # note of a filter: number of items that it kept only to fill the page
 
 
 @dataclass(frozen=True)

@@ -141,4 +141,4 @@ def test_names_of_labels_and_events_show_consumption(tmp_path, name, event, is_c
         TOML.replace("purchase =", f"{name} =").replace('"purchase"', f'"{event}"')
     )
     contract = read_contract(tmp_path)
-    assert contract.maybe_consumed == ((name,) if is_consumption else ())
+    assert contract.consumption_labels == ((name,) if is_consumption else ())

@@ -103,8 +103,8 @@ def test_loaded_encoder_has_the_same_affinities(dataset, encoder, later, tmp_pat
     name = "affinities.rates" if has_skipped else "affinities.shares.1"
     for values, message in (
         (arrays[name][:-1], "expected float64"),
-        (np.append(arrays[name][:-1], 0.0), "holds a number outside"),
-        (np.append(arrays[name][:-1], np.nan), "holds a number outside"),
+        (np.append(arrays[name][:-1], 0.0), "has a number outside"),
+        (np.append(arrays[name][:-1], np.nan), "has a number outside"),
     ):
         np.savez(tmp_path / "damaged.npz", **{**arrays, name: values})
         with pytest.raises(BundleError, match=f"{name}. .*{message}"):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 512  # users whose scores are in memory at once
-BLOCKS_PER_PLACE = 8  # blocks of scores for each place of a top
+BLOCKS_PER_PLACE = 8  # blocks of scores for each item of a top
 
 
 def recall_at(top: NDArray[Any], user: NDArray[Any], item: NDArray[Any], k: int) -> NDArray[Any]:

@@ -5,12 +5,10 @@ user as of the row's time. A step contrasts the item of each case with the items
 items sampled uniformly from the library, logits minus log Q (``losses.contrastive_loss``). The item itself is
 left out of the history; otherwise the towers would only have to copy it.
 
-In a log without times, the items that a user chose before validation are the history. With fewer than
-MIN_USERS, each of them is a case. Else a case is a user with all of them. A random part of
-them is the history, and each of them is contrasted with the sampled items (``losses.set_loss``).
-
-There, matching towers start from the singular vectors of the matrix of users and chosen items
-(``start_from_choices``).
+In a log without times, the history has the items that a user chose before validation. With fewer than
+MIN_USERS users, each of these items is a case. Otherwise a case is a user with all of these items. A random
+part of them is the history, and each is contrasted with the sampled items (``losses.set_loss``). Matching
+towers then start from the singular vectors of the matrix of users and chosen items (``start_from_choices``).
 
 Sources  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019; J. Yang et al., Mixed negative
          sampling, WWW 2020; D. Liang et al., Variational autoencoders for collaborative filtering, WWW 2018
@@ -48,7 +46,7 @@ class Cases:
 
     rows     (R,) training rows that give the user's inputs
     items    (R, H) item rows, padded with −1; (R, 1) in a log with times
-    is_list  True in a log without times with MIN_USERS: the items of a case are also its history
+    is_list  True for MIN_USERS users without times: the items of a case are also its history
     lists    (users, H) item rows, padded with −1: the history of each user row; None: that of ``rows``
     """
 

@@ -32,8 +32,8 @@ class StepLoss:
     """Loss of a batch of training rows plus the lists of the step; called with (rows, step).
 
     Each step uses the next ``lists_per_step`` logged lists, in an order that depends on the seed. An epoch
-    has ``epoch_rows`` rows: those of the log. With users' lists of recipe retrieval it has as many as these
-    lists need; then the rows of a step are sampled, because few of them are seen.
+    has ``epoch_rows`` rows, those of the log. With users' lists of recipe retrieval, the lists decide their
+    number, and each step samples its rows from the whole log.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ EXAMPLE_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class FitChoice:
-    """What the validation days chose for one model.
+    """Values that the validation days chose for one model.
 
     epochs        number of epochs
     scale, bias   (H,) calibration of the heads

@@ -58,7 +58,7 @@ def train_ranker(
         version, seed = settings.model_version, settings.seed
         fit_lightgbm(prepared, path, model_version=version, seed=seed, progress=progress)
         return FitState(done=True)
-    with torch_threads(1 if kind == "lr" else torch.get_num_threads()):  # its tensors are too small for more
+    with torch_threads(1 if kind == "lr" else torch.get_num_threads()):  # lr: small tensors
         return _train_network(kind, prepared, settings, path, progress, checkpoint)
 
 

@@ -80,7 +80,7 @@ def run_facts(
     Args
       notes              added to those of the data
       recipe             settings that the data decided
-      trained_until_ms   the models know no later impression; None: validation is the last that they know
+      trained_until_ms   the models learned from no later impression; None: validation is the last
       ranked_by          "ranker" or "towers": the model that orders pages
     """
     return {

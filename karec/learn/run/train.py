@@ -7,7 +7,7 @@ the same models.
 
 With ``[run] final_fit`` all of this is in the folder ``tested`` of the run folder. Then encoder, ranker and
 towers are fitted again on the whole log, into the run folder itself: the epochs and the calibration are those
-of the tested models. Nothing measures the second models; every row has trained them.
+of the tested models. No row is left to measure the second models.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def run_job(
 
     def train_and_publish(dataset: Dataset, is_resumed: bool) -> JobResult:
         if job.margin is not None and job.served_bundle is not None:
-            _comparable_since(job, dataset)
+            _find_first_comparable_ms(job, dataset)
         training = _train(job, dataset, progress, resume=is_resumed)
         comparison = _compare(job, dataset, training, progress)
         if comparison is not None and not comparison["no_worse"]:
@@ -246,7 +246,7 @@ def _run_of_version(job: TrainingJob, bundle: Path) -> Path | None:
     return None
 
 
-def _comparable_since(job: TrainingJob, dataset: Dataset) -> int:
+def _find_first_comparable_ms(job: TrainingJob, dataset: Dataset) -> int:
     """Returns the time from which no row has trained the version in service or the tested new one.
 
     That version has learned no row after its snapshot, and with its run folder the exact time is known.
@@ -280,7 +280,7 @@ def _compare(
         tested_folder(training.folder),
         bundle,
         job.margin,
-        since_ms=_comparable_since(job, dataset),
+        since_ms=_find_first_comparable_ms(job, dataset),
         refresh_hours=settings["features"]["refresh_hours"],
         resamples=settings["evaluation"]["resamples"],
         seed=settings["seed"],

@@ -24,7 +24,7 @@ inline constexpr std::size_t kCowatchCrosses = 3;  // columns of co-watch vector
 
 // What affinities read (karec/features/affinities.py defines them): further lists, and either the rates of items by
 // code of the first category, or the shares of the values of each category by code. The first number is the mean rate,
-// or the share of a value without a code. All are above 0, and no category has no numbers.
+// or the share of a value without a code. All are above 0. Each category has numbers.
 struct AffinityInputs {
     std::span<const std::int64_t> history;  // (U, ·, I), newest first; 0 = missing
     std::span<const std::int64_t> skipped;  // (U, ·, I)
