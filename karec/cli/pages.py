@@ -94,11 +94,11 @@ def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, 
 
 
 def print_pages(measured: Mapping[str, Any]) -> None:
-    """Prints the tables of a result of ``measure_pages``, and the verdict as the last line."""
+    """Prints the tables of a result of ``measure_pages``, and the best row as the last line."""
     console = make_console()
     for table in page_tables(measured) if measured["rows"] else ():
         console.print(table)
-    console.print(verdict(measured), soft_wrap=True)
+    console.print(describe_best_row(measured), soft_wrap=True)
 
 
 def page_tables(measured: Mapping[str, Any]) -> Iterator[Table]:
@@ -127,7 +127,7 @@ def _cells(measures: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     return [format_measure(measures[name]["value"], measures[name]["ci"], 3) for name in names]
 
 
-def verdict(measured: Mapping[str, Any]) -> str:
+def describe_best_row(measured: Mapping[str, Any]) -> str:
     """Returns the sentence on the best row in comparison with the whole page."""
     if not measured["rows"]:
         return "no page was measured: no user enjoyed a new item on the test days that no model learned from"

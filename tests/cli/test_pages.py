@@ -10,7 +10,7 @@ from own_files import START_S, write_log
 
 from karec.cli import main
 from karec.cli.output import ProgressReport
-from karec.cli.pages import ADVICE, PAGE, cascade_pages, measure_pages, print_pages, verdict
+from karec.cli.pages import ADVICE, PAGE, cascade_pages, describe_best_row, measure_pages, print_pages
 from karec.data.load import load
 from karec.evaluate.pages import PageRequests
 from karec.evaluate.quality import TESTED, read_run
@@ -78,7 +78,7 @@ def test_last_line_names_the_method_that_is_ahead(trained, capsys):
     assert all(row["all"]["owned"]["value"] == 0 for name, row in stored["rows"].items() if name != PAGE)
     assert main(["evaluate", "pages", str(trained), "--run", str(run)]) == 0
     last_line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert last_line == verdict(stored) and last_line.startswith(stored["ahead"])
+    assert last_line == describe_best_row(stored) and last_line.startswith(stored["ahead"])
 
 
 def test_evaluate_pages_prints_what_train_stored(trained, capsys):
@@ -89,7 +89,7 @@ def test_evaluate_pages_prints_what_train_stored(trained, capsys):
     assert printed["rows"] == stored["rows"] and printed["compared"] == stored["compared"]
 
 
-def test_page_does_not_know_the_test_days(trained, tmp_path):
+def test_cascade_pages_do_not_depend_on_the_test_days(trained, tmp_path):
     run, dataset = trained / "out" / "run", load(trained, tmp_path).dataset
     requests = PageRequests.from_dataset(dataset, dataset.valid_until_ms)
     exposures = dataset.exposures.take(np.arange(len(dataset.exposures)))
@@ -104,25 +104,25 @@ def test_page_does_not_know_the_test_days(trained, tmp_path):
     np.testing.assert_array_equal(pages, same_pages)
 
 
-def test_verdict_without_a_better_row_names_the_closest():
+def test_describe_best_row_names_the_closest_if_none_is_ahead():
     gap = {"value": -0.01, "ci": (-0.02, 0.0)}
     measured = {"rows": {"ALS": {}}, "compared": {"ALS": gap}, "ahead": None}
-    assert verdict(measured).endswith("ALS comes closest: -0.0100 [-0.0200, 0.0000] NDCG@20")
+    assert describe_best_row(measured).endswith("ALS comes closest: -0.0100 [-0.0200, 0.0000] NDCG@20")
 
 
-def test_test_days_without_new_items_have_no_pages(tmp_path, capsys):
+def test_print_pages_reports_that_no_page_was_measured(tmp_path, capsys):
     print_pages({"k": 20, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None})
     assert capsys.readouterr().out.startswith("no page was measured")
 
 
-def test_days_that_trained_the_models_have_no_pages(trained, tmp_path):
+def test_measure_pages_leaves_out_days_that_trained_the_models(trained, tmp_path):
     folder, dataset = tmp_path / "run", load(trained, tmp_path).dataset
     shutil.copytree(trained / "out" / "run" / TESTED, folder)
     facts = {**read_run(folder), "trained_until_ms": int(dataset.exposures.time_ms[-1]) + 1}
     (folder / "run.json").write_text(json.dumps(facts))
     with ProgressReport() as progress:
         measured = measure_pages(dataset, folder, progress)
-    assert measured["rows"] == {} and verdict(measured).startswith("no page was measured")
+    assert measured["rows"] == {} and describe_best_row(measured).startswith("no page was measured")
 
 
 def test_advice_serves_popularity(trained, tmp_path):

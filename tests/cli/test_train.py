@@ -132,7 +132,7 @@ def test_train_refuses_a_folder_that_another_training_writes(copy, capsys):
     assert "another karec train writes there" in capsys.readouterr().err
 
 
-def test_comparison_without_a_day_after_the_last_training_is_refused_at_the_start(copy, capsys):
+def test_train_refuses_a_comparison_without_newer_impressions(copy, capsys):
     assert train(copy, copy / "out", "--publish-if-no-worse", "0") == 2
     assert "has learned from all impressions" in capsys.readouterr().err
     assert not list((copy / "out").glob("run-2/*"))

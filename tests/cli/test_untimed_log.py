@@ -75,7 +75,7 @@ def test_page_has_the_ids_of_the_songs(out, capsys):
     assert len(page["items"]) == 5 and all(item["item_id"].startswith("song ") for item in page["items"])
 
 
-def test_validation_decides_what_orders_the_pages_of_a_log_with_positives_only(out):
+def test_validation_chooses_the_order_of_pages_for_positives_only(out):
     ranked_by = json.loads((out / "run" / "run.json").read_text()).get("ranked_by", "ranker")
     (scene,) = tomllib.loads((out / "karec.toml").read_text())["scenes"].values()
     (rank,) = [stage for stage in scene["stages"] if stage["name"] == "rank"]

@@ -117,7 +117,7 @@ def test_config_with_a_bundle_key_refuses_an_unsigned_bundle(path, load):
         load(path)
 
 
-def test_request_without_a_time_is_as_of_the_snapshot_without_an_online_store(path, bundle):
+def test_request_has_the_time_of_the_snapshot_without_an_online_store(path, bundle):
     cascade = load_cascade(path, "home", bundle)
     assert cascade.run(karec.Request(3)).request.time_ms == bundle.snapshot.time_ms
     assert cascade.run(karec.Request(3, time_ms=9)).request.time_ms == 9

@@ -214,7 +214,7 @@ def test_template_inherits_the_main_scene_of_its_config():
     assert 'inherits = "feed"' in added_scene_text("city", "feed", {})
 
 
-def test_page_without_creators_ends_with_consumed_items_if_others_are_too_few(tmp_path):
+def test_plain_page_ends_with_consumed_items_if_others_are_too_few(tmp_path):
     bundle = publish_small_bundle(tmp_path, consumed=("click", "long_view"))
     works = bundle.snapshot.works
     columns = {

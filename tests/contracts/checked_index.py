@@ -92,18 +92,18 @@ class CheckedIndex:
                 self.index.calibrate(version, scale=scale, offset=offset)
 
     def remove(self, ids: list[int]) -> None:
-        assert self.index.remove(ids) == self.known(ids)
+        assert self.index.remove(ids) == self.count_known(ids)
         for i in ids:
             self.works.pop(i, None)
 
     def set_blocked(self, ids: list[int], blocked: bool) -> None:
         n_known = self.index.block(ids) if blocked else self.index.unblock(ids)
-        assert n_known == self.known(ids)
+        assert n_known == self.count_known(ids)
         for i in set(ids) & set(self.works):
             self.works[i].blocked = blocked
 
     def adjust(self, ids: list[int], scale: float | None, offset: float | None) -> None:
-        assert self.index.adjust(ids, scale=scale, offset=offset) == self.known(ids)
+        assert self.index.adjust(ids, scale=scale, offset=offset) == self.count_known(ids)
         for i in set(ids) & set(self.works):
             work = self.works[i]
             work.scale = work.scale if scale is None else scale
@@ -124,7 +124,7 @@ class CheckedIndex:
         self.index.save(path)
         self.index = ItemIndex.open(path, verify)
 
-    def known(self, ids: list[int]) -> int:
+    def count_known(self, ids: list[int]) -> int:
         return sum(i in self.works for i in ids)
 
     def compare(self, ids: list[int], k: int) -> None:

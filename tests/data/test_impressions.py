@@ -305,7 +305,7 @@ def test_position_of_an_action_without_a_view_is_unknown(tmp_path, read, log_wit
 
 
 @pytest.mark.parametrize("cell", ["-1", "2.5", "first", "40000"])
-def test_position_that_is_no_small_whole_number_is_a_mistake(log_with_positions, refused, cell):
+def test_position_that_is_not_a_small_whole_number_is_a_mistake(log_with_positions, refused, cell):
     message = refused(log_with_positions([*([1, 2, 3] * 12), cell]))
     assert "log.csv:56" in message and "'slot'" in message
 

@@ -102,7 +102,7 @@ def test_owned_items_are_neither_held_nor_on_pages(group_log, requests):
     assert requests.measure(pages)["owned"].max() == 0.0
 
 
-def test_bought_again_is_not_held(group_log):
+def test_item_bought_again_is_not_held_out(group_log):
     exposures = group_log.exposures
     first, last = (np.flatnonzero(exposures.user_id == 1)[at] for at in (0, -1))
     exposures.work_id[last], item = exposures.work_id[first], exposures.work_id[last]
@@ -147,7 +147,7 @@ def test_table_has_rows_of_warm_and_cold_users(group_log, requests):
     assert groups["all"]["coverage"]["value"] == coverage
 
 
-def test_group_of_new_items_has_only_items_that_nobody_enjoyed(group_log):
+def test_group_of_new_items_has_only_items_that_no_user_enjoyed(group_log):
     exposures = group_log.exposures
     known = exposures.work_id != 5
     dataset = replace(group_log, exposures=exposures.take(known | (exposures.time_ms >= 6 * DAY_MS)))

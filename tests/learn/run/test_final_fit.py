@@ -118,7 +118,7 @@ def test_final_fit_of_trees_has_the_choices_of_the_tested_ones(dataset, tmp_path
         assert mixtures[0] == mixtures[1]
 
 
-def test_pages_of_positives_are_ordered_by_the_model_with_the_higher_recall(dataset, tmp_path):
+def test_train_orders_pages_of_positives_by_the_higher_recall(dataset, tmp_path):
     positives = dataclasses.replace(dataset, drawn=0.5, tasks=("click",), weights={})
     settings = FINAL.with_recipe("hard").replace(
         fusion={"click": 1.0}, ranker={"auxiliary": ()}, run={"final_fit": False}
