@@ -64,7 +64,7 @@ def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, 
     """Returns the content of pages.json and writes it into the run folder ``run``.
 
     The cascade is that of the karec.toml next to ``run``, or of a new project if there is none. If models
-    learned from test days, the pages are of the days after these.
+    learned from test days, pages are made for later days only.
     """
     from karec.evaluate.model_pages import model_pages
     from karec.evaluate.pages import K, PageRequests, best_ahead, compare_rows, page_table, simple_pages

@@ -41,7 +41,7 @@ def open_ingestion(settings: OnlineSettings, folder: Path, bundle: Bundle) -> In
 def bind_bundle(ingestion: Ingestion, bundle: Bundle, scenes: Collection[str]) -> OnlineBase:
     """Returns the online store for ``bundle``. Raises what ``Ingestion.bind`` raises.
 
-    ``scenes``: those of the karec.toml, which events may name.
+    ``scenes``: scenes of the karec.toml, which events may name.
     """
     parser = EventParser(bundle, ingestion.head, scenes)
     return ingestion.bind(bundle.snapshot, TextNumbers.from_bundle(bundle), Uploads(bundle).take, parser)

@@ -15,7 +15,7 @@ from karec.data.table_settings import Files
 from karec.errors import DataError
 
 MIN_REPEATS = 3  # of each value of lists, on average
-MAX_EVENTS = 20  # kinds of events; a column with more values can hold ids
+MAX_EVENTS = 20  # distinct events; a column with more values can have ids
 MAX_POSITION = 1000  # of an item on a page
 PART = r"(?<![a-z])(train|valid|val|dev|test)(ing|ation)?(?![a-z])"  # in the name of a file
 SEPARATORS = "|;,"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_ITEMS = 50
-MIN_CORRELATION = 0.2  # of the 95 % interval; prices and tastes reach 0.1, sold items 0.5 and more
-MIN_NUMBERS = 10  # values of a category whose names are numbers
+MIN_CORRELATION = 0.2  # lower end of the 95 % interval; prices reach 0.1, numbers of sold items 0.5
+MIN_NUMBERS = 10  # distinct values of a category; with fewer, numbers are codes
 
 
 def leak_notes(

@@ -1,4 +1,4 @@
-"""Decides from the log if users want an item again that they have consumed, such as a purchase."""
+"""Decides from the log if users want items again that they have consumed, for example bought."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def model_pages(
 ) -> dict[str, NDArray[Any]]:
     """Returns {row: pages (U, K)} of the models in the run folder ``folder`` with its ``settings``.
 
-    The crossed logistic regression has a row of its own if it was trained as a baseline. If users × items
+    The crossed logistic regression has a row if it was trained as a baseline. If users × items
     exceed MAX_RANKED, rankers only score the POOL best items of the towers.
     """
     examples = _examples(dataset, requests, Encoder.load(folder / "encoder.npz"))

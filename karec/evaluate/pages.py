@@ -156,7 +156,7 @@ def simple_pages(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
     """Returns ({method: pages (U, K)}, {method: parameters, numbers of settings and seconds}).
 
-    Each method is tuned on the validation days, then fitted on everything before ``requests``.
+    Each method is tuned on the validation days, then fitted on all events before ``requests``.
     """
     earlier = validation_requests(dataset, seed)
     earlier_log = PastLog.from_dataset(dataset, earlier.start_ms)

@@ -4,7 +4,7 @@ They are: for each category of items (the item itself, creator, song, …) the n
 history and of skipped items with the candidate's value, and the recency of the newest; whether the user
 follows the creator or is a friend; whether user and item agree in the categories that both have; co-watch
 cosines (``karec.features.cowatch``); affinities (``karec.features.affinities``); and, if the training log has
-positions, ln(position). Only rows that a model learns from have a position; it is 1 for all others.
+positions, ln(position). Only rows that a model learns from have a position; ln(position) of all others is 0.
 """
 
 from __future__ import annotations

@@ -369,7 +369,7 @@ class Encoder:
     ) -> dict[str, NDArray[Any]]:
         """Encodes crosses (N, X) float32. The user has one row, or one for each item.
 
-        ``position``: (N,) positions of rows that a model learns from, 1 = first; None: all are unknown.
+        ``position``: (N,) of rows that a model learns from, 1 = first, 0 = unknown. None: all are unknown.
         """
         return {"crosses": self._crosses.compute(user, items, position)}
 

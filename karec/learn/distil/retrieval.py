@@ -145,8 +145,8 @@ class Retrieval:
     def _users(
         self, rows: NDArray[Any], chosen: NDArray[Any], generator: np.random.Generator
     ) -> dict[str, Tensor]:
-        """Returns the user's inputs of the cases, without random parts of the history, and without the chosen
-        item of a row."""
+        """Returns the users' inputs of the cases. Random items of a history and the chosen item of a row are
+        hidden."""
         lists = chosen
         if not self.cases.is_list:
             lists = (
@@ -165,7 +165,7 @@ def start_from_choices(model: Towers, prepared: TrainingData, seed: int) -> None
 
     The length of an item's vector is its weight in a history, degree^−0.5; the item tower normalizes it. The
     last layers are 0, so the towers start as this model and learn their differences to it. Items without an
-    embedding of their own keep their random vectors. Towers of a log with times are not changed.
+    embedding of their own keep random vectors. Towers of a log with times do not change.
     """
     cases, train = Cases.from_training_data(prepared), prepared.train
     if model.user.matching is None or not cases.is_list:

@@ -247,10 +247,10 @@ def _run_of_version(job: TrainingJob, bundle: Path) -> Path | None:
 
 
 def _find_first_comparable_ms(job: TrainingJob, dataset: Dataset) -> int:
-    """Returns the time from which no row has trained the version in service or the tested new one.
+    """Returns the Unix ms from which neither the version in service nor the tested models learned a row.
 
-    That version has learned no row after its snapshot, and with its run folder the exact time is known.
-    Raises DataError if there is no later impression: such a version would never be published.
+    Without a run folder of the version in service, the time of its snapshot is used. Raises DataError if
+    there is no later impression: the versions cannot be compared.
     """
     bundle = job.served_bundle
     assert bundle is not None

@@ -41,7 +41,7 @@ SMALL_MIN_COUNT = 2
 
 
 class Rule(NamedTuple):
-    """A setting that the data decided."""
+    """A setting that the data decided, for run.json."""
 
     setting: str
     value: Any
