@@ -142,7 +142,7 @@ STEPS_OF_ROLES = {
         '{ use = "not_shown" }, { use = "quota", column = "creator_id", at_most = 20 },',
         "creator_id",
     ),
-    "dpp": ("diversity = 0.1", "diversity = 0.1, type_weight = 0.05", "type"),
+    "dpp": ('{ use = "top_k" },', '{ use = "dpp", type_weight = 0.05 },', "type"),
 }
 
 
