@@ -40,7 +40,7 @@ NAMES = {  # patterns of column names by role, the surest first
     "song": (rf"(^|_)(song|music){_ID}",),
     "type": (r"(^|_)(type|format|kind)(_|$)",),
     "tag": (r"(^|_)(tag|genre|category|categories|topic)s?(_|$)",),
-    "published": (r"(publish|upload|release|creat|posted)",),
+    "published": (r"(publish|upload|release|creat|posted|added|listed|launch)",),
     "vector": (r"(vector|embedding|emb)(_|$)",),
 }
 
