@@ -131,12 +131,14 @@ def describe_best_row(measured: Mapping[str, Any]) -> str:
     """Returns the sentence on the best row in comparison with the whole page."""
     if not measured["rows"]:
         return "no page was measured: no user enjoyed a new item on the test days that no model learned from"
-    compared, best = measured["compared"], measured["ahead"]
-    if best is None:
-        closest = max(compared, key=lambda row: float(compared[row]["value"]))
+    compared = measured["compared"]
+    if measured["ahead"] is None:
+        gaps = compared["ndcg"]
+        closest = max(measured["simple"], key=lambda row: float(gaps[row]["value"]))
         text = f"no row is ahead of the whole page by more than its interval; {closest} comes closest:"
-        return f"{text} {_gain(compared[closest])} NDCG@20"
-    text = f"{best} is ahead of the whole page: {_gain(compared[best])} NDCG@20."
+        return f"{text} {_gain(gaps[closest])} {COLUMNS['ndcg']}"
+    name, best = measured["ahead"]
+    text = f"{best} is ahead of the whole page: {_gain(compared[name][best])} {COLUMNS[name]}."
     return f"{text} To serve it: {ADVICE[best]}"
 
 

@@ -176,6 +176,12 @@ def _publish(
         signing_key=publication.signing_key,
         is_rolling=publication.rolling,
     )
+    consumed = data.dataset.snapshot.meaning.consumed
+    if consumed and "not_consumed" not in config.read_text(encoding="utf-8"):
+        progress.note(
+            f"{config}: pages can contain items of meaning.consumed = {list(consumed)}. Add "
+            '{ use = "not_consumed" } to the stage prerank, or remove the labels from data.toml.'
+        )
     if publication.upload is not None:
         from karec.bundle.remote import upload
 

@@ -196,6 +196,12 @@ def _with_negatives(
 
 def _check_labels(dataset: Dataset) -> None:
     training, _, test = dataset.split()
+    has_negatives = all(not part.labels[task].all() for part in (training, test) for task in dataset.tasks)
+    if dataset.drawn is not None and not has_negatives:
+        raise DataError(
+            f"{dataset.name}: users took nearly all of the {len(dataset.snapshot.works):,} items, so no "
+            "negatives can be drawn and models cannot learn. Serve the items by popularity instead."
+        )
     for part, impressions in (("training", training), ("test", test)):
         for task in dataset.tasks:
             share = float(impressions.labels[task].mean()) if len(impressions) else 0.0

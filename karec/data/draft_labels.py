@@ -135,20 +135,14 @@ def event_lines(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
 
 
 def label_lines(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
-    if "time" not in roles:
-        return [
-            "",
-            "# ? No column is a time: each row is a positive, whatever its cells are, and negatives "
-            "are drawn.",
-            *_only_positives(log, roles),
-            *(
-                ()
-                if log.parts
-                else ("", "[split]", 'by = "user"   # ? the test is drawn from the rows of each user')
-            ),
-        ]
-    if "event" in roles:
-        return _event_labels(log, roles)
+    lines = _event_labels(log, roles) if "event" in roles else _value_labels(log, roles)
+    if "time" in roles or log.parts:
+        return lines
+    return [*lines, "", "[split]", 'by = "user"   # ? no column is a time: the test has rows of each user']
+
+
+def _value_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
+    """Returns labels by columns of 0 and 1 or by a rating, or the sections of a log of positives."""
     if flags := _find_flags(log, roles):
         labels = {
             _to_label(re.sub(r"^is_", "", snake_case(name))): (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from karec.data.columns import find_time_formats
 from karec.data.inspect_tables import (
+    BASKET_WORDS,
     ITEM_WORDS,
     MAX_EVENTS,
     USER_WORDS,
@@ -109,6 +110,7 @@ def _infer_ids(
     ids: dict[str, str] = {}  # column: name of the table that it refers to
     for name, column in table.columns.items():
         is_id = column.kind in ("integer", "text") and not column.unit and not table.is_flag(name)
+        is_id &= not re.search(rf"(^|_)({BASKET_WORDS})", snake_case(name))
         if is_id and name not in roles.values() and table.n_distinct[name] < table.n_rows:
             other = _referenced_table(table, name, tables)
             if other is not None:

@@ -23,8 +23,9 @@ _ID = r"s?(_?(id|code|key|no|nr|number|uuid|hash))?(_|$)"
 USER_WORDS = r"user|uid|customer|member|account|listener|viewer|reader|person|client|buyer|shopper"
 ITEM_WORDS = (
     r"item|iid|video|vid|work|product|sku|movie|film|track|song|artist|article|content|book|game|post|ad"
-    r"|listing"
+    r"|listing|stock"
 )
+BASKET_WORDS = r"invoice|order|basket|cart|receipt|transaction|bill|ticket|session|visit"
 NAMES = {  # patterns of column names by role, the surest first
     "user": (rf"(^|_)({USER_WORDS}){_ID}", rf"(^|_)(visitor|session|device){_ID}"),
     "item": (rf"(^|_)({ITEM_WORDS}){_ID}",),

@@ -32,7 +32,8 @@ MAX_TUNING_S = 10.0  # of one method; a setting that was started is finished
 MAX_SCORES = 16_000_000  # in memory at once: 64 MB
 OWNED = "consumed"  # relation of the items that a user owns
 MEASURES = ("recall", "ndcg", "hit_rate", "owned")
-DECIDING = "ndcg"  # measure that chooses settings and names the best row
+DECIDING = "ndcg"  # measure that chooses settings
+COMPARED = (DECIDING, "recall")  # measures by which a row can be ahead of the whole page
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,21 +222,30 @@ def compare_rows(
     row: str,
     resamples: int = 200,
     seed: int = 0,
-) -> dict[str, dict[str, Any]]:
-    """Returns {other row: {value, ci}}: how far its deciding measure is above that of ``row``, paired."""
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns {measure of COMPARED: {other row: {value, ci}}}: how far it is above ``row``, paired."""
     bootstrap = UserBootstrap(requests.users, resamples, seed)
-    own = requests.measure(pages[row])[DECIDING]
+    own = requests.measure(pages[row])
+    others = {other: requests.measure(page) for other, page in pages.items() if other != row}
     return {
-        other: bootstrap.mean_with_interval(requests.measure(page)[DECIDING] - own)
-        for other, page in pages.items()
-        if other != row
+        name: {
+            other: bootstrap.mean_with_interval(measures[name] - own[name])
+            for other, measures in others.items()
+        }
+        for name in COMPARED
     }
 
 
-def best_ahead(differences: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Returns the row that is furthest ahead by more than its interval; None if there is none."""
-    ahead = {row: gap["value"] for row, gap in differences.items() if gap["ci"][0] > 0}
-    return max(ahead, key=lambda row: ahead[row], default=None)
+def best_ahead(differences: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[str, str] | None:
+    """Returns (measure, row) of the row that is furthest ahead by more than its interval, or None.
+
+    A later measure decides only if no row is ahead by an earlier one.
+    """
+    for name, gaps in differences.items():
+        ahead = {row: gap["value"] for row, gap in gaps.items() if gap["ci"][0] > 0}
+        if ahead:
+            return name, max(ahead, key=lambda row: ahead[row])
+    return None
 
 
 def _coverage(pages: NDArray[Any], is_drawn: NDArray[Any], n_items: int) -> dict[str, Any]:
@@ -249,7 +259,8 @@ def _coverage(pages: NDArray[Any], is_drawn: NDArray[Any], n_items: int) -> dict
 
     value = distinct(pages) / n_items
     draws = np.array([distinct(pages[drawn]) for drawn in is_drawn]) / n_items
-    return {"value": value, "ci": bootstrap_interval(draws - draws.mean() + value)}
+    low, high = bootstrap_interval(draws - draws.mean() + value)
+    return {"value": value, "ci": (max(low, 0.0), min(high, 1.0))}
 
 
 def _to_matrix(relation: Relation | None, dataset: Dataset) -> csr_array:

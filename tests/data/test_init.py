@@ -159,6 +159,42 @@ def test_init_makes_no_creator_of_words_of_a_shop(draft):
     assert draft(write)[2]["items"]["roles"] == {"tag": "category"}
 
 
+def test_init_labels_ratings_without_times_by_their_stars(draft, read):
+    def write(folder):
+        path = movie_ratings(folder) / "ratings.csv"
+        lines = [line.rsplit(",", 1)[0] for line in path.read_text().splitlines()]
+        path.write_text("\n".join(lines) + "\n")
+        return folder
+
+    folder, _, toml = draft(write)
+    assert toml["labels"]["liked"]["column"] == "rating" and toml["split"] == {"by": "user"}
+    result = read(folder)
+    assert result.report.shape == "impressions" and 0 < result.report.labels["liked"] < 1
+
+
+def test_init_takes_no_basket_number_as_an_item(draft):
+    def write(folder):
+        rows = [
+            f"{5000 + at // 4},{80 + at * 7 % 50},2,2011-03-{1 + at // 20:02} 09:30,{at // 4 % 30}"
+            for at in range(400)
+        ]
+        head = "InvoiceNo,StockCode,Quantity,InvoiceDate,CustomerID"
+        (folder / "retail.csv").write_text("\n".join([head, *rows]) + "\n")
+        return folder
+
+    _, _, toml = draft(write)
+    columns = toml["events"]["columns"]
+    assert (columns["user"], columns["item"]) == ("CustomerID", "StockCode")
+
+
+def test_load_reports_a_catalogue_that_users_took_as_a_whole(tmp_path, read):
+    rows = [f"{user},{item},{1_700_000_000 + item * 86_400}" for user in range(30) for item in range(20)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+    (tmp_path / "data.toml").write_text(write_contract([tmp_path], tmp_path))
+    with pytest.raises(DataError, match="nearly all of the 20 items"):
+        read(tmp_path)
+
+
 def test_init_splits_a_log_without_times_by_user(draft, read):
     def write(folder):
         listens(folder)

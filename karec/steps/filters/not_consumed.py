@@ -8,14 +8,14 @@ from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Filter
 from karec.pipeline.trace import N_FILLED
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
-from karec.steps.shared.consumed import check_consumed, find_consumed
+from karec.steps.shared.consumed import find_consumed
 
 
 class NotConsumed(Filter):
     """Drops items of the user's relation `consumed`.
 
     If fewer others remain than the request asks for, the consumed ones with the highest scores fill the page,
-    and its shortfall says so.
+    and its shortfall says so. Without the relation, no label means consumed and nothing is dropped.
 
     Cost: O(N log S) for S consumed items.
     """
@@ -24,7 +24,6 @@ class NotConsumed(Filter):
     needs = ("scores",)
 
     def __init__(self, snapshot: Snapshot) -> None:
-        check_consumed(snapshot)
         self.snapshot = snapshot
 
     def keep(self, request: Request, candidates: Candidates) -> Array | StepOutput[Array]:

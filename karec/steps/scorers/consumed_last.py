@@ -7,7 +7,7 @@ import numpy as np
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Scorer
 from karec.pipeline.types import Array, Candidates, Request
-from karec.steps.shared.consumed import check_consumed, find_consumed
+from karec.steps.shared.consumed import find_consumed
 
 
 class ConsumedLast(Scorer):
@@ -19,7 +19,6 @@ class ConsumedLast(Scorer):
     needs = ("scores",)
 
     def __init__(self, snapshot: Snapshot) -> None:
-        check_consumed(snapshot)
         self.snapshot = snapshot
 
     def score(self, request: Request, candidates: Candidates) -> Array:

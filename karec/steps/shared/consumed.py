@@ -11,15 +11,6 @@ from karec.steps.shared.postings import related_now
 CONSUMED = "consumed"
 
 
-def check_consumed(snapshot: Snapshot) -> None:
-    """Raises ValueError if no label of the snapshot means consumed."""
-    if CONSUMED not in snapshot.relations:
-        raise ValueError(
-            f"the snapshot has no relation {CONSUMED!r}, it has {list(snapshot.relations)}: name labels "
-            f"under meaning.{CONSUMED} of data.toml and train again, or remove the step"
-        )
-
-
 def find_consumed(request: Request, snapshot: Snapshot, candidates: Candidates) -> Array:
     """Returns (N,) bool: True for items that the user consumed, by the online store or else the snapshot.
 

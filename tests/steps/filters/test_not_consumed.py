@@ -53,7 +53,7 @@ def test_consumed_last_orders_consumed_items_behind_all_others(snapshot, candida
     np.testing.assert_array_equal(unknown_user.scores, candidates.scores)
 
 
-@pytest.mark.parametrize("step", [NotConsumed, ConsumedLast])
-def test_steps_on_consumed_items_refuse_a_snapshot_without_them(step):
-    with pytest.raises(ValueError, match=r"no relation 'consumed'.*meaning\.consumed"):
-        step(make_dataset().snapshot)
+def test_not_consumed_drops_nothing_if_no_label_means_consumed(candidates):
+    snapshot = make_dataset().snapshot
+    kept, _ = keep(NotConsumed(snapshot), Request(int(snapshot.users.ids[0]), 2), candidates)
+    assert kept.ids.tolist() == candidates.ids.tolist()
