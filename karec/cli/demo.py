@@ -99,9 +99,7 @@ def training_settings(path: Path | None, seed: int | None, *, is_world: bool) ->
     from karec.learn.settings.settings import TrainSettings
 
     settings = TrainSettings() if path is None else TrainSettings.from_toml(path)
-    settings = settings.replace(
-        run={"final_fit": False}
-    )  # the demo measures what it serves, on the test days
+    settings = settings.replace(run={"final_fit": False})  # the test days measure the published models
     if path is None and is_world:
         settings = settings.replace(ranker={"kind": "both"})
     return settings if seed is None else settings.replace(seed=seed)

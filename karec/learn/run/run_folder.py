@@ -21,7 +21,10 @@ from karec.learn.settings.settings import TrainSettings
 
 
 def make_folder(out: Path, resume: bool) -> None:
-    """Creates ``out``. Without ``resume`` it removes checkpoints and tested models of an earlier run."""
+    """Creates ``out``. Without ``resume``, removes what an earlier run wrote apart from its models.
+
+    After a kill, no results of other models are left next to half of a run.
+    """
     if resume and not (out.is_dir() and any(out.iterdir())):
         raise CheckpointError(
             f"{out}: no run to resume. Start without --resume, or name the folder of the interrupted run."
@@ -30,6 +33,8 @@ def make_folder(out: Path, resume: bool) -> None:
     if not resume:
         for name in ("checkpoints", TESTED):
             shutil.rmtree(out / name, ignore_errors=True)
+        for name in ("run.json", "quality.json", "pages.json"):
+            (out / name).unlink(missing_ok=True)
 
 
 def remove_runs(out: Path) -> list[str]:
