@@ -121,7 +121,7 @@ def _print_page(page: Page, cascade: Cascade, *, has_trace: bool) -> None:
     console = make_console()
     bundle = cascade.bundle
     assert bundle is not None
-    item_type = bundle.name if isinstance(bundle, ItemTypeBundle) else "work"
+    item_type = bundle.name if isinstance(bundle, ItemTypeBundle) else "item"
     console.print(page_table(page, bundle, item_type))
     for table in explanation_tables(page):
         console.print(table)
@@ -133,7 +133,7 @@ def _print_page(page: Page, cascade: Cascade, *, has_trace: bool) -> None:
         console.print(f"degraded, these steps failed or had no time: {', '.join(page.degraded)}")
 
 
-def page_table(page: Page, bundle: Bundle | ItemTypeBundle, item_type: str = "work") -> Table:
+def page_table(page: Page, bundle: Bundle | ItemTypeBundle, item_type: str = "item") -> Table:
     from karec.bundle.item_types import MAPS, ItemTypeBundle
     from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TYPE
 
