@@ -125,7 +125,7 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
     if PUBLISHED not in columns:
         text = re.sub(r'(?m)^ *\{ use = "freshness".*\n', "", text)
     if "consumed" not in relations:
-        text = re.sub(r'(?m)^ *\{ use = "(not_consumed|consumed_last)" \},\n', "", text)
+        text = re.sub(r'(?m)^ *\{ use = "(not_consumed|consumed_last)" \},.*\n', "", text)
     if TAG not in columns:
         text = re.sub(r", similarity = \{ facets = \{ tag = [\d.]+ \} \}", "", text)
     text = _without_columns(text, _columns(text) - set(columns))
