@@ -22,7 +22,7 @@ def test_every_scene_of_the_config_serves_full_pages(job, bundle):
 
 
 def test_recommend_heads_the_table_with_the_item_type(job, capsys):
-    for scene, item_type in (("home", "work"), ("song_request", "song")):
+    for scene, item_type in (("home", "item"), ("song_request", "song")):
         assert cli.main(["recommend", str(job / "karec.toml"), "--scene", scene, "--user", "10000001"]) == 0
         out = capsys.readouterr().out
         head = next(line for line in out.splitlines() if "position" in line).replace("┃", " ").split()
