@@ -92,16 +92,13 @@ def demo(
 
 
 def training_settings(path: Path | None, seed: int | None, *, is_world: bool) -> TrainSettings:
-    """Returns the settings of a file, or the built-in ones.
-
-    On the world, MMoE and LightGBM then rank together: MMoE alone is behind LightGBM there.
-    """
+    """Returns the settings of a file, or the built-in ones. The MMoE then ranks on the world."""
     from karec.learn.settings.settings import TrainSettings
 
     settings = TrainSettings() if path is None else TrainSettings.from_toml(path)
     settings = settings.replace(run={"final_fit": False})  # the test days measure the published models
     if path is None and is_world:
-        settings = settings.replace(ranker={"kind": "both"})
+        settings = settings.replace(ranker={"kind": "mmoe"})
     return settings if seed is None else settings.replace(seed=seed)
 
 

@@ -47,8 +47,8 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
 
     ``models``: ``quality_table`` of all rows. ``by_history``: the same for each group of GROUPS, with its
     numbers of ``exposures`` and ``users``; a group without rows has no models. Models are popularity, rates,
-    the trained baselines, towers, and last the ranker by its kind: mmoe, lr, lightgbm, or both, whose two
-    parts also have a row. Raises DataError like ``trained_run``.
+    the trained baselines, towers, and last the ranker by its kind: mmoe, lr or lightgbm. Raises DataError
+    like ``trained_run``.
     """
     folder = tested_folder(folder)
     run, test = trained_run(dataset, folder)
@@ -97,8 +97,6 @@ def _logits(
     files = {
         name: f"baseline_{name}.onnx" for name in run["settings"]["evaluation"]["baselines"] if name != kind
     }
-    if kind == "both":
-        files |= {part: f"ranker_{part}.onnx" for part in ("lightgbm", "mmoe")}
     models = [OnnxModel(folder / file) for file in (*files.values(), "ranker.onnx")]
     *others, ranked = logits_of_rankers(test, models, progress, threads)
     logits |= {name: values[:, : len(tasks)] for name, values in zip(files, others, strict=True)}

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from karec.catalog.dataset import Dataset
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, torch
-from karec.learn.export.mixture import Mixture
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.nets.matching import MATCHED
@@ -34,14 +33,12 @@ class FitChoice:
     epochs        number of epochs
     scale, bias   (H,) calibration of the heads
     trees         number of trees by task
-    mixture       of the parts of a ranker
     """
 
     epochs: int = 0
     scale: NDArray[Any] | None = None
     bias: NDArray[Any] | None = None
     trees: tuple[int, ...] = ()
-    mixture: Mixture | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Trains a ranker, calibrates it on validation days and exports it: MMoE, linear, LightGBM, or two mixed."""
+"""Trains a ranker, calibrates it on validation days and exports it: MMoE, linear or LightGBM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
 from karec.learn.run.lightgbm import fit_lightgbm
-from karec.learn.run.mixed_ranker import PARTS, part_path, write_mixed_ranker
 from karec.learn.settings.settings import TrainSettings
 from karec.samples.auxiliary_tasks import PLAY_TIME, auxiliary_labels, auxiliary_tasks
 from karec.times import Progress
@@ -42,18 +41,10 @@ def train_ranker(
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> FitState:
-    """Trains a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrates and exports it.
+    """Trains a ranker ("mmoe", "lr" or "lightgbm"), calibrates and exports it.
 
-    The MMoE also learns ``settings.ranker.auxiliary`` and predicts them after the encoder's tasks. "both"
-    trains MMoE and LightGBM, keeps them next to ``path`` (``mixed_ranker.part_path``) and mixes them; the
-    returned state is the MMoE's.
+    The MMoE also learns ``settings.ranker.auxiliary`` and predicts them after the encoder's tasks.
     """
-    if kind == "both":
-        network, trees = (part_path(path, part) for part in PARTS)
-        state = train_ranker("mmoe", prepared, settings, network, progress, checkpoint)
-        train_ranker("lightgbm", prepared, settings, trees, progress)
-        write_mixed_ranker(prepared, path, settings.model_version, progress)
-        return state
     if kind == "lightgbm":
         version, seed = settings.model_version, settings.seed
         fit_lightgbm(prepared, path, model_version=version, seed=seed, progress=progress)

@@ -64,7 +64,6 @@ RANKERS = (
     Change("lr", {"ranker": {"kind": "lr"}}),
     Change("mmoe", {"ranker": {"kind": "mmoe"}}),
     Change("lightgbm", {"ranker": {"kind": "lightgbm"}}),
-    Change("both", {"ranker": {"kind": "both"}}),
     Change("mmoe, 6 epochs", {"ranker": {"kind": "mmoe", "epochs": 6}}),
 )
 TOWERS = (
@@ -162,9 +161,9 @@ def _read_choice(folder: Path, facts: str, settings: TrainSettings) -> Choice | 
 
 def _missing_requirement(settings: TrainSettings, tasks: Sequence[str]) -> str:
     kind, auxiliary = settings.ranker.kind, sorted(set(settings.fusion) - set(tasks))
-    if kind in ("lightgbm", "both") and not find_spec("lightgbm"):
+    if kind == "lightgbm" and not find_spec("lightgbm"):
         return "lightgbm is not installed"
-    return f"fusion weighs {', '.join(auxiliary)}" if auxiliary and kind not in ("mmoe", "both") else ""
+    return f"fusion weighs {', '.join(auxiliary)}" if auxiliary and kind != "mmoe" else ""
 
 
 class _Search:

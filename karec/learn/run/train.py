@@ -26,7 +26,6 @@ from karec.learn.distil.distillation import train_towers
 from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
 from karec.learn.run.first_log import write_first_log
-from karec.learn.run.mixed_ranker import PARTS
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.search import Choice
@@ -146,9 +145,10 @@ class _Training:
         kind: str = settings.ranker.kind
         checkpoint = self.checkpoints.make("ranker")
         state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, checkpoint)
-        runs = {"mmoe" if kind == "both" else kind: state}
+        runs = {kind: state}
         clock.lap("ranker")
-        for name in () if prepared.is_final else _baseline_names(settings):
+        baselines = [name for name in settings.evaluation.baselines if name != kind]
+        for name in () if prepared.is_final else baselines:
             path, checkpoint = out / f"baseline_{name}.onnx", self.checkpoints.make(f"baseline_{name}")
             runs[name] = train_ranker(name, prepared, settings, path, progress, checkpoint)
         clock.lap("baselines")
@@ -185,10 +185,3 @@ def _page_order(dataset: Dataset, settings: TrainSettings, folder: Path) -> Lite
     pages = model_pages(dataset, requests, folder, settings.to_dict())
     recall = {row: requests.measure(pages[row])["recall"].mean() for row in (RANKER, TOWERS)}
     return "towers" if recall[TOWERS] > recall[RANKER] else "ranker"
-
-
-def _baseline_names(settings: TrainSettings) -> tuple[str, ...]:
-    """Returns the baselines that are not the ranker or a part of it."""
-    kind = settings.ranker.kind
-    parts = PARTS if kind == "both" else (kind,)
-    return tuple(name for name in settings.evaluation.baselines if name not in parts)

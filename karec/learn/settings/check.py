@@ -51,7 +51,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         DataError: works have no counters of the tasks.
     """
     tasks, ranker = dataset.tasks, settings.ranker
-    auxiliary = ranker.auxiliary if ranker.kind in ("mmoe", "both") else ()
+    auxiliary = ranker.auxiliary if ranker.kind == "mmoe" else ()
     learned_auxiliary = auxiliary_tasks(dataset.split()[0], tasks, auxiliary)
     learned = {"task_weights": (*tasks, "fused", *ranker.auxiliary), "fusion": (*tasks, *learned_auxiliary)}
     for key, known in learned.items():
@@ -67,8 +67,8 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device. Install its driver, or use 'auto'."
         )
-    if settings.ranker.kind in ("lightgbm", "both"):
-        _require_lightgbm(f"ranker.kind = {settings.ranker.kind!r}")
+    if settings.ranker.kind == "lightgbm":
+        _require_lightgbm("ranker.kind = 'lightgbm'")
     if "lightgbm" in settings.evaluation.baselines:
         _require_lightgbm("evaluation.baselines = 'lightgbm'")
     _check_counters(dataset)

@@ -94,8 +94,7 @@ class OptimizerSettings(Settings, frozen=True):
 class RankerSettings(Settings, frozen=True):
     """[ranker]: the model that ranks, and whose log the towers learn from."""
 
-    # auto: lr for a small log, else mmoe; both: the calibrated mean of mmoe and lightgbm
-    kind: Literal["auto", "mmoe", "lr", "lightgbm", "both"] = "auto"
+    kind: Literal["auto", "mmoe", "lr", "lightgbm"] = "auto"  # auto: lr for a small log, else mmoe
     epochs: Count = 3  # at most; the best on validation is kept
     members: Count = 4  # small MMoEs over the same embeddings, whose mean ranks
     experts: Count = 4  # experts of a member

@@ -44,8 +44,8 @@ def test_report_has_the_quality_of_each_model(report):
             assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]
 
 
-def test_demo_of_the_world_trains_both_rankers_by_default(tmp_path):
-    assert training_settings(None, None, is_world=True).ranker.kind == "both"
+def test_demo_of_the_world_trains_the_mmoe_by_default(tmp_path):
+    assert training_settings(None, None, is_world=True).ranker.kind == "mmoe"
     assert training_settings(None, None, is_world=False) == TrainSettings().replace(run={"final_fit": False})
     (tmp_path / "own.toml").write_text("evaluation.baselines = []")
     own = training_settings(tmp_path / "own.toml", 7, is_world=True)

@@ -75,14 +75,13 @@ def test_row_has_its_difference_to_the_ranker(rows):
     assert set(rows["list"]["over"]) == {"hard", "teacher"} and "teacher" not in rows["teacher"]["over"]
 
 
-def test_parts_of_a_mixed_ranker_are_trained_once(dataset, tmp_path):
-    mixed = SETTINGS.replace(ranker={"kind": "both"})
-    names = ["lightgbm", "mmoe", "both", "teacher"]
-    report = run_ablation(dataset, mixed, tmp_path, seeds=(0,), only=names, **SIZES)
+def test_ranker_of_the_kind_in_the_settings_is_trained_once(dataset, tmp_path):
+    names = ["lightgbm", "mmoe", "teacher"]
+    report = run_ablation(dataset, SETTINGS, tmp_path, seeds=(0,), only=names, **SIZES)
     files = {path.name for path in (tmp_path / "models").glob("*.onnx")}
-    assert files == {"teacher-0.onnx", "teacher-0_lightgbm.onnx", "teacher-0_mmoe.onnx"}
+    assert files == {"teacher-0.onnx", "lightgbm-0.onnx"}
     aucs = {row["name"]: row["measures"]["click.auc"]["value"] for row in report["rows"]}
-    assert aucs["both"] == aucs["teacher"] != aucs["mmoe"] != aucs["lightgbm"]
+    assert aucs["mmoe"] == aucs["teacher"] != aucs["lightgbm"]
 
 
 def test_measures_are_means_over_seeds(dataset, run, rows):

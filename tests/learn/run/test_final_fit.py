@@ -107,15 +107,11 @@ def test_killed_final_fit_resumes_to_the_same_models(dataset, run, tmp_path, par
         assert torch.equal(weight, best_weights(folder / "checkpoints" / "towers.pt")[name])
 
 
-@pytest.mark.parametrize("kind", ["lightgbm", "both"])
-def test_final_fit_of_trees_has_the_choices_of_the_tested_ones(dataset, tmp_path, kind):
-    settings = FINAL.with_recipe("hard").replace(ranker={"kind": kind, "epochs": 1}, towers={"epochs": 1})
+def test_final_fit_of_trees_has_the_choices_of_the_tested_ones(dataset, tmp_path):
+    settings = FINAL.with_recipe("hard").replace(ranker={"kind": "lightgbm"}, towers={"epochs": 1})
     folder = train(dataset, settings, tmp_path / "run").folder
     models = [OnnxModel(part / "ranker.onnx") for part in (folder, folder / TESTED)]
     assert models[0].tasks == models[1].tasks and models[0].fingerprint != models[1].fingerprint
-    if kind == "both":
-        mixtures = [(part / "ranker_mixture.json").read_text() for part in (folder, folder / TESTED)]
-        assert mixtures[0] == mixtures[1]
 
 
 def test_train_orders_pages_of_positives_by_the_higher_recall(dataset, tmp_path):

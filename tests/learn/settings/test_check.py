@@ -36,8 +36,8 @@ def refused(dataset, settings, folder, error, message):
             r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', 'play_time'",
         ),
         (
-            {"ranker": {"kind": "both"}, "distil": {"ranker_features": "towers"}},
-            "ranker_features = 'towers' with ranker.kind = 'both'",
+            {"ranker": {"kind": "lightgbm"}, "distil": {"ranker_features": "towers"}},
+            "ranker_features = 'towers' with ranker.kind = 'lightgbm'",
         ),
         pytest.param(
             {"run": {"device": "cuda"}},
@@ -79,8 +79,8 @@ def test_unusable_labels_are_refused_before_training(dataset, tmp_path, change, 
         ),
         (
             "lightgbm",
-            {"ranker": {"kind": "both"}},
-            r"kind = 'both' .*pip install 'karec\[train\]'",
+            {"ranker": {"kind": "lightgbm"}},
+            r"kind = 'lightgbm' .*pip install 'karec\[train\]'",
         ),
         (
             "onnxmltools",

@@ -28,7 +28,6 @@ from karec.learn.fit.predictions import predict
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers
 from karec.learn.run.first_log import write_first_log
-from karec.learn.run.mixed_ranker import PARTS, part_path
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
@@ -42,7 +41,7 @@ from karec.samples.threads import map_in_order
 COMPLETE = "complete"
 BATCH = 2000  # works of the library that the ranker scores at once
 RATES = {"popularity": popularity_logits, "rates": rate_logits}
-RANKERS = ("lr", "lightgbm", "mmoe", "both", "teacher")
+RANKERS = ("lr", "lightgbm", "mmoe", "teacher")
 
 
 class AblationModels:
@@ -94,11 +93,7 @@ class AblationModels:
         inputs, path = self._inputs, self._onnx(row, settings.seed)
         path.parent.mkdir(exist_ok=True)
         kind = settings.ranker.kind if row == "teacher" else row
-        if row in PARTS and settings.ranker.kind == "both":  # a part of the ranker that is trained already
-            self._file("teacher", settings.seed)
-            path = part_path(self._onnx("teacher", settings.seed), row)
-        else:
-            train_ranker(kind, inputs.prepared, settings, path, inputs.progress)
+        train_ranker(kind, inputs.prepared, settings, path, inputs.progress)
         ranker = OnnxModel(path, threads=settings.run.threads)
         pools = [
             self._fusion(pool_logits(inputs.measured, example, works, ranker), ranker.tasks)

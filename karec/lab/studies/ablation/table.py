@@ -50,7 +50,6 @@ ROWS = (
     Row("lightgbm", "LightGBM", "lr"),
     *TOWERS,
     Row("mmoe", "MMoE", "lightgbm"),
-    Row("both", "MMoE and LightGBM, mixed", "mmoe"),
     Row("teacher", "ranker", "lightgbm"),
     Row("teacher-again", "ranker, re-seeded", "teacher"),
 )
