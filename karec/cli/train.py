@@ -37,7 +37,7 @@ def train(
         float | None,
         typer.Option(
             metavar="MINUTES",
-            help="Choose settings on the validation days, for at most this time (default: no choice).",
+            help="Search settings by pages on the validation days for at most MINUTES (default: no search).",
         ),
     ] = None,
     log: Annotated[
@@ -268,5 +268,5 @@ def _choice_table(choice: Mapping[str, Any]) -> Table:
         gain = format_measure(trial["gain"], trial["gain_ci"])
         seconds = format_measure(trial["seconds"], None, 0)
         rows.append((trial["part"], name, score, gain, seconds))
-    head = ("part", "tried", "mean AUC", "gain over the best before, paired", "s")
-    return text_table(f"Chosen (*) by the {choice['criterion']}", head, rows, text_columns=2)
+    head = ("part", "tried", "NDCG@20", "gain over the best before, paired", "s")
+    return text_table(f"Chosen (*) by {choice['criterion']}", head, rows, text_columns=2)

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+from karec.learn.fit.prepare import TrainingData
 from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples
+from karec.samples.lists import LoggedLists, read_lists
 from karec.samples.replay import RankLogReplay
+from karec.samples.soft_labels import SoftLabels, read_soft_labels
 from karec.times import Progress
+
+
+def write_and_read_first_log(
+    prepared: TrainingData, settings: TrainSettings, folder: Path, progress: Progress | None = None
+) -> tuple[SoftLabels, LoggedLists | None]:
+    """Writes ``folder``/rank_log with ``folder``/ranker.onnx. Returns soft labels, and lists if a loss needs
+    them."""
+    log, train, tasks, distil = folder / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
+    shutil.rmtree(log, ignore_errors=True)
+    write_first_log(train, folder / "ranker.onnx", settings, log, progress, pools=distil.needs_lists)
+    soft = read_soft_labels(train.exposures, log, tasks)
+    if not distil.needs_lists:
+        return soft, None
+    return soft, read_lists(train, log, tasks, distil.list_works, settings.seed)
 
 
 def write_first_log(

@@ -1,11 +1,11 @@
-"""Searches settings: tries a short list on the validation days and trains with the best.
+"""Searches settings: tries a short list of changes by pages on the validation days.
 
-First each ranker is trained. The best one writes its log of the training days, and towers learn from that log
-with one change at a time; a change stays if it is better. Better means a higher mean over the tasks of the
-AUC of the exported models on the validation days. The test days are not read.
+The given settings are trained first: ranker, its log of the training days, towers. Then rankers and towers
+are trained with one change at a time. A change is kept if the NDCG@20 of its pages is above that of the best
+before by more than its 95 % interval, paired over users. The test days are not read.
 
-A trial is skipped if the slowest trial of its part would exceed the remaining time; the first of each part
-always runs. The time limit depends on the machine, so the choice is also written as a settings file that
+A trial is skipped if the slowest trial of its part would exceed the remaining time; the given settings are
+always tried. The time limit depends on the machine, so the choice is also written as a settings file that
 repeats its training.
 """
 
@@ -14,69 +14,54 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.dataset import Dataset
-from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval
-from karec.evaluate.quality import tower_logits
+from karec.errors import ConfigError, DataError, MissingExtra
+from karec.evaluate.metrics.accuracy import UserBootstrap
+from karec.evaluate.model_pages import RANKER, TOWERS, model_pages
+from karec.evaluate.pages import DECIDING, validation_requests
 from karec.files import write_text_aside
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
-from karec.learn.fit.predictions import mean_auc
-from karec.learn.fit.prepare import TrainingData, prepare
-from karec.learn.run.first_log import write_first_log
+from karec.learn.fit.prepare import prepare
+from karec.learn.run.first_log import write_and_read_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.check import check_training, fingerprint
-from karec.learn.settings.settings import RECIPES, TrainSettings
-from karec.models.onnx_model import OnnxModel
-from karec.models.trees import copy_model
-from karec.samples.lists import LoggedLists, read_lists
-from karec.samples.replay import ranker_logits
-from karec.samples.soft_labels import SoftLabels, read_soft_labels
+from karec.learn.settings.from_data import Rule
+from karec.learn.settings.settings import TrainSettings
 from karec.times import Progress
 
-FORMAT = 1  # of choice.json
+FORMAT = 2  # of choice.json
 CHOICE, CHOSEN = "choice.json", "chosen.toml"
-RESAMPLES = 100
-CRITERION = "mean over the tasks of the AUC on the validation days"
+CRITERION = "NDCG@20 of pages on the validation days"
 
+Part = Literal["ranker", "towers"]
+Keys = Mapping[str, Mapping[str, Any]]  # {section: {key: value}} of settings
 
-@dataclass(frozen=True)
-class Change:
-    """Settings to try: ``keys`` {section: {key: value}}."""
-
-    name: str
-    keys: Mapping[str, Mapping[str, Any]]
-
-    def apply_to(self, settings: TrainSettings) -> TrainSettings:
-        return settings.replace(**self.keys)
-
-
-AS_GIVEN = Change("as given", {})
-RANKERS = (
-    Change("lr", {"ranker": {"kind": "lr"}}),
-    Change("mmoe", {"ranker": {"kind": "mmoe"}}),
-    Change("lightgbm", {"ranker": {"kind": "lightgbm"}}),
-    Change("mmoe, 6 epochs", {"ranker": {"kind": "mmoe", "epochs": 6}}),
-)
-TOWERS = (
-    Change("matching", {"towers": {"matching": True}}),
-    Change("without matching", {"towers": {"matching": False}}),
-    *(
-        Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]["distil"]}})
-        for name in ("list", "feature-distillation", "pools")
-    ),
-    Change("10 epochs", {"towers": {"epochs": 10}}),
-    Change("vectors of 128", {"towers": {"vector": 128}}),
-    Change("hidden layers of 256", {"towers": {"hidden": 256}}),
-)
+AS_GIVEN = "as given"
+CHANGES: Mapping[Part, Mapping[str, Keys]] = {
+    "ranker": {
+        "lr": {"ranker": {"kind": "lr"}},
+        "lightgbm": {"ranker": {"kind": "lightgbm"}},
+        "mmoe": {"ranker": {"kind": "mmoe"}},
+        "mmoe, experts of 64": {"ranker": {"kind": "mmoe", "hidden": 64}},
+        "mmoe, 6 epochs": {"ranker": {"kind": "mmoe", "epochs": 6}},
+    },
+    "towers": {
+        "matching": {"towers": {"matching": True}},
+        "without matching": {"towers": {"matching": False}},
+        "vectors of 128": {"towers": {"vector": 128}},
+        "hidden layers of 256": {"towers": {"hidden": 256}},
+        "10 epochs": {"towers": {"epochs": 10}},
+    },
+}
+ROWS: Mapping[Part, str] = {"ranker": RANKER, "towers": TOWERS}
 
 
 @dataclass(frozen=True)
@@ -88,10 +73,9 @@ class Trial:
     why_not   reason if it was not tried
     """
 
-    part: Literal["ranker", "towers"]
+    part: Part
     name: str
     score: float | None = None
-    by_task: Mapping[str, float] = field(default_factory=dict)
     gain: float | None = None
     gain_ci: tuple[float, float] | None = None
     seconds: float | None = None
@@ -101,10 +85,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen settings, complete, and every change of the list in order."""
+    """The chosen settings, complete, every trial in order, and the rules that set some of the settings."""
 
     settings: TrainSettings
     trials: tuple[Trial, ...]
+    rules: tuple[Rule, ...]
 
     def to_dict(self) -> dict[str, Any]:
         return {"criterion": CRITERION, "tried": [asdict(trial) for trial in self.trials]}
@@ -122,28 +107,28 @@ def search_settings(
     """Tries the list within ``minutes``. Returns the choice and writes it to ``folder``.
 
     ``folder`` then has choice.json and chosen.toml, a settings file. With ``resume``, a finished choice there
-    with the same data and settings is returned. Raises ValueError unless minutes > 0, and the errors of
-    ``check_training``.
+    with the same data and settings is returned. Raises ValueError unless minutes > 0, DataError if no user
+    has a page on the validation days, and the errors of ``check_training``.
     """
     if not minutes > 0:
         raise ValueError(f"--choose is {minutes:g}, expected minutes above 0")
-    settings = settings.resolve(dataset)
+    settings, rules = settings.resolve_with_rules(dataset)
     check_training(dataset, settings)
     facts = fingerprint(dataset, settings)
     if resume and (choice := _read_choice(folder, facts, settings)) is not None:
         return choice
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    search = _Search(dataset, settings, folder, time.monotonic() + minutes * 60.0, progress)
     with torch_threads(settings.run.threads):
-        search = _Search(prepare(dataset, settings, folder, progress), folder, minutes * 60.0, progress)
-        settings = search.towers(search.rankers(settings))
+        search.try_changes()
     shutil.rmtree(folder)
     folder.mkdir()
-    choice = Choice(settings, tuple(search.trials))
-    write_text_aside(folder / CHOSEN, settings.to_toml())
-    write_text_aside(
-        folder / CHOICE, json.dumps({"format": FORMAT, "of": facts, **choice.to_dict()}, indent=1)
-    )
+    rules = list({rule.setting: rule for rule in (*rules, *search.rules)}.values())
+    choice = Choice(search.best, tuple(search.trials), tuple(rules))
+    content = {"format": FORMAT, "of": facts, "rules": rules, **choice.to_dict()}
+    write_text_aside(folder / CHOSEN, choice.settings.to_toml())
+    write_text_aside(folder / CHOICE, json.dumps(content, indent=1))
     return choice
 
 
@@ -154,110 +139,86 @@ def _read_choice(folder: Path, facts: str, settings: TrainSettings) -> Choice | 
     content = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
     if content.get("format") != FORMAT or content.get("of") != facts:
         return None
-    chosen = TrainSettings.from_toml(folder / CHOSEN)
+    chosen = TrainSettings.from_toml(folder / CHOSEN).replace(model_version=settings.model_version)
     trials = tuple(Trial(**row) for row in content["tried"])
-    return Choice(chosen.replace(model_version=settings.model_version), trials)
-
-
-def _missing_requirement(settings: TrainSettings, tasks: Sequence[str]) -> str:
-    kind, auxiliary = settings.ranker.kind, sorted(set(settings.fusion) - set(tasks))
-    if kind == "lightgbm" and not find_spec("lightgbm"):
-        return "lightgbm is not installed"
-    return f"fusion weighs {', '.join(auxiliary)}" if auxiliary and kind != "mmoe" else ""
+    return Choice(chosen, trials, tuple(Rule(*rule) for rule in content["rules"]))
 
 
 class _Search:
+    """Trials in ``folder``. ``best``: the given settings with the changes that were kept.
+
+    All towers learn from the log of the given ranker. In a large library, all rankers order the items that
+    the given towers score best.
+    """
+
     def __init__(
-        self, prepared: TrainingData, folder: Path, seconds: float, progress: Progress | None
+        self, dataset: Dataset, given: TrainSettings, folder: Path, until: float, progress: Progress | None
     ) -> None:
-        self.prepared, self.folder, self.progress = prepared, folder, progress
-        self.trials: list[Trial] = []
-        self._until = time.monotonic() + seconds
-        self._slowest = {"ranker": 0.0, "towers": 0.0}
-        self._bootstrap = UserBootstrap(prepared.valid.exposures.user_id, RESAMPLES)
+        self.best, self.trials, self.rules = given, list[Trial](), list[Rule]()
+        self._dataset, self._folder, self._until, self._progress = dataset, folder, until, progress
+        self._fit_seconds: dict[Part, float] = {}  # of the newest models
+        self._slowest: dict[Part, float] = {}
+        self._best_ndcg: dict[Part, NDArray[Any]] = {}
+        self._requests = validation_requests(dataset, given.seed)
+        if not len(self._requests):
+            raise DataError(
+                f"{dataset.name}: no user enjoyed a new item on the validation days, so --choose cannot "
+                "measure pages. Train without it, or with more validation days."
+            )
+        self._bootstrap = UserBootstrap(self._requests.users, given.evaluation.resamples, given.seed)
 
-    def rankers(self, base: TrainSettings) -> TrainSettings:
-        """Returns the settings with the best ranker, whose model is left in ``folder``/ranker.onnx."""
-        best, best_logits, tried = base, None, []
-        for change in (AS_GIVEN, *RANKERS):
-            settings = change.apply_to(base)
-            if settings in tried:
-                continue
-            tried.append(settings)
-            reason = _missing_requirement(settings, self.prepared.encoder.tasks)
-            if reason or not self._time_for("ranker"):
-                self.trials.append(Trial("ranker", change.name, why_not=reason or "no time"))
-                continue
-            start, path = time.monotonic(), self.folder / "try.onnx"
-            train_ranker(settings.ranker.kind, self.prepared, settings, path, self.progress)
-            n_tasks = len(self.prepared.encoder.tasks)
-            valid, threads = self.prepared.valid, settings.run.threads
-            logits = ranker_logits(valid, OnnxModel(path), threads=threads)[:, :n_tasks]
-            if self._add_trial("ranker", change.name, logits, best_logits, start):
-                best, best_logits = settings, logits
-                copy_model(path, self.folder / "ranker.onnx")
-        return best
+    def try_changes(self) -> None:
+        """Tries the given settings, then each change of the list together with those that were kept."""
+        given, tried = self.best, [self.best]
+        self._prepared = prepare(self._dataset, given, self._folder, self._progress)
+        self._fit("ranker", given)
+        self._targets = write_and_read_first_log(self._prepared, given, self._folder, self._progress)
+        self._fit("towers", given)
+        for part, changes in CHANGES.items():
+            self._measure(part, AS_GIVEN, {})
+            for name, keys in changes.items():
+                settings = self.best.replace(**keys)
+                if settings in tried:
+                    continue
+                tried.append(settings)
+                if reason := self._reason_to_skip(part, settings):
+                    self.trials.append(Trial(part, name, why_not=reason))
+                    continue
+                self._fit(part, settings)
+                self._measure(part, name, keys)
+            (self._folder / "ranker.onnx").unlink(missing_ok=True)  # towers are measured without it
 
-    def towers(self, base: TrainSettings) -> TrainSettings:
-        """Returns the settings with the best towers, which learn from the log of ``folder``/ranker.onnx."""
-        log = self.folder / "rank_log"
-        write_first_log(
-            self.prepared.train, self.folder / "ranker.onnx", base, log, self.progress, pools=True
-        )
-        tasks = self.prepared.encoder.tasks
-        soft = read_soft_labels(self.prepared.train.exposures, log, tasks)
-        lists = read_lists(self.prepared.train, log, tasks, base.distil.list_works, base.seed)
-        best, best_logits, tried = base, None, []
-        for change in (AS_GIVEN, *TOWERS):
-            settings = change.apply_to(best)
-            if settings in tried:
-                continue
-            tried.append(settings)
-            lacks_lists = settings.distil.needs_lists and not len(lists)
-            reason = f"the rank log has no list of {settings.distil.list_works} items" if lacks_lists else ""
-            if reason or not self._time_for("towers"):
-                self.trials.append(Trial("towers", change.name, why_not=reason or "no time"))
-                continue
-            start = time.monotonic()
-            logits = self._tower_logits(settings, soft, lists)
-            if self._add_trial("towers", change.name, logits, best_logits, start):
-                best, best_logits = settings, logits
-        return best
+    def _fit(self, part: Part, settings: TrainSettings) -> None:
+        """Trains the models of ``part`` into the folder."""
+        start, ranker = time.monotonic(), self._folder / "ranker.onnx"
+        if part == "ranker":
+            train_ranker(settings.ranker.kind, self._prepared, settings, ranker, self._progress)
+        else:
+            train_towers(self._prepared, *self._targets, settings, self._folder, self._progress)
+        self._fit_seconds[part] = time.monotonic() - start
 
-    def _tower_logits(self, settings: TrainSettings, soft: SoftLabels, lists: LoggedLists) -> NDArray[Any]:
-        used_lists = lists if settings.distil.needs_lists else None
-        _, heads = train_towers(self.prepared, soft, used_lists, settings, self.folder, self.progress)
-        user, item = (OnnxModel(self.folder / f"{side}_tower.onnx") for side in ("user", "item"))
-        return tower_logits(self.prepared.valid, user, item, heads, settings.run.threads)
+    def _reason_to_skip(self, part: Part, settings: TrainSettings) -> str:
+        """Returns why ``settings`` cannot be tried, "" if they can."""
+        try:
+            check_training(self._dataset, settings)
+        except (ConfigError, MissingExtra) as error:
+            return str(error)
+        return "" if time.monotonic() + self._slowest[part] <= self._until else "no time"
 
-    def _time_for(self, part: str) -> bool:
-        return not self._slowest[part] or time.monotonic() + self._slowest[part] <= self._until
-
-    def _add_trial(
-        self,
-        part: Literal["ranker", "towers"],
-        name: str,
-        logits: NDArray[Any],
-        best: NDArray[Any] | None,
-        start: float,
-    ) -> bool:
-        """Adds the trial to the table. Returns True if it is better than the best so far."""
-        valid, tasks = self.prepared.valid, self.prepared.encoder.tasks
-        score, seconds = mean_auc(logits, valid.labels), time.monotonic() - start
-        self._slowest[part] = max(self._slowest[part], seconds)
-        kept, gain, interval = True, None, None
-        if best is not None:
-            gain = score - mean_auc(best, valid.labels)
-            interval = bootstrap_interval(self._resampled(logits) - self._resampled(best))
-            kept = gain > 0
-        if kept and part == "ranker":  # only one ranker is kept; kept changes of the towers accumulate
-            self.trials = [replace(trial, kept=False) for trial in self.trials]
-        by_task = {task: auc(valid.labels[:, column], logits[:, column]) for column, task in enumerate(tasks)}
-        self.trials.append(Trial(part, name, score, by_task, gain, interval, round(seconds, 1), kept))
-        return kept
-
-    def _resampled(self, logits: NDArray[Any]) -> NDArray[Any]:
-        """Returns (RESAMPLES,) the criterion in each resample of users."""
-        labels = self.prepared.valid.labels
-        draws = [self._bootstrap.auc(labels[:, t], logits[:, t]) for t in range(labels.shape[1])]
-        return np.asarray(np.nanmean(draws, axis=0))
+    def _measure(self, part: Part, name: str, keys: Keys) -> None:
+        """Adds the trial of the models in the folder. Keeps its settings if its pages are better."""
+        start, settings = time.monotonic(), self.best.replace(**keys)
+        pages = model_pages(self._dataset, self._requests, self._folder, settings.to_dict())
+        ndcg = self._requests.measure(pages[ROWS[part]])[DECIDING]
+        seconds = self._fit_seconds[part] + time.monotonic() - start
+        self._slowest[part] = max(self._slowest.get(part, 0.0), seconds)
+        gain, interval = None, None
+        if part in self._best_ndcg:
+            gain, interval = self._bootstrap.mean_with_interval(ndcg - self._best_ndcg[part]).values()
+        kept = interval is None or interval[0] > 0
+        self.trials.append(Trial(part, name, float(ndcg.mean()), gain, interval, round(seconds, 1), kept))
+        if kept:
+            self.best, self._best_ndcg[part] = settings, ndcg
+            changed = {f"{section}.{key}": value for section in keys for key, value in keys[section].items()}
+            reason = f"--choose: {ndcg.mean():.4f} {CRITERION}"
+            self.rules += [Rule(key, value, reason) for key, value in changed.items()]

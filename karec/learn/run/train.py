@@ -12,7 +12,6 @@ of the tested models. No row is left to measure the second models.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +24,7 @@ from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
-from karec.learn.run.first_log import write_first_log
+from karec.learn.run.first_log import write_and_read_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.search import Choice
@@ -33,9 +32,9 @@ from karec.learn.run.served_pools import describe_pools, read_served_pools, with
 from karec.learn.settings.check import check_run, fingerprint
 from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import LogFolder
-from karec.samples.lists import LoggedLists, read_lists
+from karec.samples.lists import LoggedLists
 from karec.samples.served_log import ServedLog
-from karec.samples.soft_labels import SoftLabels, read_soft_labels
+from karec.samples.soft_labels import SoftLabels
 from karec.times import Progress
 
 
@@ -106,7 +105,8 @@ def train(
         facts = run_facts(
             dataset, settings, prepared.encoder, heads, runs, notes, recipe=recipe, ranked_by=ranked_by
         )
-        facts |= {} if choice is None else {"choice": choice.to_dict()}
+        if choice is not None:
+            facts |= {"choice": choice.to_dict(), "recipe": [rule._asdict() for rule in choice.rules]}
         write_json(tested / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, tested, progress) if evaluate else {}
         clock.lap("evaluation")
@@ -165,13 +165,7 @@ class _Training:
         That includes the pools of ``served``, if there are any.
         """
         prepared, settings, out, served = self.prepared, self.settings, self.out, self.served
-        log, train, tasks, distil = out / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
-        shutil.rmtree(log, ignore_errors=True)
-        write_first_log(train, out / "ranker.onnx", settings, log, self.progress, pools=distil.needs_lists)
-        soft = read_soft_labels(train.exposures, log, tasks)
-        lists = None
-        if distil.needs_lists:
-            lists = read_lists(train, log, tasks, distil.list_works, settings.seed)
+        soft, lists = write_and_read_first_log(prepared, settings, out, self.progress)
         if served is None or lists is None:
             return prepared, soft, lists
         return with_served_pools(self.dataset, prepared, soft, lists, served, settings, out, self.progress)

@@ -7,56 +7,78 @@ import numpy as np
 import pytest
 from small_settings import LISTS, SMALL
 
-from karec.learn.run import search as choose
-from karec.learn.run.search import Change, search_settings
+from karec.errors import DataError
+from karec.evaluate.model_pages import RANKER, model_pages
+from karec.evaluate.pages import validation_requests
+from karec.learn.run import search
+from karec.learn.run.search import search_settings
 from karec.learn.run.train import train
-from karec.learn.settings.settings import RECIPES
 
-TINY = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, distil=LISTS, shadow={"works": 20})
-RANKERS = (Change("mmoe", {"ranker": {"kind": "mmoe"}}), Change("lr", {"ranker": {"kind": "lr"}}))
-TOWERS = (
-    Change("matching", {"towers": {"matching": True}}),
-    Change("no matching", {"towers": {"matching": False}}),
+TINY = SMALL.replace(
+    ranker={"epochs": 1},
+    towers={"epochs": 1},
+    distil=LISTS,
+    shadow={"works": 20},
+    optimizer={"learning_rate": 1e-8},  # lr has its own rate, so it is better
+    evaluation={"resamples": 1, "baselines": ()},  # with one resample the interval is short
 )
+CHANGES = {
+    "ranker": {"mmoe": {"ranker": {"kind": "mmoe"}}, "lr": {"ranker": {"kind": "lr"}}},
+    "towers": {
+        "matching": {"towers": {"matching": True}},
+        "without matching": {"towers": {"matching": False}},
+    },
+}
+NO_CHANGES = {"ranker": {}, "towers": {}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def short_lists():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choose, "RANKERS", RANKERS)
-        patch.setattr(choose, "TOWERS", TOWERS)
-        yield
+@pytest.fixture(autouse=True)
+def short_list(monkeypatch):
+    monkeypatch.setattr(search, "CHANGES", CHANGES)
 
 
 @pytest.fixture(scope="module")
-def finished(dataset, short_lists, tmp_path_factory):
+def finished(dataset, tmp_path_factory):
     """Returns (choice, its folder)."""
     folder = tmp_path_factory.mktemp("choice")
-    return search_settings(dataset, TINY, folder, minutes=60), folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "CHANGES", CHANGES)
+        return search_settings(dataset, TINY, folder, minutes=60), folder
 
 
-def test_search_keeps_and_trains_the_best_on_validation_days(dataset, finished, tmp_path):
-    choice, _ = finished
-    assert [(trial.part, trial.name) for trial in choice.trials] == [
+def test_search_tries_each_change_once(finished):
+    trials = finished[0].trials
+    assert [(trial.part, trial.name) for trial in trials] == [
         ("ranker", "as given"),  # an mmoe: the change of that name is not tried again
         ("ranker", "lr"),
         ("towers", "as given"),  # without matching, which is not tried again
         ("towers", "matching"),
     ]
-    given_trial, lr, towers, matching = choice.trials
-    assert [trial.kept for trial in (given_trial, lr)] == [
-        given_trial.score >= lr.score,
-        lr.score > given_trial.score,
-    ]
-    assert choice.settings.ranker.kind == ("lr" if lr.kept else "mmoe")
-    assert towers.kept and matching.kept == (matching.score > towers.score) == choice.settings.towers.matching
-    for trial in choice.trials:
-        assert trial.score == pytest.approx(np.mean(list(trial.by_task.values())))
-    assert lr.gain == pytest.approx(lr.score - given_trial.score) and lr.gain_ci[0] <= lr.gain_ci[1]
-    result = train(dataset, choice.settings, tmp_path / "run", choice=choice)
+    assert [trial.gain is None for trial in trials] == [True, False, True, False]
+
+
+def test_search_keeps_changes_whose_gain_exceeds_its_interval(finished):
+    given_ranker, lr, given_towers, matching = finished[0].trials
+    assert given_ranker.kept and given_towers.kept
+    for given, change in ((given_ranker, lr), (given_towers, matching)):
+        assert change.gain == pytest.approx(change.score - given.score)
+        assert change.kept == (change.gain_ci[0] > 0)
+
+
+def test_run_has_the_kept_changes_and_the_pages_of_the_score(dataset, finished, tmp_path):
+    choice, folder = finished
+    _, lr, _, matching = choice.trials
+    assert lr.kept  # so that the next lines test a change
+    assert choice.settings.ranker.kind == "lr" and choice.settings.towers.matching == matching.kept
+    assert 'kind = "lr"' in (folder / "chosen.toml").read_text()
+    result = train(dataset, choice.settings, tmp_path / "run", choice=choice, evaluate=False)
     facts = json.loads((result.folder / "run.json").read_text())
     assert facts["choice"] == json.loads(json.dumps(choice.to_dict()))
-    assert facts["settings"]["towers"]["matching"] == matching.kept
+    rule = next(rule for rule in facts["recipe"] if rule["setting"] == "ranker.kind")
+    assert rule["value"] == "lr" and "--choose" in rule["reason"]
+    requests = validation_requests(dataset, choice.settings.seed)
+    pages = model_pages(dataset, requests, result.folder, choice.settings.to_dict())
+    assert requests.measure(pages[RANKER])["ndcg"].mean() == lr.score
 
 
 @pytest.mark.long
@@ -78,24 +100,20 @@ def test_search_without_time_keeps_the_given_settings(dataset, tmp_path):
 @pytest.mark.long
 def test_choice_is_resumed_only_for_the_same_data_and_settings(dataset, finished, monkeypatch):
     choice, folder = finished
-    monkeypatch.setattr(choose, "RANKERS", ())
-    monkeypatch.setattr(choose, "TOWERS", ())
+    monkeypatch.setattr(search, "CHANGES", NO_CHANGES)
     resumed = search_settings(dataset, TINY, folder, 60, resume=True)
-    assert (
-        json.dumps(resumed.to_dict()) == json.dumps(choice.to_dict()) and resumed.settings == choice.settings
-    )
+    assert json.dumps(resumed.to_dict()) == json.dumps(choice.to_dict())
+    assert (resumed.settings, resumed.rules) == (choice.settings, choice.rules)
     repeated = search_settings(dataset, TINY.replace(seed=3), folder, 60, resume=True)
     assert [trial.part for trial in repeated.trials] == ["ranker", "towers"]
 
 
 @pytest.mark.long
-def test_search_skips_rankers_without_the_fusion_tasks(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(choose, "TOWERS", ())
+def test_search_skips_rankers_without_the_fusion_tasks(dataset, tmp_path):
     settings = TINY.replace(fusion={"click": 1.0, "follow": 1.0})
     new_trials = search_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
-    assert [(trial.name, trial.why_not) for trial in new_trials if trial.why_not] == [
-        ("lr", "fusion weighs follow")
-    ]
+    skipped = {trial.name: trial.why_not for trial in new_trials if trial.why_not}
+    assert list(skipped) == ["lr"] and "fusion weighs ['follow']" in skipped["lr"]
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])
@@ -104,19 +122,9 @@ def test_search_refuses_minutes_that_are_not_positive(dataset, tmp_path, minutes
         search_settings(dataset, TINY, tmp_path, minutes)
 
 
-@pytest.mark.long
-def test_search_skips_list_recipes_if_the_log_has_no_lists(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(choose, "RANKERS", ())
-    recipes = (
-        Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]["distil"]}})
-        for name in ("list", "hard")
-    )
-    monkeypatch.setattr(choose, "TOWERS", tuple(recipes))
-    without_lists = TINY.replace(shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
-    settings = without_lists.replace(distil={"list_works": 41})
-    new_trials = search_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
-    assert [(trial.name, trial.why_not) for trial in new_trials if trial.part == "towers"] == [
-        ("as given", ""),
-        ("recipe list", "the rank log has no list of 41 items"),
-        ("recipe hard", ""),
-    ]
+def test_search_refuses_validation_days_without_pages(dataset, tmp_path):
+    is_early = dataset.exposures.time_ms < dataset.train_until_ms
+    labels = {name: label * is_early for name, label in dataset.exposures.labels.items()}
+    exposures = dataclasses.replace(dataset.exposures, labels=labels)
+    with pytest.raises(DataError, match="no user enjoyed a new item on the validation days"):
+        search_settings(dataclasses.replace(dataset, exposures=exposures), TINY, tmp_path, minutes=60)
