@@ -101,6 +101,7 @@ def train(
     )
     if publication.rolling and not job.continues_towers:
         raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")
+    job.check_finished_run()
     _check_publication(publication, out)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         check_outputs(loaded.dataset, job.with_seed(job.settings), out)

@@ -128,8 +128,16 @@ def kill_training_after_a_checkpoint(folder):
 
 def test_train_refuses_a_folder_that_another_training_writes(copy, capsys):
     with lock_exclusively(copy / "out", wait=False):
-        assert train(copy, copy / "out") == 2
+        assert train(copy, copy / "out", "--resume") == 2
     assert "another karec train writes there" in capsys.readouterr().err
+
+
+def test_train_refuses_to_replace_a_finished_run(copy, capsys):
+    files = {path: path.read_bytes() for path in (copy / "out").rglob("*") if path.is_file()}
+    assert train(copy, copy / "out") == 2
+    error = capsys.readouterr().err
+    assert "run: a training finished here. Name another --out" in error and error.count("\n") == 1
+    assert all(path.read_bytes() == content for path, content in files.items())
 
 
 def test_train_refuses_a_comparison_without_newer_impressions(copy, capsys):

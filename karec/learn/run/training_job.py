@@ -112,6 +112,15 @@ class TrainingJob:
             return self.out / f"run-{next_version(self.bundles)}"
         return self.out / "run"
 
+    def check_finished_run(self) -> None:
+        """Raises DataError if the training would replace a finished run without ``log`` or ``margin``."""
+        is_replaced = self.log is None and self.margin is None and not self.is_resumed
+        if is_replaced and (self.run_folder / "run.json").exists():
+            raise DataError(
+                f"{self.run_folder}: a training finished here. Name another --out, remove this folder, or "
+                "add --publish-if-no-worse MARGIN, which trains the next version in a folder of its own."
+            )
+
     def with_seed(self, settings: TrainSettings | None) -> TrainSettings:
         settings = settings or TrainSettings()
         return settings if self.seed is None else settings.replace(seed=self.seed)

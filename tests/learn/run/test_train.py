@@ -155,9 +155,14 @@ def test_stopped_run_resumes_to_the_same_models(dataset, run, tmp_path, where):
     assert heads[0] == heads[1]
 
 
-def test_resume_refuses_checkpoints_of_other_settings(dataset, run):
+def test_resume_refuses_checkpoints_of_other_settings_and_keeps_the_run(dataset, run):
+    """run.json once described a run with the encoder of the refused training."""
+    folder = run[0].folder
+    encoder = (folder / "encoder.npz").read_bytes()
+    other = SMALL.replace(features={"history_length": 4})
     with pytest.raises(CheckpointError, match=r"ranker\.pt belongs to another training"):
-        train(dataset, SMALL.replace(optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
+        train(dataset, other, folder, resume=True)
+    assert (folder / "encoder.npz").read_bytes() == encoder
 
 
 def test_curves_of_run_json_can_be_drawn(run, tmp_path):
