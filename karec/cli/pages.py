@@ -32,14 +32,17 @@ COLUMNS = {
     "coverage": "coverage",
     "owned": "owned",
 }
-CLOSEST = 'no step does the same; the closest are the source item_to_item and [distil] recipe = "retrieval"'
+ONLY_ALS = "in karec.toml, keep only the source als, and only the steps index_rows, not_consumed and top_k"
+    "in karec.toml, keep only the source als, and in one stage the steps index_rows, not_consumed and top_k"
+)
+CLOSEST = f"no step does the same; the closest: {ONLY_ALS}"
 ADVICE = {
     "popularity": "in karec.toml, keep only the source popular, and in one stage only the step top_k",
     "recent popularity": "no step does the same; the closest is the source popular, with only the step top_k",
     "attribute rates": 'train with [ranker] kind = "lr", whose inputs include these rates',
     "item-kNN": CLOSEST,
     "EASE^R": CLOSEST,
-    "ALS": CLOSEST,
+    "ALS": ONLY_ALS,
     "towers alone": 'in karec.toml, let the stage rank end with { use = "inner_product", k = "rank" }',
     "ranker alone": "in karec.toml, remove dpp, freshness and page_rules from the stage rerank",
     "crossed logistic regression": 'train with [ranker] kind = "lr"',

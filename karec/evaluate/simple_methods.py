@@ -17,6 +17,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array, vstack
 
 from karec.aggregates.rates import PRIOR_SHOWS, mean_rate, smoothed_rate
+from karec.evaluate.als import factorize
 from karec.evaluate.past_log import PastLog
 from karec.times import DAY_MS
 
@@ -27,9 +28,8 @@ USER_PRIOR = 8.0  # weight, in events, of all users' rate in a user's rate of a 
 MAX_DENSE_ITEMS = 4_000  # of EASE^R: its inverse takes 64 MB and about 3 s of one core
 MAX_REGRESSED_ITEMS = 16_000  # of the sparse variant: numbers of pairs take 0.5 GB
 NEIGHBOURS = 100  # items that one item is regressed on in the sparse variant
-ROWS = 1_024  # of item pairs, or users of ALS, in memory at once
+ROWS = 1_024  # of item pairs in memory at once
 TIE_BONUS = 1e-6  # score of the most popular item, far below the differences of scores
-CG_STEPS = 3  # of a half step of ALS
 
 
 @dataclass(frozen=True)
@@ -117,23 +117,9 @@ def fit_ease(log: PastLog, penalty: float) -> Scorer:
     return _break_ties(log, lambda users: profiles[users] @ dense)
 
 
-def fit_als(log: PastLog, factors: int, weight: float, penalty: float, iterations: int = 5) -> Scorer:
-    """Scores by x_u·y_i of the factorisation Σ c_ui (p_ui − x_u·y_i)² + penalty·(Σ|x_u|² + Σ|y_i|²).
-
-    p_ui is 1 and c_ui 1 + weight for enjoyed items, else 0 and 1. Each half step takes three steps of
-    conjugate gradients.
-    Sources: Y. Hu, Y. Koren, C. Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008;
-    G. Takács et al., Applications of the conjugate gradient method for implicit feedback, RecSys 2011.
-    """
-    profiles = log.profiles
-    by_item = csr_array(profiles.T)
-    generator = np.random.default_rng(0)
-    users, items = (
-        generator.normal(0.0, 0.1 / np.sqrt(factors), (n, factors)).astype(np.float32) for n in log.shape
-    )
-    for _ in range(iterations):
-        users = _solve_side(profiles, users, items, weight, penalty)
-        items = _solve_side(by_item, items, users, weight, penalty)
+def fit_als(log: PastLog, factors: int, weight: float, penalty: float) -> Scorer:
+    """Scores by the inner products of ``factorize``."""
+    users, items = factorize(log.profiles, factors, weight, penalty)
     return _break_ties(log, lambda rows: users[rows] @ items.T)
 
 
@@ -240,44 +226,3 @@ def sparse_regressions(profiles: csr_array, penalty: float) -> csr_array:
     is_item = neighbours < n
     places = frequent[neighbours[is_item]], frequent[np.nonzero(is_item)[0]]
     return csr_array((weights[is_item], places), (profiles.shape[1],) * 2)
-
-
-def _solve_side(
-    matrix: csr_array, start: NDArray[Any], other: NDArray[Any], weight: float, penalty: float
-) -> NDArray[Any]:
-    """Returns the (rows, factors) vectors of one side of ALS for the vectors ``other`` of the other side."""
-    gram = other.T @ other + penalty * np.eye(other.shape[1], dtype=np.float32)
-    solved = np.zeros_like(start)
-    for begin in range(0, len(start), ROWS):
-        block = matrix[begin : begin + ROWS]
-        solved[begin : begin + ROWS] = _conjugate_gradients(
-            block, start[begin : begin + ROWS], other, gram, weight
-        )
-    return solved
-
-
-def _conjugate_gradients(
-    block: csr_array, start: NDArray[Any], other: NDArray[Any], gram: NDArray[Any], weight: float
-) -> NDArray[Any]:
-    """Solves (gram + weight·Σ_i y_i y_iᵀ) x = (1 + weight)·Σ_i y_i for each row of ``block``."""
-    row = _rows_of(block)
-    entries = other[block.indices]
-
-    def product(x: NDArray[Any]) -> NDArray[Any]:
-        values = weight * np.einsum("ef,ef->e", x[row], entries)
-        return np.asarray(x @ gram + csr_array((values, block.indices, block.indptr), block.shape) @ other)
-
-    solution = np.where(np.diff(block.indptr)[:, None] > 0, start, 0.0).astype(np.float32)
-    residual = (1.0 + weight) * (block @ other) - product(solution)
-    direction = residual
-    norm = np.einsum("rf,rf->r", residual, residual)
-    for _ in range(CG_STEPS):
-        image = product(direction)
-        curvature = np.einsum("rf,rf->r", direction, image)
-        step = np.divide(norm, curvature, out=np.zeros_like(norm), where=curvature > 1e-20)[:, None]
-        solution = solution + step * direction
-        residual = residual - step * image
-        new_norm = np.einsum("rf,rf->r", residual, residual)
-        ratio = np.divide(new_norm, norm, out=np.zeros_like(norm), where=norm > 1e-20)[:, None]
-        direction, norm = residual + ratio * direction, new_norm
-    return solution

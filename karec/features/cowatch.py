@@ -1,8 +1,12 @@
-"""Co-watch vectors: items are near each other if the same users watched them.
+"""Co-watch vectors and ALS factors: items are near each other if the same users watched them.
 
-``karec.learn.fit.cowatch`` makes the vectors, and the encoder stores them. Cross features are the cosines of
-a candidate with the items that the user watched or skipped. An item that too few users watched has no vector,
-and its cosines are 0.
+``karec.learn.fit.cowatch`` makes them, and the encoder stores them. Cross features are the cosines of a
+candidate with the items that the user watched or skipped, and the inner product x·y of ALS factors. The
+vector of a user is made of the items y_j that they watched last:
+
+    x = (G + Σ_j y_j y_jᵀ)⁻¹ Σ_j y_j
+
+An item that too few users watched has no vector, and its crosses are 0.
 
 There are vectors of several moments, each from the events before it. A training row reads those of the last
 moment before it, so that its own event is in none of them. Serving reads the newest.
@@ -21,7 +25,25 @@ from karec.catalog.once import computed_once
 from karec.features.vocabulary import Vocabulary, encode_known, read_vocabulary
 
 CROSSES = ("cowatch_history_max", "cowatch_history_mean", "cowatch_skipped_mean")
+ALS = "als"  # cross
 ALWAYS_MS = np.iinfo(np.int64).min  # time of vectors that all rows may read
+
+
+@dataclass(frozen=True, eq=False)
+class AlsFactors:
+    """Factors y of the K items of ``CowatchVectors`` at its moments, the newest first.
+
+    vectors  (M + 1, K + 1, F) float32; a row is zero without a vector
+    grams    (M + 1, F, F) float64: G of each moment
+    """
+
+    vectors: NDArray[Any]
+    grams: NDArray[Any]
+
+    @computed_once
+    def tables(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns (R, F) vectors by row of ``CowatchVectors.all_vectors``, and the grams."""
+        return self.vectors.reshape(-1, self.vectors.shape[2]), self.grams
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +54,18 @@ class CowatchVectors:
     vectors   (K + 1, D) float32 of length 1, by code; row 0 is zero. They are those of the newest moment
     past      (M, K + 1, D) float32, those of the moments before; a row is zero without a vector
     times_ms  (M + 1,) int64 Unix ms, ascending: the moments
+    als       factors of the same items; None: there is no cross of ALS
     """
 
     works: Vocabulary
     vectors: NDArray[Any]
     past: NDArray[Any] | None = None
     times_ms: NDArray[Any] = field(default_factory=lambda: np.array([ALWAYS_MS]))
+    als: AlsFactors | None = None
+
+    @property
+    def crosses(self) -> tuple[str, ...]:
+        return CROSSES if self.als is None else (*CROSSES, ALS)
 
     def codes(self, ids: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) int64 rows of ``vectors`` of item ids, 0 for an item without a vector."""
@@ -71,6 +99,8 @@ class CowatchVectors:
         arrays = {"cowatch.works": self.works.keys, "cowatch.vectors": self.vectors}
         if self.past is not None:
             arrays |= {"cowatch.past": self.past, "cowatch.times_ms": self.times_ms}
+        if self.als is not None:
+            arrays |= {"cowatch.als": self.als.vectors, "cowatch.grams": self.als.grams}
         return arrays
 
     @classmethod
@@ -80,8 +110,9 @@ class CowatchVectors:
         works = read_vocabulary(arrays, "cowatch.works")
         n = len(works) + 1
         vectors = _read_vectors(arrays, "cowatch.vectors", f"({n}, D)", lambda shape: shape[:-1] == (n,))
+        als = _read_als(arrays, n) if "cowatch.als" in arrays else None
         if "cowatch.past" not in arrays:
-            return cls(works, vectors)
+            return cls(works, vectors, als=als)
         expected = f"(M, {n}, {vectors.shape[1]})"
         past = _read_vectors(
             arrays, "cowatch.past", expected, lambda shape: len(shape) == 3 and shape[1:] == vectors.shape
@@ -89,16 +120,30 @@ class CowatchVectors:
         times = arrays.get("cowatch.times_ms", np.empty(0))
         if times.dtype != np.int64 or times.shape != (len(past) + 1,) or (np.diff(times) <= 0).any():
             raise ValueError(f"table 'cowatch.times_ms' is not {len(past) + 1} ascending int64")
-        return cls(works, vectors, past, times)
+        return cls(works, vectors, past, times, als)
+
+
+def _read_als(arrays: Mapping[str, NDArray[Any]], n: int) -> AlsFactors:
+    def fits(shape: tuple[int, ...]) -> bool:
+        return len(shape) == 3 and min(shape) > 0 and shape[1] == n
+
+    vectors = _read_vectors(arrays, "cowatch.als", f"(M, {n}, F)", fits)
+    expected = len(vectors), vectors.shape[2], vectors.shape[2]
+    grams = _read_vectors(arrays, "cowatch.grams", str(expected), lambda shape: shape == expected, np.float64)
+    return AlsFactors(vectors, grams)
 
 
 def _read_vectors(
-    arrays: Mapping[str, NDArray[Any]], name: str, expected: str, fits: Callable[[tuple[int, ...]], bool]
+    arrays: Mapping[str, NDArray[Any]],
+    name: str,
+    expected: str,
+    fits: Callable[[tuple[int, ...]], bool],
+    dtype: type = np.float32,
 ) -> NDArray[Any]:
     vectors = arrays.get(name)
-    if vectors is None or not fits(vectors.shape) or vectors.dtype != np.float32:
+    if vectors is None or not fits(vectors.shape) or vectors.dtype != dtype:
         actual = "is missing" if vectors is None else f"is {vectors.dtype} {vectors.shape}"
-        raise ValueError(f"table {name!r} {actual}, expected float32 {expected}")
+        raise ValueError(f"table {name!r} {actual}, expected {np.dtype(dtype)} {expected}")
     if not np.isfinite(vectors).all():
         raise ValueError(f"table {name!r} has a number that is not finite")
     return vectors

@@ -3,8 +3,9 @@
 They are: for each category of items (the item itself, creator, song, …) the number of items in the user's
 history and of skipped items with the candidate's value, and the recency of the newest; whether the user
 follows the creator or is a friend; whether user and item agree in the categories that both have; co-watch
-cosines (``karec.features.cowatch``); affinities (``karec.features.affinities``); and, if the training log has
-positions, ln(position). Only rows that a model learns from have a position; ln(position) of all others is 0.
+cosines and ALS (``karec.features.cowatch``); affinities (``karec.features.affinities``); and, if the training
+log has positions, ln(position). Only rows that a model learns from have a position; ln(position) of all
+others is 0.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from karec import _native
 from karec.catalog.once import computed_once
 from karec.catalog.schema import CREATOR
 from karec.features.affinities import AffinityPriors
-from karec.features.cowatch import CROSSES, CowatchVectors
+from karec.features.cowatch import CowatchVectors
 
 SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # by user relation
 MAX_EDGES = 100  # the latest edges of a user that are compared
@@ -51,7 +52,7 @@ class CrossFeatures:
             *(f"{category}_{match}" for match in _MATCHES for category in self.categories),
             *(SOCIAL_EDGES.values() if CREATOR in self.categories else ()),
             *(f"same_{category}" for category in self.shared),
-            *(() if self.cowatch is None else CROSSES),
+            *(() if self.cowatch is None else self.cowatch.crosses),
             *(() if self.affinities is None else (f"affinity_{name}" for name in self.categories)),
             *(("log_position",) if self.has_positions else ()),
         )
@@ -67,12 +68,14 @@ class CrossFeatures:
         ``position``: (N,), 1 = first, 0 = unknown. None: the log position is 0.
 
         Cost: O(N·(I + V·D) + (H + S)·I) for one row, with H history and S skipped slots, I categories, and V
-        items of the history with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``).
+        items of the history with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``);
+        the ALS vector of a user adds O(V·F² + F³).
         """
         cowatch = None
         if self.cowatch is not None:
             rows = user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]
-            cowatch = self.cowatch.all_vectors, *rows
+            als = () if self.cowatch.als is None else self.cowatch.als.tables
+            cowatch = self.cowatch.all_vectors, *rows, *als
         affinities = None
         if self.affinities is not None:
             lists = user["affinity_history"], user["affinity_skipped"]

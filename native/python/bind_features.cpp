@@ -80,7 +80,8 @@ py::array_t<std::int64_t> encode(const Vocabulary& vocabulary, py::handle ids) {
     return map<std::int64_t>(input.shape(0), [&](std::size_t i) { return vocabulary.code(input.span()[i]); });
 }
 
-// creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), or None;
+// creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), then ALS
+// factors (vectors, grams) of the same rows or nothing, or None;
 // affinities: (history, skipped, rates, tuple of shares), or None; positions: (N,), (0,) if all are unknown, or None.
 py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle follows, py::handle friends,
                               py::handle alike, py::handle shared, py::handle items, py::ssize_t creator,
@@ -118,10 +119,12 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
     in.shared = columns;
     std::vector<Input<std::int64_t>> rows;
     std::optional<Input<float>> vectors;
+    std::optional<Input<float>> als_vectors;
+    std::optional<Input<double>> als_grams;
     if (!cowatch.is_none()) {
         const auto parts = cowatch.cast<py::tuple>();
-        if (parts.size() != 4) {
-            throw py::value_error("cowatch has " + std::to_string(parts.size()) + " parts, expected 4 arrays");
+        if (parts.size() != 4 && parts.size() != 6) {
+            throw py::value_error("cowatch has " + std::to_string(parts.size()) + " parts, expected 4 or 6 arrays");
         }
         vectors = float32_input(parts[0], "vectors", {"K", "D"});
         rows.push_back(int64_input(parts[1], "history_cowatch", {users, history_codes.shape(1)}));
@@ -132,6 +135,16 @@ py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle
         in.history_cowatch = rows[0].span();
         in.skipped_cowatch = rows[1].span();
         in.cowatch = rows[2].span();
+        if (parts.size() == 6) {
+            als_vectors = float32_input(parts[4], "als", {vectors->shape(0), "F"});
+            als_grams = float64_input(parts[5], "grams", {"M", als_vectors->shape(1), als_vectors->shape(1)});
+            in.als = {als_vectors->span(), als_grams->span(), positive(als_vectors->shape(1), "the width of als")};
+            const std::size_t n_moments = positive(als_grams->shape(0), "the number of grams");
+            if (static_cast<std::size_t>(vectors->shape(0)) % n_moments != 0) {
+                throw py::value_error("the rows of als " + shape_of(als_vectors->array) + " are not those of " +
+                                      std::to_string(n_moments) + " moments");
+            }
+        }
     }
     std::vector<Input<double>> priors;
     std::vector<std::span<const double>> shares;

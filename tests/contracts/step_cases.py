@@ -49,6 +49,7 @@ CASES = {
     "social": Case("quota = {quota}"),
     "community": Case("quota = {quota}"),
     "city": Case("quota = {quota}"),
+    "als": Case("quota = {quota}"),
     "item_to_item": Case("quota = {quota}"),
     "indicators": Case("quota = {quota}"),
     "model": Case("quota = {quota}"),

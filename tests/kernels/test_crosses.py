@@ -63,13 +63,18 @@ def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
     ]
     row += [float(items[n, i] > 0 and items[n, i] == user["alike"][n, p]) for p, i in enumerate(shared)]
     if cowatch is not None:
-        vectors, history, skipped, own = cowatch
+        vectors, history, skipped, own, *als = cowatch
         enjoyed_cosines, skipped_cosines = (
             [vectors[r].astype(float) @ vectors[own[n]] for r in entry[n] if r]
             for entry in (history, skipped)
         )
         row += [max(enjoyed_cosines, default=0.0)]
         row += [np.mean(cosines) if cosines else 0.0 for cosines in (enjoyed_cosines, skipped_cosines)]
+        if als:
+            factors, (gram,) = als
+            enjoyed = factors[np.unique(history[n][history[n] > 0])].astype(float)
+            user = np.linalg.solve(gram + enjoyed.T @ enjoyed, enjoyed.sum(axis=0))
+            row += [user @ factors[own[n]]]
     return row
 
 
@@ -138,9 +143,21 @@ def test_affinities_refuse_shares_of_other_categories(shares, message):
         crosses(user, items, affinities=(user["history"], user["skipped"], [], shares))
 
 
-@given(user=users, items=works, rows=rows, dim=st.sampled_from([0, 3, 16, 64]))
-def test_crosses_equal_a_plain_computation(user, items, rows, dim):
-    cowatch = (vectors_of(dim), *rows) if dim else None
+def als_of(dim):
+    """Returns factors of the items of ``vectors_of`` at one moment, and their gram."""
+    factors = vectors_of(dim)[:, ::-1].copy()
+    return factors, (factors.T.astype(float) @ factors + np.eye(dim))[None]
+
+
+@given(
+    user=users,
+    items=works,
+    rows=rows,
+    dim=st.sampled_from([0, 3, 16, 64]),
+    als=st.sampled_from([0, 1, 3, 20]),
+)
+def test_crosses_equal_a_plain_computation(user, items, rows, dim, als):
+    cowatch = (vectors_of(dim), *rows, *(als_of(als) if als else ())) if dim else None
     result = crosses(user, items, cowatch)
     assert result.dtype == np.float32
     target = [expected(user, n, items, cowatch) for n in range(N)]
@@ -152,9 +169,37 @@ def test_crosses_of_one_user_equal_those_of_a_repeated_user(user, items, rows):
     single = {name: value[:1] for name, value in user.items()}
     repeated = {name: np.repeat(value, N, axis=0) for name, value in single.items()}
     vectors, (history, skipped, own) = vectors_of(16), rows
-    expected_rows = crosses(single, items, (vectors, history[:1], skipped[:1], own))
+    als = als_of(5)
+    expected_rows = crosses(single, items, (vectors, history[:1], skipped[:1], own, *als))
     lists = np.repeat(history[:1], N, 0), np.repeat(skipped[:1], N, 0)
-    assert expected_rows.tobytes() == crosses(repeated, items, (vectors, *lists, own)).tobytes()
+    assert expected_rows.tobytes() == crosses(repeated, items, (vectors, *lists, own, *als)).tobytes()
+
+
+def test_als_reads_the_gram_of_the_moment_of_a_row():
+    """Two moments have the same factors, so that only their grams differ."""
+    (factors, gram), own = als_of(4), np.array([1, 2])
+    user = {
+        name: np.zeros((2, *shape), np.int64) for name, shape in (("history", (2, C)), ("skipped", (0, C)))
+    }
+    user |= {name: np.zeros((2, 0), np.int64) for name in ("follows", "friends")}
+    user["alike"], items = np.zeros((2, P), np.int64), np.zeros((2, C), np.int64)
+    history, none = np.array([[3, 4]] * 2), np.zeros((2, 0), np.int64)
+
+    def scores(vectors, grams, rows):
+        lists = np.where(history > 0, history + rows, 0), none, own + rows
+        als = np.tile(factors, (len(grams), 1)), np.concatenate(grams)
+        return crosses(user, items, (np.tile(vectors, (len(grams), 1)), *lists, *als))[:, -1]
+
+    vectors = vectors_of(3)
+    for place, each in enumerate((gram, 3 * gram)):
+        np.testing.assert_array_equal(
+            scores(vectors, [gram, 3 * gram], place * len(factors)), scores(vectors, [each], 0)
+        )
+    assert (scores(vectors, [gram], 0) != scores(vectors, [3 * gram], 0)).all()
+    with pytest.raises(ValueError, match="a gram of ALS is not positive definite"):
+        scores(vectors, [-gram], 0)
+    with pytest.raises(ValueError, match=r"the rows of als \(5, 4\) are not those of 2 moments"):
+        crosses(user, items, (vectors, history, none, own, factors, np.concatenate([gram, gram])))
 
 
 def test_crosses_count_all_of_a_long_history():
@@ -241,7 +286,7 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(value, place):
         ({"shared": [0.5, 1.0]}, "shared has dtype float64 and shape (2,), expected int64"),
         ({"shared": [2**70, 0]}, "shared has dtype object and shape (2,), expected int64"),
         ({"history": [[[1]], [[1, 2]]]}, "inhomogeneous shape"),
-        ({"cowatch": (np.ones((2, 3), np.float32),)}, "cowatch has 1 parts, expected 4 arrays"),
+        ({"cowatch": (np.ones((2, 3), np.float32),)}, "cowatch has 1 parts, expected 4 or 6 arrays"),
         ({"cowatch": 3}, "'int' object is not iterable"),
         ({"affinities": (np.ones((1, 1)),)}, "affinities has 1 parts, expected 4"),
     ],

@@ -158,6 +158,7 @@ VALUES: dict[str, Callable[[np.random.Generator], Any]] = {
         rng.integers(0, N, (N, 5)),
         rng.integers(0, N, (N, 2)),
         rng.integers(0, N, N),
+        *((vectors(rng)[:, :3], np.eye(3)[None]) if rng.random() < 0.5 else ()),
     ),
     "logits": lambda rng: rng.standard_normal((N, 2)),
     "weights": lambda rng: rng.random(2),

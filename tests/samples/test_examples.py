@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from karec.aggregates.advance import advance
-from karec.features.cowatch import CROSSES, CowatchVectors
+from karec.features.cowatch import AlsFactors, CowatchVectors
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import Vocabulary
 from karec.samples.examples import build_examples, refresh_times
@@ -19,7 +19,8 @@ def with_cowatch(dataset):
     works = np.delete(np.asarray(dataset.snapshot.works.ids), np.s_[::5])
     vectors = np.random.default_rng(6).normal(size=(len(works) + 1, 16)).astype(np.float32)
     vectors[0] = 0
-    cowatch = CowatchVectors(Vocabulary(works), vectors)
+    als = AlsFactors(vectors[None, :, 4:], 3.0 * np.eye(12)[None])
+    cowatch = CowatchVectors(Vocabulary(works), vectors, als=als)
     return Encoder.fit(
         dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3, cowatch=cowatch
     )
@@ -53,7 +54,7 @@ def test_examples_equal_serving_inputs_at_the_rows_time(dataset, kind, every_hou
                 batch[name][position], value[0], err_msg=f"row {row} of many, {name}"
             )
     if kind == "with_cowatch":
-        columns = [encoder.names["crosses"].index(name) for name in CROSSES]
+        columns = [encoder.names["crosses"].index(name) for name in encoder.cowatch.crosses]
         crosses = batch["crosses"][:, columns]
         assert (crosses != 0).any(axis=0).all()  # or their equality says nothing
 

@@ -1,7 +1,9 @@
-"""Co-watch vectors: items that the same users watched have similar vectors.
+"""Co-watch vectors and ALS factors: items that the same users watched have similar vectors.
 
     A_ui = B_ui / √(Σ_i B_ui · Σ_u B_ui)    B (users × items): 1 if user u enjoyed item i, else 0
     A ≈ U Σ Vᵀ of rank D; the vector of item i is V_i, scaled to length 1
+
+ALS factorises B (``karec.evaluate.als``); F = D, and G = (Yᵀ·Y + penalty) / weight for item factors Y.
 
 The vectors are fitted at several moments, each from the events before it (``karec.features.cowatch``).
 
@@ -12,13 +14,16 @@ Source   B. Sarwar et al., Application of dimensionality reduction in recommende
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from karec.catalog.dataset import Dataset
-from karec.features.cowatch import ALWAYS_MS, CowatchVectors
+from karec.evaluate.als import factorize
+from karec.features.cowatch import ALWAYS_MS, AlsFactors, CowatchVectors
 from karec.features.vocabulary import Vocabulary, encode_known
 from karec.learn._torch import torch
 
@@ -27,6 +32,7 @@ MAX_DIMENSIONS, MIN_DIMENSIONS = 64, 8
 ITEMS_PER_DIMENSION = 50  # with 800 items, 16 dimensions order held-out purchases better than 32 or 64
 MIN_WATCHERS = 5  # watchers per item; with fewer the vector is noise
 OVERSAMPLED, ITERATIONS = 16, 6
+ALS_WEIGHT, ALS_PENALTY = 5.0, 10.0  # a penalty of 2 or 30 is as good
 
 
 def fit_cowatch(dataset: Dataset, seed: int = 0) -> CowatchVectors | None:
@@ -41,15 +47,16 @@ def fit_cowatch(dataset: Dataset, seed: int = 0) -> CowatchVectors | None:
     newest = fits[-1]
     if newest is None:
         return None
-    ids, vectors = newest
-    works = Vocabulary(ids)
-    past = np.zeros((len(moments) - 1, len(ids) + 1, vectors.shape[1]), np.float32)
-    for of_moment, fit in zip(past, fits[:-1], strict=True):
+    works, dim = Vocabulary(newest.ids), newest.vectors.shape[1]
+    fits = [newest, *fits[:-1]]
+    vectors, als = (np.zeros((len(fits), len(works) + 1, dim), np.float32) for _ in range(2))
+    grams = np.tile(np.eye(dim), (len(fits), 1, 1))
+    for moment, fit in enumerate(fits):
         if fit is not None:
-            past_ids, past_vectors = fit
-            of_moment[encode_known(works, past_ids), : past_vectors.shape[1]] = past_vectors
-    vectors = np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
-    return CowatchVectors(works, vectors, past, moments)
+            rows, n = encode_known(works, fit.ids), fit.vectors.shape[1]
+            vectors[moment, rows, :n], als[moment, rows, :n] = fit.vectors, fit.factors
+            grams[moment, :n, :n] = (fit.factors.T @ fit.factors + ALS_PENALTY * np.eye(n)) / ALS_WEIGHT
+    return CowatchVectors(works, vectors[0], vectors[1:], moments, AlsFactors(als, grams))
 
 
 def _enjoyed_items(dataset: Dataset) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -66,10 +73,16 @@ def _enjoyed_items(dataset: Dataset) -> tuple[NDArray[Any], NDArray[Any], NDArra
     return users[is_known], items[is_known], time_ms[is_known]
 
 
-def _fit_moment(
-    users: NDArray[Any], items: NDArray[Any], seed: int
-) -> tuple[NDArray[Any], NDArray[np.float32]] | None:
-    """Returns the ids (K,) of items with MIN_WATCHERS watchers and their vectors (K, D), of length 1."""
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """K items with MIN_WATCHERS watchers: ids (K,), vectors of length 1 and ALS factors (K, D)."""
+
+    ids: NDArray[Any]
+    vectors: NDArray[np.float32]
+    factors: NDArray[np.float32]
+
+
+def _fit_moment(users: NDArray[Any], items: NDArray[Any], seed: int) -> _Fit | None:
     pairs = np.unique(np.stack([users, items]), axis=1)
     ids, column, watchers = np.unique(pairs[1], return_inverse=True, return_counts=True)
     has_watchers = watchers >= MIN_WATCHERS
@@ -80,8 +93,12 @@ def _fit_moment(
     user = np.unique(pairs[0][is_kept], return_inverse=True)[1]
     item = (np.cumsum(has_watchers) - 1)[column[is_kept]]
     rank = int(np.clip(n_items // ITEMS_PER_DIMENSION, MIN_DIMENSIONS, MAX_DIMENSIONS))
-    _, v = decompose_pairs(user, item, (int(user.max()) + 1, n_items), rank, seed)
-    return ids[has_watchers], v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
+    shape = int(user.max()) + 1, n_items
+    _, v = decompose_pairs(user, item, shape, rank, seed)
+    enjoyed = csr_array((np.ones(len(user), np.float32), (user, item)), shape)
+    _, factors = factorize(enjoyed, v.shape[1], ALS_WEIGHT, ALS_PENALTY, seed=seed)
+    unit = v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
+    return _Fit(ids[has_watchers], unit, factors)
 
 
 def decompose_pairs(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from karec.pipeline.step import Step
+from karec.steps.sources.als import Als
 from karec.steps.sources.city import City
 from karec.steps.sources.community import Community
 from karec.steps.sources.follow import Follow
@@ -18,6 +19,7 @@ from karec.steps.sources.social import Social
 from karec.steps.sources.underexposed import Underexposed
 
 STEPS: Mapping[str, type[Step]] = {
+    "als": Als,
     "city": City,
     "community": Community,
     "follow": Follow,

@@ -82,7 +82,7 @@ SlotCount count_code(const std::int64_t* codes, std::size_t n, std::size_t width
 }
 
 // A user's vectors, packed in blocks of kBlockItems: those of the history, their mean, and the mean of the skipped
-// items.
+// items; and the ALS vector.
 class UserVectors {
   public:
     explicit UserVectors(const CrossInputs& in)
@@ -90,10 +90,12 @@ class UserVectors {
           rows_(in.vectors.size() / in.dim),
           width_((in.dim + 15) / 16 * 16),
           sum_(in.dim),
-          query_(width_, 0.0f) {}
+          query_(width_, 0.0f),
+          als_(in.als) {}
 
     Status fill(std::span<const std::int64_t> history, std::span<const std::int64_t> skipped) {
         blocks_.clear();
+        als_.clear();
         n_ = 0;
         Status status = add_list(history, true);
         n_history_ = n_;
@@ -103,13 +105,13 @@ class UserVectors {
         }
         add_mean();
         dots_.resize(blocks_.size() / width_);
-        return status;
+        return status.ok() && in_.als.dim > 0 ? als_.solve() : status;
     }
 
-    // Writes the three columns of an item.
+    // Writes the columns of an item: three, and the ALS score if there are factors.
     Status write(std::int64_t row, float* out) {
         if (row < 0 || static_cast<std::size_t>(row) >= rows_) return refused(row);
-        std::fill_n(out, kCowatchCrosses, 0.0f);
+        std::fill_n(out, kCowatchCrosses + (in_.als.dim > 0 ? 1 : 0), 0.0f);
         if (row == 0 || dots_.empty()) return {};
         std::copy_n(vector(row), in_.dim, query_.data());
         for (std::size_t at = 0; at < dots_.size(); at += kBlockItems) {
@@ -118,6 +120,7 @@ class UserVectors {
         if (n_history_ > 0) out[0] = largest({dots_.data(), n_history_});
         out[1] = dots_[n_history_];
         out[2] = dots_[n_history_ + 1];
+        if (in_.als.dim > 0) out[3] = als_.score(row);
         return {};
     }
 
@@ -153,7 +156,9 @@ class UserVectors {
             const float* from = vector(row);
             for (std::size_t d = 0; d < in_.dim; ++d) sum_[d] += static_cast<double>(from[d]);
             ++n_summed_;
-            if (has_items) add(from);
+            if (!has_items) continue;
+            add(from);
+            if (in_.als.dim > 0) als_.add(row);
         }
         return {};
     }
@@ -174,6 +179,7 @@ class UserVectors {
     ScratchVector<float> query_;
     ScratchVector<float> blocks_;
     ScratchVector<float> dots_;
+    AlsUser als_;
 };
 
 // The list of user u.

@@ -6,7 +6,7 @@
 //            all inner products of an item at once. One user per item: a scan of that user's lists.
 // Cost       One user: O(N·(I + P + V·D) + (H + S)·I) for H history and S skipped slots, I categories, P shared ones,
 //            V items of the history with a vector of D numbers. One user per item: O(N·((H + S)·I + V·D)). The lists of
-//            affinities count as further slots.
+//            affinities count as further slots. ALS: features/als.hpp, once for each user.
 // Bits       Inner products have one order of summation on every instruction set. Rates are added in the order of the
 //            slots. The rest is exact, or float64 that is rounded once.
 #pragma once
@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "features/als.hpp"
 #include "karec/status.hpp"
 
 namespace karec {
@@ -55,6 +56,7 @@ struct CrossInputs {
     std::span<const std::int64_t> history_cowatch;
     std::span<const std::int64_t> skipped_cowatch;
     std::span<const std::int64_t> cowatch;
+    AlsFactors als;  // if there are co-watch vectors: factors of the same rows
     AffinityInputs affinities;  // empty: no affinities
     // If rows have positions: (N,), 1 = first, 0 = unknown; empty: all are unknown.
     bool has_positions = false;
@@ -63,7 +65,8 @@ struct CrossInputs {
     std::size_t first_cowatch() const noexcept {  // its column; the others are before and after it
         return kMatches * n_categories + (has_creators ? 2 : 0) + shared.size();
     }
-    std::size_t first_affinity() const noexcept { return first_cowatch() + (dim > 0 ? kCowatchCrosses : 0); }
+    std::size_t als_column() const noexcept { return first_cowatch() + (dim > 0 ? kCowatchCrosses : 0); }
+    std::size_t first_affinity() const noexcept { return als_column() + (als.dim > 0 ? 1 : 0); }
     std::size_t position() const noexcept { return first_affinity() + (affinities.empty() ? 0 : n_categories); }
     std::size_t width() const noexcept { return position() + (has_positions ? 1 : 0); }  // X
 };
@@ -71,7 +74,7 @@ struct CrossInputs {
 // Writes out (N, X). Columns, the first four for all categories: in_history and in_skipped, ln(1 + number of slots with
 // the item's code); newest_in_history and newest_in_skipped, 1 / (1 + first such slot), 0 without one; followed,
 // friend; alike; the largest and the mean cosine with the history, and the mean one with the skipped items; the
-// affinity of each category, 0 for code 0; ln(position), 0 if it is unknown. A cosine is NaN if a vector has NaN.
+// inner product with the user's ALS vector; the affinity of each category, 0 for code 0; ln(position), 0 if it is unknown. A cosine is NaN if a vector has NaN.
 // invalid_argument: a row outside of the vectors.
 Status compute_crosses(const CrossInputs& inputs, std::span<float> out);
 

@@ -172,6 +172,29 @@ class EncoderReader {
         for (std::size_t i = 0; i < to.cowatch_vectors.size(); ++i) to.cowatch_vectors[i] = array->at<float>(i);
         const bool is_finite = std::ranges::all_of(to.cowatch_vectors, [](float x) { return std::isfinite(x); });
         if (!is_finite) refuse("table 'cowatch.vectors'", "of finite numbers");
+        if (find_array(arrays_, "cowatch.als") != nullptr) read_als(n_rows, to);
+    }
+
+    // The arrays hold all moments; the first is the newest.
+    void read_als(std::size_t n_rows, EncoderFile& to) {
+        const NpyArray* vectors = find_array(arrays_, "cowatch.als");
+        const NpyArray* grams = find_array(arrays_, "cowatch.grams");
+        if (vectors->dtype != DType::float32 || vectors->shape.size() != 3 || vectors->shape[0] == 0 ||
+            vectors->shape[1] != n_rows || vectors->shape[2] == 0) {
+            return refuse("table 'cowatch.als'", "float32 (M, " + std::to_string(n_rows) + ", F)");
+        }
+        const std::size_t n = vectors->shape[2];
+        if (grams == nullptr || grams->dtype != DType::float64 || grams->shape != std::vector{vectors->shape[0], n, n}) {
+            return refuse("table 'cowatch.grams'", "float64 (M, F, F)");
+        }
+        to.als_dim = n;
+        to.als_vectors.resize(n_rows * n);
+        to.als_gram.resize(n * n);
+        for (std::size_t i = 0; i < to.als_vectors.size(); ++i) to.als_vectors[i] = vectors->at<float>(i);
+        for (std::size_t i = 0; i < to.als_gram.size(); ++i) to.als_gram[i] = grams->at<double>(i);
+        const auto finite = [](auto x) { return std::isfinite(x); };
+        if (!std::ranges::all_of(to.als_vectors, finite)) refuse("table 'cowatch.als'", "of finite numbers");
+        if (!std::ranges::all_of(to.als_gram, finite)) refuse("table 'cowatch.grams'", "of finite numbers");
     }
 
     JsonValue head_;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "features/als.hpp"
 #include "features/numbers.hpp"
 #include "features/vocabulary.hpp"
 #include "karec/status.hpp"
@@ -41,6 +42,9 @@ struct EncoderFile {
     Vocabulary cowatch;                  // works with a co-watch vector
     std::vector<float> cowatch_vectors;  // (cowatch + 1, cowatch_dim), the first row is 0; empty if no work has one
     std::size_t cowatch_dim = 0;
+    std::vector<float> als_vectors;  // (cowatch + 1, als_dim) and (als_dim, als_dim), see AlsFactors; or empty
+    std::vector<double> als_gram;
+    std::size_t als_dim = 0;
     // As in AffinityInputs; all empty if the encoder has no affinities.
     std::vector<double> rates;
     std::vector<std::vector<double>> shares;
@@ -48,6 +52,8 @@ struct EncoderFile {
 
     // Slots of the lists that affinities read.
     std::size_t affinity_length() const noexcept { return rates.empty() && shares.empty() ? 0 : kAffinityLength; }
+
+    AlsFactors als() const noexcept { return {als_vectors, als_gram, als_dim}; }
 
     // bad_format: not an encoder, a damaged one, or one of another format.
     static Result<EncoderFile> read(std::span<const std::byte> npz);

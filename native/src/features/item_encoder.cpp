@@ -39,6 +39,7 @@ ItemEncoder::ItemEncoder(const UserEncoder& users) : tables_(users.tables_) {
     crosses.has_creators = creator_ > 0;
     crosses.shared = shared_;
     crosses.dim = encoder.cowatch_dim;
+    crosses.als = encoder.als();
     crosses.affinities.rates = encoder.rates;
     const ScratchVector<std::span<const double>> shares(encoder.shares.begin(), encoder.shares.end());
     crosses.affinities.shares = shares;
@@ -115,6 +116,7 @@ Status ItemEncoder::encode_crosses(const EncodedUser& user, EncodedItems& items)
     in.shared = shared_;
     in.vectors = tables_->encoder.cowatch_vectors;
     in.dim = tables_->encoder.cowatch_dim;
+    in.als = tables_->encoder.als();
     in.history_cowatch = codes_of(user, "history_cowatch");
     in.skipped_cowatch = codes_of(user, "skipped_cowatch");
     in.cowatch = items.cowatch;
