@@ -33,8 +33,6 @@ COLUMNS = {
     "owned": "owned",
 }
 ONLY_ALS = "in karec.toml, keep only the source als, and only the steps index_rows, not_consumed and top_k"
-    "in karec.toml, keep only the source als, and in one stage the steps index_rows, not_consumed and top_k"
-)
 CLOSEST = f"no step does the same; the closest: {ONLY_ALS}"
 ADVICE = {
     "popularity": "in karec.toml, keep only the source popular, and in one stage only the step top_k",
