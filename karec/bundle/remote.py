@@ -97,8 +97,9 @@ def follow(url: str, root: Path, public_key: Path | None = None) -> None:
         if not has_version:
             raise
         _set_next_poll(root, RETRY_S)
-        if _logged.get(root) != str(error):
-            _logged[root] = str(error)
+        reason = re.sub(r"\d+", "0", str(error))  # a reason may have milliseconds
+        if _logged.get(root) != reason:
+            _logged[root] = reason
             _log.warning("%s; the previous version stays in service", error)
     else:
         _logged.pop(root, None)

@@ -32,10 +32,11 @@ COLUMNS = {
     "coverage": "coverage",
     "owned": "owned",
 }
-ONLY_ALS = "in karec.toml, keep only the source als, and only the steps index_rows, not_consumed and top_k"
+ONLY = "in karec.toml, keep {sources}, the steps index_rows, not_consumed and top_k, and no side_effects"
+ONLY_ALS = ONLY.format(sources="only the sources als and popular")
 CLOSEST = f"no step does the same; the closest: {ONLY_ALS}"
 ADVICE = {
-    "popularity": "in karec.toml, keep only the source popular, and in one stage only the step top_k",
+    "popularity": ONLY.format(sources="only the source popular"),
     "recent popularity": "no step does the same; the closest is the source popular, with only the step top_k",
     "attribute rates": 'train with [ranker] kind = "lr", whose inputs include these rates',
     "item-kNN": CLOSEST,
