@@ -132,6 +132,18 @@ def test_train_refuses_a_folder_that_another_training_writes(copy, capsys):
     assert "another karec train writes there" in capsys.readouterr().err
 
 
+def test_train_with_choose_prints_the_trials_of_run_json(shop, tmp_path, capsys):
+    assert train(shop, tmp_path / "out", "--choose", "0.0001") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    facts = json.loads((tmp_path / "out" / "run" / "run.json").read_text())
+    trials = facts["choice"]["tried"]
+    assert {trial["part"] for trial in trials if trial["kept"]} == {"ranker", "towers"}
+    assert any(trial["why_not"] == "no time" for trial in trials)
+    for trial in trials:
+        assert trial["name"] in printed and (trial["score"] is None or f"{trial['score']:.4f}" in printed)
+    assert (tmp_path / "out" / "choice" / "chosen.toml").exists()
+
+
 def test_train_refuses_to_replace_a_finished_run(copy, capsys):
     files = {path: path.read_bytes() for path in (copy / "out").rglob("*") if path.is_file()}
     assert train(copy, copy / "out") == 2
