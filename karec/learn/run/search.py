@@ -117,9 +117,9 @@ def search_settings(
     facts = fingerprint(dataset, settings)
     if resume and (choice := _read_choice(folder, facts, settings)) is not None:
         return choice
+    search = _Search(dataset, settings, folder, time.monotonic() + minutes * 60.0, progress)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    search = _Search(dataset, settings, folder, time.monotonic() + minutes * 60.0, progress)
     with torch_threads(settings.run.threads):
         search.try_changes()
     shutil.rmtree(folder)

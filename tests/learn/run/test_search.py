@@ -127,4 +127,5 @@ def test_search_refuses_validation_days_without_pages(dataset, tmp_path):
     labels = {name: label * is_early for name, label in dataset.exposures.labels.items()}
     exposures = dataclasses.replace(dataset.exposures, labels=labels)
     with pytest.raises(DataError, match="no user enjoyed a new item on the validation days"):
-        search_settings(dataclasses.replace(dataset, exposures=exposures), TINY, tmp_path, minutes=60)
+        search_settings(dataclasses.replace(dataset, exposures=exposures), TINY, tmp_path / "choice", 60)
+    assert not (tmp_path / "choice").exists()
