@@ -21,7 +21,6 @@ from karec.features.encoder import Encoder
 from karec.files import write_text_aside
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples, build_examples, feature_times
-from karec.samples.rate_baselines import popularity_logits, rate_logits
 from karec.samples.replay import logits_of_rankers
 from karec.samples.threads import map_in_order
 from karec.times import Progress
@@ -46,9 +45,9 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
     """Measures the tested models of a run folder on the test days. Writes and returns quality.json's content.
 
     ``models``: ``quality_table`` of all rows. ``by_history``: the same for each group of GROUPS, with its
-    numbers of ``exposures`` and ``users``; a group without rows has no models. Models are popularity, rates,
-    the trained baselines, towers, and last the ranker by its kind: mmoe, lr or lightgbm. Raises DataError
-    like ``trained_run``.
+    numbers of ``exposures`` and ``users``; a group without rows has no models. Models are the trained
+    baselines, towers, and last the ranker by its kind: mmoe, lr or lightgbm. Raises DataError like
+    ``trained_run``.
     """
     folder = tested_folder(folder)
     run, test = trained_run(dataset, folder)
@@ -93,13 +92,12 @@ def _logits(
         test.encoder.tasks,
         run["settings"]["run"]["threads"],
     )
-    logits = {"popularity": popularity_logits(test), "rates": rate_logits(test)}
     files = {
         name: f"baseline_{name}.onnx" for name in run["settings"]["evaluation"]["baselines"] if name != kind
     }
     models = [OnnxModel(folder / file) for file in (*files.values(), "ranker.onnx")]
     *others, ranked = logits_of_rankers(test, models, progress, threads)
-    logits |= {name: values[:, : len(tasks)] for name, values in zip(files, others, strict=True)}
+    logits = {name: values[:, : len(tasks)] for name, values in zip(files, others, strict=True)}
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
     logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"], threads)
     logits[kind] = ranked[:, : len(tasks)]  # the ranker's auxiliary tasks come after the encoder's

@@ -85,7 +85,7 @@ def _require_package(package: str, purpose: str) -> None:
 
 
 def _check_counters(dataset: Dataset) -> None:
-    """Raises DataError if works lack the counters for the rates and for the popularity baseline."""
+    """Raises DataError if works lack the counters of the tasks."""
     columns = dataset.snapshot.works.columns
     missing = [
         name

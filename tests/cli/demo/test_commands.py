@@ -118,7 +118,7 @@ def test_lab_ablation_prints_and_writes_its_tables(tmp_path, capsys):
         'ranker = { kind = "mmoe", epochs = 1 }\ntowers.epochs = 1\nevaluation.resamples = 10\n'
     )
     sizes = ["--works", "600", "--users", "60", "--exposures", "3000", "--pools", "5", "--size", "100"]
-    rows = ["--rows", "popularity", "--rows", "list", "--rows", "teacher", "--seeds", "4"]
+    rows = ["--rows", "lr", "--rows", "list", "--rows", "teacher", "--seeds", "4"]
     arguments = [
         "lab",
         "ablation",
@@ -134,6 +134,6 @@ def test_lab_ablation_prints_and_writes_its_tables(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "+ the pools' order" in shown and "NDCG of truth" in shown
     report = json.loads((tmp_path / "out" / "ablation.json").read_text())
-    assert [row["name"] for row in report["rows"]] == ["popularity", "list", "teacher"]
+    assert [row["name"] for row in report["rows"]] == ["lr", "list", "teacher"]
     assert report["seeds"] == [4] and report["measured_on"] == "test"
     assert (tmp_path / "out" / "ablation.md").read_text().startswith("world, measured on test")

@@ -20,7 +20,7 @@ SETTINGS = SMALL.replace(
     distil=LISTS,
     shadow={"works": 20, "share": 0.3},
 )
-NAMES = ["popularity", "hard", "model-distillation", "pools", "list", "teacher", "teacher-again"]
+NAMES = ["lr", "hard", "model-distillation", "pools", "list", "teacher", "teacher-again"]
 SIZES = {"n_pools": 8, "pool_size": 30, "whole": 8}
 
 
@@ -57,7 +57,7 @@ def test_towers_and_ranker_order_the_library(run, rows):
     """The best 1 % of the tiny library is one work: it is one of the ranker's ten or not."""
     folder, report = run
     assert rows["teacher"]["measures"]["ranker's top 10 kept"]["value"] == pytest.approx(0.1)
-    assert "ranker's top 10 kept" not in rows["popularity"]["measures"] and report["library"]["users"] == 8
+    assert "ranker's top 10 kept" not in rows["lr"]["measures"] and report["library"]["users"] == 8
     shares = []
     for seed in (0, 1):
         with np.load(folder / f"cells/list-{seed}.npz") as cell:
@@ -72,7 +72,7 @@ def test_row_has_its_difference_to_the_ranker(rows):
     gain = rows["list"]["over"]["teacher"]["like.auc"]["value"]
     list_auc, teacher_auc = (rows[name]["measures"]["like.auc"]["value"] for name in ("list", "teacher"))
     assert gain == pytest.approx(list_auc - teacher_auc)
-    assert set(rows["list"]["over"]) == {"hard", "teacher"} and "teacher" not in rows["teacher"]["over"]
+    assert set(rows["list"]["over"]) == {"lr", "hard", "teacher"} and "teacher" not in rows["teacher"]["over"]
 
 
 def test_ranker_of_the_kind_in_the_settings_is_trained_once(dataset, tmp_path):
@@ -127,9 +127,7 @@ def test_folder_of_other_settings_is_rejected(dataset, run):
 )
 def test_ablation_rejects_invalid_plans(dataset, tmp_path, change, message):
     with pytest.raises((ValueError, DataError), match=message):
-        run_ablation(
-            dataset, SETTINGS, tmp_path, **{"seeds": (0,), "only": ["popularity"], **SIZES, **change}
-        )
+        run_ablation(dataset, SETTINGS, tmp_path, **{"seeds": (0,), "only": ["lr"], **SIZES, **change})
 
 
 def test_truth_is_a_measure_if_known(dataset, tmp_path):
@@ -137,7 +135,7 @@ def test_truth_is_a_measure_if_known(dataset, tmp_path):
         return np.repeat(((works * 7) % 40 / 40.0)[:, None], 3, axis=1)
 
     report = run_ablation(
-        dataset, SETTINGS, tmp_path, seeds=(0,), only=["popularity", "teacher"], truth_of=truth, **SIZES
+        dataset, SETTINGS, tmp_path, seeds=(0,), only=["lr", "teacher"], truth_of=truth, **SIZES
     )
     assert all(0 < row["measures"]["NDCG of truth"]["value"] < 1 for row in report["rows"])
 
@@ -147,7 +145,7 @@ def test_ablation_report_is_json_and_markdown_tables(run, tmp_path):
     assert json.loads(data.read_text())["seeds"] == [0, 1]
     lines = text.read_text().splitlines()
     titles = [line for line in lines if line.startswith("### ")]
-    assert len(titles) == len(set(titles)) == 3 + 2 + 2 + 1, "tasks, agreement, gains, costs"
+    assert len(titles) == len(set(titles)) == 3 + 2 + 3 + 1, "tasks, agreement, gains, costs"
     for n, line in enumerate(lines):
         if line.startswith("|---"):
             assert line.count("|") == lines[n - 1].count("|") == lines[n + 1].count("|")

@@ -205,7 +205,7 @@ def test_ranker_settings_do_not_change_training_from_log(world, served, tmp_path
     )
     settings = settings.replace(model_version=2)
     result = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
-    assert list(result.quality["models"]) == ["popularity", "rates", "towers", "mmoe"]
+    assert list(result.quality["models"]) == ["towers", "mmoe"]
 
 
 def test_train_from_log_refuses_to_overwrite_the_serving_run(world, served):

@@ -84,8 +84,7 @@ def test_training_works_if_all_items_are_new(dataset, tmp_path):
         {name: column[rows] for name, column in without_counters(works).columns.items()},
     )
     exposures = replace(dataset.exposures, work_id=new.ids)
-    quality = trained_and_served(replaced(dataset, exposures, works=new, relations={}), tmp_path)
-    assert quality["models"]["popularity"]["click"]["auc"] == 0.5
+    trained_and_served(replaced(dataset, exposures, works=new, relations={}), tmp_path)
 
 
 def test_training_works_with_a_single_item_without_lists(dataset, tmp_path):

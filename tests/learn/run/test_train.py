@@ -59,7 +59,7 @@ def test_run_folder_has_all_files_for_serving(dataset, run):
 def test_evaluate_run_repeats_the_quality_of_the_training(dataset, run):
     result = run[0]
     models = result.quality["models"]
-    assert list(models) == ["popularity", "rates", "lr", "towers", "mmoe"]
+    assert list(models) == ["lr", "towers", "mmoe"]
     for by_task in models.values():
         assert list(by_task) == list(dataset.tasks)
         for row in by_task.values():
@@ -97,13 +97,7 @@ def test_quality_does_not_report_models_of_an_earlier_run(dataset, run):
     old_model = folder / "baseline_lightgbm.onnx"
     old_model.write_bytes((folder / "ranker.onnx").read_bytes())
     try:
-        assert list(evaluate_run(dataset, folder)["models"]) == [
-            "popularity",
-            "rates",
-            "lr",
-            "towers",
-            "mmoe",
-        ]
+        assert list(evaluate_run(dataset, folder)["models"]) == ["lr", "towers", "mmoe"]
     finally:
         old_model.unlink()
 
@@ -191,7 +185,7 @@ def test_other_seed_gives_another_ranker(dataset, run, tmp_path):
 def test_towers_learn_from_logistic_regression_and_lightgbm(dataset, tmp_path, ranker):
     settings = QUICK.replace(ranker={"kind": ranker})
     quality = train(dataset, settings, tmp_path).quality
-    assert list(quality["models"]) == ["popularity", "rates", "towers", ranker]
+    assert list(quality["models"]) == ["towers", ranker]
 
 
 def test_integer_fusion_weight_trains_like_a_float(dataset, tmp_path):
@@ -199,7 +193,7 @@ def test_integer_fusion_weight_trains_like_a_float(dataset, tmp_path):
     one_task = dataclasses.replace(dataset, tasks=("click",))
     settings = QUICK.with_recipe("hard").replace(fusion={"click": 1}, ranker={"kind": "lr"})
     quality = train(one_task, settings, tmp_path).quality
-    assert list(quality["models"]) == ["popularity", "rates", "towers", "lr"]
+    assert list(quality["models"]) == ["towers", "lr"]
 
 
 @pytest.mark.parametrize("lacking", [("count_exposed",), ("count_like",), ("count_exposed", "count_click")])

@@ -33,14 +33,12 @@ from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import LoggedLists, read_lists
-from karec.samples.rate_baselines import popularity_logits, rate_logits
 from karec.samples.replay import pool_logits, ranker_logits
 from karec.samples.soft_labels import SoftLabels, read_soft_labels
 from karec.samples.threads import map_in_order
 
 COMPLETE = "complete"
 BATCH = 2000  # works of the library that the ranker scores at once
-RATES = {"popularity": popularity_logits, "rates": rate_logits}
 RANKERS = ("lr", "lightgbm", "mmoe", "teacher")
 
 
@@ -79,15 +77,7 @@ class AblationModels:
         return path
 
     def _train(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
-        if row in RATES:
-            return self._rates(row)
         return self._ranker(row, settings) if row in RANKERS else self._towers(row, settings)
-
-    def _rates(self, row: str) -> dict[str, NDArray[Any]]:
-        examples, works = self._inputs.measured, self._inputs.pool_works
-        pool_examples = examples.take(np.repeat(self._inputs.pool_rows, works.shape[1]))
-        pools = self._fusion(RATES[row](pool_examples, works.ravel()), self._inputs.dataset.tasks)
-        return {"logits": RATES[row](examples), "pools": pools.reshape(works.shape)}
 
     def _ranker(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
         inputs, path = self._inputs, self._onnx(row, settings.seed)

@@ -44,9 +44,7 @@ TOWERS = (
     Row("list", "+ the pools' order (list)", "pools"),
 )
 ROWS = (
-    Row("popularity", "popularity", None),
-    Row("rates", "rates of user and work", "popularity"),
-    Row("lr", "LR", "rates"),
+    Row("lr", "LR", None),
     Row("lightgbm", "LightGBM", "lr"),
     *TOWERS,
     Row("mmoe", "MMoE", "lightgbm"),
