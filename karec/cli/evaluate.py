@@ -36,17 +36,12 @@ def models(
 
 
 def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
-    """Yields the tables for the result of ``evaluate_run``: each task, then by known history of the user."""
-    from karec.evaluate.tables import COLUMNS, history_rows, quality_rows
+    """Yields the tables for the result of ``evaluate_run``: one of each task."""
+    from karec.evaluate.tables import COLUMNS, quality_rows
 
     for task in tasks:
         title = f"{task} on the test days (95 % intervals over users; differences are paired)"
         yield text_table(title, *quality_rows(quality["models"], task, COLUMNS))
-    if sum(group["exposures"] > 0 for group in quality["by_history"].values()) < 2:
-        return
-    for task in tasks:
-        title = f"{task} by earlier impressions of the user: AUC [95 %]; GAUC"
-        yield text_table(title, *history_rows(quality["by_history"], task))
 
 
 def consistency(

@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.counters import BY_USER
-from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
-from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.encoder import Encoder
@@ -32,8 +29,6 @@ TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
 # with 2048 rows and long histories ONNX Runtime needs gigabytes and up to ten times as long
 BATCH = 256
-# {group of users: minimum and maximum of exposures known before a row}
-GROUPS = {"0": (0, 0), "1-10": (1, 10), "11-50": (11, 50), "51+": (51, np.inf)}
 
 
 def tested_folder(run: Path) -> Path:
@@ -44,41 +39,23 @@ def tested_folder(run: Path) -> Path:
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Measures the tested models of a run folder on the test days. Writes and returns quality.json's content.
 
-    ``models``: ``quality_table`` of all rows. ``by_history``: the same for each group of GROUPS, with its
-    numbers of ``exposures`` and ``users``; a group without rows has no models. Models are the trained
-    baselines, towers, and last the ranker by its kind: mmoe, lr or lightgbm. Raises DataError like
-    ``trained_run``.
+    ``models``: ``quality_table`` of the trained baselines, towers, and last the ranker by its kind: mmoe, lr
+    or lightgbm. Raises DataError like ``trained_run``.
     """
     folder = tested_folder(folder)
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
     logits = _logits(run, test, folder, progress)
     probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
-
-    def models(rows: NDArray[Any]) -> dict[str, dict[str, Measures]]:
-        return quality_table(
-            {name: p[rows] for name, p in probabilities.items()},
-            test.exposures.take(rows),
-            test.encoder.tasks,
-            dataset.valid_until_ms,
-            settings["evaluation"]["resamples"],
-            settings["seed"],
-        )
-
-    n_before = exposures_before(dataset, feature_times(dataset, settings["features"]["refresh_hours"]))[
-        -len(test) :
-    ]
-    quality = {
-        "models": models(np.ones(len(test), bool)),
-        "by_history": {
-            group: {
-                "exposures": int(rows.sum()),
-                "users": len(np.unique(test.exposures.user_id[rows])),
-                "models": models(rows) if rows.any() else {},
-            }
-            for group, rows in rows_by_history(n_before).items()
-        },
-    }
+    table = quality_table(
+        probabilities,
+        test.exposures,
+        test.encoder.tasks,
+        dataset.valid_until_ms,
+        settings["evaluation"]["resamples"],
+        settings["seed"],
+    )
+    quality = {"models": table}
     write_text_aside(folder / "quality.json", quality_json(quality))
     return quality
 
@@ -240,18 +217,3 @@ def tower_logits(
         return np.asarray(scale * (slopes[request_rows, 1:] * cosines + levels[request_rows, 1:]) + bias)
 
     return np.concatenate(list(map_in_order(run_rows, range(0, len(examples), BATCH), threads)))
-
-
-def exposures_before(dataset: Dataset, as_of: NDArray[Any]) -> NDArray[Any]:
-    """Returns (M,) float32: exposures of each row's user before ``as_of (M,)`` ms.
-
-    O(M log M).
-    """
-    events = LocatedEvents.from_impressions(dataset.snapshot, dataset.exposures)
-    counters = BY_USER.over_time(dataset.snapshot, events, (EXPOSED,))
-    return np.asarray(counters.at(events.user, as_of)[:, 0])
-
-
-def rows_by_history(n_before: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Returns {group: (M,) bool} for ``n_before (M,)`` exposures before each row."""
-    return {name: (n_before >= lowest) & (n_before <= highest) for name, (lowest, highest) in GROUPS.items()}

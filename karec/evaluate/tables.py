@@ -52,25 +52,6 @@ def quality_rows(
     return ["model", *(columns[name] for name in names)], body
 
 
-def history_rows(by_history: Mapping[str, Any], task: str) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Returns (head, rows) for one task: a row per model, a column per user group with exposures.
-
-    A cell is ``AUC [interval]; GAUC``, with a dash for a value that the group does not determine.
-    """
-    groups = {name: group for name, group in by_history.items() if group["exposures"]}
-    head = [
-        f"{name} (n = {group['exposures']:,}, {group['users']:,} users)" for name, group in groups.items()
-    ]
-    models = dict.fromkeys(model for group in groups.values() for model in group["models"])
-    rows = [(model, *(_cell(group["models"][model][task]) for group in groups.values())) for model in models]
-    return ["model", *head], rows
-
-
-def _cell(measures: Mapping[str, Any]) -> str:
-    auc = format_measure(measures["auc"], measures["auc_ci"], 3)
-    return f"{auc}; {format_measure(measures['gauc'], None, 3)}"
-
-
 def consistency_sentence(measured: Mapping[str, Any]) -> str:
     size = measured["pool_size"]
     n_items = f"{size['median']:,}" if size["min"] == size["max"] else f"{size['min']:,} to {size['max']:,}"

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from karec.catalog.impressions import Impressions
-from karec.evaluate.quality import GROUPS, exposures_before, quality_json, quality_table, rows_by_history
-from karec.evaluate.tables import COLUMNS, history_rows, quality_rows
-from karec.samples.examples import feature_times
+from karec.evaluate.quality import quality_json, quality_table
+from karec.evaluate.tables import COLUMNS, quality_rows
 
 
 def make_impressions(n, y, generator):
@@ -73,24 +72,5 @@ def test_labels_of_one_class_have_auc_none_in_json():
     measures = table["towers"]["click"]
     assert measures["auc"] is measures["auc_ci"] is measures["gauc"] is measures["auc_behind_ci"] is None
     assert measures["ece"] == pytest.approx(0.2)
-    group = {"exposures": 50, "users": 40, "models": table}
-    text = quality_json({"models": table, "by_history": {"0": group}})
+    text = quality_json({"models": table})
     assert "NaN" not in text and json.loads(text)["format"] == 1
-    assert history_rows({"0": group, "1-10": {"exposures": 0, "users": 0, "models": {}}}, "click") == (
-        ["model", "0 (n = 50, 40 users)"],
-        [("towers", "–; –")],
-    )
-
-
-def test_rows_are_grouped_by_exposures_before_the_last_refresh(dataset):
-    exposures = dataset.exposures
-    counted = dataset.snapshot.users["count_exposed"]
-    as_of = feature_times(dataset, 24.0)
-    n_before = exposures_before(dataset, as_of)
-    for row in range(0, len(exposures), 41):
-        before = (exposures.user_id == exposures.user_id[row]) & (exposures.time_ms < as_of[row])
-        user_row = dataset.snapshot.users.lookup(exposures.user_id[row : row + 1])[0]
-        assert n_before[row] == before.sum() + counted[user_row]
-    groups = rows_by_history(np.array([0, 1, 10, 11, 50, 51, 4000], np.float32))
-    assert list(groups) == list(GROUPS)
-    assert [np.flatnonzero(rows).tolist() for rows in groups.values()] == [[0], [1, 2], [3, 4], [5, 6]]
