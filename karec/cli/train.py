@@ -13,7 +13,6 @@ from karec.cli.evaluate import quality_tables
 from karec.cli.options import DataChoice, Json, Publication, RunFolder, TrainingSettings
 from karec.cli.output import ProgressReport, make_console, print_json, print_notes, require_extra, text_table
 from karec.cli.pages import measure_pages, print_pages
-from karec.errors import MissingExtra
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -156,20 +155,14 @@ def _check_publication(publication: Publication, out: Path) -> None:
 def _publish(
     publication: Publication, data: LoadedData, run: Path, out: Path, progress: ProgressReport
 ) -> Path:
-    """Draws the curves of ``run`` and publishes its models in ``out``. Returns the path of the karec.toml."""
+    """Publishes the models of ``run`` in ``out``. Returns the path of the karec.toml."""
     from karec.config.project import set_up
     from karec.evaluate.quality import read_run
-    from karec.lab.curves import write_curves
 
-    facts = read_run(run)
-    try:
-        write_curves(facts, run / "curves.svg")
-    except MissingExtra as error:
-        progress.note(f"curves.svg is not drawn: {error}")
     config = set_up(
         data.dataset,
         run,
-        facts["settings"],
+        read_run(run)["settings"],
         out,
         progress,
         ids=data.ids,

@@ -54,9 +54,9 @@ UPWARDS = [
     ("karec.config.scenes", "karec.lab.simulate.arms", "layers"),
     ("karec.samples.examples", "karec.evaluate.tables", "layers"),
     ("karec.evaluate.quality", "karec.learn.settings", "layers"),
-    ("karec.evaluate.funnel", "karec.lab.report", "layers"),
-    ("karec.serve.service", "karec.lab.curves", "layers"),
-    ("karec.lab.curves", "karec.serve.service", "layers"),
+    ("karec.evaluate.funnel", "karec.lab.studies.scenes", "layers"),
+    ("karec.serve.service", "karec.lab.studies.scenes", "layers"),
+    ("karec.lab.studies.scenes", "karec.serve.service", "layers"),
     ("karec.data.load", "karec.lab.simulate.world.tastes", "layers"),
     ("karec.learn.settings.settings", "karec.lab.simulate.arm_log", "layers"),
     ("karec.lab.simulate.arm_log", "karec.cli", "layers"),
@@ -76,7 +76,7 @@ OUTSIDE = [
         ("karec.steps.sources.profile", package, "packages")
         for package in ("numba", "onnxruntime", "pyarrow")
     ),
-    *(("karec.lab.curves", package, "packages") for package in ("rich", "matplotlib")),
+    *(("karec.lab.studies.scenes", package, "packages") for package in ("rich", "matplotlib")),
     *(("karec.catalog.snapshot", package, "packages") for package in ("duckdb", "valkey", "ray")),
     *(("karec.bundle.publish", package, "packages") for package in ("cryptography", "onnxruntime")),
     ("karec.data.tables", "duckdb", "packages"),

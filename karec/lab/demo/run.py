@@ -12,7 +12,6 @@ from karec.catalog.dataset import Dataset
 from karec.catalog.snapshot import Snapshot
 from karec.config.project import set_up
 from karec.evaluate.quality import evaluate_run, read_run
-from karec.lab.curves import write_curves
 from karec.lab.demo import three_days
 from karec.lab.demo.scenes import measure_scenes
 from karec.lab.demo.second_round import make_requests, run_second_round
@@ -105,12 +104,10 @@ class Demo:
         }
 
     def _publish(self, run: Path, progress: Progress) -> Path:
-        facts = read_run(run)
-        write_curves(facts, run / "curves.svg")
         return set_up(
             self.dataset,
             run,
-            facts["settings"],
+            read_run(run)["settings"],
             self.out,
             progress,
             ids=self.ids,

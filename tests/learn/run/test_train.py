@@ -15,7 +15,6 @@ from karec.catalog.table import Table
 from karec.errors import DataError
 from karec.evaluate.quality import evaluate_run
 from karec.features.encoder import Encoder
-from karec.lab.curves import write_curves
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.loop import TrainingDiverged
 from karec.learn.fit.prepare import prepare
@@ -160,8 +159,6 @@ def test_curves_of_run_json_can_be_drawn(run, tmp_path):
     assert set(facts["curves"]) == set(facts["epochs"]) == {"mmoe", "lr", "towers"}
     steps = [step for step, _ in facts["curves"]["towers"]]
     assert steps == sorted(steps) and all(np.isfinite(loss) for _, loss in facts["curves"]["towers"])
-    write_curves(facts, tmp_path / "curves.svg")
-    assert (tmp_path / "curves.svg").read_text().startswith("<svg")
 
 
 def test_model_distillation_trains_a_ranker_with_tower_features(dataset, tmp_path):

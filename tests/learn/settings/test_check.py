@@ -9,7 +9,6 @@ import torch
 from small_settings import SMALL
 
 from karec.errors import ConfigError, DataError, MissingExtra
-from karec.lab.curves import write_curves
 from karec.lab.studies.ablation.study import run_ablation
 from karec.learn.run.train import train
 from karec.learn.settings.check import check_run
@@ -141,13 +140,3 @@ def test_long_pages_count_as_lists_without_pools(dataset):
     longest = np.bincount(feeds.user_id[:200]).max()
     assert longest >= 12
     check_run(replace(dataset, exposures=feeds, train_until_ms=start + 1, valid_until_ms=start + 2), settings)
-
-
-def test_curves_name_missing_matplotlib(tmp_path, monkeypatch):
-    run = {"curves": {"towers": [[0, 0.7], [1, 0.6]]}, "epochs": {"towers": [{"loss": 0.6, "score": 0.6}]}}
-    write_curves(run, tmp_path / "drawn.svg")
-    assert (tmp_path / "drawn.svg").exists()
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'karec\[lab\]'"):
-        write_curves(run, tmp_path / "curves.svg")
-    assert not (tmp_path / "curves.svg").exists()
