@@ -64,7 +64,7 @@ karec evaluate models shop --run run/run
 karec evaluate models world --run karec-demo-world/run --json
 karec evaluate pages shop --run run/run
 karec evaluate consistency run/karec.toml
-karec evaluate consistency --log run/rank_log --report out
+karec evaluate consistency --log run/rank_log --json
 karec screen library/screen.toml --train --out screened --report screened/report
 karec screen library/screen.toml --out screened
 karec export events run/karec.toml

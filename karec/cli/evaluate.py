@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from karec.cli.datasets import load_data
-from karec.cli.options import DataChoice, Json, Report, RunFolder, Scene
-from karec.cli.output import ProgressReport, make_console, print_json, require_extra, text_table
+from karec.cli.options import DataChoice, Json, RunFolder, Scene
+from karec.cli.output import ProgressReport, make_console, print_json, print_notes, text_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,7 +56,6 @@ def consistency(
     log: Annotated[
         str | None, typer.Option(metavar="LOG", help="Rank log, folder or URL: measures its shadow requests.")
     ] = None,
-    report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Print the fraction of the ranker's best items of a pool that prerank keeps.
@@ -65,11 +64,6 @@ def consistency(
     """
     if config is None and log is None:
         raise ValueError("name CONFIG for pools that are drawn, --log for those of shadow requests, or both")
-    if report is not None:
-        from karec.files import check_writable_folder
-
-        require_extra("lab", "--report")
-        check_writable_folder(report)
     from karec.logs.parts import to_log_folder
 
     console = make_console()
@@ -90,11 +84,6 @@ def consistency(
             losses["logged"] = funnel_loss(logged_funnel(folder))
         except DataError as error:
             notes.append(f"no funnel loss: {error}")
-    page = None
-    if report is not None:
-        from karec.lab.consistency_report import write_consistency
-
-        _, page = write_consistency(measured, losses, report)
     if as_json:
         print_json({"consistency": measured, "funnel_loss": losses, "notes": notes})
         return
@@ -102,8 +91,7 @@ def consistency(
         console.print(_consistency_table(source, result))
     for source, loss in losses.items():
         console.print(_funnel_loss_table(source, loss))
-    for line in (*(f"note: {note}" for note in notes), *([] if page is None else [f"report: {page}"])):
-        console.print(line)
+    print_notes(console, notes)
 
 
 def _measure_config(
@@ -123,15 +111,21 @@ def _measure_config(
         if not n_recalled:
             return drawn, {}
         requests = requests_of_known_users(bundle.snapshot, cascade.scene, n_recalled, seed)
-        loss = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress=progress))
+        loss = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress))
     return drawn, {"recalled": loss}
 
 
 def _consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
-    from karec.evaluate.tables import consistency_rows, consistency_sentence
+    from karec.evaluate.tables import format_measure
 
-    head = ("measure", "mean [95 % over users]", "pools")
-    return text_table(f"{source}: {consistency_sentence(measured)}", head, list(consistency_rows(measured)))
+    size = measured["pool_size"]
+    n_items = f"{size['median']:,}" if size["min"] == size["max"] else f"{size['min']:,} to {size['max']:,}"
+    rows = [
+        (name, format_measure(measure["value"], measure["ci"], 3), f"{measure['pools']:,}")
+        for name, measure in measured["measures"].items()
+    ]
+    title = f"{source}: {measured['pools']:,} pools of {n_items} items, {measured['users']:,} users"
+    return text_table(title, ("measure", "mean [95 % over users]", "pools"), rows)
 
 
 def _funnel_loss_table(source: str, loss: Mapping[str, Any]) -> Table:

@@ -17,7 +17,7 @@ from karec.bundle import Bundle
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
-from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_hit_rate, ranks
+from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate
 from karec.features.pool_scores import PoolScorer, find_stage
 from karec.logs.parts import LogFolder
 from karec.logs.read import read_rank_log, read_tasks
@@ -26,10 +26,7 @@ from karec.pipeline.types import Candidates, Request
 from karec.times import Progress
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100), (100, 1000))
-OVERLAPS = (10, 50, 100)
 NDCG_AT = 50
-TOPS = (10, 50)  # of the ranker; the curve shows their positions in pre-ranking's order
-SHARES = np.geomspace(0.001, 1.0, 61)  # fractions of the pool at which the curve is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,20 +89,17 @@ def known_users(snapshot: Snapshot) -> NDArray[Any]:
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
     """Returns means over pools of the measures in ``metrics.agreement``, with 95 % intervals over users.
 
-    docs/formats.md documents the keys. A measure leaves out pools with too few items; ``pools`` counts the
+    A measure leaves out pools with too few items; ``pools`` counts the
     others. One pool at a time is in memory. Raises DataError if there is no pool.
     """
     users: list[int] = []
     sizes: list[int] = []
     values: dict[str, list[float]] = {}
-    curve = {top: np.zeros(len(SHARES)) for top in TOPS}
     for pool in pools:
         users.append(pool.user_id)
         sizes.append(len(pool.rank))
         for name, value in _measures(pool).items():
             values.setdefault(name, []).append(value)
-        for top in TOPS:
-            curve[top] += _found_within(pool, top)
     if not users:
         raise DataError("no pool to measure")
     return {
@@ -113,10 +107,6 @@ def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0
         "users": len(set(users)),
         "pool_size": {"min": min(sizes), "median": int(np.median(sizes)), "max": max(sizes)},
         "measures": {name: _with_interval(v, users, resamples, seed) for name, v in values.items()},
-        "curve": {
-            "share_of_pool": SHARES.tolist(),
-            **{f"top_{top}": (sums / len(users)).tolist() for top, sums in curve.items()},
-        },
     }
 
 
@@ -131,18 +121,7 @@ def _measures(pool: ScoredPool) -> dict[str, float]:
     measures[f"NDCG@{NDCG_AT}"] = (
         float(ndcg_against(pool.prerank, pool.rank, NDCG_AT)) if n > NDCG_AT else np.nan
     )
-    return measures | {
-        f"overlap@{k}": float(hit_rate(pool.prerank, pool.rank, k, k)) if n > k else np.nan for k in OVERLAPS
-    }
-
-
-def _found_within(pool: ScoredPool, top: int) -> NDArray[Any]:
-    """Returns for each of SHARES the fraction of the ranker's ``top`` items in this part of the pool."""
-    n = len(pool.rank)
-    positions = np.sort(ranks(pool.prerank)[ranks(pool.rank) < top])
-    return np.searchsorted(positions, np.maximum(np.round(SHARES * n), 1), side="left") / max(
-        len(positions), 1
-    )
+    return measures
 
 
 def _with_interval(values: list[float], users: list[int], resamples: int, seed: int) -> dict[str, Any]:

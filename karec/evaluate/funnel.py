@@ -7,8 +7,7 @@ inner_product   selected by the inner product only, if it selects as many items 
 removed_by_policy      the second minus the first: the loss by exposure steps and DPP
 
 The inner product loses items without a vector. Pools are those of requests served again (``recalled_pools``),
-which also gives smaller pools sampled from the whole pool and pre-ranked again, or those of a log's shadow
-requests (``logged_funnel``), where the ranked items are those that were selected.
+or those of a log's shadow requests (``logged_funnel``), where the ranked items are those that were selected.
 """
 
 from __future__ import annotations
@@ -30,14 +29,11 @@ from karec.index import ItemIndex
 from karec.logs.parts import LogFolder
 from karec.logs.read import read_rank_log, read_tasks
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.step import Stage
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.types import Request
 from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 TOPS = (10, 100)
-SIZES = (1_000, 10_000, 100_000)
-WHOLE = "whole"
 PARTS = ("inner_product", "prerank", "removed_by_policy")
 
 
@@ -55,14 +51,12 @@ class FunnelPool:
     rank      (N,) scores, higher is better
     prerank   (N,) scores, NaN for an item without a vector
     passed    (N,) bool: pre-ranking selected the item
-    size      kind of pool: WHOLE or a number of items
     """
 
     user_id: int
     rank: NDArray[Any]
     prerank: NDArray[Any]
     passed: NDArray[Any]
-    size: str = WHOLE
 
     def kept_fractions(self, top: int) -> dict[str, float]:
         """Returns {part of PARTS: fraction of the ranker's best ``top``}; NaN for a smaller pool."""
@@ -78,63 +72,36 @@ class FunnelPool:
 
 
 def recalled_pools(
-    cascade: Cascade,
-    index: ItemIndex,
-    requests: Sequence[Request],
-    sizes: Sequence[int] = SIZES,
-    progress: Progress | None = None,
+    cascade: Cascade, index: ItemIndex, requests: Sequence[Request], progress: Progress | None = None
 ) -> Iterator[FunnelPool]:
-    """Yields the pool that each request recalls, and random parts of it of ``sizes`` items.
+    """Yields the pool that each request recalls.
 
     ``cascade`` runs each request until its stage ``prerank``; its stage ``rank`` scores the whole pool. A few
-    requests run at once. Sizes that are not below a pool's size are left out. Requests have numeric user ids
-    and a time. Raises ValueError if the cascade lacks one of the two stages.
+    requests run at once. Requests have numeric user ids and a time. Raises ValueError if the cascade lacks
+    one of the two stages.
     """
     scorer = PoolScorer(find_stage(cascade.stages, "rank"))
 
-    def request_pools(request: Request) -> list[FunnelPool]:
-        return _pools_of_request(cascade, index, scorer, request, sizes)
+    def request_pool(request: Request) -> FunnelPool:
+        return _pool_of_request(cascade, index, scorer, request)
 
-    for done, pools in enumerate(map_in_order(request_pools, requests), 1):
-        yield from pools
+    for done, pool in enumerate(map_in_order(request_pool, requests), 1):
+        yield pool
         if progress is not None:
             progress(done, len(requests), "ranking whole pools")
 
 
-def _pools_of_request(
-    cascade: Cascade, index: ItemIndex, scorer: PoolScorer, request: Request, sizes: Sequence[int]
-) -> list[FunnelPool]:
+def _pool_of_request(cascade: Cascade, index: ItemIndex, scorer: PoolScorer, request: Request) -> FunnelPool:
     prerank = find_stage(cascade.stages, "prerank")
     with index.pinned() as view:
         request, _ = cascade.hydrate(request.with_view(view))
         recalled, _ = cascade.recall.run(request)
         for stage in cascade.stages[: cascade.stages.index(prerank)]:
             recalled = stage.run(request, recalled).candidates
-        pool, passed = _run_prerank(prerank, request, recalled)
-        ranked, prerank_scores = scorer.score(request, pool)
-        pools = [_pool(request, ranked, prerank_scores, passed, WHOLE)]
-        generator = np.random.default_rng([abs(request.user_number), len(recalled)])
-        for size in sizes:
-            if size < len(recalled):
-                part = recalled.take(np.sort(generator.choice(len(recalled), size, replace=False)))
-                pool, passed = _run_prerank(prerank, request, part)
-                is_in_part = np.isin(ranked.ids, pool.ids)
-                pools.append(
-                    _pool(request, ranked.take(is_in_part), prerank_scores[is_in_part], passed, str(size))
-                )
-    return pools
-
-
-def _run_prerank(prerank: Stage, request: Request, recalled: Candidates) -> tuple[Candidates, NDArray[Any]]:
-    """Returns the items that the stage scored, and the ids that it selected."""
-    outcome = prerank.run(request, recalled)
-    return outcome.scored, outcome.candidates.ids
-
-
-def _pool(
-    request: Request, ranked: Candidates, prerank: NDArray[Any], passed: NDArray[Any], size: str
-) -> FunnelPool:
-    return FunnelPool(request.user_number, ranked.scores, prerank, np.isin(ranked.ids, passed), size)
+        outcome = prerank.run(request, recalled)
+        ranked, prerank_scores = scorer.score(request, outcome.scored)
+    passed = np.isin(ranked.ids, outcome.candidates.ids)
+    return FunnelPool(request.user_number, ranked.scores, prerank_scores, passed)
 
 
 def logged_funnel(folder: LogFolder) -> Iterator[FunnelPool]:
@@ -170,25 +137,18 @@ def _logged_pools(shadows: Iterable[Any], ranked: Mapping[str, NDArray[Any]]) ->
 def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
     """Returns means over pools of ``FunnelPool.kept_fractions``, with 95 % intervals from resampling users.
 
-    Keys: ``requests``, ``pool`` (median items), ``passed`` (median selected items), for each of PARTS
-    {"top10", "top10_ci", "top100", "top100_ci"}, and the same per smaller size in ``by_pool_size``. Pools of
-    fewer than m items are left out of the best m. Pools are read one by one. Raises DataError if there is
-    none.
+    Keys: ``requests``, ``pool`` (median items), ``passed`` (median selected items), and for each of PARTS
+    {"top10", "top10_ci", "top100", "top100_ci"}. Pools of fewer than m items are left out of the best m.
+    Pools are read one by one. Raises DataError if there is none.
     """
-    rows: dict[str, list[dict[str, float]]] = {}
+    rows: list[dict[str, float]] = []
     for pool in pools:
         row = {"user": float(pool.user_id), "pool": float(len(pool.rank)), "passed": float(pool.passed.sum())}
         for top in TOPS:
             row |= {f"{part}.top{top}": value for part, value in pool.kept_fractions(top).items()}
-        rows.setdefault(pool.size, []).append(row)
-    if WHOLE not in rows:
+        rows.append(row)
+    if not rows:
         raise DataError("no pool to measure")
-    sizes = sorted((size for size in rows if size != WHOLE), key=int)
-    smaller = {size: _means(rows[size], resamples, seed) for size in sizes}
-    return {**_means(rows[WHOLE], resamples, seed), "by_pool_size": smaller}
-
-
-def _means(rows: Sequence[Mapping[str, float]], resamples: int, seed: int) -> dict[str, Any]:
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     means: dict[str, Any] = {"requests": len(rows)}
     means |= {name: int(np.median(columns[name])) for name in ("pool", "passed")}

@@ -52,27 +52,8 @@ def quality_rows(
     return ["model", *(columns[name] for name in names)], body
 
 
-def consistency_sentence(measured: Mapping[str, Any]) -> str:
-    size = measured["pool_size"]
-    n_items = f"{size['median']:,}" if size["min"] == size["max"] else f"{size['min']:,} to {size['max']:,}"
-    return f"{measured['pools']:,} pools of {n_items} items, {measured['users']:,} users"
-
-
-def consistency_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yields (measure, mean with interval, pools) for each measure."""
-    for name, measure in measured["measures"].items():
-        yield name, format_measure(measure["value"], measure["ci"], 3), f"{measure['pools']:,}"
-
-
 def funnel_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yields a row for each kind of pool and each top of the ranker. ``loss``: result of ``funnel_loss``."""
-    losses_by_name = {f"{loss['requests']:,} of {loss['pool']:,} items": loss}
-    for size, measured in loss["by_pool_size"].items():
-        losses_by_name[f"{measured['requests']:,} of {int(size):,} sampled"] = measured
-    for name, measured in losses_by_name.items():
-        for top in TOPS:
-            fractions = [
-                format_measure(measured[part][f"top{top}"], measured[part][f"top{top}_ci"], 3)
-                for part in PARTS
-            ]
-            yield (name, f"{measured['passed']:,}", f"{top}", *fractions)
+    """Yields a row for each top of the ranker. ``loss``: result of ``funnel_loss``."""
+    for top in TOPS:
+        fractions = [format_measure(loss[part][f"top{top}"], loss[part][f"top{top}_ci"], 3) for part in PARTS]
+        yield f"{loss['requests']:,} of {loss['pool']:,} items", f"{loss['passed']:,}", f"{top}", *fractions

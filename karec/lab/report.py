@@ -80,14 +80,12 @@ class Details:
 Part = Table | Chart | Details | str  # a string is a piece of HTML
 
 
-def lines(curves: Mapping[str, Points], x: str, y: str, *, log_x: bool = False) -> Callable[[Axes], None]:
+def lines(curves: Mapping[str, Points], x: str, y: str) -> Callable[[Axes], None]:
     """Returns a function that draws ``curves`` {label: (x, y)} as lines with points."""
 
     def draw(axes: Axes) -> None:
         for (label, points), colour in zip(curves.items(), cycle(COLOURS), strict=False):
             axes.plot(*points, "o-", color=colour, markersize=4, label=label)
-        if log_x:
-            axes.set_xscale("log")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.legend(frameon=False, fontsize=9)

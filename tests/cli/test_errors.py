@@ -85,7 +85,6 @@ def test_train_refuses_wrong_options_and_publishes_nothing(tmp_path, capsys, set
         ("export stage karec.toml --out .", ".: this is a folder, expected a file. Name a file in it."),
         ("export stage karec.toml --out deep/x --scene x", "deep: the folder is missing. Create it"),
         ("ingest karec.toml nowhere", "karec ingest: nowhere: No such file"),
-        ("evaluate consistency --log x --report file", "file: this is a file, expected a folder"),
         ("lab retrieval world --report file", "file: this is a file, expected a folder"),
         ("data init file --out file", "file: this is a file, expected a folder"),
         ("publish world --run x --out file", "file: this is a file, expected a folder"),
@@ -121,7 +120,6 @@ def test_screen_refuses_a_report_without_outcomes_before_it_starts(tmp_path, mon
         ("demo", "karec demo"),
         ("lab simulate --arms prerank --out x", "karec lab simulate"),
         ("screen screen.toml --out x --report y", "--report"),
-        ("evaluate consistency --log x --report y", "--report"),
     ],
 )
 def test_command_names_the_missing_extra(command, purpose, monkeypatch, capsys):

@@ -114,7 +114,7 @@ def _measure_pools(
     cascade = load_cascade(config, requests[0].scene, bundle)
     recall = RepeatedRecall(cascade.recall.sources, cascade.recall.merger, recalled=recalled)
     cascade = replace(cascade, recall=recall, side_effects=(), naming=None)
-    return list(recalled_pools(cascade, bundle.index, requests, (), progress))
+    return list(recalled_pools(cascade, bundle.index, requests, progress))
 
 
 def _compare(

@@ -77,7 +77,7 @@ def serve(dataset: Dataset, config: Path, n_requests: int, progress: Progress | 
 def measure_funnel(served: Served, progress: Progress | None = None) -> dict[str, Any]:
     """Returns the funnel loss on the whole pools of the first WHOLE_POOLS requests."""
     cascade, requests = replace(served.cascade, side_effects=()), served.requests[:WHOLE_POOLS]
-    return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, (), progress))
+    return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress))
 
 
 def measure_pages(dataset: Dataset, served: Served, truth_of: TruthOf | None = None) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_report_counts_what_side_effects_wrote(report, job):
 
 def test_report_has_the_loss_of_prerank_on_whole_pools(report):
     loss = report["funnel_loss"]
-    assert loss["requests"] == 12 and loss["pool"] >= loss["passed"] and loss["by_pool_size"] == {}
+    assert loss["requests"] == 12 and loss["pool"] >= loss["passed"]
     for part in ("inner_product", "prerank"):
         for top in ("top10", "top100"):
             low, high = loss[part][f"{top}_ci"]
