@@ -88,7 +88,7 @@ OUTSIDE = [
     *(("karec.config.scenes", package, "packages") for package in ("starlette", "uvicorn")),
     *(("karec.client", package, "packages") for package in ("httptools", "uvloop")),
     ("karec.pipeline.types", "numba", "vocabulary"),
-    ("karec.evaluate.metrics.diversity", "karec.catalog.table", "measures"),
+    ("karec.evaluate.metrics.exposure", "karec.catalog.table", "measures"),
     ("karec.learn.fit.checkpoint", "karec.learn.run.train", "learning"),
     ("karec.kernels.scoring", "onnxruntime", "kernels"),
     *(("karec.models.onnx_model", package, "not-of-the-package") for package in ("bench", "tests")),

@@ -26,7 +26,7 @@ from tried_scene import tried_config
 import karec
 from karec.aggregates.events import Events, Head
 from karec.config import open_hot_swap
-from karec.evaluate.metrics.diversity import gini
+from karec.evaluate.metrics.exposure import gini
 from karec.online.event_files import EventFiles
 from karec.pipeline.trace import FallbackReason, Shortfall, StepTrace, Trace
 from karec.serve.metrics import COUNTERS, GAUGES, HISTOGRAMS, SHARED_MEMORY, Metrics, metrics_folder

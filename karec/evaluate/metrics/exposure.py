@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.evaluate.metrics.accuracy import bootstrap_interval
-from karec.evaluate.metrics.diversity import gini
 
 Summary = dict[str, float | tuple[float, float] | None]
 
@@ -53,6 +52,16 @@ class Resampled:
 
     value: float
     samples: NDArray[Any]
+
+
+def gini(counts: NDArray[Any]) -> float:
+    """Returns the Gini coefficient Σ_i (2i − N − 1)·x_(i) / (N·Σx), x ascending; 0 if all counts are 0."""
+    x = np.sort(np.asarray(counts, np.float64))
+    total = x.sum()
+    if not len(x) or total == 0:
+        return 0.0
+    i = np.arange(1, len(x) + 1)
+    return float(((2 * i - len(x) - 1) * x).sum() / (len(x) * total))
 
 
 def daily_counts(day: NDArray[Any], row: NDArray[Any], days: int, n: int) -> NDArray[Any]:

@@ -19,12 +19,6 @@ THREE_DAYS = {  # {measure: (label, unit, decimals)}
     "works_1_a_day": ("items shown per day", "", 0),
     "younger_72h": ("impressions: fraction below 72 h of age", "", 3),
 }
-REACH = {  # without a world: of the served pages
-    "relevance (mean fused score)": ("ranker's score of an item", "", 3),
-    "creators reached": ("creators on the pages", "", 0),
-    "works reached": ("items on the pages", "", 0),
-    "share younger than 72 h": ("impressions: fraction below 72 h of age", "", 3),
-}
 
 
 @dataclass(frozen=True)
@@ -53,19 +47,15 @@ class Effect:
 
 
 def policy_effects(report: Mapping[str, Any]) -> dict[str, Effect]:
-    """Returns {measure: effect} in the simulated days, or without a world on the served pages (``reach``)."""
+    """Returns {measure: effect} in the simulated days; {} without a world."""
+    if report["three_days"] is None:
+        return {}
+    arms = report["three_days"]["arms"]
     effects = {}
-    days, reach = report["three_days"], report["reach"]
-    for name, (label, unit, digits) in (REACH if days is None else THREE_DAYS).items():
-        is_percent = days is not None and not name.startswith("gini")
-        if days is not None:
-            before, after = (days["arms"][arm]["measures"][name] for arm in (RANKER_ORDER, PAGE_POLICY))
-            kind = "relative" if is_percent else "change"
-            change = {"value": after[kind], "ci": after[f"{kind}_ci"]}
-        elif name in reach["change"]:
-            before, after, change = (reach[part][name] for part in ("top_k", "cascade", "change"))
-        else:
-            continue
-        values = before["value"], after["value"], change["value"], change["ci"]
+    for name, (label, unit, digits) in THREE_DAYS.items():
+        before, after = (arms[arm]["measures"][name] for arm in (RANKER_ORDER, PAGE_POLICY))
+        is_percent = not name.startswith("gini")
+        kind = "relative" if is_percent else "change"
+        values = before["value"], after["value"], after[kind], after[f"{kind}_ci"]
         effects[name] = Effect(label, *values, is_percent=is_percent, unit=unit, digits=digits)
     return effects

@@ -11,7 +11,6 @@ Keys of report.json, format 6:
     second_round  prerank before and after one more epoch with a rank log: taught_requests, requests, pool,
                   kept {part: {top: before, after, change}}; null with too few users
     three_days    report of the simulated days (``karec.lab.simulate.report``); null without a world
-    reach         the pages against the ranker's order for the same requests
     sources       {source: fractions of the pages' items that it found, and that only it found}
     scenes        {scene: value of its pages, of popular and of random items}; null without --scene
     page          user, scene, candidates of the ranker, and items: item_id, creator, song, tags, age_h,
@@ -36,7 +35,6 @@ from karec.lab.report import BLUE, GREY, Chart, Details, Part, Table, note, to_h
 from karec.lab.simulate.report import simulation_tables
 from karec.lab.simulate.report_tables import format_change
 from karec.lab.studies.page_sources import page_sources_table
-from karec.lab.studies.reach import reach_table
 from karec.lab.studies.scenes import scenes_table
 
 if TYPE_CHECKING:
@@ -108,11 +106,8 @@ def summary_figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"Pre-ranking keeps this fraction of the 10 items that the ranker would select from all "
         f"{loss['pool']:,} candidates.",
     )
-    has_days = report["three_days"] is not None
-    for name in (
-        ("creators_1_a_day", "play_s") if has_days else ("works reached", "relevance (mean fused score)")
-    ):
-        effect = policy_effects(report)[name]
+    effects = policy_effects(report)
+    for effect in (effects[name] for name in ("creators_1_a_day", "play_s") if effects):
         before, after = effect.format_value(effect.before), effect.format_value(effect.after)
         yield (
             effect.format_change(has_interval=False),
@@ -225,8 +220,8 @@ def _details(report: Mapping[str, Any]) -> Iterator[Details]:
     yield Details("Models", quality)
     if report["second_round"] is not None:
         yield Details("Second round", [second_round_table(report["second_round"])])
-    days = [] if report["three_days"] is None else simulation_tables(report["three_days"])
-    yield Details("Page policy", [policy_table(report), reach_table(report["reach"]), *days])
+    if report["three_days"] is not None:
+        yield Details("Page policy", [policy_table(report), *simulation_tables(report["three_days"])])
     yield Details("Sources", [page_sources_table(report["sources"], "Fractions of the items on the pages")])
     if report["scenes"] is not None:
         yield Details("Scenes", [scenes_table(report["scenes"])])

@@ -96,7 +96,7 @@ class Demo:
             quality = run.quality or evaluate_run(self.dataset, run.folder, progress)
             days_report = None if wait_for_days is None else wait_for_days(progress)
         return {
-            **measure_pages(self.dataset, served, None if self.world is None else self.world.outcomes),
+            **measure_pages(self.dataset, served),
             "quality": quality["models"],
             "funnel_loss": funnel_loss,
             "three_days": days_report,

@@ -22,7 +22,8 @@ def screen_tables(report: Mapping[str, Any]) -> Iterator[Table]:
     yield kept_table(report["funnel_loss"])
     if report["second_round"] is not None:
         yield second_round_table(report["second_round"])
-    yield policy_table(report)
+    if report["three_days"] is not None:
+        yield policy_table(report)
 
 
 def funnel_table(report: Mapping[str, Any]) -> Table:
@@ -85,9 +86,7 @@ def second_round_table(second_round: Mapping[str, Any]) -> Table:
 def policy_table(report: Mapping[str, Any]) -> Table:
     """Returns a row per effect of the page policy on users, creators and items."""
     days = report["three_days"]
-    title = f"Page policy on {report['requests']:,} pages"
-    if days is not None:
-        title = f"Page policy on {days['days']} simulated days with {days['users']:,} users"
+    title = f"Page policy on {days['days']} simulated days with {days['users']:,} users"
     rows = [
         (
             effect.label,

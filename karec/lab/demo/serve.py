@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,14 @@ from karec.catalog.snapshot import Snapshot
 from karec.config import load_cascade, open_bundle
 from karec.config.project import main_scene
 from karec.evaluate.funnel import funnel_loss, recalled_pools
-from karec.evaluate.metrics.diversity import intra_list_distance
 from karec.lab.studies.page_sources import page_sources
-from karec.lab.studies.reach import Lists, compare_reach
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectCounts
-from karec.pipeline.types import Candidates, Page, Request
+from karec.pipeline.types import Page, Request
 from karec.times import HOUR_MS, Progress
 
-# (names, user rows, item rows, time_ms, scene) → (N, names) true outcomes of a synthetic world.
-TruthOf = Callable[[Sequence[str], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 WARM_UP = 5  # requests before those that are timed
 WHOLE_POOLS = 20  # requests whose whole pool is ranked: half a second each for 1e5 items
-TRUE_OUTCOMES = {  # of the synthetic world, with their labels in the report
-    "play_time": "true play of a work, s",
-    "long_view": "true long views of a work",
-    "like": "true likes of a work",
-}
 
 
 @dataclass(frozen=True)
@@ -80,11 +71,8 @@ def measure_funnel(served: Served, progress: Progress | None = None) -> dict[str
     return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress))
 
 
-def measure_pages(dataset: Dataset, served: Served, truth_of: TruthOf | None = None) -> dict[str, Any]:
-    """Returns the parts of the report that the pages determine (``karec.lab.demo.report``).
-
-    ``truth_of``: expected outcomes of the synthetic world.
-    """
+def measure_pages(dataset: Dataset, served: Served) -> dict[str, Any]:
+    """Returns the parts of the report that the pages determine (``karec.lab.demo.report``)."""
     works = served.bundle.snapshot.works
     return {
         "data": {
@@ -97,7 +85,6 @@ def measure_pages(dataset: Dataset, served: Served, truth_of: TruthOf | None = N
         "requests": len(served.pages),
         "funnel": _funnel(served.pages, len(works)),
         "total_ms": float(np.median([page.trace.total_ms for page in served.pages])),
-        "reach": _reach(dataset, served, truth_of),
         "sources": page_sources(served.pages),
         "side_effects": [counts.to_dict() for counts in served.side_effects],
         "versions": dict(served.pages[0].versions),
@@ -117,43 +104,6 @@ def _funnel(pages: Sequence[Page], n_items: int) -> list[dict[str, Any]]:
             items_in = items_out
         rows.append(row)
     return rows
-
-
-def _reach(dataset: Dataset, served: Served, truth_of: TruthOf | None) -> dict[str, Any]:
-    """Returns ``compare_reach`` of the pages and of the ranker's order for the same requests."""
-    moment = served.requests[0].time_ms or 0
-    pages = _lists(dataset, served, [page.candidates for page in served.pages], truth_of)
-    plain = _lists(dataset, served, [_top_k(page) for page in served.pages], truth_of)
-    return compare_reach(pages, plain, served.bundle.snapshot.works, moment)
-
-
-def _top_k(page: Page) -> Candidates:
-    """Returns the best items of the same request by the ranker's fused score."""
-    ranked = page.scored["rank"]
-    return ranked.take(np.argsort(-ranked.scores, kind="stable")[: page.request.k])
-
-
-def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_of: TruthOf | None) -> Lists:
-    """``truth_of(names, user rows, work rows, time_ms, scene)``."""
-    user = np.repeat(np.arange(len(lists)), [len(candidates) for candidates in lists])
-    ids = np.concatenate([candidates.ids for candidates in lists])
-    outcomes: dict[str, NDArray[Any]] = {}
-    if truth_of is not None:
-        users = dataset.snapshot.users.lookup(np.array([request.user_number for request in served.requests]))
-        moments = np.array([request.time_ms or 0 for request in served.requests])
-        scene = dataset.snapshot.labels["scene"].index(served.requests[0].scene)
-        values = truth_of(
-            [*TRUE_OUTCOMES],
-            users[user],
-            dataset.snapshot.works.lookup(ids),
-            moments[user],
-            np.full(len(user), scene),
-        )
-        outcomes = dict(zip(TRUE_OUTCOMES.values(), values.T, strict=True))
-    scores = np.concatenate([candidates.scores for candidates in lists])
-    index = served.bundle.index
-    distance = np.array([intra_list_distance(index.embeddings(candidates.rows)) for candidates in lists])
-    return Lists(user, served.bundle.snapshot.works.lookup(ids), scores, distance, outcomes)
 
 
 def _page_sample(served: Served) -> dict[str, Any]:

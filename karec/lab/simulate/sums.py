@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import DataError
-from karec.evaluate.metrics.diversity import gini
-from karec.evaluate.metrics.exposure import THRESHOLDS, Concentration, Sums, daily_counts
+from karec.evaluate.metrics.exposure import THRESHOLDS, Concentration, Sums, daily_counts, gini
 from karec.lab.simulate.arm_log import BEFORE, ArmLog
 from karec.times import DAY_MS, HOUR_MS
 

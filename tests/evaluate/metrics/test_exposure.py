@@ -6,17 +6,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.evaluate.metrics.accuracy import resampling_weights
-from karec.evaluate.metrics.diversity import gini
 from karec.evaluate.metrics.exposure import (
     Concentration,
     Resampled,
     Sums,
     confidence_interval,
     daily_counts,
+    gini,
     resample,
     summarize,
     unit_cost,
 )
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_gini_is_half_the_relative_mean_difference(counts):
+    x = np.array(counts, float)
+    differences = np.abs(x[:, None] - x[None, :]).mean()
+    expected = differences / (2 * x.mean()) if x.sum() else 0.0
+    assert gini(x) == pytest.approx(expected)
 
 
 @st.composite
