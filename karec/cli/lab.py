@@ -31,7 +31,7 @@ def simulate(
         str,
         typer.Option(
             metavar="FILE|SET",
-            help="Cascades to compare: a TOML file, or prerank, diversity, exposure, fairness, nights, demo.",
+            help="Cascades to compare: a TOML file, or prerank, diversity, exposure, fairness, demo.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and logs of the arms.")],

@@ -43,9 +43,7 @@ def test_built_in_sets_are_valid_scenes(name, population, tmp_path):
         assert "not_seen" in [step["use"] for step in scene.stages[0]["steps"]]
 
 
-@pytest.mark.parametrize(
-    ("name", "arm_name"), [("demo", "page policy"), ("nights", "starting"), ("fairness", "starting")]
-)
+@pytest.mark.parametrize(("name", "arm_name"), [("demo", "page policy"), ("fairness", "starting")])
 def test_default_arm_has_the_rerank_stage_of_the_template(name, arm_name, population, tmp_path):
     arms = read_arms(name)
     (arm,) = [arm for arm in arms.arms if arm.name == arm_name]
@@ -58,8 +56,8 @@ def test_default_arm_has_the_rerank_stage_of_the_template(name, arm_name, popula
 def test_only_selects_arms_of_a_file(tmp_path):
     arms = arms_of(tmp_path, TOWERS + RANDOM)
     assert [arm.name for arm in arms.only(["random"]).arms] == ["random"]
-    nights = read_arms("nights").only(["starting"])
-    assert nights.baseline is None and nights.pair is None
+    fairness = read_arms("fairness").only(["starting"])
+    assert fairness.baseline is None and fairness.pair is None
     with pytest.raises(
         ConfigError,
         match=r"--only: 'randm' is not an arm of the file \(did you mean 'random'\?\)",
