@@ -2,7 +2,6 @@
 
     train_every = 4                      # days between two trainings; 0: no training after the first
     satiation = 1.0                      # scale of satiation; 0: none
-    new_creators_per_day = 0             # users who upload for the first time on each day
     baseline = "rules only"              # of the report; default: the first arm
     pair = ["no diversity", "DPP"]       # arms without and with diversity, marked in the report's charts
 
@@ -80,7 +79,6 @@ class Arms:
     learn: Mapping[str, Any] = field(default_factory=dict)
     train_every: int = 4
     satiation: float = 1.0
-    new_creators_per_day: int = 0
     baseline: str | None = None
     pair: tuple[str, str] | None = None
 
@@ -100,10 +98,6 @@ class Arms:
             )
         if self.train_every < 0:
             raise ValueError(f"train_every is {self.train_every}, expected a number of days, or 0 for never")
-        if self.new_creators_per_day < 0:
-            raise ValueError(
-                f"new_creators_per_day is {self.new_creators_per_day}, expected a number of users, or 0"
-            )
 
     def only(self, names: Sequence[str]) -> Arms:
         """Returns only these arms. Raises ConfigError for an unknown name."""

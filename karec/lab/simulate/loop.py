@@ -114,9 +114,7 @@ def _simulate(
     }
     head = json.dumps(head_table, indent=1, sort_keys=True, default=str)
     _check(out, head, resume)
-    population = make_population(
-        sizes, replace(KUAIRAND, scale=arms.satiation), progress, arms.new_creators_per_day
-    )
+    population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress)
     configs = _configs(arms, folder, out, population)
     write_text_aside(out / HEAD, head)
     first_models = _train_first_models(arms, population, sizes, models, progress)

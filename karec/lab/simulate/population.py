@@ -22,7 +22,7 @@ from karec.lab.simulate.returns import (
     session_rates,
     starting_levels,
 )
-from karec.lab.simulate.uploads import Potential, draw_debutants, draw_potential, draw_works
+from karec.lab.simulate.uploads import Potential, draw_potential, draw_works
 from karec.lab.simulate.world import Truth, World, make_world
 from karec.lab.simulate.world.platform import work_table
 from karec.lab.simulate.world.satiation import KUAIRAND, Satiation
@@ -85,10 +85,7 @@ class Population:
 
 
 def make_population(
-    sizes: Sizes,
-    satiation: Satiation = KUAIRAND,
-    progress: Progress | None = None,
-    n_new_creators: int = 0,
+    sizes: Sizes, satiation: Satiation = KUAIRAND, progress: Progress | None = None
 ) -> Population:
     """Makes a world and its population.
 
@@ -98,20 +95,14 @@ def make_population(
         sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,
         progress=progress,
     )  # fmt: skip
-    return population_of(world, sizes.days, sizes.seed, n_new_creators=n_new_creators)
+    return population_of(world, sizes.days, sizes.seed)
 
 
-def population_of(
-    world: World, days: int, seed: int, part: Part | None = None, n_new_creators: int = 0
-) -> Population:
-    """Makes the days after the weeks of ``world``, or of a ``part`` of it.
-
-    ``n_new_creators``: users who upload for the first time on each day (``uploads``).
-    """
-    seeds = [int(state) for state in np.random.SeedSequence([seed, 1]).generate_state(5)]
+def population_of(world: World, days: int, seed: int, part: Part | None = None) -> Population:
+    """Makes the days after the weeks of ``world``, or of a ``part`` of it."""
+    seeds = [int(state) for state in np.random.SeedSequence([seed, 1]).generate_state(4)]
     old_truth, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
-    debutants = draw_debutants(people, n_new_creators, days, seeds[4])
-    works = draw_works(old_truth, WORLD_DAYS, debutants, seeds[0])
+    works = draw_works(old_truth, WORLD_DAYS, days, seeds[0])
     truth = replace(old_truth, works=works, time_ms=first_ms + days * DAY_MS)
     impressions = world.dataset.exposures
     snapshot = with_works(advance(world.dataset.snapshot, impressions, first_ms), truth)
@@ -124,7 +115,7 @@ def population_of(
         float(session_rates(people)[is_visitor].sum()) * VISIT_PROBABILITY * PAGE * pages_per_session
     )
     coins = np.random.default_rng(seeds[2])
-    potential = draw_potential(works, people.creators, debutants, first_ms, impressions_per_day, coins)
+    potential = draw_potential(works, people.creators, first_ms, impressions_per_day, coins)
     potential = replace(potential, day=np.where(is_in_library, potential.day, NEVER).astype(np.int32))
     counts = np.bincount(potential.find_rows(works.creator[work]), minlength=len(potential.creators))
     levels = starting_levels(user, _enjoyment(truth, user, work, impressions), len(people))

@@ -46,8 +46,7 @@ MEASURES = (
     (
         "How far exposure reaches",
         REACH,
-        "Creators and works with at least 1, 10 and 100 impressions over all days. First-time creators "
-        "published their first work in these days.",
+        "Creators and works with at least 1, 10 and 100 impressions over all days.",
     ),
     (
         "Feedback as drawn",

@@ -29,13 +29,9 @@ CREATORS_SIDE: Columns = {
     "quits": ("creators gone", 0),
 }
 REACH: Columns = {
-    **{
-        f"{unit}_{minimum}": (f"{unit} with {minimum}+", 0)
-        for unit in ("creators", "works")
-        for minimum in THRESHOLDS
-    },
-    "debutants": ("first-time creators", 0),
-    "debutants_1": ("of them with 1+", 0),
+    f"{unit}_{minimum}": (f"{unit} with {minimum}+", 0)
+    for unit in ("creators", "works")
+    for minimum in THRESHOLDS
 }
 DRAWN_SIDE: Columns = {
     "drawn_play_s": ("play, s", 1),

@@ -42,9 +42,8 @@ class ArmSums:
     by_user     {measure: over users}: results of a user per day; ``sessions`` and ``exposures`` per day;
                 fractions of impressions
     by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 impressions over
-                all days, ``creators_10_a_day`` on the mean day; ``debutants``, creators without a work before
-                the days and with one now, ``debutants_1``, those of them with an impression;
-                ``gini_creators``, ``gini_works``: of all creators, of all uploaded works;
+                all days, ``creators_10_a_day`` on the mean day; ``gini_creators``, ``gini_works``: of all
+                creators, of all uploaded works;
                 ``works_available``, ``uploads``, ``quits``
     by_day      {measure: (days,) float64}, the same names if they have a meaning for one day; NaN if no user
                 came
@@ -176,11 +175,7 @@ def _by_creator(
             measures[f"{noun}_{minimum}_a_day"] = Sums(
                 days if noun == "creators" else of_creators(days[uploaded])
             )
-    debutants = np.bincount(owner, weights=log.work_upload_day[uploaded] == BEFORE, minlength=n) == 0
-    debutants &= np.bincount(owner, minlength=n) > 0
     return measures | {
-        "debutants": Sums(debutants.astype(np.float64)),
-        "debutants_1": Sums((debutants & counts["creators"].any(axis=0)).astype(np.float64)),
         "gini_creators": Concentration(counts["creators"].sum(axis=0), np.arange(n)),
         "gini_works": Concentration(counts["works"].sum(axis=0)[uploaded], owner),
         "works_available": Sums(of_creators()),

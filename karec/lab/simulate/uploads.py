@@ -10,14 +10,10 @@ before, and twice the number gives a third more uploads: a concave response, whi
 exposure. A creator whose works had no impression on ``patience`` days in a row quits and uploads no more. The
 patience is drawn once: MIN_PATIENCE days plus a geometric number. The constants are chosen, not
 fitted to data.
-
-``n_new_creators``: number of users without works who upload for the first time on each day, in every arm.
-Afterwards they have as many potential uploads as a mean creator, realised by the same rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -25,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.lab.simulate.arm_log import BEFORE, NEVER
-from karec.lab.simulate.world.catalogue import Works, make_works, make_works_of_creators
-from karec.lab.simulate.world.people import People
+from karec.lab.simulate.world.catalogue import Works, make_works
 from karec.lab.simulate.world.platform import BEFORE_DAYS
 from karec.lab.simulate.world.tastes import Truth
 from karec.times import DAY_MS
@@ -59,89 +54,37 @@ class Potential:
         return np.searchsorted(self.creators, user)
 
 
-def draw_debutants(people: People, n_new_creators: int, days: int, seed: int) -> NDArray[Any]:
-    """Returns (days, n_new_creators) user rows of first-time uploaders.
-
-    Raises ValueError if there are too few users.
-    """
-    candidates = np.setdiff1d(np.flatnonzero(~people.newcomers), people.creators)
-    if n_new_creators * days > len(candidates):
-        raise ValueError(
-            f"new_creators_per_day = {n_new_creators} on {days} days, expected at most "
-            f"{len(candidates)} users in all: the others have works or joined recently"
-        )
-    return (
-        np.random.default_rng(seed)
-        .permutation(candidates)[: n_new_creators * days]
-        .reshape(days, n_new_creators)
-    )
-
-
-def draw_works(truth: Truth, world_days: int, debutants: NDArray[Any], seed: int) -> Works:
-    """Returns the works of ``truth``, then the potential works of each day of ``debutants``, by upload time.
+def draw_works(truth: Truth, world_days: int, days: int, seed: int) -> Works:
+    """Returns the works of ``truth``, then the potential works of ``days``, by upload time.
 
     Each day has its own random generator.
     """
     n = round(POTENTIAL * len(truth.works) / (BEFORE_DAYS + world_days))
     parts = [truth.works]
-    for day in range(len(debutants)):
+    for day in range(days):
         begin, rng = truth.time_ms + day * DAY_MS, np.random.default_rng([seed, day])
-        works = make_works(n, truth.people, truth.songs, begin, begin + DAY_MS, rng)
-        debutant_works = _draw_debutant_works(
-            truth, debutants[: day + 1], n, begin, np.random.default_rng([seed, day, 1])
-        )
-        all_works = _concatenate([works, debutant_works])
-        order = np.argsort(all_works.upload_ms, kind="stable")
-        parts.append(Works(**{name: column[order] for name, column in vars(all_works).items()}))
-    return _concatenate(parts)
-
-
-def _draw_debutant_works(
-    truth: Truth, debutants: NDArray[Any], n: int, begin: int, rng: np.random.Generator
-) -> Works:
-    """Draws works of debutants at a time when all other creators have ``n``.
-
-    There is one of each in the last row of ``debutants``, and of earlier debutants as many as of a mean
-    creator.
-    """
-    users, n_new = debutants.ravel(), debutants.shape[1]
-    n_works = rng.poisson(n / len(truth.people.creators), len(users) - n_new)
-    rank = np.concatenate(
-        [np.repeat(np.arange(len(users) - n_new), n_works), np.arange(len(users) - n_new, len(users))]
-    )
-    people = replace(truth.people, creators=users, fame=np.full(len(users), 1.0 / max(len(users), 1)))
-    return make_works_of_creators(rng.permutation(rank), people, truth.songs, begin, begin + DAY_MS, rng)
-
-
-def _concatenate(parts: Sequence[Works]) -> Works:
+        parts.append(make_works(n, truth.people, truth.songs, begin, begin + DAY_MS, rng))
     return Works(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def draw_potential(
     works: Works,
     creators: NDArray[Any],
-    debutants: NDArray[Any],
     first_ms: int,
     daily_impressions: float,
     rng: np.random.Generator,
 ) -> Potential:
     """Draws uniform numbers and patience.
 
-    Works uploaded before ``first_ms`` exist, and the first work of each of ``debutants`` is always uploaded.
-    ``daily_impressions``: of all works, before the days.
+    Works uploaded before ``first_ms`` exist. ``daily_impressions``: of all works, before the days.
     """
     day = np.where(works.upload_ms < first_ms, BEFORE, (works.upload_ms - first_ms) // DAY_MS).astype(
         np.int32
     )
-    old, new = np.sort(creators), debutants.ravel()
-    patience = MIN_PATIENCE + rng.geometric(1.0 / MEAN_EXTRA_PATIENCE, len(old))
+    patience = MIN_PATIENCE + rng.geometric(1.0 / MEAN_EXTRA_PATIENCE, len(creators))
     coin = rng.random(len(works))
-    uploaders, first_rows = np.unique(works.creator, return_index=True)
-    coin[first_rows[np.isin(uploaders, new)]] = 0.0
-    new_patience = MIN_PATIENCE + rng.spawn(1)[0].geometric(1.0 / MEAN_EXTRA_PATIENCE, len(new))
-    order = np.argsort(np.concatenate([old, new]))
-    creators, patience = np.concatenate([old, new])[order], np.concatenate([patience, new_patience])[order]
-    return Potential(day, coin, works.creator, creators, patience, daily_impressions / len(old))
+    mean_impressions = daily_impressions / len(creators)
+    return Potential(day, coin, works.creator, np.sort(creators), patience, mean_impressions)
 
 
 @dataclass(frozen=True, eq=False)

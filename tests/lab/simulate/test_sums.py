@@ -7,7 +7,7 @@ from small_arms import HOUR_MS, arm
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import resampling_weights
 from karec.evaluate.metrics.exposure import resample
-from karec.lab.simulate.arm_log import BEFORE, NEVER
+from karec.lab.simulate.arm_log import BEFORE
 from karec.lab.simulate.sums import sums_of
 
 # day, user, work: creator 1 is shown on both days, creator 5 once, creator 3 never
@@ -77,16 +77,6 @@ def test_creator_is_new_for_a_week_after_the_first_upload(hours, share):
 def test_uploads_count_the_uploads_of_the_days(sums):
     measures = values(sums)
     assert (measures["works_available"], measures["uploads"], measures["quits"]) == (5, 3, 1)
-
-
-def test_debutants_have_their_first_work_in_the_days(sums):
-    """User 5 uploads on the second day and is shown."""
-    measures = values(sums)
-    assert (measures["debutants"], measures["debutants_1"]) == (1, 1)
-    without_impressions = values(sums_of(arm(shown=SHOWN[:4])))
-    assert (without_impressions["debutants"], without_impressions["debutants_1"]) == (1, 0)
-    without_upload = arm(shown=SHOWN[:4], work_upload_day=[BEFORE, 0, BEFORE, 1, NEVER, NEVER])
-    assert values(sums_of(without_upload))["debutants"] == 0
 
 
 def test_work_after_the_last_day_does_not_count():

@@ -102,20 +102,12 @@ def make_songs(n_works: int, tag_vectors: NDArray[Any], rng: np.random.Generator
 def make_works(
     n_works: int, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> Works:
-    """Draws works uploaded uniformly over [first_ms, last_ms), by creators in proportion to their fame."""
-    return make_works_of_creators(
-        weighted_rows(people.fame, n_works, rng), people, songs, first_ms, last_ms, rng
-    )
+    """Draws works uploaded uniformly over [first_ms, last_ms), by creators in proportion to their fame.
 
-
-def make_works_of_creators(
-    rank: NDArray[Any], people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
-) -> Works:
-    """Draws a work of creator ``people.creators[r]`` for each r of ``rank`` (N,).
-
-    Uploads are uniform over [first_ms, last_ms). A creator sings the preferred one of two popular songs.
+    A creator sings the preferred one of two popular songs.
     """
-    n_works, creator = len(rank), people.creators[rank]
+    rank = weighted_rows(people.fame, n_works, rng)
+    creator = people.creators[rank]
     candidates = [weighted_rows(songs.weight, n_works, rng) for _ in range(2)]
     preference = [np.einsum("nd,nd->n", people.taste[creator], songs.vector[song]) for song in candidates]
     song = np.where(preference[0] >= preference[1], candidates[0], candidates[1])
