@@ -106,18 +106,6 @@ def summarize(own: Resampled, base: Resampled | None = None) -> Summary:
     return summary
 
 
-def unit_cost(less: Resampled, more: Resampled) -> Summary:
-    """Returns −``less`` / ``more``, the cost per unit of ``more``, of two independent changes.
-
-    ``value`` and ``ci`` are None unless the whole interval of ``more`` is above 0.
-    """
-    bounds = confidence_interval(more)
-    if not more.value > 0 or bounds is None or bounds[0] <= 0 or not np.isfinite(less.value):
-        return {"value": None, "ci": None}
-    value = Resampled(-less.value / more.value, -_ratio(less.samples, more.samples))
-    return {"value": value.value + 0.0, "ci": confidence_interval(value)}
-
-
 def confidence_interval(part: Resampled) -> tuple[float, float] | None:
     """Returns the 95 % interval, or None if it is not finite."""
     if not np.isfinite(part.value):

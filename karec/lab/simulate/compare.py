@@ -1,4 +1,4 @@
-"""Compares arms with a baseline by measure, with 95 % intervals, and the price of each method's reach.
+"""Compares arms with a baseline by measure, with 95 % intervals.
 
 Measures of users are resampled over users, measures of creators and works over creators with all their works.
 All arms use the same resamples, so differences are paired. The intervals are of one world, one order of
@@ -7,37 +7,18 @@ events and one training: they cover the choice of users and creators, but not an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import resampling_weights
-from karec.evaluate.metrics.exposure import Resampled, confidence_interval, resample, summarize, unit_cost
+from karec.evaluate.metrics.exposure import Resampled, resample, summarize
 from karec.lab.simulate.sums import ArmSums
 
 RESAMPLES = 400
-# Axes of the frontier; a price is the play lost per unit of REACH.
-GAIN, REACH = "play_s", ("creators_1_a_day", "works_1_a_day")
-KNOB = re.compile(r"(?P<family>.+)[- ](?P<value>\d+(\.\d+)?(e\d+)?)")
-
-
-@dataclass(frozen=True)
-class Knob:
-    """Setting of an arm: ``family`` is the method, ``value`` its strength."""
-
-    family: str
-    value: float
-
-
-def knob_of(arm: str) -> Knob | None:
-    """Returns the knob at the end of the arm's name: ``dpp-0.5`` is dpp at 0.5. None without a number."""
-    match = KNOB.fullmatch(arm)
-    return None if match is None else Knob(match["family"], float(match["value"]))
+GAIN, REACH = "play_s", "creators_1_a_day"  # axes of the frontier
 
 
 def compare_arms(
@@ -56,7 +37,6 @@ def compare_arms(
         DataError: a name that no arm or several arms have; arms of other users, creators, works or days.
     """
     by_name = _check(list(arms), baseline, pair or ())
-    knobs = {name: knob_of(name) for name in by_name}
     base = by_name[baseline]
     user_weights = resampling_weights(base.n_users, resamples, seed)
     creator_weights = resampling_weights(len(base.creators), resamples, seed + 1)
@@ -75,7 +55,6 @@ def compare_arms(
         "seed": seed,
         "arms": {
             name: {
-                "varied_setting": None if (knob := knobs[name]) is None else asdict(knob),
                 "on_frontier": _is_on_frontier(name, measures),
                 "measures": {
                     measure: summarize(own, None if name == baseline else measures[baseline][measure])
@@ -88,7 +67,6 @@ def compare_arms(
             }
             for name, arm in by_name.items()
         },
-        "prices": _prices(knobs, baseline, measures, base.n_users),
     }
 
 
@@ -126,62 +104,8 @@ def _check(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[
 
 def _is_on_frontier(name: str, arms: Mapping[str, Mapping[str, Resampled]]) -> bool:
     """Returns True if no other arm has at least as many creators and as much play, and more of one."""
-    points = {
-        arm: [measures[measure].value for measure in (GAIN, REACH[0])] for arm, measures in arms.items()
-    }
+    points = {arm: [measures[measure].value for measure in (GAIN, REACH)] for arm, measures in arms.items()}
     point = points[name]
     return not any(
         all(b >= a for a, b in zip(point, other, strict=True)) and other != point for other in points.values()
     )
-
-
-def _prices(
-    knobs: Mapping[str, Knob | None],
-    baseline: str,
-    measures: Mapping[str, Mapping[str, Resampled]],
-    users: int,
-) -> list[dict[str, Any]]:
-    """Returns for each family its arms by value, each against the baseline and against the previous arm."""
-    families: dict[str, list[tuple[float, str]]] = {}
-    for name, knob in knobs.items():
-        if knob is not None:
-            families.setdefault(knob.family, []).append((knob.value, name))
-    prices = []
-    for family, arms in families.items():
-        names = [name for _, name in sorted(arms)]
-        steps = [*pairwise(names)]
-        if baseline not in names:
-            steps.insert(0, (baseline, names[0]))
-        if steps:
-            prices.append(
-                {
-                    "family": family,
-                    "steps": [_step(measures, start, end, users) for start, end in steps],
-                    "from_baseline": [
-                        _step(measures, baseline, end, users) for end in names if end != baseline
-                    ],
-                }
-            )
-    return prices
-
-
-def _step(
-    measures: Mapping[str, Mapping[str, Resampled]], start: str, end: str, users: int
-) -> dict[str, Any]:
-    def change(measure: str, times: int = 1) -> Resampled:
-        after, before = measures[end][measure], measures[start][measure]
-        return Resampled(times * (after.value - before.value), times * (after.samples - before.samples))
-
-    gain = change(GAIN, users)
-    step: dict[str, Any] = {"from": start, "to": end, "play_s_a_day": _with_ci(gain)}
-    for measure in REACH:
-        reach = change(measure)
-        step[measure] = {"more": _with_ci(reach), "price_s": unit_cost(gain, reach)}
-    return step
-
-
-def _with_ci(value: Resampled) -> dict[str, Any]:
-    return {
-        "value": float(value.value) if np.isfinite(value.value) else None,
-        "ci": confidence_interval(value),
-    }

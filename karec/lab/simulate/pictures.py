@@ -45,10 +45,6 @@ def draw_days(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
 def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
     """Draws the change of play against the change of creators, in percent of the baseline, with intervals."""
     points = {name: point for name in report["arms"] if (point := _point(report, name)) is not None}
-    for family in report["prices"]:
-        names = [family["steps"][0]["from"], *(step["to"] for step in family["steps"])]
-        steps = [points[name] for name in names if name in points]
-        axes.plot([x for x, _ in steps], [y for _, y in steps], linewidth=1.2, label=family["family"])
     for name, (x, y) in points.items():
         measures, colour = report["arms"][name]["measures"], _colour(report, name)
         if (interval := measures[REACH]["relative_ci"]) is not None:
@@ -62,8 +58,6 @@ def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
     axes.axvline(0, color=GREY, linewidth=0.6)
     axes.set_xlabel(f"creators shown per day, change in % of {report['baseline']}")
     axes.set_ylabel("expected play time, change in %")
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, fontsize=9)
 
 
 def _point(report: Mapping[str, Any], name: str) -> tuple[float, float] | None:

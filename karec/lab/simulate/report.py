@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,11 @@ from karec.lab.simulate.compare import compare_arms
 from karec.lab.simulate.pictures import CURVES, draw_days, draw_frontier
 from karec.lab.simulate.report_tables import (
     CREATORS_SIDE,
-    DRAWN_SIDE,
     EXPOSURE_HEAD,
-    PRICES_HEAD,
     REACH,
     USERS_SIDE,
     arm_rows,
     exposure_rows,
-    price_rows,
 )
 from karec.lab.simulate.sums import sums_of
 
@@ -47,11 +44,6 @@ MEASURES = (
         "How far exposure reaches",
         REACH,
         "Creators and works with at least 1, 10 and 100 impressions over all days.",
-    ),
-    (
-        "Feedback as drawn",
-        DRAWN_SIDE,
-        "The same days by the drawn feedback in the log, random variation included.",
     ),
 )
 
@@ -83,11 +75,10 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
         panels=(1, len(CURVES)),
     )
     yield Chart(
-        "Price of reaching more creators",
+        "Play and creators",
         lambda axes: draw_frontier(axes, report),
         "Each point is an arm: x is the number of creators with an impression per day, y the play time, "
-        f"relative to “{baseline}”. A line joins the settings of one method. No other arm is better than a "
-        "filled point in both.",
+        f"relative to “{baseline}”. No other arm is better than a filled point in both.",
         width=9,
         height=5,
     )
@@ -104,24 +95,12 @@ def simulation_tables(report: Mapping[str, Any]) -> Iterator[Part]:
     )
     for title, columns, about in MEASURES:
         yield Table(title, *arm_rows(report, columns), about)
-    yield from _table(
-        "Price of one more creator",
-        PRICES_HEAD,
-        price_rows(report["prices"]),
-        "Seconds of expected play, summed over all users of a day, lost for one more creator (or work) with "
-        "an impression on that day; below 0 both grow. A dash: the setting does not reach clearly more.",
-    )
-    yield from _table(
-        "Exposure control",
-        EXPOSURE_HEAD,
-        exposure_rows(arms),
-        "Exposure constraints and their state after the last day: shares of the impressions of the last "
-        "24 hours, and items and creators that are no longer new, by whether they got their guarantee. Dual "
-        "variables are in standard deviations of a request's scores.",
-    )
-
-
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], about: str) -> Iterator[Table]:
-    """Yields a table if it has rows."""
-    if table_rows := list(rows):
-        yield Table(title, head, table_rows, about)
+    if rows := list(exposure_rows(arms)):
+        yield Table(
+            "Exposure control",
+            EXPOSURE_HEAD,
+            rows,
+            "Exposure constraints and their state after the last day: shares of the impressions of the last "
+            "24 hours, and items and creators that are no longer new, by whether they got their guarantee. "
+            "Dual variables are in standard deviations of a request's scores.",
+        )

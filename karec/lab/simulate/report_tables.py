@@ -1,4 +1,4 @@
-"""Tables of a simulation's report: arms and prices as rows of text."""
+"""Tables of a simulation's report: arms as rows of text."""
 
 from __future__ import annotations
 
@@ -33,15 +33,7 @@ REACH: Columns = {
     for unit in ("creators", "works")
     for minimum in THRESHOLDS
 }
-DRAWN_SIDE: Columns = {
-    "drawn_play_s": ("play, s", 1),
-    "drawn_clicks": ("clicks", 2),
-    "drawn_long_views": ("long views", 2),
-    "drawn_likes": ("likes", 3),
-    "drawn_follows": ("follows", 4),
-}
 EXPOSURE_HEAD = ("arm", "constraint", "target", "reached", "dual variable")
-PRICES_HEAD = ("from", "to", "more creators a day", "s for one", "more works a day", "s for one")
 
 
 def arm_rows(report: Mapping[str, Any], columns: Columns) -> tuple[list[str], list[list[str]]]:
@@ -91,21 +83,6 @@ def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
         for counts in exposure["fairness"]:
             shown = f"{counts['values']:,} were shown, one {counts['max_exposures']:,.0f} times"
             yield [name, f"fairness of {counts['name']}", "–", shown, f"≤ {counts['weight']:+.2f}"]
-
-
-def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
-    """Yields a row for each step of each family's knob."""
-    for family in prices:
-        for step in family["steps"]:
-            cells = [
-                cell
-                for reach in ("creators_1_a_day", "works_1_a_day")
-                for cell in (
-                    format_change(step[reach]["more"]["value"], step[reach]["more"]["ci"], 0),
-                    format_change(step[reach]["price_s"]["value"], step[reach]["price_s"]["ci"], 1),
-                )
-            ]
-            yield [step["from"], step["to"], *cells]
 
 
 def _value(measure: Mapping[str, Any], digits: int) -> str:

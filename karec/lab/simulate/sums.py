@@ -1,7 +1,7 @@
 """Results of an arm summed by user, creator and day, from a log of millions of impressions.
 
-A creator is *new* for NEW_DAYS days after the first upload. Feedback is reported as expected (``play_s``
-etc., from the true probabilities) and as drawn (``drawn_play_s`` etc.).
+A creator is *new* for NEW_DAYS days after the first upload. Feedback is the expected one, from the true
+probabilities.
 
 Cost: O(M + days·(C + W)) for M impressions, C creators and W works.
 """
@@ -21,13 +21,6 @@ from karec.lab.simulate.arm_log import BEFORE, ArmLog
 from karec.times import DAY_MS, HOUR_MS
 
 EXPECTED = {"play_s": "p_play_s", "long_views": "p_long_view", "likes": "p_like", "follows": "p_follow"}
-DRAWN = {
-    "drawn_play_s": "play_s",
-    "drawn_clicks": "click",
-    "drawn_long_views": "long_view",
-    "drawn_likes": "like",
-    "drawn_follows": "follow",
-}
 YOUNG_HOURS = (24, 72)
 NEW_DAYS = 7
 
@@ -145,7 +138,7 @@ def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]
 
     days = np.full(int(is_visitor.sum()), float(log.days))
     exposures = of_users()
-    feedback = {name: of_users(log.exposures[column]) for name, column in {**EXPECTED, **DRAWN}.items()}
+    feedback = {name: of_users(log.exposures[column]) for name, column in EXPECTED.items()}
     return {
         **{name: Sums(value, days) for name, value in feedback.items()},
         "sessions": Sums(log.sessions[:, is_visitor].sum(axis=0).astype(np.float64), days),

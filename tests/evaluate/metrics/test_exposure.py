@@ -15,7 +15,6 @@ from karec.evaluate.metrics.exposure import (
     gini,
     resample,
     summarize,
-    unit_cost,
 )
 
 
@@ -108,21 +107,6 @@ def test_intervals_cover_the_true_value_in_95_percent():
         low, high = confidence_interval(part)
         covered += low <= 2.0 <= high
     assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 200) < covered / 200
-
-
-def test_unit_cost_is_the_loss_per_unit_gained():
-    less = Resampled(-60.0, np.array([-50.0, -60.0, -70.0]))
-    more = Resampled(20.0, np.array([20.0, 20.0, 20.0]))
-    summary = unit_cost(less, more)
-    assert summary["value"] == 3.0
-    assert summary["ci"] == pytest.approx((2.525, 3.475))
-
-
-@pytest.mark.parametrize("worst", [-1.0, 0.0])
-def test_unit_cost_is_none_if_the_gain_may_be_0(worst):
-    """One resample in ten gained nothing, or lost."""
-    more = Resampled(20.0, np.repeat([worst, 20.0], [10, 90]))
-    assert unit_cost(Resampled(-60.0, np.full(100, -60.0)), more) == {"value": None, "ci": None}
 
 
 def test_summary_is_none_if_there_is_nothing_to_measure():

@@ -1,4 +1,4 @@
-"""Arms against a baseline: equal arms, planted effects, prices, rejected input."""
+"""Arms against a baseline: equal arms, planted effects, rejected input."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from small_arms import arm
 from karec.errors import DataError
 from karec.evaluate.metrics.exposure import Sums
 from karec.lab.simulate.arm_log import BEFORE, ArmLog
-from karec.lab.simulate.compare import Knob, compare_arms, knob_of
+from karec.lab.simulate.compare import compare_arms
 from karec.lab.simulate.sums import sums_of
 
 U, C, DAYS = 300, 60, 3
@@ -85,60 +85,7 @@ def test_planted_effects_are_within_their_intervals():
     assert measures["gini_creators"]["change_ci"][1] < 0
 
 
-def test_price_is_the_play_lost_per_additional_creator():
-    """4 % of all play, for ten more creators of sixty and as many works."""
-    plain, wide = make_log("plain"), make_log("dpp-0.5", reach=30, gain=0.96)
-    (family,) = compare(plain, wide)["prices"]
-    (step,) = family["steps"]
-    assert (family["family"], step["from"], step["to"]) == ("dpp", "plain", "dpp-0.5")
-    lost = 0.04 * plain.exposures["p_play_s"].sum(dtype=float) / DAYS
-    assert step["play_s_a_day"]["value"] == pytest.approx(-lost, rel=1e-6)
-    for reach in ("creators_1_a_day", "works_1_a_day"):
-        assert step[reach]["more"]["value"] == pytest.approx(10)
-        assert step[reach]["price_s"]["value"] == pytest.approx(lost / 10, rel=1e-6)
-        low, high = step[reach]["price_s"]["ci"]
-        assert 0 < low < lost / 10 < high
-
-
-def test_steps_of_a_knob_are_ordered_by_value():
-    logs = [
-        make_log("dpp-0.8", reach=45),
-        make_log("dpp-0.2", reach=25),
-        make_log("plain"),
-        make_log("dpp-0.5", reach=30),
-    ]
-    (family,) = compare(*logs)["prices"]
-    steps = [(step["from"], step["to"]) for step in family["steps"]]
-    assert steps == [("plain", "dpp-0.2"), ("dpp-0.2", "dpp-0.5"), ("dpp-0.5", "dpp-0.8")]
-    assert [(step["from"], step["to"]) for step in family["from_baseline"]] == [
-        *(("plain", f"dpp-{value}") for value in ("0.2", "0.5", "0.8")),
-    ]
-    other_steps = [
-        (step["from"], step["to"]) for step in compare(*logs, baseline="dpp-0.2")["prices"][0]["steps"]
-    ]
-    assert other_steps == steps[1:]
-
-
-def test_knob_without_more_reach_has_no_price():
-    (family,) = compare(make_log("plain"), make_log("dpp-0.5", gain=0.9))["prices"]
-    assert family["steps"][0]["creators_1_a_day"]["price_s"] == {"value": None, "ci": None}
-
-
-@pytest.mark.parametrize(
-    ("name", "knob"),
-    [
-        ("dpp-0.5", Knob("dpp", 0.5)),
-        ("prerank-dpp-2", Knob("prerank-dpp", 2.0)),
-        ("pool-1e5", Knob("pool", 1e5)),
-        ("plain", None),
-    ],
-)
-def test_knob_is_the_end_of_the_name(name, knob):
-    assert knob_of(name) == knob
-
-
 def test_users_and_creators_are_resampled_independently():
-    """With the same draws, the two parts of a price would be correlated."""
     values = Sums(np.arange(30, dtype=float))
     sums = dataclasses.replace(
         sums_of(arm()),

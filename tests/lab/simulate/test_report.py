@@ -34,15 +34,14 @@ def written(tmp_path):
 def test_report_has_the_documented_keys(written):
     report, _ = written
     documented = {"format", "baseline", "pair", "days", "users", "creators", "works", "resamples", "seed"}
-    assert report.keys() == documented | {"arms", "prices"}
+    assert report.keys() == documented | {"arms"}
     assert report["format"] == 1
-    of_arm = {"varied_setting", "on_frontier", "measures", "by_day", "facts"}
+    of_arm = {"on_frontier", "measures", "by_day", "facts"}
     of_measure = {"value", "ci", "change", "change_ci", "relative", "relative_ci"}
     for arm_report in report["arms"].values():
         assert arm_report.keys() == of_arm
         assert all(measure.keys() == of_measure for measure in arm_report["measures"].values())
         assert all(len(days) == 2 for days in arm_report["by_day"].values())
-    assert [family.keys() for family in report["prices"]] == 2 * [{"family", "steps", "from_baseline"}]
 
 
 def test_page_is_one_file_with_its_charts(written):
@@ -71,12 +70,6 @@ def test_report_shows_the_state_of_each_exposure_constraint(tmp_path):
     shown = page.read_text()
     for text in ("29.5%", "-0.40", "≤ 2.0%", "7 active", "+1.25", "98 of 100; 3 of 40 new are below"):
         assert text in shown
-
-
-def test_report_of_one_arm_has_no_prices(tmp_path):
-    _, page = write_simulation(report_of([arm("plain", NARROW)], "plain"), tmp_path)
-    shown = page.read_text()
-    assert shown.count("<svg") == 2 and "Price of one more creator" not in shown
 
 
 def test_report_shows_arms_without_impressions(tmp_path):
