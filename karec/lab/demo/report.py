@@ -136,9 +136,6 @@ def _pictures(report: Mapping[str, Any]) -> Iterator[Chart]:
     if effects:
         title = "Changes by the page policy in three days"
         yield Chart(title, lambda axes: _draw_effects(axes, effects), "", 5, 3.4)
-    else:
-        title = f"AUC of “{report['tasks'][0]}” on the test days"
-        yield Chart(title, lambda axes: _draw_aucs(axes, report), "", 5, 3.4)
 
 
 def _draw_funnel(axes: Axes, report: Mapping[str, Any]) -> None:
@@ -166,18 +163,6 @@ def _draw_effects(axes: Axes, effects: list[Effect]) -> None:
     axes.locator_params(axis="x", integer=True, nbins=6)
     axes.xaxis.set_major_formatter(lambda tick, _: format_change(tick, None, 0) if tick else "0")
     axes.set_xlabel("change in %, with 95 % intervals")
-
-
-def _draw_aucs(axes: Axes, report: Mapping[str, Any]) -> None:
-    task, models = report["tasks"][0], compared_models(report["quality"])
-    for place, measures in enumerate(models.values()):
-        auc, interval = measures[task]["auc"], measures[task]["auc_ci"]
-        if auc is not None and interval is not None:
-            axes.plot(interval, (place, place), color=BLUE, linewidth=2)
-            axes.plot([auc], [place], "o", color=BLUE)
-    axes.set_yticks(range(len(models)), list(models))
-    axes.invert_yaxis()
-    axes.set_xlabel("AUC, with 95 % intervals")
 
 
 def _page(page: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ def test_long_ids_of_the_platform_are_text_and_fit(open_report, report, tmp_path
 def test_report_without_a_world_has_no_simulated_days(open_report, report, tmp_path):
     changed = {**report, "three_days": None, "scenes": None}
     page = open_report(write_demo(changed, tmp_path)[1])
-    assert page.locator(".figures li").count() == 3 and page.locator("svg").count() == 2
+    assert page.locator(".figures li").count() == 3 and page.locator("svg").count() == 1
     assert not is_wider_than_the_screen(page)
 
 

@@ -67,7 +67,7 @@ def test_only_selects_arms_of_a_file(tmp_path):
 
 def test_arm_changes_only_the_keys_it_names(scene_of):
     towers, random = scene_of(TOWERS + RANDOM), scene_of(TOWERS + RANDOM, 1)
-    assert [step["use"] for step in towers.stages[0]["steps"]][-1] == "inner_product"
+    assert [step["use"] for step in towers.stages[0]["steps"]][-2:] == ["inner_product", "top_k"]
     assert [step["use"] for step in random.stages[0]["steps"]][-2:] == [
         "karec.lab.simulate.random_order:RandomOrder",
         "top_k",
