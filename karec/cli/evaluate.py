@@ -129,7 +129,18 @@ def _consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
 
 
 def _funnel_loss_table(source: str, loss: Mapping[str, Any]) -> Table:
-    from karec.evaluate.tables import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
+    from karec.evaluate.funnel import PARTS, TOPS
+    from karec.evaluate.tables import format_measure
 
-    title = f"{source}: {FUNNEL_TITLE[0].lower()}{FUNNEL_TITLE[1:]} (95 % over users)"
-    return text_table(title, FUNNEL_HEAD, list(funnel_rows(loss)))
+    rows = [
+        (
+            f"{top}",
+            *(format_measure(loss[part][f"top{top}"], loss[part][f"top{top}_ci"], 3) for part in PARTS),
+        )
+        for top in TOPS
+    ]
+    title = (
+        f"{source}: fraction of the ranker's best items that pre-ranking selects, {loss['passed']:,} of "
+        f"{loss['pool']:,} ({loss['requests']:,} requests, 95 % over users)"
+    )
+    return text_table(title, ("best", "inner product", "prerank", "removed by policy"), rows)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from karec.evaluate.funnel import PARTS, TOPS
 
 COLUMNS = {
     "auc": "AUC",
@@ -14,13 +12,6 @@ COLUMNS = {
     "gauc": "GAUC (user, day)",
     "ece": "ECE",
 }
-FUNNEL_TITLE = "Fraction of the ranker's best items of a pool that pre-ranking selects"
-FUNNEL_NOTE = (
-    "By the inner product only; by pre-ranking as it served, with exposure steps and DPP; the difference is "
-    "the part that these steps remove. Both select the same number of items. In brackets: 95 % "
-    "intervals from resampling users."
-)
-FUNNEL_HEAD = ("pools", "passed", "best", "inner product", "prerank", "removed by policy")
 
 
 def format_measure(
@@ -50,10 +41,3 @@ def quality_rows(
         for model, m in rows.items()
     ]
     return ["model", *(columns[name] for name in names)], body
-
-
-def funnel_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yields a row for each top of the ranker. ``loss``: result of ``funnel_loss``."""
-    for top in TOPS:
-        fractions = [format_measure(loss[part][f"top{top}"], loss[part][f"top{top}_ci"], 3) for part in PARTS]
-        yield f"{loss['requests']:,} of {loss['pool']:,} items", f"{loss['passed']:,}", f"{top}", *fractions

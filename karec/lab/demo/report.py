@@ -28,9 +28,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karec.evaluate.tables import COLUMNS, FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows, quality_rows
+from karec.evaluate.tables import COLUMNS, quality_rows
 from karec.lab.demo.policy import NO_BREAK, Effect, policy_effects
-from karec.lab.demo.screen import compared_models, funnel_table, policy_table, second_round_table
+from karec.lab.demo.screen import compared_models, funnel_table, kept_table, policy_table, second_round_table
 from karec.lab.report import BLUE, GREY, Chart, Details, Part, Table, note, to_html, write_report
 from karec.lab.simulate.report import simulation_tables
 from karec.lab.simulate.report_tables import format_change
@@ -195,8 +195,7 @@ def _why(item: Mapping[str, Any], candidates: int) -> str:
 
 
 def _details(report: Mapping[str, Any]) -> Iterator[Details]:
-    loss = Table(FUNNEL_TITLE, FUNNEL_HEAD, list(funnel_rows(report["funnel_loss"])), FUNNEL_NOTE)
-    yield Details("Funnel", [funnel_table(report), loss])
+    yield Details("Funnel", [funnel_table(report), kept_table(report["funnel_loss"])])
     about = "95 % intervals over users; differences are paired, positive if the other model is better."
     quality = [
         Table(f"{task} on the test days", *quality_rows(report["quality"], task, COLUMNS), about)

@@ -154,7 +154,7 @@ def test_resume_refuses_checkpoints_of_other_settings_and_keeps_the_run(dataset,
     assert (folder / "encoder.npz").read_bytes() == encoder
 
 
-def test_curves_of_run_json_can_be_drawn(run, tmp_path):
+def test_run_json_has_a_curve_for_each_training(run):
     facts = json.loads((run[0].folder / "run.json").read_text())
     assert set(facts["curves"]) == set(facts["epochs"]) == {"mmoe", "lr", "towers"}
     steps = [step for step, _ in facts["curves"]["towers"]]
