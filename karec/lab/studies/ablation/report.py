@@ -45,15 +45,12 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[Table]:
     costs."""
     rows, titles = report["rows"], {row["name"]: row["title"] for row in report["rows"]}
     for task in report["tasks"]:
-        head = ["row", "AUC", "gain over", "gain in AUC", "GAUC (user, day)", "gain in GAUC", "ECE"]
+        head = ["row", "AUC", "GAUC (user, day)", "ECE"]
         body = [
             [
                 row["title"],
                 _with_interval(row["measures"][f"{task}.auc"]),
-                titles.get(row["parent"], ""),
-                _gain(row, f"{task}.auc"),
                 _with_interval(row["measures"][f"{task}.gauc"], 3),
-                _gain(row, f"{task}.gauc", 3),
                 f"{row['measures'][f'{task}.ece']['value']:.4f}",
             ]
             for row in rows
@@ -64,11 +61,10 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[Table]:
         [
             row["title"],
             *(f"{row['measures'][name]['value']:.3f}" for name in names),
-            _gain(row, names[-1], 3),
         ]
         for row in rows
     ]
-    yield Table("agreement with the ranker in whole pools", ["row", *names, f"gain in {names[-1]}"], body)
+    yield Table("agreement with the ranker in whole pools", ["row", *names], body)
     names = list(dict.fromkeys(name for row in rows for name in row["measures"] if name.endswith("kept")))
     if names:
         body = [
@@ -94,12 +90,7 @@ def _with_interval(measure: Mapping[str, Any] | None, digits: int = 4) -> str:
     return "" if measure is None else format_measure(measure["value"], measure["ci"], digits)
 
 
-def _gain(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
-    gain = row["gains"].get(name)
-    return "" if gain is None else _signed(gain, digits)
-
-
-def _signed(gain: Mapping[str, Any], digits: int = 4) -> str:
+def _signed(gain: Mapping[str, Any]) -> str:
     low, high = gain["ci"]
-    text = f"{gain['value']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    text = f"{gain['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
     return f"**{text}**" if low > 0 or high < 0 else text

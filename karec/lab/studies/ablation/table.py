@@ -29,27 +29,26 @@ COMPARED_WITH = ("lr", "lightgbm", "hard", "teacher")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table. ``parent``: the row to compare with."""
+    """A row of the table."""
 
     name: str
     title: str
-    parent: str | None
 
 
 TOWERS = (
-    Row("hard", "hard labels", None),
-    Row("model-distillation", "+ model distillation", "hard"),
-    Row("feature-distillation", "+ feature distillation", "model-distillation"),
-    Row("pools", "+ feature distillation of whole pools", "feature-distillation"),
-    Row("list", "+ the pools' order (list)", "pools"),
+    Row("hard", "hard labels"),
+    Row("model-distillation", "+ model distillation"),
+    Row("feature-distillation", "+ feature distillation"),
+    Row("pools", "+ feature distillation of whole pools"),
+    Row("list", "+ the pools' order (list)"),
 )
 ROWS = (
-    Row("lr", "LR", None),
-    Row("lightgbm", "LightGBM", "lr"),
+    Row("lr", "LR"),
+    Row("lightgbm", "LightGBM"),
     *TOWERS,
-    Row("mmoe", "MMoE", "lightgbm"),
-    Row("teacher", "ranker", "lightgbm"),
-    Row("teacher-again", "ranker, re-seeded", "teacher"),
+    Row("mmoe", "MMoE"),
+    Row("teacher", "ranker"),
+    Row("teacher-again", "ranker, re-seeded"),
 )
 
 
@@ -161,17 +160,15 @@ def ablation_table(
     measures: Mapping[str, Mapping[str, Measure]],
     costs: Mapping[str, Mapping[str, float]],
 ) -> list[dict[str, Any]]:
-    """Returns a dict for each row: measures, gains over the parent and over COMPARED_WITH, with intervals."""
+    """Returns a dict for each row: measures and gains over COMPARED_WITH, with intervals."""
     table = []
     for row in rows:
-        own, parent = measures[row.name], measures.get(row.parent or "", {})
+        own = measures[row.name]
         table.append(
             {
                 "name": row.name,
                 "title": row.title,
-                "parent": row.parent,
                 "measures": {name: value.to_dict() for name, value in own.items()},
-                "gains": {name: own[name].minus(parent[name]).to_dict() for name in own if name in parent},
                 "over": {
                     other: _gains_over(own, measures[other])
                     for other in COMPARED_WITH
