@@ -76,6 +76,7 @@ karec lab simulate --arms prerank --out loop
 karec lab simulate --arms arms.toml --only plain --out loop --resume
 karec lab ablation shop --out ablation
 karec lab ablation world --out ablation --on validation --seeds 0 --rows hard --rows list
+karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --run run/run
 karec lab retrieval shop --report out
 karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
@@ -150,6 +151,7 @@ _add("trees", export.trees, _export)
 _lab = _add_group("lab", "Simulate days, study a cascade, write synthetic data. Needs the extra lab.")
 _add("simulate", lab.simulate, _lab)
 _add("ablation", lab.ablation, _lab)
+_add("final-fit", lab.final_fit, _lab)
 _add("retrieval", lab.retrieval, _lab)
 _add("export-world", lab.export_world, _lab)
 _add("export-library", lab.export_library, _lab)

@@ -125,6 +125,24 @@ def ablation(
     print(f"tables: {write_ablation(report, out)[1]}")
 
 
+def final_fit(
+    choice: DataChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Run folder to write.")],
+    settings: TrainingSettings = None,
+) -> None:
+    """Train with a final fit that ends before the test days, and compare both models there."""
+    require_extra("lab", "karec lab final-fit")
+    require_extra("train", "karec lab final-fit")
+    console = make_console()
+    from karec.lab.studies.final_fit import compare_final_fit, final_fit_table
+    from karec.learn.settings.settings import TrainSettings
+
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        gains = compare_final_fit(loaded.dataset, training, out, progress)
+    print_tables(console, [final_fit_table(gains)])
+
+
 def retrieval(
     choice: DataChoice,
     run: Annotated[

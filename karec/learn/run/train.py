@@ -65,6 +65,7 @@ def train(
     choice: Choice | None = None,
     *,
     evaluate: bool = True,
+    fit_until_ms: int | None = None,
     log: LogFolder | None = None,
     log_version: int | None = None,
 ) -> TrainResult:
@@ -77,6 +78,7 @@ def train(
     Args
       choice        how the settings were chosen, for run.json
       evaluate      False: skip the quality measurement
+      fit_until_ms  the final fit learns from earlier events only; None: from the whole log
       log           rank log of a service; the new ranker scores its pools for the towers (``served_pools``)
       log_version   use only log rows of this model version
 
@@ -114,14 +116,16 @@ def train(
         clock.lap("evaluation")
         write_json(tested / "run.json", {**facts, "seconds": clock.seconds})
         if settings.run.final_fit:
-            whole = replace(dataset, train_until_ms=dataset.end_ms, valid_until_ms=dataset.end_ms)
+            end_ms = dataset.end_ms if fit_until_ms is None else fit_until_ms
+            rows = dataset.exposures.take(dataset.exposures.time_ms < end_ms)
+            whole = replace(dataset, exposures=rows, train_until_ms=end_ms, valid_until_ms=end_ms)
             if log is not None:
                 served = read_served_pools(log, whole, settings, log_version)
             prepared = prepare_whole_log(whole, settings, out, prepared.choices, progress)
             checkpoints = Checkpoints(out, settings.run.checkpoint_steps, f"final fit, {identity}")
             training = _Training(whole, prepared, served, settings, out, checkpoints, progress)
             facts["towers"] = training.fit_models(Clock())[1]
-            facts |= {"inputs": prepared.encoder.descriptions, "trained_until_ms": dataset.end_ms}
+            facts |= {"inputs": prepared.encoder.descriptions, "trained_until_ms": end_ms}
             facts["tested"] = TESTED
             clock.lap("final fit")
             write_json(out / "run.json", {**facts, "seconds": clock.seconds})
