@@ -3,7 +3,7 @@
 It is the ranker of small logs (``settings.from_data``) and a baseline for the others.
 
 Sources  M. Richardson et al., Predicting clicks, WWW 2007; O. Chapelle et al., Simple and scalable response
-         prediction for display advertising, TIST 2014 (hashed pairs).
+         prediction for display advertising, TIST 2014 (pairs).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from karec.learn._torch import Tensor, nn, torch
 from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear
 
 INPUTS = ("user_ids", "user_numbers", "context", "item_ids", "item_numbers", "crosses")
-MAX_PAIR_ROWS = 65_521  # weights of one pair of categories; prime, so that the modulo mixes both codes
+MAX_PAIR_ROWS = 4_096  # codes of a pair of categories; with more, a small log has too few rows per weight
+SCALED_PAIRS = 4  # pairs of the shops on which the learning rate was chosen
 
 
 class LogisticRegression(nn.Module):
@@ -34,8 +35,8 @@ class LogisticRegression(nn.Module):
             codes = CodeEmbedding(sizes[name], n_tasks)
             nn.init.zeros_(codes.table.weight)
             self.codes[name] = codes
-        has_pairs = len(sizes["user_ids"]) > 0 and len(sizes["item_ids"]) > 1
-        self.pairs = PairWeights(sizes["user_ids"], sizes["item_ids"], n_tasks) if has_pairs else None
+        columns = paired_columns(sizes["user_ids"], sizes["item_ids"])
+        self.pairs = PairWeights(columns, sizes["user_ids"], sizes["item_ids"], n_tasks) if columns else None
         self.pieces, self.numbers = nn.ModuleDict(), nn.ModuleDict()
         for name in ("user_numbers", "item_numbers", "crosses"):
             pieces = PiecewiseLinear(edges[name])
@@ -52,6 +53,12 @@ class LogisticRegression(nn.Module):
             logits = logits + self.pairs(inputs["user_ids"], inputs["item_ids"])
         return logits
 
+    def penalty(self) -> Tensor:
+        """Returns half of the sum of the squared weights of codes and of pairs."""
+        parameters = self.named_parameters()
+        tables: list[Tensor] = [weights for name, weights in parameters if name.endswith("table.weight")]
+        return torch.cat(tables).square().sum() / 2
+
     def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns the logits as (N, 1, T), the shape that MmoeRanker.by_member has."""
         logits: Tensor = self(inputs)
@@ -59,30 +66,48 @@ class LogisticRegression(nn.Module):
 
 
 class PairWeights(nn.Module):
-    """Sum of one weight per pair of categories: codes of users (1 or N, C) and items (N, I) → (N, T).
+    """Scaled sum of one weight per pair of codes: users (1 or N, C) and items (N, I) → (N, T).
 
-    Each category of the user is paired with each of the item except its id. Pairs of codes share a weight by
-    modulo if there are more than MAX_PAIR_ROWS.
+    ``columns``: P pairs of a column of users and a column of items, see ``paired_columns``. With AdamW each
+    weight moves by about the rate, so the sum is scaled to move as it does with SCALED_PAIRS.
     """
 
-    def __init__(self, user_sizes: Sequence[int], item_sizes: Sequence[int], n_tasks: int) -> None:
+    def __init__(
+        self,
+        columns: Sequence[tuple[int, int]],
+        user_sizes: Sequence[int],
+        item_sizes: Sequence[int],
+        n_tasks: int,
+    ) -> None:
         super().__init__()
+        self.user_columns: Tensor
+        self.item_columns: Tensor
         self.user_sizes: Tensor
         self.item_sizes: Tensor
-        self.rows: Tensor
         self.offsets: Tensor
-        users, items = torch.tensor(user_sizes).long(), torch.tensor(item_sizes[1:]).long()
-        rows = (users[:, None] * items).clamp(max=MAX_PAIR_ROWS).flatten()
+        user_columns, item_columns = torch.tensor(columns).T
+        users, items = torch.tensor(user_sizes)[user_columns], torch.tensor(item_sizes)[item_columns]
+        rows = users * items
         self.table = nn.Embedding(int(rows.sum()), n_tasks)
         nn.init.zeros_(self.table.weight)
-        constants = {"user_sizes": users, "item_sizes": items, "rows": rows, "offsets": rows.cumsum(0) - rows}
-        for name, value in constants.items():
+        self.scale: float = (SCALED_PAIRS / len(columns)) ** 0.5
+        constants = {"user_columns": user_columns, "item_columns": item_columns, "user_sizes": users}
+        for name, value in {**constants, "item_sizes": items, "offsets": rows.cumsum(0) - rows}.items():
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        known_users = torch.where(users < self.user_sizes, users, 0).unsqueeze(2)
-        items = items[:, 1:]
-        known_items = torch.where(items < self.item_sizes, items, 0).unsqueeze(1)
-        pairs = (known_users * self.item_sizes + known_items).flatten(1)
-        weights: Tensor = self.table(pairs % self.rows + self.offsets).sum(dim=1)
-        return weights
+        users, items = users[:, self.user_columns], items[:, self.item_columns]
+        known_users = torch.where(users < self.user_sizes, users, 0)
+        known_items = torch.where(items < self.item_sizes, items, 0)
+        weights: Tensor = self.table(known_users * self.item_sizes + known_items + self.offsets).sum(dim=1)
+        return weights * self.scale
+
+
+def paired_columns(user_sizes: Sequence[int], item_sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns pairs of a user's category and an item's, without its id, of at most MAX_PAIR_ROWS codes."""
+    return [
+        (user, item)
+        for user, user_size in enumerate(user_sizes)
+        for item, item_size in enumerate(item_sizes)
+        if item > 0 and user_size * item_size <= MAX_PAIR_ROWS
+    ]

@@ -29,20 +29,21 @@ def logits_of(model, inputs):
 
 def pair_sums(model, encoder, inputs):
     """The weights of pairs, summed one pair at a time."""
-    table, offset = model.pairs.table.weight.detach().numpy(), 0
+    table, offset, n_pairs = model.pairs.table.weight.detach().numpy(), 0, 0
     sums = np.zeros((len(inputs["item_ids"]), table.shape[1]))
     for user, user_size in enumerate(encoder.sizes["user_ids"]):
         for item, item_size in enumerate(encoder.sizes["item_ids"][1:], start=1):
             user_codes, item_codes = inputs["user_ids"][:, user], inputs["item_ids"][:, item]
             user_codes = np.where(user_codes < user_size, user_codes, 0)
             item_codes = np.where(item_codes < item_size, item_codes, 0)
-            rows = min(user_size * item_size, logistic_regression.MAX_PAIR_ROWS)
-            sums += table[offset + (user_codes * item_size + item_codes) % rows]
-            offset += rows
-    return sums
+            if user_size * item_size <= logistic_regression.MAX_PAIR_ROWS:
+                sums += table[offset + user_codes * item_size + item_codes]
+                offset += user_size * item_size
+                n_pairs += 1
+    return sums * np.sqrt(logistic_regression.SCALED_PAIRS / n_pairs)
 
 
-@pytest.mark.parametrize("max_rows", [logistic_regression.MAX_PAIR_ROWS, 7])
+@pytest.mark.parametrize("max_rows", [logistic_regression.MAX_PAIR_ROWS, 40])
 def test_logistic_regression_is_a_sum_of_weights(examples, monkeypatch, max_rows):
     monkeypatch.setattr(logistic_regression, "MAX_PAIR_ROWS", max_rows)
     model, encoder = random_model(examples), examples.encoder
