@@ -19,8 +19,8 @@ TINY = SMALL.replace(
     towers={"epochs": 1},
     distil=LISTS,
     shadow={"works": 20},
-    optimizer={"learning_rate": 1e-8},  # lr has its own rate, so it is better
-    evaluation={"resamples": 1, "baselines": ()},  # with one resample the interval is short
+    optimizer={"learning_rate": 1e-8},  # lr has its own rate, so only lr learns
+    evaluation={"resamples": 20, "baselines": ()},
 )
 CHANGES = {
     "ranker": {"mmoe": {"ranker": {"kind": "mmoe"}}, "lr": {"ranker": {"kind": "lr"}}},
@@ -35,6 +35,16 @@ NO_CHANGES = {"ranker": {}, "towers": {}}
 @pytest.fixture(autouse=True)
 def short_list(monkeypatch):
     monkeypatch.setattr(search, "CHANGES", CHANGES)
+
+
+@pytest.fixture(scope="module")
+def dataset(dataset):
+    """The small dataset, in which users mostly enjoy the same eight items."""
+    exposures = dataset.exposures
+    is_noise = np.random.default_rng(0).random(len(exposures)) < 0.1
+    is_enjoyed = (dataset.snapshot.works.lookup(exposures.work_id) < 8) ^ is_noise
+    labels = {**exposures.labels, **dict.fromkeys(dataset.tasks, is_enjoyed.astype(np.uint8))}
+    return dataclasses.replace(dataset, exposures=dataclasses.replace(exposures, labels=labels))
 
 
 @pytest.fixture(scope="module")
