@@ -7,7 +7,12 @@ from pathlib import Path
 
 from karec.errors import DataError
 from karec.learn._torch import Tensor, torch
-from karec.learn.distil.retrieval import start_from_choices, validation_score
+from karec.learn.distil.retrieval import (
+    ListLoss,
+    learns_from_lists,
+    start_from_choices,
+    validation_score,
+)
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
@@ -57,15 +62,16 @@ def fit_towers(
     """Trains towers on ``targets``; keeps the best epoch by AUC, with retrieval by recall@100.
 
     A final fit has the epochs of the tested towers. ``start``: initial weights, of towers of the same encoder
-    and sizes; None: random, with retrieval those of ``start_from_choices``. Raises DataError if a loss needs
-    lists or soft labels of training rows and there are none.
+    and sizes; None: random, with lists of users those of ``start_from_choices``. Raises DataError if a loss
+    needs lists or soft labels of training rows and there are none.
     """
     _check_targets(settings.distil, targets, lists)
     valid = prepared.valid_batches
     model = new_towers(prepared, settings)
+    has_lists_of_users = learns_from_lists(prepared, settings)
     if start is not None:
         model.load_state_dict(start)
-    elif settings.distil.retrieval_weight:
+    elif has_lists_of_users:
         start_from_choices(model, prepared, settings.seed)
 
     def score() -> float:
@@ -75,13 +81,17 @@ def fit_towers(
 
     choice = prepared.final_choice("towers")
     epochs = choice.epochs if choice else settings.towers.epochs
-    step_loss = StepLoss(model, prepared, targets, lists, settings.replace(towers={"epochs": epochs}))
+    step_loss = (
+        ListLoss(model, prepared, settings)
+        if has_lists_of_users
+        else StepLoss(model, prepared, targets, lists, settings.replace(towers={"epochs": epochs}))
+    )
     state = fit(
         model,
         step_loss.epoch_rows,
         step_loss,
         None if choice else score,
-        optimizer=settings.optimizer,
+        optimizer=step_loss.optimizer,
         epochs=epochs,
         seed=settings.seed,
         title="training the towers",

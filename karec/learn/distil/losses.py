@@ -4,7 +4,7 @@
     soft       T²·KL(σ(t/T) ‖ σ(s/T))                   the ranker's logits; T² keeps the size of the gradient
     list       CE(softmax(t/τ), softmax(s/τ))           the ranker's logits of a whole logged list
     contrast   CE over (own item, other items of the batch, sampled items), logits minus log Q
-    set        −log(e^s / (e^s + Z)), Z over sampled items   each of a user's items
+    library    log Z − s, Z estimated from sampled items       each of a user's items
     play time  t·softplus(−s) + softplus(s)             smallest at e^s = E[t]
 
 t: logits of the teacher (the ranker), s: of the student (the towers), y: labels.
@@ -82,30 +82,23 @@ def contrastive_loss(
     return functional.cross_entropy(logits.masked_fill(is_repeat, -1e9), own)
 
 
-def set_loss(
+def library_loss(
     users: Tensor,
-    positives: Tensor,
-    user: Tensor,
-    negatives: Tensor,
+    own: Tensor,
+    sampled: Tensor,
     *,
     n_items: int,
     temperature: float,
 ) -> Tensor:
-    """Returns the mean over users of the mean over their items p of −log(e^{s_p} / (e^{s_p} + Z)).
-
-    s is ⟨u, v⟩/τ, and Z = n_items/N · Σ e^s over the N negatives estimates the sum over all items.
+    """Returns the mean over users of the mean over their items of −log softmax(⟨u, v⟩/τ) over all items.
 
     Args
-      users       (U, D), unit length
-      positives   (P, D), unit length: the items of all users
-      user        (P,) the user of each of them; every user has an item
-      negatives   (N, D), unit length: items sampled uniformly from ``n_items``
+      users     (U, D), unit length
+      own       (U, D): the mean vector of each user's items
+      sampled   (N, D), unit length: items sampled uniformly from ``n_items``, which estimate the denominator
     """
-    log_scale = math.log(n_items / len(negatives))
-    log_z = torch.logsumexp(users @ negatives.T / temperature, dim=1) + log_scale
-    losses = functional.softplus(log_z[user] - (users[user] * positives).sum(dim=1) / temperature)
-    weights = 1.0 / torch.bincount(user, minlength=len(users))[user]
-    return (weights * losses).sum() / len(users)
+    log_z = torch.logsumexp(users @ sampled.T / temperature, dim=1) + math.log(n_items / len(sampled))
+    return (log_z - (users * own).sum(dim=1) / temperature).mean()
 
 
 def play_time_loss(logit: Tensor, played: Tensor) -> Tensor:

@@ -5,14 +5,13 @@ user as of the row's time. A step contrasts the item of each case with the items
 items sampled uniformly from the library, logits minus log Q (``losses.contrastive_loss``). The item itself is
 left out of the history; otherwise the towers would only have to copy it.
 
-In a log without times, the history has the items that a user chose before validation. With fewer than
-MIN_USERS users, each of these items is a case. Otherwise a case is a user with all of these items. A random
-part of them is the history, and each is contrasted with the sampled items (``losses.set_loss``). Matching
-towers then start from the singular vectors of the matrix of users and chosen items (``start_from_choices``).
+In a log without times, the history has the items that a user chose before validation, and each of these items
+is a case. With MIN_USERS users or more, matching towers learn from whole lists instead (``ListLoss``).
 
 Sources  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019; J. Yang et al., Mixed negative
          sampling, WWW 2020; D. Liang et al., Variational autoencoders for collaborative filtering, WWW 2018
-         (held-out items of a user's list are predicted from the rest).
+         (multinomial loss of a user's list); J. Wu et al., On the effectiveness of sampled softmax loss for
+         item recommendation, ACM TOIS 2024 (cosine and a low temperature).
 """
 
 from __future__ import annotations
@@ -22,22 +21,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from karec.evaluate.metrics.retrieval import recall_at, top_items
-from karec.learn._torch import Tensor, nn, torch
-from karec.learn.distil.losses import contrastive_loss, set_loss
+from karec.learn._torch import Tensor, functional, nn, torch
+from karec.learn.distil.losses import contrastive_loss, library_loss
 from karec.learn.fit.cowatch import decompose_pairs
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers
-from karec.learn.settings.settings import TrainSettings
+from karec.learn.settings.settings import OptimizerSettings, TrainSettings
 
 SCORED_AT = 100
 MAX_USERS, MAX_ITEMS = 2_000, 200_000  # of the validation score
 CHUNK = 8192  # items encoded at once
 MIN_USERS = 10_000  # with the 1,900 users of Last.fm, lists have recall@100 0.477, single items 0.517
-LISTS_PER_STEP = 256  # users in a step of a log without times
-PASSES, MIN_STEPS = 5, 750  # of an epoch over the lists of users
-STARTING_LENGTH = 1.0  # of the vector of an item with the mean number of users
+LISTS_PER_STEP = 1024  # users in a step of ``ListLoss``
+MIN_STEPS, PASSES = 600, 5  # of an epoch over the lists of users
+SAMPLED = 4096  # items in the denominator of a step
+LEARNING_RATE = 5e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,32 +46,27 @@ class Cases:
     """R users and the items that they chose.
 
     rows     (R,) training rows that give the user's inputs
-    items    (R, H) item rows, padded with −1; (R, 1) in a log with times
-    is_list  True for MIN_USERS users without times: the items of a case are also its history
+    items    (R,) item rows
     lists    (users, H) item rows, padded with −1: the history of each user row; None: that of ``rows``
     """
 
     rows: NDArray[Any]
     items: NDArray[Any]
-    is_list: bool
     lists: NDArray[Any] | None = None
 
     @classmethod
     def from_training_data(cls, prepared: TrainingData) -> Cases:
-        train, valid = prepared.train, prepared.valid
+        train = prepared.train
         if not prepared.timeless:
             rows = np.flatnonzero(train.labels[:, 0] > 0)
-            return cls(rows, train.item_rows[rows][:, None], False)
-        n_users = len(train.snapshot.users)
-        lists = np.full((n_users, train.encoder.history_length), -1, np.int64)
-        lists[valid.user_rows] = valid.relations["history"].latest(lists.shape[1])
-        last_row = np.full(n_users, -1, np.int64)
+            return cls(rows, train.item_rows[rows])
+        valid, length = prepared.valid, train.encoder.history_length
+        lists = np.full((len(train.snapshot.users), length), -1, np.int64)
+        lists[valid.user_rows] = valid.relations["history"].latest(length)
+        last_row = np.full(len(lists), -1, np.int64)
         last_row[train.user_rows] = np.arange(len(train))
-        users = np.flatnonzero((last_row >= 0) & (lists >= 0).any(axis=1))
-        if len(users) < MIN_USERS:
-            user, slot = np.nonzero((lists >= 0) & (last_row >= 0)[:, None])
-            return cls(last_row[user], lists[user, slot][:, None], False, lists)
-        return cls(last_row[users], lists[users], True)
+        user, slot = np.nonzero((lists >= 0) & (last_row >= 0)[:, None])
+        return cls(last_row[user], lists[user, slot], lists)
 
 
 class Retrieval:
@@ -83,27 +79,17 @@ class Retrieval:
             settings.distil,
             settings.seed,
         )
-        size = LISTS_PER_STEP if self.cases.is_list else settings.optimizer.batch_size
-        self.size = min(size, len(self.cases.rows))
+        self.size = min(settings.optimizer.batch_size, len(self.cases.rows))
         n_items = len(prepared.train.snapshot.works)
-        chosen = self.cases.items[self.cases.items >= 0]
-        self.item_fraction = np.bincount(chosen, minlength=n_items) / max(len(chosen), 1)
+        self.item_fraction = np.bincount(self.cases.items, minlength=n_items) / max(len(self.cases.items), 1)
         self.order = np.random.default_rng(settings.seed).permutation(len(self.cases.rows))
-
-    @property
-    def epoch_steps(self) -> int:
-        """Steps of an epoch over the lists of users: PASSES times each list, at least MIN_STEPS."""
-        return max(PASSES * -(-len(self.order) // self.size), MIN_STEPS)
 
     def loss(self, step: int) -> Tensor:
         cases = self.order[(step * self.size + np.arange(self.size)) % len(self.order)]
-        rows, chosen = self.cases.rows[cases], self.cases.items[cases]
+        rows, own = self.cases.rows[cases], self.cases.items[cases]
         generator = np.random.default_rng((self.seed, step))
         sampled = generator.integers(0, len(self.item_fraction), self.distil.library_works)
-        users = self.model.user(self._users(rows, chosen, generator)).user_vector
-        if self.cases.is_list:
-            return self._list_loss(users, rows, chosen, sampled)
-        own = chosen[:, 0]
+        users = self.model.user(self._users(rows, own, generator)).user_vector
         candidates = np.concatenate([own, sampled])
         vectors = self._items(np.concatenate([rows, generator.choice(rows, len(sampled))]), candidates)
         expected = self.size * self.item_fraction[candidates] + len(sampled) / len(self.item_fraction)
@@ -117,23 +103,6 @@ class Retrieval:
             self.distil.contrast_temperature,
         )
 
-    def _list_loss(
-        self, users: Tensor, rows: NDArray[Any], lists: NDArray[Any], sampled: NDArray[Any]
-    ) -> Tensor:
-        device = self.batches.device
-        user, slot = np.nonzero(lists >= 0)
-        distinct, place = np.unique(lists[user, slot], return_inverse=True)
-        items = np.concatenate([sampled, distinct])
-        vectors = self._items(np.resize(rows, len(items)), items)
-        return set_loss(
-            users,
-            vectors[len(sampled) :][torch.from_numpy(place).to(device)],
-            torch.from_numpy(user).to(device),
-            vectors[: len(sampled)],
-            n_items=len(self.item_fraction),
-            temperature=self.distil.contrast_temperature,
-        )
-
     def _items(self, rows: NDArray[Any], items: NDArray[Any]) -> Tensor:
         """Returns the vectors of the item rows ``items (N,)`` as of the times of ``rows (N,)``."""
         inputs, device = self.train.items(rows, items), self.batches.device
@@ -143,56 +112,132 @@ class Retrieval:
         return vectors
 
     def _users(
-        self, rows: NDArray[Any], chosen: NDArray[Any], generator: np.random.Generator
+        self, rows: NDArray[Any], own: NDArray[Any], generator: np.random.Generator
     ) -> dict[str, Tensor]:
-        """Returns the users' inputs of the cases. Random items of a history and the chosen item of a row are
+        """Returns the users' inputs of the cases. The case's own item and random items of a history are
         hidden."""
-        lists = chosen
-        if not self.cases.is_list:
-            lists = (
-                self.train.relations["history"].take(rows).latest(self.train.encoder.history_length)
-                if self.cases.lists is None
-                else self.cases.lists[self.train.user_rows[rows]]
-            )
-            lists = np.where(lists == chosen, -1, lists)
-        is_hidden = generator.random(lists.shape) < self.distil.history_dropout
+        lists = (
+            self.train.relations["history"].take(rows).latest(self.train.encoder.history_length)
+            if self.cases.lists is None
+            else self.cases.lists[self.train.user_rows[rows]]
+        )
+        is_hidden = (lists == own[:, None]) | (generator.random(lists.shape) < self.distil.history_dropout)
         history = torch.from_numpy(np.where(is_hidden, -1, lists))
         return self.batches.inputs(torch.from_numpy(rows), self.model.user.inputs, history=history)
+
+
+class ListLoss:
+    """Loss of matching towers that order all items by a user's list; called with (rows, step).
+
+    u = Σ_i E_i / (n + κ) + b over a random part of the list, v_i = E_i / |E_i|. E_i is the sum of the item's
+    code vectors in ``Matching``, b the bias of the user tower. The loss is the mean over users and over their
+    whole list of −log softmax(⟨u, v⟩/τ). Layers that read other inputs stay 0.
+
+    Row r is user r mod ``n_users``. Items without a training row share a vector that is not trained.
+    """
+
+    def __init__(self, model: Towers, prepared: TrainingData, settings: TrainSettings) -> None:
+        assert model.user.matching is not None
+        self.model, self.matching = model, model.user.matching
+        self.distil, self.seed = settings.distil, settings.seed
+        self.device = prepared.train_batches.device
+        codes, choices = (
+            prepared.encoder.tables(prepared.train.snapshot).works.ids,
+            choices_of_users(prepared),
+        )
+        self.choices = choices[np.diff(choices.indptr) > 0]
+        self.n_users, n_items = self.choices.shape
+        self.codes = torch.from_numpy(codes[:n_items])  # the last row of the table is no item
+        self.epoch_rows = max(PASSES * self.n_users, MIN_STEPS * LISTS_PER_STEP)
+        self.optimizer = OptimizerSettings(
+            batch_size=LISTS_PER_STEP,
+            learning_rate=LEARNING_RATE,
+            weight_decay=0.0,
+            patience=settings.optimizer.patience,
+        )
+
+    def __call__(self, rows: Tensor, step: int) -> Tensor:
+        generator, device = np.random.default_rng((self.seed, step)), self.device
+        lists = self.choices[rows.numpy() % self.n_users]
+        sampled = generator.integers(0, len(self.codes), SAMPLED)
+        distinct, place = np.unique(np.concatenate([sampled, lists.indices]), return_inverse=True)
+        sampled_place, list_place = torch.from_numpy(place).to(device).tensor_split([SAMPLED])
+        vectors = self.matching.embed_items(self.codes[distinct].to(device))
+        unit_vectors = functional.normalize(vectors, dim=1)
+        is_shown = torch.from_numpy(generator.random(lists.nnz) >= self.distil.history_dropout).to(device)
+        begin = torch.from_numpy(lists.indptr[:-1].astype(np.int64)).to(device)
+
+        def sum_of_lists(values: Tensor, weights: Tensor) -> Tensor:
+            return functional.embedding_bag(list_place, values, begin, per_sample_weights=weights, mode="sum")
+
+        weights, ones = is_shown.float(), vectors.new_ones(lists.nnz)
+        count = vectors.new_ones(len(vectors), 1)
+        prior = functional.softplus(self.matching.prior[0]).detach()
+        bias = self.model.user.out.bias.reshape(-1, vectors.shape[1]).mean(dim=0)
+        history = sum_of_lists(vectors, weights) / (sum_of_lists(count, weights) + prior)
+        return library_loss(
+            functional.normalize(history + bias, dim=1),
+            sum_of_lists(unit_vectors, ones) / sum_of_lists(count, ones),
+            unit_vectors[sampled_place],
+            n_items=len(self.codes),
+            temperature=self.distil.contrast_temperature,
+        )
+
+
+def learns_from_lists(prepared: TrainingData, settings: TrainSettings) -> bool:
+    """Returns True if towers learn only from whole lists: recipe retrieval, a log without times, matching
+    towers and at least MIN_USERS users."""
+    is_retrieval = settings.distil.retrieval_weight > 0 and not settings.distil.needs_lists
+    if not (is_retrieval and prepared.timeless and settings.towers.matching is True):
+        return False
+    return bool(np.count_nonzero(np.diff(choices_of_users(prepared).indptr)) >= MIN_USERS)
+
+
+def choices_of_users(prepared: TrainingData) -> csr_array:
+    """Returns (users, items) float32: 1 if the user row chose the item row before validation."""
+    train = prepared.train
+    history, works = train.snapshot.relations["history"], train.snapshot.works
+    chosen = train.labels[:, 0] > 0
+    old_users = np.repeat(np.arange(len(history)), np.diff(history.indptr))
+    users = np.concatenate([train.user_rows[chosen], old_users])
+    items = np.concatenate([train.item_rows[chosen], works.lookup(history.values)])
+    users, items = users[(users >= 0) & (items >= 0)], items[(users >= 0) & (items >= 0)]
+    ones, shape = np.ones(len(users), np.float32), (len(train.snapshot.users), len(works))
+    choices = csr_array((ones, (users, items)), shape)
+    choices.data[:] = 1.0
+    return choices
 
 
 def start_from_choices(model: Towers, prepared: TrainingData, seed: int) -> None:
     """Sets matching towers to order items by the singular vectors of the matrix of users and chosen items.
 
-    The length of an item's vector is its weight in a history, degree^−0.5; the item tower normalizes it. The
-    last layers are 0, so the towers start as this model and learn their differences to it. Items without an
-    embedding of their own keep random vectors. Towers of a log with times do not change.
+    The length of an item's vector is its weight in a history, degree^−0.5; the item tower normalizes it.
+    Items without an embedding of their own keep random vectors. Layers that read other inputs become 0.
     """
-    cases, train = Cases.from_training_data(prepared), prepared.train
-    if model.user.matching is None or not cases.is_list:
+    assert model.user.matching is not None
+    for layer in (model.user.out, model.item.layers[-1]):
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+    encoder, table = prepared.encoder, model.user.matching.codes
+    column = encoder.names["item_ids"].index("id")
+    choices = choices_of_users(prepared)
+    code = encoder.tables(prepared.train.snapshot).works.ids[: choices.shape[1], column]
+    degree = choices.sum(axis=0)
+    items = np.flatnonzero((degree > 0) & (code > 0) & (code < encoder.sizes["item_ids"][column]))
+    choices = choices[:, items]
+    choices = choices[np.diff(choices.indptr) > 0]
+    dim = table.table.weight.shape[1]
+    if min(choices.shape) <= dim:
         return
-    codes = model.user.matching.codes
-    case, slot = np.nonzero(cases.items >= 0)
-    item = cases.items[case, slot]
-    pairs = np.unique(np.stack([train.user_rows[cases.rows[case]], item]), axis=1)
-    column = train.encoder.names["item_ids"].index("id")
-    code = train.encoder.tables(train.snapshot).works.ids[:, column]
-    pairs = pairs[:, (code[pairs[1]] > 0) & (code[pairs[1]] < train.encoder.sizes["item_ids"][column])]
-    items, place, degree = np.unique(pairs[1], return_inverse=True, return_counts=True)
-    users, user = np.unique(pairs[0], return_inverse=True)
-    dim = codes.table.weight.shape[1]
-    if min(len(users), len(items)) <= dim:
-        return
-    values, v = decompose_pairs(user, place, (len(users), len(items)), dim, seed)
+    user, item = (rows.astype(np.int64) for rows in choices.nonzero())
+    values, v = decompose_pairs(user, item, choices.shape, dim, seed)
     vectors = v * np.sqrt(values)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    vectors *= STARTING_LENGTH * np.sqrt(degree.mean() / degree)[:, None]
+    vectors *= np.sqrt(degree[items].mean() / degree[items])[:, None]
     with torch.no_grad():
-        codes.table.weight[torch.from_numpy(code[items]) + codes.offsets[column]] = torch.from_numpy(
-            vectors.astype(np.float32)
-        ).to(codes.table.weight.device)
-        for layer in (model.user.out, model.item.layers[-1]):
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
+        weight = table.table.weight
+        rows = torch.from_numpy(code[items]) + table.offsets[column].cpu()
+        weight[rows] = torch.from_numpy(vectors.astype(np.float32)).to(weight.device)
 
 
 def validation_score(model: Towers, prepared: TrainingData, seed: int) -> float:

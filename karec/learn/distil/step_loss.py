@@ -8,8 +8,6 @@ retrieval      items that a user chose against items of the whole library
 
 from __future__ import annotations
 
-import numpy as np
-
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.losses import distillation_loss, list_loss, soft_label_loss
 from karec.learn.distil.retrieval import Retrieval
@@ -32,8 +30,7 @@ class StepLoss:
     """Loss of a batch of training rows plus the lists of the step; called with (rows, step).
 
     Each step uses the next ``lists_per_step`` logged lists, in an order that depends on the seed. An epoch
-    has ``epoch_rows`` rows, those of the log. With users' lists of recipe retrieval, the lists decide their
-    number, and each step samples its rows from the whole log.
+    has ``epoch_rows`` rows, those of the log.
     """
 
     def __init__(
@@ -45,6 +42,7 @@ class StepLoss:
         settings: TrainSettings,
     ) -> None:
         self.model, self.batches, self.distil = model, prepared.train_batches, settings.distil
+        self.optimizer = settings.optimizer
         train = self.batches
         tasks = prepared.encoder.tasks
         auxiliary = [name for name in settings.fusion if name not in tasks]
@@ -60,13 +58,7 @@ class StepLoss:
         self.known = torch.from_numpy(targets.known).to(train.device)
         self.log_probability = prepared.sampling_log_probabilities()
         self.retrieval = Retrieval(model, prepared, settings) if settings.distil.retrieval_weight else None
-        self.n_shown, self.seed = prepared.n_shown, settings.seed
-        self.epoch_rows = self.n_shown
-        self.learns_lists_of_users = (
-            self.retrieval is not None and self.retrieval.cases.is_list and not self.distil.needs_lists
-        )
-        if self.retrieval is not None and self.learns_lists_of_users:
-            self.epoch_rows = self.retrieval.epoch_steps * settings.optimizer.batch_size
+        self.epoch_rows = prepared.n_shown
         n_steps = settings.towers.epochs * -(-self.epoch_rows // settings.optimizer.batch_size)
         self.warm_up_steps = settings.distil.warm_up * n_steps
         if lists is not None and settings.distil.needs_lists:
@@ -80,9 +72,6 @@ class StepLoss:
 
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         distil, model = self.distil, self.model
-        if self.learns_lists_of_users:
-            generator = np.random.default_rng((self.seed, step))
-            rows = torch.from_numpy(generator.integers(0, self.n_shown, len(rows)))
         is_distilling = step >= self.warm_up_steps
         inputs = self.batches.inputs(rows, model.inputs)
         users, items = model.user(inputs), model.item(inputs)

@@ -21,7 +21,6 @@ from karec.learn.settings.from_data import (
     MATCHING_VALUES,
     SMALL_ROWS,
     SMALL_VALUES,
-    UNTIMED_VALUES,
     Rule,
     history_length,
     matching_helps,
@@ -261,8 +260,6 @@ class TrainSettings(Settings, frozen=True):
         settings = settings._set_where_default(
             {name: keys for name, keys in RECIPES[settings.distil.recipe].items() if name != "distil"}
         )
-        if settings.distil.recipe == "retrieval" and dataset.timeless and n_rows >= SMALL_ROWS:
-            settings = settings._set_where_default(UNTIMED_VALUES)
         if settings.ranker.kind == AUTO:
             kind, reason = settings._choose_ranker(dataset, n_rows)
             settings = settings.replace(ranker={"kind": kind})

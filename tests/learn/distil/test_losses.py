@@ -8,9 +8,9 @@ import torch
 from karec.learn.distil.losses import (
     contrastive_loss,
     distillation_loss,
+    library_loss,
     list_loss,
     play_time_loss,
-    set_loss,
     soft_label_loss,
 )
 
@@ -115,16 +115,14 @@ def test_play_time_loss_is_smallest_if_odds_equal_the_mean():
     assert s.grad.sum().item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_set_loss_contrasts_each_item_with_the_scaled_sum_of_negatives():
-    """The first user has two items, the second one; two negatives stand for eight items."""
-    users, negatives = torch.eye(2), torch.tensor([[0.6, 0.8], [1.0, 0.0]])
-    positives = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
-    owner = torch.tensor([0, 0, 1])
-    loss = set_loss(users, positives, owner, negatives, n_items=8, temperature=0.5)
+def test_library_loss_contrasts_each_item_with_the_scaled_sum_of_sampled_items():
+    """The first user has two items, the second one; two sampled items stand for eight items."""
+    users, sampled = torch.eye(2), torch.tensor([[0.6, 0.8], [1.0, 0.0]])
+    own = torch.tensor([[0.9, 0.3], [0.0, 1.0]])  # the first user's items are (1, 0) and (0.8, 0.6)
+    loss = library_loss(users, own, sampled, n_items=8, temperature=0.5)
 
-    def item(score, negative_scores):
-        z = 4 * sum(math.exp(negative / 0.5) for negative in negative_scores)
-        return -math.log(math.exp(score / 0.5) / (math.exp(score / 0.5) + z))
+    def item(score, sampled_scores):
+        return -math.log(math.exp(score / 0.5) / (4 * sum(math.exp(other / 0.5) for other in sampled_scores)))
 
     expected = ((item(1.0, [0.6, 1.0]) + item(0.8, [0.6, 1.0])) / 2 + item(1.0, [0.8, 0.0])) / 2
     assert loss.item() == pytest.approx(expected, rel=1e-5)

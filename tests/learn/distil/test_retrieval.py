@@ -8,7 +8,15 @@ import torch
 from small_settings import SMALL
 
 from karec.learn.distil import retrieval
-from karec.learn.distil.retrieval import Cases, Retrieval, start_from_choices, validation_score
+from karec.learn.distil.retrieval import (
+    Cases,
+    ListLoss,
+    Retrieval,
+    choices_of_users,
+    learns_from_lists,
+    start_from_choices,
+    validation_score,
+)
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.towers import Towers
 
@@ -21,15 +29,15 @@ SETTINGS = SMALL.with_recipe("retrieval").replace(
 
 @pytest.fixture
 def lists(monkeypatch):
-    """Few users are enough for cases that are lists."""
+    """Few users are enough for lists of users."""
     monkeypatch.setattr(retrieval, "MIN_USERS", 1)
 
 
-def test_cases_of_few_users_without_times_are_single_items(timeless):
+def test_cases_of_a_log_without_times_are_the_items_of_histories(timeless):
     cases = Cases.from_training_data(timeless)
-    assert not cases.is_list and cases.lists is not None
+    assert cases.lists is not None
     of_users = cases.lists[np.unique(timeless.train.user_rows)]
-    np.testing.assert_array_equal(np.sort(cases.items[:, 0]), np.sort(of_users[of_users >= 0]))
+    np.testing.assert_array_equal(np.sort(cases.items), np.sort(of_users[of_users >= 0]))
 
 
 @pytest.fixture(scope="module")
@@ -46,37 +54,68 @@ def towers(prepared):
 def test_cases_of_a_log_with_times_are_its_positive_rows(prepared):
     cases = Cases.from_training_data(prepared)
     np.testing.assert_array_equal(cases.rows, np.flatnonzero(prepared.train.labels[:, 0]))
-    np.testing.assert_array_equal(cases.items[:, 0], prepared.train.item_rows[cases.rows])
-    assert not cases.is_list
+    np.testing.assert_array_equal(cases.items, prepared.train.item_rows[cases.rows])
 
 
-def test_cases_of_a_log_without_times_are_users_with_their_items(timeless, lists):
-    cases, valid = Cases.from_training_data(timeless), timeless.valid
-    user_of_case = timeless.train.user_rows[cases.rows]
-    assert cases.is_list and len(np.unique(user_of_case)) == len(user_of_case)
-    for row, user in enumerate(valid.user_rows):
-        history = valid.relations["history"].take(np.array([row])).latest(timeless.encoder.history_length)[0]
-        for items in cases.items[user_of_case == user]:
-            assert sorted(items) == sorted(history)
+def test_few_users_do_not_learn_from_lists(timeless):
+    assert not learns_from_lists(timeless, SETTINGS.replace(towers={"matching": True}))
+
+
+def test_logs_with_times_and_towers_without_matching_do_not_learn_from_lists(prepared, timeless, lists):
+    settings = SETTINGS.replace(towers={"matching": True})
+    assert learns_from_lists(timeless, settings)
+    assert not learns_from_lists(prepared, settings)
+    assert not learns_from_lists(timeless, SETTINGS.replace(towers={"matching": False}))
+
+
+def test_choices_are_the_positives_and_the_stored_history(timeless):
+    train = timeless.train
+    history, works = train.snapshot.relations["history"], train.snapshot.works
+    expected = {
+        (user, int(item))
+        for user in range(len(history))
+        for item in works.lookup(history.row_values(user))
+        if item >= 0
+    }
+    for row in np.flatnonzero(train.labels[:, 0] > 0):
+        expected.add((int(train.user_rows[row]), int(train.item_rows[row])))
+    assert set(zip(*map(np.ndarray.tolist, choices_of_users(timeless).nonzero()), strict=True)) == expected
+
+
+def test_loss_of_lists_is_that_of_the_user_tower_and_all_items(timeless, monkeypatch):
+    """Without hidden items, it is the mean −log softmax of a user's items; each item is sampled often."""
+    monkeypatch.setattr(retrieval, "SAMPLED", 20_000)
+    model, settings = towers(timeless), SETTINGS.replace(distil={"history_dropout": 0.0})
+    start_from_choices(model, timeless, seed=0)
+    loss = ListLoss(model, timeless, settings)
+    pairs, train = np.stack(choices_of_users(timeless).nonzero()), timeless.train
+    users = np.unique(pairs[0])
+    items = np.arange(len(train.snapshot.works))
+    codes = train.items(np.zeros(len(items), np.int64), items)
+    with torch.no_grad():
+        vectors = model.item({name: torch.from_numpy(codes[name]) for name in model.item.inputs})
+        expected = []
+        for user in users:
+            own = torch.from_numpy(pairs[1][pairs[0] == user])
+            history = {
+                name: torch.from_numpy(value[:1])
+                for name, value in timeless.valid.inputs(np.arange(1)).items()
+            }
+            history["history"] = torch.from_numpy(codes["item_ids"])[own].unsqueeze(0)
+            history["skipped"] = torch.zeros_like(history["history"])
+            scores = model.user(history).user_vector[0] @ vectors.T / settings.distil.contrast_temperature
+            expected.append(-torch.log_softmax(scores, dim=0)[own].mean().item())
+        actual = loss(torch.arange(len(users)), 0).item()
+    assert actual == pytest.approx(np.mean(expected), abs=0.02)
 
 
 def test_case_history_does_not_contain_the_cases_item(prepared):
     loss = Retrieval(towers(prepared), prepared, SETTINGS)
     rows, own = loss.cases.rows, loss.cases.items
     codes = history_codes(loss._users(rows, own, np.random.default_rng(0)))
-    own_codes = prepared.train.items(rows, own[:, 0])["item_ids"][:, 0]
+    own_codes = prepared.train.items(rows, own)["item_ids"][:, 0]
     assert (codes > 0).any()
     assert not (codes.numpy() == own_codes[:, None]).any()
-
-
-def test_case_history_is_a_part_of_the_users_list(timeless, lists):
-    loss = Retrieval(towers(timeless), timeless, SETTINGS)
-    rows, chosen = loss.cases.rows, loss.cases.items
-    codes = history_codes(loss._users(rows, chosen, np.random.default_rng(0))).numpy()
-    item_codes = timeless.encoder.tables(timeless.train.snapshot).works.ids[:, 0]
-    is_shown, is_listed = codes > 0, chosen >= 0
-    np.testing.assert_array_equal(codes[is_shown], item_codes[chosen[is_shown]])
-    assert 0.3 < is_shown.sum() / is_listed.sum() < 0.7
 
 
 def history_codes(inputs):
@@ -88,10 +127,7 @@ def test_towers_start_from_singular_vectors_of_the_choices(timeless, lists):
     model = towers(timeless)
     start_from_choices(model, timeless, seed=0)
     train = timeless.train
-    cases = Cases.from_training_data(timeless)
-    case, slot = np.nonzero(cases.items >= 0)
-    choices = np.zeros((len(cases.rows), 40))
-    choices[case, cases.items[case, slot]] = 1.0
+    choices = choices_of_users(timeless).toarray()[:, :40]
     degrees = choices.sum(axis=1, keepdims=True) * choices.sum(axis=0)
     _, values, v = np.linalg.svd(choices / np.sqrt(np.maximum(degrees, 1.0)), full_matrices=False)
     is_chosen = choices.any(axis=0)

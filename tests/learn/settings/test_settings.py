@@ -87,14 +87,6 @@ def test_resolve_selects_recipe_retrieval_for_logs_of_positives(dataset, tmp_pat
     assert read(tmp_path, "[features]\nmin_count = 7").resolve(positives).features.min_count == 7
 
 
-def test_resolve_sets_values_of_retrieval_in_large_logs_without_times(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("karec.learn.settings.settings.SMALL_ROWS", 1)
-    untimed = dataclasses.replace(dataset, drawn=0.5, timeless=True)
-    resolved = TrainSettings().resolve(untimed)
-    assert (resolved.distil.contrast_temperature, resolved.optimizer.weight_decay) == (0.07, 0.1)
-    assert read(tmp_path, "[optimizer]\nweight_decay = 2").resolve(untimed).optimizer.weight_decay == 2
-
-
 def test_min_count_is_2_for_small_logs_and_grows_above_a_million_rows(dataset):
     assert [min_count(rows) for rows in (1, 10**6, 4 * 10**6, 10**8)] == [2, 20, 40, 200]
     assert TrainSettings().resolve(dataset).features.min_count == 2
