@@ -77,7 +77,7 @@ karec lab simulate --arms arms.toml --only plain --out loop --resume
 karec lab ablation shop --out ablation
 karec lab ablation world --out ablation --on validation --seeds 0 --rows hard --rows list
 karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
-karec lab retrieval lastfm --root hetrec2011-lastfm-2k --run run/run
+karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
 karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
 karec lab export-library library --works 100000

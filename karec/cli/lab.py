@@ -145,14 +145,14 @@ def final_fit(
 
 def retrieval(
     choice: DataChoice,
-    run: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Run folder of karec train (default: only simple methods)."),
-    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.0, help="Minutes to search the settings of each simple method.")
+    ] = 10.0,
     report: Report = None,
 ) -> None:
-    """Compare retrieval from all items with popularity, item-kNN, ALS and BPR on the test days."""
+    """Train towers and compare their retrieval with EASE^R, ALS, BPR and LightGCN."""
     require_extra("lab", "karec lab retrieval")
+    require_extra("train", "karec lab retrieval")
     console = make_console()
     from karec.files import check_writable_folder
     from karec.lab.studies.retrieval import retrieval_sentence, retrieval_tables, study, write_retrieval
@@ -160,7 +160,8 @@ def retrieval(
     if report is not None:
         check_writable_folder(report)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
-        content = study(loaded.dataset, run, progress, seed=choice.seed or 0)
+        seeds = (0, 1, 2) if choice.seed is None else (choice.seed,)
+        content = study(loaded.dataset, progress, seeds=seeds, minutes=minutes)
     console.print(retrieval_sentence(content))
     print_tables(console, retrieval_tables(content))
     if report is not None:

@@ -1,40 +1,45 @@
-"""Retrieval study: recall and NDCG of held-out works, for towers, ranker and baselines.
+"""Retrieval study: recall and NDCG of held-out works, for towers of recipe retrieval and baselines.
 
 The main task's positives of the test days are held out. Works that a user took before are known and excluded.
-The towers rank all works by inner product, the ranker orders the towers' best, baselines use the matrix of
-users and works. A baseline's settings are those of the best recall@20 on the validation days, fitted on the
-days before; then it is fitted on everything before the test. The weights of towers and ranker are from the
-training days only; the histories contain the validation days, as in serving.
+The towers have the default settings and rank all works by inner product; baselines use the matrix of users
+and works. A baseline's settings are those of the best recall@20 on the validation days, fitted on the days
+before. Then towers and baselines are fitted on everything before the test.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from karec.catalog.dataset import Dataset
 from karec.errors import DataError, MissingExtra
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.retrieval import ndcg_at, recall_at, top_items
-from karec.evaluate.quality import tested_folder, trained_run
 from karec.evaluate.tables import format_measure
 from karec.lab.report import Part, Table, note, write_report
-from karec.lab.studies.retrieval_peers import PEERS, Peer, Settings, choose, top_of_peer
+from karec.lab.studies.retrieval_peers import PEERS, Peer, Settings, choose, padded_rows, top_of_peer
+from karec.learn._torch import torch_threads
+from karec.learn.distil.distillation import train_towers
+from karec.learn.fit.prepare import FitChoice, prepare_whole_log
+from karec.learn.settings.settings import TrainSettings
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples
+from karec.samples.soft_labels import SoftLabels
 from karec.times import Progress
 
 FORMAT = 1  # of retrieval.json
 TOPS = (20, 100)
-RANKED = 1000  # the towers' best works of a user, which the ranker orders
-BATCH = 4096  # works whose vectors are made at once
+BATCH = 4096  # users or works whose vectors are made at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +60,7 @@ class HeldOut:
     @property
     def known_works(self) -> NDArray[Any]:
         """(U, H) rows of works that a user took before, padded with −1."""
-        rows = self.matrix[self.users]
-        count = np.diff(rows.indptr)
-        works = np.full((len(self.users), int(count.max(initial=0))), -1, np.int64)
-        works[np.arange(works.shape[1]) < count[:, None]] = rows.indices
-        return works
+        return padded_rows(self.matrix[self.users])
 
 
 def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
@@ -67,10 +68,6 @@ def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
 
     Raises DataError if there is none.
     """
-    try:
-        from scipy.sparse import csr_matrix
-    except ImportError as error:
-        raise MissingExtra("scipy", "lab", "the retrieval study") from error
     snapshot, exposures = dataset.snapshot, dataset.exposures
     users, works = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
     is_positive = (exposures.labels[dataset.tasks[0]] == 1) & (users >= 0) & (works >= 0)
@@ -97,36 +94,34 @@ def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
 
 def study(
     dataset: Dataset,
-    folder: Path | None,
     progress: Progress | None = None,
     *,
     peers: Sequence[Peer] = PEERS,
     resamples: int = 1000,
-    seed: int = 0,
+    seeds: Sequence[int] = (0,),
+    minutes: float = math.inf,
 ) -> dict[str, Any]:
-    """Returns the report. ``folder``: run folder of models; None: only baselines.
+    """Returns the report. Towers are trained for each seed; baselines have the first.
+
+    ``minutes``: limit of the search for a baseline's settings.
 
     Raises:
-        DataError: nothing is held out, or ``folder`` is not a run.
+        DataError: nothing is held out.
         MissingExtra: the package implicit is missing.
     """
     if importlib.util.find_spec("implicit") is None:
         raise MissingExtra("implicit", "lab", "the retrieval study")
     test = held_out(dataset, dataset.valid_until_ms, np.iinfo(np.int64).max)
     valid = held_out(dataset, dataset.train_until_ms, dataset.valid_until_ms)
-    tops: dict[str, NDArray[Any]] = {}
+    seed, tops = seeds[0], dict[str, NDArray[Any]]()
     chosen: dict[str, Settings] = {}
     for number, peer in enumerate(peers):
         if progress is not None:
-            progress(number, len(peers) + 2, f"choosing settings of {peer.name}")
-        chosen[peer.name], _ = choose(peer, partial(_score, valid, peer, seed))
+            progress(number, len(peers), f"choosing settings of {peer.name}")
+        chosen[peer.name], _ = choose(peer, partial(_score, valid, peer, seed), minutes)
         tops[peer.name] = top_of_peer(peer, test.matrix, chosen[peer.name], test.users, TOPS[-1], seed)
-    if folder is not None:
-        if progress is not None:
-            progress(len(peers), len(peers) + 2, "towers and ranker")
-        tops |= model_tops(dataset, folder, test)
-    if progress is not None:
-        progress(len(peers) + 2, len(peers) + 2, "done")
+    settings = TrainSettings().with_recipe("retrieval").resolve(dataset)
+    tops |= tower_tops(dataset, settings, test, seeds, progress)
     return {
         "data": dataset.name,
         "notes": list(dataset.notes),
@@ -134,7 +129,6 @@ def study(
         "works": test.matrix.shape[1],
         "held_out": len(test.work),
         "known": int(test.matrix.nnz),
-        "ranked": min(RANKED, test.matrix.shape[1]),
         "models": compare_tops(tops, test, [peer.name for peer in peers], resamples, seed),
         "settings": chosen,
     }
@@ -165,41 +159,52 @@ def compare_tops(
     return table
 
 
-def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, NDArray[Any]]:
-    """Returns the top of the towers over all works, and of the ranker over the towers' best RANKED."""
-    folder = tested_folder(folder)
-    run, examples = trained_run(dataset, folder)
-    row = _first_rows(examples, test.users)
-    user_tower, item_tower, ranker = (
-        OnnxModel(folder / f"{name}.onnx", threads=run["settings"]["run"]["threads"])
-        for name in ("user_tower", "item_tower", "ranker")
+def tower_tops(
+    dataset: Dataset,
+    settings: TrainSettings,
+    test: HeldOut,
+    seeds: Sequence[int],
+    progress: Progress | None,
+) -> dict[str, NDArray[Any]]:
+    """Returns the top of the towers of each seed, trained for all epochs on the days before the test."""
+    until_ms = dataset.valid_until_ms
+    rows = dataset.exposures.take(dataset.exposures.time_ms < until_ms)
+    past = replace(dataset, exposures=rows, train_until_ms=until_ms, valid_until_ms=until_ms)
+    n_tasks, tops = len(dataset.tasks), {}
+    choice = FitChoice(settings.towers.epochs, scale=np.ones(n_tasks), bias=np.zeros(n_tasks))
+    with tempfile.TemporaryDirectory(prefix="karec-towers-") as name, torch_threads(settings.run.threads):
+        folder = Path(name)
+        prepared = prepare_whole_log(past, settings, folder, {"towers": choice}, progress)
+        n = len(prepared.train)
+        unknown = SoftLabels(np.zeros((n, n_tasks)), np.zeros(n), np.zeros(n, bool))
+        for seed in seeds:
+            train_towers(prepared, unknown, None, settings.replace(seed=seed), folder, progress)
+            tops[f"towers, seed {seed}"] = _tower_top(folder, prepared.valid, test, settings.run.threads)
+    return tops
+
+
+def _tower_top(folder: Path, examples: Examples, test: HeldOut, threads: int) -> NDArray[Any]:
+    """Returns (U, K) works of the held-out users by the towers in ``folder``; −1: no user vector."""
+    user_tower, item_tower = (
+        OnnxModel(folder / f"{name}.onnx", threads=threads) for name in ("user_tower", "item_tower")
     )
-    (users,) = user_tower.run(examples.inputs(row), "user_vector")
+    known_users, first = np.unique(examples.user_rows, return_index=True)
+    is_known = np.isin(test.users, known_users)
+    rows = first[np.searchsorted(known_users, test.users[is_known])]
     works = np.arange(len(examples.snapshot.works))
     moment = np.full(len(works), len(examples) - 1)
-    items = np.concatenate(
-        [
-            item_tower.run(examples.items(moment[i : i + BATCH], works[i : i + BATCH]), "item_vector")[0]
-            for i in range(0, len(works), BATCH)
-        ]
-    )
-    tower_tops = top_items(users, items, test.known_works, RANKED)
-    ranker_tops = np.full((len(tower_tops), TOPS[-1]), -1, np.int64)
-    tasks, fusion = examples.encoder.tasks, run["settings"]["fusion"]
-    weights = np.array([fusion.get(task, 0.0) for task in tasks])
-    for n, padded_pool in enumerate(tower_tops):
-        pool = padded_pool[padded_pool >= 0]
-        (logits,) = ranker.run(examples.pool(int(row[n]), pool), "logits")
-        scores = (1.0 / (1.0 + np.exp(-np.asarray(logits[:, : len(tasks)], np.float64)))) @ weights
-        order = np.argsort(-scores, kind="stable")[: ranker_tops.shape[1]]
-        ranker_tops[n, : len(order)] = pool[order]
-    return {"towers": tower_tops[:, : TOPS[-1]], "ranker": ranker_tops}
-
-
-def _first_rows(examples: Examples, users: NDArray[Any]) -> NDArray[Any]:
-    """Returns (U,) the first example of each user of ``users``, sorted user rows."""
-    known_users, rows = np.unique(examples.user_rows, return_index=True)
-    return np.asarray(rows[np.searchsorted(known_users, users)])
+    users = [
+        user_tower.run(examples.inputs(rows[i : i + BATCH]), "user_vector")[0]
+        for i in range(0, len(rows), BATCH)
+    ]
+    items = [
+        item_tower.run(examples.items(moment[i : i + BATCH], works[i : i + BATCH]), "item_vector")[0]
+        for i in range(0, len(works), BATCH)
+    ]
+    known_works = test.known_works[is_known]
+    top = np.full((len(test.users), TOPS[-1]), -1, np.int64)
+    top[is_known] = top_items(np.concatenate(users), np.concatenate(items), known_works, TOPS[-1])
+    return top
 
 
 def _score(valid: HeldOut, peer: Peer, seed: int, settings: Settings) -> float:
@@ -218,11 +223,9 @@ def write_retrieval(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
 
 
 def retrieval_sentence(report: Mapping[str, Any]) -> str:
-    has_ranker = "ranker" in report["models"]
-    note_on_ranker = f"; the ranker orders the towers' best {report['ranked']:,}" if has_ranker else ""
     return (
         f"{report['data']}: {report['held_out']:,} works held out of {report['users']:,} users, among "
-        f"{report['works']:,} works without those that a user took before{note_on_ranker}"
+        f"{report['works']:,} works without those that a user took before"
     )
 
 

@@ -1,16 +1,17 @@
-"""Baselines of retrieval: popularity, item-kNN, EASE^R, ALS and BPR, each at the best settings of its grid.
+"""Baselines of retrieval: popularity, EASE^R, ALS, BPR and LightGCN, each at the best settings of its grid.
 
 A baseline is fitted on the matrix (users, works) of ones, and returns each user's best works that the user
-has not taken. ALS, BPR and kNN are those of the package implicit. EASE^R is the sparse
-variant of ``karec.evaluate.simple_methods``, in which each item is regressed on its most similar items.
+has not taken. ALS and BPR are those of the package implicit. EASE^R is the sparse variant of
+``karec.evaluate.simple_methods``, in which each item is regressed on its most similar items.
 
 Sources  Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM 2008 (ALS); S. Rendle et
-         al., BPR, UAI 2009; B. Sarwar et al., Item-based collaborative filtering, WWW 2001; H. Steck,
-         Embarrassingly shallow autoencoders for sparse data, WWW 2019 (EASE^R).
+         al., BPR, UAI 2009; H. Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019 (EASE^R).
 """
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from karec.evaluate.metrics.retrieval import top_columns
 from karec.evaluate.simple_methods import sparse_regressions
+from karec.lab.studies.light_gcn import fit_light_gcn
 
 Settings = dict[str, Any]
 MIN_SCORE = -1e30  # implicit pads short results with lower scores
@@ -31,7 +33,7 @@ BATCH = 512  # users whose scores are in memory at once
 class Peer:
     """A baseline.
 
-    fit    ``fit(matrix, settings, seed)`` returns a model of implicit; None for popularity
+    fit    ``fit(matrix, settings, seed)`` returns a model of implicit
     start  settings at which the search begins
     grid   values of each setting
     """
@@ -50,27 +52,30 @@ def top_of_peer(
     Works that the user has taken are excluded.
     """
     model = peer.fit(matrix, settings, seed)
-    if model is None:
-        return _popular(matrix, users, k)
     ids, scores = model.recommend(users, matrix[users], N=k, filter_already_liked_items=True)
     ids = np.where(np.isfinite(scores) & (scores > MIN_SCORE) & (ids >= 0), ids, -1)
     return _without_repeats(ids, matrix, users)
 
 
-def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, list[tuple[Settings, float]]]:
+def choose(
+    peer: Peer, score: Callable[[Settings], float], minutes: float = math.inf
+) -> tuple[Settings, list[tuple[Settings, float]]]:
     """Returns (settings of the best ``score``, all trials: settings with their score).
 
-    Coordinate search: one setting at a time over its grid, until a round over all settings changes none.
+    Coordinate search: one setting at a time over its grid, until a round over all settings changes none. No
+    trial begins after ``minutes``. Without a grid or time, the settings are those of the start.
     """
-    best = dict(peer.start)
+    best, until = dict(peer.start), time.monotonic() + 60 * minutes
+    if not peer.grid or minutes <= 0:
+        return best, []
     trials = [(best, score(best))]
-    has_changed = bool(peer.grid)
+    has_changed = True
     while has_changed:
         has_changed = False
         for name, values in peer.grid.items():
             for value in values:
                 settings = {**best, name: value}
-                if not any(settings == trial for trial, _ in trials):
+                if time.monotonic() < until and not any(settings == trial for trial, _ in trials):
                     trials.append((settings, score(settings)))
             top = max(trials, key=lambda trial: trial[1])[0]
             has_changed |= top != best
@@ -89,50 +94,43 @@ def _without_repeats(top: NDArray[Any], matrix: Any, users: NDArray[Any]) -> NDA
     return cleaned
 
 
-def _popular(matrix: Any, users: NDArray[Any], k: int) -> NDArray[Any]:
-    popularity = np.asarray(matrix.sum(axis=0), np.float32).ravel()
-    return _top_of_rows(matrix[users], lambda rows: np.broadcast_to(popularity, rows.shape), k)
-
-
-def _top_of_rows(matrix: Any, score: Callable[[Any], NDArray[Any]], k: int) -> NDArray[Any]:
-    """Returns (U, k) columns of the largest scores of each row of ``matrix``, without the row's own ones."""
-    parts = []
-    for begin in range(0, matrix.shape[0], BATCH):
-        rows = matrix[begin : begin + BATCH]
-        width = int(np.diff(rows.indptr).max(initial=0))
-        known_works = np.full((rows.shape[0], width), -1, np.int64)
-        known_works[np.arange(width) < np.diff(rows.indptr)[:, None]] = rows.indices
-        parts.append(top_columns(score(rows), known_works, k))
-    return np.concatenate(parts)
+def padded_rows(rows: Any) -> NDArray[np.int64]:
+    """Returns (U, H) the columns of the entries of each row of ``rows`` (scipy CSR), padded with −1."""
+    count = np.diff(rows.indptr)
+    columns = np.full((rows.shape[0], int(count.max(initial=0))), -1, np.int64)
+    columns[np.arange(columns.shape[1]) < count[:, None]] = rows.indices
+    return columns
 
 
 @dataclass(frozen=True, eq=False)
-class _ItemRegressions:
-    """EASE^R as a model of implicit. ``weights``: scipy CSR (works, works)."""
+class _Scores:
+    """``score(users, rows)``, (U, works) for user rows and their choices, as a model of implicit."""
 
-    weights: Any
+    score: Callable[[NDArray[Any], Any], NDArray[Any]]
 
     def recommend(
-        self, _: NDArray[Any], rows: Any, *, N: int, filter_already_liked_items: bool
+        self, users: NDArray[Any], rows: Any, *, N: int, filter_already_liked_items: bool
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Returns (U, N) works, −1 for none, and scores 0: ``top_of_peer`` reads only their order."""
         assert filter_already_liked_items  # the only case
-        top = _top_of_rows(rows, lambda batch: (batch @ self.weights).toarray(), N)
-        return top, np.zeros(top.shape, np.float32)
+        parts = [slice(begin, begin + BATCH) for begin in range(0, len(users), BATCH)]
+        top = [top_columns(self.score(users[part], rows[part]), padded_rows(rows[part]), N) for part in parts]
+        return np.concatenate(top), np.zeros((len(users), N), np.float32)
 
 
-def _fit_ease(matrix: Any, settings: Settings, _: int) -> Any:
-    return _ItemRegressions(sparse_regressions(matrix, settings["penalty"]))
+def _fit_popularity(matrix: Any, settings: Settings, seed: int) -> Any:
+    popularity = np.asarray(matrix.sum(axis=0), np.float32).ravel()
+    return _Scores(lambda users, _: np.broadcast_to(popularity, (len(users), len(popularity))))
 
 
-def _fit_knn(matrix: Any, settings: Settings, _: int) -> Any:
-    from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+def _fit_ease(matrix: Any, settings: Settings, seed: int) -> Any:
+    weights = sparse_regressions(matrix, settings["penalty"])
+    return _Scores(lambda _, rows: (rows @ weights).toarray())
 
-    kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
-    model = kinds[settings["weighting"]](K=settings["neighbours"], num_threads=1)
-    with warnings.catch_warnings(action="ignore"):  # it warns about its own conversion of matrices
-        model.fit(matrix, show_progress=False)
-    return model
+
+def _fit_light_gcn(matrix: Any, settings: Settings, seed: int) -> Any:
+    user_vectors, item_vectors = fit_light_gcn(matrix, settings, seed)
+    return _Scores(lambda users, _: user_vectors[users] @ item_vectors.T)
 
 
 def _fit_als(matrix: Any, settings: Settings, seed: int) -> Any:
@@ -153,13 +151,7 @@ def _fit_bpr(matrix: Any, settings: Settings, seed: int) -> Any:
 
 
 PEERS = (
-    Peer("popularity", lambda *_: None, {}, {}),
-    Peer(
-        "item-kNN",
-        _fit_knn,
-        {"weighting": "cosine", "neighbours": 100},
-        {"weighting": ("cosine", "tfidf", "bm25"), "neighbours": (20, 50, 100, 200, 500, 1000, 2000)},
-    ),
+    Peer("popularity", _fit_popularity, {}, {}),
     Peer("EASE^R", _fit_ease, {"penalty": 100.0}, {"penalty": (10.0, 30.0, 100.0, 300.0, 1000.0)}),
     Peer(
         "ALS",
@@ -182,5 +174,11 @@ PEERS = (
             "learning_rate": (0.02, 0.05, 0.1),
             "iterations": (100, 200),
         },
+    ),
+    Peer(
+        "LightGCN",
+        _fit_light_gcn,
+        {"factors": 64, "penalty": 1e-4, "learning_rate": 1e-2, "epochs": 10},
+        {"penalty": (1e-5, 1e-4, 1e-3), "learning_rate": (3e-3, 1e-2, 3e-2)},
     ),
 )

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from karec.errors import DataError
+from karec.lab.studies.light_gcn import LAYERS, LightGcn
 from karec.lab.studies.retrieval import TOPS, compare_tops, held_out
 from karec.lab.studies.retrieval_peers import PEERS, Peer, choose, top_of_peer
 
@@ -89,3 +91,16 @@ def test_model_is_compared_with_the_best_peer(dataset):
         0.0,
     )
     assert table["one"]["recall@100"]["over"] == -1.0
+
+
+def test_light_gcn_vectors_are_the_mean_over_layers_of_the_graph():
+    choices = np.array([[1, 1, 0], [0, 1, 1]], np.float32)
+    model = LightGcn(csr_matrix(choices), dim=4, penalty=0.0, seed=0)
+    adjacency = np.block([[np.zeros((2, 2)), choices], [choices.T, np.zeros((3, 3))]])
+    degree = adjacency.sum(axis=1)
+    layer = model.table.weight.detach().numpy()
+    layers = [layer]
+    for _ in range(LAYERS):
+        layer = (adjacency / np.sqrt(np.outer(degree, degree))) @ layer
+        layers.append(layer)
+    np.testing.assert_allclose(model.vectors().detach().numpy(), np.mean(layers, axis=0), atol=1e-6)
