@@ -28,6 +28,7 @@ from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.distil.losses import contrastive_loss, library_loss
 from karec.learn.fit.cowatch import decompose_pairs
 from karec.learn.fit.prepare import TrainingData
+from karec.learn.nets.matching import LISTS
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.settings import OptimizerSettings, TrainSettings
 
@@ -131,7 +132,7 @@ class ListLoss:
 
     u = Σ_i E_i / (n + κ) + b over a random part of the list, v_i = E_i / |E_i|. E_i is the sum of the item's
     code vectors in ``Matching``, b the bias of the user tower. The loss is the mean over users and over their
-    whole list of −log softmax(⟨u, v⟩/τ). Layers that read other inputs stay 0.
+    whole list of −log softmax(⟨u, v⟩/τ). Weights of other inputs stay 0.
 
     Row r is user r mod ``n_users``. Items without a training row share a vector that is not trained.
     """
@@ -212,12 +213,16 @@ def start_from_choices(model: Towers, prepared: TrainingData, seed: int) -> None
     """Sets matching towers to order items by the singular vectors of the matrix of users and chosen items.
 
     The length of an item's vector is its weight in a history, degree^−0.5; the item tower normalizes it.
-    Items without an embedding of their own keep random vectors. Layers that read other inputs become 0.
+    Items without an embedding of their own keep random vectors. Weights of other inputs become 0.
     """
     assert model.user.matching is not None
     for layer in (model.user.out, model.item.layers[-1]):
         for parameter in layer.parameters():
             nn.init.zeros_(parameter)
+    matching = model.user.matching
+    with torch.no_grad():
+        for weights in (matching.by_column[LISTS.index("skipped")], matching.by_edge, matching.by_alike):
+            weights.zero_()
     encoder, table = prepared.encoder, model.user.matching.codes
     column = encoder.names["item_ids"].index("id")
     choices = choices_of_users(prepared)

@@ -102,7 +102,7 @@ def test_loss_of_lists_is_that_of_the_user_tower_and_all_items(timeless, monkeyp
                 for name, value in timeless.valid.inputs(np.arange(1)).items()
             }
             history["history"] = torch.from_numpy(codes["item_ids"])[own].unsqueeze(0)
-            history["skipped"] = torch.zeros_like(history["history"])
+            history["skipped"] = torch.from_numpy(codes["item_ids"])[:5].unsqueeze(0)  # has no weight
             scores = model.user(history).user_vector[0] @ vectors.T / settings.distil.contrast_temperature
             expected.append(-torch.log_softmax(scores, dim=0)[own].mean().item())
         actual = loss(torch.arange(len(users)), 0).item()
