@@ -32,16 +32,18 @@ COLUMNS = {
     "coverage": "coverage",
     "owned": "owned",
 }
-ONLY = "in karec.toml, keep {sources}, the steps index_rows, not_consumed and top_k, and no side_effects"
-ONLY_ALS = ONLY.format(sources="only the sources als and popular")
-CLOSEST = f"no step does the same; the closest: {ONLY_ALS}"
+SMALL_PIPELINE = (
+    "in karec.toml, keep {sources}, the steps index_rows, not_consumed and top_k, and no side_effects"
+)
+ALS_PIPELINE = SMALL_PIPELINE.format(sources="only the sources als and popular")
+CLOSEST_PIPELINE = f"no step does the same; the closest: {ALS_PIPELINE}"
 ADVICE = {
-    "popularity": ONLY.format(sources="only the source popular"),
+    "popularity": SMALL_PIPELINE.format(sources="only the source popular"),
     "recent popularity": "no step does the same; the closest is the source popular, with only the step top_k",
     "attribute rates": 'train with [ranker] kind = "lr", whose inputs include these rates',
-    "item-kNN": CLOSEST,
-    "EASE^R": CLOSEST,
-    "ALS": ONLY_ALS,
+    "item-kNN": CLOSEST_PIPELINE,
+    "EASE^R": CLOSEST_PIPELINE,
+    "ALS": ALS_PIPELINE,
     "towers alone": 'in karec.toml, let the stage rank end with { use = "inner_product", k = "rank" }',
     "ranker alone": "in karec.toml, remove dpp, freshness and page_rules from the stage rerank",
     "crossed logistic regression": 'train with [ranker] kind = "lr"',
