@@ -191,9 +191,9 @@ def test_als_reads_the_gram_of_the_moment_of_a_row():
         return crosses(user, items, (np.tile(vectors, (len(grams), 1)), *lists, *als))[:, -1]
 
     vectors = vectors_of(3)
-    for place, each in enumerate((gram, 3 * gram)):
+    for moment, moment_gram in enumerate((gram, 3 * gram)):
         np.testing.assert_array_equal(
-            scores(vectors, [gram, 3 * gram], place * len(factors)), scores(vectors, [each], 0)
+            scores(vectors, [gram, 3 * gram], moment * len(factors)), scores(vectors, [moment_gram], 0)
         )
     assert (scores(vectors, [gram], 0) != scores(vectors, [3 * gram], 0)).all()
     with pytest.raises(ValueError, match="a gram of ALS is not positive definite"):
