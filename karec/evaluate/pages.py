@@ -187,7 +187,8 @@ def _tune(
     """Returns the parameters with the best score within MAX_TUNING_S, and the number of those tried."""
     if len(grid) == 1 or not len(requests):
         return grid[0], 0
-    started, scores = time.process_time(), []
+    started = time.process_time()
+    scores: list[float] = []
     for parameters in grid:
         scores.append(requests.score(method.fit(log, **parameters)))
         if time.process_time() - started > MAX_TUNING_S:

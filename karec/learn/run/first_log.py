@@ -19,9 +19,14 @@ from karec.times import Progress
 def write_and_read_first_log(
     prepared: TrainingData, settings: TrainSettings, folder: Path, progress: Progress | None = None
 ) -> tuple[SoftLabels, LoggedLists | None]:
-    """Writes ``folder``/rank_log with ``folder``/ranker.onnx. Returns soft labels, and lists if a loss needs
-    them."""
-    log, train, tasks, distil = folder / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
+    """Writes ``folder``/rank_log with the scores of ``folder``/ranker.onnx, and reads it.
+
+    Returns soft labels and logged lists; the lists are None if no loss needs them.
+    """
+    log = folder / "rank_log"
+    train = prepared.train
+    tasks = prepared.encoder.tasks
+    distil = settings.distil
     shutil.rmtree(log, ignore_errors=True)
     write_first_log(train, folder / "ranker.onnx", settings, log, progress, pools=distil.needs_lists)
     soft = read_soft_labels(train.exposures, log, tasks)

@@ -68,7 +68,7 @@ ROWS: Mapping[Part, str] = {"ranker": RANKER, "towers": TOWERS}
 class Trial:
     """One row of the table.
 
-    score     of CRITERION; None if it was not tried
+    score     CRITERION; None if it was not tried
     gain      over the best trial before it, with its 95 % interval, paired over users
     why_not   reason if it was not tried
     """
@@ -85,7 +85,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen settings, complete, every trial in order, and the rules that set some of the settings."""
+    """Result of a search.
+
+    settings   the chosen settings, complete
+    trials     all trials, in order
+    rules      reasons of the settings that data or trials decided
+    """
 
     settings: TrainSettings
     trials: tuple[Trial, ...]
@@ -145,8 +150,9 @@ def _read_choice(folder: Path, facts: str, settings: TrainSettings) -> Choice | 
 
 
 class _Search:
-    """Trials in ``folder``. ``best``: the given settings with the changes that were kept.
+    """Trials in ``folder`` until ``until`` (s, of ``time.monotonic``).
 
+    ``best``: the given settings with the changes that were kept.
     All towers learn from the log of the given ranker. In a large library, all rankers order the items that
     the given towers score best.
     """
@@ -154,8 +160,13 @@ class _Search:
     def __init__(
         self, dataset: Dataset, given: TrainSettings, folder: Path, until: float, progress: Progress | None
     ) -> None:
-        self.best, self.trials, self.rules = given, list[Trial](), list[Rule]()
-        self._dataset, self._folder, self._until, self._progress = dataset, folder, until, progress
+        self.best = given
+        self.trials: list[Trial] = []
+        self.rules: list[Rule] = []
+        self._dataset = dataset
+        self._folder = folder
+        self._until = until
+        self._progress = progress
         self._fit_seconds: dict[Part, float] = {}  # of the newest models
         self._slowest: dict[Part, float] = {}
         self._best_ndcg: dict[Part, NDArray[Any]] = {}
@@ -190,7 +201,8 @@ class _Search:
 
     def _fit(self, part: Part, settings: TrainSettings) -> None:
         """Trains the models of ``part`` into the folder."""
-        start, ranker = time.monotonic(), self._folder / "ranker.onnx"
+        start = time.monotonic()
+        ranker = self._folder / "ranker.onnx"
         if part == "ranker":
             train_ranker(settings.ranker.kind, self._prepared, settings, ranker, self._progress)
         else:
@@ -207,7 +219,8 @@ class _Search:
 
     def _measure(self, part: Part, name: str, keys: Keys) -> None:
         """Adds the trial of the models in the folder. Keeps its settings if its pages are better."""
-        start, settings = time.monotonic(), self.best.replace(**keys)
+        start = time.monotonic()
+        settings = self.best.replace(**keys)
         pages = model_pages(self._dataset, self._requests, self._folder, settings.to_dict())
         ndcg = self._requests.measure(pages[ROWS[part]])[DECIDING]
         seconds = self._fit_seconds[part] + time.monotonic() - start
@@ -218,7 +231,8 @@ class _Search:
         kept = interval is None or interval[0] > 0
         self.trials.append(Trial(part, name, float(ndcg.mean()), gain, interval, round(seconds, 1), kept))
         if kept:
-            self.best, self._best_ndcg[part] = settings, ndcg
+            self.best = settings
+            self._best_ndcg[part] = ndcg
             changed = {f"{section}.{key}": value for section in keys for key, value in keys[section].items()}
             reason = f"--choose: {ndcg.mean():.4f} {CRITERION}"
             self.rules += [Rule(key, value, reason) for key, value in changed.items()]

@@ -96,8 +96,9 @@ def train(
     tested.mkdir(exist_ok=True)
     identity = fingerprint(dataset, settings) + ("" if served is None else f", {describe_pools(served)}")
     checkpoints = Checkpoints(tested, settings.run.checkpoint_steps, identity)
-    for name in ("ranker", "towers") if resume else ():
-        checkpoints.make(name).load()  # refused before a file of a finished run changes
+    if resume:
+        for name in ("ranker", "towers"):
+            checkpoints.make(name).load()  # raises for other settings before a file of the run changes
     clock = Clock()
     with torch_threads(settings.run.threads):
         prepared = prepare(dataset, settings, tested, progress)

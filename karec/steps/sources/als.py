@@ -1,7 +1,9 @@
-"""Source of items whose ALS factors fit to the items that the user enjoyed last.
+"""Source of the items with the largest inner product with the user's ALS factors.
 
-x = (G + Σ_j y_j y_jᵀ)⁻¹ Σ_j y_j for the items j of the user, and the score of item i is x·y_i
-(``karec.features.cowatch``). The search is exact: O(H·F² + F³ + items with factors · F) per request.
+x = (G + Σ_j y_j y_jᵀ)⁻¹ Σ_j y_j for the items j that the user enjoyed, and the score of item i is x·y_i
+(``karec.features.cowatch``).
+
+Cost  O(H·F² + F³ + K·F) per request for H items of the user, F factors and K items with factors; exact.
 """
 
 from __future__ import annotations
@@ -38,10 +40,13 @@ class Als(Source):
                 "als needs ALS factors, and training made none: too few items have enough users who "
                 "enjoyed them"
             )
-        self.snapshot, self.quota, self.items = snapshot, quota, items
+        self.snapshot = snapshot
+        self.quota = quota
+        self.items = items
         cowatch = encoder.cowatch
-        self.gram, self.factors = encoder.cowatch.als.grams[0], encoder.cowatch.als.vectors[0]
-        self.codes, self.index = snapshot.built.get("ALS factors", lambda: _index(snapshot, cowatch))
+        self.gram = encoder.cowatch.als.grams[0]
+        self.factors = encoder.cowatch.als.vectors[0]
+        self.codes, self.index = snapshot.built.get("ALS factors", lambda: _build_index(snapshot, cowatch))
 
     def recall(self, request: Request) -> Candidates:
         codes = np.unique(self.codes[latest_rows(request, self.snapshot, "history", self.items)])
@@ -53,7 +58,7 @@ class Als(Source):
         return Candidates.from_ids(np.asarray(self.snapshot.works.ids)[nearest.ids[0]], nearest.scores[0])
 
 
-def _index(snapshot: Snapshot, cowatch: CowatchVectors) -> tuple[Array, ItemIndex]:
+def _build_index(snapshot: Snapshot, cowatch: CowatchVectors) -> tuple[Array, ItemIndex]:
     """Returns the codes (N,) of all works, 0 without factors, and an index of the factors by work row."""
     assert cowatch.als is not None
     codes = cowatch.codes(np.asarray(snapshot.works.ids))
