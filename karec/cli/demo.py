@@ -92,7 +92,7 @@ def demo(
 
 
 def training_settings(path: Path | None, seed: int | None, *, is_world: bool) -> TrainSettings:
-    """Returns the settings of a file, or the built-in ones. The MMoE then ranks on the world."""
+    """Returns the settings of the file, else the defaults, with the MMoE as the ranker of the world."""
     from karec.learn.settings.settings import TrainSettings
 
     settings = TrainSettings() if path is None else TrainSettings.from_toml(path)

@@ -130,7 +130,7 @@ def final_fit(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Run folder to write.")],
     settings: TrainingSettings = None,
 ) -> None:
-    """Train with a final fit that ends before the test days, and compare both models there."""
+    """Train, fit again with the validation days, and compare both models on the test days."""
     require_extra("lab", "karec lab final-fit")
     require_extra("train", "karec lab final-fit")
     console = make_console()

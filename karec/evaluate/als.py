@@ -1,9 +1,9 @@
-"""ALS: factors of users and items, whose inner products tell what a user enjoys.
+"""ALS (alternating least squares): factors x_u of users and y_i of items that minimise
 
-    Σ_ui c_ui (p_ui − x_u·y_i)² + penalty·(Σ_u |x_u|² + Σ_i |y_i|²) is minimal
+    Σ_ui c_ui (p_ui − x_u·y_i)² + penalty·(Σ_u |x_u|² + Σ_i |y_i|²)
 
-p_ui is 1 and c_ui 1 + weight for enjoyed items, else 0 and 1. Each half step takes three steps of conjugate
-gradients.
+p_ui is 1 if user u enjoyed item i, else 0; c_ui = 1 + weight·p_ui. An iteration solves for the users, then
+for the items, each with CG_STEPS steps of conjugate gradients.
 
 Cost     O((P·F + (users + items)·F²)·iterations) for P enjoyed pairs and F factors.
 Sources  Y. Hu, Y. Koren, C. Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008;
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 ITERATIONS = 8
-CG_STEPS = 3  # of a half step
+CG_STEPS = 3  # for the users, and for the items, of an iteration
 ROWS = 1_024  # users or items in memory at once
 
 
@@ -32,7 +32,13 @@ def factorize(
     seed: int = 0,
     iterations: int = ITERATIONS,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns x (users, factors) and y (items, factors) of ``enjoyed`` (users, items) float32, ones."""
+    """Returns x (users, factors) and y (items, factors).
+
+    Args
+      enjoyed     (users, items) float32: 1 for each enjoyed item
+      weight      additional weight of an enjoyed item
+      penalty     factor of the squared lengths
+    """
     by_item = csr_array(enjoyed.T)
     generator = np.random.default_rng(seed)
     users, items = (
@@ -47,7 +53,7 @@ def factorize(
 def _solve_side(
     matrix: csr_array, start: NDArray[Any], other: NDArray[Any], weight: float, penalty: float
 ) -> NDArray[np.float32]:
-    """Returns the (rows, factors) vectors of one side of ALS for the vectors ``other`` of the other side."""
+    """Returns (rows, factors) new vectors of the rows of ``matrix``; ``other``: those of its columns."""
     gram = other.T @ other + penalty * np.eye(other.shape[1], dtype=np.float32)
     solved = np.zeros_like(start)
     for begin in range(0, len(start), ROWS):
@@ -61,7 +67,10 @@ def _solve_side(
 def _conjugate_gradients(
     block: csr_array, start: NDArray[Any], other: NDArray[Any], gram: NDArray[Any], weight: float
 ) -> NDArray[np.float32]:
-    """Solves (gram + weight·Σ_i y_i y_iᵀ) x = (1 + weight)·Σ_i y_i for each row of ``block``."""
+    """Solves (gram + weight·Σ_i y_i y_iᵀ) x = (1 + weight)·Σ_i y_i for each row of ``block``.
+
+    The sums are over the items i of the row.
+    """
     row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
     entries = other[block.indices]
 
@@ -81,5 +90,6 @@ def _conjugate_gradients(
         residual = residual - step * image
         new_norm = np.einsum("rf,rf->r", residual, residual)
         ratio = np.divide(new_norm, norm, out=np.zeros_like(norm), where=norm > 1e-20)[:, None]
-        direction, norm = residual + ratio * direction, new_norm
+        direction = residual + ratio * direction
+        norm = new_norm
     return solution

@@ -2,9 +2,9 @@
 
 ``karec.learn.fit.cowatch`` makes them, and the encoder stores them. Cross features are the cosines of a
 candidate with the items that the user watched or skipped, and the inner product x·y of ALS factors. The
-vector of a user is made of the items y_j that they watched last:
+factors x of a user come from those of the items that they watched last, y_j:
 
-    x = (G + Σ_j y_j y_jᵀ)⁻¹ Σ_j y_j
+    x = (G + Σ_j y_j y_jᵀ)⁻¹ Σ_j y_j        G = (Σ_i y_i y_iᵀ + penalty·I) / weight over all items i
 
 An item that too few users watched has no vector, and its crosses are 0.
 
@@ -25,7 +25,7 @@ from karec.catalog.once import computed_once
 from karec.features.vocabulary import Vocabulary, encode_known, read_vocabulary
 
 CROSSES = ("cowatch_history_max", "cowatch_history_mean", "cowatch_skipped_mean")
-ALS = "als"  # cross
+ALS = "als"  # name of the cross x·y
 ALWAYS_MS = np.iinfo(np.int64).min  # time of vectors that all rows may read
 
 
@@ -33,7 +33,7 @@ ALWAYS_MS = np.iinfo(np.int64).min  # time of vectors that all rows may read
 class AlsFactors:
     """Factors y of the K items of ``CowatchVectors`` at its moments, the newest first.
 
-    vectors  (M + 1, K + 1, F) float32; a row is zero without a vector
+    vectors  (M + 1, K + 1, F) float32 factors; the row of an item without factors is zero
     grams    (M + 1, F, F) float64: G of each moment
     """
 
@@ -42,7 +42,7 @@ class AlsFactors:
 
     @computed_once
     def tables(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Returns (R, F) vectors by row of ``CowatchVectors.all_vectors``, and the grams."""
+        """Returns (R, F) factors by row of ``CowatchVectors.all_vectors``, and the grams."""
         return self.vectors.reshape(-1, self.vectors.shape[2]), self.grams
 
 
@@ -65,6 +65,7 @@ class CowatchVectors:
 
     @property
     def crosses(self) -> tuple[str, ...]:
+        """Names of the cross features, in the order of their columns."""
         return CROSSES if self.als is None else (*CROSSES, ALS)
 
     def codes(self, ids: NDArray[Any]) -> NDArray[Any]:

@@ -2,8 +2,9 @@
 
     E⁰ (users + items, D) is learned, E^{l+1} = Â·E^l, score(u, i) = ⟨ē_u, ē_i⟩, ē = mean of E⁰ … E^LAYERS
 
-Â is the adjacency matrix, each entry divided by √(degree·degree). The loss is BPR: −log σ(score of a chosen
-item − score of a random item), plus an L2 penalty of the E⁰ that a step uses.
+Â is the adjacency matrix, each entry divided by √(degree of the user · degree of the item). The loss is BPR:
+−log σ(score of a chosen item − score of a random item), plus an L2 penalty of the rows of E⁰ that a step
+reads.
 
 Source  X. He et al., LightGCN: simplifying and powering graph convolution network for recommendation,
         SIGIR 2020.
@@ -46,6 +47,7 @@ class LightGcn(nn.Module):
         nn.init.normal_(self.table.weight, std=STARTING_STD)
 
     def vectors(self) -> Tensor:
+        """Returns ē (users + items, D)."""
         layers = [self.table.weight]
         for _ in range(LAYERS):
             layers.append(

@@ -33,7 +33,7 @@ BATCH = 512  # users whose scores are in memory at once
 class Peer:
     """A baseline.
 
-    fit    ``fit(matrix, settings, seed)`` returns a model of implicit
+    fit    ``fit(matrix, settings, seed)`` returns a model of implicit, or one with the same ``recommend``
     start  settings at which the search begins
     grid   values of each setting
     """
@@ -95,7 +95,7 @@ def _without_repeats(top: NDArray[Any], matrix: Any, users: NDArray[Any]) -> NDA
 
 
 def padded_rows(rows: Any) -> NDArray[np.int64]:
-    """Returns (U, H) the columns of the entries of each row of ``rows`` (scipy CSR), padded with −1."""
+    """Returns (U, H): the columns of the entries of each row of ``rows`` (scipy CSR), padded with −1."""
     count = np.diff(rows.indptr)
     columns = np.full((rows.shape[0], int(count.max(initial=0))), -1, np.int64)
     columns[np.arange(columns.shape[1]) < count[:, None]] = rows.indices

@@ -130,9 +130,10 @@ class Retrieval:
 class ListLoss:
     """Loss of matching towers that order all items by a user's list; called with (rows, step).
 
-    u = Σ_i E_i / (n + κ) + b over a random part of the list, v_i = E_i / |E_i|. E_i is the sum of the item's
-    code vectors in ``Matching``, b the bias of the user tower. The loss is the mean over users and over their
-    whole list of −log softmax(⟨u, v⟩/τ). Weights of other inputs stay 0.
+    u = Σ_i E_i / (n + κ) + b over n random items of the list, scaled to length 1; v_i = E_i / |E_i|. E_i is
+    the sum of the item's code vectors in ``Matching``, κ its prior for histories, b the bias of the user
+    tower, and τ ``contrast_temperature``. The loss is the mean over users and over their whole list of
+    −log softmax(⟨u, v⟩/τ). Weights of other inputs stay 0.
 
     Row r is user r mod ``n_users``. Items without a training row share a vector that is not trained.
     """

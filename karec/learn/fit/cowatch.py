@@ -3,7 +3,7 @@
     A_ui = B_ui / √(Σ_i B_ui · Σ_u B_ui)    B (users × items): 1 if user u enjoyed item i, else 0
     A ≈ U Σ Vᵀ of rank D; the vector of item i is V_i, scaled to length 1
 
-ALS factorises B (``karec.evaluate.als``); F = D, and G = (Yᵀ·Y + penalty) / weight for item factors Y.
+ALS factorises B (``karec.evaluate.als``); F = D, and G = (Yᵀ·Y + penalty·I) / weight for item factors Y.
 
 The vectors are fitted at several moments, each from the events before it (``karec.features.cowatch``).
 

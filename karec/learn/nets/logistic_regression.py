@@ -66,10 +66,11 @@ class LogisticRegression(nn.Module):
 
 
 class PairWeights(nn.Module):
-    """Scaled sum of one weight per pair of codes: users (1 or N, C) and items (N, I) → (N, T).
+    """Scaled sum of one weight per pair of codes.
 
-    ``columns``: P pairs of a column of users and a column of items, see ``paired_columns``. With AdamW each
-    weight moves by about the rate, so the sum is scaled to move as it does with SCALED_PAIRS.
+    Called with codes of users (1 or N, C) and of items (N, I), it returns (N, T) logits of T tasks.
+    ``columns``: P pairs of a column of users and a column of items, see ``paired_columns``. AdamW moves each
+    weight by about the learning rate, so without a scale the step of the sum grows with P.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class PairWeights(nn.Module):
 
 
 def paired_columns(user_sizes: Sequence[int], item_sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns pairs of a user's category and an item's, without its id, of at most MAX_PAIR_ROWS codes."""
+    """Returns (user column, item column) with at most MAX_PAIR_ROWS codes; never item column 0, the id."""
     return [
         (user, item)
         for user, user_size in enumerate(user_sizes)

@@ -1,4 +1,4 @@
-"""Trains a ranker, calibrates it on validation days and exports it: MMoE, linear or LightGBM."""
+"""Trains a ranker, calibrates it on validation days and exports it: MMoE, logistic regression or LightGBM."""
 
 from __future__ import annotations
 

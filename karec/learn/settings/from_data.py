@@ -31,7 +31,7 @@ LONG_HISTORY = 10  # items
 HISTORY, MATCHED_HISTORY = 30, 100  # last items that models see
 ITEMS_PER_VALUE = 2.0
 MIN_COUNT, MIN_COUNT_ROWS = 20, 1_000_000
-SMALL_ROWS = 1_000_000  # training rows; up to here logistic regression has the better pages (docs/notebook)
+SMALL_ROWS = 1_000_000  # training rows; below, pages of lr are better (notebook/2026-11-30-own-data.md)
 SMALL_MIN_COUNT = 2
 
 

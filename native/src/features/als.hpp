@@ -34,6 +34,7 @@ struct AlsFactors {
     }
 };
 
+// Vector of one user. The factors must outlive it. Threads: one at a time.
 class AlsUser {
   public:
     explicit AlsUser(const AlsFactors& factors) : factors_(factors) {}

@@ -74,7 +74,8 @@ struct CrossInputs {
 // Writes out (N, X). Columns, the first four for all categories: in_history and in_skipped, ln(1 + number of slots with
 // the item's code); newest_in_history and newest_in_skipped, 1 / (1 + first such slot), 0 without one; followed,
 // friend; alike; the largest and the mean cosine with the history, and the mean one with the skipped items; the
-// inner product with the user's ALS vector; the affinity of each category, 0 for code 0; ln(position), 0 if it is unknown. A cosine is NaN if a vector has NaN.
+// inner product with the user's ALS vector; the affinity of each category, 0 for code 0; ln(position), 0 if it is
+// unknown. A cosine is NaN if a vector has NaN.
 // invalid_argument: a row outside of the vectors.
 Status compute_crosses(const CrossInputs& inputs, std::span<float> out);
 

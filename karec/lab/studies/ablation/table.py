@@ -29,7 +29,7 @@ COMPARED_WITH = ("lr", "lightgbm", "hard", "teacher")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table."""
+    """One model of the study: a row of the table."""
 
     name: str
     title: str
