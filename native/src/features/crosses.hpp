@@ -56,7 +56,7 @@ struct CrossInputs {
     std::span<const std::int64_t> history_cowatch;
     std::span<const std::int64_t> skipped_cowatch;
     std::span<const std::int64_t> cowatch;
-    AlsFactors als;  // if there are co-watch vectors: factors of the same rows
+    AlsFactors als;             // if there are co-watch vectors: factors of the same rows
     AffinityInputs affinities;  // empty: no affinities
     // If rows have positions: (N,), 1 = first, 0 = unknown; empty: all are unknown.
     bool has_positions = false;

@@ -184,7 +184,8 @@ class EncoderReader {
             return refuse("table 'cowatch.als'", "float32 (M, " + std::to_string(n_rows) + ", F)");
         }
         const std::size_t n = vectors->shape[2];
-        if (grams == nullptr || grams->dtype != DType::float64 || grams->shape != std::vector{vectors->shape[0], n, n}) {
+        if (grams == nullptr || grams->dtype != DType::float64 ||
+            grams->shape != std::vector{vectors->shape[0], n, n}) {
             return refuse("table 'cowatch.grams'", "float64 (M, F, F)");
         }
         to.als_dim = n;
