@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from karec.data.columns import find_time_formats
@@ -168,8 +168,25 @@ def _value_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
     return [
         "",
         f"# ? {reason}: each row is a positive, and negatives are drawn.",
+        *_unused_column_lines(log, roles),
         *_only_positives(log, roles),
     ]
+
+
+def _unused_column_lines(log: InspectedTable, roles: Mapping[str, str]) -> Iterator[str]:
+    """Yields a line for each column with few values, which may show what a user did or thought."""
+    event = log.find_column("event", LOG_ROLES["event"], roles.values())
+    for name, column in log.columns.items():
+        has_few_values = 1 < log.n_distinct[name] <= MAX_EVENTS
+        if name in (*roles.values(), event) or column.kind not in ("text", "integer") or not has_few_values:
+            continue
+        texts = column.as_text
+        query = f"SELECT DISTINCT {texts} FROM {log.sample} WHERE {texts} IS NOT NULL ORDER BY 1 LIMIT 3"
+        values = ", ".join(str(value)[:20] for (value,) in log.source.database.rows(query))
+        yield (
+            f"# ? The column {toml_value(name)} is not used ({values}, …). If it shows what users did or "
+            "thought, add it to events.columns as event or rating, and write labels: docs/data.md."
+        )
 
 
 def _only_positives(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:

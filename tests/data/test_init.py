@@ -53,6 +53,23 @@ def test_init_makes_a_label_from_ratings_by_their_median(draft, read):
     assert genres == {"Action", "Comedy", "Drama", "Horror", "Sci-Fi"}
 
 
+def test_init_names_unused_columns_that_may_show_what_users_did(draft):
+    def write(folder):
+        folder.mkdir(exist_ok=True)
+        actions = "gesehen", "gekauft"
+        rows = [
+            f"k{at % 40};a{at % 37};2024-03-{1 + at // 20:02} 10:00:00;{actions[at % 2]};{1 + at % 5};x"
+            for at in range(400)
+        ]
+        (folder / "log.csv").write_text("\n".join(["Kunde;Artikel;Zeitpunkt;Aktion;Sterne;Quelle", *rows]))
+        return folder
+
+    _, text, toml = draft(write)
+    assert toml["events"]["columns"].keys() == {"user", "item", "time"}
+    named = [line for line in text.splitlines() if line.startswith("# ?") and "is not used" in line]
+    assert [line.split('"')[1] for line in named] == ["Aktion", "Sterne"]  # all values of Quelle are equal
+
+
 def test_init_takes_no_label_that_all_ratings_have(draft, read):
     def write(folder):
         path = movie_ratings(folder) / "ratings.csv"
