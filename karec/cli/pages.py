@@ -35,17 +35,21 @@ COLUMNS = {
 SMALL_PIPELINE = (
     "in karec.toml, keep {sources}, the steps index_rows, not_consumed and top_k, and no side_effects"
 )
+POPULAR_PIPELINE = SMALL_PIPELINE.format(sources="only the source popular")
 ALS_PIPELINE = SMALL_PIPELINE.format(sources="only the sources als and popular")
 CLOSEST_PIPELINE = f"no step does the same; the closest: {ALS_PIPELINE}"
 ADVICE = {
-    "popularity": SMALL_PIPELINE.format(sources="only the source popular"),
-    "recent popularity": "no step does the same; the closest is the source popular, with only the step top_k",
+    "popularity": POPULAR_PIPELINE,
+    "recent popularity": f"no step does the same; the closest: {POPULAR_PIPELINE}",
     "attribute rates": 'train with [ranker] kind = "lr", whose inputs include these rates',
     "item-kNN": CLOSEST_PIPELINE,
     "EASE^R": CLOSEST_PIPELINE,
     "ALS": ALS_PIPELINE,
-    "towers alone": 'in karec.toml, let the stage rank end with { use = "inner_product", k = "rank" }',
-    "ranker alone": "in karec.toml, remove dpp, freshness and page_rules from the stage rerank",
+    "towers alone": (
+        'in karec.toml, replace { use = "top_k", k = "rank" } of the stage rank and of its fallback by '
+        '{ use = "inner_product", k = "rank", only_warm = true }'
+    ),
+    "ranker alone": "in karec.toml, keep only the steps consumed_last and top_k in the stage rerank",
     "crossed logistic regression": 'train with [ranker] kind = "lr"',
 }
 
