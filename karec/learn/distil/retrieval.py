@@ -37,7 +37,7 @@ MAX_USERS, MAX_ITEMS = 2_000, 200_000  # of the validation score
 CHUNK = 8192  # items encoded at once
 MIN_USERS = 10_000  # with the 1,900 users of Last.fm, lists have recall@100 0.477, single items 0.517
 LISTS_PER_STEP = 1024  # users in a step of ``ListLoss``
-MIN_STEPS, PASSES = 600, 5  # of an epoch over the lists of users
+MIN_STEPS, PASSES = 1_800, 5  # of an epoch over the lists of users
 SAMPLED = 4096  # items in the denominator of a step
 LEARNING_RATE = 5e-3
 
