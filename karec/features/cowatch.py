@@ -111,7 +111,8 @@ class CowatchVectors:
         works = read_vocabulary(arrays, "cowatch.works")
         n = len(works) + 1
         vectors = _read_vectors(arrays, "cowatch.vectors", f"({n}, D)", lambda shape: shape[:-1] == (n,))
-        als = _read_als(arrays, n) if "cowatch.als" in arrays else None
+        n_moments = 1 + len(arrays.get("cowatch.past", ()))
+        als = _read_als(arrays, n_moments, n) if "cowatch.als" in arrays else None
         if "cowatch.past" not in arrays:
             return cls(works, vectors, als=als)
         expected = f"(M, {n}, {vectors.shape[1]})"
@@ -124,11 +125,11 @@ class CowatchVectors:
         return cls(works, vectors, past, times, als)
 
 
-def _read_als(arrays: Mapping[str, NDArray[Any]], n: int) -> AlsFactors:
+def _read_als(arrays: Mapping[str, NDArray[Any]], n_moments: int, n: int) -> AlsFactors:
     def fits(shape: tuple[int, ...]) -> bool:
-        return len(shape) == 3 and min(shape) > 0 and shape[1] == n
+        return len(shape) == 3 and shape[:2] == (n_moments, n) and shape[2] > 0
 
-    vectors = _read_vectors(arrays, "cowatch.als", f"(M, {n}, F)", fits)
+    vectors = _read_vectors(arrays, "cowatch.als", f"({n_moments}, {n}, F)", fits)
     expected = len(vectors), vectors.shape[2], vectors.shape[2]
     grams = _read_vectors(arrays, "cowatch.grams", str(expected), lambda shape: shape == expected, np.float64)
     return AlsFactors(vectors, grams)

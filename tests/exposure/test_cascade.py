@@ -63,10 +63,10 @@ def test_page_holds_no_version_of_the_dual_variables(cascade):
 
 def test_explored_items_pass_prerank_and_rank_and_are_on_the_page(cascade):
     serve(cascade, 12)
-    pages = serve(cascade, 40, 12)
+    pages = serve(cascade, 30, 12)  # the guarantees are reached after about 50 pages
     assert {control_notes(page)["explored"] for page in pages} == {1}
     explored = [item for page in pages for item in page if "underexposed" in item.sources]
-    assert len(explored) >= 40
+    assert len(explored) >= 30
 
 
 def test_rank_log_keeps_the_scores_of_the_ranker(cascade):

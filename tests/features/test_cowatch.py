@@ -7,7 +7,7 @@ import pytest
 
 from karec.aggregates.advance import advance
 from karec.errors import BundleError
-from karec.features.cowatch import CROSSES, CowatchVectors
+from karec.features.cowatch import CROSSES, AlsFactors, CowatchVectors
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import Vocabulary
 
@@ -53,7 +53,9 @@ def test_rows_read_the_last_moment_that_is_not_after_them(dataset, encoder, tmp_
     past[0, 7:] = 0
     start = dataset.snapshot.time_ms
     times = start + np.array([10, 20, 30])
-    replace(encoder, cowatch=CowatchVectors(works, vectors, past, times)).save(tmp_path / "encoder.npz")
+    factors, grams = np.stack([vectors] * 3), np.stack([np.eye(4)] * 3)
+    cowatch = CowatchVectors(works, vectors, past, times, AlsFactors(factors, grams))
+    replace(encoder, cowatch=cowatch).save(tmp_path / "encoder.npz")
     cowatch = Encoder.load(tmp_path / "encoder.npz").cowatch
     codes = np.array([[1, 9], [1, 9], [1, 9], [0, 9], [1, 9]])
     as_of = start + np.array([9, 10, 29, 29, 30])
@@ -67,6 +69,8 @@ def test_rows_read_the_last_moment_that_is_not_after_them(dataset, encoder, tmp_
         ("cowatch.past", past[:, 1:], r"expected float32 \(M, 40, 4\)"),
         ("cowatch.times_ms", times[::-1], "is not 3 ascending int64"),
         ("cowatch.times_ms", times[:2], "is not 3 ascending int64"),
+        ("cowatch.als", factors[:2], r"expected float32 \(3, 40, F\)"),
+        ("cowatch.grams", grams[:2], r"expected float64 \(3, 4, 4\)"),
     ):
         np.savez(tmp_path / "damaged.npz", **{**arrays, name: value})
         with pytest.raises(BundleError, match=message):
