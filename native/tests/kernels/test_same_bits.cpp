@@ -38,7 +38,7 @@ constexpr GoldenHash kGolden[] = {
     {"scores", 0xf53d6c0430cc319f},     {"search", 0xb27c43a811f0186a},     {"lists", 0x2cd150bf72c603d7},
     {"dpp", 0x3685c010c7861235},        {"dpp_kernel", 0x2c41f5b0e456e204}, {"mmr_ssd", 0xd518068fc304d4dd},
     {"trees", 0x9da226736daf7e42},      {"freshness", 0x6c2cc6d809aec5fe},  {"whitened", 0x443e85e9337e9c3f},
-    {"fixed_math", 0x7614599fb3015c76}, {"fusion", 0x392af49a67930bae},     {"user_encoder", 0x4503a558f4c34764},
+    {"fixed_math", 0x7614599fb3015c76}, {"fusion", 0x392af49a67930bae},     {"user_encoder", 0xa2ca9a704a116ef1},
 };
 
 // SplitMix64 (Steele, Lea, Flood 2014).
