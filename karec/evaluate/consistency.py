@@ -89,8 +89,8 @@ def known_users(snapshot: Snapshot) -> NDArray[Any]:
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
     """Returns means over pools of the measures in ``metrics.agreement``, with 95 % intervals over users.
 
-    A measure leaves out pools with too few items; ``pools`` counts the
-    others. One pool at a time is in memory. Raises DataError if there is no pool.
+    A measure leaves out pools with too few items; ``pools`` counts the others. One pool at a time is in
+    memory. Raises DataError if there is no pool.
     """
     users: list[int] = []
     sizes: list[int] = []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from karec.cli import main
 from karec.cli.output import ProgressReport
 from karec.cli.pages import ADVICE, PAGE, cascade_pages, describe_best_row, measure_pages, print_pages
 from karec.data.load import load
+from karec.evaluate.model_pages import RANKER, TOWERS, model_pages
 from karec.evaluate.pages import PageRequests
 from karec.evaluate.quality import TESTED, read_run
 
@@ -136,6 +138,21 @@ def test_advice_serves_popularity(trained, tmp_path):
     most_shown = np.bincount(pages[pages >= 0]).argsort()[-20:]
     assert (pages >= 0).all() and requests.measure(pages)["owned"].max() == 0
     assert np.isin(pages[:, 0], most_shown).all()
+
+
+def test_advice_serves_the_towers(trained, tmp_path):
+    """The two steps that the advice quotes are exchanged in a new karec.toml."""
+    run, dataset = trained / "out" / "run", load(trained, tmp_path).dataset
+    replaced, by = re.findall(r"\{[^}]*\}", ADVICE["towers alone"])
+    text = (trained / "out" / "karec.toml").read_text()
+    assert text.count(replaced) == 2
+    (tmp_path / "karec.toml").write_text(text.replace(replaced, by))
+    requests = PageRequests.from_dataset(dataset, dataset.valid_until_ms)
+    settings = read_run(run)["settings"]
+    with ProgressReport() as progress:
+        pages = cascade_pages(dataset, requests, run, settings, tmp_path, progress)
+        rows = model_pages(dataset, requests, run, settings)
+    assert (pages == rows[TOWERS]).mean() > 0.9 > (rows[RANKER] == rows[TOWERS]).mean()
 
 
 def test_every_row_has_advice(trained):

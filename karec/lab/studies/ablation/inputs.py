@@ -66,9 +66,8 @@ class AblationInputs:
         self, settings: TrainSettings, start_ms: int, truth_of: TruthOf | None
     ) -> EvaluationSet:
         truth = None if truth_of is None else self._truth(settings, truth_of)
-        users = self.measured.exposures.user_id[self.pool_rows]
         tasks, resamples = self.dataset.tasks, settings.evaluation.resamples
-        return EvaluationSet(self.measured.exposures, tasks, start_ms, users, truth, resamples, settings.seed)
+        return EvaluationSet(self.measured.exposures, tasks, start_ms, truth, resamples, settings.seed)
 
     def _truth(self, settings: TrainSettings, truth_of: TruthOf) -> NDArray[Any]:
         """Returns (P, N): fused true probabilities of the pools' works."""

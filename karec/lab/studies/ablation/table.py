@@ -84,17 +84,15 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """Data that all models are measured on: M impressions, and P pools of N works of different users.
+    """Data that all models are measured on: M impressions, and P pools of N works.
 
-    start_ms    begin of the days of GAUC
-    pool_users  (P,)
-    truth       (P, N) true scores of the pools' works, if known
+    start_ms  begin of the days of GAUC
+    truth     (P, N) true scores of the pools' works, if known
     """
 
     exposures: Impressions
     tasks: tuple[str, ...]
     start_ms: int
-    pool_users: NDArray[Any]
     truth: NDArray[Any] | None = None
     resamples: int = 200
     seed: int = 0
