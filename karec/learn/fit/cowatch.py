@@ -32,7 +32,7 @@ MAX_DIMENSIONS, MIN_DIMENSIONS = 64, 8
 ITEMS_PER_DIMENSION = 50  # with 800 items, 16 dimensions order held-out purchases better than 32 or 64
 MIN_WATCHERS = 5  # watchers per item; with fewer the vector is noise
 OVERSAMPLED, ITERATIONS = 16, 6
-ALS_WEIGHT, ALS_PENALTY = 5.0, 10.0  # a penalty of 2 or 30 is as good
+ALS_WEIGHT, ALS_PENALTY = 5.0, 10.0  # 1 to 20 and 2 to 30 are level: notebook/2026-11-30-own-data.md
 
 
 def fit_cowatch(dataset: Dataset, seed: int = 0) -> CowatchVectors | None:
