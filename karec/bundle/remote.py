@@ -97,7 +97,7 @@ def follow(url: str, root: Path, public_key: Path | None = None) -> None:
         if not has_version:
             raise
         _set_next_poll(root, RETRY_S)
-        reason = re.sub(r"\d+", "0", str(error))  # times in the text differ at each failure
+        reason = re.sub(r"\d+ ms", "", str(error))  # the time of an attempt differs in each
         if _logged.get(root) != reason:
             _logged[root] = reason
             _log.warning("%s; the previous version stays in service", error)

@@ -11,6 +11,7 @@ import typer
 from karec.cli.datasets import build_world, load_data
 from karec.cli.options import DataChoice, Report, TrainingSettings, WorldChoice
 from karec.cli.output import ProgressReport, make_console, require_extra, text_table
+from karec.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,6 +138,8 @@ def final_fit(
     from karec.lab.studies.final_fit import compare_final_fit, final_fit_table
     from karec.learn.settings.settings import TrainSettings
 
+    if (out / "run.json").exists():
+        raise DataError(f"--out {out}: a training finished here. Name another folder.")
     training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         gains = compare_final_fit(loaded.dataset, training, out, progress)

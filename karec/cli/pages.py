@@ -33,15 +33,16 @@ COLUMNS = {
     "owned": "owned",
 }
 SMALL_PIPELINE = (
-    "in karec.toml, keep {sources}, the steps index_rows, not_consumed and top_k, and no side_effects"
+    "let karec.toml have only {sources}, one stage with the steps index_rows, not_consumed and top_k, and no "
+    "side_effects"
 )
-POPULAR_PIPELINE = SMALL_PIPELINE.format(sources="only the source popular")
-ALS_PIPELINE = SMALL_PIPELINE.format(sources="only the sources als and popular")
+POPULAR_PIPELINE = SMALL_PIPELINE.format(sources="the source popular")
+ALS_PIPELINE = SMALL_PIPELINE.format(sources="the sources als and popular")
 CLOSEST_PIPELINE = f"no step does the same; the closest: {ALS_PIPELINE}"
 ADVICE = {
     "popularity": POPULAR_PIPELINE,
     "recent popularity": f"no step does the same; the closest: {POPULAR_PIPELINE}",
-    "attribute rates": 'train with [ranker] kind = "lr", whose inputs include these rates',
+    "attribute rates": 'unless the ranker is lr, train with [ranker] kind = "lr", which reads these rates',
     "item-kNN": CLOSEST_PIPELINE,
     "EASE^R": CLOSEST_PIPELINE,
     "ALS": ALS_PIPELINE,
@@ -49,7 +50,7 @@ ADVICE = {
         'in karec.toml, replace { use = "top_k", k = "rank" } of the stage rank and of its fallback by '
         '{ use = "inner_product", k = "rank", only_warm = true }'
     ),
-    "ranker alone": "in karec.toml, keep only the steps consumed_last and top_k in the stage rerank",
+    "ranker alone": "in karec.toml, rerank with consumed_last and top_k only, and remove dpp from prerank",
     "crossed logistic regression": 'train with [ranker] kind = "lr"',
 }
 

@@ -12,7 +12,7 @@ from karec.data.database import quote_text
 from karec.data.inspect_tables import MAX_EVENTS, InspectedTable, has_name_of, snake_case
 from karec.data.repeats import measure_repeats
 from karec.data.report import MAX_QUOTED, shorten
-from karec.errors import DataError
+from karec.errors import DataError, one_line
 from karec.toml import toml_key, toml_value
 
 VIEW = (
@@ -182,7 +182,7 @@ def _unused_column_lines(log: InspectedTable, roles: Mapping[str, str]) -> Itera
             continue
         texts = column.as_text
         query = f"SELECT DISTINCT {texts} FROM {log.sample} WHERE {texts} IS NOT NULL ORDER BY 1 LIMIT 3"
-        values = ", ".join(str(value)[:20] for (value,) in log.source.database.rows(query))
+        values = ", ".join(one_line(str(value)[:20]) for (value,) in log.source.database.rows(query))
         yield (
             f"# ? The column {toml_value(name)} is not used ({values}, …). If it shows what users did or "
             "thought, add it to events.columns as event or rating, and write labels: docs/data.md."
@@ -253,7 +253,7 @@ def _event_labels(log: InspectedTable, roles: Mapping[str, str]) -> list[str]:
         )
         for label, names in spellings.items()
     }
-    event_counts = ", ".join(f"{shorten(name)} {count:,}" for name, count in counts.items())
+    event_counts = ", ".join(f"{one_line(shorten(name))} {count:,}" for name, count in counts.items())
     return [
         f"view = {toml_value(view)}   # ? the event that means shown, {reason}",
         *_label_tables(log, roles, labels, f"# ? events are {event_counts}"),

@@ -5,7 +5,7 @@
 p_ui is 1 if user u enjoyed item i, else 0; c_ui = 1 + weight·p_ui. An iteration solves for the users, then
 for the items, each with CG_STEPS steps of conjugate gradients.
 
-Cost     O((P·F + (users + items)·F²)·iterations) for P enjoyed pairs and F factors.
+Cost     O((P·F + (users + items)·F²)·ITERATIONS) for P enjoyed pairs and F factors.
 Sources  Y. Hu, Y. Koren, C. Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008;
          G. Takács et al., Applications of the conjugate gradient method for implicit feedback, RecSys 2011.
 """
@@ -30,7 +30,6 @@ def factorize(
     penalty: float,
     *,
     seed: int = 0,
-    iterations: int = ITERATIONS,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns x (users, factors) and y (items, factors).
 
@@ -44,7 +43,7 @@ def factorize(
     users, items = (
         generator.normal(0.0, 0.1 / np.sqrt(factors), (n, factors)).astype(np.float32) for n in enjoyed.shape
     )
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         users = _solve_side(enjoyed, users, items, weight, penalty)
         items = _solve_side(by_item, items, users, weight, penalty)
     return users, items

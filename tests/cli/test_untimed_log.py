@@ -90,6 +90,13 @@ def test_run_has_the_recipe_and_notes_of_an_untimed_log(out):
         assert any(words in note for note in run["data"]["notes"])
 
 
+def test_lab_final_fit_refuses_the_folder_of_a_finished_run(data, out, capsys):
+    before = (out / "run" / "run.json").read_bytes()
+    assert main(["lab", "final-fit", str(data), "--out", str(out / "run")]) != 0
+    assert "a training finished here" in " ".join(capsys.readouterr().err.split())
+    assert (out / "run" / "run.json").read_bytes() == before
+
+
 def test_lab_retrieval_compares_with_simple_methods(data, capsys, tmp_path):
     command = ["lab", "retrieval", str(data), "--minutes", "0", "--seed", "4", "--report", str(tmp_path)]
     assert main(command) == 0

@@ -56,7 +56,7 @@ def test_init_makes_a_label_from_ratings_by_their_median(draft, read):
 def test_init_names_unused_columns_that_may_show_what_users_did(draft):
     def write(folder):
         folder.mkdir(exist_ok=True)
-        actions = "gesehen", "gekauft"
+        actions = "gesehen", '"ge\nkauft"'  # a line end in a cell stays inside the comment
         rows = [
             f"k{at % 40};a{at % 37};2024-03-{1 + at // 20:02} 10:00:00;{actions[at % 2]};{1 + at % 5};x"
             for at in range(400)

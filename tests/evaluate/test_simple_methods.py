@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.evaluate.als import factorize
+from karec.evaluate import als
 from karec.evaluate.past_log import MAX_PROFILE, PastLog
 from karec.evaluate.simple_methods import (
     METHODS,
@@ -104,7 +104,7 @@ def test_ease_solves_the_regressions_of_each_item():
     np.testing.assert_allclose(sparse_regressions(log.profiles, 3.0).toarray(), weights, atol=1e-4)
 
 
-def test_als_alternates_weighted_least_squares():
+def test_als_alternates_weighted_least_squares(monkeypatch):
     log = make_log(90, n_users=12)
     matrix, factors, weight, penalty = dense(log), 3, 4.0, 0.5  # three conjugate gradients are exact then
     generator = np.random.default_rng(0)
@@ -122,7 +122,8 @@ def test_als_alternates_weighted_least_squares():
     for _ in range(2):
         users = solve(matrix, items)
         items = solve(matrix.T, users)
-    x, y = factorize(log.profiles, factors, weight, penalty, iterations=2)
+    monkeypatch.setattr(als, "ITERATIONS", 2)
+    x, y = als.factorize(log.profiles, factors, weight, penalty)
     scores = x @ y.T
     np.testing.assert_allclose(scores, users @ items.T, atol=1e-3)
 

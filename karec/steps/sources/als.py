@@ -3,7 +3,8 @@
 x = (G + Σ_j y_j y_jᵀ)⁻¹ Σ_j y_j for the items j that the user enjoyed, and the score of item i is x·y_i
 (``karec.features.cowatch``).
 
-Cost  O(H·F² + F³ + K·F) per request for H items of the user, F factors and K items with factors; exact.
+Cost  O(H·F² + F³ + K·F) per request for H items of the user, F factors and K items with factors. The
+      search is exact, over factors in float16.
 """
 
 from __future__ import annotations
