@@ -32,24 +32,27 @@ COLUMNS = {
     "coverage": "coverage",
     "owned": "owned",
 }
-SMALL_PIPELINE = (
-    "let karec.toml have only {sources}, one stage with the steps index_rows, not_consumed and top_k, and no "
-    "side_effects"
+POPULAR_PIPELINE = (
+    "let karec.toml have only the source popular, one stage with the steps index_rows, not_consumed and "
+    "top_k, and no side_effects"
 )
-POPULAR_PIPELINE = SMALL_PIPELINE.format(sources="the source popular")
-ALS_PIPELINE = SMALL_PIPELINE.format(sources="the sources als and popular")
-CLOSEST_PIPELINE = f"no step does the same; the closest: {ALS_PIPELINE}"
+ALS_ORDER = (
+    'in karec.toml, put { use = "als_score" } before top_k in the stage rank; in prerank, let inner_product '
+    'have k = "recall", and put als_score and { use = "top_k", k = "prerank" } after it'
+)
+CLOSEST_ORDER = f"no step does the same; the closest: {ALS_ORDER}"
 ADVICE = {
     "popularity": POPULAR_PIPELINE,
     "recent popularity": f"no step does the same; the closest: {POPULAR_PIPELINE}",
     "attribute rates": 'unless the ranker is lr, train with [ranker] kind = "lr", which reads these rates',
-    "item-kNN": CLOSEST_PIPELINE,
-    "EASE^R": CLOSEST_PIPELINE,
-    "ALS": ALS_PIPELINE,
+    "item-kNN": CLOSEST_ORDER,
+    "EASE^R": CLOSEST_ORDER,
+    "ALS": ALS_ORDER,
     "towers alone": (
         'in karec.toml, replace { use = "top_k", k = "rank" } of the stage rank and of its fallback by '
         '{ use = "inner_product", k = "rank", only_warm = true }'
     ),
+    "ALS factors alone": ALS_ORDER,
     "ranker alone": "in karec.toml, rerank with consumed_last and top_k only, and remove dpp from prerank",
     "crossed logistic regression": 'train with [ranker] kind = "lr"',
 }

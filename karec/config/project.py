@@ -49,8 +49,7 @@ def set_up(
     """Publishes the models of ``run``. Writes ``out/karec.toml`` if there is none. Returns its path.
 
     Args:
-        settings: those of the run's run.json. A new karec.toml orders by its ``ranked_by``: "ranker", or
-            "towers" if these have better validation pages for a log of positives.
+        settings: those of the run's run.json. A new karec.toml orders by its ``ranked_by``.
         ids, keep, signing_key: as for ``karec.publish``.
         scenes: templates of scenes that a new karec.toml gets in addition to the main scene.
         item_types_of: returns further item types for these scenes from the published snapshot.
@@ -75,8 +74,8 @@ def set_up(
     config = out / "karec.toml"
     if not config.exists():  # else the user may have changed it
         scene = main_scene(dataset)
-        by_towers = read_json(run / "run.json").get("ranked_by", "ranker") == "towers"
-        text = home_scene_text(scene, snapshot, settings["fusion"], is_ranked_by_towers=by_towers)
+        ranked_by = read_json(run / "run.json").get("ranked_by", "ranker")
+        text = home_scene_text(scene, snapshot, settings["fusion"], ranked_by=ranked_by)
         write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
         stages = hosted_stages(config, scene)
         if stages:

@@ -21,6 +21,7 @@ from karec.toml import toml_key
 HOME, PLAIN = "home", "plain"
 OTHERS = ("following", "city", "live", "song_request", "room", "comment", "comment_users", "creators")
 BY_TOWERS = '"inner_product", k = "rank", only_warm = true }'
+BY_ALS = '    { use = "als_score" },\n'
 
 
 def template_text(name: str) -> str:
@@ -54,7 +55,7 @@ def added_scene_text(name: str, main: str, item_types: Mapping[str, Collection[s
 
 
 def home_scene_text(
-    scene: str, snapshot: Snapshot, objectives: Mapping[str, float], *, is_ranked_by_towers: bool = False
+    scene: str, snapshot: Snapshot, objectives: Mapping[str, float], *, ranked_by: str = "ranker"
 ) -> str:
     """Returns the text of a karec.toml with one scene, sized for the works of `snapshot`.
 
@@ -63,7 +64,8 @@ def home_scene_text(
 
     Args:
         objectives: {task: weight in the fused score}.
-        is_ranked_by_towers: rank orders by the inner product of the towers. Logits are logged as before.
+        ranked_by: rank orders by "ranker", "towers" (their inner product) or "als" (ALS factors, also in
+            prerank). Logits are logged as before.
     """
     is_plain = CREATOR not in snapshot.works.columns
     text = template_text(PLAIN if is_plain else HOME)
@@ -76,7 +78,12 @@ def home_scene_text(
         text = _replace(rf'(use = "{source}"\nquota = )[\d_]+', f"{quota:_}", text)
     weights = ", ".join(f"{toml_key(task)} = {weight}" for task, weight in objectives.items())
     text = _replace(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
-    if is_ranked_by_towers:
+    if ranked_by == "als":
+        text, n = re.subn(r'(?m)^ +\{ use = "top_k", k = "rank" \},\n', rf"{BY_ALS}\g<0>", text)
+        first = r'(?m)^( +\{ use = )"inner_product", k = ("\w+" \},\n)'
+        text, m = re.subn(first, rf'\1"inner_product", k = "recall" }},\n{BY_ALS}\1"top_k", k = \2', text)
+        assert (n, m) == (1, 1), "the template does not end prerank and rank as expected"
+    if ranked_by == "towers":
         text, n = re.subn(r'"top_k", k = "rank" \}', BY_TOWERS, text)
         assert n == 2, f"the template has {n} selectors of rank, expected 2: one is the fallback"
     return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{toml_key(scene)}")

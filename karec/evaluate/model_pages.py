@@ -1,4 +1,4 @@
-"""Pages of the models of a run: towers, ranker and trained baselines score all items for a user."""
+"""Pages of the models of a run: towers, ranker, trained baselines and ALS factors score items for a user."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates.advance import advance
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.evaluate.pages import PageRequests
+from karec.features.cowatch import CowatchVectors
 from karec.features.encoder import Encoder
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
@@ -27,6 +29,8 @@ POOL = 500  # best items of the towers that the ranker scores if there are more 
 BATCH = 256  # users
 ITEM_BATCH = 8_192
 TOWERS, RANKER, LOGISTIC = "towers alone", "ranker alone", "crossed logistic regression"
+FACTORS = "ALS factors alone"
+ENJOYED = 100  # items that make a user's ALS vector, as by default in the step als_score
 
 
 def model_pages(
@@ -39,9 +43,11 @@ def model_pages(
     """Returns {row: pages (U, K)} of the models in the run folder ``folder`` with its ``settings``.
 
     The crossed logistic regression has a row if it was trained as a baseline. If users × items
-    exceed MAX_RANKED, rankers only score the POOL best items of the towers.
+    exceed MAX_RANKED, rankers only score the POOL best items of the towers. ALS factors have a row if the
+    encoder has them; a user without a vector gets the ranker's page.
     """
-    examples = _examples(dataset, requests, Encoder.load(folder / "encoder.npz"))
+    encoder = Encoder.load(folder / "encoder.npz")
+    examples = _examples(dataset, requests, encoder)
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
     towers = _TowerScores(*_tower_vectors(examples, user_tower, item_tower), requests.is_published)
     fusion, threads = ObjectiveWeights(settings["fusion"]), settings["run"]["threads"]
@@ -53,7 +59,24 @@ def model_pages(
             pages[row] = requests.make_pages(partial(_take, scores))
             if progress is not None:
                 progress(len(pages), 3, "pages of the models")
+    if encoder.cowatch is not None and encoder.cowatch.als is not None:
+        users, items = _als_vectors(dataset, requests, encoder.cowatch)
+        als_pages = requests.make_pages(lambda rows: users[rows] @ items.T)
+        pages[FACTORS] = np.where(users[requests.users].any(axis=1)[:, None], als_pages, pages[RANKER])
     return pages
+
+
+def _als_vectors(
+    dataset: Dataset, requests: PageRequests, cowatch: CowatchVectors
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns ALS vectors of all users (zero but for those of ``requests``) and of all items, float32."""
+    assert cowatch.als is not None
+    enjoyed = advance(dataset.snapshot, dataset.exposures, requests.start_ms).relations["history"]
+    vectors = cowatch.als.vectors[0]
+    users = np.zeros((len(dataset.snapshot.users), vectors.shape[1]), np.float32)
+    for user in requests.users.tolist():
+        users[user] = cowatch.als.user_vector(cowatch.codes(enjoyed.row_values(user)[-ENJOYED:]))
+    return users, vectors[cowatch.codes(dataset.snapshot.works.ids)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,15 @@ class AlsFactors:
         """Returns (R, F) factors by row of ``CowatchVectors.all_vectors``, and the grams."""
         return self.vectors.reshape(-1, self.vectors.shape[2]), self.grams
 
+    def user_vector(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Returns x (F,) float64 at the newest moment of a user who enjoyed the items of ``codes`` (H,).
+
+        Repeated codes count once, code 0 not at all. Cost: O(H·F² + F³).
+        """
+        codes = np.unique(codes)
+        enjoyed = self.vectors[0][codes[codes > 0]].astype(np.float64)
+        return np.linalg.solve(self.grams[0] + enjoyed.T @ enjoyed, enjoyed.sum(axis=0))
+
 
 @dataclass(frozen=True, eq=False)
 class CowatchVectors:

@@ -77,7 +77,7 @@ def test_last_line_names_the_method_that_is_ahead(trained, capsys):
     measure, best = stored["ahead"]
     assert best in ("item-kNN", "EASE^R", "ALS") and stored["users"]["all"] > 50
     assert stored["compared"][measure][best]["ci"][0] > 0
-    assert list(stored["rows"])[-3:] == ["towers alone", "ranker alone", PAGE]
+    assert list(stored["rows"])[-4:] == ["towers alone", "ranker alone", "ALS factors alone", PAGE]
     assert all(row["all"]["owned"]["value"] == 0 for name, row in stored["rows"].items() if name != PAGE)
     assert main(["evaluate", "pages", str(trained), "--run", str(run)]) == 0
     last_line = capsys.readouterr().out.strip().splitlines()[-1]

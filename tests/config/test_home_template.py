@@ -71,9 +71,7 @@ def test_fusion_has_the_weights_of_the_objectives(tmp_path, platform):
 
 def test_rank_ends_with_inner_product_if_ranked_by_towers(tmp_path, platform):
     path, snapshot = tmp_path / "karec.toml", snapshot_of(platform, 1000)
-    path.write_text(
-        home_scene_text("home", snapshot, {"click": 1.0}, is_ranked_by_towers=True), encoding="utf-8"
-    )
+    path.write_text(home_scene_text("home", snapshot, {"click": 1.0}, ranked_by="towers"), encoding="utf-8")
     assert config_mistakes(path) == []
     rank = next(stage for stage in Config.read(path).scene("home").stages if stage["name"] == "rank")
     assert [step["use"] for step in rank["steps"]] == ["ranker", "fusion", "inner_product"]
@@ -90,6 +88,22 @@ def test_columns_of_home_are_those_of_the_snapshot(tmp_path, platform):
 
     assert columns_without() == ({"facets": {"tag": 0.2}}, ["creator_id", None])
     assert columns_without("tag") == (None, ["creator_id", None])
+
+
+def test_prerank_and_rank_select_by_als_scores_if_ranked_by_als(tmp_path, platform):
+    path = tmp_path / "karec.toml"
+    for without in ((), ("creator_id",)):
+        snapshot = snapshot_of(platform, 10_000, without=without)
+        path.write_text(home_scene_text("home", snapshot, {"click": 1.0}, ranked_by="als"), encoding="utf-8")
+        assert config_mistakes(path) == []
+        stages = {stage["name"]: stage for stage in Config.read(path).scene("home").stages}
+        prerank, rank = (stages[name]["steps"] for name in ("prerank", "rank"))
+        uses = [step["use"] for step in prerank]
+        place = uses.index("als_score")
+        limits = tomllib.loads(path.read_text())["scenes"]["home"]["limits"]
+        assert uses[place - 1] == "inner_product" and prerank[place - 1]["k"] == limits["recall"]
+        assert uses[place + 1] == "top_k" and prerank[place + 1]["k"] < limits["recall"]
+        assert [step["use"] for step in rank] == ["ranker", "fusion", "als_score", "top_k"]
 
 
 @pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b", "a\\b"])

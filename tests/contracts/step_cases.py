@@ -70,6 +70,7 @@ CASES = {
     "same_as_user": Case('column = "city"'),
     "blend": Case("share = 0.5"),
     "live_indicators": Case(),
+    "als_score": Case(),
     "consumed_last": Case(),
     "inner_product": Case("k = 7"),
     "freshness": Case("weight = 0.5", after=KNOWN_ROWS),

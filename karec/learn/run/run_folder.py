@@ -86,7 +86,7 @@ def run_facts(
       notes              added to those of the data
       recipe             settings that the data decided
       trained_until_ms   the models learned from no later impression; None: validation is the last
-      ranked_by          "ranker" or "towers": the model that orders pages
+      ranked_by          "ranker", "towers" or "als": the model that orders pages
     """
     return {
         "format": RUN_FORMAT,

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from karec.catalog.dataset import Dataset
-from karec.evaluate.model_pages import RANKER, TOWERS, model_pages
-from karec.evaluate.pages import validation_requests
+from karec.evaluate.model_pages import FACTORS, RANKER, TOWERS, model_pages
+from karec.evaluate.pages import DECIDING, compare_rows, validation_requests
 from karec.evaluate.quality import TESTED, evaluate_run
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
@@ -106,7 +106,7 @@ def train(
         clock.lap("examples")
         training = _Training(dataset, prepared, served, settings, tested, checkpoints, progress)
         runs, heads = training.fit_models(clock)
-        ranked_by = _page_order(dataset, settings, tested) if dataset.drawn is not None else "ranker"
+        ranked_by = _page_order(dataset, settings, tested)
         facts = run_facts(
             dataset, settings, prepared.encoder, heads, runs, notes, recipe=recipe, ranked_by=ranked_by
         )
@@ -178,11 +178,20 @@ class _Training:
         return with_served_pools(self.dataset, prepared, soft, lists, served, settings, out, self.progress)
 
 
-def _page_order(dataset: Dataset, settings: TrainSettings, folder: Path) -> Literal["ranker", "towers"]:
-    """Returns the model in ``folder`` whose pages have the higher recall on the validation days."""
+def _page_order(dataset: Dataset, settings: TrainSettings, folder: Path) -> str:
+    """Returns which of ranker, towers and ALS factors orders pages best on the validation days, by NDCG.
+
+    With impressions, what a user enjoyed depends on what was shown. So another model replaces the ranker only
+    if it is ahead by more than its interval.
+    """
     requests = validation_requests(dataset, settings.seed)
     if not len(requests):
         return "ranker"
     pages = model_pages(dataset, requests, folder, settings.to_dict())
-    recall = {row: requests.measure(pages[row])["recall"].mean() for row in (RANKER, TOWERS)}
-    return "towers" if recall[TOWERS] > recall[RANKER] else "ranker"
+    gains = compare_rows(requests, pages, RANKER, settings.evaluation.resamples, settings.seed)[DECIDING]
+    ahead = {
+        order: gains[row]["value"]
+        for order, row in (("towers", TOWERS), ("als", FACTORS))
+        if row in gains and (gains[row]["value"] if dataset.drawn is not None else gains[row]["ci"][0]) > 0
+    }
+    return max(ahead, key=lambda order: ahead[order], default="ranker")

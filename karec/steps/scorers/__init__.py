@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from karec.pipeline.step import Scorer
+from karec.steps.scorers.als_score import AlsScore
 from karec.steps.scorers.blend import Blend
 from karec.steps.scorers.consumed_last import ConsumedLast
 from karec.steps.scorers.exposure_control import ExposureControl
@@ -11,6 +12,7 @@ from karec.steps.scorers.fusion import Fusion
 from karec.steps.scorers.live_indicators import LiveIndicators
 
 STEPS: Mapping[str, type[Scorer]] = {
+    "als_score": AlsScore,
     "blend": Blend,
     "consumed_last": ConsumedLast,
     "exposure_control": ExposureControl,

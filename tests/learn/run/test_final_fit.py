@@ -10,7 +10,7 @@ from small_settings import LISTS, SMALL
 
 from karec.bundle import Bundle
 from karec.config.project import set_up
-from karec.evaluate.model_pages import RANKER, TOWERS, model_pages
+from karec.evaluate.model_pages import FACTORS, RANKER, TOWERS, model_pages
 from karec.evaluate.pages import validation_requests
 from karec.evaluate.quality import TESTED, evaluate_run
 from karec.features.encoder import Encoder
@@ -114,14 +114,20 @@ def test_final_fit_of_trees_has_the_choices_of_the_tested_ones(dataset, tmp_path
     assert models[0].tasks == models[1].tasks and models[0].fingerprint != models[1].fingerprint
 
 
-def test_train_orders_pages_of_positives_by_the_higher_recall(dataset, tmp_path):
-    positives = dataclasses.replace(dataset, drawn=0.5, tasks=("click",), weights={})
+def test_train_orders_pages_by_the_model_with_the_best_validation_pages(dataset, tmp_path):
+    """Positives only: the highest NDCG. With impressions: the ranker, unless its gap is not by chance."""
     settings = FINAL.with_recipe("hard").replace(
         fusion={"click": 1.0}, ranker={"auxiliary": ()}, run={"final_fit": False}
     )
-    folder = train(positives, settings, tmp_path / "run").folder
-    facts = facts_of(folder)
-    requests = validation_requests(positives)
-    pages = model_pages(positives, requests, folder, facts["settings"])
-    recall = [requests.measure(pages[row])["recall"].mean() for row in (RANKER, TOWERS)]
-    assert recall[0] != recall[1] and facts["ranked_by"] == ("ranker", "towers")[int(np.argmax(recall))]
+    rows = {"ranker": RANKER, "towers": TOWERS, "als": FACTORS}
+    for drawn in (0.5, None):
+        data = dataclasses.replace(dataset, drawn=drawn, tasks=("click",), weights={})
+        folder = train(data, settings, tmp_path / f"run-{drawn}").folder
+        requests, facts = validation_requests(data), facts_of(folder)
+        pages = model_pages(data, requests, folder, facts["settings"])
+        ndcg = {order: requests.measure(pages[row])["ndcg"] for order, row in rows.items()}
+        best = max(ndcg, key=lambda order: ndcg[order].mean())
+        assert len({values.mean() for values in ndcg.values()}) == 3
+        gap = ndcg[best] - ndcg["ranker"]
+        is_certain = drawn is not None or gap.mean() > 2 * gap.std() / len(requests) ** 0.5
+        assert facts["ranked_by"] == (best if is_certain else "ranker")

@@ -8,7 +8,8 @@ import pytest
 from karec.catalog.relation import Relation
 from karec.features.cowatch import AlsFactors, CowatchVectors
 from karec.features.vocabulary import Vocabulary
-from karec.pipeline.types import Request
+from karec.pipeline.types import Candidates, Request
+from karec.steps.scorers.als_score import AlsScore
 from karec.steps.sources.als import Als
 
 
@@ -50,6 +51,17 @@ def test_als_orders_items_by_the_regression_on_enjoyed_items(platform, encoder):
     assert first.ids.tolist() == page.ids[:3].tolist()
 
 
+def test_als_score_of_an_item_is_that_of_the_source(platform, encoder):
+    """108 has no factors, and the platform lacks 77 and 500: their scores are 0."""
+    snapshot = enjoyed_by_first_user(platform, 102, 105)
+    page = Als(snapshot, encoder, quota=20).recall(Request(user_id=1))
+    ids = np.append(page.ids, [108, 77, 500])
+    before = Candidates.from_ids(ids, np.arange(len(ids), dtype=np.float32))
+    scores = AlsScore(snapshot, encoder).score(Request(user_id=1), before)
+    np.testing.assert_allclose(scores, np.append(page.scores, np.zeros(3)), atol=1e-3)
+    assert AlsScore(snapshot, encoder).score(Request(user_id=2), before) is before.scores
+
+
 def test_als_reads_the_last_items_of_a_user(platform, encoder):
     newest, all_items = (enjoyed_by_first_user(platform, *items) for items in ((105,), (102, 105)))
     pages = [
@@ -68,7 +80,7 @@ def test_als_is_empty_without_enjoyed_items_that_have_factors(platform, encoder,
 
 def test_als_refuses_an_encoder_without_factors(platform, encoder):
     for other in (None, replace(encoder.cowatch, als=None)):
-        with pytest.raises(ValueError, match="als needs ALS factors, and training made none"):
+        with pytest.raises(ValueError, match="training made no ALS factors"):
             Als(platform, Encoder(other), quota=3)
-    with pytest.raises(ValueError, match="quota and items must be positive, got 1 and 0"):
+    with pytest.raises(ValueError, match="items must be positive, got 0"):
         Als(platform, encoder, quota=1, items=0)
