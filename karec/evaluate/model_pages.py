@@ -44,7 +44,7 @@ def model_pages(
 
     The crossed logistic regression has a row if it was trained as a baseline. If users × items
     exceed MAX_RANKED, rankers only score the POOL best items of the towers. ALS factors have a row if the
-    encoder has them; a user without a vector gets the ranker's page.
+    encoder has them; a user without a vector gets the ranker's page, or the towers' if there is no ranker.
     """
     encoder = Encoder.load(folder / "encoder.npz")
     examples = _examples(dataset, requests, encoder)
@@ -62,7 +62,9 @@ def model_pages(
     if encoder.cowatch is not None and encoder.cowatch.als is not None:
         users, items = _als_vectors(dataset, requests, encoder.cowatch)
         als_pages = requests.make_pages(lambda rows: users[rows] @ items.T)
-        pages[FACTORS] = np.where(users[requests.users].any(axis=1)[:, None], als_pages, pages[RANKER])
+        pages[FACTORS] = np.where(
+            users[requests.users].any(axis=1)[:, None], als_pages, pages.get(RANKER, pages[TOWERS])
+        )
     return pages
 
 
