@@ -181,17 +181,20 @@ class _Training:
 def _page_order(dataset: Dataset, settings: TrainSettings, folder: Path) -> str:
     """Returns which of ranker, towers and ALS factors orders pages best on the validation days, by NDCG.
 
-    With impressions, what a user enjoyed depends on what was shown. So another model replaces the ranker only
-    if it is ahead by more than its interval.
+    If some rows are impressions that were not consumed, what a user enjoyed depends on what was shown. Then
+    another model replaces the ranker only if it is ahead by more than its interval.
     """
     requests = validation_requests(dataset, settings.seed)
     if not len(requests):
         return "ranker"
     pages = model_pages(dataset, requests, folder, settings.to_dict())
+    has_impressions = (
+        dataset.drawn is None and not dataset.snapshot.meaning.is_consumed(dataset.exposures.labels).all()
+    )
     gains = compare_rows(requests, pages, RANKER, settings.evaluation.resamples, settings.seed)[DECIDING]
     ahead = {
         order: gains[row]["value"]
         for order, row in (("towers", TOWERS), ("als", FACTORS))
-        if row in gains and (gains[row]["value"] if dataset.drawn is not None else gains[row]["ci"][0]) > 0
+        if row in gains and (gains[row]["ci"][0] if has_impressions else gains[row]["value"]) > 0
     }
     return max(ahead, key=lambda order: ahead[order], default="ranker")
