@@ -43,7 +43,8 @@ MEASURES = (
     (
         "How far exposure reaches",
         REACH,
-        "Creators and works with at least 1, 10 and 100 impressions over all days.",
+        "Creators and works with at least 1, 10 and 100 impressions over all days, and the fractions of "
+        "users with at least one follow or like.",
     ),
 )
 

@@ -32,7 +32,7 @@ REACH: Columns = {
     f"{unit}_{minimum}": (f"{unit} with {minimum}+", 0)
     for unit in ("creators", "works")
     for minimum in THRESHOLDS
-}
+} | {"follow_penetration": ("users who followed", 3), "like_penetration": ("users who liked", 3)}
 EXPOSURE_HEAD = ("arm", "constraint", "target", "reached", "dual variable")
 
 

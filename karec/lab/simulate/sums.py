@@ -1,7 +1,7 @@
 """Results of an arm summed by user, creator and day, from a log of millions of impressions.
 
 A creator is *new* for NEW_DAYS days after the first upload. Feedback is the expected one, from the true
-probabilities.
+probabilities. A *penetration* is the fraction of users with at least one such action, as drawn.
 
 Cost: O(M + days·(C + W)) for M impressions, C creators and W works.
 """
@@ -21,6 +21,7 @@ from karec.lab.simulate.arm_log import BEFORE, ArmLog
 from karec.times import DAY_MS, HOUR_MS
 
 EXPECTED = {"play_s": "p_play_s", "long_views": "p_long_view", "likes": "p_like", "follows": "p_follow"}
+PENETRATIONS = {"follow_penetration": "follow", "like_penetration": "like"}
 YOUNG_HOURS = (24, 72)
 NEW_DAYS = 7
 
@@ -33,7 +34,7 @@ class ArmSums:
     creators    (C,) int64, as in the log
     works       number of works of the world, uploaded or not
     by_user     {measure: over users}: results of a user per day; ``sessions`` and ``exposures`` per day;
-                fractions of impressions
+                penetrations over all days; fractions of impressions
     by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 impressions over
                 all days, ``creators_10_a_day`` on the mean day; ``gini_creators``, ``gini_works``: of all
                 creators, of all uploaded works;
@@ -138,12 +139,14 @@ def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]
 
     days = np.full(int(is_visitor.sum()), float(log.days))
     exposures = of_users()
+    actions = {name: of_users(log.exposures[column]) for name, column in PENETRATIONS.items()}
     feedback = {name: of_users(log.exposures[column]) for name, column in EXPECTED.items()}
     return {
         **{name: Sums(value, days) for name, value in feedback.items()},
         "sessions": Sums(log.sessions[:, is_visitor].sum(axis=0).astype(np.float64), days),
         "exposures": Sums(exposures, days),
         "play_s_an_exposure": Sums(feedback["play_s"], exposures),
+        **{name: Sums((n > 0).astype(np.float64), np.ones(len(n))) for name, n in actions.items()},
         **{name: Sums(of_users(counts), exposures) for name, counts in shares.items()},
     }
 

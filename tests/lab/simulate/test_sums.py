@@ -36,6 +36,16 @@ def test_user_measures_are_means_over_users_and_days(sums):
     assert measures["play_s_an_exposure"] == pytest.approx(55 / 5)
 
 
+def test_penetration_is_the_fraction_of_users_with_at_least_one_action():
+    """Two of six users liked, one of them twice; one followed."""
+    log = arm(shown=SHOWN)
+    log.exposures["like"][:] = [1, 1, 0, 0, 1]
+    log.exposures["follow"][:] = [0, 0, 1, 0, 0]
+    measures = values(sums_of(log))
+    assert measures["like_penetration"] == pytest.approx(2 / 6)
+    assert measures["follow_penetration"] == pytest.approx(1 / 6)
+
+
 def test_creators_and_works_without_impressions_count(sums):
     measures = values(sums)
     assert (measures["creators_1"], measures["creators_10"]) == (2, 0)
