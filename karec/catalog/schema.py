@@ -5,6 +5,7 @@ Optional columns of items with a role:
     type, tag                      audio or video; subject
     era                            when the song was released
     upload_ms                      time of publication
+    tone                           score of moderation in [0, 1], a number; items below a limit are not shown
 
 The column ``community`` of users is made at publish: the group of the social graph that the user belongs to.
 
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CREATOR, SONG, TYPE, TAG, PUBLISHED = "creator_id", "song_id", "type", "tag", "upload_ms"
-ERA, COMMUNITY = "era", "community"
+ERA, TONE, COMMUNITY = "era", "tone", "community"
 ROLES = CREATOR, SONG, TYPE, TAG, PUBLISHED
 EXPOSED = "count_exposed"
 LATEST_MS = 253_402_300_799_999  # end of the year 9999; later values are not times

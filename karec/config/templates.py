@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from importlib.resources import files
 from typing import Any
 
-from karec.catalog.schema import CREATOR, PUBLISHED, TAG
+from karec.catalog.schema import CREATOR, PUBLISHED, TAG, TONE
 from karec.catalog.snapshot import Snapshot
 from karec.errors import ConfigError, nearest
 from karec.toml import toml_key
@@ -135,7 +135,9 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
         text = re.sub(r'(?m)^ *\{ use = "(not_consumed|consumed_last)" \},.*\n', "", text)
     if TAG not in columns:
         text = re.sub(r", similarity = \{ facets = \{ tag = [\d.]+ \} \}", "", text)
-    text = _without_columns(text, _columns(text) - set(columns))
+    is_tone_number = TONE in columns and columns[TONE].dtype.kind == "f"  # a category is not a score
+    usable = set(columns) - ({TONE} if not is_tone_number else set())
+    text = _without_columns(text, _columns(text) - usable)
     return re.sub(r'(?m)^( *\{ use = )"page_rules", rules = \[\n *\] \}(?=,\n)', r'\1"top_k" }', text)
 
 

@@ -145,6 +145,19 @@ def test_steps_of_missing_roles_are_left_out(tmp_path, platform, without, source
     assert not [role for role in without if f'"{role}"' in text]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "steps"), [(np.float32, ["tone", "tone_score"]), (np.int64, []), (None, [])]
+)
+def test_home_has_tone_steps_if_works_have_a_tone_in_numbers(tmp_path, platform, dtype, steps):
+    """An integer column is a category, for example a musical tone."""
+    snapshot = snapshot_of(platform, 1000)
+    columns = {} if dtype is None else {"tone": np.zeros(1000, dtype)}
+    works = replace(snapshot.works, columns={**snapshot.works.columns, **columns})
+    scene = config_of(tmp_path, "home", replace(snapshot, works=works), {"click": 1.0}).scene("home")
+    assert [step["use"] for step in steps_of(scene) if "tone" in step["use"]] == steps
+    assert config_mistakes(tmp_path / "karec.toml") == []
+
+
 def test_social_and_follow_are_left_out_without_relations(tmp_path, platform):
     alone = replace(snapshot_of(platform, 100), users=Table(np.arange(3), {}), relations={})
     assert not {"social", "follow"} & channels_of(tmp_path, alone)

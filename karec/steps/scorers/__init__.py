@@ -10,6 +10,7 @@ from karec.steps.scorers.exposure_control import ExposureControl
 from karec.steps.scorers.freshness import Freshness
 from karec.steps.scorers.fusion import Fusion
 from karec.steps.scorers.live_indicators import LiveIndicators
+from karec.steps.scorers.tone_score import ToneScore
 
 STEPS: Mapping[str, type[Scorer]] = {
     "als_score": AlsScore,
@@ -19,4 +20,5 @@ STEPS: Mapping[str, type[Scorer]] = {
     "freshness": Freshness,
     "fusion": Fusion,
     "live_indicators": LiveIndicators,
+    "tone_score": ToneScore,
 }
