@@ -32,7 +32,7 @@ def simulate(
         str,
         typer.Option(
             metavar="FILE|SET",
-            help="Cascades to compare: a TOML file, or prerank, diversity, exposure, fairness, demo.",
+            help="Cascades to compare: a TOML file, or prerank, diversity, exposure, fairness, random, demo.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and logs of the arms.")],

@@ -90,7 +90,7 @@ def build_cascade(
         recall,
         stages,
         tuple(SideEffectQueue(step) for step in side_effects),
-        versions={"model": bundle.model_version, "bundle": bundle.path.name},
+        versions={"model": bundle.model_version, "bundle": bundle.path.name, "config": scene.version},
         index=items.index,
         threads=config.threads,
         naming=items.naming,

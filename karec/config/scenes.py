@@ -37,6 +37,8 @@ steps that run instead if the time is short; it contains the filters and rules o
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +117,12 @@ class Scene:
     item_type: str | None = None
     consumed: Sequence[str] = ()
     show_again: bool = False
+
+    @property
+    def version(self) -> str:
+        """The first 12 hex digits of the SHA-256 of all values; comments and formatting do not change it."""
+        values = {key: value for key, value in vars(self).items() if key != "place"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
     def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
         """Returns the table of the stage `name` and its place."""

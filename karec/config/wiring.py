@@ -42,6 +42,7 @@ def wiring_mistakes(
     yield from _name_mistakes(sources, stages, place)
     yield from _min_items_mistakes(sources, merger, place)
     yield from _end_mistakes(stages, place)
+    yield from _random_position_mistakes(stages, side_effects, place)
     yield from _side_effect_mistakes(stages, side_effects, place)
     yield from _need_mistakes(query, sources, merger, stages, side_effects, place)
 
@@ -110,6 +111,23 @@ def _small_fallbacks(stages: Sequence[Stage], place: Place) -> Iterator[ConfigEr
                 yield place["stages"][i]["fallback"].refusal(
                     f"the fallback keeps {step.k} items ({step.name}), the stages keep {kept}"
                 )
+
+
+def _random_position_mistakes(
+    stages: Sequence[Stage], side_effects: Sequence[Step], place: Place
+) -> Iterator[ConfigError]:
+    """Yields random positions that later steps change: the rank log would have wrong propensities."""
+    classes = step_classes()
+    if not any(isinstance(step, classes["rank_log"]) for step in side_effects):
+        return
+    for i, stage in enumerate(stages):
+        for key, steps in (("steps", stage.steps), ("fallback", stage.fallback or ())):
+            for step, step_place in _entries(steps, place["stages"][i][key], place):
+                is_last = stage is stages[-1] and step is steps[-1]
+                if isinstance(step, classes["random_position"]) and not is_last:
+                    yield step_place.refusal(
+                        f"{step.name} is followed by other steps, expected the last step of the last stage"
+                    )
 
 
 def _side_effect_mistakes(

@@ -15,9 +15,10 @@ from karec.object_store import ObjectFolder, is_url
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FORMAT = 2
 FORMAT_KEY = b"karec.rank_log"
 RANKER_KEY = b"karec.ranker"
+NULLABLE = ("prerank", "page_position", "propensity")
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 LogFolder = Path | ObjectFolder
 
@@ -69,6 +70,9 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
             ("fused", arrow.float32()),
             ("shadow", arrow.bool_()),
             ("prerank", arrow.float32()),
+            ("page_position", arrow.int32()),
+            ("propensity", arrow.float32()),
+            ("config_version", arrow.string()),
         ],
         metadata={FORMAT_KEY: str(FORMAT), **({RANKER_KEY: ranker} if ranker else {})},
     )
@@ -130,10 +134,10 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
 def _check_cells(part: Part, table: pa.Table) -> None:
     for name in table.column_names:
         column = table[name]
-        if column.null_count and name != "prerank":
+        if column.null_count and name not in NULLABLE:
             row = int(np.flatnonzero(column.is_null().to_numpy())[0])
             raise LogSchemaError(f"{part}: column {name!r}, row {row}: the cell is empty")
-        if name.startswith("logit_") or name in ("fused", "prerank"):
+        if name.startswith("logit_") or name in ("fused", "prerank", "propensity"):
             values = column.to_numpy()
             bad = np.flatnonzero(~np.isfinite(values) & column.is_valid().to_numpy())
             if len(bad):

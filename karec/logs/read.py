@@ -1,9 +1,11 @@
 """Reads a rank log: the ranker's logits of all items that it ranked, from which the towers learn.
 
 A row is a ranked item: request_id, user_id, item_id, position (by fused score), scene, time_ms,
-model_version, logit_<task> for each task, fused, shadow, prerank. The rows of a shadow request are its whole
-pool, scored after the response, with the score of pre-ranking; other rows have prerank null. A log is a
-folder of Parquet parts from any number of writers (``karec.logs.write``), local or in an object store.
+model_version, logit_<task> for each task, fused, shadow, prerank, page_position, propensity, config_version.
+The rows of a shadow request are its whole pool, scored after the response, with the score of pre-ranking;
+other rows have prerank null. Items of the page have page_position, and propensity if that position was
+random: the probability that the item is there. A log is a folder of Parquet parts from any number of writers
+(``karec.logs.write``), local or in an object store.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ from karec.logs.parts import LogFolder, Part, StoredPart, arrow_parquet, read_pa
 class RankLog:
     """M rows of a rank log, ordered by time.
 
-    request_id, scene                          (M,) object
+    request_id, scene, config_version          (M,) object
     user_id, item_id, time_ms, model_version   (M,) int64
     position                                   (M,) int32
     logits                                     (M, T) float32, in the order of ``tasks``
     fused                                      (M,) float32
     shadow                                     (M,) bool
     prerank                                    (M,) float32, NaN if the log has none
+    page_position                              (M,) int32, −1 for items that are not on the page
+    propensity                                 (M,) float32, NaN unless the position on the page was random
     """
 
     request_id: NDArray[Any]
@@ -44,6 +48,9 @@ class RankLog:
     fused: NDArray[Any]
     shadow: NDArray[Any]
     prerank: NDArray[Any]
+    page_position: NDArray[Any]
+    propensity: NDArray[Any]
+    config_version: NDArray[Any]
     tasks: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -89,6 +96,7 @@ def read_rank_log(
     table = arrow_parquet().concat_tables([read_part(part, tasks, version) for part in list_parts(folder)])
     names, request = _encode_texts(table["request_id"])
     scenes, scene = _encode_texts(table["scene"])
+    configs, config = _encode_texts(table["config_version"])
     log = RankLog(
         request_id=names[request],
         user_id=table["user_id"].to_numpy(),
@@ -101,6 +109,9 @@ def read_rank_log(
         fused=table["fused"].to_numpy(),
         shadow=table["shadow"].to_numpy(),
         prerank=table["prerank"].to_numpy().astype(np.float32, copy=False),
+        page_position=table["page_position"].fill_null(-1).to_numpy(),
+        propensity=table["propensity"].to_numpy().astype(np.float32, copy=False),
+        config_version=configs[config],
         tasks=tuple(tasks),
     )
     order = np.lexsort((log.fused, log.item_id, log.shadow, request, log.time_ms))

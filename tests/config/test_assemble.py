@@ -6,6 +6,7 @@ import pytest
 import karec
 from karec.bundle import Bundle, publish_folder
 from karec.config import load_cascade, open_bundle, scene_names
+from karec.config.scenes import Config
 from karec.errors import ConfigError
 from karec.index import IndexSchema, ItemIndex
 from karec.pipeline.step import Filter
@@ -87,6 +88,7 @@ def test_scene_runs_the_configured_steps(config):
     assert feed.versions == {
         "model": 7,
         "bundle": "v0000000007",
+        "config": Config.read(config).scene("home").version,
         "index_generation": 1,
         "model_versions": (7,),
     }

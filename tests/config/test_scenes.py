@@ -78,6 +78,14 @@ def test_scene_without_changes_equals_its_parent(write_config):
     )
 
 
+def test_scene_version_depends_on_values_only(write_config):
+    version = scene(write_config, "", "home").version
+    assert len(version) == 12 and int(version, 16) >= 0
+    assert scene(write_config, "# a comment\n[scenes.other]\ninherits = 'home'\n", "home").version == version
+    texts = [HOME.replace(*change) for change in (("recall = 8", "recall = 7"), ("quota = 5", "quota = 6"))]
+    assert version not in [Config.read(write_config(text)).scene("home").version for text in texts]
+
+
 def test_scene_replaces_inherited_keys_whole_and_limits_by_name(write_config):
     text = "[scenes.live]\ninherits = 'home'\nrecall = [{ use = 'fresh', quota = 2 }]\nlimits.prerank = 5\n"
     live = scene(write_config, text)

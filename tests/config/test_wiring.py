@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from karec.config import load_cascade
+from karec.config.check import config_mistakes
 from karec.errors import ConfigError, Unavailable
 from karec.pipeline.step import Filter, QueryHydrator, Scorer, SideEffect
 from karec.pipeline.types import Request
@@ -189,6 +190,30 @@ class WatchesNothing(SideEffect):
 
     def run(self, request, page):
         return None
+
+
+RANDOM_POSITION = '{ use = "random_position", share = 0.1, n = 5 }'
+
+
+@pytest.mark.parametrize(
+    ("rank", "is_accepted"),
+    [
+        (RANDOM_POSITION, True),
+        ('{ use = "top_k", k = 6 }, ' + RANDOM_POSITION, True),
+        (RANDOM_POSITION + ', { use = "top_k" }', False),
+    ],
+)
+def test_random_position_is_last_if_the_scene_has_a_rank_log(write_config, rank, is_accepted):
+    """A later step would change the positions whose propensities are logged."""
+    text = SCENE.replace("OBSERVERS", '[{ use = "rank_log", folder = "log" }]').replace("REQUEST", "[]")
+    text = text.replace("PRERANK", '{ use = "ranker" }').replace('{ use = "top_k" }', rank)
+    path = write_config(text)
+    expected = [
+        f"{path}:10: scenes.home.stages[1].steps[0]: random_position is followed by other steps, expected "
+        "the last step of the last stage"
+    ]
+    found = [mistake for mistake in config_mistakes(path) if "is followed by" in mistake]
+    assert found == ([] if is_accepted else expected)
 
 
 def test_load_refuses_a_side_effect_of_an_unknown_stage(build):

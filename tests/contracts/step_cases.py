@@ -75,6 +75,7 @@ CASES = {
     "inner_product": Case("k = 7"),
     "freshness": Case("weight = 0.5", after=KNOWN_ROWS),
     "tone": Case('column = "log_duration", at_least = 4.0', after=KNOWN_ROWS),
+    "tone_score": Case('column = "log_duration", weight = 0.5', after=KNOWN_ROWS),
     "quota": Case('column = "creator_id", at_most = 2', after=KNOWN_ROWS),
     "underexposed": Case(after=("index_rows", *KNOWN_ROWS)),
     "exposure_control": Case(after=KNOWN_ROWS),
@@ -87,6 +88,8 @@ CASES = {
     "dpp": Case(),
     "mmr": Case(),
     "ssd": Case(),
+    # the request's id chooses the order, and every request has its own
+    "random_position": Case("share = 1e-15, n = 3"),
     "page_rules": Case('rules = [{ column = "creator_id", window = 3, max_count = 1 }]'),
 }
 GIVERS = (

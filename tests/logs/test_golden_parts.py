@@ -29,6 +29,8 @@ def request(at, n, **more):
     }
 
 
+# of a page whose first three positions were random; the third has no item
+ON_PAGE = request(0, 4, page_ids=np.array([20, 40]), n_randomised=3, config_version="4f2a")
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
 
 
@@ -40,6 +42,9 @@ def test_golden_part_is_read_with_its_values(tmp_path):
     np.testing.assert_array_equal(ranked.position, [0, 3, 2, 1])
     np.testing.assert_array_equal(ranked.fused, np.array([0.75, 0.25, 0.25, 0.5], np.float32))
     np.testing.assert_array_equal(ranked.logits, [[-0.25, 0], [0.25, 0.5], [-0.75, -0.5], [0.75, 1]])
+    np.testing.assert_array_equal(ranked.page_position, [-1, 0, -1, 1])
+    np.testing.assert_array_equal(ranked.propensity, np.float32([np.nan, 1 / 3, np.nan, 1 / 3]))
+    assert set(ranked.config_version) == {"4f2a"}
     assert set(ranked.request_id) == {"r0"} and set(ranked.user_id) == {5} and set(ranked.scene) == {"home"}
     assert set(ranked.time_ms) == {1_700_000_000_000} and set(ranked.model_version) == {7}
     assert not ranked.shadow.any() and np.isnan(ranked.prerank).all()
@@ -47,12 +52,14 @@ def test_golden_part_is_read_with_its_values(tmp_path):
         ("city", False, 3),
         ("city", True, 4),
     ]
+    np.testing.assert_array_equal(others[0].page_position, [-1, -1, 0])
+    assert np.isnan(others[0].propensity).all() and (others[1].page_position == -1).all()
     np.testing.assert_array_equal(others[-1].prerank, np.array([np.nan, -1, 0.5, 2], np.float32))
 
 
 def test_writer_writes_the_golden_part(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
-        for entry in (request(0, 4), request(1, 3), SHADOW):
+        for entry in (ON_PAGE, request(1, 3, page_ids=np.array([130])), SHADOW):
             writer.append(**entry)
     (part,) = tmp_path.iterdir()
     written, golden = pq.read_table(part), pq.read_table(GOLDEN)

@@ -7,6 +7,7 @@ from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.inner_product import InnerProduct
 from karec.steps.selectors.mmr import Mmr
 from karec.steps.selectors.page_rules import PageRules
+from karec.steps.selectors.random_position import RandomPosition
 from karec.steps.selectors.ssd import Ssd
 from karec.steps.selectors.top_k import TopK
 
@@ -15,6 +16,7 @@ STEPS: Mapping[str, type[Selector]] = {
     "inner_product": InnerProduct,
     "mmr": Mmr,
     "page_rules": PageRules,
+    "random_position": RandomPosition,
     "ssd": Ssd,
     "top_k": TopK,
 }

@@ -12,7 +12,8 @@ from karec.errors import Unavailable
 from karec.logs.write import RankLogWriter
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import SideEffect
-from karec.pipeline.types import Array, Candidates, Request
+from karec.pipeline.trace import N_RANDOMISED
+from karec.pipeline.types import Array, Candidates, Page, Request
 
 FLUSH_SECONDS = 5.0
 
@@ -44,9 +45,17 @@ class RankRows(SideEffect):
         self._oldest = 0.0  # time.monotonic() of the oldest row in memory
 
     def log(
-        self, request: Request, ranked: Candidates, *, shadow: bool = False, prerank: Array | None = None
+        self,
+        request: Request,
+        ranked: Candidates,
+        page: Page,
+        *,
+        shadow: bool = False,
+        prerank: Array | None = None,
     ) -> None:
         """Adds one row per candidate of ``ranked``: its column ``logits`` (N, T) and its fused score.
+
+        Rows of a shadow request have no position on the page.
 
         Raises Unavailable if a logit is not finite, and logs nothing: the reader would reject the whole part.
         """
@@ -68,6 +77,9 @@ class RankRows(SideEffect):
             fused=ranked.scores,
             shadow=shadow,
             prerank=prerank,
+            page_ids=None if shadow else page.candidates.ids,
+            n_randomised=page.trace.steps[-1].notes.get(N_RANDOMISED, 0),
+            config_version=page.versions.get("config", ""),
         )
 
     def count_unlogged_page(self) -> None:

@@ -56,7 +56,7 @@ class RankLog(RankRows):
         if page.trace.has_fallback(self.stage):
             self.count_unlogged_page()
             return
-        self.log(request, page.scored[self.stage])
+        self.log(request, page.scored[self.stage], page)
 
     def flush(self) -> None:
         try:

@@ -76,4 +76,4 @@ class Shadow(RankRows):
             generator = np.random.default_rng(request.seed)
             pool = pool.take(np.sort(generator.choice(len(pool), self.at_most, replace=False)))
         ranked, prerank = self.scorer.score(request, pool)
-        self.log(request, ranked, shadow=True, prerank=prerank)
+        self.log(request, ranked, page, shadow=True, prerank=prerank)

@@ -16,6 +16,8 @@ import pytest
 from logged_cascade import WORKS, logged_cascade, logits, numbered
 
 from karec.logs.read import read_rank_log
+from karec.steps.selectors.random_position import RandomPosition
+from karec.steps.selectors.top_k import TopK
 from karec.steps.side_effects.rank_log import RankLog
 
 TASKS = ("click", "like")
@@ -58,6 +60,26 @@ def test_rank_log_flushes_rows_by_time(ranker, tmp_path):
     assert cascade.side_effects[0].side_effect.flushed.wait(LONG)
     assert requests_in(tmp_path) == [0]
     cascade.close()
+
+
+def test_rank_log_has_positions_and_propensities_of_the_page(ranker, tmp_path):
+    cascade = logged_cascade(ranker, tmp_path)
+    (rank,) = cascade.stages
+    random_stage = dataclasses.replace(rank, steps=(*rank.steps[:-1], TopK(20), RandomPosition(1.0, 4)))
+    cascade = dataclasses.replace(cascade, versions={"config": "4f2a"})
+    page = cascade.run(numbered(0))
+    random_page = dataclasses.replace(cascade, stages=(random_stage,)).run(numbered(1))
+    cascade.close()
+    log, random_log = read_rank_log(tmp_path / "log", TASKS).requests()
+    for rows, logged_page in ((log, page), (random_log, random_page)):
+        on_page = rows.take(rows.page_position >= 0)
+        assert dict(zip(on_page.page_position.tolist(), on_page.item_id.tolist(), strict=True)) == dict(
+            enumerate(logged_page.candidates.ids.tolist())
+        )
+        assert set(rows.config_version) == {"4f2a"} and set(rows.model_version) == {7}
+    assert np.isnan(log.propensity).all()
+    expected = np.where((random_log.page_position >= 0) & (random_log.page_position < 4), 0.25, np.nan)
+    np.testing.assert_array_equal(random_log.propensity, expected.astype(np.float32))
 
 
 class RemembersCalls(RankLog):
