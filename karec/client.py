@@ -187,7 +187,7 @@ class Client(_Service, httpx.Client):
         return _decode(self.post("/v1/events", content=_encode_rows("events", events)), Recorded)
 
     def change_items(self, events: Iterable[Row]) -> Recorded:
-        """Records item events: upload, edit, delete, block, unblock, adjust."""
+        """Records item events: upload, edit, delete, block, unblock, adjust, open, close."""
         return _decode(self.post("/v1/items", content=_encode_rows("items", events)), Recorded)
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:

@@ -13,6 +13,8 @@ block      blocks an item or all items of a creator  item or creator
 search     the user searched for ``text``            user
 unblock    reverts a block                           item or creator
 adjust     a score becomes score · scale + offset    item (``text``: {"scale": …, "offset": …}, one or both)
+open       an item, such as a live room, opens       item
+close      it closes                                 item
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ KINDS = (
         "search",
         "unblock",
     ),
-    "adjust",
+    *("adjust", "open", "close"),
 )
-IMPRESSION, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK, ADJUST = range(
-    len(KINDS)
-)
-LIFECYCLE_KINDS = (UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST)
+IMPRESSION, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK = range(11)
+ADJUST, OPEN, CLOSE = range(11, len(KINDS))
+LIFECYCLE_KINDS = (UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST, OPEN, CLOSE)
+WORK = ""  # item type of works, which most events are about
 NONE = -1  # no user, item, creator, scene, position or play_ms
 AHEAD_MS = 300_000  # limit for clocks of devices that are ahead of the writer's clock
 LONGEST_PLAY_MS = DAY_MS
@@ -56,7 +58,7 @@ LATE_MS = 2 * DAY_MS
 
 _REQUIRED = {  # column: kinds that need it
     "user_id": (IMPRESSION, LABEL, PLAY, FOLLOW, UNFOLLOW, SEARCH),
-    "item_id": (IMPRESSION, LABEL, PLAY, UPLOAD, DELETE, EDIT, ADJUST),
+    "item_id": (IMPRESSION, LABEL, PLAY, UPLOAD, DELETE, EDIT, ADJUST, OPEN, CLOSE),
     "creator_id": (FOLLOW, UNFOLLOW, UPLOAD),
     "play_ms": (PLAY,),
 }
@@ -72,6 +74,7 @@ class Events:
     user_id, item_id, creator_id (M,) int64, scene, position (M,) int32, play_ms (M,) int64; −1 if missing
     labels (M,) uint64                    bit b is set if label b of the head is positive
     request_id, text (M,) object          str, "" if missing
+    item_type (M,) object                 str: type of the item, WORK for works
     """
 
     source: NDArray[Any]
@@ -88,6 +91,7 @@ class Events:
     play_ms: NDArray[Any]
     request_id: NDArray[Any]
     text: NDArray[Any]
+    item_type: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -165,6 +169,7 @@ COLUMNS: Mapping[str, tuple[Any, Any]] = {
     "play_ms": (np.int64, NONE),
     "request_id": (object, ""),
     "text": (object, ""),
+    "item_type": (object, WORK),
 }
 assert [field.name for field in fields(Events)] == [*COLUMNS]
 

@@ -158,7 +158,8 @@ class HotSwap:
         A row has an ``event`` (``karec.aggregates.events``) and the values that it needs: ``user_id``,
         ``item_id`` and ``creator_id`` as the platform's ids, names of ``labels`` and ``scene``, ``play_ms``,
         ``position``, ``request_id``, ``time_ms`` (default: ``now_ms``), ``columns`` by name of an upload or
-        an edit, ``text`` of a search, and ``event_id``, a UUID: an event that is sent again with its id
+        an edit, ``text`` of a search, the ``item_type`` of an item other than a work, and ``event_id``, a
+        UUID: an event that is sent again with its id
         counts once. ``now_ms``: the present; None: by the clock.
 
         The result counts the rows that are not events by reason. Raises Unavailable if the events cannot be

@@ -94,7 +94,8 @@ def build_cascade(
         index=items.index,
         threads=config.threads,
         naming=items.naming,
-        online=online if scene.item_type is None else None,  # the online store has works only
+        online=online,
+        item_type=scene.item_type or "",
         bundle=items,
         exposure=resources.exposure,
         as_of_ms=bundle.snapshot.time_ms if online is None else None,

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from karec.aggregates.events import LATE_MS
 from karec.bundle import Bundle
 from karec.catalog.schema import CREATOR, SONG
 from karec.config.online_settings import OnlineSettings
-from karec.config.scenes import Config
+from karec.config.scenes import Config, file_place
 from karec.features.online_inputs import find_columns
 from karec.index import IdMap
+from karec.online.followed_items import FollowedItems, Presence
 from karec.online.ingestion import Ingestion, OnlineBase, head_of
-from karec.online.item_changes import Refuse
+from karec.online.item_changes import ItemChanges, Refuse
 from karec.online.item_counters import ItemCounters
 from karec.online.lifecycle import ID
 from karec.online.parse_events import EventParser
 from karec.online.store.contents import StoreContents
 from karec.online.store.open import MEMORY, open_store
-from karec.refresh.uploads import Uploads
+from karec.refresh.uploads import Uploads, hide_and_adjust
 
 MAPS = {CREATOR: "creators", SONG: "songs"}  # columns whose texts have id maps
 
@@ -32,19 +35,39 @@ def open_ingestion(settings: OnlineSettings, folder: Path, bundle: Bundle) -> In
     """Opens the store. Paths in ``settings`` are relative to ``folder``."""
     return Ingestion(
         open_store(settings.url, folder),
-        head_of(bundle.snapshot, settings.late_ms),
+        open_contents(bundle, settings.late_ms).head,
         refuse=_upload_rules(None if settings.screen is None else folder / settings.screen),
         deadline_ms=settings.deadline_ms if settings.is_on_a_server else None,
     )
 
 
-def bind_bundle(ingestion: Ingestion, bundle: Bundle, scenes: Collection[str]) -> OnlineBase:
-    """Returns the online store for ``bundle``. Raises what ``Ingestion.bind`` raises.
+def open_contents(bundle: Bundle, late_ms: int = LATE_MS) -> StoreContents:
+    """Returns the contents of the online store of ``bundle``, for all its item types."""
+    snapshots = {name: bundle.item_type(name).snapshot for name in bundle.item_types}
+    head = head_of(bundle.snapshot, late_ms, [snapshot.meaning for snapshot in snapshots.values()])
+    others = {name: StoreContents(snapshot, head, name) for name, snapshot in snapshots.items()}
+    return StoreContents(bundle.snapshot, head, others=others)
 
-    ``scenes``: scenes of the karec.toml, which events may name.
+
+def bind_bundle(ingestion: Ingestion, bundle: Bundle, config: Config) -> OnlineBase:
+    """Returns the online store for ``bundle``. Raises what ``Ingestion.bind`` raises, and ConfigError for an
+    unknown item type.
     """
-    parser = EventParser(bundle, ingestion.head, scenes)
-    return ingestion.bind(bundle.snapshot, TextNumbers.from_bundle(bundle), Uploads(bundle).take, parser)
+    assert config.online is not None
+    open_minutes = config.online.open_minutes
+    if unknown := sorted(open_minutes.keys() - {*bundle.item_types}):
+        raise file_place(config.path)["online"]["open_minutes"].refusal(
+            f"the bundle has no item types {unknown}, expected some of {bundle.item_types}"
+        )
+    number_of = TextNumbers.from_bundle(bundle)
+    followed = []
+    for name, contents in open_contents(bundle, ingestion.head.late_ms).by_type.items():
+        items = bundle.item_type(name) if name else bundle
+        changes = ItemChanges(items.snapshot, number_of, ingestion.refuse)
+        update = partial(hide_and_adjust, items.index) if name else Uploads(bundle).take
+        presence = Presence(60_000 * open_minutes[name]) if name in open_minutes else None
+        followed.append(FollowedItems(contents, changes, update, presence))
+    return ingestion.bind(followed, EventParser(bundle, ingestion.head, config.scenes, open_minutes))
 
 
 @contextmanager
@@ -57,7 +80,7 @@ def open_counters(config: Config, bundle: Bundle) -> Iterator[Callable[[NDArray[
     if config.online is None or config.online.url == MEMORY:
         yield None
         return
-    contents = StoreContents(bundle.snapshot, head_of(bundle.snapshot))
+    contents = open_contents(bundle)
     columns = find_columns(contents.counters, bundle.encoder.works.counters)
     store = open_store(config.online.url, config.path.absolute().parent)
     try:

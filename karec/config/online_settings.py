@@ -5,6 +5,7 @@ url = "sqlite:online.db"        # a file beside the karec.toml, "valkey://HOST:P
 screen = "screen.toml"          # optional: uploads that break one of its rules are refused
 deadline_ms = 20                # max time that a request waits for a store on a server
 retention_days = 2              # older events are refused, so that the id of an event always counts once
+open_minutes = { live = 240 }   # item types that open and close: minutes until an open item closes by itself
 exported = "events"             # folder, or URL of an object store, where karec export events writes days
 refresh_share = 0.25            # karec schedule: fraction of a core for karec refresh; 0: it does not run
 train_every_hours = 24          # karec schedule: between the starts of two trainings; 0: none
@@ -16,6 +17,7 @@ The password of a server is in the environment variable KAREC_ONLINE_PASSWORD.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +39,7 @@ class OnlineSettings(Settings, frozen=True):
     screen: str | None = None
     deadline_ms: Annotated[float, Meta(gt=0, le=10_000)] = 20.0
     retention_days: Annotated[float, Meta(gt=0, le=365)] = 2.0
+    open_minutes: Mapping[str, Annotated[float, Meta(gt=0, le=2880)]] = {}
     exported: Text = "events"
     refresh_share: Fraction = 0.25
     train_every_hours: NonNegative = 0.0

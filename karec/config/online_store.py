@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from karec.bundle import Bundle
+from karec.config.online import open_contents
 from karec.config.scenes import Config
 from karec.errors import ConfigError
 from karec.online.apply_events import EventApplier
 from karec.online.event_files import EventFiles
-from karec.online.ingestion import append_events, head_of
+from karec.online.ingestion import append_events
 from karec.online.parse_events import EventParser
 from karec.online.read_log import EventSource
 from karec.online.recovery import rebuild_state, restore
-from karec.online.store.contents import StoreContents
 from karec.online.store.open import SQLITE, open_store
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.sqlite_file import backup_path
@@ -56,8 +56,8 @@ def store_lines(path: Path, lines: Iterable[str]) -> tuple[int, Counter[str]]:
     config = read_online_config(path)
     assert config.online is not None
     bundle = Bundle.open(config.follow_bundle(), verify=False)
-    contents = StoreContents(bundle.snapshot, head_of(bundle.snapshot, config.online.late_ms))
-    parser = EventParser(bundle, contents.head, config.scenes)
+    contents = open_contents(bundle, config.online.late_ms)
+    parser = EventParser(bundle, contents.head, config.scenes, config.online.open_minutes)
     applier = EventApplier(contents)
     n_events = 0
     reasons = Counter[str]()
@@ -100,8 +100,7 @@ def restore_store(path: Path, note: Callable[[str], None], *, recompute_state: b
     assert source.exported is not None
     files = EventFiles(source.exported)
     file = Path(source.url.removeprefix(SQLITE))
-    snapshot = Bundle.open(config.follow_bundle(), verify=False).snapshot
-    contents = StoreContents(snapshot, head_of(snapshot, config.online.late_ms))
+    contents = open_contents(Bundle.open(config.follow_bundle(), verify=False), config.online.late_ms)
     if not recompute_state:
         backup = backup_path(file)
         if not file.exists() and not backup.is_file():

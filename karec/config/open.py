@@ -130,7 +130,7 @@ class _VersionSource:
                 ingestion = open_ingestion(config.online, self._path.parent, bundle)
                 on_refusal.callback(ingestion.close)
                 self._online = config.online
-            online = bind_bundle(ingestion, bundle, config.scenes)
+            online = bind_bundle(ingestion, bundle, config)
             cascades = {
                 scene: build_cascade(config, scene, bundle, online.follower, ingestion.store)
                 for scene in scenes

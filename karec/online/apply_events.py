@@ -7,6 +7,7 @@ processes arrive changes nothing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
-from karec.aggregates.events import NONE, Events
+from karec.aggregates.events import LIFECYCLE_KINDS, NONE, WORK, Events
 from karec.aggregates.histories import SHOWN, HistoryAggregate, lists_of
 from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
 from karec.kernels.aggregates import group_by_row
@@ -46,32 +47,45 @@ class EventApplier:
         counts: Counter[str] = Counter()
         entries: dict[bytes, bytes | None] = {}
         base_counters: dict[bytes, bytes] = {}
-        lifecycle_events = select_lifecycle_events(events)
-        if len(lifecycle_events):
-            lifecycle = ItemLifecycle.from_events(read, lifecycle_events, counts)
-            entries |= lifecycle.apply(lifecycle_events, counts).to_entries()
-            counts["lifecycle"] = len(lifecycle_events)
+        is_lifecycle = np.isin(events.kind, LIFECYCLE_KINDS)
         is_aggregated = np.isin(events.kind, AGGREGATED_KINDS)
         is_early = events.time_ms < self.contents.base.time_ms
         is_counted = is_aggregated & ~is_early
-        counts["not aggregated"] = int((~is_aggregated).sum()) - len(lifecycle_events)
+        counts["lifecycle"] = int(is_lifecycle.sum())
+        counts["not aggregated"] = int((~is_aggregated & ~is_lifecycle).sum())
         counts["before the bundle"] = int((is_aggregated & is_early).sum())
         counts["counted"] = int(is_counted.sum())
-        if is_counted.any():
-            self._update_aggregates(events.take(is_counted), read, entries, base_counters, counts)
+
+        def read_newest(keys: Sequence[bytes]) -> list[bytes | None]:
+            """Reads the store with the entries of item types before this one: they share some keys."""
+            return [entries.get(key, value) for key, value in zip(keys, read(keys), strict=True)]
+
+        for item_type, contents in self.contents.by_type.items():
+            lifecycle_events = select_lifecycle_events(events, item_type)
+            if len(lifecycle_events):
+                letter = contents.letter(records.WORK_LIFE)
+                lifecycle = ItemLifecycle.from_events(read_newest, lifecycle_events, counts, letter)
+                entries |= lifecycle.apply(lifecycle_events, counts).to_entries(letter)
+            counted_events = events.take(is_counted & (events.item_type == item_type))
+            if len(counted_events):
+                self._update_aggregates(contents, counted_events, read_newest, entries, base_counters, counts)
         self.counts += counts
         return StateUpdate(entries, base_counters, is_counted)
 
     def _update_aggregates(
         self,
+        contents: StoreContents,
         events: Events,
         read: Read,
         entries: dict[bytes, bytes | None],
         base_counters: dict[bytes, bytes],
         counts: Counter[str],
     ) -> None:
-        """Adds the entries of users and items after ``events`` to ``entries``."""
-        base, head = self.contents.base, self.contents.head
+        """Adds the entries of users and items after ``events`` to ``entries``.
+
+        Only works have counters: no model reads those of other item types.
+        """
+        base, head = contents.base, contents.head
         users, user_places = np.unique(events.user_id, return_inverse=True)
         items, item_places = np.unique(events.item_id, return_inverse=True)
         user_rows, item_rows = base.users.lookup(users), base.works.lookup(items)
@@ -85,21 +99,24 @@ class EventApplier:
             aggregate: records.USER_LISTS[aggregate.name] for aggregate in lists_of(base.meaning)
         }
         updates = [
-            _ListUpdate.from_events(aggregate, letter, self.contents, located, events, users)
+            _ListUpdate.from_events(aggregate, contents.letter(letter), contents, located, events, users)
             for aggregate, letter in letters.items()
         ]
         updates = [update for update in updates if len(update.keys)]
-        user_keys = records.keys_of(records.USER_COUNTERS, users)
-        item_keys = records.keys_of(records.WORK_COUNTERS, items)
+        has_counters = contents.item_type == WORK
+        user_keys = records.keys_of(records.USER_COUNTERS, users) if has_counters else []
+        item_keys = records.keys_of(records.WORK_COUNTERS, items) if has_counters else []
         groups = [*(update.keys for update in updates), user_keys, item_keys]
         values = read([key for keys in groups for key in keys])
         cuts = np.cumsum([0, *map(len, groups)]).tolist()
         for update, begin, end in zip(updates, cuts, cuts[1:], strict=False):
-            first, states, n_corrupt = update.apply(values[begin:end], self.contents, user_rows)
+            first, states, n_corrupt = update.apply(values[begin:end], contents, user_rows)
             counts["corrupt entries"] += n_corrupt
             entries |= records.pack_rows(update.keys, first, states)
             if update.aggregate is SHOWN:
-                entries |= spill(read, users[update.rows], first, states, counts)
+                entries |= spill(read, contents, users[update.rows], first, states, counts)
+        if not has_counters:
+            return
         user_values, item_values = (values[begin:end] for begin, end in pairwise(cuts[-3:]))
         entries |= self._user_counters(user_keys, user_values, located, user_rows, counts)
         entries |= self._item_counters(item_keys, item_values, located, counts)

@@ -6,6 +6,7 @@
     user_id, item_id, creator_id, position, play_ms     null if missing
     labels                       list of names
     request_id, text             "" if missing
+    item_type                    type of the item, "" for works; a file of an earlier karec lacks it
 
 The metadata holds the labels and scenes of the store, so that a file can be read without the store.
 """
@@ -37,7 +38,7 @@ FORMAT = 1
 METADATA_KEY = b"karec.events"
 NAMES = re.compile(r"events-(\d{4}-\d{2}-\d{2})\.parquet")
 IDS = ("user_id", "item_id", "creator_id", "position", "play_ms")  # missing: null
-TEXTS = ("request_id", "text")
+TEXTS = ("request_id", "text", "item_type")
 
 
 class EventFiles:
@@ -158,7 +159,9 @@ def from_table(table: pa.Table, head: Head) -> Events:
     columns: dict[str, Any] = {"source": ids[:, 0].astype(np.uint64), "number": ids[:, 1].astype(np.uint64)}
     columns |= {name: table[name].to_numpy() for name in ("time_ms", "logged_ms")}
     columns |= {name: table[name].fill_null(NONE).to_numpy() for name in IDS}
-    columns |= {name: np.array(table[name].to_pylist(), object) for name in TEXTS}
+    columns |= {
+        name: np.array(table[name].to_pylist(), object) for name in TEXTS if name in table.column_names
+    }
     columns["scene"] = _codes(table["scene"].to_pylist(), (*head.scenes,), "scene")
     labels = table["labels"].combine_chunks()
     codes = _codes(labels.flatten().to_pylist(), head.labels, "label").astype(np.uint64)

@@ -4,42 +4,40 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
 
+from karec.aggregates.events import WORK
 from karec.errors import Unavailable, one_line
-from karec.online.changed_items import ChangedItems, IndexUpdate
-from karec.online.item_changes import ItemChanges, ItemsState
+from karec.online.changed_items import ChangedItems
+from karec.online.followed_items import FollowedItems
+from karec.online.item_changes import ItemsState
 from karec.online.item_counters import COUNTER_LETTERS, MAX_POLL_EVENTS, add_counters, sum_counters
-from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
-from karec.online.read_state import StateReader
+from karec.online.lifecycle import ItemLifecycle
+from karec.online.read_state import StateReader, UserState
 from karec.online.store import records
-from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import Cursor, OnlineStore, StaleCursor, StoredEvents
 from karec.online.view import OnlineView
 from karec.pipeline.deadline import TimedCalls
 
-LIFECYCLE_LETTERS = (records.WORK_LIFE, records.CREATOR_BLOCK)
 NOT_READY = "the online store was not read yet"
 
 _log = logging.getLogger("karec.online")
-
-UpdateIndex = Callable[[ChangedItems, IndexUpdate], None]
-"""Applies an update to the indices that requests search."""
 
 
 @dataclass(frozen=True, eq=False)
 class FollowerState:
     """State of one follower, for the follower of another base.
 
-    ``items`` has the counters of items. ``description`` is that of the contents.
+    ``items_states``: by item type. ``items`` has the counters of works. ``description`` is that of the
+    contents.
     """
 
-    items_state: ItemsState
+    items_states: Mapping[str, ItemsState]
     items: ChangedItems
     cursor: Cursor
     description: bytes
@@ -48,9 +46,10 @@ class FollowerState:
 class Follower:
     """Follower of one store for the base of ``contents``. Any thread may call.
 
-    ``poll`` reads new events, applies lifecycle events to the index and adds the counted events to the
-    counters of items. ``view`` reads the state of a user and returns the values of items as of the last poll.
+    ``poll`` reads new events, applies lifecycle events to the indices and adds the counted events to the
+    counters of works. ``view`` reads the state of a user and returns the values of items as of the last poll.
 
+    followed     the items of each type, works first
     deadline_ms  maximum time of a read, which runs on another thread; None: no limit, on the caller's thread
     state        the state of another base's follower; this one continues from it without reading the store
     """
@@ -58,30 +57,30 @@ class Follower:
     def __init__(
         self,
         store: OnlineStore,
-        contents: StoreContents,
-        item_changes: ItemChanges,
-        update_index: UpdateIndex,
+        followed: Sequence[FollowedItems],
         deadline_ms: float | None,
         state: FollowerState | None = None,
     ) -> None:
         self._store = store
-        self._contents = contents
-        self._item_changes = item_changes
-        self._update_index = update_index
+        self._followed = {one.contents.item_type: one for one in followed}
+        self._works = self._followed[WORK]
+        self._contents = self._works.contents
         self._state = state
         self._timed_calls = None if deadline_ms is None else TimedCalls("the online store", deadline_ms)
-        self._items = ChangedItems.empty(contents.base, len(contents.counters))
-        self._reader = StateReader(store, contents)
+        self._reader = StateReader(store, self._contents)
         self._cursor: Cursor | None = None  # None until the store was read
         self._counts: Counter[str] = Counter()
         self._failure: str | None = None  # why the newest events are unknown
         self._polled_at_s = time.monotonic()
-        self._polling = Lock()  # guards the cursor, ``_item_changes``, ``_items`` and the index
+        self._polling = Lock()  # guards the cursor and the writes to ``_followed``
 
     @property
     def counts(self) -> Counter[str]:
         """Numbers of failed reads, of corrupt entries, and ``ItemChanges.counts``."""
-        return self._reader.counts + self._counts + self._item_changes.counts
+        of_items = (
+            count for one in self._followed.values() for count in (one.counts, one.item_changes.counts)
+        )
+        return sum(of_items, self._reader.counts + self._counts)
 
     @property
     def is_ready(self) -> bool:
@@ -90,8 +89,8 @@ class Follower:
 
     @property
     def items(self) -> ChangedItems:
-        """Items as of the last poll."""
-        return self._items
+        """Works as of the last poll."""
+        return self._works.items
 
     def lag_s(self) -> float:
         """Returns the seconds since the store was last read to its end."""
@@ -102,24 +101,32 @@ class Follower:
         with self._polling:
             if self._cursor is None:
                 return None
-            return FollowerState(
-                self._item_changes.copy_state(), self._items, self._cursor, self._contents.description
-            )
+            states = {name: one.item_changes.copy_state() for name, one in self._followed.items()}
+            return FollowerState(states, self.items, self._cursor, self._contents.description)
 
-    def view(self, user_id: int) -> tuple[OnlineView, str | None]:
-        """Returns the values of ``user_id`` and of items, and the reason if they are not up to date."""
-        items, names = self._items, self._contents.counters
+    def view(self, user_id: int, item_type: str = WORK) -> tuple[OnlineView, str | None]:
+        """Returns the values of ``user_id`` and of the items of a type, and the reason if they are not up to
+        date."""
+        names = {WORK, item_type}
+        followed = [one for name, one in self._followed.items() if name in names]
+        items = [one.items for one in followed]
         if not self.is_ready:
-            return OnlineView(None, items, names), NOT_READY
+            return self._view([None] * len(items), items), NOT_READY
+        contents = [one.contents for one in followed]
         try:
             if self._timed_calls:
-                user = self._timed_calls.start(lambda: self._reader.read_user(user_id)).result()
+                users = self._timed_calls.start(lambda: self._reader.read_states(user_id, contents)).result()
             else:
-                user = self._reader.read_user(user_id)
+                users = self._reader.read_states(user_id, contents)
         except Unavailable as error:
             self._counts["failed reads"] += 1
-            return OnlineView(None, items, names), str(error)
-        return OnlineView(user, items, names), self._failure
+            return self._view([None] * len(items), items), str(error)
+        return self._view(users, items), self._failure
+
+    def _view(self, users: Sequence[UserState | None], items: Sequence[ChangedItems]) -> OnlineView:
+        """Returns the view of the last item type; the first one is that of works."""
+        works = OnlineView(users[0], items[0], self._contents.counters)
+        return works if len(items) == 1 else OnlineView(users[1], items[1], works.counter_names, works)
 
     def poll(self) -> int:
         """Reads the store to its end. Returns the number of new events.
@@ -127,6 +134,8 @@ class Follower:
         Raises Unavailable if the store cannot be reached, and DataError if it has other labels or scenes.
         """
         with self._polling:
+            for one in self._followed.values():
+                one.close_ended()
             try:
                 n_events = self._poll_to_end()
             except Exception as error:
@@ -139,9 +148,7 @@ class Follower:
     def reapply_edits(self) -> None:
         """Upserts the edited items of the base again. Call it after the base's vectors were written."""
         with self._polling:
-            update = self._item_changes.edits()
-            if len(update.rows):
-                self._put(update)
+            self._works.reapply_edits()
 
     def _poll_to_end(self) -> int:
         if self._cursor is None:
@@ -166,9 +173,12 @@ class Follower:
     def _begin(self) -> Cursor:
         """Reads or takes over the state of items. Returns its cursor."""
         state, self._state = self._state, None
-        if state is not None and state.description == self._contents.description:
-            items = self._items.replace_counters(state.items.counter_ids, state.items.counters)
-            self._apply_update(items, self._item_changes.begin(state.items_state))
+        is_usable = state is not None and state.description == self._contents.description
+        if state is not None and is_usable and state.items_states.keys() >= self._followed.keys():
+            items = state.items
+            self._works.items = self._works.items.replace_counters(items.counter_ids, items.counters)
+            for name, one in self._followed.items():
+                one.begin(state.items_states[name])
             return state.cursor
         self._contents.check(self._store)
         cursor = self._read_snapshot(is_first=True)
@@ -177,40 +187,25 @@ class Follower:
         return cursor
 
     def _read_snapshot(self, *, is_first: bool) -> Cursor:
-        cursor, entries = self._store.snapshot((*LIFECYCLE_LETTERS, *COUNTER_LETTERS))
-        lifecycle_entries = dict[bytes, bytes | None]()
-        counter_entries = list[tuple[bytes, bytes]]()
+        letters = {name: one.contents.letter(records.WORK_LIFE) for name, one in self._followed.items()}
+        cursor, entries = self._store.snapshot((*letters.values(), records.CREATOR_BLOCK, *COUNTER_LETTERS))
+        entries_by_letter = defaultdict[bytes, list[tuple[bytes, bytes]]](list)
         for key, value in entries:
-            if key[:1] in LIFECYCLE_LETTERS:
-                lifecycle_entries[key] = value
+            entries_by_letter[records.letter_of(key)].append((key, value))
+        counter_entries = [entry for letter in COUNTER_LETTERS for entry in entries_by_letter[letter]]
+        self._works.items = sum_counters(self.items, counter_entries, self._contents, self._counts)
+        for name, one in self._followed.items():
+            own_entries = [*entries_by_letter[letters[name]], *entries_by_letter[records.CREATOR_BLOCK]]
+            lifecycle = ItemLifecycle.from_entries(dict(own_entries), self._counts)
+            if is_first:
+                one.begin(ItemsState.from_lifecycle(lifecycle, one.contents.base))
             else:
-                counter_entries.append((key, value))
-        lifecycle = ItemLifecycle.from_entries(lifecycle_entries, self._counts)
-        items = sum_counters(self._items, counter_entries, self._contents, self._counts)
-        if is_first:
-            update = self._item_changes.begin(ItemsState.from_lifecycle(lifecycle, self._contents.base))
-        else:
-            update = self._item_changes.update(lifecycle)
-        self._apply_update(items, update)
+                one.update(lifecycle)
         return cursor
 
     def _apply(self, stored: StoredEvents) -> None:
-        items = add_counters(self._items, stored.events, stored.is_counted, self._store, self._contents)
-        lifecycle_events = select_lifecycle_events(stored.events)
-        if len(lifecycle_events):
-            newer = self._item_changes.lifecycle.apply(lifecycle_events, Counter())
-            self._apply_update(items, self._item_changes.update(newer))
-        else:
-            self._items = items
-
-    def _apply_update(self, items: ChangedItems, update: IndexUpdate) -> None:
-        # Before the index: a request pins the index first and finds no unknown item.
-        self._items = self._item_changes.apply_to(items)
-        self._put(update)
-
-    def _put(self, update: IndexUpdate) -> None:
-        try:
-            self._update_index(self._items, update)
-        except Exception as error:  # of a tower or an index; the former rows stay in service
-            self._counts["items not indexed"] += len(update.rows)
-            _log.warning("%s", one_line(f"{len(update.rows)} items are not in the index: {error}"))
+        events = stored.events
+        is_counted = stored.is_counted & (events.item_type == WORK)
+        self._works.items = add_counters(self.items, events, is_counted, self._store, self._contents)
+        for one in self._followed.values():
+            one.apply(events)

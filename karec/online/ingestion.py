@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -15,16 +15,16 @@ import numpy as np
 
 from karec.aggregates.events import LATE_MS, Events, Head, find_invalid
 from karec.catalog import schema
-from karec.catalog.schema import LATEST_MS
+from karec.catalog.schema import LATEST_MS, Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.errors import KarecError, one_line
 from karec.online.apply_events import EventApplier
-from karec.online.follow import Follower, UpdateIndex
-from karec.online.item_changes import ItemChanges, NumberOf, Refuse
+from karec.online.follow import Follower
+from karec.online.followed_items import FollowedItems
+from karec.online.item_changes import Refuse
 from karec.online.parse_events import Acknowledgement, EventParser
 from karec.online.poll import Poller
 from karec.online.recovery import back_up_if_due
-from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import OnlineStore
 from karec.online.store.sqlite import SqliteStore
 
@@ -55,12 +55,12 @@ class Ingestion:
         """
         Args:
             head: labels and scenes of events, and how late they may be.
-            refuse: returns the reason why an upload is refused, or "".
+            refuse: returns the reason why an upload of a work is refused, or "".
             deadline_ms: maximum wait of a request for the store; None for a store on this host.
         """
         self.head = head
         self.store = store
-        self._refuse = refuse
+        self.refuse = refuse
         self._deadline_ms = deadline_ms
         self._online: OnlineBase | None = None
         self._following = Lock()  # guards ``_online`` against the polling thread
@@ -69,26 +69,20 @@ class Ingestion:
         self._poller = Poller(self, Ingestion.poll, POLL_PERIOD_S, "karec-follow")
         self._backups = Poller(self, Ingestion._back_up, BACKUP_CHECK_PERIOD_S, "karec-backup")
 
-    def bind(
-        self, base: Snapshot, number_of: NumberOf, update_index: UpdateIndex, parser: EventParser
-    ) -> OnlineBase:
-        """Returns the online store as of now for the bundle of ``base``.
-
-        ``number_of`` gives the number of a text in a column, ``update_index`` writes items to the index.
+    def bind(self, followed: Sequence[FollowedItems], parser: EventParser) -> OnlineBase:
+        """Returns the online store as of now for a bundle with the items ``followed``, works first.
 
         Raises Unavailable if the store cannot be reached and no other bundle is served with it: the lifecycle
         of items would be unknown. Raises DataError if the store has other labels or scenes.
         """
-        contents = StoreContents(base, self.head)
         state = None if self._online is None else self._online.follower.copy_state()
-        item_changes = ItemChanges(base, number_of, self._refuse)
-        follower = Follower(self.store, contents, item_changes, update_index, self._deadline_ms, state)
+        follower = Follower(self.store, followed, self._deadline_ms, state)
         try:
             follower.poll()
         except Exception:
             if not follower.is_ready:
                 raise
-        return OnlineBase(follower, parser, EventApplier(contents))
+        return OnlineBase(follower, parser, EventApplier(followed[0].contents))
 
     def follow(self, online: OnlineBase) -> None:
         """Makes ``record`` and the polling thread use ``online``."""
@@ -166,11 +160,15 @@ def append_events(
     return len(events), +Counter({reason: int(is_invalid.sum()) for reason, is_invalid in reasons.items()})
 
 
-def head_of(snapshot: Snapshot, late_ms: int = LATE_MS) -> Head:
-    """Returns the labels that the platform counts or interprets, in order of their names, and its scenes."""
-    meaning = snapshot.meaning
+def head_of(snapshot: Snapshot, late_ms: int = LATE_MS, meanings: Sequence[Meaning] = ()) -> Head:
+    """Returns the labels that the platform counts or interprets, in order of their names, and its scenes.
+
+    ``meanings``: those of labels of other item types.
+    """
     columns = [*snapshot.users.columns, *snapshot.works.columns, *(snapshot.user_scene_counters or ())]
     counted = [name.removeprefix(schema.counter("")) for name in columns if schema.is_counter(name)]
-    labels = {*meaning.enjoyed, *meaning.liked, *meaning.followed, *meaning.consumed, *counted}
+    labels = {*counted}
+    for meaning in (snapshot.meaning, *meanings):
+        labels |= {*meaning.enjoyed, *meaning.liked, *meaning.followed, *meaning.consumed}
     labels.discard(schema.EXPOSED.removeprefix(schema.counter("")))
     return Head(tuple(sorted(labels)), tuple(snapshot.labels.get("scene", ())), late_ms)

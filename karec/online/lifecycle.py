@@ -1,13 +1,14 @@
-"""Item lifecycle: which items exist, are blocked, edited or adjusted, by the newest event of each.
+"""Item lifecycle: which items exist, are blocked, open, edited or adjusted, by the newest event.
 
     presence     newest upload or deletion: the item exists if it is an upload
     block        newest block or unblock of the item; a new upload does not change it
+    opening      newest opening or closing of the item
     columns      newest value of each column, from an upload or an edit
     adjustments  newest ``scale`` and newest ``offset`` of the item's scores
 
-"Newest" is by time. Within one millisecond a deletion or a block wins, else the higher number. So the state
-depends on the set of events, not on their order, and applying an event twice changes nothing. A block of a
-creator holds for all their items, whenever these are uploaded, and is stored for the creator.
+"Newest" is by time. Within one millisecond a deletion, block or closing wins, else the higher number. So the
+state depends on the set of events, not on their order, and applying an event twice changes nothing. A block
+of a creator holds for all their items, whenever these are uploaded, and is stored for the creator.
 
 The ``text`` of an upload or an edit is a JSON object: columns by name, and ``id``, the item's id if the
 platform's ids are texts. The creator of an upload is the column ``creator_id``. The text of an adjustment has
@@ -25,7 +26,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import ADJUST, BLOCK, DELETE, EDIT, LIFECYCLE_KINDS, UNBLOCK, UPLOAD, Events
+from karec.aggregates.events import (
+    ADJUST,
+    BLOCK,
+    CLOSE,
+    DELETE,
+    EDIT,
+    LIFECYCLE_KINDS,
+    OPEN,
+    UNBLOCK,
+    UPLOAD,
+    WORK,
+    Events,
+)
 from karec.catalog.schema import CREATOR
 from karec.online.store import records
 from karec.online.store.online_store import Read
@@ -48,19 +61,20 @@ TimedKind = tuple[Moment, int]
 def pick_newest(*events: TimedKind | None) -> TimedKind | None:
     return max(
         (event for event in events if event is not None),
-        key=lambda event: (event[0][0], event[1] in (DELETE, BLOCK), event[0][1]),
+        key=lambda event: (event[0][0], event[1] in (DELETE, BLOCK, CLOSE), event[0][1]),
         default=None,
     )
 
 
 @dataclass(frozen=True)
 class ItemLife:
-    """Newest events of one item. ``presence``, ``block``: None if there was no such event; ``columns`` and
-    ``adjustments``: {name: (moment, value)}.
+    """Newest events of one item. ``presence``, ``block``, ``opening``: None if there was no such event;
+    ``columns`` and ``adjustments``: {name: (moment, value)}.
     """
 
     presence: TimedKind | None = None
     block: TimedKind | None = None
+    opening: TimedKind | None = None
     columns: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
     adjustments: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
 
@@ -70,8 +84,14 @@ class ItemLife:
             return replace(self, adjustments=_with_newer(self.adjustments, moment, values))
         presence = pick_newest(self.presence, (moment, kind) if kind in (UPLOAD, DELETE) else None)
         block = pick_newest(self.block, (moment, kind) if kind in (BLOCK, UNBLOCK) else None)
+        opening = pick_newest(self.opening, (moment, kind) if kind in (OPEN, CLOSE) else None)
         columns = _with_newer(self.columns, moment, values)
-        return replace(self, presence=presence, block=block, columns=columns)
+        return replace(self, presence=presence, block=block, opening=opening, columns=columns)
+
+    @property
+    def open_ms(self) -> int | None:
+        """Time of the newest opening; None if there was none or the item was closed after it."""
+        return self.opening[0][0] if self.opening is not None and self.opening[1] == OPEN else None
 
     @property
     def upload_ms(self) -> int | None:
@@ -95,7 +115,10 @@ class ItemLife:
         return {name: value for name, (moment, value) in self.columns.items() if moment[0] >= min_ms}
 
     def to_bytes(self) -> bytes:
-        events = [None if event is None else [*event[0], event[1]] for event in (self.presence, self.block)]
+        events = [
+            None if event is None else [*event[0], event[1]]
+            for event in (self.presence, self.block, self.opening)
+        ]
         tables = [
             {name: [*moment, value] for name, (moment, value) in table.items()}
             for table in (self.columns, self.adjustments)
@@ -106,9 +129,8 @@ class ItemLife:
     def from_bytes(cls, data: bytes) -> ItemLife:
         """Reads what ``to_bytes`` wrote. Raises ValueError for anything else."""
         try:
-            # Entries written before items could be adjusted have three parts.
-            *events, columns, adjustments = [*json.loads(data), {}][:4]
-            presence, block = (
+            *events, columns, adjustments = json.loads(data)
+            presence, block, opening = (
                 None if event is None else ((int(event[0]), int(event[1])), int(event[2])) for event in events
             )
             tables = [
@@ -117,7 +139,7 @@ class ItemLife:
             ]
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{data[:60]!r} is not the lifecycle of an item") from error
-        return cls(presence, block, *tables)
+        return cls(presence, block, opening, *tables)
 
 
 def _with_newer(
@@ -158,7 +180,7 @@ def _parse_columns(text: str, creator_id: int) -> dict[str, Value] | None:
 
 @dataclass(frozen=True)
 class ItemLifecycle:
-    """Lives of items by id, and the newest block or unblock of creators by id."""
+    """Lives of items of one type by id, and the newest block or unblock of creators by id."""
 
     items: Mapping[int, ItemLife] = field(default_factory=dict)
     creator_blocks: Mapping[int, TimedKind] = field(default_factory=dict)
@@ -189,11 +211,11 @@ class ItemLifecycle:
             items[item] = life.with_event(kind, moment, values)
         return ItemLifecycle(items, creator_blocks)
 
-    def to_entries(self) -> dict[bytes, bytes]:
-        """Returns the entries of the online store."""
+    def to_entries(self, letter: bytes = records.WORK_LIFE) -> dict[bytes, bytes]:
+        """Returns the entries of the online store; ``letter``: WORK_LIFE of the item type."""
         entries = {}
         for item, life in self.items.items():
-            key = records.keys_of(records.WORK_LIFE, np.array([item]))[0]
+            key = records.keys_of(letter, np.array([item]))[0]
             entries[key] = records.pack(key, life.to_bytes())
         for creator, (moment, kind) in self.creator_blocks.items():
             key = records.keys_of(records.CREATOR_BLOCK, np.array([creator]))[0]
@@ -202,8 +224,8 @@ class ItemLifecycle:
 
     @classmethod
     def from_entries(cls, entries: Mapping[bytes, bytes | None], counts: Counter[str]) -> ItemLifecycle:
-        """Reads entries of the store. Corrupt ones are counted and taken as missing. The items are
-        ``PackedLives``.
+        """Reads entries of the store, of one item type. Corrupt ones are counted and taken as missing. The
+        items are ``PackedLives``.
         """
         items, creator_blocks = PackedLives(), dict[int, TimedKind]()
         for key, value in entries.items():
@@ -212,7 +234,7 @@ class ItemLifecycle:
             if not records.is_whole(key, value, 24 if key[:1] == records.CREATOR_BLOCK else 1):
                 counts["corrupt entries"] += 1
                 continue
-            if key[:1] == records.WORK_LIFE:
+            if key[:1] != records.CREATOR_BLOCK:
                 items.put_bytes(records.id_of(key), records.payload(value))
             else:
                 time, number, kind = np.frombuffer(records.payload(value), np.uint64).tolist()
@@ -220,17 +242,21 @@ class ItemLifecycle:
         return cls(items, creator_blocks)
 
     @classmethod
-    def from_events(cls, read: Read, events: Events, counts: Counter[str]) -> ItemLifecycle:
+    def from_events(
+        cls, read: Read, events: Events, counts: Counter[str], letter: bytes = records.WORK_LIFE
+    ) -> ItemLifecycle:
         """Reads the items and creators that occur in ``events``, by one call of ``read``."""
         is_creator = np.isin(events.kind, (BLOCK, UNBLOCK)) & (events.item_id < 0)
         creators = np.unique(events.creator_id[is_creator])
         items = np.unique(events.item_id[events.item_id >= 0])
-        keys = [*records.keys_of(records.WORK_LIFE, items), *records.keys_of(records.CREATOR_BLOCK, creators)]
+        keys = [*records.keys_of(letter, items), *records.keys_of(records.CREATOR_BLOCK, creators)]
         return cls.from_entries(dict(zip(keys, read(keys), strict=True)), counts)
 
 
-def select_lifecycle_events(events: Events) -> Events:
-    return events.take(np.isin(events.kind, LIFECYCLE_KINDS))
+def select_lifecycle_events(events: Events, item_type: str = WORK) -> Events:
+    """Returns the lifecycle events of items of ``item_type``, and of creators."""
+    is_selected = (events.item_type == item_type) | (events.item_id < 0)
+    return events.take(np.isin(events.kind, LIFECYCLE_KINDS) & is_selected)
 
 
 @dataclass(eq=False)

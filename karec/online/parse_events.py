@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
-from karec.aggregates.events import COLUMNS, KINDS, Events, Head
+from karec.aggregates.events import COLUMNS, KINDS, WORK, Events, Head
 from karec.index.ids import IdMap, PlainIds
 from karec.online.lifecycle import ADJUSTMENTS, ID, is_factor
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 KEYS = (
     *("event", "event_id", "time_ms", "user_id", "item_id", "creator_id", "scene", "position", "labels"),
-    *("play_ms", "request_id", "columns", "text", "scale", "offset"),
+    *("play_ms", "request_id", "columns", "text", "scale", "offset", "item_type"),
 )
 REMOVED_KEYS = {
     "kind": "event",
@@ -35,6 +35,9 @@ REMOVED_EVENTS = {"exposure": "impression"}
 INTEGER_BITS = {"time_ms": 64, "position": 32, "play_ms": 64}
 MAX_QUOTED = 40  # characters of a wrong name in a reason
 UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
+BLOCKS, OPENINGS = ("block", "unblock"), ("open", "close")
+CREATOR_TYPE = "creator"  # item type whose items are creators
+WORK_TYPE = "work"  # what events may call works
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,22 @@ class Acknowledgement:
 class EventParser:
     """Parses rows with the ids of ``bundle`` and the names of ``head``. Any thread may call.
 
-    ``scenes``: further scenes, whose events count in no scene.
+    ``scenes``: further scenes, whose events count in no scene. ``opening_types``: the item types whose items
+    open and close.
     """
 
-    def __init__(self, bundle: Bundle, head: Head, scenes: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        head: Head,
+        scenes: Collection[str] = (),
+        opening_types: Collection[str] = (),
+    ) -> None:
         self._bundle = bundle
         self._head = head
         self._scenes = {*head.scenes, *scenes}
+        self._opening_types = opening_types
+        self._types = {name: bundle.item_type(name) for name in bundle.item_types}
         self._naming = bundle.naming
         # Ids of events without one. They rise: events of one millisecond keep the order of their rows.
         self._source = uuid4().int >> 64
@@ -112,18 +124,48 @@ class EventParser:
         }
         if cells["position"] < 0 and "position" in row:
             raise _NotAnEventError("position is below 0")
-        naming = self._naming
+        item_type = self._parse_item_type(event, row)
+        naming = self._naming if item_type == WORK else self._types[item_type].naming
         id_maps = {
             "user_id": None if naming is None else naming.users,
             "item_id": None if naming is None else naming.items,
             "creator_id": self._creators,
         }
         cells |= {key: _parse_id(row[key], key, ids) for key, ids in id_maps.items() if key in row}
+        if item_type != WORK:
+            cells |= self._cells_of_type(event, cells["item_id"], item_type)
         cells["scene"] = self._parse_scene(row.get("scene"))
         cells["labels"] = self._parse_labels(row.get("labels", ()))
         cells["request_id"] = _text(row, "request_id")
         cells["text"] = self._text_of(event, row, cells["item_id"])
         return cells
+
+    def _parse_item_type(self, event: str, row: Mapping[str, Any]) -> str:
+        """Returns the type of the row's item, WORK for works and for a row without an item."""
+        item_type = row.get("item_type", WORK_TYPE)
+        if not isinstance(item_type, str) or item_type not in (WORK_TYPE, *self._types):
+            raise _NotAnEventError(f"unknown item_type {str(item_type)[:MAX_QUOTED]!r}")
+        if event in OPENINGS and item_type not in self._opening_types:
+            raise _NotAnEventError(f"items of the type {item_type!r} do not open: see [online] open_minutes")
+        if event in (UPLOAD, EDIT) and item_type != WORK_TYPE:
+            raise _NotAnEventError(
+                f"{event} of the item_type {item_type!r}: publish such items with a bundle"
+            )
+        return WORK if item_type == WORK_TYPE or "item_id" not in row else item_type
+
+    def _cells_of_type(self, event: str, item: int, item_type: str) -> dict[str, Any]:
+        """Returns the cells of an event on an item that is not a work. A creator is blocked with their works.
+
+        Raises _NotAnEventError for an item that only another type has.
+        """
+        if item_type == CREATOR_TYPE and event in BLOCKS:
+            return {"item_id": -1, "creator_id": item}
+        snapshots = {name: items.snapshot for name, items in self._types.items()}
+        snapshots[WORK_TYPE] = self._bundle.snapshot
+        types = [name for name, snapshot in snapshots.items() if snapshot.works.row(item) >= 0]
+        if types and item_type not in types:
+            raise _NotAnEventError(f"item_id is an item of the type {types[0]!r}, not of {item_type!r}")
+        return {"item_type": item_type}
 
     def _parse_scene(self, scene: Any) -> int:
         if not isinstance(scene, str | None):

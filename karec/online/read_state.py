@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,22 @@ class StateReader:
 
     def read_user(self, user_id: int) -> UserState:
         """Reads eight or nine keys at once. An unknown user has empty lists and counters of 0."""
-        base, names = self.contents.base, self.contents.counters
+        return self.read_states(user_id, (self.contents,))[0]
+
+    def read_states(self, user_id: int, contents: Sequence[StoreContents]) -> list[UserState]:
+        """Reads the states of a user for several item types at one moment."""
+        keys = [_user_keys(user_id, one) for one in contents]
+        values = iter(self.store.read_user(user_id, [*chain.from_iterable(keys)]))
+        return [
+            self._parse(user_id, one, own, [*islice(values, len(own))])
+            for one, own in zip(contents, keys, strict=True)
+        ]
+
+    def _parse(
+        self, user_id: int, contents: StoreContents, keys: list[bytes], values: list[bytes | None]
+    ) -> UserState:
+        base, names = contents.base, contents.counters
         aggregates = (*lists_of(base.meaning), SHOWN)
-        letters = (*(records.USER_LISTS[aggregate.name] for aggregate in aggregates[:-1]), *_OTHER_KEYS)
-        keys = [records.keys_of(letter, np.array([user_id]))[0] for letter in letters]
-        values = self.store.read_user(user_id, keys)
         row = int(base.users.lookup(np.array([user_id]))[0])
         lists = {}
         for place, aggregate in enumerate(aggregates):
@@ -96,3 +108,10 @@ class StateReader:
             recent_shown,
             np.ascontiguousarray(earlier.rows[:, 1:]),
         )
+
+
+def _user_keys(user_id: int, contents: StoreContents) -> list[bytes]:
+    """Returns the keys of the lists of ``lists_of``, then of _OTHER_KEYS."""
+    lists = lists_of(contents.base.meaning)
+    letters = (*(records.USER_LISTS[aggregate.name] for aggregate in lists), *_OTHER_KEYS)
+    return [records.keys_of(contents.letter(letter), np.array([user_id]))[0] for letter in letters]

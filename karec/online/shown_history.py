@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from karec.aggregates.histories import SHOWN, SHOWN_EXACTLY, HistoryAggregate
 from karec.kernels import shown_filter
 from karec.online.store import records
+from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import Read
 from karec.times import DAY_MS
 
@@ -31,17 +32,22 @@ ALL_SHOWN = HistoryAggregate("all shown", SHOWN.adds, SHOWN.value, 1 << 60)
 
 
 def spill(
-    read: Read, users: NDArray[Any], first: NDArray[Any], states: NDArray[Any], counts: Counter[str]
+    read: Read,
+    contents: StoreContents,
+    users: NDArray[Any],
+    first: NDArray[Any],
+    states: NDArray[Any],
+    counts: Counter[str],
 ) -> dict[bytes, bytes]:
     """Returns new entries of those ``users`` (N,) whose newest items are too many.
 
-    ``states``: newest items of all users, in CSR form by ``first``.
+    ``states``: newest items of all users, of the type of ``contents``, in CSR form by ``first``.
     """
     full = np.flatnonzero(np.diff(first) >= SPILL_LENGTH)
     if not len(full):
         return {}
-    older_keys = records.keys_of(records.OLDER_SHOWN, users[full])
-    earlier_keys = records.keys_of(records.EARLIER_SHOWN, users[full])
+    older_keys = records.keys_of(contents.letter(records.OLDER_SHOWN), users[full])
+    earlier_keys = records.keys_of(contents.letter(records.EARLIER_SHOWN), users[full])
     new = np.concatenate([states[first[row] : first[row + 1]] for row in full])
     bounds = np.concatenate([[0], np.cumsum(np.diff(first)[full])])
     values = read([*older_keys, *earlier_keys])
@@ -58,7 +64,7 @@ def spill(
             former = filters.rows[filters.first[place] : filters.first[place + 1]]
             updated = _add_to_filters(former, newest[:cut])
             entries[earlier_keys[place]] = records.pack(earlier_keys[place], updated.tobytes())
-    newest_keys = records.keys_of(records.NEWEST_SHOWN, users[full])
+    newest_keys = records.keys_of(contents.letter(records.NEWEST_SHOWN), users[full])
     return entries | {key: records.pack(key, b"") for key in newest_keys}
 
 

@@ -123,6 +123,7 @@ class Cascade:
     naming        maps the platform's ids to the numbers that steps use; None: ids are such numbers
     online        the online store, read once for each request; if it cannot be read, the request gets the
                   bundle's state and ``degraded`` names it; None: there is no online store
+    item_type     type of the items in the online store; "" for works
     exposure      the exposure controller of the scene; a request reads one version of its dual variables
     bundle        the bundle, or its part for one item type, that the steps were built from. The cascade does
                   not read it; None if built by hand
@@ -142,6 +143,7 @@ class Cascade:
     naming: IdNames | None = None
     online: Follower | None = field(default=None, repr=False, kw_only=True)
     bundle: Bundle | ItemTypeBundle | None = field(default=None, repr=False, kw_only=True)
+    item_type: str = field(default="", kw_only=True)
     exposure: ExposureController | None = field(default=None, repr=False, kw_only=True)
     as_of_ms: int | None = field(default=None, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
@@ -247,7 +249,7 @@ class Cascade:
         if self.online is None:
             return request, []
         start = self.clock()
-        view, failure = self.online.view(request.user_number)
+        view, failure = self.online.view(request.user_number, self.item_type)
         ms = (self.clock() - start) * 1e3
         trace = StepTrace("request", "online_store", "online_store", 0, -1, ms, failure=failure)
         return request.with_online(view), [trace]

@@ -7,6 +7,7 @@ import numpy as np
 from karec.bundle import Bundle
 from karec.bundle.tower_files import space_id_of
 from karec.errors import BundleError
+from karec.index import ItemIndex
 from karec.online.changed_items import ChangedItems, IndexUpdate
 from karec.refresh.item_vectors import BATCH, served_columns
 
@@ -33,8 +34,7 @@ class Uploads:
     def take(self, items: ChangedItems, update: IndexUpdate) -> None:
         """Applies changed, hidden and restored items and adjustments, for the next request on."""
         index, tower = self._bundle.index, self._bundle.item_tower
-        index.block(update.hidden_ids)
-        index.unblock(update.restored_ids)
+        hide_items(index, update)
         if self._bundle.naming is not None:
             self._bundle.naming.since.update(update.platform_ids)
         ids, served = items.updates.works.ids, served_columns(items.updates)
@@ -45,6 +45,21 @@ class Uploads:
             (vectors,) = tower.run(inputs, "item_vector")
             columns = {name: served[name][rows] for name in self._columns}
             index.upsert(ids[rows], vectors, columns, tower.model_version, self._space_id)
-        for name, factors in update.adjustments.items():
-            if factors:
-                index.adjust([*factors], **{name: np.array([*factors.values()], np.float32)})
+        adjust_items(index, update)
+
+
+def hide_and_adjust(index: ItemIndex, items: ChangedItems, update: IndexUpdate) -> None:
+    """Applies an update without ``rows`` to the index of another item type."""
+    hide_items(index, update)
+    adjust_items(index, update)
+
+
+def hide_items(index: ItemIndex, update: IndexUpdate) -> None:
+    index.block(update.hidden_ids)
+    index.unblock(update.restored_ids)
+
+
+def adjust_items(index: ItemIndex, update: IndexUpdate) -> None:
+    for name, factors in update.adjustments.items():
+        if factors:
+            index.adjust([*factors], **{name: np.array([*factors.values()], np.float32)})

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import IMPRESSION, LABEL, PLAY, Events, Head
+from karec.aggregates.events import IMPRESSION, LABEL, PLAY, WORK, Events, Head
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.catalog.schema import LATEST_MS
@@ -83,7 +83,7 @@ def _read_events(dataset: Dataset, source: EventSource, logged_until_ms: int) ->
             f"{source.url}: labels are {list(head.labels)}, expected also {missing} as in the data. Name the "
             "store of a service on these data."
         )
-    return head, events.take(events.logged_ms <= logged_until_ms)
+    return head, events.take((events.logged_ms <= logged_until_ms) & (events.item_type == WORK))
 
 
 def _usable_exposures(dataset: Dataset, shown: Events, url: str) -> tuple[NDArray[Any], list[str]]:

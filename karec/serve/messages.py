@@ -23,7 +23,7 @@ Id = int | str
 Name = Annotated[str, Meta(max_length=64)]
 TimeMs = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 UserEventName = Literal["impression", "label", "play", "follow", "unfollow", "search"]
-ItemEventName = Literal["upload", "edit", "delete", "block", "unblock", "adjust"]
+ItemEventName = Literal["upload", "edit", "delete", "block", "unblock", "adjust", "open", "close"]
 Scalar = Annotated[str, Meta(max_length=1024)] | int | float | bool | None
 
 BODY_TIMEOUT_S = 5.0
@@ -93,6 +93,7 @@ class UserEvent(Struct, frozen=True, omit_defaults=True):
     event: UserEventName
     user_id: Id
     item_id: Id | None = None
+    item_type: str | None = None
     creator_id: Id | None = None
     labels: list[str] = []
     scene: str | None = None
@@ -109,6 +110,7 @@ class ItemEvent(Struct, frozen=True, omit_defaults=True):
 
     event: ItemEventName
     item_id: Id | None = None
+    item_type: str | None = None
     creator_id: Id | None = None
     columns: dict[str, str | int | float | bool | None] = {}
     scale: float | None = None

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from event_platform import HEAD, START, USERS, WORKS, platform
 
-from karec.aggregates.events import Events
+from karec.aggregates.events import WORK, Events
 from karec.errors import Unavailable
 from karec.online.apply_events import EventApplier
 from karec.online.follow import Follower
+from karec.online.followed_items import FollowedItems
 from karec.online.item_changes import ItemChanges
 from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import START as START_CURSOR
@@ -32,12 +33,13 @@ def item_event(kind: str, number: int, work: int, **columns: object) -> Events:
 
 def make_follower(store, state=None) -> Follower:
     item_changes = ItemChanges(CONTENTS.base, lambda column, text: -1, lambda columns, item: "")
-    return Follower(store, CONTENTS, item_changes, lambda items, update: None, None, state)
+    works = FollowedItems(CONTENTS, item_changes, lambda items, update: None)
+    return Follower(store, [works], None, state)
 
 
 def content_of(follower):
     items = follower.items
-    lives = dict(follower.copy_state().items_state.lifecycle.items)
+    lives = dict(follower.copy_state().items_states[WORK].lifecycle.items)
     counters = dict(zip(items.counter_ids.tolist(), items.counters.tolist(), strict=True))
     return lives, items.updates.works.ids.tolist(), items.hidden_ids.tolist(), counters
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
-from karec.aggregates.events import Head
+from karec.aggregates.events import WORK, Head
 from karec.catalog import schema
 from karec.catalog.once import computed_once
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError, LogSchemaError
+from karec.online.store import records
 from karec.online.store.online_store import OnlineStore
 
-FORMAT = 1
+FORMAT = 2
 DOCUMENT = "contents"  # of the store
 
 
@@ -23,10 +25,15 @@ class StoreContents:
     A user or item without events has the state of ``base``; from its first event on its state is in the
     store. Events before the base's moment are in the base already and are not counted. Raises ValueError if
     no label means enjoyed.
+
+    item_type  of the items of ``base``
+    others     of works: the contents of the other item types
     """
 
     base: Snapshot
     head: Head
+    item_type: str = WORK
+    others: Mapping[str, StoreContents] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not set(self.base.meaning.enjoyed) & set(self.head.labels):
@@ -34,6 +41,15 @@ class StoreContents:
                 f"events have the labels {list(self.head.labels)}, expected at least one that means enjoyed: "
                 f"{list(self.base.meaning.enjoyed)}"
             )
+
+    @property
+    def by_type(self) -> Mapping[str, StoreContents]:
+        """{item type: its contents}, works first."""
+        return {self.item_type: self, **self.others}
+
+    def letter(self, letter: bytes) -> bytes:
+        """Returns ``letter`` of the keys of this item type."""
+        return records.letter_of_type(letter, self.item_type)
 
     @computed_once
     def counters(self) -> tuple[str, ...]:

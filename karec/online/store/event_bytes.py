@@ -1,4 +1,4 @@
-"""Encodes an event as bytes: numbers of fixed size, then request id and text in UTF-8."""
+"""Encodes an event as bytes: numbers of fixed size, then request id, item type and text in UTF-8."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from karec.aggregates.events import COLUMNS, Events
 _NUMBERS = [name for name, (dtype, _) in COLUMNS.items() if dtype is not object]
 _FIXED = np.dtype(
     [(name, np.dtype(COLUMNS[name][0]).newbyteorder("<")) for name in _NUMBERS]
-    + [("is_counted", "u1"), ("request_bytes", "<u2")]
+    + [("is_counted", "u1"), ("request_bytes", "<u2"), ("type_bytes", "<u2")]
 )
 
 
@@ -22,11 +22,13 @@ def to_bytes(events: Events, is_counted: NDArray[Any]) -> list[bytes]:
     for name in _NUMBERS:
         fixed[name] = getattr(events, name)
     requests = [request_id.encode() for request_id in events.request_id]
+    types = [item_type.encode() for item_type in events.item_type]
     fixed["is_counted"] = is_counted
     fixed["request_bytes"] = [len(request) for request in requests]
+    fixed["type_bytes"] = [len(item_type) for item_type in types]
     return [
-        numbers.tobytes() + request + text.encode()
-        for numbers, request, text in zip(fixed, requests, events.text, strict=True)
+        numbers.tobytes() + request + item_type + text.encode()
+        for numbers, request, item_type, text in zip(fixed, requests, types, events.text, strict=True)
     ]
 
 
@@ -34,14 +36,15 @@ def from_bytes(data: Sequence[bytes]) -> tuple[Events, NDArray[Any]]:
     """Returns (events, is_counted (M,) bool). ``data`` is the result of ``to_bytes``."""
     size = _FIXED.itemsize
     fixed = np.frombuffer(bytearray().join(event[:size] for event in data), _FIXED)
-    request_ids = np.full(len(data), "", object)
-    texts = np.full(len(data), "", object)
-    for row, (event, n_bytes) in enumerate(zip(data, fixed["request_bytes"].tolist(), strict=True)):
-        if len(event) > size:
-            request_ids[row] = event[size : size + n_bytes].decode()
-            texts[row] = event[size + n_bytes :].decode()
+    texts = {name: np.full(len(data), "", object) for name in ("request_id", "item_type", "text")}
+    request_ends = size + fixed["request_bytes"].astype(np.int64)
+    type_ends = request_ends + fixed["type_bytes"]
+    for row, event in enumerate(data):
+        bounds = (size, request_ends[row], type_ends[row], len(event))
+        for column, begin, end in zip(texts.values(), bounds, bounds[1:], strict=False):
+            column[row] = event[begin:end].decode()
     columns = {name: fixed[name].astype(COLUMNS[name][0]) for name in _NUMBERS}
-    return Events(**columns, request_id=request_ids, text=texts), fixed["is_counted"].astype(bool)
+    return Events(**columns, **texts), fixed["is_counted"].astype(bool)
 
 
 def event_ids(events: Events) -> list[bytes]:

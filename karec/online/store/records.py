@@ -9,6 +9,7 @@
     b + item            counters of the item in the base, when its first event was counted
     u + item            lifecycle of the item: JSON (``karec.online.lifecycle``)
     k + creator         newest block or unblock of all items of the creator: time, number, kind
+    tTYPE: + a key      the same for another item type than works; f and k are shared by all types
 
 Ids are 8 bytes, big-endian, with the sign bit flipped, so that keys sort as ids do. A value begins with 8
 bytes: VERSION u32 and the CRC-32 of key and rest u32. A value of another version, length or checksum is
@@ -26,6 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates.events import WORK
+
 VERSION = 0x4B520001
 HISTORY, SKIPPED, LIKED, FOLLOWS, CONSUMED = b"h", b"s", b"l", b"f", b"p"
 NEWEST_SHOWN, OLDER_SHOWN = b"n", b"o"
@@ -38,7 +41,18 @@ USER_LISTS = {
     "follows": FOLLOWS,
     "consumed": CONSUMED,
 }
+SHARED = (FOLLOWS, CREATOR_BLOCK)  # by all item types
 _HEAD = struct.Struct("<II")
+
+
+def letter_of_type(letter: bytes, item_type: str) -> bytes:
+    """Returns ``letter`` as the keys of an item type begin."""
+    return letter if item_type == WORK or letter in SHARED else b"t" + item_type.encode() + b":" + letter
+
+
+def letter_of(key: bytes) -> bytes:
+    """Returns the bytes of a key before its id."""
+    return key[:-8]
 
 
 def keys_of(letter: bytes, ids: NDArray[Any]) -> list[bytes]:

@@ -31,7 +31,7 @@ from karec.errors import Unavailable
 from karec.online.store.event_bytes import event_ids, from_bytes
 from karec.online.store.group_commit import GroupCommit
 from karec.online.store.online_store import Cursor, StaleCursor, StateUpdate, StoredEvents, Update
-from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE
+from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE, letter_of
 from karec.online.store.valkey_client import check_server, open_client
 from karec.online.store.valkey_partitions import (
     LIFECYCLE,
@@ -164,8 +164,10 @@ class ValkeyStore:
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         """See ``OnlineStore``. Other clients wait while the server reads one partition, not all of them."""
-        if not {*letters} <= {*SNAPSHOT_LETTERS}:
-            raise ValueError(f"letters are {letters!r}, expected some of {SNAPSHOT_LETTERS}")
+        if not {letter[-1:] for letter in letters} <= {*SNAPSHOT_LETTERS}:
+            raise ValueError(
+                f"letters are {letters!r}, expected some that end with one of {SNAPSHOT_LETTERS}"
+            )
         with self._errors():
             run_id = self._check_run_id(None, self._client.info("server"))  # first: a restart makes it stale
         numbers = []
@@ -179,7 +181,7 @@ class ValkeyStore:
             numbers.append(int(last or 0))
             counters += hashes
         entries = chain((entry for fields in counters for entry in fields.items()), self._scan_items())
-        return encode_cursor(run_id, numbers), (entry for entry in entries if entry[0][:1] in letters)
+        return encode_cursor(run_id, numbers), (entry for entry in entries if letter_of(entry[0]) in letters)
 
     def _scan_items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yields the entries of the lifecycle partition. An entry may occur twice, the newer one last."""

@@ -38,7 +38,7 @@ class UserFeatures(QueryHydrator):
         user = request.user_number
         row = self.snapshot.users.row(user)
         has_events = row >= 0 and bool(self._has_events[row])
-        online = request.online
+        online = request.online if request.online is None else request.online.works or request.online
         if online is None or online.user is None:
             features = self.encoder.encode_user(self.snapshot, user, request.time_ms, scene)
             return {**features, "cold_start": np.array([not has_events])}
