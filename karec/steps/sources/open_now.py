@@ -14,8 +14,8 @@ from karec.steps.shared.postings import popularity
 class OpenNow(Source):
     """The ``quota`` most popular items that are in the index and not blocked there.
 
-    Rooms open and close by ``unblock`` and ``block`` of the index, without publishing. The first request that
-    reads an index generation computes the list: O(N·D).
+    Events open and close rooms (``online.open_minutes``). The first request that reads an index generation
+    computes the list: O(N·D).
     """
 
     def __init__(self, schema: IndexSchema, snapshot: Snapshot, quota: int) -> None:
