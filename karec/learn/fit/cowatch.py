@@ -3,9 +3,11 @@
     A_ui = B_ui / √(Σ_i B_ui · Σ_u B_ui)    B (users × items): 1 if user u enjoyed item i, else 0
     A ≈ U Σ Vᵀ of rank D; the vector of item i is V_i, scaled to length 1
 
-ALS factorises B (``karec.evaluate.als``); F = D, and G = (Yᵀ·Y + penalty·I) / weight for item factors Y.
+ALS factorises B (``karec.evaluate.als``), with settings of ``karec.learn.fit.als``, and
+G = (Yᵀ·Y + penalty·I) / weight for item factors Y.
 
-The vectors are fitted at several moments, each from the events before it (``karec.features.cowatch``).
+The vectors are fitted at several moments, each from the events before it (``karec.features.cowatch``). One
+setting of ALS serves all moments.
 
 Cost     O(P·D) per pass over the P entries of B, a few passes a moment; memory O(P + (users + items)·D).
 Source   B. Sarwar et al., Application of dimensionality reduction in recommender systems, 2000 (the idea); N.
@@ -19,20 +21,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from karec.catalog.dataset import Dataset
 from karec.evaluate.als import factorize
 from karec.features.cowatch import ALWAYS_MS, AlsFactors, CowatchVectors
 from karec.features.vocabulary import Vocabulary, encode_known
 from karec.learn._torch import torch
+from karec.learn.fit.als import AlsSetting, als_rank, choose_als, enjoyed_pairs
 
 MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # fractions of the training days
 MAX_DIMENSIONS, MIN_DIMENSIONS = 64, 8
 ITEMS_PER_DIMENSION = 50  # with 800 items, 16 dimensions order held-out purchases better than 32 or 64
-MIN_WATCHERS = 5  # watchers per item; with fewer the vector is noise
 OVERSAMPLED, ITERATIONS = 16, 6
-ALS_WEIGHT, ALS_PENALTY = 5.0, 10.0  # 1 to 20 and 2 to 30 are level: notebook/2026-11-30-own-data.md
 
 
 def fit_cowatch(dataset: Dataset, seed: int = 0) -> CowatchVectors | None:
@@ -43,19 +43,28 @@ def fit_cowatch(dataset: Dataset, seed: int = 0) -> CowatchVectors | None:
     users, items, time_ms = _enjoyed_items(dataset)
     start_ms, until_ms = dataset.snapshot.time_ms, dataset.train_until_ms
     moments = np.unique([start_ms + round(part * (until_ms - start_ms)) for part in MOMENTS])
-    fits = [_fit_moment(users[time_ms < moment], items[time_ms < moment], seed) for moment in moments]
+    is_past = time_ms < moments[-1]
+    n_items = len(enjoyed_pairs(users[is_past], items[is_past]).items)
+    setting = choose_als(users[is_past], items[is_past], time_ms[is_past], _rank(n_items), seed)
+    fits = [
+        _fit_moment(users[time_ms < moment], items[time_ms < moment], setting, seed) for moment in moments
+    ]
     newest = fits[-1]
     if newest is None:
         return None
-    works, dim = Vocabulary(newest.ids), newest.vectors.shape[1]
+    works = Vocabulary(newest.ids)
     fits = [newest, *fits[:-1]]
-    vectors, als = (np.zeros((len(fits), len(works) + 1, dim), np.float32) for _ in range(2))
-    grams = np.tile(np.eye(dim), (len(fits), 1, 1))
+    vectors, als = (
+        np.zeros((len(fits), len(works) + 1, part.shape[1]), np.float32)
+        for part in (newest.vectors, newest.factors)
+    )
+    grams = np.tile(np.eye(als.shape[2]), (len(fits), 1, 1))
     for moment, fit in enumerate(fits):
         if fit is not None:
-            rows, n = encode_known(works, fit.ids), fit.vectors.shape[1]
-            vectors[moment, rows, :n], als[moment, rows, :n] = fit.vectors, fit.factors
-            grams[moment, :n, :n] = (fit.factors.T @ fit.factors + ALS_PENALTY * np.eye(n)) / ALS_WEIGHT
+            rows, n = encode_known(works, fit.ids), fit.factors.shape[1]
+            vectors[moment, rows, : fit.vectors.shape[1]], als[moment, rows, :n] = fit.vectors, fit.factors
+            gram = fit.factors.T @ fit.factors + setting.penalty * np.eye(n)
+            grams[moment, :n, :n] = gram / setting.weight
     return CowatchVectors(works, vectors[0], vectors[1:], moments, AlsFactors(als, grams))
 
 
@@ -75,30 +84,28 @@ def _enjoyed_items(dataset: Dataset) -> tuple[NDArray[Any], NDArray[Any], NDArra
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """K items with MIN_WATCHERS watchers: ids (K,), vectors of length 1 and ALS factors (K, D)."""
+    """K items with MIN_WATCHERS watchers: ids (K,), vectors of length 1 (K, D) and ALS factors (K, F)."""
 
     ids: NDArray[Any]
     vectors: NDArray[np.float32]
     factors: NDArray[np.float32]
 
 
-def _fit_moment(users: NDArray[Any], items: NDArray[Any], seed: int) -> _Fit | None:
-    pairs = np.unique(np.stack([users, items]), axis=1)
-    ids, column, watchers = np.unique(pairs[1], return_inverse=True, return_counts=True)
-    has_watchers = watchers >= MIN_WATCHERS
-    n_items = int(has_watchers.sum())
-    if n_items <= MIN_DIMENSIONS:
+def _fit_moment(users: NDArray[Any], items: NDArray[Any], setting: AlsSetting, seed: int) -> _Fit | None:
+    enjoyed = enjoyed_pairs(users, items)
+    if len(enjoyed.items) <= MIN_DIMENSIONS:
         return None
-    is_kept = has_watchers[column]
-    user = np.unique(pairs[0][is_kept], return_inverse=True)[1]
-    item = (np.cumsum(has_watchers) - 1)[column[is_kept]]
-    rank = int(np.clip(n_items // ITEMS_PER_DIMENSION, MIN_DIMENSIONS, MAX_DIMENSIONS))
-    shape = int(user.max()) + 1, n_items
-    _, v = decompose_pairs(user, item, shape, rank, seed)
-    enjoyed = csr_array((np.ones(len(user), np.float32), (user, item)), shape)
-    _, factors = factorize(enjoyed, v.shape[1], ALS_WEIGHT, ALS_PENALTY, seed=seed)
+    user, item = enjoyed.pairs.tocoo().coords
+    _, v = decompose_pairs(user, item, enjoyed.pairs.shape, _rank(len(enjoyed.items)), seed)
+    _, factors = factorize(
+        enjoyed.pairs, als_rank(v.shape[1], setting), setting.weight, setting.penalty, seed=seed
+    )
     unit = v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
-    return _Fit(ids[has_watchers], unit, factors)
+    return _Fit(enjoyed.items, unit, factors)
+
+
+def _rank(n_items: int) -> int:
+    return int(np.clip(n_items // ITEMS_PER_DIMENSION, MIN_DIMENSIONS, MAX_DIMENSIONS))
 
 
 def decompose_pairs(

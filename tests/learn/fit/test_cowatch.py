@@ -11,7 +11,9 @@ from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.learn.fit.cowatch import ALS_PENALTY, ALS_WEIGHT, MIN_DIMENSIONS, MIN_WATCHERS, fit_cowatch
+from karec.learn.fit import als as als_settings
+from karec.learn.fit.als import MIN_WATCHERS, SETTINGS
+from karec.learn.fit.cowatch import MIN_DIMENSIONS, fit_cowatch
 
 N_CIRCLES = MIN_DIMENSIONS  # as many directions as are kept, each stronger than random ones
 
@@ -108,14 +110,15 @@ def test_als_factors_minimise_the_weighted_squared_error(snapshot, watched, cowa
     b = (watched > 0)[:, codes > 0].astype(float)
     y, gram = cowatch.als.vectors[0, codes[codes > 0]].astype(float), cowatch.als.grams[0]
     identity = np.eye(y.shape[1])
-    np.testing.assert_allclose(gram * ALS_WEIGHT, y.T @ y + ALS_PENALTY * identity, rtol=1e-4, atol=1e-4)
+    _, weight, penalty = SETTINGS[0]  # all is history: nothing is later, to choose by
+    np.testing.assert_allclose(gram * weight, y.T @ y + penalty * identity, rtol=1e-4, atol=1e-4)
 
     def best(other, wanted):
         """Returns the exact half step."""
-        weighted = [other.T @ (other * (1 + ALS_WEIGHT * row)[:, None]) for row in wanted]
+        weighted = [other.T @ (other * (1 + weight * row)[:, None]) for row in wanted]
         return np.stack(
             [
-                np.linalg.solve(left + ALS_PENALTY * identity, (1 + ALS_WEIGHT) * row @ other)
+                np.linalg.solve(left + penalty * identity, (1 + weight) * row @ other)
                 for left, row in zip(weighted, wanted, strict=True)
             ]
         )
@@ -156,7 +159,8 @@ def test_fit_cowatch_returns_none_if_histories_are_small(snapshot):
     assert len(fit_cowatch(watched_by_enough(MIN_DIMENSIONS + 1)).works) == MIN_DIMENSIONS + 1
 
 
-def test_cowatch_vectors_of_a_moment_are_those_of_the_events_before_it(snapshot):
+def test_cowatch_vectors_of_a_moment_are_those_of_the_events_before_it(snapshot, monkeypatch):
+    monkeypatch.setattr(als_settings, "SETTINGS", SETTINGS[:1])  # each of the fits would choose its own
     whole = watched_at(snapshot, [10, 30, 60, 99, 100, 150])
     result = fit_cowatch(whole, seed=1)
     assert result.times_ms.tolist() == [0, 25, 50, 75, 100]
