@@ -1,7 +1,7 @@
 """Events as columns, their kinds, and checks.
 
 kind       meaning                                   required
-impression an item was shown, with known labels      user, item
+impression an item was shown, with known labels      user, item (``text``: id of a user without a name)
 label      a later label of an item                  user, item, labels
 play       play_ms of an item                        user, item, play_ms
 follow     the user follows a creator                user, creator

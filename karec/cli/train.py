@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,7 +109,7 @@ def train(
         def publish(dataset: Dataset, run: Path) -> Path:
             return _publish(publication, LoadedData(dataset, loaded.ids), run, out, progress)
 
-        result = run_job(job, loaded.dataset, publish, progress, progress.note)
+        result = run_job(replace(job, ids=loaded.ids), loaded.dataset, publish, progress, progress.note)
         pages = measure_pages(result.dataset, result.training.folder, progress)
     if as_json:
         print_json({**_to_dict(result), "pages": pages})

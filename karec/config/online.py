@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from numpy.typing import NDArray
 
 from karec.aggregates.events import LATE_MS
 from karec.bundle import Bundle
-from karec.catalog.schema import CREATOR, SONG
+from karec.catalog.schema import CREATOR
 from karec.config.online_settings import OnlineSettings
 from karec.config.scenes import Config, file_place
 from karec.features.online_inputs import find_columns
-from karec.index import IdMap
 from karec.online.followed_items import FollowedItems, Presence
 from karec.online.ingestion import Ingestion, OnlineBase, head_of
 from karec.online.item_changes import ItemChanges, Refuse
@@ -26,9 +24,8 @@ from karec.online.lifecycle import ID
 from karec.online.parse_events import EventParser
 from karec.online.store.contents import StoreContents
 from karec.online.store.open import MEMORY, open_store
+from karec.online.text_numbers import TextNumbers
 from karec.refresh.uploads import Uploads, hide_and_adjust
-
-MAPS = {CREATOR: "creators", SONG: "songs"}  # columns whose texts have id maps
 
 
 def open_ingestion(settings: OnlineSettings, folder: Path, bundle: Bundle) -> Ingestion:
@@ -59,7 +56,7 @@ def bind_bundle(ingestion: Ingestion, bundle: Bundle, config: Config) -> OnlineB
         raise file_place(config.path)["online"]["open_minutes"].refusal(
             f"the bundle has no item types {unknown}, expected some of {bundle.item_types}"
         )
-    number_of = TextNumbers.from_bundle(bundle)
+    number_of = TextNumbers.from_folder(bundle.path / "ids")
     followed = []
     for name, contents in open_contents(bundle, ingestion.head.late_ms).by_type.items():
         items = bundle.item_type(name) if name else bundle
@@ -89,28 +86,6 @@ def open_counters(config: Config, bundle: Bundle) -> Iterator[Callable[[NDArray[
         yield lambda ids: counters.read(ids)[:, columns]
     finally:
         store.close()
-
-
-@dataclass(frozen=True)
-class TextNumbers:
-    """Numbers of texts in a column, by the id maps of one bundle. Equal if another bundle's maps give the
-    same numbers."""
-
-    columns: Mapping[str, tuple[str, int]]  # kind and seed of each column's map
-    maps: Mapping[str, IdMap] = field(compare=False, repr=False)
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle) -> Self:
-        paths = {column: bundle.path / "ids" / f"{name}.karec" for column, name in MAPS.items()}
-        maps = {column: IdMap.open(path, verify=False) for column, path in paths.items() if path.exists()}
-        return cls({column: (ids.kind, ids.seed) for column, ids in maps.items()}, maps)
-
-    def __call__(self, column: str, text: str) -> int:
-        """Returns −1 if the column has no map or the map cannot hold ``text``."""
-        try:
-            return int(self.maps[column].numbers([text])[0]) if column in self.maps else -1
-        except ValueError:
-            return -1
 
 
 def _upload_rules(path: Path | None) -> Refuse:

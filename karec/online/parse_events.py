@@ -34,7 +34,7 @@ REMOVED_KEYS = {
 REMOVED_EVENTS = {"exposure": "impression"}
 INTEGER_BITS = {"time_ms": 64, "position": 32, "play_ms": 64}
 MAX_QUOTED = 40  # characters of a wrong name in a reason
-UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
+UPLOAD, EDIT, ADJUST, IMPRESSION = "upload", "edit", "adjust", "impression"
 BLOCKS, OPENINGS = ("block", "unblock"), ("open", "close")
 CREATOR_TYPE = "creator"  # item type whose items are creators
 WORK_TYPE = "work"  # what events may call works
@@ -187,6 +187,8 @@ class EventParser:
     def _text_of(self, event: str, row: Mapping[str, Any], item: int) -> str:
         if event == ADJUST:
             return _format_adjustment(row)
+        if event == IMPRESSION and self._has_new_user(row):
+            return str(row["user_id"])  # the next training adds it to the id map
         if event not in (UPLOAD, EDIT):
             return _text(row, "text")
         columns = row.get("columns", {})
@@ -204,6 +206,10 @@ class EventParser:
             return json.dumps(values, ensure_ascii=False)
         except ValueError:  # Python does not write integers of more than 4,300 digits
             raise _NotAnEventError("columns have a number of too many digits") from None
+
+    def _has_new_user(self, row: Mapping[str, Any]) -> bool:
+        naming = self._naming
+        return naming is not None and "user_id" in row and not naming.users.contains([row["user_id"]])[0]
 
     def _has_number_of_another(self, number: int, item_id: Any) -> bool:
         assert self._naming is not None

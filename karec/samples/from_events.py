@@ -1,10 +1,11 @@
 """Extends a dataset by the events of an online store. The newest day becomes the test day.
 
-Exposures  Those that the data lack and whose user and item the data have. A later label or play belongs to
-           the user's last exposure of the item before it. Labels and plays without such an exposure are left
-           out and counted. So are those that occur on the newest day and belong to an earlier exposure: no
-           row of that day may know them, and the online store counts them after a bundle of the start of the
-           day is published.
+Rows       Users of exposures and uploads that the data lack are added (``karec.samples.added_rows``).
+Exposures  Those that the data lack and whose user and item are known. A later label or play belongs to the
+           user's last exposure of the item before it. Labels and plays without such an exposure are left out
+           and counted. So are those that occur on the newest day and belong to an earlier exposure: no row of
+           that day may know them, and the online store counts them after a bundle of the start of the day is
+           published.
 Days       The newest day (24 hours until the last exposure) is the test day. The last day with exposures
            before it is the validation day, everything before is training.
 Cost       O(M log M) for M exposures; memory: the store's events since the snapshot.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from karec.catalog.impressions import Impressions
 from karec.catalog.schema import LATEST_MS
 from karec.errors import DataError, LogSchemaError
 from karec.online.read_log import EventSource, read_log
+from karec.samples.added_rows import with_added_rows
 from karec.times import DAY_MS
 
 
@@ -39,15 +42,20 @@ def newest_append_ms(source: EventSource) -> int:
     return int(events.logged_ms.max())
 
 
-def with_events(dataset: Dataset, source: EventSource, logged_until_ms: int = LATEST_MS) -> Dataset:
-    """Returns ``dataset`` plus the exposures of ``source``, split again, with notes.
+def with_events(
+    dataset: Dataset, source: EventSource, logged_until_ms: int = LATEST_MS, ids: Path | None = None
+) -> Dataset:
+    """Returns ``dataset`` plus the users, uploads and exposures of ``source``, split again, with notes.
 
+    ``ids``: folder with the maps of the data's ids, which get the ids of uploads; None: ids are numbers.
     Events appended after ``logged_until_ms`` are not used. Raises LogSchemaError for a store without the
     data's labels. Raises DataError if no exposure is usable, if there are too few days before the newest, or
     if no task has both values on the newest day.
     """
     url = source.url
     head, events = _read_events(dataset, source, logged_until_ms)
+    snapshot, row_notes = with_added_rows(dataset.snapshot, events, ids)
+    dataset = replace(dataset, snapshot=snapshot)
     shown = events.take(events.kind == IMPRESSION)
     feedback = events.take((events.kind == LABEL) | (events.kind == PLAY))
     # among all exposures: feedback on one that is left out must not move to another one
@@ -72,7 +80,7 @@ def with_events(dataset: Dataset, source: EventSource, logged_until_ms: int = LA
         f"online store {url}: {len(added):,} exposures added to {len(dataset.exposures):,} of the data; the "
         f"newest day begins at {np.datetime64(valid_until, 'ms')} UTC"
     )
-    return replace(extended, notes=(*dataset.notes, note, *notes))
+    return replace(extended, notes=(*dataset.notes, note, *row_notes, *notes))
 
 
 def _read_events(dataset: Dataset, source: EventSource, logged_until_ms: int) -> tuple[Head, Events]:
@@ -89,8 +97,8 @@ def _read_events(dataset: Dataset, source: EventSource, logged_until_ms: int) ->
 def _usable_exposures(dataset: Dataset, shown: Events, url: str) -> tuple[NDArray[Any], list[str]]:
     """Returns (M,) bool, and notes on the others. Raises DataError if no exposure is usable."""
     reasons = {
-        "of users that the data do not contain": dataset.snapshot.users.lookup(shown.user_id) < 0,
-        "of items that the data do not contain": dataset.snapshot.works.lookup(shown.item_id) < 0,
+        "of users whose ids are unknown": dataset.snapshot.users.lookup(shown.user_id) < 0,
+        "of unknown items": dataset.snapshot.works.lookup(shown.item_id) < 0,
         "that the data contain already": _is_in_data(shown, dataset.exposures),
     }
     is_usable = np.ones(len(shown), bool)

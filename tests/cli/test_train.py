@@ -11,6 +11,7 @@ import pytest
 from own_files import START_S, shop_rows, write_shop
 from replayed_log import write_store
 
+import karec
 from karec import cli
 from karec.aggregates.events import Events
 from karec.bundle import Bundle
@@ -18,6 +19,7 @@ from karec.bundle.in_use import lock_exclusively
 from karec.cli.train import NOT_PUBLISHED
 from karec.evaluate.non_inferiority import compare_versions
 from karec.online.ingestion import head_of
+from karec.pipeline.types import Request
 
 SETTINGS = """
 features = { dim = 4, min_count = 3, history_length = 5 }
@@ -85,6 +87,29 @@ def test_version_that_may_be_worse_is_not_published(copy, capsys):
     assert any("online store" in note for note in facts["data"]["notes"])
     first = json.loads((out / "run" / "run.json").read_text())
     assert first["settings"]["model_version"] == 1, "the run of the version in service stays"
+
+
+def test_users_and_uploads_of_the_store_are_in_the_next_version(copy):
+    out = copy / "out"
+    bundle = Bundle.open(out / "bundles")
+    user, item = bundle.naming.users.numbers(["c-new"])[0], bundle.naming.items.numbers(["sku new"])[0]
+    later_ms = (START_S + 601 * 600) * 1000
+    events = [
+        Events.from_columns(kind, source=3, number=number, time_ms=later_ms + number, item_id=item, **columns)
+        for number, (kind, columns) in enumerate(
+            [
+                ("upload", {"creator_id": 7, "text": '{"id": "sku new"}'}),
+                ("impression", {"user_id": user, "text": "c-new"}),
+            ]
+        )
+    ]
+    write_store(out / "online.db", bundle.snapshot, head_of(bundle.snapshot), *events)
+    assert train(copy, out, "--events", str(out / "online.db"), "--publish-if-no-worse", "0.9") == 0
+    bundle = Bundle.open(out / "bundles")
+    assert bundle.model_version == 2 and bundle.snapshot.users.row(user) >= 0
+    with karec.open(out / "karec.toml", scene="search") as cascade:
+        items = [entry.item_id for entry in cascade.run(Request("c-01", k=100, scene="search"))]
+    assert "sku new" in items
 
 
 @pytest.mark.long

@@ -12,6 +12,7 @@ from live_bundle import ask, live_config, named
 from karec.bundle import Bundle
 from karec.catalog.table import Table
 from karec.config import open_hot_swap
+from karec.online.read_log import EventSource, read_log
 
 HOUR = 3_600_000
 USER, NEW, CREATOR = 1, 9001, 4
@@ -329,6 +330,17 @@ def test_string_ids_are_recorded_and_served(tmp_path, now):
         assert "a new work" in [item.item_id for item in ask(again, "u1", time_ms=now)]
         again.record([{"event": "delete", "item_id": "a new work"}], now_ms=now + 1)
         assert "a new work" not in [item.item_id for item in ask(again, "u1", time_ms=now)]
+
+
+def test_impressions_of_new_users_keep_their_string_id_for_training(tmp_path, now):
+    path = live_config(tmp_path, ids=named(tmp_path))
+    with open_hot_swap(path, None) as live:
+        live.record(
+            [{"event": "impression", "user_id": user, "item_id": "w100"} for user in ("u1", "a new user")],
+            now_ms=now,
+        )
+    _, events = read_log(EventSource(f"sqlite:{tmp_path / 'online.db'}"))
+    assert sorted(events.text) == ["", "a new user"]
 
 
 def test_block_list_of_the_rules_accepts_string_creator_ids(tmp_path, now):

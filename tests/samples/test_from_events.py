@@ -184,16 +184,17 @@ def test_feedback_on_an_exposure_in_the_data_moves_to_no_other(dataset, tmp_path
     assert "online store: 1 labels and plays without a usable exposure, left out" in extended.notes
 
 
-def test_unknown_users_and_items_are_left_out_and_counted(known, store_source, dataset):
+def test_unknown_users_are_added_and_unknown_items_are_left_out(known, store_source, dataset):
     moment, work = int(dataset.exposures.time_ms[-1]) + 1, int(dataset.snapshot.works.ids[0])
     unknown_user = Events.from_columns(
         "impression", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work
     )
     write(store_source, unknown_user, of_user_1("impression", moment, 10**9, 2), head=head_of(dataset))
     extended = with_events(known, store_source)
-    assert len(extended.exposures) == len(dataset.exposures)
-    assert "online store: 1 exposures of users that the data do not contain, left out" in extended.notes
-    assert "online store: 1 exposures of items that the data do not contain, left out" in extended.notes
+    assert rows(extended.exposures)[-1][:3] == (10**9, work, moment)
+    assert len(extended.exposures) == len(dataset.exposures) + 1
+    assert "online store: 1 users that the data lack, added" in extended.notes
+    assert "online store: 1 exposures of unknown items, left out" in extended.notes
 
 
 def test_scene_only_in_the_log_becomes_unknown(known, dataset, tmp_path):

@@ -56,6 +56,7 @@ class TrainingJob:
     served_run        run folder whose ranker wrote ``log``; None: the run in service
     is_from_scratch   with ``log``: trains a new ranker, which scores the pools of the log for new towers
     events            online store whose events are added to the data
+    ids               maps of the data's ids, which get the ids of uploads; None: ids are numbers
     margin            publish only if the mean AUC is at most this much below that of the version in service
     is_resumed        continue an interrupted training; CheckpointError if there is none
     """
@@ -70,6 +71,7 @@ class TrainingJob:
     served_run: Path | None = None
     is_from_scratch: bool = False
     events: EventSource | None = None
+    ids: Path | None = None
     margin: float | None = None
     is_resumed: bool = False
 
@@ -193,7 +195,7 @@ def _run_marked(
     until_ms = None if interrupted is None else interrupted.logged_until_ms
     if job.events is not None:
         until_ms = newest_append_ms(job.events) if until_ms is None else until_ms
-        dataset = with_events(dataset, job.events, until_ms)
+        dataset = with_events(dataset, job.events, until_ms, job.ids)
     if job.margin is None and job.events is None:
         return train(dataset, job.is_resumed)
     run = UnfinishedRun(_now_ms(), until_ms, fingerprint(dataset, job.with_seed(job.settings)))
