@@ -60,7 +60,8 @@ class EventApplier:
             """Reads the store with the entries of item types before this one: they share some keys."""
             return [entries.get(key, value) for key, value in zip(keys, read(keys), strict=True)]
 
-        for item_type, contents in self.contents.by_type.items():
+        for item_type in self.contents.by_type.keys() & {*events.item_type.tolist()}:
+            contents = self.contents.by_type[item_type]
             lifecycle_events = select_lifecycle_events(events, item_type)
             if len(lifecycle_events):
                 letter = contents.letter(records.WORK_LIFE)

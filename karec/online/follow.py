@@ -204,8 +204,8 @@ class Follower:
         return cursor
 
     def _apply(self, stored: StoredEvents) -> None:
-        events = stored.events
-        is_counted = stored.is_counted & (events.item_type == WORK)
-        self._works.items = add_counters(self.items, events, is_counted, self._store, self._contents)
+        self._works.items = add_counters(
+            self.items, stored.events, stored.is_counted, self._store, self._contents
+        )
         for one in self._followed.values():
-            one.apply(events)
+            one.apply(stored.events)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_WORK
-from karec.aggregates.events import Events
+from karec.aggregates.events import WORK, Events
 from karec.aggregates.located_events import LocatedEvents
 from karec.online.changed_items import ChangedItems
 from karec.online.store import records
@@ -41,8 +41,9 @@ def sum_counters(
 def add_counters(
     items: ChangedItems, events: Events, is_counted: NDArray[Any], store: OnlineStore, contents: StoreContents
 ) -> ChangedItems:
-    """Returns ``items`` with the counters after ``events``. Reads the base's counters of other items."""
-    events = events.take(is_counted & (events.item_id >= 0))
+    """Returns ``items``, which are works, with the counters after ``events``. Reads the base's counters of
+    other works."""
+    events = events.take(is_counted & (events.item_id >= 0) & (events.item_type == WORK))
     if not len(events):
         return items
     ids, places = np.unique(events.item_id, return_inverse=True)

@@ -134,6 +134,8 @@ class EventParser:
         cells |= {key: _parse_id(row[key], key, ids) for key, ids in id_maps.items() if key in row}
         if item_type != WORK:
             cells |= self._cells_of_type(event, cells["item_id"], item_type)
+        if event in BLOCKS and "user_id" in row and cells["item_id"] < 0 and cells["creator_id"] < 0:
+            cells["creator_id"] = cells["user_id"]  # a user is blocked as a creator
         cells["scene"] = self._parse_scene(row.get("scene"))
         cells["labels"] = self._parse_labels(row.get("labels", ()))
         cells["request_id"] = _text(row, "request_id")

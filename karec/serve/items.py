@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from karec.bundle import Bundle
 from karec.bundle.ids import BundleIds
+from karec.bundle.item_types import ItemTypeBundle
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.cascade import Cascade
 from karec.serve import messages
@@ -20,6 +21,7 @@ from karec.serve.problems import ProblemError
 from karec.serve.recommend import MAX_ID_LETTERS, cascade_of
 from karec.serve.service import Served, Service
 
+AnyBundle = Bundle | ItemTypeBundle
 MAX_LIST_IDS = 50  # the newest of a list
 
 
@@ -31,7 +33,7 @@ async def get_item(call: Call) -> Response:
     return await _describe(call, _describe_item)
 
 
-async def _describe(call: Call, describe: Callable[[Cascade, Bundle, str], dict[str, Any]]) -> Response:
+async def _describe(call: Call, describe: Callable[[Cascade, AnyBundle, str], dict[str, Any]]) -> Response:
     service: Service = call.app.state.service
     served = service.ready()
     service.lookup_queue.check()
@@ -40,16 +42,16 @@ async def _describe(call: Call, describe: Callable[[Cascade, Bundle, str], dict[
     return Response(messages.encode(values), media_type="application/json")
 
 
-def _cascade_and_bundle(served: Served, scene: str | None) -> tuple[Cascade, Bundle]:
+def _cascade_and_bundle(served: Served, scene: str | None) -> tuple[Cascade, AnyBundle]:
     """Returns the cascade of the scene; None: the first scene that recommends works."""
     cascades = [*served.hot_swap.cascades.values()] if scene is None else [cascade_of(served, scene)]
     for cascade in cascades:
-        if isinstance(cascade.bundle, Bundle):
+        if cascade.bundle is not None and (scene is not None or not cascade.item_type):
             return cascade, cascade.bundle
-    raise ProblemError(422, "the scene does not recommend works: name another scene", "scene")
+    raise ProblemError(422, "no scene recommends works: name a scene", "scene")
 
 
-def _describe_user(cascade: Cascade, bundle: Bundle, text: str) -> dict[str, Any]:
+def _describe_user(cascade: Cascade, bundle: AnyBundle, text: str) -> dict[str, Any]:
     naming = bundle.naming
     user_id, number = _parse_id(text, naming, "user_id")
     snapshot = bundle.snapshot
@@ -61,10 +63,12 @@ def _describe_user(cascade: Cascade, bundle: Bundle, text: str) -> dict[str, Any
         lists = {name: relation.row_values(row) for name, relation in snapshot.relations.items()}
     outdated = None
     if cascade.online is not None:
-        view, outdated = cascade.online.view(number)
+        view, outdated = cascade.online.view(number, cascade.item_type)
         if view.user is not None:
             lists |= {name: newest.values for name, newest in view.user.lists.items()}
-            columns |= dict(zip(view.counter_names, view.user.counters, strict=True))
+        works = (view.works or view).user
+        if works is not None:
+            columns |= dict(zip(view.counter_names, works.counters, strict=True))
     newest_first = {name: np.asarray(ids)[-MAX_LIST_IDS:][::-1] for name, ids in lists.items()}
     return {
         "user_id": user_id,
@@ -78,12 +82,12 @@ def _describe_user(cascade: Cascade, bundle: Bundle, text: str) -> dict[str, Any
     }
 
 
-def _describe_item(cascade: Cascade, bundle: Bundle, text: str) -> dict[str, Any]:
+def _describe_item(cascade: Cascade, bundle: AnyBundle, text: str) -> dict[str, Any]:
     item_id, number = _parse_id(text, bundle.naming, "item_id")
     index = bundle.index
     columns = item_columns(cascade, number)
     is_hidden = cascade.online is not None and bool(
-        np.isin(number, cascade.online.view(-1)[0].items.hidden_ids)
+        np.isin(number, cascade.online.view(-1, cascade.item_type)[0].items.hidden_ids)
     )
     with index.pinned() as view:
         rows = view.lookup([number])
@@ -109,9 +113,9 @@ def item_columns(cascade: Cascade, number: int) -> dict[str, Any]:
     bundle = cascade.bundle
     if bundle is None:
         return {}
-    if cascade.online is None or not isinstance(bundle, Bundle):
+    if cascade.online is None:
         return _columns_of(bundle.snapshot, number, bundle.snapshot)
-    view = cascade.online.view(-1)[0]
+    view = cascade.online.view(-1, cascade.item_type)[0]
     values = _columns_of(view.items.updates, number, bundle.snapshot)
     values = values or _columns_of(bundle.snapshot, number, bundle.snapshot)
     _, counters = view.items.find_counters(np.array([number], np.int64))

@@ -106,12 +106,13 @@ class UserEvent(Struct, frozen=True, omit_defaults=True):
 
 
 class ItemEvent(Struct, frozen=True, omit_defaults=True):
-    """A change of an item. `block` and `unblock` also take a creator."""
+    """A change of an item. `block` and `unblock` also take a creator or a user."""
 
     event: ItemEventName
     item_id: Id | None = None
     item_type: str | None = None
     creator_id: Id | None = None
+    user_id: Id | None = None
     columns: dict[str, str | int | float | bool | None] = {}
     scale: float | None = None
     offset: float | None = None
