@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
     from karec.config.online_settings import OnlineSettings
 
 WATCH_PERIOD_S = 1.0
-FIXED_ONLINE_KEYS = ("url", "screen", "deadline_ms", "retention_days", "open_minutes")  # a running service keeps them
+# A running service keeps them.
+FIXED_ONLINE_KEYS = ("url", "screen", "deadline_ms", "retention_days", "open_minutes")
 
 _log = logging.getLogger("karec.config")
 

@@ -104,10 +104,12 @@ class Presence:
         return min(self._ends.values(), default=now_ms + 1) <= now_ms
 
     def apply(self, lives: Mapping[int, ItemLife], now_ms: int) -> None:
-        """Takes the new lives of some items, then closes the items that were open too long."""
+        """Takes the new lives of some items, then closes those of them that were open too long; of all items
+        if there are no new lives.
+        """
         for item, life in lives.items():
             self._ends[item] = now_ms if life.open_ms is None else life.open_ms + self.max_ms
-        self._ended = {item for item, end in self._ends.items() if end <= now_ms}
+        self._ended = {item for item in lives or self._ends if self._ends[item] <= now_ms}
         for item in self._ended:
             del self._ends[item]
 
