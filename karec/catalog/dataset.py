@@ -47,6 +47,15 @@ class Dataset:
         """Unix ms just after the newest impression."""
         return int(self.exposures.time_ms[-1]) + 1
 
+    @property
+    def has_impressions(self) -> bool:
+        """True if some rows are impressions that were not consumed: users enjoy only what they are shown.
+
+        False for purchases and ratings, where users chose the items.
+        """
+        is_consumed = self.snapshot.meaning.is_consumed(self.exposures.labels)
+        return self.drawn is None and not bool(is_consumed.all())
+
     def split(self) -> tuple[Impressions, Impressions, Impressions]:
         """Returns training, validation and test rows, each ordered by time."""
         time = self.exposures.time_ms

@@ -40,6 +40,10 @@ ALS_ORDER = (
     'in karec.toml, put { use = "als_score" } before top_k in the stage rank; in prerank, let inner_product '
     'have k = "recall", and put als_score and { use = "top_k", k = "prerank" } after it'
 )
+SHOWN = (
+    "The log has impressions: all held-out items were shown, which favours methods that learn what is shown. "
+    "Compare both orders with users first."
+)
 CLOSEST_ORDER = f"no step does the same; the closest: {ALS_ORDER}"
 ADVICE = {
     "popularity": POPULAR_PIPELINE,
@@ -89,6 +93,7 @@ def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, 
     seed, resamples = facts["settings"]["seed"], facts["settings"]["evaluation"]["resamples"]
     requests = PageRequests.from_dataset(dataset, start_ms, seed=seed)
     measured: dict[str, Any] = {"k": K, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None}
+    measured["has_impressions"] = dataset.has_impressions
     if len(requests):
         pages, simple = simple_pages(dataset, requests, progress, seed)
         pages |= model_pages(dataset, requests, tested, facts["settings"], progress)
@@ -151,7 +156,8 @@ def describe_best_row(measured: Mapping[str, Any]) -> str:
         return f"{text} {_gain(gaps[closest])} {COLUMNS['ndcg']}"
     name, best = measured["ahead"]
     text = f"{best} is ahead of the whole page: {_gain(compared[name][best])} {COLUMNS[name]}."
-    return f"{text} To serve it: {ADVICE[best]}"
+    text = f"{text} To serve it: {ADVICE[best]}"
+    return f"{text}. {SHOWN}" if measured["has_impressions"] else text
 
 
 def _gain(measured: Mapping[str, Any]) -> str:

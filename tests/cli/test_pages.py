@@ -114,6 +114,13 @@ def test_describe_best_row_names_the_closest_if_none_is_ahead():
     assert describe_best_row(measured).endswith("ALS comes closest: -0.0100 [-0.0200, 0.0000] NDCG@20")
 
 
+def test_describe_best_row_says_that_held_out_items_were_shown():
+    compared = {"ndcg": {"ALS": {"value": 0.02, "ci": (0.01, 0.03)}}}
+    measured = {"rows": {"ALS": {}}, "compared": compared, "ahead": ("ndcg", "ALS")}
+    texts = [describe_best_row({**measured, "has_impressions": has}) for has in (False, True)]
+    assert texts[1].startswith(texts[0]) and texts[1] != texts[0]
+
+
 def test_print_pages_reports_that_no_page_was_measured(tmp_path, capsys):
     print_pages({"k": 20, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None})
     assert capsys.readouterr().out.startswith("no page was measured")
