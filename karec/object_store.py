@@ -78,6 +78,10 @@ class ObjectFolder:
         if self.size(name) != path.stat().st_size:
             raise OSError(f"{self.display}/{name} has {self.size(name)} bytes after the upload of {path}")
 
+    def remove(self, name: str) -> None:
+        with self._errors(name):
+            self._filesystem.delete_file(self._path(name))
+
     def size(self, name: str) -> int | None:
         """Returns the bytes of an object; None if it does not exist."""
         with self._errors(name):

@@ -68,7 +68,7 @@ def export_events(
             f"Export at most the days before {latest_before(head, now_ms)}"
         )
     holder = uuid4().hex
-    _renew_lease(store, holder)
+    renew_lease(store, holder)
     try:
         return _export_days(store, head, files, before_ms, holder, on_day)
     finally:
@@ -85,8 +85,8 @@ def _export_days(
 ) -> ExportResult:
     n_by_day: dict[int, int] = {}
     cursor = START
-    for stored in _batches(store):
-        _renew_lease(store, holder)
+    for stored in stored_batches(store):
+        renew_lease(store, holder)
         events, cursor = stored.events, stored.cursor
         is_exported = events.time_ms < before_ms
         days, counts = np.unique(day_of(events.time_ms[is_exported]), return_counts=True)
@@ -98,7 +98,7 @@ def _export_days(
     if n_by_day:
         # Before the deletion: a backup must not lack both the events and this mark.
         store.write_document(EXPORTED_BEFORE, b"%d" % before_ms, store.read_document(EXPORTED_BEFORE))
-    _renew_lease(store, holder)
+    renew_lease(store, holder)
     n_deleted = store.delete_events(before_ms, cursor) if n_by_day else 0
     return ExportResult(tuple(sorted(n_by_day)), n_deleted)
 
@@ -115,7 +115,7 @@ def read_events(store: OnlineStore | None, head: Head, files: EventFiles | None,
     """
     parts = [Events.empty()]
     if store is not None:
-        parts += [stored.events.take(stored.events.time_ms >= from_ms) for stored in _batches(store)]
+        parts += [stored.events.take(stored.events.time_ms >= from_ms) for stored in stored_batches(store)]
     for day in () if files is None else files.days():
         if (day + 1) * DAY_MS > from_ms:
             assert files is not None
@@ -123,7 +123,7 @@ def read_events(store: OnlineStore | None, head: Head, files: EventFiles | None,
     return Events.concatenate(parts).sort_unique()
 
 
-def _renew_lease(store: OnlineStore, holder: str) -> None:
+def renew_lease(store: OnlineStore, holder: str) -> None:
     """Raises Unavailable if another export runs: its files would lack events that this one has moved."""
     if not store.acquire_lease(LEASE, holder, LEASE_S):
         raise Unavailable(
@@ -139,11 +139,11 @@ def _export_day(store: OnlineStore, head: Head, files: EventFiles, day: int, hol
 
     def batches() -> Iterator[Events]:
         for events in files.read(day, head) if exported else ():
-            _renew_lease(store, holder)
+            renew_lease(store, holder)
             digests.append(_digest(events))
             yield events
         for events in _events_of_day(store, day):
-            _renew_lease(store, holder)
+            renew_lease(store, holder)
             new_events = events.take(np.array([event_id not in ids for event_id in _ids(events)], bool))
             if len(new_events):
                 digests.append(_digest(new_events))
@@ -155,13 +155,13 @@ def _export_day(store: OnlineStore, head: Head, files: EventFiles, day: int, hol
 
 
 def _events_of_day(store: OnlineStore, day: int) -> Iterator[Events]:
-    for stored in _batches(store):
+    for stored in stored_batches(store):
         is_of_day = day_of(stored.events.time_ms) == day
         if is_of_day.any():
             yield stored.events.take(is_of_day)
 
 
-def _batches(store: OnlineStore) -> Iterator[StoredEvents]:
+def stored_batches(store: OnlineStore) -> Iterator[StoredEvents]:
     stored = store.poll(START, BATCH_EVENTS)
     while len(stored.events):
         yield stored

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from karec.aggregates.events import BLOCK, IMPRESSION, Events
+from karec.erasure import ErasedIds
 from karec.errors import DataError
 from karec.online.store import records
 from karec.online.store.online_store import START, OnlineStore, Read, StateUpdate
@@ -268,6 +269,41 @@ class OnlineStoreContract:
         store.append(impressions([3]), count)
         assert [part.number.tolist() for part in poll_to_end(store, cursor)] == [[3]]
         assert (user_count(store), item_counts(store)) == (3, {70: 3})
+
+    def test_erase_events_deletes_the_ids_events_of_a_kind_before_a_moment(self, store):
+        store.append(impressions([1, 2, 3000]), count)
+        store.append(impressions([4, 5], user_id=8), count)
+        store.append(blocks([6], 70), count)
+        erased = ErasedIds("user", np.array([7, 9]), NOW_MS + 100)
+        assert store.erase_events(erased) == 3  # The third was logged before, by a clock that was ahead.
+        assert store.erase_events(erased) == 0
+        assert sorted(n for part in poll_to_end(store) for n in part.number.tolist()) == [4, 5, 6]
+        assert store.erase_events(ErasedIds("item", np.array([70]), NOW_MS + 100)) == 3
+        store.append(impressions([9], user_id=8), count)
+        assert [part.number.tolist() for part in poll_to_end(store)] == [[9]]
+
+    def test_write_user_replaces_and_deletes_entries_of_one_user(self, store):
+        store.append(impressions([1, 2], user_id=[7, 8]), count)
+        (key,) = records.keys_of(records.USER_COUNTERS, np.array([7]))
+        (other,) = records.keys_of(records.HISTORY, np.array([7]))
+        store.write_user(7, {key: b"\0\7", other: b"list"})
+        assert store.read_user(7, [key, other]) == [b"\0\7", b"list"]
+        store.write_user(7, {key: None})
+        assert store.read_user(7, [key, other]) == [None, b"list"] and user_count(store, 8) == 1
+
+    def test_rewrite_state_changes_every_entry_that_the_function_changes(self, store):
+        store.append(impressions([*range(40)], user_id=[*range(40)]), count)
+        store.append(blocks([50], 71), count)
+
+        def rewrite(key: bytes, value: bytes | None) -> bytes | None:
+            if key[:1] in (records.WORK_COUNTERS, records.WORK_LIFE):
+                return None
+            return b"\5" if key[:1] == records.USER_COUNTERS and records.id_of(key) < 10 else value
+
+        n_partitions = len([*store.snapshot([records.WORK_COUNTERS])[1]])
+        assert store.rewrite_state(rewrite) == 10 + n_partitions + 1
+        assert [user_count(store, user) for user in (0, 9, 10)] == [5, 5, 1]
+        assert item_counts(store) == {} and store.rewrite_state(rewrite) == 0
 
     def test_delete_events_keeps_the_ids_of_other_events(self, store):
         store.append(impressions([1, 1000]), count)

@@ -288,6 +288,25 @@ def test_deleted_events_take_no_memory(start_server):
     store.close()
 
 
+def test_append_that_read_before_a_rewrite_does_not_restore_the_former_state(start_server):
+    store = ValkeyStore(start_server().url, TIMEOUT_S)
+    store.append(impressions([1], [7]), count)
+    (key,) = records.keys_of(records.USER_COUNTERS, np.array([7]))
+    n_calls = 0
+
+    def erase_meanwhile(events: Events, read: Read) -> StateUpdate:
+        nonlocal n_calls
+        n_calls += 1
+        update = count(events, read)
+        if n_calls == 1:
+            store.write_user(7, {key: None})
+        return update
+
+    store.append(impressions([2], [7]), erase_meanwhile)
+    assert (n_calls, user_count(store, 7)) == (2, 1)
+    store.close()
+
+
 def test_poll_returns_lifecycle_events_before_others(start_server):
     store = ValkeyStore(start_server().url, TIMEOUT_S)
     store.append(impressions([*range(500)], [*range(500)]), count)

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from karec.aggregates.events import Events
+from karec.erasure import ErasedIds
 from karec.errors import KarecError
 
 Cursor = bytes
@@ -56,6 +57,10 @@ class StateUpdate:
 
 Update = Callable[[Events, Read], StateUpdate]
 """Returns the effect of new events of one partition. Called again if another process commits first."""
+
+
+Rewrite = Callable[[bytes, bytes | None], bytes | None]
+"""Returns the new value of a key of the state; None deletes it, or leaves it absent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +112,21 @@ class OnlineStore(Protocol):
         The state stays. An event that was committed after ``cursor`` stays too, since the export that ended
         there lacks it. The ids of deleted events may be forgotten: ``before_ms`` must be so long ago that a
         repeat is refused as too late. Raises StaleCursor.
+        """
+        ...
+
+    def erase_events(self, erased: ErasedIds) -> int:
+        """Deletes the events that ``erased`` selects by time or append. Returns their number. O(events)."""
+        ...
+
+    def write_user(self, user_id: int, entries: Mapping[bytes, bytes | None]) -> None:
+        """Replaces entries of one user in one commit; None deletes a key."""
+        ...
+
+    def rewrite_state(self, rewrite: Rewrite) -> int:
+        """Replaces the value of each key by ``rewrite(key, value)``. Returns the number of changed entries.
+
+        Appends run meanwhile. ``rewrite`` may be called several times for a key. O(state).
         """
         ...
 

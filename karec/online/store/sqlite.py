@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.events import COLUMNS, Events
-from karec.errors import DataError
+from karec.erasure import ErasedIds
+from karec.errors import DataError, Unavailable
 from karec.files import file_aside
 from karec.online.store.event_bytes import event_ids
 from karec.online.store.group_commit import GroupCommit
-from karec.online.store.online_store import Cursor, StaleCursor, StateUpdate, StoredEvents, Update
+from karec.online.store.online_store import (
+    Cursor,
+    Rewrite,
+    StaleCursor,
+    StateUpdate,
+    StoredEvents,
+    Update,
+)
 from karec.online.store.sqlite_file import EVENT_COLUMNS, STATE_TABLE, SqliteFile, Synchronous, backup_path
 
 EVENTS_PER_REPLACE = 20_000
 REPLACE_CACHE_KIB = 256 << 10
 EVENTS_PER_DELETE = 10_000  # of one transaction
+ENTRIES_PER_REWRITE = 10_000  # of one transaction
 MAX_VARIABLES = 30_000  # of one statement; SQLite's limit is 32,766
 
 Progress = Callable[[int], None]
@@ -89,6 +98,40 @@ class SqliteStore:
                     "DELETE FROM events WHERE seq >= ? AND seq < ? AND time_ms < ?", (begin, end, before_ms)
                 ).rowcount
         return n_deleted
+
+    def erase_events(self, erased: ErasedIds) -> int:
+        numbers = ", ".join(map(str, erased.numbers.tolist()))
+        condition = f"item_type = '{erased.item_type}' AND item_id IN ({numbers})"
+        if erased.kind != "item":
+            condition += f" OR {erased.column} IN ({numbers})"
+        is_old = f"min(time_ms, logged_ms) < {erased.before_ms}"
+        with self._file.connection() as connection:
+            query = f"SELECT seq FROM events WHERE ({condition}) AND {is_old}"
+            rows = connection.execute(query).fetchall()
+        for begin in range(0, len(rows), EVENTS_PER_DELETE):
+            with self._file.transaction(self._synchronous) as connection:
+                part = rows[begin : begin + EVENTS_PER_DELETE]
+                connection.executemany("DELETE FROM events WHERE seq = ?", part)
+        return len(rows)
+
+    def write_user(self, user_id: int, entries: Mapping[bytes, bytes | None]) -> None:
+        with self._file.transaction(self._synchronous) as connection:
+            _write_state(connection, _to_update(entries))
+
+    def rewrite_state(self, rewrite: Rewrite) -> int:
+        n_changed, last = 0, b""
+        while True:
+            with self._file.transaction(self._synchronous) as connection:
+                rows = connection.execute(
+                    "SELECT key, value FROM state WHERE key > ? ORDER BY key LIMIT ?",
+                    (last, ENTRIES_PER_REWRITE),
+                ).fetchall()
+                changes = {key: new for key, value in rows if (new := rewrite(key, value)) != value}
+                _write_state(connection, _to_update(changes))
+            n_changed += len(changes)
+            if len(rows) < ENTRIES_PER_REWRITE:
+                return n_changed
+            last = rows[-1][0]
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         if self.path is None:
@@ -159,6 +202,14 @@ class SqliteStore:
                 copy.execute("PRAGMA journal_mode = DELETE")  # else a copy has a log of its own
             finally:
                 copy.close()
+
+    def compact(self) -> None:
+        """Rewrites the file without the bytes of deleted and replaced values. Writers wait meanwhile.
+
+        Raises Unavailable if a process reads for too long: the write-ahead log still has such bytes then.
+        """
+        if not self._file.compact():
+            raise Unavailable(f"{self.path}: a process reads it, so it was not compacted. Try again later.")
 
     def replace_state(self, exported: Iterable[Events], update: Update, on_progress: Progress) -> None:
         """Computes the state again from ``exported`` events and those in the file, in one commit.
@@ -235,6 +286,10 @@ def _write_state(connection: sqlite3.Connection, result: StateUpdate) -> None:
     connection.executemany(_PUT_STATE, values)
     deleted = [(key,) for key, value in result.entries.items() if value is None]
     connection.executemany("DELETE FROM state WHERE key = ?", deleted)
+
+
+def _to_update(entries: Mapping[bytes, bytes | None]) -> StateUpdate:
+    return StateUpdate(entries, {}, np.empty(0, bool))
 
 
 def _select_in(connection: sqlite3.Connection, select: str, values: Sequence[bytes]) -> Iterator[Any]:

@@ -105,6 +105,12 @@ class SqliteFile:
             finally:
                 self._idle.append(connection)
 
+    def compact(self) -> bool:
+        """Rewrites the file and empties its write-ahead log. Returns False if a reader prevents this."""
+        with self._writing, self.connection() as connection, self._host_lock():
+            connection.execute("VACUUM")
+            return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
     def connect(self) -> sqlite3.Connection:
         """Returns a new connection, which the caller closes."""
         assert self.path is not None

@@ -17,7 +17,7 @@ Restart     A server may come back from an older file. A cursor contains the ser
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -26,11 +26,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import Events
+from karec.aggregates.events import Events, select_erased
+from karec.erasure import ErasedIds
 from karec.errors import Unavailable
 from karec.online.store.event_bytes import event_ids, from_bytes
 from karec.online.store.group_commit import GroupCommit
-from karec.online.store.online_store import Cursor, StaleCursor, StateUpdate, StoredEvents, Update
+from karec.online.store.online_store import (
+    Cursor,
+    Rewrite,
+    StaleCursor,
+    StateUpdate,
+    StoredEvents,
+    Update,
+)
 from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE, letter_of
 from karec.online.store.valkey_client import check_server, open_client
 from karec.online.store.valkey_partitions import (
@@ -59,10 +67,11 @@ SNAPSHOT_LETTERS = (WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
 # KEYS last, events, seen, state, items
 # ARGV expected last, number of events; (id, bytes) of the events; (hash, key, value) of the entries, where
 #      hash is an index into KEYS, negative to delete the key
+# Without events a number is left out, so that appends that have read the former state fail.
 COMMIT = """
 local last = redis.call('GET', KEYS[1]) or '0'
 if last ~= ARGV[1] then return 0 end
-local number, first_entry = tonumber(last), 3 + 2 * ARGV[2]
+local number, first_entry = tonumber(last) + (ARGV[2] == '0' and 1 or 0), 3 + 2 * ARGV[2]
 for i = 3, first_entry - 1, 2 do
   number = number + 1
   redis.call('XADD', KEYS[2], string.format('0-%.0f', number), 'e', ARGV[i + 1])
@@ -146,21 +155,57 @@ class ValkeyStore:
         run_id, numbers = decode_cursor(cursor)
         with self._errors():
             self._check_run_id(run_id, self._client.info("server"))
-            return sum(self._delete_events(p, before_ms, last) for p, last in enumerate(numbers))
+            return sum(
+                self._delete_events(p, lambda events: np.asarray(events.time_ms < before_ms), f"0-{last}")
+                for p, last in enumerate(numbers)
+            )
 
-    def _delete_events(self, partition: int, before_ms: int, last: int) -> int:
+    def erase_events(self, erased: ErasedIds) -> int:
+        select = partial(select_erased, erased=erased)
+        with self._errors():
+            return sum(self._delete_events(p, select, "+") for p in range(N_PARTITIONS))
+
+    def _delete_events(self, partition: int, select: Callable[[Events], NDArray[Any]], last_id: str) -> int:
         stream = key_name(partition, "events")
         n_deleted = first = 0
-        while entries := self._client.xrange(stream, f"0-{first}", f"0-{last}", count=EVENTS_PER_READ):
+        while entries := self._client.xrange(stream, f"0-{first}", last_id, count=EVENTS_PER_READ):
             stored, _ = from_bytes([fields[b"e"] for _, fields in entries])
-            old_rows = np.flatnonzero(stored.time_ms < before_ms)
-            if len(old_rows):
+            rows = np.flatnonzero(select(stored))
+            if len(rows):
                 with self._pipeline(transaction=True) as pipe:
-                    pipe.xdel(stream, *[entries[row][0] for row in old_rows])
-                    pipe.srem(key_name(partition, "seen"), *event_ids(stored.take(old_rows)))
+                    pipe.xdel(stream, *[entries[row][0] for row in rows])
+                    pipe.srem(key_name(partition, "seen"), *event_ids(stored.take(rows)))
                     n_deleted += _execute(pipe)[0]
             first = _to_number(entries[-1][0]) + 1
         return n_deleted
+
+    def write_user(self, user_id: int, entries: Mapping[bytes, bytes | None]) -> None:
+        partition = int(partitions_of(np.array([user_id]))[0])
+        self._rewrite(partition, [*entries], lambda key, value: entries[key])
+
+    def rewrite_state(self, rewrite: Rewrite) -> int:
+        n_changed = 0
+        for p in range(N_PARTITIONS):
+            with self._errors():
+                names = [key_name(p, "items"), key_name(p, "state")]
+                scans = [self._client.hscan_iter(name, count=SCAN_COUNT) for name in names]
+                keys = [key for scan in scans for key, value in scan if rewrite(key, value) != value]
+            for begin in range(0, len(keys), MAX_EVENTS):
+                n_changed += self._rewrite(p, keys[begin : begin + MAX_EVENTS], rewrite)
+        return n_changed
+
+    def _rewrite(self, partition: int, keys: Sequence[bytes], rewrite: Rewrite) -> int:
+        none = np.empty(0, bool)
+        part = Part(partition, Events.empty(), none, [], none, none)
+        for _ in range(MAX_CONFLICTS):
+            with self._errors():
+                part.last = self._client.get(key_name(partition, "last")) or b"0"
+            values = zip(keys, self._read(partition, keys), strict=True)
+            entries = {key: new for key, value in values if (new := rewrite(key, value)) != value}
+            change = StateUpdate(entries, {}, none)
+            if not entries or self._write({part: change}, [part])[part]:
+                return len(entries)
+        raise self._conflict_error()
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         """See ``OnlineStore``. Other clients wait while the server reads one partition, not all of them."""
@@ -257,7 +302,10 @@ class ValkeyStore:
                 if is_committed[part]:
                     is_new[part.rows[part.is_new]] = True
             pending = [part for part in changes if not is_committed[part]]
-        raise Unavailable(
+        raise self._conflict_error()
+
+    def _conflict_error(self) -> Unavailable:
+        return Unavailable(
             f"{self.address}: other processes committed first {MAX_CONFLICTS} times. Send the events again."
         )
 

@@ -1,0 +1,115 @@
+"""Ids to erase, and the tombstones of erased ids.
+
+    FOLDER/erased/key              32 random bytes, readable by the owner only
+    FOLDER/erased/tombstones.txt   HASH and Unix ms of the erasure, one line per id
+
+FOLDER is that of the karec.toml. HASH is the HMAC-SHA256 of kind and id: without the key nobody can test ids.
+Training and ingestion leave out what is older than the erasure of its id. Later events count: the id is new.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.errors import DataError
+from karec.files import file_aside, write_text_aside
+
+Kind = Literal["user", "item", "creator"]
+KINDS: tuple[Kind, ...] = ("user", "item", "creator")
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class ErasedIds:
+    """Ids of one kind that are erased from everything before a moment.
+
+    numbers    (N,) int64 numbers of the ids
+    before_ms  Unix ms
+    """
+
+    kind: Kind
+    numbers: NDArray[Any]
+    before_ms: int
+
+    @property
+    def column(self) -> str:
+        """The column of events and of rank logs."""
+        return f"{self.kind}_id"
+
+    @property
+    def item_type(self) -> str:
+        """The type of items with these ids: works, or users or creators that are recommended."""
+        return "" if self.kind == "item" else self.kind
+
+    def select(self, ids: NDArray[Any], *times_ms: NDArray[Any]) -> NDArray[Any]:
+        """Returns (M,) bool: the id is erased and one of its times is before the erasure."""
+        is_old = np.any([time_ms < self.before_ms for time_ms in times_ms], axis=0)
+        return np.asarray(np.isin(ids, self.numbers) & is_old)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows or entries with erased ids in one place, and what was done: "rewritten", or what is due."""
+
+    place: str
+    rows: int
+    outcome: str
+
+
+class Tombstones:
+    """The tombstones of ``folder``, read again after a change of their file. Any thread may call.
+
+    Raises DataError if there are tombstones without their key, or the file is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._key_path = folder / "erased" / "key"
+        self._path = folder / "erased" / "tombstones.txt"
+        self._state: tuple[object, bytes, dict[str, int]] = (None, b"", {})
+
+    def erased_ms(self, kind: Kind, ids: Iterable[object]) -> list[int]:
+        """Returns the time of the erasure of each id, 0 if it was not erased. About 1 µs an id."""
+        key, times = self._read()
+        return [times.get(_hash(key, kind, id_), 0) for id_ in ids] if times else [0 for _ in ids]
+
+    def add(self, kind: Kind, ids: Iterable[object], now_ms: int) -> None:
+        """Writes the tombstones of ``ids`` and, with the first ones, the key. One process at a time."""
+        if not self._path.exists():
+            self._key_path.parent.mkdir(exist_ok=True)
+            with file_aside(self._key_path) as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(secrets.token_bytes(KEY_BYTES))
+        key, times = self._read()
+        key = key or self._key_path.read_bytes()
+        times = times | {_hash(key, kind, id_): now_ms for id_ in ids}
+        write_text_aside(self._path, "".join(f"{name} {time_ms}\n" for name, time_ms in times.items()))
+
+    def _read(self) -> tuple[bytes, dict[str, int]]:
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return b"", {}
+        version = status.st_ino, status.st_mtime_ns
+        if self._state[0] != version:
+            try:
+                lines = self._path.read_text(encoding="ascii").splitlines()
+                times = {name: int(time_ms) for name, time_ms in (line.split() for line in lines)}
+                self._state = version, self._key_path.read_bytes(), times
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"{self._path}: key or tombstones are damaged ({error}). Restore both."
+                ) from error
+        return self._state[1:]
+
+
+def _hash(key: bytes, kind: Kind, id_: object) -> str:
+    return hmac.digest(key, f"{kind} {id_}".encode(), "sha256").hex()
