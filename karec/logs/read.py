@@ -129,14 +129,17 @@ def read_tasks(folder: LogFolder) -> tuple[str, ...]:
 
 def list_parts(folder: LogFolder) -> list[Part]:
     """Returns the part files, ordered by name. Raises LogSchemaError if there is none."""
-    parts: list[Part]
-    if isinstance(folder, Path):
-        parts = [*sorted(folder.glob("*.parquet"))]
-    else:
-        parts = [StoredPart(folder, name) for name in folder.names(".parquet")]
+    parts = find_parts(folder)
     if not parts:
         raise LogSchemaError(f"{folder} holds no rank log: expected part-*.parquet")
     return parts
+
+
+def find_parts(folder: LogFolder) -> list[Part]:
+    """Returns the part files, ordered by name. Empty if there is no such folder."""
+    if isinstance(folder, Path):
+        return [*sorted(folder.glob("*.parquet"))]
+    return [StoredPart(folder, name) for name in folder.names(".parquet")]
 
 
 def _encode_texts(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:

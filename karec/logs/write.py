@@ -58,7 +58,7 @@ class RankLogWriter:
         self.tasks = tuple(tasks)
         self.part_rows = part_rows
         self._schema = rank_log_schema(self.tasks, ranker)
-        self._encoding = _encoding(self._schema)
+        self._encoding = part_encoding(self._schema)
         self._begin()
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, r"part-[0-9a-f]+-[0-9]+\.parquet")
@@ -161,7 +161,7 @@ class RankLogWriter:
         self.flush()
 
 
-def _encoding(schema: pa.Schema) -> dict[str, Any]:
+def part_encoding(schema: pa.Schema) -> dict[str, Any]:
     """Returns options of the Parquet writer.
 
     Values that differ from row to row are split by bytes, the others are listed once: 1,000 rows of six tasks

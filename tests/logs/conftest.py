@@ -1,4 +1,5 @@
 import pytest
+from object_stores import s3_port  # noqa: F401
 from small_rank_log import TASKS, append
 
 from karec.logs.write import RankLogWriter
