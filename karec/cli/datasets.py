@@ -33,8 +33,8 @@ class LoadedData:
 
 
 @contextmanager
-def load_data(choice: DataChoice, progress: ProgressReport) -> Iterator[LoadedData]:
-    """Yields the data. The folder ``ids`` exists during the block."""
+def load_data(choice: DataChoice, progress: ProgressReport, out: Path | None = None) -> Iterator[LoadedData]:
+    """Yields the data without ids that were erased in ``out``. The folder ``ids`` exists during the block."""
     if choice.data == WORLD and choice.root is None:
         world = build_world(choice, progress)
         yield LoadedData(world.dataset, world=world)
@@ -51,6 +51,7 @@ def load_data(choice: DataChoice, progress: ProgressReport) -> Iterator[LoadedDa
         )
     from karec.data.contract import PRESETS
     from karec.data.load import load
+    from karec.erasure import Tombstones
 
     preset = choice.data if choice.data in PRESETS else None
     if preset is not None and choice.root is None:
@@ -59,7 +60,11 @@ def load_data(choice: DataChoice, progress: ProgressReport) -> Iterator[LoadedDa
         raise ValueError(f"--root is for {', '.join(PRESETS)}, but DATA is {choice.data}. Leave it out.")
     folder = Path(choice.data) if choice.root is None or preset is None else choice.root
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
-        dataset = load(folder, Path(ids), progress, skip_bad=choice.skip_bad, preset=preset).dataset
+        tombstones = None if out is None else Tombstones(out)
+        loaded = load(
+            folder, Path(ids), progress, skip_bad=choice.skip_bad, preset=preset, tombstones=tombstones
+        )
+        dataset = loaded.dataset
         for note in dataset.notes:
             progress.note(note)
         yield LoadedData(dataset, Path(ids))

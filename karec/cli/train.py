@@ -103,7 +103,7 @@ def train(
         raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")
     job.check_finished_run()
     _check_publication(publication, out)
-    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+    with ProgressReport() as progress, load_data(choice, progress, out) as loaded:
         check_outputs(loaded.dataset, job.with_seed(job.settings), out)
 
         def publish(dataset: Dataset, run: Path) -> Path:
@@ -128,7 +128,7 @@ def publish(
     """Publish the models of a run folder, with the items of DATA, as the current bundle of DIR."""
     require_extra("train", "karec publish")
     _check_publication(publication, out)
-    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+    with ProgressReport() as progress, load_data(choice, progress, out) as loaded:
         config = _publish(publication, loaded, run, out, progress)
     print(f"published: {out / 'bundles'}\nserve it:  karec serve {config}")
 

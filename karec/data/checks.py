@@ -15,6 +15,7 @@ from karec.data.table_settings import Check
 from karec.errors import DataError
 
 REASON = "reason"  # column of a table of rows: the position of the row's first mistake, NULL for a good row
+ERASED = "an id was erased after the row"
 LONGEST_ID = 256  # bytes
 MAX_EXACT = 2**53  # below it, float64 has every whole number
 FIRST_ROWS = f"count(*), min({ROW}, {MAX_PLACES})"
@@ -55,7 +56,8 @@ class CheckedRows:
             reasons = reasons or "the files have no row below the header"
             raise DataError(f"{self.source.files[0]}: no row of {name} can be kept: {reasons}")
         rows = n_kept + sum(reason.count for reason in bad.values())
-        return TableReport(name, tuple(map(str, self.source.files)), rows, n_kept, bad)
+        left_out = {ERASED: bad.pop(ERASED)} if ERASED in bad else {}
+        return TableReport(name, tuple(map(str, self.source.files)), rows, n_kept, bad, left_out)
 
     def drop(self) -> None:
         self.source.database.run(f"DROP TABLE {self.name}")

@@ -58,11 +58,8 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
     for role, cell, ids in (("user", "u", users), ("item", "i", items)):
         column = columns[role]
         cells.add(cell, ids.value(column), column, role, ids.mistakes(column, f"__{cell}"))
-    unit = "" if contract.events.time_unit == "auto" else contract.events.time_unit
     if "time" in columns:
-        time = replace(columns["time"], unit=unit) if unit else columns["time"].as_time
-        if contract.events.time_format is not None:
-            time = replace(columns["time"], kind="time", format=contract.events.time_format)
+        time = find_time_column(source, contract)
         cells.add("t", time.as_ms, time, "time", _time_mistakes(time, now_ms))
         if time.kind == "time" and not time.is_typed and not time.format:
             cells.cells["has_zone"] = f"regexp_matches({time.cell}, '{ZONE}')"
@@ -70,7 +67,8 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
         cells.cells["t"] = "0::BIGINT"  # `split.py` invents times
     if contract.events.repeats == "first":
         cells.cells["place"] = ROW
-    cells.mistakes += check_mistakes(source, contract, "events", unit)
+    unit = contract.events.time_unit
+    cells.mistakes += check_mistakes(source, contract, "events", "" if unit == "auto" else unit)
     for role in ("event", "request", "scene"):
         if role in columns:
             cells.add(role, columns[role].as_text, columns[role], role, [])
@@ -97,6 +95,15 @@ def _cells(source: Source, contract: Contract, users: IdType, items: IdType, now
             cell, mistakes = _label(source, name, label, column)
             cells.add(f"l{at}", cell, column, f"label {name}", mistakes)
     return cells
+
+
+def find_time_column(source: Source, contract: Contract) -> Column:
+    """Returns the column of the events' times. The contract must name it."""
+    column = find_column(source, str(contract.events.columns.time), "events.columns.time")
+    if contract.events.time_format is not None:
+        return replace(column, kind="time", format=contract.events.time_format)
+    unit = contract.events.time_unit
+    return column.as_time if unit == "auto" else replace(column, unit=unit)
 
 
 def _add_position(cells: _Cells, position: Column) -> None:

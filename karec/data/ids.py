@@ -148,7 +148,8 @@ class IdNumbers:
         )
         rows.drop()
         unusable = {reason: rows for reason, rows in report.unusable.items() if reason not in unused_reasons}
-        left_out = {reason: rows for reason, rows in report.unusable.items() if reason in unused_reasons}
+        unused = {reason: rows for reason, rows in report.unusable.items() if reason in unused_reasons}
+        left_out = {**report.left_out, **unused}
         if n_repeated := report.kept - len(arrays["u"]):
             left_out[REPEATED_PAIR] = Reason(n_repeated)
         report = replace(report, kept=len(arrays["u"]), unusable=unusable, left_out=left_out)

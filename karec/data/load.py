@@ -13,6 +13,7 @@ from karec.data.columns import find_id_column
 from karec.data.contract import Contract, has_file, preset_contract, read_contract
 from karec.data.database import Database, open_database
 from karec.data.dataset import ReadTables, make_dataset
+from karec.data.erased import mark_erased
 from karec.data.events import find_log_files, read_events
 from karec.data.files import Source, find_files, open_source
 from karec.data.ids import IdNumbers
@@ -23,6 +24,7 @@ from karec.data.report import DataReport, Reason, TableReport
 from karec.data.table_settings import Files
 from karec.data.tables import OwnTable, read_table
 from karec.data.values import add_values
+from karec.erasure import Tombstones
 from karec.errors import DataError
 from karec.index import IdMap
 from karec.times import Progress
@@ -48,6 +50,7 @@ def load(
     skip_bad: bool = False,
     now_ms: int | None = None,
     preset: str | None = None,
+    tombstones: Tombstones | None = None,
 ) -> OwnData:
     """Loads the data of ``folder/data.toml``. The order of rows and files does not change the result.
 
@@ -56,13 +59,14 @@ def load(
         skip_bad: Leave out rows that cannot be used. Else the first of them is an error.
         now_ms: Events later than a day after it cannot be used. None: the current time.
         preset: The preset to use in place of data.toml.
+        tombstones: Leave out rows of their ids from before the erasure.
     Raises:
         ConfigError: data.toml is wrong.
         DataError: A file is wrong; the message has file, line, column and advice.
     """
     contract = read_contract(Path(folder)) if preset is None else preset_contract(preset, Path(folder))
     now_ms = int(time.time() * 1000) if now_ms is None else now_ms
-    reader = _Reader(contract, IdNumbers(ids_folder), progress, skip_bad)
+    reader = _Reader(contract, IdNumbers(ids_folder), progress, skip_bad, tombstones)
     try:
         with open_database(zone=contract.zone) as database:
             read, parts, lists = reader.read(database, now_ms)
@@ -90,6 +94,7 @@ class _Reader:
     ids: IdNumbers
     progress: Progress | None
     skip_bad: bool
+    tombstones: Tombstones | None = None
     reports: list[TableReport] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
@@ -97,6 +102,8 @@ class _Reader:
         contract = self.contract
         self.say(0, "reading headers")
         sources = self._open_sources(database)
+        if self.tombstones is not None:
+            sources = mark_erased(sources, contract, self.tombstones)
         events = sources["events"]
         users, items = self._id_types(sources)
         self.say(1, "events")
@@ -120,6 +127,7 @@ class _Reader:
         }
         left_out |= {reason: Reason(count) for reason, count in repeats.items() if count}
         n_kept = self.reports[0].kept - sum(reason.count for reason in left_out.values())
+        left_out = {**self.reports[0].left_out, **left_out}
         self.reports[0] = replace(self.reports[0], kept=n_kept, left_out=left_out)
         parts = ReadTables(contract, tables, relations, self.ids)
         return read, parts, None if contract.past is None else self._read_past(contract.past, parts, sources)

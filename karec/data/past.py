@@ -79,7 +79,10 @@ def read_lists(
     path, lists = source.files[0], [past.shown, *past.labels.values()]
     names = ", ".join(map(quote_name, dict.fromkeys([past.user, past.count, *lists])))
     with database_errors(path):
-        columns = source.database.arrow(f"SELECT {names} FROM {source.name} ORDER BY {ROW}")
+        erased = " OR ".join(condition for condition, _ in source.mistakes) or "false"
+        columns = source.database.arrow(
+            f"SELECT {names} FROM {source.name} WHERE NOT ({erased}) ORDER BY {ROW}"
+        )
     for name, problem in {past.user: "the user is missing", past.count: "the number is missing"}.items():
         _require(path, name, np.asarray(columns[name].is_valid()), problem)
     rows = users.lookup(_numbers(path, past.user, maps["users"], columns[past.user]))

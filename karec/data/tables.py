@@ -92,7 +92,7 @@ def read_table(
         values["id"],
         {name: column for part, _ in features for name, column in part.columns.items()},
         {name: names for part, _ in features for name, names in part.names.items()},
-        replace(report, kept=n_kept, left_out=left_out, columns=tuple(reports)),
+        replace(report, kept=n_kept, left_out={**report.left_out, **left_out}, columns=tuple(reports)),
     )
 
 

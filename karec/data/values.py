@@ -74,7 +74,8 @@ def _count_values(
     )
     rows.drop()
     n_once = int(source.database.rows(f"SELECT sum(n)::BIGINT FROM {COUNTS}")[0][0])
-    left_out = {GIVEN_AGAIN: Reason(report.kept - n_once)} if n_once < report.kept else {}
+    given_again = {GIVEN_AGAIN: Reason(report.kept - n_once)} if n_once < report.kept else {}
+    left_out = {**report.left_out, **given_again}
     uses = tuple(ColumnReport(column.name, column.kind, role) for role, column in columns.items())
     return replace(report, kept=n_once, left_out=left_out, columns=uses)
 
