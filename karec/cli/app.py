@@ -11,6 +11,7 @@ from karec.cli import (
     check,
     data,
     demo,
+    erase,
     evaluate,
     export,
     ingest,
@@ -55,6 +56,9 @@ karec recommend run/karec.toml --batch users.parquet --out pages.parquet
 karec ingest run/karec.toml events.jsonl
 karec ingest run/karec.toml < events.jsonl
 karec ingest run/karec.toml --from-backup
+karec erase run/karec.toml --user 712
+karec erase run/karec.toml --user 712 --check
+karec erase run/karec.toml
 karec check run/karec.toml
 karec check run/karec.toml --scene live --show
 karec check --schema > karec.schema.json
@@ -137,6 +141,7 @@ _add("schedule", schedule.schedule)
 _add("serve", serve.serve)
 _add("recommend", recommend.recommend)
 _add("ingest", ingest.ingest)
+_add("erase", erase.erase)
 _add("check", check.check)
 _add("inspect", inspect.inspect)
 _evaluate = _add_group("evaluate", "Measure models, pages, and the agreement of prerank and rank.")

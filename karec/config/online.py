@@ -15,6 +15,7 @@ from karec.bundle import Bundle
 from karec.catalog.schema import CREATOR
 from karec.config.online_settings import OnlineSettings
 from karec.config.scenes import Config, file_place
+from karec.erasure import Tombstones
 from karec.features.online_inputs import find_columns
 from karec.online.followed_items import FollowedItems, Presence
 from karec.online.ingestion import Ingestion, OnlineBase, head_of
@@ -64,7 +65,9 @@ def bind_bundle(ingestion: Ingestion, bundle: Bundle, config: Config) -> OnlineB
         update = partial(hide_and_adjust, items.index) if name else Uploads(bundle).take
         presence = Presence(60_000 * open_minutes[name]) if name in open_minutes else None
         followed.append(FollowedItems(contents, changes, update, presence))
-    return ingestion.bind(followed, EventParser(bundle, ingestion.head, config.scenes, open_minutes))
+    tombstones = Tombstones(config.path.absolute().parent)
+    parser = EventParser(bundle, ingestion.head, tombstones, config.scenes, open_minutes)
+    return ingestion.bind(followed, parser)
 
 
 @contextmanager

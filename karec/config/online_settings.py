@@ -7,6 +7,7 @@ deadline_ms = 20                # max time that a request waits for a store on a
 retention_days = 2              # older events are refused, so that the id of an event always counts once
 open_minutes = { live = 240 }   # item types that open and close: minutes until an open item closes by itself
 exported = "events"             # folder, or URL of an object store, where karec export events writes days
+exported_days = 0               # karec erase deletes exported days that are older; 0: they stay
 refresh_share = 0.25            # karec schedule: fraction of a core for karec refresh; 0: it does not run
 train_every_hours = 24          # karec schedule: between the starts of two trainings; 0: none
 margin = 0.005                  # karec schedule: of karec train --publish-if-no-worse
@@ -41,6 +42,7 @@ class OnlineSettings(Settings, frozen=True):
     retention_days: Annotated[float, Meta(gt=0, le=365)] = 2.0
     open_minutes: Mapping[str, Annotated[float, Meta(gt=0, le=2880)]] = {}
     exported: Text = "events"
+    exported_days: NonNegative = 0.0
     refresh_share: Fraction = 0.25
     train_every_hours: NonNegative = 0.0
     margin: NonNegative = 0.005

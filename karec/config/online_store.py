@@ -13,6 +13,7 @@ from typing import Any
 from karec.bundle import Bundle
 from karec.config.online import open_contents
 from karec.config.scenes import Config
+from karec.erasure import Tombstones
 from karec.errors import ConfigError
 from karec.online.apply_events import EventApplier
 from karec.online.event_files import EventFiles
@@ -57,7 +58,13 @@ def store_lines(path: Path, lines: Iterable[str]) -> tuple[int, Counter[str]]:
     assert config.online is not None
     bundle = Bundle.open(config.follow_bundle(), verify=False)
     contents = open_contents(bundle, config.online.late_ms)
-    parser = EventParser(bundle, contents.head, config.scenes, config.online.open_minutes)
+    parser = EventParser(
+        bundle,
+        contents.head,
+        Tombstones(path.absolute().parent),
+        config.scenes,
+        config.online.open_minutes,
+    )
     applier = EventApplier(contents)
     n_events = 0
     reasons = Counter[str]()

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import numpy as np
 
 from karec.aggregates.events import COLUMNS, KINDS, WORK, Events, Head
+from karec.erasure import Kind, Tombstones
 from karec.index.ids import IdMap, PlainIds
 from karec.online.lifecycle import ADJUSTMENTS, ID, is_factor
 
@@ -55,18 +56,20 @@ class Acknowledgement:
 class EventParser:
     """Parses rows with the ids of ``bundle`` and the names of ``head``. Any thread may call.
 
-    ``scenes``: further scenes, whose events count in no scene. ``opening_types``: the item types whose items
-    open and close.
+    ``tombstones``: events before the erasure of one of their ids are refused. ``scenes``: further scenes,
+    whose events count in no scene. ``opening_types``: the item types whose items open and close.
     """
 
     def __init__(
         self,
         bundle: Bundle,
         head: Head,
+        tombstones: Tombstones,
         scenes: Collection[str] = (),
         opening_types: Collection[str] = (),
     ) -> None:
         self._bundle = bundle
+        self._tombstones = tombstones
         self._head = head
         self._scenes = {*head.scenes, *scenes}
         self._opening_types = opening_types
@@ -132,6 +135,7 @@ class EventParser:
             "creator_id": self._creators,
         }
         cells |= {key: _parse_id(row[key], key, ids) for key, ids in id_maps.items() if key in row}
+        self._check_not_erased(row, item_type, cells["time_ms"])
         if item_type != WORK:
             cells |= self._cells_of_type(event, cells["item_id"], item_type)
         if event in BLOCKS and "user_id" in row and cells["item_id"] < 0 and cells["creator_id"] < 0:
@@ -141,6 +145,13 @@ class EventParser:
         cells["request_id"] = _text(row, "request_id")
         cells["text"] = self._text_of(event, row, cells["item_id"])
         return cells
+
+    def _check_not_erased(self, row: Mapping[str, Any], item_type: str, time_ms: int) -> None:
+        of_item: dict[str, Kind] = {WORK: "item", "user": "user", CREATOR_TYPE: "creator"}
+        kinds: dict[str, Kind | None] = {"user_id": "user", "creator_id": "creator"}
+        for key, kind in (kinds | {"item_id": of_item.get(item_type)}).items():
+            if key in row and kind is not None and time_ms < self._tombstones.erased_ms(kind, [row[key]])[0]:
+                raise _NotAnEventError(f"{key} was erased after this event")
 
     def _parse_item_type(self, event: str, row: Mapping[str, Any]) -> str:
         """Returns the type of the row's item, WORK for works and for a row without an item."""

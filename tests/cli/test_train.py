@@ -154,7 +154,7 @@ def kill_training_after_a_checkpoint(folder):
 def test_train_refuses_a_folder_that_another_training_writes(copy, capsys):
     with lock_exclusively(copy / "out", wait=False):
         assert train(copy, copy / "out", "--resume") == 2
-    assert "another karec train writes there" in capsys.readouterr().err
+    assert "another karec train or karec erase runs there" in capsys.readouterr().err
 
 
 def test_train_with_choose_prints_the_trials_of_run_json(shop, tmp_path, capsys):

@@ -57,6 +57,11 @@ def test_data_page_describes_logs_of_other_kinds(data_page, tmp_path, folder, sh
     assert min(report.parts.values()) > 0
 
 
+def test_privacy_page_erases_a_user_and_finds_what_is_due(trained_shop):
+    run_page("docs/privacy.md", trained_shop)
+    assert (trained_shop / "run" / "erased" / "key").stat().st_size == 32
+
+
 def test_training_page_trains_and_compares_with_the_version_in_service(trained_shop):
     online = '\n[online]\nurl = "sqlite:online.db"\n'
     with (trained_shop / "run" / "karec.toml").open("a") as config:

@@ -313,7 +313,8 @@ def _exclusive_access(out: Path) -> Iterator[None]:
         with lock_exclusively(out, wait=False) as is_locked:
             if not is_locked:
                 raise DataError(
-                    f"{out}: another karec train writes there. Wait for its end, or name another folder."
+                    f"{out}: another karec train or karec erase runs there. Wait for its end, or name "
+                    "another folder."
                 )
             yield
     except BaseException:

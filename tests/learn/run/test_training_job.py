@@ -151,7 +151,7 @@ def test_second_training_into_a_new_folder_is_refused_at_its_start(dataset, tmp_
     reports = []
 
     def publish_during_a_second_training(dataset, run):
-        with pytest.raises(DataError, match=r"out: another karec train writes there"):
+        with pytest.raises(DataError, match=r"out: another karec train or karec erase runs there"):
             run_job(job, dataset, publish_during_a_second_training, lambda *step: reports.append(step), print)
         return run
 

@@ -1,0 +1,225 @@
+"""``karec erase``: after it, no file of a project has the id of the user, except as a keyed hash."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from live_bundle import ask, live_config, named
+from own_logs import movie_ratings
+
+from karec.bundle import Bundle
+from karec.bundle.in_use import lock_exclusively
+from karec.cli import main
+from karec.config import open_hot_swap
+from karec.config.erase import DUE
+from karec.erasure import Tombstones
+from karec.index import IdMap
+from karec.online.store.records import keys_of
+from karec.online.store.sqlite import SqliteStore
+from karec.times import DAY_MS
+
+USER, OTHER = "stranger-4711", "stranger-4712"
+LOG = """
+side_effects = [{ use = "rank_log", folder = "rank_log", flush_seconds = 0.05, url_days = 2 }]
+
+[scenes.city]"""
+
+
+def write_config(folder):
+    """A karec.toml of users with names; its scene home writes a rank log."""
+    path = live_config(folder, ids=named(folder), more="retention_days = 300\nexported_days = 400")
+    path.write_text(path.read_text().replace("\n[scenes.city]", LOG))
+    return path
+
+
+def serve_and_record(path, users=(USER, OTHER)):
+    """Pages and events of the users: some of today, some of 301 days ago, which are exported."""
+    now_ms = time.time_ns() // 1_000_000
+    with open_hot_swap(path) as swap:
+        for user in users:
+            shown = [item.item_id for item in ask(swap, user, k=5).items]
+            row = {"event": "impression", "user_id": user, "scene": "home"}
+            rows = [row | {"item_id": item_id} for item_id in shown]
+            rows += [{"event": "search", "user_id": user, "text": f"I am {user}"}]
+            assert swap.record([row | {"labels": ["click"]} for row in rows[:-1]] + rows[-1:]).events == 6
+            old_ms = now_ms - 301 * DAY_MS
+            assert swap.record(rows, now_ms=old_ms).events == 6
+    store = SqliteStore(path.parent / "online.db")
+    store.back_up()
+    store.close()
+    os.utime(path.parent / "online.db.backup", (time.time() - 60,) * 2)
+    assert main(["export", "events", str(path)]) == 0
+
+
+def number_of(path, user):
+    return int(IdMap.open(path.parent / "bundles/current/ids/users.karec").numbers([user])[0])
+
+
+def places_with(path, user):
+    """Returns the files and folders with the id or its number: in bytes, cells of Parquet, rows of SQLite."""
+    number = number_of(path, user)
+    texts = [user.encode(), str(number).encode()]
+    forms = [number.to_bytes(8, "little"), number.to_bytes(8, "big"), *texts, keys_of(b"", [number])[0]]
+    places = set()
+    for file in path.parent.rglob("*"):
+        data = file.read_bytes() if file.is_file() else b""
+        if file.suffix == ".parquet":
+            data += repr(pq.read_table(file).to_pylist()).encode()
+        if data.startswith(b"SQLite format 3"):
+            data += "\n".join(sqlite3.connect(f"file:{file}?mode=ro", uri=True).iterdump()).encode()
+        if any(form in data for form in forms):
+            places.add(file.relative_to(path.parent).parts[0])
+    return places
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = write_config(tmp_path)
+    serve_and_record(path)
+    return path
+
+
+def erase(path, *words):
+    return main(["erase", str(path), *words])
+
+
+def test_no_file_has_an_erased_user_except_the_tombstone(path, capsys):
+    everywhere = {"online.db", "online.db.backup", "events", "rank_log"}
+    assert places_with(path, USER) == everywhere
+    assert erase(path, "--user", USER, "--check") == 1 and places_with(path, USER) == everywhere
+    assert erase(path, "--user", USER) == 0
+    assert places_with(path, USER) == set() and places_with(path, OTHER) == everywhere
+    (line,) = (path.parent / "erased/tombstones.txt").read_text().splitlines()
+    assert len(bytes.fromhex(line.split()[0])) == 32
+    assert (path.parent / "erased/key").stat().st_mode & 0o777 == 0o600
+    capsys.readouterr()
+    assert erase(path, "--user", USER, "--check") == 0
+    assert USER not in capsys.readouterr().out
+
+
+def test_user_of_the_bundle_is_due_there_and_starts_new(path, capsys):
+    assert erase(path, "--user", "u1") == 0
+    out = capsys.readouterr().out
+    assert "v0000000001" in out and "due" in out
+    assert erase(path, "--user", "u1", "--check") == 1
+    with open_hot_swap(path) as swap:
+        number = number_of(path, "u1")
+        assert not len(swap.cascades["home"].online.view(number)[0].list_of("history"))
+        row = {"event": "impression", "user_id": "u1", "item_id": "w100", "labels": ["click"]}
+        assert swap.record([row]).events == 1
+        assert len(swap.cascades["home"].online.view(number)[0].list_of("history")) == 1
+
+
+def test_next_training_leaves_an_erased_user_out(tmp_path, capsys):
+    folder, out = movie_ratings(tmp_path / "movies"), tmp_path / "run"
+    assert main(["data", "init", str(folder)]) == 0
+    train = ["train", str(folder), "--out", str(out), "--quick"]
+    assert main(train) == 0
+    config = out / "karec.toml"
+    assert erase(config, "--user", "7") == 0
+    assert erase(config, "--user", "7", "--check") == 1
+    shutil.rmtree(out / "run")
+    assert main(train) == 0
+    assert Bundle.open(out / "bundles").snapshot.users.row(7) < 0
+    capsys.readouterr()
+    assert erase(config, "--user", "7", "--check") == 1  # the former version
+    assert capsys.readouterr().out.count(DUE) == 1
+    shutil.rmtree(out / "bundles/v0000000001")
+    assert erase(config, "--user", "7", "--check") == 0
+    assert erase(config, "--user", "8", "--check") == 1
+
+
+def test_late_events_of_an_erased_user_are_refused_and_new_ones_stored(path, tmp_path, capsys):
+    erase(path, "--user", USER)
+    now_ms = time.time_ns() // 1_000_000
+    row = {"event": "search", "user_id": USER, "text": "x"}
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row | {"time_ms": now_ms - age}) + "\n" for age in (DAY_MS, -1000)))
+    assert main(["ingest", str(path), str(rows)]) == 2
+    captured = capsys.readouterr()
+    assert "events stored: 1" in captured.out and "user_id was erased after this event: 1" in captured.err
+    with open_hot_swap(path) as swap:
+        assert swap.record([row], now_ms=now_ms - DAY_MS).refused == {
+            "user_id was erased after this event": 1
+        }
+        assert swap.record([row]).events == 1
+
+
+def test_erasure_while_a_service_runs_takes_effect_at_once(path):
+    number = number_of(path, USER)
+    with open_hot_swap(path) as swap:
+        cascade = swap.cascades["home"]
+        assert len(cascade.online.view(number)[0].list_of("history"))
+        assert erase(path, "--user", USER) == 0
+        assert not len(cascade.online.view(number)[0].list_of("history"))
+        first = str(ask(swap, OTHER, k=3).items[0].item_id)
+        assert erase(path, "--item", first) == 0
+        swap.record([])  # polls the store
+        assert first not in [item.item_id for item in ask(swap, OTHER)]
+    assert places_with(path, USER) == set()
+
+
+def test_erasure_during_a_training_is_refused_and_writes_nothing(path, capsys):
+    with lock_exclusively(path.parent, wait=False):
+        assert erase(path, "--user", USER) == 2
+    assert "a training or another erasure runs" in capsys.readouterr().err
+    assert not (path.parent / "erased").exists() and "online.db" in places_with(path, USER)
+
+
+def test_killed_erasure_is_completed_by_a_second_run(path):
+    for place in ("karec.online.export.renew_lease", "karec.logs.erase._replace"):
+        module, _, name = place.rpartition(".")
+        script = (
+            "import importlib, os, sys\n"
+            "from karec.cli import main\n"
+            f"import karec.config.erase, karec.online.erase\n"
+            f"for module in ('{module}', 'karec.online.erase'):\n"
+            f"    setattr(importlib.import_module(module), '{name}', lambda *arguments: os._exit(9))\n"
+            f"main(['erase', {str(path)!r}, '--user', {USER!r}])\n"
+        )
+        assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+        assert "rank_log" in places_with(path, USER)
+    assert erase(path, "--user", USER) == 0
+    assert places_with(path, USER) == set()
+
+
+def test_erasure_of_an_unknown_id_finds_nothing(path, capsys):
+    before = {file: file.read_bytes() for file in path.parent.rglob("*.parquet")}
+    assert erase(path, "--user", "nobody", "--item", "nothing", "--creator", "c") == 0
+    assert {file: file.read_bytes() for file in path.parent.rglob("*.parquet")} == before
+    assert places_with(path, OTHER) == {"online.db", "online.db.backup", "events", "rank_log"}
+
+
+def test_old_logs_are_deleted_by_days(path, capsys):
+    text = path.read_text()
+    assert erase(path) == 0 and len([*(path.parent / "events").iterdir()]) == 1
+    path.write_text(text.replace("exported_days = 400", "exported_days = 300"))
+    assert erase(path) == 0
+    assert not [*(path.parent / "events").iterdir()] and [*(path.parent / "rank_log").iterdir()]
+    path.write_text(text.replace("flush_seconds", "days = 1e-9, flush_seconds"))
+    assert erase(path) == 0 and not [*(path.parent / "rank_log").iterdir()]
+
+
+def test_lost_key_is_an_error_that_names_the_file(path, capsys):
+    erase(path, "--user", USER)
+    (path.parent / "erased/key").unlink()
+    assert erase(path, "--user", OTHER) == 2
+    assert "erased/tombstones.txt: key or tombstones are damaged" in capsys.readouterr().err
+
+
+def test_tombstones_depend_on_key_kind_and_id(tmp_path):
+    tombstones = Tombstones(tmp_path)
+    assert tombstones.erased_ms("user", ["a"]) == [0]
+    tombstones.add("user", ["a", 7], 1000)
+    assert tombstones.erased_ms("user", ["a", "b", 7, "7", np.int64(7)]) == [1000, 0, 1000, 1000, 1000]
+    assert tombstones.erased_ms("item", ["a"]) == [0]
+    other_process = Tombstones(tmp_path)
+    other_process.add("item", ["a"], 2000)
+    assert tombstones.erased_ms("item", ["a"]) == [2000] and tombstones.erased_ms("user", ["a"]) == [1000]
