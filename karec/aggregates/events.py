@@ -6,7 +6,7 @@ label      a later label of an item                  user, item, labels
 play       play_ms of an item                        user, item, play_ms
 follow     the user follows a creator                user, creator
 unfollow   the user stops following a creator        user, creator
-upload     a creator published an item               item, creator
+upload     a creator published an item               item, creator unless it is a song
 delete     an item was deleted                       item
 edit       columns of an item changed (``text``)     item
 block      blocks an item or all items of a creator  item or creator
@@ -186,6 +186,7 @@ def find_invalid(events: Events, n_labels: int, late_ms: int) -> dict[str, NDArr
     is_missing = {
         column: np.isin(kind, kinds) & (getattr(events, column) < 0) for column, kinds in _REQUIRED.items()
     }
+    is_missing["creator_id"] &= (kind != UPLOAD) | (events.item_type == WORK)
     lengths = {
         name: np.array([_utf8_length(text) for text in getattr(events, name)], np.int64)
         for name in ("request_id", "text")

@@ -144,16 +144,23 @@ class Bundle:
         return self._parts.get("naming", self._open_naming)
 
     def naming_of(self, maps: Sequence[str]) -> BundleIds | None:
-        """Returns the maps of ids with items by the first existing map of ``maps``, else by their numbers."""
+        """Returns the maps of ids with items by the first existing map of ``maps``, else by their numbers.
+
+        It is one object for equal ``maps``.
+        """
         from karec.bundle.ids import BundleIds
         from karec.index import IdMap
         from karec.index.ids import PlainIds
 
         if self.naming is None:
             return None
+        users = self.naming.users
         paths = [path for path in (self.path / IDS / f"{name}.karec" for name in maps) if path.exists()]
-        items = IdMap.open(paths[0], verify=False) if paths else PlainIds()
-        return BundleIds(self.naming.users, items)
+
+        def open_ids() -> BundleIds:
+            return BundleIds(users, IdMap.open(paths[0], verify=False) if paths else PlainIds())
+
+        return self._parts.get(("naming", *maps), open_ids)
 
     @property
     def user_tower(self) -> OnnxModel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from karec.online.parse_events import EventParser
 from karec.online.store.contents import StoreContents
 from karec.online.store.open import MEMORY, open_store
 from karec.online.text_numbers import TextNumbers
-from karec.refresh.uploads import Uploads, hide_and_adjust
+from karec.refresh.uploads import ItemTypeUploads, Uploads
 
 
 def open_ingestion(settings: OnlineSettings, folder: Path, bundle: Bundle) -> Ingestion:
@@ -61,8 +60,8 @@ def bind_bundle(ingestion: Ingestion, bundle: Bundle, config: Config) -> OnlineB
     followed = []
     for name, contents in open_contents(bundle, ingestion.head.late_ms).by_type.items():
         items = bundle.item_type(name) if name else bundle
-        changes = ItemChanges(items.snapshot, number_of, ingestion.refuse)
-        update = partial(hide_and_adjust, items.index) if name else Uploads(bundle).take
+        changes = ItemChanges(items.snapshot, number_of, _accept if name else ingestion.refuse)
+        update = ItemTypeUploads(bundle, name).take if name else Uploads(bundle).take
         presence = Presence(60_000 * open_minutes[name]) if name in open_minutes else None
         followed.append(FollowedItems(contents, changes, update, presence))
     tombstones = Tombstones(config.path.absolute().parent)
@@ -91,10 +90,14 @@ def open_counters(config: Config, bundle: Bundle) -> Iterator[Callable[[NDArray[
         store.close()
 
 
+def _accept(columns: Mapping[str, Any], number: int) -> str:
+    return ""
+
+
 def _upload_rules(path: Path | None) -> Refuse:
     """Returns the function that gives the reason why an upload is refused, by the rules of a screen.toml."""
     if path is None:
-        return lambda columns, number: ""
+        return _accept
     from karec.screening.upload_rules import UploadRules
 
     rules = UploadRules(path)

@@ -74,7 +74,7 @@ def store_lines(path: Path, lines: Iterable[str]) -> tuple[int, Counter[str]]:
         contents.check(store)
         while batch := list(islice(rows, ROWS_PER_CALL)):
             now_ms = time.time_ns() // 1_000_000
-            events, not_events = parser.parse(batch, now_ms)
+            events, not_events = parser.parse(batch, now_ms, store)
             n_stored, invalid = append_events(store, applier, events, now_ms)
             n_events += n_stored
             reasons += not_events + invalid

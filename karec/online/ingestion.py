@@ -104,7 +104,7 @@ class Ingestion:
             raise ValueError(f"now_ms is {now_ms!r}, expected Unix milliseconds, an integer")
         refused = Counter[str]()
         if not isinstance(events, Events):
-            events, refused = online.parser.parse(events, moment)
+            events, refused = online.parser.parse(events, moment, self.store)
         n_events, invalid = append_events(self.store, online.applier, events, moment)
         self._current().follower.poll()
         return Acknowledgement(n_events, dict(refused + invalid))

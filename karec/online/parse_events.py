@@ -17,9 +17,14 @@ from karec.aggregates.events import COLUMNS, KINDS, WORK, Events, Head
 from karec.erasure import Kind, Tombstones
 from karec.index.ids import IdMap, PlainIds
 from karec.online.lifecycle import ADJUSTMENTS, ID, is_factor
+from karec.online.store import records
+from karec.online.store.online_store import OnlineStore
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
+    from karec.bundle.ids import BundleIds
+    from karec.bundle.item_types import ItemTypeBundle
+    from karec.catalog.snapshot import Snapshot
 
 KEYS = (
     *("event", "event_id", "time_ms", "user_id", "item_id", "creator_id", "scene", "position", "labels"),
@@ -83,16 +88,21 @@ class EventParser:
         if path.exists():
             self._creators = IdMap.open(path, verify=False)
 
-    def parse(self, rows: Iterable[Mapping[str, Any]], now_ms: int) -> tuple[Events, Counter[str]]:
+    def parse(
+        self, rows: Iterable[Mapping[str, Any]], now_ms: int, store: OnlineStore
+    ) -> tuple[Events, Counter[str]]:
         """Returns (events, {reason: number of rows that are not events}).
 
-        ``now_ms``: the time of rows without ``time_ms``.
+        ``now_ms``: the time of rows without ``time_ms``. ``store`` has the items that were uploaded.
         """
+        uploads = set[tuple[str, int]]()
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         refused: Counter[str] = Counter()
         for row in rows:
             try:
                 cells = self._cells(row, now_ms)
+                if cells["item_type"] != WORK:
+                    self._check_item(cells, uploads, store)
             except _NotAnEventError as error:
                 refused[str(error)] += 1
                 continue
@@ -128,7 +138,8 @@ class EventParser:
         if cells["position"] < 0 and "position" in row:
             raise _NotAnEventError("position is below 0")
         item_type = self._parse_item_type(event, row)
-        naming = self._naming if item_type == WORK else self._types[item_type].naming
+        items = self._bundle if item_type == WORK else self._types[item_type]
+        naming = items.naming
         id_maps = {
             "user_id": None if naming is None else naming.users,
             "item_id": None if naming is None else naming.items,
@@ -136,14 +147,15 @@ class EventParser:
         }
         cells |= {key: _parse_id(row[key], key, ids) for key, ids in id_maps.items() if key in row}
         self._check_not_erased(row, item_type, cells["time_ms"])
-        if item_type != WORK:
-            cells |= self._cells_of_type(event, cells["item_id"], item_type)
-        if event in BLOCKS and "user_id" in row and cells["item_id"] < 0 and cells["creator_id"] < 0:
+        cells["item_type"] = item_type
+        if event in BLOCKS and item_type == CREATOR_TYPE:
+            cells |= {"item_type": WORK, "item_id": -1, "creator_id": cells["item_id"]}
+        elif event in BLOCKS and "user_id" in row and cells["item_id"] < 0 and cells["creator_id"] < 0:
             cells["creator_id"] = cells["user_id"]  # a user is blocked as a creator
         cells["scene"] = self._parse_scene(row.get("scene"))
         cells["labels"] = self._parse_labels(row.get("labels", ()))
         cells["request_id"] = _text(row, "request_id")
-        cells["text"] = self._text_of(event, row, cells["item_id"])
+        cells["text"] = self._text_of(event, row, cells["item_id"], items)
         return cells
 
     def _check_not_erased(self, row: Mapping[str, Any], item_type: str, time_ms: int) -> None:
@@ -160,25 +172,26 @@ class EventParser:
             raise _NotAnEventError(f"unknown item_type {str(item_type)[:MAX_QUOTED]!r}")
         if event in OPENINGS and item_type not in self._opening_types:
             raise _NotAnEventError(f"items of the type {item_type!r} do not open: see [online] open_minutes")
-        if event in (UPLOAD, EDIT) and item_type != WORK_TYPE:
-            raise _NotAnEventError(
-                f"{event} of the item_type {item_type!r}: publish such items with a bundle"
-            )
         return WORK if item_type == WORK_TYPE or "item_id" not in row else item_type
 
-    def _cells_of_type(self, event: str, item: int, item_type: str) -> dict[str, Any]:
-        """Returns the cells of an event on an item that is not a work. A creator is blocked with their works.
+    def _check_item(
+        self, cells: Mapping[str, Any], uploads: set[tuple[str, int]], store: OnlineStore
+    ) -> None:
+        """Raises _NotAnEventError for an item, not of works, that only another type has.
 
-        Raises _NotAnEventError for an item that only another type has.
+        ``uploads``: (item type, id) of the uploads before, to which an upload is added.
         """
-        if item_type == CREATOR_TYPE and event in BLOCKS:
-            return {"item_id": -1, "creator_id": item}
+        item_type, item = cells["item_type"], cells["item_id"]
+        if KINDS[cells["kind"]] == UPLOAD:
+            uploads.add((item_type, item))
         snapshots = {name: items.snapshot for name, items in self._types.items()}
         snapshots[WORK_TYPE] = self._bundle.snapshot
         types = [name for name, snapshot in snapshots.items() if snapshot.works.row(item) >= 0]
-        if types and item_type not in types:
+        if not types or item_type in types or (item_type, item) in uploads:
+            return
+        letter = records.letter_of_type(records.WORK_LIFE, item_type)
+        if store.read_items(records.keys_of(letter, np.array([item]))) == [None]:
             raise _NotAnEventError(f"item_id is an item of the type {types[0]!r}, not of {item_type!r}")
-        return {"item_type": item_type}
 
     def _parse_scene(self, scene: Any) -> int:
         if not isinstance(scene, str | None):
@@ -197,7 +210,7 @@ class EventParser:
             bits |= 1 << self._head.labels.index(label)
         return bits
 
-    def _text_of(self, event: str, row: Mapping[str, Any], item: int) -> str:
+    def _text_of(self, event: str, row: Mapping[str, Any], item: int, items: Bundle | ItemTypeBundle) -> str:
         if event == ADJUST:
             return _format_adjustment(row)
         if event == IMPRESSION and self._has_new_user(row):
@@ -210,8 +223,8 @@ class EventParser:
         values = {str(name): _plain(value) for name, value in columns.items() if name != ID}
         if not all(value is None or isinstance(value, str | int | float) for value in values.values()):
             raise _NotAnEventError("columns have a value that is not a number, string or boolean")
-        if self._naming is not None and event == UPLOAD and "item_id" in row:
-            if self._has_number_of_another(item, row["item_id"]):
+        if items.naming is not None and event == UPLOAD and "item_id" in row:
+            if _has_number_of_another(item, row["item_id"], items.naming, items.snapshot):
                 raise _NotAnEventError("item_id has the number of another item: choose another id")
             values |= {ID: row["item_id"]}
             values |= {"creator": row["creator_id"]} if "creator_id" in row else {}
@@ -224,17 +237,15 @@ class EventParser:
         naming = self._naming
         return naming is not None and "user_id" in row and not naming.users.contains([row["user_id"]])[0]
 
-    def _has_number_of_another(self, number: int, item_id: Any) -> bool:
-        assert self._naming is not None
-        items = self._naming.items
-        if isinstance(items, PlainIds) or items.contains([item_id])[0]:
-            return False
-        is_in_base = self._bundle.snapshot.works.lookup(np.array([number]))[0] >= 0
-        return bool(is_in_base or self._naming.since.get(number, item_id) != item_id)
-
 
 class _NotAnEventError(ValueError):
     """The reason why a row is not an event."""
+
+
+def _has_number_of_another(number: int, item_id: Any, naming: BundleIds, snapshot: Snapshot) -> bool:
+    if isinstance(naming.items, PlainIds) or naming.items.contains([item_id])[0]:
+        return False
+    return snapshot.works.row(number) >= 0 or naming.since.get(number, item_id) != item_id
 
 
 def _format_adjustment(row: Mapping[str, Any]) -> str:

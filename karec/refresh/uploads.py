@@ -1,19 +1,25 @@
-"""Encodes items that were uploaded or edited since the bundle was published, and adds them to its index."""
+"""Adds items that were uploaded or edited since the bundle was published to its indices."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.bundle import Bundle
 from karec.bundle.tower_files import space_id_of
+from karec.catalog.schema import CREATOR
+from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
 from karec.index import ItemIndex
 from karec.online.changed_items import ChangedItems, IndexUpdate
+from karec.refresh.item_types import ROLES
 from karec.refresh.item_vectors import BATCH, served_columns
 
 
 class Uploads:
-    """Writes to the index of ``bundle`` in this process.
+    """Encodes works and writes them to the index of ``bundle`` in this process.
 
     Vectors depend only on an item's columns as of its newest upload or edit, so they are equal in all
     processes and after a restart. Counters are used when the library is published again. Raises BundleError
@@ -48,10 +54,51 @@ class Uploads:
         adjust_items(index, update)
 
 
-def hide_and_adjust(index: ItemIndex, items: ChangedItems, update: IndexUpdate) -> None:
-    """Applies an update without ``rows`` to the index of another item type."""
-    hide_items(index, update)
-    adjust_items(index, update)
+class ItemTypeUploads:
+    """Writes items of the type ``name`` to their index of ``bundle`` in this process.
+
+    The vector of a new item is the mean of the vectors of its works: those of the song if items are songs,
+    else those of its creator. A new item without such works is not in the index. Edits keep the vector.
+    """
+
+    def __init__(self, bundle: Bundle, name: str) -> None:
+        self._bundle, self._items = bundle, bundle.item_type(name)
+        self._role = ROLES.get(name, CREATOR)
+        self._columns = (*self._items.index.columns,)  # read once, as in ``Uploads``
+
+    def take(self, items: ChangedItems, update: IndexUpdate) -> None:
+        """Applies changed, hidden and restored items and adjustments, for the next request on."""
+        index = self._items.index
+        hide_items(index, update)
+        if self._items.naming is not None:
+            self._items.naming.since.update(update.platform_ids)
+        if len(update.rows):
+            self._upsert(items.take(update.rows))
+            hide_items(index, update)  # a new item, such as a closed room, is hidden once it is in the index
+        adjust_items(index, update)
+
+    def _upsert(self, items: Snapshot) -> None:
+        index, ids = self._items.index, items.works.ids
+        with index.pinned() as view:
+            rows = view.lookup(ids)
+            vectors = view.embeddings(rows)
+        for place in np.flatnonzero(rows < 0):
+            vectors[place] = self._mean_vector(int(items.works[self._role][place]))
+        known = np.flatnonzero(vectors.any(axis=1))
+        served = served_columns(items)
+        columns = {name: served[name][known] for name in self._columns}
+        version = index.model_version
+        space_id = next((one.space_id for one in index.versions if one.number == version), 0)
+        index.upsert(ids[known], vectors[known], columns, version, space_id)
+
+    def _mean_vector(self, value: int) -> NDArray[Any]:
+        """Returns (D,) float32: the mean over the works of a song or creator, zeros if there are none."""
+        works = self._bundle.snapshot.works
+        with self._bundle.index.pinned() as view:
+            rows = view.lookup(works.ids[works[self._role] == value] if value >= 0 else [])
+            rows = rows[view.model_versions_of(rows) == self._items.index.model_version]
+            vectors = view.embeddings(rows)
+        return vectors.mean(axis=0) if len(rows) else np.zeros(self._items.index.dim, np.float32)
 
 
 def hide_items(index: ItemIndex, update: IndexUpdate) -> None:

@@ -26,6 +26,7 @@ from karec.online.store.contents import StoreContents
 from karec.online.store.sqlite import SqliteStore
 
 USER, HOST, HOUR_MS, LONG_S = 3, 5003, 3_600_000, 60
+NEW = 70_100
 LIVE, ROOM = 70_000, 80_000  # the first rooms; room n belongs to the creator 5000 + n
 
 
@@ -131,6 +132,45 @@ def test_room_closes_itself_after_open_minutes_also_while_the_store_is_away(live
     (path.parent / "away").rename(path.parent / "online.db")
 
 
+def test_uploaded_room_is_recommended_once_it_is_open(live, path):
+    row = {"item_type": "live", "item_id": NEW}
+    host = {"event": "follow", "user_id": USER, "creator_id": HOST}
+    assert live.record([{"event": "upload", "creator_id": HOST, **row}, host]).events == 2
+    assert NEW not in page_of(live, "live")
+    assert live.record([{"event": "open", **row}]).events == 1
+    with open_hot_swap(path, None) as later:
+        for one in (live, later):
+            page = one.run(karec.Request(USER, 50, scene="live"))
+            sources = {name for item in page if item.item_id == NEW for name in item.sources}
+            assert sources == {"follow", "open_now"} and not page.degraded
+    index = live.cascades["live"].index
+    with index.pinned() as view:
+        new, known = view.embeddings(view.lookup([NEW, LIVE + 3]))
+    np.testing.assert_allclose(new, known, atol=2e-3)  # the room of the same host
+    live.record([{"event": "block", "creator_id": HOST}])
+    assert NEW not in page_of(live, "live")
+
+
+def test_edited_room_keeps_its_vector_and_stays_closed(live):
+    index = live.cascades["live"].index
+    with index.pinned() as view:
+        vector = view.embeddings(view.lookup([LIVE]))
+    live.record([{"event": "close", "item_type": "live", "item_id": LIVE}])
+    live.record([{"event": "edit", "item_type": "live", "item_id": LIVE, "columns": {"tag": 2}}])
+    with index.pinned() as view:
+        rows = view.lookup([LIVE])
+        assert view.gather("tag", rows).tolist() == [2]
+        np.testing.assert_array_equal(view.embeddings(rows), vector)
+    assert LIVE not in page_of(live, "live")
+
+
+def test_event_of_an_uploaded_item_with_the_id_of_a_work_is_stored(live):
+    row = {"item_type": "live", "item_id": int(live.cascades["home"].bundle.snapshot.works.ids[0])}
+    assert live.record([{"event": "upload", "creator_id": HOST, **row}, {"event": "open", **row}]).events == 2
+    assert live.record([{"event": "block", **row}]).events == 1
+    assert row["item_id"] not in page_of(live, "live")
+
+
 def test_room_is_open_after_a_block_ends(live):
     row = {"item_type": "live", "item_id": LIVE}
     live.record([{"event": "block", "time_ms": now_ms() - 500, **row}])
@@ -212,3 +252,12 @@ def test_item_type_shares_follows_with_works_and_no_other_state():
     lists = {name: relation.values.tolist() for name, relation in state.lists.items()}
     assert lists["shown"] == [10] * 3 and lists["history"] == [70, 10, 70] + [10] * 3
     assert lists["follows"] == [9, 4]
+
+
+def test_uploaded_item_without_works_is_not_in_the_index(live):
+    row = {"event": "upload", "item_type": "song", "item_id": NEW, "columns": {"song_id": NEW}}
+    assert live.record([row]).events == 1
+    with live.cascades["song_request"].index.pinned() as view:
+        assert view.lookup([NEW]).tolist() == [-1]
+    assert live.event_counts.get("items not indexed", 0) == 0
+    assert NEW not in page_of(live, "song_request")
