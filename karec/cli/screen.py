@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +29,10 @@ def screen(
             metavar="YYYY-MM-DD", formats=DAY_FORMATS, help="Last day of the window (default: the newest)."
         ),
     ] = None,
+    library: Annotated[
+        bool,
+        typer.Option("--library", help="Also write a library version for data.toml and karec ingest."),
+    ] = False,
     report: Report = None,
     as_json: Json = False,
 ) -> None:
@@ -43,6 +47,7 @@ def screen(
         require_extra("train", "--train")
     from karec.files import check_writable_folder
     from karec.pipeline.deadline import usable_cores
+    from karec.screening.library_version import write_library_version
     from karec.screening.outcomes import require_learn
     from karec.screening.screen import screen as screen_library
     from karec.screening.settings import read_settings
@@ -66,6 +71,7 @@ def screen(
             ]
         day = None if last is None else last.date()
         result = screen_library(table, out, last=day, threads=threads, progress=progress)
+        version = write_library_version(table, out, date.fromisoformat(result.last)) if library else None
         judged = None
         if report is not None:
             from karec.lab.studies.screening import judge_screening
@@ -88,6 +94,7 @@ def screen(
                 "works": result.total(),
                 "quotas": list(result.quotas),
                 "notes": notes,
+                "library": None if version is None else [str(path) for path in version if path is not None],
                 "report": None if page is None else str(page),
             }
         )
@@ -95,6 +102,9 @@ def screen(
     _print_result(console, result)
     print_notes(console, notes)
     print(f"kept: {out / 'kept.parquet'}")
+    for path in version or ():
+        if path is not None:
+            print(f"library: {path}")
     if page is not None:
         print(f"report: {page}")
 

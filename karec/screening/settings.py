@@ -36,6 +36,7 @@ class Columns(Settings, frozen=True):
     work: str = "work_id"
     song: str = "song_id"
     vector: str = "content_vector"
+    creator: str = "creator_id"
 
 
 class Condition(Settings, frozen=True):

@@ -1,0 +1,102 @@
+"""Versions of a screened library: the table of items of a data.toml, and the events from one to the next.
+
+    OUT/library/2026-11-04.parquet   the uploads of the kept works, with their ``day`` and ``quality``
+    OUT/library/2026-11-04.jsonl     rows for karec ingest that change the version before into this one
+    OUT/library/current.parquet      link to the version of the last run
+
+A work that is no longer kept is deleted, not blocked: it can come back, and a moderator's block stays. Event
+ids depend on the day and the work only, so rows that are stored twice count once.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from karec.data.database import Database, open_database, quote_name, quote_text, scan_sql
+from karec.errors import DataError
+from karec.files import file_aside, link_aside
+from karec.screening.library import Day, day_folders, read_day
+from karec.screening.screen import KEPT
+from karec.screening.selection import KEPT_DAY, KEPT_ID, KEPT_QUALITY
+from karec.screening.settings import ScreeningSettings
+
+EVENT_TYPES = ("integer", "number", "boolean", "text")  # of the columns that an upload can have
+
+
+def write_library_version(settings: ScreeningSettings, out: Path, last: date) -> tuple[Path, Path | None]:
+    """Writes the version of the kept works in ``out``, of the window that ends with ``last``.
+
+    Returns its table, and the file of its events, None for the first version.
+
+    Keeps the version before it and removes older ones. Raises DataError if uploads have no creators.
+    Cost: reads the uploads of all days with kept works.
+    """
+    folders, folder = day_folders(settings.folder / settings.uploads), out / "library"
+    folder.mkdir(exist_ok=True)
+    table, events = folder / f"{last}.parquet", None
+    earlier = sorted(path for path in folder.glob("[0-9]*.parquet") if path.stem < table.stem)
+    with open_database(out, extra="screen") as database:
+        kept = scan_sql([str(out / KEPT)])
+        rows = database.rows(f"SELECT DISTINCT {KEPT_DAY} FROM {kept} ORDER BY 1")
+        days = [read_day(day, folders[day]) for (day,) in rows]
+        _export(database, _works_sql(settings, days, kept), table, "FORMAT parquet, COMPRESSION zstd")
+        if earlier:
+            events = table.with_suffix(".jsonl")
+            _export(database, _events_sql(settings, days[-1], table, earlier[-1]), events, "FORMAT json")
+    for path in earlier[:-1]:
+        path.unlink()
+        path.with_suffix(".jsonl").unlink(missing_ok=True)
+    link_aside(folder / "current.parquet", table.name)
+    return table, events
+
+
+def _works_sql(settings: ScreeningSettings, days: list[Day], kept: str) -> str:
+    """Returns SQL of the uploads of the kept works. Of rows of one id and day the first counts."""
+    work, creator = quote_name(settings.columns.work), settings.columns.creator
+    for day in days:
+        if creator not in day.column_types:
+            path = day.paths[0]
+            raise DataError(f"{path}: no column {creator!r}. Name it in columns.creator of screen.toml.")
+    shards = ", ".join(quote_text(path) for day in days for path in day.paths)
+    uploads = (
+        f"read_parquet([{shards}], union_by_name = true, hive_partitioning = true, filename = true, "
+        "file_row_number = true)"
+    )
+    row = "u.filename, u.file_row_number"
+    own_quality = f", {KEPT_QUALITY}" if any(KEPT_QUALITY in day.column_types for day in days) else ""
+    return (
+        f"SELECT u.* EXCLUDE (filename, file_row_number{own_quality}), k.{KEPT_QUALITY} FROM {uploads} AS u "
+        f"JOIN {kept} AS k ON u.day = k.{KEPT_DAY} AND u.{work} = k.{KEPT_ID} "
+        f"QUALIFY row_number() OVER (PARTITION BY k.{KEPT_DAY}, k.{KEPT_ID} ORDER BY {row}) = 1 "
+        f"ORDER BY u.day DESC, {row}"
+    )
+
+
+def _events_sql(settings: ScreeningSettings, day: Day, table: Path, before: Path) -> str:
+    work, creator = quote_name(settings.columns.work), quote_name(settings.columns.creator)
+    names = [name for name, column_type in day.column_types.items() if column_type in EVENT_TYPES]
+    number = "nullif({0}, 'nan')"  # JSON has no NaN
+    columns = ", ".join(
+        f"{quote_name(name)} := "
+        + (number if day.column_types.get(name) == "number" else "{0}").format(quote_name(name))
+        for name in dict.fromkeys((*names, KEPT_QUALITY))
+        if name not in (settings.columns.work, settings.columns.creator)
+    )
+
+    def rows(event: str, rest: str, one: Path, other: Path) -> str:
+        event_id = f"md5('{table.stem} {event} ' || {work})::UUID"
+        one_sql, other_sql = scan_sql([str(one)]), scan_sql([str(other)])
+        return (
+            f"SELECT '{event}' AS event, {event_id} AS event_id, {work} AS item_id, {rest} "
+            f"FROM {one_sql} ANTI JOIN {other_sql} AS other USING ({work})"
+        )
+
+    uploads = rows("upload", f"{creator} AS creator_id, struct_pack({columns}) AS columns", table, before)
+    deletions = rows("delete", "NULL AS creator_id, NULL AS columns", before, table)
+    return f"{uploads} UNION ALL {deletions} ORDER BY event DESC, item_id"
+
+
+def _export(database: Database, query: str, path: Path, options: str) -> None:
+    with file_aside(path) as file:
+        database.run(f"COPY ({query}) TO {quote_text(file.name)} ({options}, USE_TMP_FILE false)")
