@@ -92,29 +92,29 @@ def _erase_items(store: OnlineStore, contents: StoreContents, erased: ErasedIds,
     store.rewrite_state(search)
     if is_check:
         return len(search.keys)
-    deleted, blocked = np.array(sorted(search.live_works), np.int64), np.empty(0, np.int64)
+    deleted, blocked = {*search.live_keys}, np.empty(0, np.int64)
     if erased.kind == "creator":
         creators = contents.base.works.columns.get(CREATOR, ())
         blocked = erased.numbers[np.isin(erased.numbers, creators)]
     else:
-        items = contents.by_type[erased.item_type].base.works
-        deleted = np.union1d(deleted, erased.numbers[items.lookup(erased.numbers) >= 0])
-    deleted_type = erased.item_type if erased.kind == "user" else WORK
+        items = contents.by_type[erased.item_type]
+        in_base = erased.numbers[items.base.works.lookup(erased.numbers) >= 0]
+        deleted |= {*records.keys_of(items.letter(records.WORK_LIFE), in_base)}
+    deleted_ids = np.array([records.id_of(key) for key in deleted], np.int64)
     marks = Events.from_columns(
         np.repeat(np.array([DELETE, BLOCK], np.uint8), [len(deleted), len(blocked)]),
         source=uuid4().int >> 64,
         number=np.arange(len(deleted) + len(blocked)),
         time_ms=erased.before_ms,
         logged_ms=erased.before_ms,
-        item_type=deleted_type,
-        item_id=np.append(deleted, np.full(len(blocked), NONE)),
+        item_type=np.array([*map(records.item_type_of, deleted), *[WORK] * len(blocked)], object),
+        item_id=np.append(deleted_ids, np.full(len(blocked), NONE)),
         creator_id=np.append(np.full(len(deleted), NONE), blocked),
     )
     if len(marks):
         store.append(marks, EventApplier(contents))
-    marked = records.keys_of(records.letter_of_type(records.WORK_LIFE, deleted_type), deleted)
-    marked += records.keys_of(records.CREATOR_BLOCK, blocked)
-    store.rewrite_state(_StateErasure(erased, marked={*marked}))
+    marked = deleted | {*records.keys_of(records.CREATOR_BLOCK, blocked)}
+    store.rewrite_state(_StateErasure(erased, marked=marked))
     return len(search.keys)
 
 
@@ -125,14 +125,14 @@ class _StateErasure:
     marked      keys of the deletions and blocks that stay
     is_dry      changes nothing
     keys        keys whose value changes
-    live_works  works that an upload or edit describes, and that are erased or of an erased creator
+    live_keys   of items that an upload or edit describes, and that are erased or of an erased creator
     """
 
     erased: ErasedIds
     marked: Collection[bytes] = ()
     is_dry: bool = False
     keys: set[bytes] = field(default_factory=set)
-    live_works: set[int] = field(default_factory=set)
+    live_keys: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._ids = {*self.erased.numbers.tolist()}
@@ -156,7 +156,7 @@ class _StateErasure:
         if letter in self._lists:
             return self._shorten(key, value)
         is_own = letter in self._own_letters and records.id_of(key) in self._ids
-        if letter == records.WORK_LIFE and (is_own or self.erased.kind == "creator"):
+        if letter[-1:] == records.WORK_LIFE and (is_own or self.erased.kind == "creator"):
             return self._without_life(key, value, is_own=is_own)
         return None if is_own and key not in self.marked else value
 
@@ -169,11 +169,11 @@ class _StateErasure:
         return value if is_kept.all() else records.pack(key, rows[is_kept].tobytes())
 
     def _without_life(self, key: bytes, value: bytes, *, is_own: bool) -> bytes | None:
-        """Returns the deletion of a marked work, None for another erased one, ``value`` for others."""
+        """Returns the deletion of a marked item, None for another erased one, ``value`` for others."""
         life = ItemLife.from_bytes(records.payload(value))
         if not is_own and life.columns.get(CREATOR, (0, None))[1] not in self._ids:
             return value
         deletion = ItemLife(presence=life.presence)
         if life != deletion or life.upload_ms is not None:
-            self.live_works.add(records.id_of(key))
+            self.live_keys.add(key)
         return records.pack(key, deletion.to_bytes()) if key in self.marked else None

@@ -187,6 +187,18 @@ def test_upload_of_an_erased_creator_becomes_a_deletion(store):
     assert lists_of(store, OTHER)["follows"] == [3, 5, 40]
 
 
+def test_uploaded_room_of_an_erased_creator_becomes_a_deletion(store):
+    rooms = StoreContents(replace(platform(), works=platform().works.take(np.arange(0))), HEAD, "live")
+    contents = StoreContents(platform(), HEAD, others={"live": rooms})
+    upload = {"kind": "upload", "item_id": 900, "item_type": "live", "creator_id": CREATOR}
+    store.append(make_events(upload, first=50), EventApplier(contents))
+    erase(store, erased("creator", CREATOR), contents)
+    lifecycle = ItemLifecycle.from_entries(dict(store.snapshot([b"tlive:u"])[1]), {})
+    assert lifecycle.items[900].is_gone and not lifecycle.items[900].columns
+    erase(store, erased("creator", CREATOR, NOW_MS + 1), contents)
+    assert not has_id(contents_of(store), CREATOR)
+
+
 def test_erased_user_and_creator_leave_the_lists_of_their_item_types(store):
     base = platform()
     people = Table(np.array([OTHER, 5]), {})

@@ -55,6 +55,11 @@ def letter_of(key: bytes) -> bytes:
     return key[:-8]
 
 
+def item_type_of(key: bytes) -> str:
+    """Returns the item type whose state has a key, WORK for works."""
+    return letter_of(key)[1:-2].decode()
+
+
 def keys_of(letter: bytes, ids: NDArray[Any]) -> list[bytes]:
     """Returns the keys of ``ids`` (N,) int64."""
     flipped = (np.asarray(ids, np.int64).view(np.uint64) ^ np.uint64(1 << 63)).astype(">u8").tobytes()
