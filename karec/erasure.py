@@ -24,7 +24,6 @@ from karec.errors import DataError
 from karec.files import file_aside, write_text_aside
 
 Kind = Literal["user", "item", "creator"]
-KINDS: tuple[Kind, ...] = ("user", "item", "creator")
 KEY_BYTES = 32
 
 
@@ -76,8 +75,11 @@ class Tombstones:
         self._path = folder / "erased" / "tombstones.txt"
         self._state: tuple[object, bytes, dict[str, int]] = (None, b"", {})
 
+    def __bool__(self) -> bool:
+        return bool(self._read()[1])
+
     def erased_ms(self, kind: Kind, ids: Iterable[object]) -> list[int]:
-        """Returns the time of the erasure of each id, 0 if it was not erased. About 1 µs an id."""
+        """Returns the time of the erasure of each id, 0 if it was not erased. About 4 µs an id."""
         key, times = self._read()
         return [times.get(_hash(key, kind, id_), 0) for id_ in ids] if times else [0 for _ in ids]
 

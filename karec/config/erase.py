@@ -27,7 +27,8 @@ from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.index.ids import IdMap, PlainIds
 from karec.logs.erase import delete_old_parts, erase_from_log
-from karec.logs.parts import to_log_folder
+from karec.logs.parts import LogFolder, to_log_folder
+from karec.object_store import is_url
 from karec.online.erase import erase_from_files, erase_from_store
 from karec.online.event_files import EventFiles
 from karec.online.store.open import open_store
@@ -85,11 +86,11 @@ def delete_old_logs(path: Path, now_ms: int) -> list[Found]:
         source = read_event_source(path)
         assert source.exported is not None
         files = EventFiles(source.exported)
-        n_files = files.delete_before(int((now_ms / DAY_MS) - config.online.exported_days))
+        n_files = files.delete_before(int(now_ms / DAY_MS - config.online.exported_days))
         deleted.append(Found(f"exported events {files.display}", n_files, DELETED))
     for log, days in _rank_logs(config).items():
         if days is not None:
-            n_files = delete_old_parts(to_log_folder(log), now_ms - round(days * DAY_MS))
+            n_files = delete_old_parts(_log_folder(config, log), now_ms - round(days * DAY_MS))
             deleted.append(Found(f"rank log {log}", n_files, DELETED))
     return deleted
 
@@ -100,10 +101,14 @@ def _rank_logs(config: Config) -> dict[str, float | None]:
     for scene in config.scenes:
         for step in config.scene(scene).side_effects:
             if step["use"] in RANK_LOG_STEPS:
-                logs[str(config.path.absolute().parent / step["folder"])] = step.get("days", DAYS)
+                logs[step["folder"]] = step.get("days", DAYS)
                 if step.get("url") is not None:
                     logs[step["url"]] = step.get("url_days")
     return logs
+
+
+def _log_folder(config: Config, log: str) -> LogFolder:
+    return to_log_folder(log if is_url(log) else str(config.path.absolute().parent / log))
 
 
 def _parse_ids(
@@ -127,14 +132,15 @@ def _erase(config: Config, bundle: Bundle, erased: Sequence[ErasedIds], *, is_ch
     if config.online is not None:
         yield from _erase_online(config, bundle, erased, is_check=is_check)
     runs = sorted(run.parent for run in folder.glob("run*/encoder.npz"))
-    logs = [*_rank_logs(config), *(str(log) for run in runs for log in sorted(run.rglob("*_log")))]
-    for log in dict.fromkeys(logs):
-        n_rows = erase_from_log(to_log_folder(log), erased, is_check=is_check)
+    run_logs = [str(log.relative_to(folder)) for run in runs for log in sorted(run.rglob("*_log"))]
+    for log in dict.fromkeys([*_rank_logs(config), *run_logs]):
+        n_rows = erase_from_log(_log_folder(config, log), erased, is_check=is_check)
         yield Found(f"rank log {log}", n_rows, REWRITTEN)
     root = config.bundle
     versions = [root] if (root / MANIFEST).exists() else sorted(root.glob("v*[0-9]"))
-    for place in (*runs, *versions):
-        yield Found(str(place), sum(_count_learned(place, ids) for ids in erased), DUE)
+    for noun, folders in (("run folder", runs), ("bundle", versions)):
+        for made in folders:
+            yield Found(f"{noun} {made.name}", sum(_count_learned(made, ids) for ids in erased), DUE)
 
 
 def _count_learned(folder: Path, erased: ErasedIds) -> int:
@@ -171,7 +177,7 @@ def _erase_online(
     with closing(open_store(source.url, Path())) as store:
         contents.check(store)
         n_found = sum(erase_from_store(store, contents, ids, is_check=is_check) for ids in erased)
-        yield Found(f"online store {source.url}", n_found, REWRITTEN)
+        yield Found(f"online store {config.online.url}", n_found, REWRITTEN)
         n_events = sum(
             erase_from_files(store, files, contents.head, ids, is_check=is_check) for ids in erased
         )
@@ -186,4 +192,4 @@ def _erase_online(
             store.compact()
             if has_old_backup:
                 store.back_up()
-        yield Found(f"backup {backup}", int(has_old_backup), "written again")
+        yield Found(f"backup {backup.name}", int(has_old_backup), "written again")

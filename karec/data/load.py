@@ -102,7 +102,7 @@ class _Reader:
         contract = self.contract
         self.say(0, "reading headers")
         sources = self._open_sources(database)
-        if self.tombstones is not None:
+        if self.tombstones:
             sources = mark_erased(sources, contract, self.tombstones)
         events = sources["events"]
         users, items = self._id_types(sources)

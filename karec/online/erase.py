@@ -39,13 +39,14 @@ def erase_from_store(
 
     A killed call may be repeated. Cost: O(events), and O(state) for ids that can be items.
     """
-    n_found = sum(int(select_erased(stored.events, erased).sum()) for stored in stored_batches(store))
+    if is_check:
+        n_found = sum(_count(stored.events, erased) for stored in stored_batches(store))
+    else:
+        n_found = store.erase_events(erased)
     if erased.kind == "user":
         n_found += _erase_users(store, contents, erased, is_check=is_check)
     if erased.kind != "user" or erased.item_type in contents.by_type:
         n_found += _erase_items(store, contents, erased, is_check=is_check)
-    if not is_check:
-        store.erase_events(erased)
     return n_found
 
 
@@ -60,7 +61,7 @@ def erase_from_files(
     try:
         for day in files.days():
             renew_lease(store, holder)
-            n_day = sum(int(select_erased(events, erased).sum()) for events in files.read(day, head))
+            n_day = sum(_count(events, erased) for events in files.read(day, head))
             n_found += n_day
             if n_day and not is_check:
                 kept = (events.take(~select_erased(events, erased)) for events in files.read(day, head))
@@ -68,6 +69,10 @@ def erase_from_files(
     finally:
         store.acquire_lease(LEASE, holder, 0)  # seconds: ends it
     return n_found
+
+
+def _count(events: Events, erased: ErasedIds) -> int:
+    return int(select_erased(events, erased).sum())
 
 
 def _erase_users(store: OnlineStore, contents: StoreContents, erased: ErasedIds, *, is_check: bool) -> int:

@@ -218,7 +218,7 @@ def test_erased_user_and_creator_leave_the_lists_of_their_item_types(store):
 
 def test_killed_erasure_is_completed_by_the_next(store, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(type(store), "erase_events", lambda *arguments: 1 / 0)
+        patch.setattr(type(store), "append", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             erase(store, erased("item", ITEM))
     erase(store, erased("item", ITEM, NOW_MS + 1))
