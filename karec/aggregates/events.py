@@ -15,6 +15,8 @@ unblock    reverts a block                           item or creator
 adjust     a score becomes score · scale + offset    item (``text``: {"scale": …, "offset": …}, one or both)
 open       an item, such as a live room, opens       item
 close      it closes                                 item
+mute       the user wants no items of a creator      user, creator
+unmute     reverts a mute                            user, creator
 """
 
 from __future__ import annotations
@@ -44,10 +46,10 @@ KINDS = (
         "search",
         "unblock",
     ),
-    *("adjust", "open", "close"),
+    *("adjust", "open", "close", "mute", "unmute"),
 )
 IMPRESSION, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK = range(11)
-ADJUST, OPEN, CLOSE = range(11, len(KINDS))
+ADJUST, OPEN, CLOSE, MUTE, UNMUTE = range(11, len(KINDS))
 LIFECYCLE_KINDS = (UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST, OPEN, CLOSE)
 WORK = ""  # item type of works, which most events are about
 NONE = -1  # no user, item, creator, scene, position or play_ms
@@ -58,9 +60,9 @@ MAX_LABELS = 63
 LATE_MS = 2 * DAY_MS
 
 _REQUIRED = {  # column: kinds that need it
-    "user_id": (IMPRESSION, LABEL, PLAY, FOLLOW, UNFOLLOW, SEARCH),
+    "user_id": (IMPRESSION, LABEL, PLAY, FOLLOW, UNFOLLOW, SEARCH, MUTE, UNMUTE),
     "item_id": (IMPRESSION, LABEL, PLAY, UPLOAD, DELETE, EDIT, ADJUST, OPEN, CLOSE),
-    "creator_id": (FOLLOW, UNFOLLOW, UPLOAD),
+    "creator_id": (FOLLOW, UNFOLLOW, UPLOAD, MUTE, UNMUTE),
     "play_ms": (PLAY,),
 }
 

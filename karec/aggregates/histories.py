@@ -1,4 +1,4 @@
-"""Lists of users that events change: history, skipped, liked, follows, consumed and shown items."""
+"""Lists of users that events change: history, skipped, liked, follows, muted, consumed and shown items."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates.events import FOLLOW, MUTE, UNFOLLOW, UNMUTE
 from karec.aggregates.id_lists import Lists
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.relation import Relation
@@ -238,17 +239,24 @@ SKIPPED = HistoryAggregate(
 LIKED = HistoryAggregate("liked", lambda meaning, events: meaning.is_liked(events.labels), "work_id", None)
 FOLLOWS = HistoryAggregate(
     "follows",
-    lambda meaning, events: meaning.is_followed(events.labels) | events.follow,
+    lambda meaning, events: meaning.is_followed(events.labels) | events.has_kind(FOLLOW),
     "creator_id",
     None,
-    takes=lambda events: events.unfollow,
+    takes=lambda events: events.has_kind(UNFOLLOW),
+)
+MUTED = HistoryAggregate(
+    "muted",
+    lambda _, events: events.has_kind(MUTE),
+    "creator_id",
+    None,
+    takes=lambda events: events.has_kind(UNMUTE),
 )
 SHOWN = HistoryAggregate("shown", lambda _, events: events.shown, "work_id", SHOWN_EXACTLY)
 CONSUMED = HistoryAggregate(
     "consumed", lambda meaning, events: meaning.is_consumed(events.labels), "work_id", None
 )
 LIST_AGGREGATES = (HISTORY, SKIPPED, LIKED, FOLLOWS, CONSUMED)
-"""The lists of a published snapshot. Only the online store has ``SHOWN``."""
+"""The lists of a published snapshot. Only the online store has ``SHOWN`` and ``MUTED``."""
 
 
 def lists_of(meaning: Meaning) -> tuple[HistoryAggregate, ...]:

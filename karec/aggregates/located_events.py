@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import FOLLOW, IMPRESSION, LABEL, NONE, UNFOLLOW, Events, Head
+from karec.aggregates.events import FOLLOW, IMPRESSION, LABEL, MUTE, NONE, UNFOLLOW, UNMUTE, Events, Head
 from karec.catalog.impressions import Impressions
 from karec.catalog.once import computed_once
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 
-AGGREGATED_KINDS = (IMPRESSION, LABEL, FOLLOW, UNFOLLOW)  # the kinds that aggregates read
+AGGREGATED_KINDS = (IMPRESSION, LABEL, FOLLOW, UNFOLLOW, MUTE, UNMUTE)  # the kinds that aggregates read
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,17 +124,9 @@ class LocatedEvents:
         """(M,) True for impressions."""
         return np.ones(len(self), bool) if self.kind is None else self.kind == IMPRESSION
 
-    def _has_kind(self, kind: int) -> NDArray[Any]:
+    def has_kind(self, kind: int) -> NDArray[Any]:
         """Returns (M,) True for events of a kind other than exposures."""
         return np.zeros(len(self), bool) if self.kind is None else self.kind == kind
-
-    @property
-    def follow(self) -> NDArray[Any]:
-        return self._has_kind(FOLLOW)
-
-    @property
-    def unfollow(self) -> NDArray[Any]:
-        return self._has_kind(UNFOLLOW)
 
 
 def _rows(table: Table, ids: NDArray[Any], field: str, first: int) -> NDArray[Any]:

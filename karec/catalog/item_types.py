@@ -36,7 +36,7 @@ from karec.files import read_json, to_struct
 
 FORMAT: Literal[1] = 1
 HEAD, ITEMS, RELATIONS = "kind.json", "items", "relations"
-USER_RELATIONS = ("follows", "friends")  # relations between users, the same for all item types
+USER_RELATIONS = ("follows", "muted", "friends")  # relations between users, the same for all item types
 
 
 class _Head(Struct):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.events import LIFECYCLE_KINDS, NONE, WORK, Events
-from karec.aggregates.histories import SHOWN, HistoryAggregate, lists_of
+from karec.aggregates.histories import MUTED, SHOWN, HistoryAggregate, lists_of
 from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
 from karec.kernels.aggregates import group_by_row
 from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
@@ -97,7 +97,7 @@ class EventApplier:
         counts["unknown user"] = int((user_rows[user_places] < 0).sum())
         counts["unknown item"] = int(((item_rows[item_places] < 0) & has_item).sum())
         letters = {SHOWN: records.NEWEST_SHOWN} | {
-            aggregate: records.USER_LISTS[aggregate.name] for aggregate in lists_of(base.meaning)
+            aggregate: records.USER_LISTS[aggregate.name] for aggregate in (*lists_of(base.meaning), MUTED)
         }
         updates = [
             _ListUpdate.from_events(aggregate, contents.letter(letter), contents, located, events, users)

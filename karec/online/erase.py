@@ -147,7 +147,8 @@ class _StateErasure:
             for letters in (USER_LISTS, (records.WORK_COUNTERS, records.BASE_COUNTERS, records.WORK_LIFE))
         )
         of_creators = self.erased.kind == "creator"
-        self._lists = lists | {records.FOLLOWS} if of_creators else lists - {records.FOLLOWS}
+        creator_lists = {records.FOLLOWS, records.MUTED}
+        self._lists = lists | creator_lists if of_creators else lists - creator_lists
         self._own_letters = own_letters | ({records.CREATOR_BLOCK} if of_creators else set())
 
     def __call__(self, key: bytes, value: bytes | None) -> bytes | None:

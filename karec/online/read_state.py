@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE
-from karec.aggregates.histories import SHOWN, lists_of
+from karec.aggregates.histories import MUTED, SHOWN, lists_of
 from karec.catalog.relation import Relation
 from karec.kernels import shown_filter
 from karec.kernels.ordered_lists import VALUE
@@ -28,8 +28,8 @@ _OTHER_KEYS = (records.OLDER_SHOWN, records.NEWEST_SHOWN, records.USER_COUNTERS,
 class UserState:
     """Aggregates of one user.
 
-    lists            {"history", "skipped", "liked", "follows", "shown": Relation of one row, oldest first},
-                     and "consumed" if a label means it
+    lists            {"history", "skipped", "liked", "follows", "muted", "shown": Relation of one row, oldest
+                     first}, and "consumed" if a label means it
     counters         (C,) float32, in the order of ``StoreContents.counters``
     scene_counters   (S, C) float32
     recent_shown     ids of the last 1,000 or a few more items shown to the user
@@ -65,7 +65,7 @@ class StateReader:
     counts: Counter[str] = field(default_factory=Counter)
 
     def read_user(self, user_id: int) -> UserState:
-        """Reads eight or nine keys at once. An unknown user has empty lists and counters of 0."""
+        """Reads nine or ten keys at once. An unknown user has empty lists and counters of 0."""
         return self.read_states(user_id, (self.contents,))[0]
 
     def read_states(self, user_id: int, contents: Sequence[StoreContents]) -> list[UserState]:
@@ -81,7 +81,7 @@ class StateReader:
         self, user_id: int, contents: StoreContents, keys: list[bytes], values: list[bytes | None]
     ) -> UserState:
         base, names = contents.base, contents.counters
-        aggregates = (*lists_of(base.meaning), SHOWN)
+        aggregates = (*lists_of(base.meaning), MUTED, SHOWN)
         row = int(base.users.lookup(np.array([user_id]))[0])
         lists = {}
         for place, aggregate in enumerate(aggregates):
@@ -111,7 +111,7 @@ class StateReader:
 
 
 def _user_keys(user_id: int, contents: StoreContents) -> list[bytes]:
-    """Returns the keys of the lists of ``lists_of``, then of _OTHER_KEYS."""
-    lists = lists_of(contents.base.meaning)
+    """Returns the keys of the lists of ``lists_of`` and MUTED, then of _OTHER_KEYS."""
+    lists = (*lists_of(contents.base.meaning), MUTED)
     letters = (*(records.USER_LISTS[aggregate.name] for aggregate in lists), *_OTHER_KEYS)
     return [records.keys_of(contents.letter(letter), np.array([user_id]))[0] for letter in letters]

@@ -159,7 +159,7 @@ def _parse_integer(text: str) -> int:
 def ids_of(numbers: Any, relation: str, naming: BundleIds | None) -> list[Any]:
     """Returns the ids of a user's list. Creators keep their numbers: no map of the bundle names them."""
     plain: list[Any] = np.asarray(numbers).tolist()
-    if naming is None or relation == "follows":
+    if naming is None or relation in ("follows", "muted"):
         return plain
     ids = naming.users if relation == "friends" else naming.items
     named: list[Any] = ids.names(np.asarray(numbers, np.int64), missing="none").tolist()

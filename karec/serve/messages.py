@@ -22,7 +22,7 @@ T = TypeVar("T")
 Id = int | str
 Name = Annotated[str, Meta(max_length=64)]
 TimeMs = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
-UserEventName = Literal["impression", "label", "play", "follow", "unfollow", "search"]
+UserEventName = Literal["impression", "label", "play", "follow", "unfollow", "mute", "unmute", "search"]
 ItemEventName = Literal["upload", "edit", "delete", "block", "unblock", "adjust", "open", "close"]
 Scalar = Annotated[str, Meta(max_length=1024)] | int | float | bool | None
 

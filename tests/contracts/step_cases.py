@@ -68,6 +68,7 @@ CASES = {
     "not_followed": Case(),
     "not_own": Case(),
     "same_as_user": Case('column = "city"'),
+    "visible": Case(),
     "blend": Case("share = 0.5"),
     "live_indicators": Case(),
     "als_score": Case(),

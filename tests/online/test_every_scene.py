@@ -53,6 +53,10 @@ def follow(case: Case, kind: str = "follow") -> dict[str, Any]:
     return {"event": kind, "user_id": USER, "creator_id": case.creator}
 
 
+def mute(case: Case, kind: str = "mute") -> dict[str, Any]:
+    return {"event": kind, "user_id": USER, "creator_id": case.creator}
+
+
 def block_creator(case: Case, kind: str = "block") -> dict[str, Any]:
     return {"event": kind, "creator_id": case.creator}
 
@@ -71,6 +75,8 @@ EVENTS: Mapping[str, tuple[Callable[[Case], Rows], Callable[[Case], Rows]]] = {
         lambda case: [follow(case), follow(case, "unfollow")],
         lambda case: [follow(case)] if case.is_followed else [],
     ),
+    "mute": (lambda case: [mute(case)], lambda case: [mute(case, "unmute")]),
+    "unmute": (lambda case: [mute(case), mute(case, "unmute")], lambda case: []),
     "upload": (
         lambda case: [case.event("upload", item_id=NEW, creator_id=case.creator, columns={"song_id": 1})],
         lambda case: [],
@@ -107,7 +113,9 @@ def is_effective(name: str, case: Case, live: HotSwap) -> bool:
             return case.item in lists["shown"] and (case.item in page) == is_room
         case "label":
             return lists["history"][-1] == case.item
-        case "play" | "search" | "unblock" | "open":
+        case "mute" if case.creator:
+            return case.creator in lists["muted"] and bool(page) and case.creator not in creators
+        case "play" | "search" | "unblock" | "open" | "mute" | "unmute":
             return page == case.before
         case "follow":
             return case.creator in lists["follows"] and (

@@ -1,7 +1,7 @@
 """Keys and values of the state of an online store.
 
     key                 value, (E, 3) or (R, C) numbers of eight bytes, little-endian
-    h s l f p + user    state of the lists history, skipped, liked, follows, consumed
+    h s l f p m + user  state of the lists history, skipped, liked, follows, consumed, muted
     n o + user          shown items: the newest, and the older ones (``karec.online.shown_history``)
     e + user            filters of the items shown before: period and words of each
     c + user            counters: of the user, then of the user in each scene
@@ -9,7 +9,7 @@
     b + item            counters of the item in the base, when its first event was counted
     u + item            lifecycle of the item: JSON (``karec.online.lifecycle``)
     k + creator         newest block or unblock of all items of the creator: time, number, kind
-    tTYPE: + a key      the same for another item type than works; f and k are shared by all types
+    tTYPE: + a key      the same for another item type than works; f, m and k are shared
 
 Ids are 8 bytes, big-endian, with the sign bit flipped, so that keys sort as ids do. A value begins with 8
 bytes: VERSION u32 and the CRC-32 of key and rest u32. A value of another version, length or checksum is
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from karec.aggregates.events import WORK
 
 VERSION = 0x4B520001
-HISTORY, SKIPPED, LIKED, FOLLOWS, CONSUMED = b"h", b"s", b"l", b"f", b"p"
+HISTORY, SKIPPED, LIKED, FOLLOWS, CONSUMED, MUTED = b"h", b"s", b"l", b"f", b"p", b"m"
 NEWEST_SHOWN, OLDER_SHOWN = b"n", b"o"
 USER_COUNTERS, WORK_COUNTERS, BASE_COUNTERS = b"c", b"w", b"b"
 EARLIER_SHOWN, WORK_LIFE, CREATOR_BLOCK = b"e", b"u", b"k"
@@ -40,8 +40,9 @@ USER_LISTS = {
     "liked": LIKED,
     "follows": FOLLOWS,
     "consumed": CONSUMED,
+    "muted": MUTED,
 }
-SHARED = (FOLLOWS, CREATOR_BLOCK)  # by all item types
+SHARED = (FOLLOWS, MUTED, CREATOR_BLOCK)  # by all item types
 _HEAD = struct.Struct("<II")
 
 

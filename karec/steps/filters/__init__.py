@@ -14,6 +14,7 @@ from karec.steps.filters.not_shown import NotShown
 from karec.steps.filters.quota import Quota
 from karec.steps.filters.same_as_user import SameAsUser
 from karec.steps.filters.tone import Tone
+from karec.steps.filters.visible import Visible
 
 STEPS: Mapping[str, type[Filter]] = {
     "followed": Followed,
@@ -27,4 +28,5 @@ STEPS: Mapping[str, type[Filter]] = {
     "quota": Quota,
     "same_as_user": SameAsUser,
     "tone": Tone,
+    "visible": Visible,
 }

@@ -15,7 +15,7 @@ from karec.pipeline.step import Merger
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
 from karec.steps.shared.postings import related_now
 
-NOT_OF_ITEMS = ("follows", "friends", "searched")  # relations with ids of users, creators and songs
+NOT_OF_ITEMS = ("follows", "muted", "friends", "searched")  # relations with ids of users, creators and songs
 
 
 class Merge(Merger):
