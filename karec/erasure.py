@@ -55,15 +55,6 @@ class ErasedIds:
         return np.asarray(np.isin(ids, self.numbers) & is_old)
 
 
-@dataclass(frozen=True)
-class Found:
-    """Rows or entries with erased ids in one place, and what was done: "rewritten", or what is due."""
-
-    place: str
-    rows: int
-    outcome: str
-
-
 class Tombstones:
     """The tombstones of ``folder``, read again after a change of their file. Any thread may call.
 
@@ -81,7 +72,7 @@ class Tombstones:
     def erased_ms(self, kind: Kind, ids: Iterable[object]) -> list[int]:
         """Returns the time of the erasure of each id, 0 if it was not erased. About 4 µs an id."""
         key, times = self._read()
-        return [times.get(_hash(key, kind, id_), 0) for id_ in ids] if times else [0 for _ in ids]
+        return [times.get(_hash(key, kind, id_), 0) if times else 0 for id_ in ids]
 
     def add(self, kind: Kind, ids: Iterable[object], now_ms: int) -> None:
         """Writes the tombstones of ``ids`` and, with the first ones, the key. One process at a time."""

@@ -38,6 +38,6 @@ def erase(
         found = delete_old_logs(config, now_ms)
     else:
         found = erase_ids(config, ids, now_ms, is_check=check)
-    rows = [(place.place, place.rows, place.outcome if place.rows else "") for place in found]
-    make_console().print(text_table("Erasure", ("place", "found", "then"), rows))
+    rows = [(place, outcome if n and not check else "", n) for place, n, outcome in found]
+    make_console().print(text_table("Erasure", ("place", "outcome", "found"), rows, text_columns=2))
     return int(check and any(place.rows for place in found))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.config.online import open_contents
 from karec.config.online_store import read_event_source
 from karec.config.scenes import Config
-from karec.erasure import ErasedIds, Found, Kind, Tombstones
+from karec.erasure import ErasedIds, Kind, Tombstones
 from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.index.ids import IdMap, PlainIds
@@ -39,7 +39,16 @@ from karec.times import DAY_MS
 
 REWRITTEN, DELETED = "rewritten", "files deleted"
 DUE = "due: train and publish again, then delete it"
+RUNS = ("run*", "choice")  # folders of trainings
 RANK_LOG_STEPS = ("rank_log", "shadow")
+
+
+class Found(NamedTuple):
+    """Number of rows or entries with erased ids in one place, and what was done or is due."""
+
+    place: str
+    rows: int
+    outcome: str
 
 
 def erase_ids(
@@ -131,16 +140,16 @@ def _erase(config: Config, bundle: Bundle, erased: Sequence[ErasedIds], *, is_ch
     folder = config.path.absolute().parent
     if config.online is not None:
         yield from _erase_online(config, bundle, erased, is_check=is_check)
-    runs = sorted(run.parent for run in folder.glob("run*/encoder.npz"))
-    run_logs = [str(log.relative_to(folder)) for run in runs for log in sorted(run.rglob("*_log"))]
-    for log in dict.fromkeys([*_rank_logs(config), *run_logs]):
+    runs = sorted({path.parent for name in RUNS for path in folder.glob(f"{name}/**/encoder.npz")})
+    run_logs = [str(log.relative_to(folder)) for run in runs for log in sorted(run.glob("*_log"))]
+    for log in (*_rank_logs(config), *run_logs):
         n_rows = erase_from_log(_log_folder(config, log), erased, is_check=is_check)
         yield Found(f"rank log {log}", n_rows, REWRITTEN)
     root = config.bundle
     versions = [root] if (root / MANIFEST).exists() else sorted(root.glob("v*[0-9]"))
-    for noun, folders in (("run folder", runs), ("bundle", versions)):
-        for made in folders:
-            yield Found(f"{noun} {made.name}", sum(_count_learned(made, ids) for ids in erased), DUE)
+    names = {run: f"run folder {run.relative_to(folder)}" for run in runs}
+    for made, name in (names | {version: f"bundle {version.name}" for version in versions}).items():
+        yield Found(name, sum(_count_learned(made, ids) for ids in erased), DUE)
 
 
 def _count_learned(folder: Path, erased: ErasedIds) -> int:
@@ -153,12 +162,9 @@ def _count_learned(folder: Path, erased: ErasedIds) -> int:
         arrays += [vocabulary.keys for vocabulary in (keys[erased.kind],) if vocabulary is not None]
     if _is_before(folder / "snapshot" / "snapshot.json", erased):
         snapshot = Snapshot.open(folder / "snapshot")
-        works, relations = snapshot.works, snapshot.relations
-        ids = {"user": snapshot.users.ids, "item": works.ids, "creator": works.columns.get(CREATOR)}
-        people = {"user": {"friends"}, "creator": {"follows", "friends"}}
-        names = people.get(erased.kind, relations.keys() - {"friends", "follows"})
-        arrays += [relations[name].values for name in names & relations.keys()]
-        arrays += [column for column in (ids[erased.kind],) if column is not None]
+        works, users = snapshot.works, snapshot.users
+        ids = {"user": users.ids, "item": works.ids, "creator": works.columns.get(CREATOR, works.ids[:0])}
+        arrays.append(ids[erased.kind])
     return sum(int(np.isin(array, erased.numbers).sum()) for array in arrays)
 
 

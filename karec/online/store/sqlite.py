@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.events import COLUMNS, Events
 from karec.erasure import ErasedIds
-from karec.errors import DataError, Unavailable
+from karec.errors import DataError
 from karec.files import file_aside
 from karec.online.store.event_bytes import event_ids
 from karec.online.store.group_commit import GroupCommit
@@ -204,12 +204,8 @@ class SqliteStore:
                 copy.close()
 
     def compact(self) -> None:
-        """Rewrites the file without the bytes of deleted and replaced values. Writers wait meanwhile.
-
-        Raises Unavailable if a process reads for too long: the write-ahead log still has such bytes then.
-        """
-        if not self._file.compact():
-            raise Unavailable(f"{self.path}: a process reads it, so it was not compacted. Try again later.")
+        """Removes the bytes of deleted and replaced values from the files. Writers wait meanwhile."""
+        self._file.compact()
 
     def replace_state(self, exported: Iterable[Events], update: Update, on_progress: Progress) -> None:
         """Computes the state again from ``exported`` events and those in the file, in one commit.

@@ -105,11 +105,13 @@ class SqliteFile:
             finally:
                 self._idle.append(connection)
 
-    def compact(self) -> bool:
-        """Rewrites the file and empties its write-ahead log. Returns False if a reader prevents this."""
+    def compact(self) -> None:
+        """Rewrites the file and empties its write-ahead log. Raises Unavailable if a reader prevents this."""
         with self._writing, self.connection() as connection, self._host_lock():
             connection.execute("VACUUM")
-            return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise Unavailable(f"{self.path}: a process reads it, so it was not compacted. Try again later.")
 
     def connect(self) -> sqlite3.Connection:
         """Returns a new connection, which the caller closes."""
