@@ -44,6 +44,10 @@ SHOWN = (
     "The log has impressions: all held-out items were shown, which favours methods that learn what is shown. "
     "Compare both orders with users first."
 )
+IS_ALS = (
+    "The page is ordered by ALS factors of the training days; the row also learned from the validation days. "
+    "The final fit learns from all days."
+)
 CLOSEST_ORDER = f"no step does the same; the closest: {ALS_ORDER}"
 ADVICE = {
     "popularity": POPULAR_PIPELINE,
@@ -93,7 +97,7 @@ def measure_pages(dataset: Dataset, run: Path, progress: Progress) -> dict[str, 
     seed, resamples = facts["settings"]["seed"], facts["settings"]["evaluation"]["resamples"]
     requests = PageRequests.from_dataset(dataset, start_ms, seed=seed)
     measured: dict[str, Any] = {"k": K, "users": {}, "rows": {}, "simple": {}, "compared": {}, "ahead": None}
-    measured["has_impressions"] = dataset.has_impressions
+    measured |= {"has_impressions": dataset.has_impressions, "ranked_by": facts["ranked_by"]}
     if len(requests):
         pages, simple = simple_pages(dataset, requests, progress, seed)
         pages |= model_pages(dataset, requests, tested, facts["settings"], progress)
@@ -156,6 +160,8 @@ def describe_best_row(measured: Mapping[str, Any]) -> str:
         return f"{text} {_gain(gaps[closest])} {COLUMNS['ndcg']}"
     name, best = measured["ahead"]
     text = f"{best} is ahead of the whole page: {_gain(compared[name][best])} {COLUMNS[name]}."
+    if measured["ranked_by"] == "als" and ALS_ORDER in ADVICE[best]:
+        return f"{text} {IS_ALS}"
     text = f"{text} To serve it: {ADVICE[best]}"
     return f"{text}. {SHOWN}" if measured["has_impressions"] else text
 

@@ -116,9 +116,11 @@ def test_describe_best_row_names_the_closest_if_none_is_ahead():
 
 def test_describe_best_row_says_that_held_out_items_were_shown():
     compared = {"ndcg": {"ALS": {"value": 0.02, "ci": (0.01, 0.03)}}}
-    measured = {"rows": {"ALS": {}}, "compared": compared, "ahead": ("ndcg", "ALS")}
+    measured = {"rows": {"ALS": {}}, "compared": compared, "ahead": ("ndcg", "ALS"), "ranked_by": "ranker"}
     texts = [describe_best_row({**measured, "has_impressions": has}) for has in (False, True)]
     assert texts[1].startswith(texts[0]) and texts[1] != texts[0]
+    served = describe_best_row({**measured, "has_impressions": False, "ranked_by": "als"})
+    assert ADVICE["ALS"] in texts[0] and ADVICE["ALS"] not in served
 
 
 def test_print_pages_reports_that_no_page_was_measured(tmp_path, capsys):
