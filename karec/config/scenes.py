@@ -71,7 +71,7 @@ class SceneTable(Settings, frozen=True):
     query: Any = None
     recall: Any = None
     consumed: tuple[str, ...] = ()
-    show_again: bool = False
+    show_again: bool | Annotated[float, Meta(gt=0)] = False
     stages: Any = None
     side_effects: Any = None
     exposure: Mapping[str, Any] | None = None
@@ -103,7 +103,7 @@ class Scene:
     exposure    the table of exposure control; None without it
     item_type   None: works
     consumed    relations of the user whose items never leave recall
-    show_again  True: items that the user was shown may come again
+    show_again  True: items that the user was shown may come again; a number: after so many hours
     """
 
     name: str
@@ -116,7 +116,7 @@ class Scene:
     exposure: Mapping[str, Any] | None = None
     item_type: str | None = None
     consumed: Sequence[str] = ()
-    show_again: bool = False
+    show_again: bool | float = False
 
     @property
     def version(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nine_scenes import ITEM_TYPES, ROOM_TYPES, SCENES, nine_scenes_config
+from valkey_server import PROGRAMS, REASON, ValkeyServer
 
 import karec
 from karec.bundle import Bundle
@@ -186,13 +187,27 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def processes(made, tmp_path_factory):
-    """Two cascades on copies of the bundle of their own, as two processes map it, on one store."""
+def valkey_url(tmp_path_factory):
+    pytest.importorskip("valkey")
+    if not PROGRAMS:
+        pytest.skip(REASON)
+    server = ValkeyServer(tmp_path_factory.mktemp("server"))
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "valkey"])
+def processes(request, made, tmp_path_factory):
+    """Two cascades on copies of the bundle of their own, as processes of one host or of two, on one store."""
     opened = []
     folder = tmp_path_factory.mktemp("processes")
+    url = f"sqlite:{folder / 'online.db'}"
+    if request.param == "valkey":
+        url = request.getfixturevalue("valkey_url")
     for name in ("one", "two"):
         shutil.copytree(made / "bundles", folder / name / "bundles", symlinks=True)
-        text = (made / "karec.toml").read_text().replace("sqlite:online.db", f"sqlite:{folder / 'online.db'}")
+        text = (made / "karec.toml").read_text()
+        text = text.replace('"sqlite:online.db"', f'"{url}"\ndeadline_ms = 9_000')
         (folder / name / "karec.toml").write_text(text)
         opened.append(open_hot_swap(folder / name / "karec.toml", None))
     bundle = Bundle.open(made / "bundles", verify=False)

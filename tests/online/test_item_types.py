@@ -261,3 +261,11 @@ def test_uploaded_item_without_works_is_not_in_the_index(live):
         assert view.lookup([NEW]).tolist() == [-1]
     assert live.event_counts.get("items not indexed", 0) == 0
     assert NEW not in page_of(live, "song_request")
+
+
+def test_shown_item_appears_again_after_the_hours_of_its_scene(live):
+    first, second = page_of(live, "song_request")[:2]
+    row = {"event": "impression", "user_id": USER, "item_type": "song"}
+    live.record([{**row, "item_id": first, "time_ms": now_ms() - 25 * HOUR_MS}, {**row, "item_id": second}])
+    page = page_of(live, "song_request")
+    assert first in page and second not in page

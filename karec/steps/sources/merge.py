@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from karec.kernels.merge_rows import MOST_CHANNELS, merge_rows
 from karec.pipeline.step import Merger
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
 from karec.steps.shared.postings import related_now
+from karec.times import HOUR_MS
+
+if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
+    from karec.online.read_state import UserState
 
 NOT_OF_ITEMS = ("follows", "muted", "friends", "searched")  # relations with ids of users, creators and songs
 
@@ -29,7 +34,7 @@ class Merge(Merger):
     consumed   relations of the snapshot, for example history; their items for the user are left out
 
     If the request has the online store, deleted and blocked items are left out, and items that the user was
-    shown unless ``show_again``.
+    shown unless ``show_again``; of the last 1,000 in so many hours if it is a number.
 
     Notes: ``sole (C,)``, the number of items that only source c found.
     """
@@ -44,7 +49,7 @@ class Merge(Merger):
         min_items: Sequence[int] | None = None,
         consumed: Sequence[str] = (),
         snapshot: Snapshot | None = None,
-        show_again: bool = False,
+        show_again: bool | float = False,
     ) -> None:
         if limit <= 0 or any(quota <= 0 for quota in quotas):
             raise ValueError(f"quotas and the limit must be positive, got {quotas} and {limit}")
@@ -109,6 +114,16 @@ class Merge(Merger):
             lists = [related_now(request, snapshot, relation) for relation in self.consumed]
         if request.online is not None:
             lists.append(request.online.items.hidden_ids)
-            if request.online.user is not None and not self.show_again:
-                lists.append(request.online.user.recent_shown)
+            if request.online.user is not None:
+                lists.append(self._shown(request, request.online.user))
         return np.concatenate(lists) if lists else None
+
+    def _shown(self, request: Request, user: UserState) -> Array:
+        """Returns the newest items that the user was shown and that may not appear again yet."""
+        if self.show_again is False:
+            return user.recent_shown
+        shown = user.lists["shown"]
+        if self.show_again is True or shown.times is None:
+            return np.empty(0, np.int64)
+        begin_ms = (request.time_ms or 0) - self.show_again * HOUR_MS
+        return np.asarray(shown.values[shown.times > begin_ms])
