@@ -4,9 +4,9 @@ User     Events and state of the user.
 Item     Events of the work, its counters and columns, and its entries in lists of users.
 Creator  Events of the creator, and entries in lists of users. Uploads of the creator are deleted.
 
-Users and creators that are recommended are erased as items too. What the base has stays hidden by marks:
-empty state of a user, the deletion of an item, the block of a creator. Marks hold the id until an erasure
-with a base that lacks it.
+Users and creators that are recommended are erased as items too. What the base has is hidden by marks: empty
+state of a user, deletions of an item or of a creator's items. Marks hold the id until an erasure with a base
+that lacks it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from karec.aggregates.events import BLOCK, DELETE, NONE, WORK, Events, Head, select_erased
+from karec.aggregates.events import Events, Head, select_erased
 from karec.catalog.schema import CREATOR
 from karec.erasure import ErasedIds
 from karec.kernels.ordered_lists import VALUE
@@ -97,29 +97,25 @@ def _erase_items(store: OnlineStore, contents: StoreContents, erased: ErasedIds,
     store.rewrite_state(search)
     if is_check:
         return len(search.keys)
-    deleted, blocked = {*search.live_keys}, np.empty(0, np.int64)
-    if erased.kind == "creator":
-        creators = contents.base.works.columns.get(CREATOR, ())
-        blocked = erased.numbers[np.isin(erased.numbers, creators)]
-    else:
-        items = contents.by_type[erased.item_type]
-        in_base = erased.numbers[items.base.works.lookup(erased.numbers) >= 0]
-        deleted |= {*records.keys_of(items.letter(records.WORK_LIFE), in_base)}
-    deleted_ids = np.array([records.id_of(key) for key in deleted], np.int64)
-    marks = Events.from_columns(
-        np.repeat(np.array([DELETE, BLOCK], np.uint8), [len(deleted), len(blocked)]),
-        source=uuid4().int >> 64,
-        number=np.arange(len(deleted) + len(blocked)),
-        time_ms=erased.before_ms,
-        logged_ms=erased.before_ms,
-        item_type=np.array([*map(records.item_type_of, deleted), *[WORK] * len(blocked)], object),
-        item_id=np.append(deleted_ids, np.full(len(blocked), NONE)),
-        creator_id=np.append(np.full(len(deleted), NONE), blocked),
-    )
-    if len(marks):
+    deleted = {*search.live_keys}
+    for one in contents.by_type.values():
+        items = one.base.works
+        is_erased = np.isin(items.ids, erased.numbers) & (one.item_type == erased.item_type)
+        if erased.kind == "creator" and CREATOR in items.columns:
+            is_erased |= np.isin(items[CREATOR], erased.numbers)
+        deleted |= {*records.keys_of(one.letter(records.WORK_LIFE), items.ids[is_erased])}
+    if deleted:
+        marks = Events.from_columns(
+            "delete",
+            source=uuid4().int >> 64,
+            number=np.arange(len(deleted)),
+            time_ms=erased.before_ms,
+            logged_ms=erased.before_ms,
+            item_type=np.array([*map(records.item_type_of, deleted)], object),
+            item_id=np.array([*map(records.id_of, deleted)]),
+        )
         store.append(marks, EventApplier(contents))
-    marked = deleted | {*records.keys_of(records.CREATOR_BLOCK, blocked)}
-    store.rewrite_state(_StateErasure(erased, marked=marked))
+    store.rewrite_state(_StateErasure(erased, deleted=deleted))
     return len(search.keys)
 
 
@@ -127,14 +123,14 @@ def _erase_items(store: OnlineStore, contents: StoreContents, erased: ErasedIds,
 class _StateErasure:
     """The ``Rewrite`` that removes ids of items or creators from state.
 
-    marked      keys of the deletions and blocks that stay
+    deleted     keys of items whose deletion stays
     is_dry      changes nothing
     keys        keys whose value changes
     live_keys   of items that an upload or edit describes, and that are erased or of an erased creator
     """
 
     erased: ErasedIds
-    marked: Collection[bytes] = ()
+    deleted: Collection[bytes] = ()
     is_dry: bool = False
     keys: set[bytes] = field(default_factory=set)
     live_keys: set[bytes] = field(default_factory=set)
@@ -164,7 +160,7 @@ class _StateErasure:
         is_own = letter in self._own_letters and records.id_of(key) in self._ids
         if letter[-1:] == records.WORK_LIFE and (is_own or self.erased.kind == "creator"):
             return self._without_life(key, value, is_own=is_own)
-        return None if is_own and key not in self.marked else value
+        return None if is_own else value
 
     def _shorten(self, key: bytes, value: bytes) -> bytes:
         """Returns the list without the ids. A search of bytes decides for most lists."""
@@ -175,11 +171,11 @@ class _StateErasure:
         return value if is_kept.all() else records.pack(key, rows[is_kept].tobytes())
 
     def _without_life(self, key: bytes, value: bytes, *, is_own: bool) -> bytes | None:
-        """Returns the deletion of a marked item, None for another erased one, ``value`` for others."""
+        """Returns the deletion of an item in ``deleted``, None for another erased one, else ``value``."""
         life = ItemLife.from_bytes(records.payload(value))
         if not is_own and life.columns.get(CREATOR, (0, None))[1] not in self._ids:
             return value
         deletion = ItemLife(presence=life.presence)
         if life != deletion or life.upload_ms is not None:
             self.live_keys.add(key)
-        return records.pack(key, deletion.to_bytes()) if key in self.marked else None
+        return records.pack(key, deletion.to_bytes()) if key in self.deleted else None

@@ -8,7 +8,7 @@ import pytest
 from event_platform import HEAD, LABELS, START, platform
 from valkey_server import PROGRAMS, REASON, ValkeyServer
 
-from karec.aggregates.events import BLOCK, DELETE, Events
+from karec.aggregates.events import DELETE, Events
 from karec.catalog.table import Table
 from karec.erasure import ErasedIds
 from karec.online.apply_events import EventApplier
@@ -168,15 +168,26 @@ def test_marks_of_the_base_disappear_with_a_base_without_the_ids(store):
     users = Table(base.users.ids[1:], {})
     base = replace(base, works=works, users=users, relations={}, user_scene_counters={})
     smaller = replace(CONTENTS, base=base)
-    kinds = [("user", 5), ("item", 70), ("creator", 3)]
+    kinds = [("user", 5), ("item", 70)]
     for kind, number in kinds:
         erase(store, erased(kind, number))
         assert erase_from_store(store, CONTENTS, erased(kind, number), is_check=True) > 0
-    lifecycle = ItemLifecycle.from_entries(dict(store.snapshot([b"u", b"k"])[1]), {})
-    assert lifecycle.items[70].presence[1] == DELETE and lifecycle.creator_blocks[3][1] == BLOCK
+    lifecycle = ItemLifecycle.from_entries(dict(store.snapshot([b"u"])[1]), {})
+    assert lifecycle.items[70].is_gone
     for kind, number in kinds:
         erase(store, erased(kind, number, NOW_MS + 1), smaller)
         assert erase_from_store(store, smaller, erased(kind, number, NOW_MS + 1), is_check=True) == 0
+
+
+def test_items_of_an_erased_creator_are_deleted_and_new_uploads_exist(store):
+    block = make_events({"kind": "block", "creator_id": 9}, first=60)
+    store.append(block, EventApplier(CONTENTS))
+    erase(store, erased("creator", 9))
+    new = {"kind": "upload", "item_id": 502, "creator_id": 9}
+    store.append(make_events(new, first=70, time_ms=NOW_MS + 1), EventApplier(CONTENTS))
+    lifecycle = ItemLifecycle.from_entries(dict(store.snapshot([b"u", b"k"])[1]), {})
+    assert lifecycle.items[10].is_gone  # the base's only item of creator 9
+    assert not lifecycle.items[502].is_gone and not lifecycle.creator_blocks
 
 
 def test_upload_of_an_erased_creator_becomes_a_deletion(store):
