@@ -44,6 +44,7 @@ UPLOAD, EDIT, ADJUST, IMPRESSION = "upload", "edit", "adjust", "impression"
 BLOCKS, OPENINGS = ("block", "unblock"), ("open", "close")
 CREATOR_TYPE = "creator"  # item type whose items are creators
 WORK_TYPE = "work"  # what events may call works
+ITEM_KINDS: Mapping[str, Kind] = {WORK_TYPE: "item", "user": "user", CREATOR_TYPE: "creator"}  # of item_id
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,15 @@ class EventParser:
 
         ``now_ms``: the time of rows without ``time_ms``. ``store`` has the items that were uploaded.
         """
+        has_tombstones = bool(self._tombstones)
         uploads = set[tuple[str, int]]()
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         refused: Counter[str] = Counter()
         for row in rows:
             try:
                 cells = self._cells(row, now_ms)
+                if has_tombstones:
+                    self._check_not_erased(row, cells["time_ms"])
                 if cells["item_type"] != WORK:
                     self._check_item(cells, uploads, store)
             except _NotAnEventError as error:
@@ -146,7 +150,6 @@ class EventParser:
             "creator_id": self._creators,
         }
         cells |= {key: _parse_id(row[key], key, ids) for key, ids in id_maps.items() if key in row}
-        self._check_not_erased(row, item_type, cells["time_ms"])
         cells["item_type"] = item_type
         if event in BLOCKS and item_type == CREATOR_TYPE:
             cells |= {"item_type": WORK, "item_id": -1, "creator_id": cells["item_id"]}
@@ -158,11 +161,14 @@ class EventParser:
         cells["text"] = self._text_of(event, row, cells["item_id"], items)
         return cells
 
-    def _check_not_erased(self, row: Mapping[str, Any], item_type: str, time_ms: int) -> None:
-        of_item: dict[str, Kind] = {WORK: "item", "user": "user", CREATOR_TYPE: "creator"}
-        kinds: dict[str, Kind | None] = {"user_id": "user", "creator_id": "creator"}
-        for key, kind in (kinds | {"item_id": of_item.get(item_type)}).items():
-            if key in row and kind is not None and time_ms < self._tombstones.erased_ms(kind, [row[key]])[0]:
+    def _check_not_erased(self, row: Mapping[str, Any], time_ms: int) -> None:
+        kinds: dict[str, Kind] = {"user_id": "user", "creator_id": "creator"}
+        item_type = row.get("item_type") or WORK_TYPE
+        if item_type in ITEM_KINDS:
+            kinds["item_id"] = ITEM_KINDS[item_type]
+        for key, kind in kinds.items():
+            ids = [] if row.get(key) is None else [row[key]]
+            if time_ms < max(self._tombstones.erased_ms(kind, ids), default=0):
                 raise _NotAnEventError(f"{key} was erased after this event")
 
     def _parse_item_type(self, event: str, row: Mapping[str, Any]) -> str:

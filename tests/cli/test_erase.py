@@ -151,6 +151,20 @@ def test_late_events_of_an_erased_user_are_refused_and_new_ones_stored(path, tmp
         assert swap.record([row]).events == 1
 
 
+def test_late_events_are_refused_by_kind_of_id(path):
+    erase(path, "--creator", "u3", "--item", "w101")
+    now_ms = time.time_ns() // 1_000_000
+    refused = {
+        "creator_id": {"event": "follow", "user_id": OTHER, "creator_id": "u3"},
+        "item_id": {"event": "impression", "user_id": OTHER, "item_id": "w101"},
+    }
+    stored = [{"event": "impression", "user_id": "u3", "item_id": "w100"}]
+    with open_hot_swap(path) as swap:
+        result = swap.record([*refused.values(), *stored], now_ms=now_ms - DAY_MS)
+    assert result.events == 1
+    assert result.refused == {f"{key} was erased after this event": 1 for key in refused}
+
+
 def test_erasure_while_a_service_runs_takes_effect_at_once(path):
     number = number_of(path, USER)
     with open_hot_swap(path) as swap:
