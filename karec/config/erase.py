@@ -31,7 +31,7 @@ from karec.logs.parts import LogFolder, to_log_folder
 from karec.object_store import is_url
 from karec.online.erase import erase_from_files, erase_from_store
 from karec.online.event_files import EventFiles
-from karec.online.store.open import open_store
+from karec.online.store.open import SQLITE, open_store
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.sqlite_file import backup_path
 from karec.steps.side_effects.rank_log import DAYS
@@ -40,7 +40,6 @@ from karec.times import DAY_MS
 REWRITTEN, DELETED = "rewritten", "files deleted"
 DUE = "due: train and publish again, then delete it"
 RUNS = ("run*", "choice")  # folders of trainings
-RANK_LOG_STEPS = ("rank_log", "shadow")
 
 
 class Found(NamedTuple):
@@ -109,7 +108,9 @@ def _rank_logs(config: Config) -> dict[str, float | None]:
     logs = dict[str, float | None]()
     for scene in config.scenes:
         for step in config.scene(scene).side_effects:
-            if step["use"] in RANK_LOG_STEPS:
+            if step["use"] == "shadow":  # It writes into the folder of a rank log, which has the limit.
+                logs.setdefault(step["folder"], None)
+            elif step["use"] == "rank_log":
                 logs[step["folder"]] = step.get("days", DAYS)
                 if step.get("url") is not None:
                     logs[step["url"]] = step.get("url_days")
@@ -178,6 +179,9 @@ def _erase_online(
     assert config.online is not None
     source = read_event_source(config.path)
     assert source.exported is not None
+    file = Path(source.url.removeprefix(SQLITE))
+    if not (config.online.is_on_a_server or file.exists() or backup_path(file).exists()):
+        return  # no service has used the store
     contents = open_contents(bundle, config.online.late_ms)
     files = EventFiles(source.exported)
     with closing(open_store(source.url, Path())) as store:
@@ -191,8 +195,7 @@ def _erase_online(
         if not isinstance(store, SqliteStore):
             yield Found("append-only file of the server", n_found, "due: run BGREWRITEAOF on the server")
             return
-        assert store.path is not None
-        backup = backup_path(store.path)
+        backup = backup_path(file)
         has_old_backup = any(_is_before(backup, ids) for ids in erased)
         if not is_check:
             store.compact()

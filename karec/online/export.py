@@ -127,8 +127,8 @@ def renew_lease(store: OnlineStore, holder: str) -> None:
     """Raises Unavailable if another export runs: its files would lack events that this one has moved."""
     if not store.acquire_lease(LEASE, holder, LEASE_S):
         raise Unavailable(
-            f"another export of this store runs, or was killed less than {LEASE_S:.0f} s ago. Try again "
-            "later."
+            f"another export or erasure of this store runs, or was killed less than {LEASE_S:.0f} s ago. Try "
+            "again later."
         )
 
 

@@ -210,6 +210,15 @@ def test_erasure_of_an_unknown_id_finds_nothing(path, capsys):
     assert places_with(path, OTHER) == {"online.db", "online.db.backup", "events", "rank_log"}
 
 
+def test_check_of_a_project_without_a_store_writes_nothing(tmp_path):
+    path = write_config(tmp_path)
+    files = {*tmp_path.rglob("*")}
+    assert erase(path, "--user", USER, "--check") == 0
+    assert {*tmp_path.rglob("*")} == files
+    assert erase(path, "--user", USER) == 0
+    assert {file.name for file in {*tmp_path.rglob("*")} - files} == {"erased", "key", "tombstones.txt"}
+
+
 def test_old_logs_are_deleted_by_days(path, capsys):
     text = path.read_text()
     assert erase(path) == 0 and len([*(path.parent / "events").iterdir()]) == 1
