@@ -104,7 +104,8 @@ def test_no_file_has_an_erased_user_except_the_tombstone(path, capsys):
     assert USER not in capsys.readouterr().out
 
 
-def test_user_of_the_bundle_is_due_there_and_starts_new(path, capsys):
+def test_user_of_the_bundle_is_due_there_and_starts_new(path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # so that a long path is not wrapped
     assert erase(path, "--user", "u1") == 0
     out = capsys.readouterr().out
     assert "v0000000001" in out and "due" in out
