@@ -13,6 +13,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -78,8 +79,11 @@ class Tombstones:
         """Writes the tombstones of ``ids`` and, with the first ones, the key. One process at a time."""
         if not self._path.exists():
             self._key_path.parent.mkdir(exist_ok=True)
+            owner = self._key_path.parents[1].stat()
             with file_aside(self._key_path) as file:
                 os.fchmod(file.fileno(), 0o600)
+                with suppress(PermissionError):  # root gives it to the user of the services
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 file.write(secrets.token_bytes(KEY_BYTES))
         key, times = self._read()
         key = key or self._key_path.read_bytes()

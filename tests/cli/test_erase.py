@@ -237,6 +237,14 @@ def test_lost_key_is_an_error_that_names_the_file(path, capsys):
     assert "erased/tombstones.txt: key or tombstones are damaged" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_key_belongs_to_the_owner_of_the_project(tmp_path):
+    os.chown(tmp_path, 10001, 10002)
+    Tombstones(tmp_path).add("user", ["a"], 1000)
+    status = (tmp_path / "erased/key").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (10001, 10002, 0o600)
+
+
 def test_tombstones_depend_on_key_kind_and_id(tmp_path):
     tombstones = Tombstones(tmp_path)
     assert tombstones.erased_ms("user", ["a"]) == [0]
