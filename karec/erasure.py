@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.errors import DataError
+from karec.errors import Unavailable
 from karec.files import file_aside, write_text_aside
 
 Kind = Literal["user", "item", "creator"]
@@ -59,7 +59,7 @@ class ErasedIds:
 class Tombstones:
     """The tombstones of ``folder``, read again after a change of their file. Any thread may call.
 
-    Raises DataError if there are tombstones without their key, or the file is damaged.
+    Raises Unavailable if there are tombstones without their key, or the file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,7 +102,7 @@ class Tombstones:
                 times = {name: int(time_ms) for name, time_ms in (line.split() for line in lines)}
                 self._state = version, self._key_path.read_bytes(), times
             except (OSError, ValueError) as error:
-                raise DataError(
+                raise Unavailable(
                     f"{self._path}: key or tombstones are damaged ({error}). Restore both."
                 ) from error
         return self._state[1:]

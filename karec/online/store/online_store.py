@@ -16,9 +16,10 @@ Threads     Any thread of any process may call. ``append`` of several threads sh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.events import Events
@@ -51,8 +52,8 @@ class StateUpdate:
     """
 
     entries: Mapping[bytes, bytes | None]
-    base_counters: Mapping[bytes, bytes]
-    is_counted: NDArray[Any]
+    base_counters: Mapping[bytes, bytes] = field(default_factory=dict)
+    is_counted: NDArray[Any] = field(default_factory=lambda: np.empty(0, bool))
 
 
 Update = Callable[[Events, Read], StateUpdate]

@@ -116,7 +116,7 @@ class SqliteStore:
 
     def write_user(self, user_id: int, entries: Mapping[bytes, bytes | None]) -> None:
         with self._file.transaction(self._synchronous) as connection:
-            _write_state(connection, _to_update(entries))
+            _write_state(connection, StateUpdate(entries))
 
     def rewrite_state(self, rewrite: Rewrite) -> int:
         n_changed, last = 0, b""
@@ -127,7 +127,7 @@ class SqliteStore:
                     (last, ENTRIES_PER_REWRITE),
                 ).fetchall()
                 changes = {key: new for key, value in rows if (new := rewrite(key, value)) != value}
-                _write_state(connection, _to_update(changes))
+                _write_state(connection, StateUpdate(changes))
             n_changed += len(changes)
             if len(rows) < ENTRIES_PER_REWRITE:
                 return n_changed
@@ -282,10 +282,6 @@ def _write_state(connection: sqlite3.Connection, result: StateUpdate) -> None:
     connection.executemany(_PUT_STATE, values)
     deleted = [(key,) for key, value in result.entries.items() if value is None]
     connection.executemany("DELETE FROM state WHERE key = ?", deleted)
-
-
-def _to_update(entries: Mapping[bytes, bytes | None]) -> StateUpdate:
-    return StateUpdate(entries, {}, np.empty(0, bool))
 
 
 def _select_in(connection: sqlite3.Connection, select: str, values: Sequence[bytes]) -> Iterator[Any]:

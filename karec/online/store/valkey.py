@@ -202,8 +202,7 @@ class ValkeyStore:
                 part.last = self._client.get(key_name(partition, "last")) or b"0"
             values = zip(keys, self._read(partition, keys), strict=True)
             entries = {key: new for key, value in values if (new := rewrite(key, value)) != value}
-            change = StateUpdate(entries, {}, none)
-            if not entries or self._write({part: change}, [part])[part]:
+            if not entries or self._write({part: StateUpdate(entries)}, [part])[part]:
                 return len(entries)
         raise self._conflict_error()
 
