@@ -73,6 +73,27 @@ def test_follower_continues_from_the_state_of_another():
     assert content_of(first) == content_of(second)
 
 
+def test_follower_with_another_item_type_reads_its_lifecycle_from_the_store():
+    store, songs = SqliteStore(None), StoreContents(platform(), HEAD, "song")
+    applier = EventApplier(StoreContents(platform(), HEAD, others={"song": songs}))
+    first = make_follower(store)
+    first.poll()
+    song = int(WORKS[1])
+    store.append(item_event("block", 100, int(WORKS[0])), applier)
+    store.append(item_event("block", 101, song, item_type="song"), applier)
+    first.poll()
+    followed = [
+        FollowedItems(
+            contents, ItemChanges(contents.base, lambda *_: -1, lambda *_: ""), lambda items, update: None
+        )
+        for contents in (CONTENTS, songs)
+    ]
+    later = Follower(store, followed, None, first.copy_state())
+    later.poll()
+    hidden = [later.view(5, name)[0].items.hidden_ids.tolist() for name in (WORK, "song")]
+    assert hidden == [[int(WORKS[0])], [song]]
+
+
 class Failing(SqliteStore):
     """Store whose ``poll`` or ``read_items`` raises ``error`` if there is one."""
 
