@@ -30,18 +30,30 @@ class BundleIds:
         try:
             user = int(self.users.numbers([request.user_id])[0])
             shown = tuple(self.items.numbers(list(request.shown)).tolist()) if request.shown else ()
+            items = request.item_ids
+            items = tuple(self.items.numbers(list(items)).tolist()) if items else items
         except ValueError as error:
             kinds = f"users have {self.users.kind} ids, works have {self.items.kind} ids"
             raise ValueError(
                 f"request of user {request.user_id!r}, shown {request.shown!r}: {kinds}; {error}"
             ) from error
-        return replace(request, user_id=user, shown=shown)
+        return replace(request, user_id=user, shown=shown, item_ids=items)
 
     def to_ids(self, page: Page, request: Request) -> Page:
-        original = replace(page.request, user_id=request.user_id, shown=request.shown)
+        original = replace(
+            page.request, user_id=request.user_id, shown=request.shown, item_ids=request.item_ids
+        )
+        ids = dict(zip(page.request.item_ids or (), request.item_ids or (), strict=True))
         names = tuple(self._names(page.candidates.ids))
         trace = Trace(tuple(map(self._with_ids, page.trace.steps))) if request.explain else page.trace
-        return replace(page, request=original, item_ids=names, trace=trace)
+        return replace(
+            page,
+            request=original,
+            item_ids=names,
+            trace=trace,
+            dropped={ids[number]: place for number, place in page.dropped.items()},
+            scores={ids[number]: score for number, score in page.scores.items()},
+        )
 
     def number_of(self, item: int | str) -> int:
         """Raises ValueError if ``item`` is not of the items' kind (integer or string)."""

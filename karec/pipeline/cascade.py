@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,8 +29,8 @@ from karec.pipeline.deadline import (
 )
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import Merger, QueryHydrator, Source, Stage, Step
-from karec.pipeline.trace import FallbackReason, StepTrace, Trace, degradations, shortfall_of
-from karec.pipeline.types import EMPTY, Array, Candidates, IdNames, Page, Request
+from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
+from karec.pipeline.types import EMPTY, UNKNOWN, Array, Candidates, IdNames, Page, Request
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
@@ -177,12 +177,39 @@ class Cascade:
         if self.naming is not None:
             page = self._run(self.naming.to_numbers(request), deadline)
             return self.naming.to_ids(page, request)
-        for id_ in (request.user_id, *request.shown):
+        for id_ in (request.user_id, *request.shown, *(request.item_ids or ())):
             if isinstance(id_, str):
                 raise ValueError(
                     f"this cascade has integer ids of users and items, the request has the id {id_!r}"
                 )
         return self._run(request, deadline)
+
+    def rank(
+        self,
+        user_id: int | str,
+        item_ids: Sequence[int | str],
+        *,
+        k: int | None = None,
+        first_stage: str = "rank",
+        time_ms: int | None = None,
+    ) -> Page:
+        """Returns the caller's items in the order of ``first_stage`` and the later stages, best first.
+
+        Hydrators and filters of the stages before run too, so blocked items are left out. ``Page.dropped``
+        names the items that a filter dropped. ``Page.scores`` has the scores of ``first_stage``. Repeated ids
+        count once. The page has no side effects.
+
+        Args:
+            item_ids: at least one id.
+            k: most items of the page; None: as many as there are ids. A stage also has its own limit.
+            first_stage: a stage of the scene.
+
+        Raises:
+            ValueError: there are no ids, an id is of another kind, or the scene has no such stage.
+        """
+        k = max(len(item_ids), 1) if k is None else k
+        ids = tuple(item_ids)
+        return self.run(Request(user_id, k, self.scene, time_ms, item_ids=ids, first_stage=first_stage))
 
     def _run(self, request: Request, deadline: float | None) -> Page:
         with request_slots(self.threads).hold():
@@ -198,8 +225,9 @@ class Cascade:
                     view.close()  # a stored traceback would keep this index generation in memory
                 raise
             total_ms = (self.clock() - start) * 1e3
-            self.run_times.add_request(page.trace.steps, total_ms, [stage.name for stage in self.stages])
-        for queue in self.side_effects:
+            if request.item_ids is None:
+                self.run_times.add_request(page.trace.steps, total_ms, [stage.name for stage in self.stages])
+        for queue in self.side_effects if request.item_ids is None else ():
             queue.offer(request, page)
         return page
 
@@ -209,11 +237,18 @@ class Cascade:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, not {request.scene!r}")
         request, state_traces = self._read_online(self._with_moment(request))
         request, query_traces = self.hydrate(request)
-        candidates, traces = self.recall.run(request, self.clock)
+        traces: tuple[StepTrace, ...] = ()
+        dropped: dict[int | str, str] = {}
+        if request.item_ids is None:
+            candidates, traces = self.recall.run(request, self.clock)
+        else:
+            candidates, unknown = _known_items(request)
+            dropped = dict.fromkeys(unknown, UNKNOWN)
         sources = tuple(trace.step for trace in traces[:-1])
         scored: dict[str, Candidates] = {}
-        for i, stage in enumerate(self.stages):
-            outcome = stage.run(request, candidates, self._fallback_reason(i, deadline), self.clock)
+        for i, stage in enumerate(self._stages_of(request)):
+            reason = None if stage.fallback is None else self._fallback_reason(i, deadline)
+            outcome = stage.run(request, candidates, reason, self.clock)
             candidates = outcome.candidates
             scored[stage.name] = outcome.scored
             traces += outcome.steps
@@ -233,12 +268,32 @@ class Cascade:
             degraded=degradations(steps),
             is_cold_start=is_cold_start is not None and bool(is_cold_start),
             versions=self._versions_read(request),
-            shortfall=shortfall_of(request.k, traces),
+            shortfall=shortfall_of(request.k, traces) if request.item_ids is None else None,
+            dropped=dropped
+            | {number: trace.place for trace in traces for number in trace.notes.get(DROPPED, ())},
+            scores={} if request.item_ids is None else _scores(scored[request.first_stage]),
         )
+
+    def _stages_of(self, request: Request) -> tuple[Stage, ...]:
+        """Returns the stages. Those before ``first_stage`` only have hydrators and filters."""
+        if request.item_ids is None:
+            return self.stages
+        names = [stage.name for stage in self.stages]
+        if request.first_stage not in names or not request.item_ids:
+            raise ValueError(
+                f"first_stage is {request.first_stage!r}, and there are {len(request.item_ids)} item_ids; "
+                f"expected one of {names} and at least one id"
+            )
+        first = names.index(request.first_stage)
+        before = (
+            Stage(stage.name, tuple(step for step in stage.steps if step.role in ("hydrator", "filter")))
+            for stage in self.stages[:first]
+        )
+        return (*before, *self.stages[first:])
 
     def _fallback_reason(self, i: int, deadline: float | None) -> FallbackReason | None:
         stage, *later = self.stages[i:]
-        if deadline is None or stage.fallback is None:
+        if deadline is None:
             return None
         left_ms = (deadline - self.clock()) * 1e3
         return self.run_times.fallback_reason(
@@ -323,3 +378,19 @@ class Cascade:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _known_items(request: Request) -> tuple[Candidates, list[int]]:
+    """Returns the distinct items of the caller that are in the index, and the ids of the others."""
+    ids = np.array(list(dict.fromkeys(request.item_ids or ())), np.int64)
+    if request.view is None:
+        return Candidates.from_ids(ids), []
+    rows = request.view.lookup(ids)
+    is_known = np.asarray(rows) >= 0
+    return Candidates.from_ids(ids[is_known]).with_rows(rows[is_known]), ids[~is_known].tolist()
+
+
+def _scores(candidates: Candidates) -> dict[int | str, float]:
+    """Returns {id: score}, the best first."""
+    order = np.argsort(-candidates.scores, kind="stable")
+    return dict(zip(candidates.ids[order].tolist(), candidates.scores[order].tolist(), strict=True))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from karec.errors import ContractError, Unavailable
 from karec.pipeline.deadline import Clock
-from karec.pipeline.trace import StepTrace
+from karec.pipeline.trace import DROPPED, StepTrace
 from karec.pipeline.types import EMPTY, Array, Candidates, Request, Selection, StepOutput
 
 if TYPE_CHECKING:
@@ -132,7 +132,11 @@ def keep(step: Step, request: Request, candidates: Candidates) -> tuple[Candidat
     if mask.dtype != np.bool_ or mask.shape != (n,):
         raise _error(step, f"keep has dtype {mask.dtype} and shape {mask.shape}, expected bool ({n},)")
     _check_gives(step, set())
-    return (candidates if mask.all() else candidates.take(mask)), notes
+    if mask.all():
+        return candidates, notes
+    if request.item_ids is not None:
+        notes = {**notes, DROPPED: candidates.ids[~mask].tolist()}
+    return candidates.take(mask), notes
 
 
 def score(step: Step, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 N_FILLED = "n_filled"  # note of a filter: number of items that it kept only to fill the page
+DROPPED = "dropped"  # note of a filter: numbers of the caller's candidates that it dropped
 N_RANDOMISED = "n_randomised"  # note of a selector: number of first items in uniformly random order
 
 

@@ -30,6 +30,7 @@ T = TypeVar("T")
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
+UNKNOWN = "not in the index"
 MAX_DEADLINE_MS = 86_400_000
 
 
@@ -75,6 +76,8 @@ class Request:
     dual_variables  the version of exposure control that this request reads; None: the scene has none
     deadline_ms     how long the caller waits, from the call of ``Cascade.run``. If the time is short, stages
                     run their fallback. None: as long as it takes
+    item_ids        candidates of the caller: ``first_stage`` and the later stages order what the filters of
+                    the stages before leave. None: sources find the candidates
     """
 
     user_id: int | str
@@ -89,11 +92,14 @@ class Request:
     online: OnlineView | None = field(default=None, repr=False, kw_only=True)
     dual_variables: DualVariables | None = field(default=None, repr=False, kw_only=True)
     deadline_ms: float | None = field(default=None, kw_only=True)
+    item_ids: tuple[int | str, ...] | None = field(default=None, repr=False, kw_only=True)
+    first_stage: str = field(default="rank", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.deadline_ms is not None:
             _check_deadline(self.deadline_ms)
-        for name, value in (("user_id", self.user_id), *(("shown", item) for item in self.shown)):
+        items = [(name, id_) for name in ("shown", "item_ids") for id_ in getattr(self, name) or ()]
+        for name, value in (("user_id", self.user_id), *items):
             if not isinstance(value, str):
                 _check_int64(name, value)
         for name, value in (("k", self.k), ("time_ms", self.time_ms or 0)):
@@ -374,8 +380,11 @@ class Page:
     versions       what the request read: model version, bundle, ``index_generation`` and ``model_versions``
                    of the index, and ``live_batch``, the number of event batches that the online store had
                    followed
-    shortfall      why there are fewer items than requested; None: there are as many
+    shortfall      why there are fewer items than requested; None: there are as many, or the caller gave them
     item_ids       the platform's ids of the items; None: they are the numbers of ``candidates``
+    dropped        {id: why} of the caller's candidates that left: the filter ("prerank.not_own"), or UNKNOWN
+    scores         {id: score} of the caller's candidates, before the first selector of ``first_stage``, the
+                   best first
     """
 
     request: Request
@@ -388,6 +397,8 @@ class Page:
     versions: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     shortfall: Shortfall | None = None
     item_ids: tuple[int | str, ...] | None = None
+    dropped: Mapping[int | str, str] = field(default_factory=dict)
+    scores: Mapping[int | str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -430,4 +441,5 @@ class Page:
             "is_cold_start": self.is_cold_start,
             "versions": dict(self.versions),
             "shortfall": None if self.shortfall is None else self.shortfall.to_dict(),
+            "dropped": [{"item_id": item, "by": place} for item, place in self.dropped.items()],
         }

@@ -55,6 +55,17 @@ class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
     requests: list[PageRequest]
 
 
+class RankRequest(PageRequest, frozen=True, kw_only=True):
+    """Request for an order of the caller's items. The stages from `first_stage` on score them; hydrators and
+    filters of the stages before run too. `k` is at most `max_k` of the service. `scores`: the response has
+    the scores of `first_stage` for all items that reached it."""
+
+    item_ids: Annotated[list[Id], Meta(min_length=1, max_length=10_000)]
+    k: Annotated[int, Meta(ge=1)] = 10_000
+    first_stage: Name = "rank"
+    scores: bool = False
+
+
 class Item(Struct, frozen=True):
     """One item of a page. `reason` is present if the request has `explain`."""
 
@@ -79,6 +90,27 @@ class PageResponse(Struct, frozen=True):
     shortfall: str | None
     run_ms: float
     trace: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class Dropped(Struct, frozen=True):
+    """An item that a filter, `STAGE.STEP`, dropped."""
+
+    item_id: Id
+    by: str
+
+
+class Scored(Struct, frozen=True):
+    """The score of an item."""
+
+    item_id: Id
+    score: float
+
+
+class RankResponse(PageResponse, frozen=True, kw_only=True):
+    """The order of the caller's items, those that a filter dropped, and all `scores`, the best first."""
+
+    dropped: list[Dropped]
+    scores: list[Scored] | UnsetType = UNSET
 
 
 class BatchResponse(Struct, frozen=True):

@@ -16,6 +16,11 @@ POSTS: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {  # path: su
         (messages.PageRequest, messages.BatchRequest),
         (messages.PageResponse, messages.BatchResponse),
     ),
+    "/v1/rank": (
+        "The caller's items, in the order of the ranker and of the stages after it.",
+        (messages.RankRequest,),
+        (messages.RankResponse,),
+    ),
     "/v1/events": (
         "Stores events of users. The next request reads them.",
         (messages.UserEvents,),

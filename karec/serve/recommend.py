@@ -1,11 +1,14 @@
-"""POST /v1/recommend: one page or a batch of pages. The cascade runs on threads of the admission queue."""
+"""POST /v1/recommend: one page or a batch of pages. POST /v1/rank: the caller's items in order.
+
+The cascade runs on threads of the admission queue.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,6 +33,7 @@ TAIL_FACTOR = 2.0
 MAX_ID_LETTERS = 64  # of a wrong id in a message
 
 _PAGE_REQUEST = msgspec.json.Decoder(messages.PageRequest)
+_RANK_REQUEST = msgspec.json.Decoder(messages.RankRequest)
 _BATCH_REQUEST = msgspec.json.Decoder(messages.BatchRequest)
 
 
@@ -83,6 +87,19 @@ async def recommend(call: Call) -> Response:
         content = b'{"pages":[%s]}' % b",".join([answer.json for answer in answers])
     background = BackgroundTask(_count_pages, service, answers)
     return Response(content, media_type="application/json", background=background)
+
+
+async def rank(call: Call) -> Response:
+    arrival = time.perf_counter()
+    service: Service = call.app.state.service
+    served = service.ready()
+    queue = service.recommend_queue
+    body = await messages.read_body(call, served.settings.max_body_kb << 10)
+    job = _to_job(served, messages.decode(body, _RANK_REQUEST), "", arrival)
+    queue.check(_max_wait_ms(served, [job]))
+    answer = await queue.run(partial(_run, served, job, queue))
+    background = BackgroundTask(_count_pages, service, [answer])
+    return Response(answer.json, media_type="application/json", background=background)
 
 
 async def _count_pages(service: Service, answers: Sequence[_Answer]) -> None:
@@ -179,20 +196,23 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
     settings = served.settings
     scene = served.scene_of(message.scene)
     cascade_of(served, scene, prefix)
-    if message.k > settings.max_k:
+    k = message.k
+    if isinstance(message, messages.RankRequest):
+        k = min(k, len(message.item_ids), settings.max_k)
+    if k > settings.max_k:
         raise ProblemError(422, f"k is {message.k}, expected at most {settings.max_k}", f"{prefix}k")
     if len(message.shown) > settings.max_seen_items:
         reason = f"{len(message.shown)} items, expected at most {settings.max_seen_items}"
         raise ProblemError(422, reason, f"{prefix}shown")
-    for field, id in _fields_with_ids(message.user_id, message.shown):
+    for field, id in _fields_with_ids(message.user_id, message.shown, getattr(message, "item_ids", ())):
         if not isinstance(id, str) and not -(2**63) <= id < 2**63:
             raise ProblemError(422, "expected an id of 64 bits", prefix + field)
     context = {
         f"context.{name}": np.asarray(value) for name, value in message.context.items() if value is not None
     }
-    return Request(
+    request = Request(
         message.user_id,
-        k=message.k,
+        k=k,
         scene=scene,
         time_ms=message.time_ms,
         shown=tuple(message.shown),
@@ -200,12 +220,19 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
         explain=message.explain,
         features=context or EMPTY,
     )
+    if not isinstance(message, messages.RankRequest):
+        return request
+    stages = [stage.name for stage in cascade_of(served, scene).stages]
+    if message.first_stage not in stages:
+        reason = f"no stage {message.first_stage!r}{nearest(message.first_stage, stages)}; there are {stages}"
+        raise ProblemError(422, reason, "first_stage")
+    return replace(request, item_ids=tuple(message.item_ids), first_stage=message.first_stage)
 
 
 def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:
     """Raises ProblemError 422 if an id is not of the platform's kind, integer or string."""
     naming = None if cascade.bundle is None else cascade.bundle.naming
-    for field, id in _fields_with_ids(request.user_id, request.shown):
+    for field, id in _fields_with_ids(request.user_id, request.shown, request.item_ids or ()):
         if naming is None:
             if isinstance(id, str):
                 reason = f"{id[:MAX_ID_LETTERS]!r}: ids of this platform are integers"
@@ -217,13 +244,29 @@ def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:
             raise ProblemError(422, str(error)[:200], prefix + field) from None
 
 
-def _fields_with_ids(user_id: int | str, shown: Sequence[int | str]) -> list[tuple[str, int | str]]:
-    return [("user_id", user_id), *((f"shown[{i}]", item) for i, item in enumerate(shown))]
+def _fields_with_ids(
+    user_id: int | str, shown: Sequence[int | str], item_ids: Sequence[int | str]
+) -> list[tuple[str, int | str]]:
+    items = (
+        (f"{field}[{i}]", item)
+        for field, ids in (("shown", shown), ("item_ids", item_ids))
+        for i, item in enumerate(ids)
+    )
+    return [("user_id", user_id), *items]
 
 
 def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> messages.PageResponse:
     is_explained = message.explain
-    return messages.PageResponse(
+    make: Callable[..., messages.PageResponse] = messages.PageResponse
+    if isinstance(message, messages.RankRequest):
+        make = partial(
+            messages.RankResponse,
+            dropped=[messages.Dropped(item, place) for item, place in page.dropped.items()],
+            scores=[messages.Scored(item, score) for item, score in page.scores.items()]
+            if message.scores
+            else msgspec.UNSET,
+        )
+    return make(
         request_id=page.request.request_id,
         user_id=message.user_id,
         scene=page.request.scene,

@@ -174,3 +174,15 @@ def test_bundle_refuses_id_maps_that_lack_snapshot_ids(small, tmp_path):
     works = [str(work) for work in small.snapshot.works.ids]
     with pytest.raises(BundleError, match=r"ids/items\.karec: snapshot/works has \d+, which no id has"):
         Bundle.open(republished(small, tmp_path, np.asarray(small.snapshot.users.ids), works))
+
+
+def test_rank_has_the_ids_of_the_request(naming):
+    cascade = Cascade(
+        "home",
+        (),
+        Recall((All(np.empty(0, np.int64)),), Merge([100], 100)),
+        (Stage("rank", (NotShown(),)),),
+        naming=naming,
+    )
+    page = cascade.rank("ann", ["b/1", "a", "b/1"])
+    assert {item.item_id for item in page} == {"a", "b/1"} == set(page.scores)

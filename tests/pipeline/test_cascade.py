@@ -11,6 +11,7 @@ from karec.index import ItemIndex
 from karec.pipeline import (
     Candidates,
     Cascade,
+    Filter,
     Merger,
     QueryHydrator,
     Recall,
@@ -202,3 +203,54 @@ def test_merge_trace_has_its_limit_and_number_of_items_without_a_row():
     merged = cascade().run(Request(user_id=5, k=2)).trace.steps[3]
     assert (merged.step, merged.limit, merged.n_unknown, merged.n_removed) == ("merge", 100, 4, 1)
     assert merged.reason == "found twice, consumed, or over quota"
+
+
+class KeepsEven(Filter):
+    name = "even"
+
+    def keep(self, request, candidates):
+        return candidates.ids % 2 == 0
+
+
+def two_stages(observers=()):
+    prerank = Stage("prerank", (KeepsEven(), ScoresById(), TopK(1)))
+    return cascade(observers=observers, stages=(prerank, Stage("rank", (ScoresById(), TopK()))))
+
+
+def test_rank_orders_the_items_of_the_caller():
+    """Prerank only filters: its selector would leave one item. Repeated ids count once."""
+    page = two_stages().rank(5, [4, 10, 7, 2, 4])
+    assert [item.item_id for item in page] == [10, 4, 2]
+    assert page.dropped == {7: "prerank.even"} and page.scores == {10: 10.0, 4: 4.0, 2: 2.0}
+    assert list(page.scores) == [10, 4, 2] and page.request.features["tripled"] == 15
+    assert not {trace.role for trace in page.trace.steps} & {"source", "merger"}
+
+
+def test_rank_starts_at_the_named_stage_and_returns_at_most_k_items():
+    page = two_stages().rank(5, [4, 10, 7], first_stage="prerank")
+    assert [item.item_id for item in page] == [10] and page.scores == {10: 10.0, 4: 4.0}
+    page = two_stages().rank(5, [4, 10, 8], k=2)
+    assert [item.item_id for item in page] == [10, 8] and len(page.scores) == 3
+
+
+def test_rank_has_no_side_effects_and_no_run_times():
+    watcher = Remembers()
+    with two_stages(observers=[watcher]) as watched:
+        watched.rank(5, [4])
+    assert watcher.seen == [] and watched.min_ms == 0.0
+
+
+def test_rank_refuses_no_ids_an_unknown_stage_and_ids_of_another_kind():
+    for ids, stage, words in (
+        ([], "rank", "0 item_ids"),
+        ([1], "rerank", "'rerank'"),
+        (["a"], "rank", "the id 'a'"),
+        ([2**63], "rank", "64 bits"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            two_stages().rank(5, ids, first_stage=stage)
+
+
+def test_a_page_of_sources_has_no_dropped_items_and_scores():
+    page = two_stages().run(Request(user_id=5))
+    assert page.dropped == {} and page.scores == {}

@@ -38,6 +38,44 @@ def test_explained_page_has_a_trace_and_a_reason_per_item(service):
     assert all(item["reason"].startswith("returned by ") for item in page["items"])
 
 
+def test_rank_orders_given_items_and_names_dropped_ones(service, snapshot):
+    """The ranker orders all given items that are in the index, like a page of the same items."""
+    given = snapshot.works.ids[:40].tolist()
+    body = {"user_id": USER, "item_ids": [*given, 10**15, given[0]], "scores": True, "k": 5}
+    answer = service.post("/v1/rank", body).json()
+    scored = [row["item_id"] for row in answer["scores"]]
+    dropped = {row["item_id"]: row["by"] for row in answer["dropped"]}
+    assert {*scored} | dropped.keys() == {*given, 10**15} and not {*scored} & dropped.keys()
+    assert dropped[10**15] == "not in the index" and len(answer["items"]) == 5
+    scores = [row["score"] for row in answer["scores"]]
+    assert scores == sorted(scores, reverse=True)
+    later = service.post("/v1/rank", {**body, "item_ids": scored[:2][::-1], "k": 2}).json()
+    assert [row["item_id"] for row in later["scores"]] == scored[:2] and later["dropped"] == []
+
+
+def test_rank_refuses_bodies_with_the_wrong_field(service):
+    for fields, field in (
+        ({"item_ids": []}, "item_ids"),
+        ({"item_ids": ["a"]}, "item_ids[0]"),
+        ({"item_ids": [2**70]}, "item_ids"),
+        ({"item_ids": list(range(10_001))}, "item_ids"),
+        ({"item_ids": [1], "first_stage": "recall"}, "first_stage"),
+        ({}, "item_ids"),
+    ):
+        answer = service.post("/v1/rank", {"user_id": USER, **fields})
+        assert answer.status_code == 422 and answer.json()["field"].startswith(field), answer.json()
+
+
+def test_rank_has_the_text_ids_of_the_request(service_with_text_ids):
+    page = service_with_text_ids.ask("u1", k=3)
+    ids = [item["item_id"] for item in page["items"]]
+    body = {"user_id": "u1", "item_ids": [*ids, "no such item"], "scores": True}
+    answer = service_with_text_ids.post("/v1/rank", body).json()
+    assert "scores" in answer, answer
+    assert sorted(row["item_id"] for row in answer["scores"]) == sorted(ids)
+    assert [row["item_id"] for row in answer["dropped"]] == ["no such item"]
+
+
 def test_batch_keeps_the_order_of_its_requests(service):
     requests = [{"user_id": user, "k": k} for user, k in ((1, 3), (UNKNOWN_USER, 4), (2, 5))]
     pages = service.post("/v1/recommend", {"requests": requests}).json()["pages"]

@@ -44,6 +44,8 @@ def test_response_satisfies_the_specification(own, path, method):
     @settings(max_examples=25, suppress_health_check=[*HealthCheck], derandomize=True, database=None)
     @given(st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes)))
     def answers(case):
-        case.call_and_validate(base_url=own.url, timeout=60, excluded_checks=left_out)
+        answer = case.call(base_url=own.url, timeout=60)
+        if answer.status_code != 503 or "deadline" not in answer.text:  # a drawn deadline may be too short
+            case.validate_response(answer, excluded_checks=left_out)
 
     answers()
