@@ -35,7 +35,7 @@ def delete_old_parts(folder: LogFolder, before_ms: int) -> int:
     for part in find_parts(folder):
         table = _read(part, ["time_ms"])
         if table is not None and np.max(table["time_ms"].to_numpy(), initial=0) < before_ms:
-            part.unlink() if isinstance(part, Path) else part.folder.remove(part.name)
+            part.unlink(missing_ok=True) if isinstance(part, Path) else part.folder.remove(part.name)
             n_deleted += 1
     return n_deleted
 
