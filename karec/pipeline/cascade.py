@@ -30,7 +30,7 @@ from karec.pipeline.deadline import (
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import Merger, QueryHydrator, Source, Stage, Step
 from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
-from karec.pipeline.types import EMPTY, UNKNOWN, Array, Candidates, IdNames, Page, Request
+from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, Array, Candidates, IdNames, Page, Request
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
@@ -195,9 +195,9 @@ class Cascade:
     ) -> Page:
         """Returns the caller's items in the order of ``first_stage`` and the later stages, best first.
 
-        Hydrators and filters of the stages before run too, so blocked items are left out. ``Page.dropped``
-        names the items that a filter dropped. ``Page.scores`` has the scores of ``first_stage``. Repeated ids
-        count once. The page has no side effects.
+        Blocked, closed and deleted items are left out. Hydrators and filters of the stages before run too.
+        ``Page.dropped`` names the items that are left out and those that a filter dropped. ``Page.scores``
+        has the scores of ``first_stage``. Repeated ids count once. The page has no side effects.
 
         Args:
             item_ids: at least one id.
@@ -242,8 +242,7 @@ class Cascade:
         if request.item_ids is None:
             candidates, traces = self.recall.run(request, self.clock)
         else:
-            candidates, unknown = _known_items(request)
-            dropped = dict.fromkeys(unknown, UNKNOWN)
+            candidates, dropped = _open_items(request)
         sources = tuple(trace.step for trace in traces[:-1])
         scored: dict[str, Candidates] = {}
         for i, stage in enumerate(self._stages_of(request)):
@@ -380,14 +379,19 @@ class Cascade:
         self.close()
 
 
-def _known_items(request: Request) -> tuple[Candidates, list[int]]:
-    """Returns the distinct items of the caller that are in the index, and the ids of the others."""
+def _open_items(request: Request) -> tuple[Candidates, dict[int | str, str]]:
+    """Returns the caller's distinct items that pages may have, and {id: reason} of the others."""
     ids = np.array(list(dict.fromkeys(request.item_ids or ())), np.int64)
     if request.view is None:
-        return Candidates.from_ids(ids), []
+        return Candidates.from_ids(ids), {}
     rows = request.view.lookup(ids)
-    is_known = np.asarray(rows) >= 0
-    return Candidates.from_ids(ids[is_known]).with_rows(rows[is_known]), ids[~is_known].tolist()
+    is_known, is_open = np.asarray(rows) >= 0, request.view.is_open(ids=ids)
+    if request.online is not None:
+        is_open &= ~np.isin(ids, request.online.items.hidden_ids)
+    dropped = dict.fromkeys(ids[is_known & ~is_open].tolist(), BLOCKED)
+    dropped |= dict.fromkeys(ids[~is_known].tolist(), UNKNOWN)
+    is_kept = is_known & is_open
+    return Candidates.from_ids(ids[is_kept]).with_rows(rows[is_kept]), dropped
 
 
 def _scores(candidates: Candidates) -> dict[int | str, float]:

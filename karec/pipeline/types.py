@@ -30,7 +30,7 @@ T = TypeVar("T")
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
-UNKNOWN = "not in the index"
+UNKNOWN, BLOCKED = "not in the index", "blocked, closed or deleted"
 MAX_DEADLINE_MS = 86_400_000
 
 
@@ -382,7 +382,8 @@ class Page:
                    followed
     shortfall      why there are fewer items than requested; None: there are as many, or the caller gave them
     item_ids       the platform's ids of the items; None: they are the numbers of ``candidates``
-    dropped        {id: why} of the caller's candidates that left: the filter ("prerank.not_own"), or UNKNOWN
+    dropped        {id: why} of the caller's candidates that left: the filter ("prerank.not_own"), UNKNOWN or
+                   BLOCKED
     scores         {id: score} of the caller's candidates, before the first selector of ``first_stage``, the
                    best first
     """

@@ -93,7 +93,7 @@ class PageResponse(Struct, frozen=True):
 
 
 class Dropped(Struct, frozen=True):
-    """An item that a filter, `STAGE.STEP`, dropped."""
+    """An item that a filter, `STAGE.STEP`, dropped, or that is blocked or not in the index."""
 
     item_id: Id
     by: str
@@ -107,7 +107,7 @@ class Scored(Struct, frozen=True):
 
 
 class RankResponse(PageResponse, frozen=True, kw_only=True):
-    """The order of the caller's items, those that a filter dropped, and all `scores`, the best first."""
+    """The order of the caller's items, the `dropped` ones, and all `scores`, the best first."""
 
     dropped: list[Dropped]
     scores: list[Scored] | UnsetType = UNSET

@@ -140,7 +140,10 @@ def is_effective(name: str, case: Case, live: HotSwap) -> bool:
         case "block of a creator":
             return page == case.before
         case _:
-            return bool(page) and case.item not in page
+            stages = [stage.name for stage in cascade.stages]
+            ranked = [cascade.rank(USER, [case.item], first_stage=stage) for stage in stages]
+            is_ranked = any(len(one) or case.item not in one.dropped for one in ranked)
+            return bool(page) and case.item not in page and not is_ranked
 
 
 def page_of(live: HotSwap, scene: str) -> list[int]:
