@@ -23,6 +23,7 @@ import karec._native
 from karec.bundle import Bundle
 from karec.config import load_cascade, open_bundle, scene_names
 from karec.pipeline.types import Request
+from karec.pipeline.where import Where
 from karec.steps.sources.model import Model
 
 N_REQUESTS, ROUNDS = 24, 24
@@ -62,6 +63,32 @@ def test_request_as_configured(benchmark, scene):
     info = {"kernel": "request: as configured", "size": size_of(bundle), "calls": 1, "items": 1}
     benchmark.extra_info.update(info)
     benchmark.pedantic(lambda: cascade.run(requests[next(turn) % N_REQUESTS]), rounds=ROUNDS, warmup_rounds=4)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+def test_request_with_a_condition(benchmark, scene, share):
+    """The newest items, a ``share`` of all, in turns with the same request without a condition."""
+    cascade, bundle, requests = scene
+    since = np.quantile(cascade.index.columns["upload_ms"], 1.0 - share)
+    where = Where(column="upload_ms", at_least=int(since))
+    seconds, turn = [], iter(range(10**9))
+
+    def run_without():
+        request = requests[next(turn) % N_REQUESTS]
+        start = time.process_time()
+        cascade.run(request)
+        seconds.append(time.process_time() - start)
+        return (replace(request, where=where),), {}
+
+    benchmark.pedantic(cascade.run, setup=run_without, rounds=ROUNDS, warmup_rounds=4)
+    baselines = {"without": float(np.median(seconds))}
+    info = {
+        "kernel": f"request: where, {share:.1%} of the items",
+        "size": size_of(bundle),
+        "calls": 1,
+        "items": 1,
+    }
+    benchmark.extra_info.update(info, baselines=baselines)
 
 
 def test_request_by_steps(benchmark, scene):

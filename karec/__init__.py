@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from karec.index.search_result import SearchResult
     from karec.learn.run.train import train as train
     from karec.pipeline.types import Candidates, Page, Request
+    from karec.pipeline.where import Where
     from karec.refresh.publish_run import publish
 
     __version__: str
@@ -48,6 +49,7 @@ else:
         "karec.index.search_result": ("SearchResult",),
         "karec.learn.run.train": ("train",),
         "karec.pipeline.types": ("Candidates", "Page", "Request"),
+        "karec.pipeline.where": ("Where",),
         "karec.refresh.publish_run": ("publish",),
     }
     _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -97,6 +99,7 @@ __all__ = [  # without `train`: a process that serves and imports * would load P
     "Request",
     "SearchResult",
     "Unavailable",
+    "Where",
     "diversity",
     "open",
     "pipeline",

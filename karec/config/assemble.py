@@ -99,6 +99,7 @@ def build_cascade(
         bundle=items,
         exposure=resources.exposure,
         as_of_ms=bundle.snapshot.time_ms if online is None else None,
+        labels=items.snapshot.labels,
     )
 
 
@@ -233,8 +234,9 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
         "consumed": scene.consumed,
         "show_again": scene.show_again,
     }
-    merger = build_step(merge, (Merger,), resources, place)
-    return construct(Recall, {"sources": sources, "merger": merger}, place)
+    one_part = {"quotas": [scene.limit], "min_items": [0]}
+    merger, whole = (build_step(table, (Merger,), resources, place) for table in (merge, merge | one_part))
+    return construct(Recall, {"sources": sources, "merger": merger, "whole": whole}, place)
 
 
 def _scene_stage(scene: Scene, position: int, resources: Resources) -> Stage:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.ma  # np.unique imports it on first use, which would double the first request's time
 
 from karec.errors import ContractError
-from karec.pipeline.checks import hydrate_request, merge, recall, run_step
+from karec.pipeline.checks import hydrate_request, merge, only_allowed, recall, run_step
 from karec.pipeline.deadline import (
     RECALL,
     REST,
@@ -30,7 +30,8 @@ from karec.pipeline.deadline import (
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import Merger, QueryHydrator, Source, Stage, Step
 from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
-from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, Array, Candidates, IdNames, Page, Request
+from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, WHERE, Array, Candidates, IdNames, Page, Request
+from karec.pipeline.where import MaskCache, Where, allowed_rows
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
@@ -48,10 +49,14 @@ class Recall:
 
     Sources without ``timeout_ms`` run one by one on the thread of the request, the others in parallel. A
     source that is late or busy fails with ``Unavailable``.
+
+    If the request has a condition and a source ``has_all``, the candidates are all items that satisfy it,
+    merged by ``whole``, unless they are more than its limit. Else the sources' other candidates are dropped.
     """
 
     sources: tuple[Source, ...]
     merger: Merger
+    whole: Merger | None = None
     timed_calls: tuple[TimedCalls | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +75,11 @@ class Recall:
         self, request: Request, clock: Clock = time.perf_counter
     ) -> tuple[Candidates, tuple[StepTrace, ...]]:
         """Returns the merged candidates and the trace of each source and of the merger."""
+        allowed, whole = request.allowed, self.whole
+        if allowed is not None and whole is not None and any(source.has_all for source in self.sources):
+            rows = np.flatnonzero(allowed)
+            if whole.limit is None or len(rows) <= whole.limit:
+                return self._take_all(request, rows, whole, clock)
         calls: dict[int, TimedCall[Any]] = {}
         for i, (source, timed_calls) in enumerate(zip(self.sources, self.timed_calls, strict=True)):
             if timed_calls is not None:
@@ -79,17 +89,32 @@ class Recall:
             for i, source in enumerate(self.sources):
                 call = calls[i].result if i in calls else partial(recall, source, request)
                 run = run_step(source, call, clock)
-                parts.append(Candidates.empty() if run.result is None else run.result)
+                parts.append(Candidates.empty() if run.result is None else only_allowed(request, run.result))
                 traces.append(run.to_trace(source, RECALL, 0, len(parts[-1]), reason=source.reason))
         finally:
             for timed_call in calls.values():
                 timed_call.abandon()
-        return self._merge(request, parts, traces, clock)
+        return self._merge(request, self.merger, parts, traces, clock)
+
+    def _take_all(
+        self, request: Request, rows: Array, merger: Merger, clock: Clock
+    ) -> tuple[Candidates, tuple[StepTrace, ...]]:
+        start, view = clock(), request.index
+        ids = view.ids[rows]
+        part = Candidates.from_ids(ids).with_rows(view.lookup(ids))
+        ms = (clock() - start) * 1e3
+        trace = StepTrace(RECALL, WHERE, "filter", len(view), len(ids), ms, reason="the request's condition")
+        return self._merge(request, merger, [part], [trace], clock)
 
     def _merge(
-        self, request: Request, parts: list[Candidates], traces: list[StepTrace], clock: Clock
+        self,
+        request: Request,
+        merger: Merger,
+        parts: list[Candidates],
+        traces: list[StepTrace],
+        clock: Clock,
     ) -> tuple[Candidates, tuple[StepTrace, ...]]:
-        run = run_step(self.merger, lambda: merge(self.merger, request, parts), clock)
+        run = run_step(merger, lambda: merge(merger, request, parts), clock)
         merged = run.result
         if merged is None:
             raise ContractError('a merger cannot have on_failure = "skip"')
@@ -97,13 +122,13 @@ class Recall:
         if request.online is not None:
             reason = "found twice, consumed, shown before, taken down, or over quota"
         trace = run.to_trace(
-            self.merger,
+            merger,
             RECALL,
             sum(map(len, parts)),
             len(merged),
             n_unknown=merged.n_unknown,
             reason=reason,
-            limit=self.merger.limit,
+            limit=merger.limit,
         )
         return merged, (*traces, trace)
 
@@ -128,6 +153,7 @@ class Cascade:
     bundle        the bundle, or its part for one item type, that the steps were built from. The cascade does
                   not read it; None if built by hand
     as_of_ms      time of a request without one, Unix ms; None: now, since the online store has newer events
+    labels        names of the codes of categories, for conditions of requests
     clock         seconds, for run times and deadlines
     run_times     run times of recall, the stages and their fallbacks, of requests with and without a deadline
     """
@@ -146,11 +172,14 @@ class Cascade:
     item_type: str = field(default="", kw_only=True)
     exposure: ExposureController | None = field(default=None, repr=False, kw_only=True)
     as_of_ms: int | None = field(default=None, kw_only=True)
+    labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: EMPTY, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     run_times: RunTimes = field(init=False, repr=False, compare=False)
+    masks: MaskCache = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "run_times", RunTimes())
+        object.__setattr__(self, "masks", MaskCache())
         request_slots(self.threads)  # refuses a number below 1
         for queue in self.side_effects:
             if not isinstance(queue, SideEffectQueue):
@@ -192,6 +221,7 @@ class Cascade:
         k: int | None = None,
         first_stage: str = "rank",
         time_ms: int | None = None,
+        where: Where | None = None,
     ) -> Page:
         """Returns the caller's items in the order of ``first_stage`` and the later stages, best first.
 
@@ -203,13 +233,16 @@ class Cascade:
             item_ids: at least one id.
             k: most items of the page; None: as many as there are ids. A stage also has its own limit.
             first_stage: a stage of the scene.
+            where: a condition; the other items are dropped.
 
         Raises:
             ValueError: there are no ids, an id is of another kind, or the scene has no such stage.
         """
         k = max(len(item_ids), 1) if k is None else k
         ids = tuple(item_ids)
-        return self.run(Request(user_id, k, self.scene, time_ms, item_ids=ids, first_stage=first_stage))
+        return self.run(
+            Request(user_id, k, self.scene, time_ms, item_ids=ids, first_stage=first_stage, where=where)
+        )
 
     def _run(self, request: Request, deadline: float | None) -> Page:
         with request_slots(self.threads).hold():
@@ -236,7 +269,7 @@ class Cascade:
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, not {request.scene!r}")
         request, state_traces = self._read_online(self._with_moment(request))
-        request, query_traces = self.hydrate(request)
+        request, query_traces = self.hydrate(self._with_allowed(request))
         traces: tuple[StepTrace, ...] = ()
         dropped: dict[int | str, str] = {}
         if request.item_ids is None:
@@ -259,7 +292,7 @@ class Cascade:
         is_cold_start = request.features.get("cold_start")
         steps = (*state_traces, *query_traces, *traces)
         return request, Page(
-            request=request.with_view(None).with_online(None).with_dual_variables(None),
+            request=request.with_view(None).with_online(None).with_dual_variables(None).with_allowed(None),
             candidates=candidates,
             scored=scored,
             trace=Trace(steps),
@@ -272,6 +305,28 @@ class Cascade:
             | {number: trace.place for trace in traces for number in trace.notes.get(DROPPED, ())},
             scores={} if request.item_ids is None else _scores(scored[request.first_stage]),
         )
+
+    def check_where(self, where: Where) -> None:
+        """Raises ValueError if there is no index or a column of it is missing or has another type."""
+        if self.index is None:
+            raise ValueError("where: the scene has no item index")
+        empty = {name: np.empty(0, dtype) for name, dtype in self.index.schema.columns.items()}
+        allowed_rows(where, empty, self.labels)
+
+    def _with_allowed(self, request: Request) -> Request:
+        where, view = request.where, request.view
+        if where is None:
+            return request
+        self.check_where(where)
+        assert view is not None  # there is an index
+
+        def make_mask() -> Array:
+            mask = allowed_rows(where, view.columns, self.labels) & view.present
+            rows = np.flatnonzero(mask)
+            mask[rows] = view.is_open(ids=view.ids[rows])
+            return mask
+
+        return request.with_allowed(self.masks.get(where, view.generation, make_mask))
 
     def _stages_of(self, request: Request) -> tuple[Stage, ...]:
         """Returns the stages. Those before ``first_stage`` only have hydrators and filters."""
@@ -388,10 +443,13 @@ def _open_items(request: Request) -> tuple[Candidates, dict[int | str, str]]:
     is_known, is_open = np.asarray(rows) >= 0, request.view.is_open(ids=ids)
     if request.online is not None:
         is_open &= ~np.isin(ids, request.online.items.hidden_ids)
-    dropped = dict.fromkeys(ids[is_known & ~is_open].tolist(), BLOCKED)
-    dropped |= dict.fromkeys(ids[~is_known].tolist(), UNKNOWN)
     is_kept = is_known & is_open
-    return Candidates.from_ids(ids[is_kept]).with_rows(rows[is_kept]), dropped
+    kept = Candidates.from_ids(ids[is_kept]).with_rows(rows[is_kept])
+    allowed = only_allowed(request, kept)
+    dropped = dict.fromkeys(ids[~is_known].tolist(), UNKNOWN)
+    dropped |= dict.fromkeys(ids[is_known & ~is_open].tolist(), BLOCKED)
+    dropped |= dict.fromkeys(np.setdiff1d(kept.ids, allowed.ids).tolist(), WHERE)
+    return allowed, dropped
 
 
 def _scores(candidates: Candidates) -> dict[int | str, float]:

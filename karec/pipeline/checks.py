@@ -90,6 +90,15 @@ def recall(step: Step, request: Request) -> tuple[Candidates, Notes]:
     return candidates, notes
 
 
+def only_allowed(request: Request, candidates: Candidates) -> Candidates:
+    """Returns the candidates that satisfy the request's condition: those of allowed rows of its view."""
+    if request.allowed is None:
+        return candidates
+    view = request.index
+    rows = candidates.rows if view.has_rows(candidates.rows) else view.lookup(candidates.ids)
+    return candidates.take(request.allowed[rows] & (np.asarray(rows) >= 0))
+
+
 def merge(step: Step, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
     """Returns one list of the ``parts``: finite scores, at most the merger's limit, unique ids of the parts.
 

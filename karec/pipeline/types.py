@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from karec.errors import ContractError
 from karec.pipeline.trace import Shortfall, Trace
+from karec.pipeline.where import Where
 
 if TYPE_CHECKING:
     from karec.exposure.dual_variables import DualVariables
@@ -30,7 +31,7 @@ T = TypeVar("T")
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
-UNKNOWN, BLOCKED = "not in the index", "blocked, closed or deleted"
+UNKNOWN, BLOCKED, WHERE = "not in the index", "blocked, closed or deleted", "where"
 MAX_DEADLINE_MS = 86_400_000
 
 
@@ -76,6 +77,8 @@ class Request:
     dual_variables  the version of exposure control that this request reads; None: the scene has none
     deadline_ms     how long the caller waits, from the call of ``Cascade.run``. If the time is short, stages
                     run their fallback. None: as long as it takes
+    where           condition that all items of the page satisfy; None: any item
+    allowed         (n_rows,) bool of the rows of ``view`` that satisfy ``where``; None without a condition
     item_ids        candidates of the caller: ``first_stage`` and the later stages order what the filters of
                     the stages before leave. None: sources find the candidates
     """
@@ -92,6 +95,8 @@ class Request:
     online: OnlineView | None = field(default=None, repr=False, kw_only=True)
     dual_variables: DualVariables | None = field(default=None, repr=False, kw_only=True)
     deadline_ms: float | None = field(default=None, kw_only=True)
+    where: Where | None = field(default=None, kw_only=True)
+    allowed: Array | None = field(default=None, repr=False, kw_only=True)
     item_ids: tuple[int | str, ...] | None = field(default=None, repr=False, kw_only=True)
     first_stage: str = field(default="rank", kw_only=True)
 
@@ -151,6 +156,9 @@ class Request:
 
     def with_dual_variables(self, dual_variables: DualVariables | None) -> Request:
         return _with(self, dual_variables=dual_variables)
+
+    def with_allowed(self, allowed: Array | None) -> Request:
+        return _with(self, allowed=allowed)
 
     def with_id(self, request_id: str, time_ms: int) -> Request:
         return _with(self, request_id=request_id, time_ms=time_ms)
@@ -382,8 +390,8 @@ class Page:
                    followed
     shortfall      why there are fewer items than requested; None: there are as many, or the caller gave them
     item_ids       the platform's ids of the items; None: they are the numbers of ``candidates``
-    dropped        {id: why} of the caller's candidates that left: the filter ("prerank.not_own"), UNKNOWN or
-                   BLOCKED
+    dropped        {id: why} of the caller's candidates that left: the filter ("prerank.not_own"), UNKNOWN,
+                   BLOCKED or WHERE
     scores         {id: score} of the caller's candidates, before the first selector of ``first_stage``, the
                    best first
     """

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Call
 
+from karec.pipeline.where import Where
 from karec.serve.problems import ProblemError
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ KEY_LOCATION = re.compile(r" - at `key` in `\$\.(.*?)`$")
 class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """Request for one page. `deadline_ms` counts from the arrival of the request and includes the time in the
     queue. `time_ms`: Unix milliseconds; null: now, or the snapshot's time if there is no online store. A step
-    of the host reads `context` as `context.NAME`."""
+    of the host reads `context` as `context.NAME`. `where`: a condition that all items satisfy."""
 
     user_id: Id
     scene: Name | None = None
@@ -47,6 +48,7 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     request_id: Annotated[str, Meta(max_length=256)] = ""
     deadline_ms: Annotated[float, Meta(gt=0, le=60_000)] | None = None
     explain: bool = False
+    where: Where | None = None
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):

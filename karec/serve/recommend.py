@@ -219,7 +219,13 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
         request_id=message.request_id,
         explain=message.explain,
         features=context or EMPTY,
+        where=message.where,
     )
+    if message.where is not None:
+        try:
+            cascade_of(served, scene).check_where(message.where)
+        except ValueError as error:
+            raise ProblemError(422, str(error), f"{prefix}where") from None
     if not isinstance(message, messages.RankRequest):
         return request
     stages = [stage.name for stage in cascade_of(served, scene).stages]

@@ -66,6 +66,32 @@ def test_rank_refuses_bodies_with_the_wrong_field(service):
         assert answer.status_code == 422 and answer.json()["field"].startswith(field), answer.json()
 
 
+def test_all_items_of_a_page_satisfy_where(service, snapshot):
+    songs = dict(zip(snapshot.works.ids.tolist(), snapshot.works["song_id"].tolist(), strict=True))
+    chosen = [*{*songs.values()}][:3]
+    page = service.ask(
+        USER, where={"all": [{"column": "song_id", "in": chosen}, {"column": "upload_ms", "at_least": 0}]}
+    )
+    assert page["items"] and all(songs[item["item_id"]] in chosen for item in page["items"])
+    ranked = service.post(
+        "/v1/rank",
+        {"user_id": USER, "item_ids": [*songs][:20], "where": {"column": "song_id", "in": chosen}},
+    ).json()
+    assert all(songs[item["item_id"]] in chosen for item in ranked["items"])
+
+
+def test_where_of_another_form_is_refused_with_its_place(service):
+    for where, words in (
+        ({"column": "songs", "equal": 1}, "song_id"),
+        ({"column": "song_id", "equal": "a"}, "'a'"),
+        ({"column": "song_id"}, "is_missing"),
+        ({"all": [{"column": "song_id", "equals": 1}]}, "equals"),
+    ):
+        answer = service.post("/v1/recommend", {"user_id": USER, "where": where})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["field"].startswith("where") and words in answer.text
+
+
 def test_rank_has_the_text_ids_of_the_request(service_with_text_ids):
     page = service_with_text_ids.ask("u1", k=3)
     ids = [item["item_id"] for item in page["items"]]

@@ -21,6 +21,7 @@ class Indicators(Source):
     """
 
     is_verified = True  # tests/steps/sources/test_indicators.py
+    has_all = True
     reason = "with the best live indicators"
 
     def __init__(self, snapshot: Snapshot, quota: int, weights: Mapping[str, float] | None = None) -> None:

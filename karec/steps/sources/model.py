@@ -25,6 +25,7 @@ class Model(Source):
     """
 
     is_verified = True  # tests/steps/sources/test_model.py
+    has_all = True
     needs: tuple[str, ...] = ("request.user_vector",)
 
     def __init__(
@@ -41,7 +42,7 @@ class Model(Source):
 
     def recall(self, request: Request) -> Candidates | StepOutput[Candidates]:
         query, view = user_query(request), request.index
-        result = view.search(query, self.quota, n_probe=self._n_probe(view))
+        result = view.search(query, self.quota, mask=request.allowed, n_probe=self._n_probe(view))
         nearest = Candidates.from_ids(result.ids, result.scores).with_rows(result.rows)
         return StepOutput(nearest, {"without_user_vector": result.n_unknown}) if result.n_unknown else nearest
 

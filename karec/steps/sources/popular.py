@@ -23,6 +23,7 @@ class Popular(Source):
     """
 
     is_verified = True  # tests/steps/sources/test_popular.py
+    has_all = True
     reason = "enjoyed most often"
 
     def __init__(self, snapshot: Snapshot, quota: int, segment: str | None = None) -> None:

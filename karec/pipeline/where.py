@@ -1,0 +1,182 @@
+"""Conditions on columns of the item index in a request: which items may be on the page.
+
+    {"all": [{"column": "tag", "in": ["pop", "rock"]}, {"not": {"column": "price", "at_least": 20}}]}
+
+A value is missing if it is NaN, or a negative code of a category. As in SQL, a comparison with a missing
+value is unknown, and so is ``not`` of it. An item may be on the page if the condition is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Struct, UnsetType
+from numpy.typing import NDArray
+
+from karec.errors import nearest
+
+Scalar = bool | int | float | str
+Bool = NDArray[np.bool_]
+MAX_TERMS = 32
+MAX_MASKS = 64  # of a cache, of one byte for each row of the index
+
+
+class Where(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"not_": "not", "in_": "in"}
+):
+    """A condition: one of ``all``, ``any`` and ``not_``, or a ``column`` with one comparison.
+
+    Values of a category are names or codes. Times, in columns that end in ``_ms``, are Unix ms or ISO 8601.
+
+    all, any    conditions, at least one
+    not_        a condition ("not" in JSON)
+    equal, in_  the value, or one of the values ("in" in JSON)
+    less        the value is below
+    at_least    the value is not below
+    between     the smallest and the largest value
+    is_missing  there is no value
+    """
+
+    all: tuple[Where, ...] | UnsetType = UNSET
+    any: tuple[Where, ...] | UnsetType = UNSET
+    not_: Where | UnsetType = UNSET
+    column: str | UnsetType = UNSET
+    equal: Scalar | UnsetType = UNSET
+    in_: tuple[Scalar, ...] | UnsetType = UNSET
+    less: Scalar | UnsetType = UNSET
+    at_least: Scalar | UnsetType = UNSET
+    between: tuple[Scalar, Scalar] | UnsetType = UNSET
+    is_missing: Literal[True] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        given = [name for name in self.__struct_fields__ if getattr(self, name) is not UNSET]
+        joins = ("all", "any", "not_")
+        is_join = len(given) == 1 and given[0] in joins
+        if not is_join and not (len(given) == 2 and given[0] == "column"):
+            raise ValueError(
+                "expected all, any or not, or a column with one of equal, in, less, at_least, between "
+                f"and is_missing; got {[name.rstrip('_') for name in given]}"
+            )
+        if self.all == () or self.any == () or self.in_ == ():
+            raise ValueError(f"{given[-1].rstrip('_')} is empty")
+        if (n := sum(1 for _ in self.terms())) > MAX_TERMS:
+            raise ValueError(f"{n} comparisons, expected at most {MAX_TERMS}")
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Where:
+        """Raises ValueError for another key or type."""
+        try:
+            return msgspec.convert(table, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"where: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        table: dict[str, Any] = msgspec.to_builtins(self)
+        return table
+
+    def terms(self) -> Iterator[Where]:
+        """Yields the comparisons."""
+        parts = self.all or self.any or (() if self.not_ is UNSET else (self.not_,))
+        if self.column is not UNSET:
+            yield self
+        for part in parts or ():
+            yield from part.terms()
+
+
+def allowed_rows(
+    where: Where, columns: Mapping[str, NDArray[Any]], labels: Mapping[str, Sequence[str]]
+) -> Bool:
+    """Returns (N,) True for rows of ``columns`` (N,) that satisfy ``where``. Cost: O(N) for each comparison.
+
+    ``labels``: names of the codes of categories. Raises ValueError for an unknown column, or a value of
+    another type than the column.
+    """
+    return _evaluate(where, columns, labels)[0]
+
+
+class MaskCache:
+    """The newest masks by condition and generation of the index. Any number of threads may call."""
+
+    def __init__(self) -> None:
+        self._masks: dict[tuple[Where, int], Bool] = {}
+        self._lock = Lock()
+
+    def get(self, where: Where, generation: int, make: Callable[[], Bool]) -> Bool:
+        """Returns the mask of ``make()``, which is called if the cache lacks it."""
+        key = where, generation
+        with self._lock:
+            mask = self._masks.pop(key, None)
+        if mask is None:
+            mask = make()
+        with self._lock:
+            self._masks[key] = mask
+            while len(self._masks) > MAX_MASKS:
+                del self._masks[next(iter(self._masks))]
+        return mask
+
+
+def _evaluate(
+    where: Where, columns: Mapping[str, NDArray[Any]], labels: Mapping[str, Sequence[str]]
+) -> tuple[Bool, Bool]:
+    """Returns (N,) rows where the condition is true, and rows where it is false."""
+    if where.not_ is not UNSET:
+        is_true, is_false = _evaluate(where.not_, columns, labels)
+        return is_false, is_true
+    if where.column is not UNSET:
+        return _compare(where, where.column, columns, labels)
+    parts = [_evaluate(part, columns, labels) for part in where.all or where.any or ()]
+    true, false = ([part[i] for part in parts] for i in (0, 1))
+    if where.all is not UNSET:
+        return np.logical_and.reduce(true), np.logical_or.reduce(false)
+    return np.logical_or.reduce(true), np.logical_and.reduce(false)
+
+
+def _compare(
+    where: Where, name: str, columns: Mapping[str, NDArray[Any]], labels: Mapping[str, Sequence[str]]
+) -> tuple[Bool, Bool]:
+    if name not in columns:
+        raise ValueError(f"where: no column {name!r}{nearest(name, columns)}; there are {sorted(columns)}")
+    column, names = columns[name], labels.get(name)
+    is_missing = column < 0 if names is not None else np.isnan(column) if column.dtype.kind == "f" else None
+    if where.is_missing is not UNSET:
+        is_missing = np.zeros(len(column), bool) if is_missing is None else is_missing
+        return is_missing, ~is_missing
+
+    def number(value: Scalar) -> float | int:
+        return _to_number(name, value, column.dtype, names)
+
+    is_true: Bool
+    if where.in_ is not UNSET:
+        is_true = np.isin(column, np.array([number(value) for value in where.in_]))
+    elif where.between is not UNSET:
+        low, high = map(number, where.between)
+        is_true = (column >= low) & (column <= high)
+    elif where.less is not UNSET:
+        is_true = column < number(where.less)
+    elif where.at_least is not UNSET:
+        is_true = column >= number(where.at_least)
+    elif where.equal is not UNSET:
+        is_true = column == number(where.equal)
+    return (is_true, ~is_true) if is_missing is None else (is_true & ~is_missing, ~is_true & ~is_missing)
+
+
+def _to_number(name: str, value: Scalar, dtype: np.dtype[Any], names: Sequence[str] | None) -> float | int:
+    """Returns ``value`` as the column has it. Raises ValueError for another type."""
+    if isinstance(value, str) and names is not None:
+        if value not in names:
+            raise ValueError(f"where: the column {name!r} has no value {value!r}{nearest(value, names)}")
+        return names.index(value)
+    if isinstance(value, str) and name.endswith("_ms"):
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"where: {name!r} is compared with {value!r}: {error}") from None
+        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    if isinstance(value, str) or not np.isfinite(value):
+        raise ValueError(f"where: the column {name!r} holds {dtype}, and is compared with {value!r}")
+    return value

@@ -1,0 +1,156 @@
+"""A condition of a request selects the rows that the same SQL query selects."""
+
+from datetime import UTC, datetime
+
+import duckdb
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from karec.pipeline.where import MAX_MASKS, MAX_TERMS, MaskCache, Where, allowed_rows
+
+TAGS = ["pop", "rock", "folk"]
+RANDOM = np.random.default_rng(3)
+N = 200
+COLUMNS = {
+    "tag": RANDOM.integers(-1, 3, N).astype(np.int32),
+    "price": np.where(RANDOM.random(N) < 0.2, np.nan, RANDOM.integers(0, 6, N)).astype(np.float32),
+    "song_id": RANDOM.integers(0, 5, N),
+    "upload_ms": RANDOM.integers(0, 4, N) * 86_400_000,
+    "is_new": RANDOM.integers(0, 2, N).astype(bool),
+}
+LABELS = {"tag": TAGS}
+TABLE = pa.table(
+    {
+        "tag": pa.array([TAGS[code] if code >= 0 else None for code in COLUMNS["tag"]], pa.string()),
+        "price": pa.array(COLUMNS["price"], pa.float32(), mask=np.isnan(COLUMNS["price"])),
+        **{name: COLUMNS[name] for name in ("song_id", "upload_ms", "is_new")},
+    }
+)
+VALUES = {
+    "tag": st.sampled_from(TAGS),
+    "price": st.integers(-1, 7) | st.sampled_from([0.5, 2.5]),
+    "song_id": st.integers(-1, 6),
+    "upload_ms": st.integers(0, 4).map(lambda day: day * 86_400_000),
+    "is_new": st.booleans(),
+}
+
+
+@st.composite
+def comparisons(draw):
+    name = draw(st.sampled_from(list(COLUMNS)))
+    values = VALUES[name]
+    operators = ["equal", "in", "is_missing"]
+    if name not in ("tag", "is_new"):  # codes of categories have another order than names
+        operators += ["less", "at_least", "between"]
+    operator = draw(st.sampled_from(operators))
+    value = {
+        "in": st.lists(values, min_size=1, max_size=3),
+        "between": st.tuples(values, values),
+        "is_missing": st.just(True),
+    }.get(operator, values)
+    return {"column": name, operator: draw(value)}
+
+
+CONDITIONS = st.recursive(
+    comparisons(),
+    lambda part: st.one_of(
+        st.builds(lambda parts: {"all": parts}, st.lists(part, min_size=1, max_size=3)),
+        st.builds(lambda parts: {"any": parts}, st.lists(part, min_size=1, max_size=3)),
+        st.builds(lambda one: {"not": one}, part),
+    ),
+    max_leaves=6,
+)
+
+
+def to_sql(table):
+    ((operator, value), *_) = [item for item in table.items() if item[0] != "column"]
+    if operator in ("all", "any"):
+        return "(" + {"all": " AND ", "any": " OR "}[operator].join(map(to_sql, value)) + ")"
+    if operator == "not":
+        return f"(NOT {to_sql(value)})"
+    name, text = table["column"], lambda x: f"'{x}'" if isinstance(x, str) else str(x)
+    if operator == "is_missing":
+        return f"({name} IS NULL)"
+    if operator == "in":
+        return f"({name} IN ({', '.join(map(text, value))}))"
+    if operator == "between":
+        return f"({name} BETWEEN {value[0]} AND {value[1]})"
+    sign = {"equal": "=", "less": "<", "at_least": ">="}[operator]
+    return f"({name} {sign} {text(value)})"
+
+
+@settings(max_examples=200, deadline=None)
+@given(CONDITIONS)
+def test_condition_selects_the_rows_of_the_same_sql_query(table):
+    where = Where.from_dict(table)
+    source = TABLE.append_column("row", pa.array(np.arange(N)))  # noqa: F841 — DuckDB reads it by name
+    rows = duckdb.sql(f"SELECT row FROM source WHERE {to_sql(table)}").fetchnumpy()["row"]
+    assert np.flatnonzero(allowed_rows(where, COLUMNS, LABELS)).tolist() == sorted(rows.tolist())
+    assert (
+        Where.from_dict(where.to_dict())
+        == where
+        == msgspec.json.decode(msgspec.json.encode(where), type=Where)
+    )
+
+
+def test_times_are_iso_8601_or_milliseconds():
+    day = datetime(1970, 1, 3, tzinfo=UTC)
+    expected = COLUMNS["upload_ms"] >= 2 * 86_400_000
+    for value in (day.isoformat(), "1970-01-03", "1970-01-03T01:00:00+01:00", 2 * 86_400_000):
+        where = Where(column="upload_ms", at_least=value)
+        assert (allowed_rows(where, COLUMNS, LABELS) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"column": "colour", "equal": 1}, "no column 'colour'"),
+        ({"column": "tags", "equal": "pop"}, "did you mean 'tag'"),
+        ({"column": "tag", "equal": "pop rock"}, "no value 'pop rock'"),
+        ({"column": "price", "less": "ten"}, "holds float32, and is compared with 'ten'"),
+        ({"column": "upload_ms", "less": "soon"}, "'soon'"),
+        ({"column": "song_id", "less": float("inf")}, "holds int64, and is compared with inf"),
+    ],
+)
+def test_column_and_value_are_checked(table, words):
+    with pytest.raises(ValueError, match=words):
+        allowed_rows(Where.from_dict(table), COLUMNS, LABELS)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"column": "tag"},
+        {"equal": 1},
+        {"column": "tag", "equal": 1, "less": 2},
+        {"all": []},
+        {"any": [{"column": "tag", "in": []}]},
+        {"all": [{"column": "tag", "equal": 1}], "not": {"column": "tag", "equal": 1}},
+        {"column": "tag", "equals": 1},
+        {"column": "tag", "is_missing": False},
+        {"column": "price", "between": [1]},
+        {"any": [{"column": "song_id", "equal": 1}] * (MAX_TERMS + 1)},
+    ],
+)
+def test_condition_of_another_form_is_refused(table):
+    with pytest.raises(ValueError, match="where: "):
+        Where.from_dict(table)
+
+
+def test_cache_makes_a_mask_once_for_a_condition_and_generation():
+    cache, made = MaskCache(), []
+
+    def mask_of(where, generation):
+        return cache.get(where, generation, lambda: made.append(generation) or np.zeros(1, bool))
+
+    same = [Where.from_dict({"column": "tag", "in": ["pop"]}) for _ in range(2)]
+    assert mask_of(same[0], 1) is mask_of(same[1], 1) and made == [1]
+    for generation in range(2, MAX_MASKS + 2):  # the oldest one leaves
+        mask_of(same[0], generation)
+    mask_of(same[0], 1)
+    assert made == [*range(1, MAX_MASKS + 2), 1]

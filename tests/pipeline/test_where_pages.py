@@ -1,0 +1,105 @@
+"""Pages of requests with a condition, in all scene templates."""
+
+import numpy as np
+import pytest
+from nine_scenes import SCENES, nine_scenes_config
+
+import karec
+from karec.config import load_cascade
+from karec.pipeline.where import Where
+
+STRANGER, K = 987_654_321, 5  # a user without events
+
+
+@pytest.fixture(scope="module")
+def cascades(tmp_path_factory):
+    config = nine_scenes_config(tmp_path_factory.mktemp("scenes"))
+    made = {scene: load_cascade(config, scene) for scene in SCENES}
+    yield made
+    for cascade in made.values():
+        cascade.close()
+
+
+def conditions_of(cascade, seed):
+    """Yields conditions on columns of the scene's items: of about a half, a tenth and one item."""
+    columns = {name: column for name, column in cascade.index.columns.items() if column.dtype.kind in "iu"}
+    generator = np.random.default_rng(seed)
+    for name in sorted(columns):
+        values = np.unique(columns[name])
+        for share in (0.5, 0.1, 0.0):
+            chosen = generator.permutation(values)[: max(int(share * len(values)), 1)].tolist()
+            yield (
+                Where.from_dict({"column": name, "in": chosen}),
+                {*cascade.index.ids[np.isin(columns[name], chosen)].tolist()},
+            )
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("user", [3, STRANGER])
+def test_all_items_of_a_page_satisfy_the_condition(cascades, scene, user):
+    cascade, n_pages = cascades[scene], 0
+    for where, allowed in conditions_of(cascade, seed=1):
+        page = cascade.run(karec.Request(user, K, scene, where=where))
+        assert {item.item_id for item in page} <= allowed
+        n_pages += len(page) > 0
+        if len(page) < K:
+            assert page.shortfall is not None
+    assert n_pages > 0 or (user == STRANGER and scene in ("following", "city"))
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_page_is_the_order_of_all_allowed_items(cascades, scene):
+    """The oracle: all items that satisfy the condition enter the first stage."""
+    cascade = cascades[scene]
+    if not any(source.has_all for source in cascade.recall.sources):
+        pytest.skip("the scene recommends only what its sources find")
+    for where, allowed in conditions_of(cascade, seed=2):
+        page = cascade.run(
+            karec.Request(STRANGER, K, scene, time_ms=cascade.as_of_ms, where=where, request_id="r")
+        )
+        request = karec.Request(
+            STRANGER,
+            K,
+            scene,
+            time_ms=cascade.as_of_ms,
+            request_id="r",
+            item_ids=tuple(cascade.index.ids[np.isin(cascade.index.ids, [*allowed])].tolist()),
+            first_stage=cascade.stages[0].name,
+        )
+        assert [item.item_id for item in page] == [item.item_id for item in cascade.run(request)]
+        assert all(item.sources == ("where",) for item in page)
+
+
+def test_condition_that_no_item_satisfies_gives_an_empty_page_with_the_reason(cascades):
+    where = Where.from_dict({"column": "creator_id", "equal": -7})
+    page = cascades["home"].run(karec.Request(3, K, where=where))
+    assert len(page) == 0 and page.shortfall.step == "recall.where" and "condition" in page.shortfall.detail
+
+
+def test_where_drops_items_of_the_caller_and_names_them(cascades):
+    cascade = cascades["home"]
+    ids, songs = cascade.index.ids[:6].tolist(), cascade.index.columns["song_id"][:6].tolist()
+    page = cascade.rank(STRANGER, ids, where=Where.from_dict({"column": "song_id", "equal": songs[0]}))
+    assert (
+        page.dropped.items()
+        >= {id_: "where" for id_, song in zip(ids, songs, strict=True) if song != songs[0]}.items()
+    )
+    assert {item.item_id for item in page} <= {
+        id_ for id_, song in zip(ids, songs, strict=True) if song == songs[0]
+    }
+
+
+def test_blocked_items_are_left_out(cascades):
+    cascade = cascades["home"]
+    where = Where.from_dict({"column": "upload_ms", "at_least": 0})
+    first = [item.item_id for item in cascade.run(karec.Request(3, K, where=where))]
+    cascade.index.block(first[:1])
+    try:
+        assert first[0] not in {item.item_id for item in cascade.run(karec.Request(3, K, where=where))}
+    finally:
+        cascade.index.unblock(first[:1])
+
+
+def test_unknown_column_is_refused(cascades):
+    with pytest.raises(ValueError, match="no column 'colour'"):
+        cascades["home"].run(karec.Request(3, where=Where.from_dict({"column": "colour", "equal": 1})))
