@@ -22,7 +22,8 @@ from karec.errors import nearest
 
 Scalar = bool | int | float | str
 Bool = NDArray[np.bool_]
-MAX_TERMS = 32
+MAX_TERMS, MAX_VALUES = 32, 1_000  # comparisons of a condition, and values of ``in``
+FEW = 16  # values that are compared one by one, which is faster than np.isin
 MAX_MASKS = 64  # of a cache, of one byte for each row of the index
 
 
@@ -64,6 +65,8 @@ class Where(
             )
         if self.all == () or self.any == () or self.in_ == ():
             raise ValueError(f"{given[-1].rstrip('_')} is empty")
+        if self.in_ is not UNSET and len(self.in_) > MAX_VALUES:
+            raise ValueError(f"in has {len(self.in_)} values, expected at most {MAX_VALUES}")
         if (n := sum(1 for _ in self.terms())) > MAX_TERMS:
             raise ValueError(f"{n} comparisons, expected at most {MAX_TERMS}")
 
@@ -152,7 +155,9 @@ def _compare(
 
     is_true: Bool
     if where.in_ is not UNSET:
-        is_true = np.isin(column, np.array([number(value) for value in where.in_]))
+        values = [number(value) for value in where.in_]
+        few = len(values) <= FEW
+        is_true = np.logical_or.reduce([column == v for v in values]) if few else np.isin(column, values)
     elif where.between is not UNSET:
         low, high = map(number, where.between)
         is_true = (column >= low) & (column <= high)
@@ -177,6 +182,6 @@ def _to_number(name: str, value: Scalar, dtype: np.dtype[Any], names: Sequence[s
         except ValueError as error:
             raise ValueError(f"where: {name!r} is compared with {value!r}: {error}") from None
         return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    if isinstance(value, str) or not np.isfinite(value):
+    if isinstance(value, str) or not -(2.0**63) <= value < 2.0**63:
         raise ValueError(f"where: the column {name!r} holds {dtype}, and is compared with {value!r}")
     return value

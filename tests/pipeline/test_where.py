@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec.pipeline.where import MAX_MASKS, MAX_TERMS, MaskCache, Where, allowed_rows
+from karec.pipeline.where import FEW, MAX_MASKS, MAX_TERMS, MAX_VALUES, MaskCache, Where, allowed_rows
 
 TAGS = ["pop", "rock", "folk"]
 RANDOM = np.random.default_rng(3)
@@ -97,6 +97,14 @@ def test_condition_selects_the_rows_of_the_same_sql_query(table):
     )
 
 
+def test_values_beyond_the_type_of_the_column_are_equal_to_none():
+    beyond = [2**62, -(2**62), *range(2, 2 + FEW)]
+    for values in (beyond[:3], beyond):
+        expected = np.isin(COLUMNS["song_id"], [value for value in values if abs(value) < 100])
+        where = Where.from_dict({"column": "song_id", "in": values})
+        assert (allowed_rows(where, COLUMNS, LABELS) == expected).all()
+
+
 def test_times_are_iso_8601_or_milliseconds():
     day = datetime(1970, 1, 3, tzinfo=UTC)
     expected = COLUMNS["upload_ms"] >= 2 * 86_400_000
@@ -114,6 +122,7 @@ def test_times_are_iso_8601_or_milliseconds():
         ({"column": "price", "less": "ten"}, "holds float32, and is compared with 'ten'"),
         ({"column": "upload_ms", "less": "soon"}, "'soon'"),
         ({"column": "song_id", "less": float("inf")}, "holds int64, and is compared with inf"),
+        ({"column": "song_id", "in": [1, 2**63]}, "is compared with 9223372036854775808"),
     ],
 )
 def test_column_and_value_are_checked(table, words):
@@ -135,6 +144,7 @@ def test_column_and_value_are_checked(table, words):
         {"column": "tag", "is_missing": False},
         {"column": "price", "between": [1]},
         {"any": [{"column": "song_id", "equal": 1}] * (MAX_TERMS + 1)},
+        {"column": "song_id", "in": [1] * (MAX_VALUES + 1)},
     ],
 )
 def test_condition_of_another_form_is_refused(table):
