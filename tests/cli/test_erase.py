@@ -211,6 +211,20 @@ def test_erasure_of_an_unknown_id_finds_nothing(path, capsys):
     assert places_with(path, OTHER) == {"online.db", "online.db.backup", "events", "rank_log"}
 
 
+@pytest.mark.parametrize("text", ["-1", "u1", str(2**63)])
+def test_what_is_not_an_integer_id_is_refused_and_nothing_is_erased(tmp_path, capsys, text):
+    """Events without a user have the number −1: their erasure would delete all blocks and uploads."""
+    path = live_config(tmp_path)
+    with open_hot_swap(path) as swap:
+        swap.record([{"event": "block", "creator_id": 3}])
+    for kind in ("user", "item", "creator"):
+        assert erase(path, f"--{kind}", text) == 2
+        assert f"--{kind} is {text}, expected integers" in capsys.readouterr().err
+    assert not (tmp_path / "erased").exists()
+    with sqlite3.connect(tmp_path / "online.db") as store:
+        assert store.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
 def test_check_of_a_project_without_a_store_writes_nothing(tmp_path):
     path = write_config(tmp_path)
     files = {*tmp_path.rglob("*")}
