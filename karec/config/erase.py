@@ -25,7 +25,7 @@ from karec.config.scenes import Config
 from karec.erasure import ErasedIds, Kind, Tombstones
 from karec.errors import DataError
 from karec.features.encoder import Encoder
-from karec.index.ids import NO_NUMBER, IdMap, PlainIds
+from karec.index.ids import IdMap, PlainIds
 from karec.logs.erase import delete_old_parts, erase_from_log
 from karec.logs.parts import LogFolder, to_log_folder
 from karec.object_store import is_url
@@ -136,13 +136,11 @@ def _parse_ids(
     try:
         integers = [int(text) for text in texts]
         numbers = id_map.numbers(integers)
+        if (numbers >= 0).all():  # events without a user or an item have the number −1
+            return integers, numbers
     except (OverflowError, ValueError):
-        numbers = np.full(len(texts), NO_NUMBER)
-    if (numbers < 0).any():  # events without a user or an item have the number −1
-        raise ValueError(
-            f"--{kind} is {', '.join(texts)}, expected integers from 0 to 2^63 − 1 as in the data"
-        )
-    return integers, numbers
+        pass
+    raise ValueError(f"--{kind} is {', '.join(texts)}, expected integers from 0 to 2^63 − 1 as in the data")
 
 
 def _erase(config: Config, bundle: Bundle, erased: Sequence[ErasedIds], *, is_check: bool) -> Iterator[Found]:
