@@ -27,7 +27,8 @@ from karec.exposure.controller import ExposureController
 from karec.index import ItemIndex
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.valkey import ValkeyStore
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Scorer, Source, Stage
 from karec.pipeline.types import Candidates, Request

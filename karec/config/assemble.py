@@ -16,7 +16,8 @@ from karec.config.wiring import check_wiring, with_exposure_control
 from karec.errors import ConfigError, nearest
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.controller import ExposureController
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import (
     Filter,

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from karec.config.registry import EXPOSURE_STEPS, step_classes, steps_that_give
 from karec.errors import ConfigError
-from karec.pipeline.cascade import Recall
+from karec.pipeline.recall import Recall
 from karec.pipeline.step import Merger, QueryHydrator, Selector, SideEffect, Source, Stage, Step
 from karec.toml import Place
 

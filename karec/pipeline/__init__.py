@@ -1,6 +1,7 @@
 """The engine: requests, candidates, the roles of steps, and the cascade that runs them."""
 
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import (
     Filter,

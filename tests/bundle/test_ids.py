@@ -14,7 +14,8 @@ from karec.bundle import Bundle, publish_folder
 from karec.bundle.ids import BundleIds
 from karec.errors import BundleError
 from karec.index import IdMap
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Selector, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection

@@ -7,7 +7,8 @@ from karec import ItemIndex
 from karec.errors import DataError
 from karec.evaluate.funnel import FunnelPool, funnel_loss, logged_funnel, recalled_pools
 from karec.logs.write import RankLogWriter
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
 from karec.pipeline.step import Hydrator, QueryHydrator, Scorer, Selector, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.hydrators.index_rows import IndexRows

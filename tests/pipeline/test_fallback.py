@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from logged_cascade import WORKS, logged_cascade, numbered
 
 from karec.errors import ContractError
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.deadline import MIN_RUN_TIMES, RETRY_AFTER, RunTimes, request_slots
+from karec.pipeline.recall import Recall
 from karec.pipeline.step import Filter, Scorer, Selector, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.selectors.top_k import TopK

@@ -22,7 +22,8 @@ from small_tower import write_user_tower
 
 from karec.errors import ContractError
 from karec.index import ItemIndex
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Hydrator, QueryHydrator, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request

@@ -14,8 +14,9 @@ from four_works import IDS, VECTORS, four_works
 
 from karec.errors import Unavailable
 from karec.pipeline import deadline
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.deadline import RequestSlots, request_slots, usable_cores
+from karec.pipeline.recall import Recall
 from karec.pipeline.step import Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.selectors.top_k import TopK

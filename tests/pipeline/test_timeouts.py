@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from karec.errors import Unavailable
-from karec.pipeline.cascade import Recall
 from karec.pipeline.deadline import TimeoutCounts
+from karec.pipeline.recall import Recall
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
 from karec.steps.sources.merge import Merge

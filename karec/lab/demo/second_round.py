@@ -21,8 +21,8 @@ from karec.config.project import main_scene
 from karec.evaluate.funnel import TOPS, FunnelPool, recalled_pools
 from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.lab.demo.serve import users_of_test_days
-from karec.pipeline.cascade import Recall
 from karec.pipeline.deadline import Clock
+from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.trace import StepTrace
 from karec.pipeline.types import Candidates, Request

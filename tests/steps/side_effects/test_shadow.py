@@ -9,7 +9,8 @@ import pytest
 from karec.features.pool_scores import CHUNK, PoolScorer
 from karec.index import ItemIndex
 from karec.logs.read import read_rank_log
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Hydrator, QueryHydrator, Source, Stage
 from karec.pipeline.types import Candidates, Request

@@ -5,7 +5,8 @@ import pytest
 
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
-from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
 from karec.pipeline.types import Candidates, Request
 from karec.steps.sources.merge import Merge
 from karec.steps.sources.model import Model
