@@ -117,7 +117,7 @@ class ItemTypeBundle:
     @property
     def naming(self) -> BundleIds | None:
         """Maps of ids as ``Bundle.naming``. Items without a map have their numbers as ids."""
-        return self.bundle.naming_of(MAPS.get(self.name, ()))
+        return self.bundle.naming_of(MAPS.get(self.name, (f"items.{self.name}",)))
 
     def set_open(self, ids: NDArray[Any]) -> None:
         """Blocks all items except ``ids``, for example open rooms, until the next call.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from karec.catalog.impressions import Impressions
+from karec.catalog.item_types import ItemTable
 from karec.catalog.snapshot import Snapshot
 
 
@@ -23,6 +24,7 @@ class Dataset:
                     positives of an item + 1)^drawn. None: they were shown
     timeless        the times of impressions are invented and only define the split
     columns         {table: {column: use}} of data from files
+    item_types      tables of item types other than works, songs and creators
     """
 
     name: str
@@ -36,6 +38,7 @@ class Dataset:
     drawn: float | None = None
     timeless: bool = False
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    item_types: Mapping[str, ItemTable] = field(default_factory=dict)
 
     @property
     def objectives(self) -> dict[str, float]:

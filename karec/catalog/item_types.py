@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from msgspec import Struct
 
 from karec.catalog.relation import Relation
-from karec.catalog.schema import Meaning
+from karec.catalog.schema import CREATOR, SONG, Meaning
 from karec.catalog.snapshot import (
     MeaningTable,
     Snapshot,
@@ -37,6 +38,35 @@ from karec.files import read_json, to_struct
 FORMAT: Literal[1] = 1
 HEAD, ITEMS, RELATIONS = "kind.json", "items", "relations"
 USER_RELATIONS = ("follows", "muted", "friends")  # relations between users, the same for all item types
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTable:
+    """Items of one type before publication, without counters, vectors and lists of users.
+
+    items    table with the columns of ``karec.catalog.schema``
+    names    names of category codes by column
+    works    of each item: a relation to ids of works; or the role whose value an item shares with its works
+    labels   labels of its events, each means enjoyed. Empty: those of works
+    """
+
+    items: Table
+    names: Mapping[str, list[str]]
+    works: Relation | Literal["creator", "song"]
+    labels: tuple[str, ...] = ()
+
+    def works_of(self, works: Table) -> Relation:
+        """Returns the ids of the works of each item. O((W + items) log W + entries)."""
+        if isinstance(self.works, Relation):
+            return self.works
+        role = {"creator": CREATOR, "song": SONG}[self.works]
+        order = np.argsort(works[role], kind="stable")
+        values, keys = np.asarray(works[role])[order], np.asarray(self.items[role])
+        begins = np.searchsorted(values, keys)
+        counts = np.where(keys >= 0, np.searchsorted(values, keys, side="right") - begins, 0)
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        rows = order[np.arange(indptr[-1]) + np.repeat(begins - indptr[:-1], counts)]
+        return Relation(indptr, np.asarray(works.ids)[rows])
 
 
 class _Head(Struct):

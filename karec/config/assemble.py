@@ -214,7 +214,7 @@ def _bundle_of_type(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
             f"item_type = {scene.item_type!r}: the bundle has no such item type"
             f"{nearest(scene.item_type, bundle.item_types)}; it has works and {bundle.item_types}. "
             "Songs and creators are published if works have these roles, "
-            "others with karec.publish(…, item_types=…)"
+            "others by [items.TYPE] in data.toml, or with karec.publish(…, item_types=…)"
         )
     return bundle.item_type(scene.item_type)
 

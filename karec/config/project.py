@@ -15,9 +15,9 @@ from karec.catalog.dataset import Dataset
 from karec.catalog.snapshot import Snapshot
 from karec.config.host_stage import export_stages, hosted_stages
 from karec.config.scenes import Config
-from karec.config.templates import added_scene_text, home_scene_text
+from karec.config.templates import added_scene_text, home_scene_text, scenes_of_types
 from karec.files import check_writable_folder, existing_parent, read_json, write_text_aside
-from karec.refresh.item_types import DerivedItemType
+from karec.refresh.item_types import DerivedItemType, derive_item_type
 from karec.refresh.next_version import publish_next_version
 from karec.refresh.publish_run import KEEP, publish
 from karec.times import Progress
@@ -51,7 +51,8 @@ def set_up(
     Args:
         settings: those of the run's run.json. A new karec.toml orders by its ``ranked_by``.
         ids, keep, signing_key: as for ``karec.publish``.
-        scenes: templates of scenes that a new karec.toml gets in addition to the main scene.
+        scenes: templates of scenes that a new karec.toml gets in addition to the main scene and the scenes
+            of the dataset's item types.
         item_types_of: returns further item types for these scenes from the published snapshot.
         is_rolling: publishes next to the version in service (``karec.refresh.next_version``).
         until_ms: the snapshot has the events before it; None: all events.
@@ -61,6 +62,7 @@ def set_up(
     """
     until_ms = dataset.end_ms if until_ms is None else until_ms
     snapshot = advance(dataset.snapshot, dataset.exposures, until_ms).drop_unpublished()
+    item_types = {name: derive_item_type(table, snapshot) for name, table in dataset.item_types.items()}
     folder = (publish_next_version if is_rolling else publish)(
         run,
         snapshot,
@@ -69,13 +71,14 @@ def set_up(
         ids=ids,
         keep=keep,
         signing_key=signing_key,
-        item_types={} if item_types_of is None else item_types_of(snapshot),
+        item_types=item_types if item_types_of is None else {**item_types, **item_types_of(snapshot)},
     )
     config = out / "karec.toml"
     if not config.exists():  # else the user may have changed it
         scene = main_scene(dataset)
         ranked_by = read_json(run / "run.json").get("ranked_by", "ranker")
         text = home_scene_text(scene, snapshot, settings["fusion"], ranked_by=ranked_by)
+        scenes = [*dict.fromkeys([*scenes, *scenes_of_types(dataset.item_types)])]
         write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
         stages = hosted_stages(config, scene)
         if stages:
@@ -85,8 +88,8 @@ def set_up(
 
 def _texts(scenes: Sequence[str], main: str, bundle: Bundle) -> list[str]:
     """Returns the texts of the templates ``scenes`` for the item types of ``bundle``."""
-    columns = {name: bundle.item_type(name).index.columns.keys() for name in bundle.item_types}
-    return [added_scene_text(name, main, columns) for name in scenes if name != main]
+    snapshots = {name: bundle.item_type(name).snapshot for name in bundle.item_types}
+    return [added_scene_text(name, main, snapshots) for name in scenes if name != main]
 
 
 def main_scene(dataset: Dataset) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from importlib.resources import files
 from typing import Any
 
-from karec.catalog.schema import CREATOR, PUBLISHED, TAG, TONE
+from karec.catalog.schema import COMMUNITY, CREATOR, FAMILY, PUBLISHED, TAG, TONE, counter
 from karec.catalog.snapshot import Snapshot
 from karec.errors import ConfigError, nearest
 from karec.toml import toml_key
@@ -28,13 +28,18 @@ def template_text(name: str) -> str:
     return files("karec.config").joinpath(f"templates/{name}.toml").read_text(encoding="utf-8")
 
 
-def added_scene_text(name: str, main: str, item_types: Mapping[str, Collection[str]]) -> str:
+def scenes_of_types(item_types: Collection[str]) -> list[str]:
+    """Returns the names of the templates whose items are of one of ``item_types``."""
+    return [name for name in OTHERS if _item_type(name) in item_types]
+
+
+def added_scene_text(name: str, main: str, item_types: Mapping[str, Snapshot]) -> str:
     """Returns the TOML of the scene `name` for a file whose scene `main` is the one of home.toml.
 
-    Steps that read a missing column are left out.
+    Sources and steps that read a missing column, relation or counter are left out.
 
     Args:
-        item_types: {item type of the bundle: its columns}.
+        item_types: {item type of the bundle: its snapshot}.
     Raises:
         ConfigError: there is no such template, or the bundle lacks its item type.
     """
@@ -43,15 +48,16 @@ def added_scene_text(name: str, main: str, item_types: Mapping[str, Collection[s
             f"no template of a scene {name!r}{nearest(name, OTHERS)}; there are {[HOME, *OTHERS]}"
         )
     text = template_text(name)
-    item_type = tomllib.loads(text)["scenes"][name].get("item_type")
+    item_type = _item_type(name)
     if item_type is None:
         return text.replace(f'inherits = "{HOME}"', f'inherits = "{main}"')
     if item_type not in item_types:
         raise ConfigError(
             f"the scene {name} recommends items of the type {item_type!r}, and the bundle has only "
-            f"{sorted(item_types)}: publish it with karec.publish(…, item_types=…)"
+            f"{sorted(item_types)}: add [items.{item_type}] to data.toml, or publish it with "
+            "karec.publish(…, item_types=…)"
         )
-    return _without_columns(text, _columns(text) - set(item_types[item_type]))
+    return _without_missing(text, item_types[item_type], name)
 
 
 def home_scene_text(
@@ -86,7 +92,7 @@ def home_scene_text(
     if ranked_by == "towers":
         text, n = re.subn(r'"top_k", k = "rank" \}', BY_TOWERS, text)
         assert n == 2, f"the template has {n} selectors of rank, expected 2: one is the fallback"
-    return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{toml_key(scene)}")
+    return _without_missing(text, snapshot, HOME).replace("[scenes.home", f"[scenes.{toml_key(scene)}")
 
 
 def sized_quotas(recall: int) -> dict[str, int]:
@@ -119,22 +125,33 @@ def _plain_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
     return {name: max(min(limit, n_works), 1) for name, limit in template.items()}
 
 
-def _without_missing(text: str, snapshot: Snapshot) -> str:
-    """Removes sources and steps that read a column, role or relation that `snapshot` lacks."""
+def _item_type(name: str) -> str | None:
+    """Returns the item type of the template `name`; None if it is for works."""
+    item_type: str | None = tomllib.loads(template_text(name))["scenes"][name].get("item_type")
+    return item_type
+
+
+def _without_missing(text: str, snapshot: Snapshot, scene: str) -> str:
+    """Removes sources and steps that read a column, role, relation or counter that `snapshot` lacks."""
     columns, relations = snapshot.works.columns, snapshot.relations
     is_possible = {
-        "follow": "follows" in relations,
-        "social": "friends" in relations or "family" in snapshot.users.columns,
+        "follow": CREATOR in columns and "follows" in relations,
+        "social": "friends" in relations or FAMILY in snapshot.users.columns,
+        "community": COMMUNITY in snapshot.users.columns,
         "fresh": PUBLISHED in columns,
     }
     for source in (name for name, possible in is_possible.items() if not possible):
-        text = re.sub(rf'\[\[scenes\.home\.recall\]\][^\n]*\nuse = "{source}"\n(?s:.*?)\n\n', "", text)
+        text = re.sub(rf'\[\[scenes\.{scene}\.recall\]\][^\n]*\nuse = "{source}"\n(?s:.*?)\n\n', "", text)
+    labels = re.findall(r"(\w+) = [\d.]+", "".join(re.findall(r'"blend".* weights = \{(.*)\} \}', text)))
+    if any(counter(label) not in columns for label in labels):
+        text = re.sub(r'("blend".*), weights = \{.*\} \}', r"\1 }", text)
     if PUBLISHED not in columns:
         text = re.sub(r'(?m)^ *\{ use = "freshness".*\n', "", text)
     if "consumed" not in relations:
         text = re.sub(r'(?m)^ *\{ use = "(not_consumed|consumed_last)" \},.*\n', "", text)
     if TAG not in columns:
         text = re.sub(r", similarity = \{ facets = \{ tag = [\d.]+ \} \}", "", text)
+        text = text.replace('facets = ["tag"]\n', "")
     is_tone_number = TONE in columns and columns[TONE].dtype.kind == "f"  # a category is not a score
     usable = set(columns) - ({TONE} if not is_tone_number else set())
     text = _without_columns(text, _columns(text) - usable)

@@ -9,17 +9,18 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from karec.catalog.schema import Meaning
 from karec.data.inspect_tables import snake_case
 from karec.data.log_settings import Label, Meanings, Negatives, Past, Split
-from karec.data.table_settings import Events, Items, Pairs, Rows
+from karec.data.table_settings import Events, Items, Pairs, Rows, TypedItems, Works
 from karec.errors import ConfigError
 from karec.toml import Place, Settings, convert, read_toml
 
 FILE = "data.toml"
+WORK_TYPES = ("work", "song", "creator", "user")  # made of [items] and [users], not of [items.TYPE]
 POSITIVE = "positive"  # the label of a log that has only positives
 CONSUMED = (  # names of labels by which a user consumes an item
     r"(^rate|(^|_)(buy|bought|purchas\w*|order\w*|pay|paid|payment|transaction|checkout|rated|rating|review\w*))"
@@ -32,13 +33,15 @@ PRESETS = tuple(sorted(path.stem for path in _PRESETS.glob("*.toml")))
 class Contract(Settings, frozen=True, kw_only=True):
     """A data.toml.
 
-    zone     of times that name none
-    strict   for files that never change: whole lines, and users and items of the log are in their tables
-    folder   its files are relative to it
+    item_types   the tables [items.TYPE]
+    zone         of times that name none
+    strict       for files that never change: whole lines, and users and items of the log are in their tables
+    folder       its files are relative to it
     """
 
     events: Events
     items: Items | None = None
+    item_types: Mapping[str, TypedItems] = {}
     users: Rows | None = None
     relations: Mapping[str, Pairs] = {}
     labels: Mapping[str, Label] = {}
@@ -81,6 +84,23 @@ class Contract(Settings, frozen=True, kw_only=True):
                 )
         if self.past is not None:
             self._check_past(self.past)
+        for name, table in self.item_types.items():
+            self._check_item_type(name, table)
+
+    def _check_item_type(self, name: str, table: TypedItems) -> None:
+        if not (name.isascii() and name.isidentifier()) or name in WORK_TYPES:
+            raise ValueError(
+                f"items.{name}: expected a name of letters, digits and _, and none of {list(WORK_TYPES)}: "
+                "songs and creators are made from the roles of [items]"
+            )
+        if isinstance(table.works, Works):
+            return
+        for key, rows in ((f"items.{name}", table), ("items", self.items)):
+            if rows is None or table.works not in rows.roles.named:
+                raise ValueError(
+                    f"items.{name}.works = {table.works!r} needs {key}.roles.{table.works}. Name the column, "
+                    'or a table of works: works = { path = "…", item = "…", work = "…" }'
+                )
 
     def _check_labels(self) -> None:
         if self.events.columns.position is not None and not self.labels:
@@ -199,5 +219,25 @@ def _preset_path(name: str) -> Path:
 
 
 def _read(path: Path, folder: Path) -> Contract:
-    table = {"name": folder.resolve().name, **read_toml(path)}
-    return convert(Contract, table, Place(path), given={"folder": folder})
+    table, place = {"name": folder.resolve().name, **read_toml(path)}, Place(path)
+    types = _pop_item_types(table)
+    item_types = {name: convert(TypedItems, entry, place["items"][name]) for name, entry in types.items()}
+    return convert(Contract, table, place, given={"folder": folder, "item_types": item_types})
+
+
+def _pop_item_types(table: dict[str, Any]) -> dict[str, Any]:
+    """Removes the tables [items.TYPE] from ``table``, and [items] if it has no other key. Returns them."""
+    items = table.get("items")
+    if not isinstance(items, dict):
+        return {}
+    keys = {*TypedItems.__struct_fields__}
+    types = {
+        name: entry
+        for name, entry in items.items()
+        if name not in Items.__struct_fields__ and isinstance(entry, dict) and keys & entry.keys()
+    }
+    rest = {name: entry for name, entry in items.items() if name not in types}
+    if types:
+        table.pop("items")
+        table.update({"items": rest} if rest else {})
+    return types

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from karec.aggregates.advance import advance
 from karec.catalog import schema
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
+from karec.catalog.item_types import ItemTable
 from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
@@ -21,13 +22,14 @@ from karec.data.columns import EARLIEST_MS
 from karec.data.contract import POSITIVE, Contract
 from karec.data.ids import IdNumbers, PairArrays
 from karec.data.impressions import ReadImpressions
+from karec.data.item_types import describe_works, with_known_codes
 from karec.data.leaks import leak_notes
 from karec.data.past import PastLists, past_columns
 from karec.data.positives import draw_negatives, negatives_note
 from karec.data.repeats import measure_repeats
 from karec.data.report import DataReport, format_time
 from karec.data.split import split_log
-from karec.data.tables import OwnTable
+from karec.data.tables import OwnTable, with_codes
 from karec.errors import DataError
 from karec.times import DAY_MS
 
@@ -37,24 +39,29 @@ ROLES = {schema.CREATOR, schema.SONG, schema.TYPE, schema.TAG, schema.PUBLISHED}
 
 @dataclass(frozen=True, eq=False)
 class ReadTables:
-    """What was read apart from events: tables by name, relations as numbers, and the numbers of ids."""
+    """What was read apart from events: tables by name, relations as numbers, and the numbers of ids.
+
+    type_works   works of the items of each item type whose works are in a table
+    """
 
     contract: Contract
     tables: Mapping[str, OwnTable]
     relations: Mapping[str, PairArrays]
     ids: IdNumbers
+    type_works: Mapping[str, Relation] = field(default_factory=dict)
 
     def table(self, name: str) -> Table:
-        """Returns items or users: rows of the file, then ids that only the log has, with −1, 0 or NaN."""
-        items, reserved = self.contract.items, set[str]()
-        if name == "items":
+        """Returns a table: rows of the file, then ids that only the log has, with −1, 0 or NaN."""
+        types = {f"items.{name}": table for name, table in self.contract.item_types.items()}
+        items, reserved = types.get(name, self.contract.items), set[str]()
+        if name != "users":
             reserved = ROLES - set(() if items is None else items.roles.snapshot_names.values())
         numbers, columns = self.ids.rows[name], {}
         for column, values in self.tables[name].columns.items() if name in self.tables else ():
             fill_value = np.nan if values.dtype.kind == "f" else 0 if column.endswith("_ms") else -1
             padding = np.full(len(numbers) - len(values), fill_value, values.dtype)
             columns[_free_name(column, values, reserved)] = np.concatenate([values, padding])
-        if name == "items":  # items without a creator must not count as items of one creator
+        if name != "users":  # items without a creator must not count as items of one creator
             for column in {schema.CREATOR, schema.SONG} & columns.keys():
                 has_none = (columns[column] == -1) & (numbers >= 0)
                 columns[column] = np.where(has_none, -1 - numbers, columns[column])
@@ -86,7 +93,10 @@ def make_dataset(
     if has_only_positives:
         notes = (*notes, negatives_note(contract.negatives))
         impressions = _with_negatives(impressions, items, cuts, contract)
-    labels = {name: codes for table in parts.tables.values() for name, codes in table.names.items()}
+    tables = [parts.tables[name] for name in ("items", "users") if name in parts.tables]
+    labels = {name: codes for table in tables for name, codes in table.names.items()}
+    item_types, type_notes = _item_types(parts, labels, items)
+    notes = (*notes, *type_notes)
     labels["scene"] = read.scenes
     first_ms = min(int(impressions.time_ms[0]), cuts[0])
     snapshot = Snapshot(first_ms, items, users, relations, labels, meaning=meaning)
@@ -101,6 +111,7 @@ def make_dataset(
         notes,
         drawn=contract.negatives.popularity if has_only_positives else None,
         timeless=split.is_timeless,
+        item_types=item_types,
     )
     _check_labels(dataset)
     return dataset, _report(dataset, impressions, parts)
@@ -148,15 +159,27 @@ def _free_name(name: str, values: NDArray[Any], reserved: set[str]) -> str:
 def _with_shared_codes(tables: Mapping[str, OwnTable]) -> dict[str, OwnTable]:
     """Gives a category of items and users with one name the same codes in both, since they are compared."""
     new_tables = dict(tables)
-    if len(new_tables) == 2:
+    if {"items", "users"} <= new_tables.keys():
         for column in sorted(new_tables["items"].names.keys() & new_tables["users"].names.keys()):
             names = sorted({*new_tables["items"].names[column], *new_tables["users"].names[column]})
-            code_of = {name: code for code, name in enumerate(names)}
-            for key, table in new_tables.items():
-                codes = np.array([*(code_of[name] for name in table.names[column]), -1], np.int32)
-                columns = {**table.columns, column: codes[table.columns[column]]}
-                new_tables[key] = replace(table, columns=columns, names={**table.names, column: names})
+            for key in ("items", "users"):
+                new_tables[key] = with_codes(new_tables[key], column, names)
     return new_tables
+
+
+def _item_types(
+    parts: ReadTables, labels: Mapping[str, list[str]], works: Table
+) -> tuple[dict[str, ItemTable], list[str]]:
+    """Returns the tables [items.TYPE], and notes on items without works."""
+    tables, notes = {}, []
+    for name, settings in parts.contract.item_types.items():
+        key = f"items.{name}"
+        own = with_known_codes(parts.tables[key], labels)
+        items = replace(parts, tables={key: own}).table(key)
+        works_of = settings.works if isinstance(settings.works, str) else parts.type_works[name]
+        tables[name] = ItemTable(items, own.names, works_of, settings.labels)
+        notes.append(describe_works(name, tables[name], works))
+    return tables, [note for note in notes if note is not None]
 
 
 def _relations(parts: ReadTables, users: Table) -> dict[str, Relation]:

@@ -13,6 +13,7 @@ from karec.data.database import quote_name
 from karec.data.events import find_time_column
 from karec.data.files import Source
 from karec.data.ids import FRIENDS
+from karec.data.table_settings import Works
 from karec.erasure import Kind, Tombstones
 
 IdColumns = list[tuple[Kind, str | None]]
@@ -54,6 +55,12 @@ def _columns(contract: Contract, sources: Mapping[str, Source]) -> Iterator[tupl
         yield "items", [("item", items.id), ("creator", roles.get(CREATOR))], time
         for name, values in items.values.items():
             yield f"values.{name}", [("item", values.columns.item), ("user", values.columns.user)], "0"
+    for name, typed in contract.item_types.items():
+        roles = {role: column for column, role in typed.roles.snapshot_names.items()}
+        time = _time_sql(sources[f"items.{name}"], roles.get(PUBLISHED))
+        yield f"items.{name}", [("creator", roles.get(CREATOR))], time
+        if isinstance(typed.works, Works):
+            yield f"items.{name}.works", [("item", typed.works.work)], "0"
     for name, pairs in contract.relations.items():
         to: Kind = "user" if name == FRIENDS else "creator"
         source = f"relations.{name}"

@@ -120,7 +120,7 @@ class SnapshotColumns:
 def make_columns(source: InputColumn, values: Any, number_ids: NumberIds) -> SnapshotColumns:
     """Returns the columns for ``values``, a pyarrow.Array of ``source.cell``.
 
-    ``number_ids`` maps creators and songs that are texts. Raises DataError, without the file's name, for free
+    ``number_ids`` maps creators and songs. Raises DataError, without the file's name, for free
     text and for vectors of different lengths.
     """
     name, column = source.name, source.column
@@ -171,8 +171,7 @@ def _ids(role: str, values: Any, number_ids: NumberIds) -> NDArray[Any]:
     numbers = np.full(len(values), -1, np.int64)
     ids = values.drop_null()
     if len(ids):
-        is_integer = str(ids.type) == "int64"
-        numbers[np.asarray(values.is_valid())] = ids.to_numpy() if is_integer else number_ids(role, ids)
+        numbers[np.asarray(values.is_valid())] = number_ids(role, ids)
     return numbers
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR, SONG
@@ -24,6 +25,7 @@ from karec.index import IdMap
 
 UNKNOWN_ITEM = "the item is not in items"
 REPEATED_PAIR = "the same pair as another row"
+ROLE_TABLES = {CREATOR: "creators", SONG: "songs"}
 FRIENDS = "friends"  # the relation to users; others are to creators
 PairArrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -32,10 +34,11 @@ PairArrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 class IdNumbers:
     """Maps of ids, written into ``folder``.
 
-    maps            by table: items, users and, if they are texts, creators and songs
+    maps            by table: items, users, items.TYPE and, if they are texts, creators and songs
     ids             of items and users (pyarrow.Array): those of the file, then others of the log, ascending
     rows            their numbers
     unknown_items   number of items of the log that are not in the items table
+    integer_roles   roles of works whose ids are integers
     """
 
     folder: Path
@@ -43,15 +46,30 @@ class IdNumbers:
     ids: dict[str, Any] = field(default_factory=dict)
     rows: dict[str, NDArray[Any]] = field(default_factory=dict)
     unknown_items: int = 0
+    integer_roles: set[str] = field(default_factory=set)
 
-    def number_role(self, role: str, names: Any) -> NDArray[Any]:
-        """Returns the numbers of creators or songs that are texts (pyarrow.Array).
+    def number_role(self, role: str, ids: Any) -> NDArray[Any]:
+        """Returns the numbers of creators or songs (pyarrow.Array): integers are their own.
 
         A creator who is a user has the number of the user.
         """
-        table = {CREATOR: "creators", SONG: "songs"}[role]
-        self.maps[table] = IdMap.build(names, self.folder / f"{table}.karec")
-        return self.maps[table].numbers(names)
+        if str(ids.type) == "int64":
+            self.integer_roles.add(role)
+            return np.asarray(ids)
+        table = ROLE_TABLES[role]
+        self.maps[table] = IdMap.build(ids, self.folder / f"{table}.karec")
+        return self.maps[table].numbers(ids)
+
+    def number_role_of_type(self, role: str, ids: Any) -> NDArray[Any]:
+        """Returns the numbers of creators or songs of another item type, those that works have for them.
+
+        Raises DataError for texts if those of works are integers.
+        """
+        if (table := ROLE_TABLES[role]) in self.maps:
+            return self.maps[table].numbers(ids.cast("string"))
+        if role in self.integer_roles and str(ids.type) != "int64":
+            raise DataError(f"{role} holds texts such as {ids[0].as_py()!r}, expected integers as in items")
+        return self.number_role(role, ids)
 
     def number_events(
         self, source: Source, items: OwnTable | None, users: OwnTable | None, is_strict: bool
@@ -65,7 +83,7 @@ class IdNumbers:
         database, left_out = source.database, {}
         if items is not None and (unknown := self._unknown_rows(source, "item", items, is_strict)):
             left_out[UNKNOWN_ITEM] = unknown
-        self._build("items", _new_ids(database, "i") if items is None else items.ids)
+        self.build("items", _new_ids(database, "i") if items is None else items.ids)
         if users is None:
             user_ids = _new_ids(database, "u")
         else:
@@ -74,7 +92,7 @@ class IdNumbers:
             with database.table("known", {"id": users.ids}):
                 new_ids = _new_ids(database, "u", "ANTI JOIN known ON u = id")
             user_ids = pyarrow.concat_arrays([users.ids, new_ids])
-        self._build("users", user_ids)
+        self.build("users", user_ids)
         tables = {name: {"id": self.ids[name], "number": self.rows[name]} for name in ("users", "items")}
         with database.table("users", tables["users"]), database.table("items", tables["items"]):
             database.run(
@@ -109,7 +127,8 @@ class IdNumbers:
                 self.unknown_items = n_ids
         return reason
 
-    def _build(self, table: str, ids: Any) -> None:
+    def build(self, table: str, ids: Any) -> None:
+        """Adds the map of the ids of a table: items, users or items.TYPE."""
         self.maps[table] = IdMap.build(ids, self.folder / f"{table}.karec")
         self.ids[table] = ids
         self.rows[table] = self.maps[table].numbers(ids)
@@ -147,12 +166,7 @@ class IdNumbers:
             f"SELECT u, o, min(t) AS t FROM pairs WHERE {REASON} IS NULL GROUP BY u, o ORDER BY u, t, o"
         )
         rows.drop()
-        unusable = {reason: rows for reason, rows in report.unusable.items() if reason not in unused_reasons}
-        unused = {reason: rows for reason, rows in report.unusable.items() if reason in unused_reasons}
-        left_out = {**report.left_out, **unused}
-        if n_repeated := report.kept - len(arrays["u"]):
-            left_out[REPEATED_PAIR] = Reason(n_repeated)
-        report = replace(report, kept=len(arrays["u"]), unusable=unusable, left_out=left_out)
+        report = report.keep(len(arrays["u"]), unused_reasons, REPEATED_PAIR)
         id_map = self.maps.get("creators", self.maps["users"])  # both give a text the same number
         others = arrays["o"].to_numpy() if is_integer_other else id_map.numbers(arrays["o"])
         return (self.maps["users"].numbers(arrays["u"]), others, arrays["t"].to_numpy()), report

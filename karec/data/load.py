@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from karec.catalog.dataset import Dataset
+from karec.catalog.relation import Relation
 from karec.data.checks import IdType
 from karec.data.columns import find_id_column
 from karec.data.contract import Contract, has_file, preset_contract, read_contract
@@ -18,10 +19,11 @@ from karec.data.events import find_log_files, read_events
 from karec.data.files import Source, find_files, open_source
 from karec.data.ids import IdNumbers
 from karec.data.impressions import PAST, ReadImpressions, create_shown, read_impressions
+from karec.data.item_types import read_item_type
 from karec.data.log_settings import Past
 from karec.data.past import PastLists, lists_from_log, read_lists
 from karec.data.report import DataReport, Reason, TableReport
-from karec.data.table_settings import Files
+from karec.data.table_settings import Files, Works
 from karec.data.tables import OwnTable, read_table
 from karec.data.values import add_values
 from karec.erasure import Tombstones
@@ -35,7 +37,7 @@ REPEATED = "one user, item and moment with another row"
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """``ids``: maps of users, items and, if they are texts, creators and songs, in the caller's folder."""
+    """``ids``: maps of the ids of ``IdNumbers``, in the caller's folder."""
 
     dataset: Dataset
     ids: Mapping[str, IdMap]
@@ -119,6 +121,13 @@ class _Reader:
             source = sources[f"relations.{name}"]
             relations[name], report = self.ids.read_relation(name, source, pairs, contract)
             self._add(report)
+        type_works: dict[str, Relation] = {}
+        for name in contract.item_types:
+            table, works, reports = read_item_type(name, sources, contract, self.ids, items)
+            for report in reports:
+                self._add(report)
+            tables[f"items.{name}"] = table
+            type_works |= {} if works is None else {name: works}
         self.say(5, "impressions")
         read = read_impressions(database, contract)
         repeats = {
@@ -129,7 +138,7 @@ class _Reader:
         n_kept = self.reports[0].kept - sum(reason.count for reason in left_out.values())
         left_out = {**self.reports[0].left_out, **left_out}
         self.reports[0] = replace(self.reports[0], kept=n_kept, left_out=left_out)
-        parts = ReadTables(contract, tables, relations, self.ids)
+        parts = ReadTables(contract, tables, relations, self.ids, type_works)
         return read, parts, None if contract.past is None else self._read_past(contract.past, parts, sources)
 
     def say(self, done: int, step: str) -> None:
@@ -147,6 +156,9 @@ class _Reader:
         tables |= {f"relations.{name}": pairs for name, pairs in contract.relations.items()}
         for name, values in ({} if contract.items is None else contract.items.values).items():
             tables |= {f"values.{name}": values, f"names.{name}": values.names}
+        for name, typed in contract.item_types.items():
+            works = typed.works if isinstance(typed.works, Works) else None
+            tables |= {f"items.{name}": typed, f"items.{name}.works": works}
         earlier_files: tuple[Path, ...] = ()
         if contract.past is not None and has_file(contract.folder / contract.past.path):
             tables["past"] = Files(path=contract.past.path)
@@ -170,6 +182,9 @@ class _Reader:
             users.append(("users", contract.users.id, "users.id"))
         if contract.items is not None:
             items.append(("items", contract.items.id, "items.id"))
+        for name, typed in contract.item_types.items():
+            if isinstance(typed.works, Works):
+                items.append((f"items.{name}.works", typed.works.work, f"items.{name}.works.work"))
         for name, pairs in contract.relations.items():
             users.append((f"relations.{name}", pairs.columns.user, f"relations.{name}.columns.user"))
         user_columns = [find_id_column(sources[source], column, key) for source, column, key in users]
@@ -182,7 +197,7 @@ class _Reader:
         contract, tables = self.contract, {}
         for name, table, ids in (("items", contract.items, items), ("users", contract.users, users)):
             if table is not None:
-                tables[name] = read_table(sources[name], table, contract, ids, self.ids.number_role)
+                tables[name] = read_table(sources[name], name, contract, ids, self.ids.number_role)
                 self._add(tables[name].report)
         if "items" in tables:
             tables["items"], reports = add_values(tables["items"], sources, contract, items)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,18 @@ class TableReport:
     unusable: Mapping[str, Reason] = field(default_factory=dict)
     left_out: Mapping[str, Reason] = field(default_factory=dict)
     columns: tuple[ColumnReport, ...] = ()
+
+    def keep(self, n_kept: int, unneeded: Collection[str], repeated: str) -> TableReport:
+        """Returns the report of ``n_kept`` rows: those that are ``unneeded`` or ``repeated`` are left out."""
+        left_out = {reason: rows for reason, rows in self.unusable.items() if reason in unneeded}
+        if self.kept > n_kept:
+            left_out[repeated] = Reason(self.kept - n_kept)
+        return replace(
+            self,
+            kept=n_kept,
+            unusable={reason: rows for reason, rows in self.unusable.items() if reason not in unneeded},
+            left_out={**self.left_out, **left_out},
+        )
 
     def left_out_notes(self) -> Iterator[str]:
         """Yields one line on the rows that are not kept, if there are any."""

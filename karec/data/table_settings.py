@@ -212,11 +212,34 @@ class Values(Files, frozen=True, kw_only=True):
     names: ValueNames | None = None
 
 
-class Items(Rows, frozen=True):
-    """Every item that can be recommended. `values`: {column: a table of values}."""
+class ItemRows(Rows, frozen=True, kw_only=True):
+    """A table with one row for an item, whose columns may have roles."""
 
     roles: Roles = Roles()
+
+
+class Items(ItemRows, frozen=True):
+    """Every work that can be recommended. `values`: {column: a table of values}."""
+
     values: Mapping[str, Values] = {}
+
+
+class Works(Files, frozen=True, kw_only=True):
+    """A table with an item of another type and one of its works in each row."""
+
+    item: str
+    work: str
+
+
+class TypedItems(ItemRows, frozen=True, kw_only=True):
+    """Every item of a type other than works.
+
+    works    a table of the works of each item; or a role: the works with the item's creator or song
+    labels   labels that events of the type have, each means enjoyed. Empty: those of works
+    """
+
+    works: Works | Literal["creator", "song"]
+    labels: tuple[str, ...] = ()
 
 
 class PairColumns(ColumnNames, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Reads items and users: one row for an id, and snapshot columns."""
+"""Reads items, users and items of other types: one row for an id, and snapshot columns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from karec.data.features import (
 )
 from karec.data.files import ROW, Source
 from karec.data.report import MAX_PLACES, ColumnReport, Reason, TableReport, format_time
-from karec.data.table_settings import Items, Rows
+from karec.data.table_settings import ItemRows, Items, Rows
 from karec.errors import DataError
 
 SAME = "the id appears twice, with the same values"
@@ -47,15 +47,14 @@ class OwnTable:
     report: TableReport
 
 
-def read_table(
-    source: Source, table: Rows, contract: Contract, ids: IdType, number_ids: NumberIds
-) -> OwnTable:
-    """Reads the items or users of the contract.
+def read_table(source: Source, key: str, contract: Contract, ids: IdType, number_ids: NumberIds) -> OwnTable:
+    """Reads the table ``key`` of the contract: items, users or items.TYPE.
 
     The first row of an id is kept. Other rows of it are mistakes if their values differ.
-    ``number_ids`` maps creators and songs that are texts.
+    ``number_ids`` maps creators and songs.
     """
-    key = f"{ids.noun}s"
+    table = source.table
+    assert isinstance(table, Rows)
     inputs = _input_columns(source, table, key)
     log_inputs = {
         column: find_column(source, column, f"{key}.logs.{name}")
@@ -77,7 +76,7 @@ def read_table(
     )
     rows.drop()
     features = _features(source, inputs, values, odd_cells, number_ids)
-    if isinstance(table, Items) and table.roles.vector_file is not None:
+    if isinstance(table, ItemRows) and table.roles.vector_file is not None:
         path = contract.folder / table.roles.vector_file
         vectors = _read_vectors(path, values["place"].to_numpy(), report.rows)
         features.append((vectors, ColumnReport(path.name, "list", vectors.use)))
@@ -94,6 +93,14 @@ def read_table(
         {name: names for part, _ in features for name, names in part.names.items()},
         replace(report, kept=n_kept, left_out={**report.left_out, **left_out}, columns=tuple(reports)),
     )
+
+
+def with_codes(table: OwnTable, column: str, names: list[str]) -> OwnTable:
+    """Returns the table with the positions in ``names`` as codes of the category ``column``."""
+    code_of = {name: code for code, name in enumerate(names)}
+    codes = np.array([*(code_of[name] for name in table.names[column]), -1], np.int32)
+    columns = {**table.columns, column: codes[table.columns[column]]}
+    return replace(table, columns=columns, names={**table.names, column: names})
 
 
 def _features(
@@ -131,9 +138,9 @@ def _log_features(table: Rows, cells: dict[str, Any]) -> list[tuple[SnapshotColu
 def _input_columns(source: Source, table: Rows, key: str) -> list[InputColumn]:
     """Returns the columns that become something. Raises DataError if data.toml names one that is missing."""
     roles, vector = {}, None
-    if isinstance(table, Items):
-        names = table.roles.snapshot_names
-        roles = {column: role for column, role in names.items() if column not in table.values}
+    if isinstance(table, ItemRows):
+        values = table.values if isinstance(table, Items) else {}
+        roles = {name: role for name, role in table.roles.snapshot_names.items() if name not in values}
         vector = table.roles.vector if table.roles.vector_file is None else None
     settings = {"roles": roles, "ignore": table.ignore, "categories": table.categories, "lists": table.lists}
     settings |= {"unknown": table.unknown, "features": table.features or ()}
