@@ -284,6 +284,8 @@ def _convert_union(
     if value is None and types.NoneType in options:
         return None
     options = [option for option in options if option is not types.NoneType]
+    tables = [option for option in options if is_settings(option)]
+    options = tables if isinstance(value, Mapping) and len(tables) == 1 else options
     if len(options) == 1:
         return _convert(options[0], value, place, table, errors, base)
     for option in options:

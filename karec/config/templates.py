@@ -127,8 +127,8 @@ def _plain_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
 
 def _item_type(name: str) -> str | None:
     """Returns the item type of the template `name`; None if it is for works."""
-    item_type: str | None = tomllib.loads(template_text(name))["scenes"][name].get("item_type")
-    return item_type
+    found = re.search(r'(?m)^item_type = "(\w+)"', template_text(name))
+    return None if found is None else found[1]
 
 
 def _without_missing(text: str, snapshot: Snapshot, scene: str) -> str:

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from karec.catalog.schema import Meaning
 from karec.data.inspect_tables import snake_case
 from karec.data.log_settings import Label, Meanings, Negatives, Past, Split
-from karec.data.table_settings import Events, Items, Pairs, Rows, TypedItems, Works
+from karec.data.table_settings import Events, Items, Pairs, Rows, TypedItems
 from karec.errors import ConfigError
 from karec.toml import Place, Settings, convert, read_toml
 
 FILE = "data.toml"
 WORK_TYPES = ("work", "song", "creator", "user")  # made of [items] and [users], not of [items.TYPE]
+TYPE_KEYS = {"path", "id", "works"}  # a table of items with one of them is [items.TYPE]
 POSITIVE = "positive"  # the label of a log that has only positives
 CONSUMED = (  # names of labels by which a user consumes an item
     r"(^rate|(^|_)(buy|bought|purchas\w*|order\w*|pay|paid|payment|transaction|checkout|rated|rating|review\w*))"
@@ -93,14 +94,12 @@ class Contract(Settings, frozen=True, kw_only=True):
                 f"items.{name}: expected a name of letters, digits and _, and none of {list(WORK_TYPES)}: "
                 "songs and creators are made from the roles of [items]"
             )
-        if isinstance(table.works, Works):
-            return
-        for key, rows in ((f"items.{name}", table), ("items", self.items)):
-            if rows is None or table.works not in rows.roles.named:
-                raise ValueError(
-                    f"items.{name}.works = {table.works!r} needs {key}.roles.{table.works}. Name the column, "
-                    'or a table of works: works = { path = "…", item = "…", work = "…" }'
-                )
+        is_role = isinstance(table.works, str)
+        if is_role and not all(rows and table.works in rows.roles.named for rows in (table, self.items)):
+            raise ValueError(
+                f"items.{name}.works = {table.works!r} needs roles.{table.works} under [items.{name}] and "
+                "under [items]"
+            )
 
     def _check_labels(self) -> None:
         if self.events.columns.position is not None and not self.labels:
@@ -134,6 +133,13 @@ class Contract(Settings, frozen=True, kw_only=True):
             raise ValueError(
                 f"past.labels: expected at least one that means enjoyed: {list(self.meanings.enjoyed)}"
             )
+
+    @property
+    def rows(self) -> dict[str, Rows]:
+        """The tables with one row for an id, by key: items, users, items.TYPE."""
+        tables = {"items": self.items, "users": self.users}
+        types = {f"items.{name}": table for name, table in self.item_types.items()}
+        return {key: table for key, table in {**tables, **types}.items() if table is not None}
 
     @property
     def has_times(self) -> bool:
@@ -227,17 +233,11 @@ def _read(path: Path, folder: Path) -> Contract:
 
 def _pop_item_types(table: dict[str, Any]) -> dict[str, Any]:
     """Removes the tables [items.TYPE] from ``table``, and [items] if it has no other key. Returns them."""
-    items = table.get("items")
-    if not isinstance(items, dict):
-        return {}
-    keys = {*TypedItems.__struct_fields__}
-    types = {
-        name: entry
-        for name, entry in items.items()
-        if name not in Items.__struct_fields__ and isinstance(entry, dict) and keys & entry.keys()
-    }
-    rest = {name: entry for name, entry in items.items() if name not in types}
-    if types:
-        table.pop("items")
-        table.update({"items": rest} if rest else {})
+    items, types = table.get("items"), {}
+    if isinstance(items, dict):
+        for name, entry in [*items.items()]:
+            if isinstance(entry, dict) and name not in Items.__struct_fields__ and entry.keys() & TYPE_KEYS:
+                types[name] = items.pop(name)
+        if types and not items:
+            del table["items"]
     return types

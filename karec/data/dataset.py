@@ -29,6 +29,7 @@ from karec.data.positives import draw_negatives, negatives_note
 from karec.data.repeats import measure_repeats
 from karec.data.report import DataReport, format_time
 from karec.data.split import split_log
+from karec.data.table_settings import ItemRows
 from karec.data.tables import OwnTable, with_codes
 from karec.errors import DataError
 from karec.times import DAY_MS
@@ -52,10 +53,10 @@ class ReadTables:
 
     def table(self, name: str) -> Table:
         """Returns a table: rows of the file, then ids that only the log has, with −1, 0 or NaN."""
-        types = {f"items.{name}": table for name, table in self.contract.item_types.items()}
-        items, reserved = types.get(name, self.contract.items), set[str]()
+        table, reserved = self.contract.rows.get(name), set[str]()
         if name != "users":
-            reserved = ROLES - set(() if items is None else items.roles.snapshot_names.values())
+            roles = table.roles.snapshot_names if isinstance(table, ItemRows) else {}
+            reserved = ROLES - {*roles.values()}
         numbers, columns = self.ids.rows[name], {}
         for column, values in self.tables[name].columns.items() if name in self.tables else ():
             fill_value = np.nan if values.dtype.kind == "f" else 0 if column.endswith("_ms") else -1

@@ -13,7 +13,7 @@ from karec.data.database import quote_name
 from karec.data.events import find_time_column
 from karec.data.files import Source
 from karec.data.ids import FRIENDS
-from karec.data.table_settings import Works
+from karec.data.table_settings import ItemRows, TypedItems, Works
 from karec.erasure import Kind, Tombstones
 
 IdColumns = list[tuple[Kind, str | None]]
@@ -49,18 +49,15 @@ def _columns(contract: Contract, sources: Mapping[str, Source]) -> Iterator[tupl
         yield "users", [("user", users.id)], "0"
     if contract.past is not None and "past" in sources:
         yield "past", [("user", contract.past.user)], "0"
-    if items is not None:
-        roles = {role: column for column, role in items.roles.snapshot_names.items()}
-        time = _time_sql(sources["items"], roles.get(PUBLISHED))
-        yield "items", [("item", items.id), ("creator", roles.get(CREATOR))], time
-        for name, values in items.values.items():
-            yield f"values.{name}", [("item", values.columns.item), ("user", values.columns.user)], "0"
-    for name, typed in contract.item_types.items():
-        roles = {role: column for column, role in typed.roles.snapshot_names.items()}
-        time = _time_sql(sources[f"items.{name}"], roles.get(PUBLISHED))
-        yield f"items.{name}", [("creator", roles.get(CREATOR))], time
-        if isinstance(typed.works, Works):
-            yield f"items.{name}.works", [("item", typed.works.work)], "0"
+    for key, rows in contract.rows.items():
+        if isinstance(rows, ItemRows):
+            roles = {role: column for column, role in rows.roles.snapshot_names.items()}
+            ids: IdColumns = [("item", rows.id)] if key == "items" else []
+            yield key, [*ids, ("creator", roles.get(CREATOR))], _time_sql(sources[key], roles.get(PUBLISHED))
+        if isinstance(rows, TypedItems) and isinstance(rows.works, Works):
+            yield f"{key}.works", [("item", rows.works.work)], "0"
+    for name, values in ({} if items is None else items.values).items():
+        yield f"values.{name}", [("item", values.columns.item), ("user", values.columns.user)], "0"
     for name, pairs in contract.relations.items():
         to: Kind = "user" if name == FRIENDS else "creator"
         source = f"relations.{name}"

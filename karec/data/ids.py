@@ -65,8 +65,8 @@ class IdNumbers:
 
         Raises DataError for texts if those of works are integers.
         """
-        if (table := ROLE_TABLES[role]) in self.maps:
-            return self.maps[table].numbers(ids.cast("string"))
+        if ROLE_TABLES[role] in self.maps:
+            return self.maps[ROLE_TABLES[role]].numbers(ids.cast("string"))
         if role in self.integer_roles and str(ids.type) != "int64":
             raise DataError(f"{role} holds texts such as {ids[0].as_py()!r}, expected integers as in items")
         return self.number_role(role, ids)

@@ -148,17 +148,13 @@ class _Reader:
     def _open_sources(self, database: Database) -> dict[str, Source]:
         """Opens the files of all tables, by the table's key in data.toml."""
         contract = self.contract
-        tables: dict[str, Files | None] = {
-            "events": contract.events,
-            "items": contract.items,
-            "users": contract.users,
-        }
+        tables: dict[str, Files | None] = {"events": contract.events, **contract.rows}
         tables |= {f"relations.{name}": pairs for name, pairs in contract.relations.items()}
         for name, values in ({} if contract.items is None else contract.items.values).items():
             tables |= {f"values.{name}": values, f"names.{name}": values.names}
         for name, typed in contract.item_types.items():
-            works = typed.works if isinstance(typed.works, Works) else None
-            tables |= {f"items.{name}": typed, f"items.{name}.works": works}
+            if isinstance(typed.works, Works):
+                tables[f"items.{name}.works"] = typed.works
         earlier_files: tuple[Path, ...] = ()
         if contract.past is not None and has_file(contract.folder / contract.past.path):
             tables["past"] = Files(path=contract.past.path)

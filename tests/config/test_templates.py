@@ -1,5 +1,6 @@
 """The scene templates of karec: each loads with one bundle, returns pages and satisfies its description."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(bundle):
-    kinds = {name: bundle.item_type(name).index.columns for name in bundle.item_types}
+    kinds = {name: bundle.item_type(name).snapshot for name in bundle.item_types}
     texts = [
         home_scene_text(HOME, bundle.snapshot, OBJECTIVES),
         *(added_scene_text(name, HOME, kinds) for name in OTHERS),
@@ -195,19 +196,38 @@ def test_load_cascades_refuses_a_wrong_template_scene_by_name(config, bundle, ch
         load_cascades(wrong, bundle)
 
 
-def test_added_scene_text_refuses_unknown_templates_and_item_types():
+def test_added_scene_text_refuses_unknown_templates_and_item_types(bundle):
     with pytest.raises(ConfigError, match=r"no template of a scene 'lives' \(did you mean 'live'\?\)"):
         added_scene_text("lives", HOME, {})
     with pytest.raises(
         ConfigError, match="live recommends items of the type 'live', and the bundle has only"
     ):
-        added_scene_text("live", HOME, {"song": ()})
+        added_scene_text("live", HOME, {"song": bundle.snapshot})
 
 
-def test_template_leaves_out_a_step_if_its_column_is_missing():
+def test_template_leaves_out_a_step_if_its_column_is_missing(bundle):
     step = 'column = "accompaniment"'
-    assert step in added_scene_text("song_request", HOME, {"song": ("accompaniment",)})
-    assert step not in added_scene_text("song_request", HOME, {"song": ("tag",)})
+    songs = bundle.item_type("song").snapshot
+    columns = {**songs.works.columns, "accompaniment": np.ones(len(songs.works), np.float32)}
+    sung = replace(songs, works=replace(songs.works, columns=columns))
+    assert step in added_scene_text("song_request", HOME, {"song": sung})
+    assert step not in added_scene_text("song_request", HOME, {"song": songs})
+
+
+def test_template_leaves_out_sources_and_weights_if_their_data_are_missing(bundle):
+    rooms = bundle.item_type("live").snapshot
+    bare = replace(
+        rooms,
+        users=replace(rooms.users, columns={}),
+        works=replace(rooms.works, columns={"count_exposed": rooms.works["count_exposed"]}),
+        relations={},
+    )
+    text = added_scene_text("live", HOME, {"live": bare})
+    assert "watch_1m" not in text and 'use = "follow"' not in text and 'use = "open_now"' in text
+    sources = re.findall(
+        'use = "(social|community|open_now)"', added_scene_text("room", HOME, {"room": bare})
+    )
+    assert sources == ["open_now"]
 
 
 def test_template_inherits_the_main_scene_of_its_config():

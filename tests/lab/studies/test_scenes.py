@@ -17,7 +17,7 @@ from karec.pipeline.types import Request
 def live(tmp_path_factory):
     bundle = publish_small_bundle(tmp_path_factory.mktemp("scenes"), kinds=rooms_of)
     path = bundle.path.parent.parent / "karec.toml"
-    kinds = {name: bundle.item_type(name).index.columns for name in bundle.item_types}
+    kinds = {name: bundle.item_type(name).snapshot for name in bundle.item_types}
     home = home_scene_text(HOME, bundle.snapshot, {"click": 1.0})
     path.write_text("\n".join([home, added_scene_text("live", HOME, kinds)]))
     return replace(load_cascade(path, "live", bundle), side_effects=())
