@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,19 +41,22 @@ class ErasedIds:
     before_ms: int
 
     @property
-    def column(self) -> str:
-        """The column of events and of rank logs."""
-        return f"{self.kind}_id"
-
-    @property
     def item_type(self) -> str:
         """The type of items with these ids: works, or users or creators that are recommended."""
         return "" if self.kind == "item" else self.kind
 
-    def select(self, ids: NDArray[Any], *times_ms: NDArray[Any]) -> NDArray[Any]:
-        """Returns (M,) bool: the id is erased and one of its times is before the erasure."""
-        is_old = np.any([time_ms < self.before_ms for time_ms in times_ms], axis=0)
-        return np.asarray(np.isin(ids, self.numbers) & is_old)
+    def select(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Returns (M,) bool: the row has an id and was, or was appended, before the moment.
+
+        Args:
+            columns: (M,) each, of events or of a rank log.
+        """
+        is_erased = np.isin(columns["item_id"], self.numbers)
+        is_erased &= np.asarray(columns.get("item_type", "") == self.item_type)
+        if self.kind != "item" and f"{self.kind}_id" in columns:
+            is_erased |= np.isin(columns[f"{self.kind}_id"], self.numbers)
+        times_ms = np.minimum(columns["time_ms"], columns.get("logged_ms", columns["time_ms"]))
+        return np.asarray(is_erased & (times_ms < self.before_ms))
 
 
 class Tombstones:

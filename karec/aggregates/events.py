@@ -29,7 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import LATEST_MS
-from karec.erasure import ErasedIds
 from karec.times import DAY_MS
 
 KINDS = (
@@ -215,15 +214,6 @@ def find_invalid(events: Events, n_labels: int, late_ms: int) -> dict[str, NDArr
         reasons[reason] = is_valid & has_reason
         is_valid &= ~has_reason
     return reasons
-
-
-def select_erased(events: Events, erased: ErasedIds) -> NDArray[Any]:
-    """Returns (M,) bool: the event has an erased id and was, or was appended, before the erasure."""
-    times = events.time_ms, events.logged_ms
-    is_erased = (events.item_type == erased.item_type) & erased.select(events.item_id, *times)
-    if erased.kind != "item":
-        is_erased |= erased.select(getattr(events, erased.column), *times)
-    return np.asarray(is_erased)
 
 
 def _utf8_length(text: object) -> int:

@@ -57,8 +57,6 @@ karec ingest run/karec.toml events.jsonl
 karec ingest run/karec.toml < events.jsonl
 karec ingest run/karec.toml --from-backup
 karec erase run/karec.toml --user 712
-karec erase run/karec.toml --user 712 --check
-karec erase run/karec.toml
 karec check run/karec.toml
 karec check run/karec.toml --scene live --show
 karec check --schema > karec.schema.json

@@ -11,6 +11,7 @@ import typer
 
 from karec.cli.options import DAY_FORMATS, Config, Scene
 from karec.cli.output import ProgressReport
+from karec.times import DAY_MS
 
 
 def events(
@@ -26,10 +27,10 @@ def events(
 ) -> None:
     """Move days of events from the online store to the folder or URL in online.exported of CONFIG.
 
-    A day is one Parquet file. Events are deleted from the store after their file was verified.
-    Run it once a day.
+    A day is one Parquet file. Events are deleted from the store after their file was verified, and days
+    that are older than online.exported_days. Run it once a day.
     """
-    from karec.config.online_store import read_event_source
+    from karec.config.online_store import read_event_source, read_online_config
     from karec.online.event_files import EventFiles
     from karec.online.export import export_events, latest_before
     from karec.online.store.contents import read_head
@@ -50,6 +51,10 @@ def events(
     finally:
         store.close()
     print(f"{exported.n_events:,} events of {len(exported.days)} days moved to {files.display}")
+    settings = read_online_config(config).online
+    if settings is not None and settings.exported_days:
+        n_days = files.delete_before(int(now_ms / DAY_MS - settings.exported_days))
+        print(f"{n_days} days deleted: they are older than online.exported_days")
 
 
 def stage(

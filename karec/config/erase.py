@@ -1,4 +1,4 @@
-"""Erases ids from all places of a karec.toml, and deletes logs that are older than it keeps them.
+"""Erases ids from all places of a karec.toml.
 
 Rewritten   online store, its exported days and backup; rank logs in folders and at URLs; logs of run folders
 Due         published versions and run folders with models of the id: the next training leaves it out
@@ -6,17 +6,19 @@ Due         published versions and run folders with models of the id: the next t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.bundle import Bundle
 from karec.bundle.in_use import lock_exclusively
-from karec.bundle.manifest import MANIFEST
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.config.online import open_contents
@@ -26,20 +28,19 @@ from karec.erasure import ErasedIds, Kind, Tombstones
 from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.index.ids import IdMap, PlainIds
-from karec.logs.erase import delete_old_parts, erase_from_log
+from karec.logs.erase import erase_from_log
 from karec.logs.parts import LogFolder, to_log_folder
 from karec.object_store import is_url
-from karec.online.erase import erase_from_files, erase_from_store
-from karec.online.event_files import EventFiles
+from karec.online.erase import erase_from_store
+from karec.online.export import LEASE, renew_lease
+from karec.online.store.online_store import OnlineStore
 from karec.online.store.open import SQLITE, open_store
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.sqlite_file import backup_path
-from karec.steps.side_effects.rank_log import DAYS
-from karec.times import DAY_MS
 
-REWRITTEN, DELETED = "rewritten", "files deleted"
+REWRITTEN = "rewritten"
+WRITERS = ("rank_log", "shadow")  # steps
 DUE = "due: train and publish again, then delete it"
-RUNS = ("run*", "choice")  # folders of trainings
 
 
 class Found(NamedTuple):
@@ -50,75 +51,25 @@ class Found(NamedTuple):
     outcome: str
 
 
-def erase_ids(
-    path: Path, ids: Mapping[Kind, Sequence[str]], now_ms: int, *, is_check: bool = False
-) -> list[Found]:
+def erase_ids(path: Path, ids: Mapping[Kind, Sequence[str]], now_ms: int) -> list[Found]:
     """Erases ids of the platform from everything before ``now_ms``. Returns a row for each place.
 
     Tombstones are written first. A killed call may be repeated; services run meanwhile.
-
-    Args:
-        is_check: writes nothing; searches what is from before the ids' erasure.
 
     Raises:
         DataError: a training or another erasure runs in the folder.
         ValueError: an id is not of the platform's kind.
     """
     config, folder = Config.read(path), path.absolute().parent
-    tombstones = Tombstones(folder)
     bundle = Bundle.open(config.follow_bundle(), verify=False)
     parsed = {kind: _parse_ids(bundle, kind, texts) for kind, texts in ids.items() if texts}
-    if is_check:
-        erased = [
-            ErasedIds(kind, numbers[n : n + 1], erased_ms or now_ms)
-            for kind, (typed_ids, numbers) in parsed.items()
-            for n, erased_ms in enumerate(tombstones.erased_ms(kind, typed_ids))
-        ]
-        return [*_erase(config, bundle, erased, is_check=True)]
     with lock_exclusively(folder, wait=False) as is_locked:
         if not is_locked:
             raise DataError(f"{folder}: a training or another erasure runs. Erase after its end.")
         for kind, (typed_ids, _) in parsed.items():
-            tombstones.add(kind, typed_ids, now_ms)
+            Tombstones(folder).add(kind, typed_ids, now_ms)
         erased = [ErasedIds(kind, numbers, now_ms) for kind, (_, numbers) in parsed.items()]
-        return [*_erase(config, bundle, erased, is_check=False)]
-
-
-def delete_old_logs(path: Path, now_ms: int) -> list[Found]:
-    """Deletes exported days and rank log parts that are older than the karec.toml keeps them.
-
-    Returns the number of deleted files of each log that has a limit.
-    """
-    config, deleted = Config.read(path), list[Found]()
-    if config.online is not None and config.online.exported_days:
-        source = read_event_source(path)
-        assert source.exported is not None
-        files = EventFiles(source.exported)
-        n_files = files.delete_before(int(now_ms / DAY_MS - config.online.exported_days))
-        deleted.append(Found(f"exported events {files.display}", n_files, DELETED))
-    for log, days in _rank_logs(config).items():
-        if days is not None:
-            n_files = delete_old_parts(_log_folder(config, log), now_ms - round(days * DAY_MS))
-            deleted.append(Found(f"rank log {log}", n_files, DELETED))
-    return deleted
-
-
-def _rank_logs(config: Config) -> dict[str, float | None]:
-    """Returns {folder or URL: days that it is kept, None without a limit}, each folder before its URL."""
-    logs = dict[str, float | None]()
-    for scene in config.scenes:
-        for step in config.scene(scene).side_effects:
-            if step["use"] == "shadow":  # It writes into the folder of a rank log, which has the limit.
-                logs.setdefault(step["folder"], None)
-            elif step["use"] == "rank_log":
-                logs[step["folder"]] = step.get("days", DAYS)
-                if step.get("url") is not None:
-                    logs[step["url"]] = step.get("url_days")
-    return logs
-
-
-def _log_folder(config: Config, log: str) -> LogFolder:
-    return to_log_folder(log if is_url(log) else str(config.path.absolute().parent / log))
+        return [*_erase(config, bundle, folder, erased)]
 
 
 def _parse_ids(
@@ -143,31 +94,34 @@ def _parse_ids(
     raise ValueError(f"--{kind} is {', '.join(texts)}, expected integers from 0 to 2^63 − 1 as in the data")
 
 
-def _erase(config: Config, bundle: Bundle, erased: Sequence[ErasedIds], *, is_check: bool) -> Iterator[Found]:
-    folder = config.path.absolute().parent
+def _erase(config: Config, bundle: Bundle, folder: Path, erased: Sequence[ErasedIds]) -> Iterator[Found]:
     if config.online is not None:
-        yield from _erase_online(config, bundle, erased, is_check=is_check)
-    runs = sorted({path.parent for name in RUNS for path in folder.glob(f"{name}/**/encoder.npz")})
-    run_logs = [str(log.relative_to(folder)) for run in runs for log in sorted(run.glob("*_log"))]
+        yield from _erase_online(config, bundle, erased)
+    files = [file.resolve() for root in (folder, config.bundle) for file in root.glob("**/encoder.npz")]
+    runs = sorted({os.path.relpath(file.parent, folder.resolve()) for file in files})
+    run_logs = [f"{run}/{log.name}" for run in runs for log in sorted((folder / run).glob("*_log"))]
     for log in (*_rank_logs(config), *run_logs):
-        n_rows = erase_from_log(_log_folder(config, log), erased, is_check=is_check)
-        yield Found(f"rank log {log}", n_rows, REWRITTEN)
-    root = config.bundle
-    versions = [root] if (root / MANIFEST).exists() else sorted(root.glob("v*[0-9]"))
-    names = {run: f"run folder {run.relative_to(folder)}" for run in runs}
-    for made, name in (names | {version: f"bundle {version.name}" for version in versions}).items():
-        yield Found(name, sum(_count_learned(made, ids) for ids in erased), DUE)
+        log_folder = to_log_folder(log if is_url(log) else str(folder / log))
+        yield Found(f"rank log {log}", erase_from_log(log_folder, erased), REWRITTEN)
+    for run in runs:
+        yield Found(f"models {run}", sum(_count_learned(folder / run, ids) for ids in erased), DUE)
+
+
+def _rank_logs(config: Config) -> list[str]:
+    """Returns the folders and URLs of rank logs, each folder before its URL."""
+    steps = [step for scene in config.scenes for step in config.scene(scene).side_effects]
+    places = [step.get(key) for key in ("folder", "url") for step in steps if step["use"] in WRITERS]
+    return [*dict.fromkeys(place for place in places if place is not None)]
 
 
 def _count_learned(folder: Path, erased: ErasedIds) -> int:
-    """Returns how often the ids are in a run folder or bundle, in its parts from before the erasure."""
-    arrays = list[NDArray[Any]]()
-    if _is_before(folder / "encoder.npz", erased):
-        encoder = Encoder.load(folder / "encoder.npz")
-        vocabularies = dict(zip(encoder.works.category_names, encoder.works.vocabularies, strict=True))
-        keys = {"user": encoder.people, "item": vocabularies["id"], "creator": vocabularies.get(CREATOR)}
-        arrays += [vocabulary.keys for vocabulary in (keys[erased.kind],) if vocabulary is not None]
-    if _is_before(folder / "snapshot" / "snapshot.json", erased):
+    """Returns how often the ids are in the models and the snapshot of a run folder or bundle."""
+    encoder = Encoder.load(folder / "encoder.npz")
+    vocabularies = dict(zip(encoder.works.category_names, encoder.works.vocabularies, strict=True))
+    keys = {"user": encoder.people, "item": vocabularies["id"], "creator": vocabularies.get(CREATOR)}
+    vocabulary = keys[erased.kind]
+    arrays = [] if vocabulary is None else [vocabulary.keys]
+    if (folder / "snapshot" / "snapshot.json").exists():
         snapshot = Snapshot.open(folder / "snapshot")
         works, users = snapshot.works, snapshot.users
         ids = {"user": users.ids, "item": works.ids, "creator": works.columns.get(CREATOR, works.ids[:0])}
@@ -175,13 +129,7 @@ def _count_learned(folder: Path, erased: ErasedIds) -> int:
     return sum(int(np.isin(array, erased.numbers).sum()) for array in arrays)
 
 
-def _is_before(path: Path, erased: ErasedIds) -> bool:
-    return path.exists() and path.stat().st_mtime * 1000 < erased.before_ms
-
-
-def _erase_online(
-    config: Config, bundle: Bundle, erased: Sequence[ErasedIds], *, is_check: bool
-) -> Iterator[Found]:
+def _erase_online(config: Config, bundle: Bundle, erased: Sequence[ErasedIds]) -> Iterator[Found]:
     assert config.online is not None
     source = read_event_source(config.path)
     assert source.exported is not None
@@ -189,22 +137,28 @@ def _erase_online(
     if not (config.online.is_on_a_server or file.exists() or backup_path(file).exists()):
         return  # no service has used the store
     contents = open_contents(bundle, config.online.late_ms)
-    files = EventFiles(source.exported)
     with closing(open_store(source.url, Path())) as store:
         contents.check(store)
-        n_found = sum(erase_from_store(store, contents, ids, is_check=is_check) for ids in erased)
+        n_found = sum(erase_from_store(store, contents, ids) for ids in erased)
         yield Found(f"online store {config.online.url}", n_found, REWRITTEN)
-        n_events = sum(
-            erase_from_files(store, files, contents.head, ids, is_check=is_check) for ids in erased
-        )
-        yield Found(f"exported events {files.display}", n_events, REWRITTEN)
+        days = to_log_folder(source.exported)
+        yield Found(f"exported events {days}", erase_from_exported(store, days, erased), REWRITTEN)
         if not isinstance(store, SqliteStore):
             yield Found("append-only file of the server", n_found, "due: run BGREWRITEAOF on the server")
             return
-        backup = backup_path(file)
-        has_old_backup = any(_is_before(backup, ids) for ids in erased)
-        if not is_check:
-            store.compact()
-            if has_old_backup:
-                store.back_up()
-        yield Found(f"backup {backup.name}", int(has_old_backup), "written again")
+        store.compact()
+        if backup_path(file).exists():
+            store.back_up()
+            yield Found(f"backup {backup_path(file).name}", n_found, REWRITTEN)
+
+
+def erase_from_exported(store: OnlineStore, days: LogFolder, erased: Sequence[ErasedIds]) -> int:
+    """Writes exported days again without the ids. Returns the number of their events.
+
+    Raises Unavailable if an export runs, LogSchemaError for a damaged file.
+    """
+    holder = uuid4().hex
+    try:
+        return erase_from_log(days, erased, on_part=partial(renew_lease, store, holder))
+    finally:
+        store.acquire_lease(LEASE, holder, 0)  # seconds: ends it

@@ -7,7 +7,7 @@ deadline_ms = 20                # max time that a request waits for a store on a
 retention_days = 2              # older events are refused, so that the id of an event always counts once
 open_minutes = { live = 240 }   # item types that open and close: minutes until an open item closes by itself
 exported = "events"             # folder, or URL of an object store, where karec export events writes days
-exported_days = 0               # karec erase deletes exported days that are older; 0: they stay
+exported_days = 0               # karec export events deletes older exported days; 0: they stay
 refresh_share = 0.25            # karec schedule: fraction of a core for karec refresh; 0: it does not run
 train_every_hours = 24          # karec schedule: between the starts of two trainings; 0: none
 margin = 0.005                  # karec schedule: of karec train --publish-if-no-worse

@@ -99,7 +99,7 @@ def _export_days(
         # Before the deletion: a backup must not lack both the events and this mark.
         store.write_document(EXPORTED_BEFORE, b"%d" % before_ms, store.read_document(EXPORTED_BEFORE))
     renew_lease(store, holder)
-    n_deleted = store.delete_events(before_ms, cursor) if n_by_day else 0
+    n_deleted = store.delete_events(lambda events: events.time_ms < before_ms, cursor) if n_by_day else 0
     return ExportResult(tuple(sorted(n_by_day)), n_deleted)
 
 

@@ -44,6 +44,7 @@ UPLOAD, EDIT, ADJUST, IMPRESSION = "upload", "edit", "adjust", "impression"
 BLOCKS, OPENINGS = ("block", "unblock"), ("open", "close")
 CREATOR_TYPE = "creator"  # item type whose items are creators
 WORK_TYPE = "work"  # what events may call works
+ROW_KINDS: Mapping[str, Kind] = {"user_id": "user", "creator_id": "creator"}
 ITEM_KINDS: Mapping[str, Kind] = {WORK_TYPE: "item", "user": "user", CREATOR_TYPE: "creator"}  # of item_id
 
 
@@ -162,13 +163,13 @@ class EventParser:
         return cells
 
     def _check_not_erased(self, row: Mapping[str, Any], time_ms: int) -> None:
-        kinds: dict[str, Kind] = {"user_id": "user", "creator_id": "creator"}
-        item_type = row.get("item_type") or WORK_TYPE
-        if item_type in ITEM_KINDS:
-            kinds["item_id"] = ITEM_KINDS[item_type]
-        for key, kind in kinds.items():
-            ids = [] if row.get(key) is None else [row[key]]
-            if time_ms < max(self._tombstones.erased_ms(kind, ids), default=0):
+        item_kind = ITEM_KINDS.get(row.get("item_type") or WORK_TYPE)
+        for key, kind in {**ROW_KINDS, "item_id": item_kind}.items():
+            if (
+                kind
+                and row.get(key) is not None
+                and time_ms < self._tombstones.erased_ms(kind, [row[key]])[0]
+            ):
                 raise _NotAnEventError(f"{key} was erased after this event")
 
     def _parse_item_type(self, event: str, row: Mapping[str, Any]) -> str:

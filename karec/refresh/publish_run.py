@@ -118,8 +118,7 @@ def publish_library(
     def write(folder: Path) -> None:
         for name in MODELS:
             copy_model(run / name, folder / name)
-        # copy2: karec erase reads the time of the training
-        shutil.copy2(run / "encoder.npz", folder / "encoder.npz")
+        shutil.copyfile(run / "encoder.npz", folder / "encoder.npz")
         library.index.save(folder / INDEX)
         VectorStatistics.from_index(library.index, folder / INDEX).save(folder / FILE)
         for name, tower in library.towers.items():

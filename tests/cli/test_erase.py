@@ -27,7 +27,7 @@ from karec.times import DAY_MS
 
 USER, OTHER = "stranger-4711", "stranger-4712"
 LOG = """
-side_effects = [{ use = "rank_log", folder = "rank_log", flush_seconds = 0.05, url_days = 2 }]
+side_effects = [{ use = "rank_log", folder = "rank_log", flush_seconds = 0.05 }]
 
 [scenes.city]"""
 
@@ -90,18 +90,22 @@ def erase(path, *words):
     return main(["erase", str(path), *words])
 
 
+def found(path, user):
+    """Erases the user. Returns the places that had them."""
+    result = erase_ids(path, {"user": [user]}, time.time_ns() // 1_000_000)
+    return {place.place for place in result if place.rows}
+
+
 def test_no_file_has_an_erased_user_except_the_tombstone(path, capsys):
     everywhere = {"online.db", "online.db.backup", "events", "rank_log"}
     assert places_with(path, USER) == everywhere
-    assert erase(path, "--user", USER, "--check") == 1 and places_with(path, USER) == everywhere
     assert erase(path, "--user", USER) == 0
     assert places_with(path, USER) == set() and places_with(path, OTHER) == everywhere
     (line,) = (path.parent / "erased/tombstones.txt").read_text().splitlines()
     assert len(bytes.fromhex(line.split()[0])) == 32
     assert (path.parent / "erased/key").stat().st_mode & 0o777 == 0o600
-    capsys.readouterr()
-    assert erase(path, "--user", USER, "--check") == 0
     assert USER not in capsys.readouterr().out
+    assert found(path, USER) == set()
 
 
 def test_user_of_the_bundle_is_due_there_and_starts_new(path, capsys, monkeypatch):
@@ -109,7 +113,6 @@ def test_user_of_the_bundle_is_due_there_and_starts_new(path, capsys, monkeypatc
     assert erase(path, "--user", "u1") == 0
     out = capsys.readouterr().out
     assert "v0000000001" in out and "due" in out
-    assert erase(path, "--user", "u1", "--check") == 1
     with open_hot_swap(path) as swap:
         number = number_of(path, "u1")
         assert not len(swap.cascades["home"].online.view(number)[0].list_of("history"))
@@ -124,16 +127,11 @@ def test_next_training_leaves_an_erased_user_out(tmp_path):
     train = ["train", str(folder), "--out", str(out), "--quick"]
     assert main(train) == 0
     config = out / "karec.toml"
-    assert erase(config, "--user", "7") == 0
-    assert erase(config, "--user", "7", "--check") == 1
+    assert {"rank log run/rank_log", "models run", "models bundles/v0000000001"} <= found(config, "7")
     shutil.rmtree(out / "run")
     assert main(train) == 0
     assert Bundle.open(out / "bundles").snapshot.users.row(7) < 0
-    found = erase_ids(config, {"user": ["7"]}, time.time_ns() // 1_000_000, is_check=True)
-    assert [place.place for place in found if place.rows] == ["bundle v0000000001"]
-    shutil.rmtree(out / "bundles/v0000000001")
-    assert erase(config, "--user", "7", "--check") == 0
-    assert erase(config, "--user", "8", "--check") == 1
+    assert found(config, "7") == {"models bundles/v0000000001"}
 
 
 def test_late_events_of_an_erased_user_are_refused_and_new_ones_stored(path, tmp_path, capsys):
@@ -188,18 +186,19 @@ def test_erasure_during_a_training_is_refused_and_writes_nothing(path, capsys):
 
 
 def test_killed_erasure_is_completed_by_a_second_run(path):
-    for place in ("karec.online.export.renew_lease", "karec.logs.erase._replace"):
-        module, _, name = place.rpartition(".")
+    for name in ("karec.config.erase.erase_from_exported", "karec.logs.erase._replace"):
+        module, _, function = name.rpartition(".")
         script = (
-            "import importlib, os, sys\n"
+            "import os\n"
             "from karec.cli import main\n"
-            f"import karec.config.erase, karec.online.erase\n"
-            f"for module in ('{module}', 'karec.online.erase'):\n"
-            f"    setattr(importlib.import_module(module), '{name}', lambda *arguments: os._exit(9))\n"
+            f"import {module} as module\n"
+            f"module.{function} = lambda *arguments: os._exit(9)\n"
             f"main(['erase', {str(path)!r}, '--user', {USER!r}])\n"
         )
         assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
         assert "rank_log" in places_with(path, USER)
+        with sqlite3.connect(path.parent / "online.db") as connection:
+            connection.execute("DELETE FROM leases")  # as after a minute
     assert erase(path, "--user", USER) == 0
     assert places_with(path, USER) == set()
 
@@ -225,23 +224,22 @@ def test_what_is_not_an_integer_id_is_refused_and_nothing_is_erased(tmp_path, ca
         assert store.execute("SELECT count(*) FROM events").fetchone() == (1,)
 
 
-def test_check_of_a_project_without_a_store_writes_nothing(tmp_path):
+def test_erasure_in_a_project_without_a_store_creates_none(tmp_path):
     path = write_config(tmp_path)
     files = {*tmp_path.rglob("*")}
-    assert erase(path, "--user", USER, "--check") == 0
-    assert {*tmp_path.rglob("*")} == files
     assert erase(path, "--user", USER) == 0
     assert {file.name for file in {*tmp_path.rglob("*")} - files} == {"erased", "key", "tombstones.txt"}
 
 
-def test_old_logs_are_deleted_by_days(path, capsys):
-    text = path.read_text()
-    assert erase(path) == 0 and len([*(path.parent / "events").iterdir()]) == 1
-    path.write_text(text.replace("exported_days = 400", "exported_days = 300"))
-    assert erase(path) == 0
-    assert not [*(path.parent / "events").iterdir()] and [*(path.parent / "rank_log").iterdir()]
-    path.write_text(text.replace("flush_seconds", "days = 1e-9, flush_seconds"))
-    assert erase(path) == 0 and not [*(path.parent / "rank_log").iterdir()]
+def test_old_exported_days_are_deleted_by_the_next_export(path):
+    assert main(["export", "events", str(path)]) == 0 and len([*(path.parent / "events").iterdir()]) == 1
+    path.write_text(path.read_text().replace("exported_days = 400", "exported_days = 300"))
+    assert main(["export", "events", str(path)]) == 0
+    assert not [*(path.parent / "events").iterdir()]
+
+
+def test_erasure_without_an_id_is_refused(path, capsys):
+    assert erase(path) == 2 and "name an id to erase" in capsys.readouterr().err
 
 
 def test_lost_key_is_an_error_that_names_the_file(path, capsys):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from karec.aggregates.events import BLOCK, IMPRESSION, Events
-from karec.erasure import ErasedIds
 from karec.errors import DataError
 from karec.online.store import records
 from karec.online.store.online_store import START, OnlineStore, Read, StateUpdate
@@ -257,28 +256,27 @@ class OnlineStoreContract:
         store.append(blocks([2000], 71), count)
         cursor = store.poll(START, 100).cursor
         store.append(impressions([4]), count)  # An export that ended at the cursor lacks it.
-        assert store.delete_events(NOW_MS + 100, cursor) == 4
+        assert store.delete_events(lambda events: events.time_ms < NOW_MS + 100, cursor) == 4
         assert sorted(n for part in poll_to_end(store) for n in part.number.tolist()) == [4, 1000]
-        assert store.delete_events(NOW_MS + 100, cursor) == 0
+        assert store.delete_events(lambda events: events.time_ms < NOW_MS + 100, cursor) == 0
 
     def test_delete_events_keeps_state_and_cursors(self, store):
         store.append(impressions([1, 2]), count)
         cursor = store.poll(START, 100).cursor
-        store.delete_events(NOW_MS + 100, cursor)
+        store.delete_events(lambda events: events.time_ms < NOW_MS + 100, cursor)
         assert not poll_to_end(store)
         store.append(impressions([3]), count)
         assert [part.number.tolist() for part in poll_to_end(store, cursor)] == [[3]]
         assert (user_count(store), item_counts(store)) == (3, {70: 3})
 
-    def test_erase_events_deletes_the_ids_events_of_a_kind_before_a_moment(self, store):
-        store.append(impressions([1, 2, 3000]), count)
+    def test_delete_events_deletes_all_selected_events_without_a_cursor(self, store):
+        store.append(impressions([1, 2], user_id=7), count)
         store.append(impressions([4, 5], user_id=8), count)
         store.append(blocks([6], 70), count)
-        erased = ErasedIds("user", np.array([7, 9]), NOW_MS + 100)
-        assert store.erase_events(erased) == 3  # The third was logged before, by a clock that was ahead.
-        assert store.erase_events(erased) == 0
+        assert store.delete_events(lambda events: events.user_id == 7) == 2
+        assert store.delete_events(lambda events: events.user_id == 7) == 0
         assert sorted(n for part in poll_to_end(store) for n in part.number.tolist()) == [4, 5, 6]
-        assert store.erase_events(ErasedIds("item", np.array([70]), NOW_MS + 100)) == 3
+        assert store.delete_events(lambda events: events.item_id == 70) == 3
         store.append(impressions([9], user_id=8), count)
         assert [part.number.tolist() for part in poll_to_end(store)] == [[9]]
 
@@ -307,7 +305,7 @@ class OnlineStoreContract:
 
     def test_delete_events_keeps_the_ids_of_other_events(self, store):
         store.append(impressions([1, 1000]), count)
-        store.delete_events(NOW_MS + 100, store.poll(START, 100).cursor)
+        store.delete_events(lambda events: events.time_ms < NOW_MS + 100, store.poll(START, 100).cursor)
         assert store.append(impressions([1000]), count).tolist() == [False]
 
     def test_appends_of_two_processes_equal_a_replay(self, store, reopen):

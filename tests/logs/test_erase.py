@@ -1,4 +1,4 @@
-"""Rows of erased ids leave the parts of a rank log, local and in an object store; old parts are deleted."""
+"""Rows of erased ids leave the parts of a rank log, local and in an object store."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -7,7 +7,7 @@ from small_rank_log import TASKS, append
 
 from karec.erasure import ErasedIds
 from karec.errors import LogSchemaError
-from karec.logs.erase import delete_old_parts, erase_from_log
+from karec.logs.erase import erase_from_log
 from karec.logs.parts import to_log_folder
 from karec.logs.read import list_parts, read_rank_log
 from karec.logs.write import RankLogWriter
@@ -43,15 +43,14 @@ def requests_of(log):
 
 def test_rows_of_an_erased_user_before_the_erasure_leave_the_log(log):
     ids = [erased("user", 5, 5000)]
-    assert erase_from_log(log, ids, is_check=True) == 3 and len(requests_of(log)) == 3
-    assert erase_from_log(log, ids, is_check=False) == 3
+    assert erase_from_log(log, ids) == 3
     assert requests_of(log).keys() == {"r2", "r3"} and len(list_parts(log)) == 2
-    assert erase_from_log(log, ids, is_check=False) == 0
+    assert erase_from_log(log, ids) == 0
 
 
 def test_erased_item_leaves_the_lists_of_all_requests(log):
     ids = [erased("item", 10, 5000), erased("creator", 11, 5000), erased("user", 99, 5000)]
-    assert erase_from_log(log, ids, is_check=False) == 2
+    assert erase_from_log(log, ids) == 2
     assert {name: sorted(items) for name, items in requests_of(log).items()} == {
         "r1": [11, 12],
         "r2": [13, 14],
@@ -62,7 +61,7 @@ def test_erased_item_leaves_the_lists_of_all_requests(log):
 def test_untouched_parts_and_metadata_stay(folder):
     first, second = sorted(folder.iterdir())
     before = second.read_bytes()
-    erase_from_log(folder, [erased("user", 5, 5000)], is_check=False)
+    erase_from_log(folder, [erased("user", 5, 5000)])
     assert second.read_bytes() == before
     assert pq.read_schema(first).metadata == pq.read_schema(second).metadata
 
@@ -70,13 +69,12 @@ def test_untouched_parts_and_metadata_stay(folder):
 def test_failed_rewrite_keeps_the_former_part(folder, monkeypatch):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def fail(table, file, **options):
-        file.write(b"half")
+    def fail(writer, table):
         raise OSError("disk")
 
-    monkeypatch.setattr(pq, "write_table", fail)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", fail)
     with pytest.raises(OSError, match="disk"):
-        erase_from_log(folder, [erased("user", 5, 5000)], is_check=False)
+        erase_from_log(folder, [erased("user", 5, 5000)])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -84,14 +82,8 @@ def test_damaged_part_is_named(folder):
     first, _ = sorted(folder.iterdir())
     first.write_bytes(first.read_bytes()[:-20])
     with pytest.raises(LogSchemaError, match=first.name):
-        erase_from_log(folder, [erased("user", 5, 5000)], is_check=False)
-
-
-def test_parts_with_old_rows_only_are_deleted(log):
-    assert delete_old_parts(log, 1000) == 0
-    assert delete_old_parts(log, 1001) == 1
-    assert requests_of(log).keys() == {"r3"}
+        erase_from_log(folder, [erased("user", 5, 5000)])
 
 
 def test_log_without_a_folder_has_no_rows(tmp_path):
-    assert erase_from_log(tmp_path / "none", [erased("user", 5, 5000)], is_check=False) == 0
+    assert erase_from_log(tmp_path / "none", [erased("user", 5, 5000)]) == 0

@@ -11,10 +11,12 @@ from valkey_server import PROGRAMS, REASON, ValkeyServer
 
 from karec.aggregates.events import DELETE, Events
 from karec.catalog.table import Table
+from karec.config.erase import erase_from_exported
 from karec.erasure import ErasedIds
 from karec.errors import Unavailable
+from karec.logs.parts import to_log_folder
 from karec.online.apply_events import EventApplier
-from karec.online.erase import erase_from_files, erase_from_store
+from karec.online.erase import erase_from_store
 from karec.online.event_files import EventFiles
 from karec.online.export import LEASE
 from karec.online.item_counters import ItemCounters
@@ -95,7 +97,7 @@ def erased(kind: str, number: int, before_ms: int = NOW_MS) -> ErasedIds:
 
 
 def erase(store: OnlineStore, ids: ErasedIds, contents: StoreContents = CONTENTS) -> int:
-    return erase_from_store(store, contents, ids, is_check=False)
+    return erase_from_store(store, contents, ids)
 
 
 def lists_of(store: OnlineStore, user: int) -> dict[str, list[int]]:
@@ -127,13 +129,11 @@ def has_id(data: bytes, number: int) -> bool:
 def test_erased_id_is_in_no_event_and_no_entry(store, kind, number):
     assert has_id(contents_of(store), number)
     others = {USER, ITEM, CREATOR} - {number}
-    n_found = erase_from_store(store, CONTENTS, erased(kind, number), is_check=True)
-    assert has_id(contents_of(store), number) and n_found >= 4
-    assert erase(store, erased(kind, number)) == n_found
+    assert erase(store, erased(kind, number)) >= 4
     erase(store, erased(kind, number, NOW_MS + 1))  # An upload leaves a deletion for running services.
     assert not has_id(contents_of(store), number)
     assert all(has_id(contents_of(store), other) for other in others)
-    assert erase_from_store(store, CONTENTS, erased(kind, number, NOW_MS + 1), is_check=True) == 0
+    assert erase(store, erased(kind, number, NOW_MS + 2)) == 0
 
 
 def test_sqlite_file_has_no_byte_of_an_erased_id_after_it_was_compacted(tmp_path):
@@ -174,12 +174,12 @@ def test_marks_of_the_base_disappear_with_a_base_without_the_ids(store):
     kinds = [("user", 5), ("item", 70)]
     for kind, number in kinds:
         erase(store, erased(kind, number))
-        assert erase_from_store(store, CONTENTS, erased(kind, number), is_check=True) > 0
+        assert erase(store, erased(kind, number, NOW_MS + 1)) > 0  # the mark
     lifecycle = ItemLifecycle.from_entries(dict(store.snapshot([b"u"])[1]), {})
     assert lifecycle.items[70].is_gone
     for kind, number in kinds:
-        erase(store, erased(kind, number, NOW_MS + 1), smaller)
-        assert erase_from_store(store, smaller, erased(kind, number, NOW_MS + 1), is_check=True) == 0
+        erase(store, erased(kind, number, NOW_MS + 2), smaller)
+        assert erase(store, erased(kind, number, NOW_MS + 3), smaller) == 0
 
 
 def test_items_of_an_erased_creator_are_deleted_and_new_uploads_exist(store):
@@ -258,11 +258,10 @@ def test_erased_events_leave_exported_days_and_others_stay(tmp_path, request, pl
     files.write(day, iter([make_events({"user_id": USER, "item_id": WORK}), kept]), HEAD)
     files.write(day + 1, iter([make_events({"user_id": USER, "item_id": 1}, time_ms=NOW_MS)]), HEAD)
     ids = erased("user", USER)
-    assert erase_from_files(store, files, HEAD, ids, is_check=True) == 1
-    assert erase_from_files(store, files, HEAD, ids, is_check=False) == 1
+    assert erase_from_exported(store, to_log_folder(location), [ids]) == 1
     assert [events.user_id.tolist() for events in files.read(day, HEAD)] == [[], [OTHER]]
     assert [events.user_id.tolist() for events in files.read(day + 1, HEAD)] == [[USER]]
-    assert erase_from_files(store, files, HEAD, ids, is_check=False) == 0
+    assert erase_from_exported(store, to_log_folder(location), [ids]) == 0
     assert files.delete_before(day + 1) == 1 and files.days() == [day + 1]
 
 
@@ -271,5 +270,5 @@ def test_erasure_during_an_export_is_refused(tmp_path):
     files.write(1, iter([make_events({"user_id": USER, "item_id": WORK})]), HEAD)
     assert store.acquire_lease(LEASE, "export", 60)  # seconds
     with pytest.raises(Unavailable, match="another export"):
-        erase_from_files(store, files, HEAD, erased("user", USER), is_check=False)
+        erase_from_exported(store, tmp_path, [erased("user", USER)])
     assert [events.user_id.tolist() for events in files.read(1, HEAD)] == [[USER]]

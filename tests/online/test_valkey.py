@@ -154,7 +154,7 @@ def test_store_is_unavailable_until_its_server_restarts(start_server):
         lambda: store.read_items([b"u"]),
         lambda: store.poll(START, 1),
         lambda: store.snapshot([b"u"]),
-        lambda: store.delete_events(1, START),
+        lambda: store.delete_events(lambda events: events.time_ms < 1, START),
         lambda: store.append_records("a", [b"1"]),
         lambda: store.read_records("a", 0),
         lambda: store.trim_records("a", 1),
@@ -231,7 +231,7 @@ def test_restored_server_has_the_state_of_its_events_and_stale_cursors(start_ser
         with pytest.raises(StaleCursor, match="new snapshot"):
             store.poll(stale, 10)
         with pytest.raises(StaleCursor, match="new snapshot"):
-            store.delete_events(1 << 60, stale)
+            store.delete_events(lambda events: events.time_ms < 1 << 60, stale)
     assert check_state_equals_replay(store) == {1, 2, 3, 5, 6}
     store.close()
 
@@ -281,7 +281,7 @@ def test_deleted_events_take_no_memory(start_server):
     store = ValkeyStore(start_server().url, TIMEOUT_S)
     users = [*range(100)]
     store.append(impressions(users, users), count)
-    assert store.delete_events(1 << 60, store.poll(START, 1000).cursor) == 100
+    assert store.delete_events(lambda events: events.time_ms < 1 << 60, store.poll(START, 1000).cursor) == 100
     sizes = [store._client.scard(key_name(p, "seen")) for p in range(N_PARTITIONS)]
     sizes += [store._client.xlen(key_name(p, "events")) for p in range(N_PARTITIONS)]
     assert not any(sizes)
@@ -439,7 +439,7 @@ def test_credentials_of_the_environment_are_in_no_text(start_server, monkeypatch
         store.trim_records("a", 1)
         store.write_document("d", b"1", store.read_document("d"))
         check_state_equals_replay(store)
-        store.delete_events(1, store.poll(START, 10).cursor)
+        store.delete_events(lambda events: events.time_ms < 1, store.poll(START, 10).cursor)
         texts += [repr(store), repr(store._client), store.address]
         store.close()
     server.kill()

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.events import Events
-from karec.erasure import ErasedIds
 from karec.errors import KarecError
 
 Cursor = bytes
@@ -58,6 +57,10 @@ class StateUpdate:
 
 Update = Callable[[Events, Read], StateUpdate]
 """Returns the effect of new events of one partition. Called again if another process commits first."""
+
+
+Select = Callable[[Events], NDArray[Any]]
+"""Returns (M,) bool, True for selected events."""
 
 
 Rewrite = Callable[[bytes, bytes | None], bytes | None]
@@ -107,17 +110,13 @@ class OnlineStore(Protocol):
         """
         ...
 
-    def delete_events(self, before_ms: int, cursor: Cursor) -> int:
-        """Deletes the events up to ``cursor`` whose ``time_ms`` is below ``before_ms``. Returns their number.
+    def delete_events(self, select: Select, cursor: Cursor | None = None) -> int:
+        """Deletes the selected events up to ``cursor``; None: all of them. Returns their number. O(events).
 
         The state stays. An event that was committed after ``cursor`` stays too, since the export that ended
-        there lacks it. The ids of deleted events may be forgotten: ``before_ms`` must be so long ago that a
-        repeat is refused as too late. Raises StaleCursor.
+        there lacks it. The ids of deleted events may be forgotten: the caller makes sure that a repeat is
+        refused. Raises StaleCursor.
         """
-        ...
-
-    def erase_events(self, erased: ErasedIds) -> int:
-        """Deletes the events that ``erased`` selects by time or append. Returns their number. O(events)."""
         ...
 
     def write_user(self, user_id: int, entries: Mapping[bytes, bytes | None]) -> None:

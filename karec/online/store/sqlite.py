@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.events import COLUMNS, Events
-from karec.erasure import ErasedIds
 from karec.errors import DataError
 from karec.files import file_aside
 from karec.online.store.event_bytes import event_ids
@@ -28,6 +27,7 @@ from karec.online.store.group_commit import GroupCommit
 from karec.online.store.online_store import (
     Cursor,
     Rewrite,
+    Select,
     StaleCursor,
     StateUpdate,
     StoredEvents,
@@ -86,33 +86,25 @@ class SqliteStore:
             return StoredEvents(Events.empty(), np.empty(0, bool), cursor)
         return StoredEvents(*_from_rows(rows), _to_cursor(rows[-1][0]))
 
-    def delete_events(self, before_ms: int, cursor: Cursor) -> int:
+    def delete_events(self, select: Select, cursor: Cursor | None = None) -> int:
         with self._file.connection() as connection:
-            self._check_cursor(connection, cursor)
-            (first,) = connection.execute("SELECT coalesce(min(seq), 0) FROM events").fetchone()
-        n_deleted = 0
-        for begin in range(first, _to_seq(cursor) + 1, EVENTS_PER_DELETE):  # appends run between two pieces
-            end = min(begin + EVENTS_PER_DELETE, _to_seq(cursor) + 1)
-            with self._file.transaction("NORMAL") as connection:
-                n_deleted += connection.execute(
-                    "DELETE FROM events WHERE seq >= ? AND seq < ? AND time_ms < ?", (begin, end, before_ms)
-                ).rowcount
-        return n_deleted
-
-    def erase_events(self, erased: ErasedIds) -> int:
-        numbers = ", ".join(map(str, erased.numbers.tolist()))
-        condition = f"item_type = '{erased.item_type}' AND item_id IN ({numbers})"
-        if erased.kind != "item":
-            condition += f" OR {erased.column} IN ({numbers})"
-        is_old = f"min(time_ms, logged_ms) < {erased.before_ms}"
-        with self._file.connection() as connection:
-            query = f"SELECT seq FROM events WHERE ({condition}) AND {is_old}"
-            rows = connection.execute(query).fetchall()
-        for begin in range(0, len(rows), EVENTS_PER_DELETE):
-            with self._file.transaction(self._synchronous) as connection:
-                part = rows[begin : begin + EVENTS_PER_DELETE]
-                connection.executemany("DELETE FROM events WHERE seq = ?", part)
-        return len(rows)
+            end = _last_cursor(connection) if cursor is None else cursor
+            self._check_cursor(connection, end)
+        n_deleted = last = 0
+        while True:  # appends run between two pieces
+            with self._file.connection() as connection:
+                rows = connection.execute(
+                    f"{_SELECT_EVENTS} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+                    (last, _to_seq(end), EVENTS_PER_DELETE),
+                ).fetchall()
+            if not rows:
+                return n_deleted
+            deleted = [(rows[row][0],) for row in np.flatnonzero(select(_from_rows(rows)[0]))]
+            if deleted:
+                with self._file.transaction(self._synchronous) as connection:
+                    connection.executemany("DELETE FROM events WHERE seq = ?", deleted)
+            n_deleted += len(deleted)
+            last = rows[-1][0]
 
     def write_user(self, user_id: int, entries: Mapping[bytes, bytes | None]) -> None:
         with self._file.transaction(self._synchronous) as connection:

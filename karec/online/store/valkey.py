@@ -17,7 +17,7 @@ Restart     A server may come back from an older file. A cursor contains the ser
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -26,14 +26,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import Events, select_erased
-from karec.erasure import ErasedIds
+from karec.aggregates.events import Events
 from karec.errors import Unavailable
 from karec.online.store.event_bytes import event_ids, from_bytes
 from karec.online.store.group_commit import GroupCommit
 from karec.online.store.online_store import (
+    START,
     Cursor,
     Rewrite,
+    Select,
     StaleCursor,
     StateUpdate,
     StoredEvents,
@@ -151,21 +152,14 @@ class ValkeyStore:
         new_cursor = encode_cursor(new_run_id, numbers) if data else cursor
         return StoredEvents(*from_bytes(data), new_cursor)
 
-    def delete_events(self, before_ms: int, cursor: Cursor) -> int:
-        run_id, numbers = decode_cursor(cursor)
+    def delete_events(self, select: Select, cursor: Cursor | None = None) -> int:
+        run_id, numbers = decode_cursor(cursor or START)
         with self._errors():
             self._check_run_id(run_id, self._client.info("server"))
-            return sum(
-                self._delete_events(p, lambda events: np.asarray(events.time_ms < before_ms), f"0-{last}")
-                for p, last in enumerate(numbers)
-            )
+            ends = ["+"] * N_PARTITIONS if cursor is None else [f"0-{last}" for last in numbers]
+            return sum(self._delete_events(p, select, end) for p, end in enumerate(ends))
 
-    def erase_events(self, erased: ErasedIds) -> int:
-        select = partial(select_erased, erased=erased)
-        with self._errors():
-            return sum(self._delete_events(p, select, "+") for p in range(N_PARTITIONS))
-
-    def _delete_events(self, partition: int, select: Callable[[Events], NDArray[Any]], last_id: str) -> int:
+    def _delete_events(self, partition: int, select: Select, last_id: str) -> int:
         stream = key_name(partition, "events")
         n_deleted = first = 0
         while entries := self._client.xrange(stream, f"0-{first}", last_id, count=EVENTS_PER_READ):

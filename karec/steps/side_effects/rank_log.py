@@ -25,7 +25,6 @@ class RankLog(RankRows):
         share: fraction in (0, 1] of requests that are logged; only the request's id decides.
         days: age at which parts are deleted, those of other steps and processes too.
         url: object store to which parts are uploaded. Absent: they stay in the folder.
-        url_days: age at which karec erase deletes parts at the url. Absent: they stay.
     """
 
     needs = ("column.logits", "scores")
@@ -41,11 +40,8 @@ class RankLog(RankRows):
         share: float = 1.0,
         days: float = DAYS,
         url: str | None = None,
-        url_days: float | None = None,
     ) -> None:
         super().__init__(ranker, config_folder / folder, part_rows, flush_seconds)
-        if url_days is not None and not url_days > 0:
-            raise ValueError(f"url_days must be positive, got {url_days}")
         if not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {share}")
         self.share = share
