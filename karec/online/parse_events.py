@@ -42,6 +42,7 @@ INTEGER_BITS = {"time_ms": 64, "position": 32, "play_ms": 64}
 MAX_QUOTED = 40  # characters of a wrong name in a reason
 UPLOAD, EDIT, ADJUST, IMPRESSION = "upload", "edit", "adjust", "impression"
 BLOCKS, OPENINGS = ("block", "unblock"), ("open", "close")
+ITEM_EVENTS = (*BLOCKS, "upload", "delete", "edit", "adjust")  # without item_type they name a work
 CREATOR_TYPE = "creator"  # item type whose items are creators
 WORK_TYPE = "work"  # what events may call works
 ROW_KINDS: Mapping[str, Kind] = {"user_id": "user", "creator_id": "creator"}
@@ -106,7 +107,7 @@ class EventParser:
                 cells = self._cells(row, now_ms)
                 if has_tombstones:
                     self._check_not_erased(row, cells["time_ms"])
-                if cells["item_type"] != WORK:
+                if cells["item_type"] != WORK or KINDS[cells["kind"]] in ITEM_EVENTS:
                     self._check_item(cells, uploads, store)
             except _NotAnEventError as error:
                 refused[str(error)] += 1
@@ -152,9 +153,11 @@ class EventParser:
         }
         cells |= {key: _parse_id(row[key], key, ids) for key, ids in id_maps.items() if key in row}
         cells["item_type"] = item_type
+        if event in BLOCKS and sum(key in row for key in id_maps) > 1:
+            raise _NotAnEventError(f"{event} has several of user_id, item_id and creator_id")
         if event in BLOCKS and item_type == CREATOR_TYPE:
             cells |= {"item_type": WORK, "item_id": -1, "creator_id": cells["item_id"]}
-        elif event in BLOCKS and "user_id" in row and cells["item_id"] < 0 and cells["creator_id"] < 0:
+        elif event in BLOCKS and "user_id" in row:
             cells["creator_id"] = cells["user_id"]  # a user is blocked as a creator
         cells["scene"] = self._parse_scene(row.get("scene"))
         cells["labels"] = self._parse_labels(row.get("labels", ()))
@@ -184,11 +187,11 @@ class EventParser:
     def _check_item(
         self, cells: Mapping[str, Any], uploads: set[tuple[str, int]], store: OnlineStore
     ) -> None:
-        """Raises _NotAnEventError for an item, not of works, that only another type has.
+        """Raises _NotAnEventError for an item that only another type has.
 
         ``uploads``: (item type, id) of the uploads before, to which an upload is added.
         """
-        item_type, item = cells["item_type"], cells["item_id"]
+        item_type, item = cells["item_type"] or WORK_TYPE, cells["item_id"]
         if KINDS[cells["kind"]] == UPLOAD:
             uploads.add((item_type, item))
         snapshots = {name: items.snapshot for name, items in self._types.items()}
@@ -196,7 +199,7 @@ class EventParser:
         types = [name for name, snapshot in snapshots.items() if snapshot.works.row(item) >= 0]
         if not types or item_type in types or (item_type, item) in uploads:
             return
-        letter = records.letter_of_type(records.WORK_LIFE, item_type)
+        letter = records.letter_of_type(records.WORK_LIFE, cells["item_type"])
         if store.read_items(records.keys_of(letter, np.array([item]))) == [None]:
             raise _NotAnEventError(f"item_id is an item of the type {types[0]!r}, not of {item_type!r}")
 

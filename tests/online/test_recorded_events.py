@@ -322,6 +322,10 @@ BAD = [
     ({"event": "impression", "user_id": 1, "work": 100}, "the key 'work' was removed. Use 'item_id'"),
     ({"event": "block", "creator": 1}, "the key 'creator' was removed. Use 'creator_id'"),
     ({"event": "block", "creator_id": 1, "id": 3}, "the key 'id' was removed. Use 'event_id'"),
+    (
+        {"event": "block", "user_id": 1, "creator_id": 3},
+        "block has several of user_id, item_id and creator_id",
+    ),
     ({"event": "exposure", "user_id": 1}, "the event 'exposure' was renamed. Use 'impression'"),
     ({"event": "impression", "usr": 1, "item_id": 100}, "unknown key 'usr'"),
     ({"event": "impression", "user_id": "anna", "item_id": 100}, "user_id is not an integer"),
