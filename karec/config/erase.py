@@ -34,7 +34,7 @@ from karec.object_store import is_url
 from karec.online.erase import erase_from_store
 from karec.online.export import LEASE, renew_lease
 from karec.online.store.online_store import OnlineStore
-from karec.online.store.open import SQLITE, open_store
+from karec.online.store.open import open_store
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.sqlite_file import backup_path
 
@@ -77,9 +77,8 @@ def _parse_ids(
 ) -> tuple[list[int] | list[str], NDArray[Any]]:
     """Returns the ids as integers or texts, as the platform has them, and their numbers (N,) int64."""
     creators = bundle.path / "ids" / "creators.karec"
-    id_map: IdMap | PlainIds = PlainIds()
-    if bundle.naming is not None:
-        id_map = bundle.naming.items if kind == "item" else bundle.naming.users
+    naming = bundle.naming
+    id_map = PlainIds() if naming is None else naming.items if kind == "item" else naming.users
     if kind == "creator" and creators.exists():
         id_map = IdMap.open(creators, verify=False)
     if id_map.kind == "string":
@@ -133,23 +132,17 @@ def _erase_online(config: Config, bundle: Bundle, erased: Sequence[ErasedIds]) -
     assert config.online is not None
     source = read_event_source(config.path)
     assert source.exported is not None
-    file = Path(source.url.removeprefix(SQLITE))
-    if not (config.online.is_on_a_server or file.exists() or backup_path(file).exists()):
-        return  # no service has used the store
-    contents = open_contents(bundle, config.online.late_ms)
+    contents, days = open_contents(bundle, config.online.late_ms), to_log_folder(source.exported)
     with closing(open_store(source.url, Path())) as store:
         contents.check(store)
         n_found = sum(erase_from_store(store, contents, ids) for ids in erased)
         yield Found(f"online store {config.online.url}", n_found, REWRITTEN)
-        days = to_log_folder(source.exported)
         yield Found(f"exported events {days}", erase_from_exported(store, days, erased), REWRITTEN)
-        if not isinstance(store, SqliteStore):
-            yield Found("append-only file of the server", n_found, "due: run BGREWRITEAOF on the server")
-            return
-        store.compact()
-        if backup_path(file).exists():
-            store.back_up()
-            yield Found(f"backup {backup_path(file).name}", n_found, REWRITTEN)
+        if isinstance(store, SqliteStore):
+            store.compact()
+            assert store.path is not None
+            if backup_path(store.path).exists():
+                store.back_up()
 
 
 def erase_from_exported(store: OnlineStore, days: LogFolder, erased: Sequence[ErasedIds]) -> int:

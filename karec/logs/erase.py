@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NO_ID = -1
+COLUMNS = ("user_id", "item_id", "creator_id", "item_type", "time_ms", "logged_ms")
 
 
 def erase_from_log(
@@ -37,13 +39,26 @@ def erase_from_log(
     n_erased = 0
     for part in find_parts(folder):
         on_part()
-        try:
-            n_rows = sum(int(_select(table, erased).sum()) for table in _read_groups(part))
-            if n_rows:
-                _replace(part, erased)
-        except FileNotFoundError:  # a service has uploaded or deleted it
-            continue
-        n_erased += n_rows
+        with suppress(FileNotFoundError):  # a service has uploaded or deleted it
+            n_erased += _erase_from_part(part, erased)
+    return n_erased
+
+
+def _erase_from_part(part: Part, erased: Sequence[ErasedIds]) -> int:
+    arrow = arrow_parquet()
+    masks = [_select(table, erased) for table in _read_groups(part)]
+    n_erased = sum(int(mask.sum()) for mask in masks)
+    if not n_erased:
+        return 0
+    schema = arrow.parquet.read_schema(open_part(part))
+    options = {"write_page_checksum": True, **part_encoding(schema)}
+    with file_aside(part) if isinstance(part, Path) else tempfile.NamedTemporaryFile() as file:
+        with arrow.parquet.ParquetWriter(file, schema, **options) as writer:
+            for table, mask in zip(_read_groups(part), masks, strict=True):
+                writer.write_table(table.filter(arrow.array(~mask)))
+        if not isinstance(part, Path):
+            file.flush()
+            part.folder.upload(Path(file.name), part.name)
     return n_erased
 
 
@@ -61,24 +76,9 @@ def _read_groups(part: Part) -> Iterator[pa.Table]:
 
 def _select(table: pa.Table, erased: Sequence[ErasedIds]) -> NDArray[Any]:
     """Returns (M,) bool: the row has an erased id."""
-    columns: dict[str, NDArray[Any]] = {
-        name: table[name].fill_null(NO_ID).to_numpy()
-        for name in ("user_id", "item_id", "creator_id", "time_ms", "logged_ms")
+    columns = {
+        name: table[name].fill_null("" if name == "item_type" else NO_ID).to_numpy()
+        for name in COLUMNS
         if name in table.column_names
     }
-    if "item_type" in table.column_names:
-        columns["item_type"] = np.array(table["item_type"].to_pylist(), object)
     return np.asarray(np.any([ids.select(columns) for ids in erased], axis=0))
-
-
-def _replace(part: Part, erased: Sequence[ErasedIds]) -> None:
-    arrow = arrow_parquet()
-    schema = arrow.parquet.read_schema(open_part(part))
-    options = {"write_page_checksum": True, **part_encoding(schema)}
-    with file_aside(part) if isinstance(part, Path) else tempfile.NamedTemporaryFile() as file:
-        with arrow.parquet.ParquetWriter(file, schema, **options) as writer:
-            for table in _read_groups(part):
-                writer.write_table(table.filter(arrow.array(~_select(table, erased))))
-        if not isinstance(part, Path):
-            file.flush()
-            part.folder.upload(Path(file.name), part.name)

@@ -79,13 +79,10 @@ class EventFiles:
 
     def delete_before(self, day: int) -> int:
         """Deletes the files of the days before ``day``. Returns their number."""
-        old_days = [each for each in self.days() if each < day]
-        for old_day in old_days:
-            if self._objects is None:
-                (self._folder / _name(old_day)).unlink()
-            else:
-                self._objects.remove(_name(old_day))
-        return len(old_days)
+        names = [_name(old_day) for old_day in self.days() if old_day < day]
+        for name in names:
+            (self._folder / name).unlink() if self._objects is None else self._objects.remove(name)
+        return len(names)
 
     def read(self, day: int, head: Head) -> Iterator[Events]:
         """Yields the events of a day by row group, in the order of writing.

@@ -186,7 +186,7 @@ def test_erasure_during_a_training_is_refused_and_writes_nothing(path, capsys):
 
 
 def test_killed_erasure_is_completed_by_a_second_run(path):
-    for name in ("karec.config.erase.erase_from_exported", "karec.logs.erase._replace"):
+    for name in ("karec.config.erase.erase_from_exported", "karec.logs.erase.file_aside"):
         module, _, function = name.rpartition(".")
         script = (
             "import os\n"
@@ -222,13 +222,6 @@ def test_what_is_not_an_integer_id_is_refused_and_nothing_is_erased(tmp_path, ca
     assert not (tmp_path / "erased").exists()
     with sqlite3.connect(tmp_path / "online.db") as store:
         assert store.execute("SELECT count(*) FROM events").fetchone() == (1,)
-
-
-def test_erasure_in_a_project_without_a_store_creates_none(tmp_path):
-    path = write_config(tmp_path)
-    files = {*tmp_path.rglob("*")}
-    assert erase(path, "--user", USER) == 0
-    assert {file.name for file in {*tmp_path.rglob("*")} - files} == {"erased", "key", "tombstones.txt"}
 
 
 def test_old_exported_days_are_deleted_by_the_next_export(path):

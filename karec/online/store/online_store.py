@@ -126,7 +126,7 @@ class OnlineStore(Protocol):
     def rewrite_state(self, rewrite: Rewrite) -> int:
         """Replaces the value of each key by ``rewrite(key, value)``. Returns the number of changed entries.
 
-        Appends run meanwhile. ``rewrite`` may be called several times for a key. O(state).
+        ``rewrite`` may be called several times for a key. SQLite: appends wait. O(state).
         """
         ...
 

@@ -38,7 +38,6 @@ from karec.online.store.sqlite_file import EVENT_COLUMNS, STATE_TABLE, SqliteFil
 EVENTS_PER_REPLACE = 20_000
 REPLACE_CACHE_KIB = 256 << 10
 EVENTS_PER_DELETE = 10_000  # of one transaction
-ENTRIES_PER_REWRITE = 10_000  # of one transaction
 MAX_VARIABLES = 30_000  # of one statement; SQLite's limit is 32,766
 
 Progress = Callable[[int], None]
@@ -111,19 +110,11 @@ class SqliteStore:
             _write_state(connection, StateUpdate(entries))
 
     def rewrite_state(self, rewrite: Rewrite) -> int:
-        n_changed, last = 0, b""
-        while True:
-            with self._file.transaction(self._synchronous) as connection:
-                rows = connection.execute(
-                    "SELECT key, value FROM state WHERE key > ? ORDER BY key LIMIT ?",
-                    (last, ENTRIES_PER_REWRITE),
-                ).fetchall()
-                changes = {key: new for key, value in rows if (new := rewrite(key, value)) != value}
-                _write_state(connection, StateUpdate(changes))
-            n_changed += len(changes)
-            if len(rows) < ENTRIES_PER_REWRITE:
-                return n_changed
-            last = rows[-1][0]
+        with self._file.transaction(self._synchronous) as connection:
+            rows = connection.execute("SELECT key, value FROM state")
+            changes = {key: new for key, value in rows if (new := rewrite(key, value)) != value}
+            _write_state(connection, StateUpdate(changes))
+        return len(changes)
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         if self.path is None:
