@@ -1,9 +1,10 @@
 """Ids to erase, and the tombstones of erased ids.
 
-    FOLDER/erased/key              32 random bytes, readable by the owner only
-    FOLDER/erased/tombstones.txt   HASH and Unix ms of the erasure, one line per id
+    key KEY     32 random bytes, hexadecimal
+    HASH TIME   one line per id: hexadecimal, and Unix ms of the erasure
 
-FOLDER is that of the karec.toml. HASH is the HMAC-SHA256 of kind and id: without the key nobody can test ids.
+The file is erased.txt next to the karec.toml, readable by its owner only. HASH is the HMAC-SHA256 of kind and
+id: without the key nobody can test ids.
 Training and ingestion leave out what is older than the erasure of its id. Later events count: the id is new.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import Unavailable
-from karec.files import file_aside, write_text_aside
+from karec.files import file_aside
 
 Kind = Literal["user", "item", "creator"]
 KEY_BYTES = 32
@@ -62,16 +63,15 @@ class ErasedIds:
 class Tombstones:
     """The tombstones of ``folder``, read again after a change of their file. Any thread may call.
 
-    Raises Unavailable if there are tombstones without their key, or the file is damaged.
+    Raises Unavailable if the file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._key_path = folder / "erased" / "key"
-        self._path = folder / "erased" / "tombstones.txt"
-        self._state: tuple[object, bytes, dict[str, int]] = (None, b"", {})
+        self._path = folder / "erased.txt"
+        self._state: tuple[object, str, dict[str, int]] = (None, "", {})
 
     def __bool__(self) -> bool:
-        return bool(self._read()[1])
+        return bool(self._read()[0])
 
     def erased_ms(self, kind: Kind, ids: Iterable[object]) -> list[int]:
         """Returns the time of the erasure of each id, 0 if it was not erased. About 4 µs an id."""
@@ -80,36 +80,31 @@ class Tombstones:
 
     def add(self, kind: Kind, ids: Iterable[object], now_ms: int) -> None:
         """Writes the tombstones of ``ids`` and, with the first ones, the key. One process at a time."""
-        if not self._path.exists():
-            self._key_path.parent.mkdir(exist_ok=True)
-            owner = self._key_path.parents[1].stat()
-            with file_aside(self._key_path) as file:
-                os.fchmod(file.fileno(), 0o600)
-                with suppress(PermissionError):  # root gives it to the user of the services
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-                file.write(secrets.token_bytes(KEY_BYTES))
         key, times = self._read()
-        key = key or self._key_path.read_bytes()
+        key = key or secrets.token_hex(KEY_BYTES)
         times = times | {_hash(key, kind, id_): now_ms for id_ in ids}
-        write_text_aside(self._path, "".join(f"{name} {time_ms}\n" for name, time_ms in times.items()))
+        owner = self._path.parent.stat()
+        with file_aside(self._path) as file:
+            os.fchmod(file.fileno(), 0o600)
+            with suppress(PermissionError):  # root gives it to the user of the services
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            lines = [f"key {key}", *(f"{name} {time_ms}" for name, time_ms in times.items())]
+            file.write("\n".join(lines).encode())
 
-    def _read(self) -> tuple[bytes, dict[str, int]]:
+    def _read(self) -> tuple[str, dict[str, int]]:
         try:
             status = os.stat(self._path)
         except FileNotFoundError:
-            return b"", {}
+            return "", {}
         version = status.st_ino, status.st_mtime_ns
         if self._state[0] != version:
             try:
-                lines = self._path.read_text(encoding="ascii").splitlines()
-                times = {name: int(time_ms) for name, time_ms in (line.split() for line in lines)}
-                self._state = version, self._key_path.read_bytes(), times
+                (_, key), *rows = (line.split() for line in self._path.read_text().splitlines())
+                self._state = version, key, {name: int(time_ms) for name, time_ms in rows}
             except (OSError, ValueError) as error:
-                raise Unavailable(
-                    f"{self._path}: key or tombstones are damaged ({error}). Restore both."
-                ) from error
+                raise Unavailable(f"{self._path} is damaged: {error}. Restore it.") from error
         return self._state[1:]
 
 
-def _hash(key: bytes, kind: Kind, id_: object) -> str:
-    return hmac.digest(key, f"{kind} {id_}".encode(), "sha256").hex()
+def _hash(key: str, kind: Kind, id_: object) -> str:
+    return hmac.digest(bytes.fromhex(key), f"{kind} {id_}".encode(), "sha256").hex()

@@ -101,9 +101,9 @@ def test_no_file_has_an_erased_user_except_the_tombstone(path, capsys):
     assert places_with(path, USER) == everywhere
     assert erase(path, "--user", USER) == 0
     assert places_with(path, USER) == set() and places_with(path, OTHER) == everywhere
-    (line,) = (path.parent / "erased/tombstones.txt").read_text().splitlines()
+    _, line = (path.parent / "erased.txt").read_text().splitlines()
     assert len(bytes.fromhex(line.split()[0])) == 32
-    assert (path.parent / "erased/key").stat().st_mode & 0o777 == 0o600
+    assert (path.parent / "erased.txt").stat().st_mode & 0o777 == 0o600
     assert USER not in capsys.readouterr().out
     assert found(path, USER) == set()
 
@@ -182,7 +182,7 @@ def test_erasure_during_a_training_is_refused_and_writes_nothing(path, capsys):
     with lock_exclusively(path.parent, wait=False):
         assert erase(path, "--user", USER) == 2
     assert "a training or another erasure runs" in capsys.readouterr().err
-    assert not (path.parent / "erased").exists() and "online.db" in places_with(path, USER)
+    assert not (path.parent / "erased.txt").exists() and "online.db" in places_with(path, USER)
 
 
 def test_killed_erasure_is_completed_by_a_second_run(path):
@@ -219,7 +219,7 @@ def test_what_is_not_an_integer_id_is_refused_and_nothing_is_erased(tmp_path, ca
     for kind in ("user", "item", "creator"):
         assert erase(path, f"--{kind}", text) == 2
         assert f"--{kind} is {text}, expected integers" in capsys.readouterr().err
-    assert not (tmp_path / "erased").exists()
+    assert not (tmp_path / "erased.txt").exists()
     with sqlite3.connect(tmp_path / "online.db") as store:
         assert store.execute("SELECT count(*) FROM events").fetchone() == (1,)
 
@@ -235,18 +235,19 @@ def test_erasure_without_an_id_is_refused(path, capsys):
     assert erase(path) == 2 and "name an id to erase" in capsys.readouterr().err
 
 
-def test_lost_key_is_an_error_that_names_the_file(path, capsys):
+def test_damaged_tombstones_are_an_error_that_names_the_file(path, capsys):
     erase(path, "--user", USER)
-    (path.parent / "erased/key").unlink()
+    file = path.parent / "erased.txt"
+    file.write_text(file.read_text().replace("key ", ""))
     assert erase(path, "--user", OTHER) == 2
-    assert "erased/tombstones.txt: key or tombstones are damaged" in capsys.readouterr().err
+    assert "erased.txt is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_key_belongs_to_the_owner_of_the_project(tmp_path):
+def test_tombstones_belong_to_the_owner_of_the_project(tmp_path):
     os.chown(tmp_path, 10001, 10002)
     Tombstones(tmp_path).add("user", ["a"], 1000)
-    status = (tmp_path / "erased/key").stat()
+    status = (tmp_path / "erased.txt").stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (10001, 10002, 0o600)
 
 
