@@ -224,10 +224,11 @@ def open_table(folder: Path) -> Table:
 def open_relations(folder: Path) -> dict[str, Relation]:
     """Opens relations by name. Raises DataError for a relation without all required parts."""
     parts = (_RELATION.fullmatch(path.name) for path in folder.glob("*.npy"))
-    return {name: _open_relation(folder, name) for name in sorted({part[1] for part in parts if part})}
+    return {name: open_relation(folder, name) for name in sorted({part[1] for part in parts if part})}
 
 
-def _open_relation(folder: Path, name: str) -> Relation:
+def open_relation(folder: Path, name: str) -> Relation:
+    """Opens the relation ``name``. Raises DataError if it lacks a required part."""
     indptr, values = (_load_ids(folder / f"{name}.{part}.npy") for part in ("indptr", "values"))
     paths = (folder / f"{name}.{part}.npy" for part in ("times", "scenes"))
     times, scenes = (_load(path) if path.exists() else None for path in paths)

@@ -12,7 +12,8 @@ Cost  O(entries · D), in chunks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 from karec.catalog.item_types import ItemTable, ItemType
 from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, EXPOSED, PUBLISHED, SONG, TAG, Meaning, counter, is_counter
-from karec.catalog.snapshot import Snapshot
+from karec.catalog.snapshot import Snapshot, open_relation, save_relations
 from karec.catalog.table import Table
 from karec.index import ItemIndex
 from karec.refresh.item_vectors import served_columns
 
 ROLES = {"song": SONG, "creator": CREATOR}
 USER_COLUMNS = ("city", "family")  # copied for a creator who is a user
+WORKS = "works"  # folder of the file of works_of
 LISTS = ("history", "skipped", "liked")
 CHUNK = 1 << 16  # works whose vectors are read at once
 
@@ -46,6 +48,16 @@ class DerivedItemType:
             raise ValueError(
                 f"works_of has {len(self.works_of)} lists, expected {len(self.item_type.items)}, one per item"
             )
+
+    def save(self, folder: Path) -> None:
+        """Writes the files into ``folder``, an existing folder without an item type."""
+        self.item_type.save(folder)
+        save_relations(folder / WORKS, {WORKS: self.works_of})
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Memory-maps the files. Raises DataError if ``folder`` lacks one of them."""
+        return cls(ItemType.open(folder), open_relation(folder / WORKS, WORKS))
 
 
 def songs_and_creators(snapshot: Snapshot) -> dict[str, DerivedItemType]:

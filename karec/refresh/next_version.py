@@ -29,7 +29,7 @@ from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.refresh.communities import ignored_pairs
 from karec.refresh.follow import LibraryFollower
-from karec.refresh.item_types import ROLES, DerivedItemType
+from karec.refresh.item_types import DerivedItemType
 from karec.refresh.item_vectors import item_vectors, served_columns
 from karec.refresh.ivf_lists import user_vectors
 from karec.refresh.library_state import REFRESHED, vector_states
@@ -66,13 +66,12 @@ def publish_next_version(
 ) -> Path:
     """Publishes like ``karec.publish``, next to the serving version. Returns the folder.
 
-    Raises BundleError if nothing is published yet; the previous version is not fully refreshed; the run has
-    another encoder, so one of the two user towers would read wrong codes; or there are item types besides
-    songs and creators, whose vectors a refresh cannot compute.
+    Raises BundleError if nothing is published yet; the previous version is not fully refreshed; or the run
+    has another encoder, so one of the two user towers would read wrong codes.
     """
     check_names(item_types)
     before = open_refreshed_bundle(root)
-    _check_compatible(before, run, item_types)
+    _check_compatible(before, run)
     encoder = Encoder.load(run / "encoder.npz")
     check_scene_counters(encoder, snapshot)
     snapshot, highest_id = with_communities(snapshot, root)
@@ -108,18 +107,12 @@ def open_refreshed_bundle(root: Path) -> Bundle:
     return before
 
 
-def _check_compatible(before: Bundle, run: Path, item_types: Mapping[str, DerivedItemType]) -> None:
+def _check_compatible(before: Bundle, run: Path) -> None:
     if (run / "encoder.npz").read_bytes() != (before.path / "encoder.npz").read_bytes():
         raise BundleError(
             f"{run / 'encoder.npz'}: not the encoder of {before.path}, but the towers of both versions read "
             f"the same "
             "user inputs. Train with --log, which keeps the encoder, or publish the whole library at once."
-        )
-    others = sorted({*before.item_types, *item_types} - ROLES.keys())
-    if others:
-        raise BundleError(
-            f"{before.path} or the new version has the item types {others}, whose vectors a refresh cannot "
-            "compute. Publish the whole library at once."
         )
 
 

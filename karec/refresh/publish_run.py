@@ -113,7 +113,6 @@ def publish_library(
     """Publishes ``run``, ``snapshot`` and ``library`` as one bundle. Returns its folder."""
     item_tower = OnnxModel(run / ITEM_TOWER)
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
-    derived_types = {**songs_and_creators(snapshot), **item_types}
 
     def write(folder: Path) -> None:
         for name in MODELS:
@@ -123,7 +122,7 @@ def publish_library(
         VectorStatistics.from_index(library.index, folder / INDEX).save(folder / FILE)
         for name, tower in library.towers.items():
             shutil.copyfile(tower, folder / name)
-        _save_item_types(derived_types, folder / KINDS, snapshot, library.type_vectors)
+        _save_item_types(item_types, folder / KINDS, snapshot, library.type_vectors)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
@@ -153,12 +152,13 @@ def measured_lists(index: ItemIndex, snapshot: Snapshot, encoder: Encoder, model
 
 
 def _save_item_types(
-    derived_types: Mapping[str, DerivedItemType], folder: Path, snapshot: Snapshot, index: ItemIndex
+    item_types: Mapping[str, DerivedItemType], folder: Path, snapshot: Snapshot, index: ItemIndex
 ) -> None:
-    for name, derived in derived_types.items():
+    """Saves songs, creators and ``item_types``, these with their works for a refresh."""
+    for name, derived in {**songs_and_creators(snapshot), **item_types}.items():
         type_folder = folder / name
         type_folder.mkdir(parents=True)
-        derived.item_type.save(type_folder)
+        (derived if name in item_types else derived.item_type).save(type_folder)
         build_item_type_index(derived, snapshot, index).save(type_folder / INDEX)
 
 

@@ -33,7 +33,7 @@ from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.index import ItemIndex
 from karec.refresh.follow import LibraryFollower
-from karec.refresh.item_types import ROLES, build_item_type_index, songs_and_creators
+from karec.refresh.item_types import WORKS, DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import item_vectors
 from karec.refresh.library_state import vector_states
 from karec.refresh.shards import (
@@ -191,17 +191,19 @@ class Refresh:
         )
 
     def _item_types(self) -> dict[str, ItemIndex]:
-        """Returns the vectors of songs and creators, from the works' newest ones."""
-        if not set(self.bundle.item_types) & ROLES.keys():
+        """Returns the vectors of all item types, from the works' newest ones."""
+        bundle = self.bundle
+        if not bundle.item_types:
             return {}
-        LibraryFollower().catch_up(self.bundle)
-        derived = songs_and_creators(self.bundle.snapshot)
-        published = {name: derived[name] for name in self.bundle.item_types if name in derived}
-        works = self.bundle.index
-        return {
-            f"{KINDS}/{name}.karec": build_item_type_index(item_type, self.bundle.snapshot, works)
-            for name, item_type in published.items()
-        }
+        LibraryFollower().catch_up(bundle)
+        derived = songs_and_creators(bundle.snapshot)
+        indices = {}
+        for name in bundle.item_types:
+            folder = bundle.path / KINDS / name
+            is_derived = name in derived and not (folder / WORKS).exists()
+            item_type = derived[name] if is_derived else DerivedItemType.open(folder)
+            indices[f"{KINDS}/{name}.karec"] = build_item_type_index(item_type, bundle.snapshot, bundle.index)
+        return indices
 
 
 def remove_retired_libraries(root: Path) -> None:

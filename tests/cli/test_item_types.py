@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 from room_files import AUTHORS, write_rooms
 
+from karec.bundle import Bundle
 from karec.cli import main
+from karec.config import scene_names
+from karec.config.online import open_contents
 
 SETTINGS = """
 features = { dim = 4, min_count = 3, history_length = 5 }
@@ -33,3 +37,32 @@ def test_train_serves_rooms_of_files_by_their_ids(trained, capsys):
         capsys.readouterr()
         assert main(["recommend", config, "--user", "c-3", "--scene", scene, "--json"]) == 0
         assert {item["item_id"] for item in json.loads(capsys.readouterr().out)["items"]} == ids
+
+
+def test_publish_takes_the_item_types_of_the_data(trained, tmp_path):
+    options = ["--run", str(trained / "out" / "run"), "--out", str(tmp_path)]
+    assert main(["publish", str(trained), *options]) == 0
+    published, bundle = Bundle.open(trained / "out" / "bundles"), Bundle.open(tmp_path / "bundles")
+    assert bundle.item_types == ["creator", "live", "room"]
+    for name in ("live", "room"):
+        index, expected = bundle.item_type(name).index, published.item_type(name).index
+        assert len(index) == len(expected)
+        vectors = [one.embeddings(one.lookup(expected.ids)) for one in (index, expected)]
+        np.testing.assert_array_equal(*vectors)
+    assert scene_names(tmp_path / "karec.toml") == ["home", "live", "room"]
+
+
+def test_counters_of_rooms_start_at_zero_or_at_the_sum_of_their_works(trained):
+    bundle = Bundle.open(trained / "out" / "bundles")
+    live, room = (bundle.item_type(name).snapshot.works for name in ("live", "room"))
+    labels = ["watch_1m", "watch_5m", "watch_30m"]
+    assert {name for name in live.columns if name.startswith("count_")} == {
+        "count_exposed",
+        *(f"count_{label}" for label in labels),
+    }
+    assert not live["count_exposed"].any()
+    assert set(labels) < set(open_contents(bundle).head.labels)
+    works = bundle.snapshot.works
+    for row, creator in enumerate(room["creator_id"].tolist()):
+        of_room = works["creator_id"] == creator
+        assert room["count_positive"][row] == works["count_positive"][of_room].sum()

@@ -18,6 +18,7 @@ from karec.errors import BundleError
 from karec.features.user_vectors import run_user_towers
 from karec.index import ItemIndex
 from karec.refresh.follow import LibraryFollower
+from karec.refresh.item_types import build_item_type_index
 from karec.refresh.library_state import library_state
 from karec.refresh.next_version import LEVELS, fit_line, publish_next_version
 from karec.refresh.rolling import open_refresh
@@ -129,14 +130,22 @@ def test_next_version_refuses_another_encoder(before, published, tmp_path):
         rolled(before, tmp_path / "run")
 
 
-def test_next_version_refuses_item_types_without_refresh(tmp_path):
-    bundle = publish_small_bundle(tmp_path, kinds=rooms_of)
-    run = write_next_run(bundle, tmp_path / "run-2")
-    with pytest.raises(
-        BundleError,
-        match=r"has the item types \['live', 'room'\], whose vectors a refresh cannot compute",
-    ):
-        rolled(bundle, run)
+def test_refresh_moves_rooms_to_the_next_version(tmp_path):
+    before = publish_small_bundle(tmp_path, kinds=rooms_of)
+    run = write_next_run(before, tmp_path / "run-2")
+    kinds = rooms_of(before.snapshot)
+    publish_next_version(run, before.snapshot, before.path.parent, item_types=kinds, sample=10)
+    bundle = Bundle.open(before.path.parent)
+    assert bundle.item_type("live").index.model_versions == (1,)
+    with open_refresh(Bundle.open(bundle.path, verify=False)) as work:
+        work.run(work.start_round(bundle.snapshot.time_ms, 7))
+    LibraryFollower().catch_up(bundle)
+    for name, kind in kinds.items():
+        index = bundle.item_type(name).index
+        expected = build_item_type_index(kind, bundle.snapshot, bundle.index)
+        assert index.model_versions == (2,)
+        vectors = [one.embeddings(one.lookup(expected.ids)) for one in (index, expected)]
+        np.testing.assert_array_equal(*vectors)
 
 
 def republished(bundle, root, change):
