@@ -29,11 +29,10 @@ from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.index.ids import IdMap, PlainIds
 from karec.logs.erase import erase_from_log
-from karec.logs.parts import LogFolder, to_log_folder
+from karec.logs.parts import to_log_folder
 from karec.object_store import is_url
 from karec.online.erase import erase_from_store
 from karec.online.export import LEASE, renew_lease
-from karec.online.store.online_store import OnlineStore
 from karec.online.store.open import open_store
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.sqlite_file import backup_path
@@ -131,27 +130,18 @@ def _count_learned(folder: Path, erased: ErasedIds) -> int:
 def _erase_online(config: Config, bundle: Bundle, erased: Sequence[ErasedIds]) -> Iterator[Found]:
     assert config.online is not None
     source = read_event_source(config.path)
-    assert source.exported is not None
-    contents, days = open_contents(bundle, config.online.late_ms), to_log_folder(source.exported)
+    contents, days = open_contents(bundle, config.online.late_ms), to_log_folder(source.exported or "")
+    holder = uuid4().hex
     with closing(open_store(source.url, Path())) as store:
         contents.check(store)
         n_found = sum(erase_from_store(store, contents, ids) for ids in erased)
         yield Found(f"online store {config.online.url}", n_found, REWRITTEN)
-        yield Found(f"exported events {days}", erase_from_exported(store, days, erased), REWRITTEN)
+        try:  # an export must not add to a day meanwhile
+            n_events = erase_from_log(days, erased, on_part=partial(renew_lease, store, holder))
+        finally:
+            store.acquire_lease(LEASE, holder, 0)  # seconds: ends it
+        yield Found(f"exported events {days}", n_events, REWRITTEN)
         if isinstance(store, SqliteStore):
             store.compact()
-            assert store.path is not None
-            if backup_path(store.path).exists():
+            if backup_path(Path(store.path or "")).exists():
                 store.back_up()
-
-
-def erase_from_exported(store: OnlineStore, days: LogFolder, erased: Sequence[ErasedIds]) -> int:
-    """Writes exported days again without the ids. Returns the number of their events.
-
-    Raises Unavailable if an export runs, LogSchemaError for a damaged file.
-    """
-    holder = uuid4().hex
-    try:
-        return erase_from_log(days, erased, on_part=partial(renew_lease, store, holder))
-    finally:
-        store.acquire_lease(LEASE, holder, 0)  # seconds: ends it

@@ -21,6 +21,7 @@ from karec.config import open_hot_swap
 from karec.config.erase import erase_ids
 from karec.erasure import Tombstones
 from karec.index import IdMap
+from karec.online.export import LEASE
 from karec.online.store.records import keys_of
 from karec.online.store.sqlite import SqliteStore
 from karec.times import DAY_MS
@@ -185,8 +186,16 @@ def test_erasure_during_a_training_is_refused_and_writes_nothing(path, capsys):
     assert not (path.parent / "erased.txt").exists() and "online.db" in places_with(path, USER)
 
 
+def test_exported_days_stay_while_an_export_runs(path, capsys):
+    store = SqliteStore(path.parent / "online.db")
+    assert store.acquire_lease(LEASE, "export", 60)  # seconds
+    assert erase(path, "--user", USER) == 2 and "another export" in capsys.readouterr().err
+    assert "events" in places_with(path, USER)
+    store.close()
+
+
 def test_killed_erasure_is_completed_by_a_second_run(path):
-    for name in ("karec.config.erase.erase_from_exported", "karec.logs.erase.file_aside"):
+    for name in ("karec.config.erase.renew_lease", "karec.logs.erase.file_aside"):
         module, _, function = name.rpartition(".")
         script = (
             "import os\n"

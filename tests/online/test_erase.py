@@ -11,14 +11,12 @@ from valkey_server import PROGRAMS, REASON, ValkeyServer
 
 from karec.aggregates.events import DELETE, Events
 from karec.catalog.table import Table
-from karec.config.erase import erase_from_exported
 from karec.erasure import ErasedIds
-from karec.errors import Unavailable
+from karec.logs.erase import erase_from_log
 from karec.logs.parts import to_log_folder
 from karec.online.apply_events import EventApplier
 from karec.online.erase import erase_from_store
 from karec.online.event_files import EventFiles
-from karec.online.export import LEASE
 from karec.online.item_counters import ItemCounters
 from karec.online.lifecycle import ItemLife, ItemLifecycle
 from karec.online.read_state import StateReader
@@ -252,23 +250,14 @@ def test_erased_events_leave_exported_days_and_others_stay(tmp_path, request, pl
     location = str(tmp_path / "events")
     if place == "url":
         location = url_of(request.getfixturevalue("s3_port"), "bucket/erased-events")
-    store, files = SqliteStore(None), EventFiles(location)
+    files = EventFiles(location)
     day = START // DAY_MS
     kept = make_events({"user_id": OTHER, "item_id": WORK})
     files.write(day, iter([make_events({"user_id": USER, "item_id": WORK}), kept]), HEAD)
     files.write(day + 1, iter([make_events({"user_id": USER, "item_id": 1}, time_ms=NOW_MS)]), HEAD)
     ids = erased("user", USER)
-    assert erase_from_exported(store, to_log_folder(location), [ids]) == 1
+    assert erase_from_log(to_log_folder(location), [ids]) == 1
     assert [events.user_id.tolist() for events in files.read(day, HEAD)] == [[], [OTHER]]
     assert [events.user_id.tolist() for events in files.read(day + 1, HEAD)] == [[USER]]
-    assert erase_from_exported(store, to_log_folder(location), [ids]) == 0
+    assert erase_from_log(to_log_folder(location), [ids]) == 0
     assert files.delete_before(day + 1) == 1 and files.days() == [day + 1]
-
-
-def test_erasure_during_an_export_is_refused(tmp_path):
-    store, files = SqliteStore(None), EventFiles(str(tmp_path))
-    files.write(1, iter([make_events({"user_id": USER, "item_id": WORK})]), HEAD)
-    assert store.acquire_lease(LEASE, "export", 60)  # seconds
-    with pytest.raises(Unavailable, match="another export"):
-        erase_from_exported(store, tmp_path, [erased("user", USER)])
-    assert [events.user_id.tolist() for events in files.read(1, HEAD)] == [[USER]]
