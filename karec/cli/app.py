@@ -81,6 +81,7 @@ karec lab ablation world --out ablation --on validation --seeds 0 --rows hard --
 karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
+karec lab similar lastfm --root hetrec2011-lastfm-2k
 karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
 karec lab export-library library --works 100000
 """.splitlines()
@@ -156,5 +157,6 @@ _add("simulate", lab.simulate, _lab)
 _add("ablation", lab.ablation, _lab)
 _add("final-fit", lab.final_fit, _lab)
 _add("retrieval", lab.retrieval, _lab)
+_add("similar", lab.similar, _lab)
 _add("export-world", lab.export_world, _lab)
 _add("export-library", lab.export_library, _lab)

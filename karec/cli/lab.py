@@ -146,6 +146,17 @@ def final_fit(
     print_tables(console, [final_fit_table(gains)])
 
 
+def similar(choice: DataChoice) -> None:
+    """Compare similar items with item-kNN, by what users enjoy together on the later days."""
+    require_extra("lab", "karec lab similar")
+    require_extra("train", "karec lab similar")
+    from karec.lab.studies.similar_items import compare_similar_items, similar_items_table
+
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        measured = compare_similar_items(loaded.dataset, choice.seed or 0)
+    print_tables(make_console(), [similar_items_table(measured)])
+
+
 def retrieval(
     choice: DataChoice,
     minutes: Annotated[

@@ -16,6 +16,7 @@ from karec.config.wiring import check_wiring, with_exposure_control
 from karec.errors import ConfigError, nearest
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.controller import ExposureController
+from karec.features.similar_items import similar_items
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
@@ -101,6 +102,7 @@ def build_cascade(
         exposure=resources.exposure,
         as_of_ms=bundle.snapshot.time_ms if online is None else None,
         labels=items.snapshot.labels,
+        find_similar=lambda *query: similar_items(None if scene.item_type else items.encoder.cowatch, *query),
     )
 
 

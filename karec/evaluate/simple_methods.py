@@ -93,7 +93,7 @@ def fit_item_knn(log: PastLog, neighbours: int, shrinkage: float) -> Scorer:
     Source: M. Deshpande, G. Karypis, Item-based top-N recommendation algorithms, ACM TOIS 22 (2004).
     """
     profiles = log.profiles
-    similarity = csr_array(_similar_items(profiles, neighbours, shrinkage).T)
+    similarity = csr_array(similar_by_counts(profiles, neighbours, shrinkage).T)
     return _break_ties(log, lambda users: (profiles[users] @ similarity).toarray())
 
 
@@ -172,7 +172,7 @@ def _item_pairs(profiles: csr_array) -> Iterator[tuple[int, csr_array]]:
         yield begin, csr_array(by_item[begin : begin + ROWS] @ profiles)
 
 
-def _similar_items(profiles: csr_array, k: int, shrinkage: float) -> csr_array:
+def similar_by_counts(profiles: csr_array, k: int, shrinkage: float) -> csr_array:
     """Returns (N, N) similarities of ``fit_item_knn``, the ``k`` largest of each row."""
     n_users = np.bincount(profiles.indices, minlength=profiles.shape[1]).astype(np.float32)
     blocks = []
@@ -212,7 +212,7 @@ def sparse_regressions(profiles: csr_array, penalty: float) -> csr_array:
     for begin, pairs in _item_pairs(columns):
         block = np.minimum(pairs.toarray(), np.iinfo(np.uint16).max)
         counts[begin : begin + len(block), :n] = block
-    similar = _similar_items(columns, NEIGHBOURS, 0.0)
+    similar = similar_by_counts(columns, NEIGHBOURS, 0.0)
     row = _rows_of(similar)
     neighbours = np.full((n, NEIGHBOURS), n)
     neighbours[row, np.arange(len(row)) - similar.indptr[row]] = similar.indices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from karec.bundle import Bundle
     from karec.bundle.item_types import ItemTypeBundle
     from karec.exposure.controller import ExposureController
-    from karec.index import ItemIndex
+    from karec.index import IndexView, ItemIndex
     from karec.online.follow import Follower
+
+    FindSimilar = Callable[[IndexView, int, int, Array], tuple[Array, Array]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Cascade:
                   not read it; None if built by hand
     as_of_ms      time of a request without one, Unix ms; None: now, since the online store has newer events
     labels        names of the codes of categories, for conditions of requests
+    find_similar  returns ids and scores for (view, item, k, allowed rows); None if built by hand
     clock         seconds, for run times and deadlines
     run_times     run times of recall, the stages and their fallbacks, of requests with and without a deadline
     """
@@ -75,6 +78,7 @@ class Cascade:
     exposure: ExposureController | None = field(default=None, repr=False, kw_only=True)
     as_of_ms: int | None = field(default=None, kw_only=True)
     labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: EMPTY, repr=False, kw_only=True)
+    find_similar: FindSimilar | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     run_times: RunTimes = field(init=False, repr=False, compare=False)
     masks: MaskCache = field(init=False, repr=False, compare=False)
@@ -215,20 +219,52 @@ class Cascade:
         empty = {name: np.empty(0, dtype) for name, dtype in self.index.schema.columns.items()}
         allowed_rows(where, empty, self.labels)
 
+    def similar(
+        self, item_id: int | str, k: int = 10, *, where: Where | None = None
+    ) -> tuple[tuple[int | str, float], ...]:
+        """Returns (id, score) of the ``k`` items that the users of ``item_id`` enjoy most, best first.
+
+        Without blocked, closed and deleted items. For an item that few users enjoyed, those with the nearest
+        vectors (``karec.features.similar_items``).
+
+        Raises:
+            ValueError: k < 1, the item is not in the index, or ``where`` does not fit its columns.
+            ContractError: the cascade was built by hand.
+        """
+        if self.find_similar is None or self.index is None:
+            raise ContractError(f"the scene {self.scene!r} has no bundle to find similar items in")
+        item = int(item_id) if self.naming is None else self.naming.number_of(item_id)
+        with self.index.pinned() as view:
+            request = self._with_moment(Request(0, k, self.scene, where=where).with_view(view))
+            request, _ = self._read_online(request)
+            is_allowed = self._mask(where, view).copy()
+            if request.online is not None:
+                hidden = np.asarray(view.lookup(request.online.items.hidden_ids))
+                is_allowed[hidden[hidden >= 0]] = False
+            ids, scores = self.find_similar(view, item, k, is_allowed)
+        page = Page(request.with_view(None).with_online(None), Candidates.from_ids(ids, scores), Trace())
+        page = page if self.naming is None else self.naming.to_ids(page, page.request)
+        return tuple((item.item_id, item.score) for item in page)
+
     def _with_allowed(self, request: Request) -> Request:
-        where, view = request.where, request.view
-        if where is None:
+        if request.where is None:
             return request
-        self.check_where(where)
+        return request.with_allowed(self._mask(request.where, request.view))
+
+    def _mask(self, where: Where | None, view: IndexView | None) -> Array:
+        """Returns (n_rows,) bool of the open items that satisfy ``where``."""
+        if where is not None:
+            self.check_where(where)
         assert view is not None  # there is an index
 
         def make_mask() -> Array:
-            mask = allowed_rows(where, view.columns, self.labels) & view.present
+            mask = view.present
+            mask = mask.copy() if where is None else allowed_rows(where, view.columns, self.labels) & mask
             rows = np.flatnonzero(mask)
             mask[rows] = view.is_open(ids=view.ids[rows])
             return mask
 
-        return request.with_allowed(self.masks.get(where, view.generation, make_mask))
+        return self.masks.get(where, view.generation, make_mask)
 
     def _stages_of(self, request: Request) -> tuple[Stage, ...]:
         """Returns the stages. Those before ``first_stage`` only have hydrators and filters."""

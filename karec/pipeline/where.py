@@ -106,10 +106,10 @@ class MaskCache:
     """The newest masks by condition and generation of the index. Any number of threads may call."""
 
     def __init__(self) -> None:
-        self._masks: dict[tuple[Where, int], Bool] = {}
+        self._masks: dict[tuple[Where | None, int], Bool] = {}
         self._lock = Lock()
 
-    def get(self, where: Where, generation: int, make: Callable[[], Bool]) -> Bool:
+    def get(self, where: Where | None, generation: int, make: Callable[[], Bool]) -> Bool:
         """Returns the mask of ``make()``, which is called if the cache lacks it."""
         key = where, generation
         with self._lock:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 
 from karec.errors import KarecError, Unavailable, one_line
-from karec.serve import events, items, problems, recommend, status, try_page
+from karec.serve import events, items, problems, recommend, similar, status, try_page
 from karec.serve.openapi import openapi
 from karec.serve.problems import ProblemError
 from karec.serve.service import ServeOptions, Service
@@ -31,8 +31,8 @@ REFUSAL_DELAY_S = 0.05
 SWITCH_INTERVAL_S = 0.0005  # refusals are written between two steps of a request
 RESTART_DELAY_S = 2.0  # after a failed start
 PR_SET_PDEATHSIG = 1
-ROUTES = frozenset(("/v1/recommend", "/v1/rank", "/v1/events", "/v1/items", "/v1/try", "/v1/status"))
-ROUTES |= {"/healthz", "/readyz", "/version", "/metrics", "/openapi.json", "/"}
+ROUTES = frozenset(("/v1/recommend", "/v1/rank", "/v1/similar", "/v1/events", "/v1/items", "/v1/try"))
+ROUTES |= {"/v1/status", "/healthz", "/readyz", "/version", "/metrics", "/openapi.json", "/"}
 ROUTE_PREFIXES = {"/v1/users/": "/v1/users/ID", "/v1/items/": "/v1/items/ID"}
 
 _log = logging.getLogger("karec.serve")
@@ -61,6 +61,7 @@ def build_app(service: Service) -> Starlette:
         routes=[
             Route("/v1/recommend", recommend.recommend, methods=["POST"]),
             Route("/v1/rank", recommend.rank, methods=["POST"]),
+            Route("/v1/similar", similar.similar, methods=["POST"]),
             Route("/v1/events", events.post_events, methods=["POST"]),
             Route("/v1/items", events.post_items, methods=["POST"]),
             Route("/v1/users/{id:path}", items.get_user),
@@ -121,6 +122,7 @@ class Gate:
         self._queues = {
             "/v1/recommend": service.recommend_queue,
             "/v1/rank": service.recommend_queue,
+            "/v1/similar": service.recommend_queue,
             "/v1/events": service.event_queue,
             "/v1/items": service.event_queue,
             "/v1/try": service.lookup_queue,

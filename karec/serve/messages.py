@@ -94,18 +94,34 @@ class PageResponse(Struct, frozen=True):
     trace: list[dict[str, Any]] | UnsetType = UNSET
 
 
-class Dropped(Struct, frozen=True):
-    """An item that a filter, `STAGE.STEP`, dropped, or that is blocked or not in the index."""
-
-    item_id: Id
-    by: str
-
-
 class Scored(Struct, frozen=True):
     """The score of an item."""
 
     item_id: Id
     score: float
+
+
+class SimilarRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """Request for the items that the users of an item enjoy. `where`: a condition that they satisfy."""
+
+    item_id: Id
+    scene: Name | None = None
+    k: Annotated[int, Meta(ge=1)] = 10
+    where: Where | None = None
+
+
+class SimilarResponse(Struct, frozen=True):
+    """The items, the most similar first."""
+
+    item_id: Id
+    items: list[Scored]
+
+
+class Dropped(Struct, frozen=True):
+    """An item that a filter, `STAGE.STEP`, dropped, or that is blocked or not in the index."""
+
+    item_id: Id
+    by: str
 
 
 class RankResponse(PageResponse, frozen=True, kw_only=True):

@@ -21,6 +21,11 @@ POSTS: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {  # path: su
         (messages.RankRequest,),
         (messages.RankResponse,),
     ),
+    "/v1/similar": (
+        "The items that the users of an item enjoy.",
+        (messages.SimilarRequest,),
+        (messages.SimilarResponse,),
+    ),
     "/v1/events": (
         "Stores events of users. The next request reads them.",
         (messages.UserEvents,),

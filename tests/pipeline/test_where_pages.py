@@ -103,3 +103,20 @@ def test_blocked_items_are_left_out(cascades):
 def test_unknown_column_is_refused(cascades):
     with pytest.raises(ValueError, match="no column 'colour'"):
         cascades["home"].run(karec.Request(3, where=Where.from_dict({"column": "colour", "equal": 1})))
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_similar_items_satisfy_the_condition(cascades, scene):
+    cascade = cascades[scene]
+    item = cascade.index.ids[0].item()
+    found = [item_id for item_id, _ in cascade.similar(item, K)]
+    assert len(found) == K and item not in found
+    for where, allowed in conditions_of(cascade, seed=3):
+        assert {item_id for item_id, _ in cascade.similar(item, K, where=where)} == {
+            item_id for item_id, _ in cascade.similar(item, 10**6) if item_id in allowed
+        } or len(allowed) > K
+
+
+def test_similar_items_of_an_unknown_item_are_refused(cascades):
+    with pytest.raises(ValueError, match="not in the index"):
+        cascades["home"].similar(10**15)

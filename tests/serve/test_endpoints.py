@@ -66,6 +66,38 @@ def test_rank_refuses_bodies_with_the_wrong_field(service):
         assert answer.status_code == 422 and answer.json()["field"].startswith(field), answer.json()
 
 
+def test_similar_items_leave_out_blocked_items(service, snapshot):
+    item = snapshot.works.ids[0].item()
+    answer = service.post("/v1/similar", {"item_id": item, "k": 8}).json()
+    ids = [row["item_id"] for row in answer["items"]]
+    assert len({*ids}) == 8 and item not in ids and answer["item_id"] == item
+    block = {"event": "block", "item_id": ids[0]}
+    assert service.post("/v1/items", {"items": [block]}).json()["events"] == 1
+    service.wait_until(
+        lambda: f'"item_id":{ids[0]},"' not in service.post("/v1/similar", {"item_id": item, "k": 8}).text
+    )
+    service.post("/v1/items", {"items": [{**block, "event": "unblock"}]})
+
+
+def test_similar_items_refuse_an_unknown_item_and_a_wrong_condition(service):
+    for body, field in (
+        ({"item_id": 10**15}, "item_id"),
+        ({"item_id": "a"}, "item_id"),
+        ({"item_id": 2**70}, "item_id"),
+        ({"item_id": 1, "where": {"column": "colour", "equal": 1}}, "where"),
+        ({"item_id": 1, "k": 10**6}, "k"),
+        ({}, "item_id"),
+    ):
+        answer = service.post("/v1/similar", body)
+        assert answer.status_code == 422 and answer.json()["field"] == field, answer.text
+
+
+def test_similar_items_have_text_ids(service_with_text_ids):
+    ids = [item["item_id"] for item in service_with_text_ids.ask("u1", k=3)["items"]]
+    answer = service_with_text_ids.post("/v1/similar", {"item_id": ids[0]}).json()
+    assert len(answer["items"]) == 10 and all(isinstance(row["item_id"], str) for row in answer["items"])
+
+
 def test_all_items_of_a_page_satisfy_where(service, snapshot):
     songs = dict(zip(snapshot.works.ids.tolist(), snapshot.works["song_id"].tolist(), strict=True))
     chosen = [*{*songs.values()}][:3]
