@@ -73,8 +73,8 @@ class Tombstones:
     def __bool__(self) -> bool:
         return bool(self._read()[0])
 
-    def erased_ms(self, kind: Kind, ids: Iterable[object]) -> list[int]:
-        """Returns the time of the erasure of each id, 0 if it was not erased. About 4 µs an id."""
+    def erased_ms(self, kind: str, ids: Iterable[object]) -> list[int]:
+        """Returns the time of the erasure of each id, 0 if it or its kind is not erased. About 4 µs an id."""
         key, times = self._read()
         return [times.get(_hash(key, kind, id_), 0) if times else 0 for id_ in ids]
 
@@ -106,5 +106,5 @@ class Tombstones:
         return self._state[1:]
 
 
-def _hash(key: str, kind: Kind, id_: object) -> str:
+def _hash(key: str, kind: str, id_: object) -> str:
     return hmac.digest(bytes.fromhex(key), f"{kind} {id_}".encode(), "sha256").hex()

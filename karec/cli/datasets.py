@@ -61,10 +61,9 @@ def load_data(choice: DataChoice, progress: ProgressReport, out: Path | None = N
     folder = Path(choice.data) if choice.root is None or preset is None else choice.root
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
         tombstones = None if out is None else Tombstones(out)
-        loaded = load(
+        dataset = load(
             folder, Path(ids), progress, skip_bad=choice.skip_bad, preset=preset, tombstones=tombstones
-        )
-        dataset = loaded.dataset
+        ).dataset
         for note in dataset.notes:
             progress.note(note)
         yield LoadedData(dataset, Path(ids))

@@ -58,13 +58,8 @@ def store_lines(path: Path, lines: Iterable[str]) -> tuple[int, Counter[str]]:
     assert config.online is not None
     bundle = Bundle.open(config.follow_bundle(), verify=False)
     contents = open_contents(bundle, config.online.late_ms)
-    parser = EventParser(
-        bundle,
-        contents.head,
-        Tombstones(path.absolute().parent),
-        config.scenes,
-        config.online.open_minutes,
-    )
+    tombstones = Tombstones(path.absolute().parent)
+    parser = EventParser(bundle, contents.head, tombstones, config.scenes, config.online.open_minutes)
     applier = EventApplier(contents)
     n_events = 0
     reasons = Counter[str]()

@@ -30,13 +30,9 @@ def mark_erased(
     marked = dict(sources)
     for name, columns, time in _columns(contract, sources):
         source = sources[name]
-        conditions = [
-            condition
-            for kind, column in columns
-            if column in source.types and (condition := _condition(source, kind, column, time, tombstones))
-        ]
-        mistakes = [(" OR ".join(conditions), ERASED)] if conditions else []
-        marked[name] = replace(source, mistakes=(*source.mistakes, *mistakes))
+        ids = [(kind, column) for kind, column in columns if column in source.types]
+        if erased := " OR ".join(filter(None, (_condition(source, *each, time, tombstones) for each in ids))):
+            marked[name] = replace(source, mistakes=(*source.mistakes, (erased, ERASED)))
     return marked
 
 

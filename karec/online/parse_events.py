@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import numpy as np
 
 from karec.aggregates.events import COLUMNS, KINDS, WORK, Events, Head
-from karec.erasure import Kind, Tombstones
+from karec.erasure import Tombstones
 from karec.index.ids import IdMap, PlainIds
 from karec.online.lifecycle import ADJUSTMENTS, ID, is_factor
 from karec.online.store import records
@@ -45,8 +45,6 @@ BLOCKS, OPENINGS = ("block", "unblock"), ("open", "close")
 ITEM_EVENTS = (*BLOCKS, "upload", "delete", "edit", "adjust")  # without item_type they name a work
 CREATOR_TYPE = "creator"  # item type whose items are creators
 WORK_TYPE = "work"  # what events may call works
-ROW_KINDS: Mapping[str, Kind] = {"user_id": "user", "creator_id": "creator"}
-ITEM_KINDS: Mapping[str, Kind] = {WORK_TYPE: "item", "user": "user", CREATOR_TYPE: "creator"}  # of item_id
 
 
 @dataclass(frozen=True)
@@ -166,13 +164,10 @@ class EventParser:
         return cells
 
     def _check_not_erased(self, row: Mapping[str, Any], time_ms: int) -> None:
-        item_kind = ITEM_KINDS.get(row.get("item_type") or WORK_TYPE)
-        for key, kind in {**ROW_KINDS, "item_id": item_kind}.items():
-            if (
-                kind
-                and row.get(key) is not None
-                and time_ms < self._tombstones.erased_ms(kind, [row[key]])[0]
-            ):
+        item_type = row.get("item_type") or WORK_TYPE
+        item_kind = "item" if item_type == WORK_TYPE else item_type
+        for key, kind in (("user_id", "user"), ("creator_id", "creator"), ("item_id", item_kind)):
+            if row.get(key) is not None and time_ms < self._tombstones.erased_ms(kind, [row[key]])[0]:
                 raise _NotAnEventError(f"{key} was erased after this event")
 
     def _parse_item_type(self, event: str, row: Mapping[str, Any]) -> str:

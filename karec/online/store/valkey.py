@@ -31,7 +31,6 @@ from karec.errors import Unavailable
 from karec.online.store.event_bytes import event_ids, from_bytes
 from karec.online.store.group_commit import GroupCommit
 from karec.online.store.online_store import (
-    START,
     Cursor,
     Rewrite,
     Select,
@@ -153,7 +152,7 @@ class ValkeyStore:
         return StoredEvents(*from_bytes(data), new_cursor)
 
     def delete_events(self, select: Select, cursor: Cursor | None = None) -> int:
-        run_id, numbers = decode_cursor(cursor or START)
+        run_id, numbers = decode_cursor(cursor or b"")
         with self._errors():
             self._check_run_id(run_id, self._client.info("server"))
             ends = ["+"] * N_PARTITIONS if cursor is None else [f"0-{last}" for last in numbers]
