@@ -116,21 +116,21 @@ def test_scene_name_is_written_as_a_toml_key(platform, name):
     [
         (["upload_ms"], {"fresh"}, {"freshness"}),
         (["song_id"], set(), set()),
-        (["creator_id"], {"follow", "profile", "social"}, {"quota", "dpp", "freshness"}),
+        (["creator_id"], {"follow", "profile", "social"}, {"quota", "dpp", "freshness", "visible"}),
         (
             ["creator_id", "song_id"],
             {"follow", "profile", "social"},
-            {"quota", "dpp", "freshness", "page_rules"},
+            {"quota", "dpp", "freshness", "page_rules", "visible"},
         ),
         (
             ["creator_id", "song_id", "tag"],
             {"profile", "follow", "social"},
-            {"quota", "dpp", "freshness", "page_rules"},
+            {"quota", "dpp", "freshness", "page_rules", "visible"},
         ),
         (
             ["creator_id", "song_id", "tag", "type", "upload_ms"],
             {"profile", "fresh", "follow", "social"},
-            {"quota", "dpp", "freshness", "page_rules"},
+            {"quota", "dpp", "freshness", "page_rules", "visible"},
         ),
     ],
 )
