@@ -225,7 +225,11 @@ def _preset_path(name: str) -> Path:
 
 
 def _read(path: Path, folder: Path) -> Contract:
-    table, place = {"name": folder.resolve().name, **read_toml(path)}, Place(path)
+    return convert_contract({"name": folder.resolve().name, **read_toml(path)}, Place(path), folder)
+
+
+def convert_contract(table: dict[str, Any], place: Place, folder: Path) -> Contract:
+    """Returns the contract of a TOML table, for files in ``folder``. Raises ConfigError as ``convert``."""
     types = _pop_item_types(table)
     item_types = {name: convert(TypedItems, entry, place["items"][name]) for name, entry in types.items()}
     return convert(Contract, table, place, given={"folder": folder, "item_types": item_types})

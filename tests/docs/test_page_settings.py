@@ -12,7 +12,7 @@ from doc_pages import ROOT, page_blocks, toml_tables
 from karec.config.online_settings import OnlineSettings
 from karec.config.scenes import Config
 from karec.config.serve_settings import ServeSettings
-from karec.data.contract import Contract
+from karec.data.contract import convert_contract
 from karec.learn.settings.settings import TrainSettings
 from karec.serve import metrics
 from karec.toml import Place, Settings, convert
@@ -23,7 +23,7 @@ SET_BY_TRAIN = {"model_version"}
 @pytest.mark.parametrize("table", toml_tables("docs/data.md"))
 def test_data_page_tables_are_a_data_toml(table: dict[str, Any]) -> None:
     events = {"path": "log.csv", "columns": {"user": "u", "item": "i", "time": "t"}}
-    convert(Contract, {"events": events, **table}, Place(Path("data.toml")), given={"folder": Path()})
+    convert_contract({"events": events, **table}, Place(Path("data.toml")), Path())
 
 
 def test_training_page_has_the_default_of_every_setting(tmp_path: Path) -> None:
