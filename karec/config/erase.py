@@ -33,7 +33,7 @@ from karec.logs.parts import to_log_folder
 from karec.object_store import is_url
 from karec.online.erase import erase_from_store
 from karec.online.export import LEASE, renew_lease
-from karec.online.store.open import open_store
+from karec.online.store.open import SQLITE, open_store
 from karec.online.store.sqlite import SqliteStore
 from karec.online.store.sqlite_file import backup_path
 
@@ -130,6 +130,9 @@ def _count_learned(folder: Path, erased: ErasedIds) -> int:
 def _erase_online(config: Config, bundle: Bundle, erased: Sequence[ErasedIds]) -> Iterator[Found]:
     assert config.online is not None
     source = read_event_source(config.path)
+    file = Path(source.url.removeprefix(SQLITE))
+    if not (config.online.is_on_a_server or file.exists() or backup_path(file).exists()):
+        return  # no service has used the store
     contents, days = open_contents(bundle, config.online.late_ms), to_log_folder(source.exported or "")
     holder = uuid4().hex
     with closing(open_store(source.url, Path())) as store:
@@ -143,5 +146,5 @@ def _erase_online(config: Config, bundle: Bundle, erased: Sequence[ErasedIds]) -
         yield Found(f"exported events {days}", n_events, REWRITTEN)
         if isinstance(store, SqliteStore):
             store.compact()
-            if backup_path(Path(store.path or "")).exists():
+            if backup_path(file).exists():
                 store.back_up()

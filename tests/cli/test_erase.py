@@ -233,6 +233,13 @@ def test_what_is_not_an_integer_id_is_refused_and_nothing_is_erased(tmp_path, ca
         assert store.execute("SELECT count(*) FROM events").fetchone() == (1,)
 
 
+def test_erasure_in_a_project_without_a_store_creates_none(tmp_path):
+    path = write_config(tmp_path)
+    files = {*tmp_path.rglob("*")}
+    assert erase(path, "--user", USER) == 0
+    assert {file.name for file in {*tmp_path.rglob("*")} - files} == {"erased.txt"}
+
+
 def test_old_exported_days_are_deleted_by_the_next_export(path):
     assert main(["export", "events", str(path)]) == 0 and len([*(path.parent / "events").iterdir()]) == 1
     path.write_text(path.read_text().replace("exported_days = 400", "exported_days = 300"))
