@@ -1,11 +1,13 @@
 """`karec train DIR` builds item types from the tables [items.TYPE] of a data.toml."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from room_files import AUTHORS, write_rooms
 
+import karec
 from karec.bundle import Bundle
 from karec.cli import main
 from karec.config import scene_names
@@ -66,3 +68,25 @@ def test_counters_of_rooms_start_at_zero_or_at_the_sum_of_their_works(trained):
     for row, creator in enumerate(room["creator_id"].tolist()):
         of_room = works["creator_id"] == creator
         assert room["count_positive"][row] == works["count_positive"][of_room].sum()
+
+
+def test_events_open_block_and_upload_rooms_of_files(trained, tmp_path):
+    shutil.copytree(trained / "out", tmp_path / "out", symlinks=True)
+    config = tmp_path / "out" / "karec.toml"
+    online = '[online]\nurl = "sqlite:online.db"\nopen_minutes = { live = 60 }\n\n[scenes.home]'
+    config.write_text(config.read_text().replace("[scenes.home]", online, 1))
+    room = {"item_type": "live"}
+    with karec.open(config, scene="live", reload=True) as live:
+
+        def rooms():
+            return {item.item_id for item in live.run(karec.Request("c-3", k=9, scene="live"))}
+
+        assert rooms() == set()
+        impression = {"event": "impression", "user_id": "c-3", "scene": "live", "labels": ["watch_1m"]}
+        opened = [room | {"event": "open", "item_id": item_id} for item_id in ("r-1", "r-3", "r-9")]
+        upload = {"event": "upload", "item_id": "r-9", "creator_id": "a-2", "columns": {"topic": "talk"}}
+        rows = [room | upload, *opened, room | impression | {"item_id": "r-1"}]
+        assert not live.record(rows).refused
+        assert rooms() == {"r-1", "r-3", "r-9"}
+        assert not live.record([room | {"event": "block", "item_id": "r-3"}]).refused
+        assert rooms() == {"r-1", "r-9"}
