@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +63,7 @@ def recommend(
 
     A killed --batch continues where it stopped.
     """
-    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.config import open_bundle, scene_names
     from karec.config.batch import BatchJob
     from karec.pipeline.types import Request
 
@@ -72,13 +73,12 @@ def recommend(
         raise ValueError("--batch and --out need each other")
     bundle = open_bundle(config)
     name = scene or scene_names(config)[0]
-    cascade = dataclasses.replace(load_cascade(config, name, bundle), side_effects=())
     if time_ms is None:
         time_ms = bundle.snapshot.time_ms
     if batch is not None and out is not None:
         identity = f"{config.read_text(encoding='utf-8')}\n{name}\n{bundle.path.name}"
         job = BatchJob(batch, column, out, k, time_ms, identity)
-        with ProgressReport() as progress:
+        with ProgressReport() as progress, _open_cascade(config, name, bundle) as cascade:
             n_users = job.run(cascade, progress)
         if as_json:
             print_json({"out": str(out), "users": n_users})
@@ -98,11 +98,25 @@ def recommend(
         request_id=f"recommend-{user}",
         explain=explain,
     )
-    page = cascade.run(request)
+    with _open_cascade(config, name, bundle) as cascade:
+        page = cascade.run(request)
     if as_json:
         print_json(page.to_dict())
     else:
         _print_page(page, cascade, has_trace=trace)
+
+
+@contextmanager
+def _open_cascade(config: Path, scene: str, bundle: Bundle) -> Iterator[Cascade]:
+    """Yields the cascade of ``scene`` without side effects. The online store, if any, hides blocked items."""
+    from karec.config import load_cascade, open_hot_swap
+    from karec.config.scenes import Config
+
+    if Config.read(config).online is None:
+        yield dataclasses.replace(load_cascade(config, scene, bundle), side_effects=())
+        return
+    with open_hot_swap(config, scene) as swap:
+        yield dataclasses.replace(swap.cascades[scene], side_effects=())
 
 
 def _parse_id(text: str, *, is_text: bool) -> int | str:

@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from live_bundle import live_config, named, without_online
 
@@ -139,3 +140,22 @@ def test_commands_on_the_online_store_need_the_table_online(tmp_path, capsys, co
     path = without_online(live_config(tmp_path))
     assert main([*command, str(path)]) == 2
     assert "has no table [online]" in capsys.readouterr().err
+
+
+def test_page_and_batch_of_recommend_leave_out_a_blocked_item(tmp_path, capsys):
+    path, users, out = live_config(tmp_path), tmp_path / "users.csv", tmp_path / "pages.parquet"
+    users.write_text("user_id\n1\n")
+
+    def page():
+        capsys.readouterr()
+        assert main(["recommend", str(path), "--user", "1", "--k", "20", "--json"]) == 0
+        return [item["item_id"] for item in json.loads(capsys.readouterr().out)["items"]]
+
+    blocked = page()[0]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"event": "block", "item_id": blocked}))
+    assert main(["ingest", str(path), str(rows)]) == 0
+    assert page() and blocked not in page()
+    assert main(["recommend", str(path), "--batch", str(users), "--k", "20", "--out", str(out)]) == 0
+    items = pq.read_table(out)["item_id"].to_pylist()
+    assert items and blocked not in items
