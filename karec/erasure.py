@@ -4,8 +4,8 @@
     HASH TIME   one line per id: hexadecimal, and Unix ms of the erasure
 
 The file is erased.txt next to the karec.toml, readable by its owner only. HASH is the HMAC-SHA256 of kind and
-id: without the key nobody can test ids.
-Training and ingestion leave out what is older than the erasure of its id. Later events count: the id is new.
+id: without the key, nobody can test if an id is in the file.
+Training and ingestion leave out rows that are older than the erasure of their id. They use later rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True, eq=False)
 class ErasedIds:
-    """Ids of one kind that are erased from everything before a moment.
+    """Ids of one kind to erase from all rows before a moment.
 
     numbers    (N,) int64 numbers of the ids
     before_ms  Unix ms
@@ -86,7 +86,7 @@ class Tombstones:
         owner = self._path.parent.stat()
         with file_aside(self._path) as file:
             os.fchmod(file.fileno(), 0o600)
-            with suppress(PermissionError):  # root gives it to the user of the services
+            with suppress(PermissionError):  # root: services of another user must read it
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             lines = [f"key {key}", *(f"{name} {time_ms}" for name, time_ms in times.items())]
             file.write("\n".join(lines).encode())

@@ -144,9 +144,9 @@ class Bundle:
         return self._parts.get("naming", self._open_naming)
 
     def naming_of(self, maps: Sequence[str]) -> BundleIds | None:
-        """Returns the maps of ids with items by the first existing map of ``maps``, else by their numbers.
+        """Returns the id maps of users and, by the first existing file of ``maps``, of items.
 
-        It is one object for equal ``maps``.
+        Without such a file, ids of items are numbers. Equal ``maps`` return the same object.
         """
         from karec.bundle.ids import BundleIds
         from karec.index import IdMap

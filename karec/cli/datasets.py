@@ -34,7 +34,7 @@ class LoadedData:
 
 @contextmanager
 def load_data(choice: DataChoice, progress: ProgressReport, out: Path | None = None) -> Iterator[LoadedData]:
-    """Yields the data without ids that were erased in ``out``. The folder ``ids`` exists during the block."""
+    """Yields the data without rows of tombstones in ``out``. The folder ``ids`` exists during the block."""
     if choice.data == WORLD and choice.root is None:
         world = build_world(choice, progress)
         yield LoadedData(world.dataset, world=world)

@@ -22,7 +22,7 @@ def erase(
     """Erase ids from the events, state and rank logs of CONFIG, and list what is due. Services may run.
 
     A tombstone with a keyed hash of each id stays in erased.txt next to CONFIG: trainings and ingestion leave
-    out rows of the id from before. Run it again: it finds what came since, and what is still due.
+    out older rows of the id. Run it again: it erases newer rows, and lists what is still due.
     """
     from karec.config.erase import erase_ids
     from karec.erasure import Kind

@@ -27,8 +27,8 @@ def events(
 ) -> None:
     """Move days of events from the online store to the folder or URL in online.exported of CONFIG.
 
-    A day is one Parquet file. Events are deleted from the store after their file was verified, and days
-    that are older than online.exported_days. Run it once a day.
+    A day is one Parquet file. Events are deleted from the store after their file was verified. Exported
+    days older than online.exported_days are deleted. Run it once a day.
     """
     from karec.config.online_store import read_event_source, read_online_config
     from karec.online.event_files import EventFiles

@@ -1,7 +1,7 @@
 """Erases ids from all places of a karec.toml.
 
 Rewritten   online store, its exported days and backup; rank logs in folders and at URLs; logs of run folders
-Due         published versions and run folders with models of the id: the next training leaves it out
+Due         published versions and run folders whose models contain the id: train, publish and delete them
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Found(NamedTuple):
 def erase_ids(path: Path, ids: Mapping[Kind, Sequence[str]], now_ms: int) -> list[Found]:
     """Erases ids of the platform from everything before ``now_ms``. Returns a row for each place.
 
-    Tombstones are written first. A killed call may be repeated; services run meanwhile.
+    Tombstones are written first. A killed call may be repeated. Services may run.
 
     Raises:
         DataError: a training or another erasure runs in the folder.

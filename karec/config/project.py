@@ -49,7 +49,7 @@ def set_up(
     """Publishes the models of ``run``. Writes ``out/karec.toml`` if there is none. Returns its path.
 
     Args:
-        settings: those of the run's run.json. A new karec.toml orders by its ``ranked_by``.
+        settings: those of the run's run.json. ``ranked_by`` orders pages of a new karec.toml.
         ids, keep, signing_key: as for ``karec.publish``.
         scenes: templates of scenes that a new karec.toml gets in addition to the main scene and the scenes
             of the dataset's item types.

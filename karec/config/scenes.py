@@ -103,7 +103,7 @@ class Scene:
     exposure    the table of exposure control; None without it
     item_type   None: works
     consumed    relations of the user whose items never leave recall
-    show_again  True: items that the user was shown may come again; a number: after so many hours
+    show_again  True: items that the user was shown may appear again; a number: after this many hours
     """
 
     name: str

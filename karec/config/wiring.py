@@ -116,7 +116,7 @@ def _small_fallbacks(stages: Sequence[Stage], place: Place) -> Iterator[ConfigEr
 def _random_position_mistakes(
     stages: Sequence[Stage], side_effects: Sequence[Step], place: Place
 ) -> Iterator[ConfigError]:
-    """Yields random positions that later steps change: the rank log would have wrong propensities."""
+    """Yields an error for random positions that later steps change: propensities would be wrong."""
     classes = step_classes()
     if not any(isinstance(step, classes["rank_log"]) for step in side_effects):
         return

@@ -22,9 +22,10 @@ IdColumns = list[tuple[Kind, str | None]]
 def mark_erased(
     sources: Mapping[str, Source], contract: Contract, tombstones: Tombstones
 ) -> dict[str, Source]:
-    """Returns the sources with the mistake ERASED for rows that have an erased id and are not from after it.
+    """Returns the sources with the mistake ERASED for rows of an erased id from before its erasure.
 
-    The time of a row is that of the event or pair, or the publication of the item. A row without one is old.
+    The time of a row is that of the event or pair, or the publication of the item. A row without a time
+    counts as old.
     Cost: with tombstones, a search for distinct ids in each column of ids.
     """
     marked = dict(sources)

@@ -49,7 +49,7 @@ class IdNumbers:
     integer_roles: set[str] = field(default_factory=set)
 
     def number_role(self, role: str, ids: Any) -> NDArray[Any]:
-        """Returns the numbers of creators or songs (pyarrow.Array): integers are their own.
+        """Returns the numbers of creators or songs (pyarrow.Array). An integer is its own number.
 
         A creator who is a user has the number of the user.
         """
@@ -61,7 +61,7 @@ class IdNumbers:
         return self.maps[table].numbers(ids)
 
     def number_role_of_type(self, role: str, ids: Any) -> NDArray[Any]:
-        """Returns the numbers of creators or songs of another item type, those that works have for them.
+        """Returns the numbers of creators or songs of another item type: the same numbers as for works.
 
         Raises DataError for texts if those of works are integers.
         """

@@ -76,7 +76,7 @@ def _read_works(
 
 
 def with_known_codes(table: OwnTable, known: Mapping[str, list[str]]) -> OwnTable:
-    """Gives the names of a category the codes that works or users have for them. Other names follow."""
+    """Gives names of categories the codes that works or users have for them. Other names get new codes."""
     for column, names in table.names.items():
         table = with_codes(table, column, [*dict.fromkeys([*known.get(column, ()), *names])])
     return table

@@ -71,7 +71,7 @@ def model_pages(
 def _als_vectors(
     dataset: Dataset, requests: PageRequests, cowatch: CowatchVectors
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns ALS vectors of all users (zero but for those of ``requests``) and of all items, float32."""
+    """Returns ALS vectors of all users (zero except for users of ``requests``) and of all items, float32."""
     assert cowatch.als is not None
     enjoyed = advance(dataset.snapshot, dataset.exposures, requests.start_ms).relations["history"]
     vectors = cowatch.als.vectors[0]

@@ -1,7 +1,7 @@
 """Items that the same users enjoy: the inner product y·y_i of ALS factors (``karec.features.cowatch``).
 
-Popular items have long factors, so that the order is not that of cosines, which finds fewer of the items that
-are enjoyed together: see docs/notebook/2026-11-30-similar-items.md.
+Factors of popular items are long, so the order by cosine is another one. It finds fewer of the items that
+users enjoy together: see docs/notebook/2026-11-30-similar-items.md.
 
 Cost  O(N·F) for N items with F factors; O(N·D) more for an item without factors.
 """
@@ -22,8 +22,9 @@ def similar_items(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns ids and scores (≤ k,) of the items with the largest inner product with ``item``, best first.
 
-    Items of rows that ``is_allowed`` (n_rows,), without ``item`` itself. If there are fewer than ``k`` with
-    factors, or ``item`` has none, others follow: by the cosine of their vectors in ``view``, scored lower.
+    Only items of rows with True in ``is_allowed`` (n_rows,) are returned, and not ``item``. If fewer than
+    ``k`` items have factors, or ``item`` has none, other items follow with lower scores, ordered by the
+    cosine of their vectors in ``view``.
 
     Args:
         cowatch: factors of the items; None: there are none.

@@ -1,4 +1,4 @@
-"""Writes parts of Parquet again without rows of erased ids: rank logs, and exported days of events."""
+"""Rewrites Parquet parts of rank logs and of exported events without the rows of erased ids."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = ("user_id", "item_id", "creator_id", "item_type", "time_ms", "logged_m
 def erase_from_log(
     folder: LogFolder, erased: Sequence[ErasedIds], on_part: Callable[[], None] = lambda: None
 ) -> int:
-    """Writes the parts with the ids again without their rows. Returns the number of these rows.
+    """Rewrites each part that has rows of the ids, without these rows. Returns their number.
 
     Readers see the former part until the new one is complete. A service may write, upload and delete parts
     meanwhile: erase from its folder first, then from the URL. Raises LogSchemaError for a damaged part.

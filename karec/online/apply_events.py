@@ -57,7 +57,7 @@ class EventApplier:
         counts["counted"] = int(is_counted.sum())
 
         def read_newest(keys: Sequence[bytes]) -> list[bytes | None]:
-            """Reads the store with the entries of item types before this one: they share some keys."""
+            """Reads entries of this call first, then the store: item types share some keys."""
             return [entries.get(key, value) for key, value in zip(keys, read(keys), strict=True)]
 
         for item_type in self.contents.by_type.keys() & {*events.item_type.tolist()}:

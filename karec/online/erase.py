@@ -4,8 +4,8 @@ User     Events and state of the user.
 Item     Events of the work, its counters and columns, and its entries in lists of users.
 Creator  Events of the creator, and entries in lists of users. Items of the creator are deleted.
 
-Users and creators that are recommended are erased as items too. What the base has is hidden until an erasure
-with a base that lacks it: by empty state of a user, by the deletion of an item.
+Users and creators that are recommended are erased as items too. If the base has an id, the store hides it: by
+empty state of a user, by the deletion of an item. An erasure with a base that lacks the id removes these.
 """
 
 from __future__ import annotations

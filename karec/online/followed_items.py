@@ -33,7 +33,7 @@ class FollowedItems:
     contents      of the item type
     item_changes  the updated and the hidden items
     update_index  writes to the index of the type
-    presence      the items that are open; None: all items always are
+    presence      the open items; None: items of this type do not open and close
     counts        "items not indexed"
     """
 
@@ -73,7 +73,7 @@ class FollowedItems:
             self._put(update)
 
     def _take(self, update: IndexUpdate, lives: Mapping[int, ItemLife], others: Iterable[int] = ()) -> None:
-        # Before the index: a request pins the index first and finds no unknown item.
+        # The items change before the index: a request pins the index first, so it finds no unknown item.
         self.items = self.item_changes.apply_to(self.items)
         if self.presence is not None:
             self.presence.apply(lives, _now_ms())
@@ -104,8 +104,8 @@ class Presence:
         return min(self._ends.values(), default=now_ms + 1) <= now_ms
 
     def apply(self, lives: Mapping[int, ItemLife], now_ms: int) -> None:
-        """Takes the new lives of some items, then closes those of them that were open too long; of all items
-        if there are no new lives.
+        """Applies the new lives of some items, then closes those of them that were open too long. Without
+        new lives, it checks all items.
         """
         for item, life in lives.items():
             self._ends[item] = now_ms if life.open_ms is None else life.open_ms + self.max_ms

@@ -44,7 +44,7 @@ UPLOAD, EDIT, ADJUST, IMPRESSION = "upload", "edit", "adjust", "impression"
 BLOCKS, OPENINGS = ("block", "unblock"), ("open", "close")
 ITEM_EVENTS = (*BLOCKS, "upload", "delete", "edit", "adjust")  # without item_type they name a work
 CREATOR_TYPE = "creator"  # item type whose items are creators
-WORK_TYPE = "work"  # what events may call works
+WORK_TYPE = "work"  # name of works in events
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Acknowledgement:
 class EventParser:
     """Parses rows with the ids of ``bundle`` and the names of ``head``. Any thread may call.
 
-    ``tombstones``: events before the erasure of one of their ids are refused. ``scenes``: further scenes,
-    whose events count in no scene. ``opening_types``: the item types whose items open and close.
+    ``tombstones``: events before the erasure of one of their ids are refused. ``scenes``: further scenes;
+    their events count in no scene. ``opening_types``: the item types whose items open and close.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class EventParser:
     ) -> None:
         """Raises _NotAnEventError for an item that only another type has.
 
-        ``uploads``: (item type, id) of the uploads before, to which an upload is added.
+        ``uploads``: (item type, id) of the earlier uploads. An upload is added to it.
         """
         item_type, item = cells["item_type"] or WORK_TYPE, cells["item_id"]
         if KINDS[cells["kind"]] == UPLOAD:

@@ -131,9 +131,9 @@ class Cascade:
     ) -> Page:
         """Returns the caller's items in the order of ``first_stage`` and the later stages, best first.
 
-        Blocked, closed and deleted items are left out. Hydrators and filters of the stages before run too.
-        ``Page.dropped`` names the items that are left out and those that a filter dropped. ``Page.scores``
-        has the scores of ``first_stage``. Repeated ids count once. The page has no side effects.
+        Blocked, closed and deleted items are left out. Hydrators and filters of earlier stages run too.
+        ``Page.dropped`` has the reason for each item that is left out or that a filter dropped.
+        ``Page.scores`` has the scores of ``first_stage``. Repeated ids count once. No side effects run.
 
         Args:
             item_ids: at least one id.
@@ -224,8 +224,8 @@ class Cascade:
     ) -> tuple[tuple[int | str, float], ...]:
         """Returns (id, score) of the ``k`` items that the users of ``item_id`` enjoy most, best first.
 
-        Without blocked, closed and deleted items. For an item that few users enjoyed, those with the nearest
-        vectors (``karec.features.similar_items``).
+        Blocked, closed and deleted items are left out. For an item that few users enjoyed, returns the items
+        with the nearest vectors (``karec.features.similar_items``).
 
         Raises:
             ValueError: k < 1, the item is not in the index, or ``where`` does not fit its columns.
@@ -267,7 +267,7 @@ class Cascade:
         return self.masks.get(where, view.generation, make_mask)
 
     def _stages_of(self, request: Request) -> tuple[Stage, ...]:
-        """Returns the stages. Those before ``first_stage`` only have hydrators and filters."""
+        """Returns the stages; those before ``first_stage`` without scorers and selectors."""
         if request.item_ids is None:
             return self.stages
         names = [stage.name for stage in self.stages]

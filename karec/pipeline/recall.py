@@ -26,8 +26,9 @@ class Recall:
     Sources without ``timeout_ms`` run one by one on the thread of the request, the others in parallel. A
     source that is late or busy fails with ``Unavailable``.
 
-    If the request has a condition and a source ``has_all``, the candidates are all items that satisfy it,
-    merged by ``whole``, unless they are more than its limit. Else the sources' other candidates are dropped.
+    If the request has a condition and a source ``has_all``, all items that satisfy the condition are the
+    candidates, merged by ``whole``. If they exceed the limit of ``whole``, or no source ``has_all``, the
+    sources run, and candidates that do not satisfy the condition are dropped.
     """
 
     sources: tuple[Source, ...]

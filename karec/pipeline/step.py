@@ -78,7 +78,7 @@ class Source(Step):
     timeout_ms   the request continues without the source after this time; None: the request waits
     is_verified  set to True in a class whose tests check that ids are unique: no check at run time. Not
                  inherited
-    has_all      with a large enough quota it returns every item. Not inherited
+    has_all      True if it returns every item with a large enough quota. Not inherited
     """
 
     role = "source"

@@ -79,8 +79,8 @@ class Request:
                     run their fallback. None: as long as it takes
     where           condition that all items of the page satisfy; None: any item
     allowed         (n_rows,) bool of the rows of ``view`` that satisfy ``where``; None without a condition
-    item_ids        candidates of the caller: ``first_stage`` and the later stages order what the filters of
-                    the stages before leave. None: sources find the candidates
+    item_ids        candidates of the caller: filters of the stages before ``first_stage`` drop some, then
+                    this and the later stages order the others. None: sources find the candidates
     """
 
     user_id: int | str
@@ -388,10 +388,10 @@ class Page:
     versions       what the request read: model version, bundle, ``index_generation`` and ``model_versions``
                    of the index, and ``live_batch``, the number of event batches that the online store had
                    followed
-    shortfall      why there are fewer items than requested; None: there are as many, or the caller gave them
+    shortfall      why there are fewer items than requested; None: there are k, or ``request.item_ids`` is set
     item_ids       the platform's ids of the items; None: they are the numbers of ``candidates``
-    dropped        {id: why} of the caller's candidates that left: the filter ("prerank.not_own"), UNKNOWN,
-                   BLOCKED or WHERE
+    dropped        {id: reason} of the caller's candidates that were dropped: the filter ("prerank.not_own"),
+                   UNKNOWN, BLOCKED or WHERE
     scores         {id: score} of the caller's candidates, before the first selector of ``first_stage``, the
                    best first
     """

@@ -24,7 +24,7 @@ Scalar = bool | int | float | str
 Bool = NDArray[np.bool_]
 MAX_TERMS, MAX_VALUES = 32, 1_000  # comparisons of a condition, and values of ``in``
 FEW = 16  # values that are compared one by one, which is faster than np.isin
-MAX_MASKS = 64  # of a cache, of one byte for each row of the index
+MAX_MASKS = 64  # in a cache; a mask has one byte for each row of the index
 
 
 class Where(

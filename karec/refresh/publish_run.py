@@ -154,7 +154,7 @@ def measured_lists(index: ItemIndex, snapshot: Snapshot, encoder: Encoder, model
 def _save_item_types(
     item_types: Mapping[str, DerivedItemType], folder: Path, snapshot: Snapshot, index: ItemIndex
 ) -> None:
-    """Saves songs, creators and ``item_types``, these with their works for a refresh."""
+    """Saves songs, creators and ``item_types``. The latter have their works, which a refresh reads."""
     for name, derived in {**songs_and_creators(snapshot), **item_types}.items():
         type_folder = folder / name
         type_folder.mkdir(parents=True)

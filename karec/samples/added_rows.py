@@ -30,7 +30,7 @@ def with_added_rows(snapshot: Snapshot, events: Events, ids: Path | None) -> tup
     """Returns ``snapshot`` with the users of impressions and the uploads that it lacks, and notes.
 
     An upload has the newest values of its columns; other columns are missing and counters are 0. Uploads that
-    were deleted or blocked since are left out, and users whose id must be in a map and is in no event.
+    were deleted or blocked since are left out. If ids are in a map, users whose id no event has are left out.
 
     Args:
         ids: folder with the maps of the ids, which get the new ids. None: ids are numbers.
@@ -44,7 +44,7 @@ def with_added_rows(snapshot: Snapshot, events: Events, ids: Path | None) -> tup
     update = changes.update(ItemLifecycle().apply(select_lifecycle_events(events), Counter()))
     uploads = changes.apply_to(ChangedItems.empty(snapshot, 0)).uploads.works
     if ids is not None:
-        if len(IdMap.open(ids / USER_MAP, verify=False)):  # else numbers are their own ids
+        if len(IdMap.open(ids / USER_MAP, verify=False)):  # else ids are numbers
             users = {number: text for number, text in users.items() if text}
         _add_ids(ids / USER_MAP, np.asarray(snapshot.users.ids), [*users.values()])
         _add_ids(ids / ITEM_MAP, np.asarray(snapshot.works.ids), [*update.platform_ids.values()])
@@ -94,9 +94,9 @@ def _append(table: Table, new: Table) -> Table:
 
 
 def _add_ids(path: Path, numbers: NDArray[Any], new_ids: Sequence[Any]) -> None:
-    """Writes the map again with ``new_ids``, integers as digits or not. ``numbers``: those of all its ids."""
+    """Writes the map again with ``new_ids``, in the kind of the map. ``numbers``: those of all its ids."""
     old = IdMap.open(path, verify=False)
-    if not len(old) or not new_ids:  # integers that are their own numbers
+    if not len(old) or not new_ids:  # an empty map: ids are numbers
         return
     new_ids = [(str if old.kind == "string" else int)(new_id) for new_id in new_ids]
     if IdMap.build([*old.names(numbers).tolist(), *new_ids], path).seed != old.seed:

@@ -3,9 +3,9 @@
 Rows       Users of exposures and uploads that the data lack are added (``karec.samples.added_rows``).
 Exposures  Those that the data lack and whose user and item are known. A later label or play belongs to the
            user's last exposure of the item before it. Labels and plays without such an exposure are left out
-           and counted. So are those that occur on the newest day and belong to an earlier exposure: no row of
-           that day may know them, and the online store counts them after a bundle of the start of the day is
-           published.
+           and counted. Labels and plays of the newest day whose exposure is earlier are left out too: no row
+           of that day may contain them. The online store counts them after a bundle of the start of the day
+           is published.
 Days       The newest day (24 hours until the last exposure) is the test day. The last day with exposures
            before it is the validation day, everything before is training.
 Cost       O(M log M) for M exposures; memory: the store's events since the snapshot.

@@ -25,11 +25,11 @@ EVENT_TYPES = ("integer", "number", "boolean", "text")  # of the columns that an
 
 
 def write_library_version(settings: ScreeningSettings, out: Path, last: date) -> tuple[Path, Path | None]:
-    """Writes the version of the kept works in ``out``, of the window that ends with ``last``.
+    """Writes the version of the kept works in ``out``, for the window that ends with ``last``.
 
     Returns its table, and the file of its events, None for the first version.
 
-    Keeps the version before it and removes older ones. Raises DataError if uploads have no creators.
+    Keeps the previous version and removes older ones. Raises DataError if uploads have no creators.
     Cost: reads the uploads of all days with kept works.
     """
     folders, folder = day_folders(settings.folder / settings.uploads), out / "library"
@@ -52,7 +52,7 @@ def write_library_version(settings: ScreeningSettings, out: Path, last: date) ->
 
 
 def _works_sql(settings: ScreeningSettings, days: list[Day], kept: str) -> str:
-    """Returns SQL of the uploads of the kept works. Of rows of one id and day the first counts."""
+    """Returns SQL of the uploads of the kept works. The first row of an id and day counts."""
     work, creator = quote_name(settings.columns.work), settings.columns.creator
     for day in days:
         if creator not in day.column_types:

@@ -59,7 +59,7 @@ class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
 
 class RankRequest(PageRequest, frozen=True, kw_only=True):
     """Request for an order of the caller's items. The stages from `first_stage` on score them; hydrators and
-    filters of the stages before run too. `k` is at most `max_k` of the service. `scores`: the response has
+    filters of earlier stages run too. `k` is at most `max_k` of the service. `scores`: the response has
     the scores of `first_stage` for all items that reached it."""
 
     item_ids: Annotated[list[Id], Meta(min_length=1, max_length=10_000)]

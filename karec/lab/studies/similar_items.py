@@ -1,4 +1,4 @@
-"""Study of similar items: which of the items that users enjoy on the later days does a list of 20 have?
+"""Measures how many of the items that a user enjoys later are in a list of 20 similar items.
 
 The query is the first item that a user enjoys on the validation and test days, and the truth is the user's
 other ones. All methods learn from the training days.
@@ -29,7 +29,7 @@ ItemScorer = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def compare_similar_items(dataset: Dataset, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Returns {method: {recall, recall_ci, gain, gain_ci}}; ``gain``: how far ``OURS`` is above it."""
+    """Returns {method: {recall, recall_ci, gain, gain_ci}}; ``gain``: recall of ``OURS`` minus its own."""
     users, query, held_user, held_item = _queries(dataset, seed)
     recalls = {}
     for name, scorer in _scorers(dataset, seed).items():

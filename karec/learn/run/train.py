@@ -182,8 +182,8 @@ def _page_order(dataset: Dataset, settings: TrainSettings, folder: Path) -> str:
     """Returns which of ranker, towers and ALS factors orders pages best on the validation days, by NDCG.
 
     With impressions it is the ranker. Held-out items are then those that were shown, and NDCG favours a model
-    that knows which these are: in docs/notebook/2026-11-30-own-data.md, ALS has the higher NDCG and loses a
-    fifth of the true clicks.
+    that predicts which items are shown. In docs/notebook/2026-11-30-own-data.md, ALS has the higher NDCG and
+    a fifth fewer true clicks.
     """
     requests = validation_requests(dataset, settings.seed)
     if dataset.has_impressions or not len(requests):

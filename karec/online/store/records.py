@@ -42,12 +42,12 @@ USER_LISTS = {
     "consumed": CONSUMED,
     "muted": MUTED,
 }
-SHARED = (FOLLOWS, MUTED, CREATOR_BLOCK)  # by all item types
+SHARED = (FOLLOWS, MUTED, CREATOR_BLOCK)  # all item types have the same entries
 _HEAD = struct.Struct("<II")
 
 
 def letter_of_type(letter: bytes, item_type: str) -> bytes:
-    """Returns ``letter`` as the keys of an item type begin."""
+    """Returns the first bytes of the keys of an item type for ``letter``."""
     return letter if item_type == WORK or letter in SHARED else b"t" + item_type.encode() + b":" + letter
 
 

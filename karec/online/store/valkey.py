@@ -67,7 +67,7 @@ SNAPSHOT_LETTERS = (WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
 # KEYS last, events, seen, state, items
 # ARGV expected last, number of events; (id, bytes) of the events; (hash, key, value) of the entries, where
 #      hash is an index into KEYS, negative to delete the key
-# Without events a number is left out, so that appends that have read the former state fail.
+# A write without events skips a number, so that an append that read the former state fails.
 COMMIT = """
 local last = redis.call('GET', KEYS[1]) or '0'
 if last ~= ARGV[1] then return 0 end

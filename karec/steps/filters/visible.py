@@ -16,11 +16,11 @@ EVERYWHERE = -1
 
 
 class Visible(Filter):
-    """Drops items of creators whom the user muted, for older users, and of other regions, or without a row.
+    """Drops items of muted creators, for older users, of other regions, or without a row.
 
     Settings:
-        min_age: column of the index in years; the column ``age`` of users is compared with it, 0 if unknown.
-        region: integer column of the index and of users with the same codes; -1 is every region.
+        min_age: column of the index, the lowest age in years. Users have the column ``age``; 0 if unknown.
+        region: integer column of the index and of users with the same codes; -1 means every region.
 
     Cost: O(N log M) for M muted creators.
     """

@@ -14,7 +14,7 @@ from karec.steps.shared.als import UserAls
 class AlsScore(Scorer):
     """x·y of the user's ALS vector and the item's factors, and 0 for an item without factors.
 
-    The vector is made of the items that the user enjoyed last. The scores of a user without such items stay.
+    The vector is made of the items that the user enjoyed last. Without such items, scores do not change.
 
     Settings:
         items: maximum number of items of the user.

@@ -34,7 +34,8 @@ class Merge(Merger):
     consumed   relations of the snapshot, for example history; their items for the user are left out
 
     If the request has the online store, deleted and blocked items are left out, and items that the user was
-    shown unless ``show_again``; of the last 1,000 in so many hours if it is a number.
+    shown unless ``show_again`` is True. If it is a number, only items shown in the last ``show_again`` hours
+    are left out, at most the last 1,000.
 
     Notes: ``sole (C,)``, the number of items that only source c found.
     """
