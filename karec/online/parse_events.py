@@ -42,7 +42,6 @@ INTEGER_BITS = {"time_ms": 64, "position": 32, "play_ms": 64}
 MAX_QUOTED = 40  # characters of a wrong name in a reason
 UPLOAD, EDIT, ADJUST, IMPRESSION = "upload", "edit", "adjust", "impression"
 BLOCKS, OPENINGS = ("block", "unblock"), ("open", "close")
-ITEM_EVENTS = (*BLOCKS, "upload", "delete", "edit", "adjust")  # without item_type they name a work
 CREATOR_TYPE = "creator"  # item type whose items are creators
 WORK_TYPE = "work"  # name of works in events
 
@@ -96,7 +95,7 @@ class EventParser:
 
         ``now_ms``: the time of rows without ``time_ms``. ``store`` has the items that were uploaded.
         """
-        has_tombstones = bool(self._tombstones)
+        has_tombstones, works = bool(self._tombstones), self._bundle.snapshot.works
         uploads = set[tuple[str, int]]()
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         refused: Counter[str] = Counter()
@@ -105,7 +104,8 @@ class EventParser:
                 cells = self._cells(row, now_ms)
                 if has_tombstones:
                     self._check_not_erased(row, cells["time_ms"])
-                if cells["item_type"] != WORK or KINDS[cells["kind"]] in ITEM_EVENTS:
+                is_known_work = cells["item_type"] == WORK and works.row(cells["item_id"]) >= 0
+                if not is_known_work:
                     self._check_item(cells, uploads, store)
             except _NotAnEventError as error:
                 refused[str(error)] += 1

@@ -191,6 +191,10 @@ def test_room_is_open_after_a_block_ends(live):
         ),
         ({"event": "block", "item_id": LIVE}, "item_id is an item of the type 'live', not of 'work'"),
         (
+            {"event": "impression", "user_id": USER, "item_id": LIVE},
+            "item_id is an item of the type 'live', not of 'work'",
+        ),
+        (
             {"event": "open", "item_type": "song", "item_id": 1},
             "items of the type 'song' do not open: see [online] open_minutes",
         ),
