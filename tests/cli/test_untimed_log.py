@@ -79,7 +79,8 @@ def test_validation_chooses_the_order_of_pages_for_positives_only(out):
     ranked_by = json.loads((out / "run" / "run.json").read_text()).get("ranked_by", "ranker")
     (scene,) = tomllib.loads((out / "karec.toml").read_text())["scenes"].values()
     (rank,) = [stage for stage in scene["stages"] if stage["name"] == "rank"]
-    order = {"ranker": {"use": "top_k"}, "towers": {"use": "inner_product", "only_warm": True}}[ranked_by]
+    by_towers = {"use": "inner_product", "only_warm": True}
+    order = {"ranker": {"use": "top_k"}, "als": {"use": "top_k"}, "towers": by_towers}[ranked_by]
     assert rank["steps"][-1] == {**order, "k": "rank"}
 
 
