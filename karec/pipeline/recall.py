@@ -53,7 +53,8 @@ class Recall:
     ) -> tuple[Candidates, tuple[StepTrace, ...]]:
         """Returns the merged candidates and the trace of each source and of the merger."""
         allowed, whole = request.allowed, self.whole
-        if allowed is not None and whole is not None and any(source.has_all for source in self.sources):
+        has_all = any(vars(type(source)).get("has_all") for source in self.sources)  # not inherited
+        if allowed is not None and whole is not None and has_all:
             rows = np.flatnonzero(allowed)
             if whole.limit is None or len(rows) <= whole.limit:
                 return self._take_all(request, rows, whole, clock)

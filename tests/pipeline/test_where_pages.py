@@ -1,5 +1,7 @@
 """Pages of requests with a condition, in all scene templates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from nine_scenes import SCENES, nine_scenes_config
@@ -120,3 +122,17 @@ def test_similar_items_satisfy_the_condition(cascades, scene):
 def test_similar_items_of_an_unknown_item_are_refused(cascades):
     with pytest.raises(ValueError, match="not in the index"):
         cascades["home"].similar(10**15)
+
+
+def test_a_source_that_is_derived_from_one_of_all_items_still_runs(cascades):
+    class Fewer(type(next(s for s in cascades["home"].recall.sources if s.name == "model"))):
+        pass
+
+    cascade = cascades["home"]
+    (model,) = (source for source in cascade.recall.sources if source.name == "model")
+    derived = Fewer(model.schema, model.quota)
+    derived.name = "fewer"
+    recall = replace(cascade.recall, sources=(derived,), merger=cascade.recall.whole)
+    where = Where.from_dict({"column": "upload_ms", "at_least": 0})
+    page = replace(cascade, recall=recall).run(karec.Request(3, K, where=where))
+    assert {item.sources for item in page} == {("fewer",)}
