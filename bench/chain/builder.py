@@ -19,6 +19,7 @@ from karec.bundle import Bundle
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Array, Request
+from karec.steps.filters.visible import Visible
 from karec.steps.query.user_features import UserFeatures
 from karec.steps.query.user_tower import UserTower
 from karec.steps.scorers.exposure_control import ExposureControl
@@ -48,8 +49,10 @@ class Chain:
 
 
 def make_comparable(cascade: Cascade) -> Cascade:
-    """Returns ``cascade`` without exposure control and with a DPP by vectors only, as the chain has no
-    more."""
+    """Returns ``cascade`` with a DPP by vectors only, without exposure control and the filter ``visible``.
+
+    The chain has none of these.
+    """
 
     def with_plain_similarity(step: Any) -> Any:
         if not isinstance(step, Dpp) or step.similarity.settings == PLAIN:
@@ -64,7 +67,9 @@ def make_comparable(cascade: Cascade) -> Cascade:
         replace(
             stage,
             steps=tuple(
-                with_plain_similarity(step) for step in stage.steps if not isinstance(step, ExposureControl)
+                with_plain_similarity(step)
+                for step in stage.steps
+                if not isinstance(step, ExposureControl | Visible)
             ),
         )
         for stage in cascade.stages
