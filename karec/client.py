@@ -44,6 +44,7 @@ class Request(TypedDict, total=False):
     request_id: str
     deadline_ms: float
     explain: bool
+    where: Mapping[str, Any]
 
 
 class Item(Struct, frozen=True):
