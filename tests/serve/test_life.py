@@ -225,7 +225,7 @@ def test_worker_is_not_ready_before_it_has_read_the_online_store(tmp_path):
         try:
             service.wait_until(lambda: service.client.get("/readyz").status_code == 200)
             assert len(service.ask(USER)["items"]) == 10
-            assert service.client.get("/healthz").json()["online_store"] is None
+            service.wait_until(lambda: service.client.get("/healthz").json()["online_store"] is None)
         finally:
             store.terminate()
             store.wait()
