@@ -139,7 +139,8 @@ def _erase_online(config: Config, bundle: Bundle, erased: Sequence[ErasedIds]) -
         contents.check(store)
         n_found = sum(erase_from_store(store, contents, ids) for ids in erased)
         yield Found(f"online store {config.online.url}", n_found, REWRITTEN)
-        try:  # an export must not add to a day meanwhile
+        try:  # an export must not add to a day meanwhile, nor begin the first one
+            renew_lease(store, holder)
             n_events = erase_from_log(days, erased, on_part=partial(renew_lease, store, holder))
         finally:
             store.acquire_lease(LEASE, holder, 0)  # seconds: ends it

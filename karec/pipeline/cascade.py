@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from operator import index
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
@@ -233,7 +234,12 @@ class Cascade:
         """
         if self.find_similar is None or self.index is None:
             raise ContractError(f"the scene {self.scene!r} has no bundle to find similar items in")
-        item = int(item_id) if self.naming is None else self.naming.number_of(item_id)
+        if self.naming is not None:
+            item = self.naming.number_of(item_id)
+        elif isinstance(item_id, str):
+            raise ValueError(f"this cascade has integer ids of items, the request has the id {item_id!r}")
+        else:
+            item = index(item_id)
         with self.index.pinned() as view:
             request = self._with_moment(Request(0, k, self.scene, where=where).with_view(view))
             request, _ = self._read_online(request)
@@ -262,6 +268,7 @@ class Cascade:
             mask = mask.copy() if where is None else allowed_rows(where, view.columns, self.labels) & mask
             rows = np.flatnonzero(mask)
             mask[rows] = view.is_open(ids=view.ids[rows])
+            mask.flags.writeable = False  # requests share it
             return mask
 
         return self.masks.get(where, view.generation, make_mask)

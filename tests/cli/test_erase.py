@@ -186,11 +186,15 @@ def test_erasure_during_a_training_is_refused_and_writes_nothing(path, capsys):
     assert not (path.parent / "erased.txt").exists() and "online.db" in places_with(path, USER)
 
 
-def test_exported_days_stay_while_an_export_runs(path, capsys):
+@pytest.mark.parametrize("has_days", [True, False])
+def test_erasure_stops_while_an_export_runs(path, capsys, has_days):
+    """Also while the first day is written: it could get rows that are erased."""
+    if not has_days:
+        shutil.rmtree(path.parent / "events")
     store = SqliteStore(path.parent / "online.db")
     assert store.acquire_lease(LEASE, "export", 60)  # seconds
     assert erase(path, "--user", USER) == 2 and "another export" in capsys.readouterr().err
-    assert "events" in places_with(path, USER)
+    assert ("events" in places_with(path, USER)) == has_days
     store.close()
 
 

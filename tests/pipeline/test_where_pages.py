@@ -119,6 +119,19 @@ def test_similar_items_satisfy_the_condition(cascades, scene):
         } or len(allowed) > K
 
 
+def test_similar_items_of_an_id_of_another_kind_are_refused(cascades):
+    with pytest.raises(ValueError, match="integer ids"):
+        cascades["home"].similar(str(cascades["home"].index.ids[0]))
+    with pytest.raises(TypeError):
+        cascades["home"].similar(float(cascades["home"].index.ids[0]))
+
+
+def test_requests_share_a_mask_that_nobody_can_change(cascades):
+    cascade = cascades["home"]
+    with cascade.index.pinned() as view, pytest.raises(ValueError, match="read-only"):
+        cascade._mask(None, view)[0] = False
+
+
 def test_similar_items_of_an_unknown_item_are_refused(cascades):
     with pytest.raises(ValueError, match="not in the index"):
         cascades["home"].similar(10**15)
