@@ -21,6 +21,7 @@ from karec.online.poll import Poller
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectCounts
 from karec.pipeline.types import Page, Request
+from karec.pipeline.where import Where
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
     from karec.aggregates.events import Events
@@ -140,15 +141,24 @@ class HotSwap:
         closed."""
         version = self._begin_request()
         try:
-            if request.scene not in version.cascades:
-                raise ValueError(f"scene is {request.scene!r}, expected one of {sorted(version.cascades)}")
-            page = version.cascades[request.scene].run(request)
+            page = version.cascade_of(request.scene).run(request)
         finally:
             version.running.end()
             del version  # a stored traceback would keep the version in memory
-        if len(page.candidates):
+        if len(page.candidates) and request.item_ids is None and request.where is None:
             self._served[request.scene].append(request)
         return page
+
+    def similar(
+        self, scene: str, item_id: int | str, k: int, where: Where | None = None
+    ) -> tuple[tuple[int | str, float], ...]:
+        """Returns ``Cascade.similar`` of the scene. Raises ValueError like ``run``."""
+        version = self._begin_request()
+        try:
+            return version.cascade_of(scene).similar(item_id, k, where=where)
+        finally:
+            version.running.end()
+            del version
 
     def record(
         self, events: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None
@@ -183,7 +193,8 @@ class HotSwap:
     def reload(self) -> bool:
         """Opens and serves the current configuration and bundle. Returns False if they are in service.
 
-        The new version must serve the newest requests of each scene that got items. Returns after the last
+        The new version must serve the newest requests of each scene that got items, without those that name
+        items or a condition: the new version may lack these. Returns after the last
         request of the replaced version.
 
         A swap is an INFO of the logger ``karec.bundle``, with both versions and the time.

@@ -59,6 +59,12 @@ class Version:
         """The bundle's folder and model version, for people."""
         return f"{self.bundle.path.name} (model {self.bundle.model_version})"
 
+    def cascade_of(self, scene: str) -> Cascade:
+        """Raises ValueError if the version does not have the scene."""
+        if scene not in self.cascades:
+            raise ValueError(f"scene is {scene!r}, expected one of {sorted(self.cascades)}")
+        return self.cascades[scene]
+
 
 def check_served_requests(new: Version, served: Mapping[str, Iterable[Request]], old: Version) -> None:
     """Runs requests that got items before on ``new``, without side effects.

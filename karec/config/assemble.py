@@ -101,9 +101,14 @@ def build_cascade(
         bundle=items,
         exposure=resources.exposure,
         as_of_ms=bundle.snapshot.time_ms if online is None else None,
-        labels=items.snapshot.labels,
+        codes=items.snapshot.built.get("codes of names", lambda: _codes(items.snapshot.labels)),
         find_similar=lambda *query: similar_items(None if scene.item_type else items.encoder.cowatch, *query),
     )
+
+
+def _codes(labels: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+    """Returns {category: {name: code}}."""
+    return {column: {name: code for code, name in enumerate(names)} for column, names in labels.items()}
 
 
 def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from karec.features.cowatch import CowatchVectors
 from karec.index import IndexView
 
+ROWS = 1 << 16  # vectors that are read at once
+
 
 def similar_items(
     cowatch: CowatchVectors | None, view: IndexView, item: int, k: int, is_allowed: NDArray[Any]
@@ -23,8 +25,9 @@ def similar_items(
     """Returns ids and scores (≤ k,) of the items with the largest inner product with ``item``, best first.
 
     Only items of rows with True in ``is_allowed`` (n_rows,) are returned, and not ``item``. If fewer than
-    ``k`` items have factors, or ``item`` has none, other items follow with lower scores, ordered by the
-    cosine of their vectors in ``view``.
+    ``k`` items have factors, or ``item`` has none, other items of its model version follow: their score is
+    the cosine of the vectors in ``view``, minus 2, plus the lowest score before. Without factors of ``item``
+    it is the cosine.
 
     Args:
         cowatch: factors of the items; None: there are none.
@@ -34,7 +37,7 @@ def similar_items(
     """
     (row,) = view.lookup(np.array([item]))
     if row < 0:
-        raise ValueError(f"the item {item} is not in the index")
+        raise ValueError("the item is not in the index")
     is_left = is_allowed.copy()
     is_left[row] = False
     ids, scores = _by_factors(cowatch, view, item, k, is_left)
@@ -58,7 +61,7 @@ def _by_factors(
     factors, ids = cowatch.als.vectors[0], cowatch.works.keys
     rows = np.asarray(view.lookup(ids))
     places = np.flatnonzero((rows >= 0) & is_left[rows])
-    scores = factors[1 + places] @ factors[code]
+    scores = (factors[1:] @ factors[code])[places]
     best = np.argsort(-scores, kind="stable")[:k]
     return ids[places[best]], scores[best]
 
@@ -70,8 +73,11 @@ def _by_vectors(
     rows = np.flatnonzero(is_left)
     own = np.array([row])
     rows = rows[view.model_versions_of(rows) == view.model_versions_of(own)]
-    vectors, vector = view.embeddings(rows), view.embeddings(own)[0]
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector)
-    cosines = (vectors @ vector) / np.maximum(lengths, 1e-12)
+    vector = view.embeddings(own)[0]
+    cosines = np.empty(len(rows), np.float32)
+    for begin in range(0, len(rows), ROWS):
+        vectors = view.embeddings(rows[begin : begin + ROWS])
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector)
+        cosines[begin : begin + ROWS] = (vectors @ vector) / np.maximum(lengths, 1e-12)
     best = np.argsort(-cosines, kind="stable")[:k]
     return view.ids[rows[best]], cosines[best]

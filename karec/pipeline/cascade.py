@@ -30,7 +30,7 @@ from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import QueryHydrator, Stage
 from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
 from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, WHERE, Array, Candidates, IdNames, Page, Request
-from karec.pipeline.where import MaskCache, Where, allowed_rows
+from karec.pipeline.where import Codes, MaskCache, Where, allowed_rows
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
@@ -58,7 +58,7 @@ class Cascade:
     bundle        the bundle, or its part for one item type, that the steps were built from. The cascade does
                   not read it; None if built by hand
     as_of_ms      time of a request without one, Unix ms; None: now, since the online store has newer events
-    labels        names of the codes of categories, for conditions of requests
+    codes         {category: {name: code}}, for conditions of requests
     find_similar  returns ids and scores for (view, item, k, allowed rows); None if built by hand
     clock         seconds, for run times and deadlines
     run_times     run times of recall, the stages and their fallbacks, of requests with and without a deadline
@@ -78,7 +78,7 @@ class Cascade:
     item_type: str = field(default="", kw_only=True)
     exposure: ExposureController | None = field(default=None, repr=False, kw_only=True)
     as_of_ms: int | None = field(default=None, kw_only=True)
-    labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: EMPTY, repr=False, kw_only=True)
+    codes: Codes = field(default_factory=lambda: EMPTY, repr=False, kw_only=True)
     find_similar: FindSimilar | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     run_times: RunTimes = field(init=False, repr=False, compare=False)
@@ -218,15 +218,15 @@ class Cascade:
         if self.index is None:
             raise ValueError("where: the scene has no item index")
         empty = {name: np.empty(0, dtype) for name, dtype in self.index.schema.columns.items()}
-        allowed_rows(where, empty, self.labels)
+        allowed_rows(where, empty, self.codes)
 
     def similar(
         self, item_id: int | str, k: int = 10, *, where: Where | None = None
     ) -> tuple[tuple[int | str, float], ...]:
         """Returns (id, score) of the ``k`` items that the users of ``item_id`` enjoy most, best first.
 
-        Blocked, closed and deleted items are left out. For an item that few users enjoyed, returns the items
-        with the nearest vectors (``karec.features.similar_items``).
+        Items that events blocked, closed or deleted are left out. For an item that few users enjoyed, returns
+        those with the nearest vectors of its model version (``karec.features.similar_items``).
 
         Raises:
             ValueError: k < 1, the item is not in the index, or ``where`` does not fit its columns.
@@ -259,13 +259,12 @@ class Cascade:
 
     def _mask(self, where: Where | None, view: IndexView | None) -> Array:
         """Returns (n_rows,) bool of the open items that satisfy ``where``."""
-        if where is not None:
-            self.check_where(where)
-        assert view is not None  # there is an index
+        if view is None:
+            raise ValueError("where: the scene has no item index")
 
         def make_mask() -> Array:
             mask = view.present
-            mask = mask.copy() if where is None else allowed_rows(where, view.columns, self.labels) & mask
+            mask = mask.copy() if where is None else allowed_rows(where, view.columns, self.codes) & mask
             rows = np.flatnonzero(mask)
             mask[rows] = view.is_open(ids=view.ids[rows])
             mask.flags.writeable = False  # requests share it
@@ -278,11 +277,10 @@ class Cascade:
         if request.item_ids is None:
             return self.stages
         names = [stage.name for stage in self.stages]
-        if request.first_stage not in names or not request.item_ids:
-            raise ValueError(
-                f"first_stage is {request.first_stage!r}, and there are {len(request.item_ids)} item_ids; "
-                f"expected one of {names} and at least one id"
-            )
+        if not request.item_ids:
+            raise ValueError("there are 0 item_ids, expected at least one")
+        if request.first_stage not in names:
+            raise ValueError(f"first_stage is {request.first_stage!r}, expected one of {names}")
         first = names.index(request.first_stage)
         before = (
             Stage(stage.name, tuple(step for step in stage.steps if step.role in ("hydrator", "filter")))

@@ -23,8 +23,13 @@ from karec.errors import nearest
 Scalar = bool | int | float | str
 Bool = NDArray[np.bool_]
 MAX_TERMS, MAX_VALUES = 32, 1_000  # comparisons of a condition, and values of ``in``
+MAX_DEPTH = 16  # conditions inside each other
+MAX_NAMES = 1_000  # of a category, to suggest the nearest one in a message
 FEW = 16  # values that are compared one by one, which is faster than np.isin
-MAX_MASKS = 64  # in a cache; a mask has one byte for each row of the index
+MAX_MASKS = 16  # in a cache; a mask has one byte for each row of the index
+
+Codes = Mapping[str, Mapping[str, int]]
+"""{category: {name: code}}"""
 
 
 class Where(
@@ -39,7 +44,7 @@ class Where(
     equal, in_  the value, or one of the values ("in" in JSON)
     less        the value is below
     at_least    the value is not below
-    between     the smallest and the largest value
+    between     the smallest and the largest value. A category has no order
     is_missing  there is no value
     """
 
@@ -67,6 +72,8 @@ class Where(
             raise ValueError(f"{given[-1].rstrip('_')} is empty")
         if self.in_ is not UNSET and len(self.in_) > MAX_VALUES:
             raise ValueError(f"in has {len(self.in_)} values, expected at most {MAX_VALUES}")
+        if (depth := self.depth()) > MAX_DEPTH:
+            raise ValueError(f"{depth} conditions are inside each other, expected at most {MAX_DEPTH}")
         if (n := sum(1 for _ in self.terms())) > MAX_TERMS:
             raise ValueError(f"{n} comparisons, expected at most {MAX_TERMS}")
 
@@ -82,24 +89,27 @@ class Where(
         table: dict[str, Any] = msgspec.to_builtins(self)
         return table
 
+    def parts(self) -> tuple[Where, ...]:
+        """Returns the conditions of ``all``, ``any`` or ``not_``; none of a comparison."""
+        return self.all or self.any or (() if self.not_ is UNSET else (self.not_,))
+
+    def depth(self) -> int:
+        return 1 + max((part.depth() for part in self.parts()), default=0)
+
     def terms(self) -> Iterator[Where]:
         """Yields the comparisons."""
-        parts = self.all or self.any or (() if self.not_ is UNSET else (self.not_,))
         if self.column is not UNSET:
             yield self
-        for part in parts or ():
+        for part in self.parts():
             yield from part.terms()
 
 
-def allowed_rows(
-    where: Where, columns: Mapping[str, NDArray[Any]], labels: Mapping[str, Sequence[str]]
-) -> Bool:
+def allowed_rows(where: Where, columns: Mapping[str, NDArray[Any]], codes: Codes) -> Bool:
     """Returns (N,) True for rows of ``columns`` (N,) that satisfy ``where``. Cost: O(N) for each comparison.
 
-    ``labels``: names of the codes of categories. Raises ValueError for an unknown column, or a value of
-    another type than the column.
+    Raises ValueError for an unknown column, or a value of another type than the column.
     """
-    return _evaluate(where, columns, labels)[0]
+    return _evaluate(where, columns, codes)[0]
 
 
 class MaskCache:
@@ -107,44 +117,51 @@ class MaskCache:
 
     def __init__(self) -> None:
         self._masks: dict[tuple[Where | None, int], Bool] = {}
-        self._lock = Lock()
+        self._lock, self._making = Lock(), Lock()
 
     def get(self, where: Where | None, generation: int, make: Callable[[], Bool]) -> Bool:
-        """Returns the mask of ``make()``, which is called if the cache lacks it."""
+        """Returns the mask of ``make()``. One thread at a time calls it, if the cache lacks the mask."""
         key = where, generation
-        with self._lock:
-            mask = self._masks.pop(key, None)
-        if mask is None:
-            mask = make()
-        with self._lock:
-            self._masks[key] = mask
-            while len(self._masks) > MAX_MASKS:
-                del self._masks[next(iter(self._masks))]
+        mask = self._find(key)
+        if mask is not None:
+            return mask
+        with self._making:
+            mask = self._find(key)
+            if mask is None:
+                mask = make()
+                with self._lock:
+                    self._masks[key] = mask
+                    while len(self._masks) > MAX_MASKS:
+                        del self._masks[next(iter(self._masks))]
         return mask
 
+    def _find(self, key: tuple[Where | None, int]) -> Bool | None:
+        """Returns the mask of the key, which becomes the newest; None if the cache lacks it."""
+        with self._lock:
+            mask = self._masks.pop(key, None)
+            if mask is not None:
+                self._masks[key] = mask
+            return mask
 
-def _evaluate(
-    where: Where, columns: Mapping[str, NDArray[Any]], labels: Mapping[str, Sequence[str]]
-) -> tuple[Bool, Bool]:
+
+def _evaluate(where: Where, columns: Mapping[str, NDArray[Any]], codes: Codes) -> tuple[Bool, Bool]:
     """Returns (N,) rows where the condition is true, and rows where it is false."""
     if where.not_ is not UNSET:
-        is_true, is_false = _evaluate(where.not_, columns, labels)
+        is_true, is_false = _evaluate(where.not_, columns, codes)
         return is_false, is_true
     if where.column is not UNSET:
-        return _compare(where, where.column, columns, labels)
-    parts = [_evaluate(part, columns, labels) for part in where.all or where.any or ()]
+        return _compare(where, where.column, columns, codes)
+    parts = [_evaluate(part, columns, codes) for part in where.parts()]
     true, false = ([part[i] for part in parts] for i in (0, 1))
     if where.all is not UNSET:
         return np.logical_and.reduce(true), np.logical_or.reduce(false)
     return np.logical_or.reduce(true), np.logical_and.reduce(false)
 
 
-def _compare(
-    where: Where, name: str, columns: Mapping[str, NDArray[Any]], labels: Mapping[str, Sequence[str]]
-) -> tuple[Bool, Bool]:
+def _compare(where: Where, name: str, columns: Mapping[str, NDArray[Any]], codes: Codes) -> tuple[Bool, Bool]:
     if name not in columns:
         raise ValueError(f"where: no column {name!r}{nearest(name, columns)}; there are {sorted(columns)}")
-    column, names = columns[name], labels.get(name)
+    column, names = columns[name], codes.get(name)
     is_missing = column < 0 if names is not None else np.isnan(column) if column.dtype.kind == "f" else None
     if where.is_missing is not UNSET:
         is_missing = np.zeros(len(column), bool) if is_missing is None else is_missing
@@ -153,11 +170,11 @@ def _compare(
     def number(value: Scalar) -> float | int:
         return _to_number(name, value, column.dtype, names)
 
+    if where.in_ is UNSET and where.equal is UNSET and names is not None:
+        raise ValueError(f"where: the column {name!r} is a category, which has no order: use equal or in")
     is_true: Bool
     if where.in_ is not UNSET:
-        values = [number(value) for value in where.in_]
-        few = len(values) <= FEW
-        is_true = np.logical_or.reduce([column == v for v in values]) if few else np.isin(column, values)
+        is_true = _is_in(column, [number(value) for value in where.in_])
     elif where.between is not UNSET:
         low, high = map(number, where.between)
         is_true = (column >= low) & (column <= high)
@@ -166,16 +183,31 @@ def _compare(
     elif where.at_least is not UNSET:
         is_true = column >= number(where.at_least)
     elif where.equal is not UNSET:
-        is_true = column == number(where.equal)
+        is_true = _is_in(column, [number(where.equal)])
     return (is_true, ~is_true) if is_missing is None else (is_true & ~is_missing, ~is_true & ~is_missing)
 
 
-def _to_number(name: str, value: Scalar, dtype: np.dtype[Any], names: Sequence[str] | None) -> float | int:
+def _is_in(column: NDArray[Any], values: Sequence[float | int]) -> Bool:
+    """Returns (N,) bool: the value is one of ``values``, rounded to the type of a column of floats."""
+    exact = (
+        np.array(values, column.dtype)
+        if column.dtype.kind == "f"
+        else np.array([int(value) for value in values if value == int(value)], np.int64)
+    )
+    if 0 < len(exact) <= FEW:
+        return np.asarray(np.logical_or.reduce([column == value for value in exact.tolist()]))
+    return np.isin(column, exact)
+
+
+def _to_number(
+    name: str, value: Scalar, dtype: np.dtype[Any], names: Mapping[str, int] | None
+) -> float | int:
     """Returns ``value`` as the column has it. Raises ValueError for another type."""
     if isinstance(value, str) and names is not None:
         if value not in names:
-            raise ValueError(f"where: the column {name!r} has no value {value!r}{nearest(value, names)}")
-        return names.index(value)
+            near = nearest(value, names) if len(names) <= MAX_NAMES else ""
+            raise ValueError(f"where: the column {name!r} has no value {value!r}{near}")
+        return names[value]
     if isinstance(value, str) and name.endswith("_ms"):
         try:
             at = datetime.fromisoformat(value)
@@ -183,5 +215,8 @@ def _to_number(name: str, value: Scalar, dtype: np.dtype[Any], names: Sequence[s
             raise ValueError(f"where: {name!r} is compared with {value!r}: {error}") from None
         return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     if isinstance(value, str) or not -(2.0**63) <= value < 2.0**63:
-        raise ValueError(f"where: the column {name!r} holds {dtype}, and is compared with {value!r}")
+        raise ValueError(
+            f"where: the column {name!r} holds {dtype}, and is compared with {value!r}: expected a number "
+            "from -2^63 to 2^63"
+        )
     return value

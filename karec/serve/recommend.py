@@ -22,6 +22,7 @@ from starlette.responses import Response
 from karec.errors import Unavailable, nearest
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import EMPTY, Page, Request
+from karec.pipeline.where import Where
 from karec.serve import messages
 from karec.serve.admission import AdmissionQueue
 from karec.serve.problems import ProblemError, unavailable
@@ -170,6 +171,9 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
             raise ProblemError(503, f"{reason} while the request waited", retry_after_s=0, reason=reason)
         request = replace(request, deadline_ms=left_ms)
     check_ids(cascade, request, job.prefix)
+    check_where(cascade, request.where, job.prefix)
+    if request.item_ids is not None:
+        _check_stage(cascade, request.first_stage)
     start = time.perf_counter()
     try:
         page = served.hot_swap.run(request)
@@ -195,7 +199,7 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
     """
     settings = served.settings
     scene = served.scene_of(message.scene)
-    cascade_of(served, scene, prefix)
+    cascade = cascade_of(served, scene, prefix)
     k = message.k
     if isinstance(message, messages.RankRequest):
         k = min(k, len(message.item_ids), settings.max_k)
@@ -205,8 +209,7 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
         reason = f"{len(message.shown)} items, expected at most {settings.max_seen_items}"
         raise ProblemError(422, reason, f"{prefix}shown")
     for field, id in _fields_with_ids(message.user_id, message.shown, getattr(message, "item_ids", ())):
-        if not isinstance(id, str) and not -(2**63) <= id < 2**63:
-            raise ProblemError(422, "expected an id of 64 bits", prefix + field)
+        check_bits(id, prefix + field)
     context = {
         f"context.{name}": np.asarray(value) for name, value in message.context.items() if value is not None
     }
@@ -221,18 +224,34 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
         features=context or EMPTY,
         where=message.where,
     )
-    if message.where is not None:
-        try:
-            cascade_of(served, scene).check_where(message.where)
-        except ValueError as error:
-            raise ProblemError(422, str(error), f"{prefix}where") from None
+    check_where(cascade, message.where, prefix)
     if not isinstance(message, messages.RankRequest):
         return request
-    stages = [stage.name for stage in cascade_of(served, scene).stages]
-    if message.first_stage not in stages:
-        reason = f"no stage {message.first_stage!r}{nearest(message.first_stage, stages)}; there are {stages}"
-        raise ProblemError(422, reason, "first_stage")
+    _check_stage(cascade, message.first_stage)
     return replace(request, item_ids=tuple(message.item_ids), first_stage=message.first_stage)
+
+
+def check_bits(id: int | str, field: str) -> None:
+    """Raises ProblemError 422 for an integer beyond 64 bits."""
+    if not isinstance(id, str) and not -(2**63) <= id < 2**63:
+        raise ProblemError(422, "expected an id of 64 bits", field)
+
+
+def check_where(cascade: Cascade, where: Where | None, prefix: str = "") -> None:
+    """Raises ProblemError 422 if the items of the cascade lack a column, or it has another type."""
+    if where is None:
+        return
+    try:
+        cascade.check_where(where)
+    except ValueError as error:
+        raise ProblemError(422, str(error), f"{prefix}where") from None
+
+
+def _check_stage(cascade: Cascade, name: str) -> None:
+    stages = [stage.name for stage in cascade.stages]
+    if name not in stages:
+        reason = f"no stage {name!r}{nearest(name, stages)}; there are {stages}"
+        raise ProblemError(422, reason, "first_stage")
 
 
 def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:

@@ -8,9 +8,10 @@ import msgspec
 from starlette.requests import Request as Call
 from starlette.responses import Response
 
+from karec.errors import Unavailable
 from karec.serve import messages
-from karec.serve.problems import ProblemError
-from karec.serve.recommend import cascade_of
+from karec.serve.problems import ProblemError, unavailable
+from karec.serve.recommend import cascade_of, check_bits, check_where
 from karec.serve.service import Service
 
 _REQUEST = msgspec.json.Decoder(messages.SimilarRequest)
@@ -23,18 +24,17 @@ async def similar(call: Call) -> Response:
     request = messages.decode(body, _REQUEST)
     if request.k > served.settings.max_k:
         raise ProblemError(422, f"k is {request.k}, expected at most {served.settings.max_k}", "k")
+    check_bits(request.item_id, "item_id")
     service.recommend_queue.check(math.inf)
-    cascade = cascade_of(served, served.scene_of(request.scene))
-    if request.where is not None:
-        try:
-            cascade.check_where(request.where)
-        except ValueError as error:
-            raise ProblemError(422, str(error), "where") from None
+    scene = served.scene_of(request.scene)
 
     def find() -> bytes:
+        check_where(cascade_of(served, scene), request.where)
         try:
-            found = cascade.similar(request.item_id, request.k, where=request.where)
-        except (ValueError, TypeError, OverflowError) as error:
+            found = served.hot_swap.similar(scene, request.item_id, request.k, request.where)
+        except Unavailable as error:
+            raise unavailable("the items are not available", error) from error
+        except ValueError as error:
             raise ProblemError(422, str(error)[:200], "item_id") from None
         items = [messages.Scored(item, score) for item, score in found]
         return messages.encode(messages.SimilarResponse(request.item_id, items))

@@ -183,6 +183,17 @@ def test_reload_refuses_bundle_that_fails_served_requests(live, publish_next, pa
     assert (8, "sampled") not in PageRecorder.records
 
 
+def test_reload_does_not_repeat_requests_that_name_items(live, publish_next, path):
+    """The new version may lack these items."""
+    path.write_text(
+        TEXT.replace('{ use = "living_scenes:Gate" }', '{ use = "living_scenes:Gate", drops_on = 8 }')
+    )
+    assert live.reload()
+    publish_next(8)
+    assert len(live.run(Request(1, 5, item_ids=(700,))).candidates)
+    assert live.reload()
+
+
 def test_reload_of_karec_toml_keeps_blocked_items_of_the_bundle(live, path):
     live.cascades["home"].bundle.index.block([700])
     bundle = live.cascades["home"].bundle

@@ -1,6 +1,9 @@
 """A condition of a request selects the rows that the same SQL query selects."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 
 import duckdb
 import msgspec
@@ -10,7 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec.pipeline.where import FEW, MAX_MASKS, MAX_TERMS, MAX_VALUES, MaskCache, Where, allowed_rows
+from karec.pipeline.where import (
+    FEW,
+    MAX_DEPTH,
+    MAX_MASKS,
+    MAX_TERMS,
+    MAX_VALUES,
+    MaskCache,
+    Where,
+    allowed_rows,
+)
 
 TAGS = ["pop", "rock", "folk"]
 RANDOM = np.random.default_rng(3)
@@ -22,7 +34,7 @@ COLUMNS = {
     "upload_ms": RANDOM.integers(0, 4, N) * 86_400_000,
     "is_new": RANDOM.integers(0, 2, N).astype(bool),
 }
-LABELS = {"tag": TAGS}
+LABELS = {"tag": {name: code for code, name in enumerate(TAGS)}}
 TABLE = pa.table(
     {
         "tag": pa.array([TAGS[code] if code >= 0 else None for code in COLUMNS["tag"]], pa.string()),
@@ -105,6 +117,17 @@ def test_values_beyond_the_type_of_the_column_are_equal_to_none():
         assert (allowed_rows(where, COLUMNS, LABELS) == expected).all()
 
 
+@pytest.mark.parametrize("n_others", [0, FEW])
+def test_values_are_compared_as_the_column_holds_them(n_others):
+    """Whatever their number: 0.1 as float32, and integers without a detour over float64."""
+    others = [float(value) for value in range(100, 100 + n_others)]
+    columns = {"price": np.array([0.1, 0.2], np.float32), "song_id": np.array([2**60, 2**60 + 1])}
+    for name, values in (("price", [0.1, *others]), ("song_id", [2**60, 0.5, *others])):
+        where = Where.from_dict({"column": name, "in": values})
+        assert allowed_rows(where, columns, {}).tolist() == [True, False]
+    assert not allowed_rows(Where(column="song_id", equal=0.5), columns, {}).any()
+
+
 def test_times_are_iso_8601_or_milliseconds():
     day = datetime(1970, 1, 3, tzinfo=UTC)
     expected = COLUMNS["upload_ms"] >= 2 * 86_400_000
@@ -121,6 +144,7 @@ def test_times_are_iso_8601_or_milliseconds():
         ({"column": "tag", "equal": "pop rock"}, "no value 'pop rock'"),
         ({"column": "price", "less": "ten"}, "holds float32, and is compared with 'ten'"),
         ({"column": "upload_ms", "less": "soon"}, "'soon'"),
+        ({"column": "tag", "less": "rock"}, "a category, which has no order"),
         ({"column": "song_id", "less": float("inf")}, "holds int64, and is compared with inf"),
         ({"column": "song_id", "in": [1, 2**63]}, "is compared with 9223372036854775808"),
     ],
@@ -145,6 +169,7 @@ def test_column_and_value_are_checked(table, words):
         {"column": "price", "between": [1]},
         {"any": [{"column": "song_id", "equal": 1}] * (MAX_TERMS + 1)},
         {"column": "song_id", "in": [1] * (MAX_VALUES + 1)},
+        json.loads('{"not":' * MAX_DEPTH + '{"column": "song_id", "equal": 1}' + "}" * MAX_DEPTH),
     ],
 )
 def test_condition_of_another_form_is_refused(table):
@@ -164,3 +189,15 @@ def test_cache_makes_a_mask_once_for_a_condition_and_generation():
         mask_of(same[0], generation)
     mask_of(same[0], 1)
     assert made == [*range(1, MAX_MASKS + 2), 1]
+
+
+def test_threads_that_lack_a_mask_make_it_once():
+    cache, made, start = MaskCache(), [], Barrier(4)
+
+    def get(_):
+        start.wait()
+        return cache.get(None, 1, lambda: made.append(1) or np.zeros(1, bool))
+
+    with ThreadPoolExecutor(4) as pool:
+        masks = [*pool.map(get, range(4))]
+    assert made == [1] and all(mask is masks[0] for mask in masks)
