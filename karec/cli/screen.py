@@ -33,6 +33,14 @@ def screen(
         bool,
         typer.Option("--library", help="Also write a library version for data.toml and karec ingest."),
     ] = False,
+    live_uploads: Annotated[
+        bool,
+        typer.Option(
+            "--live-uploads",
+            help="Also delete the uploads since the version before that a service took as events and that "
+            "are not kept. With --library.",
+        ),
+    ] = False,
     report: Report = None,
     as_json: Json = False,
 ) -> None:
@@ -45,6 +53,8 @@ def screen(
         require_extra("lab", "--report")
     if train:
         require_extra("train", "--train")
+    if live_uploads and not library:
+        raise ValueError("--live-uploads needs --library")
     from karec.files import check_writable_folder
     from karec.pipeline.deadline import usable_cores
     from karec.screening.library_version import write_library_version
@@ -71,7 +81,10 @@ def screen(
             ]
         day = None if last is None else last.date()
         result = screen_library(table, out, last=day, threads=threads, progress=progress)
-        version = write_library_version(table, out, date.fromisoformat(result.last)) if library else None
+        version = None
+        if library:
+            newest = date.fromisoformat(result.last)
+            version = write_library_version(table, out, newest, has_live_uploads=live_uploads)
         judged = None
         if report is not None:
             from karec.lab.studies.screening import judge_screening

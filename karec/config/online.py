@@ -33,7 +33,7 @@ def open_ingestion(settings: OnlineSettings, folder: Path, bundle: Bundle) -> In
     return Ingestion(
         open_store(settings.url, folder),
         open_contents(bundle, settings.late_ms).head,
-        refuse=_upload_rules(None if settings.screen is None else folder / settings.screen),
+        refuse=_upload_screening(None if settings.screen is None else folder / settings.screen),
         deadline_ms=settings.deadline_ms if settings.is_on_a_server else None,
     )
 
@@ -94,18 +94,19 @@ def _accept(columns: Mapping[str, Any], number: int) -> str:
     return ""
 
 
-def _upload_rules(path: Path | None) -> Refuse:
-    """Returns the function that gives the reason why an upload is refused, by the rules of a screen.toml."""
+def _upload_screening(path: Path | None) -> Refuse:
+    """Returns the function that gives the reason why an upload is refused, by a screen.toml."""
     if path is None:
         return _accept
-    from karec.screening.upload_rules import UploadRules
+    from karec.screening.upload_screening import UploadScreening
 
-    rules = UploadRules(path)
-    id_column = rules.settings.columns.work
+    screening = UploadScreening(path)
+    id_column = screening.settings.columns.work
 
     def refuse(columns: Mapping[str, Any], number: int) -> str:
         creator = columns.get("creator", columns.get(CREATOR))
-        broken = rules.find_broken_rule({**columns, CREATOR: creator, id_column: columns.get(ID, number)})
-        return f"screened: {broken}" if broken else ""
+        values = {**columns, CREATOR: creator, id_column: columns.get(ID, number)}
+        reason = screening.rejection_reason(values)
+        return f"screened: {reason}" if reason else ""
 
     return refuse

@@ -2,7 +2,7 @@
 
 [online]
 url = "sqlite:online.db"        # a file beside the karec.toml, "valkey://HOST:PORT/DB", or "sqlite::memory:"
-screen = "screen.toml"          # optional: uploads that break one of its rules are refused
+screen = "screen.toml"          # optional: uploads that break its rules or lack quality are refused
 deadline_ms = 20                # max time that a request waits for a store on a server
 retention_days = 2              # older events are refused, so that the id of an event always counts once
 open_minutes = { live = 240 }   # item types that open and close: minutes until an open item closes by itself

@@ -24,7 +24,7 @@ from karec.screening.quality import QualityScorer, score_batches
 from karec.screening.quality import needed_columns as scorer_columns
 from karec.screening.rules import BlockList, cell_sql, listed_sql, rejection_reasons, without_listed
 from karec.screening.rules import needed_columns as rule_columns
-from karec.screening.settings import ScreeningSettings
+from karec.screening.settings import LOW_QUALITY, NO_QUALITY, ScreeningSettings
 
 # columns of a batch
 ID, CELL, SONG, VECTOR, LISTED = "karec.id", "karec.cell", "karec.song", "karec.vector", "karec.listed"
@@ -106,7 +106,7 @@ class DayScreening:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Reasons in the order in which a work is checked."""
-        return (*self._reasons.names[1:], "no quality", "same id", "near duplicate")
+        return (*self._reasons.names[1:], NO_QUALITY, LOW_QUALITY, "same id", "near duplicate")
 
     def _listed(self, block_list: BlockList) -> list[int]:
         """Returns the positions in the list of the ids that the uploads have."""
@@ -154,7 +154,7 @@ class DayScreening:
             )
             selected.append(f"{vector} AS {quote_name(VECTOR)}")
         part_filter = f" AND hash({song}) % {n_parts} = {number}" if n_parts > 1 else ""
-        rows = CandidateRows(repeated_ids, self._seen, dim)
+        rows = CandidateRows(repeated_ids, self._seen, dim, self._settings.quality.min)
         # block lists are applied below: a join in the query would make the order of rows vary
         accepts = rejection_reasons(self._settings, self._day.column_types, {}).sql
         query = f"SELECT {', '.join(selected)} FROM {self._table} WHERE {accepts} = 0{part_filter}"
@@ -169,7 +169,8 @@ class DayScreening:
             dropped = near_duplicates(songs, vectors.reshape(-1, dim), quality, near.cosine)
         not_compared = len(cell) if near is not None and not dim else rows.not_compared
         counts = {
-            "no quality": rows.no_quality,
+            NO_QUALITY: rows.no_quality,
+            LOW_QUALITY: rows.low_quality,
             "same id": rows.same_id,
             "near duplicate": int(dropped.sum()),
         }
@@ -184,17 +185,21 @@ class CandidateRows:
     """Rows in reading order.
 
     ``repeated_ids``: ids in several rows, of which the first counts. ``seen``: those that were read. Counts
-    of rejected rows: ``no_quality``, ``same_id``, ``not_compared``.
+    of rejected rows: ``no_quality``, ``low_quality`` (below ``min_quality``), ``same_id``, ``not_compared``.
     """
 
-    def __init__(self, repeated_ids: list[Any], seen: set[Any], dim: int) -> None:
+    def __init__(
+        self, repeated_ids: list[Any], seen: set[Any], dim: int, min_quality: float | None = None
+    ) -> None:
         import pyarrow as pa
 
         self._repeated_ids = pa.array(repeated_ids) if repeated_ids else None
-        self._seen, self._dim = seen, dim
+        self._seen = seen
+        self._dim = dim
+        self._min_quality = -np.inf if min_quality is None else min_quality
         self._ids: list[Any] = []
         self._columns: dict[str, list[NDArray[Any]]] = {"cell": [], "quality": [], "songs": [], "vectors": []}
-        self.no_quality = self.same_id = self.not_compared = 0
+        self.no_quality = self.low_quality = self.same_id = self.not_compared = 0
 
     def add(self, batch: Any, quality: NDArray[Any]) -> None:
         """Adds rows of ``batch`` with the columns ID and CELL, and SONG and VECTOR if works are compared.
@@ -205,6 +210,9 @@ class CandidateRows:
 
         is_kept = np.isfinite(quality)
         self.no_quality += int((~is_kept).sum())
+        is_low = is_kept & (quality < self._min_quality)
+        self.low_quality += int(is_low.sum())
+        is_kept &= ~is_low
         self._drop_repeats(batch.column(ID), is_kept)
         if not is_kept.all():
             batch, quality = batch.filter(pa.array(is_kept)), quality[is_kept]

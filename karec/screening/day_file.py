@@ -55,7 +55,7 @@ def day_digest(
             None if quota.condition is None else quota.condition.to_dict() for quota in settings.quotas
         ],
         "columns": settings.columns.to_dict(),
-        "quality": [settings.quality.column, scorer.digest],
+        "quality": [settings.quality.column, settings.quality.min, scorer.digest],
         "near_duplicates": settings.near_duplicates and settings.near_duplicates.to_dict(),
         "shards": [(shard.path.name, shard.digest) for shard in day.shards],
     }

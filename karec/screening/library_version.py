@@ -4,8 +4,9 @@
     OUT/library/2026-11-04.jsonl     rows for karec ingest that change the version before into this one
     OUT/library/current.parquet      link to the version of the last run
 
-A work that is no longer kept is deleted, not blocked: it can come back, and a moderator's block stays. Event
-ids depend on the day and the work only, so rows that are stored twice count once.
+The version before is that of the run before; its day may be a later one. A work that is no longer kept is
+deleted, not blocked: it can come back, and a moderator's block stays. Event ids depend on the two days and
+the work only, so rows that are stored twice count once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from karec.data.database import Database, open_database, quote_name, quote_text,
 from karec.errors import DataError
 from karec.files import file_aside, link_aside
 from karec.screening.library import Day, day_folders, read_day
+from karec.screening.rules import rejection_reasons
 from karec.screening.screen import KEPT
 from karec.screening.selection import KEPT_DAY, KEPT_ID, KEPT_QUALITY
 from karec.screening.settings import ScreeningSettings
@@ -24,30 +26,46 @@ from karec.screening.settings import ScreeningSettings
 EVENT_TYPES = ("integer", "number", "boolean", "text")  # of the columns that an upload can have
 
 
-def write_library_version(settings: ScreeningSettings, out: Path, last: date) -> tuple[Path, Path | None]:
+def write_library_version(
+    settings: ScreeningSettings, out: Path, last: date, *, has_live_uploads: bool = False
+) -> tuple[Path, Path | None]:
     """Writes the version of the kept works in ``out``, for the window that ends with ``last``.
 
-    Returns its table, and the file of its events, None for the first version.
+    Returns its table, and the file of its events, None for the first version. Keeps the version before and
+    removes others.
 
-    Keeps the previous version and removes older ones. Raises DataError if uploads have no creators.
-    Cost: reads the uploads of all days with kept works.
+    Args:
+        has_live_uploads: a service also took the uploads of each day as events. Those of the days since the
+            version before that satisfy the rules and are not kept are deleted too.
+
+    Raises DataError if uploads have no creators. Cost: reads the uploads of all days with kept works.
     """
     folders, folder = day_folders(settings.folder / settings.uploads), out / "library"
     folder.mkdir(exist_ok=True)
     table, events = folder / f"{last}.parquet", None
-    earlier = sorted(path for path in folder.glob("[0-9]*.parquet") if path.stem < table.stem)
+    current = folder / "current.parquet"
+    others = sorted(
+        (path for path in folder.glob("[0-9]*.parquet") if path != table),
+        key=lambda path: (current.exists() and path.samefile(current), path.stem),
+    )
     with open_database(out, extra="screen") as database:
         kept = scan_sql([str(out / KEPT)])
         rows = database.rows(f"SELECT DISTINCT {KEPT_DAY} FROM {kept} ORDER BY 1")
         days = [read_day(day, folders[day]) for (day,) in rows]
         _export(database, _works_sql(settings, days, kept), table, "FORMAT parquet, COMPRESSION zstd")
-        if earlier:
-            events = table.with_suffix(".jsonl")
-            _export(database, _events_sql(settings, days[-1], table, earlier[-1]), events, "FORMAT json")
-    for path in earlier[:-1]:
+        if others:
+            before, events = others[-1], table.with_suffix(".jsonl")
+            since = date.fromisoformat(before.stem)
+            live = [
+                read_day(day, folders[day])
+                for day in sorted(folders)
+                if has_live_uploads and since < day <= last
+            ]
+            _export(database, _events_sql(settings, days[-1], live, table, before), events, "FORMAT json")
+    for path in others[:-1]:
         path.unlink()
         path.with_suffix(".jsonl").unlink(missing_ok=True)
-    link_aside(folder / "current.parquet", table.name)
+    link_aside(current, table.name)
     return table, events
 
 
@@ -73,7 +91,8 @@ def _works_sql(settings: ScreeningSettings, days: list[Day], kept: str) -> str:
     )
 
 
-def _events_sql(settings: ScreeningSettings, day: Day, table: Path, before: Path) -> str:
+def _events_sql(settings: ScreeningSettings, day: Day, live: list[Day], table: Path, before: Path) -> str:
+    """Returns SQL of the events from ``before`` to ``table``. ``live``: days of uploads that may be live."""
     work, creator = quote_name(settings.columns.work), quote_name(settings.columns.creator)
     names = [name for name, column_type in day.column_types.items() if column_type in EVENT_TYPES]
     number = "nullif({0}, 'nan')"  # JSON has no NaN
@@ -84,16 +103,27 @@ def _events_sql(settings: ScreeningSettings, day: Day, table: Path, before: Path
         if name not in (settings.columns.work, settings.columns.creator)
     )
 
-    def rows(event: str, rest: str, one: Path, other: Path) -> str:
-        event_id = f"md5('{table.stem} {event} ' || {work})::UUID"
-        one_sql, other_sql = scan_sql([str(one)]), scan_sql([str(other)])
+    def rows(event: str, rest: str, one: str, other: Path) -> str:
+        event_id = f"md5('{before.stem} {table.stem} {event} ' || {work})::UUID"
         return (
             f"SELECT '{event}' AS event, {event_id} AS event_id, {work} AS item_id, {rest} "
-            f"FROM {one_sql} ANTI JOIN {other_sql} AS other USING ({work})"
+            f"FROM {one} ANTI JOIN {scan_sql([str(other)])} AS other USING ({work})"
         )
 
-    uploads = rows("upload", f"{creator} AS creator_id, struct_pack({columns}) AS columns", table, before)
-    deletions = rows("delete", "NULL AS creator_id, NULL AS columns", before, table)
+    former = [f"SELECT {work} FROM {scan_sql([str(before)])}"] + [
+        f"SELECT {work} FROM {scan_sql(live_day.paths)} "
+        f"WHERE {rejection_reasons(settings, live_day.column_types, {}).sql} = 0"
+        for live_day in live
+    ]
+    uploads = rows(
+        "upload",
+        f"{creator} AS creator_id, struct_pack({columns}) AS columns",
+        scan_sql([str(table)]),
+        before,
+    )
+    deletions = rows(
+        "delete", "NULL AS creator_id, NULL AS columns", f"({' UNION '.join(former)}) AS former", table
+    )
     return f"{uploads} UNION ALL {deletions} ORDER BY event DESC, item_id"
 
 

@@ -13,6 +13,7 @@ quotas = [                                       # fractions of `keep`
 ]
 [quality]
 model = "quality.onnx"                           # or: column = "voice_score"
+min = 0.1                                        # works with a lower quality are rejected
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from karec.toml import Count, Fraction, Place, Settings, convert, read_toml
 
 Value = str | int | bool
 MAX_QUOTAS = 62  # bits of an integer
-OWN_REASONS = ("no id", "no quality", "same id", "near duplicate", "quota", "kept", "uploads")
+NO_QUALITY, LOW_QUALITY = "no quality", "low quality"
+OWN_REASONS = ("no id", NO_QUALITY, LOW_QUALITY, "same id", "near duplicate", "quota", "kept", "uploads")
 
 
 class Columns(Settings, frozen=True):
@@ -155,10 +157,14 @@ class Quota(Settings, frozen=True):
 
 
 class Quality(Settings, frozen=True):
-    """The score of a work: an ONNX `model` (karec screen --train writes one), or a `column`."""
+    """The score of a work: an ONNX `model` (karec screen --train writes one), or a `column`.
+
+    min   works with a lower score are rejected
+    """
 
     model: str | None = None
     column: str | None = None
+    min: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -351,7 +351,7 @@ def test_block_list_of_the_rules_accepts_string_creator_ids(tmp_path, now):
     )
     path = live_config(tmp_path, more='screen = "screen.toml"', ids=named(tmp_path))
     with open_hot_swap(path, None) as live:
-        live.record([upload("one", "bad"), upload("two", "good")], now_ms=now)
+        live.record([upload("one", "bad", v=0.5), upload("two", "good", v=0.5)], now_ms=now)
         feed = [item.item_id for item in ask(live, "u1", time_ms=now)]
         assert "two" in feed and "one" not in feed
 

@@ -13,7 +13,9 @@ from karec.online.parse_events import KEYS
 from karec.screening.library_version import write_library_version
 from karec.screening.screen import screen
 from karec.screening.settings import read_settings
+from karec.screening.upload_screening import UploadScreening
 
+KINDS = ("upload", "delete")
 START_S = 1_793_923_200  # the day after the last upload
 TEXT = SETTINGS.replace('vector = "vector"', 'vector = "vector"\ncreator = "creator"')
 DATA_TOML = """
@@ -31,11 +33,11 @@ roles = {{ creator = "creator", published = "day" }}
 """
 
 
-def screen_until(path, out, last):
+def screen_until(path, out, last, **options):
     """Returns the table of the version, its rows by id, and its events."""
     settings = read_settings(path)
     screen(settings, out, last=last)
-    table, events = write_library_version(settings, out, last)
+    table, events = write_library_version(settings, out, last, **options)
     rows = {row["id"]: row for row in pq.read_table(table).to_pylist()}
     return table, rows, [] if events is None else [*map(json.loads, events.read_text().splitlines())]
 
@@ -46,6 +48,12 @@ def versions(days, tmp_path_factory):
     folder = tmp_path_factory.mktemp("versions")
     path = write_uploads(folder, days, TEXT)
     return [screen_until(path, folder / "out", day(number)) for number in (3, 4)]
+
+
+def apply(events, ids):
+    """Returns the ids after the events."""
+    changed = {event: {line["item_id"] for line in events if line["event"] == event} for event in KINDS}
+    return (ids | changed["upload"]) - changed["delete"]
 
 
 def qualities(rows):
@@ -125,3 +133,31 @@ def test_version_of_uploads_without_creators_is_refused(days, tmp_path):
     screen(read_settings(path), tmp_path / "out")
     with pytest.raises(DataError, match=r"no column 'creator_id'\. Name it in columns\.creator of screen"):
         write_library_version(read_settings(path), tmp_path / "out", day(4))
+
+
+def test_events_to_an_earlier_day_change_the_current_version_into_it(days, tmp_path):
+    path = write_uploads(tmp_path, days, TEXT)
+    _, first, _ = screen_until(path, tmp_path / "out", day(3))
+    _, second, forward = screen_until(path, tmp_path / "out", day(4))
+    table, third, back = screen_until(path, tmp_path / "out", day(3))
+    assert apply(forward, first.keys()) == second.keys()
+    assert third.keys() == first.keys() and apply(back, second.keys()) == third.keys()
+    assert {line["event_id"] for line in forward}.isdisjoint(line["event_id"] for line in back)
+    assert (table.parent / "current.parquet").resolve() == table
+
+
+def test_live_uploads_that_are_not_kept_are_deleted(days, tmp_path):
+    path = write_uploads(tmp_path, days, TEXT)
+    _, before, _ = screen_until(path, tmp_path / "out", day(3))
+    _, after, events = screen_until(path, tmp_path / "out", day(4), has_live_uploads=True)
+    live = {*days[4]["id"].tolist()}
+    deleted = {line["item_id"] for line in events if line["event"] == "delete"}
+    assert (before.keys() - after.keys()) < deleted <= (before.keys() | live) - after.keys()
+    screening = UploadScreening(path)
+    accepted = {
+        row["id"]
+        for row in pq.read_table(tmp_path / "uploads" / f"day={day(4)}").to_pylist()
+        if not screening.rejection_reason(row)
+    }
+    assert accepted - after.keys() <= deleted
+    assert apply(events, before.keys() | accepted) == after.keys()

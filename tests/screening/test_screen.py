@@ -105,6 +105,17 @@ def cells_of(days):
     return result
 
 
+def test_work_below_the_least_quality_is_rejected(tmp_path):
+    text = 'keep = 25\nuploads = "uploads"\n[columns]\nwork = "id"\n[quality]\ncolumn = "score"\nmin = 0.5\n'
+    scores = np.array([0.4, 0.5, np.nan, 0.6, 0.49], np.float32)
+    screen(
+        read_settings(write_uploads(tmp_path, {0: {"id": np.arange(5), "score": scores}}, text)),
+        tmp_path / "out",
+    )
+    assert read_result(tmp_path / "out").days[str(day(0))]["rejected"] == {"no quality": 1, "low quality": 2}
+    assert kept_of(tmp_path / "out").keys() == {1, 3}
+
+
 def test_best_works_of_each_cell_are_kept(days, out):
     kept = kept_of(out)
     for works in cells_of(days).values():

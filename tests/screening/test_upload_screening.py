@@ -1,4 +1,4 @@
-"""Tests that the rules for one upload equal those in SQL."""
+"""Tests that the screening of one upload equals that of a whole day."""
 
 import pyarrow as pa
 import pytest
@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from karec.data.database import open_database
 from karec.screening.rules import load_block_lists, read_block_lists, rejection_reasons
 from karec.screening.settings import read_settings
-from karec.screening.upload_rules import UploadRules
+from karec.screening.upload_screening import UploadScreening
 
 TEXT = """
 keep = 10
 uploads = "uploads"
-quality = { column = "voice" }
+quality = { column = "voice", min = 0.2 }
 rules = [
   { reason = "too short", column = "seconds", min = 30 },
   { reason = "too loud", column = "voice", min = -1, max = 0.5 },
@@ -65,5 +65,15 @@ def test_upload_rules_equal_rules_in_sql(path, rows):
             codes = [
                 code for (code,) in base.rows(f"SELECT {result.sql} FROM works ORDER BY work_id[2:]::INT")
             ]
-    rules = UploadRules(path)
-    assert [result.names[code] for code in codes] == [rules.find_broken_rule(row) for row in rows]
+    screening = UploadScreening(path)
+    reasons = [screening.rejection_reason(row) for row in rows]
+    for code, row, reason in zip(codes, rows, reasons, strict=True):
+        assert reason == (result.names[code] or ("low quality" if row["voice"] < 0.2 else ""))
+
+
+def test_upload_without_quality_is_refused(tmp_path):
+    (tmp_path / "screen.toml").write_text('keep = 10\nuploads = "uploads"\nquality = { column = "voice" }\n')
+    screening = UploadScreening(tmp_path / "screen.toml")
+    for voice in (None, float("nan"), "loud"):
+        assert screening.rejection_reason({"voice": voice}) == "no quality"
+    assert screening.rejection_reason({"voice": 0.0}) == ""

@@ -1,4 +1,9 @@
-"""Screening's rules for one upload in Python; the reasons equal those of ``rules.py`` in SQL."""
+"""Screening of one upload: the rules and the quality of ``screen.toml``.
+
+The reasons equal those of a whole day (``rules.py`` in SQL, ``day.py``). An upload is not compared with
+others: that needs the vectors of a day in every process. The screening of its day does it, and
+``library_version.py`` deletes the works that it rejects.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from karec.screening.quality import make_scorer
 from karec.screening.rules import read_block_lists
-from karec.screening.settings import Condition, Rule, ScreeningSettings, read_settings
+from karec.screening.settings import (
+    LOW_QUALITY,
+    NO_QUALITY,
+    Condition,
+    Rule,
+    ScreeningSettings,
+    read_settings,
+)
 
 
-class UploadRules:
-    """Rules of a ``screen.toml`` except the age, which an upload has not yet. Block lists are read once.
+class UploadScreening:
+    """Rules of a ``screen.toml`` except the age, which an upload has not yet, then its quality.
 
-    Raises ConfigError and DataError like screening.
+    Block lists and the model are read once. Raises ConfigError and DataError like screening.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,9 +36,10 @@ class UploadRules:
         self._listed = {
             reason: frozenset(map(str, block_list.values)) for reason, block_list in block_lists.items()
         }
+        self._scorer = make_scorer(self.settings)
 
-    def find_broken_rule(self, columns: Mapping[str, Any]) -> str:
-        """Returns the reason of the first rule that a work breaks, or ""."""
+    def rejection_reason(self, columns: Mapping[str, Any]) -> str:
+        """Returns the first reason to reject an upload, or ""."""
         for rule in self.settings.rules:
             if rule.column is None:
                 continue
@@ -39,7 +53,19 @@ class UploadRules:
                 return f"{rule.reason}: {rule.column} is missing"
             if self._breaks(rule, value):
                 return rule.reason
-        return ""
+        return self._quality_reason(columns)
+
+    def _quality_reason(self, columns: Mapping[str, Any]) -> str:
+        import pyarrow as pa
+
+        values = [columns.get(name) for name in self._scorer.columns]
+        numbers = [float(value) if isinstance(value, int | float) else math.nan for value in values]
+        batch = pa.record_batch({name: [n] for name, n in zip(self._scorer.columns, numbers, strict=True)})
+        quality = float(self._scorer.score(batch)[0])
+        if not math.isfinite(quality):
+            return NO_QUALITY
+        least = self.settings.quality.min
+        return LOW_QUALITY if least is not None and quality < least else ""
 
     def _breaks(self, rule: Rule, value: Any) -> bool:
         if rule.not_in is not None:
