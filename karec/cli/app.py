@@ -79,6 +79,7 @@ karec lab simulate --arms arms.toml --only plain --out loop --resume
 karec lab ablation shop --out ablation
 karec lab ablation world --out ablation --on validation --seeds 0 --rows hard --rows list
 karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
+karec lab inputs kuairand --root KuaiRand-Pure/data --out inputs
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
 karec lab similar lastfm --root hetrec2011-lastfm-2k
@@ -156,6 +157,7 @@ _lab = _add_group("lab", "Simulate days, study a cascade, write synthetic data. 
 _add("simulate", lab.simulate, _lab)
 _add("ablation", lab.ablation, _lab)
 _add("final-fit", lab.final_fit, _lab)
+_add("inputs", lab.inputs, _lab)
 _add("retrieval", lab.retrieval, _lab)
 _add("similar", lab.similar, _lab)
 _add("export-world", lab.export_world, _lab)

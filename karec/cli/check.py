@@ -63,10 +63,13 @@ def check(
 
 
 def _find_mistakes(path: Path, scene: str | None) -> tuple[list[str], str]:
-    """Returns the mistakes, and a note if the bundle cannot be opened."""
+    """Returns the mistakes, and a note if the bundle cannot be opened or its inputs are of other moments."""
     from karec.config import open_bundle
     from karec.config.check import config_mistakes
+    from karec.config.open import input_times_mistake
+    from karec.config.scenes import Config
     from karec.errors import ConfigError, KarecError
+    from karec.refresh.publish_run import REFRESH_HOURS
 
     bundle = None
     note = ""
@@ -76,4 +79,7 @@ def _find_mistakes(path: Path, scene: str | None) -> tuple[list[str], str]:
         note = "columns and models were not checked"
     except KarecError as error:
         note = f"{error}; columns and models were not checked"
-    return config_mistakes(path, scene, bundle), note
+    mistakes = config_mistakes(path, scene, bundle)
+    if bundle is not None and not mistakes:
+        note = input_times_mistake(Config.read(path), bundle.facts.get(REFRESH_HOURS)) or note
+    return mistakes, note

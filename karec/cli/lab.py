@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -144,6 +145,40 @@ def final_fit(
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         gains = compare_final_fit(loaded.dataset, training, out, progress)
     print_tables(console, [final_fit_table(gains)])
+
+
+def inputs(
+    choice: DataChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and the report.")],
+    settings: TrainingSettings = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Training seed. Repeatable (default: 0 and 1).")
+    ] = None,
+) -> None:
+    """Train with inputs of the moment and of the last midnight, and measure both with both inputs.
+
+    Run the same command again after a kill: finished runs are kept.
+    """
+    require_extra("lab", "karec lab inputs")
+    require_extra("train", "karec lab inputs")
+    console = make_console()
+    from karec.files import write_text_aside
+    from karec.lab.studies.input_times import input_times_tables, measure_input_times
+    from karec.learn.settings.settings import TrainSettings
+
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        report = measure_input_times(
+            loaded.dataset,
+            training,
+            out,
+            seeds=seeds or [0, 1],
+            truth_of=None if loaded.world is None else loaded.world.task_probabilities,
+            progress=progress,
+        )
+    print_tables(console, input_times_tables(report))
+    write_text_aside(out / "inputs.json", json.dumps(report, indent=1))
+    print(f"report: {out / 'inputs.json'}")
 
 
 def similar(choice: DataChoice) -> None:

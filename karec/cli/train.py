@@ -80,7 +80,7 @@ def train(
     written once: edit it as you like.
     """
     require_extra("train", "karec train")
-    from karec.config.project import check_outputs
+    from karec.config.project import check_outputs, has_online_store
     from karec.learn.run.training_job import TrainingJob, run_job
     from karec.learn.settings.settings import TrainSettings
     from karec.logs.parts import to_log_folder
@@ -96,6 +96,7 @@ def train(
         served_run=run,
         is_from_scratch=from_scratch,
         events=None if events is None else _read_events(events),
+        is_online=has_online_store(out),
         margin=publish_if_no_worse,
         is_resumed=resume,
     )
@@ -104,7 +105,7 @@ def train(
     job.check_finished_run()
     _check_publication(publication, out)
     with ProgressReport() as progress, load_data(choice, progress, out) as loaded:
-        check_outputs(loaded.dataset, job.with_seed(job.settings), out)
+        check_outputs(loaded.dataset, job.with_options(job.settings), out)
 
         def publish(dataset: Dataset, run: Path) -> Path:
             return _publish(publication, LoadedData(dataset, loaded.ids), run, out, progress)
@@ -157,13 +158,15 @@ def _publish(
     publication: Publication, data: LoadedData, run: Path, out: Path, progress: ProgressReport
 ) -> Path:
     """Publishes the models of ``run`` in ``out``. Returns the path of the karec.toml."""
-    from karec.config.project import set_up
+    from karec.config.project import check_input_times, set_up
     from karec.evaluate.quality import read_run
 
+    settings = read_run(run)["settings"]
+    check_input_times(out / "karec.toml", settings["features"]["refresh_hours"])
     config = set_up(
         data.dataset,
         run,
-        read_run(run)["settings"],
+        settings,
         out,
         progress,
         ids=data.ids,

@@ -19,6 +19,7 @@ from karec.errors import KarecError
 from karec.online.poll import Poller
 from karec.pipeline.cascade import Cascade
 from karec.refresh.follow import LibraryFollower
+from karec.refresh.publish_run import REFRESH_HOURS
 from karec.toml import Place
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
@@ -87,6 +88,26 @@ def warn_if_exposure_is_not_shared(config: Config, workers: int) -> None:
             )
 
 
+def input_times_mistake(config: Config, refresh_hours: float | None) -> str | None:
+    """Returns why models with inputs as of every ``refresh_hours`` do not fit the service; None if they do.
+
+    ``refresh_hours``: 0 is the moment of a request. None: unknown, of a bundle without this fact.
+    """
+    if refresh_hours is None or (refresh_hours == 0) == (config.online is not None):
+        return None
+    if refresh_hours == 0:
+        return (
+            "the models learned from the state of each moment (features.refresh_hours = 0), and without a "
+            "table [online] a page has the state of the bundle. Add the table, or train again with "
+            "features.refresh_hours = 24"
+        )
+    return (
+        f"the models learned from the state of every {refresh_hours:g} hours (features.refresh_hours), and "
+        "with the table [online] a page has the state of the moment. Train again: karec train then takes "
+        "features.refresh_hours = 0"
+    )
+
+
 class _VersionSource:
     """Opens the versions of one karec.toml, of one scene or (None) of all.
 
@@ -119,6 +140,9 @@ class _VersionSource:
         bundle = Bundle.shared(config.bundle, config.bundle_key, in_child=previous is not None)
         if config.has_bundle_url:
             self._puller.start()
+        mistake = input_times_mistake(config, bundle.facts.get(REFRESH_HOURS))
+        if mistake is not None:
+            _log.warning("%s: %s", self._path, mistake)
         identity = text, identity_of(bundle.path)
         scenes = config.scenes if self._scene is None else (self._scene,)
         if config.online is None:

@@ -14,8 +14,10 @@ from karec.bundle import Bundle
 from karec.catalog.dataset import Dataset
 from karec.catalog.snapshot import Snapshot
 from karec.config.host_stage import export_stages, hosted_stages
+from karec.config.open import input_times_mistake
 from karec.config.scenes import Config
 from karec.config.templates import added_scene_text, home_scene_text, scenes_of_types
+from karec.errors import ConfigError
 from karec.files import check_writable_folder, existing_parent, read_json, write_text_aside
 from karec.refresh.item_types import DerivedItemType, derive_item_type
 from karec.refresh.next_version import publish_next_version
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from karec.learn.settings.settings import TrainSettings
 
 LOG_ROW_BYTES = 24  # of a rank log, in addition to four for each logit
+ONLINE = '[online]\nurl = "sqlite:online.db"\n'
 INDEX_ROW_BYTES = 80  # of an item in the index, in addition to two for each dimension
 
 ItemTypesOf = Callable[[Snapshot], Mapping[str, DerivedItemType]]
@@ -49,7 +52,8 @@ def set_up(
     """Publishes the models of ``run``. Writes ``out/karec.toml`` if there is none. Returns its path.
 
     Args:
-        settings: those of the run's run.json. ``ranked_by`` orders pages of a new karec.toml.
+        settings: those of the run's run.json. ``ranked_by`` orders pages of a new karec.toml. With
+            features.refresh_hours = 0 it has an online store.
         ids, keep, signing_key: as for ``karec.publish``.
         scenes: templates of scenes that a new karec.toml gets in addition to the main scene and the scenes
             of the dataset's item types.
@@ -78,6 +82,7 @@ def set_up(
         scene = main_scene(dataset)
         ranked_by = read_json(run / "run.json").get("ranked_by", "ranker")
         text = home_scene_text(scene, snapshot, settings["fusion"], ranked_by=ranked_by)
+        text = f"{text}\n{ONLINE}" if settings["features"]["refresh_hours"] == 0 else text
         scenes = [*dict.fromkeys([*scenes, *scenes_of_types(dataset.item_types)])]
         write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
         stages = hosted_stages(config, scene)
@@ -104,7 +109,8 @@ def check_outputs(
     """Raises before a training if its results could not be written or served. Writes nothing.
 
     OSError: ``out`` or the folder for the ``report`` cannot be written, or the disk is too small.
-    ConfigError: ``out``/karec.toml is wrong, or lacks the main scene of the data if the run ``serves``.
+    ConfigError: ``out``/karec.toml is wrong, lacks the main scene of the data if the run ``serves``, or its
+        service does not encode the moments that the training encodes.
     """
     reports = [] if report is None else [report]
     for folder in (out, out / "run", out / "run" / "rank_log", out / "bundles", *reports):
@@ -115,8 +121,7 @@ def check_outputs(
         home_scene_text(scene, dataset.snapshot, dataset.objectives)
     elif serves:
         Config.read(config).scene(scene)
-    else:
-        Config.read(config)
+    check_input_times(config, settings.features.refresh_hours)
     needed = _bytes_of_run(dataset, settings)
     free = shutil.disk_usage(existing_parent(out)).free
     if free < needed:
@@ -124,6 +129,20 @@ def check_outputs(
             f"{out}: the run, its rank log and its bundle take at least {-(-needed // 2**20):,} MiB, and "
             f"{free // 2**20:,} MiB are free. Name another --out, or make room."
         )
+
+
+def has_online_store(out: Path) -> bool:
+    """Returns True if ``out``/karec.toml has an online store. Raises ConfigError if the file is wrong."""
+    config = out / "karec.toml"
+    return config.exists() and Config.read(config).online is not None
+
+
+def check_input_times(config: Path, refresh_hours: float) -> None:
+    """Raises ConfigError if ``config`` exists and its service encodes other moments than a training with
+    ``refresh_hours`` (``input_times_mistake``)."""
+    mistake = input_times_mistake(Config.read(config), refresh_hours) if config.exists() else None
+    if mistake is not None:
+        raise ConfigError(f"{config}: {mistake}")
 
 
 def _bytes_of_run(dataset: Dataset, settings: TrainSettings) -> int:

@@ -19,6 +19,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.errors import BundleError, DataError
 from karec.features.encoder import Encoder
+from karec.files import read_json
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
@@ -32,6 +33,7 @@ KEEP = 10  # versions that stay published
 WORKS = "work"  # item type of works in a scene
 NO_ITEM_TYPES: Mapping[str, DerivedItemType] = MappingProxyType({})
 COMMUNITIES = "communities"  # manifest fact: the highest community id that was ever used
+REFRESH_HOURS = "refresh_hours"  # manifest fact: features.refresh_hours of the training
 UNBOUND = "unbound"  # manifest fact: numbers of follows and friendships without an edge, by reason
 MODELS = (USER_TOWER, ITEM_TOWER, "ranker.onnx")
 
@@ -113,6 +115,8 @@ def publish_library(
     """Publishes ``run``, ``snapshot`` and ``library`` as one bundle. Returns its folder."""
     item_tower = OnnxModel(run / ITEM_TOWER)
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
+    if (run / "run.json").exists():  # not written for models of other trainings
+        facts[REFRESH_HOURS] = read_json(run / "run.json")["settings"]["features"]["refresh_hours"]
 
     def write(folder: Path) -> None:
         for name in MODELS:

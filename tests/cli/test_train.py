@@ -205,6 +205,65 @@ def test_publish_publishes_a_run_folder_once(shop, tmp_path, capsys):
     assert "is published already" in capsys.readouterr().err
 
 
+ONLINE = '\n[online]\nurl = "sqlite:online.db"\n'
+
+
+def add_online_store(config):
+    config.write_text(config.read_text() + ONLINE)
+
+
+def test_training_for_an_online_store_encodes_the_moment_of_each_row(copy):
+    add_online_store(copy / "out" / "karec.toml")
+    options = ["--events", str(copy / "out" / "karec.toml"), "--publish-if-no-worse", "0.9"]
+    assert train(copy, copy / "out", *options) == 0
+    facts = json.loads((copy / "out" / "run-2" / "run.json").read_text())
+    assert facts["settings"]["features"]["refresh_hours"] == 0
+    assert Bundle.open(copy / "out" / "bundles").facts["refresh_hours"] == 0
+
+
+def test_publish_and_train_refuse_input_times_that_the_service_lacks(copy, capsys):
+    config, run = copy / "out" / "karec.toml", copy / "out" / "run"
+    publish = ["publish", str(copy / "shop"), "--run", str(run), "--out", str(copy / "out")]
+    add_online_store(config)
+    assert cli.main(publish) == 2
+    assert "the state of every 24 hours (features.refresh_hours)" in capsys.readouterr().err
+    config.write_text(config.read_text().replace(ONLINE, ""))
+    (copy / "moment.toml").write_text(SETTINGS.replace("history_length", "refresh_hours = 0, history_length"))
+    options = ["--publish-if-no-worse", "0.9"]
+    assert train(copy, copy / "out", *options, settings="moment.toml") == 2
+    assert "the state of each moment (features.refresh_hours = 0)" in capsys.readouterr().err
+    assert not (copy / "out" / "run-2" / "run.json").exists()
+
+
+def test_new_karec_toml_of_inputs_of_the_moment_has_an_online_store(copy, tmp_path, capsys):
+    run = copy / "out" / "run"
+    facts = json.loads((run / "run.json").read_text())
+    facts["settings"]["features"]["refresh_hours"] = 0
+    (run / "run.json").write_text(json.dumps(facts))
+    out = tmp_path / "out"
+    assert cli.main(["publish", str(copy / "shop"), "--run", str(run), "--out", str(out)]) == 0
+    config = out / "karec.toml"
+    assert config.read_text().endswith(ONLINE)
+    assert cli.main(["check", str(config)]) == 0
+    assert "note" not in capsys.readouterr().err
+    config.write_text(config.read_text().replace(ONLINE, ""))
+    assert cli.main(["check", str(config)]) == 0
+    assert "note: the models learned from the state of each moment" in capsys.readouterr().err
+
+
+def test_bundle_without_input_times_opens_without_a_warning(copy, caplog):
+    config, manifest = copy / "out" / "karec.toml", copy / "out" / "bundles" / "current" / "manifest.json"
+    add_online_store(config)
+    with karec.open(config, scene="search", reload=True):
+        assert "the state of every 24 hours" in caplog.text
+    content = json.loads(manifest.read_text())
+    del content["facts"]["refresh_hours"]
+    manifest.write_text(json.dumps(content))
+    caplog.clear()
+    with karec.open(config, scene="search", reload=True):
+        assert "refresh_hours" not in caplog.text
+
+
 def test_comparison_with_the_same_models_has_no_gain(shop, tmp_path):
     from karec.data.load import load
 

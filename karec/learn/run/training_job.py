@@ -57,6 +57,7 @@ class TrainingJob:
     is_from_scratch   with ``log``: trains a new ranker, which scores the pools of the log for new towers
     events            online store whose events are added to the data
     ids               maps of the data's ids, which get the ids of uploads; None: ids are numbers
+    is_online         the service has an online store: features are as of each row's time
     margin            publish only if the mean AUC is at most this much below that of the version in service
     is_resumed        continue an interrupted training; CheckpointError if there is none
     """
@@ -72,6 +73,7 @@ class TrainingJob:
     is_from_scratch: bool = False
     events: EventSource | None = None
     ids: Path | None = None
+    is_online: bool = False
     margin: float | None = None
     is_resumed: bool = False
 
@@ -123,8 +125,10 @@ class TrainingJob:
                 "add --publish-if-no-worse MARGIN, which trains the next version in a folder of its own."
             )
 
-    def with_seed(self, settings: TrainSettings | None) -> TrainSettings:
+    def with_options(self, settings: TrainSettings | None) -> TrainSettings:
+        """Returns ``settings``, or the built-in ones, with the job's seed and the times of its inputs."""
         settings = settings or TrainSettings()
+        settings = settings.with_online_inputs() if self.is_online else settings
         return settings if self.seed is None else settings.replace(seed=self.seed)
 
 
@@ -198,7 +202,7 @@ def _run_marked(
         dataset = with_events(dataset, job.events, until_ms, job.ids)
     if job.margin is None and job.events is None:
         return train(dataset, job.is_resumed)
-    run = UnfinishedRun(_now_ms(), until_ms, fingerprint(dataset, job.with_seed(job.settings)))
+    run = UnfinishedRun(_now_ms(), until_ms, fingerprint(dataset, job.with_options(job.settings)))
     if interrupted is not None:
         run = dataclasses.replace(run, begun_ms=interrupted.begun_ms)
         if interrupted != run:
@@ -214,11 +218,11 @@ def _train(job: TrainingJob, dataset: Dataset, progress: Progress, *, resume: bo
     version = next_version(job.bundles)
     if job.log is not None and job.continues_towers:
         served = ServedRun.from_folder(job.served_run or _run_in_service(job))
-        settings = job.with_seed(job.settings or served.settings).replace(model_version=version)
+        settings = job.with_options(job.settings or served.settings).replace(model_version=version)
         return train_from_log(
             dataset, served, job.log, settings, run, progress, version=job.log_version, resume=resume
         )
-    settings = job.with_seed(job.settings).replace(model_version=version)
+    settings = job.with_options(job.settings).replace(model_version=version)
     if job.is_quick:
         settings = settings.quick(len(dataset.split()[0]))
     choice = None

@@ -71,7 +71,7 @@ class FeatureSettings(Settings, frozen=True):
     history_length: NonNegativeInt = 0  # last items of a user; 0: 100 if towers match, else 30
     min_count: NonNegativeInt = 0  # training rows from which a value has its own embedding; 0: by the data
     user_min_count: Count = 3  # the same for users, in the user tower
-    refresh_hours: NonNegative = 24.0  # features are as of the last multiple; 0: of the row's own time
+    refresh_hours: NonNegative = 24.0  # features are as of the last multiple; 0: as of the row's time
     dim: Count = 16  # size of an item code's embedding; even, because a user's code has half
     bins: Count = 8  # pieces of a number's piecewise linear effect
 
@@ -218,6 +218,13 @@ class TrainSettings(Settings, frozen=True):
     def with_recipe(self, name: str) -> Self:
         """Returns these settings with the losses of a recipe. Raises ConfigError if it does not exist."""
         return self.replace(distil={"recipe": name, **RECIPES.get(name, {}).get("distil", {})})
+
+    def with_online_inputs(self) -> Self:
+        """Returns settings for a service with an online store: features are as of the row's time.
+
+        Another value of ``features.refresh_hours`` than the default stays.
+        """
+        return self._set_where_default({"features": {"refresh_hours": 0.0}})
 
     def quick(self, rows: int) -> Self:
         """Returns settings for a first look at `rows` training rows.
