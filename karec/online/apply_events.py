@@ -84,7 +84,7 @@ class EventApplier:
     ) -> None:
         """Adds the entries of users and items after ``events`` to ``entries``.
 
-        Only works have counters: no model reads those of other item types.
+        Users have counters of works only: no model reads those of other item types.
         """
         base, head = contents.base, contents.head
         users, user_places = np.unique(events.user_id, return_inverse=True)
@@ -104,9 +104,9 @@ class EventApplier:
             for aggregate, letter in letters.items()
         ]
         updates = [update for update in updates if len(update.keys)]
-        has_counters = contents.item_type == WORK
-        user_keys = records.keys_of(records.USER_COUNTERS, users) if has_counters else []
-        item_keys = records.keys_of(records.WORK_COUNTERS, items) if has_counters else []
+        counts_users = contents.item_type == WORK
+        user_keys = records.keys_of(records.USER_COUNTERS, users) if counts_users else []
+        item_keys = records.keys_of(contents.letter(records.WORK_COUNTERS), items)
         groups = [*(update.keys for update in updates), user_keys, item_keys]
         values = read([key for keys in groups for key in keys])
         cuts = np.cumsum([0, *map(len, groups)]).tolist()
@@ -116,12 +116,11 @@ class EventApplier:
             entries |= records.pack_rows(update.keys, first, states)
             if update.aggregate is SHOWN:
                 entries |= spill(read, contents, users[update.rows], first, states, counts)
-        if not has_counters:
-            return
         user_values, item_values = (values[begin:end] for begin, end in pairwise(cuts[-3:]))
-        entries |= self._user_counters(user_keys, user_values, located, user_rows, counts)
+        if counts_users:
+            entries |= self._user_counters(user_keys, user_values, located, user_rows, counts)
         entries |= self._item_counters(item_keys, item_values, located, counts)
-        base_counters |= self._base_counters(items, item_values, item_rows)
+        base_counters |= _base_counters(contents, items, item_values, item_rows)
         if items[0] == NONE:  # Follows have no item.
             del entries[item_keys[0]]
 
@@ -156,15 +155,6 @@ class EventApplier:
         state = BY_WORK.empty(len(keys), self.contents.counters)
         _overwrite(state, keys, values, counts)
         BY_WORK.step_all(state, located, self.contents.counters)
-        return records.pack_rows(keys, np.arange(len(keys) + 1), state)
-
-    def _base_counters(
-        self, items: NDArray[Any], values: list[bytes | None], rows: NDArray[Any]
-    ) -> dict[bytes, bytes]:
-        """Returns the base's counters of the items that this partition did not count before."""
-        is_first = np.array([value is None for value in values]) & (items >= 0)
-        state = BY_WORK.read_snapshot(self.contents.base, rows[is_first], self.contents.counters)
-        keys = records.keys_of(records.BASE_COUNTERS, items[is_first])
         return records.pack_rows(keys, np.arange(len(keys) + 1), state)
 
 
@@ -226,6 +216,16 @@ def _with_base(
     for place in entries.missing.tolist():
         states[place] = aggregate.read_snapshot(contents.base, int(user_rows[place]))
     return np.cumsum([0, *map(len, states)]), np.concatenate(states)
+
+
+def _base_counters(
+    contents: StoreContents, items: NDArray[Any], values: list[bytes | None], rows: NDArray[Any]
+) -> dict[bytes, bytes]:
+    """Returns the base's counters of the items that this partition did not count before."""
+    is_first = np.array([value is None for value in values]) & (items >= 0)
+    state = BY_WORK.read_snapshot(contents.base, rows[is_first], contents.counters)
+    keys = records.keys_of(contents.letter(records.BASE_COUNTERS), items[is_first])
+    return records.pack_rows(keys, np.arange(len(keys) + 1), state)
 
 
 def _overwrite(

@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from threading import Lock
 
 import numpy as np
@@ -16,7 +17,7 @@ from karec.errors import Unavailable, one_line
 from karec.online.changed_items import ChangedItems
 from karec.online.followed_items import FollowedItems
 from karec.online.item_changes import ItemsState
-from karec.online.item_counters import COUNTER_LETTERS, MAX_POLL_EVENTS, add_counters, sum_counters
+from karec.online.item_counters import MAX_POLL_EVENTS, add_counters, counter_letters, sum_counters
 from karec.online.lifecycle import ItemLifecycle
 from karec.online.read_state import StateReader, UserState
 from karec.online.store import records
@@ -33,12 +34,12 @@ _log = logging.getLogger("karec.online")
 class FollowerState:
     """State of one follower, for the follower of another base.
 
-    ``items_states``: by item type. ``items`` has the counters of works. ``description`` is that of the
+    ``items_states`` and ``items``, which has the counters: by item type. ``description`` is that of the
     contents.
     """
 
     items_states: Mapping[str, ItemsState]
-    items: ChangedItems
+    items: Mapping[str, ChangedItems]
     cursor: Cursor
     description: bytes
 
@@ -47,7 +48,7 @@ class Follower:
     """Follower of one store for the base of ``contents``. Any thread may call.
 
     ``poll`` reads new events, applies lifecycle events to the indices and adds the counted events to the
-    counters of works. ``view`` reads the state of a user and returns the values of items as of the last poll.
+    counters of items. ``view`` reads the state of a user and returns the values of items as of the last poll.
 
     followed     the items of each type, works first
     deadline_ms  maximum time of a read, which runs on another thread; None: no limit, on the caller's thread
@@ -102,7 +103,8 @@ class Follower:
             if self._cursor is None:
                 return None
             states = {name: one.item_changes.copy_state() for name, one in self._followed.items()}
-            return FollowerState(states, self.items, self._cursor, self._contents.description)
+            items = {name: one.items for name, one in self._followed.items()}
+            return FollowerState(states, items, self._cursor, self._contents.description)
 
     def view(self, user_id: int, item_type: str = WORK) -> tuple[OnlineView, str | None]:
         """Returns the values of ``user_id`` and of the items of a type, and the reason if they are not up to
@@ -175,9 +177,9 @@ class Follower:
         state, self._state = self._state, None
         is_usable = state is not None and state.description == self._contents.description
         if state is not None and is_usable and state.items_states.keys() >= self._followed.keys():
-            items = state.items
-            self._works.items = self._works.items.replace_counters(items.counter_ids, items.counters)
             for name, one in self._followed.items():
+                items = state.items[name]
+                one.items = one.items.replace_counters(items.counter_ids, items.counters)
                 one.begin(state.items_states[name])
             return state.cursor
         self._contents.check(self._store)
@@ -187,15 +189,19 @@ class Follower:
         return cursor
 
     def _read_snapshot(self, *, is_first: bool) -> Cursor:
-        letters = {name: one.contents.letter(records.WORK_LIFE) for name, one in self._followed.items()}
-        cursor, entries = self._store.snapshot((*letters.values(), records.CREATOR_BLOCK, *COUNTER_LETTERS))
+        letters = {
+            one: (one.contents.letter(records.WORK_LIFE), *counter_letters(one.contents))
+            for one in self._followed.values()
+        }
+        all_letters = (records.CREATOR_BLOCK, *chain.from_iterable(letters.values()))
+        cursor, entries = self._store.snapshot(all_letters)
         entries_by_letter = defaultdict[bytes, list[tuple[bytes, bytes]]](list)
         for key, value in entries:
             entries_by_letter[records.letter_of(key)].append((key, value))
-        counter_entries = [entry for letter in COUNTER_LETTERS for entry in entries_by_letter[letter]]
-        self._works.items = sum_counters(self.items, counter_entries, self._contents, self._counts)
-        for name, one in self._followed.items():
-            own_entries = [*entries_by_letter[letters[name]], *entries_by_letter[records.CREATOR_BLOCK]]
+        for one, (life_letter, *own_letters) in letters.items():
+            counter_entries = [entry for letter in own_letters for entry in entries_by_letter[letter]]
+            one.items = sum_counters(one.items, counter_entries, one.contents, self._counts)
+            own_entries = [*entries_by_letter[life_letter], *entries_by_letter[records.CREATOR_BLOCK]]
             lifecycle = ItemLifecycle.from_entries(dict(own_entries), self._counts)
             if is_first:
                 one.begin(ItemsState.from_lifecycle(lifecycle, one.contents.base))
@@ -204,8 +210,6 @@ class Follower:
         return cursor
 
     def _apply(self, stored: StoredEvents) -> None:
-        self._works.items = add_counters(
-            self.items, stored.events, stored.is_counted, self._store, self._contents
-        )
         for one in self._followed.values():
+            one.items = add_counters(one.items, stored.events, stored.is_counted, self._store, one.contents)
             one.apply(stored.events)

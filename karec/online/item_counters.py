@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_WORK
-from karec.aggregates.events import WORK, Events
+from karec.aggregates.events import Events
 from karec.aggregates.located_events import LocatedEvents
 from karec.online.changed_items import ChangedItems
 from karec.online.store import records
@@ -18,21 +18,26 @@ from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import Cursor, OnlineStore, StaleCursor
 
 MAX_POLL_EVENTS = 20_000
-COUNTER_LETTERS = (records.WORK_COUNTERS, records.BASE_COUNTERS)
+
+
+def counter_letters(contents: StoreContents) -> tuple[bytes, bytes]:
+    """Returns the first bytes of keys: of the counters since the store began, and of the base's."""
+    return contents.letter(records.WORK_COUNTERS), contents.letter(records.BASE_COUNTERS)
 
 
 def sum_counters(
     items: ChangedItems, entries: Sequence[tuple[bytes, bytes]], contents: StoreContents, counts: Counter[str]
 ) -> ChangedItems:
-    """Returns ``items`` with the counters of ``entries`` (a snapshot of COUNTER_LETTERS) and no others."""
-    counted = [(key, value) for key, value in entries if key[:1] == records.WORK_COUNTERS]
+    """Returns ``items`` with only the counters of ``entries``, a snapshot of ``counter_letters``."""
+    counter_letter, base_letter = counter_letters(contents)
+    counted = [(key, value) for key, value in entries if records.letter_of(key) == counter_letter]
     unpacked = _unpack([key for key, _ in counted], [value for _, value in counted], contents)
     is_whole = np.ones(len(counted), bool)
     is_whole[unpacked.missing] = False
     counts["corrupt entries"] += unpacked.corrupt
     ids = np.array([records.id_of(key) for key, _ in counted], np.int64)[is_whole]
     ids, places = np.unique(ids, return_inverse=True)
-    base = {key: value for key, value in entries if key[:1] == records.BASE_COUNTERS}
+    base = {key: value for key, value in entries if records.letter_of(key) == base_letter}
     state = _base_counters(ids, base, contents)
     np.add.at(state, places, unpacked.rows)
     return items.replace_counters(ids, state)
@@ -41,9 +46,11 @@ def sum_counters(
 def add_counters(
     items: ChangedItems, events: Events, is_counted: NDArray[Any], store: OnlineStore, contents: StoreContents
 ) -> ChangedItems:
-    """Returns ``items``, which are works, with the counters after ``events``. Reads the base's counters of
-    other works."""
-    events = events.take(is_counted & (events.item_id >= 0) & (events.item_type == WORK))
+    """Returns ``items``, those of ``contents``, with the counters after ``events`` of any item types.
+
+    Reads the base's counters of items that were not counted before.
+    """
+    events = events.take(is_counted & (events.item_id >= 0) & (events.item_type == contents.item_type))
     if not len(events):
         return items
     ids, places = np.unique(events.item_id, return_inverse=True)
@@ -51,7 +58,7 @@ def add_counters(
     rows = items.find_counter_rows(ids)
     state[rows >= 0] = items.counters[rows[rows >= 0]]
     if (rows < 0).any():
-        keys = records.keys_of(records.BASE_COUNTERS, ids[rows < 0])
+        keys = records.keys_of(contents.letter(records.BASE_COUNTERS), ids[rows < 0])
         values = store.read_items(keys)
         base = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
         state[rows < 0] = _base_counters(ids[rows < 0], base, contents)
@@ -63,7 +70,7 @@ def add_counters(
 
 
 class ItemCounters:
-    """Counters of items in ``store``, as of the last read. One thread may call."""
+    """Counters of the items of ``contents`` in ``store``, as of the last read. One thread may call."""
 
     def __init__(self, store: OnlineStore, contents: StoreContents) -> None:
         self._store = store
@@ -85,7 +92,7 @@ class ItemCounters:
 
     def _read_to_end(self) -> None:
         if self._cursor is None:
-            self._cursor, entries = self._store.snapshot(COUNTER_LETTERS)
+            self._cursor, entries = self._store.snapshot(counter_letters(self._contents))
             self._items = sum_counters(self._items, [*entries], self._contents, Counter())
         while True:
             stored = self._store.poll(self._cursor, MAX_POLL_EVENTS)
@@ -101,7 +108,7 @@ def _base_counters(
     ids: NDArray[Any], entries: Mapping[bytes, bytes], contents: StoreContents
 ) -> NDArray[Any]:
     """Returns (N, C) float64: the stored counters of the base of ``ids``, or those of this base."""
-    keys = records.keys_of(records.BASE_COUNTERS, ids)
+    keys = records.keys_of(contents.letter(records.BASE_COUNTERS), ids)
     unpacked = _unpack(keys, [entries.get(key) for key in keys], contents)
     state = BY_WORK.read_snapshot(contents.base, contents.base.works.lookup(ids), contents.counters)
     is_stored = np.ones(len(ids), bool)

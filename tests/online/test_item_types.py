@@ -268,6 +268,38 @@ def test_uploaded_item_without_works_is_not_in_the_index(live):
     assert NEW not in page_of(live, "song_request")
 
 
+def counters_of(live, scene, item) -> dict[str, float]:
+    online = live.cascades[scene].online
+    view = online.view(-1, ITEM_TYPES.get(scene, ""))[0]
+    counters = view.items.find_counters(np.array([item]))[1]
+    return dict(zip(view.counter_names, counters[0].tolist(), strict=True)) if len(counters) else {}
+
+
+@pytest.mark.parametrize("scene", ["home", *ITEM_TYPES])
+def test_events_change_counters_of_their_item_type_only(live, path, scene):
+    item_type = ITEM_TYPES.get(scene, "work")
+    item = page_of(live, scene)[0]
+    items = live.cascades[scene].bundle.snapshot.works
+    row = int(items.lookup(np.array([item]))[0])
+    exposed, liked = (
+        float(items.columns.get(name, np.zeros(row + 1))[row]) for name in ("count_exposed", "count_like")
+    )
+    expected = {"count_exposed": exposed + 2, "count_like": liked + 3}
+    seen = {"user_id": USER, "item_type": item_type, "item_id": item}
+    with open_hot_swap(path, None) as other:
+        assert not live.record([{"event": "impression", "labels": ["like"], **seen}] * 2).refused
+        assert not live.record([{"event": "label", "labels": ["like"], **seen}]).refused
+        assert counters_of(live, scene, item).items() >= expected.items()
+        wait_until(lambda: counters_of(other, scene, item).items() >= expected.items())
+    path.write_text(path.read_text() + "\n")
+    assert live.reload()
+    with open_hot_swap(path, None) as later:
+        for one in (live, later):
+            assert counters_of(one, scene, item).items() >= expected.items()
+            others = {name for name in SCENES if ITEM_TYPES.get(name, "work") != item_type}
+            assert not any(counters_of(one, name, item) for name in others)
+
+
 def test_shown_item_appears_again_after_the_hours_of_its_scene(live):
     first, second = page_of(live, "song_request")[:2]
     row = {"event": "impression", "user_id": USER, "item_type": "song"}

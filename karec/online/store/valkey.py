@@ -207,12 +207,12 @@ class ValkeyStore:
             )
         with self._errors():
             run_id = self._check_run_id(None, self._client.info("server"))  # first: a restart makes it stale
-        numbers = []
+        numbers, has_counters = [], any(letter[-1:] == WORK_COUNTERS for letter in letters)
         counters = list[dict[bytes, bytes]]()
         for p in range(N_PARTITIONS):
             with self._pipeline(transaction=True) as pipe:
                 pipe.get(key_name(p, "last"))
-                if WORK_COUNTERS in letters and p != LIFECYCLE:
+                if has_counters and p != LIFECYCLE:
                     pipe.hgetall(key_name(p, "items"))
                 last, *hashes = _execute(pipe)
             numbers.append(int(last or 0))

@@ -22,6 +22,7 @@ from karec.online.store.records import (
     WORK_COUNTERS,
     WORK_LIFE,
     keys_of,
+    letter_of,
 )
 
 LIFECYCLE = 0  # partition of lifecycle events; the first, so that no poll leaves it out
@@ -118,7 +119,7 @@ def group_by_hash(partition: int, keys: Sequence[bytes]) -> dict[str, list[bytes
 
 
 def _is_item_key(partition: int, key: bytes) -> bool:
-    return partition == LIFECYCLE or key[:1] == WORK_COUNTERS
+    return partition == LIFECYCLE or letter_of(key)[-1:] == WORK_COUNTERS
 
 
 def key_name(partition: int, name: str) -> str:
