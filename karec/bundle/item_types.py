@@ -111,7 +111,7 @@ class ItemTypeBundle:
         """Raises LookupError: the bundle's ranker scores only works."""
         raise LookupError(
             f"the bundle's ranker scores works, not items of the type {self.name!r}. Leave out the steps "
-            "ranker, fusion, rank_log and shadow, and order by inner_product and blend"
+            "ranker, fusion and shadow, and order by inner_product and blend"
         )
 
     @property

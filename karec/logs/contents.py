@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec.logs.parts import RANKER_KEY, LogFolder, Part, arrow_parquet, open_part, read_part_schema
+from karec.logs.parts import (
+    RANKER_KEY,
+    LogFolder,
+    Part,
+    arrow_parquet,
+    has_logits,
+    open_part,
+    read_part_schema,
+)
 from karec.logs.read import list_parts, read_rank_log, read_tasks
 
 
@@ -16,13 +24,15 @@ from karec.logs.read import list_parts, read_rank_log, read_tasks
 class PartContents:
     """Ranker and rows of one part.
 
-    ranker  fingerprint of the ranker, "" if the part has none
-    rows    {model version: number of rows}
+    ranker      fingerprint of the ranker, "" if the part has none
+    rows        {model version: number of rows}
+    has_logits  False: a scene without a ranker wrote the part
     """
 
     part: Part
     ranker: str
     rows: Mapping[int, int]
+    has_logits: bool
 
 
 def read_log_contents(folder: LogFolder) -> list[PartContents]:
@@ -36,7 +46,7 @@ def read_log_contents(folder: LogFolder) -> list[PartContents]:
             table = arrow_parquet().parquet.read_table(open_part(part), columns=["model_version"])
             versions, counts = np.unique(table["model_version"].to_numpy(), return_counts=True)
             rows = dict(zip(versions.tolist(), counts.tolist(), strict=True))
-        contents.append(PartContents(part, ranker, rows))
+        contents.append(PartContents(part, ranker, rows, has_logits(schema)))
     return contents
 
 
@@ -50,7 +60,7 @@ def count_rows_by_version(contents: Iterable[PartContents]) -> dict[int, int]:
 
 def describe_rank_log(folder: LogFolder) -> dict[str, str | int]:
     """Returns the numbers of parts, rows and requests, tasks, versions and times of the log in ``folder``."""
-    log = read_rank_log(folder, read_tasks(folder))
+    log = read_rank_log(folder, ())
     versions = ", ".join(str(version) for version in np.unique(log.model_version))
     first, last = (np.datetime64(int(moment), "ms") for moment in (log.time_ms.min(), log.time_ms.max()))
     return {
@@ -59,7 +69,8 @@ def describe_rank_log(folder: LogFolder) -> dict[str, str | int]:
         "requests": len(set(log.request_id)),
         "shadow requests": len(set(log.request_id[log.shadow])),
         "rows of shadow requests": int(log.shadow.sum()),
-        "tasks": ", ".join(log.tasks),
+        "item types": ", ".join(sorted({name or "work" for name in log.item_type})),
+        "tasks": ", ".join(read_tasks(folder)),
         "model versions": versions,
         "from": f"{first} UTC",
         "to": f"{last} UTC",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from karec.aggregates.events import WORK
 from karec.errors import LogSchemaError, MissingExtra
 from karec.object_store import ObjectFolder, is_url
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 FORMAT = 2
 FORMAT_KEY = b"karec.rank_log"
 RANKER_KEY = b"karec.ranker"
+ITEM_TYPE = "item_type"  # column
+LOGIT = "logit_"  # prefix of columns
 NULLABLE = ("prerank", "page_position", "propensity")
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 LogFolder = Path | ObjectFolder
@@ -66,20 +69,24 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
             ("scene", arrow.string()),
             ("time_ms", arrow.int64()),
             ("model_version", arrow.int64()),
-            *[(f"logit_{task}", arrow.float32()) for task in tasks],
+            *[(f"{LOGIT}{task}", arrow.float32()) for task in tasks],
             ("fused", arrow.float32()),
             ("shadow", arrow.bool_()),
             ("prerank", arrow.float32()),
             ("page_position", arrow.int32()),
             ("propensity", arrow.float32()),
             ("config_version", arrow.string()),
+            (ITEM_TYPE, arrow.string()),
         ],
         metadata={FORMAT_KEY: str(FORMAT), **({RANKER_KEY: ranker} if ranker else {})},
     )
 
 
 def read_part(part: Part, tasks: Sequence[str], version: int | None = None) -> pa.Table:
-    """Returns the rows with the columns of ``rank_log_schema``, after the checks of ``read_rank_log``."""
+    """Returns the rows with the columns of ``rank_log_schema``, after the checks of ``read_rank_log``.
+
+    With ``tasks``, a part without logits has no rows.
+    """
     table = _read_columns(part, rank_log_schema(tasks))
     if version is not None:
         table = table.filter(arrow_parquet().compute.equal(table["model_version"], version))
@@ -101,6 +108,11 @@ def read_part_schema(part: Part) -> pa.Schema:
         raise LogSchemaError(f"{part} is not a Parquet file: {error}; {REPAIR}") from error
 
 
+def has_logits(schema: pa.Schema) -> bool:
+    """Returns True if the part has logits of a ranker."""
+    return any(name.startswith(LOGIT) for name in schema.names)
+
+
 def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
     arrow = arrow_parquet()
     actual = read_part_schema(part)
@@ -109,7 +121,10 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
         raise LogSchemaError(
             f"{part}: rank log format is {version[:60]}, expected {FORMAT}. Move the part out of the folder"
         )
-    for column in expected:
+    if len(expected) > len(rank_log_schema(())) and not has_logits(actual):
+        return expected.empty_table()
+    names = [name for name in expected.names if name != ITEM_TYPE or name in actual.names]
+    for column in map(expected.field, names):
         if actual.names.count(column.name) > 1:
             raise LogSchemaError(
                 f"{part}: column {column.name!r} appears {actual.names.count(column.name)} times"
@@ -122,12 +137,12 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
                 f"{part}: column {column.name!r} is {actual.field(at).type}, expected {column.type}"
             )
     try:
-        table = arrow.parquet.read_table(
-            open_part(part), columns=expected.names, page_checksum_verification=True
-        )
+        table = arrow.parquet.read_table(open_part(part), columns=names, page_checksum_verification=True)
         table.validate(full=True)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
+    if ITEM_TYPE not in names:  # an earlier version wrote the part
+        table = table.append_column(ITEM_TYPE, arrow.repeat(WORK, len(table)))
     return table.select(expected.names).replace_schema_metadata(expected.metadata)
 
 
@@ -137,7 +152,7 @@ def _check_cells(part: Part, table: pa.Table) -> None:
         if column.null_count and name not in NULLABLE:
             row = int(np.flatnonzero(column.is_null().to_numpy())[0])
             raise LogSchemaError(f"{part}: column {name!r}, row {row}: the cell is empty")
-        if name.startswith("logit_") or name in ("fused", "prerank", "propensity"):
+        if name.startswith(LOGIT) or name in ("fused", "prerank", "propensity"):
             values = column.to_numpy()
             bad = np.flatnonzero(~np.isfinite(values) & column.is_valid().to_numpy())
             if len(bad):

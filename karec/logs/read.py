@@ -1,7 +1,8 @@
-"""Reads a rank log: the ranker's logits of all items that it ranked, from which the towers learn.
+"""Reads a rank log: all items that a stage scored; the towers learn from the ranker's logits of these items.
 
 A row is a ranked item: request_id, user_id, item_id, position (by fused score), scene, time_ms,
-model_version, logit_<task> for each task, fused, shadow, prerank, page_position, propensity, config_version.
+model_version, logit_<task> for each task, fused, shadow, prerank, page_position, propensity, config_version,
+item_type (WORK for works). Parts of scenes without a ranker have no logits, and other parts all logits.
 The rows of a shadow request are its whole pool, scored after the response, with the score of pre-ranking;
 other rows have prerank null. Items of the page have page_position, and propensity if that position was
 random: the probability that the item is there. A log is a folder of Parquet parts from any number of writers
@@ -19,7 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import LogSchemaError
-from karec.logs.parts import LogFolder, Part, StoredPart, arrow_parquet, read_part, read_part_schema
+from karec.logs.parts import (
+    ITEM_TYPE,
+    LOGIT,
+    LogFolder,
+    Part,
+    StoredPart,
+    arrow_parquet,
+    has_logits,
+    read_part,
+    read_part_schema,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +46,7 @@ class RankLog:
     prerank                                    (M,) float32, NaN if the log has none
     page_position                              (M,) int32, −1 for items that are not on the page
     propensity                                 (M,) float32, NaN unless the position on the page was random
+    item_type                                  (M,) object, WORK for works
     """
 
     request_id: NDArray[Any]
@@ -51,6 +63,7 @@ class RankLog:
     page_position: NDArray[Any]
     propensity: NDArray[Any]
     config_version: NDArray[Any]
+    item_type: NDArray[Any]
     tasks: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -85,7 +98,7 @@ def read_rank_log(
     depend on the order of parts and rows.
 
     Args:
-        tasks: tasks to read.
+        tasks: tasks to read. Parts without logits are left out. Empty: all parts, without their logits.
         version: reads only the rows of this version.
 
     Raises:
@@ -97,6 +110,7 @@ def read_rank_log(
     names, request = _encode_texts(table["request_id"])
     scenes, scene = _encode_texts(table["scene"])
     configs, config = _encode_texts(table["config_version"])
+    types, item_type = _encode_texts(table[ITEM_TYPE])
     log = RankLog(
         request_id=names[request],
         user_id=table["user_id"].to_numpy(),
@@ -105,13 +119,16 @@ def read_rank_log(
         scene=scenes[scene],
         time_ms=table["time_ms"].to_numpy(),
         model_version=table["model_version"].to_numpy(),
-        logits=np.stack([table[f"logit_{task}"].to_numpy() for task in tasks], axis=1),
+        logits=np.stack([table[LOGIT + task].to_numpy() for task in tasks], axis=1)
+        if tasks
+        else np.empty((len(table), 0), np.float32),
         fused=table["fused"].to_numpy(),
         shadow=table["shadow"].to_numpy(),
         prerank=table["prerank"].to_numpy().astype(np.float32, copy=False),
         page_position=table["page_position"].fill_null(-1).to_numpy(),
         propensity=table["propensity"].to_numpy().astype(np.float32, copy=False),
         config_version=configs[config],
+        item_type=types[item_type],
         tasks=tuple(tasks),
     )
     order = np.lexsort((log.fused, log.item_id, log.shadow, request, log.time_ms))
@@ -122,9 +139,11 @@ def read_rank_log(
 
 
 def read_tasks(folder: LogFolder) -> tuple[str, ...]:
-    """Returns the tasks of the log in ``folder``: those with logits in its first part."""
-    names = read_part_schema(list_parts(folder)[0]).names
-    return tuple(name.removeprefix("logit_") for name in names if name.startswith("logit_"))
+    """Returns the tasks of the log in ``folder``: those of its first part with logits."""
+    for schema in map(read_part_schema, list_parts(folder)):
+        if has_logits(schema):
+            return tuple(name.removeprefix(LOGIT) for name in schema.names if name.startswith(LOGIT))
+    return ()
 
 
 def list_parts(folder: LogFolder) -> list[Part]:

@@ -17,6 +17,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates.events import WORK
 from karec.files import file_aside, remove_leftovers
 from karec.logs.parts import arrow_parquet, rank_log_schema
 
@@ -48,15 +49,23 @@ class RankLogWriter:
     One thread may call at a time; ``counts`` may be called from any thread. After a fork the copy in the
     child is a new writer with its own id: it drops the buffered rows, which the parent writes.
 
-    ranker  fingerprint of the model of the scores, "" if it has none; written into each part
+    ranker     fingerprint of the model of the scores, "" if it has none; written into each part
+    item_type  type of the items, WORK for works
     """
 
     def __init__(
-        self, folder: Path, tasks: Sequence[str], part_rows: int | None = PART_ROWS, *, ranker: str = ""
+        self,
+        folder: Path,
+        tasks: Sequence[str],
+        part_rows: int | None = PART_ROWS,
+        *,
+        ranker: str = "",
+        item_type: str = WORK,
     ) -> None:
         self.folder = folder
         self.tasks = tuple(tasks)
         self.part_rows = part_rows
+        self._item_type = item_type
         self._schema = rank_log_schema(self.tasks, ranker)
         self._encoding = part_encoding(self._schema)
         self._begin()
@@ -149,7 +158,7 @@ class RankLogWriter:
         self._n_parts += 1  # a name is used once: a part may be renamed but not synced
         try:
             arrow = arrow_parquet()
-            table = arrow.table(_columns(held, len(self.tasks)), schema=self._schema)
+            table = arrow.table(_columns(held, len(self.tasks), self._item_type), schema=self._schema)
             with file_aside(part) as file:
                 arrow.parquet.write_table(table, file, write_page_checksum=True, **self._encoding)
         except BaseException:
@@ -180,7 +189,7 @@ def part_encoding(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def _columns(requests: Sequence[_Request], n_tasks: int) -> list[object]:
+def _columns(requests: Sequence[_Request], n_tasks: int, item_type: str) -> list[object]:
     """Returns Arrow arrays of the requests' rows, in the order of the schema."""
     arrow = arrow_parquet()
     lengths = [len(request.item_ids) for request in requests]
@@ -213,6 +222,7 @@ def _columns(requests: Sequence[_Request], n_tasks: int) -> list[object]:
         arrow.array(on_page, mask=on_page < 0),
         arrow.array(propensity, mask=~is_random),
         repeat("config_version", arrow.string()),
+        arrow.repeat(item_type, len(request_of_row)),
     ]
 
 

@@ -11,6 +11,7 @@ from small_kinds import FIRST, rooms_of
 from karec.config import load_cascade, load_cascades
 from karec.config.templates import HOME, OTHERS, added_scene_text, home_scene_text
 from karec.errors import ConfigError
+from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
 
 OBJECTIVES = {"click": 1.0, "long_view": 1.0, "like": 2.0}
@@ -56,6 +57,25 @@ def test_template_scenes_of_one_config_share_a_bundle_and_return_pages(config, b
         assert not feed.degraded, name
         assert 0 < len(feed) <= 4 or name == "following", name
         assert cascade.bundle.path == bundle.path
+
+
+def test_each_template_logs_the_candidates_of_its_pages(config, bundle):
+    """Scenes of works have the ranker's logits. Shadow requests are logged by the main scene only."""
+    log = config.parent / "rank_log"
+    for name, cascade in load_cascades(config, bundle).items():
+        with cascade:
+            page = cascade.run(Request(3, k=4, scene=name, time_ms=bundle.snapshot.time_ms, request_id=name))
+        rows = read_rank_log(log, ())
+        rows = rows.take((rows.scene == name) & ~rows.shadow)
+        on_page = rows.take(np.argsort(rows.page_position)[len(rows) - len(page) :])
+        assert on_page.item_id.tolist() == page.candidates.ids.tolist(), name
+        assert on_page.page_position.tolist() == [*range(len(page))]
+        assert set(rows.item_type) <= {cascade.item_type}
+        assert set(rows.model_version) <= {bundle.model_version}
+        effects = [queue.name for queue in cascade.side_effects if queue.name != "exposure_counter"]
+        assert effects == (["rank_log", "shadow"] if name == HOME else ["rank_log"])
+    ranked = set(read_rank_log(log, bundle.ranker.tasks).scene)
+    assert ranked <= {HOME, "city", "comment", "following"} and {HOME, "city", "comment"} <= ranked
 
 
 def test_scenes_with_a_table_exposure_count_their_own_pages(config, bundle):

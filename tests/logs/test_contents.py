@@ -67,6 +67,7 @@ def test_describe_returns_counts_tasks_versions_and_times(tmp_path):
         "requests": 3,
         "shadow requests": 2,
         "rows of shadow requests": 4,
+        "item types": "work",
         "tasks": "click, like",
         "model versions": "6, 7",
         "from": "2023-11-14T22:13:20.000 UTC",

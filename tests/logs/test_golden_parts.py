@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
+from karec.aggregates.events import WORK
 from karec.logs.parts import FORMAT
 from karec.logs.read import read_rank_log, read_tasks
 from karec.logs.write import RankLogWriter
@@ -34,8 +36,9 @@ ON_PAGE = request(0, 4, page_ids=np.array([20, 40]), n_randomised=3, config_vers
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
 
 
-def test_golden_part_is_read_with_its_values(tmp_path):
-    shutil.copy(GOLDEN, tmp_path / "part-0.parquet")
+@pytest.mark.parametrize("name", [GOLDEN.name, f"format-{FORMAT}-without-item-type.parquet"])
+def test_golden_part_is_read_with_its_values(tmp_path, name):
+    shutil.copy(GOLDEN.with_name(name), tmp_path / "part-0.parquet")
     assert read_tasks(tmp_path) == TASKS
     ranked, *others = read_rank_log(tmp_path, TASKS).requests()
     np.testing.assert_array_equal(ranked.item_id, [10, 20, 30, 40])
@@ -44,7 +47,7 @@ def test_golden_part_is_read_with_its_values(tmp_path):
     np.testing.assert_array_equal(ranked.logits, [[-0.25, 0], [0.25, 0.5], [-0.75, -0.5], [0.75, 1]])
     np.testing.assert_array_equal(ranked.page_position, [-1, 0, -1, 1])
     np.testing.assert_array_equal(ranked.propensity, np.float32([np.nan, 1 / 3, np.nan, 1 / 3]))
-    assert set(ranked.config_version) == {"4f2a"}
+    assert set(ranked.config_version) == {"4f2a"} and set(ranked.item_type) == {WORK}
     assert set(ranked.request_id) == {"r0"} and set(ranked.user_id) == {5} and set(ranked.scene) == {"home"}
     assert set(ranked.time_ms) == {1_700_000_000_000} and set(ranked.model_version) == {7}
     assert not ranked.shadow.any() and np.isnan(ranked.prerank).all()

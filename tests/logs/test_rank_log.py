@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from killed_publishers import ended, forked
 from small_rank_log import TASKS, append, change
 
+from karec.aggregates.events import WORK
 from karec.errors import LogSchemaError, MissingExtra
+from karec.logs.contents import describe_rank_log
 from karec.logs.parts import FORMAT_KEY
-from karec.logs.read import read_rank_log
+from karec.logs.read import read_rank_log, read_tasks
 from karec.logs.write import RankLogWriter
 
 
@@ -275,3 +277,15 @@ def test_writer_in_a_forked_child_drops_rows_of_the_parent(tmp_path):
         append(writer, "parent", [1, 2])
         assert ended(forked(appends)) == 0
     assert sorted(read_rank_log(tmp_path, TASKS).request_id) == ["child", "child", "parent", "parent"]
+
+
+def test_reading_with_tasks_leaves_out_parts_without_logits(tmp_path):
+    for tasks, item_type, request_id in (((), "song", "songs"), (TASKS, WORK, "works")):
+        with RankLogWriter(tmp_path, tasks, item_type=item_type) as writer:
+            append(writer, request_id, [1, 2], n_tasks=len(tasks))
+    assert read_tasks(tmp_path) == TASKS
+    assert set(read_rank_log(tmp_path, TASKS).request_id) == {"works"}
+    log = read_rank_log(tmp_path, ())
+    assert dict(zip(log.request_id, log.item_type, strict=True)) == {"songs": "song", "works": WORK}
+    assert log.logits.shape == (4, 0)
+    assert describe_rank_log(tmp_path)["item types"] == "song, work"

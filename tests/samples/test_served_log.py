@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from karec.aggregates.advance import advance
+from karec.aggregates.events import WORK
 from karec.errors import DataError, LogSchemaError
 from karec.learn.export.onnx_export import copy_as_version
 from karec.logs.read import read_rank_log
@@ -33,15 +34,15 @@ def read(log, ranker, dataset, **more):
     return read_served_log(log, ranker, TASKS, dataset.snapshot, dataset.valid_until_ms, **more)
 
 
-def append(log, ranker, version=4, fingerprint=None, **changes):
+def append(log, ranker, version=4, fingerprint=None, tasks=TASKS, item_type=WORK, **changes):
     """Logs a request with two items in a part of its own."""
     row = {"request_id": "more", "user_id": 1, "item_ids": np.array([100, 107]), "scene": "home", **changes}
     ranker_name = ranker.fingerprint if fingerprint is None else fingerprint
-    with RankLogWriter(log, ranker.tasks, ranker=ranker_name) as writer:
+    with RankLogWriter(log, tasks, ranker=ranker_name, item_type=item_type) as writer:
         writer.append(
             **{"time_ms": 1_700_000_000_000, **row},
             model_version=version,
-            logits=np.zeros((len(row["item_ids"]), len(ranker.tasks)), np.float32),
+            logits=np.zeros((len(row["item_ids"]), len(tasks)), np.float32),
             fused=np.zeros(len(row["item_ids"]), np.float32),
         )
 
@@ -125,6 +126,19 @@ def test_log_without_ranker_name_is_identified_by_version(dataset, ranker, tmp_p
     ):
         read(tmp_path / "other", ranker, dataset)
     assert len(read(tmp_path / "other", ranker, dataset, version=7).log) == 2
+
+
+def test_rows_without_logits_or_of_other_item_types_are_counted_and_left_out(dataset, ranker, log, tmp_path):
+    clean = read(log, ranker, dataset)
+    append(log, ranker, version=3, fingerprint="", tasks=(), item_type="song")
+    append(log, ranker, item_type="song", time_ms=dataset.snapshot.time_ms)
+    served = read(log, ranker, dataset)
+    np.testing.assert_array_equal(served.log.logits, clean.log.logits)
+    for reason in ("2 rows without logits", "2 rows of items that are not works"):
+        assert f"served log: {reason}, left out" in served.notes
+    append(tmp_path / "songs", ranker, tasks=(), item_type="song")
+    with pytest.raises(LogSchemaError, match="songs: no part has logits"):
+        read(tmp_path / "songs", ranker, dataset)
 
 
 def test_log_of_other_data_is_refused(dataset, ranker, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from karec.aggregates.events import WORK
 from karec.errors import Unavailable
 from karec.logs.write import RankLogWriter
 from karec.models.onnx_model import OnnxModel
@@ -19,7 +20,7 @@ FLUSH_SECONDS = 5.0
 
 
 class RankRows(SideEffect):
-    """Writes rows of the ranker's scores into the rank log in ``folder``.
+    """Writes rows of scored candidates into the rank log in ``folder``. ``ranker``: None: without logits.
 
     Rows are kept in memory until there are ``part_rows`` of them, or the oldest is ``flush_seconds`` old.
     Then they become a part file, synced to the disk. A killed process loses at most the rows of its last
@@ -31,16 +32,25 @@ class RankRows(SideEffect):
         flush_seconds: a part is written when its oldest row has this age.
     """
 
-    def __init__(self, ranker: OnnxModel, folder: Path, part_rows: int, flush_seconds: float) -> None:
+    def __init__(
+        self,
+        ranker: OnnxModel | None,
+        folder: Path,
+        part_rows: int,
+        flush_seconds: float,
+        *,
+        item_type: str = WORK,
+    ) -> None:
         if part_rows <= 0:
             raise ValueError(f"part_rows must be positive, got {part_rows}")
         if not flush_seconds > 0:
             raise ValueError(f"flush_seconds must be positive, got {flush_seconds}")
         self.part_rows = part_rows
         self.flush_seconds = flush_seconds
-        self._model_version = ranker.model_version
+        self._ranker = ranker
+        tasks, fingerprint = ((), "") if ranker is None else (ranker.tasks, ranker.fingerprint)
         # The writer does not flush by size: ``due`` decides.
-        self._writer = RankLogWriter(folder, ranker.tasks, part_rows=None, ranker=ranker.fingerprint)
+        self._writer = RankLogWriter(folder, tasks, None, ranker=fingerprint, item_type=item_type)
         self._short_of_time = 0
         self._oldest = 0.0  # time.monotonic() of the oldest row in memory
 
@@ -53,7 +63,7 @@ class RankRows(SideEffect):
         shadow: bool = False,
         prerank: Array | None = None,
     ) -> None:
-        """Adds one row per candidate of ``ranked``: its column ``logits`` (N, T) and its fused score.
+        """Adds one row per candidate of ``ranked``: its score and, with a ranker, its logits (N, T).
 
         Rows of a shadow request have no position on the page.
 
@@ -61,7 +71,10 @@ class RankRows(SideEffect):
         """
         if request.time_ms is None:
             raise ValueError("a request without time_ms cannot be logged")
-        logits = ranked.columns["logits"]
+        if self._ranker is None:
+            logits, model_version = np.empty((len(ranked), 0), np.float32), page.versions["model"]
+        else:
+            logits, model_version = ranked.columns["logits"], self._ranker.model_version
         if not np.isfinite(logits).all():
             raise Unavailable("a logit is not finite: the request is not logged")
         if not self._writer.rows_held:
@@ -72,7 +85,7 @@ class RankRows(SideEffect):
             item_ids=ranked.ids,
             scene=request.scene,
             time_ms=request.time_ms,
-            model_version=self._model_version,
+            model_version=model_version,
             logits=logits,
             fused=ranked.scores,
             shadow=shadow,

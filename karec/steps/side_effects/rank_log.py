@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from karec.aggregates.events import WORK
+from karec.bundle import Bundle
+from karec.bundle.item_types import ItemTypeBundle
 from karec.logs.ship import PartShipper
 from karec.logs.write import PART_ROWS
-from karec.models.onnx_model import OnnxModel
+from karec.pipeline.step import Stage
 from karec.pipeline.types import Page, Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 
@@ -17,7 +20,8 @@ DAYS = 30.0  # parts are kept
 class RankLog(RankRows):
     """Logs all candidates that the stage ``stage`` scored into a rank log.
 
-    A request whose stage ran its fallback has no scores of the ranker: it is left out and counted.
+    Rows have the ranker's logits if a step of the stage gives them. A request whose stage ran its fallback
+    has other scores: it is left out and counted.
 
     Settings:
         stage: the stage whose scored candidates are logged.
@@ -27,11 +31,12 @@ class RankLog(RankRows):
         url: object store to which parts are uploaded. Absent: they stay in the folder.
     """
 
-    needs = ("column.logits", "scores")
+    needs = ("scores",)
 
     def __init__(
         self,
-        ranker: OnnxModel,
+        bundle: Bundle | ItemTypeBundle,
+        stages: Sequence[Stage],
         config_folder: Path,
         folder: str,
         stage: str = "rank",
@@ -41,7 +46,14 @@ class RankLog(RankRows):
         days: float = DAYS,
         url: str | None = None,
     ) -> None:
-        super().__init__(ranker, config_folder / folder, part_rows, flush_seconds)
+        steps = [step for entry in stages if entry.name == stage for step in entry.steps]
+        super().__init__(
+            bundle.ranker if any("column.logits" in step.gives for step in steps) else None,
+            config_folder / folder,
+            part_rows,
+            flush_seconds,
+            item_type=bundle.name if isinstance(bundle, ItemTypeBundle) else WORK,
+        )
         if not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {share}")
         self.share = share

@@ -50,7 +50,7 @@ def served(world, first):
     ranker, index = cascade.bundle.ranker, cascade.bundle.index
     observers = []
     for name, observer in (
-        ("rank_log", RankLog(ranker, out, "log")),
+        ("rank_log", RankLog(cascade.bundle, cascade.stages, out, "log")),
         ("shadow", Shadow(ranker, index.schema, cascade.stages, out, "log", share=1.0)),
     ):
         observer.name = name

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +52,7 @@ class Ranks(Hydrator):
     model."""
 
     name = "ranks"
+    gives = ("column.logits",)
 
     def __init__(self, ranker):
         self.ranker, self.fails_above = ranker, N
@@ -79,7 +81,7 @@ def build(ranker, index, tmp_path):
             for step in stage.steps:
                 step.name = step.name or type(step).__name__
         merger = Merge([10_000], 10_000)
-        observers = [RankLog(ranker, tmp_path, "log")]
+        observers = [RankLog(SimpleNamespace(ranker=ranker), stages, tmp_path, "log")]
         if share:
             observers.append(Shadow(ranker, index.schema, stages, tmp_path, "log", share, **options))
         for observer in observers:
