@@ -116,15 +116,20 @@ def _small_fallbacks(stages: Sequence[Stage], place: Place) -> Iterator[ConfigEr
 def _random_position_mistakes(
     stages: Sequence[Stage], side_effects: Sequence[Step], place: Place
 ) -> Iterator[ConfigError]:
-    """Yields an error for random positions that later steps change: propensities would be wrong."""
+    """Yields an error for random positions whose propensities are not logged, or that later steps change."""
     classes = step_classes()
-    if not any(isinstance(step, classes["rank_log"]) for step in side_effects):
-        return
+    has_rank_log = any(isinstance(step, classes["rank_log"]) for step in side_effects)
     for i, stage in enumerate(stages):
         for key, steps in (("steps", stage.steps), ("fallback", stage.fallback or ())):
             for step, step_place in _entries(steps, place["stages"][i][key], place):
                 is_last = stage is stages[-1] and step is steps[-1]
-                if isinstance(step, classes["random_position"]) and not is_last:
+                # A subclass may log its propensities itself.
+                if type(step) is classes["random_position"] and not has_rank_log:
+                    yield step_place.refusal(
+                        f"{step.name} needs the side effect rank_log, which logs its propensities: add "
+                        '{ use = "rank_log", folder = "rank_log" } to side_effects'
+                    )
+                elif isinstance(step, classes["random_position"]) and has_rank_log and not is_last:
                     yield step_place.refusal(
                         f"{step.name} is followed by other steps, expected the last step of the last stage"
                     )

@@ -1,5 +1,7 @@
 """Needs of all steps are checked when a scene is loaded, not by the first request."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -195,25 +197,35 @@ class WatchesNothing(SideEffect):
 RANDOM_POSITION = '{ use = "random_position", share = 0.1, n = 5 }'
 
 
+RANK_LOG = '{ use = "rank_log", folder = "log" }'
+
+
 @pytest.mark.parametrize(
-    ("rank", "is_accepted"),
+    ("rank", "side_effects", "message"),
     [
-        (RANDOM_POSITION, True),
-        ('{ use = "top_k", k = 6 }, ' + RANDOM_POSITION, True),
-        (RANDOM_POSITION + ', { use = "top_k" }', False),
+        (RANDOM_POSITION, RANK_LOG, ""),
+        ('{ use = "top_k", k = 6 }, ' + RANDOM_POSITION, RANK_LOG, ""),
+        (
+            RANDOM_POSITION + ', { use = "top_k" }',
+            RANK_LOG,
+            "random_position is followed by other steps, expected the last step of the last stage",
+        ),
+        (
+            RANDOM_POSITION,
+            "",
+            "random_position needs the side effect rank_log, which logs its propensities: add "
+            '{ use = "rank_log", folder = "rank_log" } to side_effects',
+        ),
     ],
 )
-def test_random_position_is_last_if_the_scene_has_a_rank_log(write_config, rank, is_accepted):
-    """A later step would change the positions whose propensities are logged."""
-    text = SCENE.replace("OBSERVERS", '[{ use = "rank_log", folder = "log" }]').replace("REQUEST", "[]")
-    text = text.replace("PRERANK", '{ use = "ranker" }').replace('{ use = "top_k" }', rank)
-    path = write_config(text)
-    expected = [
-        f"{path}:10: scenes.home.stages[1].steps[0]: random_position is followed by other steps, expected "
-        "the last step of the last stage"
-    ]
-    found = [mistake for mistake in config_mistakes(path) if "is followed by" in mistake]
-    assert found == ([] if is_accepted else expected)
+def test_random_position_is_last_and_logged(write_config, rank, side_effects, message):
+    text = SCENE.replace("OBSERVERS", f"[{side_effects}]").replace("REQUEST", "[]")
+    path = write_config(text.replace("PRERANK", "").replace('{ use = "top_k" }', rank))
+    expected = [f"{path}:10: scenes.home.stages[1].steps[0]: {message}"] if message else []
+    assert config_mistakes(path) == expected
+    if message:
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            load_cascade(path, "home")
 
 
 def test_load_refuses_a_side_effect_of_an_unknown_stage(build):

@@ -124,7 +124,9 @@ def most(use: str, k: int) -> int:
 
 def table(use: str, keys: str = "") -> str:
     """Returns the step's table in karec.toml. Exposure steps, which the config adds, are named by their
-    class."""
+    class. The probe after ``random_position`` is refused in a scene that logs its propensities."""
+    if use == "random_position":
+        use = "step_probes:UnloggedPosition"
     if use in registry.EXPOSURE_STEPS:
         cls = step_class(use)
         use = f"{cls.__module__}:{cls.__name__}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from karec.pipeline.step import Hydrator, Source
 from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.selectors.random_position import RandomPosition
 
 brought: dict[str, Array] = {}
 seen: dict[tuple[str, str], Seen] = {}
@@ -65,3 +66,7 @@ class Keeps(Hydrator):
     def hydrate(self, request: Request, candidates: Candidates) -> dict[str, Array]:
         seen[request.request_id, self.place] = Seen.of(request, candidates)
         return {}
+
+
+class UnloggedPosition(RandomPosition):
+    """The tested step, in a scene without a rank log."""

@@ -13,7 +13,7 @@ class RandomPosition(Selector):
     """The candidates in their order; for a share of requests, the first ``n`` in random order.
 
     Each of these ``n`` is then at each of their positions with probability 1 / n. The rank log writes this
-    as ``propensity`` of the items on the page, so the step must be the last one of the scene. The random
+    as ``propensity`` of the items on the page, so a scene has both, and this step is its last one. The random
     order can break rules on neighbours and reserved positions. If ``n`` is more than the request's k, the
     previous selector needs a setting ``k``. A repeated request id gives the same order.
 
