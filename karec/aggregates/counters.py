@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates import recent
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog import schema
 from karec.catalog.once import computed_once
@@ -30,6 +31,14 @@ def count_increments(events: LocatedEvents, counters: Sequence[str]) -> NDArray[
             events.shown if name == schema.EXPOSED else events.labels[name.removeprefix(schema.counter(""))]
         )
     return columns
+
+
+def add_recent(state: NDArray[Any], events: LocatedEvents, counters: Sequence[str]) -> NDArray[Any]:
+    """Returns the recent counters ``state`` (R, ·) of items after ``events``. O((R + M)·C)."""
+    events = events.take(events.work >= 0)
+    return recent.add(
+        state, events.work, recent.of_events(events.time_ms, count_increments(events, counters))
+    )
 
 
 @dataclass(frozen=True)

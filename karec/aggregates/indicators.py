@@ -1,4 +1,4 @@
-"""Indicators of items: Σ weight · rate of a label, from the counters of a snapshot.
+"""Indicators of items: Σ weight · rate of a label, from counters of items.
 
 The rate of an item is smoothed towards that of its creator, which is smoothed towards the mean of all items.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.rates import mean_rate, smoothed_rate
-from karec.catalog.schema import CREATOR, EXPOSED, counter
+from karec.catalog.schema import EXPOSED, counter
 from karec.catalog.snapshot import Snapshot
 
 
@@ -31,25 +31,17 @@ def indicator_weights(snapshot: Snapshot, weights: Mapping[str, float] | None) -
     return weights
 
 
-def indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[NDArray[Any], float]:
-    """Returns (works,) float32 and the mean of all items, cached with the snapshot. O(works · labels)."""
-    return snapshot.built.get(
-        ("indicators", *sorted(weights.items())), lambda: _indicators(snapshot, weights)
-    )
+def smoothed_rates(
+    positives: NDArray[Any], shows: NDArray[Any], group: NDArray[Any] | None, *, by_group: bool = False
+) -> tuple[NDArray[Any], float]:
+    """Returns (N,) float64 rates of items and the mean rate, from counts (N,). O(N).
 
-
-def _indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[NDArray[Any], float]:
-    columns = snapshot.works.columns
-    shows = np.asarray(columns[EXPOSED], np.float64)
-    creator = np.unique(columns[CREATOR], return_inverse=True)[1] if CREATOR in columns else None
-    total, means = np.zeros(len(shows)), 0.0
-    for label, weight in weights.items():
-        positives = np.asarray(columns[counter(label)], np.float64)
-        mean = mean_rate(positives, shows)
-        prior: float | NDArray[Any] = mean
-        if creator is not None:
-            sums = [np.bincount(creator, weights=values) for values in (positives, shows)]
-            prior = smoothed_rate(sums[0], sums[1], mean)[creator]
-        total += weight * smoothed_rate(positives, shows, prior)
-        means += weight * mean
-    return total.astype(np.float32), means
+    ``group`` (N,), from 0: items of a group share a prior, or with ``by_group`` their rate. None: the prior
+    is the mean.
+    """
+    mean = mean_rate(positives, shows)
+    if group is None:
+        return smoothed_rate(positives, shows, mean), mean
+    sums = [np.bincount(group, weights=values) for values in (positives, shows)]
+    prior = smoothed_rate(sums[0], sums[1], mean)[group]
+    return prior if by_group else smoothed_rate(positives, shows, prior), mean

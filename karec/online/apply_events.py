@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
+from karec.aggregates import recent
+from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK, add_recent
 from karec.aggregates.events import LIFECYCLE_KINDS, NONE, WORK, Events
 from karec.aggregates.histories import MUTED, SHOWN, HistoryAggregate, lists_of
 from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
@@ -107,7 +108,8 @@ class EventApplier:
         counts_users = contents.item_type == WORK
         user_keys = records.keys_of(records.USER_COUNTERS, users) if counts_users else []
         item_keys = records.keys_of(contents.letter(records.WORK_COUNTERS), items)
-        groups = [*(update.keys for update in updates), user_keys, item_keys]
+        recent_keys = records.keys_of(contents.letter(records.RECENT_COUNTERS), items)
+        groups = [*(update.keys for update in updates), user_keys, item_keys, recent_keys]
         values = read([key for keys in groups for key in keys])
         cuts = np.cumsum([0, *map(len, groups)]).tolist()
         for update, begin, end in zip(updates, cuts, cuts[1:], strict=False):
@@ -116,13 +118,14 @@ class EventApplier:
             entries |= records.pack_rows(update.keys, first, states)
             if update.aggregate is SHOWN:
                 entries |= spill(read, contents, users[update.rows], first, states, counts)
-        user_values, item_values = (values[begin:end] for begin, end in pairwise(cuts[-3:]))
+        user_values, item_values, recent_values = (values[begin:end] for begin, end in pairwise(cuts[-4:]))
         if counts_users:
             entries |= self._user_counters(user_keys, user_values, located, user_rows, counts)
         entries |= self._item_counters(item_keys, item_values, located, counts)
+        entries |= _recent_counters(contents, recent_keys, recent_values, located, counts)
         base_counters |= _base_counters(contents, items, item_values, item_rows)
         if items[0] == NONE:  # Follows have no item.
-            del entries[item_keys[0]]
+            del entries[item_keys[0]], entries[recent_keys[0]]
 
     def _user_counters(
         self,
@@ -216,6 +219,22 @@ def _with_base(
     for place in entries.missing.tolist():
         states[place] = aggregate.read_snapshot(contents.base, int(user_rows[place]))
     return np.cumsum([0, *map(len, states)]), np.concatenate(states)
+
+
+def _recent_counters(
+    contents: StoreContents,
+    keys: list[bytes],
+    values: list[bytes | None],
+    located: LocatedEvents,
+    counts: Counter[str],
+) -> dict[bytes, bytes]:
+    names = contents.recent_counters
+    state = recent.empty(len(keys), len(names))
+    entries = records.unpack(keys, values, state.shape[1])
+    counts["corrupt entries"] += entries.corrupt
+    state[np.diff(entries.first) > 0] = entries.rows
+    state = add_recent(state, located, names)
+    return records.pack_rows(keys, np.arange(len(keys) + 1), state)
 
 
 def _base_counters(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates import recent
 from karec.aggregates.counters import BY_WORK
 from karec.aggregates.events import NONE
 from karec.catalog.schema import LATEST_MS, is_counter
@@ -29,6 +30,7 @@ class ChangedItems:
     hidden_ids   (G,) int64 ascending: deleted or blocked items
     counter_ids  (K,) int64 ascending: items with counters that events changed
     counters     (K, C) float64 of ``counter_ids``, exact sums; readers use float32
+    recent       (K, ·) int64 of ``counter_ids``, states of ``karec.aggregates.recent``
     n_batches    number of batches of events so far
     """
 
@@ -37,13 +39,14 @@ class ChangedItems:
     hidden_ids: NDArray[Any]
     counter_ids: NDArray[Any]
     counters: NDArray[Any]
+    recent: NDArray[Any]
     n_batches: int = 0
 
     @classmethod
-    def empty(cls, base: Snapshot, n_counters: int) -> ChangedItems:
+    def empty(cls, base: Snapshot, n_counters: int, n_recent: int = 0) -> ChangedItems:
         no_ids = np.empty(0, np.int64)
         no_items = items_snapshot(base, base.works.take(no_ids))
-        return cls(no_items, no_items, no_ids, no_ids, np.empty((0, n_counters)))
+        return cls(no_items, no_items, no_ids, no_ids, np.empty((0, n_counters)), recent.empty(0, n_recent))
 
     def find_rows(self, base: Snapshot, ids: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) int64: row of ``updates`` + len(base.works), else row of ``base``, else −1."""
@@ -89,23 +92,37 @@ class ChangedItems:
         rows = np.minimum(np.searchsorted(self.counter_ids, ids), len(self.counter_ids) - 1)
         return np.where(self.counter_ids[rows] == ids, rows, -1)
 
-    def with_counters(self, ids: NDArray[Any], counters: NDArray[Any]) -> ChangedItems:
-        """Returns a copy with ``counters`` (M, C) of ``ids`` (M,), ascending and unique. Cost: O(K + M)."""
-        places, table = np.searchsorted(self.counter_ids, ids), self.counters.copy()
+    def with_counters(
+        self, ids: NDArray[Any], counters: NDArray[Any], recent_counters: NDArray[Any]
+    ) -> ChangedItems:
+        """Returns a copy with the counters (M, ·) of ``ids`` (M,), ascending and unique. Cost: O(K + M)."""
+        places = np.searchsorted(self.counter_ids, ids)
         in_range = np.flatnonzero(places < len(self.counter_ids))
         is_known = np.zeros(len(ids), bool)
         is_known[in_range] = self.counter_ids[places[in_range]] == ids[in_range]
-        table[places[is_known]] = counters[is_known]
         new = np.flatnonzero(~is_known)
-        counter_ids = self.counter_ids
-        if len(new):
-            counter_ids = np.insert(counter_ids, places[new], ids[new])
-            table = np.insert(table, places[new], counters[new], axis=0)
-        return replace(self, counter_ids=counter_ids, counters=table, n_batches=self.n_batches + 1)
+        counter_ids = np.insert(self.counter_ids, places[new], ids[new]) if len(new) else self.counter_ids
 
-    def replace_counters(self, ids: NDArray[Any], counters: NDArray[Any]) -> ChangedItems:
-        """Returns a copy with ``counters`` (K, C) of ``ids`` (K,), ascending and unique, and no others."""
-        return replace(self, counter_ids=ids, counters=counters, n_batches=self.n_batches + 1)
+        def merge(table: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+            table = table.copy()
+            table[places[is_known]] = rows[is_known]
+            return np.insert(table, places[new], rows[new], axis=0) if len(new) else table
+
+        return self.replace_counters(
+            counter_ids, merge(self.counters, counters), merge(self.recent, recent_counters)
+        )
+
+    def replace_counters(
+        self, ids: NDArray[Any], counters: NDArray[Any], recent_counters: NDArray[Any]
+    ) -> ChangedItems:
+        """Returns a copy with the counters (K, ·) of ``ids`` (K,), ascending and unique, and no others."""
+        return replace(
+            self,
+            counter_ids=ids,
+            counters=counters,
+            recent=recent_counters,
+            n_batches=self.n_batches + 1,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,7 +76,8 @@ def _erase_items(store: OnlineStore, contents: StoreContents, erased: ErasedIds)
             item_id=np.array([*map(records.id_of, deleted)]),
         )
         store.append(deletions, EventApplier(contents))
-    removed = _keys_of(erased, records.WORK_COUNTERS, records.BASE_COUNTERS) | (lives.keys() - deleted)
+    counters = (records.WORK_COUNTERS, records.RECENT_COUNTERS, records.BASE_COUNTERS)
+    removed = _keys_of(erased, *counters) | (lives.keys() - deleted)
     lists = {records.letter_of_type(letter, erased.item_type) for letter in USER_LISTS}
     if erased.kind == "creator":
         removed |= _keys_of(erased, records.CREATOR_BLOCK)

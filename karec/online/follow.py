@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from threading import Lock
 
@@ -21,6 +21,7 @@ from karec.online.item_counters import MAX_POLL_EVENTS, add_counters, counter_le
 from karec.online.lifecycle import ItemLifecycle
 from karec.online.read_state import StateReader, UserState
 from karec.online.store import records
+from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import Cursor, OnlineStore, StaleCursor, StoredEvents
 from karec.online.view import OnlineView
 from karec.pipeline.deadline import TimedCalls
@@ -111,10 +112,9 @@ class Follower:
         date."""
         names = {WORK, item_type}
         followed = [one for name, one in self._followed.items() if name in names]
-        items = [one.items for one in followed]
+        items, contents = [one.items for one in followed], [one.contents for one in followed]
         if not self.is_ready:
-            return self._view([None] * len(items), items), NOT_READY
-        contents = [one.contents for one in followed]
+            return self._view([None] * len(items), items, contents), NOT_READY
         try:
             if self._timed_calls:
                 users = self._timed_calls.start(lambda: self._reader.read_states(user_id, contents)).result()
@@ -122,13 +122,22 @@ class Follower:
                 users = self._reader.read_states(user_id, contents)
         except Unavailable as error:
             self._counts["failed reads"] += 1
-            return self._view([None] * len(items), items), str(error)
-        return self._view(users, items), self._failure
+            return self._view([None] * len(items), items, contents), str(error)
+        return self._view(users, items, contents), self._failure
 
-    def _view(self, users: Sequence[UserState | None], items: Sequence[ChangedItems]) -> OnlineView:
+    def _view(
+        self,
+        users: Sequence[UserState | None],
+        items: Sequence[ChangedItems],
+        contents: Sequence[StoreContents],
+    ) -> OnlineView:
         """Returns the view of the last item type; the first one is that of works."""
-        works = OnlineView(users[0], items[0], self._contents.counters)
-        return works if len(items) == 1 else OnlineView(users[1], items[1], works.counter_names, works)
+        names = self._contents.counters
+        views = [
+            OnlineView(user, changed, names, one.recent_counters)
+            for user, changed, one in zip(users, items, contents, strict=True)
+        ]
+        return replace(views[-1], works=None if len(views) == 1 else views[0])
 
     def poll(self) -> int:
         """Reads the store to its end. Returns the number of new events.
@@ -179,7 +188,7 @@ class Follower:
         if state is not None and is_usable and state.items_states.keys() >= self._followed.keys():
             for name, one in self._followed.items():
                 items = state.items[name]
-                one.items = one.items.replace_counters(items.counter_ids, items.counters)
+                one.items = one.items.replace_counters(items.counter_ids, items.counters, items.recent)
                 one.begin(state.items_states[name])
             return state.cursor
         self._contents.check(self._store)

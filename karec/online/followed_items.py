@@ -45,7 +45,8 @@ class FollowedItems:
     counts: Counter[str] = field(default_factory=Counter, init=False)
 
     def __post_init__(self) -> None:
-        self.items = ChangedItems.empty(self.contents.base, len(self.contents.counters))
+        n_counters, n_recent = len(self.contents.counters), len(self.contents.recent_counters)
+        self.items = ChangedItems.empty(self.contents.base, n_counters, n_recent)
 
     def begin(self, state: ItemsState) -> None:
         update = self.item_changes.begin(state)

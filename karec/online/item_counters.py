@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.counters import BY_WORK
+from karec.aggregates import recent
+from karec.aggregates.counters import BY_WORK, add_recent
 from karec.aggregates.events import Events
 from karec.aggregates.located_events import LocatedEvents
 from karec.online.changed_items import ChangedItems
@@ -20,27 +21,29 @@ from karec.online.store.online_store import Cursor, OnlineStore, StaleCursor
 MAX_POLL_EVENTS = 20_000
 
 
-def counter_letters(contents: StoreContents) -> tuple[bytes, bytes]:
-    """Returns the first bytes of keys: of the counters since the store began, and of the base's."""
-    return contents.letter(records.WORK_COUNTERS), contents.letter(records.BASE_COUNTERS)
+def counter_letters(contents: StoreContents) -> tuple[bytes, ...]:
+    """Returns the first bytes of keys: of the counters since the store began, the base's, the recent ones."""
+    letters = (records.WORK_COUNTERS, records.BASE_COUNTERS, records.RECENT_COUNTERS)
+    return tuple(map(contents.letter, letters))
 
 
 def sum_counters(
     items: ChangedItems, entries: Sequence[tuple[bytes, bytes]], contents: StoreContents, counts: Counter[str]
 ) -> ChangedItems:
     """Returns ``items`` with only the counters of ``entries``, a snapshot of ``counter_letters``."""
-    counter_letter, base_letter = counter_letters(contents)
-    counted = [(key, value) for key, value in entries if records.letter_of(key) == counter_letter]
-    unpacked = _unpack([key for key, _ in counted], [value for _, value in counted], contents)
-    is_whole = np.ones(len(counted), bool)
-    is_whole[unpacked.missing] = False
-    counts["corrupt entries"] += unpacked.corrupt
-    ids = np.array([records.id_of(key) for key, _ in counted], np.int64)[is_whole]
-    ids, places = np.unique(ids, return_inverse=True)
-    base = {key: value for key, value in entries if records.letter_of(key) == base_letter}
-    state = _base_counters(ids, base, contents)
-    np.add.at(state, places, unpacked.rows)
-    return items.replace_counters(ids, state)
+    counted, base, recents = (
+        [entry for entry in entries if records.letter_of(entry[0]) == letter]
+        for letter in counter_letters(contents)
+    )
+    counted_ids, rows = _read_rows(counted, len(contents.counters), np.float64, counts)
+    ids, places = np.unique(counted_ids, return_inverse=True)
+    state = _base_counters(ids, dict(base), contents)
+    np.add.at(state, places, rows)
+    recent_ids, recent_rows = _read_rows(recents, items.recent.shape[1], np.int64, counts)
+    is_counted = np.isin(recent_ids, ids)
+    places = np.searchsorted(ids, recent_ids[is_counted])
+    recent_state = recent.empty(len(ids), len(contents.recent_counters))
+    return items.replace_counters(ids, state, recent.add(recent_state, places, recent_rows[is_counted]))
 
 
 def add_counters(
@@ -55,8 +58,10 @@ def add_counters(
         return items
     ids, places = np.unique(events.item_id, return_inverse=True)
     state = np.empty((len(ids), len(contents.counters)))
+    recent_state = recent.empty(len(ids), len(contents.recent_counters))
     rows = items.find_counter_rows(ids)
     state[rows >= 0] = items.counters[rows[rows >= 0]]
+    recent_state[rows >= 0] = items.recent[rows[rows >= 0]]
     if (rows < 0).any():
         keys = records.keys_of(contents.letter(records.BASE_COUNTERS), ids[rows < 0])
         values = store.read_items(keys)
@@ -66,7 +71,17 @@ def add_counters(
     users = np.zeros(len(events), np.int64)
     located = LocatedEvents.from_rows(contents.base, contents.head, events, users, places, known)
     BY_WORK.step_all(state, located, contents.counters)
-    return items.with_counters(ids, state)
+    return items.with_counters(ids, state, add_recent(recent_state, located, contents.recent_counters))
+
+
+def _read_rows(
+    entries: Sequence[tuple[bytes, bytes]], width: int, dtype: type, counts: Counter[str]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns (ids (E,), rows (E, width)) of the entries that are whole; counts the others."""
+    unpacked = records.unpack([key for key, _ in entries], [value for _, value in entries], width, dtype)
+    counts["corrupt entries"] += unpacked.corrupt
+    ids = np.array([records.id_of(key) for key, _ in entries], np.int64)
+    return np.delete(ids, unpacked.missing), unpacked.rows
 
 
 class ItemCounters:
@@ -75,7 +90,7 @@ class ItemCounters:
     def __init__(self, store: OnlineStore, contents: StoreContents) -> None:
         self._store = store
         self._contents = contents
-        self._items = ChangedItems.empty(contents.base, len(contents.counters))
+        self._items = ChangedItems.empty(contents.base, len(contents.counters), len(contents.recent_counters))
         self._cursor: Cursor | None = None
 
     def read(self, item_ids: NDArray[Any]) -> NDArray[Any]:
@@ -109,15 +124,10 @@ def _base_counters(
 ) -> NDArray[Any]:
     """Returns (N, C) float64: the stored counters of the base of ``ids``, or those of this base."""
     keys = records.keys_of(contents.letter(records.BASE_COUNTERS), ids)
-    unpacked = _unpack(keys, [entries.get(key) for key in keys], contents)
+    values = [entries.get(key) for key in keys]
+    unpacked = records.unpack(keys, values, len(contents.counters), np.float64)
     state = BY_WORK.read_snapshot(contents.base, contents.base.works.lookup(ids), contents.counters)
     is_stored = np.ones(len(ids), bool)
     is_stored[unpacked.missing] = False
     state[is_stored] = unpacked.rows
     return state
-
-
-def _unpack(
-    keys: Sequence[bytes], values: Sequence[bytes | None], contents: StoreContents
-) -> records.UnpackedValues:
-    return records.unpack(keys, values, len(contents.counters), np.float64)

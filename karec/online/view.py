@@ -20,12 +20,14 @@ class OnlineView:
     user           None if the store did not respond; the request then uses the bundle's values
     items          changed items as of the last poll of this process
     counter_names  names of the counters of user and items, in order
+    recent_names   names of the recent counters of items, in order
     works          for a request of another item type: the view of works, which models read
     """
 
     user: UserState | None
     items: ChangedItems
     counter_names: Sequence[str]
+    recent_names: Sequence[str] = ()
     works: OnlineView | None = None
 
     def list_of(self, name: str) -> NDArray[Any] | None:

@@ -18,7 +18,10 @@ def test_changed_items_have_the_newest_counters_and_never_change(batches):
     for batch in batches:
         ids = np.array(sorted(batch), np.int64)
         counters = np.array([[batch[item], 2 * batch[item]] for item in ids.tolist()], np.float32)
-        items, newest = items.with_counters(ids, counters.reshape(-1, 2)), {**newest, **batch}
+        items, newest = (
+            items.with_counters(ids, counters.reshape(-1, 2), np.empty((len(ids), 0), np.int64)),
+            {**newest, **batch},
+        )
         tables.append((items, newest))
     ids = np.arange(-1, 14)[::-1].copy()
     for table, expected in tables:

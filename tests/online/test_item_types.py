@@ -300,6 +300,18 @@ def test_events_change_counters_of_their_item_type_only(live, path, scene):
             assert not any(counters_of(one, name, item) for name in others)
 
 
+def test_400_visits_of_a_room_move_it_forward(live, path):
+    before = page_of(live, "room")
+    room = before[-1]
+    labels = ["join"]
+    row = {"event": "impression", "item_type": "room", "item_id": room, "labels": labels}
+    with open_hot_swap(path, None) as other:
+        assert live.record([{**row, "user_id": 100_000 + n} for n in range(400)]).events == 400
+        after = page_of(live, "room")
+        assert after.index(room) < before.index(room)
+        wait_until(lambda: page_of(other, "room") == after)
+
+
 def test_shown_item_appears_again_after_the_hours_of_its_scene(live):
     first, second = page_of(live, "song_request")[:2]
     row = {"event": "impression", "user_id": USER, "item_type": "song"}

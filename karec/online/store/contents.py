@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from karec.aggregates.events import WORK, Head
+from karec.aggregates.recent import recent_labels
 from karec.catalog import schema
 from karec.catalog.once import computed_once
 from karec.catalog.snapshot import Snapshot
@@ -54,6 +55,12 @@ class StoreContents:
     @computed_once
     def counters(self) -> tuple[str, ...]:
         return (schema.EXPOSED, *map(schema.counter, self.head.labels))
+
+    @computed_once
+    def recent_counters(self) -> tuple[str, ...]:
+        """The counters of items that are also recent counters (``karec.aggregates.recent``)."""
+        labels = recent_labels(self.base.meaning)
+        return (schema.EXPOSED, *(schema.counter(label) for label in self.head.labels if label in labels))
 
     @computed_once
     def description(self) -> bytes:

@@ -81,10 +81,10 @@ class OnlineStore(Protocol):
 
     Each method raises Unavailable if the store cannot be reached or written.
 
-    The keys of state are those of ``karec.online.store.records``. Item counters (WORK_COUNTERS)
-    of a partition count only the events of this partition since the store began. BASE_COUNTERS of an item are
-    the base's counters when a partition first counted the item. The value of an item is the sum of both; of
-    an item without BASE_COUNTERS it is the base's.
+    The keys of state are those of ``karec.online.store.records``. Item counters (WORK_COUNTERS,
+    RECENT_COUNTERS) of a partition count only the events of this partition since the store began.
+    BASE_COUNTERS of an item are the base's counters when a partition first counted the item. The value of an
+    item is the sum of these and WORK_COUNTERS; of an item without BASE_COUNTERS it is the base's.
     """
 
     def append(self, events: Events, update: Update) -> NDArray[Any]:
@@ -133,7 +133,7 @@ class OnlineStore(Protocol):
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         """Returns a cursor and the entries whose keys begin with one of ``letters``, as of this cursor.
 
-        ``letters``: some of WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE and CREATOR_BLOCK.
+        ``letters``: some of WORK_COUNTERS, RECENT_COUNTERS, BASE_COUNTERS, WORK_LIFE and CREATOR_BLOCK.
         A key of item counters occurs once for each partition that has it. Entries of lifecycle may be newer
         than the cursor and occur twice, the newer one last; applying their events again changes nothing.
         """

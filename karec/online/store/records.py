@@ -7,6 +7,7 @@
     c + user            counters: of the user, then of the user in each scene
     w + item            counters of the item, of events since the store began
     b + item            counters of the item in the base, when its first event was counted
+    r + item            recent counters of the item (``karec.aggregates.recent``), of the same events as w
     u + item            lifecycle of the item: JSON (``karec.online.lifecycle``)
     k + creator         newest block or unblock of all items of the creator: time, number, kind
     tTYPE: + a key      the same for another item type than works; f, m and k are shared
@@ -32,7 +33,7 @@ from karec.aggregates.events import WORK
 VERSION = 0x4B520001
 HISTORY, SKIPPED, LIKED, FOLLOWS, CONSUMED, MUTED = b"h", b"s", b"l", b"f", b"p", b"m"
 NEWEST_SHOWN, OLDER_SHOWN = b"n", b"o"
-USER_COUNTERS, WORK_COUNTERS, BASE_COUNTERS = b"c", b"w", b"b"
+USER_COUNTERS, WORK_COUNTERS, BASE_COUNTERS, RECENT_COUNTERS = b"c", b"w", b"b", b"r"
 EARLIER_SHOWN, WORK_LIFE, CREATOR_BLOCK = b"e", b"u", b"k"
 USER_LISTS = {
     "history": HISTORY,

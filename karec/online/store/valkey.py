@@ -4,7 +4,7 @@ Keys        A partition p has ``{karec:p}:`` with
                 last     number of the newest event
                 events   stream; the id of event n is 0-n
                 seen     set of the ids of these events
-                items    hash of WORK_COUNTERS; of the lifecycle partition: lifecycle and BASE_COUNTERS
+                items    hash of ITEM_LETTERS; of the lifecycle partition: lifecycle and BASE_COUNTERS
                 state    hash of all other state, which no snapshot reads
             and there are ``karec:log:NAME``, ``karec:document:NAME``, ``karec:lease:NAME``.
 Commit      A script per partition checks that ``last`` is the number that was read, then writes all five
@@ -39,9 +39,10 @@ from karec.online.store.online_store import (
     StoredEvents,
     Update,
 )
-from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_COUNTERS, WORK_LIFE, letter_of
+from karec.online.store.records import BASE_COUNTERS, CREATOR_BLOCK, WORK_LIFE, letter_of
 from karec.online.store.valkey_client import check_server, open_client
 from karec.online.store.valkey_partitions import (
+    ITEM_LETTERS,
     LIFECYCLE,
     N_PARTITIONS,
     Part,
@@ -60,7 +61,7 @@ EVENTS_PER_READ = 1000
 MIN_READ = 64  # events of one stream
 SCAN_COUNT = 1000  # entries; the server answers no other client meanwhile
 
-SNAPSHOT_LETTERS = (WORK_COUNTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
+SNAPSHOT_LETTERS = (*ITEM_LETTERS, BASE_COUNTERS, WORK_LIFE, CREATOR_BLOCK)
 
 # Scripts. Each runs as one step: the server answers no other client meanwhile.
 
@@ -207,7 +208,7 @@ class ValkeyStore:
             )
         with self._errors():
             run_id = self._check_run_id(None, self._client.info("server"))  # first: a restart makes it stale
-        numbers, has_counters = [], any(letter[-1:] == WORK_COUNTERS for letter in letters)
+        numbers, has_counters = [], any(letter[-1:] in ITEM_LETTERS for letter in letters)
         counters = list[dict[bytes, bytes]]()
         for p in range(N_PARTITIONS):
             with self._pipeline(transaction=True) as pipe:

@@ -17,6 +17,7 @@ from karec.online.store.online_store import START, Cursor, StateUpdate
 from karec.online.store.records import (
     CREATOR_BLOCK,
     NEWEST_SHOWN,
+    RECENT_COUNTERS,
     USER_COUNTERS,
     USER_LISTS,
     WORK_COUNTERS,
@@ -27,6 +28,7 @@ from karec.online.store.records import (
 
 LIFECYCLE = 0  # partition of lifecycle events; the first, so that no poll leaves it out
 N_PARTITIONS = 257  # the others are of users
+ITEM_LETTERS = (WORK_COUNTERS, RECENT_COUNTERS)  # of a user's partition
 USER_LETTERS = (*USER_LISTS.values(), NEWEST_SHOWN, USER_COUNTERS)
 _CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
 
@@ -73,7 +75,7 @@ class Part:
         else:
             user_ids = np.unique(events.user_id)
             keys = [key for letter in USER_LETTERS for key in keys_of(letter, user_ids)]
-            keys += keys_of(WORK_COUNTERS, item_ids)
+            keys += [key for letter in ITEM_LETTERS for key in keys_of(letter, item_ids)]
         return group_by_hash(self.partition, keys)
 
     @property
@@ -119,7 +121,7 @@ def group_by_hash(partition: int, keys: Sequence[bytes]) -> dict[str, list[bytes
 
 
 def _is_item_key(partition: int, key: bytes) -> bool:
-    return partition == LIFECYCLE or letter_of(key)[-1:] == WORK_COUNTERS
+    return partition == LIFECYCLE or letter_of(key)[-1:] in ITEM_LETTERS
 
 
 def key_name(partition: int, name: str) -> str:

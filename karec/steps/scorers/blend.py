@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec.aggregates.indicators import indicator_weights, indicators
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Scorer
 from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.live_rates import live_rates
 
 
 class Blend(Scorer):
@@ -23,22 +23,29 @@ class Blend(Scorer):
     Settings:
         share: in [0, 1].
         weights: factor of each label, as in ``live_indicators``. Weights in seconds make an expected time.
+        by: as in ``live_indicators``.
+        half_life: as in ``live_indicators``.
 
     Cost: O(N log items).
     """
 
     needs = ("scores",)
 
-    def __init__(self, snapshot: Snapshot, share: float, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        share: float,
+        weights: Mapping[str, float] | None = None,
+        by: str | None = None,
+        half_life: str | None = None,
+    ) -> None:
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"share must be in [0, 1], got {share}")
         self.share = share
-        self.snapshot = snapshot
-        self.rates, self.mean = indicators(snapshot, indicator_weights(snapshot, weights))
+        self.rates = live_rates(snapshot, weights, by, half_life)
 
     def score(self, request: Request, candidates: Candidates) -> Array:
-        row = self.snapshot.works.lookup(candidates.ids)
-        rates = np.where(row < 0, self.mean, self.rates[row])
+        rates = self.rates.read(request).of(candidates.ids)
         score = (1.0 - self.share) * standardise(candidates.scores) + self.share * standardise(rates)
         return np.asarray(score, np.float32)
 

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from karec.aggregates.indicators import indicator_weights, indicators
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
-from karec.pipeline.types import Array, Candidates, Request
+from karec.pipeline.types import Candidates, Request
 from karec.steps.shared.fixed_list import FixedList
+from karec.steps.shared.live_rates import Rates, live_rates
 
 
 class Indicators(Source):
-    """The ``quota`` items with the largest sum of weight · rate of a label (``karec.aggregates.indicators``).
+    """The ``quota`` items with the largest sum of weight · rate of a label, also of new uploads.
 
     Settings:
         weights: factor of each label, as in the scorer ``live_indicators``.
+        by: as in ``live_indicators``.
+        half_life: as in ``live_indicators``.
+
+    Cost: O(1), and O(works) once per poll of the online store that has new events.
     """
 
     is_verified = True  # tests/steps/sources/test_indicators.py
     has_all = True
     reason = "with the best live indicators"
 
-    def __init__(self, snapshot: Snapshot, quota: int, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        quota: int,
+        weights: Mapping[str, float] | None = None,
+        by: str | None = None,
+        half_life: str | None = None,
+    ) -> None:
         self.quota = quota
-        self.weights = indicator_weights(snapshot, weights)
-        key = ("best indicators", quota, *sorted(self.weights.items()))
-        self.best = snapshot.built.get(
-            key, lambda: _top_works(snapshot, indicators(snapshot, self.weights)[0].astype(np.float32), quota)
-        )
+        self.rates = live_rates(snapshot, weights, by, half_life)
+        self._newest: tuple[Rates, FixedList] | None = None
 
     def recall(self, request: Request) -> Candidates:
-        return self.best.candidates(request)
-
-
-def _top_works(snapshot: Snapshot, priority: Array, quota: int) -> FixedList:
-    """The ``quota`` works of the highest priority, ties by row."""
-    return FixedList.from_ids(np.asarray(snapshot.works.ids)[np.argsort(-priority, kind="stable")[:quota]])
+        rates, newest = self.rates.read(request), self._newest
+        if newest is None or newest[0] is not rates:
+            self._newest = newest = rates, FixedList.from_ids(rates.best(self.quota))
+        return newest[1].candidates(request)

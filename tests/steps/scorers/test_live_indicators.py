@@ -39,7 +39,7 @@ def test_live_indicators_are_smoothed_rates_of_item_and_creator(snapshot):
 
 
 def test_live_indicators_weigh_long_views_and_likes_by_default(snapshot):
-    assert LiveIndicators(snapshot).weights == {"long_view": 1.0, "like": 1.0}
+    assert LiveIndicators(snapshot).rates.weights == {"long_view": 1.0, "like": 1.0}
 
 
 def test_live_indicators_score_an_unknown_item_with_the_mean(snapshot):

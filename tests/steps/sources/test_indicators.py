@@ -20,7 +20,7 @@ def test_indicators_equal_those_of_the_scorer(platform):
     order = np.argsort(-step.score(UNKNOWN_USER, every), kind="stable")
     assert ids_of(Indicators(platform, 4, {"long_view": 1.0})) == platform.works.ids[order[:4]].tolist()
     assert (
-        Indicators(platform, 4, {"long_view": 1.0}).best is Indicators(platform, 4, {"long_view": 1.0}).best
+        Indicators(platform, 4, {"long_view": 1.0}).rates is Indicators(platform, 5, {"long_view": 1.0}).rates
     )
     with pytest.raises(
         ValueError, match=r"live indicators of \['smile'\]: works count \['exposed', 'long_view'\]"

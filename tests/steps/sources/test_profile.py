@@ -60,7 +60,9 @@ def since(platform, ids, **columns):
     came = replace(
         platform, works=Table(np.array(ids), values), users=no_users, relations={}, user_scene_counters=None
     )
-    return OnlineView(None, ChangedItems(came, came, nothing, nothing, np.empty((0, 0), np.float32)), ())
+    return OnlineView(
+        None, ChangedItems(came, came, nothing, nothing, np.empty((0, 0)), np.empty((0, 0), np.int64)), ()
+    )
 
 
 def test_profile_gives_uploads_a_quarter_of_each_share(platform):
