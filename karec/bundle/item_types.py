@@ -69,7 +69,7 @@ def open_items(bundle: SharedParts, name: str) -> tuple[ItemIndex, Snapshot]:
     # in a rolling refresh, other item types keep the earlier model version until all works have the new one
     if not (bundle.path / tower).exists():
         check_version(path, index.model_version, bundle.model_version)
-    return index, ItemType.open(folder).to_snapshot(bundle.snapshot)
+    return index, ItemType.open(folder).to_snapshot(bundle.snapshot, name)
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,8 @@ class ItemType:
     meaning: Meaning
     labels: Mapping[str, list[str]] = field(default_factory=dict)
 
-    def to_snapshot(self, snapshot: Snapshot) -> Snapshot:
-        """Returns ``snapshot`` with the items of this type in place of the works.
+    def to_snapshot(self, snapshot: Snapshot, name: str) -> Snapshot:
+        """Returns ``snapshot`` with the items of this type, ``name``, in place of the works.
 
         Raises DataError if the relations have another number of users.
         """
@@ -105,6 +105,7 @@ class ItemType:
             labels={**snapshot.labels, **self.labels},
             meaning=self.meaning,
             user_scene_counters=None,
+            item_type=name,
         )
 
     def save(self, folder: Path) -> None:

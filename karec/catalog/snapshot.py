@@ -51,6 +51,7 @@ class Snapshot:
     meaning              labels that mean enjoyed, liked, followed
     user_scene_counters  {counter: (users · S,) float32} in the S scenes of ``labels``; row = user row · S +
                          scene code. None: nothing was counted by scene
+    item_type            type of the items in ``works``, "" for works. It is not stored
     built                cache of values that readers build from the snapshot (postings, orders)
 
     Raises DataError for relations or counters of another number of users.
@@ -63,6 +64,7 @@ class Snapshot:
     labels: Mapping[str, list[str]]
     user_scene_counters: Mapping[str, NDArray[Any]] | None = None
     meaning: Meaning = field(default_factory=Meaning)
+    item_type: str = ""
     built: Once = field(default_factory=Once, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -7,13 +7,15 @@ the scene of the request. The id of an item is its first category.
 Codes: 0 is missing, unknown or padding. 1 … K are the values with at least ``min_count`` occurrences in
 training, most frequent first. Every other value has its own code ≥ FIRST_UNSEEN, so that a song that is too
 rare for an embedding can still be found in a history. Models read codes above K as 0.
+
+Items of other types than works: ``karec.features.item_types``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +34,7 @@ from karec.features.affinities import LIST_LENGTH, AffinityPriors
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES, CrossFeatures
 from karec.features.encoded_snapshot import EncodedSnapshot, EncodingCache, select_rows, take_rows
+from karec.features.item_types import ItemTypeHead, item_type_coder
 from karec.features.scene_counters import SceneCounterCoder, SceneCounterHead
 from karec.features.table import TableCoder, TableHead, check_names
 from karec.features.vocabulary import Vocabulary, build_vocabulary, encode_known, read_vocabulary
@@ -48,7 +51,7 @@ MAX_HISTORY = 100_000  # slots of a stored encoder; each request has as many row
 FORMAT = 1
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     """The head of a stored encoder: all but its arrays."""
 
     format: int
@@ -58,9 +61,11 @@ class Head(msgspec.Struct, frozen=True):
     works: TableHead
     scene_counters: SceneCounterHead
     has_positions: bool = False
+    item_types: tuple[ItemTypeHead, ...] = ()
 
     def __post_init__(self) -> None:
         check_names("tasks", self.tasks)
+        check_names("item_types", tuple(item_type.name for item_type in self.item_types))
         if not self.works.own_id:
             raise ValueError("works.own_id is false, expected true")
 
@@ -96,6 +101,7 @@ class Encoder:
     cowatch: CowatchVectors | None = None
     affinities: AffinityPriors | None = None
     has_positions: bool = False
+    item_types: tuple[ItemTypeHead, ...] = ()
     _encoded: EncodingCache = field(default_factory=EncodingCache, init=False, repr=False)
 
     @classmethod
@@ -109,6 +115,7 @@ class Encoder:
         min_count: int = 5,
         user_min_count: int = 5,
         cowatch: CowatchVectors | None = None,
+        item_types: Sequence[ItemTypeHead] = (),
     ) -> Encoder:
         """Fits vocabularies, number scales and prior rates to training ``exposures`` after ``snapshot``.
 
@@ -162,16 +169,18 @@ class Encoder:
                 has_skipped=bool(snapshot.meaning.is_skipped(known.labels).any()),
             ),
             has_positions=exposures.position is not None and bool((exposures.position > 1).any()),
+            item_types=tuple(item_types),
         )
 
     @property
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """For user_id, user_ids, item_ids and context: K + 1 of each column, the codes that an embedding
-        needs."""
+        needs. The ids of items also have a code for each of ``item_types``, the last ones."""
+        id_size, *category_sizes = self.works.sizes
         return {
             "user_id": (len(self.people) + 1,),
             "user_ids": self.users.sizes,
-            "item_ids": self.works.sizes,
+            "item_ids": (id_size + len(self.item_types), *category_sizes),
             "context": (len(self.scenes) + 1, 25, 8),
         }
 
@@ -239,9 +248,44 @@ class Encoder:
 
     def _encode(self, snapshot: Snapshot) -> EncodedSnapshot:
         self.scene_counters.check(snapshot)
-        return EncodedSnapshot.from_snapshot(
-            snapshot, self.users, self.works, self.shared, self.people, self.cowatch
-        )
+        coder, cowatch = self.item_coder(snapshot), self.cowatch
+        if snapshot.item_type:  # its users are encoded with the works, and its ids may be those of works too
+            no_users = snapshot.users.take(np.empty(0, np.int64))
+            snapshot, cowatch = replace(snapshot, users=no_users, relations={}), None
+        return EncodedSnapshot.from_snapshot(snapshot, self.users, coder, self.shared, self.people, cowatch)
+
+    def item_coder(self, snapshot: Snapshot) -> TableCoder:
+        """Returns the coder of the items of ``snapshot``, works or one of ``item_types``.
+
+        Raises ValueError for another item type.
+        """
+        return self._item_coders[self._known_type(snapshot.item_type)]
+
+    def labels_of(self, item_type: str) -> tuple[str, ...]:
+        """Returns the label of each task on items of ``item_type``, "" for works. Raises ValueError."""
+        known = self._known_type(item_type)
+        return self.tasks if not known else self._heads[known].labels_of(len(self.tasks))
+
+    def _known_type(self, item_type: str) -> str:
+        if item_type and item_type not in self._heads:
+            raise ValueError(
+                f"the encoder has learned the item types {list(self._heads)}, not {item_type!r}. Train on "
+                "impressions of this type."
+            )
+        return item_type
+
+    @computed_once
+    def _heads(self) -> dict[str, ItemTypeHead]:
+        return {item_type.name: item_type for item_type in self.item_types}
+
+    @computed_once
+    def _item_coders(self) -> dict[str, TableCoder]:
+        codes = range(self.works.sizes[0], self.sizes["item_ids"][0])
+        coders = {
+            head.name: item_type_coder(self.works, self.tasks, head, code)
+            for head, code in zip(self.item_types, codes, strict=True)
+        }
+        return {"": self.works, **coders}
 
     def encode_user(
         self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int
@@ -354,7 +398,7 @@ class Encoder:
         rows = work_rows if more_tables is None else np.where(work_rows < 0, -1, np.arange(len(work_rows)))
         return {
             "item_ids": take_rows(works.ids, None, rows),
-            "item_numbers": self.works.compute_numbers(works, rows, time_ms, counts),
+            "item_numbers": self.item_coder(snapshot).compute_numbers(works, rows, time_ms, counts),
             "cowatch": self._cowatch_rows(
                 take_rows(tables.cowatch, None if more_tables is None else more_tables.cowatch, work_rows),
                 as_of_ms,
@@ -396,6 +440,7 @@ class Encoder:
             self.works.to_head(),
             self.scene_counters.to_head(),
             self.has_positions,
+            self.item_types,
         )
         arrays = {
             **self.users.to_arrays("users"),
@@ -435,6 +480,7 @@ class Encoder:
             cowatch=CowatchVectors.from_arrays(arrays) if "cowatch.works" in arrays else None,
             affinities=AffinityPriors.from_arrays(arrays, works.vocabularies),
             has_positions=head.has_positions,
+            item_types=head.item_types,
         )
 
 

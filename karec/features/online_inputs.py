@@ -83,11 +83,11 @@ def encode_online_items(
     otherwise those of the snapshot.
     """
     rows, more = works.compact(snapshot, works.find_rows(snapshot, ids))
-    items, names_read = encoder.encode_items(snapshot, rows, time_ms, more=more), encoder.works.counters
+    items, coder = encoder.encode_items(snapshot, rows, time_ms, more=more), encoder.item_coder(snapshot)
     positions, counts = works.find_counters(ids)
-    if len(positions) and names_read:  # counters are the last numbers of an item
-        items["item_numbers"][positions, -len(names_read) :] = encoder.works.scale_counters(
-            counts[:, find_columns(names, names_read)]
+    if len(positions) and coder.counters:  # counters are the last numbers of an item
+        items["item_numbers"][positions, -len(coder.counters) :] = coder.scale_counters(
+            counts[:, find_columns(names, coder.counters)]
         )
     return items
 

@@ -96,6 +96,8 @@ class TableCoder:
     moments       columns of moments, whose ages are inputs
     counted       labels with a counter
     priors        overall rates of these labels
+    type_code     0 for works and users. Else the code of all rows in place of that of their id; then columns
+                  may be missing, which gives 0
     """
 
     own_id: bool
@@ -105,6 +107,7 @@ class TableCoder:
     moments: tuple[NumberScale, ...]
     counted: tuple[str, ...]
     priors: tuple[float, ...]
+    type_code: int = 0
 
     @classmethod
     def fit(
@@ -190,29 +193,36 @@ class TableCoder:
             *self.counters,
         ]
         missing = [name for name in wanted if name not in table.columns]
-        if missing:
+        if missing and not self.type_code:
             raise ValueError(f"the table lacks the columns {missing} that the encoder was fitted on")
         n = len(table)
         ids = np.zeros((n + 1, len(self.vocabularies)), np.int64)
         ids[:n] = self.encode_ids(table)
         numbers = np.zeros((n + 1, len(self.number_names)), np.float32)
         for at, number in enumerate(self.numbers):
-            numbers[:n, at] = number(table[number.name])
+            if number.name not in missing:
+                numbers[:n, at] = number(table[number.name])
         moments = np.zeros((n + 1, len(self.moments)), np.int64)
         for at, moment in enumerate(self.moments):
-            moments[:n, at] = table[moment.name]
+            if moment.name not in missing:
+                moments[:n, at] = table[moment.name]
         counts = np.zeros((n + 1, len(self.counters)), np.float32)
         for at, name in enumerate(self.counters):
-            counts[:n, at] = table[name]
+            if name not in missing:
+                counts[:n, at] = table[name]
         numbers[:, len(self.numbers) + len(self.moments) :] = self.scale_counters(counts)
         return EncodedTable(ids, numbers, moments)
 
     def encode_ids(self, table: Table) -> NDArray[Any]:
         """Returns (R, ·) int64 codes of the categories of all rows."""
-        columns = ([table.ids] if self.own_id else []) + [table[name] for name in self.categories]
+        none = np.full(len(table), -1)
+        columns = [table.ids] if self.own_id else []
+        columns += [table.columns.get(name, none) for name in self.categories]
         codes = np.empty((len(table), len(columns)), np.int64)
         for at, (keys, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
             codes[:, at] = keys.encode(column)
+        if self.type_code:
+            codes[:, 0] = self.type_code
         return codes
 
     def encode_category(self, category: str, values: NDArray[Any]) -> NDArray[Any]:

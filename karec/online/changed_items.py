@@ -148,7 +148,7 @@ class IndexUpdate:
 def items_snapshot(base: Snapshot, items: Table) -> Snapshot:
     """Returns a snapshot with ``items`` and the labels of ``base``, without users and relations."""
     no_users = base.users.take(np.empty(0, np.int64))
-    return Snapshot(base.time_ms, items, no_users, {}, base.labels, None, base.meaning)
+    return Snapshot(base.time_ms, items, no_users, {}, base.labels, None, base.meaning, base.item_type)
 
 
 class GrowingTable:

@@ -118,7 +118,7 @@ def build_item_type_index(derived: DerivedItemType, snapshot: Snapshot, works: I
             )
             count += np.bincount(owner, minlength=len(count))
     has_works = np.flatnonzero(count)
-    columns = served_columns(derived.item_type.to_snapshot(snapshot))
+    columns = served_columns(derived.item_type.to_snapshot(snapshot, ""))
     return ItemIndex.build(
         np.asarray(derived.item_type.items.ids)[has_works],
         (sums[has_works] / count[has_works, None]).astype(np.float32),

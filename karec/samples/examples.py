@@ -7,7 +7,7 @@ features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,8 @@ class Examples:
     user_rows, item_rows (M,)  rows of the snapshot
     user_counts, item_counts   (M, ·) float32 counters of user and item, in the encoder's order
     scene_counts               (M, ·) float32 counters of the user in the row's scene
+    items_base                 snapshot of the items: works, or another item type. ``snapshot`` has the works,
+                               which the lists of users contain
     item_counters              counters of any item at any time
     relations                  {name: the user's list}; histories contain item rows, social edges contain ids
     labels (M, T) float32      in the order of the encoder's tasks
@@ -45,6 +47,7 @@ class Examples:
     snapshot: Snapshot
     exposures: Impressions
     as_of: NDArray[Any]
+    items_base: Snapshot
     item_counters: CountersOverTime
     user_rows: NDArray[Any]
     item_rows: NDArray[Any]
@@ -100,13 +103,13 @@ class Examples:
         """Returns the inputs of the item rows ``items (N,)`` as of the times of ``rows (N,)``."""
         counts = self.item_counters.at(items, self.as_of[rows])
         return self.encoder.encode_items(
-            self.snapshot, items, self.exposures.time_ms[rows], counts, as_of_ms=self.as_of[rows]
+            self.items_base, items, self.exposures.time_ms[rows], counts, as_of_ms=self.as_of[rows]
         )
 
     def own_items(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
         time, counts = self.exposures.time_ms[rows], self.item_counts[rows]
         return self.encoder.encode_items(
-            self.snapshot, self.item_rows[rows], time, counts, as_of_ms=self.as_of[rows]
+            self.items_base, self.item_rows[rows], time, counts, as_of_ms=self.as_of[rows]
         )
 
     def requests(self) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -142,6 +145,7 @@ def build_examples(
     as_of_ms: NDArray[Any] | None = None,
     *,
     happened: Impressions | None = None,
+    items: Snapshot | None = None,
 ) -> Examples:
     """Returns all ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
 
@@ -152,19 +156,24 @@ def build_examples(
                  snapshot knows only events before its publication, see ``refresh_times``
       happened   exposures that rows know of, default ``exposures``. If given, ``exposures`` need no order:
                  requests and pages that no history contains
+      items      snapshot of another item type, whose items ``exposures`` show in order of time. Users know of
+                 ``happened``, items of ``exposures``
 
     Raises ValueError for rows before the snapshot or out of order, as_of_ms after the row's time, unknown
     users or items, exposures without a label that means enjoyed, and a label that is missing or neither 0 nor
     1.
     """
-    _check_labels(encoder, exposures)
+    tasks = encoder.labels_of("" if items is None else items.item_type)
+    _check_labels(tasks, exposures)
     time = exposures.time_ms
     as_of = time if as_of_ms is None else np.asarray(as_of_ms)
     known_exposures = exposures if happened is None else happened
     _check_times(snapshot, known_exposures.time_ms, time, as_of)
+    items_base = snapshot if items is None else items
     events = LocatedEvents.from_impressions(snapshot, known_exposures)
-    rows = events if happened is None else LocatedEvents.from_impressions(snapshot, exposures)
-    item_counters = BY_WORK.over_time(snapshot, events, encoder.works.counters)
+    rows = events if happened is None else LocatedEvents.from_impressions(items_base, exposures)
+    item_events, counters = events if items is None else rows, encoder.item_coder(items_base).counters
+    item_counters = BY_WORK.over_time(items_base, item_events, counters)
     user_counters = BY_USER.over_time(snapshot, events, encoder.users.counters)
     scene_counters = BY_USER_SCENE.over_time(snapshot, events, encoder.scene_counters.counters)
     return Examples(
@@ -172,14 +181,15 @@ def build_examples(
         snapshot=snapshot,
         exposures=exposures,
         as_of=as_of,
+        items_base=items_base,
         item_counters=item_counters,
         user_rows=rows.user,
         item_rows=rows.work,
         user_counts=user_counters.at(rows.user, as_of),
         item_counts=item_counters.at(rows.work, as_of),
-        scene_counts=scene_counters.at(rows.user_scene, as_of),
+        scene_counts=scene_counters.at(snapshot.user_scene_rows(rows.user, exposures.scene), as_of),
         relations=_relations(events, snapshot, rows.user, as_of),
-        labels=np.stack([exposures.labels[task] for task in encoder.tasks], axis=1).astype(np.float32),
+        labels=np.stack([exposures.labels[task] for task in tasks], axis=1).astype(np.float32),
     )
 
 
@@ -224,8 +234,8 @@ def _check_times(
         )
 
 
-def _check_labels(encoder: Encoder, exposures: Impressions) -> None:
-    missing = [task for task in encoder.tasks if task not in exposures.labels]
+def _check_labels(tasks: Sequence[str], exposures: Impressions) -> None:
+    missing = [task for task in tasks if task not in exposures.labels]
     if missing:
         raise ValueError(f"tasks {missing} have no label; the exposures have {sorted(exposures.labels)}")
     for name, label in exposures.labels.items():

@@ -100,7 +100,7 @@ def test_saved_item_type_is_read_back(platform, tmp_path):
         np.testing.assert_array_equal(again.items[name], column)
     for name, relation in kind.relations.items():
         np.testing.assert_array_equal(again.relations[name].values, relation.values)
-    served = again.to_snapshot(platform)
+    served = again.to_snapshot(platform, "song")
     assert served.relations.keys() == {"history", "liked", "follows", "friends"}
     assert served.works is again.items
     assert served.users is platform.users

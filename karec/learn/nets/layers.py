@@ -14,12 +14,17 @@ class CodeEmbedding(nn.Module):
     """One table with a vector for each code of C columns: ``codes (…, C) int64`` → (…, C, dim).
 
     Code 0 and unseen codes (≥ size) share vector 0 of their column. In training a code of a column in
-    ``dropped`` is read as 0 with probability ``id_dropout``. So vector 0 is trained, and a new item, whose id
-    is unseen, gets a good one.
+    ``dropped`` is read as 0 with probability ``id_dropout``, except its last ``n_kept`` codes. So vector 0 is
+    trained, and a new item, whose id is unseen, gets a good one.
     """
 
     def __init__(
-        self, sizes: Sequence[int], dim: int, dropped: Sequence[int] = (), id_dropout: float = 0.0
+        self,
+        sizes: Sequence[int],
+        dim: int,
+        dropped: Sequence[int] = (),
+        id_dropout: float = 0.0,
+        n_kept: int = 0,
     ) -> None:
         super().__init__()
         self.sizes: Tensor
@@ -28,6 +33,7 @@ class CodeEmbedding(nn.Module):
         self.table = nn.Embedding(sum(sizes), dim)
         nn.init.normal_(self.table.weight, std=0.05)
         self.id_dropout = id_dropout
+        self.n_kept = n_kept
         offsets = torch.tensor([0, *sizes[:-1]]).cumsum(0)
         self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
         self.register_buffer("offsets", offsets, persistent=False)
@@ -47,7 +53,10 @@ class CodeEmbedding(nn.Module):
         """Returns the rows of ``table`` for ``codes (…, C)``."""
         codes = torch.where(codes < self.sizes, codes, 0)
         if self.training and self.id_dropout:
-            codes = torch.where(torch.rand(codes.shape, device=codes.device) < self.chance, 0, codes)
+            is_dropped = torch.rand(codes.shape, device=codes.device) < self.chance
+            if self.n_kept:
+                is_dropped &= codes < self.sizes - self.n_kept
+            codes = torch.where(is_dropped, 0, codes)
         return codes + self.offsets
 
     def sum_of_list(

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, nn, torch
 from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, attend, embed_items, masked_mean
-from karec.learn.nets.towers import Towers, id_columns
+from karec.learn.nets.towers import Towers, item_embedding
 
 INPUTS = (
     *("user_ids", "user_numbers", "history", "skipped", "context"),
@@ -65,7 +65,7 @@ class MmoeRanker(nn.Module):
         n_user_numbers = self.user_numbers.width
         n_item_numbers = self.item_numbers.width + (len(names["crosses"]) if self.crossed else 0)
         self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
-        self.item_codes = CodeEmbedding(sizes["item_ids"], dim, id_columns(encoder), id_dropout)
+        self.item_codes = item_embedding(encoder, dim, id_dropout)
         n_user = (len(sizes["user_ids"]) + len(sizes["context"])) * (dim // 2) + n_user_numbers
         n_user += 2 * dim
         if not self.crossed:

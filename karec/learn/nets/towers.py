@@ -19,7 +19,7 @@ Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two tow
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from karec.features.encoder import Encoder
@@ -31,9 +31,10 @@ STARTING_SCALE = 5.0
 SOFTPLUS_ONE = math.log(math.e - 1.0)  # softplus(SOFTPLUS_ONE) = 1
 
 
-def id_columns(encoder: Encoder) -> Sequence[int]:
-    """Returns the columns of ``item_ids`` that identify an item, creator or song, not a category."""
-    return [i for i, name in enumerate(encoder.names["item_ids"]) if name == "id" or name.endswith("_id")]
+def item_embedding(encoder: Encoder, dim: int, id_dropout: float) -> CodeEmbedding:
+    """Returns the embedding of ``item_ids``; ids of items, creators and songs are dropped, item types not."""
+    ids = [i for i, name in enumerate(encoder.names["item_ids"]) if name == "id" or name.endswith("_id")]
+    return CodeEmbedding(encoder.sizes["item_ids"], dim, ids, id_dropout, len(encoder.item_types))
 
 
 class UserOutputs(NamedTuple):
@@ -159,7 +160,7 @@ class Towers(nn.Module):
         matching: bool = False,
     ) -> None:
         super().__init__()
-        item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
+        item_codes = item_embedding(encoder, dim, id_dropout)
         match = Matching(encoder, len(encoder.tasks) + 1, vector) if matching else None
         self.user = UserTower(
             encoder,

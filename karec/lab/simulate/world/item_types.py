@@ -90,7 +90,7 @@ def make_item_types(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[
         table, works_of = _items(name, tastes, snapshot, rng)
         impressions = _draw_impressions(tastes, hours, table, snapshot, begin_ms, rng)
         start = replace(
-            ItemType(table, {}, MEANING[name]).to_snapshot(snapshot),
+            ItemType(table, {}, MEANING[name]).to_snapshot(snapshot, name),
             time_ms=begin_ms,
             labels={},
             user_scene_counters=None,
