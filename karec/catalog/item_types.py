@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
+from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, SONG, Meaning
 from karec.catalog.snapshot import (
@@ -44,16 +45,18 @@ USER_RELATIONS = ("follows", "muted", "friends")  # relations between users, the
 class ItemTable:
     """Items of one type before publication, without counters, vectors and lists of users.
 
-    items    table with the columns of ``karec.catalog.schema``
-    names    names of category codes by column
-    works    of each item: a relation to ids of works; or the role whose value an item shares with its works
-    labels   labels of its events, each means enjoyed. Empty: those of works
+    items        table with the columns of ``karec.catalog.schema``
+    names        names of category codes by column
+    works        of each item: a relation to ids of works; or the role whose value its works share with it
+    labels       labels of its events, each means enjoyed. Empty: those of works
+    impressions  of items of the type, ordered by time, with ``labels``. None: there is no log
     """
 
     items: Table
     names: Mapping[str, list[str]]
     works: Relation | Literal["creator", "song"]
     labels: tuple[str, ...] = ()
+    impressions: Impressions | None = None
 
     def works_of(self, works: Table) -> Relation:
         """Returns the ids of the works of each item. O((W + items) log W + entries)."""

@@ -11,13 +11,14 @@ Cost  O(entries · D), in chunks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates.advance import advance
 from karec.catalog.item_types import ItemTable, ItemType
 from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, EXPOSED, PUBLISHED, SONG, TAG, Meaning, counter, is_counter
@@ -74,9 +75,10 @@ def songs_and_creators(snapshot: Snapshot) -> dict[str, DerivedItemType]:
 
 
 def derive_item_type(table: ItemTable, snapshot: Snapshot) -> DerivedItemType:
-    """Returns the item type of a table, with counters and empty lists of users. O(W log W + entries).
+    """Returns the item type of a table at the time of ``snapshot``. O(W log W + entries + M log M).
 
-    Counters are sums over the works, or 0 if the type has labels of its own.
+    Counters and lists of users are those of its impressions. Without any the lists are empty, and the
+    counters are sums over the works, or 0 if the type has labels of its own.
     """
     works_of, n_items = table.works_of(snapshot.works), len(table.items)
     rows = snapshot.works.lookup(works_of.values)
@@ -89,7 +91,14 @@ def derive_item_type(table: ItemTable, snapshot: Snapshot) -> DerivedItemType:
     empty = Relation(np.zeros(len(snapshot.users) + 1, np.int64), none, none)
     lists = {name: empty for name in LISTS if name in snapshot.relations}
     items = Table(table.items.ids, {**table.items.columns, **counters})
-    return DerivedItemType(ItemType(items, lists, meaning, table.names), works_of)
+    item_type = ItemType(items, lists, meaning, table.names)
+    if table.impressions is not None and len(table.impressions):
+        before_all = min(int(table.impressions.time_ms[0]), snapshot.time_ms)
+        start = replace(item_type.to_snapshot(snapshot, ""), time_ms=before_all, user_scene_counters=None)
+        end = advance(replace(start, labels={}), table.impressions, snapshot.time_ms)
+        lists = {name: end.relations[name] for name in LISTS}
+        item_type = replace(item_type, items=end.works, relations=lists)
+    return DerivedItemType(item_type, works_of)
 
 
 def build_item_type_index(derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:

@@ -200,13 +200,15 @@ def refresh_times(time_ms: NDArray[Any], every_ms: int, origin_ms: int) -> NDArr
     return np.asarray(origin_ms + (time_ms - origin_ms) // every_ms * every_ms)
 
 
-def feature_times(dataset: Dataset, refresh_hours: float) -> NDArray[Any]:
-    """Returns (M,) Unix ms: the time before which the features of each exposure know events.
+def feature_times(
+    dataset: Dataset, refresh_hours: float, time_ms: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Returns (M,) Unix ms: the time before which the features of rows at ``time_ms`` (M,) know events.
 
-    Features refresh every ``refresh_hours``, counted from the start of the test days; 0: at each exposure's
-    own time.
+    Features refresh every ``refresh_hours``, counted from the start of the test days; 0: at each row's own
+    time. ``time_ms``: default those of the exposures.
     """
-    time_ms = dataset.exposures.time_ms
+    time_ms = dataset.exposures.time_ms if time_ms is None else time_ms
     if refresh_hours == 0:
         return time_ms
     times = refresh_times(time_ms, round(refresh_hours * HOUR_MS), dataset.valid_until_ms)

@@ -34,28 +34,37 @@ class Batches:
     """
 
     def __init__(
-        self, examples: Examples, names: Sequence[str], progress: Progress | None = None, device: str = "cpu"
+        self,
+        examples: Examples,
+        names: Sequence[str],
+        progress: Progress | None = None,
+        device: str = "cpu",
+        *,
+        more: Sequence[Examples] = (),
     ) -> None:
-        n = len(examples)
+        """Encodes ``examples`` and, after them, those of ``more``, which may show items of other types."""
+        parts = (examples, *more)
         width = examples.encoder.history_length
         self.device = torch.device(device)
-        self.labels = torch.from_numpy(examples.labels).to(self.device)
+        self.labels = torch.from_numpy(np.concatenate([part.labels for part in parts])).to(self.device)
         self._item_ids = torch.from_numpy(examples.encoder.tables(examples.snapshot).works.ids)
         lists = {
-            name: examples.relations[name].latest(width).astype(np.int32) for name in LISTS if name in names
+            name: np.concatenate([part.relations[name].latest(width) for part in parts]).astype(np.int32)
+            for name in LISTS
+            if name in names
         }
         self._lists = {name: torch.from_numpy(slots) for name, slots in lists.items()}
         plain = [name for name in names if name not in LISTS]
         chunks: dict[str, list[Tensor]] = {name: [] for name in plain}
-        for begin in range(0, n, CHUNK):
-            inputs = examples.inputs(np.arange(begin, min(begin + CHUNK, n)), with_position=True)
+        n_done, encoder = 0, examples.encoder
+        for part, rows in _chunks(parts):
+            inputs = part.inputs(rows, with_position=True)
             for name in plain:
-                values = (
-                    _known_creators(examples.encoder, inputs[name]) if name in SOCIAL_EDGES else inputs[name]
-                )
+                values = _known_creators(encoder, inputs[name]) if name in SOCIAL_EDGES else inputs[name]
                 chunks[name].append(torch.from_numpy(values))
+            n_done += len(rows)
             if progress is not None:
-                progress(min(begin + CHUNK, n), n, "encoding examples")
+                progress(n_done, len(self.labels), "encoding examples")
         self._plain = {name: torch.cat(parts) for name, parts in chunks.items()}
         for name in SOCIAL_EDGES:
             if name in self._plain:
@@ -111,6 +120,13 @@ class Batches:
     def in_order(self, names: Sequence[str], size: int = IN_ORDER) -> Iterator[dict[str, Tensor]]:
         for begin in range(0, len(self), size):
             yield self.inputs(slice(begin, begin + size), names)
+
+
+def _chunks(parts: Sequence[Examples]) -> Iterator[tuple[Examples, NDArray[Any]]]:
+    """Yields all rows of each part, in order."""
+    for part in parts:
+        for begin in range(0, len(part), CHUNK):
+            yield part, np.arange(begin, min(begin + CHUNK, len(part)))
 
 
 def _distinct(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:

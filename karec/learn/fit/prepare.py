@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.dataset import Dataset
+from karec.catalog.impressions import Impressions
 from karec.features.encoder import Encoder
+from karec.features.item_types import ItemTypeHead
 from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.settings import RunSettings, TrainSettings
+from karec.refresh.item_types import derive_item_type
 from karec.samples.examples import Examples, build_examples, feature_times
 from karec.samples.leak_check import check_no_leak
 from karec.samples.served_log import ServedLog, concat_impressions
@@ -49,6 +52,9 @@ class TrainingData:
     requests of a served log. They have no outcome; only lists may use them. ``timeless``, ``drawn``: see
     Dataset.
 
+    ``other_types``: training rows of other item types, which follow those of ``train`` in ``train_batches``.
+    Only the MMoE and the towers learn from them.
+
     ``choices`` by model: a training adds its choice. A final fit (``is_final``) reads those of the tested
     models; its ``valid`` is not held out.
     """
@@ -60,6 +66,7 @@ class TrainingData:
     train_batches: Batches
     valid_batches: Batches
     n_requests: int = 0
+    other_types: tuple[Examples, ...] = ()
     timeless: bool = False
     drawn: float | None = None
     choices: dict[str, FitChoice] = field(default_factory=dict)
@@ -75,7 +82,8 @@ class TrainingData:
         return len(self.train) - self.n_requests
 
     def sampling_log_probabilities(self) -> Tensor | None:
-        """Returns (M, 1) float32: log(q · items) of each training row's item; None without sampled negatives.
+        """Returns (M, 1) float32: log(q · items) of each training row's item, 0 for other item types; None
+        without sampled negatives.
 
         A row is a positive, or a negative sampled with probability q of its item, which depends on the item's
         positives (see Dataset.drawn). A logistic loss then learns log p(item | user) − log q + a constant.
@@ -91,7 +99,8 @@ class TrainingData:
         )
         probability = (n_positives + 1.0) ** self.drawn
         log_probability = np.log(probability / probability.mean())
-        rows = log_probability[train.item_rows].astype(np.float32)[:, None]
+        rows = np.zeros((len(self.train_batches), 1), np.float32)
+        rows[: len(train), 0] = log_probability[train.item_rows]
         return torch.from_numpy(rows).to(self.train_batches.device)
 
     def notes(self, min_count: int) -> tuple[str, ...]:
@@ -161,6 +170,11 @@ def prepare_whole_log(
 def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Encoder:
     """Fits the encoder on the training rows and writes it to ``folder``."""
     features = settings.features
+    heads = [
+        ItemTypeHead.fit(name, rows, dataset.item_types[name].labels)
+        for name, rows in _impressions_of_types(dataset).items()
+        if settings.ranker.kind == "mmoe"
+    ]
     encoder = Encoder.fit(
         dataset.snapshot,
         dataset.split()[0],
@@ -169,9 +183,36 @@ def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Enc
         min_count=features.min_count,
         user_min_count=features.user_min_count,
         cowatch=fit_cowatch(dataset, settings.seed),
+        item_types=[head for head in heads if head is not None],
     )
     encoder.save(folder / "encoder.npz")
     return encoder
+
+
+def _impressions_of_types(dataset: Dataset) -> dict[str, Impressions]:
+    """Returns the training impressions of each item type that has any."""
+    begin_ms, end_ms = dataset.snapshot.time_ms, dataset.train_until_ms
+    rows = {name: table.impressions for name, table in dataset.item_types.items()}
+    parts = {
+        name: part.take(slice(*np.searchsorted(part.time_ms, [begin_ms, end_ms])))
+        for name, part in rows.items()
+        if part is not None
+    }
+    return {name: part for name, part in parts.items() if len(part)}
+
+
+def _examples_of_types(encoder: Encoder, dataset: Dataset, settings: TrainSettings) -> tuple[Examples, ...]:
+    """Returns the training rows of each item type that ``encoder`` has learned."""
+    snapshot, rows = dataset.snapshot, _impressions_of_types(dataset)
+    examples = []
+    for name in (head.name for head in encoder.item_types):
+        derived = derive_item_type(dataset.item_types[name], snapshot)
+        items = derived.item_type.to_snapshot(snapshot, name)
+        times = feature_times(dataset, settings.features.refresh_hours, rows[name].time_ms)
+        examples.append(
+            build_examples(encoder, snapshot, rows[name], times, happened=dataset.exposures, items=items)
+        )
+    return tuple(examples)
 
 
 def encode(
@@ -238,8 +279,10 @@ def _to_training_data(
             "expected at least one of each"
         )
     names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
+    other_types = _examples_of_types(encoder, dataset, settings)
     train_batches, valid_batches = (
-        Batches(part, names, progress, chosen_device(settings.run)) for part in (train, valid)
+        Batches(part, names, progress, chosen_device(settings.run), more=more)
+        for part, more in ((train, other_types), (valid, ()))
     )
     return TrainingData(
         encoder,
@@ -249,6 +292,7 @@ def _to_training_data(
         train_batches,
         valid_batches,
         n_requests,
+        other_types,
         timeless=dataset.timeless,
         drawn=dataset.drawn,
     )

@@ -87,6 +87,7 @@ def fit_lightgbm(
     features, valid_features = (
         dense_matrix(prepared.encoder, part) for part in (prepared.train_batches, prepared.valid_batches)
     )
+    features = features[: len(labels)]  # works only
     parameters = {**PARAMETERS, "seed": seed, "num_threads": torch.get_num_threads()}
     boosters = []
     rounds = min(rounds, max(MAX_TREES // len(tasks), 1))

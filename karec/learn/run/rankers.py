@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,14 +73,16 @@ def _train_network(
     tasks = (*prepared.encoder.tasks, *extra)
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
     names = model.inputs
-    auxiliary = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
+    auxiliary = torch.full((len(train), len(extra)), math.nan, device=train.device)  # unknown of other types
+    auxiliary[: len(exposures)] = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
     labels = torch.cat([train.labels, auxiliary], dim=1)
+    n_rows = len(train) if kind == "mmoe" else len(exposures)
     weights = task_weights(tasks, settings.task_weights, train.device)
     optimizer = settings.optimizer
     if kind == "lr":
-        size = min(max(len(train) // LINEAR_STEPS, 1), LINEAR_BATCH)
+        size = min(max(n_rows // LINEAR_STEPS, 1), LINEAR_BATCH)
         optimizer = optimizer.replace(batch_size=size, learning_rate=LINEAR_RATE, weight_decay=0.0)
-    penalty = LINEAR_PENALTY / len(train)
+    penalty = LINEAR_PENALTY / n_rows
     log_probability = prepared.sampling_log_probabilities()
     choice, epochs = prepared.final_choice(kind), LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs
 
@@ -91,7 +94,7 @@ def _train_network(
 
     state = fit(
         model,
-        len(train),
+        n_rows,
         loss,
         None if choice else lambda: mean_auc(predict(model, valid), prepared.valid.labels),
         optimizer=optimizer,
@@ -160,16 +163,23 @@ def build_ranker(
 
 
 def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: Tensor) -> Tensor:
-    """Returns the mean over rows and members of the weighted sum over tasks; ``logits (B, M, H)``."""
+    """Returns the mean over rows and members of the weighted sum over tasks; ``logits (B, M, H)``.
+
+    A label that is NaN is unknown and adds 0.
+    """
     binary = [i for i, task in enumerate(tasks) if task != PLAY_TIME]
+    is_known = ~labels.isnan()
     labels = labels.unsqueeze(1).expand_as(logits)
     loss = functional.binary_cross_entropy_with_logits(
-        logits[..., binary], labels[..., binary], reduction="none"
+        logits[..., binary], labels[..., binary].nan_to_num(), reduction="none"
     )
-    total = (loss * weights[binary]).sum(dim=2).mean()
+    total = (loss * (weights * is_known).unsqueeze(1)[..., binary]).sum(dim=2).mean()
     if PLAY_TIME in tasks:
         index = tasks.index(PLAY_TIME)
-        total = total + weights[index] * play_time_loss(logits[..., index], labels[..., index])
+        rows = is_known[:, index]
+        if rows.any():
+            play = play_time_loss(logits[rows][..., index], labels[rows][..., index])
+            total = total + weights[index] * rows.float().mean() * play
     return total
 
 

@@ -147,3 +147,8 @@ def _columns(dataset: Dataset) -> Iterator[tuple[str, NDArray[Any]]]:
         yield name, relation.indptr
         yield name, relation.values
     yield from sorted((snapshot.user_scene_counters or {}).items())
+    for name, item_type in sorted(dataset.item_types.items()):
+        rows = item_type.impressions
+        if rows is not None:
+            yield from ((f"{name}.{key}", getattr(rows, key)) for key in ("user_id", "work_id", "time_ms"))
+            yield from sorted(rows.labels.items())
