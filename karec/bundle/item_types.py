@@ -45,6 +45,8 @@ class SharedParts(Protocol):
     def user_tower(self) -> OnnxModel: ...
     @property
     def user_towers(self) -> Mapping[int, OnnxModel]: ...
+    @property
+    def ranker(self) -> OnnxModel: ...
     def naming_of(self, maps: Sequence[str]) -> BundleIds | None: ...
 
 
@@ -76,7 +78,7 @@ def open_items(bundle: SharedParts, name: str) -> tuple[ItemIndex, Snapshot]:
 class ItemTypeBundle:
     """The part of a bundle for scenes of the item type ``name``. It shares index and items with the bundle.
 
-    Ranker and vector statistics exist only for works.
+    Vector statistics exist only for works.
     """
 
     bundle: SharedParts
@@ -107,12 +109,18 @@ class ItemTypeBundle:
         return self.bundle.user_towers
 
     @property
-    def ranker(self) -> Any:
-        """Raises LookupError: the bundle's ranker scores only works."""
-        raise LookupError(
-            f"the bundle's ranker scores works, not items of the type {self.name!r}. Leave out the steps "
-            "ranker, fusion and shadow, and order by inner_product and blend"
-        )
+    def ranker(self) -> OnnxModel:
+        """The bundle's ranker, whose tasks are the labels of this item type.
+
+        Raises LookupError if it was trained without impressions of the type.
+        """
+        if self.name not in self.encoder.learned_labels:
+            raise LookupError(
+                f"the bundle's ranker has not learned items of the type {self.name!r}. Train it on "
+                "impressions of this type, or leave out the steps ranker, fusion and shadow, and order by "
+                "inner_product and blend"
+            )
+        return self.bundle.ranker.with_tasks(self.encoder.learned_labels[self.name])
 
     @property
     def naming(self) -> BundleIds | None:

@@ -94,7 +94,8 @@ def set_up(
 def _texts(scenes: Sequence[str], main: str, bundle: Bundle) -> list[str]:
     """Returns the texts of the templates ``scenes`` for the item types of ``bundle``."""
     snapshots = {name: bundle.item_type(name).snapshot for name in bundle.item_types}
-    return [added_scene_text(name, main, snapshots) for name in scenes if name != main]
+    learned = bundle.encoder.learned_labels
+    return [added_scene_text(name, main, snapshots, learned) for name in scenes if name != main]
 
 
 def main_scene(dataset: Dataset) -> str:

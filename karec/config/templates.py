@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from karec.catalog.schema import COMMUNITY, CREATOR, FAMILY, PUBLISHED, TAG, TONE, counter
@@ -33,13 +34,20 @@ def scenes_of_types(item_types: Collection[str]) -> list[str]:
     return [name for name in OTHERS if _item_type(name) in item_types]
 
 
-def added_scene_text(name: str, main: str, item_types: Mapping[str, Snapshot]) -> str:
+def added_scene_text(
+    name: str,
+    main: str,
+    item_types: Mapping[str, Snapshot],
+    learned_labels: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     """Returns the TOML of the scene `name` for a file whose scene `main` is the one of home.toml.
 
-    Sources and steps that read a missing column, relation or counter are left out.
+    Sources and steps that read a missing column, relation or counter are left out. Rank orders by the ranker
+    if it has learned the item type, else by `blend`.
 
     Args:
         item_types: {item type of the bundle: its snapshot}.
+        learned_labels: {item type that the ranker has learned: labels}.
     Raises:
         ConfigError: there is no such template, or the bundle lacks its item type.
     """
@@ -57,7 +65,25 @@ def added_scene_text(name: str, main: str, item_types: Mapping[str, Snapshot]) -
             f"{sorted(item_types)}: add [items.{item_type}] to data.toml, or publish it with "
             "karec.publish(…, item_types=…)"
         )
-    return _without_missing(text, item_types[item_type], name)
+    return _without_missing(
+        _with_one_order(text, learned_labels.get(item_type, ())), item_types[item_type], name
+    )
+
+
+def _with_one_order(text: str, labels: Sequence[str]) -> str:
+    """Keeps `ranker` and `fusion` if the ranker has learned ``labels``, else `blend`, if there are both.
+
+    The last label has the weight 1 if the weights of the template are of other labels.
+    """
+    if 'use = "ranker"' not in text:
+        return text
+    if not labels:
+        return re.sub(r'(?m)^ *\{ use = "(ranker|fusion)".*\n', "", text)
+    text = re.sub(r'(?m)^ *\{ use = "blend".*\n', "", text)
+    weights = re.search(r'"fusion", weights = \{(.*?)\}', text)
+    if weights is not None and not set(re.findall(r"(\w+) =", weights[1])) <= set(labels):
+        text = text.replace(weights[1], f" {toml_key(labels[-1])} = 1.0 ")
+    return text
 
 
 def home_scene_text(

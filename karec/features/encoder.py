@@ -266,6 +266,11 @@ class Encoder:
         known = self._known_type(item_type)
         return self.tasks if not known else self._heads[known].labels_of(len(self.tasks))
 
+    @property
+    def learned_labels(self) -> dict[str, tuple[str, ...]]:
+        """{item type other than works: its distinct labels in the places of the tasks}."""
+        return {head.name: head.labels[: len(self.tasks)] for head in self.item_types}
+
     def _known_type(self, item_type: str) -> str:
         if item_type and item_type not in self._heads:
             raise ValueError(

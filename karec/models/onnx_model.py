@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,12 @@ class OnnxModel:
         self.model_version = int(number.group())
         self.kind = metadata["kind"]
         self.fingerprint = metadata.get("fingerprint", "")
+
+    def with_tasks(self, tasks: Sequence[str]) -> OnnxModel:
+        """Returns this loaded model with other names of its first tasks. Its outputs stay the same."""
+        model = copy.copy(self)
+        model.tasks = tuple(tasks)
+        return model
 
     def run(self, inputs: Mapping[str, NDArray[Any]], *outputs: str) -> tuple[NDArray[Any], ...]:
         """Returns the named ``outputs``. Inputs that the model does not have are ignored.

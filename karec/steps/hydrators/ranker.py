@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
 class Ranker(Hydrator):
     """Adds ``logits (N, T) float32`` of T tasks: one pass over user, item, context and cross features.
 
+    In a scene of another item type the tasks are the labels of the type that the ranker has learned.
+
     Counters and new items come from the online store if the request has it. An unknown item is encoded with
     its out-of-vocabulary slots.
 
@@ -62,7 +64,7 @@ class Ranker(Hydrator):
         if "dense" in self.ranker.inputs:
             inputs["dense"] = self.encoder.dense({**user, **inputs})
         (logits,) = self.ranker.run({**user, **inputs}, "logits")
-        return {"logits": logits}
+        return {"logits": logits[:, : len(self.ranker.tasks)]}
 
     def _items(self, online: OnlineView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
         if online is None:

@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.advance import advance
+from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
-from karec.catalog.item_types import ItemType
+from karec.catalog.item_types import ItemTable, ItemType
 from karec.catalog.relation import Relation
-from karec.catalog.schema import CREATOR, PUBLISHED, SONG, Meaning
+from karec.catalog.schema import CREATOR, PUBLISHED, SONG, Meaning, is_counter
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.lab.simulate.world.item_type_tastes import (
@@ -58,10 +59,12 @@ LISTS = ("history", "skipped", "liked")
 class WorldItemType:
     """An item type with its truth.
 
-    ``data``: what the platform publishes; ``tastes``, ``hours`` (None: always open): the truth, by item row.
+    ``data``: what the platform publishes; ``impressions``: its log; ``tastes``, ``hours`` (None: open): the
+    truth, by item row.
     """
 
     data: DerivedItemType
+    impressions: Impressions
     tastes: ItemTypeTastes
     hours: OpeningHours | None
 
@@ -99,9 +102,27 @@ def make_item_types(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[
         names = [*LISTS, *(["follows"] if MEANING[name].followed else [])]
         lists = {relation: end.relations[relation] for relation in names}
         item_types[name] = WorldItemType(
-            DerivedItemType(ItemType(end.works, lists, MEANING[name]), works_of), tastes, hours
+            DerivedItemType(ItemType(end.works, lists, MEANING[name]), works_of), impressions, tastes, hours
         )
     return item_types
+
+
+def with_item_types(world: World, *, seed: int = 0) -> Dataset:
+    """Returns the dataset of ``world`` with its item types and their impressions before the test days.
+
+    The impressions are those of ``make_item_types`` at the start of the test days.
+    """
+    dataset = world.dataset
+    made = make_item_types(world, replace(dataset.snapshot, time_ms=dataset.valid_until_ms), seed=seed)
+    tables = {}
+    for name, item_type in made.items():
+        items, labels = item_type.data.item_type.items, tuple(label.name for label in item_type.tastes.labels)
+        columns = {column: values for column, values in items.columns.items() if not is_counter(column)}
+        table = ItemTable(
+            Table(items.ids, columns), {}, item_type.data.works_of, labels, item_type.impressions
+        )
+        tables[name] = table
+    return replace(dataset, item_types=tables)
 
 
 def _tastes(world: World, seed: int) -> dict[str, ItemTypeTastes]:
