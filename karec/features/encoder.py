@@ -247,11 +247,12 @@ class Encoder:
         return self._encoded.get(snapshot, self._encode)
 
     def _encode(self, snapshot: Snapshot) -> EncodedSnapshot:
-        self.scene_counters.check(snapshot)
         coder, cowatch = self.item_coder(snapshot), self.cowatch
         if snapshot.item_type:  # its users are encoded with the works, and its ids may be those of works too
             no_users = snapshot.users.take(np.empty(0, np.int64))
-            snapshot, cowatch = replace(snapshot, users=no_users, relations={}), None
+            snapshot = replace(snapshot, users=no_users, relations={}, user_scene_counters=None)
+            cowatch = None
+        self.scene_counters.check(snapshot)
         return EncodedSnapshot.from_snapshot(snapshot, self.users, coder, self.shared, self.people, cowatch)
 
     def item_coder(self, snapshot: Snapshot) -> TableCoder:

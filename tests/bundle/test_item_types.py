@@ -48,10 +48,10 @@ def test_item_type_has_one_index_for_all_scenes(bundle):
     bundle.item_type("song").set_open(bundle.item_type("song").index.ids)
 
 
-def test_unknown_item_type_and_ranker_of_works_raise_lookup_error(bundle):
+def test_unknown_item_type_and_unlearned_ranker_raise_lookup_error(bundle):
     with pytest.raises(LookupError, match=r"has no items of the type 'live'; it has \['creator', 'song'\]"):
         bundle.item_type("live")
-    with pytest.raises(LookupError, match="the bundle's ranker scores works, not items of the type 'song'"):
+    with pytest.raises(LookupError, match="the bundle's ranker has not learned items of the type 'song'"):
         _ = bundle.item_type("song").ranker
 
 

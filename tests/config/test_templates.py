@@ -197,7 +197,7 @@ def test_comment_scene_shows_items_of_different_creators(page_of, bundle):
         ),
         (
             ('{ use = "blend", share = 0.25 },', '{ use = "ranker" },'),
-            r"the bundle's ranker scores works, not items",
+            r"the bundle's ranker has not learned items of the type",
         ),
         (
             ("watch_30m = 1500.0", "watch_2h = 1.0"),
@@ -248,6 +248,22 @@ def test_template_leaves_out_sources_and_weights_if_their_data_are_missing(bundl
         'use = "(social|community|open_now)"', added_scene_text("room", HOME, {"room": bare})
     )
     assert sources == ["open_now"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "weights"),
+    [
+        (("watch_1m", "watch_5m", "watch_30m"), "watch_1m = 60.0, watch_5m = 240.0, watch_30m = 1500.0"),
+        (("enter", "gift"), "gift = 1.0"),
+    ],
+)
+def test_template_orders_by_the_ranker_if_it_has_learned_the_type(bundle, labels, weights):
+    rooms = {"live": bundle.item_type("live").snapshot}
+    text = added_scene_text("live", HOME, rooms, {"live": labels})
+    assert f'{{ use = "ranker" }},\n    {{ use = "fusion", weights = {{ {weights} }} }}' in text
+    assert 'use = "blend"' not in text
+    without = added_scene_text("live", HOME, rooms)
+    assert 'use = "blend"' in without and not re.search('use = "(ranker|fusion)"', without)
 
 
 def test_template_inherits_the_main_scene_of_its_config():

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from karec.aggregates.advance import advance
+from karec.catalog.impressions import Impressions
+from karec.catalog.item_types import ItemTable
+from karec.catalog.table import Table
 from karec.features.cowatch import AlsFactors, CowatchVectors
 from karec.features.encoder import Encoder
+from karec.features.item_types import ItemTypeHead
 from karec.features.vocabulary import Vocabulary
+from karec.refresh.item_types import derive_item_type
 from karec.samples.examples import build_examples, refresh_times
 from karec.times import HOUR_MS
 
@@ -24,6 +29,39 @@ def with_cowatch(dataset):
     return Encoder.fit(
         dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3, cowatch=cowatch
     )
+
+
+@pytest.mark.parametrize("every_hours", [None, 24])
+def test_examples_of_an_item_type_equal_serving_inputs(dataset, with_cowatch, every_hours):
+    """Users know of impressions of works, songs of their own impressions."""
+    snapshot, works = dataset.snapshot, dataset.exposures
+    encoder = replace(with_cowatch, item_types=(ItemTypeHead("song", ("sing",), (0.3,)),))
+    songs = derive_item_type(
+        ItemTable(Table(np.arange(6), {"song_id": np.arange(6)}), {}, "song", ("sing",)), snapshot
+    ).item_type.to_snapshot(snapshot, "song")
+    generator = np.random.default_rng(3)
+    rows = Impressions(
+        works.user_id[::3],
+        generator.integers(0, 6, 200),
+        works.time_ms[::3],
+        works.scene[::3],
+        {"sing": (generator.random(200) < 0.3).astype(np.uint8)},
+    )
+    time = rows.time_ms
+    as_of = time if every_hours is None else refresh_times(time, every_hours * HOUR_MS, snapshot.time_ms)
+    examples = build_examples(encoder, snapshot, rows, as_of, happened=works, items=songs)
+    np.testing.assert_array_equal(examples.labels, np.repeat(rows.labels["sing"][:, None], 3, axis=1))
+    for row in (0, 50, 120, 199):
+        works_then, songs_then = (
+            advance(base, log, int(as_of[row])) for base, log in ((snapshot, works), (songs, rows))
+        )
+        user = encoder.encode_user(works_then, int(rows.user_id[row]), int(time[row]), int(rows.scene[row]))
+        items = encoder.encode_items(songs_then, rows.work_id[[row]], int(time[row]))
+        served = {**user, **items, **encoder.encode_crosses(user, items)}
+        trained = examples.inputs(np.array([row]))
+        assert set(served) == set(trained) and (row < 199 or served["item_numbers"].any())
+        for name, value in served.items():
+            np.testing.assert_array_equal(trained[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize("every_hours", [None, 24])

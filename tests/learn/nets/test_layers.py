@@ -26,6 +26,13 @@ def test_id_dropout_hides_ids_only_in_training():
     assert (codes.eval()(rows)[:, 0] == codes.table.weight[1]).all()
 
 
+def test_id_dropout_keeps_the_codes_of_item_types():
+    codes = CodeEmbedding((5, 3), 2, dropped=[0], id_dropout=0.5, n_kept=2).train()
+    rows = torch.tensor([[3, 1], [4, 1]]).repeat(500, 1)
+    assert torch.equal(codes.rows(rows), rows + torch.tensor([0, 5]))
+    assert (codes.rows(torch.full((500, 2), 2))[:, 0] == 0).any()
+
+
 def test_piecewise_linear_encodes_by_bin():
     layer = PiecewiseLinear(torch.tensor([[0.0, 1.0, 3.0]]))
     out = layer(torch.tensor([[-1.0], [0.5], [2.0], [9.0]]))
