@@ -53,6 +53,7 @@ def demo(
     from karec.lab.demo.report import write_demo
     from karec.lab.demo.run import Demo
     from karec.lab.demo.scenes import scene_templates
+    from karec.lab.simulate.world.item_types import with_item_types
     from karec.learn.run.from_log import ServedRun, train_from_log
     from karec.learn.run.train import train
 
@@ -61,21 +62,24 @@ def demo(
     out = out or Path(f"karec-demo-{Path(choice.data).name}")
     report = report or out
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        dataset = loaded.dataset
+        if scenes and loaded.world is not None:
+            dataset = with_item_types(loaded.world)
 
         def train_models() -> TrainResult:
             training = training_settings(settings, choice.seed, is_world=choice.data == WORLD)
             training = training.replace(model_version=next_version(out / "bundles"))
-            check_outputs(loaded.dataset, training, out, report, serves=True)
-            return train(loaded.dataset, training, out / "run", progress, evaluate=False)
+            check_outputs(dataset, training, out, report, serves=True)
+            return train(dataset, training, out / "run", progress, evaluate=False)
 
         def learn_from_log(folder: Path, log: Path) -> TrainResult:
             served, version = ServedRun.from_folder(folder), next_version(out / "bundles")
             second = served.settings.replace(model_version=version, towers={"epochs": 1})
             folder, log_version = out / f"run-{version}", served.settings.model_version
-            return train_from_log(loaded.dataset, served, log, second, folder, progress, version=log_version)
+            return train_from_log(dataset, served, log, second, folder, progress, version=log_version)
 
         run = Demo(
-            loaded.dataset,
+            dataset,
             loaded.world,
             loaded.ids,
             out,

@@ -4,7 +4,8 @@
 
 So ⟨user, item⟩ is the mean of the towers' scores of its works. This needs no training and no other space, and
 one user vector serves all item types. A live room has the works of its host, a song room those of its songs.
-An item without a work in the index has no vector and no row.
+An item without a work in the index has no vector and no row. A type whose impressions trained the towers has
+the vectors of the item tower instead, in the same space.
 
 Cost  O(entries · D), in chunks.
 """
@@ -24,8 +25,10 @@ from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, EXPOSED, PUBLISHED, SONG, TAG, Meaning, counter, is_counter
 from karec.catalog.snapshot import Snapshot, open_relation, save_relations
 from karec.catalog.table import Table
+from karec.features.encoder import Encoder
 from karec.index import ItemIndex
-from karec.refresh.item_vectors import served_columns
+from karec.models.onnx_model import OnnxModel
+from karec.refresh.item_vectors import build_index, served_columns
 
 ROLES = {"song": SONG, "creator": CREATOR}
 USER_COLUMNS = ("city", "family")  # copied for a creator who is a user
@@ -99,6 +102,20 @@ def derive_item_type(table: ItemTable, snapshot: Snapshot) -> DerivedItemType:
         lists = {name: end.relations[name] for name in LISTS}
         item_type = replace(item_type, items=end.works, relations=lists)
     return DerivedItemType(item_type, works_of)
+
+
+def vectors_of_type(
+    name: str, derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex, models: tuple[Encoder, Path]
+) -> ItemIndex:
+    """Returns the index of the item type ``name``, in the space of ``works``.
+
+    ``models``: encoder and item tower. The tower gives the vectors if it has learned the type, else they are
+    means of works.
+    """
+    encoder, tower = models
+    if name not in encoder.learned_labels:
+        return build_item_type_index(derived, snapshot, works)
+    return build_index(derived.item_type.to_snapshot(snapshot, name), encoder, OnnxModel(tower))
 
 
 def build_item_type_index(derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:

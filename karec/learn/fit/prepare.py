@@ -202,10 +202,10 @@ def _impressions_of_types(dataset: Dataset) -> dict[str, Impressions]:
 
 
 def _examples_of_types(encoder: Encoder, dataset: Dataset, settings: TrainSettings) -> tuple[Examples, ...]:
-    """Returns the training rows of each item type that ``encoder`` has learned."""
+    """Returns the training rows of each item type that ``encoder`` has learned and ``dataset`` has."""
     snapshot, rows = dataset.snapshot, _impressions_of_types(dataset)
     examples = []
-    for name in (head.name for head in encoder.item_types):
+    for name in (name for name in encoder.learned_labels if name in rows):
         derived = derive_item_type(dataset.item_types[name], snapshot)
         items = derived.item_type.to_snapshot(snapshot, name)
         times = feature_times(dataset, settings.features.refresh_hours, rows[name].time_ms)

@@ -19,6 +19,7 @@ from karec.learn.fit.prepare import prepare
 from karec.learn.run.rankers import ranker_loss
 from karec.learn.run.train import train
 from karec.pipeline.types import Request
+from karec.refresh.item_types import build_item_type_index, songs_and_creators
 
 SETTINGS = SMALL.replace(
     ranker={"epochs": 4, "auxiliary": ("follow",)},
@@ -72,6 +73,21 @@ def test_type_of_the_published_bundle_has_counters_and_lists_of_its_log(publishe
     sung = np.bincount(rows.work_id, rows.labels["sing"])
     np.testing.assert_array_equal(songs.works["count_sing"], sung)
     assert songs.meaning == Meaning(enjoyed=("sing",)) and len(songs.relations["history"].values)
+
+
+def test_vectors_of_a_learned_type_are_those_of_the_item_tower(published):
+    """Creators, who have no impressions of their own, have the means of their works' vectors."""
+    bundle = Bundle.open(published / "bundles")
+    songs, creators = bundle.item_type("song"), bundle.item_type("creator")
+    items = bundle.encoder.encode_items(songs.snapshot, np.arange(6), songs.snapshot.time_ms)
+    (vectors,) = bundle.item_tower.run(items, "item_vector")
+    rows = songs.index.lookup(np.arange(6)).astype(np.int32)
+    np.testing.assert_allclose(songs.index.embeddings(rows), vectors, atol=1e-3)
+    assert songs.index.versions[0].space_id == bundle.index.versions[0].space_id
+    derived = songs_and_creators(bundle.snapshot)["creator"]
+    means = build_item_type_index(derived, bundle.snapshot, bundle.index)
+    rows = np.arange(len(means.ids), dtype=np.int32)
+    np.testing.assert_array_equal(creators.index.embeddings(rows), means.embeddings(rows))
 
 
 @pytest.mark.parametrize("kind", ["lr", "mmoe"])
