@@ -1,15 +1,17 @@
 """Erases ids from an online store.
 
 User     Events and state of the user.
-Item     Events of the work, its counters and columns, and its entries in lists of users.
+Item     Events of the item, its counters and columns, and its entries in lists of users.
 Creator  Events of the creator, and entries in lists of users. Items of the creator are deleted.
 
 Users and creators that are recommended are erased as items too. If the base has an id, the store hides it: by
-empty state of a user, by the deletion of an item. An erasure with a base that lacks the id removes these.
+empty state of a user, by the deletion of an item and counters of 0. An erasure with a base that lacks the id
+removes these. Running services read the state of items again.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
@@ -22,7 +24,7 @@ from karec.online.apply_events import EventApplier
 from karec.online.lifecycle import ItemLife
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
-from karec.online.store.online_store import OnlineStore
+from karec.online.store.online_store import ERASURE, OnlineStore, Read, StateUpdate
 
 USER_LISTS = (*records.USER_LISTS.values(), records.NEWEST_SHOWN, records.OLDER_SHOWN)
 
@@ -58,10 +60,17 @@ def _erase_users(store: OnlineStore, contents: StoreContents, erased: ErasedIds)
 
 def _erase_items(store: OnlineStore, contents: StoreContents, erased: ErasedIds) -> int:
     lives = _read_lives(store, contents, erased)
-    deleted = {key for key, life in lives.items() if life.upload_ms or life != ItemLife(life.presence)}
+    deleted = {
+        key
+        for key, life in lives.items()
+        if life.upload_ms or life != ItemLife(life.presence, erased_ms=life.erased_ms)
+    }
+    zeros = dict[bytes, bytes | None]()
     for one in contents.by_type.values():
         items = one.base.works
         is_erased = np.isin(items.ids, erased.numbers) & (one.item_type == erased.item_type)
+        for key in records.keys_of(one.letter(records.BASE_COUNTERS), items.ids[is_erased]):
+            zeros[key] = records.pack(key, bytes(8 * len(one.counters)))
         if erased.kind == "creator" and CREATOR in items.columns:
             is_erased |= np.isin(items[CREATOR], erased.numbers)
         deleted |= {*records.keys_of(one.letter(records.WORK_LIFE), items.ids[is_erased])}
@@ -75,9 +84,15 @@ def _erase_items(store: OnlineStore, contents: StoreContents, erased: ErasedIds)
             item_type=np.array([*map(records.item_type_of, deleted)], object),
             item_id=np.array([*map(records.id_of, deleted)]),
         )
-        store.append(deletions, EventApplier(contents))
+        applier = EventApplier(contents)
+
+        def delete(events: Events, read: Read) -> StateUpdate:
+            update = applier(events, read)
+            return replace(update, entries={**update.entries, **zeros})
+
+        store.append(deletions, delete)
     counters = (records.WORK_COUNTERS, records.RECENT_COUNTERS, records.BASE_COUNTERS)
-    removed = _keys_of(erased, *counters) | (lives.keys() - deleted)
+    removed = (_keys_of(erased, *counters) - zeros.keys()) | (lives.keys() - deleted)
     lists = {records.letter_of_type(letter, erased.item_type) for letter in USER_LISTS}
     if erased.kind == "creator":
         removed |= _keys_of(erased, records.CREATOR_BLOCK)
@@ -90,14 +105,17 @@ def _erase_items(store: OnlineStore, contents: StoreContents, erased: ErasedIds)
             return None
         if key in deleted:
             presence = ItemLife.from_bytes(records.payload(value)).presence
-            return records.pack(key, ItemLife(presence).to_bytes())
+            return records.pack(key, ItemLife(presence, erased_ms=erased.before_ms).to_bytes())
         if records.letter_of(key) not in lists or not any(each in value for each in id_bytes):
             return value
         rows = records.unpack([key], [value], 3).rows
         is_kept = ~np.isin(rows[:, VALUE], erased.numbers)
         return value if is_kept.all() else records.pack(key, rows[is_kept].tobytes())
 
-    return store.rewrite_state(rewrite)
+    n_changed = store.rewrite_state(rewrite)
+    while not store.write_document(ERASURE, uuid4().bytes, store.read_document(ERASURE)):
+        continue
+    return n_changed
 
 
 def _read_lives(store: OnlineStore, contents: StoreContents, erased: ErasedIds) -> dict[bytes, ItemLife]:

@@ -22,7 +22,7 @@ from karec.online.lifecycle import ItemLifecycle
 from karec.online.read_state import StateReader, UserState
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
-from karec.online.store.online_store import Cursor, OnlineStore, StaleCursor, StoredEvents
+from karec.online.store.online_store import ERASURE, Cursor, OnlineStore, StaleCursor, StoredEvents
 from karec.online.view import OnlineView
 from karec.pipeline.deadline import TimedCalls
 
@@ -36,13 +36,14 @@ class FollowerState:
     """State of one follower, for the follower of another base.
 
     ``items_states`` and ``items``, which has the counters: by item type. ``description`` is that of the
-    contents.
+    contents. ``erasure``: the document ERASURE.
     """
 
     items_states: Mapping[str, ItemsState]
     items: Mapping[str, ChangedItems]
     cursor: Cursor
     description: bytes
+    erasure: bytes | None
 
 
 class Follower:
@@ -71,6 +72,7 @@ class Follower:
         self._timed_calls = None if deadline_ms is None else TimedCalls("the online store", deadline_ms)
         self._reader = StateReader(store, self._contents)
         self._cursor: Cursor | None = None  # None until the store was read
+        self._erasure: bytes | None = None  # the document ERASURE before the last read of the state
         self._counts: Counter[str] = Counter()
         self._failure: str | None = None  # why the newest events are unknown
         self._polled_at_s = time.monotonic()
@@ -105,7 +107,7 @@ class Follower:
                 return None
             states = {name: one.item_changes.copy_state() for name, one in self._followed.items()}
             items = {name: one.items for name, one in self._followed.items()}
-            return FollowerState(states, items, self._cursor, self._contents.description)
+            return FollowerState(states, items, self._cursor, self._contents.description, self._erasure)
 
     def view(self, user_id: int, item_type: str = WORK) -> tuple[OnlineView, str | None]:
         """Returns the values of ``user_id`` and of the items of a type, and the reason if they are not up to
@@ -162,11 +164,13 @@ class Follower:
             self._works.reapply_edits()
 
     def _poll_to_end(self) -> int:
+        erasure = self._store.read_document(ERASURE)
         if self._cursor is None:
-            self._cursor = self._begin()
-        elif self.lag_s() * 1e3 > self._contents.head.late_ms:
+            self._cursor = self._begin(erasure)
+        elif erasure != self._erasure or self.lag_s() * 1e3 > self._contents.head.late_ms:
             # Meanwhile an export may have deleted events that this process has not read.
             self._cursor = self._read_snapshot(is_first=False)
+        self._erasure = erasure
         n_events = 0
         while True:
             try:
@@ -181,10 +185,12 @@ class Follower:
                 return n_events
             n_events += len(stored.events)
 
-    def _begin(self) -> Cursor:
+    def _begin(self, erasure: bytes | None) -> Cursor:
         """Reads or takes over the state of items. Returns its cursor."""
         state, self._state = self._state, None
-        is_usable = state is not None and state.description == self._contents.description
+        is_usable = (
+            state is not None and state.description == self._contents.description and state.erasure == erasure
+        )
         if state is not None and is_usable and state.items_states.keys() >= self._followed.keys():
             for name, one in self._followed.items():
                 items = state.items[name]

@@ -188,7 +188,7 @@ class ItemChanges:
                 platform_id = life.columns.get(ID, (NEVER, None))[1]
                 if isinstance(platform_id, int | str):
                     platform_ids[item] = platform_id
-            elif base_row < 0 and table_row >= 0:
+            elif (base_row < 0 and table_row >= 0) or self._is_void(life):
                 hidden.append(item)
         restored_ids = self._hide({*items.tolist()}, {*hidden})
         adjustments = {
@@ -227,7 +227,7 @@ class ItemChanges:
 
     def _values(self, item: int, life: ItemLife, base_row: int) -> dict[str, Any] | None:
         """Returns the cells of an item to add; None for a base item without edits, unknown or refused."""
-        if base_row >= 0:
+        if base_row >= 0 and not self._is_void(life):
             edited_values = life.values(self.base.time_ms)
             if not edited_values:
                 return None
@@ -242,6 +242,10 @@ class ItemChanges:
             self.counts[reason] += 1
             return None
         return {PUBLISHED: life.upload_ms, **self._numbered(values)}
+
+    def _is_void(self, life: ItemLife) -> bool:
+        """Returns True if the item was erased after the base was made."""
+        return life.erased_ms >= self.base.time_ms
 
     def _numbered(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """Returns the values of the base's columns, texts as numbers. Counters only come from events."""

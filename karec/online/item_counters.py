@@ -36,9 +36,10 @@ def sum_counters(
         for letter in counter_letters(contents)
     )
     counted_ids, rows = _read_rows(counted, len(contents.counters), np.float64, counts)
-    ids, places = np.unique(counted_ids, return_inverse=True)
+    # An erased item of the base has only counters of the base, which are 0.
+    ids = np.union1d(counted_ids, np.array([records.id_of(key) for key, _ in base], np.int64))
     state = _base_counters(ids, dict(base), contents)
-    np.add.at(state, places, rows)
+    np.add.at(state, np.searchsorted(ids, counted_ids), rows)
     recent_ids, recent_rows = _read_rows(recents, items.recent.shape[1], np.int64, counts)
     is_counted = np.isin(recent_ids, ids)
     places = np.searchsorted(ids, recent_ids[is_counted])

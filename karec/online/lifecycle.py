@@ -69,7 +69,8 @@ def pick_newest(*events: TimedKind | None) -> TimedKind | None:
 @dataclass(frozen=True)
 class ItemLife:
     """Newest events of one item. ``presence``, ``block``, ``opening``: None if there was no such event;
-    ``columns`` and ``adjustments``: {name: (moment, value)}.
+    ``columns`` and ``adjustments``: {name: (moment, value)}. ``erased_ms``: the columns of a base from before
+    are void.
     """
 
     presence: TimedKind | None = None
@@ -77,6 +78,7 @@ class ItemLife:
     opening: TimedKind | None = None
     columns: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
     adjustments: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
+    erased_ms: int = NEVER[0]
 
     def with_event(self, kind: int, moment: Moment, values: Mapping[str, Value]) -> ItemLife:
         """Returns the life after one more event; ``values`` are those of its text."""
@@ -123,13 +125,13 @@ class ItemLife:
             {name: [*moment, value] for name, (moment, value) in table.items()}
             for table in (self.columns, self.adjustments)
         ]
-        return json.dumps([*events, *tables]).encode()
+        return json.dumps([*events, *tables, self.erased_ms]).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ItemLife:
         """Reads what ``to_bytes`` wrote. Raises ValueError for anything else."""
         try:
-            *events, columns, adjustments = json.loads(data)
+            *events, columns, adjustments, erased_ms = json.loads(data)
             presence, block, opening = (
                 None if event is None else ((int(event[0]), int(event[1])), int(event[2])) for event in events
             )
@@ -139,7 +141,7 @@ class ItemLife:
             ]
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{data[:60]!r} is not the lifecycle of an item") from error
-        return cls(presence, block, opening, *tables)
+        return cls(presence, block, opening, tables[0], tables[1], int(erased_ms))
 
 
 def _with_newer(

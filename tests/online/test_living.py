@@ -7,8 +7,10 @@ import pytest
 from event_platform import HEAD, START, USERS, WORKS, platform
 
 from karec.aggregates.events import WORK, Events
+from karec.erasure import ErasedIds
 from karec.errors import Unavailable
 from karec.online.apply_events import EventApplier
+from karec.online.erase import erase_from_store
 from karec.online.follow import Follower
 from karec.online.followed_items import FollowedItems
 from karec.online.item_changes import ItemChanges
@@ -41,7 +43,7 @@ def content_of(follower):
     items = follower.items
     lives = dict(follower.copy_state().items_states[WORK].lifecycle.items)
     counters = dict(zip(items.counter_ids.tolist(), items.counters.tolist(), strict=True))
-    return lives, items.updates.works.ids.tolist(), items.hidden_ids.tolist(), counters
+    return lives, sorted(items.updates.works.ids.tolist()), items.hidden_ids.tolist(), counters
 
 
 def fresh_content(store):
@@ -151,3 +153,31 @@ def test_stale_cursor_makes_the_follower_read_a_snapshot():
         store.error = StaleCursor("restarted")
         follower.poll()
         assert content_of(follower) == fresh_content(store)
+
+
+@pytest.mark.parametrize("item", [70, 901], ids=["of the base", "uploaded"])
+def test_erased_item_has_no_values_in_a_running_follower_and_returns_without(item):
+    store = SqliteStore(None)
+    follower = make_follower(store)
+    shown_once = {"user_id": 5, "item_id": item, "labels": 1, "source": 1}
+    store.append(item_event("upload", 100, 901, creator_id=3), APPLIER)
+    store.append(Events.from_columns("impression", number=1, time_ms=START, **shown_once), APPLIER)
+    follower.poll()
+    assert follower.items.find_counters(np.array([item]))[1].any()
+    erase_from_store(store, CONTENTS, ErasedIds("item", np.array([item]), START + 500))
+    follower.poll()
+    assert item in follower.items.hidden_ids and item not in follower.items.updates.works.ids
+    places, counters = follower.items.find_counters(np.array([item]))
+    assert len(places) == (item in WORKS) and not counters.any()
+    store.append(item_event("upload", 600, item, creator_id=9), APPLIER)
+    store.append(Events.from_columns("impression", number=2, time_ms=START + 601, **shown_once), APPLIER)
+    follower.poll()
+    successor = make_follower(store, follower.copy_state())
+    successor.poll()
+    works = follower.items.updates.works
+    (row,) = works.lookup(np.array([item]))
+    assert (works["creator_id"][row], works["count_click"][row]) == (9, 0)
+    assert item not in follower.items.hidden_ids
+    exposed = CONTENTS.counters.index("count_exposed")
+    assert follower.items.find_counters(np.array([item]))[1][0, exposed] == 1
+    assert content_of(follower) == content_of(successor) == fresh_content(store)

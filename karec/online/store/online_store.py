@@ -28,6 +28,7 @@ from karec.errors import KarecError
 Cursor = bytes
 """Position in the events of a store. Opaque; b"" is the beginning."""
 START: Cursor = b""
+ERASURE = "erasure"  # document; an erasure of items changes it, then followers read their state again
 
 
 class StaleCursor(KarecError):
