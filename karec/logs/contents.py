@@ -13,7 +13,7 @@ from karec.logs.parts import (
     LogFolder,
     Part,
     arrow_parquet,
-    has_logits,
+    has_soft_labels,
     open_part,
     read_part_schema,
 )
@@ -24,15 +24,15 @@ from karec.logs.read import list_parts, read_rank_log, read_tasks
 class PartContents:
     """Ranker and rows of one part.
 
-    ranker      fingerprint of the ranker, "" if the part has none
-    rows        {model version: number of rows}
-    has_logits  False: a scene without a ranker wrote the part
+    ranker           fingerprint of the ranker, "" if the part has none
+    rows             {model version: number of rows}
+    has_soft_labels  False: a scene without a ranker or of another item type than works wrote the part
     """
 
     part: Part
     ranker: str
     rows: Mapping[int, int]
-    has_logits: bool
+    has_soft_labels: bool
 
 
 def read_log_contents(folder: LogFolder) -> list[PartContents]:
@@ -46,7 +46,7 @@ def read_log_contents(folder: LogFolder) -> list[PartContents]:
             table = arrow_parquet().parquet.read_table(open_part(part), columns=["model_version"])
             versions, counts = np.unique(table["model_version"].to_numpy(), return_counts=True)
             rows = dict(zip(versions.tolist(), counts.tolist(), strict=True))
-        contents.append(PartContents(part, ranker, rows, has_logits(schema)))
+        contents.append(PartContents(part, ranker, rows, has_soft_labels(schema)))
     return contents
 
 

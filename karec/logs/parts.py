@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 FORMAT_KEY = b"karec.rank_log"
 RANKER_KEY = b"karec.ranker"
-ITEM_TYPE = "item_type"  # column
+ITEM_TYPE = "item_type"  # column, and key of the metadata unless it is WORK
 LOGIT = "logit_"  # prefix of columns
 NULLABLE = ("prerank", "page_position", "propensity")
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
@@ -57,8 +57,9 @@ def arrow_parquet() -> Any:
     return pyarrow
 
 
-def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
+def rank_log_schema(tasks: Sequence[str], ranker: str = "", item_type: str = WORK) -> pa.Schema:
     """Returns the columns of a rank log. ``ranker``: fingerprint of the ranker, "" if it has none."""
+    metadata = {FORMAT_KEY: str(FORMAT), RANKER_KEY: ranker, ITEM_TYPE: item_type}
     arrow = arrow_parquet()
     return arrow.schema(
         [
@@ -78,14 +79,14 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
             ("config_version", arrow.string()),
             (ITEM_TYPE, arrow.string()),
         ],
-        metadata={FORMAT_KEY: str(FORMAT), **({RANKER_KEY: ranker} if ranker else {})},
+        metadata={key: value for key, value in metadata.items() if value},
     )
 
 
 def read_part(part: Part, tasks: Sequence[str], version: int | None = None) -> pa.Table:
     """Returns the rows with the columns of ``rank_log_schema``, after the checks of ``read_rank_log``.
 
-    With ``tasks``, a part without logits has no rows.
+    With ``tasks``, a part without soft labels has no rows.
     """
     table = _read_columns(part, rank_log_schema(tasks))
     if version is not None:
@@ -108,9 +109,10 @@ def read_part_schema(part: Part) -> pa.Schema:
         raise LogSchemaError(f"{part} is not a Parquet file: {error}; {REPAIR}") from error
 
 
-def has_logits(schema: pa.Schema) -> bool:
-    """Returns True if the part has logits of a ranker."""
-    return any(name.startswith(LOGIT) for name in schema.names)
+def has_soft_labels(schema: pa.Schema) -> bool:
+    """Returns True if the part has logits of works: the ranker has other tasks for other item types."""
+    is_of_works = ITEM_TYPE.encode() not in (schema.metadata or {})
+    return is_of_works and any(name.startswith(LOGIT) for name in schema.names)
 
 
 def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
@@ -121,7 +123,7 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
         raise LogSchemaError(
             f"{part}: rank log format is {version[:60]}, expected {FORMAT}. Move the part out of the folder"
         )
-    if len(expected) > len(rank_log_schema(())) and not has_logits(actual):
+    if len(expected) > len(rank_log_schema(())) and not has_soft_labels(actual):
         return expected.empty_table()
     names = [name for name in expected.names if name != ITEM_TYPE or name in actual.names]
     for column in map(expected.field, names):

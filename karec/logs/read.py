@@ -2,7 +2,7 @@
 
 A row is a ranked item: request_id, user_id, item_id, position (by fused score), scene, time_ms,
 model_version, logit_<task> for each task, fused, shadow, prerank, page_position, propensity, config_version,
-item_type (WORK for works). Parts of scenes without a ranker have no logits, and other parts all logits.
+item_type (WORK for works). A part has one item type; parts of scenes without a ranker have no logits.
 The rows of a shadow request are its whole pool, scored after the response, with the score of pre-ranking;
 other rows have prerank null. Items of the page have page_position, and propensity if that position was
 random: the probability that the item is there. A log is a folder of Parquet parts from any number of writers
@@ -27,7 +27,7 @@ from karec.logs.parts import (
     Part,
     StoredPart,
     arrow_parquet,
-    has_logits,
+    has_soft_labels,
     read_part,
     read_part_schema,
 )
@@ -98,7 +98,7 @@ def read_rank_log(
     depend on the order of parts and rows.
 
     Args:
-        tasks: tasks to read. Parts without logits are left out. Empty: all parts, without their logits.
+        tasks: tasks of works; parts without their logits are left out. Empty: all parts, without logits.
         version: reads only the rows of this version.
 
     Raises:
@@ -139,9 +139,9 @@ def read_rank_log(
 
 
 def read_tasks(folder: LogFolder) -> tuple[str, ...]:
-    """Returns the tasks of the log in ``folder``: those of its first part with logits."""
+    """Returns the tasks of the log in ``folder``: those of its first part with soft labels."""
     for schema in map(read_part_schema, list_parts(folder)):
-        if has_logits(schema):
+        if has_soft_labels(schema):
             return tuple(name.removeprefix(LOGIT) for name in schema.names if name.startswith(LOGIT))
     return ()
 

@@ -66,7 +66,7 @@ class RankLogWriter:
         self.tasks = tuple(tasks)
         self.part_rows = part_rows
         self._item_type = item_type
-        self._schema = rank_log_schema(self.tasks, ranker)
+        self._schema = rank_log_schema(self.tasks, ranker, item_type)
         self._encoding = part_encoding(self._schema)
         self._begin()
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import WORK
 from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError, LogSchemaError
@@ -54,9 +53,8 @@ def read_served_log(
 ) -> ServedLog:
     """Returns the log in ``folder``, which ``ranker`` wrote while serving, with its logits of ``tasks``.
 
-    Left out and counted: rows without logits, repeats of (request, item, shadow), rows of items that are not
-    works, of users or items that ``snapshot`` lacks, and requests before it or after ``until_ms``, the start
-    of the test.
+    Left out and counted: rows without logits of works, repeats of (request, item, shadow), rows of users or
+    items that ``snapshot`` lacks, and requests before it or after ``until_ms``, the start of the test.
 
     Args
       ranker    None: only the items of requests are used, so rankers of any version may have written the log
@@ -68,22 +66,21 @@ def read_served_log(
       DataError        no row is left
     """
     parts = read_log_contents(folder)
-    contents = [part for part in parts if part.has_logits]
+    contents = [part for part in parts if part.has_soft_labels]
     if not contents:
-        raise LogSchemaError(f"{folder}: no part has logits. Log a scene with the step ranker.")
-    n_without = sum(count_rows_by_version(part for part in parts if not part.has_logits).values())
+        raise LogSchemaError(f"{folder}: no part has logits of works. Log a scene with the step ranker.")
+    n_without = sum(count_rows_by_version(part for part in parts if not part.has_soft_labels).values())
     by_version = _checked_versions(folder, contents, ranker, version)
     log = read_rank_log(folder, tasks, version=version)
     rows = sum(by_version.values()) if version is None else by_version[version]
     reasons = {
-        "of items that are not works": log.item_type != WORK,
         "of users that the data do not contain": snapshot.users.lookup(log.user_id) < 0,
         "of items that the data do not contain": snapshot.works.lookup(log.item_id) < 0,
         "of requests before the start of the data": log.time_ms < snapshot.time_ms,
         "of requests after the start of the test": log.time_ms > until_ms,
     }
     is_usable = np.ones(len(log), bool)
-    left_out = [f"{n_without:,} rows without logits"] if n_without else []
+    left_out = [f"{n_without:,} rows without logits of works"] if n_without else []
     left_out += [f"{rows - len(log):,} rows repeated"] if rows > len(log) else []
     for reason, is_bad in reasons.items():
         if n_rows := int((is_usable & is_bad).sum()):

@@ -279,13 +279,21 @@ def test_writer_in_a_forked_child_drops_rows_of_the_parent(tmp_path):
     assert sorted(read_rank_log(tmp_path, TASKS).request_id) == ["child", "child", "parent", "parent"]
 
 
-def test_reading_with_tasks_leaves_out_parts_without_logits(tmp_path):
-    for tasks, item_type, request_id in (((), "song", "songs"), (TASKS, WORK, "works")):
+def test_reading_with_tasks_leaves_out_parts_without_logits_of_works(tmp_path):
+    for tasks, item_type, request_id in (
+        ((), "song", "songs"),
+        (TASKS, "live", "rooms"),
+        (TASKS, WORK, "works"),
+    ):
         with RankLogWriter(tmp_path, tasks, item_type=item_type) as writer:
             append(writer, request_id, [1, 2], n_tasks=len(tasks))
     assert read_tasks(tmp_path) == TASKS
     assert set(read_rank_log(tmp_path, TASKS).request_id) == {"works"}
     log = read_rank_log(tmp_path, ())
-    assert dict(zip(log.request_id, log.item_type, strict=True)) == {"songs": "song", "works": WORK}
-    assert log.logits.shape == (4, 0)
-    assert describe_rank_log(tmp_path)["item types"] == "song, work"
+    assert dict(zip(log.request_id, log.item_type, strict=True)) == {
+        "songs": "song",
+        "rooms": "live",
+        "works": WORK,
+    }
+    assert log.logits.shape == (6, 0)
+    assert describe_rank_log(tmp_path)["item types"] == "live, song, work"

@@ -76,7 +76,7 @@ def _serve_shadow_requests(config: Path, requests: Sequence[Request], progress: 
     bundle, folder = open_bundle(config), config.parent
     cascade = load_cascade(config, requests[0].scene, bundle)
     schema = bundle.index.schema
-    shadow = Shadow(bundle.ranker, schema, cascade.stages, folder, LOG, share=1.0, at_most=MAX_POOL)
+    shadow = Shadow(bundle, schema, cascade.stages, folder, LOG, share=1.0, at_most=MAX_POOL)
     side_effects = {"rank_log": RankLog(bundle, cascade.stages, folder, LOG), "shadow": shadow}
     for name, side_effect in side_effects.items():
         side_effect.name = name

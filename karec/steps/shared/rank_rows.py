@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from karec.aggregates.events import WORK
+from karec.bundle import Bundle
+from karec.bundle.item_types import ItemTypeBundle
 from karec.errors import Unavailable
 from karec.logs.write import RankLogWriter
-from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import SideEffect
 from karec.pipeline.trace import N_RANDOMISED
 from karec.pipeline.types import Array, Candidates, Page, Request
@@ -20,7 +21,7 @@ FLUSH_SECONDS = 5.0
 
 
 class RankRows(SideEffect):
-    """Writes rows of scored candidates into the rank log in ``folder``. ``ranker``: None: without logits.
+    """Writes rows of scored candidates into the rank log in ``folder``, with logits or without.
 
     Rows are kept in memory until there are ``part_rows`` of them, or the oldest is ``flush_seconds`` old.
     Then they become a part file, synced to the disk. A killed process loses at most the rows of its last
@@ -34,12 +35,12 @@ class RankRows(SideEffect):
 
     def __init__(
         self,
-        ranker: OnnxModel | None,
+        bundle: Bundle | ItemTypeBundle,
         folder: Path,
         part_rows: int,
         flush_seconds: float,
         *,
-        item_type: str = WORK,
+        has_logits: bool = True,
     ) -> None:
         if part_rows <= 0:
             raise ValueError(f"part_rows must be positive, got {part_rows}")
@@ -47,8 +48,9 @@ class RankRows(SideEffect):
             raise ValueError(f"flush_seconds must be positive, got {flush_seconds}")
         self.part_rows = part_rows
         self.flush_seconds = flush_seconds
-        self._ranker = ranker
+        self._ranker = ranker = bundle.ranker if has_logits else None
         tasks, fingerprint = ((), "") if ranker is None else (ranker.tasks, ranker.fingerprint)
+        item_type = bundle.name if isinstance(bundle, ItemTypeBundle) else WORK
         # The writer does not flush by size: ``due`` decides.
         self._writer = RankLogWriter(folder, tasks, None, ranker=fingerprint, item_type=item_type)
         self._short_of_time = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from karec.aggregates.events import WORK
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
 from karec.logs.ship import PartShipper
@@ -48,11 +47,11 @@ class RankLog(RankRows):
     ) -> None:
         steps = [step for entry in stages if entry.name == stage for step in entry.steps]
         super().__init__(
-            bundle.ranker if any("column.logits" in step.gives for step in steps) else None,
+            bundle,
             config_folder / folder,
             part_rows,
             flush_seconds,
-            item_type=bundle.name if isinstance(bundle, ItemTypeBundle) else WORK,
+            has_logits=any("column.logits" in step.gives for step in steps),
         )
         if not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {share}")

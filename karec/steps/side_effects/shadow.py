@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from karec.bundle import Bundle
+from karec.bundle.item_types import ItemTypeBundle
 from karec.features.pool_scores import PoolScorer, find_stage
 from karec.index import IndexSchema
 from karec.logs.write import PART_ROWS
-from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Page, Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
@@ -39,7 +40,7 @@ class Shadow(RankRows):
 
     def __init__(
         self,
-        ranker: OnnxModel,
+        bundle: Bundle | ItemTypeBundle,
         schema: IndexSchema,
         stages: Sequence[Stage],
         config_folder: Path,
@@ -50,7 +51,7 @@ class Shadow(RankRows):
         stage: str = "rank",
         flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
-        super().__init__(ranker, config_folder / folder, PART_ROWS, flush_seconds)
+        super().__init__(bundle, config_folder / folder, PART_ROWS, flush_seconds)
         if not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {share}")
         if at_most <= 0:

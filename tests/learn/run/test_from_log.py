@@ -47,11 +47,11 @@ def served(world, first):
     dataset = world.dataset
     config = set_up(dataset, run, read_run(run)["settings"], out)
     cascade = load_cascade(config, "home")
-    ranker, index = cascade.bundle.ranker, cascade.bundle.index
+    index = cascade.bundle.index
     observers = []
     for name, observer in (
         ("rank_log", RankLog(cascade.bundle, cascade.stages, out, "log")),
-        ("shadow", Shadow(ranker, index.schema, cascade.stages, out, "log", share=1.0)),
+        ("shadow", Shadow(cascade.bundle, index.schema, cascade.stages, out, "log", share=1.0)),
     ):
         observer.name = name
         observers.append(SideEffectQueue(observer))

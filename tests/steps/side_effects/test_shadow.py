@@ -81,9 +81,10 @@ def build(ranker, index, tmp_path):
             for step in stage.steps:
                 step.name = step.name or type(step).__name__
         merger = Merge([10_000], 10_000)
-        observers = [RankLog(SimpleNamespace(ranker=ranker), stages, tmp_path, "log")]
+        models = SimpleNamespace(ranker=ranker)
+        observers = [RankLog(models, stages, tmp_path, "log")]
         if share:
-            observers.append(Shadow(ranker, index.schema, stages, tmp_path, "log", share, **options))
+            observers.append(Shadow(models, index.schema, stages, tmp_path, "log", share, **options))
         for observer in observers:
             observer.name = type(observer).__name__
         queues = tuple(SideEffectQueue(observer) for observer in observers)
@@ -254,7 +255,9 @@ def test_shadow_refuses_a_wrong_share_at_most_or_stage(build, ranker, index, tmp
         with pytest.raises(ValueError, match=message):
             build(**options)
     with pytest.raises(ValueError, match="no scorer before its first selector"):
-        Shadow(ranker, index.schema, (Stage("rank", (TopK(),)),), tmp_path, "log", 0.5)
+        Shadow(
+            SimpleNamespace(ranker=ranker), index.schema, (Stage("rank", (TopK(),)),), tmp_path, "log", 0.5
+        )
 
 
 def test_shadow_leaves_out_and_counts_a_request_with_a_fallback(build):
