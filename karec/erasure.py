@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from karec.errors import Unavailable
 from karec.files import file_aside
 
-Kind = Literal["user", "item", "creator"]
 KEY_BYTES = 32
 
 
@@ -33,17 +32,18 @@ KEY_BYTES = 32
 class ErasedIds:
     """Ids of one kind to erase from all rows before a moment.
 
+    kind       "user", "item" for works, or the item type of other items, such as "creator" or "song"
     numbers    (N,) int64 numbers of the ids
     before_ms  Unix ms
     """
 
-    kind: Kind
+    kind: str
     numbers: NDArray[Any]
     before_ms: int
 
     @property
     def item_type(self) -> str:
-        """The type of items with these ids: works, or users or creators that are recommended."""
+        """The type of items with these ids, "" for works. Users and creators can be items too."""
         return "" if self.kind == "item" else self.kind
 
     def select(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -78,7 +78,7 @@ class Tombstones:
         key, times = self._read()
         return [times.get(_hash(key, kind, id_), 0) if times else 0 for id_ in ids]
 
-    def add(self, kind: Kind, ids: Iterable[object], now_ms: int) -> None:
+    def add(self, kind: str, ids: Iterable[object], now_ms: int) -> None:
         """Writes the tombstones of ``ids`` and, with the first ones, the key. One process at a time."""
         key, times = self._read()
         key = key or secrets.token_hex(KEY_BYTES)

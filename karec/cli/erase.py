@@ -17,6 +17,9 @@ def erase(
     config: Config,
     user: Annotated[Ids, typer.Option(metavar="ID", help="User to erase; repeatable.")] = None,
     item: Annotated[Ids, typer.Option(metavar="ID", help="Item to erase; repeatable.")] = None,
+    item_type: Annotated[
+        str, typer.Option(metavar="TYPE", help="Type of the items, for example song.")
+    ] = "work",
     creator: Annotated[Ids, typer.Option(metavar="ID", help="Creator to erase; repeatable.")] = None,
 ) -> None:
     """Erase ids from the events, state and rank logs of CONFIG, and list what is due. Services may run.
@@ -25,11 +28,12 @@ def erase(
     out older rows of the id. Run it again: it erases newer rows, and lists what is still due.
     """
     from karec.config.erase import erase_ids
-    from karec.erasure import Kind
 
     if not (user or item or creator):
         raise ValueError("name an id to erase: --user, --item or --creator")
-    ids: dict[Kind, list[str]] = {"user": user or [], "item": item or [], "creator": creator or []}
+    ids = {"user": user or [], "creator": creator or []}
+    kind = "item" if item_type == "work" else item_type
+    ids[kind] = [*ids.get(kind, []), *(item or [])]
     found = erase_ids(config, ids, time.time_ns() // 1_000_000)
     rows = [(place, outcome if n else "", n) for place, n, outcome in found]
     make_console().print(text_table("Erasure", ("place", "outcome", "found"), rows, text_columns=2))

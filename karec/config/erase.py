@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 
 from karec.bundle import Bundle
 from karec.bundle.in_use import lock_exclusively
-from karec.catalog.schema import CREATOR
+from karec.bundle.item_types import KINDS as ITEM_TYPES
+from karec.catalog.item_types import ItemType
+from karec.catalog.schema import CREATOR, SONG
 from karec.catalog.snapshot import Snapshot
 from karec.config.online import open_contents
 from karec.config.online_store import read_event_source
 from karec.config.scenes import Config
-from karec.erasure import ErasedIds, Kind, Tombstones
-from karec.errors import DataError
+from karec.erasure import ErasedIds, Tombstones
+from karec.errors import DataError, nearest
 from karec.features.encoder import Encoder
 from karec.index.ids import IdMap, PlainIds
 from karec.logs.erase import erase_from_log
@@ -39,6 +41,8 @@ from karec.online.store.sqlite_file import backup_path
 
 REWRITTEN = "rewritten"
 WRITERS = ("rank_log", "shadow")  # steps
+KINDS = ("user", "item", "creator")  # others are item types of the bundle
+COLUMNS = {"item": "id", "creator": CREATOR, "song": SONG}  # of works
 DUE = "due: train and publish again, then delete it"
 
 
@@ -50,14 +54,15 @@ class Found(NamedTuple):
     outcome: str
 
 
-def erase_ids(path: Path, ids: Mapping[Kind, Sequence[str]], now_ms: int) -> list[Found]:
+def erase_ids(path: Path, ids: Mapping[str, Sequence[str]], now_ms: int) -> list[Found]:
     """Erases ids of the platform from everything before ``now_ms``. Returns a row for each place.
 
-    Tombstones are written first. A killed call may be repeated. Services may run.
+    Tombstones are written first. A killed call may be repeated. Services may run. ``ids``: by the kinds of
+    ``ErasedIds``.
 
     Raises:
         DataError: a training or another erasure runs in the folder.
-        ValueError: an id is not of the platform's kind.
+        ValueError: an id is not of the platform's kind, or the bundle has no such item type.
     """
     config, folder = Config.read(path), path.absolute().parent
     bundle = Bundle.open(config.follow_bundle(), verify=False)
@@ -71,13 +76,16 @@ def erase_ids(path: Path, ids: Mapping[Kind, Sequence[str]], now_ms: int) -> lis
         return [*_erase(config, bundle, folder, erased)]
 
 
-def _parse_ids(
-    bundle: Bundle, kind: Kind, texts: Sequence[str]
-) -> tuple[list[int] | list[str], NDArray[Any]]:
+def _parse_ids(bundle: Bundle, kind: str, texts: Sequence[str]) -> tuple[list[int] | list[str], NDArray[Any]]:
     """Returns the ids as integers or texts, as the platform has them, and their numbers (N,) int64."""
     creators = bundle.path / "ids" / "creators.karec"
     naming = bundle.naming
-    id_map = PlainIds() if naming is None else naming.items if kind == "item" else naming.users
+    if kind not in KINDS:
+        if kind not in bundle.item_types:
+            known = ["work", *bundle.item_types]
+            raise ValueError(f"--item-type is {kind!r}, expected one of {known}{nearest(kind, known)}")
+        naming = bundle.item_type(kind).naming
+    id_map = PlainIds() if naming is None else naming.users if kind in ("user", "creator") else naming.items
     if kind == "creator" and creators.exists():
         id_map = IdMap.open(creators, verify=False)
     if id_map.kind == "string":
@@ -89,7 +97,8 @@ def _parse_ids(
             return integers, numbers
     except (OverflowError, ValueError):
         pass
-    raise ValueError(f"--{kind} is {', '.join(texts)}, expected integers from 0 to 2^63 − 1 as in the data")
+    option = kind if kind in KINDS else "item"
+    raise ValueError(f"--{option} is {', '.join(texts)}, expected integers from 0 to 2^63 − 1 as in the data")
 
 
 def _erase(config: Config, bundle: Bundle, folder: Path, erased: Sequence[ErasedIds]) -> Iterator[Found]:
@@ -116,14 +125,16 @@ def _count_learned(folder: Path, erased: ErasedIds) -> int:
     """Returns how often the ids are in the models and the snapshot of a run folder or bundle."""
     encoder = Encoder.load(folder / "encoder.npz")
     vocabularies = dict(zip(encoder.works.category_names, encoder.works.vocabularies, strict=True))
-    keys = {"user": encoder.people, "item": vocabularies["id"], "creator": vocabularies.get(CREATOR)}
-    vocabulary = keys[erased.kind]
+    column = COLUMNS.get(erased.kind, "")
+    vocabulary = encoder.people if erased.kind == "user" else vocabularies.get(column)
     arrays = [] if vocabulary is None else [vocabulary.keys]
     if (folder / "snapshot" / "snapshot.json").exists():
         snapshot = Snapshot.open(folder / "snapshot")
         works, users = snapshot.works, snapshot.users
-        ids = {"user": users.ids, "item": works.ids, "creator": works.columns.get(CREATOR, works.ids[:0])}
-        arrays.append(ids[erased.kind])
+        ids = {"user": users.ids, "item": works.ids}
+        arrays.append(ids.get(erased.kind, works.columns.get(column, works.ids[:0])))
+    if (items := folder / ITEM_TYPES / erased.kind).exists():
+        arrays.append(ItemType.open(items).items.ids)
     return sum(int(np.isin(array, erased.numbers).sum()) for array in arrays)
 
 

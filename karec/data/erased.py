@@ -14,9 +14,9 @@ from karec.data.events import find_time_column
 from karec.data.files import Source
 from karec.data.ids import FRIENDS
 from karec.data.table_settings import ItemRows, TypedItems, Works
-from karec.erasure import Kind, Tombstones
+from karec.erasure import Tombstones
 
-IdColumns = list[tuple[Kind, str | None]]
+IdColumns = list[tuple[str, str | None]]
 
 
 def mark_erased(
@@ -49,14 +49,15 @@ def _columns(contract: Contract, sources: Mapping[str, Source]) -> Iterator[tupl
     for key, rows in contract.rows.items():
         if isinstance(rows, ItemRows):
             roles = {role: column for column, role in rows.roles.snapshot_names.items()}
-            ids: IdColumns = [("item", rows.id)] if key == "items" else []
+            kind = key.removeprefix("items.") if isinstance(rows, TypedItems) else "item"
+            ids: IdColumns = [(kind, rows.id)]
             yield key, [*ids, ("creator", roles.get(CREATOR))], _time_sql(sources[key], roles.get(PUBLISHED))
-        if isinstance(rows, TypedItems) and isinstance(rows.works, Works):
-            yield f"{key}.works", [("item", rows.works.work)], "0"
+            if isinstance(rows, TypedItems) and isinstance(rows.works, Works):
+                yield f"{key}.works", [("item", rows.works.work), (kind, rows.works.item)], "0"
     for name, values in ({} if items is None else items.values).items():
         yield f"values.{name}", [("item", values.columns.item), ("user", values.columns.user)], "0"
     for name, pairs in contract.relations.items():
-        to: Kind = "user" if name == FRIENDS else "creator"
+        to = "user" if name == FRIENDS else "creator"
         source = f"relations.{name}"
         time = _time_sql(sources[source], pairs.columns.time)
         yield source, [("user", pairs.columns.user), (to, pairs.columns.to)], time
@@ -66,7 +67,7 @@ def _time_sql(source: Source, column: str | None) -> str:
     return find_column(source, column, "time").as_time.as_ms if column in source.types else "0"
 
 
-def _condition(source: Source, kind: Kind, name: str, time: str, tombstones: Tombstones) -> str:
+def _condition(source: Source, kind: str, name: str, time: str, tombstones: Tombstones) -> str:
     """Returns SQL that is true for rows with an erased id in the column; "" if there is none."""
     database, cell = source.database, f"({find_id_column(source, name, kind).as_id})::VARCHAR"
     ids = [

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from live_bundle import ask, live_config, named
+from nine_scenes import nine_scenes_config
 from own_logs import movie_ratings
 
 from karec.bundle import Bundle
@@ -21,9 +22,11 @@ from karec.config import open_hot_swap
 from karec.config.erase import erase_ids
 from karec.erasure import Tombstones
 from karec.index import IdMap
+from karec.logs.read import read_rank_log
 from karec.online.export import LEASE
 from karec.online.store.records import keys_of
 from karec.online.store.sqlite import SqliteStore
+from karec.pipeline.types import Request
 from karec.times import DAY_MS
 
 USER, OTHER = "stranger-4711", "stranger-4712"
@@ -177,6 +180,28 @@ def test_erasure_while_a_service_runs_takes_effect_at_once(path):
         swap.record([])  # polls the store
         assert first not in [item.item_id for item in ask(swap, OTHER)]
     assert places_with(path, USER) == set()
+
+
+def test_erased_song_leaves_logs_store_and_pages(tmp_path, capsys):
+    path = nine_scenes_config(tmp_path)
+    log = '[scenes.song_request]\nside_effects = [{ use = "rank_log", folder = "log" }]\n'
+    path.write_text(path.read_text().replace("[scenes.song_request]\n", log))
+    with open_hot_swap(path, None) as swap:
+        song = swap.run(Request(3, k=4, scene="song_request")).items[0].item_id
+        row = {"event": "impression", "user_id": 3, "item_id": song, "scene": "song_request"}
+        assert swap.record([row | {"item_type": "song"}]).events == 1
+    assert song in read_rank_log(tmp_path / "log", ()).item_id
+    assert erase(path, "--item", str(song), "--item-type", "song") == 0
+    out = capsys.readouterr().out
+    assert all(place in out for place in ("rank log log", "online store", "models bundles"))
+    assert song not in read_rank_log(tmp_path / "log", ()).item_id
+    with open_hot_swap(path, None) as swap:
+        page = swap.run(Request(5, k=1000, scene="song_request"))
+        assert len(page) and song not in [item.item_id for item in page]
+        late = row | {"item_type": "song", "time_ms": time.time_ns() // 1_000_000 - 10_000}
+        assert swap.record([late]).refused == {"item_id was erased after this event": 1}
+    assert erase(path, "--item", "1", "--item-type", "sogn") == 2
+    assert "--item-type is 'sogn', expected one of" in capsys.readouterr().err
 
 
 def test_erasure_during_a_training_is_refused_and_writes_nothing(path, capsys):
