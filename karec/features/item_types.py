@@ -40,8 +40,10 @@ class ItemTypeHead(Struct, frozen=True):
     @classmethod
     def fit(cls, name: str, impressions: Impressions, labels: Sequence[str]) -> ItemTypeHead | None:
         """Returns the head of the labels with both values in ``impressions``; None if there is none."""
-        rates = {label: float(impressions.labels[label].mean()) for label in labels if len(impressions)}
-        usable = {label: rate for label, rate in rates.items() if 0.0 < rate < 1.0}
+        rates = {
+            label: float(impressions.labels[label].mean()) for label in labels if label in impressions.labels
+        }
+        usable = {label: rate for label, rate in rates.items() if 0.0 < rate < 1.0}  # without rows it is NaN
         if not usable:
             return None
         return cls(name, tuple(usable), tuple(np.clip([*usable.values()], 1e-6, 1 - 1e-6).tolist()))

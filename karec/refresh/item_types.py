@@ -88,8 +88,10 @@ def derive_item_type(table: ItemTable, snapshot: Snapshot) -> DerivedItemType:
     item = np.repeat(np.arange(n_items), np.diff(works_of.indptr))[rows >= 0]
     meaning, counters = snapshot.meaning, _sum_counters(snapshot.works, rows[rows >= 0], item, n_items)
     if table.labels:
-        meaning, zeros = Meaning(enjoyed=table.labels), np.zeros(n_items, np.float32)
-        counters = dict.fromkeys((EXPOSED, *map(counter, table.labels)), zeros)
+        meaning = Meaning(enjoyed=table.labels)
+        counters = dict.fromkeys((EXPOSED, *map(counter, table.labels)), np.zeros(n_items, np.float32))
+    if table.impressions is not None:  # counts of its own log; those of works would grow in another way
+        counters = dict.fromkeys(counters, np.zeros(n_items, np.float32))
     none = np.empty(0, np.int64)
     empty = Relation(np.zeros(len(snapshot.users) + 1, np.int64), none, none)
     lists = {name: empty for name in LISTS if name in snapshot.relations}

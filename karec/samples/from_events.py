@@ -6,6 +6,7 @@ Exposures  Those that the data lack and whose user and item are known. A later l
            and counted. Labels and plays of the newest day whose exposure is earlier are left out too: no row
            of that day may contain them. The online store counts them after a bundle of the start of the day
            is published.
+Item types Impressions and labels of the data's other item types become those of ``Dataset.item_types``.
 Days       The newest day (24 hours until the last exposure) is the test day. The last day with exposures
            before it is the validation day, everything before is training.
 Cost       O(M log M) for M exposures; memory: the store's events since the snapshot.
@@ -13,7 +14,7 @@ Cost       O(M log M) for M exposures; memory: the store's events since the snap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from karec.aggregates.events import IMPRESSION, LABEL, PLAY, WORK, Events, Head
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
+from karec.catalog.item_types import ItemTable
 from karec.catalog.schema import LATEST_MS
 from karec.errors import DataError, LogSchemaError
 from karec.online.read_log import EventSource, read_log
@@ -53,7 +55,8 @@ def with_events(
     if no task has both values on the newest day.
     """
     url = source.url
-    head, events = _read_events(dataset, source, logged_until_ms)
+    head, all_events = _read_events(dataset, source, logged_until_ms)
+    events = all_events.take(all_events.item_type == WORK)
     snapshot, row_notes = with_added_rows(dataset.snapshot, events, ids)
     dataset = replace(dataset, snapshot=snapshot)
     shown = events.take(events.kind == IMPRESSION)
@@ -80,7 +83,10 @@ def with_events(
         f"online store {url}: {len(added):,} exposures added to {len(dataset.exposures):,} of the data; the "
         f"newest day begins at {np.datetime64(valid_until, 'ms')} UTC"
     )
-    return replace(extended, notes=(*dataset.notes, note, *row_notes, *notes))
+    item_types, type_notes = _with_impressions(extended, head, all_events)
+    return replace(
+        extended, item_types=item_types, notes=(*dataset.notes, note, *row_notes, *notes, *type_notes)
+    )
 
 
 def _read_events(dataset: Dataset, source: EventSource, logged_until_ms: int) -> tuple[Head, Events]:
@@ -91,7 +97,31 @@ def _read_events(dataset: Dataset, source: EventSource, logged_until_ms: int) ->
             f"{source.url}: labels are {list(head.labels)}, expected also {missing} as in the data. Name the "
             "store of a service on these data."
         )
-    return head, events.take((events.logged_ms <= logged_until_ms) & (events.item_type == WORK))
+    return head, events.take(events.logged_ms <= logged_until_ms)
+
+
+def _with_impressions(dataset: Dataset, head: Head, events: Events) -> tuple[dict[str, ItemTable], list[str]]:
+    """Returns the item types of ``dataset`` with their impressions in ``events``, and notes on these.
+
+    Labels of the newest day are those of a service, which no training row contains.
+    """
+    tables, notes = dict(dataset.item_types), []
+    for name, table in dataset.item_types.items():
+        own = events.take(events.item_type == name)
+        shown, feedback = own.take(own.kind == IMPRESSION), own.take(own.kind == LABEL)
+        labels = [label for label in table.labels or dataset.tasks if label in head.labels]
+        is_known = dataset.snapshot.users.lookup(shown.user_id) >= 0
+        is_known &= table.items.lookup(shown.item_id) >= 0
+        if not labels or not is_known.any():
+            continue
+        index = _find_exposures(shown, feedback)
+        is_used = (index >= 0) & is_known[index] & (feedback.time_ms < dataset.valid_until_ms)
+        new_index = (np.cumsum(is_known) - 1)[index[is_used]]
+        rows = _exposures(dataset, head, shown.take(is_known), feedback.take(is_used), new_index, labels)
+        tables[name] = replace(table, impressions=replace(rows, play_ms=None, position=None))
+        notes.append(f"online store: {len(rows):,} impressions of the item type {name}")
+        notes += _left_out(f"impressions of the item type {name} of unknown users or items", ~is_known)
+    return tables, notes
 
 
 def _usable_exposures(dataset: Dataset, shown: Events, url: str) -> tuple[NDArray[Any], list[str]]:
@@ -139,9 +169,17 @@ def _find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
 
 
 def _exposures(
-    dataset: Dataset, head: Head, shown: Events, feedback: Events, index: NDArray[Any]
+    dataset: Dataset,
+    head: Head,
+    shown: Events,
+    feedback: Events,
+    index: NDArray[Any],
+    labels_of_type: Sequence[str] | None = None,
 ) -> Impressions:
-    """Returns ``shown`` as exposures of the dataset with the ``feedback`` on exposures ``index``."""
+    """Returns ``shown`` as exposures of the dataset with the ``feedback`` on exposures ``index``.
+
+    ``labels_of_type``: of another item type; None: those of works.
+    """
     bits, play_ms = shown.labels.copy(), shown.play_ms.copy()
     np.bitwise_or.at(bits, index, feedback.labels)
     np.maximum.at(play_ms, index, feedback.play_ms)
@@ -151,7 +189,7 @@ def _exposures(
     ]
     labels = {
         label: (bits >> np.uint64(head.labels.index(label)) & np.uint64(1)).astype(np.uint8)
-        for label in dataset.exposures.labels
+        for label in labels_of_type or dataset.exposures.labels
     }
     # without a play event, play time is 0
     play = None if dataset.exposures.play_ms is None else np.maximum(play_ms, 0)

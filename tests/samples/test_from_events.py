@@ -10,6 +10,8 @@ from replayed_log import events_of, head_of, write_store
 from small_dataset import make_dataset
 
 from karec.aggregates.events import Events, Head
+from karec.catalog.item_types import ItemTable
+from karec.catalog.table import Table
 from karec.errors import DataError, LogSchemaError
 from karec.online.event_files import EventFiles
 from karec.online.export import export_events
@@ -250,3 +252,35 @@ def test_too_few_days_for_training_are_refused(dataset, tmp_path):
     none = replace(dataset, exposures=dataset.exposures.take(slice(0, 0)))
     with pytest.raises(DataError, match="span too few days"):
         with_events(none, write(tmp_path / "online.db", events_of(last, head), head=head))
+
+
+def test_events_of_an_item_type_become_its_impressions(dataset, known, tmp_path):
+    """Unknown rooms and labels of the newest day are left out."""
+    head = head_of(dataset)
+    head = Head((*head.labels, "join"), head.scenes)
+    of_works = events_of(dataset.exposures.take(slice(KNOWN, None)), head_of(dataset))
+    first_ms, last_ms = int(known.exposures.time_ms[0]), int(dataset.exposures.time_ms[-1])
+
+    def of_room(kind, time_ms, room, number, **added):
+        return of_user_1(kind, time_ms, room, number, item_type="room", **added)
+
+    join = np.uint64(1) << np.uint64(head.labels.index("join"))
+    of_rooms = Events.concatenate(
+        [
+            of_room("impression", first_ms, 7, 1),
+            of_room("impression", first_ms + 1, 8, 2),
+            of_room("impression", first_ms + 2, 99, 3),
+            of_room("label", first_ms + 3, 8, 4, labels=join),
+        ]
+    )
+    late_label = of_room("label", last_ms, 7, 5, labels=join)
+    source = write(tmp_path / "online.db", of_rooms, of_works, late_label, head=head)
+    rooms = ItemTable(
+        Table(np.array([7, 8]), {"creator_id": np.array([5000, 5001])}), {}, "creator", ("join",)
+    )
+    extended = with_events(replace(known, item_types={"room": rooms}), source)
+    impressions = extended.item_types["room"].impressions
+    assert (impressions.user_id.tolist(), impressions.work_id.tolist()) == ([1, 1], [7, 8])
+    assert impressions.labels["join"].tolist() == [0, 1] and impressions.play_ms is None
+    assert rows(extended.exposures) == rows(dataset.exposures)
+    assert "1 impressions of the item type room of unknown users or items, left out" in extended.notes[-1]

@@ -171,7 +171,7 @@ def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Enc
     """Fits the encoder on the training rows and writes it to ``folder``."""
     features = settings.features
     heads = [
-        ItemTypeHead.fit(name, rows, dataset.item_types[name].labels)
+        ItemTypeHead.fit(name, rows, dataset.item_types[name].labels or dataset.tasks)
         for name, rows in _impressions_of_types(dataset).items()
         if settings.ranker.kind == "mmoe"
     ]
@@ -199,6 +199,17 @@ def _impressions_of_types(dataset: Dataset) -> dict[str, Impressions]:
         if part is not None
     }
     return {name: part for name, part in parts.items() if len(part)}
+
+
+def note_on_types(dataset: Dataset, encoder: Encoder) -> tuple[str, ...]:
+    """Returns a note if there are training impressions of item types that ``encoder`` has not learned."""
+    types = sorted(_impressions_of_types(dataset).keys() - encoder.learned_labels.keys())
+    if not types:
+        return ()
+    return (
+        f"impressions of the item types {types} are not learned, which needs ranker.kind = 'mmoe' and a "
+        "label with both values",
+    )
 
 
 def _examples_of_types(encoder: Encoder, dataset: Dataset, settings: TrainSettings) -> tuple[Examples, ...]:

@@ -23,7 +23,7 @@ from karec.evaluate.quality import TESTED, evaluate_run
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.fit.loop import Epoch, FitState
-from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
+from karec.learn.fit.prepare import TrainingData, note_on_types, prepare, prepare_whole_log
 from karec.learn.run.first_log import write_and_read_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
@@ -102,7 +102,8 @@ def train(
     clock = Clock()
     with torch_threads(settings.run.threads):
         prepared = prepare(dataset, settings, tested, progress)
-        notes = (*prepared.notes(settings.features.min_count), *(() if served is None else served.notes))
+        notes = (*prepared.notes(settings.features.min_count), *note_on_types(dataset, prepared.encoder))
+        notes += () if served is None else served.notes
         clock.lap("examples")
         training = _Training(dataset, prepared, served, settings, tested, checkpoints, progress)
         runs, heads = training.fit_models(clock)

@@ -49,6 +49,7 @@ class Ranker(Hydrator):
         self.ranker = ranker_model(ranker, model, config_folder)
         self.snapshot = snapshot
         self.encoder = encoder
+        encoder.tables(snapshot)  # encoded now, so that the first request does not wait
 
     def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
         n = len(candidates)

@@ -15,7 +15,7 @@ from karec.config import load_cascade
 from karec.config.project import set_up
 from karec.evaluate.quality import read_run
 from karec.learn._torch import torch
-from karec.learn.fit.prepare import prepare
+from karec.learn.fit.prepare import note_on_types, prepare
 from karec.learn.run.rankers import ranker_loss
 from karec.learn.run.train import train
 from karec.pipeline.types import Request
@@ -101,11 +101,14 @@ def test_type_without_usable_labels_is_not_learned(dataset, tmp_path, kind):
     prepared = prepare(data, SETTINGS.replace(ranker={"kind": kind}), tmp_path)
     assert prepared.encoder.learned_labels == {} and prepared.other_types == ()
     assert len(prepared.train_batches) == len(prepared.train)
+    (note,) = note_on_types(data, prepared.encoder)
+    assert note.startswith("impressions of the item types ['song'] are not learned")
 
 
 def test_training_rows_of_a_type_follow_those_of_works(typed, dataset, tmp_path):
     """They are those before the validation days, with the label in the place of each task."""
     prepared, n_works = prepare(typed, SETTINGS, tmp_path), len(dataset.split()[0])
+    assert note_on_types(typed, prepared.encoder) == () == note_on_types(dataset, prepared.encoder)
     rows = typed.item_types["song"].impressions
     is_train = rows.time_ms < typed.train_until_ms
     assert len(prepared.train) == n_works and is_train.any() and not is_train.all()
