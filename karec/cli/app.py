@@ -82,6 +82,7 @@ karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
 karec lab inputs kuairand --root KuaiRand-Pure/data --out inputs
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
+karec lab scenes --works 4000 --users 1000 --exposures 80000 --out scenes
 karec lab similar lastfm --root hetrec2011-lastfm-2k
 karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
 karec lab export-library library --works 100000
@@ -159,6 +160,7 @@ _add("ablation", lab.ablation, _lab)
 _add("final-fit", lab.final_fit, _lab)
 _add("inputs", lab.inputs, _lab)
 _add("retrieval", lab.retrieval, _lab)
+_add("scenes", lab.scenes, _lab)
 _add("similar", lab.similar, _lab)
 _add("export-world", lab.export_world, _lab)
 _add("export-library", lab.export_library, _lab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -179,6 +180,42 @@ def inputs(
     print_tables(console, input_times_tables(report))
     write_text_aside(out / "inputs.json", json.dumps(report, indent=1))
     print(f"report: {out / 'inputs.json'}")
+
+
+def scenes(
+    choice: WorldChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and the report.")],
+    settings: TrainingSettings = None,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(help="Seed of a world and its training. Repeatable (default: 0, 1, 2)."),
+    ] = None,
+    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests of a scene and seed.")] = 300,
+) -> None:
+    """Train with and without impressions of other item types, and compare the pages of all scenes.
+
+    Run the same command again after a kill: finished runs are kept.
+    """
+    require_extra("lab", "karec lab scenes")
+    require_extra("train", "karec lab scenes")
+    from karec.cli.demo import training_settings
+    from karec.config.templates import HOME, OTHERS
+    from karec.files import write_text_aside
+    from karec.lab.demo.scene_orders import NO_TRUTH, compare_scene_orders, scene_orders_table
+
+    with ProgressReport() as progress:
+        report = compare_scene_orders(
+            lambda seed: build_world(replace(choice, seed=seed), progress),
+            training_settings(settings, None, is_world=True).replace(evaluation={"baselines": ()}),
+            out,
+            seeds=seeds or [0, 1, 2],
+            scenes=[name for name in (HOME, *OTHERS) if name != NO_TRUTH],
+            n_requests=requests,
+            progress=progress,
+        )
+    print_tables(make_console(), [scene_orders_table(report)])
+    write_text_aside(out / "scenes.json", json.dumps(report, indent=1))
+    print(f"report: {out / 'scenes.json'}")
 
 
 def similar(choice: DataChoice) -> None:

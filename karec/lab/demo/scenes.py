@@ -18,7 +18,7 @@ from karec.lab.demo.serve import users_of_test_days
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.item_types import WorldItemType, make_item_types
 from karec.lab.simulate.world.tastes import SCENES
-from karec.lab.studies.scenes import ValueOf, fill, scene_row
+from karec.lab.studies.scenes import Filled, ValueOf, fill, scene_row
 from karec.pipeline.types import Request
 from karec.steps.scorers.live_indicators import LiveIndicators
 from karec.times import HOUR_MS, Progress
@@ -74,13 +74,14 @@ def measure_scenes(
     for done, name in enumerate(names):
         if progress is not None:
             progress(done, len(names), f"serving the scene {name}")
-        rows[name] = _measure_scene(world, item_types, config, name, n_requests)
+        rows[name] = scene_row(*fill_scene(world, item_types, config, name, n_requests))
     return rows
 
 
-def _measure_scene(
+def fill_scene(
     world: World, item_types: Mapping[str, WorldItemType], config: Path, name: str, n_requests: int
-) -> dict[str, Any]:
+) -> tuple[Filled, str]:
+    """Returns the values of the scene's pages for at most ``n_requests`` users, and its objective."""
     cascade = replace(load_cascade(config, name, open_bundle(config)), side_effects=(), naming=None)
     bundle = cascade.bundle
     assert bundle is not None  # a cascade of a config has one
@@ -91,12 +92,12 @@ def _measure_scene(
     if not isinstance(bundle, ItemTypeBundle):
         objective, outcome, label = WORK_SCENES[name]
         popular = LiveIndicators(bundle.snapshot, {label: 1.0}).score
-        return scene_row(fill(cascade, popular, requests, _value_of_works(world, outcome), ids), objective)
+        return fill(cascade, popular, requests, _value_of_works(world, outcome), ids), objective
     item_type = item_types[bundle.name]
     popular = LiveIndicators(bundle.snapshot, WATCH_WEIGHTS if name == "live" else None).score
     timed_requests = requests if item_type.hours is None else _evening_requests(bundle, item_type, requests)
     value_of = (_value_of_comments if name == "comment_users" else _value_of_items)(world, item_type)
-    return scene_row(fill(cascade, popular, timed_requests, value_of, ids), ITEM_TYPE_SCENES[name])
+    return fill(cascade, popular, timed_requests, value_of, ids), ITEM_TYPE_SCENES[name]
 
 
 def _evening_requests(
