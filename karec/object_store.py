@@ -91,11 +91,18 @@ class ObjectFolder:
 
     def names(self, suffix: str) -> list[str]:
         """Returns the names of the objects in this folder that end in ``suffix``, sorted."""
+        return list(self.change_times_s(suffix))
+
+    def change_times_s(self, suffix: str) -> dict[str, float]:
+        """Returns {name: Unix s of its last change} of these objects, sorted by name."""
         from pyarrow.fs import FileSelector
 
         with self._errors(""):
             infos = self._filesystem.get_file_info(FileSelector(self._path(""), allow_not_found=True))
-        return sorted(info.base_name for info in infos if info.is_file and info.base_name.endswith(suffix))
+        files = [info for info in infos if info.is_file and info.base_name.endswith(suffix)]
+        return {
+            info.base_name: info.mtime_ns / 1e9 for info in sorted(files, key=lambda file: file.base_name)
+        }
 
     def open_input(self, name: str) -> Any:
         """Returns a pyarrow file with random access."""

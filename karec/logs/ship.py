@@ -1,13 +1,14 @@
-"""Deletes old parts of a rank log on a host, and uploads parts to an object store."""
+"""Deletes old parts of a rank log, on a host and in an object store, and uploads new ones."""
 
 from __future__ import annotations
 
 import fcntl
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -16,6 +17,8 @@ from karec.object_store import ObjectFolder
 from karec.times import DAY_MS
 
 PARTS = "part-*.parquet"
+STORED_PART = re.compile(r"part-[0-9a-f]{12}-[0-9]{6,}\.parquet")  # names that RankLogWriter gives
+EXPIRY_PERIOD_S = 3600.0  # the objects are listed once in this time
 MAX_PARTS = 16  # uploaded in one call, so that a backlog does not hold up the writer
 FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 300.0
@@ -28,7 +31,8 @@ class PartShipper:
 
     A part is deleted when its object has its size. While the object store cannot be reached, parts stay in
     the folder and uploads are tried again after 1, 2, 4 … 300 s. A part that reaches its age first is
-    deleted, counted and logged. Any number of processes may ship one folder. One thread may call.
+    deleted, counted and logged. Each hour, parts at ``url`` that were written more than ``days`` ago are
+    deleted, those of other hosts too. Any number of processes may ship one folder. One thread may call.
 
     Uploads run on a thread of their own: an attempt at an unreachable store takes seconds, and the queue of
     requests would fill up.
@@ -42,12 +46,13 @@ class PartShipper:
         self._store = None if url is None else ObjectFolder(url)
         self._retry_s = 0.0  # 0: the last upload succeeded
         self._next_upload_s = 0.0  # time.monotonic()
+        self._next_expiry_s = 0.0  # time.monotonic()
         self._thread: Thread | None = None
-        self._counts = {"parts_uploaded": 0, "uploads_failed": 0, "parts_expired": 0}
+        self._counts = {"parts_uploaded": 0, "uploads_failed": 0, "parts_expired": 0, "objects_expired": 0}
 
     def counts(self) -> dict[str, int]:
-        """Returns the numbers of uploaded parts, failed uploads and parts that were deleted without an
-        upload."""
+        """Returns the numbers of uploaded parts, of failed uploads, of parts that were deleted without an
+        upload, and of deleted objects."""
         return {} if self._store is None else dict(self._counts)
 
     def start(self) -> None:
@@ -71,7 +76,7 @@ class PartShipper:
             _log.warning("%s", one_line(f"rank log parts stay in {self._folder} for now: {error}"))
 
     def ship(self) -> None:
-        """Uploads at most ``MAX_PARTS`` parts, then deletes old ones.
+        """Uploads at most ``MAX_PARTS`` parts, then deletes old ones, at the URL each hour.
 
         A failed upload is counted. Raises OSError of the folder.
         """
@@ -82,6 +87,9 @@ class PartShipper:
             if self._store is not None and time.monotonic() >= self._next_upload_s:
                 self._upload(self._store, parts[:MAX_PARTS])
             self._delete_old(parts)
+            if self._store is not None and not self._retry_s and time.monotonic() >= self._next_expiry_s:
+                self._next_expiry_s = time.monotonic() + EXPIRY_PERIOD_S
+                self._delete_old_objects(self._store)
 
     def _upload(self, store: ObjectFolder, parts: list[Path]) -> None:
         for part in parts:
@@ -106,6 +114,17 @@ class PartShipper:
         if expired and self._store is not None:
             self._counts["parts_expired"] += len(expired)
             _log.warning("%d rank log parts in %s expired before their upload", len(expired), self._folder)
+
+    def _delete_old_objects(self, store: ObjectFolder) -> None:
+        oldest = time.time() - self._max_age_s
+        try:
+            for name, changed_s in store.change_times_s(".parquet").items():
+                if changed_s < oldest and STORED_PART.fullmatch(name):
+                    with suppress(FileNotFoundError):  # another host has deleted it
+                        store.remove(name)
+                        self._counts["objects_expired"] += 1
+        except OSError as error:
+            _log.warning("%s", one_line(f"old rank log parts stay at {store} for now: {error}"))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class RankLog(RankRows):
         stage: the stage whose scored candidates are logged.
         part_rows: a part is written when it has this number of rows.
         share: fraction in (0, 1] of requests that are logged; only the request's id decides.
-        days: age at which parts are deleted, those of other steps and processes too.
+        days: age at which parts are deleted in the folder and at the URL, those of other steps and hosts too.
         url: object store to which parts are uploaded. Absent: they stay in the folder.
     """
 

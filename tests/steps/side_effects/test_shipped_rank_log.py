@@ -118,8 +118,34 @@ def test_parts_that_expire_before_their_upload_are_counted_and_logged(tmp_path, 
     age(part, 1.5)
     shipper = PartShipper(tmp_path, 1.0, url_of(free_port(), "bucket/log"))
     shipper.ship()
-    assert shipper.counts() == {"parts_uploaded": 0, "uploads_failed": 1, "parts_expired": 1}
+    assert shipper.counts() == {
+        "parts_uploaded": 0,
+        "uploads_failed": 1,
+        "parts_expired": 1,
+        "objects_expired": 0,
+    }
     assert f"1 rank log parts in {tmp_path} expired before their upload" in caplog.text
+
+
+def test_parts_at_the_url_older_than_their_days_are_deleted_each_hour(tmp_path):
+    folder, stored = tmp_path / "log", tmp_path / "stored"
+    folder.mkdir()
+    stored.mkdir()
+    ages = {"part-0123456789ab-000000": 2.1, "part-0123456789ab-000001": 1.9, "part-mine": 9, "other": 9}
+    for name, days in ages.items():
+        (stored / f"{name}.parquet").write_bytes(b"rows")
+        age(stored / f"{name}.parquet", days)
+    shipper = PartShipper(folder, 2.0, f"file://{stored}")
+    shipper.ship()
+    kept = ["other.parquet", "part-0123456789ab-000001.parquet", "part-mine.parquet"]
+    assert sorted(path.name for path in stored.iterdir()) == kept
+    assert shipper.counts()["objects_expired"] == 1
+    age(stored / kept[1], 2.1)
+    shipper.ship()
+    assert (stored / kept[1]).exists()
+    shipper._next_expiry_s = 0.0  # as if the hour were over
+    shipper.ship()
+    assert not (stored / kept[1]).exists()
 
 
 def test_share_selects_the_same_requests_in_every_process(ranker, tmp_path):
