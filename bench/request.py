@@ -67,10 +67,24 @@ def test_request_as_configured(benchmark, scene):
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
 def test_request_with_a_condition(benchmark, scene, share):
-    """The newest items, a ``share`` of all, in turns with the same request without a condition."""
-    cascade, bundle, requests = scene
+    """The newest items, a ``share`` of all."""
+    cascade, _, _ = scene
     since = np.quantile(cascade.index.columns["upload_ms"], 1.0 - share)
     where = Where(column="upload_ms", at_least=int(since))
+    compare_with_all_items(benchmark, scene, f"where, {share:.1%} of the items", where=where)
+
+
+@pytest.mark.parametrize("field", ["exclude_ids", "only_ids"])
+def test_request_with_a_list_of_ids(benchmark, scene, field):
+    """100,000 ids, or a third of all."""
+    cascade, _, _ = scene
+    ids = np.random.default_rng(0).permutation(cascade.index.ids)[: min(100_000, len(cascade.index) // 3)]
+    compare_with_all_items(benchmark, scene, f"{field}, {len(ids):,} ids", **{field: ids.tolist()})
+
+
+def compare_with_all_items(benchmark, scene, name, **restriction):
+    """Runs requests with the restriction in turns with the same requests without it."""
+    cascade, bundle, requests = scene
     seconds, turn = [], iter(range(10**9))
 
     def run_without():
@@ -78,16 +92,14 @@ def test_request_with_a_condition(benchmark, scene, share):
         start = time.process_time()
         cascade.run(request)
         seconds.append(time.process_time() - start)
-        return (replace(request, where=where),), {}
+        return (request,), {}
 
-    benchmark.pedantic(cascade.run, setup=run_without, rounds=ROUNDS, warmup_rounds=4)
+    def run(request):
+        return cascade.run(replace(request, **restriction))
+
+    benchmark.pedantic(run, setup=run_without, rounds=ROUNDS, warmup_rounds=4)
     baselines = {"without": float(np.median(seconds))}
-    info = {
-        "kernel": f"request: where, {share:.1%} of the items",
-        "size": size_of(bundle),
-        "calls": 1,
-        "items": 1,
-    }
+    info = {"kernel": f"request: {name}", "size": size_of(bundle), "calls": 1, "items": 1}
     benchmark.extra_info.update(info, baselines=baselines)
 
 

@@ -45,6 +45,8 @@ class Request(TypedDict, total=False):
     deadline_ms: float
     explain: bool
     where: Mapping[str, Any]
+    exclude_ids: Sequence[Id]
+    only_ids: Sequence[Id] | None
 
 
 class Item(Struct, frozen=True):

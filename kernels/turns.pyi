@@ -10,6 +10,8 @@ def in_turns(
     ends: NDArray[np.int64],
     n_rows: int,
     limit: int,
+    allowed: NDArray[np.bool_] | None = None,
+    limits: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int32]:
     """Returns (n,) rows of L lists in turns: the first of each, the second of each, …, without repeats.
 
@@ -18,6 +20,8 @@ def in_turns(
         which, begins, ends: (L,). List i is ``arrays[which[i]][begins[i]:ends[i]]``.
         n_rows: rows are in 0 … n_rows − 1.
         limit: maximal n. A repeat uses up its list's turn.
+        allowed: (n_rows,) rows that may be taken; the others use up no turn. None: all.
+        limits: (L,) turns of each list. None: its length.
 
     Raises:
         ValueError: a wrong shape, a list outside its array, a row out of range.

@@ -181,7 +181,7 @@ def popular(step: Popular, snapshot: Snapshot, _: RowMerger) -> SourceCall:
 
 
 def fresh(step: Fresh, snapshot: Snapshot, _: RowMerger) -> SourceCall:
-    orders = [snapshot.works.lookup(order.ids) for order in step.orders]
+    orders = [snapshot.works.lookup(draw.best.ids) for draw in step.orders]
     return lambda state: orders[state.request.seed % len(orders)]
 
 

@@ -32,16 +32,26 @@ class BundleIds:
             shown = tuple(self.items.numbers(list(request.shown)).tolist()) if request.shown else ()
             items = request.item_ids
             items = tuple(self.items.numbers(list(items)).tolist()) if items else items
+            excluded, only = request.exclude_ids, request.only_ids
+            excluded = self.items.numbers(list(excluded)) if len(excluded) else ()
+            only = None if only is None else self.items.numbers(list(only))
         except ValueError as error:
             kinds = f"users have {self.users.kind} ids, works have {self.items.kind} ids"
             raise ValueError(
                 f"request of user {request.user_id!r}, shown {request.shown!r}: {kinds}; {error}"
             ) from error
-        return replace(request, user_id=user, shown=shown, item_ids=items)
+        return replace(
+            request, user_id=user, shown=shown, item_ids=items, exclude_ids=excluded, only_ids=only
+        )
 
     def to_ids(self, page: Page, request: Request) -> Page:
         original = replace(
-            page.request, user_id=request.user_id, shown=request.shown, item_ids=request.item_ids
+            page.request,
+            user_id=request.user_id,
+            shown=request.shown,
+            item_ids=request.item_ids,
+            exclude_ids=request.exclude_ids,
+            only_ids=request.only_ids,
         )
         ids = dict(zip(page.request.item_ids or (), request.item_ids or (), strict=True))
         names = tuple(self._names(page.candidates.ids))

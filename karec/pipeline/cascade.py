@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from operator import index
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -30,7 +31,7 @@ from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import QueryHydrator, Stage
 from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
 from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, WHERE, Array, Candidates, IdNames, Page, Request
-from karec.pipeline.where import Codes, MaskCache, Where, allowed_rows
+from karec.pipeline.where import AllowedRows, Codes, MaskCache, Where, allowed_rows
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
@@ -113,7 +114,9 @@ class Cascade:
         if self.naming is not None:
             page = self._run(self.naming.to_numbers(request), deadline)
             return self.naming.to_ids(page, request)
-        for id_ in (request.user_id, *request.shown, *(request.item_ids or ())):
+        listed = (request.exclude_ids, () if request.only_ids is None else request.only_ids)
+        lists = [ids for ids in listed if not isinstance(ids, np.ndarray) or ids.dtype != np.int64]
+        for id_ in chain((request.user_id,), request.shown, request.item_ids or (), *lists):
             if isinstance(id_, str):
                 raise ValueError(
                     f"this cascade has integer ids of users and items, the request has the id {id_!r}"
@@ -176,7 +179,8 @@ class Cascade:
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, not {request.scene!r}")
         request, state_traces = self._read_online(self._with_moment(request))
-        request, query_traces = self.hydrate(self._with_allowed(request))
+        request, allowed_traces = self._with_allowed(request)
+        request, query_traces = self.hydrate(request)
         traces: tuple[StepTrace, ...] = ()
         dropped: dict[int | str, str] = {}
         if request.item_ids is None:
@@ -197,7 +201,7 @@ class Cascade:
                 "without k."
             )
         is_cold_start = request.features.get("cold_start")
-        steps = (*state_traces, *query_traces, *traces)
+        steps = (*state_traces, *allowed_traces, *query_traces, *traces)
         return request, Page(
             request=request.with_view(None).with_online(None).with_dual_variables(None).with_allowed(None),
             candidates=candidates,
@@ -243,7 +247,7 @@ class Cascade:
         with self.index.pinned() as view:
             request = self._with_moment(Request(0, k, self.scene, where=where).with_view(view))
             request, _ = self._read_online(request)
-            is_allowed = self._mask(where, view).copy()
+            is_allowed = self._mask(where, view).rows.copy()
             if request.online is not None:
                 hidden = np.asarray(view.lookup(request.online.items.hidden_ids))
                 is_allowed[hidden[hidden >= 0]] = False
@@ -252,23 +256,45 @@ class Cascade:
         page = page if self.naming is None else self.naming.to_ids(page, page.request)
         return tuple((item.item_id, item.score) for item in page)
 
-    def _with_allowed(self, request: Request) -> Request:
-        if request.where is None:
-            return request
-        return request.with_allowed(self._mask(request.where, request.view))
-
-    def _mask(self, where: Where | None, view: IndexView | None) -> Array:
-        """Returns (n_rows,) bool of the open items that satisfy ``where``."""
+    def _with_allowed(self, request: Request) -> tuple[Request, list[StepTrace]]:
+        """Returns the request with its allowed rows, and a trace if it restricts items."""
+        excluded, only = request.exclude_ids, request.only_ids
+        if request.where is None and only is None and not len(excluded):
+            return request, []
+        start, view = self.clock(), request.view
         if view is None:
-            raise ValueError("where: the scene has no item index")
+            raise ValueError("where, exclude_ids and only_ids need a scene with an item index")
+        allowed, n_unknown = self._mask(request.where, view), 0
+        if only is not None or len(excluded):
+            mask = allowed.rows.copy()
+            for ids, is_only in ((only, True), (excluded, False)):
+                if ids is None:
+                    continue
+                rows = np.asarray(view.lookup(np.asarray(ids, np.int64)))
+                known = rows[rows >= 0]
+                n_unknown += len(rows) - len(known)
+                if is_only:
+                    kept = known[mask[known]]
+                    mask[:] = False
+                    mask[kept] = True
+                else:
+                    mask[known] = False
+            mask.flags.writeable = False
+            allowed = AllowedRows(mask)
+        n_allowed, ms = int(np.count_nonzero(allowed.rows)), (self.clock() - start) * 1e3
+        trace = StepTrace("request", WHERE, "filter", len(view), n_allowed, ms, n_unknown=n_unknown)
+        return request.with_allowed(allowed), [trace]
 
-        def make_mask() -> Array:
+    def _mask(self, where: Where | None, view: IndexView) -> AllowedRows:
+        """Returns the open items that satisfy ``where``."""
+
+        def make_mask() -> AllowedRows:
             mask = view.present
             mask = mask.copy() if where is None else allowed_rows(where, view.columns, self.codes) & mask
             rows = np.flatnonzero(mask)
             mask[rows] = view.is_open(ids=view.ids[rows])
             mask.flags.writeable = False  # requests share it
-            return mask
+            return AllowedRows(mask)
 
         return self.masks.get(where, view.generation, make_mask)
 

@@ -96,7 +96,8 @@ def only_allowed(request: Request, candidates: Candidates) -> Candidates:
         return candidates
     view = request.index
     rows = candidates.rows if view.has_rows(candidates.rows) else view.lookup(candidates.ids)
-    return candidates.take(request.allowed[rows] & (np.asarray(rows) >= 0))
+    is_allowed = request.allowed.at(rows)
+    return candidates if is_allowed.all() else candidates.take(is_allowed)
 
 
 def merge(step: Step, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:

@@ -26,9 +26,9 @@ class Recall:
     Sources without ``timeout_ms`` run one by one on the thread of the request, the others in parallel. A
     source that is late or busy fails with ``Unavailable``.
 
-    If the request has a condition and a source ``has_all``, all items that satisfy the condition are the
-    candidates, merged by ``whole``. If they exceed the limit of ``whole``, or no source ``has_all``, the
-    sources run, and candidates that do not satisfy the condition are dropped.
+    If the request restricts items and a source ``has_all``, all allowed items are the candidates, merged by
+    ``whole``. If they exceed the limit of ``whole``, or no source ``has_all``, the sources run. They pass
+    over items that are not allowed; those of a source that does not are dropped.
     """
 
     sources: tuple[Source, ...]
@@ -55,7 +55,7 @@ class Recall:
         allowed, whole = request.allowed, self.whole
         has_all = any(vars(type(source)).get("has_all") for source in self.sources)  # not inherited
         if allowed is not None and whole is not None and has_all:
-            rows = np.flatnonzero(allowed)
+            rows = np.flatnonzero(allowed.rows)
             if whole.limit is None or len(rows) <= whole.limit:
                 return self._take_all(request, rows, whole, clock)
         calls: dict[int, TimedCall[Any]] = {}

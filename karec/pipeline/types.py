@@ -7,7 +7,7 @@ All of it is immutable: a step returns values and changes nothing. Only ``karec.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from operator import index
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from karec.errors import ContractError
 from karec.pipeline.trace import Shortfall, Trace
-from karec.pipeline.where import Where
+from karec.pipeline.where import AllowedRows, Where
 
 if TYPE_CHECKING:
     from karec.exposure.dual_variables import DualVariables
@@ -33,6 +33,7 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
 UNKNOWN, BLOCKED, WHERE = "not in the index", "blocked, closed or deleted", "where"
 MAX_DEADLINE_MS = 86_400_000
+MAX_LISTED_IDS = 100_000  # of exclude_ids and of only_ids
 
 
 def _with(value: T, **fields: Any) -> T:
@@ -49,6 +50,20 @@ def _check_int64(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value!r}, expected an integer") from None
     if not -(2**63) <= number < 2**63:
         raise ValueError(f"{name} is {value!r}, expected an integer of 64 bits")
+
+
+def _read_only_list(name: str, ids: Sequence[int | str] | Array) -> Array:
+    """Returns (N,) int64, or objects if an id is a text."""
+    if len(ids) > MAX_LISTED_IDS:
+        raise ValueError(f"{name} has {len(ids):,} ids, expected at most {MAX_LISTED_IDS:,}")
+    array = np.array(ids)
+    if array.dtype != np.int64:
+        array = np.array(ids, object)
+        for value in ids:
+            if not isinstance(value, str):
+                _check_int64(name, value)
+    array.flags.writeable = False
+    return array
 
 
 def _check_deadline(value: Any) -> None:
@@ -78,7 +93,9 @@ class Request:
     deadline_ms     how long the caller waits, from the call of ``Cascade.run``. If the time is short, stages
                     run their fallback. None: as long as it takes
     where           condition that all items of the page satisfy; None: any item
-    allowed         (n_rows,) bool of the rows of ``view`` that satisfy ``where``; None without a condition
+    exclude_ids     items that are not on the page, at most MAX_LISTED_IDS
+    only_ids        the only items that may be on the page; None: any item
+    allowed         the rows of ``view`` that satisfy these three; None without them
     item_ids        candidates of the caller: filters of the stages before ``first_stage`` drop some, then
                     this and the later stages order the others. None: sources find the candidates
     """
@@ -96,7 +113,9 @@ class Request:
     dual_variables: DualVariables | None = field(default=None, repr=False, kw_only=True)
     deadline_ms: float | None = field(default=None, kw_only=True)
     where: Where | None = field(default=None, kw_only=True)
-    allowed: Array | None = field(default=None, repr=False, kw_only=True)
+    exclude_ids: Sequence[int | str] | Array = field(default=(), repr=False, kw_only=True)
+    only_ids: Sequence[int | str] | Array | None = field(default=None, repr=False, kw_only=True)
+    allowed: AllowedRows | None = field(default=None, repr=False, kw_only=True)
     item_ids: tuple[int | str, ...] | None = field(default=None, repr=False, kw_only=True)
     first_stage: str = field(default="rank", kw_only=True)
 
@@ -107,6 +126,10 @@ class Request:
         for name, value in (("user_id", self.user_id), *items):
             if not isinstance(value, str):
                 _check_int64(name, value)
+        for name in ("exclude_ids", "only_ids"):
+            ids = getattr(self, name)
+            if ids is not None and len(ids):
+                self.__dict__[name] = _read_only_list(name, ids)
         for name, value in (("k", self.k), ("time_ms", self.time_ms or 0)):
             _check_int64(name, value)
         if self.k <= 0:
@@ -157,7 +180,7 @@ class Request:
     def with_dual_variables(self, dual_variables: DualVariables | None) -> Request:
         return _with(self, dual_variables=dual_variables)
 
-    def with_allowed(self, allowed: Array | None) -> Request:
+    def with_allowed(self, allowed: AllowedRows | None) -> Request:
         return _with(self, allowed=allowed)
 
     def with_id(self, request_id: str, time_ms: int) -> Request:

@@ -9,6 +9,7 @@ value is unknown, and so is ``not`` of it. An item may be on the page if the con
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Literal
@@ -26,7 +27,9 @@ MAX_TERMS, MAX_VALUES = 32, 1_000  # comparisons of a condition, and values of `
 MAX_DEPTH = 16  # conditions inside each other
 MAX_NAMES = 1_000  # of a category, to suggest the nearest one in a message
 FEW = 16  # values that are compared one by one, which is faster than np.isin
-MAX_MASKS = 16  # in a cache; a mask has one byte for each row of the index
+MAX_MASKS = (
+    16  # in a cache; a mask has one byte for each row of the index and for each item of sources' lists
+)
 
 Codes = Mapping[str, Mapping[str, int]]
 """{category: {name: code}}"""
@@ -112,14 +115,36 @@ def allowed_rows(where: Where, columns: Mapping[str, NDArray[Any]], codes: Codes
     return _evaluate(where, columns, codes)[0]
 
 
+@dataclass(frozen=True, eq=False)
+class AllowedRows:
+    """The rows of an index view that pages may have. Any number of threads may call.
+
+    rows  (n_rows,) bool, read-only
+    """
+
+    rows: Bool
+    _of_lists: dict[int, tuple[NDArray[Any], Bool]] = field(default_factory=dict, repr=False)
+
+    def at(self, rows: NDArray[Any]) -> Bool:
+        """Returns (N,) bool for ``rows`` (N,) of the view, False for row −1."""
+        return np.asarray(self.rows[rows] & (np.asarray(rows) >= 0))
+
+    def at_list(self, rows: NDArray[Any]) -> Bool:
+        """Returns ``at(rows)``, and keeps it for later calls with this array, which must not change."""
+        found = self._of_lists.get(id(rows))
+        if found is None:
+            found = self._of_lists[id(rows)] = rows, self.at(rows)
+        return found[1]
+
+
 class MaskCache:
     """The newest masks by condition and generation of the index. Any number of threads may call."""
 
     def __init__(self) -> None:
-        self._masks: dict[tuple[Where | None, int], Bool] = {}
+        self._masks: dict[tuple[Where | None, int], AllowedRows] = {}
         self._lock, self._making = Lock(), Lock()
 
-    def get(self, where: Where | None, generation: int, make: Callable[[], Bool]) -> Bool:
+    def get(self, where: Where | None, generation: int, make: Callable[[], AllowedRows]) -> AllowedRows:
         """Returns the mask of ``make()``. One thread at a time calls it, if the cache lacks the mask."""
         key = where, generation
         mask = self._find(key)
@@ -135,7 +160,7 @@ class MaskCache:
                         del self._masks[next(iter(self._masks))]
         return mask
 
-    def _find(self, key: tuple[Where | None, int]) -> Bool | None:
+    def _find(self, key: tuple[Where | None, int]) -> AllowedRows | None:
         """Returns the mask of the key, which becomes the newest; None if the cache lacks it."""
         with self._lock:
             mask = self._masks.pop(key, None)

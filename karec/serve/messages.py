@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Call
 
+from karec.pipeline.types import MAX_LISTED_IDS
 from karec.pipeline.where import Where
 from karec.serve.problems import ProblemError
 
@@ -37,7 +38,8 @@ KEY_LOCATION = re.compile(r" - at `key` in `\$\.(.*?)`$")
 class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """Request for one page. `deadline_ms` counts from the arrival of the request and includes the time in the
     queue. `time_ms`: Unix milliseconds; null: now, or the snapshot's time if there is no online store. A step
-    of the host reads `context` as `context.NAME`. `where`: a condition that all items satisfy."""
+    of the host reads `context` as `context.NAME`. `where`: a condition that all items satisfy. `exclude_ids`:
+    items that are not on the page; `only_ids`: the only ones that may be; null: any."""
 
     user_id: Id
     scene: Name | None = None
@@ -49,6 +51,8 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     deadline_ms: Annotated[float, Meta(gt=0, le=60_000)] | None = None
     explain: bool = False
     where: Where | None = None
+    exclude_ids: Annotated[list[Id], Meta(max_length=MAX_LISTED_IDS)] = []
+    only_ids: Annotated[list[Id], Meta(max_length=MAX_LISTED_IDS)] | None = None
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):

@@ -32,6 +32,7 @@ from karec.serve.service import Served, Service
 # admitted requests wait as long as they may, so with 1.0 every tenth page would be late.
 TAIL_FACTOR = 2.0
 MAX_ID_LETTERS = 64  # of a wrong id in a message
+ID_LISTS = ("shown", "item_ids", "exclude_ids", "only_ids")  # fields with several ids
 
 _PAGE_REQUEST = msgspec.json.Decoder(messages.PageRequest)
 _RANK_REQUEST = msgspec.json.Decoder(messages.RankRequest)
@@ -208,8 +209,10 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
     if len(message.shown) > settings.max_seen_items:
         reason = f"{len(message.shown)} items, expected at most {settings.max_seen_items}"
         raise ProblemError(422, reason, f"{prefix}shown")
-    for field, id in _fields_with_ids(message.user_id, message.shown, getattr(message, "item_ids", ())):
-        check_bits(id, prefix + field)
+    for field, ids in _ids_of(message).items():
+        for i, id in enumerate(ids):
+            if not isinstance(id, str) and not -(2**63) <= id < 2**63:
+                check_bits(id, prefix + _place(field, i))
     context = {
         f"context.{name}": np.asarray(value) for name, value in message.context.items() if value is not None
     }
@@ -223,6 +226,8 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
         explain=message.explain,
         features=context or EMPTY,
         where=message.where,
+        exclude_ids=message.exclude_ids,
+        only_ids=message.only_ids,
     )
     check_where(cascade, message.where, prefix)
     if not isinstance(message, messages.RankRequest):
@@ -257,27 +262,33 @@ def _check_stage(cascade: Cascade, name: str) -> None:
 def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:
     """Raises ProblemError 422 if an id is not of the platform's kind, integer or string."""
     naming = None if cascade.bundle is None else cascade.bundle.naming
-    for field, id in _fields_with_ids(request.user_id, request.shown, request.item_ids or ()):
+    for field, ids in _ids_of(request).items():
         if naming is None:
-            if isinstance(id, str):
-                reason = f"{id[:MAX_ID_LETTERS]!r}: ids of this platform are integers"
-                raise ProblemError(422, reason, prefix + field)
+            for i, id in enumerate(ids):
+                if isinstance(id, str):
+                    reason = f"{id[:MAX_ID_LETTERS]!r}: ids of this platform are integers"
+                    raise ProblemError(422, reason, prefix + _place(field, i))
             continue
+        numbers = (naming.users if field == "user_id" else naming.items).numbers
         try:
-            (naming.users if field == "user_id" else naming.items).numbers([id])
-        except (ValueError, OverflowError, TypeError) as error:
-            raise ProblemError(422, str(error)[:200], prefix + field) from None
+            numbers(list(ids))
+        except (ValueError, OverflowError, TypeError):
+            for i, id in enumerate(ids):
+                try:
+                    numbers([id])
+                except (ValueError, OverflowError, TypeError) as error:
+                    raise ProblemError(422, str(error)[:200], prefix + _place(field, i)) from None
 
 
-def _fields_with_ids(
-    user_id: int | str, shown: Sequence[int | str], item_ids: Sequence[int | str]
-) -> list[tuple[str, int | str]]:
-    items = (
-        (f"{field}[{i}]", item)
-        for field, ids in (("shown", shown), ("item_ids", item_ids))
-        for i, item in enumerate(ids)
-    )
-    return [("user_id", user_id), *items]
+def _ids_of(request: Request | messages.PageRequest) -> dict[str, Sequence[int | str]]:
+    """Returns {field: ids} of the fields that have ids."""
+    return {"user_id": (request.user_id,)} | {
+        field: ids for field in ID_LISTS if (ids := getattr(request, field, None))
+    }
+
+
+def _place(field: str, i: int) -> str:
+    return f"{field}[{i}]" if field in ID_LISTS else field
 
 
 def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> messages.PageResponse:

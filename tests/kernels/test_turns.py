@@ -11,7 +11,7 @@ from plain_recall import in_turns as plain_turns
 from karec.kernels.turns import in_turns
 
 
-def interleave(lists, limit, n_rows=200):
+def interleave(lists, limit, n_rows=200, **options):
     """Calls in_turns with half of the lists in each of two arrays, with gaps between them."""
     parts, which, begins, ends = ([99], [98]), [], [], []
     for i, rows in enumerate(lists):
@@ -20,13 +20,37 @@ def interleave(lists, limit, n_rows=200):
         parts[i % 2].extend([*rows, 97])
         ends.append(len(parts[i % 2]) - 1)
     arrays = [np.array(part, np.int32) for part in parts]
-    return in_turns(arrays, np.array(which, int), np.array(begins, int), np.array(ends, int), n_rows, limit)
+    bounds = np.array(which, int), np.array(begins, int), np.array(ends, int)
+    return in_turns(arrays, *bounds, n_rows, limit, **options)
 
 
 @given(st.lists(st.lists(st.integers(0, 199), max_size=9), max_size=7), st.integers(0, 40))
 def test_turns_equal_a_plain_walk(lists, limit):
     rows = interleave(lists, limit)
     assert rows.dtype == np.int32 and rows.tolist() == plain_turns(lists, limit)
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 19), max_size=9), st.integers(0, 6)), max_size=7),
+    st.integers(0, 40),
+    st.sets(st.integers(0, 19)),
+)
+def test_turns_pass_over_rows_that_are_not_allowed(lists_and_limits, limit, allowed):
+    lists = [rows for rows, _ in lists_and_limits]
+    limits = np.array([n for _, n in lists_and_limits], np.int64)
+    mask = np.isin(np.arange(20), [*allowed])
+    rows = interleave(lists, limit, 20, allowed=mask, limits=limits)
+    kept = [[row for row in rows if row in allowed][:n] for rows, n in lists_and_limits]
+    assert rows.tolist() == plain_turns(kept, limit)
+    assert interleave(lists, limit, 20, limits=limits).tolist() == plain_turns(
+        [rows[:n] for rows, n in lists_and_limits], limit
+    )
+
+
+@pytest.mark.parametrize("row", [-1, 200])
+def test_turns_reject_a_row_out_of_range_after_one_that_is_not_allowed(row):
+    with pytest.raises(ValueError, match=r"a row is not in 0 … 199"):
+        interleave([[3, row]], 5, allowed=np.zeros(200, bool))
 
 
 def test_turns_of_many_lists_keep_their_order():
@@ -66,6 +90,9 @@ ONE, Z = np.ones(1, int), np.zeros(1, int)
         (([A], Z, -ONE, ONE, 9, 9), "a list does not lie in its array"),
         (([A], Z, Z, ONE, 9, -1), "must not be negative, got -1 and 9"),
         (([A], Z, Z, ONE, -1, 1), "must not be negative, got 1 and -1"),
+        (([A], Z, Z, ONE, 9, 9, np.ones(8, bool)), r"allowed has shape \(8,\), expected \(9,\)"),
+        (([A], Z, Z, ONE, 9, 9, np.ones(9)), "an array has dtype float64, expected bool"),
+        (([A], Z, Z, ONE, 9, 9, None, np.ones(2, int)), r"limits has shape \(2,\), expected \(1,\)"),
     ],
 )
 def test_turns_reject_invalid_arguments(arguments, message):

@@ -78,6 +78,65 @@ def test_condition_that_no_item_satisfies_gives_an_empty_page_with_the_reason(ca
     assert len(page) == 0 and page.shortfall.step == "recall.where" and "condition" in page.shortfall.detail
 
 
+@pytest.mark.parametrize("scene", SCENES)
+def test_excluded_items_are_not_on_the_page_which_stays_full(cascades, scene):
+    cascade = cascades[scene]
+    request = karec.Request(3, K, scene, time_ms=cascade.as_of_ms, request_id="r")
+    first = [item.item_id for item in cascade.run(request)]
+    page = cascade.run(replace(request, exclude_ids=[*first, 10**15]))
+    assert len(page) == K or page.shortfall is not None
+    assert {*first}.isdisjoint(item.item_id for item in page)
+    (trace,) = (step for step in page.trace.steps if step.step == "where" and step.stage == "request")
+    assert trace.n_unknown == 1
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_page_has_only_items_of_only_ids(cascades, scene):
+    cascade = cascades[scene]
+    only = cascade.index.ids[::3].tolist()
+    request = karec.Request(STRANGER, K, scene, time_ms=cascade.as_of_ms, request_id="r", only_ids=only)
+    page = cascade.run(request)
+    assert {item.item_id for item in page} <= {*only}
+    if any(source.has_all for source in cascade.recall.sources):
+        assert len(page) == K or page.shortfall is not None
+        ranked = replace(request, only_ids=None, item_ids=tuple(only), first_stage=cascade.stages[0].name)
+        assert [item.item_id for item in page] == [item.item_id for item in cascade.run(ranked)]
+
+
+def test_lists_of_ids_and_a_condition_restrict_a_page_together(cascades):
+    cascade = cascades["home"]
+    ids, songs = cascade.index.ids, cascade.index.columns["song_id"]
+    only = ids[:40].tolist()
+    expected = {*ids[:40][songs[:40] == songs[0]].tolist()} - {ids[0].item()}
+    page = cascade.run(
+        karec.Request(
+            STRANGER,
+            40,
+            where=Where.from_dict({"column": "song_id", "equal": songs[0].item()}),
+            only_ids=only,
+            exclude_ids=[ids[0].item()],
+        )
+    )
+    assert {item.item_id for item in page} == expected
+    for request in (karec.Request(3, only_ids=[]), karec.Request(3, only_ids=[10**15])):
+        page = cascade.run(request)
+        assert len(page) == 0 and page.shortfall.step == "recall.where"
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"exclude_ids": range(100_001)}, "exclude_ids has 100,001 ids, expected at most 100,000"),
+        ({"only_ids": [1.5]}, "only_ids is 1.5, expected an integer"),
+        ({"only_ids": [2**63]}, "expected an integer of 64 bits"),
+        ({"exclude_ids": ["a"]}, "this cascade has integer ids"),
+    ],
+)
+def test_invalid_lists_of_ids_are_refused(cascades, lists, message):
+    with pytest.raises(ValueError, match=message):
+        cascades["home"].run(karec.Request(3, **lists))
+
+
 def test_where_drops_items_of_the_caller_and_names_them(cascades):
     cascade = cascades["home"]
     ids, songs = cascade.index.ids[:6].tolist(), cascade.index.columns["song_id"][:6].tolist()
@@ -129,7 +188,7 @@ def test_similar_items_of_an_id_of_another_kind_are_refused(cascades):
 def test_requests_share_a_mask_that_nobody_can_change(cascades):
     cascade = cascades["home"]
     with cascade.index.pinned() as view, pytest.raises(ValueError, match="read-only"):
-        cascade._mask(None, view)[0] = False
+        cascade._mask(None, view).rows[0] = False
 
 
 def test_similar_items_of_an_unknown_item_are_refused(cascades):

@@ -112,6 +112,18 @@ def test_all_items_of_a_page_satisfy_where(service, snapshot):
     assert all(songs[item["item_id"]] in chosen for item in ranked["items"])
 
 
+def test_page_leaves_out_exclude_ids_and_has_only_only_ids(service):
+    first = [item["item_id"] for item in service.ask(USER, k=5)["items"]]
+    page = service.ask(USER, k=5, exclude_ids=first[:3])
+    assert len(page["items"]) == 5 and {*first[:3]}.isdisjoint(item["item_id"] for item in page["items"])
+    page = service.ask(USER, k=5, only_ids=first[:2])
+    assert {item["item_id"] for item in page["items"]} == {*first[:2]} and page["shortfall"]
+    for field in ("exclude_ids", "only_ids"):
+        for ids, place in (([*range(100_001)], field), ([1, "a"], f"{field}[1]"), ([2**70], f"{field}[0]")):
+            answer = service.post("/v1/recommend", {"user_id": USER, field: ids})
+            assert answer.status_code == 422 and answer.json()["field"] == place, answer.text
+
+
 def test_where_of_another_form_is_refused_with_its_place(service):
     for where, words in (
         ({"column": "songs", "equal": 1}, "song_id"),

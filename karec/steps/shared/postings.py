@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.aggregates.rates import mean_rate, smoothed_rate
 from karec.catalog import schema
@@ -17,10 +18,27 @@ from karec.catalog.schema import CREATOR, PUBLISHED
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.kernels.turns import in_turns
-from karec.pipeline.types import Array, Candidates, Request
+from karec.pipeline.types import Array, Request
 
-Spans = tuple[Array, Array, Array]
-"""Lists of rows: ``rows`` int32, and the first and last position of each list in it."""
+
+class Spans(NamedTuple):
+    """The first rows of lists.
+
+    rows    (·,) int32
+    begins  (L,) position of the first row of each list
+    ends    (L,) position after its last row
+    stops   (L,) position after the last row of the whole list, of which ``ends`` is a part
+    """
+
+    rows: Array
+    begins: Array
+    ends: Array
+    stops: Array
+
+    @classmethod
+    def from_limits(cls, rows: Array, begins: Array, stops: Array, limit: int | Array) -> Self:
+        """Returns the first ``limit`` rows of each list, one limit or one per list."""
+        return cls(rows, begins, np.minimum(begins + limit, stops), stops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +77,19 @@ class Postings:
 
     def rows_of(self, key: int, limit: int) -> Array:
         """Returns the first ``limit`` rows of ``key``; empty for an unknown key. Cost: O(log keys)."""
-        rows, begins, ends = self.spans(np.array([key]), limit)
-        return rows[begins[0] : ends[0]]
+        spans = self.spans(np.array([key]), limit)
+        return spans.rows[spans.begins[0] : spans.ends[0]]
 
     def spans(self, keys: Array, limit: int | Array) -> Spans:
         """Returns the first ``limit`` rows of each key, one limit or one per key; empty for unknown keys."""
         if not len(self.keys):
             zeros = np.zeros(len(keys), np.int64)
-            return self.rows, zeros, zeros
+            return Spans(self.rows, zeros, zeros, zeros)
         positions = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         is_known = self.keys[positions] == keys
         begins = self.indptr[positions]
-        ends = np.minimum(begins + limit, self.indptr[positions + 1])
-        return self.rows, begins, np.where(is_known, ends, begins)
+        stops = np.where(is_known, self.indptr[positions + 1], begins)
+        return Spans.from_limits(self.rows, begins, stops, limit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +101,11 @@ class UserLists:
 
     def spans(self, users: Array, limit: int) -> Spans:
         """Returns the first ``limit`` rows of each user row."""
-        begins = self.indptr[users]
-        return self.rows, begins, np.minimum(begins + limit, self.indptr[users + 1])
+        return Spans.from_limits(self.rows, self.indptr[users], self.indptr[users + 1], limit)
+
+    def rows_of(self, user: int, limit: int) -> Array:
+        """Returns the first ``limit`` rows of a user row."""
+        return self.rows[self.indptr[user] : min(self.indptr[user] + limit, self.indptr[user + 1])]
 
 
 def works_by(snapshot: Snapshot, column: str) -> Postings:
@@ -150,22 +171,24 @@ def category(table: Table, column: str) -> Array:
     return values
 
 
-def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:
+def interleave(
+    snapshot: Snapshot, lists: Sequence[Spans], limit: int, allowed: NDArray[np.bool_] | None = None
+) -> Array:
     """Returns (≤ limit,) int32 distinct work rows of the lists: the first of each list, the second of each,
     and so on.
 
-    So a small ``limit`` still keeps the first works of every list. Cost: O(rows read).
+    So a small ``limit`` still keeps the first works of every list. With ``allowed`` (works,), the other works
+    are passed over: as many works of each list are returned, if it has them. Cost: O(rows read).
     """
     if not lists:
         return np.empty(0, np.int32)
-    list_of_span = np.repeat(np.arange(len(lists)), [len(begins) for _, begins, _ in lists])
-    begins, ends = (np.concatenate([spans[i] for spans in lists]) for i in (1, 2))
-    return in_turns([rows for rows, _, _ in lists], list_of_span, begins, ends, len(snapshot.works), limit)
-
-
-def works_at(snapshot: Snapshot, rows: Array) -> Candidates:
-    """Returns the works of ``rows (N,)`` int32, in their order."""
-    return Candidates.from_ids(np.asarray(snapshot.works.ids).take(rows))
+    list_of_span = np.repeat(np.arange(len(lists)), [len(spans.begins) for spans in lists])
+    rows = [spans.rows for spans in lists]
+    begins, ends, stops = (np.concatenate([spans[i] for spans in lists]) for i in (1, 2, 3))
+    if allowed is None:
+        return in_turns(rows, list_of_span, begins, ends, len(snapshot.works), limit)
+    limits = ends - begins
+    return in_turns(rows, list_of_span, begins, stops, len(snapshot.works), limit, allowed, limits)
 
 
 def newest(snapshot: Snapshot) -> Array:

@@ -51,8 +51,12 @@ def enjoyed_in(snapshot: Snapshot, column: str) -> Postings:
 def seen_by_segment(snapshot: Snapshot, column: str) -> SeenBySegment:
     """Returns the works seen by the users of each value of ``column``. Missing values are no segment.
 
-    Cost: O(E log E) for E entries of the lists.
+    Cost: O(E log E) for E entries of the lists, once.
     """
+    return snapshot.built.get(("seen by segment", column), lambda: _seen_by_segment(snapshot, column))
+
+
+def _seen_by_segment(snapshot: Snapshot, column: str) -> SeenBySegment:
     segment_of = np.asarray(snapshot.users[column], np.int64)
     segments, rows, enjoyed = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     for relation, is_enjoyed in (("history", 1.0), ("skipped", 0.0)):

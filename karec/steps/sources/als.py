@@ -16,6 +16,7 @@ from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
+from karec.steps.shared.allowed_works import allowed_works
 from karec.steps.shared.als import UserAls
 
 
@@ -35,7 +36,7 @@ class Als(Source):
     def __init__(self, snapshot: Snapshot, encoder: Encoder, quota: int, items: int = 100) -> None:
         if quota <= 0:
             raise ValueError(f"quota must be positive, got {quota}")
-        self.works = snapshot.works
+        self.snapshot = snapshot
         self.quota = quota
         self.user = UserAls.build(snapshot, encoder, items)
         self.index = snapshot.built.get("ALS factors", lambda: _build_index(self.user))
@@ -44,8 +45,11 @@ class Als(Source):
         vector = self.user.vector(request)
         if vector is None:
             return Candidates.empty()
-        nearest = self.index.search(vector[None].astype(np.float32), k=min(self.quota, len(self.index)))
-        return Candidates.from_ids(np.asarray(self.works.ids)[nearest.ids[0]], nearest.scores[0])
+        allowed, query = allowed_works(request, self.snapshot), vector.astype(np.float32)
+        with self.index.pinned() as view:
+            mask = None if allowed is None else allowed[view.ids]
+            nearest = view.search(query, min(self.quota, len(view)), mask=mask)
+        return Candidates.from_ids(np.asarray(self.snapshot.works.ids)[nearest.ids], nearest.scores)
 
 
 def _build_index(user: UserAls) -> ItemIndex:

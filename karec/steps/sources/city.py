@@ -8,7 +8,8 @@ from karec.catalog.schema import is_named
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
-from karec.steps.shared.postings import category, interleave, newest_by, works_at, works_by
+from karec.steps.shared.allowed_works import allowed_works, works_at
+from karec.steps.shared.postings import category, interleave, newest_by, works_by
 
 
 class City(Source):
@@ -40,5 +41,5 @@ class City(Source):
         if user < 0 or not is_named(self.column, city := self.city_codes[user]):
             return Candidates.empty()
         spans = [lists.spans(np.array([city]), self.quota) for lists in self.lists]
-        rows = interleave(self.snapshot, spans, self.quota)
-        return works_at(self.snapshot, rows)
+        rows = interleave(self.snapshot, spans, self.quota, allowed_works(request, self.snapshot))
+        return works_at(request, self.snapshot, rows)

@@ -8,7 +8,8 @@ from karec.catalog.schema import COMMUNITY, CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
-from karec.steps.shared.postings import Postings, interleave, newest, works_at
+from karec.steps.shared.allowed_works import allowed_works, works_at
+from karec.steps.shared.postings import Postings, interleave, newest
 from karec.steps.shared.segments import enjoyed_in
 
 
@@ -42,7 +43,8 @@ class Community(Source):
         members = np.array([community])
         lists = [self.enjoyed] if self.made is None else [self.enjoyed, self.made]
         spans = [postings.spans(members, self.quota) for postings in lists]
-        return works_at(self.snapshot, interleave(self.snapshot, spans, self.quota))
+        allowed = allowed_works(request, self.snapshot)
+        return works_at(request, self.snapshot, interleave(self.snapshot, spans, self.quota, allowed))
 
 
 def _made_in(snapshot: Snapshot) -> Postings | None:

@@ -6,8 +6,15 @@ import numpy as np
 
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
-from karec.pipeline.types import Candidates, Request
-from karec.steps.shared.postings import interleave, newest_by_creator, related_now, uploads_of, works_at
+from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.allowed_works import allowed_works, works_at
+from karec.steps.shared.postings import (
+    Postings,
+    interleave,
+    newest_by_creator,
+    related_now,
+    uploads_of,
+)
 
 
 class Follow(Source):
@@ -38,14 +45,17 @@ class Follow(Source):
 
     def recall(self, request: Request) -> Candidates:
         creators = related_now(request, self.snapshot, "follows")[::-1]
-        rows = interleave(self.snapshot, [self.made.spans(creators, self.per_creator)], self.quota)
-        snapshot_items = works_at(self.snapshot, rows)
+        snapshot_items = works_at(
+            request, self.snapshot, self._newest(request, self.snapshot, self.made, creators)
+        )
         uploads = uploads_of(request)
         if uploads is None:
             return snapshot_items
         uploads_by_creator = newest_by_creator(uploads)
         assert uploads_by_creator is not None  # uploads have the columns of the snapshot
-        new = uploads.works.ids[
-            interleave(uploads, [uploads_by_creator.spans(creators, self.per_creator)], self.quota)
-        ]
+        new = uploads.works.ids[self._newest(request, uploads, uploads_by_creator, creators)]
         return Candidates.from_ids(np.concatenate([new, snapshot_items.ids])[: self.quota])
+
+    def _newest(self, request: Request, snapshot: Snapshot, by_creator: Postings, creators: Array) -> Array:
+        spans = by_creator.spans(creators, self.per_creator)
+        return interleave(snapshot, [spans], self.quota, allowed_works(request, snapshot))

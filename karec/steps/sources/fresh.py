@@ -14,6 +14,8 @@ Source: W. R. Thompson, Biometrika 25, 1933; O. Chapelle, L. Li, An empirical ev
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from karec.aggregates.rates import PRIOR_SHOWS, mean_rate
@@ -22,6 +24,7 @@ from karec.catalog.schema import CREATOR, PUBLISHED
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.allowed_works import allowed_works, first_allowed, works_at
 from karec.steps.shared.fixed_list import FixedList
 from karec.steps.shared.postings import descending, newest, uploads_of
 
@@ -32,7 +35,8 @@ class Fresh(Source):
     """The ``quota`` best draws of the ``pool`` newest items by Thompson sampling.
 
     Rarely shown items and creators appear in some requests. Items uploaded after the snapshot come first,
-    newest first. Without counters of items, or with ``draws = 0``, the source returns the newest items.
+    newest first. Without counters of items, or with ``draws = 0``, the source returns the newest items. If
+    the request restricts items, older items follow those of the pool.
 
     Settings:
         pool: number of newest items that take part in the draws. Absent: twice the quota.
@@ -54,6 +58,7 @@ class Fresh(Source):
             raise ValueError(
                 f"fresh needs quota > 0, pool ≥ quota and draws ≥ 0, got {quota}, {pool} and {draws}"
             )
+        self.snapshot = snapshot
         self.quota = quota
         self.pool = pool
         self.draws = draws
@@ -63,21 +68,41 @@ class Fresh(Source):
 
     def recall(self, request: Request) -> Candidates:
         draw = self.orders[request.seed % len(self.orders)]
-        uploads = uploads_of(request)
+        uploads, allowed = uploads_of(request), allowed_works(request, self.snapshot)
+        best = (
+            draw.best.candidates(request) if allowed is None else self._allowed(request, draw.rows, allowed)
+        )
         if uploads is None:
-            return draw.candidates(request)
-        new = np.asarray(uploads.works.ids)[newest(uploads)[: self.quota]]
-        return Candidates.from_ids(np.concatenate([new, draw.ids])[: self.quota])
+            return best
+        new_rows, allowed_new = newest(uploads), allowed_works(request, uploads)
+        if allowed_new is not None:
+            new_rows = new_rows[allowed_new[new_rows]]
+        new = np.asarray(uploads.works.ids)[new_rows]
+        return Candidates.from_ids(np.concatenate([new, best.ids])[: self.quota])
+
+    def _allowed(self, request: Request, drawn: Array, allowed: Array) -> Candidates:
+        """Returns the first allowed items: the pool by its draws, then older items, newest first."""
+        rows = first_allowed(drawn, allowed, self.quota)
+        older = first_allowed(newest(self.snapshot)[len(drawn) :], allowed, self.quota - len(rows))
+        return works_at(request, self.snapshot, np.concatenate([rows, older]))
 
 
-def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[FixedList, ...]:
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """``rows`` of the pool (N,) int32 by their draws, and the ``best`` of them, as many as the quota."""
+
+    rows: Array
+    best: FixedList
+
+
+def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Draw, ...]:
     works, ids = snapshot.works, np.asarray(snapshot.works.ids)
     latest = newest(snapshot)[:pool]
     counters = [
         name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in works.columns
     ]
     if not draws or not counters or schema.EXPOSED not in works.columns or not len(latest):
-        return (FixedList.from_ids(ids[latest[:quota]]),)
+        return (Draw(latest, FixedList.from_ids(ids[latest[:quota]])),)
     positives, shows = (np.asarray(works[name], np.float64) for name in (counters[-1], schema.EXPOSED))
     mean = min(max(mean_rate(positives, shows), MIN_MEAN), 1.0 - MIN_MEAN)
     maker = np.array(works[CREATOR], np.int64) if CREATOR in works.columns else np.full(len(works), -1)
@@ -92,8 +117,8 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Fixe
         rate = _beta(
             rng, p_c[creators_of_latest], n_c[creators_of_latest], np.full(len(creators_of_latest), mean)
         )[of_latest]
-        best = descending(_beta(rng, positives[latest], shows[latest], rate))[:quota]
-        orders.append(FixedList.from_ids(ids[latest[best]]))
+        rows = latest[descending(_beta(rng, positives[latest], shows[latest], rate))]
+        orders.append(Draw(rows, FixedList.from_ids(ids[rows[:quota]])))
     return tuple(orders)
 
 

@@ -14,7 +14,8 @@ from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
-from karec.steps.shared.postings import interleave, latest_of_users, latest_rows, works_at
+from karec.steps.shared.allowed_works import allowed_works, works_at
+from karec.steps.shared.postings import Spans, interleave, latest_of_users, latest_rows
 
 MAX_LIST_ITEMS = 50  # latest items of a list that may be seeds
 
@@ -61,12 +62,15 @@ class ItemToItem(Source):
         if not len(seeds):
             return Candidates.empty()
         k = min(self.per_seed + len(seeds), len(self.neighbours))
-        nearest_ids = self.neighbours.search(self.vectors[self.neighbours.lookup(seeds)], k=k).ids
-        lists = []
+        allowed = allowed_works(request, self.snapshot)
+        with self.neighbours.pinned() as view:
+            mask = None if allowed is None else allowed[view.ids]
+            nearest_ids = view.search(self.vectors[view.lookup(seeds)], k, mask=mask).ids
+        lists, first = [], np.zeros(1, np.int64)
         for nearest in nearest_ids:
             rows = nearest[(nearest >= 0) & ~np.isin(nearest, seeds)].astype(np.int32)
-            lists.append((rows, np.array([0]), np.array([min(len(rows), self.per_seed)])))
-        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
+            lists.append(Spans.from_limits(rows, first, np.array([len(rows)]), self.per_seed))
+        return works_at(request, self.snapshot, interleave(self.snapshot, lists, self.quota))
 
     def _seeds(self, request: Request) -> Array:
         """Returns (≤ seeds,) distinct rows of works with a vector: liked ones first, latest first."""
@@ -76,8 +80,7 @@ class ItemToItem(Source):
             if request.online_list(name) is not None:
                 lists.append(latest_rows(request, self.snapshot, name, MAX_LIST_ITEMS))
             elif user >= 0:
-                all_rows, begins, ends = items.spans(np.array([user]), MAX_LIST_ITEMS)
-                lists.append(all_rows[begins[0] : ends[0]])
+                lists.append(items.rows_of(user, MAX_LIST_ITEMS))
         rows = np.concatenate(lists)
         known_rows = rows[self.neighbours.lookup(rows) >= 0]
         return known_rows[np.sort(np.unique(known_rows, return_index=True)[1])][: self.seeds]

@@ -42,7 +42,8 @@ class Model(Source):
 
     def recall(self, request: Request) -> Candidates | StepOutput[Candidates]:
         query, view = user_query(request), request.index
-        result = view.search(query, self.quota, mask=request.allowed, n_probe=self._n_probe(view))
+        mask = None if request.allowed is None else request.allowed.rows
+        result = view.search(query, self.quota, mask=mask, n_probe=self._n_probe(view))
         nearest = Candidates.from_ids(result.ids, result.scores).with_rows(result.rows)
         return StepOutput(nearest, {"without_user_vector": result.n_unknown}) if result.n_unknown else nearest
 

@@ -15,7 +15,7 @@ class OpenNow(Source):
     """The ``quota`` most popular items that are in the index and not blocked there.
 
     Events open and close rooms (``online.open_minutes``). The first request that reads an index generation
-    computes the list: O(N·D).
+    computes the list: O(N log N).
     """
 
     def __init__(self, schema: IndexSchema, snapshot: Snapshot, quota: int) -> None:
@@ -29,7 +29,9 @@ class OpenNow(Source):
         if generation != request.index.generation:
             ids = self._best_open(request)
             self._open = request.index.generation, ids
-        return Candidates.from_ids(ids)
+        if request.allowed is not None:
+            ids = ids[request.allowed.at(request.index.lookup(ids))]
+        return Candidates.from_ids(ids[: self.quota])
 
     def _best_open(self, request: Request) -> Array:
         ids = request.index.ids[request.index.present]
@@ -37,4 +39,4 @@ class OpenNow(Source):
         row = self.snapshot.works.lookup(ids)
         # the last entry is for items that the snapshot lacks
         liked = np.append(popularity(self.snapshot), 0.0)
-        return np.asarray(ids[np.argsort(-liked[row], kind="stable")[: self.quota]])
+        return np.asarray(ids[np.argsort(-liked[row], kind="stable")])

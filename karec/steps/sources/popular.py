@@ -9,8 +9,9 @@ import numpy as np
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.allowed_works import allowed_works, first_allowed, works_at
 from karec.steps.shared.fixed_list import FixedList
-from karec.steps.shared.postings import most_popular, popularity, works_at
+from karec.steps.shared.postings import most_popular, popularity
 from karec.steps.shared.segments import seen_by_segment
 
 
@@ -47,11 +48,27 @@ class Popular(Source):
             )
 
     def recall(self, request: Request) -> Candidates:
+        allowed, segment = allowed_works(request, self.snapshot), None
         if self.segment is not None and (user := self.snapshot.users.row(request.user_number)) >= 0:
-            rows = self.best_by_segment.get(int(self.snapshot.users[self.segment][user]))
-            if rows is not None:
-                return works_at(self.snapshot, rows)
+            segment = int(self.snapshot.users[self.segment][user])
+        if segment not in self.best_by_segment:
+            segment = None
+        if allowed is not None:
+            return works_at(request, self.snapshot, self._best_allowed(allowed, segment))
+        if segment is not None:
+            return works_at(request, self.snapshot, self.best_by_segment[segment])
         return self.best.candidates(request)
+
+    def _best_allowed(self, allowed: Array, segment: int | None) -> Array:
+        order = most_popular(self.snapshot)
+        if segment is None or self.segment is None:
+            return first_allowed(order, allowed, self.quota)
+        seen_works = seen_by_segment(self.snapshot, self.segment)
+        part = slice(*np.searchsorted(seen_works.segment, [segment, segment + 1]))
+        rows, rates = seen_works.row[part], seen_works.rate[part]
+        rows, rates = rows[allowed[rows]], rates[allowed[rows]]
+        order = first_allowed(order, allowed, self.quota + len(rows))
+        return _rerank(order, popularity(self.snapshot), rows, rates, self.quota)
 
 
 def _top_in_each(snapshot: Snapshot, column: str, quota: int) -> Mapping[int, Array]:

@@ -11,6 +11,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.errors import nearest
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.allowed_works import allowed_works, works_at
 from karec.steps.shared.postings import (
     interleave,
     latest_of_users,
@@ -19,7 +20,6 @@ from karec.steps.shared.postings import (
     newest_by_creator,
     related_now,
     uploads_of,
-    works_at,
     works_by,
 )
 
@@ -115,10 +115,12 @@ class Profile(Source):
                 if uploads is not None:
                     n_new = np.ceil(NEW_FRACTION * share).astype(np.int64)
                     newer.append(newest_by(uploads, facet).spans(keys, n_new))
-        snapshot_items = works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
+        allowed = allowed_works(request, self.snapshot)
+        rows = interleave(self.snapshot, lists, self.quota, allowed)
+        snapshot_items = works_at(request, self.snapshot, rows)
         if uploads is None or not newer:
             return snapshot_items
-        new = uploads.works.ids[interleave(uploads, newer, self.quota)]
+        new = uploads.works.ids[interleave(uploads, newer, self.quota, allowed_works(request, uploads))]
         return Candidates.from_ids(np.concatenate([new, snapshot_items.ids])[: self.quota])
 
     def _works(self, user: int, request: Request) -> tuple[Array, Array]:
@@ -128,12 +130,9 @@ class Profile(Source):
             for kind, items in self.lists.items()
             if items is not None and request.online_list(kind) is None
         }
-        spans = {
-            kind: items.spans(np.array([user]), MAX_ENTRIES) for kind, items in lists.items() if user >= 0
-        }
+        rows = {kind: items.rows_of(user, MAX_ENTRIES) for kind, items in lists.items() if user >= 0}
         if self.made is not None:
-            spans["sung"] = self.made.spans(np.array([request.user_number]), MAX_ENTRIES)
-        rows = {kind: items[begins[0] : ends[0]] for kind, (items, begins, ends) in spans.items()}
+            rows["sung"] = self.made.rows_of(request.user_number, MAX_ENTRIES)
         newer = [kind for kind in self.lists if request.online_list(kind) is not None]
         rows |= {kind: latest_rows(request, self.snapshot, kind, MAX_ENTRIES) for kind in newer}
         parts = [self._weights(kind, len(part)) for kind, part in rows.items()]

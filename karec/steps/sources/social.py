@@ -8,13 +8,13 @@ from karec.catalog.schema import FAMILY, is_named
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.allowed_works import allowed_works, works_at
 from karec.steps.shared.postings import (
     interleave,
     latest_of_users,
     newest_by_creator,
     related,
     users_by,
-    works_at,
 )
 
 
@@ -64,7 +64,8 @@ class Social(Source):
             else [self.made.spans(friends[friends != request.user_number], self.per_person)]
         )
         lists += [items.spans(people, self.per_person) for items in self.lists if items is not None]
-        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
+        allowed = allowed_works(request, self.snapshot)
+        return works_at(request, self.snapshot, interleave(self.snapshot, lists, self.quota, allowed))
 
     def _family(self, user: int) -> Array:
         if self.families is None or not is_named(FAMILY, family := self.snapshot.users[FAMILY][user]):

@@ -7,6 +7,7 @@ from random_platform import make_platform
 
 from karec.steps.shared.postings import (
     Postings,
+    Spans,
     descending,
     interleave,
     latest_of_users,
@@ -51,8 +52,8 @@ def test_descending_equals_a_stable_sort():
 
 def test_interleave_alternates_and_skips_repeats(platform):
     """Other tests cover the kernel. This one checks that spans of two arrays are read as their lists."""
-    some = np.array([9, 4, 4, 0], np.int32), np.array([0, 3]), np.array([2, 4])
-    other = np.array([4, 7], np.int32), np.array([0]), np.array([2])
+    some = Spans(np.array([9, 4, 4, 0], np.int32), np.array([0, 3]), np.array([2, 4]), np.array([2, 4]))
+    other = Spans(np.array([4, 7], np.int32), np.array([0]), np.array([2]), np.array([2]))
     rows = interleave(platform, [some, other], 9)
     assert rows.dtype == np.int32 and rows.tolist() == [9, 0, 4, 7]
     assert interleave(platform, [some, other], 2).tolist() == [9, 0] and not len(interleave(platform, [], 5))
@@ -65,18 +66,20 @@ def test_latest_of_users_lists_known_items_latest_first(seed, limit):
     rows = {int(work): row for row, work in enumerate(platform.works.ids)}
     for user in range(len(platform.users)):
         of = platform.relations["history"].row_values(user)[::-1].tolist()
-        array, begins, ends = lists.spans(np.array([user]), limit)
-        assert array[begins[0] : ends[0]].tolist() == [rows[work] for work in of if work in rows][:limit]
+        expected = [rows[work] for work in of if work in rows]
+        array, begins, ends, stops = lists.spans(np.array([user]), limit)
+        assert array[begins[0] : stops[0]].tolist() == expected
+        assert array[begins[0] : ends[0]].tolist() == lists.rows_of(user, limit).tolist() == expected[:limit]
     assert latest_of_users(platform, "history") is lists and latest_of_users(platform, "nothing") is None
 
 
 @given(st.lists(st.integers(0, 5), max_size=9), st.lists(st.integers(-1, 6), max_size=5), st.integers(0, 4))
 def test_spans_of_postings_are_the_lists_of_their_keys(key_of_work, keys, limit):
     lists = Postings.build(np.array(key_of_work, np.int64), np.arange(len(key_of_work))[::-1])
-    rows, begins, ends = lists.spans(np.array(keys, np.int64), limit)
-    assert [rows[b:e].tolist() for b, e in zip(begins, ends, strict=True)] == [
-        [row for row, of in enumerate(key_of_work) if of == key][:limit] for key in keys
-    ]
+    rows, begins, ends, stops = lists.spans(np.array(keys, np.int64), limit)
+    expected = [[row for row, of in enumerate(key_of_work) if of == key] for key in keys]
+    assert [rows[b:e].tolist() for b, e in zip(begins, stops, strict=True)] == expected
+    assert [rows[b:e].tolist() for b, e in zip(begins, ends, strict=True)] == [of[:limit] for of in expected]
 
 
 def test_postings_are_built_once_per_snapshot():
