@@ -271,7 +271,7 @@ def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:
             continue
         numbers = (naming.users if field == "user_id" else naming.items).numbers
         try:
-            numbers(list(ids))
+            numbers([*ids])
         except (ValueError, OverflowError, TypeError):
             for i, id in enumerate(ids):
                 try:
@@ -282,8 +282,9 @@ def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:
 
 def _ids_of(request: Request | messages.PageRequest) -> dict[str, Sequence[int | str]]:
     """Returns {field: ids} of the fields that have ids."""
+    lists = {field: getattr(request, field, None) for field in ID_LISTS}
     return {"user_id": (request.user_id,)} | {
-        field: ids for field in ID_LISTS if (ids := getattr(request, field, None))
+        field: ids for field, ids in lists.items() if ids is not None and len(ids)
     }
 
 
