@@ -45,12 +45,12 @@ def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None 
             message = text.partition(": ")[2]
             if (line, message) not in {(n, entry.partition(": ")[2]) for n, entry in reported}:
                 reported[line, text] = None
-    for error in _file_mistakes(config):
+    for error in _file_mistakes(config, bundle):
         reported[origins.line(error.path), str(error).removeprefix(f"{path}: ")] = None
     return [f"{path}:{line}: {text}" for line, text in sorted(reported, key=lambda mistake: mistake[0])]
 
 
-def _file_mistakes(config: Config) -> Iterator[ConfigError]:
+def _file_mistakes(config: Config, bundle: Bundle | None) -> Iterator[ConfigError]:
     """Yields the mistakes outside of the scenes."""
     place = file_place(config.path)
     errors = mistakes(FileTable, config.table, place)
@@ -62,6 +62,8 @@ def _file_mistakes(config: Config) -> Iterator[ConfigError]:
         except ConfigError as error:
             yield error
     online = None if "online" in wrong_tables else config.online
+    if online is not None and bundle is not None:
+        yield from config.open_minutes_mistakes(bundle.item_types)
     if online is not None and online.screen is not None:
         try:
             read_settings(config.path.parent / online.screen)

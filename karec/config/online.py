@@ -13,7 +13,7 @@ from karec.aggregates.events import LATE_MS
 from karec.bundle import Bundle
 from karec.catalog.schema import CREATOR
 from karec.config.online_settings import OnlineSettings
-from karec.config.scenes import Config, file_place
+from karec.config.scenes import Config
 from karec.erasure import Tombstones
 from karec.features.online_inputs import find_columns
 from karec.online.followed_items import FollowedItems, Presence
@@ -52,10 +52,8 @@ def bind_bundle(ingestion: Ingestion, bundle: Bundle, config: Config) -> OnlineB
     """
     assert config.online is not None
     open_minutes = config.online.open_minutes
-    if unknown := sorted(open_minutes.keys() - {*bundle.item_types}):
-        raise file_place(config.path)["online"]["open_minutes"].refusal(
-            f"the bundle has no item types {unknown}, expected some of {bundle.item_types}"
-        )
+    for mistake in config.open_minutes_mistakes(bundle.item_types):
+        raise mistake
     number_of = TextNumbers.from_folder(bundle.path / "ids")
     followed = []
     for name, contents in open_contents(bundle, ingestion.head.late_ms).by_type.items():

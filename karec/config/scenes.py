@@ -202,6 +202,17 @@ class Config:
             return None
         return convert(OnlineSettings, self.table["online"], file_place(self.path)["online"])
 
+    def open_minutes_mistakes(self, item_types: Sequence[str]) -> list[ConfigError]:
+        """Returns the mistake of each key of online.open_minutes that is not one of the bundle's types."""
+        place = file_place(self.path)["online"]["open_minutes"]
+        return [
+            place[name].refusal(
+                f"the bundle has no items of this type{nearest(name, item_types)}; it has {[*item_types]}"
+            )
+            for name in ({} if self.online is None else self.online.open_minutes)
+            if name not in item_types
+        ]
+
     @property
     def serve(self) -> ServeSettings:
         """The settings of `karec serve`; defaults without the table."""

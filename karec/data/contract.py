@@ -20,7 +20,8 @@ from karec.errors import ConfigError
 from karec.toml import Place, Settings, convert, read_toml
 
 FILE = "data.toml"
-WORK_TYPES = ("work", "song", "creator", "user")  # made of [items] and [users], not of [items.TYPE]
+ROLES = ("song", "creator")  # item types that are columns of [items]
+WORK_TYPES = ("work", "user", *ROLES)  # made of [items] and [users], not of [items.TYPE]
 TYPE_KEYS = {"path", "id", "works"}  # a table of items with one of them is [items.TYPE]
 POSITIVE = "positive"  # the label of a log that has only positives
 CONSUMED = (  # names of labels by which a user consumes an item
@@ -89,11 +90,13 @@ class Contract(Settings, frozen=True, kw_only=True):
             self._check_item_type(name, table)
 
     def _check_item_type(self, name: str, table: TypedItems) -> None:
-        if not (name.isascii() and name.isidentifier()) or name in WORK_TYPES:
+        if name in WORK_TYPES:
+            role = f', and name their column: roles.{name} = "COLUMN"' if name in ROLES else ""
             raise ValueError(
-                f"items.{name}: expected a name of letters, digits and _, and none of {list(WORK_TYPES)}: "
-                "songs and creators are made from the roles of [items]"
+                f"items.{name}: {name}s are made of [items] and [users]. Delete this table{role}"
             )
+        if not (name.isascii() and name.isidentifier()):
+            raise ValueError(f"items.{name}: expected a name of letters, digits and _")
         is_role = isinstance(table.works, str)
         if is_role and not all(rows and table.works in rows.roles.named for rows in (table, self.items)):
             raise ValueError(

@@ -102,7 +102,11 @@ def test_rows_of_erased_creators_works_and_rooms_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[items.live]", "[items.song]", "items.song: expected a name of letters, digits and _, and none of"),
+        (
+            "[items.live]",
+            "[items.song]",
+            'songs are made of .* Delete this table, and name their column: roles.song = "COLUMN"',
+        ),
         ("[items.live]", "[items.live-now]", "items.live-now: expected a name of letters, digits and _"),
         ('works = "creator"', 'works = "song"', "items.room.works = 'song' needs roles.song"),
         ('{ creator = "author" }', "{}", r"needs roles.creator under \[items.room\] and under \[items\]"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 
@@ -13,7 +14,9 @@ from nine_scenes import ITEM_TYPES, SCENES, nine_scenes_config
 
 import karec
 from karec.aggregates.events import Events
+from karec.bundle import Bundle
 from karec.config import open_hot_swap
+from karec.config.check import config_mistakes
 from karec.config.online_store import store_lines
 from karec.errors import ConfigError
 from karec.online import followed_items
@@ -217,9 +220,13 @@ def test_wrong_event_of_an_item_type_is_refused_with_its_reason(live, row, reaso
 
 def test_open_minutes_of_an_unknown_item_type_is_refused(path, tmp_path):
     text = path.read_text().replace("sqlite:online.db", "sqlite::memory:")
-    (path.parent / "wrong.toml").write_text(text.replace("{ live = 60", "{ lives = 60"))
-    with pytest.raises(ConfigError, match=r"online\.open_minutes: the bundle has no item types \['lives'\]"):
-        open_hot_swap(path.parent / "wrong.toml", None)
+    wrong = path.parent / "wrong.toml"
+    wrong.write_text(text.replace("{ live = 60", "{ lives = 60"))
+    message = r"online\.open_minutes\.lives: the bundle has no items of this type \(did you mean 'live'\?\)"
+    with pytest.raises(ConfigError, match=message):
+        open_hot_swap(wrong, None)
+    (mistake,) = config_mistakes(wrong, None, Bundle.open(path.parent / "bundles"))
+    assert re.search(message, mistake)
 
 
 def test_ingested_lines_of_item_types_are_effective(live, path):
