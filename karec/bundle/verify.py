@@ -118,6 +118,9 @@ def _check_table(
         path = folder / f"{name}.npy"
         if name in integers:
             _check_kind(path, values, "iu", "integers")
+        if values.ndim == 2:
+            _check_vectors(path, values)
+            continue
         _check_column(path, name, values)
         if name in labels and values.dtype.kind in "iu":
             _check_codes(path, values, len(labels[name]))
@@ -138,6 +141,13 @@ def _check_column(path: Path, name: str, values: NDArray[Any]) -> None:
         _check_rows(
             path, values, lambda v: ~np.isinf(v), "numbers are finite, or NaN where they are not known"
         )
+
+
+def _check_vectors(path: Path, values: NDArray[Any]) -> None:
+    if path.parent.name != "works":
+        raise BundleError(f"{path} has vectors, which only works have")
+    rule = "numbers of a vector are finite, zeros if it is missing"
+    _check_rows(path, values, lambda v: np.isfinite(v).all(axis=1), rule)
 
 
 def _check_relation(folder: Path, name: str, relation: Relation, n_scenes: int) -> None:
@@ -161,6 +171,13 @@ def _check_encoded_columns(folder: Path, table: Table, coder: TableCoder) -> Non
             if name not in table.columns:
                 raise BundleError(f"{path} is missing, and the encoder reads it")
             _check_kind(path, table[name], kinds, f"{expected}, as the encoder reads them")
+    for column in coder.vectors:
+        shape = table[column.name].shape if column.name in table.columns else ()
+        if shape[1:] != (column.width,):
+            raise BundleError(
+                f"{folder / column.name}.npy has shape {shape}, and the encoder reads vectors of "
+                f"{column.width} numbers"
+            )
 
 
 def _check_codes(path: Path, values: NDArray[Any], n_labels: int) -> None:

@@ -14,6 +14,7 @@ Columns of items and users, by name and dtype:
     *_ms, integer                  time in Unix milliseconds, ≤ 0 if unknown
     other integers                 category, negative if missing
     floating                       number
+    floating, of two dimensions    vector, zeros if missing: of items, at most MAX_VECTOR numbers
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ CREATOR, SONG, TYPE, TAG, PUBLISHED = "creator_id", "song_id", "type", "tag", "u
 ERA, TONE, COMMUNITY = "era", "tone", "community"
 ROLES = CREATOR, SONG, TYPE, TAG, PUBLISHED
 EXPOSED = "count_exposed"
+MAX_VECTOR = 1024
 LATEST_MS = 253_402_300_799_999  # end of the year 9999; later values are not times
 FAMILY = "family"
 NO_FAMILY = 0  # code of a user or item without a family; negative codes mean the same

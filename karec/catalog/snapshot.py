@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from karec.catalog.once import Once
 from karec.catalog.relation import Relation
-from karec.catalog.schema import LATEST_MS, PUBLISHED, Meaning
+from karec.catalog.schema import LATEST_MS, MAX_VECTOR, PUBLISHED, Meaning
 from karec.catalog.table import Table
 from karec.errors import DataError
 from karec.files import add_path_to_errors, map_npy, read_json, to_struct
@@ -200,9 +200,10 @@ def read_stored(path: Path, reader: Callable[[Path], T]) -> T:
         raise DataError(f"{path} is damaged: {error}") from error
 
 
-def _load(path: Path) -> NDArray[Any]:
+def _load(path: Path, *, is_column: bool = False) -> NDArray[Any]:
     array = read_stored(path, map_npy)
-    if array.ndim != 1:
+    is_vector = is_column and array.ndim == 2 and array.dtype == np.float32
+    if array.ndim != 1 and not (is_vector and 1 <= array.shape[1] <= MAX_VECTOR):
         raise DataError(f"{path} has shape {array.shape}, expected one value for each row")
     return array
 
@@ -215,7 +216,8 @@ def _load_ids(path: Path) -> NDArray[Any]:
 
 
 def _open_columns(folder: Path) -> dict[str, NDArray[Any]]:
-    return {path.stem: _load(path) for path in sorted(folder.glob("*.npy")) if path.stem != "ids"}
+    paths = (path for path in sorted(folder.glob("*.npy")) if path.stem != "ids")
+    return {path.stem: _load(path, is_column=True) for path in paths}
 
 
 def open_table(folder: Path) -> Table:

@@ -19,7 +19,7 @@ class Table:
     """R rows. Any number of threads may read.
 
     ids      (R,) int64, unique, in any order
-    columns  {name: (R,)}; ``karec.catalog.schema`` explains names and dtypes
+    columns  {name: (R,), or (R, D) for vectors}; ``karec.catalog.schema`` explains names and dtypes
 
     Raises ValueError for a column of another length or a repeated id.
     """

@@ -218,6 +218,44 @@ def scenes(
     print(f"report: {out / 'scenes.json'}")
 
 
+def content(
+    choice: WorldChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and the report.")],
+    settings: TrainingSettings = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Training seed. Repeatable (default: 0, 1 and 2).")
+    ] = None,
+    width: Annotated[int, typer.Option(min=1, max=1024, help="Numbers of a vector.")] = 256,
+    pages: Annotated[int, typer.Option(min=1, help="Users whose pages are measured.")] = 300,
+) -> None:
+    """Train with and without content vectors of a world's works, and compare pages of new works.
+
+    Run the same command again after a kill: finished runs are kept.
+    """
+    require_extra("lab", "karec lab content")
+    require_extra("train", "karec lab content")
+    console = make_console()
+    from karec.files import write_text_aside
+    from karec.lab.studies.content import content_table, measure_content
+    from karec.learn.settings.settings import TrainSettings
+
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    with ProgressReport() as progress:
+        world = build_world(choice, progress)
+        report = measure_content(
+            world,
+            training,
+            out,
+            width=width,
+            seeds=seeds or [0, 1, 2],
+            n_users=pages,
+            progress=progress,
+        )
+    print_tables(console, [content_table(report)])
+    write_text_aside(out / "content.json", json.dumps(report, indent=1))
+    print(f"report: {out / 'content.json'}")
+
+
 def similar(choice: DataChoice) -> None:
     """Compare similar items with item-kNN, by what users enjoy together on the later days."""
     require_extra("lab", "karec lab similar")

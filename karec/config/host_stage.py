@@ -18,6 +18,7 @@ from karec.bundle import Bundle
 from karec.config.assemble import build_stage
 from karec.config.scenes import Config, Scene
 from karec.errors import ConfigError
+from karec.features.encoder import CONTENT
 from karec.files import read_json, write_text_aside
 from karec.pipeline.step import Stage, Step
 from karec.steps.filters.has_embedding import HasEmbedding
@@ -196,6 +197,12 @@ def _ranker(step: Any) -> dict[str, Any]:
     return {}
 
 
+def _ranker_of_bundle(step: Any) -> dict[str, Any]:
+    if CONTENT in step.ranker.inputs:
+        raise ConfigError(f"the step {step.name!r}: a ranker of item vectors works only in Python")
+    return _ranker(step)
+
+
 def _fusion(step: Any) -> dict[str, Any]:
     weights = zip(step.tasks, step.weights.tolist(), strict=True)
     return {
@@ -241,7 +248,7 @@ _SETTINGS: Mapping[type[Step], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     ),
     Tone: ("tone", lambda step: {"column": step.column, "at_least": step.at_least}),
     Quota: ("quota", lambda step: {"column": step.column, "at_most": step.at_most}),
-    Ranker: ("ranker", _ranker),
+    Ranker: ("ranker", _ranker_of_bundle),
     Fusion: ("fusion", _fusion),
     TopK: ("top_k", lambda step: {"k": step.k}),
     Dpp: ("dpp", _dpp),

@@ -52,7 +52,7 @@ class ReadTables:
     type_works: Mapping[str, Relation] = field(default_factory=dict)
 
     def table(self, name: str) -> Table:
-        """Returns a table: rows of the file, then ids that only the log has, with −1, 0 or NaN."""
+        """Returns a table: rows of the file, then ids that only the log has, with missing values."""
         table, reserved = self.contract.rows.get(name), set[str]()
         if name != "users":
             roles = table.roles.snapshot_names if isinstance(table, ItemRows) else {}
@@ -60,7 +60,8 @@ class ReadTables:
         numbers, columns = self.ids.rows[name], {}
         for column, values in self.tables[name].columns.items() if name in self.tables else ():
             fill_value = np.nan if values.dtype.kind == "f" else 0 if column.endswith("_ms") else -1
-            padding = np.full(len(numbers) - len(values), fill_value, values.dtype)
+            fill_value = 0 if values.ndim == 2 else fill_value
+            padding = np.full((len(numbers) - len(values), *values.shape[1:]), fill_value, values.dtype)
             columns[_free_name(column, values, reserved)] = np.concatenate([values, padding])
         if name != "users":  # items without a creator must not count as items of one creator
             for column in {schema.CREATOR, schema.SONG} & columns.keys():

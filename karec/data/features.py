@@ -6,7 +6,7 @@ text       a category; free text is rejected, since vectors of it are needed
 boolean    a category
 time       a time in a column that ends with _ms
 list       of texts or integers: a category in each of up to three columns, NAME, NAME2, NAME3;
-           of more numbers: a vector, whose principal components are numbers
+           of more numbers: a vector, of items only
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.schema import CREATOR, PUBLISHED, SONG
+from karec.catalog.schema import CREATOR, MAX_VECTOR, PUBLISHED, SONG
 from karec.data.columns import Column
 from karec.data.database import quote_text
 from karec.data.table_settings import Log
@@ -30,7 +30,6 @@ MAX_CODES = 1000  # values of an integer column that is a category
 MAX_WHOLE = 20  # values of a column of numbers that is a category
 FREE_TEXT = 40  # characters, the mean of a column whose values hardly repeat
 MAX_LISTED = 3  # values of a list that are kept
-COMPONENTS = 16  # numbers of a vector that are kept
 NUMBER = r"-?[0-9]+(\.[0-9]*)?"
 NumberIds = Callable[[str, Any], NDArray[Any]]  # (role, a pyarrow.Array of ids) → their numbers
 
@@ -157,13 +156,17 @@ def log_columns(name: str, log: Log, numbers: Mapping[str, NDArray[Any]]) -> Sna
 
 
 def vector_columns(name: str, vectors: NDArray[Any]) -> SnapshotColumns:
-    """Returns columns for vectors (R, D) float32, with NaN in rows without one."""
+    """Returns a column (R, D) float32 of vectors; one with a number that is not finite becomes zeros.
+
+    Raises DataError, without the file's name, for more than MAX_VECTOR numbers.
+    """
     width = vectors.shape[1]
-    n = min(width, COMPONENTS)
-    use = f"{n} numbers of {width}"
-    if width > n:
-        vectors, use = _principal_components(vectors, n), f"{use}, principal components"
-    return SnapshotColumns({f"{name}_{at:02}": np.ascontiguousarray(vectors[:, at]) for at in range(n)}, use)
+    if width > MAX_VECTOR:
+        raise DataError(f"vectors {name!r} have {width:,} numbers, expected at most {MAX_VECTOR:,}")
+    vectors = np.array(vectors, np.float32, order="C")
+    is_missing = ~np.isfinite(vectors).all(axis=1)
+    vectors[is_missing] = 0.0
+    return SnapshotColumns({name: vectors}, f"vector of {width}, missing in {is_missing.mean():.1%} of rows")
 
 
 def _ids(role: str, values: Any, number_ids: NumberIds) -> NDArray[Any]:
@@ -257,16 +260,3 @@ def _parse_list(value: Any) -> list[Any]:
     entries = value if isinstance(value, list) else []
     values = (entry.strip() if isinstance(entry, str) else entry for entry in entries)
     return [entry for entry in values if entry is not None and entry != ""]
-
-
-def _principal_components(vectors: NDArray[Any], n: int) -> NDArray[Any]:
-    """Returns (R, n) float32, NaN for a missing vector. The largest weight of a component is positive."""
-    is_known = np.isfinite(vectors).all(axis=1)
-    known_vectors = vectors[is_known].astype(np.float64)
-    known_vectors -= known_vectors.mean(axis=0)
-    _, axes = np.linalg.eigh(known_vectors.T @ known_vectors)
-    axes = axes[:, ::-1][:, :n]
-    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n)])
-    components = np.full((len(vectors), n), np.nan, np.float32)
-    components[is_known] = known_vectors @ axes
-    return components

@@ -48,7 +48,10 @@ def leak_notes(
 
 
 def _numbers(column: NDArray[Any], names: Sequence[str] | None) -> NDArray[Any] | None:
-    """Returns the numbers of a column, NaN if missing; None for categories that are not numbers, and ids."""
+    """Returns the numbers of a column, NaN if missing; None for vectors, ids, and categories that are not
+    numbers."""
+    if column.ndim == 2:
+        return None
     if column.dtype.kind == "f":
         return column.astype(np.float64)
     if names is None or len(names) < MIN_NUMBERS:

@@ -80,6 +80,8 @@ def read_table(source: Source, key: str, contract: Contract, ids: IdType, number
         path = contract.folder / table.roles.vector_file
         vectors = _read_vectors(path, values["place"].to_numpy(), report.rows)
         features.append((vectors, ColumnReport(path.name, "list", vectors.use)))
+    if not isinstance(table, ItemRows):
+        _reject_vectors(source, features)
     features += _log_features(table, {name: values[f"n{at}"] for at, name in enumerate(log_inputs)})
     used_names = {table.id, *(column.column.name for column in inputs), *log_inputs}
     reports = [ColumnReport(table.id, "integer" if ids.is_integer else "text", "id")]
@@ -120,6 +122,15 @@ def _features(
             (feature, replace(_report(column, values[f"c{at}"], feature), odd_cells=odd_cells[at]))
         )
     return features
+
+
+def _reject_vectors(source: Source, features: list[tuple[SnapshotColumns, ColumnReport]]) -> None:
+    for feature, report in features:
+        if any(column.ndim > 1 for column in feature.columns.values()):
+            raise DataError(
+                f"{source.files[0]}: column {report.name!r} of users has vectors, which only items have. "
+                "Add it to ignore."
+            )
 
 
 def _log_features(table: Rows, cells: dict[str, Any]) -> list[tuple[SnapshotColumns, ColumnReport]]:
@@ -232,4 +243,7 @@ def _read_vectors(path: Path, places: NDArray[Any], n_rows: int) -> SnapshotColu
         raise DataError(
             f"{path} has {len(vectors):,} rows, items have {n_rows:,}, expected one for each, in their order"
         )
-    return vector_columns("vector", np.asarray(vectors[places - 1], np.float32))
+    try:
+        return vector_columns("vector", vectors[places - 1])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error

@@ -70,15 +70,30 @@ def take_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[A
     return result
 
 
+def take_vectors(table: EncodedTable, others: EncodedTable | None, rows: NDArray[Any]) -> NDArray[Any]:
+    """Returns (N, ·) float32 vectors of ``rows``, by the rule of ``take_rows``; zeros for row −1."""
+    n = len(table.ids) - 1
+    result = np.zeros((len(rows), sum(column.shape[1] for column in table.vectors)), np.float32)
+    begin = 0
+    for at, column in enumerate(table.vectors):
+        end = begin + column.shape[1]
+        is_own = (rows >= 0) & (rows < n)
+        result[is_own, begin:end] = column[rows[is_own]]
+        if others is not None:
+            result[rows >= n, begin:end] = others.vectors[at][rows[rows >= n] - n]
+        begin = end
+    return result
+
+
 def select_rows(table: EncodedTable, others: EncodedTable, rows: NDArray[Any]) -> EncodedTable:
-    """Returns the table of ``rows`` (N,) and a last row of zeros, by the rule of ``take_rows``."""
+    """Returns the table of ``rows`` (N,) and a last row of zeros, by the rule of ``take_rows``,
+    without vectors."""
     rows_and_zero = np.append(rows, -1)
-    return EncodedTable(
-        *(
-            take_rows(getattr(table, name), getattr(others, name), rows_and_zero)
-            for name in ("ids", "numbers", "moments")
-        )
+    ids, numbers, moments = (
+        take_rows(getattr(table, name), getattr(others, name), rows_and_zero)
+        for name in ("ids", "numbers", "moments")
     )
+    return EncodedTable(ids, numbers, moments)
 
 
 class EncodingCache:

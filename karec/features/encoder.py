@@ -33,7 +33,13 @@ from karec.errors import BundleError
 from karec.features.affinities import LIST_LENGTH, AffinityPriors
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES, CrossFeatures
-from karec.features.encoded_snapshot import EncodedSnapshot, EncodingCache, select_rows, take_rows
+from karec.features.encoded_snapshot import (
+    EncodedSnapshot,
+    EncodingCache,
+    select_rows,
+    take_rows,
+    take_vectors,
+)
 from karec.features.item_types import ItemTypeHead, item_type_coder
 from karec.features.scene_counters import SceneCounterCoder, SceneCounterHead
 from karec.features.table import TableCoder, TableHead, check_names
@@ -42,6 +48,7 @@ from karec.files import file_aside, parse_json, read_npz, to_struct
 from karec.times import HOUR_MS
 
 CONTEXT = ("scene", "hour", "weekday")
+CONTENT = "item_content"
 LENGTHS = ("log_history", "log_skipped")
 USER_SIDE = (  # outputs of encode_users
     *("user_id", "user_ids", "user_numbers", "history", "skipped", "context"),
@@ -83,6 +90,7 @@ class Encoder:
     context (U, 3) int64            scene, hour and weekday (UTC)
     item_ids (N, I) int64
     item_numbers (N, ·) float32
+    item_content (N, ·) float32     only if items have own vectors; zeros for a missing one
     crosses (N, ·) float32
 
     Only the crosses read the others: follows, friends (U, MAX_EDGES) int64, codes of creators; alike (U, P)
@@ -211,6 +219,7 @@ class Encoder:
         codes |= dict.fromkeys(("affinity_history", "affinity_skipped"), (affinity_length, n["item_ids"]))
         codes |= dict.fromkeys(SOCIAL_EDGES, (MAX_EDGES,))
         numbers = {name: (n[name],) for name in ("user_numbers", "item_numbers", "crosses")}
+        numbers |= {CONTENT: (self.works.vector_width,)} if self.works.vectors else {}
         numbers |= {"dense": (sum(n.values()) - n["user_id"],)}
         return {
             **{k: ("int64", v) for k, v in codes.items()},
@@ -402,7 +411,12 @@ class Encoder:
             tables.works if more_tables is None else select_rows(tables.works, more_tables.works, work_rows)
         )
         rows = work_rows if more_tables is None else np.where(work_rows < 0, -1, np.arange(len(work_rows)))
+        content = {}
+        if self.works.vectors:
+            others = None if more_tables is None else more_tables.works
+            content = {CONTENT: take_vectors(tables.works, others, work_rows)}
         return {
+            **content,
             "item_ids": take_rows(works.ids, None, rows),
             "item_numbers": self.item_coder(snapshot).compute_numbers(works, rows, time_ms, counts),
             "cowatch": self._cowatch_rows(

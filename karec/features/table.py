@@ -34,11 +34,13 @@ class EncodedTable:
              count and rates of the snapshot. Rows have the layout of ``TableCoder.compute_numbers``: a
              request reads the row of each item once, mostly from memory
     moments  (R + 1, ·) int64 Unix ms
+    vectors  each (R, D) float32, columns of the table, not copies: they are large, and processes share them
     """
 
     ids: NDArray[Any]
     numbers: NDArray[Any]
     moments: NDArray[Any]
+    vectors: tuple[NDArray[Any], ...] = ()
 
 
 class NumberScale(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -65,6 +67,13 @@ class NumberScale(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
         return _native.scaled(values, self.log, self.mean, self.scale)
 
 
+class VectorColumn(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A column of vectors and their width."""
+
+    name: str
+    width: Annotated[int, Meta(ge=1, le=schema.MAX_VECTOR)]
+
+
 class TableHead(Struct, frozen=True):
     """All of a ``TableCoder`` but the vocabularies, as an encoder's head stores it.
 
@@ -77,9 +86,11 @@ class TableHead(Struct, frozen=True):
     priors: tuple[Rate, ...]
     numbers: tuple[NumberScale, ...]
     moments: tuple[NumberScale, ...]
+    vectors: tuple[VectorColumn, ...] = ()
 
     def __post_init__(self) -> None:
         check_names("categories", self.categories)
+        check_names("vectors", tuple(column.name for column in self.vectors))
         check_names("counted", self.counted)
         if len(self.priors) != len(self.counted):
             raise ValueError(f"priors has {len(self.priors)} rates, expected {len(self.counted)}")
@@ -98,6 +109,7 @@ class TableCoder:
     priors        overall rates of these labels
     type_code     0 for works and users. Else the code of all rows in place of that of their id; then columns
                   may be missing, which gives 0
+    vectors       columns of vectors, which models read without a change
     """
 
     own_id: bool
@@ -108,6 +120,7 @@ class TableCoder:
     counted: tuple[str, ...]
     priors: tuple[float, ...]
     type_code: int = 0
+    vectors: tuple[VectorColumn, ...] = ()
 
     @classmethod
     def fit(
@@ -128,7 +141,8 @@ class TableCoder:
             rates: overall rate by label.
         """
         counters = {name for name in table.columns if schema.is_counter(name)}
-        plain = [name for name in sorted(table.columns) if name not in counters]
+        vectors = [name for name in sorted(table.columns) if table[name].ndim == 2]
+        plain = [name for name in sorted(table.columns) if name not in {*counters, *vectors}]
         integers = [name for name in plain if table[name].dtype.kind in "iub"]
         moments = [name for name in integers if name.endswith("_ms")]
         ranked = sorted(  # ids (creator, song) first
@@ -151,6 +165,7 @@ class TableCoder:
             moments=tuple(NumberScale.fit(name, log_hours(table[name][rows], time_ms)) for name in moments),
             counted=counted,
             priors=tuple(float(np.clip(rates[label], 1e-6, 1 - 1e-6)) for label in counted),
+            vectors=tuple(VectorColumn(name, table[name].shape[1]) for name in vectors),
         )
 
     @property
@@ -171,6 +186,11 @@ class TableCoder:
         )
 
     @property
+    def vector_width(self) -> int:
+        """Numbers of all vectors of a row."""
+        return sum(column.width for column in self.vectors)
+
+    @property
     def descriptions(self) -> dict[str, str]:
         """The inputs made from each column, in words."""
         categories = zip(self.category_names, self.vocabularies, strict=True)
@@ -178,6 +198,7 @@ class TableCoder:
         texts |= {number.name: "logarithm of a number" if number.log else "number" for number in self.numbers}
         texts |= {moment.name: "logarithm of the age in hours" for moment in self.moments}
         texts |= dict.fromkeys(self.counters[1:], "smoothed rate")
+        texts |= {column.name: f"vector of {column.width} numbers" for column in self.vectors}
         return texts | dict.fromkeys(self.counters[:1], "logarithm of a count")
 
     @property
@@ -186,15 +207,25 @@ class TableCoder:
         return (schema.EXPOSED, *map(schema.counter, self.counted)) if self.counted else ()
 
     def encode(self, table: Table) -> EncodedTable:
-        """Encodes all rows. O(R · columns). Raises ValueError for a column that the table does not have."""
+        """Encodes all rows. O(R · columns).
+
+        Raises ValueError for a column that the table does not have, or vectors of another width.
+        """
         wanted = [
             *self.categories,
             *(number.name for number in (*self.numbers, *self.moments)),
+            *(column.name for column in self.vectors),
             *self.counters,
         ]
         missing = [name for name in wanted if name not in table.columns]
         if missing and not self.type_code:
             raise ValueError(f"the table lacks the columns {missing} that the encoder was fitted on")
+        for column in (column for column in self.vectors if column.name not in missing):
+            if table[column.name].shape[1:] != (column.width,):
+                raise ValueError(
+                    f"column {column.name!r} has shape {table[column.name].shape}, expected vectors of "
+                    f"{column.width} numbers"
+                )
         n = len(table)
         ids = np.zeros((n + 1, len(self.vocabularies)), np.int64)
         ids[:n] = self.encode_ids(table)
@@ -211,7 +242,11 @@ class TableCoder:
             if name not in missing:
                 counts[:n, at] = table[name]
         numbers[:, len(self.numbers) + len(self.moments) :] = self.scale_counters(counts)
-        return EncodedTable(ids, numbers, moments)
+        vectors = tuple(
+            np.zeros((n, column.width), np.float32) if column.name in missing else table[column.name]
+            for column in self.vectors
+        )
+        return EncodedTable(ids, numbers, moments, vectors)
 
     def encode_ids(self, table: Table) -> NDArray[Any]:
         """Returns (R, ·) int64 codes of the categories of all rows."""
@@ -254,7 +289,8 @@ class TableCoder:
         return scale_counters(counts, np.array(self.priors))
 
     def to_head(self) -> TableHead:
-        return TableHead(self.own_id, self.categories, self.counted, self.priors, self.numbers, self.moments)
+        names = (self.own_id, self.categories, self.counted, self.priors)
+        return TableHead(*names, self.numbers, self.moments, self.vectors)
 
     def to_arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Returns the keys of the vocabularies by the name ``<prefix>.<number>``."""

@@ -173,7 +173,7 @@ class GrowingTable:
         if n_kept < len(is_removed) or n > len(self._arrays[""]):
             is_kept = ~is_removed
             for name, array in self._arrays.items():
-                larger = np.empty(int(n * GROWTH), array.dtype)
+                larger = np.empty((int(n * GROWTH), *array.shape[1:]), array.dtype)
                 larger[:n_kept] = array[: len(is_removed)][is_kept]
                 self._arrays[name] = larger
         for name, array in self._arrays.items():
@@ -182,8 +182,14 @@ class GrowingTable:
         self.table = Table(self._arrays[""][:n], columns)
 
 
-def make_cells(values: list[Any], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Returns (N,) cells of the column ``name``; a value that is None or does not fit becomes missing."""
+def make_cells(values: list[Any], name: str, like: NDArray[Any]) -> NDArray[Any]:
+    """Returns the N cells of the column ``name``; a value that is None or does not fit becomes missing.
+
+    ``like``: the column of another table, with the dtype and the width of vectors.
+    """
+    dtype = like.dtype
+    if like.ndim == 2:
+        return _make_vectors(values, like.shape[1])
     if is_counter(name):
         return np.array([0 if value is None else value for value in values], dtype)
     if dtype.kind == "b":
@@ -197,6 +203,16 @@ def make_cells(values: list[Any], name: str, dtype: np.dtype[Any]) -> NDArray[An
         isinstance(value, int | float) and low <= value <= high and value == int(value) for value in values
     )
     return np.array([int(value) if fit else missing for value, fit in zip(values, fits, strict=True)], dtype)
+
+
+def _make_vectors(values: list[Any], width: int) -> NDArray[Any]:
+    """Returns (N, width) float32; zeros for a value that is not a list of so many finite numbers."""
+    vectors = np.zeros((len(values), width), np.float32)
+    high = float(np.finfo(np.float32).max)
+    for row, value in zip(vectors, values, strict=True):
+        if isinstance(value, list) and len(value) == width and all(abs(n) <= high for n in value):
+            row[:] = value
+    return vectors
 
 
 @cache

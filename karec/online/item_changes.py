@@ -162,7 +162,7 @@ class ItemChanges:
 
     def _cell_rules(self) -> tuple[object, ...]:
         """Returns a value that is equal for two bases that give an upload the same cells."""
-        columns = {name: column.dtype for name, column in self.base.works.columns.items()}
+        columns = {name: (column.dtype, column.shape[1:]) for name, column in self.base.works.columns.items()}
         labels = {name: tuple(self.base.labels.get(name, ())) for name in columns}
         return list(columns.items()), labels, self._number_of, self._refuse
 
@@ -199,7 +199,7 @@ class ItemChanges:
         is_removed[in_table[in_table >= 0]] = True
         if ids or is_removed.any():
             columns = {
-                name: make_cells([row.get(name) for row in rows], name, column.dtype)
+                name: make_cells([row.get(name) for row in rows], name, column)
                 for name, column in self.base.works.columns.items()
             }
             self._growing.put(is_removed, np.array(ids, np.int64), columns)
@@ -231,7 +231,7 @@ class ItemChanges:
             edited_values = life.values(self.base.time_ms)
             if not edited_values:
                 return None
-            row = {name: column[base_row].item() for name, column in self.base.works.columns.items()}
+            row = {name: column[base_row].tolist() for name, column in self.base.works.columns.items()}
             return {**row, **self._numbered(edited_values)}
         if life.upload_ms is None:
             self.counts["edit of an unknown item"] += life.presence is None and bool(life.columns)
@@ -273,7 +273,7 @@ class ItemChanges:
         return self._creator_cell(self._numbered({CREATOR: creator}).get(CREATOR))
 
     def _creator_cell(self, creator: Any) -> int:
-        return int(make_cells([creator], CREATOR, self.base.works[CREATOR].dtype)[0])
+        return int(make_cells([creator], CREATOR, self.base.works[CREATOR])[0])
 
 
 def _factor(life: ItemLife, name: str) -> float:

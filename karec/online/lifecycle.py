@@ -39,7 +39,7 @@ from karec.aggregates.events import (
     WORK,
     Events,
 )
-from karec.catalog.schema import CREATOR
+from karec.catalog.schema import CREATOR, MAX_VECTOR
 from karec.online.store import records
 from karec.online.store.online_store import Read
 
@@ -53,7 +53,7 @@ NO_BASE_MS = 1 << 62  # later than the moment of any base
 Moment = tuple[int, int]
 """(time_ms, number) of an event."""
 NEVER: Moment = (-(1 << 63), 0)
-Value = int | float | str | bool | None
+Value = int | float | str | bool | list[float] | None
 TimedKind = tuple[Moment, int]
 """(moment, kind) of an event."""
 
@@ -159,6 +159,13 @@ def is_factor(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_FACTOR
 
 
+def is_column_value(value: object) -> bool:
+    """Returns True for a value of an upload's column: a text, a number, a vector, or None."""
+    if isinstance(value, list):
+        return len(value) <= MAX_VECTOR and all(type(number) in (int, float) for number in value)
+    return value is None or isinstance(value, str | int | float)
+
+
 def _parse_adjustment(text: str) -> dict[str, Value] | None:
     """Returns ``scale`` and ``offset``; None if ``text`` has neither, or anything else."""
     values = _parse_columns(text, -1)
@@ -175,7 +182,7 @@ def _parse_columns(text: str, creator_id: int) -> dict[str, Value] | None:
         return None
     if not isinstance(values, dict) or len(values) > MAX_COLUMNS:
         return None
-    if not all(value is None or isinstance(value, str | int | float) for value in values.values()):
+    if not all(map(is_column_value, values.values())):
         return None
     return {**values, CREATOR: creator_id} if creator_id >= 0 else values
 

@@ -16,7 +16,7 @@ import numpy as np
 from karec.aggregates.events import COLUMNS, KINDS, WORK, Events, Head
 from karec.erasure import Tombstones
 from karec.index.ids import IdMap, PlainIds
-from karec.online.lifecycle import ADJUSTMENTS, ID, is_factor
+from karec.online.lifecycle import ADJUSTMENTS, ID, is_column_value, is_factor
 from karec.online.store import records
 from karec.online.store.online_store import OnlineStore
 
@@ -226,8 +226,8 @@ class EventParser:
         if not isinstance(columns, Mapping):
             raise _NotAnEventError("columns are not a table")
         values = {str(name): _plain(value) for name, value in columns.items() if name != ID}
-        if not all(value is None or isinstance(value, str | int | float) for value in values.values()):
-            raise _NotAnEventError("columns have a value that is not a number, string or boolean")
+        if not all(map(is_column_value, values.values())):
+            raise _NotAnEventError("columns have a value that is not a number, string, boolean or vector")
         if items.naming is not None and event == UPLOAD and "item_id" in row:
             if _has_number_of_another(item, row["item_id"], items.naming, items.snapshot):
                 raise _NotAnEventError("item_id has the number of another item: choose another id")
@@ -268,8 +268,8 @@ def _array(cells: list[Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a NumPy number as a number of Python."""
-    return value.item() if isinstance(value, np.generic) else value
+    """Returns a NumPy number or vector as a number or list of Python."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:

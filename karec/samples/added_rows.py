@@ -72,7 +72,7 @@ def _new_users(snapshot: Snapshot, events: Events) -> dict[int, str]:
 def _with_rows(snapshot: Snapshot, new_users: NDArray[Any], uploads: Table) -> Snapshot:
     n = len(new_users)
     empty = [None] * n
-    cells = {name: make_cells(empty, name, column.dtype) for name, column in snapshot.users.columns.items()}
+    cells = {name: make_cells(empty, name, column) for name, column in snapshot.users.columns.items()}
     counters = snapshot.user_scene_counters
     if counters is not None:
         counters = {name: np.pad(column, (0, n * snapshot.n_scenes)) for name, column in counters.items()}

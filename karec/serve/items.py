@@ -128,7 +128,7 @@ def _columns_of(snapshot: Snapshot, number: int, labels: Snapshot) -> dict[str, 
     row = int(snapshot.works.lookup(np.array([number], np.int64))[0])
     if row < 0:
         return {}
-    values = {name: column[row].item() for name, column in snapshot.works.columns.items()}
+    values = {name: column[row].tolist() for name, column in snapshot.works.columns.items()}
     for name, texts in labels.labels.items():
         code = values.get(name)
         if isinstance(code, int) and 0 <= code < len(texts):

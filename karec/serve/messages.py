@@ -167,7 +167,7 @@ class ItemEvent(Struct, frozen=True, omit_defaults=True):
     item_type: str | None = None
     creator_id: Id | None = None
     user_id: Id | None = None
-    columns: dict[str, str | int | float | bool | None] = {}
+    columns: dict[str, str | int | float | bool | list[float] | None] = {}
     scale: float | None = None
     offset: float | None = None
     time_ms: int | None = None

@@ -187,7 +187,7 @@ def test_export_refuses_a_scene_of_another_item_type(config):
 
 
 def test_export_refuses_similarity_of_own_vectors():
-    columns = {"audio_00": np.ones(3, np.float32)}
+    columns = {"audio": np.ones((3, 1), np.float32)}
     snapshot = Snapshot(1, Table(np.arange(3), columns), Table(np.arange(1), {}), {}, {})
     index, bundle = (
         ItemIndex.build(np.arange(3), np.eye(3, dtype=np.float32)),

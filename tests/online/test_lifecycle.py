@@ -209,7 +209,7 @@ def test_changed_items_stay_equal_while_rows_are_added_and_removed():
 
 def test_event_with_unreadable_text_is_counted_and_skipped():
     events = to_events(
-        [(UPLOAD, 501, 3, 0, 0, "{"), (EDIT, 501, 3, 0, 1, '{"a": [1]}'), (UPLOAD, 502, 3, 0, 2, "")]
+        [(UPLOAD, 501, 3, 0, 0, "{"), (EDIT, 501, 3, 0, 1, '{"a": [[1]]}'), (UPLOAD, 502, 3, 0, 2, "")]
     )
     events.source[:] = np.arange(len(events))
     store, applier = SqliteStore(None), EventApplier(StoreContents(BASE, HEAD))

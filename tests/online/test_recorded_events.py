@@ -351,8 +351,8 @@ BAD = [
     ({"event": "upload", "item_id": 900, "creator_id": 3, "columns": [3]}, "columns are not a table"),
     ({"event": "upload", "item_id": 900, "columns": {}}, "creator_id is missing"),
     (
-        {"event": "upload", "item_id": 900, "creator_id": 3, "columns": {"tag": np.arange(2)}},
-        "columns have a value that is not a number, string or boolean",
+        {"event": "upload", "item_id": 900, "creator_id": 3, "columns": {"tag": np.eye(2)}},
+        "columns have a value that is not a number, string, boolean or vector",
     ),
     (
         {"event": "upload", "item_id": 900, "creator_id": 3, "columns": {"tag": 10**5000}},

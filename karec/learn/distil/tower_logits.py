@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.features.encoder import CONTENT
 from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.towers import Towers, UserOutputs
@@ -64,5 +65,7 @@ def item_vectors(model: Towers, batches: Batches, items: Tensor, numbers: Tensor
         "item_ids": batches.item_ids(items.flatten()),
         "item_numbers": numbers.flatten(0, 1).to(batches.device),
     }
+    if CONTENT in model.item.inputs:
+        inputs[CONTENT] = batches.item_content(items.flatten())
     vectors: Tensor = model.item(inputs)
     return vectors.reshape(*items.shape, -1)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR
 from karec.features.crosses import SOCIAL_EDGES
-from karec.features.encoder import Encoder
+from karec.features.encoded_snapshot import take_vectors
+from karec.features.encoder import CONTENT, Encoder
 from karec.learn._torch import Tensor, torch
 from karec.samples.examples import Examples
 from karec.times import Progress
@@ -30,7 +31,7 @@ class Batches:
     (zeros for padding), and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``.
     ``follows`` and ``friends`` have only known creators, in any order, with as many columns as the longest
     row of the batch needs. Memory per row: about 4 bytes a number, 8 a code, 4 a history slot and 4 a social
-    edge.
+    edge; the vectors of items, ``item_content``, are stored once per item.
     """
 
     def __init__(
@@ -47,14 +48,18 @@ class Batches:
         width = examples.encoder.history_length
         self.device = torch.device(device)
         self.labels = torch.from_numpy(np.concatenate([part.labels for part in parts])).to(self.device)
-        self._item_ids = torch.from_numpy(examples.encoder.tables(examples.snapshot).works.ids)
+        works = examples.encoder.tables(examples.snapshot).works
+        self._item_ids = torch.from_numpy(works.ids)
+        self._item_content = torch.from_numpy(take_vectors(works, None, np.arange(-1, len(works.ids) - 1)))
+        rows_of_more = np.full(len(self.labels) - len(examples), -1)  # other types have no vectors
+        self._item_rows = torch.from_numpy(np.concatenate([examples.item_rows, rows_of_more]))
         lists = {
             name: np.concatenate([part.relations[name].latest(width) for part in parts]).astype(np.int32)
             for name in LISTS
             if name in names
         }
         self._lists = {name: torch.from_numpy(slots) for name, slots in lists.items()}
-        plain = [name for name in names if name not in LISTS]
+        plain = [name for name in names if name not in (*LISTS, CONTENT)]
         chunks: dict[str, list[Tensor]] = {name: [] for name in plain}
         n_done, encoder = 0, examples.encoder
         for part, rows in _chunks(parts):
@@ -72,7 +77,8 @@ class Batches:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*self._plain, *self._lists)
+        content = (CONTENT,) if self._item_content.shape[1] else ()
+        return (*self._plain, *content, *self._lists)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,8 +93,10 @@ class Batches:
 
         ``history (B, H)``: rows of items, −1 for an empty slot; replaces the examples' own history.
         """
-        selected = (*self._plain, *self._lists) if names is None else names
-        result = {name: self._plain[name][rows] for name in selected if name not in self._lists}
+        selected = self.names if names is None else names
+        result = {name: self._plain[name][rows] for name in selected if name in self._plain}
+        if CONTENT in selected:
+            result[CONTENT] = self.item_content(self._item_rows[rows])
         result |= {name: _trimmed(result[name]).long() for name in SOCIAL_EDGES if name in result}
         lists = {name: self._lists[name][rows].long() for name in selected if name in self._lists}
         if history is not None and "history" in lists:
@@ -107,15 +115,27 @@ class Batches:
     def item_ids(self, items: Tensor) -> Tensor:
         return self._item_ids[items].to(self.device)
 
+    def item_content(self, items: Tensor) -> Tensor:
+        """Returns (N, V) vectors of item rows, zeros for row −1."""
+        return self._item_content[items + 1].to(self.device)
+
     def edges(self, bins: int) -> dict[str, Tensor]:
-        """Returns (F, bins + 1) quantiles per number, from a sample of the examples."""
+        """Returns (F, bins + 1) quantiles per number, from a sample of the examples.
+
+        If items have vectors, also ``item_content``: (V, 2) mean and standard deviation of their numbers.
+        """
         stride = max(len(self) // QUANTILE_ROWS, 1)
         levels = torch.linspace(0.0, 1.0, bins + 1)
-        return {
+        edges = {
             name: torch.quantile(self._plain[name][::stride], levels, dim=0).T.contiguous()
             for name in NUMBERS
             if name in self._plain
         }
+        if self._item_content.shape[1]:
+            vectors = self._item_content[torch.unique(self._item_rows[::stride]) + 1]
+            vectors = vectors[vectors.any(dim=1)]
+            edges[CONTENT] = torch.stack([vectors.mean(dim=0), vectors.std(dim=0, correction=0)], dim=1)
+        return edges
 
     def in_order(self, names: Sequence[str], size: int = IN_ORDER) -> Iterator[dict[str, Tensor]]:
         for begin in range(0, len(self), size):

@@ -131,6 +131,28 @@ class PiecewiseLinear(nn.Module):
         return torch.cat([fractions.flatten(1), numbers], dim=1)
 
 
+class Projection(nn.Module):
+    """Linear map of standardised vectors: (N, V) → (N, width). A missing vector, all zeros, gives zeros.
+
+    ``moments (V, 2)``: mean and standard deviation of each number, see ``Batches.edges``.
+    """
+
+    def __init__(self, moments: Tensor, width: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
+        mean, deviation = moments.unbind(dim=1)
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("scale", 1.0 / deviation.clamp(min=1e-6))
+        self.width = width
+        self.linear = nn.Linear(len(moments), width, bias=False)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        is_known = (vectors.abs().amax(dim=1, keepdim=True) > 0).to(torch.float32)
+        projected: Tensor = self.linear((vectors - self.mean) * self.scale) * is_known
+        return projected
+
+
 def embed_items(
     codes: CodeEmbedding, inputs: Mapping[str, Tensor], names: Sequence[str]
 ) -> list[tuple[Tensor, Tensor]]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from karec.features.encoder import Encoder
+from karec.features.encoder import CONTENT, Encoder
 from karec.learn._torch import Tensor, nn, torch
-from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear
+from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, Projection
 
 INPUTS = ("user_ids", "user_numbers", "context", "item_ids", "item_numbers", "crosses")
 MAX_PAIR_ROWS = 4_096  # codes of a pair of categories; with more, a small log has too few rows per weight
@@ -25,7 +25,7 @@ class LogisticRegression(nn.Module):
     The user's inputs may have one row for all N items. ``edges``: see ``Batches.edges``.
     """
 
-    inputs = INPUTS
+    inputs: tuple[str, ...] = INPUTS
 
     def __init__(self, encoder: Encoder, edges: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -44,6 +44,10 @@ class LogisticRegression(nn.Module):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
             self.pieces[name], self.numbers[name] = pieces, linear
+        self.content = Projection(edges[CONTENT], n_tasks) if CONTENT in edges else None
+        if self.content is not None:
+            self.inputs = (*INPUTS, CONTENT)
+            nn.init.zeros_(self.content.linear.weight)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         from_codes = [codes(inputs[name]).sum(dim=1) for name, codes in self.codes.items()]
@@ -51,6 +55,8 @@ class LogisticRegression(nn.Module):
         logits: Tensor = sum(from_numbers[1:], from_numbers[0]) + sum(from_codes[1:], from_codes[0])
         if self.pairs is not None:
             logits = logits + self.pairs(inputs["user_ids"], inputs["item_ids"])
+        if self.content is not None:
+            logits = logits + self.content(inputs[CONTENT])
         return logits
 
     def penalty(self) -> Tensor:

@@ -16,9 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from karec.features.encoder import Encoder
+from karec.features.encoder import CONTENT, Encoder
 from karec.learn._torch import Tensor, nn, torch
-from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, attend, embed_items, masked_mean
+from karec.learn.nets.layers import (
+    CodeEmbedding,
+    PiecewiseLinear,
+    Projection,
+    attend,
+    embed_items,
+    masked_mean,
+)
 from karec.learn.nets.towers import Towers, item_embedding
 
 INPUTS = (
@@ -59,6 +66,9 @@ class MmoeRanker(nn.Module):
         n_tasks, n_all = len(encoder.tasks), members * n_experts
         self.members, self.n_experts, self.hidden, self.crossed = members, n_experts, hidden, crossed
         self.inputs = INPUTS if self.crossed else Towers.inputs
+        self.content = Projection(edges[CONTENT], dim) if CONTENT in edges else None
+        if self.content is not None:
+            self.inputs = (*self.inputs, CONTENT)
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
         self.user_numbers = PiecewiseLinear(edges["user_numbers"])
         self.item_numbers = PiecewiseLinear(edges["item_numbers"])
@@ -71,6 +81,7 @@ class MmoeRanker(nn.Module):
         if not self.crossed:
             self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
         n_item = len(sizes["item_ids"]) * dim + n_item_numbers + (4 * dim if self.crossed else 0)
+        n_item += 0 if self.content is None else dim
         n_mixed = n_all * (hidden + n_tasks)
         self.from_user = nn.Linear(n_user, n_mixed)
         self.from_item = nn.Linear(n_item, n_mixed, bias=False)
@@ -100,10 +111,13 @@ class MmoeRanker(nn.Module):
             user_numbers,
             masked_mean(history, has_history),
         ]
-        item_parts = [item.flatten(1)]
+        item_parts, query = [item.flatten(1)], item.sum(dim=1)
+        if self.content is not None:
+            content = self.content(inputs[CONTENT])
+            item_parts.append(content)
+            query = query + content
         if self.crossed:
             skipped, has_skipped = lists[1]
-            query = item.sum(dim=1)
             liked, disliked = attend(query, history, has_history), attend(query, skipped, has_skipped)
             numbers = torch.cat([numbers, inputs["crosses"]], dim=1)
             user_parts.append(masked_mean(skipped, has_skipped))

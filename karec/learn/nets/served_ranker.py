@@ -19,10 +19,11 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
+from karec.features.encoder import CONTENT
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.calibration import Calibrated
 from karec.learn.nets.layers import embed_items, masked_mean
-from karec.learn.nets.ranker import INPUTS, MmoeRanker
+from karec.learn.nets.ranker import MmoeRanker
 
 MAX_SCORE = 60.0  # of a score or gate: e^60 is 1e26; sums of it stay far below the largest float32
 
@@ -37,7 +38,7 @@ class UserTerms(NamedTuple):
 
 
 class UserSide(nn.Module):
-    """The user's inputs (see INPUTS), U rows → UserTerms."""
+    """The user's inputs (see MmoeRanker.inputs), U rows → UserTerms."""
 
     def __init__(self, calibrated: Calibrated, ranker: MmoeRanker) -> None:
         super().__init__()
@@ -67,11 +68,11 @@ class UserSide(nn.Module):
 
 
 class ItemSide(nn.Module):
-    """item_ids, item_numbers and crosses (N rows), UserTerms of 1 or N users → logits (N, T + X)."""
+    """Inputs of items (see MmoeRanker.inputs), N rows, UserTerms of 1 or N users → logits (N, T + X)."""
 
     def __init__(self, calibrated: Calibrated, ranker: MmoeRanker) -> None:
         super().__init__()
-        self.item_codes = ranker.item_codes
+        self.item_codes, self.content = ranker.item_codes, ranker.content
         self.members = ranker.members
         self.width = ranker.n_experts * ranker.hidden  # of a member in the first layer; gates are last
         self.first = nn.ParameterList(map(_constant, self._cut(ranker.from_item.weight.T)))
@@ -123,10 +124,14 @@ class ItemSide(nn.Module):
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
         fractions = torch.addmm(self.low, inputs["item_numbers"], self.places) * self.per_width
         numbers = torch.minimum(torch.maximum(fractions, self.below), self.above)
-        item = codes @ self.sum_of_codes
+        item, content = codes @ self.sum_of_codes, []
+        if self.content is not None:
+            content = [self.content(inputs[CONTENT])]
+            item = item + content[0]
         lists = [_attended(item, keys, values) for keys, values in zip(user.keys, user.values, strict=True)]
         return torch.cat(
-            [codes, *lists, *(summary * item for summary in lists), numbers, inputs["crosses"]], dim=1
+            [codes, *content, *lists, *(summary * item for summary in lists), numbers, inputs["crosses"]],
+            dim=1,
         )
 
     def forward(self, inputs: Mapping[str, Tensor], user: UserTerms) -> Tensor:
@@ -153,10 +158,9 @@ class ItemSide(nn.Module):
 class ServedRanker(nn.Module):
     """``inputs`` of MmoeRanker → calibrated logits (N, T + X)."""
 
-    inputs = INPUTS
-
     def __init__(self, calibrated: Calibrated, ranker: MmoeRanker) -> None:
         super().__init__()
+        self.inputs = ranker.inputs
         self.user, self.items = UserSide(calibrated, ranker), ItemSide(calibrated, ranker)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -22,9 +22,9 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from karec.features.encoder import Encoder
+from karec.features.encoder import CONTENT, Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
-from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear
+from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, Projection
 from karec.learn.nets.matching import Matching
 
 STARTING_SCALE = 5.0
@@ -112,14 +112,14 @@ class UserTower(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """item_ids, item_numbers (B rows) → item_vector (B, D)."""
+    """item_ids, item_numbers and, if items have vectors, item_content (B rows) → item_vector (B, D)."""
 
-    inputs = ("item_ids", "item_numbers")
+    inputs: tuple[str, ...] = ("item_ids", "item_numbers")
 
     def __init__(
         self,
         encoder: Encoder,
-        edges: Tensor,
+        edges: Mapping[str, Tensor],
         item_codes: CodeEmbedding,
         matching: Matching | None,
         *,
@@ -129,14 +129,20 @@ class ItemTower(nn.Module):
     ) -> None:
         super().__init__()
         self.item_codes, self.matching = item_codes, matching
-        self.numbers = PiecewiseLinear(edges)
+        self.numbers = PiecewiseLinear(edges["item_numbers"])
         width = len(encoder.sizes["item_ids"]) * dim + self.numbers.width
+        self.content = Projection(edges[CONTENT], 2 * dim) if CONTENT in edges else None
+        if self.content is not None:
+            self.inputs = (*ItemTower.inputs, CONTENT)
+            width += self.content.width
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, vector))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
-        numbers = self.numbers(inputs["item_numbers"])
-        vector: Tensor = self.layers(torch.cat([codes, numbers], dim=1))
+        parts = [codes, self.numbers(inputs["item_numbers"])]
+        if self.content is not None:
+            parts.append(self.content(inputs[CONTENT]))
+        vector: Tensor = self.layers(torch.cat(parts, dim=1))
         if self.matching is not None:
             vector = vector + self.matching.embed_items(inputs["item_ids"])
         return functional.normalize(vector, dim=1)
@@ -173,9 +179,7 @@ class Towers(nn.Module):
             id_dropout=id_dropout,
             hidden_profiles=profile_dropout,
         )
-        self.item = ItemTower(
-            encoder, edges["item_numbers"], item_codes, match, dim=dim, hidden=hidden, vector=vector
-        )
+        self.item = ItemTower(encoder, edges, item_codes, match, dim=dim, hidden=hidden, vector=vector)
         self.inputs = (*self.user.inputs, *self.item.inputs)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
         self.bias = nn.Parameter(torch.zeros(self.user.heads))

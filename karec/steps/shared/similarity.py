@@ -26,8 +26,7 @@ from karec.steps.shared.vectors import ITEM, Parts, own_vectors
 class Similarity:
     """The table ``similarity`` of a step.
 
-    vectors  "item": vectors of the item index. Else the name of own vectors (``"vector"``: the columns
-             vector_00, vector_01, … of works)
+    vectors  "item": vectors of the item index. Else a column of own vectors of works
     centre   subtract from item vectors their mean over the catalogue, stored in the bundle
     whiten   p in [0, 1]: the power to which differences of variance between directions of item vectors are
              removed

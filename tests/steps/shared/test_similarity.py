@@ -145,7 +145,7 @@ def test_similarity_maps_only_rows_of_the_bundles_version(index, bundle):
             r"weights, with type_weight, sum to 1\.1, expected at most 1",
         ),
         (Similarity(whiten=1.5), r"similarity\.whiten must lie in \[0, 1\], got 1\.5"),
-        (Similarity("audio", centre=True), r"similarity\.vectors = 'audio': no columns"),
+        (Similarity("audio", centre=True), r"similarity\.vectors = 'audio': no vectors"),
     ],
 )
 def test_similarity_rejects_wrong_settings_by_key(index, similarity, message):
