@@ -221,7 +221,8 @@ class Follower:
             if is_first:
                 one.begin(ItemsState.from_lifecycle(lifecycle, one.contents.base))
             else:
-                one.update(lifecycle)
+                known = one.item_changes.lifecycle.items
+                one.update(replace(lifecycle, items=lifecycle.items_other_than(known)))
         return cursor
 
     def _apply(self, stored: StoredEvents) -> None:

@@ -231,6 +231,10 @@ class ItemLifecycle:
             entries[key] = records.pack(key, np.array([*moment, kind], np.uint64).tobytes())
         return entries
 
+    def items_other_than(self, known: Mapping[int, ItemLife]) -> dict[int, ItemLife]:
+        """Returns the lives that are not equal to those in ``known``."""
+        return {item: life for item, life in self.items.items() if item not in known or known[item] != life}
+
     @classmethod
     def from_entries(cls, entries: Mapping[bytes, bytes | None], counts: Counter[str]) -> ItemLifecycle:
         """Reads entries of the store, of one item type. Corrupt ones are counted and taken as missing. The

@@ -181,3 +181,18 @@ def test_erased_item_has_no_values_in_a_running_follower_and_returns_without(ite
     exposed = CONTENTS.counters.index("count_exposed")
     assert follower.items.find_counters(np.array([item]))[1][0, exposed] == 1
     assert content_of(follower) == content_of(successor) == fresh_content(store)
+
+
+def test_erasure_of_an_item_indexes_no_other_item_again():
+    store, updates = SqliteStore(None), []
+    item_changes = ItemChanges(CONTENTS.base, lambda column, text: -1, lambda columns, item: "")
+    works = FollowedItems(CONTENTS, item_changes, lambda items, update: updates.append(update))
+    follower = Follower(store, [works], None)
+    for item in (901, 902):
+        store.append(item_event("upload", item, item, creator_id=3), APPLIER)
+    follower.poll()
+    updates.clear()
+    erase_from_store(store, CONTENTS, ErasedIds("item", np.array([901]), START + 1000))
+    follower.poll()
+    assert updates and not any(len(update.rows) for update in updates)
+    assert follower.items.updates.works.ids.tolist() == [902]
