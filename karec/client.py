@@ -47,6 +47,7 @@ class Request(TypedDict, total=False):
     where: Mapping[str, Any]
     exclude_ids: Sequence[Id]
     only_ids: Sequence[Id] | None
+    after: str | None
 
 
 class Item(Struct, frozen=True):
@@ -59,7 +60,8 @@ class Item(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """The items for one request; ``shortfall``: why they are fewer than k. Unknown keys are ignored."""
+    """The items for one request; ``shortfall``: why they are fewer than k; ``next``: for ``after`` of the
+    next page. Unknown keys are ignored."""
 
     user_id: Id
     scene: str
@@ -71,6 +73,7 @@ class Page(Struct, frozen=True):
     shortfall: str | None = None
     run_ms: float = 0.0
     trace: tuple[dict[str, Any], ...] | None = None
+    next: str | None = None
 
 
 class Recorded(Struct, frozen=True):

@@ -17,6 +17,7 @@ page = true                     # the page at / and POST /v1/try; absent: on loo
 token = "file:tokens/serve"     # or "env:NAME"; one token a line; needed if other machines reach the port
 events_token = "env:EVENTS"     # of POST /v1/events; absent: token
 items_token = "env:ITEMS"       # of POST /v1/items; absent: token
+page_key = "env:PAGE_KEY"       # signs the field `next` of a page; the same on all hosts. Absent: no `next`
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class ServeSettings(Settings, frozen=True):
     token: str | None = None
     events_token: str | None = None
     items_token: str | None = None
+    page_key: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,7 +63,7 @@ class ServeSettings(Settings, frozen=True):
             raise ValueError(
                 f"host = {self.host!r}, expected a name or an address, such as 127.0.0.1, ::1 or 0.0.0.0"
             )
-        for name in TOKENS:
+        for name in (*TOKENS, "page_key"):
             source = getattr(self, name)
             if source is not None and (not source.startswith(SOURCES) or source in SOURCES):
                 raise ValueError(

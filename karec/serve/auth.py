@@ -33,10 +33,14 @@ LOCAL_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d*)?", re.ASCI
 
 @dataclass(frozen=True, repr=False)
 class Tokens:
-    """SHA-256 of the tokens by name; if empty, no call needs one. `is_any_host`: Host is not checked."""
+    """SHA-256 of the tokens by name; if empty, no call needs one. `is_any_host`: Host is not checked.
+
+    `page_keys`: SHA-256 of the keys of `karec.serve.page_token`.
+    """
 
     digests: dict[str, tuple[bytes, ...]]
     is_any_host: bool = False
+    page_keys: tuple[bytes, ...] = ()
 
     @classmethod
     def read(cls, settings: ServeSettings, folder: Path, *, is_insecure: bool = False) -> Self:
@@ -47,7 +51,8 @@ class Tokens:
                 '"file:PATH" or "env:NAME", or start karec serve with --insecure'
             )
         digests = {name: _read(name, getattr(settings, name), folder) for name in TOKENS}
-        return cls({name: values for name, values in digests.items() if values}, is_insecure)
+        page_keys = _read("page_key", settings.page_key, folder)
+        return cls({name: values for name, values in digests.items() if values}, is_insecure, page_keys)
 
     def refusal(self, scope: Scope) -> ProblemError | None:
         """Returns the reason why the request is not allowed; None if it is."""

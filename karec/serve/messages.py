@@ -39,7 +39,8 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """Request for one page. `deadline_ms` counts from the arrival of the request and includes the time in the
     queue. `time_ms`: Unix milliseconds; null: now, or the snapshot's time if there is no online store. A step
     of the host reads `context` as `context.NAME`. `where`: a condition that all items satisfy. `exclude_ids`:
-    items that are not on the page; `only_ids`: the only ones that may be; null: any."""
+    items that are not on the page; `only_ids`: the only ones that may be; null: any. `after`: `next` of the
+    page before, for a page without its items."""
 
     user_id: Id
     scene: Name | None = None
@@ -53,6 +54,7 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     where: Where | None = None
     exclude_ids: Annotated[list[Id], Meta(max_length=MAX_LISTED_IDS)] = []
     only_ids: Annotated[list[Id], Meta(max_length=MAX_LISTED_IDS)] | None = None
+    after: Annotated[str, Meta(max_length=4096)] | None = None
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
@@ -84,7 +86,8 @@ class Item(Struct, frozen=True):
 
 
 class PageResponse(Struct, frozen=True):
-    """A page. `run_ms`: run time of the cascade; `shortfall`: why the page has fewer than k items."""
+    """A page. `run_ms`: run time of the cascade; `shortfall`: why the page has fewer than k items; `next`:
+    for the field `after` of the next page, if the service has a `page_key`."""
 
     request_id: str
     user_id: Id
@@ -96,6 +99,7 @@ class PageResponse(Struct, frozen=True):
     shortfall: str | None
     run_ms: float
     trace: list[dict[str, Any]] | UnsetType = UNSET
+    next: str | UnsetType = UNSET
 
 
 class Scored(Struct, frozen=True):

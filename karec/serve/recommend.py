@@ -25,6 +25,7 @@ from karec.pipeline.types import EMPTY, Page, Request
 from karec.pipeline.where import Where
 from karec.serve import messages
 from karec.serve.admission import AdmissionQueue
+from karec.serve.page_token import context_of, make_token, read_token
 from karec.serve.problems import ProblemError, unavailable
 from karec.serve.service import Served, Service
 
@@ -57,12 +58,14 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Job:
-    """One request of a call. `prefix` precedes its fields in a problem; `due` is of time.perf_counter."""
+    """One request of a call. `prefix` precedes its fields in a problem; `due` is of time.perf_counter.
+    `n_pages`: number of pages before this one."""
 
     message: messages.PageRequest
     request: Request
     prefix: str
     due: float
+    n_pages: int
 
 
 async def recommend(call: Call) -> Response:
@@ -143,7 +146,9 @@ async def _run_batch(
 
 def _to_job(served: Served, message: messages.PageRequest, prefix: str, arrival: float) -> _Job:
     due = math.inf if message.deadline_ms is None else arrival + message.deadline_ms / 1e3
-    return _Job(message, to_request(served, message, prefix), prefix, due)
+    request = to_request(served, message, prefix)
+    n_pages, shown = _read_after(served, message, prefix)
+    return _Job(message, replace(request, shown=(*shown, *request.shown)), prefix, due, n_pages)
 
 
 def _max_wait_ms(served: Served, jobs: Sequence[_Job]) -> float:
@@ -181,7 +186,35 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
     except Unavailable as error:
         raise unavailable("a step is not available", error) from error
     seconds = time.perf_counter() - start
-    return _Answer(page, messages.encode(to_response(page, job.message, seconds * 1e3)), seconds)
+    response = to_response(page, job.message, seconds * 1e3)
+    if served.page_keys and request.item_ids is None and len(page):
+        response = msgspec.structs.replace(response, next=_next_token(served, job, response))
+    return _Answer(page, messages.encode(response), seconds)
+
+
+def _next_token(served: Served, job: _Job, page: messages.PageResponse) -> str:
+    context = _context(job.message, page.scene)
+    shown = [*job.request.shown, *(item.item_id for item in page.items)]
+    return make_token(served.page_keys[0], context, job.n_pages + 1, shown, int(time.time()))
+
+
+def _context(message: messages.PageRequest, scene: str) -> bytes:
+    return context_of(message.user_id, scene, message.where, message.exclude_ids, message.only_ids)
+
+
+def _read_after(
+    served: Served, message: messages.PageRequest, prefix: str
+) -> tuple[int, tuple[int | str, ...]]:
+    """Returns the number of pages before this one, and the items on them."""
+    if message.after is None:
+        return 0, ()
+    field, scene = f"{prefix}after", served.scene_of(message.scene)
+    if not served.page_keys:
+        raise ProblemError(422, "the service has no page_key in [serve]", field)
+    steps = [step.name for stage in cascade_of(served, scene, prefix).stages for step in stage.steps]
+    if "not_shown" not in steps:
+        raise ProblemError(422, f"the scene {scene!r} has no filter not_shown", field)
+    return read_token(served.page_keys, _context(message, scene), message.after, int(time.time()), field)
 
 
 def cascade_of(served: Served, scene: str, prefix: str = "") -> Cascade:

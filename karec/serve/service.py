@@ -80,11 +80,15 @@ def apply_overrides(config: Config, overrides: Mapping[str, Any]) -> ServeSettin
 
 @dataclass(frozen=True)
 class Served:
-    """State that one request reads. A request keeps one object from its start to its end."""
+    """State that one request reads. A request keeps one object from its start to its end.
+
+    `page_keys`: keys of `karec.serve.page_token`.
+    """
 
     hot_swap: HotSwap
     settings: ServeSettings
     has_online_store: bool
+    page_keys: tuple[bytes, ...] = ()
 
     def scene_of(self, scene: str | None) -> str:
         """Returns `scene`, or the default one: home, or the first of the file."""
@@ -144,7 +148,8 @@ class Service:
         except BaseException:
             hot_swap.close()
             raise
-        self.served = Served(hot_swap, self.settings, Config.read(self.path).online is not None)
+        has_online_store = Config.read(self.path).online is not None
+        self.served = Served(hot_swap, self.settings, has_online_store, self.tokens.page_keys)
         versions = next(iter(hot_swap.cascades.values())).versions
         _log.info("bundle %s, model %s is in service", versions.get("bundle"), versions.get("model"))
         self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
@@ -186,7 +191,8 @@ class Service:
             self.tokens = tokens
             self.recommend_queue.max_wait_ms = settings.max_queue_ms
             self.recommend_queue.max_size = settings.max_queue_size
-            self.served = replace(served, settings=settings, has_online_store=config.online is not None)
+            has_online_store = config.online is not None
+            self.served = Served(served.hot_swap, settings, has_online_store, tokens.page_keys)
             if is_new:
                 _freeze_objects()
             return is_new

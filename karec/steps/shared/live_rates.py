@@ -45,13 +45,21 @@ class Rates:
             rows = np.where((rows < 0) & (new >= 0), len(self.works) + new, rows)
         return np.where(rows < 0, np.float32(self.mean), self.values[rows])
 
-    def best(self, n: int) -> Array:
-        """Returns the ids of the n highest values, ties by row. O(W + n log n)."""
-        bound = -np.partition(-self.values, n - 1)[n - 1] if n < len(self.values) else -np.inf
-        rows = np.flatnonzero(self.values >= bound)
-        rows = rows[np.argsort(-self.values[rows], kind="stable")][:n]
+    @property
+    def ids(self) -> Array:
+        """(W + U,) ids of the items."""
         uploaded = [] if self.uploads is None else [self.uploads.ids]
-        return np.concatenate([self.works.ids, *uploaded])[rows]
+        return np.concatenate([self.works.ids, *uploaded])
+
+    def best(self, n: int, allowed: Array | None = None) -> Array:
+        """Returns the ids of the n highest values, ties by row. O(W + n log n).
+
+        ``allowed``: (W + U,) bool, the items that may be returned. None: all.
+        """
+        values = self.values if allowed is None else np.where(allowed, self.values, -np.inf)
+        bound = -np.partition(-values, n - 1)[n - 1] if n < len(values) else -np.inf
+        rows = np.flatnonzero((values >= bound) & (values > -np.inf))
+        return self.ids[rows[np.argsort(-values[rows], kind="stable")][:n]]
 
 
 def live_rates(

@@ -19,7 +19,8 @@ class Indicators(Source):
         by: as in ``live_indicators``.
         half_life: as in ``live_indicators``.
 
-    Cost: O(1), and O(works) once per poll of the online store that has new events.
+    Cost: O(1), and O(works) once per poll of the online store that has new events. O(works) if the request
+    restricts items.
     """
 
     is_verified = True  # tests/steps/sources/test_indicators.py
@@ -40,6 +41,9 @@ class Indicators(Source):
 
     def recall(self, request: Request) -> Candidates:
         rates, newest = self.rates.read(request), self._newest
+        if request.allowed is not None:
+            allowed = request.allowed.at(request.index.lookup(rates.ids))
+            return Candidates.from_ids(rates.best(self.quota, allowed))
         if newest is None or newest[0] is not rates:
             self._newest = newest = rates, FixedList.from_ids(rates.best(self.quota))
         return newest[1].candidates(request)

@@ -20,6 +20,7 @@ from karec.steps.sources.city import City
 from karec.steps.sources.community import Community
 from karec.steps.sources.follow import Follow
 from karec.steps.sources.fresh import Fresh
+from karec.steps.sources.indicators import Indicators
 from karec.steps.sources.item_to_item import ItemToItem
 from karec.steps.sources.popular import Popular
 from karec.steps.sources.profile import Profile
@@ -66,6 +67,16 @@ def test_popular_returns_the_best_allowed_works(platform, quota, seed):
     allowed = some_works(platform, seed)
     best = [int(platform.works.ids[row]) for row in by_popularity(platform)]
     assert ids_of(Popular(platform, quota), platform, allowed) == [id for id in best if id in allowed][:quota]
+
+
+@given(platforms, quotas, seeds)
+def test_indicators_return_the_best_allowed_works(platform, quota, seed):
+    if "count_click" not in platform.works.columns:
+        return
+    allowed, weights = some_works(platform, seed), {"click": 1.0}
+    full = Indicators(platform, len(platform.works), weights).recall(Request(1)).ids.tolist()
+    source = Indicators(platform, quota, weights)
+    assert ids_of(source, platform, allowed) == [id for id in full if id in allowed][:quota]
 
 
 @given(platforms, limits, seeds)
