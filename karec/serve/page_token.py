@@ -56,7 +56,7 @@ def read_token(
 ) -> tuple[int, tuple[Id, ...]]:
     """Returns the number of pages and the ids shown.
 
-    Raises ProblemError 400 for a token that this service did not issue, an old one, or one of another request.
+    Raises ProblemError 400 for a token that is forged, too old, or of another request.
     """
     try:
         data = urlsafe_b64decode(token.encode("ascii"))
