@@ -204,6 +204,8 @@ def _ranker_of_bundle(step: Any) -> dict[str, Any]:
 
 
 def _fusion(step: Any) -> dict[str, Any]:
+    if step.share < 1.0:
+        raise ConfigError(f"the step {step.name!r}: share = {step.share} works only in Python")
     weights = zip(step.tasks, step.weights.tolist(), strict=True)
     return {
         **_ranker(step),

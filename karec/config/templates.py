@@ -42,8 +42,8 @@ def added_scene_text(
 ) -> str:
     """Returns the TOML of the scene `name` for a file whose scene `main` is the one of home.toml.
 
-    Sources and steps that read a missing column, relation or counter are left out. Rank orders by the ranker
-    if it has learned the item type, else by `blend`.
+    Sources and steps that read a missing column, relation or counter are left out. So are `ranker` and
+    `fusion` if the ranker has not learned the item type.
 
     Args:
         item_types: {item type of the bundle: its snapshot}.
@@ -65,25 +65,20 @@ def added_scene_text(
             f"{sorted(item_types)}: add [items.{item_type}] to data.toml, or publish it with "
             "karec.publish(…, item_types=…)"
         )
-    return _without_missing(
-        _with_one_order(text, learned_labels.get(item_type, ())), item_types[item_type], name
-    )
+    return _without_missing(_for_labels(text, learned_labels.get(item_type, ())), item_types[item_type], name)
 
 
-def _with_one_order(text: str, labels: Sequence[str]) -> str:
-    """Keeps `ranker` and `fusion` if the ranker has learned ``labels``, else `blend`, if there are both.
+def _for_labels(text: str, labels: Sequence[str]) -> str:
+    """Removes `ranker` and `fusion` if the ranker has learned no ``labels`` of the item type.
 
     The last label has the weight 1 if the weights of the template are of other labels.
     """
-    if 'use = "ranker"' not in text:
-        return text
     if not labels:
         return re.sub(r'(?m)^ *\{ use = "(ranker|fusion)".*\n', "", text)
-    text = re.sub(r'(?m)^ *\{ use = "blend".*\n', "", text)
-    weights = re.search(r'"fusion", weights = \{(.*?)\}', text)
-    if weights is not None and not set(re.findall(r"(\w+) =", weights[1])) <= set(labels):
-        text = text.replace(weights[1], f" {toml_key(labels[-1])} = 1.0 ")
-    return text
+    weights = "".join(re.findall(r'"fusion", weights = \{(.*?)\}', text))
+    if set(re.findall(r"(\w+) =", weights)) <= set(labels):
+        return text
+    return re.sub(r'("fusion", weights = ).*?\}', rf"\1{{ {toml_key(labels[-1])} = 1.0 }}", text)
 
 
 def home_scene_text(

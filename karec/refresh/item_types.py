@@ -4,8 +4,8 @@
 
 So ⟨user, item⟩ is the mean of the towers' scores of its works. This needs no training and no other space, and
 one user vector serves all item types. A live room has the works of its host, a song room those of its songs.
-An item without a work in the index has no vector and no row. A type whose impressions trained the towers has
-the vectors of the item tower instead, in the same space.
+An item without a work in the index has no vector and no row, or that of the item tower if impressions of its
+type trained the towers. Means are better for items with works (docs/notebook/2026-11-30-scenes.md).
 
 Cost  O(entries · D), in chunks.
 """
@@ -28,7 +28,7 @@ from karec.catalog.table import Table
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
-from karec.refresh.item_vectors import build_index, served_columns
+from karec.refresh.item_vectors import item_vectors, served_columns
 
 ROLES = {"song": SONG, "creator": CREATOR}
 USER_COLUMNS = ("city", "family")  # copied for a creator who is a user
@@ -109,15 +109,25 @@ def derive_item_type(table: ItemTable, snapshot: Snapshot) -> DerivedItemType:
 def vectors_of_type(
     name: str, derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex, models: tuple[Encoder, Path]
 ) -> ItemIndex:
-    """Returns the index of the item type ``name``, in the space of ``works``.
+    """Returns the index of the item type ``name``: means, and vectors of the item tower for other items.
 
-    ``models``: encoder and item tower. The tower gives the vectors if it has learned the type, else they are
-    means of works.
+    ``models``: encoder and item tower. Without impressions of the type in training, items without works in
+    ``works`` have no row.
     """
     encoder, tower = models
-    if name not in encoder.learned_labels:
-        return build_item_type_index(derived, snapshot, works)
-    return build_index(derived.item_type.to_snapshot(snapshot, name), encoder, OnnxModel(tower))
+    index = build_item_type_index(derived, snapshot, works)
+    items = derived.item_type.to_snapshot(snapshot, name)
+    ids = np.asarray(items.works.ids)
+    rows = np.flatnonzero(index.lookup(ids) < 0)
+    if name not in encoder.learned_labels or not len(rows):
+        return index
+    vectors = np.concatenate([*item_vectors(items, encoder, OnnxModel(tower), rows, snapshot.time_ms)])
+    means = index.embeddings(np.arange(len(index), dtype=np.int32))
+    length = float(np.linalg.norm(means, axis=1).mean()) if len(means) else 1.0  # a mean is shorter than 1
+    columns = {column: values[rows] for column, values in served_columns(items).items()}
+    (version,) = works.versions
+    index.upsert(ids[rows], length * vectors, columns, version.number, version.space_id)
+    return index
 
 
 def build_item_type_index(derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:

@@ -260,8 +260,8 @@ def test_template_leaves_out_sources_and_weights_if_their_data_are_missing(bundl
 def test_template_orders_by_the_ranker_if_it_has_learned_the_type(bundle, labels, weights):
     rooms = {"live": bundle.item_type("live").snapshot}
     text = added_scene_text("live", HOME, rooms, {"live": labels})
-    assert f'{{ use = "ranker" }},\n    {{ use = "fusion", weights = {{ {weights} }} }}' in text
-    assert 'use = "blend"' not in text
+    assert f'{{ use = "ranker" }},\n    {{ use = "fusion", weights = {{ {weights} }}, share = ' in text
+    assert 'use = "blend"' in text
     without = added_scene_text("live", HOME, rooms)
     assert 'use = "blend"' in without and not re.search('use = "(ranker|fusion)"', without)
 

@@ -86,11 +86,13 @@ def _publish(
     scenes: Sequence[str],
     progress: Progress | None,
 ) -> Path:
-    """Trains and publishes, unless the folder has a karec.toml, which is returned."""
+    """Trains and publishes, unless the folder has a run or a karec.toml."""
     config = folder / "karec.toml"
     if config.exists():
         return config
-    run = train(dataset, settings, folder / "run", progress, evaluate=False).folder
+    run = folder / "run"
+    if not (run / "run.json").exists():
+        train(dataset, settings, run, progress, evaluate=False)
     return set_up(
         dataset,
         run,

@@ -19,6 +19,17 @@ def test_fusion_reads_logits_in_the_order_of_the_tasks(ranker, kind, fused):
     assert step.needs == ("column.logits",)
 
 
+def test_fusion_with_a_share_adds_the_score_before_it(ranker):
+    """Both are standardised, so their scales do not matter."""
+    step = Fusion(ranker, {"like": 1.0}, share=0.25)
+    logits = np.float32([[0.0, 1.0], [0.0, -1.0]])
+    items = Candidates.from_ids(np.arange(2), logits=logits).with_scores(np.float32([10.0, 30.0]))
+    np.testing.assert_allclose(step.score(Request(1), items), [-0.75 + 0.25, 0.75 - 0.25], rtol=1e-6)
+    assert step.needs == ("column.logits", "scores")
+    with pytest.raises(ValueError, match=r"share must be in \(0, 1\], got 0"):
+        Fusion(ranker, {"like": 1.0}, share=0)
+
+
 def test_fusion_rejects_weights_of_unknown_tasks(ranker):
     with pytest.raises(
         ValueError, match=re.escape("fusion weighs ['gift'], which the ranker does not predict")
