@@ -48,6 +48,8 @@ class Request(TypedDict, total=False):
     exclude_ids: Sequence[Id]
     only_ids: Sequence[Id] | None
     after: str | None
+    events: Sequence[Mapping[str, Any]]
+    store: bool
 
 
 class Item(Struct, frozen=True):

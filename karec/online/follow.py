@@ -12,7 +12,7 @@ from threading import Lock
 
 import numpy as np
 
-from karec.aggregates.events import WORK
+from karec.aggregates.events import WORK, Events
 from karec.errors import Unavailable, one_line
 from karec.online.changed_items import ChangedItems
 from karec.online.followed_items import FollowedItems
@@ -20,6 +20,7 @@ from karec.online.item_changes import ItemsState
 from karec.online.item_counters import MAX_POLL_EVENTS, add_counters, counter_letters, sum_counters
 from karec.online.lifecycle import ItemLifecycle
 from karec.online.read_state import StateReader, UserState
+from karec.online.session import Sessions
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
 from karec.online.store.online_store import ERASURE, Cursor, OnlineStore, StaleCursor, StoredEvents
@@ -55,6 +56,7 @@ class Follower:
     followed     the items of each type, works first
     deadline_ms  maximum time of a read, which runs on another thread; None: no limit, on the caller's thread
     state        the state of another base's follower; this one continues from it without reading the store
+    sessions     reads the events that requests bring along; None: requests have none
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Follower:
         followed: Sequence[FollowedItems],
         deadline_ms: float | None,
         state: FollowerState | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
+        self.sessions = sessions
         self._store = store
         self._followed = {one.contents.item_type: one for one in followed}
         self._works = self._followed[WORK]
@@ -109,19 +113,28 @@ class Follower:
             items = {name: one.items for name, one in self._followed.items()}
             return FollowerState(states, items, self._cursor, self._contents.description, self._erasure)
 
-    def view(self, user_id: int, item_type: str = WORK) -> tuple[OnlineView, str | None]:
+    def view(
+        self, user_id: int, item_type: str = WORK, session: Events | None = None
+    ) -> tuple[OnlineView, str | None]:
         """Returns the values of ``user_id`` and of the items of a type, and the reason if they are not up to
-        date."""
+        date.
+
+        ``session``: events of the user, of ``sessions.parse``, that act on top of the stored ones.
+        """
         names = {WORK, item_type}
         followed = [one for name, one in self._followed.items() if name in names]
         items, contents = [one.items for one in followed], [one.contents for one in followed]
         if not self.is_ready:
             return self._view([None] * len(items), items, contents), NOT_READY
+
+        def read() -> list[UserState]:
+            entries: Mapping[bytes, bytes | None] = {}
+            if session is not None and self.sessions is not None:
+                entries = self.sessions.entries_after(session, user_id)
+            return self._reader.read_states(user_id, contents, entries)
+
         try:
-            if self._timed_calls:
-                users = self._timed_calls.start(lambda: self._reader.read_states(user_id, contents)).result()
-            else:
-                users = self._reader.read_states(user_id, contents)
+            users = self._timed_calls.start(read).result() if self._timed_calls else read()
         except Unavailable as error:
             self._counts["failed reads"] += 1
             return self._view([None] * len(items), items, contents), str(error)

@@ -25,6 +25,7 @@ from karec.online.item_changes import Refuse
 from karec.online.parse_events import Acknowledgement, EventParser
 from karec.online.poll import Poller
 from karec.online.recovery import back_up_if_due
+from karec.online.session import Sessions
 from karec.online.store.online_store import OnlineStore
 from karec.online.store.sqlite import SqliteStore
 
@@ -76,7 +77,8 @@ class Ingestion:
         of items would be unknown. Raises DataError if the store has other labels or scenes.
         """
         state = None if self._online is None else self._online.follower.copy_state()
-        follower = Follower(self.store, followed, self._deadline_ms, state)
+        sessions = Sessions(parser, self.store, followed[0].contents)
+        follower = Follower(self.store, followed, self._deadline_ms, state, sessions)
         try:
             follower.poll()
         except Exception:

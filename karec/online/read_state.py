@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,18 @@ class StateReader:
         """Reads nine or ten keys at once. An unknown user has empty lists and counters of 0."""
         return self.read_states(user_id, (self.contents,))[0]
 
-    def read_states(self, user_id: int, contents: Sequence[StoreContents]) -> list[UserState]:
-        """Reads the states of a user for several item types at one moment."""
+    def read_states(
+        self,
+        user_id: int,
+        contents: Sequence[StoreContents],
+        entries: Mapping[bytes, bytes | None] = MappingProxyType({}),
+    ) -> list[UserState]:
+        """Reads the states of a user for several item types at one moment. ``entries`` replace those of the
+        store."""
         keys = [_user_keys(user_id, one) for one in contents]
-        values = iter(self.store.read_user(user_id, [*chain.from_iterable(keys)]))
+        all_keys = [*chain.from_iterable(keys)]
+        stored = self.store.read_user(user_id, all_keys)
+        values = iter(entries.get(key, value) for key, value in zip(all_keys, stored, strict=True))
         return [
             self._parse(user_id, one, own, [*islice(values, len(own))])
             for one, own in zip(contents, keys, strict=True)

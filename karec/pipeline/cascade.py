@@ -34,6 +34,7 @@ from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, WHERE, Array, Candidat
 from karec.pipeline.where import AllowedRows, Codes, MaskCache, Where, allowed_rows
 
 if TYPE_CHECKING:
+    from karec.aggregates.events import Events
     from karec.bundle import Bundle
     from karec.bundle.item_types import ItemTypeBundle
     from karec.exposure.controller import ExposureController
@@ -324,13 +325,30 @@ class Cascade:
         )
 
     def _read_online(self, request: Request) -> tuple[Request, list[StepTrace]]:
+        session = self._parse_session(request)
         if self.online is None:
             return request, []
         start = self.clock()
-        view, failure = self.online.view(request.user_number, self.item_type)
+        view, failure = self.online.view(request.user_number, self.item_type, session)
         ms = (self.clock() - start) * 1e3
         trace = StepTrace("request", "online_store", "online_store", 0, -1, ms, failure=failure)
         return request.with_online(view), [trace]
+
+    def check_session(self, request: Request) -> None:
+        """Raises ValueError if the scene has no online store, or a row of ``events`` is not one of a user."""
+        request = request if self.naming is None else self.naming.to_numbers(request)
+        self._parse_session(self._with_moment(request))
+
+    def _parse_session(self, request: Request) -> Events | None:
+        """Returns the events of the request, which has a time and the number of its user; None if none."""
+        if not request.events:
+            return None
+        sessions = None if self.online is None else self.online.sessions
+        if sessions is None:
+            raise ValueError(
+                'events: the scene has no online store. Add [online] url = "sqlite::memory:" to karec.toml'
+            )
+        return sessions.parse(request.events, request.user_number, request.time_ms or 0)
 
     def hydrate(self, request: Request) -> tuple[Request, list[StepTrace]]:
         """Returns the request with the features of its hydrators, and their traces.

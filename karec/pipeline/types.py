@@ -95,6 +95,8 @@ class Request:
     where           condition that all items of the page satisfy; None: any item
     exclude_ids     items that are not on the page, at most MAX_LISTED_IDS
     only_ids        the only items that may be on the page; None: any item
+    events          what the user did, on top of the online store, as rows of ``POST /v1/events`` without a
+                    user; they act on this request only
     allowed         the rows of ``view`` that satisfy these three; None without them
     item_ids        candidates of the caller: filters of the stages before ``first_stage`` drop some, then
                     this and the later stages order the others. None: sources find the candidates
@@ -115,6 +117,7 @@ class Request:
     where: Where | None = field(default=None, kw_only=True)
     exclude_ids: Sequence[int | str] | Array = field(default=(), repr=False, kw_only=True)
     only_ids: Sequence[int | str] | Array | None = field(default=None, repr=False, kw_only=True)
+    events: tuple[Mapping[str, Any], ...] = field(default=(), repr=False, kw_only=True)
     allowed: AllowedRows | None = field(default=None, repr=False, kw_only=True)
     item_ids: tuple[int | str, ...] | None = field(default=None, repr=False, kw_only=True)
     first_stage: str = field(default="rank", kw_only=True)

@@ -40,7 +40,8 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     queue. `time_ms`: Unix milliseconds; null: now, or the snapshot's time if there is no online store. A step
     of the host reads `context` as `context.NAME`. `where`: a condition that all items satisfy. `exclude_ids`:
     items that are not on the page; `only_ids`: the only ones that may be; null: any. `after`: `next` of the
-    page before, for a page without its items."""
+    page before, for a page without its items. `events`: what the user did, rows of POST /v1/events without
+    `user_id`, on top of the stored events; they are stored only if `store` is true."""
 
     user_id: Id
     scene: Name | None = None
@@ -55,6 +56,8 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     exclude_ids: Annotated[list[Id], Meta(max_length=MAX_LISTED_IDS)] = []
     only_ids: Annotated[list[Id], Meta(max_length=MAX_LISTED_IDS)] | None = None
     after: Annotated[str, Meta(max_length=4096)] | None = None
+    events: Annotated[list[dict[str, Any]], Meta(max_length=1_000)] = []
+    store: bool = False
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):

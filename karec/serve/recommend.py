@@ -180,6 +180,8 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
     check_where(cascade, request.where, job.prefix)
     if request.item_ids is not None:
         _check_stage(cascade, request.first_stage)
+    if request.events:
+        request = _with_session(served, cascade, request, job)
     start = time.perf_counter()
     try:
         page = served.hot_swap.run(request)
@@ -190,6 +192,24 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
     if served.page_keys and request.item_ids is None and len(page):
         response = msgspec.structs.replace(response, next=_next_token(served, job, response))
     return _Answer(page, messages.encode(response), seconds)
+
+
+def _with_session(served: Served, cascade: Cascade, request: Request, job: _Job) -> Request:
+    """Returns the request; without its events if it wants them stored, since then the store has them.
+
+    Raises ProblemError 422 for a row that is not an event.
+    """
+    try:
+        cascade.check_session(request)
+    except ValueError as error:
+        raise ProblemError(422, str(error), f"{job.prefix}events") from None
+    if not job.message.store:
+        return request
+    try:
+        served.hot_swap.record([{**row, "user_id": job.message.user_id} for row in request.events])
+    except Unavailable as error:
+        raise unavailable("the events were not stored", error) from error
+    return replace(request, events=())
 
 
 def _next_token(served: Served, job: _Job, page: messages.PageResponse) -> str:
@@ -261,6 +281,7 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
         where=message.where,
         exclude_ids=message.exclude_ids,
         only_ids=message.only_ids,
+        events=tuple(message.events),
     )
     check_where(cascade, message.where, prefix)
     if not isinstance(message, messages.RankRequest):

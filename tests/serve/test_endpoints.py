@@ -124,6 +124,26 @@ def test_page_leaves_out_exclude_ids_and_has_only_only_ids(service):
             assert answer.status_code == 422 and answer.json()["field"] == place, answer.text
 
 
+def test_events_of_a_session_act_on_the_page_and_are_stored_if_asked(service, snapshot):
+    user, item = 4_242_424, int(snapshot.works.ids[0])
+    events = [{"event": "impression", "item_id": item, "labels": ["like"], "scene": "home"}]
+    cold = service.ask(user)
+    assert cold["is_cold_start"] and not service.ask(user, events=events)["is_cold_start"]
+    assert service.ask(user)["is_cold_start"], "nothing is stored"
+    service.ask(user, events=events, store=True)
+    service.wait_until(lambda: not service.ask(user)["is_cold_start"])
+    for rows, field in (([{"event": "block", "item_id": item}], "events"), ([1], "events[0]"), (7, "events")):
+        answer = service.post("/v1/recommend", {"user_id": user, "events": rows})
+        assert answer.status_code == 422 and answer.json()["field"] == field, answer.text
+
+
+def test_events_of_a_session_need_an_online_store(service_with_text_ids):
+    answer = service_with_text_ids.post(
+        "/v1/recommend", {"user_id": "u1", "events": [{"event": "impression", "item_id": "w1"}]}
+    )
+    assert answer.status_code == 422 and "memory" in answer.json()["detail"]
+
+
 def test_where_of_another_form_is_refused_with_its_place(service):
     for where, words in (
         ({"column": "songs", "equal": 1}, "song_id"),
