@@ -79,6 +79,7 @@ karec lab simulate --arms arms.toml --only plain --out loop --resume
 karec lab ablation shop --out ablation
 karec lab ablation world --out ablation --on validation --seeds 0 --rows hard --rows list
 karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
+karec lab first-impressions --out first
 karec lab inputs kuairand --root KuaiRand-Pure/data --out inputs
 karec lab content --works 10000 --users 1000 --exposures 80000 --out content
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
@@ -159,6 +160,7 @@ _lab = _add_group("lab", "Simulate days, study a cascade, write synthetic data. 
 _add("simulate", lab.simulate, _lab)
 _add("ablation", lab.ablation, _lab)
 _add("final-fit", lab.final_fit, _lab)
+_add("first-impressions", lab.first_impressions, _lab)
 _add("inputs", lab.inputs, _lab)
 _add("content", lab.content, _lab)
 _add("retrieval", lab.retrieval, _lab)

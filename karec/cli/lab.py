@@ -256,6 +256,30 @@ def content(
     print(f"report: {out / 'content.json'}")
 
 
+def first_impressions(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and bundles.")],
+    users: Annotated[int, typer.Option(min=1, help="Users.")] = 4_000,
+    works: Annotated[int, typer.Option(min=1, help="Works on the first day.")] = 3_000,
+    days: Annotated[int, typer.Option(min=2, help="Days; uploads of the first one are played.")] = 3,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Seed of a world. Repeatable (default: 1, 2 and 3).")
+    ] = None,
+) -> None:
+    """Measure the hours until hits have 1,000 impressions, with and without live indicators."""
+    require_extra("lab", "karec lab first-impressions")
+    require_extra("train", "karec lab first-impressions")
+    from karec.lab.simulate.population import Sizes
+    from karec.lab.studies.first_impressions import PAST_IMPRESSIONS as PAST
+    from karec.lab.studies.first_impressions import first_impressions_table, play_world
+
+    with ProgressReport() as progress:
+        worlds = [
+            play_world(Sizes(works, users, PAST * users, days, seed), out / str(seed), progress)
+            for seed in seeds or [1, 2, 3]
+        ]
+    print_tables(make_console(), [first_impressions_table(worlds)])
+
+
 def similar(choice: DataChoice) -> None:
     """Compare similar items with item-kNN, by what users enjoy together on the later days."""
     require_extra("lab", "karec lab similar")
