@@ -3,10 +3,10 @@
     value(t) = Σ 2^(−(t − t_event) / half-life)  over the events of a label
 
 A counter of one half-life has two cells. A cell has the events of one period of PERIOD half-lives: the number
-of the period, and a sum of integers round(2^(PRECISION + half-lives from the begin of the period to the
-event)). Even and odd periods have different cells, and a later period replaces an earlier one. So a state
-depends on the set of events, not on their order, and the states of partitions can be added. An event is
-forgotten after 8 to 16 half-lives, when its weight is below 0.4 %.
+of the period, and a sum of integers ⌊2^(PRECISION + half-lives from the begin of the period to the event)⌋.
+Even and odd periods have different cells, and a later period replaces an earlier one. So a state depends on
+the set of events, not on their order, and the states of partitions can be added. An event is forgotten after
+8 to 16 half-lives, when its weight is below 0.4 %.
 
 Source: G. Cormode, V. Shkapenyuk, D. Srivastava, B. Xu, Forward decay, ICDE 2009.
 """
@@ -25,9 +25,9 @@ from karec.times import DAY_MS, HOUR_MS
 HALF_LIVES = ("hour", "day", "week")
 HALF_LIFE_MS = np.array([HOUR_MS, DAY_MS, 7 * DAY_MS], np.int64)
 PERIOD = 8  # half-lives
-PRECISION = 6  # bits of the smallest increment, so that rounding changes a weight by less than 1 %
+PRECISION = 8  # bits of the smallest increment, so that rounding takes less than 0.4 % of a weight
 CELLS = 2 * len(HALF_LIVES)  # of one counter: even and odd periods of each half-life
-_SUM_BITS = 39  # of a cell; 2^25 events at the end of a period. The other bits suffice until LATEST_MS
+_SUM_BITS = 42  # of a cell: 2^26 events at the end of a period. The other bits suffice until the year 3885
 _SUM = np.int64((1 << _SUM_BITS) - 1)
 
 
@@ -47,7 +47,7 @@ def of_events(time_ms: NDArray[Any], increments: NDArray[Any]) -> NDArray[Any]:
     ``time_ms`` (M,): Unix ms, positive; ``increments`` (M, C): 0 or 1.
     """
     period, age = np.divmod(time_ms[:, None], PERIOD * HALF_LIFE_MS)
-    weight = np.rint(np.exp2(PRECISION + age / HALF_LIFE_MS)).astype(np.int64)
+    weight = np.exp2(PRECISION + age / HALF_LIFE_MS).astype(np.int64)
     cell = (period << _SUM_BITS) + weight
     state = np.zeros((len(time_ms), len(HALF_LIVES), 2, increments.shape[1]), np.int64)
     for parity in (0, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from starlette.requests import Request as Call
 from starlette.responses import Response
 
+from karec.aggregates import recent
+from karec.aggregates.recent import HALF_LIVES
 from karec.bundle import Bundle
 from karec.bundle.ids import BundleIds
 from karec.bundle.item_types import ItemTypeBundle
@@ -118,9 +121,14 @@ def item_columns(cascade: Cascade, number: int) -> dict[str, Any]:
     view = cascade.online.view(-1, cascade.item_type)[0]
     values = _columns_of(view.items.updates, number, bundle.snapshot)
     values = values or _columns_of(bundle.snapshot, number, bundle.snapshot)
-    _, counters = view.items.find_counters(np.array([number], np.int64))
+    items, now_ms = view.items, time.time_ns() // 1_000_000
+    _, counters = items.find_counters(np.array([number], np.int64))
     if values and len(counters):
         values |= zip(view.counter_names, counters[0].tolist(), strict=True)
+        state = items.recent[items.find_counter_rows(np.array([number], np.int64))]
+        for half_life in HALF_LIVES:
+            names = [f"{name}_{half_life}" for name in view.recent_names]
+            values |= zip(names, recent.read(state, half_life, now_ms)[0].tolist(), strict=True)
     return values
 
 

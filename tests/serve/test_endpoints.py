@@ -201,6 +201,7 @@ def test_events_act_in_the_next_request_of_every_worker(service, snapshot):
     service.wait_until(lambda: NEW_ITEM in service.client.get(user).json()["lists"]["history"]["newest"])
     item = f"/v1/items/{NEW_ITEM}"
     service.wait_until(lambda: service.client.get(item).json()["columns"]["count_click"] == 1)
+    assert 0.9 < service.client.get(item).json()["columns"]["count_click_hour"] <= 1.0
     columns = service.client.get(user).json()["columns"]
     assert columns["count_like"] >= 1 and not [name for name in columns if name.startswith("count_count")]
     block = {"event": "block", "item_id": NEW_ITEM}

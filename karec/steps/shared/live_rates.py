@@ -73,7 +73,8 @@ def live_rates(
 class LiveRates:
     """Indicators as of the last poll of the online store; without a store those of the snapshot.
 
-    ``by``: column of works whose values share one rate. None: each item has its own.
+    ``by``: column of works; items with the same value share one rate, those with a negative value have the
+    mean. None: each item has its own rate.
     ``half_life``: rates of recent events, smoothed towards the rates of all events. None: all events.
 
     Any thread may call. Raises ValueError for a label without the counters, and for an unknown column.
@@ -142,6 +143,8 @@ class LiveRates:
         n = len(works) + (0 if uploads is None else len(uploads))
         changed = _Changed.from_view(online, works, uploads, self.half_life, time_ms)
         group = self._group(uploads)
+        has_ungrouped = self.by is not None and self._groups is not None and self._groups[0][:1] < 0
+        is_ungrouped = group == 0 if has_ungrouped else np.bool_(False)
 
         def read_all(name: str) -> Array:
             values = np.zeros(n)
@@ -154,13 +157,14 @@ class LiveRates:
             values[changed.rows] = changed.recent.get(name, 0.0)
             if self.by is not None and group is not None:
                 values = np.bincount(group, values)[group]
-            return values
+            return np.where(is_ungrouped, 0.0, values)
 
         shows, total, means = read_all(EXPOSED), np.zeros(n), 0.0
         recent_shows = None if self.half_life is None else read_recent(EXPOSED)
         for label, weight in self.weights.items():
             positives = read_all(counter(label))
             rates, mean = smoothed_rates(positives, shows, group, by_group=self.by is not None)
+            rates = np.where(is_ungrouped, mean, rates)
             if recent_shows is not None:
                 rates = smoothed_rate(read_recent(counter(label)), recent_shows, rates)
             total += weight * rates

@@ -84,6 +84,12 @@ def test_rate_by_column_is_that_of_all_items_with_the_value(platform):
     mean = (550 + 400) / (1000 + 400)
     expected = smoothed(20 + 50 + 80 + 400, 300 + 400, mean)  # works 101, 104 and 107 of the song 51
     np.testing.assert_allclose(scores(step, online, [101, 104, 107]), [expected] * 3, rtol=1e-6)
+    songs = np.where(platform.works["song_id"] == 52, -1, platform.works["song_id"])
+    without = replace(platform, works=Table(platform.works.ids, {**platform.works.columns, "song_id": songs}))
+    for half_life in (None, "hour"):
+        step = LiveIndicators(without, WEIGHTS, "song_id", half_life)
+        online = request(without, {102: (400, 400, 0)}, platform.time_ms)
+        np.testing.assert_allclose(scores(step, online, [102, 105]), [mean] * 2, rtol=1e-6)
     with pytest.raises(ValueError, match="by = 'songs' is not an integer column of items"):
         LiveIndicators(platform, WEIGHTS, by="songs")
 
