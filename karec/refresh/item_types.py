@@ -19,7 +19,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.advance import advance
 from karec.catalog.item_types import ItemTable, ItemType
 from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, EXPOSED, PUBLISHED, SONG, TAG, Meaning, counter, is_counter
@@ -98,6 +97,8 @@ def derive_item_type(table: ItemTable, snapshot: Snapshot) -> DerivedItemType:
     items = Table(table.items.ids, {**table.items.columns, **counters})
     item_type = ItemType(items, lists, meaning, table.names)
     if table.impressions is not None and len(table.impressions):
+        from karec.aggregates.advance import advance  # loads a compiler, which services do not need
+
         before_all = min(int(table.impressions.time_ms[0]), snapshot.time_ms)
         start = replace(item_type.to_snapshot(snapshot, ""), time_ms=before_all, user_scene_counters=None)
         end = advance(replace(start, labels={}), table.impressions, snapshot.time_ms)
