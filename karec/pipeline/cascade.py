@@ -190,9 +190,11 @@ class Cascade:
             candidates, dropped = _open_items(request)
         sources = tuple(trace.step for trace in traces[:-1])
         scored: dict[str, Candidates] = {}
-        for i, stage in enumerate(self._stages_of(request)):
+        stages = self._stages_of(request)
+        for i, stage in enumerate(stages):
             reason = None if stage.fallback is None else self._fallback_reason(i, deadline)
-            outcome = stage.run(request, candidates, reason, self.clock)
+            min_items = request.k if stage is stages[-1] else 0
+            outcome = stage.run(request, candidates, reason, self.clock, min_items=min_items)
             candidates = outcome.candidates
             scored[stage.name] = outcome.scored
             traces += outcome.steps

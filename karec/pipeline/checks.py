@@ -100,6 +100,11 @@ def only_allowed(request: Request, candidates: Candidates) -> Candidates:
     return candidates if is_allowed.all() else candidates.take(is_allowed)
 
 
+def without(candidates: Candidates, ids: Array) -> Candidates:
+    """Returns the candidates whose ids are not in ``ids``."""
+    return candidates.take(~np.isin(candidates.ids, ids))
+
+
 def merge(step: Step, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
     """Returns one list of the ``parts``: finite scores, at most the merger's limit, unique ids of the parts.
 

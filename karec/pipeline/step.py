@@ -37,12 +37,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from karec.errors import ContractError
-from karec.pipeline.checks import STAGE_ROLES, run_step
+from karec.pipeline.checks import STAGE_ROLES, run_step, without
 from karec.pipeline.deadline import RESERVED_STAGES, Clock, check_fallback
 from karec.pipeline.trace import FallbackReason, StepTrace
 from karec.pipeline.types import EMPTY, Array, Candidates, Page, Request, Selection, StepOutput
@@ -222,16 +224,38 @@ class Stage:
         candidates: Candidates,
         fallback: FallbackReason | None = None,
         clock: Clock = perf_counter,
+        *,
+        min_items: int = 0,
     ) -> StageOutcome:
-        """Runs ``steps``, or the fallback if there is a reason for it."""
+        """Runs ``steps``, or the fallback if there is a reason for it.
+
+        If fewer than ``min_items`` are left and filters after the first selector dropped items, the steps run
+        again without these items: other candidates take their places, and later rules see all of them. The
+        trace has the filters of earlier rounds that dropped items, then all steps of the last round.
+        """
+        outcome, dropped = self._run_steps(request, candidates, fallback, clock)
+        filters: tuple[StepTrace, ...] = ()
+        while dropped and len(outcome.candidates) < min_items:
+            filters += tuple(trace for _, trace in dropped)
+            candidates = without(candidates, np.concatenate([ids for ids, _ in dropped]))
+            outcome, dropped = self._run_steps(request, candidates, fallback, clock)
+        return replace(outcome, steps=(*filters, *outcome.steps))
+
+    def _run_steps(
+        self, request: Request, candidates: Candidates, fallback: FallbackReason | None, clock: Clock
+    ) -> tuple[StageOutcome, list[tuple[Array, StepTrace]]]:
+        """Returns the outcome, and the ids that each filter after the first selector dropped."""
         scored: Candidates | None = None
-        traces = []
+        traces, dropped = [], []
         for step in self.steps if fallback is None else self.fallback or ():
             if step.role == "selector" and scored is None:
                 scored = candidates
-            candidates, trace = self._run_step(step, request, candidates, fallback, clock)
+            before = candidates
+            candidates, trace = self._run_step(step, request, before, fallback, clock)
             traces.append(trace)
-        return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces))
+            if step.role == "filter" and scored is not None and len(candidates) < len(before):
+                dropped.append((np.setdiff1d(before.ids, candidates.ids), trace))
+        return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces)), dropped
 
     def _run_step(
         self, step: Step, request: Request, before: Candidates, fallback: FallbackReason | None, clock: Clock

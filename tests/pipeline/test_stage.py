@@ -361,3 +361,52 @@ def test_step_trace_time_is_in_milliseconds():
     outcome = Stage("rank", (step,)).run(REQUEST, Candidates.from_ids(np.array([1, 2])))
     around = (time.perf_counter_ns() - begin) / 1e6
     assert step.scored <= outcome.steps[0].ms <= around
+
+
+class KeepsOthers(Filter):
+    """Drops the items ``ids``, and counts its calls."""
+
+    reason = "late"
+
+    def __init__(self, *ids):
+        self.name, self.ids, self.n_calls = "late", ids, 0
+
+    def keep(self, request, candidates):
+        self.n_calls += 1
+        return ~np.isin(candidates.ids, self.ids)
+
+
+class SelectsFirst(Selector):
+    def __init__(self, name="first"):
+        self.name = name
+
+    def select(self, request, candidates):
+        return Selection(np.arange(min(request.k, len(candidates))))
+
+
+@pytest.mark.parametrize(
+    ("dropped", "expected", "n_calls"),
+    [((), [1, 2], 1), ((2,), [1, 3], 2), ((1, 2, 3), [4, 5], 3), ((1, 2, 3, 4, 5), [], 4)],
+)
+def test_candidates_refill_the_page_after_a_late_filter(dropped, expected, n_calls):
+    late = KeepsOthers(*dropped)
+    stage = Stage("rerank", (SelectsFirst(), late, SelectsFirst("again")))
+    outcome = stage.run(REQUEST, Candidates.from_ids(np.arange(1, 6)), min_items=REQUEST.k)
+    assert outcome.candidates.ids.tolist() == expected and late.n_calls == n_calls
+    earlier = [trace.step for trace in outcome.steps[:-3]]
+    assert earlier == ["late"] * (n_calls - 1) and sum(
+        trace.n_removed for trace in outcome.steps if trace.step == "late"
+    ) == len(dropped)
+
+
+def test_stage_without_a_least_number_of_items_runs_once():
+    late = KeepsOthers(1)
+    outcome = Stage("prerank", (SelectsFirst(), late)).run(REQUEST, Candidates.from_ids(np.arange(1, 6)))
+    assert outcome.candidates.ids.tolist() == [2] and late.n_calls == 1
+
+
+def test_filter_before_the_first_selector_needs_no_second_round():
+    late = KeepsOthers(1, 2, 3, 4)
+    stage = Stage("rerank", (late, SelectsFirst()))
+    outcome = stage.run(REQUEST, Candidates.from_ids(np.arange(1, 6)), min_items=REQUEST.k)
+    assert outcome.candidates.ids.tolist() == [5] and late.n_calls == 1
