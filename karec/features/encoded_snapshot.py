@@ -73,6 +73,8 @@ def take_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[A
 def take_vectors(table: EncodedTable, others: EncodedTable | None, rows: NDArray[Any]) -> NDArray[Any]:
     """Returns (N, ·) float32 vectors of ``rows``, by the rule of ``take_rows``; zeros for row −1."""
     n = len(table.ids) - 1
+    if len(table.vectors) == 1 and others is None and (rows >= 0).all():
+        return table.vectors[0].take(rows, axis=0)  # 0.1 ms instead of 6 for 1,000 rows × 1,024
     result = np.zeros((len(rows), sum(column.shape[1] for column in table.vectors)), np.float32)
     begin = 0
     for at, column in enumerate(table.vectors):

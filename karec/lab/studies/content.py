@@ -19,6 +19,7 @@ from karec.features.encoder import Encoder
 from karec.lab.report import Table as TextTable
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.content import content_vectors
+from karec.lab.studies.true_gains import ndcg_of_gains
 from karec.learn.run.train import train
 from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
@@ -62,7 +63,7 @@ def measure_content(
             if not (run / "run.json").exists():
                 train(dataset, chosen, run, progress, evaluate=False)
             for model, scores in _scores(dataset, run, requests, works, progress).items():
-                measured.setdefault(model, {}).setdefault(arm, []).append(_ndcg(scores, gains))
+                measured.setdefault(model, {}).setdefault(arm, []).append(ndcg_of_gains(scores, gains, AT))
     bootstrap = UserBootstrap(np.arange(len(requests)))
     models = {}
     for model, arms in measured.items():
@@ -143,12 +144,3 @@ def _products(examples: Examples, run: Path, works: NDArray[Any]) -> NDArray[Any
     (users,) = user_tower.run(examples.users(np.arange(len(examples))), "user_vector")
     (items,) = item_tower.run(examples.items(np.zeros(len(works), np.int64), works), "item_vector")
     return np.asarray(users @ items.T)
-
-
-def _ndcg(scores: NDArray[Any], gains: NDArray[Any]) -> NDArray[Any]:
-    """Returns (users,) NDCG@AT."""
-    discount = 1.0 / np.log2(np.arange(AT) + 2.0)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :AT]
-    best = -np.sort(-gains, axis=1)[:, :AT]
-    chosen = np.take_along_axis(gains, order, axis=1)
-    return np.asarray((chosen @ discount) / (best @ discount))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.row_sums import sum_of_rows
 
+MIN_RATIO = 0.05  # of the deviation of a number to its mean: float32 then has 1e-5 of a deviation
 MAX_COUNTED_CODES = 4096  # rows of a table; with more, counts of codes take more memory than item vectors
 
 
@@ -134,7 +135,8 @@ class PiecewiseLinear(nn.Module):
 class Projection(nn.Module):
     """Linear map of standardised vectors: (N, V) → (N, width). A missing vector, all zeros, gives zeros.
 
-    ``moments (V, 2)``: mean and standard deviation of each number, see ``Batches.edges``.
+    P·diag(1/σ)·(x − μ) is computed as P′·x − P′·μ, which reads each vector once. ``moments (V, 2)``: μ and σ
+    of each number, see ``Batches.edges``; σ is at least MIN_RATIO·|μ|, so that the difference stays exact.
     """
 
     def __init__(self, moments: Tensor, width: int) -> None:
@@ -143,13 +145,15 @@ class Projection(nn.Module):
         self.scale: Tensor
         mean, deviation = moments.unbind(dim=1)
         self.register_buffer("mean", mean.clone())
-        self.register_buffer("scale", 1.0 / deviation.clamp(min=1e-6))
+        self.register_buffer("scale", 1.0 / (MIN_RATIO * mean.abs()).clamp(min=1e-6).maximum(deviation))
         self.width = width
         self.linear = nn.Linear(len(moments), width, bias=False)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        is_known = (vectors.abs().amax(dim=1, keepdim=True) > 0).to(torch.float32)
-        projected: Tensor = self.linear((vectors - self.mean) * self.scale) * is_known
+        weight = self.linear.weight * self.scale
+        products = functional.linear(vectors, weight)
+        is_known = (products.abs().amax(dim=1, keepdim=True) > 0).to(torch.float32)
+        projected: Tensor = (products - weight @ self.mean) * is_known
         return projected
 
 
