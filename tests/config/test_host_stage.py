@@ -12,6 +12,7 @@ from karec.catalog.table import Table
 from karec.config import load_cascade
 from karec.config.host_stage import check_export, export_stages, hosted_stages, step_settings
 from karec.errors import ConfigError
+from karec.steps.scorers.fusion import Fusion
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.shared.similarity import Similarity
 
@@ -200,6 +201,13 @@ def test_export_refuses_similarity_of_own_vectors():
         match=r"^the step 'varied': similarity.vectors = 'audio' works only in Python; C\+\+ "
         r"hosts have 'item'$",
     ):
+        step_settings(step)
+
+
+def test_export_refuses_fusion_with_a_share():
+    step = Fusion(SimpleNamespace(tasks=("click",)), {"click": 1.0}, share=0.5)
+    step.name = "fused"
+    with pytest.raises(ConfigError, match=r"^the step 'fused': share = 0\.5 works only in Python$"):
         step_settings(step)
 
 

@@ -15,7 +15,7 @@ from karec.config import load_cascade
 from karec.config.project import set_up
 from karec.evaluate.quality import read_run
 from karec.learn._torch import torch
-from karec.learn.fit.prepare import note_on_types, prepare
+from karec.learn.fit.prepare import note_on_types, prepare, prepare_whole_log
 from karec.learn.run.rankers import ranker_loss
 from karec.learn.run.train import train
 from karec.pipeline.types import Request
@@ -115,6 +115,14 @@ def test_training_rows_of_a_type_follow_those_of_works(typed, dataset, tmp_path)
     item_ids = prepared.train_batches.inputs(slice(0, None), ["item_ids"])["item_ids"].numpy()
     code = prepared.encoder.sizes["item_ids"][0] - 1
     assert (item_ids[n_works:, 0] == code).all() and (item_ids[:n_works, 0] != code).all()
+
+
+def test_final_fit_learns_from_all_impressions_of_a_type(typed, tmp_path):
+    end_ms = typed.end_ms
+    whole = replace(typed, train_until_ms=end_ms, valid_until_ms=end_ms)
+    (songs,) = prepare_whole_log(whole, SETTINGS, tmp_path, {}).other_types
+    assert len(songs) == len(typed.item_types["song"].impressions)
+    assert songs.items_base.item_type == "song" and songs.encoder.learned_labels == {"song": ("sing",)}
 
 
 def test_unknown_labels_add_no_loss():
