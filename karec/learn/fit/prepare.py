@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Impressions
 from karec.features.encoder import Encoder
-from karec.features.item_types import ItemTypeHead
 from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
+from karec.learn.fit.item_types import examples_of_types, fit_item_types
 from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.settings import RunSettings, TrainSettings
-from karec.refresh.item_types import derive_item_type
 from karec.samples.examples import Examples, build_examples, feature_times
 from karec.samples.leak_check import check_no_leak
 from karec.samples.served_log import ServedLog, concat_impressions
@@ -170,11 +168,6 @@ def prepare_whole_log(
 def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Encoder:
     """Fits the encoder on the training rows and writes it to ``folder``."""
     features = settings.features
-    heads = [
-        ItemTypeHead.fit(name, rows, dataset.item_types[name].labels or dataset.tasks)
-        for name, rows in _impressions_of_types(dataset).items()
-        if settings.ranker.kind == "mmoe"
-    ]
     encoder = Encoder.fit(
         dataset.snapshot,
         dataset.split()[0],
@@ -183,47 +176,10 @@ def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Enc
         min_count=features.min_count,
         user_min_count=features.user_min_count,
         cowatch=fit_cowatch(dataset, settings.seed),
-        item_types=[head for head in heads if head is not None],
+        item_types=fit_item_types(dataset) if settings.ranker.kind == "mmoe" else (),
     )
     encoder.save(folder / "encoder.npz")
     return encoder
-
-
-def _impressions_of_types(dataset: Dataset) -> dict[str, Impressions]:
-    """Returns the training impressions of each item type that has any."""
-    begin_ms, end_ms = dataset.snapshot.time_ms, dataset.train_until_ms
-    rows = {name: table.impressions for name, table in dataset.item_types.items()}
-    parts = {
-        name: part.take(slice(*np.searchsorted(part.time_ms, [begin_ms, end_ms])))
-        for name, part in rows.items()
-        if part is not None
-    }
-    return {name: part for name, part in parts.items() if len(part)}
-
-
-def note_on_types(dataset: Dataset, encoder: Encoder) -> tuple[str, ...]:
-    """Returns a note if there are training impressions of item types that ``encoder`` has not learned."""
-    types = sorted(_impressions_of_types(dataset).keys() - encoder.learned_labels.keys())
-    if not types:
-        return ()
-    return (
-        f"impressions of the item types {types} are not learned, which needs ranker.kind = 'mmoe' and a "
-        "label with both values",
-    )
-
-
-def _examples_of_types(encoder: Encoder, dataset: Dataset, settings: TrainSettings) -> tuple[Examples, ...]:
-    """Returns the training rows of each item type that ``encoder`` has learned and ``dataset`` has."""
-    snapshot, rows = dataset.snapshot, _impressions_of_types(dataset)
-    examples = []
-    for name in (name for name in encoder.learned_labels if name in rows):
-        derived = derive_item_type(dataset.item_types[name], snapshot)
-        items = derived.item_type.to_snapshot(snapshot, name)
-        times = feature_times(dataset, settings.features.refresh_hours, rows[name].time_ms)
-        examples.append(
-            build_examples(encoder, snapshot, rows[name], times, happened=dataset.exposures, items=items)
-        )
-    return tuple(examples)
 
 
 def encode(
@@ -290,7 +246,7 @@ def _to_training_data(
             "expected at least one of each"
         )
     names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
-    other_types = _examples_of_types(encoder, dataset, settings)
+    other_types = examples_of_types(encoder, dataset, settings.features.refresh_hours)
     train_batches, valid_batches = (
         Batches(part, names, progress, chosen_device(settings.run), more=more)
         for part, more in ((train, other_types), (valid, ()))

@@ -22,8 +22,9 @@ from karec.evaluate.pages import DECIDING, validation_requests
 from karec.evaluate.quality import TESTED, evaluate_run
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
+from karec.learn.fit.item_types import note_on_types
 from karec.learn.fit.loop import Epoch, FitState
-from karec.learn.fit.prepare import TrainingData, note_on_types, prepare, prepare_whole_log
+from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
 from karec.learn.run.first_log import write_and_read_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json

@@ -15,7 +15,8 @@ from karec.config import load_cascade
 from karec.config.project import set_up
 from karec.evaluate.quality import read_run
 from karec.learn._torch import torch
-from karec.learn.fit.prepare import note_on_types, prepare, prepare_whole_log
+from karec.learn.fit.item_types import note_on_types
+from karec.learn.fit.prepare import prepare, prepare_whole_log
 from karec.learn.run.rankers import ranker_loss
 from karec.learn.run.train import train
 from karec.pipeline.types import Request
