@@ -1,8 +1,8 @@
 """Baselines of scoring.py from NumPy, FAISS, usearch, NumKong and Numba, each at its best settings.
 
 The extra `bench` installs FAISS, usearch and NumKong; a missing package is skipped. These baselines are
-slower and therefore omitted: FAISS IndexFlatIP with IDSelector, usearch's exact search, Panorama with 2 and
-more levels, NumKong's `dot` on a whole matrix.
+slower and therefore omitted: usearch's exact search, Panorama with 2 and more levels, NumKong's `dot` on a
+whole matrix. usearch's Python package takes no predicate.
 """
 
 from __future__ import annotations
@@ -115,6 +115,23 @@ def scans(vectors: Floats, query: Floats, k: int, int8: bool = False) -> dict[st
         quantized.train(vectors[:100_000])
         quantized.add(vectors)
         methods["FAISS SQ8"] = lambda: quantized.search(queries, k)
+    return methods
+
+
+def masked_scans(vectors: Floats, query: Floats, k: int, mask: NDArray[np.bool_]) -> dict[str, Scan]:
+    """Returns searches of the best k rows where `mask` is true. Each has the mask in its best form."""
+    rows, queries = np.flatnonzero(mask).astype(np.int32), query[None]
+    methods: dict[str, Scan] = {
+        f"{name}, by rows": lambda search=search: search(rows)
+        for name, search in row_searches(vectors, query, k).items()
+    }
+    methods["NumPy, all rows"] = lambda: sampled_top_k(np.where(mask, vectors @ query, -np.inf), k)
+    if faiss := package("faiss"):
+        flat = faiss.IndexFlatIP(vectors.shape[1])
+        flat.add(vectors)
+        bitmap = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        parameters = faiss.SearchParameters(sel=bitmap)
+        methods["FAISS IDSelectorBitmap"] = lambda: flat.search(queries, k, params=parameters)
     return methods
 
 

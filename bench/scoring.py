@@ -102,6 +102,17 @@ def test_scan_of_one_query(compare, n, dim, dtype):
     compare("scoring: scan", f"N={n:.0e} D={dim} k={k} {dtype}", run_karec, ways, **costs)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+def test_scan_with_a_filter(compare, share):
+    n, query = workloads.N_ITEMS, workloads.queries(1)[0]
+    index, mask = index_of(n, "float16"), np.random.default_rng(6).random(n) < share
+    ways = peers.masked_scans(workloads.item_vectors(n), query, K, mask)
+    n_allowed = int(np.count_nonzero(mask))
+    run_karec = lambda: index.search(query, K, mask=mask)  # noqa: E731
+    size = f"N={n:.0e} D={DIM} k={K} {share:.1%} allowed"
+    compare("scoring: filter", size, run_karec, ways, **gather_costs(n_allowed, "float16"))
+
+
 @pytest.mark.parametrize("n_queries", [8, workloads.N_QUERIES])
 def test_scan_of_many_queries(compare, n_queries):
     n, queries = workloads.N_ITEMS, workloads.queries(n_queries)
@@ -145,6 +156,7 @@ def test_baselines_find_the_best_items(is_batch):
             f"{name} by rows": lambda method=method: method(np.arange(n, dtype=np.int32))
             for name, method in peers.row_searches(vectors, queries[0], k).items()
         }
+        ways |= peers.masked_scans(vectors, queries[0], k, np.ones(n, bool))
     for name, method in ways.items():
         result = method()
         rows = result[0] if is_batch else result[1] if isinstance(result, tuple) else result

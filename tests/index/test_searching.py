@@ -104,3 +104,26 @@ def test_int8_search_is_near_and_exact_if_rescored() -> None:
         for actual in (index.search(query, rows=np.arange(20_000), k=1000), index.search(query, 1000)):
             assert len(exact & set(actual.ids.tolist())) >= least
     np.testing.assert_array_equal(index.embeddings(np.arange(50)), vectors[:50])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
+@pytest.mark.parametrize("n_queries", [1, 5])
+@pytest.mark.parametrize("share", [0.0, 0.003, 0.1, 0.13, 0.6, 1.0])
+def test_search_with_a_mask_equals_the_search_of_its_rows(dtype, n_queries, share):
+    """The masks are above and below the share at which a scan of many queries changes its method."""
+    rng, n = np.random.default_rng(3), 1_003
+    vectors = rng.standard_normal((n, 8)).astype(np.float32)
+    index = ItemIndex.build(np.arange(n) + 7, vectors, dtype)
+    index.block(rng.choice(n, 90, replace=False) + 7)
+    index.remove(rng.choice(n, 40, replace=False) + 7)
+    index.adjust(np.arange(7, 60), scale=2.0)
+    queries = rng.standard_normal((n_queries, 8)).astype(np.float32)
+    with index.pinned() as view:
+        mask = rng.random(view.n_rows) < share
+        rows = np.flatnonzero(mask & view.present).astype(np.int32)
+        found = view.search(queries, 25, mask=mask)
+        expected = view.search(queries, 25, rows=rows)
+        width = expected.ids.shape[1]
+        np.testing.assert_array_equal(found.ids[:, :width], expected.ids)
+        np.testing.assert_array_equal(found.scores[:, :width], expected.scores)
+        assert (found.ids[:, width:] == -1).all()

@@ -4,6 +4,7 @@
 #include <bit>
 #include <numeric>
 
+#include "search/mask_word.hpp"
 #include "search/scan.hpp"
 
 namespace karec {
@@ -51,15 +52,6 @@ class RowBits {
   private:
     ScratchVector<std::uint64_t> words_;
 };
-
-// Bit i: the mask includes row first + i.
-std::uint64_t mask_word(std::span<const std::uint8_t> mask, std::size_t first) noexcept {
-    std::uint64_t word = 0;
-    for (std::size_t i = 0; i < kWord && first + i < mask.size(); ++i) {
-        word |= std::uint64_t{mask[first + i] != 0} << i;
-    }
-    return word;
-}
 
 }  // namespace
 

@@ -1,11 +1,13 @@
 // IndexView::search_all: the best of all rows, or of the rows of some lists.
 //
 // Algorithm: tiles of 64 rows are scored in place, and the next tile is prefetched. For three queries or more over
-// float rows see bounded_scan.cpp. With n_probe, probe.cpp finds the rows; if k is a large part of them, large_k.cpp
-// selects. Cost: one pass over the rows, O(queries·N·D).
+// float rows see bounded_scan.cpp. With n_probe, probe.cpp finds the rows, and a mask gives its rows, except many rows
+// of a bounded scan; if k is a large part of them, large_k.cpp selects. Cost: one pass over the rows, O(queries·N·D).
 #include "search/scan.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <optional>
 #include <string>
 
 #include "base/boundary.hpp"
@@ -18,16 +20,18 @@
 namespace karec {
 namespace {
 
-void exact_scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
-                std::span<TopK> tops) {
+// For a bounded scan: a mask of at most n_rows / 8 rows is searched by its rows.
+constexpr std::size_t kMinRowsPerMasked = 8;
+
+void exact_scan(const Generation& g, std::span<const Query> queries, std::span<TopK> tops) {
     ScratchVector<PaddedQueries> padded;
     for (const Query& query : queries) padded.emplace_back(query, g, g.format);
     Tile tiles[2];
-    tiles[0].read(g, 0, mask);
+    tiles[0].read(g, 0, {});
     for (std::size_t half = 0; tiles[half].n > 0; half ^= 1) {
         const Tile& tile = tiles[half];
         Tile& next = tiles[half ^ 1];
-        next.read(g, tile.first + tile.n, mask);
+        next.read(g, tile.first + tile.n, {});
         if (tile.is_empty()) continue;
         for (std::size_t q = 0; q < queries.size(); ++q) {
             offer_tile(g, tile, padded[q], tops[q], q == 0 && next.n == tile.n ? next.vectors : nullptr);
@@ -85,23 +89,41 @@ class ScanOutput {
     std::size_t k_;
 };
 
-void scan_lists(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
-                std::size_t n_probe, ScanOutput& output) {
-    for (std::size_t q = 0; q < queries.size(); ++q) {
-        const ScratchVector<std::int32_t> rows = find_probed_rows(g, queries[q], mask, n_probe);
-        const PaddedQueries padded(queries[q], g, g.format);
-        if (!g.has_exact_rows && rows.size() / kMaxRowsPerK <= output.k()) {
-            output.finish(q, select_large_k(g, padded, rows, output.list(q)));
-            continue;
-        }
-        TopK top(std::min(output.n_candidates(), rows.size()), rows.size());
-        score_rows(g, padded, rows,
-                   [&](std::size_t first, std::size_t n, const std::int32_t* scored, const float* scores) {
-                       const std::int32_t* rows_or_null = padded.is_single() ? nullptr : scored;
-                       top.offer(scores, rows_or_null, n, static_cast<std::uint32_t>(first));
-                   });
-        output.write(q, top, [&](std::uint32_t position) { return rows[position]; });
+// Writes the best of `rows`, ascending open rows, for query q.
+void scan_rows(const Generation& g, const Query& query, std::size_t q, const ScratchVector<std::int32_t>& rows,
+               ScanOutput& output) {
+    const PaddedQueries padded(query, g, g.format);
+    if (!g.has_exact_rows && rows.size() / kMaxRowsPerK <= output.k()) {
+        output.finish(q, select_large_k(g, padded, rows, output.list(q)));
+        return;
     }
+    TopK top(std::min(output.n_candidates(), rows.size()), rows.size());
+    score_rows(g, padded, rows, [&](std::size_t first, std::size_t n, const std::int32_t* scored, const float* scores) {
+        const std::int32_t* rows_or_null = padded.is_single() ? nullptr : scored;
+        top.offer(scores, rows_or_null, n, static_cast<std::uint32_t>(first));
+    });
+    output.write(q, top, [&](std::uint32_t position) { return rows[position]; });
+}
+
+// Returns the open rows in `mask`, ascending; nothing if they are more than max_rows.
+std::optional<ScratchVector<std::int32_t>> find_masked_rows(const Generation& g, std::span<const std::uint8_t> mask,
+                                                            std::size_t max_rows) {
+    ScratchVector<std::int32_t> rows(max_rows + kTile);
+    std::size_t n = 0;
+    for (std::size_t first = 0; first < std::min(g.n_rows(), mask.size()); first += kTile) {
+        std::uint64_t word = mask_word(mask, first) & ~g.closed.word(first / kTile);
+        if (first + kTile > g.n_rows()) word &= ~std::uint64_t{0} >> (first + kTile - g.n_rows());
+        for (; word != 0; word &= word - 1) {
+            rows[n++] = static_cast<std::int32_t>(first) + std::countr_zero(word);
+        }
+        if (n > max_rows) return std::nullopt;
+    }
+    rows.resize(n);
+    return rows;
+}
+
+bool is_bounded(const Generation& g, std::span<const Query> queries) noexcept {
+    return g.format.dtype != DType::int8 && queries.size() >= kMinBoundedQueries;
 }
 
 void scan_all_rows(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
@@ -110,10 +132,10 @@ void scan_all_rows(const Generation& g, std::span<const Query> queries, std::spa
     ScratchVector<TopK> tops;
     tops.reserve(queries.size());
     for (std::size_t q = 0; q < queries.size(); ++q) tops.emplace_back(k, g.n_rows());
-    if (g.format.dtype != DType::int8 && queries.size() >= kMinBoundedQueries) {
+    if (is_bounded(g, queries)) {
         bounded_scan(g, queries, mask, k, tops);
     } else {
-        exact_scan(g, queries, mask, tops);
+        exact_scan(g, queries, tops);
     }
     for (std::size_t q = 0; q < queries.size(); ++q) {
         output.write(q, tops[q], [](std::uint32_t position) { return static_cast<std::int32_t>(position); });
@@ -142,11 +164,21 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
         }
         if (queries.empty()) return {};
         ScanOutput output(g, queries, out, counts);
-        if (n_probe == kEveryRow) {
-            scan_all_rows(g, queries, mask, output);
-        } else {
-            scan_lists(g, queries, mask, n_probe, output);
+        if (n_probe != kEveryRow) {
+            for (std::size_t q = 0; q < queries.size(); ++q) {
+                scan_rows(g, queries[q], q, find_probed_rows(g, queries[q], mask, n_probe), output);
+            }
+            return {};
         }
+        std::optional<ScratchVector<std::int32_t>> rows;
+        if (!mask.empty()) {
+            rows = find_masked_rows(g, mask, g.n_rows() / (is_bounded(g, queries) ? kMinRowsPerMasked : 1));
+        }
+        if (!rows.has_value()) {
+            scan_all_rows(g, queries, mask, output);
+            return {};
+        }
+        for (std::size_t q = 0; q < queries.size(); ++q) scan_rows(g, queries[q], q, *rows, output);
         return {};
     });
 }

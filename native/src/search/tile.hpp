@@ -10,6 +10,7 @@
 #include <span>
 
 #include "index/generation.hpp"
+#include "search/mask_word.hpp"
 #include "search/scoring.hpp"
 #include "search/top_k.hpp"
 
@@ -20,14 +21,15 @@ inline constexpr std::size_t kTile = 64;
 // Up to 64 consecutive rows: the addresses of their vectors, and which rows are excluded.
 struct Tile {
     // `mask` is empty or has a byte a row; rows with 0 and rows after its end are excluded. Empty from g.n_rows() on.
+    // A tile whose rows are all excluded by the mask has no vectors.
     void read(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask) {
         first = first_row;
         n = std::min(kTile, g.n_rows() - first_row);
         if (n == 0) return;
         excluded = g.closed.word(first / kTile);
-        for (std::size_t i = 0; i < n && !mask.empty(); ++i) {
-            const bool is_included = first + i < mask.size() && mask[first + i] != 0;
-            excluded |= std::uint64_t{!is_included} << i;
+        if (!mask.empty()) {
+            excluded |= ~mask_word(mask, first) & ~std::uint64_t{0} >> (kTile - n);
+            if (is_empty()) return;
         }
         if (g.rows.contiguous_from(first) >= n) {
             const std::size_t stride = g.format.stride();
