@@ -35,7 +35,7 @@ from karec.lab.report import BLUE, GREY, Chart, Details, Part, Table, note, to_h
 from karec.lab.simulate.report import simulation_tables
 from karec.lab.simulate.report_tables import format_change
 from karec.lab.studies.page_sources import page_sources_table
-from karec.lab.studies.scenes import scenes_table
+from karec.lab.studies.scenes import scene_pages_table, scenes_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,7 +208,7 @@ def _details(report: Mapping[str, Any]) -> Iterator[Details]:
         yield Details("Page policy", [policy_table(report), *simulation_tables(report["three_days"])])
     yield Details("Sources", [page_sources_table(report["sources"], "Fractions of the items on the pages")])
     if report["scenes"] is not None:
-        yield Details("Scenes", [scenes_table(report["scenes"])])
+        yield Details("Scenes", [scenes_table(report["scenes"]), scene_pages_table(report["scenes"])])
     counts = [
         (effect["name"], f"{effect['seen']:,}", f"{effect['done']:,}", f"{effect['dropped']:,}")
         for effect in report["side_effects"]

@@ -48,11 +48,13 @@ class Filled:
     values    {method: (U,)}
     eligible  (U,) number of candidates
     empty     number of requests without candidates, which are skipped
+    page      ids of the cascade's page for the first request
     """
 
     values: Mapping[str, NDArray[Any]]
     eligible: NDArray[Any]
     empty: int
+    page: tuple[int, ...] = ()
 
 
 def fill(
@@ -71,7 +73,7 @@ def fill(
         "eligible", tuple(s for stage in cascade.stages for s in stage.steps if s.name in ELIGIBLE)
     )
     values: dict[str, list[float]] = {method: [] for method in WAYS}
-    sizes, empty = [], 0
+    sizes, empty, page = [], 0, None
     for request in requests:
         assert cascade.index is not None  # scenes of a config have one
         view = cascade.index.pinned()
@@ -86,20 +88,23 @@ def fill(
         best = np.argsort(-popular(request, candidates), kind="stable")
         lists = {"random": candidates.ids[order[: request.k]], "popular": candidates.ids[best[: request.k]]}
         lists["cascade"] = cascade.run(request).candidates.ids
+        page = lists["cascade"] if page is None else page
         for method, item_ids in lists.items():
             values[method].append(float(np.mean(value_of(request, item_ids))) if len(item_ids) else 0.0)
         sizes.append(len(candidates))
     means = {method: np.array(mean) for method, mean in values.items()}
-    return Filled(means, np.array(sizes, np.int64), empty)
+    return Filled(means, np.array(sizes, np.int64), empty, () if page is None else tuple(page.tolist()))
 
 
 def scene_row(filled: Filled, objective: str, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
     """Returns the report's ``scenes[name]``. Deterministic.
 
-    It has each method's mean with its interval, and the gain of the cascade over the others in percent.
+    It has each method's mean with its interval, the gain of the cascade over the others in percent, and the
+    first page.
     """
     n = len(filled.eligible)
     row: dict[str, Any] = {"what": objective, "requests": n, "without_items": filled.empty}
+    row["page"] = list(filled.page)
     if not n:
         return row
     weights = resampling_weights(n, resamples, seed)
@@ -134,3 +139,11 @@ def scenes_table(scenes: Mapping[str, Mapping[str, Any]]) -> Table:
         "from the items that the scene's filters pass. In brackets: 95 % intervals over users; the last "
         "column is paired.",
     )
+
+
+def scene_pages_table(scenes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Returns one row per scene: the ids of the first page, best first."""
+    rows = [(name, *map(str, scene["page"])) for name, scene in scenes.items()]
+    width = max((len(row) for row in rows), default=1)
+    padded = [(*row, *[""] * (width - len(row))) for row in rows]
+    return Table("The page of one user in each scene", ("scene", *map(str, range(1, width))), padded)

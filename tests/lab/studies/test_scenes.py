@@ -9,7 +9,7 @@ from small_kinds import FIRST, rooms_of
 
 from karec.config import load_cascade
 from karec.config.templates import HOME, added_scene_text, home_scene_text
-from karec.lab.studies.scenes import Filled, fill, scene_row, scenes_table
+from karec.lab.studies.scenes import Filled, fill, scene_pages_table, scene_row, scenes_table
 from karec.pipeline.types import Request
 
 
@@ -43,6 +43,10 @@ def test_methods_select_from_the_filtered_items(live):
     assert filled.empty == 0
     assert filled.values["popular"].tolist() == [2.5] * 3  # ``popular`` scores 2 and 3 highest
     assert all(len(values) == 3 for values in filled.values.values())
+    first = [ids.tolist() for ids in lists[:3]]
+    assert list(filled.page) == first[2], "the cascade's page of the first request"
+    table = scene_pages_table({"live": scene_row(filled, "rooms")})
+    assert (table.head, table.rows) == (("scene", "1", "2"), [("live", *map(str, first[2]))])
 
 
 def test_request_without_candidates_is_counted_and_skipped(live):
