@@ -59,6 +59,7 @@ class Item(Struct, frozen=True):
     sources: tuple[str, ...] = ()
     columns: dict[str, Any] = {}
     reason: str | None = None
+    why: dict[str, Any] | None = None
 
 
 class Page(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,7 +63,16 @@ class BundleIds:
             trace=trace,
             dropped={ids[number]: place for number, place in page.dropped.items()},
             scores={ids[number]: score for number, score in page.scores.items()},
+            causes=self._with_names(page.causes),
         )
+
+    def _with_names(self, causes: Mapping[int, tuple[str, Any]]) -> dict[int, tuple[str, int | str]]:
+        names = self._known_ids([number for _, number in causes.values()])
+        return {
+            place: (template, name)
+            for (place, (template, _)), name in zip(causes.items(), names, strict=True)
+            if name is not None
+        }
 
     def number_of(self, item: int | str) -> int:
         """Raises ValueError if ``item`` is not of the items' kind (integer or string)."""

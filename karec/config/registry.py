@@ -28,6 +28,7 @@ SOURCE_KEYS: Mapping[str, Any] = {
     "min_items": NonNegativeInt,
     "priority": int,
     "timeout_ms": Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_MS)] | None,
+    "why": str,
 }
 
 S = TypeVar("S", bound=Step)
@@ -92,6 +93,15 @@ def _check_source(source: Source, place: Place) -> None:
         raise place.refusal(f"min_items = {source.min_items}, expected 0 to {source.quota}, the quota")
     if source.timeout_ms is not None and source.on_failure == "fail":
         raise place.refusal('timeout_ms leaves out a late source: set on_failure = "skip" too')
+    if source.why and type(source).causes is Source.causes:
+        can = sorted(name for name, cls in step_classes().items() if "causes" in vars(cls))
+        raise place.refusal(
+            f"why: this source has no item that caused its items. Sources that have one: {can}"
+        )
+    if source.why and "{item}" not in source.why:
+        raise place.refusal(
+            f'why = {source.why!r}, expected a text with {{item}}, for example "like {{item}}"'
+        )
 
 
 def build_exposure_step(use: str, controller: ExposureController | None) -> Any:

@@ -203,6 +203,7 @@ class Cascade:
                 f"the last stage left {len(candidates)} items for k = {request.k}. End it with a selector "
                 "without k."
             )
+        has_sources = sources == tuple(source.name for source in self.recall.sources)
         is_cold_start = request.features.get("cold_start")
         steps = (*state_traces, *allowed_traces, *query_traces, *traces)
         return request, Page(
@@ -218,6 +219,7 @@ class Cascade:
             dropped=dropped
             | {number: trace.place for trace in traces for number in trace.notes.get(DROPPED, ())},
             scores={} if request.item_ids is None else _scores(scored[request.first_stage]),
+            causes=self.recall.causes(request, candidates) if has_sources else {},
         )
 
     def check_where(self, where: Where) -> None:

@@ -110,6 +110,20 @@ class Recall:
         )
         return merged, (*traces, trace)
 
+    def causes(self, request: Request, candidates: Candidates) -> dict[int, tuple[str, int | str]]:
+        """Returns {place: (template, id of an item of the user)} of the candidates that a source with ``why``
+        found. The first of several such sources counts."""
+        causes: dict[int, tuple[str, int | str]] = {}
+        for bit, source in enumerate(self.sources):
+            if not source.why:
+                continue
+            found = np.flatnonzero(candidates.sources >> np.uint32(bit) & np.uint32(1))
+            items = source.causes(request, candidates.ids[found])
+            for place, item in zip(found.tolist(), items.tolist(), strict=True):
+                if item != -1:
+                    causes.setdefault(place, (source.why, item))
+        return causes
+
     def counts(self) -> dict[str, TimeoutCounts]:
         """Returns {source: how its calls ended} of the sources with a timeout."""
         return {calls.name: calls.counts() for calls in self.timed_calls if calls is not None}

@@ -78,6 +78,8 @@ class Source(Step):
     min_items    how many of its items leave recall at least, if it returns as many
     priority     sources of a higher priority come first in the merged list; ties keep their order
     timeout_ms   the request continues without the source after this time; None: the request waits
+    why          reason for the people who see an item, for example "because you sang {item}"; "": none. It
+                 needs ``causes``
     is_verified  set to True in a class whose tests check that ids are unique: no check at run time. Not
                  inherited
     has_all      True if it returns every item with a large enough quota. Not inherited
@@ -90,9 +92,18 @@ class Source(Step):
     min_items: int = 0
     priority: int = 0
     timeout_ms: float | None = None
+    why: str = ""
 
     @abstractmethod
     def recall(self, request: Request) -> Candidates | StepOutput[Candidates]: ...
+
+    def causes(self, request: Request, ids: Array) -> Array:
+        """Returns (N,) the item of the user for which the source returned each of ``ids`` (N,), −1 for none.
+
+        Only sources whose items come from single items of the user have it: others would reveal what friends
+        or communities do.
+        """
+        raise NotImplementedError
 
 
 class Merger(Step):

@@ -379,14 +379,24 @@ class StepOutput(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Why:
+    """A reason for people: ``text`` with the id of the item ``item_id`` of the user in its place."""
+
+    text: str
+    item_id: int | str
+
+
+@dataclass(frozen=True)
 class PageItem:
-    """One item of a page. ``sources``: the names of the sources that returned it."""
+    """One item of a page. ``sources``: the names of the sources that returned it. ``why``: None without a
+    reason for people."""
 
     position: int
     item_id: int | str
     score: float
     sources: tuple[str, ...]
     columns: Mapping[str, Any]
+    why: Why | None = None
 
 
 class IdNames(Protocol):
@@ -420,6 +430,7 @@ class Page:
                    UNKNOWN, BLOCKED or WHERE
     scores         {id: score} of the caller's candidates, before the first selector of ``first_stage``, the
                    best first
+    causes         {place: (template, id of an item of the user)} of items with a reason for people
     """
 
     request: Request
@@ -434,6 +445,7 @@ class Page:
     item_ids: tuple[int | str, ...] | None = None
     dropped: Mapping[int | str, str] = field(default_factory=dict)
     scores: Mapping[int | str, float] = field(default_factory=dict)
+    causes: Mapping[int, tuple[str, int | str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -452,9 +464,23 @@ class Page:
             for mask in set(bits)
         }
         return tuple(
-            PageItem(i, ids[i], score, sources[mask], {name: values[i] for name, values in columns.items()})
+            PageItem(
+                i,
+                ids[i],
+                score,
+                sources[mask],
+                {name: values[i] for name, values in columns.items()},
+                self.why(i),
+            )
             for i, (score, mask) in enumerate(zip(candidates.scores.tolist(), bits, strict=True))
         )
+
+    def why(self, place: int) -> Why | None:
+        """Returns the reason for people of the item at ``place``; None if its source has none."""
+        if place not in self.causes:
+            return None
+        template, item_id = self.causes[place]
+        return Why(template.replace("{item}", str(item_id)), item_id)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON, with the names of the HTTP API."""

@@ -77,8 +77,15 @@ class RankRequest(PageRequest, frozen=True, kw_only=True):
     scores: bool = False
 
 
+class Why(Struct, frozen=True):
+    """A reason for people: `text` with the id of the item `item_id` of the user."""
+
+    text: str
+    item_id: Id
+
+
 class Item(Struct, frozen=True):
-    """One item of a page. `reason` is present if the request has `explain`."""
+    """One item of a page. `reason` is present if the request has `explain`, `why` if its source has one."""
 
     position: int
     item_id: Id
@@ -86,6 +93,7 @@ class Item(Struct, frozen=True):
     sources: tuple[str, ...]
     columns: dict[str, Any]
     reason: str | UnsetType = UNSET
+    why: Why | UnsetType = UNSET
 
 
 class PageResponse(Struct, frozen=True):

@@ -390,9 +390,15 @@ def _items(page: Page, reasons: Sequence[str] | None) -> list[messages.Item]:
             sources[source_bits[position]],
             {name: values[position] for name, values in columns},
             msgspec.UNSET if reasons is None else reasons[position],
+            _why(page, position),
         )
         for position in range(len(candidates))
     ]
+
+
+def _why(page: Page, position: int) -> messages.Why | msgspec.UnsetType:
+    why = page.why(position)
+    return msgspec.UNSET if why is None else messages.Why(why.text, why.item_id)
 
 
 def _reasons(page: Page) -> list[str]:

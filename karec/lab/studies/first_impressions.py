@@ -81,8 +81,10 @@ def _indicator_steps(half_life: str | None) -> dict[str, Any]:
 class FrozenFollower(Follower):
     """Follower whose views have no counters of items."""
 
-    def view(self, user_id: int, item_type: str = WORK) -> tuple[OnlineView, str | None]:
-        view, failure = super().view(user_id, item_type)
+    def view(
+        self, user_id: int, item_type: str = WORK, session: Events | None = None
+    ) -> tuple[OnlineView, str | None]:
+        view, failure = super().view(user_id, item_type, session)
         none, items = slice(0, 0), view.items
         items = items.replace_counters(items.counter_ids[none], items.counters[none], items.recent[none])
         return replace(view, items=items), failure

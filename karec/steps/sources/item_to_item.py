@@ -72,6 +72,15 @@ class ItemToItem(Source):
             lists.append(Spans.from_limits(rows, first, np.array([len(rows)]), self.per_seed))
         return works_at(request, self.snapshot, interleave(self.snapshot, lists, self.quota))
 
+    def causes(self, request: Request, ids: Array) -> Array:
+        """Returns the nearest seed of each item."""
+        seeds = self._seeds(request)
+        rows = self.neighbours.lookup(self.snapshot.works.lookup(ids))
+        if not len(seeds):
+            return np.full(len(ids), -1)
+        cosines = self.vectors[rows] @ self.vectors[self.neighbours.lookup(seeds)].T
+        return np.where(rows < 0, -1, np.asarray(self.snapshot.works.ids)[seeds[cosines.argmax(axis=1)]])
+
     def _seeds(self, request: Request) -> Array:
         """Returns (≤ seeds,) distinct rows of works with a vector: liked ones first, latest first."""
         user = self.snapshot.users.row(request.user_number)

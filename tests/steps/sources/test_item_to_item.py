@@ -69,3 +69,9 @@ def test_item_to_item_rejects_an_encoder_without_cowatch_vectors(platform, encod
         ItemToItem(platform, Encoder(None), quota=3)
     with pytest.raises(ValueError, match="quota, seeds and per_seed must be positive, got 1, 0 and 5"):
         ItemToItem(platform, encoder, quota=1, seeds=0, per_seed=5)
+
+
+def test_cause_of_an_item_is_its_nearest_seed(platform, encoder):
+    source = ItemToItem(lists(platform, liked=[107, 100]), encoder, quota=4)
+    assert source.causes(Request(1), np.array([101, 106, 103, 108, 999])).tolist() == [100, 107, 100, -1, -1]
+    assert source.causes(Request(2), np.array([101])).tolist() == [-1], "the user has no seeds"
