@@ -177,10 +177,10 @@ class Follower:
             self._works.reapply_edits()
 
     def _poll_to_end(self) -> int:
-        erasure = self._store.read_document(ERASURE)
         if self._cursor is None:
-            self._cursor = self._begin(erasure)
-        elif erasure != self._erasure or self.lag_s() * 1e3 > self._contents.head.late_ms:
+            self._cursor = self._begin()
+        erasure = self._store.read_document(ERASURE)
+        if erasure != self._erasure or self.lag_s() * 1e3 > self._contents.head.late_ms:
             # Meanwhile an export may have deleted events that this process has not read.
             self._cursor = self._read_snapshot(is_first=False)
         self._erasure = erasure
@@ -198,19 +198,20 @@ class Follower:
                 return n_events
             n_events += len(stored.events)
 
-    def _begin(self, erasure: bytes | None) -> Cursor:
-        """Reads or takes over the state of items. Returns its cursor."""
+    def _begin(self) -> Cursor:
+        """Reads or takes over the state of items and ``_erasure``. Returns the cursor. Taking over does not
+        read the store, which may be away."""
         state, self._state = self._state, None
-        is_usable = (
-            state is not None and state.description == self._contents.description and state.erasure == erasure
-        )
+        is_usable = state is not None and state.description == self._contents.description
         if state is not None and is_usable and state.items_states.keys() >= self._followed.keys():
             for name, one in self._followed.items():
                 items = state.items[name]
                 one.items = one.items.replace_counters(items.counter_ids, items.counters, items.recent)
                 one.begin(state.items_states[name])
+            self._erasure = state.erasure
             return state.cursor
         self._contents.check(self._store)
+        self._erasure = self._store.read_document(ERASURE)
         cursor = self._read_snapshot(is_first=True)
         # Compiles it, so that no request waits for the compiler.
         self._reader.read_user(-1).has_seen(np.zeros(1, np.int64))
