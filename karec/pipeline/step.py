@@ -247,15 +247,17 @@ class Stage:
         outcome, dropped = self._run_steps(request, candidates, fallback, clock)
         filters: tuple[StepTrace, ...] = ()
         while dropped and len(outcome.candidates) < min_items:
-            filters += tuple(trace for _, trace in dropped)
-            candidates = without(candidates, np.concatenate([ids for ids, _ in dropped]))
+            filters += tuple(trace for _, _, trace in dropped)
+            late = [np.setdiff1d(before.ids, after.ids) for before, after, _ in dropped]
+            candidates = without(candidates, np.concatenate(late))
             outcome, dropped = self._run_steps(request, candidates, fallback, clock)
         return replace(outcome, steps=(*filters, *outcome.steps))
 
     def _run_steps(
         self, request: Request, candidates: Candidates, fallback: FallbackReason | None, clock: Clock
-    ) -> tuple[StageOutcome, list[tuple[Array, StepTrace]]]:
-        """Returns the outcome, and the ids that each filter after the first selector dropped."""
+    ) -> tuple[StageOutcome, list[tuple[Candidates, Candidates, StepTrace]]]:
+        """Returns the outcome, and what each filter after the first selector that dropped items got and
+        left."""
         scored: Candidates | None = None
         traces, dropped = [], []
         for step in self.steps if fallback is None else self.fallback or ():
@@ -265,7 +267,7 @@ class Stage:
             candidates, trace = self._run_step(step, request, before, fallback, clock)
             traces.append(trace)
             if step.role == "filter" and scored is not None and len(candidates) < len(before):
-                dropped.append((np.setdiff1d(before.ids, candidates.ids), trace))
+                dropped.append((before, candidates, trace))
         return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces)), dropped
 
     def _run_step(
