@@ -157,6 +157,8 @@ class EventParser:
             cells |= {"item_type": WORK, "item_id": -1, "creator_id": cells["item_id"]}
         elif event in BLOCKS and "user_id" in row:
             cells["creator_id"] = cells["user_id"]  # a user is blocked as a creator
+        elif item_type == CREATOR_TYPE and event in (UPLOAD, EDIT):
+            cells["creator_id"] = cells["item_id"]  # else a block of the creator would not hold for the item
         cells["scene"] = self._parse_scene(row.get("scene"))
         cells["labels"] = self._parse_labels(row.get("labels", ()))
         cells["request_id"] = _text(row, "request_id")

@@ -110,6 +110,14 @@ def test_blocked_creator_or_user_and_their_items_are_on_no_page(live, row):
     assert {HOST, LIVE + 3, ROOM + 3} < {*made_by_host()}
 
 
+@pytest.mark.parametrize("event", ["upload", "edit"])
+@pytest.mark.parametrize("values", [{"creator_id": HOST + 1}, {"columns": {"creator_id": HOST + 1}}])
+def test_block_of_a_creator_holds_whatever_creator_an_event_of_it_names(live, event, values):
+    row = {"event": event, "item_type": "creator", "item_id": HOST, **values}
+    assert live.record([row, {"event": "block", "creator_id": HOST}]).events == 2
+    assert HOST not in page_of(live, "creators")
+
+
 @pytest.mark.parametrize(("scene", "first"), [("live", LIVE), ("room", ROOM)])
 def test_room_is_on_pages_from_open_until_close(live, path, scene, first):
     ids = [*range(first, first + 9)]
