@@ -5,8 +5,9 @@
     OUT/library/current.parquet      link to the version of the last run
 
 The version before is that of the run before; its day may be a later one. A work that is no longer kept is
-deleted, not blocked: it can come back, and a moderator's block stays. Event ids depend on the two days and
-the work only, so rows that are stored twice count once.
+deleted, not blocked: it can come back, and a moderator's block stays. If a day is screened again, its events
+also delete the works that its former events uploaded. Event ids depend on the two days, the work and its
+former event only, so rows that are stored twice count once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from karec.data.database import Database, open_database, quote_name, quote_text, scan_sql
 from karec.errors import DataError
 from karec.files import file_aside, link_aside
-from karec.screening.library import Day, day_folders, read_day
+from karec.screening.library import ColumnType, Day, day_folders, read_day
 from karec.screening.rules import rejection_reasons
 from karec.screening.screen import KEPT
 from karec.screening.selection import KEPT_DAY, KEPT_ID, KEPT_QUALITY
@@ -61,7 +62,10 @@ def write_library_version(
                 for day in sorted(folders)
                 if has_live_uploads and since < day <= last
             ]
-            _export(database, _events_sql(settings, days[-1], live, table, before), events, "FORMAT json")
+            is_again = events.exists() and current.exists() and current.samefile(table)
+            former_events = _read_events_sql(events, days[-1].column_types[settings.columns.work], is_again)
+            query = _events_sql(settings, days[-1], live, table, before, former_events)
+            _export(database, query, events, "FORMAT json")
     for path in others[:-1]:
         path.unlink()
         path.with_suffix(".jsonl").unlink(missing_ok=True)
@@ -91,8 +95,25 @@ def _works_sql(settings: ScreeningSettings, days: list[Day], kept: str) -> str:
     )
 
 
-def _events_sql(settings: ScreeningSettings, day: Day, live: list[Day], table: Path, before: Path) -> str:
-    """Returns SQL of the events from ``before`` to ``table``. ``live``: days of uploads that may be live."""
+def _read_events_sql(events: Path, work_type: ColumnType, is_again: bool) -> str:
+    """Returns SQL of the events that a former run wrote for the version, of no rows if there are none."""
+    if not is_again:
+        return "(SELECT '' AS former_event, uuid() AS former_id, 0 AS former_item WHERE false)"
+    id_type = "HUGEINT" if work_type == "integer" else "VARCHAR"
+    columns = f"{{event: 'VARCHAR', event_id: 'UUID', item_id: '{id_type}'}}"
+    return (
+        "(SELECT event AS former_event, event_id AS former_id, item_id AS former_item "
+        f"FROM read_json({quote_text(events)}, columns = {columns}, format = 'newline_delimited'))"
+    )
+
+
+def _events_sql(
+    settings: ScreeningSettings, day: Day, live: list[Day], table: Path, before: Path, former_events: str
+) -> str:
+    """Returns SQL of the events from ``before``, and from ``former_events``, to ``table``.
+
+    ``live``: days of uploads that may be live.
+    """
     work, creator = quote_name(settings.columns.work), quote_name(settings.columns.creator)
     names = [name for name, column_type in day.column_types.items() if column_type in EVENT_TYPES]
     number = "nullif({0}, 'nan')"  # JSON has no NaN
@@ -103,14 +124,17 @@ def _events_sql(settings: ScreeningSettings, day: Day, live: list[Day], table: P
         if name not in (settings.columns.work, settings.columns.creator)
     )
 
-    def rows(event: str, rest: str, one: str, other: Path) -> str:
-        event_id = f"md5('{before.stem} {table.stem} {event} ' || {work})::UUID"
+    def rows(event: str, rest: str, works: str, other: Path, condition: str = "false") -> str:
+        """Returns SQL of the events of the ``works`` that ``other`` lacks, or that satisfy ``condition``."""
+        seed = f"'{before.stem} {table.stem} {event} ' || {work} || coalesce(former_id::VARCHAR, '')"
+        event_id = f"CASE former_event WHEN '{event}' THEN former_id ELSE md5({seed})::UUID END"
         return (
             f"SELECT '{event}' AS event, {event_id} AS event_id, {work} AS item_id, {rest} "
-            f"FROM {one} ANTI JOIN {scan_sql([str(other)])} AS other USING ({work})"
+            f"FROM {works} AS works LEFT JOIN {former_events} AS former_events ON former_item = {work} "
+            f"WHERE {work} NOT IN (SELECT {work} FROM {scan_sql([str(other)])}) OR {condition}"
         )
 
-    former = [f"SELECT {work} FROM {scan_sql([str(before)])}"] + [
+    former = [f"SELECT {work} FROM {scan_sql([str(before)])}", f"SELECT former_item FROM {former_events}"] + [
         f"SELECT {work} FROM {scan_sql(live_day.paths)} "
         f"WHERE {rejection_reasons(settings, live_day.column_types, {}).sql} = 0"
         for live_day in live
@@ -120,10 +144,9 @@ def _events_sql(settings: ScreeningSettings, day: Day, live: list[Day], table: P
         f"{creator} AS creator_id, struct_pack({columns}) AS columns",
         scan_sql([str(table)]),
         before,
+        "former_event IS NOT NULL",
     )
-    deletions = rows(
-        "delete", "NULL AS creator_id, NULL AS columns", f"({' UNION '.join(former)}) AS former", table
-    )
+    deletions = rows("delete", "NULL AS creator_id, NULL AS columns", f"({' UNION '.join(former)})", table)
     return f"{uploads} UNION ALL {deletions} ORDER BY event DESC, item_id"
 
 

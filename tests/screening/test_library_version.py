@@ -1,6 +1,7 @@
 """A library version has the uploads of the kept works; its events change the version before into it."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -117,6 +118,18 @@ def test_version_written_again_has_equal_files(days, tmp_path):
         contents.append([file.read_bytes() for file in sorted(table.parent.glob(f"{last}.*"))])
     assert contents[1] == contents[2] and len(contents[1]) == 2
     assert (table.parent / "current.parquet").resolve() == table
+
+
+def test_events_of_a_day_screened_again_also_undo_its_former_events(days, tmp_path):
+    path = write_uploads(tmp_path, days, TEXT)
+    _, first, _ = screen_until(path, tmp_path / "out", day(3))
+    live, known_ids = {*first}, set()
+    for keep in (60, 20, 20, 60):
+        path.write_text(re.sub(r"(?m)^keep = .*", f"keep = {keep}", path.read_text()))
+        _, rows, events = screen_until(path, tmp_path / "out", day(4))
+        new_events = [line for line in events if line["event_id"] not in known_ids]  # others count once
+        live, known_ids = apply(new_events, live), known_ids | {line["event_id"] for line in events}
+        assert live == rows.keys()
 
 
 def test_versions_before_the_last_two_are_removed(days, tmp_path):
