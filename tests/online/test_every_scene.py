@@ -129,7 +129,9 @@ def is_effective(name: str, case: Case, live: HotSwap) -> bool:
         case "upload":
             uploads = cascade.online.view(USER, cascade.item_type)[0].items.uploads.works.ids
             with cascade.index.pinned() as view:
-                return NEW in uploads and bool((view.lookup([NEW]) >= 0).all())
+                is_indexed = view.lookup([NEW])[0] >= 0
+            has_works = case.item_type != "creator"  # of a new creator, the bundle has no works
+            return NEW in uploads and is_indexed == has_works
         case "edit":
             with cascade.index.pinned() as view:
                 return int(view.gather("tag", view.lookup([case.item]))[0]) == 2
