@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,13 @@ class Relation:
     def row_values(self, row: int) -> NDArray[Any]:
         """Returns the ids of one row, a view."""
         return self.values[self.indptr[row] : self.indptr[row + 1]]
+
+    def take_rows(self, is_kept: NDArray[Any]) -> Self:
+        """Returns the rows of the mask ``is_kept`` (R,), in their order."""
+        lengths = np.diff(self.indptr)
+        kept, indptr = np.repeat(is_kept, lengths), np.append(0, np.cumsum(lengths[is_kept]))
+        optional = (None if part is None else part[kept] for part in (self.times, self.scenes))
+        return type(self)(indptr, self.values[kept], *optional)
 
     @classmethod
     def from_pairs(

@@ -101,6 +101,16 @@ class Snapshot:
         """Returns the snapshot without items that are published after its time."""
         return replace(self, works=self.works.take(self.published_ms <= self.time_ms))
 
+    def take_users(self, is_kept: NDArray[Any]) -> Snapshot:
+        """Returns the snapshot with only the users of the mask ``is_kept`` (users,). Items do not change."""
+        counters, by_scene = self.user_scene_counters, np.repeat(is_kept, self.n_scenes)
+        return replace(
+            self,
+            users=self.users.take(is_kept),
+            relations={name: relation.take_rows(is_kept) for name, relation in self.relations.items()},
+            user_scene_counters=counters and {name: column[by_scene] for name, column in counters.items()},
+        )
+
     def save(self, folder: Path) -> None:
         """Writes the files into ``folder``, a new folder or one without a snapshot."""
         for name, table in (("works", self.works), ("users", self.users)):

@@ -85,6 +85,7 @@ karec lab content --works 10000 --users 1000 --exposures 80000 --out content
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
 karec lab scenes --works 4000 --users 1000 --exposures 80000 --out scenes
+karec lab sessions lastfm --root hetrec2011-lastfm-2k --out sessions
 karec lab similar lastfm --root hetrec2011-lastfm-2k
 karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
 karec lab export-library library --works 100000
@@ -165,6 +166,7 @@ _add("inputs", lab.inputs, _lab)
 _add("content", lab.content, _lab)
 _add("retrieval", lab.retrieval, _lab)
 _add("scenes", lab.scenes, _lab)
+_add("sessions", lab.sessions, _lab)
 _add("similar", lab.similar, _lab)
 _add("export-world", lab.export_world, _lab)
 _add("export-library", lab.export_library, _lab)

@@ -280,6 +280,27 @@ def first_impressions(
     print_tables(make_console(), [first_impressions_table(worlds)])
 
 
+def sessions(
+    choice: DataChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the run, the bundle and karec.toml.")],
+    settings: TrainingSettings = None,
+) -> None:
+    """Compare pages for sessions of unknown users with popularity, item-kNN and ALS.
+
+    If DIR has a karec.toml, its bundle is measured again, for example after a change of the scene.
+    """
+    require_extra("lab", "karec lab sessions")
+    require_extra("train", "karec lab sessions")
+    from karec.lab.studies.sessions import compare_sessions, sessions_table
+    from karec.learn.settings.settings import TrainSettings
+
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    training = training if choice.seed is None else training.replace(seed=choice.seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        measured = compare_sessions(loaded.dataset, training, out, progress)
+    print_tables(make_console(), [sessions_table(measured)])
+
+
 def similar(choice: DataChoice) -> None:
     """Compare similar items with item-kNN, by what users enjoy together on the later days."""
     require_extra("lab", "karec lab similar")
