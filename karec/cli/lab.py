@@ -291,14 +291,14 @@ def sessions(
     """
     require_extra("lab", "karec lab sessions")
     require_extra("train", "karec lab sessions")
-    from karec.lab.studies.sessions import compare_sessions, sessions_table
+    from karec.lab.studies.sessions import compare_sessions
     from karec.learn.settings.settings import TrainSettings
 
     training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
     training = training if choice.seed is None else training.replace(seed=choice.seed)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
-        measured = compare_sessions(loaded.dataset, training, out, progress)
-    print_tables(make_console(), [sessions_table(measured)])
+        table = compare_sessions(loaded.dataset, training, out, progress)
+    print_tables(make_console(), [table])
 
 
 def similar(choice: DataChoice) -> None:

@@ -119,6 +119,22 @@ def test_lookup_finds_rows_of_dense_and_sparse_ids(ids, target):
     assert [table.row(one) for one in target] == expected
 
 
+def test_take_users_keeps_their_rows_lists_and_scene_counters(platform):
+    history = platform.relations["history"]
+    n = len(history.values)
+    history = replace(history, times=np.arange(n), scenes=np.arange(n) + 10)
+    counters = {"count_exposed": np.arange(8, dtype=np.float32)}
+    whole = replace(platform, relations={"history": history}, user_scene_counters=counters)
+    kept = whole.take_users(np.array([False, True, False, True]))
+    assert kept.users.ids.tolist() == [2, 4] and kept.users["family"].tolist() == [7, -1]
+    assert kept.user_scene_counters["count_exposed"].tolist() == [2, 3, 6, 7]
+    assert len(kept.relations["history"].values) == 0
+    first = whole.take_users(np.array([True, False, False, True])).relations["history"]
+    assert first.row_values(0).tolist() == [100, 104] and first.row_values(1).tolist() == []
+    assert first.times.tolist() == [0, 1] and first.scenes.tolist() == [10, 11]
+    assert platform.take_users(np.ones(4, bool)).user_scene_counters is None
+
+
 def test_drop_unpublished_removes_future_items(platform):
     later = Snapshot(
         platform.time_ms - 1, platform.works, platform.users, platform.relations, platform.labels

@@ -6,7 +6,7 @@ The truth is what they enjoyed later in the log. Simple methods are tuned on oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from karec.config.project import main_scene, set_up
 from karec.errors import DataError
 from karec.evaluate.als import factorize
 from karec.evaluate.metrics.accuracy import UserBootstrap
-from karec.evaluate.pages import COMPARED, K, PageRequests, page_rows
+from karec.evaluate.pages import K, PageRequests, page_rows
 from karec.evaluate.past_log import PastLog
 from karec.evaluate.quality import read_run
 from karec.evaluate.simple_methods import METHODS, TIE_BONUS, fit_popularity, similar_by_counts
@@ -40,11 +40,10 @@ Scorer = Callable[[csr_array], NDArray[Any]]
 
 def compare_sessions(
     dataset: Dataset, settings: TrainSettings, out: Path, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Returns {users: their number, rows: {row: {measure of COMPARED, or with _gain: {value, ci}}}}.
+) -> Table:
+    """Returns measures of pages, and how far the page is above the others, paired.
 
-    Gain: of the page over the row, paired. If ``out`` has a karec.toml, its bundle
-    is measured.
+    A bundle that ``out`` has is measured again.
     """
     rest, *parts = hold_out(dataset, settings.seed)
     (tuning, _), (tested, events) = (_sessions(dataset, rows) for rows in parts)
@@ -57,25 +56,19 @@ def compare_sessions(
         "page without events": _cascade_pages(rest, config, [()] * len(events)),
     }
     for name, scorers in _simple_methods(PastLog.from_dataset(rest, rest.end_ms)):
-        best = max(scorers, key=lambda scorer: tuning.score(_of_sessions(scorer, tuning)))
-        pages[name] = tested.make_pages(_of_sessions(best, tested))
+        best = max(scorers, key=lambda scorer: tuning.score(scorer(tuning.owned).__getitem__))
+        pages[name] = tested.make_pages(best(tested.owned).__getitem__)
     mean = UserBootstrap(tested.users, RESAMPLES, settings.seed).mean_with_interval
     measures = {name: tested.measure(page) for name, page in pages.items()}
-    rows: dict[str, dict[str, Any]] = {name: {} for name in pages}
-    for name, row in rows.items():
-        for measure in COMPARED:
-            row[measure] = mean(measures[name][measure])
-            row[f"{measure}_gain"] = mean(measures["page"][measure] - measures[name][measure])
-    return {"users": len(tested), "rows": rows}
-
-
-def sessions_table(measured: Mapping[str, Any]) -> Table:
-    columns = {f"{name}{key}": bool(key) for name in ("recall", "ndcg") for key in ("", "_gain")}
-    rows = [
-        [name, *(format_measure(*row[column].values(), signed=signed) for column, signed in columns.items())]
-        for name, row in measured["rows"].items()
-    ]
-    title = f"Pages after a session of {EVENTS} events, {measured['users']:,} users held out whole"
+    rows = []
+    for name, own in measures.items():
+        cells = [name]
+        for measure in ("recall", "ndcg"):
+            cells.append(format_measure(*mean(own[measure]).values()))
+            gain = mean(measures["page"][measure] - own[measure])
+            cells.append(format_measure(*gain.values(), signed=True))
+        rows.append(cells)
+    title = f"Pages after a session of {EVENTS} events, {len(tested):,} users held out whole"
     return Table(title, ("", f"recall@{K}", "page above it", f"NDCG@{K}", "page above it"), rows)
 
 
@@ -107,39 +100,23 @@ def hold_out(dataset: Dataset, seed: int) -> tuple[Dataset, list[NDArray[Any]], 
 
 def _sessions(dataset: Dataset, rows: list[NDArray[Any]]) -> tuple[PageRequests, list[Events]]:
     """Returns requests that own the items of the sessions, and the events of each session."""
-    snapshot, log, n = dataset.snapshot, dataset.exposures, len(rows)
-    scene, time_ms = main_scene(dataset), dataset.end_ms + HOUR_MS
-    events = [
-        tuple(
-            {
-                "event": "impression",
-                "item_id": int(log.work_id[row]),
-                "labels": [name for name, label in log.labels.items() if label[row]],
-                "scene": scene,
-                "time_ms": time_ms - EVENTS + number,
-            }
-            for number, row in enumerate(own[:EVENTS].tolist())
-        )
-        for own in rows
-    ]
-    items = [snapshot.works.lookup(log.work_id[own]) for own in rows]
-    owned = np.repeat(np.arange(n), EVENTS), np.concatenate([own[:EVENTS] for own in items])
+    log, works, n = dataset.exposures, dataset.snapshot.works, len(rows)
+    event, events = {"event": "impression", "scene": main_scene(dataset)}, []
+    for own in rows:
+        labels = [[name for name, label in log.labels.items() if label[row]] for row in own[:EVENTS]]
+        pairs = zip(log.work_id[own[:EVENTS]].tolist(), labels, strict=True)
+        events.append(tuple({**event, "item_id": item_id, "labels": names} for item_id, names in pairs))
+    user = np.repeat(np.arange(n), [len(own) for own in rows])
+    item = works.lookup(log.work_id[np.concatenate(rows)])
+    later = np.concatenate([np.arange(len(own)) >= EVENTS for own in rows])
+    owned = csr_array((np.ones(n * EVENTS, np.float32), (user[~later], item[~later])), (n, len(works)))
+    is_published = dataset.snapshot.published_ms <= dataset.end_ms
+    held, times = (user[later], item[later]), np.full(n, dataset.end_ms + HOUR_MS)
+    is_new, is_warm = np.zeros(len(works), bool), np.ones(n, bool)
     requests = PageRequests(
-        dataset.end_ms,
-        np.arange(n),
-        np.full(n, time_ms),
-        np.repeat(np.arange(n), [len(own) - EVENTS for own in items]),
-        np.concatenate([own[EVENTS:] for own in items]),
-        csr_array((np.ones(n * EVENTS, np.float32), owned), (n, len(snapshot.works))),
-        is_published=snapshot.published_ms <= dataset.end_ms,
-        is_new=np.zeros(len(snapshot.works), bool),
-        is_warm=np.ones(n, bool),
+        dataset.end_ms, np.arange(n), times, *held, owned, is_published, is_new=is_new, is_warm=is_warm
     )
     return requests, events
-
-
-def _of_sessions(scorer: Scorer, requests: PageRequests) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    return lambda users: scorer(requests.owned[users])
 
 
 def _cascade_pages(dataset: Dataset, config: Path, events: list[Events]) -> NDArray[Any]:
@@ -159,8 +136,8 @@ def _simple_methods(log: PastLog) -> Iterator[tuple[str, list[Scorer]]]:
     rates, counts = fit_popularity(log)(np.zeros(1, np.int64)), log.taken.sum(axis=0)[None]
     bonus = TIE_BONUS * counts / counts.max()
 
-    def constant(scores: NDArray[Any]) -> Scorer:
-        return lambda sessions: np.tile(scores, (sessions.shape[0], 1))
+    def popular(scores: NDArray[Any]) -> Scorer:
+        return lambda sessions: np.broadcast_to(scores, sessions.shape)
 
     def knn(neighbours: int, shrinkage: float) -> Scorer:
         similar = csr_array(similar_by_counts(log.profiles, neighbours, shrinkage).T)
@@ -177,6 +154,6 @@ def _simple_methods(log: PastLog) -> Iterator[tuple[str, list[Scorer]]]:
 
         return fold_in
 
-    yield "popularity", [constant(rates), constant(counts)]
+    yield "popularity", [popular(rates), popular(counts)]
     for name, fit in (("item-kNN", knn), ("ALS fold-in", als)):
         yield name, [fit(**setting) for setting in METHODS[name.removesuffix(" fold-in")].grid(log)]
