@@ -33,8 +33,8 @@ class LoadedData:
 
 
 @contextmanager
-def load_data(choice: DataChoice, progress: ProgressReport, out: Path | None = None) -> Iterator[LoadedData]:
-    """Yields the data without rows of tombstones in ``out``. The folder ``ids`` exists during the block."""
+def load_data(choice: DataChoice, progress: ProgressReport, *folders: Path) -> Iterator[LoadedData]:
+    """Yields the data without rows of tombstones in ``folders``. Its ``ids`` exist during the block."""
     if choice.data == WORLD and choice.root is None:
         world = build_world(choice, progress)
         yield LoadedData(world.dataset, world=world)
@@ -60,7 +60,7 @@ def load_data(choice: DataChoice, progress: ProgressReport, out: Path | None = N
         raise ValueError(f"--root is for {', '.join(PRESETS)}, but DATA is {choice.data}. Leave it out.")
     folder = Path(choice.data) if choice.root is None or preset is None else choice.root
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
-        tombstones = None if out is None else Tombstones(out)
+        tombstones = [Tombstones(one) for one in folders]
         dataset = load(
             folder, Path(ids), progress, skip_bad=choice.skip_bad, preset=preset, tombstones=tombstones
         ).dataset

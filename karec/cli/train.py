@@ -104,7 +104,8 @@ def train(
         raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")
     job.check_finished_run()
     _check_publication(publication, out)
-    with ProgressReport() as progress, load_data(choice, progress, out) as loaded:
+    folders = [out] if events is None else [out, events.absolute().parent]
+    with ProgressReport() as progress, load_data(choice, progress, *folders) as loaded:
         check_outputs(loaded.dataset, job.with_options(job.settings), out)
 
         def publish(dataset: Dataset, run: Path) -> Path:

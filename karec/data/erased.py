@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from karec.catalog.schema import CREATOR, PUBLISHED
@@ -20,7 +20,7 @@ IdColumns = list[tuple[str, str | None]]
 
 
 def mark_erased(
-    sources: Mapping[str, Source], contract: Contract, tombstones: Tombstones
+    sources: Mapping[str, Source], contract: Contract, tombstones: Sequence[Tombstones]
 ) -> dict[str, Source]:
     """Returns the sources with the mistake ERASED for rows of an erased id from before its erasure.
 
@@ -67,13 +67,14 @@ def _time_sql(source: Source, column: str | None) -> str:
     return find_column(source, column, "time").as_time.as_ms if column in source.types else "0"
 
 
-def _condition(source: Source, kind: str, name: str, time: str, tombstones: Tombstones) -> str:
+def _condition(source: Source, kind: str, name: str, time: str, tombstones: Sequence[Tombstones]) -> str:
     """Returns SQL that is true for rows with an erased id in the column; "" if there is none."""
     database, cell = source.database, f"({find_id_column(source, name, kind).as_id})::VARCHAR"
     ids = [
         text for (text,) in database.rows(f"SELECT DISTINCT {cell} FROM {source.name}") if text is not None
     ]
-    erased = {id_: ms for id_, ms in zip(ids, tombstones.erased_ms(kind, ids), strict=True) if ms}
+    times = zip(*(one.erased_ms(kind, ids) for one in tombstones), strict=True)
+    erased = {id_: ms for id_, ms in zip(ids, map(max, times), strict=True) if ms}
     if not erased:
         return ""
     table = quote_name(f"erased_{source.name}_{name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def load(
     skip_bad: bool = False,
     now_ms: int | None = None,
     preset: str | None = None,
-    tombstones: Tombstones | None = None,
+    tombstones: Sequence[Tombstones] = (),
 ) -> OwnData:
     """Loads the data of ``folder/data.toml``. The order of rows and files does not change the result.
 
@@ -61,7 +61,7 @@ def load(
         skip_bad: Leave out rows that cannot be used. Else the first of them is an error.
         now_ms: Events later than a day after it cannot be used. None: the current time.
         preset: The preset to use in place of data.toml.
-        tombstones: Leave out rows of their ids from before the erasure.
+        tombstones: Those of each folder. Leave out rows of their ids from before the erasure.
     Raises:
         ConfigError: data.toml is wrong.
         DataError: A file is wrong; the message has file, line, column and advice.
@@ -96,7 +96,7 @@ class _Reader:
     ids: IdNumbers
     progress: Progress | None
     skip_bad: bool
-    tombstones: Tombstones | None = None
+    tombstones: Sequence[Tombstones] = ()
     reports: list[TableReport] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
@@ -104,7 +104,7 @@ class _Reader:
         contract = self.contract
         self.say(0, "reading headers")
         sources = self._open_sources(database)
-        if self.tombstones:
+        if any(self.tombstones):
             sources = mark_erased(sources, contract, self.tombstones)
         events = sources["events"]
         users, items = self._id_types(sources)

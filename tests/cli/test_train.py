@@ -112,6 +112,13 @@ def test_users_and_uploads_of_the_store_are_in_the_next_version(copy):
     assert "sku new" in items
 
 
+def test_training_in_another_folder_leaves_out_ids_erased_next_to_the_store(copy, tmp_path):
+    assert cli.main(["erase", str(copy / "out" / "karec.toml"), "--user", "c-01"]) == 0
+    assert train(copy, tmp_path / "other", "--events", str(copy / "out" / "online.db")) == 0
+    users = Bundle.open(tmp_path / "other" / "bundles").naming.users
+    assert users.contains(["c-01", "c-02"]).tolist() == [False, True]
+
+
 @pytest.mark.long
 def test_killed_training_resumes_with_its_events_and_ends_with_equal_models(copy, capsys):
     (copy / "steps.toml").write_text(SETTINGS + "run.checkpoint_steps = 1\n")

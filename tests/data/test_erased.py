@@ -56,7 +56,7 @@ def load_shop(shop, tmp_path):
             tombstones.add(kind, [id_], time_s * 1000)
         ids = tmp_path / f"ids-{len([*tmp_path.iterdir()])}"
         ids.mkdir()
-        return load(shop, ids, now_ms=NOW_MS, tombstones=tombstones), ids
+        return load(shop, ids, now_ms=NOW_MS, tombstones=[tombstones]), ids
 
     return load_without
 
@@ -121,5 +121,5 @@ def test_erased_integer_ids_are_left_out_of_parquet(tmp_path):
     tombstones = Tombstones(tmp_path)
     tombstones.add("user", [3], (START_S + 10**7) * 1000)
     (tmp_path / "ids").mkdir()
-    data = load(folder, tmp_path / "ids", now_ms=NOW_MS, tombstones=tombstones)
+    data = load(folder, tmp_path / "ids", now_ms=NOW_MS, tombstones=[tombstones])
     assert set(data.dataset.exposures.user_id.tolist()) == {*range(12)} - {3}

@@ -95,7 +95,7 @@ def test_rows_of_erased_creators_works_and_rooms_are_left_out(tmp_path):
     tombstones.add("creator", ["a-1"], 2**41)
     tombstones.add("item", ["w-10"], 2**41)
     tombstones.add("live", ["r-2"], 2**41)
-    works = works_by_room(load_rooms(tmp_path, tombstones=tombstones), "live")
+    works = works_by_room(load_rooms(tmp_path, tombstones=[tombstones]), "live")
     assert not {"r-1", "r-2"} & works.keys() and works["r-0"] == ["w-0", "w-20"]
 
 
