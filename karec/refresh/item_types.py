@@ -4,8 +4,7 @@
 
 So ⟨user, item⟩ is the mean of the towers' scores of its works. This needs no training and no other space, and
 one user vector serves all item types. A live room has the works of its host, a song room those of its songs.
-An item without a work in the index has no vector and no row, or that of the item tower if impressions of its
-type trained the towers. Means are better for items with works (docs/notebook/2026-11-30-scenes.md).
+An item without a work in the index has no vector and no row.
 
 Cost  O(entries · D), in chunks.
 """
@@ -24,10 +23,8 @@ from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, EXPOSED, PUBLISHED, SONG, TAG, Meaning, counter, is_counter
 from karec.catalog.snapshot import Snapshot, open_relation, save_relations
 from karec.catalog.table import Table
-from karec.features.encoder import Encoder
 from karec.index import ItemIndex
-from karec.models.onnx_model import OnnxModel
-from karec.refresh.item_vectors import item_vectors, served_columns
+from karec.refresh.item_vectors import served_columns
 
 ROLES = {"song": SONG, "creator": CREATOR}
 USER_COLUMNS = ("city", "family")  # copied for a creator who is a user
@@ -105,30 +102,6 @@ def derive_item_type(table: ItemTable, snapshot: Snapshot) -> DerivedItemType:
         lists = {name: end.relations[name] for name in LISTS}
         item_type = replace(item_type, items=end.works, relations=lists)
     return DerivedItemType(item_type, works_of)
-
-
-def vectors_of_type(
-    name: str, derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex, models: tuple[Encoder, Path]
-) -> ItemIndex:
-    """Returns the index of the item type ``name``: means, and vectors of the item tower for other items.
-
-    ``models``: encoder and item tower. Without impressions of the type in training, items without works in
-    ``works`` have no row.
-    """
-    encoder, tower = models
-    index = build_item_type_index(derived, snapshot, works)
-    items = derived.item_type.to_snapshot(snapshot, name)
-    ids = np.asarray(items.works.ids)
-    rows = np.flatnonzero(index.lookup(ids) < 0)
-    if name not in encoder.learned_labels or not len(rows):
-        return index
-    vectors = np.concatenate([*item_vectors(items, encoder, OnnxModel(tower), rows, snapshot.time_ms)])
-    means = index.embeddings(np.arange(len(index), dtype=np.int32))
-    length = float(np.linalg.norm(means, axis=1).mean()) if len(means) else 1.0  # a mean is shorter than 1
-    columns = {column: values[rows] for column, values in served_columns(items).items()}
-    (version,) = works.versions
-    index.upsert(ids[rows], length * vectors, columns, version.number, version.space_id)
-    return index
 
 
 def build_item_type_index(derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:

@@ -85,11 +85,8 @@ def publish_next_version(
     towers = {}
     if before.model_version in index.model_versions:
         towers[user_tower_file(before.model_version, new_version)] = before.path / USER_TOWER
-    is_mixed = len(index.model_versions) > 1
-    type_vectors = _previous_index(before, snapshot, {}) if is_mixed else index
-    library = LibraryVectors(
-        index, type_vectors, (before.path if is_mixed else run) / ITEM_TOWER, facts, towers
-    )
+    type_vectors = _previous_index(before, snapshot, {}) if len(index.model_versions) > 1 else index
+    library = LibraryVectors(index, type_vectors, facts, towers)
     return publish_library(
         run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, item_types=item_types
     )

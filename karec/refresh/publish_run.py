@@ -24,7 +24,7 @@ from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
 from karec.refresh.communities import NONE, communities, ignored_pairs
-from karec.refresh.item_types import DerivedItemType, songs_and_creators, vectors_of_type
+from karec.refresh.item_types import DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import build_index
 from karec.refresh.ivf_lists import MIN_ITEMS, build_measured_lists, user_vectors
 from karec.times import Progress
@@ -79,7 +79,7 @@ def publish(
     index = build_index(snapshot, encoder, OnnxModel(run / ITEM_TOWER, threads=0), progress)
     if lists:
         facts |= measured_lists(index, snapshot, encoder, run)
-    library = LibraryVectors(index, index, run / ITEM_TOWER, facts)
+    library = LibraryVectors(index, index, facts)
     return publish_library(
         run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, item_types=item_types
     )
@@ -91,14 +91,12 @@ class LibraryVectors:
 
     index          may have rows of two model versions
     type_vectors   those from which item types are derived
-    item_tower     file of the item tower that gave them
     facts          for the manifest
     towers         {file of the bundle: user tower of an earlier version}
     """
 
     index: ItemIndex
     type_vectors: ItemIndex
-    item_tower: Path
     facts: Mapping[str, Any]
     towers: Mapping[str, Path] = field(default_factory=dict)
 
@@ -128,8 +126,7 @@ def publish_library(
         VectorStatistics.from_index(library.index, folder / INDEX).save(folder / FILE)
         for name, tower in library.towers.items():
             shutil.copyfile(tower, folder / name)
-        encoder = Encoder.load(run / "encoder.npz")
-        _save_item_types(item_types, folder / KINDS, snapshot, library, encoder)
+        _save_item_types(item_types, folder / KINDS, snapshot, library.type_vectors)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
@@ -159,19 +156,14 @@ def measured_lists(index: ItemIndex, snapshot: Snapshot, encoder: Encoder, model
 
 
 def _save_item_types(
-    item_types: Mapping[str, DerivedItemType],
-    folder: Path,
-    snapshot: Snapshot,
-    library: LibraryVectors,
-    encoder: Encoder,
+    item_types: Mapping[str, DerivedItemType], folder: Path, snapshot: Snapshot, index: ItemIndex
 ) -> None:
     """Saves songs, creators and ``item_types``. The latter have their works, which a refresh reads."""
     for name, derived in {**songs_and_creators(snapshot), **item_types}.items():
         type_folder = folder / name
         type_folder.mkdir(parents=True)
         (derived if name in item_types else derived.item_type).save(type_folder)
-        models = encoder, library.item_tower
-        vectors_of_type(name, derived, snapshot, library.type_vectors, models).save(type_folder / INDEX)
+        build_item_type_index(derived, snapshot, index).save(type_folder / INDEX)
 
 
 def with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:

@@ -33,7 +33,7 @@ from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.index import ItemIndex
 from karec.refresh.follow import LibraryFollower
-from karec.refresh.item_types import WORKS, DerivedItemType, songs_and_creators, vectors_of_type
+from karec.refresh.item_types import WORKS, DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import item_vectors
 from karec.refresh.library_state import vector_states
 from karec.refresh.shards import (
@@ -202,10 +202,7 @@ class Refresh:
             folder = bundle.path / KINDS / name
             is_derived = name in derived and not (folder / WORKS).exists()
             item_type = derived[name] if is_derived else DerivedItemType.open(folder)
-            models = bundle.encoder, bundle.path / ITEM_TOWER
-            indices[f"{KINDS}/{name}.karec"] = vectors_of_type(
-                name, item_type, bundle.snapshot, bundle.index, models
-            )
+            indices[f"{KINDS}/{name}.karec"] = build_item_type_index(item_type, bundle.snapshot, bundle.index)
         return indices
 
 

@@ -6,7 +6,7 @@ User and time identify a request in exposures and log; the request id depends on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,10 @@ class SoftLabels:
     def pad_unknown(self, n: int) -> SoftLabels:
         """Returns these with ``n`` more, unknown exposures."""
         arrays = self.logits, self.fused, self.known
-        return self.concat([SoftLabels(*(np.zeros((n, *array.shape[1:]), array.dtype) for array in arrays))])
-
-    def concat(self, more: Sequence[SoftLabels]) -> SoftLabels:
-        """Returns these, then those of ``more``."""
-        parts = (self, *more)
-        return SoftLabels(
-            *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(self))
+        logits, fused, known = (
+            np.concatenate([array, np.zeros((n, *array.shape[1:]), array.dtype)]) for array in arrays
         )
+        return SoftLabels(logits, fused, known)
 
 
 def read_soft_labels(exposures: Impressions, folder: Path, tasks: Sequence[str]) -> SoftLabels:

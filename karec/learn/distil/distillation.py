@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from karec.errors import DataError
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.retrieval import (
@@ -16,7 +14,7 @@ from karec.learn.distil.retrieval import (
     validation_score,
 )
 from karec.learn.distil.step_loss import StepLoss
-from karec.learn.distil.targets import Targets, weights_of_tasks
+from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
@@ -25,10 +23,7 @@ from karec.learn.fit.prepare import FitChoice, TrainingData
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers, UserOutputs
 from karec.learn.settings.settings import DistilSettings, TrainSettings
-from karec.models.fusion import ObjectiveWeights
-from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import LoggedLists
-from karec.samples.replay import ranker_logits
 from karec.samples.soft_labels import SoftLabels
 from karec.times import Progress
 
@@ -45,30 +40,14 @@ def train_towers(
 ) -> tuple[FitState, dict[str, dict[str, float]]]:
     """Trains the towers as set and writes user_tower.onnx and item_tower.onnx to ``folder``.
 
-    ``folder``/ranker.onnx gives the soft labels of items of other types.
-
     Returns the training's state, and the scale and bias of each task's logit, calibrated on validation days:
     {"scale": {task: …}, "bias": {task: …}}. ``start``, DataError: see ``fit_towers``.
     """
-    if prepared.other_types:
-        soft = soft.concat(_soft_labels_of_types(prepared, settings, OnnxModel(folder / "ranker.onnx")))
     targets = Targets.from_logs(soft, lists)
     model, state = fit_towers(prepared, targets, lists, settings, progress, checkpoint, start=start)
     heads = _calibrated_heads(model, prepared, state.best_epoch)
     _export(model, prepared, settings.model_version, folder)
     return state, heads
-
-
-def _soft_labels_of_types(
-    prepared: TrainingData, settings: TrainSettings, ranker: OnnxModel
-) -> list[SoftLabels]:
-    """Returns the ranker's logits and fused scores of the rows of other item types."""
-    tasks, soft = prepared.encoder.tasks, []
-    fusion = ObjectiveWeights(weights_of_tasks(settings.fusion, tasks))
-    for examples in prepared.other_types:
-        logits = ranker_logits(examples, ranker, threads=settings.run.threads)[:, : len(tasks)]
-        soft.append(SoftLabels(logits, fusion(logits, tasks), np.ones(len(logits), bool)))
-    return soft
 
 
 def fit_towers(

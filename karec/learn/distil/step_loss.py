@@ -1,6 +1,6 @@
 """Loss of one training step of the towers: the sum of the losses that the settings switch on.
 
-exposed rows   hard and soft labels of each task's head and of the fused head, also of items of other types
+exposed rows   hard and soft labels of each task's head and of the fused head
 logged lists   soft labels of their items for each head, their order by the fused head, and the squared length
                of the mean item vector (CENTERING_WEIGHT)
 retrieval      items that a user chose against items of the whole library
@@ -11,7 +11,7 @@ from __future__ import annotations
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.losses import distillation_loss, list_loss, soft_label_loss
 from karec.learn.distil.retrieval import Retrieval
-from karec.learn.distil.targets import Targets, fused_labels, weights_of_tasks
+from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
 from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import TrainingData
@@ -46,26 +46,20 @@ class StepLoss:
         train = self.batches
         tasks = prepared.encoder.tasks
         auxiliary = [name for name in settings.fusion if name not in tasks]
-        n_works = len(prepared.train)
         auxiliary_labels = torch.from_numpy(auxiliary_probabilities(prepared.train.exposures, auxiliary)).to(
             train.device
         )
+        labels = train.labels[: len(prepared.train)]  # items of other types follow, which only rankers learn
         fused = fused_labels(
-            torch.cat([train.labels[:n_works], auxiliary_labels], dim=1),
-            (*tasks, *auxiliary),
-            settings.fusion,
+            torch.cat([labels, auxiliary_labels], dim=1), (*tasks, *auxiliary), settings.fusion
         )
-        weights = weights_of_tasks(settings.fusion, tasks)
-        fused = torch.cat([fused, fused_labels(train.labels[n_works:], tasks, weights)])
-        self.labels = torch.cat([fused.unsqueeze(1), train.labels], dim=1)
+        self.labels = torch.cat([fused.unsqueeze(1), labels], dim=1)
         self.weights = task_weights(("fused", *tasks), settings.task_weights, train.device)
         self.rows = torch.from_numpy(targets.rows).to(train.device)
         self.known = torch.from_numpy(targets.known).to(train.device)
         self.log_probability = prepared.sampling_log_probabilities()
         self.retrieval = Retrieval(model, prepared, settings) if settings.distil.retrieval_weight else None
-        # requests, which are between the shown works and the items of other types, have no labels
-        self.n_shown, self.n_requests = prepared.n_shown, prepared.n_requests
-        self.epoch_rows = len(train) - prepared.n_requests
+        self.epoch_rows = prepared.n_shown
         n_steps = settings.towers.epochs * -(-self.epoch_rows // settings.optimizer.batch_size)
         self.warm_up_steps = settings.distil.warm_up * n_steps
         if lists is not None and settings.distil.needs_lists:
@@ -80,7 +74,6 @@ class StepLoss:
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         distil, model = self.distil, self.model
         is_distilling = step >= self.warm_up_steps
-        rows = torch.where(rows < self.n_shown, rows, rows + self.n_requests)
         inputs = self.batches.inputs(rows, model.inputs)
         users, items = model.user(inputs), model.item(inputs)
         logits = model.logits(users, items.unsqueeze(1)).squeeze(1)

@@ -43,15 +43,6 @@ def fused_labels(labels: Tensor, tasks: Sequence[str], fusion: Mapping[str, floa
     return labels @ (w / w.sum().clamp(min=EPSILON))
 
 
-def weights_of_tasks(fusion: Mapping[str, float], tasks: Sequence[str]) -> dict[str, float]:
-    """Returns the weights of ``tasks`` in ``fusion``, all 1 if it weighs none of them.
-
-    Items of other types have no other labels.
-    """
-    weights = {task: fusion.get(task, 0.0) for task in tasks}
-    return weights if any(weights.values()) else dict.fromkeys(tasks, 1.0)
-
-
 def _logit(p: NDArray[Any]) -> NDArray[Any]:
     clipped = np.clip(np.asarray(p, np.float64), EPSILON, 1 - EPSILON)
     return np.asarray(np.log(clipped) - np.log1p(-clipped), np.float32)

@@ -51,7 +51,7 @@ class TrainingData:
     Dataset.
 
     ``other_types``: training rows of other item types, which follow those of ``train`` in ``train_batches``.
-    Only the MMoE and the towers learn from them.
+    Only the MMoE learns from them.
 
     ``choices`` by model: a training adds its choice. A final fit (``is_final``) reads those of the tested
     models; its ``valid`` is not held out.
