@@ -23,6 +23,7 @@ from karec.cli import (
     schedule,
     screen,
     serve,
+    studies,
     train,
 )
 from karec.cli.options import flatten
@@ -159,14 +160,14 @@ _add("stage", export.stage, _export)
 _add("trees", export.trees, _export)
 _lab = _add_group("lab", "Simulate days, study a cascade, write synthetic data. Needs the extra lab.")
 _add("simulate", lab.simulate, _lab)
-_add("ablation", lab.ablation, _lab)
-_add("final-fit", lab.final_fit, _lab)
-_add("first-impressions", lab.first_impressions, _lab)
-_add("inputs", lab.inputs, _lab)
-_add("content", lab.content, _lab)
-_add("retrieval", lab.retrieval, _lab)
-_add("scenes", lab.scenes, _lab)
-_add("sessions", lab.sessions, _lab)
-_add("similar", lab.similar, _lab)
+_add("ablation", studies.ablation, _lab)
+_add("final-fit", studies.final_fit, _lab)
+_add("first-impressions", studies.first_impressions, _lab)
+_add("inputs", studies.inputs, _lab)
+_add("content", studies.content, _lab)
+_add("retrieval", studies.retrieval, _lab)
+_add("scenes", studies.scenes, _lab)
+_add("sessions", studies.sessions, _lab)
+_add("similar", studies.similar, _lab)
 _add("export-world", lab.export_world, _lab)
 _add("export-library", lab.export_library, _lab)

@@ -1,0 +1,286 @@
+"""``karec lab``: studies of models and cascades. Loads karec.lab when called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from karec.cli.datasets import build_world, load_data
+from karec.cli.options import DataChoice, Report, TrainingSettings, WorldChoice
+from karec.cli.output import ProgressReport, make_console, require_extra, text_table
+from karec.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from karec.lab.report import Table
+
+Days = Annotated[Literal["validation", "test"], typer.Option(help="Days to measure on.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")]
+
+
+def ablation(
+    choice: DataChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for cells, models, logs and the table.")],
+    settings: TrainingSettings = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Training seed. Repeatable (default: 0, 1 and 2).")
+    ] = None,
+    on: Days = "test",
+    rows: Annotated[
+        list[str] | None, typer.Option(metavar="ROW", help="Row of the table. Repeatable (default: all).")
+    ] = None,
+    pools: Annotated[int, typer.Option(min=1, help="Pools, one per user.")] = 500,
+    size: Annotated[int, typer.Option(min=1, help="Items in a pool.")] = 500,
+    whole: Annotated[int, typer.Option(min=0, help="Users whose order of 100,000 items is compared.")] = 40,
+) -> None:
+    """Train every combination of the towers' losses and compare them on the same rows and pools.
+
+    Run the same command again after a kill: finished cells are kept.
+    """
+    require_extra("lab", "karec lab ablation")
+    require_extra("train", "karec lab ablation")
+    console = make_console()
+    from karec.lab.studies.ablation.report import ablation_tables, write_ablation
+    from karec.lab.studies.ablation.study import run_ablation
+    from karec.learn.settings.settings import TrainSettings
+
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        report = run_ablation(
+            loaded.dataset,
+            training if choice.seed is None else training.replace(seed=choice.seed),
+            out,
+            seeds=seeds or [0, 1, 2],
+            on=on,
+            only=rows or [],
+            n_pools=pools,
+            pool_size=size,
+            whole=whole,
+            truth_of=None if loaded.world is None else loaded.world.task_probabilities,
+            progress=progress,
+        )
+    print_tables(console, ablation_tables(report))
+    print(f"tables: {write_ablation(report, out)[1]}")
+
+
+def final_fit(
+    choice: DataChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Run folder to write.")],
+    settings: TrainingSettings = None,
+) -> None:
+    """Train, fit again with the validation days, and compare both models on the test days."""
+    require_extra("lab", "karec lab final-fit")
+    require_extra("train", "karec lab final-fit")
+    console = make_console()
+    from karec.lab.studies.final_fit import compare_final_fit, final_fit_table
+    from karec.learn.settings.settings import TrainSettings
+
+    if (out / "run.json").exists():
+        raise DataError(f"--out {out}: a training finished here. Name another folder.")
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        gains = compare_final_fit(loaded.dataset, training, out, progress)
+    print_tables(console, [final_fit_table(gains)])
+
+
+def inputs(
+    choice: DataChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and the report.")],
+    settings: TrainingSettings = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Training seed. Repeatable (default: 0 and 1).")
+    ] = None,
+) -> None:
+    """Train with inputs of the moment and of the last midnight, and measure both with both inputs.
+
+    Run the same command again after a kill: finished runs are kept.
+    """
+    require_extra("lab", "karec lab inputs")
+    require_extra("train", "karec lab inputs")
+    console = make_console()
+    from karec.files import write_text_aside
+    from karec.lab.studies.input_times import input_times_tables, measure_input_times
+    from karec.learn.settings.settings import TrainSettings
+
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        report = measure_input_times(
+            loaded.dataset,
+            training,
+            out,
+            seeds=seeds or [0, 1],
+            truth_of=None if loaded.world is None else loaded.world.task_probabilities,
+            progress=progress,
+        )
+    print_tables(console, input_times_tables(report))
+    write_text_aside(out / "inputs.json", json.dumps(report, indent=1))
+    print(f"report: {out / 'inputs.json'}")
+
+
+def scenes(
+    choice: WorldChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and the report.")],
+    settings: TrainingSettings = None,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(help="Seed of a world and its training. Repeatable (default: 0, 1, 2)."),
+    ] = None,
+    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests of a scene and seed.")] = 300,
+) -> None:
+    """Train with and without impressions of other item types, and compare the pages of all scenes.
+
+    Run the same command again after a kill: finished runs are kept.
+    """
+    require_extra("lab", "karec lab scenes")
+    require_extra("train", "karec lab scenes")
+    from karec.cli.demo import training_settings
+    from karec.config.templates import HOME, OTHERS
+    from karec.files import write_text_aside
+    from karec.lab.demo.scene_orders import NO_TRUTH, compare_scene_orders, scene_orders_table
+
+    with ProgressReport() as progress:
+        report = compare_scene_orders(
+            lambda seed: build_world(replace(choice, seed=seed), progress),
+            training_settings(settings, None, is_world=True).replace(evaluation={"baselines": ()}),
+            out,
+            seeds=seeds or [0, 1, 2],
+            scenes=[name for name in (HOME, *OTHERS) if name != NO_TRUTH],
+            n_requests=requests,
+            progress=progress,
+        )
+    print_tables(make_console(), [scene_orders_table(report)])
+    write_text_aside(out / "scenes.json", json.dumps(report, indent=1))
+    print(f"report: {out / 'scenes.json'}")
+
+
+def content(
+    choice: WorldChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and the report.")],
+    settings: TrainingSettings = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Training seed. Repeatable (default: 0, 1 and 2).")
+    ] = None,
+    width: Annotated[int, typer.Option(min=1, max=1024, help="Numbers of a vector.")] = 256,
+    pages: Annotated[int, typer.Option(min=1, help="Users whose pages are measured.")] = 300,
+) -> None:
+    """Train with and without content vectors of a world's works, and compare pages of new works.
+
+    Run the same command again after a kill: finished runs are kept.
+    """
+    require_extra("lab", "karec lab content")
+    require_extra("train", "karec lab content")
+    console = make_console()
+    from karec.files import write_text_aside
+    from karec.lab.studies.content import content_table, measure_content
+    from karec.learn.settings.settings import TrainSettings
+
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    with ProgressReport() as progress:
+        world = build_world(choice, progress)
+        report = measure_content(
+            world,
+            training,
+            out,
+            width=width,
+            seeds=seeds or [0, 1, 2],
+            n_users=pages,
+            progress=progress,
+        )
+    print_tables(console, [content_table(report)])
+    write_text_aside(out / "content.json", json.dumps(report, indent=1))
+    print(f"report: {out / 'content.json'}")
+
+
+def first_impressions(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and bundles.")],
+    users: Annotated[int, typer.Option(min=1, help="Users.")] = 4_000,
+    works: Annotated[int, typer.Option(min=1, help="Works on the first day.")] = 3_000,
+    days: Annotated[int, typer.Option(min=2, help="Days; uploads of the first one are played.")] = 3,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Seed of a world. Repeatable (default: 1, 2 and 3).")
+    ] = None,
+) -> None:
+    """Measure the hours until hits have 1,000 impressions, with and without live indicators."""
+    require_extra("lab", "karec lab first-impressions")
+    require_extra("train", "karec lab first-impressions")
+    from karec.lab.simulate.population import Sizes
+    from karec.lab.studies.first_impressions import PAST_IMPRESSIONS as PAST
+    from karec.lab.studies.first_impressions import first_impressions_table, play_world
+
+    with ProgressReport() as progress:
+        worlds = [
+            play_world(Sizes(works, users, PAST * users, days, seed), out / str(seed), progress)
+            for seed in seeds or [1, 2, 3]
+        ]
+    print_tables(make_console(), [first_impressions_table(worlds)])
+
+
+def sessions(
+    choice: DataChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the run, the bundle and karec.toml.")],
+    settings: TrainingSettings = None,
+) -> None:
+    """Compare pages for sessions of unknown users with popularity, item-kNN and ALS.
+
+    If DIR has a karec.toml, its bundle is measured again, for example after a change of the scene.
+    """
+    require_extra("lab", "karec lab sessions")
+    require_extra("train", "karec lab sessions")
+    from karec.lab.studies.sessions import compare_sessions
+    from karec.learn.settings.settings import TrainSettings
+
+    training = TrainSettings() if settings is None else TrainSettings.from_toml(settings)
+    training = training if choice.seed is None else training.replace(seed=choice.seed)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        table = compare_sessions(loaded.dataset, training, out, progress)
+    print_tables(make_console(), [table])
+
+
+def similar(choice: DataChoice) -> None:
+    """Compare similar items with item-kNN, by what users enjoy together on the later days."""
+    require_extra("lab", "karec lab similar")
+    require_extra("train", "karec lab similar")
+    from karec.lab.studies.similar_items import compare_similar_items, similar_items_table
+
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        measured = compare_similar_items(loaded.dataset, choice.seed or 0)
+    print_tables(make_console(), [similar_items_table(measured)])
+
+
+def retrieval(
+    choice: DataChoice,
+    minutes: Annotated[
+        float, typer.Option(min=0.0, help="Minutes to search the settings of each simple method.")
+    ] = 10.0,
+    report: Report = None,
+) -> None:
+    """Train towers and compare their retrieval with EASE^R, ALS, BPR and LightGCN."""
+    require_extra("lab", "karec lab retrieval")
+    require_extra("train", "karec lab retrieval")
+    console = make_console()
+    from karec.files import check_writable_folder
+    from karec.lab.studies.retrieval import retrieval_sentence, retrieval_tables, study, write_retrieval
+
+    if report is not None:
+        check_writable_folder(report)
+    with ProgressReport() as progress, load_data(choice, progress) as loaded:
+        seeds = (0, 1, 2) if choice.seed is None else (choice.seed,)
+        content = study(loaded.dataset, progress, seeds=seeds, minutes=minutes)
+    console.print(retrieval_sentence(content))
+    print_tables(console, retrieval_tables(content))
+    if report is not None:
+        print(f"report: {write_retrieval(content, report)[1]}")
+
+
+def print_tables(console: Console, tables: Iterable[Table]) -> None:
+    """Prints tables of reports, with their notes."""
+    for table in tables:
+        console.print(text_table(table.title, table.head, table.rows))
+        if table.note:
+            console.print(table.note)
