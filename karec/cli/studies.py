@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from karec.lab.report import Table
 
 Days = Annotated[Literal["validation", "test"], typer.Option(help="Days to measure on.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")]
 
 
 def ablation(
