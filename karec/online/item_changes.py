@@ -109,6 +109,9 @@ class ItemChanges:
             if is_kept.any():
                 is_kept[is_kept] = ~np.isin(state.table[CREATOR][state_rows[is_kept]], blocked_creators)
             items_of_blocked = self.base.works.ids[np.isin(self.base.works[CREATOR], blocked_creators)]
+        elif len(blocked_creators):
+            items_of_blocked = self._items_of({*blocked_creators.tolist()})
+            is_kept &= ~np.isin(items, items_of_blocked)
         other_items = items[~is_kept & ~(is_in_base & (change_ms < self.base.time_ms))]
         rows = state_rows[is_kept]
         if len(rows):
@@ -142,6 +145,8 @@ class ItemChanges:
                     table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist()
                 )
             changed_items.update(item for item in self._hidden if self._creator_of(item) in creators)
+        elif creators:
+            changed_items.update(self._items_of({*creators}).tolist())
         return self._update_items(np.array(sorted(changed_items), np.int64), newer.items)
 
     def edits(self) -> IndexUpdate:
@@ -178,7 +183,7 @@ class ItemChanges:
         ):
             life = lives[item] if item in lives else self._lives.get(item, ItemLife())
             values = self._values(item, life, base_row)
-            if life.is_gone or self._is_creator_blocked(values, base_row):
+            if life.is_gone or self._is_creator_blocked(item, values, base_row):
                 hidden.append(item)
             elif values is not None:
                 ids.append(item)
@@ -258,22 +263,32 @@ class ItemChanges:
                     numbers[name] = labels.index(value) if value in labels else self._number_of(name, value)
         return numbers
 
-    def _is_creator_blocked(self, values: Mapping[str, Any] | None, base_row: int) -> bool:
-        if not self._creator_blocks or CREATOR not in self.base.works.columns:
+    def _is_creator_blocked(self, item: int, values: Mapping[str, Any] | None, base_row: int) -> bool:
+        if not self._creator_blocks:
             return False
-        creator = (values or {}).get(CREATOR)
+        has_creators = CREATOR in self.base.works.columns
+        creator = (values or {}).get(CREATOR) if has_creators else self._creator_of(item)
         if creator is None and base_row >= 0:
             creator = self.base.works[CREATOR][base_row].item()
         event = self._creator_blocks.get(self._creator_cell(creator))
         return event is not None and event[1] == BLOCK
 
+    def _items_of(self, creators: set[int]) -> NDArray[Any]:
+        """Returns the changed items whose events name one of ``creators``, for a base without creators.
+
+        Cost: O(changed items).
+        """
+        return np.array([item for item in self._lives if self._creator_of(item) in creators], np.int64)
+
     def _creator_of(self, item: int) -> int:
         """Returns the creator that the item's newest upload or edit names."""
         creator = self._lives.get(item, ItemLife()).columns.get(CREATOR, (NEVER, None))[1]
-        return self._creator_cell(self._numbered({CREATOR: creator}).get(CREATOR))
+        if CREATOR in self.base.works.columns:
+            creator = self._numbered({CREATOR: creator}).get(CREATOR)
+        return self._creator_cell(creator)
 
     def _creator_cell(self, creator: Any) -> int:
-        return int(make_cells([creator], CREATOR, self.base.works[CREATOR])[0])
+        return int(make_cells([creator], CREATOR, self.base.works.columns.get(CREATOR, NO_IDS))[0])
 
 
 def _factor(life: ItemLife, name: str) -> float:

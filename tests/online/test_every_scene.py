@@ -79,7 +79,9 @@ EVENTS: Mapping[str, tuple[Callable[[Case], Rows], Callable[[Case], Rows]]] = {
     "mute": (lambda case: [mute(case)], lambda case: [mute(case, "unmute")]),
     "unmute": (lambda case: [mute(case), mute(case, "unmute")], lambda case: []),
     "upload": (
-        lambda case: [case.event("upload", item_id=NEW, creator_id=case.creator, columns={"song_id": 1})],
+        lambda case: [
+            case.event("upload", item_id=NEW, creator_id=case.creator or None, columns={"song_id": 1})
+        ],
         lambda case: [],
     ),
     "edit": (lambda case: [case.event("edit", columns={"tag": 2})], lambda case: []),

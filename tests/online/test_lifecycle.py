@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from event_platform import HEAD, START, WORKS, platform
 from hypothesis import given
 from hypothesis import strategies as st
@@ -205,6 +206,26 @@ def test_changed_items_stay_equal_while_rows_are_added_and_removed():
         versions.append((items, content_of(items)))
     for version, content in versions:
         assert content_of(version) == content
+
+
+@pytest.mark.parametrize("ids", [(), (501,)], ids=["upload is new", "upload is in the base"])
+def test_block_of_a_creator_hides_uploads_if_the_base_has_no_creators(ids):
+    works = Table(np.array(ids, np.int64), {"count_click": np.zeros(len(ids), np.float32)})
+    base = replace(BASE, time_ms=START + 5, works=works)
+    uploads = ItemLifecycle().apply(
+        to_events([(UPLOAD, 501, 3, 0, 0, ""), (UPLOAD, 502, 9, 0, 1, "")]), Counter()
+    )
+    block = ItemLifecycle().apply(to_events([(BLOCK, -1, 3, 6, 2, "")]), Counter())
+    updated, begun = ItemChanges(base, no_number, accept), ItemChanges(base, no_number, accept)
+    updated.update(uploads), updated.update(block)
+    begun.begin(updated.copy_state())
+    for item_changes in (updated, begun):
+        items = item_changes.apply_to(no_changes(base))
+        assert items.hidden_ids.tolist() == [501] and items.uploads.works.ids.tolist() == [502]
+    unblock = ItemLifecycle().apply(to_events([(UNBLOCK, -1, 3, 7, 3, "")]), Counter())
+    begun.update(unblock)
+    items = begun.apply_to(no_changes(base))
+    assert not len(items.hidden_ids) and {*items.uploads.works.ids.tolist(), *ids} == {501, 502}
 
 
 def test_event_with_unreadable_text_is_counted_and_skipped():
