@@ -8,6 +8,7 @@ others: that needs the vectors of a day in every process. The screening of its d
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,19 +59,17 @@ class UploadScreening:
     def _quality_reason(self, columns: Mapping[str, Any]) -> str:
         import pyarrow as pa
 
-        values = [columns.get(name) for name in self._scorer.columns]
-        numbers = [float(value) if isinstance(value, int | float) else math.nan for value in values]
-        batch = pa.record_batch({name: [n] for name, n in zip(self._scorer.columns, numbers, strict=True)})
+        batch = pa.record_batch({name: [_to_float(columns.get(name))] for name in self._scorer.columns})
         quality = float(self._scorer.score(batch)[0])
         if not math.isfinite(quality):
             return NO_QUALITY
-        least = self.settings.quality.min
-        return LOW_QUALITY if least is not None and quality < least else ""
+        min_quality = self.settings.quality.min
+        return LOW_QUALITY if min_quality is not None and quality < min_quality else ""
 
     def _breaks(self, rule: Rule, value: Any) -> bool:
         if rule.not_in is not None:
             return str(value) in self._listed[rule.reason]
-        if isinstance(value, str):  # not a number, so treated as missing
+        if isinstance(value, str | list):  # not a number, so treated as missing
             return True
         is_too_small = rule.min is not None and value < rule.min
         return is_too_small or (rule.max is not None and value > rule.max)
@@ -80,10 +79,16 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def _to_float(value: Any) -> float:
+    """Returns a number; NaN for other values and for an integer of JSON that is too large for a float."""
+    is_number = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return float(value) if is_number else math.nan
+
+
 def _meets(condition: Condition, value: Any) -> bool:
     if condition.value is not None:
         return bool(value == condition.value and isinstance(value, bool) == isinstance(condition.value, bool))
-    if isinstance(value, str):
+    if isinstance(value, str | list):
         return False
     lower, below = condition.min, condition.below
     return (lower is None or value >= lower) and (below is None or value < below)

@@ -77,3 +77,15 @@ def test_upload_without_quality_is_refused(tmp_path):
     for voice in (None, float("nan"), "loud"):
         assert screening.rejection_reason({"voice": voice}) == "no quality"
     assert screening.rejection_reason({"voice": 0.0}) == ""
+
+
+def test_upload_with_lists_or_huge_integers_is_refused(tmp_path):
+    (tmp_path / "blocked.txt").write_text("c2\n")
+    (tmp_path / "screen.toml").write_text(TEXT)
+    screening = UploadScreening(tmp_path / "screen.toml")
+    row = {"seconds": 45, "voice": 0.3, "creator_id": "c1", "type": "audio", "tool": 1}
+    assert screening.rejection_reason(row) == ""
+    assert screening.rejection_reason({**row, "seconds": [45.0]}) == "too short"
+    assert screening.rejection_reason({**row, "tool": [3.0]}) == ""
+    (tmp_path / "screen.toml").write_text(TEXT.partition("rules")[0])
+    assert UploadScreening(tmp_path / "screen.toml").rejection_reason({"voice": 10**400}) == "no quality"
