@@ -197,12 +197,14 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
 def _with_session(served: Served, cascade: Cascade, request: Request, job: _Job) -> Request:
     """Returns the request; without its events if it wants them stored, since then the store has them.
 
-    Raises ProblemError 422 for a row that is not an event.
+    Raises ProblemError 422 for a row that is not an event, and 503 if the store cannot be read or written.
     """
     try:
         cascade.check_session(request)
     except ValueError as error:
         raise ProblemError(422, str(error), f"{job.prefix}events") from None
+    except Unavailable as error:
+        raise unavailable("the events were not checked", error) from error
     if not job.message.store:
         return request
     try:
