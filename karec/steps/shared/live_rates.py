@@ -143,8 +143,10 @@ class LiveRates:
         n = len(works) + (0 if uploads is None else len(uploads))
         changed = _Changed.from_view(online, works, uploads, self.half_life, time_ms)
         group = self._group(uploads)
-        has_ungrouped = self.by is not None and self._groups is not None and self._groups[0][:1] < 0
-        is_ungrouped = group == 0 if has_ungrouped else np.bool_(False)
+        is_ungrouped = np.zeros(n, bool)
+        if self.by is not None:
+            tables = [works] if uploads is None else [works, uploads]
+            is_ungrouped = np.concatenate([table[self.by] for table in tables]) < 0
 
         def read_all(name: str) -> Array:
             values = np.zeros(n)
