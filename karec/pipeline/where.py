@@ -27,9 +27,7 @@ MAX_TERMS, MAX_VALUES = 32, 1_000  # comparisons of a condition, and values of `
 MAX_DEPTH = 16  # conditions inside each other
 MAX_NAMES = 1_000  # of a category, to suggest the nearest one in a message
 FEW = 16  # values that are compared one by one, which is faster than np.isin
-MAX_MASKS = (
-    16  # in a cache; a mask has one byte for each row of the index and for each item of sources' lists
-)
+MAX_MASKS = 16  # in a cache; a mask has a byte for each row of the index and each item of sources' lists
 
 Codes = Mapping[str, Mapping[str, int]]
 """{category: {name: code}}"""
@@ -127,6 +125,8 @@ class AllowedRows:
 
     def at(self, rows: NDArray[Any]) -> Bool:
         """Returns (N,) bool for ``rows`` (N,) of the view, False for row −1."""
+        if not len(self.rows):  # an item type whose items have no vectors
+            return np.zeros(len(rows), bool)
         return np.asarray(self.rows[rows] & (np.asarray(rows) >= 0))
 
     def at_list(self, rows: NDArray[Any]) -> Bool:
