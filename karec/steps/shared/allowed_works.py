@@ -12,7 +12,8 @@ from karec.steps.shared.fixed_list import FixedList
 def allowed_works(request: Request, snapshot: Snapshot) -> Array | None:
     """Returns (works,) bool: True if the request may show the work. None: it may show all.
 
-    Cost: O(works) once for each condition, and one look-up of all works for each generation of the index.
+    Cost: O(works) once for each condition, and for each request with ``exclude_ids`` or ``only_ids``; one
+    look-up of all works for each generation of the index.
     """
     if request.allowed is None:
         return None
@@ -20,8 +21,10 @@ def allowed_works(request: Request, snapshot: Snapshot) -> Array | None:
 
 
 def works_at(request: Request, snapshot: Snapshot, rows: Array) -> Candidates:
-    """Returns the works of ``rows (N,)`` int32, in their order. If the request restricts items, they have
-    their rows in its view."""
+    """Returns the works of ``rows`` (N,) int32, in their order.
+
+    If the request restricts items, the works have their rows in its view.
+    """
     works = Candidates.from_ids(np.asarray(snapshot.works.ids).take(rows))
     return works if request.allowed is None else works.with_rows(_all_works(request, snapshot).rows[rows])
 
