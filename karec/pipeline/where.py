@@ -121,7 +121,7 @@ class AllowedRows:
     """
 
     rows: Bool
-    _of_lists: dict[int, tuple[NDArray[Any], Bool]] = field(default_factory=dict, repr=False)
+    _masks_of_lists: dict[int, tuple[NDArray[Any], Bool]] = field(default_factory=dict, repr=False)
 
     def at(self, rows: NDArray[Any]) -> Bool:
         """Returns (N,) bool for ``rows`` (N,) of the view, False for row −1."""
@@ -131,9 +131,9 @@ class AllowedRows:
 
     def at_list(self, rows: NDArray[Any]) -> Bool:
         """Returns ``at(rows)``, and keeps it for later calls with this array, which must not change."""
-        found = self._of_lists.get(id(rows))
+        found = self._masks_of_lists.get(id(rows))
         if found is None:
-            found = self._of_lists[id(rows)] = rows, self.at(rows)
+            found = self._masks_of_lists[id(rows)] = rows, self.at(rows)
         return found[1]
 
 

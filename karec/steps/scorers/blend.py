@@ -45,7 +45,7 @@ class Blend(Scorer):
         self.rates = live_rates(snapshot, weights, by, half_life)
 
     def score(self, request: Request, candidates: Candidates) -> Array:
-        rates = self.rates.read(request).of(candidates.ids)
+        rates = self.rates.read(request).values_of(candidates.ids)
         score = (1.0 - self.share) * standardise(candidates.scores) + self.share * standardise(rates)
         return np.asarray(score, np.float32)
 

@@ -38,4 +38,4 @@ class LiveIndicators(Scorer):
         self.rates = live_rates(snapshot, weights, by, half_life)
 
     def score(self, request: Request, candidates: Candidates) -> Array:
-        return self.rates.read(request).of(candidates.ids)
+        return self.rates.read(request).values_of(candidates.ids)

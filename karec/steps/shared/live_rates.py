@@ -37,7 +37,7 @@ class Rates:
     values: Array
     mean: float
 
-    def of(self, ids: Array) -> Array:
+    def values_of(self, ids: Array) -> Array:
         """Returns (N,) float32 of ``ids``, the mean for unknown items. O(N log W)."""
         rows = self.works.lookup(ids)
         if self.uploads is not None:
