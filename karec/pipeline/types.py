@@ -53,10 +53,12 @@ def _check_int64(name: str, value: Any) -> None:
 
 
 def _read_only_list(name: str, ids: Sequence[int | str] | Array) -> Array:
-    """Returns (N,) int64, or objects if an id is a text."""
+    """Returns (N,) int64, or objects if an id is a text. Raises ValueError for other values and shapes."""
     if len(ids) > MAX_LISTED_IDS:
         raise ValueError(f"{name} has {len(ids):,} ids, expected at most {MAX_LISTED_IDS:,}")
     array = np.array(ids)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}, expected a list of ids")
     if array.dtype != np.int64:
         array = np.array(ids, object)
         for value in ids:
