@@ -125,16 +125,17 @@ class ItemLife:
             {name: [*moment, value] for name, (moment, value) in table.items()}
             for table in (self.columns, self.adjustments)
         ]
-        return json.dumps([*events, *tables, self.erased_ms]).encode()
+        return json.dumps([*events, *tables, *([self.erased_ms] if self.erased_ms else [])]).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ItemLife:
         """Reads what ``to_bytes`` wrote. Raises ValueError for anything else."""
         try:
-            *events, columns, adjustments, erased_ms = json.loads(data)
+            *events, columns, adjustments = (values := json.loads(data))[:5]
             presence, block, opening = (
                 None if event is None else ((int(event[0]), int(event[1])), int(event[2])) for event in events
             )
+            (erased_ms,) = values[5:] or [0]
             tables = [
                 {name: ((int(time), int(number)), value) for name, (time, number, value) in table.items()}
                 for table in (columns, adjustments)

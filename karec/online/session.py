@@ -37,24 +37,24 @@ class Sessions:
         """
         if len(rows) > MAX_EVENTS:
             raise ValueError(f"events: {len(rows)} rows, expected at most {MAX_EVENTS}")
-        parts = [self._parse_row(f"events[{i}]", row, user_id, now_ms) for i, row in enumerate(rows)]
-        events = Events.concatenate(parts)
-        return replace(events, time_ms=np.maximum(events.time_ms, self.contents.base.time_ms))
-
-    def _parse_row(self, place: str, row: Mapping[str, Any], user_id: int, now_ms: int) -> Events:
-        if "user_id" in row:
-            raise ValueError(f"{place}: has a user_id, but the events are those of the request's user")
-        if row.get("event") not in SESSION_EVENTS:
-            raise ValueError(f"{place}: event is {row.get('event')!r}, expected one of {SESSION_EVENTS}")
-        events, refused = self.parser.parse([row], now_ms, self.store)
+        for i, row in enumerate(rows):
+            if "user_id" in row:
+                raise ValueError(
+                    f"events[{i}]: has a user_id, but the events are those of the request's user"
+                )
+            if row.get("event") not in SESSION_EVENTS:
+                raise ValueError(
+                    f"events[{i}]: event is {row.get('event')!r}, expected one of {SESSION_EVENTS}"
+                )
+        events, refused = self.parser.parse(rows, now_ms, self.store)
         if refused:
-            raise ValueError(f"{place}: {next(iter(refused))}")
-        events = replace(events, user_id=np.full(1, user_id), logged_ms=np.full(1, now_ms))
-        head = self.contents.head
+            raise ValueError(f"events: {next(iter(refused))}")
+        n, head = len(rows), self.contents.head
+        events = replace(events, user_id=np.full(n, user_id), logged_ms=np.full(n, now_ms))
         for reason, is_invalid in find_invalid(events, len(head.labels), head.late_ms).items():
             if is_invalid.any():
-                raise ValueError(f"{place}: {reason}")
-        return events
+                raise ValueError(f"events[{int(is_invalid.argmax())}]: {reason}")
+        return replace(events, time_ms=np.maximum(events.time_ms, self.contents.base.time_ms))
 
     def entries_after(self, events: Events, user_id: int) -> Mapping[bytes, bytes | None]:
         """Returns the entries of the store that ``events`` of the user would change."""

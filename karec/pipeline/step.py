@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import ClassVar, Literal
 
@@ -50,6 +50,7 @@ from karec.pipeline.trace import FallbackReason, StepTrace
 from karec.pipeline.types import EMPTY, Array, Candidates, Page, Request, Selection, StepOutput
 
 OnFailure = Literal["fail", "skip"]
+MAX_REFILLS = 8  # rounds in which other candidates take the places of those that a late filter dropped
 
 
 class Step(ABC):
@@ -240,35 +241,44 @@ class Stage:
     ) -> StageOutcome:
         """Runs ``steps``, or the fallback if there is a reason for it.
 
-        If fewer than ``min_items`` are left and filters after the first selector dropped items, the steps run
-        again without these items: other candidates take their places, and later rules see all of them. The
-        trace has the filters of earlier rounds that dropped items, then all steps of the last round.
+        If fewer than ``min_items`` are left and filters after the first selector dropped items, the steps
+        from this selector on run again without these items, at most MAX_REFILLS times: other candidates take
+        their places, and later rules see all of them. The trace has the filters of earlier rounds that
+        dropped items, then the last round.
         """
-        outcome, dropped = self._run_steps(request, candidates, fallback, clock)
-        filters: tuple[StepTrace, ...] = ()
-        while dropped and len(outcome.candidates) < min_items:
-            filters += tuple(trace for _, _, trace in dropped)
-            late = [np.setdiff1d(before.ids, after.ids) for before, after, _ in dropped]
-            candidates = without(candidates, np.concatenate(late))
-            outcome, dropped = self._run_steps(request, candidates, fallback, clock)
-        return replace(outcome, steps=(*filters, *outcome.steps))
+        steps = self.steps if fallback is None else self.fallback or ()
+        n_first = next((i for i, step in enumerate(steps) if step.role == "selector"), len(steps))
+        scored, traces, _ = self._run_steps(steps[:n_first], request, candidates, fallback, clock)
+        page, last_traces, dropped = self._run_steps(steps[n_first:], request, scored, fallback, clock)
+        left = scored
+        for _ in range(MAX_REFILLS):
+            if not dropped or len(page) >= min_items:
+                break
+            ids = np.concatenate([np.setdiff1d(before.ids, after.ids) for before, after, _ in dropped])
+            if len(left) - len(ids) <= len(page):
+                break  # no other candidates are left
+            left = without(left, ids)
+            traces += [trace for _, _, trace in dropped]
+            page, last_traces, dropped = self._run_steps(steps[n_first:], request, left, fallback, clock)
+        return StageOutcome(page, scored, (*traces, *last_traces))
 
     def _run_steps(
-        self, request: Request, candidates: Candidates, fallback: FallbackReason | None, clock: Clock
-    ) -> tuple[StageOutcome, list[tuple[Candidates, Candidates, StepTrace]]]:
-        """Returns the outcome, and what each filter after the first selector that dropped items got and
-        left."""
-        scored: Candidates | None = None
+        self,
+        steps: Sequence[Step],
+        request: Request,
+        candidates: Candidates,
+        fallback: FallbackReason | None,
+        clock: Clock,
+    ) -> tuple[Candidates, list[StepTrace], list[tuple[Candidates, Candidates, StepTrace]]]:
+        """Returns the candidates, the traces, and what each filter that dropped items got and left."""
         traces, dropped = [], []
-        for step in self.steps if fallback is None else self.fallback or ():
-            if step.role == "selector" and scored is None:
-                scored = candidates
+        for step in steps:
             before = candidates
             candidates, trace = self._run_step(step, request, before, fallback, clock)
             traces.append(trace)
-            if step.role == "filter" and scored is not None and len(candidates) < len(before):
+            if step.role == "filter" and len(candidates) < len(before):
                 dropped.append((before, candidates, trace))
-        return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces)), dropped
+        return candidates, traces, dropped
 
     def _run_step(
         self, step: Step, request: Request, before: Candidates, fallback: FallbackReason | None, clock: Clock

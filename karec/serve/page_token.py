@@ -65,7 +65,12 @@ def read_token(
     mac, content = data[:MAC_BYTES], data[MAC_BYTES:]
     if not any(hmac.compare_digest(mac, _mac(key, content)) for key in keys):
         raise ProblemError(400, "the token is damaged, or another service issued it", field)
-    issued = msgspec.msgpack.decode(content, type=_Content)
+    try:
+        issued = msgspec.msgpack.decode(content, type=_Content)
+    except msgspec.DecodeError:
+        raise ProblemError(
+            400, "the token is of another version: ask for the first page again", field
+        ) from None
     if now_s - issued.issued_s > VALID_S:  # below 0: the clock of the host that issued it is ahead
         raise ProblemError(400, f"the token is older than {VALID_S} s: ask for the first page again", field)
     if issued.context != context:

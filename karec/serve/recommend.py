@@ -207,6 +207,9 @@ def _with_session(served: Served, cascade: Cascade, request: Request, job: _Job)
         raise unavailable("the events were not checked", error) from error
     if not job.message.store:
         return request
+    if served.settings.events_token is not None:
+        reason = "events are stored with events_token: send them to POST /v1/events"
+        raise ProblemError(422, reason, f"{job.prefix}store")
     try:
         served.hot_swap.record([{**row, "user_id": job.message.user_id} for row in request.events])
     except Unavailable as error:

@@ -1,13 +1,16 @@
 """Tokens of next pages."""
 
+import hmac
 import time
+from base64 import urlsafe_b64encode
 from contextlib import suppress
 
+import msgspec
 import pytest
 from live_bundle import live_config
 from running_service import RunningService, with_serve_table
 
-from karec.serve.page_token import MAX_TOKEN_LETTERS, VALID_S, context_of, make_token, read_token
+from karec.serve.page_token import MAC_BYTES, MAX_TOKEN_LETTERS, VALID_S, context_of, make_token, read_token
 from karec.serve.problems import ProblemError
 
 KEY, OTHER_KEY, NOW = b"k" * 32, b"o" * 32, 1_800_000_000
@@ -57,6 +60,13 @@ def test_changed_token_is_refused():
     for text in ("", "a", "ä" * 8, "!" * 40, token[:20]):
         with pytest.raises(ProblemError, match="damaged"):
             read_token((KEY,), CONTEXT, text, NOW)
+
+
+def test_token_of_another_version_is_refused():
+    content = msgspec.msgpack.encode([CONTEXT, 1])
+    mac = hmac.digest(KEY, content, "sha256")[:MAC_BYTES]
+    with pytest.raises(ProblemError, match="another version"):
+        read_token((KEY,), CONTEXT, urlsafe_b64encode(mac + content).decode(), NOW)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
@@ -121,8 +122,9 @@ class LiveRates:
             return self._frozen
         counters, uploads, step = online.items.counters, online.items.uploads, 0
         if self.half_life is not None:
-            # A clock that jumps back must not let recent counters grow.
-            self._latest_ms = max(self._latest_ms, request.time_ms or 0)
+            # A clock that jumps back must not let recent counters grow. A caller may send any time.
+            now_ms = min(request.time_ms or 0, time.time_ns() // 1_000_000)
+            self._latest_ms = max(self._latest_ms, now_ms)
             step = self._latest_ms * STEPS // int(HALF_LIFE_MS[HALF_LIVES.index(self.half_life)])
         newest = self._newest
         if newest is not None and newest[0] is counters and newest[1] is uploads and newest[2] == step:
