@@ -9,6 +9,7 @@ import workloads
 from karec.index import IdMap, ItemIndex, Strings
 from karec.kernels.merge import merge_channels
 from karec.kernels.merge_rows import merge_rows
+from karec.pipeline.where import Where, allowed_rows
 
 SOURCES, QUOTA, LIMIT = 10, 20_000, 100_000
 TEXT = 18  # bytes of a text id
@@ -35,6 +36,22 @@ def test_lookup_of_ids(compare, index, n):
     }
     size = f"{n:,} of {len(ids):.0e} ids"
     compare("recall: lookup of ids", size, lambda: index.lookup(queried), ways, items=n)
+
+
+@pytest.mark.parametrize("n_values", [1, 5])
+def test_mask_of_a_condition(compare, n_values):
+    """A condition of ``n_values`` values of a category and a bound, as a new request has it."""
+    n, rng = workloads.N_ITEMS, np.random.default_rng(8)
+    columns = {"tag": rng.integers(-1, 50, n).astype(np.int32), "upload_ms": rng.integers(0, 10**12, n)}
+    table = [{"column": "tag", "in": [*range(n_values)]}, {"column": "upload_ms", "at_least": 10**11}]
+    where, codes = Where.from_dict({"all": table}), {"tag": {}}
+
+    def numpy():
+        return np.isin(columns["tag"], range(n_values)) & (columns["upload_ms"] >= 10**11)
+
+    assert np.array_equal(allowed_rows(where, columns, codes), numpy())
+    size = f"{n:.0e} rows, {n_values} values and a bound"
+    compare("recall: mask", size, lambda: allowed_rows(where, columns, codes), {"NumPy": numpy}, items=n)
 
 
 def test_lookup_of_text_ids(compare, tmp_path):

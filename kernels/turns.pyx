@@ -1,9 +1,10 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Reads lists of rows in turns: the first of each, the second of each, and so on, without repeats.
 
-Algorithm  Round robin over the lists that have not ended; one bit per row marks the taken ones. Rows that are not
-           allowed are passed over and use up no turn.
-Cost       O(entries read), and rows / 8 bytes that are cleared. The GIL is released.
+Algorithm  Round robin over the lists that have not ended; one bit per row marks the taken ones. Rows that are
+           not allowed are passed over and use up no turn.
+Cost       O(entries read), with `allowed` at most all entries of the lists; rows / 8 bytes that are cleared, and
+           a copy of `allowed`, one byte a row. The GIL is released.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
@@ -112,7 +113,14 @@ def in_turns(arrays, which, begins, ends, n_rows, limit, allowed=None, limits=No
         may_be_taken = &bytes_of_rows[0]
     with nogil:
         n = _walk(
-            <const int32_t**>&spans[0, 0], <const int32_t**>&spans[1, 0], &left[0], lists, taken, may_be_taken, rows, to
+            <const int32_t**>&spans[0, 0],
+            <const int32_t**>&spans[1, 0],
+            &left[0],
+            lists,
+            taken,
+            may_be_taken,
+            rows,
+            to,
         )
     if n < 0:
         raise ValueError(f"a row is not in 0 … {n_rows - 1}")

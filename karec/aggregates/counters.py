@@ -37,7 +37,7 @@ def add_recent(state: NDArray[Any], events: LocatedEvents, counters: Sequence[st
     """Returns the recent counters ``state`` (R, ·) of items after ``events``. O((R + M)·C)."""
     events = events.take(events.work >= 0)
     return recent.add(
-        state, events.work, recent.of_events(events.time_ms, count_increments(events, counters))
+        state, events.work, recent.states_of_events(events.time_ms, count_increments(events, counters))
     )
 
 

@@ -41,7 +41,7 @@ def empty(n_rows: int, n_counters: int) -> NDArray[Any]:
     return np.zeros((n_rows, CELLS * n_counters), np.int64)
 
 
-def of_events(time_ms: NDArray[Any], increments: NDArray[Any]) -> NDArray[Any]:
+def states_of_events(time_ms: NDArray[Any], increments: NDArray[Any]) -> NDArray[Any]:
     """Returns the state (M, CELLS · C) of each of M events.
 
     ``time_ms`` (M,): Unix ms, positive; ``increments`` (M, C): 0 or 1.

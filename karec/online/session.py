@@ -48,7 +48,8 @@ class Sessions:
                 )
         events, refused = self.parser.parse(rows, now_ms, self.store)
         if refused:
-            raise ValueError(f"events: {next(iter(refused))}")
+            first = next(i for i, row in enumerate(rows) if self.parser.parse([row], now_ms, self.store)[1])
+            raise ValueError(f"events[{first}]: {next(iter(refused))}")
         n, head = len(rows), self.contents.head
         events = replace(events, user_id=np.full(n, user_id), logged_ms=np.full(n, now_ms))
         for reason, is_invalid in find_invalid(events, len(head.labels), head.late_ms).items():

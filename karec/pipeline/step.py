@@ -99,12 +99,13 @@ class Source(Step):
     def recall(self, request: Request) -> Candidates | StepOutput[Candidates]: ...
 
     def causes(self, request: Request, ids: Array) -> Array:
-        """Returns (N,) the item of the user for which the source returned each of ``ids`` (N,), −1 for none.
+        """Returns (N,) int64: the item of the user for which the source returned each of ``ids`` (N,), −1 for
+        none.
 
-        Only sources whose items come from single items of the user have it: others would reveal what friends
-        or communities do.
+        Only sources whose items come from single items of the user have causes: others would reveal what
+        friends or communities do.
         """
-        raise NotImplementedError
+        return np.full(len(ids), -1)
 
 
 class Merger(Step):

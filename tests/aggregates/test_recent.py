@@ -26,7 +26,7 @@ def split(rows):
 
 def state_of(rows):
     items, times, labels = split(rows)
-    return recent.add(recent.empty(ITEMS, 2), items, recent.of_events(times, labels))
+    return recent.add(recent.empty(ITEMS, 2), items, recent.states_of_events(times, labels))
 
 
 @given(rows=Rows, half_life=st.sampled_from(HALF_LIVES), after=st.integers(0, 200 * DAY_MS))

@@ -33,14 +33,6 @@ USER, OTHER, STRANGER = 1, 2, 987_654
 PATIENT = "deadline_ms = 10000"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A bundle that the tests of this module share; each has a store of its own."""
-    folder = tmp_path_factory.mktemp("live")
-    live_config(folder)
-    return folder
-
-
 @pytest.fixture
 def path(folder, tmp_path):
     """Path of a karec.toml whose store is in ``tmp_path``, and its bundle elsewhere."""
@@ -53,16 +45,6 @@ def path(folder, tmp_path):
 def live(path):
     with open_hot_swap(path, None) as live:
         yield live
-
-
-@pytest.fixture(scope="module")
-def snapshot(folder):
-    return Bundle.open(folder / "bundles").snapshot
-
-
-@pytest.fixture
-def now(snapshot):
-    return snapshot.time_ms + HOUR
 
 
 @pytest.fixture

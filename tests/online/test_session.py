@@ -2,33 +2,15 @@
 
 import numpy as np
 import pytest
-from live_bundle import ask, live_config
+from live_bundle import ask
 from valkey_server import PROGRAMS, REASON, ValkeyServer
 
-from karec.bundle import Bundle
 from karec.config import load_cascade, open_hot_swap
 from karec.features.encoder import USER_SIDE
 from karec.pipeline.types import Request
 
 HOUR = 3_600_000
 USER, STRANGER = 1, 987_654
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("session")
-    live_config(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def snapshot(folder):
-    return Bundle.open(folder / "bundles").snapshot
-
-
-@pytest.fixture
-def now(snapshot):
-    return snapshot.time_ms + HOUR
 
 
 def config_in(tmp_path, folder, name, url="sqlite:online.db"):

@@ -19,6 +19,7 @@ from karec.pipeline.where import (
     MAX_MASKS,
     MAX_TERMS,
     MAX_VALUES,
+    AllowedRows,
     MaskCache,
     Where,
     allowed_rows,
@@ -93,6 +94,10 @@ def to_sql(table):
         return f"({name} BETWEEN {value[0]} AND {value[1]})"
     sign = {"equal": "=", "less": "<", "at_least": ">="}[operator]
     return f"({name} {sign} {text(value)})"
+
+
+def test_allowed_rows_of_an_empty_index_have_no_row():
+    assert not AllowedRows(np.zeros(0, bool)).at(np.array([-1, -1])).any()
 
 
 @settings(max_examples=200, deadline=None)

@@ -128,6 +128,7 @@ def test_lists_of_ids_and_a_condition_restrict_a_page_together(cascades):
     [
         ({"exclude_ids": range(100_001)}, "exclude_ids has 100,001 ids, expected at most 100,000"),
         ({"only_ids": [1.5]}, "only_ids is 1.5, expected an integer"),
+        ({"only_ids": [[1, 2], [3, 4]]}, r"only_ids has shape \(2, 2\), expected a list of ids"),
         ({"only_ids": [2**63]}, "expected an integer of 64 bits"),
         ({"exclude_ids": ["a"]}, "this cascade has integer ids"),
     ],

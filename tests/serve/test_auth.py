@@ -36,6 +36,14 @@ def test_call_needs_its_own_token(guarded):
     assert status(guarded, "/v1/status", None, TOKEN) == 200
 
 
+def test_page_request_stores_no_events_if_they_have_a_token_of_their_own(guarded):
+    """The token of pages must not store events."""
+    event = {"event": "impression", "item_id": 999_999}
+    body = {"user_id": 1, "events": [event]}
+    assert status(guarded, "/v1/recommend", body, TOKEN) == 200
+    assert status(guarded, "/v1/recommend", {**body, "store": True}, TOKEN) == 422
+
+
 def test_open_path_needs_no_token(guarded):
     for path in ("/healthz", "/readyz", "/version", "/openapi.json"):
         assert status(guarded, path, None, None) == 200

@@ -50,8 +50,8 @@ class TrainingData:
     requests of a served log. They have no outcome; only lists may use them. ``timeless``, ``drawn``: see
     Dataset.
 
-    ``other_types``: training rows of other item types, which follow those of ``train`` in ``train_batches``.
-    Only the MMoE learns from them.
+    In ``train_batches``, training rows of other item types follow those of ``train``. Only the MMoE learns
+    from them.
 
     ``choices`` by model: a training adds its choice. A final fit (``is_final``) reads those of the tested
     models; its ``valid`` is not held out.
@@ -64,7 +64,6 @@ class TrainingData:
     train_batches: Batches
     valid_batches: Batches
     n_requests: int = 0
-    other_types: tuple[Examples, ...] = ()
     timeless: bool = False
     drawn: float | None = None
     choices: dict[str, FitChoice] = field(default_factory=dict)
@@ -259,7 +258,6 @@ def _to_training_data(
         train_batches,
         valid_batches,
         n_requests,
-        other_types,
         timeless=dataset.timeless,
         drawn=dataset.drawn,
     )

@@ -1,8 +1,8 @@
 """Scorer that blends the inner product of the towers with rates of all users.
 
-Item types other than works have no ranker. The inner product measures the user's taste; the rates measure the
-purpose of the scene (songs sung, minutes in a room, follows). Minutes are weights of labels of length: an
-expected time is Σ (length of the step) · P(at least this long).
+For scenes without the ranker, or before ``fusion`` with a ``share``. The inner product measures the user's
+taste; the rates measure the purpose of the scene (songs sung, minutes in a room, follows). Minutes are
+weights of labels of length: an expected time is Σ (length of the step) · P(at least this long).
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ class Fusion(Scorer):
         logits = candidates.columns["logits"]
         if logits.shape[1:] != (len(self.tasks),):
             raise ContractError(
-                f"fusion reads the logits of {list(self.tasks)}, the ranker gave {logits.shape[1:]} of a "
-                "work: let both steps take the same model"
+                f"fusion reads the logits of {list(self.tasks)}, the ranker gave {logits.shape[1:]} of an "
+                "item: let both steps take the same model"
             )
         fused = self.fusion.fuse(logits, self.weights)
         if self.share == 1.0:

@@ -84,7 +84,7 @@ def test_type_without_usable_labels_is_not_learned(dataset, tmp_path, kind):
         songs = replace(songs, impressions=rows)
     data = replace(dataset, item_types={"song": songs})
     prepared = prepare(data, SETTINGS.replace(ranker={"kind": kind}), tmp_path)
-    assert prepared.encoder.learned_labels == {} and prepared.other_types == ()
+    assert prepared.encoder.learned_labels == {}
     assert len(prepared.train_batches) == len(prepared.train)
     (note,) = note_on_types(data, prepared.encoder)
     assert note.startswith("impressions of the item types ['song'] are not learned")
@@ -107,9 +107,10 @@ def test_training_rows_of_a_type_follow_those_of_works(typed, dataset, tmp_path)
 def test_final_fit_learns_from_all_impressions_of_a_type(typed, tmp_path):
     end_ms = typed.end_ms
     whole = replace(typed, train_until_ms=end_ms, valid_until_ms=end_ms)
-    (songs,) = prepare_whole_log(whole, SETTINGS, tmp_path, {}).other_types
-    assert len(songs) == len(typed.item_types["song"].impressions)
-    assert songs.items_base.item_type == "song" and songs.encoder.learned_labels == {"song": ("sing",)}
+    prepared = prepare_whole_log(whole, SETTINGS, tmp_path, {})
+    n_songs = len(typed.item_types["song"].impressions)
+    assert len(prepared.train_batches) == len(prepared.train) + n_songs
+    assert prepared.encoder.learned_labels == {"song": ("sing",)}
 
 
 def test_unknown_labels_add_no_loss():

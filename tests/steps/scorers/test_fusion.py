@@ -46,7 +46,7 @@ def test_fusion_names_the_missing_ranker(ranker):
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_fusion_rejects_logits_of_another_model(ranker, n):
-    with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of a work: let both steps take"):
+    with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of an item: let both steps take"):
         Fusion(ranker, {"click": 1.0}).score(
             Request(1), Candidates.from_ids(np.arange(1), logits=np.zeros((1, n)))
         )

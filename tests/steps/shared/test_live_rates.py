@@ -1,5 +1,6 @@
 """Live rates with counters of an online store. In conftest.py work n has 10·(n − 99) views."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,7 @@ def request(platform: Snapshot, changed: dict[int, tuple[int, int, int]], now_ms
             counters[place] = [platform.works[name][rows[place]] for name in NAMES]
         counters[place] += [shows, views]
         events = (np.arange(shows)[:, None] < [shows, views]).astype(np.uint8)
-        state = recent.of_events(np.full(shows, now_ms - ago_ms), events)
+        state = recent.states_of_events(np.full(shows, now_ms - ago_ms), events)
         states = recent.add(states, np.full(shows, place), state)
     items = ChangedItems(base, base, np.empty(0, np.int64), ids, counters, states)
     view = OnlineView(None, items, NAMES, NAMES)
@@ -112,6 +113,16 @@ def test_clock_that_jumps_back_lets_no_recent_rate_grow(platform):
     assert scores(step, early, [LIKED]) == before
     fresh = LiveIndicators(replace(platform), WEIGHTS, half_life="hour")
     assert scores(fresh, early, [LIKED])[0] <= 1.0
+
+
+def test_request_of_the_future_ages_no_recent_rate_of_others(platform):
+    """The store has events of this minute, as a service does."""
+    now_ms = time.time_ns() // 1_000_000
+    step = LiveIndicators(platform, WEIGHTS, half_life="hour")
+    online = replace(request(platform, {LIKED: (400, 400, 0)}, now_ms), time_ms=now_ms)
+    before = scores(step, online, [LIKED])
+    scores(step, replace(online, time_ms=now_ms + 30 * DAY_MS), [LIKED])
+    np.testing.assert_allclose(scores(step, online, [LIKED]), before, rtol=0.05)
 
 
 @pytest.mark.parametrize(
