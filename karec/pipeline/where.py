@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import reduce
 from threading import Lock
 from typing import Any, Literal
 
@@ -110,7 +111,7 @@ def allowed_rows(where: Where, columns: Mapping[str, NDArray[Any]], codes: Codes
 
     Raises ValueError for an unknown column, or a value of another type than the column.
     """
-    return _evaluate(where, columns, codes)[0]
+    return _rows_where(where, True, columns, codes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,28 +170,27 @@ class MaskCache:
             return mask
 
 
-def _evaluate(where: Where, columns: Mapping[str, NDArray[Any]], codes: Codes) -> tuple[Bool, Bool]:
-    """Returns (N,) rows where the condition is true, and rows where it is false."""
+def _rows_where(where: Where, wanted: bool, columns: Mapping[str, NDArray[Any]], codes: Codes) -> Bool:
+    """Returns (N,) bool: the condition is true, or false if ``wanted`` is False; never if it is unknown."""
     if where.not_ is not UNSET:
-        is_true, is_false = _evaluate(where.not_, columns, codes)
-        return is_false, is_true
+        return _rows_where(where.not_, not wanted, columns, codes)
     if where.column is not UNSET:
-        return _compare(where, where.column, columns, codes)
-    parts = [_evaluate(part, columns, codes) for part in where.parts()]
-    true, false = ([part[i] for part in parts] for i in (0, 1))
-    if where.all is not UNSET:
-        return np.logical_and.reduce(true), np.logical_or.reduce(false)
-    return np.logical_or.reduce(true), np.logical_and.reduce(false)
+        return _compare(where, wanted, where.column, columns, codes)
+    parts = [_rows_where(part, wanted, columns, codes) for part in where.parts()]
+    join = np.logical_and if (where.all is not UNSET) == wanted else np.logical_or
+    return reduce(join, parts)  # join.reduce would copy the parts into one array
 
 
-def _compare(where: Where, name: str, columns: Mapping[str, NDArray[Any]], codes: Codes) -> tuple[Bool, Bool]:
+def _compare(
+    where: Where, wanted: bool, name: str, columns: Mapping[str, NDArray[Any]], codes: Codes
+) -> Bool:
     if name not in columns:
         raise ValueError(f"where: no column {name!r}{nearest(name, columns)}; there are {sorted(columns)}")
     column, names = columns[name], codes.get(name)
     is_missing = column < 0 if names is not None else np.isnan(column) if column.dtype.kind == "f" else None
     if where.is_missing is not UNSET:
         is_missing = np.zeros(len(column), bool) if is_missing is None else is_missing
-        return is_missing, ~is_missing
+        return is_missing if wanted else ~is_missing
 
     def number(value: Scalar) -> float | int:
         return _to_number(name, value, column.dtype, names)
@@ -209,7 +209,8 @@ def _compare(where: Where, name: str, columns: Mapping[str, NDArray[Any]], codes
         is_true = column >= number(where.at_least)
     elif where.equal is not UNSET:
         is_true = _is_in(column, [number(where.equal)])
-    return (is_true, ~is_true) if is_missing is None else (is_true & ~is_missing, ~is_true & ~is_missing)
+    result = is_true if wanted else ~is_true
+    return result if is_missing is None else result & ~is_missing
 
 
 def _is_in(column: NDArray[Any], values: Sequence[float | int]) -> Bool:
@@ -220,7 +221,7 @@ def _is_in(column: NDArray[Any], values: Sequence[float | int]) -> Bool:
         else np.array([int(value) for value in values if value == int(value)], np.int64)
     )
     if 0 < len(exact) <= FEW:
-        return np.asarray(np.logical_or.reduce([column == value for value in exact.tolist()]))
+        return reduce(np.logical_or, [np.asarray(column == value) for value in exact.tolist()])
     return np.isin(column, exact)
 
 
