@@ -11,6 +11,7 @@ max_k = 500                     # items of one page
 max_seen_items = 10_000         # of the field `shown` of a request
 max_batch_size = 64             # requests of one batch
 max_events = 1_000              # events or items of one call
+max_new_conditions_per_s = 64   # of the field `where`, in one worker; a cached condition does not count
 watch_seconds = 2.0             # period of the checks of karec.toml and of the bundle's `current`
 drain_seconds = 30.0            # time that requests have to end after SIGTERM
 page = true                     # the page at / and POST /v1/try; absent: on loopback, or with a token
@@ -49,6 +50,7 @@ class ServeSettings(Settings, frozen=True):
     max_seen_items: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
     max_batch_size: Annotated[int, Meta(ge=1, le=1_000)] = 64
     max_events: UpTo100000 = 1_000
+    max_new_conditions_per_s: UpTo100000 = 64
     watch_seconds: Annotated[float, Meta(ge=0.1, le=86_400)] = 2.0
     drain_seconds: Annotated[float, Meta(ge=0.1, le=3_600)] = 30.0
     page: bool | None = None

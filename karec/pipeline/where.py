@@ -161,6 +161,11 @@ class MaskCache:
                         del self._masks[next(iter(self._masks))]
         return mask
 
+    def __contains__(self, where: Where) -> bool:
+        """Returns True if there is a mask of ``where``, of any generation."""
+        with self._lock:
+            return any(condition == where for condition, _ in self._masks)
+
     def _find(self, key: tuple[Where | None, int]) -> AllowedRows | None:
         """Returns the mask of the key, which becomes the newest; None if the cache lacks it."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""Bounded queue in front of a pool of threads: refuses a call that would wait too long."""
+"""Bounded queue in front of a pool of threads, and limit of a rate: they refuse calls under overload."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import TypeVar
 
 from karec.serve.metrics import Metrics
@@ -16,6 +16,28 @@ from karec.serve.problems import ProblemError
 T = TypeVar("T")
 
 NEW_WEIGHT = 0.1  # of the newest run time in the mean
+
+
+class RateLimit:
+    """Token bucket that holds the calls of one second. Any thread may call."""
+
+    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_second = per_second
+        self._clock = clock
+        self._lock = Lock()
+        self._free = float(per_second)
+        self._time_s = clock()
+
+    def take(self) -> float:
+        """Returns 0.0 and counts a call, or returns after how many seconds a call is free."""
+        with self._lock:
+            now_s = self._clock()
+            self._free = min(self._free + (now_s - self._time_s) * self.per_second, self.per_second)
+            self._time_s = now_s
+            if self._free < 1.0:
+                return (1.0 - self._free) / self.per_second
+            self._free -= 1.0
+            return 0.0
 
 
 class AdmissionQueue:

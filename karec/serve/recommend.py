@@ -178,6 +178,7 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
         request = replace(request, deadline_ms=left_ms)
     check_ids(cascade, request, job.prefix)
     check_where(cascade, request.where, job.prefix)
+    check_new_condition(served, cascade, request.where, job.prefix)
     if request.item_ids is not None:
         _check_stage(cascade, request.first_stage)
     if request.events:
@@ -309,6 +310,20 @@ def check_where(cascade: Cascade, where: Where | None, prefix: str = "") -> None
         cascade.check_where(where)
     except ValueError as error:
         raise ProblemError(422, str(error), f"{prefix}where") from None
+
+
+def check_new_condition(served: Served, cascade: Cascade, where: Where | None, prefix: str = "") -> None:
+    """Raises ProblemError 429 if the cascade has no mask of the condition and there are too many such."""
+    if where is None or where in cascade.masks:
+        return
+    wait_s = served.new_conditions.take()
+    if wait_s:
+        reason = "too many new conditions"
+        detail = (
+            f"{reason}: a worker takes {served.new_conditions.per_second} a second that it has no mask of. "
+            "Send equal conditions in many requests, for example times that are rounded to the hour."
+        )
+        raise ProblemError(429, detail, f"{prefix}where", retry_after_s=wait_s, reason=reason)
 
 
 def _check_stage(cascade: Cascade, name: str) -> None:

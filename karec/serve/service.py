@@ -27,7 +27,7 @@ from karec.online.poll import Poller
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.deadline import usable_cores
 from karec.pipeline.types import Request
-from karec.serve.admission import AdmissionQueue
+from karec.serve.admission import AdmissionQueue, RateLimit
 from karec.serve.auth import Tokens
 from karec.serve.metrics import FOLDER_VARIABLE, Metrics
 from karec.serve.problems import ProblemError
@@ -82,12 +82,13 @@ def apply_overrides(config: Config, overrides: Mapping[str, Any]) -> ServeSettin
 class Served:
     """State that one request reads. A request keeps one object from its start to its end.
 
-    `page_keys`: keys of `karec.serve.page_token`.
+    `new_conditions`: limits conditions without a mask. `page_keys`: keys of `karec.serve.page_token`.
     """
 
     hot_swap: HotSwap
     settings: ServeSettings
     has_online_store: bool
+    new_conditions: RateLimit
     page_keys: tuple[bytes, ...] = ()
 
     def scene_of(self, scene: str | None) -> str:
@@ -118,6 +119,7 @@ class Service:
         )
         self.event_queue = AdmissionQueue("events", 2, 2_000.0, 256, metrics)
         self.lookup_queue = AdmissionQueue("lookup", 1, 2_000.0, 16, metrics)
+        self._new_conditions = RateLimit(settings.max_new_conditions_per_s)
         self.queues = (self.recommend_queue, self.event_queue, self.lookup_queue)
         self.served: Served | None = None
         self.failure = "the service is starting"  # why it is not ready
@@ -148,8 +150,7 @@ class Service:
         except BaseException:
             hot_swap.close()
             raise
-        has_online_store = Config.read(self.path).online is not None
-        self.served = Served(hot_swap, self.settings, has_online_store, self.tokens.page_keys)
+        self.served = self._serve(hot_swap, has_online_store=Config.read(self.path).online is not None)
         versions = next(iter(hot_swap.cascades.values())).versions
         _log.info("bundle %s, model %s is in service", versions.get("bundle"), versions.get("model"))
         self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
@@ -191,8 +192,8 @@ class Service:
             self.tokens = tokens
             self.recommend_queue.max_wait_ms = settings.max_queue_ms
             self.recommend_queue.max_size = settings.max_queue_size
-            has_online_store = config.online is not None
-            self.served = Served(served.hot_swap, settings, has_online_store, tokens.page_keys)
+            self._new_conditions.per_second = settings.max_new_conditions_per_s
+            self.served = self._serve(served.hot_swap, has_online_store=config.online is not None)
             if is_new:
                 _freeze_objects()
             return is_new
@@ -215,6 +216,10 @@ class Service:
             for counts in self.served.hot_swap.close():
                 _log.info("%s", counts)
         self.metrics.close()
+
+    def _serve(self, hot_swap: HotSwap, *, has_online_store: bool) -> Served:
+        keys = self.tokens.page_keys
+        return Served(hot_swap, self.settings, has_online_store, self._new_conditions, keys)
 
     def _observe(self) -> None:
         if self.served is not None:

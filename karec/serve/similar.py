@@ -11,7 +11,7 @@ from starlette.responses import Response
 from karec.errors import Unavailable
 from karec.serve import messages
 from karec.serve.problems import ProblemError, unavailable
-from karec.serve.recommend import cascade_of, check_bits, check_where
+from karec.serve.recommend import cascade_of, check_bits, check_new_condition, check_where
 from karec.serve.service import Service
 
 _REQUEST = msgspec.json.Decoder(messages.SimilarRequest)
@@ -29,7 +29,9 @@ async def similar(call: Call) -> Response:
     scene = served.scene_of(request.scene)
 
     def find() -> bytes:
-        check_where(cascade_of(served, scene), request.where)
+        cascade = cascade_of(served, scene)
+        check_where(cascade, request.where)
+        check_new_condition(served, cascade, request.where)
         try:
             found = served.hot_swap.similar(scene, request.item_id, request.k, request.where)
         except Unavailable as error:

@@ -1,4 +1,4 @@
-"""Overload: some calls are refused at once, the others are served as usual."""
+"""Overload: some calls are refused at once, the others are served as usual. Limits of rates."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import pytest
 from live_bundle import live_config
 from running_service import RunningService, with_serve_table
 
-from karec.serve.admission import AdmissionQueue
+from karec.serve.admission import AdmissionQueue, RateLimit
 from karec.serve.problems import ProblemError
 
 USER = 1
@@ -212,3 +212,39 @@ def test_tries_do_not_starve_blocks_of_items(tmp_path):
         assert statuses == [200] * 16
         for call in tries:
             call.result()
+
+
+def test_rate_limit_holds_the_calls_of_one_second():
+    now = [5.0]
+    limit = RateLimit(4, clock=lambda: now[0])
+    assert [limit.take() for _ in range(4)] == [0.0] * 4
+    assert limit.take() == 0.25
+    now[0] += 0.125
+    assert limit.take() == 0.125
+    now[0] += 100.0
+    assert [limit.take() for _ in range(5)] == [0.0] * 4 + [0.25]
+
+
+def newest(bound):
+    return {"user_id": USER, "where": {"column": "upload_ms", "at_least": bound}}
+
+
+def test_only_new_conditions_are_limited(tmp_path):
+    """One a second is new: the batch would take half a minute."""
+    path = one_thread_config(tmp_path, "max_queue_ms = 60_000\nmax_new_conditions_per_s = 1")
+    with RunningService(path) as service:
+        assert service.post("/v1/recommend", newest(0)).status_code == 200
+        answer = service.post("/v1/recommend", {"requests": [newest(bound) for bound in range(1, 33)]})
+        assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1, answer.text
+        field = answer.json()["field"]
+        assert field.startswith("requests[") and field.endswith("].where")
+        assert 'reason="too many new conditions"} 1.0' in service.client.get("/metrics").text
+        batch = {"requests": [newest(0)] * 32}
+        assert service.post("/v1/recommend", batch).status_code == 200
+        block = {"event": "block", "item_id": 100}
+        assert service.post("/v1/items", {"items": [block]}).json()["events"] == 1
+        assert service.post("/v1/recommend", batch).status_code == 200
+        item = {"item_id": 107, "k": 3}
+        answers = [service.post("/v1/similar", {**item, "where": newest(i)["where"]}) for i in range(40, 72)]
+        assert 429 in {answer.status_code for answer in answers}
+        assert service.post("/v1/similar", {**item, "where": newest(0)["where"]}).status_code == 200
