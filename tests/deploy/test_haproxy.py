@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
+from doc_pages import page_blocks
 from haproxy import CONFIG, MISSING, PROGRAM, haproxy
 from scripted_service import BREAK, ok, scripted_service
 
@@ -146,3 +147,25 @@ def test_haproxy_refuses_with_retry_after_if_no_host_is_there():
     assert response.headers["retry-after"] == "1"
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["status"] == 503
+
+
+def test_haproxy_sends_the_calls_of_each_shop_to_its_service(tmp_path):
+    """The lines of docs/serving.md, with services of this machine."""
+    (block,) = [block for block in page_blocks("docs/serving.md") if block.language == "haproxy"]
+    head, _, rest = CONFIG.read_text().partition("    default_backend hosts\n")
+    config = tmp_path / "haproxy.cfg"
+    with scripted_service() as books, scripted_service() as games:
+        text = head + block.text + "\n" + rest[rest.index("frontend metrics") :]
+        for port, service in ((8081, books), (8082, games)):
+            text = re.sub(rf"10\.0\.0\.\d:{port}", service.url.removeprefix("http://"), text)
+        config.write_text(text)
+        books.set_answers(ok({"shop": "books"}))
+        games.set_answers(ok({"shop": "games"}))
+        with haproxy(config=config, host="books.example.com") as proxy:
+
+            def shop_of(host):
+                return httpx.post(f"{proxy.url}/v1/recommend", json={}, headers={"host": host})
+
+            assert shop_of("Books.example.com:8080").json() == {"shop": "books"}
+            assert shop_of("games.example.com").json() == {"shop": "games"}
+            assert shop_of("other.example.com").status_code == 503
