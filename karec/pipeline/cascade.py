@@ -22,6 +22,7 @@ from karec.pipeline.deadline import (
     RECALL,
     REST,
     Clock,
+    RequestSlots,
     RunTimes,
     fallback_part,
     request_slots,
@@ -84,12 +85,13 @@ class Cascade:
     find_similar: FindSimilar | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     run_times: RunTimes = field(init=False, repr=False, compare=False)
+    _slots: RequestSlots = field(init=False, repr=False, compare=False)
     masks: MaskCache = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "run_times", RunTimes())
         object.__setattr__(self, "masks", MaskCache())
-        request_slots(self.threads)  # refuses a number below 1
+        object.__setattr__(self, "_slots", request_slots(self.threads))  # refuses a number below 1
         for queue in self.side_effects:
             if not isinstance(queue, SideEffectQueue):
                 raise ContractError(
@@ -156,7 +158,7 @@ class Cascade:
         )
 
     def _run(self, request: Request, deadline: float | None) -> Page:
-        with request_slots(self.threads).hold():
+        with self._slots.hold():
             start = self.clock()
             view = None if self.index is None else self.index.pinned()
             try:
@@ -439,7 +441,8 @@ def _open_items(request: Request) -> tuple[Candidates, dict[int | str, str]]:
     allowed = only_allowed(request, kept)
     dropped = dict.fromkeys(ids[~is_known].tolist(), UNKNOWN)
     dropped |= dict.fromkeys(ids[is_known & ~is_open].tolist(), BLOCKED)
-    dropped |= dict.fromkeys(np.setdiff1d(kept.ids, allowed.ids).tolist(), WHERE)
+    if len(allowed) < len(kept):
+        dropped |= dict.fromkeys(np.setdiff1d(kept.ids, allowed.ids).tolist(), WHERE)
     return allowed, dropped
 
 

@@ -127,10 +127,14 @@ class Request:
     def __post_init__(self) -> None:
         if self.deadline_ms is not None:
             _check_deadline(self.deadline_ms)
-        items = [(name, id_) for name in ("shown", "item_ids") for id_ in getattr(self, name) or ()]
-        for name, value in (("user_id", self.user_id), *items):
-            if not isinstance(value, str):
-                _check_int64(name, value)
+        for name, ids in (
+            ("user_id", (self.user_id,)),
+            ("shown", self.shown),
+            ("item_ids", self.item_ids or ()),
+        ):
+            for value in ids:  # the conditions take half the time of the check
+                if not isinstance(value, str) and (type(value) is not int or value.bit_length() > 63):
+                    _check_int64(name, value)
         for name in ("exclude_ids", "only_ids"):
             ids = getattr(self, name)
             if ids is not None and len(ids):
