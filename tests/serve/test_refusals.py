@@ -5,6 +5,8 @@ import json
 import pytest
 
 LONG_ID = 10**30
+IMPRESSION = {"event": "impression", "item_id": 100, "labels": ["like"]}
+FUTURE_MS = 2_500_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,13 @@ LONG_ID = 10**30
         ({"user_id": 1, "context": {"hour": [1]}}, "context[...]"),
         ({"user_id": 1, "context": {"x" * 65: 1}}, "context"),
         ({"user_id": 1, "usr": 2}, "usr"),
+        ({"user_id": 1, "where": {"column": "song_idd", "equal": 1}}, "where"),
+        ({"user_id": 1, "where": {"column": "song_id", "equal": "pop"}}, "where"),
+        ({"user_id": 1, "where": {"column": "song_id", "equal": [1]}}, "where.equal"),
+        ({"user_id": 1, "where": {"any": [{"column": "song_id", "equal": 1}] * 33}}, "where"),
+        ({"user_id": 1, "events": [{**IMPRESSION, "time_ms": FUTURE_MS}]}, "events"),
+        ({"user_id": 1, "events": [{**IMPRESSION, "labels": ["lik"]}]}, "events"),
+        ({"user_id": 1, "after": "A" * 4097}, "after"),
     ],
 )
 def test_wrong_field_is_named(service, fields, field):
@@ -73,6 +82,21 @@ def test_body_of_another_type_is_refused(service, body, status, field):
     answer = service.client.post("/v1/recommend", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json().get("field")) == (status, field), answer.text
     assert len(service.ask(1)["items"]) == 10
+
+
+@pytest.mark.parametrize(
+    "restriction",
+    [
+        {"where": {"column": "upload_ms", "less": -1}},
+        {"where": {"all": [{"column": "song_id", "equal": 1}, {"not": {"column": "song_id", "equal": 1}}]}},
+        {"where": {"column": "upload_ms", "between": [5, 1]}},
+        {"only_ids": []},
+        {"only_ids": [10**15]},
+    ],
+)
+def test_restriction_that_no_item_satisfies_gives_an_empty_page_with_the_reason(service, restriction):
+    page = service.ask(1, **restriction)
+    assert page["items"] == [] and "recall.where dropped" in page["shortfall"]
 
 
 def test_request_past_its_deadline_is_refused_and_counted(service):
