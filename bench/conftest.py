@@ -23,6 +23,7 @@ ROUNDS = 3, 40
 
 def pytest_addoption(parser):
     parser.addoption("--cascade", help="a karec.toml; its bundle is used instead of the small world")
+    parser.addoption("--pages", type=int, default=24, help="pages that are compared with the oracle")
 
 
 def pytest_configure(config):

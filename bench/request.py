@@ -1,6 +1,7 @@
 """Whole requests and their steps, compared with the same request in NumPy, FAISS and ONNX Runtime.
 
     pytest bench/request.py --cascade DIR/karec.toml      # this bundle instead of a small world
+    pytest bench/request.py --cascade DIR/karec.toml --pages 1000 -k oracle    # conditions, 1,000 pages each
 
 The models of the small world are trained for one epoch: the cost of a request does not depend on their
 quality. Side effects do not run.
@@ -18,6 +19,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from chain.builder import DPPS, ChainBuilder, make_comparable
+from chain.oracle import make_oracle
 
 import karec._native
 from karec.bundle import Bundle
@@ -74,6 +76,35 @@ def test_request_with_a_condition(benchmark, scene, share):
     compare_with_all_items(benchmark, scene, f"where, {share:.1%} of the items", where=where)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+@pytest.mark.parametrize("column", ["upload_ms", "creator_id"])
+def test_pages_are_those_of_the_oracle(pytestconfig, world, column, share):
+    """Items of the newest uploads, or of the creators with the largest ids, a ``share`` of all."""
+    bundle, name = open_bundle(world), scene_names(world)[0]
+    values = np.asarray(bundle.snapshot.works[column])
+    since = int(np.quantile(values, 1.0 - share))
+    where, n_pages = Where(column=column, at_least=since), pytestconfig.getoption("pages")
+    users = np.random.default_rng(1).choice(np.asarray(bundle.snapshot.users.ids), n_pages)
+    with load_cascade(world, name, bundle) as configured:
+        cascade = replace(configured, side_effects=())
+        oracle, by_lists = make_oracle(cascade, bundle.snapshot, values >= since), search_by_lists(cascade)
+        recalls, n_equal, n_full = [], 0, 0
+        for number, user in enumerate(users.tolist()):
+            request = Request(user, scene=name, time_ms=bundle.snapshot.time_ms, request_id=str(number))
+            expected = [item.item_id for item in oracle.run(request)]
+            request = replace(request, where=where)
+            n_equal += [item.item_id for item in cascade.run(request)] == expected
+            found = {item.item_id for item in by_lists.run(request)}
+            recalls.append(len(found & {*expected}) / max(len(expected), 1))
+            n_full += len(expected) == request.k
+    print(
+        f"{column}, {np.mean(values >= since):.2%} of the items: {n_equal} of {n_pages} pages are equal, ",
+        end="",
+    )
+    print(f"{n_full} are full; pages by lists have {np.mean(recalls):.4f} of their items", flush=True)
+    assert n_equal == n_pages and np.mean(recalls) >= 0.99
+
+
 @pytest.mark.parametrize("field", ["exclude_ids", "only_ids"])
 def test_request_with_a_list_of_ids(benchmark, scene, field):
     """100,000 ids, or a third of all."""
@@ -101,6 +132,27 @@ def compare_with_all_items(benchmark, scene, name, **restriction):
     baselines = {"without": float(np.median(seconds))}
     info = {"kernel": f"request: {name}", "size": size_of(bundle), "calls": 1, "items": 1}
     benchmark.extra_info.update(info, baselines=baselines)
+
+
+def test_rank_of_own_items(benchmark, scene):
+    """1,000 items of the caller, compared with the run time of the steps in these requests."""
+    cascade, bundle, requests = scene
+    ids = tuple(np.random.default_rng(0).permutation(cascade.index.ids)[:1_000].tolist())
+    seconds, turn = [], iter(range(10**9))
+
+    def run():
+        request = requests[next(turn) % N_REQUESTS]
+        page = cascade.run(replace(request, k=len(ids), item_ids=ids, first_stage="rank"))
+        seconds.append(sum(step.ms for step in page.trace.steps) * 1e-3)
+
+    benchmark.pedantic(run, rounds=ROUNDS, warmup_rounds=4)
+    info = {
+        "kernel": f"request: rank {len(ids):,} own items",
+        "size": size_of(bundle),
+        "calls": 1,
+        "items": 1,
+    }
+    benchmark.extra_info.update(info, baselines={"its steps": float(np.median(seconds))})
 
 
 def test_request_by_steps(benchmark, scene):

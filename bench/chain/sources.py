@@ -17,7 +17,15 @@ from karec.catalog.schema import CREATOR, FAMILY, is_named
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Array, Request
-from karec.steps.shared.postings import Postings, latest_of_users, newest_by, users_by, works_by
+from karec.steps.shared.postings import (
+    Postings,
+    latest_of_users,
+    most_popular,
+    newest,
+    newest_by,
+    users_by,
+    works_by,
+)
 from karec.steps.sources.follow import Follow
 from karec.steps.sources.fresh import Fresh
 from karec.steps.sources.model import Model
@@ -45,10 +53,18 @@ class RequestState:
     logits: Array = field(default_factory=lambda: EMPTY)
 
 
-def as_lists(postings: Postings) -> Lists:
-    """Returns {key: rows}, int64, which NumPy indexes fastest."""
-    rows, ends = postings.rows.astype(np.int64), postings.indptr.tolist()
+def as_lists(postings: Postings, allowed: Array | None = None) -> Lists:
+    """Returns {key: rows}, int64, which NumPy indexes fastest. ``allowed`` (works,) bool; None: all."""
+    ends, rows = lists_of(postings, allowed)
     return {key: rows[ends[i] : ends[i + 1]] for i, key in enumerate(postings.keys.tolist())}
+
+
+def lists_of(postings: Postings, allowed: Array | None) -> tuple[list[int], Array]:
+    """Returns (where the lists begin and end, rows), with the allowed rows only."""
+    ends, rows = postings.indptr, postings.rows.astype(np.int64)
+    if allowed is not None:
+        ends, rows = np.append(0, np.cumsum(allowed[rows]))[ends], rows[allowed[rows]]
+    return ends.tolist(), rows
 
 
 class RowMerger:
@@ -87,8 +103,8 @@ class RowMerger:
         return rows[:limit], found_by[:limit]
 
 
-def follow(step: Follow, snapshot: Snapshot, merger: RowMerger) -> SourceCall:
-    works_of, follows = as_lists(newest_by(snapshot, CREATOR)), snapshot.relations["follows"]
+def follow(step: Follow, snapshot: Snapshot, merger: RowMerger, allowed: Array | None = None) -> SourceCall:
+    works_of, follows = as_lists(newest_by(snapshot, CREATOR), allowed), snapshot.relations["follows"]
 
     def recall(state: RequestState) -> Array:
         if state.user < 0:
@@ -100,18 +116,14 @@ def follow(step: Follow, snapshot: Snapshot, merger: RowMerger) -> SourceCall:
     return recall
 
 
-def social(step: Social, snapshot: Snapshot, merger: RowMerger) -> SourceCall:
-    works_of, friends = as_lists(newest_by(snapshot, CREATOR)), snapshot.relations["friends"]
+def social(step: Social, snapshot: Snapshot, merger: RowMerger, allowed: Array | None = None) -> SourceCall:
+    works_of, friends = as_lists(newest_by(snapshot, CREATOR), allowed), snapshot.relations["friends"]
     row_of = {user: row for row, user in enumerate(snapshot.users.ids.tolist())}
     family_postings = users_by(snapshot, FAMILY)
     families = {} if family_postings is None else as_lists(family_postings)
     family_of = snapshot.users[FAMILY] if families else EMPTY
     relations = [latest_of_users(snapshot, name) for name in ("liked", "history")]
-    user_lists = [
-        (postings.indptr.tolist(), postings.rows.astype(np.int64))
-        for postings in relations
-        if postings is not None
-    ]
+    user_lists = [lists_of(postings, allowed) for postings in relations if postings is not None]
 
     def recall(state: RequestState) -> Array:
         if state.user < 0:
@@ -132,15 +144,13 @@ def social(step: Social, snapshot: Snapshot, merger: RowMerger) -> SourceCall:
     return recall
 
 
-def profile(step: Profile, snapshot: Snapshot, merger: RowMerger) -> SourceCall:
-    by_facet = {facet: as_lists(works_by(snapshot, facet)) for facet in step.facets}
+def profile(step: Profile, snapshot: Snapshot, merger: RowMerger, allowed: Array | None = None) -> SourceCall:
+    by_facet = {facet: as_lists(works_by(snapshot, facet), allowed) for facet in step.facets}
     columns = {facet: np.asarray(snapshot.works[facet]) for facet in step.facets}
     works_of = as_lists(newest_by(snapshot, CREATOR))
     relations = {name: latest_of_users(snapshot, name) for name in ("history", "liked")}
     user_lists = {
-        name: (postings.indptr.tolist(), postings.rows.astype(np.int64))
-        for name, postings in relations.items()
-        if postings is not None
+        name: lists_of(postings, None) for name, postings in relations.items() if postings is not None
     }
     decay_weights = step.decay ** np.arange(MAX_ENTRIES)
 
@@ -173,15 +183,22 @@ def profile(step: Profile, snapshot: Snapshot, merger: RowMerger) -> SourceCall:
     return recall
 
 
-def popular(step: Popular, snapshot: Snapshot, _: RowMerger) -> SourceCall:
+def popular(step: Popular, snapshot: Snapshot, _: RowMerger, allowed: Array | None = None) -> SourceCall:
     if step.segment is not None:
         raise SystemExit("the chain has no source popular with a segment")
     best = snapshot.works.lookup(step.best.ids)
+    if allowed is not None:
+        order = most_popular(snapshot)
+        best = order[allowed[order]]
     return lambda state: best
 
 
-def fresh(step: Fresh, snapshot: Snapshot, _: RowMerger) -> SourceCall:
+def fresh(step: Fresh, snapshot: Snapshot, _: RowMerger, allowed: Array | None = None) -> SourceCall:
     orders = [snapshot.works.lookup(draw.best.ids) for draw in step.orders]
+    if allowed is not None:
+        older = newest(snapshot)[step.pool :]
+        orders = [np.concatenate([draw.rows, older]) for draw in step.orders]
+        orders = [rows[allowed[rows]] for rows in orders]
     return lambda state: orders[state.request.seed % len(orders)]
 
 
