@@ -15,7 +15,14 @@ from karec.bundle.item_types import ItemTypeBundle, item_type_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, check_signature, manifest_of, manifest_text
 from karec.bundle.publish import CURRENT
 from karec.bundle.smoke import run_smoke, run_smoke_once
-from karec.bundle.tower_files import INDEX, ITEM_TOWER, OTHER_USER_TOWERS, USER_TOWER, check_version
+from karec.bundle.tower_files import (
+    CROSS_WEIGHTS,
+    INDEX,
+    ITEM_TOWER,
+    OTHER_USER_TOWERS,
+    USER_TOWER,
+    check_version,
+)
 from karec.bundle.verify import check_contents
 from karec.catalog.once import Once
 from karec.errors import BundleError, IndexFormatError
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from karec.bundle.ids import BundleIds
     from karec.bundle.vector_statistics import VectorStatistics
     from karec.catalog.snapshot import Snapshot
+    from karec.features.cross_tables import CrossWeights
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
     from karec.models.onnx_model import OnnxModel
@@ -172,6 +180,11 @@ class Bundle:
         return self._parts.get("user_towers", self._open_user_towers)
 
     @property
+    def cross_weights(self) -> CrossWeights | None:
+        """Weights of wide towers, of the bundle's model version; None if the towers are not wide."""
+        return self._parts.get("cross_weights", self._open_cross_weights)
+
+    @property
     def item_tower(self) -> OnnxModel:
         return self._model(ITEM_TOWER)
 
@@ -212,6 +225,11 @@ class Bundle:
         statistics = VectorStatistics.open(path)
         statistics.check(path, self.model_version, self.index.dim)
         return statistics
+
+    def _open_cross_weights(self) -> CrossWeights | None:
+        from karec.features.cross_tables import CrossWeights
+
+        return CrossWeights.load(self.path / CROSS_WEIGHTS, self.encoder)
 
     def _open_naming(self) -> BundleIds | None:
         from karec.bundle.ids import BundleIds

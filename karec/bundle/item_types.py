@@ -78,7 +78,7 @@ def open_items(bundle: SharedParts, name: str) -> tuple[ItemIndex, Snapshot]:
 class ItemTypeBundle:
     """The part of a bundle for scenes of the item type ``name``. It shares index and items with the bundle.
 
-    Vector statistics exist only for works.
+    Vector statistics and cross weights exist only for works.
     """
 
     bundle: SharedParts
@@ -86,6 +86,7 @@ class ItemTypeBundle:
     index: ItemIndex = field(repr=False)
     snapshot: Snapshot = field(repr=False)
     vector_statistics: None = field(default=None, init=False)
+    cross_weights: None = field(default=None, init=False)
     n_probe: None = field(default=None, init=False)
 
     @property

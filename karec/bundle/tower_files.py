@@ -15,6 +15,7 @@ from karec.errors import BundleError
 INDEX = "index.karec"
 ITEM_TOWER = "item_tower.onnx"
 USER_TOWER = "user_tower.onnx"  # of the bundle's model version
+CROSS_WEIGHTS = "cross_weights.npz"  # of wide towers
 OTHER_USER_TOWERS = "user_tower.v*.onnx"  # pattern: user towers of other model versions
 
 

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from karec.bundle.item_types import KINDS, ItemTypeBundle, SharedParts
 from karec.bundle.manifest import MANIFEST
-from karec.bundle.tower_files import INDEX, ITEM_TOWER, USER_TOWER, space_id_of, user_tower_file
+from karec.bundle.tower_files import (
+    CROSS_WEIGHTS,
+    INDEX,
+    ITEM_TOWER,
+    USER_TOWER,
+    space_id_of,
+    user_tower_file,
+)
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.catalog import schema
@@ -29,6 +36,7 @@ from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:  # the encoder needs the compiled kernels, which a host of an index alone may lack
     from karec.bundle.ids import BundleIds
+    from karec.features.cross_tables import CrossWeights
     from karec.features.encoder import Encoder
     from karec.features.table import TableCoder
     from karec.index import ItemIndex
@@ -49,6 +57,8 @@ class Parts(SharedParts, Protocol):
     @property
     def vector_statistics(self) -> VectorStatistics | None: ...
     @property
+    def cross_weights(self) -> CrossWeights | None: ...
+    @property
     def naming(self) -> BundleIds | None: ...
     @property
     def item_types(self) -> list[str]: ...
@@ -65,6 +75,8 @@ def check_contents(bundle: Parts) -> None:
     if (folder / ENCODER).exists():
         with _name_errors(folder / ENCODER):
             encoder = bundle.encoder
+        with _name_errors(folder / CROSS_WEIGHTS):
+            _ = bundle.cross_weights  # reads and checks the file, if there is one
     if (folder / SNAPSHOT).exists():
         with _name_errors(folder / SNAPSHOT):
             snapshot = bundle.snapshot

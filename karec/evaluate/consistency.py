@@ -18,7 +18,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate
-from karec.features.pool_scores import PoolScorer, find_stage
+from karec.features.pool_scores import PoolScorer
 from karec.logs.parts import LogFolder
 from karec.logs.read import read_rank_log, read_tasks
 from karec.pipeline.cascade import Cascade
@@ -66,7 +66,7 @@ def sampled_pools(
             f"{bundle.path} has {len(snapshot.works)} items, expected at least {size} for pools of {size}"
         )
     generator = np.random.default_rng(seed)
-    scorer = PoolScorer(find_stage(cascade.stages, "rank"))
+    scorer = PoolScorer(cascade.stages)
     users = np.asarray(snapshot.users.ids)[generator.permutation(known_users(snapshot))[:n_pools]]
     for done, user in enumerate(users, 1):
         ids = np.asarray(snapshot.works.ids)[generator.choice(len(snapshot.works), size, replace=False)]

@@ -80,7 +80,7 @@ def recalled_pools(
     requests run at once. Requests have numeric user ids and a time. Raises ValueError if the cascade lacks
     one of the two stages.
     """
-    scorer = PoolScorer(find_stage(cascade.stages, "rank"))
+    scorer = PoolScorer(cascade.stages)
 
     def request_pool(request: Request) -> FunnelPool:
         return _pool_of_request(cascade, index, scorer, request)

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.advance import advance
+from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.evaluate.pages import PageRequests
 from karec.features.cowatch import CowatchVectors
+from karec.features.cross_tables import CrossWeights
 from karec.features.encoder import Encoder
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
@@ -49,7 +51,9 @@ def model_pages(
     encoder = Encoder.load(folder / "encoder.npz")
     examples = _examples(dataset, requests, encoder)
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
-    towers = _TowerScores(*_tower_vectors(examples, user_tower, item_tower), requests.is_published)
+    weights = CrossWeights.load(folder / CROSS_WEIGHTS, encoder)
+    vectors = _tower_vectors(examples, user_tower, item_tower)
+    towers = _TowerScores(*vectors, requests.is_published, examples, weights)
     fusion, threads = ObjectiveWeights(settings["fusion"]), settings["run"]["threads"]
     pages = {TOWERS: requests.make_pages(partial(_take, map(towers.score, range(len(requests)))))}
     for row, file in ((LOGISTIC, folder / "baseline_lr.onnx"), (RANKER, folder / "ranker.onnx")):
@@ -83,15 +87,24 @@ def _als_vectors(
 
 @dataclass(frozen=True, eq=False)
 class _TowerScores:
-    """Vectors of the requests' users (U, D) and of all items (N, D)."""
+    """Vectors of the requests' users (U, D) and of all items (N, D). ``weights``: of wide towers."""
 
     users: NDArray[Any]
     items: NDArray[Any]
     is_published: NDArray[Any]
+    examples: Examples
+    weights: CrossWeights | None
 
     def score(self, place: int) -> NDArray[Any]:
-        """Returns (N,) inner products for the user at ``place``, −∞ for items that are not published."""
-        return np.where(self.is_published, self.items @ self.users[place], np.float32(-np.inf))
+        """Returns (N,) float32 scores for the user at ``place``, −∞ for items that are not published."""
+        scores = self.items @ self.users[place]
+        if self.weights is not None:
+            encoder, snapshot = self.examples.encoder, self.examples.snapshot
+            ids = encoder.tables(snapshot).works.ids[: len(scores)]
+            codes = dict(zip(encoder.names["item_ids"], ids.T, strict=True))
+            user = self.examples.users(np.array([place]))
+            scores = scores + self.weights.make_tables(encoder, user).score(codes)
+        return np.where(self.is_published, scores.astype(np.float32), np.float32(-np.inf))
 
 
 @dataclass(frozen=True, eq=False)

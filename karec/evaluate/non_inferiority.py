@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval
 from karec.evaluate.quality import TOWERS, tower_logits
+from karec.features.cross_tables import CrossWeights
 from karec.features.encoder import Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import build_examples, feature_times
@@ -102,7 +104,8 @@ def _scores(
     (ranked,) = logits_of_rankers(test, [OnnxModel(folder / "ranker.onnx")], progress, threads)
     heads = {part: dict.fromkeys(encoder.tasks, value) for part, value in (("scale", 1.0), ("bias", 0.0))}
     user, item = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
-    return {RANKER: ranked, TOWERS: tower_logits(test, user, item, heads, threads)}
+    weights = CrossWeights.load(folder / CROSS_WEIGHTS, encoder)
+    return {RANKER: ranked, TOWERS: tower_logits(test, user, item, heads, threads, weights)}
 
 
 def _mean_auc(

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
+from karec.features.cross_tables import CrossWeights
 from karec.features.encoder import Encoder
 from karec.files import write_text_aside
 from karec.models.onnx_model import OnnxModel
@@ -76,7 +78,8 @@ def _logits(
     *others, ranked = logits_of_rankers(test, models, progress, threads)
     logits = {name: values[:, : len(tasks)] for name, values in zip(files, others, strict=True)}
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
-    logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"], threads)
+    weights = CrossWeights.load(folder / CROSS_WEIGHTS, test.encoder)
+    logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"], threads, weights)
     logits[kind] = ranked[:, : len(tasks)]  # the ranker's auxiliary tasks come after the encoder's
     return logits
 
@@ -191,10 +194,12 @@ def tower_logits(
     item_tower: OnnxModel,
     heads: Mapping[str, Mapping[str, float]],
     threads: int = 0,
+    cross_weights: CrossWeights | None = None,
 ) -> NDArray[Any]:
-    """Returns (M, T): scale · (slope · ⟨task vector, item vector⟩ + level) + bias from the exported towers.
+    """Returns (M, T): scale · (slope · score + level) + bias from the exported towers.
 
-    The user tower runs once per request. ``heads``: see run.json; ``threads``: see ``map_in_order``.
+    The score is ⟨task vector, item vector⟩, plus the terms of wide towers with ``cross_weights``. The user
+    tower runs once per request. ``heads``: see run.json; ``threads``: see ``map_in_order``.
     """
     scale, bias = (
         np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias")
@@ -213,7 +218,11 @@ def tower_logits(
         rows = np.arange(begin, min(begin + BATCH, len(examples)))
         (items,) = item_tower.run(examples.own_items(rows), "item_vector")
         request_rows = request[rows]
-        cosines = np.einsum("ntd,nd->nt", users[request_rows], items)
-        return np.asarray(scale * (slopes[request_rows, 1:] * cosines + levels[request_rows, 1:]) + bias)
+        scores = np.einsum("ntd,nd->nt", users[request_rows], items)
+        if cross_weights is not None:
+            crosses = examples.inputs(rows)["crosses"]
+            terms = [cross_weights.terms(crosses, 1 + task).sum(axis=1) for task in range(len(scale))]
+            scores = scores + np.stack(terms, axis=1).astype(np.float32)
+        return np.asarray(scale * (slopes[request_rows, 1:] * scores + levels[request_rows, 1:]) + bias)
 
     return np.concatenate(list(map_in_order(run_rows, range(0, len(examples), BATCH), threads)))

@@ -57,6 +57,23 @@ class CrossFeatures:
             *(("log_position",) if self.has_positions else ()),
         )
 
+    @property
+    def item_categories(self) -> tuple[str | None, ...]:
+        """For each column the category whose code is all that it reads of an item; None if it reads more.
+
+        The item's own id counts as more: a table by its code would have a row for each item.
+        """
+        own = (None, *self.categories[1:])
+        n_cowatch = 0 if self.cowatch is None else len(self.cowatch.crosses)
+        return (
+            *(own * len(_MATCHES)),
+            *((CREATOR,) * len(SOCIAL_EDGES) if CREATOR in self.categories else ()),
+            *self.shared,
+            *((None,) * n_cowatch),
+            *(() if self.affinities is None else own),
+            *((None,) if self.has_positions else ()),
+        )
+
     def compute(
         self,
         user: Mapping[str, NDArray[Any]],

@@ -206,6 +206,11 @@ class Encoder:
         }
 
     @property
+    def cross_categories(self) -> tuple[str | None, ...]:
+        """See ``CrossFeatures.item_categories``."""
+        return self._crosses.item_categories
+
+    @property
     def inputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """{input: (dtype, shape of one row)} of all inputs that a model may read."""
         n = {name: len(columns) for name, columns in self.names.items()}

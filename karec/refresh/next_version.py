@@ -21,7 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.bundle import Bundle
-from karec.bundle.tower_files import INDEX, ITEM_TOWER, USER_TOWER, space_id_of, user_tower_file
+from karec.bundle.tower_files import (
+    CROSS_WEIGHTS,
+    INDEX,
+    ITEM_TOWER,
+    USER_TOWER,
+    space_id_of,
+    user_tower_file,
+)
 from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
 from karec.features.encoder import Encoder
@@ -114,6 +121,12 @@ def _check_compatible(before: Bundle, run: Path) -> None:
             f"the same "
             "user inputs. Train with --log, which keeps the encoder, or publish the whole library at once."
         )
+    for folder in (before.path, run):
+        if (folder / CROSS_WEIGHTS).exists():
+            raise BundleError(
+                f"{folder / CROSS_WEIGHTS}: scores of wide towers of two versions are on two scales. Publish "
+                "the whole library at once."
+            )
 
 
 def _oldest_vector_ms(before: Bundle) -> int:

@@ -12,12 +12,13 @@ from typing import Any
 from karec.bundle import Bundle, publish_folder
 from karec.bundle.bundle import IDS
 from karec.bundle.item_types import KINDS
-from karec.bundle.tower_files import INDEX, ITEM_TOWER, USER_TOWER
+from karec.bundle.tower_files import CROSS_WEIGHTS, INDEX, ITEM_TOWER, USER_TOWER
 from karec.bundle.vector_statistics import FILE, VectorStatistics
 from karec.catalog.schema import COMMUNITY
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.errors import BundleError, DataError
+from karec.features.cross_tables import CrossWeights
 from karec.features.encoder import Encoder
 from karec.files import read_json
 from karec.index import ItemIndex
@@ -122,6 +123,8 @@ def publish_library(
         for name in MODELS:
             copy_model(run / name, folder / name)
         shutil.copyfile(run / "encoder.npz", folder / "encoder.npz")
+        if CrossWeights.load(run / CROSS_WEIGHTS, Encoder.load(run / "encoder.npz")) is not None:
+            shutil.copyfile(run / CROSS_WEIGHTS, folder / CROSS_WEIGHTS)
         library.index.save(folder / INDEX)
         VectorStatistics.from_index(library.index, folder / INDEX).save(folder / FILE)
         for name, tower in library.towers.items():

@@ -99,6 +99,14 @@ def item_numbers(examples: Examples, rows: NDArray[Any], items: NDArray[Any]) ->
     return numbers
 
 
+def item_crosses(examples: Examples, rows: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
+    """Returns (L, N, X) float32: crosses of ``items (L, N)`` and the users of ``rows (L,)`` as of then."""
+    crosses = np.empty((*items.shape, len(examples.encoder.names["crosses"])), np.float32)
+    for out, row, of_list in zip(crosses, rows.tolist(), items, strict=True):
+        out[:] = examples.pool(row, of_list)["crosses"]
+    return crosses
+
+
 def find_examples(examples: Examples, user_id: NDArray[Any], time_ms: NDArray[Any]) -> NDArray[Any]:
     """Returns (R,) the first example of each (user, time), −1 if there is none."""
     exposures = examples.exposures

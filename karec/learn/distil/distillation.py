@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.errors import DataError
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.retrieval import (
@@ -39,6 +40,8 @@ def train_towers(
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[FitState, dict[str, dict[str, float]]]:
     """Trains the towers as set and writes user_tower.onnx and item_tower.onnx to ``folder``.
+
+    Wide towers also have cross_weights.npz.
 
     Returns the training's state, and the scale and bias of each task's logit, calibrated on validation days:
     {"scale": {task: …}, "bias": {task: …}}. ``start``, DataError: see ``fit_towers``.
@@ -114,6 +117,7 @@ def new_towers(prepared: TrainingData, settings: TrainSettings) -> Towers:
         id_dropout=towers.id_dropout,
         profile_dropout=towers.profile_dropout,
         matching=towers.matching is True,
+        wide=towers.wide,
     ).to(train.device)
 
 
@@ -160,3 +164,7 @@ def _export(model: Towers, prepared: TrainingData, model_version: int, folder: P
         export_onnx(
             tower, inputs, outputs, path, kind=kind, tasks=prepared.encoder.tasks, model_version=model_version
         )
+    if model.wide is None:
+        (folder / CROSS_WEIGHTS).unlink(missing_ok=True)
+    else:
+        model.wide.to_weights().save(folder / CROSS_WEIGHTS)

@@ -18,7 +18,8 @@ from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.settings import TrainSettings
 from karec.samples.auxiliary_tasks import auxiliary_probabilities
-from karec.samples.lists import LoggedLists
+from karec.samples.examples import Examples
+from karec.samples.lists import LoggedLists, item_crosses
 
 # Weight of the squared length of the mean item vector of the step's lists. A component that all item vectors
 # share does not order one user's items, and the levels already express it per user. Without it item vectors
@@ -63,12 +64,15 @@ class StepLoss:
         n_steps = settings.towers.epochs * -(-self.epoch_rows // settings.optimizer.batch_size)
         self.warm_up_steps = settings.distil.warm_up * n_steps
         if lists is not None and settings.distil.needs_lists:
-            self._set_lists(lists, targets, settings.seed)
+            self._set_lists(prepared.train, lists, targets, settings.seed)
 
-    def _set_lists(self, lists: LoggedLists, targets: Targets, seed: int) -> None:
+    def _set_lists(self, train: Examples, lists: LoggedLists, targets: Targets, seed: int) -> None:
         self.list_rows = torch.from_numpy(lists.rows)
         self.list_items, self.list_numbers = torch.from_numpy(lists.items), torch.from_numpy(lists.numbers)
         self.list_targets = torch.from_numpy(targets.lists).to(self.batches.device)
+        self.list_crosses = None
+        if self.model.wide is not None:
+            self.list_crosses = torch.from_numpy(item_crosses(train, lists.rows, lists.items))
         self.list_order = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed))
 
     def __call__(self, rows: Tensor, step: int) -> Tensor:
@@ -76,7 +80,8 @@ class StepLoss:
         is_distilling = step >= self.warm_up_steps
         inputs = self.batches.inputs(rows, model.inputs)
         users, items = model.user(inputs), model.item(inputs)
-        logits = model.logits(users, items.unsqueeze(1)).squeeze(1)
+        crosses = inputs["crosses"].unsqueeze(1) if model.wide is not None else None
+        logits = model.logits(users, items.unsqueeze(1), crosses).squeeze(1)
         loss = self.distil.label_weight * distillation_loss(
             logits if self.log_probability is None else logits - self.log_probability[rows],
             self.labels[rows],
@@ -97,7 +102,8 @@ class StepLoss:
         lists = self.list_order[(step * n + torch.arange(n)) % len(self.list_order)]
         items = item_vectors(model, self.batches, self.list_items[lists], self.list_numbers[lists])
         users = model.user(self.batches.inputs(self.list_rows[lists], model.user.inputs))
-        logits, targets = model.logits(users, items), self.list_targets[lists]
+        crosses = None if self.list_crosses is None else self.list_crosses[lists].to(self.batches.device)
+        logits, targets = model.logits(users, items, crosses), self.list_targets[lists]
         student, teacher = logits[..., 0], targets[..., 0]
         loss = CENTERING_WEIGHT * items.flatten(0, 1).mean(dim=0).square().sum()
         if distil.list_weight:

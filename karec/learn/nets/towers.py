@@ -9,7 +9,8 @@ c_t is how often the user gives this feedback, m_t how much it depends on the it
 user. Without them the level would be the cosine with the common part of all items, and all item vectors would
 be similar. Both keep the order of one user's items, and pre-ranking reads neither.
 
-u_F learns the fused score, and pre-ranking searches with it. Towers read no cross features.
+u_F learns the fused score, and pre-ranking searches with it. Towers read no cross features. *Wide* towers
+add a linear function of cross features to each inner product (``karec.learn.nets.wide``).
 
 *Matching* towers have a second path (``karec.learn.nets.matching``). It also reads skipped items, followed
 creators, friends, and attributes that user and item share.
@@ -26,6 +27,7 @@ from karec.features.encoder import CONTENT, Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, Projection
 from karec.learn.nets.matching import Matching
+from karec.learn.nets.wide import WidePart
 
 STARTING_SCALE = 5.0
 SOFTPLUS_ONE = math.log(math.e - 1.0)  # softplus(SOFTPLUS_ONE) = 1
@@ -164,6 +166,7 @@ class Towers(nn.Module):
         id_dropout: float = 0.3,
         profile_dropout: float = 0.0,
         matching: bool = False,
+        wide: bool = False,
     ) -> None:
         super().__init__()
         item_codes = item_embedding(encoder, dim, id_dropout)
@@ -180,17 +183,25 @@ class Towers(nn.Module):
             hidden_profiles=profile_dropout,
         )
         self.item = ItemTower(encoder, edges, item_codes, match, dim=dim, hidden=hidden, vector=vector)
-        self.inputs = (*self.user.inputs, *self.item.inputs)
+        self.wide = WidePart(encoder, edges["crosses"], self.user.heads) if wide else None
+        self.inputs = (*self.user.inputs, *self.item.inputs, *(("crosses",) if wide else ()))
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        return self.logits(self.user(inputs), self.item(inputs).unsqueeze(1)).squeeze(1)
+        crosses = inputs["crosses"].unsqueeze(1) if self.wide is not None else None
+        return self.logits(self.user(inputs), self.item(inputs).unsqueeze(1), crosses).squeeze(1)
 
-    def logits(self, users: UserOutputs, items: Tensor) -> Tensor:
-        """Returns (B, N, 1 + T) for B users with N items each: ``items (B, N, D)``."""
+    def logits(self, users: UserOutputs, items: Tensor, crosses: Tensor | None = None) -> Tensor:
+        """Returns (B, N, 1 + T) for B users with N items each.
+
+        ``items (B, N, D)``: vectors; ``crosses (B, N, X)``: only wide towers read them.
+        """
         vectors = torch.cat([users.user_vector.unsqueeze(1), users.task_vectors], dim=1)
-        cosines = torch.matmul(items, vectors.transpose(1, 2))
-        lines = users.slopes.unsqueeze(1) * cosines + users.levels.unsqueeze(1)
+        scores = torch.matmul(items, vectors.transpose(1, 2))
+        if self.wide is not None:
+            assert crosses is not None
+            scores = scores + self.wide(crosses)
+        lines = users.slopes.unsqueeze(1) * scores + users.levels.unsqueeze(1)
         logits: Tensor = self.scale * lines + self.bias
         return logits

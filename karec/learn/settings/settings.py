@@ -110,6 +110,7 @@ class TowerSettings(Settings, frozen=True):
     matching: bool | Literal["auto"] = (
         "auto"  # towers also compare the codes of an item and of the user's lists
     )
+    wide: bool = False  # the score also has a linear part over cross features
     epochs: Count = 5  # at most; the best on validation is kept
     hidden: Count = 128  # width of the hidden layers
     vector: Count = 64  # D, the dimensions of the vectors

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec.features.cross_tables import USER_LISTS, CrossWeights
+from karec.features.encoder import Encoder
+from karec.features.prerank_scores import WideScores
 from karec.features.user_vectors import user_query
 from karec.index import IndexSchema
 from karec.pipeline.step import Selector
@@ -13,8 +16,9 @@ from karec.pipeline.types import Candidates, Request, Selection
 class InnerProduct(Selector):
     """The ``k`` candidates with the largest ⟨user vector, item vector⟩.
 
-    Each row is scored by the user vector of its model version. Blocked items are skipped, also candidates
-    without a row (``unknown``) or ``without_user_vector``, which the notes count.
+    Each row is scored by the user vector of its model version, plus the tables of wide towers if the bundle
+    has them (``karec.features.cross_tables``). Blocked items are skipped, also candidates without a row
+    (``unknown``) or ``without_user_vector``, which the notes count.
 
     Settings:
         k: maximum number of items.
@@ -26,7 +30,14 @@ class InnerProduct(Selector):
     is_rule = True  # a search leaves out blocked items
     k: int
 
-    def __init__(self, schema: IndexSchema, k: int, only_warm: bool = False) -> None:
+    def __init__(
+        self,
+        schema: IndexSchema,
+        k: int,
+        only_warm: bool = False,
+        encoder: Encoder | None = None,
+        cross_weights: CrossWeights | None = None,
+    ) -> None:
         if k <= 0:
             raise ValueError(f"k must be positive, got {k}")
         self.schema = schema
@@ -34,12 +45,21 @@ class InnerProduct(Selector):
         self.only_warm = only_warm
         if only_warm:
             self.needs = (*self.needs, "scores", "request.cold_start")
+        self.wide_scores: WideScores | None = None
+        if encoder is not None and cross_weights is not None:
+            self.wide_scores = WideScores(schema, encoder, cross_weights)
+            self.needs = (*self.needs, *(f"request.{name}" for name in USER_LISTS))
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if self.only_warm and request.features["cold_start"][0]:
             open_items = np.flatnonzero(request.index.is_open(ids=candidates.ids))
             best = open_items[np.argsort(-candidates.scores[open_items], kind="stable")][: self.k]
             return Selection(best, candidates.scores[best])
+        if self.wide_scores is not None:
+            scores = self.wide_scores.score(request, candidates.rows)
+            is_found = np.isfinite(scores)
+            best = np.argsort(-scores, kind="stable")[: min(self.k, int(is_found.sum()))]
+            return Selection(best, scores[best], {"unknown": candidates.n_unknown})
         query = user_query(request)
         result = request.index.search(query, self.k, rows=candidates.rows)
         notes = {"unknown": result.n_unknown}

@@ -13,7 +13,7 @@ import numpy as np
 
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
-from karec.features.pool_scores import PoolScorer, find_stage
+from karec.features.pool_scores import PoolScorer
 from karec.index import IndexSchema
 from karec.logs.write import PART_ROWS
 from karec.pipeline.step import Stage
@@ -62,7 +62,7 @@ class Shadow(RankRows):
         self.stage = stage
         self.stages = (pool,)
         self.schema = schema
-        self.scorer = PoolScorer(find_stage(stages, stage))
+        self.scorer = PoolScorer(stages, stage)
 
     def is_enabled(self, request: Request) -> bool:
         """Returns True for a shadow request."""

@@ -207,7 +207,7 @@ def test_shadow_logs_no_request_with_an_infinite_logit(build):
 
 
 def test_pool_scorer_gives_the_same_scores_in_several_chunks(ranker, index):
-    scorer = PoolScorer(Stage("rank", (Ranks(ranker), Fusion(ranker, {"click": 1.0}), TopK())))
+    scorer = PoolScorer([Stage("rank", (Ranks(ranker), Fusion(ranker, {"click": 1.0}), TopK()))])
     scorer.stage.steps[0].fails_above = CHUNK
     ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
     user_request = (
@@ -227,7 +227,7 @@ def test_pool_scorer_uses_the_user_vector_of_each_version(ranker, index):
     index.upsert(IDS[40:50], VECTORS[40:50], model_version=9)
     users = np.random.default_rng(5).standard_normal((2, 8)).astype(np.float32)
     features = {"user_vector": users, "user_vector_versions": np.array([7, 8])}
-    scorer = PoolScorer(Stage("rank", (Ranks(ranker), Fusion(ranker, {"click": 1.0}))))
+    scorer = PoolScorer([Stage("rank", (Ranks(ranker), Fusion(ranker, {"click": 1.0})))])
     _, prerank = scorer.score(
         request(0).with_features(features).with_view(index.pinned()), Candidates.from_ids(IDS)
     )
