@@ -129,14 +129,19 @@ def _consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
 
 
 def _funnel_loss_table(source: str, loss: Mapping[str, Any]) -> Table:
-    from karec.evaluate.funnel import PARTS, TOPS
+    from karec.evaluate.funnel import FEW_ITEMS, PARTS, TOPS
     from karec.evaluate.tables import format_measure
 
+    groups = {"": "", "_few": f", fewer than {FEW_ITEMS} items in the history"}
     rows = [
         (
-            f"{top}",
-            *(format_measure(loss[part][f"top{top}"], loss[part][f"top{top}_ci"], 3) for part in PARTS),
+            f"{top}{group}",
+            *(
+                format_measure(loss[part][f"top{top}{key}"], loss[part][f"top{top}{key}_ci"], 3)
+                for part in PARTS
+            ),
         )
+        for key, group in groups.items()
         for top in TOPS
     ]
     title = (

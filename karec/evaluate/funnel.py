@@ -34,6 +34,7 @@ from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 TOPS = (10, 100)
+FEW_ITEMS = 10  # of a history that says little about the user
 PARTS = ("inner_product", "prerank", "removed_by_policy")
 
 
@@ -51,12 +52,14 @@ class FunnelPool:
     rank      (N,) scores, higher is better
     prerank   (N,) scores, NaN for an item without a vector
     passed    (N,) bool: pre-ranking selected the item
+    n_items   items in the user's history; None: unknown
     """
 
     user_id: int
     rank: NDArray[Any]
     prerank: NDArray[Any]
     passed: NDArray[Any]
+    n_items: int | None = None
 
     def kept_fractions(self, top: int) -> dict[str, float]:
         """Returns {part of PARTS: fraction of the ranker's best ``top``}; NaN for a smaller pool."""
@@ -101,7 +104,9 @@ def _pool_of_request(cascade: Cascade, index: ItemIndex, scorer: PoolScorer, req
         outcome = prerank.run(request, recalled)
         ranked, prerank_scores = scorer.score(request, outcome.scored)
     passed = np.isin(ranked.ids, outcome.candidates.ids)
-    return FunnelPool(request.user_number, ranked.scores, prerank_scores, passed)
+    history = request.features.get("history")
+    n_items = None if history is None else int(history[0].any(axis=1).sum())
+    return FunnelPool(request.user_number, ranked.scores, prerank_scores, passed, n_items)
 
 
 def logged_funnel(folder: LogFolder) -> Iterator[FunnelPool]:
@@ -138,12 +143,14 @@ def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0
     """Returns means over pools of ``FunnelPool.kept_fractions``, with 95 % intervals from resampling users.
 
     Keys: ``requests``, ``pool`` (median items), ``passed`` (median selected items), and for each of PARTS
-    {"top10", "top10_ci", "top100", "top100_ci"}. Pools of fewer than m items are left out of the best m.
-    Pools are read one by one. Raises DataError if there is none.
+    {"top10", "top10_ci", "top100", "top100_ci"}; "top10_few" … of users with fewer than FEW_ITEMS items in
+    the history. Pools of fewer than m items are left out of the best m. Pools are read one by one. Raises
+    DataError if there is none.
     """
     rows: list[dict[str, float]] = []
     for pool in pools:
         row = {"user": float(pool.user_id), "pool": float(len(pool.rank)), "passed": float(pool.passed.sum())}
+        row["few"] = float(pool.n_items is not None and pool.n_items < FEW_ITEMS)
         for top in TOPS:
             row |= {f"{part}.top{top}": value for part, value in pool.kept_fractions(top).items()}
         rows.append(row)
@@ -152,17 +159,17 @@ def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     means: dict[str, Any] = {"requests": len(rows)}
     means |= {name: int(np.median(columns[name])) for name in ("pool", "passed")}
+    everyone = np.ones(len(rows), bool)
     for part in PARTS:
         means[part] = {}
         for top in TOPS:
-            values = columns[f"{part}.top{top}"]
-            is_defined = np.isfinite(values)
-            value, interval = None, None
-            if is_defined.any():
-                bootstrap = UserBootstrap(columns["user"][is_defined].astype(np.int64), resamples, seed)
-                value, interval = (
-                    float(values[is_defined].mean()),
-                    bootstrap_interval(bootstrap.mean(values[is_defined])),
-                )
-            means[part] |= {f"top{top}": value, f"top{top}_ci": interval}
+            for name, group in ((f"top{top}", everyone), (f"top{top}_few", columns["few"] > 0)):
+                values = columns[f"{part}.top{top}"]
+                is_measured = np.isfinite(values) & group
+                value, interval = None, None
+                if is_measured.any():
+                    bootstrap = UserBootstrap(columns["user"][is_measured].astype(np.int64), resamples, seed)
+                    value = float(values[is_measured].mean())
+                    interval = bootstrap_interval(bootstrap.mean(values[is_measured]))
+                means[part] |= {name: value, f"{name}_ci": interval}
     return means

@@ -110,7 +110,18 @@ def test_item_without_a_vector_is_lost_by_the_inner_product():
 def test_funnel_of_a_small_pool_is_nan():
     pools = [FunnelPool(user, np.arange(50.0), np.arange(50.0), np.arange(50) >= 40) for user in range(3)]
     loss = funnel_loss(pools)
-    assert loss["prerank"] == {"top10": 1.0, "top10_ci": (1.0, 1.0), "top100": None, "top100_ci": None}
+    assert loss["prerank"]["top10"] == 1.0 and loss["prerank"]["top10_ci"] == (1.0, 1.0)
+    assert loss["prerank"]["top100"] is loss["prerank"]["top100_ci"] is None
+
+
+def test_funnel_has_the_fractions_of_users_with_few_items():
+    scores = np.arange(50.0)
+    kept, lost = scores >= 40, scores < 40
+    pools = [FunnelPool(1, scores, scores, kept, 100), FunnelPool(2, scores, scores, lost, 9)]
+    loss = funnel_loss([*pools, FunnelPool(3, scores, scores, kept)])
+    assert loss["prerank"]["top10"] == pytest.approx(2 / 3) and loss["prerank"]["top10_few"] == 0.0
+    assert loss["prerank"]["top100_few"] is None
+    assert funnel_loss(pools[:1])["prerank"]["top10_few"] is None
 
 
 def test_funnel_refuses_no_pool():

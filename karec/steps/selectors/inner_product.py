@@ -16,9 +16,9 @@ from karec.pipeline.types import Candidates, Request, Selection
 class InnerProduct(Selector):
     """The ``k`` candidates with the largest ⟨user vector, item vector⟩.
 
-    Each row is scored by the user vector of its model version, plus the tables of wide towers if the bundle
-    has them (``karec.features.cross_tables``). Blocked items are skipped, also candidates without a row
-    (``unknown``) or ``without_user_vector``, which the notes count.
+    Each row is scored by the user vector of its model version, plus the tables of wide towers. Blocked items
+    are skipped, also candidates without a row (``unknown``) or ``without_user_vector``, which the notes
+    count.
 
     Settings:
         k: maximum number of items.

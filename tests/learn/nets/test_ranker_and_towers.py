@@ -41,6 +41,11 @@ def towers(examples, batches, request):
     return build(partial(Towers, matching=request.param), examples, batches)
 
 
+@pytest.fixture(scope="module")
+def wide_towers(examples, batches):
+    return build(partial(Towers, wide=True), examples, batches)
+
+
 def as_tensors(inputs, names):
     return {name: torch.from_numpy(inputs[name]) for name in names}
 
@@ -94,6 +99,20 @@ def test_towers_onnx_equals_torch(examples, towers, tmp_path):
         expected = towers(as_tensors(rows, towers.inputs)).numpy()
         scale, bias = towers.scale.numpy(), towers.bias.numpy()
     np.testing.assert_allclose(scale * (slopes * cosines + levels) + bias, expected, atol=1e-4)
+
+
+def test_exported_cross_weights_equal_the_wide_part(examples, wide_towers):
+    rows = examples.inputs(np.arange(100, 400, 3))
+    weights = wide_towers.wide.to_weights()
+    terms = np.stack([weights.terms(rows["crosses"], head).sum(axis=1) for head in range(4)], axis=1)
+    tensors = as_tensors(rows, wide_towers.inputs)
+    with torch.no_grad():
+        np.testing.assert_allclose(wide_towers.wide(tensors["crosses"]), terms, atol=1e-4)
+        users, items = wide_towers.user(tensors), wide_towers.item(tensors)
+        vectors = torch.cat([users.user_vector.unsqueeze(1), users.task_vectors], dim=1)
+        scores = torch.einsum("nhd,nd->nh", vectors, items) + torch.from_numpy(terms).float()
+        logits = wide_towers.scale * (users.slopes * scores + users.levels) + wide_towers.bias
+        torch.testing.assert_close(wide_towers(tensors), logits, atol=1e-3, rtol=1e-4)
 
 
 def test_user_tower_does_not_depend_on_the_item(examples, towers):

@@ -1,0 +1,122 @@
+"""Training, publishing and serving of wide towers."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from small_settings import LISTS, SMALL
+
+from karec.bundle import Bundle
+from karec.bundle.tower_files import CROSS_WEIGHTS
+from karec.catalog.dataset import Dataset
+from karec.config import load_cascade
+from karec.config.host_stage import hosted_stages
+from karec.config.project import set_up
+from karec.errors import BundleError, ConfigError
+from karec.evaluate.funnel import recalled_pools
+from karec.evaluate.model_pages import TOWERS, model_pages
+from karec.evaluate.pages import validation_requests
+from karec.evaluate.quality import read_run, tower_logits, trained_run
+from karec.features.cross_tables import CrossWeights
+from karec.learn.run.train import train
+from karec.models.onnx_model import OnnxModel
+from karec.pipeline.types import Request
+from karec.refresh.publish_run import publish
+
+WIDE = SMALL.replace(
+    towers={"wide": True},
+    optimizer={"learning_rate": 0.02},
+    distil=LISTS,
+    evaluation={"baselines": ()},
+    run={"final_fit": False},
+)
+
+
+@pytest.fixture(scope="module")
+def config(dataset: Dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("wide")
+    train(dataset, WIDE, out / "run")
+    return set_up(dataset, out / "run", read_run(out / "run")["settings"], out)
+
+
+def weights_of(config):
+    return Bundle.open(config.parent / "bundles").cross_weights
+
+
+def test_wide_towers_learn_weights_of_cross_features(config):
+    assert np.abs(weights_of(config).weights).max(axis=(1, 2)).min() > 0.01
+
+
+def test_inner_product_orders_by_vectors_and_cross_features(config):
+    bundle = Bundle.open(config.parent / "bundles")
+    cascade = load_cascade(config, "home", bundle)
+    snapshot, encoder = bundle.snapshot, bundle.encoder
+    user = int(snapshot.users.ids[1])
+    request = Request(user, time_ms=snapshot.time_ms, view=bundle.index.pinned())
+    (pool,) = recalled_pools(dataclasses.replace(cascade, naming=None), bundle.index, [request])
+    inputs = encoder.encode_user(snapshot, user, snapshot.time_ms, 0)
+    (vector,) = bundle.user_tower.run(inputs, "user_vector")
+    items = encoder.encode_items(snapshot, np.arange(len(snapshot.works)), snapshot.time_ms)
+    terms = bundle.cross_weights.terms(encoder.encode_crosses(inputs, items)["crosses"]).sum(axis=1)
+    products = bundle.index.embeddings(np.arange(len(terms), dtype=np.int32)) @ vector[0]
+    expected = np.sort(products + terms)[::-1]
+    assert not np.allclose(np.sort(products)[::-1], expected, atol=1e-3)
+    found = np.sort(pool.prerank)[::-1]
+    assert all(np.isclose(expected, score, atol=1e-5).any() for score in found) and len(found) > 5
+
+
+def test_towers_alone_page_equals_served_scores(config, dataset):
+    requests = validation_requests(dataset)
+    folder = config.parent / "run"
+    settings = read_run(folder)["settings"]
+    with_terms = model_pages(dataset, requests, folder, settings)[TOWERS]
+    weights = folder / CROSS_WEIGHTS
+    aside = weights.rename(folder / "aside")
+    try:
+        without = model_pages(dataset, requests, folder, settings)[TOWERS]
+    finally:
+        aside.rename(weights)
+    assert (with_terms != without).any()
+
+
+def test_tower_logits_have_the_terms_of_each_task(config, dataset):
+    folder = config.parent / "run"
+    run, test = trained_run(dataset, folder)
+    towers = [OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item")]
+    weights = CrossWeights.load(folder / CROSS_WEIGHTS, test.encoder)
+    plain, wide = (tower_logits(test, *towers, run["towers"], 1, one) for one in (None, weights))
+    inputs = test.inputs(np.arange(len(test)))
+    (slopes,) = towers[0].run(inputs, "slopes")
+    for task, name in enumerate(dataset.tasks):
+        terms = weights.terms(inputs["crosses"], 1 + task).sum(axis=1)
+        expected = run["towers"]["scale"][name] * slopes[:, 1 + task] * terms
+        np.testing.assert_allclose(wide[:, task] - plain[:, task], expected, atol=1e-4)
+
+
+def test_wide_stage_is_not_exported_for_hosts(config):
+    assert "prerank" not in hosted_stages(config, "home")
+
+
+def test_publish_refuses_weights_that_are_not_finite(config, dataset, tmp_path):
+    run = shutil.copytree(config.parent / "run", tmp_path / "run")
+    weights = weights_of(config)
+    dataclasses.replace(weights, weights=weights.weights * np.nan).save(run / CROSS_WEIGHTS)
+    with pytest.raises(BundleError, match=r"cross_weights\.npz: weights"):
+        publish(run, dataset.snapshot, tmp_path / "bundles")
+
+
+def test_bundle_without_weights_orders_by_the_inner_product(config, dataset, tmp_path):
+    run = shutil.copytree(config.parent / "run", tmp_path / "run")
+    (run / CROSS_WEIGHTS).unlink()
+    bundle = Bundle.open(publish(run, Bundle.open(config.parent / "bundles").snapshot, tmp_path / "bundles"))
+    assert bundle.cross_weights is None
+    cascade = load_cascade(config, "home", bundle)
+    (step,) = [step for stage in cascade.stages for step in stage.steps if step.name == "inner_product"]
+    assert step.wide_scores is None
+
+
+def test_wide_towers_need_lists(dataset, tmp_path):
+    settings = WIDE.with_recipe("hard")
+    with pytest.raises(ConfigError, match=r"towers\.wide"):
+        train(dataset, settings, tmp_path)
