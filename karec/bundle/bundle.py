@@ -229,7 +229,8 @@ class Bundle:
     def _open_cross_weights(self) -> CrossWeights | None:
         from karec.features.cross_tables import CrossWeights
 
-        return CrossWeights.load(self.path / CROSS_WEIGHTS, self.encoder)
+        path = self.path / CROSS_WEIGHTS
+        return CrossWeights.load(path, self.encoder) if path.exists() else None
 
     def _open_naming(self) -> BundleIds | None:
         from karec.bundle.ids import BundleIds

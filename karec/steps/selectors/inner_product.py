@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from karec.features.cross_tables import USER_LISTS, CrossWeights
-from karec.features.encoder import Encoder
+from karec.bundle import Bundle
+from karec.bundle.item_types import ItemTypeBundle
+from karec.features.cross_tables import USER_LISTS
 from karec.features.prerank_scores import WideScores
 from karec.features.user_vectors import user_query
 from karec.index import IndexSchema
@@ -35,8 +36,7 @@ class InnerProduct(Selector):
         schema: IndexSchema,
         k: int,
         only_warm: bool = False,
-        encoder: Encoder | None = None,
-        cross_weights: CrossWeights | None = None,
+        bundle: Bundle | ItemTypeBundle | None = None,
     ) -> None:
         if k <= 0:
             raise ValueError(f"k must be positive, got {k}")
@@ -46,8 +46,8 @@ class InnerProduct(Selector):
         if only_warm:
             self.needs = (*self.needs, "scores", "request.cold_start")
         self.wide_scores: WideScores | None = None
-        if encoder is not None and cross_weights is not None:
-            self.wide_scores = WideScores(schema, encoder, cross_weights)
+        if bundle is not None and bundle.cross_weights is not None:
+            self.wide_scores = WideScores(schema, bundle.encoder, bundle.cross_weights)
             self.needs = (*self.needs, *(f"request.{name}" for name in USER_LISTS))
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
