@@ -130,10 +130,11 @@ class SimilarRequest(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class SimilarResponse(Struct, frozen=True):
-    """The items, the most similar first."""
+    """The items, the most similar first. `shortfall`: why there are fewer than requested, or null."""
 
     item_id: Id
     items: list[Scored]
+    shortfall: str | None
 
 
 class Dropped(Struct, frozen=True):

@@ -79,6 +79,13 @@ def test_similar_items_leave_out_blocked_items(service, snapshot):
     service.post("/v1/items", {"items": [{**block, "event": "unblock"}]})
 
 
+def test_similar_items_without_an_allowed_one_have_a_reason(service, snapshot):
+    item = {"item_id": snapshot.works.ids[0].item(), "k": 3}
+    none = service.post("/v1/similar", {**item, "where": {"column": "upload_ms", "less": -1}}).json()
+    assert none["items"] == [] and none["shortfall"].startswith("0 of 3 items: ")
+    assert service.post("/v1/similar", item).json()["shortfall"] is None
+
+
 def test_similar_items_refuse_an_unknown_item_and_a_wrong_condition(service):
     for body, field in (
         ({"item_id": 10**15}, "item_id"),
