@@ -146,7 +146,7 @@ py::tuple search(const IndexView& view, const VersionArrays& arrays, const py::o
 }
 
 py::tuple search_all(const IndexView& view, const VersionArrays& arrays, py::ssize_t k, const py::object& mask,
-                     const std::optional<py::ssize_t>& n_probe) {
+                     const Filter* filter, const std::optional<py::ssize_t>& n_probe) {
     const Queries queries(arrays, view, have_one_axis(arrays));
     std::optional<Input<std::uint8_t>> flags;
     std::span<const std::uint8_t> mask_bytes;
@@ -157,11 +157,32 @@ py::tuple search_all(const IndexView& view, const VersionArrays& arrays, py::ssi
         }
         mask_bytes = flags->span();
     }
+    std::vector<std::uint8_t> filtered;
+    if (filter != nullptr) {
+        filtered.resize(view.n_rows());
+        call_without_gil([&] { return view.mask(*filter, filtered); });
+        mask_bytes = filtered;
+    }
     SearchOutput output(queries, std::min(positive(k, "k"), view.size()));
     const Ranked ranked = output.spans();
     const std::size_t n_lists = n_probe ? positive(*n_probe, "n_probe") : kEveryRow;
     call_without_gil([&] { return view.search_all(queries.all(), mask_bytes, ranked, output.counts, n_lists); });
     return output.to_tuple();
+}
+
+// A new mask of the filter; from its mask `before` of an earlier generation, unless that is None.
+py::array_t<bool> mask(const IndexView& view, const Filter& filter, const py::object& before,
+                       std::uint64_t generation) {
+    Output<bool> output({static_cast<py::ssize_t>(view.n_rows())});
+    const std::span<std::uint8_t> bytes(reinterpret_cast<std::uint8_t*>(output.span().data()), view.n_rows());
+    Input<std::uint8_t> flags;
+    if (!before.is_none()) flags = bool_input(before, "before", {"n_rows"});
+    call_without_gil([&] {
+        const auto first = flags.span().first(std::min(flags.span().size(), bytes.size()));
+        std::ranges::copy(first, bytes.begin());
+        return view.update_mask(filter, before.is_none() ? 0 : generation, bytes);
+    });
+    return output.array;
 }
 
 py::array scores(const IndexView& view, const VersionArrays& arrays, const py::object& ids, const py::object& rows,
@@ -191,6 +212,7 @@ template <class Face>
 void bind_searches(py::class_<Face>& face) {
     face.def("search", method<Face>(&search))
         .def("search_all", method<Face>(&search_all))
+        .def("mask", method<Face>(&mask), py::arg("filter"), py::arg("before") = py::none(), py::arg("generation") = 0)
         .def("scores", method<Face>(&scores));
 }
 

@@ -7,6 +7,7 @@ namespace karec::python {
 
 void bind_index(pybind11::module_& module);
 void bind_diversity(pybind11::module_& module);
+void bind_filter(pybind11::module_& module);
 void bind_freshness(pybind11::module_& module);
 void bind_ids(pybind11::module_& module);
 void bind_features(pybind11::module_& module);

@@ -10,6 +10,7 @@ PYBIND11_MODULE(_native, module) {
         PyErr_SetString(PyExc_ValueError, status.message().c_str());
         throw pybind11::error_already_set();
     }
+    karec::python::bind_filter(module);
     karec::python::bind_index(module);
     karec::python::bind_diversity(module);
     karec::python::bind_freshness(module);

@@ -37,6 +37,7 @@
 #include "karec/array.hpp"
 #include "karec/dpp.hpp"
 #include "karec/export.hpp"
+#include "karec/filter.hpp"
 #include "karec/status.hpp"
 
 namespace karec {
@@ -184,6 +185,15 @@ class KAREC_API IndexView {
     // scored·D)).
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts, std::size_t n_probe = kEveryRow) const noexcept;
+
+    // mask (n_rows) = 1 for rows whose item satisfies the filter and is not blocked, else 0. invalid_argument: another
+    // length, or a column that is missing or is compared with values of another kind.
+    Status mask(const Filter& filter, std::span<std::uint8_t> mask) const noexcept;
+
+    // The same, for a mask (n_rows) that begins with the filter's mask of `generation`, which must not be newer: reads
+    // the rows that changed since, in words of 64, and rows that were added. Reads all rows if they have other numbers
+    // since (build_lists). O(n_rows/64 + changed rows·64).
+    Status update_mask(const Filter& filter, std::uint64_t generation, std::span<std::uint8_t> mask) const noexcept;
 
     // Runs dpp_select (karec/dpp.hpp) on `rows` (N,) with relevance (N,). `indices` are positions in `rows`. Vectors
     // are read in place, with the values of gather(). invalid_argument: also a row without an item, with its position.

@@ -26,6 +26,7 @@
 #include "karec/status.hpp"
 
 // The item index and one generation of it: searches, reads, selections. Ids that are strings.
+#include "karec/filter.hpp"
 #include "karec/index_view.hpp"
 #include "karec/item_index.hpp"
 #include "karec/string_ids.hpp"

@@ -42,6 +42,11 @@ void Generation::adjust(std::size_t row, const Adjustment& adjustment) {
     adjusted.put(row, !has_same_bits(adjustment, kNoAdjustment));
 }
 
+void Generation::mark_changed(std::size_t row) {
+    changed_in.grow(row / 64 + 1);
+    *changed_in.copy_on_write(row / 64) = number;
+}
+
 void Generation::mark_adjusted(bool without_reading) {
     for (std::size_t row = 0; row < adjustments.size(); ++row) {
         adjusted.put(row, without_reading || !has_same_bits(*adjustments.at(row), kNoAdjustment));
@@ -121,6 +126,7 @@ Generation Generation::copy_rows(std::span<const std::int32_t> from_rows) const 
     to.n_codes = n_codes;
     to.n_items = n;
     to.n_first_rows = n;
+    to.first_number = number;
     to.id_map = IdMap(n);
     for (const PagedColumn& column : columns) to.columns.emplace_back(column.name, column.dtype);
     if (!adjustments.empty()) to.adjustments.grow(n);
@@ -148,12 +154,13 @@ Generation Generation::copy_rows(std::span<const std::int32_t> from_rows) const 
 void Generation::publish() noexcept {
     id_map.buckets().publish();
     adjustments.publish();
+    changed_in.publish();
     for (RowSet* set : {&blocked, &removed, &closed, &adjusted, &moved}) set->words().publish();
 }
 
 std::size_t Generation::bytes() const noexcept {
     std::size_t sum = rows.bytes() + scales.bytes() + exact_rows.bytes() + ids.bytes() + codes.bytes() +
-                      id_map.buckets().bytes() + adjustments.bytes() + list_of.bytes();
+                      id_map.buckets().bytes() + adjustments.bytes() + changed_in.bytes() + list_of.bytes();
     for (const RowSet* set : {&blocked, &removed, &closed, &adjusted, &moved}) sum += set->words().bytes();
     for (const PagedColumn& column : columns) sum += column.values.bytes();
     if (lists != nullptr) sum += lists->bytes();

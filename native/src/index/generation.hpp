@@ -146,6 +146,12 @@ struct Generation {
     void assign_lists(std::span<const std::int32_t> written_rows, std::int64_t version);
     // The code of a model version; a new or unused one if it has none; kMaxVersions if all are used.
     std::size_t assign_code(std::int64_t version);
+    // Notes that the row has another item, or is closed or open, since this generation.
+    void mark_changed(std::size_t row);
+    // Returns whether a row of 64·word … 64·word + 63 may differ from `generation` in item, columns or `closed`.
+    bool has_changed(std::size_t word, std::uint64_t generation) const noexcept {
+        return generation < first_number || (word < changed_in.size() && *changed_in.at(word) > generation);
+    }
     // The rows with items, ascending.
     std::vector<std::int32_t> item_rows() const;
     // A copy with the items of these rows, in this order, without lists. O(N·D).
@@ -166,7 +172,8 @@ struct Generation {
     std::array<ModelVersion, kMaxVersions> versions{};
     std::size_t n_codes = 1;  // that are in use, from 0 on
     std::size_t n_items = 0;
-    std::size_t n_first_rows = 0;  // of the first generation with this numbering of rows
+    std::size_t n_first_rows = 0;    // of the first generation with this numbering of rows
+    std::uint64_t first_number = 1;  // of that generation
 
     RowFormat format;
     bool has_exact_rows = false;
@@ -185,10 +192,11 @@ struct Generation {
     PagedArray<Adjustment> adjustments{1, kSmallPage};  // empty while every row has {1, 0}
     RowSet blocked;
     RowSet removed;
-    RowSet closed;                          // blocked or removed, for searches
-    RowSet adjusted;                        // with another adjustment than {1, 0}
-    std::shared_ptr<const RowLists> lists;  // nullptr: none
-    RowSet moved;                           // rows in the ranges of the lists that were written after build_lists()
+    RowSet closed;                                        // blocked or removed, for searches
+    PagedArray<std::uint64_t> changed_in{1, kSmallPage};  // by 64 rows: the last generation that changed one of them
+    RowSet adjusted;                                      // with another adjustment than {1, 0}
+    std::shared_ptr<const RowLists> lists;                // nullptr: none
+    RowSet moved;  // rows in the ranges of the lists that were written after build_lists()
 };
 
 }  // namespace karec

@@ -9,6 +9,7 @@ namespace karec {
 
 GenerationStore::GenerationStore(std::unique_ptr<Generation> first) : newest_(first.get()) {
     first->n_first_rows = first->n_rows();
+    first->first_number = std::max<std::uint64_t>(first->number, 1);
     first->publish();
     oldest_ = first->number;
     generations_.push_back(std::move(first));
@@ -90,9 +91,11 @@ std::size_t GenerationStore::WriteTransaction::new_row() {
         const std::size_t row = free[n_reused_++].row;
         next_->removed.put(row, false);
         next_->closed.put(row, false);
+        next_->mark_changed(row);
         return row;
     }
     next_->grow(next_->n_rows() + 1);
+    next_->mark_changed(next_->n_rows() - 1);
     return next_->n_rows() - 1;
 }
 
@@ -101,6 +104,7 @@ void GenerationStore::WriteTransaction::retire(std::size_t row) {
     next_->removed.put(row, true);
     next_->closed.put(row, true);
     next_->blocked.put(row, false);
+    next_->mark_changed(row);
 }
 
 void GenerationStore::WriteTransaction::replace(Generation other) {

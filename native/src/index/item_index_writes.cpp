@@ -113,6 +113,7 @@ Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int
                         [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
                             transaction->blocked.put(row, blocked);
                             transaction->closed.put(row, blocked);
+                            transaction->mark_changed(row);
                         });
 }
 
