@@ -9,7 +9,8 @@ import workloads
 from karec.index import IdMap, ItemIndex, Strings
 from karec.kernels.merge import merge_channels
 from karec.kernels.merge_rows import merge_rows
-from karec.pipeline.where import Where, allowed_rows
+from karec.pipeline.masks import MaskCache
+from karec.where import Where
 
 SOURCES, QUOTA, LIMIT = 10, 20_000, 100_000
 TEXT = 18  # bytes of a text id
@@ -38,20 +39,60 @@ def test_lookup_of_ids(compare, index, n):
     compare("recall: lookup of ids", size, lambda: index.lookup(queried), ways, items=n)
 
 
-@pytest.mark.parametrize("n_values", [1, 5])
-def test_mask_of_a_condition(compare, n_values):
-    """A condition of ``n_values`` values of a category and a bound, as a new request has it."""
+@pytest.fixture(scope="module")
+def index_with_tags():
     n, rng = workloads.N_ITEMS, np.random.default_rng(8)
     columns = {"tag": rng.integers(-1, 50, n).astype(np.int32), "upload_ms": rng.integers(0, 10**12, n)}
-    table = [{"column": "tag", "in": [*range(n_values)]}, {"column": "upload_ms", "at_least": 10**11}]
-    where, codes = Where.from_dict({"all": table}), {"tag": {}}
+    return ItemIndex.build(np.arange(n), np.ones((n, 16), np.float32), columns=columns)
+
+
+def tag_condition(n_values):
+    table = [
+        {"column": "tag", "in": [*range(0, 2 * n_values, 2)]},
+        {"column": "upload_ms", "at_least": 10**11},
+    ]
+    return Where.from_dict({"all": table})
+
+
+@pytest.mark.parametrize("n_values", [1, 5])
+def test_mask_of_a_new_condition(compare, index_with_tags, n_values):
+    where, columns = tag_condition(n_values), index_with_tags.columns
+    tags = where.all[0].in_
 
     def numpy():
-        return np.isin(columns["tag"], range(n_values)) & (columns["upload_ms"] >= 10**11)
+        return np.isin(columns["tag"], tags) & (columns["upload_ms"] >= 10**11)
 
-    assert np.array_equal(allowed_rows(where, columns, codes), numpy())
-    size = f"{n:.0e} rows, {n_values} values and a bound"
-    compare("recall: mask", size, lambda: allowed_rows(where, columns, codes), {"NumPy": numpy}, items=n)
+    with index_with_tags.pinned() as view:
+        assert np.array_equal(view.mask(view.compile_filter(where)), numpy())
+        size = f"{len(view):.0e} rows, {n_values} values and a bound"
+        run_karec = lambda: MaskCache({"tag": {}}).get(where, view)  # noqa: E731
+        compare("recall: new mask", size, run_karec, {"NumPy": numpy}, items=len(view))
+
+
+@pytest.mark.parametrize("n_changed", [0, 1, 1000])
+def test_mask_after_a_commit(compare, index_with_tags, n_changed):
+    """The mask of a condition that is cached, after an upsert of ``n_changed`` items."""
+    where, rng = tag_condition(5), np.random.default_rng(9)
+    with index_with_tags.pinned() as view:
+        row_filter = view.compile_filter(where, {"tag": {}})
+        mask, generation = view.mask(row_filter), view.generation
+        cache = MaskCache({"tag": {}})
+        cache.get(where, view)
+    changed = {
+        "tag": rng.integers(-1, 50, n_changed).astype(np.int32),
+        "upload_ms": rng.integers(0, 10**12, n_changed),
+    }
+    ids = rng.choice(workloads.N_ITEMS, n_changed, replace=False)
+    index_with_tags.upsert(ids, np.ones((n_changed, 16), np.float32), changed)
+    with index_with_tags.pinned() as view:
+        new = lambda: view.mask(row_filter)  # noqa: E731
+        updated = lambda: view.mask(row_filter, mask, generation)  # noqa: E731
+        assert np.array_equal(new(), updated())
+        cache.get(where, view)
+        cached = lambda: cache.get(where, view)  # noqa: E731
+        size = f"{len(view):.0e} rows, {n_changed} changed"
+        run_karec = updated if n_changed else cached
+        compare("recall: cached mask", size, run_karec, {"new mask": new}, items=len(view))
 
 
 def test_lookup_of_text_ids(compare, tmp_path):

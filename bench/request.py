@@ -25,8 +25,8 @@ import karec._native
 from karec.bundle import Bundle
 from karec.config import load_cascade, open_bundle, scene_names
 from karec.pipeline.types import Request
-from karec.pipeline.where import Where
 from karec.steps.sources.model import Model
+from karec.where import Where
 
 N_REQUESTS, ROUNDS = 24, 24
 KINDS = ("native", "ONNX Runtime", "NumPy")

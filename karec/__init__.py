@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from karec.index.search_result import SearchResult
     from karec.learn.run.train import train as train
     from karec.pipeline.types import Candidates, Page, Request
-    from karec.pipeline.where import Where
     from karec.refresh.publish_run import publish
+    from karec.where import Where
 
     __version__: str
 else:
@@ -49,7 +49,7 @@ else:
         "karec.index.search_result": ("SearchResult",),
         "karec.learn.run.train": ("train",),
         "karec.pipeline.types": ("Candidates", "Page", "Request"),
-        "karec.pipeline.where": ("Where",),
+        "karec.where": ("Where",),
         "karec.refresh.publish_run": ("publish",),
     }
     _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

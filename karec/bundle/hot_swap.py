@@ -21,7 +21,7 @@ from karec.online.poll import Poller
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectCounts
 from karec.pipeline.types import Page, Request
-from karec.pipeline.where import Where
+from karec.where import Where
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
     from karec.aggregates.events import Events

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from karec import _native as library
 from karec.index.arrays import ArrayCache
 from karec.index.reads import IndexReads
@@ -40,6 +43,23 @@ class IndexView(IndexReads):
 
     def __repr__(self) -> str:
         return "IndexView(closed)" if self._is_closed else super().__repr__()
+
+    def mask(
+        self, row_filter: library.Filter, before: NDArray[np.bool_] | None = None, generation: int = 0
+    ) -> NDArray[np.bool_]:
+        """Returns (n_rows,) bool: True for items that satisfy the filter and are not blocked.
+
+        Args:
+            row_filter: of ``compile_filter``.
+            before: the filter's mask of an earlier generation. Only rows that changed since are evaluated.
+            generation: of ``before``.
+
+        Cost: O(n_rows) for each comparison; with ``before`` O(n_rows/64 + 64·changed rows), and a copy.
+
+        Raises:
+            ValueError: ``generation`` is newer than the view, or the filter does not fit its columns.
+        """
+        return self._native.mask(row_filter, before, generation)
 
     def close(self) -> None:
         """Releases the generation. A second call does nothing."""

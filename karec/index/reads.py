@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeGuard, Unpack
 
 import numpy as np
@@ -17,6 +18,9 @@ from karec.index.rows import Rows, check_index
 from karec.index.search_result import SearchResult, VectorReader
 from karec.index.versions import ModelVersion, list_queries
 from karec.kernels.arguments import whole
+from karec.where import Codes, Where, to_filter_terms
+
+EMPTY: Codes = MappingProxyType({})
 
 
 class IndexReads:
@@ -158,6 +162,8 @@ class IndexReads:
         ids: ArrayLike | None = None,
         rows: ArrayLike | None = None,
         mask: ArrayLike | None = None,
+        where: Where | None = None,
+        codes: Codes = EMPTY,
         n_probe: int | None = None,
     ) -> SearchResult:
         """Finds the ``k`` candidates with the largest score, the adjusted inner product with the query.
@@ -176,6 +182,9 @@ class IndexReads:
             mask: (n_rows,) bool for a search of all rows; False leaves a row out. Make it on the same view:
                 in an index that others write to, rows added since are left out, and a row that was used
                 again has the mask of its former item.
+            where: a condition for a search of all rows, in place of ``mask``; other items are left out.
+            codes: codes of the names in ``where``. A category in it has a missing value for each negative
+                code.
             n_probe: for a search of all rows: scores only the items of the ``n_probe`` lists whose centroids
                 have the largest inner products with the query, and items in no list (``build_lists``). Found
                 items have their exact score. None, ``n_lists`` or more: the search is exact.
@@ -194,9 +203,10 @@ class IndexReads:
         is_single = all(array.ndim == 1 for _, array in by_version)
         if ids is None and rows is None:
             n_probe = None if n_probe is None else whole("n_probe", n_probe)
-            found = self._native.search_all(by_version, whole("k", k), mask, n_probe)
-        elif mask is not None or n_probe is not None:
-            raise ValueError("mask and n_probe are for a search of all rows, without ids= and rows=")
+            row_filter = None if where is None else self.compile_filter(where, codes)
+            found = self._native.search_all(by_version, whole("k", k), mask, row_filter, n_probe)
+        elif mask is not None or where is not None or n_probe is not None:
+            raise ValueError("mask, where and n_probe are for a search of all rows, without ids= and rows=")
         else:
             self._check_candidates(ids, rows)
             found = self._native.search(by_version, ids, rows, whole("k", k))
@@ -213,6 +223,14 @@ class IndexReads:
             None if is_single else np.array([count[3] for count in counts], np.int64),
             self._reference,
         )
+
+    def compile_filter(self, where: Where | None, codes: Codes = EMPTY) -> library.Filter:
+        """Returns the native filter of a condition, for ``IndexView.mask``; None: of all items.
+
+        Raises ValueError for an unknown column, or a value of another type than the column.
+        """
+        dtypes = {name: np.dtype(dtype) for name, dtype in self._native.column_types}
+        return library.Filter([] if where is None else to_filter_terms(where, dtypes, codes))
 
     def scores(
         self,

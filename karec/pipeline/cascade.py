@@ -27,12 +27,13 @@ from karec.pipeline.deadline import (
     fallback_part,
     request_slots,
 )
+from karec.pipeline.masks import AllowedRows, MaskCache
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import QueryHydrator, Stage
 from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
 from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, WHERE, Array, Candidates, IdNames, Page, Request
-from karec.pipeline.where import AllowedRows, Codes, MaskCache, Where, allowed_rows
+from karec.where import Codes, Where, to_filter_terms
 
 if TYPE_CHECKING:
     from karec.aggregates.events import Events
@@ -90,7 +91,7 @@ class Cascade:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "run_times", RunTimes())
-        object.__setattr__(self, "masks", MaskCache())
+        object.__setattr__(self, "masks", MaskCache(self.codes))
         object.__setattr__(self, "_slots", request_slots(self.threads))  # refuses a number below 1
         for queue in self.side_effects:
             if not isinstance(queue, SideEffectQueue):
@@ -228,8 +229,7 @@ class Cascade:
         """Raises ValueError if there is no index or a column of it is missing or has another type."""
         if self.index is None:
             raise ValueError("where: the scene has no item index")
-        empty = {name: np.empty(0, dtype) for name, dtype in self.index.schema.columns.items()}
-        allowed_rows(where, empty, self.codes)
+        to_filter_terms(where, self.index.schema.columns, self.codes)
 
     def similar(
         self, item_id: int | str, k: int = 10, *, where: Where | None = None
@@ -254,7 +254,7 @@ class Cascade:
         with self.index.pinned() as view:
             request = self._with_moment(Request(0, k, self.scene, where=where).with_view(view))
             request, _ = self._read_online(request)
-            is_allowed = self._mask(where, view).rows.copy()
+            is_allowed = self.masks.get(where, view).rows.copy()
             if request.online is not None:
                 hidden = np.asarray(view.lookup(request.online.items.hidden_ids))
                 is_allowed[hidden[hidden >= 0]] = False
@@ -271,7 +271,7 @@ class Cascade:
         start, view = self.clock(), request.view
         if view is None:
             raise ValueError("where, exclude_ids and only_ids need a scene with an item index")
-        allowed, n_unknown = self._mask(request.where, view), 0
+        allowed, n_unknown = self.masks.get(request.where, view), 0
         if only is not None or len(excluded):
             mask = allowed.rows.copy()
             for ids, is_only in ((only, True), (excluded, False)):
@@ -288,22 +288,9 @@ class Cascade:
                     mask[known] = False
             mask.flags.writeable = False
             allowed = AllowedRows(mask)
-        n_allowed, ms = int(np.count_nonzero(allowed.rows)), (self.clock() - start) * 1e3
+        n_allowed, ms = allowed.n_allowed, (self.clock() - start) * 1e3
         trace = StepTrace("request", WHERE, "filter", len(view), n_allowed, ms, n_unknown=n_unknown)
         return request.with_allowed(allowed), [trace]
-
-    def _mask(self, where: Where | None, view: IndexView) -> AllowedRows:
-        """Returns the open items that satisfy ``where``."""
-
-        def make_mask() -> AllowedRows:
-            mask = view.present
-            mask = mask.copy() if where is None else allowed_rows(where, view.columns, self.codes) & mask
-            rows = np.flatnonzero(mask)
-            mask[rows] = view.is_open(ids=view.ids[rows])
-            mask.flags.writeable = False  # requests share it
-            return AllowedRows(mask)
-
-        return self.masks.get(where, view.generation, make_mask)
 
     def _stages_of(self, request: Request) -> tuple[Stage, ...]:
         """Returns the stages; those before ``first_stage`` without scorers and selectors."""

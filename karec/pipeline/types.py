@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import ContractError
+from karec.pipeline.masks import AllowedRows
 from karec.pipeline.trace import Shortfall, Trace
-from karec.pipeline.where import AllowedRows, Where
+from karec.where import Where
 
 if TYPE_CHECKING:
     from karec.exposure.dual_variables import DualVariables

@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Call
 
 from karec.pipeline.types import MAX_LISTED_IDS
-from karec.pipeline.where import Where
 from karec.serve.problems import ProblemError
+from karec.where import Where
 
 T = TypeVar("T")
 

@@ -22,12 +22,12 @@ from starlette.responses import Response
 from karec.errors import Unavailable, nearest
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import EMPTY, Page, Request
-from karec.pipeline.where import Where
 from karec.serve import messages
 from karec.serve.admission import AdmissionQueue
 from karec.serve.page_token import context_of, make_token, read_token
 from karec.serve.problems import ProblemError, unavailable
 from karec.serve.service import Served, Service
+from karec.where import Where
 
 # Multiple of the summed p90 of the steps that covers the run time of nearly every page. Under overload all
 # admitted requests wait as long as they may, so with 1.0 every tenth page would be late.

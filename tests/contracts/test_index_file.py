@@ -76,7 +76,7 @@ def read_all(path: Path, verify: bool) -> None:
     )
     assert n_found == min(20, len(ids) - n_unknown - n_blocked)
     if index.n_lists:
-        index.search_all(queries, 20, None, 1)
+        index.search_all(queries, 20, None, None, 1)
 
 
 @given(data=st.data())

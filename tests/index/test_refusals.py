@@ -52,8 +52,8 @@ BAD_SEARCHES = [
     ({"rows": [0, 2**31]}, "rows holds 2147483648 at position 1, expected int32"),
     ({"rows": [0.0]}, "rows has dtype float64"),
     ({"ids": [1]}, "either as ids= or as rows="),
-    ({"mask": [True]}, "mask and n_probe are for a search of all rows"),
-    ({"n_probe": 1}, "mask and n_probe are for a search of all rows"),
+    ({"mask": [True]}, "mask, where and n_probe are for a search of all rows"),
+    ({"n_probe": 1}, "mask, where and n_probe are for a search of all rows"),
 ]
 
 

@@ -147,7 +147,7 @@ def test_queries_without_model_version_must_be_one_array() -> None:
     query = np.ones((1, 4), np.float32)
     for queries in ([], [(None, query), (1, query)]):
         with pytest.raises(ValueError, match=f"queries has {len(queries)} arrays, expected one"):
-            view.search_all(queries, 2, None, None)
+            view.search_all(queries, 2, None, None, None)
 
 
 def test_stubs_declare_every_function_of_the_native_module() -> None:

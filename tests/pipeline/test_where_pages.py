@@ -8,7 +8,7 @@ from nine_scenes import SCENES, nine_scenes_config
 
 import karec
 from karec.config import load_cascade
-from karec.pipeline.where import Where
+from karec.where import Where
 
 STRANGER, K = 987_654_321, 5  # a user without events
 
@@ -189,7 +189,7 @@ def test_similar_items_of_an_id_of_another_kind_are_refused(cascades):
 def test_requests_share_a_mask_that_nobody_can_change(cascades):
     cascade = cascades["home"]
     with cascade.index.pinned() as view, pytest.raises(ValueError, match="read-only"):
-        cascade._mask(None, view).rows[0] = False
+        cascade.masks.get(None, view).rows[0] = False
 
 
 def test_similar_items_of_an_unknown_item_are_refused(cascades):
