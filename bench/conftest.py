@@ -59,21 +59,7 @@ def world(request, tmp_path_factory):
     """The karec.toml of a small world whose models are trained for one epoch, or of --cascade."""
     if config := request.config.getoption("cascade"):
         return Path(config)
-    from karec.config.project import set_up
-    from karec.evaluate.quality import read_run
-    from karec.lab.simulate.world import make_world
-    from karec.learn.run.train import train
-    from karec.learn.settings.settings import EvaluationSettings, RankerSettings, TowerSettings, TrainSettings
-
-    out = tmp_path_factory.mktemp("world")
-    dataset = make_world(*workloads.WORLD, seed=0).dataset
-    once = TrainSettings(
-        ranker=RankerSettings(epochs=1),
-        towers=TowerSettings(epochs=1),
-        evaluation=EvaluationSettings(baselines=(), resamples=2),
-    )
-    train(dataset, once, out / "run")
-    return set_up(dataset, out / "run", read_run(out / "run")["settings"], out)
+    return workloads.train_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

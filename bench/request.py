@@ -13,6 +13,7 @@ import cProfile
 import sys
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from chain.builder import DPPS, ChainBuilder, make_comparable
 from chain.oracle import make_oracle
+from workloads import train_world
 
 import karec._native
 from karec.bundle import Bundle
@@ -35,7 +37,13 @@ CALL_S = 3e-7  # what cProfile adds to a call of a C function
 
 @pytest.fixture(scope="module")
 def scene(world):
-    """(cascade, bundle, requests of different users)."""
+    with open_scene(world) as opened:
+        yield opened
+
+
+@contextmanager
+def open_scene(world):
+    """Yields (cascade, bundle, requests of different users)."""
     bundle, name = open_bundle(world), scene_names(world)[0]
     users = np.random.default_rng(0).choice(np.asarray(bundle.snapshot.users.ids), N_REQUESTS)
     requests = [
@@ -73,7 +81,7 @@ def test_request_with_a_condition(benchmark, scene, share):
     cascade, _, _ = scene
     since = np.quantile(cascade.index.columns["upload_ms"], 1.0 - share)
     where = Where(column="upload_ms", at_least=int(since))
-    compare_with_all_items(benchmark, scene, f"where, {share:.1%} of the items", where=where)
+    run_in_turns(benchmark, scene, f"where, {share:.1%} of the items", where=where)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
@@ -110,12 +118,22 @@ def test_request_with_a_list_of_ids(benchmark, scene, field):
     """100,000 ids, or a third of all."""
     cascade, _, _ = scene
     ids = np.random.default_rng(0).permutation(cascade.index.ids)[: min(100_000, len(cascade.index) // 3)]
-    compare_with_all_items(benchmark, scene, f"{field}, {len(ids):,} ids", **{field: ids.tolist()})
+    run_in_turns(benchmark, scene, f"{field}, {len(ids):,} ids", **{field: ids.tolist()})
 
 
-def compare_with_all_items(benchmark, scene, name, **restriction):
-    """Runs requests with the restriction in turns with the same requests without it."""
+@pytest.mark.parametrize("width", [256, 1024])
+def test_request_with_content_vectors(benchmark, scene, pytestconfig, tmp_path, width):
+    """Models that read vectors of the items, in turns with those of the same world without vectors."""
+    if pytestconfig.getoption("cascade"):
+        pytest.skip("the other bundle has no world")
+    with open_scene(train_world(tmp_path, width)) as (cascade, _, _):
+        run_in_turns(benchmark, scene, f"content vectors of {width:,}", cascade)
+
+
+def run_in_turns(benchmark, scene, name, changed=None, **restriction):
+    """Runs requests with the restriction, on ``changed`` if given, in turns with those of the scene."""
     cascade, bundle, requests = scene
+    changed = changed or cascade
     seconds, turn = [], iter(range(10**9))
 
     def run_without():
@@ -126,7 +144,7 @@ def compare_with_all_items(benchmark, scene, name, **restriction):
         return (request,), {}
 
     def run(request):
-        return cascade.run(replace(request, **restriction))
+        return changed.run(replace(request, **restriction))
 
     benchmark.pedantic(run, setup=run_without, rounds=ROUNDS, warmup_rounds=4)
     baselines = {"without": float(np.median(seconds))}

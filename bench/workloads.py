@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,31 @@ def shrink() -> None:
     global N_ITEMS, N_LISTED, N_EVENTS, WORLD  # noqa: PLW0603
     N_ITEMS, N_LISTED, N_EVENTS = max(N_CANDIDATES), 10_000, 20_000
     WORLD = (5_000, 500, 4_000)
+
+
+def train_world(out: Path, width: int = 0) -> Path:
+    """Trains models of the world for one epoch; works have content vectors of ``width`` numbers.
+
+    Returns the karec.toml.
+    """
+    from karec.config.project import set_up
+    from karec.evaluate.quality import read_run
+    from karec.lab.simulate.world import make_world
+    from karec.lab.studies.content import with_vectors
+    from karec.learn.run.train import train
+    from karec.learn.settings.settings import EvaluationSettings, RankerSettings, TowerSettings, TrainSettings
+
+    world = make_world(*WORLD, seed=0)
+    dataset = world.dataset
+    if width:
+        dataset = replace(dataset, snapshot=with_vectors(dataset.snapshot, world.truth, width))
+    once = TrainSettings(
+        ranker=RankerSettings(epochs=1),
+        towers=TowerSettings(epochs=1),
+        evaluation=EvaluationSettings(baselines=(), resamples=2),
+    )
+    train(dataset, once, out / "run")
+    return set_up(dataset, out / "run", read_run(out / "run")["settings"], out)
 
 
 @dataclass(frozen=True)

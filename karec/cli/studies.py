@@ -204,20 +204,35 @@ def first_impressions(
     seeds: Annotated[
         list[int] | None, typer.Option(help="Seed of a world. Repeatable (default: 1, 2 and 3).")
     ] = None,
+    vectors: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1024,
+            metavar="N",
+            help="Compare models without and with content vectors of N numbers (0: live indicators).",
+        ),
+    ] = 0,
 ) -> None:
-    """Measure the hours until hits have 1,000 impressions, with and without live indicators."""
+    """Measure the hours until hits have 1,000 impressions, with and without live indicators.
+
+    With --vectors: the hours until uploads have 100, with and without content vectors.
+    """
     require_extra("lab", "karec lab first-impressions")
     require_extra("train", "karec lab first-impressions")
     from karec.lab.simulate.population import Sizes
+    from karec.lab.studies.content_impressions import play_uploads, uploads_table
     from karec.lab.studies.first_impressions import PAST_IMPRESSIONS as PAST
     from karec.lab.studies.first_impressions import first_impressions_table, play_world
 
+    seeds = seeds or [1, 2, 3]
+    worlds = {out / str(seed): Sizes(works, users, PAST * users, days, seed) for seed in seeds}
     with ProgressReport() as progress:
-        worlds = [
-            play_world(Sizes(works, users, PAST * users, days, seed), out / str(seed), progress)
-            for seed in seeds or [1, 2, 3]
-        ]
-    print_tables(make_console(), [first_impressions_table(worlds)])
+        if vectors:
+            table = uploads_table([play_uploads(worlds[at], vectors, at, progress) for at in worlds])
+        else:
+            table = first_impressions_table([play_world(worlds[at], at, progress) for at in worlds])
+    print_tables(make_console(), [table])
 
 
 def sessions(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.dataset import Dataset
+from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.quality import read_run
@@ -19,6 +20,7 @@ from karec.features.encoder import Encoder
 from karec.lab.report import Table as TextTable
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.content import content_vectors
+from karec.lab.simulate.world.tastes import Truth
 from karec.lab.studies.true_gains import ndcg_of_gains
 from karec.learn.run.train import train
 from karec.learn.settings.settings import TrainSettings
@@ -57,7 +59,10 @@ def measure_content(
     measured: dict[str, dict[str, list[NDArray[Any]]]] = {}
     for seed in seeds:
         for arm in ARMS:
-            dataset = world.dataset if arm == ARMS[0] else _with_vectors(world, width)
+            dataset = world.dataset
+            if arm == ARMS[1]:
+                snapshot = with_vectors(dataset.snapshot, world.truth, width)
+                dataset = replace(dataset, snapshot=snapshot)
             run = out / f"seed-{seed}-{arm.replace(' ', '-')}"
             chosen = settings.replace(seed=seed, evaluation={"baselines": ()}, run={"final_fit": False})
             if not (run / "run.json").exists():
@@ -93,10 +98,10 @@ def content_table(report: Mapping[str, Any]) -> TextTable:
     return TextTable(title, ("", *ARMS, "gain, paired"), rows)
 
 
-def _with_vectors(world: World, width: int) -> Dataset:
-    snapshot = world.dataset.snapshot
-    columns = {**snapshot.works.columns, CONTENT: content_vectors(world.truth, width, seed=0)}
-    return replace(world.dataset, snapshot=replace(snapshot, works=Table(snapshot.works.ids, columns)))
+def with_vectors(snapshot: Snapshot, truth: Truth, width: int) -> Snapshot:
+    """Returns ``snapshot``, which has the works of ``truth``, with their vectors of ``width`` numbers."""
+    columns = {**snapshot.works.columns, CONTENT: content_vectors(truth, width, seed=0)}
+    return replace(snapshot, works=Table(snapshot.works.ids, columns))
 
 
 def _requests(dataset: Dataset, n_users: int) -> tuple[Any, NDArray[Any]]:

@@ -14,7 +14,7 @@ Users have their newest lists in all arms. Cost: one training, and 5 ms per page
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from karec.aggregates.events import WORK, Events
 from karec.bundle import Bundle
 from karec.config.assemble import build_cascade
 from karec.config.online import open_contents
+from karec.config.scenes import Config
 from karec.lab.report import Table
 from karec.lab.simulate.arms import Arm, Arms
 from karec.lab.simulate.nightly import first_training
@@ -115,25 +116,23 @@ def hours_to(times_ms: NDArray[Any], counts: Sequence[int], begin_ms: int, end_m
 def play_world(sizes: Sizes, out: Path, progress: Progress | None = None) -> dict[str, Played]:
     """Returns {arm: what was played} for one world; the first day has the uploads, the others are played."""
     population = _with_hits(make_population(sizes, progress=progress))
-    is_uploaded = _uploaded(population)
+    is_uploaded = uploaded(population)
     hits = np.flatnonzero((population.truth.works.quality == HIT_QUALITY) & is_uploaded)
     run = first_training(population.world, LEARN, sizes.seed, out / "models")
     snapshot = replace(population.snapshot, works=population.snapshot.works.take(is_uploaded))
     shutil.rmtree(out / "bundles", ignore_errors=True)
     publish(run, snapshot, out / "bundles", lists=False, grouped=False)
     bundle = Bundle.open(out / "bundles", verify=False)
-    begin_ms, end_ms = (population.first_ms + day * DAY_MS for day in (1, sizes.days))
+    first = _first_impressions(population)
     played = {}
     for arm in arms().arms:
         weights = population.world.dataset.objectives
         config = arms().config_of(arm, out / "karec.toml", out, snapshot, weights)
-        days = [*_play(bundle, config, arm.name, population, sizes, progress)]
-        work, time_ms, long_view = (
-            np.concatenate([day[name] for day in days]) for name in ("work", "time_ms", "p_long_view")
-        )
-        times = [np.sort(time_ms[work == hit]) for hit in hits]
-        hours = np.array([hours_to(hit_times, THRESHOLDS, begin_ms, end_ms) for hit_times in times])
-        played[arm.name] = Played(hours, 100.0 * float(long_view.mean()), len(np.unique(work)))
+        kind = FrozenFollower if arm.name == "frozen" else Follower
+        impressions = play(bundle, config, population, sizes, first=first, kind=kind, progress=progress)
+        hours = hours_of(impressions, hits, population, sizes)
+        long_views = 100.0 * float(impressions["p_long_view"].mean())
+        played[arm.name] = Played(hours, long_views, len(np.unique(impressions["work"])))
     return played
 
 
@@ -141,34 +140,39 @@ def _with_hits(population: Population) -> Population:
     """Returns the population whose first HITS realised works of the first day are hits."""
     works = population.truth.works
     quality = works.quality.copy()
-    quality[np.flatnonzero((population.potential.day == 0) & _uploaded(population))[:HITS]] = HIT_QUALITY
+    quality[np.flatnonzero((population.potential.day == 0) & uploaded(population))[:HITS]] = HIT_QUALITY
     return replace(population, truth=replace(population.truth, works=replace(works, quality=quality)))
 
 
-def _uploaded(population: Population) -> NDArray[Any]:
+def uploaded(population: Population) -> NDArray[Any]:
     """Returns (W,) bool: works that exist after the first day."""
     potential = population.potential
     return np.asarray((potential.day < 0) | ((potential.day == 0) & (potential.coin < UPLOADED)))
 
 
-def _play(
+def play(
     bundle: Bundle,
-    config: Any,
-    arm: str,
+    config: Config,
     population: Population,
     sizes: Sizes,
-    progress: Progress | None,
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yields the impressions of each day, as ``DayResult.impressions``."""
+    *,
+    first: Mapping[str, NDArray[Any]] | None = None,
+    kind: type[Follower] = Follower,
+    progress: Progress | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Plays the days after the first one on ``bundle`` with an online store. Returns their impressions, as
+    ``DayResult.impressions``. The store has the impressions ``first`` before.
+    """
     contents = StoreContents(bundle.snapshot, open_contents(bundle).head)
     store, applier = SqliteStore(None), EventApplier(contents)
     changes = ItemChanges(bundle.snapshot, lambda *_: -1, lambda *_: "")
-    kind = FrozenFollower if arm == "frozen" else Follower
     follower = kind(store, [FollowedItems(contents, changes, _keep_index)], None)
     follower.poll()
     cascade = build_cascade(config, SCENE, bundle, follower)
-    store.append(_events(_first_impressions(population), contents, population), applier)
-    follower.poll()
+    if first is not None:
+        store.append(_events(first, contents, population), applier)
+        follower.poll()
+    days = []
     slots = DAY_MS // SLOT_MS
     for day in range(1, sizes.days):
         rows = np.arange(len(population.visits.day))[population.visits.day_rows(day)]
@@ -184,13 +188,23 @@ def _play(
                 store.append(_events(new, contents, population), applier)
                 follower.poll()
             if progress is not None:
-                progress(slot, slots, f"{arm}: day {day}")
-        yield impressions
+                progress(slot, slots, f"day {day}")
+        days.append(impressions)
+    return {name: np.concatenate([day[name] for day in days]) for name in days[0]}
+
+
+def hours_of(
+    impressions: Mapping[str, NDArray[Any]], works: NDArray[Any], population: Population, sizes: Sizes
+) -> NDArray[Any]:
+    """Returns (len(works), len(THRESHOLDS)) hours until the works have the impressions, see ``hours_to``."""
+    begin_ms, end_ms = (population.first_ms + day * DAY_MS for day in (1, sizes.days))
+    times = [np.sort(impressions["time_ms"][impressions["work"] == work]) for work in works]
+    return np.array([hours_to(work_times, THRESHOLDS, begin_ms, end_ms) for work_times in times])
 
 
 def _first_impressions(population: Population) -> dict[str, NDArray[Any]]:
     """Returns impressions of each upload to FIRST random users at midnight, the same in all arms."""
-    works = np.repeat(np.flatnonzero(_uploaded(population) & (population.potential.day == 0)), FIRST)
+    works = np.repeat(np.flatnonzero(uploaded(population) & (population.potential.day == 0)), FIRST)
     users = np.random.default_rng(0).integers(0, len(population.levels), len(works))
     time_ms = np.full(len(works), population.first_ms + DAY_MS)
     truth = population.truth
