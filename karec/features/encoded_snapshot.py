@@ -72,19 +72,16 @@ def take_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[A
 
 def take_vectors(table: EncodedTable, others: EncodedTable | None, rows: NDArray[Any]) -> NDArray[Any]:
     """Returns (N, ·) float32 vectors of ``rows``, by the rule of ``take_rows``; zeros for row −1."""
-    n = len(table.ids) - 1
-    if len(table.vectors) == 1 and others is None and (rows >= 0).all():
-        return table.vectors[0].take(rows, axis=0)  # 0.1 ms instead of 6 for 1,000 rows × 1,024
-    result = np.zeros((len(rows), sum(column.shape[1] for column in table.vectors)), np.float32)
-    begin = 0
+    n, parts = len(table.ids) - 1, []
+    own_rows = np.where((rows >= 0) & (rows < n), rows, 0)
     for at, column in enumerate(table.vectors):
-        end = begin + column.shape[1]
-        is_own = (rows >= 0) & (rows < n)
-        result[is_own, begin:end] = column[rows[is_own]]
+        # One gather, then the exceptions: with 1,000 rows × 1,024, 0.5 ms instead of 5 with a mask of rows.
+        part = (column if n else np.zeros((1, column.shape[1]), np.float32)).take(own_rows, axis=0)
+        part[rows < 0] = 0.0
         if others is not None:
-            result[rows >= n, begin:end] = others.vectors[at][rows[rows >= n] - n]
-        begin = end
-    return result
+            part[rows >= n] = others.vectors[at][rows[rows >= n] - n]
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def select_rows(table: EncodedTable, others: EncodedTable, rows: NDArray[Any]) -> EncodedTable:

@@ -66,6 +66,16 @@ def test_item_content_is_both_vectors_in_the_order_of_names(examples, batches):
     np.testing.assert_array_equal(of_rows, examples.own_items(np.arange(20))[CONTENT])
 
 
+def test_vectors_of_further_items_follow_those_of_the_snapshot(examples):
+    snapshot, works = examples.snapshot, examples.snapshot.works
+    further = replace(snapshot, works=works.take(np.array([7, 2])))
+    rows = np.array([len(works) + 1, -1, 4, len(works)])
+    content = examples.encoder.encode_items(snapshot, rows, snapshot.time_ms, more=further)[CONTENT]
+    expected = np.concatenate([works["audio"], works["text"]], axis=1)[[2, 0, 4, 7]]
+    expected[1] = 0
+    np.testing.assert_array_equal(content, expected)
+
+
 def test_stored_encoder_reads_the_same_vectors(examples, tmp_path):
     examples.encoder.save(tmp_path / "encoder.npz")
     stored = Encoder.load(tmp_path / "encoder.npz")
