@@ -206,12 +206,7 @@ def first_impressions(
     ] = None,
     vectors: Annotated[
         int,
-        typer.Option(
-            min=0,
-            max=1024,
-            metavar="N",
-            help="Compare models without and with content vectors of N numbers (0: live indicators).",
-        ),
+        typer.Option(min=0, max=1024, help="Compare content vectors with this many numbers (0: indicators)."),
     ] = 0,
 ) -> None:
     """Measure the hours until hits have 1,000 impressions, with and without live indicators.

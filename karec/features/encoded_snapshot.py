@@ -72,7 +72,7 @@ def take_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[A
 
 def take_vectors(table: EncodedTable, others: EncodedTable | None, rows: NDArray[Any]) -> NDArray[Any]:
     """Returns (N, ·) float32 vectors of ``rows``, by the rule of ``take_rows``; zeros for row −1."""
-    n, parts = len(table.ids) - 1, []
+    n, parts = len(table.ids) - 1, [np.empty((len(rows), 0), np.float32)]
     own_rows = np.where((rows >= 0) & (rows < n), rows, 0)
     for at, column in enumerate(table.vectors):
         # One gather, then the exceptions: with 1,000 rows × 1,024, 0.5 ms instead of 5 with a mask of rows.
@@ -81,7 +81,7 @@ def take_vectors(table: EncodedTable, others: EncodedTable | None, rows: NDArray
         if others is not None:
             part[rows >= n] = others.vectors[at][rows[rows >= n] - n]
         parts.append(part)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    return parts[1] if len(parts) == 2 else np.concatenate(parts, axis=1)
 
 
 def select_rows(table: EncodedTable, others: EncodedTable, rows: NDArray[Any]) -> EncodedTable:

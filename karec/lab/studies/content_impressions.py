@@ -22,15 +22,7 @@ from karec.lab.report import Table
 from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.population import Population, Sizes, make_population
 from karec.lab.studies.content import ARMS, with_vectors
-from karec.lab.studies.first_impressions import (
-    LEARN,
-    RESAMPLES,
-    THRESHOLDS,
-    arms,
-    hours_of,
-    play,
-    uploaded,
-)
+from karec.lab.studies.first_impressions import LEARN, RESAMPLES, THRESHOLDS, arms, hours_of, play, uploaded
 from karec.learn.run.train import train
 from karec.learn.settings.settings import TrainSettings
 from karec.refresh.publish_run import publish
@@ -120,16 +112,12 @@ def _cells(worlds: Sequence[NDArray[Any]]) -> tuple[str, str, str]:
 
     Interval: bootstrap of worlds, and of the works of each.
     """
-    rng, n_worlds = np.random.default_rng(0), len(worlds)
-    changes = [values[1] - values[0] for values in worlds]
-    means = np.array(
-        [
-            change[rng.integers(0, len(change), (RESAMPLES, n_worlds, len(change)))].mean(axis=2)
-            for change in changes
-        ]
-    )
-    drawn = np.take_along_axis(means, rng.integers(0, n_worlds, (1, RESAMPLES, n_worlds)), axis=0)
-    interval = np.quantile(drawn.mean(axis=2), [0.025, 0.975])
+    rng, changes = np.random.default_rng(0), [after - before for before, after in worlds]
+    drawn_worlds = rng.integers(0, len(changes), (RESAMPLES, len(changes))).tolist()
+    means = [
+        np.mean([rng.choice(changes[world], len(changes[world])).mean() for world in drawn])
+        for drawn in drawn_worlds
+    ]
+    interval = np.quantile(means, [0.025, 0.975]).tolist()
     before, after = np.mean([values.mean(axis=1) for values in worlds], axis=0)
-    gain = format_measure(after - before, interval.tolist(), 1, signed=True)
-    return f"{before:.1f}", f"{after:.1f}", gain
+    return f"{before:.1f}", f"{after:.1f}", format_measure(after - before, interval, 1, signed=True)
