@@ -88,6 +88,7 @@ karec lab retrieval shop --report out
 karec lab scenes --works 4000 --users 1000 --exposures 80000 --out scenes
 karec lab sessions lastfm --root hetrec2011-lastfm-2k --out sessions
 karec lab similar lastfm --root hetrec2011-lastfm-2k
+karec lab prerank-cause --works 30000 --users 2000 --only "wide towers" --out cause
 karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
 karec lab export-library library --works 100000
 """.splitlines()
@@ -167,6 +168,7 @@ _add("inputs", studies.inputs, _lab)
 _add("content", studies.content, _lab)
 _add("retrieval", studies.retrieval, _lab)
 _add("scenes", studies.scenes, _lab)
+_add("prerank-cause", studies.prerank_cause, _lab)
 _add("sessions", studies.sessions, _lab)
 _add("similar", studies.similar, _lab)
 _add("export-world", lab.export_world, _lab)

@@ -230,6 +230,37 @@ def first_impressions(
     print_tables(make_console(), [table])
 
 
+def prerank_cause(
+    choice: WorldChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and bundles.")],
+    arms: Annotated[
+        str, typer.Option(metavar="FILE|SET", help="Cascades to compare, as for karec lab simulate.")
+    ] = "prerank",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ARM", help="Only this arm. Repeatable (default: all).")
+    ] = None,
+    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests whose pools are ranked.")] = 300,
+) -> None:
+    """Measure which of the ranker's best items pre-ranking keeps, for several pre-rankings.
+
+    Run the same command again after a kill: finished trainings are kept.
+    """
+    require_extra("lab", "karec lab prerank-cause")
+    require_extra("train", "karec lab prerank-cause")
+    from karec.files import write_text_aside
+    from karec.lab.simulate.arms import read_arms
+    from karec.lab.studies.prerank_cause import cut_table, measure_cut
+
+    cascades, seed, folder = read_arms(arms), choice.seed or 0, Path(arms).parent
+    cascades = cascades.only(only) if only else cascades
+    with ProgressReport() as progress:
+        world = build_world(choice, progress)
+        losses = measure_cut(world, cascades, folder, out, seed=seed, n_requests=requests, progress=progress)
+    print_tables(make_console(), [cut_table(losses, seed)])
+    write_text_aside(out / "cut.json", json.dumps(losses, indent=1))
+    print(f"report: {out / 'cut.json'}")
+
+
 def sessions(
     choice: DataChoice,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the run, the bundle and karec.toml.")],

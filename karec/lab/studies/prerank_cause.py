@@ -1,0 +1,83 @@
+"""Study of pre-ranking's cut: the fraction of the ranker's best items of a pool that several arms keep.
+
+An arms file (``karec.lab.simulate.arms``) has the arms. Pools are recalled for users of a world at the start
+of its test days.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from karec.aggregates.advance import advance
+from karec.bundle import Bundle
+from karec.config.assemble import build_cascade
+from karec.evaluate.funnel import FEW_ITEMS, funnel_loss, recalled_pools, requests_of_known_users
+from karec.evaluate.tables import format_measure
+from karec.lab.report import Table
+from karec.lab.simulate.arms import MODELS, Arms
+from karec.lab.simulate.nightly import first_training
+from karec.lab.simulate.sessions import SCENE
+from karec.lab.simulate.world import World
+from karec.refresh.publish_run import publish
+from karec.times import Progress
+
+PARTS = {"inner_product": "score", "prerank": "stage"}
+TOPS = ("top10", "top100", "top10_few", "top100_few")
+
+
+def measure_cut(
+    world: World,
+    arms: Arms,
+    folder: Path,
+    out: Path,
+    *,
+    seed: int,
+    n_requests: int,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Returns {arm: result of ``funnel_loss``} for ``n_requests`` users; ``folder``: that of the arms file.
+
+    ``out``/models has a training for each different settings, which is kept. Publications are in ``out``/ARM.
+    """
+    dataset = world.dataset
+    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
+    losses = {}
+    for arm in arms.arms:
+        home, settings = out / arm.name, arms.settings_of(arm)
+        digest = hashlib.sha256(json.dumps([seed, settings], sort_keys=True).encode()).hexdigest()[:12]
+        run = first_training(world, settings, seed, out / MODELS / digest)
+        shutil.rmtree(home / "bundles", ignore_errors=True)
+        publish(run, snapshot, home / "bundles", progress, lists=False)
+        for model in run.glob("baseline_*.onnx"):  # the arm's steps may refer to them
+            shutil.copyfile(model, home / model.name)
+        bundle = Bundle.open(home / "bundles", verify=False)
+        config = arms.config_of(arm, home / "karec.toml", folder, snapshot, dataset.objectives)
+        cascade = replace(build_cascade(config, SCENE, bundle), side_effects=(), naming=None)
+        requests = requests_of_known_users(snapshot, SCENE, n_requests, seed)
+        losses[arm.name] = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress))
+    return losses
+
+
+def cut_table(losses: Mapping[str, Mapping[str, Any]], seed: int) -> Table:
+    rows = [
+        (
+            name,
+            PARTS[part],
+            f"{loss['passed']:,} of {loss['pool']:,}",
+            *(format_measure(loss[part][top], loss[part][f"{top}_ci"], 3) for top in TOPS),
+        )
+        for name, loss in losses.items()
+        for part in PARTS
+    ]
+    head = ("arm", "cut by", "items", "top 10", "top 100", "top 10, few", "top 100, few")
+    note = (
+        f"few: users with fewer than {FEW_ITEMS} items in the history. score: user and item vector, with the "
+        "tables of wide towers, whatever steps the arm has; stage: all steps of prerank."
+    )
+    return Table(f"Fraction of the ranker's best items that prerank keeps, world {seed}", head, rows, note)

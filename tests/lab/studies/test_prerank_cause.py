@@ -1,0 +1,39 @@
+"""The study of pre-ranking's cut, on a tiny world."""
+
+import pytest
+
+from karec.lab.simulate.arms import Arm, Arms
+from karec.lab.simulate.world import make_world
+from karec.lab.studies.prerank_cause import cut_table, measure_cut
+
+pytestmark = pytest.mark.long
+
+LEARN = {
+    "features": {"history_length": 8, "min_count": 3, "dim": 4, "bins": 3},
+    "ranker": {"kind": "mmoe", "epochs": 1, "hidden": 8, "experts": 2, "auxiliary": ()},
+    "towers": {"matching": False, "epochs": 1, "hidden": 16, "vector": 8},
+    "distil": {"list_works": 10, "lists_per_step": 4},
+    "shadow": {"works": 20},
+    "evaluation": {"baselines": (), "resamples": 5},
+}
+
+
+def test_prerank_cause_compares_arms_on_the_same_pools(tmp_path):
+    arms = Arms(
+        (Arm("plain"), Arm("wide", learn={"towers": {"wide": True}})),
+        scene={"recall": {"model": False}, "limits": {"recall": 400, "scored": 100, "prerank": 50}},
+        learn=LEARN,
+    )
+    world = make_world(600, 60, 2_000, seed=3)
+    losses = measure_cut(world, arms, tmp_path, tmp_path, seed=3, n_requests=10)
+    plain, wide = losses["plain"], losses["wide"]
+    assert (plain["requests"], plain["pool"]) == (wide["requests"], wide["pool"]) and plain["pool"] > 50
+    assert plain["inner_product"] != wide["inner_product"]
+    assert 0 <= wide["prerank"]["top10"] <= 1
+    rows = cut_table(losses, 3).rows
+    assert [row[:2] for row in rows] == [
+        ("plain", "score"),
+        ("plain", "stage"),
+        ("wide", "score"),
+        ("wide", "stage"),
+    ]
