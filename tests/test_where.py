@@ -8,95 +8,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from conditions import CODES, COLUMNS, CONDITIONS, INDEX, TABLE, N, build_index, to_sql
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from karec.index import ItemIndex
 from karec.where import MAX_DEPTH, MAX_TERMS, MAX_VALUES, Where
 
-TAGS = ["pop", "rock", "folk"]
-RANDOM = np.random.default_rng(3)
-N = 200
 MANY = 20  # values that a native filter searches in a table, or by bisection
-COLUMNS = {
-    "tag": RANDOM.integers(-1, 3, N).astype(np.int32),
-    "price": np.where(RANDOM.random(N) < 0.2, np.nan, RANDOM.integers(0, 6, N)).astype(np.float32),
-    "song_id": RANDOM.integers(0, 5, N),
-    "upload_ms": RANDOM.integers(0, 4, N) * 86_400_000,
-    "is_new": RANDOM.integers(0, 2, N).astype(bool),
-}
-CODES = {"tag": {name: code for code, name in enumerate(TAGS)}}
-TABLE = pa.table(
-    {
-        "tag": pa.array([TAGS[code] if code >= 0 else None for code in COLUMNS["tag"]], pa.string()),
-        "price": pa.array(COLUMNS["price"], pa.float32(), mask=np.isnan(COLUMNS["price"])),
-        **{name: COLUMNS[name] for name in ("song_id", "upload_ms", "is_new")},
-    }
-)
-VALUES = {
-    "tag": st.sampled_from(TAGS),
-    "price": st.integers(-1, 7) | st.sampled_from([0.5, 2.5]),
-    "song_id": st.integers(-1, 6),
-    "upload_ms": st.integers(0, 4).map(lambda day: day * 86_400_000),
-    "is_new": st.booleans(),
-}
-
-
-def build_index(columns):
-    n = len(next(iter(columns.values())))
-    return ItemIndex.build(np.arange(n), np.ones((n, 1), np.float32), columns=columns)
-
-
-INDEX = build_index(COLUMNS)
 
 
 def mask_of(where, index=INDEX, codes=CODES):
     with index.pinned() as view:
         return view.mask(view.compile_filter(where, codes))
-
-
-@st.composite
-def comparisons(draw):
-    name = draw(st.sampled_from(list(COLUMNS)))
-    values = VALUES[name]
-    operators = ["equal", "in", "is_missing"]
-    if name not in ("tag", "is_new"):  # codes of categories have another order than names
-        operators += ["less", "at_least", "between"]
-    operator = draw(st.sampled_from(operators))
-    value = {
-        "in": st.lists(values, min_size=1, max_size=3),
-        "between": st.tuples(values, values),
-        "is_missing": st.just(True),
-    }.get(operator, values)
-    return {"column": name, operator: draw(value)}
-
-
-CONDITIONS = st.recursive(
-    comparisons(),
-    lambda part: st.one_of(
-        st.builds(lambda parts: {"all": parts}, st.lists(part, min_size=1, max_size=3)),
-        st.builds(lambda parts: {"any": parts}, st.lists(part, min_size=1, max_size=3)),
-        st.builds(lambda one: {"not": one}, part),
-    ),
-    max_leaves=6,
-)
-
-
-def to_sql(table):
-    ((operator, value), *_) = [item for item in table.items() if item[0] != "column"]
-    if operator in ("all", "any"):
-        return "(" + {"all": " AND ", "any": " OR "}[operator].join(map(to_sql, value)) + ")"
-    if operator == "not":
-        return f"(NOT {to_sql(value)})"
-    name, text = table["column"], lambda x: f"'{x}'" if isinstance(x, str) else str(x)
-    if operator == "is_missing":
-        return f"({name} IS NULL)"
-    if operator == "in":
-        return f"({name} IN ({', '.join(map(text, value))}))"
-    if operator == "between":
-        return f"({name} BETWEEN {value[0]} AND {value[1]})"
-    sign = {"equal": "=", "less": "<", "at_least": ">="}[operator]
-    return f"({name} {sign} {text(value)})"
 
 
 @settings(max_examples=200, deadline=None)

@@ -203,6 +203,8 @@ class IndexReads:
         is_single = all(array.ndim == 1 for _, array in by_version)
         if ids is None and rows is None:
             n_probe = None if n_probe is None else whole("n_probe", n_probe)
+            if mask is not None and where is not None:
+                raise ValueError("give either mask= or where=")
             row_filter = None if where is None else self.compile_filter(where, codes)
             found = self._native.search_all(by_version, whole("k", k), mask, row_filter, n_probe)
         elif mask is not None or where is not None or n_probe is not None:

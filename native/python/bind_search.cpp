@@ -179,7 +179,8 @@ py::array_t<bool> mask(const IndexView& view, const Filter& filter, const py::ob
     if (!before.is_none()) flags = bool_input(before, "before", {"n_rows"});
     call_without_gil([&] {
         const auto first = flags.span().first(std::min(flags.span().size(), bytes.size()));
-        std::ranges::copy(first, bytes.begin());
+        // Any byte but 0 is true.
+        std::ranges::transform(first, bytes.begin(), [](std::uint8_t byte) { return std::uint8_t{byte != 0}; });
         return view.update_mask(filter, before.is_none() ? 0 : generation, bytes);
     });
     return output.array;

@@ -9,6 +9,7 @@ import pytest
 from four_works import IDS, VECTORS
 
 from karec.index import ItemIndex
+from karec.where import Where
 
 
 def test_search_takes_candidates_as_ids_or_as_rows(index: ItemIndex) -> None:
@@ -127,3 +128,29 @@ def test_search_with_a_mask_equals_the_search_of_its_rows(dtype, n_queries, shar
         np.testing.assert_array_equal(found.ids[:, :width], expected.ids)
         np.testing.assert_array_equal(found.scores[:, :width], expected.scores)
         assert (found.ids[:, width:] == -1).all()
+
+
+def test_search_with_a_condition_equals_the_search_with_its_mask():
+    rng, n = np.random.default_rng(3), 1_003
+    vectors, tags = rng.standard_normal((n, 8)).astype(np.float32), rng.integers(-1, 4, n)
+    index = ItemIndex.build(np.arange(n), vectors, columns={"tag": tags})
+    index.block(np.arange(0, n, 7))
+    where, codes = Where.from_dict({"not": {"column": "tag", "in": ["pop", 3]}}), {"tag": {"pop": 0}}
+    with index.pinned() as view:
+        expected = view.search(vectors[:3], 25, mask=(tags == 1) | (tags == 2))
+        for target in (view, index):
+            found = target.search(vectors[:3], 25, where=where, codes=codes)
+            np.testing.assert_array_equal(found.ids, expected.ids)
+            np.testing.assert_array_equal(found.scores, expected.scores)
+    everything = index.search(vectors[0], n, where=Where(column="tag", at_least=-1))
+    assert len(everything.ids) == n - len(range(0, n, 7))
+
+
+def test_search_refuses_a_condition_with_a_mask_or_with_candidates(index: ItemIndex) -> None:
+    where = Where(column="colour", equal=1)
+    with pytest.raises(ValueError, match="no column 'colour'"):
+        index.search([1, 0, 0], 2, where=where)
+    with pytest.raises(ValueError, match="either mask= or where="):
+        index.search([1, 0, 0], 2, where=where, mask=np.ones(4, bool))
+    with pytest.raises(ValueError, match="where and n_probe are for a search of all rows"):
+        index.search([1, 0, 0], 2, where=where, rows=[1])

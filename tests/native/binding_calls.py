@@ -32,6 +32,16 @@ def vectors(rng: np.random.Generator, n: int = N) -> np.ndarray:
     return rng.standard_normal((n, DIM)).astype(np.float32)
 
 
+def filter_terms(rng: np.random.Generator) -> list[tuple[int, int, str, list[int], list[float], bool]]:
+    """Returns terms on the column of integers: in, less, and all of both."""
+    values = rng.integers(0, 3, 2).tolist()
+    return [
+        (4, 0, "type", values, [], False),
+        (5, 0, "type", values[:1], [], False),
+        (1, 2, "", [], [], False),
+    ]
+
+
 def dpp_options(rng: np.random.Generator) -> dict[str, Any]:
     n_shown = 2
     return {
@@ -110,6 +120,10 @@ VALUES: dict[str, Callable[[np.random.Generator], Any]] = {
     "queries": lambda rng: [(None, vectors(rng, 2))],
     "mask": lambda rng: rng.random(N) < 0.5,
     "n_probe": lambda rng: None,
+    "terms": filter_terms,
+    "filter": lambda rng: _native.Filter(filter_terms(rng)),
+    "before": lambda rng: rng.random(N) < 0.5,
+    "generation": lambda rng: int(rng.integers(3)),
     "out": lambda rng: None,
     "known": lambda rng: None,
     "scale": relevance,

@@ -4,7 +4,7 @@
  * Status     A function that can fail returns a karec_status; KAREC_OK is 0. After a failure karec_last_error() is the
  *            message in the calling thread, and handles and output are unchanged; only output of a batch may be written
  *            in part. No function throws, prints or aborts.
- * Handles    karec_index and karec_stages are opaque. Close each once, after the last call that uses it. Any number
+ * Handles    karec_index, karec_filter and karec_stages are opaque. Close each once, after the last call that uses it. Any number
  *            of threads may call every other function on one handle. item_index.hpp, index_view.hpp and stages.hpp
  *            document the C++ functions of the same name in more detail.
  * Structs    The first member is the size. Start from KAREC_…_INIT: it sets the size and the defaults of the C++ API. A
@@ -271,6 +271,56 @@ KAREC_C_API karec_status karec_index_gather_column(const karec_index* index, con
  *   name   of the column
  *   dtype  *dtype: its type */
 KAREC_C_API karec_status karec_index_column_dtype(const karec_index* index, const char* name, karec_dtype* dtype);
+
+/* ---- filters of items ------------------------------------------------------------------------------------------ */
+
+typedef struct karec_filter karec_filter;
+
+typedef int32_t karec_filter_op;
+#define KAREC_FILTER_ALL 1        /* joins the n_parts conditions before it */
+#define KAREC_FILTER_ANY 2        /* joins the n_parts conditions before it */
+#define KAREC_FILTER_NOT 3        /* of the condition before it; n_parts is 1 */
+#define KAREC_FILTER_IN 4         /* the column has one of the values */
+#define KAREC_FILTER_LESS 5       /* than the value */
+#define KAREC_FILTER_AT_LEAST 6   /* the value */
+#define KAREC_FILTER_BETWEEN 7    /* two values, which are included */
+#define KAREC_FILTER_IS_MISSING 8 /* NaN, or negative in a category; no values */
+
+/* A comparison with a column, or a join of the conditions before it (postfix order). A comparison with a missing value
+ * is unknown, as in SQL. */
+typedef struct karec_filter_term {
+    size_t struct_size;
+    karec_filter_op op;
+    int32_t is_category;     /* not 0: negative values are missing */
+    size_t n_parts;          /* of a join; else 0 */
+    const char* column;      /* of a comparison; else NULL */
+    const int64_t* integers; /* n_values, for a column of integers or booleans; else NULL */
+    const double* numbers;   /* n_values, for a floating column, finite; else NULL */
+    size_t n_values;         /* at most 1000 */
+} karec_filter_term;
+#define KAREC_FILTER_TERM_INIT {sizeof(karec_filter_term), 0, 0, 0, NULL, NULL, NULL, 0}
+
+/* Compiles a filter, which may be used with any index.
+ *   terms    n_terms: at most 32 comparisons, in joins that are at most 16 deep
+ *   n_terms  0 = every item
+ *   filter   *filter: a new handle; the caller closes it */
+KAREC_C_API karec_status karec_filter_create(const karec_filter_term* terms, size_t n_terms, karec_filter** filter);
+/* Marks the rows whose item satisfies the filter and is not blocked, for karec_index_search_all. O(n_rows).
+ *   filter  a handle
+ *   mask    n_mask bytes, output: 1 or 0
+ *   n_mask  n_rows of the index: pin it */
+KAREC_C_API karec_status karec_filter_mask(const karec_filter* filter, const karec_index* index, uint8_t* mask,
+                                           size_t n_mask);
+/* Updates a mask of an earlier generation. Reads only the rows that changed since.
+ *   filter      a handle
+ *   generation  of the mask
+ *   mask        n_mask bytes, which begin with the filter's mask of that generation
+ *   n_mask      n_rows of the index: pin it */
+KAREC_C_API karec_status karec_filter_update(const karec_filter* filter, const karec_index* index, uint64_t generation,
+                                             uint8_t* mask, size_t n_mask);
+/* Closes a handle. NULL is ignored.
+ *   filter  a handle, or NULL */
+KAREC_C_API void karec_filter_close(karec_filter* filter);
 
 /* ---- diversity and rules -------------------------------------------------------------------------------------- */
 

@@ -148,6 +148,16 @@ inline std::string to_path(const char* text, const char* name) {
     return text;
 }
 
+// Runs read(view) on the view of a pinned handle, or on a new one of the current generation.
+template <class Read>
+karec_status read_index(const karec_index* index, const Read& read) {
+    return catch_errors([&]() -> Status {
+        const auto& handle = require(index, "index").index_or_view;
+        if (const auto* view = std::get_if<IndexView>(&handle)) return read(*view);
+        return read(std::get<ItemIndex>(handle).pinned());
+    });
+}
+
 DType to_dtype(karec_dtype dtype, const char* name);
 
 MatrixView to_matrix(const karec_matrix* given, const char* name);

@@ -7,16 +7,6 @@
 namespace karec::c {
 namespace {
 
-// Runs read(view) on the view of a pinned handle, or on a new one of the current generation.
-template <class Read>
-karec_status read_index(const karec_index* index, const Read& read) {
-    return catch_errors([&]() -> Status {
-        const auto& handle = require(index, "index").index_or_view;
-        if (const auto* view = std::get_if<IndexView>(&handle)) return read(*view);
-        return read(std::get<ItemIndex>(handle).pinned());
-    });
-}
-
 // A query, or one for each model version.
 class QueryArgument {
   public:

@@ -54,7 +54,7 @@ const karec_mmr_ssd_options* random_mmr_ssd(std::size_t n, std::size_t dim) {
     });
 }
 
-constexpr std::size_t kFunctions = 29;
+constexpr std::size_t kFunctions = 30;
 constexpr std::size_t kDppSelect = 18;
 
 karec_status call(World& w, std::size_t which) {
@@ -219,7 +219,22 @@ karec_status call(World& w, std::size_t which) {
             karec_index_close(view);
             return status;
         }
+        case 28: {
+            karec_index_info info{};
+            info.struct_size = sizeof info;
+            (void)karec_index_describe(w.index, &info);
+            karec_filter* filter = nullptr;
+            const std::size_t n_terms = below(4);
+            const auto status = karec_filter_create(filter_terms(n_terms), n_terms, one_in(20) ? nullptr : &filter);
+            auto* mask = buffer<std::uint8_t>(info.n_rows);
+            const std::size_t n_mask = one_in(9) ? below(info.n_rows + 1) : info.n_rows;
+            (void)karec_filter_mask(filter, handle(w.index), mask, n_mask);
+            (void)karec_filter_update(filter, handle(w.index), below(4), mask, n_mask);
+            karec_filter_close(filter);
+            return status;
+        }
         default:
+            karec_filter_close(nullptr);
             karec_index_close(nullptr);
             karec_stages_close(nullptr);
             return karec_abi_version() == KAREC_ABI_VERSION && karec_version() != nullptr && karec_isa() != nullptr &&

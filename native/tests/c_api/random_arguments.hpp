@@ -123,6 +123,21 @@ inline karec_column* columns(std::size_t n, std::size_t rows) {
     });
 }
 
+inline karec_filter_term* filter_terms(std::size_t n) {
+    constexpr const char* kNames[] = {"creator_id", "upload_ms", "type", "tone", "price", ""};
+    return structs<karec_filter_term>(n, [&](karec_filter_term& t) {
+        t.op = one_in(30) ? static_cast<karec_filter_op>(random_bits()) : static_cast<karec_filter_op>(1 + below(8));
+        const bool is_join = t.op <= KAREC_FILTER_NOT && !one_in(20);
+        t.n_parts = is_join ? 1 + below(2) : one_in(20);
+        if (!is_join) t.column = kNames[below(6)];
+        t.n_values = is_join || t.op == KAREC_FILTER_IS_MISSING ? 0 : t.op == KAREC_FILTER_BETWEEN ? 2 : 1;
+        if (one_in(2)) t.integers = buffer<std::int64_t>(t.n_values);
+        if (t.integers == nullptr || one_in(20)) t.numbers = buffer<double>(t.n_values);
+        t.n_values = one_in(60) ? said(t.n_values) : t.n_values;
+        t.is_category = static_cast<std::int32_t>(below(2));
+    });
+}
+
 inline karec_query* queries(std::size_t n, std::size_t dim) {
     return structs<karec_query>(n, [&](karec_query& q) {
         q.n_versions = one_in(4) ? 1 + below(3) : 0;

@@ -325,6 +325,46 @@ static void bad_arguments(void) {
     karec_stages_close(NULL);
 }
 
+static void filters(void) {
+    karec_index* index = build();
+    const int64_t values[] = {1, 3};
+    const double number = 1.0;
+    karec_filter_term terms[2] = {KAREC_FILTER_TERM_INIT, KAREC_FILTER_TERM_INIT};
+    terms[0].op = KAREC_FILTER_IN;
+    terms[0].column = "creator_id";
+    terms[0].integers = values;
+    terms[0].n_values = 2;
+    terms[1].op = KAREC_FILTER_NOT;
+    terms[1].n_parts = 1;
+    karec_filter* filter = NULL;
+    uint8_t mask[N];
+    CHECK(karec_filter_create(terms, 1, &filter) == KAREC_OK && filter != NULL);
+    CHECK(karec_filter_mask(filter, index, mask, N) == KAREC_OK && memcmp(mask, "\1\1\0\0\1\1", N) == 0);
+    CHECK(karec_index_block(index, ids, 1, NULL) == KAREC_OK);
+    CHECK(karec_filter_update(filter, index, 1, mask, N) == KAREC_OK && memcmp(mask, "\0\1\0\0\1\1", N) == 0);
+    REFUSED(karec_filter_update(filter, index, 3, mask, N), KAREC_INVALID_ARGUMENT, "mask is of generation 3");
+    REFUSED(karec_filter_mask(filter, index, mask, N - 1), KAREC_INVALID_ARGUMENT, "mask has 5 entries");
+    REFUSED(karec_filter_mask(NULL, index, mask, N), KAREC_INVALID_ARGUMENT, "filter is NULL");
+    REFUSED(karec_filter_mask(filter, NULL, mask, N), KAREC_INVALID_ARGUMENT, "index is NULL");
+    karec_filter_close(filter);
+    CHECK(karec_filter_create(terms, 2, &filter) == KAREC_OK);
+    CHECK(karec_filter_mask(filter, index, mask, N) == KAREC_OK && memcmp(mask, "\0\0\1\1\0\0", N) == 0);
+    karec_filter_close(filter);
+    karec_filter_close(NULL);
+
+    karec_filter* none = NULL;
+    terms[0].numbers = &number;
+    REFUSED(karec_filter_create(terms, 2, &none), KAREC_INVALID_ARGUMENT, "integers and numbers");
+    terms[0].integers = NULL;
+    terms[0].numbers = NULL;
+    REFUSED(karec_filter_create(terms, 2, &none), KAREC_INVALID_ARGUMENT, "terms->integers is NULL");
+    terms[1].op = 9;
+    REFUSED(karec_filter_create(terms + 1, 1, &none), KAREC_INVALID_ARGUMENT, "op is 9");
+    REFUSED(karec_filter_create(terms, SIZE_MAX, &none), KAREC_INVALID_ARGUMENT, "terms has more structs");
+    CHECK(none == NULL);
+    karec_index_close(index);
+}
+
 /* Lengths that no memory holds: each is refused before anything is read. */
 static void endless_arguments(void) {
     karec_index* index = build();
@@ -429,6 +469,7 @@ int main(int argc, char** argv) {
     index_answers();
     a_pinned_index_holds_its_generation();
     selections();
+    filters();
     bad_arguments();
     endless_arguments();
     copies();
