@@ -303,9 +303,9 @@ def arrange(
     slots: Sequence[tuple[int, Sequence[bool] | None]],
     only: Sequence[bool],
     k: int,
-) -> tuple[list[int], int, int]:
-    """Returns (places, unmet slots, excess) of the best list, as ``native/include/karec/arrange.hpp``
-    defines.
+) -> tuple[list[int], int, list[int]]:
+    """Returns (places, unmet slots, excess of each rule) of the best list, as
+    ``native/include/karec/arrange.hpp`` defines.
 
     ``rules``: (puts, looks, shown, window, allowed). It tries all lists.
 
@@ -349,13 +349,13 @@ def _lists(
 
 def _excess(
     places: Sequence[int], rules: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int], int, int]]
-) -> int:
-    total = 0
-    for puts, looks, shown, window, allowed in rules:
+) -> list[int]:
+    excess = [0] * len(rules)
+    for rule, (puts, looks, shown, window, allowed) in enumerate(rules):
         marks = [*shown, *(-1 if item < 0 else puts[item] for item in places)]
         for place, item in enumerate(places):
             if item >= 0 and looks[item] >= 0:
                 here = len(shown) + place
                 n_equal = marks[max(0, here - window + 1) : here].count(looks[item])
-                total += max(0, n_equal - allowed)
-    return total
+                excess[rule] += max(0, n_equal - allowed)
+    return excess

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from karec.cli.datasets import build_world, load_data
-from karec.cli.options import DataChoice, Report, TrainingSettings, WorldChoice
+from karec.cli.options import Config, DataChoice, Report, Scene, TrainingSettings, WorldChoice
 from karec.cli.output import ProgressReport, make_console, require_extra, text_table
 from karec.errors import DataError
 
@@ -259,6 +259,35 @@ def prerank_cause(
     print_tables(make_console(), [cut_table(losses, seed)])
     write_text_aside(out / "cut.json", json.dumps(losses, indent=1))
     print(f"report: {out / 'cut.json'}")
+
+
+def rules(
+    config: Config,
+    out: Annotated[Path, typer.Option(metavar="PAGES.jsonl", help="File for the pages and their reserve.")],
+    scene: Scene = None,
+    users: Annotated[int, typer.Option(min=1, help="Random users; each gets two pages.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of users.")] = 0,
+) -> None:
+    """Make two pages for each of many users, and count those that break a rule of page_rules."""
+    require_extra("lab", "karec lab rules")
+    import numpy as np
+
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.lab.studies.page_rules import check_page_rules, page_rules_table
+
+    bundle = open_bundle(config)
+    cascade = load_cascade(config, scene or scene_names(config)[0], bundle)
+    ids = np.asarray(bundle.snapshot.users.ids)
+    with ProgressReport() as progress:
+        report = check_page_rules(
+            replace(cascade, side_effects=(), naming=None),
+            np.random.default_rng(seed).choice(ids, min(users, len(ids)), replace=False).tolist(),
+            out,
+            time_ms=bundle.snapshot.time_ms,
+            progress=progress,
+        )
+    print_tables(make_console(), [page_rules_table(report)])
+    print(f"pages: {out}")
 
 
 def sessions(

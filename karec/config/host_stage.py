@@ -219,7 +219,8 @@ def _inner_product(step: Any) -> dict[str, Any]:
         raise ConfigError(f"the step {step.name!r}: wide towers work only in Python")
     if step.only_warm:
         raise ConfigError(f"the step {step.name!r}: only_warm = true works only in Python")
-    return {"k": step.k}
+    quotas = [{"column": column, "at_most": count} for column, count in step.at_most.items()]
+    return {"k": step.k, "at_most": quotas, "min_items": step.min_items if quotas else 0}
 
 
 def _page_rules(step: Any) -> dict[str, Any]:

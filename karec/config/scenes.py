@@ -57,7 +57,7 @@ from karec.toml import Count, Place, Settings, check_keys, convert, mistakes, re
 
 MAX_ITEMS = 2**31 - 1  # positions in a list of items are int32
 Limit = Annotated[int, Meta(ge=1, le=MAX_ITEMS)]
-COUNT_KEYS = ("k", "quota")  # keys of a step that may name a limit
+COUNT_KEYS = ("k", "min_items", "quota")  # keys of a step that may name a limit
 WORKS = "work"  # the item type of a scene without the key
 RECALL = "recall"  # the limit of the merged candidates
 
@@ -342,8 +342,8 @@ def _limit(
             return limits[value]
         message = f"expected a whole number or the name of a limit{nearest(value, limits)}; "
         message += f"limits are {sorted(limits)}"
-    elif not isinstance(value, int) or isinstance(value, bool) or _is_limit(value):
-        return value  # the settings of the step report another type
+    elif key == "min_items" or not isinstance(value, int) or isinstance(value, bool) or _is_limit(value):
+        return value  # the settings of the step report another type, and a wrong min_items
     else:
         message = f"expected 1 to {MAX_ITEMS}"
     errors.append(place.refusal(f"{key} = {value!r}, {message}", key))

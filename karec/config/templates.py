@@ -21,7 +21,11 @@ from karec.toml import toml_key
 
 HOME, PLAIN = "home", "plain"
 OTHERS = ("following", "city", "live", "song_request", "room", "comment", "comment_users", "creators")
+MIN_RANK = 30  # items after rank, if a small library has as many
 BY_TOWERS = '"inner_product", k = "rank", only_warm = true }'
+FIRST_CUT = (  # of prerank
+    r'(?m)^( +\{ use = )"inner_product", k = ("\w+")(?:, at_most = \{ (\w+) = (\d+) \}.*?)?( \},\n)'
+)
 BY_ALS = '    { use = "als_score" },\n'
 
 
@@ -107,13 +111,19 @@ def home_scene_text(
     text = _replace(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if ranked_by == "als":
         text, n = re.subn(r'(?m)^ +\{ use = "top_k", k = "rank" \},\n', rf"{BY_ALS}\g<0>", text)
-        first = r'(?m)^( +\{ use = )"inner_product", k = ("\w+" \},\n)'
-        text, m = re.subn(first, rf'\1"inner_product", k = "recall" }},\n{BY_ALS}\1"top_k", k = \2', text)
+        text, m = re.subn(FIRST_CUT, _by_als, text)
         assert (n, m) == (1, 1), "the template does not end prerank and rank as expected"
     if ranked_by == "towers":
         text, n = re.subn(r'"top_k", k = "rank" \}', BY_TOWERS, text)
         assert n == 2, f"the template has {n} selectors of rank, expected 2: one is the fallback"
     return _without_missing(text, snapshot, HOME).replace("[scenes.home", f"[scenes.{toml_key(scene)}")
+
+
+def _by_als(cut: re.Match[str]) -> str:
+    """Returns the steps that cut by ALS in place of the inner product, with its quota."""
+    use, k, column, at_most, end = cut.groups()
+    quota = "" if column is None else f'{use}"quota", column = "{column}", at_most = {at_most}{end}'
+    return f'{use}"inner_product", k = "recall"{end}{BY_ALS}{quota}{use}"top_k", k = {k}{end}'
 
 
 def sized_quotas(recall: int) -> dict[str, int]:
@@ -131,14 +141,14 @@ def _quotas(template: Mapping[str, Any], recall: int) -> dict[str, int]:
 def _sized_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
     """Returns the limits of the template, at most: a fifth of the stage before, but not below the next ones.
 
-    A tenth of a small library is not enough to choose from, so prerank keeps up to 100 and rank up to 30.
+    A tenth of a small library is not enough to choose from, so prerank keeps up to 100 and rank up to
+    MIN_RANK.
     """
     recall = min(template["recall"], n_works)
     prerank = min(template["prerank"], max(recall // 5, min(recall, template["rank"])))
-    rank = min(template["rank"], max(prerank // 5, min(prerank, template["rerank"])))
+    rank = min(template["rank"], max(prerank // 5, min(prerank, MIN_RANK)))
     scored = min(prerank * template["scored"] // template["prerank"], recall)
-    rerank = min(template["rerank"], rank)
-    return {"recall": recall, "scored": scored, "prerank": prerank, "rank": rank, "rerank": rerank}
+    return {"recall": recall, "scored": scored, "prerank": prerank, "rank": rank}
 
 
 def _plain_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:

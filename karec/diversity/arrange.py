@@ -104,10 +104,11 @@ def arrange(
 ) -> Arrangement:
     """Arranges items 0 … n_items − 1, best first, at ``k`` positions.
 
-    The result is the list with the fewest unmet slots. Of those it has the smallest sum of conflicts above
-    the limits. Of those it is the first: position by position the earliest item, and at a slot a member
-    before all others. After 20,000 tried items the search is given up. Each position then takes the item with
-    the fewest conflicts above the limits, and as many slots are filled.
+    The result is the list with the fewest unmet slots. Of those it has the fewest conflicts above the limit
+    of the first rule, then of the second, and so on (from the eighth on together). Of those it is the first:
+    position by position the earliest item, and at a slot a member before all others. After 20,000 tried items
+    the search is given up. Each position then takes the item with the fewest conflicts in this order, and as
+    many slots are filled.
 
     Args:
         n_items: number of items.

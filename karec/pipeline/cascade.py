@@ -17,7 +17,7 @@ import numpy as np
 import numpy.ma  # np.unique imports it on first use, which would double the first request's time
 
 from karec.errors import ContractError
-from karec.pipeline.checks import hydrate_request, only_allowed, run_step
+from karec.pipeline.checks import hydrate_request, only_allowed, run_step, without
 from karec.pipeline.deadline import (
     RECALL,
     REST,
@@ -197,7 +197,10 @@ class Cascade:
         for i, stage in enumerate(stages):
             reason = None if stage.fallback is None else self._fallback_reason(i, deadline)
             min_items = request.k if stage is stages[-1] else 0
-            outcome = stage.run(request, candidates, reason, self.clock, min_items=min_items)
+            reserve = None
+            if stage is stages[-1] and i > 0 and request.item_ids is None:
+                reserve = partial(without, scored[stages[i - 1].name], candidates.ids)
+            outcome = stage.run(request, candidates, reason, self.clock, min_items=min_items, reserve=reserve)
             candidates = outcome.candidates
             scored[stage.name] = outcome.scored
             traces += outcome.steps

@@ -166,7 +166,7 @@ def select(step: Step, request: Request, candidates: Candidates) -> tuple[Candid
     """Returns the candidates at the selector's distinct indices, at most its k (or the request's), in order.
 
     A selector with a k of its own also keeps pinned candidates, as ``_keep_pinned`` describes. One that cuts
-    to the request's k decides which pinned candidates the page shows.
+    to the request's k, or keeps rules, decides which pinned candidates the page shows.
     """
     selection = step.select(request, candidates)
     n, k = len(candidates), request.k if step.k is None else step.k
@@ -177,7 +177,7 @@ def select(step: Step, request: Request, candidates: Candidates) -> tuple[Candid
     _check_gives(step, set() if scores is None else {"scores"})
     if scores is not None:
         scores = _checked_scores(step, scores, len(indices))
-    if candidates.pinned is not None and step.k is not None:
+    if candidates.pinned is not None and step.k is not None and not step.keeps_rules:
         indices, scores = _keep_pinned(request, candidates, candidates.pinned, indices, scores, k)
     candidates = candidates.take(indices)
     return (candidates if scores is None else candidates.with_scores(scores)), selection.notes

@@ -36,7 +36,7 @@ attributes; ``__init__`` may set them on the instance if they depend on its sett
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import ClassVar, Literal
@@ -46,7 +46,7 @@ import numpy as np
 from karec.errors import ContractError
 from karec.pipeline.checks import STAGE_ROLES, run_step, without
 from karec.pipeline.deadline import RESERVED_STAGES, Clock, check_fallback
-from karec.pipeline.trace import FallbackReason, StepTrace
+from karec.pipeline.trace import RELAXED, FallbackReason, StepTrace
 from karec.pipeline.types import EMPTY, Array, Candidates, Page, Request, Selection, StepOutput
 
 OnFailure = Literal["fail", "skip"]
@@ -151,9 +151,15 @@ class Scorer(Step):
 
 
 class Selector(Step):
-    """``k``: how many items it selects at most; None: the request's k."""
+    """Selects items of the candidates.
+
+    k            how many it selects at most; None: the request's k
+    keeps_rules  True: it keeps rules of the page, also for pinned items. As the last selector of the last
+                 stage it gets more items if the candidates cannot keep them (``Stage.run``). Not inherited
+    """
 
     role = "selector"
+    keeps_rules: ClassVar[bool] = False
     k: int | None = None
 
     @abstractmethod
@@ -239,6 +245,7 @@ class Stage:
         clock: Clock = perf_counter,
         *,
         min_items: int = 0,
+        reserve: Callable[[], Candidates] | None = None,
     ) -> StageOutcome:
         """Runs ``steps``, or the fallback if there is a reason for it.
 
@@ -246,6 +253,11 @@ class Stage:
         from this selector on run again without these items, at most MAX_REFILLS times: other candidates take
         their places, and later rules see all of them. The trace has the filters of earlier rounds that
         dropped items, then the last round.
+
+        If the last selector keeps rules, and fewer than ``min_items`` are left or it notes relaxed rules, it
+        runs again with more items behind its candidates: those that earlier selectors of this stage left out,
+        then those of ``reserve``, which the stage before left out. Both stand in the order of their scores.
+        Items of ``reserve`` pass the steps before the first selector.
         """
         steps = self.steps if fallback is None else self.fallback or ()
         n_first = next((i for i, step in enumerate(steps) if step.role == "selector"), len(steps))
@@ -261,6 +273,18 @@ class Stage:
             left = without(left, ids)
             traces += [trace for _, _, trace in dropped]
             page, last_traces, dropped = self._run_steps(steps[n_first:], request, left, fallback, clock)
+        n_rules = _last_rules(steps)
+        if reserve is not None and n_rules is not None:
+            is_relaxed = RELAXED in last_traces[n_rules - len(steps)].notes
+            if is_relaxed or len(page) < min_items:
+                others, _, _ = self._run_steps(steps[:n_first], request, reserve(), fallback, clock)
+                pool, traces_before, _ = self._run_steps(
+                    steps[n_first:n_rules], request, left, fallback, clock
+                )
+                for more in (without(left, pool.ids), others):
+                    pool = pool.append(more.take(np.argsort(-more.scores, kind="stable")))
+                page, last_traces, _ = self._run_steps(steps[n_rules:], request, pool, fallback, clock)
+                last_traces = [*traces_before, *last_traces]
         return StageOutcome(page, scored, (*traces, *last_traces))
 
     def _run_steps(
@@ -297,3 +321,9 @@ class Stage:
             fallback=fallback,
         )
         return after, trace
+
+
+def _last_rules(steps: Sequence[Step]) -> int | None:
+    """Returns the index of the last selector, None if it keeps no rules."""
+    last = max((i for i, step in enumerate(steps) if isinstance(step, Selector)), default=None)
+    return None if last is None or not vars(type(steps[last])).get("keeps_rules") else last

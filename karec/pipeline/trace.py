@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 N_FILLED = "n_filled"  # note of a filter: number of items that it kept only to fill the page
 DROPPED = "dropped"  # note of a filter: numbers of the caller's candidates that it dropped
+RELAXED = "relaxed"  # note of a selector: rules of the page that no order of its candidates keeps
 N_RANDOMISED = "n_randomised"  # note of a selector: number of first items in uniformly random order
 
 
@@ -124,13 +125,16 @@ class Shortfall:
 
 
 def degradations(steps: Sequence[StepTrace]) -> tuple[str, ...]:
-    """Returns the places of failed steps and "STAGE: fallback" of stages whose fallback ran, in order."""
+    """Returns, in order, the places of failed steps, "STAGE: fallback" of stages whose fallback ran, and
+    "PLACE: RULE" of relaxed rules.
+    """
     names: dict[str, None] = {}
     for step in steps:
         if step.fallback is not None:
             names[f"{step.stage}: fallback"] = None
         if step.failure:
             names[step.place] = None
+        names |= dict.fromkeys(f"{step.place}: {rule}" for rule in step.notes.get(RELAXED, ()))
     return tuple(names)
 
 

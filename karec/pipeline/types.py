@@ -345,6 +345,19 @@ class Candidates:
             copy.__dict__["_n_unknown"] = 0  # a subset of known candidates has no unknown ones
         return copy
 
+    def append(self, others: Candidates) -> Candidates:
+        """Returns these candidates, then ``others``, with the columns that both have. O(N + len(others))."""
+        names = self.columns.keys() & others.columns.keys()
+        pins = [np.zeros(len(c), bool) if c.pinned is None else c.pinned for c in (self, others)]
+        return Candidates(
+            np.concatenate([self.ids, others.ids]),
+            np.concatenate([self.rows, others.rows]),
+            np.concatenate([self.scores, others.scores]),
+            np.concatenate([self.sources, others.sources]),
+            {name: np.concatenate([self.columns[name], others.columns[name]]) for name in names},
+            np.concatenate(pins),
+        )
+
     def with_scores(self, scores: Array) -> Candidates:
         copy = _with(self, scores=_sized("scores", _as_scores(scores), len(self)))
         copy.__dict__.pop("_not_finite", None)

@@ -50,7 +50,7 @@ def test_exported_stage_names_its_scene_and_the_hash_of_its_source(exported):
     content = json.loads(exported.read_text(encoding="ascii"))
     steps = [
         {"use": "index_rows", "name": "index_rows"},
-        {"use": "inner_product", "name": "inner_product", "k": 5},
+        {"use": "inner_product", "name": "inner_product", "k": 5, "at_most": [], "min_items": 0},
     ]
     assert content == {
         "format": 1,
@@ -89,7 +89,7 @@ def test_exported_stage_has_all_settings_and_defaults_of_each_step(config):
         {"use": "index_rows", "name": "index_rows"},
         {"use": "has_embedding", "name": "has vectors"},
         {"use": "not_shown", "name": "not_shown"},
-        {"use": "inner_product", "name": "inner_product", "k": 5},
+        {"use": "inner_product", "name": "inner_product", "k": 5, "at_most": [], "min_items": 0},
         {"use": "freshness", "name": "freshness", "weight": 1, "half_life_hours": 12},
         {"use": "tone", "name": "tone", "column": "song_id", "at_least": 1},
         {"use": "quota", "name": "quota", "column": "creator_id", "at_most": 2},

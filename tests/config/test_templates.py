@@ -54,7 +54,7 @@ def test_template_scenes_of_one_config_share_a_bundle_and_return_pages(config, b
     for name, cascade in cascades.items():
         with replace(cascade, side_effects=()) as one:
             feed = one.run(Request(3, k=4, scene=name, time_ms=bundle.snapshot.time_ms))
-        assert not feed.degraded, name
+        assert name == "following" or not feed.degraded, name  # two items of one creator
         assert 0 < len(feed) <= 4 or name == "following", name
         assert cascade.bundle.path == bundle.path
 
@@ -103,7 +103,8 @@ def test_fallbacks_of_a_scene_fill_the_page(config, bundle, scene):
         for stage in stages * 20:
             cascade.run_times.add(stage, 60_000.0)
         hurried = cascade.run(replace(request, deadline_ms=50))
-    assert hurried.degraded == tuple(f"{stage}: fallback" for stage in stages)
+    fallbacks = [reason for reason in hurried.degraded if "fallback" in reason]
+    assert fallbacks == [f"{stage}: fallback" for stage in stages]
     assert scene != HOME or stages == ["rank"]
     assert len(hurried) == len(whole) and len(set(hurried.candidates.ids.tolist())) == len(hurried)
 

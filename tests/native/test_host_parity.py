@@ -45,6 +45,10 @@ STAGES = {
     "template": HEAD + '{ use = "inner_product", k = 600 }, { use = "not_shown" }, '
     '{ use = "freshness", weight = 0.05 }, { use = "quota", column = "creator_id", at_most = 5 }, '
     '{ use = "dpp", k = 200, diversity = 0.3, type_weight = 0.05 }',
+    "quotas in the cut": HEAD
+    + '{ use = "inner_product", k = 400, at_most = { creator_id = 5, tag = 30 }, min_items = 100 }, '
+    '{ use = "not_shown" }',
+    "more searches for the quotas": HEAD + '{ use = "inner_product", k = 100, at_most = { tag = 3 } }',
     "only scores": HEAD + '{ use = "inner_product", k = 100 }',
     "step by step": '{ use = "not_shown" }, ' + HEAD + '{ use = "tone", column = "tone", at_least = 0.3 }, '
     '{ use = "freshness", weight = -3.7e-3, half_life_hours = 0.3 }, { use = "quota", column = "tone", '

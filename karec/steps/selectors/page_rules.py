@@ -10,6 +10,7 @@ import numpy as np
 from karec.diversity import WHOLE_SESSION, Arrangement, NeighbourRule, Slot, arrange
 from karec.index import IndexSchema
 from karec.pipeline.step import Selector
+from karec.pipeline.trace import RELAXED
 from karec.pipeline.types import Array, Candidates, IdNames, Request, Selection
 from karec.steps.shared.page_rules import Boosts, Position, Rule, check_together
 
@@ -20,9 +21,12 @@ class PageRules(Selector):
     """The first ``k`` candidates, in their order changed as little as the rules of the page need.
 
     First, ``boosts`` move items up. Then the step takes the order with the fewest unfilled ``places``, of
-    these the one that breaks ``rules`` least, of these the first (``karec.diversity.arrange``). The notes
-    count and name broken rules, unfilled positions and free positions. A request with ``explain`` finds the
-    order before and after in the notes.
+    these the one that breaks the first of ``rules`` least, then the second, and so on; of these the first
+    (``karec.diversity.arrange``). The notes count and name broken rules, unfilled positions and free
+    positions. A request with ``explain`` finds the order before and after in the notes.
+
+    If the candidates cannot keep the rules, or are too few, the step runs again with the items that the stage
+    before left out, behind them (``karec.pipeline.step.Stage.run``).
 
     Settings:
         rules: limits on neighbours with equal values.
@@ -33,6 +37,7 @@ class PageRules(Selector):
 
     needs = ("rows",)
     is_rule = True
+    keeps_rules = True
 
     def __init__(
         self,
@@ -135,6 +140,10 @@ class PageRules(Selector):
         ]
         if broken:
             notes["broken"] = broken
+            notes[RELAXED] = [
+                *dict.fromkeys(str(rule_sources[rule]) for _, rule, _ in arrangement.violations)
+            ]
+            notes[RELAXED] += [f"{slots[slot][1]} is missing" for slot in arrangement.unmet_slots]
         free = [at + 1 for at, place in slots if place.is_free]
         if free:
             notes["free"] = sorted(free)

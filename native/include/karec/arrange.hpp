@@ -41,12 +41,12 @@ struct ArrangeViolation {
 // Arranges items 0 … n − 1, best first, at k = indices.size() positions. −1 marks an empty slot, and each position
 // after the last item if there are fewer items than positions.
 //
-// The result has the fewest unmet slots, then the smallest sum of excess. Ties are decided position by position: the
-// earliest item is first, and at a slot all members precede other items. is_slot_only is (n,) or empty: an item that is
-// not 0 may only be in slots.
+// The result has the fewest unmet slots, then the smallest excess of the first rule, then of the second, and so on; rules
+// from the kArrangeRanks-th on count together. Ties are decided position by position: the earliest item is first, and at
+// a slot all members precede other items. is_slot_only is (n,) or empty: an item that is not 0 may only be in slots.
 //
 // Returns false if the search stopped after it tried kMaxArrangeSteps items. Each position then takes the item with the
-// least excess, ties by order; as many slots have a member. `violations` is replaced by the broken rules of the list,
+// least excess in the order of the rules, ties by order; as many slots have a member. `violations` is replaced by the broken rules of the list,
 // by position, then rule.
 //
 // Refuses: n > kMaxArrangeItems, arrays of another length, window < 2, two slots of one position, a slot at a position
@@ -54,6 +54,7 @@ struct ArrangeViolation {
 // them. O(n·(R + S)·log n) for R rules and S slots, and O(k·R) for a list that seldom breaks a rule. O(k) if no array
 // has n entries.
 inline constexpr std::size_t kMaxArrangeSteps = 20'000;
+inline constexpr std::size_t kArrangeRanks = 8;
 inline constexpr std::size_t kMaxArrangeItems = (std::size_t{1} << 31) - 1;  // an index has no more rows
 
 KAREC_API Result<bool> arrange(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,

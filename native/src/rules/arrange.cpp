@@ -8,6 +8,8 @@
 #include "karec/arrange.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <string>
@@ -22,6 +24,15 @@ namespace {
 constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 enum class SearchResult { found, none, given_up };
 
+// Excess by rule, compared in the order of the rules.
+using Excess = std::array<std::uint32_t, kArrangeRanks>;
+constexpr Excess kNoExcess{};
+constexpr Excess kMaxExcess = [] {
+    Excess excess{};
+    excess.fill(std::numeric_limits<std::uint32_t>::max());
+    return excess;
+}();
+
 class Arrangement {
   public:
     Arrangement(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,
@@ -34,12 +45,12 @@ class Arrangement {
 
     // Returns false if the search stopped at its step limit.
     bool run() {
-        std::size_t bound = 0;
+        Excess bound = kNoExcess;
         for (;;) {
-            next_bound_ = std::numeric_limits<std::size_t>::max();
+            next_bound_ = kMaxExcess;
             const SearchResult result = search(bound);
             if (result == SearchResult::found) return true;
-            if (result == SearchResult::given_up || next_bound_ == std::numeric_limits<std::size_t>::max()) break;
+            if (result == SearchResult::given_up || next_bound_ == kMaxExcess) break;
             bound = next_bound_;
         }
         greedy();
@@ -102,7 +113,7 @@ class Arrangement {
         }
     }
 
-    SearchResult search(std::size_t bound) {
+    SearchResult search(const Excess& bound) {
         const std::size_t k = chosen_.size();
         std::vector<Node> nodes(k + 1);
         std::size_t position = 0;
@@ -125,13 +136,13 @@ class Arrangement {
     // One position of the search: the last item that it tried. A slot tries its members, then all other items.
     struct Node {
         std::size_t n_unmet = 0;     // slots before the position
-        std::size_t excess = 0;      // before the position
+        Excess excess{};             // before the position
         std::size_t cursor = kNone;  // item; kNone = none tried yet
         bool tries_others = false;   // items that are not members of the slot
     };
 
     // Takes the next item that the position may have within the bounds; `next` becomes the node of the next position.
-    SearchResult step(std::size_t position, Node& node, Node& next, std::size_t bound) {
+    SearchResult step(std::size_t position, Node& node, Node& next, const Excess& bound) {
         const std::size_t slot = slots_.slot_at(position);
         if (slot != kNone && slots_.is_empty(slot)) {
             if (node.tries_others) return SearchResult::none;
@@ -151,7 +162,7 @@ class Arrangement {
             const std::size_t item = node.cursor;
             if (class_items_[class_[item]][n_taken_[class_[item]]] != item || !can_take(slot, item, node.tries_others))
                 continue;
-            const std::size_t excess = node.excess + excess_of(position, item);
+            const Excess excess = excess_of(position, item, node.excess);
             if (excess > bound) {
                 next_bound_ = std::min(next_bound_, excess);
                 continue;
@@ -178,7 +189,7 @@ class Arrangement {
             if (slot != kNone && slots_.is_empty(slot)) continue;
             const std::size_t own_item = slot == kNone ? kNone : slots_.matched_item(slot);
             std::size_t chosen = kNone;
-            std::size_t min_excess = std::numeric_limits<std::size_t>::max();
+            Excess min_excess = kMaxExcess;
             for (std::size_t item = next_[n_]; item != n_; item = next_[item]) {
                 if (reserved_for[item] != kNone && item != own_item) continue;
                 if (own_item != kNone ? !slots_.has_member(slot, item) ||
@@ -186,11 +197,11 @@ class Arrangement {
                                       : slots_.is_slot_only(item)) {
                     continue;
                 }
-                const std::size_t excess = excess_of(position, item);
+                const Excess excess = excess_of(position, item, kNoExcess);
                 if (excess >= min_excess) continue;
                 chosen = item;
                 min_excess = excess;
-                if (excess == 0) break;
+                if (excess == kNoExcess) break;
             }
             if (own_item != kNone) reserved_for[own_item] = kNone;
             chosen_[position] = kNone;  // an abandoned search may have left an item here
@@ -198,10 +209,12 @@ class Arrangement {
         }
     }
 
-    std::size_t excess_of(std::size_t position, std::size_t item) const noexcept {
-        std::size_t excess = 0;
-        for (const ArrangeLabels& rule : rules_) excess += rule.excess(position, item);
-        return excess;
+    // The excess of the item at `position`, added to that of the positions before.
+    Excess excess_of(std::size_t position, std::size_t item, Excess before) const noexcept {
+        for (std::size_t r = 0; r < rules_.size(); ++r) {
+            before[std::min(r, kArrangeRanks - 1)] += static_cast<std::uint32_t>(rules_[r].excess(position, item));
+        }
+        return before;
     }
 
     void take(std::size_t position, std::size_t item) {
@@ -233,7 +246,7 @@ class Arrangement {
     std::vector<std::size_t> before_;
     std::vector<std::size_t> chosen_;  // item at each position; kNone = empty
     std::size_t n_steps_ = 0;
-    std::size_t next_bound_ = 0;  // the least excess above the bound
+    Excess next_bound_{};  // the least excess above the bound
 };
 
 Status check(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,

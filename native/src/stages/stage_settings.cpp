@@ -97,8 +97,14 @@ class KeyReader {
     Status status_;
 };
 
+void read_keys(KeyReader& key, QuotaStep& step) {
+    key("column", step.column);
+    key("at_most", step.at_most, 1.0);
+}
 void read_keys(KeyReader& key, InnerProductStep& step) {
     key("k", step.k, 1.0);
+    key("at_most", step.at_most);
+    key("min_items", step.min_items);
 }
 void read_keys(KeyReader& key, FreshnessStep& step) {
     key("weight", step.weight, -kMaxNumber);
@@ -107,10 +113,6 @@ void read_keys(KeyReader& key, FreshnessStep& step) {
 void read_keys(KeyReader& key, ToneStep& step) {
     key("column", step.column);
     key("at_least", step.at_least, -kMaxNumber);
-}
-void read_keys(KeyReader& key, QuotaStep& step) {
-    key("column", step.column);
-    key("at_most", step.at_most, 1.0);
 }
 void read_keys(KeyReader& key, TaskWeight& weight) {
     key("task", weight.task);

@@ -18,8 +18,14 @@ namespace karec {
 struct IndexRowsStep {};
 struct HasEmbeddingStep {};
 struct NotShownStep {};
+struct QuotaStep {
+    std::string column;
+    std::size_t at_most = 0;  // ≥ 1
+};
 struct InnerProductStep {
     std::size_t k = 0;  // ≥ 1
+    std::vector<QuotaStep> at_most;
+    std::size_t min_items = 0;  // ≤ k
 };
 struct FreshnessStep {
     double weight = 0.0;
@@ -28,10 +34,6 @@ struct FreshnessStep {
 struct ToneStep {
     std::string column;
     double at_least = 0.0;
-};
-struct QuotaStep {
-    std::string column;
-    std::size_t at_most = 0;  // ≥ 1
 };
 struct RankerStep {};
 // Weights have the sum 1; a task without one has the weight 0.

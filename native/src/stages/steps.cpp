@@ -17,6 +17,7 @@ namespace {
 
 // Products of factors up to this limit are finite in float32, however they are rounded.
 constexpr double kMaxWeight = 1e38;
+constexpr std::size_t kMoreItems = 4;  // times, of a search that left too few items within its quotas
 
 // A column of the pool's items.
 struct PoolColumn {
@@ -97,7 +98,8 @@ Status check_tasks(const FusionStep& step, std::span<const std::string> tasks) {
     return {};
 }
 
-Status search_into(StageRun& run, const Candidates& candidates, std::size_t k) {
+// Replaces the pool by the k best candidates. Unknown and blocked ones are added to `counted`.
+Status search_into(StageRun& run, const Candidates& candidates, std::size_t k, const Pool& counted) {
     const std::size_t max_found = std::min(k, candidates.size());
     Pool best;
     best.ids.resize(max_found);
@@ -106,13 +108,32 @@ Status search_into(StageRun& run, const Candidates& candidates, std::size_t k) {
     ScratchVector<std::int64_t> positions(max_found);
     const auto count = run.view.search(*run.user.vector, candidates, {best.scores, best.ids, best.rows, positions});
     if (!count.ok()) return count.status();
-    best.n_unknown = run.pool.n_unknown + count->unknown;
-    best.n_blocked = run.pool.n_blocked + count->blocked;
+    best.n_unknown = counted.n_unknown + count->unknown;
+    best.n_blocked = counted.n_blocked + count->blocked;
     best.ids.resize(count->found);
     best.rows.resize(count->found);
     best.scores.resize(count->found);
     run.pool = std::move(best);
     return check_finite(run.pool.scores, "scores");
+}
+
+// Replaces the pool by the first k within the quotas of the m best candidates. m is k, then kMoreItems times as many
+// until min_items are left.
+Status search_within(const InnerProductStep& step, StageRun& run, const Candidates& candidates) {
+    const Pool before = run.pool;
+    for (std::size_t m = step.k;; m *= kMoreItems) {
+        if (Status status = search_into(run, candidates, m, before); !status.ok()) return status;
+        const bool is_all = run.pool.size() < m;
+        for (const QuotaStep& quota : step.at_most) {
+            if (Status status = run_step(quota, run); !status.ok()) return status;
+        }
+        if (is_all || run.pool.size() >= step.min_items) break;
+    }
+    if (run.pool.size() <= step.k) return {};
+    ScratchVector<std::int64_t> first(step.k);
+    std::iota(first.begin(), first.end(), 0);
+    run.pool.take(first);
+    return {};
 }
 
 }  // namespace
@@ -205,11 +226,12 @@ Status run_step(const NotShownStep&, StageRun& run) {
 }
 
 Status run_step(const InnerProductStep& step, StageRun& run) {
-    return search_into(run, Candidates::of_rows(run.pool.rows), step.k);
+    const ScratchVector<std::int32_t> rows = run.pool.rows;
+    return search_within(step, run, Candidates::of_rows(rows));
 }
 
 Status search_request(const InnerProductStep& step, StageRun& run) {
-    return search_into(run, Candidates::of_ids(run.request.candidates), step.k);
+    return search_within(step, run, Candidates::of_ids(run.request.candidates));
 }
 
 Status run_step(const FreshnessStep& step, StageRun& run) {

@@ -74,7 +74,8 @@ inline const std::string kIndexRows = R"({"use": "index_rows", "name": "index_ro
 inline const std::string kHasEmbedding = R"({"use": "has_embedding", "name": "has_embedding"}, )";
 
 inline std::string inner_product_step(int k) {
-    return R"({"use": "inner_product", "name": "inner_product", "k": )" + std::to_string(k) + "}";
+    return R"({"use": "inner_product", "name": "inner_product", "k": )" + std::to_string(k) +
+           R"(, "at_most": [], "min_items": 0})";
 }
 
 inline std::string quota_step(const std::string& column, int at_most) {

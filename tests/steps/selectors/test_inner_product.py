@@ -95,3 +95,44 @@ def test_inner_product_for_warm_users_keeps_the_scores_of_a_cold_one(index, user
     warm = step.select(request.with_features({"cold_start": np.array([False])}), candidates)
     usual = InnerProduct(index.schema, k=2).select(request, candidates)
     assert warm.indices.tolist() == usual.indices.tolist() and warm.scores.tolist() == usual.scores.tolist()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(0, 40), st.integers(1, 6), st.integers(1, 6))
+def test_quotas_of_the_cut_equal_a_walk_over_the_best_items(seed, k, min_items, of_creator, of_song):
+    rng = np.random.default_rng(seed)
+    columns = {"creator_id": rng.integers(0, 4, 60), "song_id": rng.integers(0, 8, 60).astype(np.int16)}
+    index = ItemIndex.build(np.arange(60), rng.normal(size=(60, 8)), dtype="float32", columns=columns)
+    user = rng.normal(size=(1, 8)).astype(np.float32)
+    at_most, min_items = {"creator_id": of_creator, "song_id": of_song}, min(min_items, k)
+    order, m = np.argsort(-(index.embeddings(np.arange(60)) @ user[0])), k
+    while len(expected := walk(order[:m], columns, at_most)) < min_items and m <= 60:
+        m *= 4
+    with index.pinned() as view:
+        request = Request(1, k=5, view=view).with_features({"user_vector": user})
+        items = Candidates.from_ids(np.arange(60)).with_rows(np.arange(60))
+        step = InnerProduct(index.schema, k, at_most=at_most, min_items=min_items)
+        selection = step.select(request, items)
+    assert selection.indices.tolist() == expected[:k]
+
+
+def walk(items, columns, at_most):
+    """Returns the items within the quotas of each column, of those that are within the quotas before."""
+    for column, count in at_most.items():
+        counts, kept = {}, []
+        for item in items:
+            value = columns[column][item]
+            counts[value] = counts.get(value, 0) + 1
+            kept += [item] if counts[value] <= count else []
+        items = kept
+    return items
+
+
+@pytest.mark.parametrize(
+    ("at_most", "message"),
+    [({"creator": 1}, "creator"), ({"tone": 1}, "integer"), ({"creator_id": 0}, "at_most.creator_id")],
+)
+def test_quota_of_a_wrong_column_or_number_is_refused(at_most, message):
+    columns = {"creator_id": np.arange(3), "tone": np.ones(3)}
+    index = ItemIndex.build(np.arange(3), np.eye(3), columns=columns)
+    with pytest.raises(ValueError, match=message):
+        InnerProduct(index.schema, 2, at_most=at_most)

@@ -1,0 +1,133 @@
+"""Checks the rules of pages: two pages of each user, as JSON lines that other programs can check too.
+
+    {"user_id", "page": 1 or 2, "shown": [ids of page 1], "ids": [...], "reserve": [ids of the stage before],
+     "columns": {column: {"shown", "ids", "reserve": [values]}}, "degraded": [relaxed rules]}
+
+This check counts every window of the page. It shares no code with the selection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec.index import IndexView
+from karec.lab.report import Table
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Request
+from karec.steps.selectors.page_rules import PageRules
+from karec.steps.shared.page_rules import Rule
+from karec.times import Progress
+
+PAGES = 2  # of a user
+
+
+def check_page_rules(
+    cascade: Cascade,
+    users: Sequence[int],
+    out: Path,
+    *,
+    time_ms: int,
+    k: int = 10,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes the pages to ``out``, and returns numbers of pages: {"pages", "short", "degraded", "broken",
+    "rules": {rule: broken}}.
+
+    ``broken`` counts pages that break a rule which ``degraded`` does not name. The scene's last selector is
+    ``page_rules``; rules with ``apart`` are not checked. Raises ValueError for another scene.
+    """
+    rules = _rules_of(cascade)
+    of_rule = dict.fromkeys(map(str, rules), 0)
+    counts = {"pages": 0, "short": 0, "degraded": 0, "broken": 0}
+    with out.open("w", encoding="utf-8") as file:
+        for done, user in enumerate(users):
+            if progress is not None:
+                progress(done, len(users), "pages")
+            for page in _pages(cascade, rules, user, k, time_ms):
+                file.write(json.dumps(page) + "\n")
+                values = page["columns"]
+                broken = [
+                    str(rule)
+                    for rule in rules
+                    if is_broken(rule, values[rule.column]["shown"], values[rule.column]["ids"])
+                ]
+                for name in broken:
+                    of_rule[name] += 1
+                relaxed = " ".join(page["degraded"])
+                counts["pages"] += 1
+                counts["short"] += len(page["ids"]) < k
+                counts["degraded"] += bool(relaxed)
+                counts["broken"] += any(name not in relaxed for name in broken)
+    return {**counts, "rules": of_rule}
+
+
+def is_broken(rule: Rule, shown: Sequence[int], ids: Sequence[int]) -> bool:
+    """Returns True if a window that ends on the page has more than ``rule.count`` items of one value.
+
+    Values below 0 are missing and equal no other.
+    """
+    values = [*shown, *ids]
+    for end in range(len(shown), len(values)):
+        begin = 0 if isinstance(rule.window, str) else max(0, end + 1 - rule.window)
+        is_limited = values[end] >= 0 and (not rule.values or values[end] in rule.values)
+        if is_limited and values[begin : end + 1].count(values[end]) > rule.count:
+            return True
+    return False
+
+
+def page_rules_table(report: Mapping[str, Any]) -> Table:
+    rows = [(rule, f"{n:,}") for rule, n in report["rules"].items()]
+    rows += [("any rule that the page does not name", f"{report['broken']:,}")]
+    rows += [
+        ("pages with fewer items", f"{report['short']:,}"),
+        ("pages that name a rule", f"{report['degraded']:,}"),
+    ]
+    return Table(f"Pages that break a rule, of {report['pages']:,}", ("rule", "pages"), rows)
+
+
+def _rules_of(cascade: Cascade) -> list[Rule]:
+    last = cascade.stages[-1].steps[-1]
+    if not isinstance(last, PageRules):
+        raise ValueError(f"the scene {cascade.scene!r} ends with {last.name!r}, expected page_rules")
+    return [rule for rule in last.rules if not rule.apart]
+
+
+def _pages(
+    cascade: Cascade, rules: Sequence[Rule], user: int, k: int, time_ms: int
+) -> Iterator[dict[str, Any]]:
+    """Yields the first PAGES pages of the user, as in the module's docstring."""
+    assert cascade.index is not None  # page_rules reads columns of it
+    shown: list[int] = []
+    for number in range(1, PAGES + 1):
+        request = Request(user, k, cascade.scene, time_ms, shown=tuple(shown), request_id=f"{user}-{number}")
+        page = cascade.run(request)
+        lists = {
+            "shown": shown,
+            "ids": page.candidates.ids.tolist(),
+            "reserve": page.scored[cascade.stages[-2].name].ids.tolist(),
+        }
+        with cascade.index.pinned() as view:
+            columns = {
+                column: {name: _values(view, column, ids) for name, ids in lists.items()}
+                for column in dict.fromkeys(rule.column for rule in rules)
+            }
+        yield {
+            "user_id": user,
+            "page": number,
+            **lists,
+            "columns": columns,
+            "degraded": list(page.degraded),
+        }
+        shown = [*shown, *lists["ids"]]
+
+
+def _values(view: IndexView, column: str, ids: Sequence[int]) -> list[int]:
+    """Returns the values of ``column``, −1 for ids that are not in the index."""
+    rows = np.asarray(view.lookup(np.array(ids, np.int64)))
+    values: list[int] = np.where(rows < 0, -1, view.gather(column, rows).astype(np.int64)).tolist()
+    return values

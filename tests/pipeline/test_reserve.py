@@ -1,0 +1,130 @@
+"""Rules of the page hold if items that earlier steps left out can keep them."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from thirty_works import thirty_works
+
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recall import Recall
+from karec.pipeline.step import Filter, Source, Stage
+from karec.pipeline.types import Candidates, Request
+from karec.steps.hydrators.index_rows import IndexRows
+from karec.steps.selectors.page_rules import PageRules
+from karec.steps.selectors.top_k import TopK
+from karec.steps.shared.page_rules import Position, Rule
+from karec.steps.sources.merge import Merge
+
+CREATOR, SONG = Rule("creator_id", 10, 1), Rule("song_id", 10, 1)
+
+
+@pytest.fixture(scope="module")
+def index():
+    return thirty_works()
+
+
+class All(Source):
+    name, quota = "all", 30
+
+    def __init__(self, ids):
+        self.ids = np.array(ids)
+
+    def recall(self, request):
+        return Candidates.from_ids(self.ids, -np.arange(len(self.ids)))
+
+
+class Without(Filter):
+    name, reason = "without", "named"
+
+    def __init__(self, *ids):
+        self.ids = ids
+
+    def keep(self, request, candidates):
+        return ~np.isin(candidates.ids, self.ids)
+
+
+def page_of(index, ids, rules, k, *, n_ranked, first=(), steps=(), shown=(), places=()):
+    """Returns the page of rank, which keeps ``n_ranked`` of ``ids``, and of rerank with ``rules``."""
+    page_rules = PageRules(index.schema, rules, places)
+    page_rules.name = "page_rules"
+    cascade = Cascade(
+        "home",
+        (),
+        Recall((All(ids),), Merge([30], 30)),
+        (
+            Stage("rank", (IndexRows(index.schema), TopK(n_ranked))),
+            Stage("rerank", (*first, *steps, page_rules)),
+        ),
+        index=index,
+    )
+    return cascade.run(Request(1, k, "home", shown=shown))
+
+
+def ids_of(page):
+    return tuple(page.candidates.ids.tolist())
+
+
+def test_items_that_rank_left_out_keep_the_rules(index):
+    page = page_of(index, [0, 7, 14, 21, 1, 8, 2], [CREATOR], 3, n_ranked=4)  # 0, 7, 14, 21: one creator
+    assert ids_of(page) == (0, 1, 2) and not page.degraded
+
+
+def test_items_that_the_last_stage_cut_come_before_those_of_the_reserve(index):
+    page = page_of(index, [0, 7, 1, 2, 3], [CREATOR], 3, n_ranked=3, steps=(TopK(2),))
+    assert ids_of(page) == (0, 1, 2)
+
+
+def test_reserve_is_not_read_if_the_candidates_keep_the_rules(index):
+    page = page_of(index, [0, 1, 2, 3], [CREATOR], 2, n_ranked=3)
+    assert ids_of(page) == (0, 1) and page.trace.steps[-1].n_in == 3
+
+
+def test_filters_of_the_last_stage_hold_for_the_reserve(index):
+    page = page_of(index, [0, 7, 14, 1, 2, 3], [CREATOR], 3, n_ranked=2, first=(Without(1),))
+    assert ids_of(page) == (0, 2, 3)
+
+
+def test_page_is_filled_from_the_reserve(index):
+    page = page_of(index, [0, 1, 2, 3], [CREATOR], 3, n_ranked=2)
+    assert ids_of(page) == (0, 1, 2)
+
+
+def test_rule_that_no_item_can_keep_is_relaxed_and_named(index):
+    page = page_of(index, [0, 7, 14, 21], [CREATOR], 3, n_ranked=2)
+    assert ids_of(page) == (0, 7, 14)
+    assert page.degraded == ("rerank.page_rules: at most 1 of one creator_id in 10",)
+
+
+def test_last_rule_is_relaxed_first(index):
+    creator, song = Rule("creator_id"), Rule("song_id")  # 0 and 7 have one creator, 0 and 1 one song
+    for rules, ids in (([creator, song], (0, 1, 7)), ([song, creator], (0, 7, 1))):
+        page = page_of(index, [0, 7, 1], rules, 3, n_ranked=3)
+        assert ids_of(page) == ids and page.degraded == (f"rerank.page_rules: {rules[1]}",)
+
+
+def test_items_of_the_page_before_count(index):
+    page = page_of(index, [7, 1, 2], [CREATOR], 2, n_ranked=1, shown=(0,))
+    assert ids_of(page) == (1, 2)
+
+
+def test_reserved_position_takes_an_item_of_the_reserve(index):
+    page = page_of(index, [0, 1, 2, 9], [], 2, n_ranked=2, places=[Position(1, work=9)])
+    assert ids_of(page) == (9, 0) and not page.degraded
+
+
+@settings(max_examples=60)
+@given(st.permutations(range(12)), st.integers(1, 12), st.integers(1, 4))
+def test_page_keeps_the_rules_if_any_order_of_all_items_does(index, ids, n_ranked, k):
+    rules = [Rule("creator_id", 10, 1), Rule("song_id", 2, 1)]
+    page = page_of(index, ids, rules, k, n_ranked=n_ranked)
+    creators, songs = index.columns["creator_id"], index.columns["song_id"]
+
+    def keeps(order):
+        own = creators[list(order)]
+        return len(set(own)) == k and (np.diff(songs[list(order)]) != 0).all()
+
+    has_solution = any(keeps(order) for order in permutations(range(12), k))
+    assert has_solution == (not page.degraded) == keeps(ids_of(page))
