@@ -18,6 +18,7 @@ using TermTuple =
 
 Filter compile(const std::vector<TermTuple>& tuples) {
     std::vector<FilterTerm> terms;
+    terms.reserve(tuples.size());
     for (const auto& [op, n_parts, column, integers, numbers, is_category] : tuples) {
         terms.push_back({static_cast<FilterOp>(op), n_parts, column, integers, numbers, is_category});
     }

@@ -1,4 +1,6 @@
 // The C interface of Filter.
+#include <algorithm>
+#include <span>
 #include <vector>
 
 #include "c_api/arguments.hpp"
@@ -17,16 +19,19 @@ static_assert(static_cast<int>(FilterOp::all) == KAREC_FILTER_ALL);
 static_assert(static_cast<int>(FilterOp::in) == KAREC_FILTER_IN);
 static_assert(static_cast<int>(FilterOp::is_missing) == KAREC_FILTER_IS_MISSING);
 
+template <class T>
+std::span<const T> to_values(const T* values, std::size_t n, const char* name) {
+    return values == nullptr ? std::span<const T>() : to_span(values, n, name);
+}
+
 FilterTerm to_term(const karec_filter_term& given) {
-    FilterTerm term{};
-    term.op = static_cast<FilterOp>(given.op);
-    term.n_parts = given.n_parts;
-    if (given.column != nullptr) term.column = given.column;
-    if (given.integers != nullptr) term.integers = to_span(given.integers, given.n_values, "terms->integers");
-    if (given.numbers != nullptr) term.numbers = to_span(given.numbers, given.n_values, "terms->numbers");
     if (given.n_values > 0 && given.integers == nullptr && given.numbers == nullptr) refuse("terms->integers is NULL");
-    term.is_category = given.is_category != 0;
-    return term;
+    return {static_cast<FilterOp>(given.op),
+            given.n_parts,
+            given.column == nullptr ? "" : given.column,
+            to_values(given.integers, given.n_values, "terms->integers"),
+            to_values(given.numbers, given.n_values, "terms->numbers"),
+            given.is_category != 0};
 }
 
 }  // namespace
@@ -36,6 +41,7 @@ karec_status karec_filter_create(const karec_filter_term* terms, size_t n_terms,
         require(filter, "filter");
         check_struct_count(terms, n_terms, "terms");
         std::vector<FilterTerm> converted;
+        converted.reserve(std::min(n_terms, kMaxFilterTerms));
         for (std::size_t i = 0; i < n_terms; ++i) converted.push_back(to_term(read_nth_struct(terms, i, "terms")));
         auto compiled = Filter::compile(converted);
         if (compiled.ok()) *filter = new karec_filter{std::move(compiled.value())};

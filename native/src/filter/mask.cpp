@@ -59,7 +59,7 @@ std::vector<Interval<std::uint8_t>> to_bool_intervals(const std::vector<Interval
     std::vector<Interval<std::uint8_t>> flags;
     for (const int flag : {0, 1}) {
         const auto has_flag = [&](const auto& interval) { return interval.low <= flag && flag <= interval.high; };
-        if (std::ranges::any_of(intervals, has_flag)) flags.push_back({flag, flag * 255});
+        if (std::ranges::any_of(intervals, has_flag)) flags.push_back({flag, flag == 0 ? 0 : 255});
     }
     return flags;
 }
