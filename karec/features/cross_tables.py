@@ -59,7 +59,8 @@ class CrossWeights:
     def make_tables(self, encoder: Encoder, user: Mapping[str, NDArray[Any]]) -> CrossTables:
         """Returns the tables of the user of one request, the inputs ``user`` of ``Encoder.encode_user``.
 
-        Cost: the crosses and terms of one item for each distinct code of the user's lists.
+        Cost: the crosses and terms of one item for each distinct code of the user's lists, and O(K) for the
+        K codes of each category.
         """
         names = encoder.names["item_ids"]
         codes = [_codes_of_user(encoder, user, column) for column in range(len(names))]
@@ -73,8 +74,9 @@ class CrossWeights:
         for name in self.categories(encoder):
             own = codes[names.index(name)]
             is_of_category = [encoder.cross_categories[column] == name for column in self.columns]
-            other, *values = terms[: 1 + len(own), is_of_category].sum(axis=1).tolist()
-            tables[name] = CodeTable(own, np.array(values), other)
+            values = terms[: 1 + len(own), is_of_category].sum(axis=1)
+            size = encoder.sizes["item_ids"][names.index(name)]
+            tables[name] = CodeTable.from_values(own, values[1:], float(values[0]), size)
         return CrossTables(tables)
 
     def check(self, path: Path, encoder: Encoder) -> None:
@@ -114,19 +116,35 @@ class CrossWeights:
 
 @dataclass(frozen=True, eq=False)
 class CodeTable:
-    """What codes of a category add to a score.
+    """What the codes of a category add to a score.
 
-    ``values (K,)`` of the ascending ``codes (K,)``; all others add ``other``.
+    known          (K + 1,) float64 by code; the last for every other code that the user's lists lack
+    unseen_codes   (S,) int64, ascending: codes above K − 1 in the user's lists
+    unseen         (S,) float64, theirs
     """
 
-    codes: NDArray[Any]
-    values: NDArray[Any]
-    other: float
+    known: NDArray[Any]
+    unseen_codes: NDArray[Any]
+    unseen: NDArray[Any]
+
+    @classmethod
+    def from_values(cls, codes: NDArray[Any], values: NDArray[Any], other: float, size: int) -> CodeTable:
+        """Returns a table of ascending ``codes`` with ``values``; ``other`` for the rest; K = ``size``."""
+        n_known = int(np.searchsorted(codes, size))
+        known = np.full(size + 1, other)
+        known[codes[:n_known]] = values[:n_known]
+        return cls(known, codes[n_known:], values[n_known:])
 
     def look_up(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """Returns (N,) float64. O(N log K)."""
-        at = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
-        return np.where(self.codes[at] == codes, self.values[at], self.other)
+        """Returns (N,) float64. O(N), and O(log S) more for each code above K − 1."""
+        last = len(self.known) - 1
+        values: NDArray[Any] = self.known[np.minimum(codes, last)]
+        rare = np.flatnonzero(codes >= last) if len(self.unseen_codes) else self.unseen_codes
+        if len(rare):
+            at = np.minimum(np.searchsorted(self.unseen_codes, codes[rare]), len(self.unseen_codes) - 1)
+            is_own = self.unseen_codes[at] == codes[rare]
+            values[rare[is_own]] = self.unseen[at[is_own]]
+        return values
 
 
 @dataclass(frozen=True, eq=False)

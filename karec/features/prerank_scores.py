@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import BundleError, ContractError
-from karec.features.cross_tables import CrossWeights
+from karec.features.cross_tables import USER_LISTS, CrossWeights
 from karec.features.encoder import Encoder
 from karec.features.user_vectors import user_query
 from karec.index import IndexSchema
 from karec.pipeline.types import Request
+
+
+class Towers(Protocol):
+    """The parts of a bundle that wide towers need."""
+
+    @property
+    def encoder(self) -> Encoder: ...
+    @property
+    def cross_weights(self) -> CrossWeights | None: ...
 
 
 class WideScores:
@@ -30,6 +39,17 @@ class WideScores:
         if missing:
             raise BundleError(f"wide towers read codes of {missing}, but the item index has no such columns")
 
+    @classmethod
+    def from_bundle(cls, schema: IndexSchema, bundle: Towers) -> WideScores | None:
+        """Returns None if the towers of ``bundle`` are not wide."""
+        weights = bundle.cross_weights
+        return None if weights is None else cls(schema, bundle.encoder, weights)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features of the request that ``score`` reads, in addition to the user vector."""
+        return tuple(f"request.{name}" for name in USER_LISTS)
+
     def score(self, request: Request, rows: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) float32 scores of ``rows`` of the request's index, −inf where a search skips the row.
 
@@ -44,3 +64,11 @@ class WideScores:
             for name in self.categories
         }
         return np.asarray(view.scores(user_query(request), rows=rows) + tables.score(codes), np.float32)
+
+
+def best_positions(scores: NDArray[Any], k: int) -> NDArray[Any]:
+    """Returns the positions of the ``k`` best finite ``scores (N,)``, best first, ties by position."""
+    best = np.flatnonzero(np.isfinite(scores))
+    if len(best) > k:
+        best = np.flatnonzero(scores >= -np.partition(-scores, k - 1)[k - 1])
+    return best[np.argsort(-scores[best], kind="stable")][:k]

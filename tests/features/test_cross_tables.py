@@ -7,6 +7,7 @@ import pytest
 
 from karec.aggregates.advance import advance
 from karec.errors import BundleError, ContractError
+from karec.features.affinities import AffinityPriors
 from karec.features.cross_tables import CrossWeights
 from karec.features.encoder import Encoder
 from karec.features.prerank_scores import WideScores
@@ -21,20 +22,18 @@ def later(dataset):
     return advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
 
 
-@pytest.fixture(scope="module", params=["impressions", "positives only"])
+@pytest.fixture(scope="module", params=["impressions", "rare creators", "positives only"])
 def any_encoder(request, dataset, encoder):
     if request.param == "impressions":
         return encoder
-    rows = dataset.split()[0]
-    labels = {name: np.ones(len(rows)) for name in ("click", "long_view")}
-    enjoyed = rows.take(rows.labels["click"] > 0)
-    fitted = Encoder.fit(dataset.snapshot, rows, dataset.tasks, history_length=8, min_count=3)
-    codes = fitted.works.encode_ids(dataset.snapshot.works)[dataset.snapshot.works.lookup(enjoyed.work_id)]
-    priors = type(fitted.affinities).fit(
-        codes, fitted.works.vocabularies, np.ones(len(codes), bool), has_skipped=False
-    )
-    assert labels
-    return replace(fitted, affinities=priors)
+    rows, works = dataset.split()[0], dataset.snapshot.works
+    rare = Encoder.fit(dataset.snapshot, rows, dataset.tasks, history_length=8, min_count=60)
+    if request.param == "rare creators":
+        return rare
+    codes = rare.works.encode_ids(works)[works.lookup(rows.work_id)]
+    enjoyed = rows.labels["click"] > 0
+    priors = AffinityPriors.fit(codes, rare.works.vocabularies, enjoyed, has_skipped=False)
+    return replace(rare, affinities=priors)
 
 
 def make_weights(encoder, seed=0):
@@ -54,7 +53,7 @@ def item_codes(encoder, items):
 def test_tables_equal_the_terms_of_each_item(any_encoder, later):
     weights = make_weights(any_encoder)
     items = any_encoder.encode_items(later, np.arange(-1, len(later.works)), later.time_ms)
-    n_used = 0
+    n_used = n_unseen = 0
     for user_id in (*later.users.ids.tolist(), UNKNOWN_USER):
         user = any_encoder.encode_user(later, user_id, later.time_ms, 0)
         crosses = any_encoder.encode_crosses(user, items)["crosses"]
@@ -62,20 +61,22 @@ def test_tables_equal_the_terms_of_each_item(any_encoder, later):
         tables = weights.make_tables(any_encoder, user)
         np.testing.assert_allclose(tables.score(item_codes(any_encoder, items)), expected, atol=1e-9)
         n_used += len(np.unique(expected)) > 2
+        n_unseen += sum(len(table.unseen) for table in tables.tables.values())
     assert n_used >= 10
+    assert (n_unseen > 0) == (len(any_encoder.works.vocabularies[1]) < len(set(later.works["creator_id"])))
 
 
 def test_tables_have_one_value_for_all_codes_outside_the_users_lists(any_encoder, later):
     user = any_encoder.encode_user(later, int(later.users.ids[0]), later.time_ms, 0)
     for table in make_weights(any_encoder).make_tables(any_encoder, user).tables.values():
         newer = np.array([2**62 + 5, 10**6])  # unseen ids, and a code that no table was made for
-        assert (table.look_up(newer) == table.other).all()
+        assert (table.look_up(newer) == table.known[-1]).all()
 
 
 def test_tables_of_a_user_without_lists_only_separate_missing_values(encoder, later):
     user = encoder.encode_user(later, UNKNOWN_USER, later.time_ms, 0)
     for table in make_weights(encoder).make_tables(encoder, user).tables.values():
-        assert table.codes.tolist() == [0]
+        assert np.ptp(table.known[1:]) == 0 and not len(table.unseen)
 
 
 def test_tables_leave_out_the_items_id_and_cowatch(encoder):

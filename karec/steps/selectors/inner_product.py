@@ -8,10 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from karec import _native
-from karec.bundle import Bundle
-from karec.bundle.item_types import ItemTypeBundle
-from karec.features.cross_tables import USER_LISTS
-from karec.features.prerank_scores import WideScores
+from karec.features.prerank_scores import Towers, WideScores, best_positions
 from karec.features.user_vectors import user_query
 from karec.index import IndexSchema
 from karec.pipeline.step import Selector
@@ -46,7 +43,7 @@ class InnerProduct(Selector):
         only_warm: bool = False,
         at_most: Mapping[str, int] = MappingProxyType({}),
         min_items: int | None = None,
-        bundle: Bundle | ItemTypeBundle | None = None,
+        bundle: Towers | None = None,
     ) -> None:
         if k <= 0:
             raise ValueError(f"k must be positive, got {k}")
@@ -63,10 +60,9 @@ class InnerProduct(Selector):
         self.only_warm = only_warm
         if only_warm:
             self.needs = (*self.needs, "scores", "request.cold_start")
-        self.wide_scores: WideScores | None = None
-        if bundle is not None and bundle.cross_weights is not None:
-            self.wide_scores = WideScores(schema, bundle.encoder, bundle.cross_weights)
-            self.needs = (*self.needs, *(f"request.{name}" for name in USER_LISTS))
+        self.wide_scores = None if bundle is None else WideScores.from_bundle(schema, bundle)
+        if self.wide_scores is not None:
+            self.needs = (*self.needs, *self.wide_scores.needs)
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         rows = candidates.rows
@@ -75,10 +71,10 @@ class InnerProduct(Selector):
             best = open_items[np.argsort(-candidates.scores[open_items], kind="stable")]
             return self._cut(request, rows, lambda m: Selection(best[:m], candidates.scores[best[:m]]))
         if self.wide_scores is not None:
-            scores = self.wide_scores.score(request, rows)
-            order = np.argsort(-scores, kind="stable")[: int(np.isfinite(scores).sum())]
-            notes = {"unknown": candidates.n_unknown}
-            return self._cut(request, rows, lambda m: Selection(order[:m], scores[order[:m]], notes))
+            scores, notes = self.wide_scores.score(request, rows), {"unknown": candidates.n_unknown}
+            return self._cut(
+                request, rows, lambda m: Selection(top := best_positions(scores, m), scores[top], notes)
+            )
         return self._cut(request, rows, lambda m: self._search(request, candidates, m))
 
     def _search(self, request: Request, candidates: Candidates, m: int) -> Selection:

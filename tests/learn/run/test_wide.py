@@ -66,6 +66,21 @@ def test_inner_product_orders_by_vectors_and_cross_features(config):
     assert all(np.isclose(expected, score, atol=1e-5).any() for score in found) and len(found) > 5
 
 
+def test_source_model_finds_the_best_by_vectors_and_cross_features(config):
+    bundle = Bundle.open(config.parent / "bundles")
+    cascade = load_cascade(config, "home", bundle)
+    (source,) = [source for source in cascade.recall.sources if source.name == "model"]
+    user = int(bundle.snapshot.users.ids[1])
+    with bundle.index.pinned() as view:
+        request, _ = cascade.hydrate(Request(user, time_ms=bundle.snapshot.time_ms).with_view(view))
+        found = source.recall(request)
+        scores = source.wide_scores.score(request, np.arange(view.n_rows, dtype=np.int32))
+        best = np.argsort(-scores, kind="stable")[: source.quota]
+        np.testing.assert_array_equal(found.ids, view.ids[best])
+        np.testing.assert_array_equal(found.scores, scores[best])
+        np.testing.assert_array_equal(found.rows, best)
+
+
 def test_towers_alone_page_equals_served_scores(config, dataset):
     requests = validation_requests(dataset)
     folder = config.parent / "run"
