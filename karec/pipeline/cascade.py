@@ -193,15 +193,16 @@ class Cascade:
             candidates, dropped = _open_items(request)
         sources = tuple(trace.step for trace in traces[:-1])
         scored: dict[str, Candidates] = {}
+        passed = Candidates.empty()
         stages = self._stages_of(request)
         for i, stage in enumerate(stages):
             reason = None if stage.fallback is None else self._fallback_reason(i, deadline)
             min_items = request.k if stage is stages[-1] else 0
             reserve = None
             if stage is stages[-1] and i > 0 and request.item_ids is None:
-                reserve = partial(without, scored[stages[i - 1].name], candidates.ids)
+                reserve = partial(without, passed, candidates.ids)
             outcome = stage.run(request, candidates, reason, self.clock, min_items=min_items, reserve=reserve)
-            candidates = outcome.candidates
+            candidates, passed = outcome.candidates, outcome.passed
             scored[stage.name] = outcome.scored
             traces += outcome.steps
         if len(candidates) > request.k:

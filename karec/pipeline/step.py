@@ -206,10 +206,15 @@ class SideEffect(Step):
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """Candidates after a stage, and those before its first selector (``scored``)."""
+    """Candidates after a stage.
+
+    scored  those before its first selector
+    passed  those that passed all its filters, before the selectors that follow
+    """
 
     candidates: Candidates
     scored: Candidates
+    passed: Candidates
     steps: tuple[StepTrace, ...]
 
 
@@ -257,35 +262,55 @@ class Stage:
         If the last selector keeps rules, and fewer than ``min_items`` are left or it notes relaxed rules, it
         runs again with more items behind its candidates: those that earlier selectors of this stage left out,
         then those of ``reserve``, which the stage before left out. Both stand in the order of their scores.
-        Items of ``reserve`` pass the steps before the first selector.
+        They pass the other steps before it, and all filters before it see them and its candidates together.
         """
         steps = self.steps if fallback is None else self.fallback or ()
-        n_first = next((i for i, step in enumerate(steps) if step.role == "selector"), len(steps))
-        scored, traces, _ = self._run_steps(steps[:n_first], request, candidates, fallback, clock)
-        page, last_traces, dropped = self._run_steps(steps[n_first:], request, scored, fallback, clock)
-        left = scored
-        for _ in range(MAX_REFILLS):
-            if not dropped or len(page) >= min_items:
-                break
-            ids = np.concatenate([np.setdiff1d(before.ids, after.ids) for before, after, _ in dropped])
-            if len(left) - len(ids) <= len(page):
-                break  # no other candidates are left
-            left = without(left, ids)
-            traces += [trace for _, _, trace in dropped]
-            page, last_traces, dropped = self._run_steps(steps[n_first:], request, left, fallback, clock)
-        n_rules = _last_rules(steps)
+        selectors = [i for i, step in enumerate(steps) if step.role == "selector"]
+        n_first = selectors[0] if selectors else len(steps)
+        last_filter = max((i for i, step in enumerate(steps) if step.role == "filter"), default=-1)
+        n_passed = next((i for i in selectors if i > last_filter), len(steps))
+
+        def run(steps: Sequence[Step], candidates: Candidates) -> tuple[list[Candidates], list[StepTrace]]:
+            return self._run_steps(steps, request, candidates, fallback, clock)
+
+        def run_and_refill(
+            steps: Sequence[Step], candidates: Candidates
+        ) -> tuple[Candidates, list[Candidates], list[StepTrace]]:
+            lists, last_traces = run(steps, candidates)
+            traces: list[StepTrace] = []
+            for _ in range(MAX_REFILLS):
+                dropping = [
+                    i
+                    for i, step in enumerate(steps)
+                    if step.role == "filter" and len(lists[i + 1]) < len(lists[i])
+                ]
+                if not dropping or len(lists[-1]) >= min_items:
+                    break
+                ids = np.concatenate([np.setdiff1d(lists[i].ids, lists[i + 1].ids) for i in dropping])
+                if len(candidates) - len(ids) <= len(lists[-1]):
+                    break  # no other candidates are left
+                candidates = without(candidates, ids)
+                traces += [last_traces[i] for i in dropping]
+                lists, last_traces = run(steps, candidates)
+            return candidates, lists, traces + last_traces
+
+        lists_before, traces = run(steps[:n_first], candidates)
+        scored = lists_before[-1]
+        left, lists, last_traces = run_and_refill(steps[n_first:], scored)
+        passed, n_rules = lists[n_passed - n_first], _last_rules(steps)
         if reserve is not None and n_rules is not None:
-            is_relaxed = RELAXED in last_traces[n_rules - len(steps)].notes
-            if is_relaxed or len(page) < min_items:
-                others, _, _ = self._run_steps(steps[:n_first], request, reserve(), fallback, clock)
-                pool, traces_before, _ = self._run_steps(
-                    steps[n_first:n_rules], request, left, fallback, clock
-                )
-                for more in (without(left, pool.ids), others):
+            n_last = len(steps) - n_rules
+            if RELAXED in last_traces[-n_last].notes or len(lists[-1]) < min_items:
+                pool = lists[-1 - n_last]
+                others = [step for step in steps[:n_rules] if step.role != "selector"]
+                rest, _ = run(others[n_first:], without(left, pool.ids))
+                spare, _ = run(others, reserve())
+                for more in (rest[-1], spare[-1]):
                     pool = pool.append(more.take(np.argsort(-more.scores, kind="stable")))
-                page, last_traces, _ = self._run_steps(steps[n_rules:], request, pool, fallback, clock)
-                last_traces = [*traces_before, *last_traces]
-        return StageOutcome(page, scored, (*traces, *last_traces))
+                pools, _ = run([step for step in others if step.role == "filter"], pool)
+                _, lists, traces_of_rules = run_and_refill(steps[n_rules:], pools[-1])
+                last_traces = [*last_traces[:-n_last], *traces_of_rules]
+        return StageOutcome(lists[-1], scored, passed, (*traces, *last_traces))
 
     def _run_steps(
         self,
@@ -294,16 +319,14 @@ class Stage:
         candidates: Candidates,
         fallback: FallbackReason | None,
         clock: Clock,
-    ) -> tuple[Candidates, list[StepTrace], list[tuple[Candidates, Candidates, StepTrace]]]:
-        """Returns the candidates, the traces, and what each filter that dropped items got and left."""
-        traces, dropped = [], []
+    ) -> tuple[list[Candidates], list[StepTrace]]:
+        """Returns the candidates before the first step and after each one, and the traces."""
+        lists, traces = [candidates], []
         for step in steps:
-            before = candidates
-            candidates, trace = self._run_step(step, request, before, fallback, clock)
+            candidates, trace = self._run_step(step, request, candidates, fallback, clock)
+            lists.append(candidates)
             traces.append(trace)
-            if step.role == "filter" and len(candidates) < len(before):
-                dropped.append((before, candidates, trace))
-        return candidates, traces, dropped
+        return lists, traces
 
     def _run_step(
         self, step: Step, request: Request, before: Candidates, fallback: FallbackReason | None, clock: Clock

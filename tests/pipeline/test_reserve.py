@@ -12,6 +12,7 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.step import Filter, Source, Stage
 from karec.pipeline.types import Candidates, Request
+from karec.steps.filters.quota import Quota
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.selectors.page_rules import PageRules
 from karec.steps.selectors.top_k import TopK
@@ -85,6 +86,39 @@ def test_reserve_is_not_read_if_the_candidates_keep_the_rules(index):
 def test_filters_of_the_last_stage_hold_for_the_reserve(index):
     page = page_of(index, [0, 7, 14, 1, 2, 3], [CREATOR], 3, n_ranked=2, first=(Without(1),))
     assert ids_of(page) == (0, 2, 3)
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_no_filter_before_the_rules_is_passed_by(index, at):
+    """A filter at any place of the last two stages."""
+    page_rules = PageRules(index.schema, [CREATOR])
+    page_rules.name = "page_rules"
+    steps = [TopK(4), TopK(3), TopK(2), page_rules]
+    steps.insert(at, Without(1))
+    n = 2 + (at <= 1)
+    stages = Stage("rank", (IndexRows(index.schema), *steps[:n])), Stage("rerank", tuple(steps[n:]))
+    recall = Recall((All([0, 1, 7, 2, 14, 3]),), Merge([30], 30))
+    page = Cascade("home", (), recall, stages, index=index).run(Request(1, 3, "home"))
+    assert ids_of(page) == ((0, 7, 2) if at == 1 else (0, 2, 3))
+
+
+def test_quota_of_the_last_stage_counts_candidates_and_reserve_together(index):
+    steps = (Quota(index.schema, "creator_id", 1),)  # 1 and 8 have one creator
+    page = page_of(index, [0, 1, 8, 2], [], 3, n_ranked=2, steps=steps)
+    assert ids_of(page) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("n_ranked", [1, 2, 3, 6])
+def test_items_that_a_filter_after_the_rules_drops_are_replaced_from_the_reserve(index, n_ranked):
+    page_rules = PageRules(index.schema, [CREATOR])
+    page_rules.name = "page_rules"
+    stages = (
+        Stage("rank", (IndexRows(index.schema), TopK(n_ranked))),
+        Stage("rerank", (page_rules, Without(1, 3))),
+    )
+    recall = Recall((All([0, 7, 1, 2, 3, 4]),), Merge([30], 30))
+    page = Cascade("home", (), recall, stages, index=index).run(Request(1, 3, "home"))
+    assert ids_of(page) == (0, 2, 4) and not page.degraded
 
 
 def test_page_is_filled_from_the_reserve(index):
