@@ -8,11 +8,12 @@ import numpy as np
 
 from karec.features.prerank_scores import Towers, WideScores, best_positions
 from karec.features.user_vectors import user_query
-from karec.index import IndexSchema, IndexView
+from karec.index import IndexSchema
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request, StepOutput
 
 CANDIDATE_RATIO = 2  # scored items per recalled item
+SCANNED_SHARE = 0.5  # of the items; if a request allows fewer, all of them are scored
 
 
 class Model(Source):
@@ -24,7 +25,9 @@ class Model(Source):
     Settings:
         exact: true: score every item. false: in an index with lists, score only the items of the lists
             nearest to the user. Their number is the bundle's ``n_probe``, for a measured recall@1000 of at
-            least 0.95, or the number of lists with twice the quota on average, if that is more.
+            least 0.95, or the number of lists with twice the quota on average, if that is more. If the
+            request allows a share s of the items, 1/s as many lists; below one half, all allowed items are
+            scored: few of them may be in the nearest lists.
     """
 
     is_verified = True  # tests/steps/sources/test_model.py
@@ -52,7 +55,7 @@ class Model(Source):
             return self._scan(request, self.wide_scores)
         query, view = user_query(request), request.index
         mask = None if request.allowed is None else request.allowed.rows
-        result = view.search(query, self.quota, mask=mask, n_probe=self._n_probe(view))
+        result = view.search(query, self.quota, mask=mask, n_probe=self._n_probe(request))
         nearest = Candidates.from_ids(result.ids, result.scores).with_rows(result.rows)
         return StepOutput(nearest, {"without_user_vector": result.n_unknown}) if result.n_unknown else nearest
 
@@ -65,7 +68,12 @@ class Model(Source):
         ids = view.ids[rows[best]]
         return Candidates.from_ids(ids, scores[best]).with_rows(view.lookup(ids))
 
-    def _n_probe(self, view: IndexView) -> int | None:
+    def _n_probe(self, request: Request) -> int | None:
+        view, allowed = request.index, request.allowed
         if self.exact or self.n_probe is None or not view.n_lists:
             return None
-        return max(self.n_probe, ceil(CANDIDATE_RATIO * self.quota * view.n_lists / max(len(view), 1)))
+        share = 1.0 if allowed is None else allowed.n_allowed / max(view.n_rows, 1)
+        if share < SCANNED_SHARE:
+            return None
+        n_probe = max(self.n_probe, CANDIDATE_RATIO * self.quota * view.n_lists / max(len(view), 1))
+        return ceil(n_probe / share)

@@ -6,6 +6,7 @@ import pytest
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade
+from karec.pipeline.masks import AllowedRows
 from karec.pipeline.recall import Recall
 from karec.pipeline.types import Candidates, Request
 from karec.steps.sources.merge import Merge
@@ -98,6 +99,26 @@ def test_model_reads_lists_that_hold_twice_its_quota():
     index, request = listed_works()
     some = Model(index.schema, quota=150, exact=False, n_probe=1).recall(request)
     expected = request.index.search(request.features["user_vector"][0], 150, n_probe=15)
+    assert some.ids.tolist() == expected.ids.tolist()
+
+
+def test_model_finds_all_allowed_items_that_are_far_from_the_user():
+    """A third of the items, those with the smallest inner products: none is in the nearest lists."""
+    index, request = listed_works()
+    scores = index.embeddings(np.arange(600)) @ request.features["user_vector"][0]
+    mask = scores < np.quantile(scores, 1 / 3)
+    nearest = request.index.search(request.features["user_vector"][0], 20, mask=mask, n_probe=3)
+    assert len(nearest.ids) == 0
+    far = Model(index.schema, 20, False, n_probe=3).recall(request.with_allowed(AllowedRows(mask)))
+    order = np.argsort(-np.where(mask, scores, -np.inf), kind="stable")[:20]
+    assert far.ids.tolist() == request.index.ids[order].tolist()
+
+
+def test_model_reads_more_lists_if_fewer_items_are_allowed():
+    index, request = listed_works()
+    mask = np.random.default_rng(0).random(600) < 0.7
+    some = Model(index.schema, 20, False, n_probe=3).recall(request.with_allowed(AllowedRows(mask)))
+    expected = request.index.search(request.features["user_vector"][0], 20, mask=mask, n_probe=5)
     assert some.ids.tolist() == expected.ids.tolist()
 
 
