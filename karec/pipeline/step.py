@@ -306,7 +306,10 @@ class Stage:
                 rest, _ = run(others[n_first:], without(left, pool.ids))
                 spare, _ = run(others, reserve())
                 for more in (rest[-1], spare[-1]):
-                    pool = pool.append(more.take(np.argsort(-more.scores, kind="stable")))
+                    order = np.argsort(-more.scores, kind="stable")
+                    if request.view is not None:  # a selector may have left blocked items out
+                        order = order[request.view.is_open(ids=more.ids[order])]
+                    pool = pool.append(more.take(order))
                 pools, _ = run([step for step in others if step.role == "filter"], pool)
                 _, lists, traces_of_rules = run_and_refill(steps[n_rules:], pools[-1])
                 last_traces = [*last_traces[:-n_last], *traces_of_rules]

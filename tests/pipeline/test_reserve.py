@@ -10,8 +10,8 @@ from thirty_works import thirty_works
 
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
-from karec.pipeline.step import Filter, Source, Stage
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.step import Filter, Selector, Source, Stage
+from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.filters.quota import Quota
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.selectors.page_rules import PageRules
@@ -35,6 +35,16 @@ class All(Source):
 
     def recall(self, request):
         return Candidates.from_ids(self.ids, -np.arange(len(self.ids)))
+
+
+class FirstOpen(Selector):
+    name = "first_open"
+
+    def __init__(self, k):
+        self.k = k
+
+    def select(self, request, candidates):
+        return Selection(np.flatnonzero(request.index.is_open(ids=candidates.ids))[: self.k])
 
 
 class Without(Filter):
@@ -106,6 +116,18 @@ def test_quota_of_the_last_stage_counts_candidates_and_reserve_together(index):
     steps = (Quota(index.schema, "creator_id", 1),)  # 1 and 8 have one creator
     page = page_of(index, [0, 1, 8, 2], [], 3, n_ranked=2, steps=steps)
     assert ids_of(page) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("n_last", [0, 1])
+def test_blocked_items_that_a_selector_left_out_stay_out(n_last):
+    index = thirty_works()
+    index.block([1])
+    page_rules = PageRules(index.schema, [CREATOR])
+    page_rules.name = "page_rules"
+    steps = (IndexRows(index.schema), FirstOpen(3), page_rules)
+    stages = Stage("rank", steps[: 2 - n_last]), Stage("rerank", steps[2 - n_last :])
+    cascade = Cascade("home", (), Recall((All([0, 7, 1, 14, 2]),), Merge([30], 30)), stages, index=index)
+    assert ids_of(cascade.run(Request(1, 2, "home"))) == (0, 2)
 
 
 @pytest.mark.parametrize("n_ranked", [1, 2, 3, 6])
