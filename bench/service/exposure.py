@@ -30,7 +30,8 @@ from karec.online.store.valkey import ValkeyStore
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
-from karec.pipeline.step import Scorer, Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Scorer, Source
 from karec.pipeline.types import Candidates, Request
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.scorers.exposure_control import ExposureControl

@@ -20,6 +20,7 @@ from karec.features.similar_items import similar_items
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
+from karec.pipeline.stage import Stage
 from karec.pipeline.step import (
     Filter,
     Hydrator,
@@ -29,7 +30,6 @@ from karec.pipeline.step import (
     Selector,
     SideEffect,
     Source,
-    Stage,
     Step,
 )
 from karec.toml import Place, Settings, check_keys, construct, convert, read_key, read_tables

@@ -14,7 +14,8 @@ from karec.config.show import Origins
 from karec.config.wiring import wiring_mistakes, with_exposure_control
 from karec.errors import ConfigError, KarecError
 from karec.exposure.constraints import ExposureSettings
-from karec.pipeline.step import QueryHydrator, SideEffect, Source, Stage, Step
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import QueryHydrator, SideEffect, Source, Step
 from karec.screening.settings import read_settings
 from karec.toml import Place, construct, mistakes, read_tables, read_toml
 

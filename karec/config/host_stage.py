@@ -20,7 +20,8 @@ from karec.config.scenes import Config, Scene
 from karec.errors import ConfigError
 from karec.features.encoder import CONTENT
 from karec.files import read_json, write_text_aside
-from karec.pipeline.step import Stage, Step
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Step
 from karec.steps.filters.has_embedding import HasEmbedding
 from karec.steps.filters.not_shown import NotShown
 from karec.steps.filters.quota import Quota

@@ -22,7 +22,7 @@ from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
 from karec.exposure.controller import ExposureController
 from karec.index import IndexSchema
-from karec.pipeline.step import Stage
+from karec.pipeline.stage import Stage
 
 PARTS = ("snapshot", "encoder", "user_tower", "user_towers", "ranker", "n_probe", "naming")
 GIVEN = (*PARTS, "schema", "bundle", "config_folder", "stages", "exposure")

@@ -10,7 +10,8 @@ from typing import TypeVar
 from karec.config.registry import EXPOSURE_STEPS, step_classes, steps_that_give
 from karec.errors import ConfigError
 from karec.pipeline.recall import Recall
-from karec.pipeline.step import Merger, QueryHydrator, Selector, SideEffect, Source, Stage, Step
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Merger, QueryHydrator, Selector, SideEffect, Source, Step
 from karec.toml import Place
 
 S = TypeVar("S", bound=Step)

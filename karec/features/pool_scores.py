@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from karec.errors import ContractError, Unavailable
 from karec.features.prerank_scores import WideScores
 from karec.features.user_vectors import VECTOR, user_query
-from karec.pipeline.step import Stage
+from karec.pipeline.stage import Stage
 from karec.pipeline.types import Candidates, Request
 
 CHUNK = 4096  # candidates ranked at once; limits memory without a measurable cost

@@ -3,17 +3,8 @@
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
-from karec.pipeline.step import (
-    Filter,
-    Hydrator,
-    Merger,
-    QueryHydrator,
-    Scorer,
-    Selector,
-    SideEffect,
-    Source,
-    Stage,
-)
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Filter, Hydrator, Merger, QueryHydrator, Scorer, Selector, SideEffect, Source
 from karec.pipeline.types import Candidates, Page, Request, Selection, StepOutput
 
 __all__ = [

@@ -30,7 +30,8 @@ from karec.pipeline.deadline import (
 from karec.pipeline.masks import AllowedRows, MaskCache
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
-from karec.pipeline.step import QueryHydrator, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import QueryHydrator
 from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
 from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, WHERE, Array, Candidates, IdNames, Page, Request
 from karec.where import Codes, Where, to_filter_terms

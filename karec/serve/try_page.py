@@ -23,7 +23,8 @@ from starlette.routing import Route
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ContractError, Unavailable
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.step import Selector, Stage, Step
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Selector, Step
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.serve import messages
 from karec.serve.problems import ProblemError, unavailable

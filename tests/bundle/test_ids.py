@@ -17,7 +17,8 @@ from karec.index import IdMap
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
-from karec.pipeline.step import Selector, SideEffect, Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Selector, SideEffect, Source
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.sources.merge import Merge
 

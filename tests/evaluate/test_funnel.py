@@ -9,7 +9,8 @@ from karec.evaluate.funnel import FunnelPool, funnel_loss, logged_funnel, recall
 from karec.logs.write import RankLogWriter
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
-from karec.pipeline.step import Hydrator, QueryHydrator, Scorer, Selector, Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Hydrator, QueryHydrator, Scorer, Selector, Source
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.selectors.inner_product import InnerProduct

@@ -28,7 +28,7 @@ from karec.config.scenes import Config
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
 from karec.learn.export.trees import export_trees
-from karec.pipeline.step import Stage
+from karec.pipeline.stage import Stage
 from karec.pipeline.types import Candidates, Request
 from karec.refresh.next_version import publish_next_version
 from karec.steps.query.user_features import UserFeatures

@@ -17,7 +17,8 @@ from karec.errors import ContractError
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.deadline import MIN_RUN_TIMES, RETRY_AFTER, RunTimes, request_slots
 from karec.pipeline.recall import Recall
-from karec.pipeline.step import Filter, Scorer, Selector, Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Filter, Scorer, Selector, Source
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.selectors.top_k import TopK
 from karec.steps.side_effects.rank_log import RankLog

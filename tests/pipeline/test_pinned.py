@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.pipeline.checks import merge
-from karec.pipeline.step import Filter, Selector, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Filter, Selector
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.selectors.inner_product import InnerProduct
 from karec.steps.selectors.top_k import TopK

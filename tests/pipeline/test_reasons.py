@@ -5,7 +5,8 @@ import pytest
 
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
-from karec.pipeline.step import Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request, Why
 from karec.steps.selectors.top_k import TopK
 from karec.steps.sources.merge import Merge

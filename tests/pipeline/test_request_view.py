@@ -25,7 +25,8 @@ from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
-from karec.pipeline.step import Hydrator, QueryHydrator, SideEffect, Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Hydrator, QueryHydrator, SideEffect, Source
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.has_embedding import HasEmbedding
 from karec.steps.filters.not_shown import NotShown

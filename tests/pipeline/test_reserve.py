@@ -10,7 +10,8 @@ from thirty_works import thirty_works
 
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
-from karec.pipeline.step import Filter, Selector, Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Filter, Selector, Source
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.filters.quota import Quota
 from karec.steps.hydrators.index_rows import IndexRows

@@ -17,7 +17,8 @@ from karec.pipeline import deadline
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.deadline import RequestSlots, request_slots, usable_cores
 from karec.pipeline.recall import Recall
-from karec.pipeline.step import Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
 from karec.steps.selectors.top_k import TopK
 from karec.steps.sources.merge import Merge

@@ -10,7 +10,8 @@ from karec.config.registry import step_classes
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.pipeline.checks import hydrate_request, merge, recall
-from karec.pipeline.step import Filter, Hydrator, Merger, QueryHydrator, Scorer, Selector, Source, Stage, Step
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Filter, Hydrator, Merger, QueryHydrator, Scorer, Selector, Source, Step
 from karec.pipeline.types import Candidates, Request, Selection, StepOutput
 
 REQUEST = Request(user_id=1, k=2)

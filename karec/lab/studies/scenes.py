@@ -21,7 +21,7 @@ from karec.evaluate.metrics.exposure import Sums, resample, summarize
 from karec.evaluate.tables import format_measure
 from karec.lab.report import Table
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.step import Stage
+from karec.pipeline.stage import Stage
 from karec.pipeline.types import Candidates, Request
 
 ELIGIBLE = (

@@ -26,7 +26,7 @@ class PageRules(Selector):
     positions. A request with ``explain`` finds the order before and after in the notes.
 
     If the candidates cannot keep the rules, or are too few, the step runs again with the items that the stage
-    before left out, behind them (``karec.pipeline.step.Stage.run``).
+    before left out, behind them (``karec.pipeline.stage.Stage.run``).
 
     Settings:
         rules: limits on neighbours with equal values.

@@ -9,7 +9,7 @@ from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
 from karec.logs.ship import PartShipper
 from karec.logs.write import PART_ROWS
-from karec.pipeline.step import Stage
+from karec.pipeline.stage import Stage
 from karec.pipeline.types import Page, Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 

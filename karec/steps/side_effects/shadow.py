@@ -16,7 +16,7 @@ from karec.bundle.item_types import ItemTypeBundle
 from karec.features.pool_scores import PoolScorer
 from karec.index import IndexSchema
 from karec.logs.write import PART_ROWS
-from karec.pipeline.step import Stage
+from karec.pipeline.stage import Stage
 from karec.pipeline.types import Page, Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 

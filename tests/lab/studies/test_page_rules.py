@@ -12,7 +12,8 @@ from thirty_works import thirty_works
 from karec.lab.studies.page_rules import check_page_rules, is_broken, page_rules_table
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
-from karec.pipeline.step import Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.selectors.page_rules import PageRules

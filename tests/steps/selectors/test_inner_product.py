@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from karec.features.cross_tables import CrossWeights
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
-from karec.pipeline.step import Stage
+from karec.pipeline.stage import Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.has_embedding import HasEmbedding
 from karec.steps.hydrators.index_rows import IndexRows

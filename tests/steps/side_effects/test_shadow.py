@@ -13,7 +13,8 @@ from karec.logs.read import read_rank_log
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
-from karec.pipeline.step import Hydrator, QueryHydrator, Source, Stage
+from karec.pipeline.stage import Stage
+from karec.pipeline.step import Hydrator, QueryHydrator, Source
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.has_embedding import HasEmbedding
 from karec.steps.hydrators.index_rows import IndexRows
