@@ -75,80 +75,119 @@ class Stage:
 
         If the last selector keeps rules, and fewer than ``min_items`` are left or it notes relaxed rules, it
         runs again with more items behind its candidates: those that earlier selectors of this stage left out,
-        then those of ``reserve``, which the stage before left out. Both stand in the order of their scores.
+        then those of ``reserve``, which the stage before left out. Both are in the order of their scores.
         They pass the other steps before it, and all filters before it see them and its candidates together.
         """
         steps = self.steps if fallback is None else self.fallback or ()
         selectors = [i for i, step in enumerate(steps) if step.role == "selector"]
-        n_first = selectors[0] if selectors else len(steps)
         last_filter = max((i for i, step in enumerate(steps) if step.role == "filter"), default=-1)
+        n_first = selectors[0] if selectors else len(steps)
         n_passed = next((i for i in selectors if i > last_filter), len(steps))
+        run = _StageRun(self.name, request, fallback, clock, min_items)
 
-        def run(steps: Sequence[Step], candidates: Candidates) -> tuple[list[Candidates], list[StepTrace]]:
-            return self._run_steps(steps, request, candidates, fallback, clock)
+        first = run.run_steps(steps[:n_first], candidates)
+        rest = run.run_and_refill(steps[n_first:], first.candidates)
+        passed = rest.lists[n_passed - n_first]
+        if reserve is not None and selectors and _keeps_rules(steps[selectors[-1]]):
+            rules = steps[selectors[-1] :]  # and the steps after them
+            if RELAXED in rest.traces[-len(rules)].notes or len(rest.candidates) < min_items:
+                before_rules = steps[n_first : selectors[-1]]
+                pool = run.add_reserve(steps[:n_first], before_rules, rest.lists[: -len(rules)], reserve)
+                last = run.run_and_refill(rules, pool)
+                rest = _StepsRun(last.lists, [*rest.traces[: -len(rules)], *last.traces])
+        return StageOutcome(rest.candidates, first.candidates, passed, (*first.traces, *rest.traces))
 
-        def run_and_refill(
-            steps: Sequence[Step], candidates: Candidates
-        ) -> tuple[Candidates, list[Candidates], list[StepTrace]]:
-            lists, last_traces = run(steps, candidates)
-            traces: list[StepTrace] = []
-            for _ in range(MAX_REFILLS):
-                dropping = [
-                    i
-                    for i, step in enumerate(steps)
-                    if step.role == "filter" and len(lists[i + 1]) < len(lists[i])
-                ]
-                if not dropping or len(lists[-1]) >= min_items:
-                    break
-                ids = np.concatenate([np.setdiff1d(lists[i].ids, lists[i + 1].ids) for i in dropping])
-                if len(candidates) - len(ids) <= len(lists[-1]):
-                    break  # no other candidates are left
-                candidates = without(candidates, ids)
-                traces += [last_traces[i] for i in dropping]
-                lists, last_traces = run(steps, candidates)
-            return candidates, lists, traces + last_traces
 
-        lists_before, traces = run(steps[:n_first], candidates)
-        scored = lists_before[-1]
-        left, lists, last_traces = run_and_refill(steps[n_first:], scored)
-        passed, n_rules = lists[n_passed - n_first], _last_rules(steps)
-        if reserve is not None and n_rules is not None:
-            n_last = len(steps) - n_rules
-            if RELAXED in last_traces[-n_last].notes or len(lists[-1]) < min_items:
-                pool = lists[-1 - n_last]
-                others = [step for step in steps[:n_rules] if step.role != "selector"]
-                rest, _ = run(others[n_first:], without(left, pool.ids))
-                spare, _ = run(others, reserve())
-                for more in (rest[-1], spare[-1]):
-                    order = np.argsort(-more.scores, kind="stable")
-                    if request.view is not None:  # a selector may have left blocked items out
-                        order = order[request.view.is_open(ids=more.ids[order])]
-                    pool = pool.append(more.take(order))
-                pools, _ = run([step for step in others if step.role == "filter"], pool)
-                _, lists, traces_of_rules = run_and_refill(steps[n_rules:], pools[-1])
-                last_traces = [*last_traces[:-n_last], *traces_of_rules]
-        return StageOutcome(lists[-1], scored, passed, (*traces, *last_traces))
+def _keeps_rules(selector: Step) -> bool:
+    return bool(vars(type(selector)).get("keeps_rules"))  # not inherited
 
-    def _run_steps(
-        self,
-        steps: Sequence[Step],
-        request: Request,
-        candidates: Candidates,
-        fallback: FallbackReason | None,
-        clock: Clock,
-    ) -> tuple[list[Candidates], list[StepTrace]]:
-        """Returns the candidates before the first step and after each one, and the traces."""
+
+@dataclass(frozen=True)
+class _StepsRun:
+    """The result of a list of steps.
+
+    lists   the candidates before the first step, then those after each
+    traces  of each step
+    """
+
+    lists: list[Candidates]
+    traces: list[StepTrace]
+
+    @property
+    def candidates(self) -> Candidates:
+        return self.lists[-1]
+
+
+@dataclass(frozen=True)
+class _StageRun:
+    """Runs lists of steps of the stage ``name`` for one request."""
+
+    name: str
+    request: Request
+    fallback: FallbackReason | None
+    clock: Clock
+    min_items: int
+
+    def run_steps(self, steps: Sequence[Step], candidates: Candidates) -> _StepsRun:
         lists, traces = [candidates], []
         for step in steps:
-            candidates, trace = self._run_step(step, request, candidates, fallback, clock)
+            candidates, trace = self._run_step(step, candidates)
             lists.append(candidates)
             traces.append(trace)
-        return lists, traces
+        return _StepsRun(lists, traces)
 
-    def _run_step(
-        self, step: Step, request: Request, before: Candidates, fallback: FallbackReason | None, clock: Clock
-    ) -> tuple[Candidates, StepTrace]:
-        run = run_step(step, lambda: STAGE_ROLES[step.role](step, request, before), clock)
+    def run_and_refill(self, steps: Sequence[Step], candidates: Candidates) -> _StepsRun:
+        """Runs ``steps``, and again without the items that their filters drop if too few items are left.
+
+        The traces are those of filters that dropped items in earlier rounds, then those of the last round.
+        """
+        result = self.run_steps(steps, candidates)
+        earlier_traces: list[StepTrace] = []
+        for _ in range(MAX_REFILLS):
+            lists = result.lists
+            dropping = [
+                i
+                for i, step in enumerate(steps)
+                if step.role == "filter" and len(lists[i + 1]) < len(lists[i])
+            ]
+            if not dropping or len(lists[-1]) >= self.min_items:
+                break
+            ids = np.concatenate([np.setdiff1d(lists[i].ids, lists[i + 1].ids) for i in dropping])
+            if len(lists[0]) - len(ids) <= len(lists[-1]):
+                break  # no other candidates are left
+            earlier_traces += [result.traces[i] for i in dropping]
+            result = self.run_steps(steps, without(lists[0], ids))
+        return _StepsRun(result.lists, earlier_traces + result.traces)
+
+    def add_reserve(
+        self,
+        scoring: Sequence[Step],
+        selecting: Sequence[Step],
+        lists: Sequence[Candidates],
+        reserve: Callable[[], Candidates],
+    ) -> Candidates:
+        """Returns the candidates of the rules, then open items that selectors and the stage before left out.
+
+        Args:
+            scoring: the steps before the first selector.
+            selecting: the steps from the first selector to the rules.
+            lists: the candidates before the first step of ``selecting``, then those after each.
+            reserve: see ``Stage.run``.
+        """
+        scoring_after = [step for step in selecting if step.role != "selector"]
+        left_out = self.run_steps(scoring_after, without(lists[0], lists[-1].ids)).candidates
+        spare = self.run_steps([*scoring, *scoring_after], reserve()).candidates
+        pool, view = lists[-1], self.request.view
+        for more in (left_out, spare):
+            order = np.argsort(-more.scores, kind="stable")
+            if view is not None:  # a selector may have left blocked items out
+                order = order[view.is_open(ids=more.ids[order])]
+            pool = pool.append(more.take(order))
+        filters = [step for step in (*scoring, *selecting) if step.role == "filter"]
+        return self.run_steps(filters, pool).candidates
+
+    def _run_step(self, step: Step, before: Candidates) -> tuple[Candidates, StepTrace]:
+        run = run_step(step, lambda: STAGE_ROLES[step.role](step, self.request, before), self.clock)
         after = before if run.result is None else run.result
         trace = run.to_trace(
             step,
@@ -158,12 +197,6 @@ class Stage:
             n_unknown=after.n_unknown,
             reason=getattr(step, "reason", ""),
             limit=step.k if isinstance(step, Selector) else None,
-            fallback=fallback,
+            fallback=self.fallback,
         )
         return after, trace
-
-
-def _last_rules(steps: Sequence[Step]) -> int | None:
-    """Returns the index of the last selector, None if it keeps no rules."""
-    last = max((i for i, step in enumerate(steps) if isinstance(step, Selector)), default=None)
-    return None if last is None or not vars(type(steps[last])).get("keeps_rules") else last
