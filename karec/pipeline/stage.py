@@ -73,10 +73,11 @@ class Stage:
         their places, and later rules see all of them. The trace has the filters of earlier rounds that
         dropped items, then the last round.
 
-        If the last selector keeps rules, and fewer than ``min_items`` are left or it notes relaxed rules, it
-        runs again with more items behind its candidates: those that earlier selectors of this stage left out,
-        then those of ``reserve``, which the stage before left out. Both are in the order of their scores.
-        They pass the other steps before it, and all filters before it see them and its candidates together.
+        If fewer than ``min_items`` are left, or the last selector that keeps rules notes relaxed ones, the
+        steps from this selector on run again with more items behind its candidates: those that earlier
+        selectors of this stage left out, then those of ``reserve``, which the stage before left out. Both are
+        in the order of their scores. They pass the other steps before it, and all filters before it see them
+        and its candidates together.
         """
         steps = self.steps if fallback is None else self.fallback or ()
         selectors = [i for i, step in enumerate(steps) if step.role == "selector"]
@@ -88,10 +89,11 @@ class Stage:
         first = run.run_steps(steps[:n_first], candidates)
         rest = run.run_and_refill(steps[n_first:], first.candidates)
         passed = rest.lists[n_passed - n_first]
-        if reserve is not None and selectors and _keeps_rules(steps[selectors[-1]]):
-            rules = steps[selectors[-1] :]  # and the steps after them
+        at_rules = max((i for i in selectors if _keeps_rules(steps[i])), default=None)
+        if reserve is not None and at_rules is not None:
+            rules = steps[at_rules:]  # and the steps after them
             if RELAXED in rest.traces[-len(rules)].notes or len(rest.candidates) < min_items:
-                before_rules = steps[n_first : selectors[-1]]
+                before_rules = steps[n_first:at_rules]
                 pool = run.add_reserve(steps[:n_first], before_rules, rest.lists[: -len(rules)], reserve)
                 last = run.run_and_refill(rules, pool)
                 rest = _StepsRun(last.lists, [*rest.traces[: -len(rules)], *last.traces])

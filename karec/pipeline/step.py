@@ -147,8 +147,8 @@ class Selector(Step):
     """Selects items of the candidates.
 
     k            how many it selects at most; None: the request's k
-    keeps_rules  True: it keeps rules of the page, also for pinned items. As the last selector of the last
-                 stage it gets more items if the candidates cannot keep them (``Stage.run``). Not inherited
+    keeps_rules  True: it keeps rules of the page, also for pinned items. The last such selector of the last
+                 stage gets more items if the candidates cannot keep them (``Stage.run``). Not inherited
     """
 
     role = "selector"

@@ -12,10 +12,12 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.stage import Stage
 from karec.pipeline.step import Filter, Selector, Source
+from karec.pipeline.trace import N_RANDOMISED
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.filters.quota import Quota
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.selectors.page_rules import PageRules
+from karec.steps.selectors.random_position import RandomPosition
 from karec.steps.selectors.top_k import TopK
 from karec.steps.shared.page_rules import Position, Rule
 from karec.steps.sources.merge import Merge
@@ -117,6 +119,19 @@ def test_quota_of_the_last_stage_counts_candidates_and_reserve_together(index):
     steps = (Quota(index.schema, "creator_id", 1),)  # 1 and 8 have one creator
     page = page_of(index, [0, 1, 8, 2], [], 3, n_ranked=2, steps=steps)
     assert ids_of(page) == (0, 1, 2)
+
+
+def test_rules_before_random_positions_keep_their_reserve(index):
+    page_rules, random_position = PageRules(index.schema, [CREATOR]), RandomPosition(1.0, 3)
+    page_rules.name, random_position.name = "page_rules", "random_position"
+    stages = (
+        Stage("rank", (IndexRows(index.schema), TopK(2))),
+        Stage("rerank", (page_rules, random_position)),
+    )
+    cascade = Cascade("home", (), Recall((All([0, 7, 1, 2]),), Merge([30], 30)), stages, index=index)
+    pages = [cascade.run(Request(1, 3, "home", request_id=str(i))) for i in range(40)]
+    assert {ids_of(page) for page in pages} == {*permutations([0, 1, 2])}
+    assert all(page.trace.steps[-1].notes == {N_RANDOMISED: 3} for page in pages)
 
 
 @pytest.mark.parametrize("n_last", [0, 1])
