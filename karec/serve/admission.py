@@ -1,4 +1,4 @@
-"""Bounded queue in front of a pool of threads, and limit of a rate: they refuse calls under overload."""
+"""Bounded queue in front of a pool of threads, and a rate limit. Both refuse calls under overload."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ NEW_WEIGHT = 0.1  # of the newest run time in the mean
 
 
 class RateLimit:
-    """Token bucket that holds the calls of one second. Any thread may call."""
+    """Token bucket that holds at most the tokens of one second. Any number of threads may call."""
 
     def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_second = per_second
         self._clock = clock
         self._lock = Lock()
-        self._free = float(per_second)
+        self._n_tokens = float(per_second)
         self._time_s = clock()
 
     def take(self) -> float:
-        """Returns 0.0 and counts a call, or returns after how many seconds a call is free."""
+        """Takes a token and returns 0.0. If there is none, returns the seconds until the next one."""
         with self._lock:
             now_s = self._clock()
-            self._free = min(self._free + (now_s - self._time_s) * self.per_second, self.per_second)
+            self._n_tokens = min(self._n_tokens + (now_s - self._time_s) * self.per_second, self.per_second)
             self._time_s = now_s
-            if self._free < 1.0:
-                return (1.0 - self._free) / self.per_second
-            self._free -= 1.0
+            if self._n_tokens < 1.0:
+                return (1.0 - self._n_tokens) / self.per_second
+            self._n_tokens -= 1.0
             return 0.0
 
 

@@ -313,15 +313,15 @@ def check_where(cascade: Cascade, where: Where | None, prefix: str = "") -> None
 
 
 def check_new_condition(served: Served, cascade: Cascade, where: Where | None, prefix: str = "") -> None:
-    """Raises ProblemError 429 if the cascade has no mask of the condition and there are too many such."""
+    """Raises ProblemError 429 if the cascade has no mask of the condition, and no new one may be made now."""
     if where is None or where in cascade.masks:
         return
     wait_s = served.new_conditions.take()
     if wait_s:
         reason = "too many new conditions"
         detail = (
-            f"{reason}: a worker takes {served.new_conditions.per_second} a second that it has no mask of. "
-            "Send equal conditions in many requests, for example times that are rounded to the hour."
+            f"{reason}: a worker evaluates at most {served.new_conditions.per_second} new ones a second. "
+            "Use the same condition in many requests, for example with times that are rounded to the hour."
         )
         raise ProblemError(429, detail, f"{prefix}where", retry_after_s=wait_s, reason=reason)
 

@@ -150,7 +150,7 @@ class Service:
         except BaseException:
             hot_swap.close()
             raise
-        self.served = self._serve(hot_swap, has_online_store=Config.read(self.path).online is not None)
+        self.served = self._make_served(hot_swap, has_online_store=Config.read(self.path).online is not None)
         versions = next(iter(hot_swap.cascades.values())).versions
         _log.info("bundle %s, model %s is in service", versions.get("bundle"), versions.get("model"))
         self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
@@ -193,7 +193,7 @@ class Service:
             self.recommend_queue.max_wait_ms = settings.max_queue_ms
             self.recommend_queue.max_size = settings.max_queue_size
             self._new_conditions.per_second = settings.max_new_conditions_per_s
-            self.served = self._serve(served.hot_swap, has_online_store=config.online is not None)
+            self.served = self._make_served(served.hot_swap, has_online_store=config.online is not None)
             if is_new:
                 _freeze_objects()
             return is_new
@@ -217,7 +217,7 @@ class Service:
                 _log.info("%s", counts)
         self.metrics.close()
 
-    def _serve(self, hot_swap: HotSwap, *, has_online_store: bool) -> Served:
+    def _make_served(self, hot_swap: HotSwap, *, has_online_store: bool) -> Served:
         keys = self.tokens.page_keys
         return Served(hot_swap, self.settings, has_online_store, self._new_conditions, keys)
 

@@ -14,7 +14,7 @@ from karec.serve.problems import ProblemError, unavailable
 from karec.serve.recommend import cascade_of, check_bits, check_new_condition, check_where
 from karec.serve.service import Service
 
-OTHERS = "others are closed, have another model version, or do not satisfy the condition"
+SHORTFALL = "all others are blocked, have another model version, or do not satisfy the condition"
 _REQUEST = msgspec.json.Decoder(messages.SimilarRequest)
 
 
@@ -40,7 +40,7 @@ async def similar(call: Call) -> Response:
         except ValueError as error:
             raise ProblemError(422, str(error)[:200], "item_id") from None
         items = [messages.Scored(item, score) for item, score in found]
-        shortfall = None if len(items) == request.k else f"{len(items)} of {request.k} items: {OTHERS}"
+        shortfall = None if len(items) == request.k else f"{len(items)} of {request.k} items: {SHORTFALL}"
         return messages.encode(messages.SimilarResponse(request.item_id, items, shortfall))
 
     return Response(await service.recommend_queue.run(find), media_type="application/json")
