@@ -50,7 +50,9 @@ class AllowedRows:
 
 
 @dataclass(frozen=True, eq=False)
-class CachedMask:
+class _CachedMask:
+    """The mask of one condition in one generation of the index."""
+
     filter: Filter
     generation: int
     allowed: AllowedRows
@@ -66,8 +68,9 @@ class MaskCache:
 
     def __init__(self, codes: Codes) -> None:
         self._codes = codes
-        self._masks: dict[Where | None, CachedMask] = {}
-        self._lock, self._making = Lock(), Lock()
+        self._masks: dict[Where | None, _CachedMask] = {}
+        self._lock = Lock()  # of _masks
+        self._making = Lock()  # of the thread that makes a mask
 
     def get(self, where: Where | None, view: IndexView) -> AllowedRows:
         """Returns the open items that satisfy ``where``. One thread at a time makes a mask.
@@ -94,7 +97,7 @@ class MaskCache:
         with self._lock:
             return where in self._masks
 
-    def _find(self, where: Where | None) -> CachedMask | None:
+    def _find(self, where: Where | None) -> _CachedMask | None:
         """Returns the mask of the condition, which becomes the newest; None if the cache lacks it."""
         with self._lock:
             mask = self._masks.pop(where, None)
@@ -102,15 +105,11 @@ class MaskCache:
                 self._masks[where] = mask
             return mask
 
-    def _make(self, where: Where | None, view: IndexView, cached: CachedMask | None) -> CachedMask:
-        if cached is None:
-            row_filter = view.compile_filter(where, self._codes)
+    def _make(self, where: Where | None, view: IndexView, cached: _CachedMask | None) -> _CachedMask:
+        row_filter = view.compile_filter(where, self._codes) if cached is None else cached.filter
+        if cached is None or cached.generation > view.generation:
             rows = view.mask(row_filter)
-        elif cached.generation < view.generation:
-            row_filter = cached.filter
-            rows = view.mask(row_filter, cached.allowed.rows, cached.generation)
         else:
-            row_filter = cached.filter
-            rows = view.mask(row_filter)
+            rows = view.mask(row_filter, cached.allowed.rows, cached.generation)
         rows.flags.writeable = False  # requests share it
-        return CachedMask(row_filter, view.generation, AllowedRows(rows))
+        return _CachedMask(row_filter, view.generation, AllowedRows(rows))

@@ -133,7 +133,7 @@ class Request:
             ("shown", self.shown),
             ("item_ids", self.item_ids or ()),
         ):
-            for value in ids:  # the conditions take half the time of the check
+            for value in ids:  # calling _check_int64 for each id would take twice as long
                 if not isinstance(value, str) and (type(value) is not int or value.bit_length() > 63):
                     _check_int64(name, value)
         for name in ("exclude_ids", "only_ids"):
