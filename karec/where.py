@@ -89,7 +89,7 @@ class Where(
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Where:
-        """Raises ValueError for another key or type."""
+        """Returns the condition of a table. Raises ValueError for another key or type."""
         try:
             return msgspec.convert(table, cls)
         except msgspec.ValidationError as error:
@@ -167,8 +167,11 @@ def _to_number(
     if isinstance(value, str) and name.endswith("_ms"):
         try:
             at = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise ValueError(f"where: {name!r} is compared with {value!r}: {error}") from None
+        except ValueError:
+            raise ValueError(
+                f"where: the column {name!r} is compared with {value!r}, expected Unix ms "
+                "or ISO 8601, such as '2026-01-31'"
+            ) from None
         return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     if isinstance(value, str) or not -(2.0**63) <= value < 2.0**63:
         raise ValueError(
