@@ -13,7 +13,7 @@ from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request, StepOutput
 
 CANDIDATE_RATIO = 2  # scored items per recalled item
-SCANNED_SHARE = 0.5  # of the items; if a request allows fewer, all of them are scored
+MAX_SCANNED_FRACTION = 0.5  # of the items: a request that allows fewer has all of them scored
 
 
 class Model(Source):
@@ -26,8 +26,8 @@ class Model(Source):
         exact: true: score every item. false: in an index with lists, score only the items of the lists
             nearest to the user. Their number is the bundle's ``n_probe``, for a measured recall@1000 of at
             least 0.95, or the number of lists with twice the quota on average, if that is more. If the
-            request allows a share s of the items, 1/s as many lists; below one half, all allowed items are
-            scored: few of them may be in the nearest lists.
+            request allows a fraction f of the items, it is 1/f as many lists. If f is below 0.5, all allowed
+            items are scored: few of them may be in the nearest lists.
     """
 
     is_verified = True  # tests/steps/sources/test_model.py
@@ -72,8 +72,8 @@ class Model(Source):
         view, allowed = request.index, request.allowed
         if self.exact or self.n_probe is None or not view.n_lists:
             return None
-        share = 1.0 if allowed is None else allowed.n_allowed / max(view.n_rows, 1)
-        if share < SCANNED_SHARE:
+        allowed_fraction = 1.0 if allowed is None else allowed.n_allowed / max(view.n_rows, 1)
+        if allowed_fraction < MAX_SCANNED_FRACTION:
             return None
         n_probe = max(self.n_probe, CANDIDATE_RATIO * self.quota * view.n_lists / max(len(view), 1))
-        return ceil(n_probe / share)
+        return ceil(n_probe / allowed_fraction)
