@@ -241,7 +241,7 @@ def prerank_cause(
     ] = None,
     requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests whose pools are ranked.")] = 300,
 ) -> None:
-    """Measure which of the ranker's best items pre-ranking keeps, for several pre-rankings.
+    """Measure the fraction of the ranker's best items that pre-ranking keeps, for several arms.
 
     Run the same command again after a kill: finished trainings are kept.
     """

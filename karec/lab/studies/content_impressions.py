@@ -29,16 +29,16 @@ from karec.refresh.publish_run import publish
 from karec.times import Progress
 
 N_USERS = 1_000  # random users, over whom the true appeal of an upload is the mean
-GROUPS = {"best quarter": 0.75, "all": 0.0}  # begin of the group, as a quantile of the uploads' appeal
+GROUPS = {"best quarter": 0.75, "all": 0.0}  # lower end of the group, as a quantile of the uploads' appeal
 
 
 @dataclass(frozen=True, eq=False)
 class PlayedUploads:
-    """The W uploads of one world; the first axis of the others is that of ARMS.
+    """Results of the W uploads of one world. The first axis of ``hours`` to ``long_views`` is that of ARMS.
 
     appeal       (W,) mean true fused probability
     hours        (2, W) hours until THRESHOLDS[0] impressions, at most those played
-    impressions  (2, W)
+    impressions  (2, W) of the played days
     long_views   (2, 1) expected long views per 100 impressions of all works
     """
 
@@ -91,16 +91,17 @@ def _appeal(population: Population, works: NDArray[Any]) -> NDArray[Any]:
 def uploads_table(worlds: Sequence[PlayedUploads]) -> Table:
     """Returns means over worlds, with 95 % intervals of the change over worlds and their uploads."""
     rows = []
+    enough = THRESHOLDS[0]
     for group, quantile in GROUPS.items():
         best = [world.appeal >= np.quantile(world.appeal, quantile) for world in worlds]
         hours, counts = (
             [getattr(world, name)[:, is_best] for world, is_best in zip(worlds, best, strict=True)]
             for name in ("hours", "impressions")
         )
-        n, least = sum(map(np.count_nonzero, best)), THRESHOLDS[0]
+        n = sum(map(np.count_nonzero, best))
         rows += [
-            (f"{group}, {n} uploads", f"hours to {least} impressions", *_cells(hours)),
-            ("", f"% with {least} impressions", *_cells([100.0 * (count >= least) for count in counts])),
+            (f"{group}, {n} uploads", f"hours to {enough} impressions", *_cells(hours)),
+            ("", f"% with {enough} impressions", *_cells([100.0 * (count >= enough) for count in counts])),
             ("", "impressions", *_cells(counts)),
         ]
     rows.append(("pages", "long views per 100 impressions", *_cells([world.long_views for world in worlds])))

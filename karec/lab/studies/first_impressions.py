@@ -128,8 +128,10 @@ def play_world(sizes: Sizes, out: Path, progress: Progress | None = None) -> dic
     for arm in arms().arms:
         weights = population.world.dataset.objectives
         config = arms().config_of(arm, out / "karec.toml", out, snapshot, weights)
-        kind = FrozenFollower if arm.name == "frozen" else Follower
-        impressions = play(bundle, config, population, sizes, first=first, kind=kind, progress=progress)
+        follower_type = FrozenFollower if arm.name == "frozen" else Follower
+        impressions = play(
+            bundle, config, population, sizes, first=first, follower_type=follower_type, progress=progress
+        )
         hours = hours_of(impressions, hits, population, sizes)
         long_views = 100.0 * float(impressions["p_long_view"].mean())
         played[arm.name] = Played(hours, long_views, len(np.unique(impressions["work"])))
@@ -157,16 +159,18 @@ def play(
     sizes: Sizes,
     *,
     first: Mapping[str, NDArray[Any]] | None = None,
-    kind: type[Follower] = Follower,
+    follower_type: type[Follower] = Follower,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Plays the days after the first one on ``bundle`` with an online store. Returns their impressions, as
-    ``DayResult.impressions``. The store has the impressions ``first`` before.
+    """Returns the impressions (``DayResult.impressions``) of the days after the first one.
+
+    Pages are those of ``bundle`` with an online store, which has the impressions ``first`` before. Cost: 5 ms
+    per page.
     """
     contents = StoreContents(bundle.snapshot, open_contents(bundle).head)
     store, applier = SqliteStore(None), EventApplier(contents)
     changes = ItemChanges(bundle.snapshot, lambda *_: -1, lambda *_: "")
-    follower = kind(store, [FollowedItems(contents, changes, _keep_index)], None)
+    follower = follower_type(store, [FollowedItems(contents, changes, _keep_index)], None)
     follower.poll()
     cascade = build_cascade(config, SCENE, bundle, follower)
     if first is not None:

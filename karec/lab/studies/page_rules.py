@@ -35,14 +35,14 @@ def check_page_rules(
     k: int = 10,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Writes the pages to ``out``, and returns numbers of pages: {"pages", "short", "degraded", "broken",
-    "rules": {rule: broken}}.
+    """Writes the pages to ``out``. Returns numbers of pages.
 
-    ``broken`` counts pages that break a rule which ``degraded`` does not name. The scene's last selector is
+    Keys: ``pages``, ``short`` (fewer than ``k`` items), ``degraded`` (relaxed rules are named), ``broken`` (a
+    rule is broken and not named), and ``rules``: {rule: pages that break it}. The scene's last selector is
     ``page_rules``; rules with ``apart`` are not checked. Raises ValueError for another scene.
     """
     rules = _rules_of(cascade)
-    of_rule = dict.fromkeys(map(str, rules), 0)
+    n_broken = dict.fromkeys(map(str, rules), 0)
     counts = {"pages": 0, "short": 0, "degraded": 0, "broken": 0}
     with out.open("w", encoding="utf-8") as file:
         for done, user in enumerate(users):
@@ -57,13 +57,13 @@ def check_page_rules(
                     if is_broken(rule, values[rule.column]["shown"], values[rule.column]["ids"])
                 ]
                 for name in broken:
-                    of_rule[name] += 1
+                    n_broken[name] += 1
                 relaxed = " ".join(page["degraded"])
                 counts["pages"] += 1
                 counts["short"] += len(page["ids"]) < k
                 counts["degraded"] += bool(relaxed)
                 counts["broken"] += any(name not in relaxed for name in broken)
-    return {**counts, "rules": of_rule}
+    return {**counts, "rules": n_broken}
 
 
 def is_broken(rule: Rule, shown: Sequence[int], ids: Sequence[int]) -> bool:
@@ -81,6 +81,7 @@ def is_broken(rule: Rule, shown: Sequence[int], ids: Sequence[int]) -> bool:
 
 
 def page_rules_table(report: Mapping[str, Any]) -> Table:
+    """Returns the numbers of pages in a report of ``check_page_rules``."""
     rows = [(rule, f"{n:,}") for rule, n in report["rules"].items()]
     rows += [("any rule that the page does not name", f"{report['broken']:,}")]
     rows += [

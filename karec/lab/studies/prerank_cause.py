@@ -43,7 +43,8 @@ def measure_cut(
 ) -> dict[str, dict[str, Any]]:
     """Returns {arm: result of ``funnel_loss``} for ``n_requests`` users; ``folder``: that of the arms file.
 
-    ``out``/models has a training for each different settings, which is kept. Publications are in ``out``/ARM.
+    ``out``/models has one training of each different settings; finished ones are kept. ``out``/ARM has the
+    bundles of an arm.
     """
     dataset = world.dataset
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
@@ -65,6 +66,7 @@ def measure_cut(
 
 
 def cut_table(losses: Mapping[str, Mapping[str, Any]], seed: int) -> Table:
+    """Returns two rows for each arm: kept by the score of the towers, and by the whole stage."""
     rows = [
         (
             name,
