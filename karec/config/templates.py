@@ -111,7 +111,7 @@ def home_scene_text(
     text = _replace(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if ranked_by == "als":
         text, n = re.subn(r'(?m)^ +\{ use = "top_k", k = "rank" \},\n', rf"{BY_ALS}\g<0>", text)
-        text, m = re.subn(FIRST_CUT, _by_als, text)
+        text, m = re.subn(FIRST_CUT, _cut_by_als, text)
         assert (n, m) == (1, 1), "the template does not end prerank and rank as expected"
     if ranked_by == "towers":
         text, n = re.subn(r'"top_k", k = "rank" \}', BY_TOWERS, text)
@@ -119,7 +119,7 @@ def home_scene_text(
     return _without_missing(text, snapshot, HOME).replace("[scenes.home", f"[scenes.{toml_key(scene)}")
 
 
-def _by_als(cut: re.Match[str]) -> str:
+def _cut_by_als(cut: re.Match[str]) -> str:
     """Returns the steps that cut by ALS in place of the inner product, with its quota."""
     use, k, column, at_most, end = cut.groups()
     quota = "" if column is None else f'{use}"quota", column = "{column}", at_most = {at_most}{end}'

@@ -72,7 +72,8 @@ def take_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[A
 
 def take_vectors(table: EncodedTable, others: EncodedTable | None, rows: NDArray[Any]) -> NDArray[Any]:
     """Returns (N, ·) float32 vectors of ``rows``, by the rule of ``take_rows``; zeros for row −1."""
-    n, parts = len(table.ids) - 1, [np.empty((len(rows), 0), np.float32)]
+    n = len(table.ids) - 1
+    parts = [np.empty((len(rows), 0), np.float32)]
     own_rows = np.where((rows >= 0) & (rows < n), rows, 0)
     for at, column in enumerate(table.vectors):
         # One gather, then the exceptions: with 1,000 rows × 1,024, 0.5 ms instead of 5 with a mask of rows.

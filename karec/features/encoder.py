@@ -207,7 +207,7 @@ class Encoder:
 
     @property
     def cross_categories(self) -> tuple[str | None, ...]:
-        """See ``CrossFeatures.item_categories``."""
+        """For each cross feature the category whose code is all that it reads of an item, else None."""
         return self._crosses.item_categories
 
     @property

@@ -183,8 +183,8 @@ class IndexReads:
                 in an index that others write to, rows added since are left out, and a row that was used
                 again has the mask of its former item.
             where: a condition for a search of all rows, in place of ``mask``; other items are left out.
-            codes: codes of the names in ``where``. A category in it has a missing value for each negative
-                code.
+            codes: {category: {name: code}} for the names in ``where``. A negative value in the column of a
+                category is missing.
             n_probe: for a search of all rows: scores only the items of the ``n_probe`` lists whose centroids
                 have the largest inner products with the query, and items in no list (``build_lists``). Found
                 items have their exact score. None, ``n_lists`` or more: the search is exact.

@@ -100,10 +100,13 @@ def item_numbers(examples: Examples, rows: NDArray[Any], items: NDArray[Any]) ->
 
 
 def item_crosses(examples: Examples, rows: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
-    """Returns (L, N, X) float32: crosses of ``items (L, N)`` and the users of ``rows (L,)`` as of then."""
+    """Returns (L, N, X) float32: cross features of ``items (L, N)`` with the users of examples ``rows (L,)``.
+
+    Users are as of their example. Cost: O(L·N·X).
+    """
     crosses = np.empty((*items.shape, len(examples.encoder.names["crosses"])), np.float32)
-    for out, row, of_list in zip(crosses, rows.tolist(), items, strict=True):
-        out[:] = examples.pool(row, of_list)["crosses"]
+    for out, row, list_items in zip(crosses, rows.tolist(), items, strict=True):
+        out[:] = examples.pool(row, list_items)["crosses"]
     return crosses
 
 

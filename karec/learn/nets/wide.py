@@ -18,7 +18,7 @@ from karec.learn.nets.layers import PiecewiseLinear
 
 
 class WidePart(nn.Module):
-    """``crosses (…, X)`` → (…, heads). ``edges (X, bins + 1)``: see ``Batches.edges``."""
+    """Linear function ``crosses (…, X)`` → (…, heads). ``edges (X, bins + 1)``: see ``Batches.edges``."""
 
     def __init__(self, encoder: Encoder, edges: Tensor, heads: int) -> None:
         super().__init__()
