@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from karec.cli import (
+    cascade_studies,
     check,
     data,
     demo,
@@ -164,13 +165,13 @@ _lab = _add_group("lab", "Simulate days, study a cascade, write synthetic data. 
 _add("simulate", lab.simulate, _lab)
 _add("ablation", studies.ablation, _lab)
 _add("final-fit", studies.final_fit, _lab)
-_add("first-impressions", studies.first_impressions, _lab)
+_add("first-impressions", cascade_studies.first_impressions, _lab)
 _add("inputs", studies.inputs, _lab)
 _add("content", studies.content, _lab)
 _add("retrieval", studies.retrieval, _lab)
-_add("rules", studies.rules, _lab)
-_add("scenes", studies.scenes, _lab)
-_add("prerank-cause", studies.prerank_cause, _lab)
+_add("rules", cascade_studies.rules, _lab)
+_add("scenes", cascade_studies.scenes, _lab)
+_add("prerank-cause", cascade_studies.prerank_cause, _lab)
 _add("sessions", studies.sessions, _lab)
 _add("similar", studies.similar, _lab)
 _add("export-world", lab.export_world, _lab)

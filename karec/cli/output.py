@@ -18,6 +18,8 @@ from karec.errors import MissingExtra
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from karec.lab.report import Table as ReportTable
+
 FILE_WIDTH = 140  # columns of a table that goes to a file or another program
 # Packages by extra, which commands need at the latest when they publish or report.
 PACKAGES = {"lab": ("matplotlib",), "train": ("torch", "onnx", "onnxscript", "igraph", "scipy")}
@@ -37,6 +39,14 @@ def print_json(document: object) -> None:
 def print_notes(console: Console, notes: Iterable[str]) -> None:
     for note in notes:
         console.print(f"note: {note}")
+
+
+def print_tables(console: Console, tables: Iterable[ReportTable]) -> None:
+    """Prints tables of reports, with their notes."""
+    for table in tables:
+        console.print(text_table(table.title, table.head, table.rows))
+        if table.note:
+            console.print(table.note)
 
 
 def text_table(

@@ -1,24 +1,17 @@
-"""``karec lab``: studies of models and cascades. Loads karec.lab when called."""
+"""``karec lab``: studies of models. Loads karec.lab when called."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from karec.cli.datasets import build_world, load_data
-from karec.cli.options import Config, DataChoice, Report, Scene, TrainingSettings, WorldChoice
-from karec.cli.output import ProgressReport, make_console, require_extra, text_table
+from karec.cli.options import DataChoice, Report, TrainingSettings, WorldChoice
+from karec.cli.output import ProgressReport, make_console, print_tables, require_extra
 from karec.errors import DataError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from karec.lab.report import Table
 
 Days = Annotated[Literal["validation", "test"], typer.Option(help="Days to measure on.")]
 
@@ -122,42 +115,6 @@ def inputs(
     print(f"report: {out / 'inputs.json'}")
 
 
-def scenes(
-    choice: WorldChoice,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and the report.")],
-    settings: TrainingSettings = None,
-    seeds: Annotated[
-        list[int] | None,
-        typer.Option(help="Seed of a world and its training. Repeatable (default: 0, 1, 2)."),
-    ] = None,
-    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests of a scene and seed.")] = 300,
-) -> None:
-    """Train with and without impressions of other item types, and compare the pages of all scenes.
-
-    Run the same command again after a kill: finished runs are kept.
-    """
-    require_extra("lab", "karec lab scenes")
-    require_extra("train", "karec lab scenes")
-    from karec.cli.demo import training_settings
-    from karec.config.templates import HOME, OTHERS
-    from karec.files import write_text_aside
-    from karec.lab.demo.scene_orders import NO_TRUTH, compare_scene_orders, scene_orders_table
-
-    with ProgressReport() as progress:
-        report = compare_scene_orders(
-            lambda seed: build_world(replace(choice, seed=seed), progress),
-            training_settings(settings, None, is_world=True).replace(evaluation={"baselines": ()}),
-            out,
-            seeds=seeds or [0, 1, 2],
-            scenes=[name for name in (HOME, *OTHERS) if name != NO_TRUTH],
-            n_requests=requests,
-            progress=progress,
-        )
-    print_tables(make_console(), [scene_orders_table(report)])
-    write_text_aside(out / "scenes.json", json.dumps(report, indent=1))
-    print(f"report: {out / 'scenes.json'}")
-
-
 def content(
     choice: WorldChoice,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and the report.")],
@@ -194,100 +151,6 @@ def content(
     print_tables(console, [content_table(report)])
     write_text_aside(out / "content.json", json.dumps(report, indent=1))
     print(f"report: {out / 'content.json'}")
-
-
-def first_impressions(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and bundles.")],
-    users: Annotated[int, typer.Option(min=1, help="Users.")] = 4_000,
-    works: Annotated[int, typer.Option(min=1, help="Works on the first day.")] = 3_000,
-    days: Annotated[int, typer.Option(min=2, help="Days; uploads of the first one are played.")] = 3,
-    seeds: Annotated[
-        list[int] | None, typer.Option(help="Seed of a world. Repeatable (default: 1, 2 and 3).")
-    ] = None,
-    vectors: Annotated[
-        int,
-        typer.Option(min=0, max=1024, help="Compare content vectors with this many numbers (0: indicators)."),
-    ] = 0,
-) -> None:
-    """Measure the hours until hits have 1,000 impressions, with and without live indicators.
-
-    With --vectors: the hours until uploads have 100, with and without content vectors.
-    """
-    require_extra("lab", "karec lab first-impressions")
-    require_extra("train", "karec lab first-impressions")
-    from karec.lab.simulate.population import Sizes
-    from karec.lab.studies.content_impressions import play_uploads, uploads_table
-    from karec.lab.studies.first_impressions import PAST_IMPRESSIONS as PAST
-    from karec.lab.studies.first_impressions import first_impressions_table, play_world
-
-    seeds = seeds or [1, 2, 3]
-    worlds = {out / str(seed): Sizes(works, users, PAST * users, days, seed) for seed in seeds}
-    with ProgressReport() as progress:
-        if vectors:
-            table = uploads_table([play_uploads(worlds[at], vectors, at, progress) for at in worlds])
-        else:
-            table = first_impressions_table([play_world(worlds[at], at, progress) for at in worlds])
-    print_tables(make_console(), [table])
-
-
-def prerank_cause(
-    choice: WorldChoice,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and bundles.")],
-    arms: Annotated[
-        str, typer.Option(metavar="FILE|SET", help="Cascades to compare, as for karec lab simulate.")
-    ] = "prerank",
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="ARM", help="Only this arm. Repeatable (default: all).")
-    ] = None,
-    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests whose pools are ranked.")] = 300,
-) -> None:
-    """Measure the fraction of the ranker's best items that pre-ranking keeps, for several arms.
-
-    Run the same command again after a kill: finished trainings are kept.
-    """
-    require_extra("lab", "karec lab prerank-cause")
-    require_extra("train", "karec lab prerank-cause")
-    from karec.files import write_text_aside
-    from karec.lab.simulate.arms import read_arms
-    from karec.lab.studies.prerank_cause import cut_table, measure_cut
-
-    cascades, seed, folder = read_arms(arms), choice.seed or 0, Path(arms).parent
-    cascades = cascades.only(only) if only else cascades
-    with ProgressReport() as progress:
-        world = build_world(choice, progress)
-        losses = measure_cut(world, cascades, folder, out, seed=seed, n_requests=requests, progress=progress)
-    print_tables(make_console(), [cut_table(losses, seed)])
-    write_text_aside(out / "cut.json", json.dumps(losses, indent=1))
-    print(f"report: {out / 'cut.json'}")
-
-
-def rules(
-    config: Config,
-    out: Annotated[Path, typer.Option(metavar="PAGES.jsonl", help="File for the pages and their reserve.")],
-    scene: Scene = None,
-    users: Annotated[int, typer.Option(min=1, help="Random users; each gets two pages.")] = 1_000,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of users.")] = 0,
-) -> None:
-    """Make two pages for each of many users, and count those that break a rule of page_rules."""
-    require_extra("lab", "karec lab rules")
-    import numpy as np
-
-    from karec.config import load_cascade, open_bundle, scene_names
-    from karec.lab.studies.page_rules import check_page_rules, page_rules_table
-
-    bundle = open_bundle(config)
-    cascade = load_cascade(config, scene or scene_names(config)[0], bundle)
-    ids = np.asarray(bundle.snapshot.users.ids)
-    with ProgressReport() as progress:
-        report = check_page_rules(
-            replace(cascade, side_effects=(), naming=None),
-            np.random.default_rng(seed).choice(ids, min(users, len(ids)), replace=False).tolist(),
-            out,
-            time_ms=bundle.snapshot.time_ms,
-            progress=progress,
-        )
-    print_tables(make_console(), [page_rules_table(report)])
-    print(f"pages: {out}")
 
 
 def sessions(
@@ -345,11 +208,3 @@ def retrieval(
     print_tables(console, retrieval_tables(content))
     if report is not None:
         print(f"report: {write_retrieval(content, report)[1]}")
-
-
-def print_tables(console: Console, tables: Iterable[Table]) -> None:
-    """Prints tables of reports, with their notes."""
-    for table in tables:
-        console.print(text_table(table.title, table.head, table.rows))
-        if table.note:
-            console.print(table.note)
