@@ -21,7 +21,8 @@ from karec.catalog.snapshot import Snapshot
 from karec.pipeline.cascade import Cascade
 from karec.serve import messages
 from karec.serve.problems import ProblemError
-from karec.serve.recommend import MAX_ID_LETTERS, cascade_of
+from karec.serve.recommend import cascade_of
+from karec.serve.request_checks import MAX_ID_LETTERS
 from karec.serve.service import Served, Service
 
 AnyBundle = Bundle | ItemTypeBundle

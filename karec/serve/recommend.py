@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,14 +25,19 @@ from karec.serve import messages
 from karec.serve.admission import AdmissionQueue
 from karec.serve.page_token import context_of, make_token, read_token
 from karec.serve.problems import ProblemError, unavailable
+from karec.serve.request_checks import (
+    check_all_bits,
+    check_ids,
+    check_new_condition,
+    check_stage,
+    check_where,
+)
+from karec.serve.responses import to_response
 from karec.serve.service import Served, Service
-from karec.where import Where
 
 # Multiple of the summed p90 of the steps that covers the run time of nearly every page. Under overload all
 # admitted requests wait as long as they may, so with 1.0 every tenth page would be late.
 TAIL_FACTOR = 2.0
-MAX_ID_LETTERS = 64  # of a wrong id in a message
-ID_LISTS = ("shown", "item_ids", "exclude_ids", "only_ids")  # fields with several ids
 
 _PAGE_REQUEST = msgspec.json.Decoder(messages.PageRequest)
 _RANK_REQUEST = msgspec.json.Decoder(messages.RankRequest)
@@ -180,7 +184,7 @@ def _run(served: Served, job: _Job, queue: AdmissionQueue) -> _Answer:
     check_where(cascade, request.where, job.prefix)
     check_new_condition(served, cascade, request.where, job.prefix)
     if request.item_ids is not None:
-        _check_stage(cascade, request.first_stage)
+        check_stage(cascade, request.first_stage)
     if request.events:
         request = _with_session(served, cascade, request, job)
     start = time.perf_counter()
@@ -268,10 +272,7 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
     if len(message.shown) > settings.max_seen_items:
         reason = f"{len(message.shown)} items, expected at most {settings.max_seen_items}"
         raise ProblemError(422, reason, f"{prefix}shown")
-    for field, ids in _ids_of(message).items():
-        for i, id in enumerate(ids):
-            if not isinstance(id, str) and not -(2**63) <= id < 2**63:
-                check_bits(id, prefix + _place(field, i))
+    check_all_bits(message, prefix)
     context = {
         f"context.{name}": np.asarray(value) for name, value in message.context.items() if value is not None
     }
@@ -292,160 +293,5 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
     check_where(cascade, message.where, prefix)
     if not isinstance(message, messages.RankRequest):
         return request
-    _check_stage(cascade, message.first_stage)
+    check_stage(cascade, message.first_stage)
     return replace(request, item_ids=tuple(message.item_ids), first_stage=message.first_stage)
-
-
-def check_bits(id: int | str, field: str) -> None:
-    """Raises ProblemError 422 for an integer beyond 64 bits."""
-    if not isinstance(id, str) and not -(2**63) <= id < 2**63:
-        raise ProblemError(422, "expected an id of 64 bits", field)
-
-
-def check_where(cascade: Cascade, where: Where | None, prefix: str = "") -> None:
-    """Raises ProblemError 422 if the items of the cascade lack a column, or it has another type."""
-    if where is None:
-        return
-    try:
-        cascade.check_where(where)
-    except ValueError as error:
-        raise ProblemError(422, str(error), f"{prefix}where") from None
-
-
-def check_new_condition(served: Served, cascade: Cascade, where: Where | None, prefix: str = "") -> None:
-    """Raises ProblemError 429 if the cascade has no mask of the condition, and no new one may be made now."""
-    if where is None or where in cascade.masks:
-        return
-    wait_s = served.new_conditions.take()
-    if wait_s:
-        reason = "too many new conditions"
-        detail = (
-            f"{reason}: a worker evaluates at most {served.new_conditions.per_second} new ones a second. "
-            "Use the same condition in many requests, for example with times that are rounded to the hour."
-        )
-        raise ProblemError(429, detail, f"{prefix}where", retry_after_s=wait_s, reason=reason)
-
-
-def _check_stage(cascade: Cascade, name: str) -> None:
-    stages = [stage.name for stage in cascade.stages]
-    if name not in stages:
-        reason = f"no stage {name!r}{nearest(name, stages)}; there are {stages}"
-        raise ProblemError(422, reason, "first_stage")
-
-
-def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:
-    """Raises ProblemError 422 if an id is not of the platform's kind, integer or string."""
-    naming = None if cascade.bundle is None else cascade.bundle.naming
-    for field, ids in _ids_of(request).items():
-        if naming is None:
-            for i, id in enumerate(ids):
-                if isinstance(id, str):
-                    reason = f"{id[:MAX_ID_LETTERS]!r}: ids of this platform are integers"
-                    raise ProblemError(422, reason, prefix + _place(field, i))
-            continue
-        numbers = (naming.users if field == "user_id" else naming.items).numbers
-        try:
-            numbers([*ids])
-        except (ValueError, OverflowError, TypeError):
-            for i, id in enumerate(ids):
-                try:
-                    numbers([id])
-                except (ValueError, OverflowError, TypeError) as error:
-                    raise ProblemError(422, str(error)[:200], prefix + _place(field, i)) from None
-
-
-def _ids_of(request: Request | messages.PageRequest) -> dict[str, Sequence[int | str]]:
-    """Returns {field: ids} of the fields that have ids."""
-    lists = {field: getattr(request, field, None) for field in ID_LISTS}
-    return {"user_id": (request.user_id,)} | {
-        field: ids for field, ids in lists.items() if ids is not None and len(ids)
-    }
-
-
-def _place(field: str, i: int) -> str:
-    return f"{field}[{i}]" if field in ID_LISTS else field
-
-
-def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> messages.PageResponse:
-    is_explained = message.explain
-    make: Callable[..., messages.PageResponse] = messages.PageResponse
-    if isinstance(message, messages.RankRequest):
-        make = partial(
-            messages.RankResponse,
-            dropped=[messages.Dropped(item, place) for item, place in page.dropped.items()],
-            scores=[messages.Scored(item, score) for item, score in page.scores.items()]
-            if message.scores
-            else msgspec.UNSET,
-        )
-    return make(
-        request_id=page.request.request_id,
-        user_id=message.user_id,
-        scene=page.request.scene,
-        items=_items(page, _reasons(page) if is_explained else None),
-        degraded=page.degraded,
-        is_cold_start=page.is_cold_start,
-        versions=dict(page.versions),
-        shortfall=None if page.shortfall is None else str(page.shortfall),
-        run_ms=round(run_ms, 3),
-        trace=[step.to_dict() for step in page.trace.steps] if is_explained else msgspec.UNSET,
-    )
-
-
-def _items(page: Page, reasons: Sequence[str] | None) -> list[messages.Item]:
-    """Returns the items of `page.items`. It makes no PageItem: that would take most of the time here."""
-    candidates = page.candidates
-    ids: Sequence[Any] = candidates.ids.tolist() if page.item_ids is None else page.item_ids
-    columns = [(name, column.tolist()) for name, column in candidates.columns.items() if column.ndim == 1]
-    scores = candidates.scores.tolist()
-    source_bits = candidates.sources.tolist()
-    sources = {
-        bits: tuple(name for i, name in enumerate(page.source_names) if bits >> i & 1)
-        for bits in set(source_bits)
-    }
-    return [
-        messages.Item(
-            position,
-            ids[position],
-            scores[position],
-            sources[source_bits[position]],
-            {name: values[position] for name, values in columns},
-            msgspec.UNSET if reasons is None else reasons[position],
-            _why(page, position),
-        )
-        for position in range(len(candidates))
-    ]
-
-
-def _why(page: Page, position: int) -> messages.Why | msgspec.UnsetType:
-    why = page.why(position)
-    return msgspec.UNSET if why is None else messages.Why(why.text, why.item_id)
-
-
-def _reasons(page: Page) -> list[str]:
-    """Returns one line for each item of `page`. Its request must have `explain`."""
-    lines: dict[int | str, list[str]] = {}
-    for step in page.trace.steps:
-        explanation = step.notes.get("explanation")
-        if explanation is None:
-            continue
-        for place, item in enumerate(explanation.get("works", ())):
-            line = _describe_choice(place, item, explanation["top_k"])
-            lines.setdefault(item["id"], []).append(f"{step.place}: {line}")
-        for item in explanation.get("arranged", ()):
-            if item["place"] != item["was"]:
-                owner = f" for {item['owner']}" if item["owner"] else ""
-                line = f"{step.place}: moved from place {item['was']} to {item['place']}{owner}"
-                lines.setdefault(item["id"], []).append(line)
-    return [
-        "; ".join([f"returned by {', '.join(item.sources)}", *lines.get(item.item_id, ())]) for item in page
-    ]
-
-
-def _describe_choice(place: int, item: dict[str, Any], top_k: list[Any]) -> str:
-    line = f"place {place + 1} with relevance {item['relevance']:.3f}"
-    if item["id"] not in top_k:
-        line += ", not among the most relevant"
-    if item["closest"] is not None:
-        same = f", same {', '.join(item['same'])}" if item["same"] else ""
-        line += f", closest earlier item {item['closest']} at {item['similarity']:.2f}{same}"
-    return line

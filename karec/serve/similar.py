@@ -11,7 +11,8 @@ from starlette.responses import Response
 from karec.errors import Unavailable
 from karec.serve import messages
 from karec.serve.problems import ProblemError, unavailable
-from karec.serve.recommend import cascade_of, check_bits, check_new_condition, check_where
+from karec.serve.recommend import cascade_of
+from karec.serve.request_checks import check_bits, check_new_condition, check_where
 from karec.serve.service import Service
 
 SHORTFALL = "all others are blocked, have another model version, or do not satisfy the condition"

@@ -28,7 +28,9 @@ from karec.pipeline.step import Selector, Step
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.serve import messages
 from karec.serve.problems import ProblemError, unavailable
-from karec.serve.recommend import cascade_of, check_ids, to_request, to_response
+from karec.serve.recommend import cascade_of, to_request
+from karec.serve.request_checks import check_ids
+from karec.serve.responses import to_response
 from karec.serve.service import Served, Service
 from karec.toml import Place
 
