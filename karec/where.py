@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from math import ceil, floor
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from karec.errors import nearest
 
-Scalar = bool | int | float | str
+Text = Annotated[str, Meta(max_length=1024)]  # messages repeat it
+Scalar = bool | int | float | Text
 MAX_TERMS, MAX_VALUES = 32, 1_000  # comparisons of a condition, and values of ``in``
 MAX_DEPTH = 16  # conditions inside each other
 MAX_NAMES = 1_000  # of a category, to suggest the nearest one in a message
@@ -61,7 +62,7 @@ class Where(
     all: tuple[Where, ...] | UnsetType = UNSET
     any: tuple[Where, ...] | UnsetType = UNSET
     not_: Where | UnsetType = UNSET
-    column: str | UnsetType = UNSET
+    column: Text | UnsetType = UNSET
     equal: Scalar | UnsetType = UNSET
     in_: tuple[Scalar, ...] | UnsetType = UNSET
     less: Scalar | UnsetType = UNSET

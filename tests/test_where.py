@@ -92,6 +92,8 @@ def test_column_and_value_are_checked(table, words):
         {"all": [{"column": "tag", "equal": 1}], "not": {"column": "tag", "equal": 1}},
         {"column": "tag", "equals": 1},
         {"column": "tag", "is_missing": False},
+        {"column": "tag", "in": ["x" * 1025]},
+        {"column": "x" * 1025, "equal": 1},
         {"column": "price", "between": [1]},
         {"any": [{"column": "song_id", "equal": 1}] * (MAX_TERMS + 1)},
         {"column": "song_id", "in": [1] * (MAX_VALUES + 1)},
