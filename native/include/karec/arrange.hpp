@@ -41,13 +41,14 @@ struct ArrangeViolation {
 // Arranges items 0 … n − 1, best first, at k = indices.size() positions. −1 marks an empty slot, and each position
 // after the last item if there are fewer items than positions.
 //
-// The result has the fewest unmet slots, then the smallest excess of the first rule, then of the second, and so on; rules
-// from the kArrangeRanks-th on count together. Ties are decided position by position: the earliest item is first, and at
-// a slot all members precede other items. is_slot_only is (n,) or empty: an item that is not 0 may only be in slots.
+// The result has the fewest unmet slots, then the smallest excess of the first rule, then of the second, and so on;
+// rules from the kArrangeRanks-th on count together. Ties are decided position by position: the earliest item is first,
+// and at a slot all members precede other items. is_slot_only is (n,) or empty: an item that is not 0 may only be in
+// slots.
 //
 // Returns false if the search stopped after it tried kMaxArrangeSteps items. Each position then takes the item with the
-// least excess in the order of the rules, ties by order; as many slots have a member. `violations` is replaced by the broken rules of the list,
-// by position, then rule.
+// least excess in the order of the rules, ties by order; as many slots have a member. `violations` is replaced by the
+// broken rules of the list, by position, then rule.
 //
 // Refuses: n > kMaxArrangeItems, arrays of another length, window < 2, two slots of one position, a slot at a position
 // ≥ k. Never throws; reentrant. Do not modify arrays during a call: results become undefined, but no access leaves

@@ -4,9 +4,9 @@
  * Status     A function that can fail returns a karec_status; KAREC_OK is 0. After a failure karec_last_error() is the
  *            message in the calling thread, and handles and output are unchanged; only output of a batch may be written
  *            in part. No function throws, prints or aborts.
- * Handles    karec_index, karec_filter and karec_stages are opaque. Close each once, after the last call that uses it. Any number
- *            of threads may call every other function on one handle. item_index.hpp, index_view.hpp and stages.hpp
- *            document the C++ functions of the same name in more detail.
+ * Handles    karec_index, karec_filter and karec_stages are opaque. Close each once, after the last call that uses it.
+ *            Any number of threads may call every other function on one handle. item_index.hpp, index_view.hpp,
+ *            filter.hpp and stages.hpp document the C++ functions of the same name in more detail.
  * Structs    The first member is the size. Start from KAREC_…_INIT: it sets the size and the defaults of the C++ API. A
  *            newer library reads members that an older caller lacks as 0. An older library rejects a struct with
  *            unknown members that are not 0. Structs of one array have one struct_size.
