@@ -17,7 +17,7 @@ namespace {
 
 // Products of factors up to this limit are finite in float32, however they are rounded.
 constexpr double kMaxWeight = 1e38;
-constexpr std::size_t kMoreItems = 4;  // times, of a search that left too few items within its quotas
+constexpr std::size_t kSearchGrowth = 4;  // ratio of k to that of a search that left too few items within quotas
 
 // A column of the pool's items.
 struct PoolColumn {
@@ -117,11 +117,11 @@ Status search_into(StageRun& run, const Candidates& candidates, std::size_t k, c
     return check_finite(run.pool.scores, "scores");
 }
 
-// Replaces the pool by the first k within the quotas of the m best candidates. m is k, then kMoreItems times as many
+// Replaces the pool by the first k within the quotas of the m best candidates. m is k, then kSearchGrowth times as many
 // until min_items are left.
 Status search_within(const InnerProductStep& step, StageRun& run, const Candidates& candidates) {
     const Pool before = run.pool;
-    for (std::size_t m = step.k;; m *= kMoreItems) {
+    for (std::size_t m = step.k;; m *= kSearchGrowth) {
         if (Status status = search_into(run, candidates, m, before); !status.ok()) return status;
         const bool is_all = run.pool.size() < m;
         for (const QuotaStep& quota : step.at_most) {
