@@ -35,7 +35,7 @@ def test_condition_selects_the_rows_of_the_same_sql_query(table):
     )
 
 
-def test_values_beyond_the_type_of_the_column_are_equal_to_none():
+def test_values_beyond_the_type_of_the_column_match_no_row():
     beyond = [2**62, -(2**62), *range(2, 2 + MANY)]
     for values in (beyond[:3], beyond):
         expected = np.isin(COLUMNS["song_id"], [value for value in values if abs(value) < 100])

@@ -22,7 +22,7 @@ from karec.steps.selectors.top_k import TopK
 from karec.steps.shared.page_rules import Position, Rule
 from karec.steps.sources.merge import Merge
 
-CREATOR, SONG = Rule("creator_id", 10, 1), Rule("song_id", 10, 1)
+CREATOR = Rule("creator_id", 10, 1)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_filters_of_the_last_stage_hold_for_the_reserve(index):
 
 
 @pytest.mark.parametrize("at", range(5))
-def test_no_filter_before_the_rules_is_passed_by(index, at):
+def test_items_of_the_reserve_pass_each_filter_before_the_rules(index, at):
     """A filter at any place of the last two stages."""
     page_rules = PageRules(index.schema, [CREATOR])
     page_rules.name = "page_rules"

@@ -81,7 +81,7 @@ def test_source_model_finds_the_best_by_vectors_and_cross_features(config):
         np.testing.assert_array_equal(found.rows, best)
 
 
-def test_towers_alone_page_equals_served_scores(config, dataset):
+def test_pages_of_towers_depend_on_the_cross_weights(config, dataset):
     requests = validation_requests(dataset)
     folder = config.parent / "run"
     settings = read_run(folder)["settings"]
