@@ -36,14 +36,14 @@ inline constexpr std::size_t kMaxFilterValues = 1000;  // of one comparison
 inline constexpr std::size_t kMaxFilterDepth = 16;     // conditions inside each other
 
 enum class FilterOp : std::uint32_t {
-    all = 1,         // joins the n_parts conditions before it
-    any = 2,         // joins the n_parts conditions before it
-    negate = 3,      // of the condition before it
+    all = 1,         // all of the n_parts conditions before it are true
+    any = 2,         // one of the n_parts conditions before it is true
+    negate = 3,      // the condition before it is false
     in = 4,          // the column has one of the values; with one value: it is equal
-    less = 5,        // than the value
-    at_least = 6,    // the value
-    between = 7,     // the first and the second value, which are included
-    is_missing = 8,  // has no values, and is never unknown
+    less = 5,        // the column is less than the value
+    at_least = 6,    // the column is not less than the value
+    between = 7,     // the column is from the first to the second value, which are included
+    is_missing = 8,  // the column is missing; this takes no values and is never unknown
 };
 
 // A comparison or a join. A column of integers or booleans is compared with `integers`, a floating one with `numbers`,

@@ -277,14 +277,14 @@ KAREC_C_API karec_status karec_index_column_dtype(const karec_index* index, cons
 typedef struct karec_filter karec_filter;
 
 typedef int32_t karec_filter_op;
-#define KAREC_FILTER_ALL 1        /* joins the n_parts conditions before it */
-#define KAREC_FILTER_ANY 2        /* joins the n_parts conditions before it */
-#define KAREC_FILTER_NOT 3        /* of the condition before it; n_parts is 1 */
+#define KAREC_FILTER_ALL 1        /* all of the n_parts conditions before it are true */
+#define KAREC_FILTER_ANY 2        /* one of the n_parts conditions before it is true */
+#define KAREC_FILTER_NOT 3        /* the condition before it is false; n_parts is 1 */
 #define KAREC_FILTER_IN 4         /* the column has one of the values */
-#define KAREC_FILTER_LESS 5       /* than the value */
-#define KAREC_FILTER_AT_LEAST 6   /* the value */
-#define KAREC_FILTER_BETWEEN 7    /* two values, which are included */
-#define KAREC_FILTER_IS_MISSING 8 /* NaN, or negative in a category; no values */
+#define KAREC_FILTER_LESS 5       /* the column is less than the value */
+#define KAREC_FILTER_AT_LEAST 6   /* the column is not less than the value */
+#define KAREC_FILTER_BETWEEN 7    /* the column is from the first to the second value, which are included */
+#define KAREC_FILTER_IS_MISSING 8 /* the column is NaN, or negative in a category; takes no values */
 
 /* A comparison with a column, or a join of the conditions before it (postfix order). A comparison with a missing value
  * is unknown, as in SQL. */
