@@ -34,7 +34,7 @@ from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 TOPS = (10, 100)
-FEW_ITEMS = 10  # of a history that says little about the user
+FEW_ITEMS = 10  # users with fewer items in the history also have fractions of their own
 PARTS = ("inner_product", "prerank", "removed_by_policy")
 
 
@@ -105,7 +105,7 @@ def _pool_of_request(cascade: Cascade, index: ItemIndex, scorer: PoolScorer, req
         ranked, prerank_scores = scorer.score(request, outcome.scored)
     passed = np.isin(ranked.ids, outcome.candidates.ids)
     history = request.features.get("history")
-    n_items = None if history is None else int(history[0].any(axis=1).sum())
+    n_items = None if history is None else int(history[0].any(axis=1).sum())  # an empty place has only zeros
     return FunnelPool(request.user_number, ranked.scores, prerank_scores, passed, n_items)
 
 
@@ -143,9 +143,9 @@ def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0
     """Returns means over pools of ``FunnelPool.kept_fractions``, with 95 % intervals from resampling users.
 
     Keys: ``requests``, ``pool`` (median items), ``passed`` (median selected items), and for each of PARTS
-    {"top10", "top10_ci", "top100", "top100_ci"}; "top10_few" … of users with fewer than FEW_ITEMS items in
-    the history. Pools of fewer than m items are left out of the best m. Pools are read one by one. Raises
-    DataError if there is none.
+    {"top10", "top10_ci", "top100", "top100_ci"}. Keys with "_few", such as "top10_few", are for users with
+    fewer than FEW_ITEMS items in the history. Pools of fewer than m items are left out of the best m. Pools
+    are read one by one. Raises DataError if there is none.
     """
     rows: list[dict[str, float]] = []
     for pool in pools:
