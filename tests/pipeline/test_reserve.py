@@ -60,21 +60,23 @@ class Without(Filter):
         return ~np.isin(candidates.ids, self.ids)
 
 
-def page_of(index, ids, rules, k, *, n_ranked, first=(), steps=(), shown=(), places=()):
-    """Returns the page of rank, which keeps ``n_ranked`` of ``ids``, and of rerank with ``rules``."""
-    page_rules = PageRules(index.schema, rules, places)
-    page_rules.name = "page_rules"
-    cascade = Cascade(
-        "home",
-        (),
-        Recall((All(ids),), Merge([30], 30)),
-        (
-            Stage("rank", (IndexRows(index.schema), TopK(n_ranked))),
-            Stage("rerank", (*first, *steps, page_rules)),
-        ),
-        index=index,
-    )
+def page_rules_step(index, rules, places=()):
+    step = PageRules(index.schema, rules, places)
+    step.name = "page_rules"
+    return step
+
+
+def page_of_steps(index, ids, k, rank, rerank, shown=()):
+    """Returns the page of recall, which finds ``ids``, and of two stages with the given steps."""
+    stages = Stage("rank", (IndexRows(index.schema), *rank)), Stage("rerank", tuple(rerank))
+    cascade = Cascade("home", (), Recall((All(ids),), Merge([30], 30)), stages, index=index)
     return cascade.run(Request(1, k, "home", shown=shown))
+
+
+def page_of(index, ids, rules, k, *, n_ranked, steps=(), shown=(), places=()):
+    """Returns the page of rank, which keeps ``n_ranked`` of ``ids``, and of rerank with ``rules``."""
+    rerank = (*steps, page_rules_step(index, rules, places))
+    return page_of_steps(index, ids, k, (TopK(n_ranked),), rerank, shown)
 
 
 def ids_of(page):
@@ -97,21 +99,17 @@ def test_reserve_is_not_read_if_the_candidates_keep_the_rules(index):
 
 
 def test_filters_of_the_last_stage_hold_for_the_reserve(index):
-    page = page_of(index, [0, 7, 14, 1, 2, 3], [CREATOR], 3, n_ranked=2, first=(Without(1),))
+    page = page_of(index, [0, 7, 14, 1, 2, 3], [CREATOR], 3, n_ranked=2, steps=(Without(1),))
     assert ids_of(page) == (0, 2, 3)
 
 
 @pytest.mark.parametrize("at", range(5))
 def test_items_of_the_reserve_pass_each_filter_before_the_rules(index, at):
     """A filter at any place of the last two stages."""
-    page_rules = PageRules(index.schema, [CREATOR])
-    page_rules.name = "page_rules"
-    steps = [TopK(4), TopK(3), TopK(2), page_rules]
+    steps = [TopK(4), TopK(3), TopK(2), page_rules_step(index, [CREATOR])]
     steps.insert(at, Without(1))
     n = 2 + (at <= 1)
-    stages = Stage("rank", (IndexRows(index.schema), *steps[:n])), Stage("rerank", tuple(steps[n:]))
-    recall = Recall((All([0, 1, 7, 2, 14, 3]),), Merge([30], 30))
-    page = Cascade("home", (), recall, stages, index=index).run(Request(1, 3, "home"))
+    page = page_of_steps(index, [0, 1, 7, 2, 14, 3], 3, steps[:n], steps[n:])
     assert ids_of(page) == ((0, 7, 2) if at == 1 else (0, 2, 3))
 
 
@@ -138,24 +136,15 @@ def test_rules_before_random_positions_keep_their_reserve(index):
 def test_blocked_items_that_a_selector_left_out_stay_out(n_last):
     index = thirty_works()
     index.block([1])
-    page_rules = PageRules(index.schema, [CREATOR])
-    page_rules.name = "page_rules"
-    steps = (IndexRows(index.schema), FirstOpen(3), page_rules)
-    stages = Stage("rank", steps[: 2 - n_last]), Stage("rerank", steps[2 - n_last :])
-    cascade = Cascade("home", (), Recall((All([0, 7, 1, 14, 2]),), Merge([30], 30)), stages, index=index)
-    assert ids_of(cascade.run(Request(1, 2, "home"))) == (0, 2)
+    steps = (FirstOpen(3), page_rules_step(index, [CREATOR]))
+    page = page_of_steps(index, [0, 7, 1, 14, 2], 2, steps[: 1 - n_last], steps[1 - n_last :])
+    assert ids_of(page) == (0, 2)
 
 
 @pytest.mark.parametrize("n_ranked", [1, 2, 3, 6])
 def test_items_that_a_filter_after_the_rules_drops_are_replaced_from_the_reserve(index, n_ranked):
-    page_rules = PageRules(index.schema, [CREATOR])
-    page_rules.name = "page_rules"
-    stages = (
-        Stage("rank", (IndexRows(index.schema), TopK(n_ranked))),
-        Stage("rerank", (page_rules, Without(1, 3))),
-    )
-    recall = Recall((All([0, 7, 1, 2, 3, 4]),), Merge([30], 30))
-    page = Cascade("home", (), recall, stages, index=index).run(Request(1, 3, "home"))
+    rerank = (page_rules_step(index, [CREATOR]), Without(1, 3))
+    page = page_of_steps(index, [0, 7, 1, 2, 3, 4], 3, (TopK(n_ranked),), rerank)
     assert ids_of(page) == (0, 2, 4) and not page.degraded
 
 
