@@ -106,10 +106,10 @@ def test_pages_are_those_of_the_oracle(pytestconfig, world, column, share):
             recalls.append(len(found & {*expected}) / max(len(expected), 1))
             n_full += len(expected) == request.k
     print(
-        f"{column}, {np.mean(values >= since):.2%} of the items: {n_equal} of {n_pages} pages are equal, ",
-        end="",
+        f"{column}, {np.mean(values >= since):.2%} of the items: {n_equal} of {n_pages} pages are equal, "
+        f"{n_full} are full; pages by lists have {np.mean(recalls):.4f} of their items",
+        flush=True,
     )
-    print(f"{n_full} are full; pages by lists have {np.mean(recalls):.4f} of their items", flush=True)
     assert n_equal == n_pages and np.mean(recalls) >= 0.99
 
 
