@@ -142,7 +142,7 @@ def test_blocked_items_that_a_selector_left_out_stay_out(n_last):
 
 
 @pytest.mark.parametrize("n_ranked", [1, 2, 3, 6])
-def test_items_that_a_filter_after_the_rules_drops_are_replaced_from_the_reserve(index, n_ranked):
+def test_reserve_replaces_items_that_a_filter_after_the_rules_drops(index, n_ranked):
     rerank = (page_rules_step(index, [CREATOR]), Without(1, 3))
     page = page_of_steps(index, [0, 7, 1, 2, 3, 4], 3, (TopK(n_ranked),), rerank)
     assert ids_of(page) == (0, 2, 4) and not page.degraded

@@ -94,7 +94,7 @@ def test_body_of_another_type_is_refused(service, body, status, field):
         {"only_ids": [10**15]},
     ],
 )
-def test_restriction_that_no_item_satisfies_gives_an_empty_page_with_the_reason(service, restriction):
+def test_page_is_empty_with_a_reason_if_no_item_satisfies_the_restriction(service, restriction):
     page = service.ask(1, **restriction)
     assert page["items"] == [] and "recall.where dropped" in page["shortfall"]
 
