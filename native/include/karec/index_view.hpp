@@ -190,9 +190,9 @@ class KAREC_API IndexView {
     // length, or a column that is missing or is compared with values of another kind.
     Status mask(const Filter& filter, std::span<std::uint8_t> mask) const noexcept;
 
-    // The same, for a mask (n_rows) that begins with the filter's mask of `generation`, which must not be newer: reads
-    // the rows that changed since, in words of 64, and rows that were added. Reads all rows if they have other numbers
-    // since (build_lists). O(n_rows/64 + changed rows·64).
+    // Updates a mask (n_rows) that begins with the filter's mask of `generation` to that of this view. Reads only rows
+    // that changed since, in words of 64, and rows that were added; all rows if build_lists() gave them other numbers.
+    // invalid_argument: as mask(), or a newer generation. O(n_rows/64 + 64·changed rows).
     Status update_mask(const Filter& filter, std::uint64_t generation, std::span<std::uint8_t> mask) const noexcept;
 
     // Runs dpp_select (karec/dpp.hpp) on `rows` (N,) with relevance (N,). `indices` are positions in `rows`. Vectors
