@@ -4,12 +4,16 @@
 
 A value is missing if it is NaN, or a negative code of a category. As in SQL, a comparison with a missing
 value is unknown, and so is ``not`` of it. An item may be on the page if the condition is true.
+
+The values of a list are categories ``NAME``, ``NAME2``, … with the same names. A comparison with ``NAME`` is
+true if it is true for any of them, and unknown if the first is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import count, takewhile
 from math import ceil, floor
 from typing import Annotated, Any, Literal
 
@@ -126,7 +130,8 @@ def to_filter_terms(where: Where, dtypes: Mapping[str, np.dtype[Any]], codes: Co
     """
     (operator,) = [name for name in OPERATORS if getattr(where, name) is not UNSET]
     if where.column is not UNSET:
-        return [_to_comparison(where, where.column, operator, dtypes, codes)]
+        first = _to_comparison(where, where.column, operator, dtypes, codes)
+        return [first] if operator == "is_missing" else _to_any_value(first, dtypes, codes)
     parts = where.parts()
     terms = [term for part in parts for term in to_filter_terms(part, dtypes, codes)]
     return [*terms, (OPERATORS[operator], len(parts), "", [], [], False)]
@@ -147,6 +152,21 @@ def _to_comparison(
     integers = [] if dtype.kind == "f" else _to_integers(operator, values)
     numbers = [float(value) for value in values] if dtype.kind == "f" else []
     return OPERATORS[operator], 0, name, integers, numbers, names is not None
+
+
+def _to_any_value(first: FilterTerm, dtypes: Mapping[str, np.dtype[Any]], codes: Codes) -> list[FilterTerm]:
+    """Returns the terms for all values of a list; ``first`` compares with its first one.
+
+    Further values are no categories for the filter, so that a missing one is false, not unknown.
+    """
+    operator, _, name, integers, _, _ = first
+    columns = takewhile(
+        lambda other: name in codes and other in dtypes and codes.get(other) == codes[name],
+        (f"{name}{at}" for at in count(2)),
+    )
+    known = [code for code in integers if code >= 0]
+    terms = [first, *((operator, 0, other, known, [], False) for other in columns)]
+    return terms if len(terms) == 1 else [*terms, (OPERATORS["any"], len(terms), "", [], [], False)]
 
 
 def _to_integers(operator: str, values: list[float | int]) -> list[int]:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from conditions import CODES, COLUMNS, CONDITIONS, INDEX, TABLE, N, build_index, to_sql
+from conditions import CODES, COLUMNS, CONDITIONS, INDEX, TABLE, TAGS, N, build_index, to_sql
 from hypothesis import given, settings
 
 from karec.where import MAX_DEPTH, MAX_TERMS, MAX_VALUES, Where
@@ -134,3 +134,37 @@ def test_bytes_above_1_of_a_bool_column_are_true():
         assert np.flatnonzero(mask_of(Where(not_=where), index)).tolist() == [
             i for i in range(3) if i not in rows
         ]
+
+
+def test_comparison_with_a_list_is_true_if_it_is_true_for_any_value():
+    """An item without values is unknown, also under ``not``; one with few values has no unknown ones."""
+    lists = [["pop"], ["rock", "pop"], ["folk", "rock", "pop"], ["folk"], []]
+    codes = np.full((3, len(lists)), -1, np.int32)
+    for row, names in enumerate(lists):
+        codes[: len(names), row] = [TAGS.index(name) for name in names]
+    names = ("genres", "genres2", "genres3")
+    index = build_index(dict(zip(names, codes, strict=True)))
+    of_lists = dict.fromkeys(names, CODES["tag"])
+    for table, expected in (
+        ({"equal": "pop"}, [True, True, True, False, False]),
+        ({"in": ["rock", "folk"]}, [False, True, True, True, False]),
+        ({"equal": -1}, [False] * 5),
+        ({"is_missing": True}, [False, False, False, False, True]),
+    ):
+        where = Where.from_dict({"column": "genres", **table})
+        assert mask_of(where, index, of_lists).tolist() == expected
+        negated = [not value for value in expected]
+        negated[4] = "is_missing" in table and negated[4]
+        assert mask_of(Where(not_=where), index, of_lists).tolist() == negated
+    other = {**of_lists, "genres2": {"pop": 0}}  # another category, not a value of the list
+    where = Where(column="genres", equal="pop")
+    assert mask_of(where, index, other).tolist() == [True, False, False, False, False]
+
+
+def test_largest_condition_of_lists_is_compiled():
+    codes = np.zeros((3, 1), np.int32)
+    index = build_index(dict(zip(("g", "g2", "g3"), codes, strict=True)))
+    where = Where(any=tuple(Where(column="g", equal=0) for _ in range(MAX_TERMS)))
+    for _ in range(MAX_DEPTH - 2):
+        where = Where(all=(where,))
+    assert mask_of(where, index, {name: {"pop": 0} for name in ("g", "g2", "g3")}).all()

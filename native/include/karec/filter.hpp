@@ -31,9 +31,9 @@
 
 namespace karec {
 
-inline constexpr std::size_t kMaxFilterTerms = 32;     // comparisons of a filter
+inline constexpr std::size_t kMaxFilterTerms = 96;     // comparisons of a filter
 inline constexpr std::size_t kMaxFilterValues = 1000;  // of one comparison
-inline constexpr std::size_t kMaxFilterDepth = 16;     // conditions inside each other
+inline constexpr std::size_t kMaxFilterDepth = 17;     // conditions inside each other
 
 enum class FilterOp : std::uint32_t {
     all = 1,         // all of the n_parts conditions before it are true

@@ -301,7 +301,7 @@ typedef struct karec_filter_term {
 #define KAREC_FILTER_TERM_INIT {sizeof(karec_filter_term), 0, 0, 0, NULL, NULL, NULL, 0}
 
 /* Compiles a filter, which may be used with any index.
- *   terms    n_terms: at most 32 comparisons, in joins that are at most 16 deep
+ *   terms    n_terms: at most 96 comparisons, in joins that are at most 17 deep
  *   n_terms  0 = every item
  *   filter   *filter: a new handle; the caller closes it */
 KAREC_C_API karec_status karec_filter_create(const karec_filter_term* terms, size_t n_terms, karec_filter** filter);
