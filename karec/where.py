@@ -59,7 +59,8 @@ class Where(
     equal, in_  the value, or one of the values ("in" in JSON)
     less        the value is below
     at_least    the value is not below
-    between     the smallest and the largest value. A category has no order
+    between     the smallest and the largest value. A category has no order. Bounds are rounded to the type
+                of the column
     is_missing  there is no value
     """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from karec.index import IndexView
 
 Bool = NDArray[np.bool_]
-MAX_MASKS = 16  # in a cache; a mask has a byte for each row of the index and each item of sources' lists
+MAX_MASKS, MAX_ROWS = 16, 1 << 25  # in a cache: masks, and if they are more, the sum of their rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,10 @@ class _CachedMask:
 
 
 class MaskCache:
-    """The masks of the ``MAX_MASKS`` conditions that were used last. Any number of threads may call.
+    """The masks of the conditions that were used last. Any number of threads may call.
+
+    They are ``MAX_MASKS``, or more with ``MAX_ROWS`` rows in all. A mask has a byte for each row of the
+    index, and for each item of the sources' lists that it was asked for.
 
     A condition has one mask, of the newest generation of the index that it was requested for. For a newer
     generation the rows that changed are evaluated again. A view of an older generation gets a mask of its
@@ -88,7 +91,7 @@ class MaskCache:
             if mask is None or mask.generation < made.generation:
                 with self._lock:
                     self._masks[where] = made
-                    while len(self._masks) > MAX_MASKS:
+                    while len(self._masks) > max(MAX_MASKS, MAX_ROWS // max(view.n_rows, 1)):
                         del self._masks[next(iter(self._masks))]
         return made.allowed
 

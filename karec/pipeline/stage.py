@@ -89,7 +89,7 @@ class Stage:
         first = run.run_steps(steps[:n_first], candidates)
         rest = run.run_and_refill(steps[n_first:], first.candidates)
         passed = rest.lists[n_passed - n_first]
-        at_rules = max((i for i in selectors if _keeps_rules(steps[i])), default=None)
+        at_rules = max((i for i in selectors if getattr(steps[i], "keeps_rules", False)), default=None)
         if reserve is not None and at_rules is not None:
             rules = steps[at_rules:]  # and the steps after them
             if RELAXED in rest.traces[-len(rules)].notes or len(rest.candidates) < min_items:
@@ -98,10 +98,6 @@ class Stage:
                 last = run.run_and_refill(rules, pool)
                 rest = _StepsRun(last.lists, [*rest.traces[: -len(rules)], *last.traces])
         return StageOutcome(rest.candidates, first.candidates, passed, (*first.traces, *rest.traces))
-
-
-def _keeps_rules(selector: Step) -> bool:
-    return bool(vars(type(selector)).get("keeps_rules"))  # not inherited
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class Selector(Step):
 
     k            how many it selects at most; None: the request's k
     keeps_rules  True: it keeps rules of the page, also for pinned items. The last such selector of the last
-                 stage gets more items if the candidates cannot keep them (``Stage.run``). Not inherited
+                 stage gets more items if the candidates cannot keep them (``Stage.run``)
     """
 
     role = "selector"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from karec.index import ItemIndex
+from karec.pipeline import masks as masks_module
 from karec.pipeline.masks import MAX_MASKS, AllowedRows, MaskCache
 from karec.where import Where
 
@@ -95,7 +96,8 @@ def test_mask_of_a_newer_generation_is_refused(index):
             view.mask(row_filter, view.mask(row_filter), 2)
 
 
-def test_cache_keeps_the_masks_of_the_conditions_used_last(index):
+def test_cache_keeps_the_masks_of_the_conditions_used_last(index, monkeypatch):
+    monkeypatch.setattr(masks_module, "MAX_ROWS", 0)
     cache = MaskCache(CODES)
     conditions = [Where.from_dict({"column": "tag", "equal": tag}) for tag in range(MAX_MASKS)]
     with index.pinned() as view:
@@ -104,6 +106,12 @@ def test_cache_keeps_the_masks_of_the_conditions_used_last(index):
         cache.get(None, view)  # the oldest one leaves: of tag 1
         assert cache.get(conditions[0], view) is masks[0]
         assert cache.get(conditions[1], view) is not masks[1]
+    monkeypatch.setattr(masks_module, "MAX_ROWS", 18 * len(index))  # of a small index: more masks
+    cache = MaskCache(CODES)
+    with index.pinned() as view:
+        masks = [cache.get(where, view) for where in conditions]
+        cache.get(None, view)
+        assert cache.get(conditions[0], view) is masks[0]
 
 
 def test_threads_that_lack_a_mask_make_it_once(index):

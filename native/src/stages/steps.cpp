@@ -98,8 +98,13 @@ Status check_tasks(const FusionStep& step, std::span<const std::string> tasks) {
     return {};
 }
 
+struct Counts {
+    std::size_t n_unknown;
+    std::size_t n_blocked;
+};
+
 // Replaces the pool by the k best candidates. Unknown and blocked ones are added to `counted`.
-Status search_into(StageRun& run, const Candidates& candidates, std::size_t k, const Pool& counted) {
+Status search_into(StageRun& run, const Candidates& candidates, std::size_t k, const Counts& counted) {
     const std::size_t max_found = std::min(k, candidates.size());
     Pool best;
     best.ids.resize(max_found);
@@ -120,7 +125,7 @@ Status search_into(StageRun& run, const Candidates& candidates, std::size_t k, c
 // Replaces the pool by the first k within the quotas of the m best candidates. m is k, then kSearchGrowth times as many
 // until min_items are left.
 Status search_within(const InnerProductStep& step, StageRun& run, const Candidates& candidates) {
-    const Pool before = run.pool;
+    const Counts before{run.pool.n_unknown, run.pool.n_blocked};
     for (std::size_t m = step.k;; m *= kSearchGrowth) {
         if (Status status = search_into(run, candidates, m, before); !status.ok()) return status;
         const bool is_all = run.pool.size() < m;
@@ -226,7 +231,7 @@ Status run_step(const NotShownStep&, StageRun& run) {
 }
 
 Status run_step(const InnerProductStep& step, StageRun& run) {
-    const ScratchVector<std::int32_t> rows = run.pool.rows;
+    const ScratchVector<std::int32_t> rows = std::move(run.pool.rows);  // the search replaces the pool
     return search_within(step, run, Candidates::of_rows(rows));
 }
 
