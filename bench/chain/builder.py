@@ -149,7 +149,7 @@ class ChainBuilder:
         """Returns the recall of the cascade's source ``model`` at its quota."""
         assert self.cascade.index is not None
         with self.cascade.index.pinned() as view:
-            n_probe = model._n_probe(view)
+            n_probe = model._n_probe(Request(0, view=view))
             if n_probe is None:
                 return 1.0
             exact = [view.search(query, k=model.quota).ids for query in self.queries]
