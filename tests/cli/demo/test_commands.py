@@ -67,12 +67,13 @@ def test_recommend_prints_the_page_and_its_trace(job, capsys):
 
 
 def test_recommend_gives_the_reason_for_a_short_page(job, capsys):
-    arguments = [str(job / "karec.toml"), "--user", "10000001", "--k", "50"]
+    arguments = [str(job / "karec.toml"), "--user", "10000001", "--k", "500"]
     assert cli.main(["recommend", *arguments]) == 0
-    assert "30 of 50 items: rerank.dpp keeps at most 30" in " ".join(capsys.readouterr().out.split())
+    assert "386 of 500 items: prerank.dpp keeps at most 386" in " ".join(capsys.readouterr().out.split())
     assert cli.main(["recommend", *arguments, "--json"]) == 0
     short = json.loads(capsys.readouterr().out)["shortfall"]
-    assert (short["wanted"], short["got"], short["step"], short["reason"]) == (50, 30, "rerank.dpp", "limit")
+    assert (short["wanted"], short["got"]) == (500, 386)
+    assert (short["step"], short["reason"]) == ("prerank.dpp", "limit")
 
 
 def test_recommend_explains_the_selection_of_both_dpp_steps(job, capsys):

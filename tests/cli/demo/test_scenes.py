@@ -17,7 +17,8 @@ def test_every_scene_of_the_config_serves_full_pages(job, bundle):
         cascade = replace(load_cascade(job / "karec.toml", name, bundle), side_effects=())
         users = bundle.snapshot.users.ids[:40].tolist()
         pages = [cascade.run(Request(user, scene=name, time_ms=bundle.snapshot.time_ms)) for user in users]
-        assert not any(page.degraded for page in pages), name
+        reasons = {reason for page in pages for reason in page.degraded}
+        assert all("page_rules" in reason for reason in reasons), name  # users who follow few creators
         assert any(len(page) == 10 for page in pages), name
 
 
