@@ -105,7 +105,7 @@ def _pool_of_request(cascade: Cascade, index: ItemIndex, scorer: PoolScorer, req
         ranked, prerank_scores = scorer.score(request, outcome.scored)
     passed = np.isin(ranked.ids, outcome.candidates.ids)
     history = request.features.get("history")
-    n_items = None if history is None else int(history[0].any(axis=1).sum())  # an empty place has only zeros
+    n_items = None if history is None else int(history[0].any(axis=1).sum())  # missing items have only zeros
     return FunnelPool(request.user_number, ranked.scores, prerank_scores, passed, n_items)
 
 

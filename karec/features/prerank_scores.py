@@ -37,7 +37,10 @@ class WideScores:
         self.categories = weights.categories(encoder)
         missing = [name for name in self.categories if name not in schema.columns]
         if missing:
-            raise BundleError(f"wide towers read codes of {missing}, but the item index has no such columns")
+            raise BundleError(
+                f"wide towers read codes of {missing}, but the item index has no such columns: publish the "
+                "run again"
+            )
 
     @classmethod
     def from_bundle(cls, schema: IndexSchema, bundle: Towers) -> WideScores | None:

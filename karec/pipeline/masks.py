@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +23,16 @@ MAX_MASKS, MAX_ROWS = 16, 1 << 25  # in a cache: masks, and if they are more, th
 class AllowedRows:
     """The rows of an index view that pages may have. Any number of threads may call.
 
-    rows  (n_rows,) bool, read-only
+    rows       (n_rows,) bool, read-only
+    n_allowed  the number of rows that pages may have
     """
 
     rows: Bool
+    n_allowed: int = field(init=False)
     _masks_of_lists: dict[int, tuple[NDArray[Any], Bool]] = field(default_factory=dict, repr=False)
 
-    @cached_property
-    def n_allowed(self) -> int:
-        """The number of rows that pages may have."""
-        return int(np.count_nonzero(self.rows))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_allowed", int(np.count_nonzero(self.rows)))
 
     def at(self, rows: NDArray[Any]) -> Bool:
         """Returns (N,) bool for ``rows`` (N,) of the view, False for row −1."""

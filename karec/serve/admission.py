@@ -29,7 +29,7 @@ class RateLimit:
         self._time_s = clock()
 
     def take(self) -> float:
-        """Takes a token and returns 0.0. If there is none, returns the seconds until the next one."""
+        """Uses a token and returns 0.0. If there is none, returns the seconds until the next one."""
         with self._lock:
             now_s = self._clock()
             self._n_tokens = min(self._n_tokens + (now_s - self._time_s) * self.per_second, self.per_second)

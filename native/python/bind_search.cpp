@@ -170,7 +170,7 @@ py::tuple search_all(const IndexView& view, const VersionArrays& arrays, py::ssi
     return output.to_tuple();
 }
 
-// A new mask of the filter; from its mask `before` of an earlier generation, unless that is None.
+// Returns the mask of the filter. With its mask `before` of an earlier generation, only rows that changed are evaluated.
 py::array_t<bool> mask(const IndexView& view, const Filter& filter, const py::object& before,
                        std::uint64_t generation) {
     Output<bool> output({static_cast<py::ssize_t>(view.n_rows())});

@@ -1,6 +1,6 @@
 """Checks the rules of pages: two pages of each user, as JSON lines that other programs can check too.
 
-    {"user_id", "page": 1 or 2, "shown": [ids of page 1], "ids": [...], "reserve": [ids of the stage before],
+    {"user_id", "page": 1 or 2, "shown": [ids of page 1], "ids": [...], "reserve": [ids that the stage before scored],
      "columns": {column: {"shown", "ids", "reserve": [values]}}, "degraded": [relaxed rules]}
 
 This check counts every window of the page. It shares no code with the selection.
@@ -38,12 +38,14 @@ def check_page_rules(
     """Writes the pages to ``out``. Returns numbers of pages.
 
     Keys: ``pages``, ``short`` (fewer than ``k`` items), ``degraded`` (relaxed rules are named), ``broken`` (a
-    rule is broken and not named), and ``rules``: {rule: pages that break it}. The scene's last selector is
-    ``page_rules``; rules with ``apart`` are not checked. Raises ValueError for another scene.
+    rule is broken and not named), ``min_reserve`` (the fewest items that the stage before scored), and
+    ``rules``: {rule: pages that break it}. The scene's last selector is ``page_rules``; rules with ``apart``
+    are not checked. Raises ValueError for another scene.
     """
     rules = _rules_of(cascade)
     n_broken = dict.fromkeys(map(str, rules), 0)
     counts = {"pages": 0, "short": 0, "degraded": 0, "broken": 0}
+    min_reserve = None
     with out.open("w", encoding="utf-8") as file:
         for done, user in enumerate(users):
             if progress is not None:
@@ -58,12 +60,14 @@ def check_page_rules(
                 ]
                 for name in broken:
                     n_broken[name] += 1
+                n_reserve = len(page["reserve"])
+                min_reserve = n_reserve if min_reserve is None else min(min_reserve, n_reserve)
                 relaxed = " ".join(page["degraded"])
                 counts["pages"] += 1
                 counts["short"] += len(page["ids"]) < k
                 counts["degraded"] += bool(relaxed)
                 counts["broken"] += any(name not in relaxed for name in broken)
-    return {**counts, "rules": n_broken}
+    return {**counts, "min_reserve": min_reserve, "rules": n_broken}
 
 
 def is_broken(rule: Rule, shown: Sequence[int], ids: Sequence[int]) -> bool:
@@ -83,10 +87,11 @@ def is_broken(rule: Rule, shown: Sequence[int], ids: Sequence[int]) -> bool:
 def page_rules_table(report: Mapping[str, Any]) -> Table:
     """Returns the numbers of pages in a report of ``check_page_rules``."""
     rows = [(rule, f"{n:,}") for rule, n in report["rules"].items()]
-    rows += [("any rule that the page does not name", f"{report['broken']:,}")]
     rows += [
+        ("any rule that the page does not name", f"{report['broken']:,}"),
         ("pages with fewer items", f"{report['short']:,}"),
-        ("pages that name a rule", f"{report['degraded']:,}"),
+        ("pages that name a relaxed rule", f"{report['degraded']:,}"),
+        ("fewest items in the reserve", f"{report['min_reserve']:,}"),
     ]
     return Table(f"Pages that break a rule, of {report['pages']:,}", ("rule", "pages"), rows)
 

@@ -15,7 +15,7 @@
 
 namespace karec {
 
-// Integers have room for one step beyond each end of every type.
+// 128 bits: the values before the lowest and after the highest integer of 64 bits do not overflow.
 __extension__ using WideInteger = __int128;
 
 template <class T>

@@ -49,6 +49,7 @@ def test_pages_and_their_reserve_are_written(tmp_path):
         "short": 0,
         "degraded": 0,
         "broken": 0,
+        "min_reserve": 26,
         "rules": {"at most 1 of one creator_id in 4": 0, "at most 1 of one song_id in 2": 0},
     }
     lines = [json.loads(line) for line in out.read_text().splitlines()]
