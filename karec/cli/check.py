@@ -63,10 +63,10 @@ def check(
 
 
 def _find_mistakes(path: Path, scene: str | None) -> tuple[list[str], str]:
-    """Returns the mistakes, and a note if the bundle cannot be opened or its inputs are of other moments."""
+    """Returns the mistakes, and a note if the bundle cannot be opened or does not fit the scenes."""
     from karec.config import open_bundle
     from karec.config.check import config_mistakes
-    from karec.config.open import input_times_mistake
+    from karec.config.open import input_times_mistake, unranked_scenes_note
     from karec.config.scenes import Config
     from karec.errors import ConfigError, KarecError
     from karec.refresh.publish_run import REFRESH_HOURS
@@ -81,5 +81,10 @@ def _find_mistakes(path: Path, scene: str | None) -> tuple[list[str], str]:
         note = f"{error}; columns and models were not checked"
     mistakes = config_mistakes(path, scene, bundle)
     if bundle is not None and not mistakes:
-        note = input_times_mistake(Config.read(path), bundle.facts.get(REFRESH_HOURS)) or note
+        config = Config.read(path)
+        notes = (
+            input_times_mistake(config, bundle.facts.get(REFRESH_HOURS)),
+            unranked_scenes_note(config, bundle),
+        )
+        note = "; ".join(text for text in notes if text is not None)
     return mistakes, note

@@ -144,7 +144,9 @@ def _print_page(page: Page, cascade: Cascade, *, has_trace: bool) -> None:
     if page.is_cold_start:
         console.print(f"user {page.request.user_id} has no events: this is a page for a new user")
     if page.degraded:
-        console.print(f"degraded, these steps failed or had no time: {', '.join(page.degraded)}")
+        console.print(
+            f"degraded (steps that failed or had no time, and relaxed rules): {', '.join(page.degraded)}"
+        )
 
 
 def page_table(page: Page, bundle: Bundle | ItemTypeBundle, item_type: str = "item") -> Table:

@@ -159,7 +159,10 @@ def _publish(
     publication: Publication, data: LoadedData, run: Path, out: Path, progress: ProgressReport
 ) -> Path:
     """Publishes the models of ``run`` in ``out``. Returns the path of the karec.toml."""
+    from karec.bundle import Bundle
+    from karec.config.open import unranked_scenes_note
     from karec.config.project import check_input_times, set_up
+    from karec.config.scenes import Config
     from karec.evaluate.quality import read_run
 
     settings = read_run(run)["settings"]
@@ -181,6 +184,9 @@ def _publish(
             f"{config}: pages can contain items of meaning.consumed = {list(consumed)}. Add "
             '{ use = "not_consumed" } to the stage prerank, or remove the labels from data.toml.'
         )
+    unranked = unranked_scenes_note(Config.read(config), Bundle.open(out / "bundles", verify=False))
+    if unranked is not None:
+        progress.note(f"{config}: {unranked}")
     if publication.upload is not None:
         from karec.bundle.remote import upload
 

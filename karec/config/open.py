@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from karec.bundle import Bundle, identity_of
 from karec.bundle.hot_swap import HotSwap
 from karec.bundle.remote import POLL_S
+from karec.bundle.verify import ENCODER
 from karec.bundle.version import Version
 from karec.config.assemble import build_cascade, load_cascade
 from karec.config.scenes import Config
@@ -105,6 +106,28 @@ def input_times_mistake(config: Config, refresh_hours: float | None) -> str | No
         f"the models learned from the state of every {refresh_hours:g} hours (features.refresh_hours), and "
         "with the table [online] a page has the state of the moment. Train again: karec train then takes "
         "features.refresh_hours = 0"
+    )
+
+
+def unranked_scenes_note(config: Config, bundle: Bundle) -> str | None:
+    """Returns which scenes lack the step ``ranker`` although the ranker has learned their item type.
+
+    None if there is none. A karec.toml that exists is never changed, so it may be older than the ranker.
+    """
+    if not (bundle.path / ENCODER).exists():
+        return None
+    learned = bundle.encoder.learned_labels
+    names = []
+    for name in config.scenes:
+        scene = config.scene(name)
+        uses = {step.get("use") for stage in scene.stages for step in stage.get("steps", ())}
+        if scene.item_type in learned and "ranker" not in uses:
+            names.append(name)
+    if not names:
+        return None
+    return (
+        f"the ranker has learned the item types of the scenes {names}, which lack the step ranker. Add "
+        '{ use = "ranker" } and { use = "fusion", weights = { LABEL = 1.0 }, share = 0.5 } after blend'
     )
 
 

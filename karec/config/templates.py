@@ -21,7 +21,6 @@ from karec.toml import toml_key
 
 HOME, PLAIN = "home", "plain"
 OTHERS = ("following", "city", "live", "song_request", "room", "comment", "comment_users", "creators")
-MIN_RANK = 30  # items after rank, if a small library has as many
 BY_TOWERS = '"inner_product", k = "rank", only_warm = true }'
 FIRST_CUT = (  # of prerank
     r'(?m)^( +\{ use = )"inner_product", k = ("\w+")(?:, at_most = \{ (\w+) = (\d+) \}.*?)?( \},\n)'
@@ -141,14 +140,14 @@ def _quotas(template: Mapping[str, Any], recall: int) -> dict[str, int]:
 def _sized_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:
     """Returns the limits of the template, at most: a fifth of the stage before, but not below the next ones.
 
-    A tenth of a small library is not enough to choose from, so prerank keeps up to 100 and rank up to
-    MIN_RANK.
+    A tenth of a small library is not enough to choose from, so prerank keeps up to 100 and rank up to 30.
     """
     recall = min(template["recall"], n_works)
     prerank = min(template["prerank"], max(recall // 5, min(recall, template["rank"])))
-    rank = min(template["rank"], max(prerank // 5, min(prerank, MIN_RANK)))
+    rank = min(template["rank"], max(prerank // 5, min(prerank, template["rerank"])))
     scored = min(prerank * template["scored"] // template["prerank"], recall)
-    return {"recall": recall, "scored": scored, "prerank": prerank, "rank": rank}
+    rerank = min(template["rerank"], rank)
+    return {"recall": recall, "scored": scored, "prerank": prerank, "rank": rank, "rerank": rerank}
 
 
 def _plain_limits(template: Mapping[str, int], n_works: int) -> dict[str, int]:

@@ -151,9 +151,12 @@ class Cascade:
             where: a condition; the other items are dropped.
 
         Raises:
-            ValueError: there are no ids, an id is of another kind, or the scene has no such stage.
+            ValueError: there are no ids, they are a text, an id is of another kind, or the scene has no such
+                stage.
         """
         k = max(len(item_ids), 1) if k is None else k
+        if isinstance(item_ids, str):
+            raise ValueError("item_ids is a text, expected a sequence of ids")
         ids = tuple(item_ids)
         return self.run(
             Request(user_id, k, self.scene, time_ms, item_ids=ids, first_stage=first_stage, where=where)
@@ -250,6 +253,7 @@ class Cascade:
         """
         if self.find_similar is None or self.index is None:
             raise ContractError(f"the scene {self.scene!r} has no bundle to find similar items in")
+        query = Request(0, k, self.scene, where=where)
         if self.naming is not None:
             item = self.naming.number_of(item_id)
         elif isinstance(item_id, str):
@@ -257,7 +261,7 @@ class Cascade:
         else:
             item = index(item_id)
         with self.index.pinned() as view:
-            request = self._with_moment(Request(0, k, self.scene, where=where).with_view(view))
+            request = self._with_moment(query.with_view(view))
             request, _ = self._read_online(request)
             is_allowed = self.masks.get(where, view).rows.copy()
             if request.online is not None:

@@ -128,6 +128,13 @@ class Request:
     def __post_init__(self) -> None:
         if self.deadline_ms is not None:
             _check_deadline(self.deadline_ms)
+        where: object = self.where  # a caller without a type checker may give another type
+        if where is not None and not isinstance(where, Where):
+            kind = type(where).__name__
+            raise ValueError(f"where is of type {kind}, expected a karec.Where; Where.from_dict makes one")
+        shown: object = self.shown
+        if isinstance(shown, str):
+            raise ValueError("shown is a text, expected a sequence of ids")
         for name, ids in (
             ("user_id", (self.user_id,)),
             ("shown", self.shown),
@@ -438,8 +445,8 @@ class Page:
 
     scored         {stage: its candidates before its first selector}, for the rank log and explanations
     source_names   the names of the sources, by their bits
-    degraded       steps that failed and were skipped ("recall.social"), and stages whose fallback ran
-                   ("rank: fallback"); the trace has the reasons
+    degraded       steps that failed and were skipped ("recall.social"), stages whose fallback ran ("rank:
+                   fallback"), and relaxed rules ("rerank.page_rules: RULE"); the trace has the reasons
     is_cold_start  True if the user has no events
     versions       what the request read: model version, bundle, ``index_generation`` and ``model_versions``
                    of the index, and ``live_batch``, the number of event batches that the online store had

@@ -73,6 +73,16 @@ def songs_and_creators(snapshot: Snapshot) -> dict[str, DerivedItemType]:
     }
 
 
+def role_tables(snapshot: Snapshot) -> dict[str, ItemTable]:
+    """Returns the items of ``songs_and_creators`` as tables, without counters and lists."""
+    tables = {}
+    for name, derived in songs_and_creators(snapshot).items():
+        items = derived.item_type.items
+        columns = {column: values for column, values in items.columns.items() if not is_counter(column)}
+        tables[name] = ItemTable(Table(items.ids, columns), {}, derived.works_of)
+    return tables
+
+
 def derive_item_type(table: ItemTable, snapshot: Snapshot) -> DerivedItemType:
     """Returns the item type of a table at the time of ``snapshot``. O(W log W + entries + M log M).
 

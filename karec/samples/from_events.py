@@ -6,7 +6,7 @@ Exposures  Those that the data lack and whose user and item are known. A later l
            and counted. Labels and plays of the newest day whose exposure is earlier are left out too: no row
            of that day may contain them. The online store counts them after a bundle of the start of the day
            is published.
-Item types Impressions and labels of the data's other item types become those of ``Dataset.item_types``.
+Item types Impressions and labels of other item types become those of ``Dataset.item_types``.
 Days       The newest day (24 hours until the last exposure) is the test day. The last day with exposures
            before it is the validation day, everything before is training.
 Cost       O(M log M) for M exposures; memory: the store's events since the snapshot.
@@ -14,7 +14,7 @@ Cost       O(M log M) for M exposures; memory: the store's events since the snap
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.catalog.item_types import ItemTable
 from karec.catalog.schema import LATEST_MS
+from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError, LogSchemaError
 from karec.online.read_log import EventSource, read_log
 from karec.samples.added_rows import with_added_rows
@@ -45,11 +46,17 @@ def newest_append_ms(source: EventSource) -> int:
 
 
 def with_events(
-    dataset: Dataset, source: EventSource, logged_until_ms: int = LATEST_MS, ids: Path | None = None
+    dataset: Dataset,
+    source: EventSource,
+    logged_until_ms: int = LATEST_MS,
+    ids: Path | None = None,
+    *,
+    tables_of: Callable[[Snapshot], Mapping[str, ItemTable]] | None = None,
 ) -> Dataset:
     """Returns ``dataset`` plus the users, uploads and exposures of ``source``, split again, with notes.
 
     ``ids``: folder with the maps of the data's ids, which get the ids of uploads; None: ids are numbers.
+    ``tables_of``: returns tables of item types that the dataset lacks; those with impressions are added.
     Events appended after ``logged_until_ms`` are not used. Raises LogSchemaError for a store without the
     data's labels. Raises DataError if no exposure is usable, if there are too few days before the newest, or
     if no task has both values on the newest day.
@@ -83,7 +90,9 @@ def with_events(
         f"online store {url}: {len(added):,} exposures added to {len(dataset.exposures):,} of the data; the "
         f"newest day begins at {np.datetime64(valid_until, 'ms')} UTC"
     )
-    item_types, type_notes = _with_impressions(extended, head, all_events)
+    added_tables = {} if tables_of is None else tables_of(extended.snapshot)
+    tables = {**added_tables, **dataset.item_types}
+    item_types, type_notes = _with_impressions(extended, tables, head, all_events)
     return replace(
         extended, item_types=item_types, notes=(*dataset.notes, note, *row_notes, *notes, *type_notes)
     )
@@ -100,13 +109,15 @@ def _read_events(dataset: Dataset, source: EventSource, logged_until_ms: int) ->
     return head, events.take(events.logged_ms <= logged_until_ms)
 
 
-def _with_impressions(dataset: Dataset, head: Head, events: Events) -> tuple[dict[str, ItemTable], list[str]]:
-    """Returns the item types of ``dataset`` with their impressions in ``events``, and notes on these.
+def _with_impressions(
+    dataset: Dataset, tables: Mapping[str, ItemTable], head: Head, events: Events
+) -> tuple[dict[str, ItemTable], list[str]]:
+    """Returns the item types of ``dataset``, those of ``tables`` with impressions in ``events``, and notes.
 
     Labels of the newest day are those of a service, which no training row contains.
     """
-    tables, notes = dict(dataset.item_types), []
-    for name, table in dataset.item_types.items():
+    item_types, notes = dict(dataset.item_types), []
+    for name, table in tables.items():
         own = events.take(events.item_type == name)
         shown, feedback = own.take(own.kind == IMPRESSION), own.take(own.kind == LABEL)
         labels = [label for label in table.labels or dataset.tasks if label in head.labels]
@@ -118,10 +129,10 @@ def _with_impressions(dataset: Dataset, head: Head, events: Events) -> tuple[dic
         is_used = (index >= 0) & is_known[index] & (feedback.time_ms < dataset.valid_until_ms)
         new_index = (np.cumsum(is_known) - 1)[index[is_used]]
         rows = _exposures(dataset, head, shown.take(is_known), feedback.take(is_used), new_index, labels)
-        tables[name] = replace(table, impressions=replace(rows, play_ms=None, position=None))
+        item_types[name] = replace(table, impressions=replace(rows, play_ms=None, position=None))
         notes.append(f"online store: {len(rows):,} impressions of the item type {name}")
         notes += _left_out(f"impressions of the item type {name} of unknown users or items", ~is_known)
-    return tables, notes
+    return item_types, notes
 
 
 def _usable_exposures(dataset: Dataset, shown: Events, url: str) -> tuple[NDArray[Any], list[str]]:

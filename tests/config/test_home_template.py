@@ -34,11 +34,11 @@ def steps_of(scene):
 @pytest.mark.parametrize(
     ("n_works", "limits"),
     [
-        (10**7, {"recall": 100_000, "scored": 5000, "prerank": 1000, "rank": 100}),
-        (1000, {"recall": 1000, "scored": 1000, "prerank": 200, "rank": 40}),
-        (101, {"recall": 101, "scored": 101, "prerank": 100, "rank": 30}),
-        (40, {"recall": 40, "scored": 40, "prerank": 40, "rank": 30}),
-        (1, {"recall": 1, "scored": 1, "prerank": 1, "rank": 1}),
+        (10**7, {"recall": 100_000, "scored": 5000, "prerank": 1000, "rank": 100, "rerank": 30}),
+        (1000, {"recall": 1000, "scored": 1000, "prerank": 200, "rank": 40, "rerank": 30}),
+        (101, {"recall": 101, "scored": 101, "prerank": 100, "rank": 30, "rerank": 30}),
+        (40, {"recall": 40, "scored": 40, "prerank": 40, "rank": 30, "rerank": 30}),
+        (1, {"recall": 1, "scored": 1, "prerank": 1, "rank": 1, "rerank": 1}),
     ],
 )
 def test_limits_fit_the_number_of_works(tmp_path, platform, n_works, limits):
@@ -47,7 +47,7 @@ def test_limits_fit_the_number_of_works(tmp_path, platform, n_works, limits):
     scene = config.scene("home")
     assert scene.limit == limits["recall"]
     ks = [step["k"] for stage in scene.stages for step in stage["steps"] if "k" in step]
-    assert ks == [limits[name] for name in ("scored", "prerank", "rank", "rank")]
+    assert ks == [limits[name] for name in ("scored", "prerank", "rank", "rerank")]
 
 
 def test_quotas_are_in_proportion_to_limits_recall(tmp_path, platform):

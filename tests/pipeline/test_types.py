@@ -110,3 +110,12 @@ def test_page_items_name_their_sources():
 def test_repeated_id_is_computed_once():
     candidates = Candidates.from_ids(np.array([3, 1, 3]))
     assert candidates.repeated_id == 3 and "_repeated_id" in candidates.__dict__
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("where", {"column": "tag", "equal": 1}, "Where.from_dict"), ("shown", "SKU0006", "a sequence of ids")],
+)
+def test_request_refuses_values_of_another_type_with_advice(field, value, words):
+    with pytest.raises(ValueError, match=words):
+        Request(1, **{field: value})

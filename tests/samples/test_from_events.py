@@ -18,6 +18,7 @@ from karec.online.export import export_events
 from karec.online.read_log import EventSource
 from karec.online.store.online_store import START
 from karec.online.store.sqlite import SqliteStore
+from karec.refresh.item_types import role_tables
 from karec.samples.from_events import newest_append_ms, with_events
 from karec.times import DAY_MS
 
@@ -284,3 +285,25 @@ def test_events_of_an_item_type_become_its_impressions(dataset, known, tmp_path)
     assert impressions.labels["join"].tolist() == [0, 1] and impressions.play_ms is None
     assert rows(extended.exposures) == rows(dataset.exposures)
     assert "1 impressions of the item type room of unknown users or items, left out" in extended.notes[-1]
+
+
+def test_events_of_songs_become_impressions_of_a_type_that_the_data_lack(dataset, known, tmp_path):
+    """Songs and creators are made of works. Creators have no impressions here, so they are not added."""
+    head = head_of(dataset)
+    song, first_ms = int(dataset.snapshot.works["song_id"].max()), int(known.exposures.time_ms[0])
+    of_song = of_user_1("impression", first_ms, song, 1, item_type="song", labels=np.uint64(1))
+    of_works = events_of(dataset.exposures.take(slice(KNOWN, None)), head)
+    source = write(tmp_path / "online.db", of_song, of_works, head=head)
+    assert with_events(known, source).item_types == {}
+    extended = with_events(known, source, tables_of=role_tables)
+    assert list(extended.item_types) == ["song"]
+    table = extended.item_types["song"]
+    assert table.impressions.work_id.tolist() == [song]
+    assert table.impressions.labels[head.labels[0]].tolist() == [1]
+    works = table.works_of(extended.snapshot.works)
+    row = int(table.items.lookup(np.array([song]))[0])
+    begin, end = works.indptr[row : row + 2]
+    is_of_song = extended.snapshot.works["song_id"] == song
+    np.testing.assert_array_equal(
+        np.sort(works.values[begin:end]), np.asarray(extended.snapshot.works.ids)[is_of_song]
+    )

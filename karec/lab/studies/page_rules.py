@@ -1,6 +1,7 @@
 """Checks the rules of pages: two pages of each user, as JSON lines that other programs can check too.
 
-    {"user_id", "page": 1 or 2, "shown": [ids of page 1], "ids": [...], "reserve": [ids that the stage before scored],
+    {"user_id", "page": 1 or 2, "shown": [ids of page 1], "ids": [...],
+     "reserve": [ids that the stage before scored],
      "columns": {column: {"shown", "ids", "reserve": [values]}}, "degraded": [relaxed rules]}
 
 This check counts every window of the page. It shares no code with the selection.
@@ -39,8 +40,8 @@ def check_page_rules(
 
     Keys: ``pages``, ``short`` (fewer than ``k`` items), ``degraded`` (relaxed rules are named), ``broken`` (a
     rule is broken and not named), ``min_reserve`` (the fewest items that the stage before scored), and
-    ``rules``: {rule: pages that break it}. The scene's last selector is ``page_rules``; rules with ``apart``
-    are not checked. Raises ValueError for another scene.
+    ``rules``: {rule: pages that break it}. The scene's last selector is ``page_rules``, without ``places``
+    and rules with ``apart``. Raises ValueError for another scene.
     """
     rules = _rules_of(cascade)
     n_broken = dict.fromkeys(map(str, rules), 0)
@@ -62,7 +63,7 @@ def check_page_rules(
                     n_broken[name] += 1
                 n_reserve = len(page["reserve"])
                 min_reserve = n_reserve if min_reserve is None else min(min_reserve, n_reserve)
-                relaxed = " ".join(page["degraded"])
+                relaxed = {reason.partition(": ")[2] for reason in page["degraded"]}
                 counts["pages"] += 1
                 counts["short"] += len(page["ids"]) < k
                 counts["degraded"] += bool(relaxed)
@@ -100,7 +101,9 @@ def _rules_of(cascade: Cascade) -> list[Rule]:
     last = cascade.stages[-1].steps[-1]
     if not isinstance(last, PageRules):
         raise ValueError(f"the scene {cascade.scene!r} ends with {last.name!r}, expected page_rules")
-    return [rule for rule in last.rules if not rule.apart]
+    if last.places or any(rule.apart for rule in last.rules):
+        raise ValueError(f"the scene {cascade.scene!r} has places or apart, which this check does not count")
+    return list(last.rules)
 
 
 def _pages(

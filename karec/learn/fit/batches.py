@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR
+from karec.errors import DataError
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoded_snapshot import take_vectors
 from karec.features.encoder import CONTENT, Encoder
@@ -134,6 +135,11 @@ class Batches:
         if self._item_content.shape[1]:
             vectors = self._item_content[torch.unique(self._item_rows[::stride]) + 1]
             vectors = vectors[vectors.any(dim=1)]
+            if not len(vectors):
+                raise DataError(
+                    "the vectors of all shown items are missing (NaN) or 0. Fill in the column that "
+                    "roles.vector in data.toml names, or leave roles.vector out"
+                )
             edges[CONTENT] = torch.stack([vectors.mean(dim=0), vectors.std(dim=0, correction=0)], dim=1)
         return edges
 

@@ -22,14 +22,22 @@ def fit_item_types(dataset: Dataset) -> list[ItemTypeHead]:
 
 
 def note_on_types(dataset: Dataset, encoder: Encoder) -> tuple[str, ...]:
-    """Returns a note if there are training impressions of item types that ``encoder`` has not learned."""
-    types = sorted(_impressions_of_types(dataset).keys() - encoder.learned_labels.keys())
-    if not types:
-        return ()
-    return (
-        f"impressions of the item types {types} are not learned, which needs ranker.kind = 'mmoe' and a "
-        "label with both values",
-    )
+    """Returns notes on item types with training impressions, and on labels, that are not learned."""
+    learned, notes = encoder.learned_labels, []
+    types = sorted(_impressions_of_types(dataset).keys() - learned.keys())
+    if types:
+        notes.append(
+            f"impressions of the item types {types} are not learned, which needs ranker.kind = 'mmoe' and a "
+            "label with both values"
+        )
+    for name in sorted(learned.keys() & dataset.item_types.keys()):
+        left_out = [label for label in dataset.item_types[name].labels if label not in learned[name]]
+        if left_out:
+            notes.append(
+                f"labels {left_out} of the item type {name} are not learned: a type has at most as many as "
+                f"works have tasks, {len(encoder.tasks)}, and each needs both values"
+            )
+    return tuple(notes)
 
 
 def examples_of_types(encoder: Encoder, dataset: Dataset, refresh_hours: float) -> tuple[Examples, ...]:

@@ -34,6 +34,7 @@ from karec.learn.settings.check import check_run, fingerprint
 from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import LogFolder
 from karec.online.read_log import EventSource
+from karec.refresh.item_types import role_tables
 from karec.samples.from_events import newest_append_ms, with_events
 from karec.times import Progress
 
@@ -199,7 +200,7 @@ def _run_marked(
     until_ms = None if interrupted is None else interrupted.logged_until_ms
     if job.events is not None:
         until_ms = newest_append_ms(job.events) if until_ms is None else until_ms
-        dataset = with_events(dataset, job.events, until_ms, job.ids)
+        dataset = with_events(dataset, job.events, until_ms, job.ids, tables_of=role_tables)
     if job.margin is None and job.events is None:
         return train(dataset, job.is_resumed)
     run = UnfinishedRun(_now_ms(), until_ms, fingerprint(dataset, job.with_options(job.settings)))

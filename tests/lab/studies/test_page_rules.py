@@ -18,7 +18,7 @@ from karec.pipeline.types import Candidates
 from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.selectors.page_rules import PageRules
 from karec.steps.selectors.top_k import TopK
-from karec.steps.shared.page_rules import Rule
+from karec.steps.shared.page_rules import Position, Rule
 from karec.steps.sources.merge import Merge
 
 
@@ -93,3 +93,13 @@ def test_rule_is_broken_if_a_window_has_too_many(shown, ids, window):
     is_known = [values[end] >= 0 for end in ends]
     expected = any(count > 1 and known for count, known in zip(counts, is_known, strict=True))
     assert is_broken(Rule("c", window), shown, ids) == expected
+
+
+def test_scene_with_places_or_pairs_is_refused(tmp_path):
+    index = thirty_works()
+    for page_rules in (
+        PageRules(index.schema, places=[Position(2)]),
+        PageRules(index.schema, [Rule("song_id", apart=((0, 1),))]),
+    ):
+        with pytest.raises(ValueError, match="places or apart"):
+            check_page_rules(cascade_of(index, [], page_rules), [5], tmp_path / "pages", time_ms=0)

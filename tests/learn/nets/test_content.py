@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from karec.catalog.table import Table
+from karec.errors import DataError
 from karec.features.encoder import CONTENT, Encoder
 from karec.learn.distil.tower_logits import item_vectors
 from karec.learn.fit.batches import Batches
@@ -50,6 +51,15 @@ def make_model(model, examples, batches):
 def run(module, inputs):
     with torch.no_grad():
         return module({name: torch.from_numpy(inputs[name]) for name in module.inputs}).numpy()
+
+
+def test_vectors_that_are_all_missing_are_refused(examples):
+    works = examples.snapshot.works
+    columns = {**works.columns, **{name: np.zeros_like(works[name]) for name in ("audio", "text")}}
+    snapshot = replace(examples.snapshot, works=Table(works.ids, columns))
+    without = build_examples(examples.encoder, snapshot, examples.exposures)
+    with pytest.raises(DataError, match=r"vectors of all shown items are missing.*roles\.vector"):
+        Batches(without, ("user_id", *Towers.inputs)).edges(4)
 
 
 def test_item_content_is_both_vectors_in_the_order_of_names(examples, batches):

@@ -1,5 +1,6 @@
 """One training on works and songs: the ranker orders songs, and a log without labels teaches nothing."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,9 @@ from karec.catalog.item_types import ItemTable
 from karec.catalog.schema import Meaning
 from karec.catalog.table import Table
 from karec.config import load_cascade
+from karec.config.open import unranked_scenes_note
 from karec.config.project import set_up
+from karec.config.scenes import Config
 from karec.evaluate.quality import read_run
 from karec.learn._torch import torch
 from karec.learn.fit.item_types import note_on_types
@@ -73,6 +76,27 @@ def test_type_of_the_published_bundle_has_counters_and_lists_of_its_log(publishe
     sung = np.bincount(rows.work_id, rows.labels["sing"])
     np.testing.assert_array_equal(songs.works["count_sing"], sung)
     assert songs.meaning == Meaning(enjoyed=("sing",)) and len(songs.relations["history"].values)
+
+
+def test_scene_without_the_ranker_that_learned_its_type_is_noted(published, tmp_path):
+    bundle = Bundle.open(published / "bundles")
+    assert unranked_scenes_note(Config.read(published / "karec.toml"), bundle) is None
+    text = (published / "karec.toml").read_text()
+    begin = text.index("[scenes.song_request]")
+    steps = re.sub(r'(?m)^ *\{ use = "(ranker|fusion)".*\n', "", text[begin:])
+    path = tmp_path / "karec.toml"
+    path.write_text(text[:begin] + steps)
+    note = unranked_scenes_note(Config.read(path), bundle)
+    assert note.startswith("the ranker has learned the item types of the scenes ['song_request']")
+
+
+def test_labels_beyond_the_number_of_tasks_are_noted(dataset, tmp_path):
+    songs = songs_of(dataset)
+    labels = dict.fromkeys(("sing", "a", "b", "c"), songs.impressions.labels["sing"])
+    songs = replace(songs, labels=tuple(labels), impressions=replace(songs.impressions, labels=labels))
+    data = replace(dataset, item_types={"song": songs})
+    (note,) = note_on_types(data, prepare(data, SETTINGS, tmp_path).encoder)
+    assert note.startswith("labels ['c'] of the item type song are not learned") and "3" in note
 
 
 @pytest.mark.parametrize("kind", ["lr", "mmoe"])
