@@ -8,6 +8,9 @@ Even and odd periods have different cells, and a later period replaces an earlie
 the set of events, not on their order, and the states of partitions can be added. An event is forgotten after
 8 to 16 half-lives, when its weight is below 0.4 %.
 
+An event of a host whose clock is ahead counts up to 2^PERIOD until its time comes. If it is of a later
+period, it replaces the cell of the same parity, so earlier events of this item no longer count.
+
 Source: G. Cormode, V. Shkapenyuk, D. Srivastava, B. Xu, Forward decay, ICDE 2009.
 """
 
