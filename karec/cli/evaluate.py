@@ -36,12 +36,24 @@ def models(
 
 
 def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
-    """Yields the tables for the result of ``evaluate_run``: one of each task."""
-    from karec.evaluate.tables import COLUMNS, quality_rows
+    """Yields the tables for the result of ``evaluate_run``: one of each task, and the agreement."""
+    from karec.evaluate.funnel import FEW_ITEMS, TOPS
+    from karec.evaluate.tables import COLUMNS, format_measure, quality_rows
 
     for task in tasks:
         title = f"{task} on the test days (95 % intervals over users; differences are paired)"
         yield text_table(title, *quality_rows(quality["models"], task, COLUMNS))
+    agreement = quality.get("agreement")
+    if agreement is not None:
+        names = [f"top{top}{group}" for group in ("", "_few") for top in TOPS]
+        row = [format_measure(agreement[name], agreement[f"{name}_ci"], 3) for name in names]
+        title = (
+            f"Fraction of the ranker's best items that the towers keep on the test days: best "
+            f"{agreement['kept']:,} of {agreement['items']:,}, {agreement['pools']:,} pools (few: users with "
+            f"fewer than {FEW_ITEMS} items in the history)"
+        )
+        tops = [f"top {top}" for top in TOPS]
+        yield text_table(title, ("", *tops, *(f"{top}, few" for top in tops)), [("towers", *row)])
 
 
 def consistency(

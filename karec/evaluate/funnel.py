@@ -159,17 +159,35 @@ def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     means: dict[str, Any] = {"requests": len(rows)}
     means |= {name: int(np.median(columns[name])) for name in ("pool", "passed")}
-    everyone = np.ones(len(rows), bool)
+    users, is_few = columns["user"].astype(np.int64), columns["few"] > 0
     for part in PARTS:
-        means[part] = {}
-        for top in TOPS:
-            for name, group in ((f"top{top}", everyone), (f"top{top}_few", columns["few"] > 0)):
-                values = columns[f"{part}.top{top}"]
-                is_measured = np.isfinite(values) & group
-                value, interval = None, None
-                if is_measured.any():
-                    bootstrap = UserBootstrap(columns["user"][is_measured].astype(np.int64), resamples, seed)
-                    value = float(values[is_measured].mean())
-                    interval = bootstrap_interval(bootstrap.mean(values[is_measured]))
-                means[part] |= {name: value, f"{name}_ci": interval}
+        fractions = {top: columns[f"{part}.top{top}"] for top in TOPS}
+        means[part] = means_with_intervals(fractions, users, is_few, resamples, seed)
+    return means
+
+
+def means_with_intervals(
+    fractions: Mapping[int, NDArray[Any]],
+    users: NDArray[Any],
+    is_few: NDArray[Any],
+    resamples: int = 200,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Returns {"top10", "top10_ci", "top10_few", "top10_few_ci", …}: means over P pools, None without a pool.
+
+    Args
+      fractions   {m: (P,) kept fraction of the best m of each pool, NaN: not measured}
+      users       (P,) ids, which the intervals resample
+      is_few      (P,) bool: the user has fewer than FEW_ITEMS items in the history
+    """
+    means: dict[str, Any] = {}
+    for top, values in fractions.items():
+        for name, group in ((f"top{top}", np.ones(len(users), bool)), (f"top{top}_few", is_few)):
+            is_measured = np.isfinite(values) & group
+            value, interval = None, None
+            if is_measured.any():
+                bootstrap = UserBootstrap(users[is_measured], resamples, seed)
+                value = float(values[is_measured].mean())
+                interval = bootstrap_interval(bootstrap.mean(values[is_measured]))
+            means |= {name: value, f"{name}_ci": interval}
     return means

@@ -1,4 +1,4 @@
-"""Quality of a run's models on the test days: AUC, GAUC and ECE on the same rows, in ONNX Runtime."""
+"""Quality of a run's models on the test days: AUC, GAUC and ECE on the same rows, and agreement."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.errors import DataError
+from karec.evaluate.agreement import RankedPools
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.cross_tables import CrossWeights
 from karec.features.encoder import Encoder
 from karec.files import write_text_aside
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples, build_examples, feature_times
 from karec.samples.replay import logits_of_rankers
@@ -42,7 +44,8 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
     """Measures the tested models of a run folder on the test days. Writes and returns quality.json's content.
 
     ``models``: ``quality_table`` of the trained baselines, towers, and last the ranker by its kind: mmoe, lr
-    or lightgbm. Raises DataError like ``trained_run``.
+    or lightgbm. ``agreement``: of the towers with the ranker (``RankedPools.measure``), None if there are too
+    few items. Raises DataError like ``trained_run``.
     """
     folder = tested_folder(folder)
     run, test = trained_run(dataset, folder)
@@ -57,7 +60,7 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
         settings["evaluation"]["resamples"],
         settings["seed"],
     )
-    quality = {"models": table}
+    quality = {"models": table, "agreement": _agreement(settings, test, folder, progress)}
     write_text_aside(folder / "quality.json", quality_json(quality))
     return quality
 
@@ -82,6 +85,33 @@ def _logits(
     logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"], threads, weights)
     logits[kind] = ranked[:, : len(tasks)]  # the ranker's auxiliary tasks come after the encoder's
     return logits
+
+
+def _agreement(
+    settings: Mapping[str, Any], test: Examples, folder: Path, progress: Progress | None
+) -> dict[str, Any] | None:
+    pools = RankedPools.from_ranker(
+        test,
+        OnnxModel(folder / "ranker.onnx"),
+        ObjectiveWeights(settings["fusion"]),
+        seed=settings["seed"],
+        threads=settings["run"]["threads"],
+        progress=progress,
+    )
+    if pools is None:
+        return None
+    user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
+    weights = CrossWeights.load(folder / CROSS_WEIGHTS, test.encoder)
+
+    def score_pool(row: int, items: NDArray[Any]) -> NDArray[Any]:
+        inputs = test.pool(row, items)
+        (user,), (vectors,) = user_tower.run(inputs, "user_vector"), item_tower.run(inputs, "item_vector")
+        scores = vectors @ user[0]
+        if weights is not None:
+            scores = scores + weights.terms(inputs["crosses"]).sum(axis=1)
+        return np.asarray(scores)
+
+    return pools.measure(score_pool, settings["evaluation"]["resamples"], settings["seed"])
 
 
 def quality_json(quality: Mapping[str, Any]) -> str:

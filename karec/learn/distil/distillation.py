@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.errors import DataError
+from karec.evaluate.agreement import RankedPools
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.retrieval import (
     ListLoss,
@@ -16,6 +20,7 @@ from karec.learn.distil.retrieval import (
 )
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
+from karec.learn.distil.tower_logits import logits_of_request
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
@@ -38,16 +43,18 @@ def train_towers(
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
     start: Mapping[str, Tensor] | None = None,
+    *,
+    pools: RankedPools | None = None,
 ) -> tuple[FitState, dict[str, dict[str, float]]]:
     """Trains the towers as set and writes user_tower.onnx and item_tower.onnx to ``folder``.
 
     Wide towers also have cross_weights.npz.
 
     Returns the training's state, and the scale and bias of each task's logit, calibrated on validation days:
-    {"scale": {task: …}, "bias": {task: …}}. ``start``, DataError: see ``fit_towers``.
+    {"scale": {task: …}, "bias": {task: …}}. ``start``, ``pools``, DataError: see ``fit_towers``.
     """
     targets = Targets.from_logs(soft, lists)
-    model, state = fit_towers(prepared, targets, lists, settings, progress, checkpoint, start=start)
+    model, state = fit_towers(prepared, targets, lists, settings, progress, checkpoint, start, pools=pools)
     heads = _calibrated_heads(model, prepared, state.best_epoch)
     _export(model, prepared, settings.model_version, folder)
     return state, heads
@@ -61,12 +68,16 @@ def fit_towers(
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
     start: Mapping[str, Tensor] | None = None,
+    *,
+    pools: RankedPools | None = None,
 ) -> tuple[Towers, FitState]:
-    """Trains towers on ``targets``; keeps the best epoch by AUC, with retrieval by recall@100.
+    """Trains towers on ``targets``; keeps the best epoch on validation and stops when it no longer improves.
 
-    A final fit has the epochs of the tested towers. ``start``: initial weights, of towers of the same encoder
-    and sizes; None: random, with lists of users those of ``start_from_choices``. Raises DataError if a loss
-    needs lists or soft labels of training rows and there are none.
+    The score is recall@100 with retrieval, else the fraction of the ranker's top 100 of ``pools`` that the
+    towers keep, without pools the mean AUC. A final fit has the epochs of the tested towers. ``start``:
+    initial weights, of towers of the same encoder and sizes; None: random, with lists of users those of
+    ``start_from_choices``. Raises DataError if a loss needs lists or soft labels of training rows and there
+    are none.
     """
     _check_targets(settings.distil, targets, lists)
     valid = prepared.valid_batches
@@ -77,9 +88,14 @@ def fit_towers(
     elif has_lists_of_users:
         start_from_choices(model, prepared, settings.seed)
 
+    def fused_logits(row: int, items: NDArray[Any]) -> NDArray[Any]:
+        return logits_of_request(model, prepared.valid.pool(row, items), valid.device)[:, 0]
+
     def score() -> float:
         if settings.distil.retrieval_weight:
             return validation_score(model, prepared, settings.seed)
+        if pools is not None:
+            return pools.agreement(fused_logits)
         return mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels)
 
     choice = prepared.final_choice("towers")

@@ -1,10 +1,11 @@
-"""First rank log: the ranker's logits of the training days, before it has served."""
+"""First rank log: the ranker's logits of the training days, before it has served; and validation pools."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from karec.evaluate.agreement import RankedPools
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
@@ -33,6 +34,21 @@ def write_and_read_first_log(
     if not distil.needs_lists:
         return soft, None
     return soft, read_lists(train, log, tasks, distil.list_works, settings.seed)
+
+
+def rank_validation_pools(
+    prepared: TrainingData, settings: TrainSettings, ranker: Path, progress: Progress | None = None
+) -> RankedPools | None:
+    """Returns pools of validation requests with the scores of the model ``ranker``, to choose an epoch.
+
+    None if no epoch is chosen by agreement: in a final fit, without a teacher, or with too few items.
+    """
+    if prepared.is_final or not settings.distil.has_teacher:
+        return None
+    fusion, threads, seed = ObjectiveWeights(settings.fusion), settings.run.threads, settings.seed
+    return RankedPools.from_ranker(
+        prepared.valid, OnnxModel(ranker), fusion, seed=seed, threads=threads, progress=progress
+    )
 
 
 def write_first_log(

@@ -24,6 +24,7 @@ from karec.learn.distil.distillation import train_towers
 from karec.learn.export.onnx_export import copy_as_version
 from karec.learn.fit.checkpoint import best_weights
 from karec.learn.fit.prepare import TrainingData, prepare_served
+from karec.learn.run.first_log import rank_validation_pools
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.train import TrainResult
 from karec.learn.settings.check import check_training, fingerprint
@@ -103,8 +104,11 @@ def train_from_log(
         clock.lap("examples")
         soft, lists = _soft_labels_and_lists(prepared, served, run.folder / "rank_log", settings)
         clock.lap("rank log")
+        pools = rank_validation_pools(prepared, settings, out / "ranker.onnx", progress)
         checkpoint = checkpoints.make("towers")
-        state, heads = train_towers(prepared, soft, lists, settings, out, progress, checkpoint, start)
+        state, heads = train_towers(
+            prepared, soft, lists, settings, out, progress, checkpoint, start, pools=pools
+        )
         runs = {"towers": state}
         clock.lap("towers")
         until_ms = max(dataset.valid_until_ms, run.facts.get("trained_until_ms", 0))

@@ -30,7 +30,7 @@ from karec.files import write_text_aside
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.fit.prepare import prepare
-from karec.learn.run.first_log import write_and_read_first_log
+from karec.learn.run.first_log import rank_validation_pools, write_and_read_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.from_data import Rule
@@ -184,6 +184,8 @@ class _Search:
         self._prepared = prepare(self._dataset, given, self._folder, self._progress)
         self._fit("ranker", given)
         self._targets = write_and_read_first_log(self._prepared, given, self._folder, self._progress)
+        ranker = self._folder / "ranker.onnx"
+        self._pools = rank_validation_pools(self._prepared, given, ranker, self._progress)
         self._fit("towers", given)
         for part, changes in CHANGES.items():
             self._measure(part, AS_GIVEN, {})
@@ -206,7 +208,8 @@ class _Search:
         if part == "ranker":
             train_ranker(settings.ranker.kind, self._prepared, settings, ranker, self._progress)
         else:
-            train_towers(self._prepared, *self._targets, settings, self._folder, self._progress)
+            targets, pools = self._targets, self._pools
+            train_towers(self._prepared, *targets, settings, self._folder, self._progress, pools=pools)
         self._fit_seconds[part] = time.monotonic() - start
 
     def _reason_to_skip(self, part: Part, settings: TrainSettings) -> str:

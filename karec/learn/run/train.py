@@ -25,7 +25,7 @@ from karec.learn.distil.distillation import train_towers
 from karec.learn.fit.item_types import note_on_types
 from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
-from karec.learn.run.first_log import write_and_read_first_log
+from karec.learn.run.first_log import rank_validation_pools, write_and_read_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
 from karec.learn.run.search import Choice
@@ -163,8 +163,11 @@ class _Training:
         clock.lap("baselines")
         tower_data, soft, lists = self._write_and_read_log()
         clock.lap("rank log")
+        pools = rank_validation_pools(prepared, settings, out / "ranker.onnx", progress)
         checkpoint = self.checkpoints.make("towers")
-        runs["towers"], heads = train_towers(tower_data, soft, lists, settings, out, progress, checkpoint)
+        runs["towers"], heads = train_towers(
+            tower_data, soft, lists, settings, out, progress, checkpoint, pools=pools
+        )
         clock.lap("towers")
         return runs, heads
 

@@ -144,6 +144,11 @@ class DistilSettings(Settings, frozen=True):
         """True if a loss reads logged lists."""
         return max(self.list_weight, self.pool_weight) > 0
 
+    @property
+    def has_teacher(self) -> bool:
+        """True if the towers learn from the ranker."""
+        return self.soft_weight > 0 or self.needs_lists
+
 
 class ShadowSettings(Settings, frozen=True):
     """[shadow]: whole pools in the first rank log, which the ranker writes for the training days."""

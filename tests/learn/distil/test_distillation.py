@@ -8,11 +8,13 @@ import torch
 from small_settings import LISTS, SMALL
 
 from karec.errors import DataError
+from karec.evaluate import agreement
+from karec.evaluate.agreement import RankedPools
 from karec.evaluate.metrics.accuracy import auc
 from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets, fused_labels
-from karec.learn.distil.tower_logits import item_vectors, list_logits
+from karec.learn.distil.tower_logits import item_vectors, logits_of_request
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.settings import RECIPES
@@ -51,10 +53,9 @@ def step_loss(prepared, targets, lists, settings):
 
 
 def logits_of_lists(model, prepared, lists):
-    batches = prepared.train_batches
-    with torch.no_grad():
-        users = model.eval().user(batches.inputs(torch.from_numpy(lists.rows), model.user.inputs))
-    return list_logits(model, users, batches, lists.items, lists.numbers)
+    train, device = prepared.train, prepared.train_batches.device
+    requests = zip(lists.rows.tolist(), lists.items, strict=True)
+    return np.stack([logits_of_request(model, train.pool(row, items), device) for row, items in requests])
 
 
 def loss_at(prepared, targets, lists, settings, step):
@@ -109,6 +110,23 @@ def test_list_loss_teaches_the_order_of_lists(prepared, targets, lists):
         model, _ = fit_towers(prepared, targets, lists, settings)
         auc_by_recipe[recipe] = auc(even, logits_of_lists(model, prepared, lists)[..., 0].ravel())
     assert auc_by_recipe["hard"] < 0.6 and auc_by_recipe["list"] > 0.7, auc_by_recipe
+
+
+def test_agreement_with_the_ranker_chooses_the_epoch(prepared, targets, lists, monkeypatch):
+    monkeypatch.setattr(agreement, "TOPS", (2, 5))
+    valid, items = prepared.valid, np.arange(40)
+    rows = np.unique(valid.user_rows, return_index=True)[1]
+    ranked = np.where(items % 2 == 0, 0.8, 0.2) + items / 1000
+    pools = RankedPools(valid, rows, np.tile(items, (len(rows), 1)), np.tile(ranked, (len(rows), 1)))
+    settings = SETTINGS.with_recipe("list").replace(towers={"epochs": 3})
+    model, state = fit_towers(prepared, targets, lists, settings, pools=pools)
+    scores = [epoch.score for epoch in state.history]
+
+    def fused_logits(row, items):
+        return logits_of_request(model, valid.pool(row, items), prepared.valid_batches.device)[:, 0]
+
+    assert max(scores) == scores[state.best_epoch - 1] == pools.agreement(fused_logits)
+    assert len(set(scores)) > 1
 
 
 def test_step_loss_includes_the_squared_mean_item_vector(prepared, targets, lists, monkeypatch):

@@ -14,12 +14,15 @@ from karec.config import load_cascade
 from karec.config.host_stage import hosted_stages
 from karec.config.project import set_up
 from karec.errors import BundleError, ConfigError
+from karec.evaluate import agreement
+from karec.evaluate.agreement import RankedPools
 from karec.evaluate.funnel import recalled_pools
 from karec.evaluate.model_pages import TOWERS, model_pages
 from karec.evaluate.pages import validation_requests
-from karec.evaluate.quality import read_run, tower_logits, trained_run
+from karec.evaluate.quality import evaluate_run, read_run, tower_logits, trained_run
 from karec.features.cross_tables import CrossWeights
 from karec.learn.run.train import train
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Request
 from karec.refresh.publish_run import publish
@@ -107,6 +110,31 @@ def test_tower_logits_have_the_terms_of_each_task(config, dataset):
         terms = weights.terms(inputs["crosses"], 1 + task).sum(axis=1)
         expected = run["towers"]["scale"][name] * slopes[:, 1 + task] * terms
         np.testing.assert_allclose(wide[:, task] - plain[:, task], expected, atol=1e-4)
+
+
+def test_quality_reports_the_agreement_of_both_parts(config, dataset, monkeypatch):
+    monkeypatch.setattr(agreement, "TOPS", (2, 5))
+    folder = config.parent / "run"
+    measured = evaluate_run(dataset, folder)["agreement"]
+    run, test = trained_run(dataset, folder)
+    ranker, fusion = OnnxModel(folder / "ranker.onnx"), ObjectiveWeights(run["settings"]["fusion"])
+    pools = RankedPools.from_ranker(test, ranker, fusion, seed=run["settings"]["seed"])
+    assert measured["pools"] == len(np.unique(test.user_rows)) and measured["items"] == 40
+    towers = [OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item")]
+    weights = CrossWeights.load(folder / CROSS_WEIGHTS, test.encoder)
+
+    def products(row, items):
+        inputs = test.pool(row, items)
+        return towers[1].run(inputs, "item_vector")[0] @ towers[0].run(inputs, "user_vector")[0][0]
+
+    def scores(row, items):
+        user, codes = test.users(np.array([row])), test.pool(row, items)["item_ids"]
+        tables = weights.make_tables(test.encoder, user)
+        names = test.encoder.names["item_ids"]
+        return products(row, items) + tables.score(dict(zip(names, codes.T, strict=True)))
+
+    assert measured["top5"] == pytest.approx(pools.agreement(scores))
+    assert measured["top5"] != pytest.approx(pools.agreement(products))
 
 
 def test_wide_stage_is_not_exported_for_hosts(config):

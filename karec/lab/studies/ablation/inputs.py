@@ -18,7 +18,6 @@ from karec.learn.fit.batches import Batches
 from karec.learn.fit.prepare import TrainingData, prepare
 from karec.learn.settings.settings import TrainSettings
 from karec.samples.examples import Examples
-from karec.samples.lists import item_numbers
 from karec.times import Progress
 
 TruthOf = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
@@ -49,18 +48,18 @@ class AblationInputs:
     def batches(self) -> Batches:
         """The measured examples as tensors, with the inputs of towers."""
         encoded = self.prepared.train_batches
-        names = [name for name in encoded.names if name != "crosses"]
-        return Batches(self.measured, names, self.progress, str(encoded.device))
-
-    @cached_property
-    def pool_numbers(self) -> NDArray[Any]:
-        """(P, N, J) float32: item_numbers of the pools' works at the pools' moments."""
-        return item_numbers(self.measured, self.pool_rows, self.pool_works)
+        return Batches(self.measured, encoded.names, self.progress, str(encoded.device))
 
     @cached_property
     def library_items(self) -> dict[str, NDArray[Any]]:
         """Item inputs of the library at the begin of the measured days."""
         return self.measured.items(np.zeros(len(self.library), np.int64), self.library)
+
+    def library_pool(self, row: int, part: slice = slice(None)) -> dict[str, NDArray[Any]]:
+        """Returns the ranker's inputs of a part of the library for the user of example ``row``."""
+        user = self.measured.users(np.array([row]))
+        items = {name: values[part] for name, values in self.library_items.items()}
+        return {**user, **items, **self.prepared.encoder.encode_crosses(user, items)}
 
     def evaluation_set(
         self, settings: TrainSettings, start_ms: int, truth_of: TruthOf | None

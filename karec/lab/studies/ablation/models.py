@@ -18,16 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.evaluate.agreement import RankedPools
 from karec.files import file_aside
 from karec.lab.studies.ablation.inputs import AblationInputs
 from karec.lab.studies.ablation.table import ModelScores
 from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.targets import Targets
-from karec.learn.distil.tower_logits import library_vectors, list_logits, user_side
+from karec.learn.distil.tower_logits import logits_of_request
 from karec.learn.fit.predictions import predict
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers
-from karec.learn.run.first_log import write_first_log
+from karec.learn.run.first_log import rank_validation_pools, write_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
@@ -51,7 +52,7 @@ class AblationModels:
         self._folder = folder
         self._fusion = ObjectiveWeights(settings.fusion)
         # Only the log of the last seed is kept: rows are in the order of seeds.
-        self._log: tuple[int, SoftLabels, LoggedLists] | None = None
+        self._log: tuple[int, SoftLabels, LoggedLists, RankedPools | None] | None = None
 
     def scores(self, row: str, seed: int) -> ModelScores:
         """Returns the row's scores; trains it if the folder does not have them."""
@@ -100,26 +101,26 @@ class AblationModels:
     def _score_library(self, ranker: OnnxModel, example: int) -> NDArray[Any]:
         """Returns (L,) fused scores of the library by the ranker, for the user of an example."""
         inputs, encoder = self._inputs, self._inputs.prepared.encoder
-        user, items = inputs.measured.users(np.array([example])), inputs.library_items
 
         def score(begin: int) -> NDArray[Any]:
-            batch = {name: values[begin : begin + BATCH] for name, values in items.items()}
-            batch_inputs = {**user, **batch, **encoder.encode_crosses(user, batch)}
+            batch = inputs.library_pool(example, slice(begin, begin + BATCH))
             if "dense" in ranker.inputs:
-                batch_inputs["dense"] = encoder.dense(batch_inputs)
-            return self._fusion(ranker.run(batch_inputs, "logits")[0], ranker.tasks)
+                batch["dense"] = encoder.dense(batch)
+            return self._fusion(ranker.run(batch, "logits")[0], ranker.tasks)
 
         parts = map_in_order(score, range(0, len(inputs.library), BATCH), self._settings.run.threads)
         return np.concatenate(list(parts)).astype(np.float32)
 
     def _towers(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
-        soft, lists = self._read_log(settings.seed)
+        soft, lists, pools = self._read_log(settings.seed)
+        settings = settings.with_recipe(row)
         model, _ = fit_towers(
             self._inputs.prepared,
             Targets.from_logs(soft, lists),
             lists,
-            settings.with_recipe(row),
+            settings,
             self._inputs.progress,
+            pools=pools if settings.distil.has_teacher else None,
         )
         return self._score_with_towers(model)
 
@@ -127,25 +128,31 @@ class AblationModels:
         inputs, prepared = self._inputs, self._inputs.prepared
         scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
         logits = predict(model, inputs.batches)[:, 1:] * scale + bias
-        users = user_side(model, inputs.batches, inputs.pool_rows)
-        pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
-        works = library_vectors(model, prepared.train_batches, inputs.library_items)
-        vectors = users.user_vector.cpu().numpy()[np.searchsorted(inputs.pool_rows, inputs.library_rows)]
-        return {"logits": logits, "pools": pools[..., 0], "library": vectors @ works.T}
+        device = inputs.batches.device
 
-    def _read_log(self, seed: int) -> tuple[SoftLabels, LoggedLists]:
+        pools = [
+            logits_of_request(model, inputs.measured.pool(row, works), device)[:, 0]
+            for row, works in zip(inputs.pool_rows.tolist(), inputs.pool_works, strict=True)
+        ]
+        library = np.empty((len(inputs.library_rows), len(inputs.library)), np.float32)
+        for scores, row in zip(library, inputs.library_rows.tolist(), strict=True):
+            scores[:] = logits_of_request(model, inputs.library_pool(row), device)[:, 0]
+        return {"logits": logits, "pools": np.stack(pools), "library": library}
+
+    def _read_log(self, seed: int) -> tuple[SoftLabels, LoggedLists, RankedPools | None]:
         """Returns the log of the teacher of ``seed`` on the training days."""
         if self._log is None or self._log[0] != seed:
             self._file("teacher", seed)
-            settings, train, tasks = self._settings, self._inputs.prepared.train, self._inputs.dataset.tasks
+            settings, prepared = self._settings.replace(seed=seed), self._inputs.prepared
+            train, tasks, ranker = prepared.train, self._inputs.dataset.tasks, self._onnx("teacher", seed)
             folder = self._folder / "logs" / f"teacher-{seed}"
             if not (folder / COMPLETE).exists():
-                ranker = self._onnx("teacher", seed)
                 write_first_log(train, ranker, settings, folder, self._inputs.progress, pools=True)
                 (folder / COMPLETE).touch()
             soft = read_soft_labels(train.exposures, folder, tasks)
             lists = read_lists(train, folder, tasks, settings.distil.list_works, settings.seed)
-            self._log = seed, soft, lists
+            pools = rank_validation_pools(prepared, settings, ranker, self._inputs.progress)
+            self._log = seed, soft, lists, pools
         return self._log[1:]
 
     def _onnx(self, row: str, seed: int) -> Path:
