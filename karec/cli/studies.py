@@ -187,6 +187,7 @@ def similar(choice: DataChoice) -> None:
 
 def retrieval(
     choice: DataChoice,
+    settings: TrainingSettings = None,
     minutes: Annotated[
         float, typer.Option(min=0.0, help="Minutes to search the settings of each simple method.")
     ] = 10.0,
@@ -198,12 +199,14 @@ def retrieval(
     console = make_console()
     from karec.files import check_writable_folder
     from karec.lab.studies.retrieval import retrieval_sentence, retrieval_tables, study, write_retrieval
+    from karec.learn.settings.settings import TrainSettings
 
+    training = None if settings is None else TrainSettings.from_toml(settings)
     if report is not None:
         check_writable_folder(report)
     with ProgressReport() as progress, load_data(choice, progress) as loaded:
         seeds = (0, 1, 2) if choice.seed is None else (choice.seed,)
-        content = study(loaded.dataset, progress, seeds=seeds, minutes=minutes)
+        content = study(loaded.dataset, progress, training=training, seeds=seeds, minutes=minutes)
     console.print(retrieval_sentence(content))
     print_tables(console, retrieval_tables(content))
     if report is not None:

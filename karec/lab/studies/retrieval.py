@@ -96,6 +96,7 @@ def study(
     dataset: Dataset,
     progress: Progress | None = None,
     *,
+    training: TrainSettings | None = None,
     peers: Sequence[Peer] = PEERS,
     resamples: int = 1000,
     seeds: Sequence[int] = (0,),
@@ -103,7 +104,8 @@ def study(
 ) -> dict[str, Any]:
     """Returns the report. Towers are trained for each seed; baselines have the first.
 
-    ``minutes``: limit of the search for a baseline's settings.
+    ``training``: settings of the towers, default the built-in ones. ``minutes``: limit of the search for a
+    baseline's settings.
 
     Raises:
         DataError: nothing is held out.
@@ -120,7 +122,7 @@ def study(
             progress(number, len(peers), f"choosing settings of {peer.name}")
         chosen[peer.name], _ = choose(peer, partial(_score, valid, peer, seed), minutes)
         tops[peer.name] = top_of_peer(peer, test.matrix, chosen[peer.name], test.users, TOPS[-1], seed)
-    settings = TrainSettings().with_recipe("retrieval").resolve(dataset)
+    settings = (training or TrainSettings()).with_recipe("retrieval").resolve(dataset)
     tops |= tower_tops(dataset, settings, test, seeds, progress)
     return {
         "data": dataset.name,
