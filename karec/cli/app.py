@@ -87,6 +87,7 @@ karec lab content --works 10000 --users 1000 --exposures 80000 --out content
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
 karec lab rules run/karec.toml --out pages.jsonl
+karec lab satiation --root KuaiRand-Pure/data
 karec lab scenes --works 4000 --users 1000 --exposures 80000 --out scenes
 karec lab sessions lastfm --root hetrec2011-lastfm-2k --out sessions
 karec lab similar lastfm --root hetrec2011-lastfm-2k
@@ -170,6 +171,7 @@ _add("inputs", studies.inputs, _lab)
 _add("content", studies.content, _lab)
 _add("retrieval", studies.retrieval, _lab)
 _add("rules", cascade_studies.rules, _lab)
+_add("satiation", studies.satiation, _lab)
 _add("scenes", cascade_studies.scenes, _lab)
 _add("prerank-cause", cascade_studies.prerank_cause, _lab)
 _add("sessions", studies.sessions, _lab)

@@ -174,6 +174,19 @@ def sessions(
     print_tables(make_console(), [table])
 
 
+def satiation(
+    root: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the files of KuaiRand-Pure.")],
+    seed: Annotated[int, typer.Option(help="Seed of the resamples and of the world.")] = 0,
+) -> None:
+    """Measure what recent impressions of the same tag or creator change, on KuaiRand and on a known world."""
+    require_extra("lab", "karec lab satiation")
+    from karec.lab.studies.satiation import measure_planted, measure_satiation, satiation_table
+
+    with ProgressReport() as progress, load_data(DataChoice(data="kuairand", root=root), progress) as loaded:
+        log = measure_satiation(loaded.dataset, seed)
+    print_tables(make_console(), [satiation_table(log, measure_planted(seed))])
+
+
 def similar(choice: DataChoice) -> None:
     """Compare similar items with item-kNN, by what users enjoy together on the later days."""
     require_extra("lab", "karec lab similar")
