@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from karec.lab.simulate.loop import simulate_with_models
 from karec.lab.simulate.population import Part, Sizes, population_of
 from karec.lab.simulate.report import loop_report
 from karec.lab.simulate.world import World
-from karec.lab.simulate.world.satiation import KUAIRAND
 from karec.times import Progress
 
 DAYS = 3
@@ -28,10 +27,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, eq=False)
 class ThreeDays:
-    """The arms ``demo`` on the days after ``world``, with the models of ``run_folder``, played into ``out``.
-
-    The satiation is the fitted one, whatever the past of the world was made with.
-    """
+    """The arms ``demo`` on the days after ``world``, with the models of ``run_folder``, into ``out``."""
 
     world: World
     run_folder: Path
@@ -41,8 +37,7 @@ class ThreeDays:
 
     def play(self) -> None:
         truth, n_impressions = self.world.truth, len(self.world.dataset.exposures)
-        fitted = replace(self.world, truth=replace(truth, satiation=KUAIRAND))
-        population = population_of(fitted, DAYS, self.seed, self.part)
+        population = population_of(self.world, DAYS, self.seed, self.part)
         sizes = Sizes(len(truth.works), len(truth.people), n_impressions, DAYS, self.seed)
         arms = read_arms("demo")
         simulate_with_models(self.run_folder, arms, population, sizes, self.out)

@@ -40,7 +40,7 @@ from karec.lab.simulate.world.people import (
     make_people,
 )
 from karec.lab.simulate.world.policy import Policy, ShownWorks
-from karec.lab.simulate.world.satiation import UNFITTED, Satiation
+from karec.lab.simulate.world.satiation import KUAIRAND, Satiation
 from karec.lab.simulate.world.tastes import PARENT_TASKS, SCENES, TASK_RATES, TASKS, Truth, sigmoid
 from karec.times import DAY_MS, Progress
 
@@ -97,7 +97,7 @@ def make_world(
     *,
     days: int = 14,
     seed: int = 0,
-    satiation: Satiation = UNFITTED,
+    satiation: Satiation = KUAIRAND,
     progress: Progress | None = None,
 ) -> World:
     """Makes a platform with ``n_works`` works and ``n_exposures`` impressions over ``days`` days from

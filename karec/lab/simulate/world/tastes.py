@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from karec.lab.simulate.world.catalogue import Songs, Works
 from karec.lab.simulate.world.people import DIMENSION, People
-from karec.lab.simulate.world.satiation import UNFITTED, Repeats, Satiation
+from karec.lab.simulate.world.satiation import KUAIRAND, Repeats, Satiation
 from karec.times import DAY_MS, HOUR_MS
 
 TASKS = ("click", "long_view", "finish", "like", "follow", "comment", "gift")
@@ -81,7 +81,7 @@ class Truth:
     salt: int
     time_ms: int
     intercepts: Mapping[str, float]
-    satiation: Satiation = UNFITTED
+    satiation: Satiation = KUAIRAND
 
     def probabilities(
         self,

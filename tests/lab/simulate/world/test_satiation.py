@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.lab.simulate.world import make_world
-from karec.lab.simulate.world.satiation import UNFITTED, Repeat, Satiation, count_repeats
+from karec.lab.simulate.world.satiation import KUAIRAND, Repeat, Satiation, count_repeats
 
 BOTH = Satiation(creator=Repeat(8, click=0.1, long_view=0.3, like=0.2), tag=Repeat(4, click=0.25))
 
@@ -52,12 +52,12 @@ def test_satiation_effect_is_linear_in_scale(truth):
 
 
 def test_default_satiation_counts_four_works_of_a_tag():
-    assert UNFITTED.window == 4
-    assert UNFITTED.tag.effect("click") == 0.25 and not UNFITTED.creator.effect("click")
-    assert not UNFITTED.tag.effect("long_view") and not UNFITTED.tag.effect("gift")
+    assert KUAIRAND.window == 4
+    assert KUAIRAND.tag.effect("click") == 0.07 and not KUAIRAND.creator.effect("click")
+    assert not any(KUAIRAND.tag.effect(task) for task in ("long_view", "like", "follow", "gift"))
 
 
 @pytest.mark.parametrize("scale", [-1.0, float("nan"), float("inf")])
 def test_satiation_rejects_a_negative_scale(scale):
     with pytest.raises(ValueError, match=r"satiation\.scale is"):
-        replace(UNFITTED, scale=scale)
+        replace(KUAIRAND, scale=scale)
