@@ -46,6 +46,7 @@ class ArmRun:
     first_models  run folder of its first models
     settings      settings of their training
     train_every   days between two trainings; 0: no training
+    returns       scale of the effect of enjoyment on sessions
     """
 
     arm: Arm
@@ -54,6 +55,7 @@ class ArmRun:
     first_models: Path
     settings: dict[str, Any]
     train_every: int
+    returns: float
     population: Population
     sizes: Sizes
     cores: int
@@ -131,6 +133,7 @@ class ArmRun:
             cascade=replace(cascade, side_effects=()),
             logging_cascade=_without_exposure_counter(cascade) if can_learn else None,
             exposure=self._controller(cascade, state),
+            returns=self.returns,
         )
         report = partial(self._report, message=message)
         result = play_day(simulated_day, state.levels, state.recent_works, self.cores, report)
@@ -228,6 +231,7 @@ class ArmRun:
             "arm": asdict(self.arm),
             "settings": self.settings,
             "train_every": self.train_every,
+            "returns": self.returns,
             "satiation": asdict(population.truth.satiation),
             "scene": {"recall": list(scene.recall), "stages": list(scene.stages), "candidates": scene.limit},
             "run": state.run,

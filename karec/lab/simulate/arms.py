@@ -2,6 +2,7 @@
 
     train_every = 4                      # days between two trainings; 0: no training after the first
     satiation = 1.0                      # scale of satiation; 0: none
+    returns = 1.0                        # scale of the effect of enjoyment on sessions; 0: none
     baseline = "rules only"              # of the report; default: the first arm
     pair = ["no diversity", "DPP"]       # arms without and with diversity, marked in the report's charts
 
@@ -79,6 +80,7 @@ class Arms:
     learn: Mapping[str, Any] = field(default_factory=dict)
     train_every: int = 4
     satiation: float = 1.0
+    returns: float = 1.0
     baseline: str | None = None
     pair: tuple[str, str] | None = None
 
@@ -96,6 +98,8 @@ class Arms:
             raise ValueError(
                 f"pair is {self.pair[0]!r} twice, expected an arm without and one with diversity"
             )
+        if not 0.0 <= self.returns <= 2.0:
+            raise ValueError(f"returns is {self.returns}, expected a scale in [0, 2]")
         if self.train_every < 0:
             raise ValueError(f"train_every is {self.train_every}, expected a number of days, or 0 for never")
 

@@ -164,6 +164,7 @@ def _runs(
             first_models=models,
             settings=arms.settings_of(arm),
             train_every=arms.train_every,
+            returns=arms.returns,
             population=population,
             sizes=sizes,
             cores=cores,

@@ -3,14 +3,15 @@
 Every user has potential sessions, drawn once for all arms, each with a uniform number. A session is realised
 if
 
-    number < clip(VISIT_PROBABILITY · (level / start)^EXPONENT, MIN_PROBABILITY, MAX_PROBABILITY)
+    number < clip(VISIT_PROBABILITY · (level / start)^(returns · EXPONENT), MIN_PROBABILITY, MAX_PROBABILITY)
 
 ``level`` is the running mean of the enjoyment: each shown work moves it by (e − level) / MEMORY_WORKS, where
 e is the expected long view of this user and work with satiation. ``start`` is the mean of the user's
 enjoyment before the days, shrunk to the mean of all users by PRIOR_WORKS works. So a user with the usual
 enjoyment realises half of the potential sessions, one with four times as much nearly all. After each page the
 next one is requested by the same rule with PAGE_PROBABILITY instead of VISIT_PROBABILITY, up to MAX_PAGES.
-The constants are chosen, not fitted to data.
+The constants are chosen, not fitted to data. ``returns``, of the arms file, scales the exponent: 0 makes
+sessions independent of enjoyment.
 """
 
 from __future__ import annotations
@@ -99,9 +100,12 @@ def starting_levels(user: NDArray[Any], enjoyment: NDArray[Any], n_users: int) -
     return np.asarray((total + PRIOR_WORKS * mean) / (np.bincount(user, minlength=n_users) + PRIOR_WORKS))
 
 
-def visit_probability(level: float, start: float, base: float = VISIT_PROBABILITY) -> float:
+def visit_probability(
+    level: float, start: float, base: float = VISIT_PROBABILITY, returns: float = 1.0
+) -> float:
     """Returns the probability of a potential session; with ``base`` = PAGE_PROBABILITY of a next page."""
-    return float(min(max(base * (level / start) ** EXPONENT, MIN_PROBABILITY), MAX_PROBABILITY))
+    probability = base * (level / start) ** (returns * EXPONENT)
+    return float(min(max(probability, MIN_PROBABILITY), MAX_PROBABILITY))
 
 
 def next_level(level: float, enjoyment: NDArray[Any]) -> float:

@@ -18,7 +18,14 @@ from karec.catalog.snapshot import Snapshot
 from karec.exposure.controller import ExposureController
 from karec.exposure.counters import PageImpressions
 from karec.lab.simulate.population import PAGE, Population
-from karec.lab.simulate.returns import MAX_PAGES, PAGE_MS, PAGE_PROBABILITY, next_level, visit_probability
+from karec.lab.simulate.returns import (
+    MAX_PAGES,
+    PAGE_MS,
+    PAGE_PROBABILITY,
+    VISIT_PROBABILITY,
+    next_level,
+    visit_probability,
+)
 from karec.lab.simulate.world.feedback import (
     expected_play_ms,
     feedback_coins,
@@ -45,6 +52,7 @@ class SimulatedDay:
 
     ``number``: of the day, from 0. ``cascade`` makes pages; ``logging_cascade`` also writes the rank
     log (None: no log). ``exposure``: the exposure controller of both; None without exposure control.
+    ``returns``: scale of the effect of enjoyment on sessions.
     """
 
     population: Population
@@ -53,6 +61,7 @@ class SimulatedDay:
     cascade: Cascade
     logging_cascade: Cascade | None = None
     exposure: ExposureController | None = None
+    returns: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +190,7 @@ class _User:
         """Yields the time of each page in ms before it is requested."""
         all_visits = self.day.population.visits
         for visit in visits.tolist():
-            if all_visits.coin[visit] < visit_probability(self.level, self.start_level):
+            if all_visits.coin[visit] < self._probability(VISIT_PROBABILITY):
                 yield from self._session(visit)
                 self.sessions += 1
 
@@ -194,10 +203,11 @@ class _User:
             if not len(works):
                 return
             self._give_feedback(works, page, time_ms)
-            if page < MAX_PAGES - 1 and visits.page_coins[visit, page] >= visit_probability(
-                self.level, self.start_level, PAGE_PROBABILITY
-            ):
+            if page < MAX_PAGES - 1 and visits.page_coins[visit, page] >= self._probability(PAGE_PROBABILITY):
                 return
+
+    def _probability(self, base: float) -> float:
+        return visit_probability(self.level, self.start_level, base, self.day.returns)
 
     def _request_page(self, visit: int, page: int, time_ms: int) -> NDArray[Any]:
         """Requests a page and returns its (N,) work rows."""

@@ -48,6 +48,12 @@ def test_visit_probability_rises_with_enjoyment_in_bounds():
     assert probabilities[0] == MIN_PROBABILITY and probabilities[-1] == MAX_PROBABILITY
 
 
+def test_sessions_do_not_depend_on_enjoyment_if_returns_is_0():
+    assert visit_probability(0.1, 0.2, returns=0.0) == visit_probability(0.4, 0.2, returns=0.0)
+    half = visit_probability(0.1, 0.2, returns=0.5) / VISIT_PROBABILITY
+    assert half**2 == pytest.approx(visit_probability(0.1, 0.2) / VISIT_PROBABILITY)
+
+
 def test_level_moves_towards_the_enjoyment():
     assert next_level(0.2, np.array([0.2, 0.2])) == pytest.approx(0.2)
     assert next_level(0.0, np.array([1.0])) == pytest.approx(1 / MEMORY_WORKS)
