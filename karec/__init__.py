@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from karec import diversity, pipeline
     from karec.bundle import Bundle
     from karec.config.open import open
-    from karec.index import IndexView, ItemIndex
+    from karec.index import CodeTable, IndexView, ItemIndex
     from karec.index.search_result import SearchResult
     from karec.learn.run.train import train as train
     from karec.pipeline.types import Candidates, Page, Request
@@ -45,7 +45,7 @@ else:
     _MODULES = {
         "karec.bundle": ("Bundle",),
         "karec.config.open": ("open",),
-        "karec.index": ("IndexView", "ItemIndex"),
+        "karec.index": ("CodeTable", "IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
         "karec.learn.run.train": ("train",),
         "karec.pipeline.types": ("Candidates", "Page", "Request"),
@@ -86,6 +86,7 @@ __all__ = [  # without `train`: a process that serves and imports * would load P
     "Bundle",
     "BundleError",
     "Candidates",
+    "CodeTable",
     "ConfigError",
     "ContractError",
     "DataError",

@@ -8,6 +8,8 @@ _F32 = NDArray[np.float32]
 _I32 = NDArray[np.int32]
 _I64 = NDArray[np.int64]
 _Queries = Sequence[tuple[int | None, NDArray[Any]]]
+# for each of _Queries, for each query, for each code column: codes, values, other; [] without tables
+_Tables = Sequence[Sequence[Sequence[tuple[NDArray[Any], NDArray[Any], float]]]]
 _Counts = tuple[int, int, int, int]  # unknown, blocked, generation, found
 
 def isa() -> str: ...
@@ -42,19 +44,32 @@ class _Reads:
     def bytes(self) -> int: ...
     @property
     def column_types(self) -> list[tuple[str, str]]: ...
+    @property
+    def code_columns(self) -> list[str]: ...
     def table(self) -> tuple[int, _I64, dict[str, NDArray[Any]], NDArray[np.bool_] | None]: ...
     def lookup(self, ids: ArrayLike, known: ArrayLike | None = None) -> tuple[_I32, int]: ...
     def search(
-        self, queries: _Queries, ids: ArrayLike | None, rows: ArrayLike | None, k: int
+        self, queries: _Queries, tables: _Tables, ids: ArrayLike | None, rows: ArrayLike | None, k: int
     ) -> tuple[_F32, _I64, _I32, _I64, list[_Counts]]: ...
     def search_all(
-        self, queries: _Queries, k: int, mask: ArrayLike | None, filter: Filter | None, n_probe: int | None
+        self,
+        queries: _Queries,
+        tables: _Tables,
+        k: int,
+        mask: ArrayLike | None,
+        filter: Filter | None,
+        n_probe: int | None,
     ) -> tuple[_F32, _I64, _I32, _I64, list[_Counts]]: ...
     def mask(
         self, filter: Filter, before: ArrayLike | None = None, generation: int = 0
     ) -> NDArray[np.bool_]: ...
     def scores(
-        self, query: _Queries, ids: ArrayLike | None, rows: ArrayLike | None, out: _F32 | None
+        self,
+        query: _Queries,
+        tables: _Tables,
+        ids: ArrayLike | None,
+        rows: ArrayLike | None,
+        out: _F32 | None,
     ) -> _F32: ...
     def embeddings(self, rows: ArrayLike) -> _F32: ...
     def gather(self, column: str, rows: ArrayLike) -> NDArray[Any]: ...
@@ -73,6 +88,7 @@ class ItemIndex(_Reads):
         embeddings: ArrayLike,
         dtype: str,
         columns: Sequence[tuple[str, NDArray[Any]]],
+        codes: Sequence[tuple[str, NDArray[Any]]],
         model_version: int,
         rescore: bool,
         space_id: int,
@@ -85,6 +101,7 @@ class ItemIndex(_Reads):
         ids: ArrayLike,
         embeddings: ArrayLike,
         columns: Sequence[tuple[str, NDArray[Any]]],
+        codes: Sequence[tuple[str, NDArray[Any]]],
         model_version: int,
         space_id: int,
     ) -> None: ...

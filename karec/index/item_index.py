@@ -40,13 +40,14 @@ from karec.kernels.arguments import positive, whole
 
 @dataclass(frozen=True, eq=False)
 class IndexSchema:
-    """The dimension and the columns of one item index. They never change.
+    """The dimension, the columns and the names of the code columns of one item index. They never change.
 
     ``index.schema`` is the same object in every call: two schemas are of one index if they are one object.
     """
 
     dim: int
     columns: Mapping[str, np.dtype[Any]]
+    code_columns: tuple[str, ...] = ()
 
     def check_column(self, name: str, field: str = "", *, is_integer: bool = False) -> None:
         """Raises ValueError unless there is a column ``name``, of integers or booleans if ``is_integer``.
@@ -75,7 +76,7 @@ class ItemIndex(IndexReads):
     def __init__(self, native: library.ItemIndex) -> None:
         super().__init__(native, ArrayCache())
         columns = {name: np.dtype(dtype) for name, dtype in native.column_types}
-        self._schema = IndexSchema(self.dim, MappingProxyType(columns))
+        self._schema = IndexSchema(self.dim, MappingProxyType(columns), self.code_columns)
 
     @classmethod
     def build(
@@ -87,6 +88,7 @@ class ItemIndex(IndexReads):
         model_version: int = 0,
         rescore: bool = False,
         space_id: int = 0,
+        codes: Mapping[str, ArrayLike] | None = None,
     ) -> ItemIndex:
         """Builds an index in memory from copies of the arrays. O(N·D).
 
@@ -99,6 +101,7 @@ class ItemIndex(IndexReads):
             model_version: version of the tower that made the vectors.
             rescore: with int8, stores float32 rows too and ranks the best 1.2·k items of a search by them.
             space_id: XXH64 of the file of the item tower that made the vectors, 0 if unknown.
+            codes: {name: (N,) uint32}, at most 16, the codes that tables of a query look up (``search``).
 
         Raises:
             ValueError: a shape or dtype that does not fit, a repeated id, NaN or infinity, a value too large
@@ -106,8 +109,9 @@ class ItemIndex(IndexReads):
         """
         _check_not_text(item_ids)
         named = _as_arrays(columns)
+        coded = _as_arrays(codes)
         version, space = check_version(model_version), check_space_id(space_id)
-        return cls(library.ItemIndex.build(item_ids, vectors, dtype, named, version, rescore, space))
+        return cls(library.ItemIndex.build(item_ids, vectors, dtype, named, coded, version, rescore, space))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], verify: bool = True, copy: bool = False) -> ItemIndex:
@@ -146,8 +150,9 @@ class ItemIndex(IndexReads):
         columns: Mapping[str, ArrayLike] | None = None,
         model_version: int | None = None,
         space_id: int = 0,
+        codes: Mapping[str, ArrayLike] | None = None,
     ) -> None:
-        """Adds items, and replaces vectors and columns of items in the index. One new generation.
+        """Adds items, and replaces vectors, codes and columns of items in the index. One new generation.
 
         An item in the index keeps its adjustment and its block, and gets another row. A column of another
         dtype is converted if no value changes.
@@ -158,11 +163,12 @@ class ItemIndex(IndexReads):
             columns: {name: (N,)}. Items in the index keep columns that are not given; new items need all.
             model_version: version of these vectors. None: that of the newest ones.
             space_id: as in ``build``, 0 if unknown.
+            codes: {name: (N,) uint32} of every code column of the index.
 
         Raises:
             ValueError: as ``build``, an unknown column, a value that the dtype of the index cannot hold, a
-                new item without a column, or a ``space_id`` other than that of the version's vectors: vectors
-                of another item tower need another model version.
+                new item without a column, other code columns than those of the index, or a ``space_id`` other
+                than that of the version's vectors: vectors of another item tower need another model version.
         """
         version = self.model_version if model_version is None else check_version(model_version)
         types = dict(self._native.column_types)
@@ -170,7 +176,8 @@ class ItemIndex(IndexReads):
             if name not in types:
                 raise ValueError(f"the index has no column '{name}'{nearest(str(name), types)}")
         named = [(name, _as_column(name, column, types[name])) for name, column in _as_arrays(columns)]
-        self._native.upsert(item_ids, vectors, named, version, check_space_id(space_id))
+        coded = _as_arrays(codes)
+        self._native.upsert(item_ids, vectors, named, coded, version, check_space_id(space_id))
 
     def calibrate(self, model_version: int, *, scale: float = 1.0, offset: float = 0.0) -> None:
         """Brings scores of one model version to the scale of the others. One new generation.

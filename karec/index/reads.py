@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from karec import _native as library
 from karec.diversity import DiversityResult, DppOptions, check_dpp_options, scale_relevance
 from karec.index.arrays import ArrayCache, IndexArrays
+from karec.index.code_tables import Tables, list_tables
 from karec.index.rows import Rows, check_index
 from karec.index.search_result import SearchResult, VectorReader
 from karec.index.versions import ModelVersion, list_queries
@@ -70,6 +71,11 @@ class IndexReads:
     def dtype(self) -> np.dtype[Any]:
         """The dtype of stored vectors: float16, float32 or int8."""
         return np.dtype(self._native.dtype)
+
+    @property
+    def code_columns(self) -> tuple[str, ...]:
+        """The names of the code columns, which tables of a query look up, in order."""
+        return tuple(self._native.code_columns)
 
     @property
     def rescores(self) -> bool:
@@ -165,6 +171,7 @@ class IndexReads:
         where: Where | None = None,
         codes: Codes = EMPTY,
         n_probe: int | None = None,
+        tables: Tables | None = None,
     ) -> SearchResult:
         """Finds the ``k`` candidates with the largest score, the adjusted inner product with the query.
 
@@ -188,6 +195,9 @@ class IndexReads:
             n_probe: for a search of all rows: scores only the items of the ``n_probe`` lists whose centroids
                 have the largest inner products with the query, and items in no list (``build_lists``). Found
                 items have their exact score. None, ``n_lists`` or more: the search is exact.
+            tables: {code column: CodeTable} for one query, a list of such for (B, D), or {model version: …}
+                if the queries are so. A score is the inner product plus the value of each table for the
+                item's code. Lists are chosen without them. None: without tables, for one version too.
 
         Returns:
             Arrays (n,) for one query and (B, n) for several, n = min(k, number of candidates).
@@ -195,23 +205,25 @@ class IndexReads:
         Raises:
             ValueError: k ≤ 0, n_probe ≤ 0, an index without lists, rows of another index or generation, a row
                 outside [−1, n_rows), shapes that do not fit, NaN or infinity, one query for several model
-                versions, or arguments that exclude each other.
+                versions, tables that are not one for each code column, codes that do not ascend, or arguments
+                that exclude each other.
 
         Cost: O(B·N·D + k log k), in one pass over all rows without ``ids`` and ``rows``.
         """
         by_version = list_queries(queries)
+        by_column = list_tables(tables, by_version, self._native)
         is_single = all(array.ndim == 1 for _, array in by_version)
         if ids is None and rows is None:
             n_probe = None if n_probe is None else whole("n_probe", n_probe)
             if mask is not None and where is not None:
                 raise ValueError("give either mask= or where=")
             row_filter = None if where is None else self.compile_filter(where, codes)
-            found = self._native.search_all(by_version, whole("k", k), mask, row_filter, n_probe)
+            found = self._native.search_all(by_version, by_column, whole("k", k), mask, row_filter, n_probe)
         elif mask is not None or where is not None or n_probe is not None:
             raise ValueError("mask, where and n_probe are for a search of all rows, without ids= and rows=")
         else:
             self._check_candidates(ids, rows)
-            found = self._native.search(by_version, ids, rows, whole("k", k))
+            found = self._native.search(by_version, by_column, ids, rows, whole("k", k))
         scores, found_ids, found_rows, positions, counts = found
         generation = counts[0][2] if counts else self.generation
         return SearchResult(
@@ -241,6 +253,7 @@ class IndexReads:
         ids: ArrayLike | None = None,
         rows: ArrayLike | None = None,
         out: NDArray[np.float32] | None = None,
+        tables: Tables | None = None,
     ) -> NDArray[np.float32]:
         """Returns (N,) the score of each candidate in input order, −inf where a search skips it. O(N·D).
 
@@ -251,12 +264,15 @@ class IndexReads:
             ids: (N,) int64, or ``rows`` (N,) int32.
             out: (N,) float32, C-contiguous, aligned and writeable. It is filled and returned in place of a
                 new array.
+            tables: {code column: CodeTable}, or {model version: …}, as in ``search``.
 
         Raises:
             ValueError: as ``search``.
         """
         self._check_candidates(ids, rows)
-        return self._native.scores(list_queries(query), ids, rows, out)
+        by_version = list_queries(query)
+        by_column = list_tables(tables, by_version, self._native)
+        return self._native.scores(by_version, by_column, ids, rows, out)
 
     def is_open(self, *, ids: ArrayLike | None = None, rows: ArrayLike | None = None) -> NDArray[np.bool_]:
         """Returns (N,) bool: True for candidates that are in the index and not blocked. O(N·D).

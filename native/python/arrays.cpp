@@ -163,6 +163,19 @@ RowsInput rows_input(py::handle value) {
     return {to_input<std::int32_t>(array), generation};
 }
 
+Input<std::uint32_t> code_input(py::handle value, const std::string& name, Dim expected, const std::string& reason) {
+    const py::array array = to_checked_array(value, name.c_str(), {expected}, reason, "iu", "uint32");
+    if (array.dtype().kind() == 'u' && array.itemsize() <= 4) return to_input<std::uint32_t>(array);
+    const Input<std::int64_t> wide = to_input<std::int64_t>(array);
+    const auto values = wide.span();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        if (values[i] == static_cast<std::uint32_t>(values[i])) continue;
+        throw py::value_error(name + " holds " + std::to_string(values[i]) + " at position " + std::to_string(i) +
+                              ", expected uint32");
+    }
+    return to_input<std::uint32_t>(wide.array);
+}
+
 Input<std::uint8_t> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
     return Input<std::uint8_t>(to_input<bool>(to_checked_array(value, name, expected, "", "b", "bool")).array);
 }

@@ -108,6 +108,10 @@ Input<std::int64_t> key_input(py::handle value, const char* name);
 // of another value than 0 and 1 is undefined.
 Input<std::uint8_t> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected);
 
+// uint32, or other integers that are in its range.
+Input<std::uint32_t> code_input(py::handle value, const std::string& name, Dim expected,
+                                const std::string& reason = "");
+
 // (N,) uint8.
 Input<std::uint8_t> byte_input(py::handle value, const char* name);
 

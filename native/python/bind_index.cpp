@@ -26,6 +26,19 @@ std::vector<Column> to_columns(const Columns& columns, const Input<std::int64_t>
     return views;
 }
 
+// The same for code columns.
+std::vector<Column> to_code_columns(const Columns& columns, const Input<std::int64_t>& ids,
+                                    std::vector<py::array>& arrays) {
+    std::vector<Column> views;
+    const std::string reason = "ids has shape " + shape_of(ids.array);
+    for (const auto& [name, column] : columns) {
+        auto input = code_input(column, "codes of '" + name + "'", ids.shape(0), reason);
+        views.push_back({name, DType::uint32, std::as_bytes(input.span())});
+        arrays.push_back(std::move(input.array));
+    }
+    return views;
+}
+
 DType to_stored_dtype(const std::string& dtype) {
     if (dtype == "float16") return DType::float16;
     if (dtype == "float32") return DType::float32;
@@ -34,7 +47,7 @@ DType to_stored_dtype(const std::string& dtype) {
 }
 
 ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype, const Columns& columns,
-                std::int64_t model_version, bool rescore, std::uint64_t space_id) {
+                const Columns& codes, std::int64_t model_version, bool rescore, std::uint64_t space_id) {
     ItemIndex::BuildOptions options;
     options.dtype = to_stored_dtype(dtype);
     const auto keys = int64_input(ids, "ids", {"N"});
@@ -42,22 +55,26 @@ ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype,
         matrix_input(embeddings, "embeddings", {keys.shape(0), "D"}, "ids has shape " + shape_of(keys.array));
     std::vector<py::array> column_arrays;
     const std::vector<Column> views = to_columns(columns, keys, column_arrays);
+    const std::vector<Column> code_views = to_code_columns(codes, keys, column_arrays);
     options.columns = views;
+    options.code_columns = code_views;
     options.model_version = model_version;
     options.rescore = rescore;
     options.space_id = space_id;
     return call_without_gil([&] { return ItemIndex::build(keys.span(), vectors.view, options); });
 }
 
-void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Columns& columns, std::int64_t model_version,
-            std::uint64_t space_id) {
+void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Columns& columns, const Columns& codes,
+            std::int64_t model_version, std::uint64_t space_id) {
     const auto keys = int64_input(ids, "ids", {"N"});
     const auto vectors =
         matrix_input(embeddings, "embeddings", {keys.shape(0), static_cast<py::ssize_t>(index.pinned().dim())},
                      "ids has shape " + shape_of(keys.array));
     std::vector<py::array> column_arrays;
     const std::vector<Column> views = to_columns(columns, keys, column_arrays);
-    call_without_gil([&] { return index.upsert(keys.span(), vectors.view, views, model_version, space_id); });
+    const std::vector<Column> code_views = to_code_columns(codes, keys, column_arrays);
+    call_without_gil(
+        [&] { return index.upsert(keys.span(), vectors.view, views, model_version, space_id, code_views); });
 }
 
 void calibrate(ItemIndex& index, std::int64_t model_version, float scale, float offset) {

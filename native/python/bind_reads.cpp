@@ -29,6 +29,14 @@ py::list column_types(const IndexView& view) {
     return pairs;
 }
 
+py::list code_columns(const IndexView& view) {
+    const auto names = view.code_columns();
+    raise_unless_ok(names.status());
+    py::list texts;
+    for (const std::string& name : names.value()) texts.append(to_str(name));
+    return texts;
+}
+
 using Table = std::shared_ptr<const IndexTable>;
 
 // (generation, ids, columns, present or None): read-only arrays, which keep their memory alive.
@@ -163,6 +171,7 @@ void bind_reads(py::class_<Face>& face) {
         .def_property_readonly("n_lists", method<Face>(&value_of<&IndexView::n_lists>))
         .def_property_readonly("bytes", method<Face>(&value_of<&IndexView::bytes>))
         .def_property_readonly("column_types", method<Face>(&column_types))
+        .def_property_readonly("code_columns", method<Face>(&code_columns))
         .def("table", method<Face>(&table))
         .def("save", method<Face>(&save))
         .def("lookup", method<Face>(&lookup), py::arg("ids"), py::arg("known") = py::none())

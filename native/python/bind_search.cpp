@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "reading.hpp"
@@ -14,10 +15,14 @@ namespace {
 // One array for all rows (version nullopt), or one for each model version.
 using VersionArrays = std::vector<std::pair<std::optional<std::int64_t>, py::object>>;
 
+// For each of VersionArrays, for each query, for each code column of the index: codes, values, other. Empty: no tables.
+using TableArrays = std::vector<std::vector<std::vector<std::tuple<py::object, py::object, float>>>>;
+
 // Queries as views of the arrays: one query of shape (D,), or several of shape (B, D).
 class Queries {
   public:
-    Queries(const VersionArrays& version_arrays, const IndexView& view, bool is_single) : is_single_(is_single) {
+    Queries(const VersionArrays& version_arrays, const TableArrays& table_arrays, const IndexView& view, bool is_single)
+        : is_single_(is_single) {
         const auto has_version = [](const auto& query) { return query.first.has_value(); };
         if (version_arrays.size() != 1 &&
             (version_arrays.empty() || !std::ranges::all_of(version_arrays, has_version))) {
@@ -33,18 +38,19 @@ class Queries {
             arrays_.push_back(float32_input(array, name.c_str(), expected));
             if (!is_single) n_ = arrays_.back().shape(0);
         }
+        read_tables(table_arrays, view);
         const bool has_versions = version_arrays.size() != 1 || version_arrays[0].first;
         for (py::ssize_t q = 0; q < n_; ++q) {
             const auto values = [&](std::size_t array) {
                 return arrays_[array].span().subspan(static_cast<std::size_t>(q * dim), view.dim());
             };
             if (!has_versions) {
-                queries_.emplace_back(values(0));
+                queries_.emplace_back(values(0), tables_of(0, q));
                 continue;
             }
             auto& version_queries = version_queries_.emplace_back();
             for (std::size_t a = 0; a < arrays_.size(); ++a) {
-                version_queries.push_back({*version_arrays[a].first, values(a)});
+                version_queries.push_back({*version_arrays[a].first, values(a), tables_of(a, q)});
             }
         }
         for (const auto& query : version_queries_) queries_.emplace_back(std::span<const VersionQuery>(query));
@@ -56,14 +62,45 @@ class Queries {
         return is_single_ ? std::vector<py::ssize_t>{length} : std::vector<py::ssize_t>{n_, length};
     }
     bool overlaps(std::span<const std::byte> output) const {
-        return std::ranges::any_of(arrays_, [&](const auto& input) { return input.overlaps(output); });
+        const auto overlaps_output = [&](const auto& input) { return input.overlaps(output); };
+        return std::ranges::any_of(arrays_, overlaps_output) || std::ranges::any_of(table_values_, overlaps_output);
     }
     const std::vector<Query>& all() const { return queries_; }
 
   private:
+    void read_tables(const TableArrays& by_version, const IndexView& view) {
+        const auto columns = view.code_columns();
+        raise_unless_ok(columns.status());
+        for (const auto& by_query : by_version) {
+            if (!by_query.empty() && by_query.size() != static_cast<std::size_t>(n_)) {
+                throw py::value_error("tables are for " + std::to_string(by_query.size()) + " queries, expected " +
+                                      std::to_string(n_));
+            }
+            auto& of_version = tables_.emplace_back();
+            for (const auto& by_column : by_query) {
+                auto& of_query = of_version.emplace_back();
+                for (const auto& [codes, values, other] : by_column) {
+                    const std::size_t c = of_query.size();
+                    const std::string name = "table '" + (c < columns->size() ? columns.value()[c] : "") + "': ";
+                    table_codes_.push_back(code_input(codes, name + "codes", "S"));
+                    table_values_.push_back(float32_input(values, (name + "values").c_str(), {"S"}));
+                    of_query.push_back({table_codes_.back().span(), table_values_.back().span(), other});
+                }
+            }
+        }
+    }
+
+    std::span<const CodeTable> tables_of(std::size_t version, py::ssize_t q) const {
+        if (version >= tables_.size() || tables_[version].empty()) return {};
+        return tables_[version][static_cast<std::size_t>(q)];
+    }
+
     bool is_single_;
     py::ssize_t n_ = -1;
     std::vector<Input<float>> arrays_;
+    std::vector<Input<std::uint32_t>> table_codes_;
+    std::vector<Input<float>> table_values_;
+    std::vector<std::vector<std::vector<CodeTable>>> tables_;  // by version array and query
     std::vector<std::vector<VersionQuery>> version_queries_;
     std::vector<Query> queries_;
 };
@@ -125,9 +162,9 @@ struct SearchOutput {
     std::vector<SearchCount> counts;
 };
 
-py::tuple search(const IndexView& view, const VersionArrays& arrays, const py::object& ids, const py::object& rows,
-                 py::ssize_t k) {
-    const Queries queries(arrays, view, have_one_axis(arrays));
+py::tuple search(const IndexView& view, const VersionArrays& arrays, const TableArrays& tables, const py::object& ids,
+                 const py::object& rows, py::ssize_t k) {
+    const Queries queries(arrays, tables, view, have_one_axis(arrays));
     const CandidateInput input(ids, rows);
     const std::size_t length = std::min(positive(k, "k"), input.candidates.size());
     SearchOutput output(queries, length);
@@ -145,9 +182,9 @@ py::tuple search(const IndexView& view, const VersionArrays& arrays, const py::o
     return output.to_tuple();
 }
 
-py::tuple search_all(const IndexView& view, const VersionArrays& arrays, py::ssize_t k, const py::object& mask,
-                     const Filter* filter, const std::optional<py::ssize_t>& n_probe) {
-    const Queries queries(arrays, view, have_one_axis(arrays));
+py::tuple search_all(const IndexView& view, const VersionArrays& arrays, const TableArrays& tables, py::ssize_t k,
+                     const py::object& mask, const Filter* filter, const std::optional<py::ssize_t>& n_probe) {
+    const Queries queries(arrays, tables, view, have_one_axis(arrays));
     std::optional<Input<std::uint8_t>> flags;
     std::span<const std::uint8_t> mask_bytes;
     if (!mask.is_none()) {
@@ -170,7 +207,8 @@ py::tuple search_all(const IndexView& view, const VersionArrays& arrays, py::ssi
     return output.to_tuple();
 }
 
-// Returns the mask of the filter. With its mask `before` of an earlier generation, only rows that changed are evaluated.
+// Returns the mask of the filter. With its mask `before` of an earlier generation, only rows that changed are
+// evaluated.
 py::array_t<bool> mask(const IndexView& view, const Filter& filter, const py::object& before,
                        std::uint64_t generation) {
     Output<bool> output({static_cast<py::ssize_t>(view.n_rows())});
@@ -186,9 +224,9 @@ py::array_t<bool> mask(const IndexView& view, const Filter& filter, const py::ob
     return output.array;
 }
 
-py::array scores(const IndexView& view, const VersionArrays& arrays, const py::object& ids, const py::object& rows,
-                 const py::object& out) {
-    const Queries queries(arrays, view, true);
+py::array scores(const IndexView& view, const VersionArrays& arrays, const TableArrays& tables, const py::object& ids,
+                 const py::object& rows, const py::object& out) {
+    const Queries queries(arrays, tables, view, true);
     const CandidateInput input(ids, rows);
     const auto n = static_cast<py::ssize_t>(input.candidates.size());
     py::array array = out.is_none() ? py::array(py::array_t<float>(n)) : py::array(out);
@@ -201,7 +239,7 @@ py::array scores(const IndexView& view, const VersionArrays& arrays, const py::o
     }
     const std::span<float> filled(static_cast<float*>(array.mutable_data()), static_cast<std::size_t>(n));
     if (queries.overlaps(std::as_bytes(filled)) || input.overlaps(std::as_bytes(filled))) {
-        throw py::value_error("out shares memory with query, ids or rows");
+        throw py::value_error("out shares memory with query, tables, ids or rows");
     }
     call_without_gil([&] { return view.scores(queries.all()[0], input.candidates, filled); });
     return array;

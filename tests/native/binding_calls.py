@@ -72,10 +72,29 @@ def make_lists(
     return lambda rng: [make(rng) for _ in range(N_LISTS)]
 
 
+def item_codes(rng: np.random.Generator) -> list[tuple[str, np.ndarray]]:
+    return [
+        ("tag", rng.integers(0, 4, N).astype(np.uint32)),
+        ("song", rng.integers(0, 2**32, N).astype(np.uint32)),
+    ]
+
+
+def tables_of_queries(n: int) -> Callable[[np.random.Generator], list[Any]]:
+    """Returns a function that draws two tables for each of ``n`` queries, all or none."""
+
+    def draw(rng: np.random.Generator) -> list[Any]:
+        known = (np.array([1, 2], np.uint32), np.array([0, 2**32 - 1], np.uint32))
+        tables = [(codes, rng.standard_normal(2).astype(np.float32), 0.5) for codes in known]
+        return [[tables] * n] if rng.random() < 0.5 else []
+
+    return draw
+
+
 def item_index(rng: np.random.Generator) -> Any:
     columns = [("type", rng.integers(0, 3, N).astype(np.int32)), ("is_live", rng.random(N) < 0.5)]
     dtype = ("float16", "float32", "int8")[int(rng.integers(3))]
-    index = _native.ItemIndex.build(np.arange(N), vectors(rng), dtype, columns, 1, dtype == "int8", 0)
+    codes, rescores = item_codes(rng), dtype == "int8"
+    index = _native.ItemIndex.build(np.arange(N), vectors(rng), dtype, columns, codes, 1, rescores, 0)
     index.block([3])
     return index
 
@@ -115,6 +134,9 @@ VALUES: dict[str, Callable[[np.random.Generator], Any]] = {
         ("type", rng.integers(0, 3, N).astype(np.int32)),
         ("is_live", rng.random(N) < 0.5),
     ],
+    "codes": item_codes,
+    "tables": tables_of_queries(2),
+    "scores.tables": tables_of_queries(1),
     "rows": lambda rng: rng.integers(-1, N, N).astype(np.int32),
     "query": lambda rng: [(None, vectors(rng)[0])] if rng.random() < 0.5 else [(1, vectors(rng)[0])],
     "queries": lambda rng: [(None, vectors(rng, 2))],

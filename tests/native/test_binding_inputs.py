@@ -126,10 +126,10 @@ def test_scores_reject_out_that_shares_memory_with_an_input() -> None:
     view = item_index(np.random.default_rng(0)).pinned()
     query = np.ones(4, np.float32)
     with pytest.raises(ValueError, match="out shares memory"):
-        view.scores([(None, query)], np.arange(4), None, query)
+        view.scores([(None, query)], [], np.arange(4), None, query)
     rows = np.arange(4, dtype=np.int32)
     with pytest.raises(ValueError, match="out shares memory"):
-        view.scores([(None, query)], None, rows, rows.view(np.float32))
+        view.scores([(None, query)], [], None, rows, rows.view(np.float32))
 
 
 def test_array_that_a_later_argument_changes_is_read_as_it_was() -> None:
@@ -147,7 +147,7 @@ def test_queries_without_model_version_must_be_one_array() -> None:
     query = np.ones((1, 4), np.float32)
     for queries in ([], [(None, query), (1, query)]):
         with pytest.raises(ValueError, match=f"queries has {len(queries)} arrays, expected one"):
-            view.search_all(queries, 2, None, None, None)
+            view.search_all(queries, [], 2, None, None, None)
 
 
 def test_stubs_declare_every_function_of_the_native_module() -> None:

@@ -19,9 +19,14 @@
 //
 // Scores are float32 and equal in every bit on every machine: the products of dimensions d ≡ j (mod 16) are added in
 // order for each j, and the 16 sums in a fixed tree (src/kernels/scoring_loops.inc). For int8 rows the query is rounded
-// to integers, whose sums are exact (src/index/row_format.hpp). Scale and offset of the row's model version
-// (ItemIndex::calibrate) are applied next, then those of the item (ItemIndex::adjust). A score that overflows to NaN
-// counts as −inf. Results are ordered by score, largest first, and equal scores by position in the input, lowest first.
+// to integers, whose sums are exact (src/index/row_format.hpp). The score of an item with codes c_0, c_1, … in the code
+// columns of the index is, each operation rounded to float32,
+//
+//   ((product·row_scale + (((0 + t_0[c_0]) + t_1[c_1]) + …))·version_scale + version_offset)·item_scale + item_offset
+//
+// with the row's scale if it is int8, the query's tables t if it has any (CodeTable), scale and offset of the row's
+// model version (ItemIndex::calibrate) and those of the item (ItemIndex::adjust). A score that overflows to NaN counts
+// as −inf. Results are ordered by score, largest first, and equal scores by position in the input, lowest first.
 #pragma once
 
 #include <concepts>
@@ -48,6 +53,7 @@ class GenerationStore;
 
 inline constexpr std::int32_t kUnknownRow = -1;
 inline constexpr std::size_t kEveryRow = 0;  // n_probe of an exact search
+inline constexpr std::size_t kMaxCodeColumns = 16;
 
 // One value per row, for example the creator of each item. `bytes`: an element of `dtype` for each, little-endian.
 struct Column {
@@ -89,17 +95,29 @@ struct ModelVersion {
     bool is_calibrated() const noexcept { return scale != 1.0f || offset != 0.0f; }
 };
 
+// What the codes of one code column add to scores: values[i] for codes[i], `other` for every other code.
+struct CodeTable {
+    std::span<const std::uint32_t> codes;  // ascending, without repetition
+    std::span<const float> values;         // one for each code, finite
+    float other = 0.0f;
+};
+
 struct VersionQuery {
     std::int64_t model_version;
     std::span<const float> values;
+    std::span<const CodeTable> tables = {};  // none, or one for each code column, in the index's order
 };
 
-// One query of D values, or one for each model version: a row is scored by the query of its version.
+// One query of D values, or one for each model version: a row is scored by the query of its version. `tables` are for
+// one query, as in VersionQuery.
 struct Query {
-    Query(std::span<const float> query) : values(query) {}
-    Query(const std::vector<float>& query) : values(query) {}
+    Query(std::span<const float> query, std::span<const CodeTable> code_tables = {})
+        : values(query), tables(code_tables) {}
+    Query(const std::vector<float>& query, std::span<const CodeTable> code_tables = {})
+        : values(query), tables(code_tables) {}
     Query(std::span<const VersionQuery> queries) : by_version(queries) {}
     std::span<const float> values;
+    std::span<const CodeTable> tables;
     std::span<const VersionQuery> by_version;
 };
 
@@ -152,6 +170,7 @@ class KAREC_API IndexView {
 
     Result<std::vector<ColumnType>> column_types() const noexcept;  // in the index's order
     Result<DType> column_dtype(std::string_view name) const noexcept;
+    Result<std::vector<std::string>> code_columns() const noexcept;  // in the index's order
 
     // Ids and columns: the mapped file if the index is unchanged since it was opened, else a copy, O(N). May outlive
     // the view. For a few rows, gather_column costs less.
@@ -170,7 +189,8 @@ class KAREC_API IndexView {
     Result<SearchCount> scores(const Query& query, const Candidates& candidates, std::span<float> out) const noexcept;
 
     // The best out.scores.size() candidates, or all that can be scored. O(candidates·D). invalid_argument: one query
-    // for an index with vectors of several model versions.
+    // for an index with vectors of several model versions; tables that are not one for each code column, or have codes
+    // that do not ascend, or NaN or infinity, with the position.
     Result<SearchCount> search(const Query& query, const Candidates& candidates, const Ranked& out) const noexcept;
 
     // Searches all rows for several queries in one pass. `out` has a list for each query, all of one length; a list
@@ -179,10 +199,10 @@ class KAREC_API IndexView {
     // later rows. Excluded rows are not counted. `unknown` counts items of model versions without a query, also
     // excluded ones. O(queries·N·D).
     //
-    // n_probe: scores only rows of the n_probe lists whose centroids have the largest inner products with the query,
-    // and rows in no list. Items of other lists are missed; the others have the scores of an exact search, and n_probe
-    // = n_lists gives its result. invalid_argument: an index without lists. O(queries·(n_lists·D + N/64 + rows
-    // scored·D)).
+    // n_probe: scores only rows of the n_probe lists whose centroids have the largest inner products with the query
+    // (without tables), and rows in no list. Items of other lists are missed; the others have the scores of an exact
+    // search, and n_probe = n_lists gives its result. invalid_argument: an index without lists. O(queries·(n_lists·D +
+    // N/64 + rows scored·D)).
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts, std::size_t n_probe = kEveryRow) const noexcept;
 

@@ -37,6 +37,8 @@ class KAREC_API ItemIndex {
         // to nearest, ties to even; scale = largest |x| of the row / 127).
         DType dtype = DType::float16;
         std::span<const Column> columns;
+        // At most kMaxCodeColumns of uint32 codes, which tables of a query look up (CodeTable).
+        std::span<const Column> code_columns;
         std::int64_t model_version = 0;
         std::uint64_t space_id = 0;  // of the item tower (ModelVersion); 0: unknown
         // Also stores float32 rows if dtype is int8: a search rescores its best 1.2·k items with them.
@@ -78,12 +80,14 @@ class KAREC_API ItemIndex {
     // each.
     IndexView pinned() const noexcept { return IndexView(store_); }
 
-    // Inserts items, or replaces their vectors and columns; adjustments, blocks and missing columns stay unchanged.
-    // invalid_argument: as build; a column that the index lacks or has in another dtype; a new item without every
-    // column; a `space_id` (0: unknown) other than that of the version's vectors: another item tower needs another
-    // model version. O(ids·D), and a copy of each 64-KiB page of the id map that changes.
+    // Inserts items, or replaces their vectors, codes and columns; adjustments, blocks and missing columns stay
+    // unchanged. invalid_argument: as build; a column that the index lacks or has in another dtype; a new item without
+    // every column; not exactly the code columns of the index; a `space_id` (0: unknown) other than that of the
+    // version's vectors: another item tower needs another model version. O(ids·D), and a copy of each 64-KiB page of
+    // the id map that changes.
     Status upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
-                  std::int64_t model_version, std::uint64_t space_id = 0) noexcept;
+                  std::int64_t model_version, std::uint64_t space_id = 0,
+                  std::span<const Column> code_columns = {}) noexcept;
 
     // Replaces inner products with vectors of `model_version` by product·scale + offset, until all are replaced.
     // invalid_argument: a version without vectors, a scale that is not above 0, a value that is not finite.

@@ -18,6 +18,7 @@ void Generation::grow(std::size_t n) {
     if (format.dtype == DType::int8) scales.grow(n);
     if (has_exact_rows) exact_rows.grow(n);
     if (n_codes > 1) codes.grow(n);
+    if (!code_columns.empty()) item_codes.grow(n);
     if (!adjustments.empty()) adjustments.grow(n);
     for (PagedColumn& column : columns) column.values.grow(n);
     if (!list_of.empty()) list_of.grow(n);
@@ -34,6 +35,13 @@ void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& v
         const std::size_t width = size_of(columns[c].dtype);
         const std::byte* from = columns_in[c] == nullptr ? values.at(old) : columns_in[c]->bytes.data() + i * width;
         std::memcpy(values.write_unshared(row), from, width);
+    }
+}
+
+void Generation::write_codes(std::size_t row, std::span<const Column* const> codes_in, std::size_t i) {
+    for (std::size_t c = 0; c < codes_in.size(); ++c) {
+        std::memcpy(item_codes.write_unshared(row) + c, codes_in[c]->bytes.data() + i * sizeof(std::uint32_t),
+                    sizeof(std::uint32_t));
     }
 }
 
@@ -119,6 +127,7 @@ Generation Generation::copy_into_lists(RowLists new_lists, std::span<const std::
 Generation Generation::copy_rows(std::span<const std::int32_t> from_rows) const {
     Generation to(format);
     if (has_exact_rows) to.add_exact_rows();
+    to.add_code_columns(code_columns);
     const std::size_t n = from_rows.size();
     to.number = number;
     to.model_version = model_version;
@@ -141,6 +150,9 @@ Generation Generation::copy_rows(std::span<const std::int32_t> from_rows) const 
         if (!codes.empty()) *to.codes.write_unshared(i) = *codes.at(row);
         if (adjusted.has(row)) to.adjust(i, *adjustments.at(row));
         *to.ids.write_unshared(i) = *ids.at(row);
+        if (!code_columns.empty()) {
+            std::copy_n(item_codes.at(row), code_columns.size(), to.item_codes.write_unshared(i));
+        }
         for (std::size_t c = 0; c < columns.size(); ++c) {
             std::memcpy(to.columns[c].values.write_unshared(i), columns[c].values.at(row), size_of(columns[c].dtype));
         }
@@ -160,7 +172,8 @@ void Generation::publish() noexcept {
 
 std::size_t Generation::bytes() const noexcept {
     std::size_t sum = rows.bytes() + scales.bytes() + exact_rows.bytes() + ids.bytes() + codes.bytes() +
-                      id_map.buckets().bytes() + adjustments.bytes() + changed_in.bytes() + list_of.bytes();
+                      item_codes.bytes() + id_map.buckets().bytes() + adjustments.bytes() + changed_in.bytes() +
+                      list_of.bytes();
     for (const RowSet* set : {&blocked, &removed, &closed, &adjusted, &moved}) sum += set->words().bytes();
     for (const PagedColumn& column : columns) sum += column.values.bytes();
     if (lists != nullptr) sum += lists->bytes();

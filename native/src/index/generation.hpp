@@ -5,15 +5,15 @@
 // all pages that did not change between them.
 //
 // Invariants
-//   - rows, ids, exact_rows (if has_exact_rows), scales (int8) and each column have n_rows() elements; adjustments and
-//     codes too, or none: then every row has {1, 0}, or code 0.
+//   - rows, ids, exact_rows (if has_exact_rows), scales (int8), item_codes (if there are code_columns) and each column
+//     have n_rows() elements; adjustments and codes too, or none: then every row has {1, 0}, or code 0.
 //   - closed = blocked ∪ removed. blocked and removed are disjoint.
 //   - A row that is not in `adjusted` has {1, 0}; with adjustments of a file that was not verified, all rows are in it.
 //   - n_items = the rows that are not removed = the ids in id_map. For such a row, id_map has ids[row] → row (after
 //     is_map_verified).
 //   - versions[c].n_rows counts the rows of code c that are not removed. Only the first n_codes codes have rows.
-//   - rows, scales, exact_rows, ids, codes, columns and list_of change only by write_unshared, at rows that no reader
-//     sees; id_map, adjustments and the row sets change by copy_on_write.
+//   - rows, scales, exact_rows, ids, codes, item_codes, columns and list_of change only by write_unshared, at rows that
+//     no reader sees; id_map, adjustments and the row sets change by copy_on_write.
 //   - With lists, a row with an item is in exactly one of them. list_of has the list of rows that were written after
 //     the lists were built (moved, and all from n_ranged_rows() on); the others are in the list of their range.
 #pragma once
@@ -26,6 +26,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "index/id_map.hpp"
@@ -101,6 +102,12 @@ struct Generation {
         exact_rows = PagedArray<std::byte>(exact_format().stride(), kLargePage);
         has_exact_rows = true;
     }
+    // A row's codes are padded to a power of two, so that they are on one cache line.
+    void add_code_columns(std::vector<std::string> names) {
+        if (names.empty()) return;
+        item_codes = PagedArray<std::uint32_t>(std::bit_ceil(names.size()), kLargePage);
+        code_columns = std::move(names);
+    }
     RowFormat exact_format() const noexcept { return {format.dim, DType::float32}; }
     std::size_t n_rows() const noexcept { return rows.size(); }
     std::size_t code_of(std::size_t row) const noexcept { return codes.empty() ? 0 : *codes.at(row); }
@@ -138,6 +145,8 @@ struct Generation {
     // `columns_in` in this generation's order; nullptr takes the value of row `old`, the item's row until now.
     void write_row(std::size_t row, std::int64_t id, const MatrixView& vector, std::size_t code,
                    std::span<const Column* const> columns_in, std::size_t i, std::size_t old = 0);
+    // Writes element i of the code columns, which are in this generation's order, into a row that no reader sees.
+    void write_codes(std::size_t row, std::span<const Column* const> codes_in, std::size_t i);
     // Requires adjustments.
     void adjust(std::size_t row, const Adjustment& adjustment);
     // Sets `adjusted` from the adjustments; without reading them, to all rows. O(N).
@@ -183,6 +192,8 @@ struct Generation {
     PagedArray<std::byte> exact_rows;         // float32 rows to rescore from, if has_exact_rows
     PagedArray<std::int64_t> ids{1, kLargePage};
     PagedArray<std::uint8_t> codes{1, kLargePage};  // of model versions; empty while code 0 is the only one
+    std::vector<std::string> code_columns;
+    PagedArray<std::uint32_t> item_codes;  // by row, then by code column
     std::vector<PagedColumn> columns;
     PagedArray<std::uint16_t> list_of{1, kLargePage};  // empty, or unused, until a row is written after the lists
 

@@ -35,6 +35,21 @@ Status check_column(const Column& column, std::size_t n) {
                            std::to_string(size_of(column.dtype)));
 }
 
+Status check_code_columns(std::span<const Column> columns, std::size_t n) {
+    if (columns.size() > kMaxCodeColumns) {
+        return Status::invalid("an index has at most " + std::to_string(kMaxCodeColumns) + " code columns, got " +
+                               std::to_string(columns.size()));
+    }
+    for (const Column& column : columns) {
+        if (column.dtype != DType::uint32) {
+            return Status::invalid("code column '" + std::string(column.name) + "' has dtype " + name_of(column.dtype) +
+                                   ", expected uint32");
+        }
+        if (Status status = check_column(column, n); !status.ok()) return status;
+    }
+    return {};
+}
+
 Status missing_column(std::string_view name) {
     return Status::invalid("the index has no column '" + std::string(name) + "'");
 }

@@ -39,6 +39,9 @@ class VectorInput {
 // invalid_argument: the column does not have n elements.
 Status check_column(const Column& column, std::size_t n);
 
+// invalid_argument: more than kMaxCodeColumns, or a column without n elements of uint32.
+Status check_code_columns(std::span<const Column> columns, std::size_t n);
+
 // The error for a name that no column has.
 Status missing_column(std::string_view name);
 

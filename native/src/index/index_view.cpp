@@ -116,6 +116,10 @@ Result<DType> IndexView::column_dtype(std::string_view name) const noexcept {
     });
 }
 
+Result<std::vector<std::string>> IndexView::code_columns() const noexcept {
+    return at_boundary([&]() -> Result<std::vector<std::string>> { return generation_->code_columns; });
+}
+
 Status IndexView::save(const std::string& path) const noexcept {
     return at_boundary([&] {
         if (Status status = check_path(path); !status.ok()) return status;

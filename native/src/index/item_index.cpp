@@ -15,6 +15,21 @@
 namespace karec {
 namespace {
 
+Status check_names(std::span<const Column> columns) {
+    for (std::size_t c = 0; c < columns.size(); ++c) {
+        const std::string name(columns[c].name);
+        if (name.empty() || name.size() > kMaxSectionName || name.find('\0') != std::string::npos) {
+            return Status::invalid("a column's name has 1 to " + std::to_string(kMaxSectionName) +
+                                   " bytes of UTF-8, got '" + name + "'");
+        }
+        const auto earlier = columns.first(c);
+        if (std::ranges::find(earlier, name, &Column::name) != earlier.end()) {
+            return Status::invalid("column '" + name + "' appears twice");
+        }
+    }
+    return {};
+}
+
 Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddings,
                    const ItemIndex::BuildOptions& options) {
     if (Status status = check_isa(); !status.ok()) return status;
@@ -28,20 +43,12 @@ Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddin
     if (ids.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
         return Status::invalid("an index has at most 2^31 − 1 rows, got " + std::to_string(ids.size()));
     }
-    for (std::size_t c = 0; c < options.columns.size(); ++c) {
-        const Column& column = options.columns[c];
-        const std::string name(column.name);
-        if (name.empty() || name.size() > kMaxSectionName || name.find('\0') != std::string::npos) {
-            return Status::invalid("a column's name has 1 to " + std::to_string(kMaxSectionName) +
-                                   " bytes of UTF-8, got '" + name + "'");
-        }
+    if (Status status = check_names(options.columns); !status.ok()) return status;
+    if (Status status = check_names(options.code_columns); !status.ok()) return status;
+    for (const Column& column : options.columns) {
         if (Status status = check_column(column, ids.size()); !status.ok()) return status;
-        for (std::size_t other = 0; other < c; ++other) {
-            if (options.columns[other].name == column.name)
-                return Status::invalid("column '" + name + "' appears twice");
-        }
     }
-    return {};
+    return check_code_columns(options.code_columns, ids.size());
 }
 
 }  // namespace
@@ -63,6 +70,13 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
             columns.push_back(&column);
             g->columns.emplace_back(column.name, column.dtype);
         }
+        std::vector<const Column*> codes;
+        std::vector<std::string> code_names;
+        for (const Column& column : options.code_columns) {
+            codes.push_back(&column);
+            code_names.emplace_back(column.name);
+        }
+        g->add_code_columns(std::move(code_names));
         g->grow(ids.size());
         VectorInput vectors(embeddings, options.dtype);
         for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -70,6 +84,7 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
             const std::int64_t id = read_once(ids[i]);
             if (g->id_map.put(id, static_cast<std::int32_t>(i)) >= 0) return repeated_id(id, i);
             g->write_row(i, id, vectors.row(), 0, columns, i);
+            g->write_codes(i, codes, i);
         }
         return ItemIndex(std::make_shared<GenerationStore>(std::move(g)));
     });

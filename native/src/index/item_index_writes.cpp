@@ -49,6 +49,30 @@ Result<std::vector<const Column*>> order_columns(const Generation& g, std::span<
     return ordered;
 }
 
+// The code columns in the order of the index.
+Result<std::vector<const Column*>> order_code_columns(const Generation& g, std::span<const Column> given,
+                                                      std::size_t n) {
+    if (Status status = check_code_columns(given, n); !status.ok()) return status;
+    for (std::size_t c = 0; c < given.size(); ++c) {
+        const std::string name(given[c].name);
+        if (std::ranges::find(g.code_columns, name) == g.code_columns.end()) {
+            return Status::invalid("the index has no code column '" + name + "'");
+        }
+        if (std::ranges::find(given.first(c), name, &Column::name) != given.first(c).end()) {
+            return Status::invalid("code column '" + name + "' appears twice");
+        }
+    }
+    std::vector<const Column*> ordered;
+    for (const std::string& name : g.code_columns) {
+        const auto found = std::ranges::find(given, name, &Column::name);
+        if (found == given.end()) {
+            return Status::invalid("code column '" + name + "' is missing: items need every code column of the index");
+        }
+        ordered.push_back(&*found);
+    }
+    return ordered;
+}
+
 // Rejects new items if a column is missing: they have no value of it.
 Status check_new_items(const Generation& g, std::span<const std::int64_t> ids, std::span<const Column* const> ordered) {
     const auto missing = std::ranges::find(ordered, nullptr);
@@ -127,7 +151,8 @@ Status check_adjustments(const char* name, std::span<const float> values, std::s
 }  // namespace
 
 Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
-                         std::int64_t model_version, std::uint64_t space_id) noexcept {
+                         std::int64_t model_version, std::uint64_t space_id,
+                         std::span<const Column> code_columns) noexcept {
     return at_boundary([&]() -> Status {
         const std::vector<std::int64_t> own(ids.begin(), ids.end());  // another thread may write to `ids`
         const RowFormat format = pinned().generation_->format;
@@ -142,6 +167,8 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
         transaction->is_map_verified = true;
         auto ordered = order_columns(*transaction, columns, own.size());
         if (!ordered.ok()) return ordered.status();
+        const auto codes = order_code_columns(*transaction, code_columns, own.size());
+        if (!codes.ok()) return codes.status();
         if (Status status = check_new_items(*transaction, own, ordered.value()); !status.ok()) return status;
         if (Status status = check_space(*transaction, model_version, space_id); !status.ok()) return status;
         if (own.empty()) return {};
@@ -165,6 +192,7 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             const std::int32_t old = transaction->id_map.put(own[i], written[i]);
             transaction->write_row(row, own[i], vectors.row(), code, ordered.value(), i,
                                    static_cast<std::size_t>(std::max(old, 0)));
+            transaction->write_codes(row, codes.value(), i);
             copy_item_state(*transaction, old, row);
             ++version.n_rows;
             if (old < 0) {

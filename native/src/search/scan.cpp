@@ -1,8 +1,9 @@
 // IndexView::search_all: the best of all rows, or of the rows of some lists.
 //
-// Algorithm: tiles of 64 rows are scored in place, and the next tile is prefetched. For three queries or more over
-// float rows see bounded_scan.cpp. With n_probe, probe.cpp finds the rows, and a mask gives its rows, except many rows
-// of a bounded scan; if k is a large part of them, large_k.cpp selects. Cost: one pass over the rows, O(queries·N·D).
+// Algorithm: tiles of 64 rows are scored in place, and the next tile is prefetched. For three queries or more without
+// tables over float rows see bounded_scan.cpp. With n_probe, probe.cpp finds the rows, and a mask gives its rows,
+// except many rows of a bounded scan; if k is a large part of them, large_k.cpp selects. Cost: one pass over the rows,
+// O(queries·N·D).
 #include "search/scan.hpp"
 
 #include <algorithm>
@@ -122,8 +123,14 @@ std::optional<ScratchVector<std::int32_t>> find_masked_rows(const Generation& g,
     return rows;
 }
 
+bool has_tables(const Query& query) noexcept {
+    return !query.tables.empty() ||
+           std::ranges::any_of(query.by_version, [](const VersionQuery& version) { return !version.tables.empty(); });
+}
+
 bool is_bounded(const Generation& g, std::span<const Query> queries) noexcept {
-    return g.format.dtype != DType::int8 && queries.size() >= kMinBoundedQueries;
+    return g.format.dtype != DType::int8 && queries.size() >= kMinBoundedQueries &&
+           std::ranges::none_of(queries, has_tables);
 }
 
 void scan_all_rows(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,

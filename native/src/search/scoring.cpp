@@ -5,9 +5,13 @@ namespace karec {
 PaddedQueries::PaddedQueries(const Query& query, const Generation& g, const RowFormat& format) : format_(format) {
     if (query.by_version.empty()) {
         queries_.push_back(format.pad(query.values));
+        tables_.emplace_back(query.tables);
         return;
     }
-    for (const VersionQuery& version_query : query.by_version) queries_.push_back(format.pad(version_query.values));
+    for (const VersionQuery& version_query : query.by_version) {
+        queries_.push_back(format.pad(version_query.values));
+        tables_.emplace_back(version_query.tables);
+    }
     query_of_code_.assign(kMaxVersions, kNoQuery);
     for (std::size_t code = 0; code < g.n_codes; ++code) {
         const auto found = std::ranges::find(query.by_version, g.versions[code].number, &VersionQuery::model_version);
@@ -38,13 +42,34 @@ void PaddedQueries::dot(const Generation& g, std::int32_t* rows, const std::byte
     }
 }
 
-void apply_version_scales(const Generation& g, const std::int32_t* rows, std::size_t n, bool is_int8,
+void PaddedQueries::add_tables(const Generation& g, const std::int32_t* rows, std::size_t n,
+                               float* scores) const noexcept {
+    const Pages<std::uint32_t> pages = g.item_codes.pages();
+    std::uint32_t positions[kScoreBlock];
+    const std::uint32_t* codes[kScoreBlock];
+    float sums[kScoreBlock];
+    for (std::size_t q = 0; q < queries_.size(); ++q) {
+        if (tables_[q].empty()) continue;
+        std::size_t n_scored = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto row = static_cast<std::size_t>(std::max(rows[i], 0));
+            positions[n_scored] = static_cast<std::uint32_t>(i);
+            codes[n_scored] = pages.at(row);
+            n_scored += rows[i] >= 0 && (is_single() || query_of_code_[g.code_of(row)] == q);
+        }
+        tables_[q].sum(codes, n_scored, sums);
+        for (std::size_t s = 0; s < n_scored; ++s) scores[positions[s]] += sums[s];
+    }
+}
+
+void apply_version_scales(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows, std::size_t n,
                           float* scores) noexcept {
-    if (is_int8) {
+    if (queries.is_int8()) {
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] >= 0) scores[i] *= *g.scales.at(static_cast<std::size_t>(rows[i]));
         }
     }
+    if (queries.has_tables()) queries.add_tables(g, rows, n, scores);
     if (g.is_calibrated()) {
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] >= 0) scores[i] = g.calibrate_score(static_cast<std::size_t>(rows[i]), scores[i]);
@@ -52,8 +77,9 @@ void apply_version_scales(const Generation& g, const std::int32_t* rows, std::si
     }
 }
 
-void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool is_int8, float* scores) noexcept {
-    apply_version_scales(g, rows, n, is_int8, scores);
+void adjust_scores(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows, std::size_t n,
+                   float* scores) noexcept {
+    apply_version_scales(g, queries, rows, n, scores);
     if (g.adjustments.empty()) return;
     for (std::size_t i = 0; i < n; ++i) {
         if (rows[i] < 0) continue;

@@ -1,9 +1,9 @@
-// Exact scores of candidates and of rows: the inner product with the query of the row's model version, then scale and
-// offset of that version, then scale and offset of the item.
+// Exact scores of candidates and of rows: the inner product with the query of the row's model version, plus its tables
+// at the row's codes, then scale and offset of that version, then scale and offset of the item.
 //
-// Algorithm: blocks of 128. While a block is scored, the vectors of the next block and the id-map buckets of the block
-// after it are prefetched. Vectors of blocked items are not read.
-// Cost: one pass over the rows, O(N·D).
+// Algorithm: blocks of 128. While a block is scored, the vectors and codes of the next block and the id-map buckets of
+// the block after it are prefetched. Vectors and codes of blocked items are not read.
+// Cost: one pass over the rows, O(N·(D + tables)).
 // Invariant: an id map that was opened without verify, or an array that another thread writes, may give any row. Each
 // candidate's row is compared with n_rows after it was read.
 // Threads: any number of threads may use one PaddedQueries; the other objects belong to one call.
@@ -18,12 +18,14 @@
 #include "index/generation.hpp"
 #include "index/id_map.hpp"
 #include "karec/index_view.hpp"
+#include "search/code_tables.hpp"
 
 namespace karec {
 
 inline constexpr std::size_t kScoreBlock = 128;  // prefetched rows: enough to hide memory latency, few enough for L2
 inline constexpr std::int32_t kBlockedRow = -2;
 static_assert(kScoreBlock == IdLookup::kBlock);
+static_assert(kScoreBlock <= CodeTables::kMaxSummedRows);
 
 // A checked query, or one for each model version, padded and rounded for the kernels of one row format.
 class PaddedQueries {
@@ -34,7 +36,13 @@ class PaddedQueries {
     // is skipped, and rows of a version without a query become kUnknownRow. Prefetches `next` if it is not null.
     void dot(const Generation& g, std::int32_t* rows, const std::byte* const* vectors, const std::byte* const* next,
              std::size_t n, float* out) const noexcept;
+    // scores[i] += the sum of the tables of row i's version, for rows[i] ≥ 0.
+    void add_tables(const Generation& g, const std::int32_t* rows, std::size_t n, float* scores) const noexcept;
     bool is_single() const noexcept { return query_of_code_.empty(); }
+    bool has_tables() const noexcept {
+        return std::ranges::any_of(tables_, [](const CodeTables& tables) { return !tables.empty(); });
+    }
+    bool is_int8() const noexcept { return format_.dtype == DType::int8; }
 
     // Readable memory of a row's length for candidates without a row: kernels need no branch.
     const std::byte* placeholder() const noexcept {
@@ -45,14 +53,24 @@ class PaddedQueries {
     static constexpr std::size_t kNoQuery = SIZE_MAX;
     RowFormat format_;
     ScratchVector<PaddedQuery> queries_;
+    ScratchVector<CodeTables> tables_;          // of each query
     ScratchVector<std::size_t> query_of_code_;  // by version code of a row; empty: one query for all rows
 };
 
-// scores[i] → scores[i]·scale + offset of the row's model version for rows[i] ≥ 0, after the scale of an int8 row.
-void apply_version_scales(const Generation& g, const std::int32_t* rows, std::size_t n, bool is_int8,
+// For rows[i] ≥ 0, scores[i] → (scores[i]·scale of an int8 row + tables)·scale + offset of the row's model version.
+void apply_version_scales(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows, std::size_t n,
                           float* scores) noexcept;
 // The same, then scale and offset of the row's item.
-void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool is_int8, float* scores) noexcept;
+void adjust_scores(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows, std::size_t n,
+                   float* scores) noexcept;
+
+// Prefetches the codes of rows; a row below 0 has none. Requires code columns.
+inline void prefetch_codes(const Generation& g, const std::int32_t* rows, std::size_t n) noexcept {
+    const Pages<std::uint32_t> codes = g.item_codes.pages();
+    for (std::size_t i = 0; i < n; ++i) {
+        __builtin_prefetch(codes.at(static_cast<std::size_t>(std::max(rows[i], 0))), 0, 2);
+    }
+}
 
 // A block of candidates. A skipped candidate has a readable vector and adjustment without meaning.
 struct CandidateBlock {
@@ -63,11 +81,15 @@ struct CandidateBlock {
 
 class CandidateReader {
   public:
-    CandidateReader(const Generation& g, const Candidates& candidates, const std::byte* placeholder)
-        : g_(g), candidates_(candidates), placeholder_(placeholder), lookup_(g.id_map, candidates.ids) {}
+    CandidateReader(const Generation& g, const Candidates& candidates, const PaddedQueries& queries)
+        : g_(g),
+          candidates_(candidates),
+          placeholder_(queries.placeholder()),
+          has_tables_(queries.has_tables()),
+          lookup_(g.id_map, candidates.ids) {}
 
-    // Reads candidates first … first + n − 1. Called in order, kScoreBlock at a time. Prefetches adjustments and int8
-    // scales; PaddedQueries::dot prefetches the vectors.
+    // Reads candidates first … first + n − 1. Called in order, kScoreBlock at a time. Prefetches adjustments, codes and
+    // int8 scales; PaddedQueries::dot prefetches the vectors.
     void read(std::size_t first, std::size_t n, CandidateBlock& block) noexcept {
         if (candidates_.ids.empty()) {
             for (std::size_t i = 0; i < n; ++i) block.rows[i] = candidates_.rows.values[first + i];
@@ -84,6 +106,7 @@ class CandidateReader {
         for (std::size_t i = 0; i < n && !g_.scales.empty(); ++i) {
             if (block.rows[i] >= 0) __builtin_prefetch(g_.scales.at(static_cast<std::size_t>(block.rows[i])), 0, 2);
         }
+        if (has_tables_) prefetch_codes(g_, block.rows, n);
     }
 
   private:
@@ -124,6 +147,7 @@ class CandidateReader {
     const Generation& g_;
     const Candidates& candidates_;
     const std::byte* placeholder_;
+    bool has_tables_;
     IdLookup lookup_;
 };
 
@@ -136,9 +160,8 @@ SearchCount score_candidates(const Generation& g, const PaddedQueries& queries, 
     CandidateBlock blocks[2];
     float scores[kScoreBlock];
     std::fill(std::begin(blocks[1].vectors), std::end(blocks[1].vectors), queries.placeholder());
-    const bool is_int8 = g.format.dtype == DType::int8;
     const std::size_t n_candidates = candidates.size();
-    CandidateReader reader(g, candidates, queries.placeholder());
+    CandidateReader reader(g, candidates, queries);
     reader.read(0, std::min(kScoreBlock, n_candidates), blocks[0]);
     std::size_t half = 0;
     for (std::size_t first = 0; first < n_candidates; first += kScoreBlock, half ^= 1) {
@@ -147,7 +170,7 @@ SearchCount score_candidates(const Generation& g, const PaddedQueries& queries, 
         CandidateBlock& block = blocks[half];
         if (n_next > 0) reader.read(first + n, n_next, blocks[half ^ 1]);
         queries.dot(g, block.rows, block.vectors, n_next > 0 ? blocks[half ^ 1].vectors : nullptr, n, scores);
-        apply_version_scales(g, block.rows, n, is_int8, scores);
+        apply_version_scales(g, queries, block.rows, n, scores);
         for (std::size_t i = 0; i < n && !g.adjustments.empty(); ++i) {
             scores[i] = scores[i] * block.adjustments[i]->scale + block.adjustments[i]->offset;
         }
@@ -168,14 +191,15 @@ SearchCount score_candidates(const Generation& g, const PaddedQueries& queries, 
 // values for the version of row i, rows[i] is negative and scores[i] undefined.
 template <class Take>
 void score_rows(const Generation& g, const PaddedQueries& queries, std::span<const std::int32_t> all, Take&& take) {
-    const bool is_int8 = g.format.dtype == DType::int8;
+    const bool has_tables = queries.has_tables();
     std::int32_t rows[kScoreBlock];
     const std::byte* vectors[2][kScoreBlock];
     float scores[kScoreBlock];
     const Pages<std::byte> pages = g.rows.pages();
-    const auto find_vectors = [&all, pages](std::size_t first, const std::byte** found) {
+    const auto find_vectors = [&, pages](std::size_t first, const std::byte** found) {
         const std::size_t n = std::min(kScoreBlock, all.size() - first);
         for (std::size_t i = 0; i < n; ++i) found[i] = pages.at(static_cast<std::size_t>(all[first + i]));
+        if (has_tables) prefetch_codes(g, all.data() + first, n);
         return n;
     };
     std::size_t n_next = find_vectors(0, vectors[0]);
@@ -185,7 +209,7 @@ void score_rows(const Generation& g, const PaddedQueries& queries, std::span<con
         n_next = find_vectors(first + n, vectors[half ^ 1]);
         std::copy_n(&all[first], n, rows);
         queries.dot(g, rows, vectors[half], n_next == n ? vectors[half ^ 1] : nullptr, n, scores);
-        adjust_scores(g, rows, n, is_int8, scores);
+        adjust_scores(g, queries, rows, n, scores);
         take(first, n, rows, scores);
         first += n;
     }

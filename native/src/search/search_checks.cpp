@@ -10,6 +10,33 @@
 namespace karec {
 namespace {
 
+Status check_table(const CodeTable& table) {
+    Status status = check_lengths("codes", table.codes.size(), "values", table.values.size());
+    if (status.ok()) status = check_finite(table.values, "values");
+    if (status.ok()) status = check_finite(std::span(&table.other, 1), "other");
+    for (std::size_t i = 1; status.ok() && i < table.codes.size(); ++i) {
+        const std::uint32_t code = read_once(table.codes[i]);
+        const std::uint32_t before = read_once(table.codes[i - 1]);
+        if (code > before) continue;
+        return Status::invalid("codes holds " + std::to_string(code) + " at position " + std::to_string(i) + " after " +
+                               std::to_string(before) + ", expected ascending codes without repetition");
+    }
+    return status;
+}
+
+Status check_tables(std::span<const CodeTable> tables, const Generation& g, const std::string& name) {
+    if (tables.empty()) return {};
+    if (tables.size() != g.code_columns.size()) {
+        return Status::invalid(name + " has " + std::to_string(tables.size()) + " tables, the index has " +
+                               std::to_string(g.code_columns.size()) + " code columns");
+    }
+    for (std::size_t c = 0; c < tables.size(); ++c) {
+        const Status status = check_table(tables[c]);
+        if (!status.ok()) return Status::invalid(name + ": table '" + g.code_columns[c] + "': " + status.message());
+    }
+    return {};
+}
+
 Status check_values(std::span<const float> values, const Generation& g, const std::string& name) {
     if (values.size() == g.format.dim) return check_finite(values, name.c_str());
     return Status::invalid(name + " has " + std::to_string(values.size()) + " values, expected " +
@@ -89,9 +116,11 @@ Status check_query(const Query& query, const Generation& g, const std::string& n
     for (const VersionQuery& version_query : query.by_version) {
         const std::string version_name = name + " of model version " + std::to_string(version_query.model_version);
         if (Status status = check_values(version_query.values, g, version_name); !status.ok()) return status;
+        if (Status status = check_tables(version_query.tables, g, version_name); !status.ok()) return status;
     }
     if (!query.by_version.empty()) return {};
     if (Status status = check_values(query.values, g, name); !status.ok()) return status;
+    if (Status status = check_tables(query.tables, g, name); !status.ok()) return status;
     std::string versions;
     std::size_t n_versions = 0;
     for (const ModelVersion& version : g.used_versions()) {

@@ -31,7 +31,8 @@ void pad_list(const Ranked& list, std::size_t n);
 // of g.
 Status check_mask(std::size_t length, const Generation& g);
 
-// Refuses queries that are not D finite values each, and a single query if the index has rows of several model
+// Refuses queries that are not D finite values each, tables that are not one for each code column with ascending codes
+// and finite values, and a single query if the index has rows of several model
 // versions. `name` is the query in the message.
 Status check_query(const Query& query, const Generation& g, const std::string& name);
 

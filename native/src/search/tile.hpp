@@ -61,12 +61,14 @@ struct Tile {
 };
 static_assert(kTile == 64, "one word of a RowSet");
 
-// adjust_scores for a whole tile: its scales and adjustments are contiguous in one page.
-inline void adjust_tile(const Generation& g, const Tile& tile, bool is_int8, float* scores) noexcept {
-    if (is_int8) {
+// adjust_scores for a whole tile: its scales and adjustments are contiguous in one page. `rows` are read for tables.
+inline void adjust_tile(const Generation& g, const Tile& tile, const PaddedQueries& queries, const std::int32_t* rows,
+                        float* scores) noexcept {
+    if (queries.is_int8()) {
         const float* scales = g.scales.at(tile.first);
         for (std::size_t i = 0; i < tile.n; ++i) scores[i] *= scales[i];
     }
+    if (queries.has_tables()) queries.add_tables(g, rows, tile.n, scores);
     if (g.is_calibrated()) {
         for (std::size_t i = 0; i < tile.n; ++i) scores[i] = g.calibrate_score(tile.first + i, scores[i]);
     }
@@ -80,16 +82,15 @@ inline void adjust_tile(const Generation& g, const Tile& tile, bool is_int8, flo
 // Offers the exact scores of the tile's rows to `top`. Prefetches the vectors of `next` if it is not null.
 inline void offer_tile(const Generation& g, const Tile& tile, const PaddedQueries& queries, TopK& top,
                        const std::byte* const* next) {
-    const bool is_int8 = g.format.dtype == DType::int8;
     const bool has_all_rows = queries.is_single() && tile.is_whole();
     std::int32_t rows[kTile];
     float scores[kTile];
-    if (!has_all_rows) tile.list_rows(rows);
+    if (!has_all_rows || queries.has_tables()) tile.list_rows(rows);
     queries.dot(g, rows, tile.vectors, next, tile.n, scores);
     if (tile.is_whole()) {
-        adjust_tile(g, tile, is_int8, scores);
+        adjust_tile(g, tile, queries, rows, scores);
     } else {
-        adjust_scores(g, rows, tile.n, is_int8, scores);
+        adjust_scores(g, queries, rows, tile.n, scores);
     }
     top.offer(scores, has_all_rows ? nullptr : rows, tile.n, static_cast<std::uint32_t>(tile.first));
 }

@@ -102,6 +102,29 @@ TEST(build_and_upsert_store_no_nan_if_vectors_change) {
     }
 }
 
+TEST(scores_stay_in_bounds_if_codes_of_tables_change) {
+    const karec::ItemIndex plain = small_index();
+    std::vector<std::uint32_t> item_codes(kRows, 9);
+    const karec::Column column{"creator", karec::DType::uint32, std::as_bytes(std::span(item_codes))};
+    std::vector<std::int64_t> ids(kRows);
+    for (std::size_t i = 0; i < kRows; ++i) ids[i] = static_cast<std::int64_t>(i);
+    karec::ItemIndex::BuildOptions options;
+    options.code_columns = {&column, 1};
+    const std::vector<float> vectors(kRows * 4, 1.0f);
+    const auto index = karec::ItemIndex::build(ids, {vectors.data(), kRows, 4, karec::DType::float32}, options);
+    std::vector<std::uint32_t> codes = {1, 2, 9};
+    const std::vector<float> values(3, 2.0f);
+    const karec::CodeTable table{codes, values, 0.0f};
+    std::vector<float> scores(kRows);
+    for (int i = 0; i < 100; ++i) {
+        while_changing(codes, std::uint32_t{9}, UINT32_MAX, [&] {
+            const karec::Query query(std::span<const float>(vectors).first(4), {&table, 1});
+            CHECK(index->pinned().scores(query, karec::Candidates::of_ids(ids), scores).ok());
+            CHECK(std::ranges::all_of(scores, [](float score) { return score == 4.0f || score == 6.0f; }));
+        });
+    }
+}
+
 TEST(adjust_stores_no_nan_if_scales_change) {
     karec::ItemIndex index = small_index();
     std::vector<std::int64_t> ids(kEntries, 3);

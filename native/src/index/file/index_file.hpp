@@ -1,7 +1,7 @@
 // The index file: a section file (base/section_file.hpp) of kind kIndexFile.
 //
 // Fields: n_rows; dim | dtype << 32; model version of the newest vectors; generation.
-// Sections: ids, rows and id map; then those of kinds 5 to 13 that the index needs, by number; then one for each
+// Sections: ids, rows and id map; then those of kinds 5 to 15 that the index needs, by number; then one for each
 // column.
 #pragma once
 
@@ -24,15 +24,17 @@ enum IndexSection : std::uint32_t {
     kRows = 2,
     kIdMap = 3,
     kColumn = 4,
-    kScales = 5,       // of int8 rows
-    kExactRows = 6,    // float32 rows, if int8 rows are rescored
-    kVersions = 7,     // if there are several, model versions by code
-    kCodes = 8,        // with kVersions, the code of each row
-    kAdjustments = 9,  // if any row is adjusted
-    kBlocked = 10,     // if any row is blocked, one bit per row
-    kCentroids = 11,   // if there are lists, one padded float32 row per list
-    kLists = 12,       // with kCentroids, the model version of the lists, then their ends
-    kSpaces = 13,      // if one is not {0, 1, 0}, an entry for each model version by code
+    kScales = 5,        // of int8 rows
+    kExactRows = 6,     // float32 rows, if int8 rows are rescored
+    kVersions = 7,      // if there are several, model versions by code
+    kCodes = 8,         // with kVersions, the code of each row
+    kAdjustments = 9,   // if any row is adjusted
+    kBlocked = 10,      // if any row is blocked, one bit per row
+    kCentroids = 11,    // if there are lists, one padded float32 row per list
+    kLists = 12,        // with kCentroids, the model version of the lists, then their ends
+    kSpaces = 13,       // if one is not {0, 1, 0}, an entry for each model version by code
+    kCodeColumns = 14,  // if there are code columns, their names, each ended by a 0 byte
+    kItemCodes = 15,    // with kCodeColumns, the codes of each row, padded with 0 to a power of two
 };
 
 struct SpaceEntry {
@@ -59,6 +61,9 @@ struct IndexContents {
     std::span<const float> centroids;
     std::span<const std::int64_t> lists;
     std::span<const SpaceEntry> spaces;
+    std::span<const char> code_names;
+    std::span<const std::uint32_t> item_codes;
+    std::vector<std::string> code_columns;
     std::vector<Column> columns;
 };
 

@@ -1,6 +1,7 @@
 // Reads a generation from an index file. Checks the fields, then the order and the sizes of the sections, then their
 // consistency.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -76,6 +77,10 @@ bool assign_section(const FileSection& section, std::size_t n, IndexContents& co
             return assign_any(contents.lists, bytes);
         case kSpaces:
             return assign_any(contents.spaces, bytes);
+        case kCodeColumns:
+            return assign_any(contents.code_names, bytes);
+        case kItemCodes:
+            return assign_any(contents.item_codes, bytes);
         default:
             return false;
     }
@@ -168,6 +173,25 @@ Status check_lists(const IndexContents& contents) {
     return {};
 }
 
+// Splits the names of code columns. Checks that they are distinct, and that each row has its codes.
+Status read_code_columns(IndexContents& contents) {
+    if (!has(contents.code_names) && !has(contents.item_codes)) return {};
+    std::vector<std::string>& names = contents.code_columns;
+    for (auto first = contents.code_names.begin(); first != contents.code_names.end();) {
+        const auto end = std::find(first, contents.code_names.end(), '\0');
+        const std::string name(first, end);
+        const bool is_new = std::ranges::find(names, name) == names.end();
+        if (end == contents.code_names.end() || name.empty() || name.size() > kMaxSectionName || !is_new) {
+            return damaged("its code columns have no distinct names");
+        }
+        names.push_back(name);
+        first = end + 1;
+    }
+    const bool is_in_range = !names.empty() && names.size() <= kMaxCodeColumns;
+    if (is_in_range && contents.item_codes.size() == contents.ids.size() * std::bit_ceil(names.size())) return {};
+    return damaged("its code columns and its codes do not fit");
+}
+
 }  // namespace
 
 Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
@@ -185,7 +209,7 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
         const FileSection& section = sections[s];
         if (s >= 3 && section.kind == kColumn) break;
         const bool is_next = s < 3 ? section.kind == s + 1 : section.kind > kColumn && section.kind > last;
-        if (!is_next || section.kind > kSpaces || section.dtype != 0 || !section.name.empty()) {
+        if (!is_next || section.kind > kItemCodes || section.dtype != 0 || !section.name.empty()) {
             return damaged("its sections are out of order");
         }
         if (!assign_section(section, n_rows, contents)) {
@@ -197,6 +221,7 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     if (status.ok()) status = check_rows(contents);
     if (status.ok()) status = check_lists(contents);
     if (status.ok()) status = check_spaces(contents);
+    if (status.ok()) status = read_code_columns(contents);
     if (status.ok() && verify) status = check_numbers(contents);
     if (!status.ok()) return status;
     IdMap id_map;
@@ -240,6 +265,8 @@ std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::
     g->mark_adjusted(!is_verified);
     g->blocked.words().map(owner, contents.blocked);
     g->closed.words().map(owner, contents.blocked);
+    g->add_code_columns(contents.code_columns);
+    g->item_codes.map(owner, contents.item_codes);
     if (!contents.lists.empty()) {
         const std::vector<float> centroids(contents.centroids.begin(), contents.centroids.end());
         RowLists lists(g->exact_format(), contents.lists.front(), centroids);

@@ -37,6 +37,9 @@ Status write_index(const std::string& path, const Generation& g) {
         }
     }
 
+    std::string code_names;
+    for (const std::string& name : g.code_columns) code_names.append(name).push_back('\0');
+
     std::vector<NewSection> sections;
     const auto add = [&](std::uint32_t kind, Pieces pieces) {
         sections.push_back({.kind = kind, .pieces = std::move(pieces)});
@@ -57,6 +60,10 @@ Status write_index(const std::string& path, const Generation& g) {
         add(kLists, {std::as_bytes(std::span(lists))});
     }
     if (!spaces.empty()) add(kSpaces, {std::as_bytes(std::span(spaces))});
+    if (!code_names.empty()) {
+        add(kCodeColumns, {std::as_bytes(std::span(code_names))});
+        add(kItemCodes, bytes_of_pages(g.item_codes));
+    }
     for (const PagedColumn& column : g.columns) {
         const auto dtype = static_cast<std::uint32_t>(column.dtype);
         sections.push_back({kColumn, dtype, bytes_of_pages(column.values), column.name});
