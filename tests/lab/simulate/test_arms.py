@@ -43,14 +43,22 @@ def test_built_in_sets_are_valid_scenes(name, population, tmp_path):
         assert "not_seen" in [step["use"] for step in scene.stages[0]["steps"]]
 
 
-@pytest.mark.parametrize(("name", "arm_name"), [("demo", "page policy"), ("fairness", "starting")])
-def test_default_arm_has_the_rerank_stage_of_the_template(name, arm_name, population, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "arm_name"),
+    [("demo", "page policy"), ("fairness", "starting"), ("prerank", "distilled towers")],
+)
+def test_default_arm_plays_the_template(name, arm_name, population, tmp_path):
     arms = read_arms(name)
     (arm,) = [arm for arm in arms.arms if arm.name == arm_name]
     scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(SCENE)
     path = tmp_path / "starting.toml"
     path.write_text(home_scene_text(SCENE, population.snapshot, WEIGHTS))
-    assert scene.stages[-1]["steps"] == Config.read(path).scene(SCENE).stages[-1]["steps"]
+    template = Config.read(path).scene(SCENE)
+    assert scene.stages[1:] == template.stages[1:] and scene.recall == template.recall
+    *prerank, not_seen, not_own = scene.stages[0]["steps"]
+    assert prerank == template.stages[0]["steps"]
+    assert (not_seen["use"], not_own["use"]) == ("not_seen", "not_own")
+    assert (scene.limit, scene.exposure) == (template.limit, template.exposure)
 
 
 def test_only_selects_arms_of_a_file(tmp_path):
@@ -67,7 +75,7 @@ def test_only_selects_arms_of_a_file(tmp_path):
 
 def test_arm_changes_only_the_keys_it_names(scene_of):
     towers, random = scene_of(TOWERS + RANDOM), scene_of(TOWERS + RANDOM, 1)
-    assert [step["use"] for step in towers.stages[0]["steps"]][-2:] == ["inner_product", "top_k"]
+    assert [step["use"] for step in towers.stages[0]["steps"]][-2:] == ["not_seen", "not_own"]
     assert [step["use"] for step in random.stages[0]["steps"]][-2:] == [
         "karec.lab.simulate.random_order:RandomOrder",
         "top_k",
