@@ -77,6 +77,7 @@ karec export stage run/karec.toml --stage prerank --stage rank --out stages-home
 karec export stage run/karec.toml --out stages-home.json --check
 karec export trees ranker.onnx
 karec lab simulate --arms prerank --out loop
+karec lab simulate --arms prerank --out loop --seed 1 --seed 2 --against "everything ranked"
 karec lab simulate --arms arms.toml --only plain --out loop --resume
 karec lab ablation shop --out ablation
 karec lab ablation world --out ablation --on validation --seeds 0 --rows hard --rows list

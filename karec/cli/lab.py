@@ -10,7 +10,8 @@ import typer
 
 from karec.cli.datasets import build_world
 from karec.cli.options import Report, WorldChoice
-from karec.cli.output import ProgressReport, make_console, require_extra, text_table
+from karec.cli.output import ProgressReport, make_console, print_tables, require_extra, text_table
+from karec.errors import nearest
 
 if TYPE_CHECKING:
     from rich.table import Table as TextTable
@@ -39,7 +40,16 @@ def simulate(
     days: Annotated[int, typer.Option(min=1, help="Days to simulate.")] = 10,
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 2_000,
     works: Annotated[int, typer.Option(min=1, help="Works on the first day.")] = 50_000,
-    seed: Annotated[int, typer.Option(help="Seed of the world and of training.")] = 0,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--seed", help="Seed of a world and its training. Repeatable: each in OUT/SEED (default: 0)."
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARM", help="Arm to compare with over worlds. Repeatable (default: baseline)."),
+    ] = None,
     models: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of first trainings to share (default: OUT/models)."),
@@ -53,28 +63,42 @@ def simulate(
     console = make_console()
     from karec.files import check_writable_folder
     from karec.lab.simulate.arms import read_arms
+    from karec.lab.simulate.compare_worlds import MAX_WORLDS, worlds_table
     from karec.lab.simulate.loop import simulate as play
     from karec.lab.simulate.population import Sizes
+    from karec.lab.simulate.report import loop_report, write_simulation
 
-    sizes = Sizes(works, users, min(PAST_IMPRESSIONS * users, MAX_PAST_IMPRESSIONS), days, seed)
+    seeds = seeds or [0]
+    if len(set(seeds)) < len(seeds) or len(seeds) > MAX_WORLDS:
+        raise ValueError(f"--seed: {seeds}, expected at most {MAX_WORLDS} different seeds")
+    impressions = min(PAST_IMPRESSIONS * users, MAX_PAST_IMPRESSIONS)
     path = Path(arms)
     cascades = read_arms(path)
     if only:
         cascades = cascades.only(only)
+    names = [arm.name for arm in cascades.arms]
+    for name in against or ():
+        if name not in names:
+            raise ValueError(f"--against: {name!r} is not an arm{nearest(name, names)}; there are {names}")
     if report is not None:
         check_writable_folder(report)
-    with ProgressReport() as progress:
-        play(cascades, path.parent, sizes, out, resume=resume, models=models, progress=progress)
-    for arm in cascades.arms:
-        print(f"{arm.name}: {out / arm.name}")
-    if report is not None:
-        from karec.lab.simulate.report import loop_report, write_simulation
-
-        content = loop_report(out, cascades)
-        for table in loop_tables(content):
-            console.print(table)
-        _, page = write_simulation(content, report)
-        print(f"report: {page}")
+    contents = []
+    for seed in seeds:
+        world = Path(str(seed)) if len(seeds) > 1 else Path()
+        sizes = Sizes(works, users, impressions, days, seed)
+        with ProgressReport() as progress:
+            play(cascades, path.parent, sizes, out / world, resume=resume, models=models, progress=progress)
+        for arm in cascades.arms:
+            print(f"{arm.name}: {out / world / arm.name}")
+        if report is not None or len(seeds) > 1:
+            contents.append(loop_report(out / world, cascades))
+        if report is not None:
+            for table in loop_tables(contents[-1]):
+                console.print(table)
+            _, page = write_simulation(contents[-1], report / world)
+            print(f"report: {page}")
+    if len(seeds) > 1:
+        print_tables(console, [worlds_table(contents, name) for name in against or [contents[0]["baseline"]]])
 
 
 def export_world(out: Folder, choice: WorldChoice) -> None:

@@ -81,6 +81,8 @@ def test_train_refuses_wrong_options_and_publishes_nothing(tmp_path, capsys, set
         ),
         ("lab simulate --arms nowhere.toml --out x", "nowhere.toml cannot be read"),
         ("lab simulate --arms prerank --out x --users 3", "n_users must be an integer ≥ 20"),
+        ("lab simulate --arms prerank --out x --seed 1 --seed 1", "expected at most 10 different seeds"),
+        ("lab simulate --arms prerank --out x --against LL", "'LL' is not an arm"),
         ("lab export-world file", "file: this is a file, expected a folder. Name another folder."),
         ("export stage karec.toml --out .", ".: this is a folder, expected a file. Name a file in it."),
         ("export stage karec.toml --out deep/x --scene x", "deep: the folder is missing. Create it"),
