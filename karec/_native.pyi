@@ -128,19 +128,33 @@ class Vocabulary:
     def keys(self) -> _I64: ...
     def encode(self, ids: ArrayLike) -> _I64: ...
 
-def crosses(
-    history: ArrayLike,
-    skipped: ArrayLike,
-    follows: ArrayLike,
-    friends: ArrayLike,
-    alike: ArrayLike,
-    shared: ArrayLike,
-    items: ArrayLike,
-    creator: int,
-    cowatch: tuple[ArrayLike, ...] | None,
-    affinities: tuple[ArrayLike, ...] | None,
-    positions: ArrayLike | None,
-) -> _F32: ...
+class CrossWeights:
+    def __init__(
+        self, columns: ArrayLike, low: ArrayLike, per_width: ArrayLike, weights: ArrayLike
+    ) -> None: ...
+
+class CrossInputs:
+    def __init__(
+        self,
+        history: ArrayLike,
+        skipped: ArrayLike,
+        follows: ArrayLike,
+        friends: ArrayLike,
+        alike: ArrayLike,
+        shared: ArrayLike,
+        items: ArrayLike,
+        creator: int,
+        cowatch: tuple[ArrayLike, ...] | None,
+        affinities: tuple[ArrayLike, ...] | None,
+        positions: ArrayLike | None,
+    ) -> None: ...
+    def crosses(self) -> _F32: ...
+    # codes, values, other by category
+    def tables(
+        self, weights: CrossWeights, categories: Sequence[int]
+    ) -> list[tuple[NDArray[np.uint32], _F32, float]]: ...
+
+def code32(codes: ArrayLike) -> NDArray[np.uint32]: ...
 def log_hours(moments: ArrayLike, time_ms: ArrayLike) -> NDArray[np.float64]: ...
 def log1p(values: ArrayLike) -> NDArray[np.float64]: ...
 def scaled(values: ArrayLike, log: bool, mean: float, scale: float) -> _F32: ...

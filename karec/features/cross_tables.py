@@ -3,7 +3,7 @@
 The wide part (``karec.learn.nets.wide``) is a linear function of cross features that depend on an item by the
 code of one category. So its sum over the features of a category is one number for each code. A request
 computes it for the codes in the user's lists, for code 0, and once for all other codes, whose cross features
-are equal. An item then costs one look-up a category.
+are equal. An item then costs one look-up a category, in the item index (``karec.index.CodeTable``).
 """
 
 from __future__ import annotations
@@ -16,15 +16,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.schema import CREATOR
+from karec import _native
 from karec.errors import BundleError
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.files import file_aside, read_npz
+from karec.index import CodeTable
 
-OTHER = np.iinfo(np.int64).max  # a code that no value has, see ``karec.features.vocabulary``
-_LISTS = ("history", "skipped", "affinity_history", "affinity_skipped")
-USER_LISTS = (*_LISTS, *SOCIAL_EDGES, "alike")  # user inputs of ``Encoder`` that tables read
+USER_LISTS = (  # user inputs of ``Encoder`` that tables read
+    *("history", "skipped", "affinity_history", "affinity_skipped", "history_cowatch", "skipped_cowatch"),
+    *(*SOCIAL_EDGES, "alike"),
+)
+
+
+class CrossTables:
+    """Makes the tables of users. Any number of threads may call.
+
+    categories: those with a table, the code columns of the item index.
+    """
+
+    def __init__(self, encoder: Encoder, weights: CrossWeights) -> None:
+        self.categories = weights.categories(encoder)
+        self._encoder = encoder
+        self._weights = _native.CrossWeights(
+            weights.columns, weights.low, weights.per_width, weights.weights[0]
+        )
+
+    @classmethod
+    def load(cls, path: Path, encoder: Encoder) -> CrossTables | None:
+        """Returns None if there is no file: the towers are not wide. Raises BundleError like CrossWeights."""
+        weights = CrossWeights.load(path, encoder)
+        return None if weights is None else cls(encoder, weights)
+
+    def make(self, user: Mapping[str, NDArray[Any]]) -> dict[str, CodeTable]:
+        """Returns {category: table} for the user of one request, the inputs ``user`` of ``encode_user``.
+
+        Cost: the cross features of an item for each distinct code of the user's lists.
+        """
+        tables = self._encoder.encode_tables(user, self._weights, self.categories)
+        return {name: CodeTable(*table) for name, table in zip(self.categories, tables, strict=True)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,29 +85,6 @@ class CrossWeights:
         pieces = np.clip((x[:, :, None] - self.low) * self.per_width, 0.0, 1.0)
         weights = self.weights[head].astype(np.float64)
         return np.asarray(np.einsum("nfb,fb->nf", pieces, weights[:, :-1]) + x * weights[:, -1])
-
-    def make_tables(self, encoder: Encoder, user: Mapping[str, NDArray[Any]]) -> CrossTables:
-        """Returns the tables of the user of one request, the inputs ``user`` of ``Encoder.encode_user``.
-
-        Cost: the crosses and terms of one item for each distinct code of the user's lists, and O(K) for the
-        K codes of each category.
-        """
-        names = encoder.names["item_ids"]
-        codes = [_codes_of_user(encoder, user, column) for column in range(len(names))]
-        items = np.zeros((1 + max(map(len, codes)), len(names)), np.int64)
-        items[0] = OTHER
-        for column, own in enumerate(codes):
-            items[1 : 1 + len(own), column] = own
-        cowatch = np.zeros(len(items), np.int64)
-        terms = self.terms(encoder.encode_crosses(user, {"item_ids": items, "cowatch": cowatch})["crosses"])
-        tables = {}
-        for name in self.categories(encoder):
-            own = codes[names.index(name)]
-            is_of_category = [encoder.cross_categories[column] == name for column in self.columns]
-            values = terms[: 1 + len(own), is_of_category].sum(axis=1)
-            size = encoder.sizes["item_ids"][names.index(name)]
-            tables[name] = CodeTable.from_values(own, values[1:], float(values[0]), size)
-        return CrossTables(tables)
 
     def check(self, path: Path, encoder: Encoder) -> None:
         """Raises BundleError for a number that is not finite, or a column that is not of a category."""
@@ -112,56 +119,3 @@ class CrossWeights:
             raise BundleError(f"{path} is not a file of cross weights: {error}") from error
         weights.check(path, encoder)
         return weights
-
-
-@dataclass(frozen=True, eq=False)
-class CodeTable:
-    """What the codes of a category add to a score.
-
-    known          (K + 1,) float64 by code; the last for every other code that the user's lists lack
-    unseen_codes   (S,) int64, ascending: codes above K − 1 in the user's lists
-    unseen         (S,) float64, theirs
-    """
-
-    known: NDArray[Any]
-    unseen_codes: NDArray[Any]
-    unseen: NDArray[Any]
-
-    @classmethod
-    def from_values(cls, codes: NDArray[Any], values: NDArray[Any], other: float, size: int) -> CodeTable:
-        """Returns a table of ascending ``codes`` with ``values``; ``other`` for the rest; K = ``size``."""
-        n_known = int(np.searchsorted(codes, size))
-        known = np.full(size + 1, other)
-        known[codes[:n_known]] = values[:n_known]
-        return cls(known, codes[n_known:], values[n_known:])
-
-    def look_up(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """Returns (N,) float64. O(N), and O(log S) more for each code above K − 1."""
-        last = len(self.known) - 1
-        values: NDArray[Any] = self.known[np.minimum(codes, last)]
-        rare = np.flatnonzero(codes >= last) if len(self.unseen_codes) else self.unseen_codes
-        if len(rare):
-            at = np.minimum(np.searchsorted(self.unseen_codes, codes[rare]), len(self.unseen_codes) - 1)
-            is_own = self.unseen_codes[at] == codes[rare]
-            values[rare[is_own]] = self.unseen[at[is_own]]
-        return values
-
-
-@dataclass(frozen=True, eq=False)
-class CrossTables:
-    """The tables of one user by category."""
-
-    tables: Mapping[str, CodeTable]
-
-    def score(self, codes: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Returns (N,) float64: the sum over categories for items with ``codes`` {category: (N,)}."""
-        return np.asarray(sum(table.look_up(codes[name]) for name, table in self.tables.items()))
-
-
-def _codes_of_user(encoder: Encoder, user: Mapping[str, NDArray[Any]], column: int) -> NDArray[Any]:
-    """Returns (K,) int64, ascending: 0 and the codes of an item category that the user's inputs contain."""
-    name = encoder.names["item_ids"][column]
-    parts = [np.zeros(1, np.int64), *(user[key][0, :, column] for key in _LISTS)]
-    parts += [user[key][0] for key in SOCIAL_EDGES] if name == CREATOR else []
-    parts += [user["alike"][0, [encoder.shared.index(name)]]] if name in encoder.shared else []
-    return np.unique(np.concatenate(parts))

@@ -10,7 +10,7 @@ others is 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,24 @@ class CrossFeatures:
         items of the history with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``);
         the ALS vector of a user adds O(V·F² + F³).
         """
+        return self._arrange(user, items, position).crosses()
+
+    def compute_tables(
+        self, user: Mapping[str, NDArray[Any]], weights: _native.CrossWeights, categories: Sequence[str]
+    ) -> list[tuple[NDArray[np.uint32], NDArray[np.float32], float]]:
+        """Returns (codes, values, other) of one user for each of ``categories``.
+
+        ``native/src/features/cross_tables.hpp`` defines them.
+        """
+        places = [self.categories.index(name) for name in categories]
+        return self._arrange(user, self._no_items, None).tables(weights, places)
+
+    def _arrange(
+        self,
+        user: Mapping[str, NDArray[Any]],
+        items: Mapping[str, NDArray[Any]],
+        position: NDArray[Any] | None,
+    ) -> _native.CrossInputs:
         cowatch = None
         if self.cowatch is not None:
             rows = user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]
@@ -97,7 +115,7 @@ class CrossFeatures:
         if self.affinities is not None:
             lists = user["affinity_history"], user["affinity_skipped"]
             affinities = *lists, self.affinities.rates, self.affinities.shares
-        return _native.crosses(
+        return _native.CrossInputs(
             *(user["history"], user["skipped"], user["follows"], user["friends"], user["alike"]),
             self._shared,
             items["item_ids"],
@@ -106,6 +124,10 @@ class CrossFeatures:
             affinities,
             None if not self.has_positions else _NO_POSITIONS if position is None else position,
         )
+
+    @computed_once
+    def _no_items(self) -> dict[str, NDArray[Any]]:
+        return {"item_ids": np.empty((0, len(self.categories)), np.int64), "cowatch": np.empty(0, np.int64)}
 
     @computed_once
     def _shared(self) -> list[int]:

@@ -442,6 +442,24 @@ class Encoder:
         """
         return {"crosses": self._crosses.compute(user, items, position)}
 
+    def encode_tables(
+        self, user: Mapping[str, NDArray[Any]], weights: _native.CrossWeights, categories: Sequence[str]
+    ) -> list[tuple[NDArray[np.uint32], NDArray[np.float32], float]]:
+        """Returns (codes, values, other) for each of ``categories``, see ``karec.features.cross_tables``."""
+        return self._crosses.compute_tables(user, weights, categories)
+
+    def item_codes(
+        self, snapshot: Snapshot, rows: NDArray[Any], categories: Sequence[str]
+    ) -> dict[str, NDArray[np.uint32]]:
+        """Returns {category: (N,) codes} of the items in ``rows (N,)`` for the code columns of an index.
+
+        Known values have their code. Others have 2³¹ + 31 bits of theirs: an unseen value in a user's lists
+        and one of a candidate are taken for each other with a probability of 2⁻³¹.
+        """
+        ids = self.tables(snapshot).works.ids if len(categories) else np.empty((0, 0), np.int64)
+        names = self.works.category_names
+        return {name: _native.code32(ids[rows, names.index(name)]) for name in categories}
+
     def dense(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Returns all inputs but the histories as (N, F) float32, for trees and linear models.
 

@@ -6,6 +6,7 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
+#include "features/cross_tables.hpp"
 #include "features/crosses.hpp"
 #include "features/numbers.hpp"
 #include "features/vocabulary.hpp"
@@ -80,111 +81,154 @@ py::array_t<std::int64_t> encode(const Vocabulary& vocabulary, py::handle ids) {
     return map<std::int64_t>(input.shape(0), [&](std::size_t i) { return vocabulary.code(input.span()[i]); });
 }
 
-// creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), then ALS
-// factors (vectors, grams) of the same rows or nothing, or None;
-// affinities: (history, skipped, rates, tuple of shares), or None; positions: (N,), (0,) if all are unknown, or None.
-py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle follows, py::handle friends,
-                              py::handle alike, py::handle shared, py::handle items, py::ssize_t creator,
-                              const py::object& cowatch, const py::object& affinities, const py::object& positions) {
-    const auto codes = int64_input(items, "items", {"N", "I"});
-    const py::ssize_t n = codes.shape(0);
-    const py::ssize_t width = codes.shape(1);
-    const py::array lists = to_array(history, "history");
-    const py::ssize_t users = lists.ndim() > 0 && lists.shape(0) == 1 ? 1 : n;
-    const std::string reason = "items has shape " + shape_of(codes.array);
-    const auto history_codes = int64_input(lists, "history", {users, "H", width}, reason);
-    const auto skipped_codes = int64_input(skipped, "skipped", {users, "S", width}, reason);
-    const auto followed_ids = int64_input(follows, "follows", {users, "L"}, reason);
-    const auto friend_ids = int64_input(friends, "friends", {users, "L"}, reason);
-    const auto shared_columns = int64_input(shared, "shared", {"P"});
-    const auto alike_codes = int64_input(alike, "alike", {users, shared_columns.shape(0)}, reason);
-    std::vector<std::size_t> columns;
-    for (const std::int64_t column : shared_columns.span()) columns.push_back(static_cast<std::size_t>(column));
-    const auto outside = [&](std::size_t column) { return column >= static_cast<std::size_t>(width); };
-    if (creator >= width || std::ranges::any_of(columns, outside)) {
-        throw py::value_error("a column is outside of items " + shape_of(codes.array));
+// The arrays of CrossInputs. creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works'
+// rows, items' rows), then ALS factors (vectors, grams) of the same rows or nothing, or None; affinities: (history,
+// skipped, rates, tuple of shares), or None; positions: (N,), (0,) if all are unknown, or None.
+class CrossArrays {
+  public:
+    CrossArrays(py::handle history, py::handle skipped, py::handle follows, py::handle friends, py::handle alike,
+                py::handle shared, py::handle items, py::ssize_t creator, const py::object& cowatch,
+                const py::object& affinities, const py::object& positions) {
+        const auto codes = add(int64_input(items, "items", {"N", "I"}));
+        n_items_ = codes.shape(0);
+        const py::ssize_t width = codes.shape(1);
+        const py::array lists = to_array(history, "history");
+        n_users_ = lists.ndim() > 0 && lists.shape(0) == 1 ? 1 : n_items_;
+        const std::string reason = "items has shape " + shape_of(codes.array);
+        const auto add_list = [&](py::handle list, const char* name, const std::vector<Dim>& shape) {
+            return add(int64_input(list, name, shape, reason));
+        };
+        const auto history_codes = add_list(lists, "history", {n_users_, "H", width});
+        const auto skipped_codes = add_list(skipped, "skipped", {n_users_, "S", width});
+        const auto shared_columns = int64_input(shared, "shared", {"P"});
+        for (const std::int64_t column : shared_columns.span()) shared_.push_back(static_cast<std::size_t>(column));
+        const auto is_outside = [&](std::size_t column) { return column >= static_cast<std::size_t>(width); };
+        if (creator >= width || std::ranges::any_of(shared_, is_outside)) {
+            throw py::value_error("a column is outside of items " + shape_of(codes.array));
+        }
+        in.n_items = static_cast<std::size_t>(n_items_);
+        in.n_users = static_cast<std::size_t>(n_users_);
+        in.n_categories = static_cast<std::size_t>(width);
+        in.history = history_codes.span();
+        in.skipped = skipped_codes.span();
+        in.items = codes.span();
+        in.has_creators = creator >= 0;
+        in.creator = static_cast<std::size_t>(std::max<py::ssize_t>(creator, 0));
+        in.follows = add_list(follows, "follows", {n_users_, "L"}).span();
+        in.friends = add_list(friends, "friends", {n_users_, "L"}).span();
+        in.alike = add_list(alike, "alike", {n_users_, shared_columns.shape(0)}).span();
+        in.shared = shared_;
+        if (!cowatch.is_none()) read_cowatch(cowatch.cast<py::tuple>(), history_codes.shape(1), skipped_codes.shape(1));
+        if (!affinities.is_none()) read_affinities(affinities.cast<py::tuple>(), width, reason);
+        in.has_positions = !positions.is_none();
+        if (in.has_positions) {
+            const bool is_known = to_array(positions, "positions").size() > 0;
+            in.positions = add(int64_input(positions, "positions", {is_known ? n_items_ : 0})).span();
+        }
     }
+
     CrossInputs in;
-    in.n_items = static_cast<std::size_t>(n);
-    in.n_users = static_cast<std::size_t>(users);
-    in.n_categories = static_cast<std::size_t>(width);
-    in.history = history_codes.span();
-    in.skipped = skipped_codes.span();
-    in.items = codes.span();
-    in.has_creators = creator >= 0;
-    in.creator = static_cast<std::size_t>(std::max<py::ssize_t>(creator, 0));
-    in.follows = followed_ids.span();
-    in.friends = friend_ids.span();
-    in.alike = alike_codes.span();
-    in.shared = columns;
-    std::vector<Input<std::int64_t>> rows;
-    std::optional<Input<float>> vectors;
-    std::optional<Input<float>> als_vectors;
-    std::optional<Input<double>> als_grams;
-    if (!cowatch.is_none()) {
-        const auto parts = cowatch.cast<py::tuple>();
+
+  private:
+    template <class T>
+    Input<T> add(Input<T> input) {
+        arrays_.push_back(input.array);
+        return input;
+    }
+
+    void read_cowatch(const py::tuple& parts, py::ssize_t n_history, py::ssize_t n_skipped) {
         if (parts.size() != 4 && parts.size() != 6) {
             throw py::value_error("cowatch has " + std::to_string(parts.size()) + " parts, expected 4 or 6 arrays");
         }
-        vectors = float32_input(parts[0], "vectors", {"K", "D"});
-        rows.push_back(int64_input(parts[1], "history_cowatch", {users, history_codes.shape(1)}));
-        rows.push_back(int64_input(parts[2], "skipped_cowatch", {users, skipped_codes.shape(1)}));
-        rows.push_back(int64_input(parts[3], "cowatch", {n}));
-        in.vectors = vectors->span();
-        in.dim = positive(vectors->shape(1), "the width of vectors");
-        in.history_cowatch = rows[0].span();
-        in.skipped_cowatch = rows[1].span();
-        in.cowatch = rows[2].span();
-        if (parts.size() == 6) {
-            als_vectors = float32_input(parts[4], "als", {vectors->shape(0), "F"});
-            als_grams = float64_input(parts[5], "grams", {"M", als_vectors->shape(1), als_vectors->shape(1)});
-            in.als = {als_vectors->span(), als_grams->span(), positive(als_vectors->shape(1), "the width of als")};
-            const std::size_t n_moments = positive(als_grams->shape(0), "the number of grams");
-            if (static_cast<std::size_t>(vectors->shape(0)) % n_moments != 0) {
-                throw py::value_error("the rows of als " + shape_of(als_vectors->array) + " are not those of " +
-                                      std::to_string(n_moments) + " moments");
-            }
+        const auto vectors = add(float32_input(parts[0], "vectors", {"K", "D"}));
+        in.vectors = vectors.span();
+        in.dim = positive(vectors.shape(1), "the width of vectors");
+        in.history_cowatch = add(int64_input(parts[1], "history_cowatch", {n_users_, n_history})).span();
+        in.skipped_cowatch = add(int64_input(parts[2], "skipped_cowatch", {n_users_, n_skipped})).span();
+        in.cowatch = add(int64_input(parts[3], "cowatch", {n_items_})).span();
+        if (parts.size() == 4) return;
+        const auto als = add(float32_input(parts[4], "als", {vectors.shape(0), "F"}));
+        const auto grams = add(float64_input(parts[5], "grams", {"M", als.shape(1), als.shape(1)}));
+        in.als = {als.span(), grams.span(), positive(als.shape(1), "the width of als")};
+        const std::size_t n_moments = positive(grams.shape(0), "the number of grams");
+        if (static_cast<std::size_t>(vectors.shape(0)) % n_moments != 0) {
+            throw py::value_error("the rows of als " + shape_of(als.array) + " are not those of " +
+                                  std::to_string(n_moments) + " moments");
         }
     }
-    std::vector<Input<double>> priors;
-    std::vector<std::span<const double>> shares;
-    if (!affinities.is_none()) {
-        const auto parts = affinities.cast<py::tuple>();
+
+    void read_affinities(const py::tuple& parts, py::ssize_t width, const std::string& reason) {
         if (parts.size() != 4) {
             throw py::value_error("affinities has " + std::to_string(parts.size()) + " parts, expected 4");
         }
-        rows.push_back(int64_input(parts[0], "affinity_history", {users, "H", width}, reason));
-        in.affinities.history = rows.back().span();
-        rows.push_back(int64_input(parts[1], "affinity_skipped", {users, "S", width}, reason));
-        in.affinities.skipped = rows.back().span();
-        priors.push_back(float64_input(parts[2], "rates", {"K"}));
-        in.affinities.rates = priors.back().span();
+        const std::vector<Dim> shape{n_users_, "L", width};
+        in.affinities.history = add(int64_input(parts[0], "affinity_history", shape, reason)).span();
+        in.affinities.skipped = add(int64_input(parts[1], "affinity_skipped", shape, reason)).span();
+        in.affinities.rates = add(float64_input(parts[2], "rates", {"K"})).span();
         for (const py::handle part : parts[3].cast<py::tuple>()) {
-            priors.push_back(float64_input(part, "shares", {"K"}));
-            positive(priors.back().shape(0), "the number of shares");
-            shares.push_back(priors.back().span());
+            const auto shares = add(float64_input(part, "shares", {"K"}));
+            positive(shares.shape(0), "the number of shares");
+            shares_.push_back(shares.span());
         }
-        if (shares.size() != (in.affinities.rates.empty() ? in.n_categories : 0)) {
-            throw py::value_error("shares has " + std::to_string(shares.size()) +
+        if (shares_.size() != (in.affinities.rates.empty() ? in.n_categories : 0)) {
+            throw py::value_error("shares has " + std::to_string(shares_.size()) +
                                   " parts, expected one for each category, or none with rates");
         }
-        in.affinities.shares = shares;
+        in.affinities.shares = shares_;
     }
-    in.has_positions = !positions.is_none();
-    if (in.has_positions) {
-        const bool is_known = to_array(positions, "positions").size() > 0;
-        rows.push_back(int64_input(positions, "positions", {is_known ? n : 0}));
-        in.positions = rows.back().span();
-    }
-    Output<float> out({n, static_cast<py::ssize_t>(in.width())});
+
+    py::ssize_t n_items_ = 0;
+    py::ssize_t n_users_ = 0;
+    std::vector<py::array> arrays_;  // keeps the memory alive
+    std::vector<std::size_t> shared_;
+    std::vector<std::span<const double>> shares_;
+};
+
+py::array_t<float> crosses_of(const CrossArrays& arrays) {
+    const CrossInputs& in = arrays.in;
+    Output<float> out({static_cast<py::ssize_t>(in.n_items), static_cast<py::ssize_t>(in.width())});
     const auto to = out.span();
-    Status status;
+    call_without_gil([&] { return compute_crosses(in, to); });
+    return std::move(out.array);
+}
+
+CrossWeights cross_weights_of(py::handle columns, py::handle low, py::handle per_width, py::handle weights) {
+    const auto features = int64_input(columns, "columns", {"F"});
+    const auto begins = float64_input(low, "low", {features.shape(0), "B"});
+    const auto widths = float64_input(per_width, "per_width", {features.shape(0), begins.shape(1)});
+    const auto factors = float64_input(weights, "weights", {features.shape(0), begins.shape(1) + 1});
+    const auto to_vector = [](const auto& values) { return std::vector<double>(values.begin(), values.end()); };
+    return {{features.span().begin(), features.span().end()},
+            to_vector(begins.span()),
+            to_vector(widths.span()),
+            to_vector(factors.span())};
+}
+
+// [(codes, values, other)] by category.
+py::list cross_tables_of(const CrossArrays& arrays, const CrossWeights& weights,
+                         const std::vector<std::size_t>& categories) {
+    if (arrays.in.n_users != 1)
+        throw py::value_error("tables are of one user, got " + std::to_string(arrays.in.n_users));
+    for (const std::size_t category : categories) {
+        size_up_to(arrays.in.n_categories - 1, static_cast<py::ssize_t>(category), "category");
+    }
+    ScratchVector<CrossTable> tables;
     {
         const py::gil_scoped_release release;
-        status = compute_crosses(in, to);
+        tables = compute_cross_tables(arrays.in, weights, categories);
     }
-    raise_unless_ok(status);
-    return std::move(out.array);
+    py::list result;
+    for (const CrossTable& table : tables) {
+        const auto n = static_cast<py::ssize_t>(table.codes.size());
+        result.append(py::make_tuple(py::array_t<std::uint32_t>(n, table.codes.data()),
+                                     py::array_t<float>(n, table.values.data()), table.other));
+    }
+    return result;
+}
+
+py::array_t<std::uint32_t> code32(py::handle codes) {
+    const auto input = key_input(codes, "codes");
+    return map<std::uint32_t>(input.shape(0), [&](std::size_t i) { return to_code32(input.span()[i]); });
 }
 
 py::array_t<float> fused(py::handle logits, py::handle weights, bool is_product) {
@@ -211,7 +255,13 @@ void bind_features(py::module_& module) {
                                    return view_of(DType::int64, std::as_bytes(keys), self);
                                })
         .def("encode", &encode);
-    module.def("crosses", &crosses_of);
+    py::class_<CrossWeights>(module, "CrossWeights").def(py::init(&cross_weights_of));
+    py::class_<CrossArrays>(module, "CrossInputs")
+        .def(py::init<py::handle, py::handle, py::handle, py::handle, py::handle, py::handle, py::handle, py::ssize_t,
+                      const py::object&, const py::object&, const py::object&>())
+        .def("crosses", &crosses_of)
+        .def("tables", &cross_tables_of);
+    module.def("code32", &code32);
     module.def("log_hours", &log_hours_of);
     module.def("log1p", &log1p);
     module.def("scaled", &scaled);

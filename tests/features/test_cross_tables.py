@@ -5,14 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from karec import _native
 from karec.aggregates.advance import advance
-from karec.errors import BundleError, ContractError
+from karec.errors import BundleError
 from karec.features.affinities import AffinityPriors
-from karec.features.cross_tables import CrossWeights
+from karec.features.cross_tables import CrossTables, CrossWeights
 from karec.features.encoder import Encoder
-from karec.features.prerank_scores import WideScores
-from karec.index import IndexSchema, ItemIndex
-from karec.pipeline.types import Request
+from karec.features.vocabulary import Vocabulary
 
 UNKNOWN_USER = 999
 
@@ -46,37 +45,66 @@ def make_weights(encoder, seed=0):
     return CrossWeights(columns, low, per_width, weights)
 
 
-def item_codes(encoder, items):
-    return dict(zip(encoder.names["item_ids"], items["item_ids"].T, strict=True))
+def look_up(tables, codes):
+    """Returns (N,) float64: the sum over the tables of items with ``codes`` {category: (N,) uint32}."""
+    sums = 0.0
+    for name, table in tables.items():
+        at = np.minimum(np.searchsorted(table.codes, codes[name]), len(table.codes) - 1)
+        is_own = table.codes[at] == codes[name]
+        sums = sums + np.where(is_own, table.values[at], np.float32(table.other)).astype(np.float64)
+    return sums
 
 
 def test_tables_equal_the_terms_of_each_item(any_encoder, later):
     weights = make_weights(any_encoder)
-    items = any_encoder.encode_items(later, np.arange(-1, len(later.works)), later.time_ms)
+    tables = CrossTables(any_encoder, weights)
+    rows = np.arange(-1, len(later.works))
+    items = any_encoder.encode_items(later, rows, later.time_ms)
+    codes = any_encoder.item_codes(later, rows, tables.categories)
     n_used = n_unseen = 0
     for user_id in (*later.users.ids.tolist(), UNKNOWN_USER):
         user = any_encoder.encode_user(later, user_id, later.time_ms, 0)
         crosses = any_encoder.encode_crosses(user, items)["crosses"]
         expected = weights.terms(crosses).sum(axis=1)
-        tables = weights.make_tables(any_encoder, user)
-        np.testing.assert_allclose(tables.score(item_codes(any_encoder, items)), expected, atol=1e-9)
+        made = tables.make(user)
+        np.testing.assert_allclose(look_up(made, codes), expected, rtol=1e-5, atol=1e-5)
         n_used += len(np.unique(expected)) > 2
-        n_unseen += sum(len(table.unseen) for table in tables.tables.values())
+        n_unseen += sum(int((table.codes >= 2**31).sum()) for table in made.values())
     assert n_used >= 10
     assert (n_unseen > 0) == (len(any_encoder.works.vocabularies[1]) < len(set(later.works["creator_id"])))
 
 
-def test_tables_have_one_value_for_all_codes_outside_the_users_lists(any_encoder, later):
+def test_tables_have_ascending_codes_of_the_users_lists(any_encoder, later):
     user = any_encoder.encode_user(later, int(later.users.ids[0]), later.time_ms, 0)
-    for table in make_weights(any_encoder).make_tables(any_encoder, user).tables.values():
-        newer = np.array([2**62 + 5, 10**6])  # unseen ids, and a code that no table was made for
-        assert (table.look_up(newer) == table.known[-1]).all()
+    tables = CrossTables(any_encoder, make_weights(any_encoder)).make(user)
+    for column, name in enumerate(any_encoder.names["item_ids"][1:], 1):
+        own = user["history"][0, :, column]
+        assert {*_native.code32(own).tolist(), 0} <= {*tables[name].codes.tolist()}
+        assert (np.diff(tables[name].codes.astype(np.int64)) > 0).all()
 
 
-def test_tables_of_a_user_without_lists_only_separate_missing_values(encoder, later):
+def test_tables_of_a_user_without_lists_only_have_missing_values(encoder, later):
     user = encoder.encode_user(later, UNKNOWN_USER, later.time_ms, 0)
-    for table in make_weights(encoder).make_tables(encoder, user).tables.values():
-        assert np.ptp(table.known[1:]) == 0 and not len(table.unseen)
+    for table in CrossTables(encoder, make_weights(encoder)).make(user).values():
+        assert table.codes.tolist() == [0]
+
+
+def test_codes_of_items_keep_known_values_and_mark_unseen_ones():
+    vocabulary = Vocabulary(np.array([30, 10]))
+    codes = vocabulary.encode(np.array([-1, 30, 10, 77, 78]))
+    codes32 = _native.code32(codes)
+    assert codes32.dtype == np.uint32 and codes32[:3].tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(codes32[3:], 2**31 | (codes[3:] & (2**31 - 1)))
+
+
+@pytest.mark.parametrize("place", [-1, 99])
+def test_tables_refuse_a_category_that_items_lack(encoder, later, place):
+    user = encoder.encode_user(later, UNKNOWN_USER, later.time_ms, 0)
+    weights = make_weights(encoder)
+    native = _native.CrossWeights(weights.columns, weights.low, weights.per_width, weights.weights[0])
+    inputs = encoder._crosses._arrange(user, encoder._crosses._no_items, None)
+    with pytest.raises((ValueError, TypeError)):
+        inputs.tables(native, [place])
 
 
 def test_tables_leave_out_the_items_id_and_cowatch(encoder):
@@ -119,34 +147,3 @@ def test_cross_weights_refuse_a_file_without_an_array(encoder, tmp_path):
     np.savez(tmp_path / "weights.npz", columns=np.arange(3))
     with pytest.raises(BundleError, match="low"):
         CrossWeights.load(tmp_path / "weights.npz", encoder)
-
-
-def served(later, columns):
-    vectors = np.random.default_rng(2).normal(size=(len(later.works), 8)).astype(np.float32)
-    values = {name: np.asarray(later.works[name]) for name in columns}
-    return ItemIndex.build(np.asarray(later.works.ids), vectors, columns=values)
-
-
-def test_wide_scores_add_tables_to_the_inner_product(encoder, later):
-    weights = make_weights(encoder)
-    index = served(later, weights.categories(encoder))
-    index.block([int(later.works.ids[3])])
-    user = encoder.encode_user(later, int(later.users.ids[0]), later.time_ms, 0)
-    vector = np.random.default_rng(3).normal(size=(1, 8)).astype(np.float32)
-    request = Request(1, view=index.pinned()).with_features({**user, "user_vector": vector})
-    rows = request.index.lookup(later.works.ids[[5, 3, 0]])
-    scores = WideScores(index.schema, encoder, weights).score(request, rows)
-    items = encoder.encode_items(later, np.array([5, 0]), later.time_ms)
-    terms = weights.terms(encoder.encode_crosses(user, items)["crosses"]).sum(axis=1)
-    expected = index.embeddings(np.array([5, 0])) @ vector[0] + terms
-    np.testing.assert_allclose(scores[[0, 2]], expected, rtol=1e-5)
-    assert scores[1] == -np.inf
-    without_lists = Request(1, view=index.pinned()).with_features({"user_vector": vector})
-    with pytest.raises(ContractError, match="user_features"):
-        WideScores(index.schema, encoder, weights).score(without_lists, rows)
-
-
-def test_wide_scores_need_a_column_of_each_category(encoder):
-    schema = IndexSchema(8, {"tag": np.dtype(np.int32)})
-    with pytest.raises(BundleError, match="creator_id"):
-        WideScores(schema, encoder, make_weights(encoder))

@@ -42,7 +42,8 @@ def affinities_of(user, kind):
 
 
 def crosses(user, items, cowatch=None, affinities=None, positions=None):
-    return _native.crosses(*(user[name] for name in LISTS), [0, 2], items, 1, cowatch, affinities, positions)
+    lists = (user[name] for name in LISTS)
+    return _native.CrossInputs(*lists, [0, 2], items, 1, cowatch, affinities, positions).crosses()
 
 
 def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
@@ -222,7 +223,8 @@ def test_crosses_count_all_of_a_long_history():
         own,
     )
     cowatch[0][0] = 0
-    result = _native.crosses(*(user[name] for name in LISTS), [], items, 0, cowatch, None, None)
+    lists = (user[name] for name in LISTS)
+    result = _native.CrossInputs(*lists, [], items, 0, cowatch, None, None).crosses()
     entry = {name: np.repeat(value, 200, axis=0) for name, value in user.items()}
     vectors, history, skipped, _ = cowatch
     repeated = vectors, np.repeat(history, 200, 0), np.repeat(skipped, 200, 0), own
@@ -254,7 +256,7 @@ def test_crosses_of_no_items_are_empty_and_bad_shapes_are_rejected():
     with pytest.raises(ValueError, match="a row of the co-watch vectors is 5"):
         crosses(user, np.zeros((N, C), np.int64), outside)
     with pytest.raises(ValueError, match="outside of items"):
-        _native.crosses(
+        _native.CrossInputs(
             *(user[name] for name in LISTS), [0, 3], np.zeros((N, C), np.int64), 1, None, None, None
         )
 
@@ -273,7 +275,7 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(value, place):
     user |= {name: np.zeros((1, 0), np.int64) for name in LISTS[2:]}
     items, own = np.zeros((4, 1), np.int64), np.array([0, 1, 2, 3])
     cowatch = vectors, history, skipped, own
-    result = _native.crosses(*(user[name] for name in LISTS), [], items, -1, cowatch, None, None)[:, -3:]
+    result = _native.CrossInputs(*(user[name] for name in LISTS), [], items, -1, cowatch, None, None).crosses()[:, -3:]
     assert not result[0].any()
     assert (np.isnan(result[1:, 2 * (place == 3)]) | ~np.isnan(value)).all()
     assert (~np.isfinite(result[1:])).any(axis=1).all()
@@ -304,4 +306,4 @@ def test_crosses_name_the_argument_that_they_reject(changed, message):
     }
     arguments |= {"creator": 1, "cowatch": None, "affinities": None, "positions": None, **changed}
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
-        _native.crosses(*arguments.values())
+        _native.CrossInputs(*arguments.values())

@@ -6,6 +6,7 @@
 
 #include "base/fixed_math.hpp"
 #include "base/scratch.hpp"
+#include "features/code_map.hpp"
 #include "features/numbers.hpp"
 #include "kernels/kernels.hpp"
 
@@ -18,42 +19,6 @@ constexpr double kAffinityShows = 20.0;  // impressions with the mean rate by wh
 struct SlotCount {
     std::int32_t count = 0;
     std::int32_t first = 0;
-};
-
-// A hash table of values by code.
-template <class Value>
-class CodeMap {
-  public:
-    struct Entry {
-        std::int64_t code = 0;  // 0: an empty slot
-        Value value;
-    };
-
-    // Removes all entries and makes room for n.
-    void reset(std::size_t n) {
-        while ((std::size_t{1} << bits_) < 2 * n) ++bits_;
-        slots_.assign(std::size_t{1} << bits_, Entry{});
-    }
-    // The value of a code other than 0, added if it is missing.
-    Value& add(std::int64_t code) noexcept {
-        Entry& entry = slots_[find_slot(code)];
-        entry.code = code;
-        return entry.value;
-    }
-    // The entry of a code other than 0; its code is 0 if it is missing.
-    const Entry& find(std::int64_t code) const noexcept { return slots_[find_slot(code)]; }
-
-    ScratchVector<Entry>& slots() noexcept { return slots_; }
-
-  private:
-    std::size_t find_slot(std::int64_t code) const noexcept {
-        std::size_t slot = (static_cast<std::uint64_t>(code) * 0x9E3779B97F4A7C15) >> (64 - bits_);
-        while (slots_[slot].code != 0 && slots_[slot].code != code) slot = (slot + 1) & (slots_.size() - 1);
-        return slot;
-    }
-
-    int bits_ = 1;
-    ScratchVector<Entry> slots_;
 };
 
 // Counts column `column` of a list of `n` slots with `width` columns.
@@ -418,6 +383,15 @@ class CrossWriter {
 
 }  // namespace
 
+std::size_t CrossInputs::category_of(std::size_t column) const noexcept {
+    const std::size_t first_edge = kMatches * n_categories;
+    const std::size_t first_alike = first_edge + (has_creators ? 2 : 0);
+    if (column < first_edge) return column % n_categories;
+    if (column < first_alike) return creator;
+    if (column < first_cowatch()) return shared[column - first_alike];
+    return column >= first_affinity() && column < position() ? column - first_affinity() : n_categories;
+}
+
 Status compute_crosses(const CrossInputs& inputs, std::span<float> out) {
     if (inputs.n_categories == 0) return Status::invalid("items have no categories");
     if (inputs.n_items == 0) return {};
@@ -427,7 +401,7 @@ Status compute_crosses(const CrossInputs& inputs, std::span<float> out) {
     writer.write_alike();
     if (!inputs.affinities.empty()) writer.write_affinities();
     if (inputs.has_positions) writer.write_positions();
-    return inputs.dim > 0 ? writer.write_cowatch() : Status();
+    return inputs.dim > 0 && !inputs.cowatch.empty() ? writer.write_cowatch() : Status();
 }
 
 }  // namespace karec

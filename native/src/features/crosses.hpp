@@ -55,9 +55,9 @@ struct CrossInputs {
     std::size_t dim = 0;  // D; 0 = no vectors
     std::span<const std::int64_t> history_cowatch;
     std::span<const std::int64_t> skipped_cowatch;
-    std::span<const std::int64_t> cowatch;
-    AlsFactors als;             // if there are co-watch vectors: factors of the same rows
-    AffinityInputs affinities;  // empty: no affinities
+    std::span<const std::int64_t> cowatch;  // empty: their columns are not written
+    AlsFactors als;                         // if there are co-watch vectors: factors of the same rows
+    AffinityInputs affinities;              // empty: no affinities
     // If rows have positions: (N,), 1 = first, 0 = unknown; empty: all are unknown.
     bool has_positions = false;
     std::span<const std::int64_t> positions;
@@ -69,6 +69,9 @@ struct CrossInputs {
     std::size_t first_affinity() const noexcept { return als_column() + (als.dim > 0 ? 1 : 0); }
     std::size_t position() const noexcept { return first_affinity() + (affinities.empty() ? 0 : n_categories); }
     std::size_t width() const noexcept { return position() + (has_positions ? 1 : 0); }  // X
+    // The category whose code is all that column `column` reads of an item; I if it reads more. The item's own id is
+    // category 0.
+    std::size_t category_of(std::size_t column) const noexcept;
 };
 
 // Writes out (N, X). Columns, the first four for all categories: in_history and in_skipped, ln(1 + number of slots with
