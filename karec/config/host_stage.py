@@ -216,10 +216,6 @@ def _fusion(step: Any) -> dict[str, Any]:
 
 
 def _inner_product(step: Any) -> dict[str, Any]:
-    if step.wide_scores is not None:
-        raise ConfigError(
-            f"the step {step.name!r}: wide towers work only in Python; C++ hosts have the inner product"
-        )
     if step.only_warm:
         raise ConfigError(f"the step {step.name!r}: only_warm = true works only in Python")
     quotas = [{"column": column, "at_most": count} for column, count in step.at_most.items()]

@@ -21,6 +21,7 @@ from small_bundle import write_model as write_linear_model
 from small_tower import write_user_tower
 
 from karec.bundle import Bundle, publish_folder
+from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.config.assemble import build_stage
 from karec.config.host_stage import export_stages
@@ -179,7 +180,8 @@ def run_python(bundle: Bundle, stages: list[Stage], host_request: HostRequest) -
             {"user_vector": vectors, "user_vector_versions": np.array([*host_request.vectors])}
         )
     else:
-        for step in (UserFeatures(bundle.snapshot, bundle.encoder), UserTower(bundle.user_towers)):
+        tower = UserTower(bundle.user_towers, bundle.cross_tables)
+        for step in (UserFeatures(bundle.snapshot, bundle.encoder), tower):
             request = request.with_features(step.hydrate_request(request))
     candidates, broken = Candidates.from_ids(host_request.candidates), 0
     for stage in stages:
@@ -220,9 +222,10 @@ def user_requests(bundle: Bundle, k: int = 10) -> list[HostRequest]:
     return host_requests
 
 
+@pytest.mark.parametrize("is_wide", [False, True], ids=["vectors", "wide towers"])
 @pytest.mark.parametrize("version_of_towers", ["one version", "two versions"])
-def test_cpp_host_encodes_raw_user_ids_as_python(native_programs, tmp_path, version_of_towers):
-    bundle = publish_small_bundle(tmp_path)
+def test_cpp_host_encodes_raw_user_ids_as_python(native_programs, tmp_path, version_of_towers, is_wide):
+    bundle = publish_small_bundle(tmp_path, is_wide=is_wide)
     if version_of_towers == "two versions":
         run_folder = write_next_run(bundle, tmp_path / "next")
         bundle = Bundle.open(publish_next_version(run_folder, bundle.snapshot, tmp_path / "bundles"))
@@ -232,6 +235,31 @@ def test_cpp_host_encodes_raw_user_ids_as_python(native_programs, tmp_path, vers
     expected = [run_python(bundle, [stage], host_request) for host_request in host_requests]
     assert run_host(native_programs, tmp_path, host_requests, onnx_runtime()) == expected
     assert len(set(expected)) > 3
+
+
+@pytest.mark.parametrize("cause", ["weights", "index", "vector"])
+def test_cpp_host_refuses_wide_towers_without_tables(native_programs, tmp_path, cause):
+    bundle = publish_small_bundle(tmp_path, is_wide=True)
+    export_stages(configure(tmp_path, RAW_STAGE), "home", ["prerank"], tmp_path / "stage.json", bundle)
+    if cause == "weights":
+        weights = bundle.cross_tables[1].weights
+        replace(weights, low=weights.low * np.nan).save(bundle.path / CROSS_WEIGHTS)
+        message = "cross_weights.npz: low, per_width or weights have another shape or a number not finite"
+    elif cause == "index":
+        index = ItemIndex.open(bundle.path / "index.karec", copy=True)
+        vectors = index.embeddings(index.lookup(index.ids))
+        ItemIndex.build(index.ids, vectors, columns=index.columns, model_version=1).save(
+            bundle.path / "index.karec"
+        )
+        message = "is of no code column. Publish the run again"
+    else:
+        message = "user_vector has no tables for the code columns of the index"
+    reseal(bundle.path)
+    host_requests = user_requests(bundle)[:1]
+    if cause == "vector":
+        host_requests[0].vectors[1] = np.ones(8, np.float32)
+    process = start_host(native_programs, tmp_path, host_requests, onnx_runtime())
+    assert process.returncode == 1 and message in process.stderr, process.stderr
 
 
 CHAIN = """

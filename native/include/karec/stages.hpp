@@ -38,7 +38,7 @@ struct Request {
     std::span<const std::int64_t> candidates;  // (N,) item ids, each once
     std::span<const float> scores;             // (N,) of the candidates, finite; empty: all 0
     const UserState* user = nullptr;           // the ranker and the user towers read it
-    std::optional<Query> user_vector;          // finite; nullopt: the user towers compute it from `user`
+    std::optional<Query> user_vector;          // finite, with tables if the towers are wide; nullopt: made from `user`
     std::int64_t time_ms = 0;                  // Unix milliseconds, for ages and freshness
     std::span<const std::int64_t> shown;       // item ids that the session has seen, oldest first
     std::size_t k = 10;                        // ≥ 1: items of the page, for selectors without a k of their own

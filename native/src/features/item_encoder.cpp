@@ -34,16 +34,8 @@ ItemEncoder::ItemEncoder(const UserEncoder& users) : tables_(users.tables_) {
             shared_.push_back(column);
         }
     }
-    CrossInputs crosses;
-    crosses.n_categories = encoder.works.vocabularies.size();
-    crosses.has_creators = creator_ > 0;
-    crosses.shared = shared_;
-    crosses.dim = encoder.cowatch_dim;
-    crosses.als = encoder.als();
-    crosses.affinities.rates = encoder.rates;
-    const ScratchVector<std::span<const double>> shares(encoder.shares.begin(), encoder.shares.end());
-    crosses.affinities.shares = shares;
-    crosses.has_positions = encoder.has_positions;
+    Shares shares;
+    const CrossInputs crosses = shared_inputs(shares);
     const auto n_numbers = static_cast<std::int64_t>(encoder.works.n_numbers());
     const auto n_categories = static_cast<std::int64_t>(crosses.n_categories);
     const auto n_crosses = static_cast<std::int64_t>(crosses.width());
@@ -100,34 +92,70 @@ void ItemEncoder::encode_columns(std::span<const std::int64_t> ids, std::int64_t
     }
 }
 
-Status ItemEncoder::encode_crosses(const EncodedUser& user, EncodedItems& items) const {
+CrossInputs ItemEncoder::shared_inputs(Shares& shares) const {
+    const EncoderFile& encoder = tables_->encoder;
+    shares.assign(encoder.shares.begin(), encoder.shares.end());
     CrossInputs in;
-    in.n_items = items.cowatch.size();
     in.n_users = 1;
-    in.n_categories = tables_->encoder.works.vocabularies.size();
-    in.history = codes_of(user, "history");
-    in.skipped = codes_of(user, "skipped");
-    in.items = items.ids;
+    in.n_categories = encoder.works.vocabularies.size();
     in.has_creators = creator_ > 0;
     in.creator = creator_;
+    in.shared = shared_;
+    in.vectors = encoder.cowatch_vectors;
+    in.dim = encoder.cowatch_dim;
+    in.als = encoder.als();
+    in.affinities.rates = encoder.rates;
+    in.affinities.shares = shares;
+    in.has_positions = encoder.has_positions;
+    return in;
+}
+
+CrossInputs ItemEncoder::user_inputs(const EncodedUser& user, Shares& shares) const {
+    CrossInputs in = shared_inputs(shares);
+    in.history = codes_of(user, "history");
+    in.skipped = codes_of(user, "skipped");
     in.follows = codes_of(user, "follows");
     in.friends = codes_of(user, "friends");
     in.alike = codes_of(user, "alike");
-    in.shared = shared_;
-    in.vectors = tables_->encoder.cowatch_vectors;
-    in.dim = tables_->encoder.cowatch_dim;
-    in.als = tables_->encoder.als();
     in.history_cowatch = codes_of(user, "history_cowatch");
     in.skipped_cowatch = codes_of(user, "skipped_cowatch");
-    in.cowatch = items.cowatch;
     in.affinities.history = codes_of(user, "affinity_history");
     in.affinities.skipped = codes_of(user, "affinity_skipped");
-    in.affinities.rates = tables_->encoder.rates;
-    const ScratchVector<std::span<const double>> shares(tables_->encoder.shares.begin(), tables_->encoder.shares.end());
-    in.affinities.shares = shares;
-    in.has_positions = tables_->encoder.has_positions;
+    return in;
+}
+
+Status ItemEncoder::encode_crosses(const EncodedUser& user, EncodedItems& items) const {
+    Shares shares;
+    CrossInputs in = user_inputs(user, shares);
+    in.n_items = items.cowatch.size();
+    in.items = items.ids;
+    in.cowatch = items.cowatch;
     items.crosses.resize(in.n_items * in.width());
     return compute_crosses(in, items.crosses);
+}
+
+Status ItemEncoder::find_categories(std::span<const std::string> names, const CrossWeights& weights,
+                                    std::vector<std::size_t>& categories) const {
+    categories.clear();
+    for (const std::string& name : names) {
+        const auto& known = tables_->encoder.works.categories;
+        const auto found = std::ranges::find(known, name);
+        if (found == known.end()) return Status::bad_format("items have no category '" + name + "'");
+        categories.push_back(1 + static_cast<std::size_t>(found - known.begin()));  // after the item's own id
+    }
+    Shares shares;
+    const CrossInputs in = shared_inputs(shares);
+    for (const std::size_t column : weights.columns) {
+        if (std::ranges::find(categories, in.category_of(column)) != categories.end()) continue;
+        return Status::bad_format("column " + std::to_string(column) + " of the crosses is of no code column");
+    }
+    return {};
+}
+
+ScratchVector<CrossTable> ItemEncoder::compute_tables(const EncodedUser& user, const CrossWeights& weights,
+                                                      std::span<const std::size_t> categories) const {
+    Shares shares;
+    return compute_cross_tables(user_inputs(user, shares), weights, categories);
 }
 
 void ItemEncoder::encode_dense(const EncodedUser& user, EncodedItems& items) const {

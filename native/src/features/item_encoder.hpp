@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/scratch.hpp"
+#include "features/cross_tables.hpp"
 #include "features/encoder_tables.hpp"
 
 namespace karec {
@@ -47,7 +48,18 @@ class ItemEncoder {
     Status encode(std::span<const std::int64_t> ids, std::int64_t time_ms, const EncodedUser& user, bool has_dense,
                   EncodedItems& items) const;
 
+    // Finds the category of each name in the codes of items, for compute_tables. bad_format: items lack it, or a column
+    // of `weights` is not of one of them.
+    Status find_categories(std::span<const std::string> names, const CrossWeights& weights,
+                           std::vector<std::size_t>& categories) const;
+    ScratchVector<CrossTable> compute_tables(const EncodedUser& user, const CrossWeights& weights,
+                                             std::span<const std::size_t> categories) const;
+
   private:
+    using Shares = ScratchVector<std::span<const double>>;
+    // The inputs of crosses that are not of items or a user, which point into `shares`.
+    CrossInputs shared_inputs(Shares& shares) const;
+    CrossInputs user_inputs(const EncodedUser& user, Shares& shares) const;
     std::span<const std::int64_t> codes_of(const EncodedUser& user, std::string_view output) const noexcept;
     void encode_columns(std::span<const std::int64_t> ids, std::int64_t time_ms, EncodedItems& items) const;
     Status encode_crosses(const EncodedUser& user, EncodedItems& items) const;

@@ -14,11 +14,17 @@ namespace {
 
 constexpr std::string_view kTower = "user_tower.onnx";
 
-// The name of the tower of another model version than the bundle's.
-std::string tower_name(std::int64_t version) {
+constexpr std::string_view kWeights = "cross_weights.npz";
+
+// The name of a file of another model version than the bundle's.
+std::string name_of_version(const char* begin, std::int64_t version, const char* end) {
     char name[64];
-    std::snprintf(name, sizeof name, "user_tower.v%010lld.onnx", static_cast<long long>(version));
+    std::snprintf(name, sizeof name, "%s.v%010lld%s", begin, static_cast<long long>(version), end);
     return name;
+}
+
+std::string tower_name(std::int64_t version) {
+    return name_of_version("user_tower", version, ".onnx");
 }
 
 bool is_other_tower(std::string_view name) noexcept {
@@ -28,6 +34,24 @@ bool is_other_tower(std::string_view name) noexcept {
 Status refuse_version(const std::string& path, std::int64_t version, const Bundle& bundle) {
     return Status::bad_format(path + " has model version " + std::to_string(version) + ", expected the bundle's, " +
                               std::to_string(bundle.model_version()));
+}
+
+// Reads the cross weights of the last tower.
+Status add_weights(LoadedBundle& loaded, const std::string& name, bool verify) {
+    const auto path = loaded.bundle.file(name, verify);
+    if (!path.ok()) return path.status();
+    const auto file = MappedFile::open(path.value());
+    if (!file.ok()) return file.status();
+    auto weights = CrossWeights::read(file->bytes());
+    const auto columns = loaded.index.pinned().code_columns();
+    if (!columns.ok()) return columns.status();
+    if (!loaded.items) loaded.items.emplace(*loaded.encoder);
+    const Status status = weights.ok()
+                              ? loaded.items->find_categories(columns.value(), weights.value(), loaded.table_categories)
+                              : weights.status();
+    if (!status.ok()) return Status::bad_format(path.value() + ": " + status.message() + ". Publish the run again");
+    loaded.towers.back().weights = std::move(weights.value());
+    return {};
 }
 
 Status add_tower(LoadedBundle& loaded, const std::string& name, const StagesOptions& options) {
@@ -52,8 +76,11 @@ Status add_tower(LoadedBundle& loaded, const std::string& name, const StagesOpti
         return Status::bad_format(path.value() + " gives " + std::to_string(width.value()) +
                                   " dimensions, the index has " + std::to_string(loaded.index.pinned().dim()));
     }
-    loaded.towers.push_back(std::move(tower.value()));
-    return {};
+    loaded.towers.push_back({std::move(tower.value()), std::nullopt});
+    if (!loaded.bundle.has(kWeights)) return {};
+    return add_weights(loaded,
+                       name == kTower ? std::string(kWeights) : name_of_version("cross_weights", version, ".npz"),
+                       options.verify);
 }
 
 // A bundle with towers has one for each model version of its index.

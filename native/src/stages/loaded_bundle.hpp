@@ -14,12 +14,19 @@
 
 namespace karec {
 
+struct UserTower {
+    OnnxModel model;
+    std::optional<CrossWeights> weights;  // nullopt: the tower is not wide
+};
+
 struct LoadedBundle {
     Bundle bundle;
     ItemIndex index;
     std::optional<UserEncoder> encoder;          // nullopt: no step reads the encoded user
     std::optional<Ranker> ranker;                // nullopt: no step ranks
-    std::vector<OnnxModel> towers;               // the one of the bundle's own model version first; may be empty
+    std::vector<UserTower> towers;               // the one of the bundle's own model version first; may be empty
+    std::optional<ItemEncoder> items;            // if towers are wide
+    std::vector<std::size_t> table_categories;   // if towers are wide: those of the index's code columns
     std::vector<std::optional<VectorMap>> maps;  // for each step, of the vectors that it compares; nullopt: none
 };
 

@@ -23,6 +23,15 @@ Status check_request(const Request& request, const IndexView& view) {
         if (!status.ok()) return status;
     }
     if (!request.user_vector) return {};
+    const auto columns = view.code_columns();
+    if (!columns.ok()) return columns.status();
+    const auto& [values, tables, by_version] = *request.user_vector;
+    const bool lacks_tables =
+        by_version.empty() ? tables.empty()
+                           : std::ranges::any_of(by_version, [](const auto& query) { return query.tables.empty(); });
+    if (!columns->empty() && lacks_tables) {
+        return Status::invalid("user_vector has no tables for the code columns of the index, whose towers are wide");
+    }
     for (const VersionQuery& query : request.user_vector->by_version) {
         const std::string name = "user_vector of model version " + std::to_string(query.model_version);
         if (Status status = check_vector(query.values, name, view.dim()); !status.ok()) return status;
@@ -74,21 +83,29 @@ Status RequestUser::run_towers(const LoadedBundle& bundle, const IndexView& view
     if (versions->empty()) versions->push_back(bundle.bundle.model_version());  // an empty index has no version
     const std::size_t dim = view.dim();
     values_.resize(bundle.towers.size() * dim);
-    for (const OnnxModel& tower : bundle.towers) {
+    for (const auto& [tower, weights] : bundle.towers) {
         if (!std::ranges::binary_search(versions.value(), tower.model_version())) continue;
         const std::span<float> values(values_.data() + queries_.size() * dim, dim);
         if (Status status = tower.run(tensors, "user_vector", values); !status.ok()) return status;
-        queries_.push_back({tower.model_version(), values});
+        queries_.push_back({tower.model_version(), values, {}});
+        if (weights) queries_.back().tables = add_tables(*weights, bundle);
     }
     if (queries_.empty()) {
         return {Code::unavailable, "the bundle has no user tower of a model version in the index"};
     }
     if (versions->size() == 1) {
-        vector.emplace(queries_.front().values);
+        vector.emplace(queries_.front().values, queries_.front().tables);
     } else {
         vector.emplace(std::span<const VersionQuery>(queries_));
     }
     return {};
+}
+
+std::span<const CodeTable> RequestUser::add_tables(const CrossWeights& weights, const LoadedBundle& bundle) {
+    made_tables_.push_back(bundle.items->compute_tables(encoded, weights, bundle.table_categories));
+    ScratchVector<CodeTable>& tables = tables_.emplace_back();
+    for (const CrossTable& table : made_tables_.back()) tables.push_back({table.codes, table.values, table.other});
+    return tables;
 }
 
 }  // namespace karec

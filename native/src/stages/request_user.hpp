@@ -33,9 +33,12 @@ struct RequestUser {
   private:
     Status encode(const UserState& user, std::string_view scene, std::int64_t time_ms, const UserEncoder& encoder);
     Status run_towers(const LoadedBundle& bundle, const IndexView& view);
+    std::span<const CodeTable> add_tables(const CrossWeights& weights, const LoadedBundle& bundle);
 
     ScratchVector<float> values_;
     ScratchVector<VersionQuery> queries_;
+    ScratchVector<ScratchVector<CrossTable>> made_tables_;  // of each wide tower
+    ScratchVector<ScratchVector<CodeTable>> tables_;        // those as arguments of a search
 };
 
 }  // namespace karec
