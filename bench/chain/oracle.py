@@ -8,7 +8,7 @@ import numpy as np
 
 from chain.sources import SOURCE_MAKERS, RequestState, RowMerger, SourceCall
 from karec.catalog.snapshot import Snapshot
-from karec.features.user_vectors import user_query
+from karec.features.user_vectors import user_query, user_tables
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.step import Source
@@ -41,7 +41,8 @@ class AllowedItems(Source):
     def recall(self, request: Request) -> Candidates:
         if self.quota >= len(self.ids):
             return Candidates.from_ids(self.ids)
-        result = request.index.search(user_query(request), self.quota, ids=self.ids)
+        query, tables = user_query(request), user_tables(request)
+        result = request.index.search(query, self.quota, ids=self.ids, tables=tables)
         return Candidates.from_ids(result.ids, result.scores).with_rows(result.rows)
 
 

@@ -4,7 +4,7 @@
     ROOT/v0000000007/manifest.json               format, model_version, facts, {file: bytes, sha256, xxh64}
                     /manifest.sig                optional: the manifest's ed25519 signature
                     /user_tower.onnx item_tower.onnx ranker.onnx
-                    /cross_weights.npz           optional: of wide towers
+                    /cross_weights.npz           optional: of wide towers, also …v0000000006.npz
                     /ranker.trees.npz            optional: the trees of ranker.onnx
                     /user_tower.v0000000006.onnx …   optional: of other model versions with rows in the index
                     /encoder.npz /index.karec /snapshot/…

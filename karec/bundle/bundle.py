@@ -22,6 +22,7 @@ from karec.bundle.tower_files import (
     OTHER_USER_TOWERS,
     USER_TOWER,
     check_version,
+    cross_weights_file,
 )
 from karec.bundle.verify import check_contents
 from karec.catalog.once import Once
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from karec.bundle.ids import BundleIds
     from karec.bundle.vector_statistics import VectorStatistics
     from karec.catalog.snapshot import Snapshot
-    from karec.features.cross_tables import CrossWeights
+    from karec.features.cross_tables import CrossTables
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
     from karec.models.onnx_model import OnnxModel
@@ -180,9 +181,9 @@ class Bundle:
         return self._parts.get("user_towers", self._open_user_towers)
 
     @property
-    def cross_weights(self) -> CrossWeights | None:
-        """Weights of wide towers, of the bundle's model version; None if the towers are not wide."""
-        return self._parts.get("cross_weights", self._open_cross_weights)
+    def cross_tables(self) -> Mapping[int, CrossTables]:
+        """{model version: maker of the tables of wide towers}; empty if the towers are not wide."""
+        return self._parts.get("cross_tables", self._open_cross_tables)
 
     @property
     def item_tower(self) -> OnnxModel:
@@ -226,11 +227,20 @@ class Bundle:
         statistics.check(path, self.model_version, self.index.dim)
         return statistics
 
-    def _open_cross_weights(self) -> CrossWeights | None:
-        from karec.features.cross_tables import CrossWeights
+    def _open_cross_tables(self) -> Mapping[int, CrossTables]:
+        from karec.features.cross_tables import CrossTables
 
-        path = self.path / CROSS_WEIGHTS
-        return CrossWeights.load(path, self.encoder) if path.exists() else None
+        found = {}
+        for version in {self.model_version, *self.index.model_versions}:
+            path = self.path / cross_weights_file(version, self.model_version)
+            if (self.path / CROSS_WEIGHTS).exists():
+                found[version] = tables = CrossTables.load(path, self.encoder)
+                if tables.categories != self.index.code_columns:
+                    raise BundleError(
+                        f"{self.path / INDEX}: code columns are {list(self.index.code_columns)}, expected "
+                        f"{list(tables.categories)} of {path.name}. Publish the run again."
+                    )
+        return MappingProxyType(found)
 
     def _open_naming(self) -> BundleIds | None:
         from karec.bundle.ids import BundleIds

@@ -21,6 +21,7 @@ from karec.errors import BundleError, IndexFormatError
 if TYPE_CHECKING:
     from karec.bundle.ids import BundleIds
     from karec.catalog.snapshot import Snapshot
+    from karec.features.cross_tables import CrossTables
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
     from karec.models.onnx_model import OnnxModel
@@ -78,7 +79,7 @@ def open_items(bundle: SharedParts, name: str) -> tuple[ItemIndex, Snapshot]:
 class ItemTypeBundle:
     """The part of a bundle for scenes of the item type ``name``. It shares index and items with the bundle.
 
-    Vector statistics and cross weights exist only for works.
+    Vector statistics and tables of wide towers exist only for works.
     """
 
     bundle: SharedParts
@@ -86,7 +87,7 @@ class ItemTypeBundle:
     index: ItemIndex = field(repr=False)
     snapshot: Snapshot = field(repr=False)
     vector_statistics: None = field(default=None, init=False)
-    cross_weights: None = field(default=None, init=False)
+    cross_tables: Mapping[int, CrossTables] = field(default_factory=dict, init=False)
     n_probe: None = field(default=None, init=False)
 
     @property

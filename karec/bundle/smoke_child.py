@@ -36,10 +36,17 @@ from numpy.typing import NDArray
 from karec.bundle.bundle import Bundle
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.smoke import Limits
-from karec.bundle.tower_files import INDEX, ITEM_TOWER, OTHER_USER_TOWERS, USER_TOWER, check_version
+from karec.bundle.tower_files import (
+    CROSS_WEIGHTS,
+    INDEX,
+    ITEM_TOWER,
+    OTHER_USER_TOWERS,
+    USER_TOWER,
+    check_version,
+)
 from karec.bundle.verify import ENCODER, SNAPSHOT, check_contents
 from karec.errors import BundleError, one_line
-from karec.features.user_vectors import VECTOR
+from karec.features.user_vectors import VECTOR, make_tables
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import trees_path
 
@@ -109,8 +116,11 @@ def _run_towers(
     if index is None or not vectors:
         return
     report_part(INDEX)
-    queries = {version: vectors[version] for version in index.model_versions if version in vectors}
-    if not np.isfinite(index.search(queries or vectors, N_NEAREST).scores).all():
+    queries = {version: vectors[version] for version in index.model_versions if version in vectors} or vectors
+    tables = None
+    if users and (bundle.path / CROSS_WEIGHTS).exists():
+        tables = make_tables(bundle.cross_tables, queries, users[0])
+    if not np.isfinite(index.search(queries, N_NEAREST, tables=tables).scores).all():
         raise BundleError(f"{bundle.path / INDEX}: a score is not finite in a smoke run")
 
 

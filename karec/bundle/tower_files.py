@@ -24,6 +24,11 @@ def user_tower_file(version: int, bundle_version: int) -> str:
     return USER_TOWER if version == bundle_version else f"user_tower.v{version:010d}.onnx"
 
 
+def cross_weights_file(version: int, bundle_version: int) -> str:
+    """Returns the file of the cross weights of ``version`` in a bundle of ``bundle_version``."""
+    return CROSS_WEIGHTS if version == bundle_version else f"cross_weights.v{version:010d}.npz"
+
+
 def space_id_of(item_tower: Path) -> int:
     """Returns the id of the space of this tower's vectors. It is never 0, the id of an unknown space."""
     return int(_native.xxh64_of_file(os.fsencode(item_tower))) or 1

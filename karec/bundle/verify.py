@@ -36,7 +36,7 @@ from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:  # the encoder needs the compiled kernels, which a host of an index alone may lack
     from karec.bundle.ids import BundleIds
-    from karec.features.cross_tables import CrossWeights
+    from karec.features.cross_tables import CrossTables
     from karec.features.encoder import Encoder
     from karec.features.table import TableCoder
     from karec.index import ItemIndex
@@ -57,7 +57,7 @@ class Parts(SharedParts, Protocol):
     @property
     def vector_statistics(self) -> VectorStatistics | None: ...
     @property
-    def cross_weights(self) -> CrossWeights | None: ...
+    def cross_tables(self) -> Mapping[int, CrossTables]: ...
     @property
     def naming(self) -> BundleIds | None: ...
     @property
@@ -75,8 +75,6 @@ def check_contents(bundle: Parts) -> None:
     if (folder / ENCODER).exists():
         with _name_errors(folder / ENCODER):
             encoder = bundle.encoder
-        with _name_errors(folder / CROSS_WEIGHTS):
-            _ = bundle.cross_weights  # reads and checks the file, if there is one
     if (folder / SNAPSHOT).exists():
         with _name_errors(folder / SNAPSHOT):
             snapshot = bundle.snapshot
@@ -90,6 +88,9 @@ def check_contents(bundle: Parts) -> None:
         index = bundle.index
         _check_index(folder / INDEX, index, snapshot)
         _check_towers_exist(bundle, index)
+    if encoder is not None:
+        with _name_errors(folder / CROSS_WEIGHTS):
+            _ = bundle.cross_tables  # reads and checks the files, if there are any
     _check_lists(folder, bundle.facts, index)
     statistics = bundle.vector_statistics
     if statistics is not None:

@@ -4,6 +4,7 @@ schema                              columns and dimension of the item index; a s
                                     from the request's view
 snapshot, encoder, ranker           parts of the bundle, loaded on first use
 user_tower, user_towers             the newest user tower, and {model version: user tower}
+cross_tables                        {model version: CrossTables} of wide towers; else empty
 n_probe                             number of lists that the source ``model`` reads; None without lists
 naming                              platform ids of users and items; None if ids are numbers
 bundle                              the open bundle, or its part for the item type of the scene
@@ -24,7 +25,7 @@ from karec.exposure.controller import ExposureController
 from karec.index import IndexSchema
 from karec.pipeline.stage import Stage
 
-PARTS = ("snapshot", "encoder", "user_tower", "user_towers", "ranker", "n_probe", "naming")
+PARTS = ("snapshot", "encoder", "user_tower", "user_towers", "cross_tables", "ranker", "n_probe", "naming")
 GIVEN = (*PARTS, "schema", "bundle", "config_folder", "stages", "exposure")
 
 

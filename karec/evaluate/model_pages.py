@@ -17,8 +17,9 @@ from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.evaluate.pages import PageRequests
 from karec.features.cowatch import CowatchVectors
-from karec.features.cross_tables import CrossWeights
+from karec.features.cross_tables import CrossTables
 from karec.features.encoder import Encoder
+from karec.index import ItemIndex
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples, build_examples
@@ -51,9 +52,13 @@ def model_pages(
     encoder = Encoder.load(folder / "encoder.npz")
     examples = _examples(dataset, requests, encoder)
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
-    weights = CrossWeights.load(folder / CROSS_WEIGHTS, encoder)
-    vectors = _tower_vectors(examples, user_tower, item_tower)
-    towers = _TowerScores(*vectors, requests.is_published, examples, weights)
+    has_tables = (folder / CROSS_WEIGHTS).exists()
+    tables = CrossTables.load(folder / CROSS_WEIGHTS, encoder) if has_tables else None
+    user_vectors, item_vectors = _tower_vectors(examples, user_tower, item_tower)
+    places, categories = np.arange(len(item_vectors)), () if tables is None else tables.categories
+    codes = encoder.item_codes(examples.snapshot, places, categories)
+    index = ItemIndex.build(places, item_vectors, dtype="float32", codes=codes)
+    towers = _TowerScores(user_vectors, index, requests.is_published, examples, tables)
     fusion, threads = ObjectiveWeights(settings["fusion"]), settings["run"]["threads"]
     pages = {TOWERS: requests.make_pages(partial(_take, map(towers.score, range(len(requests)))))}
     for row, file in ((LOGISTIC, folder / "baseline_lr.onnx"), (RANKER, folder / "ranker.onnx")):
@@ -87,24 +92,20 @@ def _als_vectors(
 
 @dataclass(frozen=True, eq=False)
 class _TowerScores:
-    """Vectors of the requests' users (U, D) and of all items (N, D). ``weights``: of wide towers."""
+    """Vectors of the requests' users (U, D), an index of all items by place, and tables of wide towers."""
 
     users: NDArray[Any]
-    items: NDArray[Any]
+    items: ItemIndex
     is_published: NDArray[Any]
     examples: Examples
-    weights: CrossWeights | None
+    tables: CrossTables | None
 
     def score(self, place: int) -> NDArray[Any]:
         """Returns (N,) float32 scores for the user at ``place``, −∞ for items that are not published."""
-        scores = self.items @ self.users[place]
-        if self.weights is not None:
-            encoder, snapshot = self.examples.encoder, self.examples.snapshot
-            ids = encoder.tables(snapshot).works.ids[: len(scores)]
-            codes = dict(zip(encoder.names["item_ids"], ids.T, strict=True))
-            user = self.examples.users(np.array([place]))
-            scores = scores + self.weights.make_tables(encoder, user).score(codes)
-        return np.where(self.is_published, scores.astype(np.float32), np.float32(-np.inf))
+        user = None if self.tables is None else self.examples.users(np.array([place]))
+        tables = None if self.tables is None or user is None else self.tables.make(user)
+        scores = self.items.scores(self.users[place], ids=np.arange(len(self.items)), tables=tables)
+        return np.where(self.is_published, scores, np.float32(-np.inf))
 
 
 @dataclass(frozen=True, eq=False)

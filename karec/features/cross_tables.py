@@ -32,28 +32,30 @@ USER_LISTS = (  # user inputs of ``Encoder`` that tables read
 class CrossTables:
     """Makes the tables of users. Any number of threads may call.
 
-    categories: those with a table, the code columns of the item index.
+    ``categories``: those with a table. They are the code columns of the item index.
     """
 
     def __init__(self, encoder: Encoder, weights: CrossWeights) -> None:
+        self.weights = weights
         self.categories = weights.categories(encoder)
         self._encoder = encoder
-        self._weights = _native.CrossWeights(
-            weights.columns, weights.low, weights.per_width, weights.weights[0]
-        )
+        parts = weights.columns, weights.low, weights.per_width, weights.weights[0]
+        self._native_weights = _native.CrossWeights(*parts)
 
     @classmethod
-    def load(cls, path: Path, encoder: Encoder) -> CrossTables | None:
-        """Returns None if there is no file: the towers are not wide. Raises BundleError like CrossWeights."""
+    def load(cls, path: Path, encoder: Encoder) -> CrossTables:
+        """Raises BundleError for a missing or damaged file, or one that does not fit ``encoder``."""
         weights = CrossWeights.load(path, encoder)
-        return None if weights is None else cls(encoder, weights)
+        if weights is None:
+            raise BundleError(f"{path} is missing, but other model versions have wide towers. Publish again.")
+        return cls(encoder, weights)
 
     def make(self, user: Mapping[str, NDArray[Any]]) -> dict[str, CodeTable]:
         """Returns {category: table} for the user of one request, the inputs ``user`` of ``encode_user``.
 
         Cost: the cross features of an item for each distinct code of the user's lists.
         """
-        tables = self._encoder.encode_tables(user, self._weights, self.categories)
+        tables = self._encoder.encode_tables(user, self._native_weights, self.categories)
         return {name: CodeTable(*table) for name, table in zip(self.categories, tables, strict=True)}
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import ContractError, Unavailable
-from karec.features.prerank_scores import WideScores
-from karec.features.user_vectors import VECTOR, user_query
+from karec.features.user_vectors import VECTOR, user_query, user_tables
 from karec.pipeline.stage import Stage
 from karec.pipeline.types import Candidates, Request
 
@@ -21,14 +20,11 @@ COLUMNS = ("ids", "rows", "scores", "sources")
 class PoolScorer:
     """Scores pools as serving does, by the steps before the first selector of the stage ``name``.
 
-    The score of pre-ranking is that of the step ``inner_product`` in ``stages``.
+    The score of pre-ranking is that of the step ``inner_product``.
     """
 
     def __init__(self, stages: Sequence[Stage], name: str = "rank") -> None:
         stage = find_stage(stages, name)
-        steps = (step for stage in stages for step in stage.steps)
-        wide = (getattr(step, "wide_scores", None) for step in steps)
-        self.wide_scores: WideScores | None = next((scores for scores in wide if scores is not None), None)
         roles = [step.role for step in stage.steps]
         end = roles.index("selector") if "selector" in roles else len(roles)
         if "scorer" not in roles[:end]:
@@ -50,10 +46,7 @@ class PoolScorer:
             raise Unavailable("the ranker gave a logit that is not finite: the pool is not logged")
         if VECTOR not in request.features:
             return ranked, np.full(len(ranked), np.nan, np.float32)
-        if self.wide_scores is not None:
-            scores = self.wide_scores.score(request, request.index.lookup(ranked.ids))
-        else:
-            scores = request.index.scores(user_query(request), ids=ranked.ids)
+        scores = request.index.scores(user_query(request), ids=ranked.ids, tables=user_tables(request))
         return ranked, np.where(np.isneginf(scores), np.float32(np.nan), scores)
 
 

@@ -2,25 +2,30 @@
 
 A request has the features ``user_vector`` (V, D) float32, one row for each model version, and
 ``user_vector_versions`` (V,) int64. Without the latter, ``user_vector`` (1, D) is the query for an index with
-one version.
+one version. With wide towers it also has ``user_tables`` (V,), an object {code column: CodeTable} for each
+version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import ContractError, Unavailable
 from karec.index import IndexView
+from karec.index.code_tables import QueryTables
 from karec.pipeline.types import Request
 
 if TYPE_CHECKING:  # a process with only an index needs no ONNX Runtime
+    from karec.features.cross_tables import CrossTables
     from karec.models.onnx_model import OnnxModel
 
-VECTOR, VERSIONS = "user_vector", "user_vector_versions"
+VECTOR, VERSIONS, TABLES = "user_vector", "user_vector_versions", "user_tables"
+
+T = TypeVar("T")
 
 Query = NDArray[Any] | dict[int, NDArray[Any]]  # (D,), or (D,) by model version
 
@@ -46,6 +51,16 @@ def run_user_towers(
     return vectors
 
 
+def make_tables(
+    cross_tables: Mapping[int, CrossTables], versions: Iterable[int], features: Mapping[str, NDArray[Any]]
+) -> dict[int, QueryTables | None]:
+    """Returns {model version: tables of the user}; None for a version that is not in ``cross_tables``."""
+    return {
+        version: cross_tables[version].make(features) if version in cross_tables else None
+        for version in versions
+    }
+
+
 def user_query(request: Request) -> Query:
     """Returns the user vector (D,) for a search in ``request.index``, or {model version: user vector}.
 
@@ -66,7 +81,19 @@ def user_query(request: Request) -> Query:
                 f"{len(vectors)} user vectors without {VERSIONS}: the step that gives {VECTOR} must give both"
             )
         return np.asarray(vectors[0])
-    by_version: dict[int, NDArray[Any]] = dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True))
+    return _select_version(request, vectors)
+
+
+def user_tables(request: Request) -> QueryTables | dict[int, QueryTables] | None:
+    """Returns the tables that a search with ``user_query`` needs; None if the towers are not wide."""
+    return None if TABLES not in request.features else _select_version(request, request.features[TABLES])
+
+
+def _select_version(request: Request, values: Iterable[T]) -> T | dict[int, T]:
+    """Returns {model version: value}, or the value of the index's only version."""
+    numbers: list[int] = request.features[VERSIONS].tolist()
+    by_version = dict(zip(numbers, values, strict=True))
+    versions = request.index.model_versions
     if len(versions) == 1 and versions[0] in by_version:
         return by_version[versions[0]]  # faster than a mapping, with the same bits
     return by_version

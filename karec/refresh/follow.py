@@ -101,9 +101,11 @@ class LibraryFollower:
 
         def write() -> int:
             ids = shard_index.ids[index.lookup(shard_index.ids) >= 0]
-            index.upsert(
-                ids, shard_index.embeddings(shard_index.lookup(ids)), None, version.number, version.space_id
-            )
+            vectors, codes = shard_index.embeddings(shard_index.lookup(ids)), None
+            if index.schema.code_columns:
+                rows = bundle.snapshot.works.lookup(ids)
+                codes = bundle.encoder.item_codes(bundle.snapshot, rows, index.schema.code_columns)
+            index.upsert(ids, vectors, None, version.number, version.space_id, codes)
             return len(ids)
 
         for _ in range(MAX_TRIES):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,13 @@ def build_index(
     snapshot: Snapshot,
     encoder: Encoder,
     item_tower: OnnxModel,
+    categories: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> ItemIndex:
-    """Returns an index with one row per work in the snapshot's order, as of its time."""
+    """Returns an index with one row per work in the snapshot's order, as of its time.
+
+    ``categories``: its code columns, those with tables of wide towers.
+    """
     rows, vectors = np.arange(len(snapshot.works)), []
     for chunk in item_vectors(snapshot, encoder, item_tower, rows, snapshot.time_ms):
         vectors.append(chunk)
@@ -47,6 +51,7 @@ def build_index(
         columns=served_columns(snapshot),
         model_version=item_tower.model_version,
         space_id=space_id_of(item_tower.path),
+        codes=encoder.item_codes(snapshot, rows, categories),
     )
 
 

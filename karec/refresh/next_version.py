@@ -26,6 +26,7 @@ from karec.bundle.tower_files import (
     INDEX,
     ITEM_TOWER,
     USER_TOWER,
+    cross_weights_file,
     space_id_of,
     user_tower_file,
 )
@@ -38,7 +39,7 @@ from karec.refresh.communities import ignored_pairs
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import DerivedItemType
 from karec.refresh.item_vectors import item_vectors, served_columns
-from karec.refresh.ivf_lists import user_vectors
+from karec.refresh.ivf_lists import SampledUsers
 from karec.refresh.library_state import REFRESHED, vector_states
 from karec.refresh.publish_run import (
     COMMUNITIES,
@@ -50,6 +51,7 @@ from karec.refresh.publish_run import (
     check_scene_counters,
     measured_lists,
     publish_library,
+    table_categories,
     with_communities,
 )
 from karec.times import Progress
@@ -78,7 +80,7 @@ def publish_next_version(
     """
     check_names(item_types)
     before = open_refreshed_bundle(root)
-    _check_compatible(before, run)
+    categories = _check_compatible(before, run)
     encoder = Encoder.load(run / "encoder.npz")
     check_scene_counters(encoder, snapshot)
     snapshot, highest_id = with_communities(snapshot, root)
@@ -86,14 +88,17 @@ def publish_next_version(
     facts: dict[str, Any] = {COMMUNITIES: highest_id, UNBOUND: ignored_pairs(snapshot)}
     facts |= {REFRESHED: {str(before.model_version): _oldest_vector_ms(before)}}
     columns = served_columns(snapshot)
-    index = _previous_index(before, snapshot, columns)
+    codes = encoder.item_codes(snapshot, np.arange(len(snapshot.works)), categories)
+    index = _previous_index(before, snapshot, columns, codes)
     facts |= measured_lists(index, snapshot, encoder, before.path)
-    _add_sample(index, before, run, snapshot, encoder, columns, sample, progress)
-    towers = {}
+    _add_sample(index, before, run, snapshot, encoder, columns, codes, sample, progress)
+    files = {}
     if before.model_version in index.model_versions:
-        towers[user_tower_file(before.model_version, new_version)] = before.path / USER_TOWER
-    type_vectors = _previous_index(before, snapshot, {}) if len(index.model_versions) > 1 else index
-    library = LibraryVectors(index, type_vectors, facts, towers)
+        files[user_tower_file(before.model_version, new_version)] = before.path / USER_TOWER
+        if categories:
+            files[cross_weights_file(before.model_version, new_version)] = before.path / CROSS_WEIGHTS
+    type_vectors = _previous_index(before, snapshot, {}, {}) if len(index.model_versions) > 1 else index
+    library = LibraryVectors(index, type_vectors, facts, files)
     return publish_library(
         run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, item_types=item_types
     )
@@ -114,19 +119,21 @@ def open_refreshed_bundle(root: Path) -> Bundle:
     return before
 
 
-def _check_compatible(before: Bundle, run: Path) -> None:
+def _check_compatible(before: Bundle, run: Path) -> tuple[str, ...]:
+    """Returns the categories with tables, which both versions share."""
     if (run / "encoder.npz").read_bytes() != (before.path / "encoder.npz").read_bytes():
         raise BundleError(
             f"{run / 'encoder.npz'}: not the encoder of {before.path}, but the towers of both versions read "
             f"the same "
             "user inputs. Train with --log, which keeps the encoder, or publish the whole library at once."
         )
-    for folder in (before.path, run):
-        if (folder / CROSS_WEIGHTS).exists():
-            raise BundleError(
-                f"{folder / CROSS_WEIGHTS}: scores of wide towers of two versions are on two scales. Publish "
-                "the whole library at once."
-            )
+    old, new = (table_categories(folder, before.encoder) for folder in (before.path, run))
+    if old != new:
+        raise BundleError(
+            f"{run / CROSS_WEIGHTS}: tables are of {list(new)}, expected {list(old)} as in {before.path}. "
+            "Publish the whole library at once."
+        )
+    return new
 
 
 def _oldest_vector_ms(before: Bundle) -> int:
@@ -134,7 +141,12 @@ def _oldest_vector_ms(before: Bundle) -> int:
     return int(states.times_ms[states.has_vector > 0].min(initial=before.snapshot.time_ms))
 
 
-def _previous_index(before: Bundle, snapshot: Snapshot, columns: Mapping[str, NDArray[Any]]) -> ItemIndex:
+def _previous_index(
+    before: Bundle,
+    snapshot: Snapshot,
+    columns: Mapping[str, NDArray[Any]],
+    codes: Mapping[str, NDArray[Any]],
+) -> ItemIndex:
     """Returns an index of the vectors that ``before`` has for works of ``snapshot``, with the new columns."""
     index = before.index
     rows = np.asarray(index.lookup(np.asarray(snapshot.works.ids)), np.int32)
@@ -144,10 +156,15 @@ def _previous_index(before: Bundle, snapshot: Snapshot, columns: Mapping[str, ND
         np.asarray(snapshot.works.ids)[is_found],
         index.embeddings(rows[is_found]),
         dtype="float16" if index.dtype == np.float16 else "float32",
-        columns={name: column[is_found] for name, column in columns.items()},
+        columns=_take(columns, is_found),
         model_version=version.number,
         space_id=version.space_id or space_id_of(before.path / ITEM_TOWER),
+        codes=_take(codes, is_found),
     )
+
+
+def _take(columns: Mapping[str, NDArray[Any]], rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return {name: column[rows] for name, column in columns.items()}
 
 
 def _add_sample(
@@ -157,6 +174,7 @@ def _add_sample(
     snapshot: Snapshot,
     encoder: Encoder,
     columns: Mapping[str, NDArray[Any]],
+    codes: Mapping[str, NDArray[Any]],
     sample: int,
     progress: Progress | None,
 ) -> None:
@@ -178,26 +196,26 @@ def _add_sample(
         )
     sampled_rows = np.searchsorted(encoded, sampled)
     old_vectors = index.embeddings(old_rows[sampled].astype(np.int32))
-    ids, sample_columns = (
-        np.asarray(snapshot.works.ids)[encoded],
-        {name: column[encoded] for name, column in columns.items()},
-    )
-    index.upsert(ids, new_vectors, sample_columns, tower.model_version, space_id_of(tower.path))
+    ids, space_id = np.asarray(snapshot.works.ids)[encoded], space_id_of(tower.path)
+    new_columns, new_codes = _take(columns, encoded), _take(codes, encoded)
+    index.upsert(ids, new_vectors, new_columns, tower.model_version, space_id, new_codes)
     if before.model_version in index.model_versions:
-        users = (
-            user_vectors(snapshot, encoder, OnnxModel(folder / USER_TOWER)) for folder in (before.path, run)
+        sampled_codes = _take(codes, sampled)
+        old_scores, new_scores = (
+            SampledUsers.from_snapshot(snapshot, encoder, folder).scores(vectors, sampled_codes)
+            for folder, vectors in ((before.path, old_vectors), (run, new_vectors[sampled_rows]))
         )
-        scale, offset = fit_line(next(users) @ old_vectors.T, next(users) @ new_vectors[sampled_rows].T)
+        scale, offset = fit_line(old_scores, new_scores)
         index.calibrate(before.model_version, scale=scale, offset=offset)
 
 
 def fit_line(old: NDArray[Any], new: NDArray[Any]) -> tuple[float, float]:
     """Returns (scale > 0, offset): old·scale + offset is on the scale of ``new``, both (users, items).
 
-    It is the least squares line through the LEVELS quantiles of the cosines, means over users. (1, 0) if all
-    cosines are equal.
+    It is the least squares line through the LEVELS quantiles of the scores, means over users. (1, 0) if all
+    scores are equal.
     """
-    x, y = (np.quantile(cosines, LEVELS, axis=1).mean(axis=1) for cosines in (old, new))
+    x, y = (np.quantile(scores, LEVELS, axis=1).mean(axis=1) for scores in (old, new))
     if not x.std() > 0 or not y.std() > 0:
         return 1.0, 0.0
     scale, offset = np.polyfit(x, y, 1)

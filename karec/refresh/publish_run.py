@@ -27,7 +27,7 @@ from karec.models.trees import copy_model
 from karec.refresh.communities import NONE, communities, ignored_pairs
 from karec.refresh.item_types import DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import build_index
-from karec.refresh.ivf_lists import MIN_ITEMS, build_measured_lists, user_vectors
+from karec.refresh.ivf_lists import MIN_ITEMS, SampledUsers, build_measured_lists
 from karec.times import Progress
 
 KEEP = 10  # versions that stay published
@@ -77,7 +77,8 @@ def publish(
     facts: dict[str, Any] = {UNBOUND: ignored_pairs(snapshot)}
     if grouped:
         snapshot, facts[COMMUNITIES] = with_communities(snapshot, root)
-    index = build_index(snapshot, encoder, OnnxModel(run / ITEM_TOWER, threads=0), progress)
+    item_tower, categories = OnnxModel(run / ITEM_TOWER, threads=0), table_categories(run, encoder)
+    index = build_index(snapshot, encoder, item_tower, categories, progress)
     if lists:
         facts |= measured_lists(index, snapshot, encoder, run)
     library = LibraryVectors(index, index, facts)
@@ -93,13 +94,13 @@ class LibraryVectors:
     index          may have rows of two model versions
     type_vectors   those from which item types are derived
     facts          for the manifest
-    towers         {file of the bundle: user tower of an earlier version}
+    files          {file of the bundle: user tower or cross weights of an earlier version}
     """
 
     index: ItemIndex
     type_vectors: ItemIndex
     facts: Mapping[str, Any]
-    towers: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 def publish_library(
@@ -123,12 +124,12 @@ def publish_library(
         for name in MODELS:
             copy_model(run / name, folder / name)
         shutil.copyfile(run / "encoder.npz", folder / "encoder.npz")
-        if CrossWeights.load(run / CROSS_WEIGHTS, Encoder.load(run / "encoder.npz")) is not None:
+        if (run / CROSS_WEIGHTS).exists():
             shutil.copyfile(run / CROSS_WEIGHTS, folder / CROSS_WEIGHTS)
         library.index.save(folder / INDEX)
         VectorStatistics.from_index(library.index, folder / INDEX).save(folder / FILE)
-        for name, tower in library.towers.items():
-            shutil.copyfile(tower, folder / name)
+        for name, file in library.files.items():
+            shutil.copyfile(file, folder / name)
         _save_item_types(item_types, folder / KINDS, snapshot, library.type_vectors)
         snapshot.save(folder / "snapshot")
         if ids is not None:
@@ -147,15 +148,22 @@ def check_names(item_types: Mapping[str, DerivedItemType]) -> None:
             )
 
 
+def table_categories(run: Path, encoder: Encoder) -> tuple[str, ...]:
+    """Returns the categories with tables, the code columns of an index; none if the towers are not wide."""
+    weights = CrossWeights.load(run / CROSS_WEIGHTS, encoder)
+    return () if weights is None else weights.categories(encoder)
+
+
 def measured_lists(index: ItemIndex, snapshot: Snapshot, encoder: Encoder, models: Path) -> Mapping[str, Any]:
     """Builds the lists of ``index`` if it is large enough. Returns the manifest facts on them.
 
-    ``models``: folder of the user tower that is used with ``index``.
+    ``models``: folder of the user tower that is used with ``index``. No facts if a source would read most
+    lists; then it scans.
     """
     if len(index) < MIN_ITEMS or len(snapshot.users) < 2:  # one user chooses, one measures
         return {}
-    users = user_vectors(snapshot, encoder, OnnxModel(models / USER_TOWER))
-    return build_measured_lists(index, users).to_facts()
+    measured = build_measured_lists(index, SampledUsers.from_snapshot(snapshot, encoder, models))
+    return {} if measured is None else measured.to_facts()
 
 
 def _save_item_types(

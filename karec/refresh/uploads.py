@@ -47,10 +47,12 @@ class Uploads:
         for begin in range(0, len(update.rows), BATCH):
             rows = update.rows[begin : begin + BATCH]
             item_indices, times = np.arange(len(rows)), update.time_ms[begin : begin + BATCH]
-            inputs = self._encoder.encode_items(items.take(rows), item_indices, times)
+            changed = items.take(rows)
+            inputs = self._encoder.encode_items(changed, item_indices, times)
             (vectors,) = tower.run(inputs, "item_vector")
             columns = {name: served[name][rows] for name in self._columns}
-            index.upsert(ids[rows], vectors, columns, tower.model_version, self._space_id)
+            codes = self._encoder.item_codes(changed, item_indices, index.schema.code_columns)
+            index.upsert(ids[rows], vectors, columns, tower.model_version, self._space_id, codes)
         adjust_items(index, update)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from wide_towers import draw_cross_weights
 
 from karec import _native
 from karec.aggregates.advance import advance
@@ -35,16 +36,6 @@ def any_encoder(request, dataset, encoder):
     return replace(rare, affinities=priors)
 
 
-def make_weights(encoder, seed=0):
-    """Returns random weights of all cross features that a table can hold."""
-    generator = np.random.default_rng(seed)
-    columns = np.array([at for at, name in enumerate(encoder.cross_categories) if name is not None])
-    low = np.sort(generator.normal(size=(len(columns), 3)), axis=1).astype(np.float32)
-    per_width = generator.uniform(0.5, 1000.0, low.shape).astype(np.float32)
-    weights = generator.normal(size=(1 + len(encoder.tasks), len(columns), 4)).astype(np.float32)
-    return CrossWeights(columns, low, per_width, weights)
-
-
 def look_up(tables, codes):
     """Returns (N,) float64: the sum over the tables of items with ``codes`` {category: (N,) uint32}."""
     sums = 0.0
@@ -56,7 +47,7 @@ def look_up(tables, codes):
 
 
 def test_tables_equal_the_terms_of_each_item(any_encoder, later):
-    weights = make_weights(any_encoder)
+    weights = draw_cross_weights(any_encoder)
     tables = CrossTables(any_encoder, weights)
     rows = np.arange(-1, len(later.works))
     items = any_encoder.encode_items(later, rows, later.time_ms)
@@ -76,7 +67,7 @@ def test_tables_equal_the_terms_of_each_item(any_encoder, later):
 
 def test_tables_have_ascending_codes_of_the_users_lists(any_encoder, later):
     user = any_encoder.encode_user(later, int(later.users.ids[0]), later.time_ms, 0)
-    tables = CrossTables(any_encoder, make_weights(any_encoder)).make(user)
+    tables = CrossTables(any_encoder, draw_cross_weights(any_encoder)).make(user)
     for column, name in enumerate(any_encoder.names["item_ids"][1:], 1):
         own = user["history"][0, :, column]
         assert {*_native.code32(own).tolist(), 0} <= {*tables[name].codes.tolist()}
@@ -85,7 +76,7 @@ def test_tables_have_ascending_codes_of_the_users_lists(any_encoder, later):
 
 def test_tables_of_a_user_without_lists_only_have_missing_values(encoder, later):
     user = encoder.encode_user(later, UNKNOWN_USER, later.time_ms, 0)
-    for table in CrossTables(encoder, make_weights(encoder)).make(user).values():
+    for table in CrossTables(encoder, draw_cross_weights(encoder)).make(user).values():
         assert table.codes.tolist() == [0]
 
 
@@ -97,25 +88,36 @@ def test_codes_of_items_keep_known_values_and_mark_unseen_ones():
     np.testing.assert_array_equal(codes32[3:], 2**31 | (codes[3:] & (2**31 - 1)))
 
 
-@pytest.mark.parametrize("place", [-1, 99])
-def test_tables_refuse_a_category_that_items_lack(encoder, later, place):
-    user = encoder.encode_user(later, UNKNOWN_USER, later.time_ms, 0)
-    weights = make_weights(encoder)
-    native = _native.CrossWeights(weights.columns, weights.low, weights.per_width, weights.weights[0])
-    inputs = encoder._crosses._arrange(user, encoder._crosses._no_items, None)
-    with pytest.raises((ValueError, TypeError)):
-        inputs.tables(native, [place])
+def test_native_tables_refuse_a_category_or_weights_that_do_not_fit():
+    none = np.empty((1, 0), np.int64)
+    lists = np.zeros((1, 3, 2), np.int64)
+    items = np.empty((0, 2), np.int64)
+    inputs = _native.CrossInputs(lists, lists, none, none, none, [], items, 1, None, None, None)
+    weights = _native.CrossWeights([1], np.zeros((1, 2)), np.ones((1, 2)), np.ones((1, 3)))
+    (table,) = inputs.tables(weights, [1])
+    assert table[0].tolist() == [0] and table[2] == 0.0
+    with pytest.raises(ValueError, match="category"):
+        inputs.tables(weights, [2])
+    with pytest.raises(ValueError, match="weights has shape"):
+        _native.CrossWeights([1], np.zeros((1, 2)), np.ones((1, 2)), np.ones((1, 2)))
+    two_users = np.zeros((2, 3, 2), np.int64)
+    empty = np.empty((2, 0), np.int64)
+    pairs = _native.CrossInputs(
+        two_users, two_users, empty, empty, empty, [], np.zeros((2, 2), np.int64), 1, None, None, None
+    )
+    with pytest.raises(ValueError, match="one user, got 2"):
+        pairs.tables(weights, [1])
 
 
 def test_tables_leave_out_the_items_id_and_cowatch(encoder):
     names = dict(zip(encoder.names["crosses"], encoder.cross_categories, strict=True))
     assert names["creator_followed"] == "creator_id" and names["tag_in_history"] == "tag"
     assert names["id_in_history"] is None and names["affinity_id"] is None
-    assert "id" not in make_weights(encoder).categories(encoder)
+    assert "id" not in draw_cross_weights(encoder).categories(encoder)
 
 
 def test_cross_weights_are_read_as_they_were_saved(encoder, tmp_path):
-    weights = make_weights(encoder)
+    weights = draw_cross_weights(encoder)
     weights.save(tmp_path / "weights.npz")
     loaded = CrossWeights.load(tmp_path / "weights.npz", encoder)
     for name, array in vars(weights).items():
@@ -136,7 +138,7 @@ def test_cross_weights_are_read_as_they_were_saved(encoder, tmp_path):
     ],
 )
 def test_damaged_cross_weights_are_refused(encoder, tmp_path, change):
-    weights = make_weights(encoder)
+    weights = draw_cross_weights(encoder)
     (name, damage), path = next(iter(change.items())), tmp_path / "weights.npz"
     replace(weights, **{name: damage(getattr(weights, name))}).save(path)
     with pytest.raises(BundleError, match=r"weights\.npz"):

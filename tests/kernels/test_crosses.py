@@ -275,7 +275,9 @@ def test_crosses_of_a_non_finite_vector_are_not_finite(value, place):
     user |= {name: np.zeros((1, 0), np.int64) for name in LISTS[2:]}
     items, own = np.zeros((4, 1), np.int64), np.array([0, 1, 2, 3])
     cowatch = vectors, history, skipped, own
-    result = _native.CrossInputs(*(user[name] for name in LISTS), [], items, -1, cowatch, None, None).crosses()[:, -3:]
+    result = _native.CrossInputs(
+        *(user[name] for name in LISTS), [], items, -1, cowatch, None, None
+    ).crosses()[:, -3:]
     assert not result[0].any()
     assert (np.isnan(result[1:, 2 * (place == 3)]) | ~np.isnan(value)).all()
     assert (~np.isfinite(result[1:])).any(axis=1).all()

@@ -9,10 +9,10 @@ from small_bundle import publish_small_bundle
 from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
 from karec.errors import BundleError
-from karec.index import ItemIndex
+from karec.index import CodeTable, ItemIndex
 from karec.refresh import ivf_lists as lists
 from karec.refresh import publish_run as publish
-from karec.refresh.ivf_lists import MIN_RECALL, K, build_measured_lists
+from karec.refresh.ivf_lists import MIN_RECALL, MIN_RECALL_WIDE, K, SampledUsers, build_measured_lists
 
 
 def gathered(n, seed):
@@ -33,7 +33,7 @@ def recalls(index, users, n_probe):
 
 def test_n_probe_is_the_smallest_for_the_choosing_half(vectors):
     index, users = ItemIndex.build(np.arange(len(vectors)), vectors), gathered(80, 2)
-    measured = build_measured_lists(index, users)
+    measured = build_measured_lists(index, SampledUsers(users))
     assert measured.n_lists == index.n_lists and 1 < measured.n_probe < measured.n_lists / 2
     for n_probe, enough in ((measured.n_probe, True), (measured.n_probe - 1, False)):
         of_half = np.array(recalls(index, users[:40], n_probe))
@@ -56,7 +56,24 @@ def test_recall_below_the_minimum_is_refused_with_the_remedy(vectors):
         BundleError,
         match=r"index.karec: recall@1,000 is 0\.\d+ over 12 users .* without lists",
     ):
-        build_measured_lists(index, np.concatenate([choosing, among]))
+        build_measured_lists(index, SampledUsers(np.concatenate([choosing, among])))
+
+
+@pytest.mark.parametrize(("boost", "has_lists"), [(0.5, True), (1000.0, False)])
+def test_lists_of_wide_towers_are_compared_with_the_scan_of_the_whole_score(vectors, boost, has_lists):
+    """A large value of a code finds its items in all lists, which a source would have to read."""
+    codes = {"tag": np.arange(len(vectors), dtype=np.uint32) % 10}
+    index = ItemIndex.build(np.arange(len(vectors)), vectors, codes=codes)
+    tables = [{"tag": CodeTable(np.array([3], np.uint32), np.array([boost], np.float32))}] * 40
+    users = SampledUsers(gathered(40, 2), tables)
+    measured = build_measured_lists(index, users)
+    assert (measured is not None) == has_lists
+    if measured is not None:
+        assert measured.recall >= MIN_RECALL_WIDE and measured.n_probe <= index.n_lists / 2
+        exact = index.search(users.vectors[20:], K, tables=tables[20:]).ids
+        probed = index.search(users.vectors[20:], K, tables=tables[20:], n_probe=measured.n_probe).ids
+        recalls = [np.isin(best, found).mean() for best, found in zip(exact, probed, strict=True)]
+        assert measured.recall == pytest.approx(np.mean(recalls), abs=1e-4)
 
 
 @pytest.fixture

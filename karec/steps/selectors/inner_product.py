@@ -8,8 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from karec import _native
-from karec.features.prerank_scores import Towers, WideScores, best_positions
-from karec.features.user_vectors import user_query
+from karec.features.user_vectors import user_query, user_tables
 from karec.index import IndexSchema
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, Request, Selection
@@ -18,7 +17,7 @@ MORE_ITEMS = 4  # times, of the next search; as in native/src/stages/steps.cpp
 
 
 class InnerProduct(Selector):
-    """The ``k`` candidates with the largest ⟨user vector, item vector⟩.
+    """The ``k`` candidates with the largest ⟨user vector, item vector⟩, plus the tables of wide towers.
 
     Each row is scored by the user vector of its model version. Blocked items are skipped, also candidates
     without a row (``unknown``) or ``without_user_vector``, which the notes count.
@@ -43,7 +42,6 @@ class InnerProduct(Selector):
         only_warm: bool = False,
         at_most: Mapping[str, int] = MappingProxyType({}),
         min_items: int | None = None,
-        bundle: Towers | None = None,
     ) -> None:
         if k <= 0:
             raise ValueError(f"k must be positive, got {k}")
@@ -60,9 +58,6 @@ class InnerProduct(Selector):
         self.only_warm = only_warm
         if only_warm:
             self.needs = (*self.needs, "scores", "request.cold_start")
-        self.wide_scores = None if bundle is None else WideScores.from_bundle(schema, bundle)
-        if self.wide_scores is not None:
-            self.needs = (*self.needs, *self.wide_scores.needs)
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         rows = candidates.rows
@@ -70,16 +65,11 @@ class InnerProduct(Selector):
             open_items = np.flatnonzero(request.index.is_open(ids=candidates.ids))
             best = open_items[np.argsort(-candidates.scores[open_items], kind="stable")]
             return self._cut(request, rows, lambda m: Selection(best[:m], candidates.scores[best[:m]]))
-        if self.wide_scores is not None:
-            scores, notes = self.wide_scores.score(request, rows), {"unknown": candidates.n_unknown}
-            return self._cut(
-                request, rows, lambda m: Selection(top := best_positions(scores, m), scores[top], notes)
-            )
         return self._cut(request, rows, lambda m: self._search(request, candidates, m))
 
     def _search(self, request: Request, candidates: Candidates, m: int) -> Selection:
         query = user_query(request)
-        result = request.index.search(query, m, rows=candidates.rows)
+        result = request.index.search(query, m, rows=candidates.rows, tables=user_tables(request))
         notes = {"unknown": result.n_unknown}
         if isinstance(query, dict):
             notes = {

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-import numpy as np
-
-from karec.features.prerank_scores import Towers, WideScores, best_positions
-from karec.features.user_vectors import user_query
+from karec.features.user_vectors import user_query, user_tables
 from karec.index import IndexSchema
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request, StepOutput
@@ -20,7 +17,7 @@ class Model(Source):
     """The ``quota`` items with the largest inner product with the user vector of their row's model version.
 
     Blocked items are left out, and items of a version without a user vector, which the notes count
-    (``without_user_vector``). An index without lists, or with wide towers, is scanned.
+    (``without_user_vector``). An index without lists is scanned.
 
     Settings:
         exact: true: score every item. false: in an index with lists, score only the items of the lists
@@ -40,33 +37,19 @@ class Model(Source):
         quota: int,
         exact: bool = True,
         n_probe: int | None = None,
-        bundle: Towers | None = None,
     ) -> None:
         self.schema = schema
         self.quota = quota
         self.exact = exact
         self.n_probe = n_probe
-        self.wide_scores = None if bundle is None else WideScores.from_bundle(schema, bundle)
-        if self.wide_scores is not None:
-            self.needs = (*self.needs, *self.wide_scores.needs)
 
     def recall(self, request: Request) -> Candidates | StepOutput[Candidates]:
-        if self.wide_scores is not None:
-            return self._scan(request, self.wide_scores)
         query, view = user_query(request), request.index
         mask = None if request.allowed is None else request.allowed.rows
-        result = view.search(query, self.quota, mask=mask, n_probe=self._n_probe(request))
+        n_probe, tables = self._n_probe(request), user_tables(request)
+        result = view.search(query, self.quota, mask=mask, n_probe=n_probe, tables=tables)
         nearest = Candidates.from_ids(result.ids, result.scores).with_rows(result.rows)
         return StepOutput(nearest, {"without_user_vector": result.n_unknown}) if result.n_unknown else nearest
-
-    def _scan(self, request: Request, wide_scores: WideScores) -> Candidates:
-        view = request.index
-        mask = np.ones(view.n_rows, bool) if request.allowed is None else request.allowed.rows
-        rows = np.flatnonzero(mask).astype(np.int32)
-        scores = wide_scores.score(request, rows)
-        best = best_positions(scores, self.quota)
-        ids = view.ids[rows[best]]
-        return Candidates.from_ids(ids, scores[best]).with_rows(view.lookup(ids))
 
     def _n_probe(self, request: Request) -> int | None:
         view, allowed = request.index, request.allowed

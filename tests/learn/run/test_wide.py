@@ -12,7 +12,6 @@ from karec.bundle import Bundle
 from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.config import load_cascade
-from karec.config.host_stage import hosted_stages
 from karec.config.project import set_up
 from karec.errors import BundleError, ConfigError
 from karec.evaluate import agreement
@@ -22,6 +21,7 @@ from karec.evaluate.model_pages import TOWERS, model_pages
 from karec.evaluate.pages import validation_requests
 from karec.evaluate.quality import evaluate_run, read_run, tower_logits, trained_run
 from karec.features.cross_tables import CrossWeights
+from karec.features.user_vectors import user_query, user_tables
 from karec.learn.run.train import train
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
@@ -45,7 +45,8 @@ def config(dataset: Dataset, tmp_path_factory):
 
 
 def weights_of(config):
-    return Bundle.open(config.parent / "bundles").cross_weights
+    (tables,) = Bundle.open(config.parent / "bundles").cross_tables.values()
+    return tables.weights
 
 
 def test_wide_towers_learn_weights_of_cross_features(config):
@@ -62,7 +63,7 @@ def test_inner_product_orders_by_vectors_and_cross_features(config):
     inputs = encoder.encode_user(snapshot, user, snapshot.time_ms, 0)
     (vector,) = bundle.user_tower.run(inputs, "user_vector")
     items = encoder.encode_items(snapshot, np.arange(len(snapshot.works)), snapshot.time_ms)
-    terms = bundle.cross_weights.terms(encoder.encode_crosses(inputs, items)["crosses"]).sum(axis=1)
+    terms = weights_of(config).terms(encoder.encode_crosses(inputs, items)["crosses"]).sum(axis=1)
     products = bundle.index.embeddings(np.arange(len(terms), dtype=np.int32)) @ vector[0]
     expected = np.sort(products + terms)[::-1]
     assert not np.allclose(np.sort(products)[::-1], expected, atol=1e-3)
@@ -78,7 +79,9 @@ def test_source_model_finds_the_best_by_vectors_and_cross_features(config):
     with bundle.index.pinned() as view:
         request, _ = cascade.hydrate(Request(user, time_ms=bundle.snapshot.time_ms).with_view(view))
         found = source.recall(request)
-        scores = source.wide_scores.score(request, np.arange(view.n_rows, dtype=np.int32))
+        tables = user_tables(request)
+        assert tables is not None
+        scores = view.scores(user_query(request), rows=np.arange(view.n_rows), tables=tables)
         best = np.argsort(-scores, kind="stable")[: source.quota]
         np.testing.assert_array_equal(found.ids, view.ids[best])
         np.testing.assert_array_equal(found.scores, scores[best])
@@ -133,10 +136,6 @@ def test_quality_reports_the_agreement_of_both_parts(config, dataset, monkeypatc
     assert measured["top5"] != pytest.approx(pools.agreement(partial(scores, has_terms=False)))
 
 
-def test_wide_stage_is_not_exported_for_hosts(config):
-    assert "prerank" not in hosted_stages(config, "home")
-
-
 def test_publish_refuses_weights_that_are_not_finite(config, dataset, tmp_path):
     run = shutil.copytree(config.parent / "run", tmp_path / "run")
     weights = weights_of(config)
@@ -149,10 +148,11 @@ def test_bundle_without_weights_orders_by_the_inner_product(config, dataset, tmp
     run = shutil.copytree(config.parent / "run", tmp_path / "run")
     (run / CROSS_WEIGHTS).unlink()
     bundle = Bundle.open(publish(run, Bundle.open(config.parent / "bundles").snapshot, tmp_path / "bundles"))
-    assert bundle.cross_weights is None
-    cascade = load_cascade(config, "home", bundle)
-    (step,) = [step for stage in cascade.stages for step in stage.steps if step.name == "inner_product"]
-    assert step.wide_scores is None
+    assert not bundle.cross_tables and not bundle.index.code_columns
+    with bundle.index.pinned() as view:
+        request = Request(1, time_ms=bundle.snapshot.time_ms).with_view(view)
+        request, _ = load_cascade(config, "home", bundle).hydrate(request)
+        assert user_tables(request) is None
 
 
 def test_wide_towers_need_lists(dataset, tmp_path):

@@ -1,15 +1,11 @@
 """Inner products equal those of NumPy. Items without an embedding are counted."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.features.cross_tables import CrossWeights
-from karec.features.encoder import Encoder
-from karec.index import ItemIndex
+from karec.index import CodeTable, ItemIndex
 from karec.pipeline.stage import Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.has_embedding import HasEmbedding
@@ -142,37 +138,24 @@ def test_quota_of_a_wrong_column_or_number_is_refused(at_most, message):
         InnerProduct(index.schema, 2, at_most=at_most)
 
 
-@dataclass
-class WideBundle:
-    """The parts of a bundle that ``inner_product`` reads."""
-
-    encoder: Encoder
-    cross_weights: CrossWeights
-
-
 @pytest.mark.parametrize("k", [1, 7, 39, 100])
-def test_inner_product_of_wide_towers_keeps_the_best_and_ties_by_position(dataset, encoder, k):
-    works, n_features = dataset.snapshot.works, encoder.cross_categories.count("tag")
-    columns = np.array([at for at, name in enumerate(encoder.cross_categories) if name == "tag"])
-    weights = CrossWeights(
-        columns,
-        np.zeros((n_features, 1), np.float32),
-        np.ones((n_features, 1), np.float32),
-        np.ones((1 + len(encoder.tasks), n_features, 2), np.float32),
-    )
-    index = ItemIndex.build(
-        np.asarray(works.ids), np.zeros((len(works), 4), np.float32), columns={"tag": works["tag"]}
-    )
-    index.block([int(works.ids[2])])
-    user = encoder.encode_user(dataset.snapshot, 3, dataset.snapshot.time_ms, 0)
-    features = {**user, "user_vector": np.zeros((1, 4), np.float32)}
+def test_inner_product_adds_tables_and_keeps_ties_by_position(k):
+    rng = np.random.default_rng(5)
+    codes = {"tag": rng.integers(0, 6, 50).astype(np.uint32)}
+    index = ItemIndex.build(np.arange(50), np.zeros((50, 4), np.float32), codes=codes)
+    index.block([2])
+    table = CodeTable(np.array([0, 3], np.uint32), np.array([1.5, -2.0], np.float32), other=0.25)
+    features = {
+        "user_vector": np.zeros((1, 4), np.float32),
+        "user_vector_versions": np.array([0]),
+        "user_tables": np.array([{"tag": table}], object),
+    }
     request = Request(3, view=index.pinned()).with_features(features)
-    ids = np.r_[7, np.asarray(works.ids)]  # the first is unknown
+    ids = np.r_[99, np.arange(50)]  # the first is unknown
     candidates = Candidates.from_ids(ids).with_rows(request.index.lookup(ids))
-    step = InnerProduct(index.schema, k, bundle=WideBundle(encoder, weights))
-    selection = step.select(request, candidates)
-    scores = step.wide_scores.score(request, candidates.rows)
-    assert len(np.unique(scores)) > 3 and selection.notes == {"unknown": 1}
-    best = np.argsort(-scores, kind="stable")[: min(k, len(works) - 1)]
-    np.testing.assert_array_equal(selection.indices, best)
-    np.testing.assert_array_equal(selection.scores, scores[best])
+    selection = InnerProduct(index.schema, k).select(request, candidates)
+    expected = np.r_[-np.inf, np.select([codes["tag"] == 0, codes["tag"] == 3], [1.5, -2.0], 0.25)]
+    expected[3] = -np.inf
+    best = np.argsort(-expected, kind="stable")[: min(k, 49)]
+    assert selection.indices.tolist() == best.tolist() and selection.notes == {"unknown": 1}
+    np.testing.assert_array_equal(selection.scores, expected[best].astype(np.float32))
