@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from karec.lab.report import Table
 from karec.lab.simulate.report_tables import CREATORS_SIDE, USERS_SIDE, format_change
 
-MEASURES = ("play_s", "long_views", "likes", "follows", "creators_1_a_day", "works_1_a_day", "sessions")
+USER_MEASURES = ("play_s", "play_s_an_exposure", "long_views", "likes", "follows", "sessions")
+MEASURES = (*USER_MEASURES, "creators_1_a_day", "works_1_a_day")
 HEADS = {**USERS_SIDE, **CREATORS_SIDE}
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # 97.5 %, 1 to 9 degrees
 MAX_WORLDS = len(T_QUANTILES) + 1
