@@ -24,6 +24,7 @@ from karec.features.affinities import AffinityPriors
 from karec.features.cowatch import CowatchVectors
 
 SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # by user relation
+MAX_TABLES = 16  # code columns of an item index
 MAX_EDGES = 100  # the latest edges of a user that are compared
 _NO_POSITIONS = np.empty(0, np.int64)
 _MATCHES = ("in_history", "in_skipped", "newest_in_history", "newest_in_skipped")
@@ -61,18 +62,20 @@ class CrossFeatures:
     def item_categories(self) -> tuple[str | None, ...]:
         """For each column the category whose code is all that it reads of an item; None if it reads more.
 
-        The item's own id counts as more: a table by its code would have a row for each item.
+        The item's own id counts as more: a table by its code would have a row for each item. So do categories
+        after the first MAX_TABLES, which an item index has no code column for.
         """
-        own = (None, *self.categories[1:])
+        tabled = self.categories[1 : 1 + MAX_TABLES]
         n_cowatch = 0 if self.cowatch is None else len(self.cowatch.crosses)
-        return (
-            *(own * len(_MATCHES)),
+        categories = (
+            *(self.categories * len(_MATCHES)),
             *((CREATOR,) * len(SOCIAL_EDGES) if CREATOR in self.categories else ()),
             *self.shared,
             *((None,) * n_cowatch),
-            *(() if self.affinities is None else own),
+            *(() if self.affinities is None else self.categories),
             *((None,) if self.has_positions else ()),
         )
+        return tuple(name if name in tabled else None for name in categories)
 
     def compute(
         self,

@@ -11,6 +11,7 @@ from karec.aggregates.advance import advance
 from karec.errors import BundleError
 from karec.features.affinities import AffinityPriors
 from karec.features.cross_tables import CrossTables, CrossWeights
+from karec.features.crosses import CrossFeatures
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import Vocabulary
 
@@ -114,6 +115,13 @@ def test_tables_leave_out_the_items_id_and_cowatch(encoder):
     assert names["creator_followed"] == "creator_id" and names["tag_in_history"] == "tag"
     assert names["id_in_history"] is None and names["affinity_id"] is None
     assert "id" not in draw_cross_weights(encoder).categories(encoder)
+
+
+def test_only_as_many_categories_have_tables_as_an_index_has_code_columns():
+    categories = ("id", *(f"c{number}" for number in range(20)))
+    features = CrossFeatures(categories, ("c3", "c18"), None, None, has_positions=False)
+    tabled = {name for name in features.item_categories if name is not None}
+    assert tabled == set(categories[1:17]) and len(features.item_categories) == len(features.names)
 
 
 def test_cross_weights_are_read_as_they_were_saved(encoder, tmp_path):

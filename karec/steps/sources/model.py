@@ -22,9 +22,9 @@ class Model(Source):
     Settings:
         exact: true: score every item. false: in an index with lists, score only the items of the lists
             nearest to the user. Their number is the bundle's ``n_probe``, for a measured recall@1000 of at
-            least 0.95, or the number of lists with twice the quota on average, if that is more. If the
-            request allows a fraction f of the items, it is 1/f as many lists. If f is below 0.5, all allowed
-            items are scored: few of them may be in the nearest lists.
+            least 0.95 (0.99 with wide towers), or the number of lists with twice the quota on average, if
+            that is more. If the request allows a fraction f of the items, it is 1/f as many lists. If f is
+            below 0.5, all allowed items are scored: few of them may be in the nearest lists.
     """
 
     is_verified = True  # tests/steps/sources/test_model.py
