@@ -10,12 +10,14 @@ quality. Side effects do not run.
 from __future__ import annotations
 
 import cProfile
+import shutil
 import sys
 import time
 from collections import defaultdict
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,12 +27,17 @@ from workloads import train_world
 
 import karec._native
 from karec.bundle import Bundle
+from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.config import load_cascade, open_bundle, scene_names
+from karec.features.cross_tables import CrossWeights
+from karec.features.encoder import Encoder
 from karec.pipeline.types import Request
+from karec.refresh.publish_run import publish
 from karec.steps.sources.model import Model
 from karec.where import Where
 
 N_REQUESTS, ROUNDS = 24, 24
+PIECES = 8  # of a cross feature, as in training
 KINDS = ("native", "ONNX Runtime", "NumPy")
 CALL_S = 3e-7  # what cProfile adds to a call of a C function
 
@@ -128,6 +135,27 @@ def test_request_with_content_vectors(benchmark, scene, pytestconfig, tmp_path, 
         pytest.skip("the other bundle has no world")
     with open_scene(train_world(tmp_path, width)) as (cascade, _, _):
         run_in_turns(benchmark, scene, f"content vectors of {width:,}", cascade)
+
+
+def test_request_with_wide_towers(benchmark, scene, world, tmp_path):
+    """Towers with drawn cross weights, in turns with those of the same vectors without."""
+    run = shutil.copytree(scene[1].path, tmp_path / "run")
+    encoder, rng = Encoder.load(run / "encoder.npz"), np.random.default_rng(0)
+    columns = np.flatnonzero([name is not None for name in encoder.cross_categories])
+    low = np.sort(rng.random((len(columns), PIECES)), axis=1).astype(np.float32)
+    weights = rng.normal(0.0, 0.1, (1 + len(encoder.tasks), len(columns), PIECES + 1)).astype(np.float32)
+    CrossWeights(columns, low, np.full_like(low, PIECES), weights).save(run / CROSS_WEIGHTS)
+    publish(run, scene[1].snapshot, tmp_path / "bundles")
+    with open_scene(Path(shutil.copy(world, tmp_path))) as (cascade, _, requests):
+        run_in_turns(benchmark, scene, "wide towers", cascade)
+        ms = defaultdict(list)
+        for request in requests:
+            for name, towers in (("wide", cascade), ("without", scene[0])):
+                for step in towers.run(request).trace.steps:
+                    ms[step.step, name].append(step.ms)
+    for name in ("user_tower", "model", "inner_product"):
+        wide, without = (np.median(ms[name, towers]) for towers in ("wide", "without"))
+        print(f"{name}: {wide:.3f} ms with wide towers, {without:.3f} ms without", flush=True)
 
 
 def run_in_turns(benchmark, scene, name, changed=None, **restriction):
