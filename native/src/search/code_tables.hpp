@@ -1,9 +1,9 @@
 // CodeTables looks up the tables of one query for the codes of rows.
 //
 // Algorithm: a table with small codes becomes an array by code. Another one becomes a hash table with its codes as
-// keys, behind a filter of one bit for each hash value: most rows have none of the user's codes, and then one bit
-// decides. Columns are added one after another, so that each loop has one kind of table.
-// Cost: O(codes) at the start, expected O(columns) a row.
+// keys, behind a filter of one bit for each hash value. A row is summed as if it had none of the hashed codes; rows
+// with a code that passes its filter are summed again, exactly.
+// Cost: O(codes) at the start, expected O(columns) a row: 5 ns for 7 columns, 15 ns more if it passes a filter (Zen 4).
 // Invariant: a code that the table lacks has `other`, also if its hash is that of another code.
 // Threads: any number of threads may use one object.
 #pragma once
@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/pages.hpp"
 #include "base/scratch.hpp"
 #include "karec/index_view.hpp"
 
@@ -21,13 +22,17 @@ class CodeTables {
   public:
     // Reads each code once, or checks it where it is used.
     explicit CodeTables(std::span<const CodeTable> tables);
+    CodeTables(CodeTables&&) noexcept = default;  // a copy would point into the memory of the original
 
-    bool empty() const noexcept { return tables_.empty(); }
+    bool empty() const noexcept { return columns_.empty(); }
 
-    // sums[i] = ((0 + t_0) + t_1) + …, t_c the value of table c for rows[i][c], in float32. n ≤ kMaxSummedRows.
-    void sum(const std::uint32_t* const* rows, std::size_t n, float* sums) const noexcept;
+    // scores[i] += ((0 + t_0) + t_1) + … for rows[i] ≥ 0, t_c the value of table c for the row's code in column c, in
+    // float32. `codes` has one for each table, by row. Prefetches the codes of next[i] if `next` is not null. n ≤
+    // kMaxRows.
+    void add(const Pages<std::uint32_t>& codes, const std::int32_t* rows, const std::int32_t* next, std::size_t n,
+             float* scores) const noexcept;
 
-    static constexpr std::size_t kMaxSummedRows = 128;
+    static constexpr std::size_t kMaxRows = 128;
 
   private:
     // A code and its value; NaN marks an empty slot.
@@ -36,10 +41,12 @@ class CodeTables {
         float value;
     };
 
-    struct Table {
-        ScratchVector<float> by_code;  // ends in `other`; empty: hashed
-        ScratchVector<std::uint64_t> filter;
-        ScratchVector<Slot> slots;  // with linear probing, at most half full
+    // The table of a column, with the parts that most rows read on one cache line.
+    struct alignas(64) Column {
+        const float* by_code = nullptr;  // last + 1 values, the last of them `other`; null: hashed
+        const std::uint64_t* filter = nullptr;
+        const Slot* slots = nullptr;  // last + 1, at most half of them full, with linear probing
+        std::uint32_t last = 0;
         unsigned filter_shift = 0;
         unsigned slot_shift = 0;
         float other = 0.0f;
@@ -47,13 +54,15 @@ class CodeTables {
         float find(std::uint32_t code) const noexcept;
     };
 
-    static Table make_table(const CodeTable& given);
-    static void add_by_code(const Table& table, const std::uint32_t* const* rows, std::size_t column, std::size_t n,
-                            float* sums) noexcept;
-    static void add_hashed(const Table& table, const std::uint32_t* const* rows, std::size_t column, std::size_t n,
-                           float* sums) noexcept;
+    Column make_array(const CodeTable& given, std::uint32_t last_code);
+    Column make_hash_table(const CodeTable& given);
+    float sum(const std::uint32_t* codes) const noexcept;
 
-    ScratchVector<Table> tables_;  // by column
+    ScratchVector<Column> columns_;
+    // The memory of the columns.
+    ScratchVector<ScratchVector<float>> arrays_;
+    ScratchVector<ScratchVector<std::uint64_t>> filters_;
+    ScratchVector<ScratchVector<Slot>> slots_;
 };
 
 }  // namespace karec

@@ -35,7 +35,7 @@ void rescore(const Generation& g, const Query& query, std::size_t k, RowOf&& row
             vectors[i] = g.exact_rows.at(static_cast<std::size_t>(rows[i]));
         }
         queries.dot(g, rows, vectors, nullptr, n, scores);
-        adjust_scores(g, queries, rows, n, scores);
+        adjust_scores(g, queries, rows, nullptr, n, scores);
         for (std::size_t i = 0; i < n; ++i) exact.offer(scores[i], positions[first + i]);
     }
     top = std::move(exact);

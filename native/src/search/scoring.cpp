@@ -42,34 +42,32 @@ void PaddedQueries::dot(const Generation& g, std::int32_t* rows, const std::byte
     }
 }
 
-void PaddedQueries::add_tables(const Generation& g, const std::int32_t* rows, std::size_t n,
+void PaddedQueries::add_tables(const Generation& g, const std::int32_t* rows, const std::int32_t* next, std::size_t n,
                                float* scores) const noexcept {
-    const Pages<std::uint32_t> pages = g.item_codes.pages();
-    std::uint32_t positions[kScoreBlock];
-    const std::uint32_t* codes[kScoreBlock];
-    float sums[kScoreBlock];
+    const Pages<std::uint32_t> codes = g.item_codes.pages();
+    if (is_single()) {
+        tables_[0].add(codes, rows, next, n, scores);
+        return;
+    }
+    std::int32_t own_rows[kScoreBlock];
     for (std::size_t q = 0; q < queries_.size(); ++q) {
         if (tables_[q].empty()) continue;
-        std::size_t n_scored = 0;
         for (std::size_t i = 0; i < n; ++i) {
-            const auto row = static_cast<std::size_t>(std::max(rows[i], 0));
-            positions[n_scored] = static_cast<std::uint32_t>(i);
-            codes[n_scored] = pages.at(row);
-            n_scored += rows[i] >= 0 && (is_single() || query_of_code_[g.code_of(row)] == q);
+            const bool is_own = rows[i] >= 0 && query_of_code_[g.code_of(static_cast<std::size_t>(rows[i]))] == q;
+            own_rows[i] = is_own ? rows[i] : kUnknownRow;
         }
-        tables_[q].sum(codes, n_scored, sums);
-        for (std::size_t s = 0; s < n_scored; ++s) scores[positions[s]] += sums[s];
+        tables_[q].add(codes, own_rows, next, n, scores);
     }
 }
 
-void apply_version_scales(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows, std::size_t n,
-                          float* scores) noexcept {
+void apply_version_scales(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows,
+                          const std::int32_t* next, std::size_t n, float* scores) noexcept {
     if (queries.is_int8()) {
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] >= 0) scores[i] *= *g.scales.at(static_cast<std::size_t>(rows[i]));
         }
     }
-    if (queries.has_tables()) queries.add_tables(g, rows, n, scores);
+    if (queries.has_tables()) queries.add_tables(g, rows, next, n, scores);
     if (g.is_calibrated()) {
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] >= 0) scores[i] = g.calibrate_score(static_cast<std::size_t>(rows[i]), scores[i]);
@@ -77,9 +75,9 @@ void apply_version_scales(const Generation& g, const PaddedQueries& queries, con
     }
 }
 
-void adjust_scores(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows, std::size_t n,
-                   float* scores) noexcept {
-    apply_version_scales(g, queries, rows, n, scores);
+void adjust_scores(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows,
+                   const std::int32_t* next, std::size_t n, float* scores) noexcept {
+    apply_version_scales(g, queries, rows, next, n, scores);
     if (g.adjustments.empty()) return;
     for (std::size_t i = 0; i < n; ++i) {
         if (rows[i] < 0) continue;

@@ -25,7 +25,7 @@ namespace karec {
 inline constexpr std::size_t kScoreBlock = 128;  // prefetched rows: enough to hide memory latency, few enough for L2
 inline constexpr std::int32_t kBlockedRow = -2;
 static_assert(kScoreBlock == IdLookup::kBlock);
-static_assert(kScoreBlock <= CodeTables::kMaxSummedRows);
+static_assert(kScoreBlock <= CodeTables::kMaxRows);
 
 // A checked query, or one for each model version, padded and rounded for the kernels of one row format.
 class PaddedQueries {
@@ -36,8 +36,10 @@ class PaddedQueries {
     // is skipped, and rows of a version without a query become kUnknownRow. Prefetches `next` if it is not null.
     void dot(const Generation& g, std::int32_t* rows, const std::byte* const* vectors, const std::byte* const* next,
              std::size_t n, float* out) const noexcept;
-    // scores[i] += the sum of the tables of row i's version, for rows[i] ≥ 0.
-    void add_tables(const Generation& g, const std::int32_t* rows, std::size_t n, float* scores) const noexcept;
+    // scores[i] += the sum of the tables of row i's version, for rows[i] ≥ 0. Prefetches the codes of `next` if it is
+    // not null.
+    void add_tables(const Generation& g, const std::int32_t* rows, const std::int32_t* next, std::size_t n,
+                    float* scores) const noexcept;
     bool is_single() const noexcept { return query_of_code_.empty(); }
     bool has_tables() const noexcept {
         return std::ranges::any_of(tables_, [](const CodeTables& tables) { return !tables.empty(); });
@@ -58,19 +60,12 @@ class PaddedQueries {
 };
 
 // For rows[i] ≥ 0, scores[i] → (scores[i]·scale of an int8 row + tables)·scale + offset of the row's model version.
-void apply_version_scales(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows, std::size_t n,
-                          float* scores) noexcept;
+// Prefetches the codes of `next` if it is not null.
+void apply_version_scales(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows,
+                          const std::int32_t* next, std::size_t n, float* scores) noexcept;
 // The same, then scale and offset of the row's item.
-void adjust_scores(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows, std::size_t n,
-                   float* scores) noexcept;
-
-// Prefetches the codes of rows; a row below 0 has none. Requires code columns.
-inline void prefetch_codes(const Generation& g, const std::int32_t* rows, std::size_t n) noexcept {
-    const Pages<std::uint32_t> codes = g.item_codes.pages();
-    for (std::size_t i = 0; i < n; ++i) {
-        __builtin_prefetch(codes.at(static_cast<std::size_t>(std::max(rows[i], 0))), 0, 2);
-    }
-}
+void adjust_scores(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows,
+                   const std::int32_t* next, std::size_t n, float* scores) noexcept;
 
 // A block of candidates. A skipped candidate has a readable vector and adjustment without meaning.
 struct CandidateBlock {
@@ -81,15 +76,11 @@ struct CandidateBlock {
 
 class CandidateReader {
   public:
-    CandidateReader(const Generation& g, const Candidates& candidates, const PaddedQueries& queries)
-        : g_(g),
-          candidates_(candidates),
-          placeholder_(queries.placeholder()),
-          has_tables_(queries.has_tables()),
-          lookup_(g.id_map, candidates.ids) {}
+    CandidateReader(const Generation& g, const Candidates& candidates, const std::byte* placeholder)
+        : g_(g), candidates_(candidates), placeholder_(placeholder), lookup_(g.id_map, candidates.ids) {}
 
-    // Reads candidates first … first + n − 1. Called in order, kScoreBlock at a time. Prefetches adjustments, codes and
-    // int8 scales; PaddedQueries::dot prefetches the vectors.
+    // Reads candidates first … first + n − 1. Called in order, kScoreBlock at a time. Prefetches adjustments and int8
+    // scales; PaddedQueries::dot prefetches the vectors, add_tables the codes.
     void read(std::size_t first, std::size_t n, CandidateBlock& block) noexcept {
         if (candidates_.ids.empty()) {
             for (std::size_t i = 0; i < n; ++i) block.rows[i] = candidates_.rows.values[first + i];
@@ -106,7 +97,6 @@ class CandidateReader {
         for (std::size_t i = 0; i < n && !g_.scales.empty(); ++i) {
             if (block.rows[i] >= 0) __builtin_prefetch(g_.scales.at(static_cast<std::size_t>(block.rows[i])), 0, 2);
         }
-        if (has_tables_) prefetch_codes(g_, block.rows, n);
     }
 
   private:
@@ -147,7 +137,6 @@ class CandidateReader {
     const Generation& g_;
     const Candidates& candidates_;
     const std::byte* placeholder_;
-    bool has_tables_;
     IdLookup lookup_;
 };
 
@@ -160,8 +149,9 @@ SearchCount score_candidates(const Generation& g, const PaddedQueries& queries, 
     CandidateBlock blocks[2];
     float scores[kScoreBlock];
     std::fill(std::begin(blocks[1].vectors), std::end(blocks[1].vectors), queries.placeholder());
+    std::fill(std::begin(blocks[1].rows), std::end(blocks[1].rows), kUnknownRow);
     const std::size_t n_candidates = candidates.size();
-    CandidateReader reader(g, candidates, queries);
+    CandidateReader reader(g, candidates, queries.placeholder());
     reader.read(0, std::min(kScoreBlock, n_candidates), blocks[0]);
     std::size_t half = 0;
     for (std::size_t first = 0; first < n_candidates; first += kScoreBlock, half ^= 1) {
@@ -169,8 +159,9 @@ SearchCount score_candidates(const Generation& g, const PaddedQueries& queries, 
         const std::size_t n_next = std::min(kScoreBlock, n_candidates - first - n);
         CandidateBlock& block = blocks[half];
         if (n_next > 0) reader.read(first + n, n_next, blocks[half ^ 1]);
-        queries.dot(g, block.rows, block.vectors, n_next > 0 ? blocks[half ^ 1].vectors : nullptr, n, scores);
-        apply_version_scales(g, queries, block.rows, n, scores);
+        const CandidateBlock* next = n_next > 0 ? &blocks[half ^ 1] : nullptr;
+        queries.dot(g, block.rows, block.vectors, next != nullptr ? next->vectors : nullptr, n, scores);
+        apply_version_scales(g, queries, block.rows, next != nullptr ? next->rows : nullptr, n, scores);
         for (std::size_t i = 0; i < n && !g.adjustments.empty(); ++i) {
             scores[i] = scores[i] * block.adjustments[i]->scale + block.adjustments[i]->offset;
         }
@@ -191,15 +182,13 @@ SearchCount score_candidates(const Generation& g, const PaddedQueries& queries, 
 // values for the version of row i, rows[i] is negative and scores[i] undefined.
 template <class Take>
 void score_rows(const Generation& g, const PaddedQueries& queries, std::span<const std::int32_t> all, Take&& take) {
-    const bool has_tables = queries.has_tables();
     std::int32_t rows[kScoreBlock];
     const std::byte* vectors[2][kScoreBlock];
     float scores[kScoreBlock];
     const Pages<std::byte> pages = g.rows.pages();
-    const auto find_vectors = [&, pages](std::size_t first, const std::byte** found) {
+    const auto find_vectors = [&all, pages](std::size_t first, const std::byte** found) {
         const std::size_t n = std::min(kScoreBlock, all.size() - first);
         for (std::size_t i = 0; i < n; ++i) found[i] = pages.at(static_cast<std::size_t>(all[first + i]));
-        if (has_tables) prefetch_codes(g, all.data() + first, n);
         return n;
     };
     std::size_t n_next = find_vectors(0, vectors[0]);
@@ -208,8 +197,9 @@ void score_rows(const Generation& g, const PaddedQueries& queries, std::span<con
         const std::size_t n = n_next;
         n_next = find_vectors(first + n, vectors[half ^ 1]);
         std::copy_n(&all[first], n, rows);
-        queries.dot(g, rows, vectors[half], n_next == n ? vectors[half ^ 1] : nullptr, n, scores);
-        adjust_scores(g, queries, rows, n, scores);
+        const bool has_next = n_next == n;
+        queries.dot(g, rows, vectors[half], has_next ? vectors[half ^ 1] : nullptr, n, scores);
+        adjust_scores(g, queries, rows, has_next ? &all[first + n] : nullptr, n, scores);
         take(first, n, rows, scores);
         first += n;
     }

@@ -68,7 +68,7 @@ inline void adjust_tile(const Generation& g, const Tile& tile, const PaddedQueri
         const float* scales = g.scales.at(tile.first);
         for (std::size_t i = 0; i < tile.n; ++i) scores[i] *= scales[i];
     }
-    if (queries.has_tables()) queries.add_tables(g, rows, tile.n, scores);
+    if (queries.has_tables()) queries.add_tables(g, rows, nullptr, tile.n, scores);
     if (g.is_calibrated()) {
         for (std::size_t i = 0; i < tile.n; ++i) scores[i] = g.calibrate_score(tile.first + i, scores[i]);
     }
@@ -90,7 +90,7 @@ inline void offer_tile(const Generation& g, const Tile& tile, const PaddedQuerie
     if (tile.is_whole()) {
         adjust_tile(g, tile, queries, rows, scores);
     } else {
-        adjust_scores(g, queries, rows, tile.n, scores);
+        adjust_scores(g, queries, rows, nullptr, tile.n, scores);
     }
     top.offer(scores, has_all_rows ? nullptr : rows, tile.n, static_cast<std::uint32_t>(tile.first));
 }

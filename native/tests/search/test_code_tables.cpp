@@ -71,7 +71,7 @@ ItemIndex coded_index(std::size_t n, DType dtype, std::mt19937_64& random) {
 TEST(code_tables_sum_the_values_of_each_code_in_order) {
     std::mt19937_64 random(1);
     for (int round = 0; round < 2000; ++round) {
-        const std::size_t n = random() % (CodeTables::kMaxSummedRows + 1);
+        const std::size_t n = random() % (CodeTables::kMaxRows + 1);
         const std::size_t n_columns = 1 + random() % kMaxCodeColumns;
         std::vector<OwnedTable> tables;
         std::vector<CodeTable> views;
@@ -81,10 +81,11 @@ TEST(code_tables_sum_the_values_of_each_code_in_order) {
         }
         for (const OwnedTable& table : tables) views.push_back(table.view());
         std::vector<std::uint32_t> codes(n * n_columns);
-        std::vector<const std::uint32_t*> rows(n);
+        const std::uint32_t* page = codes.data();
+        std::vector<std::int32_t> rows(n);
         std::vector<float> expected(n, 0.0f);
         for (std::size_t i = 0; i < n; ++i) {
-            rows[i] = &codes[i * n_columns];
+            rows[i] = random() % 8 == 0 ? kUnknownRow : static_cast<std::int32_t>(i);
             for (std::size_t c = 0; c < n_columns; ++c) {
                 const std::vector<std::uint32_t>& known = tables[c].codes;
                 const bool is_known = !known.empty() && random() % 2 == 0;
@@ -92,10 +93,11 @@ TEST(code_tables_sum_the_values_of_each_code_in_order) {
                     is_known ? known[random() % known.size()] : draw_code(static_cast<int>((round + c) % 4), random);
                 expected[i] += tables[c].find(codes[i * n_columns + c]);
             }
+            expected[i] = rows[i] < 0 ? 7.0f : 7.0f + expected[i];
         }
-        std::vector<float> sums(n, 7.0f);
-        CodeTables(views).sum(rows.data(), n, sums.data());
-        CHECK(sums == expected);
+        std::vector<float> scores(n, 7.0f);
+        CodeTables(views).add({&page, 31, n_columns}, rows.data(), rows.data(), n, scores.data());
+        CHECK(scores == expected);
     }
 }
 
@@ -111,10 +113,11 @@ TEST(code_table_of_many_codes_finds_each) {
     const CodeTables tables({&view, 1});
     int wrong = 0;
     for (std::uint32_t code = 0; code < 1'400'000; code += 1 + static_cast<std::uint32_t>(random() % 3)) {
-        const std::uint32_t* row = &code;
-        float sum = 0.0f;
-        tables.sum(&row, 1, &sum);
-        wrong += sum != table.find(code);
+        const std::uint32_t* page = &code;
+        const std::int32_t row = 0;
+        float score = 0.0f;
+        tables.add({&page, 31, 1}, &row, nullptr, 1, &score);
+        wrong += score != table.find(code);
     }
     CHECK(wrong == 0);
 }
