@@ -51,6 +51,27 @@ def test_search_rows(compare, n, dtype):
     compare("scoring: search rows", size, run_karec, ways, **gather_costs(n, dtype))
 
 
+@cache
+def coded_index(n: int, dim: int) -> ItemIndex:
+    vectors = np.ascontiguousarray(workloads.item_vectors(n)[:, :dim])
+    return ItemIndex.build(workloads.item_ids(n), vectors, codes=workloads.item_codes(n))
+
+
+@pytest.mark.parametrize("dim", [32, 64])
+@pytest.mark.parametrize("is_scan", [False, True])
+def test_prerank_with_tables(compare, dim, is_scan):
+    """Seven code columns in the score, against the inner product of 64 numbers without."""
+    n, n_items = 100_000 if workloads.N_ITEMS > 100_000 else 1_000, workloads.N_ITEMS
+    plain, coded = index_of(n_items, "float16"), coded_index(n_items, dim)
+    query, tables = workloads.queries(1)[0], workloads.user_tables()
+    draws = cycle([None] if is_scan else workloads.candidate_rows(n, n_items))
+    ways = {"karec, D=64 without tables": lambda: plain.search(query, K, rows=next(draws))}
+    own_query = query[:dim].copy()
+    run_karec = lambda: coded.search(own_query, K, rows=next(draws), tables=tables)  # noqa: E731
+    size = f"N={n_items if is_scan else n} of {n_items:.0e} D={dim} float16, {len(tables)} code columns"
+    compare("scoring: prerank with tables", size, run_karec, ways, items=n_items if is_scan else n)
+
+
 @pytest.mark.parametrize("n", workloads.N_CANDIDATES)
 def test_search_ids_of_adjusted_items(compare, n):
     ids, vectors = workloads.item_ids(workloads.N_ITEMS), workloads.item_vectors(workloads.N_ITEMS)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.index import CodeTable
+
 N_ITEMS = 1_000_000
 N_LISTED = 200_000  # items of the search by lists
 N_EVENTS = 1_000_000
@@ -97,6 +99,35 @@ def candidate_rows(n: int, n_rows: int) -> list[NDArray[np.int32]]:
     cache."""
     rng = np.random.default_rng(n)
     return [rng.choice(n_rows, n, replace=False).astype(np.int32) for _ in range(8)]
+
+
+# Codes of each code column: creators and songs of which a user has 100, and small vocabularies.
+N_CODES = {
+    "creator_id": 30_000,
+    "song_id": 30_000,
+    "tag": 200,
+    "family": 40,
+    "city": 300,
+    "era": 12,
+    "type": 8,
+}
+
+
+@cache
+def item_codes(n: int) -> dict[str, NDArray[np.uint32]]:
+    """Returns {code column: (n,)}; low codes are frequent."""
+    rng = np.random.default_rng(7)
+    return {name: (size * rng.random(n) ** 2).astype(np.uint32) for name, size in N_CODES.items()}
+
+
+def user_tables() -> dict[str, CodeTable]:
+    """Returns tables of at most 100 codes."""
+    rng = np.random.default_rng(8)
+    tables = {}
+    for name, size in N_CODES.items():
+        known = np.sort(rng.choice(size, min(100, size), replace=False)).astype(np.uint32)
+        tables[name] = CodeTable(known, rng.standard_normal(len(known), dtype=np.float32), 0.1)
+    return tables
 
 
 @cache

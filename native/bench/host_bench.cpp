@@ -99,7 +99,7 @@ int main(int argc, char** argv) {
     c_page.scores = scores.data();
     c_page.rows = rows.data();
     c_page.capacity = k;
-    const karec_query c_query{sizeof c_query, user.data(), user.size(), nullptr, 0};
+    const karec_query c_query{sizeof c_query, user.data(), user.size(), nullptr, 0, nullptr, 0};
     const auto draw = [&] {
         for (auto& id : ids) id = catalogue->ids[random() % catalogue->ids.size()];
     };

@@ -96,20 +96,6 @@ long steady(Call&& call) {
     return n_new - before;
 }
 
-// 600 items whose codes are their ids, in two columns.
-ItemIndex coded_index(DType dtype) {
-    std::vector<std::int64_t> ids(600);
-    std::iota(ids.begin(), ids.end(), 0);
-    const std::vector<std::uint32_t> codes(ids.begin(), ids.end());
-    const std::vector<float> vectors(ids.size() * kBundleDim, 0.5f);
-    const Column columns[] = {{"tag", DType::uint32, std::as_bytes(std::span(codes))},
-                              {"song", DType::uint32, std::as_bytes(std::span(codes))}};
-    ItemIndex::BuildOptions options;
-    options.dtype = dtype;
-    options.code_columns = columns;
-    return std::move(ItemIndex::build(ids, {vectors.data(), ids.size(), kBundleDim, DType::float32}, options).value());
-}
-
 }  // namespace
 
 TEST(searches_allocate_nothing) {
@@ -134,8 +120,7 @@ TEST(searches_allocate_nothing) {
         CHECK(steady([&] {
                   CHECK(index.pinned().search_all({&query, 1}, {}, out.first(kBest), {counts, 1}, 5).ok());
               }) == 0);
-        // Tables of both kinds; copies of one index share their codes.
-        const ItemIndex coded = coded_index(dtype);
+        const ItemIndex coded = index_of_version(1, dtype, true);
         const std::uint32_t codes[] = {3, 5000};
         const float values[] = {1.0f, 2.0f};
         const CodeTable tables[] = {{std::span(codes).first(1), std::span(values).first(1)}, {codes, values}};

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from karec.index import ItemIndex
+from karec.index import CodeTable, ItemIndex
 
 GOLDEN = Path(__file__).parents[1] / "native" / "golden"
 DTYPES = ("float16", "float32", "int8")
@@ -107,8 +107,36 @@ def test_golden_file_with_spaces_keeps_its_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
 
 
+CODES = {
+    "creator_id": np.array([3, 70_000, 2**32 - 1, 0, 5, 5, 5]),
+    "tag": np.arange(7),
+    "era": np.ones(7, int),
+}
+
+
+def make_coded() -> ItemIndex:
+    """Returns the float16 index with three code columns, of which 11 and 99 have the codes of 5 and −7."""
+    index = ItemIndex.build(IDS, vectors(7, 0), "float16", codes=CODES)
+    index.upsert([11, 99], vectors(2, 5), codes={name: codes[:2] for name, codes in CODES.items()})
+    return index
+
+
+def test_golden_file_with_codes_keeps_its_bytes(tmp_path: Path) -> None:
+    path = GOLDEN / "v1-codes.karec"
+    index = ItemIndex.open(path)
+    assert index.code_columns == ("creator_id", "tag", "era")
+    creators = CodeTable(np.array([3, 70_000, 2**32 - 1]), np.array([1.0, 2.0, 4.0]))
+    tables = {"creator_id": creators, "tag": CodeTable(np.arange(2), np.array([8.0, 16.0])), "era": creators}
+    ids = [5, -7, 2**61, 11, 99, 12]
+    assert index.scores([0, 0, 0], ids=ids, tables=tables).tolist() == [9.0, 18.0, 4.0, 9.0, 18.0, 0.0]
+    for entry in (index, make_coded()):
+        entry.save(tmp_path / "again.karec")
+        assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
+
+
 if __name__ == "__main__":
     for entry in DTYPES:
         make(entry).save(GOLDEN / f"v1-{entry}.karec")
     make_listed().save(GOLDEN / "v1-lists.karec")
     make_spaced().save(GOLDEN / "v1-spaces.karec")
+    make_coded().save(GOLDEN / "v1-codes.karec")

@@ -121,8 +121,10 @@ typedef struct karec_build_options {
     int64_t model_version;       /* of the tower that computed the vectors */
     const karec_column* columns; /* n_columns */
     size_t n_columns;
+    const karec_column* code_columns; /* n_code_columns, KAREC_UINT32: the codes that tables of a query look up */
+    size_t n_code_columns;            /* at most 16 */
 } karec_build_options;
-#define KAREC_BUILD_OPTIONS_INIT {sizeof(karec_build_options), KAREC_FLOAT16, 0, 0, NULL, 0}
+#define KAREC_BUILD_OPTIONS_INIT {sizeof(karec_build_options), KAREC_FLOAT16, 0, 0, NULL, 0, NULL, 0}
 
 typedef struct karec_open_options {
     size_t struct_size;
@@ -144,15 +146,27 @@ typedef struct karec_index_info {
 } karec_index_info;
 #define KAREC_INDEX_INFO_INIT {sizeof(karec_index_info), 0, 0, 0, 0, 0, 0, 0, 0}
 
+/* What the codes of one code column add to scores: values[i] for codes[i], other for every other code. */
+typedef struct karec_code_table {
+    size_t struct_size;
+    const uint32_t* codes; /* n, ascending, no duplicates */
+    const float* values;   /* n, finite */
+    size_t n;
+    float other;
+} karec_code_table;
+#define KAREC_CODE_TABLE_INIT {sizeof(karec_code_table), NULL, NULL, 0, 0}
+
 /* One vector for all rows; or, during a refresh, one for the rows of each model version. */
 typedef struct karec_query {
     size_t struct_size;
-    const float* values;           /* dim floats, finite; with n_versions: (n_versions, dim) */
-    size_t dim;                    /* the index's */
-    const int64_t* model_versions; /* n_versions: version of each vector */
-    size_t n_versions;             /* 0 = one vector for all rows */
+    const float* values;            /* dim floats, finite; with n_versions: (n_versions, dim) */
+    size_t dim;                     /* the index's */
+    const int64_t* model_versions;  /* n_versions: version of each vector */
+    size_t n_versions;              /* 0 = one vector for all rows */
+    const karec_code_table* tables; /* n_tables; with n_versions: (n_versions, n_tables) */
+    size_t n_tables;                /* 0, or the number of code columns of the index, in their order */
 } karec_query;
-#define KAREC_QUERY_INIT {sizeof(karec_query), NULL, 0, NULL, 0}
+#define KAREC_QUERY_INIT {sizeof(karec_query), NULL, 0, NULL, 0, NULL, 0}
 
 /* n items, by id or by row. */
 typedef struct karec_candidates {
@@ -209,15 +223,18 @@ KAREC_C_API void karec_index_close(karec_index* index);
  *   info  *info: sizes, types and versions */
 KAREC_C_API karec_status karec_index_describe(const karec_index* index, karec_index_info* info);
 
-/* Inserts items, or replaces their vectors and columns, in one new generation. Blocks and adjustments stay.
- *   ids            no duplicates
- *   embeddings     of the index's dimension
- *   columns        n_columns, with names and dtypes of the index and n elements each
- *   n_columns      missing columns stay unchanged; a new item needs all
- *   model_version  of these vectors */
+/* Inserts items, or replaces their vectors, codes and columns, in one new generation. Blocks and adjustments stay.
+ *   ids             no duplicates
+ *   embeddings      of the index's dimension
+ *   columns         n_columns, with names and dtypes of the index and n elements each
+ *   n_columns       missing columns stay unchanged; a new item needs all
+ *   code_columns    n_code_columns: all of the index, n elements each
+ *   n_code_columns  0 if the index has none
+ *   model_version   of these vectors */
 KAREC_C_API karec_status karec_index_upsert(karec_index* index, const int64_t* ids, size_t n,
                                             const karec_matrix* embeddings, const karec_column* columns,
-                                            size_t n_columns, int64_t model_version);
+                                            size_t n_columns, const karec_column* code_columns, size_t n_code_columns,
+                                            int64_t model_version);
 /* Removes items. */
 KAREC_C_API karec_status karec_index_remove(karec_index* index, const int64_t* ids, size_t n, size_t* unknown);
 /* Blocks items: no search returns them. They stay in the index. */
@@ -230,10 +247,14 @@ KAREC_C_API karec_status karec_index_unblock(karec_index* index, const int64_t* 
 KAREC_C_API karec_status karec_index_adjust(karec_index* index, const int64_t* ids, size_t n, const float* scales,
                                             const float* offsets, size_t* unknown);
 
+/* Finds the position of a code column, which is that of its table in a karec_query.
+ *   name      of the column
+ *   position  output */
+KAREC_C_API karec_status karec_index_find_code_column(const karec_index* index, const char* name, size_t* position);
 /* Finds the row of each id.
  *   rows  n, output; -1 = unknown */
 KAREC_C_API karec_status karec_index_lookup(const karec_index* index, const int64_t* ids, size_t n, int32_t* rows);
-/* Computes the adjusted score of each candidate. O(candidates·dim).
+/* Computes the adjusted score of each candidate: inner product + values of its codes in the tables. O(candidates·dim).
  *   scores  candidates->n, output; -inf for an unknown or blocked item
  *   count   NULL, or *count: number of scored and skipped candidates */
 KAREC_C_API karec_status karec_index_scores(const karec_index* index, const karec_query* query,

@@ -49,11 +49,13 @@ karec_status karec_index_build(const int64_t* ids, size_t n, const karec_matrix*
         const MatrixView vectors = to_matrix(embeddings, "embeddings");
         const auto given = read_struct_or<karec_build_options>(KAREC_BUILD_OPTIONS_INIT, options, "options");
         const auto columns = to_columns(given.columns, given.n_columns, n);
+        const auto code_columns = to_columns(given.code_columns, given.n_code_columns, n);
         ItemIndex::BuildOptions build;
         if (given.dtype != 0) build.dtype = to_dtype(given.dtype, "options->dtype");
         build.rescore = given.rescore != 0;
         build.model_version = given.model_version;
         build.columns = columns;
+        build.code_columns = code_columns;
         auto built = ItemIndex::build(items, vectors, build);
         if (built.ok()) *index = new karec_index{std::move(built.value())};
         return built.status();
@@ -85,12 +87,14 @@ void karec_index_close(karec_index* index) {
 }
 
 karec_status karec_index_upsert(karec_index* index, const int64_t* ids, size_t n, const karec_matrix* embeddings,
-                                const karec_column* columns, size_t n_columns, int64_t model_version) {
+                                const karec_column* columns, size_t n_columns, const karec_column* code_columns,
+                                size_t n_code_columns, int64_t model_version) {
     return catch_errors([&] {
         ItemIndex& live = writable_index(index);
         const auto items = to_span(ids, n, "ids");
         const MatrixView vectors = to_matrix(embeddings, "embeddings");
-        return live.upsert(items, vectors, to_columns(columns, n_columns, n), model_version);
+        const auto codes = to_columns(code_columns, n_code_columns, n);
+        return live.upsert(items, vectors, to_columns(columns, n_columns, n), model_version, 0, codes);
     });
 }
 

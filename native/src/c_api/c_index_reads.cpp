@@ -12,8 +12,20 @@ class QueryArgument {
   public:
     explicit QueryArgument(const karec_query* given) : query_(std::span<const float>()) {
         const karec_query query = read_struct(given, "query");
+        const std::size_t n_lists = std::max<std::size_t>(query.n_versions, 1);
+        std::size_t n_tables = 0;
+        if (__builtin_mul_overflow(n_lists, query.n_tables, &n_tables)) refuse("query has more tables than memory has");
+        check_struct_count(query.tables, n_tables, "query->tables");
+        for (std::size_t t = 0; t < n_tables; ++t) {
+            const karec_code_table table = read_nth_struct(query.tables, t, "query->tables");
+            tables_.push_back({to_span(table.codes, table.n, "query->tables->codes"),
+                               to_span(table.values, table.n, "query->tables->values"), table.other});
+        }
+        const auto tables_of = [&](std::size_t list) {
+            return std::span<const CodeTable>(tables_.data() + list * query.n_tables, query.n_tables);
+        };
         if (query.n_versions == 0) {
-            query_ = Query(to_span(query.values, query.dim, "query->values"));
+            query_ = Query(to_span(query.values, query.dim, "query->values"), tables_of(0));
             return;
         }
         const auto versions = to_span(query.model_versions, query.n_versions, "query->model_versions");
@@ -22,13 +34,14 @@ class QueryArgument {
             refuse("query has more values than memory has");
         const auto values = to_span(query.values, total, "query->values");
         for (std::size_t v = 0; v < versions.size(); ++v) {
-            queries_by_version_.push_back({versions[v], values.subspan(v * query.dim, query.dim)});
+            queries_by_version_.push_back({versions[v], values.subspan(v * query.dim, query.dim), tables_of(v)});
         }
         query_ = Query(std::span<const VersionQuery>(queries_by_version_.data(), queries_by_version_.size()));
     }
     const Query& get() const noexcept { return query_; }
 
   private:
+    ScratchVector<CodeTable> tables_;
     ScratchVector<VersionQuery> queries_by_version_;
     Query query_;
 };
@@ -84,6 +97,19 @@ karec_status karec_index_describe(const karec_index* index, karec_index_info* in
         write_struct(info,
                      {0, view.size(), view.n_rows(), view.dim(), view.bytes(), static_cast<karec_dtype>(view.dtype()),
                       view.rescores() ? 1 : 0, view.model_version(), view.generation()});
+        return {};
+    });
+}
+
+karec_status karec_index_find_code_column(const karec_index* index, const char* name, size_t* position) {
+    return read_index(index, [&](const IndexView& view) -> Status {
+        require(position, "position");
+        const auto names = view.code_columns();
+        if (!names.ok()) return names.status();
+        const std::string wanted = &require(name, "name");
+        const auto found = std::ranges::find(names.value(), wanted);
+        if (found == names->end()) return Status::invalid("the index has no code column '" + wanted + "'");
+        *position = static_cast<std::size_t>(found - names->begin());
         return {};
     });
 }

@@ -54,7 +54,7 @@ const karec_mmr_ssd_options* random_mmr_ssd(std::size_t n, std::size_t dim) {
     });
 }
 
-constexpr std::size_t kFunctions = 30;
+constexpr std::size_t kFunctions = 31;
 constexpr std::size_t kDppSelect = 18;
 
 karec_status call(World& w, std::size_t which) {
@@ -71,6 +71,8 @@ karec_status call(World& w, std::size_t which) {
                 o.rescore = static_cast<std::int32_t>(below(2));
                 o.n_columns = below(3);
                 o.columns = columns(o.n_columns, n);
+                o.n_code_columns = below(3);
+                o.code_columns = code_columns(o.n_code_columns, n);
             });
             auto* ids = buffer<std::int64_t>(n);
             for (std::size_t i = 0; ids != nullptr && i < n && !one_in(9); ++i) ids[i] = static_cast<std::int64_t>(i);
@@ -99,7 +101,7 @@ karec_status call(World& w, std::size_t which) {
             for (std::size_t i = 0; ids != nullptr && i < n && !one_in(9); ++i) ids[i] = static_cast<std::int64_t>(i);
             const std::size_t n_columns = one_in(3) ? below(6) : 4;
             return karec_index_upsert(handle(w.index), ids, said(n), matrix(n, dim), columns(n_columns, n), n_columns,
-                                      value<std::int64_t>());
+                                      code_columns(2, n), one_in(9) ? below(3) : 2, value<std::int64_t>());
         }
         case 5:
             return karec_index_remove(handle(w.index), buffer<std::int64_t>(n), said(n), told);
@@ -233,6 +235,13 @@ karec_status call(World& w, std::size_t which) {
             karec_filter_close(filter);
             return status;
         }
+        case 29: {
+            std::size_t position = 0;
+            const auto status = karec_index_find_code_column(handle(w.index), one_in(9) ? path("tag") : "song",
+                                                             one_in(9) ? nullptr : &position);
+            if (status == KAREC_OK && position > 1) std::abort();
+            return status;
+        }
         default:
             karec_filter_close(nullptr);
             karec_index_close(nullptr);
@@ -247,7 +256,9 @@ karec_status call(World& w, std::size_t which) {
 void open_again(World& w) {
     karec_index_close(w.index);
     w.index = nullptr;
-    if (karec_index_open((w.folder.folder(1) + "/index.karec").c_str(), nullptr, &w.index) != KAREC_OK) std::abort();
+    const std::string file = w.folder.root() + "/coded.karec";
+    if (!karec::index_of_version(1, karec::DType::float32, true).pinned().save(file).ok()) std::abort();
+    if (karec_index_open(file.c_str(), nullptr, &w.index) != KAREC_OK) std::abort();
 }
 
 }  // namespace

@@ -123,6 +123,34 @@ inline karec_column* columns(std::size_t n, std::size_t rows) {
     });
 }
 
+// The code columns of an index_of_version with codes.
+inline karec_column* code_columns(std::size_t n, std::size_t rows) {
+    std::size_t at = 0;
+    return structs<karec_column>(n, [&](karec_column& c) {
+        c.name = one_in(30) ? "era" : at++ == 0 ? "tag" : "song";
+        c.dtype = one_in(30) ? any_dtype() : KAREC_UINT32;
+        c.data = buffer<std::uint32_t>(rows);
+        c.n = rows;
+    });
+}
+
+inline karec_code_table* code_tables(std::size_t n) {
+    return structs<karec_code_table>(n, [](karec_code_table& t) {
+        const std::size_t n_codes = length();
+        auto* codes = buffer<std::uint32_t>(n_codes);
+        const auto step = static_cast<std::uint32_t>(one_in(2) ? 1 : 1000);
+        for (std::size_t i = 0; codes != nullptr && i < n_codes && !one_in(200); ++i) {
+            codes[i] = step * static_cast<std::uint32_t>(i);
+        }
+        auto* values = buffer<float>(n_codes);
+        for (std::size_t i = 0; values != nullptr && i < n_codes; ++i) values[i] = mostly_positive<float>();
+        t.codes = codes;
+        t.values = values;
+        t.n = said(n_codes);
+        t.other = mostly_positive<float>();
+    });
+}
+
 inline karec_filter_term* filter_terms(std::size_t n) {
     constexpr const char* kNames[] = {"creator_id", "upload_ms", "type", "tone", "price", ""};
     return structs<karec_filter_term>(n, [&](karec_filter_term& t) {
@@ -144,6 +172,9 @@ inline karec_query* queries(std::size_t n, std::size_t dim) {
         q.values = buffer<float>(dim * std::max<std::size_t>(q.n_versions, 1));
         q.dim = said(dim);
         q.model_versions = q.n_versions > 0 ? buffer<std::int64_t>(q.n_versions) : nullptr;
+        if (one_in(2)) return;
+        q.n_tables = one_in(9) ? below(4) : 2;
+        q.tables = code_tables(q.n_tables * std::max<std::size_t>(q.n_versions, 1));
     });
 }
 

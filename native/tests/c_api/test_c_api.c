@@ -102,6 +102,47 @@ static void index_answers(void) {
     karec_index_close(index);
 }
 
+static void scores_add_tables(void) {
+    const float vectors_of_3[3][1] = {{1}, {2}, {3}};
+    const karec_matrix m = {sizeof m, vectors_of_3, 3, 1, KAREC_FLOAT32};
+    const uint32_t creator_codes[3] = {7, 70000, 8};
+    const uint32_t tags[3] = {0, 1, 2};
+    const karec_column codes[2] = {{sizeof codes[0], "creator", creator_codes, 3, KAREC_UINT32},
+                                   {sizeof codes[0], "tag", tags, 3, KAREC_UINT32}};
+    karec_build_options options = KAREC_BUILD_OPTIONS_INIT;
+    options.code_columns = codes;
+    options.n_code_columns = 2;
+    karec_index* index = NULL;
+    CHECK(karec_index_build(ids, 3, &m, &options, &index) == KAREC_OK);
+    size_t position = 9;
+    CHECK(karec_index_find_code_column(index, "tag", &position) == KAREC_OK && position == 1);
+    REFUSED(karec_index_find_code_column(index, "era", &position), KAREC_INVALID_ARGUMENT, "no code column 'era'");
+
+    const uint32_t known[2] = {7, 70000};
+    const float values[2] = {10, 20};
+    const karec_code_table tables[2] = {{sizeof tables[0], known, values, 2, -1},
+                                        {.struct_size = sizeof tables[0], .other = 0.5f}};
+    const float user[1] = {1};
+    karec_query query = {.struct_size = sizeof query, .values = user, .dim = 1, .tables = tables, .n_tables = 2};
+    const karec_candidates among = {.struct_size = sizeof among, .ids = ids, .n = 3};
+    CHECK(karec_index_scores(index, &query, &among, scores, NULL) == KAREC_OK);
+    CHECK(scores[0] == 11.5f && scores[1] == 22.5f && scores[2] == 2.5f);
+    CHECK(karec_index_search_all(index, &query, 1, NULL, 0, &ranked, &(karec_search_count)KAREC_SEARCH_COUNT_INIT) ==
+          KAREC_OK);
+    CHECK(found[0] == ids[1] && found[1] == ids[0] && found[2] == ids[2]);
+    const int64_t version = 0;
+    query.model_versions = &version;
+    query.n_versions = 1;
+    CHECK(karec_index_search(index, &query, &among, &ranked, NULL) == KAREC_OK && scores[0] == 22.5f);
+    query.n_tables = 1;
+    REFUSED(karec_index_search(index, &query, &among, &ranked, NULL), KAREC_INVALID_ARGUMENT,
+            "has 1 tables, the index has 2 code columns");
+    REFUSED(karec_index_upsert(index, ids, 3, &m, NULL, 0, codes, 1, 0), KAREC_INVALID_ARGUMENT,
+            "code column 'tag' is missing");
+    CHECK(karec_index_upsert(index, ids, 3, &m, NULL, 0, codes, 2, 0) == KAREC_OK);
+    karec_index_close(index);
+}
+
 static void a_pinned_index_holds_its_generation(void) {
     karec_index* index = build();
     karec_index* view = NULL;
@@ -128,7 +169,7 @@ static void a_pinned_index_holds_its_generation(void) {
     const char* message = "index is pinned (karec_index_pin) and cannot be written";
     const karec_matrix m = matrix();
     const float offset = 1.0f;
-    REFUSED(karec_index_upsert(view, ids, N, &m, NULL, 0, 7), KAREC_INVALID_ARGUMENT, message);
+    REFUSED(karec_index_upsert(view, ids, N, &m, NULL, 0, NULL, 0, 7), KAREC_INVALID_ARGUMENT, message);
     REFUSED(karec_index_remove(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, message);
     REFUSED(karec_index_block(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, message);
     REFUSED(karec_index_unblock(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, message);
@@ -298,7 +339,7 @@ static void bad_arguments(void) {
     struct {
         karec_query query;
         uint64_t later;
-    } longer = {{sizeof longer, user, D, NULL, 0}, 0};
+    } longer = {{sizeof longer, user, D, NULL, 0, NULL, 0}, 0};
     CHECK(karec_index_search(index, &longer.query, &among, &ranked, &count) == KAREC_OK);
     longer.later = 1;
     REFUSED(karec_index_search(index, &longer.query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT,
@@ -309,7 +350,7 @@ static void bad_arguments(void) {
     CHECK(karec_index_describe(index, &before) == KAREC_OK);
     wrong = good;
     wrong.cols = D - 1;
-    REFUSED(karec_index_upsert(index, ids, N, &wrong, NULL, 0, 8), KAREC_INVALID_ARGUMENT, "expected");
+    REFUSED(karec_index_upsert(index, ids, N, &wrong, NULL, 0, NULL, 0, 8), KAREC_INVALID_ARGUMENT, "expected");
     CHECK(karec_index_describe(index, &after) == KAREC_OK && memcmp(&before, &after, sizeof before) == 0);
     karec_open_options open = KAREC_OPEN_OPTIONS_INIT;
     REFUSED(karec_index_open("/nowhere/index", &open, &none), KAREC_IO_ERROR, "cannot read");
@@ -371,11 +412,11 @@ static void endless_arguments(void) {
     const karec_matrix m = matrix();
     const float user[D] = {1, 1, 1, 1};
     const size_t none = SIZE_MAX;
-    const karec_query query = {sizeof query, user, D, NULL, 0};
+    const karec_query query = {.struct_size = sizeof query, .values = user, .dim = D};
     const karec_candidates among = {sizeof among, ids, NULL, N};
     karec_search_count count = KAREC_SEARCH_COUNT_INIT;
     const karec_column column = {sizeof column, "creator_id", creators, N, KAREC_INT64};
-    REFUSED(karec_index_upsert(index, ids, N, &m, &column, none, 7), KAREC_INVALID_ARGUMENT,
+    REFUSED(karec_index_upsert(index, ids, N, &m, &column, none, NULL, 0, 7), KAREC_INVALID_ARGUMENT,
             "columns has more structs");
     REFUSED(karec_index_search_all(index, &query, none, NULL, 0, &ranked, &count), KAREC_INVALID_ARGUMENT,
             "queries has more structs");
@@ -438,7 +479,7 @@ static void golden_files(const char* folder) {
         CHECK(karec_index_describe(index, &info) == KAREC_OK && info.size == 7 && info.dim == 3);
         const float values[2][3] = {{1, 0, 0}, {0, 1, 0}};
         const int64_t versions[2] = {3, 4};
-        const karec_query query = {sizeof query, values[0], 3, versions, 2};
+        const karec_query query = {sizeof query, values[0], 3, versions, 2, NULL, 0};
         const int64_t asked[7] = {5, -7, INT64_C(1) << 61, 11, 12, 0, 99};
         const karec_candidates among = {.struct_size = sizeof among, .ids = asked, .n = 7};
         float got[7];
@@ -467,6 +508,7 @@ int main(int argc, char** argv) {
     CHECK(karec_abi_version() >= KAREC_ABI_VERSION);
     CHECK(strlen(karec_version()) > 0 && strlen(karec_isa()) > 0 && karec_last_error()[0] == 0);
     index_answers();
+    scores_add_tables();
     a_pinned_index_holds_its_generation();
     selections();
     filters();

@@ -113,10 +113,10 @@ TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
 TEST(structs_of_interface_version_1_are_accepted) {
     static_assert(sizeof(void*) != 8 ||
                   (kMinStructSize<karec_matrix> == 40 && kMinStructSize<karec_column> == 40 &&
-                   kMinStructSize<karec_build_options> == 40 && kMinStructSize<karec_open_options> == 16 &&
-                   kMinStructSize<karec_index_info> == 64 && kMinStructSize<karec_query> == 40 &&
+                   kMinStructSize<karec_build_options> == 56 && kMinStructSize<karec_open_options> == 16 &&
+                   kMinStructSize<karec_index_info> == 64 && kMinStructSize<karec_query> == 56 &&
                    kMinStructSize<karec_candidates> == 32 && kMinStructSize<karec_ranked> == 48 &&
-                   kMinStructSize<karec_search_count> == 40));
+                   kMinStructSize<karec_search_count> == 40 && kMinStructSize<karec_code_table> == 40));
     static_assert(sizeof(void*) != 8 ||
                   (kMinStructSize<karec_dpp_options> == 120 && kMinStructSize<karec_mmr_ssd_options> == 64 &&
                    kMinStructSize<karec_dpp_count> == 32));

@@ -24,6 +24,7 @@ int main(void) {
     CHECK(karec_build_options, KAREC_BUILD_OPTIONS_INIT);
     CHECK(karec_open_options, KAREC_OPEN_OPTIONS_INIT);
     CHECK(karec_index_info, KAREC_INDEX_INFO_INIT);
+    CHECK(karec_code_table, KAREC_CODE_TABLE_INIT);
     CHECK(karec_query, KAREC_QUERY_INIT);
     CHECK(karec_candidates, KAREC_CANDIDATES_INIT);
     CHECK(karec_ranked, KAREC_RANKED_INIT);

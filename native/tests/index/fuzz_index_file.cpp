@@ -35,16 +35,21 @@ Bytes saved(DType dtype, const std::string& path) {
     for (std::size_t i = 0; i < kWorks; ++i) ids[i] = static_cast<std::int64_t>(i * i) - 3;
     for (float& x : vectors) x = normal(random);
     const Column column{"price", DType::float64, std::as_bytes(std::span(prices))};
+    const std::vector<std::uint32_t> codes(kWorks, 7);
+    const Column code_column{"tag", DType::uint32, std::as_bytes(std::span(codes))};
     ItemIndex::BuildOptions options;
     options.dtype = dtype;
     options.columns = {&column, 1};
+    options.code_columns = {&code_column, 1};
     options.rescore = dtype == DType::int8;
     auto index = ItemIndex::build(ids, {vectors.data(), kWorks, kDim, DType::float32}, options);
     if (dtype != DType::float32) {
         const Column few{"price", DType::float64, column.bytes.first(9 * sizeof(double))};
         const std::span<const std::int64_t> some = std::span(ids).first(9);
         const std::vector<float> offsets(9, 1.0f);
-        const bool good = index->upsert(some, {vectors.data(), 9, kDim, DType::float32}, {&few, 1}, 1).ok() &&
+        const Column few_codes{"tag", DType::uint32, code_column.bytes.first(9 * sizeof(std::uint32_t))};
+        const MatrixView first{vectors.data(), 9, kDim, DType::float32};
+        const bool good = index->upsert(some, first, {&few, 1}, 1, 0, {&few_codes, 1}).ok() &&
                           index->adjust(some, {}, offsets).ok() && index->block(some.first(2)).ok();
         if (!good) std::abort();
     }
@@ -63,7 +68,11 @@ void use(ItemIndex& index, const std::string& path) {
     std::vector<std::int64_t> ids(40);
     for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i * i) - 3;
     const std::vector<float> query(dim, 0.5f);
-    const VersionQuery versions[] = {{0, query}, {1, query}};
+    const std::uint32_t known = 7;
+    const float bonus = 1.0f;
+    const auto names = index.pinned().code_columns();
+    const std::vector<CodeTable> tables(names->size(), CodeTable{{&known, 1}, {&bonus, 1}, 0.5f});
+    const VersionQuery versions[] = {{0, query, tables}, {1, query}};
     const Query by_version{std::span<const VersionQuery>(versions)};
     std::vector<float> scores(20);
     std::vector<std::int64_t> found(20);
@@ -90,7 +99,12 @@ void use(ItemIndex& index, const std::string& path) {
         columns.push_back({column.name, column.dtype, bytes.back()});
     }
     const std::vector<float> two(2 * dim, 0.25f);
-    (void)index.upsert(std::span(ids).first(2), {two.data(), 2, dim, DType::float32}, columns, 2);
+    const std::vector<std::uint32_t> two_codes(2, 7);
+    std::vector<Column> code_columns;
+    for (const std::string& name : names.value()) {
+        code_columns.push_back({name, DType::uint32, std::as_bytes(std::span(two_codes))});
+    }
+    (void)index.upsert(std::span(ids).first(2), {two.data(), 2, dim, DType::float32}, columns, 2, 0, code_columns);
     (void)index.pinned().search(by_version, Candidates::of_ids(ids), out);
     (void)index.build_lists({});
     (void)index.pinned().save(path);

@@ -144,6 +144,42 @@ TEST(index_file_with_lists_that_do_not_match_is_refused) {
     CHECK(!refused(untouched));
 }
 
+TEST(index_file_with_code_columns_that_do_not_match_is_refused) {
+    const std::vector<float> vectors = {1, 2, 3};
+    const std::vector<std::uint32_t> codes = {4, 5, 6};
+    const Column columns[] = {{"tag", DType::uint32, std::as_bytes(std::span(codes))},
+                              {"era", DType::uint32, std::as_bytes(std::span(codes))},
+                              {"song", DType::uint32, std::as_bytes(std::span(codes))}};
+    ItemIndex::BuildOptions options;
+    options.code_columns = columns;
+    const ItemIndex index = ItemIndex::build(Ids{1, 2, 3}, {vectors.data(), 3, 1, DType::float32}, options).value();
+    const Bytes whole = saved(index);
+    // Sections: ids, rows, id map, the names "tag", "era" and "song", four codes a row.
+    const auto names = [](Bytes& b) { return static_cast<std::size_t>(at<std::uint64_t>(b, entry(3) + 8)); };
+    const std::vector<std::function<void(Bytes&)>> changes = {
+        [&](Bytes& b) { at<char>(b, names(b)) = 0; },
+        [&](Bytes& b) { at<char>(b, names(b) + 3) = 'x'; },
+        [&](Bytes& b) { at<char>(b, names(b) + 12) = 'x'; },
+        [&](Bytes& b) { std::memcpy(&b[names(b) + 4], "tag", 3); },
+        [](Bytes& b) { at<std::uint64_t>(b, entry(4) + 16) -= 4; },
+        [](Bytes& b) { at<std::uint32_t>(b, entry(3)) = 13; },
+        [](Bytes& b) { at<std::uint32_t>(b, entry(4)) = 16; },
+    };
+    for (const auto& change : changes) {
+        Bytes bytes = whole;
+        change(bytes);
+        seal(bytes);
+        CHECK(refused(bytes));
+    }
+    Bytes two_names = whole;
+    at<char>(two_names, names(two_names) + 3) = 'x';  // "tagxera" and "song" have two codes a row
+    at<std::uint64_t>(two_names, entry(4) + 16) -= 24;
+    two_names.resize(two_names.size() - 24);
+    at<std::uint64_t>(two_names, kFileBytes) = two_names.size();
+    seal(two_names);
+    CHECK(!refused(two_names));
+}
+
 TEST(index_file_with_a_number_that_is_not_finite_is_refused_by_section_and_row) {
     const std::vector<float> vectors = {1, 2, 3};
     const auto message = [&](DType dtype, std::uint32_t kind, std::size_t row_bytes, std::uint32_t bits) {

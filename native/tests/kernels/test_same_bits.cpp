@@ -39,6 +39,7 @@ constexpr GoldenHash kGolden[] = {
     {"dpp", 0x3685c010c7861235},        {"dpp_kernel", 0x2c41f5b0e456e204}, {"mmr_ssd", 0xd518068fc304d4dd},
     {"trees", 0x9da226736daf7e42},      {"freshness", 0x6c2cc6d809aec5fe},  {"whitened", 0x443e85e9337e9c3f},
     {"fixed_math", 0x7614599fb3015c76}, {"fusion", 0x392af49a67930bae},     {"user_encoder", 0xa2ca9a704a116ef1},
+    {"tables", 0xd5dfe40b182fa3ae},
 };
 
 // SplitMix64 (Steele, Lea, Flood 2014).
@@ -215,6 +216,40 @@ TEST(lists_have_the_golden_bits) {
         ItemIndex index = items.index(dtype);
         CHECK(index.build_lists({.n_lists = 40, .seed = 5}).ok());
         for (const std::size_t n_queries : {1u, 20u}) add_search(index, n_queries, 50, 4, random, hash);
+    }
+    CHECK(hash.is_golden());
+}
+
+TEST(scores_with_tables_have_the_golden_bits) {
+    ResultHash hash("tables");
+    Random random(12);
+    const Items items(700, 40, random);
+    std::vector<std::uint32_t> codes[2] = {std::vector<std::uint32_t>(items.n), std::vector<std::uint32_t>(items.n)};
+    std::vector<std::uint32_t> known[2];
+    std::vector<float> values[2];
+    CodeTable tables[2];
+    for (std::size_t c = 0; c < 2; ++c) {  // an array, and a hash table
+        const std::uint32_t step = c == 0 ? 1 : 1000;
+        for (std::uint32_t& code : codes[c]) code = step * static_cast<std::uint32_t>(random.below(30));
+        for (std::uint32_t i = 0; i < 20; ++i) known[c].push_back(step * i);
+        values[c] = random.floats(known[c].size());
+        tables[c] = {known[c], values[c], 0.1f};
+    }
+    const Column columns[] = {{"tag", DType::uint32, std::as_bytes(std::span(codes[0]))},
+                              {"song", DType::uint32, std::as_bytes(std::span(codes[1]))}};
+    for (const DType dtype : kDTypes) {
+        ItemIndex::BuildOptions options;
+        options.dtype = dtype;
+        options.code_columns = columns;
+        const ItemIndex index = ItemIndex::build(items.ids, items.view(), options).value();
+        const std::vector<float> user = random.floats(items.dim);
+        const Query query(user, tables);
+        std::vector<float> scores(items.n);
+        CHECK(index.pinned().scores(query, Candidates::of_ids(items.ids), scores).ok());
+        hash.add(scores);
+        Found found(1, 100);
+        CHECK(index.pinned().search_all({&query, 1}, {}, found.ranked(), found.counts).ok());
+        found.add_to(hash);
     }
     CHECK(hash.is_golden());
 }

@@ -33,7 +33,8 @@ inline std::string read_file(const std::string& path) {
 }
 
 // Works 0, 3, 6, … Every vector of version v is (v, 0, …) + small noise of its own, so that a score tells the version.
-inline ItemIndex index_of_version(std::int64_t version, DType dtype = DType::float32) {
+// With codes it has the code columns "tag" and "song".
+inline ItemIndex index_of_version(std::int64_t version, DType dtype = DType::float32, bool has_codes = false) {
     std::mt19937 random(5);
     std::vector<std::int64_t> ids(kBundleWorks);
     std::vector<float> vectors(kBundleWorks * kBundleDim);
@@ -41,6 +42,8 @@ inline ItemIndex index_of_version(std::int64_t version, DType dtype = DType::flo
     std::vector<std::int64_t> uploads(kBundleWorks);
     std::vector<std::int32_t> types(kBundleWorks);
     std::vector<float> tones(kBundleWorks);
+    std::vector<std::uint32_t> tags(kBundleWorks);
+    std::vector<std::uint32_t> songs(kBundleWorks);
     for (std::size_t i = 0; i < kBundleWorks; ++i) {
         ids[i] = static_cast<std::int64_t>(3 * i);
         for (std::size_t d = 0; d < kBundleDim; ++d) {
@@ -51,6 +54,8 @@ inline ItemIndex index_of_version(std::int64_t version, DType dtype = DType::flo
         uploads[i] = kBundleNow - static_cast<std::int64_t>(i) * 3'600'000;
         types[i] = static_cast<std::int32_t>(i % 2);
         tones[i] = static_cast<float>(i % 10) / 10.0f;
+        tags[i] = static_cast<std::uint32_t>(i % 20);
+        songs[i] = static_cast<std::uint32_t>(1000 * i);
     }
     const Column columns[] = {{"creator_id", DType::int64, std::as_bytes(std::span(creators))},
                               {"upload_ms", DType::int64, std::as_bytes(std::span(uploads))},
@@ -60,6 +65,9 @@ inline ItemIndex index_of_version(std::int64_t version, DType dtype = DType::flo
     options.dtype = dtype;
     options.columns = columns;
     options.model_version = version;
+    const Column codes[] = {{"tag", DType::uint32, std::as_bytes(std::span(tags))},
+                            {"song", DType::uint32, std::as_bytes(std::span(songs))}};
+    if (has_codes) options.code_columns = codes;
     return ItemIndex::build(ids, {vectors.data(), kBundleWorks, kBundleDim, DType::float32}, options).value();
 }
 
