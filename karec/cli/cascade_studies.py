@@ -94,6 +94,10 @@ def prerank_cause(
         list[str] | None, typer.Option(metavar="ARM", help="Only this arm. Repeatable (default: all).")
     ] = None,
     requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests whose pools are ranked.")] = 300,
+    parts: Annotated[
+        bool,
+        typer.Option("--parts", help="Also rank all works, and split scores into item and personal parts."),
+    ] = False,
 ) -> None:
     """Measure the fraction of the ranker's best items that pre-ranking keeps, for several arms.
 
@@ -103,14 +107,17 @@ def prerank_cause(
     require_extra("train", "karec lab prerank-cause")
     from karec.files import write_text_aside
     from karec.lab.simulate.arms import read_arms
-    from karec.lab.studies.prerank_cause import cut_table, measure_cut
+    from karec.lab.studies.prerank_cause import cut_table, measure_cut, parts_tables
 
     cascades, seed, folder = read_arms(arms), choice.seed or 0, Path(arms).parent
     cascades = cascades.only(only) if only else cascades
     with ProgressReport() as progress:
         world = build_world(choice, progress)
-        losses = measure_cut(world, cascades, folder, out, seed=seed, n_requests=requests, progress=progress)
-    print_tables(make_console(), [cut_table(losses, seed)])
+        losses = measure_cut(
+            world, cascades, folder, out, seed=seed, n_requests=requests, parts=parts, progress=progress
+        )
+    tables = [cut_table(losses, seed), *(parts_tables(losses, seed) if parts else ())]
+    print_tables(make_console(), tables)
     write_text_aside(out / "cut.json", json.dumps(losses, indent=1))
     print(f"report: {out / 'cut.json'}")
 

@@ -36,9 +36,9 @@ def models(
 
 
 def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
-    """Yields the tables for the result of ``evaluate_run``: one of each task, and the agreement."""
+    """Yields the tables for the result of ``evaluate_run``: one of each task, the agreement and the balance."""
     from karec.evaluate.funnel import FEW_ITEMS, TOPS
-    from karec.evaluate.tables import COLUMNS, format_measure, quality_rows
+    from karec.evaluate.tables import BALANCE_COLUMNS, COLUMNS, balance_rows, format_measure, quality_rows
 
     for task in tasks:
         title = f"{task} on the test days (95 % intervals over users; differences are paired)"
@@ -54,6 +54,8 @@ def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator
         )
         tops = [f"top {top}" for top in TOPS]
         yield text_table(title, ("", *tops, *(f"{top}, few" for top in tops)), [("towers", *row)])
+    title = "Slopes of the ranker's parts on the test days (above 1: it weighs the part too little)"
+    yield text_table(title, BALANCE_COLUMNS, balance_rows(quality["balance"]))
 
 
 def consistency(

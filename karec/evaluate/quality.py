@@ -15,6 +15,7 @@ from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.errors import DataError
 from karec.evaluate.agreement import RankedPools
+from karec.evaluate.balance import ranker_balance
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.cross_tables import CrossWeights
 from karec.features.encoder import Encoder
@@ -45,7 +46,7 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
 
     ``models``: ``quality_table`` of the trained baselines, towers, and last the ranker by its kind: mmoe, lr
     or lightgbm. ``agreement``: of the towers with the ranker (``RankedPools.measure``), None if there are too
-    few items. Raises DataError like ``trained_run``.
+    few items. ``balance``: ``ranker_balance``. Raises DataError like ``trained_run``.
     """
     folder = tested_folder(folder)
     run, test = trained_run(dataset, folder)
@@ -60,7 +61,12 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
         settings["evaluation"]["resamples"],
         settings["seed"],
     )
-    quality = {"models": table, "agreement": _agreement(settings, test, folder, progress)}
+    evaluation, ranker = settings["evaluation"], OnnxModel(folder / "ranker.onnx")
+    balance = ranker_balance(
+        test, ranker, logits[settings["ranker"]["kind"]], evaluation["resamples"], settings["seed"]
+    )
+    agreement = _agreement(settings, test, folder, progress)
+    quality = {"models": table, "agreement": agreement, "balance": balance}
     write_text_aside(folder / "quality.json", quality_json(quality))
     return quality
 

@@ -12,6 +12,7 @@ COLUMNS = {
     "gauc": "GAUC (user, day)",
     "ece": "ECE",
 }
+BALANCE_COLUMNS = ("label", "item part", "personal part")
 
 
 def format_measure(
@@ -41,3 +42,11 @@ def quality_rows(
         for model, m in rows.items()
     ]
     return ["model", *(columns[name] for name in names)], body
+
+
+def balance_rows(balance: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Returns a row for each task of ``karec.evaluate.balance.ranker_balance``."""
+    return [
+        (task, *(format_measure(slopes[part], slopes[f"{part}_ci"], 2) for part in ("item", "personal")))
+        for task, slopes in balance.items()
+    ]

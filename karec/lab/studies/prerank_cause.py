@@ -24,6 +24,7 @@ from karec.lab.simulate.arms import MODELS, Arms
 from karec.lab.simulate.nightly import first_training
 from karec.lab.simulate.sessions import SCENE
 from karec.lab.simulate.world import World
+from karec.lab.studies.score_parts import measure_parts, score_library
 from karec.refresh.publish_run import publish
 from karec.times import Progress
 
@@ -39,9 +40,12 @@ def measure_cut(
     *,
     seed: int,
     n_requests: int,
+    parts: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Returns {arm: result of ``funnel_loss``} for ``n_requests`` users; ``folder``: that of the arms file.
+
+    ``parts``: with the result of ``measure_parts`` as "parts". It costs the ranker for users × works.
 
     ``out``/models has one training of each different settings; finished ones are kept. ``out``/ARM has the
     bundles of an arm.
@@ -62,6 +66,9 @@ def measure_cut(
         cascade = replace(build_cascade(config, SCENE, bundle), side_effects=(), naming=None)
         requests = requests_of_known_users(snapshot, SCENE, n_requests, seed)
         losses[arm.name] = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress))
+        if parts:
+            scores = score_library(world, cascade, bundle.index, bundle.encoder, snapshot, requests, progress)
+            losses[arm.name]["parts"] = measure_parts(scores)
     return losses
 
 
@@ -83,3 +90,38 @@ def cut_table(losses: Mapping[str, Mapping[str, Any]], seed: int) -> Table:
         "tables of wide towers, whatever steps the arm has; stage: all steps of prerank."
     )
     return Table(f"Fraction of the ranker's best items that prerank keeps, world {seed}", head, rows, note)
+
+
+def parts_tables(losses: Mapping[str, Mapping[str, Any]], seed: int) -> list[Table]:
+    """Returns the tables of ``measure_parts``: swapped parts, effects, slopes."""
+    measured = {name: loss["parts"] for name, loss in losses.items()}
+    swaps = [
+        (name, swap, *(_cell(kept[top]) for top in (10, 100)))
+        for name, parts in measured.items()
+        for swap, kept in parts["swap"].items()
+    ]
+    effects = list(next(iter(measured.values()))["effects"])
+    shares = [
+        (name, *(_cell(parts["effects"][effect]) for effect in effects)) for name, parts in measured.items()
+    ]
+    slopes = [
+        (name, f"best {depth:,}" if depth else "whole pool", _cell(slope["item"]), _cell(slope["personal"]))
+        for name, parts in measured.items()
+        for depth, slope in parts["slopes"].items()
+    ]
+    return [
+        Table(
+            f"Kept at the cut with swapped parts, world {seed}", ("arm", "score", "top 10", "top 100"), swaps
+        ),
+        Table("Effects in the personal part, as a fraction of the ranker's", ("arm", *effects), shares),
+        Table(
+            "Slopes of the true logit on the ranker's parts, within users",
+            ("arm", "items", "item part", "personal part"),
+            slopes,
+            "A slope above 1: the ranker weighs the part too little at this depth.",
+        ),
+    ]
+
+
+def _cell(figure: tuple[float, float, float]) -> str:
+    return format_measure(figure[0], figure[1:], 3)

@@ -1,0 +1,99 @@
+"""Balance of a ranker: does it weigh what all users share and what is personal as the outcomes do?
+
+    logit of user u and item i = mean of u + item part i + personal part ui
+
+The item part is the mean over N_USERS users of their logits minus each user's mean. The slope of a part is
+1 + γ. γ is the weight that must be added to the part so that the predictions fit the labels best within
+users: one Newton step of a logistic regression with the ranker's logit as offset and a constant by user.
+Both slopes are 1 for a balanced and calibrated ranker. Above 1 the ranker weighs the part too little.
+
+The impressions are those that the logging policy chose. If it chose by the same scores as the ranker, its
+choice lowers both slopes. ``karec lab prerank-cause --parts`` measures slopes against the truth of a world.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.evaluate.metrics.accuracy import bootstrap_interval, resampling_weights
+from karec.models.onnx_model import OnnxModel
+from karec.samples.examples import Examples
+from karec.samples.replay import pool_logits
+from karec.samples.threads import map_in_order
+
+PARTS = ("item", "personal")
+N_USERS = 300
+MAX_ITEMS = 3_000  # N_USERS · MAX_ITEMS logits take about 10 s of one core
+Slopes = dict[str, float | tuple[float, float] | None]
+
+
+def ranker_balance(
+    test: Examples, ranker: OnnxModel, logits: NDArray[Any], resamples: int, seed: int, threads: int = 0
+) -> dict[str, Slopes]:
+    """Returns {task: {"item", "item_ci", "personal", "personal_ci"}}: slopes, and 95 % intervals over users.
+
+    ``logits (M, T)`` of the ``test`` rows. If they have more than MAX_ITEMS items, a random part of the items
+    and their rows are measured. None: the labels do not determine the value.
+    """
+    rng = np.random.default_rng(seed)
+    exposures, tasks = test.exposures, test.encoder.tasks
+    row_items = test.snapshot.works.lookup(exposures.work_id)
+    items = rng.permutation(np.unique(row_items[row_items >= 0]))[:MAX_ITEMS]
+    items.sort()
+    _, first = np.unique(exposures.user_id, return_index=True)
+    people = rng.permutation(first)[:N_USERS]
+
+    def centred(row: int) -> NDArray[Any]:
+        scores = pool_logits(test, row, items, ranker)[:, : len(tasks)].astype(np.float64)
+        return np.asarray(scores - scores.mean(axis=0))
+
+    item_part = np.zeros((len(items), len(tasks)))
+    for one in map_in_order(centred, people.tolist(), threads):
+        item_part += one / len(people)
+    rows = np.flatnonzero(np.isin(row_items, items))
+    own = item_part[np.searchsorted(items, row_items[rows])]
+    user = np.unique(exposures.user_id[rows], return_inverse=True)[1]
+    return {
+        task: slopes(
+            exposures.labels[task][rows], logits[rows, t], own[:, t], user, resamples=resamples, seed=seed
+        )
+        for t, task in enumerate(tasks)
+    }
+
+
+def slopes(
+    y: NDArray[Any],
+    logit: NDArray[Any],
+    item_part: NDArray[Any],
+    user: NDArray[Any],
+    *,
+    resamples: int,
+    seed: int,
+) -> Slopes:
+    """Returns the slopes of item part and personal part for labels ``y``; all arrays (M,), users 0, 1, …"""
+    p = 1.0 / (1.0 + np.exp(-np.asarray(logit, np.float64)))
+    weight = p * (1.0 - p)
+    n_users = int(user.max(initial=-1)) + 1
+
+    def by_user(values: NDArray[Any]) -> NDArray[Any]:
+        return np.bincount(user, weights=values, minlength=n_users)
+
+    def within(values: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(values - (by_user(weight * values) / by_user(weight))[user])
+
+    parts = [within(item_part), within(logit - item_part)]
+    squares = np.stack([[by_user(weight * a * b) for b in parts] for a in parts]).transpose(2, 0, 1)
+    products = np.stack([by_user((y - p) * part) for part in parts], axis=1)
+    draws = np.vstack([np.ones(n_users), resampling_weights(n_users, resamples, seed)])
+    total = np.einsum("ru,ufg->rfg", draws, squares)
+    gamma = np.einsum("rfg,rg->rf", np.linalg.pinv(total), draws @ products)
+    is_known = np.diagonal(squares.sum(axis=0)) > 1e-12
+    found: Slopes = {}
+    for f, part in enumerate(PARTS):
+        found[part] = 1.0 + float(gamma[0, f]) if is_known[f] else None
+        low, high = bootstrap_interval(1.0 + gamma[1:, f])
+        found[f"{part}_ci"] = (low, high) if is_known[f] else None
+    return found
