@@ -39,8 +39,8 @@ from karec.times import Progress
 EFFECTS = {
     "followed creator": "creator_followed",
     "friend": "creator_is_friend",
-    "creator in history": "creator_in_history",
-    "song in history": "song_in_history",
+    "creator in history": "creator_id_in_history",
+    "song in history": "song_id_in_history",
     "tag in history": "tag_in_history",
 }
 DEPTHS = (0, 1000, 300, 100)  # the ranker's best items of a pool; 0: the whole pool
