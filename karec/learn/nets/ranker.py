@@ -6,6 +6,9 @@ loss; the logit is the mean of the members, which overfits rare labels less than
 Each layer that reads both sides is the sum of a user part and an item part. So a request computes the user
 part once: the user's inputs may have one row while the items have N.
 
+A linear part reads the pieces of all numbers. Without pieces of the cross features, the ranker learns a third
+less of what is personal (docs/notebook/2026-11-30-ranker-balance.md).
+
 Sources  J. Ma et al., Modeling task relationships in multi-task learning with multi-gate mixture-of-experts,
          KDD 2018; G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the
          history); Y. Gorishniy et al., TabM, ICLR 2025 (members that share most of a network, each with its
@@ -72,6 +75,7 @@ class MmoeRanker(nn.Module):
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
         self.user_numbers = PiecewiseLinear(edges["user_numbers"])
         self.item_numbers = PiecewiseLinear(edges["item_numbers"])
+        self.cross_pieces = PiecewiseLinear(edges["crosses"]) if self.crossed else None
         n_user_numbers = self.user_numbers.width
         n_item_numbers = self.item_numbers.width + (len(names["crosses"]) if self.crossed else 0)
         self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
@@ -90,7 +94,8 @@ class MmoeRanker(nn.Module):
         self.heads = nn.Parameter(torch.randn(members, n_tasks, hidden // 2) * (1.0 / hidden) ** 0.5)
         self.head_bias = nn.Parameter(torch.zeros(members, n_tasks))
         self.wide_user = nn.Linear(n_user_numbers, members * n_tasks + len(extra), bias=False)
-        self.wide_item = nn.Linear(n_item_numbers, members * n_tasks + len(extra), bias=False)
+        n_pieces = self.item_numbers.width + (0 if self.cross_pieces is None else self.cross_pieces.width)
+        self.wide_item = nn.Linear(n_pieces, members * n_tasks + len(extra), bias=False)
         self.extra = nn.Linear(n_all * (hidden // 2), len(extra)) if extra else None
         self.dropout = nn.Dropout(dropout)
         self.gate_dropout = nn.Dropout(dropout)
@@ -104,7 +109,7 @@ class MmoeRanker(nn.Module):
         history, has_history = lists[0]
         item = self.item_codes(inputs["item_ids"])
         user_numbers = self.user_numbers(inputs["user_numbers"])
-        numbers = self.item_numbers(inputs["item_numbers"])
+        numbers = pieces = self.item_numbers(inputs["item_numbers"])
         user_parts = [
             self.user_codes(inputs["user_ids"]).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
@@ -116,9 +121,10 @@ class MmoeRanker(nn.Module):
             content = self.content(inputs[CONTENT])
             item_parts.append(content)
             query = query + content
-        if self.crossed:
+        if self.cross_pieces is not None:
             skipped, has_skipped = lists[1]
             liked, disliked = attend(query, history, has_history), attend(query, skipped, has_skipped)
+            pieces = torch.cat([numbers, self.cross_pieces(inputs["crosses"])], dim=1)
             numbers = torch.cat([numbers, inputs["crosses"]], dim=1)
             user_parts.append(masked_mean(skipped, has_skipped))
             item_parts += [liked, disliked, liked * query, disliked * query]
@@ -127,7 +133,7 @@ class MmoeRanker(nn.Module):
         mixed = self.from_user(torch.cat(user_parts, dim=1)) + self.from_item(
             torch.cat([*item_parts, numbers], dim=1)
         )
-        wide = self.wide_user(user_numbers) + self.wide_item(numbers)
+        wide = self.wide_user(user_numbers) + self.wide_item(pieces)
         return self._heads(mixed, wide)
 
     def _heads(self, mixed: Tensor, wide: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from karec.features.encoder import CONTENT
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.calibration import Calibrated
-from karec.learn.nets.layers import embed_items, masked_mean
+from karec.learn.nets.layers import PiecewiseLinear, embed_items, masked_mean
 from karec.learn.nets.ranker import MmoeRanker
 
 MAX_SCORE = 60.0  # of a score or gate: e^60 is 1e26; sums of it stay far below the largest float32
@@ -80,9 +80,13 @@ class ItemSide(nn.Module):
         self.experts = nn.ParameterList(_constant(torch.block_diag(*member)) for member in experts)  # type: ignore[no-untyped-call]
         self.expert_bias = nn.ParameterList(map(_constant, ranker.expert_bias.reshape(ranker.members, -1)))
         self._heads(calibrated, ranker)
-        self._numbers(ranker)
+        assert ranker.cross_pieces is not None
+        self.numbers, self.cross_pieces = _Pieces(ranker.item_numbers), _Pieces(ranker.cross_pieces)
+        n_numbers, n_crosses = ranker.item_numbers.width, len(ranker.cross_pieces.low)
         wide = _scaled(calibrated, ranker, ranker.wide_item.weight)
-        self.wide = _constant(functional.pad(wide, (0, 0, len(ranker.from_item.weight.T) - len(wide), 0)))
+        before = ranker.from_item.in_features - n_numbers - n_crosses
+        self.wide = _constant(functional.pad(wide[:n_numbers], (0, 0, before, n_crosses)))
+        self.wide_crosses = _constant(wide[n_numbers:])
         dim = ranker.item_codes.table.embedding_dim
         self.sum_of_codes = _constant(torch.eye(dim).repeat(len(ranker.item_codes.sizes), 1))
 
@@ -106,24 +110,10 @@ class ItemSide(nn.Module):
             extra[:, n_tasks:] = ranker.extra.weight.T * calibrated.scale[n_tasks:]
             self.extra = nn.ParameterList(map(_constant, extra.chunk(members)))
 
-    def _numbers(self, ranker: MmoeRanker) -> None:
-        """Sets the weights of PiecewiseLinear: (numbers@places − low)·per_width, clipped."""
-        pieces = ranker.item_numbers
-        n, bins = pieces.low.shape
-        places = torch.eye(n)
-        zeros, ones = torch.zeros(n), torch.ones(n)
-        self.places = _constant(torch.cat([places.repeat_interleave(bins, dim=1), places], dim=1))
-        self.low = _constant(-torch.cat([pieces.low.flatten(), zeros]))
-        self.per_width = _constant(torch.cat([pieces.per_width.flatten(), ones]))
-        largest = torch.full((n,), torch.finfo(torch.float32).max)
-        self.below = _constant(torch.cat([torch.zeros(n * bins), -largest]))
-        self.above = _constant(torch.cat([torch.ones(n * bins), largest]))
-
     def features(self, inputs: Mapping[str, Tensor], user: UserTerms) -> Tensor:
         """Returns the input (N, F) of the first layer; numbers and crosses are last."""
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
-        fractions = torch.addmm(self.low, inputs["item_numbers"], self.places) * self.per_width
-        numbers = torch.minimum(torch.maximum(fractions, self.below), self.above)
+        numbers = self.numbers(inputs["item_numbers"])
         item, content = codes @ self.sum_of_codes, []
         if self.content is not None:
             content = [self.content(inputs[CONTENT])]
@@ -139,6 +129,7 @@ class ItemSide(nn.Module):
         *user_parts, user_gates = self._cut(user.first)
         gates = _exponential(torch.addmm(user_gates, features, self.first[-1]))
         logits = torch.addmm(user.linear, features, self.wide)
+        logits = torch.addmm(logits, self.cross_pieces(inputs["crosses"]), self.wide_crosses)
         by_head = []
         for member, user_part in enumerate(user_parts):
             hidden = torch.relu(torch.addmm(user_part, features, self.first[member]))
@@ -153,6 +144,26 @@ class ItemSide(nn.Module):
         """Returns the columns of each member's experts, then those of all gates."""
         ends = [self.width * member for member in range(self.members + 1)]
         return [*(first[:, begin:end] for begin, end in pairwise(ends)), first[:, ends[-1] :]]
+
+
+class _Pieces(nn.Module):
+    """PiecewiseLinear as one product: (numbers@places − low)·per_width, clipped."""
+
+    def __init__(self, pieces: PiecewiseLinear) -> None:
+        super().__init__()
+        n, bins = pieces.low.shape
+        places = torch.eye(n)
+        zeros, ones = torch.zeros(n), torch.ones(n)
+        self.places = _constant(torch.cat([places.repeat_interleave(bins, dim=1), places], dim=1))
+        self.low = _constant(-torch.cat([pieces.low.flatten(), zeros]))
+        self.per_width = _constant(torch.cat([pieces.per_width.flatten(), ones]))
+        largest = torch.full((n,), torch.finfo(torch.float32).max)
+        self.below = _constant(torch.cat([torch.zeros(n * bins), -largest]))
+        self.above = _constant(torch.cat([torch.ones(n * bins), largest]))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        fractions = torch.addmm(self.low, numbers, self.places) * self.per_width
+        return torch.minimum(torch.maximum(fractions, self.below), self.above)
 
 
 class ServedRanker(nn.Module):
