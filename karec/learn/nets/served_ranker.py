@@ -22,7 +22,7 @@ from typing import NamedTuple
 from karec.features.encoder import CONTENT
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.calibration import Calibrated
-from karec.learn.nets.layers import PiecewiseLinear, embed_items, masked_mean
+from karec.learn.nets.layers import embed_items, masked_mean
 from karec.learn.nets.ranker import MmoeRanker
 
 MAX_SCORE = 60.0  # of a score or gate: e^60 is 1e26; sums of it stay far below the largest float32
@@ -81,12 +81,8 @@ class ItemSide(nn.Module):
         self.expert_bias = nn.ParameterList(map(_constant, ranker.expert_bias.reshape(ranker.members, -1)))
         self._heads(calibrated, ranker)
         assert ranker.cross_pieces is not None
-        self.numbers, self.cross_pieces = _Pieces(ranker.item_numbers), _Pieces(ranker.cross_pieces)
-        n_numbers, n_crosses = ranker.item_numbers.width, len(ranker.cross_pieces.low)
-        wide = _scaled(calibrated, ranker, ranker.wide_item.weight)
-        before = ranker.from_item.in_features - n_numbers - n_crosses
-        self.wide = _constant(functional.pad(wide[:n_numbers], (0, 0, before, n_crosses)))
-        self.wide_crosses = _constant(wide[n_numbers:])
+        self._numbers(ranker)
+        self._wide(calibrated, ranker)
         dim = ranker.item_codes.table.embedding_dim
         self.sum_of_codes = _constant(torch.eye(dim).repeat(len(ranker.item_codes.sizes), 1))
 
@@ -110,10 +106,36 @@ class ItemSide(nn.Module):
             extra[:, n_tasks:] = ranker.extra.weight.T * calibrated.scale[n_tasks:]
             self.extra = nn.ParameterList(map(_constant, extra.chunk(members)))
 
+    def _numbers(self, ranker: MmoeRanker) -> None:
+        """Sets the weights of PiecewiseLinear: (numbers@places − low)·per_width, clipped."""
+        pieces = ranker.item_numbers
+        n, bins = pieces.low.shape
+        places = torch.eye(n)
+        zeros, ones = torch.zeros(n), torch.ones(n)
+        self.places = _constant(torch.cat([places.repeat_interleave(bins, dim=1), places], dim=1))
+        self.low = _constant(-torch.cat([pieces.low.flatten(), zeros]))
+        self.per_width = _constant(torch.cat([pieces.per_width.flatten(), ones]))
+        largest = torch.full((n,), torch.finfo(torch.float32).max)
+        self.below = _constant(torch.cat([torch.zeros(n * bins), -largest]))
+        self.above = _constant(torch.cat([torch.ones(n * bins), largest]))
+
+    def _wide(self, calibrated: Calibrated, ranker: MmoeRanker) -> None:
+        """Sets the linear part: of numbers and plain crosses in the features, and of the crosses' pieces."""
+        assert ranker.cross_pieces is not None
+        low, per_width = ranker.cross_pieces.low, ranker.cross_pieces.per_width
+        numbers, pieces, crosses = _scaled(calibrated, ranker, ranker.wide_item.weight).split(
+            [ranker.item_numbers.width, low.numel(), len(low)]
+        )
+        plain = torch.cat([numbers, crosses])
+        self.wide = _constant(functional.pad(plain, (0, 0, ranker.from_item.in_features - len(plain), 0)))
+        self.wide_pieces = _constant(pieces)
+        self.cross_scale, self.cross_shift = _constant(per_width), _constant(-low * per_width)
+
     def features(self, inputs: Mapping[str, Tensor], user: UserTerms) -> Tensor:
         """Returns the input (N, F) of the first layer; numbers and crosses are last."""
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
-        numbers = self.numbers(inputs["item_numbers"])
+        fractions = torch.addmm(self.low, inputs["item_numbers"], self.places) * self.per_width
+        numbers = torch.minimum(torch.maximum(fractions, self.below), self.above)
         item, content = codes @ self.sum_of_codes, []
         if self.content is not None:
             content = [self.content(inputs[CONTENT])]
@@ -129,7 +151,8 @@ class ItemSide(nn.Module):
         *user_parts, user_gates = self._cut(user.first)
         gates = _exponential(torch.addmm(user_gates, features, self.first[-1]))
         logits = torch.addmm(user.linear, features, self.wide)
-        logits = torch.addmm(logits, self.cross_pieces(inputs["crosses"]), self.wide_crosses)
+        pieces = (inputs["crosses"].unsqueeze(2) * self.cross_scale + self.cross_shift).clamp(0.0, 1.0)
+        logits = torch.addmm(logits, pieces.flatten(1), self.wide_pieces)
         by_head = []
         for member, user_part in enumerate(user_parts):
             hidden = torch.relu(torch.addmm(user_part, features, self.first[member]))
@@ -144,26 +167,6 @@ class ItemSide(nn.Module):
         """Returns the columns of each member's experts, then those of all gates."""
         ends = [self.width * member for member in range(self.members + 1)]
         return [*(first[:, begin:end] for begin, end in pairwise(ends)), first[:, ends[-1] :]]
-
-
-class _Pieces(nn.Module):
-    """PiecewiseLinear as one product: (numbers@places − low)·per_width, clipped."""
-
-    def __init__(self, pieces: PiecewiseLinear) -> None:
-        super().__init__()
-        n, bins = pieces.low.shape
-        places = torch.eye(n)
-        zeros, ones = torch.zeros(n), torch.ones(n)
-        self.places = _constant(torch.cat([places.repeat_interleave(bins, dim=1), places], dim=1))
-        self.low = _constant(-torch.cat([pieces.low.flatten(), zeros]))
-        self.per_width = _constant(torch.cat([pieces.per_width.flatten(), ones]))
-        largest = torch.full((n,), torch.finfo(torch.float32).max)
-        self.below = _constant(torch.cat([torch.zeros(n * bins), -largest]))
-        self.above = _constant(torch.cat([torch.ones(n * bins), largest]))
-
-    def forward(self, numbers: Tensor) -> Tensor:
-        fractions = torch.addmm(self.low, numbers, self.places) * self.per_width
-        return torch.minimum(torch.maximum(fractions, self.below), self.above)
 
 
 class ServedRanker(nn.Module):
