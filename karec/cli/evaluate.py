@@ -36,7 +36,7 @@ def models(
 
 
 def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
-    """Yields the tables for the result of ``evaluate_run``: one of each task, the agreement and the balance."""
+    """Yields the tables of ``evaluate_run``: one of each task, the agreement and the balance."""
     from karec.evaluate.funnel import FEW_ITEMS, TOPS
     from karec.evaluate.tables import BALANCE_COLUMNS, COLUMNS, balance_rows, format_measure, quality_rows
 

@@ -123,9 +123,9 @@ class ItemSide(nn.Module):
         """Sets the linear part: of numbers and plain crosses in the features, and of the crosses' pieces."""
         assert ranker.cross_pieces is not None
         low, per_width = ranker.cross_pieces.low, ranker.cross_pieces.per_width
-        numbers, pieces, crosses = _scaled(calibrated, ranker, ranker.wide_item.weight).split(
-            [ranker.item_numbers.width, low.numel(), len(low)]
-        )
+        weights = _scaled(calibrated, ranker, ranker.wide_item.weight)
+        sizes = [ranker.item_numbers.width, low.numel(), len(low)]
+        numbers, pieces, crosses = torch.split(weights, sizes)
         plain = torch.cat([numbers, crosses])
         self.wide = _constant(functional.pad(plain, (0, 0, ranker.from_item.in_features - len(plain), 0)))
         self.wide_pieces = _constant(pieces)
