@@ -93,7 +93,7 @@ def cut_table(losses: Mapping[str, Mapping[str, Any]], seed: int) -> Table:
 
 
 def parts_tables(losses: Mapping[str, Mapping[str, Any]], seed: int) -> list[Table]:
-    """Returns the tables of ``measure_parts``: swapped parts, effects, slopes."""
+    """Returns the tables of ``measure_parts``: swapped parts, effects, slopes, shares."""
     measured = {name: loss["parts"] for name, loss in losses.items()}
     swaps = [
         (name, swap, *(_cell(kept[top]) for top in (10, 100)))
@@ -109,6 +109,11 @@ def parts_tables(losses: Mapping[str, Mapping[str, Any]], seed: int) -> list[Tab
         for name, parts in measured.items()
         for depth, slope in parts["slopes"].items()
     ]
+    taken_off = [
+        (name, f"{share:.2f}", _cell(found["value"]), _cell(found["change"], signed=True))
+        for name, parts in measured.items()
+        for share, found in parts["shares"].items()
+    ]
     return [
         Table(
             f"Kept at the cut with swapped parts, world {seed}", ("arm", "score", "top 10", "top 100"), swaps
@@ -120,8 +125,13 @@ def parts_tables(losses: Mapping[str, Mapping[str, Any]], seed: int) -> list[Tab
             slopes,
             "A slope above 1: the ranker weighs the part too little at this depth.",
         ),
+        Table(
+            "Mean true value of the ranker's ten best items without a share of the item part",
+            ("arm", "share taken off", "value", "change"),
+            taken_off,
+        ),
     ]
 
 
-def _cell(figure: tuple[float, float, float]) -> str:
-    return format_measure(figure[0], figure[1:], 3)
+def _cell(figure: tuple[float, float, float], *, signed: bool = False) -> str:
+    return format_measure(figure[0], figure[1:], 3, signed=signed)

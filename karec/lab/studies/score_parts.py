@@ -9,6 +9,7 @@ swap     the fraction of the ranker's best items that stay at pre-ranking's cut 
          score is the ranker's
 effects  how much a cross feature adds to pre-ranking's personal part, as a fraction of what it adds to the
          ranker's: slopes of a linear regression on all features, within users
+shares   the mean true value of the ranker's best ten items if a share of the item part is taken off
 slopes   of the true logit on both parts of the ranker's, within users, by depth. Both are 1 for a ranker that
          is balanced and calibrated; a larger slope of a part means that the ranker weighs it too little.
 """
@@ -43,6 +44,8 @@ EFFECTS = {
     "song in history": "song_id_in_history",
     "tag in history": "tag_in_history",
 }
+SHARES = (0.0, 0.25, 0.5)  # of the item part that is taken off
+BEST = 10
 DEPTHS = (0, 1000, 300, 100)  # the ranker's best items of a pool; 0: the whole pool
 RESAMPLES = 200
 
@@ -69,7 +72,7 @@ class LibraryScores:
 
 
 def measure_parts(scores: LibraryScores) -> dict[str, Any]:
-    """Returns {"swap", "effects", "slopes"}; each figure is (value, low, high), intervals over users."""
+    """Returns {"swap", "effects", "shares", "slopes"}. A figure is (value, low, high), intervals over users."""
     ranker = split(scores.ranker)
     scale = _spread(scores.ranker, scores.pool) / _spread(scores.prerank, scores.pool)
     prerank = split(scores.prerank * scale)
@@ -85,7 +88,7 @@ def measure_parts(scores: LibraryScores) -> dict[str, Any]:
     ours, all_of = (
         within_user_slopes(part, scores.features, scores.pool) for part in (prerank[1], ranker[1])
     )
-    shares = {name: _figure(ours[:, f] / all_of[:, f]) for f, name in enumerate(scores.names)}
+    effects = {name: _figure(ours[:, f] / all_of[:, f]) for f, name in enumerate(scores.names)}
     both = np.stack(np.broadcast_arrays(ranker[0][None], ranker[1]), axis=-1)
     order = ranks(np.where(scores.pool, scores.ranker, -np.inf))
     slopes = {}
@@ -93,7 +96,12 @@ def measure_parts(scores: LibraryScores) -> dict[str, Any]:
         rows = scores.pool & (order < (depth or order.shape[1]))
         found = within_user_slopes(scores.truth, both, rows)
         slopes[depth] = {"item": _figure(found[:, 0]), "personal": _figure(found[:, 1])}
-    return {"swap": kept, "effects": shares, "slopes": slopes}
+    values = {share: true_value(scores, scores.ranker - share * ranker[0]) for share in SHARES}
+    taken_off = {
+        share: {"value": _mean(value), "change": _mean(value - values[0.0])}
+        for share, value in values.items()
+    }
+    return {"swap": kept, "effects": effects, "shares": taken_off, "slopes": slopes}
 
 
 def split(scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -109,6 +117,13 @@ def kept_fractions(scores: LibraryScores, cut_by: NDArray[Any], top: int) -> NDA
     best = ranks(np.where(scores.pool, scores.ranker, -np.inf)) < top
     stays = ranks(np.where(scores.pool, cut_by, -np.inf)) < scores.n_passed[:, None]
     return np.where(scores.pool.sum(axis=1) < top, np.nan, (best & stays).sum(axis=1) / top)
+
+
+def true_value(scores: LibraryScores, order_by: NDArray[Any]) -> NDArray[Any]:
+    """Returns (U,) means of the true fused probability of the BEST items of each pool by ``order_by``."""
+    best = np.argsort(-np.where(scores.pool, order_by, -np.inf), axis=1, kind="stable")[:, :BEST]
+    value = 1.0 / (1.0 + np.exp(-np.take_along_axis(scores.truth, best, axis=1)))
+    return np.asarray(value.mean(axis=1))
 
 
 def within_user_slopes(y: NDArray[Any], x: NDArray[Any], rows: NDArray[Any], seed: int = 0) -> NDArray[Any]:

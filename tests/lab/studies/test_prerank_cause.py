@@ -4,7 +4,7 @@ import pytest
 
 from karec.lab.simulate.arms import Arm, Arms
 from karec.lab.simulate.world import make_world
-from karec.lab.studies.prerank_cause import cut_table, measure_cut
+from karec.lab.studies.prerank_cause import cut_table, measure_cut, parts_tables
 
 pytestmark = pytest.mark.long
 
@@ -25,7 +25,7 @@ def test_prerank_cause_compares_arms_on_the_same_pools(tmp_path):
         learn=LEARN,
     )
     world = make_world(600, 60, 2_000, seed=3)
-    losses = measure_cut(world, arms, tmp_path, tmp_path, seed=3, n_requests=10)
+    losses = measure_cut(world, arms, tmp_path, tmp_path, seed=3, n_requests=10, parts=True)
     plain, wide = losses["plain"], losses["wide"]
     assert (plain["requests"], plain["pool"]) == (wide["requests"], wide["pool"]) and plain["pool"] > 50
     assert plain["inner_product"] != wide["inner_product"]
@@ -37,3 +37,6 @@ def test_prerank_cause_compares_arms_on_the_same_pools(tmp_path):
         ("wide", "score"),
         ("wide", "stage"),
     ]
+    _, effects, slopes, shares = parts_tables(losses, 3)
+    assert "followed creator" in effects.head and len(slopes.rows) == 2 * 4 and len(shares.rows) == 2 * 3
+    assert wide["parts"]["effects"]["followed creator"] != plain["parts"]["effects"]["followed creator"]

@@ -75,3 +75,10 @@ def test_a_pool_that_is_smaller_than_the_top_is_left_out():
     scores.pool[0, 5:] = False
     kept = kept_fractions(scores, scores.prerank, 10)
     assert np.isnan(kept[0]) and np.isfinite(kept[1:]).all()
+
+
+def test_taking_off_a_share_helps_only_a_ranker_that_weighs_the_personal_part_too_little():
+    too_little = measure_parts(planted(own_share=1.0, personal_slope=1.6))["shares"]
+    balanced = measure_parts(planted(own_share=1.0))["shares"]
+    assert too_little[0.25]["change"][1] > 0 and balanced[0.25]["change"][2] < 0
+    assert too_little[0.0]["change"] == (0.0, 0.0, 0.0)
