@@ -72,7 +72,7 @@ class LibraryScores:
 
 
 def measure_parts(scores: LibraryScores) -> dict[str, Any]:
-    """Returns {"swap", "effects", "shares", "slopes"}. A figure is (value, low, high), intervals over users."""
+    """Returns {"swap", "effects", "shares", "slopes"}. A figure is (value, low, high), 95 % over users."""
     ranker = split(scores.ranker)
     scale = _spread(scores.ranker, scores.pool) / _spread(scores.prerank, scores.pool)
     prerank = split(scores.prerank * scale)
