@@ -80,42 +80,47 @@ float CodeTables::sum(const std::uint32_t* codes) const noexcept {
     return sum;
 }
 
+// Adds to sums[r] the values of row r as if it had no hashed code, without a branch that depends on a code. Sets bit 0
+// of passes[r] if a code of the row passes the filter of its table.
+[[gnu::always_inline]] inline void CodeTables::sum_rows(const std::uint32_t* const* rows, float* sums,
+                                                        std::uint64_t* passes) const noexcept {
+    const std::size_t n_columns = std::min(columns_.size(), kMaxCodeColumns);
+    for (std::size_t c = 0; c < n_columns; ++c) {
+        const Column& column = columns_[c];
+        if (const float* values = column.by_code; values != nullptr) {
+            const std::uint32_t last = column.last;
+#pragma GCC unroll 4  // else GCC keeps the sums in memory
+            for (std::size_t r = 0; r < kRowsAtOnce; ++r) sums[r] += values[std::min(rows[r][c], last)];
+            continue;
+        }
+        const std::uint64_t* filter = column.filter;
+        const unsigned shift = column.filter_shift;
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < kRowsAtOnce; ++r) {
+            const std::uint32_t bit = hash(rows[r][c]) >> shift;
+            passes[r] |= filter[bit / 64] >> bit % 64;
+            sums[r] += column.other;
+        }
+    }
+}
+
 void CodeTables::add(const Pages<std::uint32_t>& codes, const std::int32_t* rows, const std::int32_t* next,
                      std::size_t n, float* scores) const noexcept {
     static constexpr std::uint32_t kNoCodes[kMaxCodeColumns] = {};
     const auto at = [&codes](std::int32_t row) { return row < 0 ? kNoCodes : codes.at(static_cast<std::size_t>(row)); };
-    const std::size_t n_columns = std::min(columns_.size(), kMaxCodeColumns);
-    const Column* columns = columns_.data();
     std::uint32_t passed[kMaxRows];
     float before[kMaxRows];
     std::size_t n_passed = 0;
     for (std::size_t first = 0; first < n; first += kRowsAtOnce) {
-        // No branch depends on a code or a row. Rows after the last one are the last one again.
         const std::uint32_t* row_codes[kRowsAtOnce];
         float sums[kRowsAtOnce] = {};
         std::uint64_t passes[kRowsAtOnce] = {};
         for (std::size_t r = 0; r < kRowsAtOnce; ++r) {
-            const std::size_t i = std::min(first + r, n - 1);
+            const std::size_t i = std::min(first + r, n - 1);  // rows after the last one are the last one again
             if (next != nullptr) __builtin_prefetch(at(next[i]), 0, 2);
             row_codes[r] = at(rows[i]);
         }
-        for (std::size_t c = 0; c < n_columns; ++c) {
-            const Column& column = columns[c];
-            if (const float* values = column.by_code; values != nullptr) {
-                const std::uint32_t last = column.last;
-#pragma GCC unroll 4  // else GCC keeps the sums in memory
-                for (std::size_t r = 0; r < kRowsAtOnce; ++r) sums[r] += values[std::min(row_codes[r][c], last)];
-                continue;
-            }
-            const std::uint64_t* filter = column.filter;
-            const unsigned shift = column.filter_shift;
-#pragma GCC unroll 4
-            for (std::size_t r = 0; r < kRowsAtOnce; ++r) {
-                const std::uint32_t bit = hash(row_codes[r][c]) >> shift;
-                passes[r] |= filter[bit / 64] >> bit % 64;
-                sums[r] += column.other;
-            }
-        }
+        sum_rows(row_codes, sums, passes);
         for (std::size_t r = 0; r < kRowsAtOnce && first + r < n; ++r) {
             const std::size_t i = first + r;
             passed[n_passed] = static_cast<std::uint32_t>(i);
@@ -126,7 +131,7 @@ void CodeTables::add(const Pages<std::uint32_t>& codes, const std::int32_t* rows
     }
     for (std::size_t p = 0; p < n_passed; ++p) {
         const std::uint32_t i = passed[p];
-        if (rows[i] >= 0) scores[i] = before[p] + this->sum(at(rows[i]));
+        if (rows[i] >= 0) scores[i] = before[p] + sum(at(rows[i]));
     }
 }
 

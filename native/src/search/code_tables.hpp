@@ -57,6 +57,7 @@ class CodeTables {
     Column make_array(const CodeTable& given, std::uint32_t last_code);
     Column make_hash_table(const CodeTable& given);
     float sum(const std::uint32_t* codes) const noexcept;
+    void sum_rows(const std::uint32_t* const* rows, float* sums, std::uint64_t* passes) const noexcept;
 
     ScratchVector<Column> columns_;
     // The memory of the columns.
