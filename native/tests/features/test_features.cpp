@@ -1,9 +1,11 @@
 // Codes and numbers of model inputs.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
 #include "check.hpp"
+#include "features/cross_tables.hpp"
 #include "features/numbers.hpp"
 #include "features/vocabulary.hpp"
 
@@ -33,6 +35,37 @@ TEST(vocabulary_finds_ids_that_collide_in_one_slot) {
     const auto vocabulary = Vocabulary::from_keys(keys);
     CHECK(vocabulary.ok());
     for (std::size_t k = 0; k < keys.size(); ++k) CHECK(vocabulary->code(keys[k]) == static_cast<std::int64_t>(k) + 1);
+}
+
+TEST(codes_of_32_bits_keep_known_values_and_mark_unseen_ones) {
+    CHECK(to_code32(0) == 0 && to_code32(1 << 30) == 1u << 30);
+    CHECK(to_code32(kFirstUnseen | 5) == ((1u << 31) | 5) && to_code32(kFirstUnseen | (1ll << 31)) == 1u << 31);
+}
+
+TEST(cross_tables_have_a_value_for_each_code_of_the_users_lists) {
+    // Categories: the item's id and its creator. Features: ln(1 + number in history), followed.
+    const std::int64_t unseen = kFirstUnseen | 9;
+    const std::vector<std::int64_t> history{1, 5, 2, 5, 3, unseen};
+    const std::vector<std::int64_t> follows{7, 0, 5};
+    CrossInputs user;
+    user.n_users = 1;
+    user.n_categories = 2;
+    user.history = history;
+    user.has_creators = true;
+    user.creator = 1;
+    user.follows = follows;
+    CHECK(user.category_of(1) == 1 && user.category_of(8) == 1 && user.category_of(0) == 0);
+    CHECK(user.category_of(10) == 2 && user.category_of(static_cast<std::size_t>(-1)) == 2);
+    const CrossWeights weights{{1, 8, 10}, {}, {}, {1.0, 10.0, 5.0}};
+    const std::vector<std::size_t> categories{1};
+    const auto tables = compute_cross_tables(user, weights, categories);
+    CHECK(tables.size() == 1 && tables[0].other == 0.0f);
+    const std::vector<std::uint32_t> codes{0, 5, 7, to_code32(unseen)};
+    const std::vector<double> values{0.0, std::log(3.0) + 10.0, 10.0, std::log(2.0)};
+    CHECK(std::ranges::equal(tables[0].codes, codes) && tables[0].values.size() == codes.size());
+    for (std::size_t i = 0; i < codes.size(); ++i) CHECK(std::fabs(tables[0].values[i] - values[i]) < 1e-5);
+    CHECK(compute_cross_tables({.n_users = 1, .n_categories = 2}, weights, categories)[0].codes.size() == 1);
+    CHECK(!CrossWeights::read({}).ok());
 }
 
 TEST(fixed_log1p_equals_the_c_library_within_4e_16) {
