@@ -132,8 +132,8 @@ def new_towers(prepared: TrainingData, settings: TrainSettings) -> Towers:
         vector=towers.vector,
         id_dropout=towers.id_dropout,
         profile_dropout=towers.profile_dropout,
-        matching=towers.matching is True,
-        wide=towers.wide,
+        matching=settings.has_matching_towers,
+        wide=settings.has_wide_towers,
     ).to(train.device)
 
 

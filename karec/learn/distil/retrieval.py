@@ -187,10 +187,9 @@ class ListLoss:
 
 
 def learns_from_lists(prepared: TrainingData, settings: TrainSettings) -> bool:
-    """Returns True if towers learn only from whole lists: recipe retrieval, a log without times, matching
-    towers and at least MIN_USERS users."""
-    is_retrieval = settings.distil.retrieval_weight > 0 and not settings.distil.needs_lists
-    if not (is_retrieval and prepared.timeless and settings.towers.matching is True):
+    """Returns True if towers learn only from whole lists: matching towers, a log without times and at least
+    MIN_USERS users."""
+    if not (prepared.timeless and settings.has_matching_towers):
         return False
     return bool(np.count_nonzero(np.diff(choices_of_users(prepared).indptr)) >= MIN_USERS)
 

@@ -183,8 +183,9 @@ class Towers(nn.Module):
             hidden_profiles=profile_dropout,
         )
         self.item = ItemTower(encoder, edges, item_codes, match, dim=dim, hidden=hidden, vector=vector)
-        self.wide = WidePart(encoder, edges["crosses"], self.user.heads) if wide else None
-        self.inputs = (*self.user.inputs, *self.item.inputs, *(("crosses",) if wide else ()))
+        has_terms = wide and any(encoder.cross_categories)  # items may have no category but their id
+        self.wide = WidePart(encoder, edges["crosses"], self.user.heads) if has_terms else None
+        self.inputs = (*self.user.inputs, *self.item.inputs, *(("crosses",) if has_terms else ()))
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 

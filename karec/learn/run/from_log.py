@@ -38,7 +38,7 @@ from karec.samples.soft_labels import SoftLabels, join_soft_labels, read_teacher
 from karec.times import Progress
 
 TOWER_FILES = ("user_tower.onnx", "item_tower.onnx")
-SIZES = ("matching", "wide", "hidden", "vector")  # settings that must equal those of the start weights
+SIZES = ("wide", "hidden", "vector")  # settings that must equal those of the start weights
 
 
 @dataclass(frozen=True)

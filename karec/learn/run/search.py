@@ -54,8 +54,6 @@ CHANGES: Mapping[Part, Mapping[str, Keys]] = {
         "mmoe, 6 epochs": {"ranker": {"kind": "mmoe", "epochs": 6}},
     },
     "towers": {
-        "matching": {"towers": {"matching": True}},
-        "without matching": {"towers": {"matching": False}},
         "vectors of 128": {"towers": {"vector": 128}},
         "hidden layers of 256": {"towers": {"hidden": 256}},
         "10 epochs": {"towers": {"epochs": 10}},

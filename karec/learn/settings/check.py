@@ -63,11 +63,6 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross "
             "features. Use 'mmoe'."
         )
-    if settings.towers.wide and not settings.distil.needs_lists:
-        raise ConfigError(
-            f"towers.wide = true with recipe {settings.distil.recipe!r}: only lists teach cross features. "
-            "Use recipe 'list' or 'pools', or set towers.wide = false."
-        )
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device. Install its driver, or use 'auto'."

@@ -18,12 +18,12 @@ from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError
 from karec.learn.settings.from_data import (
     HISTORY,
-    MATCHING_VALUES,
+    LONG_HISTORIES,
+    LONG_VALUES,
     SMALL_ROWS,
     SMALL_VALUES,
     Rule,
-    history_length,
-    matching_helps,
+    has_long_histories,
     min_count,
 )
 from karec.models.fusion import ObjectiveWeights
@@ -43,6 +43,7 @@ from karec.toml import (
 QUICK_STEPS = 2000
 REMOVED: Mapping[str, str] = {
     "towers.kind": "Delete it: towers read counters and rates.",
+    "towers.matching": "Delete it: the towers of recipe retrieval match, all others are wide.",
     "run.tensorboard": "Delete it: run.json has the curves.",
     ".recall": "Delete it: the source `model` searches the vectors of prerank.",
 }
@@ -68,7 +69,7 @@ that the settings leave at their defaults."""
 class FeatureSettings(Settings, frozen=True):
     """[features]: inputs of the models and the sizes of their embeddings."""
 
-    history_length: NonNegativeInt = 0  # last items of a user; 0: 100 if towers match, else 30
+    history_length: NonNegativeInt = 0  # last items of a user; 0: 100 if histories are long, else 30
     min_count: NonNegativeInt = 0  # training rows from which a value has its own embedding; 0: by the data
     user_min_count: Count = 3  # the same for users, in the user tower
     refresh_hours: NonNegative = 24.0  # features are as of the last multiple; 0: as of the row's time
@@ -107,10 +108,7 @@ class RankerSettings(Settings, frozen=True):
 class TowerSettings(Settings, frozen=True):
     """[towers]: the user tower and the item tower."""
 
-    matching: bool | Literal["auto"] = (
-        "auto"  # towers also compare the codes of an item and of the user's lists
-    )
-    wide: bool = False  # the score also has a linear part over cross features
+    wide: bool = True  # with logged lists, the score also has a linear part over cross features
     epochs: Count = 5  # at most; the best on validation is kept
     hidden: Count = 128  # width of the hidden layers
     vector: Count = 64  # D, the dimensions of the vectors
@@ -190,6 +188,16 @@ class TrainSettings(Settings, frozen=True):
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()
 
+    @property
+    def has_matching_towers(self) -> bool:
+        """True if towers match (``karec.learn.nets.matching``): in recipe retrieval, which reads vectors."""
+        return self.distil.retrieval_weight > 0 and not self.distil.needs_lists
+
+    @property
+    def has_wide_towers(self) -> bool:
+        """True if towers have a wide part (``karec.learn.nets.wide``), which logged lists teach."""
+        return self.towers.wide and self.distil.needs_lists
+
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
@@ -236,13 +244,13 @@ class TrainSettings(Settings, frozen=True):
         """Returns settings for a first look at `rows` training rows.
 
         Epochs are as many as make QUICK_STEPS steps, at least one and at most those of these settings. If one
-        epoch is enough, the ranker has one member. Towers match, which learns most in the first epoch.
+        epoch is enough, the ranker has one member.
         """
         epochs = -(-QUICK_STEPS * self.optimizer.batch_size // max(rows, 1))
         ranker = {"epochs": min(epochs, self.ranker.epochs), **({"members": 1} if epochs == 1 else {})}
         return self.replace(
             ranker=ranker,
-            towers={"epochs": min(epochs, self.towers.epochs), "matching": True},
+            towers={"epochs": min(epochs, self.towers.epochs)},
             features={"history_length": self.features.history_length or HISTORY},
             evaluation={"resamples": 50},
         )
@@ -277,21 +285,19 @@ class TrainSettings(Settings, frozen=True):
             kind, reason = settings._choose_ranker(dataset, n_rows)
             settings = settings.replace(ranker={"kind": kind})
             rules.append(Rule("ranker.kind", kind, reason or size))
-        if settings.towers.matching == AUTO:
-            is_matching = matching_helps(dataset)
+        if settings.features.history_length == 0:
+            is_long = has_long_histories(dataset)
             is_small = settings.ranker.kind == "lr" and n_rows < SMALL_ROWS and settings.distil.needs_lists
-            values = SMALL_VALUES if is_small else MATCHING_VALUES
-            settings = settings._set_where_default(values) if is_matching else settings
-            settings = settings.replace(towers={"matching": is_matching})
+            if is_long:
+                settings = settings._set_where_default(SMALL_VALUES if is_small else LONG_VALUES)
+            length = LONG_HISTORIES if is_long else HISTORY
+            settings = settings.replace(features={"history_length": length})
             reason = (
                 "histories are long, and creators or categories have several items"
-                if is_matching
+                if is_long
                 else "histories are short, or creators and categories have few items"
             )
-            rules.append(Rule("towers.matching", is_matching, reason))
-        if settings.features.history_length == 0:
-            length = history_length(settings.towers.matching is True)
-            settings = settings.replace(features={"history_length": length})
+            rules.append(Rule("features.history_length", length, reason))
         if settings.features.min_count == 0:
             settings = settings.replace(features={"min_count": min_count(n_rows)})
             rules.append(Rule("features.min_count", settings.features.min_count, size))

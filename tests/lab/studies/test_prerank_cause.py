@@ -11,7 +11,7 @@ pytestmark = pytest.mark.long
 LEARN = {
     "features": {"history_length": 8, "min_count": 3, "dim": 4, "bins": 3},
     "ranker": {"kind": "mmoe", "epochs": 1, "hidden": 8, "experts": 2, "auxiliary": ()},
-    "towers": {"matching": False, "epochs": 1, "hidden": 16, "vector": 8},
+    "towers": {"epochs": 1, "hidden": 16, "vector": 8},
     "distil": {"list_works": 10, "lists_per_step": 4},
     "shadow": {"works": 20},
     "evaluation": {"baselines": (), "resamples": 5},
@@ -20,7 +20,7 @@ LEARN = {
 
 def test_prerank_cause_compares_arms_on_the_same_pools(tmp_path):
     arms = Arms(
-        (Arm("plain"), Arm("wide", learn={"towers": {"wide": True}})),
+        (Arm("plain", learn={"towers": {"wide": False}}), Arm("wide")),
         scene={"recall": {"model": False}, "limits": {"recall": 400, "scored": 100, "prerank": 50}},
         learn=LEARN,
     )

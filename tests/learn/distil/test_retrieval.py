@@ -58,14 +58,13 @@ def test_cases_of_a_log_with_times_are_its_positive_rows(prepared):
 
 
 def test_few_users_do_not_learn_from_lists(timeless):
-    assert not learns_from_lists(timeless, SETTINGS.replace(towers={"matching": True}))
+    assert not learns_from_lists(timeless, SETTINGS)
 
 
-def test_logs_with_times_and_towers_without_matching_do_not_learn_from_lists(prepared, timeless, lists):
-    settings = SETTINGS.replace(towers={"matching": True})
-    assert learns_from_lists(timeless, settings)
-    assert not learns_from_lists(prepared, settings)
-    assert not learns_from_lists(timeless, SETTINGS.replace(towers={"matching": False}))
+def test_logs_with_times_and_other_recipes_do_not_learn_from_lists_of_users(prepared, timeless, lists):
+    assert learns_from_lists(timeless, SETTINGS)
+    assert not learns_from_lists(prepared, SETTINGS)
+    assert not learns_from_lists(timeless, SETTINGS.with_recipe("list"))
 
 
 def test_choices_are_the_positives_and_the_stored_history(timeless):

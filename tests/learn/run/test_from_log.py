@@ -25,9 +25,7 @@ from karec.samples.lists import list_bounds
 from karec.steps.side_effects.rank_log import RankLog
 from karec.steps.side_effects.shadow import Shadow
 
-SETTINGS = SMALL.replace(
-    distil=LISTS, towers={"matching": True}, evaluation={"baselines": (), "resamples": 5}, fusion={}
-)
+SETTINGS = SMALL.replace(distil=LISTS, evaluation={"baselines": (), "resamples": 5}, fusion={})
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +177,7 @@ def test_stopped_training_from_log_resumes_to_the_same_towers(world, served, con
     [
         ({"features": {"dim": 8}}, r"features\.dim is 8, expected 4 as in the training of "),
         ({"features": {"history_length": 9}}, r"features\.history_length is 9"),
-        ({"towers": {"matching": False}}, r"towers\.matching is False, expected True"),
+        ({"towers": {"wide": False}}, r"towers\.wide is False, expected True"),
         ({"towers": {"vector": 16}}, r"towers\.vector is 16"),
     ],
 )

@@ -119,7 +119,6 @@ def test_platform_without_column_roles_trains_and_serves(shop, tmp_path):
     settings = SMALL.replace(
         fusion={},
         ranker={"auxiliary": ("followed", "play_time")},
-        towers={"matching": True},
         distil={"list_works": 10},
         shadow={"works": 20},
     )

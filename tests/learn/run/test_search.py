@@ -25,8 +25,8 @@ TINY = SMALL.replace(
 CHANGES = {
     "ranker": {"mmoe": {"ranker": {"kind": "mmoe"}}, "lr": {"ranker": {"kind": "lr"}}},
     "towers": {
-        "matching": {"towers": {"matching": True}},
-        "without matching": {"towers": {"matching": False}},
+        "wide": {"towers": {"wide": True}},
+        "narrow": {"towers": {"wide": False}},
     },
 }
 NO_CHANGES = {"ranker": {}, "towers": {}}
@@ -61,25 +61,25 @@ def test_search_tries_each_change_once(finished):
     assert [(trial.part, trial.name) for trial in trials] == [
         ("ranker", "as given"),  # an mmoe: the change of that name is not tried again
         ("ranker", "lr"),
-        ("towers", "as given"),  # without matching, which is not tried again
-        ("towers", "matching"),
+        ("towers", "as given"),  # wide, which is not tried again
+        ("towers", "narrow"),
     ]
     assert [trial.gain is None for trial in trials] == [True, False, True, False]
 
 
 def test_search_keeps_changes_whose_gain_exceeds_its_interval(finished):
-    given_ranker, lr, given_towers, matching = finished[0].trials
+    given_ranker, lr, given_towers, narrow = finished[0].trials
     assert given_ranker.kept and given_towers.kept
-    for given, change in ((given_ranker, lr), (given_towers, matching)):
+    for given, change in ((given_ranker, lr), (given_towers, narrow)):
         assert change.gain == pytest.approx(change.score - given.score)
         assert change.kept == (change.gain_ci[0] > 0)
 
 
 def test_run_has_the_kept_changes_and_the_pages_of_the_score(dataset, finished, tmp_path):
     choice, folder = finished
-    _, lr, _, matching = choice.trials
+    _, lr, _, narrow = choice.trials
     assert lr.kept  # so that the next lines test a change
-    assert choice.settings.ranker.kind == "lr" and choice.settings.towers.matching == matching.kept
+    assert choice.settings.ranker.kind == "lr" and choice.settings.towers.wide != narrow.kept
     assert 'kind = "lr"' in (folder / "chosen.toml").read_text()
     result = train(dataset, choice.settings, tmp_path / "run", choice=choice, evaluate=False)
     facts = json.loads((result.folder / "run.json").read_text())

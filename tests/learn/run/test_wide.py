@@ -13,7 +13,7 @@ from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.config import load_cascade
 from karec.config.project import set_up
-from karec.errors import BundleError, ConfigError
+from karec.errors import BundleError
 from karec.evaluate import agreement
 from karec.evaluate.agreement import RankedPools
 from karec.evaluate.funnel import recalled_pools
@@ -29,7 +29,6 @@ from karec.pipeline.types import Request
 from karec.refresh.publish_run import publish
 
 WIDE = SMALL.replace(
-    towers={"wide": True},
     optimizer={"learning_rate": 0.02},
     distil=LISTS,
     evaluation={"baselines": ()},
@@ -155,7 +154,6 @@ def test_bundle_without_weights_orders_by_the_inner_product(config, dataset, tmp
         assert user_tables(request) is None
 
 
-def test_wide_towers_need_lists(dataset, tmp_path):
-    settings = WIDE.with_recipe("hard")
-    with pytest.raises(ConfigError, match=r"towers\.wide"):
-        train(dataset, settings, tmp_path)
+def test_towers_without_lists_have_no_wide_part(dataset, tmp_path):
+    train(dataset, WIDE.with_recipe("hard").replace(towers={"epochs": 1}), tmp_path / "run", evaluate=False)
+    assert not (tmp_path / "run" / CROSS_WEIGHTS).exists()

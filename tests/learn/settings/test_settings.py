@@ -42,7 +42,7 @@ def test_settings_read_each_table_as_a_section(tmp_path):
     [
         TrainSettings(),
         TrainSettings().replace(
-            fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"list_works": 3}
+            fusion={"click": 1.0, "a b": 2.5}, towers={"wide": False}, distil={"list_works": 3}
         ),
     ],
 )
@@ -72,7 +72,7 @@ def test_recipe_sets_its_keys(tmp_path, recipe):
 
 
 def test_default_distil_settings_are_those_of_recipe_list(dataset):
-    distil = TrainSettings().replace(towers={"matching": False}).resolve(dataset).distil
+    distil = TrainSettings().replace(features={"history_length": 30}).resolve(dataset).distil
     assert distil == TrainSettings().with_recipe("list").distil
     assert TrainSettings().replace(distil={"recipe": "list"}).distil == distil
 
@@ -81,7 +81,7 @@ def test_resolve_selects_recipe_retrieval_for_logs_of_positives(dataset, tmp_pat
     positives = dataclasses.replace(dataset, drawn=0.5)
     resolved = TrainSettings().resolve(positives)
     assert resolved.distil == TrainSettings().with_recipe("retrieval").distil
-    assert resolved.towers.matching and resolved.features.min_count == 1
+    assert resolved.features.min_count == 1 and resolved.features.history_length == 100
     assert read(tmp_path, '[distil]\nrecipe = "list"').resolve(positives).distil.list_weight == 1.0
     assert read(tmp_path, "[distil]\nlist_weight = 2").resolve(positives).distil.recipe == "list"
     assert read(tmp_path, "[features]\nmin_count = 7").resolve(positives).features.min_count == 7
@@ -115,7 +115,7 @@ def test_key_overrides_the_recipe(tmp_path):
         ('distil.recipe = "soft"', "distil: recipe = 'soft', expected one of .*'retrieval'"),
         ("distil.list_works = 201", "distil.list_works = 201, expected at most shadow.works = 200"),
         ("task_weights = {like = inf}", "task_weights.like = inf, expected a finite number"),
-        ("towers.matching = 1", "towers: matching = 1, expected bool or 'auto'"),
+        ("towers.wide = 1", "towers: wide = 1, expected bool"),
         ("optimizer.learning_rate = nan", "optimizer: learning_rate = nan, expected a finite number"),
         ("seed = 3000000000", "seed = 3000000000, expected 0 to 2147483647"),
         ("distil = 3", "distil: expected a table, got 3"),
@@ -162,7 +162,7 @@ def test_resolve_takes_absent_settings_from_the_data(dataset):
 def test_quick_settings_have_epochs_by_row_count(rows, ranker, members, towers):
     quick = TrainSettings().quick(rows)
     assert (quick.ranker.epochs, quick.ranker.members, quick.towers.epochs) == (ranker, members, towers)
-    assert quick.towers.matching and quick.features.history_length == 30 and quick.evaluation.resamples == 50
+    assert quick.features.history_length == 30 and quick.evaluation.resamples == 50
 
 
 def with_creators(dataset, *, creators, enjoyed):
@@ -177,34 +177,27 @@ def with_creators(dataset, *, creators, enjoyed):
     )
 
 
-def test_matching_towers_have_larger_batches_and_fewer_epochs(dataset):
+def test_long_histories_have_larger_batches_and_fewer_epochs(dataset):
     n = len(dataset.snapshot.works)
     mmoe = TrainSettings().replace(ranker={"kind": "mmoe"})
     small = TrainSettings().resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
     assert (small.optimizer.batch_size, small.ranker.kind, small.towers.epochs) == (1024, "lr", 2)
-    matched = mmoe.resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
-    assert (matched.optimizer.batch_size, matched.ranker.epochs, matched.towers.epochs) == (512, 2, 3)
-    is_matching = mmoe.replace(towers={"epochs": 7}, optimizer={"batch_size": 100})
-    is_matching = is_matching.resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
-    assert (is_matching.optimizer.batch_size, is_matching.towers.epochs, is_matching.ranker.epochs) == (
-        100,
-        7,
-        2,
-    )
+    long = mmoe.resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
+    assert (long.optimizer.batch_size, long.ranker.epochs, long.towers.epochs) == (512, 2, 3)
+    changed = mmoe.replace(towers={"epochs": 7}, optimizer={"batch_size": 100})
+    changed = changed.resolve(with_creators(dataset, creators=n // 4, enjoyed=1))
+    assert (changed.optimizer.batch_size, changed.towers.epochs, changed.ranker.epochs) == (100, 7, 2)
     plain = TrainSettings().resolve(with_creators(dataset, creators=n, enjoyed=1))
     assert (plain.optimizer, plain.ranker.epochs, plain.towers.epochs) == (TrainSettings().optimizer, 3, 5)
 
 
-def test_matching_is_on_for_long_histories_and_repeated_creators(dataset):
+def test_models_see_100_items_if_histories_are_long_and_creators_repeat(dataset):
     n = len(dataset.snapshot.works)
-    for creators, enjoyed, expected in ((n // 4, 1, True), (n // 4, 0, False), (n, 1, False)):
+    seven = TrainSettings().replace(features={"history_length": 7})
+    for creators, enjoyed, expected in ((n // 4, 1, 100), (n // 4, 0, 30), (n, 1, 30)):
         data = with_creators(dataset, creators=creators, enjoyed=enjoyed)
-        assert TrainSettings().resolve(data).towers.matching is expected, (creators, enjoyed)
-        for is_matching in (True, False):
-            changed = TrainSettings().replace(towers={"matching": is_matching}).resolve(data)
-            assert changed.towers.matching is is_matching
-            assert changed.features.history_length == (100 if is_matching else 30)
-            assert changed.replace(features={"history_length": 7}).resolve(data).features.history_length == 7
+        assert TrainSettings().resolve(data).features.history_length == expected, (creators, enjoyed)
+        assert seven.resolve(data).features.history_length == 7
     without = {
         name: column
         for name, column in dataset.snapshot.works.columns.items()
@@ -212,7 +205,15 @@ def test_matching_is_on_for_long_histories_and_repeated_creators(dataset):
     }
     works = Table(dataset.snapshot.works.ids, without)
     bare = dataclasses.replace(dataset, snapshot=dataclasses.replace(dataset.snapshot, works=works))
-    assert TrainSettings().resolve(bare).towers.matching is False
+    assert TrainSettings().resolve(bare).features.history_length == 30
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_towers_match_for_retrieval_and_are_wide_with_lists(recipe):
+    settings = TrainSettings().with_recipe(recipe)
+    assert settings.has_matching_towers == (recipe == "retrieval")
+    assert settings.has_wide_towers == (recipe in ("list", "pools"))
+    assert not settings.replace(towers={"wide": False}).has_wide_towers
 
 
 def test_recipe_names_the_settings_that_the_data_decided(dataset):
@@ -221,7 +222,7 @@ def test_recipe_names_the_settings_that_the_data_decided(dataset):
     assert values == {
         "distil.recipe": "list",
         "ranker.kind": "lr",
-        "towers.matching": settings.towers.matching,
+        "features.history_length": settings.features.history_length,
         "features.min_count": 2,
     }
     assert all(rule.reason for rule in rules) and settings.resolve_with_rules(dataset) == (settings, [])
@@ -234,12 +235,12 @@ def test_large_logs_and_auxiliary_weights_get_the_network(dataset, monkeypatch):
     assert TrainSettings().resolve(dataset).ranker.kind == "mmoe"
 
 
-def test_categories_of_items_without_creators_turn_matching_on(dataset):
+def test_categories_of_items_without_creators_count_as_creators(dataset):
     data = with_creators(dataset, creators=4, enjoyed=1)
     works = data.snapshot.works
     works = Table(works.ids, {"kind": works["creator_id"], "made_ms": np.zeros(len(works), np.int64)})
     data = dataclasses.replace(data, snapshot=dataclasses.replace(data.snapshot, works=works))
-    assert TrainSettings().resolve(data).towers.matching is True
+    assert TrainSettings().resolve(data).features.history_length == 100
 
 
 def test_median_history_counts_items_before_and_in_training_days(dataset):
