@@ -85,8 +85,14 @@ def user_query(request: Request) -> Query:
 
 
 def user_tables(request: Request) -> QueryTables | dict[int, QueryTables] | None:
-    """Returns the tables that a search with ``user_query`` needs; None if the towers are not wide."""
-    return None if TABLES not in request.features else _select_version(request, request.features[TABLES])
+    """Returns the tables that a search with ``user_query`` needs.
+
+    None if the towers are not wide, or if the index has no code columns: that of another item type, whose
+    vectors are means of works' vectors.
+    """
+    if TABLES not in request.features or not request.index.code_columns:
+        return None
+    return _select_version(request, request.features[TABLES])
 
 
 def _select_version(request: Request, values: Iterable[T]) -> T | dict[int, T]:
