@@ -53,7 +53,8 @@ def test_shadow_request_logs_its_pool_and_changes_no_page(still, bundle, job, sh
         rows = log.take(log.shadow & (log.request_id == page.request.request_id))
         pool = page.scored["prerank"]
         np.testing.assert_array_equal(rows.item_id, np.sort(pool.ids))
-        scores = bundle.index.scores(page.request.features["user_vector"][0], ids=rows.item_id)
+        query, tables = (page.request.features[name][0] for name in ("user_vector", "user_tables"))
+        scores = bundle.index.scores(query, ids=rows.item_id, tables=tables)
         np.testing.assert_array_equal(rows.prerank, scores)
         ranked = page.scored["rank"]
         np.testing.assert_allclose(
