@@ -1,4 +1,4 @@
-"""Two towers: the user tower and the item tower, combined only by an inner product.
+"""Two towers: the user tower and the item tower, combined by an inner product.
 
 The item tower gives one vector v. The user tower gives one vector u_t per task and a fused one, u_F. All have
 length 1. For each of these it also gives a level c and a slope m > 0:
@@ -12,8 +12,9 @@ be similar. Both keep the order of one user's items, and pre-ranking reads neith
 u_F learns the fused score, and pre-ranking searches with it. Towers read no cross features. *Wide* towers
 add a linear function of cross features to each inner product (``karec.learn.nets.wide``).
 
-*Matching* towers have a second path (``karec.learn.nets.matching``). It also reads skipped items, followed
-creators, friends, and attributes that user and item share.
+*Matching* towers, those of recipe retrieval, have a second path (``karec.learn.nets.matching``). It also
+reads skipped items, followed creators, friends, and attributes that user and item share.
+
 Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers).
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 from karec.catalog.dataset import Dataset
 from karec.catalog.schema import CREATOR, is_counter
 
-LONG_VALUES: Mapping[str, Mapping[str, Any]] = {
+LONG_HISTORY_VALUES: Mapping[str, Mapping[str, Any]] = {
     "optimizer": {"batch_size": 512, "learning_rate": 2e-3},
     "ranker": {"epochs": 2},
     "towers": {"epochs": 3},
@@ -19,7 +19,7 @@ LONG_VALUES: Mapping[str, Mapping[str, Any]] = {
 }
 """{table: {key: value}} if histories are long, for keys with their defaults. They make a step more
 expensive; twice the rows in half of the steps learn the same in fewer epochs."""
-SMALL_VALUES: Mapping[str, Mapping[str, Any]] = {
+SMALL_LOG_VALUES: Mapping[str, Mapping[str, Any]] = {
     "optimizer": {"batch_size": 1024, "learning_rate": 4e-3},
     "towers": {"epochs": 2},
     "distil": {"lists_per_step": 32},
@@ -27,8 +27,8 @@ SMALL_VALUES: Mapping[str, Mapping[str, Any]] = {
 }
 """{table: {key: value}} of a small log with long histories, for keys with their defaults. For a shop of
 122,000 rows the mean AUC of towers on validation is 0.748 instead of 0.753, in half of the time."""
-LONG_HISTORY = 10  # items
-HISTORY, LONG_HISTORIES = 30, 100  # last items that models see
+MIN_LONG_HISTORY = 10  # items that a user has enjoyed
+HISTORY_LENGTH, LONG_HISTORY_LENGTH = 30, 100  # last items that models see
 ITEMS_PER_VALUE = 2.0
 MIN_COUNT, MIN_COUNT_ROWS = 20, 1_000_000
 SMALL_ROWS = 1_000_000  # training rows; below, pages of lr are better (notebook/2026-11-30-own-data.md)
@@ -46,10 +46,11 @@ class Rule(NamedTuple):
 def has_long_histories(dataset: Dataset) -> bool:
     """Returns True if models see more items of a user: histories are long, and creators have several items.
 
-    The users of half of the training rows have enjoyed LONG_HISTORY items or more by the end of the training
-    days. The shown items are ITEMS_PER_VALUE or more per creator, or per value of another category.
+    The users of half of the training rows have enjoyed MIN_LONG_HISTORY items or more by the end of
+    the training days. The shown items are ITEMS_PER_VALUE or more per creator, or per value of another
+    category.
     """
-    return median_history(dataset) >= LONG_HISTORY and items_per_value(dataset) >= ITEMS_PER_VALUE
+    return median_history(dataset) >= MIN_LONG_HISTORY and items_per_value(dataset) >= ITEMS_PER_VALUE
 
 
 def min_count(rows: int) -> int:

@@ -17,11 +17,11 @@ from msgspec import Meta
 from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError
 from karec.learn.settings.from_data import (
-    HISTORY,
-    LONG_HISTORIES,
-    LONG_VALUES,
+    HISTORY_LENGTH,
+    LONG_HISTORY_LENGTH,
+    LONG_HISTORY_VALUES,
+    SMALL_LOG_VALUES,
     SMALL_ROWS,
-    SMALL_VALUES,
     Rule,
     has_long_histories,
     min_count,
@@ -43,7 +43,7 @@ from karec.toml import (
 QUICK_STEPS = 2000
 REMOVED: Mapping[str, str] = {
     "towers.kind": "Delete it: towers read counters and rates.",
-    "towers.matching": "Delete it: the towers of recipe retrieval match, all others are wide.",
+    "towers.matching": "Delete it: only the towers of recipe retrieval match.",
     "run.tensorboard": "Delete it: run.json has the curves.",
     ".recall": "Delete it: the source `model` searches the vectors of prerank.",
 }
@@ -251,7 +251,7 @@ class TrainSettings(Settings, frozen=True):
         return self.replace(
             ranker=ranker,
             towers={"epochs": min(epochs, self.towers.epochs)},
-            features={"history_length": self.features.history_length or HISTORY},
+            features={"history_length": self.features.history_length or HISTORY_LENGTH},
             evaluation={"resamples": 50},
         )
 
@@ -289,8 +289,8 @@ class TrainSettings(Settings, frozen=True):
             is_long = has_long_histories(dataset)
             is_small = settings.ranker.kind == "lr" and n_rows < SMALL_ROWS and settings.distil.needs_lists
             if is_long:
-                settings = settings._set_where_default(SMALL_VALUES if is_small else LONG_VALUES)
-            length = LONG_HISTORIES if is_long else HISTORY
+                settings = settings._set_where_default(SMALL_LOG_VALUES if is_small else LONG_HISTORY_VALUES)
+            length = LONG_HISTORY_LENGTH if is_long else HISTORY_LENGTH
             settings = settings.replace(features={"history_length": length})
             reason = (
                 "histories are long, and creators or categories have several items"
