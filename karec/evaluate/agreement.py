@@ -33,15 +33,15 @@ ScorePool = Callable[[int, NDArray[Any]], NDArray[Any]]
 class RankedPools:
     """P pools of N items, of different users.
 
-    rows     (P,) the example of the pool's request
-    items    (P, N) item rows
-    ranked   (P, N) fused scores of the ranker
+    rows            (P,) int64 row of ``examples`` that is the pool's request
+    items           (P, N) int64 item rows of the snapshot
+    ranker_scores   (P, N) fused scores of the ranker
     """
 
     examples: Examples
     rows: NDArray[Any]
     items: NDArray[Any]
-    ranked: NDArray[Any]
+    ranker_scores: NDArray[Any]
 
     @classmethod
     def from_ranker(
@@ -70,12 +70,12 @@ class RankedPools:
         def rank_pool(pool: int) -> NDArray[Any]:
             return fusion(pool_logits(examples, int(rows[pool]), items[pool], ranker), ranker.tasks)
 
-        ranked = []
+        ranker_scores = []
         for scores in map_in_order(rank_pool, range(len(rows)), threads):
-            ranked.append(scores)
+            ranker_scores.append(scores)
             if progress is not None:
-                progress(len(ranked), len(rows), "ranker over pools of held-out days")
-        return cls(examples, rows, items, np.stack(ranked))
+                progress(len(ranker_scores), len(rows), "ranker over pools of held-out days")
+        return cls(examples, rows, items, np.stack(ranker_scores))
 
     @property
     def n_kept(self) -> int:
@@ -85,7 +85,7 @@ class RankedPools:
         """Returns {m: (P,) fraction of the ranker's best m that the ``n_kept`` best scores contain}."""
         pools = zip(self.rows.tolist(), self.items, strict=True)
         scores = np.stack([score_pool(row, items) for row, items in pools])
-        return {top: hit_rate(scores, self.ranked, top, self.n_kept) for top in TOPS}
+        return {top: hit_rate(scores, self.ranker_scores, top, self.n_kept) for top in TOPS}
 
     def agreement(self, score_pool: ScorePool) -> float:
         """Returns the mean fraction of the ranker's top max(TOPS) that is kept."""

@@ -44,27 +44,32 @@ def ranker_balance(
     items = rng.permutation(np.unique(row_items[row_items >= 0]))[:MAX_ITEMS]
     items.sort()
     _, first = np.unique(exposures.user_id, return_index=True)
-    people = rng.permutation(first)[:N_USERS]
+    user_rows = rng.permutation(first)[:N_USERS]
 
-    def centred(row: int) -> NDArray[Any]:
+    def centred_logits(row: int) -> NDArray[Any]:
         scores = pool_logits(test, row, items, ranker)[:, : len(tasks)].astype(np.float64)
         return np.asarray(scores - scores.mean(axis=0))
 
     item_part = np.zeros((len(items), len(tasks)))
-    for one in map_in_order(centred, people.tolist(), threads):
-        item_part += one / len(people)
+    for logits_of_user in map_in_order(centred_logits, user_rows.tolist(), threads):
+        item_part += logits_of_user / len(user_rows)
     rows = np.flatnonzero(np.isin(row_items, items))
-    own = item_part[np.searchsorted(items, row_items[rows])]
+    part_of_row = item_part[np.searchsorted(items, row_items[rows])]
     user = np.unique(exposures.user_id[rows], return_inverse=True)[1]
     return {
-        task: slopes(
-            exposures.labels[task][rows], logits[rows, t], own[:, t], user, resamples=resamples, seed=seed
+        task: measure_slopes(
+            exposures.labels[task][rows],
+            logits[rows, t],
+            part_of_row[:, t],
+            user,
+            resamples=resamples,
+            seed=seed,
         )
         for t, task in enumerate(tasks)
     }
 
 
-def slopes(
+def measure_slopes(
     y: NDArray[Any],
     logit: NDArray[Any],
     item_part: NDArray[Any],
@@ -73,7 +78,12 @@ def slopes(
     resamples: int,
     seed: int,
 ) -> Slopes:
-    """Returns the slopes of item part and personal part for labels ``y``; all arrays (M,), users 0, 1, …"""
+    """Returns the slopes of both parts for labels ``y`` of M impressions, and 95 % intervals over users.
+
+    All arrays are (M,). ``item_part``: of the impression's item; the rest of ``logit`` is the personal part.
+    ``user``: numbers from 0 on without gaps. A slope is None if its part never
+    varies within users.
+    """
     p = 1.0 / (1.0 + np.exp(-np.asarray(logit, np.float64)))
     weight = p * (1.0 - p)
     n_users = int(user.max(initial=-1)) + 1

@@ -37,7 +37,7 @@ def test_cut_keeps_a_tenth_of_a_pool(pools):
 
 
 def test_cut_keeps_a_hundred_items_of_a_small_pool(pools):
-    small = RankedPools(pools.examples, pools.rows, pools.items[:, :400], pools.ranked[:, :400])
+    small = RankedPools(pools.examples, pools.rows, pools.items[:, :400], pools.ranker_scores[:, :400])
     assert small.n_kept == 100
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from karec.evaluate.balance import slopes
+from karec.evaluate.balance import measure_slopes
 
 RNG = np.random.default_rng(8)
 USERS, ITEMS, N = 200, 400, 200_000
@@ -19,7 +19,7 @@ def labels(item_slope, personal_slope, level=0.0):
 
 def measure(y, logit=None):
     own = LEVEL + ITEM + PERSONAL if logit is None else logit
-    return slopes(y, own, ITEM, USER, resamples=50, seed=0)
+    return measure_slopes(y, own, ITEM, USER, resamples=50, seed=0)
 
 
 def test_both_slopes_are_one_if_labels_follow_the_logits():
@@ -42,6 +42,6 @@ def test_a_wrong_level_of_users_changes_no_slope_much():
 
 
 def test_a_part_that_never_varies_has_no_slope():
-    found = slopes(labels(0.0, 1.0), LEVEL + PERSONAL, np.zeros(N), USER, resamples=10, seed=0)
+    found = measure_slopes(labels(0.0, 1.0), LEVEL + PERSONAL, np.zeros(N), USER, resamples=10, seed=0)
     assert found["item"] is None and found["item_ci"] is None
     assert found["personal"] == pytest.approx(1.0, abs=0.1)

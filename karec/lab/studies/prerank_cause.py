@@ -45,7 +45,7 @@ def measure_cut(
 ) -> dict[str, dict[str, Any]]:
     """Returns {arm: result of ``funnel_loss``} for ``n_requests`` users; ``folder``: that of the arms file.
 
-    ``parts``: with the result of ``measure_parts`` as "parts". It costs the ranker for users × works.
+    ``parts``: adds the result of ``measure_parts`` as "parts". The ranker scores all works for each user.
 
     ``out``/models has one training of each different settings; finished ones are kept. ``out``/ARM has the
     bundles of an arm.
@@ -93,23 +93,24 @@ def cut_table(losses: Mapping[str, Mapping[str, Any]], seed: int) -> Table:
 
 
 def parts_tables(losses: Mapping[str, Mapping[str, Any]], seed: int) -> list[Table]:
-    """Returns the tables of ``measure_parts``: swapped parts, effects, slopes, shares."""
+    """Returns four tables of ``measure_parts``: swapped parts, effects, slopes, shares."""
     measured = {name: loss["parts"] for name, loss in losses.items()}
     swaps = [
         (name, swap, *(_cell(kept[top]) for top in (10, 100)))
         for name, parts in measured.items()
         for swap, kept in parts["swap"].items()
     ]
-    effects = list(next(iter(measured.values()))["effects"])
-    shares = [
-        (name, *(_cell(parts["effects"][effect]) for effect in effects)) for name, parts in measured.items()
+    effect_names = list(next(iter(measured.values()))["effects"])
+    effects = [
+        (name, *(_cell(parts["effects"][effect]) for effect in effect_names))
+        for name, parts in measured.items()
     ]
     slopes = [
         (name, f"best {depth:,}" if depth else "whole pool", _cell(slope["item"]), _cell(slope["personal"]))
         for name, parts in measured.items()
         for depth, slope in parts["slopes"].items()
     ]
-    taken_off = [
+    shares = [
         (name, f"{share:.2f}", _cell(found["value"]), _cell(found["change"], signed=True))
         for name, parts in measured.items()
         for share, found in parts["shares"].items()
@@ -118,7 +119,7 @@ def parts_tables(losses: Mapping[str, Mapping[str, Any]], seed: int) -> list[Tab
         Table(
             f"Kept at the cut with swapped parts, world {seed}", ("arm", "score", "top 10", "top 100"), swaps
         ),
-        Table("Effects in the personal part, as a fraction of the ranker's", ("arm", *effects), shares),
+        Table("Effects in the personal part, as a fraction of the ranker's", ("arm", *effect_names), effects),
         Table(
             "Slopes of the true logit on the ranker's parts, within users",
             ("arm", "items", "item part", "personal part"),
@@ -128,7 +129,7 @@ def parts_tables(losses: Mapping[str, Mapping[str, Any]], seed: int) -> list[Tab
         Table(
             "Mean true value of the ranker's ten best items without a share of the item part",
             ("arm", "share taken off", "value", "change"),
-            taken_off,
+            shares,
         ),
     ]
 

@@ -10,8 +10,8 @@ swap     the fraction of the ranker's best items that stay at pre-ranking's cut 
 effects  how much a cross feature adds to pre-ranking's personal part, as a fraction of what it adds to the
          ranker's: slopes of a linear regression on all features, within users
 shares   the mean true value of the ranker's best ten items if a share of the item part is taken off
-slopes   of the true logit on both parts of the ranker's, within users, by depth. Both are 1 for a ranker that
-         is balanced and calibrated; a larger slope of a part means that the ranker weighs it too little.
+slopes   of the true logit on both parts of the ranker's score, within users, by depth. Both are 1 for a
+         balanced and calibrated ranker. Above 1 the ranker weighs the part too little.
 """
 
 from __future__ import annotations
@@ -85,10 +85,12 @@ def measure_parts(scores: LibraryScores) -> dict[str, Any]:
         name: {top: _mean(kept_fractions(scores, swapped, top)) for top in (10, 100)}
         for name, swapped in swaps.items()
     }
-    ours, all_of = (
+    prerank_slopes, ranker_slopes = (
         within_user_slopes(part, scores.features, scores.pool) for part in (prerank[1], ranker[1])
     )
-    effects = {name: _figure(ours[:, f] / all_of[:, f]) for f, name in enumerate(scores.names)}
+    effects = {
+        name: _figure(prerank_slopes[:, f] / ranker_slopes[:, f]) for f, name in enumerate(scores.names)
+    }
     both = np.stack(np.broadcast_arrays(ranker[0][None], ranker[1]), axis=-1)
     order = ranks(np.where(scores.pool, scores.ranker, -np.inf))
     slopes = {}
