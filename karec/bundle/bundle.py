@@ -230,17 +230,19 @@ class Bundle:
     def _open_cross_tables(self) -> Mapping[int, CrossTables]:
         from karec.features.cross_tables import CrossTables
 
-        found = {}
+        if not (self.path / CROSS_WEIGHTS).exists():
+            return MappingProxyType({})
+        by_version = {}
         for version in {self.model_version, *self.index.model_versions}:
             path = self.path / cross_weights_file(version, self.model_version)
-            if (self.path / CROSS_WEIGHTS).exists():
-                found[version] = tables = CrossTables.load(path, self.encoder)
-                if tables.categories != self.index.code_columns:
-                    raise BundleError(
-                        f"{self.path / INDEX}: code columns are {list(self.index.code_columns)}, expected "
-                        f"{list(tables.categories)} of {path.name}. Publish the run again."
-                    )
-        return MappingProxyType(found)
+            tables = CrossTables.load(path, self.encoder)
+            if tables.categories != self.index.code_columns:
+                raise BundleError(
+                    f"{self.path / INDEX}: code columns are {list(self.index.code_columns)}, expected "
+                    f"{list(tables.categories)} of {path.name}. Publish the run again."
+                )
+            by_version[version] = tables
+        return MappingProxyType(by_version)
 
     def _open_naming(self) -> BundleIds | None:
         from karec.bundle.ids import BundleIds

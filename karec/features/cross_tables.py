@@ -24,8 +24,14 @@ from karec.files import file_aside, read_npz
 from karec.index import CodeTable
 
 USER_LISTS = (  # user inputs of ``Encoder`` that tables read
-    *("history", "skipped", "affinity_history", "affinity_skipped", "history_cowatch", "skipped_cowatch"),
-    *(*SOCIAL_EDGES, "alike"),
+    "history",
+    "skipped",
+    "affinity_history",
+    "affinity_skipped",
+    "history_cowatch",
+    "skipped_cowatch",
+    *SOCIAL_EDGES,
+    "alike",
 )
 
 

@@ -55,11 +55,11 @@ def list_tables(
         by_query = [] if given is None else [given] if array.ndim == 1 else given
         if isinstance(by_query, Mapping):
             raise ValueError("tables is one mapping, expected a list with a mapping for each query")
-        found.append([_in_order(query, code_columns) for query in by_query])
+        found.append([_order_tables(query, code_columns) for query in by_query])
     return found
 
 
-def _in_order(
+def _order_tables(
     tables: QueryTables, code_columns: Sequence[str]
 ) -> list[tuple[NDArray[Any], NDArray[Any], float]]:
     for name in tables:
