@@ -32,7 +32,8 @@ def shrink() -> None:
 def train_world(out: Path, width: int = 0) -> Path:
     """Trains models of the world for one epoch; works have content vectors of ``width`` numbers.
 
-    Returns the karec.toml.
+    The towers are not wide, so that a chain of NumPy can score items by inner products alone. Returns the
+    karec.toml.
     """
     from karec.config.project import set_up
     from karec.evaluate.quality import read_run
@@ -47,7 +48,7 @@ def train_world(out: Path, width: int = 0) -> Path:
         dataset = replace(dataset, snapshot=with_vectors(dataset.snapshot, world.truth, width))
     once = TrainSettings(
         ranker=RankerSettings(epochs=1),
-        towers=TowerSettings(epochs=1),
+        towers=TowerSettings(epochs=1, wide=False),
         evaluation=EvaluationSettings(baselines=(), resamples=2),
     )
     train(dataset, once, out / "run")

@@ -231,6 +231,8 @@ class Bundle:
         from karec.features.cross_tables import CrossTables
 
         if not (self.path / CROSS_WEIGHTS).exists():
+            if self.index.code_columns:
+                raise BundleError(f"{self.path / CROSS_WEIGHTS} is missing, but the index has code columns")
             return MappingProxyType({})
         by_version = {}
         for version in {self.model_version, *self.index.model_versions}:

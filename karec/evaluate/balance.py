@@ -26,6 +26,7 @@ from karec.samples.threads import map_in_order
 
 PARTS = ("item", "personal")
 N_USERS = 300
+MIN_WEIGHT = 1e-12  # of a row whose probability is 0 or 1 in float64
 MAX_ITEMS = 3_000  # N_USERS · MAX_ITEMS logits take about 10 s of one core
 Slopes = dict[str, float | tuple[float, float] | None]
 
@@ -85,7 +86,7 @@ def measure_slopes(
     varies within users.
     """
     p = 1.0 / (1.0 + np.exp(-np.asarray(logit, np.float64)))
-    weight = p * (1.0 - p)
+    weight = np.maximum(p * (1.0 - p), MIN_WEIGHT)
     n_users = int(user.max(initial=-1)) + 1
 
     def by_user(values: NDArray[Any]) -> NDArray[Any]:

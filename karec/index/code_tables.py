@@ -52,16 +52,18 @@ def list_tables(
     found: NativeTables = []
     for version, array in queries:
         given = by_version[version]
-        by_query = [] if given is None else [given] if array.ndim == 1 else given
-        if isinstance(by_query, Mapping):
-            raise ValueError("tables is one mapping, expected a list with a mapping for each query")
+        if given is not None and isinstance(given, Mapping) != (array.ndim == 1):
+            raise ValueError("tables must be one mapping for one query, and a list of mappings for several")
+        by_query = [] if given is None else [given] if isinstance(given, Mapping) else given
+        if given is not None and len(by_query) != (1 if array.ndim == 1 else len(array)):
+            raise ValueError(f"tables has {len(by_query)} entries for {len(array)} queries")
         found.append([_order_tables(query, code_columns) for query in by_query])
     return found
 
 
-def _order_tables(
-    tables: QueryTables, code_columns: Sequence[str]
-) -> list[tuple[NDArray[Any], NDArray[Any], float]]:
+def _order_tables(tables: Any, code_columns: Sequence[str]) -> list[tuple[NDArray[Any], NDArray[Any], float]]:
+    if not isinstance(tables, Mapping) or not all(isinstance(one, CodeTable) for one in tables.values()):
+        raise ValueError(f"the tables of a query must be {{code column: CodeTable}}, got {tables!r:.100}")
     for name in tables:
         if name not in code_columns:
             raise ValueError(f"the index has no code column {name!r}{nearest(str(name), code_columns)}")

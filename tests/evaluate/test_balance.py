@@ -45,3 +45,9 @@ def test_a_part_that_never_varies_has_no_slope():
     found = measure_slopes(labels(0.0, 1.0), LEVEL + PERSONAL, np.zeros(N), USER, resamples=10, seed=0)
     assert found["item"] is None and found["item_ci"] is None
     assert found["personal"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_user_whose_probabilities_are_all_one_changes_nothing():
+    y, logit = labels(1.0, 1.0), LEVEL + ITEM + PERSONAL
+    saturated = np.where(USER == 0, 60.0, logit)
+    assert np.isfinite(measure(y, saturated)["item"])

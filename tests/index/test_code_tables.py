@@ -255,9 +255,9 @@ def test_searches_name_a_missing_or_an_unknown_code_column() -> None:
     with pytest.raises(ValueError, match=r"no code column 'tags' \(did you mean 'tag'\?\)"):
         index.search([1], 1, tables={"tags": ONE, "era": ONE})
     both = {"tag": ONE, "era": ONE}
-    with pytest.raises(ValueError, match="tables is one mapping, expected a list"):
+    with pytest.raises(ValueError, match="a list of mappings for several"):
         index.search([[1], [2]], 1, tables=both)
-    with pytest.raises(ValueError, match="tables are for 1 queries, expected 2"):
+    with pytest.raises(ValueError, match="tables has 1 entries for 2 queries"):
         index.search([[1], [2]], 1, tables=[both])
     with pytest.raises(ValueError, match="has no code column 'tag'"):
         ItemIndex.build([1], [[1]]).scores([1], ids=[1], tables=both)

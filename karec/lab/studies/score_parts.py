@@ -122,10 +122,11 @@ def kept_fractions(scores: LibraryScores, cut_by: NDArray[Any], top: int) -> NDA
 
 
 def true_value(scores: LibraryScores, order_by: NDArray[Any]) -> NDArray[Any]:
-    """Returns (U,) means of the true fused probability of the BEST items of each pool by ``order_by``."""
+    """Returns (U,) means of the true fused probability of the BEST items by ``order_by``; NaN for a smaller
+    pool."""
     best = np.argsort(-np.where(scores.pool, order_by, -np.inf), axis=1, kind="stable")[:, :BEST]
     value = 1.0 / (1.0 + np.exp(-np.take_along_axis(scores.truth, best, axis=1)))
-    return np.asarray(value.mean(axis=1))
+    return np.where(scores.pool.sum(axis=1) < BEST, np.nan, value.mean(axis=1))
 
 
 def within_user_slopes(y: NDArray[Any], x: NDArray[Any], rows: NDArray[Any], seed: int = 0) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import numpy as np
 
+from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import evaluate_run, read_run
@@ -38,7 +39,7 @@ from karec.samples.soft_labels import SoftLabels, join_soft_labels, read_teacher
 from karec.times import Progress
 
 TOWER_FILES = ("user_tower.onnx", "item_tower.onnx")
-SIZES = ("wide", "hidden", "vector")  # settings that must equal those of the start weights
+SIZES = ("hidden", "vector")  # settings that must equal those of the start weights
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,18 @@ def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: P
             f"{dataset.name} has the tasks {list(dataset.tasks)}, expected those of {run.folder}: "
             f"{run.facts['tasks']}"
         )
+    was_matching = run.facts["settings"]["towers"].get("matching", run.settings.has_matching_towers)
+    kinds = {
+        "wide": (settings.has_wide_towers, (run.folder / CROSS_WEIGHTS).exists()),
+        "matching": (settings.has_matching_towers, was_matching is True),
+    }
+    for kind, (is_now, was) in kinds.items():
+        if is_now != was:
+            raise ConfigError(
+                f"towers.wide = {settings.towers.wide} and recipe {settings.distil.recipe!r} make towers "
+                f"that are {'' if is_now else 'not '}{kind}; those of {run.folder} are{'' if was else ' not'}."
+                " Set both as in that training, or use --from-scratch."
+            )
     for key, value in _shape_settings(settings).items():
         expected = _shape_settings(run.settings)[key]
         if value != expected:

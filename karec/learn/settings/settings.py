@@ -69,7 +69,7 @@ that the settings leave at their defaults."""
 class FeatureSettings(Settings, frozen=True):
     """[features]: inputs of the models and the sizes of their embeddings."""
 
-    history_length: NonNegativeInt = 0  # last items of a user; 0: 100 if histories are long, else 30
+    history_length: NonNegativeInt = 0  # last items of a user; 0: by the data
     min_count: NonNegativeInt = 0  # training rows from which a value has its own embedding; 0: by the data
     user_min_count: Count = 3  # the same for users, in the user tower
     refresh_hours: NonNegative = 24.0  # features are as of the last multiple; 0: as of the row's time

@@ -79,6 +79,7 @@ TEST(code_tables_sum_the_values_of_each_code_in_order) {
             const std::size_t max_codes = round % 100 == 0 ? 20'000 : 1 + random() % 60;
             tables.push_back(draw_table(static_cast<int>((round + c) % 4), max_codes, random));
         }
+        views.reserve(n_columns);
         for (const OwnedTable& table : tables) views.push_back(table.view());
         std::vector<std::uint32_t> codes(n * n_columns);
         const std::uint32_t* page = codes.data();

@@ -8,6 +8,7 @@ from karec.lab.studies.score_parts import (
     kept_fractions,
     measure_parts,
     split,
+    true_value,
     within_user_slopes,
 )
 
@@ -82,3 +83,10 @@ def test_taking_off_a_share_helps_only_a_ranker_that_weighs_the_personal_part_to
     balanced = measure_parts(planted(own_share=1.0))["shares"]
     assert too_little[0.25]["change"][1] > 0 and balanced[0.25]["change"][2] < 0
     assert too_little[0.0]["change"] == (0.0, 0.0, 0.0)
+
+
+def test_a_pool_of_less_than_ten_items_has_no_true_value():
+    scores = planted(own_share=1.0)
+    scores.pool[0, 5:] = False
+    value = true_value(scores, scores.ranker)
+    assert np.isnan(value[0]) and np.isfinite(value[1:]).all()
