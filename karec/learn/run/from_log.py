@@ -151,10 +151,11 @@ def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: P
     }
     for kind, (is_now, was) in kinds.items():
         if is_now != was:
+            wide, recipe = settings.towers.wide, settings.distil.recipe
             raise ConfigError(
-                f"towers.wide = {settings.towers.wide} and recipe {settings.distil.recipe!r} make towers "
-                f"that are {'' if is_now else 'not '}{kind}; those of {run.folder} are{'' if was else ' not'}."
-                " Set both as in that training, or use --from-scratch."
+                f"towers.wide = {wide} and recipe {recipe!r} make towers that are {'' if is_now else 'not '}"
+                f"{kind}; those of {run.folder} are{'' if was else ' not'}. Set both as in that training, or "
+                "use --from-scratch."
             )
     for key, value in _shape_settings(settings).items():
         expected = _shape_settings(run.settings)[key]
