@@ -20,7 +20,7 @@ from karec.steps.query.user_tower import UserTower
 from karec.steps.scorers.freshness import Freshness
 from karec.steps.scorers.fusion import Fusion
 from karec.steps.selectors.dpp import Dpp
-from karec.steps.selectors.inner_product import InnerProduct
+from karec.steps.selectors.inner_product import MORE_ITEMS, InnerProduct
 from karec.steps.selectors.page_rules import PageRules
 from karec.steps.selectors.top_k import TopK
 from karec.steps.shared.similarity import PLAIN
@@ -75,7 +75,17 @@ def _inner_product(builder: ChainBuilder, step: InnerProduct, _: Select) -> Step
         scores = (
             builder.scores[state.rows] if builder.by_scan else builder.score_rows((state.rows, state.query))
         )
-        _keep_best(state, scores, step.k)
+        rows, m = state.rows, step.k
+        while True:
+            state.rows = rows
+            _keep_best(state, scores, m)
+            for column, at_most in step.at_most.items():
+                keep = _within_quota(builder.columns[column][state.rows], at_most)
+                state.rows, state.scores = state.rows[keep], state.scores[keep]
+            if not step.at_most or len(state.rows) >= step.min_items or m >= len(rows):
+                state.rows, state.scores = state.rows[: step.k], state.scores[: step.k]
+                return
+            m *= MORE_ITEMS
 
     return run
 
@@ -108,15 +118,19 @@ def _quota(builder: ChainBuilder, step: Quota, _: Select) -> Step:
 
     def run(state: RequestState) -> None:
         order = np.argsort(-state.scores, kind="stable")
-        groups = column[state.rows[order]]
-        by_group = np.argsort(groups, kind="stable")
-        ordered = groups[by_group]
-        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-        place = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-        keep = np.sort(order[by_group[place < step.at_most]])
+        keep = np.sort(order[_within_quota(column[state.rows[order]], step.at_most)])
         state.rows, state.scores = state.rows[keep], state.scores[keep]
 
     return run
+
+
+def _within_quota(groups: Array, at_most: int) -> Array:
+    """Returns the positions of items within the quota, ascending. ``groups (N,)``: of items, best first."""
+    by_group = np.argsort(groups, kind="stable")
+    ordered = groups[by_group]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    place = np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
+    return np.sort(by_group[place < at_most])
 
 
 def _dpp(builder: ChainBuilder, step: Dpp, select: Select) -> Step:
