@@ -71,8 +71,6 @@ def simulate(
     seeds = seeds or [0]
     if len(set(seeds)) < len(seeds) or len(seeds) > MAX_WORLDS:
         raise ValueError(f"--seed: {seeds}, expected at most {MAX_WORLDS} different seeds")
-    if against and len(seeds) == 1:
-        raise ValueError("--against compares over worlds: give --seed several times")
     impressions = min(PAST_IMPRESSIONS * users, MAX_PAST_IMPRESSIONS)
     path = Path(arms)
     cascades = read_arms(path)
@@ -82,6 +80,8 @@ def simulate(
     for name in against or ():
         if name not in names:
             raise ValueError(f"--against: {name!r} is not an arm{nearest(name, names)}; there are {names}")
+    if against and len(seeds) == 1:
+        raise ValueError("--against compares over worlds: give --seed several times")
     if report is not None:
         check_writable_folder(report)
     contents = []
