@@ -4,10 +4,12 @@ from rich.console import Console
 
 from karec.cli.evaluate import quality_tables
 
+BALANCE = {"click": {"item": 0.9, "item_ci": (0.8, 1.0), "personal": 1.5, "personal_ci": (1.4, 1.6)}}
+
 
 def print_tables(quality, capsys):
     console = Console(width=200)
-    for table in quality_tables(quality, ["click"]):
+    for table in quality_tables(quality | {"balance": BALANCE}, ["click"]):
         console.print(table)
     return " ".join(capsys.readouterr().out.split())  # titles are broken into lines
 
@@ -24,3 +26,8 @@ def test_quality_tables_have_the_agreement_with_intervals(capsys):
 
 def test_quality_tables_of_few_items_have_no_agreement(capsys):
     assert "top 100" not in print_tables({"models": {}, "agreement": None}, capsys)
+
+
+def test_quality_tables_have_the_balance_of_the_ranker(capsys):
+    text = print_tables({"models": {}, "agreement": None}, capsys)
+    assert "0.90 [0.80, 1.00]" in text and "1.50 [1.40, 1.60]" in text

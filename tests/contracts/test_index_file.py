@@ -26,17 +26,22 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     for dtype in ("float16", "float32", "int8"):
         columns = [("creator_id", np.arange(70)), ("größe", rng.random(70).astype(np.float32))]
+        codes = [("tag", np.arange(70, dtype=np.uint32))] if dtype != "float32" else []
         index = _native.ItemIndex.build(
             rng.permutation(999)[:70],
             rng.standard_normal((70, 5)),
             dtype,
             columns,
+            codes,
             3,
             dtype == "int8",
             33 if dtype != "float16" else 0,
         )
         if dtype != "float32":
-            index.upsert([1000], np.ones((1, 5)), [(name, column[:1]) for name, column in columns], 4, 44)
+            new_codes = [(name, column[:1]) for name, column in codes]
+            index.upsert(
+                [1000], np.ones((1, 5)), [(name, column[:1]) for name, column in columns], new_codes, 4, 44
+            )
             index.calibrate(4, 0.5, 0.25)
             index.adjust([1000], [2], None)
             index.block([1000])
@@ -71,12 +76,14 @@ def read_all(path: Path, verify: bool) -> None:
     for column in columns.values():
         column.copy()
     queries = [(version, np.ones((1, index.dim), np.float32)) for version in index.model_versions]
-    *_, [(n_unknown, n_blocked, _, n_found)] = index.search(
-        queries or [(None, np.ones((1, index.dim)))], ids, None, 20
-    )
+    queries = queries or [(None, np.ones((1, index.dim), np.float32))]
+    table = np.array([1], np.uint32), np.ones(1, np.float32), 0.5
+    names = index.code_columns
+    tables = [[[table] * len(names)] for _ in queries] if names else []
+    *_, [(n_unknown, n_blocked, _, n_found)] = index.search(queries, tables, ids, None, 20)
     assert n_found == min(20, len(ids) - n_unknown - n_blocked)
     if index.n_lists:
-        index.search_all(queries, 20, None, None, 1)
+        index.search_all(queries, tables, 20, None, None, 1)
 
 
 @given(data=st.data())
@@ -114,8 +121,8 @@ def test_index_file_with_too_many_ids_of_one_bucket_is_refused(tmp_path: Path) -
     """A lookup of n such ids takes n² / 10 steps."""
     path = bytes(tmp_path / "index.karec")
     few, many = ids_of_one_bucket(1000), ids_of_one_bucket(2000)
-    _native.ItemIndex.build(few, np.ones((1000, 2)), "float16", [], 1, False, 0).save(path)
+    _native.ItemIndex.build(few, np.ones((1000, 2)), "float16", [], [], 1, False, 0).save(path)
     assert len(_native.ItemIndex.open(path, True, False)) == 1000
-    _native.ItemIndex.build(many, np.ones((2000, 2)), "float16", [], 1, False, 0).save(path)
+    _native.ItemIndex.build(many, np.ones((2000, 2)), "float16", [], [], 1, False, 0).save(path)
     with pytest.raises(IndexFormatError, match="too many ids share one bucket"):
         _native.ItemIndex.open(path, True, False)

@@ -112,11 +112,24 @@ def tree_arguments(rng: np.random.Generator) -> list[Any]:
     return [[3], [0], np.array([0, -1, -1]), values, np.array([[1, 2], [0, 0], [0, 0]]), missing_first, 1, 1]
 
 
+def cross_inputs(rng: np.random.Generator) -> Any:
+    """Returns inputs of one user and N items."""
+    lists = [rng.integers(0, 3, (1, length, 3)) for length in (5, 2)]
+    codes = [rng.integers(0, 3, (1, width)) for width in (4, 4, 2)]
+    items = rng.integers(0, 3, (N, 3))
+    return _native.CrossInputs(*lists, *codes, np.array([0, 2]), items, 1, None, None, None)
+
+
+def cross_weights(rng: np.random.Generator) -> list[Any]:
+    return [np.array([1, 2, 4]), *(rng.random(shape, np.float32) for shape in ((3, 2), (3, 2), (3, 3)))]
+
+
 OBJECTS: dict[str, Callable[[np.random.Generator], Any]] = {
     "ItemIndex": item_index,
     "IndexView": lambda rng: item_index(rng).pinned(),
     "StringIds": string_ids,
     "Vocabulary": lambda rng: _native.Vocabulary(np.arange(N)),
+    "CrossInputs": cross_inputs,
     "TreeEnsemble": lambda rng: _native.TreeEnsemble(*tree_arguments(rng)),
     "VectorMap": lambda rng: _native.VectorMap(np.zeros(DIM), np.eye(DIM), np.ones(DIM), 0.5),
 }
@@ -203,6 +216,12 @@ VALUES: dict[str, Callable[[np.random.Generator], Any]] = {
     "kind": lambda rng: 2,
     "numbers": lambda rng: rng.integers(-1, N, N),
     "TreeEnsemble.scores.rows": lambda rng: rng.random((N, 1), np.float32),
+    "CrossInputs.tables.weights": lambda rng: _native.CrossWeights(*cross_weights(rng)),
+    "CrossInputs.tables.categories": lambda rng: [1, 2],
+    **{
+        f"CrossWeights.{name}": lambda rng, at=at: cross_weights(rng)[at]
+        for at, name in enumerate(("columns", "low", "per_width", "weights"))
+    },
     "width": lambda rng: 5,
     "starts": lambda rng: rng.integers(0, 5, N),
     "ends": lambda rng: rng.integers(5, N, N),
