@@ -53,7 +53,8 @@ class CategoryTerms {
   public:
     CategoryTerms(const CrossInputs& user, const CrossWeights& weights, std::size_t category) : weights_(weights) {
         for (std::size_t f = 0; f < weights.columns.size(); ++f) {
-            if (user.category_of(weights.columns[f]) == category) features_.emplace_back(f, compute_term(weights, f, 0));
+            if (user.category_of(weights.columns[f]) == category)
+                features_.emplace_back(f, compute_term(weights, f, 0));
         }
     }
     float sum(const float* crosses) const noexcept {
