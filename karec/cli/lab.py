@@ -48,7 +48,7 @@ def simulate(
     ] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="ARM", help="Arm to compare with over worlds. Repeatable (default: baseline)."),
+        typer.Option(metavar="ARM", help="With several --seed: arm to compare with. Repeatable."),
     ] = None,
     models: Annotated[
         Path | None,

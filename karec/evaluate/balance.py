@@ -27,17 +27,24 @@ from karec.samples.threads import map_in_order
 PARTS = ("item", "personal")
 N_USERS = 300
 MIN_WEIGHT = 1e-12  # of a row whose probability is 0 or 1 in float64
-MAX_ITEMS = 3_000  # N_USERS · MAX_ITEMS logits take about 10 s of one core
+MAX_ITEMS = 3_000  # the ranker scores each for N_USERS users
 Slopes = dict[str, float | tuple[float, float] | None]
 
 
 def ranker_balance(
-    test: Examples, ranker: OnnxModel, logits: NDArray[Any], resamples: int, seed: int, threads: int = 0
+    test: Examples,
+    ranker: OnnxModel,
+    logits: NDArray[Any],
+    *,
+    resamples: int,
+    seed: int,
+    threads: int = 0,
 ) -> dict[str, Slopes]:
     """Returns {task: {"item", "item_ci", "personal", "personal_ci"}}: slopes, and 95 % intervals over users.
 
     ``logits (M, T)`` of the ``test`` rows. If they have more than MAX_ITEMS items, a random part of the items
-    and their rows are measured. None: the labels do not determine the value.
+    and their rows are measured. None: the labels do not determine the value. ``threads``: see
+    ``map_in_order``.
     """
     rng = np.random.default_rng(seed)
     exposures, tasks = test.exposures, test.encoder.tasks

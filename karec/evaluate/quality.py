@@ -61,11 +61,16 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
         settings["evaluation"]["resamples"],
         settings["seed"],
     )
-    evaluation, ranker = settings["evaluation"], OnnxModel(folder / "ranker.onnx")
+    ranker = OnnxModel(folder / "ranker.onnx")
     balance = ranker_balance(
-        test, ranker, logits[settings["ranker"]["kind"]], evaluation["resamples"], settings["seed"]
+        test,
+        ranker,
+        logits[settings["ranker"]["kind"]],
+        resamples=settings["evaluation"]["resamples"],
+        seed=settings["seed"],
+        threads=settings["run"]["threads"],
     )
-    agreement = _agreement(settings, test, folder, progress)
+    agreement = _agreement(settings, test, ranker, folder, progress)
     quality = {"models": table, "agreement": agreement, "balance": balance}
     write_text_aside(folder / "quality.json", quality_json(quality))
     return quality
@@ -94,11 +99,11 @@ def _logits(
 
 
 def _agreement(
-    settings: Mapping[str, Any], test: Examples, folder: Path, progress: Progress | None
+    settings: Mapping[str, Any], test: Examples, ranker: OnnxModel, folder: Path, progress: Progress | None
 ) -> dict[str, Any] | None:
     pools = RankedPools.from_ranker(
         test,
-        OnnxModel(folder / "ranker.onnx"),
+        ranker,
         ObjectiveWeights(settings["fusion"]),
         seed=settings["seed"],
         threads=settings["run"]["threads"],

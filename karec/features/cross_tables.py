@@ -100,8 +100,10 @@ class CrossWeights:
         shapes = (n, *self.low.shape[1:]), (len(encoder.tasks) + 1, n, self.low.shape[1] + 1)
         arrays = {"low": self.low, "per_width": self.per_width, "weights": self.weights}
         for (name, array), shape in zip(arrays.items(), (shapes[0], *shapes), strict=True):
-            if array.shape != shape or not np.isfinite(array).all():
-                raise BundleError(f"{path}: {name} has shape {array.shape}, expected finite numbers {shape}")
+            if array.shape != shape:
+                raise BundleError(f"{path}: {name} has shape {array.shape}, expected {shape}")
+            if not np.isfinite(array).all():
+                raise BundleError(f"{path}: {name} has a number that is not finite. Train the towers again.")
         known = [at for at, category in enumerate(encoder.cross_categories) if category is not None]
         if not np.isin(self.columns, known).all():
             raise BundleError(f"{path}: columns are {self.columns.tolist()}, expected some of {known}")

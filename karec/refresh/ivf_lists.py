@@ -28,7 +28,7 @@ MIN_ITEMS = 100_000  # fewer are scanned in 0.4 ms
 K = 1_000
 MIN_RECALL = 0.95  # recall@K
 MIN_RECALL_WIDE = 0.99  # with tables of wide towers
-MAX_READ_FRACTION = 0.5  # of the lists: reading more takes as long as a scan
+MAX_READ_FRACTION = 0.5  # of the lists; a source that would read more scans
 N_USERS = 400  # sampled
 # standard errors by which the choosing half's recall must exceed MIN_RECALL, so that the other half's does
 # too
