@@ -85,6 +85,7 @@ karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
 karec lab first-impressions --out first
 karec lab inputs kuairand --root KuaiRand-Pure/data --out inputs
 karec lab content --works 10000 --users 1000 --exposures 80000 --out content
+karec lab list-ceiling --works 15000 --users 500 --out lists
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
 karec lab rules run/karec.toml --out pages.jsonl
@@ -171,6 +172,7 @@ _add("first-impressions", cascade_studies.first_impressions, _lab)
 _add("inputs", studies.inputs, _lab)
 _add("content", studies.content, _lab)
 _add("retrieval", studies.retrieval, _lab)
+_add("list-ceiling", cascade_studies.list_ceiling, _lab)
 _add("rules", cascade_studies.rules, _lab)
 _add("satiation", studies.satiation, _lab)
 _add("scenes", cascade_studies.scenes, _lab)

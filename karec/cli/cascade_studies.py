@@ -122,6 +122,40 @@ def prerank_cause(
     print(f"report: {out / 'cut.json'}")
 
 
+def list_ceiling(
+    choice: WorldChoice,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and bundles.")],
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Seed of a world. At least two (default: 31, 32, 33 and 34).")
+    ] = None,
+    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests of a world.")] = 300,
+) -> None:
+    """Measure the most that a list evaluator can gain: the best of 30 lists by their true value."""
+    require_extra("lab", "karec lab list-ceiling")
+    require_extra("train", "karec lab list-ceiling")
+    from karec.files import write_text_aside
+    from karec.lab.simulate.compare_worlds import MAX_WORLDS
+    from karec.lab.studies.list_ceiling import list_ceiling_table, measure_list_ceiling
+
+    seeds = seeds or [31, 32, 33, 34]
+    if not 2 <= len(set(seeds)) == len(seeds) <= MAX_WORLDS:
+        raise ValueError(f"--seeds: {seeds}, expected 2 to {MAX_WORLDS} different seeds")
+    with ProgressReport() as progress:
+        worlds = [
+            measure_list_ceiling(
+                build_world(replace(choice, seed=seed), progress),
+                out / str(seed),
+                seed=seed,
+                n_requests=requests,
+                progress=progress,
+            )
+            for seed in seeds
+        ]
+    print_tables(make_console(), [list_ceiling_table(worlds)])
+    write_text_aside(out / "list_ceiling.json", json.dumps(dict(zip(seeds, worlds, strict=True)), indent=1))
+    print(f"report: {out / 'list_ceiling.json'}")
+
+
 def rules(
     config: Config,
     out: Annotated[Path, typer.Option(metavar="PAGES.jsonl", help="File for the pages and their reserve.")],

@@ -6,26 +6,18 @@ of its test days.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from karec.aggregates.advance import advance
-from karec.bundle import Bundle
-from karec.config.assemble import build_cascade
 from karec.evaluate.funnel import FEW_ITEMS, funnel_loss, recalled_pools, requests_of_known_users
 from karec.evaluate.tables import format_measure
 from karec.lab.report import Table
-from karec.lab.simulate.arms import MODELS, Arms
-from karec.lab.simulate.nightly import first_training
+from karec.lab.simulate.arms import Arms
 from karec.lab.simulate.sessions import SCENE
 from karec.lab.simulate.world import World
 from karec.lab.studies.score_parts import measure_parts, score_library
-from karec.refresh.publish_run import publish
+from karec.lab.studies.trained_arm import TrainedArm
 from karec.times import Progress
 
 PARTS = {"inner_product": "score", "prerank": "stage"}
@@ -47,27 +39,18 @@ def measure_cut(
 
     ``parts``: adds the result of ``measure_parts`` as "parts". The ranker scores all works for each user.
 
-    ``out``/models has one training of each different settings; finished ones are kept. ``out``/ARM has the
-    bundles of an arm.
+    ``out`` has models and bundles: see ``TrainedArm``.
     """
-    dataset = world.dataset
-    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
     losses = {}
     for arm in arms.arms:
-        home, settings = out / arm.name, arms.settings_of(arm)
-        digest = hashlib.sha256(json.dumps([seed, settings], sort_keys=True).encode()).hexdigest()[:12]
-        run = first_training(world, settings, seed, out / MODELS / digest)
-        shutil.rmtree(home / "bundles", ignore_errors=True)
-        publish(run, snapshot, home / "bundles", progress, lists=False)
-        for model in run.glob("baseline_*.onnx"):  # the arm's steps may refer to them
-            shutil.copyfile(model, home / model.name)
-        bundle = Bundle.open(home / "bundles", verify=False)
-        config = arms.config_of(arm, home / "karec.toml", folder, snapshot, dataset.objectives)
-        cascade = replace(build_cascade(config, SCENE, bundle), side_effects=(), naming=None)
-        requests = requests_of_known_users(snapshot, SCENE, n_requests, seed)
+        trained = TrainedArm.train(world, arms, arm, out, seed, progress)
+        cascade, bundle = trained.cascade(arms, arm, folder), trained.bundle
+        requests = requests_of_known_users(trained.snapshot, SCENE, n_requests, seed)
         losses[arm.name] = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress))
         if parts:
-            scores = score_library(world, cascade, bundle.index, bundle.encoder, snapshot, requests, progress)
+            scores = score_library(
+                world, cascade, bundle.index, bundle.encoder, trained.snapshot, requests, progress
+            )
             losses[arm.name]["parts"] = measure_parts(scores)
     return losses
 

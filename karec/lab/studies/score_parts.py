@@ -186,7 +186,7 @@ def score_library(
             "ids": ranked.ids,
             "ranker": _logit(fusion.fusion.fuse(ranked.columns["logits"], fusion.weights)),
             "prerank": prerank.astype(np.float64),
-            "truth": _logit(fusion.fusion.fuse(_true_logits(true, fusion.tasks), fusion.weights)),
+            "truth": _logit(fusion.fusion.fuse(true_logits(true, fusion.tasks), fusion.weights)),
             "features": crosses["crosses"][:, columns],
             "pool": np.isin(ranked.ids, outcome.scored.ids),
             "n_passed": np.array(len(outcome.candidates)),
@@ -211,7 +211,7 @@ def score_library(
     return LibraryScores(**arrays, names=names, n_passed=np.array([one["n_passed"] for one in found]))
 
 
-def _true_logits(true: NDArray[Any], tasks: Sequence[str]) -> NDArray[Any]:
+def true_logits(true: NDArray[Any], tasks: Sequence[str]) -> NDArray[Any]:
     """Returns logits as the ranker gives them, of play_time the log of units of 10 s."""
     columns = [
         np.log(np.maximum(true[:, t], 1e-6) / 10.0) if task == "play_time" else _logit(true[:, t])

@@ -8,21 +8,12 @@ from karec.lab.studies.prerank_cause import cut_table, measure_cut, parts_tables
 
 pytestmark = pytest.mark.long
 
-LEARN = {
-    "features": {"history_length": 8, "min_count": 3, "dim": 4, "bins": 3},
-    "ranker": {"kind": "mmoe", "epochs": 1, "hidden": 8, "experts": 2, "auxiliary": ()},
-    "towers": {"epochs": 1, "hidden": 16, "vector": 8},
-    "distil": {"list_works": 10, "lists_per_step": 4},
-    "shadow": {"works": 20},
-    "evaluation": {"baselines": (), "resamples": 5},
-}
 
-
-def test_prerank_cause_compares_arms_on_the_same_pools(tmp_path):
+def test_prerank_cause_compares_arms_on_the_same_pools(tmp_path, tiny_models):
     arms = Arms(
         (Arm("plain", learn={"towers": {"wide": False}}), Arm("wide")),
         scene={"recall": {"model": False}, "limits": {"recall": 400, "scored": 100, "prerank": 50}},
-        learn=LEARN,
+        learn=tiny_models,
     )
     world = make_world(600, 60, 2_000, seed=3)
     losses = measure_cut(world, arms, tmp_path, tmp_path, seed=3, n_requests=10, parts=True)
