@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +31,8 @@ def simulate(
         str,
         typer.Option(
             metavar="FILE|SET",
-            help="Cascades to compare: a TOML file, or prerank, diversity, exposure, fairness, random, demo.",
+            help="Cascades to compare: a TOML file, or prerank, diversity, exposure, fairness, random, demo, "
+            "policy, headline, rankers, baselines.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and logs of the arms.")],
@@ -54,6 +57,13 @@ def simulate(
         Path | None,
         typer.Option(metavar="DIR", help="Folder of first trainings to share (default: OUT/models)."),
     ] = None,
+    satiation: Annotated[
+        float | None, typer.Option(min=0, help="Scale of satiation (default: the file's).")
+    ] = None,
+    returns: Annotated[
+        float | None,
+        typer.Option(min=0, max=2, help="Scale of what enjoyment does to sessions (default: the file's)."),
+    ] = None,
     report: Report = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
 ) -> None:
@@ -63,7 +73,7 @@ def simulate(
     console = make_console()
     from karec.files import check_writable_folder
     from karec.lab.simulate.arms import read_arms
-    from karec.lab.simulate.compare_worlds import MAX_WORLDS, worlds_table
+    from karec.lab.simulate.compare_worlds import MAX_WORLDS, compare_worlds, worlds_tables, write_worlds
     from karec.lab.simulate.loop import simulate as play
     from karec.lab.simulate.population import Sizes
     from karec.lab.simulate.report import loop_report, write_simulation
@@ -76,6 +86,11 @@ def simulate(
     cascades = read_arms(path)
     if only:
         cascades = cascades.only(only)
+    cascades = replace(
+        cascades,
+        satiation=cascades.satiation if satiation is None else satiation,
+        returns=cascades.returns if returns is None else returns,
+    )
     names = [arm.name for arm in cascades.arms]
     for name in against or ():
         if name not in names:
@@ -84,23 +99,59 @@ def simulate(
         raise ValueError("--against compares over worlds: give --seed several times")
     if report is not None:
         check_writable_folder(report)
-    contents = []
+    baselines = against or [cascades.baseline or names[0]]
+    contents: dict[str, list[dict[str, Any]]] = {name: [] for name in baselines}
+    on_end = budget_notes(len(names), len(seeds), days)
     for seed in seeds:
         world = Path(str(seed)) if len(seeds) > 1 else Path()
         sizes = Sizes(works, users, impressions, days, seed)
         with ProgressReport() as progress:
-            play(cascades, path.parent, sizes, out / world, resume=resume, models=models, progress=progress)
+            play(
+                cascades, path.parent, sizes, out / world,
+                resume=resume, models=models, progress=progress, on_end=partial(on_end, progress.note),
+            )  # fmt: skip
         for arm in cascades.arms:
             print(f"{arm.name}: {out / world / arm.name}")
         if report is not None or len(seeds) > 1:
-            contents.append(loop_report(out / world, cascades))
+            for name in baselines:
+                contents[name].append(loop_report(out / world, replace(cascades, baseline=name)))
         if report is not None:
-            for table in loop_tables(contents[-1]):
+            newest = contents[baselines[0]][-1]
+            for table in loop_tables(newest):
                 console.print(table)
-            _, page = write_simulation(contents[-1], report / world)
+            _, page = write_simulation(newest, report / world)
             print(f"report: {page}")
     if len(seeds) > 1:
-        print_tables(console, [worlds_table(contents, name) for name in against or [contents[0]["baseline"]]])
+        comparisons = [compare_worlds(contents[name]) for name in baselines]
+        print_tables(console, [table for comparison in comparisons for table in worlds_tables(comparison)])
+        if report is not None:
+            print(f"report: {write_worlds(comparisons, report)}")
+
+
+def budget_notes(
+    n_arms: int, n_worlds: int, days: int
+) -> Callable[[Callable[[str], None], str, float], None]:
+    """Prints the size of a simulation. Returns a function for the ends of trainings and arms.
+
+    The function writes an estimate of the processor time of all worlds after the first arm.
+    """
+    print(
+        f"budget: {n_arms} arms x {n_worlds} worlds x {days} days; the processor time follows the first arm",
+        flush=True,
+    )
+    seconds: list[float] = []
+
+    def on_end(note: Callable[[str], None], name: str, processor_s: float) -> None:
+        seconds.append(processor_s)
+        if len(seconds) == 2:
+            training_s, arm_s = seconds
+            hours = n_worlds * (training_s + n_arms * arm_s) / 3600
+            note(
+                f"budget: {training_s:.0f} s of processor time for the first trainings, {arm_s:.0f} s for "
+                f"{name!r}; all arms and worlds about {hours:.1f} h"
+            )
+
+    return on_end
 
 
 def export_world(out: Folder, choice: WorldChoice) -> None:
@@ -135,12 +186,19 @@ def export_library(
 
 
 def loop_tables(report: Mapping[str, Any]) -> Iterator[TextTable]:
-    """Yields a table of what users did, and one of what creators and works got."""
-    from karec.lab.simulate.report_tables import CREATORS_SIDE, USERS_SIDE, arm_rows
+    """Yields tables of what users did on a day and for an impression, and of what creators and works got."""
+    from karec.lab.simulate.report_tables import (
+        CREATORS_SIDE,
+        IMPRESSIONS_SIDE,
+        PAGES_SIDE,
+        USERS_SIDE,
+        arm_rows,
+    )
 
     reach = {name: CREATORS_SIDE[name] for name in REACH_COLUMNS}
     for title, columns in (
         ("Actions of a user on a day", USERS_SIDE),
+        ("Actions for an impression, and pages", {**IMPRESSIONS_SIDE, **PAGES_SIDE}),
         ("Reach of creators and works", reach),
     ):
         title_with_baseline = f"{title}; after the first row, changes against {report['baseline']}"

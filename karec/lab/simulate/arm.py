@@ -23,6 +23,8 @@ from karec.lab.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.checkpoint import State, advance_day, platform_at, read_events, write_events
 from karec.lab.simulate.nightly import continue_training, join_impressions
+from karec.lab.simulate.oracle import set_population
+from karec.lab.simulate.pages import describe_pages
 from karec.lab.simulate.play_day import play_day
 from karec.lab.simulate.population import Population, Sizes
 from karec.lab.simulate.sessions import SCENE, SimulatedDay
@@ -205,7 +207,9 @@ class ArmRun:
         return Bundle.open(root, verify=False)
 
     def _cascade(self, bundle: Bundle) -> Cascade:
-        return build_cascade(self.config, SCENE, bundle)
+        cascade = build_cascade(self.config, SCENE, bundle)
+        set_population(cascade, self.population)
+        return cascade
 
     def _write(self, day: int, impressions: Mapping[str, NDArray[Any]]) -> None:
         """Writes the impressions in time order: as the arm's log, and as events."""
@@ -226,7 +230,9 @@ class ArmRun:
         bundle = Bundle.open(self.folder / "bundles", verify=False)
         controller = self._controller(replace(self._cascade(bundle), side_effects=()), state)
         population, scene = self.population, self.config.scene(SCENE)
+        exposures = self._all_days()
         facts = {
+            "pages": describe_pages(exposures, population.snapshot.works, self.sizes.seed),
             "sizes": asdict(self.sizes),
             "arm": asdict(self.arm),
             "settings": self.settings,
@@ -246,7 +252,7 @@ class ArmRun:
             days=self.sizes.days,
             n_users=self.sizes.users,
             creators=population.potential.creators,
-            exposures=self._all_days(),
+            exposures=exposures,
             work_upload_day=state.creators.upload_day,
             work_creator=population.truth.works.creator,
             upload_ms=population.truth.works.upload_ms,

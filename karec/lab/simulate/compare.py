@@ -14,8 +14,10 @@ import numpy as np
 
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import resampling_weights
-from karec.evaluate.metrics.exposure import Resampled, resample, summarize
+from karec.evaluate.metrics.exposure import resample, summarize
 from karec.lab.simulate.sums import ArmSums
+from karec.lab.simulate.user_changes import Traits, user_changes
+from karec.pipeline.types import EMPTY
 
 RESAMPLES = 400
 GAIN, REACH = "play_s", "creators_1_a_day"  # axes of the frontier
@@ -28,10 +30,11 @@ def compare_arms(
     pair: tuple[str, str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    traits: Traits = EMPTY,
 ) -> dict[str, Any]:
     """Returns the report of a simulation. Deterministic.
 
-    ``pair``: two arms that the charts mark.
+    ``pair``: two arms that the charts mark; ``traits``: of users, for ``user_changes``.
 
     Raises:
         DataError: a name that no arm or several arms have; arms of other users, creators, works or days.
@@ -44,6 +47,7 @@ def compare_arms(
         name: {**resample(arm.by_user, user_weights), **resample(arm.by_creator, creator_weights)}
         for name, arm in by_name.items()
     }
+    points = {name: [own[m].value for m in (GAIN, REACH)] for name, own in measures.items()}
     return {
         "baseline": baseline,
         "pair": None if pair is None else {"without": pair[0], "with": pair[1]},
@@ -55,7 +59,7 @@ def compare_arms(
         "seed": seed,
         "arms": {
             name: {
-                "on_frontier": _is_on_frontier(name, measures),
+                "on_frontier": is_on_frontier(name, points),
                 "measures": {
                     measure: summarize(own, None if name == baseline else measures[baseline][measure])
                     for measure, own in measures[name].items()
@@ -63,11 +67,24 @@ def compare_arms(
                 "by_day": {
                     m: [None if np.isnan(v) else float(v) for v in days] for m, days in arm.by_day.items()
                 },
+                "users": {} if name == baseline else user_changes(arm, base, traits),
                 "facts": dict(arm.facts),
             }
             for name, arm in by_name.items()
         },
     }
+
+
+def is_on_frontier(name: str, points: Mapping[str, Sequence[float | None]]) -> bool:
+    """Returns True if no other arm of ``points`` has at least as much of all values, and more of one.
+
+    An unknown value is less than any other.
+    """
+    known = {arm: [-np.inf if v is None else v for v in values] for arm, values in points.items()}
+    point = known[name]
+    return not any(
+        all(b >= a for a, b in zip(point, other, strict=True)) and other != point for other in known.values()
+    )
 
 
 def _check(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[str, ArmSums]:
@@ -100,12 +117,3 @@ def _check(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[
                 "world."
             )
     return by_name
-
-
-def _is_on_frontier(name: str, arms: Mapping[str, Mapping[str, Resampled]]) -> bool:
-    """Returns True if no other arm has at least as many creators and as much play, and more of one."""
-    points = {arm: [measures[measure].value for measure in (GAIN, REACH)] for arm, measures in arms.items()}
-    point = points[name]
-    return not any(
-        all(b >= a for a, b in zip(point, other, strict=True)) and other != point for other in points.values()
-    )

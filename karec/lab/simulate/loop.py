@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,12 +35,16 @@ from karec.lab.simulate.arms import MODELS, Arms
 from karec.lab.simulate.nightly import check_settings, first_training
 from karec.lab.simulate.population import Population, Sizes, make_population
 from karec.lab.simulate.sessions import SCENE
+from karec.lab.simulate.user_changes import write_traits
 from karec.lab.simulate.world.satiation import KUAIRAND
 from karec.pipeline.deadline import usable_cores
 from karec.times import Progress
 
 FORMAT = 1
 HEAD = "simulation.json"
+TRAININGS = "first trainings"
+
+OnEnd = Callable[[str, float], None]
 
 
 def simulate(
@@ -53,6 +57,7 @@ def simulate(
     models: Path | None = None,
     cores: int | None = None,
     progress: Progress | None = None,
+    on_end: OnEnd | None = None,
 ) -> None:
     """Plays every arm of ``arms`` into ``out``/NAME; see ``arm_log.ArmLog``.
 
@@ -61,6 +66,8 @@ def simulate(
         models: folder of first trainings, default OUT/models. Trainings of the same world with the same
             settings are reused.
         cores: number of processes, default: all cores of this process. It changes no result.
+        on_end: is called with TRAININGS after the first trainings, and with the name of each arm after its
+            last day, and the processor seconds that it took with all child processes.
 
     Raises:
         ConfigError: the config of an arm does not build.
@@ -68,7 +75,8 @@ def simulate(
         TrainingFailed: a first training failed.
     """
     with _lock(out):
-        _simulate(arms, folder, sizes, out, resume, models or out / MODELS, cores or usable_cores(), progress)
+        models = models or out / MODELS
+        _simulate(arms, folder, sizes, out, resume, models, cores or usable_cores(), progress, on_end)
 
 
 @contextmanager
@@ -102,6 +110,7 @@ def _simulate(
     models: Path,
     cores: int,
     progress: Progress | None,
+    on_end: OnEnd | None,
 ) -> None:
     configs_text = {
         arm.name: (folder / arm.config).read_text(encoding="utf-8") for arm in arms.arms if arm.config
@@ -117,8 +126,12 @@ def _simulate(
     population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress)
     configs = _configs(arms, folder, out, population)
     write_text_aside(out / HEAD, head)
+    write_traits(out, population)
+    begin = _processor_seconds()
     first_models = _train_first_models(arms, population, sizes, models, progress)
-    _play(_runs(arms, configs, first_models, out, population, sizes, cores, progress))
+    if on_end is not None:
+        on_end(TRAININGS, _processor_seconds() - begin)
+    _play(_runs(arms, configs, first_models, out, population, sizes, cores, progress), on_end)
 
 
 def simulate_with_models(
@@ -174,12 +187,21 @@ def _runs(
     ]
 
 
-def _play(runs: Sequence[ArmRun]) -> None:
+def _play(runs: Sequence[ArmRun], on_end: OnEnd | None = None) -> None:
     for run in runs:
         run.check()
     for run in runs:
-        if not run.has_ended:
-            run.run()
+        if run.has_ended:
+            continue
+        begin = _processor_seconds()
+        run.run()
+        if on_end is not None:
+            on_end(run.arm.name, _processor_seconds() - begin)
+
+
+def _processor_seconds() -> float:
+    """Returns the processor time of this process and of its ended child processes."""
+    return sum(os.times()[:4])
 
 
 def _check(out: Path, head: str, resume: bool) -> None:
@@ -226,8 +248,8 @@ def _train_first_models(
     runs = {}
     for number, text in enumerate(different):
         if progress is not None:
-            progress(number, len(different), "first trainings")
+            progress(number, len(different), TRAININGS)
         runs[text] = first_training(population.world, json.loads(text), sizes.seed, folders[text])
     if progress is not None:
-        progress(len(different), len(different), "first trainings")
+        progress(len(different), len(different), TRAININGS)
     return [runs[text] for text in settings]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from karec.lab.report import BLUE, GREY, INK, ORANGE
+from karec.lab.simulate.compare import REACH, is_on_frontier
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +17,11 @@ CURVES = {
     "works_1": "works reached",
     "younger_72h": "share younger than 72 h",
 }
-GAIN, REACH = "play_s", "creators_1_a_day"
+GAINS = {"play_s": "expected play time", "likes": "expected likes"}
+HISTOGRAMS = {
+    "items_of_creator": ("items of one creator on a page", "fraction of creators on pages"),
+    "repeats_in_week": ("impressions of a creator for a user in a week", "fraction of users' creators"),
+}
 
 
 def draw_days(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
@@ -42,29 +47,42 @@ def draw_days(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
     panels[-1].legend(frameon=False, fontsize=9)
 
 
-def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
-    """Draws the change of play against the change of creators, in percent of the baseline, with intervals."""
-    points = {name: point for name in report["arms"] if (point := _point(report, name)) is not None}
-    for name, (x, y) in points.items():
-        measures, colour = report["arms"][name]["measures"], _colour(report, name)
-        if (interval := measures[REACH]["relative_ci"]) is not None:
-            axes.plot(interval, (y, y), color=colour, linewidth=0.8)
-        if (interval := measures[GAIN]["relative_ci"]) is not None:
-            axes.plot((x, x), interval, color=colour, linewidth=0.8)
-        fill_colour = colour if report["arms"][name]["on_frontier"] else "white"
-        axes.plot([x], [y], "o", color=colour, markerfacecolor=fill_colour, markersize=6)
-        axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", color=INK, fontsize=9)
-    axes.axhline(0, color=GREY, linewidth=0.6)
-    axes.axvline(0, color=GREY, linewidth=0.6)
-    axes.set_xlabel(f"creators shown per day, change in % of {report['baseline']}")
-    axes.set_ylabel("expected play time, change in %")
+def draw_frontier(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
+    """Draws changes of each of GAINS and of creators, in percent of the baseline, with intervals."""
+    for axes, (gain, label) in zip(panels, GAINS.items(), strict=True):
+        points = {name: point for name in report["arms"] if (point := _point(report, name, gain)) is not None}
+        for name, (x, y) in points.items():
+            measures, colour = report["arms"][name]["measures"], _colour(report, name)
+            if (interval := measures[REACH].get("relative_ci")) is not None:
+                axes.plot(interval, (y, y), color=colour, linewidth=0.8)
+            if (interval := measures[gain].get("relative_ci")) is not None:
+                axes.plot((x, x), interval, color=colour, linewidth=0.8)
+            fill_colour = colour if is_on_frontier(name, points) else "white"
+            axes.plot([x], [y], "o", color=colour, markerfacecolor=fill_colour, markersize=6)
+            axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", color=INK, fontsize=9)
+        axes.axhline(0, color=GREY, linewidth=0.6)
+        axes.axvline(0, color=GREY, linewidth=0.6)
+        axes.set_xlabel(f"creators shown per day, change in % of {report['baseline']}")
+        axes.set_ylabel(f"{label}, change in %")
 
 
-def _point(report: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """Returns (change of creators, change of play) in percent; None if one is unknown."""
+def draw_histograms(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
+    """Draws the histograms of pages, one line per arm."""
+    for axes, (key, (x, y)) in zip(panels, HISTOGRAMS.items(), strict=True):
+        for name, arm in report["arms"].items():
+            counts = arm["facts"]["pages"][key]
+            fractions = [count / max(sum(counts), 1) or math.nan for count in counts]
+            axes.plot(range(1, len(counts) + 1), fractions, "o-", color=_colour(report, name), label=name)
+        axes.set_yscale("log")
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+
+
+def _point(report: Mapping[str, Any], name: str, gain: str) -> tuple[float, float] | None:
+    """Returns (change of creators, change of ``gain``) in percent; None if one is unknown."""
     if name == report["baseline"]:
         return 0.0, 0.0
-    x, y = (report["arms"][name]["measures"][measure]["relative"] for measure in (REACH, GAIN))
+    x, y = (report["arms"][name]["measures"][measure]["relative"] for measure in (REACH, gain))
     return None if x is None or y is None else (x, y)
 
 

@@ -10,16 +10,23 @@ from karec.lab.report import Chart, Part, Table, note, write_report
 from karec.lab.simulate.arm_log import ArmLog
 from karec.lab.simulate.arms import Arms
 from karec.lab.simulate.compare import compare_arms
-from karec.lab.simulate.pictures import CURVES, draw_days, draw_frontier
+from karec.lab.simulate.compare_worlds import frontier_chart
+from karec.lab.simulate.pictures import CURVES, draw_days
+from karec.lab.simulate.report_pages import page_parts
 from karec.lab.simulate.report_tables import (
     CREATORS_SIDE,
     EXPOSURE_HEAD,
+    IMPRESSIONS_SIDE,
+    PAGES_SIDE,
     REACH,
+    USER_CHANGES,
     USERS_SIDE,
     arm_rows,
     exposure_rows,
+    user_rows,
 )
 from karec.lab.simulate.sums import sums_of
+from karec.lab.simulate.user_changes import read_traits
 
 FORMAT = 1  # of report.json
 INTERVAL_NOTE = (
@@ -33,6 +40,18 @@ MEASURES = (
         USERS_SIDE,
         "Expected feedback of a user per day, by the true probabilities; for all arms but the baseline the "
         "change in percent. Users who never came count as 0.",
+    ),
+    (
+        "Feedback per impression",
+        IMPRESSIONS_SIDE,
+        "The same feedback for each impression. It can fall while that of a day rises, since users come more "
+        "often.",
+    ),
+    (
+        "Creators on a page",
+        PAGES_SIDE,
+        "Items for each creator of a page, and the fraction of pages with more than three items of one "
+        "creator, whose change is absolute.",
     ),
     (
         "Creators and works",
@@ -53,7 +72,7 @@ def loop_report(out: Path, arms: Arms) -> dict[str, Any]:
     """Returns the report of the simulation ``out``, all of whose ``arms`` have ended."""
     names = [arm.name for arm in arms.arms]
     sums = (sums_of(ArmLog.read(out / name)) for name in names)  # one log in memory at a time
-    return compare_arms(sums, arms.baseline or names[0], pair=arms.pair)
+    return compare_arms(sums, arms.baseline or names[0], pair=arms.pair, traits=read_traits(out))
 
 
 def write_simulation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
@@ -64,7 +83,7 @@ def write_simulation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Pat
 
 def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
     """Yields the parts of a page on a simulation."""
-    pair, baseline = report["pair"], report["baseline"]
+    pair = report["pair"]
     marked = f" Marked: “{pair['without']}” and “{pair['with']}”; the other arms are grey." if pair else ""
     yield Chart(
         "Creators, works and timeliness, day by day",
@@ -75,15 +94,9 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
         height=3.4,
         panels=(1, len(CURVES)),
     )
-    yield Chart(
-        "Play and creators",
-        lambda axes: draw_frontier(axes, report),
-        "Each point is an arm: x is the number of creators with an impression per day, y the play time, "
-        f"relative to “{baseline}”. No other arm is better than a filled point in both.",
-        width=9,
-        height=5,
-    )
+    yield frontier_chart(report)
     yield from simulation_tables(report)
+    yield from page_parts(report)
 
 
 def simulation_tables(report: Mapping[str, Any]) -> Iterator[Part]:
@@ -96,6 +109,15 @@ def simulation_tables(report: Mapping[str, Any]) -> Iterator[Part]:
     )
     for title, columns, about in MEASURES:
         yield Table(title, *arm_rows(report, columns), about)
+    if rows := list(user_rows(arms)):
+        yield Table(
+            "Fractions of users",
+            ("arm", *(head for head, _ in USER_CHANGES.values())),
+            rows,
+            f"Users with play in “{report['baseline']}” whose play over all days is lower or higher by more "
+            "than 2 %; the quarters are by impressions, and by play with creators outside the most shown "
+            "ones (half of all impressions), in the two weeks before.",
+        )
     if rows := list(exposure_rows(arms)):
         yield Table(
             "Exposure control",

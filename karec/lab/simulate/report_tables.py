@@ -15,7 +15,25 @@ USERS_SIDE: Columns = {
     "likes": ("likes", 3),
     "follows": ("follows", 4),
     "sessions": ("sessions", 2),
+}
+IMPRESSIONS_SIDE: Columns = {
     "play_s_an_exposure": ("play per impression, s", 1),
+    "long_views_an_exposure": ("long views per impression", 3),
+    "likes_an_exposure": ("likes per impression", 4),
+    "follows_an_exposure": ("follows per impression", 5),
+}
+PAGES_SIDE: Columns = {
+    "items_a_creator": ("items per creator on a page", 2),
+    "pages_concentrated": ("pages with more than 3 of one creator", 4),
+}
+USER_CHANGES: Columns = {
+    "worse": ("worse by 2 %", 3),
+    "better": ("better by 2 %", 3),
+    "worse_an_impression": ("worse per impression", 3),
+    "worse_low_activity": ("worse, least active quarter", 3),
+    "worse_high_activity": ("worse, most active quarter", 3),
+    "worse_low_rare_taste": ("worse, taste for known creators", 3),
+    "worse_high_rare_taste": ("worse, taste for rare creators", 3),
 }
 CREATORS_SIDE: Columns = {
     "creators_1_a_day": ("creators per day", 0),
@@ -49,6 +67,14 @@ def arm_rows(report: Mapping[str, Any], columns: Columns) -> tuple[list[str], li
         ]
         rows.append([name, *cells])
     return ["arm", *(head for head, _ in columns.values())], rows
+
+
+def user_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yields a row of USER_CHANGES for each arm but the baseline."""
+    for name, arm in arms.items():
+        if users := arm["users"]:
+            values = [(users.get(change), digits) for change, (_, digits) in USER_CHANGES.items()]
+            yield [name, *("–" if value is None else f"{value:.{digits}f}" for value, digits in values)]
 
 
 def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -93,7 +119,7 @@ def _value(measure: Mapping[str, Any], digits: int) -> str:
 
 
 def _change(measure: Mapping[str, Any], name: str) -> str:
-    if name.startswith("gini"):
+    if name.startswith(("gini", "pages")):
         return format_change(measure["change"], measure["change_ci"], 3)
     return format_change(measure["relative"], measure["relative_ci"], 2, " %")
 

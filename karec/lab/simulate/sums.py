@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from karec.errors import DataError
 from karec.evaluate.metrics.exposure import THRESHOLDS, Concentration, Sums, daily_counts, gini
 from karec.lab.simulate.arm_log import BEFORE, ArmLog
+from karec.lab.simulate.pages import count_pages
 from karec.times import DAY_MS, HOUR_MS
 
 EXPECTED = {"play_s": "p_play_s", "long_views": "p_long_view", "likes": "p_like", "follows": "p_follow"}
 PENETRATIONS = {"follow_penetration": "follow", "like_penetration": "like"}
 YOUNG_HOURS = (24, 72)
 NEW_DAYS = 7
+MAX_OF_CREATOR = 3  # items of one creator on a page that is not concentrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,8 @@ class ArmSums:
     creators    (C,) int64, as in the log
     works       number of works of the world, uploaded or not
     by_user     {measure: over users}: results of a user per day; ``sessions`` and ``exposures`` per day;
-                penetrations over all days; fractions of impressions
+                penetrations over all days; fractions of impressions; ``…_an_exposure`` per impression;
+                ``items_a_creator`` of a page, ``pages_concentrated``, a fraction of pages
     by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 impressions over
                 all days, ``creators_10_a_day`` on the mean day; ``gini_creators``, ``gini_works``: of all
                 creators, of all uploaded works;
@@ -145,9 +148,25 @@ def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]
         **{name: Sums(value, days) for name, value in feedback.items()},
         "sessions": Sums(log.sessions[:, is_visitor].sum(axis=0).astype(np.float64), days),
         "exposures": Sums(exposures, days),
-        "play_s_an_exposure": Sums(feedback["play_s"], exposures),
+        **{f"{name}_an_exposure": Sums(value, exposures) for name, value in feedback.items()},
+        **_page_sums(log),
         **{name: Sums((n > 0).astype(np.float64), np.ones(len(n))) for name, n in actions.items()},
         **{name: Sums(of_users(counts), exposures) for name, counts in shares.items()},
+    }
+
+
+def _page_sums(log: ArmLog) -> dict[str, Sums]:
+    """Returns items per creator of a page, and the fraction of pages with more than MAX_OF_CREATOR of one."""
+    pages = count_pages(log.exposures)
+
+    def of_users(values: NDArray[Any]) -> NDArray[Any]:
+        counts = np.bincount(pages.user, weights=values, minlength=log.n_users)
+        return np.asarray(counts[log.is_visitor])
+
+    is_concentrated = pages.max_of_creator > MAX_OF_CREATOR
+    return {
+        "items_a_creator": Sums(of_users(pages.n_items), of_users(pages.n_creators)),
+        "pages_concentrated": Sums(of_users(is_concentrated), of_users(np.ones(len(pages.user)))),
     }
 
 

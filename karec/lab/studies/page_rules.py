@@ -18,6 +18,7 @@ import numpy as np
 
 from karec.index import IndexView
 from karec.lab.report import Table
+from karec.lab.simulate.pages import count_broken
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Request
 from karec.steps.selectors.page_rules import PageRules
@@ -57,7 +58,7 @@ def check_page_rules(
                 broken = [
                     str(rule)
                     for rule in rules
-                    if is_broken(rule, values[rule.column]["shown"], values[rule.column]["ids"])
+                    if count_broken(rule, values[rule.column]["shown"], values[rule.column]["ids"])
                 ]
                 for name in broken:
                     n_broken[name] += 1
@@ -69,20 +70,6 @@ def check_page_rules(
                 counts["degraded"] += bool(relaxed)
                 counts["broken"] += any(name not in relaxed for name in broken)
     return {**counts, "min_reserve": min_reserve, "rules": n_broken}
-
-
-def is_broken(rule: Rule, shown: Sequence[int], ids: Sequence[int]) -> bool:
-    """Returns True if a window that ends on the page has more than ``rule.count`` items of one value.
-
-    Values below 0 are missing and equal no other.
-    """
-    values = [*shown, *ids]
-    for end in range(len(shown), len(values)):
-        begin = 0 if isinstance(rule.window, str) else max(0, end + 1 - rule.window)
-        is_limited = values[end] >= 0 and (not rule.values or values[end] in rule.values)
-        if is_limited and values[begin : end + 1].count(values[end]) > rule.count:
-            return True
-    return False
 
 
 def page_rules_table(report: Mapping[str, Any]) -> Table:

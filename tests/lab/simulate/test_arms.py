@@ -45,7 +45,14 @@ def test_built_in_sets_are_valid_scenes(name, population, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "arm_name"),
-    [("demo", "page policy"), ("fairness", "starting"), ("prerank", "distilled towers")],
+    [
+        ("demo", "page policy"),
+        ("fairness", "starting"),
+        ("prerank", "distilled towers"),
+        ("policy", "template"),
+        ("headline", "template"),
+        ("baselines", "template"),
+    ],
 )
 def test_default_arm_plays_the_template(name, arm_name, population, tmp_path):
     arms = read_arms(name)

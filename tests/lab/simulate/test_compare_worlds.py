@@ -3,19 +3,33 @@
 import numpy as np
 import pytest
 
-from karec.lab.simulate.compare_worlds import MEASURES, mean_interval, worlds_table
+from karec.lab.simulate.compare_worlds import (
+    MEASURES,
+    compare_worlds,
+    mean_interval,
+    worlds_tables,
+    write_worlds,
+)
 
 
-def report(values):
+def report(values, users=None):
     return {
+        "baseline": "old",
+        "pair": None,
         "arms": {
-            arm: {"measures": {measure: {"value": value} for measure in MEASURES}}
+            arm: {
+                "measures": {measure: {"value": value} for measure in MEASURES},
+                "users": users if arm != "old" else {},
+            }
             for arm, value in values.items()
-        }
+        },
     }
 
 
-REPORTS = [report({"old": 10.0, "new": 11.0}), report({"old": 20.0, "new": 21.0})]
+REPORTS = [
+    report({"old": 10.0, "new": 11.0}, {"worse": 0.25}),
+    report({"old": 20.0, "new": 21.0}, {"worse": 0.35}),
+]
 
 
 def test_interval_of_worlds_is_student_t():
@@ -25,12 +39,19 @@ def test_interval_of_worlds_is_student_t():
     assert mean - low == pytest.approx(high - mean)
 
 
-def test_worlds_table_compares_within_each_world():
-    (row,) = worlds_table(REPORTS, "old").rows
-    assert row[0] == "new"
-    assert row[1].startswith("+7.5 [")  # the mean of 10 % and 5 %
+def test_worlds_tables_compare_within_each_world():
+    day, *_, pages, users = worlds_tables(compare_worlds(REPORTS))
+    assert [row[0] for row in day.rows] == ["old", "new"]
+    assert day.rows[0][1].startswith("15.0 [") and day.rows[1][1].startswith("+7.5 [")  # mean of 10 % and 5 %
+    assert pages.rows[1][1].startswith("16.00 [")
+    assert users.rows[0][:2] == ["new", "0.300 [-0.335, 0.935]"]
 
 
-def test_worlds_table_has_a_dash_if_the_baseline_has_none():
-    (row,) = worlds_table([report({"old": 0.0, "new": 1.0}), REPORTS[0]], "old").rows
-    assert set(row[1:]) == {"–"}
+def test_worlds_tables_have_a_dash_if_the_baseline_has_none():
+    day, *_ = worlds_tables(compare_worlds([report({"old": 0.0, "new": 1.0}, {}), REPORTS[0]]))
+    assert set(day.rows[1][1:]) == {"–"}
+
+
+def test_worlds_page_has_a_frontier(tmp_path):
+    page = write_worlds([compare_worlds(REPORTS)], tmp_path).read_text()
+    assert page.count("<svg") == 1 and "+7.5 [" in page

@@ -20,6 +20,7 @@ from karec.lab.simulate.arms import SETS, read_arms
 from karec.lab.simulate.checkpoint import read_events
 from karec.lab.simulate.loop import simulate
 from karec.lab.simulate.nightly import join_impressions
+from karec.lab.simulate.oracle import set_population
 from karec.lab.simulate.population import make_population
 from karec.lab.simulate.sessions import SCENE
 from karec.logs.read import read_rank_log
@@ -176,13 +177,14 @@ def test_potential_uploads_are_partly_realised(simulation):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_built_in_arms_build(name, simulation, models):
+def test_built_in_arms_build(name, simulation, models, population):
     bundle = Bundle.open(next(models.iterdir()) / "bundles", verify=False)
     arms, path = read_arms(name), simulation / "towers" / "karec.toml"  # beside the LR
     for arm in arms.arms:
         cascade = build_cascade(
             arms.config_of(arm, path, path.parent, bundle.snapshot, {"click": 1.0}), SCENE, bundle
         )
+        set_population(cascade, population)
         user, moment = int(bundle.snapshot.users.ids[0]), bundle.snapshot.time_ms
         page = replace(cascade, side_effects=()).run(Request(user, time_ms=moment))
         assert len(page) == 10
@@ -352,7 +354,9 @@ def test_simulate_command_plays_and_reports_arms(models, tmp_path, capsys):
     ]
     sizes = ["--users", str(SIZES.users), "--works", str(SIZES.works)]
     assert cli.main(["lab", "simulate", *arguments, *sizes, "--report", str(report)]) == 0
-    output = capsys.readouterr().out
+    output, notes = capsys.readouterr()
+    assert "for 'towers'; all arms and worlds about 0." in notes
+    assert "budget: 2 arms x 1 worlds x 1 days" in output
     assert f"towers: {out / 'towers'}" in output and str(report / "report.html") in output
     content = json.loads((report / "report.json").read_text())
     assert content["baseline"] == "towers" and list(content["arms"]) == ["towers", "random"]
@@ -379,3 +383,5 @@ def test_repeated_command_is_rejected_without_resume(models, tmp_path, capsys):
     assert cli.main([*arguments, "--resume"]) == 0
     assert cli.main([*arguments, "--resume", "--seed", "1"]) == 2
     assert "other seed (0, expected 1)" in capsys.readouterr().err
+    assert cli.main([*arguments, "--resume", "--returns", "0"]) == 2
+    assert "simulation with other arms" in capsys.readouterr().err

@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
-from small_arms import arm
+from small_arms import WORK_CREATOR, arm
 
+from karec.catalog.table import Table
 from karec.lab.simulate.compare import compare_arms
+from karec.lab.simulate.pages import describe_pages
 from karec.lab.simulate.report import write_simulation
 from karec.lab.simulate.sums import sums_of
 
@@ -36,7 +39,7 @@ def test_report_has_the_documented_keys(written):
     documented = {"format", "baseline", "pair", "days", "users", "creators", "works", "resamples", "seed"}
     assert report.keys() == documented | {"arms"}
     assert report["format"] == 1
-    of_arm = {"on_frontier", "measures", "by_day", "facts"}
+    of_arm = {"on_frontier", "measures", "by_day", "users", "facts"}
     of_measure = {"value", "ci", "change", "change_ci", "relative", "relative_ci"}
     for arm_report in report["arms"].values():
         assert arm_report.keys() == of_arm
@@ -78,3 +81,16 @@ def test_report_shows_arms_without_impressions(tmp_path):
     assert measures["play_s"]["value"] == 0 and measures["play_s"]["relative"] is None
     assert measures["gini_creators"] == dict.fromkeys(measures["gini_creators"])
     assert "–" in page.read_text()
+
+
+def test_report_shows_pages_and_users(tmp_path):
+    exposures = arm("plain", NARROW).exposures
+    n = len(WORK_CREATOR)
+    columns = {"creator_id": np.array(WORK_CREATOR), "song_id": np.arange(n), "tag": np.arange(n)}
+    pages = describe_pages(exposures, Table(np.arange(n), columns), seed=0)
+    logs = [arm(name, NARROW, facts={"pages": pages}) for name in ("plain", "dpp-0.5")]
+    _, page = write_simulation(report_of(logs, "plain"), tmp_path)
+    shown = page.read_text()
+    assert shown.count("<svg") == 3 and "Fractions of users" in shown
+    for text in ("Pages of “dpp-0.5”: 0 of 4 break a rule", "Most of one creator", "day, user, page"):
+        assert text in shown

@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from thirty_works import thirty_works
 
-from karec.lab.studies.page_rules import check_page_rules, is_broken, page_rules_table
+from karec.lab.studies.page_rules import check_page_rules, page_rules_table
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.stage import Stage
@@ -81,18 +79,6 @@ def test_scene_without_page_rules_is_refused(tmp_path):
     index = thirty_works()
     with pytest.raises(ValueError, match="expected page_rules"):
         check_page_rules(cascade_of(index, [], TopK(3)), [5], tmp_path / "pages", time_ms=0)
-
-
-@given(st.lists(st.integers(-1, 3), max_size=6), st.lists(st.integers(-1, 3), max_size=6), st.integers(2, 5))
-def test_rule_is_broken_if_a_window_has_too_many(shown, ids, window):
-    values = shown + ids
-    ends = range(len(shown), len(values))
-    counts = [
-        sum(other == values[end] for other in values[max(0, end - window + 1) : end + 1]) for end in ends
-    ]
-    is_known = [values[end] >= 0 for end in ends]
-    expected = any(count > 1 and known for count, known in zip(counts, is_known, strict=True))
-    assert is_broken(Rule("c", window), shown, ids) == expected
 
 
 def test_scene_with_places_or_pairs_is_refused(tmp_path):
