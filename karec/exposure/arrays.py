@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ T = TypeVar("T")
 Int64s = NDArray[np.int64]
 Float64s = NDArray[np.float64]
 
+MAX_TABLE_KEY = 4_095  # a table of 32 KiB; columns of types, tags and categories
 NO_IDS: Int64s = np.empty(0, np.int64)
 
 
@@ -75,9 +77,25 @@ class SparseValues:
         return len(self.keys)
 
     def add_to(self, total: NDArray[Any], column: NDArray[Any]) -> None:
-        """Adds to ``total (N,)`` the values of the keys ``column (N,)``; others add nothing. O(N log P)."""
-        positions, is_known = find_keys(self.keys, column.astype(np.int64, copy=False))
+        """Adds to ``total (N,)`` the values of the keys ``column (N,)``; others add nothing.
+
+        O(N) if all keys are in 0 … MAX_TABLE_KEY, else O(N log P).
+        """
+        keys = column.astype(np.int64, copy=False)
+        if self._table is not None:
+            total += self._table.take(keys + 1, mode="clip")
+            return
+        positions, is_known = find_keys(self.keys, keys)
         total[is_known] += self.values[positions[is_known]]
+
+    @cached_property
+    def _table(self) -> NDArray[Any] | None:
+        """Values by key + 1, with 0 at both ends for all other keys; None if a key is out of range."""
+        if not len(self.keys) or self.keys[0] < 0 or self.keys[-1] > MAX_TABLE_KEY:
+            return None
+        table = np.zeros(int(self.keys[-1]) + 3)
+        table[self.keys + 1] = self.values
+        return table
 
 
 def find_keys(keys: NDArray[Any], queries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

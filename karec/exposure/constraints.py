@@ -1,6 +1,6 @@
 """Constraints on the exposure of items in one scene: the table ``[scenes.NAME.exposure]`` of a karec.toml.
 
-    targets    = [{ column = "type", share = { "1" = 0.3 } }, { age_hours = 72, share = 0.4 }]
+    targets    = [{ column = "type", share = { "1" = 0.3 } }, { age_hours = 72, share = 0.4, minimum = true }]
     caps       = [{ column = "creator_id", share = 0.01 }]
     guarantees = [{ new_work_hours = 24, exposures = 20, budget = 40_000 }]
     fairness   = [{ column = "creator_id", weight = 1.0, exposures = 20 }, { weight = 1.0 }]
@@ -33,6 +33,7 @@ class Target(Settings, frozen=True):
     ``age_hours``.
 
     share      {value: share}, or one share with ``age_hours``; in [0, 1]
+    minimum    the group may have more than the share: its scores are raised, never lowered
     tolerance  largest accepted distance from the share; a target that is farther off while its dual variable
                is at the bound is reported as unmet
     """
@@ -40,6 +41,7 @@ class Target(Settings, frozen=True):
     share: Mapping[str, float] | float
     column: str | None = None
     age_hours: Hours | None = None
+    minimum: bool = False
     tolerance: Annotated[float, Meta(gt=0, lt=1)] = 0.02
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ from karec.exposure.arrays import NO_IDS, SparseValues, decode, encode
 from karec.exposure.boosts import GuaranteeBoosts
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.counters import CountersState, Entry, ExposureCounters, PageImpressions
-from karec.exposure.dual_variables import DualVariables, TargetGroup
+from karec.exposure.dual_variables import DualVariables, MemberCounter, TargetGroup
 from karec.exposure.shared_counters import SharedCounters
 from karec.index import ItemIndex
 from karec.online.poll import Poller
@@ -74,6 +74,7 @@ class ExposureController:
         absent = [f"{group.name}: no item has it" for group in groups if _is_absent(group, index)]
         self._scene = scene
         self._counters = ExposureCounters(settings, absent)
+        self._members = MemberCounter(groups)
         self._writer = Lock()
         self._pending: list[PageImpressions] = []
         self._successor: ExposureController | None = None
@@ -149,10 +150,7 @@ class ExposureController:
             column: request.index.gather(column, known.rows).astype(np.int64)
             for column in self.settings.counted_columns
         }
-        targets = {
-            group.name: int(group.members(request.index.gather(group.column, known.rows), now_ms).sum())
-            for group in self._counters.groups
-        }
+        targets = self._members.count(lambda column: request.index.gather(column, known.rows), now_ms)
         return PageImpressions(now_ms, len(candidates), targets, known.ids, columns)
 
     def set_newest(self, dual_variables: DualVariables) -> None:
@@ -297,7 +295,7 @@ class ExposureController:
                 by_item += penalties
             else:
                 by_column += [(counts.penalty.column, values) for values in penalties]
-        group_values = counters.group_values.copy()
+        group_values = counters.group_values
         group_values.setflags(write=False)
         return DualVariables(
             version=version,

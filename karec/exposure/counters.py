@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from karec.catalog.schema import CREATOR
 from karec.exposure.arrays import NO_IDS, Int64s
 from karec.exposure.constraints import ExposureSettings
-from karec.exposure.dual_variables import DualUpdate, TargetGroup
+from karec.exposure.dual_variables import DualUpdate, TargetAscent, TargetGroup
 from karec.exposure.fairness import FairnessCounts
 from karec.exposure.guarantees import GuaranteeCounts, NewUnits
 from karec.times import HOUR_MS
@@ -51,7 +51,8 @@ Entry = PageImpressions | NewUnits
 class CountersState(msgspec.Struct):
     """State of ``ExposureCounters``. Constraints have names, so that others can continue from it.
 
-    impressions, targets  decayed impressions; {target group: (dual variable, decayed impressions)}
+    impressions, targets  decayed impressions; {target group: (λ, or z of a minimum; decayed impressions)}
+    means                 {target group: m of a minimum}
     total                 impressions, ever
     caps                  {column: {value: (dual variable, total at that moment)}}
     """
@@ -65,6 +66,7 @@ class CountersState(msgspec.Struct):
     caps: dict[str, dict[int, tuple[float, int]]]
     guarantees: dict[str, GuaranteeCounts]
     fairness: dict[str, FairnessCounts]
+    means: dict[str, float] = {}
 
 
 class ExposureCounters:
@@ -84,7 +86,6 @@ class ExposureCounters:
     def __init__(self, settings: ExposureSettings, absent_values: Sequence[str] = ()) -> None:
         self.groups = TargetGroup.from_targets(settings.targets)
         self.caps = settings.caps
-        self.group_values = np.zeros(len(self.groups))
         self.n_pages = 0
         self.time_ms = 0
         self._settings = settings
@@ -92,13 +93,17 @@ class ExposureCounters:
         self.fairness = self._new_fairness()
         self._absent_values = absent_values
         self._update = DualUpdate(settings.rate, settings.bound)
-        self._window_hours = settings.window_hours
-        self._shares = np.array([group.share for group in self.groups])
+        self._ascent = TargetAscent(self.groups, self._update)
+        self._shares = {group.name: group.share for group in self.groups}
         self._group_counts = np.zeros(len(self.groups))  # decayed, as ``_impressions``
         self._impressions = 0.0
         self._total = 0  # impressions, ever
         # by value: (dual variable, total at that moment)
         self._cap_states: list[dict[int, tuple[float, int]]] = [{} for _ in self.caps]
+
+    @property
+    def group_values(self) -> NDArray[Any]:
+        return self._ascent.dual_variables()
 
     def add(self, entry: Entry) -> None:
         """Adds a page, or new units to the guarantees; these lose the units that are no longer new."""
@@ -114,7 +119,7 @@ class ExposureCounters:
         """Counts ``page`` and updates the dual variables. A page older than the newest one decays nothing."""
         decay = 1.0
         if self.time_ms:
-            decay = math.exp(-max(page.time_ms - self.time_ms, 0) / (self._window_hours * HOUR_MS))
+            decay = math.exp(-max(page.time_ms - self.time_ms, 0) / (self._settings.window_hours * HOUR_MS))
         self.time_ms = max(self.time_ms, page.time_ms)
         for guarantee in self.guarantees:
             keys = page.ids if guarantee.guarantee.is_for_items else page.columns.get(CREATOR, NO_IDS)
@@ -126,10 +131,10 @@ class ExposureCounters:
             fairness.add_page(page.ids if column is None else page.columns.get(column, NO_IDS), self.time_ms)
         self.n_pages += 1
         # a page of a process without the target counts as if it had exactly its share
-        counts = np.array([page.targets.get(group.name, group.share * page.n) for group in self.groups])
+        counts = np.array([page.targets.get(name, share * page.n) for name, share in self._shares.items()])
         self._group_counts = self._group_counts * decay + counts
         self._impressions = self._impressions * decay + page.n
-        self.group_values = self._update.update_targets(self.group_values, self._shares, counts, page.n)
+        self._ascent.add_page(counts, page.n)
         self._add_to_caps(page)
 
     def _add_to_caps(self, page: PageImpressions) -> None:
@@ -147,7 +152,7 @@ class ExposureCounters:
         """Takes the state of ``other``, which has the same settings. Arrays are replaced, never changed."""
         self.n_pages = other.n_pages
         self.time_ms = other.time_ms
-        self.group_values = other.group_values
+        self._ascent.restore(other._ascent.values, other._ascent.means)
         self.guarantees[:] = [counts.copy() for counts in other.guarantees]
         self.fairness = [counts.copy() for counts in other.fairness]
         self._group_counts = other._group_counts
@@ -168,9 +173,7 @@ class ExposureCounters:
 
     def shares(self) -> NDArray[Any]:
         """Returns (G,) each group's share of the window's impressions; 0 before the first page."""
-        if not self._impressions:
-            return np.zeros(len(self.groups))
-        return np.asarray(self._group_counts / self._impressions)
+        return np.asarray(self._group_counts / (self._impressions or 1.0))
 
     def unmet(self) -> list[str]:
         """Returns a line for each target outside its tolerance and each cap whose dual variables are at the
@@ -234,7 +237,7 @@ class ExposureCounters:
 
     def state(self) -> CountersState:
         """Returns the state, with objects of these counters: encode it before they change."""
-        duals, counts = self.group_values.tolist(), self._group_counts.tolist()
+        duals, counts = self._ascent.values.tolist(), self._group_counts.tolist()
         caps = {}
         for number, cap in enumerate(self.caps):
             self.cap_values(number)  # removes dual variables of 0
@@ -245,13 +248,11 @@ class ExposureCounters:
             self.time_ms,
             self._total,
             self._impressions,
-            targets={
-                group.name: (dual, count)
-                for group, dual, count in zip(self.groups, duals, counts, strict=True)
-            },
+            targets=dict(zip(self._shares, zip(duals, counts, strict=True), strict=True)),
             caps=caps,
             guarantees={counts.guarantee.name: replace(counts, searched_ms=0) for counts in self.guarantees},
             fairness={counts.penalty.name: counts for counts in self.fairness},
+            means=dict(zip(self._shares, self._ascent.means.tolist(), strict=True)),
         )
 
     def restore(self, saved: CountersState) -> None:
@@ -272,7 +273,8 @@ class ExposureCounters:
         self.time_ms = saved.time_ms
         self._total = saved.total
         self._impressions = saved.impressions
-        self.group_values = np.clip(states[:, 0], -bound, bound)
+        means = np.array([saved.means.get(group.name, 0.0) for group in self.groups])
+        self._ascent.restore(states[:, 0], means)
         self._group_counts = states[:, 1]
         self._cap_states = [
             {value: (min(max(dual, 0.0), bound), total) for value, (dual, total) in states.items()}
@@ -295,5 +297,4 @@ class ExposureCounters:
         return [GuaranteeCounts(guarantee) for guarantee in self._settings.guarantees]
 
     def _new_fairness(self) -> list[FairnessCounts]:
-        hours = self._settings.window_hours
-        return [FairnessCounts(penalty, hours) for penalty in self._settings.fairness]
+        return [FairnessCounts(one, self._settings.window_hours) for one in self._settings.fairness]

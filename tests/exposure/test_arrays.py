@@ -26,6 +26,16 @@ def test_sparse_values_add_the_values_of_all_parts(parts, others):
     assert len(values) == len({key for table in parts for key in table})
 
 
+@given(
+    st.dictionaries(st.integers(0, 12), st.floats(-9, 9), min_size=1),
+    st.lists(st.one_of(keys, small_keys), max_size=60),
+)
+def test_small_keys_give_the_values_of_a_dictionary(table, required):
+    total = np.zeros(len(required))
+    SparseValues.from_parts([part(table)]).add_to(total, np.array(required, np.int64))
+    assert total.tolist() == [table.get(key, 0.0) for key in required]
+
+
 @given(tables, st.dictionaries(small_keys, st.floats(-9, 9), max_size=10))
 def test_with_values_replaces_known_keys_only(table, changes):
     values = SparseValues.from_parts([part(table)])

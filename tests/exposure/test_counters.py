@@ -98,6 +98,22 @@ def test_empty_page_updates_nothing_and_older_page_decays_nothing():
     assert counters.state().impressions == 20 and counters.time_ms == NOW + HOUR_MS
 
 
+def test_minimums_continue_after_saving_and_accept_an_older_state():
+    minimum = (Target({"1": 0.6}, column="type", minimum=True),)
+    whole = new_counters(targets=minimum)
+    for one in random_pages(1):
+        whole.add_page(one)
+    saved = encode(whole.state())
+    assert json.loads(saved)["means"]["type 1"] < 0
+    restored = new_counters(targets=minimum)
+    restored.restore(decode(saved, CountersState))
+    assert restored.group_values.tolist() == whole.group_values.tolist()
+    older = json.loads(saved)
+    del older["means"]
+    restored.restore(decode(json.dumps(older).encode(), CountersState))
+    assert whole.group_values[0] < restored.group_values[0] <= 0
+
+
 def test_restore_continues_constraints_of_the_same_name_only():
     counters = counters_with_units()
     for one in random_pages(1):
@@ -119,6 +135,7 @@ def test_restore_continues_constraints_of_the_same_name_only():
         lambda saved: saved.update(impressions="many"),
         lambda saved: saved["targets"].update({"type 1": [0]}),
         lambda saved: saved["targets"].update({"type 1": [None, 0]}),
+        lambda saved: saved["means"].update({"type 1": None}),
         lambda saved: saved["caps"].update(creator_id={"x": [0, 0]}),
         lambda saved: saved["caps"].update(creator_id=[1]),
         lambda saved: saved["guarantees"]["works of 24 h"].update(keys=[3, 2]),

@@ -5,9 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from karec.catalog.schema import PUBLISHED
 from karec.errors import ConfigError
-from karec.exposure.constraints import Cap, ExposureSettings
-from karec.exposure.dual_variables import MIN_W, DualUpdate, subtract_penalties
+from karec.exposure.constraints import Cap, ExposureSettings, Target
+from karec.exposure.dual_variables import (
+    MIN_W,
+    DualUpdate,
+    MemberCounter,
+    TargetAscent,
+    TargetGroup,
+    subtract_penalties,
+)
+from karec.times import HOUR_MS
 
 pages = st.lists(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), max_size=60)
 shares = st.floats(0, 1)
@@ -63,6 +72,60 @@ def test_dual_variables_of_all_shares_converge_at_one_pace():
     np.testing.assert_allclose(left, 0.5 * np.exp(-1), rtol=0.01)
 
 
+def ascent_of(share, rate=0.01, bound=3.0, *, minimum=True):
+    groups = TargetGroup.from_targets([Target({"1": share}, column="type", minimum=minimum)])
+    return TargetAscent(groups, DualUpdate(rate, bound))
+
+
+@given(rates, bounds, shares, pages)
+def test_dual_variable_of_a_minimum_stays_within_minus_bound_and_0(rate, bound, share, pages):
+    ascent = ascent_of(share, rate, bound)
+    for count, n in pages:
+        ascent.add_page(np.array([count], np.float64), n)
+        assert -bound <= ascent.dual_variables()[0] <= 0
+
+
+@given(rates, bounds, shares, pages)
+def test_dual_variable_of_a_target_follows_the_update_rule(rate, bound, share, pages):
+    ascent = ascent_of(share, rate, bound, minimum=False)
+    for count, n in pages:
+        ascent.add_page(np.array([count], np.float64), n)
+    assert ascent.dual_variables()[0] == dual_after(DualUpdate(rate, bound), share, pages)
+    assert ascent.means[0] == 0
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
+def test_minimum_is_reached_without_a_lasting_shortage(share):
+    """A group that always needs the boost 1 lacks few impressions; without m it would lack 10·w/rate."""
+    ascent, shown, n_pages = ascent_of(share), 0.0, 2_000
+    for _ in range(n_pages):
+        count = max(10 * share * (1 - (1 - share) * (1 + ascent.dual_variables()[0])), 0.0)
+        ascent.add_page(np.array([count]), 10)
+        shown += count
+    missing = 10 * share * n_pages - shown
+    assert missing < 0.05 * 10 * max(share * (1 - share), MIN_W) / 0.01
+
+
+def test_surplus_of_a_minimum_is_used_up_before_it_is_boosted():
+    ascent = ascent_of(0.3)
+    ascent.add_page(np.array([8.0]), 10)
+    assert ascent.values[0] > 0 and ascent.dual_variables()[0] == 0
+    ascent.add_page(np.array([0.0]), 10)
+    assert ascent.dual_variables()[0] == 0
+    ascent.add_page(np.array([0.0]), 10)
+    ascent.add_page(np.array([0.0]), 10)
+    assert ascent.dual_variables()[0] < 0
+
+
+@given(st.lists(st.integers(-2, 6), max_size=12), st.lists(st.integers(-5, 20), max_size=12))
+def test_member_counter_counts_the_members_of_each_group(types, ages):
+    targets = (Target({"1": 0.3, "4": 0.1, "-1": 0.1}, column="type"), Target(0.4, age_hours=12))
+    groups, now_ms = TargetGroup.from_targets(targets), 1_000 * HOUR_MS
+    columns = {"type": np.array(types, np.int8), PUBLISHED: now_ms - np.array(ages, np.int64) * HOUR_MS}
+    counts = MemberCounter(groups).count(columns.__getitem__, now_ms)
+    assert counts == {group.name: group.members(columns[group.column], now_ms).sum() for group in groups}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -90,5 +153,6 @@ def test_penalties_are_in_deviations_and_penalty_0_changes_no_bit(scores, data):
     np.testing.assert_allclose(
         result, wide - penalties * deviation, rtol=1e-6, atol=1e-6 * abs(wide).max() + 1e-40
     )
+    assert result.tobytes() == np.asarray(wide - penalties * deviation, np.float32).tobytes()
     is_free = penalties == 0
     assert result[is_free].tobytes() == scores[is_free].tobytes() and result.dtype == np.float32

@@ -53,6 +53,14 @@ def test_targets_are_met_within_two_points_after_a_day_and_the_cap_holds(items, 
     assert all(abs(target["share"] - target["target_share"]) <= TOLERANCE for target in state["targets"])
 
 
+def test_minimum_raises_a_rare_group_and_lowers_no_frequent_one(items, index):
+    minimum = Target({"1": 0.3, "0": 0.1}, column="type", minimum=True)
+    day = play_pages(items, index, targets=(minimum,))
+    assert day.share(items.columns["type"] == 1) >= 0.95 * 0.3
+    first, last = day.notes[0]["dual_variables"], day.notes[-1]["dual_variables"]
+    assert first["type 0"] == last["type 0"] == 0 > last["type 1"]
+
+
 def test_dual_ascent_misses_a_share_by_at_most_what_its_bound_allows(items, index):
     """|n_g − s·n| ≤ 20·bound·w/rate while λ is inside its bounds (karec/exposure/dual_variables.py)."""
     day = play_pages(items, index, 2_000, targets=(TYPE,))
