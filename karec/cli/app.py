@@ -82,6 +82,9 @@ karec lab simulate --arms arms.toml --only plain --out loop --resume
 karec lab ablation shop --out ablation
 karec lab ablation world --out ablation --on validation --seeds 0 --rows hard --rows list
 karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
+karec lab exposure-bound
+karec lab exposure-bound --guarantee 0.5 --users 5000 --items 2000 --groups 100 --skew 0.5 --out bound.json
+karec lab exposure-bound --file scores.npz --k 20
 karec lab first-impressions --out first
 karec lab inputs kuairand --root KuaiRand-Pure/data --out inputs
 karec lab content --works 10000 --users 1000 --exposures 80000 --out content
@@ -167,6 +170,7 @@ _add("trees", export.trees, _export)
 _lab = _add_group("lab", "Simulate days, study a cascade, write synthetic data. Needs the extra lab.")
 _add("simulate", lab.simulate, _lab)
 _add("ablation", studies.ablation, _lab)
+_add("exposure-bound", studies.exposure_bound, _lab)
 _add("final-fit", studies.final_fit, _lab)
 _add("first-impressions", cascade_studies.first_impressions, _lab)
 _add("inputs", studies.inputs, _lab)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -59,6 +60,73 @@ def ablation(
         )
     print_tables(console, ablation_tables(report))
     print(f"tables: {write_ablation(report, out)[1]}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneratedScores:
+    """Sizes of generated scores. Items of a group are alike, and users like some groups more."""
+
+    users: Annotated[int, typer.Option(min=1, metavar="N", help="Users of generated scores.")] = 1_645
+    items: Annotated[int, typer.Option(min=1, metavar="N", help="Items of generated scores.")] = 1_238
+    groups: Annotated[int, typer.Option(min=1, metavar="N", help="Groups of these items.")] = 43
+    skew: Annotated[
+        float, typer.Option(min=0.0, help="Group g has items in proportion to 1/g^SKEW; 0: equal groups.")
+    ] = 1.0
+    seed: Annotated[int, typer.Option(help="Seed of generated scores, orders and drift.")] = 0
+
+
+def exposure_bound(
+    generated: GeneratedScores,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NPZ",
+            help="Own scores: float32 array scores (users, items), integer array groups (items,) from 0 on.",
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option(min=1, help="Items of a page; each user gets one page.")] = 10,
+    guarantee: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0.01,
+            help="Least exposure of each group, as a fraction of an equal share: 0.5 with 40 groups is 1/80 "
+            "of the impressions. Repeatable (default: 0.25, 0.5 and 0.9).",
+        ),
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Key rate of the exposure control, in (0, 1].")] = 0.005,
+    out: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the rows there.")] = None,
+) -> None:
+    """Compare what exposure control loses with a proven lower bound and with simple policies.
+
+    Loss is the fraction of the sum of scores that pages lack against plain top-k pages. No pages that keep
+    the guarantees lose less than the bound, even if all scores are known before the first page.
+    """
+    require_extra("lab", "karec lab exposure-bound")
+    require_extra("train", "karec lab exposure-bound")
+    from karec.files import write_text_aside
+    from karec.lab.studies.exposure_bound import generate_scores, read_scores
+    from karec.lab.studies.exposure_replay import exposure_table, measure_exposure
+
+    sizes = generated.users, generated.items, generated.groups
+    with ProgressReport() as progress:
+        scores, groups = (
+            generate_scores(*sizes, skew=generated.skew, seed=generated.seed)
+            if file is None
+            else read_scores(file)
+        )
+        rows = measure_exposure(
+            scores,
+            groups,
+            guarantee or [0.25, 0.5, 0.9],
+            k=k,
+            rate=rate,
+            seed=generated.seed,
+            progress=progress,
+        )
+    print_tables(make_console(), [exposure_table(rows)])
+    if out is not None:
+        write_text_aside(out, json.dumps(rows, indent=1))
+        print(f"report: {out}")
 
 
 def final_fit(
