@@ -148,7 +148,7 @@ def budget_notes(
             hours = n_worlds * (training_s + n_arms * arm_s) / 3600
             note(
                 f"budget: {training_s:.0f} s of processor time for the first trainings, {arm_s:.0f} s for "
-                f"{name!r}; all arms and worlds about {hours:.1f} h"
+                f"{name!r}; all arms and worlds about {hours:.2f} h"
             )
 
     return on_end

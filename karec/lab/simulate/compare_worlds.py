@@ -153,4 +153,5 @@ def _format_mean(estimate: Estimate | None, digits: int) -> str:
     if estimate is None or estimate["value"] is None:
         return "–"
     low, high = estimate["ci"]
-    return f"{estimate['value']:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+    text = f"{estimate['value']:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+    return text.replace("-", "\N{MINUS SIGN}")

@@ -74,6 +74,7 @@ def draw_histograms(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
             fractions = [count / max(sum(counts), 1) or math.nan for count in counts]
             axes.plot(range(1, len(counts) + 1), fractions, "o-", color=_colour(report, name), label=name)
         axes.set_yscale("log")
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
 

@@ -44,7 +44,7 @@ def test_worlds_tables_compare_within_each_world():
     assert [row[0] for row in day.rows] == ["old", "new"]
     assert day.rows[0][1].startswith("15.0 [") and day.rows[1][1].startswith("+7.5 [")  # mean of 10 % and 5 %
     assert pages.rows[1][1].startswith("16.00 [")
-    assert users.rows[0][:2] == ["new", "0.300 [-0.335, 0.935]"]
+    assert users.rows[0][:2] == ["new", "0.300 [\N{MINUS SIGN}0.335, 0.935]"]
 
 
 def test_worlds_tables_have_a_dash_if_the_baseline_has_none():
