@@ -102,10 +102,12 @@ def exposure_bound(
     the guarantees lose less than the bound, even if all scores are known before the first page.
     """
     require_extra("lab", "karec lab exposure-bound")
-    from karec.files import write_text_aside
+    from karec.files import check_writable_file, write_text_aside
     from karec.lab.studies.exposure_bound import generate_scores, read_scores
     from karec.lab.studies.exposure_replay import exposure_table, measure_exposure
 
+    if out is not None:
+        check_writable_file(out)
     sizes = generated.users, generated.items, generated.groups
     with ProgressReport() as progress:
         scores, groups = (

@@ -15,7 +15,6 @@ Boxstep method for large-scale optimization").
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
+
+from karec.files import read_npz
 
 TASTES = 8  # numbers of a taste vector
 USERS_PER_BLOCK = 1_024  # scores in float64 at a time
@@ -170,14 +171,14 @@ def check_scores(scores: NDArray[Any], groups: NDArray[Any]) -> None:
 
 def read_scores(file: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Returns ``scores`` and ``groups`` of an .npz file. Raises ValueError that names the file."""
+    hint = "Write it with numpy.savez(FILE, scores=scores, groups=groups)."
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            scores, groups = arrays["scores"], arrays["groups"]
-    except (KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{file}: expected an .npz file with the arrays scores and groups ({error}). Write it with "
-            "numpy.savez(FILE, scores=scores, groups=groups)."
-        ) from error
+        arrays = read_npz(file)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}. {hint}") from error
+    if not arrays.keys() >= {"scores", "groups"}:
+        raise ValueError(f"{file}: the arrays are {sorted(arrays)}, expected scores and groups. {hint}")
+    scores, groups = arrays["scores"], arrays["groups"]
     try:
         check_scores(scores, groups)
     except ValueError as error:

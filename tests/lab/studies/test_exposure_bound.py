@@ -213,3 +213,5 @@ def test_command_writes_the_rows_of_an_own_file(tmp_path, capsys):
     assert len(rows) == 8 and all(row["bound"] <= row["loss"] for row in rows if row["fulfilment"] >= 1)
     with pytest.raises(ValueError, match=r"guarantees add up to 1\.2"):
         run([*words, "--guarantee", "1.2"])
+    with pytest.raises(FileNotFoundError, match="Create it, or name another file"):
+        run([*words, "--out", str(tmp_path / "missing" / "rows.json")])
