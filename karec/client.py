@@ -58,6 +58,7 @@ class Item(Struct, frozen=True):
     score: float
     sources: tuple[str, ...] = ()
     columns: dict[str, Any] = {}
+    item_type: str = "work"
     reason: str | None = None
     why: dict[str, Any] | None = None
 

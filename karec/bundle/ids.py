@@ -74,6 +74,11 @@ class BundleIds:
             if name is not None
         }
 
+    @property
+    def kind(self) -> str:
+        """The kind of the items' ids, "integer" or "string"."""
+        return self.items.kind
+
     def number_of(self, item: int | str) -> int:
         """Raises ValueError if ``item`` is not of the items' kind (integer or string)."""
         if isinstance(item, str) == (self.items.kind == "integer"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Condition
 from typing import TYPE_CHECKING
 
@@ -73,8 +73,8 @@ def check_served_requests(new: Version, served: Mapping[str, Iterable[Request]],
     ``new`` does not have are left out.
     """
     for scene in served.keys() & new.cascades.keys():
-        cascade = replace(new.cascades[scene], side_effects=())
-        old_cascade = replace(old.cascades.get(scene, cascade), side_effects=())
+        cascade = new.cascades[scene].without_side_effects()
+        old_cascade = old.cascades.get(scene, cascade).without_side_effects()
         place = (
             f"{cascade.versions['bundle']}: a request of the scene {scene!r} that was answered with works "
             f"before"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from karec.cli import (
+    calibrate,
     cascade_studies,
     check,
     data,
@@ -62,6 +63,7 @@ karec erase run/karec.toml --user 712
 karec check run/karec.toml
 karec check run/karec.toml --scene live --show
 karec check --schema > karec.schema.json
+karec calibrate run/karec.toml --scene following
 karec inspect run/bundles
 karec inspect run/rank_log --json
 karec evaluate models shop --run run/run
@@ -91,6 +93,7 @@ karec lab content --works 10000 --users 1000 --exposures 80000 --out content
 karec lab list-ceiling --works 15000 --users 500 --out lists
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
+karec lab mixed-pages demo/karec.toml --works 20000 --users 2500 --exposures 150000
 karec lab rules run/karec.toml --out pages.jsonl
 karec lab satiation --root KuaiRand-Pure/data
 karec lab scenes --works 4000 --users 1000 --exposures 80000 --out scenes
@@ -157,6 +160,7 @@ _add("recommend", recommend.recommend)
 _add("ingest", ingest.ingest)
 _add("erase", erase.erase)
 _add("check", check.check)
+_add("calibrate", calibrate.calibrate)
 _add("inspect", inspect.inspect)
 _evaluate = _add_group("evaluate", "Measure models, pages, and the agreement of prerank and rank.")
 _add("models", evaluate.models, _evaluate)
@@ -177,6 +181,7 @@ _add("inputs", studies.inputs, _lab)
 _add("content", studies.content, _lab)
 _add("retrieval", studies.retrieval, _lab)
 _add("list-ceiling", cascade_studies.list_ceiling, _lab)
+_add("mixed-pages", cascade_studies.mixed_pages, _lab)
 _add("rules", cascade_studies.rules, _lab)
 _add("satiation", studies.satiation, _lab)
 _add("scenes", cascade_studies.scenes, _lab)

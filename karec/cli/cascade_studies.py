@@ -183,3 +183,33 @@ def rules(
         )
     print_tables(make_console(), [page_rules_table(report)])
     print(f"pages: {out}")
+
+
+def mixed_pages(
+    config: Config,
+    choice: WorldChoice,
+    days: Annotated[
+        int, typer.Option(min=2, help="Days of pages of one item type, before those of mixed pages.")
+    ] = 3,
+    pages: Annotated[int, typer.Option(min=1, metavar="N", help="Mixed pages, one per user.")] = 2_000,
+) -> None:
+    """Calibrate pages of works, live rooms and songs in the world of a demo, and count broken constraints.
+
+    CONFIG is from karec demo --scene all with the same world. The pages are written beside it.
+    """
+    require_extra("lab", "karec lab mixed-pages")
+    from karec.lab.studies.mixed_pages import PAGES, mixed_pages_tables, study_mixed_pages
+
+    seed = choice.seed or 0
+    with ProgressReport() as progress:
+        calibrated, rows = study_mixed_pages(
+            build_world(choice, progress),
+            config,
+            n_days=days,
+            n_pages=pages,
+            k=10,
+            seed=seed,
+            progress=progress,
+        )
+    print_tables(make_console(), mixed_pages_tables(calibrated, rows, seed))
+    print(f"pages: {config.parent / PAGES}")

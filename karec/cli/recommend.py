@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,10 +112,10 @@ def _open_cascade(config: Path, scene: str, bundle: Bundle) -> Iterator[Cascade]
     from karec.config.scenes import Config
 
     if Config.read(config).online is None:
-        yield dataclasses.replace(load_cascade(config, scene, bundle), side_effects=())
+        yield load_cascade(config, scene, bundle).without_side_effects()
         return
     with open_hot_swap(config, scene) as swap:
-        yield dataclasses.replace(swap.cascades[scene], side_effects=())
+        yield swap.cascades[scene].without_side_effects()
 
 
 def _parse_id(text: str, *, is_text: bool) -> int | str:

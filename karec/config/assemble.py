@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
+from karec.config.mix import read_mix
 from karec.config.registry import build_exposure_step, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
@@ -18,6 +19,7 @@ from karec.exposure.constraints import ExposureSettings
 from karec.exposure.controller import ExposureController
 from karec.features.similar_items import similar_items
 from karec.pipeline.cascade import Cascade
+from karec.pipeline.mix import MixedPart
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.stage import Stage
@@ -62,7 +64,18 @@ def build_cascade(
     online: Follower | None = None,
     store: OnlineStore | None = None,
 ) -> Cascade:
-    """Returns the cascade of the scene ``name``.
+    """Returns the cascade of the scene ``name``, as ``build_cascades``."""
+    return build_cascades(config, [name], bundle, online, store)[name]
+
+
+def build_cascades(
+    config: Config,
+    names: Iterable[str],
+    bundle: Bundle | None = None,
+    online: Follower | None = None,
+    store: OnlineStore | None = None,
+) -> dict[str, Cascade]:
+    """Returns {scene: cascade} of the scenes ``names`` and of those that they mix.
 
     Cascades on one bundle share it, and the data that their steps build from it.
 
@@ -73,8 +86,27 @@ def build_cascade(
     Raises:
         ConfigError: file, scene, step and mistake.
     """
-    scene = config.scene(name)
     bundle = _bundle_of(config) if bundle is None else bundle
+    built: dict[str, Cascade] = {}
+
+    def build(name: str) -> Cascade:
+        if name not in built:
+            scene = config.scene(name)
+            mix = read_mix(config, scene, build)
+            built[name] = _build_scene(config, scene, bundle, online, store, mix)
+        return built[name]
+
+    return {name: build(name) for name in names} | built
+
+
+def _build_scene(
+    config: Config,
+    scene: Scene,
+    bundle: Bundle,
+    online: Follower | None,
+    store: OnlineStore | None,
+    mix: Mapping[str, MixedPart],
+) -> Cascade:
     resources = _resources(scene, bundle, config, store)
     items, place = resources.bundle, scene.place
     recall = _recall(scene, resources)
@@ -87,7 +119,7 @@ def build_cascade(
         side_effects = (build_exposure_step("exposure_counter", resources.exposure), *side_effects)
     check_wiring(query, recall, stages, side_effects, place)
     return Cascade(
-        name,
+        scene.name,
         query,
         recall,
         stages,
@@ -103,6 +135,7 @@ def build_cascade(
         as_of_ms=bundle.snapshot.time_ms if online is None else None,
         codes=items.snapshot.built.get("codes of names", lambda: _codes(items.snapshot.labels)),
         find_similar=lambda *query: similar_items(None if scene.item_type else items.encoder.cowatch, *query),
+        mix=mix,
     )
 
 
@@ -139,8 +172,7 @@ def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigE
 def load_cascades(path: Path, bundle: Bundle | None = None) -> dict[str, Cascade]:
     """Returns {scene: cascade} of all scenes, in the order of the file. They share one bundle."""
     config = Config.read(path)
-    bundle = _bundle_of(config) if bundle is None else bundle
-    return {scene: build_cascade(config, scene, bundle) for scene in config.scenes}
+    return build_cascades(config, config.scenes, bundle)
 
 
 def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = None) -> Stage:

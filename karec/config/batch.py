@@ -122,12 +122,15 @@ class BatchJob:
         items = [item for page in pages for item in page]
         user_rows = [row for row, page in enumerate(pages) for _ in page]
         item_ids = [item.item_id for item in items]
-        id_type = pa.string() if any(isinstance(item_id, str) for item_id in item_ids) else pa.int64()
+        id_type = pa.int64()
+        if any(isinstance(item_id, str) for item_id in item_ids):  # item types of a page may have both kinds
+            item_ids, id_type = [str(item_id) for item_id in item_ids], pa.string()
         table = pa.table(
             {
                 "user_id": users.take(pa.array(user_rows, pa.int64())),
                 "position": pa.array([item.position for item in items], pa.int32()),
                 "item_id": pa.array(item_ids, id_type),
+                "item_type": pa.array([item.item_type for item in items], pa.string()),
                 "score": pa.array([item.score for item in items], pa.float32()),
                 "sources": pa.array([list(item.sources) for item in items], pa.list_(pa.string())),
             }

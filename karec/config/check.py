@@ -8,6 +8,7 @@ from typing import Any
 
 from karec.bundle import Bundle
 from karec.config.assemble import STAGE_ROLES, StageTable, build_cascade, match_fallback, refused_steps
+from karec.config.mix import mix_mistakes
 from karec.config.registry import build_exposure_step, make_unbuilt_step, step_classes, step_mistakes
 from karec.config.scenes import Config, FileTable, Scene, file_place
 from karec.config.show import Origins
@@ -100,6 +101,8 @@ def _scene_mistakes(config: Config, name: str) -> list[ConfigError]:
                 errors += _step_mistakes(steps, STAGE_ROLES, place["stages"][i][key])
     if scene.exposure is not None:
         errors += mistakes(ExposureSettings, scene.exposure, place["exposure"])
+    if scene.mix is not None and not errors:
+        errors += mix_mistakes(config, scene)
     if not scene.recall and not errors:
         errors.append(place["recall"].refusal("a scene needs at least one source"))
     return errors or list(_wiring_mistakes(scene))

@@ -13,10 +13,10 @@ module.
     recall.on_air = { use = "mine.steps:OnAir", quota = 100, before = "popular" }     # or before another one,
     stages.prerank.steps.freshness = { use = "tone", column = "tone", at_least = 0.5 }     # another step in
                                                                                            # its place,
-    exposure.explore = 2                            #   keys of exposure, each as a whole,
+    exposure.explore = 2                            #   keys of exposure and mix, each as a whole,
     side_effects = []                               #   and a whole list in place of the inherited one
 
-`false` removes what may be absent: limits, exposure and its keys, entries of lists.
+`false` removes what may be absent: limits, exposure, mix and their keys, entries of lists.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ LISTS = ("query", "recall", "stages", "side_effects")
 def merge(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """Returns the keys of `parent` changed by `child`. Raises ConfigError for a change of a missing entry."""
     table = {**parent, **child}
-    for key, noun in (("limits", "limit"), ("exposure", "key")):
+    for key, noun in (("limits", "limit"), ("exposure", "key"), ("mix", "key")):
         if isinstance(child.get(key), dict) and isinstance(parent.get(key), dict):
             table[key] = _by_key(parent[key], child[key], noun, place[key])
-    if child.get("exposure") is False and "exposure" in parent:
-        del table["exposure"]
+    for key in ("exposure", "mix"):
+        if child.get(key) is False and key in parent:
+            del table[key]
     for key in LISTS:
         if isinstance(child.get(key), dict):
             table[key] = _by_name(parent.get(key, []), child[key], place[key])

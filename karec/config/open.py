@@ -14,7 +14,8 @@ from karec.bundle.hot_swap import HotSwap
 from karec.bundle.remote import POLL_S
 from karec.bundle.verify import ENCODER
 from karec.bundle.version import Version
-from karec.config.assemble import build_cascade, load_cascade
+from karec.config.assemble import build_cascades, load_cascade
+from karec.config.mix import calibration_texts
 from karec.config.scenes import Config
 from karec.errors import KarecError
 from karec.online.poll import Poller
@@ -65,14 +66,15 @@ def open_hot_swap(
 
 
 def read_identity(path: Path) -> Hashable:
-    """Returns a value that is equal as long as the file's text and the bundle that it names are the same.
+    """Returns a value that is equal as long as the file's text, its calibrations and its bundle are the same.
 
-    It reads the file and one link and raises nothing.
+    It reads the files and one link and raises nothing.
     """
     text = _text(path)
     with suppress(KarecError, OSError):
-        return text, identity_of(Config.read(path).bundle)
-    return text, None
+        config = Config.read(path)
+        return text, identity_of(config.bundle), calibration_texts(config)
+    return text, None, ()
 
 
 def warn_if_exposure_is_not_shared(config: Config, workers: int) -> None:
@@ -155,6 +157,7 @@ class _VersionSource:
         """
         text = _text(self._path)  # before it is parsed: if it changes meanwhile, the next identity differs
         config = Config.read(self._path)
+        calibrations = calibration_texts(config)
         ingestion = None if previous is None else previous.ingestion
         if ingestion is not None and self._online is not None:
             _check_online_unchanged(self._path, self._online, config.online)
@@ -166,10 +169,10 @@ class _VersionSource:
         mistake = input_times_mistake(config, bundle.facts.get(REFRESH_HOURS))
         if mistake is not None:
             _log.warning("%s: %s", self._path, mistake)
-        identity = text, identity_of(bundle.path)
+        identity = text, identity_of(bundle.path), calibrations
         scenes = config.scenes if self._scene is None else (self._scene,)
         if config.online is None:
-            cascades = {scene: build_cascade(config, scene, bundle) for scene in scenes}
+            cascades = build_cascades(config, scenes, bundle)
             return Version(identity, bundle, MappingProxyType(cascades))
         from karec.config.online import bind_bundle, open_ingestion
 
@@ -179,10 +182,7 @@ class _VersionSource:
                 on_refusal.callback(ingestion.close)
                 self._online = config.online
             online = bind_bundle(ingestion, bundle, config)
-            cascades = {
-                scene: build_cascade(config, scene, bundle, online.follower, ingestion.store)
-                for scene in scenes
-            }
+            cascades = build_cascades(config, scenes, bundle, online.follower, ingestion.store)
             on_refusal.pop_all()
         return Version(identity, bundle, MappingProxyType(cascades), ingestion, online)
 

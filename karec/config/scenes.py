@@ -75,6 +75,7 @@ class SceneTable(Settings, frozen=True):
     stages: Any = None
     side_effects: Any = None
     exposure: Mapping[str, Any] | None = None
+    mix: Mapping[str, Any] | None = None
 
 
 class FileTable(Settings, frozen=True):
@@ -104,6 +105,7 @@ class Scene:
     item_type   None: works
     consumed    relations of the user whose items never leave recall
     show_again  True: items that the user was shown may appear again; a number: after this many hours
+    mix         the table of other item types on its pages; None without it
     """
 
     name: str
@@ -117,6 +119,7 @@ class Scene:
     item_type: str | None = None
     consumed: Sequence[str] = ()
     show_again: bool | float = False
+    mix: Mapping[str, Any] | None = None
 
     @property
     def version(self) -> str:
@@ -268,6 +271,7 @@ class Config:
             item_type=None if item_type == WORKS else item_type,
             consumed=values.get("consumed", ()),
             show_again=values.get("show_again", False),
+            mix=values.get("mix"),
         )
 
     def place_of(self, name: str, parents: Sequence[str]) -> Place:

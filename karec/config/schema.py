@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from karec.config.inherit import LISTS
+from karec.config.mix import MixSettings
 from karec.config.registry import EXPOSURE_STEPS, settings_type, step_classes
 from karec.config.scenes import COUNT_KEYS, FileTable, SceneTable
 from karec.exposure.constraints import ExposureSettings
@@ -32,16 +33,17 @@ def config_schema() -> Schema:
     """Returns the schema of a whole file; `$defs` has a table for each step."""
     classes = {use: cls for use, cls in step_classes().items() if use not in ADDED}
     structs = {use: settings_type(cls, Place(Path())) for use, cls in classes.items()}
-    types = [*structs.values(), FileTable, SceneTable, ExposureSettings]
+    types = [*structs.values(), FileTable, SceneTable, ExposureSettings, MixSettings]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     components = {name: _as_toml(component) for name, component in components.items()}
     names = [schema["$ref"].rpartition("/")[2] for schema in schemas]
-    *step_tables, file, scene, exposure = [components.pop(name) for name in names]
+    *step_tables, file, scene, exposure, mix = [components.pop(name) for name in names]
     steps = {use: _step(use, table, classes[use]) for use, table in zip(structs, step_tables, strict=True)}
     scene["properties"] |= _scene_lists(classes)
     limits = scene["properties"]["limits"]
     limits["additionalProperties"] = {"anyOf": [limits["additionalProperties"], {"const": False}]}
-    scene["properties"]["exposure"] = {"anyOf": [_changes_of(exposure), {"const": False}]}
+    for key, table in (("exposure", exposure), ("mix", mix)):
+        scene["properties"][key] = {"anyOf": [_changes_of(table), {"const": False}]}
     file["properties"]["scenes"] |= {"minProperties": 1, "additionalProperties": scene}
     file["required"] = ["scenes"]
     fallback = {

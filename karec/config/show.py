@@ -127,7 +127,7 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
     for key in ("item_type", "consumed", "show_again", *LISTS):
         if key in table and (key not in LISTS or not table[key]):
             yield line(key, table[key], (key,))
-    for key in ("limits", "exposure"):
+    for key in ("limits", "exposure", "mix"):
         if key in table:
             yield f"\n[{name}.{key}]"
             yield from (line(entry, value, (key, entry)) for entry, value in table[key].items())

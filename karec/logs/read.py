@@ -77,10 +77,11 @@ class RankLog:
         return replace(self, **arrays)
 
     def requests(self) -> Iterator[RankLog]:
-        """Yields the rows of each request. The pool of a shadow request is separate from the ranked items."""
+        """Yields the rows of each request and item type, and the pool of a shadow request separately."""
         if not len(self):
             return
-        is_same = (self.request_id[1:] == self.request_id[:-1]) & (self.shadow[1:] == self.shadow[:-1])
+        keys = self.request_id, self.item_type, self.shadow
+        is_same = np.all([key[1:] == key[:-1] for key in keys], axis=0)
         cuts = np.flatnonzero(~is_same) + 1
         for begin, end in zip([0, *cuts], [*cuts, len(self)], strict=True):
             yield self.take(slice(int(begin), int(end)))
@@ -94,8 +95,8 @@ def read_rank_log(
 ) -> RankLog:
     """Returns the rows of the log in ``folder``, ordered by time, without repeats.
 
-    Of repeats of (request, item, shadow) the row with the lowest fused score is kept. The result does not
-    depend on the order of parts and rows.
+    Of repeats of (request, item type, item, shadow) the row with the lowest fused score is kept. The result
+    does not depend on the order of parts and rows.
 
     Args:
         tasks: tasks of works; parts without their logits are left out. Empty: all parts, without logits.
@@ -131,8 +132,8 @@ def read_rank_log(
         item_type=types[item_type],
         tasks=tuple(tasks),
     )
-    order = np.lexsort((log.fused, log.item_id, log.shadow, request, log.time_ms))
-    key = [column[order] for column in (request, log.item_id, log.shadow)]
+    order = np.lexsort((log.fused, log.item_id, log.shadow, item_type, request, log.time_ms))
+    key = [column[order] for column in (request, log.item_id, log.shadow, item_type)]
     first = np.ones(len(order), bool)
     first[1:] = np.any([column[1:] != column[:-1] for column in key], axis=0)
     return log.take(order[first])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from operator import index
@@ -28,12 +28,24 @@ from karec.pipeline.deadline import (
     request_slots,
 )
 from karec.pipeline.masks import AllowedRows, MaskCache
+from karec.pipeline.mix import MixedPart, run_mixed
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.stage import Stage
 from karec.pipeline.step import QueryHydrator
 from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
-from karec.pipeline.types import BLOCKED, EMPTY, UNKNOWN, WHERE, Array, Candidates, IdNames, Page, Request
+from karec.pipeline.types import (
+    BLOCKED,
+    EMPTY,
+    UNKNOWN,
+    WHERE,
+    WORK_TYPE,
+    Array,
+    Candidates,
+    IdNames,
+    Page,
+    Request,
+)
 from karec.where import Codes, Where, to_filter_terms
 
 if TYPE_CHECKING:
@@ -65,6 +77,8 @@ class Cascade:
     as_of_ms      time of a request without one, Unix ms; None: now, since the online store has newer events
     codes         {category: {name: code}}, for conditions of requests
     find_similar  returns ids and scores for (view, item, k, allowed rows); None if built by hand
+    mix           {item type: part} of a page of several types, the own type first (``karec.pipeline.mix``);
+                  empty: pages have the own type only. ``rank`` and ``similar`` have the own type in any case
     clock         seconds, for run times and deadlines
     run_times     run times of recall, the stages and their fallbacks, of requests with and without a deadline
     """
@@ -85,6 +99,7 @@ class Cascade:
     as_of_ms: int | None = field(default=None, kw_only=True)
     codes: Codes = field(default_factory=lambda: EMPTY, repr=False, kw_only=True)
     find_similar: FindSimilar | None = field(default=None, repr=False, kw_only=True)
+    mix: Mapping[str, MixedPart] = field(default_factory=lambda: EMPTY, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     run_times: RunTimes = field(init=False, repr=False, compare=False)
     _slots: RequestSlots = field(init=False, repr=False, compare=False)
@@ -116,9 +131,29 @@ class Cascade:
         effect with a view has run.
         """
         deadline = None if request.deadline_ms is None else self.clock() + request.deadline_ms / 1e3
+        if self.mix and request.item_ids is None:
+            self._check_scene(request)
+            return run_mixed(self, self._with_moment(request), deadline)
+        seen, page = self.make_page(request, deadline)
+        if request.item_ids is None:
+            self.offer(seen, page)
+        return page if self.naming is None else self.naming.to_ids(page, request)
+
+    def make_page(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
+        """Returns the request as the steps saw it, with its view, and its page with numbers as ids.
+
+        No side effects run, and no other item types are mixed in. ``deadline``: a value of ``clock``.
+        """
+        return self._run(self._to_numbers(request), deadline)
+
+    def offer(self, request: Request, page: Page) -> None:
+        """Offers a result of ``make_page`` to the side effects."""
+        for queue in self.side_effects:
+            queue.offer(request, page)
+
+    def _to_numbers(self, request: Request) -> Request:
         if self.naming is not None:
-            page = self._run(self.naming.to_numbers(request), deadline)
-            return self.naming.to_ids(page, request)
+            return self.naming.to_numbers(request)
         listed = (request.exclude_ids, () if request.only_ids is None else request.only_ids)
         lists = [ids for ids in listed if not isinstance(ids, np.ndarray) or ids.dtype != np.int64]
         for id_ in chain((request.user_id,), request.shown, request.item_ids or (), *lists):
@@ -126,7 +161,7 @@ class Cascade:
                 raise ValueError(
                     f"this cascade has integer ids of users and items, the request has the id {id_!r}"
                 )
-        return self._run(request, deadline)
+        return request
 
     def rank(
         self,
@@ -162,7 +197,7 @@ class Cascade:
             Request(user_id, k, self.scene, time_ms, item_ids=ids, first_stage=first_stage, where=where)
         )
 
-    def _run(self, request: Request, deadline: float | None) -> Page:
+    def _run(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
         with self._slots.hold():
             start = self.clock()
             view = None if self.index is None else self.index.pinned()
@@ -178,14 +213,11 @@ class Cascade:
             total_ms = (self.clock() - start) * 1e3
             if request.item_ids is None:
                 self.run_times.add_request(page.trace.steps, total_ms, [stage.name for stage in self.stages])
-        for queue in self.side_effects if request.item_ids is None else ():
-            queue.offer(request, page)
-        return page
+        return request, page
 
     def _run_steps(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
         """Returns the request as its steps saw it, and the page, which has no view."""
-        if request.scene != self.scene:
-            raise ValueError(f"this cascade serves the scene {self.scene!r}, not {request.scene!r}")
+        self._check_scene(request)
         request, state_traces = self._read_online(self._with_moment(request))
         request, allowed_traces = self._with_allowed(request)
         request, query_traces = self.hydrate(request)
@@ -231,13 +263,32 @@ class Cascade:
             | {number: trace.place for trace in traces for number in trace.notes.get(DROPPED, ())},
             scores={} if request.item_ids is None else _scores(scored[request.first_stage]),
             causes=self.recall.causes(request, candidates) if has_sources else {},
+            item_type=self.item_type or WORK_TYPE,
         )
 
+    def _check_scene(self, request: Request) -> None:
+        if request.scene != self.scene:
+            raise ValueError(f"this cascade serves the scene {self.scene!r}, not {request.scene!r}")
+
+    @property
+    def parts(self) -> tuple[Cascade, ...]:
+        """The cascades of the other item types of a mixed page."""
+        return tuple(part.cascade for part in self.mix.values() if part.cascade is not None)
+
+    def without_side_effects(self) -> Cascade:
+        """Returns a cascade whose pages, and those of its parts, have no side effects."""
+        parts = {
+            name: part if part.cascade is None else replace(part, cascade=part.cascade.without_side_effects())
+            for name, part in self.mix.items()
+        }
+        return replace(self, side_effects=(), mix=parts)
+
     def check_where(self, where: Where) -> None:
-        """Raises ValueError if there is no index or a column of it is missing or has another type."""
-        if self.index is None:
-            raise ValueError("where: the scene has no item index")
-        to_filter_terms(where, self.index.schema.columns, self.codes)
+        """Raises ValueError if an index of the page's items is missing, or lacks a column or its type."""
+        for cascade in (self, *self.parts):
+            if cascade.index is None:
+                raise ValueError("where: the scene has no item index")
+            to_filter_terms(where, cascade.index.schema.columns, cascade.codes)
 
     def similar(
         self, item_id: int | str, k: int = 10, *, where: Where | None = None
@@ -399,7 +450,7 @@ class Cascade:
 
     @property
     def min_ms(self) -> float:
-        """Summed p90 of the run times of a request in which every fallback runs, in ms."""
+        """Summed p90 of the run times of a request in which every fallback runs, in ms, with its parts."""
         times = self.run_times
         stage_ms = [
             times.p90_ms(stage.name)
@@ -407,13 +458,16 @@ class Cascade:
             else min(times.p90_ms(stage.name), times.p90_ms(fallback_part(stage.name)))
             for stage in self.stages
         ]
-        return sum([times.p90_ms(RECALL), *stage_ms, times.p90_ms(REST)])
+        parts_ms = [part.min_ms for part in self.parts]
+        return sum([times.p90_ms(RECALL), *stage_ms, times.p90_ms(REST), *parts_ms])
 
     def close(self) -> tuple[SideEffectCounts, ...]:
         """Waits until the side effects have run for all pages and are closed. Raises nothing.
 
-        Later pages get no side effects.
+        Later pages get no side effects, nor do those of the parts. The result has the own side effects.
         """
+        for part in self.parts:
+            part.close()
         return tuple(queue.close() for queue in self.side_effects)
 
     def __enter__(self) -> Self:

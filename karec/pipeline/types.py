@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from operator import index
 from types import MappingProxyType
@@ -32,6 +32,7 @@ T = TypeVar("T")
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
+WORK_TYPE = "work"
 UNKNOWN, BLOCKED, WHERE = "not in the index", "blocked, closed or deleted", "where"
 MAX_DEADLINE_MS = 86_400_000
 MAX_LISTED_IDS = 100_000  # of exclude_ids and of only_ids
@@ -424,6 +425,7 @@ class PageItem:
     sources: tuple[str, ...]
     columns: Mapping[str, Any]
     why: Why | None = None
+    item_type: str = WORK_TYPE
 
 
 class IdNames(Protocol):
@@ -434,6 +436,10 @@ class IdNames(Protocol):
 
     def to_ids(self, page: Page, request: Request) -> Page:
         """Returns ``page`` with the platform's ids, for the ``request`` that has them."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the items' ids, "integer" or "string"."""
 
     def number_of(self, item: int | str) -> int:
         """Returns the number of an item. ValueError for an id of another kind than the items'."""
@@ -458,6 +464,11 @@ class Page:
     scores         {id: score} of the caller's candidates, before the first selector of ``first_stage``, the
                    best first
     causes         {place: (template, id of an item of the user)} of items with a reason for people
+    item_type      type of the items; of a mixed page, the scene's own type
+    parts          {item type: the part of a mixed page}, each with its own sources, scores and trace; empty:
+                   the page has one type. Then ``candidates`` has ids and calibrated scores only
+    part_order     the item type at each place of a mixed page
+    places         of a part: the places of its items on the mixed page; None: 0, 1, …
     """
 
     request: Request
@@ -473,6 +484,10 @@ class Page:
     dropped: Mapping[int | str, str] = field(default_factory=dict)
     scores: Mapping[int | str, float] = field(default_factory=dict)
     causes: Mapping[int, tuple[str, int | str]] = field(default_factory=dict)
+    item_type: str = WORK_TYPE
+    parts: Mapping[str, Page] = field(default_factory=lambda: EMPTY)
+    part_order: tuple[str, ...] = ()
+    places: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -482,6 +497,11 @@ class Page:
 
     @property
     def items(self) -> tuple[PageItem, ...]:
+        if self.parts:
+            items = {name: iter(part.items) for name, part in self.parts.items()}
+            return tuple(
+                replace(next(items[name]), position=place) for place, name in enumerate(self.part_order)
+            )
         candidates = self.candidates
         ids = candidates.ids.tolist() if self.item_ids is None else self.item_ids
         columns = {name: value.tolist() for name, value in candidates.columns.items() if value.ndim == 1}
@@ -498,6 +518,7 @@ class Page:
                 sources[mask],
                 {name: values[i] for name, values in columns.items()},
                 self.why(i),
+                self.item_type,
             )
             for i, (score, mask) in enumerate(zip(candidates.scores.tolist(), bits, strict=True))
         )
@@ -519,6 +540,7 @@ class Page:
                 {
                     "position": item.position,
                     "item_id": item.item_id,
+                    "item_type": item.item_type,
                     "score": item.score,
                     "sources": list(item.sources),
                 }

@@ -69,7 +69,7 @@ def with_events(
     shown = events.take(events.kind == IMPRESSION)
     feedback = events.take((events.kind == LABEL) | (events.kind == PLAY))
     # among all exposures: feedback on one that is left out must not move to another one
-    exposure_index = _find_exposures(shown, feedback)
+    exposure_index = find_exposures(shown, feedback)
     is_usable, notes = _usable_exposures(dataset, shown, url)
     train_until, valid_until = _split_times(
         url, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[is_usable]))
@@ -125,7 +125,7 @@ def _with_impressions(
         is_known &= table.items.lookup(shown.item_id) >= 0
         if not labels or not is_known.any():
             continue
-        index = _find_exposures(shown, feedback)
+        index = find_exposures(shown, feedback)
         is_used = (index >= 0) & is_known[index] & (feedback.time_ms < dataset.valid_until_ms)
         new_index = (np.cumsum(is_known) - 1)[index[is_used]]
         rows = _exposures(dataset, head, shown.take(is_known), feedback.take(is_used), new_index, labels)
@@ -167,7 +167,7 @@ def _is_in_data(shown: Events, exposures: Impressions) -> NDArray[Any]:
     return np.array([key in known for key in keys], bool)
 
 
-def _find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
+def find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
     """Returns (L,) for each of ``feedback`` the index of the exposure before it, or −1."""
     events, n = Events.concatenate([shown, feedback]), len(shown)
     order = np.lexsort((np.arange(len(events)), events.time_ms, events.item_id, events.user_id))

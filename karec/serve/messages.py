@@ -85,10 +85,12 @@ class Why(Struct, frozen=True):
 
 
 class Item(Struct, frozen=True):
-    """One item of a page. `reason` is present if the request has `explain`, `why` if its source has one."""
+    """One item of a page. On a page of several types, `score` is the probability that the user enjoys the
+    item. `reason` is present if the request has `explain`, `why` if its source has one."""
 
     position: int
     item_id: Id
+    item_type: str
     score: float
     sources: tuple[str, ...]
     columns: dict[str, Any]

@@ -241,9 +241,10 @@ def _read_after(
     field, scene = f"{prefix}after", served.scene_of(message.scene)
     if not served.page_keys:
         raise ProblemError(422, "the service has no page_key in [serve]", field)
-    steps = [step.name for stage in cascade_of(served, scene, prefix).stages for step in stage.steps]
-    if "not_shown" not in steps:
-        raise ProblemError(422, f"the scene {scene!r} has no filter not_shown", field)
+    cascade = cascade_of(served, scene, prefix)
+    for part in (cascade, *cascade.parts):
+        if "not_shown" not in [step.name for stage in part.stages for step in stage.steps]:
+            raise ProblemError(422, f"the scene {part.scene!r} has no filter not_shown", field)
     return read_token(served.page_keys, _context(message, scene), message.after, int(time.time()), field)
 
 

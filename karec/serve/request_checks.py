@@ -66,6 +66,8 @@ def check_ids(cascade: Cascade, request: Request, prefix: str = "") -> None:
     """Raises ProblemError 422 if an id is not of the platform's kind, integer or string."""
     naming = None if cascade.bundle is None else cascade.bundle.naming
     for field, ids in _ids_of(request).items():
+        if cascade.mix and field in ("shown", "exclude_ids", "only_ids"):
+            continue  # each part reads the ids of its kind
         if naming is None:
             for i, id in enumerate(ids):
                 if isinstance(id, str):

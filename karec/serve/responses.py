@@ -27,7 +27,7 @@ def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> mes
         request_id=page.request.request_id,
         user_id=message.user_id,
         scene=page.request.scene,
-        items=_items(page, _reasons(page) if is_explained else None),
+        items=_items(page, is_explained=is_explained),
         degraded=page.degraded,
         is_cold_start=page.is_cold_start,
         versions=dict(page.versions),
@@ -37,8 +37,15 @@ def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> mes
     )
 
 
-def _items(page: Page, reasons: Sequence[str] | None) -> list[messages.Item]:
+def _items(page: Page, *, is_explained: bool) -> list[messages.Item]:
     """Returns the items of `page.items`. It makes no PageItem: that would take most of the time here."""
+    if page.parts:
+        items = {name: iter(_items(part, is_explained=is_explained)) for name, part in page.parts.items()}
+        return [
+            msgspec.structs.replace(next(items[name]), position=place)
+            for place, name in enumerate(page.part_order)
+        ]
+    reasons = _reasons(page) if is_explained else None
     candidates = page.candidates
     ids: Sequence[Any] = candidates.ids.tolist() if page.item_ids is None else page.item_ids
     columns = [(name, column.tolist()) for name, column in candidates.columns.items() if column.ndim == 1]
@@ -52,6 +59,7 @@ def _items(page: Page, reasons: Sequence[str] | None) -> list[messages.Item]:
         messages.Item(
             position,
             ids[position],
+            page.item_type,
             scores[position],
             sources[source_bits[position]],
             {name: values[position] for name, values in columns},

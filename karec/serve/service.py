@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
@@ -232,7 +232,7 @@ def run_smoke_requests(hot_swap: HotSwap) -> None:
     Raises BundleError if one fails.
     """
     for scene, cascade in hot_swap.cascades.items():
-        quiet = replace(cascade, side_effects=())
+        quiet = cascade.without_side_effects()
         for user in smoke_users(cascade) * N_SMOKE_ROUNDS:
             try:
                 quiet.run(Request(user, scene=scene))

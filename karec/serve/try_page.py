@@ -165,11 +165,11 @@ def change_steps(cascade: Cascade, diversity: float | None = None, without: Coll
         raise ProblemError(422, f"without {', '.join(without)}: {mistake}", "without")
     diverse = [stage.name for stage in stages if any(isinstance(step, Diverse) for step in stage.steps)]
     if diversity is None:
-        return replace(cascade, stages=stages, side_effects=())
+        return replace(cascade.without_side_effects(), stages=stages)
     if not diverse:
         raise ProblemError(422, "none of the remaining steps has a diversity", "diversity")
     changed = [_with_diversity(stage, diversity) if stage.name == diverse[-1] else stage for stage in stages]
-    return replace(cascade, stages=tuple(changed), side_effects=())
+    return replace(cascade.without_side_effects(), stages=tuple(changed))
 
 
 class _Cut(Selector):

@@ -176,6 +176,16 @@ def test_read_does_not_depend_on_order_repeats_and_parts(tmp_path_factory, rando
         np.testing.assert_array_equal(getattr(dirty, field.name), getattr(clean, field.name))
 
 
+def test_item_types_of_a_mixed_page_are_separate(tmp_path):
+    for item_type in (WORK, "song"):  # both have the items 1 and 2
+        with RankLogWriter(tmp_path, TASKS, item_type=item_type) as writer:
+            append(writer, "r1", [1, 2])
+    log = read_rank_log(tmp_path, ())
+    assert len(log) == 4
+    pools = {pool.item_type[0]: pool.item_id.tolist() for pool in log.requests()}
+    assert pools == {WORK: [1, 2], "song": [1, 2]}
+
+
 def test_shadow_pool_is_separate_from_ranked_items(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         append(writer, "r1", [1, 2])

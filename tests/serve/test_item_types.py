@@ -1,16 +1,29 @@
 """Events over HTTP on items of every type are effective in all workers."""
 
+import json
+
 import httpx
 import pytest
 from nine_scenes import ITEM_TYPES, ROOM_TYPES, SCENES, nine_scenes_config
 from running_service import LONG_S, RunningService
 
 USER = 3
+MIXED = """
+[scenes.mixed]
+inherits = "home"
+mix.scenes = { live = "live", song = "song_request" }
+mix.caps = { live = 0.25 }
+mix.guarantees = { live = 0.1, song = 0.25 }
+"""
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     path = nine_scenes_config(tmp_path_factory.mktemp("types"))
+    path.write_text(path.read_text() + MIXED)
+    calibration = {"stage": "rank", "scores": [0.0], "probabilities": [0.5], "rate": 0.5}
+    calibrations = dict.fromkeys(("work", "live", "song"), calibration)
+    (path.parent / "calibration.json").write_text(json.dumps({"mixed": calibrations}))
     with RunningService(path, "--workers", "2") as running:
         rooms = [("live", 70_000 + n) for n in range(9)] + [("room", 80_000 + n) for n in range(9)]
         rows = [{"event": "open", "item_type": name, "item_id": item} for name, item in rooms]
@@ -57,3 +70,27 @@ def test_closed_room_is_on_no_page_of_both_workers(service):
     service.wait_until(lambda: not any(room in page for page in pages_of_workers(service, "live")))
     misplaced = service.post("/v1/events", {"events": [row]}).json()
     assert misplaced == {"events": 0, "refused": {"close goes to /v1/items": 1}}
+
+
+def test_mixed_page_has_item_types_that_events_take(service):
+    service.wait_until(lambda: all(pages_of_workers(service, "live")))
+    body = {"user_id": USER, "scene": "mixed", "k": 8, "shown": ["another-kind-of-id"], "explain": True}
+    page = service.client.post(f"{service.url}/v1/recommend", json=body, timeout=LONG_S).json()
+    types = [item["item_type"] for item in page["items"]]
+    assert [item["position"] for item in page["items"]] == list(range(8))
+    assert 1 <= types.count("live") <= 2 and types.count("song") >= 2 and types.count("work") >= 1
+    assert all(item["score"] == 0.5 and item["sources"] and item["reason"] for item in page["items"])
+    rows = [
+        {"event": "impression", "user_id": USER, "scene": "mixed", "request_id": page["request_id"]}
+        | {key: item[key] for key in ("item_id", "item_type", "position")}
+        for item in page["items"]
+    ]
+    assert service.post("/v1/events", {"events": rows}).json() == {"events": 8, "refused": {}}
+    user = {
+        name: service.client.get(f"/v1/users/{USER}", params={"scene": scene}).json()["lists"]["shown"][
+            "newest"
+        ]
+        for name, scene in (("work", "home"), ("live", "live"), ("song", "song_request"))
+    }
+    for item in page["items"]:
+        assert item["item_id"] in user[item["item_type"]]

@@ -92,8 +92,9 @@ class RankRows(SideEffect):
             fused=ranked.scores,
             shadow=shadow,
             prerank=prerank,
-            page_ids=None if shadow else page.candidates.ids,
-            n_randomised=page.trace.steps[-1].notes.get(N_RANDOMISED, 0),
+            page_ids=None if shadow else _ids_by_place(page),
+            # which items other types follow depends on their scores: no position of a mixed page is random
+            n_randomised=0 if page.places else page.trace.steps[-1].notes.get(N_RANDOMISED, 0),
             config_version=page.versions.get("config", ""),
         )
 
@@ -116,3 +117,12 @@ class RankRows(SideEffect):
     def counts(self) -> Mapping[str, int]:
         unlogged = {"short_of_time": self._short_of_time} if self._short_of_time else {}
         return {**self._writer.counts(), **unlogged}
+
+
+def _ids_by_place(page: Page) -> Array:
+    """Returns (P,) ids by place, −1 at the places of other item types on a mixed page."""
+    if not page.places:
+        return page.candidates.ids
+    ids = np.full(page.places[-1] + 1, -1, np.int64)
+    ids[[*page.places]] = page.candidates.ids
+    return ids

@@ -39,6 +39,7 @@ def test_batch_gives_each_user_the_page_of_a_single_request(job, cascade, bundle
                 "user_id": user,
                 "position": item.position,
                 "item_id": item.item_id,
+                "item_type": item.item_type,
                 "score": pytest.approx(item.score),
                 "sources": list(item.sources),
             }

@@ -1,0 +1,40 @@
+"""``karec calibrate``: probabilities for the scores of a scene with several item types."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from karec.cli.options import Config
+from karec.cli.output import make_console, text_table
+
+
+def calibrate(
+    config: Config,
+    scene: Annotated[str, typer.Option(metavar="NAME", help="Scene of CONFIG with a table mix.")],
+    test_days: Annotated[
+        float, typer.Option(min=0.01, metavar="DAYS", help="Last days of the log, to measure the error on.")
+    ] = 1.0,
+) -> None:
+    """Learn the probability that a user enjoys an item from its score, for each item type of a mixed scene.
+
+    It reads the rank logs and the events of the online store. The error is that of a calibration by the
+    earlier days, on the last days. The file has a calibration by all days.
+    """
+    from karec.config.calibrate import calibrate_scene
+    from karec.evaluate.tables import format_measure
+
+    rows = [
+        (
+            result.item_type,
+            result.scene,
+            f"{result.n_rows:,}",
+            f"{result.rate:.4f}",
+            f"{result.error.n_rows:,}",
+            format_measure(result.error.ece, result.error.interval),
+        )
+        for result in calibrate_scene(config, scene, test_days=test_days)
+    ]
+    head = ("item type", "shown in", "items", "enjoyed", "items on the last days", "calibration error")
+    make_console().print(text_table(f"Calibration of {scene} (95 % intervals over users)", head, rows))

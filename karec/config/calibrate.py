@@ -1,0 +1,73 @@
+"""Calibrates the scores of a mixed scene from its rank logs and its online store: `karec calibrate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from karec.config.assemble import open_bundle
+from karec.config.mix import MixSettings, scenes_by_type
+from karec.config.scenes import WORKS, Config
+from karec.evaluate.calibration import CalibrationError, calibrate, is_enough, served_outcomes
+from karec.files import read_json, write_text_aside
+from karec.logs.read import read_rank_log
+from karec.online.read_log import read_log
+from karec.toml import convert
+
+RANK = "rank"  # the stage that rank_log logs by default
+
+
+@dataclass(frozen=True)
+class CalibratedType:
+    """The result for one item type. ``scene``: where its items were shown."""
+
+    item_type: str
+    scene: str
+    n_rows: int
+    rate: float
+    error: CalibrationError
+
+
+def calibrate_scene(path: Path, name: str, *, test_days: float = 1.0) -> list[CalibratedType]:
+    """Writes the calibrations of the scene `name` of the karec.toml at `path`, into the file of its `mix`.
+
+    A type is calibrated by the pages of this scene, or by those of the scene that finds its items as long as
+    this one has too few. Raises ConfigError without a table `mix`, an online store or a rank log, DataError
+    for too few outcomes, LogSchemaError for a log that cannot be read.
+    """
+    config = Config.read(path)
+    scene = config.scene(name)
+    scenes = scenes_by_type(config, scene)
+    if config.online is None:
+        raise scene.place.refusal(
+            "calibration reads outcomes: add a table [online] with the store of the service"
+        )
+    bundle = open_bundle(path)
+    head, events = read_log(config.online.event_source(path.parent.absolute()))
+    results, calibrations = [], {}
+    for item_type, own_scene in scenes.items():
+        folder, stage = _rank_log_of(config, own_scene)
+        log = read_rank_log(path.parent / folder, ())
+        items = bundle if item_type == WORKS else bundle.item_type(item_type)
+        meaning = items.snapshot.meaning
+        outcomes = served_outcomes(log, head, events, name, item_type, meaning)
+        if not is_enough(outcomes):
+            outcomes = served_outcomes(log, head, events, own_scene, item_type, meaning)
+        calibration, error = calibrate(outcomes, stage, test_days=test_days)
+        results.append(CalibratedType(item_type, outcomes.scene, len(outcomes), calibration.rate, error))
+        calibrations[item_type] = {**asdict(calibration), "n_rows": len(outcomes), "error": asdict(error)}
+    file = path.parent / convert(MixSettings, scene.mix, scene.place["mix"]).calibration
+    others: Mapping[str, object] = read_json(file) if file.exists() else {}
+    write_text_aside(file, json.dumps({**others, name: calibrations}, indent=1) + "\n")
+    return results
+
+
+def _rank_log_of(config: Config, name: str) -> tuple[str, str]:
+    """Returns folder and stage of the rank log of the scene `name`."""
+    scene = config.scene(name)
+    for step in scene.side_effects:
+        if step.get("use") == "rank_log":
+            return str(step["folder"]), str(step.get("stage", RANK))
+    raise scene.place["side_effects"].refusal("no rank_log: calibration reads the scores of its pages")
