@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from karec.config.assemble import open_bundle
 from karec.config.mix import MixSettings, scenes_by_type
 from karec.config.scenes import WORKS, Config
-from karec.evaluate.calibration import CalibrationError, calibrate, is_enough, served_outcomes
+from karec.errors import DataError
+from karec.evaluate.calibration import CalibrationError, calibrate, served_outcomes
 from karec.files import read_json, write_text_aside
 from karec.logs.read import read_rank_log
 from karec.online.read_log import read_log
@@ -21,7 +21,7 @@ RANK = "rank"  # the stage that rank_log logs by default
 
 @dataclass(frozen=True)
 class CalibratedType:
-    """The result for one item type. ``scene``: where its items were shown."""
+    """The calibration of one item type by ``n_rows`` items that were shown in ``scene``."""
 
     item_type: str
     scene: str
@@ -33,33 +33,35 @@ class CalibratedType:
 def calibrate_scene(path: Path, name: str, *, test_days: float = 1.0) -> list[CalibratedType]:
     """Writes the calibrations of the scene `name` of the karec.toml at `path`, into the file of its `mix`.
 
-    A type is calibrated by the pages of this scene, or by those of the scene that finds its items as long as
-    this one has too few. Raises ConfigError without a table `mix`, an online store or a rank log, DataError
-    for too few outcomes, LogSchemaError for a log that cannot be read.
+    As long as the scene has too few pages with a type, those of the scene that finds its items are used.
+    Raises ConfigError without a table `mix`, an online store or a rank log, DataError for too few outcomes.
     """
     config = Config.read(path)
     scene = config.scene(name)
     scenes = scenes_by_type(config, scene)
     if config.online is None:
-        raise scene.place.refusal(
-            "calibration reads outcomes: add a table [online] with the store of the service"
-        )
+        raise scene.place.refusal("outcomes are in the online store: add a table [online]")
     bundle = open_bundle(path)
     head, events = read_log(config.online.event_source(path.parent.absolute()))
     results, calibrations = [], {}
     for item_type, own_scene in scenes.items():
         folder, stage = _rank_log_of(config, own_scene)
         log = read_rank_log(path.parent / folder, ())
-        items = bundle if item_type == WORKS else bundle.item_type(item_type)
-        meaning = items.snapshot.meaning
-        outcomes = served_outcomes(log, head, events, name, item_type, meaning)
-        if not is_enough(outcomes):
-            outcomes = served_outcomes(log, head, events, own_scene, item_type, meaning)
-        calibration, error = calibrate(outcomes, stage, test_days=test_days)
-        results.append(CalibratedType(item_type, outcomes.scene, len(outcomes), calibration.rate, error))
-        calibrations[item_type] = {**asdict(calibration), "n_rows": len(outcomes), "error": asdict(error)}
+        meaning = (bundle if item_type == WORKS else bundle.item_type(item_type)).snapshot.meaning
+        shown_in = name
+        outcomes = served_outcomes(log, head, events, shown_in, item_type, meaning)
+        if not outcomes.is_enough:
+            shown_in = own_scene
+            outcomes = served_outcomes(log, head, events, shown_in, item_type, meaning)
+        try:
+            calibration, error = calibrate(outcomes, stage, test_days=test_days)
+        except DataError as few:
+            raise DataError(f"item type {item_type!r} in the scene {shown_in!r}: {few}") from few
+        n_rows = len(outcomes.score)
+        results.append(CalibratedType(item_type, shown_in, n_rows, calibration.rate, error))
+        calibrations[item_type] = {**asdict(calibration), "n_rows": n_rows, "error": asdict(error)}
     file = path.parent / convert(MixSettings, scene.mix, scene.place["mix"]).calibration
-    others: Mapping[str, object] = read_json(file) if file.exists() else {}
+    others = read_json(file) if file.exists() else {}
     write_text_aside(file, json.dumps({**others, name: calibrations}, indent=1) + "\n")
     return results
 

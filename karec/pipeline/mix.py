@@ -34,26 +34,18 @@ ROUNDING = 1e-9  # 0.07 · 100 is 7.000000000000001 in float64
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """P(the user enjoys the item) by its score in ``stage``, linear between knots and constant beyond them.
-
-    scores, probabilities  (M,) knots, M ≥ 1; ``scores`` ascending
-    rate                   the probability if the fallback of the stage ran, whose scores have another scale
-    """
+    """P(the user enjoys an item) = σ(scale · score in ``stage`` + bias). ``rate``: if its fallback ran."""
 
     stage: str
-    scores: tuple[float, ...]
-    probabilities: tuple[float, ...]
+    scale: float
+    bias: float
     rate: float
 
     def __post_init__(self) -> None:
-        scores, probabilities = np.array(self.scores), np.array((*self.probabilities, self.rate))
-        is_valid = len(scores) == len(probabilities) - 1 > 0 and np.isfinite(scores).all()
-        if (
-            not is_valid
-            or not (np.diff(scores) > 0).all()
-            or not ((probabilities >= 0) & (probabilities <= 1)).all()
-        ):
-            raise ValueError("expected ascending scores, and a probability in [0, 1] for each")
+        if self.scale < 0 or not 0 <= self.rate <= 1:
+            raise ValueError(
+                f"scale is {self.scale}, rate is {self.rate}, expected scale ≥ 0 and a rate in [0, 1]"
+            )
 
     def read(self, page: Page) -> NDArray[np.float64]:
         """Returns (N,) probabilities of the items of ``page``, which has the scores of the stage."""
@@ -62,12 +54,11 @@ class ScoreCalibration:
             return np.full(len(ids), self.rate)
         scored = page.scored[self.stage]
         order = np.argsort(scored.ids, kind="stable")
-        rows = order[np.searchsorted(scored.ids, ids, sorter=order)]
-        return self.apply(scored.scores[rows])
+        return self.apply(scored.scores[order[np.searchsorted(scored.ids, ids, sorter=order)]])
 
     def apply(self, scores: Array) -> NDArray[np.float64]:
         """Returns (N,) probabilities of ``scores`` (N,)."""
-        return np.asarray(np.interp(scores, self.scores, self.probabilities))
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.scale * scores.astype(np.float64) + self.bias))))
 
 
 @dataclass(frozen=True)
@@ -190,59 +181,43 @@ def run_mixed(own: Cascade, request: Request, deadline: float | None) -> Page:
         seen, page = made[name]
         places = tuple(place for place, other in enumerate(order) if other == name)
         candidates = page.candidates.with_scores(scores[name]).take(np.arange(len(places)))
-        causes = {place: cause for place, cause in page.causes.items() if place < len(places)}
         logged = replace(page.request, scene=request.scene)  # events report the scene of the page
-        page = replace(page, request=logged, candidates=candidates, causes=causes, places=places)
+        page = replace(page, request=logged, candidates=candidates, places=places)
         cascade.offer(replace(seen, scene=request.scene), page)
         pages[name] = page if cascade.naming is None else cascade.naming.to_ids(page, requests[name])
-    steps: list[StepTrace] = []
-    for name, page in pages.items():
-        prefix = "" if cascades[name] is own else f"{cascades[name].scene}."
-        steps += [step._replace(stage=prefix + step.stage) for step in page.trace.steps]
     n_items = {name: len(values) for name, values in scores.items()}
     notes: dict[str, Any] = {"n_items": n_items, **({RELAXED: relaxed} if relaxed else {})}
-    steps.append(StepTrace(STAGE, STEP, "selector", sum(n_items.values()), len(order), 0.0, notes=notes))
-    return _join(pages, order, request, steps, n_items, pages[next(iter(pages))])
-
-
-def _join(
-    pages: Mapping[str, Page],
-    order: Sequence[str],
-    request: Request,
-    steps: Sequence[StepTrace],
-    n_items: Mapping[str, int],
-    own: Page,
-) -> Page:
-    """Returns the page whose places have the next item of the type in ``order``."""
-    shortfall = None
-    if len(order) < request.k:
-        detail = ", ".join(f"{name} {n}" for name, n in n_items.items())
-        place = f"{STAGE}.{STEP}"
-        shortfall = Shortfall(
-            request.k, len(order), place, "exhausted", f"{place} has only these items: {detail}"
-        )
-    places: list[int] = [place for page in pages.values() for place in page.places or ()]
-    joined = np.argsort(places)
-    ids: list[Any] = [item.item_id for page in pages.values() for item in page]
-    candidates = Candidates.from_ids(
-        np.concatenate([page.candidates.ids for page in pages.values()])[joined],
-        np.concatenate([page.candidates.scores for page in pages.values()])[joined],
+    mixed = StepTrace(STAGE, STEP, "selector", sum(n_items.values()), len(order), 0.0, notes=notes)
+    steps = (
+        *(
+            step if cascades[name] is own else step._replace(stage=f"{cascades[name].scene}.{step.stage}")
+            for name, page in pages.items()
+            for step in page.trace.steps
+        ),
+        mixed,
     )
+    detail = f"{mixed.place} has only these items: {', '.join(f'{name} {n}' for name, n in n_items.items())}"
+    is_short = len(order) < request.k
+    shortfall = Shortfall(request.k, len(order), mixed.place, "exhausted", detail) if is_short else None
+    joined = np.argsort([place for page in pages.values() for place in page.places or ()])
+    own_page = next(iter(pages.values()))
     listed = {name: getattr(request, name) for name in ("user_id", "shown", "exclude_ids", "only_ids")}
-    return replace(
-        own,
-        request=replace(own.request, **listed),
-        candidates=candidates,
-        trace=Trace(tuple(steps)),
+    mixed_page = replace(
+        own_page,
+        request=replace(own_page.request, **listed),
+        candidates=Candidates.from_ids(
+            np.concatenate([page.candidates.ids for page in pages.values()])[joined],
+            np.concatenate([page.candidates.scores for page in pages.values()])[joined],
+        ),
+        trace=Trace(steps),
         source_names=(),
         degraded=degradations(steps),
         shortfall=shortfall,
-        item_ids=tuple(ids[row] for row in joined.tolist()),
         causes={},
         places=None,
         parts=pages,
-        part_order=tuple(order),
     )
+    return replace(mixed_page, item_ids=tuple(item.item_id for item in mixed_page.items))
 
 
 def _request_of(cascade: Cascade, request: Request) -> Request:

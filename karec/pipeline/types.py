@@ -467,7 +467,6 @@ class Page:
     item_type      type of the items; of a mixed page, the scene's own type
     parts          {item type: the part of a mixed page}, each with its own sources, scores and trace; empty:
                    the page has one type. Then ``candidates`` has ids and calibrated scores only
-    part_order     the item type at each place of a mixed page
     places         of a part: the places of its items on the mixed page; None: 0, 1, …
     """
 
@@ -486,7 +485,6 @@ class Page:
     causes: Mapping[int, tuple[str, int | str]] = field(default_factory=dict)
     item_type: str = WORK_TYPE
     parts: Mapping[str, Page] = field(default_factory=lambda: EMPTY)
-    part_order: tuple[str, ...] = ()
     places: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
@@ -498,10 +496,12 @@ class Page:
     @property
     def items(self) -> tuple[PageItem, ...]:
         if self.parts:
-            items = {name: iter(part.items) for name, part in self.parts.items()}
-            return tuple(
-                replace(next(items[name]), position=place) for place, name in enumerate(self.part_order)
+            items = (
+                replace(item, position=place)
+                for part in self.parts.values()
+                for place, item in zip(part.places or (), part.items, strict=True)
             )
+            return tuple(sorted(items, key=lambda item: item.position))
         candidates = self.candidates
         ids = candidates.ids.tolist() if self.item_ids is None else self.item_ids
         columns = {name: value.tolist() for name, value in candidates.columns.items() if value.ndim == 1}

@@ -40,11 +40,12 @@ def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> mes
 def _items(page: Page, *, is_explained: bool) -> list[messages.Item]:
     """Returns the items of `page.items`. It makes no PageItem: that would take most of the time here."""
     if page.parts:
-        items = {name: iter(_items(part, is_explained=is_explained)) for name, part in page.parts.items()}
-        return [
-            msgspec.structs.replace(next(items[name]), position=place)
-            for place, name in enumerate(page.part_order)
+        items = [
+            msgspec.structs.replace(item, position=place)
+            for part in page.parts.values()
+            for place, item in zip(part.places or (), _items(part, is_explained=is_explained), strict=True)
         ]
+        return sorted(items, key=lambda item: item.position)
     reasons = _reasons(page) if is_explained else None
     candidates = page.candidates
     ids: Sequence[Any] = candidates.ids.tolist() if page.item_ids is None else page.item_ids

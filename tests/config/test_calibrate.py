@@ -69,7 +69,7 @@ def test_mixed_pages_calibrate_the_scene_once_there_are_enough(config):
 
 def test_calibrate_command_prints_each_type_and_keeps_other_scenes(config, capsys):
     file = config.parent / "calibration.json"
-    others = {"other": {"work": {"stage": "rank", "scores": [0.0], "probabilities": [0.5], "rate": 0.5}}}
+    others = {"other": {"work": {"stage": "rank", "scale": 0.0, "bias": 0.0, "rate": 0.5}}}
     file.write_text(json.dumps(others))
     assert main(["calibrate", str(config), "--scene", "feed"]) == 0
     output = capsys.readouterr().out
@@ -100,6 +100,6 @@ def test_calibrate_refuses_a_scene_with_few_reported_pages(tmp_path):
     path = mixed_config(tmp_path, mix=PLAIN, calibrations=None)
     play(path, SCENES.values(), n_moments=2)
     path.write_text(path.read_text() + "\n[scenes.feed.mix]" + MIX_TABLE)
-    with pytest.raises(DataError, match="Log more pages"):
+    with pytest.raises(DataError, match=r"item type 'work' in the scene 'feed'.*Log more pages"):
         calibrate_scene(path, "feed")
     assert not (tmp_path / "calibration.json").exists()

@@ -66,10 +66,8 @@ def test_items_of_a_type_keep_the_order_of_their_scene(feed):
 def test_scores_of_a_mixed_page_are_calibrated_and_positions_count_up(feed):
     page = feed.run(Request(USER, 10, "feed"))
     assert [item.position for item in page] == list(range(10))
-    bounds = {
-        name: (entry["probabilities"][0], entry["probabilities"][1]) for name, entry in CALIBRATIONS.items()
-    }
-    assert all(bounds[item.item_type][0] <= item.score <= bounds[item.item_type][1] for item in page)
+    scores = {name: [item.score for item in page if item.item_type == name] for name in CALIBRATIONS}
+    assert max(scores["song"]) < 0.05 < min(scores["live"]) and 0.4 < max(scores["work"]) < 1
     rows = json.loads(encode(to_response(page, PageRequest(USER), 1.0)))["items"]
     assert [(row["position"], row["item_id"], row["item_type"]) for row in rows] == [
         (item.position, item.item_id, item.item_type) for item in page
@@ -164,7 +162,7 @@ def test_new_calibration_is_taken_by_a_reload(tmp_path):
     path = mixed_config(tmp_path)
     with karec.open(path, scene="feed", reload=True) as swap:
         assert not swap.reload()
-        low = {name: {**entry, "probabilities": [0.0, 0.001]} for name, entry in CALIBRATIONS.items()}
+        low = {name: {**entry, "scale": 0.0, "bias": -9.0} for name, entry in CALIBRATIONS.items()}
         (tmp_path / "calibration.json").write_text(json.dumps({"feed": low}))
         swap.reload()  # or the watcher did
         page = swap.run(Request(USER, 10, "feed"))
@@ -206,7 +204,7 @@ def test_mixed_scene_as_a_part_is_refused(config, tmp_path):
         (None, "cannot be read"),
         ({name: CALIBRATIONS[name] for name in ("work", "live")}, "no calibration of the item type 'song'"),
         (CALIBRATIONS | {"live": {**CALIBRATIONS["live"], "stage": "blend"}}, "in the stage 'blend'"),
-        (CALIBRATIONS | {"live": {**CALIBRATIONS["live"], "scores": [1.0, 0.0]}}, "ascending scores"),
+        (CALIBRATIONS | {"live": {**CALIBRATIONS["live"], "scale": -1.0}}, "expected scale ≥ 0"),
         (CALIBRATIONS | {"live": 7}, "cannot be read"),
     ],
 )

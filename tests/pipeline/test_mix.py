@@ -113,17 +113,13 @@ def test_tie_goes_to_the_first_type():
     assert mix_item_types({"work": np.ones(2), "live": np.ones(2)}, shares, 3)[0] == ("work", "work", "live")
 
 
-def test_calibration_is_linear_between_knots_and_constant_beyond():
-    calibration = ScoreCalibration("rank", (0.0, 1.0), (0.2, 0.6), 0.3)
-    assert calibration.apply(np.array([-5.0, 0.0, 0.25, 1.0, 9.0])) == pytest.approx(
-        [0.2, 0.2, 0.3, 0.6, 0.6]
-    )
+def test_calibration_is_the_logistic_function_of_scale_and_bias():
+    calibration = ScoreCalibration("rank", 2.0, -1.0, 0.3)
+    scores = np.array([-1.0, 0.0, 0.5], np.float32)
+    assert calibration.apply(scores) == pytest.approx([1 / (1 + np.exp(3)), 1 / (1 + np.e), 0.5])
 
 
-@pytest.mark.parametrize(
-    ("scores", "probabilities", "rate"),
-    [((), (), 0.1), ((0.0,), (0.1, 0.2), 0.1), ((1.0, 0.0), (0.1, 0.2), 0.1), ((0.0,), (1.5,), 0.1)],
-)
-def test_calibration_refuses_knots_that_are_no_map(scores, probabilities, rate):
-    with pytest.raises(ValueError, match="ascending scores"):
-        ScoreCalibration("rank", scores, probabilities, rate)
+@pytest.mark.parametrize(("scale", "rate"), [(-0.1, 0.5), (1.0, 1.5), (1.0, -0.5)])
+def test_calibration_refuses_a_falling_map_and_a_rate_beyond_1(scale, rate):
+    with pytest.raises(ValueError, match="expected scale ≥ 0 and a rate"):
+        ScoreCalibration("rank", scale, 0.0, rate)

@@ -21,7 +21,7 @@ mix.guarantees = { live = 0.1, song = 0.25 }
 def service(tmp_path_factory):
     path = nine_scenes_config(tmp_path_factory.mktemp("types"))
     path.write_text(path.read_text() + MIXED)
-    calibration = {"stage": "rank", "scores": [0.0], "probabilities": [0.5], "rate": 0.5}
+    calibration = {"stage": "rank", "scale": 0.0, "bias": 0.0, "rate": 0.5}
     calibrations = dict.fromkeys(("work", "live", "song"), calibration)
     (path.parent / "calibration.json").write_text(json.dumps({"mixed": calibrations}))
     with RunningService(path, "--workers", "2") as running:

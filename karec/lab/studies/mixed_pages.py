@@ -32,7 +32,7 @@ from karec.bundle.item_types import ItemTypeBundle
 from karec.config.calibrate import CalibratedType, calibrate_scene
 from karec.config.open import open_hot_swap
 from karec.errors import DataError
-from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval, ece
+from karec.evaluate.calibration import calibration_error
 from karec.evaluate.tables import format_measure
 from karec.lab.report import Table
 from karec.lab.simulate.world import World
@@ -256,8 +256,8 @@ def mixed_pages_tables(
             for name, p, y in zip(page["types"], page["probabilities"], page["enjoyed"], strict=True)
             if name == result.item_type
         ]
-        users, p, y = (np.array(column, np.float64) for column in zip(*shown, strict=True))
-        interval = bootstrap_interval(UserBootstrap(users, 400, seed).ece(y, p))
+        users, p, y = (np.array(column) for column in zip(*shown, strict=True))
+        error = calibration_error(users, y, p, seed)
         errors.append(
             (
                 result.item_type,
@@ -265,7 +265,7 @@ def mixed_pages_tables(
                 format_measure(result.error.ece, result.error.interval),
                 f"{len(p):,}",
                 f"{y.mean():.4f}",
-                format_measure(ece(y, p), interval),
+                format_measure(error.ece, error.interval),
             )
         )
     head = ("item type", "items", "error on the last day", "items on mixed pages", "enjoyed", "error")

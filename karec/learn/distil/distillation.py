@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.errors import DataError
 from karec.evaluate.agreement import RankedPools
+from karec.evaluate.metrics.platt import fit_calibration
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.retrieval import (
     ListLoss,
@@ -26,7 +27,6 @@ from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict
 from karec.learn.fit.prepare import FitChoice, TrainingData
-from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers, UserOutputs
 from karec.learn.settings.settings import DistilSettings, TrainSettings
 from karec.samples.lists import LoggedLists

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.evaluate.metrics.platt import fit_calibration
 from karec.learn._torch import Tensor, functional, torch, torch_threads
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
@@ -17,7 +18,7 @@ from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
 from karec.learn.fit.prepare import FitChoice, TrainingData
-from karec.learn.nets.calibration import Calibrated, fit_calibration
+from karec.learn.nets.calibration import Calibrated
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker

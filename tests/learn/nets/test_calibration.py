@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from karec.evaluate.metrics.accuracy import auc, ece
-from karec.learn.nets.calibration import Calibrated, fit_calibration
+from karec.evaluate.metrics.platt import fit_calibration
+from karec.learn.nets.calibration import Calibrated
 
 
 def sigmoid(x):

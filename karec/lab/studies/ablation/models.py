@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.evaluate.agreement import RankedPools
+from karec.evaluate.metrics.platt import fit_calibration
 from karec.files import file_aside
 from karec.lab.studies.ablation.inputs import AblationInputs
 from karec.lab.studies.ablation.table import ModelScores
@@ -26,7 +27,6 @@ from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.targets import Targets
 from karec.learn.distil.tower_logits import logits_of_request
 from karec.learn.fit.predictions import predict
-from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers
 from karec.learn.run.first_log import rank_validation_pools, write_first_log
 from karec.learn.run.rankers import train_ranker
