@@ -98,7 +98,7 @@ def calibrate(
         raise DataError(
             f"{len(past.score):,} shown items before the last {test_days:g} days, of which "
             f"{int(past.is_enjoyed.sum()):,} were enjoyed. Expected at least {MIN_ROWS}, with "
-            f"{MIN_POSITIVES} enjoyed and others. Log more pages, and report their impressions with request_id"
+            f"{MIN_POSITIVES} enjoyed and others. Log more pages; report their impressions with request_id"
         )
     p = _fit(past, stage).apply(test.score)
     return _fit(outcomes, stage), calibration_error(test.user_id, test.is_enjoyed, p, seed)
@@ -107,7 +107,9 @@ def calibrate(
 def calibration_error(
     users: NDArray[Any], is_enjoyed: NDArray[Any], p: NDArray[Any], seed: int = 0
 ) -> CalibrationError:
-    """Returns the error of probabilities ``p`` (N,). The interval has no bias: resampling adds to the error."""
+    """Returns the error of probabilities ``p`` (N,). Resampling adds noise to the error, so the interval is
+    shifted to have the error as its median.
+    """
     y = is_enjoyed.astype(np.float64)
     error, samples = ece(y, p), UserBootstrap(users, RESAMPLES, seed).ece(y, p)
     low, high = bootstrap_interval(samples - np.median(samples) + error)

@@ -144,7 +144,23 @@ class Cascade:
 
         No side effects run, and no other item types are mixed in. ``deadline``: a value of ``clock``.
         """
-        return self._run(self._to_numbers(request), deadline)
+        request = self._to_numbers(request)
+        with self._slots.hold():
+            start = self.clock()
+            view = None if self.index is None else self.index.pinned()
+            try:
+                request = request.with_view(view)
+                if self.exposure is not None:
+                    request = request.with_dual_variables(self.exposure.newest)
+                request, page = self._run_steps(request, deadline)
+            except BaseException:
+                if view is not None:
+                    view.close()  # a stored traceback would keep this index generation in memory
+                raise
+            total_ms = (self.clock() - start) * 1e3
+            if request.item_ids is None:
+                self.run_times.add_request(page.trace.steps, total_ms, [stage.name for stage in self.stages])
+        return request, page
 
     def offer(self, request: Request, page: Page) -> None:
         """Offers a result of ``make_page`` to the side effects."""
@@ -196,24 +212,6 @@ class Cascade:
         return self.run(
             Request(user_id, k, self.scene, time_ms, item_ids=ids, first_stage=first_stage, where=where)
         )
-
-    def _run(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
-        with self._slots.hold():
-            start = self.clock()
-            view = None if self.index is None else self.index.pinned()
-            try:
-                request = request.with_view(view)
-                if self.exposure is not None:
-                    request = request.with_dual_variables(self.exposure.newest)
-                request, page = self._run_steps(request, deadline)
-            except BaseException:
-                if view is not None:
-                    view.close()  # a stored traceback would keep this index generation in memory
-                raise
-            total_ms = (self.clock() - start) * 1e3
-            if request.item_ids is None:
-                self.run_times.add_request(page.trace.steps, total_ms, [stage.name for stage in self.stages])
-        return request, page
 
     def _run_steps(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
         """Returns the request as its steps saw it, and the page, which has no view."""

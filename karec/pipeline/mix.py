@@ -172,7 +172,13 @@ def run_mixed(own: Cascade, request: Request, deadline: float | None) -> Page:
     for name, cascade in cascades.items():
         later_ms -= 0.0 if cascade is own else cascade.min_ms
         part_deadline = None if deadline is None else deadline - later_ms / 1e3
-        made[name] = cascade.make_page(requests[name], part_deadline)
+        try:
+            made[name] = cascade.make_page(requests[name], part_deadline)
+        except BaseException:  # a stored traceback would keep the index generations in memory
+            for seen, _ in made.values():
+                if seen.view is not None:
+                    seen.view.close()
+            raise
     scores = {name: own.mix[name].calibration.read(page) for name, (_, page) in made.items()}
     shares = {name: part.share for name, part in own.mix.items()}
     order, relaxed = mix_item_types(scores, shares, request.k)

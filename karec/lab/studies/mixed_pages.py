@@ -2,7 +2,7 @@
 
 1. Users see pages of the three scenes by themselves, each user on one of several days. Their outcomes, drawn
    from the world's truth, go into the online store. They calibrate the mixed scene for the first time.
-2. Users see mixed pages, each user on one of two days. They calibrate the mixed scene again.
+2. Users see mixed pages on two days. These calibrate the mixed scene again.
 3. On the next day all users see a mixed page. These are written as JSON lines that other programs can check:
 
     {"user_id", "k", "types": [item type by place], "ids": [...], "probabilities": [...],
@@ -10,7 +10,8 @@
 
 The check counts types with exact fractions and tries all numbers of items by type. It shares no code with
 the selection. The calibration error compares the probabilities of these pages with their drawn outcomes. The
-world has no uploads meanwhile: users who follow few creators run out of new works, and works get older.
+world has no uploads meanwhile, so ``following`` may show a work again on another day. Requests are spread
+over HOURS, since other rooms are open at each of them.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ SCENE = "following"
 OTHERS = {"live": "live", "song": "song_request"}
 POSITIONS, CAPS, GUARANTEES = {"live": [0]}, {"live": 0.3, "song": 0.4}, {"song": 0.1, WORK_TYPE: 0.2}
 MIXED_DAYS = 2
-EVENING_MS = 20 * HOUR_MS
+HOURS = (8, 10, 12, 14, 16, 18, 20, 22)  # after the snapshot, of a day
 BATCH = 200  # pages whose events are stored together
 STORE, PAGES = "mixed.db", "mixed-pages.jsonl"
 MIX = f"""
@@ -98,6 +99,7 @@ def study_mixed_pages(
     if (folder / STORE).exists():
         raise DataError(f"{folder / STORE}: the events of an earlier study. Remove it to play again.")
     text = f'online = {{ url = "sqlite:{STORE}" }}\n{config.read_text(encoding="utf-8")}'
+    text = text.replace(f"[scenes.{SCENE}]\n", f"[scenes.{SCENE}]\nshow_again = true\n")
     (folder / "parts.toml").write_text(text, encoding="utf-8")
     (folder / "mixed.toml").write_text(text + MIX, encoding="utf-8")
     users = np.asarray(world.dataset.snapshot.users.ids)
@@ -105,24 +107,39 @@ def study_mixed_pages(
     with open_hot_swap(folder / "parts.toml", None) as swap:
         snapshot = swap.cascades[SCENE].bundle.snapshot  # type: ignore[union-attr]
         outcomes = WorldOutcomes(world, make_item_types(world, snapshot), np.random.default_rng(seed))
-        evening_ms = snapshot.time_ms + EVENING_MS
+        day_ms = snapshot.time_ms
         for day in range(n_days):
             for scene in (SCENE, *OTHERS.values()):
-                for _ in _play(swap, outcomes, scene, users[day::n_days], evening_ms, k, progress):
+                for _ in _play_day(swap, outcomes, scene, users[day::n_days], day_ms, k, progress):
                     pass
-            evening_ms += DAY_MS
+            day_ms += DAY_MS
     calibrate_scene(folder / "mixed.toml", SCENE)
     with open_hot_swap(folder / "mixed.toml", SCENE) as swap:
-        for day in range(MIXED_DAYS):
-            for _ in _play(swap, outcomes, SCENE, users[day::MIXED_DAYS], evening_ms, k, progress):
+        for _ in range(MIXED_DAYS):
+            for _ in _play_day(swap, outcomes, SCENE, users, day_ms, k, progress):
                 pass
-            evening_ms += DAY_MS
+            day_ms += DAY_MS
     calibrated = calibrate_scene(folder / "mixed.toml", SCENE)
     with open_hot_swap(folder / "mixed.toml", SCENE) as swap:
-        played = _play(swap, outcomes, SCENE, users, evening_ms, k, progress)
+        played = _play_day(swap, outcomes, SCENE, users, day_ms, k, progress)
         pages = [_to_row(swap, page, labels) for page, labels in played]
     (folder / PAGES).write_text("".join(json.dumps(page) + "\n" for page in pages), encoding="utf-8")
     return calibrated, pages
+
+
+def _play_day(
+    swap: HotSwap,
+    outcomes: WorldOutcomes,
+    scene: str,
+    users: NDArray[Any],
+    day_ms: int,
+    k: int,
+    progress: Progress,
+) -> Iterator[tuple[Page, list[list[str]]]]:
+    """Yields the pages of a day and their labels: each user at one of HOURS."""
+    for i, hour in enumerate(HOURS):
+        progress(i, len(HOURS), f"pages of {scene}")
+        yield from _play(swap, outcomes, scene, users[i :: len(HOURS)], day_ms + hour * HOUR_MS, k)
 
 
 def _play(
@@ -132,7 +149,6 @@ def _play(
     users: NDArray[Any],
     time_ms: int,
     k: int,
-    progress: Progress,
 ) -> Iterator[tuple[Page, list[list[str]]]]:
     """Yields a page of each user and its labels. Stores the events, and opens the rooms of that moment."""
     for name in OTHERS:
@@ -155,7 +171,6 @@ def _play(
             if refused:
                 raise DataError(f"the online store refused events: {dict(refused)}")
             rows = []
-            progress(done, len(users), f"pages of {scene}")
         yield page, labels
 
 
