@@ -18,8 +18,7 @@ from karec.errors import ConfigError, nearest
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.controller import ExposureController
 from karec.features.similar_items import similar_items
-from karec.pipeline.cascade import Cascade
-from karec.pipeline.mix import MixedPart
+from karec.pipeline.cascade import Cascade, MixedPart
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.stage import Stage

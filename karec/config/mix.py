@@ -18,8 +18,8 @@ import msgspec
 
 from karec.config.scenes import WORKS, Config, Scene
 from karec.errors import ConfigError, nearest
-from karec.pipeline.cascade import Cascade
-from karec.pipeline.mix import MixedPart, ScoreCalibration, TypeShare
+from karec.pipeline.cascade import Cascade, MixedPart
+from karec.pipeline.mix import ScoreCalibration, TypeShare
 from karec.toml import Fraction, NonNegativeInt, Settings, convert, mistakes
 
 CALIBRATION = "calibration.json"
@@ -150,13 +150,10 @@ def _calibration_mistakes(config: Config, scene: Scene) -> Iterator[ConfigError]
         yield place.refusal(f"{path} cannot be read: {error}. {advice}", "calibration")
         return
     for item_type, name in scenes_by_type(config, scene).items():
-        if item_type not in calibrations:
-            message = f"{path} has no calibration of the item type {item_type!r} for this scene. {advice}"
-            yield place.refusal(message, "calibration")
-        elif calibrations[item_type].stage not in _stage_names(config, name):
-            stage = calibrations[item_type].stage
+        stage = calibrations[item_type].stage if item_type in calibrations else None
+        if stage not in _stage_names(config, name):
             message = (
-                f"{path} calibrates {item_type!r} in the stage {stage!r}, which {name!r} lacks. {advice}"
+                f"{path} has no calibration of the item type {item_type!r} in a stage of {name!r}. {advice}"
             )
             yield place.refusal(message, "calibration")
 

@@ -28,7 +28,7 @@ from karec.pipeline.deadline import (
     request_slots,
 )
 from karec.pipeline.masks import AllowedRows, MaskCache
-from karec.pipeline.mix import MixedPart, run_mixed
+from karec.pipeline.mix import ScoreCalibration, TypeShare, choose_items, join_parts, request_of_part
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.stage import Stage
@@ -133,13 +133,44 @@ class Cascade:
         deadline = None if request.deadline_ms is None else self.clock() + request.deadline_ms / 1e3
         if self.mix and request.item_ids is None:
             self._check_scene(request)
-            return run_mixed(self, self._with_moment(request), deadline)
-        seen, page = self.make_page(request, deadline)
+            return self._run_mixed(self._with_moment(request), deadline)
+        seen, page = self._make_page(request, deadline)
         if request.item_ids is None:
-            self.offer(seen, page)
+            self._offer(seen, page)
         return page if self.naming is None else self.naming.to_ids(page, request)
 
-    def make_page(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
+    def _run_mixed(self, request: Request, deadline: float | None) -> Page:
+        """Returns a page of all item types. ``request`` has an id and a time.
+
+        Each part runs as a request of its scene for k items; its side effects see those that are on the page.
+        """
+        cascades = {name: part.cascade or self for name, part in self.mix.items()}
+        requests = {
+            name: request_of_part(request, cascade.scene, cascade.naming)
+            for name, cascade in cascades.items()
+        }
+        seen: dict[str, Request] = {}
+        pages: dict[str, Page] = {}
+        later_ms = sum(part.min_ms for part in self.parts)
+        for name, cascade in cascades.items():
+            later_ms -= 0.0 if cascade is self else cascade.min_ms
+            part_deadline = None if deadline is None else deadline - later_ms / 1e3
+            try:
+                seen[name], pages[name] = cascade._make_page(requests[name], part_deadline)
+            except BaseException:  # a stored traceback would keep the index generations in memory
+                for view in [part.view for part in seen.values() if part.view is not None]:
+                    view.close()
+                raise
+        calibrations = {name: part.calibration for name, part in self.mix.items()}
+        shares = {name: part.share for name, part in self.mix.items()}
+        parts, trace = choose_items(pages, calibrations, shares, request)
+        for name, cascade in cascades.items():
+            cascade._offer(replace(seen[name], scene=request.scene), parts[name])
+            if cascade.naming is not None:
+                parts[name] = cascade.naming.to_ids(parts[name], requests[name])
+        return join_parts(parts, {name: part.scene for name, part in cascades.items()}, trace, request)
+
+    def _make_page(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
         """Returns the request as the steps saw it, with its view, and its page with numbers as ids.
 
         No side effects run, and no other item types are mixed in. ``deadline``: a value of ``clock``.
@@ -162,8 +193,7 @@ class Cascade:
                 self.run_times.add_request(page.trace.steps, total_ms, [stage.name for stage in self.stages])
         return request, page
 
-    def offer(self, request: Request, page: Page) -> None:
-        """Offers a result of ``make_page`` to the side effects."""
+    def _offer(self, request: Request, page: Page) -> None:
         for queue in self.side_effects:
             queue.offer(request, page)
 
@@ -473,6 +503,15 @@ class Cascade:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class MixedPart:
+    """One item type of a mixed scene. ``cascade``: of its scene; None: the mixed scene itself."""
+
+    cascade: Cascade | None
+    calibration: ScoreCalibration
+    share: TypeShare
 
 
 def _open_items(request: Request) -> tuple[Candidates, dict[int | str, str]]:

@@ -15,18 +15,15 @@ fill the page, positions before guarantees, later item types before earlier ones
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.pipeline.trace import RELAXED, Shortfall, StepTrace, Trace, degradations
-from karec.pipeline.types import Array, Candidates, Page, Request
-
-if TYPE_CHECKING:
-    from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Array, Candidates, IdNames, Page, Request
 
 STAGE, STEP = "mix", "item_types"
 ROUNDING = 1e-9  # 0.07 · 100 is 7.000000000000001 in float64
@@ -68,15 +65,6 @@ class TypeShare:
     positions: tuple[int, ...] = ()
     cap: float = 1.0
     guarantee: float = 0.0
-
-
-@dataclass(frozen=True)
-class MixedPart:
-    """One item type of a mixed scene. ``cascade``: of its scene; None: the mixed scene itself."""
-
-    cascade: Cascade | None
-    calibration: ScoreCalibration
-    share: TypeShare = field(default_factory=TypeShare)
 
 
 def mix_item_types(
@@ -159,76 +147,70 @@ def _open_needs(
     return sum(max(needs[name] - counts[name] - (name == chosen), ahead[name]) for name in needs)
 
 
-def run_mixed(own: Cascade, request: Request, deadline: float | None) -> Page:
-    """Returns the page of the mixed scene ``own``. ``request`` has an id and a time.
-
-    Each part runs as a request of its scene for k items, and its side effects see the items that are on the
-    page. Of ``shown``, ``exclude_ids`` and ``only_ids`` a part reads the ids of its kind, integer or string.
-    """
-    cascades = {name: part.cascade or own for name, part in own.mix.items()}
-    requests = {name: _request_of(cascade, request) for name, cascade in cascades.items()}
-    made: dict[str, tuple[Request, Page]] = {}
-    later_ms = sum(part.min_ms for part in own.parts)
-    for name, cascade in cascades.items():
-        later_ms -= 0.0 if cascade is own else cascade.min_ms
-        part_deadline = None if deadline is None else deadline - later_ms / 1e3
-        try:
-            made[name] = cascade.make_page(requests[name], part_deadline)
-        except BaseException:  # a stored traceback would keep the index generations in memory
-            for seen, _ in made.values():
-                if seen.view is not None:
-                    seen.view.close()
-            raise
-    scores = {name: own.mix[name].calibration.read(page) for name, (_, page) in made.items()}
-    shares = {name: part.share for name, part in own.mix.items()}
+def choose_items(
+    pages: Mapping[str, Page],
+    calibrations: Mapping[str, ScoreCalibration],
+    shares: Mapping[str, TypeShare],
+    request: Request,
+) -> tuple[dict[str, Page], StepTrace]:
+    """Returns the parts of the page of ``request``: {item type: the items of its page that are on it}, with
+    their places, calibrated scores and the scene of the request; and the trace of this step."""
+    scores = {name: calibrations[name].read(page) for name, page in pages.items()}
     order, relaxed = mix_item_types(scores, shares, request.k)
-    pages = {}
-    for name, cascade in cascades.items():
-        seen, page = made[name]
+    parts = {}
+    for name, page in pages.items():
         places = tuple(place for place, other in enumerate(order) if other == name)
         candidates = page.candidates.with_scores(scores[name]).take(np.arange(len(places)))
         logged = replace(page.request, scene=request.scene)  # events report the scene of the page
-        page = replace(page, request=logged, candidates=candidates, places=places)
-        cascade.offer(replace(seen, scene=request.scene), page)
-        pages[name] = page if cascade.naming is None else cascade.naming.to_ids(page, requests[name])
+        parts[name] = replace(page, request=logged, candidates=candidates, places=places)
     n_items = {name: len(values) for name, values in scores.items()}
     notes: dict[str, Any] = {"n_items": n_items, **({RELAXED: relaxed} if relaxed else {})}
-    mixed = StepTrace(STAGE, STEP, "selector", sum(n_items.values()), len(order), 0.0, notes=notes)
+    return parts, StepTrace(STAGE, STEP, "selector", sum(n_items.values()), len(order), 0.0, notes=notes)
+
+
+def join_parts(
+    parts: Mapping[str, Page], scenes: Mapping[str, str], mixed: StepTrace, request: Request
+) -> Page:
+    """Returns the page of ``parts``, which have the platform's ids; the first is that of the own item type.
+
+    ``scenes``: {item type: scene}, which steps of other types have before their stage; ``mixed``: the trace
+    of ``choose_items``.
+    """
+    own = next(iter(parts.values()))
     steps = (
         *(
-            step if cascades[name] is own else step._replace(stage=f"{cascades[name].scene}.{step.stage}")
-            for name, page in pages.items()
+            step if page is own else step._replace(stage=f"{scenes[name]}.{step.stage}")
+            for name, page in parts.items()
             for step in page.trace.steps
         ),
         mixed,
     )
-    detail = f"{mixed.place} has only these items: {', '.join(f'{name} {n}' for name, n in n_items.items())}"
-    is_short = len(order) < request.k
-    shortfall = Shortfall(request.k, len(order), mixed.place, "exhausted", detail) if is_short else None
-    joined = np.argsort([place for page in pages.values() for place in page.places or ()])
-    own_page = next(iter(pages.values()))
+    n_items = ", ".join(f"{name} {n}" for name, n in mixed.notes["n_items"].items())
+    detail = f"{mixed.place} has only these items: {n_items}"
+    is_short = mixed.n_out < request.k
+    joined = np.argsort([place for page in parts.values() for place in page.places or ()])
     listed = {name: getattr(request, name) for name in ("user_id", "shown", "exclude_ids", "only_ids")}
-    mixed_page = replace(
-        own_page,
-        request=replace(own_page.request, **listed),
+    page = replace(
+        own,
+        request=replace(own.request, **listed),
         candidates=Candidates.from_ids(
-            np.concatenate([page.candidates.ids for page in pages.values()])[joined],
-            np.concatenate([page.candidates.scores for page in pages.values()])[joined],
+            np.concatenate([page.candidates.ids for page in parts.values()])[joined],
+            np.concatenate([page.candidates.scores for page in parts.values()])[joined],
         ),
         trace=Trace(steps),
         source_names=(),
         degraded=degradations(steps),
-        shortfall=shortfall,
+        shortfall=Shortfall(request.k, mixed.n_out, mixed.place, "exhausted", detail) if is_short else None,
         causes={},
         places=None,
-        parts=pages,
+        parts=parts,
     )
-    return replace(mixed_page, item_ids=tuple(item.item_id for item in mixed_page.items))
+    return replace(page, item_ids=tuple(item.item_id for item in page.items))
 
 
-def _request_of(cascade: Cascade, request: Request) -> Request:
-    """Returns the request of a part, with the ids of its kind."""
-    is_text = cascade.naming is not None and cascade.naming.kind == "string"
+def request_of_part(request: Request, scene: str, naming: IdNames | None) -> Request:
+    """Returns the request of a part: of ``scene``, with the listed ids of the kind of its items."""
+    is_text = naming is not None and naming.kind == "string"
 
     def of_kind(ids: Sequence[int | str] | Array) -> Sequence[int | str] | Array:
         if isinstance(ids, np.ndarray) and ids.dtype == np.int64:
@@ -237,7 +219,7 @@ def _request_of(cascade: Cascade, request: Request) -> Request:
 
     return replace(
         request,
-        scene=cascade.scene,
+        scene=scene,
         shown=tuple(of_kind(request.shown)),
         exclude_ids=of_kind(request.exclude_ids),
         only_ids=None if request.only_ids is None else of_kind(request.only_ids),

@@ -203,7 +203,10 @@ def test_mixed_scene_as_a_part_is_refused(config, tmp_path):
     [
         (None, "cannot be read"),
         ({name: CALIBRATIONS[name] for name in ("work", "live")}, "no calibration of the item type 'song'"),
-        (CALIBRATIONS | {"live": {**CALIBRATIONS["live"], "stage": "blend"}}, "in the stage 'blend'"),
+        (
+            CALIBRATIONS | {"live": {**CALIBRATIONS["live"], "stage": "blend"}},
+            "no calibration of the item type 'live' in a stage of 'live'",
+        ),
         (CALIBRATIONS | {"live": {**CALIBRATIONS["live"], "scale": -1.0}}, "expected scale ≥ 0"),
         (CALIBRATIONS | {"live": 7}, "cannot be read"),
     ],
