@@ -94,9 +94,7 @@ def test_scores_add_tables_before_scales_of_version_and_item(dtype: str) -> None
 
 def test_codes_of_one_hash_have_their_own_values() -> None:
     inverse = pow(0x9E3779B1, -1, 2**32)  # of the factor in native/src/search/code_tables.cpp
-    codes = np.array(
-        [hash_ * inverse % 2**32 for hash_ in range(200)]
-    )  # in one slot, in one bit of the filter
+    codes = np.array([hash_ * inverse % 2**32 for hash_ in range(200)])  # in one slot, with one entry
     index = ItemIndex.build(np.arange(200), np.zeros((200, 1)), codes={"creator_id": codes})
     known = np.sort(codes[::2])
     table = CodeTable(known, np.arange(1, 101, dtype=np.float32), -5)

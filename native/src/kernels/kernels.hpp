@@ -27,6 +27,7 @@ inline constexpr std::size_t kColumns = 32;           // queries of one panel
 inline constexpr std::size_t kSelectionPadding = 16;  // keys that may be written behind the selected ones
 inline constexpr std::size_t kTreeRows = 64;          // rows of one call of sum_leaves
 inline constexpr std::size_t kWordLeaves = 32;        // leaves of one TreeWord
+inline constexpr std::size_t kTableRows = 128;        // rows of one call of sum_tables
 
 // Larger for larger scores, never 0. NaN counts as −inf; −0 as +0.
 inline std::uint32_t ordered_score(float score) noexcept {
@@ -61,6 +62,22 @@ inline std::size_t home_bucket(std::int64_t id, std::size_t n_buckets) noexcept 
     __extension__ using Wide = unsigned __int128;
     return static_cast<std::size_t>(static_cast<Wide>(h) * n_buckets >> 64);
 }
+
+// One array with a table of float32 for each code column; several codes may have one entry.
+struct TableEntries {
+    static constexpr std::size_t kMaxColumns = 16;
+    // The entry of a code in column c.
+    std::uint32_t find(std::size_t c, std::uint32_t code) const noexcept {
+        const std::uint32_t entry = code * factors[c] >> shifts[c];
+        return (entry < lasts[c] ? entry : lasts[c]) + firsts[c];
+    }
+    const float* values;
+    std::size_t n_columns;
+    std::uint32_t factors[kMaxColumns];
+    std::uint32_t shifts[kMaxColumns];
+    std::uint32_t lasts[kMaxColumns];
+    std::uint32_t firsts[kMaxColumns];
+};
 
 // A row whose value in `column` is not ≤ `threshold` can only reach the leaves of `leaves`, a bit each.
 struct TreeSplit {
@@ -158,6 +175,15 @@ struct Kernels {
     std::size_t (*find_ids)(const Pages<IdBucket>& buckets, std::size_t n_buckets, const std::int64_t* ids,
                             std::size_t n, const std::int64_t* next, std::size_t n_next,
                             const IdBucket** buckets_of_ids, std::int32_t* rows, std::uint32_t* displaced);
+
+    // Tables of a query (table_loops.inc).
+
+    // sums[i] = ((0 + v_0) + v_1) + … for the values v_c of the entries of the codes rows[i]. These have room for the
+    // next power of two of n_columns codes. Prefetches next[i] if `next` is not null. Bit i of `unknown`, kTableRows /
+    // 64 words, is set if sum i < n is NaN or +inf. n ≤ kTableRows; `sums` has room for kTableRows, and those from n on
+    // are arbitrary.
+    void (*sum_tables)(const TableEntries& entries, const std::uint32_t* const* rows, const std::uint32_t* const* next,
+                       std::size_t n, float* sums, std::uint64_t* unknown);
 
     // Top-k (selection_loops.inc).
 

@@ -1,9 +1,9 @@
 // CodeTables looks up the tables of one query for the codes of rows.
 //
-// Algorithm: a table with small codes becomes an array by code. Another one becomes a hash table with its codes as
-// keys, behind a filter of one bit for each hash value. A row is summed as if it had none of the hashed codes; rows
-// with a code that passes its filter are summed again, exactly.
-// Cost: O(codes) at the start, expected O(columns) a row, twice if it passes a filter (`make bench K=prerank`).
+// Algorithm: a table with small codes becomes an array by code. Another one becomes an array by hash, which has NaN for
+// the hashes of its codes and `other` for the rest, and a hash table with its codes as keys. Rows are summed by the
+// arrays (kernels().sum_tables); if the sum is NaN, the row is summed again with the hash tables.
+// Cost: O(codes) at the start, expected O(columns) a row, twice if a hash is that of a code (`make bench K=prerank`).
 // Invariant: a code that the table lacks has `other`, also if its hash is that of another code.
 // Threads: any number of threads may use one object.
 #pragma once
@@ -12,9 +12,9 @@
 #include <cstdint>
 #include <span>
 
-#include "base/pages.hpp"
 #include "base/scratch.hpp"
 #include "karec/index_view.hpp"
+#include "kernels/kernels.hpp"
 
 namespace karec {
 
@@ -24,15 +24,13 @@ class CodeTables {
     explicit CodeTables(std::span<const CodeTable> tables);
     CodeTables(CodeTables&&) noexcept = default;  // a copy would point into the memory of the original
 
-    bool empty() const noexcept { return columns_.empty(); }
+    bool empty() const noexcept { return entries_.n_columns == 0; }
 
-    // scores[i] += ((0 + t_0) + t_1) + … for rows[i] ≥ 0, t_c the value of table c for the row's code in column c, in
-    // float32. `codes` has one for each table, by row. Prefetches the codes of next[i] if `next` is not null. n ≤
-    // kMaxRows.
-    void add(const Pages<std::uint32_t>& codes, const std::int32_t* rows, const std::int32_t* next, std::size_t n,
-             float* scores) const noexcept;
-
-    static constexpr std::size_t kMaxRows = 128;
+    // sums[i] = ((0 + t_0) + t_1) + …, t_c the value of table c for codes[i][c], in float32. codes[i] has room for the
+    // next power of two of columns. Prefetches next[i] if `next` is not null. n ≤ kTableRows; `sums` has room for
+    // kTableRows.
+    void sum(const std::uint32_t* const* codes, const std::uint32_t* const* next, std::size_t n,
+             float* sums) const noexcept;
 
   private:
     // A code and its value; NaN marks an empty slot.
@@ -40,30 +38,19 @@ class CodeTables {
         std::uint32_t code;
         float value;
     };
+    // Slots with linear probing, at most an eighth of them full; none if the column has an array by code.
+    using Slots = ScratchVector<Slot>;
 
-    // The table of a column, with the parts that most rows read on one cache line.
-    struct alignas(64) Column {
-        const float* by_code = nullptr;  // last + 1 values, the last of them `other`; null: hashed
-        const std::uint64_t* filter = nullptr;
-        const Slot* slots = nullptr;  // last + 1, at most half of them full, with linear probing
-        std::uint32_t last = 0;
-        unsigned filter_shift = 0;
-        unsigned slot_shift = 0;
-        float other = 0.0f;
+    void add_array(const CodeTable& given, std::uint32_t last_code);
+    void add_hash_table(const CodeTable& given);
+    std::uint32_t add_entries(std::size_t n, float value);
+    float sum_exactly(const std::uint32_t* codes) const noexcept;
+    float find(std::size_t column, std::uint32_t code) const noexcept;
 
-        float find(std::uint32_t code) const noexcept;
-    };
-
-    Column make_array(const CodeTable& given, std::uint32_t last_code);
-    Column make_hash_table(const CodeTable& given);
-    float sum(const std::uint32_t* codes) const noexcept;
-    void sum_rows(const std::uint32_t* const* rows, float* sums, std::uint64_t* passes) const noexcept;
-
-    ScratchVector<Column> columns_;
-    // The memory of the columns.
-    ScratchVector<ScratchVector<float>> arrays_;
-    ScratchVector<ScratchVector<std::uint64_t>> filters_;
-    ScratchVector<ScratchVector<Slot>> slots_;
+    TableEntries entries_{};
+    ScratchVector<float> values_;  // of the entries
+    ScratchVector<Slots> slots_;   // by column
+    ScratchVector<float> others_;  // by column
 };
 
 }  // namespace karec

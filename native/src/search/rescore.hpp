@@ -27,6 +27,7 @@ void rescore(const Generation& g, const Query& query, std::size_t k, RowOf&& row
     TopK exact(k, positions.size());
     std::int32_t rows[kScoreBlock];
     const std::byte* vectors[kScoreBlock];
+    const std::uint32_t* codes[kScoreBlock];
     float scores[kScoreBlock];
     for (std::size_t first = 0; first < positions.size(); first += kScoreBlock) {
         const std::size_t n = std::min(kScoreBlock, positions.size() - first);
@@ -35,7 +36,8 @@ void rescore(const Generation& g, const Query& query, std::size_t k, RowOf&& row
             vectors[i] = g.exact_rows.at(static_cast<std::size_t>(rows[i]));
         }
         queries.dot(g, rows, vectors, nullptr, n, scores);
-        adjust_scores(g, queries, rows, nullptr, n, scores);
+        if (queries.has_tables()) find_codes(g, rows, n, codes);
+        adjust_scores(g, queries, rows, codes, nullptr, n, scores);
         for (std::size_t i = 0; i < n; ++i) exact.offer(scores[i], positions[first + i]);
     }
     top = std::move(exact);

@@ -35,7 +35,7 @@ void exact_scan(const Generation& g, std::span<const Query> queries, std::span<T
         next.read(g, tile.first + tile.n, {});
         if (tile.is_empty()) continue;
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            offer_tile(g, tile, padded[q], tops[q], q == 0 && next.n == tile.n ? next.vectors : nullptr);
+            offer_tile(g, tile, padded[q], tops[q], q == 0 && next.n == tile.n && !next.is_empty() ? &next : nullptr);
         }
     }
 }

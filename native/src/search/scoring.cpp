@@ -42,32 +42,33 @@ void PaddedQueries::dot(const Generation& g, std::int32_t* rows, const std::byte
     }
 }
 
-void PaddedQueries::add_tables(const Generation& g, const std::int32_t* rows, const std::int32_t* next, std::size_t n,
-                               float* scores) const noexcept {
-    const Pages<std::uint32_t> codes = g.item_codes.pages();
+void PaddedQueries::add_tables(const Generation& g, const std::int32_t* rows, const std::uint32_t* const* codes,
+                               const std::uint32_t* const* next, std::size_t n, float* scores) const noexcept {
+    float sums[kTableRows];
     if (is_single()) {
-        tables_[0].add(codes, rows, next, n, scores);
+        tables_[0].sum(codes, next, n, sums);
+        for (std::size_t i = 0; i < n; ++i) scores[i] += sums[i];
         return;
     }
-    std::int32_t own_rows[kScoreBlock];
     for (std::size_t q = 0; q < queries_.size(); ++q) {
         if (tables_[q].empty()) continue;
+        tables_[q].sum(codes, next, n, sums);
         for (std::size_t i = 0; i < n; ++i) {
             const bool is_own = rows[i] >= 0 && query_of_code_[g.code_of(static_cast<std::size_t>(rows[i]))] == q;
-            own_rows[i] = is_own ? rows[i] : kUnknownRow;
+            if (is_own) scores[i] += sums[i];
         }
-        tables_[q].add(codes, own_rows, next, n, scores);
     }
 }
 
 void apply_version_scales(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows,
-                          const std::int32_t* next, std::size_t n, float* scores) noexcept {
+                          const std::uint32_t* const* codes, const std::uint32_t* const* next, std::size_t n,
+                          float* scores) noexcept {
     if (queries.is_int8()) {
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] >= 0) scores[i] *= *g.scales.at(static_cast<std::size_t>(rows[i]));
         }
     }
-    if (queries.has_tables()) queries.add_tables(g, rows, next, n, scores);
+    if (queries.has_tables()) queries.add_tables(g, rows, codes, next, n, scores);
     if (g.is_calibrated()) {
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] >= 0) scores[i] = g.calibrate_score(static_cast<std::size_t>(rows[i]), scores[i]);
@@ -76,8 +77,9 @@ void apply_version_scales(const Generation& g, const PaddedQueries& queries, con
 }
 
 void adjust_scores(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows,
-                   const std::int32_t* next, std::size_t n, float* scores) noexcept {
-    apply_version_scales(g, queries, rows, next, n, scores);
+                   const std::uint32_t* const* codes, const std::uint32_t* const* next, std::size_t n,
+                   float* scores) noexcept {
+    apply_version_scales(g, queries, rows, codes, next, n, scores);
     if (g.adjustments.empty()) return;
     for (std::size_t i = 0; i < n; ++i) {
         if (rows[i] < 0) continue;

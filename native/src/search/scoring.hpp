@@ -25,7 +25,7 @@ namespace karec {
 inline constexpr std::size_t kScoreBlock = 128;  // prefetched rows: enough to hide memory latency, few enough for L2
 inline constexpr std::int32_t kBlockedRow = -2;
 static_assert(kScoreBlock == IdLookup::kBlock);
-static_assert(kScoreBlock <= CodeTables::kMaxRows);
+static_assert(kScoreBlock <= kTableRows);
 
 // A checked query, or one for each model version, padded and rounded for the kernels of one row format.
 class PaddedQueries {
@@ -36,10 +36,10 @@ class PaddedQueries {
     // is skipped, and rows of a version without a query become kUnknownRow. Prefetches `next` if it is not null.
     void dot(const Generation& g, std::int32_t* rows, const std::byte* const* vectors, const std::byte* const* next,
              std::size_t n, float* out) const noexcept;
-    // scores[i] += the sum of the tables of row i's version, for rows[i] ≥ 0. Prefetches the codes of `next` if it is
-    // not null.
-    void add_tables(const Generation& g, const std::int32_t* rows, const std::int32_t* next, std::size_t n,
-                    float* scores) const noexcept;
+    // scores[i] += the sum of the tables of row i's version at codes[i]; the score of a row < 0 becomes arbitrary.
+    // Prefetches `next` if it is not null.
+    void add_tables(const Generation& g, const std::int32_t* rows, const std::uint32_t* const* codes,
+                    const std::uint32_t* const* next, std::size_t n, float* scores) const noexcept;
     bool is_single() const noexcept { return query_of_code_.empty(); }
     bool has_tables() const noexcept {
         return std::ranges::any_of(tables_, [](const CodeTables& tables) { return !tables.empty(); });
@@ -59,18 +59,29 @@ class PaddedQueries {
     ScratchVector<std::size_t> query_of_code_;  // by version code of a row; empty: one query for all rows
 };
 
+inline constexpr std::uint32_t kNoCodes[kMaxCodeColumns] = {};  // of a row without an item
+
+// codes[i] = the codes of rows[i] ≥ 0.
+inline void find_codes(const Generation& g, const std::int32_t* rows, std::size_t n, const std::uint32_t** codes) {
+    for (std::size_t i = 0; i < n; ++i) codes[i] = g.item_codes.at(static_cast<std::size_t>(rows[i]));
+}
+
 // For rows[i] ≥ 0, scores[i] → (scores[i]·scale of an int8 row + tables)·scale + offset of the row's model version.
-// Prefetches the codes of `next` if it is not null.
+// codes[i] are those of row i, or kNoCodes if rows[i] < 0; they are read if the query has tables. Prefetches the codes
+// `next` if it is not null.
 void apply_version_scales(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows,
-                          const std::int32_t* next, std::size_t n, float* scores) noexcept;
+                          const std::uint32_t* const* codes, const std::uint32_t* const* next, std::size_t n,
+                          float* scores) noexcept;
 // The same, then scale and offset of the row's item.
 void adjust_scores(const Generation& g, const PaddedQueries& queries, const std::int32_t* rows,
-                   const std::int32_t* next, std::size_t n, float* scores) noexcept;
+                   const std::uint32_t* const* codes, const std::uint32_t* const* next, std::size_t n,
+                   float* scores) noexcept;
 
 // A block of candidates. A skipped candidate has a readable vector and adjustment without meaning.
 struct CandidateBlock {
     std::int32_t rows[kScoreBlock];  // or why the candidate is skipped: kUnknownRow, kBlockedRow
     const std::byte* vectors[kScoreBlock];
+    const std::uint32_t* codes[kScoreBlock];     // not set if the index has none
     const Adjustment* adjustments[kScoreBlock];  // not set if the index has none
 };
 
@@ -90,6 +101,7 @@ class CandidateReader {
         if (g_.n_rows() == 0) {
             std::fill_n(block.rows, n, kUnknownRow);
             std::fill_n(block.vectors, n, placeholder_);
+            std::fill_n(block.codes, n, kNoCodes);
             return;
         }
         find_vectors(n, block);
@@ -105,6 +117,8 @@ class CandidateReader {
     void find_vectors(std::size_t n, CandidateBlock& block) const noexcept {
         const auto n_rows = static_cast<std::uint32_t>(g_.n_rows());
         const Pages<std::byte> vectors = g_.rows.pages();
+        const Pages<std::uint32_t> codes = g_.item_codes.pages();
+        const bool has_codes = !g_.item_codes.empty();
         const RowSet::Words closed = g_.closed.to_words();
         std::uint32_t skipped[kScoreBlock];
         std::size_t n_skipped = 0;
@@ -113,12 +127,14 @@ class CandidateReader {
             const bool is_unknown = row >= n_rows;
             const std::uint32_t readable_row = is_unknown ? 0 : row;
             block.vectors[i] = vectors.at(readable_row);
+            if (has_codes) block.codes[i] = codes.at(readable_row);
             skipped[n_skipped] = static_cast<std::uint32_t>(i);
             n_skipped += is_unknown | closed.has(readable_row);
         }
         for (std::size_t s = 0; s < n_skipped; ++s) {
             std::int32_t& row = block.rows[skipped[s]];
             block.vectors[skipped[s]] = placeholder_;
+            block.codes[skipped[s]] = kNoCodes;
             const bool is_known = static_cast<std::uint32_t>(row) < n_rows;
             row = is_known && !g_.removed.has(static_cast<std::size_t>(row)) ? kBlockedRow : kUnknownRow;
         }
@@ -161,7 +177,7 @@ SearchCount score_candidates(const Generation& g, const PaddedQueries& queries, 
         if (n_next > 0) reader.read(first + n, n_next, blocks[half ^ 1]);
         const CandidateBlock* next = n_next > 0 ? &blocks[half ^ 1] : nullptr;
         queries.dot(g, block.rows, block.vectors, next != nullptr ? next->vectors : nullptr, n, scores);
-        apply_version_scales(g, queries, block.rows, next != nullptr ? next->rows : nullptr, n, scores);
+        apply_version_scales(g, queries, block.rows, block.codes, next != nullptr ? next->codes : nullptr, n, scores);
         for (std::size_t i = 0; i < n && !g.adjustments.empty(); ++i) {
             scores[i] = scores[i] * block.adjustments[i]->scale + block.adjustments[i]->offset;
         }
@@ -184,22 +200,23 @@ template <class Take>
 void score_rows(const Generation& g, const PaddedQueries& queries, std::span<const std::int32_t> all, Take&& take) {
     std::int32_t rows[kScoreBlock];
     const std::byte* vectors[2][kScoreBlock];
+    const std::uint32_t* codes[2][kScoreBlock];
     float scores[kScoreBlock];
-    const Pages<std::byte> pages = g.rows.pages();
-    const auto find_vectors = [&all, pages](std::size_t first, const std::byte** found) {
+    const auto find_vectors = [&](std::size_t first, std::size_t half) {
         const std::size_t n = std::min(kScoreBlock, all.size() - first);
-        for (std::size_t i = 0; i < n; ++i) found[i] = pages.at(static_cast<std::size_t>(all[first + i]));
+        for (std::size_t i = 0; i < n; ++i) vectors[half][i] = g.rows.at(static_cast<std::size_t>(all[first + i]));
+        if (queries.has_tables()) find_codes(g, &all[first], n, codes[half]);
         return n;
     };
-    std::size_t n_next = find_vectors(0, vectors[0]);
+    std::size_t n_next = find_vectors(0, 0);
     std::size_t half = 0;
     for (std::size_t first = 0; n_next > 0; half ^= 1) {
         const std::size_t n = n_next;
-        n_next = find_vectors(first + n, vectors[half ^ 1]);
+        n_next = find_vectors(first + n, half ^ 1);
         std::copy_n(&all[first], n, rows);
         const bool has_next = n_next == n;
         queries.dot(g, rows, vectors[half], has_next ? vectors[half ^ 1] : nullptr, n, scores);
-        adjust_scores(g, queries, rows, has_next ? &all[first + n] : nullptr, n, scores);
+        adjust_scores(g, queries, rows, codes[half], has_next ? codes[half ^ 1] : nullptr, n, scores);
         take(first, n, rows, scores);
         first += n;
     }

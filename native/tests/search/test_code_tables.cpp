@@ -1,5 +1,6 @@
 // Look-ups of tables, and searches of an index with code columns.
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <iterator>
 #include <limits>
@@ -71,7 +72,7 @@ ItemIndex coded_index(std::size_t n, DType dtype, std::mt19937_64& random) {
 TEST(code_tables_sum_the_values_of_each_code_in_order) {
     std::mt19937_64 random(1);
     for (int round = 0; round < 2000; ++round) {
-        const std::size_t n = random() % (CodeTables::kMaxRows + 1);
+        const std::size_t n = random() % (kTableRows + 1);
         const std::size_t n_columns = 1 + random() % kMaxCodeColumns;
         std::vector<OwnedTable> tables;
         std::vector<CodeTable> views;
@@ -81,24 +82,24 @@ TEST(code_tables_sum_the_values_of_each_code_in_order) {
         }
         views.reserve(n_columns);
         for (const OwnedTable& table : tables) views.push_back(table.view());
-        std::vector<std::uint32_t> codes(n * n_columns);
-        const std::uint32_t* page = codes.data();
-        std::vector<std::int32_t> rows(n);
+        const std::size_t width = std::bit_ceil(n_columns);
+        std::vector<std::uint32_t> codes(n * width);
+        std::vector<const std::uint32_t*> of_rows(n);
         std::vector<float> expected(n, 0.0f);
         for (std::size_t i = 0; i < n; ++i) {
-            rows[i] = random() % 8 == 0 ? kUnknownRow : static_cast<std::int32_t>(i);
+            of_rows[i] = &codes[i * width];
             for (std::size_t c = 0; c < n_columns; ++c) {
                 const std::vector<std::uint32_t>& known = tables[c].codes;
                 const bool is_known = !known.empty() && random() % 2 == 0;
-                codes[i * n_columns + c] =
+                codes[i * width + c] =
                     is_known ? known[random() % known.size()] : draw_code(static_cast<int>((round + c) % 4), random);
-                expected[i] += tables[c].find(codes[i * n_columns + c]);
+                expected[i] += tables[c].find(codes[i * width + c]);
             }
-            expected[i] = rows[i] < 0 ? 7.0f : 7.0f + expected[i];
         }
-        std::vector<float> scores(n, 7.0f);
-        CodeTables(views).add({&page, 31, n_columns}, rows.data(), rows.data(), n, scores.data());
-        CHECK(scores == expected);
+        std::vector<float> sums(kTableRows);
+        CodeTables(views).sum(of_rows.data(), of_rows.data(), n, sums.data());
+        sums.resize(n);
+        CHECK(sums == expected);
     }
 }
 
@@ -114,11 +115,10 @@ TEST(code_table_of_many_codes_finds_each) {
     const CodeTables tables({&view, 1});
     int wrong = 0;
     for (std::uint32_t code = 0; code < 1'400'000; code += 1 + static_cast<std::uint32_t>(random() % 3)) {
-        const std::uint32_t* page = &code;
-        const std::int32_t row = 0;
-        float score = 0.0f;
-        tables.add({&page, 31, 1}, &row, nullptr, 1, &score);
-        wrong += score != table.find(code);
+        const std::uint32_t* row = &code;
+        float sums[kTableRows];
+        tables.sum(&row, nullptr, 1, sums);
+        wrong += sums[0] != table.find(code);
     }
     CHECK(wrong == 0);
 }
