@@ -69,30 +69,28 @@ def test_recommend_prints_the_page_and_its_trace(job, capsys):
 def test_recommend_gives_the_reason_for_a_short_page(job, capsys):
     arguments = [str(job / "karec.toml"), "--user", "10000001", "--k", "500"]
     assert cli.main(["recommend", *arguments]) == 0
-    assert "386 of 500 items: prerank.dpp keeps at most 386" in " ".join(capsys.readouterr().out.split())
+    assert "386 of 500 items: prerank.top_k keeps at most 386" in " ".join(capsys.readouterr().out.split())
     assert cli.main(["recommend", *arguments, "--json"]) == 0
     short = json.loads(capsys.readouterr().out)["shortfall"]
     assert (short["wanted"], short["got"]) == (500, 386)
-    assert (short["step"], short["reason"]) == ("prerank.dpp", "limit")
+    assert (short["step"], short["reason"]) == ("prerank.top_k", "limit")
 
 
-def test_recommend_explains_the_selection_of_both_dpp_steps(job, capsys):
+def test_recommend_explains_the_selection_of_the_dpp(job, capsys):
     config = str(job / "karec.toml")
     assert cli.main(["recommend", config, "--user", "999", "--explain", "--trace"]) == 0
     out = capsys.readouterr().out
-    for words in ("prerank.dpp", "rerank.dpp", "closest", "top k"):
+    for words in ("rerank.dpp", "closest", "top k"):
         assert words in out
     assert cli.main(["recommend", config, "--user", "999", "--explain", "--json"]) == 0
     page = json.loads(capsys.readouterr().out)
-    notes = {step["stage"]: step["notes"] for step in page["trace"] if step["step"] == "dpp"}
-    assert notes.keys() == {"prerank", "rerank"}
-    for explanation in (notes[stage]["explanation"] for stage in notes):
-        ids = [work["id"] for work in explanation["works"]]
-        assert {item["item_id"] for item in page["items"]} <= set(ids)
-        assert len(explanation["top_k"]) == len(ids)
-        closest = [work["closest"] for work in explanation["works"]]
-        assert closest[0] is None
-        assert all(closest[position] in ids[:position] for position in range(1, len(ids)))
+    (explanation,) = (step["notes"]["explanation"] for step in page["trace"] if step["step"] == "dpp")
+    ids = [work["id"] for work in explanation["works"]]
+    assert {item["item_id"] for item in page["items"]} <= set(ids)
+    assert len(explanation["top_k"]) == len(ids)
+    closest = [work["closest"] for work in explanation["works"]]
+    assert closest[0] is None
+    assert all(closest[position] in ids[:position] for position in range(1, len(ids)))
 
 
 @pytest.mark.parametrize(
