@@ -13,6 +13,9 @@ from karec.cli.output import make_console, text_table
 def calibrate(
     config: Config,
     scene: Annotated[str, typer.Option(metavar="NAME", help="Scene of CONFIG with a table mix.")],
+    days: Annotated[
+        float, typer.Option(min=0.01, metavar="DAYS", help="Newest days of the rank logs to learn from.")
+    ] = 7.0,
     test_days: Annotated[
         float, typer.Option(min=0.01, metavar="DAYS", help="Last days of the log, to measure the error on.")
     ] = 1.0,
@@ -34,7 +37,7 @@ def calibrate(
             f"{result.error.n_rows:,}",
             format_measure(result.error.ece, result.error.interval),
         )
-        for result in calibrate_scene(config, scene, test_days=test_days)
+        for result in calibrate_scene(config, scene, days=days, test_days=test_days)
     ]
     head = ("item type", "shown in", "items", "enjoyed", "items on the last days", "calibration error")
     make_console().print(text_table(f"Calibration of {scene} (95 % intervals over users)", head, rows))

@@ -14,6 +14,7 @@ from karec.evaluate.calibration import CalibrationError, calibrate, served_outco
 from karec.files import read_json, write_text_aside
 from karec.logs.read import read_rank_log
 from karec.online.read_log import read_log
+from karec.times import DAY_MS
 from karec.toml import convert
 
 RANK = "rank"  # the stage that rank_log logs by default
@@ -30,10 +31,14 @@ class CalibratedType:
     error: CalibrationError
 
 
-def calibrate_scene(path: Path, name: str, *, test_days: float = 1.0) -> list[CalibratedType]:
+def calibrate_scene(
+    path: Path, name: str, *, days: float = 7.0, test_days: float = 1.0
+) -> list[CalibratedType]:
     """Writes the calibrations of the scene `name` of the karec.toml at `path`, into the file of its `mix`.
 
-    As long as the scene has too few pages with a type, those of the scene that finds its items are used.
+    The newest ``days`` of the rank logs are read. As long as the scene has too few pages with a type, those
+    of the scene that finds its items are used.
+
     Raises ConfigError without a table `mix`, an online store or a rank log, DataError for too few outcomes.
     """
     config = Config.read(path)
@@ -47,6 +52,7 @@ def calibrate_scene(path: Path, name: str, *, test_days: float = 1.0) -> list[Ca
     for item_type, own_scene in scenes.items():
         folder, stage = _rank_log_of(config, own_scene)
         log = read_rank_log(path.parent / folder, ())
+        log = log.take(log.time_ms > log.time_ms.max() - days * DAY_MS)
         meaning = (bundle if item_type == WORKS else bundle.item_type(item_type)).snapshot.meaning
         shown_in = name
         outcomes = served_outcomes(log, head, events, shown_in, item_type, meaning)

@@ -63,8 +63,10 @@ def test_calibrated_scene_opens_and_orders_types_by_probability(config):
 def test_mixed_pages_calibrate_the_scene_once_there_are_enough(config):
     calibrate_scene(config, "feed")
     play(config, ["feed"], n_moments=30)
-    results = {result.item_type: result.scene for result in calibrate_scene(config, "feed")}
-    assert results == {"work": "feed", "live": "feed", "song": "feed"}
+    results = {result.item_type: result for result in calibrate_scene(config, "feed")}
+    assert {name: result.scene for name, result in results.items()} == dict.fromkeys(SCENES, "feed")
+    recent = calibrate_scene(config, "feed", days=2.3)
+    assert all(result.n_rows < results[result.item_type].n_rows for result in recent)
 
 
 def test_calibrate_command_prints_each_type_and_keeps_other_scenes(config, capsys):

@@ -119,7 +119,7 @@ def study_mixed_pages(
             for _ in _play_day(swap, outcomes, SCENE, users, day_ms, k, progress):
                 pass
             day_ms += DAY_MS
-    calibrated = calibrate_scene(folder / "mixed.toml", SCENE)
+    calibrated = calibrate_scene(folder / "mixed.toml", SCENE, days=MIXED_DAYS)
     with open_hot_swap(folder / "mixed.toml", SCENE) as swap:
         played = _play_day(swap, outcomes, SCENE, users, day_ms, k, progress)
         pages = [_to_row(swap, page, labels) for page, labels in played]
