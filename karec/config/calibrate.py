@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from karec.config.assemble import open_bundle
 from karec.config.mix import MixSettings, scenes_by_type
 from karec.config.scenes import WORKS, Config
 from karec.errors import DataError
 from karec.evaluate.calibration import CalibrationError, calibrate, served_outcomes
-from karec.files import read_json, write_text_aside
+from karec.files import write_text_aside
 from karec.logs.read import read_rank_log
 from karec.online.read_log import read_log
 from karec.times import DAY_MS
@@ -34,7 +38,7 @@ class CalibratedType:
 def calibrate_scene(
     path: Path, name: str, *, days: float = 7.0, test_days: float = 1.0
 ) -> list[CalibratedType]:
-    """Writes the calibrations of the scene `name` of the karec.toml at `path`, into the file of its `mix`.
+    """Writes the calibrations of the scene `name` of the karec.toml at `path` into the file of its `mix`.
 
     The newest ``days`` of the rank logs are read. As long as the scene has too few pages with a type, those
     of the scene that finds its items are used.
@@ -67,7 +71,9 @@ def calibrate_scene(
         results.append(CalibratedType(item_type, shown_in, n_rows, calibration.rate, error))
         calibrations[item_type] = {**asdict(calibration), "n_rows": n_rows, "error": asdict(error)}
     file = path.parent / convert(MixSettings, scene.mix, scene.place["mix"]).calibration
-    others = read_json(file) if file.exists() else {}
+    others: dict[str, Any] = {}
+    with suppress(FileNotFoundError, ValueError, msgspec.MsgspecError):  # a damaged file is replaced
+        others = msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, dict[str, Any]]])
     write_text_aside(file, json.dumps({**others, name: calibrations}, indent=1) + "\n")
     return results
 

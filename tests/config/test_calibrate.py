@@ -80,6 +80,14 @@ def test_calibrate_command_prints_each_type_and_keeps_other_scenes(config, capsy
     assert written["other"] == others["other"] and written["feed"].keys() == SCENES.keys()
 
 
+@pytest.mark.parametrize("text", ['{"feed":', "[1]", '{"other": 3}'])
+def test_calibrate_replaces_a_damaged_file(config, text):
+    (config.parent / "calibration.json").write_text(text)
+    calibrate_scene(config, "feed")
+    with karec.open(config, scene="feed").without_side_effects() as feed:
+        assert {*feed.mix} == {*SCENES}
+
+
 def test_calibrate_refuses_a_scene_without_mix_store_or_log(config, tmp_path):
     with pytest.raises(ConfigError, match="no table mix"):
         calibrate_scene(config, "home")
