@@ -176,14 +176,13 @@ class ExposureCounters:
         return np.asarray(self._group_counts / (self._impressions or 1.0))
 
     def unmet(self) -> list[str]:
-        """Returns a line for each target outside its tolerance and each cap whose dual variables are at the
-        bound.
-        """
+        """Returns a line for each missed target and each cap whose dual variables are at the bound."""
         lines = [*self._absent_values]
         bound = self._update.bound
         duals, shares = self.group_values.tolist(), self.shares().tolist()
         for group, dual, share in zip(self.groups, duals, shares, strict=True):
-            if abs(dual) >= bound and abs(share - group.share) > group.tolerance:
+            is_missed = share < group.share or not group.is_minimum
+            if abs(dual) >= bound and is_missed and abs(share - group.share) > group.tolerance:
                 lines.append(
                     f"{group.name}: share {share:.3f}, target {group.share:g}, dual variable {dual:+g}"
                 )

@@ -48,6 +48,17 @@ def test_unmet_names_the_values_of_a_cap_that_cannot_hold():
     assert lines == ["tag 2: above the cap of 0.5, dual variable +3"]
 
 
+@pytest.mark.parametrize(("is_minimum", "lines"), [(False, 1), (True, 0)])
+def test_target_with_minimum_is_met_above_its_share(is_minimum, lines):
+    """The window still has a surplus when the group ends and its dual variable reaches the bound."""
+    target = Target({"1": 0.3}, column="type", minimum=is_minimum)
+    counters = new_counters(targets=(target,), rate=1.0)
+    for at in range(40):
+        counters.add_page(page(NOW + at, [10 if at < 20 else 0, 0]))
+    assert counters.group_values[0] == -3 and counters.shares()[0] > 0.4
+    assert len([line for line in counters.unmet() if "type 1" in line]) == lines
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.lists(st.booleans(), min_size=60, max_size=60))
 def test_saving_and_restoring_between_pages_changes_nothing(seed, is_saved):
