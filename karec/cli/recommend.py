@@ -165,15 +165,18 @@ def page_table(page: Page, bundle: Bundle | ItemTypeBundle, item_type: str = "it
     ids = {column: maps.naming_of(MAPS[name]) for column, name in columns.items() if name in MAPS}
     rows = []
     for item in page:
-        row = int(snapshot.works.lookup(page.candidates.ids[item.position : item.position + 1])[0])
+        row = -1  # other item types have their own snapshots, in which the same ids are other items
+        if item.item_type == page.item_type:
+            row = int(snapshot.works.lookup(page.candidates.ids[item.position : item.position + 1])[0])
         cells = [
             "–" if row < 0 else _describe_cell(snapshot, column, row, ids.get(column)) for column in columns
         ]
-        rows.append(
-            (str(item.position + 1), str(item.item_id), *cells, f"{item.score:.4f}", ", ".join(item.sources))
-        )
+        types = (item.item_type,) if page.parts else ()
+        end = f"{item.score:.4f}", ", ".join(item.sources)
+        rows.append((str(item.position + 1), str(item.item_id), *types, *cells, *end))
     title = f"Page for user {page.request.user_id}, scene {page.request.scene}, {page.trace.total_ms:.1f} ms"
-    table = text_table(title, ("position", item_type, *columns.values(), "score", "sources"), rows, 0)
+    types = ("item type",) if page.parts else ()
+    table = text_table(title, ("position", item_type, *types, *columns.values(), "score", "sources"), rows, 0)
     table.caption = None if page.shortfall is None else str(page.shortfall)
     return table
 

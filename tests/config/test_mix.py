@@ -9,11 +9,12 @@ from live_bundle import named
 from mixed_scene import CALIBRATIONS, MIX, TEXT, mixed_config
 
 import karec
+from karec.cli.recommend import page_table
 from karec.config.check import config_mistakes
 from karec.config.show import effective_config
 from karec.errors import ConfigError
 from karec.logs.read import read_rank_log
-from karec.pipeline.types import Request
+from karec.pipeline.types import Candidates, Request
 from karec.serve.messages import PageRequest, encode
 from karec.serve.responses import to_response
 
@@ -73,6 +74,15 @@ def test_scores_of_a_mixed_page_are_calibrated_and_positions_count_up(feed):
         (item.position, item.item_id, item.item_type) for item in page
     ]
     assert [row["item_type"] for row in page.to_dict()["items"]] == types_of(page)
+
+
+def test_printed_page_has_item_types_and_facts_of_the_own_type_only(feed):
+    page = feed.run(Request(USER, 5, "feed"))
+    work = np.full(5, feed.bundle.snapshot.works.ids[0])  # also an id of other item types
+    table = page_table(replace(page, candidates=Candidates.from_ids(work)), feed.bundle)
+    cells = {str(column.header): list(column.cells) for column in table.columns}
+    assert cells["item type"] == types_of(page)
+    assert [cell != "–" for cell in cells["creator"]] == [name == "work" for name in types_of(page)]
 
 
 def test_page_without_a_type_is_full_and_names_the_constraints(config, feed):
