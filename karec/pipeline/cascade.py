@@ -152,18 +152,19 @@ class Cascade:
         seen: dict[str, Request] = {}
         pages: dict[str, Page] = {}
         later_ms = sum(part.min_ms for part in self.parts)
-        for name, cascade in cascades.items():
-            later_ms -= 0.0 if cascade is self else cascade.min_ms
-            part_deadline = None if deadline is None else deadline - later_ms / 1e3
-            try:
+        try:
+            for name, cascade in cascades.items():
+                later_ms -= 0.0 if cascade is self else cascade.min_ms
+                part_deadline = None if deadline is None else deadline - later_ms / 1e3
                 seen[name], pages[name] = cascade._make_page(requests[name], part_deadline)
-            except BaseException:  # a stored traceback would keep the index generations in memory
-                for view in [part.view for part in seen.values() if part.view is not None]:
-                    view.close()
-                raise
-        calibrations = {name: part.calibration for name, part in self.mix.items()}
-        shares = {name: part.share for name, part in self.mix.items()}
-        parts, trace = choose_items(pages, calibrations, shares, request)
+            scores = {name: self.mix[name].calibration.read(page) for name, page in pages.items()}
+            shares = {name: part.share for name, part in self.mix.items()}
+            parts, trace = choose_items(pages, scores, shares, request)
+        except BaseException:  # a stored traceback would keep the index generations in memory
+            for part in seen.values():
+                if part.view is not None:
+                    part.view.close()
+            raise
         for name, cascade in cascades.items():
             cascade._offer(replace(seen[name], scene=request.scene), parts[name])
             if cascade.naming is not None:

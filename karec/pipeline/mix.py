@@ -31,7 +31,7 @@ ROUNDING = 1e-9  # 0.07 · 100 is 7.000000000000001 in float64
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """P(the user enjoys an item) = σ(scale · score in ``stage`` + bias). ``rate``: if its fallback ran."""
+    """P(the user enjoys an item) = σ(scale · score in ``stage`` + bias); ``rate`` without such a score."""
 
     stage: str
     scale: float
@@ -45,17 +45,28 @@ class ScoreCalibration:
             )
 
     def read(self, page: Page) -> NDArray[np.float64]:
-        """Returns (N,) probabilities of the items of ``page``, which has the scores of the stage."""
-        ids = page.candidates.ids
-        if page.trace.has_fallback(self.stage) or not len(ids):
-            return np.full(len(ids), self.rate)
-        scored = page.scored[self.stage]
-        order = np.argsort(scored.ids, kind="stable")
-        return self.apply(scored.scores[order[np.searchsorted(scored.ids, ids, sorter=order)]])
+        """Returns (N,) probabilities of the items of ``page``, which has the scores of the stage.
+
+        Items of the reserve have no score of the last stage. After a fallback, or without a failed scorer,
+        the scores are on another scale.
+        """
+        probabilities = np.full(len(page), self.rate)
+        is_on_scale = not any(
+            step.fallback is not None or (step.role == "scorer" and step.failure)
+            for step in page.trace.steps
+            if step.stage == self.stage
+        )
+        if is_on_scale:
+            scored = page.scored[self.stage]
+            _, rows, places = np.intersect1d(
+                scored.ids, page.candidates.ids, assume_unique=True, return_indices=True
+            )
+            probabilities[places] = self.apply(scored.scores[rows])
+        return probabilities
 
     def apply(self, scores: Array) -> NDArray[np.float64]:
         """Returns (N,) probabilities of ``scores`` (N,)."""
-        return np.asarray(1.0 / (1.0 + np.exp(-(self.scale * scores.astype(np.float64) + self.bias))))
+        return np.exp(-np.logaddexp(0.0, -(self.scale * scores.astype(np.float64) + self.bias)))
 
 
 @dataclass(frozen=True)
@@ -80,13 +91,14 @@ def mix_item_types(
         k: places; the page has fewer if there are fewer items.
     """
     n = min(k, sum(map(len, scores.values())))
-    limits = {name: min(len(scores[name]), floor(share.cap * k + ROUNDING)) for name, share in shares.items()}
-    relaxed: dict[str, None] = {}
-    while sum(limits.values()) < n:
-        spare = [name for name in shares if limits[name] < len(scores[name])]
-        name = max(spare, key=lambda name: scores[name][limits[name]])
-        limits[name] += 1
-        relaxed[f"cap of {name}"] = None
+    caps = {name: min(len(scores[name]), floor(share.cap * k + ROUNDING)) for name, share in shares.items()}
+    limits = {name: len(scores[name]) for name in shares}
+    for name, cap in caps.items():
+        if sum(limits.values()) - limits[name] + cap >= n:
+            limits[name] = cap
+    for name, cap in caps.items():
+        limits[name] = max(cap, limits[name] - sum(limits.values()) + n)
+    relaxed: dict[str, None] = {f"cap of {name}": None for name, cap in caps.items() if limits[name] > cap}
     needs, reserved = _reserve(shares, limits, relaxed, n, k)
     counts = dict.fromkeys(shares, 0)
     ahead = {name: sum(other == name for other in reserved.values()) for name in shares}
@@ -149,13 +161,12 @@ def _open_needs(
 
 def choose_items(
     pages: Mapping[str, Page],
-    calibrations: Mapping[str, ScoreCalibration],
+    scores: Mapping[str, Array],
     shares: Mapping[str, TypeShare],
     request: Request,
 ) -> tuple[dict[str, Page], StepTrace]:
     """Returns the parts of the page of ``request``: {item type: the items of its page that are on it}, with
     their places, calibrated scores and the scene of the request; and the trace of this step."""
-    scores = {name: calibrations[name].read(page) for name, page in pages.items()}
     order, relaxed = mix_item_types(scores, shares, request.k)
     parts = {}
     for name, page in pages.items():

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.pipeline.mix import ScoreCalibration, TypeShare, mix_item_types
+from karec.pipeline.trace import StepTrace, Trace
+from karec.pipeline.types import Candidates, Page, Request
 
 TYPES = ("work", "live", "song")
 PERCENT = st.integers(0, 100).map(lambda percent: percent / 100)
@@ -89,6 +91,18 @@ def test_caps_and_guarantees_hold_before_positions(problem):
 
 
 @given(problems())
+def test_caps_of_later_types_are_broken_before_those_of_earlier_types(problem):
+    scores, shares, k = problem
+    order, _ = mix_item_types(scores, shares, k)
+
+    def broken_caps(other):
+        names = broken(other, shares, k)
+        return [f"cap of {name}" in names for name in shares]
+
+    assert broken_caps(order) == min(map(broken_caps, all_orders(scores, k)))
+
+
+@given(problems())
 def test_mixed_page_has_the_largest_sum_if_lists_are_in_score_order(problem):
     scores, shares, k = problem
     scores = {name: np.sort(values)[::-1] for name, values in scores.items()}
@@ -117,6 +131,30 @@ def test_calibration_is_the_logistic_function_of_scale_and_bias():
     calibration = ScoreCalibration("rank", 2.0, -1.0, 0.3)
     scores = np.array([-1.0, 0.0, 0.5], np.float32)
     assert calibration.apply(scores) == pytest.approx([1 / (1 + np.exp(3)), 1 / (1 + np.e), 0.5])
+
+
+def probabilities_of(ids, *steps):
+    """Returns those of a page of ``ids``, whose stage scored the items 3, 1 and 2 with 0.0, 1.0 and 2.0."""
+    scored = Candidates.from_ids(np.array([3, 1, 2]), np.array([0.0, 1.0, 2.0], np.float32))
+    page = Page(Request(7), Candidates.from_ids(np.array(ids)), Trace(steps), {"rank": scored})
+    return ScoreCalibration("rank", 1.0, 0.0, 0.3).read(page).tolist()
+
+
+def test_calibration_reads_scores_by_id_and_gives_the_rate_to_items_of_the_reserve():
+    assert probabilities_of([2, 9, 3, 0]) == pytest.approx([1 / (1 + np.exp(-2)), 0.3, 0.5, 0.3])
+    assert probabilities_of(np.empty(0, np.int64)) == []
+
+
+def test_calibration_gives_the_rate_if_a_scorer_of_the_stage_failed():
+    failed = StepTrace("rank", "ranker", "scorer", 3, 3, 1.0, failure="OSError: no file")
+    assert probabilities_of([2, 3], failed) == [0.3, 0.3]
+    assert probabilities_of([3], failed._replace(stage="rerank")) == [0.5]
+    assert probabilities_of([3], failed._replace(role="filter")) == [0.5]
+
+
+def test_calibration_of_a_far_score_is_0_or_1(recwarn):
+    assert ScoreCalibration("rank", 1.0, 0.0, 0.3).apply(np.array([-1e4, 1e4])).tolist() == [0.0, 1.0]
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(("scale", "rate"), [(-0.1, 0.5), (1.0, 1.5), (1.0, -0.5)])
