@@ -130,7 +130,7 @@ def list_ceiling(
     ] = None,
     requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests of a world.")] = 300,
 ) -> None:
-    """Measure the most that a list evaluator can gain: the best of 30 lists by their true value."""
+    """Measure the most that a list evaluator can gain: the best of 30 lists, by several values of a page."""
     require_extra("lab", "karec lab list-ceiling")
     require_extra("train", "karec lab list-ceiling")
     from karec.files import write_text_aside

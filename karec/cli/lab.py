@@ -58,11 +58,13 @@ def simulate(
         typer.Option(metavar="DIR", help="Folder of first trainings to share (default: OUT/models)."),
     ] = None,
     satiation: Annotated[
-        float | None, typer.Option(min=0, help="Scale of satiation (default: the file's).")
+        float | None, typer.Option(min=0, help="Scale of the effect of satiation (default: the file's).")
     ] = None,
     returns: Annotated[
         float | None,
-        typer.Option(min=0, max=2, help="Scale of what enjoyment does to sessions (default: the file's)."),
+        typer.Option(
+            min=0, max=2, help="Scale of the effect of enjoyment on later sessions (default: the file's)."
+        ),
     ] = None,
     report: Report = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
@@ -101,7 +103,7 @@ def simulate(
         check_writable_folder(report)
     baselines = against or [cascades.baseline or names[0]]
     contents: dict[str, list[dict[str, Any]]] = {name: [] for name in baselines}
-    on_end = budget_notes(len(names), len(seeds), days)
+    on_end = announce_budget(len(names), len(seeds), days)
     for seed in seeds:
         world = Path(str(seed)) if len(seeds) > 1 else Path()
         sizes = Sizes(works, users, impressions, days, seed)
@@ -128,15 +130,16 @@ def simulate(
             print(f"report: {write_worlds(comparisons, report)}")
 
 
-def budget_notes(
+def announce_budget(
     n_arms: int, n_worlds: int, days: int
 ) -> Callable[[Callable[[str], None], str, float], None]:
-    """Prints the size of a simulation. Returns a function for the ends of trainings and arms.
+    """Prints the size of a simulation. Returns a function to call after the first trainings and each arm.
 
-    The function writes an estimate of the processor time of all worlds after the first arm.
+    Its arguments are a function that prints a note, a name, and seconds of processor time. After the first
+    arm it notes an estimate of the processor time of all worlds.
     """
     print(
-        f"budget: {n_arms} arms x {n_worlds} worlds x {days} days; the processor time follows the first arm",
+        f"budget: {n_arms} arms x {n_worlds} worlds x {days} days; an estimate follows after the first arm",
         flush=True,
     )
     seconds: list[float] = []

@@ -7,7 +7,7 @@ events and one training: they cover the choice of users and creators, but not an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from karec.lab.simulate.user_changes import Traits, user_changes
 from karec.pipeline.types import EMPTY
 
 RESAMPLES = 400
-GAIN, REACH = "play_s", "creators_1_a_day"  # axes of the frontier
 
 
 def compare_arms(
@@ -34,7 +33,7 @@ def compare_arms(
 ) -> dict[str, Any]:
     """Returns the report of a simulation. Deterministic.
 
-    ``pair``: two arms that the charts mark; ``traits``: of users, for ``user_changes``.
+    ``pair``: two arms that the charts mark; ``traits``: traits of users, for ``user_changes``.
 
     Raises:
         DataError: a name that no arm or several arms have; arms of other users, creators, works or days.
@@ -47,7 +46,6 @@ def compare_arms(
         name: {**resample(arm.by_user, user_weights), **resample(arm.by_creator, creator_weights)}
         for name, arm in by_name.items()
     }
-    points = {name: [own[m].value for m in (GAIN, REACH)] for name, own in measures.items()}
     return {
         "baseline": baseline,
         "pair": None if pair is None else {"without": pair[0], "with": pair[1]},
@@ -59,7 +57,6 @@ def compare_arms(
         "seed": seed,
         "arms": {
             name: {
-                "on_frontier": is_on_frontier(name, points),
                 "measures": {
                     measure: summarize(own, None if name == baseline else measures[baseline][measure])
                     for measure, own in measures[name].items()
@@ -73,18 +70,6 @@ def compare_arms(
             for name, arm in by_name.items()
         },
     }
-
-
-def is_on_frontier(name: str, points: Mapping[str, Sequence[float | None]]) -> bool:
-    """Returns True if no other arm of ``points`` has at least as much of all values, and more of one.
-
-    An unknown value is less than any other.
-    """
-    known = {arm: [-np.inf if v is None else v for v in values] for arm, values in points.items()}
-    point = known[name]
-    return not any(
-        all(b >= a for a, b in zip(point, other, strict=True)) and other != point for other in known.values()
-    )
 
 
 def _check(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[str, ArmSums]:

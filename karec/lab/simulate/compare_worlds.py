@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.lab.report import Chart, Part, Table, write_report
-from karec.lab.simulate.compare import GAIN, REACH, is_on_frontier
 from karec.lab.simulate.pictures import draw_frontier
 from karec.lab.simulate.report_tables import (
     CREATORS_SIDE,
@@ -32,7 +31,7 @@ MEASURES = (*USERS_SIDE, *IMPRESSIONS_SIDE, *_REACH_COLUMNS, *PAGES_SIDE)
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # 97.5 %, 1 to 9 degrees
 MAX_WORLDS = len(T_QUANTILES) + 1
 
-Estimate = dict[str, Any]  # {"value", "ci", "relative", "relative_ci"}, None if a world has none
+Estimate = dict[str, Any]  # {"value", "ci", "relative", "relative_ci"}; None if it is unknown in a world
 
 
 def compare_worlds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -51,20 +50,17 @@ def compare_worlds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     arms: dict[str, Any] = {}
     for name in names:
         measures = {m: _estimate(values[name][m], values[baseline][m]) for m in MEASURES}
-        changes = [report["arms"][name].get("users") or {} for report in reports]
+        changes = [report["arms"][name]["users"] for report in reports]
         users = {
             change: _estimate(np.array([np.nan if c[change] is None else c[change] for c in changes]))
             for change in changes[0]
         }
         arms[name] = {"measures": measures, "users": users}
-    points = {name: [arm["measures"][m]["value"] for m in (GAIN, REACH)] for name, arm in arms.items()}
-    for name, arm in arms.items():
-        arm["on_frontier"] = is_on_frontier(name, points)
     return {"baseline": baseline, "pair": reports[0]["pair"], "worlds": len(reports), "arms": arms}
 
 
 def worlds_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields changes against the baseline, whose row has means, and means of pages and of users."""
+    """Yields tables of changes against the baseline, whose row has means; then means of pages and users."""
     arms, baseline = comparison["arms"], comparison["baseline"]
     names = [baseline, *(name for name in arms if name != baseline)]
     scope = f"mean of {comparison['worlds']} worlds with Student's t interval"
@@ -75,7 +71,7 @@ def worlds_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
                 *(
                     _format_mean(arms[name]["measures"][measure], digits)
                     if name == baseline
-                    else format_change(*_relative(arms[name]["measures"][measure]), 1)
+                    else _format_relative(arms[name]["measures"][measure])
                     for measure, (_, digits) in columns.items()
                 ),
             ]
@@ -106,7 +102,10 @@ def write_worlds(comparisons: Iterable[Mapping[str, Any]], folder: Path) -> Path
 
 
 def frontier_chart(report: Mapping[str, Any]) -> Chart:
-    """Returns reach against true play and likes; ``report``: of one world, or a comparison of worlds."""
+    """Returns the chart of reach against true play and likes.
+
+    ``report``: that of one world, or a comparison of worlds.
+    """
     return Chart(
         "Reach against play and likes",
         lambda *panels: draw_frontier(panels, report),
@@ -141,8 +140,8 @@ def _estimate(values: NDArray[Any], base: NDArray[Any] | None = None) -> Estimat
     return estimate
 
 
-def _relative(estimate: Estimate) -> tuple[float | None, Sequence[float] | None]:
-    return estimate["relative"], estimate["relative_ci"]
+def _format_relative(estimate: Estimate) -> str:
+    return format_change(estimate["relative"], estimate["relative_ci"], 1)
 
 
 def _head(columns: Columns) -> list[str]:

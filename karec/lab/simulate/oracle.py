@@ -1,4 +1,4 @@
-"""True logits of the world in place of the ranker's: the limit of any ranker of single items."""
+"""Replaces the ranker's logits by the true ones of the world: the limit of any ranker of single items."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class Oracle(Hydrator):
-    """Replaces the column ``logits`` by (1 − share) · ranker + share · truth. Tasks that the world lacks keep
-    the ranker's.
+    """Hydrator that replaces the column ``logits`` by (1 − share) · ranker + share · truth.
 
-    The truth is that of a work alone: without satiation by the works shown before. ``set_population`` is
-    called before the first request.
+    Tasks that the world lacks keep the ranker's logits. The truth is that of a single work, without satiation
+    by works shown before. Call ``set_population`` before the first request.
 
     Settings:
-        share: in (0, 1]. 1: the oracle. Lower: a ranker whose errors are smaller by this fraction.
+        share: in (0, 1]. 1 gives the true logits; less reduces the ranker's errors by this fraction.
     """
 
     needs = ("column.logits",)

@@ -1,4 +1,4 @@
-"""Pages of an arm: how many items of one creator they have, broken rules, and samples to read.
+"""Counts items of one creator and broken rules on the pages of an arm, and selects sample pages.
 
 An impression's page is the PAGE positions of a session that contain its position. The impressions of a page
 are neighbours in the log.
@@ -28,7 +28,6 @@ WEEK = 7  # days
 class PageCounts:
     """P pages in the order of the log.
 
-    page               (M,) page of each impression, from 0
     first              (P,) row of a page's first impression
     user               (P,) user row
     n_items            (P,) items
@@ -37,7 +36,6 @@ class PageCounts:
     items_of_creator   (Q,) items of each creator of each page
     """
 
-    page: NDArray[Any]
     first: NDArray[Any]
     user: NDArray[Any]
     n_items: NDArray[Any]
@@ -57,7 +55,6 @@ def count_pages(exposures: Mapping[str, NDArray[Any]]) -> PageCounts:
     max_of_creator = np.zeros(len(first), np.int64)
     np.maximum.at(max_of_creator, pairs[0], items_of_creator)
     return PageCounts(
-        page=page,
         first=first,
         user=exposures["user"][first],
         n_items=np.bincount(page, minlength=len(first)),
@@ -70,9 +67,9 @@ def count_pages(exposures: Mapping[str, NDArray[Any]]) -> PageCounts:
 def describe_pages(exposures: Mapping[str, NDArray[Any]], works: Table, seed: int) -> dict[str, Any]:
     """Returns histograms and samples of the pages of one arm, as JSON.
 
-    items_of_creator   [pages' creators with 1, 2, … PAGE items on the page]
-    repeats_in_week    [users' creators with 1, 2, … MAX_REPEATS or more impressions in a week]
-    n_pages, n_broken  pages, and those that break a rule of the home template
+    items_of_creator   [number of (page, creator) pairs with 1, 2, … PAGE items]
+    repeats_in_week    [number of (user, creator, week) with 1, 2, … MAX_REPEATS or more impressions]
+    n_pages, n_broken  number of pages, and of those that break a rule of the home template
     samples            {"random", "most broken rules", "most of one creator": N_SAMPLES pages}
 
     ``works``: the columns of all works of the world. A page has ``day``, ``user``, ``page`` of the session,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from karec.lab.report import BLUE, GREY, INK, ORANGE
-from karec.lab.simulate.compare import REACH, is_on_frontier
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +16,7 @@ CURVES = {
     "works_1": "works reached",
     "younger_72h": "share younger than 72 h",
 }
+REACH = "creators_1_a_day"
 GAINS = {"play_s": "expected play time", "likes": "expected likes"}
 HISTOGRAMS = {
     "items_of_creator": ("items of one creator on a page", "fraction of creators on pages"),
@@ -53,9 +53,9 @@ def draw_frontier(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
         points = {name: point for name in report["arms"] if (point := _point(report, name, gain)) is not None}
         for name, (x, y) in points.items():
             measures, colour = report["arms"][name]["measures"], _colour(report, name)
-            if (interval := measures[REACH].get("relative_ci")) is not None:
+            if (interval := measures[REACH]["relative_ci"]) is not None:
                 axes.plot(interval, (y, y), color=colour, linewidth=0.8)
-            if (interval := measures[gain].get("relative_ci")) is not None:
+            if (interval := measures[gain]["relative_ci"]) is not None:
                 axes.plot((x, x), interval, color=colour, linewidth=0.8)
             fill_colour = colour if is_on_frontier(name, points) else "white"
             axes.plot([x], [y], "o", color=colour, markerfacecolor=fill_colour, markersize=6)
@@ -64,6 +64,12 @@ def draw_frontier(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:
         axes.axvline(0, color=GREY, linewidth=0.6)
         axes.set_xlabel(f"creators shown per day, change in % of {report['baseline']}")
         axes.set_ylabel(f"{label}, change in %")
+
+
+def is_on_frontier(name: str, points: Mapping[str, tuple[float, float]]) -> bool:
+    """Returns True if no other point is at least as large in both values and larger in one."""
+    x, y = points[name]
+    return not any(other != (x, y) and other[0] >= x and other[1] >= y for other in points.values())
 
 
 def draw_histograms(panels: Sequence[Axes], report: Mapping[str, Any]) -> None:

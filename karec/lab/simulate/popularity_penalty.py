@@ -1,4 +1,4 @@
-"""Popularity penalty: a baseline of exposure control that knows counters of the day before only."""
+"""Popularity penalty: a baseline of exposure control that uses only counters of the day before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from karec.steps.scorers.blend import standardise
 
 
 class PopularityPenalty(Scorer):
-    """score − weight · standard deviation of the scores · standardised log(1 + impressions).
+    """Scorer: score − weight · standard deviation of the scores · standardised log(1 + impressions).
 
     Settings:
         weight: standard deviations of the request's scores.

@@ -1,4 +1,4 @@
-"""Random noise on scores: exploration without a goal, a baseline of exposure control."""
+"""Random noise on scores: undirected exploration, a baseline of exposure control."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class ScoreNoise(Scorer):
-    """score + weight · standard deviation of the request's scores · N(0, 1), for a share of requests.
+    """Scorer: score + weight · standard deviation of the request's scores · N(0, 1), for a share of requests.
 
-    A large weight makes the order random: with ``share`` ε this is ε-exploration among the candidates. Equal
-    requests get equal noise.
+    A large weight makes the order random: with ``share`` ε this is ε-greedy exploration among the candidates.
+    Equal requests get equal noise.
 
     Settings:
         weight: standard deviations of the request's scores, above 0.

@@ -1,4 +1,4 @@
-"""Users who are worse off with an arm than with another, and who they are."""
+"""Compares two arms user by user: fractions of users who have less or more play, also by trait."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_traits(out: Path, population: Population) -> None:
 
 
 def read_traits(out: Path) -> Traits:
-    """Returns the traits, {} if the simulation wrote none."""
+    """Returns the traits, or {} if the simulation wrote none (``simulate_with_models``)."""
     if not (out / FILE).exists():
         return {}
     with np.load(out / FILE) as file:
@@ -55,10 +55,10 @@ def read_traits(out: Path) -> Traits:
 
 
 def user_changes(arm: ArmSums, base: ArmSums, traits: Traits) -> dict[str, float | None]:
-    """Returns fractions of the users with play in ``base``; None if there are none.
+    """Returns fractions of the users with play in ``base``. None: there are no such users.
 
     worse, better               play of all days is lower, higher by more than MIN_CHANGE
-    worse_an_impression         play per impression is lower, of users who came in both arms
+    worse_an_impression         play per impression is lower, of users with impressions in both arms
     worse_low_T, worse_high_T   ``worse`` of the QUARTER of them with least and with most of the trait T
     """
     play, old_play = arm.by_user["play_s"].over, base.by_user["play_s"].over

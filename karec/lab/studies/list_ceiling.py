@@ -1,15 +1,16 @@
-"""The most that a list evaluator can gain: the best of 30 lists by the true value of a page.
+"""Measures the most that a list evaluator can gain: the best of 30 lists by the value of a page.
 
-The lists are the score order, DPP and MMR at 14 settings each, all with the page rules of the home template,
-and a greedy one without rules. All select from the ranked candidates of the same request. An evaluator takes
-the list with the largest sum of fused probabilities:
+The lists are the shipped page, the score order, and DPP and MMR at 14 settings each, all with the page rules
+of the home template. All select from the ranked candidates of the same request. An evaluator takes the list
+with the largest sum of fused probabilities:
 
-ranker              the ranker's probabilities: no effect of a list
-ranker, satiation   the same with the world's true effect of earlier items of the page: what a perfect
-                    list evaluator gains without knowledge about items that the ranker lacks
-truth               true probabilities: also knows each item, which no evaluator of a service does
+ranker              the ranker's probabilities, without an effect of earlier items
+ranker, satiation   the ranker's probabilities with the world's true effect of earlier items of the page: a
+                    perfect list evaluator that has the ranker's knowledge about items
+truth               true probabilities, which no evaluator of a service has
 
-The difference of the first two is what is to be gained by looking at a whole list.
+The second minus the first is the gain by the value of whole lists. Each evaluator also builds one greedy list
+of all ranked candidates, without rules.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def list_ceiling_table(worlds: Sequence[Mapping[str, Mapping[str, float]]]) -> T
         f"Change against the {SHIPPED} in percent, mean of {len(worlds)} worlds",
         ("list", *MEASURES),
         rows,
-        "ranker: best of 29 lists by the ranker's probabilities; satiation: with the true effect of earlier "
+        "ranker: best of 30 lists by the ranker's probabilities; satiation: with the true effect of earlier "
         "items; truth: by true probabilities. greedy: item by item of all ranked candidates, without rules.",
     )
 
@@ -150,7 +151,7 @@ def _measure_request(
 
 
 class _PageValues:
-    """Values of the candidates of one request. A page is an array of their positions, in order."""
+    """Values of the candidates of one request. A page is an array of candidate positions, in order."""
 
     def __init__(self, trained: TrainedArm, request: Request, candidates: Candidates, fusion: Fusion) -> None:
         self._truth: Truth = trained.world.truth

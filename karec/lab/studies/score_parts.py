@@ -212,7 +212,7 @@ def score_library(
 
 
 def true_logits(true: NDArray[Any], tasks: Sequence[str]) -> NDArray[Any]:
-    """Returns logits as the ranker gives them, of play_time the log of units of 10 s."""
+    """Returns (N, T) logits; ``true``: (N, T) probabilities, or seconds for play_time: log(seconds / 10)."""
     columns = [
         np.log(np.maximum(true[:, t], 1e-6) / 10.0) if task == "play_time" else _logit(true[:, t])
         for t, task in enumerate(tasks)

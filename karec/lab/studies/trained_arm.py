@@ -1,4 +1,4 @@
-"""The cascade of an arm, with models that are trained on the log of a world."""
+"""Trains the models of an arm on the log of a world, and builds cascades with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from karec.times import Progress
 
 @dataclass(frozen=True, eq=False)
 class TrainedArm:
-    """A bundle of ``snapshot``, and what builds cascades on it. ``home``: folder of the bundle's models."""
+    """A bundle of ``snapshot`` with trained models. ``home``: the arm's folder, which has the bundle."""
 
     world: World
     snapshot: Snapshot

@@ -99,17 +99,6 @@ def test_users_and_creators_are_resampled_independently():
     assert measures["play_s"]["ci"] != measures["creators_1_a_day"]["ci"]
 
 
-def test_dominated_arm_is_not_on_the_frontier():
-    logs = [
-        make_log("plain"),
-        make_log("worse", gain=0.9),
-        make_log("wide", reach=30, gain=0.95),
-        make_log("twin"),
-    ]
-    arms = compare(*logs)["arms"]
-    assert [name for name, measure in arms.items() if measure["on_frontier"]] == ["plain", "wide", "twin"]
-
-
 def test_seed_changes_intervals_but_no_value():
     logs = (make_log("plain"), make_log("wide", reach=30, gain=1.02))
     one, other = (compare(*logs, seed=seed)["arms"]["wide"]["measures"] for seed in (0, 1))

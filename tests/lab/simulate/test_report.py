@@ -9,6 +9,7 @@ from small_arms import WORK_CREATOR, arm
 from karec.catalog.table import Table
 from karec.lab.simulate.compare import compare_arms
 from karec.lab.simulate.pages import describe_pages
+from karec.lab.simulate.pictures import is_on_frontier
 from karec.lab.simulate.report import write_simulation
 from karec.lab.simulate.sums import sums_of
 
@@ -39,7 +40,7 @@ def test_report_has_the_documented_keys(written):
     documented = {"format", "baseline", "pair", "days", "users", "creators", "works", "resamples", "seed"}
     assert report.keys() == documented | {"arms"}
     assert report["format"] == 1
-    of_arm = {"on_frontier", "measures", "by_day", "users", "facts"}
+    of_arm = {"measures", "by_day", "users", "facts"}
     of_measure = {"value", "ci", "change", "change_ci", "relative", "relative_ci"}
     for arm_report in report["arms"].values():
         assert arm_report.keys() == of_arm
@@ -52,6 +53,11 @@ def test_page_is_one_file_with_its_charts(written):
     assert page.count("<svg") == 2
     for reference in ("src=", 'href="http', "@import", "url(http"):
         assert reference not in page
+
+
+def test_dominated_arm_is_not_on_the_frontier():
+    points = {"plain": (0.0, 0.0), "worse": (0.0, -10.0), "wide": (30.0, -5.0), "twin": (0.0, 0.0)}
+    assert [name for name in points if is_on_frontier(name, points)] == ["plain", "wide", "twin"]
 
 
 def test_page_shows_arms_as_text(written):
