@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -47,15 +46,14 @@ def read_mix(config: Config, scene: Scene, build: Callable[[str], Cascade]) -> d
         raise error
     settings = convert(MixSettings, scene.mix, scene.place["mix"])
     calibrations = _read_calibrations(config.path.parent / settings.calibration)[scene.name]
-    scenes: dict[str, str | None] = {scene.item_type or WORKS: None, **settings.scenes}
     parts = {}
-    for item_type, name in scenes.items():
+    for item_type, name in scenes_by_type(config, scene).items():
         share = TypeShare(
             settings.positions.get(item_type, ()),
             settings.caps.get(item_type, 1.0),
             settings.guarantees.get(item_type, 0.0),
         )
-        cascade = None if name is None else build(name)
+        cascade = None if name == scene.name else build(name)
         parts[item_type] = MixedPart(cascade, calibrations[item_type], share)
     return parts
 
@@ -98,12 +96,9 @@ def _table_mistakes(config: Config, scene: Scene) -> Iterator[ConfigError]:
             yield place["scenes"].refusal(f"{item_type} = {name!r}: {message}", item_type)
     types = {own, *settings.scenes}
     for key in ("positions", "caps", "guarantees"):
-        for item_type in getattr(settings, key):
-            if item_type not in types:
-                message = (
-                    f"{item_type!r} has no scene here{nearest(item_type, types)}; types are {sorted(types)}"
-                )
-                yield place[key].refusal(message, item_type)
+        for item_type in [name for name in getattr(settings, key) if name not in types]:
+            message = f"{item_type!r} has no scene here{nearest(item_type, types)}; types are {sorted(types)}"
+            yield place[key].refusal(message, item_type)
     for item_type, guarantee in settings.guarantees.items():
         cap = settings.caps.get(item_type, 1.0)
         if cap < guarantee:
@@ -151,15 +146,11 @@ def _calibration_mistakes(config: Config, scene: Scene) -> Iterator[ConfigError]
         return
     for item_type, name in scenes_by_type(config, scene).items():
         stage = calibrations[item_type].stage if item_type in calibrations else None
-        if stage not in _stage_names(config, name):
+        if stage not in [table.get("name") for table in config.read_scene(name, []).stages]:
             message = (
                 f"{path} has no calibration of the item type {item_type!r} in a stage of {name!r}. {advice}"
             )
             yield place.refusal(message, "calibration")
-
-
-def _stage_names(config: Config, name: str) -> list[Any]:
-    return [table.get("name") for table in config.read_scene(name, []).stages]
 
 
 def _read_calibrations(path: Path) -> Calibrations:
