@@ -25,7 +25,8 @@
 #include "karec/array.hpp"
 #include "karec/status.hpp"
 
-// The item index and one generation of it: searches, reads, selections. Ids that are strings.
+// The item index and one generation of it: searches, reads, selections. Ids that are strings; arms of experiments.
+#include "karec/assignment.hpp"
 #include "karec/filter.hpp"
 #include "karec/index_view.hpp"
 #include "karec/item_index.hpp"
