@@ -50,6 +50,8 @@ class Request(TypedDict, total=False):
     after: str | None
     events: Sequence[Mapping[str, Any]]
     store: bool
+    session_id: str
+    arms: Mapping[str, str] | None
 
 
 class Item(Struct, frozen=True):
@@ -76,6 +78,7 @@ class Page(Struct, frozen=True):
     versions: dict[str, Any] = {}
     shortfall: str | None = None
     run_ms: float = 0.0
+    arms: dict[str, str] = {}
     trace: tuple[dict[str, Any], ...] | None = None
     next: str | None = None
 

@@ -7,7 +7,7 @@
 annotation gives the range of a number:
 
     annotation                           TOML                    value
-    int, str, bool, date                 the same type           unchanged; true and false are not an int
+    int, str, bool, date, datetime       the same type           unchanged; true and false are not an int
     float                                int or float            float, finite
     Literal["a", "b"]                    one of the values       unchanged
     tuple[X, ...]                        list                    tuple of X; another sequence type: list
@@ -146,7 +146,7 @@ def convert(
     errors: list[ConfigError] = []
     settings = _convert_table(cls, table, place, errors, base, given or {})
     if errors:
-        raise _with_lines(errors, place.file)
+        raise with_lines(errors, place.file)
     return cast(T, settings)
 
 
@@ -159,7 +159,7 @@ def mistakes(
     return errors
 
 
-def _with_lines(errors: Sequence[ConfigError], file: Path) -> ConfigError:
+def with_lines(errors: Sequence[ConfigError], file: Path) -> ConfigError:
     """Returns one error with the lines of all errors. A line number is missing if the file lacks the key."""
     try:
         lines = toml_lines(file.read_text(encoding="utf-8"))
@@ -330,6 +330,8 @@ def _expected(hint: Any, value: Any) -> str:
         return f"at most {MAX_INT}" if abs(value) > MAX_INT else _range_in_words(hint)
     if plain is str and isinstance(value, str):
         return "a text that is not empty"
+    if plain is datetime:
+        return "a time with its offset, for example 2026-12-01T00:00:00Z"
     if typing.get_origin(plain) is Literal:
         return f"one of {', '.join(map(repr, typing.get_args(plain)))}"
     return _type_name(plain)

@@ -145,7 +145,8 @@ class HotSwap:
         finally:
             version.running.end()
             del version  # a stored traceback would keep the version in memory
-        if len(page.candidates) and request.item_ids is None and request.where is None:
+        is_replayable = request.item_ids is None and request.where is None and request.arms is None
+        if len(page.candidates) and is_replayable:
             self._served[request.scene].append(request)
         return page
 

@@ -27,7 +27,7 @@ def check(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Print every mistake of CONFIG with its line. Exit code 1 if there is one.
+    """Print every mistake of CONFIG and of its experiments.toml with its line. Exit code 1 if there is one.
 
     If the bundle of CONFIG exists, scenes without a mistake are also built: this finds wrong columns, models
     and sizes.
@@ -65,6 +65,7 @@ def check(
 def _find_mistakes(path: Path, scene: str | None) -> tuple[list[str], str]:
     """Returns the mistakes, and a note if the bundle cannot be opened or does not fit the scenes."""
     from karec.config import open_bundle
+    from karec.config.arms import experiment_mistakes
     from karec.config.check import config_mistakes
     from karec.config.open import input_times_mistake, unranked_scenes_note
     from karec.config.scenes import Config
@@ -79,7 +80,7 @@ def _find_mistakes(path: Path, scene: str | None) -> tuple[list[str], str]:
         note = "columns and models were not checked"
     except KarecError as error:
         note = f"{error}; columns and models were not checked"
-    mistakes = config_mistakes(path, scene, bundle)
+    mistakes = config_mistakes(path, scene, bundle) or experiment_mistakes(Config.read(path), bundle)
     if bundle is not None and not mistakes:
         config = Config.read(path)
         notes = (

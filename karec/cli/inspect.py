@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,7 +66,7 @@ def inspect_path(path: Path) -> Iterator[Section]:
     elif path.is_dir() and any(path.glob("*.parquet")):
         yield Section(f"Rank log {path}", describe_rank_log(path))
     elif path.is_file() and path.suffix == ".toml":
-        yield _inspect_config(path)
+        yield from _inspect_config(path)
     elif is_sqlite_file(path):
         yield Section(f"Online store {path}", describe_log(EventSource(f"sqlite:{path.absolute()}")))
     elif path.is_file() and path.suffix == ".json":
@@ -130,7 +131,8 @@ def _describe_version(version: ModelVersion) -> str:
     return f"{text}, scores · {version.scale:.4f} {version.offset:+.4f}"
 
 
-def _inspect_config(path: Path) -> Section:
+def _inspect_config(path: Path) -> Iterator[Section]:
+    from karec.config.arms import load_experiments
     from karec.config.scenes import Config as SceneConfig
 
     config = SceneConfig.read(path)
@@ -139,7 +141,24 @@ def _inspect_config(path: Path) -> Section:
         "scenes": ", ".join(config.scenes),
         "read by": f"karec recommend {path} --user ID; karec serve {path}; karec check {path}",
     }
-    return Section(f"Configuration of a cascade {path}", facts)
+    yield Section(f"Configuration of a cascade {path}", facts)
+    experiments = load_experiments(config)
+    if experiments is not None:
+        now = datetime.now(UTC)
+        rows = [
+            (
+                name,
+                experiment.layer,
+                experiment.state(now),
+                arm,
+                f"{table.weight * experiment.coverage:g}",
+                ", ".join(f"{place} = {value!r}" for place, value in table.patches.items()),
+            )
+            for name, experiment in experiments.experiments.items()
+            for arm, table in experiment.arms.items()
+        ]
+        head = ("experiment", "layer", "state", "arm", "fraction", "patches")
+        yield Section(f"Experiments {config.experiments}", head=head, rows=rows)
 
 
 def _inspect_stage(path: Path) -> Section:

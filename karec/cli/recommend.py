@@ -96,6 +96,7 @@ def recommend(
         shown=tuple(_parse_id(item, is_text=is_text) for item in shown or ()),
         request_id=f"recommend-{user}",
         explain=explain,
+        arms={},
     )
     with _open_cascade(config, name, bundle) as cascade:
         page = cascade.run(request)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
@@ -73,6 +74,7 @@ def build_cascades(
     bundle: Bundle | None = None,
     online: Follower | None = None,
     store: OnlineStore | None = None,
+    with_arms: Callable[[Cascade, Resources], Cascade] = lambda cascade, _: cascade,
 ) -> dict[str, Cascade]:
     """Returns {scene: cascade} of the scenes ``names`` and of those that they mix.
 
@@ -82,6 +84,7 @@ def build_cascades(
         bundle: None: the bundle named in the file.
         online: the online store that requests read; None: no online store.
         store: the online store that shares the exposure counters; None: those of this process only.
+        with_arms: adds the arms of experiments to a cascade that was built from these resources.
     Raises:
         ConfigError: file, scene, step and mistake.
     """
@@ -92,7 +95,8 @@ def build_cascades(
         if name not in built:
             scene = config.scene(name)
             mix = read_mix(config, scene, build)
-            built[name] = _build_scene(config, scene, bundle, online, store, mix)
+            resources = _resources(scene, bundle, config, store)
+            built[name] = with_arms(_build_scene(config, scene, bundle, online, resources, mix), resources)
         return built[name]
 
     return {name: build(name) for name in names} | built
@@ -103,14 +107,11 @@ def _build_scene(
     scene: Scene,
     bundle: Bundle,
     online: Follower | None,
-    store: OnlineStore | None,
+    resources: Resources,
     mix: Mapping[str, MixedPart],
 ) -> Cascade:
-    resources = _resources(scene, bundle, config, store)
     items, place = resources.bundle, scene.place
-    recall = _recall(scene, resources)
-    stages = tuple(_scene_stage(scene, i, resources) for i in range(len(scene.stages)))
-    query = _steps(scene.query, (QueryHydrator,), replace(resources, bundle=bundle), place["query"])
+    query, recall, stages = _build_steps(scene, resources, bundle)
     side_effects = _steps(
         scene.side_effects, (SideEffect,), replace(resources, stages=stages), place["side_effects"]
     )
@@ -136,6 +137,28 @@ def _build_scene(
         find_similar=lambda *query: similar_items(None if scene.item_type else items.encoder.cowatch, *query),
         mix=mix,
     )
+
+
+def build_arm(control: Cascade, scene: Scene, resources: Resources, bundle: Bundle) -> Cascade:
+    """Returns the pipeline of an arm: ``scene`` is that of ``control`` with patches.
+
+    Steps with the same table are those of ``control``, which has the same ``resources``. So are the side
+    effects and the exposure controller.
+    """
+    query, recall, stages = _build_steps(scene, resources, bundle)
+    side_effects = [queue.side_effect for queue in control.side_effects]
+    check_wiring(query, recall, stages, side_effects, scene.place)
+    versions = {**control.versions, "config": scene.version}
+    return control.with_fields(query_hydrators=query, recall=recall, stages=stages, versions=versions)
+
+
+def _build_steps(
+    scene: Scene, resources: Resources, bundle: Bundle
+) -> tuple[tuple[QueryHydrator, ...], Recall, tuple[Stage, ...]]:
+    recall = _recall(scene, resources)
+    stages = tuple(_scene_stage(scene, i, resources) for i in range(len(scene.stages)))
+    query = _steps(scene.query, (QueryHydrator,), replace(resources, bundle=bundle), scene.place["query"])
+    return query, recall, stages
 
 
 def _codes(labels: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
@@ -274,7 +297,7 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
         "show_again": scene.show_again,
     }
     one_part = {"quotas": [scene.limit], "min_items": [0]}
-    merger, whole = (build_step(table, (Merger,), resources, place) for table in (merge, merge | one_part))
+    merger, whole = (_step(table, (Merger,), resources, place) for table in (merge, merge | one_part))
     return construct(Recall, {"sources": sources, "merger": merger, "whole": whole}, place)
 
 
@@ -298,7 +321,7 @@ def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stag
             entries,
             steps,
             read_tables(table["fallback"], fallback_place),
-            lambda entry, i: build_step(entry, STAGE_ROLES, resources, fallback_place[i]),
+            lambda entry, i: _step(entry, STAGE_ROLES, resources, fallback_place[i]),
         )
     return construct(Stage, {"name": name, "steps": steps, "fallback": fallback}, place)
 
@@ -319,4 +342,12 @@ def match_fallback(
 def _steps(
     entries: Sequence[Mapping[str, Any]], roles: tuple[type[S], ...], resources: Resources, place: Place
 ) -> tuple[S, ...]:
-    return tuple(build_step(entry, roles, resources, place[i]) for i, entry in enumerate(entries))
+    return tuple(_step(entry, roles, resources, place[i]) for i, entry in enumerate(entries))
+
+
+def _step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
+    """Returns the step of ``table``; an equal table of these resources has the same step."""
+    key = (roles, json.dumps(table, sort_keys=True, default=str))
+    if key not in resources.steps:
+        resources.steps[key] = build_step(table, roles, resources, place)
+    return cast(S, resources.steps[key])

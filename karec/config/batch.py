@@ -73,7 +73,8 @@ class BatchJob:
         return len(users)
 
     def _page_items(self, cascade: Cascade, user: int | str) -> list[PageItem]:
-        request = Request(user, self.k, cascade.scene, self.time_ms, request_id=f"recommend-{user}")
+        request_id = f"recommend-{user}"
+        request = Request(user, self.k, cascade.scene, self.time_ms, request_id=request_id, arms={})
         return list(cascade.run(request))  # a Page would keep all its candidates in memory
 
     def _read_users(self, *, is_text: bool) -> Any:

@@ -38,7 +38,7 @@ def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None 
     origins = Origins(config)
     reported: dict[tuple[int, str], None] = {}
     for name in config.scenes if scene is None else [scene]:
-        errors = _scene_mistakes(config, name)
+        errors = scene_mistakes(config, name)
         if not errors and bundle is not None:
             errors = list(_build_mistakes(config, name, bundle))
         for error in errors:
@@ -85,7 +85,8 @@ def _build_mistakes(config: Config, name: str, bundle: Bundle) -> Iterator[Confi
         yield file_place(config.path)["scenes"][name].refusal(error)
 
 
-def _scene_mistakes(config: Config, name: str) -> list[ConfigError]:
+def scene_mistakes(config: Config, name: str) -> list[ConfigError]:
+    """Returns the mistakes of a scene that show without a bundle."""
     errors: list[ConfigError] = []
     if not _remove_wrong_changes(config, name, errors):
         return errors

@@ -14,7 +14,8 @@ from karec.bundle.hot_swap import HotSwap
 from karec.bundle.remote import POLL_S
 from karec.bundle.verify import ENCODER
 from karec.bundle.version import Version
-from karec.config.assemble import build_cascades, load_cascade
+from karec.config.arms import build_scenes, load_experiments, remember
+from karec.config.assemble import open_bundle
 from karec.config.mix import calibration_texts
 from karec.config.scenes import Config
 from karec.errors import KarecError
@@ -26,6 +27,7 @@ from karec.toml import Place
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
     from karec.config.online_settings import OnlineSettings
+    from karec.experiments.settings import Experiments
 
 WATCH_PERIOD_S = 1.0
 # A running service keeps them.
@@ -49,7 +51,8 @@ def open(path: str | Path, scene: str | None = "home", reload: bool = False) -> 
         return open_hot_swap(path, scene, watch_seconds=WATCH_PERIOD_S)
     if scene is None:
         raise ValueError("scene is None, expected the name of a scene. Only reload=True serves every scene")
-    return load_cascade(Path(path), scene)
+    config = Config.read(Path(path))
+    return build_scenes(config, [scene], load_experiments(config), open_bundle(Path(path)))[scene]
 
 
 def open_hot_swap(
@@ -66,14 +69,15 @@ def open_hot_swap(
 
 
 def read_identity(path: Path) -> Hashable:
-    """Returns a value that is equal as long as the file's text, its calibrations and its bundle are the same.
+    """Returns a value that is equal as long as the file, its calibrations, its experiments and its bundle are
+    the same.
 
     It reads the files and one link and raises nothing.
     """
     text = _text(path)
     with suppress(KarecError, OSError):
         config = Config.read(path)
-        return text, identity_of(config.bundle), calibration_texts(config)
+        return text, identity_of(config.bundle), _other_texts(config)
     return text, None, ()
 
 
@@ -145,6 +149,7 @@ class _VersionSource:
         self._scene = scene
         self._library = LibraryFollower()
         self._online: OnlineSettings | None = None  # of the ingestion that is open
+        self._running: Experiments | None = None
         self._puller = Poller(self, _VersionSource.pull, POLL_S, "karec-pull")
 
     def read_identity(self) -> Hashable:
@@ -157,7 +162,7 @@ class _VersionSource:
         """
         text = _text(self._path)  # before it is parsed: if it changes meanwhile, the next identity differs
         config = Config.read(self._path)
-        calibrations = calibration_texts(config)
+        other_texts = _other_texts(config)
         ingestion = None if previous is None else previous.ingestion
         if ingestion is not None and self._online is not None:
             _check_online_unchanged(self._path, self._online, config.online)
@@ -169,10 +174,14 @@ class _VersionSource:
         mistake = input_times_mistake(config, bundle.facts.get(REFRESH_HOURS))
         if mistake is not None:
             _log.warning("%s: %s", self._path, mistake)
-        identity = text, identity_of(bundle.path), calibrations
+        experiments = load_experiments(config)
+        if experiments is not None and self._running is not None:
+            experiments.check_unchanged(self._running, config.experiments or self._path)
+        identity = text, identity_of(bundle.path), other_texts
         scenes = config.scenes if self._scene is None else (self._scene,)
         if config.online is None:
-            cascades = build_cascades(config, scenes, bundle)
+            cascades = build_scenes(config, scenes, experiments, bundle)
+            self._running = remember(config, experiments)
             return Version(identity, bundle, MappingProxyType(cascades))
         from karec.config.online import bind_bundle, open_ingestion
 
@@ -182,8 +191,10 @@ class _VersionSource:
                 on_refusal.callback(ingestion.close)
                 self._online = config.online
             online = bind_bundle(ingestion, bundle, config)
-            cascades = build_cascades(config, scenes, bundle, online.follower, ingestion.store)
+            follower, store = online.follower, ingestion.store
+            cascades = build_scenes(config, scenes, experiments, bundle, online=follower, store=store)
             on_refusal.pop_all()
+        self._running = remember(config, experiments)
         return Version(identity, bundle, MappingProxyType(cascades), ingestion, online)
 
     def pull(self) -> None:
@@ -196,6 +207,12 @@ class _VersionSource:
         online = version.online
         on_added = (lambda: None) if online is None else online.follower.reapply_edits
         self._library.follow(version.bundle, on_added)
+
+
+def _other_texts(config: Config) -> tuple[bytes, ...]:
+    """Returns the content of the calibrations and of experiments.toml."""
+    experiments = () if config.experiments is None else (_text(config.experiments),)
+    return (*calibration_texts(config), *experiments)
 
 
 def _check_online_unchanged(path: Path, old: OnlineSettings, new: OnlineSettings | None) -> None:

@@ -15,7 +15,7 @@ exposure                            the exposure controller of the scene; None w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from karec.bundle.item_types import ItemTypeBundle
 from karec.exposure.controller import ExposureController
 from karec.index import IndexSchema
 from karec.pipeline.stage import Stage
+from karec.pipeline.step import Step
 
 PARTS = ("snapshot", "encoder", "user_tower", "user_towers", "cross_tables", "ranker", "n_probe", "naming")
 GIVEN = (*PARTS, "schema", "bundle", "config_folder", "stages", "exposure")
@@ -31,12 +32,16 @@ GIVEN = (*PARTS, "schema", "bundle", "config_folder", "stages", "exposure")
 
 @dataclass(frozen=True)
 class Resources:
-    """The objects for one scene. All scenes of a process share the bundle and what is built from it."""
+    """The objects for one scene. All scenes of a process share the bundle and what is built from it.
+
+    `steps`: built steps by roles and table, which the arms of experiments share.
+    """
 
     bundle: Bundle | ItemTypeBundle
     config_folder: Path
     stages: tuple[Stage, ...] = ()
     exposure: ExposureController | None = None
+    steps: dict[tuple[object, ...], Step] = field(default_factory=dict)
 
     @property
     def schema(self) -> IndexSchema:

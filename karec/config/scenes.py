@@ -9,6 +9,7 @@
                                                     # many as cores
     online = { url = "sqlite:online.db" }           # optional: the online store; online_settings.py
     serve = { port = 8080, workers = 2 }            # optional: karec serve; serve_settings.py
+    experiments = "experiments.toml"                # optional: karec/experiments/settings.py
 
     [scenes.home]
     item_type = "work"                              # of the recommended items; default: work
@@ -88,6 +89,7 @@ class FileTable(Settings, frozen=True):
     threads: Count | None = None
     online: OnlineSettings | None = None
     serve: ServeSettings = ServeSettings()
+    experiments: str | None = None
 
 
 def file_place(path: Path) -> Place:
@@ -197,6 +199,12 @@ class Config:
         """The PEM file of the public key of the signer; None: any bundle is accepted."""
         key = self._read("bundle_key")
         return None if key is None else self.path.parent / str(key)
+
+    @property
+    def experiments(self) -> Path | None:
+        """The experiments.toml; None without the key."""
+        experiments = self._read("experiments")
+        return None if experiments is None else self.path.parent / str(experiments)
 
     @property
     def online(self) -> OnlineSettings | None:

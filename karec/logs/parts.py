@@ -20,7 +20,9 @@ FORMAT = 2
 FORMAT_KEY = b"karec.rank_log"
 RANKER_KEY = b"karec.ranker"
 ITEM_TYPE = "item_type"  # column, and key of the metadata unless it is WORK
+ARMS = "arms"  # column: EXPERIMENT=ARM, joined by ";", in the order of the names
 LOGIT = "logit_"  # prefix of columns
+ADDED = {ITEM_TYPE: WORK, ARMS: ""}  # columns that parts of earlier versions lack, and their values then
 NULLABLE = ("prerank", "page_position", "propensity")
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 LogFolder = Path | ObjectFolder
@@ -78,6 +80,7 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "", item_type: str = WOR
             ("propensity", arrow.float32()),
             ("config_version", arrow.string()),
             (ITEM_TYPE, arrow.string()),
+            (ARMS, arrow.string()),
         ],
         metadata={key: value for key, value in metadata.items() if value},
     )
@@ -125,7 +128,7 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
         )
     if len(expected) > len(rank_log_schema(())) and not has_soft_labels(actual):
         return expected.empty_table()
-    names = [name for name in expected.names if name != ITEM_TYPE or name in actual.names]
+    names = [name for name in expected.names if name not in ADDED or name in actual.names]
     for column in map(expected.field, names):
         if actual.names.count(column.name) > 1:
             raise LogSchemaError(
@@ -143,8 +146,8 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
         table.validate(full=True)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
-    if ITEM_TYPE not in names:  # an earlier version wrote the part
-        table = table.append_column(ITEM_TYPE, arrow.repeat(WORK, len(table)))
+    for name in ADDED.keys() - {*names}:
+        table = table.append_column(name, arrow.repeat(ADDED[name], len(table)))
     return table.select(expected.names).replace_schema_metadata(expected.metadata)
 
 

@@ -2,7 +2,8 @@
 
 A row is a ranked item: request_id, user_id, item_id, position (by fused score), scene, time_ms,
 model_version, logit_<task> for each task, fused, shadow, prerank, page_position, propensity, config_version,
-item_type (WORK for works). A part has one item type; parts of scenes without a ranker have no logits.
+item_type (WORK for works), arms (EXPERIMENT=ARM;… of the experiments in which the request counts). A part
+has one item type; parts of scenes without a ranker have no logits.
 The rows of a shadow request are its whole pool, scored after the response, with the score of pre-ranking;
 other rows have prerank null. Items of the page have page_position, and propensity if that position was
 random: the probability that the item is there. A log is a folder of Parquet parts from any number of writers
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from karec.errors import LogSchemaError
 from karec.logs.parts import (
+    ARMS,
     ITEM_TYPE,
     LOGIT,
     LogFolder,
@@ -47,6 +49,7 @@ class RankLog:
     page_position                              (M,) int32, −1 for items that are not on the page
     propensity                                 (M,) float32, NaN unless the position on the page was random
     item_type                                  (M,) object, WORK for works
+    arms                                       (M,) object, "EXPERIMENT=ARM;…", "" for none
     """
 
     request_id: NDArray[Any]
@@ -64,6 +67,7 @@ class RankLog:
     propensity: NDArray[Any]
     config_version: NDArray[Any]
     item_type: NDArray[Any]
+    arms: NDArray[Any]
     tasks: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -112,6 +116,7 @@ def read_rank_log(
     scenes, scene = _encode_texts(table["scene"])
     configs, config = _encode_texts(table["config_version"])
     types, item_type = _encode_texts(table[ITEM_TYPE])
+    all_arms, arms = _encode_texts(table[ARMS])
     log = RankLog(
         request_id=names[request],
         user_id=table["user_id"].to_numpy(),
@@ -130,6 +135,7 @@ def read_rank_log(
         propensity=table["propensity"].to_numpy().astype(np.float32, copy=False),
         config_version=configs[config],
         item_type=types[item_type],
+        arms=all_arms[arms],
         tasks=tuple(tasks),
     )
     order = np.lexsort((log.fused, log.item_id, log.shadow, item_type, request, log.time_ms))

@@ -9,7 +9,7 @@ writer of the folder removes temporary files of a killed one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import uuid4
@@ -41,6 +41,7 @@ class _Request(NamedTuple):
     page_ids: NDArray[Any]
     n_randomised: int
     config_version: str
+    arms: str
 
 
 class RankLogWriter:
@@ -107,6 +108,7 @@ class RankLogWriter:
         page_ids: NDArray[Any] | None = None,
         n_randomised: int = 0,
         config_version: str = "",
+        arms: Mapping[str, str] = {},
     ) -> None:
         """Adds the rows of one request. The arrays are not copied until their part is written.
 
@@ -118,6 +120,7 @@ class RankLogWriter:
             page_ids: (P,) int64 items of the page, in its order. None: there was no page.
             n_randomised: number of first items of the page's list in uniformly random order; may exceed P.
             config_version: version of the scene's settings.
+            arms: {experiment: arm} of the experiments in which the request counts.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -134,7 +137,9 @@ class RankLogWriter:
             raise ValueError(f"rank log: {n} items, but prerank {prerank.shape}")
         page_ids = np.empty(0, np.int64) if page_ids is None else page_ids
         row_values = (item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank)
-        request = _Request(request_id, user_id, *row_values, page_ids, n_randomised, config_version)
+        arms_text = ";".join(f"{experiment}={arm}" for experiment, arm in sorted(arms.items()))
+        page_values = (page_ids, n_randomised, config_version, arms_text)
+        request = _Request(request_id, user_id, *row_values, *page_values)
         if self._process != os.getpid():
             self._begin()
         self._held.append(request)
@@ -223,6 +228,7 @@ def _columns(requests: Sequence[_Request], n_tasks: int, item_type: str) -> list
         arrow.array(propensity, mask=~is_random),
         repeat("config_version", arrow.string()),
         arrow.repeat(item_type, len(request_of_row)),
+        repeat("arms", arrow.string()),
     ]
 
 

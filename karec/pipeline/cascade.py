@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain
 from operator import index
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from uuid import uuid4
 
 import numpy as np
@@ -79,6 +79,7 @@ class Cascade:
     find_similar  returns ids and scores for (view, item, k, allowed rows); None if built by hand
     mix           {item type: part} of a page of several types, the own type first (``karec.pipeline.mix``);
                   empty: pages have the own type only. ``rank`` and ``similar`` have the own type in any case
+    experiments   choose for each request the pipeline that runs its steps; None: this one
     clock         seconds, for run times and deadlines
     run_times     run times of recall, the stages and their fallbacks, of requests with and without a deadline
     """
@@ -100,6 +101,7 @@ class Cascade:
     codes: Codes = field(default_factory=lambda: EMPTY, repr=False, kw_only=True)
     find_similar: FindSimilar | None = field(default=None, repr=False, kw_only=True)
     mix: Mapping[str, MixedPart] = field(default_factory=lambda: EMPTY, repr=False, kw_only=True)
+    experiments: ArmChooser | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     run_times: RunTimes = field(init=False, repr=False, compare=False)
     _slots: RequestSlots = field(init=False, repr=False, compare=False)
@@ -133,18 +135,20 @@ class Cascade:
         deadline = None if request.deadline_ms is None else self.clock() + request.deadline_ms / 1e3
         if self.mix and request.item_ids is None:
             self._check_scene(request)
-            return self._run_mixed(self._with_moment(request), deadline)
-        seen, page = self._make_page(request, deadline)
+            return self._run_mixed(request, deadline)
+        seen, page = self._make_page(request, deadline, self._choose_arms(request))
         if request.item_ids is None:
             self._offer(seen, page)
         return page if self.naming is None else self.naming.to_ids(page, request)
 
     def _run_mixed(self, request: Request, deadline: float | None) -> Page:
-        """Returns a page of all item types. ``request`` has an id and a time.
+        """Returns a page of all item types.
 
         Each part runs as a request of its scene for k items; its side effects see those that are on the page.
         """
         cascades = {name: part.cascade or self for name, part in self.mix.items()}
+        choices = {name: cascade._choose_arms(request) for name, cascade in cascades.items()}
+        request = self._with_moment(request)
         requests = {
             name: request_of_part(request, cascade.scene, cascade.naming)
             for name, cascade in cascades.items()
@@ -156,7 +160,7 @@ class Cascade:
             for name, cascade in cascades.items():
                 later_ms -= 0.0 if cascade is self else cascade.min_ms
                 part_deadline = None if deadline is None else deadline - later_ms / 1e3
-                seen[name], pages[name] = cascade._make_page(requests[name], part_deadline)
+                seen[name], pages[name] = cascade._make_page(requests[name], part_deadline, choices[name])
             scores = {name: self.mix[name].calibration.read(page) for name, page in pages.items()}
             shares = {name: part.share for name, part in self.mix.items()}
             parts, trace = choose_items(pages, scores, shares, request)
@@ -171,12 +175,28 @@ class Cascade:
                 parts[name] = cascade.naming.to_ids(parts[name], requests[name])
         return join_parts(parts, {name: part.scene for name, part in cascades.items()}, trace, request)
 
-    def _make_page(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
+    def _choose_arms(self, request: Request) -> ArmChoice | None:
+        return None if self.experiments is None else self.experiments.choose(request)
+
+    def with_fields(self, **fields: Any) -> Cascade:
+        """Returns a copy with other ``fields`` that shares run times and masks, unlike ``replace``.
+
+        Arms of an experiment then run fallbacks by the same times.
+        """
+        copy = replace(self, **fields)
+        object.__setattr__(copy, "run_times", self.run_times)
+        object.__setattr__(copy, "masks", self.masks)
+        return copy
+
+    def _make_page(
+        self, request: Request, deadline: float | None, choice: ArmChoice | None
+    ) -> tuple[Request, Page]:
         """Returns the request as the steps saw it, with its view, and its page with numbers as ids.
 
         No side effects run, and no other item types are mixed in. ``deadline``: a value of ``clock``.
         """
         request = self._to_numbers(request)
+        pipeline = self if choice is None else choice.pipeline
         with self._slots.hold():
             start = self.clock()
             view = None if self.index is None else self.index.pinned()
@@ -184,14 +204,15 @@ class Cascade:
                 request = request.with_view(view)
                 if self.exposure is not None:
                     request = request.with_dual_variables(self.exposure.newest)
-                request, page = self._run_steps(request, deadline)
+                request, page = pipeline._run_steps(request, deadline, choice)
             except BaseException:
                 if view is not None:
                     view.close()  # a stored traceback would keep this index generation in memory
                 raise
             total_ms = (self.clock() - start) * 1e3
             if request.item_ids is None:
-                self.run_times.add_request(page.trace.steps, total_ms, [stage.name for stage in self.stages])
+                stages = [stage.name for stage in pipeline.stages]
+                self.run_times.add_request(page.trace.steps, total_ms, stages)
         return request, page
 
     def _offer(self, request: Request, page: Page) -> None:
@@ -244,7 +265,9 @@ class Cascade:
             Request(user_id, k, self.scene, time_ms, item_ids=ids, first_stage=first_stage, where=where)
         )
 
-    def _run_steps(self, request: Request, deadline: float | None) -> tuple[Request, Page]:
+    def _run_steps(
+        self, request: Request, deadline: float | None, choice: ArmChoice | None
+    ) -> tuple[Request, Page]:
         """Returns the request as its steps saw it, and the page, which has no view."""
         self._check_scene(request)
         request, state_traces = self._read_online(self._with_moment(request))
@@ -259,7 +282,7 @@ class Cascade:
         sources = tuple(trace.step for trace in traces[:-1])
         scored: dict[str, Candidates] = {}
         passed = Candidates.empty()
-        stages = self._stages_of(request)
+        stages = self.stages_of(request)
         for i, stage in enumerate(stages):
             reason = None if stage.fallback is None else self._fallback_reason(i, deadline)
             min_items = request.k if stage is stages[-1] else 0
@@ -277,7 +300,8 @@ class Cascade:
             )
         has_sources = sources == tuple(source.name for source in self.recall.sources)
         is_cold_start = request.features.get("cold_start")
-        steps = (*state_traces, *allowed_traces, *query_traces, *traces)
+        arm_traces = () if choice is None or choice.trace is None else (choice.trace,)
+        steps = (*arm_traces, *state_traces, *allowed_traces, *query_traces, *traces)
         return request, Page(
             request=request.with_view(None).with_online(None).with_dual_variables(None).with_allowed(None),
             candidates=candidates,
@@ -293,6 +317,7 @@ class Cascade:
             scores={} if request.item_ids is None else _scores(scored[request.first_stage]),
             causes=self.recall.causes(request, candidates) if has_sources else {},
             item_type=self.item_type or WORK_TYPE,
+            arms=EMPTY if choice is None else choice.counted,
         )
 
     def _check_scene(self, request: Request) -> None:
@@ -381,7 +406,7 @@ class Cascade:
         trace = StepTrace("request", WHERE, "filter", len(view), n_allowed, ms, n_unknown=n_unknown)
         return request.with_allowed(allowed), [trace]
 
-    def _stages_of(self, request: Request) -> tuple[Stage, ...]:
+    def stages_of(self, request: Request) -> tuple[Stage, ...]:
         """Returns the stages; those before ``first_stage`` without scorers and selectors."""
         if request.item_ids is None:
             return self.stages
@@ -504,6 +529,33 @@ class Cascade:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class ArmChoice(NamedTuple):
+    """The pipeline of a request.
+
+    counted  {experiment: arm} of the experiments in which the request counts
+    trace    notes all arms of the request, and the arms that have no pipeline; None without arms
+    """
+
+    pipeline: Cascade
+    counted: Mapping[str, str]
+    trace: StepTrace | None
+
+
+class ArmChooser(Protocol):
+    """The experiments of a scene: ``karec.experiments.scene.SceneExperiments``."""
+
+    @property
+    def pipelines(self) -> Mapping[tuple[str, ...], Cascade]:
+        """{the arm of each experiment, "" for control: the cascade with their patches}."""
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """{EXPERIMENT.ARM that cannot be built from the bundle: reason}."""
+
+    def choose(self, request: Request) -> ArmChoice:
+        """Returns the arms of a request that has the platform's ids."""
 
 
 @dataclass(frozen=True)

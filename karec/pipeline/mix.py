@@ -215,6 +215,7 @@ def join_parts(
         causes={},
         places=None,
         parts=parts,
+        arms={name: arm for page in parts.values() for name, arm in page.arms.items()},
     )
     return replace(page, item_ids=tuple(item.item_id for item in page.items))
 

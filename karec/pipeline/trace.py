@@ -11,6 +11,7 @@ NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 N_FILLED = "n_filled"  # note of a filter: number of items that it kept only to fill the page
 DROPPED = "dropped"  # note of a filter: numbers of the caller's candidates that it dropped
 RELAXED = "relaxed"  # note of a selector: rules of the page that no order of its candidates keeps
+MISSING_ARMS = "missing_arms"  # note of the experiments: arms that have no pipeline
 N_RANDOMISED = "n_randomised"  # note of a selector: number of first items in uniformly random order
 
 
@@ -126,7 +127,7 @@ class Shortfall:
 
 def degradations(steps: Sequence[StepTrace]) -> tuple[str, ...]:
     """Returns, in order, the places of failed steps, "STAGE: fallback" of stages whose fallback ran, and
-    "PLACE: RULE" of relaxed rules.
+    "PLACE: NAME" of relaxed rules and missing arms.
     """
     names: dict[str, None] = {}
     for step in steps:
@@ -134,7 +135,8 @@ def degradations(steps: Sequence[StepTrace]) -> tuple[str, ...]:
             names[f"{step.stage}: fallback"] = None
         if step.failure:
             names[step.place] = None
-        names |= dict.fromkeys(f"{step.place}: {rule}" for rule in step.notes.get(RELAXED, ()))
+        for note in (RELAXED, MISSING_ARMS):
+            names |= dict.fromkeys(f"{step.place}: {name}" for name in step.notes.get(note, ()))
     return tuple(names)
 
 

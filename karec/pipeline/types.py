@@ -104,6 +104,8 @@ class Request:
     allowed         the rows of ``view`` that satisfy these three; None without them
     item_ids        candidates of the caller: filters of the stages before ``first_stage`` drop some, then
                     this and the later stages order the others. None: sources find the candidates
+    session_id      unit of experiments by session; "": the request is in none of them
+    arms            {experiment: arm} that the caller assigned; None: karec assigns them
     """
 
     user_id: int | str
@@ -125,6 +127,8 @@ class Request:
     allowed: AllowedRows | None = field(default=None, repr=False, kw_only=True)
     item_ids: tuple[int | str, ...] | None = field(default=None, repr=False, kw_only=True)
     first_stage: str = field(default="rank", kw_only=True)
+    session_id: str = field(default="", kw_only=True)
+    arms: Mapping[str, str] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.deadline_ms is not None:
@@ -452,7 +456,8 @@ class Page:
     scored         {stage: its candidates before its first selector}, for the rank log and explanations
     source_names   the names of the sources, by their bits
     degraded       steps that failed and were skipped ("recall.social"), stages whose fallback ran ("rank:
-                   fallback"), and relaxed rules ("rerank.page_rules: RULE"); the trace has the reasons
+                   fallback"), relaxed rules ("rerank.page_rules: RULE") and arms without a pipeline
+                   ("request.experiments: EXPERIMENT.ARM"); the trace has the reasons
     is_cold_start  True if the user has no events
     versions       what the request read: model version, bundle, ``index_generation`` and ``model_versions``
                    of the index, and ``live_batch``, the number of event batches that the online store had
@@ -468,6 +473,7 @@ class Page:
     parts          {item type: the part of a mixed page}, each with its own sources, scores and trace; empty:
                    the page has one type. Then ``candidates`` has ids and calibrated scores only
     places         of a part: the places of its items on the mixed page; None: 0, 1, …
+    arms           {experiment: arm} of the experiments in which the request counts
     """
 
     request: Request
@@ -486,6 +492,7 @@ class Page:
     item_type: str = WORK_TYPE
     parts: Mapping[str, Page] = field(default_factory=lambda: EMPTY)
     places: tuple[int, ...] | None = None
+    arms: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -550,6 +557,7 @@ class Page:
             "degraded": list(self.degraded),
             "is_cold_start": self.is_cold_start,
             "versions": dict(self.versions),
+            "arms": dict(self.arms),
             "shortfall": None if self.shortfall is None else self.shortfall.to_dict(),
             "dropped": [{"item_id": item, "by": place} for item, place in self.dropped.items()],
         }

@@ -41,7 +41,9 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     of the host reads `context` as `context.NAME`. `where`: a condition that all items satisfy. `exclude_ids`:
     items that are not on the page; `only_ids`: the only ones that may be; null: any. `after`: `next` of the
     page before, for a page without its items. `events`: what the user did, rows of POST /v1/events without
-    `user_id`, on top of the stored events; they are stored only if `store` is true."""
+    `user_id`, on top of the stored events; they are stored only if `store` is true. `session_id`: the unit of
+    experiments by session. `arms`: {experiment: arm} that the caller assigned; null: the service assigns
+    them."""
 
     user_id: Id
     scene: Name | None = None
@@ -58,6 +60,8 @@ class PageRequest(Struct, forbid_unknown_fields=True, frozen=True):
     after: Annotated[str, Meta(max_length=4096)] | None = None
     events: Annotated[list[dict[str, Any]], Meta(max_length=1_000)] = []
     store: bool = False
+    session_id: Annotated[str, Meta(max_length=256)] = ""
+    arms: Annotated[dict[Name, Name], Meta(max_length=64)] | None = None
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True, frozen=True):
@@ -99,8 +103,9 @@ class Item(Struct, frozen=True):
 
 
 class PageResponse(Struct, frozen=True):
-    """A page. `run_ms`: run time of the cascade; `shortfall`: why the page has fewer than k items; `next`:
-    for the field `after` of the next page, if the service has a `page_key`."""
+    """A page. `run_ms`: run time of the cascade; `shortfall`: why the page has fewer than k items; `arms`:
+    {experiment: arm} of the experiments in which the request counts; `next`: for the field `after` of the
+    next page, if the service has a `page_key`."""
 
     request_id: str
     user_id: Id
@@ -111,6 +116,7 @@ class PageResponse(Struct, frozen=True):
     versions: dict[str, Any]
     shortfall: str | None
     run_ms: float
+    arms: dict[str, str]
     trace: list[dict[str, Any]] | UnsetType = UNSET
     next: str | UnsetType = UNSET
 

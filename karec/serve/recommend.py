@@ -290,6 +290,8 @@ def to_request(served: Served, message: messages.PageRequest, prefix: str = "") 
         exclude_ids=message.exclude_ids,
         only_ids=message.only_ids,
         events=tuple(message.events),
+        session_id=message.session_id,
+        arms=message.arms,
     )
     check_where(cascade, message.where, prefix)
     if not isinstance(message, messages.RankRequest):

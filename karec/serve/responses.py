@@ -33,6 +33,7 @@ def to_response(page: Page, message: messages.PageRequest, run_ms: float) -> mes
         versions=dict(page.versions),
         shortfall=None if page.shortfall is None else str(page.shortfall),
         run_ms=round(run_ms, 3),
+        arms=dict(page.arms),
         trace=[step.to_dict() for step in page.trace.steps] if is_explained else msgspec.UNSET,
     )
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, Self
@@ -227,15 +228,16 @@ class Service:
 
 
 def run_smoke_requests(hot_swap: HotSwap) -> None:
-    """Runs requests of a few known users and an unknown one in every scene, without side effects.
+    """Runs requests of a few known users and an unknown one in every scene and arm, without side effects.
 
     Raises BundleError if one fails.
     """
     for scene, cascade in hot_swap.cascades.items():
-        quiet = cascade.without_side_effects()
-        for user in smoke_users(cascade) * N_SMOKE_ROUNDS:
+        arms = {} if cascade.experiments is None else cascade.experiments.pipelines
+        single_arms = [pipeline for key, pipeline in arms.items() if sum(map(bool, key)) == 1]
+        for pipeline, user in product([cascade, *single_arms], smoke_users(cascade) * N_SMOKE_ROUNDS):
             try:
-                quiet.run(Request(user, scene=scene))
+                pipeline.without_side_effects().run(Request(user, scene=scene))
             except Exception as error:  # a step of the host may raise anything
                 place = f"{cascade.versions['bundle']}: a smoke request of user {user!r} in scene {scene!r}"
                 raise BundleError(one_line(f"{place} failed: {type(error).__name__}: {error}")) from error

@@ -22,6 +22,7 @@ A_MODULE_OF = {
     "features": "features.table",
     "logs": "logs.parts",
     "online": "online.poll",
+    "experiments": "experiments.assignment",
     "exposure": "exposure.rates",
     "samples": "samples.lists",
     "data": "data.load",
@@ -33,7 +34,7 @@ A_MODULE_OF = {
 }
 LAYERS = [
     ["index", "pipeline", "aggregates"],
-    ["features", "logs", "online"],
+    ["features", "logs", "online", "experiments"],
     ["exposure", "samples", "data", "bundle"],
     ["steps", "refresh", "screening", "evaluate"],
 ]

@@ -32,13 +32,14 @@ def request(at, n, **more):
 
 
 # of a page whose first three positions were random; the third has no item
-ON_PAGE = request(0, 4, page_ids=np.array([20, 40]), n_randomised=3, config_version="4f2a")
+ARMS = {"fusion": "control", "dpp": "diverse"}
+ON_PAGE = request(0, 4, page_ids=np.array([20, 40]), n_randomised=3, config_version="4f2a", arms=ARMS)
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
 
 
-@pytest.mark.parametrize("name", [GOLDEN.name, f"format-{FORMAT}-without-item-type.parquet"])
-def test_golden_part_is_read_with_its_values(tmp_path, name):
-    shutil.copy(GOLDEN.with_name(name), tmp_path / "part-0.parquet")
+@pytest.mark.parametrize("suffix", ["", "-without-item-type", "-without-arms"])
+def test_golden_part_is_read_with_its_values(tmp_path, suffix):
+    shutil.copy(GOLDEN.with_stem(GOLDEN.stem + suffix), tmp_path / "part-0.parquet")
     assert read_tasks(tmp_path) == TASKS
     ranked, *others = read_rank_log(tmp_path, TASKS).requests()
     np.testing.assert_array_equal(ranked.item_id, [10, 20, 30, 40])
@@ -48,6 +49,7 @@ def test_golden_part_is_read_with_its_values(tmp_path, name):
     np.testing.assert_array_equal(ranked.page_position, [-1, 0, -1, 1])
     np.testing.assert_array_equal(ranked.propensity, np.float32([np.nan, 1 / 3, np.nan, 1 / 3]))
     assert set(ranked.config_version) == {"4f2a"} and set(ranked.item_type) == {WORK}
+    assert set(ranked.arms) == {"" if suffix else "dpp=diverse;fusion=control"}
     assert set(ranked.request_id) == {"r0"} and set(ranked.user_id) == {5} and set(ranked.scene) == {"home"}
     assert set(ranked.time_ms) == {1_700_000_000_000} and set(ranked.model_version) == {7}
     assert not ranked.shadow.any() and np.isnan(ranked.prerank).all()

@@ -96,6 +96,7 @@ class RankRows(SideEffect):
             # which items other types follow depends on their scores: no position of a mixed page is random
             n_randomised=0 if page.places else page.trace.steps[-1].notes.get(N_RANDOMISED, 0),
             config_version=page.versions.get("config", ""),
+            arms=page.arms,
         )
 
     def count_unlogged_page(self) -> None:

@@ -1,0 +1,83 @@
+"""Measures what experiments cost in one scene of a karec.toml: three layers of two arms that patch quotas.
+
+    OMP_NUM_THREADS=1 python bench/service/experiments.py CONFIG
+
+It prints the processor time of the choice of a request's arms, and the time and memory of each pipeline.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import timeit
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from karec.config.arms import build_scenes, load_experiments
+from karec.config.assemble import build_cascade, open_bundle
+from karec.config.inherit import entry_name
+from karec.config.scenes import Config
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Request
+
+LAYER = """
+[layers.{name}]
+salt = "salt-{name}"
+paths = ["{path}"]
+[experiments.{name}]
+layer = "{name}"
+start = 2020-01-01T00:00:00Z
+end = 2090-01-01T00:00:00Z
+holdout = 0.05
+arms.control.weight = 0.4
+arms.more = {{ weight = 0.3, patches = {{ "{path}.quota" = {more} }} }}
+arms.most = {{ weight = 0.3, patches = {{ "{path}.quota" = {most} }} }}
+"""
+IDS = (10_000_001, "3f2504e0-4f89-11d3-9a0c-0305e82c3301")
+
+
+def main(path: Path) -> None:
+    config = Config.read(path)
+    name = next(iter(config.scenes))
+    layers = ""
+    for i, source in enumerate(config.scene(name).recall[:3]):
+        place = f"scenes.{name}.recall.{entry_name(source, i)}"
+        quota = source["quota"]
+        layers += LAYER.format(name=f"layer{i}", path=place, more=quota + 1, most=quota + 2)
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(layers)
+        file.flush()
+        config = Config.from_table(path, {**config.table, "experiments": file.name})
+        experiments = load_experiments(config)
+    bundle = open_bundle(path)
+    build_cascade(config, name, bundle).close()  # loads what all pipelines share
+    alone_ms, alone_kib, alone = _measure(lambda: build_cascade(config, name, bundle))
+    all_ms, all_kib, cascade = _measure(lambda: build_scenes(config, [name], experiments, bundle)[name])
+    assert cascade.experiments is not None
+    n = len(cascade.experiments.pipelines) - 1
+    print(f"each of {n} pipelines: {(all_ms - alone_ms) / n:.2f} ms, {(all_kib - alone_kib) / n:.1f} KiB")
+    for user_id in IDS:
+        choose = partial(cascade.experiments.choose, Request(user_id, scene=name))
+        times = timeit.repeat(choose, number=2_000, repeat=9, timer=time.process_time)
+        print(f"choice for the id {user_id}: {min(times) / 2_000 * 1e6:.1f} µs")
+    alone.close()
+    cascade.close()
+
+
+def _measure(build: Callable[[], Cascade]) -> tuple[float, float, Cascade]:
+    """Returns processor time in ms, memory in KiB, and the cascade."""
+    start = time.process_time()
+    build().close()
+    ms = (time.process_time() - start) * 1e3
+    tracemalloc.start()
+    cascade = build()
+    kib = tracemalloc.get_traced_memory()[0] / 1024
+    tracemalloc.stop()
+    return ms, kib, cascade
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Experiments: layers, assignment of units to arms, and one pipeline for each combination of arms."""

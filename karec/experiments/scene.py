@@ -1,0 +1,142 @@
+"""Chooses the arms of a request, and the pipeline that has their patches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from karec.experiments.assignment import N_BUCKETS, choose_arm, fnv32a, unit_bucket
+from karec.experiments.settings import HOLDOUT, Experiments
+from karec.pipeline.cascade import ArmChoice, Cascade
+from karec.pipeline.trace import MISSING_ARMS, StepTrace
+from karec.pipeline.types import Request
+
+UNKNOWN_ARM = "an unknown arm of the caller"
+
+
+@dataclass(frozen=True)
+class SceneExperiment:
+    """One experiment in a scene that its arms patch.
+
+    weights       {arm: weight}, in the order of the file
+    seed          hash of the bytes of the experiment's seed
+    holdout_seed  hash of the bytes of the seed of its layer's holdout
+    start_ms      first moment, Unix ms; `end_ms`: the first moment after it
+    built         arms that have a pipeline in this scene
+    missing       {arm that cannot be built from the bundle: reason}
+    rank_stages   values of `first_stage` with which a request with `item_ids` reaches a patched step
+    """
+
+    name: str
+    is_by_session: bool
+    weights: Mapping[str, float]
+    coverage: float
+    holdout: float
+    debug: Mapping[str, str]
+    seed: int
+    holdout_seed: int
+    start_ms: float
+    end_ms: float
+    built: frozenset[str]
+    missing: Mapping[str, str]
+    rank_stages: frozenset[str]
+
+    @classmethod
+    def from_settings(
+        cls,
+        experiments: Experiments,
+        name: str,
+        *,
+        built: frozenset[str],
+        missing: Mapping[str, str],
+        rank_stages: frozenset[str],
+    ) -> SceneExperiment:
+        settings = experiments.experiments[name]
+        layer = experiments.layers[settings.layer]
+        return cls(
+            name,
+            layer.unit == "session",
+            {arm: table.weight for arm, table in settings.arms.items()},
+            settings.coverage,
+            settings.holdout,
+            settings.debug,
+            fnv32a(experiments.seed(name).encode()),
+            fnv32a(f"{layer.salt}.{HOLDOUT}".encode()),
+            settings.start.timestamp() * 1e3,
+            settings.end.timestamp() * 1e3,
+            built,
+            missing,
+            rank_stages,
+        )
+
+    def arm_of(self, unit_id: str) -> str | None:
+        """Returns the arm of a unit, HOLDOUT, or None if it is in no arm or its id is empty."""
+        if not unit_id:
+            return None
+        if unit_id in self.debug:
+            return self.debug[unit_id]
+        if self.holdout and unit_bucket(self.holdout_seed, unit_id) < self.holdout * N_BUCKETS:
+            return HOLDOUT
+        position = choose_arm(unit_bucket(self.seed, unit_id), self.weights.values(), self.coverage)
+        return None if position < 0 else [*self.weights][position]
+
+
+@dataclass(frozen=True)
+class SceneExperiments:
+    """The experiments that patch one scene. Any thread may call.
+
+    experiments  in the order of the file
+    pipelines    {the arm of each experiment, "" for control: the cascade with their patches}
+    names        of all experiments of the file, also those of other scenes
+    """
+
+    experiments: tuple[SceneExperiment, ...]
+    pipelines: Mapping[tuple[str, ...], Cascade]
+    names: frozenset[str]
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """{EXPERIMENT.ARM that cannot be built from the bundle: reason}."""
+        return {f"{one.name}.{arm}": why for one in self.experiments for arm, why in one.missing.items()}
+
+    def choose(self, request: Request) -> ArmChoice:
+        """Returns the arms of a request that has the platform's ids. Cost: a few µs for each experiment.
+
+        `request.arms` replaces the assignment. An arm that is unknown, or missing in the bundle, gets control
+        and is named in the page. A request counts by what all arms share: its scene, kind and unit.
+        """
+        time_ms = time.time() * 1e3 if request.time_ms is None else request.time_ms
+        given = request.arms
+        arms: dict[str, str] = {}
+        counted: dict[str, str] = {}
+        # A fixed text for unknown names: each text becomes a label of a metric.
+        missing = [] if given is None or given.keys() <= self.names else [UNKNOWN_ARM]
+        key = []
+        for experiment in self.experiments:
+            key.append("")
+            if not experiment.start_ms <= time_ms < experiment.end_ms:
+                continue
+            name = experiment.name
+            unit_id = request.session_id if experiment.is_by_session else str(request.user_id)
+            arm = experiment.arm_of(unit_id) if given is None else given.get(name)
+            if arm is None:
+                continue
+            is_unknown = arm not in experiment.weights and arm != HOLDOUT
+            if is_unknown:
+                missing.append(UNKNOWN_ARM)
+                continue
+            arms[name] = arm
+            if arm in experiment.missing:
+                missing.append(f"{name}.{arm}")
+            elif arm in experiment.built:
+                key[-1] = arm
+            is_debug = given is None and unit_id in experiment.debug
+            is_reached = request.item_ids is None or request.first_stage in experiment.rank_stages
+            if is_reached and not is_debug:
+                counted[name] = arm
+        trace = None
+        if arms or missing:
+            notes = {"arms": arms, MISSING_ARMS: tuple(dict.fromkeys(missing))}
+            trace = StepTrace("request", "experiments", "experiments", 0, -1, 0.0, notes=notes)
+        return ArmChoice(self.pipelines[tuple(key)], counted, trace)

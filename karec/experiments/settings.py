@@ -1,0 +1,194 @@
+"""Reads and checks an experiments.toml. The key `experiments` of karec.toml names the file.
+
+    [layers.diversity]
+    salt = "2026-diversity"
+    unit = "user"                              # or "session"
+    paths = ["scenes.home.rerank.dpp"]         # what its experiments may patch, with all below
+
+    [experiments.dpp]
+    layer = "diversity"
+    start = 2026-12-01T00:00:00Z
+    end = 2026-12-15T00:00:00Z
+    coverage = 0.2                             # fraction of the units that are in an arm
+    holdout = 0.05                             # fraction of all units that no experiment of the layer changes
+    debug = { "user-7" = "diverse" }           # arms by unit id, which do not count
+    arms.control.weight = 0.5
+    arms.diverse = { weight = 0.5, patches = { "scenes.home.rerank.dpp.diversity" = 0.8 } }
+
+A path is `scenes.SCENE.` and the place of a step as traces name it (`rerank.dpp`, `recall.popular`,
+`query.user_tower`) or a key of the scene (`limits.prerank`, `consumed`, `show_again`), then perhaps a key of
+the step.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from karec.errors import ConfigError, nearest
+from karec.toml import Count, Fraction, Place, Settings, convert, read_toml, with_lines
+
+HOLDOUT = "holdout"  # the arm of units of the holdout
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # logs join names with "=" and ";"
+
+Moment = Annotated[datetime, Meta(tz=True)]
+Unit = Literal["user", "session"]
+
+
+class Layer(Settings, frozen=True):
+    """Parameters that at most one experiment at a time patches."""
+
+    salt: Annotated[str, Meta(min_length=1)]
+    paths: tuple[str, ...]
+    unit: Unit = "user"
+
+
+class Arm(Settings, frozen=True):
+    """`patches`: {path: value}. An arm without patches has the scenes of karec.toml."""
+
+    weight: Fraction
+    patches: Mapping[str, Any] = {}
+
+
+class Experiment(Settings, frozen=True):
+    """Arms of one layer from `start` to `end`. Another `version` assigns all units again."""
+
+    layer: str
+    start: Moment
+    end: Moment
+    arms: Mapping[str, Arm]
+    version: Count = 1
+    coverage: Fraction = 1.0
+    holdout: Fraction = 0.0
+    debug: Mapping[str, str] = {}
+
+    def state(self, now: datetime) -> Literal["planned", "running", "ended"]:
+        if now < self.start:
+            return "planned"
+        return "running" if now < self.end else "ended"
+
+
+class Experiments(Settings, frozen=True):
+    """An experiments.toml."""
+
+    layers: Mapping[str, Layer]
+    experiments: Mapping[str, Experiment] = {}
+
+    def seed(self, name: str) -> str:
+        """Returns the seed of the hash for the experiment `name`: SALT.NAME.VERSION."""
+        experiment = self.experiments[name]
+        return f"{self.layers[experiment.layer].salt}.{name}.{experiment.version}"
+
+    def check_unchanged(self, running: Experiments, path: Path) -> None:
+        """Raises ConfigError if an experiment of `running` that runs now has other units or arms here.
+
+        `path` is the file of these experiments. A removed experiment is stopped. Coverage, start, end and
+        debug ids may change.
+        """
+        place = Place(path)["experiments"]
+        now = datetime.now(UTC)
+        errors = [
+            place[name].refusal(
+                f"{key} is {new!r}, expected {old!r} while version {experiment.version} runs. Start a new "
+                f"version: version = {experiment.version + 1}"
+            )
+            for name, experiment in running.experiments.items()
+            if experiment.state(now) == "running"
+            and name in self.experiments
+            and self.experiments[name].version == experiment.version
+            for key, old, new in _changes(running._identity(name), self._identity(name))
+        ]
+        if errors:
+            raise with_lines(errors, path)
+
+    def _identity(self, name: str) -> dict[str, Any]:
+        """Returns what must stay the same while the experiment runs."""
+        experiment = self.experiments[name]
+        layer = self.layers[experiment.layer]
+        return {
+            "layer": experiment.layer,
+            "salt": layer.salt,
+            "unit": layer.unit,
+            "weights": [(arm, table.weight) for arm, table in experiment.arms.items()],
+            "patches": {arm: table.patches for arm, table in experiment.arms.items()},
+            "holdout": experiment.holdout,
+        }
+
+
+def read_experiments(path: Path) -> Experiments:
+    """Returns the experiments of the file. Raises ConfigError with one line for each mistake."""
+    place = Place(path)
+    experiments = convert(Experiments, read_toml(path), place)
+    errors = [*_layer_mistakes(experiments, place["layers"])]
+    for name, experiment in experiments.experiments.items():
+        errors += _experiment_mistakes(experiments, name, experiment, place["experiments"][name])
+    errors += _time_mistakes(experiments, place["experiments"])
+    if errors:
+        raise with_lines(errors, path)
+    return experiments
+
+
+def is_inside(path: str, owner: str) -> bool:
+    """Returns True if `path` is `owner` or below it."""
+    return f"{path}.".startswith(f"{owner}.")
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    return ((key, old[key], new[key]) for key in old if old[key] != new[key])
+
+
+def _layer_mistakes(experiments: Experiments, place: Place) -> Iterator[ConfigError]:
+    for (one, first), (other, second) in combinations(experiments.layers.items(), 2):
+        if first.salt == second.salt:
+            yield place[other].refusal(f"salt is that of the layer {one!r}, expected another one", "salt")
+        for path in second.paths:
+            for owned in first.paths:
+                if is_inside(path, owned) or is_inside(owned, path):
+                    yield place[other].refusal(
+                        f"the path {path!r} overlaps with {owned!r} of the layer {one!r}", "paths"
+                    )
+
+
+def _experiment_mistakes(
+    experiments: Experiments, name: str, experiment: Experiment, place: Place
+) -> Iterator[ConfigError]:
+    for text in (name, *experiment.arms):
+        if not NAME.fullmatch(text) or text == HOLDOUT:
+            yield place.refusal(f"the name {text!r} is reserved, or not of 1 to 64 letters, digits, - and _")
+    if experiment.end <= experiment.start:
+        yield place.refusal(f"end is {experiment.end}, expected after the start, {experiment.start}", "end")
+    total = sum(arm.weight for arm in experiment.arms.values())
+    if not math.isclose(total, 1, abs_tol=1e-9):
+        yield place.refusal(f"the weights of the arms add up to {total:g}, expected 1", "arms")
+    for unit_id, arm in experiment.debug.items():
+        if arm not in experiment.arms:
+            yield place["debug"].refusal(f"no arm {arm!r}{nearest(arm, experiment.arms)}", unit_id)
+    if not any(arm.patches for arm in experiment.arms.values()):
+        yield place.refusal("no arm has patches. An A/A test patches a parameter with its own value.", "arms")
+    if experiment.layer not in experiments.layers:
+        layers = experiments.layers
+        yield place.refusal(f"no layer {experiment.layer!r}{nearest(experiment.layer, layers)}", "layer")
+        return
+    owned = experiments.layers[experiment.layer].paths
+    for arm, table in experiment.arms.items():
+        for path in table.patches:
+            if not any(is_inside(path, owner) for owner in owned):
+                patches = place["arms"][arm]["patches"]
+                yield patches.refusal(f"{path} is not in its layer {experiment.layer!r}: {list(owned)}", path)
+
+
+def _time_mistakes(experiments: Experiments, place: Place) -> Iterator[ConfigError]:
+    for (one, first), (other, second) in combinations(experiments.experiments.items(), 2):
+        if first.layer == second.layer and first.start < second.end and second.start < first.end:
+            yield place[other].refusal(
+                f"runs at the same time as {one!r} in the layer {first.layer!r}. Make them arms of one "
+                "experiment, or use another layer.",
+                "start",
+            )

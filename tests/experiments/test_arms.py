@@ -1,0 +1,162 @@
+"""Pages of arms: what they share, which requests count, and what happens without an id or a model."""
+
+from dataclasses import replace
+
+import pytest
+from two_experiments import EXPERIMENTS
+
+import karec
+from karec.config import load_cascade
+from karec.errors import ConfigError
+from karec.experiments.assignment import choose_arm, unit_bucket
+from karec.logs.read import read_rank_log
+from karec.pipeline.types import Request
+
+TONE = '"scenes.home.rank.tone" = { use = "tone", column = "tone", at_least = 0.5, before = "fusion" }'
+MISSING_MODEL = {
+    '"scenes.home.rank.fusion"]': '"scenes.home.rank"]',
+    '"scenes.home.rank.fusion.weights" = { like = 5.0 }': TONE,
+}
+RANK_LOG = '\n[[scenes.home.side_effects]]\nuse = "rank_log"\nfolder = "log"\n'
+
+
+@pytest.fixture
+def cascade(write_experiments):
+    with karec.open(write_experiments()) as cascade:
+        yield cascade
+
+
+def expected_arm(user):
+    return choose_arm(unit_bucket("ranking-2026.fusion.1", str(user)), (0.5, 0.5), 0.8)
+
+
+def user_in(arm):
+    return next(user for user in range(1, 100) if expected_arm(user) == arm)
+
+
+def test_page_has_the_arm_of_its_user(cascade):
+    arms = ("control", "likes")
+    for user in range(1, 40):
+        arm = expected_arm(user)
+        assert cascade.run(Request(user)).arms == ({} if arm < 0 else {"fusion": arms[arm]})
+
+
+def test_page_of_an_arm_equals_that_of_a_scene_with_its_patches(cascade, write_experiments):
+    request = Request(user_in(1), 20)
+    path = write_experiments()
+    path.write_text(path.read_text().replace("click = 1.0, like = 2.0", "like = 5.0"))
+    with load_cascade(path, "home") as patched, load_cascade(write_experiments(), "home") as control:
+        pages = [pipeline.run(request) for pipeline in (cascade, patched, control)]
+    scores = [page.candidates.scores.tolist() for page in pages]
+    assert scores[0] == scores[1] != scores[2]
+    assert pages[0].versions["config"] == pages[1].versions["config"]
+
+
+def test_arms_share_every_unpatched_step_and_all_resources(cascade):
+    pipelines = cascade.experiments.pipelines
+    assert {*pipelines} == {("", ""), ("likes", ""), ("", "few"), ("likes", "few")}
+    control, likes, both = (pipelines[key] for key in (("", ""), ("likes", ""), ("likes", "few")))
+
+    def steps(pipeline):
+        stages = [step for stage in pipeline.stages for step in stage.steps]
+        return {step.name: step for step in (*pipeline.query_hydrators, *pipeline.recall.sources, *stages)}
+
+    def changed(pipeline):
+        return {name for name, step in steps(pipeline).items() if steps(control)[name] is not step}
+
+    assert changed(likes) == {"fusion"} and changed(both) == {"fusion", "popular", "inner_product"}
+    for name in ("index", "bundle", "side_effects", "run_times", "masks", "exposure", "online"):
+        assert getattr(both, name) is getattr(cascade, name)
+
+
+def test_session_keeps_its_arm_when_the_visitor_logs_in(cascade):
+    for session in ("s1", "s2", "s3", "s4"):
+        arms = {cascade.run(Request(user, session_id=session)).arms["popular"] for user in (0, 7, 9)}
+        assert len(arms) == 1
+
+
+def test_unit_without_an_id_is_in_no_arm(cascade):
+    assert "popular" not in cascade.run(Request(user_in(0))).arms
+
+
+def test_request_counts_only_if_it_reaches_a_patched_step_in_some_arm(cascade):
+    items = tuple(cascade.bundle.snapshot.works.ids[:5].tolist())
+    for user in (user_in(0), user_in(1)):
+        request = Request(user, session_id="s", item_ids=items)
+        assert {*cascade.run(request).arms} == {"fusion"}
+        assert {*cascade.run(replace(request, first_stage="prerank")).arms} == {"fusion", "popular"}
+        assert {*cascade.run(Request(user, session_id="s")).arms} == {"fusion", "popular"}
+
+
+def test_request_of_a_scene_without_patches_does_not_count(write_experiments):
+    with karec.open(write_experiments(), "city") as city:
+        assert city.run(Request(user_in(1), scene="city")).arms == {}
+
+
+def test_caller_replaces_the_assignment(cascade):
+    page = cascade.run(Request(user_in(0), arms={"fusion": "likes"}))
+    assert page.arms == {"fusion": "likes"} and page.degraded == ()
+    assert cascade.run(Request(user_in(1), arms={})).arms == {}
+
+
+def test_unknown_arm_of_the_caller_gets_control_and_is_named(cascade):
+    control = cascade.run(Request(1, arms={}))
+    for arms in ({"fusion": "lkes"}, {"fusoin": "likes"}):
+        page = cascade.run(Request(1, arms=arms))
+        assert page.degraded == ("request.experiments: an unknown arm of the caller",)
+        assert page.arms == {} and page.versions == control.versions
+
+
+def test_debug_unit_gets_its_arm_and_does_not_count(write_experiments):
+    text = {"coverage = 0.8": 'coverage = 0.8\ndebug = { "3" = "likes" }'}
+    with karec.open(write_experiments(text)) as cascade:
+        page = cascade.run(Request(3))
+        assert page.arms == {} and page.trace.steps[0].notes["arms"] == {"fusion": "likes"}
+        assert page.versions["config"] == cascade.experiments.pipelines["likes", ""].versions["config"]
+
+
+def test_holdout_gets_control_and_takes_units_of_all_arms(write_experiments):
+    with karec.open(write_experiments({"coverage = 0.8": "coverage = 0.8\nholdout = 0.3"})) as cascade:
+        (fusion, _), users = cascade.experiments.experiments, range(2000)
+        held = [user for user in users if fusion.arm_of(str(user)) == "holdout"]
+        assert 0.25 < len(held) / len(users) < 0.35
+        assert {expected_arm(user) for user in held} == {-1, 0, 1}
+        page = cascade.run(Request(held[0]))
+        assert page.arms == {"fusion": "holdout"}
+        assert page.versions["config"] == cascade.versions["config"]
+
+
+@pytest.mark.parametrize("old", ["start = 2020", "end = 2090"])
+def test_experiment_acts_only_from_start_to_end(write_experiments, old):
+    new = {"start = 2020": "start = 2089", "end = 2090": "end = 2021"}[old]
+    with karec.open(write_experiments({old: new})) as cascade:
+        assert cascade.run(Request(user_in(1))).arms == {}
+
+
+def test_arm_whose_model_is_missing_gets_control_and_counts(write_experiments, caplog):
+    with karec.open(write_experiments(MISSING_MODEL)) as cascade:
+        page = cascade.run(Request(user_in(1)))
+        assert page.arms == {"fusion": "likes"} and len(page) == 10
+        assert page.degraded == ("request.experiments: fusion.likes",)
+        assert page.versions["config"] == cascade.versions["config"]
+        assert cascade.run(Request(user_in(0))).degraded == ()
+    assert "the arm fusion.likes gets control" in caplog.text
+
+
+def test_rank_log_has_the_arms_in_which_a_request_counts(write_experiments, tmp_path):
+    user = user_in(1)
+    with karec.open(write_experiments(more=RANK_LOG)) as cascade:
+        cascade.run(Request(user, session_id="s", request_id="r"))
+    arms = {*read_rank_log(tmp_path / "log", ()).arms}
+    assert len(arms) == 1 and arms.pop() in ("fusion=likes;popular=few", "fusion=likes;popular=control")
+
+
+def test_too_many_combinations_of_arms_are_refused(write_experiments):
+    arm = 'arms.likes{} = {{ weight = 0.0078125, patches = {{ "scenes.home.rank.fusion.share" = 0.5 }} }}'
+    first, last = EXPERIMENTS.index("arms.control"), EXPERIMENTS.index("[experiments.popular]")
+    arms = "\n".join(arm.format(i) for i in range(128))
+    path = write_experiments(text=f"{EXPERIMENTS[:first]}{arms}\n{EXPERIMENTS[last:]}")
+    with pytest.raises(
+        ConfigError, match="2 layers have 258 combinations in one scene, expected at most 100"
+    ):
+        karec.open(path)

@@ -1,0 +1,135 @@
+"""experiments.toml: every mistake is refused with its line, and a running experiment keeps its units."""
+
+import json
+import re
+
+import pytest
+from two_experiments import EXPERIMENTS
+
+import karec
+from karec.bundle import Bundle
+from karec.cli import main
+from karec.config.arms import experiment_mistakes, load_experiments
+from karec.config.scenes import Config
+from karec.errors import ConfigError
+
+WEIGHTS = '"scenes.home.rank.fusion.weights" = { like = 5.0 }'
+SALT_LINE = 'salt = "ranking-2026"'
+END = "end = 2090-01-01T00:00:00Z"
+OWNED = '"scenes.home.recall.popular", '
+MISTAKES = [
+    (SALT_LINE, 'salt = ""', 3, "salt = '', expected a text that is not empty"),
+    (SALT_LINE, 'salt = "recall-2026"', 7, "salt is that of the layer 'ranking'"),
+    ('unit = "session"', 'unit = "device"', 8, "unit = 'device', expected one of 'user', 'session'"),
+    (OWNED, f'{OWNED}"scenes.home.rank", ', 9, "'scenes.home.rank' overlaps with 'scenes.home.rank.fusion'"),
+    (OWNED, f'{OWNED}"scenes.home.rank.fusion.share", ', 9, "overlaps with 'scenes.home.rank.fusion'"),
+    (OWNED, f'{OWNED}"scenes.hom.recall", ', 9, r"expected scenes.SCENE.PLACE \(did you mean 'home'\?\)"),
+    (OWNED, f'{OWNED}"recall", ', 9, "'recall', expected scenes.SCENE.PLACE"),
+    ("coverage = 0.8", "coverage = 1.8", 15, "coverage = 1.8, expected 0 to 1"),
+    ("coverage = 0.8", "covrage = 0.8", 15, r"unknown key 'covrage' \(did you mean 'coverage'\?\)"),
+    ('layer = "ranking"', 'layer = "rankin"', 12, r"no layer 'rankin' \(did you mean 'ranking'\?\)"),
+    ("arms.control.weight = 0.5", "arms.control.weight = 0.4", 16, "add up to 0.9, expected 1"),
+    ("arms.control", "arms.holdout", 11, "'holdout' is reserved"),
+    ("arms.control", 'arms."a;b"', 11, "the name 'a;b' is reserved, or not of"),
+    (END, "end = 2019-01-01T00:00:00Z", 14, "end is 2019-01-01.*expected after the start"),
+    (END, "end = 2090-01-01T00:00:00", 14, "expected a time with its offset"),
+    (END, f'{END}\ndebug = {{ u = "like" }}', 15, r"no arm 'like' \(did you mean 'likes'\?\)"),
+    (WEIGHTS, "", 16, "no arm has patches"),
+    (WEIGHTS, '"scenes.home.recall.popular.quota" = 3', 17, "is not in its layer 'ranking'"),
+    ("fusion.weights", "fusion.weihts", 17, r"unknown key 'weihts' \(did you mean 'weights'\?\)"),
+    ("{ like = 5.0 }", '"many"', 17, "weights = 'many', expected a table"),
+    ("{ like = 5.0 }", "{ like = true }", 17, "like = True, expected float"),
+    ("popular.quota", "popular.x.y", 25, "popular.x.y: no step, limit or key has this path"),
+    ('limits.scored" = 20', 'limits.scored.x" = 2', 25, "scored.x: no step, limit or key has this path"),
+    ('limits.scored" = 20', 'limits.scored" = "a"', 25, "scored = 'a', expected int"),
+    ('popular.quota" = 3', 'popular" = 3', 25, "expected a table of keys to override, or false"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "message"), MISTAKES)
+def test_check_reports_a_mistake_with_its_line(write_experiments, old, new, line, message):
+    path = write_experiments({old: new})
+    (mistake,) = experiment_mistakes(Config.read(path))
+    assert re.match(rf"{re.escape(str(path.with_name('experiments.toml')))}:{line}: .*{message}", mistake)
+    with pytest.raises(ConfigError, match=message):
+        karec.open(path)
+
+
+def test_check_accepts_experiments_and_inspect_lists_their_arms(write_experiments, capsys):
+    path = write_experiments()
+    assert main(["check", str(path)]) == 0
+    assert main(["inspect", str(path), "--json"]) == 0
+    sections = json.loads(capsys.readouterr().out.partition("no mistakes\n")[2])
+    rows = [tuple(row.values()) for row in sections[1]["rows"]]
+    assert rows[0] == ("fusion", "ranking", "running", "control", "0.4", "")
+    assert rows[3][:5] == ("popular", "recall", "running", "few", "0.5")
+
+
+def test_experiments_of_one_layer_at_the_same_time_are_refused(write_experiments):
+    again = EXPERIMENTS[
+        EXPERIMENTS.index("[experiments.fusion]") : EXPERIMENTS.index("[experiments.popular]")
+    ]
+    text = EXPERIMENTS + again.replace("[experiments.fusion]", "[experiments.later]")
+    with pytest.raises(ConfigError, match=r"experiments.later: runs at the same time as 'fusion'"):
+        load_experiments(Config.read(write_experiments(text=text)))
+    text = EXPERIMENTS + again.replace("fusion]", "later]").replace("2090", "2095").replace("2020", "2090")
+    assert load_experiments(Config.read(write_experiments(text=text))) is not None
+
+
+CHANGES = [
+    ({SALT_LINE: 'salt = "ranking-2027"'}, "salt is 'ranking-2027', expected 'ranking-2026' while version 1"),
+    (
+        {'salt = "ranking-2026"': 'salt = "ranking-2026"\nunit = "session"'},
+        "unit is 'session', expected 'user'",
+    ),
+    ({"control.weight = 0.5": "control.weight = 0.4", "{ weight = 0.5": "{ weight = 0.6"}, "weights is"),
+    ({"like = 5.0": "like = 6.0"}, "patches is"),
+    ({"coverage = 0.8": "coverage = 0.8\nholdout = 0.1"}, "holdout is 0.1, expected 0.0"),
+    ({"coverage = 0.8": "coverage = 0.9\ndebug = { u = 'likes' }"}, None),
+    ({SALT_LINE: 'salt = "b"', "coverage = 0.8": "version = 2"}, None),
+    ({END: "end = 2020-02-01T00:00:00Z"}, None),
+]
+
+
+@pytest.mark.parametrize(("replacements", "message"), CHANGES)
+def test_reload_refuses_changes_that_move_units_of_a_running_experiment(
+    write_experiments, replacements, message
+):
+    path = write_experiments()
+    with karec.open(path, reload=True) as hot_swap:
+        write_experiments(replacements)
+        if message is None:
+            assert hot_swap.reload()
+            return
+        with pytest.raises(ConfigError, match=f"experiments.fusion: {message}") as error:
+            hot_swap.reload()
+        assert "Start a new version: version = 2" in str(error.value)
+        write_experiments()
+        assert not hot_swap.reload()
+
+
+def test_restart_refuses_changes_of_the_experiments_that_were_in_service(write_experiments):
+    karec.open(write_experiments(), reload=True).close()
+    changed = {SALT_LINE: 'salt = "b"'}
+    with pytest.raises(ConfigError, match="salt is 'b', expected 'ranking-2026' while version 1 runs"):
+        karec.open(write_experiments(changed), reload=True)
+    karec.open(write_experiments({**changed, "coverage = 0.8": "version = 2"}), reload=True).close()
+
+
+def test_experiment_that_does_not_run_yet_may_change(write_experiments):
+    planned = {"start = 2020-01-01T00:00:00Z": "start = 2089-01-01T00:00:00Z"}
+    with karec.open(write_experiments(planned), reload=True) as hot_swap:
+        write_experiments({**planned, SALT_LINE: 'salt = "b"'})
+        assert hot_swap.reload()
+
+
+def test_arm_that_the_bundle_cannot_build_is_a_mistake_only_with_the_bundle(write_experiments, bundle_folder):
+    tone = '{ use = "tone", column = "tone", at_least = 0.5, before = "fusion" }'
+    replacements = {
+        '"scenes.home.rank.fusion"]': '"scenes.home.rank"]',
+        WEIGHTS: f'"scenes.home.rank.tone" = {tone}',
+    }
+    config = Config.read(write_experiments(replacements))
+    assert experiment_mistakes(config) == []
+    (mistake,) = experiment_mistakes(config, Bundle.open(bundle_folder))
+    assert "the arm fusion.likes: " in mistake and "tone" in mistake
