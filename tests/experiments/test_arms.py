@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from mixed_scene import mixed_config
 from two_experiments import EXPERIMENTS
 
 import karec
@@ -17,6 +18,13 @@ MISSING_MODEL = {
     '"scenes.home.rank.fusion"]': '"scenes.home.rank"]',
     '"scenes.home.rank.fusion.weights" = { like = 5.0 }': TONE,
 }
+EXPERIMENT_OF_ROOMS = """
+[experiments.rooms]
+layer = "recall"
+start = 2020-01-01T00:00:00Z
+end = 2090-01-01T00:00:00Z
+arms.few = { weight = 1.0, patches = { "scenes.live.recall.popular.quota" = 4 } }
+"""
 RANK_LOG = '\n[[scenes.home.side_effects]]\nuse = "rank_log"\nfolder = "log"\n'
 
 
@@ -160,3 +168,16 @@ def test_too_many_combinations_of_arms_are_refused(write_experiments):
         ConfigError, match="2 layers have 258 combinations in one scene, expected at most 100"
     ):
         karec.open(path)
+
+
+def test_mixed_page_counts_in_the_experiments_of_its_parts(tmp_path):
+    path = mixed_config(tmp_path)
+    text = EXPERIMENTS.replace('"scenes.home.recall.popular"', '"scenes.live.recall.popular"')
+    (tmp_path / "experiments.toml").write_text(
+        text[: text.index("[experiments.fusion]")] + EXPERIMENT_OF_ROOMS
+    )
+    path.write_text('experiments = "experiments.toml"\n' + path.read_text())
+    with karec.open(path, scene="feed") as feed:
+        page = feed.run(Request(1, 5, "feed", session_id="s"))
+        assert page.arms == {"rooms": "few"} and len(page) == 5
+        assert feed.run(Request(1, 5, "feed")).arms == {}
