@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -89,17 +89,29 @@ def build_cascades(
         ConfigError: file, scene, step and mistake.
     """
     bundle = _bundle_of(config) if bundle is None else bundle
-    built: dict[str, Cascade] = {}
+    builder = _CascadeBuilder(config, bundle, online, store, with_arms, {})
+    return {name: builder.build(name) for name in names} | builder.built
 
-    def build(name: str) -> Cascade:
-        if name not in built:
-            scene = config.scene(name)
-            mix = read_mix(config, scene, build)
-            resources = _resources(scene, bundle, config, store)
-            built[name] = with_arms(_build_scene(config, scene, bundle, online, resources, mix), resources)
-        return built[name]
 
-    return {name: build(name) for name in names} | built
+@dataclass(frozen=True)
+class _CascadeBuilder:
+    """Builds each scene once. A nested function that calls itself would keep the bundle in memory."""
+
+    config: Config
+    bundle: Bundle
+    online: Follower | None
+    store: OnlineStore | None
+    with_arms: Callable[[Cascade, Resources], Cascade]
+    built: dict[str, Cascade]
+
+    def build(self, name: str) -> Cascade:
+        if name not in self.built:
+            scene = self.config.scene(name)
+            mix = read_mix(self.config, scene, self.build)
+            resources = _resources(scene, self.bundle, self.config, self.store)
+            control = _build_scene(self.config, scene, self.bundle, self.online, resources, mix)
+            self.built[name] = self.with_arms(control, resources)
+        return self.built[name]
 
 
 def _build_scene(
