@@ -79,7 +79,7 @@ def test_call_from_other_hosts(benchmark, tmp_path):
     steps: list[dict[str, object]] = [
         {"use": "index_rows", "name": "index_rows"},
         {"use": "has_embedding", "name": "has_embedding"},
-        {"use": "inner_product", "name": "inner_product", "k": k},
+        {"use": "inner_product", "name": "inner_product", "k": k, "at_most": [], "min_items": 0},
     ]
     stage = {"format": 1, "scene": "home", "source": "none", "stages": [{"name": "prerank", "steps": steps}]}
     settings = tmp_path / "stage.json"

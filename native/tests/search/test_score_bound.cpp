@@ -85,7 +85,7 @@ void check_tile(Case& c) {
         float scores[kTile];
         tile.list_rows(rows);
         padded_queries[q].dot(g, rows, tile.vectors, nullptr, kTile, scores);
-        adjust_scores(g, padded_queries[q], rows, nullptr, kTile, scores);
+        adjust_scores(g, padded_queries[q], rows, nullptr, nullptr, kTile, scores);
         const float margin = bound.margin().margin_of(errors[q]);
         for (std::size_t i = 0; i < kTile; ++i) {
             const float value = values[i * kColumns + q];
