@@ -16,14 +16,12 @@ def calibrate(
     days: Annotated[
         float, typer.Option(min=0.01, metavar="DAYS", help="Newest days of the rank logs to learn from.")
     ] = 7.0,
-    test_days: Annotated[
-        float, typer.Option(min=0.01, metavar="DAYS", help="Last days of the log, to measure the error on.")
-    ] = 1.0,
 ) -> None:
     """Learn the probability that a user enjoys an item from its score, for each item type of a mixed scene.
 
-    It reads the rank logs and the events of the online store. The error is that of a calibration by the
-    earlier days, on the last days. The file has a calibration by all days.
+    It reads the rank logs and the events of the online store. The error is measured on
+    the last day, with a calibration learned from the days before. The file gets a calibration learned from
+    all days.
     """
     from karec.config.calibrate import calibrate_scene
     from karec.evaluate.tables import format_measure
@@ -37,7 +35,7 @@ def calibrate(
             f"{result.error.n_rows:,}",
             format_measure(result.error.ece, result.error.interval),
         )
-        for result in calibrate_scene(config, scene, days=days, test_days=test_days)
+        for result in calibrate_scene(config, scene, days=days)
     ]
-    head = ("item type", "shown in", "items", "enjoyed", "items on the last days", "calibration error")
+    head = ("item type", "shown in", "items", "enjoyed", "items on the last day", "calibration error")
     make_console().print(text_table(f"Calibration of {scene} (95 % intervals over users)", head, rows))

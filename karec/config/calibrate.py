@@ -35,9 +35,7 @@ class CalibratedType:
     error: CalibrationError
 
 
-def calibrate_scene(
-    path: Path, name: str, *, days: float = 7.0, test_days: float = 1.0
-) -> list[CalibratedType]:
+def calibrate_scene(path: Path, name: str, *, days: float = 7.0) -> list[CalibratedType]:
     """Writes the calibrations of the scene `name` of the karec.toml at `path` into the file of its `mix`.
 
     The newest ``days`` of the rank logs are read. As long as the scene has too few pages with a type, those
@@ -64,7 +62,7 @@ def calibrate_scene(
             shown_in = own_scene
             outcomes = served_outcomes(log, head, events, shown_in, item_type, meaning)
         try:
-            calibration, error = calibrate(outcomes, stage, test_days=test_days)
+            calibration, error = calibrate(outcomes, stage)
         except DataError as few:
             raise DataError(f"item type {item_type!r} in the scene {shown_in!r}: {few}") from few
         n_rows = len(outcomes.score)

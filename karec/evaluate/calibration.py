@@ -86,17 +86,17 @@ def served_outcomes(
 
 
 def calibrate(
-    outcomes: ServedOutcomes, stage: str, *, test_days: float, seed: int = 0
+    outcomes: ServedOutcomes, stage: str, *, seed: int = 0
 ) -> tuple[ScoreCalibration, CalibrationError]:
-    """Returns the calibration by all outcomes, and the error of the one without the last ``test_days`` days.
+    """Returns the calibration by all outcomes, and the error on the last day of one by the days before.
 
-    Raises DataError if there are too few outcomes before these days.
+    Raises DataError if there are too few outcomes before the last day.
     """
-    is_test = outcomes.time_ms > outcomes.time_ms.max(initial=0) - test_days * DAY_MS
+    is_test = outcomes.time_ms > outcomes.time_ms.max(initial=0) - DAY_MS
     past, test = outcomes.take(~is_test), outcomes.take(is_test)
     if not past.is_enough:
         raise DataError(
-            f"{len(past.score):,} shown items before the last {test_days:g} days, of which "
+            f"{len(past.score):,} shown items before the last day, of which "
             f"{int(past.is_enjoyed.sum()):,} were enjoyed. Expected at least {MIN_ROWS}, with "
             f"{MIN_POSITIVES} enjoyed and others. Log more pages; report their impressions with request_id"
         )

@@ -26,7 +26,7 @@ def outcomes_of(n, *, days=4, seed=0, probability=truth):
 
 
 def test_calibration_finds_the_probability_of_a_score():
-    calibration, error = calibrate(outcomes_of(20_000), "rank", test_days=1.0)
+    calibration, error = calibrate(outcomes_of(20_000), "rank")
     scores = np.linspace(-2, 2, 50)
     assert np.abs(calibration.apply(scores) - truth(scores)).max() < 0.02
     assert error.ece <= 0.02 and error.n_rows == 5_000
@@ -36,14 +36,14 @@ def test_calibration_finds_the_probability_of_a_score():
 def test_error_is_measured_on_days_that_were_not_fitted():
     outcomes = outcomes_of(20_000)
     outcomes.is_enjoyed[15_000:] = False  # nobody enjoys anything on the last day
-    error = calibrate(outcomes, "rank", test_days=1.0)[1]
+    error = calibrate(outcomes, "rank")[1]
     assert error.ece > 0.2
 
 
 @pytest.mark.parametrize("probability", [lambda score: truth(-score), lambda score: 0.3 + 0.0 * score])
 def test_score_that_does_not_rise_with_outcomes_gets_about_the_rate(probability):
     outcomes = outcomes_of(20_000, probability=probability)
-    calibration, _ = calibrate(outcomes, "rank", test_days=1.0)
+    calibration, _ = calibrate(outcomes, "rank")
     rate = outcomes.is_enjoyed.mean()
     assert calibration.rate == rate
     assert calibration.apply(np.array([-2.0, 0.0, 2.0])) == pytest.approx([rate] * 3, abs=0.03)
@@ -54,14 +54,14 @@ def test_calibrate_refuses_outcomes_of_one_kind(is_enjoyed):
     outcomes = outcomes_of(5_000)
     outcomes.is_enjoyed[:] = is_enjoyed
     with pytest.raises(DataError, match="with 20 enjoyed and others"):
-        calibrate(outcomes, "rank", test_days=1.0)
+        calibrate(outcomes, "rank")
 
 
 @pytest.mark.parametrize("n", [0, 300])
 def test_calibrate_refuses_few_outcomes_with_their_number(n):
     outcomes = outcomes_of(max(n, 10)).take(np.arange(n))
-    with pytest.raises(DataError, match=r"shown items before the last 1 days.*Expected at least 500"):
-        calibrate(outcomes, "rank", test_days=1.0)
+    with pytest.raises(DataError, match=r"shown items before the last day.*Expected at least 500"):
+        calibrate(outcomes, "rank")
 
 
 def rank_log_of(folder, rows, item_type):
