@@ -65,9 +65,8 @@ def calibrate_scene(path: Path, name: str, *, days: float = 7.0) -> list[Calibra
             calibration, error = calibrate(outcomes, stage)
         except DataError as few:
             raise DataError(f"item type {item_type!r} in the scene {shown_in!r}: {few}") from few
-        n_rows = len(outcomes.score)
-        results.append(CalibratedType(item_type, shown_in, n_rows, calibration.rate, error))
-        calibrations[item_type] = {**asdict(calibration), "n_rows": n_rows, "error": asdict(error)}
+        results.append(CalibratedType(item_type, shown_in, len(outcomes.score), calibration.rate, error))
+        calibrations[item_type] = asdict(calibration)
     file = path.parent / convert(MixSettings, scene.mix, scene.place["mix"]).calibration
     others: dict[str, Any] = {}
     with suppress(FileNotFoundError, ValueError, msgspec.MsgspecError):  # a damaged file is replaced
