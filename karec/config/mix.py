@@ -122,8 +122,6 @@ def _table_mistakes(config: Config, scene: Scene) -> Iterator[ConfigError]:
 def _scene_mistake(config: Config, scene: Scene, item_type: str, name: str) -> str:
     """Returns why the scene `name` cannot find items of `item_type` for `scene`, or an empty text."""
     own = scene.item_type or WORKS
-    if name == scene.name:
-        return "a scene cannot mix itself. Its own items are on the page in any case"
     if name not in config.scenes:
         return f"no such scene{nearest(name, config.scenes)}; there are {sorted(config.scenes)}"
     table, _ = config.inherited(name)

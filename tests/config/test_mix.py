@@ -183,7 +183,7 @@ def test_new_calibration_is_taken_by_a_reload(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('live = "live", song', 'live = "feed", song', "a scene cannot mix itself"),
+        ('live = "live", song', 'live = "feed", song', "this scene is mixed itself"),
         ('live = "live", song', 'live = "lve", song', "no such scene (did you mean 'live'?)"),
         ('live = "live", song', 'live = "songs", song', "this scene recommends the item type 'song'"),
         ('live = "live", song', 'work = "home", song', "is the own item type of the scene 'feed'"),
