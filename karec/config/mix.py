@@ -11,7 +11,6 @@ guarantees = { song = 0.1 }                         # at least ⌈0.1 · k⌉ it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -22,7 +21,6 @@ from karec.pipeline.mix import ScoreCalibration, TypeShare
 from karec.toml import Fraction, NonNegativeInt, Settings, convert, mistakes
 
 CALIBRATION = "calibration.json"
-Calibrations = Mapping[str, Mapping[str, ScoreCalibration]]  # {scene: {item type: calibration}}
 
 
 class MixSettings(Settings, frozen=True):
@@ -42,12 +40,14 @@ def read_mix(config: Config, scene: Scene, build: Callable[[str], Cascade]) -> d
     """
     if scene.mix is None:
         return {}
-    for error in mix_mistakes(config, scene):
+    scenes = scenes_by_type(config, scene)
+    errors: list[ConfigError] = []
+    calibrations = _read_calibrations(config, scene, scenes, errors)
+    for error in errors:
         raise error
     settings = convert(MixSettings, scene.mix, scene.place["mix"])
-    calibrations = _read_calibrations(config.path.parent / settings.calibration)[scene.name]
     parts = {}
-    for item_type, name in scenes_by_type(config, scene).items():
+    for item_type, name in scenes.items():
         share = TypeShare(
             settings.positions.get(item_type, ()),
             settings.caps.get(item_type, 1.0),
@@ -72,11 +72,12 @@ def scenes_by_type(config: Config, scene: Scene) -> dict[str, str]:
     return {scene.item_type or WORKS: scene.name, **scene.mix["scenes"]}
 
 
-def mix_mistakes(config: Config, scene: Scene) -> Iterator[ConfigError]:
-    """Yields the mistakes of the table `mix` of `scene`, also those of its calibrations."""
-    errors = mistakes(MixSettings, scene.mix, scene.place["mix"])
-    errors = errors or list(_table_mistakes(config, scene))
-    yield from errors or _calibration_mistakes(config, scene)
+def mix_mistakes(config: Config, scene: Scene) -> list[ConfigError]:
+    """Returns the mistakes of the table `mix` of `scene`, or else those of its calibrations."""
+    errors = mistakes(MixSettings, scene.mix, scene.place["mix"]) or [*_table_mistakes(config, scene)]
+    if not errors:
+        _read_calibrations(config, scene, scenes_by_type(config, scene), errors)
+    return errors
 
 
 def calibration_texts(config: Config) -> tuple[bytes, ...]:
@@ -133,23 +134,27 @@ def _scene_mistake(config: Config, scene: Scene, item_type: str, name: str) -> s
     return f"{own!r} is the own item type of the scene {scene.name!r}" if item_type == own else ""
 
 
-def _calibration_mistakes(config: Config, scene: Scene) -> Iterator[ConfigError]:
+def _read_calibrations(
+    config: Config, scene: Scene, scenes: Mapping[str, str], errors: list[ConfigError]
+) -> Mapping[str, ScoreCalibration]:
+    """Returns {item type: calibration} of `scene`, and adds the mistakes of its file to `errors`.
+
+    `scenes`: {item type: scene}, of the types that need a calibration.
+    """
     settings = convert(MixSettings, scene.mix, scene.place["mix"])
     place, path = scene.place["mix"], config.path.parent / settings.calibration
     advice = f"Run: karec calibrate {config.path} --scene {scene.name}"
     try:
-        calibrations = _read_calibrations(path).get(scene.name, {})
+        file = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, ScoreCalibration]])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        yield place.refusal(f"{path} cannot be read: {error}. {advice}", "calibration")
-        return
-    for item_type, name in scenes_by_type(config, scene).items():
+        errors.append(place.refusal(f"{path} cannot be read: {error}. {advice}", "calibration"))
+        return {}
+    calibrations = file.get(scene.name, {})
+    for item_type, name in scenes.items():
         stage = calibrations[item_type].stage if item_type in calibrations else None
         if stage not in [table.get("name") for table in config.read_scene(name, []).stages]:
             message = (
                 f"{path} has no calibration of the item type {item_type!r} in a stage of {name!r}. {advice}"
             )
-            yield place.refusal(message, "calibration")
-
-
-def _read_calibrations(path: Path) -> Calibrations:
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, ScoreCalibration]])
+            errors.append(place.refusal(message, "calibration"))
+    return calibrations
