@@ -149,8 +149,9 @@ def run_try(served: Served, message: TryRequest) -> messages.PageResponse:
 def change_steps(cascade: Cascade, diversity: float | None = None, without: Collection[str] = ()) -> Cascade:
     """Returns `cascade` with another diversity, without some steps and without side effects. Takes < 1 ms.
 
-    It shares the index, the models and all other steps. A selector that is left out still cuts to as many
-    items: the best by score if a scorer ran since the selector before it, else the first.
+    It shares the index, the models and all other steps. Arms of experiments, which have their own stages, are
+    left out. A selector that is left out still cuts to as many items: the best by score if a scorer ran since
+    the selector before it, else the first.
 
     Raises:
         ProblemError: 422, no such step, or other steps need the results of one that is left out.
@@ -164,12 +165,13 @@ def change_steps(cascade: Cascade, diversity: float | None = None, without: Coll
     for mistake in _mistakes(cascade, stages):
         raise ProblemError(422, f"without {', '.join(without)}: {mistake}", "without")
     diverse = [stage.name for stage in stages if any(isinstance(step, Diverse) for step in stage.steps)]
-    if diversity is None:
-        return replace(cascade.without_side_effects(), stages=stages)
-    if not diverse:
-        raise ProblemError(422, "none of the remaining steps has a diversity", "diversity")
-    changed = [_with_diversity(stage, diversity) if stage.name == diverse[-1] else stage for stage in stages]
-    return replace(cascade.without_side_effects(), stages=tuple(changed))
+    if diversity is not None:
+        if not diverse:
+            raise ProblemError(422, "none of the remaining steps has a diversity", "diversity")
+        stages = tuple(
+            _with_diversity(stage, diversity) if stage.name == diverse[-1] else stage for stage in stages
+        )
+    return replace(cascade.without_side_effects(), stages=stages, experiments=None)
 
 
 class _Cut(Selector):
