@@ -12,6 +12,7 @@ from karec.errors import ConfigError
 from karec.experiments.assignment import choose_arm, unit_bucket
 from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
+from karec.serve.try_page import change_steps
 
 TONE = '"scenes.home.rank.tone" = { use = "tone", column = "tone", at_least = 0.5, before = "fusion" }'
 MISSING_MODEL = {
@@ -157,6 +158,23 @@ def test_rank_log_has_the_arms_in_which_a_request_counts(write_experiments, tmp_
         cascade.run(Request(user, session_id="s", request_id="r"))
     arms = {*read_rank_log(tmp_path / "log", ()).arms}
     assert len(arms) == 1 and arms.pop() in ("fusion=likes;popular=few", "fusion=likes;popular=control")
+
+
+def test_arm_without_the_logits_of_the_rank_log_gets_control(write_experiments):
+    replacements = {
+        '"scenes.home.rank.fusion"]': '"scenes.home.rank"]',
+        '"scenes.home.rank.fusion.weights" = { like = 5.0 }': (
+            '"scenes.home.rank.ranker" = false, "scenes.home.rank.fusion" = false'
+        ),
+    }
+    with karec.open(write_experiments(replacements, more=RANK_LOG)) as cascade:
+        assert "column.logits" in cascade.experiments.missing["fusion.likes"]
+
+
+@pytest.mark.parametrize("arm", [0, 1])
+def test_change_steps_applies_to_users_of_all_arms(cascade, arm):
+    tried = change_steps(cascade, without=["rank.fusion"]).run(Request(user_in(arm)))
+    assert "rank.fusion" not in {step.place for step in tried.trace.steps}
 
 
 def test_too_many_combinations_of_arms_are_refused(write_experiments):

@@ -30,7 +30,7 @@ class RankLog(RankRows):
         url: object store to which parts are uploaded. Absent: they stay in the folder.
     """
 
-    needs = ("scores",)
+    needs: tuple[str, ...] = ("scores",)
 
     def __init__(
         self,
@@ -46,13 +46,10 @@ class RankLog(RankRows):
         url: str | None = None,
     ) -> None:
         steps = [step for entry in stages if entry.name == stage for step in entry.steps]
-        super().__init__(
-            bundle,
-            config_folder / folder,
-            part_rows,
-            flush_seconds,
-            has_logits=any("column.logits" in step.gives for step in steps),
-        )
+        has_logits = any("column.logits" in step.gives for step in steps)
+        super().__init__(bundle, config_folder / folder, part_rows, flush_seconds, has_logits=has_logits)
+        if has_logits:
+            self.needs = ("scores", "column.logits")  # of arms too, which share this step
         if not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {share}")
         self.share = share
