@@ -51,12 +51,7 @@ class ScoreCalibration:
         the scores are on another scale.
         """
         probabilities = np.full(len(page), self.rate)
-        is_on_scale = not any(
-            step.fallback is not None or (step.role == "scorer" and step.failure)
-            for step in page.trace.steps
-            if step.stage == self.stage
-        )
-        if is_on_scale:
+        if page.trace.has_own_scores(self.stage):
             scored = page.scored[self.stage]
             _, rows, places = np.intersect1d(
                 scored.ids, page.candidates.ids, assume_unique=True, return_indices=True

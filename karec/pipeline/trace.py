@@ -87,6 +87,14 @@ class Trace:
         """Returns True if the fallback of one of ``stages`` ran, or of any stage if none is given."""
         return any(step.fallback is not None and (not stages or step.stage in stages) for step in self.steps)
 
+    def has_own_scores(self, stage: str) -> bool:
+        """Returns False if the fallback of ``stage`` ran, or one of its scorers failed and was skipped."""
+        return not any(
+            step.fallback is not None or (step.role == "scorer" and step.failure)
+            for step in self.steps
+            if step.stage == stage
+        )
+
     def stage_sizes(self) -> dict[str, int]:
         """Returns {stage: number of candidates after it}, in order."""
         return {step.stage: step.n_out for step in self.steps if step.n_out >= 0}

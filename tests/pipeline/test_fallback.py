@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logged_cascade import WORKS, logged_cascade, numbered
 
-from karec.errors import ContractError
+from karec.errors import ContractError, Unavailable
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.deadline import MIN_RUN_TIMES, RETRY_AFTER, RunTimes, request_slots
 from karec.pipeline.recall import Recall
@@ -51,6 +51,16 @@ class Finds(Takes, Source):
     def recall(self, request):
         self.pass_time()
         return Candidates.from_ids(np.array([1, 2, 3, 4]))
+
+
+class Fails(Scorer):
+    name, on_failure = "fails", "skip"
+
+    def __init__(self, error):
+        self.error = error
+
+    def score(self, request, candidates):
+        raise self.error
 
 
 class Ranks(Takes, Scorer):
@@ -198,8 +208,19 @@ def test_rank_log_has_no_row_of_a_stage_whose_fallback_ran(ranker, tmp_path):
         "rows_written": WORKS,
         "rows_held": 0,
         "rows_lost": 0,
-        "short_of_time": 1,
+        "pages_left_out": 1,
     }
+
+
+def test_rank_log_has_no_row_of_a_stage_whose_scorer_failed(ranker, tmp_path):
+    logged = logged_cascade(ranker, tmp_path, RankLog)
+    hydrator, *steps = logged.stages[0].steps
+    unavailable = Unavailable("the store is down")
+    tried = replace(logged, stages=(Stage("rank", (hydrator, Fails(unavailable), *steps)),))
+    assert tried.run(numbered(0)).degraded == ("rank.fails",)
+    assert logged.run(numbered(1)).degraded == ()
+    counts = logged.close()[0].own
+    assert (counts["rows_written"], counts["pages_left_out"]) == (WORKS, 1)
 
 
 @pytest.mark.parametrize("deadline_ms", [0, -1, -0.001, math.nan, math.inf, 1e300, 86_400_001, 10**400])

@@ -17,10 +17,7 @@ NOTE = (
 
 
 def page_parts(report: Mapping[str, Any]) -> Iterator[Part]:
-    """Yields the parts on pages. Arms of older simulations have none."""
-    arms = report["arms"]
-    if not all("pages" in arm["facts"] for arm in arms.values()):
-        return
+    """Yields the parts on pages."""
     yield Chart(
         "Repeated creators",
         lambda *panels: draw_histograms(panels, report),
@@ -30,7 +27,7 @@ def page_parts(report: Mapping[str, Any]) -> Iterator[Part]:
         height=4,
         panels=(1, len(HISTOGRAMS)),
     )
-    for name, arm in arms.items():
+    for name, arm in report["arms"].items():
         pages = arm["facts"]["pages"]
         title = f"Pages of “{name}”: {pages['n_broken']:,} of {pages['n_pages']:,} break a rule"
         samples = pages["samples"].items()

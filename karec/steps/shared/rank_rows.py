@@ -53,7 +53,7 @@ class RankRows(SideEffect):
         item_type = bundle.name if isinstance(bundle, ItemTypeBundle) else WORK
         # The writer does not flush by size: ``due`` decides.
         self._writer = RankLogWriter(folder, tasks, None, ranker=fingerprint, item_type=item_type)
-        self._short_of_time = 0
+        self._left_out = 0
         self._oldest = 0.0  # time.monotonic() of the oldest row in memory
 
     def log(
@@ -100,8 +100,8 @@ class RankRows(SideEffect):
         )
 
     def count_unlogged_page(self) -> None:
-        """Counts a page that is not logged: a fallback ran, which gives other scores or items."""
-        self._short_of_time += 1
+        """Counts a page that is not logged: a fallback or a skipped scorer gives other scores or items."""
+        self._left_out += 1
 
     def due(self) -> float | None:
         n_rows = self._writer.rows_held
@@ -116,7 +116,7 @@ class RankRows(SideEffect):
         self._writer.close()
 
     def counts(self) -> Mapping[str, int]:
-        unlogged = {"short_of_time": self._short_of_time} if self._short_of_time else {}
+        unlogged = {"pages_left_out": self._left_out} if self._left_out else {}
         return {**self._writer.counts(), **unlogged}
 
 

@@ -19,8 +19,8 @@ DAYS = 30.0  # parts are kept
 class RankLog(RankRows):
     """Logs all candidates that the stage ``stage`` scored into a rank log.
 
-    Rows have the ranker's logits if a step of the stage gives them. A request whose stage ran its fallback
-    has other scores: it is left out and counted.
+    Rows have the ranker's logits if a step of the stage gives them. A request whose stage ran its fallback,
+    or skipped a scorer that failed, has other scores: it is left out and counted.
 
     Settings:
         stage: the stage whose scored candidates are logged.
@@ -61,7 +61,7 @@ class RankLog(RankRows):
         return request.seed < self.share * 2**64
 
     def run(self, request: Request, page: Page) -> None:
-        if page.trace.has_fallback(self.stage):
+        if not page.trace.has_own_scores(self.stage):
             self.count_unlogged_page()
             return
         self.log(request, page.scored[self.stage], page)

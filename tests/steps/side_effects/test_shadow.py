@@ -273,5 +273,5 @@ def test_shadow_leaves_out_and_counts_a_request_with_a_fallback(build):
     assert hurried.run(request(1)).degraded == ()
     shadow = hurried.close()[1]
     assert (shadow.seen, shadow.failed) == (2, 0)
-    assert (shadow.own["rows_written"], shadow.own["short_of_time"]) == (N, 1)
+    assert (shadow.own["rows_written"], shadow.own["pages_left_out"]) == (N, 1)
     assert set(read_rank_log(folder, TASKS).request_id) == {"r1"}
