@@ -30,15 +30,14 @@ def report_of(arms, baseline, **options):
     n = len(WORK_CREATOR)
     columns = {"creator_id": np.array(WORK_CREATOR), "song_id": np.arange(n), "tag": np.arange(n)}
     works = Table(np.arange(n), columns)
-    logs = [
-        replace(arm, facts={**arm.facts, "pages": describe_pages(arm.exposures, works, seed=0)}) for arm in arms
-    ]
+    pages = {arm.name: describe_pages(arm.exposures, works, seed=0) for arm in arms}
+    logs = [replace(arm, facts={**arm.facts, "pages": pages[arm.name]}) for arm in arms]
     return compare_arms(map(sums_of, logs), baseline, resamples=20, **options)
 
 
 @pytest.fixture
 def written(tmp_path):
-    report = report_of(logs(), "plain", pair=("plain", "dpp-0.5"))
+    report = report_of([*logs()], "plain", pair=("plain", "dpp-0.5"))
     data, page = write_simulation(report, tmp_path / "report")
     return json.loads(data.read_text()), page.read_text()
 
