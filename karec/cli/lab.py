@@ -32,7 +32,7 @@ def simulate(
         typer.Option(
             metavar="FILE|SET",
             help="Cascades to compare: a TOML file, or prerank, diversity, exposure, fairness, random, demo, "
-            "policy, headline, rankers, baselines.",
+            "policy, headline, rankers, baselines, long.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for models and logs of the arms.")],
@@ -103,7 +103,9 @@ def simulate(
         check_writable_folder(report)
     baselines = against or [cascades.baseline or names[0]]
     contents: dict[str, list[dict[str, Any]]] = {name: [] for name in baselines}
-    on_end = announce_budget(len(names), len(seeds), days)
+    size = f"{len(names)} arms x {len(seeds)} worlds x {days} days"
+    print(f"budget: {size}; an estimate follows after the first arm", flush=True)
+    on_end = estimate_budget(len(names), len(seeds))
     for seed in seeds:
         world = Path(str(seed)) if len(seeds) > 1 else Path()
         sizes = Sizes(works, users, impressions, days, seed)
@@ -130,18 +132,12 @@ def simulate(
             print(f"report: {write_worlds(comparisons, report)}")
 
 
-def announce_budget(
-    n_arms: int, n_worlds: int, days: int
-) -> Callable[[Callable[[str], None], str, float], None]:
-    """Prints the size of a simulation. Returns a function to call after the first trainings and each arm.
+def estimate_budget(n_arms: int, n_worlds: int) -> Callable[[Callable[[str], None], str, float], None]:
+    """Returns a function to call after the first trainings and each arm.
 
     Its arguments are a function that prints a note, a name, and seconds of processor time. After the first
     arm it notes an estimate of the processor time of all worlds.
     """
-    print(
-        f"budget: {n_arms} arms x {n_worlds} worlds x {days} days; an estimate follows after the first arm",
-        flush=True,
-    )
     seconds: list[float] = []
 
     def on_end(note: Callable[[str], None], name: str, processor_s: float) -> None:

@@ -41,7 +41,7 @@ from karec.toml import Place, convert, read_toml
 # Built-in arms files.
 SETS = (
     "prerank", "diversity", "exposure", "fairness", "random", "demo",
-    "policy", "headline", "rankers", "baselines",
+    "policy", "headline", "rankers", "baselines", "long",
 )  # fmt: skip
 MODELS = "models"  # folder of first trainings, beside the folders of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")

@@ -52,6 +52,7 @@ def test_built_in_sets_are_valid_scenes(name, population, tmp_path):
         ("policy", "template"),
         ("headline", "template"),
         ("baselines", "template"),
+        ("long", "template"),
     ],
 )
 def test_default_arm_plays_the_template(name, arm_name, population, tmp_path):
