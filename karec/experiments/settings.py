@@ -17,7 +17,7 @@
 
 A path is `scenes.SCENE.` and the place of a step as traces name it (`rerank.dpp`, `recall.popular`,
 `query.user_tower`) or a key of the scene (`limits.prerank`, `consumed`, `show_again`), then perhaps a key of
-the step.
+the step. `karec.experiments.metrics` has the table `metrics` of an experiment.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from karec.errors import ConfigError, nearest
+from karec.experiments.metrics import Metrics
 from karec.toml import Count, Fraction, Place, Settings, convert, read_toml, with_lines
 
 HOLDOUT = "holdout"  # the arm of units of the holdout
@@ -68,6 +69,12 @@ class Experiment(Settings, frozen=True):
     coverage: Fraction = 1.0
     holdout: Fraction = 0.0
     debug: Mapping[str, str] = {}
+    metrics: Metrics | None = None
+
+    @property
+    def control(self) -> str:
+        """The arm that others are compared with: the first one without patches, else the first one."""
+        return next((arm for arm, table in self.arms.items() if not table.patches), next(iter(self.arms)))
 
     def state(self, now: datetime) -> Literal["planned", "running", "ended"]:
         if now < self.start:
