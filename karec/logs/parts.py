@@ -22,7 +22,9 @@ RANKER_KEY = b"karec.ranker"
 ITEM_TYPE = "item_type"  # column, and key of the metadata unless it is WORK
 ARMS = "arms"  # column: EXPERIMENT=ARM, joined by ";", in the order of the names
 LOGIT = "logit_"  # prefix of columns
-ADDED = {ITEM_TYPE: WORK, ARMS: ""}  # columns that parts of earlier versions lack, and their values then
+DEGRADED = "degraded"  # column: `Page.degraded`, joined by ";"
+# Columns that parts of earlier versions lack, and their values then.
+ADDED = {ITEM_TYPE: WORK, ARMS: "", DEGRADED: ""}
 NULLABLE = ("prerank", "page_position", "propensity")
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 LogFolder = Path | ObjectFolder
@@ -81,6 +83,7 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "", item_type: str = WOR
             ("config_version", arrow.string()),
             (ITEM_TYPE, arrow.string()),
             (ARMS, arrow.string()),
+            (DEGRADED, arrow.string()),
         ],
         metadata={key: value for key, value in metadata.items() if value},
     )

@@ -2,8 +2,9 @@
 
 A row is a ranked item: request_id, user_id, item_id, position (by fused score), scene, time_ms,
 model_version, logit_<task> for each task, fused, shadow, prerank, page_position, propensity, config_version,
-item_type (WORK for works), arms (EXPERIMENT=ARM;… of the experiments in which the request counts). A part
-has one item type; parts of scenes without a ranker have no logits.
+item_type (WORK for works), arms (EXPERIMENT=ARM;… of the experiments in which the request counts), degraded
+(`Page.degraded`, joined by ";"; not in RankLog). A part has one item type; parts of scenes without a ranker
+have no logits.
 The rows of a shadow request are its whole pool, scored after the response, with the score of pre-ranking;
 other rows have prerank null. Items of the page have page_position, and propensity if that position was
 random: the probability that the item is there. A log is a folder of Parquet parts from any number of writers

@@ -42,6 +42,7 @@ class _Request(NamedTuple):
     n_randomised: int
     config_version: str
     arms: str
+    degraded: str
 
 
 class RankLogWriter:
@@ -109,6 +110,7 @@ class RankLogWriter:
         n_randomised: int = 0,
         config_version: str = "",
         arms: Mapping[str, str] = {},
+        degraded: Sequence[str] = (),
     ) -> None:
         """Adds the rows of one request. The arrays are not copied until their part is written.
 
@@ -121,6 +123,7 @@ class RankLogWriter:
             n_randomised: number of first items of the page's list in uniformly random order; may exceed P.
             config_version: version of the scene's settings.
             arms: {experiment: arm} of the experiments in which the request counts.
+            degraded: `Page.degraded`.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -138,7 +141,7 @@ class RankLogWriter:
         page_ids = np.empty(0, np.int64) if page_ids is None else page_ids
         row_values = (item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank)
         arms_text = ";".join(f"{experiment}={arm}" for experiment, arm in sorted(arms.items()))
-        page_values = (page_ids, n_randomised, config_version, arms_text)
+        page_values = (page_ids, n_randomised, config_version, arms_text, ";".join(degraded))
         request = _Request(request_id, user_id, *row_values, *page_values)
         if self._process != os.getpid():
             self._begin()
@@ -229,6 +232,7 @@ def _columns(requests: Sequence[_Request], n_tasks: int, item_type: str) -> list
         repeat("config_version", arrow.string()),
         arrow.repeat(item_type, len(request_of_row)),
         repeat("arms", arrow.string()),
+        repeat("degraded", arrow.string()),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 from mixed_scene import mixed_config
 from two_experiments import EXPERIMENTS
@@ -158,6 +159,13 @@ def test_rank_log_has_the_arms_in_which_a_request_counts(write_experiments, tmp_
         cascade.run(Request(user, session_id="s", request_id="r"))
     arms = {*read_rank_log(tmp_path / "log", ()).arms}
     assert len(arms) == 1 and arms.pop() in ("fusion=likes;popular=few", "fusion=likes;popular=control")
+
+
+def test_rank_log_names_what_was_degraded_of_a_page(write_experiments, tmp_path):
+    with karec.open(write_experiments(MISSING_MODEL, more=RANK_LOG)) as cascade:
+        cascade.run(Request(user_in(1), session_id="s", request_id="r"))
+    table = pq.read_table(tmp_path / "log")
+    assert {*table["degraded"].to_pylist()} == {"request.experiments: fusion.likes"}
 
 
 def test_arm_without_the_logits_of_the_rank_log_gets_control(write_experiments):

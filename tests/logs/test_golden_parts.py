@@ -33,11 +33,14 @@ def request(at, n, **more):
 
 # of a page whose first three positions were random; the third has no item
 ARMS = {"fusion": "control", "dpp": "diverse"}
-ON_PAGE = request(0, 4, page_ids=np.array([20, 40]), n_randomised=3, config_version="4f2a", arms=ARMS)
+DEGRADED = ("recall.social", "rank: fallback")
+ON_PAGE = request(
+    0, 4, page_ids=np.array([20, 40]), n_randomised=3, config_version="4f2a", arms=ARMS, degraded=DEGRADED
+)
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
 
 
-@pytest.mark.parametrize("suffix", ["", "-without-item-type", "-without-arms"])
+@pytest.mark.parametrize("suffix", ["", "-without-item-type", "-without-arms", "-without-degraded"])
 def test_golden_part_is_read_with_its_values(tmp_path, suffix):
     shutil.copy(GOLDEN.with_stem(GOLDEN.stem + suffix), tmp_path / "part-0.parquet")
     assert read_tasks(tmp_path) == TASKS
@@ -49,7 +52,8 @@ def test_golden_part_is_read_with_its_values(tmp_path, suffix):
     np.testing.assert_array_equal(ranked.page_position, [-1, 0, -1, 1])
     np.testing.assert_array_equal(ranked.propensity, np.float32([np.nan, 1 / 3, np.nan, 1 / 3]))
     assert set(ranked.config_version) == {"4f2a"} and set(ranked.item_type) == {WORK}
-    assert set(ranked.arms) == {"" if suffix else "dpp=diverse;fusion=control"}
+    has_arms = suffix in ("", "-without-degraded")
+    assert set(ranked.arms) == {"dpp=diverse;fusion=control" if has_arms else ""}
     assert set(ranked.request_id) == {"r0"} and set(ranked.user_id) == {5} and set(ranked.scene) == {"home"}
     assert set(ranked.time_ms) == {1_700_000_000_000} and set(ranked.model_version) == {7}
     assert not ranked.shadow.any() and np.isnan(ranked.prerank).all()

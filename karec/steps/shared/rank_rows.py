@@ -97,6 +97,7 @@ class RankRows(SideEffect):
             n_randomised=0 if page.places else page.trace.steps[-1].notes.get(N_RANDOMISED, 0),
             config_version=page.versions.get("config", ""),
             arms=page.arms,
+            degraded=page.degraded,
         )
 
     def count_unlogged_page(self) -> None:
