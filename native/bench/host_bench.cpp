@@ -88,18 +88,17 @@ int main(int argc, char** argv) {
     std::vector<std::int64_t> found(k);
     std::vector<std::int32_t> rows(k);
     std::vector<std::int64_t> positions(k);
+    const karec_query c_query{sizeof c_query, user.data(), user.size(), nullptr, 0, nullptr, 0};
     karec_request c_request = KAREC_REQUEST_INIT;
     c_request.candidates = ids.data();
     c_request.n_candidates = n;
-    c_request.user_vector = user.data();
-    c_request.dim = user.size();
+    c_request.user_vector = &c_query;
     c_request.k = 1;
     karec_page c_page = KAREC_PAGE_INIT;
     c_page.ids = found.data();
     c_page.scores = scores.data();
     c_page.rows = rows.data();
     c_page.capacity = k;
-    const karec_query c_query{sizeof c_query, user.data(), user.size(), nullptr, 0, nullptr, 0};
     const auto draw = [&] {
         for (auto& id : ids) id = catalogue->ids[random() % catalogue->ids.size()];
     };

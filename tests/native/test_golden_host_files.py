@@ -76,7 +76,7 @@ def test_check_rejects_an_altered_stage(tmp_path, values, message):
 def run_host(programs, bundle, stage, folder):
     """Runs stages_host with one request: works 50 … 57, no shown items, one user vector."""
     works, query = np.arange(50, 58), np.array([0.5, -0.5, 0.5, 0.5], np.float32)
-    sizes = 1, 8 * 3_600_000, 3, 0, 0, len(works), 0, len(query), 0  # without user and versions
+    sizes = 1, 8 * 3_600_000, 3, 0, 0, len(works), 0, len(query), 0, 0  # without user, versions, tables
     (folder / "request").write_bytes(np.array([*sizes, *works], np.int64).tobytes() + query.tobytes())
     command = [programs / "stages_host", bundle, stage, folder / "request", folder / "result"]
     return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A C++ host returns the same ids and the same bits of scores as Python's stages."""
+"""C++ and C hosts return the same ids and the same bits of scores as Python's stages."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from karec.config.host_stage import export_stages
 from karec.config.scenes import Config
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
+from karec.index.code_tables import CodeTable, QueryTables
 from karec.learn.export.trees import export_trees
 from karec.pipeline.stage import Stage
 from karec.pipeline.types import Candidates, Request
@@ -103,6 +104,7 @@ class HostRequest:
     request: Request
     candidates: np.ndarray
     vectors: dict[int, np.ndarray] = field(default_factory=dict)  # by model version; empty: the user's id
+    tables: tuple[QueryTables, ...] = ()  # of each vector, if towers are wide
 
 
 def requests(n: int, versions: tuple[int, ...]) -> list[HostRequest]:
@@ -130,10 +132,14 @@ def encode_requests(host_requests: list[HostRequest]) -> bytes:
         vector = np.concatenate([*vectors.values(), np.empty(0, np.float32)]).astype(np.float32)
         versions = np.array(list(vectors), np.int64) if len(vectors) > 1 else np.empty(0, np.int64)
         shown = np.array(request.shown, np.int64)
-        counts = len(host_request.candidates), len(shown), len(vector), len(versions)
+        n_tables = len(host_request.tables[0]) if host_request.tables else 0
+        counts = len(host_request.candidates), len(shown), len(vector), len(versions), n_tables
         sizes = request.time_ms, request.k, not vectors, request.user_id, *counts
         out += [np.array(sizes, np.int64).tobytes(), padded(host_request.candidates), padded(shown)]
         out += [padded(versions), padded(vector)]
+        for table in (table for tables in host_request.tables for table in tables.values()):
+            out += [np.int64(len(table.codes)).tobytes(), padded(np.float32(table.other))]
+            out += [padded(table.codes), padded(table.values)]
     return b"".join(out)
 
 
@@ -171,18 +177,25 @@ def run_host(
     return decode_pages((folder / "pages").read_bytes())
 
 
-def run_python(bundle: Bundle, stages: list[Stage], host_request: HostRequest) -> tuple[bytes, bytes, int]:
-    """Returns ids, scores and the number of broken rules of the page of Python's stages."""
+def with_user_vector(bundle: Bundle, host_request: HostRequest) -> Request:
     request = host_request.request.with_view(bundle.index.pinned())
     if host_request.vectors:
-        vectors = np.stack([*host_request.vectors.values()])
-        request = request.with_features(
-            {"user_vector": vectors, "user_vector_versions": np.array([*host_request.vectors])}
-        )
-    else:
-        tower = UserTower(bundle.user_towers, bundle.cross_tables)
-        for step in (UserFeatures(bundle.snapshot, bundle.encoder), tower):
-            request = request.with_features(step.hydrate_request(request))
+        features = {
+            "user_vector": np.stack([*host_request.vectors.values()]),
+            "user_vector_versions": np.array([*host_request.vectors]),
+        }
+        if host_request.tables:
+            features["user_tables"] = np.array(host_request.tables, object)
+        return request.with_features(features)
+    tower = UserTower(bundle.user_towers, bundle.cross_tables)
+    for step in (UserFeatures(bundle.snapshot, bundle.encoder), tower):
+        request = request.with_features(step.hydrate_request(request))
+    return request
+
+
+def run_python(bundle: Bundle, stages: list[Stage], host_request: HostRequest) -> tuple[bytes, bytes, int]:
+    """Returns ids, scores and the number of broken rules of the page of Python's stages."""
+    request = with_user_vector(bundle, host_request)
     candidates, broken = Candidates.from_ids(host_request.candidates), 0
     for stage in stages:
         outcome = stage.run(request, candidates)
@@ -235,6 +248,44 @@ def test_cpp_host_encodes_raw_user_ids_as_python(native_programs, tmp_path, vers
     expected = [run_python(bundle, [stage], host_request) for host_request in host_requests]
     assert run_host(native_programs, tmp_path, host_requests, onnx_runtime()) == expected
     assert len(set(expected)) > 3
+    own_vectors = [replace_user(bundle, host_request) for host_request in host_requests]
+    assert run_host(native_programs, tmp_path, own_vectors) == expected
+    changed = [change_query(host_request) for host_request in own_vectors]
+    expected = [run_python(bundle, [stage], host_request) for host_request in changed]
+    assert run_host(native_programs, tmp_path, changed) == expected
+
+
+def replace_user(bundle: Bundle, host_request: HostRequest) -> HostRequest:
+    """Returns the request with the vectors and tables that the towers compute in place of the user's id."""
+    request = with_user_vector(bundle, host_request)
+    versions = request.features["user_vector_versions"].tolist()
+    tables = request.features.get("user_tables", ())
+    ordered = tuple({name: given[name] for name in bundle.index.code_columns} for given in tables)
+    return replace(
+        host_request,
+        vectors=dict(zip(versions, request.features["user_vector"], strict=True)),
+        tables=ordered,
+    )
+
+
+def change_query(host_request: HostRequest) -> HostRequest:
+    """Returns the request with random vectors and random tables, some without codes."""
+    rng = np.random.default_rng(host_request.request.user_id % 1000)
+    vectors = {version: rng.normal(size=8).astype(np.float32) for version in host_request.vectors}
+    tables = []
+    for given in host_request.tables:
+        codes = {
+            name: np.unique(rng.integers(0, 40, rng.integers(0, 30)).astype(np.uint32)) for name in given
+        }
+        tables.append(
+            {
+                name: CodeTable(
+                    codes[name], rng.normal(size=len(codes[name])).astype(np.float32), rng.normal()
+                )
+                for name in given
+            }
+        )
+    return replace(host_request, vectors=vectors, tables=tuple(tables))
 
 
 @pytest.mark.parametrize("cause", ["weights", "index", "vector"])

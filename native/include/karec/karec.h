@@ -466,17 +466,14 @@ typedef struct karec_request {
     const int64_t* candidates; /* n_candidates items, each once */
     const float* scores;       /* n_candidates, finite; NULL = all 0 */
     size_t n_candidates;
-    const karec_user* user;        /* the ranker and the user towers read it; NULL if none runs */
-    const float* user_vector;      /* dim floats, finite; NULL: the user towers compute it */
-    size_t dim;                    /* of the index */
-    const int64_t* model_versions; /* NULL, or user_vector is n_versions vectors, each for the rows of its version */
-    size_t n_versions;
-    int64_t time_ms;      /* for ages and freshness */
-    const int64_t* shown; /* n_shown items that the session has seen, oldest first */
+    const karec_user* user;         /* the ranker and the user towers read it; NULL if none runs */
+    const karec_query* user_vector; /* with tables if the towers are wide; NULL: the user towers compute it */
+    int64_t time_ms;                /* for ages and freshness */
+    const int64_t* shown;           /* n_shown items that the session has seen, oldest first */
     size_t n_shown;
     size_t k; /* >= 1: items of the page, for selectors without a k of their own */
 } karec_request;
-#define KAREC_REQUEST_INIT {sizeof(karec_request), NULL, NULL, 0, NULL, NULL, 0, NULL, 0, 0, NULL, 0, 10}
+#define KAREC_REQUEST_INIT {sizeof(karec_request), NULL, NULL, 0, NULL, NULL, 0, NULL, 0, 10}
 
 /* Output of a run, best first. Set the arrays and their capacity. */
 typedef struct karec_page {

@@ -3,48 +3,10 @@
 
 #include "base/scratch.hpp"
 #include "c_api/arguments.hpp"
+#include "c_api/query_argument.hpp"
 
 namespace karec::c {
 namespace {
-
-// A query, or one for each model version.
-class QueryArgument {
-  public:
-    explicit QueryArgument(const karec_query* given) : query_(std::span<const float>()) {
-        const karec_query query = read_struct(given, "query");
-        const std::size_t n_lists = std::max<std::size_t>(query.n_versions, 1);
-        std::size_t n_tables = 0;
-        if (__builtin_mul_overflow(n_lists, query.n_tables, &n_tables)) refuse("query has more tables than memory has");
-        check_struct_count(query.tables, n_tables, "query->tables");
-        for (std::size_t t = 0; t < n_tables; ++t) {
-            const karec_code_table table = read_nth_struct(query.tables, t, "query->tables");
-            tables_.push_back({to_span(table.codes, table.n, "query->tables->codes"),
-                               to_span(table.values, table.n, "query->tables->values"), table.other});
-        }
-        const auto tables_of = [&](std::size_t list) {
-            return std::span<const CodeTable>(tables_.data() + list * query.n_tables, query.n_tables);
-        };
-        if (query.n_versions == 0) {
-            query_ = Query(to_span(query.values, query.dim, "query->values"), tables_of(0));
-            return;
-        }
-        const auto versions = to_span(query.model_versions, query.n_versions, "query->model_versions");
-        std::size_t total = 0;
-        if (__builtin_mul_overflow(query.n_versions, query.dim, &total))
-            refuse("query has more values than memory has");
-        const auto values = to_span(query.values, total, "query->values");
-        for (std::size_t v = 0; v < versions.size(); ++v) {
-            queries_by_version_.push_back({versions[v], values.subspan(v * query.dim, query.dim), tables_of(v)});
-        }
-        query_ = Query(std::span<const VersionQuery>(queries_by_version_.data(), queries_by_version_.size()));
-    }
-    const Query& get() const noexcept { return query_; }
-
-  private:
-    ScratchVector<CodeTable> tables_;
-    ScratchVector<VersionQuery> queries_by_version_;
-    Query query_;
-};
 
 class QueryArguments {
   public:
@@ -52,7 +14,7 @@ class QueryArguments {
         check_struct_count(first, n, "queries");
         for (std::size_t q = 0; q < n; ++q) {
             read_nth_struct(first, q, "queries");
-            arguments_.emplace_back(nth_struct(first, q));
+            arguments_.emplace_back(nth_struct(first, q), "queries");
         }
         for (const QueryArgument& argument : arguments_) queries_.push_back(argument.get());
     }
@@ -122,7 +84,7 @@ karec_status karec_index_lookup(const karec_index* index, const int64_t* ids, si
 karec_status karec_index_scores(const karec_index* index, const karec_query* query, const karec_candidates* candidates,
                                 float* scores, karec_search_count* count) {
     return read_index(index, [&](const IndexView& view) {
-        const QueryArgument argument(query);
+        const QueryArgument argument(query, "query");
         const Candidates among = to_candidates(candidates);
         if (count != nullptr) check_size(count, "count");
         auto counted = view.scores(argument.get(), among, to_span(scores, among.size(), "scores"));
@@ -134,7 +96,7 @@ karec_status karec_index_scores(const karec_index* index, const karec_query* que
 karec_status karec_index_search(const karec_index* index, const karec_query* query, const karec_candidates* candidates,
                                 const karec_ranked* ranked, karec_search_count* count) {
     return read_index(index, [&](const IndexView& view) {
-        const QueryArgument argument(query);
+        const QueryArgument argument(query, "query");
         const Candidates among = to_candidates(candidates);
         const Ranked out = to_ranked(ranked);
         if (count != nullptr) check_size(count, "count");

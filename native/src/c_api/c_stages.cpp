@@ -7,6 +7,7 @@
 
 #include "base/scratch.hpp"
 #include "c_api/arguments.hpp"
+#include "c_api/query_argument.hpp"
 #include "karec/stages.hpp"
 
 namespace karec::c {
@@ -85,8 +86,9 @@ struct RequestArgument {
         const karec_request given = read_struct(argument, "request");
         request.candidates = to_span(given.candidates, given.n_candidates, "request->candidates");
         if (given.scores != nullptr) request.scores = to_span(given.scores, given.n_candidates, "request->scores");
-        if (given.user_vector == nullptr && given.n_versions != 0) refuse("request->user_vector is NULL");
-        if (given.user_vector != nullptr) read_vectors(given);
+        if (given.user_vector != nullptr) {
+            request.user_vector = query_.emplace(given.user_vector, "request->user_vector").get();
+        }
         request.time_ms = given.time_ms;
         request.shown = to_span(given.shown, given.n_shown, "request->shown");
         request.k = given.k;
@@ -96,26 +98,8 @@ struct RequestArgument {
     RequestArgument& operator=(const RequestArgument&) = delete;
 
   private:
-    void read_vectors(const karec_request& given) {
-        if (given.dim == 0) refuse("request->dim is 0, expected the dimensions of user_vector");
-        if (given.n_versions == 0) {
-            request.user_vector.emplace(to_span(given.user_vector, given.dim, "request->user_vector"));
-            return;
-        }
-        const auto versions = to_span(given.model_versions, given.n_versions, "request->model_versions");
-        std::size_t n_values = 0;
-        if (__builtin_mul_overflow(given.n_versions, given.dim, &n_values)) {
-            refuse("request->user_vector has more values than memory has");
-        }
-        const auto values = to_span(given.user_vector, n_values, "request->user_vector");
-        for (std::size_t v = 0; v < versions.size(); ++v) {
-            queries_.push_back({versions[v], values.subspan(v * given.dim, given.dim)});
-        }
-        request.user_vector.emplace(std::span<const VersionQuery>(queries_));
-    }
-
     std::optional<UserArgument> user_;
-    ScratchVector<VersionQuery> queries_;
+    std::optional<QueryArgument> query_;
 };
 
 karec_page read_page(const karec_page* given) {

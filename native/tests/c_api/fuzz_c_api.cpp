@@ -267,7 +267,7 @@ int main(int argc, char** argv) {
     const long calls = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 20000;
     random_bits.seed(argc > 2 ? static_cast<std::uint64_t>(std::strtoll(argv[2], nullptr, 10)) : 1);
     World w;
-    w.folder.publish(2);
+    w.folder.publish(2, true);
     w.folder.publish(1);
     const auto opened = karec_stages_open(w.folder.root().c_str(), w.folder.settings().c_str(), nullptr, &w.stages);
     if (opened != KAREC_OK) std::abort();

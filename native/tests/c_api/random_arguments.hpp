@@ -238,11 +238,7 @@ inline karec_request* request() {
         if (one_in(3)) r.scores = buffer<float>(n_candidates);
         r.n_candidates = said(n_candidates);
         if (one_in(4)) r.user = user();
-        const std::size_t n_versions = one_in(3) ? below(3) : 0;
-        r.n_versions = said(n_versions);
-        r.model_versions = buffer<std::int64_t>(n_versions);
-        if (!one_in(5)) r.user_vector = buffer<float>(karec::kBundleDim * std::max<std::size_t>(n_versions, 1));
-        r.dim = said(karec::kBundleDim);
+        if (!one_in(5)) r.user_vector = queries(1, karec::kBundleDim);
         r.time_ms = value<std::int64_t>();
         const std::size_t n_shown = length();
         r.shown = buffer<std::int64_t>(n_shown);

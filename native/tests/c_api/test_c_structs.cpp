@@ -105,7 +105,7 @@ TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
     CHECK(stages.on_step == nullptr && stages.context == nullptr);
     const karec_request request = KAREC_REQUEST_INIT;
     CHECK(request.k == karec::Request{}.k && request.time_ms == karec::Request{}.time_ms);
-    CHECK(request.struct_size == sizeof request && request.user_vector == nullptr && request.n_versions == 0);
+    CHECK(request.struct_size == sizeof request && request.user_vector == nullptr && request.n_shown == 0);
     const karec_matrix matrix = KAREC_MATRIX_INIT;
     CHECK(matrix.struct_size == sizeof matrix && matrix.dtype == KAREC_FLOAT32);
 }

@@ -146,10 +146,10 @@ class BundleFolder {
     std::string settings() const { return root_ + "/prerank.json"; }
     std::string folder(std::int64_t version) const { return root_ + "/v" + std::to_string(version); }
 
-    void publish(std::int64_t version) {
+    void publish(std::int64_t version, bool has_codes = false) {
         ::mkdir(folder(version).c_str(), 0755);
         const std::string path = folder(version) + "/index.karec";
-        if (!index_of_version(version).pinned().save(path).ok()) std::abort();
+        if (!index_of_version(version, DType::float32, has_codes).pinned().save(path).ok()) std::abort();
         describe(version);
         point_at(version);
     }

@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <stdexcept>
@@ -29,6 +31,43 @@ TEST(onnx_model_requires_an_existing_library) {
     CHECK(has_message(open(KAREC_NO_ONNXRUNTIME), Code::bad_format, "its OrtGetApiBase() gives NULL"));
 }
 
+namespace {
+
+// The output of a C request, with arrays of 20 items.
+struct CPage {
+    Page arrays{std::vector<std::int64_t>(20), std::vector<float>(20), std::vector<std::int32_t>(20)};
+    karec_page page = KAREC_PAGE_INIT;
+
+    CPage() {
+        page.ids = arrays.ids.data();
+        page.scores = arrays.scores.data();
+        page.rows = arrays.rows.data();
+        page.capacity = 20;
+    }
+    bool operator==(const Page& other) const {
+        return arrays.ids == other.ids && arrays.scores == other.scores && arrays.rows == other.rows;
+    }
+};
+
+karec_query query_of(const std::vector<float>& values) {
+    karec_query query = KAREC_QUERY_INIT;
+    query.values = values.data();
+    query.dim = values.size();
+    return query;
+}
+
+// A request of all ids with the user vector `query`.
+karec_request request_of(const std::vector<std::int64_t>& ids, const karec_query& query) {
+    karec_request request = KAREC_REQUEST_INIT;
+    request.candidates = ids.data();
+    request.n_candidates = ids.size();
+    request.user_vector = &query;
+    request.time_ms = kBundleNow;
+    return request;
+}
+
+}  // namespace
+
 TEST(c_host_gets_a_page_if_its_callback_throws) {
     BundleFolder folder;
     folder.publish(1);
@@ -44,37 +83,113 @@ TEST(c_host_gets_a_page_if_its_callback_throws) {
     const auto ids = all_ids();
     Page expected;
     CHECK(open_stages(folder)->run(request_of(ids), expected).ok());
-    karec_request request = KAREC_REQUEST_INIT;
-    request.candidates = ids.data();
-    request.n_candidates = ids.size();
-    request.user_vector = kUser.data();
-    request.dim = kUser.size();
-    request.time_ms = kBundleNow;
-    Page arrays{std::vector<std::int64_t>(20), std::vector<float>(20), std::vector<std::int32_t>(20)};
-    karec_page page = KAREC_PAGE_INIT;
-    page.ids = arrays.ids.data();
-    page.scores = arrays.scores.data();
-    page.rows = arrays.rows.data();
-    page.capacity = 19;
-    const auto is_refused = [&](const std::string& message) {
-        return karec_stages_run(stages, &request, &page) == KAREC_INVALID_ARGUMENT && page.n_items == 0 &&
-               std::string(karec_last_error()).find(message) != std::string::npos;
+    const karec_query query = query_of(kUser);
+    const karec_request request = request_of(ids, query);
+    CPage output;
+    output.page.capacity = 19;
+    CHECK(karec_stages_run(stages, &request, &output.page) == KAREC_INVALID_ARGUMENT && output.page.n_items == 0);
+    CHECK(std::string(karec_last_error()) == "page->capacity is 19, the page has 20 items" && n_calls == 8);
+    output.page.capacity = 20;
+    CHECK(karec_stages_run(stages, &request, &output.page) == KAREC_OK && output == expected);
+    CHECK(output.page.n_items == 20 && output.page.n_unknown == 600);
+    karec_stages_close(stages);
+}
+
+// The bundle has the code columns "tag" (i % 20 of item i) and "song".
+TEST(c_host_scores_wide_towers_by_its_own_vector_and_tables) {
+    BundleFolder folder;
+    folder.publish(1, true);
+    karec_stages* stages = nullptr;
+    CHECK(karec_stages_open(folder.root().c_str(), folder.settings().c_str(), nullptr, &stages) == KAREC_OK);
+    const auto ids = all_ids();
+    std::vector<std::uint32_t> codes = {2, 3, 5};
+    std::vector<float> values = {2.0f, -1.0f, 0.5f};
+    karec_code_table tables[4] = {KAREC_CODE_TABLE_INIT, KAREC_CODE_TABLE_INIT, KAREC_CODE_TABLE_INIT,
+                                  KAREC_CODE_TABLE_INIT};
+    tables[0] = tables[3] = {sizeof(karec_code_table), codes.data(), values.data(), codes.size(), 0.25f};
+    karec_query query = query_of(kUser);
+    query.tables = tables;
+    query.n_tables = 2;
+
+    const CodeTable cpp_tables[] = {{codes, values, 0.25f}, {}};
+    Request cpp_request = request_of(ids);
+    Page expected;
+    cpp_request.user_vector.emplace(kUser, cpp_tables);
+    CHECK(open_stages(folder)->run(cpp_request, expected).ok());
+    const auto run = [&](const karec_query& given) {
+        const karec_request request = request_of(ids, given);
+        CPage output;
+        CHECK(karec_stages_run(stages, &request, &output.page) == KAREC_OK);
+        return output;
     };
-    CHECK(is_refused("page->capacity is 19, the page has 20 items") && n_calls == 8);
-    page.capacity = 20;
-    CHECK(karec_stages_run(stages, &request, &page) == KAREC_OK && page.n_items == 20 && page.n_unknown == 600);
-    CHECK(arrays.ids == expected.ids && arrays.scores == expected.scores && arrays.rows == expected.rows);
-    const std::int64_t version = 1;
-    request.model_versions = &version;
-    request.n_versions = 1;
-    CHECK(karec_stages_run(stages, &request, &page) == KAREC_OK && arrays.ids == expected.ids);
-    page.n_items = 0;
-    request.dim = 7;
-    CHECK(is_refused("has 7 values, expected 8"));
-    request.dim = 0;
-    CHECK(is_refused("request->dim is 0"));
-    request.user_vector = nullptr;
-    CHECK(is_refused("request->user_vector is NULL"));
+    CHECK(run(query) == expected && expected.ids.size() == 20);
+    const std::int64_t versions[] = {1, 2};
+    std::vector<float> two_vectors = kUser;
+    two_vectors.insert(two_vectors.end(), kUser.begin(), kUser.end());
+    karec_query by_version = query_of(two_vectors);
+    by_version.dim = kUser.size();
+    by_version.model_versions = versions;
+    by_version.n_versions = 2;
+    by_version.tables = tables;
+    by_version.n_tables = 2;
+    CHECK(run(by_version) == expected);
+    const std::int64_t swapped[] = {2, 1};  // version 1, that of all rows, has the second tables
+    by_version.model_versions = swapped;
+    CHECK(!(run(by_version) == expected));
+
+    const auto is_refused = [&](const karec_query& given, const std::string& message) {
+        const karec_request request = request_of(ids, given);
+        CPage output;
+        const bool is_expected = karec_stages_run(stages, &request, &output.page) == KAREC_INVALID_ARGUMENT &&
+                                 output.page.n_items == 0 &&
+                                 std::string(karec_last_error()).find(message) != std::string::npos;
+        if (!is_expected) std::fprintf(stderr, "got: %s\n", karec_last_error());
+        return is_expected;
+    };
+    const auto with = [](karec_query changed, auto member, auto value) {
+        changed.*member = value;
+        return changed;
+    };
+    CHECK(is_refused(with(query, &karec_query::struct_size, 8), "request->user_vector->struct_size is 8"));
+    CHECK(is_refused(with(query, &karec_query::values, nullptr), "query->values is NULL"));
+    CHECK(is_refused(with(query, &karec_query::dim, 0), "user_vector has 0 values, expected 8"));
+    CHECK(is_refused(with(query, &karec_query::dim, 7), "user_vector has 7 values, expected 8"));
+    CHECK(is_refused(with(by_version, &karec_query::dim, 7), "user_vector of model version 2 has 7 values"));
+    CHECK(is_refused(with(by_version, &karec_query::dim, SIZE_MAX), "more values than memory has"));
+    CHECK(is_refused(with(by_version, &karec_query::model_versions, nullptr), "query->model_versions is NULL"));
+    CHECK(is_refused(with(query, &karec_query::tables, nullptr), "query->tables is NULL"));
+    for (const karec_query& given : {query, by_version}) {
+        CHECK(is_refused(with(given, &karec_query::n_tables, 0), "user_vector has no tables for the code columns"));
+        CHECK(is_refused(with(given, &karec_query::n_tables, 1), "has 1 tables, the index has 2 code columns"));
+    }
+    CHECK(is_refused(with(query, &karec_query::n_tables, 3), "has 3 tables, the index has 2 code columns"));
+    values[1] = std::nanf("");
+    CHECK(is_refused(query, "table 'tag': values holds NaN"));
+    values[1] = 0.0f;
+    codes[1] = 2;
+    CHECK(is_refused(query, "expected ascending codes without repetition"));
+    codes[1] = 3;
+    tables[1].other = std::nanf("");
+    CHECK(is_refused(query, "table 'song': other holds NaN"));
+    tables[1].n = 1;
+    CHECK(is_refused(query, "query->tables->codes is NULL"));
+    karec_stages_close(stages);
+}
+
+TEST(c_host_cannot_give_tables_to_a_bundle_that_is_not_wide) {
+    BundleFolder folder;
+    folder.publish(1);
+    karec_stages* stages = nullptr;
+    CHECK(karec_stages_open(folder.root().c_str(), folder.settings().c_str(), nullptr, &stages) == KAREC_OK);
+    const auto ids = all_ids();
+    const karec_code_table table = KAREC_CODE_TABLE_INIT;
+    karec_query query = query_of(kUser);
+    query.tables = &table;
+    query.n_tables = 1;
+    const karec_request request = request_of(ids, query);
+    CPage output;
+    CHECK(karec_stages_run(stages, &request, &output.page) == KAREC_INVALID_ARGUMENT && output.page.n_items == 0);
+    CHECK(std::string(karec_last_error()).find("has 1 tables, the index has 0 code columns") != std::string::npos);
     karec_stages_close(stages);
 }
 
