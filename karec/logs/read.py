@@ -6,9 +6,10 @@ item_type (WORK for works), arms (EXPERIMENT=ARM;… of the experiments in which
 (`Page.degraded`, joined by ";"; not in RankLog). A part has one item type; parts of scenes without a ranker
 have no logits.
 The rows of a shadow request are its whole pool, scored after the response, with the score of pre-ranking;
-other rows have prerank null. Items of the page have page_position, and propensity if that position was
-random: the probability that the item is there. A log is a folder of Parquet parts from any number of writers
-(``karec.logs.write``), local or in an object store.
+other rows have prerank null. Items of the page have page_position. Items whose position was random have
+propensity, also those that did not reach the page: the probability of each position of the random part.
+A log is a folder of Parquet parts from any number of writers (``karec.logs.write``), local or in an object
+store.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class RankLog:
     shadow                                     (M,) bool
     prerank                                    (M,) float32, NaN if the log has none
     page_position                              (M,) int32, −1 for items that are not on the page
-    propensity                                 (M,) float32, NaN unless the position on the page was random
+    propensity                                 (M,) float32, NaN unless the item's position was random
     item_type                                  (M,) object, WORK for works
     arms                                       (M,) object, "EXPERIMENT=ARM;…", "" for none
     """

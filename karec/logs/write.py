@@ -39,7 +39,7 @@ class _Request(NamedTuple):
     shadow: bool
     prerank: NDArray[Any]
     page_ids: NDArray[Any]
-    n_randomised: int
+    random_ids: Sequence[int]
     config_version: str
     arms: str
     degraded: str
@@ -107,7 +107,7 @@ class RankLogWriter:
         shadow: bool = False,
         prerank: NDArray[Any] | None = None,
         page_ids: NDArray[Any] | None = None,
-        n_randomised: int = 0,
+        random_ids: Sequence[int] = (),
         config_version: str = "",
         arms: Mapping[str, str] = {},
         degraded: Sequence[str] = (),
@@ -120,7 +120,7 @@ class RankLogWriter:
             fused: (N,) float32.
             prerank: (N,) float32 scores of pre-ranking, NaN for items without one. None: no item has one.
             page_ids: (P,) int64 items of the page, in its order. None: there was no page.
-            n_randomised: number of first items of the page's list in uniformly random order; may exceed P.
+            random_ids: first items of the page's list, in uniformly random order; they may be more than P.
             config_version: version of the scene's settings.
             arms: {experiment: arm} of the experiments in which the request counts.
             degraded: `Page.degraded`.
@@ -141,7 +141,7 @@ class RankLogWriter:
         page_ids = np.empty(0, np.int64) if page_ids is None else page_ids
         row_values = (item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank)
         arms_text = ";".join(f"{experiment}={arm}" for experiment, arm in sorted(arms.items()))
-        page_values = (page_ids, n_randomised, config_version, arms_text, ";".join(degraded))
+        page_values = (page_ids, random_ids, config_version, arms_text, ";".join(degraded))
         request = _Request(request_id, user_id, *row_values, *page_values)
         if self._process != os.getpid():
             self._begin()
@@ -212,9 +212,9 @@ def _columns(requests: Sequence[_Request], n_tasks: int, item_type: str) -> list
 
     logits, prerank = join("logits", np.float32), join("prerank", np.float32)
     on_page = np.concatenate([_page_positions(request) for request in requests])
-    n_randomised = np.repeat([request.n_randomised for request in requests], lengths)
-    is_random = (on_page >= 0) & (on_page < n_randomised)
-    propensity = (1 / np.maximum(n_randomised, 1)).astype(np.float32)
+    n_random = np.repeat([len(request.random_ids) for request in requests], lengths)
+    is_random = np.concatenate([_is_random(request) for request in requests])
+    propensity = (1 / np.maximum(n_random, 1)).astype(np.float32)
     return [
         repeat("request_id", arrow.string()),
         repeat("user_id", arrow.int64()),
@@ -241,6 +241,13 @@ def _positions(fused: NDArray[Any]) -> NDArray[Any]:
     position = np.empty(len(fused), np.int32)
     position[np.argsort(-fused, kind="stable")] = np.arange(len(fused), dtype=np.int32)
     return position
+
+
+def _is_random(request: _Request) -> NDArray[Any]:
+    """Returns (N,) bool: the item's position was random."""
+    if not len(request.random_ids):
+        return np.zeros(len(request.item_ids), bool)
+    return np.isin(request.item_ids, request.random_ids)
 
 
 def _page_positions(request: _Request) -> NDArray[Any]:

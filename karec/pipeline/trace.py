@@ -12,7 +12,7 @@ N_FILLED = "n_filled"  # note of a filter: number of items that it kept only to 
 DROPPED = "dropped"  # note of a filter: numbers of the caller's candidates that it dropped
 RELAXED = "relaxed"  # note of a selector: rules of the page that no order of its candidates keeps
 MISSING_ARMS = "missing_arms"  # note of the experiments: arms that have no pipeline
-N_RANDOMISED = "n_randomised"  # note of a selector: number of first items in uniformly random order
+RANDOMISED = "randomised"  # note of a selector: ids of the first items, which are in uniformly random order
 
 
 @dataclass(frozen=True)

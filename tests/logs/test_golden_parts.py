@@ -35,7 +35,13 @@ def request(at, n, **more):
 ARMS = {"fusion": "control", "dpp": "diverse"}
 DEGRADED = ("recall.social", "rank: fallback")
 ON_PAGE = request(
-    0, 4, page_ids=np.array([20, 40]), n_randomised=3, config_version="4f2a", arms=ARMS, degraded=DEGRADED
+    0,
+    4,
+    page_ids=np.array([20, 40]),
+    random_ids=(20, 40, 50),
+    config_version="4f2a",
+    arms=ARMS,
+    degraded=DEGRADED,
 )
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
 

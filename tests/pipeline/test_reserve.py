@@ -12,7 +12,7 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.recall import Recall
 from karec.pipeline.stage import Stage
 from karec.pipeline.step import Filter, Selector, Source
-from karec.pipeline.trace import N_RANDOMISED
+from karec.pipeline.trace import RANDOMISED
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.filters.quota import Quota
 from karec.steps.hydrators.index_rows import IndexRows
@@ -129,7 +129,7 @@ def test_rules_before_random_positions_keep_their_reserve(index):
     cascade = Cascade("home", (), Recall((All([0, 7, 1, 2]),), Merge([30], 30)), stages, index=index)
     pages = [cascade.run(Request(1, 3, "home", request_id=str(i))) for i in range(40)]
     assert {ids_of(page) for page in pages} == {*permutations([0, 1, 2])}
-    assert all(page.trace.steps[-1].notes == {N_RANDOMISED: 3} for page in pages)
+    assert all(page.trace.steps[-1].notes == {RANDOMISED: [0, 1, 2]} for page in pages)
 
 
 @pytest.mark.parametrize("n_last", [0, 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from karec.pipeline.step import Selector
-from karec.pipeline.trace import N_RANDOMISED
+from karec.pipeline.trace import RANDOMISED
 from karec.pipeline.types import Candidates, Request, Selection
 
 
@@ -13,8 +13,9 @@ class RandomPosition(Selector):
     """The candidates in their order; for a share of requests, the first ``n`` in random order.
 
     Each of these ``n`` is then at each of their positions with probability 1 / n. The rank log writes this
-    as ``propensity`` of the items on the page, so a scene has both, and this step is its last one. The random
-    order can break rules on neighbours and reserved positions. If ``n`` is more than the request's k, the
+    as ``propensity`` of all ``n``, so a scene has both, and this step is its last one. ``karec evaluate
+    off-policy`` compares other orders with it. The random order can break rules on neighbours and reserved
+    positions. If ``n`` is more than the request's k, the
     previous selector needs a setting ``k``. A repeated request id gives the same order.
 
     Settings:
@@ -36,4 +37,4 @@ class RandomPosition(Selector):
             return Selection(indices[: request.k])
         n = min(self.n, len(candidates))
         indices[:n] = np.random.default_rng(request.seed).permutation(n)
-        return Selection(indices[: request.k], notes={N_RANDOMISED: n})
+        return Selection(indices[: request.k], notes={RANDOMISED: candidates.ids[:n].tolist()})

@@ -14,7 +14,7 @@ from karec.bundle.item_types import ItemTypeBundle
 from karec.errors import Unavailable
 from karec.logs.write import RankLogWriter
 from karec.pipeline.step import SideEffect
-from karec.pipeline.trace import N_RANDOMISED
+from karec.pipeline.trace import RANDOMISED
 from karec.pipeline.types import Array, Candidates, Page, Request
 
 FLUSH_SECONDS = 5.0
@@ -94,7 +94,7 @@ class RankRows(SideEffect):
             prerank=prerank,
             page_ids=None if shadow else _ids_by_place(page),
             # which items other types follow depends on their scores: no position of a mixed page is random
-            n_randomised=0 if page.places else page.trace.steps[-1].notes.get(N_RANDOMISED, 0),
+            random_ids=() if shadow or page.places else page.trace.steps[-1].notes.get(RANDOMISED, ()),
             config_version=page.versions.get("config", ""),
             arms=page.arms,
             degraded=page.degraded,

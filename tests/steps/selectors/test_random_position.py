@@ -15,7 +15,7 @@ def select(step, at, k=5):
 
 def test_random_position_shuffles_a_share_of_requests_and_notes_n():
     selections = [select(RandomPosition(0.25, 4), at) for at in range(4000)]
-    is_random = np.array([selection.notes == {"n_randomised": 4} for selection in selections])
+    is_random = np.array([selection.notes == {"randomised": [100, 101, 102, 103]} for selection in selections])
     assert abs(is_random.mean() - 0.25) < 0.03
     for selection, was_random in zip(selections, is_random, strict=True):
         assert sorted(selection.indices[:4]) == [0, 1, 2, 3] and selection.indices[4:].tolist() == [4]
@@ -39,7 +39,7 @@ def test_random_position_repeats_its_order_for_the_same_request_id():
 
 def test_random_position_notes_the_number_of_candidates_if_n_is_larger():
     selection = select(RandomPosition(1.0, 1000), 1, k=50)
-    assert selection.notes == {"n_randomised": 8} and sorted(selection.indices) == [*range(8)]
+    assert selection.notes == {"randomised": [*range(100, 108)]} and sorted(selection.indices) == [*range(8)]
     nothing = RandomPosition(1.0, 3).select(Request(1), Candidates.empty())
     assert len(nothing.indices) == 0
 

@@ -62,10 +62,11 @@ def test_rank_log_flushes_rows_by_time(ranker, tmp_path):
     cascade.close()
 
 
-def test_rank_log_has_positions_and_propensities_of_the_page(ranker, tmp_path):
+@pytest.mark.parametrize("n", [4, 30])
+def test_rank_log_has_positions_and_propensities_of_all_random_items(ranker, tmp_path, n):
     cascade = logged_cascade(ranker, tmp_path)
     (rank,) = cascade.stages
-    random_stage = dataclasses.replace(rank, steps=(*rank.steps[:-1], TopK(20), RandomPosition(1.0, 4)))
+    random_stage = dataclasses.replace(rank, steps=(*rank.steps[:-1], TopK(20), RandomPosition(1.0, n)))
     cascade = dataclasses.replace(cascade, versions={"config": "4f2a"})
     page = cascade.run(numbered(0))
     random_page = dataclasses.replace(cascade, stages=(random_stage,)).run(numbered(1))
@@ -78,7 +79,8 @@ def test_rank_log_has_positions_and_propensities_of_the_page(ranker, tmp_path):
         )
         assert set(rows.config_version) == {"4f2a"} and set(rows.model_version) == {7}
     assert np.isnan(log.propensity).all()
-    expected = np.where((random_log.page_position >= 0) & (random_log.page_position < 4), 0.25, np.nan)
+    n_random = min(n, 20)
+    expected = np.where(random_log.position < n_random, 1 / n_random, np.nan)
     np.testing.assert_array_equal(random_log.propensity, expected.astype(np.float32))
 
 
