@@ -15,10 +15,12 @@ from karec.cli import (
     demo,
     erase,
     evaluate,
+    experiment_studies,
     export,
     ingest,
     inspect,
     lab,
+    off_policy,
     pages,
     recommend,
     refresh,
@@ -71,6 +73,8 @@ karec evaluate models world --run karec-demo-world/run --json
 karec evaluate pages shop --run run/run
 karec evaluate consistency run/karec.toml
 karec evaluate consistency --log run/rank_log --json
+karec evaluate off-policy run/karec.toml --weight click=1 --weight like=8
+karec evaluate off-policy run/karec.toml --weight like=1 --label like --positions 5 --json
 karec screen library/screen.toml --train --out screened --report screened/report
 karec screen library/screen.toml --out screened
 karec export events run/karec.toml
@@ -99,6 +103,7 @@ karec lab satiation --root KuaiRand-Pure/data
 karec lab scenes --works 4000 --users 1000 --exposures 80000 --out scenes
 karec lab sessions lastfm --root hetrec2011-lastfm-2k --out sessions
 karec lab similar lastfm --root hetrec2011-lastfm-2k
+karec lab off-policy
 karec lab prerank-cause --works 30000 --users 2000 --only "wide towers" --out cause
 karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
 karec lab export-library library --works 100000
@@ -162,10 +167,13 @@ _add("erase", erase.erase)
 _add("check", check.check)
 _add("calibrate", calibrate.calibrate)
 _add("inspect", inspect.inspect)
-_evaluate = _add_group("evaluate", "Measure models, pages, and the agreement of prerank and rank.")
+_evaluate = _add_group(
+    "evaluate", "Measure models, pages, other weights, and the agreement of prerank and rank."
+)
 _add("models", evaluate.models, _evaluate)
 _add("pages", pages.pages, _evaluate)
 _add("consistency", evaluate.consistency, _evaluate)
+_add("off-policy", off_policy.off_policy, _evaluate)
 _add("screen", screen.screen)
 _export = _add_group("export", "Export events, or parts of a cascade for hosts in other languages.")
 _add("events", export.events, _export)
@@ -180,6 +188,7 @@ _add("first-impressions", cascade_studies.first_impressions, _lab)
 _add("inputs", studies.inputs, _lab)
 _add("content", studies.content, _lab)
 _add("retrieval", studies.retrieval, _lab)
+_add("off-policy", experiment_studies.off_policy, _lab)
 _add("list-ceiling", cascade_studies.list_ceiling, _lab)
 _add("mixed-pages", cascade_studies.mixed_pages, _lab)
 _add("rules", cascade_studies.rules, _lab)

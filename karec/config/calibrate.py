@@ -52,7 +52,7 @@ def calibrate_scene(path: Path, name: str, *, days: float = 7.0) -> list[Calibra
     head, events = read_log(config.online.event_source(path.parent.absolute()))
     results, calibrations = [], {}
     for item_type, own_scene in scenes.items():
-        folder, stage = _rank_log_of(config, own_scene)
+        folder, stage = rank_log_of(config, own_scene)
         log = read_rank_log(path.parent / folder, ())
         log = log.take(log.time_ms > log.time_ms.max() - days * DAY_MS)
         meaning = (bundle if item_type == WORKS else bundle.item_type(item_type)).snapshot.meaning
@@ -75,10 +75,10 @@ def calibrate_scene(path: Path, name: str, *, days: float = 7.0) -> list[Calibra
     return results
 
 
-def _rank_log_of(config: Config, name: str) -> tuple[str, str]:
+def rank_log_of(config: Config, name: str) -> tuple[str, str]:
     """Returns folder and stage of the rank log of the scene `name`."""
     scene = config.scene(name)
     for step in scene.side_effects:
         if step.get("use") == "rank_log":
             return str(step["folder"]), str(step.get("stage", RANK))
-    raise scene.place["side_effects"].refusal("no rank_log: calibration reads the scores of its pages")
+    raise scene.place["side_effects"].refusal("no rank_log: the command reads the scores of its pages")

@@ -1,0 +1,35 @@
+"""``karec lab`` commands that study experiments and off-policy estimates in known worlds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from karec.cli.output import ProgressReport, make_console, print_tables, require_extra
+
+
+def off_policy(
+    works: Annotated[int, typer.Option(min=100, metavar="N", help="Works of the world.")] = 4_000,
+    users: Annotated[int, typer.Option(min=20, metavar="N", help="Users of the world and of a log.")] = 2_500,
+    candidates: Annotated[int, typer.Option(min=10, metavar="N", help="Items in random order.")] = 20,
+    draws: Annotated[int, typer.Option(min=10, metavar="N", help="Logs to draw.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="Seed of the world and of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the rows there.")] = None,
+) -> None:
+    """Measure how often the intervals of off-policy estimates contain the truth of a known world."""
+    require_extra("lab", "karec lab off-policy")
+    from karec.files import check_writable_file, write_text_aside
+    from karec.lab.simulate.world import make_world
+    from karec.lab.studies.off_policy import coverage_table, measure_coverage
+
+    if out is not None:
+        check_writable_file(out)
+    with ProgressReport() as progress:
+        world = make_world(works, users, 20 * users, seed=seed, progress=progress)
+        report = measure_coverage(world, draws=draws, users=users, n=candidates, seed=seed, progress=progress)
+    print_tables(make_console(), [coverage_table(report)])
+    if out is not None:
+        write_text_aside(out, json.dumps(report, indent=1))
