@@ -34,9 +34,9 @@ A_MODULE_OF = {
 }
 LAYERS = [
     ["index", "pipeline", "aggregates"],
-    ["features", "logs", "online", "experiments"],
+    ["features", "logs", "online"],
     ["exposure", "samples", "data", "bundle"],
-    ["steps", "refresh", "screening", "evaluate"],
+    ["steps", "refresh", "screening", "evaluate", "experiments"],
 ]
 SIBLINGS = [
     (f"karec.{A_MODULE_OF[one]}", f"karec.{A_MODULE_OF[other]}", "layers")
