@@ -15,7 +15,8 @@ def select(step, at, k=5):
 
 def test_random_position_shuffles_a_share_of_requests_and_notes_n():
     selections = [select(RandomPosition(0.25, 4), at) for at in range(4000)]
-    is_random = np.array([selection.notes == {"randomised": [100, 101, 102, 103]} for selection in selections])
+    notes = {"randomised": [100, 101, 102, 103]}
+    is_random = np.array([selection.notes == notes for selection in selections])
     assert abs(is_random.mean() - 0.25) < 0.03
     for selection, was_random in zip(selections, is_random, strict=True):
         assert sorted(selection.indices[:4]) == [0, 1, 2, 3] and selection.indices[4:].tolist() == [4]
