@@ -23,8 +23,9 @@ ITEM_TYPE = "item_type"  # column, and key of the metadata unless it is WORK
 ARMS = "arms"  # column: EXPERIMENT=ARM, joined by ";", in the order of the names
 LOGIT = "logit_"  # prefix of columns
 DEGRADED = "degraded"  # column: `Page.degraded`, joined by ";"
+SOURCES = "sources"  # column: the sources of an item of the page, joined by ";"
 # Columns that parts of earlier versions lack, and their values then.
-ADDED = {ITEM_TYPE: WORK, ARMS: "", DEGRADED: ""}
+ADDED = {ITEM_TYPE: WORK, ARMS: "", DEGRADED: "", SOURCES: ""}
 NULLABLE = ("prerank", "page_position", "propensity")
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 LogFolder = Path | ObjectFolder
@@ -84,6 +85,7 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "", item_type: str = WOR
             (ITEM_TYPE, arrow.string()),
             (ARMS, arrow.string()),
             (DEGRADED, arrow.string()),
+            (SOURCES, arrow.string()),
         ],
         metadata={key: value for key, value in metadata.items() if value},
     )

@@ -43,6 +43,7 @@ class _Request(NamedTuple):
     config_version: str
     arms: str
     degraded: str
+    page_sources: Sequence[str]
 
 
 class RankLogWriter:
@@ -111,6 +112,7 @@ class RankLogWriter:
         config_version: str = "",
         arms: Mapping[str, str] = {},
         degraded: Sequence[str] = (),
+        page_sources: Sequence[str] = (),
     ) -> None:
         """Adds the rows of one request. The arrays are not copied until their part is written.
 
@@ -124,6 +126,7 @@ class RankLogWriter:
             config_version: version of the scene's settings.
             arms: {experiment: arm} of the experiments in which the request counts.
             degraded: `Page.degraded`.
+            page_sources: sources of the items of the page, joined by ";", in its order. Empty: not logged.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -141,7 +144,7 @@ class RankLogWriter:
         page_ids = np.empty(0, np.int64) if page_ids is None else page_ids
         row_values = (item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank)
         arms_text = ";".join(f"{experiment}={arm}" for experiment, arm in sorted(arms.items()))
-        page_values = (page_ids, random_ids, config_version, arms_text, ";".join(degraded))
+        page_values = (page_ids, random_ids, config_version, arms_text, ";".join(degraded), page_sources)
         request = _Request(request_id, user_id, *row_values, *page_values)
         if self._process != os.getpid():
             self._begin()
@@ -233,6 +236,7 @@ def _columns(requests: Sequence[_Request], n_tasks: int, item_type: str) -> list
         arrow.repeat(item_type, len(request_of_row)),
         repeat("arms", arrow.string()),
         repeat("degraded", arrow.string()),
+        arrow.array(np.concatenate([_sources(request) for request in requests]), arrow.string()),
     ]
 
 
@@ -241,6 +245,12 @@ def _positions(fused: NDArray[Any]) -> NDArray[Any]:
     position = np.empty(len(fused), np.int32)
     position[np.argsort(-fused, kind="stable")] = np.arange(len(fused), dtype=np.int32)
     return position
+
+
+def _sources(request: _Request) -> NDArray[Any]:
+    """Returns (N,) object: the sources of the ranked items that are on the page, "" for the others."""
+    sources = dict(zip(request.page_ids.tolist(), request.page_sources, strict=False))
+    return np.array([sources.get(item, "") for item in request.item_ids.tolist()], object)
 
 
 def _is_random(request: _Request) -> NDArray[Any]:

@@ -42,11 +42,14 @@ ON_PAGE = request(
     config_version="4f2a",
     arms=ARMS,
     degraded=DEGRADED,
+    page_sources=("follow;model", "fresh"),
 )
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
 
 
-@pytest.mark.parametrize("suffix", ["", "-without-item-type", "-without-arms", "-without-degraded"])
+@pytest.mark.parametrize(
+    "suffix", ["", "-without-item-type", "-without-arms", "-without-degraded", "-without-sources"]
+)
 def test_golden_part_is_read_with_its_values(tmp_path, suffix):
     shutil.copy(GOLDEN.with_stem(GOLDEN.stem + suffix), tmp_path / "part-0.parquet")
     assert read_tasks(tmp_path) == TASKS
@@ -58,7 +61,7 @@ def test_golden_part_is_read_with_its_values(tmp_path, suffix):
     np.testing.assert_array_equal(ranked.page_position, [-1, 0, -1, 1])
     np.testing.assert_array_equal(ranked.propensity, np.float32([np.nan, 1 / 3, np.nan, 1 / 3]))
     assert set(ranked.config_version) == {"4f2a"} and set(ranked.item_type) == {WORK}
-    has_arms = suffix in ("", "-without-degraded")
+    has_arms = suffix in ("", "-without-degraded", "-without-sources")
     assert set(ranked.arms) == {"dpp=diverse;fusion=control" if has_arms else ""}
     assert set(ranked.request_id) == {"r0"} and set(ranked.user_id) == {5} and set(ranked.scene) == {"home"}
     assert set(ranked.time_ms) == {1_700_000_000_000} and set(ranked.model_version) == {7}

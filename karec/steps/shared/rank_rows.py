@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,12 +93,13 @@ class RankRows(SideEffect):
             fused=ranked.scores,
             shadow=shadow,
             prerank=prerank,
-            page_ids=None if shadow else _ids_by_place(page),
+            page_ids=None if shadow else _by_place(page, page.candidates.ids, -1),
             # which items other types follow depends on their scores: no position of a mixed page is random
             random_ids=() if shadow or page.places else page.trace.steps[-1].notes.get(RANDOMISED, ()),
             config_version=page.versions.get("config", ""),
             arms=page.arms,
             degraded=page.degraded,
+            page_sources=() if shadow else _by_place(page, _sources(page), "").tolist(),
         )
 
     def count_unlogged_page(self) -> None:
@@ -121,10 +123,18 @@ class RankRows(SideEffect):
         return {**self._writer.counts(), **unlogged}
 
 
-def _ids_by_place(page: Page) -> Array:
-    """Returns (P,) ids by place, −1 at the places of other item types on a mixed page."""
+def _sources(page: Page) -> Array:
+    """Returns (P,) object: the names of each item's sources, joined by ";"."""
+    names = page.source_names
+    bits = page.candidates.sources.tolist()
+    texts = {mask: ";".join(name for bit, name in enumerate(names) if mask >> bit & 1) for mask in {*bits}}
+    return np.array([texts[mask] for mask in bits], object)
+
+
+def _by_place(page: Page, values: Array, missing: Any) -> Array:
+    """Returns ``values`` of the page's items by place; ``missing`` at places of other item types."""
     if not page.places:
-        return page.candidates.ids
-    ids = np.full(page.places[-1] + 1, -1, np.int64)
-    ids[[*page.places]] = page.candidates.ids
-    return ids
+        return values
+    by_place = np.full(page.places[-1] + 1, missing, values.dtype)
+    by_place[[*page.places]] = values
+    return by_place

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from logged_cascade import WORKS, logged_cascade, logits, numbered
 
-from karec.logs.read import read_rank_log
+from karec.logs.parts import read_part
+from karec.logs.read import list_parts, read_rank_log
 from karec.steps.selectors.random_position import RandomPosition
 from karec.steps.selectors.top_k import TopK
 from karec.steps.side_effects.rank_log import RankLog
@@ -72,7 +73,16 @@ def test_rank_log_has_positions_and_propensities_of_all_random_items(ranker, tmp
     random_page = dataclasses.replace(cascade, stages=(random_stage,)).run(numbered(1))
     cascade.close()
     log, random_log = read_rank_log(tmp_path / "log", TASKS).requests()
+    logged_sources = {
+        (row["request_id"], row["item_id"]): row["sources"]
+        for part in list_parts(tmp_path / "log")
+        for row in read_part(part, TASKS).to_pylist()
+    }
     for rows, logged_page in ((log, page), (random_log, random_page)):
+        on_page = {item.item_id: ";".join(item.sources) for item in logged_page}
+        assert all(on_page.values())
+        for request_id, item in zip(rows.request_id, rows.item_id.tolist(), strict=True):
+            assert logged_sources[request_id, item] == on_page.get(item, "")
         on_page = rows.take(rows.page_position >= 0)
         assert dict(zip(on_page.page_position.tolist(), on_page.item_id.tolist(), strict=True)) == dict(
             enumerate(logged_page.candidates.ids.tolist())
