@@ -63,6 +63,7 @@ class Item(Struct, frozen=True):
     item_type: str = "work"
     reason: str | None = None
     why: dict[str, Any] | None = None
+    team: str | None = None
 
 
 class Page(Struct, frozen=True):

@@ -56,6 +56,7 @@ def load_experiments(config: Config) -> Experiments | None:
                 advice = nearest(keys[1], config.scenes) if len(keys) > 1 else ""
                 message = f"{owned!r}, expected scenes.SCENE.PLACE{advice}"
                 errors.append(Place(path)["layers"][name]["paths"][i].refusal(message))
+    errors += _interleave_mistakes(config, experiments, Place(path)["experiments"])
     for scene in config.scenes if not errors else ():
         errors += _patch_mistakes(config, scene, experiments, Place(path)["experiments"])
     if errors:
@@ -250,6 +251,22 @@ def _patch_mistakes(
             errors = [mistake]
         for error in errors:
             yield patches_place.refusal(str(error).removeprefix(f"{config.path}: "))
+
+
+def _interleave_mistakes(config: Config, experiments: Experiments, place: Place) -> Iterator[ConfigError]:
+    """Yields interleaved experiments in scenes of mixed pages, whose calibrations are for one pipeline."""
+    tables = {scene: config.inherited(scene)[0].get("mix") for scene in config.scenes}
+    mixes = {scene: mix for scene, mix in tables.items() if isinstance(mix, Mapping)}
+    mixed = {*mixes, *(part for mix in mixes.values() for part in dict(mix.get("scenes", {})).values())}
+    for name, experiment in experiments.experiments.items():
+        scenes = {
+            path.split(".")[1] for arm in experiment.arms.values() for path in arm.patches if path.count(".")
+        }
+        for scene in sorted(scenes & mixed) if experiment.interleave else ():
+            yield place[name].refusal(
+                f"the scene {scene!r} is on mixed pages, expected a scene whose pages have one item type",
+                "interleave",
+            )
 
 
 def _rank_stages(control: Cascade, arms: Sequence[Cascade], paths: Iterable[str]) -> frozenset[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from karec.experiments.assignment import N_BUCKETS, choose_arm, fnv32a, unit_bucket
-from karec.experiments.settings import HOLDOUT, Experiments
+from karec.experiments.settings import BY_CREATOR, HOLDOUT, INTERLEAVED, Experiments, Unit
 from karec.pipeline.cascade import ArmChoice, Cascade
 from karec.pipeline.trace import MISSING_ARMS, StepTrace
 from karec.pipeline.types import Request
@@ -19,6 +19,7 @@ UNKNOWN_ARM = "an unknown arm of the caller"
 class SceneExperiment:
     """One experiment in a scene that its arms patch.
 
+    interleave    True: pages of its units have items of both arms
     weights       {arm: weight}, in the order of the file
     seed          hash of the bytes of the experiment's seed
     holdout_seed  hash of the bytes of the seed of its layer's holdout
@@ -29,7 +30,8 @@ class SceneExperiment:
     """
 
     name: str
-    is_by_session: bool
+    unit: Unit
+    interleave: bool
     weights: Mapping[str, float]
     coverage: float
     holdout: float
@@ -56,7 +58,8 @@ class SceneExperiment:
         layer = experiments.layers[settings.layer]
         return cls(
             name,
-            layer.unit == "session",
+            layer.unit,
+            settings.interleave,
             {arm: table.weight for arm, table in settings.arms.items()},
             settings.coverage,
             settings.holdout,
@@ -81,6 +84,24 @@ class SceneExperiment:
         position = choose_arm(unit_bucket(self.seed, unit_id), self.weights.values(), self.coverage)
         return None if position < 0 else [*self.weights][position]
 
+    def arm_of_request(self, request: Request) -> str | None:
+        """Returns the arm of the unit, INTERLEAVED if it sees both, BY_CREATOR if items have arms."""
+        if self.unit == "creator":
+            return BY_CREATOR
+        unit_id = self.unit_id(request)
+        arm = self.arm_of(unit_id)
+        is_in_both = self.interleave and arm in self.weights and unit_id not in self.debug
+        return INTERLEAVED if is_in_both else arm
+
+    def unit_id(self, request: Request) -> str:
+        return request.session_id if self.unit == "session" else str(request.user_id)
+
+    def is_arm(self, name: str) -> bool:
+        """Returns True for an arm of a request."""
+        is_of_both = name == INTERLEAVED and self.interleave
+        is_of_items = name == BY_CREATOR and self.unit == "creator"
+        return name in self.weights or name == HOLDOUT or is_of_both or is_of_items
+
 
 @dataclass(frozen=True)
 class SceneExperiments:
@@ -104,7 +125,8 @@ class SceneExperiments:
         """Returns the arms of a request that has the platform's ids. Cost: a few µs for each experiment.
 
         `request.arms` replaces the assignment. An arm that is unknown, or missing in the bundle, gets control
-        and is named in the page. A request counts by what all arms share: its scene, kind and unit.
+        and is named in the page. A request counts by what all arms share: its scene, kind and unit. Items of
+        the caller are not interleaved.
         """
         time_ms = time.time() * 1e3 if request.time_ms is None else request.time_ms
         given = request.arms
@@ -112,26 +134,28 @@ class SceneExperiments:
         counted: dict[str, str] = {}
         # A fixed text for unknown names: each text becomes a label of a metric.
         missing = [] if given is None or given.keys() <= self.names else [UNKNOWN_ARM]
+        interleaved: tuple[int, SceneExperiment] | None = None
         key = []
-        for experiment in self.experiments:
+        for i, experiment in enumerate(self.experiments):
             key.append("")
             if not experiment.start_ms <= time_ms < experiment.end_ms:
                 continue
             name = experiment.name
-            unit_id = request.session_id if experiment.is_by_session else str(request.user_id)
-            arm = experiment.arm_of(unit_id) if given is None else given.get(name)
-            if arm is None:
+            arm = experiment.arm_of_request(request) if given is None else given.get(name)
+            if arm is None or (arm == INTERLEAVED and request.item_ids is not None):
                 continue
-            is_unknown = arm not in experiment.weights and arm != HOLDOUT
-            if is_unknown:
+            if not experiment.is_arm(arm):
                 missing.append(UNKNOWN_ARM)
                 continue
             arms[name] = arm
-            if arm in experiment.missing:
-                missing.append(f"{name}.{arm}")
+            is_of_all = arm in (INTERLEAVED, BY_CREATOR)
+            lacking = [other for other in experiment.missing if is_of_all or other == arm]
+            missing += [f"{name}.{other}" for other in lacking]
+            if arm == INTERLEAVED and not lacking:
+                interleaved = i, experiment
             elif arm in experiment.built:
                 key[-1] = arm
-            is_debug = given is None and unit_id in experiment.debug
+            is_debug = given is None and experiment.unit_id(request) in experiment.debug
             is_reached = request.item_ids is None or request.first_stage in experiment.rank_stages
             if is_reached and not is_debug:
                 counted[name] = arm
@@ -139,4 +163,10 @@ class SceneExperiments:
         if arms or missing:
             notes = {"arms": arms, MISSING_ARMS: tuple(dict.fromkeys(missing))}
             trace = StepTrace("request", "experiments", "experiments", 0, -1, 0.0, notes=notes)
-        return ArmChoice(self.pipelines[tuple(key)], counted, trace)
+        teams = {} if interleaved is None else self._teams(key, *interleaved)
+        return ArmChoice(self.pipelines[tuple(key)], counted, trace, teams)
+
+    def _teams(self, key: Sequence[str], i: int, experiment: SceneExperiment) -> dict[str, Cascade]:
+        """Returns {arm: pipeline} of both arms of the experiment at `i`. The other experiments keep `key`."""
+        arms = {arm: arm if arm in experiment.built else "" for arm in experiment.weights}
+        return {arm: self.pipelines[(*key[:i], own, *key[i + 1 :])] for arm, own in arms.items()}

@@ -2,7 +2,7 @@
 
     [layers.diversity]
     salt = "2026-diversity"
-    unit = "user"                              # or "session"
+    unit = "user"                              # or "session", "creator"
     paths = ["scenes.home.rerank.dpp"]         # what its experiments may patch, with all below
 
     [experiments.dpp]
@@ -12,6 +12,7 @@
     coverage = 0.2                             # fraction of the units that are in an arm
     holdout = 0.05                             # fraction of all units that no experiment of the layer changes
     debug = { "user-7" = "diverse" }           # arms by unit id, which do not count
+    interleave = false                         # true: each page has items of both arms
     arms.control.weight = 0.5
     arms.diverse = { weight = 0.5, patches = { "scenes.home.rerank.dpp.diversity" = 0.8 } }
 
@@ -37,10 +38,13 @@ from karec.experiments.metrics import Metrics
 from karec.toml import Count, Fraction, Place, Settings, convert, read_toml, with_lines
 
 HOLDOUT = "holdout"  # the arm of units of the holdout
+INTERLEAVED = "interleaved"  # the arm of requests whose page has items of both arms
+BY_CREATOR = "by_creator"  # the arm of requests in which each item has the arm of its creator
+RESERVED_ARMS = (HOLDOUT, INTERLEAVED, BY_CREATOR)
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # logs join names with "=" and ";"
 
 Moment = Annotated[datetime, Meta(tz=True)]
-Unit = Literal["user", "session"]
+Unit = Literal["user", "session", "creator"]
 
 
 class Layer(Settings, frozen=True):
@@ -59,7 +63,10 @@ class Arm(Settings, frozen=True):
 
 
 class Experiment(Settings, frozen=True):
-    """Arms of one layer from `start` to `end`. Another `version` assigns all units again."""
+    """Arms of one layer from `start` to `end`. Another `version` assigns all units again.
+
+    `interleave`: units of both arms see pages on which two arms place items in turns.
+    """
 
     layer: str
     start: Moment
@@ -70,6 +77,7 @@ class Experiment(Settings, frozen=True):
     holdout: Fraction = 0.0
     debug: Mapping[str, str] = {}
     metrics: Metrics | None = None
+    interleave: bool = False
 
     @property
     def control(self) -> str:
@@ -126,6 +134,7 @@ class Experiments(Settings, frozen=True):
             "weights": [(arm, table.weight) for arm, table in experiment.arms.items()],
             "patches": {arm: table.patches for arm, table in experiment.arms.items()},
             "holdout": experiment.holdout,
+            "interleave": experiment.interleave,
         }
 
 
@@ -167,7 +176,7 @@ def _experiment_mistakes(
     experiments: Experiments, name: str, experiment: Experiment, place: Place
 ) -> Iterator[ConfigError]:
     for text in (name, *experiment.arms):
-        if not NAME.fullmatch(text) or text == HOLDOUT:
+        if not NAME.fullmatch(text) or text in RESERVED_ARMS:
             yield place.refusal(f"the name {text!r} is reserved, or not of 1 to 64 letters, digits, - and _")
     if experiment.end <= experiment.start:
         yield place.refusal(f"end is {experiment.end}, expected after the start, {experiment.start}", "end")
@@ -179,10 +188,17 @@ def _experiment_mistakes(
             yield place["debug"].refusal(f"no arm {arm!r}{nearest(arm, experiment.arms)}", unit_id)
     if not any(arm.patches for arm in experiment.arms.values()):
         yield place.refusal("no arm has patches. An A/A test patches a parameter with its own value.", "arms")
+    if experiment.interleave and [arm.weight for arm in experiment.arms.values()] != [0.5, 0.5]:
+        n_arms = len(experiment.arms)
+        yield place.refusal(
+            f"{n_arms} arms, expected two of weight 0.5: both place items on each page", "interleave"
+        )
     if experiment.layer not in experiments.layers:
         layers = experiments.layers
         yield place.refusal(f"no layer {experiment.layer!r}{nearest(experiment.layer, layers)}", "layer")
         return
+    if experiment.interleave and experiments.layers[experiment.layer].unit == "creator":
+        yield place.refusal("true in a layer by creator, expected a layer by user or session", "interleave")
     owned = experiments.layers[experiment.layer].paths
     for arm, table in experiment.arms.items():
         for path in table.patches:
@@ -192,10 +208,25 @@ def _experiment_mistakes(
 
 
 def _time_mistakes(experiments: Experiments, place: Place) -> Iterator[ConfigError]:
+    layers = experiments.layers
     for (one, first), (other, second) in combinations(experiments.experiments.items(), 2):
-        if first.layer == second.layer and first.start < second.end and second.start < first.end:
+        if first.start >= second.end or second.start >= first.end:
+            continue
+        if first.layer == second.layer:
             yield place[other].refusal(
                 f"runs at the same time as {one!r} in the layer {first.layer!r}. Make them arms of one "
                 "experiment, or use another layer.",
                 "start",
             )
+        elif {first.layer, second.layer} <= layers.keys() and _scenes(first) & _scenes(second):
+            units = layers[first.layer].unit, layers[second.layer].unit
+            if (first.interleave and second.interleave) or units == ("creator", "creator"):
+                kind = "interleaved" if first.interleave else "by creator"
+                yield place[other].refusal(
+                    f"runs at the same time as {one!r}, expected one experiment {kind} in a scene", "start"
+                )
+
+
+def _scenes(experiment: Experiment) -> set[str]:
+    paths = [path for arm in experiment.arms.values() for path in arm.patches]
+    return {path.split(".")[1] for path in paths if path.count(".")}

@@ -24,9 +24,10 @@ ARMS = "arms"  # column: EXPERIMENT=ARM, joined by ";", in the order of the name
 LOGIT = "logit_"  # prefix of columns
 DEGRADED = "degraded"  # column: `Page.degraded`, joined by ";"
 SOURCES = "sources"  # column: the sources of an item of the page, joined by ";"
+TEAM = "team"  # column: the arm that placed the item on an interleaved page
 # Columns that parts of earlier versions lack, and their values then.
-ADDED = {ITEM_TYPE: WORK, ARMS: "", DEGRADED: "", SOURCES: ""}
-NULLABLE = ("prerank", "page_position", "propensity")
+ADDED = {ITEM_TYPE: WORK, ARMS: "", DEGRADED: "", SOURCES: "", TEAM: None}
+NULLABLE = ("prerank", "page_position", "propensity", TEAM)
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 LogFolder = Path | ObjectFolder
 
@@ -86,6 +87,7 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "", item_type: str = WOR
             (ARMS, arrow.string()),
             (DEGRADED, arrow.string()),
             (SOURCES, arrow.string()),
+            (TEAM, arrow.string()),
         ],
         metadata={key: value for key, value in metadata.items() if value},
     )
@@ -152,7 +154,8 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
     for name in ADDED.keys() - {*names}:
-        table = table.append_column(name, arrow.repeat(ADDED[name], len(table)))
+        value = arrow.scalar(ADDED[name], arrow.string())
+        table = table.append_column(name, arrow.repeat(value, len(table)))
     return table.select(expected.names).replace_schema_metadata(expected.metadata)
 
 

@@ -3,8 +3,9 @@
 A row is a ranked item: request_id, user_id, item_id, position (by fused score), scene, time_ms,
 model_version, logit_<task> for each task, fused, shadow, prerank, page_position, propensity, config_version,
 item_type (WORK for works), arms (EXPERIMENT=ARM;… of the experiments in which the request counts), degraded
-(`Page.degraded`) and sources (those of an item of the page), both joined by ";" and not in RankLog. A part
-has one item type; parts of scenes without a ranker have no logits.
+(`Page.degraded`) and sources (those of an item of the page), both joined by ";" and not in RankLog, team (the
+arm that placed an item on an interleaved page). A part has one item type; parts of scenes without a ranker
+have no logits.
 The rows of a shadow request are its whole pool, scored after the response, with the score of pre-ranking;
 other rows have prerank null. Items of the page have page_position. Items whose position was random have
 propensity, also those that did not reach the page: the probability of each position of the random part.
@@ -27,6 +28,7 @@ from karec.logs.parts import (
     ARMS,
     ITEM_TYPE,
     LOGIT,
+    TEAM,
     LogFolder,
     Part,
     StoredPart,
@@ -52,6 +54,7 @@ class RankLog:
     propensity                                 (M,) float32, NaN unless the item's position was random
     item_type                                  (M,) object, WORK for works
     arms                                       (M,) object, "EXPERIMENT=ARM;…", "" for none
+    team                                       (M,) object, arm that placed the item on a page, "" for none
     """
 
     request_id: NDArray[Any]
@@ -70,6 +73,7 @@ class RankLog:
     config_version: NDArray[Any]
     item_type: NDArray[Any]
     arms: NDArray[Any]
+    team: NDArray[Any]
     tasks: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -119,6 +123,7 @@ def read_rank_log(
     configs, config = _encode_texts(table["config_version"])
     types, item_type = _encode_texts(table[ITEM_TYPE])
     all_arms, arms = _encode_texts(table[ARMS])
+    teams, team = _encode_texts(table[TEAM].fill_null(""))
     log = RankLog(
         request_id=names[request],
         user_id=table["user_id"].to_numpy(),
@@ -138,6 +143,7 @@ def read_rank_log(
         config_version=configs[config],
         item_type=types[item_type],
         arms=all_arms[arms],
+        team=teams[team],
         tasks=tuple(tasks),
     )
     order = np.lexsort((log.fused, log.item_id, log.shadow, item_type, request, log.time_ms))

@@ -44,6 +44,7 @@ class _Request(NamedTuple):
     arms: str
     degraded: str
     page_sources: Sequence[str]
+    page_teams: Sequence[str]
 
 
 class RankLogWriter:
@@ -113,6 +114,7 @@ class RankLogWriter:
         arms: Mapping[str, str] = {},
         degraded: Sequence[str] = (),
         page_sources: Sequence[str] = (),
+        page_teams: Sequence[str] = (),
     ) -> None:
         """Adds the rows of one request. The arrays are not copied until their part is written.
 
@@ -127,6 +129,7 @@ class RankLogWriter:
             arms: {experiment: arm} of the experiments in which the request counts.
             degraded: `Page.degraded`.
             page_sources: sources of the items of the page, joined by ";", in its order. Empty: not logged.
+            page_teams: the arm that placed each of ``page_ids`` on an interleaved page; empty: another page.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -144,8 +147,9 @@ class RankLogWriter:
         page_ids = np.empty(0, np.int64) if page_ids is None else page_ids
         row_values = (item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank)
         arms_text = ";".join(f"{experiment}={arm}" for experiment, arm in sorted(arms.items()))
-        page_values = (page_ids, random_ids, config_version, arms_text, ";".join(degraded), page_sources)
-        request = _Request(request_id, user_id, *row_values, *page_values)
+        page_values = (page_ids, random_ids, config_version, arms_text)
+        more_values = (";".join(degraded), page_sources, page_teams)
+        request = _Request(request_id, user_id, *row_values, *page_values, *more_values)
         if self._process != os.getpid():
             self._begin()
         self._held.append(request)
@@ -237,6 +241,7 @@ def _columns(requests: Sequence[_Request], n_tasks: int, item_type: str) -> list
         repeat("arms", arrow.string()),
         repeat("degraded", arrow.string()),
         arrow.array(np.concatenate([_sources(request) for request in requests]), arrow.string()),
+        arrow.array([team for request in requests for team in _teams(request)], arrow.string()),
     ]
 
 
@@ -264,3 +269,11 @@ def _page_positions(request: _Request) -> NDArray[Any]:
     """Returns (N,) int32 positions of the ranked items on the page, −1 for items that are not on it."""
     positions = {item: position for position, item in enumerate(request.page_ids.tolist())}
     return np.array([positions.get(item, -1) for item in request.item_ids.tolist()], np.int32)
+
+
+def _teams(request: _Request) -> Sequence[str | None]:
+    """Returns the team of each of the N ranked items, None for items that no team placed."""
+    if not request.page_teams:
+        return [None] * len(request.item_ids)
+    teams = dict(zip(request.page_ids.tolist(), request.page_teams, strict=True))
+    return [teams.get(item) for item in request.item_ids.tolist()]

@@ -27,12 +27,13 @@ from karec.pipeline.deadline import (
     fallback_part,
     request_slots,
 )
+from karec.pipeline.interleave import Team, interleave
 from karec.pipeline.masks import AllowedRows, MaskCache
 from karec.pipeline.mix import ScoreCalibration, TypeShare, choose_items, join_parts, request_of_part
 from karec.pipeline.recall import Recall
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.stage import Stage
-from karec.pipeline.step import QueryHydrator
+from karec.pipeline.step import QueryHydrator, Selector
 from karec.pipeline.trace import DROPPED, FallbackReason, StepTrace, Trace, degradations, shortfall_of
 from karec.pipeline.types import (
     BLOCKED,
@@ -210,7 +211,7 @@ class Cascade:
                     view.close()  # a stored traceback would keep this index generation in memory
                 raise
             total_ms = (self.clock() - start) * 1e3
-            if request.item_ids is None:
+            if request.item_ids is None and not page.teams:  # one of two pipelines takes about half as long
                 stages = [stage.name for stage in pipeline.stages]
                 self.run_times.add_request(page.trace.steps, total_ms, stages)
         return request, page
@@ -272,6 +273,34 @@ class Cascade:
         self._check_scene(request)
         request, state_traces = self._read_online(self._with_moment(request))
         request, allowed_traces = self._with_allowed(request)
+        arm_traces = () if choice is None or choice.trace is None else (choice.trace,)
+        begun = (*arm_traces, *state_traces, *allowed_traces)
+        if choice is not None and choice.teams:
+            return self._run_teams(request, deadline, choice, begun)
+        request, page, _ = self._run_from_query(request, deadline, begun)
+        return request, page if choice is None else replace(page, arms=choice.counted)
+
+    def _run_teams(
+        self, request: Request, deadline: float | None, choice: ArmChoice, begun: Sequence[StepTrace]
+    ) -> tuple[Request, Page]:
+        """Returns the request as the first pipeline saw it, and the page of both pipelines."""
+        first_deadline = None if deadline is None else deadline - self.min_ms / 1e3
+        seen, teams = request, list[Team]()
+        for name, pipeline in choice.teams.items():
+            team_deadline = deadline if teams else first_deadline
+            hydrated, page, passed = pipeline._run_from_query(request, team_deadline, ())
+            seen = seen if teams else hydrated
+            stage = pipeline.stages[-1]
+            steps = (stage.fallback or ()) if page.trace.has_fallback(stage.name) else stage.steps
+            teams.append(
+                Team(name, page, passed, tuple(step for step in steps if isinstance(step, Selector)))
+            )
+        return seen, replace(interleave(seen, teams, begun), arms=choice.counted)
+
+    def _run_from_query(
+        self, request: Request, deadline: float | None, begun: Sequence[StepTrace]
+    ) -> tuple[Request, Page, Candidates]:
+        """Returns the request as its steps saw it, the page, and the items that passed the last filters."""
         request, query_traces = self.hydrate(request)
         traces: tuple[StepTrace, ...] = ()
         dropped: dict[int | str, str] = {}
@@ -300,9 +329,8 @@ class Cascade:
             )
         has_sources = sources == tuple(source.name for source in self.recall.sources)
         is_cold_start = request.features.get("cold_start")
-        arm_traces = () if choice is None or choice.trace is None else (choice.trace,)
-        steps = (*arm_traces, *state_traces, *allowed_traces, *query_traces, *traces)
-        return request, Page(
+        steps = (*begun, *query_traces, *traces)
+        page = Page(
             request=request.with_view(None).with_online(None).with_dual_variables(None).with_allowed(None),
             candidates=candidates,
             scored=scored,
@@ -317,8 +345,8 @@ class Cascade:
             scores={} if request.item_ids is None else _scores(scored[request.first_stage]),
             causes=self.recall.causes(request, candidates) if has_sources else {},
             item_type=self.item_type or WORK_TYPE,
-            arms=EMPTY if choice is None else choice.counted,
         )
+        return request, page, passed
 
     def _check_scene(self, request: Request) -> None:
         if request.scene != self.scene:
@@ -536,11 +564,13 @@ class ArmChoice(NamedTuple):
 
     counted  {experiment: arm} of the experiments in which the request counts
     trace    notes all arms of the request, and the arms that have no pipeline; None without arms
+    teams    {arm: pipeline} of the two arms whose lists are interleaved; empty: ``pipeline`` makes the page
     """
 
     pipeline: Cascade
     counted: Mapping[str, str]
     trace: StepTrace | None
+    teams: Mapping[str, Cascade] = EMPTY
 
 
 class ArmChooser(Protocol):

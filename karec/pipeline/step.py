@@ -36,14 +36,16 @@ attributes; ``__init__`` may set them on the instance if they depend on its sett
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.pipeline.types import EMPTY, Array, Candidates, Page, Request, Selection, StepOutput
 
 OnFailure = Literal["fail", "skip"]
+BrokenRules = Callable[[Sequence[int]], Mapping[str, NDArray[np.bool_]]]
 
 
 class Step(ABC):
@@ -149,14 +151,25 @@ class Selector(Step):
     k            how many it selects at most; None: the request's k
     keeps_rules  True: it keeps rules of the page, also for pinned items. The last such selector of the last
                  stage gets more items if the candidates cannot keep them (``Stage.run``)
+    free_places  places of the page, from 0, that the step leaves empty
     """
 
     role = "selector"
     keeps_rules: ClassVar[bool] = False
     k: int | None = None
+    free_places: frozenset[int] = frozenset()
 
     @abstractmethod
     def select(self, request: Request, candidates: Candidates) -> Selection: ...
+
+    def rule_checks(self, request: Request, candidates: Candidates) -> BrokenRules:
+        """Returns a function that tells which candidates break a rule at the next place of a page.
+
+        It takes the indices of the candidates at the places before it, −1 for an empty place, and returns
+        {rule: (N,) True for candidates that break it}, the most important rule first. A step that keeps rules
+        has this method if its scene interleaves pipelines.
+        """
+        return lambda page: {}
 
 
 class SideEffect(Step):

@@ -421,7 +421,7 @@ class Why:
 @dataclass(frozen=True)
 class PageItem:
     """One item of a page. ``sources``: the names of the sources that returned it. ``why``: None without a
-    reason for people."""
+    reason for people. ``team``: the arm that placed it on an interleaved page, else ""."""
 
     position: int
     item_id: int | str
@@ -430,6 +430,7 @@ class PageItem:
     columns: Mapping[str, Any]
     why: Why | None = None
     item_type: str = WORK_TYPE
+    team: str = ""
 
 
 class IdNames(Protocol):
@@ -474,6 +475,8 @@ class Page:
                    the page has one type. Then ``candidates`` has ids and calibrated scores only
     places         of a part: the places of its items on the mixed page; None: 0, 1, …
     arms           {experiment: arm} of the experiments in which the request counts
+    teams          the arm that placed each item of an interleaved page (``karec.pipeline.interleave``);
+                   empty: one pipeline made the page
     """
 
     request: Request
@@ -493,6 +496,7 @@ class Page:
     parts: Mapping[str, Page] = field(default_factory=lambda: EMPTY)
     places: tuple[int, ...] | None = None
     arms: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    teams: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -526,6 +530,7 @@ class Page:
                 {name: values[i] for name, values in columns.items()},
                 self.why(i),
                 self.item_type,
+                self.teams[i] if self.teams else "",
             )
             for i, (score, mask) in enumerate(zip(candidates.scores.tolist(), bits, strict=True))
         )
@@ -550,6 +555,7 @@ class Page:
                     "item_type": item.item_type,
                     "score": item.score,
                     "sources": list(item.sources),
+                    **({"team": item.team} if item.team else {}),
                 }
                 for item in self
             ],

@@ -90,7 +90,8 @@ class Why(Struct, frozen=True):
 
 class Item(Struct, frozen=True):
     """One item of a page. On a page of several types, `score` is the probability that the user enjoys the
-    item. `reason` is present if the request has `explain`, `why` if its source has one."""
+    item. `reason` is present if the request has `explain`, `why` if its source has one, `team` on a page that
+    two arms of an experiment filled in turns: the arm that placed the item."""
 
     position: int
     item_id: Id
@@ -100,6 +101,7 @@ class Item(Struct, frozen=True):
     columns: dict[str, Any]
     reason: str | UnsetType = UNSET
     why: Why | UnsetType = UNSET
+    team: str | UnsetType = UNSET
 
 
 class PageResponse(Struct, frozen=True):

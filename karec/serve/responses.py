@@ -67,6 +67,7 @@ def _items(page: Page, *, is_explained: bool) -> list[messages.Item]:
             {name: values[position] for name, values in columns},
             msgspec.UNSET if reasons is None else reasons[position],
             _why(page, position),
+            page.teams[position] if page.teams else msgspec.UNSET,
         )
         for position in range(len(candidates))
     ]

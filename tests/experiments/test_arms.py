@@ -1,5 +1,6 @@
 """Pages of arms: what they share, which requests count, and what happens without an id or a model."""
 
+import json
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -13,6 +14,8 @@ from karec.errors import ConfigError
 from karec.experiments.assignment import choose_arm, unit_bucket
 from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
+from karec.serve import messages
+from karec.serve.responses import to_response
 from karec.serve.try_page import change_steps
 
 TONE = '"scenes.home.rank.tone" = { use = "tone", column = "tone", at_least = 0.5, before = "fusion" }'
@@ -185,6 +188,103 @@ def test_change_steps_applies_to_users_of_all_arms(cascade, arm):
     assert "rank.fusion" not in {step.place for step in tried.trace.steps}
 
 
+INTERLEAVE = {"coverage = 0.8": "coverage = 0.8\ninterleave = true"}
+
+
+@pytest.fixture
+def interleaved(write_experiments):
+    with karec.open(write_experiments(INTERLEAVE, more=RANK_LOG)) as cascade:
+        yield cascade
+
+
+def test_page_of_both_arms_has_their_items_in_turns(interleaved):
+    for user in range(1, 30):
+        request = Request(user, 8, request_id=f"r{user}")
+        page = interleaved.run(request)
+        if expected_arm(user) < 0:
+            assert page.arms == {} and page.teams == ()
+            continue
+        assert page.arms == {"fusion": "interleaved"} and page.degraded == ()
+        lists = {
+            arm: [item.item_id for item in interleaved.run(replace(request, arms={"fusion": arm}))]
+            for arm in ("control", "likes")
+        }
+        for item in page:
+            assert item.item_id == lists[item.team].pop(0)
+            lists = {arm: [other for other in ids if other != item.item_id] for arm, ids in lists.items()}
+        for place in range(1, 8, 2):
+            assert {*page.teams[place - 1 : place + 1]} == {"control", "likes"}
+
+
+def test_rank_log_has_the_team_of_each_item_of_a_page(interleaved, tmp_path):
+    page = interleaved.run(Request(user_in(1), 8, request_id="r"))
+    interleaved.run(Request(user_in(1), 8, request_id="s", arms={}))
+    interleaved.close()
+    log = read_rank_log(tmp_path / "log", ())
+    teams = {item.item_id: item.team for item in page}
+    rows = [row for row in range(len(log)) if log.request_id[row] == "r"]
+    assert {log.item_id[row]: log.team[row] for row in rows if log.page_position[row] >= 0} == teams
+    assert {log.team[row] for row in rows if log.page_position[row] < 0} == {""}
+    assert {log.arms[row] for row in rows} == {"fusion=interleaved"}
+    assert {*log.team[log.request_id == "s"]} == {""}
+
+
+def test_http_response_has_the_team_of_each_item(interleaved):
+    message = messages.PageRequest(user_id=1)
+    teams = []
+    for arms in (None, {}):
+        page = interleaved.run(Request(user_in(1), 8, arms=arms))
+        items = json.loads(messages.encode(to_response(page, message, 1.0)))["items"]
+        assert [item.get("team", "") for item in items] == [item.team for item in page]
+        teams.append(page.teams)
+    assert teams[0] and not teams[1]
+
+
+def test_items_of_the_caller_are_not_interleaved(interleaved):
+    items = tuple(interleaved.bundle.snapshot.works.ids[:5].tolist())
+    page = interleaved.run(Request(user_in(0), item_ids=items))
+    assert page.teams == () and page.arms == {} and len(page) == 5
+
+
+def test_debug_unit_holdout_and_unit_without_id_see_one_arm(write_experiments):
+    text = {"coverage = 0.8": 'coverage = 0.8\ninterleave = true\nholdout = 0.3\ndebug = { "3" = "likes" }'}
+    with karec.open(write_experiments(text)) as cascade:
+        (fusion, _) = cascade.experiments.experiments
+        held = next(user for user in range(4, 99) if fusion.arm_of(str(user)) == "holdout")
+        pages = [cascade.run(Request(user)) for user in (3, held)]
+        assert [page.teams for page in pages] == [(), ()]
+        assert [dict(page.arms) for page in pages] == [{}, {"fusion": "holdout"}]
+        assert pages[0].versions["config"] != pages[1].versions["config"] == cascade.versions["config"]
+    by_session = EXPERIMENTS.replace("coverage", "interleave = true\ncoverage").replace(
+        'salt = "ranking-2026"', 'salt = "ranking-2026"\nunit = "session"'
+    )
+    with karec.open(write_experiments(text=by_session)) as cascade:
+        assert cascade.run(Request(1)).teams == ()
+        assert any(cascade.run(Request(1, session_id=f"s{i}")).teams for i in range(9))
+
+
+def test_interleaved_arm_whose_model_is_missing_gets_pages_of_control(write_experiments):
+    with karec.open(write_experiments(MISSING_MODEL | INTERLEAVE)) as cascade:
+        page = cascade.run(Request(user_in(0)))
+        assert page.teams == () and page.degraded == ("request.experiments: fusion.likes",)
+        assert page.arms == {"fusion": "interleaved"}
+
+
+def test_teams_share_the_arms_of_other_experiments(interleaved):
+    page = interleaved.run(
+        Request(user_in(0), session_id="s", arms={"fusion": "interleaved", "popular": "few"})
+    )
+    few = [
+        interleaved.experiments.pipelines[key].versions["config"] for key in (("", "few"), ("likes", "few"))
+    ]
+    assert page.arms["popular"] == "few" and page.versions["config"] == "+".join(few)
+
+
+def test_interleaved_request_with_a_deadline_runs_both_pipelines(interleaved):
+    page = interleaved.run(Request(user_in(0), 8, deadline_ms=10_000))
+    assert page.degraded == () and {*page.teams} == {"control", "likes"}
+
+
 def test_too_many_combinations_of_arms_are_refused(write_experiments):
     arm = 'arms.likes{} = {{ weight = 0.0078125, patches = {{ "scenes.home.rank.fusion.share" = 0.5 }} }}'
     first, last = EXPERIMENTS.index("arms.control"), EXPERIMENTS.index("[experiments.popular]")
@@ -194,6 +294,19 @@ def test_too_many_combinations_of_arms_are_refused(write_experiments):
         ConfigError, match="2 layers have 258 combinations in one scene, expected at most 100"
     ):
         karec.open(path)
+
+
+@pytest.mark.parametrize("scene", ["live", "feed"])
+def test_interleaving_in_a_scene_of_mixed_pages_is_refused(tmp_path, scene):
+    path = mixed_config(tmp_path)
+    layer = EXPERIMENTS[: EXPERIMENTS.index("[experiments.fusion]")]
+    layer = layer.replace('"scenes.home.recall.popular"', f'"scenes.{scene}.recall.popular"')
+    text = EXPERIMENT_OF_ROOMS.replace("arms.few = { weight = 1.0", "arms.few = { weight = 0.5")
+    text = f"{layer}{text}interleave = true\narms.control.weight = 0.5"
+    (tmp_path / "experiments.toml").write_text(text.replace("scenes.live", f"scenes.{scene}"))
+    path.write_text('experiments = "experiments.toml"\n' + path.read_text())
+    with pytest.raises(ConfigError, match=f"the scene '{scene}' is on mixed pages"):
+        karec.open(path, scene="feed")
 
 
 def test_mixed_page_counts_in_the_experiments_of_its_parts(tmp_path):

@@ -30,6 +30,14 @@ MISTAKES = [
     ('layer = "ranking"', 'layer = "rankin"', 12, r"no layer 'rankin' \(did you mean 'ranking'\?\)"),
     ("arms.control.weight = 0.5", "arms.control.weight = 0.4", 16, "add up to 0.9, expected 1"),
     ("arms.control", "arms.holdout", 11, "'holdout' is reserved"),
+    ("arms.control", "arms.interleaved", 11, "'interleaved' is reserved"),
+    ("coverage = 0.8", "interleave = 1", 15, "interleave = 1, expected"),
+    (
+        "arms.control.weight = 0.5",
+        "interleave = true\narms.more.weight = 0.25\narms.control.weight = 0.25",
+        16,
+        "3 arms, expected two of weight 0.5",
+    ),
     ("arms.control", 'arms."a;b"', 11, "the name 'a;b' is reserved, or not of"),
     (END, "end = 2019-01-01T00:00:00Z", 14, "end is 2019-01-01.*expected after the start"),
     (END, "end = 2090-01-01T00:00:00", 14, "expected a time with its offset"),
@@ -86,6 +94,24 @@ def test_experiments_of_one_layer_at_the_same_time_are_refused(write_experiments
     assert load_experiments(Config.read(write_experiments(text=text))) is not None
 
 
+@pytest.mark.parametrize("key", ["interleave = true", 'unit = "creator"'])
+def test_two_experiments_of_a_scene_that_share_pages_are_refused(write_experiments, key):
+    if key == "interleave = true":
+        text = EXPERIMENTS.replace("arms.control", f"{key}\narms.control")
+    else:
+        text = EXPERIMENTS.replace('unit = "session"', key).replace(SALT_LINE, f"{SALT_LINE}\n{key}")
+    with pytest.raises(
+        ConfigError, match=r"experiments.popular: runs at the same time as 'fusion', expected"
+    ):
+        load_experiments(Config.read(write_experiments(text=text)))
+
+
+def test_interleaving_of_a_layer_by_creator_is_refused(write_experiments):
+    replacements = {SALT_LINE: f'{SALT_LINE}\nunit = "creator"', "coverage = 0.8": "interleave = true"}
+    with pytest.raises(ConfigError, match="true in a layer by creator, expected a layer by user or session"):
+        load_experiments(Config.read(write_experiments(replacements)))
+
+
 CHANGES = [
     ({SALT_LINE: 'salt = "ranking-2027"'}, "salt is 'ranking-2027', expected 'ranking-2026' while version 1"),
     (
@@ -95,6 +121,7 @@ CHANGES = [
     ({"control.weight = 0.5": "control.weight = 0.4", "{ weight = 0.5": "{ weight = 0.6"}, "weights is"),
     ({"like = 5.0": "like = 6.0"}, "patches is"),
     ({"coverage = 0.8": "coverage = 0.8\nholdout = 0.1"}, "holdout is 0.1, expected 0.0"),
+    ({"coverage = 0.8": "coverage = 0.8\ninterleave = true"}, "interleave is True, expected False"),
     ({"coverage = 0.8": "coverage = 0.9\ndebug = { u = 'likes' }"}, None),
     ({SALT_LINE: 'salt = "b"', "coverage = 0.8": "version = 2"}, None),
     ({END: "end = 2020-02-01T00:00:00Z"}, None),

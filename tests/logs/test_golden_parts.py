@@ -34,22 +34,18 @@ def request(at, n, **more):
 # of a page whose first three positions were random; the third has no item
 ARMS = {"fusion": "control", "dpp": "diverse"}
 DEGRADED = ("recall.social", "rank: fallback")
-ON_PAGE = request(
-    0,
-    4,
-    page_ids=np.array([20, 40]),
-    random_ids=(20, 40, 50),
-    config_version="4f2a",
-    arms=ARMS,
-    degraded=DEGRADED,
-    page_sources=("follow;model", "fresh"),
-)
+PAGE = {
+    "page_ids": np.array([20, 40]),
+    "random_ids": (20, 40, 50),
+    "page_sources": ("follow;model", "fresh"),
+    "page_teams": ("diverse", "control"),
+}
+ON_PAGE = request(0, 4, config_version="4f2a", arms=ARMS, degraded=DEGRADED, **PAGE)
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
+SUFFIXES = ["", *(f"-without-{name}" for name in ("item-type", "arms", "degraded", "sources", "team"))]
 
 
-@pytest.mark.parametrize(
-    "suffix", ["", "-without-item-type", "-without-arms", "-without-degraded", "-without-sources"]
-)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_golden_part_is_read_with_its_values(tmp_path, suffix):
     shutil.copy(GOLDEN.with_stem(GOLDEN.stem + suffix), tmp_path / "part-0.parquet")
     assert read_tasks(tmp_path) == TASKS
@@ -61,8 +57,9 @@ def test_golden_part_is_read_with_its_values(tmp_path, suffix):
     np.testing.assert_array_equal(ranked.page_position, [-1, 0, -1, 1])
     np.testing.assert_array_equal(ranked.propensity, np.float32([np.nan, 1 / 3, np.nan, 1 / 3]))
     assert set(ranked.config_version) == {"4f2a"} and set(ranked.item_type) == {WORK}
-    has_arms = suffix in ("", "-without-degraded", "-without-sources")
+    has_arms = suffix not in ("-without-item-type", "-without-arms")
     assert set(ranked.arms) == {"dpp=diverse;fusion=control" if has_arms else ""}
+    assert ranked.team.tolist() == ["", "" if suffix else "diverse", "", "" if suffix else "control"]
     assert set(ranked.request_id) == {"r0"} and set(ranked.user_id) == {5} and set(ranked.scene) == {"home"}
     assert set(ranked.time_ms) == {1_700_000_000_000} and set(ranked.model_version) == {7}
     assert not ranked.shadow.any() and np.isnan(ranked.prerank).all()

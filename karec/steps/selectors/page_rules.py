@@ -9,7 +9,7 @@ import numpy as np
 
 from karec.diversity import WHOLE_SESSION, Arrangement, NeighbourRule, Slot, arrange
 from karec.index import IndexSchema
-from karec.pipeline.step import Selector
+from karec.pipeline.step import BrokenRules, Selector
 from karec.pipeline.trace import RELAXED
 from karec.pipeline.types import Array, Candidates, IdNames, Request, Selection
 from karec.steps.shared.page_rules import Boosts, Position, Rule, check_together
@@ -53,6 +53,7 @@ class PageRules(Selector):
         self.schema = schema
         self.k = k
         self.rules, self.places, self.boosts = tuple(rules), tuple(places), boosts
+        self.free_places = frozenset(at - 1 for place in places if place.is_free for at in place.places)
         check_together(self.rules, self.places)
         self.pinned = {place.work: _number(place.work, naming) for place in places if place.work is not None}
         for column in self._columns():
@@ -90,6 +91,45 @@ class PageRules(Selector):
                 arrangement, order, selected_indices, candidates, lifts, notes
             )
         return Selection(selected_indices, None, notes)
+
+    def rule_checks(self, request: Request, candidates: Candidates) -> BrokenRules:
+        """Returns the broken rules at the next place, as ``Selector`` describes them. Boosts are no rules.
+
+        An item that a later reserved position needs breaks its rule before it.
+        """
+        k = request.k if self.k is None else self.k
+        shown_rows = request.index.lookup(np.array(request.shown, np.int64))
+        rows = np.concatenate([shown_rows, candidates.rows])
+        values = {column: _values(request, column, rows) for column in self._columns()}
+        item_values = {column: array[len(shown_rows) :] for column, array in values.items()}
+        native_rules, sources = self._native_rules(values, np.arange(len(candidates)), len(shown_rows))
+        places = [place for place in self.places if not place.is_free]
+        members = [self._fits(place, candidates, item_values) for place in places]
+
+        def find_broken(page: Sequence[int]) -> dict[str, Array]:
+            before = np.array(page, np.int64)
+            is_left = np.ones(len(candidates), bool)
+            is_left[before[before >= 0]] = False
+            broken: dict[str, Array] = {}
+            fits_here = np.zeros(len(candidates), bool)
+            for place, is_member in zip(places, members, strict=True):
+                if len(page) + 1 in place.places and (is_member & is_left).any():
+                    fits_here |= is_member
+                    broken[str(place)] = ~is_member
+            for place, is_member in zip(places, members, strict=True):
+                n_later = sum(len(page) + 1 < at <= k for at in place.places)
+                if place.only or n_later >= np.count_nonzero(is_member & is_left):
+                    broken[f"{place}, later"] = is_member & ~fits_here
+            for rule, source in zip(native_rules, sources, strict=True):
+                name = str(source)
+                labels = np.concatenate([rule.shown, np.where(before < 0, NONE, rule.labels[before])])
+                window = labels[max(len(labels) - rule.window + 1, 0) :]
+                n_conflicts = np.count_nonzero(window[:, None] == rule.conflicts, axis=0)
+                is_broken = (rule.conflicts >= 0) & (n_conflicts > rule.max_conflicts)
+                broken[name] = broken[name] | is_broken if name in broken else is_broken
+            return broken
+
+        return find_broken
 
     def _lifts(self, values: dict[str, Array], n: int, k: int) -> Array:
         """Returns (n,) int64: the number of positions by which each item moves up."""

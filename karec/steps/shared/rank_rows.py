@@ -100,6 +100,7 @@ class RankRows(SideEffect):
             arms=page.arms,
             degraded=page.degraded,
             page_sources=() if shadow else _by_place(page, _sources(page), "").tolist(),
+            page_teams=() if shadow else page.teams,
         )
 
     def count_unlogged_page(self) -> None:
