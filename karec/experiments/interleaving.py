@@ -81,4 +81,4 @@ def preference_share(
 
 
 def _sum_by(unit: NDArray[np.intp], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    return np.bincount(unit, values, minlength=n)
+    return np.bincount(unit, values, minlength=n).astype(np.float64, copy=False)
