@@ -1,0 +1,83 @@
+"""Units of an experiment with their outcomes, as the analysis reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """U rows: units of user, or the sessions of one user in one arm together. Sorted by `user`.
+
+    kind        the layer's unit; rows of "session" are clustered by user
+    arms        names; `arm` has positions in it
+    user, arm   (U,) int64
+    end_ms      (U,) int64: when the days of the outcome are over, Unix ms
+    values      {count: (U,) float64}: sum over the days of the outcome
+    before      {count: (U,) float64}: sum over as many days before the first exposure, 0 without events
+    has_before  (U,) bool: the unit has events in the days before
+    """
+
+    kind: Literal["user", "session"]
+    arms: tuple[str, ...]
+    user: NDArray[Any]
+    arm: NDArray[Any]
+    end_ms: NDArray[Any]
+    values: Mapping[str, NDArray[Any]]
+    before: Mapping[str, NDArray[Any]]
+    has_before: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def take(self, selector: NDArray[Any]) -> Units:
+        """Returns the rows of `selector`: indices or a boolean mask."""
+        return replace(
+            self,
+            user=self.user[selector],
+            arm=self.arm[selector],
+            end_ms=self.end_ms[selector],
+            values={name: column[selector] for name, column in self.values.items()},
+            before={name: column[selector] for name, column in self.before.items()},
+            has_before=self.has_before[selector],
+        )
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """Counts of one arm, over all its exposed units.
+
+    units        exposed; `complete`: of these, the units whose days are over
+    requests     pages that count
+    degraded     fraction of the pages that were degraded; None if the log lacks it
+    got_control  fraction of the pages that got control because the arm's model is missing; None likewise
+    creators     creators shown to as many units as the smallest arm has; None if the events lack them
+    """
+
+    arm: str
+    units: int
+    complete: int
+    requests: int
+    degraded: float | None
+    got_control: float | None
+    creators: int | None
+
+
+@dataclass(frozen=True)
+class ExperimentLog:
+    """What logs and events have on one experiment.
+
+    units      those whose days are over
+    facts      of each arm
+    until_ms   end of the known events, or of the experiment
+    left_out   {reason: number} of requests, units and events that do not count
+    """
+
+    units: Units
+    facts: tuple[ArmFacts, ...]
+    until_ms: int
+    left_out: Mapping[str, int]
