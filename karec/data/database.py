@@ -63,7 +63,7 @@ class Database:
 
 @contextmanager
 def open_database(
-    folder: Path | None = None, *, zone: str = "UTC", extra: Literal["data", "screen"] = "data"
+    folder: Path | None = None, *, zone: str = "UTC", extra: Literal["data", "screen", "experiments"] = "data"
 ) -> Iterator[Database]:
     """Opens a database during the block.
 
@@ -119,12 +119,13 @@ def quote_text(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def scan_sql(paths: Sequence[str], *, file_row_number: bool = False) -> str:
+def scan_sql(paths: Sequence[str], *, file_row_number: bool = False, union_by_name: bool = False) -> str:
     """Returns a table in SQL: the rows of Parquet files, without columns from the folders' names.
 
-    Parquet's minimum and maximum of a column ignore NaN; with ``can_have_nan`` DuckDB does not rely on them.
+    With ``union_by_name`` a file may lack columns, which are NULL then. Parquet's minimum and maximum of a
+    column ignore NaN; with ``can_have_nan`` DuckDB does not rely on them.
     """
     return (
         f"read_parquet([{', '.join(map(quote_text, paths))}], hive_partitioning = false, "
-        f"can_have_nan = true, file_row_number = {file_row_number})"
+        f"can_have_nan = true, file_row_number = {file_row_number}, union_by_name = {union_by_name})"
     )

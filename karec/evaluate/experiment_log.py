@@ -1,0 +1,301 @@
+"""Reads the units of an experiment and their outcomes from a rank log and events, with DuckDB.
+
+A unit is exposed by its first request that counts. Its outcome is the sum of its events over the `days` after
+that. It is complete, and only then in the result, if its days end before the end of the experiment and of
+the known events. The outcome of a session has the events that name one of its requests.
+
+Left out, and counted by reason: requests outside the experiment's time, of the holdout, or of an arm that the
+file lacks; users in two arms of a layer by user; events from the future, or from before their own request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.aggregates.events import AHEAD_MS, KINDS
+from karec.data.database import Database, database_errors, open_database, quote_text, scan_sql
+from karec.errors import DataError, nearest
+from karec.experiments.assignment import choose_arm, fnv32a, unit_bucket
+from karec.experiments.results import metrics_of
+from karec.experiments.settings import HOLDOUT, Experiments
+from karec.experiments.units import ArmFacts, ExperimentLog, Units
+from karec.times import DAY_MS
+
+MAX_OTHER_ARMS = 0.01  # fraction of units that may be in another arm than the file assigns
+ALL = "all"  # the arm of `Design.of_scenes`
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which requests count, and which outcome. `condition` and `arm_sql` are SQL on rows of the rank log."""
+
+    name: str
+    kind: Literal["user", "session"]
+    arms: tuple[str, ...]
+    counts: tuple[str, ...]
+    days: int
+    start_ms: float
+    end_ms: float
+    condition: str
+    arm_sql: str
+
+    @classmethod
+    def of_experiment(cls, experiments: Experiments, name: str) -> Design:
+        """The experiment `name`. Raises DataError if it has no metrics."""
+        experiment = experiments.experiments[name]
+        metrics = metrics_of(name, experiment)
+        pattern = quote_text(f"(?:^|;){name}=([^;]*)")
+        return cls(
+            name=name,
+            kind=experiments.layers[experiment.layer].unit,
+            arms=tuple(experiment.arms),
+            counts=metrics.counts,
+            days=metrics.days,
+            start_ms=experiment.start.timestamp() * 1e3,
+            end_ms=experiment.end.timestamp() * 1e3,
+            condition=f"regexp_matches(arms, {pattern})",
+            arm_sql=f"regexp_extract(arms, {pattern}, 1)",
+        )
+
+    @classmethod
+    def of_scenes(cls, experiments: Experiments, name: str, start_ms: float, end_ms: float) -> Design:
+        """All users of the experiment's scenes from `start_ms` on, in one arm, to plan the experiment."""
+        experiment = experiments.experiments[name]
+        metrics = metrics_of(name, experiment)
+        paths = [path for table in experiment.arms.values() for path in table.patches]
+        scenes = ", ".join(sorted({quote_text(path.split(".")[1]) for path in paths}))
+        condition, counts = f"scene IN ({scenes})", metrics.counts
+        return cls(name, "user", (ALL,), counts, metrics.days, start_ms, end_ms, condition, quote_text(ALL))
+
+
+def read_experiment_log(design: Design, rank_log: Path, events: Any, now_ms: int) -> ExperimentLog:
+    """Returns the complete units of a design.
+
+    Args:
+        rank_log: folder of Parquet parts.
+        events: folder of exported days, or a pyarrow.Table of `karec.online.event_files.to_table`.
+        now_ms: later times are wrong clocks.
+
+    Raises:
+        DataError: no rank log, no request of the design, no events, an unknown count.
+
+    Cost: reads both once; DuckDB stores on disk what exceeds its memory.
+    """
+    with open_database(extra="experiments") as database, database_errors(rank_log):
+        lacks_degraded = _load_requests(database, design, rank_log, now_ms)
+        is_folder = isinstance(events, Path)
+        with nullcontext() if is_folder else database.table("event_rows", events):
+            until_ms, labels = _load_events(database, events if is_folder else None, now_ms)
+        if not is_folder:
+            labels = json.loads(events.schema.metadata[b"karec.events"])["labels"]
+        until_ms = int(min(until_ms, now_ms, design.end_ms))
+        columns = [_count_sql(name, labels, lacks_degraded) for name in design.counts]
+        _load_facts(database, columns)
+        units = _read_units(database, design, until_ms)
+        facts = _read_facts(database, design, units, until_ms)
+        reasons = "SELECT reason FROM requests UNION ALL SELECT reason FROM events"
+        left_out: dict[str, int] = dict(
+            database.rows(
+                f"SELECT reason, count(*) FROM ({reasons}) WHERE reason <> '' GROUP BY 1 ORDER BY 1"
+            )
+        )
+        if design.kind == "user" and (n := database.count("units", "n_arms > 1")):
+            left_out["users in two arms"] = n
+        return ExperimentLog(units, facts, until_ms, left_out)
+
+
+def check_assignment(
+    units: Units, experiments: Experiments, name: str, names_of: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    """Raises DataError if the units of user are not those that this version of the experiment assigns.
+
+    `names_of` returns the platform's ids of user numbers, None for unknown ones. Cost: 3 µs for each unit.
+    """
+    if units.kind == "session":
+        return  # the log has no session ids
+    seed = fnv32a(experiments.seed(name).encode())
+    weights = [table.weight for table in experiments.experiments[name].arms.values()]
+    pairs = [(id_, arm) for id_, arm in zip(names_of(units.user), units.arm, strict=True) if id_ is not None]
+    n_other = sum(arm != choose_arm(unit_bucket(seed, str(id_)), weights, 1.0) for id_, arm in pairs)
+    if n_other > MAX_OTHER_ARMS * len(pairs):
+        version = experiments.experiments[name].version
+        raise DataError(
+            f"{n_other:,} of {len(pairs):,} units of {name!r} are in another arm than version {version} "
+            "assigns: the log is of another version. Set start to the start of this version. Give "
+            "--assigned-by-caller if callers assign the arms."
+        )
+
+
+def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: int) -> bool:
+    """Makes the table requests. Returns True if the log lacks the column degraded."""
+    parts = [str(part) for part in sorted(rank_log.glob("*.parquet"))]
+    if not parts:
+        raise DataError(f"{rank_log} holds no rank log: expected part-*.parquet in a local folder")
+    log = scan_sql(parts, union_by_name=True)
+    columns = {row[0] for row in database.rows(f"DESCRIBE SELECT * FROM {log}")}
+    if "arms" not in columns:
+        raise DataError(f"{rank_log}: no part has the column arms: an earlier karec wrote them")
+    degraded = "degraded" if "degraded" in columns else "NULL::VARCHAR"
+    arms = ", ".join(map(quote_text, design.arms))
+    database.run(f"""
+        CREATE TABLE requests AS
+        SELECT *, CASE
+            WHEN time_ms > {now_ms + AHEAD_MS} THEN 'requests from the future'
+            WHEN time_ms < {design.start_ms} THEN 'requests before the start'
+            WHEN time_ms >= {design.end_ms} THEN 'requests after the end'
+            WHEN arm = '{HOLDOUT}' THEN 'requests of the holdout'
+            WHEN arm NOT IN ({arms}) THEN 'requests of an arm that the file lacks'
+            ELSE '' END AS reason
+        FROM (
+            SELECT request_id, user_id, min(time_ms) AS time_ms, any_value({design.arm_sql}) AS arm,
+                any_value({degraded}) AS degraded
+            FROM {log} WHERE NOT shadow AND {design.condition} GROUP BY request_id, user_id)""")
+    if not database.count("requests"):
+        arms = f"SELECT DISTINCT unnest(string_split(arms, ';')) FROM {log} WHERE arms <> '' ORDER BY 1"
+        known = [row[0] for row in database.rows(arms)]
+        raise DataError(f"{rank_log}: no request of {design.name!r} counts; its requests are in {known}")
+    return "degraded" not in columns
+
+
+def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[int, list[str]]:
+    """Makes the table events. Returns the time of the last stored event, and the labels of the files."""
+    source, labels = "event_rows", list[str]()
+    if folder is not None:
+        files = [str(file) for file in sorted(folder.glob("events-*.parquet"))]
+        if not files:
+            raise DataError(
+                f"{folder} has no exported events: expected events-*.parquet of karec export events"
+            )
+        source = scan_sql(files)
+        metadata = f"parquet_kv_metadata({quote_text(files[-1])})"
+        heads = database.rows(f"SELECT decode(value) FROM {metadata} WHERE key = 'karec.events'")
+        labels = json.loads(heads[0][0])["labels"] if heads else []
+    ((until_ms,),) = database.rows(
+        f"SELECT max(logged_ms) FROM {source} WHERE logged_ms <= {now_ms + AHEAD_MS}"
+    )
+    if until_ms is None:
+        raise DataError("there are no events: without them no unit has an outcome")
+    database.run(f"""
+        CREATE TABLE events AS
+        SELECT e.*, greatest(e.time_ms, coalesce(r.time_ms, 0)) AS moment_ms, CASE
+            WHEN e.time_ms > least(e.logged_ms, {now_ms}) + {AHEAD_MS} THEN 'events from the future'
+            WHEN e.time_ms < r.time_ms - {AHEAD_MS} THEN 'events before their request'
+            ELSE '' END AS reason
+        FROM (
+            SELECT DISTINCT ON (event_id) event, user_id, creator_id, play_ms, labels, request_id, time_ms,
+                logged_ms
+            FROM {source} WHERE user_id IN (SELECT user_id FROM requests WHERE reason = '')) e
+        LEFT JOIN requests r ON r.request_id = e.request_id AND r.user_id = e.user_id""")
+    return until_ms, labels
+
+
+def _count_sql(name: str, labels: list[str], lacks_degraded: bool) -> tuple[str, str]:
+    """Returns SQL of a count: of an event, and of a request."""
+    if name == "request":
+        return "0", "1"
+    if name == "degraded" and not lacks_degraded:
+        return "0", "(coalesce(degraded, '') <> '')::INT"
+    if name == "play_s":
+        return "coalesce(play_ms, 0) / 1e3", "0"
+    if name in labels:
+        return f"list_contains(labels, {quote_text(name)})::INT", "0"
+    if name in KINDS:
+        return f"(event = {quote_text(name)})::INT", "0"
+    known = [*labels, *KINDS, "request", "degraded", "play_s"]
+    raise DataError(
+        f"the count {name!r} of a metric is unknown{nearest(name, known)}, the labels are {labels}"
+        + (", the rank log lacks the column degraded" if lacks_degraded else "")
+    )
+
+
+def _load_facts(database: Database, columns: list[tuple[str, str]]) -> None:
+    """Makes the table facts, one row an event or request, with a column c0, c1, … for each count."""
+    of_events = ", ".join(f"{sql[0]}::DOUBLE AS c{i}" for i, sql in enumerate(columns))
+    of_requests = ", ".join(f"{sql[1]}::DOUBLE AS c{i}" for i, sql in enumerate(columns))
+    database.run(f"""
+        CREATE TABLE facts AS
+        SELECT user_id, moment_ms, request_id, true AS is_event, {of_events} FROM events WHERE reason = ''
+        UNION ALL
+        SELECT user_id, time_ms, request_id, false, {of_requests} FROM requests WHERE reason = ''""")
+    database.run("""
+        CREATE TABLE units AS
+        SELECT user_id, min(time_ms) AS first_ms, arg_min(arm, time_ms) AS arm, count(DISTINCT arm) AS n_arms
+        FROM requests WHERE reason = '' GROUP BY user_id""")
+
+
+def _read_units(database: Database, design: Design, until_ms: int) -> Units:
+    window, names = design.days * DAY_MS, range(len(design.counts))
+
+    def sums(condition: str, prefix: str) -> str:
+        return ", ".join(f"coalesce(sum(c{i}) FILTER ({condition}), 0.0) AS {prefix}{i}" for i in names)
+
+    if design.kind == "user":
+        is_before = f"moment_ms < first_ms AND moment_ms >= first_ms - {window}"
+        query = f"""
+            SELECT u.user_id, u.arm, first_ms + {window} AS end_ms,
+                {sums(f"moment_ms >= first_ms AND moment_ms < first_ms + {window}", "v")},
+                {sums(is_before, "b")}, count(*) FILTER (is_event AND {is_before}) > 0 AS has_before
+            FROM units u LEFT JOIN facts f ON f.user_id = u.user_id
+            WHERE n_arms = 1 AND first_ms + {window} <= {until_ms}
+            GROUP BY u.user_id, u.arm, first_ms ORDER BY u.user_id"""
+    else:
+        query = f"""
+            SELECT r.user_id, r.arm, max(r.time_ms) + {window} AS end_ms,
+                {sums(f"moment_ms < r.time_ms + {window}", "v")}, {sums("false", "b")}, false AS has_before
+            FROM requests r LEFT JOIN facts f ON f.user_id = r.user_id AND f.request_id = r.request_id
+            WHERE reason = '' AND r.time_ms + {window} <= {until_ms}
+            GROUP BY r.user_id, r.arm ORDER BY r.user_id, r.arm"""
+    columns = database.arrays(query)
+    places = {arm: place for place, arm in enumerate(design.arms)}
+    return Units(
+        kind=design.kind,
+        arms=design.arms,
+        user=columns["user_id"],
+        arm=np.array([places[arm] for arm in columns["arm"].tolist()], np.int64),
+        end_ms=columns["end_ms"],
+        values={name: columns[f"v{i}"] for i, name in enumerate(design.counts)},
+        before={name: columns[f"b{i}"] for i, name in enumerate(design.counts)},
+        has_before=columns["has_before"].astype(bool),
+    )
+
+
+def _read_facts(database: Database, design: Design, units: Units, until_ms: int) -> tuple[ArmFacts, ...]:
+    missing = f"contains(degraded, {quote_text(f': {design.name}.')} || arm)"
+    of_requests = database.rows(
+        f"SELECT arm, count(*), avg((degraded <> '')::INT), avg({missing}::INT) FROM requests "
+        "WHERE reason = '' GROUP BY arm"
+    )
+    pages = {arm: (n, degraded, got_control) for arm, n, degraded, got_control in of_requests}
+    is_counted = "true" if design.kind == "session" else "n_arms = 1"
+    exposed = dict(database.rows(f"SELECT arm, count(*) FROM units WHERE {is_counted} GROUP BY arm"))
+    creators = _read_creators(database, design, until_ms) if design.kind == "user" else {}
+    complete = np.bincount(units.arm, minlength=len(design.arms)).tolist()
+    return tuple(
+        ArmFacts(arm, exposed.get(arm, 0), complete[i], *pages.get(arm, (0, None, None)), creators.get(arm))
+        for i, arm in enumerate(design.arms)
+    )
+
+
+def _read_creators(database: Database, design: Design, until_ms: int) -> dict[str, int]:
+    """Returns {arm: distinct creators of its impressions}, over equal numbers of complete units."""
+    window = design.days * DAY_MS
+    return dict(
+        database.rows(f"""
+            WITH complete AS (
+                SELECT *, row_number() OVER (PARTITION BY arm ORDER BY hash(user_id)) AS place
+                FROM units WHERE n_arms = 1 AND first_ms + {window} <= {until_ms}),
+            same AS (SELECT * FROM complete WHERE place <= (
+                SELECT min(n) FROM (SELECT count(*) AS n FROM complete GROUP BY arm)))
+            SELECT arm, count(DISTINCT creator_id) FROM same JOIN events USING (user_id)
+            WHERE event = 'impression' AND reason = '' AND creator_id IS NOT NULL
+                AND moment_ms >= first_ms AND moment_ms < first_ms + {window}
+            GROUP BY arm""")
+    )
