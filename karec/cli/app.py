@@ -16,6 +16,7 @@ from karec.cli import (
     erase,
     evaluate,
     experiment_studies,
+    experiment,
     export,
     ingest,
     inspect,
@@ -75,6 +76,10 @@ karec evaluate consistency run/karec.toml
 karec evaluate consistency --log run/rank_log --json
 karec evaluate off-policy run/karec.toml --weight click=1 --weight like=8
 karec evaluate off-policy run/karec.toml --weight like=1 --label like --positions 5 --json
+karec experiment plan run/karec.toml dpp --log run/rank_log --effect 0.02
+karec experiment status run/karec.toml dpp --log run/rank_log
+karec experiment status run/karec.toml dpp --log run/rank_log --events run/events --until 2026-12-01
+karec experiment report run/karec.toml dpp --log run/rank_log --out report
 karec screen library/screen.toml --train --out screened --report screened/report
 karec screen library/screen.toml --out screened
 karec export events run/karec.toml
@@ -174,6 +179,12 @@ _add("models", evaluate.models, _evaluate)
 _add("pages", pages.pages, _evaluate)
 _add("consistency", evaluate.consistency, _evaluate)
 _add("off-policy", off_policy.off_policy, _evaluate)
+_experiment = _add_group(
+    "experiment", "Plan an experiment, look at it, report it. Needs the extra experiments."
+)
+_add("plan", experiment.plan, _experiment)
+_add("status", experiment.status, _experiment)
+_add("report", experiment.report, _experiment)
 _add("screen", screen.screen)
 _export = _add_group("export", "Export events, or parts of a cascade for hosts in other languages.")
 _add("events", export.events, _export)

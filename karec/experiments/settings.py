@@ -35,7 +35,8 @@ from msgspec import Meta
 
 from karec.errors import ConfigError, nearest
 from karec.experiments.metrics import Metrics
-from karec.toml import Count, Fraction, Place, Settings, convert, read_toml, with_lines
+from karec.files import write_text_aside
+from karec.toml import Count, Fraction, Place, Settings, convert, read_toml, toml_lines, with_lines
 
 HOLDOUT = "holdout"  # the arm of units of the holdout
 INTERLEAVED = "interleaved"  # the arm of requests whose page has items of both arms
@@ -149,6 +150,23 @@ def read_experiments(path: Path) -> Experiments:
     if errors:
         raise with_lines(errors, path)
     return experiments
+
+
+def end_experiment(path: Path, name: str, now: datetime) -> str:
+    """Sets the end of an experiment to `now` in the file, which services follow. Returns the new line.
+
+    Raises ConfigError if the file has mistakes, then or before, or if the line of `end` has other keys.
+    """
+    read_experiments(path)
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    number = toml_lines(text)["experiments", name, "end"] - 1
+    new_line, n = re.subn(r"^\s*end\s*=\s*[^#\s,]+", f"end = {now:%Y-%m-%dT%H:%M:%SZ}", lines[number])
+    if not n:
+        raise ConfigError(f"{path}:{number + 1}: end is not alone on its line. Set it to the present time.")
+    lines[number] = new_line
+    write_text_aside(path, "".join(lines))
+    return f"{path}:{number + 1}: {new_line.strip()}"
 
 
 def is_inside(path: str, owner: str) -> bool:

@@ -1,0 +1,208 @@
+"""``karec experiment``: plans an experiment, looks at it while it runs, reports it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from karec.cli.options import DAY_FORMATS, Config, Json
+from karec.cli.output import make_console, print_json, print_notes, print_tables
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from karec.experiments.results import Look
+    from karec.experiments.settings import Experiments
+    from karec.experiments.units import ExperimentLog
+    from karec.lab.report import Part
+
+Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name in experiments.toml.")]
+STOP = 3  # exit code: a guardrail says stop
+HISTORY_DAYS = 14
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where requests and events are."""
+
+    log: Annotated[Path, typer.Option(metavar="DIR", help="Rank log: folder of its Parquet parts.")]
+    events: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Exported events (default: the online store of CONFIG)."),
+    ] = None
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="YYYY-MM-DD", formats=DAY_FORMATS, help="Read what was known before this day, UTC."
+        ),
+    ] = None
+
+    @property
+    def now_ms(self) -> int:
+        if self.until is not None:
+            return round(self.until.replace(tzinfo=UTC).timestamp() * 1e3)
+        return time.time_ns() // 1_000_000
+
+    def read_events(self, config: Path) -> Any:
+        """Returns the folder of exported events, or a table of those in the store of `config`."""
+        if self.events is not None:
+            return self.events
+        from karec.config.online_store import read_event_source
+        from karec.online.event_files import to_table
+        from karec.online.read_log import read_log
+
+        head, events = read_log(read_event_source(config))
+        return to_table(events, head)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """Who assigned the arms."""
+
+    assigned_by_caller: Annotated[
+        bool, typer.Option("--assigned-by-caller", help="Callers sent the arms: do not compare them.")
+    ] = False
+
+
+def plan(
+    config: Config,
+    experiment: Name,
+    source: Source,
+    effect: Annotated[
+        float, typer.Option(min=0.0001, metavar="F", help="Smallest relative effect to detect, 0.02 is 2 %.")
+    ] = 0.02,
+    power: Annotated[
+        float, typer.Option(min=0.5, max=0.999, metavar="P", help="Probability to detect it.")
+    ] = 0.8,
+    history: Annotated[
+        int, typer.Option(min=1, metavar="DAYS", help="Days of first requests to read.")
+    ] = HISTORY_DAYS,
+    as_json: Json = False,
+) -> None:
+    """Print how many units and days an EXPERIMENT of CONFIG needs to detect an effect.
+
+    Reads requests of its scenes and events of the weeks before: mean and variance of each metric, what CUPED
+    saves, units a day.
+    """
+    from karec.evaluate.experiment_log import Design, read_experiment_log
+    from karec.experiments.power import plan_metrics
+    from karec.experiments.results import metrics_of
+    from karec.lab.report import Table
+    from karec.times import DAY_MS
+
+    experiments = _read(config, experiment)
+    settings = experiments.experiments[experiment]
+    days = history + metrics_of(experiment, settings).days
+    design = Design.of_scenes(experiments, experiment, source.now_ms - days * DAY_MS, source.now_ms)
+    log = read_experiment_log(design, source.log, source.read_events(config), source.now_ms)
+    plans = list(plan_metrics(log.units, experiment, settings, effect, power))
+    if as_json:
+        print_json(msgspec.to_builtins(plans))
+        return
+    rows = [
+        (
+            one.metric,
+            f"{one.mean:.4g}",
+            f"{one.units:,}",
+            f"{one.units_without_cuped:,}",
+            f"more than {history}" if one.exposure_days is None else f"{one.exposure_days}",
+            "" if one.days is None else f"{one.days}",
+        )
+        for one in plans
+    ]
+    head = ("metric", "mean", "units", "without CUPED", "days of exposure", "days with outcome")
+    title = f"{experiment}: {effect:.2%} of each metric, with power {power:g}"
+    note = f"Units of control and the smallest other arm together. From {len(log.units):,} units."
+    print_tables(make_console(), [Table(title, head, rows, note)])
+
+
+def status(
+    config: Config,
+    experiment: Name,
+    source: Source,
+    assignment: Assignment,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="If a guardrail says stop, set its end in experiments.toml to now.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Print the result of EXPERIMENT so far. Exit code 3: an arm is beyond a guardrail.
+
+    The result may be looked at every day: guardrails, and the last columns, hold at all looks together.
+    """
+    from karec.cli.experiment_tables import look_notes, look_tables
+
+    _, look = _look(config, experiment, source, assignment)
+    if as_json:
+        print_json(msgspec.to_builtins(look))
+    else:
+        console = make_console()
+        print_tables(console, look_tables(look))
+        print_notes(console, look_notes(look))
+    if stop and look.stops:
+        from karec.config.scenes import Config as SceneConfig
+        from karec.experiments.settings import end_experiment
+
+        path = SceneConfig.read(config).experiments
+        assert path is not None
+        print(end_experiment(path, experiment, datetime.now(UTC)))
+    return STOP if look.stops else 0
+
+
+def report(
+    config: Config,
+    experiment: Name,
+    source: Source,
+    assignment: Assignment,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for EXPERIMENT.html and EXPERIMENT.json.")],
+) -> None:
+    """Write the result of EXPERIMENT as one HTML page and as JSON."""
+    from karec.cli.experiment_tables import look_chart, look_notes, look_tables
+    from karec.lab.report import note, write_report
+
+    log, look = _look(config, experiment, source, assignment)
+    parts: list[Part] = [*map(note, look_notes(look)), *look_tables(look), *look_chart(log, look)]
+    title = f"Experiment {experiment}, version {look.version}"
+    data, page = write_report(msgspec.to_builtins(look), out, experiment, title, parts)
+    print(f"written: {page}, {data}")
+
+
+def _read(config: Path, name: str) -> Experiments:
+    from karec.config.arms import load_experiments
+    from karec.config.scenes import Config as SceneConfig
+    from karec.errors import DataError, nearest
+
+    experiments = load_experiments(SceneConfig.read(config))
+    known = [] if experiments is None else [*experiments.experiments]
+    if experiments is None or name not in known:
+        raise DataError(f"{config}: no experiment {name!r}{nearest(name, known)}, expected one of {known}")
+    return experiments
+
+
+def _look(config: Path, name: str, source: Source, assignment: Assignment) -> tuple[ExperimentLog, Look]:
+    from karec.evaluate.experiment_log import Design, check_assignment, read_experiment_log
+    from karec.experiments.results import take_look
+
+    experiments = _read(config, name)
+    design = Design.of_experiment(experiments, name)
+    log = read_experiment_log(design, source.log, source.read_events(config), source.now_ms)
+    if not assignment.assigned_by_caller:
+        check_assignment(log.units, experiments, name, _user_ids(config))
+    return log, take_look(log, name, experiments.experiments[name])
+
+
+def _user_ids(config: Path) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Returns a function from user numbers to the platform's ids, None for users newer than the bundle."""
+    from karec.bundle import Bundle
+    from karec.config.scenes import Config as SceneConfig
+
+    naming = Bundle.open(SceneConfig.read(config).follow_bundle(), verify=False).naming
+    return (lambda users: users) if naming is None else partial(naming.users.names, missing="none")

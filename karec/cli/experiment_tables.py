@@ -1,0 +1,132 @@
+"""Tables, notes and the chart of an experiment's result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from karec.experiments.confidence_sequence import MIN_UNITS
+from karec.experiments.effects import Effect
+from karec.experiments.results import MIN_SAMPLE_RATIO_P, Look, daily_effects
+from karec.experiments.units import ExperimentLog
+from karec.lab.report import BLUE, GREY, Chart, Table
+from karec.times import DAY_MS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+EFFECT_HEAD = ("metric", "arm", "control", "arm has", "change", "one look", "p", "all looks")
+
+
+def look_tables(look: Look) -> Iterator[Table]:
+    yield Table(
+        f"{look.name}, version {look.version}, until {_day(look.until_ms)} UTC",
+        ("arm", "units", "complete", "pages", "degraded", "got control", "creators"),
+        [
+            (
+                facts.arm,
+                f"{facts.units:,}",
+                f"{facts.complete:,}",
+                f"{facts.requests:,}",
+                _percent(facts.degraded, "not logged"),
+                _percent(facts.got_control, "not logged"),
+                "not in the events" if facts.creators is None else f"{facts.creators:,}",
+            )
+            for facts in look.facts
+        ],
+        f"complete: the {look.metrics.days} days of the outcome are over. creators: of equal numbers of "
+        "units. The log has no times of pages: see karec_request_ms of the service.",
+    )
+    if look.has_mismatch:
+        return
+    for title, effects, note in (
+        ("Primary metric", look.primary, "Intervals of 95 %, for all arms together."),
+        ("Other metrics", look.others, "p: of one look, after Benjamini and Hochberg over these rows."),
+    ):
+        if effects:
+            yield Table(title, EFFECT_HEAD, [effect_row(effect) for effect in effects], note)
+    if look.guardrails:
+        limits = look.metrics.guardrails
+        rows = [
+            (
+                *effect_row(one),
+                f"{limits[one.metric]:+.1%}",
+                "stop" if (one.arm, one.metric) in look.stops else "",
+            )
+            for one in look.guardrails
+        ]
+        yield Table("Guardrails", (*EFFECT_HEAD, "limit", ""), rows)
+
+
+def effect_row(effect: Effect) -> tuple[str, ...]:
+    if effect.control is None or effect.relative is None or effect.p is None:
+        return (effect.metric, effect.arm, "", "", "too few events", "", "", "")
+    p = effect.p if effect.p_adjusted is None else effect.p_adjusted
+    means = (f"{effect.control:.4g}", f"{effect.treated:.4g}", f"{effect.relative:+.2%}")
+    always = f"from {MIN_UNITS:,} units" if effect.always_valid is None else _interval(effect.always_valid)
+    return (effect.metric, effect.arm, *means, _interval(effect.ci), f"{p:.3f}", always)
+
+
+def look_notes(look: Look) -> Iterator[str]:
+    if look.has_mismatch:
+        yield (
+            f"the numbers of units do not fit the weights (p = {look.sample_ratio_p:.1g}, below "
+            f"{MIN_SAMPLE_RATIO_P}): no result. Find out why an arm loses units, and start a new version."
+        )
+    for facts in look.facts:
+        if not facts.units:
+            yield f"the arm {facts.arm} has no units"
+        if facts.got_control:
+            yield f"{facts.got_control:.1%} of the pages of {facts.arm} got control: the model is missing"
+    yield from (f"left out: {n:,} {reason}" for reason, n in look.left_out.items())
+    for arm, metric in look.stops:
+        yield f"the arm {arm} is beyond the guardrail of {metric}: stop it"
+
+
+def look_chart(log: ExperimentLog, look: Look) -> Iterator[Chart]:
+    """Yields the intervals of the primary metric by day, a panel for each arm but control."""
+    effects = [one for one in look.primary if one.ci is not None]
+    if effects:
+        curves = {
+            one.arm: [*daily_effects(log.units, one.metric, one.arm, look.control, one.alpha)]
+            for one in effects
+        }
+
+        def draw(*panels: Axes) -> None:
+            for axes, (arm, looks) in zip(panels, curves.items(), strict=True):
+                _draw_looks(axes, arm, looks)
+
+        note = "Bars: interval of one look. Area: intervals that hold at all looks together."
+        yield Chart(f"{look.metrics.primary} by day", draw, note, panels=(1, len(curves)))
+
+
+def _draw_looks(axes: Axes, arm: str, looks: Sequence[tuple[int, Effect]]) -> None:
+    known = [
+        (end_ms / DAY_MS, one) for end_ms, one in looks if one.ci is not None and one.relative is not None
+    ]
+    first = known[0][0] if known else 0
+    days = [day - first + 1 for day, _ in known]
+    changes = [100 * (one.relative or 0) for _, one in known]
+    bars = [[100 * abs((one.ci or (0, 0))[side]) for _, one in known] for side in (0, 1)]
+    axes.errorbar(days, changes, yerr=bars, fmt="o", color=BLUE, markersize=4)
+    wide = [(day, one.always_valid) for day, (_, one) in zip(days, known, strict=True) if one.always_valid]
+    axes.fill_between(
+        [day for day, _ in wide], [100 * low for _, (low, _) in wide], [100 * high for _, (_, high) in wide],
+        color=BLUE, alpha=0.15,
+    )  # fmt: skip
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.set_xlabel("day")
+    axes.set_ylabel(f"{arm} against control, %")
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f"[{bounds[0]:+.2%}, {bounds[1]:+.2%}]"
+
+
+def _percent(value: float | None, missing: str) -> str:
+    return missing if value is None else f"{value:.2%}"
+
+
+def _day(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1e3, UTC):%Y-%m-%d %H:%M}"
