@@ -49,13 +49,16 @@ class Design:
 
     @classmethod
     def of_experiment(cls, experiments: Experiments, name: str) -> Design:
-        """The experiment `name`. Raises DataError if it has no metrics."""
+        """The experiment `name`. Raises DataError without metrics, or if users are not in one arm each."""
         experiment = experiments.experiments[name]
         metrics = metrics_of(name, experiment)
+        unit = experiments.layers[experiment.layer].unit
+        if unit == "creator" or experiment.interleave:
+            raise DataError(f"{name!r} is interleaved, or by creator: its users are not in one arm each")
         pattern = quote_text(f"(?:^|;){name}=([^;]*)")
         return cls(
             name=name,
-            kind=experiments.layers[experiment.layer].unit,
+            kind=unit,
             arms=tuple(experiment.arms),
             counts=metrics.counts,
             days=metrics.days,

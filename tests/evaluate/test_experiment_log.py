@@ -231,6 +231,12 @@ def test_log_without_requests_of_the_experiment_is_refused(read, tmp_path):
         read_experiment_log(design, tmp_path / "log", tmp_path / "none", NOW_MS)
 
 
+@pytest.mark.parametrize(("unit", "values"), [("creator", {}), ("user", {"interleave": True})])
+def test_experiments_whose_users_are_not_in_one_arm_are_refused(unit, values):
+    with pytest.raises(DataError, match="interleaved, or by creator"):
+        Design.of_experiment(experiments(unit, **values), "dpp")
+
+
 def test_no_events_are_refused(read):
     with pytest.raises(DataError, match="there are no events"):
         read(REQUESTS, EVENTS, now_ms=START_MS - 99 * DAY_MS)
