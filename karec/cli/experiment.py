@@ -92,7 +92,7 @@ def plan(
     Reads requests of its scenes and events of the weeks before: mean and variance of each metric, what CUPED
     saves, units a day.
     """
-    from karec.evaluate.experiment_log import Design, read_experiment_log
+    from karec.experiments.experiment_log import Design, read_experiment_log
     from karec.experiments.power import plan_metrics
     from karec.experiments.results import metrics_of
     from karec.lab.report import Table
@@ -188,7 +188,7 @@ def _read(config: Path, name: str) -> Experiments:
 
 
 def _look(config: Path, name: str, source: Source, assignment: Assignment) -> tuple[ExperimentLog, Look]:
-    from karec.evaluate.experiment_log import Design, check_assignment, read_experiment_log
+    from karec.experiments.experiment_log import Design, check_assignment, read_experiment_log
     from karec.experiments.results import take_look
 
     experiments = _read(config, name)

@@ -9,7 +9,7 @@ import pytest
 from experiment_logs import HEAD, SALT, START_MS, events_of, write_drawn_logs, write_events, write_requests
 
 from karec.errors import DataError
-from karec.evaluate.experiment_log import Design, check_assignment, read_experiment_log
+from karec.experiments.experiment_log import Design, check_assignment, read_experiment_log
 from karec.experiments.metrics import Metrics
 from karec.experiments.settings import Arm, Experiment, Experiments, Layer
 from karec.online.event_files import to_table
