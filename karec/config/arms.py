@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, product
 from math import prod
-from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from karec.bundle import Bundle
@@ -22,7 +22,7 @@ from karec.config.scenes import RECALL, Config, file_place
 from karec.errors import ConfigError, KarecError, nearest, one_line
 from karec.experiments.scene import SceneExperiment, SceneExperiments
 from karec.experiments.settings import Experiments, read_experiments
-from karec.files import write_text_aside
+from karec.experiments.started import Versions, check_unchanged, read_known
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Step
 from karec.pipeline.types import Request
@@ -39,10 +39,11 @@ MAX_PIPELINES = 100  # of a scene
 _log = logging.getLogger("karec.config")
 
 
-def load_experiments(config: Config) -> Experiments | None:
+def load_experiments(config: Config, known: Versions = MappingProxyType({})) -> Experiments | None:
     """Returns the experiments of a karec.toml without mistakes; None if it names no experiments.toml.
 
-    Raises ConfigError with one line for each mistake that shows without a bundle.
+    Raises ConfigError with one line for each mistake that shows without a bundle, also if an experiment that
+    has started differs from its version in ``known`` or in the file of versions next to it.
     """
     path = config.experiments
     if path is None:
@@ -61,27 +62,8 @@ def load_experiments(config: Config) -> Experiments | None:
         errors += _patch_mistakes(config, scene, experiments, Place(path)["experiments"])
     if errors:
         raise with_lines(errors, path)
-    copy = _running_copy(path)
-    if copy.exists():
-        experiments.check_unchanged(read_experiments(copy), path)
+    check_unchanged(experiments, {**read_known(path), **known}, path)
     return experiments
-
-
-def remember(config: Config, experiments: Experiments | None) -> Experiments | None:
-    """Writes a copy of experiments.toml that later processes compare. Returns ``experiments``."""
-    path = config.experiments
-    if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-            write_text_aside(_running_copy(path), text)
-        except OSError as error:
-            _log.warning("%s", one_line(f"restarts do not compare {path} with the running version: {error}"))
-    return experiments
-
-
-def _running_copy(path: Path) -> Path:
-    """Returns the path of the copy of the experiments.toml that is in service."""
-    return path.with_suffix(".running.toml")
 
 
 def build_scenes(

@@ -14,11 +14,12 @@ from karec.bundle.hot_swap import HotSwap
 from karec.bundle.remote import POLL_S
 from karec.bundle.verify import ENCODER
 from karec.bundle.version import Version
-from karec.config.arms import build_scenes, load_experiments, remember
+from karec.config.arms import build_scenes, load_experiments
 from karec.config.assemble import open_bundle
 from karec.config.mix import calibration_texts
 from karec.config.scenes import Config
 from karec.errors import KarecError
+from karec.experiments.started import Versions, add_known
 from karec.online.poll import Poller
 from karec.pipeline.cascade import Cascade
 from karec.refresh.follow import LibraryFollower
@@ -27,7 +28,6 @@ from karec.toml import Place
 
 if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
     from karec.config.online_settings import OnlineSettings
-    from karec.experiments.settings import Experiments
 
 WATCH_PERIOD_S = 1.0
 # A running service keeps them.
@@ -149,7 +149,7 @@ class _VersionSource:
         self._scene = scene
         self._library = LibraryFollower()
         self._online: OnlineSettings | None = None  # of the ingestion that is open
-        self._running: Experiments | None = None
+        self._known: Versions = {}  # versions of experiments
         self._puller = Poller(self, _VersionSource.pull, POLL_S, "karec-pull")
 
     def read_identity(self) -> Hashable:
@@ -174,27 +174,24 @@ class _VersionSource:
         mistake = input_times_mistake(config, bundle.facts.get(REFRESH_HOURS))
         if mistake is not None:
             _log.warning("%s: %s", self._path, mistake)
-        experiments = load_experiments(config)
-        if experiments is not None and self._running is not None:
-            experiments.check_unchanged(self._running, config.experiments or self._path)
+        experiments = load_experiments(config, self._known)
         identity = text, identity_of(bundle.path), other_texts
         scenes = config.scenes if self._scene is None else (self._scene,)
-        if config.online is None:
-            cascades = build_scenes(config, scenes, experiments, bundle)
-            self._running = remember(config, experiments)
-            return Version(identity, bundle, MappingProxyType(cascades))
-        from karec.config.online import bind_bundle, open_ingestion
-
+        online, follower, store = None, None, None
         with ExitStack() as on_refusal:
-            if ingestion is None:
-                ingestion = open_ingestion(config.online, self._path.parent, bundle)
-                on_refusal.callback(ingestion.close)
-                self._online = config.online
-            online = bind_bundle(ingestion, bundle, config)
-            follower, store = online.follower, ingestion.store
+            if config.online is not None:
+                from karec.config.online import bind_bundle, open_ingestion
+
+                if ingestion is None:
+                    ingestion = open_ingestion(config.online, self._path.parent, bundle)
+                    on_refusal.callback(ingestion.close)
+                    self._online = config.online
+                online = bind_bundle(ingestion, bundle, config)
+                follower, store = online.follower, ingestion.store
             cascades = build_scenes(config, scenes, experiments, bundle, online=follower, store=store)
             on_refusal.pop_all()
-        self._running = remember(config, experiments)
+        if experiments is not None and config.experiments is not None:
+            self._known = add_known(experiments, self._known, config.experiments)
         return Version(identity, bundle, MappingProxyType(cascades), ingestion, online)
 
     def pull(self) -> None:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -102,42 +102,6 @@ class Experiments(Settings, frozen=True):
         experiment = self.experiments[name]
         return f"{self.layers[experiment.layer].salt}.{name}.{experiment.version}"
 
-    def check_unchanged(self, running: Experiments, path: Path) -> None:
-        """Raises ConfigError if an experiment of `running` that runs now has other units or arms here.
-
-        `path` is the file of these experiments. A removed experiment is stopped. Coverage, start, end and
-        debug ids may change.
-        """
-        place = Place(path)["experiments"]
-        now = datetime.now(UTC)
-        errors = [
-            place[name].refusal(
-                f"{key} is {new!r}, expected {old!r} while version {experiment.version} runs. Start a new "
-                f"version: version = {experiment.version + 1}"
-            )
-            for name, experiment in running.experiments.items()
-            if experiment.state(now) == "running"
-            and name in self.experiments
-            and self.experiments[name].version == experiment.version
-            for key, old, new in _changes(running._identity(name), self._identity(name))
-        ]
-        if errors:
-            raise with_lines(errors, path)
-
-    def _identity(self, name: str) -> dict[str, Any]:
-        """Returns what must stay the same while the experiment runs."""
-        experiment = self.experiments[name]
-        layer = self.layers[experiment.layer]
-        return {
-            "layer": experiment.layer,
-            "salt": layer.salt,
-            "unit": layer.unit,
-            "weights": [(arm, table.weight) for arm, table in experiment.arms.items()],
-            "patches": {arm: table.patches for arm, table in experiment.arms.items()},
-            "holdout": experiment.holdout,
-            "interleave": experiment.interleave,
-        }
-
 
 def read_experiments(path: Path) -> Experiments:
     """Returns the experiments of the file. Raises ConfigError with one line for each mistake."""
@@ -172,10 +136,6 @@ def end_experiment(path: Path, name: str, now: datetime) -> str:
 def is_inside(path: str, owner: str) -> bool:
     """Returns True if `path` is `owner` or below it."""
     return f"{path}.".startswith(f"{owner}.")
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    return ((key, old[key], new[key]) for key in old if old[key] != new[key])
 
 
 def _layer_mistakes(experiments: Experiments, place: Place) -> Iterator[ConfigError]:
