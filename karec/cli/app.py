@@ -69,6 +69,7 @@ karec check --schema > karec.schema.json
 karec calibrate run/karec.toml --scene following
 karec inspect run/bundles
 karec inspect run/rank_log --json
+karec inspect run/karec.toml --creator 10000001 --days 28
 karec evaluate models shop --run run/run
 karec evaluate models world --run karec-demo-world/run --json
 karec evaluate pages shop --run run/run

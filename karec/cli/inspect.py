@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,10 +41,22 @@ class Section:
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="File or folder.")], as_json: Json = False
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="File or folder.")],
+    creator: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="With a karec.toml: report on the works of this creator."),
+    ] = None,
+    days: Annotated[
+        float, typer.Option(min=0.01, metavar="DAYS", help="With --creator: newest days of the logs.")
+    ] = 7.0,
+    as_json: Json = False,
 ) -> None:
-    """Print versions, files and sizes of a bundle, index, online store, rank log, karec.toml or stage."""
-    sections = list(inspect_path(path))
+    """Print versions, files and sizes of a bundle, index, online store, rank log, karec.toml or stage.
+
+    With --creator: impressions, positions, sources and outcomes of the creator's works, from events and rank
+    logs, and what exposure control does to their scores now.
+    """
+    sections = list(inspect_path(path) if creator is None else _inspect_creator(path, creator, days))
     if as_json:
         print_json([section.to_dict() for section in sections])
         return
@@ -159,6 +172,66 @@ def _inspect_config(path: Path) -> Iterator[Section]:
         ]
         head = ("experiment", "layer", "state", "arm", "fraction", "patches")
         yield Section(f"Experiments {config.experiments}", head=head, rows=rows)
+
+
+def _inspect_creator(path: Path, creator: str, days: float) -> Iterator[Section]:
+    from karec.config.creator_report import report_creator
+
+    report = report_creator(path, creator, days=days)
+    yield Section(f"Creator {creator}", report.facts)
+    labels = [*report.outcomes[0].labels] if report.outcomes else []
+    rows = [
+        (
+            one.scene,
+            one.impressions,
+            one.users,
+            _mean(one.position),
+            *one.labels.values(),
+            f"{one.play_s:,.0f}",
+        )
+        for one in report.outcomes
+    ]
+    head = ("scene", "impressions", "users", "mean position", *labels, "play, s")
+    yield Section("Impressions, by the events", head=head, rows=rows)
+    rows = [
+        (
+            one.scene,
+            one.requests,
+            one.ranked,
+            one.shown,
+            _mean(one.rank),
+            _mean(one.position),
+            one.left_out,
+            one.raised,
+        )
+        for one in report.ranks
+    ]
+    head = ("scene", "requests", "ranked", "shown", "by score", "on the page", "left out", "raised")
+    title = (
+        "Works in the rank log (by score, on the page: mean positions of shown works; left out, raised: by "
+        "the steps after the ranker). What earlier filters and quotas drop is not logged"
+    )
+    yield Section(title, head=head, rows=rows)
+    sources = [(one.scene, name, n) for one in report.ranks for name, n in one.sources.items()]
+    yield Section("Sources of shown works", head=("scene", "source", "works"), rows=sources)
+    effects = [
+        (
+            scene,
+            one.constraint,
+            one.n_items,
+            f"{-one.highest:+.2f} … {-one.lowest:+.2f}" if one.n_items else "",
+            one.state,
+        )
+        for scene, all_effects in report.effects.items()
+        for one in all_effects
+    ]
+    head = ("scene", "constraint", "works", "change", "state")
+    title = "Exposure control now (change of a score, in standard deviations of a request's scores)"
+    yield Section(title, head=head, rows=effects)
+
+
+def _mean(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"
 
 
 def _inspect_stage(path: Path) -> Section:

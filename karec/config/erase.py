@@ -66,7 +66,7 @@ def erase_ids(path: Path, ids: Mapping[str, Sequence[str]], now_ms: int) -> list
     """
     config, folder = Config.read(path), path.absolute().parent
     bundle = Bundle.open(config.follow_bundle(), verify=False)
-    parsed = {kind: _parse_ids(bundle, kind, texts) for kind, texts in ids.items() if texts}
+    parsed = {kind: parse_ids(bundle, kind, texts) for kind, texts in ids.items() if texts}
     with lock_exclusively(folder, wait=False) as is_locked:
         if not is_locked:
             raise DataError(f"{folder}: a training or another erasure runs. Erase after its end.")
@@ -76,8 +76,11 @@ def erase_ids(path: Path, ids: Mapping[str, Sequence[str]], now_ms: int) -> list
         return [*_erase(config, bundle, folder, erased)]
 
 
-def _parse_ids(bundle: Bundle, kind: str, texts: Sequence[str]) -> tuple[list[int] | list[str], NDArray[Any]]:
-    """Returns the ids as integers or texts, as the platform has them, and their numbers (N,) int64."""
+def parse_ids(bundle: Bundle, kind: str, texts: Sequence[str]) -> tuple[list[int] | list[str], NDArray[Any]]:
+    """Returns the ids as integers or texts, as the platform has them, and their numbers (N,) int64.
+
+    Raises ValueError if an id is not of the platform's kind, or the bundle has no such item type.
+    """
     creators = bundle.path / "ids" / "creators.karec"
     naming = bundle.naming
     if kind not in KINDS:

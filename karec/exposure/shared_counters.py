@@ -48,6 +48,16 @@ class _Document(_Position, frozen=True):
     state: CountersState
 
 
+def read_counters(store: OnlineStore, scene: str, settings: ExposureSettings) -> ExposureCounters:
+    """Returns the shared counters of a scene by all records in ``store``, and writes nothing.
+
+    Raises ValueError if the document is damaged.
+    """
+    shared = SharedCounters(store, scene, settings)
+    shared.read()
+    return shared.merged
+
+
 class SharedCounters:
     """The counters of a scene by the records that this process has read, and its own unread entries.
 
@@ -90,7 +100,7 @@ class SharedCounters:
             ValueError: the document is damaged.
         """
         if self._appended is not None:
-            self._read()  # an append that failed may have been committed: only the log can tell
+            self.read()  # an append that failed may have been committed: only the log can tell
         own = [] if self._appended is None else self._appended[1]
         own += [self._waiting.popleft() for _ in range(len(self._waiting))]
         n_excess = max(len(own) - MAX_WAITING, 0)
@@ -98,7 +108,7 @@ class SharedCounters:
         if own:
             self._appended = uuid4().hex, own[n_excess:]
             self._store.append_records(self._name, [encode(_Record(*self._appended))])
-        self._read()
+        self.read()
         self.has_read = True
         self._write_document()
 
@@ -107,7 +117,7 @@ class SharedCounters:
         entries, self._new_entries = self._new_entries, []
         return entries
 
-    def _read(self) -> None:
+    def read(self) -> None:
         """Adds the new records to ``merged``."""
         records = self._records()
         document: bytes | None = None

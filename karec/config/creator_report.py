@@ -1,0 +1,249 @@
+"""What happened to the works of one creator, from the logs of a service: `karec inspect CONFIG --creator ID`.
+
+Events      impressions, outcomes, follows; blocks, deletions and mutes
+Rank log    how often works were ranked and shown, at which positions, found by which sources
+Counters    what exposure control does to the works now; the store has no earlier values
+
+No log has what filters and quotas before the logged stage drop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.aggregates.events import (
+    BLOCK,
+    FOLLOW,
+    IMPRESSION,
+    LABEL,
+    MUTE,
+    NONE,
+    PLAY,
+    UNFOLLOW,
+    UPLOAD,
+    WORK,
+    Events,
+    Head,
+)
+from karec.bundle import Bundle
+from karec.catalog.schema import CREATOR
+from karec.config.erase import parse_ids
+from karec.config.online_store import read_event_source, read_online_config
+from karec.config.scenes import Config
+from karec.errors import DataError
+from karec.exposure.constraints import ExposureSettings
+from karec.exposure.effects import ConstraintEffect, constraint_effects
+from karec.exposure.shared_counters import read_counters
+from karec.logs.parts import SOURCES, LogFolder, arrow_parquet, read_part, to_log_folder
+from karec.logs.read import find_parts
+from karec.object_store import is_url
+from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
+from karec.online.read_log import read_log
+from karec.online.store.open import open_store
+from karec.samples.from_events import find_exposures
+from karec.times import DAY_MS
+from karec.toml import convert
+
+
+@dataclass(frozen=True)
+class SceneOutcomes:
+    """Impressions of the works in one scene.
+
+    position  mean position, 0 is the first; NaN if no event has one
+    labels    {label: impressions with it}
+    play_s    play time, s
+    """
+
+    scene: str
+    impressions: int
+    users: int
+    position: float
+    labels: Mapping[str, int]
+    play_s: float
+
+
+@dataclass(frozen=True)
+class SceneRanks:
+    """The works in the rank log of one scene.
+
+    requests       requests that ranked a work of the creator; `ranked`: works of all these requests
+    shown          of them on the page
+    rank           mean position by the ranker's score of those on the page
+    position       their mean position on the page
+    left_out       works that the score puts on the page, and later steps do not
+    raised         works on the page that the score does not put there
+    sources        {source: works on the page that it found}
+    """
+
+    scene: str
+    requests: int
+    ranked: int
+    shown: int
+    rank: float
+    position: float
+    left_out: int
+    raised: int
+    sources: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class CreatorReport:
+    """`facts`: numbers by name; `effects`: of each scene with exposure control, () before its first page."""
+
+    facts: Mapping[str, int | str]
+    outcomes: tuple[SceneOutcomes, ...]
+    ranks: tuple[SceneRanks, ...]
+    effects: Mapping[str, tuple[ConstraintEffect, ...]]
+
+
+def report_creator(path: Path, creator_id: str, *, days: float) -> CreatorReport:
+    """Returns the report on a creator of the karec.toml at `path`, from the newest `days` of its logs.
+
+    Raises ConfigError without an online store, DataError for a creator without works, ValueError for an id
+    that is not of the platform's kind.
+    """
+    config = read_online_config(path)
+    assert config.online is not None
+    bundle = Bundle.open(config.follow_bundle(), verify=False)
+    creator = int(parse_ids(bundle, "creator", [creator_id])[1][0])
+    head, events = read_log(read_event_source(path))
+    uploads = events.take(
+        (events.kind == UPLOAD) & (events.creator_id == creator) & (events.item_type == WORK)
+    )
+    works = bundle.snapshot.works
+    ids = np.union1d(works.ids[works.columns[CREATOR] == creator], uploads.item_id)
+    if not len(ids):
+        raise DataError(f"{path}: no work of the creator {creator_id} in the bundle or in the events")
+    since_ms = int(events.time_ms.max(initial=0) - days * DAY_MS)
+    recent = events.take(events.time_ms > since_ms)
+    return CreatorReport(
+        {
+            "creator": creator_id,
+            "from": f"{np.datetime64(since_ms, 'ms')} UTC" if len(events) else "",
+            "works": len(ids),
+            "works since the bundle": int((~np.isin(ids, works.ids)).sum()),
+            **_lifecycle_facts(events, creator, ids),
+            **{
+                name: int(((recent.kind == kind) & (recent.creator_id == creator)).sum())
+                for name, kind in (("follows", FOLLOW), ("unfollows", UNFOLLOW), ("users who muted", MUTE))
+            },
+        },
+        tuple(_outcomes(head, recent, ids)),
+        tuple(_ranks(config, ids, since_ms)),
+        dict(_effects(config, bundle, ids)),
+    )
+
+
+def _lifecycle_facts(events: Events, creator: int, ids: NDArray[Any]) -> dict[str, int | str]:
+    own = select_lifecycle_events(events)
+    is_own = np.isin(own.item_id, ids) | ((own.item_id == NONE) & (own.creator_id == creator))
+    lives = ItemLifecycle().apply(own.take(is_own), Counter())
+    block = lives.creator_blocks.get(creator)
+    blocked = [life for life in lives.items.values() if life.block is not None and life.block[1] == BLOCK]
+    return {
+        "creator is blocked": "yes" if block is not None and block[1] == BLOCK else "no",
+        "blocked works": len(blocked),
+        "deleted works": sum(life.is_gone for life in lives.items.values()),
+    }
+
+
+def _outcomes(head: Head, events: Events, ids: NDArray[Any]) -> Iterator[SceneOutcomes]:
+    own = events.take((events.item_type == WORK) & np.isin(events.item_id, ids))
+    shown = own.take(own.kind == IMPRESSION)
+    feedback = own.take((own.kind == LABEL) | (own.kind == PLAY))
+    index = find_exposures(shown, feedback)
+    bits, play_ms = shown.labels.copy(), np.maximum(shown.play_ms, 0)
+    np.bitwise_or.at(bits, index[index >= 0], feedback.labels[index >= 0])
+    np.maximum.at(play_ms, index[index >= 0], feedback.play_ms[index >= 0])
+    for scene in np.unique(shown.scene).tolist():
+        rows = shown.scene == scene
+        positions = shown.position[rows & (shown.position >= 0)]
+        yield SceneOutcomes(
+            head.scenes[scene] if 0 <= scene < len(head.scenes) else "unknown",
+            int(rows.sum()),
+            len(np.unique(shown.user_id[rows])),
+            float(positions.mean()) if len(positions) else float("nan"),
+            {
+                label: int((bits[rows] >> np.uint64(bit) & np.uint64(1)).sum())
+                for bit, label in enumerate(head.labels)
+            },
+            float(play_ms[rows].sum() / 1000),
+        )
+
+
+def _ranks(config: Config, ids: NDArray[Any], since_ms: int) -> Iterator[SceneRanks]:
+    tables = [table for log in _rank_logs(config) for table in _rows_of(log, ids, since_ms)]
+    if not tables:
+        return
+    table = arrow_parquet().concat_tables(tables)
+    columns = {name: table[name].to_numpy() for name in ("request_id", "scene", "position", "page", SOURCES)}
+    place = table["page_position"].fill_null(-1).to_numpy()
+    is_best = columns["position"] < columns["page"]
+    for scene in np.unique(columns["scene"]).tolist():
+        rows = columns["scene"] == scene
+        shown = rows & (place >= 0)
+        sources = Counter(name for text in columns[SOURCES][shown] for name in text.split(";") if name)
+        yield SceneRanks(
+            scene,
+            len(set(columns["request_id"][rows])),
+            int(rows.sum()),
+            int(shown.sum()),
+            float(columns["position"][shown].mean()) if shown.any() else float("nan"),
+            float(place[shown].mean()) if shown.any() else float("nan"),
+            int((rows & is_best & (place < 0)).sum()),
+            int((shown & ~is_best).sum()),
+            dict(sources.most_common()),
+        )
+
+
+def _rank_logs(config: Config) -> list[LogFolder]:
+    """Returns the rank logs of all scenes: the URL that collects those of all hosts, or the folder."""
+    steps = [step for name in config.scenes for step in config.scene(name).side_effects]
+    places = [step.get("url", step["folder"]) for step in steps if step["use"] == "rank_log"]
+    folder = config.path.absolute().parent
+    return [to_log_folder(one if is_url(one) else str(folder / one)) for one in dict.fromkeys(places)]
+
+
+def _rows_of(folder: LogFolder, ids: NDArray[Any], since_ms: int) -> Iterator[Any]:
+    """Yields the rows of ``ids`` of each part, with the length of their page as column `page`."""
+    compute = arrow_parquet().compute
+    for part in find_parts(folder):
+        table = read_part(part, ())
+        is_recent = compute.and_(compute.greater(table["time_ms"], since_ms), compute.invert(table["shadow"]))
+        table = table.filter(compute.and_(is_recent, compute.equal(table["item_type"], WORK)))
+        own = table.filter(compute.is_in(table["item_id"], arrow_parquet().array(ids)))
+        lengths = table.group_by("request_id").aggregate([("page_position", "max")])
+        page = dict(
+            zip(*(lengths[name].to_pylist() for name in ("request_id", "page_position_max")), strict=True)
+        )
+        sizes = [
+            1 + (-1 if page[request] is None else page[request]) for request in own["request_id"].to_pylist()
+        ]
+        yield own.append_column("page", arrow_parquet().array(sizes, arrow_parquet().int64()))
+
+
+def _effects(
+    config: Config, bundle: Bundle, ids: NDArray[Any]
+) -> Iterator[tuple[str, tuple[ConstraintEffect, ...]]]:
+    assert config.online is not None
+    with bundle.index.pinned() as view:
+        rows = np.asarray(view.lookup(ids))
+        known = ids[rows >= 0]
+        columns = {name: view.gather(name, rows[rows >= 0]) for name in bundle.index.columns}
+    with closing(open_store(read_event_source(config.path).url, Path())) as store:
+        for name in config.scenes:
+            scene = config.scene(name)
+            if scene.exposure is None or scene.item_type is not None:
+                continue
+            settings = convert(ExposureSettings, scene.exposure, scene.place["exposure"])
+            counters = read_counters(store, name, settings)
+            effects = constraint_effects(counters, settings, known, columns) if counters.n_pages else []
+            yield name, tuple(effects)
