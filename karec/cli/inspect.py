@@ -180,7 +180,7 @@ def _inspect_creator(path: Path, creator: str, days: float) -> Iterator[Section]
     report = report_creator(path, creator, days=days)
     yield Section(f"Creator {creator}", report.facts)
     labels = [*report.outcomes[0].labels] if report.outcomes else []
-    rows = [
+    outcomes: list[tuple[str | int, ...]] = [
         (
             one.scene,
             one.impressions,
@@ -192,8 +192,8 @@ def _inspect_creator(path: Path, creator: str, days: float) -> Iterator[Section]
         for one in report.outcomes
     ]
     head = ("scene", "impressions", "users", "mean position", *labels, "play, s")
-    yield Section("Impressions, by the events", head=head, rows=rows)
-    rows = [
+    yield Section("Impressions, by the events", head=head, rows=outcomes)
+    ranks: list[tuple[str | int, ...]] = [
         (
             one.scene,
             one.requests,
@@ -209,9 +209,9 @@ def _inspect_creator(path: Path, creator: str, days: float) -> Iterator[Section]
     head = ("scene", "requests", "ranked", "shown", "by score", "on the page", "left out", "raised")
     title = (
         "Works in the rank log (by score, on the page: mean positions of shown works; left out, raised: by "
-        "the steps after the ranker). What earlier filters and quotas drop is not logged"
+        "steps after the logged score). What earlier filters and quotas drop is not logged"
     )
-    yield Section(title, head=head, rows=rows)
+    yield Section(title, head=head, rows=ranks)
     sources = [(one.scene, name, n) for one in report.ranks for name, n in one.sources.items()]
     yield Section("Sources of shown works", head=("scene", "source", "works"), rows=sources)
     effects = [

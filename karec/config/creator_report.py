@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.events import (
     BLOCK,
+    DELETE,
     FOLLOW,
     IMPRESSION,
     LABEL,
@@ -151,7 +152,9 @@ def _lifecycle_facts(events: Events, creator: int, ids: NDArray[Any]) -> dict[st
     return {
         "creator is blocked": "yes" if block is not None and block[1] == BLOCK else "no",
         "blocked works": len(blocked),
-        "deleted works": sum(life.is_gone for life in lives.items.values()),
+        "deleted works": sum(
+            life.presence is not None and life.presence[1] == DELETE for life in lives.items.values()
+        ),
     }
 
 
