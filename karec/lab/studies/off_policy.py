@@ -98,7 +98,7 @@ def measure_coverage(
     Keys of ``rows``: method, label, ``truth``, ``bias`` (mean error in standard errors of this mean),
     ``page`` and ``gain`` (coverage for the page, and for its difference to the page of the logged score),
     ``positions`` (coverage for each), ``width`` (mean half interval of the page, by the truth). Coverage is
-    NaN, and a position left out, if most draws have no interval.
+    None, and a position left out, if most draws have no interval.
     """
     pool = Pool.from_world(world, requests, n, seed)
     truth, logged = pool.truth(TARGET, k), pool.truth(LOGGED, k)
@@ -140,10 +140,10 @@ def _row(method: str, label: str, errors: NDArray[Any], halves: NDArray[Any], tr
         "label": label,
         "truth": float(truth),
         "bias": float(page_error.mean() / (page_error.std() / np.sqrt(len(page_error)))),
-        "page": float(coverage[0, -1]),
-        "gain": float(coverage[1, -1]),
+        "page": _finite(coverage[0, -1]),
+        "gain": _finite(coverage[1, -1]),
         "positions": positions[np.isfinite(positions)].tolist(),
-        "width": float(halves[:, 0, -1].mean() / truth),
+        "width": _finite(halves[:, 0, -1].mean() / truth),
     }
 
 
@@ -155,12 +155,12 @@ def coverage_table(report: Mapping[str, Any]) -> Table:
             f"{row['method']}, {row['label']}",
             f"{row['truth']:.4f}",
             f"{row['bias']:+.1f}",
-            f"{row['page']:.1%}",
-            f"{row['gain']:.1%}",
+            _percent(row["page"]),
+            _percent(row["gain"]),
             f"{len(row['positions'])}",
-            f"{np.mean(row['positions']):.1%}" if row["positions"] else "",
-            f"{min(row['positions']):.1%}" if row["positions"] else "",
-            f"{row['width']:.1%}",
+            _percent(np.mean(row["positions"]) if row["positions"] else None),
+            _percent(min(row["positions"], default=None)),
+            _percent(row["width"]),
         )
         for row in report["rows"]
     ]
@@ -171,3 +171,11 @@ def coverage_table(report: Mapping[str, Any]) -> Table:
     )
     note = f"True gain of the page: {gains}. Bias in standard errors; half interval by the truth."
     return Table(title, head, rows, note)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
