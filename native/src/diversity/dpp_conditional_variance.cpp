@@ -89,7 +89,7 @@ void DppConditionalVariance::add_owner(double inverse_root, bool is_permanent, s
     const std::size_t n_facets = root_weights_.size();
     owners_.push_back({is_permanent, position, noise_, inverse_root, 0});
     owner_vectors_.resize(owners_.size() * dim_);
-    std::copy_n(feature_.begin(), dim_, &owner_vectors_[owner * dim_]);
+    std::copy_n(feature_.begin(), dim_, owner_vectors_.data() + owner * dim_);
     packed_.resize(std::max(packed_.size(), (owner / kBlockItems + 1) * kBlockItems * dim_), 0.0f);
     float* packed = packed_.data() + owner / kBlockItems * kBlockItems * dim_ + owner % kBlockItems;
     for (std::size_t d = 0; d < dim_; ++d) packed[d * kBlockItems] = static_cast<float>(feature_[d]);
@@ -103,7 +103,7 @@ void DppConditionalVariance::add_owner(double inverse_root, bool is_permanent, s
 }
 
 void DppConditionalVariance::write_owner_feature(std::size_t owner, std::span<double> out) const {
-    std::fill(std::copy_n(&owner_vectors_[owner * dim_], dim_, out.begin()), out.end(), 0.0);
+    std::fill(std::copy_n(owner_vectors_.data() + owner * dim_, dim_, out.begin()), out.end(), 0.0);
     for (std::size_t i = 0; i < owners_[owner].n_shared; ++i) {
         const Slot& slot = slots_[owner_slots_[owner * root_weights_.size() + i]];
         out[dim_ + slot.coordinate] = root_weights_[slot.facet];
