@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from karec.config.registry import EXPOSURE_STEPS
 from karec.config.resources import Resources
 from karec.config.scenes import RECALL, Config, file_place
 from karec.errors import ConfigError, KarecError, nearest, one_line
+from karec.experiments.assignment import fnv32a
 from karec.experiments.scene import SceneExperiment, SceneExperiments
 from karec.experiments.settings import Experiments, read_experiments
 from karec.experiments.started import Versions, check_unchanged, read_known
@@ -106,22 +107,32 @@ def _with_arms(
     for chosen in (chosen for chosen in combinations if missing.keys().isdisjoint(chosen)):
         key = tuple(dict(chosen).get(experiment, "") for experiment in names)
         pipelines[key] = built[chosen[0]] if len(chosen) == 1 else build(chosen) if chosen else control
-    settings = tuple(
-        SceneExperiment.from_settings(
-            experiments,
-            experiment,
-            built=frozenset(arm for one, arm in built if one == experiment),
-            missing={arm: reason for (one, arm), reason in missing.items() if one == experiment},
-            rank_stages=_rank_stages(
-                control,
-                [cascade for (one, _), cascade in built.items() if one == experiment],
-                {path for (one, _), patches in arms.items() if one == experiment for path in patches},
-            ),
-        )
-        for experiment in names
-    )
+    in_scene = tuple(_scene_experiment(name, experiments, control, built, missing) for name in names)
     names_of_file = frozenset(experiments.experiments)
-    return control.with_fields(experiments=SceneExperiments(settings, pipelines, names_of_file))
+    return control.with_fields(experiments=SceneExperiments(in_scene, pipelines, names_of_file))
+
+
+def _scene_experiment(
+    name: str,
+    experiments: Experiments,
+    control: Cascade,
+    built: Mapping[ArmName, Cascade],
+    missing: Mapping[ArmName, str],
+) -> SceneExperiment:
+    """Returns the experiment ``name`` in the scene of ``control``."""
+    settings = experiments.experiments[name]
+    own = {arm: built[name, arm] for arm in settings.arms if (name, arm) in built}
+    paths = {path for arm in settings.arms.values() for path in arm.patches}
+    return SceneExperiment(
+        name,
+        settings,
+        experiments.layers[settings.layer].unit,
+        seed=fnv32a(experiments.seed(name).encode()),
+        holdout_seed=fnv32a(experiments.holdout_seed(name).encode()),
+        built=frozenset(own),
+        missing={arm: missing[name, arm] for arm in settings.arms if (name, arm) in missing},
+        rank_stages=_rank_stages(control, own.values(), paths),
+    )
 
 
 def _build_arms(
@@ -251,9 +262,9 @@ def _interleave_mistakes(config: Config, experiments: Experiments, place: Place)
             )
 
 
-def _rank_stages(control: Cascade, arms: Sequence[Cascade], paths: Iterable[str]) -> frozenset[str]:
+def _rank_stages(control: Cascade, arms: Collection[Cascade], paths: Iterable[str]) -> frozenset[str]:
     """Returns the values of ``first_stage`` with which a request with ``item_ids`` reaches a patched step."""
-    patched = {tuple(path.split(".")[2:4]) for path in paths}
+    patched = {tuple(path.split(".")[2:4]) for path in paths if path.split(".")[1] == control.scene}
     reached = set()
     for first_stage in [stage.name for stage in control.stages]:
         own = _ranking_steps(control, first_stage)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from karec.experiments.assignment import N_BUCKETS, choose_arm, fnv32a, unit_bucket
-from karec.experiments.settings import BY_CREATOR, HOLDOUT, INTERLEAVED, Experiments, Unit
+from karec.experiments.assignment import N_BUCKETS, choose_arm, unit_bucket
+from karec.experiments.settings import BY_CREATOR, HOLDOUT, INTERLEAVED, Experiment, Unit
 from karec.pipeline.cascade import ArmChoice, Cascade
 from karec.pipeline.trace import MISSING_ARMS, StepTrace
 from karec.pipeline.types import Request
@@ -19,69 +20,40 @@ UNKNOWN_ARM = "an unknown arm of the caller"
 class SceneExperiment:
     """One experiment in a scene that its arms patch.
 
-    interleave    True: pages of its units have items of both arms
-    weights       {arm: weight}, in the order of the file
     seed          hash of the bytes of the experiment's seed
     holdout_seed  hash of the bytes of the seed of its layer's holdout
-    start_ms      first moment, Unix ms; `end_ms`: the first moment after it
     built         arms that have a pipeline in this scene
     missing       {arm that cannot be built from the bundle: reason}
     rank_stages   values of `first_stage` with which a request with `item_ids` reaches a patched step
     """
 
     name: str
+    settings: Experiment
     unit: Unit
-    interleave: bool
-    weights: Mapping[str, float]
-    coverage: float
-    holdout: float
-    debug: Mapping[str, str]
     seed: int
     holdout_seed: int
-    start_ms: float
-    end_ms: float
     built: frozenset[str]
     missing: Mapping[str, str]
     rank_stages: frozenset[str]
 
-    @classmethod
-    def from_settings(
-        cls,
-        experiments: Experiments,
-        name: str,
-        *,
-        built: frozenset[str],
-        missing: Mapping[str, str],
-        rank_stages: frozenset[str],
-    ) -> SceneExperiment:
-        settings = experiments.experiments[name]
-        layer = experiments.layers[settings.layer]
-        return cls(
-            name,
-            layer.unit,
-            settings.interleave,
-            {arm: table.weight for arm, table in settings.arms.items()},
-            settings.coverage,
-            settings.holdout,
-            settings.debug,
-            fnv32a(experiments.seed(name).encode()),
-            fnv32a(f"{layer.salt}.{HOLDOUT}".encode()),
-            settings.start.timestamp() * 1e3,
-            settings.end.timestamp() * 1e3,
-            built,
-            missing,
-            rank_stages,
-        )
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """{arm: weight}, in the order of the file."""
+        return {arm: table.weight for arm, table in self.settings.arms.items()}
+
+    def runs_at(self, time_ms: float) -> bool:
+        return self.settings.start.timestamp() * 1e3 <= time_ms < self.settings.end.timestamp() * 1e3
 
     def arm_of(self, unit_id: str) -> str | None:
         """Returns the arm of a unit, HOLDOUT, or None if it is in no arm or its id is empty."""
         if not unit_id:
             return None
-        if unit_id in self.debug:
-            return self.debug[unit_id]
-        if self.holdout and unit_bucket(self.holdout_seed, unit_id) < self.holdout * N_BUCKETS:
+        settings = self.settings
+        if unit_id in settings.debug:
+            return settings.debug[unit_id]
+        if settings.holdout and unit_bucket(self.holdout_seed, unit_id) < settings.holdout * N_BUCKETS:
             return HOLDOUT
-        position = choose_arm(unit_bucket(self.seed, unit_id), self.weights.values(), self.coverage)
+        position = choose_arm(unit_bucket(self.seed, unit_id), self.weights.values(), settings.coverage)
         return None if position < 0 else [*self.weights][position]
 
     def arm_of_request(self, request: Request) -> str | None:
@@ -90,7 +62,7 @@ class SceneExperiment:
             return BY_CREATOR
         unit_id = self.unit_id(request)
         arm = self.arm_of(unit_id)
-        is_in_both = self.interleave and arm in self.weights and unit_id not in self.debug
+        is_in_both = self.settings.interleave and arm in self.weights and unit_id not in self.settings.debug
         return INTERLEAVED if is_in_both else arm
 
     def unit_id(self, request: Request) -> str:
@@ -98,7 +70,7 @@ class SceneExperiment:
 
     def is_arm(self, name: str) -> bool:
         """Returns True for an arm of a request."""
-        is_of_both = name == INTERLEAVED and self.interleave
+        is_of_both = name == INTERLEAVED and self.settings.interleave
         is_of_items = name == BY_CREATOR and self.unit == "creator"
         return name in self.weights or name == HOLDOUT or is_of_both or is_of_items
 
@@ -138,7 +110,7 @@ class SceneExperiments:
         key = []
         for i, experiment in enumerate(self.experiments):
             key.append("")
-            if not experiment.start_ms <= time_ms < experiment.end_ms:
+            if not experiment.runs_at(time_ms):
                 continue
             name = experiment.name
             arm = experiment.arm_of_request(request) if given is None else given.get(name)
@@ -155,7 +127,7 @@ class SceneExperiments:
                 interleaved = i, experiment
             elif arm in experiment.built:
                 key[-1] = arm
-            is_debug = given is None and experiment.unit_id(request) in experiment.debug
+            is_debug = given is None and experiment.unit_id(request) in experiment.settings.debug
             is_reached = request.item_ids is None or request.first_stage in experiment.rank_stages
             if is_reached and not is_debug:
                 counted[name] = arm

@@ -102,6 +102,10 @@ class Experiments(Settings, frozen=True):
         experiment = self.experiments[name]
         return f"{self.layers[experiment.layer].salt}.{name}.{experiment.version}"
 
+    def holdout_seed(self, name: str) -> str:
+        """Returns the seed of the hash for the holdout of the layer of the experiment `name`."""
+        return f"{self.layers[self.experiments[name].layer].salt}.{HOLDOUT}"
+
 
 def read_experiments(path: Path) -> Experiments:
     """Returns the experiments of the file. Raises ConfigError with one line for each mistake."""
