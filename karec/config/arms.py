@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 from karec.bundle import Bundle
 from karec.config.assemble import build_arm, build_cascades
 from karec.config.check import scene_mistakes
+from karec.config.creator_arms import creator_patch_mistake, scoring_stage, with_creator_arms
 from karec.config.inherit import merge
+from karec.config.mix import mixed_scenes
 from karec.config.registry import EXPOSURE_STEPS
 from karec.config.resources import Resources
 from karec.config.scenes import RECALL, Config, file_place
 from karec.errors import ConfigError, KarecError, nearest, one_line
 from karec.experiments.assignment import fnv32a
+from karec.experiments.creators import CreatorAssignment
 from karec.experiments.scene import SceneExperiment, SceneExperiments
-from karec.experiments.settings import Experiments, read_experiments
+from karec.experiments.settings import BY_CREATOR, Experiments, read_experiments
 from karec.experiments.started import Versions, check_unchanged, read_known
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Step
@@ -98,10 +101,21 @@ def _with_arms(
     combinations = _combinations(experiments, arms, config)
 
     def build(chosen: Sequence[ArmName]) -> Cascade:
-        patches = {path: value for arm in chosen for path, value in arms[arm].items()}
-        return build_arm(control, _patched(config, scene, patches).scene(scene), resources, bundle)
+        patches = {path: value for arm in chosen if arm in arms for path, value in arms[arm].items()}
+        patched = _patched(config, scene, patches).scene(scene)
+        pipeline = build_arm(control, patched, resources, bundle)
+        for name in (name for name, arm in chosen if arm == BY_CREATOR):
+            others = [arm for arm in chosen if arm[0] != name]
+            own = {arm[1]: build([*others, arm]) for arm in arms if arm[0] == name and arm not in missing}
+            stage = str(patched.stages[scoring_stage(patched)]["name"])
+            assignment = CreatorAssignment.from_settings(experiments, name)
+            pipeline = with_creator_arms(pipeline, own, assignment, stage)
+        return pipeline
 
-    built, missing = _build_arms(scene, arms, build)
+    missing: dict[ArmName, str] = {}
+    built = _build_arms(scene, arms, build, missing)
+    by_creator = [arm for arm in chain.from_iterable(combinations) if arm[1] == BY_CREATOR]
+    built |= _build_arms(scene, dict.fromkeys(by_creator), build, missing)
     names = list(dict.fromkeys(experiment for experiment, _ in arms))
     pipelines = {}
     for chosen in (chosen for chosen in combinations if missing.keys().isdisjoint(chosen)):
@@ -121,7 +135,8 @@ def _scene_experiment(
 ) -> SceneExperiment:
     """Returns the experiment ``name`` in the scene of ``control``."""
     settings = experiments.experiments[name]
-    own = {arm: built[name, arm] for arm in settings.arms if (name, arm) in built}
+    names = (*settings.arms, BY_CREATOR)
+    own = {arm: built[name, arm] for arm in names if (name, arm) in built}
     paths = {path for arm in settings.arms.values() for path in arm.patches}
     return SceneExperiment(
         name,
@@ -130,24 +145,26 @@ def _scene_experiment(
         seed=fnv32a(experiments.seed(name).encode()),
         holdout_seed=fnv32a(experiments.holdout_seed(name).encode()),
         built=frozenset(own),
-        missing={arm: missing[name, arm] for arm in settings.arms if (name, arm) in missing},
+        missing={arm: missing[name, arm] for arm in names if (name, arm) in missing},
         rank_stages=_rank_stages(control, own.values(), paths),
     )
 
 
 def _build_arms(
-    scene: str, arms: Iterable[ArmName], build: Callable[[Sequence[ArmName]], Cascade]
-) -> tuple[dict[ArmName, Cascade], dict[ArmName, str]]:
-    """Returns the pipelines of single arms, and the reasons of those that cannot be built from the bundle."""
+    scene: str,
+    arms: Iterable[ArmName],
+    build: Callable[[Sequence[ArmName]], Cascade],
+    missing: dict[ArmName, str],
+) -> dict[ArmName, Cascade]:
+    """Returns the pipelines of single arms. ``missing`` gets the reasons of those that the bundle lacks."""
     built: dict[ArmName, Cascade] = {}
-    missing: dict[ArmName, str] = {}
     for arm in arms:
         try:
             built[arm] = build([arm])
         except (KarecError, OSError) as error:
             missing[arm] = one_line(str(error))
             _log.warning("scenes.%s: the arm %s gets control: %s", scene, ".".join(arm), missing[arm])
-    return built, missing
+    return built
 
 
 def experiment_mistakes(config: Config, bundle: Bundle | None = None) -> list[str]:
@@ -187,10 +204,14 @@ def _arms_of(scene: str, experiments: Experiments) -> dict[ArmName, Mapping[str,
 def _combinations(
     experiments: Experiments, arms: Iterable[ArmName], config: Config
 ) -> list[tuple[ArmName, ...]]:
-    """Returns every choice of at most one arm for each layer."""
+    """Returns every choice of at most one arm for each layer. Arms of creators are in one pipeline."""
     layers: dict[str, list[ArmName]] = {}
     for arm in arms:
-        layers.setdefault(experiments.experiments[arm[0]].layer, []).append(arm)
+        layer = experiments.experiments[arm[0]].layer
+        is_by_creator = experiments.layers[layer].unit == "creator"
+        option = (arm[0], BY_CREATOR) if is_by_creator else arm
+        if option not in layers.setdefault(layer, []):
+            layers[layer].append(option)
     n = prod(1 + len(options) for options in layers.values())
     if n > MAX_PIPELINES:
         raise ConfigError(
@@ -238,8 +259,13 @@ def _patch_mistakes(
         return  # of karec.toml: its own check reports them
     for (experiment, arm), patches in _arms_of(scene, experiments).items():
         patches_place = place[experiment]["arms"][arm]["patches"]
+        unit = experiments.layers[experiments.experiments[experiment].layer].unit
         try:
-            errors = scene_mistakes(_patched(config, scene, patches), scene)
+            patched = _patched(config, scene, patches)
+            errors = scene_mistakes(patched, scene)
+            if not errors and unit == "creator":
+                reason = creator_patch_mistake(config.scene(scene), patched.scene(scene))
+                errors = [ConfigError(reason)] if reason else []
         except ConfigError as mistake:
             errors = [mistake]
         for error in errors:
@@ -248,9 +274,7 @@ def _patch_mistakes(
 
 def _interleave_mistakes(config: Config, experiments: Experiments, place: Place) -> Iterator[ConfigError]:
     """Yields interleaved experiments in scenes of mixed pages, whose calibrations are for one pipeline."""
-    tables = {scene: config.inherited(scene)[0].get("mix") for scene in config.scenes}
-    mixes = {scene: mix for scene, mix in tables.items() if isinstance(mix, Mapping)}
-    mixed = {*mixes, *(part for mix in mixes.values() for part in dict(mix.get("scenes", {})).values())}
+    mixed = mixed_scenes(config)
     for name, experiment in experiments.experiments.items():
         scenes = {
             path.split(".")[1] for arm in experiment.arms.values() for path in arm.patches if path.count(".")

@@ -80,6 +80,13 @@ def mix_mistakes(config: Config, scene: Scene) -> list[ConfigError]:
     return errors
 
 
+def mixed_scenes(config: Config) -> set[str]:
+    """Returns the scenes of mixed pages and those that find items for them. Mistakes are left out."""
+    tables = {scene: config.inherited(scene)[0].get("mix") for scene in config.scenes}
+    mixes = {scene: mix for scene, mix in tables.items() if isinstance(mix, dict)}
+    return {*mixes, *(part for mix in mixes.values() for part in dict(mix.get("scenes", {})).values())}
+
+
 def calibration_texts(config: Config) -> tuple[bytes, ...]:
     """Returns the content of the calibration files of all scenes; of a file that cannot be read: empty."""
     tables = [scene.get("mix") for scene in config.scenes.values() if isinstance(scene, dict)]

@@ -6,7 +6,10 @@ reads UTF-8 bytes. GrowthBook's JavaScript reads UTF-16 units, so the two agree 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 N_BUCKETS = 10_000
 FNV_OFFSET = 0x811C9DC5
@@ -47,3 +50,33 @@ def choose_arm(bucket: int, weights: Iterable[float], coverage: float) -> int:
             return i
         start += weight
     return -1
+
+
+def unit_buckets(seed: int, unit_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns (N,) the buckets of units whose ids are the decimal texts of ``unit_ids`` (N,).
+
+    ``seed``: `fnv32a` of the bytes of the seed. Cost: 30 array operations of N.
+    """
+    digits = unit_ids.astype("S20")
+    hashed = _hash_texts(digits, np.full(len(unit_ids), seed, np.uint32))
+    offsets = np.full(len(unit_ids), FNV_OFFSET, np.uint32)
+    return _hash_texts(hashed.astype("S10"), offsets).astype(np.int64) % N_BUCKETS
+
+
+def choose_arms(buckets: NDArray[np.int64], weights: Sequence[float], coverage: float) -> NDArray[np.int64]:
+    """Returns (N,) the arm of each bucket as `choose_arm`."""
+    arms = np.full(len(buckets), -1)
+    points = buckets / N_BUCKETS
+    start = 0.0
+    for i, weight in enumerate(weights):
+        arms[(arms < 0) & (start <= points) & (points < start + coverage * weight)] = i
+        start += weight
+    return arms
+
+
+def _hash_texts(texts: NDArray[np.bytes_], states: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Returns (N,) `fnv32a` of ASCII texts, each from its state."""
+    for column in texts.view(np.uint8).reshape(len(texts), texts.itemsize).T:
+        hashed = (states ^ column) * np.uint32(FNV_PRIME)
+        states = np.where(column > 0, hashed, states)
+    return states

@@ -70,9 +70,10 @@ class SceneExperiment:
 
     def is_arm(self, name: str) -> bool:
         """Returns True for an arm of a request."""
+        if self.unit == "creator":
+            return name == BY_CREATOR
         is_of_both = name == INTERLEAVED and self.settings.interleave
-        is_of_items = name == BY_CREATOR and self.unit == "creator"
-        return name in self.weights or name == HOLDOUT or is_of_both or is_of_items
+        return name in self.weights or name == HOLDOUT or is_of_both
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from karec.errors import ContractError
 from karec.pipeline.checks import STAGE_ROLES, run_step, without
+from karec.pipeline.creator_arms import CreatorArms
 from karec.pipeline.deadline import RESERVED_STAGES, Clock, check_fallback
 from karec.pipeline.step import Selector, Step
 from karec.pipeline.trace import RELAXED, FallbackReason, StepTrace
@@ -37,12 +38,14 @@ class Stage:
     """A named list of hydrators, filters, scorers and selectors.
 
     ``fallback``: the steps that run instead of ``steps`` if the time until the deadline is short. It contains
-    all filters and rules of ``steps``. None: the stage always runs.
+    all filters and rules of ``steps``. None: the stage always runs. ``creator_arms``: the order before the
+    first selector is that of several arms, by the creator of an item; a fallback and the reserve do without.
     """
 
     name: str
     steps: tuple[Step, ...]
     fallback: tuple[Step, ...] | None = None
+    creator_arms: CreatorArms | None = None
 
     def __post_init__(self) -> None:
         if self.name in RESERVED_STAGES:
@@ -87,6 +90,8 @@ class Stage:
         run = _StageRun(self.name, request, fallback, clock, min_items)
 
         first = run.run_steps(steps[:n_first], candidates)
+        if self.creator_arms is not None and fallback is None:
+            first = run.merge_arms(self.creator_arms, first)
         rest = run.run_and_refill(steps[n_first:], first.candidates)
         passed = rest.lists[n_passed - n_first]
         at_rules = max((i for i in selectors if getattr(steps[i], "keeps_rules", False)), default=None)
@@ -133,6 +138,17 @@ class _StageRun:
             lists.append(candidates)
             traces.append(trace)
         return _StepsRun(lists, traces)
+
+    def merge_arms(self, arms: CreatorArms, control: _StepsRun) -> _StepsRun:
+        """Returns the run of control with the merged order of it and the arms. The traces are of all."""
+        runs = [self.run_steps(steps, control.lists[arms.n_shared]) for steps in arms.steps]
+        start = self.clock()
+        merged, n_items = arms.merge(self.request, control.candidates, [run.candidates for run in runs])
+        ms = (self.clock() - start) * 1e3
+        n = len(merged)
+        trace = StepTrace(self.name, "creator_arms", "scorer", n, n, ms, notes={"n_items": n_items})
+        traces = [*control.traces, *(step for run in runs for step in run.traces), trace]
+        return _StepsRun([*control.lists[:-1], merged], traces)
 
     def run_and_refill(self, steps: Sequence[Step], candidates: Candidates) -> _StepsRun:
         """Runs ``steps``, and again without the items that their filters drop if too few items are left.

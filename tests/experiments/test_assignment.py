@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.experiments.assignment import N_BUCKETS, choose_arm, fnv32a, unit_bucket
+from karec.experiments.assignment import (
+    N_BUCKETS,
+    choose_arm,
+    choose_arms,
+    fnv32a,
+    unit_bucket,
+    unit_buckets,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "buckets.tsv"  # native/tests/ids/test_assignment.cpp reads it too
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
@@ -57,6 +64,14 @@ def test_larger_coverage_moves_no_unit_between_arms(bucket, parts, one, other):
     low, high = sorted([one, other])
     before, after = choose_arm(bucket, weights, low), choose_arm(bucket, weights, high)
     assert before in (-1, after)
+
+
+@given(st.text(max_size=9), st.lists(st.integers(0, 2**63 - 1), max_size=30), fractions)
+def test_buckets_and_arms_of_numbers_equal_those_of_their_texts(seed, numbers, coverage):
+    buckets = unit_buckets(fnv32a(seed.encode()), np.array(numbers, np.int64))
+    assert buckets.tolist() == [unit_bucket(seed, str(number)) for number in numbers]
+    arms = choose_arms(buckets, WEIGHTS, coverage).tolist()
+    assert arms == [choose_arm(bucket, WEIGHTS, coverage) for bucket in buckets.tolist()]
 
 
 def arms_of(seed, coverage=1.0):
