@@ -101,6 +101,7 @@ class SceneExperiments:
         and is named in the page. A request counts by what all arms share: its scene, kind and unit. Items of
         the caller are not interleaved.
         """
+        start_s = time.perf_counter()
         time_ms = time.time() * 1e3 if request.time_ms is None else request.time_ms
         given = request.arms
         arms: dict[str, str] = {}
@@ -135,7 +136,8 @@ class SceneExperiments:
         trace = None
         if arms or missing:
             notes = {"arms": arms, MISSING_ARMS: tuple(dict.fromkeys(missing))}
-            trace = StepTrace("request", "experiments", "experiments", 0, -1, 0.0, notes=notes)
+            ms = (time.perf_counter() - start_s) * 1e3
+            trace = StepTrace("request", "experiments", "experiments", 0, -1, ms, notes=notes)
         teams = {} if interleaved is None else self._teams(key, *interleaved)
         return ArmChoice(self.pipelines[tuple(key)], counted, trace, teams)
 
