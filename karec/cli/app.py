@@ -97,6 +97,7 @@ karec lab final-fit lastfm --root hetrec2011-lastfm-2k --out run
 karec lab exposure-bound
 karec lab exposure-bound --guarantee 0.5 --users 5000 --items 2000 --groups 100 --skew 0.5 --out bound.json
 karec lab exposure-bound --file scores.npz --k 20
+karec lab experiments --out experiments
 karec lab first-impressions --out first
 karec lab inputs kuairand --root KuaiRand-Pure/data --out inputs
 karec lab content --works 10000 --users 1000 --exposures 80000 --out content
@@ -200,6 +201,7 @@ _add("first-impressions", cascade_studies.first_impressions, _lab)
 _add("inputs", studies.inputs, _lab)
 _add("content", studies.content, _lab)
 _add("retrieval", studies.retrieval, _lab)
+_add("experiments", experiment_studies.experiments, _lab)
 _add("off-policy", experiment_studies.off_policy, _lab)
 _add("list-ceiling", cascade_studies.list_ceiling, _lab)
 _add("mixed-pages", cascade_studies.mixed_pages, _lab)

@@ -33,3 +33,25 @@ def off_policy(
     print_tables(make_console(), [coverage_table(report)])
     if out is not None:
         write_text_aside(out, json.dumps(report, indent=1))
+
+
+def experiments(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for logs and experiments.json.")],
+    works: Annotated[int, typer.Option(min=100, metavar="N", help="Works of the world.")] = 20_000,
+    users: Annotated[int, typer.Option(min=20, metavar="N", help="Users of the world.")] = 12_000,
+    assignments: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Salts to assign the units with.")
+    ] = 1_000,
+    seed: Annotated[int, typer.Option(help="Seed of the world and of the log.")] = 0,
+) -> None:
+    """Measure false positives and coverage of karec experiment: one log, arms assigned with many salts."""
+    require_extra("lab", "karec lab experiments")
+    from karec.files import write_text_aside
+    from karec.lab.simulate.world import make_world
+    from karec.lab.studies.experiment_statistics import statistics_table, study_statistics
+
+    with ProgressReport() as progress:
+        world = make_world(works, users, 10 * users, seed=seed, progress=progress)
+        report = study_statistics(world, out, assignments=assignments, seed=seed, progress=progress)
+    print_tables(make_console(), [statistics_table(report)])
+    write_text_aside(out / "experiments.json", json.dumps(report, indent=1))
