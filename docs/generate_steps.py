@@ -37,11 +37,11 @@ BEGIN = "<!-- generated from here on -->\n"
 
 def page() -> str:
     """Returns the text of docs/steps.md: its introduction, then a section for each step."""
-    parts = [PAGE.read_text(encoding="utf-8").partition(BEGIN)[0] + BEGIN]
+    parts = [PAGE.read_text(encoding="utf-8").partition(BEGIN)[0] + BEGIN.rstrip()]
     for role, title in ROLES.items():
-        parts.append(f"## {title}\n")
+        parts.append(f"\n## {title}\n")
         parts += [_section(use, cls) for use, cls in step_classes().items() if cls.role == role]
-    return "\n".join(parts)
+    return "\n".join(parts) + "\n"
 
 
 def _section(use: str, cls: type[Step]) -> str:
@@ -49,7 +49,7 @@ def _section(use: str, cls: type[Step]) -> str:
     if cls.needs and len(cls.needs) < 4:
         parts.append(f"Needs {', '.join(f'`{need}`' for need in cls.needs)}.")
     text = textwrap.fill(" ".join(parts), WIDTH, break_on_hyphens=False)
-    return "\n".join([f"### {use}", text, *_settings(cls), ""])
+    return "\n".join([f"### {use}", text, *_settings(cls)])
 
 
 def _settings(cls: type[Step]) -> list[str]:
