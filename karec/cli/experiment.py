@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from karec.lab.report import Part
 
 Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name in experiments.toml.")]
+AssignedByCaller = Annotated[
+    bool, typer.Option("--assigned-by-caller", help="Callers sent the arms: do not compare them.")
+]
 STOP = 3  # exit code: a guardrail says stop
 HISTORY_DAYS = 14
 
@@ -61,15 +64,6 @@ class Source:
 
         head, events = read_log(read_event_source(config))
         return to_table(events, head)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """Who assigned the arms."""
-
-    assigned_by_caller: Annotated[
-        bool, typer.Option("--assigned-by-caller", help="Callers sent the arms: do not compare them.")
-    ] = False
 
 
 def plan(
@@ -128,7 +122,7 @@ def status(
     config: Config,
     experiment: Name,
     source: Source,
-    assignment: Assignment,
+    assigned_by_caller: AssignedByCaller = False,
     stop: Annotated[
         bool, typer.Option("--stop", help="If a guardrail says stop, set its end in experiments.toml to now.")
     ] = False,
@@ -140,7 +134,7 @@ def status(
     """
     from karec.cli.experiment_tables import look_notes, look_tables
 
-    _, look = _look(config, experiment, source, assignment)
+    _, look = _look(config, experiment, source, assigned_by_caller)
     if as_json:
         print_json(msgspec.to_builtins(look))
     else:
@@ -161,14 +155,14 @@ def report(
     config: Config,
     experiment: Name,
     source: Source,
-    assignment: Assignment,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for EXPERIMENT.html and EXPERIMENT.json.")],
+    assigned_by_caller: AssignedByCaller = False,
 ) -> None:
     """Write the result of EXPERIMENT as one HTML page and as JSON."""
     from karec.cli.experiment_tables import look_chart, look_notes, look_tables
     from karec.lab.report import note, write_report
 
-    log, look = _look(config, experiment, source, assignment)
+    log, look = _look(config, experiment, source, assigned_by_caller)
     parts: list[Part] = [*map(note, look_notes(look)), *look_tables(look), *look_chart(log, look)]
     title = f"Experiment {experiment}, version {look.version}"
     data, page = write_report(msgspec.to_builtins(look), out, experiment, title, parts)
@@ -187,14 +181,15 @@ def _read(config: Path, name: str) -> Experiments:
     return experiments
 
 
-def _look(config: Path, name: str, source: Source, assignment: Assignment) -> tuple[ExperimentLog, Look]:
-    from karec.experiments.experiment_log import Design, check_assignment, read_experiment_log
+def _look(config: Path, name: str, source: Source, assigned_by_caller: bool) -> tuple[ExperimentLog, Look]:
+    from karec.experiments.experiment_log import Design, read_experiment_log
     from karec.experiments.results import take_look
+    from karec.experiments.units import check_assignment
 
     experiments = _read(config, name)
     design = Design.of_experiment(experiments, name)
     log = read_experiment_log(design, source.log, source.read_events(config), source.now_ms)
-    if not assignment.assigned_by_caller:
+    if not assigned_by_caller:
         check_assignment(log.units, experiments, name, _user_ids(config))
     return log, take_look(log, name, experiments.experiments[name])
 

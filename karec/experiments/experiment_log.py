@@ -1,8 +1,8 @@
 """Reads the units of an experiment and their outcomes from a rank log and events, with DuckDB.
 
 A unit is exposed by its first request that counts. Its outcome is the sum of its events over the `days` after
-that. It is complete, and only then in the result, if its days end before the end of the experiment and of
-the known events. The outcome of a session has the events that name one of its requests.
+that. It is complete, and only then in the result, if its days end before the end of the experiment and the
+last event. The outcome of a session has the events that name one of its requests.
 
 Left out, and counted by reason: requests outside the experiment's time, of the holdout, or of an arm that the
 file lacks; users in two arms of a layer by user; events from the future, or from before their own request.
@@ -11,25 +11,20 @@ file lacks; users in two arms of a layer by user; events from the future, or fro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from karec.aggregates.events import AHEAD_MS, KINDS
 from karec.data.database import Database, database_errors, open_database, quote_text, scan_sql
 from karec.errors import DataError, nearest
-from karec.experiments.assignment import choose_arm, fnv32a, unit_bucket
 from karec.experiments.results import metrics_of
 from karec.experiments.settings import HOLDOUT, Experiments
 from karec.experiments.units import ArmFacts, ExperimentLog, Units
 from karec.times import DAY_MS
 
-MAX_OTHER_ARMS = 0.01  # fraction of units that may be in another arm than the file assigns
 ALL = "all"  # the arm of `Design.of_scenes`
 
 
@@ -71,12 +66,17 @@ class Design:
     @classmethod
     def of_scenes(cls, experiments: Experiments, name: str, start_ms: float, end_ms: float) -> Design:
         """All users of the experiment's scenes from `start_ms` on, in one arm, to plan the experiment."""
-        experiment = experiments.experiments[name]
-        metrics = metrics_of(name, experiment)
-        paths = [path for table in experiment.arms.values() for path in table.patches]
-        scenes = ", ".join(sorted({quote_text(path.split(".")[1]) for path in paths}))
-        condition, counts = f"scene IN ({scenes})", metrics.counts
-        return cls(name, "user", (ALL,), counts, metrics.days, start_ms, end_ms, condition, quote_text(ALL))
+        arms = experiments.experiments[name].arms.values()
+        scenes = {quote_text(path.split(".")[1]) for table in arms for path in table.patches}
+        return replace(
+            cls.of_experiment(experiments, name),
+            kind="user",
+            arms=(ALL,),
+            start_ms=start_ms,
+            end_ms=end_ms,
+            condition=f"scene IN ({', '.join(sorted(scenes))})",
+            arm_sql=quote_text(ALL),
+        )
 
 
 def read_experiment_log(design: Design, rank_log: Path, events: Any, now_ms: int) -> ExperimentLog:
@@ -94,10 +94,12 @@ def read_experiment_log(design: Design, rank_log: Path, events: Any, now_ms: int
     """
     with open_database(extra="experiments") as database, database_errors(rank_log):
         lacks_degraded = _load_requests(database, design, rank_log, now_ms)
-        is_folder = isinstance(events, Path)
-        with nullcontext() if is_folder else database.table("event_rows", events):
-            until_ms, labels = _load_events(database, events if is_folder else None, now_ms)
-        if not is_folder:
+        if isinstance(events, Path):
+            with database_errors(events):
+                until_ms, labels = _load_events(database, events, now_ms)
+        else:
+            with database.table("event_rows", events):
+                until_ms, _ = _load_events(database, None, now_ms)
             labels = json.loads(events.schema.metadata[b"karec.events"])["labels"]
         until_ms = int(min(until_ms, now_ms, design.end_ms))
         columns = [_count_sql(name, labels, lacks_degraded) for name in design.counts]
@@ -113,28 +115,6 @@ def read_experiment_log(design: Design, rank_log: Path, events: Any, now_ms: int
         if design.kind == "user" and (n := database.count("units", "n_arms > 1")):
             left_out["users in two arms"] = n
         return ExperimentLog(units, facts, until_ms, left_out)
-
-
-def check_assignment(
-    units: Units, experiments: Experiments, name: str, names_of: Callable[[NDArray[Any]], NDArray[Any]]
-) -> None:
-    """Raises DataError if the units of user are not those that this version of the experiment assigns.
-
-    `names_of` returns the platform's ids of user numbers, None for unknown ones. Cost: 3 µs for each unit.
-    """
-    if units.kind == "session":
-        return  # the log has no session ids
-    seed = fnv32a(experiments.seed(name).encode())
-    weights = [table.weight for table in experiments.experiments[name].arms.values()]
-    pairs = [(id_, arm) for id_, arm in zip(names_of(units.user), units.arm, strict=True) if id_ is not None]
-    n_other = sum(arm != choose_arm(unit_bucket(seed, str(id_)), weights, 1.0) for id_, arm in pairs)
-    if n_other > MAX_OTHER_ARMS * len(pairs):
-        version = experiments.experiments[name].version
-        raise DataError(
-            f"{n_other:,} of {len(pairs):,} units of {name!r} are in another arm than version {version} "
-            "assigns: the log is of another version. Set start to the start of this version. Give "
-            "--assigned-by-caller if callers assign the arms."
-        )
 
 
 def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: int) -> bool:
@@ -169,7 +149,7 @@ def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: i
 
 
 def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[int, list[str]]:
-    """Makes the table events. Returns the time of the last stored event, and the labels of the files."""
+    """Makes the table events. Returns the time of the last possible event, and the labels of the files."""
     source, labels = "event_rows", list[str]()
     if folder is not None:
         files = [str(file) for file in sorted(folder.glob("events-*.parquet"))]
@@ -181,15 +161,14 @@ def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[
         metadata = f"parquet_kv_metadata({quote_text(files[-1])})"
         heads = database.rows(f"SELECT decode(value) FROM {metadata} WHERE key = 'karec.events'")
         labels = json.loads(heads[0][0])["labels"] if heads else []
-    ((until_ms,),) = database.rows(
-        f"SELECT max(logged_ms) FROM {source} WHERE logged_ms <= {now_ms + AHEAD_MS}"
-    )
+    is_possible = f"time_ms <= least(logged_ms, {now_ms}) + {AHEAD_MS}"
+    ((until_ms,),) = database.rows(f"SELECT max(time_ms) FROM {source} WHERE {is_possible}")
     if until_ms is None:
         raise DataError("there are no events: without them no unit has an outcome")
     database.run(f"""
         CREATE TABLE events AS
         SELECT e.*, greatest(e.time_ms, coalesce(r.time_ms, 0)) AS moment_ms, CASE
-            WHEN e.time_ms > least(e.logged_ms, {now_ms}) + {AHEAD_MS} THEN 'events from the future'
+            WHEN NOT e.{is_possible} THEN 'events from the future'
             WHEN e.time_ms < r.time_ms - {AHEAD_MS} THEN 'events before their request'
             ELSE '' END AS reason
         FROM (

@@ -9,9 +9,10 @@ import pytest
 from experiment_logs import HEAD, SALT, START_MS, events_of, write_drawn_logs, write_events, write_requests
 
 from karec.errors import DataError
-from karec.experiments.experiment_log import Design, check_assignment, read_experiment_log
+from karec.experiments.experiment_log import Design, read_experiment_log
 from karec.experiments.metrics import Metrics
 from karec.experiments.settings import Arm, Experiment, Experiments, Layer
+from karec.experiments.units import check_assignment
 from karec.online.event_files import to_table
 from karec.times import DAY_MS, HOUR_MS
 
@@ -158,6 +159,11 @@ def test_clocks_that_jump_are_left_out_and_counted(read):
     assert log.units.values["like"].tolist() == [1, 0] and log.units.before["like"].tolist() == [0, 0]
     assert log.left_out == {"events before their request": 1, "events from the future": 2}
     assert log.until_ms == LAST["time_ms"]
+
+
+def test_events_are_known_until_the_last_one_not_until_its_storage(read):
+    late = event(1, 49, logged_ms=START_MS + 90 * HOUR_MS)
+    assert read(REQUESTS, [late], now_ms=START_MS + 100 * HOUR_MS).until_ms == START_MS + 49 * HOUR_MS
 
 
 def test_sessions_have_the_events_that_name_their_requests(read):

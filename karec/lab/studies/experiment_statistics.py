@@ -2,7 +2,7 @@
 
 Users of a world come back by their activity, for two weeks before the experiment and four weeks in it. A page
 has 10 works drawn by how widely the platform shows them; the probability of a long view is the world's. The
-pages are written as a rank log and as exported events, and `karec.experiments` reads them once. Then units get
+pages are written as a rank log and as exported events, and `karec.experiments` reads them once. Units get
 arms by the hash of the package with other salts:
 
 A/A      both arms have the logged outcomes. A false positive is an interval without 0.
