@@ -58,7 +58,7 @@ def recommend(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make one page for one user, or a page for each user of a file. Side effects do not run.
+    """Make one page for one user, or a page for each user of a file. Side effects and experiments do not run.
 
     A killed --batch continues where it stopped.
     """
