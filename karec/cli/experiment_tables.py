@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from karec.experiments.confidence_sequence import MIN_UNITS
 from karec.experiments.effects import Effect
 from karec.experiments.results import MIN_SAMPLE_RATIO_P, Look, daily_effects
@@ -16,7 +18,7 @@ from karec.times import DAY_MS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EFFECT_HEAD = ("metric", "arm", "control", "arm has", "change", "one look", "p", "all looks")
+EFFECT_HEAD = ("metric", "arm", "control", "the arm", "change", "one look", "p", "all looks")
 
 
 def look_tables(look: Look) -> Iterator[Table]:
@@ -36,7 +38,8 @@ def look_tables(look: Look) -> Iterator[Table]:
             for facts in look.facts
         ],
         f"complete: the {look.metrics.days} days of the outcome are over. creators: of equal numbers of "
-        "units. The log has no times of pages: see karec_request_ms of the service.",
+        f"units. p of the sample ratio: {_p(look.sample_ratio_p)}. The log has no times of pages, and "
+        "karec_page_seconds of the service no arms.",
     )
     if look.has_mismatch:
         return
@@ -46,17 +49,18 @@ def look_tables(look: Look) -> Iterator[Table]:
     ):
         if effects:
             yield Table(title, EFFECT_HEAD, [effect_row(effect) for effect in effects], note)
-    if look.guardrails:
-        limits = look.metrics.guardrails
-        rows = [
-            (
-                *effect_row(one),
-                f"{limits[one.metric]:+.1%}",
-                "stop" if (one.arm, one.metric) in look.stops else "",
-            )
-            for one in look.guardrails
-        ]
-        yield Table("Guardrails", (*EFFECT_HEAD, "limit", ""), rows)
+    limits = look.metrics.guardrails
+    rows = [
+        (
+            *row[:5],
+            row[7],
+            f"{limits[one.metric]:+.1%}",
+            "stop" if (one.arm, one.metric) in look.stops else "",
+        )
+        for one, row in zip(look.guardrails, map(effect_row, look.guardrails), strict=True)
+    ]
+    if rows:
+        yield Table("Guardrails", (*EFFECT_HEAD[:5], EFFECT_HEAD[7], "limit", ""), rows)
 
 
 def effect_row(effect: Effect) -> tuple[str, ...]:
@@ -65,14 +69,14 @@ def effect_row(effect: Effect) -> tuple[str, ...]:
     p = effect.p if effect.p_adjusted is None else effect.p_adjusted
     means = (f"{effect.control:.4g}", f"{effect.treated:.4g}", f"{effect.relative:+.2%}")
     always = f"from {MIN_UNITS:,} units" if effect.always_valid is None else _interval(effect.always_valid)
-    return (effect.metric, effect.arm, *means, _interval(effect.ci), f"{p:.3f}", always)
+    return (effect.metric, effect.arm, *means, _interval(effect.ci), _p(p), always)
 
 
 def look_notes(look: Look) -> Iterator[str]:
     if look.has_mismatch:
         yield (
-            f"the numbers of units do not fit the weights (p = {look.sample_ratio_p:.1g}, below "
-            f"{MIN_SAMPLE_RATIO_P}): no result. Find out why an arm loses units, and start a new version."
+            f"the numbers of units do not fit the weights (p below {MIN_SAMPLE_RATIO_P}): no result. Find "
+            "out why an arm loses units, and start a new version."
         )
     for facts in look.facts:
         if not facts.units:
@@ -102,19 +106,14 @@ def look_chart(log: ExperimentLog, look: Look) -> Iterator[Chart]:
 
 
 def _draw_looks(axes: Axes, arm: str, looks: Sequence[tuple[int, Effect]]) -> None:
-    known = [
-        (end_ms / DAY_MS, one) for end_ms, one in looks if one.ci is not None and one.relative is not None
-    ]
-    first = known[0][0] if known else 0
-    days = [day - first + 1 for day, _ in known]
-    changes = [100 * (one.relative or 0) for _, one in known]
-    bars = [[100 * abs((one.ci or (0, 0))[side]) for _, one in known] for side in (0, 1)]
-    axes.errorbar(days, changes, yerr=bars, fmt="o", color=BLUE, markersize=4)
-    wide = [(day, one.always_valid) for day, (_, one) in zip(days, known, strict=True) if one.always_valid]
-    axes.fill_between(
-        [day for day, _ in wide], [100 * low for _, (low, _) in wide], [100 * high for _, (_, high) in wide],
-        color=BLUE, alpha=0.15,
-    )  # fmt: skip
+    known = [(end_ms / DAY_MS, one) for end_ms, one in looks if one.ci is not None]
+    days = [day - known[0][0] + 1 for day, _ in known]
+    changes = np.array([one.relative for _, one in known], np.float64)
+    bars = np.abs(np.array([one.ci for _, one in known]).T - changes)
+    axes.errorbar(days, 100 * changes, yerr=100 * bars, fmt="o", color=BLUE, markersize=4)
+    wide = [(day, *one.always_valid) for day, (_, one) in zip(days, known, strict=True) if one.always_valid]
+    day, low, high = np.array(wide).reshape(-1, 3).T
+    axes.fill_between(day, 100 * low, 100 * high, color=BLUE, alpha=0.15)
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set_xlabel("day")
     axes.set_ylabel(f"{arm} against control, %")
@@ -122,6 +121,10 @@ def _draw_looks(axes: Axes, arm: str, looks: Sequence[tuple[int, Effect]]) -> No
 
 def _interval(bounds: tuple[float, float] | None) -> str:
     return "" if bounds is None else f"[{bounds[0]:+.2%}, {bounds[1]:+.2%}]"
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _percent(value: float | None, missing: str) -> str:

@@ -1,14 +1,18 @@
 """`karec experiment` plans, looks at and reports an experiment of drawn logs."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from experiment_logs import write_drawn_logs
+from experiment_logs import write_drawn_logs, write_requests
+from live_bundle import live_config
+from two_experiments import EXPERIMENTS
 
 from karec.cli import main
 from karec.errors import ConfigError
 from karec.experiments.settings import end_experiment, read_experiments
+from karec.times import HOUR_MS
 
 END = "end = 2090-01-01T00:00:00Z"
 DAYS = {"before": 14, "n_users": 4_000}
@@ -127,3 +131,30 @@ def test_arms_of_a_caller_are_not_compared_with_the_assignment(config, logs):
 def test_config_without_a_store_and_events_is_refused(config, logs, capsys):
     assert main(["experiment", "status", str(config), "fusion", *logs[:2]]) == 2
     assert "has no table [online]" in capsys.readouterr().err
+
+
+def test_events_of_the_online_store_are_read(tmp_path, capsys):
+    config = live_config(tmp_path)
+    config.write_text(f'experiments = "experiments.toml"\n{config.read_text()}')
+    text = EXPERIMENTS.replace("coverage = 0.8", 'metrics = { primary = "like", days = 1 }\ncoverage = 0.8')
+    (tmp_path / "experiments.toml").write_text(text)
+    now_ms = int(time.time() * 1e3)
+    arms = {user: ("control", "likes")[user % 2] for user in range(1, 5)}
+    write_requests(
+        tmp_path / "log",
+        [(f"r{user}", user, now_ms - 30 * HOUR_MS, {"fusion": arm}, ()) for user, arm in arms.items()],
+    )
+    rows = [
+        {"event": "impression", "user_id": user, "item_id": 100, "labels": ["like"], "scene": "home",
+         "time_ms": now_ms - hours * HOUR_MS}
+        for user, hours in ((1, 29), (2, 28), (3, 5))
+    ]  # fmt: skip
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text("\n".join(map(json.dumps, rows)))
+    assert main(["ingest", str(config), str(lines)]) == 0
+    capsys.readouterr()
+    command = ["experiment", "status", str(config), "fusion", "--log", str(tmp_path / "log")]
+    assert main([*command, "--json", "--assigned-by-caller"]) == 0
+    look = json.loads(capsys.readouterr().out)
+    assert [facts["complete"] for facts in look["facts"]] == [2, 2] and look["left_out"] == {}
+    assert abs(look["until_ms"] - (now_ms - 5 * HOUR_MS)) < 1_000
