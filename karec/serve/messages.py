@@ -21,7 +21,7 @@ from karec.where import Where
 
 T = TypeVar("T")
 
-Id = int | str
+Id = int | Annotated[str, Meta(max_length=256)]  # the longest text of an id map
 Name = Annotated[str, Meta(max_length=64)]
 TimeMs = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 UserEventName = Literal["impression", "label", "play", "follow", "unfollow", "mute", "unmute", "search"]

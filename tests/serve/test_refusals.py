@@ -3,6 +3,9 @@
 import json
 
 import pytest
+from msgspec import ValidationError, convert
+
+from karec.serve.messages import PageRequest
 
 LONG_ID = 10**30
 IMPRESSION = {"event": "impression", "item_id": 100, "labels": ["like"]}
@@ -53,6 +56,13 @@ def test_wrong_field_is_named(service, fields, field):
     assert answer.headers["content-type"] == "application/problem+json"
     batch = service.post("/v1/recommend", {"requests": [{"user_id": 1}, fields]})
     assert (batch.status_code, batch.json()["field"]) == (422, f"requests[1].{field}"), batch.text
+
+
+def test_id_of_more_than_256_characters_is_refused():
+    assert convert({"user_id": "x" * 256}, PageRequest).user_id == "x" * 256
+    for fields in ({"user_id": "x" * 257}, {"user_id": 1, "shown": ["x" * 257]}):
+        with pytest.raises(ValidationError, match="length <= 256"):
+            convert(fields, PageRequest)
 
 
 @pytest.mark.parametrize(
