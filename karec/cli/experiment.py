@@ -132,7 +132,7 @@ def status(
 
     The result may be looked at every day: guardrails, and the last columns, hold at all looks together.
     """
-    from karec.cli.experiment_tables import look_notes, look_tables
+    from karec.lab.experiment_report import look_notes, look_tables
 
     _, look = _look(config, experiment, source, assigned_by_caller)
     if as_json:
@@ -159,7 +159,7 @@ def report(
     assigned_by_caller: AssignedByCaller = False,
 ) -> None:
     """Write the result of EXPERIMENT as one HTML page and as JSON."""
-    from karec.cli.experiment_tables import look_chart, look_notes, look_tables
+    from karec.lab.experiment_report import look_chart, look_notes, look_tables
     from karec.lab.report import note, write_report
 
     log, look = _look(config, experiment, source, assigned_by_caller)

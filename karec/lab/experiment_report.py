@@ -1,4 +1,4 @@
-"""Tables, notes and the chart of an experiment's result."""
+"""Report of an experiment: tables, notes and the chart of a look."""
 
 from __future__ import annotations
 
