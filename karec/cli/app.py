@@ -101,6 +101,8 @@ karec lab experiments --out experiments
 karec lab first-impressions --out first
 karec lab inputs kuairand --root KuaiRand-Pure/data --out inputs
 karec lab content --works 10000 --users 1000 --exposures 80000 --out content
+karec lab creator-side demo/karec.toml --works 20000 --users 4000 --exposures 200000
+karec lab interleaving demo/karec.toml --works 20000 --users 4000 --exposures 200000
 karec lab list-ceiling --works 15000 --users 500 --out lists
 karec lab retrieval lastfm --root hetrec2011-lastfm-2k --seed 0
 karec lab retrieval shop --report out
@@ -204,6 +206,8 @@ _add("retrieval", studies.retrieval, _lab)
 _add("experiments", experiment_studies.experiments, _lab)
 _add("off-policy", experiment_studies.off_policy, _lab)
 _add("list-ceiling", cascade_studies.list_ceiling, _lab)
+_add("creator-side", cascade_studies.creator_side, _lab)
+_add("interleaving", cascade_studies.interleaving, _lab)
 _add("mixed-pages", cascade_studies.mixed_pages, _lab)
 _add("rules", cascade_studies.rules, _lab)
 _add("satiation", studies.satiation, _lab)

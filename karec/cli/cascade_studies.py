@@ -213,3 +213,51 @@ def mixed_pages(
         )
     print_tables(make_console(), mixed_pages_tables(calibrated, rows, seed))
     print(f"pages: {config.parent / PAGES}")
+
+
+def interleaving(
+    config: Config,
+    choice: WorldChoice,
+    pages: Annotated[int, typer.Option(min=10, metavar="N", help="Users, with three pages each.")] = 1_200,
+    k: Annotated[int, typer.Option(min=1, help="Items of a page.")] = 10,
+) -> None:
+    """Measure how many users an interleaved experiment saves against an A/B test of the same two pipelines.
+
+    CONFIG is from karec demo with the same world, whose truth gives the outcomes of the pages.
+    """
+    require_extra("lab", "karec lab interleaving")
+    from karec.lab.studies.interleaving import compare, interleaving_table, study_interleaving
+
+    seed = choice.seed or 0
+    with ProgressReport() as progress:
+        world = build_world(choice, progress)
+        study = study_interleaving(world, config, n_users=pages, k=k, seed=seed, progress=progress)
+        results = [(patch, outcome, compare(shown, seed)) for patch, outcome, shown in study]
+    print_tables(make_console(), [interleaving_table(results, pages)])
+
+
+def creator_side(
+    config: Config,
+    choice: WorldChoice,
+    pages: Annotated[int, typer.Option(min=10, metavar="N", help="Users, with one page a way.")] = 600,
+    assignments: Annotated[int, typer.Option(min=2, help="Assignments of creators to arms.")] = 6,
+    k: Annotated[int, typer.Option(min=1, help="Items of a page.")] = 10,
+) -> None:
+    """Compare a simple creator-side difference and the merge of orders with the truth.
+
+    CONFIG is from karec demo with the same world, whose truth gives the outcomes of the pages.
+    """
+    require_extra("lab", "karec lab creator-side")
+    from karec.catalog.schema import CREATOR
+    from karec.lab.studies.creator_side import creator_side_table, study_creator_side
+
+    seed = choice.seed or 0
+    with ProgressReport() as progress:
+        world = build_world(choice, progress)
+        results = list(
+            study_creator_side(
+                world, config, n_users=pages, n_assignments=assignments, k=k, seed=seed, progress=progress
+            )
+        )
+    n_creators = len(set(world.dataset.snapshot.works.columns[CREATOR].tolist()))
+    print_tables(make_console(), [creator_side_table(results, pages, n_creators)])

@@ -277,8 +277,9 @@ class Cascade:
         begun = (*arm_traces, *state_traces, *allowed_traces)
         if choice is not None and choice.teams:
             return self._run_teams(request, deadline, choice, begun)
-        request, page, _ = self._run_from_query(request, deadline, begun)
-        return request, page if choice is None else replace(page, arms=choice.counted)
+        arms = EMPTY if choice is None else choice.counted
+        request, page, _ = self._run_from_query(request, deadline, begun, arms)
+        return request, page
 
     def _run_teams(
         self, request: Request, deadline: float | None, choice: ArmChoice, begun: Sequence[StepTrace]
@@ -288,17 +289,17 @@ class Cascade:
         seen, teams = request, list[Team]()
         for name, pipeline in choice.teams.items():
             team_deadline = deadline if teams else first_deadline
-            hydrated, page, passed = pipeline._run_from_query(request, team_deadline, ())
+            hydrated, page, passed = pipeline._run_from_query(request, team_deadline, (), choice.counted)
             seen = seen if teams else hydrated
             stage = pipeline.stages[-1]
             steps = (stage.fallback or ()) if page.trace.has_fallback(stage.name) else stage.steps
             teams.append(
                 Team(name, page, passed, tuple(step for step in steps if isinstance(step, Selector)))
             )
-        return seen, replace(interleave(seen, teams, begun), arms=choice.counted)
+        return seen, interleave(seen, teams, begun)
 
     def _run_from_query(
-        self, request: Request, deadline: float | None, begun: Sequence[StepTrace]
+        self, request: Request, deadline: float | None, begun: Sequence[StepTrace], arms: Mapping[str, str]
     ) -> tuple[Request, Page, Candidates]:
         """Returns the request as its steps saw it, the page, and the items that passed the last filters."""
         request, query_traces = self.hydrate(request)
@@ -345,6 +346,7 @@ class Cascade:
             scores={} if request.item_ids is None else _scores(scored[request.first_stage]),
             causes=self.recall.causes(request, candidates) if has_sources else {},
             item_type=self.item_type or WORK_TYPE,
+            arms=arms,
         )
         return request, page, passed
 
