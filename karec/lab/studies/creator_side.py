@@ -149,7 +149,9 @@ def study_creator_side(
 def adjust(outcomes: Float, covariate: Float) -> Float:
     """Returns (N,) outcomes without what the ``covariate`` (N,) explains linearly, with the same mean."""
     centred = covariate - covariate.mean()
-    return outcomes - float(centred @ outcomes / (centred @ centred)) * centred
+    slope = float(centred @ outcomes) / float(centred @ centred)
+    adjusted: Float = outcomes - slope * centred
+    return adjusted
 
 
 def estimate(treated: Float, others: Float) -> Estimate:
