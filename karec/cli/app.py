@@ -113,6 +113,7 @@ karec lab scenes --works 4000 --users 1000 --exposures 80000 --out scenes
 karec lab sessions lastfm --root hetrec2011-lastfm-2k --out sessions
 karec lab similar lastfm --root hetrec2011-lastfm-2k
 karec lab off-policy
+karec lab pooled-learning --worlds 20 --days 30
 karec lab prerank-cause --works 30000 --users 2000 --only "wide towers" --out cause
 karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
 karec lab export-library library --works 100000
@@ -205,6 +206,7 @@ _add("content", studies.content, _lab)
 _add("retrieval", studies.retrieval, _lab)
 _add("experiments", experiment_studies.experiments, _lab)
 _add("off-policy", experiment_studies.off_policy, _lab)
+_add("pooled-learning", experiment_studies.pooled_learning, _lab)
 _add("list-ceiling", cascade_studies.list_ceiling, _lab)
 _add("creator-side", cascade_studies.creator_side, _lab)
 _add("interleaving", cascade_studies.interleaving, _lab)

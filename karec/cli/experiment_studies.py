@@ -55,3 +55,27 @@ def experiments(
         report = study_statistics(world, out, assignments=assignments, seed=seed, progress=progress)
     print_tables(make_console(), [statistics_table(report)])
     write_text_aside(out / "experiments.json", json.dumps(report, indent=1))
+
+
+def pooled_learning(
+    worlds: Annotated[int, typer.Option(min=2, metavar="N", help="Worlds, each with its own seed.")] = 40,
+    users: Annotated[int, typer.Option(min=20, metavar="N", help="Users of a world.")] = 400,
+    works: Annotated[int, typer.Option(min=200, metavar="N", help="Works of a world.")] = 1_500,
+    days: Annotated[int, typer.Option(min=2, metavar="N", help="Days, with a training after each.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the first world.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the rows there.")] = None,
+) -> None:
+    """Measure the bias of an experiment whose arms learn from the rows of both, with one that explores."""
+    require_extra("lab", "karec lab pooled-learning")
+    from karec.files import check_writable_file, write_text_aside
+    from karec.lab.studies.pooled_learning import bias_table, measure_bias
+
+    if out is not None:
+        check_writable_file(out)
+    with ProgressReport() as progress:
+        report = measure_bias(
+            worlds=worlds, users=users, works=works, days=days, seed=seed, progress=progress
+        )
+    print_tables(make_console(), [bias_table(report)])
+    if out is not None:
+        write_text_aside(out, json.dumps(report, indent=1))

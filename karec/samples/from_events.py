@@ -29,8 +29,10 @@ from karec.catalog.item_types import ItemTable
 from karec.catalog.schema import LATEST_MS
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError, LogSchemaError
+from karec.logs.parts import LogFolder
 from karec.online.read_log import EventSource, read_log
 from karec.samples.added_rows import with_added_rows
+from karec.samples.arms import ArmRows, read_request_arms
 from karec.times import DAY_MS
 
 
@@ -52,11 +54,15 @@ def with_events(
     ids: Path | None = None,
     *,
     tables_of: Callable[[Snapshot], Mapping[str, ItemTable]] | None = None,
+    arm_rows: ArmRows | None = None,
+    log: LogFolder | None = None,
 ) -> Dataset:
     """Returns ``dataset`` plus the users, uploads and exposures of ``source``, split again, with notes.
 
     ``ids``: folder with the maps of the data's ids, which get the ids of uploads; None: ids are numbers.
     ``tables_of``: returns tables of item types that the dataset lacks; those with impressions are added.
+    ``arm_rows``: uses only impressions of works of these arms, by the rank log ``log``. Impressions whose
+    request is not in it are in no arm.
     Events appended after ``logged_until_ms`` are not used. Raises LogSchemaError for a store without the
     data's labels. Raises DataError if no exposure is usable, if there are too few days before the newest, or
     if no task has both values on the newest day.
@@ -70,7 +76,14 @@ def with_events(
     feedback = events.take((events.kind == LABEL) | (events.kind == PLAY))
     # among all exposures: feedback on one that is left out must not move to another one
     exposure_index = find_exposures(shown, feedback)
-    is_usable, notes = _usable_exposures(dataset, shown, url)
+    is_other_arm = np.zeros(len(shown), bool)
+    if arm_rows is not None:
+        assert log is not None
+        request_arms = read_request_arms(log)
+        arm_rows.check_log(np.array([*request_arms.values()], object))
+        arms = np.array([request_arms.get(request, "") for request in shown.request_id.tolist()], object)
+        is_other_arm = ~arm_rows.keep(arms, shown.request_id)
+    is_usable, notes = _usable_exposures(dataset, shown, is_other_arm, url)
     train_until, valid_until = _split_times(
         url, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[is_usable]))
     )
@@ -135,12 +148,15 @@ def _with_impressions(
     return item_types, notes
 
 
-def _usable_exposures(dataset: Dataset, shown: Events, url: str) -> tuple[NDArray[Any], list[str]]:
+def _usable_exposures(
+    dataset: Dataset, shown: Events, is_other_arm: NDArray[Any], url: str
+) -> tuple[NDArray[Any], list[str]]:
     """Returns (M,) bool, and notes on the others. Raises DataError if no exposure is usable."""
     reasons = {
         "of users whose ids are unknown": dataset.snapshot.users.lookup(shown.user_id) < 0,
         "of unknown items": dataset.snapshot.works.lookup(shown.item_id) < 0,
         "that the data contain already": _is_in_data(shown, dataset.exposures),
+        "of other arms": is_other_arm,
     }
     is_usable = np.ones(len(shown), bool)
     notes: list[str] = []

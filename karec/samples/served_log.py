@@ -16,6 +16,7 @@ from karec.logs.contents import PartContents, count_rows_by_version, read_log_co
 from karec.logs.parts import LogFolder
 from karec.logs.read import RankLog, read_rank_log
 from karec.models.onnx_model import OnnxModel
+from karec.samples.arms import ArmRows
 from karec.samples.lists import list_bounds
 
 
@@ -50,6 +51,7 @@ def read_served_log(
     snapshot: Snapshot,
     until_ms: int,
     version: int | None = None,
+    arm_rows: ArmRows | None = None,
 ) -> ServedLog:
     """Returns the log in ``folder``, which ``ranker`` wrote while serving, with its logits of ``tasks``.
 
@@ -59,6 +61,7 @@ def read_served_log(
     Args
       ranker    None: only the items of requests are used, so rankers of any version may have written the log
       version   use only rows of this model version
+      arm_rows  use only requests of these arms
 
     Raises
       LogSchemaError   rows of several versions that are not all this ranker's, a ``version`` that the log
@@ -79,6 +82,9 @@ def read_served_log(
         "of requests before the start of the data": log.time_ms < snapshot.time_ms,
         "of requests after the start of the test": log.time_ms > until_ms,
     }
+    if arm_rows is not None:
+        arm_rows.check_log(log.arms)
+        reasons["of other arms"] = ~arm_rows.keep(log.arms, log.request_id)
     is_usable = np.ones(len(log), bool)
     left_out = [f"{n_without:,} rows without logits of works"] if n_without else []
     left_out += [f"{rows - len(log):,} rows repeated"] if rows > len(log) else []

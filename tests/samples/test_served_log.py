@@ -13,6 +13,7 @@ from karec.logs.read import read_rank_log
 from karec.logs.write import RankLogWriter
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
+from karec.samples.arms import ArmRows
 from karec.samples.examples import build_examples
 from karec.samples.lists import select_lists
 from karec.samples.replay import RankLogReplay
@@ -138,6 +139,19 @@ def test_rows_without_logits_of_works_are_counted_and_left_out(dataset, ranker, 
     append(tmp_path / "songs", ranker, tasks=(), item_type="song")
     with pytest.raises(LogSchemaError, match="songs: no part has logits of works"):
         read(tmp_path / "songs", ranker, dataset)
+
+
+def test_rows_of_other_arms_are_counted_and_left_out(dataset, ranker, log):
+    time_ms = int(dataset.snapshot.time_ms) + 1
+    for request_id, arms in (("own", {"dpp": "wide"}), ("other", {"dpp": "narrow"}), ("none", {"a": "wide"})):
+        append(log, ranker, request_id=request_id, arms=arms, time_ms=time_ms)
+    served = read(log, ranker, dataset, arm_rows=ArmRows("dpp", "wide"))
+    all_arms = read(log, ranker, dataset)
+    assert "served log: 2 rows of other arms, left out" in served.notes
+    assert {*all_arms.log.request_id} - {*served.log.request_id} == {"other"}
+    assert len(all_arms.log) - len(served.log) == 2
+    with pytest.raises(DataError, match="no request is in the arm 'gone'"):
+        read(log, ranker, dataset, arm_rows=ArmRows("dpp", "gone"))
 
 
 def test_log_of_other_data_is_refused(dataset, ranker, tmp_path):

@@ -86,7 +86,15 @@ def train_from_log(
     _check_run(dataset, run, settings, out)
     check_training(dataset, settings)
     ranker = OnnxModel(run.folder / "ranker.onnx")
-    served = read_served_log(log, ranker, dataset.tasks, dataset.snapshot, dataset.valid_until_ms, version)
+    served = read_served_log(
+        log,
+        ranker,
+        dataset.tasks,
+        dataset.snapshot,
+        dataset.valid_until_ms,
+        version,
+        settings.experiment.rows,
+    )
     start = best_weights(run.towers)
     make_folder(out, resume)
     rows = crc32(

@@ -33,7 +33,15 @@ def read_served_pools(
 
     Only lists of at least ``distil.list_works`` items are used. Raises the errors of ``read_served_log``.
     """
-    served = read_served_log(folder, None, dataset.tasks, dataset.snapshot, dataset.valid_until_ms, version)
+    served = read_served_log(
+        folder,
+        None,
+        dataset.tasks,
+        dataset.snapshot,
+        dataset.valid_until_ms,
+        version,
+        settings.experiment.rows,
+    )
     starts, ends = list_bounds(served.log)
     long_lists = np.flatnonzero(ends - starts >= settings.distil.list_works)
     generator = np.random.default_rng(settings.seed)

@@ -35,6 +35,7 @@ from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import LogFolder
 from karec.online.read_log import EventSource
 from karec.refresh.item_types import role_tables
+from karec.samples.arms import ArmRows
 from karec.samples.from_events import newest_append_ms, with_events
 from karec.times import Progress
 
@@ -198,9 +199,12 @@ def _run_marked(
 ) -> T:
     """Runs ``train`` with the run folder marked as unfinished, so that the next job can resume it."""
     until_ms = None if interrupted is None else interrupted.logged_until_ms
+    rows = _arm_rows(job)
     if job.events is not None:
         until_ms = newest_append_ms(job.events) if until_ms is None else until_ms
-        dataset = with_events(dataset, job.events, until_ms, job.ids, tables_of=role_tables)
+        dataset = with_events(
+            dataset, job.events, until_ms, job.ids, tables_of=role_tables, arm_rows=rows, log=job.log
+        )
     if job.margin is None and job.events is None:
         return train(dataset, job.is_resumed)
     run = UnfinishedRun(_now_ms(), until_ms, fingerprint(dataset, job.with_options(job.settings)))
@@ -234,6 +238,20 @@ def _train(job: TrainingJob, dataset: Dataset, progress: Progress, *, resume: bo
         settings = choice.settings
         resume = resume and run.is_dir()
     return train(dataset, settings, run, progress, resume, choice, log=job.log, log_version=job.log_version)
+
+
+def _arm_rows(job: TrainingJob) -> ArmRows | None:
+    """Returns the selection of rows by the job's settings, or by those of the run that it continues.
+
+    Raises ValueError for a selection without a rank log, which has the arms of requests.
+    """
+    settings = job.settings
+    if settings is None and job.continues_towers:
+        settings = ServedRun.from_folder(job.served_run or _run_in_service(job)).settings
+    rows = None if settings is None else settings.experiment.rows
+    if rows is not None and job.log is None:
+        raise ValueError("experiment.name in the settings needs --log: the rank log has the arms of requests")
+    return rows
 
 
 def _run_in_service(job: TrainingJob) -> Path:

@@ -27,6 +27,7 @@ from karec.learn.settings.from_data import (
     min_count,
 )
 from karec.models.fusion import ObjectiveWeights
+from karec.samples.arms import ArmRows
 from karec.toml import (
     Count,
     Fraction,
@@ -163,6 +164,24 @@ class EvaluationSettings(Settings, frozen=True):
     resamples: Count = 200  # bootstrap resamples of users, for the intervals
 
 
+class ExperimentSettings(Settings, frozen=True):
+    """[experiment]: rows of served requests by the arm in which they count, by the rank log."""
+
+    name: str = ""  # the experiment; "": rows of all requests
+    arm: str = ""  # the arm that the models will serve
+    other_arms: Fraction = 0.0  # fraction of the requests of other arms that are used; 1: pooled learning
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.name) != bool(self.arm):
+            raise ConfigError(f"name = {self.name!r} and arm = {self.arm!r}, expected both or none")
+
+    @property
+    def rows(self) -> ArmRows | None:
+        """None: rows of all requests."""
+        return ArmRows(self.name, self.arm, self.other_arms) if self.name else None
+
+
 class RunSettings(Settings, frozen=True):
     """[run]: the machine, and files written in training. Device and threads change only rounding."""
 
@@ -186,6 +205,7 @@ class TrainSettings(Settings, frozen=True):
     distil: DistilSettings = DistilSettings()
     shadow: ShadowSettings = ShadowSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    experiment: ExperimentSettings = ExperimentSettings()
     run: RunSettings = RunSettings()
 
     @property

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from replayed_log import events_of, head_of, write_store
 from small_settings import SMALL
@@ -12,6 +13,7 @@ from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.run_folder import remove_runs
 from karec.learn.run.training_job import TrainingJob, resume_or_start, run_job
 from karec.learn.run.unfinished import UnfinishedRun
+from karec.logs.write import RankLogWriter
 from karec.online.read_log import EventSource
 
 N_KNOWN = 500  # impressions of the dataset; the store gets later ones
@@ -53,7 +55,7 @@ class Trainer:
                 raise error
             return self.calls[-1]
 
-        job = TrainingJob(self.out, events=self.events, **{"margin": 0.0, **options})
+        job = TrainingJob(self.out, **{"events": self.events, "margin": 0.0, **options})
         return resume_or_start(job, self.dataset, train, self.notes.append)
 
     def kill(self, **options):
@@ -142,6 +144,37 @@ def test_training_without_a_margin_resumes_only_with_resume(trainer):
     assert trainer.train(margin=None, is_resumed=True) == (N_KNOWN + 60, True)
     assert UnfinishedRun.from_folder(trainer.run, 0) is None
     assert trainer.train(margin=None) == (N_KNOWN + 100, False)
+
+
+def test_selection_of_an_arm_without_a_rank_log_is_refused(trainer):
+    settings = SMALL.replace(experiment={"name": "dpp", "arm": "wide"})
+    with pytest.raises(ValueError, match=r"experiment.name in the settings needs --log"):
+        trainer.train(settings=settings)
+    assert not trainer.calls
+
+
+def test_training_uses_the_events_of_its_arm(trainer, tmp_path):
+    settings = SMALL.replace(experiment={"name": "dpp", "arm": "wide"})
+    head, later = trainer.head, trainer.later.take(slice(0, 60))
+    events = events_of(later, head)
+    events.request_id[:] = [f"r{user}" for user in events.user_id.tolist()]
+    source = EventSource(write_store(tmp_path / "arms.db", trainer.dataset.snapshot, head, events))
+    users = sorted({*later.user_id.tolist()})
+    with RankLogWriter(tmp_path / "log", ()) as log:
+        for user in users:
+            log.append(
+                request_id=f"r{user}",
+                user_id=user,
+                item_ids=later.work_id[:1],
+                scene="home",
+                time_ms=int(later.time_ms[0]),
+                model_version=1,
+                logits=np.empty((1, 0), np.float32),
+                fused=np.zeros(1, np.float32),
+                arms={"dpp": "wide" if user == users[0] else "narrow"},
+            )
+    options = {"settings": settings, "log": tmp_path / "log", "is_from_scratch": True, "events": source}
+    assert trainer.train(**options) == (N_KNOWN + np.count_nonzero(later.user_id == users[0]), False)
 
 
 def test_second_training_into_a_new_folder_is_refused_at_its_start(dataset, tmp_path):

@@ -111,6 +111,8 @@ def test_key_overrides_the_recipe(tmp_path):
         ("distil.soft_weight = 1.5", "distil: soft_weight = 1.5, expected 0 to 1"),
         ('fusion = {click = "much"}', r"fusion.click = 'much', expected float"),
         ("fusion = {click = 0}", "fusion = .*with a positive sum"),
+        ('experiment.name = "dpp"', "experiment: name = 'dpp' and arm = '', expected both or none"),
+        ("experiment.other_arms = 2", "experiment: other_arms = 2, expected 0 to 1"),
         ("features.dim = 7", "features: dim = 7, expected an even number"),
         ('distil.recipe = "soft"', "distil: recipe = 'soft', expected one of .*'retrieval'"),
         ("distil.list_works = 201", "distil.list_works = 201, expected at most shadow.works = 200"),
