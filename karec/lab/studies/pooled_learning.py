@@ -103,7 +103,7 @@ def _posterior(counts: NDArray[Any], works: NDArray[Any], rng: np.random.Generat
     beta = shown - clicks + PRIOR_SHOWS * (1 - mean)
     if rng is None:
         return np.asarray((alpha / (alpha + beta))[works])
-    return rng.beta(alpha[works], beta[works])
+    return np.asarray(rng.beta(alpha[works], beta[works]))
 
 
 def measure_bias(
