@@ -2,11 +2,14 @@
 
     OMP_NUM_THREADS=1 python bench/service/experiments.py CONFIG
 
-It prints the processor time of the choice of a request's arms, and the time and memory of each pipeline.
+It prints the processor time of the choice of a request's arms, and the time and memory of each pipeline. If
+the scene has freshness in rerank, it also prints the times of a page of one arm, of one that two arms fill in
+turns, and of one with arms of creators.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 import time
@@ -20,6 +23,7 @@ from karec.config.arms import build_scenes, load_experiments
 from karec.config.assemble import build_cascade, open_bundle
 from karec.config.inherit import entry_name
 from karec.config.scenes import Config
+from karec.experiments.settings import Experiments
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Request
 
@@ -36,6 +40,20 @@ arms.control.weight = 0.4
 arms.more = {{ weight = 0.3, patches = {{ "{path}.quota" = {more} }} }}
 arms.most = {{ weight = 0.3, patches = {{ "{path}.quota" = {most} }} }}
 """
+PAGES = """
+[layers.pages]
+salt = "pages"
+unit = "{unit}"
+paths = ["scenes.{name}.rerank.freshness"]
+[experiments.pages]
+layer = "pages"
+start = 2020-01-01T00:00:00Z
+end = 2090-01-01T00:00:00Z
+interleave = {interleave}
+arms.control.weight = 0.5
+arms.fresh = {{ weight = 0.5, patches = {{ "scenes.{name}.rerank.freshness.weight" = 0.1 }} }}
+"""
+N_PAGES = 200
 IDS = (10_000_001, "3f2504e0-4f89-11d3-9a0c-0305e82c3301")
 
 
@@ -47,11 +65,7 @@ def main(path: Path) -> None:
         place = f"scenes.{name}.recall.{entry_name(source, i)}"
         quota = source["quota"]
         layers += LAYER.format(name=f"layer{i}", path=place, more=quota + 1, most=quota + 2)
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(layers)
-        file.flush()
-        config = Config.from_table(path, {**config.table, "experiments": file.name})
-        experiments = load_experiments(config)
+    config, experiments = _read(path, layers)
     bundle = open_bundle(path)
     build_cascade(config, name, bundle).close()  # loads what all pipelines share
     alone_ms, alone_kib, alone = _measure(lambda: build_cascade(config, name, bundle))
@@ -65,6 +79,38 @@ def main(path: Path) -> None:
         print(f"choice for the id {user_id}: {min(times) / 2_000 * 1e6:.1f} µs")
     alone.close()
     cascade.close()
+    stages = {str(stage["name"]): stage for stage in config.scene(name).stages}
+    if any(step["use"] == "freshness" for step in stages.get("rerank", {}).get("steps", ())):
+        _print_page_times(path, name)
+
+
+def _print_page_times(path: Path, name: str) -> None:
+    bundle = open_bundle(path)
+    users = bundle.snapshot.users.ids[:N_PAGES].tolist()
+    cascades = {}
+    for arm, unit, interleave in (("interleaved", "user", "true"), ("by_creator", "creator", "false")):
+        config, experiments = _read(path, PAGES.format(name=name, unit=unit, interleave=interleave))
+        cascades[arm] = build_scenes(config, [name], experiments, bundle)[name].without_side_effects()
+    requests = {"control": {}, **{arm: {"pages": arm} for arm in cascades}}
+    times: dict[str, list[float]] = {arm: [] for arm in requests}
+    for user in users:  # in turns, since other work on the machine changes the speed
+        for arm, arms in requests.items():
+            cascade = cascades.get(arm, cascades["interleaved"])
+            request = Request(user, scene=name, request_id=str(user), arms=arms)
+            start = time.process_time()
+            cascade.run(request)
+            times[arm].append((time.process_time() - start) * 1e3)
+    for arm, measured in times.items():
+        print(f"page, {arm}: {statistics.median(measured):.2f} ms of processor time")
+
+
+def _read(path: Path, text: str) -> tuple[Config, Experiments | None]:
+    """Returns the config with the experiments of ``text``."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(text)
+        file.flush()
+        config = Config.from_table(path, {**Config.read(path).table, "experiments": file.name})
+        return config, load_experiments(config)
 
 
 def _measure(build: Callable[[], Cascade]) -> tuple[float, float, Cascade]:
