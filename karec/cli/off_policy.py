@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from karec.models.fusion import ObjectiveWeights
 
 COLUMNS = ("random", "ips", "snips", "dr", "gain")
+SHOWN_COLUMNS = ("random", "snips", "dr", "gain")  # five with intervals do not fit a terminal
+REQUESTS = 100  # that a table counts labels of
 
 
 def off_policy(
@@ -47,8 +49,9 @@ def off_policy(
     """Estimate the labels that pages get with other fusion weights, without an experiment.
 
     It reads pages in random order: the scene ends with the step random_position. random is what these pages
-    got; ips, snips and dr estimate pages that order the same items by the weights; gain is dr minus that of
-    the logged score. An interval is missing if too few users saw an item at its new position.
+    got; snips and dr (doubly robust) estimate pages that order the same items by the weights; gain is dr
+    minus that of the logged score. matches are pages that show the item of the new order. An interval is
+    missing if fewer than 20 labels are expected on them. JSON also has ips.
     """
     from karec.config.calibrate import rank_log_of
     from karec.config.online_store import read_online_config
@@ -130,17 +133,19 @@ def _measure(estimates: Estimates, row: int, column: int) -> dict[str, Any]:
 
 
 def _tables(pages: RandomPages, rows: Mapping[str, list[dict[str, Any]]]) -> Iterator[Table]:
-    from karec.evaluate.tables import format_measure
-
     n, n_users = len(pages.user_id), len(set(pages.user_id.tolist()))
     for label, rows_of_label in rows.items():
-        title = f"{label} of a request: {n:,} pages in random order, {n_users:,} users, 95 % intervals"
+        title = f"{label} of {REQUESTS} requests: {n:,} random pages, {n_users:,} users, 95 % intervals"
         cells = [
-            (
-                str(row["position"]),
-                f"{row['matches']:,}",
-                *(format_measure(row[name]["value"], row[name]["ci"]) for name in COLUMNS),
-            )
+            (str(row["position"]), f"{row['matches']:,}", *(_cell(row[name]) for name in SHOWN_COLUMNS))
             for row in rows_of_label
         ]
-        yield text_table(title, ("position", "matches", *COLUMNS), cells)
+        yield text_table(title, ("position", "matches", *SHOWN_COLUMNS), cells)
+
+
+def _cell(measure: Mapping[str, Any]) -> str:
+    from karec.evaluate.tables import format_measure
+
+    value, ci = measure["value"], measure["ci"]
+    scaled = None if value is None else REQUESTS * value
+    return format_measure(scaled, None if ci is None else [REQUESTS * bound for bound in ci], 2)

@@ -267,8 +267,13 @@ def test_command_estimates_the_clicks_of_other_fusion_weights(config, capsys):
         assert row["ips"]["value"] == pytest.approx(expected)
     shown = log.take(log.page_position >= 0)
     assert page["random"]["value"] == pytest.approx((shown.item_id % 2 == 0).sum() / 48)
-    assert main([*command, "--positions", "2"]) == 0
-    assert "click of a request: 48 pages in random order, 12 users" in capsys.readouterr().out
+    assert main(command) == 0
+    output = capsys.readouterr().out
+    assert "click of 100 requests: 48 random pages, 12 users" in output
+    low, _ = page["random"]["ci"]
+    assert f"{100 * page['random']['value']:.2f} [{100 * low:.2f}," in output
+    assert main([*command, "--positions", "2", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["labels"]["click"]) == 3
 
 
 @pytest.mark.parametrize(
