@@ -43,9 +43,7 @@ class Source:
     ] = None
     until: Annotated[
         datetime | None,
-        typer.Option(
-            metavar="YYYY-MM-DD", formats=DAY_FORMATS, help="Read what was known before this day, UTC."
-        ),
+        typer.Option(metavar="YYYY-MM-DD", formats=DAY_FORMATS, help="Look at the start of this day, UTC."),
     ] = None
 
     @property

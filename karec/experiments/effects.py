@@ -101,18 +101,18 @@ def measure_effect(
 
 
 def sample_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:
-    """Returns the p value that units fall into arms by `weights` (Pearson's χ²); None without units.
+    """Returns the p value that units fall into arms by `weights` (Pearson's χ²).
 
-    tea-tasting's test compares two arms only.
+    Arms of weight 0 do not count. None without units, or with fewer than two arms. The test of tea-tasting
+    compares two arms only.
     """
     from scipy.stats import chisquare
 
-    total = sum(counts)
-    if not total:
+    is_used = np.array(weights) > 0
+    observed, expected = np.array(counts)[is_used], np.array(weights)[is_used]
+    if is_used.sum() < 2 or not observed.sum():
         return None
-    expected = np.array(weights) / sum(weights) * total
-    is_used = expected > 0
-    return float(chisquare(np.array(counts)[is_used], expected[is_used]).pvalue)
+    return float(chisquare(observed, expected / expected.sum() * observed.sum()).pvalue)
 
 
 def user_metric(

@@ -5,7 +5,8 @@ that. It is complete, and only then in the result, if its days end before the en
 last event. The outcome of a session has the events that name one of its requests.
 
 Left out, and counted by reason: requests outside the experiment's time, of the holdout, or of an arm that the
-file lacks; users in two arms of a layer by user; events from the future, or from before their own request.
+file lacks; users in two arms of a layer by user; events from the future when they were stored, or from before
+their own request; requests and events later than the look, which may be wrong clocks.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def read_experiment_log(design: Design, rank_log: Path, events: Any, now_ms: int
     Args:
         rank_log: folder of Parquet parts.
         events: folder of exported days, or a pyarrow.Table of `karec.online.event_files.to_table`.
-        now_ms: later times are wrong clocks.
+        now_ms: time of the look.
 
     Raises:
         DataError: no rank log, no request of the design, no events, an unknown count.
@@ -131,7 +132,7 @@ def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: i
     database.run(f"""
         CREATE TABLE requests AS
         SELECT *, CASE
-            WHEN time_ms > {now_ms + AHEAD_MS} THEN 'requests from the future'
+            WHEN time_ms > {now_ms + AHEAD_MS} THEN 'requests later than the look'
             WHEN time_ms < {design.start_ms} THEN 'requests before the start'
             WHEN time_ms >= {design.end_ms} THEN 'requests after the end'
             WHEN arm = '{HOLDOUT}' THEN 'requests of the holdout'
@@ -168,7 +169,8 @@ def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[
     database.run(f"""
         CREATE TABLE events AS
         SELECT e.*, greatest(e.time_ms, coalesce(r.time_ms, 0)) AS moment_ms, CASE
-            WHEN NOT e.{is_possible} THEN 'events from the future'
+            WHEN e.time_ms > e.logged_ms + {AHEAD_MS} THEN 'events from the future'
+            WHEN e.time_ms > {now_ms + AHEAD_MS} THEN 'events later than the look'
             WHEN e.time_ms < r.time_ms - {AHEAD_MS} THEN 'events before their request'
             ELSE '' END AS reason
         FROM (

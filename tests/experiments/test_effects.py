@@ -108,4 +108,5 @@ def test_sample_ratio_p_is_small_for_other_weights_only():
     assert sample_ratio_p([5_000, 5_050], [0.5, 0.5]) > 0.5
     assert sample_ratio_p([5_000, 5_500], [0.5, 0.5]) < 0.001
     assert sample_ratio_p([5_000, 2_500, 2_480], [0.5, 0.25, 0.25]) > 0.1
-    assert sample_ratio_p([0, 0], [0.5, 0.5]) is None
+    assert sample_ratio_p([5_000, 5_050, 9], [0.5, 0.5, 0]) == sample_ratio_p([5_000, 5_050], [0.5, 0.5])
+    assert sample_ratio_p([0, 0], [0.5, 0.5]) is None and sample_ratio_p([9], [1.0]) is None
