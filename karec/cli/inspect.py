@@ -179,59 +179,24 @@ def _inspect_creator(path: Path, creator: str, days: float) -> Iterator[Section]
 
     report = report_creator(path, creator, days=days)
     yield Section(f"Creator {creator}", report.facts)
-    labels = [*report.outcomes[0].labels] if report.outcomes else []
-    outcomes: list[tuple[str | int, ...]] = [
-        (
-            one.scene,
-            one.impressions,
-            one.users,
-            _mean(one.position),
-            *one.labels.values(),
-            f"{one.play_s:,.0f}",
-        )
-        for one in report.outcomes
-    ]
-    head = ("scene", "impressions", "users", "mean position", *labels, "play, s")
-    yield Section("Impressions, by the events", head=head, rows=outcomes)
-    ranks: list[tuple[str | int, ...]] = [
-        (
-            one.scene,
-            one.requests,
-            one.ranked,
-            one.shown,
-            _mean(one.rank),
-            _mean(one.position),
-            one.left_out,
-            one.raised,
-        )
-        for one in report.ranks
-    ]
-    head = ("scene", "requests", "ranked", "shown", "by score", "on the page", "left out", "raised")
-    title = (
-        "Works in the rank log (by score, on the page: mean positions of shown works; left out, raised: by "
-        "steps after the logged score). What earlier filters and quotas drop is not logged"
+    ranks = (
+        "Rank log (by score, on the page: mean positions of shown works; left out, raised: by steps after "
+        "the score). What earlier filters and quotas drop is not logged"
     )
-    yield Section(title, head=head, rows=ranks)
-    sources = [(one.scene, name, n) for one in report.ranks for name, n in one.sources.items()]
-    yield Section("Sources of shown works", head=("scene", "source", "works"), rows=sources)
-    effects = [
-        (
-            scene,
-            one.constraint,
-            one.n_items,
-            f"{-one.highest:+.2f} … {-one.lowest:+.2f}" if one.n_items else "",
-            one.state,
-        )
-        for scene, all_effects in report.effects.items()
-        for one in all_effects
-    ]
-    head = ("scene", "constraint", "works", "change", "state")
-    title = "Exposure control now (change of a score, in standard deviations of a request's scores)"
-    yield Section(title, head=head, rows=effects)
+    for title, table in {
+        "Impressions, by the events": report.impressions,
+        ranks: report.ranks,
+        "Sources of shown works": report.sources,
+        "Exposure control now (change of scores, in deviations of a request's scores)": report.exposure,
+    }.items():
+        head = [*table[0]] if table else ["none"]
+        yield Section(title, head=head, rows=[[*map(_format, row.values())] for row in table])
 
 
-def _mean(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1f}"
+def _format(value: str | int | float) -> str | int:
+    if not isinstance(value, float):
+        return value
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def _inspect_stage(path: Path) -> Section:

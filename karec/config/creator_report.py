@@ -10,7 +10,7 @@ No log has what filters and quotas before the logged stage drop.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ from karec.config.online_store import read_event_source, read_online_config
 from karec.config.scenes import Config
 from karec.errors import DataError
 from karec.exposure.constraints import ExposureSettings
-from karec.exposure.effects import ConstraintEffect, constraint_effects
+from karec.exposure.effects import constraint_effects
 from karec.exposure.shared_counters import read_counters
 from karec.logs.parts import SOURCES, LogFolder, arrow_parquet, read_part, to_log_folder
 from karec.logs.read import find_parts
@@ -53,56 +53,27 @@ from karec.samples.from_events import find_exposures
 from karec.times import DAY_MS
 from karec.toml import convert
 
-
-@dataclass(frozen=True)
-class SceneOutcomes:
-    """Impressions of the works in one scene.
-
-    position  mean position, 0 is the first; NaN if no event has one
-    labels    {label: impressions with it}
-    play_s    play time, s
-    """
-
-    scene: str
-    impressions: int
-    users: int
-    position: float
-    labels: Mapping[str, int]
-    play_s: float
-
-
-@dataclass(frozen=True)
-class SceneRanks:
-    """The works in the rank log of one scene.
-
-    requests       requests that ranked a work of the creator; `ranked`: works of all these requests
-    shown          of them on the page
-    rank           mean position by the ranker's score of those on the page
-    position       their mean position on the page
-    left_out       works that the score puts on the page, and later steps do not
-    raised         works on the page that the score does not put there
-    sources        {source: works on the page that it found}
-    """
-
-    scene: str
-    requests: int
-    ranked: int
-    shown: int
-    rank: float
-    position: float
-    left_out: int
-    raised: int
-    sources: Mapping[str, int]
+Row = dict[str, str | int | float]
 
 
 @dataclass(frozen=True)
 class CreatorReport:
-    """`facts`: numbers by name; `effects`: of each scene with exposure control, () before its first page."""
+    """Tables about the works of a creator; a row has its cells by the name of the column.
+
+    facts        numbers by name
+    impressions  by events: for each scene impressions, with each label too, users, mean position, play time
+    ranks        by rank logs: for each scene the requests that ranked works, ranked and shown works, mean
+                 positions of shown works by the logged score and on the page, works `left out` by steps
+                 after the score, which puts them on the page, and `raised` by these steps
+    sources      shown works that each source found
+    exposure     effect of each constraint now: change of scores, in standard deviations of a request's scores
+    """
 
     facts: Mapping[str, int | str]
-    outcomes: tuple[SceneOutcomes, ...]
-    ranks: tuple[SceneRanks, ...]
-    effects: Mapping[str, tuple[ConstraintEffect, ...]]
+    impressions: list[Row]
+    ranks: list[Row]
+    sources: list[Row]
+    exposure: list[Row]
 
 
 def report_creator(path: Path, creator_id: str, *, days: float) -> CreatorReport:
@@ -125,6 +96,7 @@ def report_creator(path: Path, creator_id: str, *, days: float) -> CreatorReport
         raise DataError(f"{path}: no work of the creator {creator_id} in the bundle or in the events")
     since_ms = int(events.time_ms.max(initial=0) - days * DAY_MS)
     recent = events.take(events.time_ms > since_ms)
+    tables = [table for log in _rank_logs(config) for table in _rows_of(log, ids, since_ms)]
     return CreatorReport(
         {
             "creator": creator_id,
@@ -137,9 +109,9 @@ def report_creator(path: Path, creator_id: str, *, days: float) -> CreatorReport
                 for name, kind in (("follows", FOLLOW), ("unfollows", UNFOLLOW), ("users who muted", MUTE))
             },
         },
-        tuple(_outcomes(head, recent, ids)),
-        tuple(_ranks(config, ids, since_ms)),
-        dict(_effects(config, bundle, ids)),
+        [*_impressions(head, recent, ids)],
+        *_ranks_and_sources(tables),
+        [*_exposure(config, bundle, ids)],
     )
 
 
@@ -158,7 +130,7 @@ def _lifecycle_facts(events: Events, creator: int, ids: NDArray[Any]) -> dict[st
     }
 
 
-def _outcomes(head: Head, events: Events, ids: NDArray[Any]) -> Iterator[SceneOutcomes]:
+def _impressions(head: Head, events: Events, ids: NDArray[Any]) -> Iterator[Row]:
     own = events.take((events.item_type == WORK) & np.isin(events.item_id, ids))
     shown = own.take(own.kind == IMPRESSION)
     feedback = own.take((own.kind == LABEL) | (own.kind == PLAY))
@@ -168,43 +140,44 @@ def _outcomes(head: Head, events: Events, ids: NDArray[Any]) -> Iterator[SceneOu
     np.maximum.at(play_ms, index[index >= 0], feedback.play_ms[index >= 0])
     for scene in np.unique(shown.scene).tolist():
         rows = shown.scene == scene
-        positions = shown.position[rows & (shown.position >= 0)]
-        yield SceneOutcomes(
-            head.scenes[scene] if 0 <= scene < len(head.scenes) else "unknown",
-            int(rows.sum()),
-            len(np.unique(shown.user_id[rows])),
-            float(positions.mean()) if len(positions) else float("nan"),
-            {
+        yield {
+            "scene": head.scenes[scene] if 0 <= scene < len(head.scenes) else "unknown",
+            "impressions": int(rows.sum()),
+            "users": len(np.unique(shown.user_id[rows])),
+            "mean position": _mean(shown.position[rows & (shown.position >= 0)]),
+            **{
                 label: int((bits[rows] >> np.uint64(bit) & np.uint64(1)).sum())
                 for bit, label in enumerate(head.labels)
             },
-            float(play_ms[rows].sum() / 1000),
-        )
+            "play, s": float(play_ms[rows].sum() / 1000),
+        }
 
 
-def _ranks(config: Config, ids: NDArray[Any], since_ms: int) -> Iterator[SceneRanks]:
-    tables = [table for log in _rank_logs(config) for table in _rows_of(log, ids, since_ms)]
+def _ranks_and_sources(tables: Sequence[Any]) -> tuple[list[Row], list[Row]]:
+    ranks, sources = list[Row](), list[Row]()
     if not tables:
-        return
+        return ranks, sources
     table = arrow_parquet().concat_tables(tables)
-    columns = {name: table[name].to_numpy() for name in ("request_id", "scene", "position", "page", SOURCES)}
+    request, scenes, rank, page = (
+        table[name].to_numpy() for name in ("request_id", "scene", "position", "page")
+    )
     place = table["page_position"].fill_null(-1).to_numpy()
-    is_best = columns["position"] < columns["page"]
-    for scene in np.unique(columns["scene"]).tolist():
-        rows = columns["scene"] == scene
+    for scene in np.unique(scenes).tolist():
+        rows = scenes == scene
         shown = rows & (place >= 0)
-        sources = Counter(name for text in columns[SOURCES][shown] for name in text.split(";") if name)
-        yield SceneRanks(
-            scene,
-            len(set(columns["request_id"][rows])),
-            int(rows.sum()),
-            int(shown.sum()),
-            float(columns["position"][shown].mean()) if shown.any() else float("nan"),
-            float(place[shown].mean()) if shown.any() else float("nan"),
-            int((rows & is_best & (place < 0)).sum()),
-            int((shown & ~is_best).sum()),
-            dict(sources.most_common()),
-        )
+        row: Row = {"scene": scene, "requests": len({*request[rows]}), "ranked": int(rows.sum())}
+        row |= {"shown": int(shown.sum()), "by score": _mean(rank[shown]), "on the page": _mean(place[shown])}
+        row["left out"] = int((rows & (rank < page) & (place < 0)).sum())
+        row["raised"] = int((shown & (rank >= page)).sum())
+        ranks.append(row)
+        texts = table[SOURCES].to_numpy()[shown]
+        counts = Counter(name for text in texts for name in text.split(";") if name)
+        sources += [{"scene": scene, "source": name, "shown": n} for name, n in counts.most_common()]
+    return ranks, sources
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _rank_logs(config: Config) -> list[LogFolder]:
@@ -223,20 +196,13 @@ def _rows_of(folder: LogFolder, ids: NDArray[Any], since_ms: int) -> Iterator[An
         is_recent = compute.and_(compute.greater(table["time_ms"], since_ms), compute.invert(table["shadow"]))
         table = table.filter(compute.and_(is_recent, compute.equal(table["item_type"], WORK)))
         own = table.filter(compute.is_in(table["item_id"], arrow_parquet().array(ids)))
-        lengths = table.group_by("request_id").aggregate([("page_position", "max")])
-        page = dict(
-            zip(*(lengths[name].to_pylist() for name in ("request_id", "page_position_max")), strict=True)
-        )
-        sizes = [
-            1 + (-1 if page[request] is None else page[request]) for request in own["request_id"].to_pylist()
-        ]
-        yield own.append_column("page", arrow_parquet().array(sizes, arrow_parquet().int64()))
+        last = table.group_by("request_id").aggregate([("page_position", "max")])
+        last = dict(zip(*(column.to_pylist() for column in last.itercolumns()), strict=True))
+        page = [0 if last[one] is None else last[one] + 1 for one in own["request_id"].to_pylist()]
+        yield own.append_column("page", arrow_parquet().array(page, arrow_parquet().int64()))
 
 
-def _effects(
-    config: Config, bundle: Bundle, ids: NDArray[Any]
-) -> Iterator[tuple[str, tuple[ConstraintEffect, ...]]]:
-    assert config.online is not None
+def _exposure(config: Config, bundle: Bundle, ids: NDArray[Any]) -> Iterator[Row]:
     with bundle.index.pinned() as view:
         rows = np.asarray(view.lookup(ids))
         known = ids[rows >= 0]
@@ -249,4 +215,12 @@ def _effects(
             settings = convert(ExposureSettings, scene.exposure, scene.place["exposure"])
             counters = read_counters(store, name, settings)
             effects = constraint_effects(counters, settings, known, columns) if counters.n_pages else []
-            yield name, tuple(effects)
+            for one in effects:
+                change: Row = {"lowest change": -one.highest, "highest change": -one.lowest}
+                yield {
+                    "scene": name,
+                    "constraint": one.constraint,
+                    "works": one.n_items,
+                    **change,
+                    "state": one.state,
+                }

@@ -29,7 +29,11 @@ def service(tmp_path_factory):
     publish_small_bundle(folder)
     path = folder / "karec.toml"
     log = 'show_again = true\nside_effects = [{{ use = "rank_log", folder = "rank_log" }}]\nlimits ='
-    path.write_text(TEXT.replace("limits =", log).format(url="sqlite:online.db", more="") + EXPOSURE)
+    rerank = (
+        '{{ use = "top_k", k = 20 }},\n] }},\n{{ name = "rerank", steps = [{{ use = "dpp", diversity = 0.9 }}'
+    )
+    text = TEXT.replace("limits =", log).replace('{{ use = "top_k" }}', rerank)
+    path.write_text(text.format(url="sqlite:online.db", more="") + EXPOSURE)
     works = open_bundle(path).snapshot.works
     creator_of = dict(zip(works.ids.tolist(), works.columns["creator_id"].tolist(), strict=True))
     start = open_bundle(path).snapshot.time_ms
@@ -71,12 +75,12 @@ def test_report_counts_impressions_positions_sources_and_outcomes(service):
     path, pages, creator, own = service
     report = report_creator(path, str(creator), days=2)
     shown = [(page, item) for page in pages for item in page if item.item_id in own]
-    (home,) = report.outcomes
-    assert (home.scene, home.impressions) == ("home", len(shown))
-    assert home.users == len({page.request.user_id for page, _ in shown})
-    assert home.position == pytest.approx(np.mean([item.position for _, item in shown]))
-    assert home.labels["click"] == sum(item.position == 0 for _, item in shown)
-    assert home.labels["like"] == 1 and home.play_s == 2.5
+    (home,) = report.impressions
+    assert (home["scene"], home["impressions"]) == ("home", len(shown))
+    assert home["users"] == len({page.request.user_id for page, _ in shown})
+    assert home["mean position"] == pytest.approx(np.mean([item.position for _, item in shown]))
+    assert home["click"] == sum(item.position == 0 for _, item in shown)
+    assert home["like"] == 1 and home["play, s"] == 2.5
     (ranks,) = report.ranks
     ranked = [
         (page, rank, int(number))
@@ -87,14 +91,18 @@ def test_report_counts_impressions_positions_sources_and_outcomes(service):
         if number in own
     ]
     on_page = [(page, rank) for page, rank, item in ranked if item in page.candidates.ids]
-    assert (ranks.ranked, ranks.shown) == (len(ranked), len(shown)) == (len(ranked), len(on_page))
-    assert ranks.requests == len({page.request.request_id for page, *_ in ranked})
-    assert ranks.rank == pytest.approx(np.mean([rank for _, rank in on_page]))
-    assert ranks.position == home.position
-    assert ranks.raised == sum(rank >= len(page) for page, rank in on_page)
-    assert ranks.left_out == sum(rank < len(page) for page, rank, _ in ranked) - len(on_page) + ranks.raised
+    assert (ranks["ranked"], ranks["shown"]) == (len(ranked), len(shown)) == (len(ranked), len(on_page))
+    assert ranks["requests"] == len({page.request.request_id for page, *_ in ranked})
+    assert ranks["by score"] == pytest.approx(np.mean([rank for _, rank in on_page]))
+    assert ranks["on the page"] == home["mean position"]
+    assert ranks["raised"] == sum(rank >= len(page) for page, rank in on_page)
+    assert ranks["left out"] == (
+        sum(rank < len(page) for page, rank, _ in ranked) - len(on_page) + ranks["raised"]
+    )
+    assert ranks["left out"] > 0 and ranks["raised"] > 0
     names = [name for _, item in shown for name in item.sources]
-    assert ranks.sources == {name: names.count(name) for name in names}
+    counts = {row["source"]: row["shown"] for row in report.sources}
+    assert counts == {name: names.count(name) for name in names}
 
 
 def test_report_names_follows_blocks_and_exposure_control(service):
@@ -104,18 +112,18 @@ def test_report_names_follows_blocks_and_exposure_control(service):
     assert (report.facts["follows"], report.facts["unfollows"]) == (1, 0)
     names = ("creator is blocked", "blocked works", "deleted works")
     assert [report.facts[name] for name in names] == ["no", 1, 0]
-    cap, fairness = report.effects["home"]
-    assert (cap.constraint, cap.n_items) == ("cap creator_id", len(own)) and cap.lowest > 0
-    assert fairness.constraint == "fairness of items" and 0 < fairness.n_items <= len(own)
-    assert fairness.highest <= 2.0
+    cap, fairness = report.exposure
+    assert (cap["constraint"], cap["works"]) == ("cap creator_id", len(own)) and cap["highest change"] < 0
+    assert fairness["constraint"] == "fairness of items" and 0 < fairness["works"] <= len(own)
+    assert fairness["lowest change"] >= -2.0
 
 
 def test_report_of_fewer_days_counts_less(service):
     path, _, creator, _ = service
     recent = report_creator(path, str(creator), days=HOUR_MS * 1.5 / DAY_MS)
     (all_days,) = report_creator(path, str(creator), days=2).ranks
-    assert 0 < recent.ranks[0].ranked < all_days.ranked
-    assert recent.outcomes[0].impressions == recent.ranks[0].shown
+    assert 0 < recent.ranks[0]["ranked"] < all_days["ranked"]
+    assert recent.impressions[0]["impressions"] == recent.ranks[0]["shown"]
 
 
 def test_inspect_prints_the_report(service, capsys):
@@ -125,8 +133,8 @@ def test_inspect_prints_the_report(service, capsys):
     sections = json.loads(capsys.readouterr().out)
     report = report_creator(path, str(creator), days=2)
     assert sections[0]["facts"]["creator"] == str(creator)
-    assert sections[1]["rows"][0]["impressions"] == report.outcomes[0].impressions
-    assert sections[3]["rows"][0]["source"] in report.ranks[0].sources
+    assert sections[1]["rows"][0]["impressions"] == report.impressions[0]["impressions"]
+    assert sections[3]["rows"][0]["source"] == report.sources[0]["source"]
     assert sections[4]["rows"][0]["constraint"] == "cap creator_id"
     assert main(words) == 0
     assert "cap creator_id" in capsys.readouterr().out
