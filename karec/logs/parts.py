@@ -25,9 +25,10 @@ LOGIT = "logit_"  # prefix of columns
 DEGRADED = "degraded"  # column: `Page.degraded`, joined by ";"
 SOURCES = "sources"  # column: the sources of an item of the page, joined by ";"
 TEAM = "team"  # column: the arm that placed the item on an interleaved page
+STEPS_MS = "steps_ms"  # column: `Trace.total_ms` of the page
 # Columns that parts of earlier versions lack, and their values then.
-ADDED = {ITEM_TYPE: WORK, ARMS: "", DEGRADED: "", SOURCES: "", TEAM: None}
-NULLABLE = ("prerank", "page_position", "propensity", TEAM)
+ADDED = {ITEM_TYPE: WORK, ARMS: "", DEGRADED: "", SOURCES: "", TEAM: None, STEPS_MS: None}
+NULLABLE = ("prerank", "page_position", "propensity", TEAM, STEPS_MS)
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 LogFolder = Path | ObjectFolder
 
@@ -88,6 +89,7 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "", item_type: str = WOR
             (DEGRADED, arrow.string()),
             (SOURCES, arrow.string()),
             (TEAM, arrow.string()),
+            (STEPS_MS, arrow.float32()),
         ],
         metadata={key: value for key, value in metadata.items() if value},
     )
@@ -154,7 +156,7 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
     for name in ADDED.keys() - {*names}:
-        value = arrow.scalar(ADDED[name], arrow.string())
+        value = arrow.scalar(ADDED[name], expected.field(name).type)
         table = table.append_column(name, arrow.repeat(value, len(table)))
     return table.select(expected.names).replace_schema_metadata(expected.metadata)
 

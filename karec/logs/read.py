@@ -4,8 +4,8 @@ A row is a ranked item: request_id, user_id, item_id, position (by fused score),
 model_version, logit_<task> for each task, fused, shadow, prerank, page_position, propensity, config_version,
 item_type (WORK for works), arms (EXPERIMENT=ARM;… of the experiments in which the request counts), degraded
 (`Page.degraded`) and sources (those of an item of the page), both joined by ";" and not in RankLog, team (the
-arm that placed an item on an interleaved page). A part has one item type; parts of scenes without a ranker
-have no logits.
+arm that placed an item on an interleaved page), steps_ms (`Trace.total_ms` of the page, not in RankLog). A
+part has one item type; parts of scenes without a ranker have no logits.
 The rows of a shadow request are its whole pool, scored after the response, with the score of pre-ranking;
 other rows have prerank null. Items of the page have page_position. Items whose position was random have
 propensity, also those that did not reach the page: the probability of each position of the random part.

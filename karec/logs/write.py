@@ -45,6 +45,7 @@ class _Request(NamedTuple):
     degraded: str
     page_sources: Sequence[str]
     page_teams: Sequence[str]
+    steps_ms: float | None
 
 
 class RankLogWriter:
@@ -115,6 +116,7 @@ class RankLogWriter:
         degraded: Sequence[str] = (),
         page_sources: Sequence[str] = (),
         page_teams: Sequence[str] = (),
+        steps_ms: float | None = None,
     ) -> None:
         """Adds the rows of one request. The arrays are not copied until their part is written.
 
@@ -130,6 +132,7 @@ class RankLogWriter:
             degraded: `Page.degraded`.
             page_sources: sources of the items of the page, joined by ";", in its order. Empty: not logged.
             page_teams: the arm that placed each of ``page_ids`` on an interleaved page; empty: another page.
+            steps_ms: run times of the steps of the page, summed. None: not logged.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -148,7 +151,7 @@ class RankLogWriter:
         row_values = (item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank)
         arms_text = ";".join(f"{experiment}={arm}" for experiment, arm in sorted(arms.items()))
         page_values = (page_ids, random_ids, config_version, arms_text)
-        more_values = (";".join(degraded), page_sources, page_teams)
+        more_values = (";".join(degraded), page_sources, page_teams, steps_ms)
         request = _Request(request_id, user_id, *row_values, *page_values, *more_values)
         if self._process != os.getpid():
             self._begin()
@@ -195,7 +198,7 @@ def part_encoding(schema: pa.Schema) -> dict[str, Any]:
         field.name
         for field in schema
         if field.name in ("item_id", "position")
-        or (str(field.type) == "float" and field.name != "propensity")
+        or (str(field.type) == "float" and field.name not in ("propensity", "steps_ms"))
     ]
     return {
         "compression": "zstd",
@@ -242,6 +245,7 @@ def _columns(requests: Sequence[_Request], n_tasks: int, item_type: str) -> list
         repeat("degraded", arrow.string()),
         arrow.array(np.concatenate([_sources(request) for request in requests]), arrow.string()),
         arrow.array([team for request in requests for team in _teams(request)], arrow.string()),
+        repeat("steps_ms", arrow.float32()),
     ]
 
 

@@ -169,6 +169,7 @@ def test_rank_log_names_what_was_degraded_of_a_page(write_experiments, tmp_path)
         cascade.run(Request(user_in(1), session_id="s", request_id="r"))
     table = pq.read_table(tmp_path / "log")
     assert {*table["degraded"].to_pylist()} == {"request.experiments: fusion.likes"}
+    assert len({*table["steps_ms"].to_pylist()}) == 1 and table["steps_ms"][0].as_py() > 0
 
 
 def test_arm_without_the_logits_of_the_rank_log_gets_control(write_experiments):

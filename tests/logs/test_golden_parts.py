@@ -39,10 +39,14 @@ PAGE = {
     "random_ids": (20, 40, 50),
     "page_sources": ("follow;model", "fresh"),
     "page_teams": ("diverse", "control"),
+    "steps_ms": 12.5,
 }
 ON_PAGE = request(0, 4, config_version="4f2a", arms=ARMS, degraded=DEGRADED, **PAGE)
 SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
-SUFFIXES = ["", *(f"-without-{name}" for name in ("item-type", "arms", "degraded", "sources", "team"))]
+SUFFIXES = [
+    "",
+    *(f"-without-{name}" for name in ("item-type", "arms", "degraded", "sources", "team", "steps-ms")),
+]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -59,7 +63,8 @@ def test_golden_part_is_read_with_its_values(tmp_path, suffix):
     assert set(ranked.config_version) == {"4f2a"} and set(ranked.item_type) == {WORK}
     has_arms = suffix not in ("-without-item-type", "-without-arms")
     assert set(ranked.arms) == {"dpp=diverse;fusion=control" if has_arms else ""}
-    assert ranked.team.tolist() == ["", "" if suffix else "diverse", "", "" if suffix else "control"]
+    has_team = suffix in ("", "-without-steps-ms")
+    assert ranked.team.tolist() == ["", "diverse" if has_team else "", "", "control" if has_team else ""]
     assert set(ranked.request_id) == {"r0"} and set(ranked.user_id) == {5} and set(ranked.scene) == {"home"}
     assert set(ranked.time_ms) == {1_700_000_000_000} and set(ranked.model_version) == {7}
     assert not ranked.shadow.any() and np.isnan(ranked.prerank).all()

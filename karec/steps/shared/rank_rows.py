@@ -101,6 +101,7 @@ class RankRows(SideEffect):
             degraded=page.degraded,
             page_sources=() if shadow else _by_place(page, _sources(page), "").tolist(),
             page_teams=() if shadow else page.teams,
+            steps_ms=None if shadow else page.trace.total_ms,
         )
 
     def count_unlogged_page(self) -> None:
