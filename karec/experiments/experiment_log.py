@@ -26,6 +26,7 @@ from karec.experiments.settings import HOLDOUT, Experiments
 from karec.experiments.units import ArmFacts, ExperimentLog, Units
 from karec.times import DAY_MS
 
+NO_PAGES = 0, None, None, None
 ALL = "all"  # the arm of `Design.of_scenes`
 
 
@@ -128,6 +129,7 @@ def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: i
     if "arms" not in columns:
         raise DataError(f"{rank_log}: no part has the column arms: an earlier karec wrote them")
     degraded = "degraded" if "degraded" in columns else "NULL::VARCHAR"
+    steps_ms = "steps_ms" if "steps_ms" in columns else "NULL::FLOAT"
     arms = ", ".join(map(quote_text, design.arms))
     database.run(f"""
         CREATE TABLE requests AS
@@ -140,7 +142,7 @@ def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: i
             ELSE '' END AS reason
         FROM (
             SELECT request_id, user_id, min(time_ms) AS time_ms, any_value({design.arm_sql}) AS arm,
-                any_value({degraded}) AS degraded
+                any_value({degraded}) AS degraded, any_value({steps_ms}) AS steps_ms
             FROM {log} WHERE NOT shadow AND {design.condition} GROUP BY request_id, user_id)""")
     if not database.count("requests"):
         arms = f"SELECT DISTINCT unnest(string_split(arms, ';')) FROM {log} WHERE arms <> '' ORDER BY 1"
@@ -254,16 +256,16 @@ def _read_units(database: Database, design: Design, until_ms: int) -> Units:
 def _read_facts(database: Database, design: Design, units: Units, until_ms: int) -> tuple[ArmFacts, ...]:
     missing = f"contains(degraded, {quote_text(f': {design.name}.')} || arm)"
     of_requests = database.rows(
-        f"SELECT arm, count(*), avg((degraded <> '')::INT), avg({missing}::INT) FROM requests "
-        "WHERE reason = '' GROUP BY arm"
+        f"SELECT arm, count(*), avg((degraded <> '')::INT), avg({missing}::INT), "
+        "quantile_cont(steps_ms, 0.99) FROM requests WHERE reason = '' GROUP BY arm"
     )
-    pages = {arm: (n, degraded, got_control) for arm, n, degraded, got_control in of_requests}
+    pages = {arm: (n, degraded, got_control, p99_ms) for arm, n, degraded, got_control, p99_ms in of_requests}
     is_counted = "true" if design.kind == "session" else "n_arms = 1"
     exposed = dict(database.rows(f"SELECT arm, count(*) FROM units WHERE {is_counted} GROUP BY arm"))
     creators = _read_creators(database, design, until_ms) if design.kind == "user" else {}
     complete = np.bincount(units.arm, minlength=len(design.arms)).tolist()
     return tuple(
-        ArmFacts(arm, exposed.get(arm, 0), complete[i], *pages.get(arm, (0, None, None)), creators.get(arm))
+        ArmFacts(arm, exposed.get(arm, 0), complete[i], *pages.get(arm, NO_PAGES), creators.get(arm))
         for i, arm in enumerate(design.arms)
     )
 

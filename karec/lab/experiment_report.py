@@ -24,7 +24,7 @@ EFFECT_HEAD = ("metric", "arm", "control", "the arm", "change", "one look", "p",
 def look_tables(look: Look) -> Iterator[Table]:
     yield Table(
         f"{look.name}, version {look.version}, until {_day(look.until_ms)} UTC",
-        ("arm", "units", "complete", "pages", "degraded", "got control", "creators"),
+        ("arm", "units", "complete", "pages", "degraded", "got control", "p99 ms", "creators"),
         [
             (
                 facts.arm,
@@ -33,13 +33,14 @@ def look_tables(look: Look) -> Iterator[Table]:
                 f"{facts.requests:,}",
                 _percent(facts.degraded, "not logged"),
                 _percent(facts.got_control, "not logged"),
+                "not logged" if facts.p99_ms is None else f"{facts.p99_ms:.1f}",
                 "not in the events" if facts.creators is None else f"{facts.creators:,}",
             )
             for facts in look.facts
         ],
         f"complete: the {look.metrics.days} days of the outcome are over. creators: of equal numbers of "
-        f"units. p of the sample ratio: {_p(look.sample_ratio_p)}. The log has no times of pages, and "
-        "karec_page_seconds of the service no arms.",
+        f"units. p of the sample ratio: {_p(look.sample_ratio_p)}. p99: of the summed run times "
+        "of the steps of a page.",
     )
     if look.has_mismatch:
         return

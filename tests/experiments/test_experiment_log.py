@@ -200,17 +200,24 @@ def test_facts_have_degraded_pages_and_those_that_got_control(read):
     control, diverse = log.facts
     assert (diverse.degraded, diverse.got_control) == (0.75, 0.25) and control.degraded == 0
     assert log.units.values["degraded"].tolist() == [0, 3]
+    assert (control.p99_ms, diverse.p99_ms) == (1, 1)
+
+
+def test_p99_is_that_of_the_pages_of_an_arm(read):
+    requests = [(f"r{i}", i, START_MS + i, {"dpp": "control"}, ()) for i in range(200)]
+    control, diverse = read(requests, []).facts
+    assert control.p99_ms == np.quantile(1 + np.arange(200) % 10, 0.99) and diverse.p99_ms is None
 
 
 def test_log_without_the_column_degraded_is_read_unless_a_metric_needs_it(read, tmp_path):
     metrics = Metrics(primary="like", days=2)
     read(REQUESTS, EVENTS)
     for part in (tmp_path / "log").glob("*.parquet"):
-        pq.write_table(pq.read_table(part).drop_columns("degraded"), part)
+        pq.write_table(pq.read_table(part).drop_columns(["degraded", "steps_ms"]), part)
     design = Design.of_experiment(experiments(metrics=metrics), "dpp")
     log = read_experiment_log(design, tmp_path / "log", tmp_path / "events", NOW_MS)
     assert log.units.values["like"].tolist() == [2, 0]
-    assert [one.degraded for one in log.facts] == [None, None]
+    assert [(one.degraded, one.p99_ms) for one in log.facts] == [(None, None)] * 2
     with pytest.raises(DataError, match="lacks the column degraded"):
         read_experiment_log(
             Design.of_experiment(experiments(), "dpp"), tmp_path / "log", tmp_path / "events", NOW_MS

@@ -14,7 +14,9 @@ from karec.experiments.units import ArmFacts, ExperimentLog
 
 def log_of(units, counts=None):
     counts = np.bincount(units.arm, minlength=len(units.arms)).tolist() if counts is None else counts
-    facts = tuple(ArmFacts(arm, n, n, n, None, None, None) for arm, n in zip(units.arms, counts, strict=True))
+    facts = tuple(
+        ArmFacts(arm, n, n, n, None, None, None, None) for arm, n in zip(units.arms, counts, strict=True)
+    )
     return ExperimentLog(units, facts, 0, {})
 
 
