@@ -49,7 +49,7 @@ from karec.object_store import is_url
 from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
 from karec.online.read_log import read_log
 from karec.online.store.open import open_store
-from karec.samples.from_events import find_exposures
+from karec.samples.outcomes import add_feedback, find_exposures
 from karec.times import DAY_MS
 from karec.toml import convert
 
@@ -134,10 +134,7 @@ def _impressions(head: Head, events: Events, ids: NDArray[Any]) -> Iterator[Row]
     own = events.take((events.item_type == WORK) & np.isin(events.item_id, ids))
     shown = own.take(own.kind == IMPRESSION)
     feedback = own.take((own.kind == LABEL) | (own.kind == PLAY))
-    index = find_exposures(shown, feedback)
-    bits, play_ms = shown.labels.copy(), np.maximum(shown.play_ms, 0)
-    np.bitwise_or.at(bits, index[index >= 0], feedback.labels[index >= 0])
-    np.maximum.at(play_ms, index[index >= 0], feedback.play_ms[index >= 0])
+    bits, play_ms = add_feedback(shown, feedback, find_exposures(shown, feedback))
     for scene in np.unique(shown.scene).tolist():
         rows = shown.scene == scene
         yield {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import IMPRESSION, LABEL, WORK, Events, Head
+from karec.aggregates.events import WORK, Events, Head
 from karec.catalog.schema import Meaning
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval, ece
@@ -20,7 +20,7 @@ from karec.evaluate.metrics.platt import fit_calibration
 from karec.logs.read import RankLog
 from karec.pipeline.mix import ScoreCalibration
 from karec.pipeline.types import WORK_TYPE
-from karec.samples.from_events import find_exposures
+from karec.samples.outcomes import logged_outcomes
 from karec.times import DAY_MS
 
 MIN_ROWS, MIN_POSITIVES = 500, 20  # with fewer, the error of a rate of 0.1 is above 0.02
@@ -69,20 +69,12 @@ def served_outcomes(
     stored_type = WORK if item_type == WORK_TYPE else item_type
     is_on_page = (log.page_position >= 0) & ~log.shadow
     log = log.take(is_on_page & (log.item_type == stored_type) & (log.scene == scene))
-    own = events.take(events.item_type == stored_type)
-    shown, feedback = own.take(own.kind == IMPRESSION), own.take(own.kind == LABEL)
-    bits, index = shown.labels.copy(), find_exposures(shown, feedback)
-    np.bitwise_or.at(bits, index[index >= 0], feedback.labels[index >= 0])
+    bits, is_reported = logged_outcomes(log, events, stored_type)
     labels = {
         name: (bits >> np.uint64(bit) & np.uint64(1)).astype(bool) for bit, name in enumerate(head.labels)
     }
-    is_enjoyed = meaning.is_enjoyed(labels)
-    keys = zip(shown.request_id.tolist(), shown.item_id.tolist(), strict=True)
-    row_of = {key: row for row, key in enumerate(keys)}
-    keys = zip(log.request_id.tolist(), log.item_id.tolist(), strict=True)
-    rows = np.array([row_of.get(key, -1) for key in keys], np.int64)
-    log, rows = log.take(rows >= 0), rows[rows >= 0]
-    return ServedOutcomes(log.user_id, log.time_ms, log.fused, is_enjoyed[rows])
+    outcomes = ServedOutcomes(log.user_id, log.time_ms, log.fused, meaning.is_enjoyed(labels))
+    return outcomes.take(is_reported)
 
 
 def calibrate(

@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import IMPRESSION, LABEL, WORK, Events, Head
+from karec.aggregates.events import WORK, Events, Head
 from karec.errors import DataError
 from karec.logs.read import RankLog
-from karec.samples.from_events import find_exposures
+from karec.samples.outcomes import logged_outcomes
 
 METHODS = ("ips", "snips", "dr")
 Z = 1.959964  # 95 % of a normal distribution
@@ -118,7 +118,7 @@ def find_random_pages(
     request = np.repeat(np.arange(len(n)), n)
     is_first = (log.page_position >= 0) & (log.page_position < n_positions)
     is_long = np.bincount(request[is_first], minlength=len(n)) == n_positions
-    bits, is_reported = _outcome_bits(log, events)
+    bits, is_reported = logged_outcomes(log, events, WORK)
     has_impression = np.bincount(request[is_reported], minlength=len(n)) > 0
     kept = np.ones(len(n), bool)
     notes = []
@@ -148,21 +148,6 @@ def find_random_pages(
     return RandomPages(
         users, starts, log.logits, log.tasks, log.fused, shown, outcomes, (*labels,), (*notes,)
     )
-
-
-def _outcome_bits(log: RankLog, events: Events) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns for each row of ``log`` its labels (M,) uint64, and (M,) bool: its impression is reported."""
-    own = events.take(events.item_type == WORK)
-    shown, feedback = own.take(own.kind == IMPRESSION), own.take(own.kind == LABEL)
-    bits, index = shown.labels.copy(), find_exposures(shown, feedback)
-    np.bitwise_or.at(bits, index[index >= 0], feedback.labels[index >= 0])
-    of_key: dict[tuple[str, int], int] = {}
-    keys = zip(shown.request_id.tolist(), shown.item_id.tolist(), strict=True)
-    for key, value in zip(keys, bits.tolist(), strict=True):
-        of_key[key] = of_key.get(key, 0) | value
-    logged = [*zip(log.request_id.tolist(), log.item_id.tolist(), strict=True)]
-    is_reported = np.array([key in of_key for key in logged], bool)
-    return np.array([of_key.get(key, 0) for key in logged], np.uint64), is_reported
 
 
 def estimate_policy(pages: RandomPages, scores: NDArray[Any]) -> PolicyOutcomes:

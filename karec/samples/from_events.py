@@ -33,6 +33,7 @@ from karec.logs.parts import LogFolder
 from karec.online.read_log import EventSource, read_log
 from karec.samples.added_rows import with_added_rows
 from karec.samples.arms import ArmRows, read_request_arms
+from karec.samples.outcomes import add_feedback, find_exposures
 from karec.times import DAY_MS
 
 
@@ -183,18 +184,6 @@ def _is_in_data(shown: Events, exposures: Impressions) -> NDArray[Any]:
     return np.array([key in known for key in keys], bool)
 
 
-def find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
-    """Returns (L,) for each of ``feedback`` the index of the exposure before it, or −1."""
-    events, n = Events.concatenate([shown, feedback]), len(shown)
-    order = np.lexsort((np.arange(len(events)), events.time_ms, events.item_id, events.user_id))
-    last = np.maximum.accumulate(np.where(order < n, np.arange(len(order)), -1))
-    index = np.where(last >= 0, order[last], -1)
-    same = (events.user_id[index] == events.user_id[order]) & (events.item_id[index] == events.item_id[order])
-    result = np.empty(len(events), np.int64)
-    result[order] = np.where((index >= 0) & same, index, -1)
-    return result[n:]
-
-
 def _exposures(
     dataset: Dataset,
     head: Head,
@@ -207,9 +196,7 @@ def _exposures(
 
     ``labels_of_type``: of another item type; None: those of works.
     """
-    bits, play_ms = shown.labels.copy(), shown.play_ms.copy()
-    np.bitwise_or.at(bits, index, feedback.labels)
-    np.maximum.at(play_ms, index, feedback.play_ms)
+    bits, play_ms = add_feedback(shown, feedback, index)
     is_known_scene = (shown.scene >= 0) & (shown.scene < len(head.scenes))
     scenes = head.map_scenes(dataset.snapshot.labels.get("scene", ()))[
         np.where(is_known_scene, shown.scene, len(head.scenes))
@@ -218,8 +205,7 @@ def _exposures(
         label: (bits >> np.uint64(head.labels.index(label)) & np.uint64(1)).astype(np.uint8)
         for label in labels_of_type or dataset.exposures.labels
     }
-    # without a play event, play time is 0
-    play = None if dataset.exposures.play_ms is None else np.maximum(play_ms, 0)
+    play = None if dataset.exposures.play_ms is None else play_ms
     position = None
     if dataset.exposures.position is not None:  # events count positions from 0
         position = np.clip(shown.position + 1, 0, np.iinfo(np.int16).max).astype(np.int16)
