@@ -110,3 +110,28 @@ def test_sample_ratio_p_is_small_for_other_weights_only():
     assert sample_ratio_p([5_000, 2_500, 2_480], [0.5, 0.25, 0.25]) > 0.1
     assert sample_ratio_p([5_000, 5_050, 9], [0.5, 0.5, 0]) == sample_ratio_p([5_000, 5_050], [0.5, 0.5])
     assert sample_ratio_p([0, 0], [0.5, 0.5]) is None and sample_ratio_p([9], [1.0]) is None
+
+
+def test_few_assignments_of_sessions_find_an_effect_without_one():
+    rng = np.random.default_rng(0)
+    n_sessions = rng.geometric(0.2, 1_500)
+    user = np.repeat(np.arange(1_500), n_sessions)
+    requests = rng.integers(1, 5, len(user))
+    likes = rng.poisson(np.repeat(rng.gamma(0.5, 2, 1_500), n_sessions) * requests)
+    errors = []
+    for _ in range(400):
+        row = 2 * user + rng.integers(0, 2, len(user))  # a session has an arm; rows are users by arm
+        counts = {name: np.bincount(row, values) for name, values in (("like", likes), ("request", requests))}
+        rows = np.flatnonzero(counts["request"])
+        units = Units(
+            kind="session",
+            arms=("control", "new"),
+            user=rows // 2,
+            arm=rows % 2,
+            end_ms=np.zeros(len(rows)),
+            values={name: values[rows] for name, values in counts.items()},
+            before={},
+            has_before=np.zeros(len(rows), bool),
+        )
+        errors.append(measure_effect(units, "like", "new", "control").p < 0.05)
+    assert 0.025 < np.mean(errors) < 0.08
