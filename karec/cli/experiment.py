@@ -29,7 +29,6 @@ AssignedByCaller = Annotated[
     bool, typer.Option("--assigned-by-caller", help="Callers sent the arms: do not compare them.")
 ]
 STOP = 3  # exit code: a guardrail says stop
-HISTORY_DAYS = 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +73,7 @@ def plan(
     power: Annotated[
         float, typer.Option(min=0.5, max=0.999, metavar="P", help="Probability to detect it.")
     ] = 0.8,
-    history: Annotated[
-        int, typer.Option(min=1, metavar="DAYS", help="Days of first requests to read.")
-    ] = HISTORY_DAYS,
+    history: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days of first requests to read.")] = 14,
     as_json: Json = False,
 ) -> None:
     """Print how many units and days an EXPERIMENT of CONFIG needs to detect an effect.
@@ -87,7 +84,7 @@ def plan(
     from karec.experiments.experiment_log import Design, read_experiment_log
     from karec.experiments.power import plan_metrics
     from karec.experiments.results import metrics_of
-    from karec.lab.report import Table
+    from karec.lab.experiment_report import plan_table
     from karec.times import DAY_MS
 
     experiments = _read(config, experiment)
@@ -99,21 +96,8 @@ def plan(
     if as_json:
         print_json(msgspec.to_builtins(plans))
         return
-    rows = [
-        (
-            one.metric,
-            f"{one.mean:.4g}",
-            f"{one.units:,}",
-            f"{one.units_without_cuped:,}",
-            f"more than {history}" if one.exposure_days is None else f"{one.exposure_days}",
-            "" if one.days is None else f"{one.days}",
-        )
-        for one in plans
-    ]
-    head = ("metric", "mean", "units", "without CUPED", "days of exposure", "days with outcome")
-    title = f"{experiment}: {effect:.2%} of each metric, with power {power:g}"
-    note = f"Units of control and the smallest other arm together. From {len(log.units):,} units."
-    print_tables(make_console(), [Table(title, head, rows, note)])
+    title = f"{experiment}: {effect:.2%} of each metric, with power {power:g}, from {len(log.units):,} units"
+    print_tables(make_console(), [plan_table(title, plans, history)])
 
 
 def status(

@@ -1,4 +1,4 @@
-"""Report of an experiment: tables, notes and the chart of a look."""
+"""Reports of experiments: the table of a plan; tables, notes and the chart of a look."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from karec.experiments.confidence_sequence import MIN_UNITS
 from karec.experiments.effects import Effect
+from karec.experiments.power import Plan
 from karec.experiments.results import MIN_SAMPLE_RATIO_P, Look, daily_effects
 from karec.experiments.units import ExperimentLog
 from karec.lab.report import BLUE, GREY, Chart, Table
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 EFFECT_HEAD = ("metric", "arm", "control", "the arm", "change", "one look", "p", "all looks")
+
+
+def plan_table(title: str, plans: Sequence[Plan], history: int) -> Table:
+    """Returns the units and days of each metric. `history`: days of first requests that were read."""
+    rows = [
+        (
+            one.metric,
+            f"{one.mean:.4g}",
+            f"{one.units:,}",
+            f"{one.units_without_cuped:,}",
+            f"more than {history}" if one.exposure_days is None else f"{one.exposure_days}",
+            "" if one.days is None else f"{one.days}",
+        )
+        for one in plans
+    ]
+    head = ("metric", "mean", "units", "without CUPED", "days of exposure", "days with outcome")
+    return Table(title, head, rows, "Units of control and the smallest other arm together.")
 
 
 def look_tables(look: Look) -> Iterator[Table]:
