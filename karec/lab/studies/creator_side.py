@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,8 @@ end = 2100-01-01T00:00:00Z
 arms.control.weight = 0.5
 arms.treated = {{ weight = 0.5, patches = {{ {patch} }} }}
 """
+
+Z = NormalDist().inv_cdf(0.975)
 
 Float = NDArray[np.float64]
 
@@ -237,7 +240,9 @@ def creator_side_table(results: Sequence[PatchResult], n_users: int, n_creators:
         rows.append((result.patch, "truth", f"{truth * percent:+.1f} %", "", "", "", ""))
         for kind, estimates in (("simple difference", result.simple), ("merge", result.merged)):
             values = np.array([one.difference for one in estimates])
-            error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+            # Of the intervals: the spread of a few assignments tells little.
+            errors = np.array([(one.high - one.low) / 2 / Z for one in estimates])
+            error = float(np.sqrt((errors**2).mean() / len(errors)))
             first = estimates[0]
             n_containing = sum(one.low <= truth <= one.high for one in estimates)
             rows.append(
