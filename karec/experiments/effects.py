@@ -67,19 +67,18 @@ def measure_effect(
     """
     pair = units.take(np.isin(units.arm, [units.arms.index(control), units.arms.index(arm)]))
     is_treated = pair.arm == units.arms.index(arm)
-    if units.kind == "session" and "/" not in metric:
-        metric += "/request"
+    ratio = f"{metric}/request" if units.kind == "session" and "/" not in metric else metric
     n_treated = int(is_treated.sum())
     effect = Effect(metric, arm, alpha, len(pair) - n_treated, n_treated)
     sides = is_treated, ~is_treated
     if any(
-        side.sum() < 2 or pair.values[part][side].sum() <= 0 for side in sides for part in metric.split("/")
+        side.sum() < 2 or pair.values[part][side].sum() <= 0 for side in sides for part in ratio.split("/")
     ):
         return effect
     if units.kind == "session":
-        means, se, log_se = _compare_clusters(pair, is_treated, metric)
+        means, se, log_se = _compare_clusters(pair, is_treated, ratio)
     else:
-        means, se, log_se = _compare_users(pair, is_treated, metric, has_covariates)
+        means, se, log_se = _compare_users(pair, is_treated, ratio, has_covariates)
     if not (se > 0 and min(means) > 0 and math.isfinite(log_se)):
         return effect
     log_ratio = math.log(means[1] / means[0])

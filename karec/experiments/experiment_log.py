@@ -57,7 +57,7 @@ class Design:
             name=name,
             kind=unit,
             arms=tuple(experiment.arms),
-            counts=metrics.counts,
+            counts=tuple(dict.fromkeys((*metrics.counts, "request"))),  # sessions are compared per request
             days=metrics.days,
             start_ms=experiment.start.timestamp() * 1e3,
             end_ms=experiment.end.timestamp() * 1e3,

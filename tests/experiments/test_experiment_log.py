@@ -187,6 +187,12 @@ def test_sessions_have_the_events_that_name_their_requests(read):
     assert [one.complete for one in log.facts] == [2, 1]
 
 
+@pytest.mark.parametrize("unit", ["user", "session"])
+def test_log_always_has_the_number_of_requests(read, unit):
+    log = read(REQUESTS, EVENTS, unit=unit, metrics=Metrics(primary="like", days=2))
+    assert log.units.values["request"].tolist() == [2, 1]
+
+
 def test_facts_have_degraded_pages_and_those_that_got_control(read):
     missing = "request.experiments: dpp.diverse"
     requests = [

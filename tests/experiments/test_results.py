@@ -28,6 +28,13 @@ def test_look_measures_every_metric_of_every_arm():
     assert look.stops == [("new", "like")]
 
 
+def test_look_at_sessions_has_effects_and_guardrails_by_the_names_of_the_metrics():
+    units = replace(draw_units(4_000, 0.3), kind="session")
+    look = take_look(log_of(units), "dpp", EXPERIMENT)
+    assert [one.metric for one in (*look.primary, *look.others)] == ["like", "impression", "like/impression"]
+    assert look.stops == [("new", "like")]
+
+
 def test_mismatch_of_the_sample_ratio_hides_the_result():
     look = take_look(log_of(draw_units(4_000, 0.3), [2_000, 2_400]), "dpp", EXPERIMENT)
     assert look.has_mismatch and look.sample_ratio_p < 0.001
