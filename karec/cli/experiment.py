@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,8 +16,6 @@ from karec.cli.options import DAY_FORMATS, Config, Json
 from karec.cli.output import make_console, print_json, print_notes, print_tables
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from karec.experiments.results import Look
     from karec.experiments.settings import Experiments
     from karec.experiments.units import ExperimentLog
@@ -164,22 +161,20 @@ def _read(config: Path, name: str) -> Experiments:
 
 
 def _look(config: Path, name: str, source: Source, assigned_by_caller: bool) -> tuple[ExperimentLog, Look]:
+    from karec.bundle import Bundle
+    from karec.catalog.schema import CREATOR
+    from karec.config.scenes import Config as SceneConfig
     from karec.experiments.experiment_log import Design, read_experiment_log
     from karec.experiments.results import take_look
     from karec.experiments.units import check_assignment
 
     experiments = _read(config, name)
     design = Design.of_experiment(experiments, name)
-    log = read_experiment_log(design, source.log, source.read_events(config), source.now_ms)
+    bundle = Bundle.open(SceneConfig.read(config).follow_bundle(), verify=False)
+    works = {"item_id": bundle.snapshot.works.ids, "creator_id": bundle.snapshot.works.columns[CREATOR]}
+    log = read_experiment_log(design, source.log, source.read_events(config), source.now_ms, works)
     if not assigned_by_caller:
-        check_assignment(log.units, experiments, name, _user_ids(config))
+        naming = bundle.naming  # users newer than the bundle have no known id
+        ids_of = None if naming is None else partial(naming.users.names, missing="none")
+        check_assignment(log.units, experiments, name, ids_of or (lambda users: users))
     return log, take_look(log, name, experiments.experiments[name])
-
-
-def _user_ids(config: Path) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Returns a function from user numbers to the platform's ids, None for users newer than the bundle."""
-    from karec.bundle import Bundle
-    from karec.config.scenes import Config as SceneConfig
-
-    naming = Bundle.open(SceneConfig.read(config).follow_bundle(), verify=False).naming
-    return (lambda users: users) if naming is None else partial(naming.users.names, missing="none")

@@ -12,11 +12,13 @@ their own request; requests and events later than the look, which may be wrong c
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.aggregates.events import AHEAD_MS, KINDS
 from karec.data.database import Database, database_errors, open_database, quote_text, scan_sql
@@ -26,6 +28,7 @@ from karec.experiments.settings import HOLDOUT, Experiments
 from karec.experiments.units import ArmFacts, ExperimentLog, Units
 from karec.times import DAY_MS
 
+NO_WORKS = {"item_id": np.empty(0, np.int64), "creator_id": np.empty(0, np.int64)}
 NO_PAGES = 0, None, None, None
 ALL = "all"  # the arm of `Design.of_scenes`
 
@@ -81,13 +84,20 @@ class Design:
         )
 
 
-def read_experiment_log(design: Design, rank_log: Path, events: Any, now_ms: int) -> ExperimentLog:
+def read_experiment_log(
+    design: Design,
+    rank_log: Path,
+    events: Any,
+    now_ms: int,
+    works: Mapping[str, NDArray[Any]] = NO_WORKS,
+) -> ExperimentLog:
     """Returns the complete units of a design.
 
     Args:
         rank_log: folder of Parquet parts.
         events: folder of exported days, or a pyarrow.Table of `karec.online.event_files.to_table`.
         now_ms: time of the look.
+        works: `item_id` and `creator_id` (W,) int64, for impressions without a creator.
 
     Raises:
         DataError: no rank log, no request of the design, no events, an unknown count.
@@ -107,13 +117,11 @@ def read_experiment_log(design: Design, rank_log: Path, events: Any, now_ms: int
         columns = [_count_sql(name, labels, lacks_degraded) for name in design.counts]
         _load_facts(database, columns)
         units = _read_units(database, design, until_ms)
-        facts = _read_facts(database, design, units, until_ms)
+        with database.table("works", works):
+            facts = _read_facts(database, design, units, until_ms)
         reasons = "SELECT reason FROM requests UNION ALL SELECT reason FROM events"
-        left_out: dict[str, int] = dict(
-            database.rows(
-                f"SELECT reason, count(*) FROM ({reasons}) WHERE reason <> '' GROUP BY 1 ORDER BY 1"
-            )
-        )
+        counts = f"SELECT reason, count(*) FROM ({reasons}) WHERE reason <> '' GROUP BY 1 ORDER BY 1"
+        left_out: dict[str, int] = dict(database.rows(counts))
         if design.kind == "user" and (n := database.count("units", "n_arms > 1")):
             left_out["users in two arms"] = n
         return ExperimentLog(units, facts, until_ms, left_out)
@@ -160,10 +168,12 @@ def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[
             raise DataError(
                 f"{folder} has no exported events: expected events-*.parquet of karec export events"
             )
-        source = scan_sql(files)
+        source = scan_sql(files, union_by_name=True)
         metadata = f"parquet_kv_metadata({quote_text(files[-1])})"
         heads = database.rows(f"SELECT decode(value) FROM {metadata} WHERE key = 'karec.events'")
         labels = json.loads(heads[0][0])["labels"] if heads else []
+    columns = {row[0] for row in database.rows(f"DESCRIBE SELECT * FROM {source}")}
+    item_type = "coalesce(item_type, '')" if "item_type" in columns else "''"
     is_possible = f"time_ms <= least(logged_ms, {now_ms}) + {AHEAD_MS}"
     ((until_ms,),) = database.rows(f"SELECT max(time_ms) FROM {source} WHERE {is_possible}")
     if until_ms is None:
@@ -176,8 +186,8 @@ def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[
             WHEN e.time_ms < r.time_ms - {AHEAD_MS} THEN 'events before their request'
             ELSE '' END AS reason
         FROM (
-            SELECT DISTINCT ON (event_id) event, user_id, creator_id, play_ms, labels, request_id, time_ms,
-                logged_ms
+            SELECT DISTINCT ON (event_id) event, time_ms, logged_ms, user_id, item_id, creator_id, play_ms,
+                labels, request_id, {item_type} AS item_type
             FROM {source} WHERE user_id IN (SELECT user_id FROM requests WHERE reason = '')) e
         LEFT JOIN requests r ON r.request_id = e.request_id AND r.user_id = e.user_id""")
     return until_ms, labels
@@ -280,8 +290,10 @@ def _read_creators(database: Database, design: Design, until_ms: int) -> dict[st
                 FROM units WHERE n_arms = 1 AND first_ms + {window} <= {until_ms}),
             same AS (SELECT * FROM complete WHERE place <= (
                 SELECT min(n) FROM (SELECT count(*) AS n FROM complete GROUP BY arm)))
-            SELECT arm, count(DISTINCT creator_id) FROM same JOIN events USING (user_id)
-            WHERE event = 'impression' AND reason = '' AND creator_id IS NOT NULL
+            SELECT arm, count(DISTINCT coalesce(e.creator_id, w.creator_id)) AS n
+            FROM same JOIN events e USING (user_id)
+                LEFT JOIN works w ON w.item_id = e.item_id AND e.item_type = ''
+            WHERE event = 'impression' AND reason = ''
                 AND moment_ms >= first_ms AND moment_ms < first_ms + {window}
-            GROUP BY arm""")
+            GROUP BY arm HAVING n > 0""")
     )

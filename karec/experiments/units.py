@@ -62,7 +62,7 @@ class ArmFacts:
     degraded     fraction of the pages that were degraded; None if the log lacks it
     got_control  fraction of the pages that got control because the arm's model is missing; None likewise
     p99_ms       99th percentile of the summed run times of a page's steps; None likewise
-    creators     creators shown to as many units as the smallest arm has; None if the events lack them
+    creators     creators shown to as many units as the smallest arm has; None if unknown
     """
 
     arm: str

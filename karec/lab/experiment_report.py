@@ -52,7 +52,7 @@ def look_tables(look: Look) -> Iterator[Table]:
                 _percent(facts.degraded, "not logged"),
                 _percent(facts.got_control, "not logged"),
                 "not logged" if facts.p99_ms is None else f"{facts.p99_ms:.1f}",
-                "not in the events" if facts.creators is None else f"{facts.creators:,}",
+                "unknown" if facts.creators is None else f"{facts.creators:,}",
             )
             for facts in look.facts
         ],

@@ -237,6 +237,15 @@ def test_creators_are_counted_over_equal_numbers_of_units(read):
     assert [one.creators for one in read(requests, rows).facts] == [4, 3]
 
 
+def test_creators_of_works_stand_in_for_those_that_events_lack(read, tmp_path):
+    rows = [event(1, 2, item_id=item) for item in (5, 6, 7)] + [event(2, 6, item_id=5, creator_id=9)]
+    assert [one.creators for one in read(REQUESTS, rows).facts] == [None, 1]
+    works = {"item_id": np.array([5, 6]), "creator_id": np.array([50, 60])}
+    design = Design.of_experiment(experiments(), "dpp")
+    log = read_experiment_log(design, tmp_path / "log", tmp_path / "events", NOW_MS, works)
+    assert [one.creators for one in log.facts] == [2, 1]
+
+
 @pytest.mark.parametrize("metric", ["lke", "like/lke"])
 def test_unknown_metric_is_refused(read, metric):
     with pytest.raises(DataError, match=r"'lke' of a metric is unknown \(did you mean 'like'\?\)"):
