@@ -240,12 +240,12 @@ def tower_logits(
     """Returns (M, T): scale · (slope · score + level) + bias from the exported towers.
 
     The score is ⟨task vector, item vector⟩, plus the terms of wide towers with ``cross_weights``. The user
-    tower runs once per request. ``heads``: see run.json; ``threads``: see ``map_in_order``.
+    tower runs once per user side. ``heads``: see run.json; ``threads``: see ``map_in_order``.
     """
     scale, bias = (
         np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias")
     )
-    first, request = examples.requests()
+    first, side = examples.user_sides()
 
     def run_users(begin: int) -> tuple[NDArray[Any], ...]:
         return user_tower.run(
@@ -258,12 +258,12 @@ def tower_logits(
     def run_rows(begin: int) -> NDArray[Any]:
         rows = np.arange(begin, min(begin + BATCH, len(examples)))
         (items,) = item_tower.run(examples.own_items(rows), "item_vector")
-        request_rows = request[rows]
-        scores = np.einsum("ntd,nd->nt", users[request_rows], items)
+        sides = side[rows]
+        scores = np.einsum("ntd,nd->nt", users[sides], items)
         if cross_weights is not None:
             crosses = examples.inputs(rows)["crosses"]
             terms = [cross_weights.terms(crosses, 1 + task).sum(axis=1) for task in range(len(scale))]
             scores = scores + np.stack(terms, axis=1).astype(np.float32)
-        return np.asarray(scale * (slopes[request_rows, 1:] * scores + levels[request_rows, 1:]) + bias)
+        return np.asarray(scale * (slopes[sides, 1:] * scores + levels[sides, 1:]) + bias)
 
     return np.concatenate(list(map_in_order(run_rows, range(0, len(examples), BATCH), threads)))

@@ -82,7 +82,9 @@ class Examples:
         ``with_position``: True for rows that a model learns from. Otherwise they are as served, without a
         position.
         """
-        user, items = self.users(rows), self.own_items(rows)
+        first, side = self.user_sides(rows)
+        user = {name: values[side] for name, values in self.users(rows[first]).items()}
+        items = self.own_items(rows)
         position = self.exposures.position if with_position else None
         return {
             **user,
@@ -112,14 +114,17 @@ class Examples:
             self.items_base, self.item_rows[rows], time, counts, as_of_ms=self.as_of[rows]
         )
 
-    def requests(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Returns the first example of each request (R,) and the request of each example (M,).
+    def user_sides(self, rows: NDArray[Any] | slice = slice(None)) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns the first of ``rows (N,)`` of each user side (S,), and the user side of each row (N,).
 
-        A request is a user at a time in a scene. Its examples have equal user inputs.
+        Rows of a user side have equal user inputs: they are of one user, one ``as_of``, one hour and one
+        scene. Ages of a user's moments differ in every millisecond, so a user side is then of one time.
+        O(N log N).
         """
-        keys = np.stack([self.user_rows, self.as_of, self.exposures.time_ms, self.exposures.scene])
-        _, first, request = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-        return first, request
+        time = self.exposures.time_ms if self.encoder.users.moments else self.exposures.time_ms // HOUR_MS
+        keys = np.stack([self.user_rows, self.as_of, time, self.exposures.scene])[:, rows]
+        _, first, side = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+        return first, side
 
     def users(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
         width = self.encoder.list_length

@@ -97,6 +97,30 @@ def test_examples_equal_serving_inputs_at_the_rows_time(dataset, kind, every_hou
         assert (crosses != 0).any(axis=0).all()  # or their equality says nothing
 
 
+@pytest.mark.parametrize("has_moments", [False, True])
+@pytest.mark.parametrize("every_hours", [None, 24])
+def test_rows_of_a_user_side_have_equal_user_inputs(dataset, with_cowatch, every_hours, has_moments):
+    log, snapshot = dataset.exposures, dataset.snapshot
+    if has_moments:
+        joined = log.time_ms[0] - np.arange(len(snapshot.users)) * 7_001
+        users = replace(snapshot.users, columns={**snapshot.users.columns, "joined_ms": joined})
+        snapshot = replace(snapshot, users=users)
+    encoder = Encoder.fit(snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
+    assert bool(encoder.users.moments) == has_moments
+    as_of = None if every_hours is None else refresh_times(log.time_ms, every_hours * HOUR_MS, log.time_ms[0])
+    examples = build_examples(encoder, snapshot, log, as_of)
+    first, side = examples.user_sides()
+    of_rows, of_sides = examples.users(np.arange(len(log))), examples.users(first)
+    for name, values in of_rows.items():
+        np.testing.assert_array_equal(of_sides[name][side], values, err_msg=name)
+    rows = np.array([5, 2, 5])
+    firsts, places = examples.user_sides(rows)
+    np.testing.assert_array_equal(side[rows[firsts]][places], side[rows])
+    assert len(firsts) == len(np.unique(side[rows]))
+    has_one_time = np.array_equal(log.time_ms[first][side], log.time_ms)
+    assert has_one_time == (every_hours is None or has_moments)
+
+
 def test_scene_counters_continue_those_of_the_snapshot(dataset, encoder):
     """The snapshot is of the start, of the middle, or an older one without scene counters."""
     start, exposures = dataset.snapshot, dataset.exposures
