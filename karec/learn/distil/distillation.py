@@ -113,6 +113,7 @@ def fit_towers(
         optimizer=step_loss.optimizer,
         epochs=epochs,
         seed=settings.seed,
+        groups=None if has_lists_of_users else prepared.train_batches.sides[: step_loss.epoch_rows],
         title="training the towers",
         checkpoint=checkpoint,
         progress=progress,

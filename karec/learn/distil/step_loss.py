@@ -78,10 +78,7 @@ class StepLoss:
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         distil, model = self.distil, self.model
         is_distilling = step >= self.warm_up_steps
-        inputs = self.batches.inputs(rows, model.inputs)
-        users, items = model.user(inputs), model.item(inputs)
-        crosses = inputs["crosses"].unsqueeze(1) if model.wide is not None else None
-        logits = model.logits(users, items.unsqueeze(1), crosses).squeeze(1)
+        logits = model(self.batches.inputs_by_user(rows, model.inputs))
         loss = self.distil.label_weight * distillation_loss(
             logits if self.log_probability is None else logits - self.log_probability[rows],
             self.labels[rows],

@@ -1,4 +1,4 @@
-"""Examples as tensors. Each example is encoded once, and each item of a batch's lists is gathered once."""
+"""Examples as tensors. A user side is encoded once, and each item of a batch's lists is gathered once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from karec.catalog.schema import CREATOR
 from karec.errors import DataError
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoded_snapshot import take_vectors
-from karec.features.encoder import CONTENT, Encoder
+from karec.features.encoder import CONTENT, USER_SIDE, Encoder
 from karec.learn._torch import Tensor, torch
 from karec.samples.examples import Examples
 from karec.times import Progress
@@ -25,14 +25,15 @@ QUANTILE_ROWS = 50_000
 
 
 class Batches:
-    """M encoded examples. ``inputs(rows)`` returns those of ``Examples.inputs``, with positions, as tensors.
+    """M encoded examples, with labels. ``inputs`` and ``inputs_by_user`` return those of some as tensors.
 
-    Inputs stay in memory and each batch is moved to ``device``; labels are on ``device``. Instead of the
-    codes of ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K items in its lists
-    (zeros for padding), and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``.
-    ``follows`` and ``friends`` have only known creators, in any order, with as many columns as the longest
-    row of the batch needs. Memory per row: about 4 bytes a number, 8 a code, 4 a history slot and 4 a social
-    edge; the vectors of items, ``item_content``, are stored once per item.
+    ``sides (M,)`` is the user side of each example, see ``Examples.user_sides``. Inputs of users are encoded
+    and stored once per user side, vectors of items, ``item_content``, once per item. They stay in memory and
+    each batch is moved to ``device``; labels are on ``device``. Instead of the codes of ``history`` and
+    ``skipped`` a batch has ``works (K, I)``, the codes of the K items in its lists (zeros for padding), and
+    ``history_at``, ``skipped_at (U, H)``, the row of each slot in ``works``. ``follows`` and ``friends`` have
+    only known creators, in any order, with as many columns as the longest row of the batch needs. Memory per
+    row or user side: about 4 bytes a number, 8 a code, 4 a history slot and 4 a social edge.
     """
 
     def __init__(
@@ -46,7 +47,6 @@ class Batches:
     ) -> None:
         """Encodes ``examples`` and, after them, those of ``more``, which may show items of other types."""
         parts = (examples, *more)
-        width = examples.encoder.history_length
         self.device = torch.device(device)
         self.labels = torch.from_numpy(np.concatenate([part.labels for part in parts])).to(self.device)
         works = examples.encoder.tables(examples.snapshot).works
@@ -54,32 +54,12 @@ class Batches:
         self._item_content = torch.from_numpy(take_vectors(works, None, np.arange(-1, len(works.ids) - 1)))
         rows_of_more = np.full(len(self.labels) - len(examples), -1)  # other types have no vectors
         self._item_rows = torch.from_numpy(np.concatenate([examples.item_rows, rows_of_more]))
-        lists = {
-            name: np.concatenate([part.relations[name].latest(width) for part in parts]).astype(np.int32)
-            for name in LISTS
-            if name in names
-        }
-        self._lists = {name: torch.from_numpy(slots) for name, slots in lists.items()}
-        plain = [name for name in names if name not in (*LISTS, CONTENT)]
-        chunks: dict[str, list[Tensor]] = {name: [] for name in plain}
-        n_done, encoder = 0, examples.encoder
-        for part, rows in _chunks(parts):
-            inputs = part.inputs(rows, with_position=True)
-            for name in plain:
-                values = _known_creators(encoder, inputs[name]) if name in SOCIAL_EDGES else inputs[name]
-                chunks[name].append(torch.from_numpy(values))
-            n_done += len(rows)
-            if progress is not None:
-                progress(n_done, len(self.labels), "encoding examples")
-        self._plain = {name: torch.cat(parts) for name, parts in chunks.items()}
-        for name in SOCIAL_EDGES:
-            if name in self._plain:
-                self._plain[name] = _trimmed(self._plain[name]).contiguous()
+        self._inputs, self.sides = _encode(parts, [name for name in names if name != CONTENT], progress)
 
     @property
     def names(self) -> tuple[str, ...]:
         content = (CONTENT,) if self._item_content.shape[1] else ()
-        return (*self._plain, *content, *self._lists)
+        return (*self._inputs, *content)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,16 +70,36 @@ class Batches:
         names: Sequence[str] | None = None,
         history: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Returns the inputs ``names`` (default: all) of the examples at ``rows``.
+        """Returns the inputs ``names`` (default: all) of the examples at ``rows``, a row each.
 
         ``history (B, H)``: rows of items, −1 for an empty slot; replaces the examples' own history.
         """
-        selected = self.names if names is None else names
-        result = {name: self._plain[name][rows] for name in selected if name in self._plain}
-        if CONTENT in selected:
-            result[CONTENT] = self.item_content(self._item_rows[rows])
-        result |= {name: _trimmed(result[name]).long() for name in SOCIAL_EDGES if name in result}
-        lists = {name: self._lists[name][rows].long() for name in selected if name in self._lists}
+        return self._select(rows, self.sides[rows], self.names if names is None else names, history)
+
+    def inputs_by_user(self, rows: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Returns the inputs ``names`` of the examples at ``rows (B,)``, those of users for U ≤ B user sides.
+
+        Also ``slots (U, G)``, the places in ``rows`` of the items of each user, any place in a free slot, and
+        ``slot_of (B,)``, the slot of each item. G is the mean number of rows per user side. A side with more
+        rows is there several times, so U·G < 2·B.
+        """
+        users, slots, slot_of = _group(self.sides[rows].numpy())
+        inputs = self._select(rows, users, names)
+        return inputs | {"slots": slots.to(self.device), "slot_of": slot_of.to(self.device)}
+
+    def _select(
+        self, rows: Tensor | slice, users: Tensor, names: Sequence[str], history: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Returns the inputs of the items of ``rows``, and of the user sides ``users``."""
+        inputs = {
+            name: self._inputs[name][users if name in USER_SIDE else rows]
+            for name in names
+            if name != CONTENT
+        }
+        lists = {name: inputs.pop(name).long() for name in LISTS if name in inputs}
+        if CONTENT in names:
+            inputs[CONTENT] = self.item_content(self._item_rows[rows])
+        inputs |= {name: _trimmed(inputs[name]).long() for name in SOCIAL_EDGES if name in inputs}
         if history is not None and "history" in lists:
             lists["history"] = history
         if lists:
@@ -107,11 +107,11 @@ class Batches:
                 torch.cat([slots.flatten() for slots in lists.values()]), len(self._item_ids)
             )
             parts = torch.split(places, [slots.numel() for slots in lists.values()])
-            result |= {
+            inputs |= {
                 f"{name}_at": part.view_as(lists[name]) for name, part in zip(lists, parts, strict=True)
             }
-            result["works"] = self._item_ids.index_select(0, items)
-        return {name: value.to(self.device) for name, value in result.items()}
+            inputs["works"] = self._item_ids.index_select(0, items)
+        return {name: value.to(self.device) for name, value in inputs.items()}
 
     def item_ids(self, items: Tensor) -> Tensor:
         return self._item_ids[items].to(self.device)
@@ -128,9 +128,13 @@ class Batches:
         stride = max(len(self) // QUANTILE_ROWS, 1)
         levels = torch.linspace(0.0, 1.0, bins + 1)
         edges = {
-            name: torch.quantile(self._plain[name][::stride], levels, dim=0).T.contiguous()
+            name: torch.quantile(
+                self._inputs[name][self.sides[::stride] if name in USER_SIDE else slice(None, None, stride)],
+                levels,
+                dim=0,
+            ).T.contiguous()
             for name in NUMBERS
-            if name in self._plain
+            if name in self._inputs
         }
         if self._item_content.shape[1]:
             vectors = self._item_content[torch.unique(self._item_rows[::stride]) + 1]
@@ -148,11 +152,59 @@ class Batches:
             yield self.inputs(slice(begin, begin + size), names)
 
 
-def _chunks(parts: Sequence[Examples]) -> Iterator[tuple[Examples, NDArray[Any]]]:
-    """Yields all rows of each part, in order."""
-    for part in parts:
-        for begin in range(0, len(part), CHUNK):
-            yield part, np.arange(begin, min(begin + CHUNK, len(part)))
+def _encode(
+    parts: Sequence[Examples], names: Sequence[str], progress: Progress | None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns {name: input} with a row per user side or example, and the user side of each example."""
+    encoder, sides_of_parts = parts[0].encoder, [part.user_sides() for part in parts]
+    n_rows, n_sides = sum(map(len, parts)), sum(len(first) for first, _ in sides_of_parts)
+    inputs: dict[str, NDArray[Any]] = {}
+    for name in names:
+        dtype, shape = encoder.inputs[name]
+        shape = (encoder.history_length,) if name in LISTS else shape
+        dtype = "int32" if name in (*LISTS, *SOCIAL_EDGES) else dtype
+        inputs[name] = np.empty((n_sides if name in USER_SIDE else n_rows, *shape), dtype)
+    sides = np.empty(n_rows, np.int64)
+    begin, first_side = 0, 0
+    for part, (first, side) in zip(parts, sides_of_parts, strict=True):
+        sides[begin : begin + len(part)] = first_side + side
+        for name in (name for name in LISTS if name in inputs):
+            lists = part.relations[name].take(first).latest(encoder.history_length)
+            inputs[name][first_side : first_side + len(first)] = lists
+        order = np.argsort(side, kind="stable")
+        for at in range(0, len(part), CHUNK):
+            rows = order[at : at + CHUNK]
+            chunk = part.inputs(rows, with_position=True)
+            of_chunk, firsts = np.unique(side[rows], return_index=True)
+            for name in inputs.keys() - set(LISTS):
+                if name in SOCIAL_EDGES:
+                    inputs[name][first_side + of_chunk] = _known_creators(encoder, chunk[name][firsts])
+                elif name in USER_SIDE:
+                    inputs[name][first_side + of_chunk] = chunk[name][firsts]
+                else:
+                    inputs[name][begin + rows] = chunk[name]
+            if progress is not None:
+                progress(begin + at + len(rows), n_rows, "encoding examples")
+        begin, first_side = begin + len(part), first_side + len(first)
+    tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+    trimmed = {name: _trimmed(tensors[name]).contiguous() for name in SOCIAL_EDGES if name in tensors}
+    return tensors | trimmed, torch.from_numpy(sides)
+
+
+def _group(sides: NDArray[Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns users (U,), slots (U, G) and slot_of (B,) of ``sides (B,)``, see ``Batches.inputs_by_user``."""
+    order = np.argsort(sides, kind="stable")
+    distinct, first, n_rows = np.unique(sides[order], return_index=True, return_counts=True)
+    size = -(-len(sides) // max(len(distinct), 1))
+    n_parts = -(-n_rows // size)
+    place = np.arange(len(sides)) - np.repeat(first, n_rows)
+    slot = np.repeat((np.cumsum(n_parts) - n_parts) * size, n_rows) + place
+    slots = np.zeros(n_parts.sum() * size, np.int64)
+    slots[slot] = order
+    slot_of = np.empty(len(sides), np.int64)
+    slot_of[order] = slot
+    users = torch.from_numpy(np.repeat(distinct, n_parts))
+    return users, torch.from_numpy(slots).reshape(-1, size), torch.from_numpy(slot_of)
 
 
 def _distinct(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from karec.times import Progress
 WARM_UP = 0.1
 FIRST_STEPS, EXPLODED = 20, 20.0  # a loss above 20 times the mean of the first 20 steps does not recover
 CURVE_POINTS = 200
+PART_ROWS = 4  # of a user side in a step; with all of its rows, the ranker's validation AUC is 0.002 lower
 
 
 class TrainingDiverged(KarecError):
@@ -68,6 +69,7 @@ def fit(
     epochs: int,
     seed: int,
     title: str,
+    groups: Tensor | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> FitState:
@@ -79,6 +81,8 @@ def fit(
 
     Args
       loss_of   (rows, step) → mean loss of the rows (indices below ``n_rows``) at a step of the training
+      groups    (n_rows,) int64: rows of a group are together in parts of PART_ROWS, so that a step reads what
+                they share once. None: each row is in a random step
       score     returns the validation score of the current model; None: all ``epochs`` run, the last is kept
       title     name of the training in progress reports and errors
 
@@ -94,7 +98,7 @@ def fit(
     while not state.done:
         epoch_order = order.get_state()
         model.train()
-        for step, rows in enumerate(torch.split(torch.randperm(n_rows, generator=order), batch_size)):
+        for step, rows in enumerate(torch.split(_shuffle(n_rows, groups, order), batch_size)):
             if step >= state.step:
                 loop.step(rows, loss_of, epoch_order)
                 if progress is not None:
@@ -105,6 +109,18 @@ def fit(
     model.load_state_dict(loop.best_weights)
     model.eval()
     return state
+
+
+def _shuffle(n_rows: int, groups: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Returns a random order of the rows; of the parts of ``groups``, if any, whose rows are random."""
+    rows = torch.randperm(n_rows, generator=generator)
+    if groups is None:
+        return rows
+    rows = rows[torch.argsort(groups[rows], stable=True)]
+    _, sizes = torch.unique_consecutive(groups[rows], return_counts=True)
+    place = torch.arange(n_rows) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+    part = (place % PART_ROWS == 0).cumsum(0) - 1
+    return rows[torch.argsort(torch.randperm(n_rows, generator=generator)[part], stable=True)]
 
 
 class _Loop:

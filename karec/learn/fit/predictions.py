@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from karec.evaluate.metrics.accuracy import auc
 from karec.learn._torch import Tensor, torch
-from karec.learn.fit.batches import Batches
+from karec.learn.fit.batches import IN_ORDER, Batches
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers
@@ -19,9 +19,11 @@ from karec.learn.nets.towers import Towers
 def predict(model: MmoeRanker | LogisticRegression | Towers, batches: Batches) -> NDArray[Any]:
     """Returns the logits (M, H) of a ranker, or of towers with the fused head first."""
     model.eval()
+    order = torch.argsort(batches.sides, stable=True)
+    read = batches.inputs if isinstance(model, LogisticRegression) else batches.inputs_by_user
     with torch.no_grad():
-        logits = torch.cat([model(inputs) for inputs in batches.in_order(model.inputs)])
-    return np.asarray(logits.cpu().numpy())
+        logits = torch.cat([model(read(rows, model.inputs)) for rows in torch.split(order, IN_ORDER)])
+    return np.asarray(logits[torch.argsort(order)].cpu().numpy())
 
 
 def mean_auc(logits: NDArray[Any], labels: NDArray[Any]) -> float:

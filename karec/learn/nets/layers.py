@@ -73,8 +73,6 @@ class CodeEmbedding(nn.Module):
         items = inputs[name] if by_slot else inputs["works"]
         rows, is_item = self.rows(items), (items.amax(dim=-1) > 0).to(torch.float32)
         table = self.table.weight
-        if weights is None:
-            weights = table.new_ones(len(self.sizes))
         slots = None if by_slot else inputs[f"{name}_at"]
         present = is_item if slots is None else is_item[slots]
         if len(table) <= MAX_COUNTED_CODES:
@@ -82,15 +80,20 @@ class CodeEmbedding(nn.Module):
             weight = present.unsqueeze(2).expand(slot_rows.shape)
             counts = present.new_zeros((present.shape[0], len(table)))
             counts.scatter_add_(1, slot_rows.flatten(1), weight.flatten(1))
-            total = counts @ (table * weights[self.column].unsqueeze(1))
+            total = counts @ (table if weights is None else table * weights[self.column].unsqueeze(1))
         elif slots is None:
-            vectors = (table[rows] * weights.unsqueeze(1)).sum(dim=2)
+            by_column = table[rows]
+            vectors = (by_column if weights is None else by_column * weights.unsqueeze(1)).sum(dim=2)
             total = (vectors * present.unsqueeze(2)).sum(dim=1)
         else:
-            vectors = functional.embedding_bag(
-                rows, table, mode="sum", per_sample_weights=weights.expand(rows.shape)
+            vectors = (
+                sum_of_rows(table, rows)
+                if weights is None
+                else functional.embedding_bag(
+                    rows, table, mode="sum", per_sample_weights=weights.expand(rows.shape)
+                )
             )
-            total = functional.embedding_bag(slots, vectors, per_sample_weights=present, mode="sum")
+            total = sum_of_rows(vectors * is_item.unsqueeze(1), slots)
         return total, present.sum(dim=1, keepdim=True)
 
     def sum_of_column(self, codes: Tensor, column: int) -> tuple[Tensor, Tensor]:
@@ -176,19 +179,45 @@ def embed_items(
     ]
 
 
+def by_user(items: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Returns the rows (U, G, …) of G items per user from ``items (N, …)``.
+
+    With ``slots (U, G)`` in ``inputs``, see ``Batches.inputs_by_user``; without it, each item has its own
+    user or all have one, and G = 1.
+    """
+    if "slots" not in inputs:
+        return items.unsqueeze(1)
+    slots = inputs["slots"]
+    return items.index_select(0, slots.flatten()).reshape(*slots.shape, *items.shape[1:])
+
+
+def by_item(users: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Returns the rows (N, …) of items from ``users (U, G, …)``, or (U, 1, …) for all items of a user.
+
+    Without ``slot_of`` in ``inputs``, U is N, or 1 for one user of all items, and the result has U rows.
+    """
+    if "slot_of" not in inputs:
+        return users.squeeze(1)
+    at = inputs["slot_of"]
+    if users.shape[1] == 1:
+        at = at // inputs["slots"].shape[1]
+    return users.flatten(0, 1).index_select(0, at)
+
+
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
-    """Returns the mean (N, d) of H keys, weighted by softmax attention; 0 for an empty list.
+    """Returns the means (U, G, d) of H keys, weighted by softmax attention; 0 for an empty list.
 
     The weights are softmax(⟨query, key⟩/√d).
 
     Args
-      query     (N, d)
-      keys      (U, H, d); U is N, or 1 for candidates of one user
+      query     (U, G, d) G items of each user
+      keys      (U, H, d); U is that of query, or 1 for candidates of one user
       present   (U, H) bool
     """
-    scores = torch.matmul(keys, query.unsqueeze(-1)).squeeze(-1) / keys.shape[-1] ** 0.5
+    scores = torch.matmul(query, keys.transpose(1, 2)) / keys.shape[-1] ** 0.5
+    present = present.unsqueeze(1)
     weights = torch.softmax(scores.masked_fill(~present, -1e4), dim=-1) * present
-    return torch.matmul(weights.unsqueeze(1), keys).squeeze(1)
+    return torch.matmul(weights, keys)
 
 
 def masked_mean(keys: Tensor, present: Tensor) -> Tensor:

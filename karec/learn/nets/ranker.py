@@ -26,6 +26,8 @@ from karec.learn.nets.layers import (
     PiecewiseLinear,
     Projection,
     attend,
+    by_item,
+    by_user,
     embed_items,
     masked_mean,
 )
@@ -38,7 +40,9 @@ INPUTS = (
 
 
 class MmoeRanker(nn.Module):
-    """``inputs`` (see INPUTS; N rows, user inputs 1 or N) → logits (N, T + E): tasks, then ``extra``.
+    """``inputs`` (see INPUTS) → logits (N, T + E): tasks, then ``extra``.
+
+    Inputs of users have 1 or N rows, or those of ``Batches.inputs_by_user``.
 
     The loss is computed on the members' logits (``by_member``). All members share the extra heads. These read
     the experts' outputs without a gradient: follow and play time, trained jointly, cost the other tasks 0.001
@@ -123,17 +127,18 @@ class MmoeRanker(nn.Module):
             query = query + content
         if self.cross_pieces is not None:
             skipped, has_skipped = lists[1]
-            liked, disliked = attend(query, history, has_history), attend(query, skipped, has_skipped)
+            queries = by_user(query, inputs)
+            liked = by_item(attend(queries, history, has_history), inputs)
+            disliked = by_item(attend(queries, skipped, has_skipped), inputs)
             pieces = torch.cat([numbers, self.cross_pieces(inputs["crosses"])], dim=1)
             numbers = torch.cat([numbers, inputs["crosses"]], dim=1)
             user_parts.append(masked_mean(skipped, has_skipped))
             item_parts += [liked, disliked, liked * query, disliked * query]
         else:
             user_parts.append(self.person(inputs["user_id"]).flatten(1))
-        mixed = self.from_user(torch.cat(user_parts, dim=1)) + self.from_item(
-            torch.cat([*item_parts, numbers], dim=1)
-        )
-        wide = self.wide_user(user_numbers) + self.wide_item(pieces)
+        user, wide_user = self.from_user(torch.cat(user_parts, dim=1)), self.wide_user(user_numbers)
+        mixed = by_item(user.unsqueeze(1), inputs) + self.from_item(torch.cat([*item_parts, numbers], dim=1))
+        wide = by_item(wide_user.unsqueeze(1), inputs) + self.wide_item(pieces)
         return self._heads(mixed, wide)
 
     def _heads(self, mixed: Tensor, wide: Tensor) -> Tensor:

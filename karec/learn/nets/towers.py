@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from karec.features.encoder import CONTENT, Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
-from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, Projection
+from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, Projection, by_item, by_user
 from karec.learn.nets.matching import Matching
 from karec.learn.nets.wide import WidePart
 
@@ -152,7 +152,10 @@ class ItemTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """Both towers with a scale and bias per head: ``inputs`` → logits (B, 1 + T), fused head first."""
+    """Both towers with a scale and bias per head: ``inputs`` → logits (B, 1 + T), fused head first.
+
+    Inputs of users have B rows, or those of ``Batches.inputs_by_user``.
+    """
 
     inputs: tuple[str, ...] = (*UserTower.inputs, *ItemTower.inputs)
 
@@ -191,8 +194,8 @@ class Towers(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        crosses = inputs["crosses"].unsqueeze(1) if self.wide is not None else None
-        return self.logits(self.user(inputs), self.item(inputs).unsqueeze(1), crosses).squeeze(1)
+        crosses = by_user(inputs["crosses"], inputs) if self.wide is not None else None
+        return by_item(self.logits(self.user(inputs), by_user(self.item(inputs), inputs), crosses), inputs)
 
     def logits(self, users: UserOutputs, items: Tensor, crosses: Tensor | None = None) -> Tensor:
         """Returns (B, N, 1 + T) for B users with N items each.

@@ -73,7 +73,6 @@ def _train_network(
     extra = auxiliary_tasks(exposures, prepared.encoder.tasks, auxiliary_names)
     tasks = (*prepared.encoder.tasks, *extra)
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
-    names = model.inputs
     auxiliary = torch.full((len(train), len(extra)), math.nan, device=train.device)  # unknown of other types
     auxiliary[: len(exposures)] = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
     labels = torch.cat([train.labels, auxiliary], dim=1)
@@ -87,8 +86,10 @@ def _train_network(
     log_probability = prepared.sampling_log_probabilities()
     choice, epochs = prepared.final_choice(kind), LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs
 
+    read, groups = (train.inputs, None) if kind == "lr" else (train.inputs_by_user, train.sides)
+
     def loss(rows: Tensor, _: int) -> Tensor:
-        logits = model.by_member(train.inputs(rows, names))
+        logits = model.by_member(read(rows, model.inputs))
         corrected = logits if log_probability is None else logits - log_probability[rows].unsqueeze(1)
         total = ranker_loss(corrected, labels[rows], tasks, weights)
         return total + penalty * model.penalty() if isinstance(model, LogisticRegression) else total
@@ -101,6 +102,7 @@ def _train_network(
         optimizer=optimizer,
         epochs=choice.epochs if choice else epochs,
         seed=settings.seed,
+        groups=groups,
         title=f"training {NAMES[kind]}",
         checkpoint=checkpoint,
         progress=progress,

@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import groupby
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fit.loop import TrainingDiverged, fit
+from karec.learn.fit.loop import PART_ROWS, TrainingDiverged, fit
 from karec.learn.settings.settings import OptimizerSettings
 
 
@@ -43,6 +46,32 @@ def test_fit_stops_early_and_keeps_the_best_weights():
     assert [epoch.score for epoch in finished.history] == [0.1, 0.5, 0.4, 0.3]
     assert [step for step, _ in finished.curve] == list(range(8))
     assert model.weight.item() == weight_by_step[4]  # after the second epoch of two steps
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 8))
+def test_fit_keeps_rows_of_a_group_together_in_small_parts(groups, batch_size):
+    """A group has as few parts as fit, and each part is in a random place."""
+    model, steps = torch.nn.Linear(1, 1), []
+
+    def loss_of(rows, step):
+        steps.append(rows.tolist())
+        return model.weight.square().sum()
+
+    optimizer = OptimizerSettings(batch_size=batch_size, learning_rate=1e-3, weight_decay=0.0)
+    fit(
+        model, len(groups), loss_of, None,
+        optimizer=optimizer, epochs=2, seed=0, title="x", groups=torch.tensor(groups),
+    )  # fmt: skip
+    first, second = steps[: len(steps) // 2], steps[len(steps) // 2 :]
+    for epoch in (first, second):
+        assert {len(rows) for rows in epoch[:-1]} <= {batch_size}
+        order = [row for rows in epoch for row in rows]
+        assert sorted(order) == list(range(len(groups)))
+        n_runs = sum(1 for _ in groupby(groups[row] for row in order))
+        assert n_runs <= sum(-(-groups.count(group) // PART_ROWS) for group in set(groups))
+    if len(groups) > 6 * PART_ROWS:
+        assert first != second
 
 
 @pytest.mark.parametrize("epochs", [1, 5, 6])
@@ -103,7 +132,7 @@ def dropping_model():
 
 
 def train_dropping(checkpoint, progress=None):
-    """Trains with all sources of randomness: rows, dropout, momentum."""
+    """Trains with all sources of randomness: groups and their rows, dropout, momentum."""
     model = dropping_model()
     x = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
 
@@ -117,7 +146,8 @@ def train_dropping(checkpoint, progress=None):
     finished = fit(
         model, 32, loss_of, score,
         optimizer=OptimizerSettings(batch_size=5, learning_rate=0.02, weight_decay=0.1, patience=4),
-        epochs=4, seed=5, title="x", checkpoint=checkpoint, progress=progress,
+        epochs=4, seed=5, title="x", groups=torch.arange(32) // 3 % 7, checkpoint=checkpoint,
+        progress=progress,
     )  # fmt: skip
     return model, finished
 

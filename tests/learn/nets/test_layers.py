@@ -43,6 +43,7 @@ def test_piecewise_linear_encodes_by_bin():
 def test_attention_ignores_padding_and_gives_0_if_history_is_empty():
     keys = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]], [[5.0, 5.0]] * 3])
     present = torch.tensor([[True, True, False], [False, False, False]])
-    means = attend(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), keys, present)
+    queries = torch.tensor([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
     first = np.exp(2 / np.sqrt(2)) / (np.exp(2 / np.sqrt(2)) + 1)
-    np.testing.assert_allclose(means.numpy(), [[first, 1 - first], [0, 0]], atol=1e-6)
+    means = [[[first, 1 - first], [0.5, 0.5]], [[0, 0], [0, 0]]]
+    np.testing.assert_allclose(attend(queries, keys, present).numpy(), means, atol=1e-6)

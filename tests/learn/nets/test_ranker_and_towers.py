@@ -62,6 +62,30 @@ def test_batches_inputs_equal_examples_inputs(examples, batches, mmoe):
         )
 
 
+@pytest.mark.parametrize("rows", [[7], [3, 99, 99, 500], [*range(590, 200, -1), *range(400)]])
+@pytest.mark.parametrize(
+    "kind",
+    [MmoeRanker, partial(Towers, wide=True), partial(Towers, matching=True)],
+    ids=["mmoe", "wide towers", "matching towers"],
+)
+def test_logits_and_gradients_by_user_equal_those_by_row(examples, kind, rows):
+    batches = Batches(examples, tuple(dict.fromkeys((*MATCHED, *MmoeRanker.inputs, *Towers.inputs))))
+    model, rows = build(kind, examples, batches), torch.tensor(rows)
+    weights = torch.randn(len(rows), 1, generator=torch.Generator().manual_seed(0))
+    results = []
+    for inputs in (batches.inputs(rows, model.inputs), batches.inputs_by_user(rows, model.inputs)):
+        logits = model(inputs)
+        model.zero_grad()
+        (logits * weights).mean().backward()
+        results.append((logits, [p.grad.clone() for p in model.parameters() if p.grad is not None]))
+    assert len(inputs["user_ids"]) <= 2 * len(torch.unique(batches.sides[rows]))
+    (by_row, expected), (by_user, gradients) = results
+    torch.testing.assert_close(by_user, by_row, atol=1e-6, rtol=1e-6)
+    assert len(gradients) == len(expected)
+    for gradient, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-6, rtol=1e-4)
+
+
 def test_mmoe_ranker_onnx_equals_torch(examples, mmoe, tmp_path):
     path = tmp_path / "ranker.onnx"
     inputs = {name: examples.inputs(np.arange(20))[name] for name in MmoeRanker.inputs}
