@@ -1,4 +1,4 @@
-"""Models in serving: trees of the ranker compared with ONNX Runtime and LightGBM, and the item tower."""
+"""Models: trees of the ranker compared with ONNX Runtime and LightGBM, towers, and steps of training."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import workloads
 
 from karec.config import open_bundle
+from karec.lab.simulate.world import make_world
+from karec.learn._torch import torch, torch_threads
+from karec.learn.distil.distillation import new_towers
 from karec.learn.export.trees import export_trees
+from karec.learn.fit.loop import fit
+from karec.learn.fit.prepare import prepare
 from karec.learn.run.lightgbm import trees_to_onnx
+from karec.learn.run.rankers import build_ranker, ranker_loss
+from karec.learn.settings.settings import TrainSettings
 from karec.models.trees import load_trees
 
 TREES, ROWS, FEATURES = 60, 1000, 20
+SETTINGS = TrainSettings().replace(ranker={"kind": "mmoe"}, optimizer={"batch_size": 512})
 
 
 def session_of(path):
@@ -41,6 +50,39 @@ def test_trees(compare, leaves, tmp_path):
     assert np.array_equal(run_karec(), ways["ONNX Runtime"]())
     size = f"{ROWS} rows, {TREES} trees of {leaves} leaves"
     compare("models: trees", size, run_karec, ways, items=ROWS * TREES)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Encoded days of a world in which a user has 8 rows an hour and scene, as in the demo."""
+    dataset = make_world(*workloads.TRAINING_WORLD, seed=0).dataset
+    return prepare(dataset, SETTINGS.resolve(dataset), tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.mark.parametrize("kind", ["ranker", "towers"])
+def test_training(compare, prepared, kind):
+    """Steps of 512 rows. The baseline reads random rows, each with its own copy of the user's inputs."""
+    train, tasks = prepared.train_batches, prepared.encoder.tasks
+    settings, weights = SETTINGS.replace(features={"history_length": 100}), torch.ones(len(tasks))
+    is_ranker = kind == "ranker"
+    model = build_ranker("mmoe", prepared, settings, ()) if is_ranker else new_towers(prepared, settings)
+    first = max(len(train) - workloads.TRAINED_ROWS, 0)  # the newest rows have the longest histories
+    n = len(train) - first
+
+    def train_rows(read, groups):
+        def loss(rows, _):
+            inputs = read(first + rows, model.inputs)
+            logits = model.by_member(inputs) if is_ranker else model(inputs)[:, None, 1:]
+            return ranker_loss(logits, train.labels[first + rows], tasks, weights)
+
+        fit(model, n, loss, None, optimizer=settings.optimizer, epochs=1, seed=0, title=kind, groups=groups)
+
+    def run_karec():
+        train_rows(train.inputs_by_user, train.sides[first:])
+
+    peers = {"user inputs per row": lambda: train_rows(train.inputs, None)}
+    with torch_threads(1):
+        compare(f"models: training {kind}", f"{n:,} rows", run_karec, peers, items=n)
 
 
 @pytest.mark.parametrize("n", [1, 4096])

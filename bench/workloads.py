@@ -15,6 +15,8 @@ N_ITEMS = 1_000_000
 N_LISTED = 200_000  # items of the search by lists
 N_EVENTS = 1_000_000
 WORLD = (20_000, 2_000, 20_000)  # items, users, impressions of the world that requests run in
+TRAINING_WORLD = (20_000, 500, 66_000)
+TRAINED_ROWS = 8192
 DIM, K = 64, 1000
 N_CANDIDATES = (10_000, 100_000)
 N_QUERIES = 32
@@ -24,9 +26,10 @@ Ints = NDArray[np.int64]
 
 def shrink() -> None:
     """Sets sizes for `--benchmark-disable`: every benchmark runs once, on few items."""
-    global N_ITEMS, N_LISTED, N_EVENTS, WORLD  # noqa: PLW0603
+    global N_ITEMS, N_LISTED, N_EVENTS, WORLD, TRAINING_WORLD, TRAINED_ROWS  # noqa: PLW0603
     N_ITEMS, N_LISTED, N_EVENTS = max(N_CANDIDATES), 10_000, 20_000
     WORLD = (5_000, 500, 4_000)
+    TRAINING_WORLD, TRAINED_ROWS = (2_000, 60, 6_000), 1024
 
 
 def train_world(out: Path, width: int = 0) -> Path:
