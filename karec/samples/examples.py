@@ -25,6 +25,7 @@ from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.times import HOUR_MS
 
+ONE_USER_ROWS = 3  # rows of a user side from which a call for one user is faster than a user for each row
 COUNTS = ("user_counts", "item_counts", "scene_counts")
 
 
@@ -82,15 +83,32 @@ class Examples:
         ``with_position``: True for rows that a model learns from. Otherwise they are as served, without a
         position.
         """
+        users, side, items = self.inputs_by_side(rows, with_position=with_position)
+        return {**{name: values[side] for name, values in users.items()}, **items}
+
+    def inputs_by_side(
+        self, rows: NDArray[Any], *, with_position: bool = False
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[Any], dict[str, NDArray[Any]]]:
+        """Returns the inputs of ``inputs``: of users for S user sides, the side of each row, of the items."""
         first, side = self.user_sides(rows)
-        user = {name: values[side] for name, values in self.users(rows[first]).items()}
-        items = self.own_items(rows)
+        users, items = self.users(rows[first]), self.own_items(rows)
         position = self.exposures.position if with_position else None
-        return {
-            **user,
-            **items,
-            **self.encoder.encode_crosses(user, items, None if position is None else position[rows]),
-        }
+        n_rows, order = np.bincount(side), np.argsort(side, kind="stable")
+        groups = np.split(order, np.cumsum(n_rows))  # ends with an empty one
+        few = np.flatnonzero(n_rows[side] < ONE_USER_ROWS)
+        crosses = np.empty((len(rows), len(self.encoder.names["crosses"])), np.float32)
+        for at, of in (
+            (few, side[few]),
+            *((groups[s], np.array([s])) for s in np.flatnonzero(n_rows >= ONE_USER_ROWS)),
+        ):
+            if len(at) == 0:
+                continue
+            crosses[at] = self.encoder.encode_crosses(
+                {name: values[of] for name, values in users.items()},
+                {name: values[at] for name, values in items.items()},
+                None if position is None else position[rows[at]],
+            )["crosses"]
+        return users, side, {**items, "crosses": crosses}
 
     def pool(self, row: int, items: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Returns the ranker's inputs of ``items (N,)``, ranked in the request of example ``row``.

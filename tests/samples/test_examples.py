@@ -117,6 +117,11 @@ def test_rows_of_a_user_side_have_equal_user_inputs(dataset, with_cowatch, every
     firsts, places = examples.user_sides(rows)
     np.testing.assert_array_equal(side[rows[firsts]][places], side[rows])
     assert len(firsts) == len(np.unique(side[rows]))
+    inputs = examples.inputs(np.arange(len(log)))
+    for row in range(0, len(log), 37):
+        for name, value in examples.inputs(np.array([row])).items():
+            np.testing.assert_array_equal(inputs[name][row], value[0], err_msg=name)
+    assert examples.inputs(np.arange(0))["crosses"].shape == (0, inputs["crosses"].shape[1])
     has_one_time = np.array_equal(log.time_ms[first][side], log.time_ms)
     assert has_one_time == (every_hours is None or has_moments)
 

@@ -174,15 +174,14 @@ def _encode(
         order = np.argsort(side, kind="stable")
         for at in range(0, len(part), CHUNK):
             rows = order[at : at + CHUNK]
-            chunk = part.inputs(rows, with_position=True)
-            of_chunk, firsts = np.unique(side[rows], return_index=True)
+            users, _, items = part.inputs_by_side(rows, with_position=True)
+            users |= {name: _known_creators(encoder, users[name]) for name in SOCIAL_EDGES if name in inputs}
+            sides_of_users = first_side + np.unique(side[rows])
             for name in inputs.keys() - set(LISTS):
-                if name in SOCIAL_EDGES:
-                    inputs[name][first_side + of_chunk] = _known_creators(encoder, chunk[name][firsts])
-                elif name in USER_SIDE:
-                    inputs[name][first_side + of_chunk] = chunk[name][firsts]
+                if name in USER_SIDE:
+                    inputs[name][sides_of_users] = users[name]
                 else:
-                    inputs[name][begin + rows] = chunk[name]
+                    inputs[name][begin + rows] = items[name]
             if progress is not None:
                 progress(begin + at + len(rows), n_rows, "encoding examples")
         begin, first_side = begin + len(part), first_side + len(first)
