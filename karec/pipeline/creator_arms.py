@@ -43,7 +43,8 @@ class CreatorArms:
         """Returns ``control`` with scores of the merged order, and the number of items of each arm.
 
         The best item of the merged order gets the highest score of control, the next one the second, and so
-        on: the selectors that follow see the scores of control. Cost: O(A · N log N) for A arms.
+        on: the selectors that follow see the scores of control. If some of these are equal, a selector orders
+        the items that get them. Cost: O(A · N log N) for A arms, and ``choose``.
 
         Args:
             control: N candidates with their scores.
