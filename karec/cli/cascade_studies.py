@@ -241,6 +241,7 @@ def creator_side(
     choice: WorldChoice,
     pages: Annotated[int, typer.Option(min=10, metavar="N", help="Users, with one page a way.")] = 600,
     assignments: Annotated[int, typer.Option(min=2, help="Assignments of creators to arms.")] = 6,
+    plain: Annotated[bool, typer.Option("--plain", help="Pages without DPP and page rules.")] = False,
     k: Annotated[int, typer.Option(min=1, help="Items of a page.")] = 10,
 ) -> None:
     """Compare a simple creator-side difference and the merge of orders with the truth.
@@ -256,7 +257,14 @@ def creator_side(
         world = build_world(choice, progress)
         results = list(
             study_creator_side(
-                world, config, n_users=pages, n_assignments=assignments, k=k, seed=seed, progress=progress
+                world,
+                config,
+                n_users=pages,
+                n_assignments=assignments,
+                k=k,
+                is_plain=plain,
+                seed=seed,
+                progress=progress,
             )
         )
     n_creators = len(set(world.dataset.snapshot.works.columns[CREATOR].tolist()))

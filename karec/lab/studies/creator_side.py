@@ -10,14 +10,15 @@ A patch of the last stage is tried on creators. The same users get one page each
 A creator's outcome is the sum of the true probabilities of a long view over their items of all pages. The
 truth is the mean of a creator in ``launched`` minus that in ``control``. An estimate is the difference of the
 means of treated and other creators on the pages of ``merged`` or ``simple``, with Welch's interval over
-creators. Outcomes are adjusted by those of the creator on control pages of other users (CUPED). The
+creators. With ``is_plain`` a page has the first items of the list, without DPP and page rules, which see the
+list of all arms. Outcomes are adjusted by those of the creator on control pages of other users (CUPED). The
 assignment is drawn again by other salts.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -128,11 +129,12 @@ def study_creator_side(
     n_users: int,
     n_assignments: int,
     k: int,
+    is_plain: bool,
     seed: int,
     progress: Progress,
 ) -> Iterator[PatchResult]:
     """Yields the result of each of PATCHES. ``config_path``: of ``karec demo`` on ``world``."""
-    pages = _Pages(world, config_path, n_users, k, seed, progress)
+    pages = _Pages(world, config_path, n_users, k, is_plain, seed, progress)
     cascade, _ = pages.build("control", "user", BOOST)
     control = pages.outcomes(cascade, {})
     before = replace(pages, first_user=n_users).outcomes(cascade, {})
@@ -173,6 +175,7 @@ class _Pages:
     config_path: Path
     n_users: int
     k: int
+    is_plain: bool
     seed: int
     progress: Progress
     first_user: int = 0
@@ -186,9 +189,13 @@ class _Pages:
         """Returns the cascade of an experiment with one arm of ``patch``, and its assignment by creator."""
         config = Config.read(self.config_path)
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-            file.write(SETTINGS.format(salt=salt, unit=unit, patch=patch))
+            own_patch = patch.replace('"dpp"', '"top_k"') if self.is_plain else patch
+            file.write(SETTINGS.format(salt=salt, unit=unit, patch=own_patch))
             file.flush()
-            arms_config = Config.from_table(self.config_path, {**config.table, "experiments": file.name})
+            table = {**config.table, "experiments": file.name}
+            if self.is_plain:
+                table["scenes"] = {**config.scenes, SCENE: _plain_scene(config.scenes[SCENE])}
+            arms_config = Config.from_table(self.config_path, table)
             experiments = load_experiments(arms_config)
             assert experiments is not None
             cascade = build_scenes(arms_config, [SCENE], experiments, open_bundle(self.config_path))[SCENE]
@@ -213,6 +220,13 @@ class _Pages:
             creators = np.searchsorted(self.creators, snapshot.works.columns[CREATOR][works])
             np.add.at(totals, creators, p)
         return totals
+
+
+def _plain_scene(scene: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the table of a scene whose last stage ends with ``top_k`` in place of DPP and page rules."""
+    *first, last = scene["stages"]
+    steps = [step for step in last["steps"] if step["use"] not in ("dpp", "page_rules")]
+    return {**scene, "stages": [*first, {**last, "steps": [*steps, {"use": "top_k"}]}]}
 
 
 def _with_own_scores(merged: Cascade) -> Cascade:
