@@ -81,6 +81,7 @@ karec experiment plan run/karec.toml dpp --log run/rank_log --effect 0.02
 karec experiment status run/karec.toml dpp --log run/rank_log
 karec experiment status run/karec.toml dpp --log run/rank_log --events run/events --until 2026-12-01
 karec experiment report run/karec.toml dpp --log run/rank_log --out report
+karec experiment preference run/karec.toml dpp --log run/rank_log
 karec screen library/screen.toml --train --out screened --report screened/report
 karec screen library/screen.toml --out screened
 karec export events run/karec.toml
@@ -190,6 +191,7 @@ _experiment = _add_group(
 _add("plan", experiment.plan, _experiment)
 _add("status", experiment.status, _experiment)
 _add("report", experiment.report, _experiment)
+_add("preference", experiment.preference, _experiment)
 _add("screen", screen.screen)
 _export = _add_group("export", "Export events, or parts of a cascade for hosts in other languages.")
 _add("events", export.events, _export)

@@ -148,6 +148,34 @@ def report(
     print(f"written: {page}, {data}")
 
 
+def preference(
+    config: Config,
+    experiment: Name,
+    log: Annotated[Path, typer.Option(metavar="DIR", help="Rank log: folder of its Parquet parts.")],
+    as_json: Json = False,
+) -> None:
+    """Print which arm of an interleaved EXPERIMENT users prefer: its share of each label, with an interval.
+
+    0.5 is no preference. Reads the rank log and the online store of CONFIG.
+    """
+    from karec.config.online_store import read_event_source
+    from karec.experiments.interleaving import label_preferences
+    from karec.lab.experiment_report import preference_table
+    from karec.logs.read import read_rank_log
+    from karec.online.read_log import read_log
+
+    settings = _read(config, experiment).experiments[experiment]
+    if not settings.interleave:
+        raise ValueError(f"{experiment!r} is not interleaved. Use: karec experiment status")
+    first, second = settings.arms
+    head, events = read_log(read_event_source(config))
+    shares = label_preferences(read_rank_log(log, ()), head, events, experiment, (first, second))
+    if as_json:
+        print_json({label: msgspec.to_builtins(share) for label, share in shares.items()})
+        return
+    print_tables(make_console(), [preference_table(experiment, second, first, shares)])
+
+
 def _read(config: Path, name: str) -> Experiments:
     from karec.config.arms import load_experiments
     from karec.config.scenes import Config as SceneConfig

@@ -9,6 +9,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karec.aggregates.events import WORK, Events, Head
+from karec.errors import DataError
+from karec.logs.read import RankLog
+from karec.samples.outcomes import logged_outcomes
+
 
 @dataclass(frozen=True)
 class Preference:
@@ -24,6 +29,32 @@ class Preference:
     high: float
     n_users: int
     total: float
+
+
+def label_preferences(
+    log: RankLog, head: Head, events: Events, name: str, arms: tuple[str, str]
+) -> dict[str, Preference]:
+    """Returns {label: preference} on the pages of the interleaved experiment ``name``.
+
+    Labels without a positive are left out. ``events``: of the store with ``head``; they report impressions
+    with the request id. Raises DataError if no page of the experiment has an impression and two users.
+    """
+    entry = f"{name}=interleaved"
+    is_of = np.array([entry in one.split(";") for one in log.arms.tolist()], bool)
+    log = log.take(is_of & (log.team != "") & (log.item_type == WORK))
+    bits, is_reported = logged_outcomes(log, events, WORK)
+    log, bits = log.take(is_reported), bits[is_reported]
+    if len(np.unique(log.user_id)) < 2:
+        raise DataError(
+            f"the log has no two users with reported pages of {name!r}, expected pages with {entry!r} in "
+            "arms. Report impressions with request_id."
+        )
+    outcomes = {label: bits >> np.uint64(bit) & np.uint64(1) for bit, label in enumerate(head.labels)}
+    return {
+        label: preference_share(log.user_id, log.team, outcome, arms)
+        for label, outcome in outcomes.items()
+        if outcome.any()
+    }
 
 
 def preference_share(

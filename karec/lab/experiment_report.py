@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from karec.experiments.confidence_sequence import MIN_UNITS
 from karec.experiments.effects import Effect
+from karec.experiments.interleaving import Preference
 from karec.experiments.power import Plan
 from karec.experiments.results import MIN_SAMPLE_RATIO_P, Look, daily_effects
 from karec.experiments.units import ExperimentLog
@@ -80,6 +81,22 @@ def look_tables(look: Look) -> Iterator[Table]:
     ]
     if rows:
         yield Table("Guardrails", (*EFFECT_HEAD[:5], EFFECT_HEAD[7], "limit", ""), rows)
+
+
+def preference_table(name: str, arm: str, control: str, shares: Mapping[str, Preference]) -> Table:
+    """Returns the share that ``arm`` has of each label, against ``control``."""
+    rows = [
+        (
+            label,
+            f"{one.share:.3f}",
+            f"[{one.low:.3f}, {one.high:.3f}]",
+            f"{one.total:,.0f}",
+            f"{one.n_users:,}",
+        )
+        for label, one in shares.items()
+    ]
+    note = f"Above 0.5: users prefer {arm} to {control}. Intervals of 95 %, by user."
+    return Table(f"{name}: share of {arm}", ("label", "share", "interval", "labels", "users"), rows, note)
 
 
 def effect_row(effect: Effect) -> tuple[str, ...]:

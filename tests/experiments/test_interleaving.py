@@ -1,13 +1,23 @@
 """The share of outcomes by team: its value, the coverage of its interval, and bad input."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.experiments.interleaving import preference_share
+import karec
+from karec.aggregates.events import Events, Head
+from karec.cli import main
+from karec.config import open_bundle
+from karec.errors import DataError
+from karec.experiments.interleaving import label_preferences, preference_share
+from karec.logs.read import read_rank_log
+from karec.times import HOUR_MS
 
 ARMS = ("control", "new")
+RANK_LOG = '\n[[scenes.home.side_effects]]\nuse = "rank_log"\nfolder = "log"\n'
 rows = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(ARMS), st.integers(0, 5)), min_size=2)
 
 
@@ -78,3 +88,52 @@ def test_items_without_a_team_are_left_out():
 def test_preference_share_refuses_bad_input(users, teams, outcomes, message):
     with pytest.raises(ValueError, match=message):
         preference_share(users, teams, outcomes, ARMS)
+
+
+@pytest.fixture
+def config(write_experiments, tmp_path):
+    """A karec.toml with an interleaved experiment, whose users like the items of the arm `likes`."""
+    interleave = {"coverage = 0.8": "interleave = true"}
+    path = write_experiments(interleave, more='[online]\nurl = "sqlite:online.db"\n' + RANK_LOG)
+    start = open_bundle(path).snapshot.time_ms
+    with karec.open(path, scene=None, reload=True) as swap:
+        pages = [swap.run(karec.Request(user, 5, "home", start + user)) for user in range(1, 13)]
+        rows = [
+            {
+                "event": "impression",
+                "user_id": page.request.user_id,
+                "item_id": item.item_id,
+                "request_id": page.request.request_id,
+                "time_ms": page.request.time_ms,
+                "labels": ["like"] if item.team == "likes" else [],
+            }
+            for page in pages
+            for item in page
+        ]
+        assert swap.record(rows, now_ms=start + HOUR_MS).refused == {}
+    return path, sum(bool(row["labels"]) for row in rows)
+
+
+def test_command_prints_the_share_of_each_label(config, capsys):
+    path, n_likes = config
+    command = ["experiment", "preference", str(path), "fusion", "--log", str(path.parent / "log")]
+    assert main([*command, "--json"]) == 0
+    shares = json.loads(capsys.readouterr().out)
+    like = {"share": 1.0, "low": 1.0, "high": 1.0, "n_users": 12, "total": n_likes}
+    assert shares == {"like": like}
+    assert main(command) == 0
+    assert "share of likes" in capsys.readouterr().out
+
+
+def test_command_refuses_an_experiment_that_is_not_interleaved(config, capsys):
+    path, _ = config
+    command = ["experiment", "preference", str(path), "popular", "--log", str(path.parent / "log")]
+    assert main(command) != 0
+    assert "not interleaved" in capsys.readouterr().err
+
+
+def test_label_preferences_refuse_a_log_without_pages_of_the_experiment(config):
+    path, _ = config
+    log = read_rank_log(path.parent / "log", ())
+    with pytest.raises(DataError, match="no two users with reported pages of 'other'"):
+        label_preferences(log, Head(("like",)), Events.empty(), "other", ARMS)
