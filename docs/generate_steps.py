@@ -21,7 +21,7 @@ from karec.pipeline.step import Selector, Source, Step
 from karec.toml import Place
 
 PAGE = Path(__file__).with_name("steps.md")
-WIDTH = 130
+WIDTH = 140
 ROLES = {  # a merger is not in a karec.toml
     "query_hydrator": "Query hydrators (list `query`)",
     "source": "Sources (list `recall`)",
