@@ -121,15 +121,19 @@ def read_experiments(path: Path) -> Experiments:
 
 
 def end_experiment(path: Path, name: str, now: datetime) -> str:
-    """Sets the end of an experiment to `now` in the file, which services follow. Returns the new line.
+    """Sets the end of an experiment to `now` in the file, which services follow, and returns its new line.
 
-    Raises ConfigError if the file has mistakes, then or before, or if the line of `end` has other keys.
+    An experiment that has ended keeps its end: the text then has that. Raises ConfigError if the file has
+    mistakes, or if the line of `end` has other keys.
     """
-    read_experiments(path)
+    end = read_experiments(path).experiments[name].end
+    if end <= now:
+        return f"{path}: {name} has ended at {end}"
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
     number = toml_lines(text)["experiments", name, "end"] - 1
-    new_line, n = re.subn(r"^\s*end\s*=\s*[^#\s,]+", f"end = {now:%Y-%m-%dT%H:%M:%SZ}", lines[number])
+    new_end = f"end = {now:%Y-%m-%dT%H:%M:%SZ}"
+    new_line, n = re.subn(r"^\s*end\s*=[^#,]*?(?=\s*(#|$))", new_end, lines[number], count=1)
     if not n:
         raise ConfigError(f"{path}:{number + 1}: end is not alone on its line. Set it to the present time.")
     lines[number] = new_line

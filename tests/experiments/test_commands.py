@@ -60,7 +60,26 @@ def test_status_stops_the_experiment_in_its_file_if_asked_to(config, logs):
         if old != new
     ]
     assert [old for old, _ in changed] == [END] and "popular" in experiments
-    assert main(["experiment", "status", str(config), "fusion", *logs]) == 3  # the units until then
+    after = path.read_text()
+    assert main(["experiment", "status", str(config), "fusion", *logs, "--stop"]) == 3  # the units until then
+    assert path.read_text() == after  # its end stays
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  end=2090-01-01 00:00:00Z",
+        "end = 2090-01-01 00:00:00.5+08:00  # two weeks, perhaps more",
+        "end = 2090-01-01T00:00:00Z # a=1, b=2",
+    ],
+)
+def test_end_is_replaced_in_each_way_to_write_a_time(config, line):
+    path = config.with_name("experiments.toml")
+    path.write_text(path.read_text().replace(END, line, 1))
+    now = datetime(2026, 12, 1, 4, tzinfo=UTC)
+    end_experiment(path, "fusion", now)
+    assert read_experiments(path).experiments["fusion"].end == now
+    assert line.partition("#")[2] in path.read_text()
 
 
 def test_end_that_shares_its_line_is_not_edited(tmp_path):
