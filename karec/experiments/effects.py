@@ -29,7 +29,10 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Effect:
-    """One metric of an arm against control. All fields after `n_treated` are None if an arm lacks events.
+    """One metric of an arm against control.
+
+    All fields after `n_treated` are None if an arm has fewer than two units, or both have no events. All
+    after `se` are None if one arm has no events, or if values have no variance.
 
     alpha            error probability of the intervals
     n_control, n_treated  units; of sessions, their users
@@ -70,15 +73,18 @@ def measure_effect(
     ratio = f"{metric}/request" if units.kind == "session" and "/" not in metric else metric
     n_treated = int(is_treated.sum())
     effect = Effect(metric, arm, alpha, len(pair) - n_treated, n_treated)
-    sides = is_treated, ~is_treated
-    if any(
-        side.sum() < 2 or pair.values[part][side].sum() <= 0 for side in sides for part in ratio.split("/")
-    ):
+    events, *denominators = [
+        np.bincount(is_treated, pair.values[part], minlength=2) for part in ratio.split("/")
+    ]
+    has_denominators = all(sums.all() for sums in denominators)
+    if min(effect.n_control, n_treated) < 2 or not events.any() or not has_denominators:
         return effect
     if units.kind == "session":
         means, se, log_se = _compare_clusters(pair, is_treated, ratio)
-    else:
-        means, se, log_se = _compare_users(pair, is_treated, ratio, has_covariates)
+    else:  # covariates would give an arm without events a mean
+        use_covariates = has_covariates and bool(events.all())
+        means, se, log_se = _compare_users(pair, is_treated, ratio, use_covariates)
+    effect = replace(effect, control=means[0], treated=means[1], se=se)
     if not (se > 0 and min(means) > 0 and math.isfinite(log_se)):
         return effect
     log_ratio = math.log(means[1] / means[0])
@@ -88,9 +94,6 @@ def measure_effect(
         always_valid = _interval(log_ratio, half)
     return replace(
         effect,
-        control=means[0],
-        treated=means[1],
-        se=se,
         log_se=log_se,
         relative=math.expm1(log_ratio),
         ci=_interval(log_ratio, log_se * NormalDist().inv_cdf(1 - alpha / 2)),
@@ -173,7 +176,7 @@ def _compare_users(
     groups = ~is_treated, is_treated
     ratio, aggregates = user_metric(pair, metric, groups, has_covariates=has_covariates)
     halves = 2 * NormalDist().inv_cdf((1 + ratio.confidence_level) / 2)
-    with np.errstate(all="ignore"):  # values without variance: the caller reports no effect
+    with np.errstate(all="ignore"):  # values without variance, or 0: the caller reports no interval
         result = ratio.analyze_aggregates(*aggregates)
         log_width = np.log((1 + result.rel_effect_size_ci_upper) / (1 + result.rel_effect_size_ci_lower))
     se = float(result.effect_size_ci_upper - result.effect_size_ci_lower) / halves
@@ -195,8 +198,6 @@ def _compare_clusters(
     def standard_error(values: NDArray[Any]) -> float:
         return math.sqrt(n / max(n - 1, 1) * float((np.bincount(cluster, values) ** 2).sum()))
 
-    return (
-        (float(means[0]), float(means[1])),
-        standard_error(influence),
-        standard_error(influence / means[side]),
-    )
+    with np.errstate(all="ignore"):  # a mean of 0: the caller reports no interval
+        log_se = standard_error(influence / means[side])
+    return (float(means[0]), float(means[1])), standard_error(influence), log_se

@@ -118,7 +118,7 @@ def read_experiment_log(
         _load_facts(database, columns)
         units = _read_units(database, design, until_ms)
         with database.table("works", works):
-            facts = _read_facts(database, design, units, until_ms)
+            facts = _read_facts(database, design, until_ms)
         reasons = "SELECT reason FROM requests UNION ALL SELECT reason FROM events"
         counts = f"SELECT reason, count(*) FROM ({reasons}) WHERE reason <> '' GROUP BY 1 ORDER BY 1"
         left_out: dict[str, int] = dict(database.rows(counts))
@@ -263,7 +263,7 @@ def _read_units(database: Database, design: Design, until_ms: int) -> Units:
     )
 
 
-def _read_facts(database: Database, design: Design, units: Units, until_ms: int) -> tuple[ArmFacts, ...]:
+def _read_facts(database: Database, design: Design, until_ms: int) -> tuple[ArmFacts, ...]:
     missing = f"contains(degraded, {quote_text(f': {design.name}.')} || arm)"
     of_requests = database.rows(
         f"SELECT arm, count(*), avg((degraded <> '')::INT), avg({missing}::INT), "
@@ -271,12 +271,15 @@ def _read_facts(database: Database, design: Design, units: Units, until_ms: int)
     )
     pages = {arm: (n, degraded, got_control, p99_ms) for arm, n, degraded, got_control, p99_ms in of_requests}
     is_counted = "true" if design.kind == "session" else "n_arms = 1"
-    exposed = dict(database.rows(f"SELECT arm, count(*) FROM units WHERE {is_counted} GROUP BY arm"))
+    of_units = database.rows(
+        f"SELECT arm, count(*), count(*) FILTER (first_ms + {design.days * DAY_MS} <= {until_ms}) "
+        f"FROM units WHERE {is_counted} GROUP BY arm"
+    )
+    exposed = {arm: counts for arm, *counts in of_units}
     creators = _read_creators(database, design, until_ms) if design.kind == "user" else {}
-    complete = np.bincount(units.arm, minlength=len(design.arms)).tolist()
     return tuple(
-        ArmFacts(arm, exposed.get(arm, 0), complete[i], *pages.get(arm, NO_PAGES), creators.get(arm))
-        for i, arm in enumerate(design.arms)
+        ArmFacts(arm, *exposed.get(arm, (0, 0)), *pages.get(arm, NO_PAGES), creators.get(arm))
+        for arm in design.arms
     )
 
 

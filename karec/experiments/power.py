@@ -41,19 +41,26 @@ def plan_metrics(
     """Yields a plan for the primary and the other metrics, for a fixed horizon with error probability ALPHA.
 
     `units`: all in one arm, by `Design.of_scenes`; their first requests give the units a day.
-    Raises DataError if there are no units, or none with events.
+    Raises DataError if there are no units, none with events, or if the arms get none.
     """
     metrics = metrics_of(name, experiment)
     weights = {arm: table.weight for arm, table in experiment.arms.items()}
     control = weights.pop(experiment.control)
-    smallest = min(weights.values(), default=control)
+    smallest = min((weight for weight in weights.values() if weight), default=control)
+    fraction = (control + smallest) * experiment.coverage * (1 - experiment.holdout)
+    if not (control and fraction):
+        raise DataError(f"control or coverage of {name!r} is 0, or holdout is 1: its arms get no units")
+    if not len(units):
+        raise DataError(
+            f"no unit has its {metrics.days} days after its first request of these days in the log. Give "
+            "--until the last day of the log, and --history fewer days"
+        )
     options = {
         "rel_effect_size": relative_effect,
         "power": power,
         "alpha": ALPHA / max(len(weights), 1),
         "ratio": smallest / control,
     }
-    fraction = (control + smallest) * experiment.coverage * (1 - experiment.holdout)
     for metric in (metrics.primary, *metrics.others):
         numerator, *denominator = (float(units.values[part].sum()) for part in metric.split("/"))
         if not numerator or not all(denominator):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from karec.errors import DataError
+from karec.experiments.confidence_sequence import MIN_UNITS, half_width_in_standard_errors
 from karec.experiments.effects import ALPHA, Effect, measure_effect, sample_ratio_p
 from karec.experiments.metrics import Metrics
 from karec.experiments.settings import Experiment
@@ -26,7 +28,7 @@ class Look:
     primary         effects of the primary metric, one for each arm but control, which share ALPHA
     others          effects of the other metrics, with `p_adjusted`
     guardrails      effects of the guardrails, with the alpha of `primary`
-    stops           (arm, guardrail) whose always-valid interval is beyond the limit
+    stops           (arm, guardrail) beyond the limit, by `is_beyond`
     """
 
     name: str
@@ -95,11 +97,20 @@ def daily_effects(
 
 
 def is_beyond(effect: Effect, limit: float) -> bool:
-    """Returns True if the always-valid interval is above a positive limit, or below a negative one."""
-    if effect.always_valid is None:
+    """Returns True if the always-valid interval is above a positive limit, or below a negative one.
+
+    The change from or to no events at all is beyond each limit, if the interval of the difference excludes 0.
+    """
+    if effect.always_valid is not None:
+        low, high = effect.always_valid
+        return low > limit if limit > 0 else high < limit
+    if effect.control is None or effect.treated is None or effect.se is None:
         return False
-    low, high = effect.always_valid
-    return low > limit if limit > 0 else high < limit
+    n = effect.n_control, effect.n_treated
+    if min(n) < MIN_UNITS or min(effect.control, effect.treated) > 0:
+        return False
+    half = effect.se * half_width_in_standard_errors(sum(n), effect.alpha)
+    return (effect.treated - effect.control) * math.copysign(1, limit) > half
 
 
 def _corrected(effects: Sequence[Effect]) -> list[Effect]:

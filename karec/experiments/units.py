@@ -57,7 +57,8 @@ class Units:
 class ArmFacts:
     """Counts of one arm, over all its exposed units.
 
-    units        exposed; `complete`: of these, the units whose days are over
+    units        exposed, of sessions users by the arm of their first one; `complete`: of these, those whose
+                 days are over
     requests     pages that count
     degraded     fraction of the pages that were degraded; None if the log lacks it
     got_control  fraction of the pages that got control because the arm's model is missing; None likewise

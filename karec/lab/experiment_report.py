@@ -58,7 +58,7 @@ def look_tables(look: Look) -> Iterator[Table]:
             for facts in look.facts
         ],
         f"complete: the {look.metrics.days} days of the outcome are over. creators: of equal numbers of "
-        f"units. p of the sample ratio: {_p(look.sample_ratio_p)}. p99: of the summed run times "
+        f"units. p of the sample ratio: {_p(look.sample_ratio_p) or 'unknown'}. p99: of the summed run times "
         "of the steps of a page.",
     )
     if look.has_mismatch:
@@ -100,10 +100,13 @@ def preference_table(name: str, arm: str, control: str, shares: Mapping[str, Pre
 
 
 def effect_row(effect: Effect) -> tuple[str, ...]:
-    if effect.control is None or effect.relative is None or effect.p is None:
+    if effect.control is None:
         return (effect.metric, effect.arm, "", "", "too few events", "", "", "")
+    means = f"{effect.control:.4g}", f"{effect.treated:.4g}"
+    if effect.relative is None:
+        return (effect.metric, effect.arm, *means, "no interval", "", "", "")
     p = effect.p if effect.p_adjusted is None else effect.p_adjusted
-    means = (f"{effect.control:.4g}", f"{effect.treated:.4g}", f"{effect.relative:+.2%}")
+    means = *means, f"{effect.relative:+.2%}"
     always = f"from {MIN_UNITS:,} units" if effect.always_valid is None else _interval(effect.always_valid)
     return (effect.metric, effect.arm, *means, _interval(effect.ci), _p(p), always)
 

@@ -9,6 +9,7 @@ from drawn_units import DAY_MS, EXPERIMENT, draw_units
 from karec.errors import DataError
 from karec.experiments.effects import measure_effect
 from karec.experiments.power import plan_metrics
+from karec.experiments.settings import Arm
 
 
 def planning_units(n=20_000):
@@ -55,3 +56,12 @@ def test_plan_without_events_is_refused():
         next(
             plan_metrics(replace(units, values={**units.values, "like": np.zeros(100)}), "x", EXPERIMENT, 0.1)
         )
+
+
+def test_plan_of_arms_without_units_is_refused():
+    arms = {"control": Arm(weight=0), "new": Arm(weight=1, patches={"x": 1})}
+    for values in ({"arms": arms}, {"coverage": 0}, {"holdout": 1}):
+        with pytest.raises(DataError, match="its arms get no units"):
+            next(plan_metrics(planning_units(100), "x", EXPERIMENT.replace(**values), 0.1))
+    with pytest.raises(DataError, match="no unit has its 7 days"):
+        next(plan_metrics(planning_units(100).take(np.arange(0)), "x", EXPERIMENT, 0.1))

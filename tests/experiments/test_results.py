@@ -35,6 +35,29 @@ def test_look_at_sessions_has_effects_and_guardrails_by_the_names_of_the_metrics
     assert look.stops == [("new", "like")]
 
 
+@pytest.mark.parametrize(
+    ("side", "metric"), [(0, "like"), (1, "impression")]
+)  # like = 0.02, impression = −0.5
+@pytest.mark.parametrize("kind", ["user", "session"])
+def test_change_from_or_to_no_events_is_beyond_a_guardrail(side, metric, kind):
+    units = draw_units(4_000)
+    values = {**units.values, metric: units.values[metric] * (units.arm != side)}
+    looks = [
+        take_look(log_of(replace(units, kind=kind, values=values).take(rows)), "dpp", EXPERIMENT)
+        for rows in (np.arange(4_000), np.arange(1_500))
+    ]
+    (effect,) = [one for one in looks[0].guardrails if one.metric == metric]
+    assert 0 in (effect.control, effect.treated) and effect.se > 0 and effect.relative is None
+    assert ("new", metric) in looks[0].stops and looks[1].stops == []  # too few units for all looks
+
+
+def test_few_events_of_one_arm_are_not_beyond_a_guardrail():
+    units = draw_units(4_000)
+    few = np.where((units.arm == 1) & (units.user < 9), 1.0, 0.0)
+    look = take_look(log_of(replace(units, values={**units.values, "like": few})), "dpp", EXPERIMENT)
+    assert look.guardrails[0].treated > 0 == look.guardrails[0].control and look.stops == []
+
+
 def test_mismatch_of_the_sample_ratio_hides_the_result():
     look = take_look(log_of(draw_units(4_000, 0.3), [2_000, 2_400]), "dpp", EXPERIMENT)
     assert look.has_mismatch and look.sample_ratio_p < 0.001
