@@ -275,7 +275,7 @@ def _read_facts(database: Database, design: Design, until_ms: int) -> tuple[ArmF
         f"SELECT arm, count(*), count(*) FILTER (first_ms + {design.days * DAY_MS} <= {until_ms}) "
         f"FROM units WHERE {is_counted} GROUP BY arm"
     )
-    exposed = {arm: counts for arm, *counts in of_units}
+    exposed = {arm: (n, complete) for arm, n, complete in of_units}
     creators = _read_creators(database, design, until_ms) if design.kind == "user" else {}
     return tuple(
         ArmFacts(arm, *exposed.get(arm, (0, 0)), *pages.get(arm, NO_PAGES), creators.get(arm))

@@ -106,9 +106,9 @@ def effect_row(effect: Effect) -> tuple[str, ...]:
     if effect.relative is None:
         return (effect.metric, effect.arm, *means, "no interval", "", "", "")
     p = effect.p if effect.p_adjusted is None else effect.p_adjusted
-    means = *means, f"{effect.relative:+.2%}"
+    change = f"{effect.relative:+.2%}"
     always = f"from {MIN_UNITS:,} units" if effect.always_valid is None else _interval(effect.always_valid)
-    return (effect.metric, effect.arm, *means, _interval(effect.ci), _p(p), always)
+    return (effect.metric, effect.arm, *means, change, _interval(effect.ci), _p(p), always)
 
 
 def look_notes(look: Look) -> Iterator[str]:
