@@ -39,12 +39,20 @@ class RunningRequests:
 
 
 @dataclass(frozen=True, eq=False)
+class ArmBundle:
+    """A bundle that arms of experiments name, and the online store for it."""
+
+    bundle: Bundle
+    online: OnlineBase | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Version:
     """One bundle and the cascades that serve it.
 
     ``identity`` equals another version's if configuration and bundle are the same. ``ingestion`` is None if
     the configuration has no online store; versions share it. ``online`` is the state of the online store for
-    this bundle.
+    this bundle. ``arm_bundles``: by their paths in experiments.toml.
     """
 
     identity: Hashable
@@ -52,6 +60,7 @@ class Version:
     cascades: Mapping[str, Cascade]
     ingestion: Ingestion | None = None
     online: OnlineBase | None = None
+    arm_bundles: Mapping[str, ArmBundle] = field(default_factory=dict)
     running: RunningRequests = field(default_factory=RunningRequests, init=False, repr=False)
 
     @property

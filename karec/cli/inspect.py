@@ -165,7 +165,7 @@ def _inspect_config(path: Path) -> Iterator[Section]:
                 experiment.state(now),
                 arm,
                 f"{table.weight * experiment.coverage:g}",
-                ", ".join(f"{place} = {value!r}" for place, value in table.patches.items()),
+                ", ".join(f"{place} = {value!r}" for place, value in table.changes.items()),
             )
             for name, experiment in experiments.experiments.items()
             for arm, table in experiment.arms.items()

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from karec.bundle import Bundle
+from karec.config.arm_bundles import ArmBundles, BuiltScene, build_with_bundle, open_arm_bundles
 from karec.config.assemble import build_arm, build_cascades
 from karec.config.creator_arms import scoring_stage, with_creator_arms
 from karec.config.mix import mixed_scenes
@@ -23,7 +24,7 @@ from karec.errors import ConfigError, KarecError, nearest, one_line
 from karec.experiments.assignment import fnv32a
 from karec.experiments.creators import CreatorAssignment
 from karec.experiments.scene import SceneExperiment, SceneExperiments
-from karec.experiments.settings import BY_CREATOR, Experiments, read_experiments
+from karec.experiments.settings import BUNDLE, BY_CREATOR, Experiments, read_experiments
 from karec.experiments.started import Versions, check_unchanged, read_known
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Step
@@ -53,6 +54,8 @@ def load_experiments(config: Config, known: Versions = MappingProxyType({})) -> 
     for name, layer in experiments.layers.items():
         for i, owned in enumerate(layer.paths):
             keys = owned.split(".")
+            if owned == BUNDLE:
+                continue
             if len(keys) < 3 or keys[0] != "scenes" or keys[1] not in config.scenes:
                 advice = nearest(keys[1], config.scenes) if len(keys) > 1 else ""
                 message = f"{owned!r}, expected scenes.SCENE.PLACE{advice}"
@@ -108,27 +111,35 @@ def build_scenes(
     *,
     online: Follower | None = None,
     store: OnlineStore | None = None,
+    arm_bundles: ArmBundles | None = None,
 ) -> dict[str, Cascade]:
     """Returns {scene: cascade} as ``build_cascades``, with a pipeline for each combination of arms.
 
-    Pipelines share all that no patch changes. An arm that cannot be built from the bundle is logged and gets
-    control. Experiments that have ended get no pipelines.
+    Pipelines share all that no patch changes. An arm that cannot be built from its bundle is logged and gets
+    control. Experiments that have ended get no pipelines. ``arm_bundles``: None: they are opened here.
 
     Raises ConfigError for a mistake of a scene, too many combinations, or arms that do not fit together.
     """
     if experiments is None:
         return build_cascades(config, names, bundle, online, store)
-    with_arms = partial(_with_arms, config, experiments, bundle)
+    arm_bundles = open_arm_bundles(config, experiments) if arm_bundles is None else arm_bundles
+    with_arms = partial(_with_arms, config, experiments, bundle, arm_bundles)
     return build_cascades(config, names, bundle, online, store, with_arms)
 
 
 def _with_arms(
-    config: Config, experiments: Experiments, bundle: Bundle, control: Cascade, resources: Resources
+    config: Config,
+    experiments: Experiments,
+    bundle: Bundle,
+    arm_bundles: ArmBundles,
+    control: Cascade,
+    resources: Resources,
 ) -> Cascade:
-    """Returns ``control`` with the experiments that patch its scene."""
+    """Returns ``control`` with the experiments that patch its scene, and the side effects of all bundles."""
     arms = patches_of(control.scene, experiments)
     combinations = _combinations(experiments, arms, config)
-    builder = _ArmBuilder(config, experiments, bundle, control, resources, arms, {}, {})
+    scenes: dict[str | None, BuiltScene] = {None: BuiltScene(control, resources, bundle)}
+    builder = _ArmBuilder(config, experiments, control, arms, arm_bundles, scenes, {}, {})
     for arm in dict.fromkeys((*arms, *chain.from_iterable(combinations))):
         builder.try_arm(arm)
     names = list(dict.fromkeys(experiment for experiment, _ in arms))
@@ -139,7 +150,10 @@ def _with_arms(
     }
     in_scene = tuple(builder.to_scene_experiment(name) for name in names)
     names_of_file = frozenset(experiments.experiments)
-    return control.with_fields(experiments=SceneExperiments(in_scene, pipelines, names_of_file))
+    side_effects = dict.fromkeys(chain.from_iterable(one.cascade.side_effects for one in scenes.values()))
+    return control.with_fields(
+        experiments=SceneExperiments(in_scene, pipelines, names_of_file), side_effects=tuple(side_effects)
+    )
 
 
 @dataclass(frozen=True)
@@ -147,16 +161,17 @@ class _ArmBuilder:
     """Builds the pipelines of one scene.
 
     arms     {arm: its patches in the scene}
+    scenes   {path of the bundle: the scene built from it}; None: of the bundle of karec.toml
     built    pipelines of single arms; arms of creators share (experiment, BY_CREATOR)
-    missing  {arm that cannot be built from the bundle: reason}
+    missing  {arm that cannot be built from its bundle: reason}
     """
 
     config: Config
     experiments: Experiments
-    bundle: Bundle
     control: Cascade
-    resources: Resources
     arms: Mapping[ArmName, Mapping[str, Any]]
+    arm_bundles: ArmBundles
+    scenes: dict[str | None, BuiltScene]
     built: dict[ArmName, Cascade]
     missing: dict[ArmName, str]
 
@@ -176,7 +191,7 @@ class _ArmBuilder:
             return self.built[chosen[0]]
         patches = {path: value for arm in chosen for path, value in self.arms.get(arm, {}).items()}
         scene = patch_scene(self.config, self.control.scene, patches).scene(self.control.scene)
-        pipeline = build_arm(self.control, scene, self.resources, self.bundle)
+        pipeline = build_arm(*self._scene_of(chosen), scene)
         for name in (name for name, arm in chosen if arm == BY_CREATOR):
             others = [arm for arm in chosen if arm[0] != name]
             arms = [arm for arm in self.arms if arm[0] == name and arm not in self.missing]
@@ -185,6 +200,17 @@ class _ArmBuilder:
             assignment = CreatorAssignment.from_settings(self.experiments, name)
             pipeline = with_creator_arms(pipeline, own, assignment, stage)
         return pipeline
+
+    def _scene_of(self, chosen: tuple[ArmName, ...]) -> BuiltScene:
+        """Returns the scene built from the bundle that an arm names, at most one of ``chosen``."""
+        arms = [self.experiments.experiments[name].arms.get(arm) for name, arm in chosen]
+        path = next((arm.bundle for arm in arms if arm is not None and arm.bundle), None)
+        if path is not None and path not in self.scenes:
+            other = self.arm_bundles[path]
+            if isinstance(other, str):
+                raise ConfigError(other)
+            self.scenes[path] = build_with_bundle(self.config, self.scenes[None], other)
+        return self.scenes[path]
 
     def to_scene_experiment(self, name: str) -> SceneExperiment:
         settings = self.experiments.experiments[name]

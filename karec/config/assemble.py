@@ -109,33 +109,35 @@ class _CascadeBuilder:
             scene = self.config.scene(name)
             mix = read_mix(self.config, scene, self.build)
             resources = _resources(scene, self.bundle, self.config, self.store)
-            control = _build_scene(self.config, scene, self.bundle, self.online, resources, mix)
+            exposure = [] if resources.exposure is None else [resources.exposure]
+            counters = [SideEffectQueue(build_exposure_step("exposure_counter", one)) for one in exposure]
+            control = build_scene(self.config, scene, self.bundle, self.online, resources, mix, counters)
             self.built[name] = self.with_arms(control, resources)
         return self.built[name]
 
 
-def _build_scene(
+def build_scene(
     config: Config,
     scene: Scene,
     bundle: Bundle,
     online: Follower | None,
     resources: Resources,
     mix: Mapping[str, MixedPart],
+    counters: Sequence[SideEffectQueue],
 ) -> Cascade:
+    """Returns the cascade of a scene without experiments. ``counters``: of ``resources.exposure``."""
     items, place = resources.bundle, scene.place
     query, recall, stages = _build_steps(scene, resources, bundle)
     side_effects = _steps(
         scene.side_effects, (SideEffect,), replace(resources, stages=stages), place["side_effects"]
     )
-    if resources.exposure is not None:
-        side_effects = (build_exposure_step("exposure_counter", resources.exposure), *side_effects)
-    check_wiring(query, recall, stages, side_effects, place)
+    check_wiring(query, recall, stages, (*(one.side_effect for one in counters), *side_effects), place)
     return Cascade(
         scene.name,
         query,
         recall,
         stages,
-        tuple(SideEffectQueue(step) for step in side_effects),
+        (*counters, *(SideEffectQueue(step) for step in side_effects)),
         versions={"model": bundle.model_version, "bundle": bundle.path.name, "config": scene.version},
         index=items.index,
         threads=config.threads,
@@ -151,7 +153,7 @@ def _build_scene(
     )
 
 
-def build_arm(control: Cascade, scene: Scene, resources: Resources, bundle: Bundle) -> Cascade:
+def build_arm(control: Cascade, resources: Resources, bundle: Bundle, scene: Scene) -> Cascade:
     """Returns the pipeline of an arm: ``scene`` is that of ``control`` with patches.
 
     Steps with the same table are those of ``control``, which has the same ``resources``. So are the side
@@ -265,7 +267,7 @@ def _bundle_of(config: Config) -> Bundle:
 
 
 def _resources(scene: Scene, bundle: Bundle, config: Config, store: OnlineStore | None = None) -> Resources:
-    resources = Resources(_bundle_of_type(scene, bundle), config.path.parent)
+    resources = Resources(bundle_of_type(scene, bundle), config.path.parent)
     if scene.exposure is None:
         return resources
     place = scene.place["exposure"]
@@ -278,7 +280,7 @@ def _resources(scene: Scene, bundle: Bundle, config: Config, store: OnlineStore 
     return replace(resources, exposure=controller)
 
 
-def _bundle_of_type(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
+def bundle_of_type(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
     """Returns the bundle, or its part for the item type of ``scene``."""
     if scene.item_type is None:
         return bundle

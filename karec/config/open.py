@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Hashable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, overload
@@ -13,12 +16,14 @@ from karec.bundle import Bundle, identity_of
 from karec.bundle.hot_swap import HotSwap
 from karec.bundle.remote import POLL_S
 from karec.bundle.verify import ENCODER
-from karec.bundle.version import Version
+from karec.bundle.version import ArmBundle, Version
+from karec.config.arm_bundles import ArmBundles, arm_bundle_paths, open_arm_bundles
 from karec.config.arms import build_scenes, load_experiments
 from karec.config.assemble import open_bundle
 from karec.config.mix import calibration_texts
 from karec.config.scenes import Config
 from karec.errors import KarecError
+from karec.experiments.settings import read_experiments
 from karec.experiments.started import Versions, add_known
 from karec.online.poll import Poller
 from karec.pipeline.cascade import Cascade
@@ -147,7 +152,7 @@ class _VersionSource:
     def __init__(self, path: Path, scene: str | None) -> None:
         self._path = path
         self._scene = scene
-        self._library = LibraryFollower()
+        self._libraries = defaultdict[str, LibraryFollower](LibraryFollower)  # "": of karec.toml
         self._online: OnlineSettings | None = None  # of the ingestion that is open
         self._known: Versions = {}  # versions of experiments
         self._puller = Poller(self, _VersionSource.pull, POLL_S, "karec-pull")
@@ -177,7 +182,8 @@ class _VersionSource:
         experiments = load_experiments(config, self._known)
         identity = text, identity_of(bundle.path), other_texts
         scenes = config.scenes if self._scene is None else (self._scene,)
-        online, follower, store = None, None, None
+        online, follower, store, bind = None, None, None, None
+        arm_bundles: ArmBundles = {}
         with ExitStack() as on_refusal:
             if config.online is not None:
                 from karec.config.online import bind_bundle, open_ingestion
@@ -188,11 +194,20 @@ class _VersionSource:
                     self._online = config.online
                 online = bind_bundle(ingestion, bundle, config)
                 follower, store = online.follower, ingestion.store
-            cascades = build_scenes(config, scenes, experiments, bundle, online=follower, store=store)
+                bind = partial(bind_bundle, ingestion, config=config)
+            if experiments is not None:
+                arm_bundles = open_arm_bundles(config, experiments, bind, in_child=previous is not None)
+            cascades = build_scenes(
+                config, scenes, experiments, bundle, online=follower, store=store, arm_bundles=arm_bundles
+            )
             on_refusal.pop_all()
         if experiments is not None and config.experiments is not None:
             self._known = add_known(experiments, self._known, config.experiments)
-        return Version(identity, bundle, MappingProxyType(cascades), ingestion, online)
+        arms = {path: one for path, one in arm_bundles.items() if isinstance(one, ArmBundle)}
+        if online is not None:
+            followers = tuple(one.online.follower for one in arms.values() if one.online is not None)
+            online = replace(online, arms=followers)
+        return Version(identity, bundle, MappingProxyType(cascades), ingestion, online, arms)
 
     def pull(self) -> None:
         """Pulls a new version of the bundle's URL. The next reload opens it."""
@@ -201,15 +216,21 @@ class _VersionSource:
 
     def add_refreshed(self, version: Version) -> None:
         """Adds refreshed vectors; edited items keep the vectors of their edit."""
-        online = version.online
-        on_added = (lambda: None) if online is None else online.follower.reapply_edits
-        self._library.follow(version.bundle, on_added)
+        bundles = {"": ArmBundle(version.bundle, version.online), **version.arm_bundles}
+        for path, one in bundles.items():
+            on_added = (lambda: None) if one.online is None else one.online.follower.reapply_edits
+            self._libraries[path].follow(one.bundle, on_added)
 
 
-def _other_texts(config: Config) -> tuple[bytes, ...]:
-    """Returns the content of the calibrations and of experiments.toml."""
-    experiments = () if config.experiments is None else (_text(config.experiments),)
-    return (*calibration_texts(config), *experiments)
+def _other_texts(config: Config) -> tuple[Hashable, ...]:
+    """Returns the content of the calibrations and of experiments.toml, and the identities of its bundles."""
+    if config.experiments is None:
+        return calibration_texts(config)
+    identities: list[Hashable] = []
+    with suppress(KarecError):  # a reload reports mistakes of the file
+        paths = arm_bundle_paths(read_experiments(config.experiments))
+        identities += [(path, identity_of(config.path.parent / path)) for path in paths]
+    return (*calibration_texts(config), _text(config.experiments), *identities)
 
 
 def _check_online_unchanged(path: Path, old: OnlineSettings, new: OnlineSettings | None) -> None:

@@ -12,24 +12,25 @@ from karec.config.creator_arms import creator_patch_mistake
 from karec.config.inherit import merge
 from karec.config.scenes import RECALL, Config, file_place
 from karec.errors import ConfigError, nearest
-from karec.experiments.settings import Experiments
+from karec.experiments.settings import Experiments, is_inside
 from karec.toml import Place
 
 ArmName = tuple[str, str]  # (experiment, arm)
 
 
 def patches_of(scene: str, experiments: Experiments) -> dict[ArmName, Mapping[str, Any]]:
-    """Returns {arm: its patches in the scene} of experiments that have not ended, if it has patches there."""
+    """Returns {arm: its patches in the scene} of experiments that have not ended. Arms without patches there
+    are left out, unless they name a bundle."""
     now = datetime.now(UTC)
-    arms = {
-        (name, arm): {
-            path: value for path, value in table.patches.items() if path.startswith(f"scenes.{scene}.")
-        }
-        for name, experiment in experiments.experiments.items()
-        if experiment.end > now
-        for arm, table in experiment.arms.items()
-    }
-    return {arm: patches for arm, patches in arms.items() if patches}
+    arms = dict[ArmName, Mapping[str, Any]]()
+    for name, experiment in experiments.experiments.items():
+        for arm, table in experiment.arms.items() if experiment.end > now else ():
+            patches = {
+                key: value for key, value in table.patches.items() if is_inside(key, f"scenes.{scene}")
+            }
+            if patches or table.bundle:
+                arms[name, arm] = patches
+    return arms
 
 
 def patch_scene(config: Config, scene: str, patches: Mapping[str, Any]) -> Config:

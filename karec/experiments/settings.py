@@ -46,6 +46,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # logs join names with "=" and ";"
 
 Moment = Annotated[datetime, Meta(tz=True)]
 Unit = Literal["user", "session", "creator"]
+BUNDLE = "bundle"  # the path of a layer whose arms may name a bundle
 
 
 class Layer(Settings, frozen=True):
@@ -57,10 +58,18 @@ class Layer(Settings, frozen=True):
 
 
 class Arm(Settings, frozen=True):
-    """`patches`: {path: value}. An arm without patches has the scenes of karec.toml."""
+    """`patches`: {path: value}. An arm without patches has the scenes of karec.toml. `bundle`: the folder
+    that scenes are built from, relative to karec.toml; None: that of karec.toml.
+    """
 
     weight: Fraction
     patches: Mapping[str, Any] = {}
+    bundle: Annotated[str, Meta(min_length=1)] | None = None
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """`patches`, and the bundle if there is one."""
+        return self.patches if self.bundle is None else {**self.patches, BUNDLE: self.bundle}
 
 
 class Experiment(Settings, frozen=True):
@@ -82,8 +91,9 @@ class Experiment(Settings, frozen=True):
 
     @property
     def control(self) -> str:
-        """The arm that others are compared with: the first one without patches, else the first one."""
-        return next((arm for arm, table in self.arms.items() if not table.patches), next(iter(self.arms)))
+        """The arm that others are compared with: the first one that changes nothing, else the first one."""
+        unchanged = [arm for arm, table in self.arms.items() if not table.changes]
+        return [*unchanged, *self.arms][0]
 
     def state(self, now: datetime) -> Literal["planned", "running", "ended"]:
         if now < self.start:
@@ -172,7 +182,7 @@ def _experiment_mistakes(
     for unit_id, arm in experiment.debug.items():
         if arm not in experiment.arms:
             yield place["debug"].refusal(f"no arm {arm!r}{nearest(arm, experiment.arms)}", unit_id)
-    if not any(arm.patches for arm in experiment.arms.values()):
+    if not any(arm.changes for arm in experiment.arms.values()):
         yield place.refusal("no arm has patches. An A/A test patches a parameter with its own value.", "arms")
     if experiment.interleave and [arm.weight for arm in experiment.arms.values()] != [0.5, 0.5]:
         n_arms = len(experiment.arms)
@@ -183,12 +193,18 @@ def _experiment_mistakes(
         layers = experiments.layers
         yield place.refusal(f"no layer {experiment.layer!r}{nearest(experiment.layer, layers)}", "layer")
         return
-    if experiment.interleave and experiments.layers[experiment.layer].unit == "creator":
+    unit = experiments.layers[experiment.layer].unit
+    if experiment.interleave and unit == "creator":
         yield place.refusal("true in a layer by creator, expected a layer by user or session", "interleave")
     owned = experiments.layers[experiment.layer].paths
     for arm, table in experiment.arms.items():
+        if table.bundle and (BUNDLE not in owned or experiment.interleave or unit == "creator"):
+            message = (
+                f"expected a layer by user or session with {BUNDLE!r} in its paths, and interleave = false"
+            )
+            yield place["arms"][arm].refusal(f"bundle = {table.bundle!r}, {message}", BUNDLE)
         for path in table.patches:
-            if not any(is_inside(path, owner) for owner in owned):
+            if not any(is_inside(path, owner) for owner in owned if owner != BUNDLE):
                 patches = place["arms"][arm]["patches"]
                 yield patches.refusal(f"{path} is not in its layer {experiment.layer!r}: {list(owned)}", path)
 

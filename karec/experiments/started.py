@@ -20,7 +20,8 @@ _log = logging.getLogger("karec.experiments")
 
 
 class StartedVersion(Struct, frozen=True):
-    """What decides the units of each arm, and their pages. `weights`: (arm, weight) in the file's order."""
+    """What decides the units of each arm, and their pages. `weights`: (arm, weight) in the file's order.
+    `patches`: with the bundle."""
 
     layer: str
     salt: str
@@ -96,7 +97,7 @@ def _versions(experiments: Experiments) -> dict[str, StartedVersion]:
             experiments.layers[experiment.layer].unit,
             experiment.start,
             tuple((arm, table.weight) for arm, table in experiment.arms.items()),
-            {arm: to_builtins(table.patches) for arm, table in experiment.arms.items()},
+            {arm: to_builtins(table.changes) for arm, table in experiment.arms.items()},
             experiment.holdout,
             experiment.interleave,
         )

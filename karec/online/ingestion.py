@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -37,11 +38,21 @@ _log = logging.getLogger("karec.online")
 
 @dataclass(frozen=True, eq=False)
 class OnlineBase:
-    """The online store as requests of one bundle read it, and the parser and applier of its events."""
+    """The online store as requests of one bundle read it, and the parser and applier of its events.
+
+    ``arms``: followers for the bundles of arms of experiments.
+    """
 
     follower: Follower
     parser: EventParser
     applier: EventApplier
+    arms: tuple[Follower, ...] = ()
+
+    def poll(self) -> None:
+        """Reads new events for each bundle, also if this raises what one of the followers raises."""
+        with ExitStack() as calls:
+            for follower in (self.follower, *self.arms):
+                calls.callback(follower.poll)
 
 
 class Ingestion:
@@ -108,7 +119,7 @@ class Ingestion:
         if not isinstance(events, Events):
             events, refused = online.parser.parse(events, moment, self.store)
         n_events, invalid = append_events(self.store, online.applier, events, moment)
-        self._current().follower.poll()
+        self._current().poll()
         return Acknowledgement(n_events, dict(refused + invalid))
 
     def poll(self) -> None:
@@ -118,7 +129,7 @@ class Ingestion:
             if online is None:
                 return
             try:
-                online.follower.poll()
+                online.poll()
             except Exception as error:  # the polling thread must survive
                 if str(error) != self._failure:
                     _log.warning("%s", one_line(f"events of other processes do not act yet: {error}"))

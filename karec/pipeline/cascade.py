@@ -80,7 +80,8 @@ class Cascade:
     find_similar  returns ids and scores for (view, item, k, allowed rows); None if built by hand
     mix           {item type: part} of a page of several types, the own type first (``karec.pipeline.mix``);
                   empty: pages have the own type only. ``rank`` and ``similar`` have the own type in any case
-    experiments   choose for each request the pipeline that runs its steps; None: this one
+    experiments   choose for each request the pipeline that runs its steps; None: this one. ``side_effects``
+                  are then those of all pipelines; each sees the pages of its own
     clock         seconds, for run times and deadlines
     run_times     run times of recall, the stages and their fallbacks, of requests with and without a deadline
     """
@@ -118,8 +119,9 @@ class Cascade:
                     f"side_effects: {queue!r} has no queue, give SideEffectQueue(side_effect)"
                 )
         steps = [step for stage in self.stages for step in stage.steps]
-        side_effects = [queue.side_effect for queue in self.side_effects]
-        for step in (*self.query_hydrators, *self.recall.steps, *steps, *side_effects):
+        # With experiments they may be of other bundles: the pipelines of the arms were checked.
+        effects = [] if self.experiments is not None else [queue.side_effect for queue in self.side_effects]
+        for step in (*self.query_hydrators, *self.recall.steps, *steps, *effects):
             schema = getattr(step, "schema", None)
             if schema is not None and schema is not getattr(self.index, "schema", None):
                 raise ContractError(
@@ -137,10 +139,12 @@ class Cascade:
         if self.mix and request.item_ids is None:
             self._check_scene(request)
             return self._run_mixed(request, deadline)
-        seen, page = self._make_page(request, deadline, self._choose_arms(request))
+        choice = self._choose_arms(request)
+        seen, page = self._make_page(request, deadline, choice)
         if request.item_ids is None:
-            self._offer(seen, page)
-        return page if self.naming is None else self.naming.to_ids(page, request)
+            self._offer(choice.pipeline, seen, page)
+        naming = choice.pipeline.naming
+        return page if naming is None else naming.to_ids(page, request)
 
     def _run_mixed(self, request: Request, deadline: float | None) -> Page:
         """Returns a page of all item types.
@@ -171,36 +175,36 @@ class Cascade:
                     part.view.close()
             raise
         for name, cascade in cascades.items():
-            cascade._offer(replace(seen[name], scene=request.scene), parts[name])
-            if cascade.naming is not None:
-                parts[name] = cascade.naming.to_ids(parts[name], requests[name])
+            pipeline = choices[name].pipeline
+            cascade._offer(pipeline, replace(seen[name], scene=request.scene), parts[name])
+            if pipeline.naming is not None:
+                parts[name] = pipeline.naming.to_ids(parts[name], requests[name])
         return join_parts(parts, {name: part.scene for name, part in cascades.items()}, trace, request)
 
-    def _choose_arms(self, request: Request) -> ArmChoice | None:
-        return None if self.experiments is None else self.experiments.choose(request)
+    def _choose_arms(self, request: Request) -> ArmChoice:
+        return ArmChoice(self) if self.experiments is None else self.experiments.choose(request)
 
     def with_fields(self, **fields: Any) -> Cascade:
-        """Returns a copy with other ``fields`` that shares run times and masks, unlike ``replace``.
+        """Returns a copy with other ``fields`` that shares run times and, of one index, masks.
 
         Arms of an experiment then run fallbacks by the same times.
         """
         copy = replace(self, **fields)
         object.__setattr__(copy, "run_times", self.run_times)
-        object.__setattr__(copy, "masks", self.masks)
+        if copy.index is self.index:
+            object.__setattr__(copy, "masks", self.masks)
         return copy
 
-    def _make_page(
-        self, request: Request, deadline: float | None, choice: ArmChoice | None
-    ) -> tuple[Request, Page]:
+    def _make_page(self, request: Request, deadline: float | None, choice: ArmChoice) -> tuple[Request, Page]:
         """Returns the request as the steps saw it, with its view, and its page with numbers as ids.
 
         No side effects run, and no other item types are mixed in. ``deadline``: a value of ``clock``.
         """
-        request = self._to_numbers(request)
-        pipeline = self if choice is None else choice.pipeline
+        pipeline = choice.pipeline
+        request = pipeline._to_numbers(request)
         with self._slots.hold():
             start = self.clock()
-            view = None if self.index is None else self.index.pinned()
+            view = None if pipeline.index is None else pipeline.index.pinned()
             try:
                 request = request.with_view(view)
                 if self.exposure is not None:
@@ -216,9 +220,11 @@ class Cascade:
                 self.run_times.add_request(page.trace.steps, total_ms, stages)
         return request, page
 
-    def _offer(self, request: Request, page: Page) -> None:
-        for queue in self.side_effects:
-            queue.offer(request, page)
+    def _offer(self, pipeline: Cascade, request: Request, page: Page) -> None:
+        """Offers a page of ``pipeline`` to its side effects, unless this cascade has none."""
+        for queue in pipeline.side_effects:
+            if queue in self.side_effects:
+                queue.offer(request, page)
 
     def _to_numbers(self, request: Request) -> Request:
         if self.naming is not None:
@@ -266,19 +272,16 @@ class Cascade:
             Request(user_id, k, self.scene, time_ms, item_ids=ids, first_stage=first_stage, where=where)
         )
 
-    def _run_steps(
-        self, request: Request, deadline: float | None, choice: ArmChoice | None
-    ) -> tuple[Request, Page]:
+    def _run_steps(self, request: Request, deadline: float | None, choice: ArmChoice) -> tuple[Request, Page]:
         """Returns the request as its steps saw it, and the page, which has no view."""
         self._check_scene(request)
         request, state_traces = self._read_online(self._with_moment(request))
         request, allowed_traces = self._with_allowed(request)
-        arm_traces = () if choice is None or choice.trace is None else (choice.trace,)
+        arm_traces = () if choice.trace is None else (choice.trace,)
         begun = (*arm_traces, *state_traces, *allowed_traces)
-        if choice is not None and choice.teams:
+        if choice.teams:
             return self._run_teams(request, deadline, choice, begun)
-        arms = EMPTY if choice is None else choice.counted
-        request, page, _ = self._run_from_query(request, deadline, begun, arms)
+        request, page, _ = self._run_from_query(request, deadline, begun, choice.counted)
         return request, page
 
     def _run_teams(
@@ -570,8 +573,8 @@ class ArmChoice(NamedTuple):
     """
 
     pipeline: Cascade
-    counted: Mapping[str, str]
-    trace: StepTrace | None
+    counted: Mapping[str, str] = EMPTY
+    trace: StepTrace | None = None
     teams: Mapping[str, Cascade] = EMPTY
 
 

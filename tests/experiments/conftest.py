@@ -1,9 +1,14 @@
 """A small bundle with a karec.toml and an experiments.toml of two layers."""
 
+import shutil
+
 import pytest
-from live_bundle import TEXT
+from live_bundle import TEXT, named
 from small_bundle import publish_small_bundle
 from two_experiments import EXPERIMENTS
+from two_models import HOUR_MS, publish_models, write_config
+
+from karec.config.open import open_hot_swap
 
 
 @pytest.fixture(scope="package")
@@ -30,3 +35,30 @@ def write_experiments(tmp_path, bundle_folder):
         return path
 
     return write
+
+
+@pytest.fixture(scope="package")
+def two_models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two_models")
+    bundle = publish_small_bundle(folder, ids=named(folder))
+    publish_models(bundle, folder / "other", 2)
+    return folder
+
+
+@pytest.fixture
+def folder_of_models(two_models, tmp_path):
+    for name in ("bundles", "other"):
+        shutil.copytree(two_models / name, tmp_path / name, symlinks=True)
+    write_config(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def live(folder_of_models):
+    with open_hot_swap(folder_of_models / "karec.toml", None) as live:
+        yield live
+
+
+@pytest.fixture
+def now(live):
+    return live.cascades["home"].bundle.snapshot.time_ms + HOUR_MS
