@@ -1,15 +1,18 @@
 """Measures what experiments cost in one scene of a karec.toml: three layers of two arms that patch quotas.
 
-    OMP_NUM_THREADS=1 python bench/service/experiments.py CONFIG
+    OMP_NUM_THREADS=1 python bench/service/experiments.py CONFIG [OTHER]
 
 It prints the processor time of the choice of a request's arms, and the time and memory of each pipeline. If
 the scene has freshness in rerank, it also prints the times of a page of one arm, of one that two arms fill in
-turns, and of one with arms of creators.
+turns, and of one with arms of creators. With OTHER, a folder of bundles, it prints only the memory of a
+process whose arms have patches, and of one in which an arm has the bundle OTHER.
 """
 
 from __future__ import annotations
 
+import gc
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -53,6 +56,17 @@ interleave = {interleave}
 arms.control.weight = 0.5
 arms.fresh = {{ weight = 0.5, patches = {{ "scenes.{name}.rerank.freshness.weight" = 0.1 }} }}
 """
+BUNDLE = """
+[layers.bundle]
+salt = "bundle"
+paths = ["bundle", "scenes.{name}.limits"]
+[experiments.bundle]
+layer = "bundle"
+start = 2020-01-01T00:00:00Z
+end = 2090-01-01T00:00:00Z
+arms.control.weight = 0.5
+arms.other = {{ weight = 0.5, {change} }}
+"""
 N_PAGES = 200
 IDS = (10_000_001, "3f2504e0-4f89-11d3-9a0c-0305e82c3301")
 
@@ -82,6 +96,29 @@ def main(path: Path) -> None:
     stages = {str(stage["name"]): stage for stage in config.scene(name).stages}
     if any(step["use"] == "freshness" for step in stages.get("rerank", {}).get("steps", ())):
         _print_page_times(path, name)
+
+
+def print_memory(path: Path, other: Path) -> None:
+    """Prints the memory of two processes, each after ``N_PAGES`` pages of both arms."""
+    limits = Config.read(path).scene(name := next(iter(Config.read(path).scenes)))
+    patch = f'patches = {{ "scenes.{name}.limits.recall" = {limits.limit} }}'
+    for change in (patch, f'bundle = "{other.absolute()}"'):
+        subprocess.run([sys.executable, __file__, str(path), "--arm", change], check=True)
+
+
+def print_own_memory(path: Path, change: str) -> None:
+    name = next(iter(Config.read(path).scenes))
+    config, experiments = _read(path, BUNDLE.format(name=name, change=change))
+    bundle = open_bundle(path)
+    cascade = build_scenes(config, [name], experiments, bundle)[name].without_side_effects()
+    assert cascade.experiments is not None and not cascade.experiments.missing
+    for user in bundle.snapshot.users.ids[:N_PAGES].tolist():
+        for arm in ("control", "other"):
+            cascade.run(Request(user, scene=name, arms={"bundle": arm}))
+    gc.collect()
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+    mib = {line.split()[0]: int(line.split()[1]) / 1024 for line in lines}
+    print(f"{change}: {mib['Anonymous:']:.0f} MiB of its own, {mib['Rss:']:.0f} MiB with mapped files")
 
 
 def _print_page_times(path: Path, name: str) -> None:
@@ -126,4 +163,9 @@ def _measure(build: Callable[[], Cascade]) -> tuple[float, float, Cascade]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) == 2:
+        main(Path(sys.argv[1]))
+    elif len(sys.argv) == 3:
+        print_memory(Path(sys.argv[1]), Path(sys.argv[2]))
+    else:
+        print_own_memory(Path(sys.argv[1]), sys.argv[3])
