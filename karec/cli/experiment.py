@@ -78,7 +78,8 @@ def plan(
     Reads requests of its scenes and events of the weeks before: mean and variance of each metric, what CUPED
     saves, units a day.
     """
-    from karec.experiments.experiment_log import Design, read_experiment_log
+    from karec.experiments.design import Design
+    from karec.experiments.experiment_log import read_experiment_log
     from karec.experiments.power import plan_metrics
     from karec.experiments.results import metrics_of
     from karec.lab.experiment_report import plan_table
@@ -87,7 +88,7 @@ def plan(
     experiments = _read(config, experiment)
     settings = experiments.experiments[experiment]
     days = history + metrics_of(experiment, settings).days
-    design = Design.of_scenes(experiments, experiment, source.now_ms - days * DAY_MS, source.now_ms)
+    design = Design.from_scenes(experiments, experiment, source.now_ms - days * DAY_MS, source.now_ms)
     log = read_experiment_log(design, source.log, source.read_events(config), source.now_ms)
     plans = list(plan_metrics(log.units, experiment, settings, effect, power))
     if as_json:
@@ -192,12 +193,13 @@ def _look(config: Path, name: str, source: Source, assigned_by_caller: bool) -> 
     from karec.bundle import Bundle
     from karec.catalog.schema import CREATOR
     from karec.config.scenes import Config as SceneConfig
-    from karec.experiments.experiment_log import Design, read_experiment_log
+    from karec.experiments.design import Design
+    from karec.experiments.experiment_log import read_experiment_log
     from karec.experiments.results import take_look
     from karec.experiments.units import check_assignment
 
     experiments = _read(config, name)
-    design = Design.of_experiment(experiments, name)
+    design = Design.from_experiment(experiments, name)
     bundle = Bundle.open(SceneConfig.read(config).follow_bundle(), verify=False)
     works = {"item_id": bundle.snapshot.works.ids, "creator_id": bundle.snapshot.works.columns[CREATOR]}
     log = read_experiment_log(design, source.log, source.read_events(config), source.now_ms, works)

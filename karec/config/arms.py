@@ -25,7 +25,7 @@ from karec.experiments.assignment import fnv32a
 from karec.experiments.creators import CreatorAssignment
 from karec.experiments.scene import SceneExperiment, SceneExperiments
 from karec.experiments.settings import BUNDLE, BY_CREATOR, Experiments, read_experiments
-from karec.experiments.started import Versions, check_unchanged, read_known
+from karec.experiments.started import Versions, check_unchanged, read_versions
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Step
 from karec.pipeline.types import Request
@@ -65,7 +65,7 @@ def load_experiments(config: Config, known: Versions = MappingProxyType({})) -> 
         errors += patch_mistakes(config, scene, experiments, Place(path)["experiments"])
     if errors:
         raise with_lines(errors, path)
-    check_unchanged(experiments, {**read_known(path), **known}, path)
+    check_unchanged(experiments, {**read_versions(path), **known}, path)
     return experiments
 
 

@@ -24,7 +24,7 @@ from karec.config.mix import calibration_texts
 from karec.config.scenes import Config
 from karec.errors import KarecError
 from karec.experiments.settings import read_experiments
-from karec.experiments.started import Versions, add_known
+from karec.experiments.started import Versions, add_versions
 from karec.online.poll import Poller
 from karec.pipeline.cascade import Cascade
 from karec.refresh.follow import LibraryFollower
@@ -202,7 +202,7 @@ class _VersionSource:
             )
             on_refusal.pop_all()
         if experiments is not None and config.experiments is not None:
-            self._known = add_known(experiments, self._known, config.experiments)
+            self._known = add_versions(experiments, self._known, config.experiments)
         arms = {path: one for path, one in arm_bundles.items() if isinstance(one, ArmBundle)}
         if online is not None:
             followers = tuple(one.online.follower for one in arms.values() if one.online is not None)

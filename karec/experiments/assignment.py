@@ -53,9 +53,9 @@ def choose_arm(bucket: int, weights: Iterable[float], coverage: float) -> int:
 
 
 def unit_buckets(seed: int, unit_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns (N,) the buckets of units whose ids are the decimal texts of ``unit_ids`` (N,).
+    """Returns (N,) int64: the buckets of units whose ids are the decimal digits of ``unit_ids`` (N,).
 
-    ``seed``: `fnv32a` of the bytes of the seed. Cost: 30 array operations of N.
+    ``seed``: `fnv32a` of the bytes of the seed. Cost: 30 array operations on N values.
     """
     digits = unit_ids.astype("S20")
     hashed = _hash_texts(digits, np.full(len(unit_ids), seed, np.uint32))
@@ -64,7 +64,7 @@ def unit_buckets(seed: int, unit_ids: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def choose_arms(buckets: NDArray[np.int64], weights: Sequence[float], coverage: float) -> NDArray[np.int64]:
-    """Returns (N,) the arm of each bucket as `choose_arm`."""
+    """Returns (N,) int64: for each bucket (N,) the position that `choose_arm` returns."""
     arms = np.full(len(buckets), -1)
     points = buckets / N_BUCKETS
     start = 0.0
@@ -75,7 +75,7 @@ def choose_arms(buckets: NDArray[np.int64], weights: Sequence[float], coverage: 
 
 
 def _hash_texts(texts: NDArray[np.bytes_], states: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Returns (N,) `fnv32a` of ASCII texts, each from its state."""
+    """Returns (N,) uint32: `fnv32a` of ASCII texts (N,), each from its state."""
     for column in texts.view(np.uint8).reshape(len(texts), texts.itemsize).T:
         hashed = (states ^ column) * np.uint32(FNV_PRIME)
         states = np.where(column > 0, hashed, states)

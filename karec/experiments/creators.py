@@ -45,13 +45,14 @@ class CreatorAssignment:
         )
 
     def arms(self, creator_ids: Int64, *, with_debug: bool = False) -> NDArray[np.object_]:
-        """Returns (N,) the arm of each creator: HOLDOUT, or "" if it is in no arm or its id is below 0.
+        """Returns (N,) object: the name of each creator's arm, HOLDOUT, or "" for creators in no arm.
 
-        The hash reads the decimal digits of the id; of an id that is a text, those of its number. Cost: about
-        1 µs for each creator.
+        The hash reads the decimal digits of the id; if ids are texts, the digits of their numbers. A creator
+        with an id below 0 is in no arm. Cost: about 1 µs for each creator.
 
         Args:
-            with_debug: True: the arms that debug units get. False: "" for them, since they do not count.
+            creator_ids: (N,) int64.
+            with_debug: True: debug creators have their arm. False: they have "", since they do not count.
         """
         ids = np.asarray(creator_ids, np.int64)
         names = np.array([*self.weights, ""], object)

@@ -1,9 +1,9 @@
 """Effects of an arm on metrics: estimates with their standard errors, and intervals.
 
-tea-tasting compares units of user: means, CUPED, and ratios by the delta method. It takes the two arms as
-independent and has one covariate. So the covariate here is the prediction from two, the count before and
-the flag that the unit has events before. Sessions of a user are in several arms: their standard error is
-that of the sum over users of the linearised ratios.
+tea-tasting compares users: means, CUPED, and ratios by the delta method. It assumes independent arms and
+takes one covariate. The covariate is a least-squares prediction from two inputs: the count before the first
+exposure, and a flag for units with events before it. Sessions of a user can be in both arms. Their standard
+error is computed from sums of linearised ratios over each user.
 
 Sources: Deng, Xu, Kohavi, Walker, "Improving the sensitivity of online controlled experiments by utilizing
 pre-experiment data", 2013 (CUPED); Deng, Knoblich, Lu, "Applying the delta method in metric analytics", 2018.
@@ -35,14 +35,17 @@ class Effect:
     after `se` are None if one arm has no events, or if values have no variance.
 
     alpha            error probability of the intervals
-    n_control, n_treated  units; of sessions, their users
-    control, treated means, of A/B ratios of means. CUPED adjusts both.
-    se, log_se       standard errors of treated − control, and of ln(treated / control)
+    n_control        users in control; with sessions, users with a session in it
+    n_treated        users in the arm
+    control          mean of control; for A/B the ratio of the means. CUPED adjusts it.
+    treated          the same of the arm
+    se               standard error of treated − control
+    log_se           standard error of ln(treated / control)
     relative         treated / control − 1
     ci               interval of `relative` that holds for one look
     always_valid     interval of `relative` that holds for all looks; None below MIN_UNITS units in an arm
-    p                of no effect, two-sided, for one look
-    p_adjusted       after Benjamini and Hochberg, over the other metrics; None for the primary metric
+    p                p value of no effect, two-sided, for one look
+    p_adjusted       p corrected by Benjamini and Hochberg over the other metrics; None for the primary metric
     """
 
     metric: str
@@ -66,7 +69,8 @@ def measure_effect(
 ) -> Effect:
     """Returns the effect of `arm` on a metric, NAME or NAME/NAME. Cost: O(U).
 
-    Units of session without a denominator are compared per request.
+    Sessions are compared per request if the metric has no denominator. Raises MissingExtra without
+    tea-tasting.
     """
     pair = units.take(np.isin(units.arm, [units.arms.index(control), units.arms.index(arm)]))
     is_treated = pair.arm == units.arms.index(arm)
@@ -103,11 +107,11 @@ def measure_effect(
 
 
 def sample_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:
-    """Returns the p value that units fall into arms by `weights` (Pearson's χ²).
+    """Returns the p value of the hypothesis that `weights` assigned the units (Pearson's χ² test).
 
-    Arms of weight 0 do not count. None without units, or with fewer than two arms. The test of tea-tasting
-    compares two arms only.
+    Arms of weight 0 do not count. None without units, or with fewer than two arms.
     """
+    # tea-tasting has this test for two arms only.
     from scipy.stats import chisquare
 
     is_used = np.array(weights) > 0
@@ -127,7 +131,8 @@ def user_metric(
 ) -> tuple[Any, list[Any]]:
     """Returns tea-tasting's metric for NAME or NAME/NAME with `options`, and its aggregates of each group.
 
-    groups: (U,) bool. The covariates are predicted from all units. Raises MissingExtra without tea-tasting.
+    groups: (U,) bool for each group. All units are used to fit the covariates. Raises MissingExtra without
+    tea-tasting.
     """
     try:
         from tea_tasting.aggr import Aggregates
@@ -186,7 +191,10 @@ def _compare_users(
 def _compare_clusters(
     pair: Units, is_treated: NDArray[Any], metric: str
 ) -> tuple[tuple[float, float], float, float]:
-    """Linearises the ratio of each arm, and sums over the rows of a user, who may be in both arms."""
+    """Returns the ratios of control and the other arm, `se` and `log_se`.
+
+    The linearised ratios are summed over the rows of each user, who may be in both arms.
+    """
     y, d = (pair.values[part] for part in metric.split("/"))
     total = np.array([d[~is_treated].sum(), d[is_treated].sum()])
     means = np.array([y[~is_treated].sum(), y[is_treated].sum()]) / total

@@ -1,21 +1,20 @@
 """Reads the units of an experiment and their outcomes from a rank log and events, with DuckDB.
 
-A unit is exposed by its first request that counts. Its outcome is the sum of its events over the `days` after
-that. It is complete, and only then in the result, if its days end before the end of the experiment and the
-last event. The outcome of a session has the events that name one of its requests.
+The first request that counts exposes a unit. The outcome of the unit is the sum of its events over the `days`
+after that. The outcome of a session has the events that name one of its requests. A unit is complete if its
+days end before the end of the experiment and before the last event. Only complete units are in the result.
 
 Left out, and counted by reason: requests outside the experiment's time, of the holdout, or of an arm that the
-file lacks; users in two arms of a layer by user; events from the future when they were stored, or from before
-their own request; requests and events later than the look, which may be wrong clocks.
+file lacks; users in two arms of a layer by user; events with a time after their storage or before their own
+request; requests and events later than the look, since their clocks may be wrong.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,65 +22,13 @@ from numpy.typing import NDArray
 from karec.aggregates.events import AHEAD_MS, KINDS
 from karec.data.database import Database, database_errors, open_database, quote_text, scan_sql
 from karec.errors import DataError, nearest
-from karec.experiments.results import metrics_of
-from karec.experiments.settings import HOLDOUT, Experiments
+from karec.experiments.design import Design
+from karec.experiments.settings import HOLDOUT
 from karec.experiments.units import ArmFacts, ExperimentLog, Units
 from karec.times import DAY_MS
 
 NO_WORKS = {"item_id": np.empty(0, np.int64), "creator_id": np.empty(0, np.int64)}
 NO_PAGES = 0, None, None, None
-ALL = "all"  # the arm of `Design.of_scenes`
-
-
-@dataclass(frozen=True)
-class Design:
-    """Which requests count, and which outcome. `condition` and `arm_sql` are SQL on rows of the rank log."""
-
-    name: str
-    kind: Literal["user", "session"]
-    arms: tuple[str, ...]
-    counts: tuple[str, ...]
-    days: int
-    start_ms: float
-    end_ms: float
-    condition: str
-    arm_sql: str
-
-    @classmethod
-    def of_experiment(cls, experiments: Experiments, name: str) -> Design:
-        """The experiment `name`. Raises DataError without metrics, or if users are not in one arm each."""
-        experiment = experiments.experiments[name]
-        metrics = metrics_of(name, experiment)
-        unit = experiments.layers[experiment.layer].unit
-        if unit == "creator" or experiment.interleave:
-            raise DataError(f"{name!r} is interleaved, or by creator: its users are not in one arm each")
-        pattern = quote_text(f"(?:^|;){name}=([^;]*)")
-        return cls(
-            name=name,
-            kind=unit,
-            arms=tuple(experiment.arms),
-            counts=tuple(dict.fromkeys((*metrics.counts, "request"))),  # sessions are compared per request
-            days=metrics.days,
-            start_ms=experiment.start.timestamp() * 1e3,
-            end_ms=experiment.end.timestamp() * 1e3,
-            condition=f"regexp_matches(arms, {pattern})",
-            arm_sql=f"regexp_extract(arms, {pattern}, 1)",
-        )
-
-    @classmethod
-    def of_scenes(cls, experiments: Experiments, name: str, start_ms: float, end_ms: float) -> Design:
-        """All users of the experiment's scenes from `start_ms` on, in one arm, to plan the experiment."""
-        arms = experiments.experiments[name].arms.values()
-        scenes = {quote_text(path.split(".")[1]) for table in arms for path in table.patches}
-        return replace(
-            cls.of_experiment(experiments, name),
-            kind="user",
-            arms=(ALL,),
-            start_ms=start_ms,
-            end_ms=end_ms,
-            condition=f"scene IN ({', '.join(sorted(scenes))})",
-            arm_sql=quote_text(ALL),
-        )
 
 
 def read_experiment_log(
@@ -128,7 +75,7 @@ def read_experiment_log(
 
 
 def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: int) -> bool:
-    """Makes the table requests. Returns True if the log lacks the column degraded."""
+    """Creates the table requests. Returns True if the log lacks the column degraded."""
     parts = [str(part) for part in sorted(rank_log.glob("*.parquet"))]
     if not parts:
         raise DataError(f"{rank_log} holds no rank log: expected part-*.parquet in a local folder")
@@ -160,7 +107,7 @@ def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: i
 
 
 def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[int, list[str]]:
-    """Makes the table events. Returns the time of the last possible event, and the labels of the files."""
+    """Creates the table events. Returns the time of the last possible event, and the labels of the files."""
     source, labels = "event_rows", list[str]()
     if folder is not None:
         files = [str(file) for file in sorted(folder.glob("events-*.parquet"))]
@@ -194,7 +141,7 @@ def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[
 
 
 def _count_sql(name: str, labels: list[str], lacks_degraded: bool) -> tuple[str, str]:
-    """Returns SQL of a count: of an event, and of a request."""
+    """Returns two SQL expressions of the count `name`: of a row of events, and of a row of requests."""
     if name == "request":
         return "0", "1"
     if name == "degraded" and not lacks_degraded:
@@ -213,7 +160,10 @@ def _count_sql(name: str, labels: list[str], lacks_degraded: bool) -> tuple[str,
 
 
 def _load_facts(database: Database, columns: list[tuple[str, str]]) -> None:
-    """Makes the table facts, one row an event or request, with a column c0, c1, … for each count."""
+    """Creates the tables facts and units.
+
+    facts has a row for each event and request, with a column c0, c1, … for each count.
+    """
     of_events = ", ".join(f"{sql[0]}::DOUBLE AS c{i}" for i, sql in enumerate(columns))
     of_requests = ", ".join(f"{sql[1]}::DOUBLE AS c{i}" for i, sql in enumerate(columns))
     database.run(f"""

@@ -36,12 +36,12 @@ def label_preferences(
 ) -> dict[str, Preference]:
     """Returns {label: preference} on the pages of the interleaved experiment ``name``.
 
-    Labels without a positive are left out. ``events``: of the store with ``head``; they report impressions
-    with the request id. Raises DataError if no page of the experiment has an impression and two users.
+    Labels without a positive are left out. ``events`` are those of the store with ``head``. Impressions need
+    the id of their request. Raises DataError if fewer than two users have a reported page of the experiment.
     """
     entry = f"{name}=interleaved"
-    is_of = np.array([entry in one.split(";") for one in log.arms.tolist()], bool)
-    log = log.take(is_of & (log.team != "") & (log.item_type == WORK))
+    is_interleaved = np.array([entry in arms_text.split(";") for arms_text in log.arms.tolist()], bool)
+    log = log.take(is_interleaved & (log.team != "") & (log.item_type == WORK))
     bits, is_reported = logged_outcomes(log, events, WORK)
     log, bits = log.take(is_reported), bits[is_reported]
     if len(np.unique(log.user_id)) < 2:
@@ -69,8 +69,8 @@ def preference_share(
 
     The share is S = Σ b / Σ (a + b), for outcomes a and b of each user on items of the first and second arm.
     Its variance is that of the mean of b − S · (a + b), divided by the squared mean of a + b (delta method).
-    It tells which arm users prefer if they see both, and not how a metric of whole pages would change. An arm
-    that placed more items, since the rules stopped the other, has more chances. Cost: O(N log N).
+    It measures which arm users prefer if they see both. It does not measure how a metric of whole pages
+    changes. If page rules let one arm place more items, its share is larger. Cost: O(N log N).
 
     Args:
         user_id: (N,) unit of each item.

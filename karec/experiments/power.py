@@ -17,13 +17,14 @@ from karec.times import DAY_MS
 
 @dataclass(frozen=True)
 class Plan:
-    """What one metric needs to detect a relative effect with the given power.
+    """Size and length of an experiment that detects a relative effect on one metric with the given power.
 
-    mean            of the metric: per unit, or the ratio
-    units           of control and the smallest other arm together, with CUPED; `units_without_cuped`
-    cuped_saves     fraction of units that CUPED saves
-    exposure_days   days until the arms have them; None: more days than the log has
-    days            exposure_days, and the days of the outcome
+    mean                 mean of the metric per unit, or the ratio
+    units                units of control and the smallest other arm together, with CUPED
+    units_without_cuped  the same without CUPED
+    cuped_saves          fraction of units that CUPED saves
+    exposure_days        days until so many units are exposed; None: more days than the log has
+    days                 exposure_days plus the days of the outcome
     """
 
     metric: str
@@ -40,8 +41,9 @@ def plan_metrics(
 ) -> Iterator[Plan]:
     """Yields a plan for the primary and the other metrics, for a fixed horizon with error probability ALPHA.
 
-    `units`: all in one arm, by `Design.of_scenes`; their first requests give the units a day.
-    Raises DataError if there are no units, none with events, or if the arms get none.
+    `units`: those of `Design.from_scenes`, all in one arm. The times of their first requests give the number
+    of new units of each day. `relative_effect`: 0.02 is 2 %. Raises DataError if there are no units, if none
+    has events, or if the arms get none.
     """
     metrics = metrics_of(name, experiment)
     weights = {arm: table.weight for arm, table in experiment.arms.items()}
@@ -52,8 +54,8 @@ def plan_metrics(
         raise DataError(f"control or coverage of {name!r} is 0, or holdout is 1: its arms get no units")
     if not len(units):
         raise DataError(
-            f"no unit has its {metrics.days} days after its first request of these days in the log. Give "
-            "--until the last day of the log, and --history fewer days"
+            f"no unit has {metrics.days} days in the log after its first request. Give --until the last day of "
+            "the log, and fewer days of --history"
         )
     options = {
         "rel_effect_size": relative_effect,
@@ -81,8 +83,8 @@ def plan_metrics(
 
 
 def _units_needed(units: Units, metric: str, has_covariates: bool, options: dict[str, float]) -> int:
-    everyone = np.ones(len(units), bool)
-    ratio, (aggregates,) = user_metric(units, metric, [everyone], has_covariates=has_covariates, **options)
+    all_units = np.ones(len(units), bool)
+    ratio, (aggregates,) = user_metric(units, metric, [all_units], has_covariates=has_covariates, **options)
     return int(ratio.solve_power_from_aggregates(aggregates, "n_obs")[0].n_obs)
 
 

@@ -23,8 +23,8 @@ MIN_SAMPLE_RATIO_P = 0.001
 class Look:
     """The result at `until_ms`.
 
-    sample_ratio_p  p value that exposed units fall into arms by the weights; None without units
-    has_mismatch    it is below MIN_SAMPLE_RATIO_P: there are no effects
+    sample_ratio_p  p value of the hypothesis that the weights assigned the exposed units; None without units
+    has_mismatch    sample_ratio_p is below MIN_SAMPLE_RATIO_P: there are no effects
     primary         effects of the primary metric, one for each arm but control, which share ALPHA
     others          effects of the other metrics, with `p_adjusted`
     guardrails      effects of the guardrails, with the alpha of `primary`
@@ -71,14 +71,14 @@ def take_look(log: ExperimentLog, name: str, experiment: Experiment) -> Look:
         sample_ratio_p=p,
         has_mismatch=has_mismatch,
         primary=measure([metrics.primary], alpha),
-        others=_corrected(measure(metrics.others, ALPHA)),
+        others=_with_adjusted_p(measure(metrics.others, ALPHA)),
         guardrails=guardrails,
         stops=[(one.arm, one.metric) for one in guardrails if is_beyond(one, limits[one.metric])],
     )
 
 
 def metrics_of(name: str, experiment: Experiment) -> Metrics:
-    """Raises DataError if the experiment has no metrics."""
+    """Returns the metrics of the experiment `name`. Raises DataError if it has none."""
     if experiment.metrics is None:
         raise DataError(
             f"the experiment {name!r} has no metrics. Add [experiments.{name}.metrics] to experiments.toml, "
@@ -90,7 +90,7 @@ def metrics_of(name: str, experiment: Experiment) -> Metrics:
 def daily_effects(
     units: Units, metric: str, arm: str, control: str, alpha: float = ALPHA
 ) -> Iterator[tuple[int, Effect]]:
-    """Yields for each day (its end in Unix ms, the effect over the units whose days were over then)."""
+    """Yields (end of the day in Unix ms, effect over the units that were complete then) for each day."""
     days = np.unique(units.end_ms // DAY_MS)
     for end_ms in ((days + 1) * DAY_MS).tolist():
         yield end_ms, measure_effect(units.take(units.end_ms <= end_ms), metric, arm, control, alpha)
@@ -113,8 +113,8 @@ def is_beyond(effect: Effect, limit: float) -> bool:
     return (effect.treated - effect.control) * math.copysign(1, limit) > half
 
 
-def _corrected(effects: Sequence[Effect]) -> list[Effect]:
-    """Adds `p_adjusted`, after Benjamini and Hochberg, over the effects that have an estimate."""
+def _with_adjusted_p(effects: Sequence[Effect]) -> list[Effect]:
+    """Returns the effects with `p_adjusted`, by Benjamini and Hochberg over those that have a p value."""
     from scipy.stats import false_discovery_control
 
     ps = [effect.p for effect in effects if effect.p is not None]

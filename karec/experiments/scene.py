@@ -57,7 +57,7 @@ class SceneExperiment:
         return None if position < 0 else [*self.weights][position]
 
     def arm_of_request(self, request: Request) -> str | None:
-        """Returns the arm of the unit, INTERLEAVED if it sees both, BY_CREATOR if items have arms."""
+        """Returns the arm of the unit, INTERLEAVED for a page of both arms, or BY_CREATOR."""
         if self.unit == "creator":
             return BY_CREATOR
         unit_id = self.unit_id(request)
@@ -69,7 +69,7 @@ class SceneExperiment:
         return request.session_id if self.unit == "session" else str(request.user_id)
 
     def is_arm(self, name: str) -> bool:
-        """Returns True for an arm of a request."""
+        """Returns True if a request can be in the arm `name`."""
         if self.unit == "creator":
             return name == BY_CREATOR
         is_of_both = name == INTERLEAVED and self.settings.interleave
@@ -98,8 +98,8 @@ class SceneExperiments:
         """Returns the arms of a request that has the platform's ids. Cost: a few µs for each experiment.
 
         `request.arms` replaces the assignment. An arm that is unknown, or missing in the bundle, gets control
-        and is named in the page. A request counts by what all arms share: its scene, kind and unit. Items of
-        the caller are not interleaved.
+        and is named in the page. Requests count equally in all arms: only their scene, stages and unit
+        decide. Items of the caller are not interleaved.
         """
         start_s = time.perf_counter()
         time_ms = time.time() * 1e3 if request.time_ms is None else request.time_ms

@@ -3,7 +3,7 @@
     [layers.diversity]
     salt = "2026-diversity"
     unit = "user"                              # or "session", "creator"
-    paths = ["scenes.home.rerank.dpp"]         # what its experiments may patch, with all below
+    paths = ["scenes.home.rerank.dpp"]         # paths that its experiments may patch, with all keys below
 
     [experiments.dpp]
     layer = "diversity"
@@ -11,7 +11,7 @@
     end = 2026-12-15T00:00:00Z
     coverage = 0.2                             # fraction of the units that are in an arm
     holdout = 0.05                             # fraction of all units that no experiment of the layer changes
-    debug = { "user-7" = "diverse" }           # arms by unit id, which do not count
+    debug = { "user-7" = "diverse" }           # arms of test units, which do not count
     interleave = false                         # true: each page has items of both arms
     arms.control.weight = 0.5
     arms.diverse = { weight = 0.5, patches = { "scenes.home.rerank.dpp.diversity" = 0.8 } }
@@ -75,7 +75,7 @@ class Arm(Settings, frozen=True):
 class Experiment(Settings, frozen=True):
     """Arms of one layer from `start` to `end`. Another `version` assigns all units again.
 
-    `interleave`: units of both arms see pages on which two arms place items in turns.
+    `interleave`: on the pages of all units, both arms place items in turns.
     """
 
     layer: str

@@ -1,4 +1,4 @@
-"""Keeps what must stay the same after the start of an experiment, in a file next to experiments.toml."""
+"""Stores the settings of started experiments that may not change, in a file next to experiments.toml."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _log = logging.getLogger("karec.experiments")
 
 
 class StartedVersion(Struct, frozen=True):
-    """What decides the units of each arm, and their pages. `weights`: (arm, weight) in the file's order.
-    `patches`: with the bundle."""
+    """Settings that decide the units of each arm and their pages.
+
+    `weights`: (arm, weight) in the order of the file. `patches`: those of each arm, and its bundle.
+    """
 
     layer: str
     salt: str
@@ -37,7 +39,7 @@ Versions = Mapping[str, StartedVersion]  # by EXPERIMENT.VERSION
 
 
 def check_unchanged(experiments: Experiments, known: Versions, path: Path) -> None:
-    """Raises ConfigError if an experiment differs from its version in `known`, and that one has started.
+    """Raises ConfigError if an experiment differs from the same version in `known`, and that has started.
 
     Another `version` may differ. Coverage, end, debug ids and metrics may change. `path`: experiments.toml.
     """
@@ -59,8 +61,8 @@ def check_unchanged(experiments: Experiments, known: Versions, path: Path) -> No
         raise with_lines(errors, path)
 
 
-def read_known(path: Path) -> Versions:
-    """Returns the versions that `add_known` wrote for the experiments.toml at `path`, or none.
+def read_versions(path: Path) -> Versions:
+    """Returns the versions that `add_versions` wrote for the experiments.toml at `path`, or none.
 
     A file that cannot be read is logged.
     """
@@ -74,12 +76,12 @@ def read_known(path: Path) -> Versions:
         return {}
 
 
-def add_known(experiments: Experiments, known: Versions, path: Path) -> Versions:
-    """Adds the versions of `experiments` to the file. Returns them and `known`, also if it logs an OSError.
+def add_versions(experiments: Experiments, known: Versions, path: Path) -> Versions:
+    """Adds the versions of `experiments` to the file. Returns them together with `known`.
 
-    Versions of removed experiments stay in the file. It contains no ids of units.
+    Versions of removed experiments stay in the file. It contains no ids of units. An OSError is logged.
     """
-    old = read_known(path)
+    old = read_versions(path)
     new = {**old, **known, **_versions(experiments)}
     try:
         if new != old:

@@ -17,12 +17,12 @@ MAX_OTHER_ARMS = 0.01  # fraction of units that may be in another arm than the f
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """U rows: units of user, or the sessions of one user in one arm together. Sorted by `user`.
+    """U rows, sorted by `user`: one for each user, or one for all sessions of a user in one arm.
 
     kind        the layer's unit; rows of "session" are clustered by user
     arms        names; `arm` has positions in it
     user, arm   (U,) int64
-    end_ms      (U,) int64: when the days of the outcome are over, Unix ms
+    end_ms      (U,) int64: end of the days of the outcome, Unix ms
     values      {count: (U,) float64}: sum over the days of the outcome
     before      {count: (U,) float64}: sum over as many days before the first exposure, 0 without events
     has_before  (U,) bool: the unit has events in the days before
@@ -57,12 +57,12 @@ class Units:
 class ArmFacts:
     """Counts of one arm, over all its exposed units.
 
-    units        exposed, of sessions users by the arm of their first one; `complete`: of these, those whose
-                 days are over
+    units        exposed units; with sessions, users by the arm of their first session
+    complete     units whose days are over
     requests     pages that count
     degraded     fraction of the pages that were degraded; None if the log lacks it
-    got_control  fraction of the pages that got control because the arm's model is missing; None likewise
-    p99_ms       99th percentile of the summed run times of a page's steps; None likewise
+    got_control  fraction of the pages that got control because the arm's model is missing; None: not logged
+    p99_ms       99th percentile of the summed run times of a page's steps; None: not logged
     creators     creators shown to as many units as the smallest arm has; None if unknown
     """
 
@@ -78,11 +78,11 @@ class ArmFacts:
 
 @dataclass(frozen=True)
 class ExperimentLog:
-    """What logs and events have on one experiment.
+    """Units and counts of one experiment, from its logs and events.
 
-    units      those whose days are over
-    facts      of each arm
-    until_ms   time of the last event, or end of the experiment
+    units      units whose days are over
+    facts      counts of each arm
+    until_ms   time of the last event, of the look or of the experiment's end, whichever is first
     left_out   {reason: number} of requests, units and events that do not count
     """
 
@@ -95,7 +95,7 @@ class ExperimentLog:
 def check_assignment(
     units: Units, experiments: Experiments, name: str, names_of: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> None:
-    """Raises DataError if the units of user are not those that this version of the experiment assigns.
+    """Raises DataError if users are in other arms than this version of the experiment assigns.
 
     `names_of` returns the platform's ids of user numbers, None for unknown ones. Cost: 3 µs for each unit.
     """

@@ -9,7 +9,8 @@ import pytest
 from experiment_logs import HEAD, SALT, START_MS, events_of, write_drawn_logs, write_events, write_requests
 
 from karec.errors import DataError
-from karec.experiments.experiment_log import Design, read_experiment_log
+from karec.experiments.design import Design
+from karec.experiments.experiment_log import read_experiment_log
 from karec.experiments.metrics import Metrics
 from karec.experiments.settings import Arm, Experiment, Experiments, Layer
 from karec.experiments.units import check_assignment
@@ -63,7 +64,7 @@ def read(tmp_path):
         else:
             source = tmp_path / "events"
             write_events(source, events)
-        design = Design.of_experiment(experiments(unit, **values), "dpp")
+        design = Design.from_experiment(experiments(unit, **values), "dpp")
         return read_experiment_log(design, tmp_path / "log", source, now_ms)
 
     return read
@@ -222,13 +223,13 @@ def test_log_without_the_column_degraded_is_read_unless_a_metric_needs_it(read, 
     read(REQUESTS, EVENTS)
     for part in (tmp_path / "log").glob("*.parquet"):
         pq.write_table(pq.read_table(part).drop_columns(["degraded", "steps_ms"]), part)
-    design = Design.of_experiment(experiments(metrics=metrics), "dpp")
+    design = Design.from_experiment(experiments(metrics=metrics), "dpp")
     log = read_experiment_log(design, tmp_path / "log", tmp_path / "events", NOW_MS)
     assert log.units.values["like"].tolist() == [2, 0]
     assert [(one.degraded, one.p99_ms) for one in log.facts] == [(None, None)] * 2
     with pytest.raises(DataError, match="lacks the column degraded"):
         read_experiment_log(
-            Design.of_experiment(experiments(), "dpp"), tmp_path / "log", tmp_path / "events", NOW_MS
+            Design.from_experiment(experiments(), "dpp"), tmp_path / "log", tmp_path / "events", NOW_MS
         )
 
 
@@ -243,7 +244,7 @@ def test_creators_of_works_stand_in_for_those_that_events_lack(read, tmp_path):
     rows = [event(1, 2, item_id=item) for item in (5, 6, 7)] + [event(2, 6, item_id=5, creator_id=9)]
     assert [one.creators for one in read(REQUESTS, rows).facts] == [None, 1]
     works = {"item_id": np.array([5, 6]), "creator_id": np.array([50, 60])}
-    design = Design.of_experiment(experiments(), "dpp")
+    design = Design.from_experiment(experiments(), "dpp")
     log = read_experiment_log(design, tmp_path / "log", tmp_path / "events", NOW_MS, works)
     assert [one.creators for one in log.facts] == [2, 1]
 
@@ -258,7 +259,7 @@ def test_log_without_requests_of_the_experiment_is_refused(read, tmp_path):
     with pytest.raises(DataError, match=r"no request of 'dpp' counts; its requests are in \['other=a'\]"):
         read([("r", 1, START_MS, {"other": "a"}, ())], EVENTS)
     read(REQUESTS, EVENTS)
-    design = Design.of_experiment(experiments(), "dpp")
+    design = Design.from_experiment(experiments(), "dpp")
     with pytest.raises(DataError, match="holds no rank log"):
         read_experiment_log(design, tmp_path / "none", tmp_path / "events", NOW_MS)
     with pytest.raises(DataError, match=r"has no exported events"):
@@ -268,7 +269,7 @@ def test_log_without_requests_of_the_experiment_is_refused(read, tmp_path):
 @pytest.mark.parametrize(("unit", "values"), [("creator", {}), ("user", {"interleave": True})])
 def test_experiments_whose_users_are_not_in_one_arm_are_refused(unit, values):
     with pytest.raises(DataError, match="interleaved, or by creator"):
-        Design.of_experiment(experiments(unit, **values), "dpp")
+        Design.from_experiment(experiments(unit, **values), "dpp")
 
 
 def test_no_events_are_refused(read):
@@ -281,14 +282,14 @@ def test_damaged_part_is_refused(read, tmp_path):
     next((tmp_path / "log").glob("*.parquet")).write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="cannot be read"):
         read_experiment_log(
-            Design.of_experiment(experiments(), "dpp"), tmp_path / "log", tmp_path / "events", NOW_MS
+            Design.from_experiment(experiments(), "dpp"), tmp_path / "log", tmp_path / "events", NOW_MS
         )
 
 
 def test_assignment_of_another_version_is_refused(tmp_path):
     write_drawn_logs(tmp_path, n_users=300, days=5, before=1)
     settings = experiments()
-    design = Design.of_experiment(settings, "dpp")
+    design = Design.from_experiment(settings, "dpp")
     units = read_experiment_log(design, tmp_path / "rank_log", tmp_path / "events", NOW_MS).units
     assert len(units) > 100
     check_assignment(units, settings, "dpp", lambda users: users)
@@ -298,10 +299,10 @@ def test_assignment_of_another_version_is_refused(tmp_path):
     check_assignment(replace(units, kind="session"), experiments(version=2), "dpp", lambda users: users)
 
 
-def test_design_of_scenes_has_all_users_in_one_arm(tmp_path):
+def test_design_from_scenes_has_all_users_in_one_arm(tmp_path):
     write_drawn_logs(tmp_path, n_users=300, days=2, before=9)
     begin = START_MS - 6 * DAY_MS
-    design = Design.of_scenes(experiments(), "dpp", begin, START_MS)
+    design = Design.from_scenes(experiments(), "dpp", begin, START_MS)
     units = read_experiment_log(design, tmp_path / "rank_log", tmp_path / "events", START_MS).units
     assert set(units.arm) == {0} and len(units) > 100 and units.end_ms.max() <= START_MS
     assert units.has_before.any() and units.values["like"].sum() > 0

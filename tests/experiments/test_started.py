@@ -9,7 +9,7 @@ import karec
 from karec.config.arms import load_experiments
 from karec.config.scenes import Config
 from karec.errors import ConfigError
-from karec.experiments.started import add_known, read_known
+from karec.experiments.started import add_versions, read_versions
 
 SALT = 'salt = "ranking-2026"'
 START, END = "start = 2020-01-01T00:00:00Z", "end = 2090-01-01T00:00:00Z"
@@ -91,7 +91,7 @@ def test_damaged_file_of_started_versions_is_logged_and_replaced(
         file.write_bytes(content)
     with karec.open(path, reload=True) as hot_swap:
         assert f"{file} cannot be read" in caplog.text
-        assert {*read_known(tmp_path / "experiments.toml")} == (
+        assert {*read_versions(tmp_path / "experiments.toml")} == (
             {"fusion.1", "popular.1"} if content is not None else set()
         )
         write_experiments(OTHER_SALT)
@@ -104,8 +104,8 @@ def test_file_of_started_versions_has_what_was_loaded_and_no_ids(write_experimen
     path = tmp_path / "experiments.toml"
     loaded = load_experiments(Config.read(write_experiments(values)))
     write_experiments(OTHER_SALT)  # edited while the service builds the arms of the old file
-    known = add_known(loaded, {}, path)
-    assert read_known(path) == known and known["fusion.1"].salt == "ranking-2026"
+    known = add_versions(loaded, {}, path)
+    assert read_versions(path) == known and known["fusion.1"].salt == "ranking-2026"
     assert "anna" not in path.with_suffix(".started.json").read_text()
     assert json.loads(path.with_suffix(".started.json").read_text()).keys() == {"fusion.1", "popular.1"}
     load_experiments(Config.read(write_experiments(values)))

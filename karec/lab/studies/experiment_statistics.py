@@ -25,8 +25,9 @@ import numpy as np
 from karec.aggregates.events import LATE_MS, Events, Head
 from karec.experiments.assignment import choose_arm, fnv32a, unit_bucket
 from karec.experiments.confidence_sequence import MIN_UNITS
+from karec.experiments.design import Design
 from karec.experiments.effects import ALPHA, measure_effect
-from karec.experiments.experiment_log import Design, read_experiment_log
+from karec.experiments.experiment_log import read_experiment_log
 from karec.experiments.metrics import Metrics
 from karec.experiments.results import daily_effects
 from karec.experiments.settings import Arm, Experiment, Experiments, Layer
@@ -57,7 +58,7 @@ def study_statistics(
     experiments = _experiments(world)
     write_logs(world, folder, experiments.seed(NAME), seed)
     now_ms = int(world.truth.time_ms) + (BEFORE_DAYS + DAYS) * DAY_MS
-    design = Design.of_experiment(experiments, NAME)
+    design = Design.from_experiment(experiments, NAME)
     units = read_experiment_log(design, folder / "rank_log", folder / "events", now_ms).units
     records: list[dict[str, Any]] = []
     for salt in range(assignments):
