@@ -63,5 +63,5 @@ def test_plan_of_arms_without_units_is_refused():
     for values in ({"arms": arms}, {"coverage": 0}, {"holdout": 1}):
         with pytest.raises(DataError, match="its arms get no units"):
             next(plan_metrics(planning_units(100), "x", EXPERIMENT.replace(**values), 0.1))
-    with pytest.raises(DataError, match="no unit has its 7 days"):
+    with pytest.raises(DataError, match="no unit has 7 days"):
         next(plan_metrics(planning_units(100).take(np.arange(0)), "x", EXPERIMENT, 0.1))
