@@ -179,14 +179,14 @@ _add("check", check.check)
 _add("calibrate", calibrate.calibrate)
 _add("inspect", inspect.inspect)
 _evaluate = _add_group(
-    "evaluate", "Measure models, pages, other weights, and the agreement of prerank and rank."
+    "evaluate", "Measure models, pages, other fusion weights, and the agreement of prerank and rank."
 )
 _add("models", evaluate.models, _evaluate)
 _add("pages", pages.pages, _evaluate)
 _add("consistency", evaluate.consistency, _evaluate)
 _add("off-policy", off_policy.off_policy, _evaluate)
 _experiment = _add_group(
-    "experiment", "Plan an experiment, look at it, report it. Needs the extra experiments."
+    "experiment", "Plan experiments, print and report their results. Needs the extra experiments."
 )
 _add("plan", experiment.plan, _experiment)
 _add("status", experiment.status, _experiment)

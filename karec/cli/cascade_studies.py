@@ -218,7 +218,7 @@ def mixed_pages(
 def interleaving(
     config: Config,
     choice: WorldChoice,
-    pages: Annotated[int, typer.Option(min=10, metavar="N", help="Users, with three pages each.")] = 1_200,
+    pages: Annotated[int, typer.Option(min=10, metavar="N", help="Users; each gets three pages.")] = 1_200,
     k: Annotated[int, typer.Option(min=1, help="Items of a page.")] = 10,
 ) -> None:
     """Measure how many users an interleaved experiment saves against an A/B test of the same two pipelines.
@@ -239,7 +239,9 @@ def interleaving(
 def creator_side(
     config: Config,
     choice: WorldChoice,
-    pages: Annotated[int, typer.Option(min=10, metavar="N", help="Users, with one page a way.")] = 600,
+    pages: Annotated[
+        int, typer.Option(min=10, metavar="N", help="Users; one page per condition each.")
+    ] = 600,
     assignments: Annotated[int, typer.Option(min=2, help="Assignments of creators to arms.")] = 6,
     plain: Annotated[bool, typer.Option("--plain", help="Pages without DPP and page rules.")] = False,
     k: Annotated[int, typer.Option(min=1, help="Items of a page.")] = 10,

@@ -1,4 +1,4 @@
-"""``karec experiment``: plans an experiment, looks at it while it runs, reports it."""
+"""``karec experiment``: plans an experiment, prints its result while it runs, and reports it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from karec.experiments.units import ExperimentLog
     from karec.lab.report import Part
 
-Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name in experiments.toml.")]
+Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Name in experiments.toml.")]
 AssignedByCaller = Annotated[
-    bool, typer.Option("--assigned-by-caller", help="Callers sent the arms: do not compare them.")
+    bool,
+    typer.Option(
+        "--assigned-by-caller", help="Do not check the arms against the assignment: callers sent them."
+    ),
 ]
-STOP = 3  # exit code: a guardrail says stop
+STOP = 3  # exit code: an arm is beyond a guardrail
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where requests and events are."""
+    """Requests and events of an experiment, read as of one time."""
 
     log: Annotated[Path, typer.Option(metavar="DIR", help="Rank log: folder of its Parquet parts.")]
     events: Annotated[
@@ -39,7 +42,11 @@ class Source:
     ] = None
     until: Annotated[
         datetime | None,
-        typer.Option(metavar="YYYY-MM-DD", formats=DAY_FORMATS, help="Look at the start of this day, UTC."),
+        typer.Option(
+            metavar="YYYY-MM-DD",
+            formats=DAY_FORMATS,
+            help="Read logs as of the start of this day, UTC (default: now).",
+        ),
     ] = None
 
     @property
@@ -65,18 +72,20 @@ def plan(
     experiment: Name,
     source: Source,
     effect: Annotated[
-        float, typer.Option(min=0.0001, metavar="F", help="Smallest relative effect to detect, 0.02 is 2 %.")
+        float, typer.Option(min=0.0001, metavar="F", help="Smallest relative effect to detect; 0.02 is 2 %.")
     ] = 0.02,
     power: Annotated[
-        float, typer.Option(min=0.5, max=0.999, metavar="P", help="Probability to detect it.")
+        float, typer.Option(min=0.5, max=0.999, metavar="P", help="Probability of detecting it.")
     ] = 0.8,
-    history: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days of first requests to read.")] = 14,
+    history: Annotated[
+        int, typer.Option(min=1, metavar="DAYS", help="Days in which units have their first request.")
+    ] = 14,
     as_json: Json = False,
 ) -> None:
     """Print how many units and days an EXPERIMENT of CONFIG needs to detect an effect.
 
-    Reads requests of its scenes and events of the weeks before: mean and variance of each metric, what CUPED
-    saves, units a day.
+    Reads past requests of its scenes, and events, for the mean and variance of each metric, the units that
+    CUPED saves, and the new units of a day.
     """
     from karec.experiments.design import Design
     from karec.experiments.experiment_log import read_experiment_log
@@ -104,17 +113,18 @@ def status(
     source: Source,
     assigned_by_caller: AssignedByCaller = False,
     stop: Annotated[
-        bool, typer.Option("--stop", help="If a guardrail says stop, set its end in experiments.toml to now.")
+        bool,
+        typer.Option("--stop", help="If an arm is beyond a guardrail, set end in experiments.toml to now."),
     ] = False,
     as_json: Json = False,
 ) -> int:
     """Print the result of EXPERIMENT so far. Exit code 3: an arm is beyond a guardrail.
 
-    The result may be looked at every day: guardrails, and the last columns, hold at all looks together.
+    Run it as often as you like: guardrails and the column "all looks" hold at all looks together.
     """
     from karec.lab.experiment_report import look_notes, look_tables
 
-    _, look = _look(config, experiment, source, assigned_by_caller)
+    _, look = _read_look(config, experiment, source, assigned_by_caller)
     if as_json:
         print_json(msgspec.to_builtins(look))
     else:
@@ -142,7 +152,7 @@ def report(
     from karec.lab.experiment_report import look_chart, look_notes, look_tables
     from karec.lab.report import note, write_report
 
-    log, look = _look(config, experiment, source, assigned_by_caller)
+    log, look = _read_look(config, experiment, source, assigned_by_caller)
     parts: list[Part] = [*map(note, look_notes(look)), *look_tables(look), *look_chart(log, look)]
     title = f"Experiment {experiment}, version {look.version}"
     data, page = write_report(msgspec.to_builtins(look), out, experiment, title, parts)
@@ -155,9 +165,9 @@ def preference(
     log: Annotated[Path, typer.Option(metavar="DIR", help="Rank log: folder of its Parquet parts.")],
     as_json: Json = False,
 ) -> None:
-    """Print which arm of an interleaved EXPERIMENT users prefer: its share of each label, with an interval.
+    """Print which arm of an interleaved EXPERIMENT users prefer: the second arm's share of each label.
 
-    0.5 is no preference. Reads the rank log and the online store of CONFIG.
+    0.5 is no preference. Intervals are 95 %, over users. Reads the rank log and the online store of CONFIG.
     """
     from karec.config.online_store import read_event_source
     from karec.experiments.interleaving import label_preferences
@@ -189,7 +199,9 @@ def _read(config: Path, name: str) -> Experiments:
     return experiments
 
 
-def _look(config: Path, name: str, source: Source, assigned_by_caller: bool) -> tuple[ExperimentLog, Look]:
+def _read_look(
+    config: Path, name: str, source: Source, assigned_by_caller: bool
+) -> tuple[ExperimentLog, Look]:
     from karec.bundle import Bundle
     from karec.catalog.schema import CREATOR
     from karec.config.scenes import Config as SceneConfig

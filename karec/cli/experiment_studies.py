@@ -40,11 +40,11 @@ def experiments(
     works: Annotated[int, typer.Option(min=100, metavar="N", help="Works of the world.")] = 20_000,
     users: Annotated[int, typer.Option(min=20, metavar="N", help="Users of the world.")] = 12_000,
     assignments: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Salts to assign the units with.")
+        int, typer.Option(min=2, metavar="N", help="Assignments of units to arms, each with its own salt.")
     ] = 1_000,
     seed: Annotated[int, typer.Option(help="Seed of the world and of the log.")] = 0,
 ) -> None:
-    """Measure false positives and coverage of karec experiment: one log, arms assigned with many salts."""
+    """Measure false positives and coverage of karec experiment, on one log with many assignments to arms."""
     require_extra("lab", "karec lab experiments")
     from karec.files import write_text_aside
     from karec.lab.simulate.world import make_world
@@ -65,7 +65,7 @@ def pooled_learning(
     seed: Annotated[int, typer.Option(help="Seed of the first world.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the rows there.")] = None,
 ) -> None:
-    """Measure the bias of an experiment whose arms learn from the rows of both, with one that explores."""
+    """Measure the bias of an experiment with a greedy and an exploring arm that learn from the same rows."""
     require_extra("lab", "karec lab pooled-learning")
     from karec.files import check_writable_file, write_text_aside
     from karec.lab.studies.pooled_learning import bias_table, measure_bias

@@ -54,7 +54,7 @@ def inspect(
     """Print versions, files and sizes of a bundle, index, online store, rank log, karec.toml or stage.
 
     With --creator: impressions, positions, sources and outcomes of the creator's works, from events and rank
-    logs, and what exposure control does to their scores now.
+    logs, and the current effect of exposure control on their scores.
     """
     sections = list(inspect_path(path) if creator is None else _inspect_creator(path, creator, days))
     if as_json:
@@ -180,11 +180,11 @@ def _inspect_creator(path: Path, creator: str, days: float) -> Iterator[Section]
     report = report_creator(path, creator, days=days)
     yield Section(f"Creator {creator}", report.facts)
     ranks = (
-        "Rank log (by score, on the page: mean positions of shown works; left out, raised: by steps after "
-        "the score). What earlier filters and quotas drop is not logged"
+        "Rank log (by score, on the page: mean positions of shown works; left out, raised: works that steps "
+        "after the score removed or added). Works that earlier filters and quotas drop are not logged"
     )
     for title, table in {
-        "Impressions, by the events": report.impressions,
+        "Impressions, from events": report.impressions,
         ranks: report.ranks,
         "Sources of shown works": report.sources,
         "Exposure control now (change of scores, in deviations of a request's scores)": report.exposure,

@@ -1,4 +1,4 @@
-"""``karec evaluate off-policy``: outcomes of other fusion weights, from logged pages in random order."""
+"""``karec evaluate off-policy``: estimates outcomes of other fusion weights from pages in random order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("random", "ips", "snips", "dr", "gain")
 SHOWN_COLUMNS = ("random", "snips", "dr", "gain")  # five with intervals do not fit a terminal
-REQUESTS = 100  # that a table counts labels of
+REQUESTS = 100  # a table has the labels of this number of requests
 
 
 def off_policy(
@@ -48,10 +48,11 @@ def off_policy(
 ) -> None:
     """Estimate the labels that pages get with other fusion weights, without an experiment.
 
-    It reads pages in random order: the scene ends with the step random_position. random is what these pages
-    got; snips and dr (doubly robust) estimate pages that order the same items by the weights; gain is dr
-    minus that of the logged score. matches are pages that show the item of the new order. An interval is
-    missing if fewer than 20 labels are expected on them. JSON also has ips.
+    Reads pages in random order, so the scene must end with the step random_position. Columns: random has the
+    labels of these pages. snips and dr (doubly robust) estimate the labels of pages that order the same items
+    by the weights. gain is dr minus the dr of the logged score. matches counts the pages that show the item
+    of the new order at the position; with fewer than 20 expected labels on them, there is no interval. JSON
+    also has ips.
     """
     from karec.config.calibrate import rank_log_of
     from karec.config.online_store import read_online_config

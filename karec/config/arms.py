@@ -1,4 +1,4 @@
-"""Builds the arms of experiments: an arm is a scene of karec.toml that inherits it and changes some keys."""
+"""Builds the pipelines of arms. An arm is a scene of karec.toml with the changes of its patches."""
 
 from __future__ import annotations
 

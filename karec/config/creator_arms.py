@@ -27,8 +27,8 @@ def with_creator_arms(
 ) -> Cascade:
     """Returns ``control`` with a stage that merges the orders of ``arms`` by the arm of each item's creator.
 
-    Creators of other arms, of the holdout or of no arm get control. Raises ConfigError if the item index has
-    no column with the creators.
+    Creators in other arms, in the holdout or in no arm get control. Raises ConfigError if the item index has
+    no column of creators.
 
     Args:
         arms: {arm: pipeline with its patches}.

@@ -1,10 +1,10 @@
-"""What happened to the works of one creator, from the logs of a service: `karec inspect CONFIG --creator ID`.
+"""Reports on the works of one creator, from the logs of a service: `karec inspect CONFIG --creator ID`.
 
 Events      impressions, outcomes, follows; blocks, deletions and mutes
-Rank log    how often works were ranked and shown, at which positions, found by which sources
-Counters    what exposure control does to the works now; the store has no earlier values
+Rank log    ranked and shown works, their positions and sources
+Counters    current effect of exposure control on the works; the store has no earlier values
 
-No log has what filters and quotas before the logged stage drop.
+Works that filters and quotas drop before the logged stage are in no log.
 """
 
 from __future__ import annotations
@@ -58,15 +58,16 @@ Row = dict[str, str | int | float]
 
 @dataclass(frozen=True)
 class CreatorReport:
-    """Tables about the works of a creator; a row has its cells by the name of the column.
+    """Tables about the works of a creator. A row is {column: cell}.
 
     facts        numbers by name
-    impressions  by events: for each scene impressions, with each label too, users, mean position, play time
-    ranks        by rank logs: for each scene the requests that ranked works, ranked and shown works, mean
-                 positions of shown works by the logged score and on the page, works `left out` by steps
-                 after the score, which puts them on the page, and `raised` by these steps
+    impressions  from events, for each scene: impressions, users, mean position, counts of labels, play time
+    ranks        from rank logs, for each scene: requests that ranked works; ranked and shown works; mean
+                 positions of shown works by the logged score and on the page; `left out`: works that the
+                 score puts on the page and later steps removed; `raised`: works that only later steps put
+                 on the page
     sources      shown works that each source found
-    exposure     effect of each constraint now: change of scores, in standard deviations of a request's scores
+    exposure     current effect of each constraint on scores, in standard deviations of a request's scores
     """
 
     facts: Mapping[str, int | str]

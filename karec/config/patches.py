@@ -1,4 +1,4 @@
-"""Changes scenes of karec.toml by the patches of arms, as a scene that inherits them does."""
+"""Applies the patches of arms to scenes of karec.toml, by the rules of inheriting scenes."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Log         The step random_position puts the first n candidates of a request in
             is at each position with probability 1 / n, the propensity of its row in the rank log.
 Policy      It orders these n by its own scores, for example by other fusion weights over the logged logits:
             position p of its page has its p-th best. A policy with other candidates cannot be evaluated,
-            since no page shows them. Rules and DPP after the ranker chose the n, not the policy.
+            since no page shows them. Not the policy but the steps after the ranker (DPP, rules) chose the n.
 Assumption  The outcome at a position depends on the item there, not on those at other positions. The pages
             of a policy that puts near duplicates side by side get less than the estimate.
 Estimates   For position p, y is the outcome of the shown item, w = n if that is the policy's item, else 0:

@@ -54,8 +54,8 @@ def plan_metrics(
         raise DataError(f"control or coverage of {name!r} is 0, or holdout is 1: its arms get no units")
     if not len(units):
         raise DataError(
-            f"no unit has {metrics.days} days in the log after its first request. Set --until to the last day "
-            "of the log, and --history to fewer days"
+            f"no unit has {metrics.days} days in the log after its first request. Set --until to the last "
+            "day of the log, and --history to fewer days"
         )
     options = {
         "rel_effect_size": relative_effect,

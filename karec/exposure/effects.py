@@ -1,4 +1,4 @@
-"""What each exposure constraint of a scene does to given items, by the counters of its last page."""
+"""Computes the effect of each exposure constraint of a scene on given items, from its newest counters."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ConstraintEffect:
 
     constraint  "target type 1", "cap creator_id", "guarantee works of 24 h", "fairness of items", …
     n_items     items whose scores it changes
-    lowest      least dual variable of these items, in standard deviations of a request's scores: a positive
-                one lowers a score; 0 without items
-    highest     largest dual variable
-    state       share or impressions so far, and the bound
+    lowest      smallest dual variable of these items, in standard deviations of a request's scores. A
+                positive dual variable lowers a score. 0 without items
+    highest     largest dual variable of these items
+    state       share or impressions so far, and the bound, as text
     """
 
     constraint: str

@@ -49,7 +49,7 @@ class _Document(_Position, frozen=True):
 
 
 def read_counters(store: OnlineStore, scene: str, settings: ExposureSettings) -> ExposureCounters:
-    """Returns the shared counters of a scene by all records in ``store``, and writes nothing.
+    """Returns the counters of a scene from all records in ``store``. Writes nothing.
 
     Raises ValueError if the document is damaged.
     """

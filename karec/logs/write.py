@@ -126,7 +126,7 @@ class RankLogWriter:
             fused: (N,) float32.
             prerank: (N,) float32 scores of pre-ranking, NaN for items without one. None: no item has one.
             page_ids: (P,) int64 items of the page, in its order. None: there was no page.
-            random_ids: first items of the page's list, in uniformly random order; they may be more than P.
+            random_ids: first items of the page's list, in uniformly random order; they may exceed P.
             config_version: version of the scene's settings.
             arms: {experiment: arm} of the experiments in which the request counts.
             degraded: `Page.degraded`.

@@ -1,8 +1,9 @@
-"""Merges the orders of several arms into one list that gives each item the position of its creator's arm.
+"""Merges the orders of several arms into one list, in which each item is placed by the arm of its creator.
 
-Each arm scores the same candidates. An item of a creator in arm a aims at its position in the order of arm a,
-and an item of no arm at its position in control. The list has the items by these positions, ties in random
-order by the request's id. So an item is about where it would be if all creators were in its creator's arm.
+Each arm scores the same candidates. The target position of an item is its position in the order of its
+creator's arm; without an arm, in the order of control. The list is sorted by target position. Ties are in
+random order, with the request's id as seed. So an item is about where it would be if all creators had its
+creator's arm.
 
 Source: P. Nandy, D. Venugopalan, C. Lo and S. Chatterjee, "A/B testing for recommender systems in a two-sided
 marketplace", 2021 (arXiv 2106.00762).
@@ -26,7 +27,7 @@ STREAM = 2  # of random numbers; 1 is that of interleaving
 class CreatorArms:
     """Arms of creators in one stage, whose own steps are control.
 
-    column    column of the item index with the creator of an item; below 0: it has none
+    column    column of the item index with the creator of an item; below 0: the item has none
     choose    returns (N,) the number of the arm of each creator (N,) int64: 0 for control, i for steps[i − 1]
     n_shared  number of first steps of the stage that all arms share
     steps     the hydrators and scorers of each arm after these, before the first selector
@@ -64,7 +65,7 @@ class CreatorArms:
 
 
 def merge_orders(scores: Sequence[Array], numbers: Array, seed: int) -> Array:
-    """Returns (N,) int64: the items by their position in the order of their own arm, best first.
+    """Returns (N,) int64: indices of the items by their position in the order of their own arm, best first.
 
     Args:
         scores: of each arm, (N,) float32; the first of equal scores is better.
@@ -74,6 +75,6 @@ def merge_orders(scores: Sequence[Array], numbers: Array, seed: int) -> Array:
     positions = np.empty((len(scores), len(numbers)), np.int64)
     for position, arm_scores in zip(positions, scores, strict=True):
         position[np.argsort(-arm_scores, kind="stable")] = np.arange(len(numbers))
-    aims = positions[numbers, np.arange(len(numbers))]
+    targets = positions[numbers, np.arange(len(numbers))]
     ties = np.random.default_rng((seed, STREAM)).random(len(numbers))
-    return np.lexsort((ties, aims))
+    return np.lexsort((ties, targets))

@@ -1,10 +1,10 @@
 """Makes one page of the ranked lists of two pipelines, so that the outcomes of its items compare them.
 
-Team draft: the pipeline with fewer items on the page picks next; if both have the same number, a coin of the
-request's id decides. It picks the best item of its list that is not on the page and breaks no hard rule of
-either pipeline. The item has this pipeline as its team. An item that both would pick next goes to the one
-that picks: the coin gives it to each with probability 1/2, so it favours none. A list has the items of the
-pipeline's page, then its reserve: the open items of its last stage that are not on the page, by score.
+The method is the team draft. The pipeline with fewer items on the page picks next. If both have the same
+number, a coin decides, with the request's id as seed. The pipeline picks the best item of its list that is
+not on the page and breaks no hard rule of either pipeline, and becomes the team of the item. If both would
+pick the same item, the coin gives it to each with probability 1/2. A list has the items of the pipeline's
+page, then its reserve: the open items of its last stage that are not on the page, by score.
 
 Source: F. Radlinski, M. Kurup and T. Joachims, "How does clickthrough data reflect retrieval quality?", 2008.
 """
@@ -28,7 +28,7 @@ STREAM = 1  # of random numbers; steps that draw use the request's seed itself
 
 @dataclass(frozen=True)
 class Team:
-    """The page of one pipeline.
+    """The page of one pipeline, and the data for its draft.
 
     passed     items of its last stage that passed all filters
     selectors  of its last stage
@@ -44,9 +44,9 @@ class Team:
 class Draft:
     """Items of a page in its order.
 
-    items    position of each item in the pool, −1 for a place that stays free
-    teams    number of the team of each place, −1 for a free one
-    relaxed  names of rules that a pick broke, since no remaining item keeps all
+    items    index in the pool of the item at each place, −1 for a place that stays free
+    teams    number of the team of each place, −1 for a free place
+    relaxed  names of rules that a pick broke, since no remaining item keeps all rules
     """
 
     items: tuple[int, ...]
@@ -57,8 +57,8 @@ class Draft:
 def interleave(request: Request, teams: Sequence[Team], traces: Sequence[StepTrace]) -> Page:
     """Returns the page of two ``teams``, with the data of an item from the pipeline that picked it.
 
-    ``scored`` of a stage has the candidates of the first pipeline, then those that only the second scored, on
-    the scale of its scores. Items of a rule that no item keeps are named in ``degraded``.
+    ``scored`` of a stage has the candidates of the first pipeline, then those that only the second pipeline
+    scored, with its scores. ``degraded`` names the rules that no item keeps.
 
     Args:
         request: as the steps saw it, with the view of the index.
@@ -170,7 +170,7 @@ def _ranked(request: Request, team: Team) -> Candidates:
 
 
 def _of_list(step: StepTrace) -> StepTrace:
-    """Returns the trace without relaxed rules, which are those of the list of one pipeline."""
+    """Returns the trace without relaxed rules: they concern the list of one pipeline, not the page."""
     if RELAXED not in step.notes:
         return step
     return step._replace(notes={name: note for name, note in step.notes.items() if name != RELAXED})
@@ -181,7 +181,7 @@ def _join(rules: Sequence[BrokenRules], page: Sequence[int]) -> dict[str, NDArra
 
 
 def _source_bits(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[tuple[str, ...], list[int]]:
-    """Returns the names of the sources of both, and for each source of the second its bit among them."""
+    """Returns the names of the sources of both pipelines, and the new bit of each source of the second."""
     names = tuple(dict.fromkeys((*first, *second)))
     return names, [names.index(name) for name in second]
 
@@ -207,7 +207,7 @@ def _union(
 
 
 def _join_versions(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
-    """Returns the versions of the first page, and of the settings those of both."""
+    """Returns the versions of the first page, with the versions of the settings of both."""
     configs = dict.fromkeys(str(versions["config"]) for versions in (first, second) if "config" in versions)
     return {**first, **({"config": "+".join(configs)} if configs else {})}
 

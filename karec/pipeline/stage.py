@@ -38,8 +38,8 @@ class Stage:
     """A named list of hydrators, filters, scorers and selectors.
 
     ``fallback``: the steps that run instead of ``steps`` if the time until the deadline is short. It contains
-    all filters and rules of ``steps``. None: the stage always runs. ``creator_arms``: the order before the
-    first selector is that of several arms, by the creator of an item; a fallback and the reserve do without.
+    all filters and rules of ``steps``. None: the stage always runs. ``creator_arms``: merges the
+    orders of several arms before the first selector; a fallback and the reserve use the order of control.
     """
 
     name: str
@@ -140,7 +140,7 @@ class _StageRun:
         return _StepsRun(lists, traces)
 
     def merge_arms(self, arms: CreatorArms, control: _StepsRun) -> _StepsRun:
-        """Returns the run of control with the merged order of it and the arms. The traces are of all."""
+        """Returns the run of control with the merged order of all arms, and the traces of all arms."""
         runs = [self.run_steps(steps, control.lists[arms.n_shared]) for steps in arms.steps]
         start = self.clock()
         merged, n_items = arms.merge(self.request, control.candidates, [run.candidates for run in runs])

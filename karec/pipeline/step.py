@@ -163,11 +163,11 @@ class Selector(Step):
     def select(self, request: Request, candidates: Candidates) -> Selection: ...
 
     def rule_checks(self, request: Request, candidates: Candidates) -> BrokenRules:
-        """Returns a function that tells which candidates break a rule at the next place of a page.
+        """Returns a function that finds the candidates that break a rule at the next place of a page.
 
-        It takes the indices of the candidates at the places before it, −1 for an empty place, and returns
-        {rule: (N,) True for candidates that break it}, the most important rule first. A step that keeps rules
-        has this method if its scene interleaves pipelines.
+        The function takes the indices of the candidates at all places before, −1 for an empty place. It
+        returns {rule: (N,) bool, True for candidates that break it}, the most important rule first. A step
+        that keeps rules overrides this method, so that interleaved pages keep them.
         """
         return lambda page: {}
 

@@ -1,8 +1,8 @@
 """Selects training rows by the arm of an experiment in which their request counts.
 
-Two arms that learn from each other's rows differ otherwise than two platforms, each with one of them alone
-(Si 2023, "Tackling interference induced by data training loops in A/B tests", arXiv 2310.17496). Rows of
-requests in no arm, such as those from before the experiment, are used by all arms.
+If two arms learn from each other's rows, their difference is not that of two platforms with one arm each
+(Si 2023, "Tackling interference induced by data training loops in A/B tests", arXiv 2310.17496). All arms use
+rows of requests in no arm, for example from before the experiment.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from karec.logs.read import list_parts
 class ArmRows:
     """The rows that a training of one arm uses.
 
-    other_arms  fraction of the requests of other arms, drawn by request id: 0 is learning from the own arm
-                only, 1 pooled learning; one between gives these rows a smaller weight
+    other_arms  fraction of the requests of other arms that are used, drawn by request id: 0 is learning from
+                the own arm only, 1 is pooled learning
     """
 
     experiment: str
@@ -33,7 +33,10 @@ class ArmRows:
     other_arms: float = 0.0
 
     def keep(self, arms: NDArray[Any], request_ids: NDArray[Any]) -> NDArray[np.bool_]:
-        """Returns (M,) bool. ``arms``: (M,) object, "EXPERIMENT=ARM;…"; ``request_ids``: (M,) object."""
+        """Returns (M,) bool: True for rows to use.
+
+        ``arms``: (M,) object, "EXPERIMENT=ARM;…"; ``request_ids``: (M,) object.
+        """
         arm_of = {text: self._arm_of(text) for text in {*arms.tolist()}}
         is_kept = np.array([arm_of[text] in ("", self.arm) for text in arms.tolist()], bool)
         if self.other_arms > 0:
@@ -66,5 +69,5 @@ def read_request_arms(folder: LogFolder) -> Mapping[str, str]:
 
 
 def _fraction(request_id: str) -> float:
-    """Returns a number in [0, 1), which depends on the request only."""
+    """Returns a pseudo-random number in [0, 1) that depends only on the request id."""
     return int.from_bytes(blake2b(f"arms {request_id}".encode(), digest_size=6).digest(), "little") / 2**48

@@ -1,4 +1,4 @@
-"""Finds the outcomes of impressions: the labels and plays that an online store has after them.
+"""Finds the outcomes of impressions: labels and plays that an online store has for them.
 
 A label or play belongs to the user's last impression of the item before it.
 """
@@ -17,10 +17,10 @@ from karec.logs.read import RankLog
 def logged_outcomes(
     log: RankLog, events: Events, item_type: str
 ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Returns the labels (M,) of each row of ``log``, and (M,) whether its impression is reported.
+    """Returns the labels (M,) of each row of ``log`` as bits, and (M,) True if its impression is reported.
 
-    An impression is that of the row's request and item. ``item_type``: of all rows; WORK for works. The bits
-    of labels are in the order of the store's head.
+    The impression of a row has the row's request and item. All rows have the type ``item_type``, WORK for
+    works. The bits are in the order of the labels of the store's head.
     """
     own = events.take(events.item_type == item_type)
     shown, feedback = own.take(own.kind == IMPRESSION), own.take((own.kind == LABEL) | (own.kind == PLAY))
@@ -35,7 +35,7 @@ def logged_outcomes(
 
 
 def find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
-    """Returns (L,) for each of ``feedback`` the index of the impression before it, or −1."""
+    """Returns (L,) int64: for each of ``feedback`` the index of the impression before it, −1 without one."""
     events, n = Events.concatenate([shown, feedback]), len(shown)
     order = np.lexsort((np.arange(len(events)), events.time_ms, events.item_id, events.user_id))
     last = np.maximum.accumulate(np.where(order < n, np.arange(len(order)), -1))
@@ -51,7 +51,7 @@ def add_feedback(
 ) -> tuple[NDArray[np.uint64], NDArray[Any]]:
     """Returns the labels (N,) of ``shown`` as bits, and the longest play times (N,) ms.
 
-    ``index`` (L,): the impression of each of ``feedback``; −1: none, which adds nothing.
+    ``index`` (L,): the impression of each of ``feedback``; −1: none, its feedback is ignored.
     """
     bits, play_ms = shown.labels.copy(), shown.play_ms.copy()
     found = index >= 0

@@ -93,9 +93,9 @@ class PageRules(Selector):
         return Selection(selected_indices, None, notes)
 
     def rule_checks(self, request: Request, candidates: Candidates) -> BrokenRules:
-        """Returns the broken rules at the next place, as ``Selector`` describes them. Boosts are no rules.
+        """Returns a function that finds the broken rules at the next place. Boosts do not count as rules.
 
-        An item that a later reserved position needs breaks its rule before it.
+        An item that a later reserved position needs breaks the rule of that position at each earlier place.
         """
         k = request.k if self.k is None else self.k
         shown_rows = request.index.lookup(np.array(request.shown, np.int64))
