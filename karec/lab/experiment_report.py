@@ -20,11 +20,11 @@ from karec.times import DAY_MS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EFFECT_HEAD = ("metric", "arm", "control", "the arm", "change", "one look", "p", "all looks")
+EFFECT_HEAD = ("metric", "arm", "control", "treated", "change", "one look", "p", "all looks")
 
 
 def plan_table(title: str, plans: Sequence[Plan], history: int) -> Table:
-    """Returns the units and days of each metric. `history`: days of first requests that were read."""
+    """Returns the table of units and days by metric. `history`: days of first requests that were read."""
     rows = [
         (
             one.metric,
@@ -41,6 +41,7 @@ def plan_table(title: str, plans: Sequence[Plan], history: int) -> Table:
 
 
 def look_tables(look: Look) -> Iterator[Table]:
+    """Yields the table of arms, then those of effects unless the sample ratio is wrong."""
     yield Table(
         f"{look.name}, version {look.version}, until {_day(look.until_ms)} UTC",
         ("arm", "units", "complete", "pages", "degraded", "got control", "p99 ms", "creators"),
@@ -84,7 +85,7 @@ def look_tables(look: Look) -> Iterator[Table]:
 
 
 def preference_table(name: str, arm: str, control: str, shares: Mapping[str, Preference]) -> Table:
-    """Returns the share that ``arm`` has of each label, against ``control``."""
+    """Returns the table of the share of ``arm`` of each label, against ``control``."""
     rows = [
         (
             label,
@@ -100,6 +101,7 @@ def preference_table(name: str, arm: str, control: str, shares: Mapping[str, Pre
 
 
 def effect_row(effect: Effect) -> tuple[str, ...]:
+    """Returns the cells of a row under EFFECT_HEAD."""
     if effect.control is None:
         return (effect.metric, effect.arm, "", "", "too few events", "", "", "")
     means = f"{effect.control:.4g}", f"{effect.treated:.4g}"
@@ -112,6 +114,7 @@ def effect_row(effect: Effect) -> tuple[str, ...]:
 
 
 def look_notes(look: Look) -> Iterator[str]:
+    """Yields a sentence for each problem, each reason of left-out rows and each arm to stop."""
     if look.has_mismatch:
         yield (
             f"the numbers of units do not fit the weights (p below {MIN_SAMPLE_RATIO_P}): no result. Find "

@@ -25,7 +25,7 @@ from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.times import HOUR_MS
 
-ONE_USER_ROWS = 3  # rows of a user side from which a call for one user is faster than a user for each row
+ONE_USER_ROWS = 3  # with as many rows of a user side or more, one call for the user side is faster
 COUNTS = ("user_counts", "item_counts", "scene_counts")
 
 

@@ -1,18 +1,18 @@
-"""What a simple creator-side test and the merge of orders estimate, against the truth in the world of a demo.
+"""Compares a simple creator-side test and the merge of orders with the truth in the world of a demo.
 
-A patch of the last stage is tried on creators. The same users get one page each in several ways:
+Creators get a patch of the last stage. The same users get one page each in several conditions:
 
     control   no creator has the patch
-    launched  all have it: the pipeline of an arm by user
-    merged    half of the creators have it, by the merge of orders (``karec.pipeline.creator_arms``)
-    simple    the same half has it, and items are sorted by the score of their own arm
+    launched  all creators have it: the pipeline of an arm by user
+    merged    half of the creators have it; the orders are merged (``karec.pipeline.creator_arms``)
+    simple    the same half has it; items are sorted by the score of their own arm
 
 A creator's outcome is the sum of the true probabilities of a long view over their items of all pages. The
 truth is the mean of a creator in ``launched`` minus that in ``control``. An estimate is the difference of the
 means of treated and other creators on the pages of ``merged`` or ``simple``, with Welch's interval over
-creators. With ``is_plain`` a page has the first items of the list, without DPP and page rules, which see the
-list of all arms. Outcomes are adjusted by those of the creator on control pages of other users (CUPED). The
-assignment is drawn again by other salts.
+creators. With ``is_plain`` a page has the first items of the list, without DPP and page rules, which read the
+list of all arms. Outcomes are adjusted by those of the creator on control pages of other users (CUPED). Each
+assignment has its own salt.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Error rates of `karec experiment`, on one log of users who come back, with arms assigned by many salts.
+"""Measures error rates of `karec experiment`, on one log of users who come back, with many assignments.
 
-Users of a world come back by their activity, for two weeks before the experiment and four weeks in it. A page
-has 10 works drawn by how widely the platform shows them; the probability of a long view is the world's. The
-pages are written as a rank log and as exported events, and `karec.experiments` reads them once. Units get
-arms by the hash of the package with other salts:
+Users of a world come back at rates given by their activity, for two weeks before the experiment and four
+weeks in it. A page has 10 works, drawn by the weights with which the platform shows them. The probability of
+a long view is that of the world. The pages are written as a rank log and as exported events, which
+`karec.experiments` reads once. The hash of the package assigns the units, with a new salt each time:
 
 A/A      both arms have the logged outcomes. A false positive is an interval without 0.
 effects  events have more labels, with more long views: probability p · (1 + size), the same uniform numbers.
-         The units of the second arm have those. The truth is the change of the mean over all units.
+         They are the outcomes of the second arm. The truth is the change of the mean over all units.
 
-An assignment changes no session: enjoyment does not bring users back here.
+An assignment changes no session: here a user's return does not depend on what the user liked.
 """
 
 from __future__ import annotations

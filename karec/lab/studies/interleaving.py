@@ -1,7 +1,7 @@
-"""Users that an interleaved experiment and an A/B test of the same pipelines need, in the world of a demo.
+"""Compares the users that an interleaved experiment and an A/B test of the same pipelines need.
 
-Each user gets three pages for the same moment: of each arm alone, and of both arms in turns. The truth of the
-world gives the probability p of an outcome of each item, so the moments of a user's outcomes need no draws:
+Each user gets three pages at the same time: a page of each arm, and an interleaved page. The truth of the
+demo's world gives the probability p of an outcome of each item, so mean and variance need no draws:
 
     A/B test      Y = outcomes of a page; mean and variance over users of Σ p, plus the mean of Σ p (1 − p)
     interleaving  D = outcomes of the second arm's items minus those of the first one's; the same formula

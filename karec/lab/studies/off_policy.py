@@ -1,9 +1,9 @@
-"""Coverage of the intervals of off-policy estimates, on pages of a world whose outcomes are known.
+"""Measures the coverage of the intervals of off-policy estimates, on pages of a world with a known truth.
 
 A fixed pool has users with R requests each. A request has n works of the world, true probabilities of click
-and like, and logits of a ranker: the true ones plus noise. Users look at the first positions of a page: after
-each, they go on with probability ``CONTINUE``. The truth of a policy is the mean over the pool of the
-probability that its item is seen, times that of the label. A draw takes users of the pool with replacement,
+and like, and logits of a ranker: the true logits plus noise. Users look at positions in order, and continue
+after each with probability ``CONTINUE``. The truth of a policy is the mean over the pool of the probability
+that its item is seen, times that of the label. A draw takes users of the pool with replacement,
 random orders, and feedback. The estimates know neither the probabilities nor how far users look.
 """
 

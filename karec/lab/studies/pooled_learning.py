@@ -1,12 +1,12 @@
-"""The bias of an experiment whose two arms learn every night from their own or from all logs.
+"""Measures the bias of an experiment whose two arms learn every night from their own or from all logs.
 
 Each user gets a page a day from random candidates. The arm `greedy` orders them by the rate of clicks that it
 has learned for each work, the arm `exploring` by a draw from the posterior of this rate (Thompson sampling).
-Rates are learned again every night from the rows that ``ArmRows`` selects, as in `karec train`. The works are
-unknown at first. Exploration costs clicks and finds good works; with pooled learning the other arm gets the
-works without the cost.
+Rates are learned again every night from the rows that ``ArmRows`` selects, as in `karec train`. The rates
+are unknown at first. Exploration loses clicks and finds good works. With pooled learning the other arm learns
+of these works without the loss.
 
-truth     exploring minus greedy, when all users have one arm: two platforms that learn alone
+truth     exploring minus greedy, when all users have one arm: two platforms with separate logs
 estimate  exploring minus greedy of an experiment with half of the users in each arm. Each is played a
           second time with the arms exchanged, so that differences between the users cancel
 bias      estimate minus truth
@@ -127,9 +127,9 @@ def measure_bias(
         if progress is not None:
             progress(world, worlds, "worlds")
         platform = Platform.from_world(works, users, days, candidates, seed + world)
-        nobody = np.zeros(users, bool)
-        greedy[world] = play(platform, nobody, 0.0).mean()
-        truth[world] = play(platform, ~nobody, 0.0).mean() - greedy[world]
+        no_user = np.zeros(users, bool)
+        greedy[world] = play(platform, no_user, 0.0).mean()
+        truth[world] = play(platform, ~no_user, 0.0).mean() - greedy[world]
         half = np.random.default_rng(seed + world).permutation(users) < users // 2
         for i, other_arms in enumerate(OTHER_ARMS):
             estimates[world, i] = np.mean(

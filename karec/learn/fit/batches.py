@@ -25,7 +25,7 @@ QUANTILE_ROWS = 50_000
 
 
 class Batches:
-    """M encoded examples, with labels. ``inputs`` and ``inputs_by_user`` return those of some as tensors.
+    """M encoded examples with labels. ``inputs`` and ``inputs_by_user`` return inputs of some as tensors.
 
     ``sides (M,)`` is the user side of each example, see ``Examples.user_sides``. Inputs of users are encoded
     and stored once per user side, vectors of items, ``item_content``, once per item. They stay in memory and
@@ -70,18 +70,19 @@ class Batches:
         names: Sequence[str] | None = None,
         history: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Returns the inputs ``names`` (default: all) of the examples at ``rows``, a row each.
+        """Returns the inputs ``names`` (default: all) of the examples at ``rows``, one row for each example.
 
         ``history (B, H)``: rows of items, −1 for an empty slot; replaces the examples' own history.
         """
         return self._select(rows, self.sides[rows], self.names if names is None else names, history)
 
     def inputs_by_user(self, rows: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        """Returns the inputs ``names`` of the examples at ``rows (B,)``, those of users for U ≤ B user sides.
+        """Returns the inputs ``names`` of the examples at ``rows (B,)``, with a row per user side for users.
 
-        Also ``slots (U, G)``, the places in ``rows`` of the items of each user, any place in a free slot, and
-        ``slot_of (B,)``, the slot of each item. G is the mean number of rows per user side. A side with more
-        rows is there several times, so U·G < 2·B.
+        The inputs of users have U ≤ B rows. The result also has ``slots (U, G)``, the indices into ``rows``
+        of the items of each user side (a free slot has any index), and ``slot_of (B,)``, the slot of each
+        item. G is the mean number of rows per user side, rounded up. A user side with more rows than G is
+        repeated, so U·G < 2·B.
         """
         users, slots, slot_of = _group(self.sides[rows].numpy())
         inputs = self._select(rows, users, names)

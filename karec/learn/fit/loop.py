@@ -81,8 +81,8 @@ def fit(
 
     Args
       loss_of   (rows, step) → mean loss of the rows (indices below ``n_rows``) at a step of the training
-      groups    (n_rows,) int64: rows of a group are together in parts of PART_ROWS, so that a step reads what
-                they share once. None: each row is in a random step
+      groups    (n_rows,) int64: parts of PART_ROWS rows of a group stay together, so that a step reads their
+                shared inputs once. None: each row is in a random step
       score     returns the validation score of the current model; None: all ``epochs`` run, the last is kept
       title     name of the training in progress reports and errors
 
@@ -112,7 +112,7 @@ def fit(
 
 
 def _shuffle(n_rows: int, groups: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Returns a random order of the rows; of the parts of ``groups``, if any, whose rows are random."""
+    """Returns a random order of the rows, or with ``groups`` a random order of parts of each group."""
     rows = torch.randperm(n_rows, generator=generator)
     if groups is None:
         return rows

@@ -180,10 +180,10 @@ def embed_items(
 
 
 def by_user(items: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Returns the rows (U, G, …) of G items per user from ``items (N, …)``.
+    """Returns ``items (N, …)`` as (U, G, …): G items of each user.
 
-    With ``slots (U, G)`` in ``inputs``, see ``Batches.inputs_by_user``; without it, each item has its own
-    user or all have one, and G = 1.
+    ``slots (U, G)`` of ``inputs`` has their indices, see ``Batches.inputs_by_user``. Without it, G = 1: each
+    item has its own user, or all items have the same one.
     """
     if "slots" not in inputs:
         return items.unsqueeze(1)
@@ -192,7 +192,7 @@ def by_user(items: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def by_item(users: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Returns the rows (N, …) of items from ``users (U, G, …)``, or (U, 1, …) for all items of a user.
+    """Returns ``users (U, G, …)`` as (N, …): a row for each item. (U, 1, …): all items of a user share a row.
 
     Without ``slot_of`` in ``inputs``, U is N, or 1 for one user of all items, and the result has U rows.
     """

@@ -241,9 +241,9 @@ def _train(job: TrainingJob, dataset: Dataset, progress: Progress, *, resume: bo
 
 
 def _arm_rows(job: TrainingJob) -> ArmRows | None:
-    """Returns the selection of rows by the job's settings, or by those of the run that it continues.
+    """Returns the selection of rows in the job's settings, or in those of the run that it continues.
 
-    Raises ValueError for a selection without a rank log, which has the arms of requests.
+    Raises ValueError if there is a selection but no rank log, which has the arms of requests.
     """
     settings = job.settings
     if settings is None and job.continues_towers:

@@ -165,7 +165,7 @@ class EvaluationSettings(Settings, frozen=True):
 
 
 class ExperimentSettings(Settings, frozen=True):
-    """[experiment]: rows of served requests by the arm in which they count, by the rank log."""
+    """[experiment]: selects rows of served requests by the arm that the rank log has for their request."""
 
     name: str = ""  # the experiment; "": rows of all requests
     arm: str = ""  # the arm that the models will serve
