@@ -24,7 +24,7 @@ Li et al. 2018, "Offline evaluation of ranking policies with click models" (posi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,18 +120,13 @@ def find_random_pages(
     is_long = np.bincount(request[is_first], minlength=len(n)) == n_positions
     bits, is_reported = logged_outcomes(log, events, WORK)
     has_impression = np.bincount(request[is_reported], minlength=len(n)) > 0
-    kept = np.ones(len(n), bool)
-    notes = []
-    for is_good, reason in (
-        (is_complete, "without some of their random candidates in the log"),
-        (is_long & (n_positions > 0), f"with fewer than {n_positions} random positions"),
-        (has_impression, "without a reported impression"),
-    ):
-        if n_left_out := int((kept & ~is_good).sum()):
-            notes.append(f"{n_left_out:,} of {len(n):,} random requests {reason}, left out")
-        kept &= is_good
-    if not kept.any():
-        raise DataError(f"no random page can be used: {'; '.join(notes)}. Report impressions with request_id")
+    kept, notes = _keep_requests(
+        {
+            "without some of their random candidates in the log": is_complete,
+            f"with fewer than {n_positions} random positions": is_long & (n_positions > 0),
+            "without a reported impression": has_impression,
+        }
+    )
     rows = kept[request]
     log, bits, request, is_first = (
         log.take(rows),
@@ -148,6 +143,23 @@ def find_random_pages(
     return RandomPages(
         users, starts, log.logits, log.tasks, log.fused, shown, outcomes, (*labels,), (*notes,)
     )
+
+
+def _keep_requests(conditions: Mapping[str, NDArray[np.bool_]]) -> tuple[NDArray[np.bool_], list[str]]:
+    """Returns (R,) bool, True if all conditions hold, and a note for each condition that leaves out requests.
+
+    ``conditions``: {reason to leave a request out: (R,) bool, False for such requests}. Raises DataError if
+    none is left.
+    """
+    kept = np.ones(len(next(iter(conditions.values()))), bool)
+    notes = []
+    for reason, is_good in conditions.items():
+        if n_left_out := int((kept & ~is_good).sum()):
+            notes.append(f"{n_left_out:,} of {len(kept):,} random requests {reason}, left out")
+        kept &= is_good
+    if not kept.any():
+        raise DataError(f"no random page can be used: {'; '.join(notes)}. Report impressions with request_id")
+    return kept, notes
 
 
 def estimate_policy(pages: RandomPages, scores: NDArray[Any]) -> PolicyOutcomes:

@@ -34,7 +34,7 @@ def config(write_experiments):
     return write_experiments({"[experiments.popular]": table})
 
 
-def test_status_prints_a_look_and_its_exit_code_stops(config, logs, capsys):
+def test_status_prints_a_look_and_exits_with_3_if_an_arm_must_stop(config, logs, capsys):
     command = ["experiment", "status", str(config), "fusion", *logs]
     assert main([*command, "--json"]) == 3
     look = json.loads(capsys.readouterr().out)
@@ -102,7 +102,7 @@ def test_report_is_one_page_and_json(config, logs, tmp_path, capsys):
     assert page.count("<svg") == 1 and "like/impression" in page and "<script" not in page
 
 
-def test_until_reads_what_was_known_before_the_day(config, logs, capsys):
+def test_until_reads_only_logs_before_the_day(config, logs, capsys):
     command = ["experiment", "status", str(config), "fusion", *logs, "--json"]
     looks = []
     for until in ("2026-01-09", "2026-01-13"):

@@ -27,7 +27,7 @@ def test_mixture_of_likelihood_ratios_is_1_over_alpha_at_the_boundary(n, alpha):
     assert mixture == pytest.approx(1 / alpha, rel=1e-6)
 
 
-def test_few_walks_ever_leave_the_interval():
+def test_few_random_walks_leave_the_interval_at_any_look():
     rng = np.random.default_rng(0)
     n = np.arange(1, 41) * 500
     sums = rng.normal(0, math.sqrt(500), (4_000, 40)).cumsum(axis=1)
@@ -37,7 +37,7 @@ def test_few_walks_ever_leave_the_interval():
     assert (np.abs(sums) > fixed).any(axis=1).mean() > 0.2  # intervals of one look do not hold at 40
 
 
-def test_interval_is_wider_than_that_of_one_look_and_near_its_best_at_best_n():
+def test_interval_is_narrowest_at_best_n_and_wider_than_for_one_look():
     halves = [half_width_in_standard_errors(n, 0.05, 20_000) / math.sqrt(n) for n in (19_000, 20_000, 21_000)]
     assert half_width_in_standard_errors(20_000, 0.05) > 1.96
     others = [half_width_in_standard_errors(20_000, 0.05, best) for best in (2_000, 10_000, 40_000, 200_000)]

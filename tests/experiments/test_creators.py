@@ -95,7 +95,7 @@ def test_all_creators_in_an_arm_give_the_page_of_a_scene_with_its_patches(write_
     assert pages == expected
 
 
-def test_user_without_an_id_and_caller_with_arms(write_experiments):
+def test_page_has_arms_of_creators_unless_the_caller_omits_them(write_experiments):
     with open_with(write_experiments) as cascade:
         assert cascade.run(Request(0)).arms == {"likes": "by_creator"}
         assert cascade.run(Request(1, arms={})).arms == {}

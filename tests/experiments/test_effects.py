@@ -15,7 +15,7 @@ def sides(units, name):
     return [units.values[name][units.arm == side] for side in (0, 1)]
 
 
-def test_mean_without_covariates_is_that_of_welch():
+def test_effect_without_covariates_is_that_of_welch():
     units = draw_units(effect=0.1, has_before=False)
     effect = measure_effect(units, "like", "new", "control")
     control, treated = sides(units, "like")

@@ -131,7 +131,7 @@ def test_unit_in_two_arms_is_left_out_and_counted(read):
     assert log.units.user.tolist() == [2] and log.left_out == {"users in two arms": 1}
 
 
-def test_requests_of_other_times_arms_and_the_holdout_are_left_out_and_counted(read):
+def test_requests_of_other_times_arms_and_holdout_are_left_out(read):
     far = 24 * 400
     wrong = [request(5, -1), request(6, far), request(7, 1, "holdout"), request(8, 1, "third")]
     log = read([*REQUESTS, *wrong], EVENTS, now_ms=START_MS + 2 * far * HOUR_MS)
@@ -149,7 +149,7 @@ def test_requests_later_than_the_look_are_left_out_and_counted(read):
     assert log.units.user.tolist() == [1, 2] and log.left_out == {"requests later than the look": 1}
 
 
-def test_clocks_that_jump_are_left_out_and_counted(read):
+def test_events_of_wrong_clocks_are_left_out_and_counted(read):
     rows = [
         event(1, -5, labels=LIKE, request_id="1-1"),  # from before its own request
         event(1, 0.99, labels=LIKE, request_id="1-1"),  # half a minute before: at the request's time
@@ -166,7 +166,7 @@ def test_clocks_that_jump_are_left_out_and_counted(read):
     assert log.until_ms == LAST["time_ms"]
 
 
-def test_events_are_known_until_the_last_one_not_until_its_storage(read):
+def test_log_ends_at_the_time_of_the_last_event_not_of_its_storage(read):
     late = event(1, 49, logged_ms=START_MS + 90 * HOUR_MS)
     assert read(REQUESTS, [late], now_ms=START_MS + 100 * HOUR_MS).until_ms == START_MS + 49 * HOUR_MS
 
@@ -196,7 +196,7 @@ def test_log_always_has_the_number_of_requests(read, unit):
     assert log.units.values["request"].tolist() == [2, 1]
 
 
-def test_facts_have_degraded_pages_and_those_that_got_control(read):
+def test_facts_count_degraded_pages_and_pages_that_got_control(read):
     missing = "request.experiments: dpp.diverse"
     requests = [
         request(2, 1, "diverse", degraded=("recall.social",)),
@@ -212,7 +212,7 @@ def test_facts_have_degraded_pages_and_those_that_got_control(read):
     assert (control.p99_ms, diverse.p99_ms) == (1, 1)
 
 
-def test_p99_is_that_of_the_pages_of_an_arm(read):
+def test_p99_is_computed_over_the_pages_of_an_arm(read):
     requests = [(f"r{i}", i, START_MS + i, {"dpp": "control"}, ()) for i in range(200)]
     control, diverse = read(requests, []).facts
     assert control.p99_ms == np.quantile(1 + np.arange(200) % 10, 0.99) and diverse.p99_ms is None
@@ -240,7 +240,7 @@ def test_creators_are_counted_over_equal_numbers_of_units(read):
     assert [one.creators for one in read(requests, rows).facts] == [4, 3]
 
 
-def test_creators_of_works_stand_in_for_those_that_events_lack(read, tmp_path):
+def test_creators_missing_in_events_come_from_the_works(read, tmp_path):
     rows = [event(1, 2, item_id=item) for item in (5, 6, 7)] + [event(2, 6, item_id=5, creator_id=9)]
     assert [one.creators for one in read(REQUESTS, rows).facts] == [None, 1]
     works = {"item_id": np.array([5, 6]), "creator_id": np.array([50, 60])}
@@ -272,7 +272,7 @@ def test_experiments_whose_users_are_not_in_one_arm_are_refused(unit, values):
         Design.from_experiment(experiments(unit, **values), "dpp")
 
 
-def test_no_events_are_refused(read):
+def test_experiment_without_events_is_refused(read):
     with pytest.raises(DataError, match="there are no events"):
         read(REQUESTS, EVENTS, now_ms=START_MS - 99 * DAY_MS)
 

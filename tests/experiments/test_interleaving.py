@@ -39,7 +39,7 @@ def draw(rng, n_users, share):
     return users, is_second, rng.poisson(rate).astype(float)
 
 
-def test_share_is_that_of_all_outcomes_and_the_interval_is_near_the_jackknife():
+def test_share_has_all_outcomes_and_its_interval_is_near_the_jackknife():
     users, is_second, outcomes = draw(np.random.default_rng(0), 2_000, 0.6)
     result = preference_share(users, np.where(is_second, "new", "control"), outcomes, ARMS)
     assert result.share == pytest.approx(outcomes[is_second].sum() / outcomes.sum(), rel=1e-12)

@@ -28,7 +28,7 @@ def test_look_measures_every_metric_of_every_arm():
     assert look.stops == [("new", "like")]
 
 
-def test_look_at_sessions_has_effects_and_guardrails_by_the_names_of_the_metrics():
+def test_look_at_sessions_names_effects_and_guardrails_by_metric():
     units = replace(draw_units(4_000, 0.3), kind="session")
     look = take_look(log_of(units), "dpp", EXPERIMENT)
     assert [one.metric for one in (*look.primary, *look.others)] == ["like", "impression", "like/impression"]

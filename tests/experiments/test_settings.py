@@ -112,7 +112,7 @@ def test_interleaving_of_a_layer_by_creator_is_refused(write_experiments):
         load_experiments(Config.read(write_experiments(replacements)))
 
 
-def test_arm_that_the_bundle_cannot_build_is_a_mistake_only_with_the_bundle(write_experiments, bundle_folder):
+def test_arm_that_the_bundle_lacks_is_a_mistake_only_with_the_bundle(write_experiments, bundle_folder):
     tone = '{ use = "tone", column = "tone", at_least = 0.5, before = "fusion" }'
     replacements = {
         '"scenes.home.rank.fusion"]': '"scenes.home.rank"]',

@@ -23,7 +23,7 @@ def test_intervals_of_off_policy_estimates_contain_the_truth(world):
     assert len(coverage_table(report).rows) == len(report["rows"]) == 6
 
 
-def test_truth_of_the_pool_is_what_users_do_on_pages_of_the_policy(world):
+def test_truth_of_the_pool_is_the_mean_outcome_of_drawn_pages(world):
     pool, k = Pool.from_world(world, n_requests=4, n=6, seed=1), 3
     truth = pool.truth(TARGET, k)
     pages = pool.draw(20_000, k, np.random.default_rng(2))

@@ -26,7 +26,7 @@ def test_arms_differ_only_by_exploration(platform):
     np.testing.assert_array_equal(nobody[0, ~half], own[0, ~half])
 
 
-def test_study_finds_that_pooled_learning_is_biased_more_than_own_arm_learning():
+def test_pooled_learning_has_more_bias_than_own_arm_learning():
     report = measure_bias(worlds=6, users=200, works=800, days=10)
     own, _, pooled = report["rows"]
     assert [row["other_arms"] for row in report["rows"]] == [*OTHER_ARMS]
