@@ -59,7 +59,8 @@ def text_table(
 
     On a narrow terminal a cell takes several lines: nothing is cut.
     """
-    table = Table(title=title, title_justify="left", header_style="bold")
+    min_width = min(len(title), 40)  # narrower, a title takes a line for each word
+    table = Table(title=title, title_justify="left", header_style="bold", min_width=min_width)
     for column, name in enumerate(head):
         table.add_column(name, justify="left" if column < text_columns else "right", overflow="fold")
     for row in rows:
