@@ -93,10 +93,7 @@ def _interleave_mistakes(config: Config, experiments: Experiments, place: Place)
     """Yields interleaved experiments in scenes of mixed pages, whose calibrations are for one pipeline."""
     mixed = mixed_scenes(config)
     for name, experiment in experiments.experiments.items():
-        scenes = {
-            path.split(".")[1] for arm in experiment.arms.values() for path in arm.patches if path.count(".")
-        }
-        for scene in sorted(scenes & mixed) if experiment.interleave else ():
+        for scene in sorted(experiment.scenes & mixed) if experiment.interleave else ():
             yield place[name].refusal(
                 f"the scene {scene!r} is on mixed pages, expected a scene whose pages have one item type",
                 "interleave",

@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from karec.aggregates.events import WORK, Events, Head
 from karec.errors import DataError
@@ -62,15 +62,14 @@ def preference_share(
     team: ArrayLike,
     outcome: ArrayLike,
     arms: tuple[str, str],
-    *,
-    confidence: float = 0.95,
 ) -> Preference:
-    """Returns the second arm's share of the outcomes, with an interval for users as independent units.
+    """Returns the second arm's share of the outcomes, with a 95 % interval for independent users.
 
     The share is S = Σ b / Σ (a + b), for outcomes a and b of each user on items of the first and second arm.
     Its variance is that of the mean of b − S · (a + b), divided by the squared mean of a + b (delta method).
     It measures which arm users prefer if they see both. It does not measure how a metric of whole pages
-    changes. If page rules let one arm place more items, its share is larger. Cost: O(N log N).
+    changes. If page rules let one arm place more items, its share is larger. If one arm has all
+    outcomes, the interval is [0, 1]. Cost: O(N log N).
 
     Args:
         user_id: (N,) unit of each item.
@@ -78,7 +77,6 @@ def preference_share(
             left out.
         outcome: (N,) at least 0: a click, a like, seconds of play.
         arms: names of the first and second arm.
-        confidence: of the interval, in (0, 1).
     Raises:
         ValueError: lengths differ, a team is unknown, an outcome is below 0 or not finite, fewer than two
             users have items, or all outcomes are 0.
@@ -100,16 +98,12 @@ def preference_share(
     n = int(unit.max()) + 1 if len(unit) else 0
     if n < 2:
         raise ValueError(f"{n} users have items of interleaved pages, expected at least 2")
-    total = _sum_by(unit, outcomes, n)
+    total = np.bincount(unit, outcomes, n)
     if not total.sum():
         raise ValueError("all outcomes are 0, expected at least one above 0. Wait for more events.")
-    second = _sum_by(unit, np.where(teams == arms[1], outcomes, 0.0), n)
+    second = np.bincount(unit, np.where(teams == arms[1], outcomes, 0.0), n)
     share = float(second.sum() / total.sum())
     deviation = second - share * total
     error = sqrt(float(deviation @ deviation) * n / (n - 1)) / float(total.sum())
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    half = NormalDist().inv_cdf(0.975) * error if 0 < share < 1 else 1.0
     return Preference(share, max(share - half, 0.0), min(share + half, 1.0), n, float(total.sum()))
-
-
-def _sum_by(unit: NDArray[np.intp], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    return np.bincount(unit, values, minlength=n).astype(np.float64, copy=False)

@@ -22,7 +22,6 @@ class Plan:
     mean                 mean of the metric per unit, or the ratio
     units                units of control and the smallest other arm together, with CUPED
     units_without_cuped  the same without CUPED
-    cuped_saves          fraction of units that CUPED saves
     exposure_days        days until so many units are exposed; None: more days than the log has
     days                 exposure_days plus the days of the outcome
     """
@@ -31,7 +30,6 @@ class Plan:
     mean: float
     units: int
     units_without_cuped: int
-    cuped_saves: float
     exposure_days: int | None
     days: int | None
 
@@ -76,7 +74,6 @@ def plan_metrics(
             numerator / (denominator or [float(len(units))])[0],
             n_with,
             n_without,
-            1 - n_with / n_without,
             exposure_days,
             None if exposure_days is None else exposure_days + metrics.days,
         )

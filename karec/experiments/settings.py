@@ -95,6 +95,12 @@ class Experiment(Settings, frozen=True):
         unchanged = [arm for arm, table in self.arms.items() if not table.changes]
         return [*unchanged, *self.arms][0]
 
+    @property
+    def scenes(self) -> set[str]:
+        """Names of the scenes that arms patch."""
+        paths = [path for arm in self.arms.values() for path in arm.patches]
+        return {path.split(".")[1] for path in paths if path.count(".")}
+
     def state(self, now: datetime) -> Literal["planned", "running", "ended"]:
         if now < self.start:
             return "planned"
@@ -220,15 +226,10 @@ def _time_mistakes(experiments: Experiments, place: Place) -> Iterator[ConfigErr
                 "experiment, or use another layer.",
                 "start",
             )
-        elif {first.layer, second.layer} <= layers.keys() and _scenes(first) & _scenes(second):
+        elif {first.layer, second.layer} <= layers.keys() and first.scenes & second.scenes:
             units = layers[first.layer].unit, layers[second.layer].unit
             if (first.interleave and second.interleave) or units == ("creator", "creator"):
                 kind = "interleaved" if first.interleave else "by creator"
                 yield place[other].refusal(
                     f"runs at the same time as {one!r}, expected one experiment {kind} in a scene", "start"
                 )
-
-
-def _scenes(experiment: Experiment) -> set[str]:
-    paths = [path for arm in experiment.arms.values() for path in arm.patches]
-    return {path.split(".")[1] for path in paths if path.count(".")}

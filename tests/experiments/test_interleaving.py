@@ -119,7 +119,7 @@ def test_command_prints_the_share_of_each_label(config, capsys):
     command = ["experiment", "preference", str(path), "fusion", "--log", str(path.parent / "log")]
     assert main([*command, "--json"]) == 0
     shares = json.loads(capsys.readouterr().out)
-    like = {"share": 1.0, "low": 1.0, "high": 1.0, "n_users": 12, "total": n_likes}
+    like = {"share": 1.0, "low": 0.0, "high": 1.0, "n_users": 12, "total": n_likes}
     assert shares == {"like": like}
     assert main(command) == 0
     assert "share of likes" in capsys.readouterr().out
@@ -137,3 +137,8 @@ def test_label_preferences_refuse_a_log_without_pages_of_the_experiment(config):
     log = read_rank_log(path.parent / "log", ())
     with pytest.raises(DataError, match="no two users with reported pages of 'other'"):
         label_preferences(log, Head(("like",)), Events.empty(), "other", ARMS)
+
+
+def test_outcomes_of_one_arm_only_leave_the_share_undetermined():
+    preference = preference_share([1, 2, 3], ["a", "b", "b"], [0, 1, 1], ("a", "b"))
+    assert (preference.share, preference.low, preference.high) == (1, 0, 1)
