@@ -45,7 +45,10 @@ class Design:
         metrics = metrics_of(name, experiment)
         unit = experiments.layers[experiment.layer].unit
         if unit == "creator" or experiment.interleave:
-            raise DataError(f"{name!r} is interleaved, or by creator: its users are not in one arm each")
+            raise DataError(
+                f"{name!r} is interleaved, or by creator: its users are not in one arm each. Use karec "
+                "experiment preference, or karec.experiments.creators.CreatorAssignment"
+            )
         pattern = quote_text(f"(?:^|;){name}=([^;]*)")
         return cls(
             name=name,
@@ -65,8 +68,7 @@ class Design:
 
         Requests from `start_ms` to before `end_ms` (Unix ms) count.
         """
-        arms = experiments.experiments[name].arms.values()
-        scenes = {quote_text(path.split(".")[1]) for table in arms for path in table.patches}
+        scenes = map(quote_text, experiments.experiments[name].scenes)
         return replace(
             cls.from_experiment(experiments, name),
             kind="user",

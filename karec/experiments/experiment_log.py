@@ -27,7 +27,7 @@ from karec.experiments.settings import HOLDOUT
 from karec.experiments.units import ArmFacts, ExperimentLog, Units
 from karec.times import DAY_MS
 
-NO_WORKS = {"item_id": np.empty(0, np.int64), "creator_id": np.empty(0, np.int64)}
+NO_WORKS = dict.fromkeys(("item_id", "creator_id"), np.empty(0, np.int64))
 NO_PAGES = 0, None, None, None
 
 
@@ -112,9 +112,7 @@ def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[
     if folder is not None:
         files = [str(file) for file in sorted(folder.glob("events-*.parquet"))]
         if not files:
-            raise DataError(
-                f"{folder} has no exported events: expected events-*.parquet of karec export events"
-            )
+            raise DataError(f"{folder} has no exported events: expected those of karec export events")
         source = scan_sql(files, union_by_name=True)
         metadata = f"parquet_kv_metadata({quote_text(files[-1])})"
         heads = database.rows(f"SELECT decode(value) FROM {metadata} WHERE key = 'karec.events'")
@@ -153,9 +151,9 @@ def _count_sql(name: str, labels: list[str], lacks_degraded: bool) -> tuple[str,
     if name in KINDS:
         return f"(event = {quote_text(name)})::INT", "0"
     known = [*labels, *KINDS, "request", "degraded", "play_s"]
+    no_column = ", the rank log lacks the column degraded" if lacks_degraded else ""
     raise DataError(
-        f"the count {name!r} of a metric is unknown{nearest(name, known)}, the labels are {labels}"
-        + (", the rank log lacks the column degraded" if lacks_degraded else "")
+        f"the count {name!r} is unknown{nearest(name, known)}, the labels are {labels}{no_column}"
     )
 
 
@@ -165,7 +163,7 @@ def _load_facts(database: Database, columns: list[tuple[str, str]]) -> None:
     facts has a row for each event and request, with a column c0, c1, … for each count.
     """
     of_events = ", ".join(f"{sql[0]}::DOUBLE AS c{i}" for i, sql in enumerate(columns))
-    of_requests = ", ".join(f"{sql[1]}::DOUBLE AS c{i}" for i, sql in enumerate(columns))
+    of_requests = ", ".join(f"{sql[1]}::DOUBLE" for sql in columns)
     database.run(f"""
         CREATE TABLE facts AS
         SELECT user_id, moment_ms, request_id, true AS is_event, {of_events} FROM events WHERE reason = ''
@@ -200,12 +198,11 @@ def _read_units(database: Database, design: Design, until_ms: int) -> Units:
             WHERE reason = '' AND r.time_ms + {window} <= {until_ms}
             GROUP BY r.user_id, r.arm ORDER BY r.user_id, r.arm"""
     columns = database.arrays(query)
-    places = {arm: place for place, arm in enumerate(design.arms)}
     return Units(
         kind=design.kind,
         arms=design.arms,
         user=columns["user_id"],
-        arm=np.array([places[arm] for arm in columns["arm"].tolist()], np.int64),
+        arm=np.array([design.arms.index(arm) for arm in columns["arm"].tolist()], np.int64),
         end_ms=columns["end_ms"],
         values={name: columns[f"v{i}"] for i, name in enumerate(design.counts)},
         before={name: columns[f"b{i}"] for i, name in enumerate(design.counts)},
@@ -220,10 +217,9 @@ def _read_facts(database: Database, design: Design, until_ms: int) -> tuple[ArmF
         "quantile_cont(steps_ms, 0.99) FROM requests WHERE reason = '' GROUP BY arm"
     )
     pages = {arm: (n, degraded, got_control, p99_ms) for arm, n, degraded, got_control, p99_ms in of_requests}
-    is_counted = "true" if design.kind == "session" else "n_arms = 1"
     of_units = database.rows(
         f"SELECT arm, count(*), count(*) FILTER (first_ms + {design.days * DAY_MS} <= {until_ms}) "
-        f"FROM units WHERE {is_counted} GROUP BY arm"
+        f"FROM units WHERE n_arms = 1 OR {design.kind == 'session'} GROUP BY arm"
     )
     exposed = {arm: (n, complete) for arm, n, complete in of_units}
     creators = _read_creators(database, design, until_ms) if design.kind == "user" else {}

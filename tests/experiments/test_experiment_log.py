@@ -251,7 +251,7 @@ def test_creators_missing_in_events_come_from_the_works(read, tmp_path):
 
 @pytest.mark.parametrize("metric", ["lke", "like/lke"])
 def test_unknown_metric_is_refused(read, metric):
-    with pytest.raises(DataError, match=r"'lke' of a metric is unknown \(did you mean 'like'\?\)"):
+    with pytest.raises(DataError, match=r"'lke' is unknown \(did you mean 'like'\?\)"):
         read(REQUESTS, EVENTS, metrics=Metrics(primary=metric))
 
 
