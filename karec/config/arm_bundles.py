@@ -32,7 +32,7 @@ class BuiltScene(NamedTuple):
 
 
 def arm_bundle_paths(experiments: Experiments) -> list[str]:
-    """Returns the bundles of arms whose experiments have not ended."""
+    """Returns the paths of the bundles that arms name, each once, of experiments that have not ended."""
     now = datetime.now(UTC)
     arms = [arm for one in experiments.experiments.values() if one.end > now for arm in one.arms.values()]
     return [*dict.fromkeys(arm.bundle for arm in arms if arm.bundle)]
@@ -45,7 +45,10 @@ def open_arm_bundles(
     *,
     in_child: bool = False,
 ) -> ArmBundles:
-    """Opens and verifies each bundle once a process. ``bind`` returns the online store for a bundle."""
+    """Returns {path: opened bundle, or the reason why it cannot be opened}. A process opens a bundle once.
+
+    ``bind`` returns the online store for a bundle. ``in_child``: a child process verifies the bundles.
+    """
     opened: dict[str, ArmBundle | str] = {}
     for path in arm_bundle_paths(experiments):
         try:
@@ -59,9 +62,9 @@ def open_arm_bundles(
 def build_with_bundle(config: Config, control: BuiltScene, other: ArmBundle) -> BuiltScene:
     """Returns the scene of ``control`` built from another bundle.
 
-    It shares the exposure counters and run times of ``control``, and has side effects of its own: a part of
-    the rank log has the logits of one ranker. Raises ConfigError if the bundle lacks what the scene reads, or
-    if numbers of ids, categories or columns differ: events, exposure counters and conditions have them.
+    It shares the exposure counters and run times of ``control``. It has its own side effects, because a part
+    of the rank log has the logits of one ranker. Raises ConfigError if the bundle lacks what the scene reads,
+    or if numbers of ids, categories or columns differ: events, exposure counters and conditions contain them.
     """
     scene = config.scene(control.cascade.scene)
     old = control.resources

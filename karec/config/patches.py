@@ -19,8 +19,10 @@ ArmName = tuple[str, str]  # (experiment, arm)
 
 
 def patches_of(scene: str, experiments: Experiments) -> dict[ArmName, Mapping[str, Any]]:
-    """Returns {arm: its patches in the scene} of experiments that have not ended. Arms without patches there
-    are left out, unless they name a bundle."""
+    """Returns {arm: its patches in the scene} of experiments that have not ended.
+
+    Arms without patches in the scene are left out, unless they name a bundle.
+    """
     now = datetime.now(UTC)
     arms = dict[ArmName, Mapping[str, Any]]()
     for name, experiment in experiments.experiments.items():

@@ -58,8 +58,10 @@ class Layer(Settings, frozen=True):
 
 
 class Arm(Settings, frozen=True):
-    """`patches`: {path: value}. An arm without patches has the scenes of karec.toml. `bundle`: the folder
-    that scenes are built from, relative to karec.toml; None: that of karec.toml.
+    """Changes of the scenes of karec.toml for a fraction of the units, `weight`.
+
+    `patches`: {path: value}. `bundle`: the folder that scenes are built from, relative to karec.toml; None:
+    the bundle of karec.toml.
     """
 
     weight: Fraction
@@ -137,9 +139,9 @@ def read_experiments(path: Path) -> Experiments:
 
 
 def end_experiment(path: Path, name: str, now: datetime) -> str:
-    """Sets the end of an experiment to `now` in the file, which services follow, and returns its new line.
+    """Sets the end of an experiment to `now` in the file, which services follow. Returns the new line.
 
-    An experiment that has ended keeps its end: the text then has that. Raises ConfigError if the file has
+    If the experiment has ended, its end stays and the result names it. Raises ConfigError if the file has
     mistakes, or if the line of `end` has other keys.
     """
     end = read_experiments(path).experiments[name].end
