@@ -28,7 +28,7 @@ AssignedByCaller = Annotated[
         "--assigned-by-caller", help="Do not check the arms against the assignment: callers sent them."
     ),
 ]
-STOP = 3  # exit code: an arm is beyond a guardrail
+STOP = 3  # exit code: an arm is beyond a guardrail, or the sample ratio is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Print the result of EXPERIMENT so far. Exit code 3: an arm is beyond a guardrail.
+    """Print the result of EXPERIMENT so far. Exit code 3: stop it.
 
     Run it as often as you like: guardrails and the column "all looks" hold at all looks together.
     """
@@ -138,7 +138,7 @@ def status(
         path = SceneConfig.read(config).experiments
         assert path is not None
         print(end_experiment(path, experiment, datetime.now(UTC)))
-    return STOP if look.stops else 0
+    return STOP if look.stops or look.has_mismatch else 0
 
 
 def report(

@@ -47,6 +47,19 @@ def test_status_prints_a_look_and_exits_with_3_if_an_arm_must_stop(config, logs,
     assert "Guardrails" in text and "beyond the guardrail of like" in text
 
 
+def test_status_exits_with_3_if_the_sample_ratio_is_wrong(config, logs, capsys):
+    path = config.with_name("experiments.toml")
+    path.write_text(
+        path.read_text()
+        .replace("weight = 0.5", "weight = 0.8", 1)
+        .replace("likes = { weight = 0.5", "likes = { weight = 0.2")
+    )
+    command = ["experiment", "status", str(config), "fusion", *logs, "--assigned-by-caller", "--json"]
+    assert main(command) == 3
+    look = json.loads(capsys.readouterr().out)
+    assert look["has_mismatch"] and not look["stops"]
+
+
 def test_status_stops_the_experiment_in_its_file_if_asked_to(config, logs):
     path = config.with_name("experiments.toml")
     before = path.read_text()
