@@ -90,13 +90,13 @@ def plan(
     from karec.experiments.design import Design
     from karec.experiments.experiment_log import read_experiment_log
     from karec.experiments.power import plan_metrics
-    from karec.experiments.results import metrics_of
+    from karec.experiments.results import require_metrics
     from karec.lab.experiment_report import plan_table
     from karec.times import DAY_MS
 
     experiments = _read(config, experiment)
     settings = experiments.experiments[experiment]
-    days = history + metrics_of(experiment, settings).days
+    days = history + require_metrics(experiment, settings).days
     design = Design.from_scenes(experiments, experiment, source.now_ms - days * DAY_MS, source.now_ms)
     log = read_experiment_log(design, source.log, source.read_events(config), source.now_ms)
     plans = list(plan_metrics(log.units, experiment, settings, effect, power))
@@ -170,7 +170,7 @@ def preference(
     0.5 is no preference. Intervals are 95 %, over users. Reads the rank log and the online store of CONFIG.
     """
     from karec.config.online_store import read_event_source
-    from karec.experiments.interleaving import label_preferences
+    from karec.experiments.interleaving import measure_label_preferences
     from karec.lab.experiment_report import preference_table
     from karec.logs.read import read_rank_log
     from karec.online.read_log import read_log
@@ -180,7 +180,7 @@ def preference(
         raise ValueError(f"{experiment!r} is not interleaved. Use: karec experiment status")
     first, second = settings.arms
     head, events = read_log(read_event_source(config))
-    shares = label_preferences(read_rank_log(log, ()), head, events, experiment, (first, second))
+    shares = measure_label_preferences(read_rank_log(log, ()), head, events, experiment, (first, second))
     if as_json:
         print_json({label: msgspec.to_builtins(share) for label, share in shares.items()})
         return

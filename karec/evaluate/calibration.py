@@ -20,7 +20,7 @@ from karec.evaluate.metrics.platt import fit_calibration
 from karec.logs.read import RankLog
 from karec.pipeline.mix import ScoreCalibration
 from karec.pipeline.types import WORK_TYPE
-from karec.samples.outcomes import logged_outcomes
+from karec.samples.outcomes import find_logged_outcomes
 from karec.times import DAY_MS
 
 MIN_ROWS, MIN_POSITIVES = 500, 20  # with fewer, the error of a rate of 0.1 is above 0.02
@@ -69,7 +69,7 @@ def served_outcomes(
     stored_type = WORK if item_type == WORK_TYPE else item_type
     is_on_page = (log.page_position >= 0) & ~log.shadow
     log = log.take(is_on_page & (log.item_type == stored_type) & (log.scene == scene))
-    bits, is_reported = logged_outcomes(log, events, stored_type)
+    bits, is_reported = find_logged_outcomes(log, events, stored_type)
     labels = {
         name: (bits >> np.uint64(bit) & np.uint64(1)).astype(bool) for bit, name in enumerate(head.labels)
     }

@@ -7,7 +7,7 @@ from typing import Literal
 
 from karec.data.database import quote_text
 from karec.errors import DataError
-from karec.experiments.results import metrics_of
+from karec.experiments.results import require_metrics
 from karec.experiments.settings import Experiments
 
 ALL = "all"  # the arm of `Design.from_scenes`
@@ -42,7 +42,7 @@ class Design:
         Raises DataError if it has no metrics, is interleaved or is by creator.
         """
         experiment = experiments.experiments[name]
-        metrics = metrics_of(name, experiment)
+        metrics = require_metrics(name, experiment)
         unit = experiments.layers[experiment.layer].unit
         if unit == "creator" or experiment.interleave:
             raise DataError(

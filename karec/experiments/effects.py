@@ -106,7 +106,7 @@ def measure_effect(
     )
 
 
-def sample_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:
+def compute_sample_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:
     """Returns the p value of the hypothesis that `weights` assigned the units (Pearson's χ² test).
 
     Arms of weight 0 do not count. None without units, or with fewer than two arms.
@@ -121,7 +121,7 @@ def sample_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float | N
     return float(chisquare(observed, expected / expected.sum() * observed.sum()).pvalue)
 
 
-def user_metric(
+def make_user_metric(
     units: Units,
     metric: str,
     groups: Sequence[NDArray[Any]],
@@ -179,7 +179,7 @@ def _compare_users(
 ) -> tuple[tuple[float, float], float, float]:
     """Returns the means of control and the other arm, `se` and `log_se`."""
     groups = ~is_treated, is_treated
-    ratio, aggregates = user_metric(pair, metric, groups, has_covariates=has_covariates)
+    ratio, aggregates = make_user_metric(pair, metric, groups, has_covariates=has_covariates)
     halves = 2 * NormalDist().inv_cdf((1 + ratio.confidence_level) / 2)
     with np.errstate(all="ignore"):  # values without variance, or 0: the caller reports no interval
         result = ratio.analyze_aggregates(*aggregates)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from karec.aggregates.events import WORK, Events, Head
 from karec.errors import DataError
 from karec.logs.read import RankLog
-from karec.samples.outcomes import logged_outcomes
+from karec.samples.outcomes import find_logged_outcomes
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Preference:
     total: float
 
 
-def label_preferences(
+def measure_label_preferences(
     log: RankLog, head: Head, events: Events, name: str, arms: tuple[str, str]
 ) -> dict[str, Preference]:
     """Returns {label: preference} on the pages of the interleaved experiment ``name``.
@@ -42,7 +42,7 @@ def label_preferences(
     entry = f"{name}=interleaved"
     is_interleaved = np.array([entry in arms_text.split(";") for arms_text in log.arms.tolist()], bool)
     log = log.take(is_interleaved & (log.team != "") & (log.item_type == WORK))
-    bits, is_reported = logged_outcomes(log, events, WORK)
+    bits, is_reported = find_logged_outcomes(log, events, WORK)
     log, bits = log.take(is_reported), bits[is_reported]
     if len(np.unique(log.user_id)) < 2:
         raise DataError(
@@ -51,13 +51,13 @@ def label_preferences(
         )
     outcomes = {label: bits >> np.uint64(bit) & np.uint64(1) for bit, label in enumerate(head.labels)}
     return {
-        label: preference_share(log.user_id, log.team, outcome, arms)
+        label: measure_preference(log.user_id, log.team, outcome, arms)
         for label, outcome in outcomes.items()
         if outcome.any()
     }
 
 
-def preference_share(
+def measure_preference(
     user_id: ArrayLike,
     team: ArrayLike,
     outcome: ArrayLike,

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from karec.aggregates.events import WORK, Events, Head
 from karec.errors import DataError
 from karec.logs.read import RankLog
-from karec.samples.outcomes import logged_outcomes
+from karec.samples.outcomes import find_logged_outcomes
 
 METHODS = ("ips", "snips", "dr")
 Z = 1.959964  # 95 % of a normal distribution
@@ -118,7 +118,7 @@ def find_random_pages(
     request = np.repeat(np.arange(len(n)), n)
     is_first = (log.page_position >= 0) & (log.page_position < n_positions)
     is_long = np.bincount(request[is_first], minlength=len(n)) == n_positions
-    bits, is_reported = logged_outcomes(log, events, WORK)
+    bits, is_reported = find_logged_outcomes(log, events, WORK)
     has_impression = np.bincount(request[is_reported], minlength=len(n)) > 0
     kept, notes = _keep_requests(
         {

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from karec.errors import DataError
-from karec.experiments.effects import ALPHA, user_metric
-from karec.experiments.results import metrics_of
+from karec.experiments.effects import ALPHA, make_user_metric
+from karec.experiments.results import require_metrics
 from karec.experiments.settings import Experiment
 from karec.experiments.units import Units
 from karec.times import DAY_MS
@@ -43,7 +43,7 @@ def plan_metrics(
     of new units of each day. `relative_effect`: 0.02 is 2 %. Raises DataError if there are no units, if none
     has events, or if the arms get none.
     """
-    metrics = metrics_of(name, experiment)
+    metrics = require_metrics(name, experiment)
     weights = {arm: table.weight for arm, table in experiment.arms.items()}
     control = weights.pop(experiment.control)
     smallest = min((weight for weight in weights.values() if weight), default=control)
@@ -81,7 +81,9 @@ def plan_metrics(
 
 def _units_needed(units: Units, metric: str, has_covariates: bool, options: dict[str, float]) -> int:
     all_units = np.ones(len(units), bool)
-    ratio, (aggregates,) = user_metric(units, metric, [all_units], has_covariates=has_covariates, **options)
+    ratio, (aggregates,) = make_user_metric(
+        units, metric, [all_units], has_covariates=has_covariates, **options
+    )
     return int(ratio.solve_power_from_aggregates(aggregates, "n_obs")[0].n_obs)
 
 

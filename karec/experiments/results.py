@@ -10,7 +10,7 @@ import numpy as np
 
 from karec.errors import DataError
 from karec.experiments.confidence_sequence import MIN_UNITS, half_width_in_standard_errors
-from karec.experiments.effects import ALPHA, Effect, measure_effect, sample_ratio_p
+from karec.experiments.effects import ALPHA, Effect, compute_sample_ratio_p, measure_effect
 from karec.experiments.metrics import Metrics
 from karec.experiments.settings import Experiment
 from karec.experiments.units import ArmFacts, ExperimentLog, Units
@@ -48,9 +48,9 @@ class Look:
 
 def take_look(log: ExperimentLog, name: str, experiment: Experiment) -> Look:
     """Returns the result of the units in `log`. Raises DataError if the experiment has no metrics."""
-    metrics, control = metrics_of(name, experiment), experiment.control
+    metrics, control = require_metrics(name, experiment), experiment.control
     weights = [table.weight for table in experiment.arms.values()]
-    p = sample_ratio_p([facts.units for facts in log.facts], weights)
+    p = compute_sample_ratio_p([facts.units for facts in log.facts], weights)
     has_mismatch = p is not None and p < MIN_SAMPLE_RATIO_P
     arms = [] if has_mismatch else [arm for arm in experiment.arms if arm != control]
 
@@ -77,7 +77,7 @@ def take_look(log: ExperimentLog, name: str, experiment: Experiment) -> Look:
     )
 
 
-def metrics_of(name: str, experiment: Experiment) -> Metrics:
+def require_metrics(name: str, experiment: Experiment) -> Metrics:
     """Returns the metrics of the experiment `name`. Raises DataError if it has none."""
     if experiment.metrics is None:
         raise DataError(

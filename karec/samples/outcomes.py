@@ -14,7 +14,7 @@ from karec.aggregates.events import IMPRESSION, LABEL, PLAY, Events
 from karec.logs.read import RankLog
 
 
-def logged_outcomes(
+def find_logged_outcomes(
     log: RankLog, events: Events, item_type: str
 ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """Returns the labels (M,) of each row of ``log`` as bits, and (M,) True if its impression is reported.

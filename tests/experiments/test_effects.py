@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from drawn_units import draw_units
 
-from karec.experiments.effects import measure_effect, sample_ratio_p
+from karec.experiments.effects import compute_sample_ratio_p, measure_effect
 from karec.experiments.units import Units
 
 
@@ -105,11 +105,13 @@ def test_effect_is_undetermined_without_units_events_or_variance(change, kind):
 
 
 def test_sample_ratio_p_is_small_for_other_weights_only():
-    assert sample_ratio_p([5_000, 5_050], [0.5, 0.5]) > 0.5
-    assert sample_ratio_p([5_000, 5_500], [0.5, 0.5]) < 0.001
-    assert sample_ratio_p([5_000, 2_500, 2_480], [0.5, 0.25, 0.25]) > 0.1
-    assert sample_ratio_p([5_000, 5_050, 9], [0.5, 0.5, 0]) == sample_ratio_p([5_000, 5_050], [0.5, 0.5])
-    assert sample_ratio_p([0, 0], [0.5, 0.5]) is None and sample_ratio_p([9], [1.0]) is None
+    assert compute_sample_ratio_p([5_000, 5_050], [0.5, 0.5]) > 0.5
+    assert compute_sample_ratio_p([5_000, 5_500], [0.5, 0.5]) < 0.001
+    assert compute_sample_ratio_p([5_000, 2_500, 2_480], [0.5, 0.25, 0.25]) > 0.1
+    assert compute_sample_ratio_p([5_000, 5_050, 9], [0.5, 0.5, 0]) == compute_sample_ratio_p(
+        [5_000, 5_050], [0.5, 0.5]
+    )
+    assert compute_sample_ratio_p([0, 0], [0.5, 0.5]) is None and compute_sample_ratio_p([9], [1.0]) is None
 
 
 def test_few_assignments_of_sessions_find_an_effect_without_one():

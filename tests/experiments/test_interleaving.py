@@ -12,7 +12,7 @@ from karec.aggregates.events import Events, Head
 from karec.cli import main
 from karec.config import open_bundle
 from karec.errors import DataError
-from karec.experiments.interleaving import label_preferences, preference_share
+from karec.experiments.interleaving import measure_label_preferences, measure_preference
 from karec.logs.read import read_rank_log
 from karec.times import HOUR_MS
 
@@ -41,7 +41,7 @@ def draw(rng, n_users, share):
 
 def test_share_has_all_outcomes_and_its_interval_is_near_the_jackknife():
     users, is_second, outcomes = draw(np.random.default_rng(0), 2_000, 0.6)
-    result = preference_share(users, np.where(is_second, "new", "control"), outcomes, ARMS)
+    result = measure_preference(users, np.where(is_second, "new", "control"), outcomes, ARMS)
     assert result.share == pytest.approx(outcomes[is_second].sum() / outcomes.sum(), rel=1e-12)
     error = jackknife_error(users, is_second, outcomes)
     assert (result.high - result.low) / 2 == pytest.approx(1.96 * error, rel=0.01)
@@ -53,7 +53,7 @@ def test_interval_covers_the_true_share_in_95_percent_of_experiments():
     n_covered = 0
     for _ in range(600):
         users, is_second, outcomes = draw(rng, 150, 0.55)
-        result = preference_share(users, np.where(is_second, "new", "control"), outcomes, ARMS)
+        result = measure_preference(users, np.where(is_second, "new", "control"), outcomes, ARMS)
         n_covered += result.low <= 0.55 <= result.high
     assert 0.92 <= n_covered / 600 <= 0.98
 
@@ -63,14 +63,14 @@ def test_share_of_swapped_arms_is_the_rest(rows):
     users, teams, outcomes = (np.array(column) for column in zip(*rows, strict=True))
     if len({*users}) < 2 or not outcomes.sum():
         return
-    one, other = (preference_share(users, teams, outcomes, arms) for arms in (ARMS, ARMS[::-1]))
+    one, other = (measure_preference(users, teams, outcomes, arms) for arms in (ARMS, ARMS[::-1]))
     assert one.share == pytest.approx(1 - other.share) and one.low == pytest.approx(1 - other.high)
     assert 0 <= one.low <= one.share <= one.high <= 1
 
 
 def test_items_without_a_team_are_left_out():
     users, teams, outcomes = [1, 1, 2, 2, 3], ["control", "new", "new", "control", ""], [1, 0, 1, 0, 9]
-    assert preference_share(users, teams, outcomes, ARMS).share == 0.5
+    assert measure_preference(users, teams, outcomes, ARMS).share == 0.5
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_items_without_a_team_are_left_out():
 )
 def test_preference_share_refuses_bad_input(users, teams, outcomes, message):
     with pytest.raises(ValueError, match=message):
-        preference_share(users, teams, outcomes, ARMS)
+        measure_preference(users, teams, outcomes, ARMS)
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def test_label_preferences_refuse_a_log_without_pages_of_the_experiment(config):
     path, _ = config
     log = read_rank_log(path.parent / "log", ())
     with pytest.raises(DataError, match="no two users with reported pages of 'other'"):
-        label_preferences(log, Head(("like",)), Events.empty(), "other", ARMS)
+        measure_label_preferences(log, Head(("like",)), Events.empty(), "other", ARMS)
 
 
 def test_outcomes_of_one_arm_only_leave_the_share_undetermined():
-    preference = preference_share([1, 2, 3], ["a", "b", "b"], [0, 1, 1], ("a", "b"))
+    preference = measure_preference([1, 2, 3], ["a", "b", "b"], [0, 1, 1], ("a", "b"))
     assert (preference.share, preference.low, preference.high) == (1, 0, 1)

@@ -9,7 +9,7 @@ demo's world gives the probability p of an outcome of each item, so mean and var
 A two-sided test of size α with power 1 − β needs (z_α + z_β)² σ² / μ² users: for D its mean and variance, for
 the A/B test, which has half of its users in each arm, 4 times the mean variance of Y and the difference of
 the means. Their ratio is the factor of users saved, with an interval by resampled users. As a check,
-experiments of this size are drawn and analysed by ``preference_share``, and A/B tests by a z test.
+experiments of this size are drawn and analysed by ``measure_preference``, and A/B tests by a z test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from karec.config.arms import build_scenes, load_experiments
 from karec.config.assemble import open_bundle
 from karec.config.scenes import Config
-from karec.experiments.interleaving import preference_share
+from karec.experiments.interleaving import measure_preference
 from karec.experiments.settings import INTERLEAVED
 from karec.lab.report import Table
 from karec.lab.simulate.world import World
@@ -193,7 +193,7 @@ def _interleaved_test(pages: UserPages, rng: np.random.Generator) -> bool:
     if not outcomes.any():
         return False
     teams = np.where(pages.is_second, ARMS[1], ARMS[0])
-    result = preference_share(np.repeat(np.arange(n), k), teams.ravel(), outcomes.ravel(), ARMS)
+    result = measure_preference(np.repeat(np.arange(n), k), teams.ravel(), outcomes.ravel(), ARMS)
     return not result.low <= 0.5 <= result.high
 
 
