@@ -85,7 +85,7 @@ def plan(
     """Print how many units and days an EXPERIMENT of CONFIG needs to detect an effect.
 
     Reads past requests of its scenes, and events, for the mean and variance of each metric, the units that
-    CUPED saves, and the new units of a day.
+    CUPED saves, and the new units of a day. For an experiment by session it counts users.
     """
     from karec.experiments.design import Design
     from karec.experiments.experiment_log import read_experiment_log
