@@ -139,8 +139,10 @@ class Examples:
         scene. Ages of a user's moments differ in every millisecond, so a user side is then of one time.
         O(N log N).
         """
-        time = self.exposures.time_ms if self.encoder.users.moments else self.exposures.time_ms // HOUR_MS
-        keys = np.stack([self.user_rows, self.as_of, time, self.exposures.scene])[:, rows]
+        time = self.exposures.time_ms[rows]
+        if not self.encoder.users.moments:
+            time = time // HOUR_MS
+        keys = np.stack([self.user_rows[rows], self.as_of[rows], time, self.exposures.scene[rows]])
         _, first, side = np.unique(keys, axis=1, return_index=True, return_inverse=True)
         return first, side
 

@@ -1,5 +1,6 @@
 """Tests that training rows have the inputs of serving at their time, and nothing later."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,21 @@ def test_rows_of_a_user_side_have_equal_user_inputs(dataset, with_cowatch, every
     assert examples.inputs(np.arange(0))["crosses"].shape == (0, inputs["crosses"].shape[1])
     has_one_time = np.array_equal(log.time_ms[first][side], log.time_ms)
     assert has_one_time == (every_hours is None or has_moments)
+
+
+def test_user_sides_of_few_rows_read_only_these(dataset, encoder):
+    """Encoding in parts took a time quadratic in the number of examples."""
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures)
+    examples = examples.take(np.arange(100_000) % len(examples))
+    rows = np.arange(99_999, 99_990, -1)
+    examples.user_sides(rows)
+    tracemalloc.start()
+    try:
+        examples.user_sides(rows)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < len(examples)
 
 
 def test_scene_counters_continue_those_of_the_snapshot(dataset, encoder):
