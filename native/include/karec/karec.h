@@ -20,8 +20,8 @@
  *            can copy an index into memory.
  * Fork       fork() waits for running writes. Handles work in the child, except pinned ones of other threads: they are
  *            rejected with KAREC_UNAVAILABLE. With ONNX Runtime, the child must open its own karec_stages.
- * Changes    KAREC_ABI_VERSION increases with every change of this file. Existing declarations keep their meaning while
- *            the library's file name (libkarec.so.MAJOR) is the same.
+ * Changes    KAREC_ABI_VERSION is 1 until the first release, and increases with every later change of this file.
+ *            Released declarations keep their meaning while the library's file name (libkarec.so.MAJOR) is the same.
  *
  * Common parameters of the functions; the comment of a function has the others:
  *   index       a handle. Functions that write reject a pinned one
