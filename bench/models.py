@@ -14,7 +14,7 @@ from karec.lab.simulate.world import make_world
 from karec.learn._torch import torch, torch_threads
 from karec.learn.distil.distillation import new_towers
 from karec.learn.export.trees import export_trees
-from karec.learn.fit.loop import fit
+from karec.learn.fit.loop import fit, shuffle
 from karec.learn.fit.prepare import prepare
 from karec.learn.run.lightgbm import trees_to_onnx
 from karec.learn.run.rankers import build_ranker, ranker_loss
@@ -70,12 +70,15 @@ def test_training(compare, prepared, kind):
     n = len(train) - first
 
     def train_rows(read, groups):
+        def order(generator):
+            return shuffle(n, settings.optimizer.batch_size, generator, groups)
+
         def loss(rows, _):
             inputs = read(first + rows, model.inputs)
             logits = model.by_member(inputs) if is_ranker else model(inputs)[:, None, 1:]
             return ranker_loss(logits, train.labels[first + rows], tasks, weights)
 
-        fit(model, n, loss, None, optimizer=settings.optimizer, epochs=1, seed=0, title=kind, groups=groups)
+        fit(model, n, loss, None, order=order, optimizer=settings.optimizer, epochs=1, seed=0, title=kind)
 
     def run_karec():
         train_rows(train.inputs_by_user, train.sides[first:])

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.learn._torch import Tensor, functional, nn, torch
-from karec.learn.fit.loop import fit
+from karec.learn.fit.loop import fit, shuffle
 from karec.learn.settings.settings import OptimizerSettings
 
 LAYERS = 3
@@ -74,8 +74,21 @@ def fit_light_gcn(
     """Returns the vectors of users (U, D) and items (N, D) of a LightGCN trained on ``matrix``."""
     model = LightGcn(matrix, settings["factors"], settings["penalty"], seed)
     optimizer = OptimizerSettings(batch_size=BATCH, learning_rate=settings["learning_rate"], weight_decay=0.0)
-    epochs = settings["epochs"]
-    fit(model, matrix.nnz, model, None, optimizer=optimizer, epochs=epochs, seed=seed, title="LightGCN")
+
+    def order(generator: torch.Generator) -> tuple[Tensor, ...]:
+        return shuffle(matrix.nnz, BATCH, generator)
+
+    fit(
+        model,
+        matrix.nnz,
+        model,
+        None,
+        order=order,
+        optimizer=optimizer,
+        epochs=settings["epochs"],
+        seed=seed,
+        title="LightGCN",
+    )
     with torch.no_grad():
         users, items = np.split(model.vectors().numpy(), [model.n_users])
     return users, items

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -24,11 +24,11 @@ from karec.learn.distil.targets import Targets
 from karec.learn.distil.tower_logits import logits_of_request
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.checkpoint import Checkpoint
-from karec.learn.fit.loop import FitState, fit
+from karec.learn.fit.loop import B, FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict
 from karec.learn.fit.prepare import FitChoice, TrainingData
 from karec.learn.nets.towers import Towers, UserOutputs
-from karec.learn.settings.settings import DistilSettings, TrainSettings
+from karec.learn.settings.settings import DistilSettings, OptimizerSettings, TrainSettings
 from karec.samples.lists import LoggedLists
 from karec.samples.soft_labels import SoftLabels
 from karec.times import Progress
@@ -100,25 +100,37 @@ def fit_towers(
 
     choice = prepared.final_choice("towers")
     epochs = choice.epochs if choice else settings.towers.epochs
-    step_loss = (
-        ListLoss(model, prepared, settings)
-        if has_lists_of_users
-        else StepLoss(model, prepared, targets, lists, settings.replace(towers={"epochs": epochs}))
-    )
-    state = fit(
-        model,
-        step_loss.epoch_rows,
-        step_loss,
-        None if choice else score,
-        optimizer=step_loss.optimizer,
-        epochs=epochs,
-        seed=settings.seed,
-        groups=None if has_lists_of_users else prepared.train_batches.sides[: step_loss.epoch_rows],
-        title="training the towers",
-        checkpoint=checkpoint,
-        progress=progress,
-    )
-    return model, state
+
+    def fit_to(loss: _TowerLoss[B]) -> FitState:
+        return fit(
+            model,
+            loss.epoch_rows,
+            loss,
+            None if choice else score,
+            order=loss.epoch,
+            optimizer=loss.optimizer,
+            epochs=epochs,
+            seed=settings.seed,
+            title="training the towers",
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+    if has_lists_of_users:
+        return model, fit_to(ListLoss(model, prepared, settings))
+    steps = settings.replace(towers={"epochs": epochs})
+    return model, fit_to(StepLoss(model, prepared, targets, lists, steps))
+
+
+class _TowerLoss(Protocol[B]):
+    """Loss of the batches of an epoch with ``epoch_rows`` rows."""
+
+    epoch_rows: int
+    optimizer: OptimizerSettings
+
+    def epoch(self, generator: torch.Generator) -> Iterable[B]: ...
+
+    def __call__(self, batch: B, step: int, /) -> Tensor: ...
 
 
 def new_towers(prepared: TrainingData, settings: TrainSettings) -> Towers:

@@ -27,6 +27,7 @@ from karec.evaluate.metrics.retrieval import recall_at, top_items
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.distil.losses import contrastive_loss, library_loss
 from karec.learn.fit.cowatch import decompose_pairs
+from karec.learn.fit.loop import shuffle
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.matching import LISTS
 from karec.learn.nets.towers import Towers
@@ -157,6 +158,9 @@ class ListLoss:
             weight_decay=0.0,
             patience=settings.optimizer.patience,
         )
+
+    def epoch(self, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return shuffle(self.epoch_rows, LISTS_PER_STEP, generator)
 
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         generator, device = np.random.default_rng((self.seed, step)), self.device

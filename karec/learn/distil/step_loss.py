@@ -8,11 +8,14 @@ retrieval      items that a user chose against items of the whole library
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.losses import distillation_loss, list_loss, soft_label_loss
 from karec.learn.distil.retrieval import Retrieval
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
+from karec.learn.fit.batches import Batch
 from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers
@@ -28,7 +31,7 @@ CENTERING_WEIGHT = 0.5
 
 
 class StepLoss:
-    """Loss of a batch of training rows plus the lists of the step; called with (rows, step).
+    """Loss of a batch of training rows plus the lists of the step; called with (batch, step).
 
     Each step uses the next ``lists_per_step`` logged lists, in an order that depends on the seed. An epoch
     has ``epoch_rows`` rows, those of the log.
@@ -75,10 +78,14 @@ class StepLoss:
             self.list_crosses = torch.from_numpy(item_crosses(train, lists.rows, lists.items))
         self.list_order = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed))
 
-    def __call__(self, rows: Tensor, step: int) -> Tensor:
-        distil, model = self.distil, self.model
+    def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
+        size = self.optimizer.batch_size
+        return self.batches.epoch(generator, size, self.epoch_rows, by_user=True)
+
+    def __call__(self, batch: Batch, step: int) -> Tensor:
+        distil, model, rows = self.distil, self.model, batch.numbers
         is_distilling = step >= self.warm_up_steps
-        logits = model(self.batches.inputs_by_user(rows, model.inputs))
+        logits = model(batch.inputs_by_user(model.inputs))
         loss = self.distil.label_weight * distillation_loss(
             logits if self.log_probability is None else logits - self.log_probability[rows],
             self.labels[rows],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoded_snapshot import take_vectors
 from karec.features.encoder import CONTENT, USER_SIDE, Encoder
 from karec.learn._torch import Tensor, torch
+from karec.learn.fit.loop import shuffle
 from karec.samples.examples import Examples
 from karec.times import Progress
 
@@ -22,6 +23,33 @@ IN_ORDER = 1024  # rows per prediction; with more, the counts of codes do not fi
 LISTS = ("history", "skipped")
 NUMBERS = ("user_numbers", "item_numbers", "crosses")
 QUANTILE_ROWS = 50_000
+
+
+class Batch(NamedTuple):
+    """Rows of one training step.
+
+    numbers   (B,) numbers of the rows in the training
+    source    encoded rows that contain them
+    rows      (B,) their rows in ``source``
+    """
+
+    numbers: Tensor
+    source: Batches
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def labels(self) -> Tensor:
+        """(B, T) float32."""
+        return self.source.labels[self.rows]
+
+    def inputs(self, names: Sequence[str]) -> dict[str, Tensor]:
+        return self.source.inputs(self.rows, names)
+
+    def inputs_by_user(self, names: Sequence[str]) -> dict[str, Tensor]:
+        return self.source.inputs_by_user(self.rows, names)
 
 
 class Batches:
@@ -63,6 +91,14 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def epoch(
+        self, generator: torch.Generator, batch_size: int, n_rows: int, *, by_user: bool
+    ) -> Iterator[Batch]:
+        """Yields the first ``n_rows`` rows in random batches; ``by_user``: in parts of user sides."""
+        groups = self.sides[:n_rows] if by_user else None
+        for rows in shuffle(n_rows, batch_size, generator, groups):
+            yield Batch(rows, self, rows)
 
     def inputs(
         self,

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from karec.errors import KarecError
 from karec.learn._torch import Tensor, nn, torch
@@ -24,6 +24,7 @@ WARM_UP = 0.1
 FIRST_STEPS, EXPLODED = 20, 20.0  # a loss above 20 times the mean of the first 20 steps does not recover
 CURVE_POINTS = 200
 PART_ROWS = 4  # whole user sides have 0.0007 less validation AUC (notebook/2026-12-01-user-day-batches.md)
+B = TypeVar("B", bound=Sized)
 
 
 class TrainingDiverged(KarecError):
@@ -62,14 +63,14 @@ class FitState:
 def fit(
     model: nn.Module,
     n_rows: int,
-    loss_of: Callable[[Tensor, int], Tensor],
+    loss_of: Callable[[B, int], Tensor],
     score: Callable[[], float] | None,
     *,
+    order: Callable[[torch.Generator], Iterable[B]],
     optimizer: OptimizerSettings,
     epochs: int,
     seed: int,
     title: str,
-    groups: Tensor | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> FitState:
@@ -80,27 +81,25 @@ def fit(
     without a better score.
 
     Args
-      loss_of   (rows, step) → mean loss of the rows (indices below ``n_rows``) at a step of the training
-      groups    (n_rows,) int64: parts of PART_ROWS rows of a group stay together, so that a step reads their
-                shared inputs once. None: each row is in a random step
+      loss_of   (batch, step) → mean loss of the batch's rows at a step of the training
+      order     generator → batches of an epoch, ceil(n_rows / batch_size), for example by ``shuffle``
       score     returns the validation score of the current model; None: all ``epochs`` run, the last is kept
       title     name of the training in progress reports and errors
 
     Raises TrainingDiverged with step and loss; the checkpoint then still has finite weights.
     """
     torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
-    batch_size = optimizer.batch_size
-    steps = -(-n_rows // batch_size)
-    loop = _Loop(model, order, optimizer, epochs, steps, title, checkpoint)
+    generator = torch.Generator().manual_seed(seed)
+    steps = -(-n_rows // optimizer.batch_size)
+    loop = _Loop(model, generator, optimizer, epochs, steps, title, checkpoint)
     loop.begin()
     state = loop.state
     while not state.done:
-        epoch_order = order.get_state()
+        epoch_order = generator.get_state()
         model.train()
-        for step, rows in enumerate(torch.split(_shuffle(n_rows, groups, order), batch_size)):
+        for step, batch in enumerate(order(generator)):
             if step >= state.step:
-                loop.step(rows, loss_of, epoch_order)
+                loop.step(batch, loss_of, epoch_order)
                 if progress is not None:
                     progress(state.epoch * steps + step + 1, epochs * steps, title)
         loop.end_epoch(n_rows, score, optimizer.patience)
@@ -111,16 +110,22 @@ def fit(
     return state
 
 
-def _shuffle(n_rows: int, groups: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Returns a random order of the rows, or with ``groups`` a random order of parts of each group."""
+def shuffle(
+    n_rows: int, batch_size: int, generator: torch.Generator, groups: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """Returns the rows below ``n_rows`` in random batches of ``batch_size`` rows; the last may have fewer.
+
+    ``groups`` (n_rows,) int64: parts of PART_ROWS rows of a group stay together, so that a step reads their
+    shared inputs once. None: each row is in a random batch.
+    """
     rows = torch.randperm(n_rows, generator=generator)
-    if groups is None:
-        return rows
-    rows = rows[torch.argsort(groups[rows], stable=True)]
-    _, sizes = torch.unique_consecutive(groups[rows], return_counts=True)
-    place = torch.arange(n_rows) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
-    part = (place % PART_ROWS == 0).cumsum(0) - 1
-    return rows[torch.argsort(torch.randperm(n_rows, generator=generator)[part], stable=True)]
+    if groups is not None:
+        rows = rows[torch.argsort(groups[rows], stable=True)]
+        _, sizes = torch.unique_consecutive(groups[rows], return_counts=True)
+        place = torch.arange(n_rows) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+        part = (place % PART_ROWS == 0).cumsum(0) - 1
+        rows = rows[torch.argsort(torch.randperm(n_rows, generator=generator)[part], stable=True)]
+    return torch.split(rows, batch_size)
 
 
 class _Loop:
@@ -129,14 +134,15 @@ class _Loop:
     def __init__(
         self,
         model: nn.Module,
-        order: torch.Generator,
+        generator: torch.Generator,
         settings: OptimizerSettings,
         epochs: int,
         steps: int,
         title: str,
         checkpoint: Checkpoint | None,
     ) -> None:
-        self.model, self.order, self.epochs, self.steps, self.title = model, order, epochs, steps, title
+        self.model, self.generator = model, generator
+        self.epochs, self.steps, self.title = epochs, steps, title
         self.checkpoint = checkpoint
         self.optimizer = _optimizer(model, settings.learning_rate, settings.weight_decay)
         total = epochs * steps
@@ -164,18 +170,18 @@ class _Loop:
                     f"{RESTART_HINT}"
                 ) from error
 
-    def step(self, rows: Tensor, loss_of: Callable[[Tensor, int], Tensor], epoch_order: Tensor) -> None:
-        """Runs one optimizer step. ``epoch_order``: state of ``order`` at the start of the epoch."""
+    def step(self, batch: B, loss_of: Callable[[B, int], Tensor], epoch_order: Tensor) -> None:
+        """Runs one optimizer step. ``epoch_order``: state of ``generator`` at the start of the epoch."""
         state = self.state
         training_step = state.epoch * self.steps + state.step
-        loss = loss_of(rows, training_step)
+        loss = loss_of(batch, training_step)
         value = loss.item()
         self._check_loss(value, training_step)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.cycle.step()
-        state.total += value * len(rows)
+        state.total += value * len(batch)
         state.first += value if training_step < FIRST_STEPS else 0.0
         state.step += 1
         if training_step % self.curve_stride == 0:
@@ -201,7 +207,7 @@ class _Loop:
             self.best_weights = copy.deepcopy(self.model.state_dict())
         state.done = state.epoch == self.epochs or state.epoch - state.best_epoch >= patience
         if self.checkpoint is not None:
-            self._save(self.checkpoint, self.order.get_state())
+            self._save(self.checkpoint, self.generator.get_state())
 
     def _check_loss(self, loss: float, step: int) -> None:
         first = self.state.first / FIRST_STEPS
@@ -243,7 +249,7 @@ class _Loop:
     def _restore(self, saved: dict[str, Any]) -> None:
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
-        self.order.set_state(saved["random"]["order"])
+        self.generator.set_state(saved["random"]["order"])
         torch.set_rng_state(saved["random"]["torch"])
         if saved["random"]["cuda"]:
             torch.cuda.set_rng_state_all(saved["random"]["cuda"])

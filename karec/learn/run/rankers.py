@@ -14,6 +14,7 @@ from karec.evaluate.metrics.platt import fit_calibration
 from karec.learn._torch import Tensor, functional, torch, torch_threads
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
+from karec.learn.fit.batches import Batch
 from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
@@ -86,12 +87,14 @@ def _train_network(
     log_probability = prepared.sampling_log_probabilities()
     choice, epochs = prepared.final_choice(kind), LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs
 
-    read, groups = (train.inputs, None) if kind == "lr" else (train.inputs_by_user, train.sides)
+    by_user = kind == "mmoe"
 
-    def loss(rows: Tensor, _: int) -> Tensor:
-        logits = model.by_member(read(rows, model.inputs))
-        corrected = logits if log_probability is None else logits - log_probability[rows].unsqueeze(1)
-        total = ranker_loss(corrected, labels[rows], tasks, weights)
+    def loss(batch: Batch, _: int) -> Tensor:
+        numbers = batch.numbers
+        read = batch.inputs_by_user if by_user else batch.inputs
+        logits = model.by_member(read(model.inputs))
+        corrected = logits if log_probability is None else logits - log_probability[numbers].unsqueeze(1)
+        total = ranker_loss(corrected, labels[numbers], tasks, weights)
         return total + penalty * model.penalty() if isinstance(model, LogisticRegression) else total
 
     state = fit(
@@ -102,7 +105,7 @@ def _train_network(
         optimizer=optimizer,
         epochs=choice.epochs if choice else epochs,
         seed=settings.seed,
-        groups=groups,
+        order=lambda generator: train.epoch(generator, optimizer.batch_size, n_rows, by_user=by_user),
         title=f"training {NAMES[kind]}",
         checkpoint=checkpoint,
         progress=progress,

@@ -15,6 +15,7 @@ from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors, logits_of_request
+from karec.learn.fit.batches import Batch
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.settings import RECIPES
@@ -52,6 +53,10 @@ def step_loss(prepared, targets, lists, settings):
     return StepLoss(model, prepared, targets, lists, settings)
 
 
+def first_rows(prepared, n=40):
+    return Batch(torch.arange(n), prepared.train_batches, torch.arange(n))
+
+
 def logits_of_lists(model, prepared, lists):
     train, device = prepared.train, prepared.train_batches.device
     requests = zip(lists.rows.tolist(), lists.items, strict=True)
@@ -59,7 +64,7 @@ def logits_of_lists(model, prepared, lists):
 
 
 def loss_at(prepared, targets, lists, settings, step):
-    return step_loss(prepared, targets, lists, settings)(torch.arange(40), step).item()
+    return step_loss(prepared, targets, lists, settings)(first_rows(prepared), step).item()
 
 
 def test_soft_labels_are_used_only_after_warm_up(prepared, targets, lists):
@@ -133,13 +138,14 @@ def test_step_loss_includes_the_squared_mean_item_vector(prepared, targets, list
     """Uses all lists in one step, so the result does not depend on the order of lists."""
     settings = SETTINGS.with_recipe("list").replace(distil={"lists_per_step": len(lists)})
     loss = step_loss(prepared, targets, lists, settings)
-    with_centering = loss(torch.arange(40), 10**6).item()
+    with_centering = loss(first_rows(prepared), 10**6).item()
     vectors = item_vectors(
         loss.model, prepared.train_batches, torch.from_numpy(lists.items), torch.from_numpy(lists.numbers)
     )
     mean = vectors.detach().double().numpy().reshape(-1, vectors.shape[-1]).mean(axis=0)
     monkeypatch.setattr("karec.learn.distil.step_loss.CENTERING_WEIGHT", 0.0)
-    assert with_centering - loss(torch.arange(40), 10**6).item() == pytest.approx(0.5 * mean @ mean, rel=1e-3)
+    without = loss(first_rows(prepared), 10**6).item()
+    assert with_centering - without == pytest.approx(0.5 * mean @ mean, rel=1e-3)
 
 
 def test_pool_loss_is_the_divergence_over_all_items_of_the_lists(prepared, targets, lists, monkeypatch):
@@ -149,7 +155,7 @@ def test_pool_loss_is_the_divergence_over_all_items_of_the_lists(prepared, targe
     base = SETTINGS.with_recipe("hard").replace(distil={"lists_per_step": len(lists)})
     base = base.replace(task_weights={"fused": 0.5, "like": 2.0})
     step = step_loss(prepared, targets, lists, base.replace(distil={"pool_weight": 3.0}))
-    loss = step(torch.arange(40), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
+    loss = step(first_rows(prepared), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
     s, t = (
         logits_of_lists(step.model, prepared, lists).astype(np.float64),
         targets.lists.astype(np.float64),

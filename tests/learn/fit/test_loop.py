@@ -13,8 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fit.loop import PART_ROWS, TrainingDiverged, fit
+from karec.learn.fit.loop import PART_ROWS, TrainingDiverged, fit, shuffle
 from karec.learn.settings.settings import OptimizerSettings
+
+
+def in_random_order(n_rows, batch_size, groups=None):
+    return lambda generator: shuffle(n_rows, batch_size, generator, groups)
 
 
 def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_rows=10, progress=None):
@@ -24,6 +28,7 @@ def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_ro
         n_rows,
         loss_of,
         lambda: next(values),
+        order=in_random_order(n_rows, 5),
         optimizer=OptimizerSettings(batch_size=5, learning_rate=0.1, weight_decay=0.0, patience=patience),
         epochs=epochs,
         seed=0,
@@ -61,7 +66,8 @@ def test_fit_keeps_rows_of_a_group_together_in_small_parts(groups, batch_size):
     optimizer = OptimizerSettings(batch_size=batch_size, learning_rate=1e-3, weight_decay=0.0)
     fit(
         model, len(groups), loss_of, None,
-        optimizer=optimizer, epochs=2, seed=0, title="x", groups=torch.tensor(groups),
+        order=in_random_order(len(groups), batch_size, torch.tensor(groups)),
+        optimizer=optimizer, epochs=2, seed=0, title="x",
     )  # fmt: skip
     first, second = steps[: len(steps) // 2], steps[len(steps) // 2 :]
     for epoch in (first, second):
@@ -85,7 +91,8 @@ def test_fit_without_a_score_runs_all_epochs_and_keeps_the_last(epochs):
         losses.append((model(torch.ones(len(rows), 1)) ** 2).mean())
         return losses[-1]
 
-    state = fit(model, 10, loss_of, None, optimizer=optimizer, epochs=epochs, seed=0, title="training a line")
+    order = in_random_order(10, 5)
+    state = fit(model, 10, loss_of, None, order=order, optimizer=optimizer, epochs=epochs, seed=0, title="x")
     assert [epoch.score for epoch in state.history] == [None] * epochs == [None] * state.best_epoch
     assert len(losses) == 2 * epochs and (model(torch.ones(1, 1)) ** 2).item() < losses[0].item()
 
@@ -146,8 +153,8 @@ def train_dropping(checkpoint, progress=None):
     finished = fit(
         model, 32, loss_of, score,
         optimizer=OptimizerSettings(batch_size=5, learning_rate=0.02, weight_decay=0.1, patience=4),
-        epochs=4, seed=5, title="x", groups=torch.arange(32) // 3 % 7, checkpoint=checkpoint,
-        progress=progress,
+        order=in_random_order(32, 5, torch.arange(32) // 3 % 7),
+        epochs=4, seed=5, title="x", checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     return model, finished
 
