@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Annotated
 
 import typer
@@ -16,47 +15,47 @@ NICENESS = 10  # a refresh without end runs at lower priority than a service on 
 
 def refresh(
     config: Config,
-    share: Annotated[float, typer.Option(help="Fraction of one core to use, above 0 and at most 1.")] = 0.25,
+    share: Annotated[
+        float, typer.Option(help="Fraction of one core to use, above 0 and at most 1; 1: no limit.")
+    ] = 0.25,
     once: Annotated[bool, typer.Option("--once", help="End after one round over the library.")] = False,
+    worker: Annotated[
+        str | None,
+        typer.Option(metavar="s/S", help="Compute only part s, from 0, of the S of one round, and end."),
+    ] = None,
+    job: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the round that workers with the same NAME share.")
+    ] = "",
 ) -> None:
     """Compute the item vectors of the bundle of CONFIG again, in repeated rounds over the library.
 
     A service may serve the bundle meanwhile. Features are those at the start of a round, with the counters of
     the online store if CONFIG has one. A killed refresh continues at the first missing shard.
+
+    Processes with --worker 0/S to S-1/S share a round, on one machine or on several with the same folder of
+    bundles. The vectors are the same for each S. The round ends when the last worker ends. Give each run of
+    the workers another --job: then a worker that is started again after its end does nothing.
     """
     from karec.bundle import Bundle, identity_of
-    from karec.config.online import open_counters
+    from karec.config.refresh_round import refresh_round
     from karec.config.scenes import Config as SceneConfig
-    from karec.refresh.library_state import library_state
-    from karec.refresh.rolling import CpuLimit, open_refresh, remove_retired_libraries
+    from karec.refresh.cpu_limit import CpuLimit
+    from karec.refresh.workers import ONLY, Worker
 
     console = make_console()
-    pace = CpuLimit(share)
+    limit, part = CpuLimit(share), ONLY if worker is None else Worker.from_text(worker)
     settings = SceneConfig.read(config)
     root = settings.follow_bundle()
-    if not once:
+    is_endless = not once and worker is None and not job
+    if is_endless:
         os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICENESS))
     bundle = Bundle.open(root)
     while True:
         if identity_of(root) != identity_of(bundle.path):
             bundle = Bundle.open(root)
-        identity = identity_of(bundle.path)
-
-        def is_current(identity: object = identity) -> bool:
-            return identity_of(root) == identity
-
-        with (
-            open_counters(settings, bundle) as counters,
-            open_refresh(bundle, counters) as run,
-            ProgressReport() as progress,
-        ):
-            run.run(run.start_round(_now_ms()), pace, progress, is_current)
-        remove_retired_libraries(bundle.path.parent)
-        console.print(facts_table(f"Library of {bundle.path}", library_state(bundle, _now_ms()).to_text()))
-        if once:
+        with ProgressReport() as progress:
+            state = refresh_round(settings, bundle, part, job=job, cpu_limit=limit, progress=progress)
+        console.print(facts_table(f"Library of {bundle.path}", state))
+        if not is_endless:
             return
-        pace.rest()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+        limit.rest()

@@ -22,8 +22,8 @@ _log = logging.getLogger("karec.refresh")
 
 @dataclass(eq=False)
 class LibraryFollower:
-    """Adds each shard of a bundle's library once, in order, to the bundle's index. Threads call ``follow``;
-    ``catch_up`` only one at a time.
+    """Adds each shard of a bundle's library once, round by round, to the bundle's index. Threads call
+    ``follow``; ``catch_up`` only one at a time.
 
     It starts with the oldest shard if the bundle is another one than the last time or if the library was
     removed and made again. Items that the index does not have, for instance removed ones, are left out. When
@@ -32,7 +32,7 @@ class LibraryFollower:
 
     n_written_rows: int = 0
     _bundle: weakref.ref[Bundle] | None = field(default=None, init=False, repr=False)
-    _after: tuple[int, int] = field(default=(0, 0), init=False, repr=False)
+    _added: set[tuple[int, int]] = field(default_factory=set, init=False, repr=False)
     _following: Lock = field(default_factory=Lock, init=False, repr=False)
     _failure: str = field(default="", init=False, repr=False)
 
@@ -63,18 +63,21 @@ class LibraryFollower:
         damaged.
         """
         if self._bundle is None or self._bundle() is not bundle:
-            self._bundle, self._after = weakref.ref(bundle), (0, 0)
+            self._bundle, self._added = weakref.ref(bundle), set()
         before = self.n_written_rows
         shards = list_shards(library_folder(bundle.path))
         # if the library was removed, rounds start at 1 again
-        if not shards or (shards[-1].round, shards[-1].number) < self._after:
-            self._after = (0, 0)
-        new = [shard for shard in shards if (shard.round, shard.number) > self._after]
+        if not shards or shards[-1].key < max(self._added, default=(0, 0)):
+            self._added = set()
+        self._added &= {shard.key for shard in shards}
+        newest_round = max(self._added, default=(0, 0))[0]
+        # a late shard of an earlier round would replace newer vectors
+        new = [shard for shard in shards if shard.round >= newest_round and shard.key not in self._added]
         space_id = space_id_of(bundle.path / ITEM_TOWER) if new else 0  # this reads the tower
         for shard in new:
             with suppress(FileNotFoundError):  # removed meanwhile: a later round has its items
                 self._add(bundle, shard, space_id)
-            self._after = (shard.round, shard.number)
+            self._added.add(shard.key)
         return self.n_written_rows - before
 
     def _add(self, bundle: Bundle, shard: Shard, space_id: int) -> None:

@@ -7,18 +7,20 @@ A service adds shards to its index while it serves (``refresh.follow``). If the 
 earlier model version (``refresh.next_version``), each shard moves its works to the bundle's version, and the
 first round completes it.
 
-Kill   At any time; all shards are whole. The next refresh continues the round at the first missing shard and
-       ends with the same vectors.
-Cost   The item tower once per work and round, at the fraction of a core that ``CpuLimit`` allows; disk space
-       for two rounds.
+Workers   Several processes share a round (``refresh.workers``). The first one writes its file; the one that
+          finds all shards writes the last shard, which ends it. They exchange nothing but these files.
+Kill      At any time; all shards are whole. The same worker, started again, continues at its first missing
+          shard, and the round ends with the same vectors.
+Cost      The item tower once per work and round, at the fraction of a core that ``CpuLimit`` allows; disk
+          space for two rounds.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -27,11 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.bundle import Bundle
-from karec.bundle.in_use import lock_exclusively
+from karec.bundle.manifest import MANIFEST
 from karec.bundle.tower_files import INDEX, ITEM_TOWER, space_id_of
 from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.index import ItemIndex
+from karec.refresh.cpu_limit import CpuLimit
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import WORKS, DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import item_vectors
@@ -42,96 +45,80 @@ from karec.refresh.shards import (
     LIBRARY,
     REFRESHED_MS,
     Round,
+    Shard,
     library_folder,
     list_shards,
     refresh_order,
     remove_earlier_rounds,
     remove_unfinished,
+    shard_folder,
     write_shard,
 )
+from karec.refresh.workers import ONLY, Worker, locked
 from karec.times import Progress
 
 Counts = Callable[[NDArray[Any]], NDArray[Any]]
 SIZE = 16_384  # works per shard: one second of one core
-
-
-class CpuLimit:
-    """Limit of the CPU time of a process that works in pieces: ``share`` of a core on average; 1: no limit.
-
-    ``wait(seconds)``, ``cpu_s()`` (CPU seconds of the process) and ``now_s()`` replace the clock in tests.
-    Raises ValueError unless 0 < share ≤ 1.
-    """
-
-    def __init__(
-        self,
-        share: float,
-        wait: Callable[[float], object] = time.sleep,
-        cpu_s: Callable[[], float] = time.process_time,
-        now_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if not 0 < share <= 1:
-            raise ValueError(f"share is {share:g}, expected a fraction of a core above 0 and at most 1")
-        self.share, self._wait, self._cpu_s, self._now_s = share, wait, cpu_s, now_s
-        self._start = (cpu_s(), now_s())
-
-    def rest(self) -> None:
-        """Waits after a piece of work until the average is within the limit."""
-        used_s = self._cpu_s() - self._start[0]
-        elapsed_s = self._now_s() - self._start[1]
-        pause_s = used_s / self.share - elapsed_s
-        if self.share < 1 and pause_s > 0:
-            self._wait(pause_s)
-        self._start = (self._cpu_s(), self._now_s())
+LOCK = "round.lock"  # of the process that starts or ends a round
 
 
 @contextmanager
-def open_refresh(bundle: Bundle, counts: Counts | None = None) -> Iterator[Refresh]:
-    """Opens the only refresh of ``bundle``'s library. Raises DataError if another one is running.
+def open_refresh(bundle: Bundle, counts: Counts | None = None, worker: Worker = ONLY) -> Iterator[Refresh]:
+    """Opens the refresh of ``bundle``'s library by ``worker``. Raises DataError if it is running already.
 
     ``counts(ids)``: current counters of works, see ``item_vectors``; None: the snapshot's.
     """
     library = library_folder(bundle.path)
     library.mkdir(parents=True, exist_ok=True)
-    with lock_exclusively(library, wait=False) as is_alone:
+    with locked(library / f"worker-{worker.number:010d}.lock", wait=False) as is_alone:
         if not is_alone:
-            raise DataError(f"{library}: another refresh is running. Wait until it ends.")
-        remove_unfinished(library)
-        yield Refresh(bundle, library, counts)
+            raise DataError(
+                f"{library}: another refresh is running as worker {worker.number}. Wait until it ends."
+            )
+        remove_unfinished(library, worker.owns)
+        yield Refresh(bundle, library, counts, worker)
 
 
 @dataclass(frozen=True, eq=False)
 class Refresh:
-    """Computes the rounds of one bundle's library. Opened by ``open_refresh``."""
+    """Computes a worker's shards of the rounds of one bundle's library. Opened by ``open_refresh``."""
 
     bundle: Bundle
     library: Path
-    counts: Counts | None = None
+    counts: Counts | None
+    worker: Worker
 
-    def start_round(self, now_ms: int, size: int = SIZE) -> Round:
-        """Returns the unfinished round, or the next one, as of ``now_ms``.
+    def start_round(self, now_ms: int, size: int = SIZE, job: str = "") -> Round:
+        """Returns the round that the worker takes part in; starts it, as of ``now_ms``, if it is the first.
 
-        Raises DataError if the unfinished round is of another item tower than the bundle's.
+        ``job``: a name that workers have in common which are started together. They share one round, also if
+        one is started again after its end. "": the worker continues the unfinished round, or starts the next.
+
+        Raises DataError if the round is of another item tower or manifest than the bundle's, or has another
+        number of workers; or if the job has started a round of another bundle.
         """
-        space_id = self._space_id()
-        former = Round.open(self.library)
-        if former is not None and (former.space_id, former.model_version) != (
-            space_id,
-            self.bundle.model_version,
-        ):
-            raise DataError(f"{self.library}: not of the item tower of {self.bundle.path}. Remove it.")
-        if former is not None and not self._is_whole(former):
-            return former
-        states = vector_states(self.bundle)
-        works = self.bundle.snapshot.works
-        exposures = np.asarray(works[EXPOSED]) if EXPOSED in works.columns else np.zeros(len(works))
-        has_vector = np.flatnonzero(states.has_vector > 0)
-        order = refresh_order(
-            np.asarray(works.ids)[has_vector], now_ms - states.times_ms[has_vector], exposures[has_vector]
-        )
-        number = 1 if former is None else former.number + 1
-        new_round = Round(number, now_ms, size, order, self.bundle.model_version, space_id)
-        new_round.save(self.library)
-        return new_round
+        manifest = sha256((self.bundle.path / MANIFEST).read_bytes()).hexdigest()
+        space_id, version, workers = self._space_id(), self.bundle.model_version, self.worker.count
+        with locked(self.library / LOCK, wait=True):
+            former = Round.open(self.library)
+            if former is not None:
+                if (former.space_id, former.model_version, former.manifest) != (space_id, version, manifest):
+                    raise DataError(
+                        f"{self.library}: not of the item tower or manifest of {self.bundle.path}. Remove it."
+                    )
+                if former.job == job if job else not self._is_whole(former):
+                    if former.n_workers != workers:
+                        raise DataError(
+                            f"{self.library}: worker is {self.worker}, but round {former.number} has "
+                            f"{former.n_workers} workers. Start them as s/{former.n_workers}."
+                        )
+                    return former
+            self._check_job(job)
+            number = 1 if former is None else former.number + 1
+            order = self._order(now_ms)
+            current = Round(number, now_ms, size, order, version, space_id, manifest, workers, job)
+            current.save(self.library)
+            return current
 
     def run(
         self,
@@ -139,28 +126,64 @@ class Refresh:
         cpu_limit: CpuLimit | None = None,
         progress: Progress | None = None,
         should_continue: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """Computes the missing shards of ``current``, then removes earlier rounds.
+    ) -> bool:
+        """Computes the worker's missing shards of ``current``. Returns True if the round is whole then.
 
-        Stops before a shard if ``should_continue`` returns False.
+        If no shard is missing, writes the last one and removes earlier rounds. Stops before a shard if
+        ``should_continue`` returns False. Raises DataError or IndexFormatError for a damaged shard.
         """
-        done = {shard.number for shard in list_shards(self.library) if shard.round == current.number}
-        for number in range(current.n_shards):
+        done, mine = self._done(current), self.worker.shards(current.n_shards)
+        n_works, n_encoded = sum(len(current.ids(number)) for number in mine), 0
+        for number in mine:
             if not should_continue():
-                return
-            if number not in done:
-                ids = current.ids(number)
+                return False
+            ids = current.ids(number)
+            if number not in done and LAST not in done:
                 index = self._encode(ids, current.began_ms, cpu_limit)
                 write_shard(self.library, current.number, number, {INDEX: index})
+            n_encoded += len(ids)
             if progress is not None:
-                progress(
-                    min((number + 1) * current.size, len(current.order)),
-                    len(current.order),
-                    f"round {current.number}",
+                progress(n_encoded, n_works, f"round {current.number}")
+        with locked(self.library / LOCK, wait=True):
+            done = self._done(current)
+            if LAST not in done:
+                if len(done) < current.n_shards:
+                    return False
+                remove_unfinished(self.library, lambda number: number == LAST)
+                self._check_shards(current)
+                write_shard(self.library, current.number, LAST, self._item_types())
+            remove_earlier_rounds(self.library, current.number)
+        return True
+
+    def _order(self, now_ms: int) -> NDArray[Any]:
+        states, works = vector_states(self.bundle), self.bundle.snapshot.works
+        exposures = np.asarray(works[EXPOSED]) if EXPOSED in works.columns else np.zeros(len(works))
+        rows = np.flatnonzero(states.has_vector > 0)
+        return refresh_order(np.asarray(works.ids)[rows], now_ms - states.times_ms[rows], exposures[rows])
+
+    def _done(self, current: Round) -> set[int]:
+        return {shard.number for shard in list_shards(self.library) if shard.round == current.number}
+
+    def _check_job(self, job: str) -> None:
+        """Raises DataError if workers of ``job`` have started a round of another bundle."""
+        for library in self.library.parent.glob("v*"):
+            other = Round.open(library) if job and library != self.library else None
+            if other is not None and other.job == job:
+                raise DataError(
+                    f"{library}: the job {job!r} started with the bundle {library.name}, expected "
+                    f"{self.bundle.path.name}, the current one. Start another job."
                 )
-        if LAST not in done:
-            write_shard(self.library, current.number, LAST, self._item_types())
-        remove_earlier_rounds(self.library, current.number)
+
+    def _check_shards(self, current: Round) -> None:
+        """Reads all shards of a round. O(N·D) bytes."""
+        for number in range(current.n_shards):
+            shard = Shard(current.number, number, shard_folder(self.library, current.number, number))
+            index = shard.index(INDEX)
+            if index is None or not np.array_equal(index.ids, current.ids(number)):
+                raise DataError(
+                    f"{shard.path}: {INDEX} is missing or of other works. Remove the folder and start the "
+                    f"worker {number % current.n_workers}/{current.n_workers} again."
+                )
 
     def _space_id(self) -> int:
         """Returns the space id of the bundle's item tower. Raises DataError if there is none."""
@@ -169,7 +192,7 @@ class Refresh:
         return space_id_of(self.bundle.path / ITEM_TOWER)
 
     def _is_whole(self, current: Round) -> bool:
-        return any(shard.round == current.number and shard.ends_round for shard in list_shards(self.library))
+        return LAST in self._done(current)
 
     def _encode(self, ids: NDArray[Any], time_ms: int, cpu_limit: CpuLimit | None) -> ItemIndex:
         """Returns the vectors of works as of ``time_ms``, with that time as column."""

@@ -1,14 +1,15 @@
 """Rounds and shards of a library: the item vectors of a refresh, as files next to the bundles.
 
     ROOT/library/v0000000007/                           of the bundle v0000000007
-        round.npz                                       the current round: its order and start
+        round.npz                                       the current round: its order, start and workers
         0000000003-0000000012/index.karec               shard 12 of round 3; its only column is
                                                         ``refreshed_ms``
         0000000003-9999999999/kinds/song.karec          last shard of a round: the item types, all of each
 
-A shard appears complete, by one rename, and never changes. The shards of a round contain each work once. When
-a round is complete, the shards of the previous one are removed. A process that adds all shards from the
-oldest on, in order, has the newest vector of each work.
+A shard appears complete, by one rename, and never changes. The shards of a round contain each work once, and
+appear in any order if it has several workers; the last one appears when all others are there. Then the shards
+of the previous round are removed. A process that adds all shards, round by round, has the newest vector of
+each work.
 
 Order   Largest age · (1 + log(1 + exposures)) first, then by id. So no vector becomes older than a round, and
         frequently shown works are refreshed first.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,10 @@ class Shard:
     path: Path
 
     @property
+    def key(self) -> tuple[int, int]:
+        return self.round, self.number
+
+    @property
     def ends_round(self) -> bool:
         return self.number == LAST
 
@@ -66,8 +71,11 @@ class Shard:
 class Round:
     """One round: each work of a bundle's snapshot with a vector, once, in shards.
 
-    order      (N,) work ids; shard n has those from n·size on
-    space_id   of the item tower
+    order       (N,) work ids; shard n has those from n·size on
+    space_id    of the item tower
+    manifest    SHA-256 of the bundle's manifest
+    n_workers   number of processes that share the round
+    job         name that these processes share; "": none
     """
 
     number: int
@@ -76,6 +84,9 @@ class Round:
     order: NDArray[Any]
     model_version: int
     space_id: int
+    manifest: str
+    n_workers: int
+    job: str
 
     @property
     def n_shards(self) -> int:
@@ -93,6 +104,9 @@ class Round:
             "size": self.size,
             "model_version": self.model_version,
             "spaces": {INDEX: f"{self.space_id:016x}"},
+            "manifest": self.manifest,
+            "workers": self.n_workers,
+            "job": self.job,
         }
         with file_aside(library / ROUND_FILE) as file:
             np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), order=self.order)
@@ -109,21 +123,27 @@ class Round:
             if head["format"] != ROUND_FORMAT:
                 raise ValueError(f"format is {head['format']}, expected {ROUND_FORMAT}")
             space_id = int(head["spaces"][INDEX], 16)
-            numbers = [int(head[name]) for name in ("round", "began_ms", "size", "model_version")]
+            names = ("round", "began_ms", "size", "model_version", "workers")
+            number, began_ms, size, version, n_workers = (int(head[name]) for name in names)
             order = arrays["order"]
-            if order.dtype != np.int64 or order.ndim != 1 or numbers[0] < 1 or numbers[2] < 1:
+            if order.dtype != np.int64 or order.ndim != 1 or min(number, size, n_workers) < 1:
                 raise ValueError("order is not a list of ids, or a number is below 1")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path}: not a round of a refresh ({error}). Remove it; then a new round starts."
             ) from error
-        return cls(numbers[0], numbers[1], numbers[2], order, numbers[3], space_id)
+        texts = str(head["manifest"]), n_workers, str(head["job"])
+        return cls(number, began_ms, size, order, version, space_id, *texts)
 
 
 def refresh_order(ids: NDArray[Any], age_ms: NDArray[Any], exposures: NDArray[Any]) -> NDArray[Any]:
     """Returns ``ids (N,)`` in the order of a round. O(N log N)."""
     priority = np.maximum(age_ms, 0) * (1.0 + np.log1p(np.maximum(exposures, 0)))
     return np.asarray(ids[np.lexsort((ids, -priority))], np.int64)
+
+
+def shard_folder(library: Path, round_number: int, number: int) -> Path:
+    return library / f"{round_number:010d}-{number:010d}"
 
 
 def library_folder(bundle: Path) -> Path:
@@ -143,7 +163,7 @@ def list_shards(library: Path) -> list[Shard]:
 
 def write_shard(library: Path, round_number: int, number: int, indices: dict[str, ItemIndex]) -> Shard:
     """Writes ``indices`` {file: index} as one shard, atomically and durably."""
-    path = library / f"{round_number:010d}-{number:010d}"
+    path = shard_folder(library, round_number, number)
     with folder_aside(path) as aside:
         for name, index in indices.items():
             (Path(aside) / name).parent.mkdir(exist_ok=True)
@@ -157,10 +177,14 @@ def remove_earlier_rounds(library: Path, round_number: int) -> None:
             remove_folder(shard.path)
 
 
-def remove_unfinished(library: Path) -> None:
-    """Removes files of a killed writer. Only the single writer of the folder may call it."""
+def remove_unfinished(library: Path, is_mine: Callable[[int], bool]) -> None:
+    """Removes files of a killed writer of the shards for whose number ``is_mine`` returns True.
+
+    Only the single writer of these shards may call it.
+    """
     for path in list(library.iterdir()):
-        if _LEFTOVER.fullmatch(path.name):
+        leftover = _LEFTOVER.fullmatch(path.name)
+        if leftover is not None and is_mine(int(leftover[2])):
             remove_folder(path)
 
 
