@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from peers import mean_recall
 
-from chain.methods import Vectors, fastest, fastest_session, nearest_methods, numpy_dpp, pyversity_dpp
+from chain.methods import Query, Vectors, fastest, fastest_session, largest, nearest_methods
 from chain.sources import EMPTY, SOURCE_MAKERS, RequestState, RowMerger, SourceCall, make_sources
-from chain.steps import STEP_MAKERS, Select, Step, user_features
+from chain.steps import STEP_MAKERS, Step, user_features
 from karec.bundle import Bundle
+from karec.features.user_vectors import user_query, user_tables
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Array, Request
@@ -23,12 +24,8 @@ from karec.steps.filters.visible import Visible
 from karec.steps.query.user_features import UserFeatures
 from karec.steps.query.user_tower import UserTower
 from karec.steps.scorers.exposure_control import ExposureControl
-from karec.steps.selectors.dpp import Dpp
-from karec.steps.shared.similarity import PLAIN, CandidateSimilarity
 from karec.steps.sources.merge import Merge
 from karec.steps.sources.model import Model
-
-DPPS: dict[str, Select] = {"pyversity": pyversity_dpp, "NumPy": numpy_dpp}
 
 
 @dataclass(frozen=True)
@@ -37,41 +34,21 @@ class Chain:
 
     steps: list[tuple[str, Step]]
 
-    def run(self, request: Request, user: int) -> tuple[dict[str, Array], list[float]]:
-        """Returns ({stage: remaining rows}, processor time of each step in milliseconds)."""
-        state, ms, rows_of_stage = RequestState(request, user), [], {}
-        for place, step in self.steps:
+    def run(self, request: Request, user: int) -> tuple[Array, list[float]]:
+        """Returns (rows of the page, processor time of each step in milliseconds)."""
+        state, ms = RequestState(request, user), []
+        for _, step in self.steps:
             begin = time.process_time()
             step(state)
             ms.append((time.process_time() - begin) * 1e3)
-            rows_of_stage[place.partition(".")[0]] = state.rows
-        return rows_of_stage, ms
+        return state.rows, ms
 
 
 def make_comparable(cascade: Cascade) -> Cascade:
-    """Returns ``cascade`` with a DPP by vectors only, without exposure control and the filter ``visible``.
-
-    The chain has none of these.
-    """
-
-    def with_plain_similarity(step: Any) -> Any:
-        if not isinstance(step, Dpp) or step.similarity.settings == PLAIN:
-            return step
-        plain_step = copy(step)
-        plain_step.similarity = CandidateSimilarity(
-            step.schema, cascade.bundle, PLAIN, float(step.options["type_weight"])
-        )
-        return plain_step
-
+    """Returns ``cascade`` without exposure control and the filter ``visible``, which the chain lacks."""
+    left_out = ExposureControl, Visible
     stages = tuple(
-        replace(
-            stage,
-            steps=tuple(
-                with_plain_similarity(step)
-                for step in stage.steps
-                if not isinstance(step, ExposureControl | Visible)
-            ),
-        )
+        replace(stage, steps=tuple(step for step in stage.steps if not isinstance(step, left_out)))
         for stage in cascade.stages
     )
     return replace(cascade, stages=stages, exposure=None, side_effects=())
@@ -103,19 +80,23 @@ class ChainBuilder:
         self.vectors = Vectors(cascade, bundle)
         self.columns = {name: np.asarray(column) for name, column in self.snapshot.works.columns.items()}
         self.sessions: dict[Path, Callable[[Any], Array]] = {}
-        self.queries = [self._query(request) for request in requests]
         self.requests = requests
-        # Scores of all items, if one flat scan serves recall and prerank.
+        self.queries = [self._query(request) for request in requests]
+        # Scores of all items, if one scan serves recall and prerank.
         self.scores = np.empty(0, np.float32)
         self._choose()
 
-    def _query(self, request: Request) -> Array:
+    def _query(self, request: Request) -> Query:
+        request = self._hydrated(request)
+        return self.vectors.query(user_query(request), user_tables(request))
+
+    def _hydrated(self, request: Request) -> Request:
+        """Returns the request with a view of the index, which is never written to, and its features."""
         assert self.cascade.index is not None
-        with self.cascade.index.pinned() as view:
-            request = request.with_view(view)
-            for step in self.cascade.query_hydrators:
-                request = request.with_features(step.hydrate_request(request))
-        return np.asarray(request.features["user_vector"][0])
+        request = request.with_view(self.cascade.index.pinned())
+        for step in self.cascade.query_hydrators:
+            request = request.with_features(step.hydrate_request(request))
+        return request
 
     def _choose(self) -> None:
         """Chooses the methods that find the nearest items and score the candidates."""
@@ -132,40 +113,46 @@ class ChainBuilder:
             return
         quota, recall = min(model.quota, n), self._recall(model)
         methods = nearest_methods(self.vectors, self.queries, quota, recall)
-        nearest, nearest_ms = fastest(
-            f"the {quota:,} nearest at a recall of {recall:.3f}", methods, self.queries
-        )
-        self.nearest = methods[nearest]
-        one_scan = {"one flat scan": lambda pair: (self._scan(pair[1], quota), self.scores[pair[0]])}
-        one_scan_ms = fastest("nearest items and inner products", one_scan, inputs)[1]
-        if one_scan_ms < ms + nearest_ms:
-            self.nearest, self.by_scan = lambda query: self._scan(query, quota), True
+        nearest_ms = 0.0
+        if methods:
+            title = f"the {quota:,} nearest at a recall of {recall:.3f}"
+            nearest, nearest_ms = fastest(title, methods, self.queries)
+            self.nearest = methods[nearest]
+        one_scan = {
+            name: lambda pair, scan=scan: (self._nearest_of(scan(pair[1]), quota), self.scores[pair[0]])
+            for name, scan in self.vectors.scan_methods().items()
+        }
+        name, one_scan_ms = fastest("one scan for the nearest items and all inner products", one_scan, inputs)
+        if not methods or one_scan_ms < ms + nearest_ms:
+            scan = self.vectors.scan_methods()[name]
+            self.nearest, self.by_scan = lambda query: self._nearest_of(scan(query), quota), True
 
-    def _scan(self, query: Array, k: int) -> Array:
-        self.scores = self.vectors.all @ query
-        return np.argpartition(self.scores, len(self.scores) - k)[len(self.scores) - k :]
+    def _nearest_of(self, scores: Array, k: int) -> Array:
+        self.scores = scores
+        return largest(scores, k).astype(np.int32)
 
     def _recall(self, model: Model) -> float:
         """Returns the recall of the cascade's source ``model`` at its quota."""
         assert self.cascade.index is not None
-        with self.cascade.index.pinned() as view:
-            n_probe = model._n_probe(Request(0, view=view))
-            if n_probe is None:
-                return 1.0
-            exact = [view.search(query, k=model.quota).ids for query in self.queries]
-            approximate = [view.search(query, k=model.quota, n_probe=n_probe).ids for query in self.queries]
-        return mean_recall(exact, approximate)
+        requests = [self._hydrated(request) for request in self.requests]
+        if model._n_probe(requests[0]) is None:
+            return 1.0
+        exact_model = copy(model)
+        exact_model.exact = True
+        exact, found = (
+            [source.recall(request).ids for request in requests] for source in (exact_model, model)
+        )
+        return mean_recall(exact, found)
 
-    def chain(self, select: Select) -> Chain:
-        """Returns a chain that uses ``select`` for each DPP."""
+    def chain(self) -> Chain:
         cascade = self.cascade
-        steps = [(f"request.{step.name}", self._make_step(step, select)) for step in cascade.query_hydrators]
+        steps = [(f"request.{step.name}", self.make_step(step)) for step in cascade.query_hydrators]
         calls = make_sources(cascade, self.snapshot, self.merger, self.nearest)
         for source, call in zip(cascade.recall.sources, calls, strict=True):
             steps.append((f"recall.{source.name}", self._source_step(call, source.quota)))
         steps.append(("recall.merge", self._merge))
         steps += [
-            (f"{stage.name}.{step.name}", self._make_step(step, select))
+            (f"{stage.name}.{step.name}", self.make_step(step))
             for stage in cascade.stages
             for step in stage.steps
         ]
@@ -176,7 +163,7 @@ class ChainBuilder:
         state = RequestState(self.requests[0], -1, rows=np.empty(0, np.int64) if rows is None else rows)
         for step in self.cascade.query_hydrators:
             if isinstance(step, UserFeatures):
-                user_features(self, step, pyversity_dpp)(state)
+                user_features(self, step)(state)
         return state
 
     def session(self, model: OnnxModel, inputs: Mapping[str, Array], output: str) -> Callable[[Any], Array]:
@@ -193,6 +180,11 @@ class ChainBuilder:
         assert limit is not None
         state.rows, _ = self.merger.merge(state.parts, limit)
 
-    def _make_step(self, step: Any, select: Select) -> Step:
-        run: Step = STEP_MAKERS[type(step)](self, step, select)
+    def groups(self, column: str) -> tuple[Array, Array]:
+        """Returns the group of each item by its value of ``column``, and a count of 0 for each group."""
+        values, group_of = np.unique(self.columns[column], return_inverse=True)
+        return group_of.astype(np.int32), np.zeros(len(values), np.uint32)
+
+    def make_step(self, step: Any) -> Step:
+        run: Step = STEP_MAKERS[type(step)](self, step)
         return run

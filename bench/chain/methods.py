@@ -1,4 +1,4 @@
-"""Alternative methods of the chain's steps, with NumPy, FAISS, pyversity and ONNX Runtime.
+"""Alternative methods of the chain's searches and models, from NumPy, Numba, FAISS and ONNX Runtime.
 
 ``fastest`` measures methods before the first request, and prints which one serves.
 """
@@ -8,15 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 from peers import least_setting, mean_recall
-from pyversity import Strategy, diversify
 
+from chain.kernels import add_tables, expand, score_rows
 from karec.bundle import Bundle
-from karec.kernels.arguments import RIDGE
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Array
@@ -27,6 +26,13 @@ except ImportError:  # FAISS is in the group `bench`; the smoke test of the benc
     faiss = None
 
 BLOCK = 4096  # rows that are gathered and multiplied at once: 1 MiB of float32 at 64 dimensions
+
+
+class Query(NamedTuple):
+    """A user's vector (D,), and what each code of ``Vectors.codes`` adds to a score."""
+
+    vector: Array
+    tables: Array
 
 
 def fastest(
@@ -49,8 +55,15 @@ def fastest(
     return names[0], ms[names[0]]
 
 
+def largest(scores: Array, k: int) -> Array:
+    """Returns the positions of the ``k`` largest scores, in no order."""
+    if k >= len(scores):
+        return np.arange(len(scores))
+    return np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])[:k]
+
+
 class Vectors:
-    """float32 item vectors by the snapshot's rows (0 if missing), and methods to search them."""
+    """float32 vectors and codes of items by rows of the snapshot (0 if missing), and their searches."""
 
     def __init__(self, cascade: Cascade, bundle: Bundle) -> None:
         ids = np.asarray(bundle.snapshot.works.ids)
@@ -60,11 +73,63 @@ class Vectors:
             self.present = rows >= 0
             self.all = np.zeros((len(ids), view.dim), np.float32)
             self.all[self.present] = view.embeddings(rows[self.present].astype(np.int32))
-            self.n_lists = view.n_lists or 1
+            self.n_lists, columns = view.n_lists or 1, view.code_columns
+        codes = bundle.encoder.item_codes(bundle.snapshot, np.arange(len(ids)), columns)
+        found = [np.unique(codes[name], return_inverse=True) for name in columns]
+        self.columns = columns
+        self.known_codes = [known for known, _ in found]
+        self.ends = np.cumsum([0, *map(len, self.known_codes)])
+        self.codes = np.zeros((len(ids), len(columns)), np.int32)
+        for c, (_, places) in enumerate(found):
+            self.codes[:, c] = self.ends[c] + places
 
-    def scan(self, query: Array, k: int) -> Array:
-        scores = self.all @ query
-        return np.argpartition(scores, len(scores) - k)[len(scores) - k :]
+    def query(self, vector: Array, tables: Mapping[str, Any] | None) -> Query:
+        out = np.zeros(self.ends[-1], np.float32)
+        for c, name in enumerate(self.columns if tables else ()):
+            table, known, part = tables[name], self.known_codes[c], out[self.ends[c] : self.ends[c + 1]]
+            part[:] = table.other
+            places = np.minimum(np.searchsorted(known, table.codes), len(known) - 1)
+            is_known = known[places] == table.codes
+            part[places[is_known]] = table.values[is_known]
+        return Query(vector, out)
+
+    def score_methods(self) -> dict[str, Callable[[tuple[Array, Query]], Array]]:
+        """Returns methods that score (rows, query)."""
+
+        def by_blocks(rows: Array, query: Query) -> Array:
+            out = np.empty(len(rows), np.float32)
+            for i in range(0, len(rows), BLOCK):
+                np.dot(self.all.take(rows[i : i + BLOCK], axis=0), query.vector, out=out[i : i + BLOCK])
+            add_tables(out, self.codes, query.tables, rows)
+            return out
+
+        def by_idx(rows: Array, query: Query) -> Array:
+            out, rows64, pointer = np.empty(len(rows), np.float32), rows.astype(np.int64), faiss.swig_ptr
+            places = (pointer(out), pointer(query.vector), pointer(self.all), pointer(rows64))
+            faiss.fvec_inner_products_by_idx(*places, self.all.shape[1], 1, len(rows))
+            add_tables(out, self.codes, query.tables, rows)
+            return out
+
+        def fused(rows: Array, query: Query) -> Array:
+            return score_rows(self.all, self.codes, query.vector, query.tables, rows)
+
+        methods = {f"NumPy gather by {BLOCK}": by_blocks, "Numba": fused}
+        methods |= {} if faiss is None else {"FAISS by_idx": by_idx}
+        return {name: lambda pair, score=score: score(*pair) for name, score in methods.items()}
+
+    def scan_methods(self) -> dict[str, Callable[[Query], Array]]:
+        """Returns methods that score all items."""
+        rows = np.arange(len(self.all), dtype=np.int32)
+
+        def product(query: Query) -> Array:
+            scores = self.all @ query.vector
+            add_tables(scores, self.codes, query.tables, rows)
+            return scores
+
+        def fused(query: Query) -> Array:
+            return score_rows(self.all, self.codes, query.vector, query.tables, rows)
+
+        return {"NumPy": product, "Numba": fused}
 
     def lists(self) -> tuple[Any, Any]:
         """Returns FAISS's IVFFlat and IVF SQ8 of one clustering, with as many lists as the bundle has."""
@@ -83,52 +148,35 @@ class Vectors:
             index.add_core(len(self.all), faiss.swig_ptr(self.all), None, faiss.swig_ptr(list_of))
         return flat, coded
 
-    def score_methods(self) -> dict[str, Callable[[tuple[Array, Array]], Array]]:
-        """Returns methods that score (rows, query)."""
-
-        def blocks(rows_and_query: tuple[Array, Array]) -> Array:
-            rows, query = rows_and_query
-            out = np.empty(len(rows), np.float32)
-            for i in range(0, len(rows), BLOCK):
-                np.dot(self.all.take(rows[i : i + BLOCK], axis=0), query, out=out[i : i + BLOCK])
-            return out
-
-        def by_idx(rows_and_query: tuple[Array, Array]) -> Array:
-            rows, query = rows_and_query
-            out, pointer = np.empty(len(rows), np.float32), faiss.swig_ptr
-            places = (pointer(out), pointer(query), pointer(self.all), pointer(rows))
-            faiss.fvec_inner_products_by_idx(*places, self.all.shape[1], 1, len(rows))
-            return out
-
-        methods: dict[str, Callable[[tuple[Array, Array]], Array]] = {
-            "NumPy gather": lambda rows_and_query: self.all[rows_and_query[0]] @ rows_and_query[1],
-            f"NumPy gather by {BLOCK}": blocks,
-        }
-        return methods if faiss is None else methods | {"FAISS by_idx": by_idx}
-
 
 def nearest_methods(
-    vectors: Vectors, queries: list[Array], k: int, recall: float
-) -> dict[str, Callable[[Array], Array]]:
-    """Returns methods that find the k nearest of all items; those with lists have at least ``recall``."""
-    methods: dict[str, Callable[[Array], Array]] = {"NumPy flat": lambda query: vectors.scan(query, k)}
+    vectors: Vectors, queries: list[Query], k: int, recall: float
+) -> dict[str, Callable[[Query], Array]]:
+    """Returns methods that find the k best of all items; those with lists have at least ``recall``.
+
+    FAISS's own searches know no tables: with wide towers Numba reads FAISS's lists.
+    """
+    scan = vectors.scan_methods()["Numba"]
     if faiss is None:
         print("  FAISS is not installed (make bench installs it): its methods are left out")
-        return methods
-    whole = faiss.IndexFlatIP(vectors.all.shape[1])
-    whole.add(vectors.all)
-    methods["FAISS flat"] = lambda query: whole.search(query[None], k)[1][0]
+        return {}
+    searches: dict[str, Callable[[int, Query], Array]] = {}
+    methods: dict[str, Callable[[Query], Array]] = {}
+    if not vectors.columns:
+        whole = faiss.IndexFlatIP(vectors.all.shape[1])
+        whole.add(vectors.all)
+        methods["FAISS flat"] = lambda query: whole.search(query.vector[None], k)[1][0]
     if recall == 1:
         return methods
-    exact = [vectors.scan(query, k) for query in queries]
+    exact = [largest(scan(query), k) for query in queries]
     flat, coded = vectors.lists()
-    for name, search in {
-        "FAISS IVFFlat": partial(search_faiss, flat, k),
-        "FAISS IVF SQ8": partial(search_faiss, coded, k),
-        "FAISS's lists read by NumPy": ListScan(flat, vectors.all, k),
-    }.items():
+    if not vectors.columns:
+        searches["FAISS IVFFlat"] = partial(search_faiss, flat, k)
+        searches["FAISS IVF SQ8"] = partial(search_faiss, coded, k)
+    searches["FAISS's lists read by Numba"] = ListScan(flat, vectors, k)
+    for name, search in searches.items():
 
-        def recall_of(n_probe: int, search: Callable[[int, Array], Array] = search) -> float:
+        def recall_of(n_probe: int, search: Callable[[int, Query], Array] = search) -> float:
             return mean_recall(exact, [search(n_probe, query) for query in queries])
 
         n_probe = least_setting(recall_of, vectors.n_lists, recall)
@@ -136,33 +184,30 @@ def nearest_methods(
     return methods
 
 
-def search_faiss(index: Any, k: int, n_probe: int, query: Array) -> Array:
+def search_faiss(index: Any, k: int, n_probe: int, query: Query) -> Array:
     index.nprobe = n_probe
-    rows = index.search(query[None], k)[1][0]
-    return np.asarray(rows[rows >= 0])
+    rows = index.search(query.vector[None], k)[1][0]
+    return np.asarray(rows[rows >= 0], np.int32)
 
 
 class ListScan:
-    """Searches the lists of an IVFFlat as slices of one matrix: NumPy's products and selection, no heap."""
+    """Searches the lists of an IVFFlat as parts of one matrix: Numba's products and NumPy's selection."""
 
-    def __init__(self, index: Any, vectors: Array, k: int) -> None:
+    def __init__(self, index: Any, vectors: Vectors, k: int) -> None:
         self.index = index  # owns the quantizer
         self.k = k
         lists = index.invlists
         sizes = [lists.list_size(i) for i in range(index.nlist)]
         parts = [faiss.rev_swig_ptr(lists.get_ids(i), n) for i, n in enumerate(sizes) if n]
-        self.rows = np.concatenate(parts)
-        self.ends = np.append(0, np.cumsum(sizes)).tolist()
-        self.vectors = vectors[self.rows]
+        self.rows = np.concatenate(parts).astype(np.int32)
+        self.ends = np.append(0, np.cumsum(sizes))
+        self.vectors, self.codes = vectors.all[self.rows], vectors.codes[self.rows]
 
-    def __call__(self, n_probe: int, query: Array) -> Array:
-        near = np.sort(self.index.quantizer.search(query[None], n_probe)[1][0]).tolist()
-        spans = [slice(self.ends[i], self.ends[i + 1]) for i in near]
-        scores = np.concatenate([self.vectors[span] @ query for span in spans])
-        rows = np.concatenate([self.rows[span] for span in spans])
-        if len(rows) <= self.k:
-            return np.asarray(rows)
-        return np.asarray(rows[np.argpartition(scores, len(rows) - self.k)[len(rows) - self.k :]])
+    def __call__(self, n_probe: int, query: Query) -> Array:
+        near = np.sort(self.index.quantizer.search(query.vector[None], n_probe)[1][0])
+        places = expand(self.ends[near], self.ends[near + 1])
+        scores = score_rows(self.vectors, self.codes, query.vector, query.tables, places)
+        return np.asarray(self.rows[places[largest(scores, self.k)]])
 
 
 def fastest_session(model: OnnxModel, inputs: Mapping[str, Array], output: str) -> Callable[[Any], Array]:
@@ -190,55 +235,3 @@ def fastest_session(model: OnnxModel, inputs: Mapping[str, Array], output: str) 
 
     methods = {name: partial(run, session) for name, session in sessions.items()}
     return methods[fastest(f"{model.path.name} in ONNX Runtime", methods, [inputs] * 5)[0]]
-
-
-def pyversity_dpp(
-    vectors: Array, scores: Array, k: int, diversity: float, window: int | None = None
-) -> Array:
-    """Selects by pyversity's DPP with karec's trade-off.
-
-    The weight of relevance is (1 − diversity)·scale there, and (1 − diversity)/(2·diversity) here. It has
-    neither ridge nor window: after D picks it continues with rounding errors, up to overflow.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        result = diversify(
-            vectors, scores, k, strategy=Strategy.DPP, diversity=diversity, scale=0.5 / diversity
-        )
-    return np.asarray(result.indices)
-
-
-def numpy_dpp(vectors: Array, scores: Array, k: int, diversity: float, window: int | None = None) -> Array:
-    """Selects by karec's definition of the DPP.
-
-    With A = ridge·I + Σ f fᵀ over the picks, an item's conditional variance is ridge·(1 + fᵀ A⁻¹ f), and each
-    pick is a rank-one update of A⁻¹. With a window the small matrix of the last picks is inverted at each
-    step.
-
-    Cost: O(N·D) a pick.
-    """
-    f = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    z = (scores - scores.mean()) / max(float(scores.std()), 1e-12)
-    q2 = np.exp((1 - diversity) / diversity * (z - z.max())).astype(np.float32)
-    ridge, k = np.float32(RIDGE), min(k, len(f))
-    inverse = np.eye(f.shape[1], dtype=np.float32) / ridge
-    variance = prior_variance = np.einsum("ij,ij->i", f, f) + ridge
-    picks, gains = np.empty(k, np.int64), np.empty_like(q2)
-    for i in range(k):
-        np.multiply(q2, variance, out=gains)
-        picks[i] = pick = int(gains.argmax())
-        q2[pick] = -1.0
-        if window is not None:
-            near = f[picks[max(i + 2 - window, 0) : i + 1]]
-            along = f @ near.T
-            variance = prior_variance - (
-                (along @ np.linalg.inv(near @ near.T + ridge * np.eye(len(near)))) * along
-            ).sum(axis=1)
-            continue
-        u = inverse @ f[pick]
-        scale = np.float32(1.0 / (1.0 + f[pick] @ u))
-        inverse -= np.outer(u * scale, u)
-        along = f @ u
-        along *= along
-        along *= ridge * scale
-        variance = np.subtract(variance, along, out=variance if i else None)
-    return picks

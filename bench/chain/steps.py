@@ -1,4 +1,4 @@
-"""Steps of the chain after recall, with NumPy and the settings of the cascade's steps."""
+"""Steps of the chain after recall, with NumPy, Numba and the settings of the cascade's steps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chain.kernels import arrange, greedy_dpp, within_quota
+from chain.methods import largest
 from chain.sources import RequestState
-from karec.kernels.arguments import RIDGE
 from karec.pipeline.types import Array
 from karec.steps.filters.has_embedding import HasEmbedding
 from karec.steps.filters.not_shown import NotShown
@@ -23,18 +24,16 @@ from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.inner_product import MORE_ITEMS, InnerProduct
 from karec.steps.selectors.page_rules import PageRules
 from karec.steps.selectors.top_k import TopK
-from karec.steps.shared.similarity import PLAIN
 
 if TYPE_CHECKING:
     from chain.builder import ChainBuilder
 
 Step = Callable[[RequestState], None]
-# vectors, scores, k, diversity, window → places
-Select = Callable[[Array, Array, int, float, int | None], Array]
 HOUR_MS = 3_600_000
+MAX_TRIES = 20_000  # items that the search of an order by rules tries
 
 
-def user_features(builder: ChainBuilder, step: UserFeatures, _: Select) -> Step:
+def user_features(builder: ChainBuilder, step: UserFeatures) -> Step:
     scenes = {name: code for code, name in enumerate(builder.snapshot.labels.get("scene", []))}
 
     def run(state: RequestState) -> None:
@@ -45,21 +44,23 @@ def user_features(builder: ChainBuilder, step: UserFeatures, _: Select) -> Step:
     return run
 
 
-def _user_tower(builder: ChainBuilder, step: UserTower, _: Select) -> Step:
-    (tower,) = step.user_towers.values()
+def _user_tower(builder: ChainBuilder, step: UserTower) -> Step:
+    ((version, tower),) = step.user_towers.items()
     session = builder.session(tower, builder.first_request().features, "user_vector")
+    cross_tables = step.cross_tables.get(version)
 
     def run(state: RequestState) -> None:
-        state.query = session(state.features)[0]
+        tables = None if cross_tables is None else cross_tables.make(state.features)
+        state.query = builder.vectors.query(session(state.features)[0], tables)
 
     return run
 
 
-def _index_rows(builder: ChainBuilder, step: IndexRows, _: Select) -> Step:
+def _index_rows(builder: ChainBuilder, step: IndexRows) -> Step:
     return lambda state: None  # items are rows in the whole chain
 
 
-def _has_embedding(builder: ChainBuilder, step: HasEmbedding, _: Select) -> Step:
+def _has_embedding(builder: ChainBuilder, step: HasEmbedding) -> Step:
     present = builder.vectors.present
     is_complete = bool(present.all())
 
@@ -70,7 +71,9 @@ def _has_embedding(builder: ChainBuilder, step: HasEmbedding, _: Select) -> Step
     return run
 
 
-def _inner_product(builder: ChainBuilder, step: InnerProduct, _: Select) -> Step:
+def _inner_product(builder: ChainBuilder, step: InnerProduct) -> Step:
+    groups = [(*builder.groups(column), at_most) for column, at_most in step.at_most.items()]
+
     def run(state: RequestState) -> None:
         scores = (
             builder.scores[state.rows] if builder.by_scan else builder.score_rows((state.rows, state.query))
@@ -79,10 +82,10 @@ def _inner_product(builder: ChainBuilder, step: InnerProduct, _: Select) -> Step
         while True:
             state.rows = rows
             _keep_best(state, scores, m)
-            for column, at_most in step.at_most.items():
-                keep = _within_quota(builder.columns[column][state.rows], at_most)
+            for group_of, counts, at_most in groups:
+                keep = within_quota(group_of[state.rows], at_most, counts)
                 state.rows, state.scores = state.rows[keep], state.scores[keep]
-            if not step.at_most or len(state.rows) >= step.min_items or m >= len(rows):
+            if not groups or len(state.rows) >= step.min_items or m >= len(rows):
                 state.rows, state.scores = state.rows[: step.k], state.scores[: step.k]
                 return
             m *= MORE_ITEMS
@@ -90,7 +93,7 @@ def _inner_product(builder: ChainBuilder, step: InnerProduct, _: Select) -> Step
     return run
 
 
-def _not_shown(builder: ChainBuilder, step: NotShown, _: Select) -> Step:
+def _not_shown(builder: ChainBuilder, step: NotShown) -> Step:
     def run(state: RequestState) -> None:
         if state.request.shown:
             keep = np.isin(
@@ -101,7 +104,7 @@ def _not_shown(builder: ChainBuilder, step: NotShown, _: Select) -> Step:
     return run
 
 
-def _freshness(builder: ChainBuilder, step: Freshness, _: Select) -> Step:
+def _freshness(builder: ChainBuilder, step: Freshness) -> Step:
     uploaded = builder.columns["upload_ms"]
 
     def run(state: RequestState) -> None:
@@ -113,41 +116,41 @@ def _freshness(builder: ChainBuilder, step: Freshness, _: Select) -> Step:
     return run
 
 
-def _quota(builder: ChainBuilder, step: Quota, _: Select) -> Step:
-    column = builder.columns[step.column]
+def _quota(builder: ChainBuilder, step: Quota) -> Step:
+    group_of, counts = builder.groups(step.column)
 
     def run(state: RequestState) -> None:
         order = np.argsort(-state.scores, kind="stable")
-        keep = np.sort(order[_within_quota(column[state.rows[order]], step.at_most)])
+        keep = np.sort(order[within_quota(group_of[state.rows[order]], step.at_most, counts)])
         state.rows, state.scores = state.rows[keep], state.scores[keep]
 
     return run
 
 
-def _within_quota(groups: Array, at_most: int) -> Array:
-    """Returns the positions of items within the quota, ascending. ``groups (N,)``: of items, best first."""
-    by_group = np.argsort(groups, kind="stable")
-    ordered = groups[by_group]
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    place = np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
-    return np.sort(by_group[place < at_most])
-
-
-def _dpp(builder: ChainBuilder, step: Dpp, select: Select) -> Step:
-    if step.typed or step.weights or step.similarity.settings != PLAIN or step.options["ridge"] != RIDGE:
-        raise SystemExit("the chain has no dpp with types, weights, a similarity or a ridge")
+def _dpp(builder: ChainBuilder, step: Dpp) -> Step:
+    settings = step.similarity.settings
+    if step.typed or step.weights or settings.vectors != "item" or settings.centre or settings.whiten:
+        raise SystemExit("the chain has no dpp with types, weights or mapped vectors")
+    facets = np.array([builder.columns[name] for name in settings.facets], np.int64)
+    weights = np.array([*settings.facets.values()], np.float32)
+    lengths = np.linalg.norm(builder.vectors.all, axis=1, keepdims=True)
+    unit_vectors = builder.vectors.all / np.maximum(lengths, 1e-12)
+    ridge, window = np.float32(step.options["ridge"]), step.options["window"]
+    facets = facets.reshape(len(weights), len(unit_vectors))
 
     def run(state: RequestState) -> None:
-        k = state.request.k if step.k is None else step.k
-        chosen = select(
-            builder.vectors.all[state.rows], state.scores, k, step.diversity, step.options["window"]
-        )
+        k = min(state.request.k if step.k is None else step.k, len(state.rows))
+        z = (state.scores - state.scores.mean()) / max(float(state.scores.std()), 1e-12)
+        q2 = np.exp((1 - step.diversity) / step.diversity * (z - z.max())).astype(np.float32)
+        items = unit_vectors[state.rows], facets[:, state.rows]
+        chosen = greedy_dpp(*items, weights, q2, k, k + 1 if window is None else window, ridge)
+        state.pools.append((state.rows, state.scores))
         state.rows, state.scores = state.rows[chosen], state.scores[chosen]
 
     return run
 
 
-def _ranker(builder: ChainBuilder, step: Ranker, _: Select) -> Step:
+def _ranker(builder: ChainBuilder, step: Ranker) -> Step:
     encoder, model = step.encoder, step.ranker
 
     def inputs(state: RequestState) -> dict[str, Array]:
@@ -164,49 +167,71 @@ def _ranker(builder: ChainBuilder, step: Ranker, _: Select) -> Step:
     return run
 
 
-def _fusion(builder: ChainBuilder, step: Fusion, _: Select) -> Step:
+def _fusion(builder: ChainBuilder, step: Fusion) -> Step:
     def run(state: RequestState) -> None:
         state.scores = step.fusion(state.logits, step.tasks)
 
     return run
 
 
-def _top_k(builder: ChainBuilder, step: TopK, _: Select) -> Step:
-    return lambda state: _keep_best(state, state.scores, state.request.k if step.k is None else step.k)
-
-
-def _page_rules(builder: ChainBuilder, step: PageRules, _: Select) -> Step:
-    """Selects for each place the first item that breaks no rule, or the first item if all break one."""
-    if step.places or step.boosts or any(rule.apart or rule.values for rule in step.rules):
-        raise SystemExit("the chain has no page_rules with places, boosts, values or pairs")
-    rules = [(builder.columns[rule.column], rule.window, rule.count) for rule in step.rules]
-
+def _top_k(builder: ChainBuilder, step: TopK) -> Step:
     def run(state: RequestState) -> None:
-        k = state.request.k if step.k is None else step.k
-        values = [(column[state.rows].tolist(), window, count) for column, window, count in rules]
-        remaining, picks = list(range(len(state.rows))), []
-        while remaining and len(picks) < k:
-            fitting = (row for row in remaining if all(_fits(row, picks, *rule) for rule in values))
-            pick = next(fitting, remaining[0])
-            remaining.remove(pick)
-            picks.append(pick)
-        state.rows, state.scores = state.rows[picks], state.scores[picks]
+        state.pools.append((state.rows, state.scores))
+        _keep_best(state, state.scores, state.request.k if step.k is None else step.k)
 
     return run
 
 
-def _fits(row: int, picks: list[int], values: list[int], window: int | str, count: int) -> bool:
-    near = picks if isinstance(window, str) else picks[1 - window :]
-    return values[row] < 0 or sum(values[pick] == values[row] for pick in near) < count
+def _page_rules(builder: ChainBuilder, step: PageRules) -> Step:
+    """Takes the first order that breaks no rule, with items that earlier cuts left out if it needs them."""
+    if step.places or step.boosts or any(rule.apart or rule.values for rule in step.rules):
+        raise SystemExit("the chain has no page_rules with places, boosts, values or pairs")
+    columns = np.array([builder.columns[rule.column] for rule in step.rules], np.int64)
+    windows = np.array([10**6 if isinstance(rule.window, str) else rule.window for rule in step.rules])
+    counts = np.array([rule.count for rule in step.rules])
+    scorers = [
+        builder.make_step(other) for other in builder.cascade.stages[-1].steps if other.role == "scorer"
+    ]
+
+    def order(rows: Array, k: int, n_rules: int) -> Array:
+        values = columns[:n_rules, rows]
+        for value, window, count in zip(values, windows, counts, strict=False):
+            n_of_value = np.unique(value[value >= 0], return_counts=True)[1]
+            if window >= k and np.minimum(n_of_value, count).sum() + np.count_nonzero(value < 0) < k:
+                return rows[:0]
+        return arrange(values, windows[:n_rules], counts[:n_rules], k, MAX_TRIES)
+
+    def with_reserve(state: RequestState) -> Array:
+        """Returns the remaining rows, then those that the last two cuts left out, the best first."""
+        spare = RequestState(state.request, state.user)
+        spare.rows, spare.scores = (
+            array[~np.isin(state.pools[-2][0], state.pools[-1][0])] for array in state.pools[-2]
+        )
+        for scorer in scorers:
+            scorer(spare)
+        left = ~np.isin(state.pools[-1][0], state.rows)
+        left_out = [array[left] for array in state.pools[-1]]
+        parts = [
+            rows[np.argsort(-scores, kind="stable")]
+            for rows, scores in (left_out, (spare.rows, spare.scores))
+        ]
+        return np.concatenate([state.rows, *parts])
+
+    def run(state: RequestState) -> None:
+        k, rows = state.request.k if step.k is None else step.k, state.rows
+        picks = order(rows, k, len(counts))
+        if not len(picks):
+            rows = with_reserve(state)
+            tries = (order(rows, min(k, len(rows)), n_rules) for n_rules in range(len(counts), -1, -1))
+            picks = next(picks for picks in tries if len(picks))
+        state.rows = rows[picks]
+
+    return run
 
 
 def _keep_best(state: RequestState, scores: Array, k: int) -> None:
     """Keeps the k largest of ``scores``, in descending order."""
-    near = (
-        np.argpartition(scores, len(scores) - k)[len(scores) - k :]
-        if k < len(scores)
-        else np.arange(len(scores))
-    )
+    near = largest(scores, k)
     near = near[np.argsort(-scores[near], kind="stable")]
     state.rows, state.scores = state.rows[near], scores[near]
 
