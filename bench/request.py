@@ -1,4 +1,4 @@
-"""Whole requests and their steps, compared with the same request in NumPy, FAISS and ONNX Runtime.
+"""Whole requests and their steps, compared with the same request in NumPy, Numba, FAISS and ONNX Runtime.
 
     pytest bench/request.py --cascade DIR/karec.toml      # this bundle instead of a small world
     pytest bench/request.py --cascade DIR/karec.toml --pages 1000 -k oracle    # conditions, 1,000 pages each
@@ -10,14 +10,12 @@ quality. Side effects do not run.
 from __future__ import annotations
 
 import cProfile
-import shutil
 import sys
 import time
 from collections import defaultdict
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,18 +25,13 @@ from workloads import train_world
 
 import karec._native
 from karec.bundle import Bundle
-from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.config import load_cascade, open_bundle, scene_names
-from karec.features.cross_tables import CrossWeights
-from karec.features.encoder import Encoder
 from karec.pipeline.types import Request
-from karec.refresh.publish_run import publish
 from karec.steps.sources.model import Model
 from karec.where import Where
 
 N_REQUESTS, ROUNDS = 24, 24
 WHOLE = "whole request"
-PIECES = 8  # of a cross feature, as in training
 KINDS = ("native", "ONNX Runtime", "NumPy")
 CALL_S = 3e-7  # what cProfile adds to a call of a C function
 
@@ -143,27 +136,6 @@ def test_request_with_content_vectors(benchmark, scene, pytestconfig, tmp_path, 
         run_in_turns(benchmark, scene, f"content vectors of {width:,}", cascade)
 
 
-def test_request_with_wide_towers(benchmark, scene, world, tmp_path):
-    """Towers with drawn cross weights, in turns with those of the same vectors without."""
-    run = shutil.copytree(scene[1].path, tmp_path / "run")
-    encoder, rng = Encoder.load(run / "encoder.npz"), np.random.default_rng(0)
-    columns = np.flatnonzero([name is not None for name in encoder.cross_categories])
-    low = np.sort(rng.random((len(columns), PIECES)), axis=1).astype(np.float32)
-    weights = rng.normal(0.0, 0.1, (1 + len(encoder.tasks), len(columns), PIECES + 1)).astype(np.float32)
-    CrossWeights(columns, low, np.full_like(low, PIECES), weights).save(run / CROSS_WEIGHTS)
-    publish(run, scene[1].snapshot, tmp_path / "bundles")
-    with open_scene(Path(shutil.copy(world, tmp_path))) as (cascade, _, requests):
-        run_in_turns(benchmark, scene, "wide towers", cascade)
-        ms = defaultdict(list)
-        for request in requests:
-            for name, towers in (("wide", cascade), ("without", scene[0])):
-                for step in towers.run(request).trace.steps:
-                    ms[step.step, name].append(step.ms)
-    for name in ("user_tower", "model", "inner_product"):
-        wide, without = (np.median(ms[name, towers]) for towers in ("wide", "without"))
-        print(f"{name}: {wide:.3f} ms with wide towers, {without:.3f} ms without", flush=True)
-
-
 def run_in_turns(benchmark, scene, name, changed=None, **restriction):
     """Runs requests with the restriction, on ``changed`` if given, in turns with those of the scene."""
     cascade, bundle, requests = scene
@@ -249,7 +221,7 @@ def test_request_and_chain(benchmark, scene, by_lists):
     n_equal = sum(np.array_equal(*page) for page in pages)
     n_same_items = np.mean([np.isin(*page).mean() for page in pages])
     print(f"{name}: {n_equal} of {len(pages)} pages are equal, {n_same_items:.3f} of their items", flush=True)
-    assert n_same_items >= (0.9 if by_lists else 0.99)
+    assert n_same_items >= (0.9 if by_lists else 0.95)
     parts = []
     for place, sides in seconds.items():
         n = float(np.median(sizes[place])) if place in sizes else 1.0

@@ -33,10 +33,9 @@ def shrink() -> None:
 
 
 def train_world(out: Path, width: int = 0) -> Path:
-    """Trains models of the world for one epoch; works have content vectors of ``width`` numbers.
+    """Trains models of the world for one epoch, and returns the karec.toml.
 
-    The towers are not wide, so that a chain of NumPy can score items by inner products alone. Returns the
-    karec.toml.
+    Works have content vectors of ``width`` numbers.
     """
     from karec.config.project import set_up
     from karec.evaluate.quality import read_run
@@ -51,7 +50,7 @@ def train_world(out: Path, width: int = 0) -> Path:
         dataset = replace(dataset, snapshot=with_vectors(dataset.snapshot, world.truth, width))
     once = TrainSettings(
         ranker=RankerSettings(epochs=1),
-        towers=TowerSettings(epochs=1, wide=False),
+        towers=TowerSettings(epochs=1),
         evaluation=EvaluationSettings(baselines=(), resamples=2),
     )
     train(dataset, once, out / "run")

@@ -1,7 +1,7 @@
-"""The baseline of request.py: a chain of steps from NumPy, FAISS, pyversity and ONNX Runtime.
+"""The baseline of request.py: a chain of steps from NumPy, Numba, FAISS and ONNX Runtime with the same pages.
 
 Each step has the settings of the cascade's step. If several methods are possible, `methods.fastest` measures
-them before the first request and the fastest one serves. Both sides leave out exposure control, and their DPP
-compares items by vectors only, because the libraries have no more. Both sides use karec's encoder of
-features.
+them before the first request and the fastest one serves. Both sides leave out exposure control and muted
+creators. Both sides use karec's encoder of features and lists of items. The chain checks nothing, keeps no
+trace, and knows neither conditions nor an online store.
 """

@@ -148,11 +148,7 @@ def profile(step: Profile, snapshot: Snapshot, merger: RowMerger, allowed: Array
     def recall(state: RequestState) -> Array:
         if state.user < 0:
             return EMPTY
-        evidence = {
-            name: part.rows_of(state.user, MAX_ENTRIES)
-            for name, part in user_lists.items()
-            if part is not None
-        }
+        evidence = {name: part.rows_of(state.user, MAX_ENTRIES) for name, part in user_lists.items()}
         evidence["sung"] = made.rows_of(state.request.user_number, MAX_ENTRIES)
         works = np.concatenate([*evidence.values()])
         weights = np.concatenate(

@@ -189,9 +189,8 @@ def _page_rules(builder: ChainBuilder, step: PageRules) -> Step:
     columns = np.array([builder.columns[rule.column] for rule in step.rules], np.int64)
     windows = np.array([10**6 if isinstance(rule.window, str) else rule.window for rule in step.rules])
     counts = np.array([rule.count for rule in step.rules])
-    scorers = [
-        builder.make_step(other) for other in builder.cascade.stages[-1].steps if other.role == "scorer"
-    ]
+    last_steps = builder.cascade.stages[-1].steps
+    scorers = [builder.make_step(other) for other in last_steps if other.role == "scorer"]
 
     def order(rows: Array, k: int, n_rules: int) -> Array:
         values = columns[:n_rules, rows]
@@ -203,19 +202,15 @@ def _page_rules(builder: ChainBuilder, step: PageRules) -> Step:
 
     def with_reserve(state: RequestState) -> Array:
         """Returns the remaining rows, then those that the last two cuts left out, the best first."""
-        spare = RequestState(state.request, state.user)
-        spare.rows, spare.scores = (
-            array[~np.isin(state.pools[-2][0], state.pools[-1][0])] for array in state.pools[-2]
-        )
+        rows, scores = state.pools[-2]
+        is_spare = ~np.isin(rows, state.pools[-1][0])
+        spare = RequestState(state.request, state.user, rows=rows[is_spare], scores=scores[is_spare])
         for scorer in scorers:
             scorer(spare)
-        left = ~np.isin(state.pools[-1][0], state.rows)
-        left_out = [array[left] for array in state.pools[-1]]
-        parts = [
-            rows[np.argsort(-scores, kind="stable")]
-            for rows, scores in (left_out, (spare.rows, spare.scores))
-        ]
-        return np.concatenate([state.rows, *parts])
+        rows, scores = state.pools[-1]
+        is_left = ~np.isin(rows, state.rows)
+        left = rows[is_left][np.argsort(-scores[is_left], kind="stable")]
+        return np.concatenate([state.rows, left, spare.rows[np.argsort(-spare.scores, kind="stable")]])
 
     def run(state: RequestState) -> None:
         k, rows = state.request.k if step.k is None else step.k, state.rows
