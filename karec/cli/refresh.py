@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,16 @@ def refresh(
     job: Annotated[
         str, typer.Option(metavar="NAME", help="Name of the round that workers with the same NAME share.")
     ] = "",
+    engine: Annotated[
+        Literal["ray"] | None, typer.Option(help="Run all workers of one round as Ray tasks (extra ray).")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="S", help="Number of workers, for --engine ray.")
+    ] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster, for --engine ray: auto, or ray://HOST:PORT (default: this machine)."),
+    ] = None,
 ) -> None:
     """Compute the item vectors of the bundle of CONFIG again, in repeated rounds over the library.
 
@@ -37,15 +47,26 @@ def refresh(
     the workers another --job: then a worker that is started again after its end does nothing.
     """
     from karec.bundle import Bundle, identity_of
-    from karec.config.refresh_round import refresh_round
+    from karec.config.on_ray import refresh_on_ray
+    from karec.config.refresh_round import refresh_round, state_text
     from karec.config.scenes import Config as SceneConfig
     from karec.refresh.cpu_limit import CpuLimit
     from karec.refresh.workers import ONLY, Worker
 
     console = make_console()
+    if engine is None and (workers > 1 or address is not None):
+        raise ValueError("--workers and --address need --engine ray")
+    if engine is not None and worker is not None:
+        raise ValueError(
+            "--worker is one of several processes, but --engine ray starts them all: leave one out"
+        )
     limit, part = CpuLimit(share), ONLY if worker is None else Worker.from_text(worker)
     settings = SceneConfig.read(config)
     root = settings.follow_bundle()
+    if engine == "ray":
+        refresh_on_ray(config, workers, job=job, share=share, address=address)
+        console.print(facts_table(f"Library of {root}", state_text(Bundle.open(root, verify=False))))
+        return
     is_endless = not once and worker is None and not job
     if is_endless:
         os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICENESS))

@@ -40,6 +40,11 @@ def refresh_round(
     if worker != ONLY and not is_current():
         raise DataError(f"{settings.bundle}: no longer {bundle.path.name}. Start all workers again.")
     remove_retired_libraries(bundle.path.parent)
+    return state_text(bundle)
+
+
+def state_text(bundle: Bundle) -> dict[str, str]:
+    """Returns the present state of ``bundle``'s library."""
     return library_state(bundle, _now_ms()).to_text()
 
 

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = {"train", "serve", "online", "data", "screen", "experiments", "cli", "lab", "dev"}
+EXTRAS = {"train", "serve", "online", "data", "screen", "experiments", "cli", "lab", "ray", "dev"}
 
 
 def missing_extras() -> set[str]:
