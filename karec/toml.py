@@ -87,13 +87,11 @@ class Place:
 
     keys      the text that messages show
     path      the keys and positions from the top of the file
-    removed   advice for removed keys of the file, by `table.key`, and for removed values, by `key = 'value'`
     """
 
     file: Path
     keys: str = ""
     path: Keys = ()
-    removed: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def __getitem__(self, key: str | int) -> Place:
         path = (*self.path, key)
@@ -193,9 +191,6 @@ def _convert_table(
     tag_field = cls.__struct_config__.tag_field if issubclass(cls, msgspec.Struct) else None
     for key, value in table.items():
         if key == tag_field:
-            continue
-        if (advice := place.removed.get(f"{key} = {value!r}")) is not None:
-            errors.append(place.refusal(f"{key} = {value!r} was removed. {advice}", key))
             continue
         if key not in fields:
             nested = [name for name, field in fields.items() if _has_field(field.hint, key)]
@@ -411,11 +406,6 @@ def construct(cls: type[T], arguments: Mapping[str, Any], place: Place) -> T:
 def unknown_key(key: str, known: Iterable[str], place: Place, nested: Sequence[str] = ()) -> ConfigError:
     """Returns the error for a key that is not `known`. `nested`: tables in `place` that have this key."""
     known = sorted(known)
-    # An entry of a list may be named: recall.popular.min_items, scenes.home.limits.
-    tables = [name for name in place.path if isinstance(name, str)][-2:] or [""]
-    advice = next((place.removed[old] for name in tables if (old := f"{name}.{key}") in place.removed), None)
-    if advice is not None:
-        return place.refusal(f"the key {key!r} was removed. {advice}", key)
     if nested:
         places = " or ".join(f"{name}.{key}" for name in nested)
         return place.refusal(f"the key {key!r} belongs to a section. Write it at {places}.", key)

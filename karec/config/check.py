@@ -10,7 +10,7 @@ from karec.bundle import Bundle
 from karec.config.assemble import STAGE_ROLES, StageTable, build_cascade, match_fallback, refused_steps
 from karec.config.mix import mix_mistakes
 from karec.config.registry import build_exposure_step, make_unbuilt_step, step_classes, step_mistakes
-from karec.config.scenes import Config, FileTable, Scene, file_place
+from karec.config.scenes import Config, FileTable, Scene
 from karec.config.show import Origins
 from karec.config.wiring import wiring_mistakes, with_exposure_control
 from karec.errors import ConfigError, KarecError
@@ -54,7 +54,7 @@ def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None 
 
 def _file_mistakes(config: Config, bundle: Bundle | None) -> Iterator[ConfigError]:
     """Yields the mistakes outside of the scenes."""
-    place = file_place(config.path)
+    place = Place(config.path)
     errors = mistakes(FileTable, config.table, place)
     yield from errors
     wrong_tables = {error.path[0] for error in errors if error.path}
@@ -82,7 +82,7 @@ def _build_mistakes(config: Config, name: str, bundle: Bundle) -> Iterator[Confi
     except ConfigError as error:
         yield error
     except KarecError as error:
-        yield file_place(config.path)["scenes"][name].refusal(error)
+        yield Place(config.path)["scenes"][name].refusal(error)
 
 
 def scene_mistakes(config: Config, name: str) -> list[ConfigError]:

@@ -72,9 +72,6 @@ def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[M
         is_new = isinstance(change, dict) and ("use" in change or isinstance(change.get("steps"), list))
         if name not in entries and not is_new:
             entry_place = place[name].with_keys(place.keys)
-            advice = place.removed.get(f"use = {name!r}")
-            if advice is not None:
-                raise entry_place.refusal(f"the step {name!r} was removed. {advice}")
             raise entry_place.refusal(
                 f"no entry {name!r} is inherited{nearest(name, entries)}; there are {list(entries)}"
             )

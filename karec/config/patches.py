@@ -10,7 +10,7 @@ from typing import Any
 from karec.config.check import scene_mistakes
 from karec.config.creator_arms import creator_patch_mistake
 from karec.config.inherit import merge
-from karec.config.scenes import RECALL, Config, file_place
+from karec.config.scenes import RECALL, Config
 from karec.errors import ConfigError, nearest
 from karec.experiments.settings import Experiments, is_inside
 from karec.toml import Place
@@ -40,7 +40,7 @@ def patch_scene(config: Config, scene: str, patches: Mapping[str, Any]) -> Confi
     table = {key: value for key, value in config.inherited(scene)[0].items() if key != "inherits"}
     for path, value in patches.items():
         try:
-            table = merge(table, _change(table, path, value), file_place(config.path)["scenes"][scene])
+            table = merge(table, _change(table, path, value), Place(config.path)["scenes"][scene])
         except ConfigError as error:
             raise ConfigError(f"{path}: {str(error).removeprefix(f'{config.path}: ')}") from error
     return replace(config, scenes={**config.scenes, scene: table})

@@ -138,8 +138,6 @@ def step_class(use: str, place: Place) -> type[Any]:
         classes = step_classes()
         if use in classes:
             return classes[use]
-        if (advice := place.removed.get(f"use = {use!r}")) is not None:
-            raise place.refusal(f"use = {use!r} was removed. {advice}")
         raise place.refusal(
             f"no step {use!r}{nearest(use, classes)}; known are {sorted(classes)}, or write "
             "'package.module:Class'"

@@ -50,7 +50,6 @@ from msgspec import UNSET, Meta, structs
 from karec.bundle.remote import follow, local_folder
 from karec.config.inherit import LISTS, merge
 from karec.config.online_settings import OnlineSettings
-from karec.config.removed import REMOVED
 from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError, nearest
 from karec.object_store import is_url
@@ -90,11 +89,6 @@ class FileTable(Settings, frozen=True):
     online: OnlineSettings | None = None
     serve: ServeSettings = ServeSettings()
     experiments: str | None = None
-
-
-def file_place(path: Path) -> Place:
-    """Returns the top of the karec.toml at `path`."""
-    return Place(path, removed=REMOVED)
 
 
 @dataclass(frozen=True)
@@ -156,13 +150,13 @@ class Config:
                 f"{path} is a JSON file, as karec export stage writes for C++ hosts; expected a karec.toml"
             )
         table = read_toml(path)
-        check_keys(table, FileTable.__struct_fields__, file_place(path))
+        check_keys(table, FileTable.__struct_fields__, Place(path))
         return cls.from_table(path, table)
 
     @classmethod
     def from_table(cls, path: Path, table: dict[str, Any]) -> Config:
         """Returns the config of a whole `table` without checking its other keys."""
-        place = file_place(path)
+        place = Place(path)
         scenes = read_key(table, "scenes", dict, place)
         if not scenes:
             raise place.refusal("scenes is empty; a scene is a table [scenes.NAME]")
@@ -170,7 +164,7 @@ class Config:
 
     def _read(self, key: str, default: Any = None) -> Any:
         hints = {field.name: field.type for field in structs.fields(FileTable)}
-        return read_key(self.table, key, hints[key], file_place(self.path), default)
+        return read_key(self.table, key, hints[key], Place(self.path), default)
 
     @property
     def bundle(self) -> Path:
@@ -182,7 +176,7 @@ class Config:
         try:
             return local_folder(bundle, self.path.parent / cache)
         except ValueError as error:
-            raise file_place(self.path)["bundle"].refusal(str(error)) from error
+            raise Place(self.path)["bundle"].refusal(str(error)) from error
 
     @property
     def has_bundle_url(self) -> bool:
@@ -211,11 +205,11 @@ class Config:
         """The settings of the online store; None without the table."""
         if "online" not in self.table:
             return None
-        return convert(OnlineSettings, self.table["online"], file_place(self.path)["online"])
+        return convert(OnlineSettings, self.table["online"], Place(self.path)["online"])
 
     def open_minutes_mistakes(self, item_types: Sequence[str]) -> list[ConfigError]:
         """Returns the mistake of each key of online.open_minutes that is not one of the bundle's types."""
-        place = file_place(self.path)["online"]["open_minutes"]
+        place = Place(self.path)["online"]["open_minutes"]
         return [
             place[name].refusal(
                 f"the bundle has no items of this type{nearest(name, item_types)}; it has {[*item_types]}"
@@ -227,7 +221,7 @@ class Config:
     @property
     def serve(self) -> ServeSettings:
         """The settings of `karec serve`; defaults without the table."""
-        place = file_place(self.path)["serve"]
+        place = Place(self.path)["serve"]
         return convert(ServeSettings, self.table.get("serve", {}), place)
 
     @property
@@ -285,11 +279,11 @@ class Config:
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
         """Returns the place of a scene; its text names the inherited scenes."""
         suffix = f" (inherits {', '.join(parents)})" if parents else ""
-        return file_place(self.path)["scenes"][name].with_keys(f"scenes.{name}{suffix}")
+        return Place(self.path)["scenes"][name].with_keys(f"scenes.{name}{suffix}")
 
     def inherited(self, name: str, children: tuple[str, ...] = ()) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Returns the table of `name` merged over its parents, and the parents, nearest first."""
-        place = file_place(self.path)
+        place = Place(self.path)
         if children:
             place = place["scenes"][children[-1]]["inherits"].with_keys(f"scenes.{children[-1]}")
         if name not in self.scenes:
@@ -300,7 +294,7 @@ class Config:
             raise place.refusal(
                 f"inherits in a circle: {' → '.join((*children[children.index(name) :], name))}"
             )
-        place = file_place(self.path)["scenes"][name]
+        place = Place(self.path)["scenes"][name]
         table = self.scenes[name]
         if not isinstance(table, dict):
             raise place.refusal("must be a table")

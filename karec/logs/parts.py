@@ -16,7 +16,7 @@ from karec.object_store import ObjectFolder, is_url
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 2
+FORMAT = 1
 FORMAT_KEY = b"karec.rank_log"
 RANKER_KEY = b"karec.ranker"
 ITEM_TYPE = "item_type"  # column, and key of the metadata unless it is WORK
@@ -26,8 +26,6 @@ DEGRADED = "degraded"  # column: `Page.degraded`, joined by ";"
 SOURCES = "sources"  # column: the sources of an item of the page, joined by ";"
 TEAM = "team"  # column: the arm that placed the item on an interleaved page
 STEPS_MS = "steps_ms"  # column: `Trace.total_ms` of the page
-# Columns that parts of earlier versions lack, and their values then.
-ADDED = {ITEM_TYPE: WORK, ARMS: "", DEGRADED: "", SOURCES: "", TEAM: None, STEPS_MS: None}
 NULLABLE = ("prerank", "page_position", "propensity", TEAM, STEPS_MS)
 REPAIR = "restore it, or remove it from the folder: its rows are then missing"
 LogFolder = Path | ObjectFolder
@@ -137,8 +135,7 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
         )
     if len(expected) > len(rank_log_schema(())) and not has_soft_labels(actual):
         return expected.empty_table()
-    names = [name for name in expected.names if name not in ADDED or name in actual.names]
-    for column in map(expected.field, names):
+    for column in expected:
         if actual.names.count(column.name) > 1:
             raise LogSchemaError(
                 f"{part}: column {column.name!r} appears {actual.names.count(column.name)} times"
@@ -151,13 +148,11 @@ def _read_columns(part: Part, expected: pa.Schema) -> pa.Table:
                 f"{part}: column {column.name!r} is {actual.field(at).type}, expected {column.type}"
             )
     try:
-        table = arrow.parquet.read_table(open_part(part), columns=names, page_checksum_verification=True)
+        source = open_part(part)
+        table = arrow.parquet.read_table(source, columns=expected.names, page_checksum_verification=True)
         table.validate(full=True)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
-    for name in ADDED.keys() - {*names}:
-        value = arrow.scalar(ADDED[name], expected.field(name).type)
-        table = table.append_column(name, arrow.repeat(value, len(table)))
     return table.select(expected.names).replace_schema_metadata(expected.metadata)
 
 

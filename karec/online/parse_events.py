@@ -30,14 +30,6 @@ KEYS = (
     *("event", "event_id", "time_ms", "user_id", "item_id", "creator_id", "scene", "position", "labels"),
     *("play_ms", "request_id", "columns", "text", "scale", "offset", "item_type"),
 )
-REMOVED_KEYS = {
-    "kind": "event",
-    "id": "event_id",
-    "user": "user_id",
-    "work": "item_id",
-    "creator": "creator_id",
-}
-REMOVED_EVENTS = {"exposure": "impression"}
 INTEGER_BITS = {"time_ms": 64, "position": 32, "play_ms": 64}
 MAX_QUOTED = 40  # characters of a wrong name in a reason
 UPLOAD, EDIT, ADJUST, IMPRESSION = "upload", "edit", "adjust", "impression"
@@ -122,14 +114,10 @@ class EventParser:
         if not isinstance(row, Mapping):
             raise _NotAnEventError("a row is not a table")
         for key in row:
-            if key in REMOVED_KEYS:
-                raise _NotAnEventError(f"the key {key!r} was removed. Use {REMOVED_KEYS[key]!r}")
             if key not in KEYS:
                 raise _NotAnEventError(f"unknown key {str(key)[:MAX_QUOTED]!r}")
         row = {key: value for key, value in row.items() if value is not None}
         event = row.get("event")
-        if isinstance(event, str) and event in REMOVED_EVENTS:
-            raise _NotAnEventError(f"the event {event!r} was renamed. Use {REMOVED_EVENTS[event]!r}")
         if not isinstance(event, str) or event not in KINDS:
             raise _NotAnEventError("unknown event")
         cells = {name: empty for name, (_, empty) in COLUMNS.items()}

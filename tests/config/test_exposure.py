@@ -260,33 +260,11 @@ def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
         ),
         ("explore = 1", "explore = -1", "exposure: explore = -1, expected at least 0"),
         (
-            "explore = 1",
-            'controller = "pid"',
-            "exposure: the key 'controller' was removed. Delete it: the only controller is dual ascent",
-        ),
-        (
             TABLE,
             "[scenes.home.exposure]\n",
             "exposure: name a target, a cap, a guarantee or a fairness penalty",
         ),
         (TABLE, "[[scenes.home.exposure]]\n", "exposure = [{}], expected a table"),
-        # keys and steps of earlier versions
-        (
-            "explore = 1",
-            'state = "exposure.json"',
-            "exposure: the key 'state' was removed. Delete it: the processes share the exposure counters",
-        ),
-        ("guarantees = [", "floors = [", "exposure: the key 'floors' was removed. Use 'guarantees'."),
-        (
-            'recall = [{ use = "popular"',
-            'query = [{ use = "exposure_prices" }]\nrecall = [{ use = "popular"',
-            "use = 'exposure_prices' was removed. Delete the entry",
-        ),
-        (
-            'recall = [{ use = "popular"',
-            'side_effects = [{ use = "exposures" }]\nrecall = [{ use = "popular"',
-            "use = 'exposures' was removed",
-        ),
         # steps that the table adds
         (
             '{ use = "top_k" }',
@@ -353,9 +331,6 @@ def test_config_check_covers_the_steps_that_the_table_exposure_adds(write_config
     text = "\n".join(config_mistakes(path))
     assert "scenes.home.exposure: the step exposure_control needs rows" in text
     assert "scenes.home.exposure: the step exposure_counter needs rows" in text
-    path.write_text((HOME + TABLE).replace("guarantees = [", "floors = ["))
-    (mistake,) = config_mistakes(path)
-    assert "the key 'floors' was removed. Use 'guarantees'." in mistake
 
 
 def test_export_of_a_stage_with_exposure_control_is_rejected_by_its_name(write_config, tmp_path):

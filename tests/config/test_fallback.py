@@ -52,14 +52,6 @@ stages.rank.fallback = false
             'fallback = [{ use = "top_k" }]\nsteps = [{ use = "not_shown" }, { use = "top_k" }]',
             "its fallback lacks 'not_shown', which keeps a rule of the page",
         ),
-        (
-            'substitute = [{ use = "top_k" }]\nsteps = [{ use = "top_k" }]',
-            "the key 'substitute' was removed. Use 'fallback' of a stage",
-        ),
-        (
-            'steps = [{ use = "top_k", substitute = { use = "dpp" } }]',
-            "the key 'substitute' was removed. Use 'fallback' of a stage",
-        ),
     ],
 )
 def test_wrong_fallback_is_refused_with_and_without_a_bundle(tmp_path, write_config, rank, message):
@@ -70,12 +62,6 @@ def test_wrong_fallback_is_refused_with_and_without_a_bundle(tmp_path, write_con
     assert mistakes and re.search(message, mistakes[0]), mistakes
     with pytest.raises(ConfigError, match=message):
         load_cascade(write_config(path.read_text()), "home")
-
-
-def test_load_refuses_the_removed_key_substitute_of_a_source(write_config):
-    text = TEXT.replace("quota = 4 }", 'quota = 4, substitute = "nothing" }')
-    with pytest.raises(ConfigError, match="the key 'substitute' was removed"):
-        load_cascade(write_config(text), "home")
 
 
 def test_fallback_shares_the_rules_of_its_stage(write_config):

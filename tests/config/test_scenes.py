@@ -134,12 +134,7 @@ def test_scene_inherits_the_changes_of_its_parent(write_config):
     ("change", "message"),
     [
         ("recall.populr = false", r"live\.recall: no entry 'populr' is inherited"),
-        (
-            "stages.rank.steps.scatter = { rules = [] }",
-            r"live\.stages\.rank\.steps: the step 'scatter' was removed\. Use 'page_rules'\.",
-        ),
         ('recall.popular = { why = "like {item}" }', r"why: this source has no item that caused its items"),
-        ("recall.i2i = false", r"live\.recall: the step 'i2i' was removed\. Use 'item_to_item'\."),
         ("staes = []", r"live \(inherits home\): unknown key 'staes' \(did you mean 'stages'\?\)"),
         ("inherit = 'home'", r"live \(inherits home\): unknown key 'inherit' \(did you mean 'inherits'\?\)"),
     ],

@@ -212,11 +212,11 @@ def test_shadow_pool_is_separate_from_ranked_items(tmp_path):
     assert np.isnan(log.prerank[~log.shadow]).all()
 
 
-@pytest.mark.parametrize(("metadata", "actual"), [({FORMAT_KEY: b"1"}, "1"), (None, "missing")])
+@pytest.mark.parametrize(("metadata", "actual"), [({FORMAT_KEY: b"2"}, "2"), (None, "missing")])
 def test_part_of_another_format_is_refused(folder, metadata, actual):
     part = change(folder, lambda table: table.replace_schema_metadata(metadata))
     with pytest.raises(
-        LogSchemaError, match=rf"{part}: rank log format is {actual}, expected 2\. Move the part"
+        LogSchemaError, match=rf"{part}: rank log format is {actual}, expected 1\. Move the part"
     ):
         read_rank_log(folder, TASKS)
 

@@ -299,16 +299,10 @@ def test_removed_write_ahead_log_fails_the_call(path, live, now):
 
 BAD = [
     ({"event": "likes", "user_id": 1}, "unknown event"),
-    ({"kind": "impression", "user_id": 1, "item_id": 100}, "the key 'kind' was removed. Use 'event'"),
-    ({"event": "impression", "user": 1, "item_id": 100}, "the key 'user' was removed. Use 'user_id'"),
-    ({"event": "impression", "user_id": 1, "work": 100}, "the key 'work' was removed. Use 'item_id'"),
-    ({"event": "block", "creator": 1}, "the key 'creator' was removed. Use 'creator_id'"),
-    ({"event": "block", "creator_id": 1, "id": 3}, "the key 'id' was removed. Use 'event_id'"),
     (
         {"event": "block", "user_id": 1, "creator_id": 3},
         "block has several of user_id, item_id and creator_id",
     ),
-    ({"event": "exposure", "user_id": 1}, "the event 'exposure' was renamed. Use 'impression'"),
     ({"event": "impression", "usr": 1, "item_id": 100}, "unknown key 'usr'"),
     ({"event": "impression", "user_id": "anna", "item_id": 100}, "user_id is not an integer"),
     ({"event": "impression", "user_id": True, "item_id": 100}, "user_id is not an integer"),
@@ -519,8 +513,6 @@ def test_refused_reload_with_a_new_online_table_opens_no_store(path, now, before
         ('url = "sqlite:s"\nexported = "s3://key:secret@b/x"', "s3://b/x: the URL contains credentials"),
         ('url = "sqlite:s"\ndeadline_ms = 0', "deadline_ms = 0, expected more than 0, at most 10000"),
         ('url = "sqlite:s"\nurk = "e"', "unknown key 'urk' (did you mean 'url'?)"),
-        ('url = "sqlite:s"\nstate = "s"', "the key 'state' was removed. Use 'url', such as"),
-        ('url = "sqlite:s"\nevents = "e"', "the key 'events' was removed. Delete it"),
         ("url = 3", "url"),
         ('url = "sqlite:s"\nscreen = "nothing.toml"', "online.screen: "),
     ],
@@ -529,12 +521,6 @@ def test_config_mistakes_names_a_mistake_of_the_online_table(path, line, message
     path.write_text(path.read_text().replace('url = "sqlite:online.db"', line))
     (mistake,) = config_mistakes(path)
     assert message in mistake and "secret" not in mistake
-
-
-def test_live_table_is_refused_with_the_new_one(path):
-    path.write_text(path.read_text().replace("[online]", "[live]"))
-    with pytest.raises(ConfigError, match=r"the key 'live' was removed. Use \[online\] with url"):
-        open_hot_swap(path, None)
 
 
 def test_config_mistakes_has_every_mistake_of_the_online_table(path):

@@ -37,7 +37,7 @@ from karec.learn.settings.from_data import Rule
 from karec.learn.settings.settings import TrainSettings
 from karec.times import Progress
 
-FORMAT = 2  # of choice.json
+FORMAT = 1  # of choice.json
 CHOICE, CHOSEN = "choice.json", "chosen.toml"
 CRITERION = "NDCG@20 of pages on the validation days"
 

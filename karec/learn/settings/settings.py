@@ -42,13 +42,6 @@ from karec.toml import (
 )
 
 QUICK_STEPS = 2000
-REMOVED: Mapping[str, str] = {
-    "towers.kind": "Delete it: towers read counters and rates.",
-    "towers.matching": "Delete it: only the towers of recipe retrieval match.",
-    "run.tensorboard": "Delete it: run.json has the curves.",
-    ".recall": "Delete it: the source `model` searches the vectors of prerank.",
-}
-"""Advice for removed keys, by `table.key`, and for removed tables, by `.table`."""
 AUTO = "auto"
 RecipeName = Literal[
     "auto", "hard", "model-distillation", "feature-distillation", "pools", "list", "retrieval"
@@ -233,7 +226,7 @@ class TrainSettings(Settings, frozen=True):
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """Reads a TOML file. Raises ConfigError with a line for each mistake."""
-        table, place = read_toml(path), Place(path, removed=REMOVED)
+        table, place = read_toml(path), Place(path)
         distil = table.get("distil")
         recipe = distil.get("recipe") if isinstance(distil, dict) else None
         is_known = isinstance(recipe, str) and recipe in RECIPES
@@ -354,16 +347,6 @@ class TrainSettings(Settings, frozen=True):
 def read_run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
     """Returns the settings of the run in `folder`; `run` is the content of its run.json.
 
-    Removed keys are skipped: models trained with them serve as before. Raises ConfigError for a wrong value.
+    Raises ConfigError for a wrong value.
     """
-    kept = {
-        name: {key: item for key, item in value.items() if f"{name}.{key}" not in REMOVED}
-        if isinstance(value, dict)
-        else value
-        for name, value in run["settings"].items()
-        if f".{name}" not in REMOVED
-    }
-    kept["evaluation"]["baselines"] = [  # towers of recipe hard were a baseline once
-        name for name in kept["evaluation"]["baselines"] if name != "hard"
-    ]
-    return convert(TrainSettings, kept, Place(folder / "run.json"))
+    return convert(TrainSettings, run["settings"], Place(folder / "run.json"))

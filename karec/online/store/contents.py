@@ -15,7 +15,7 @@ from karec.errors import DataError, LogSchemaError
 from karec.online.store import records
 from karec.online.store.online_store import OnlineStore
 
-FORMAT = 2
+FORMAT = 1
 DOCUMENT = "contents"  # of the store
 
 

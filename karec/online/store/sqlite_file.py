@@ -14,7 +14,7 @@ from typing import Literal
 from karec.aggregates.events import COLUMNS
 from karec.errors import DataError, Unavailable
 
-FORMAT = 2
+FORMAT = 1
 APPLICATION_ID = 0x4B52454C
 BUSY_TIMEOUT_S = 10.0
 DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -1,8 +1,6 @@
 """Settings are read from TOML. A mistake is reported with file, table and key."""
 
 import dataclasses
-import json
-import re
 
 import msgspec
 import numpy as np
@@ -13,9 +11,7 @@ from karec.errors import ConfigError
 from karec.learn.settings.from_data import median_history, min_count
 from karec.learn.settings.settings import (
     RECIPES,
-    REMOVED,
     TrainSettings,
-    read_run_settings,
 )
 from karec.toml import Settings
 
@@ -127,21 +123,6 @@ def test_key_overrides_the_recipe(tmp_path):
 def test_settings_refuse_wrong_keys_types_and_ranges_with_place(tmp_path, text, message):
     with pytest.raises(ConfigError, match=rf"train\.toml.*{message}"):
         read(tmp_path, text)
-
-
-@pytest.mark.parametrize("name", REMOVED)
-def test_removed_setting_is_refused_with_advice(tmp_path, name):
-    with pytest.raises(ConfigError, match=rf"train\.toml:\d+: .* was removed\. {re.escape(REMOVED[name])}$"):
-        read(tmp_path, f"{name.removeprefix('.')} = 1")
-
-
-def test_read_run_settings_leaves_out_removed_keys(tmp_path):
-    settings = json.loads(json.dumps(TrainSettings().to_dict()))
-    settings["run"]["tensorboard"] = False
-    settings["towers"]["kind"] = "full"
-    settings["recall"] = {"on": True, "epochs": 2}
-    settings["evaluation"]["baselines"] = ["lr", "hard"]
-    assert read_run_settings(tmp_path, {"settings": settings}) == TrainSettings()
 
 
 def test_resolve_takes_absent_settings_from_the_data(dataset):

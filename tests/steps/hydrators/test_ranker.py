@@ -1,7 +1,6 @@
 """The ranker's inputs are those of the encoder at the request's time."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,14 +8,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from karec.aggregates.advance import advance
-from karec.config.registry import settings_type
-from karec.config.scenes import file_place
-from karec.errors import ConfigError, ContractError
+from karec.errors import ContractError
 from karec.features.encoder import USER_SIDE, Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Candidates, Request
 from karec.steps.hydrators.ranker import Ranker
-from karec.toml import convert
 
 TASKS = ("click", "like")
 
@@ -87,9 +83,3 @@ def test_ranker_names_missing_time_or_user_features(ranker, snapshot, encoder):
     with pytest.raises(ContractError, match=f"^{message}$"):
         step.hydrate(Request(1, time_ms=1), one)
     assert step.needs == tuple(f"request.{name}" for name in USER_SIDE) and step.gives == ("column.logits",)
-
-
-def test_ranker_rejects_a_removed_model_with_its_replacement():
-    place = file_place(Path("karec.toml"))["scenes"]["home"]["stages"][0]["steps"][0]
-    with pytest.raises(ConfigError, match=r"model = 'first' was removed\. Delete the stage"):
-        convert(settings_type(Ranker, place), {"use": "ranker", "model": "first"}, place)
