@@ -144,7 +144,7 @@ class Bundle:
 
     @property
     def vector_statistics(self) -> VectorStatistics | None:
-        """Statistics of the vectors of ``index``; None in a bundle of an earlier karec."""
+        """Statistics of the vectors of ``index``; None without the file."""
         return self._parts.get("vector_statistics", self._open_statistics)
 
     @property

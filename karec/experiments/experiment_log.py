@@ -52,7 +52,7 @@ def read_experiment_log(
     Cost: reads both once; DuckDB stores on disk what exceeds its memory.
     """
     with open_database(extra="experiments") as database, database_errors(rank_log):
-        lacks_degraded = _load_requests(database, design, rank_log, now_ms)
+        _load_requests(database, design, rank_log, now_ms)
         if isinstance(events, Path):
             with database_errors(events):
                 until_ms, labels = _load_events(database, events, now_ms)
@@ -61,7 +61,7 @@ def read_experiment_log(
                 until_ms, _ = _load_events(database, None, now_ms)
             labels = json.loads(events.schema.metadata[b"karec.events"])["labels"]
         until_ms = int(min(until_ms, now_ms, design.end_ms))
-        columns = [_count_sql(name, labels, lacks_degraded) for name in design.counts]
+        columns = [_count_sql(name, labels) for name in design.counts]
         _load_facts(database, columns)
         units = _read_units(database, design, until_ms)
         with database.table("works", works):
@@ -74,17 +74,12 @@ def read_experiment_log(
         return ExperimentLog(units, facts, until_ms, left_out)
 
 
-def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: int) -> bool:
-    """Creates the table requests. Returns True if the log lacks the column degraded."""
+def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: int) -> None:
+    """Creates the table requests."""
     parts = [str(part) for part in sorted(rank_log.glob("*.parquet"))]
     if not parts:
         raise DataError(f"{rank_log} holds no rank log: expected part-*.parquet in a local folder")
     log = scan_sql(parts, union_by_name=True)
-    columns = {row[0] for row in database.rows(f"DESCRIBE SELECT * FROM {log}")}
-    if "arms" not in columns:
-        raise DataError(f"{rank_log}: no part has the column arms: an earlier karec wrote them")
-    degraded = "degraded" if "degraded" in columns else "NULL::VARCHAR"
-    steps_ms = "steps_ms" if "steps_ms" in columns else "NULL::FLOAT"
     arms = ", ".join(map(quote_text, design.arms))
     database.run(f"""
         CREATE TABLE requests AS
@@ -97,13 +92,12 @@ def _load_requests(database: Database, design: Design, rank_log: Path, now_ms: i
             ELSE '' END AS reason
         FROM (
             SELECT request_id, user_id, min(time_ms) AS time_ms, any_value({design.arm_sql}) AS arm,
-                any_value({degraded}) AS degraded, any_value({steps_ms}) AS steps_ms
+                any_value(degraded) AS degraded, any_value(steps_ms) AS steps_ms
             FROM {log} WHERE NOT shadow AND {design.condition} GROUP BY request_id, user_id)""")
     if not database.count("requests"):
         arms = f"SELECT DISTINCT unnest(string_split(arms, ';')) FROM {log} WHERE arms <> '' ORDER BY 1"
         known = [row[0] for row in database.rows(arms)]
         raise DataError(f"{rank_log}: no request of {design.name!r} counts; its requests are in {known}")
-    return "degraded" not in columns
 
 
 def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[int, list[str]]:
@@ -117,8 +111,6 @@ def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[
         metadata = f"parquet_kv_metadata({quote_text(files[-1])})"
         heads = database.rows(f"SELECT decode(value) FROM {metadata} WHERE key = 'karec.events'")
         labels = json.loads(heads[0][0])["labels"] if heads else []
-    columns = {row[0] for row in database.rows(f"DESCRIBE SELECT * FROM {source}")}
-    item_type = "coalesce(item_type, '')" if "item_type" in columns else "''"
     is_possible = f"time_ms <= least(logged_ms, {now_ms}) + {AHEAD_MS}"
     ((until_ms,),) = database.rows(f"SELECT max(time_ms) FROM {source} WHERE {is_possible}")
     if until_ms is None:
@@ -132,17 +124,17 @@ def _load_events(database: Database, folder: Path | None, now_ms: int) -> tuple[
             ELSE '' END AS reason
         FROM (
             SELECT DISTINCT ON (event_id) event, time_ms, logged_ms, user_id, item_id, creator_id, play_ms,
-                labels, request_id, {item_type} AS item_type
+                labels, request_id, coalesce(item_type, '') AS item_type
             FROM {source} WHERE user_id IN (SELECT user_id FROM requests WHERE reason = '')) e
         LEFT JOIN requests r ON r.request_id = e.request_id AND r.user_id = e.user_id""")
     return until_ms, labels
 
 
-def _count_sql(name: str, labels: list[str], lacks_degraded: bool) -> tuple[str, str]:
+def _count_sql(name: str, labels: list[str]) -> tuple[str, str]:
     """Returns two SQL expressions of the count `name`: of a row of events, and of a row of requests."""
     if name == "request":
         return "0", "1"
-    if name == "degraded" and not lacks_degraded:
+    if name == "degraded":
         return "0", "(coalesce(degraded, '') <> '')::INT"
     if name == "play_s":
         return "coalesce(play_ms, 0) / 1e3", "0"
@@ -151,10 +143,7 @@ def _count_sql(name: str, labels: list[str], lacks_degraded: bool) -> tuple[str,
     if name in KINDS:
         return f"(event = {quote_text(name)})::INT", "0"
     known = [*labels, *KINDS, "request", "degraded", "play_s"]
-    no_column = ", the rank log lacks the column degraded" if lacks_degraded else ""
-    raise DataError(
-        f"the count {name!r} is unknown{nearest(name, known)}, the labels are {labels}{no_column}"
-    )
+    raise DataError(f"the count {name!r} is unknown{nearest(name, known)}, the labels are {labels}")
 
 
 def _load_facts(database: Database, columns: list[tuple[str, str]]) -> None:

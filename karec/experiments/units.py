@@ -60,7 +60,7 @@ class ArmFacts:
     units        exposed units; with sessions, users by the arm of their first session
     complete     units whose days are over
     requests     pages that count
-    degraded     fraction of the pages that were degraded; None if the log lacks it
+    degraded     fraction of the pages that were degraded; None: no pages
     got_control  fraction of the pages that got control because the arm's model is missing; None: not logged
     p99_ms       99th percentile of the summed run times of a page's steps; None: not logged
     creators     creators shown to as many units as the smallest arm has; None if unknown

@@ -6,7 +6,7 @@
     user_id, item_id, creator_id, position, play_ms     null if missing
     labels                       list of names
     request_id, text             "" if missing
-    item_type                    type of the item, "" for works; a file of an earlier karec lacks it
+    item_type                    type of the item, "" for works
 
 The metadata holds the labels and scenes of the store, so that a file can be read without the store.
 """
@@ -166,9 +166,7 @@ def from_table(table: pa.Table, head: Head) -> Events:
     columns: dict[str, Any] = {"source": ids[:, 0].astype(np.uint64), "number": ids[:, 1].astype(np.uint64)}
     columns |= {name: table[name].to_numpy() for name in ("time_ms", "logged_ms")}
     columns |= {name: table[name].fill_null(NONE).to_numpy() for name in IDS}
-    columns |= {
-        name: np.array(table[name].to_pylist(), object) for name in TEXTS if name in table.column_names
-    }
+    columns |= {name: np.array(table[name].to_pylist(), object) for name in TEXTS}
     columns["scene"] = _codes(table["scene"].to_pylist(), (*head.scenes,), "scene")
     labels = table["labels"].combine_chunks()
     codes = _codes(labels.flatten().to_pylist(), head.labels, "label").astype(np.uint64)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from experiment_logs import HEAD, SALT, START_MS, events_of, write_drawn_logs, write_events, write_requests
 
@@ -216,21 +215,6 @@ def test_p99_is_computed_over_the_pages_of_an_arm(read):
     requests = [(f"r{i}", i, START_MS + i, {"dpp": "control"}, ()) for i in range(200)]
     control, diverse = read(requests, []).facts
     assert control.p99_ms == np.quantile(1 + np.arange(200) % 10, 0.99) and diverse.p99_ms is None
-
-
-def test_log_without_the_column_degraded_is_read_unless_a_metric_needs_it(read, tmp_path):
-    metrics = Metrics(primary="like", days=2)
-    read(REQUESTS, EVENTS)
-    for part in (tmp_path / "log").glob("*.parquet"):
-        pq.write_table(pq.read_table(part).drop_columns(["degraded", "steps_ms"]), part)
-    design = Design.from_experiment(experiments(metrics=metrics), "dpp")
-    log = read_experiment_log(design, tmp_path / "log", tmp_path / "events", NOW_MS)
-    assert log.units.values["like"].tolist() == [2, 0]
-    assert [(one.degraded, one.p99_ms) for one in log.facts] == [(None, None)] * 2
-    with pytest.raises(DataError, match="lacks the column degraded"):
-        read_experiment_log(
-            Design.from_experiment(experiments(), "dpp"), tmp_path / "log", tmp_path / "events", NOW_MS
-        )
 
 
 def test_creators_are_counted_over_equal_numbers_of_units(read):

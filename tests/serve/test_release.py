@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from release_folder import GOLDEN, USER, ask, extract_release, post_events
+from release_folder import GOLDEN, ask, extract_release, post_events
 from running_service import RunningService
 
 from karec.logs.read import read_rank_log
