@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, product
 from math import prod
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from karec.config.scenes import Config
 from karec.errors import ConfigError, KarecError, nearest, one_line
 from karec.experiments.assignment import fnv32a
 from karec.experiments.creators import CreatorAssignment
+from karec.experiments.metrics import unknown_counts
 from karec.experiments.scene import SceneExperiment, SceneExperiments
 from karec.experiments.settings import BUNDLE, BY_CREATOR, Experiments, read_experiments
 from karec.experiments.started import Versions, check_unchanged, read_versions
@@ -76,8 +78,10 @@ def experiment_mistakes(config: Config, bundle: Bundle | None = None) -> list[st
     """
     try:
         experiments = load_experiments(config)
-        if experiments is None or bundle is None:
+        if config.experiments is None or experiments is None or bundle is None:
             return []
+        if errors := list(_metric_mistakes(experiments, bundle, config.experiments)):
+            raise with_lines(errors, config.experiments)
         cascades = build_scenes(config, config.scenes, experiments, bundle)
     except ConfigError as error:
         return str(error).splitlines()
@@ -87,6 +91,18 @@ def experiment_mistakes(config: Config, bundle: Bundle | None = None) -> list[st
         missing = {} if cascade.experiments is None else cascade.experiments.missing
         mistakes += [f"{config.experiments}: the arm {arm}: {reason}" for arm, reason in missing.items()]
     return mistakes
+
+
+def _metric_mistakes(experiments: Experiments, bundle: Bundle, path: Path) -> Iterator[ConfigError]:
+    """Yields metrics with a count that no event of the bundle's labels has."""
+    from karec.online.ingestion import head_of  # it loads the compiler of the aggregates
+
+    meanings = [bundle.item_type(name).snapshot.meaning for name in bundle.item_types]
+    labels = head_of(bundle.snapshot, meanings=meanings).labels
+    for name, experiment in experiments.experiments.items():
+        counts = () if experiment.metrics is None else experiment.metrics.counts
+        for message in unknown_counts(counts, labels):
+            yield Place(path)["experiments"][name].refusal(message, "metrics")
 
 
 def _interleave_mistakes(config: Config, experiments: Experiments, place: Place) -> Iterator[ConfigError]:

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import AHEAD_MS, KINDS
+from karec.aggregates.events import AHEAD_MS
 from karec.data.database import Database, database_errors, open_database, quote_text, scan_sql
-from karec.errors import DataError, nearest
+from karec.errors import DataError
 from karec.experiments.design import Design
+from karec.experiments.metrics import unknown_counts
 from karec.experiments.settings import HOLDOUT
 from karec.experiments.units import ArmFacts, ExperimentLog, Units
 from karec.times import DAY_MS
@@ -61,6 +62,8 @@ def read_experiment_log(
                 until_ms, _ = _load_events(database, None, now_ms)
             labels = json.loads(events.schema.metadata[b"karec.events"])["labels"]
         until_ms = int(min(until_ms, now_ms, design.end_ms))
+        for message in unknown_counts(design.counts, labels):
+            raise DataError(message)
         columns = [_count_sql(name, labels) for name in design.counts]
         _load_facts(database, columns)
         units = _read_units(database, design, until_ms)
@@ -140,10 +143,7 @@ def _count_sql(name: str, labels: list[str]) -> tuple[str, str]:
         return "coalesce(play_ms, 0) / 1e3", "0"
     if name in labels:
         return f"list_contains(labels, {quote_text(name)})::INT", "0"
-    if name in KINDS:
-        return f"(event = {quote_text(name)})::INT", "0"
-    known = [*labels, *KINDS, "request", "degraded", "play_s"]
-    raise DataError(f"the count {name!r} is unknown{nearest(name, known)}, the labels are {labels}")
+    return f"(event = {quote_text(name)})::INT", "0"
 
 
 def _load_facts(database: Database, columns: list[tuple[str, str]]) -> None:

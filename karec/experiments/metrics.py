@@ -14,13 +14,16 @@ all units divided by that of B.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from msgspec import Meta
 
+from karec.aggregates.events import KINDS
+from karec.errors import nearest
 from karec.toml import Settings
 
+PAGE_COUNTS = ("request", "degraded", "play_s")
 METRIC = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)?")
 
 
@@ -53,3 +56,13 @@ class Metrics(Settings, frozen=True):
     def counts(self) -> tuple[str, ...]:
         """Counts that the metrics are made of, each once."""
         return tuple(dict.fromkeys(part for name in self.names for part in name.split("/")))
+
+
+def unknown_counts(counts: Iterable[str], labels: Iterable[str]) -> list[str]:
+    """Returns a message for each count that is neither a label of events nor one that every log has."""
+    known = [*labels, *KINDS, *PAGE_COUNTS]
+    return [
+        f"the count {name!r} is unknown{nearest(name, known)}; known are {known}"
+        for name in counts
+        if name not in known
+    ]

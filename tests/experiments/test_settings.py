@@ -112,6 +112,13 @@ def test_interleaving_of_a_layer_by_creator_is_refused(write_experiments):
         load_experiments(Config.read(write_experiments(replacements)))
 
 
+def test_metric_that_no_event_has_is_a_mistake_with_the_bundle(write_experiments, bundle_folder):
+    config = Config.read(write_experiments({END: f'{END}\nmetrics = {{ primary = "lke/impression" }}'}))
+    assert experiment_mistakes(config) == []
+    (mistake,) = experiment_mistakes(config, Bundle.open(bundle_folder))
+    assert re.search(r"experiments\.toml:15: .*'lke' is unknown \(did you mean 'like'\?\)", mistake)
+
+
 def test_arm_that_the_bundle_lacks_is_a_mistake_only_with_the_bundle(write_experiments, bundle_folder):
     tone = '{ use = "tone", column = "tone", at_least = 0.5, before = "fusion" }'
     replacements = {
