@@ -53,10 +53,10 @@ class Recall:
     ) -> tuple[Candidates, tuple[StepTrace, ...]]:
         """Returns the merged candidates and the trace of each source and of the merger."""
         allowed, whole = request.allowed, self.whole
-        has_all = any(vars(type(source)).get("has_all") for source in self.sources)  # not inherited
-        if allowed is not None and whole is not None and has_all:
+        if allowed is not None and whole is not None:
             rows = np.flatnonzero(allowed.rows)
-            if whole.limit is None or len(rows) <= whole.limit:
+            has_all = any(vars(type(source)).get("has_all") for source in self.sources)  # not inherited
+            if has_all and (whole.limit is None or len(rows) <= whole.limit):
                 return self._take_all(request, rows, whole, clock)
         calls: dict[int, TimedCall[Any]] = {}
         for i, (source, timed_calls) in enumerate(zip(self.sources, self.timed_calls, strict=True)):

@@ -143,8 +143,8 @@ def degradations(steps: Sequence[StepTrace]) -> tuple[str, ...]:
             names[f"{step.stage}: fallback"] = None
         if step.failure:
             names[step.place] = None
-        for note in (RELAXED, MISSING_ARMS):
-            names |= dict.fromkeys(f"{step.place}: {name}" for name in step.notes.get(note, ()))
+        for name in (*step.notes.get(RELAXED, ()), *step.notes.get(MISSING_ARMS, ())):
+            names[f"{step.place}: {name}"] = None
     return tuple(names)
 
 

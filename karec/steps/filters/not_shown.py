@@ -14,4 +14,6 @@ class NotShown(Filter):
     reason = "shown already"
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
+        if not request.shown:
+            return np.ones(len(candidates), bool)
         return np.isin(candidates.ids, np.array(request.shown, np.int64), invert=True)

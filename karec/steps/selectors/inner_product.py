@@ -83,18 +83,17 @@ class InnerProduct(Selector):
         m = self.k
         while True:
             found = best(m)
-            kept = self._within_quotas(request, rows[found.indices])
+            assert found.scores is not None
+            kept = self._within_quotas(request, rows[found.indices], found.scores)
             if not self.at_most or len(kept) >= self.min_items or len(found.indices) < m:
-                assert found.scores is not None
                 kept = kept[: self.k]
                 return Selection(found.indices[kept], found.scores[kept], found.notes)
             m *= MORE_ITEMS
 
-    def _within_quotas(self, request: Request, rows: Array) -> Array:
+    def _within_quotas(self, request: Request, rows: Array, scores: Array) -> Array:
         """Returns the positions of the items of ``rows`` (N,), best first, that are within the quotas."""
         kept = np.arange(len(rows))
         for column, count in self.at_most.items():
             values = request.index.gather(column, rows[kept])
-            order = -np.arange(len(kept), dtype=np.float32)
-            kept = kept[_native.quota(order, values, count)]
+            kept = kept[_native.quota(scores[kept], values, count)]
         return kept

@@ -231,22 +231,17 @@ def _number(work: int | str, naming: IdNames | None) -> int:
 
 
 def _values(request: Request, column: str, rows: Array) -> Array:
-    """Returns (N,) int64 values of the column.
-
-    A missing value and an item without a row get a negative value that no other item has.
-    """
+    """Returns (N,) int64 values of the column; negative for a missing value and an item without a row."""
     values = request.index.gather(column, rows).astype(np.int64)
-    return np.where((rows < 0) | (values < 0), -1 - np.arange(len(rows)), values)
+    return np.where(rows < 0, NONE, values)
 
 
 def _pairs(rule: Rule, values: Array) -> list[tuple[Array, Array]]:
     """Returns (labels, conflicts) of each item, a pair for each native rule."""
     if rule.apart:
         return [_apart(values, a, b) for a, b in rule.apart]
-    codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
-    if rule.values:
-        codes = np.where(np.isin(values, rule.values), codes, NONE)
-    return [(codes, codes)]
+    labels = np.where(np.isin(values, rule.values), values, NONE) if rule.values else values
+    return [(labels, labels)]
 
 
 def _apart(values: Array, a: int, b: int) -> tuple[Array, Array]:
