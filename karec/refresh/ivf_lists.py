@@ -105,11 +105,14 @@ def build_measured_lists(index: ItemIndex, users: SampledUsers) -> MeasuredLists
     """
     index.build_lists()
     is_wide = users.tables is not None
+    min_recall, read = (MIN_RECALL_WIDE, MAX_READ_FRACTION) if is_wide else (MIN_RECALL, 1.0)
     with index.pinned() as view:
         choosing, measuring = users.halves()
-        n_probe = _smallest_n_probe(view, choosing, MIN_RECALL_WIDE if is_wide else MIN_RECALL)
+        n_probe = _smallest_n_probe(view, choosing, min_recall, max_probe=max(int(read * view.n_lists), 1))
+        if n_probe is None:
+            return None
         recalls = _recalls(view, measuring, _exact(view, measuring), n_probe)
-    if is_wide and (n_probe > MAX_READ_FRACTION * index.n_lists or recalls.mean() < MIN_RECALL_WIDE):
+    if is_wide and recalls.mean() < MIN_RECALL_WIDE:
         return None
     if recalls.mean() < MIN_RECALL:
         raise BundleError(
@@ -121,8 +124,13 @@ def build_measured_lists(index: ItemIndex, users: SampledUsers) -> MeasuredLists
     return MeasuredLists(INDEX, index.n_lists, n_probe, K, len(recalls), **means)
 
 
-def _smallest_n_probe(view: IndexView, users: SampledUsers, min_recall: float) -> int:
-    """Returns the smallest n_probe whose recall is ERRORS standard errors above ``min_recall``."""
+def _smallest_n_probe(
+    view: IndexView, users: SampledUsers, min_recall: float, *, max_probe: int
+) -> int | None:
+    """Returns the smallest n_probe whose recall is ERRORS standard errors above ``min_recall``.
+
+    None if it is above ``max_probe``.
+    """
     exact = _exact(view, users)
 
     def is_enough(n_probe: int) -> bool:
@@ -130,8 +138,10 @@ def _smallest_n_probe(view: IndexView, users: SampledUsers, min_recall: float) -
         return bool(recalls.mean() - ERRORS * recalls.std() / np.sqrt(len(recalls)) >= min_recall)
 
     low, high = 0, 1  # low is too few, high may be enough
-    while high < view.n_lists and not is_enough(high):
-        low, high = high, min(2 * high, view.n_lists)
+    while not is_enough(high):
+        if high == max_probe:
+            return None
+        low, high = high, min(2 * high, max_probe)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if is_enough(middle) else (middle, high)
