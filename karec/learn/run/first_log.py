@@ -11,9 +11,9 @@ from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples
-from karec.samples.lists import LoggedLists, read_lists
+from karec.samples.lists import LoggedLists, select_lists
 from karec.samples.replay import RankLogReplay
-from karec.samples.soft_labels import SoftLabels, read_soft_labels
+from karec.samples.soft_labels import SoftLabels, join_soft_labels, read_teacher_log
 from karec.times import Progress
 
 
@@ -30,10 +30,11 @@ def write_and_read_first_log(
     distil = settings.distil
     shutil.rmtree(log, ignore_errors=True)
     write_first_log(train, folder / "ranker.onnx", settings, log, progress, pools=distil.needs_lists)
-    soft = read_soft_labels(train.exposures, log, tasks)
+    teacher = read_teacher_log(log, tasks)
+    soft = join_soft_labels(train.exposures, teacher)
     if not distil.needs_lists:
         return soft, None
-    return soft, read_lists(train, log, tasks, distil.list_works, settings.seed)
+    return soft, select_lists(train, teacher, distil.list_works, settings.seed)
 
 
 def rank_validation_pools(
