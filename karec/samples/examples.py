@@ -7,7 +7,7 @@ features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,16 +93,8 @@ class Examples:
         first, side = self.user_sides(rows)
         users, items = self.users(rows[first]), self.own_items(rows)
         position = self.exposures.position if with_position else None
-        n_rows, order = np.bincount(side), np.argsort(side, kind="stable")
-        groups = np.split(order, np.cumsum(n_rows))  # ends with an empty one
-        few = np.flatnonzero(n_rows[side] < ONE_USER_ROWS)
         crosses = np.empty((len(rows), len(self.encoder.names["crosses"])), np.float32)
-        for at, of in (
-            (few, side[few]),
-            *((groups[s], np.array([s])) for s in np.flatnonzero(n_rows >= ONE_USER_ROWS)),
-        ):
-            if len(at) == 0:
-                continue
+        for at, of in parts_by_side(side):
             crosses[at] = self.encoder.encode_crosses(
                 {name: values[of] for name, values in users.items()},
                 {name: values[at] for name, values in items.items()},
@@ -161,6 +153,20 @@ class Examples:
             scene_counts=self.scene_counts[rows],
             as_of_ms=self.as_of[rows],
         )
+
+
+def parts_by_side(side: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Yields parts of rows for one call each: indices of rows, and their user side or that of each row.
+
+    ``side (N,)`` is the user side of each row. A side with ONE_USER_ROWS rows or more is a part of its own.
+    """
+    n_rows, order = np.bincount(side), np.argsort(side, kind="stable")
+    few = np.flatnonzero(n_rows[side] < ONE_USER_ROWS)
+    if len(few):
+        yield few, side[few]
+    groups = np.split(order, np.cumsum(n_rows))  # ends with an empty one
+    for one in np.flatnonzero(n_rows >= ONE_USER_ROWS):
+        yield groups[one], np.array([one])
 
 
 def build_examples(

@@ -21,7 +21,7 @@ from karec.logs.read import RankLog
 from karec.logs.write import RankLogWriter
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
-from karec.samples.examples import Examples
+from karec.samples.examples import Examples, parts_by_side
 from karec.samples.lists import list_bounds
 from karec.samples.threads import map_in_order
 from karec.times import Progress
@@ -41,14 +41,21 @@ def ranker_logits(
 def logits_of_rankers(
     examples: Examples, rankers: Sequence[OnnxModel], progress: Progress | None = None, threads: int = 0
 ) -> list[NDArray[Any]]:
-    """Returns ``ranker_logits`` of each; encoding, the slow part, is done once."""
+    """Returns ``ranker_logits`` of each; rows are encoded once, and a user side with several rows runs once."""
     n, dense = len(examples), any("dense" in ranker.inputs for ranker in rankers)
+    order = np.argsort(examples.user_sides()[1], kind="stable")
 
     def run_batch(begin: int) -> list[NDArray[Any]]:
-        inputs = examples.inputs(np.arange(begin, min(begin + BATCH, n)))
-        if dense:
-            inputs["dense"] = examples.encoder.dense(inputs)
-        return [ranker.run(inputs, "logits")[0] for ranker in rankers]
+        users, side, items = examples.inputs_by_side(order[begin : begin + BATCH])
+        logits = [np.empty((len(side), len(ranker.tasks)), np.float32) for ranker in rankers]
+        for at, of in parts_by_side(side):
+            inputs = {name: values[of] for name, values in users.items()}
+            inputs |= {name: values[at] for name, values in items.items()}
+            if dense:
+                inputs["dense"] = examples.encoder.dense(inputs)
+            for ranker, rows in zip(rankers, logits, strict=True):
+                rows[at] = ranker.run(inputs, "logits")[0]
+        return logits
 
     batches: list[list[NDArray[Any]]] = []
     for done, logits in enumerate(map_in_order(run_batch, range(0, n, BATCH), threads), 1):
@@ -56,7 +63,8 @@ def logits_of_rankers(
         if progress is not None:
             progress(min(done * BATCH, n), n, "ranker over past exposures")
     empty = [np.empty((0, len(ranker.tasks)), np.float32) for ranker in rankers]
-    return [np.concatenate(parts) for parts in zip(*(batches or [empty]), strict=True)]
+    back = np.argsort(order)
+    return [np.concatenate(parts)[back] for parts in zip(*(batches or [empty]), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
