@@ -13,7 +13,7 @@ from karec.features.user_vectors import VECTOR, user_query, user_tables
 from karec.pipeline.stage import Stage
 from karec.pipeline.types import Candidates, Request
 
-CHUNK = 4096  # candidates ranked at once; limits memory without a measurable cost
+CHUNK = 1024  # candidates ranked at once; with 4096 the values between layers leave the cache: 10 % slower
 COLUMNS = ("ids", "rows", "scores", "sources")
 
 

@@ -30,7 +30,7 @@ from karec.steps.side_effects.rank_log import RankLog
 from karec.steps.side_effects.shadow import Shadow
 from karec.times import Progress
 
-MAX_HELD_OUT = 20  # users; the ranker needs half a second for a pool of 1e5 items
+MAX_HELD_OUT = 10  # users; the ranker needs half a second for a pool of 1e5 items
 FLUSH_INTERVAL = 8  # requests between two flushes: a full side-effect queue drops requests
 MAX_POOL = 10_000  # items of a teaching pool, as in the templates: 55 ms of the ranker
 LOG = "rank_log"  # folder next to karec.toml

@@ -24,7 +24,7 @@ from karec.pipeline.types import Page, Request
 from karec.times import HOUR_MS, Progress
 
 WARM_UP = 5  # requests before those that are timed
-WHOLE_POOLS = 20  # requests whose whole pool is ranked: half a second each for 1e5 items
+WHOLE_POOLS = 10  # requests whose whole pool is ranked: half a second each for 1e5 items
 
 
 @dataclass(frozen=True)

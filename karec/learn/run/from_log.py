@@ -113,7 +113,9 @@ def train_from_log(
         clock.lap("examples")
         soft, lists = _soft_labels_and_lists(prepared, served, run.folder / "rank_log", settings)
         clock.lap("rank log")
-        pools = rank_validation_pools(prepared, settings, out / "ranker.onnx", progress)
+        pools = None  # of one epoch there is no best one to choose
+        if settings.towers.epochs > 1:
+            pools = rank_validation_pools(prepared, settings, out / "ranker.onnx", progress)
         checkpoint = checkpoints.make("towers")
         state, heads = train_towers(
             prepared, soft, lists, settings, out, progress, checkpoint, start, pools=pools
