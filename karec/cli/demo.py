@@ -96,13 +96,13 @@ def demo(
 
 
 def training_settings(path: Path | None, seed: int | None, *, is_world: bool) -> TrainSettings:
-    """Returns the settings of the file, else the defaults, with the MMoE as the ranker of the world."""
+    """Returns the settings of the file, else the defaults; for the world an MMoE, and towers in less time."""
     from karec.learn.settings.settings import TrainSettings
 
     settings = TrainSettings() if path is None else TrainSettings.from_toml(path)
     settings = settings.replace(run={"final_fit": False})  # the test days measure the published models
     if path is None and is_world:
-        settings = settings.replace(ranker={"kind": "mmoe"})
+        settings = settings.replace(ranker={"kind": "mmoe"}, towers={"epochs": 2}, shadow={"at_most": 2_000})
     return settings if seed is None else settings.replace(seed=seed)
 
 
