@@ -41,7 +41,7 @@ def ranker_logits(
 def logits_of_rankers(
     examples: Examples, rankers: Sequence[OnnxModel], progress: Progress | None = None, threads: int = 0
 ) -> list[NDArray[Any]]:
-    """Returns ``ranker_logits`` of each; rows are encoded once, and a user side with several rows runs once."""
+    """Returns ``ranker_logits`` of each. Rows are encoded once; a user side with several rows runs once."""
     n, dense = len(examples), any("dense" in ranker.inputs for ranker in rankers)
     order = np.argsort(examples.user_sides()[1], kind="stable")
 
