@@ -101,13 +101,14 @@ class ChainBuilder:
     def _choose(self) -> None:
         """Chooses the methods that find the nearest items and score the candidates."""
         model = next((source for source in self.cascade.recall.sources if isinstance(source, Model)), None)
-        limit = self.cascade.recall.merger.limit
-        assert limit is not None
         n = len(self.vectors.all)
         score_methods = self.vectors.score_methods()
-        rng = np.random.default_rng(0)
-        inputs = [(rng.choice(n, min(limit, n), replace=False), query) for query in self.queries]
-        name, ms = fastest(f"{min(limit, n):,} inner products", score_methods, inputs)
+        found = [self.cascade.recall.run(self._hydrated(request))[0].ids for request in self.requests]
+        inputs = [
+            (self.snapshot.works.lookup(ids).astype(np.int32), query)
+            for ids, query in zip(found, self.queries, strict=True)
+        ]
+        name, ms = fastest(f"{np.median([*map(len, found)]):,.0f} inner products", score_methods, inputs)
         self.score_rows, self.by_scan, self.nearest = score_methods[name], False, lambda query: EMPTY
         if model is None:
             return
