@@ -50,7 +50,7 @@ def report(part: str, n_works: int, work: Callable[[], object]) -> None:
         sys.exit(f"{part} failed")
     cpu_s, wall_s = usage.ru_utime + usage.ru_stime, time.perf_counter() - start
     print(
-        f"{part:28} {cpu_s:8.1f} s CPU {wall_s:8.1f} s {n_works / cpu_s:12,.0f} works/s "
+        f"{part:28} {cpu_s:8.1f} s CPU {wall_s:8.1f} s {n_works / cpu_s:12,.0f}/s "
         f"{usage.ru_maxrss / 2**20:6.2f} GiB",
         flush=True,
     )

@@ -55,3 +55,21 @@ def test_refresh_job_runs_a_valid_command_with_all_workers():
     text = context.params["worker"]
     workers = [Worker.from_text(text.replace("$(WORKER)", str(index))) for index in range(job["completions"])]
     assert {worker.count for worker in workers} == {job["completions"]}
+
+
+def test_training_job_starts_torchrun_with_a_valid_command_on_each_machine():
+    from torch.distributed.run import get_args_parser
+
+    from karec.cli.app import app
+
+    job, service = JOBS["train-job.yaml/Job"], MANIFESTS["train-job.yaml/Service"]
+    (container,) = job["template"]["spec"]["containers"]
+    torchrun = get_args_parser().parse_args(container["args"])
+    assert int(torchrun.nnodes) == job["completions"] and torchrun.module
+    assert torchrun.training_script == "karec.cli"
+    name, *words = torchrun.training_script_args
+    typer.main.get_command(app).commands[name].make_context(name, words)
+    job_name, domain = MANIFESTS["train-job.yaml/Job"]["metadata"]["name"], service["metadata"]["name"]
+    assert torchrun.rdzv_endpoint.partition(":")[0] == f"{job_name}-0.{domain}"
+    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": job_name}
+    assert job["template"]["spec"]["subdomain"] == domain
