@@ -20,13 +20,14 @@ from refresh import report  # beside this script
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.learn.fit.als import AlsSetting
-from karec.learn.fit.cowatch import _fit_moment
+from karec.evaluate.als import factorize
+from karec.learn.fit.als import enjoyed_pairs
+from karec.learn.fit.cowatch import decompose_pairs
 from karec.refresh.communities import communities
 
 GROUP, SOCIAL, ENJOYED, EVENTS = 200, 6, 30, 50
 IN_GROUP = 0.8
-RANK_SETTING = AlsSetting(1, 10, 30)
+RANK, ALS_WEIGHT, ALS_PENALTY = 64, 10, 30
 
 
 def popular_works(n_works: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -58,7 +59,10 @@ def social_snapshot(n: int) -> Snapshot:
 
 def cowatch(n: int) -> None:
     rng = np.random.default_rng(0)
-    _fit_moment(np.repeat(np.arange(n), EVENTS), popular_works(n, n * EVENTS, rng), RANK_SETTING, 0)
+    enjoyed = enjoyed_pairs(np.repeat(np.arange(n), EVENTS), popular_works(n, n * EVENTS, rng))
+    user, item = enjoyed.pairs.tocoo().coords
+    decompose_pairs(user, item, enjoyed.pairs.shape, RANK, 0)
+    factorize(enjoyed.pairs, RANK, ALS_WEIGHT, ALS_PENALTY, seed=0)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,15 @@ def item_vectors(
 ) -> Iterator[NDArray[Any]]:
     """Yields the vectors (≤ BATCH, D) of the works in ``rows`` as of ``time_ms``, chunk by chunk.
 
+    Memory is that of a chunk: other works and users are not encoded.
+
     ``counts(ids)``: (N, ·) float32 counters of works in the order of ``encoder.works.counters``; None: the
     snapshot's.
     """
+    without_users = snapshot.take_users(np.zeros(len(snapshot.users), bool))
     for begin in range(0, len(rows), BATCH):
-        chunk = rows[begin : begin + BATCH]
-        counters = None if counts is None else counts(np.asarray(snapshot.works.ids)[chunk])
-        items = encoder.encode_items(snapshot, chunk, time_ms, counters)
+        works = snapshot.works.take(rows[begin : begin + BATCH])
+        counters = None if counts is None else counts(works.ids)
+        chunk = replace(without_users, works=works)
+        items = encoder.encode_items(chunk, np.arange(len(works)), time_ms, counters)
         yield item_tower.run(items, "item_vector")[0]
