@@ -27,7 +27,7 @@ def examples(dataset):
 def ranker(examples, tmp_path_factory):
     """Logistic regression with random weights, model version 4."""
     torch.manual_seed(0)
-    edges = Batches(examples, LogisticRegression.inputs).edges(4)
+    edges = Batches.from_examples(examples, LogisticRegression.inputs).edges(4)
     model = LogisticRegression(examples.encoder, edges)
     with torch.no_grad():
         for parameter in model.parameters():

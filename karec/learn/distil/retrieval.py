@@ -75,7 +75,7 @@ class Retrieval:
     """Loss of the next ``size`` cases at each step, in an order that depends on the seed."""
 
     def __init__(self, model: Towers, prepared: TrainingData, settings: TrainSettings) -> None:
-        self.model, self.train, self.batches = model, prepared.train, prepared.train_batches
+        self.model, self.train, self.batches = model, prepared.train, prepared.in_memory
         self.cases, self.distil, self.seed = (
             Cases.from_training_data(prepared),
             settings.distil,

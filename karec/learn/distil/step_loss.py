@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.losses import distillation_loss, list_loss, soft_label_loss
 from karec.learn.distil.retrieval import Retrieval
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
-from karec.learn.fit.batches import Batch
+from karec.learn.fit.batches import Batch, Batches
 from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers
@@ -53,7 +55,7 @@ class StepLoss:
         auxiliary_labels = torch.from_numpy(auxiliary_probabilities(prepared.train.exposures, auxiliary)).to(
             train.device
         )
-        labels = train.labels[: len(prepared.train)]  # items of other types follow, which only rankers learn
+        labels = torch.from_numpy(prepared.train.labels).to(train.device)
         fused = fused_labels(
             torch.cat([labels, auxiliary_labels], dim=1), (*tasks, *auxiliary), settings.fusion
         )
@@ -70,7 +72,10 @@ class StepLoss:
             self._set_lists(prepared.train, lists, targets, settings.seed)
 
     def _set_lists(self, train: Examples, lists: LoggedLists, targets: Targets, seed: int) -> None:
-        self.list_rows = torch.from_numpy(lists.rows)
+        requests, user = np.unique(lists.rows, return_inverse=True)
+        names, device = self.model.user.inputs, str(self.batches.device)
+        self.requests = Batches.from_examples(train.take(requests), names, device=device)
+        self.request_of_list = torch.from_numpy(user)
         self.list_items, self.list_numbers = torch.from_numpy(lists.items), torch.from_numpy(lists.numbers)
         self.list_targets = torch.from_numpy(targets.lists).to(self.batches.device)
         self.list_crosses = None
@@ -104,8 +109,8 @@ class StepLoss:
     def _list_losses(self, step: int) -> Tensor:
         distil, model, n = self.distil, self.model, self.distil.lists_per_step
         lists = self.list_order[(step * n + torch.arange(n)) % len(self.list_order)]
-        items = item_vectors(model, self.batches, self.list_items[lists], self.list_numbers[lists])
-        users = model.user(self.batches.inputs(self.list_rows[lists], model.user.inputs))
+        items = item_vectors(model, self.requests, self.list_items[lists], self.list_numbers[lists])
+        users = model.user(self.requests.inputs(self.request_of_list[lists], model.user.inputs))
         crosses = None if self.list_crosses is None else self.list_crosses[lists].to(self.batches.device)
         logits, targets = model.logits(users, items, crosses), self.list_targets[lists]
         student, teacher = logits[..., 0], targets[..., 0]

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.schema import CREATOR
+from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoded_snapshot import take_vectors
 from karec.features.encoder import CONTENT, USER_SIDE, Encoder
 from karec.learn._torch import Tensor, torch
 from karec.learn.fit.loop import shuffle
+from karec.samples.encoded_rows import LISTS, EncodedRows, encode_rows
 from karec.samples.examples import Examples
 from karec.times import Progress
 
 CHUNK = 2048
 IN_ORDER = 1024  # rows per prediction; with more, the counts of codes do not fit the processor's caches
-LISTS = ("history", "skipped")
 NUMBERS = ("user_numbers", "item_numbers", "crosses")
 QUANTILE_ROWS = 50_000
 
@@ -52,11 +53,29 @@ class Batch(NamedTuple):
         return self.source.inputs_by_user(self.rows, names)
 
 
+@dataclass(frozen=True, eq=False)
+class ItemInputs:
+    """Inputs of n items by item row.
+
+    ids (n + 1, I) int64   codes; the last row is that of row −1, no item, with zeros
+    content (n + 1, V)     float32 vectors; the first row is that of row −1
+    """
+
+    ids: Tensor
+    content: Tensor
+
+    @classmethod
+    def from_snapshot(cls, encoder: Encoder, snapshot: Snapshot) -> ItemInputs:
+        works = encoder.tables(snapshot).works
+        content = take_vectors(works, None, np.arange(-1, len(works.ids) - 1))
+        return cls(torch.from_numpy(works.ids), torch.from_numpy(content))
+
+
 class Batches:
     """M encoded examples with labels. ``inputs`` and ``inputs_by_user`` return inputs of some as tensors.
 
-    ``sides (M,)`` is the user side of each example, see ``Examples.user_sides``. Inputs of users are encoded
-    and stored once per user side, vectors of items, ``item_content``, once per item. They stay in memory and
+    ``sides (M,)`` is the user side of each example, see ``Examples.user_sides``. Inputs of users are stored
+    once per user side, vectors of items, ``item_content``, once per item. They stay in memory and
     each batch is moved to ``device``; labels are on ``device``. Instead of the codes of ``history`` and
     ``skipped`` a batch has ``works (K, I)``, the codes of the K items in its lists (zeros for padding), and
     ``history_at``, ``skipped_at (U, H)``, the row of each slot in ``works``. ``follows`` and ``friends`` have
@@ -64,29 +83,33 @@ class Batches:
     row or user side: about 4 bytes a number, 8 a code, 4 a history slot and 4 a social edge.
     """
 
-    def __init__(
-        self,
+    def __init__(self, rows: EncodedRows, items: ItemInputs, device: torch.device) -> None:
+        self.device, self.items = device, items
+        self.labels = torch.from_numpy(rows.labels).to(device)
+        self.sides, self.numbers = torch.from_numpy(rows.sides), torch.from_numpy(rows.numbers)
+        self._item_rows = torch.from_numpy(rows.item_rows)
+        tensors = {name: torch.from_numpy(values) for name, values in rows.inputs.items()}
+        trimmed = {name: _trimmed(tensors[name]).contiguous() for name in SOCIAL_EDGES if name in tensors}
+        self._inputs = tensors | trimmed
+
+    @classmethod
+    def from_examples(
+        cls,
         examples: Examples,
         names: Sequence[str],
         progress: Progress | None = None,
         device: str = "cpu",
         *,
         more: Sequence[Examples] = (),
-    ) -> None:
+    ) -> Batches:
         """Encodes ``examples`` and, after them, those of ``more``, which may show items of other types."""
-        parts = (examples, *more)
-        self.device = torch.device(device)
-        self.labels = torch.from_numpy(np.concatenate([part.labels for part in parts])).to(self.device)
-        works = examples.encoder.tables(examples.snapshot).works
-        self._item_ids = torch.from_numpy(works.ids)
-        self._item_content = torch.from_numpy(take_vectors(works, None, np.arange(-1, len(works.ids) - 1)))
-        rows_of_more = np.full(len(self.labels) - len(examples), -1)  # other types have no vectors
-        self._item_rows = torch.from_numpy(np.concatenate([examples.item_rows, rows_of_more]))
-        self._inputs, self.sides = _encode(parts, [name for name in names if name != CONTENT], progress)
+        items = ItemInputs.from_snapshot(examples.encoder, examples.snapshot)
+        rows = _encode((examples, *more), [name for name in names if name != CONTENT], progress)
+        return cls(rows, items, torch.device(device))
 
     @property
     def names(self) -> tuple[str, ...]:
-        content = (CONTENT,) if self._item_content.shape[1] else ()
+        content = (CONTENT,) if self.items.content.shape[1] else ()
         return (*self._inputs, *content)
 
     def __len__(self) -> int:
@@ -98,7 +121,7 @@ class Batches:
         """Yields the first ``n_rows`` rows in random batches; ``by_user``: in parts of user sides."""
         groups = self.sides[:n_rows] if by_user else None
         for rows in shuffle(n_rows, batch_size, generator, groups):
-            yield Batch(rows, self, rows)
+            yield Batch(self.numbers[rows], self, rows)
 
     def inputs(
         self,
@@ -141,21 +164,21 @@ class Batches:
             lists["history"] = history
         if lists:
             items, places = _distinct(
-                torch.cat([slots.flatten() for slots in lists.values()]), len(self._item_ids)
+                torch.cat([slots.flatten() for slots in lists.values()]), len(self.items.ids)
             )
             parts = torch.split(places, [slots.numel() for slots in lists.values()])
             inputs |= {
                 f"{name}_at": part.view_as(lists[name]) for name, part in zip(lists, parts, strict=True)
             }
-            inputs["works"] = self._item_ids.index_select(0, items)
+            inputs["works"] = self.items.ids.index_select(0, items)
         return {name: value.to(self.device) for name, value in inputs.items()}
 
     def item_ids(self, items: Tensor) -> Tensor:
-        return self._item_ids[items].to(self.device)
+        return self.items.ids[items].to(self.device)
 
     def item_content(self, items: Tensor) -> Tensor:
         """Returns (N, V) vectors of item rows, zeros for row −1."""
-        return self._item_content[items + 1].to(self.device)
+        return self.items.content[items + 1].to(self.device)
 
     def edges(self, bins: int) -> dict[str, Tensor]:
         """Returns (F, bins + 1) quantiles per number, from a sample of the examples.
@@ -173,8 +196,8 @@ class Batches:
             for name in NUMBERS
             if name in self._inputs
         }
-        if self._item_content.shape[1]:
-            vectors = self._item_content[torch.unique(self._item_rows[::stride]) + 1]
+        if self.items.content.shape[1]:
+            vectors = self.items.content[torch.unique(self._item_rows[::stride]) + 1]
             vectors = vectors[vectors.any(dim=1)]
             if not len(vectors):
                 raise DataError(
@@ -189,10 +212,8 @@ class Batches:
             yield self.inputs(slice(begin, begin + size), names)
 
 
-def _encode(
-    parts: Sequence[Examples], names: Sequence[str], progress: Progress | None
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Returns {name: input} with a row per user side or example, and the user side of each example."""
+def _encode(parts: Sequence[Examples], names: Sequence[str], progress: Progress | None) -> EncodedRows:
+    """Returns the rows of ``parts``, one after the other, in chunks of whole user sides."""
     encoder, sides_of_parts = parts[0].encoder, [part.user_sides() for part in parts]
     n_rows, n_sides = sum(map(len, parts)), sum(len(first) for first, _ in sides_of_parts)
     inputs: dict[str, NDArray[Any]] = {}
@@ -205,26 +226,20 @@ def _encode(
     begin, first_side = 0, 0
     for part, (first, side) in zip(parts, sides_of_parts, strict=True):
         sides[begin : begin + len(part)] = first_side + side
-        for name in (name for name in LISTS if name in inputs):
-            lists = part.relations[name].take(first).latest(encoder.history_length)
-            inputs[name][first_side : first_side + len(first)] = lists
         order = np.argsort(side, kind="stable")
         for at in range(0, len(part), CHUNK):
             rows = order[at : at + CHUNK]
-            users, _, items = part.inputs_by_side(rows, with_position=True)
-            users |= {name: _known_creators(encoder, users[name]) for name in SOCIAL_EDGES if name in inputs}
+            encoded = encode_rows(part, rows, names)
             sides_of_users = first_side + np.unique(side[rows])
-            for name in inputs.keys() - set(LISTS):
-                if name in USER_SIDE:
-                    inputs[name][sides_of_users] = users[name]
-                else:
-                    inputs[name][begin + rows] = items[name]
+            for name, values in encoded.inputs.items():
+                inputs[name][sides_of_users if name in USER_SIDE else begin + rows] = values
             if progress is not None:
                 progress(begin + at + len(rows), n_rows, "encoding examples")
         begin, first_side = begin + len(part), first_side + len(first)
-    tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
-    trimmed = {name: _trimmed(tensors[name]).contiguous() for name in SOCIAL_EDGES if name in tensors}
-    return tensors | trimmed, torch.from_numpy(sides)
+    item_rows = [part.item_rows for part in parts[:1]]
+    item_rows += [np.full(len(part), -1) for part in parts[1:]]  # other types have no vectors
+    labels = np.concatenate([part.labels for part in parts])
+    return EncodedRows(inputs, sides, labels, np.concatenate(item_rows), np.arange(n_rows))
 
 
 def _group(sides: NDArray[Any]) -> tuple[Tensor, Tensor, Tensor]:
@@ -256,13 +271,6 @@ def _distinct(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
     distinct = slots[last[slots] == order]
     last[distinct] = order[: len(distinct)]
     return torch.from_numpy(distinct), torch.from_numpy(last[slots].astype(np.int64))
-
-
-def _known_creators(encoder: Encoder, codes: NDArray[Any]) -> NDArray[Any]:
-    """Returns ``codes (N, L)`` as int32, descending, unseen ones 0. Models ignore their order."""
-    names, sizes = encoder.names["item_ids"], encoder.sizes["item_ids"]
-    known = codes < (sizes[names.index(CREATOR)] if CREATOR in names else 0)
-    return -np.sort(-np.where(known, codes, 0).astype(np.int32), axis=1)
 
 
 def _trimmed(edges: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ def note_on_types(dataset: Dataset, encoder: Encoder) -> tuple[str, ...]:
     types = sorted(_impressions_of_types(dataset).keys() - learned.keys())
     if types:
         notes.append(
-            f"impressions of the item types {types} are not learned, which needs ranker.kind = 'mmoe' and a "
-            "label with both values"
+            f"impressions of the item types {types} are not learned, which needs ranker.kind = 'mmoe', "
+            "run.rows = 'memory' and a label with both values"
         )
     for name in sorted(learned.keys() & dataset.item_types.keys()):
         left_out = [label for label in dataset.item_types[name].labels if label not in learned[name]]

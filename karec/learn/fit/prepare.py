@@ -16,8 +16,10 @@ from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.fit.item_types import examples_of_types, fit_item_types
+from karec.learn.fit.row_stream import RowStream, write_and_stream
 from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
+from karec.learn.settings.check import fingerprint
 from karec.learn.settings.settings import RunSettings, TrainSettings
 from karec.samples.examples import Examples, build_examples, feature_times
 from karec.samples.leak_check import check_no_leak
@@ -61,7 +63,7 @@ class TrainingData:
     train: Examples
     valid: Examples
     test: Examples
-    train_batches: Batches
+    train_batches: Batches | RowStream
     valid_batches: Batches
     n_requests: int = 0
     timeless: bool = False
@@ -72,6 +74,12 @@ class TrainingData:
     def final_choice(self, name: str) -> FitChoice | None:
         """Returns the choice for a model in a final fit; None if this training chooses."""
         return self.choices[name] if self.is_final else None
+
+    @property
+    def in_memory(self) -> Batches:
+        """``train_batches`` of a training with ``run.rows = "memory"``, which needs rows in any order."""
+        assert isinstance(self.train_batches, Batches)
+        return self.train_batches
 
     @property
     def n_shown(self) -> int:
@@ -138,7 +146,8 @@ def prepare(
         lambda part: build_examples(encoder, dataset.snapshot, part, times[: len(part)]),
         dataset.exposures,
     )
-    return encode(encoder, dataset, settings, progress)
+    train, valid, test = _split_examples(encoder, dataset, settings)
+    return _to_training_data(dataset, encoder, train, valid, test, settings, progress, folder=folder)
 
 
 def prepare_whole_log(
@@ -160,13 +169,16 @@ def prepare_whole_log(
     last = newest_first[np.unique(rows.user_id[::-1], return_index=True)[1]]
     requests = replace(rows.take(last), time_ms=np.full(len(last), dataset.end_ms))
     valid = build_examples(encoder, snapshot, requests, happened=rows)
-    prepared = _to_training_data(dataset, encoder, train, valid, train.take(np.arange(0)), settings, progress)
+    prepared = _to_training_data(
+        dataset, encoder, train, valid, train.take(np.arange(0)), settings, progress, folder=folder
+    )
     return replace(prepared, choices=dict(choices), is_final=True)
 
 
 def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Encoder:
     """Fits the encoder on the training rows and writes it to ``folder``."""
     features = settings.features
+    learns_types = settings.ranker.kind == "mmoe" and settings.run.rows == "memory"
     encoder = Encoder.fit(
         dataset.snapshot,
         dataset.split()[0],
@@ -175,7 +187,7 @@ def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Enc
         min_count=features.min_count,
         user_min_count=features.user_min_count,
         cowatch=fit_cowatch(dataset, settings.seed),
-        item_types=fit_item_types(dataset) if settings.ranker.kind == "mmoe" else (),
+        item_types=fit_item_types(dataset) if learns_types else (),
     )
     encoder.save(folder / "encoder.npz")
     return encoder
@@ -194,13 +206,14 @@ def prepare_served(
     encoder: Encoder,
     settings: TrainSettings,
     served: ServedLog,
+    folder: Path,
     progress: Progress | None = None,
     *,
     prepared: TrainingData | None = None,
 ) -> TrainingData:
     """Returns data like ``encode``, with more training rows: the requests of ``served`` that have lists.
 
-    With ``prepared``, all but the training rows is that of ``prepared``.
+    With ``prepared``, all but the training rows is that of ``prepared``. ``folder``: of the run.
 
     Their features use the dataset's exposures before them. Raises ValueError like ``build_examples``.
     """
@@ -212,7 +225,11 @@ def prepare_served(
     else:
         valid, test = prepared.valid, prepared.test
     train = build_examples(encoder, dataset.snapshot, rows, times, happened=dataset.exposures)
-    data = _to_training_data(dataset, encoder, train, valid, test, settings, progress, len(requests))
+    if prepared is not None and isinstance(prepared.train_batches, RowStream):  # requests have no outcome
+        return replace(prepared, train=train, n_requests=len(requests))
+    data = _to_training_data(
+        dataset, encoder, train, valid, test, settings, progress, len(requests), folder=folder
+    )
     if prepared is None:
         return data
     return replace(data, choices=prepared.choices, is_final=prepared.is_final)
@@ -238,7 +255,10 @@ def _to_training_data(
     settings: TrainSettings,
     progress: Progress | None,
     n_requests: int = 0,
+    *,
+    folder: Path | None = None,
 ) -> TrainingData:
+    """``folder``: of the run, for rows on disk; None: in memory."""
     if len(train) == n_requests or not len(valid):
         raise ValueError(
             f"{dataset.name}: {len(train) - n_requests} training and {len(valid)} validation exposures, "
@@ -246,10 +266,15 @@ def _to_training_data(
         )
     names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
     other_types = examples_of_types(encoder, dataset, settings.features.refresh_hours)
-    train_batches, valid_batches = (
-        Batches(part, names, progress, chosen_device(settings.run), more=more)
-        for part, more in ((train, other_types), (valid, ()))
-    )
+    device = chosen_device(settings.run)
+    train_batches: Batches | RowStream
+    if folder is not None and settings.run.rows == "disk":
+        shown = train.take(np.arange(len(train) - n_requests))
+        source = fingerprint(dataset, settings)
+        train_batches = write_and_stream(shown, names, folder, source, device, progress)
+    else:
+        train_batches = Batches.from_examples(train, names, progress, device, more=other_types)
+    valid_batches = Batches.from_examples(valid, names, progress, device)
     return TrainingData(
         encoder,
         train,

@@ -26,7 +26,7 @@ from karec.learn.export.onnx_export import copy_as_version
 from karec.learn.fit.checkpoint import best_weights
 from karec.learn.fit.prepare import TrainingData, prepare_served
 from karec.learn.run.first_log import rank_validation_pools
-from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
+from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, remove_rows, run_facts, write_json
 from karec.learn.run.train import TrainResult
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.settings import TrainSettings, read_run_settings
@@ -109,7 +109,7 @@ def train_from_log(
     with torch_threads(settings.run.threads):
         _copy_models(run.folder, out, settings.model_version)
         encoder = Encoder.load(out / "encoder.npz")
-        prepared = prepare_served(dataset, encoder, settings, served, progress)
+        prepared = prepare_served(dataset, encoder, settings, served, out, progress)
         clock.lap("examples")
         soft, lists = _soft_labels_and_lists(prepared, served, run.folder / "rank_log", settings)
         clock.lap("rank log")
@@ -136,6 +136,7 @@ def train_from_log(
             trained_until_ms=until_ms,
             ranked_by=run.facts.get("ranked_by", "ranker"),
         )
+        remove_rows(out)
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress) if until_ms < dataset.end_ms else {}
         clock.lap("evaluation")

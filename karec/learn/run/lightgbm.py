@@ -85,7 +85,7 @@ def fit_lightgbm(
     lightgbm, _ = lightgbm_packages()
     tasks, labels, valid_labels = prepared.encoder.tasks, prepared.train.labels, prepared.valid.labels
     features, valid_features = (
-        dense_matrix(prepared.encoder, part) for part in (prepared.train_batches, prepared.valid_batches)
+        dense_matrix(prepared.encoder, part) for part in (prepared.in_memory, prepared.valid_batches)
     )
     features = features[: len(labels)]  # works only
     parameters = {**PARAMETERS, "seed": seed, "num_threads": torch.get_num_threads()}

@@ -76,7 +76,6 @@ def _train_network(
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
     auxiliary = torch.full((len(train), len(extra)), math.nan, device=train.device)  # unknown of other types
     auxiliary[: len(exposures)] = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
-    labels = torch.cat([train.labels, auxiliary], dim=1)
     n_rows = len(train) if kind == "mmoe" else len(exposures)
     weights = task_weights(tasks, settings.task_weights, train.device)
     optimizer = settings.optimizer
@@ -91,10 +90,11 @@ def _train_network(
 
     def loss(batch: Batch, _: int) -> Tensor:
         numbers = batch.numbers
+        labels = torch.cat([batch.labels, auxiliary[numbers]], dim=1)
         read = batch.inputs_by_user if by_user else batch.inputs
         logits = model.by_member(read(model.inputs))
         corrected = logits if log_probability is None else logits - log_probability[numbers].unsqueeze(1)
-        total = ranker_loss(corrected, labels[numbers], tasks, weights)
+        total = ranker_loss(corrected, labels, tasks, weights)
         return total + penalty * model.penalty() if isinstance(model, LogisticRegression) else total
 
     state = fit(

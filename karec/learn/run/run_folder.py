@@ -16,6 +16,7 @@ from karec.features.encoder import Encoder
 from karec.files import remove_folder, write_text_aside
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.loop import FitState
+from karec.learn.fit.row_stream import ROWS
 from karec.learn.settings.from_data import Rule
 from karec.learn.settings.settings import TrainSettings
 
@@ -31,10 +32,15 @@ def make_folder(out: Path, resume: bool) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        for name in ("checkpoints", TESTED):
+        for name in ("checkpoints", TESTED, ROWS):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("run.json", "quality.json", "pages.json"):
             (out / name).unlink(missing_ok=True)
+
+
+def remove_rows(run: Path) -> None:
+    """Removes the training rows on disk, which nothing needs after a training."""
+    shutil.rmtree(run / ROWS, ignore_errors=True)
 
 
 def remove_runs(out: Path) -> list[str]:

@@ -79,7 +79,7 @@ def with_served_pools(
     shutil.rmtree(folder, ignore_errors=True)
     if not len(served.log):
         return prepared, soft, lists
-    both_logs = prepare_served(dataset, prepared.encoder, settings, served, progress, prepared=prepared)
+    both_logs = prepare_served(dataset, prepared.encoder, settings, served, out, progress, prepared=prepared)
     starts, _ = list_bounds(served.log)
     rows = find_examples(both_logs.train, served.log.user_id[starts], served.log.time_ms[starts])
     ranker, fusion = OnnxModel(out / "ranker.onnx"), ObjectiveWeights(settings.fusion)

@@ -27,7 +27,7 @@ from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
 from karec.learn.run.first_log import rank_validation_pools, write_and_read_first_log
 from karec.learn.run.rankers import train_ranker
-from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, run_facts, write_json
+from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, remove_rows, run_facts, write_json
 from karec.learn.run.search import Choice
 from karec.learn.run.served_pools import describe_pools, read_served_pools, with_served_pools
 from karec.learn.settings.check import check_run, fingerprint
@@ -114,6 +114,7 @@ def train(
         )
         if choice is not None:
             facts |= {"choice": choice.to_dict(), "recipe": [rule._asdict() for rule in choice.rules]}
+        remove_rows(tested)
         write_json(tested / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, tested, progress) if evaluate else {}
         clock.lap("evaluation")
@@ -131,6 +132,7 @@ def train(
             facts |= {"inputs": prepared.encoder.descriptions, "trained_until_ms": end_ms}
             facts["tested"] = TESTED
             clock.lap("final fit")
+            remove_rows(out)
             write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}
     return TrainResult(out, quality, epochs, clock.seconds, notes)

@@ -67,11 +67,26 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device. Install its driver, or use 'auto'."
         )
+    if settings.run.rows == "disk":
+        _check_streamed(settings)
     if settings.ranker.kind == "lightgbm":
         _require_lightgbm("ranker.kind = 'lightgbm'")
     if "lightgbm" in settings.evaluation.baselines:
         _require_lightgbm("evaluation.baselines = 'lightgbm'")
     _check_counters(dataset)
+
+
+def _check_streamed(settings: TrainSettings) -> None:
+    """Raises ConfigError for a model that needs training rows in memory."""
+    in_memory = [f"ranker.kind = {settings.ranker.kind!r}"] if settings.ranker.kind == "lightgbm" else []
+    in_memory += ["evaluation.baselines = 'lightgbm'"] if "lightgbm" in settings.evaluation.baselines else []
+    if settings.distil.retrieval_weight:
+        in_memory.append(f"distil.recipe = {settings.distil.recipe!r}")
+    if in_memory:
+        raise ConfigError(
+            f"run.rows = 'disk' with {in_memory[0]}, which reads training rows in any order. Use run.rows = "
+            "'memory', or another value of this key."
+        )
 
 
 def _require_lightgbm(purpose: str) -> None:

@@ -178,6 +178,9 @@ class ExperimentSettings(Settings, frozen=True):
 class RunSettings(Settings, frozen=True):
     """[run]: the machine, and files written in training. Device and threads change only rounding."""
 
+    rows: Literal["memory", "disk"] = (
+        "memory"  # encoded training rows; disk: RUN/rows, read in random batches
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: NonNegativeInt = 0  # threads of the CPU; 0: as many as torch finds
     checkpoint_steps: Count = 200  # steps between checkpoints

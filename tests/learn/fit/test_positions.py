@@ -47,7 +47,7 @@ def examples(dataset, log):
 def learned_order(examples):
     """Returns the items in the order of their mean served scores by a trained logistic regression."""
     torch.manual_seed(0)
-    batches = Batches(examples, INPUTS)
+    batches = Batches.from_examples(examples, INPUTS)
     model = LogisticRegression(examples.encoder, batches.edges(8))
     inputs, click = batches.inputs(slice(None)), torch.from_numpy(examples.labels)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
@@ -74,7 +74,7 @@ def test_log_position_recovers_the_order_of_items(dataset, log, examples):
 def test_log_position_is_an_input_of_learned_rows_only(examples, log):
     column = examples.encoder.names["crosses"].index("log_position")
     rows = np.arange(100)
-    learned = Batches(examples, ("crosses",)).inputs(slice(0, 100))["crosses"][:, column]
+    learned = Batches.from_examples(examples, ("crosses",)).inputs(slice(0, 100))["crosses"][:, column]
     np.testing.assert_allclose(learned, np.log(log.position[:100]), rtol=1e-6)
     assert not examples.inputs(rows)["crosses"][:, column].any()
     assert not examples.pool(3, np.arange(9))["crosses"][:, column].any()

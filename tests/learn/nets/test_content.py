@@ -35,7 +35,7 @@ def examples(dataset):
 
 @pytest.fixture(scope="module")
 def batches(examples):
-    return Batches(examples, ("user_id", *MmoeRanker.inputs, *Towers.inputs))
+    return Batches.from_examples(examples, ("user_id", *MmoeRanker.inputs, *Towers.inputs))
 
 
 def make_model(model, examples, batches):
@@ -59,7 +59,7 @@ def test_vectors_that_are_all_missing_are_refused(examples):
     snapshot = replace(examples.snapshot, works=Table(works.ids, columns))
     without = build_examples(examples.encoder, snapshot, examples.exposures)
     with pytest.raises(DataError, match=r"vectors of all shown items are missing.*roles\.vector"):
-        Batches(without, ("user_id", *Towers.inputs)).edges(4)
+        Batches.from_examples(without, ("user_id", *Towers.inputs)).edges(4)
 
 
 def test_item_content_is_both_vectors_in_the_order_of_names(examples, batches):

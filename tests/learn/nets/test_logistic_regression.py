@@ -14,7 +14,9 @@ USER = ["user_ids", "user_numbers", "context"]
 
 
 def random_model(examples):
-    model = LogisticRegression(examples.encoder, Batches(examples, LogisticRegression.inputs).edges(4))
+    model = LogisticRegression(
+        examples.encoder, Batches.from_examples(examples, LogisticRegression.inputs).edges(4)
+    )
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -75,7 +77,9 @@ def test_exported_logistic_regression_takes_one_user_for_many_items(examples, tm
 
 def test_logistic_regression_learns_a_taste_of_a_pair_of_categories(examples):
     """The label is 1 if exactly one of the codes is odd, which no sum over single codes can express."""
-    model = LogisticRegression(examples.encoder, Batches(examples, LogisticRegression.inputs).edges(4))
+    model = LogisticRegression(
+        examples.encoder, Batches.from_examples(examples, LogisticRegression.inputs).edges(4)
+    )
     batch = {name: torch.from_numpy(value) for name, value in examples.inputs(np.arange(400)).items()}
     user, item = batch["user_ids"][:, 0] % 2, batch["item_ids"][:, 1] % 2
     labels = (user ^ item).float()

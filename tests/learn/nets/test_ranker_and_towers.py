@@ -18,7 +18,7 @@ USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
 
 @pytest.fixture(scope="module")
 def batches(examples):
-    return Batches(examples, MmoeRanker.inputs)
+    return Batches.from_examples(examples, MmoeRanker.inputs)
 
 
 def build(model, examples, batches):
@@ -69,7 +69,9 @@ def test_batches_inputs_equal_examples_inputs(examples, batches, mmoe):
     ids=["mmoe", "wide towers", "matching towers"],
 )
 def test_logits_and_gradients_by_user_equal_those_by_row(examples, kind, rows):
-    batches = Batches(examples, tuple(dict.fromkeys((*MATCHED, *MmoeRanker.inputs, *Towers.inputs))))
+    batches = Batches.from_examples(
+        examples, tuple(dict.fromkeys((*MATCHED, *MmoeRanker.inputs, *Towers.inputs)))
+    )
     model, rows = build(kind, examples, batches), torch.tensor(rows)
     weights = torch.randn(len(rows), 1, generator=torch.Generator().manual_seed(0))
     results = []
@@ -231,7 +233,7 @@ def test_matching_towers_give_equal_logits_in_training_and_serving(examples, lim
     """A training batch has each item of its lists once and known creators only; the vectors are the same."""
     monkeypatch.setattr("karec.learn.nets.layers.MAX_COUNTED_CODES", limit)
     names = (*MATCHED, *Towers.inputs)
-    batches = Batches(examples, tuple(dict.fromkeys(names)))
+    batches = Batches.from_examples(examples, tuple(dict.fromkeys(names)))
     towers = build(partial(Towers, matching=True), examples, batches)
     rows = np.arange(5, 400, 7)
     trained = batches.inputs(torch.from_numpy(rows), towers.inputs)

@@ -38,7 +38,9 @@ def run_torch(module, inputs):
 def make_ranker(examples, spread=0.1, **shape):
     """Returns (calibrated, ranker) with weights far from zero, so that a difference would show."""
     torch.manual_seed(0)
-    ranker = MmoeRanker(examples.encoder, Batches(examples, MmoeRanker.inputs).edges(4), dim=4, **shape)
+    ranker = MmoeRanker(
+        examples.encoder, Batches.from_examples(examples, MmoeRanker.inputs).edges(4), dim=4, **shape
+    )
     with torch.no_grad():
         for parameter in ranker.parameters():
             parameter.add_(torch.randn_like(parameter) * spread)

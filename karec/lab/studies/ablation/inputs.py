@@ -47,8 +47,8 @@ class AblationInputs:
     @cached_property
     def batches(self) -> Batches:
         """The measured examples as tensors, with the inputs of towers."""
-        encoded = self.prepared.train_batches
-        return Batches(self.measured, encoded.names, self.progress, str(encoded.device))
+        encoded = self.prepared.in_memory
+        return Batches.from_examples(self.measured, encoded.names, self.progress, str(encoded.device))
 
     @cached_property
     def library_items(self) -> dict[str, NDArray[Any]]:

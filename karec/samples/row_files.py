@@ -1,0 +1,245 @@
+"""Encoded training rows on disk: Parquet files by day (UTC) and bucket of users.
+
+    FOLDER/rows.json                            what made the rows (``RowsManifest``)
+    FOLDER/day=2026-11-30/part-00007.parquet    rows of bucket 7 on that day
+
+A Parquet row is one user side with its N examples; each column is a list. Inputs of users have one row of
+values; ``history``, ``skipped``, ``follows`` and ``friends`` have no padding. Inputs of items, ``labels``,
+``item_row`` and ``number`` have N rows, one after the other. A row group has about GROUP_ROWS examples. The
+metadata of each file repeats the manifest, with the file's day and bucket. A file is complete when it has its
+name, and never changes. ``EncodedRows`` defines the values.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.errors import DataError
+from karec.features.crosses import SOCIAL_EDGES
+from karec.features.encoder import USER_SIDE
+from karec.files import file_aside, read_json, to_struct, write_text_aside
+from karec.logs.parts import arrow_parquet
+from karec.samples.encoded_rows import LISTS, EncodedRows, encode_rows
+from karec.samples.examples import Examples
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1
+METADATA_KEY = b"karec.rows"
+MANIFEST = "rows.json"
+GROUP_ROWS = 8_192  # a shuffle buffer mixes row groups, so small ones mix better; smaller ones compress worse
+UNPADDED = (*LISTS, *SOCIAL_EDGES)
+DAMAGE = (OSError, ValueError, LookupError)  # besides pyarrow's, the errors of a file with wrong bytes
+WRITE_AGAIN = "Remove it and write the rows again; finished parts are kept."
+
+
+class RowsManifest(msgspec.Struct, frozen=True):
+    """Identity of a folder of rows.
+
+    source      identifies the data and the settings of the rows
+    encoder     SHA-256 of the encoder's file
+    inputs      {input: values in one row}; unpadded lists: most values
+    tasks       number of labels
+    days        days with rows, YYYY-MM-DD, ascending
+    n_buckets   buckets of users
+    """
+
+    source: str
+    encoder: str
+    inputs: dict[str, int]
+    tasks: int
+    days: tuple[str, ...]
+    n_buckets: int
+    format: int = FORMAT
+
+    def path(self, folder: Path, day: str, bucket: int) -> Path:
+        return folder / f"day={day}" / f"part-{bucket:05d}.parquet"
+
+    def metadata(self, day: str, bucket: int) -> bytes:
+        return msgspec.json.encode({"manifest": self, "day": day, "bucket": bucket}, order="sorted")
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a part, and its number of examples."""
+
+    path: Path
+    group: int
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class RowFolder:
+    """A complete folder of rows. ``groups``: by day and bucket. Any number of threads may call."""
+
+    path: Path
+    manifest: RowsManifest
+    groups: tuple[RowGroup, ...]
+
+    @classmethod
+    def open(cls, path: Path, expected: RowsManifest | None = None) -> RowFolder:
+        """Reads every part once and checks it. Costs about a second for a million rows.
+
+        Raises DataError that names a part that is missing, damaged, or made by something else than the
+        manifest (``expected``; None: the one in the folder).
+        """
+        manifest = read_manifest(path)
+        if expected is not None:
+            check_manifest(path, manifest, expected)
+        groups: list[RowGroup] = []
+        parts = [
+            manifest.path(path, day, bucket) for day in manifest.days for bucket in range(manifest.n_buckets)
+        ]
+        unknown = sorted({*path.glob("day=*/*.parquet")} - {*parts})
+        if unknown:
+            raise DataError(f"{unknown[0]}: not a part of {path / MANIFEST}. Move it out of the folder.")
+        for part in parts:
+            day, bucket = part.parent.name.removeprefix("day="), int(part.stem.removeprefix("part-"))
+            groups += check_part(part, manifest.metadata(day, bucket))
+        return cls(path, manifest, tuple(groups))
+
+    def read(self, group: RowGroup) -> EncodedRows:
+        """Returns the examples of ``group``. Raises DataError if the part is damaged."""
+        arrow = arrow_parquet()
+        try:
+            with arrow.parquet.ParquetFile(group.path, page_checksum_verification=True) as file:
+                return _from_table(file.read_row_group(group.group, use_threads=False), self.manifest)
+        except (arrow.ArrowException, *DAMAGE) as error:
+            raise DataError(f"{group.path} is damaged: {error}. {WRITE_AGAIN}") from error
+
+    @cached_property
+    def n_rows(self) -> int:
+        return sum(group.n_rows for group in self.groups)
+
+
+def start_folder(folder: Path, manifest: RowsManifest) -> None:
+    """Creates ``folder`` for rows of ``manifest``. Raises DataError if it has rows of another one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MANIFEST).exists():
+        check_manifest(folder, read_manifest(folder), manifest)
+    elif any(folder.glob("day=*")):
+        raise DataError(f"{folder} has parts, but no {MANIFEST}. Name another folder, or remove this one.")
+    else:
+        write_text_aside(folder / MANIFEST, msgspec.json.encode(manifest).decode())
+
+
+def read_manifest(folder: Path) -> RowsManifest:
+    """Raises DataError if ``folder`` has no manifest, or one of another format."""
+    try:
+        return to_struct(read_json(folder / MANIFEST), RowsManifest)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / MANIFEST}: {error}. Name a folder of training rows.") from error
+
+
+def check_manifest(folder: Path, actual: RowsManifest, expected: RowsManifest) -> None:
+    """Raises DataError that names the first difference."""
+    for field in RowsManifest.__struct_fields__:
+        found, wanted = getattr(actual, field), getattr(expected, field)
+        if found != wanted:
+            raise DataError(
+                f"{folder / MANIFEST}: {field} is {found}, expected {wanted}. These rows are of other data "
+                "or settings: remove the folder, or name another one."
+            )
+
+
+def check_part(path: Path, metadata: bytes) -> list[RowGroup]:
+    """Reads the part and returns its row groups. Raises DataError if it is missing, damaged or foreign."""
+    arrow = arrow_parquet()
+    if not path.is_file():
+        raise DataError(f"{path} is missing. Write the rows again; finished parts are kept.")
+    try:
+        with arrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            found = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+            if found != metadata:
+                raise DataError(
+                    f"{path}: made by {_shorten(found)}, expected {_shorten(metadata)}. {WRITE_AGAIN}"
+                )
+            column = file.schema_arrow.get_field_index("number")
+            sizes = [file.metadata.row_group(i).column(column).num_values for i in range(file.num_row_groups)]
+            for group in range(file.num_row_groups):
+                file.read_row_group(group, use_threads=False)
+    except (arrow.ArrowException, *DAMAGE) as error:
+        raise DataError(f"{path} is damaged: {error}. {WRITE_AGAIN}") from error
+    return [RowGroup(path, group, n_rows) for group, n_rows in enumerate(sizes) if n_rows]
+
+
+def write_part(
+    path: Path, metadata: bytes, examples: Examples, numbers: NDArray[Any], names: list[str]
+) -> None:
+    """Writes the inputs ``names`` of ``examples`` (M,) with their ``numbers`` (M,), a row group at a time."""
+    arrow = arrow_parquet()
+    _, side = examples.user_sides()
+    order = np.argsort(side, kind="stable")
+    first = np.flatnonzero(np.diff(side[order], prepend=-1))
+    begins = first[np.unique(first // GROUP_ROWS, return_index=True)[1]] if len(order) else np.zeros(1, int)
+    path.parent.mkdir(exist_ok=True)
+    with file_aside(path) as file:
+        writer = None
+        for rows in np.split(order, begins[1:]):
+            table = _to_table(encode_rows(examples, rows, names), numbers[rows])
+            if writer is None:
+                schema = table.schema.with_metadata({METADATA_KEY: metadata})
+                options = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+                writer = arrow.parquet.ParquetWriter(file, schema, write_page_checksum=True, **options)
+            writer.write_table(table.replace_schema_metadata(writer.schema.metadata), max(len(table), 1))
+        assert writer is not None
+        writer.close()
+
+
+def _to_table(rows: EncodedRows, numbers: NDArray[Any]) -> pa.Table:
+    """``rows``: ordered by user side."""
+    arrow = arrow_parquet()
+    n_rows = np.bincount(rows.sides, minlength=len(rows.inputs["context"]))
+
+    def lists(values: NDArray[Any], lengths: NDArray[Any]) -> pa.Array:
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        return arrow.ListArray.from_arrays(arrow.array(offsets), arrow.array(values.ravel()))
+
+    columns = {}
+    for name, values in rows.inputs.items():
+        width = int(np.prod(values.shape[1:]))
+        if name in UNPADDED:
+            is_filled = values >= 0 if name in LISTS else values > 0
+            columns[name] = lists(values[is_filled], is_filled.sum(axis=1))
+        else:
+            columns[name] = lists(values, width * (np.ones_like(n_rows) if name in USER_SIDE else n_rows))
+    columns["labels"] = lists(rows.labels, n_rows * rows.labels.shape[1])
+    columns["item_row"] = lists(rows.item_rows.astype(np.int32), n_rows)
+    columns["number"] = lists(numbers.astype(np.int64), n_rows)
+    return arrow.table(columns)
+
+
+def _from_table(table: pa.Table, manifest: RowsManifest) -> EncodedRows:
+    def values(name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        column = table[name].combine_chunks()
+        return column.flatten().to_numpy(zero_copy_only=False), np.diff(column.offsets.to_numpy())
+
+    inputs = {}
+    for name, width in manifest.inputs.items():
+        flat, lengths = values(name)
+        if name in UNPADDED:
+            columns = width if name in LISTS else lengths.max(initial=1)
+            padded = np.full((len(lengths), columns), -1 if name in LISTS else 0, np.int32)
+            padded[np.arange(columns) < lengths[:, None]] = flat
+            inputs[name] = padded
+        else:
+            inputs[name] = flat.reshape(-1, width)
+    numbers, n_rows = values("number")
+    sides = np.repeat(np.arange(len(n_rows)), n_rows)
+    labels, items = values("labels")[0].reshape(-1, manifest.tasks), values("item_row")[0].astype(np.int64)
+    return EncodedRows(inputs, sides, labels, items, numbers)
+
+
+def _shorten(metadata: bytes | None) -> str:
+    return (
+        "something else" if metadata is None else re.sub(r"\s+", " ", metadata.decode(errors="replace"))[:200]
+    )
