@@ -118,7 +118,7 @@ class CountersOverTime:
     start        (R, C) float32 of the snapshot
     event_rows   (M,) rows of events, ordered by time
     event_times  (M,) Unix ms
-    added        (M, C) uint8 increments of events
+    added        (M, C) increments of events, uint8, or int32 of several events
     """
 
     start: NDArray[Any]

@@ -177,6 +177,7 @@ def build_examples(
     *,
     happened: Impressions | None = None,
     items: Snapshot | None = None,
+    item_counters: CountersOverTime | None = None,
 ) -> Examples:
     """Returns all ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
 
@@ -189,6 +190,7 @@ def build_examples(
                  requests and pages that no history contains
       items      snapshot of another item type, whose items ``exposures`` show in order of time. Users know of
                  ``happened``, items of ``exposures``
+      item_counters  counters of items, if ``exposures`` are those of some users only. None: of ``exposures``
 
     Raises ValueError for rows before the snapshot or out of order, as_of_ms after the row's time, unknown
     users or items, exposures without a label that means enjoyed, and a label that is missing or neither 0 nor
@@ -204,7 +206,8 @@ def build_examples(
     events = LocatedEvents.from_impressions(snapshot, known_exposures)
     rows = events if happened is None else LocatedEvents.from_impressions(items_base, exposures)
     item_events, counters = events if items is None else rows, encoder.item_coder(items_base).counters
-    item_counters = BY_WORK.over_time(items_base, item_events, counters)
+    if item_counters is None:
+        item_counters = BY_WORK.over_time(items_base, item_events, counters)
     user_counters = BY_USER.over_time(snapshot, events, encoder.users.counters)
     scene_counters = BY_USER_SCENE.over_time(snapshot, events, encoder.scene_counters.counters)
     return Examples(
