@@ -1,22 +1,19 @@
 """Encoded training rows on disk: Parquet files by day (UTC) and bucket of users.
 
-    FOLDER/rows.json                            what made the rows (``RowsManifest``)
     FOLDER/day=2026-11-30/part-00007.parquet    rows of bucket 7 on that day
 
 A Parquet row is one user side with its N examples; each column is a list. Inputs of users have one row of
 values; ``history``, ``skipped``, ``follows`` and ``friends`` have no padding. Inputs of items, ``labels``,
-``item_row`` and ``number`` have N rows, one after the other. A row group has about GROUP_ROWS examples. The
-metadata of each file repeats the manifest, with the file's day and bucket. A file is complete when it has its
-name, and never changes. ``EncodedRows`` defines the values.
+``item_row`` and ``number`` have N rows, one after the other (``EncodedRows`` defines the values). A row group
+has about GROUP_ROWS examples. The metadata of each file is a ``PartHead``. A file is complete when it has its
+name, and never changes.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -25,7 +22,7 @@ from numpy.typing import NDArray
 from karec.errors import DataError
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoder import USER_SIDE
-from karec.files import file_aside, read_json, to_struct, write_text_aside
+from karec.files import file_aside, parse_json, to_struct
 from karec.logs.parts import arrow_parquet
 from karec.samples.encoded_rows import LISTS, EncodedRows, encode_rows
 from karec.samples.examples import Examples
@@ -33,9 +30,8 @@ from karec.samples.examples import Examples
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 METADATA_KEY = b"karec.rows"
-MANIFEST = "rows.json"
 GROUP_ROWS = 8_192  # a shuffle buffer mixes row groups, so small ones mix better; smaller ones compress worse
 UNPADDED = (*LISTS, *SOCIAL_EDGES)
 DAMAGE = (OSError, ValueError, LookupError)  # besides pyarrow's, the errors of a file with wrong bytes
@@ -43,29 +39,38 @@ WRITE_AGAIN = "Remove it and write the rows again; finished parts are kept."
 
 
 class RowsManifest(msgspec.Struct, frozen=True):
-    """Identity of a folder of rows.
+    """What made the rows of a folder, and its parts.
 
     source      identifies the data and the settings of the rows
     encoder     SHA-256 of the encoder's file
-    inputs      {input: values in one row}; unpadded lists: most values
-    tasks       number of labels
-    days        days with rows, YYYY-MM-DD, ascending
     n_buckets   buckets of users
+    tasks       number of labels
+    inputs      {input: values in one row}; unpadded lists: most values
+    days        days with rows, YYYY-MM-DD, ascending
     """
 
     source: str
     encoder: str
-    inputs: dict[str, int]
-    tasks: int
-    days: tuple[str, ...]
     n_buckets: int
-    format: int = FORMAT
+    tasks: int
+    inputs: dict[str, int]
+    days: tuple[str, ...]
+    format: Literal[1] = FORMAT
 
-    def path(self, folder: Path, day: str, bucket: int) -> Path:
-        return folder / f"day={day}" / f"part-{bucket:05d}.parquet"
+    @property
+    def parts(self) -> list[PartHead]:
+        return [PartHead(day, bucket, self) for day in self.days for bucket in range(self.n_buckets)]
 
-    def metadata(self, day: str, bucket: int) -> bytes:
-        return msgspec.json.encode({"manifest": self, "day": day, "bucket": bucket}, order="sorted")
+
+class PartHead(msgspec.Struct, frozen=True):
+    """Metadata of a part."""
+
+    day: str
+    bucket: int
+    manifest: RowsManifest
+
+    def path(self, folder: Path) -> Path:
+        return folder / f"day={self.day}" / f"part-{self.bucket:05d}.parquet"
 
 
 @dataclass(frozen=True)
@@ -86,25 +91,21 @@ class RowFolder:
     groups: tuple[RowGroup, ...]
 
     @classmethod
-    def open(cls, path: Path, expected: RowsManifest | None = None) -> RowFolder:
+    def open(cls, path: Path, manifest: RowsManifest | None = None) -> RowFolder:
         """Reads every part once and checks it. Costs about a second for a million rows.
 
-        Raises DataError that names a part that is missing, damaged, or made by something else than the
-        manifest (``expected``; None: the one in the folder).
+        Raises DataError that names a part that is missing, damaged, or made by something else than
+        ``manifest``, default that of the first part.
         """
-        manifest = read_manifest(path)
-        if expected is not None:
-            check_manifest(path, manifest, expected)
-        groups: list[RowGroup] = []
-        parts = [
-            manifest.path(path, day, bucket) for day in manifest.days for bucket in range(manifest.n_buckets)
-        ]
-        unknown = sorted({*path.glob("day=*/*.parquet")} - {*parts})
+        files = sorted(path.glob("day=*/*.parquet"))
+        if manifest is None:
+            if not files:
+                raise DataError(f"{path} has no training rows. Write them first.")
+            manifest = _read_head(files[0]).manifest
+        groups = [group for part in manifest.parts for group in check_part(path, part)]
+        unknown = sorted({*files} - {part.path(path) for part in manifest.parts})
         if unknown:
-            raise DataError(f"{unknown[0]}: not a part of {path / MANIFEST}. Move it out of the folder.")
-        for part in parts:
-            day, bucket = part.parent.name.removeprefix("day="), int(part.stem.removeprefix("part-"))
-            groups += check_part(part, manifest.metadata(day, bucket))
+            raise DataError(f"{unknown[0]}: not a part of these rows. Move it out of the folder.")
         return cls(path, manifest, tuple(groups))
 
     def read(self, group: RowGroup) -> EncodedRows:
@@ -116,53 +117,17 @@ class RowFolder:
         except (arrow.ArrowException, *DAMAGE) as error:
             raise DataError(f"{group.path} is damaged: {error}. {WRITE_AGAIN}") from error
 
-    @cached_property
-    def n_rows(self) -> int:
-        return sum(group.n_rows for group in self.groups)
 
-
-def start_folder(folder: Path, manifest: RowsManifest) -> None:
-    """Creates ``folder`` for rows of ``manifest``. Raises DataError if it has rows of another one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / MANIFEST).exists():
-        check_manifest(folder, read_manifest(folder), manifest)
-    elif any(folder.glob("day=*")):
-        raise DataError(f"{folder} has parts, but no {MANIFEST}. Name another folder, or remove this one.")
-    else:
-        write_text_aside(folder / MANIFEST, msgspec.json.encode(manifest).decode())
-
-
-def read_manifest(folder: Path) -> RowsManifest:
-    """Raises DataError if ``folder`` has no manifest, or one of another format."""
-    try:
-        return to_struct(read_json(folder / MANIFEST), RowsManifest)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / MANIFEST}: {error}. Name a folder of training rows.") from error
-
-
-def check_manifest(folder: Path, actual: RowsManifest, expected: RowsManifest) -> None:
-    """Raises DataError that names the first difference."""
-    for field in RowsManifest.__struct_fields__:
-        found, wanted = getattr(actual, field), getattr(expected, field)
-        if found != wanted:
-            raise DataError(
-                f"{folder / MANIFEST}: {field} is {found}, expected {wanted}. These rows are of other data "
-                "or settings: remove the folder, or name another one."
-            )
-
-
-def check_part(path: Path, metadata: bytes) -> list[RowGroup]:
+def check_part(folder: Path, part: PartHead) -> list[RowGroup]:
     """Reads the part and returns its row groups. Raises DataError if it is missing, damaged or foreign."""
-    arrow = arrow_parquet()
+    arrow, path = arrow_parquet(), part.path(folder)
     if not path.is_file():
         raise DataError(f"{path} is missing. Write the rows again; finished parts are kept.")
+    head = _read_head(path)
+    if head != part:
+        raise DataError(f"{path}: made by {str(head)[:200]}, expected {str(part)[:200]}. {WRITE_AGAIN}")
     try:
         with arrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            found = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-            if found != metadata:
-                raise DataError(
-                    f"{path}: made by {_shorten(found)}, expected {_shorten(metadata)}. {WRITE_AGAIN}"
-                )
             column = file.schema_arrow.get_field_index("number")
             sizes = [file.metadata.row_group(i).column(column).num_values for i in range(file.num_row_groups)]
             for group in range(file.num_row_groups):
@@ -172,22 +137,28 @@ def check_part(path: Path, metadata: bytes) -> list[RowGroup]:
     return [RowGroup(path, group, n_rows) for group, n_rows in enumerate(sizes) if n_rows]
 
 
-def write_part(
-    path: Path, metadata: bytes, examples: Examples, numbers: NDArray[Any], names: list[str]
-) -> None:
-    """Writes the inputs ``names`` of ``examples`` (M,) with their ``numbers`` (M,), a row group at a time."""
+def _read_head(path: Path) -> PartHead:
     arrow = arrow_parquet()
+    try:
+        return to_struct(parse_json(arrow.parquet.read_schema(path).metadata[METADATA_KEY]), PartHead)
+    except (arrow.ArrowException, TypeError, *DAMAGE) as error:
+        raise DataError(f"{path} is damaged, or no part: {error}. {WRITE_AGAIN}") from error
+
+
+def write_part(folder: Path, part: PartHead, examples: Examples, numbers: NDArray[Any]) -> None:
+    """Writes ``examples`` (M,) with their ``numbers`` (M,), a row group at a time."""
+    arrow, path, names = arrow_parquet(), part.path(folder), [*part.manifest.inputs]
     _, side = examples.user_sides()
     order = np.argsort(side, kind="stable")
     first = np.flatnonzero(np.diff(side[order], prepend=-1))
     begins = first[np.unique(first // GROUP_ROWS, return_index=True)[1]] if len(order) else np.zeros(1, int)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with file_aside(path) as file:
         writer = None
         for rows in np.split(order, begins[1:]):
             table = _to_table(encode_rows(examples, rows, names), numbers[rows])
             if writer is None:
-                schema = table.schema.with_metadata({METADATA_KEY: metadata})
+                schema = table.schema.with_metadata({METADATA_KEY: msgspec.json.encode(part)})
                 options = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
                 writer = arrow.parquet.ParquetWriter(file, schema, write_page_checksum=True, **options)
             writer.write_table(table.replace_schema_metadata(writer.schema.metadata), max(len(table), 1))
@@ -237,9 +208,3 @@ def _from_table(table: pa.Table, manifest: RowsManifest) -> EncodedRows:
     sides = np.repeat(np.arange(len(n_rows)), n_rows)
     labels, items = values("labels")[0].reshape(-1, manifest.tasks), values("item_row")[0].astype(np.int64)
     return EncodedRows(inputs, sides, labels, items, numbers)
-
-
-def _shorten(metadata: bytes | None) -> str:
-    return (
-        "something else" if metadata is None else re.sub(r"\s+", " ", metadata.decode(errors="replace"))[:200]
-    )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.samples.examples import Examples
-from karec.samples.row_files import RowsManifest, check_part, start_folder, write_part
+from karec.samples.row_files import PartHead, RowsManifest, check_part, write_part
 from karec.times import DAY_MS, Progress
 
 BucketRows = Callable[[int], tuple[Examples, NDArray[Any]]]
@@ -51,23 +51,19 @@ def write_rows(
     bucket, and the inputs of one row group. ``rows_of`` is called for a bucket with a missing part only.
     Raises DataError, before a part is written, for a finished part that is damaged or of another manifest.
     """
-    start_folder(folder, manifest)
-    missing: dict[int, list[str]] = {}
-    for bucket in range(worker, manifest.n_buckets, n_workers):
-        for day in manifest.days:
-            path = manifest.path(folder, day, bucket)
-            if path.exists():
-                check_part(path, manifest.metadata(day, bucket))
-            else:
-                missing.setdefault(bucket, []).append(day)
+    missing: dict[int, list[PartHead]] = {}
+    for part in (part for part in manifest.parts if part.bucket % n_workers == worker):
+        if part.path(folder).exists():
+            check_part(folder, part)
+        else:
+            missing.setdefault(part.bucket, []).append(part)
     n_missing, n_written = sum(map(len, missing.values())), 0
-    for bucket, days in missing.items():
+    for bucket, parts in missing.items():
         examples, numbers = rows_of(bucket)
         day_of_row = (examples.exposures.time_ms // DAY_MS).astype("datetime64[D]")
-        for day in days:
-            rows = np.flatnonzero(day_of_row == np.datetime64(day))
-            path, metadata = manifest.path(folder, day, bucket), manifest.metadata(day, bucket)
-            write_part(path, metadata, examples.take(rows), numbers[rows], list(manifest.inputs))
+        for part in parts:
+            rows = np.flatnonzero(day_of_row == np.datetime64(part.day))
+            write_part(folder, part, examples.take(rows), numbers[rows])
             n_written += 1
             if progress is not None:
                 progress(n_written, n_missing, "writing training rows")

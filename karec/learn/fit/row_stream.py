@@ -137,4 +137,4 @@ def manifest_of(
     widths = {name: int(np.prod(shape)) for name, shape in shapes.items()}
     with encoder_file.open("rb") as file:
         version = hashlib.file_digest(file, "sha256").hexdigest()
-    return RowsManifest(source, version, widths, len(encoder.tasks), tuple(days), n_buckets)
+    return RowsManifest(source, version, n_buckets, len(encoder.tasks), widths, tuple(days))
