@@ -101,8 +101,8 @@ def only_allowed(request: Request, candidates: Candidates) -> Candidates:
 
 
 def without(candidates: Candidates, ids: Array) -> Candidates:
-    """Returns the candidates whose ids are not in ``ids``."""
-    return candidates.take(~np.isin(candidates.ids, ids))
+    """Returns the candidates whose ids are not in ``ids``, distinct ids."""
+    return candidates.take(~np.isin(candidates.ids, ids, assume_unique=True))
 
 
 def merge(step: Step, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
