@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from karec.cli.datasets import LoadedData, load_data
 from karec.cli.evaluate import quality_tables
@@ -72,6 +74,15 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Train in N processes of this machine, which divide the rows of a step (default: in this "
+            "one). For many machines: torchrun -m karec.cli train ....",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Train ranker and towers, compute the item index, and publish a bundle.
@@ -81,7 +92,8 @@ def train(
     """
     require_extra("train", "karec train")
     from karec.config.project import check_outputs, has_online_store
-    from karec.learn.run.training_job import TrainingJob, run_job
+    from karec.learn.distributed import ranks
+    from karec.learn.run.training_job import TrainingJob, join_job, run_job
     from karec.learn.settings.settings import TrainSettings
     from karec.logs.parts import to_log_folder
 
@@ -102,16 +114,29 @@ def train(
     )
     if publication.rolling and not job.continues_towers:
         raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")
-    job.check_finished_run()
-    _check_publication(publication, out)
+    if choose is not None and (workers is not None or ranks.is_started_by_torchrun()):
+        raise ValueError("--choose runs in one process: choose settings first, then train with --workers")
+    if not ranks.is_started_by_torchrun():
+        job.check_finished_run()
+        _check_publication(publication, out)
+        if workers is not None:
+            return ranks.launch(workers, sys.argv[1:])
     folders = [out] if events is None else [out, events.absolute().parent]
-    with ProgressReport() as progress, load_data(choice, progress, *folders) as loaded:
+    with (
+        ranks.connected(),
+        ProgressReport(Console(quiet=True) if ranks.rank() else None) as progress,
+        load_data(choice, progress, *folders) as loaded,
+    ):
+        job = replace(job, ids=loaded.ids)
+        if ranks.rank():
+            join_job(job, loaded.dataset, progress)
+            return 0
         check_outputs(loaded.dataset, job.with_options(job.settings), out)
 
         def publish(dataset: Dataset, run: Path) -> Path:
             return _publish(publication, LoadedData(dataset, loaded.ids), run, out, progress)
 
-        result = run_job(replace(job, ids=loaded.ids), loaded.dataset, publish, progress, progress.note)
+        result = run_job(job, loaded.dataset, publish, progress, progress.note)
         pages = measure_pages(result.dataset, result.training.folder, progress)
     if as_json:
         print_json({**_to_dict(result), "pages": pages})

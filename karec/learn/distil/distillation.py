@@ -27,6 +27,7 @@ from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import B, FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict
 from karec.learn.fit.prepare import FitChoice, TrainingData
+from karec.learn.fit.rank_checkpoint import RankCheckpoint
 from karec.learn.nets.towers import Towers, UserOutputs
 from karec.learn.settings.settings import DistilSettings, OptimizerSettings, TrainSettings
 from karec.samples.lists import LoggedLists
@@ -41,7 +42,7 @@ def train_towers(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | RankCheckpoint | None = None,
     start: Mapping[str, Tensor] | None = None,
     *,
     pools: RankedPools | None = None,
@@ -66,7 +67,7 @@ def fit_towers(
     lists: LoggedLists | None,
     settings: TrainSettings,
     progress: Progress | None = None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | RankCheckpoint | None = None,
     start: Mapping[str, Tensor] | None = None,
     *,
     pools: RankedPools | None = None,
@@ -114,6 +115,7 @@ def fit_towers(
             title="training the towers",
             checkpoint=checkpoint,
             progress=progress,
+            sharded_rows=settings.run.sharded_rows,
         )
 
     if has_lists_of_users:

@@ -16,6 +16,7 @@ Sources  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019; J. 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ from scipy.sparse import csr_array
 from karec.evaluate.metrics.retrieval import recall_at, top_items
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.distil.losses import contrastive_loss, library_loss
+from karec.learn.distributed.ranks import rank, world
+from karec.learn.distributed.step import rank_parts
 from karec.learn.fit.cowatch import decompose_pairs
 from karec.learn.fit.loop import shuffle
 from karec.learn.fit.prepare import TrainingData
@@ -72,7 +75,7 @@ class Cases:
 
 
 class Retrieval:
-    """Loss of the next ``size`` cases at each step, in an order that depends on the seed."""
+    """Loss of the next ``size`` cases of this rank at each step, in an order that depends on the seed."""
 
     def __init__(self, model: Towers, prepared: TrainingData, settings: TrainSettings) -> None:
         self.model, self.train, self.batches = model, prepared.train, prepared.in_memory
@@ -81,12 +84,13 @@ class Retrieval:
             settings.distil,
             settings.seed,
         )
-        self.size = min(settings.optimizer.batch_size, len(self.cases.rows))
+        self.size = max(min(settings.optimizer.batch_size, len(self.cases.rows)) // world(), 1)
         n_items = len(prepared.train.snapshot.works)
         self.item_fraction = np.bincount(self.cases.items, minlength=n_items) / max(len(self.cases.items), 1)
         self.order = np.random.default_rng(settings.seed).permutation(len(self.cases.rows))
 
     def loss(self, step: int) -> Tensor:
+        step = step * world() + rank()
         cases = self.order[(step * self.size + np.arange(self.size)) % len(self.order)]
         rows, own = self.cases.rows[cases], self.cases.items[cases]
         generator = np.random.default_rng((self.seed, step))
@@ -159,11 +163,11 @@ class ListLoss:
             patience=settings.optimizer.patience,
         )
 
-    def epoch(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        return shuffle(self.epoch_rows, LISTS_PER_STEP, generator)
+    def epoch(self, generator: torch.Generator) -> Iterable[Tensor]:
+        return rank_parts(shuffle(self.epoch_rows, LISTS_PER_STEP, generator))
 
     def __call__(self, rows: Tensor, step: int) -> Tensor:
-        generator, device = np.random.default_rng((self.seed, step)), self.device
+        generator, device = np.random.default_rng((self.seed, step * world() + rank())), self.device
         lists = self.choices[rows.numpy() % self.n_users]
         sampled = generator.integers(0, len(self.codes), SAMPLED)
         distinct, place = np.unique(np.concatenate([sampled, lists.indices]), return_inverse=True)

@@ -17,6 +17,7 @@ from karec.learn.distil.losses import distillation_loss, list_loss, soft_label_l
 from karec.learn.distil.retrieval import Retrieval
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
+from karec.learn.distributed.ranks import rank, world
 from karec.learn.fit.batches import Batch, Batches
 from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import TrainingData
@@ -35,8 +36,8 @@ CENTERING_WEIGHT = 0.5
 class StepLoss:
     """Loss of a batch of training rows plus the lists of the step; called with (batch, step).
 
-    Each step uses the next ``lists_per_step`` logged lists, in an order that depends on the seed. An epoch
-    has ``epoch_rows`` rows, those of the log.
+    Each step uses the next ``lists_per_step`` logged lists of all ranks, in an order that depends on the
+    seed. An epoch has ``epoch_rows`` rows, those of the log.
     """
 
     def __init__(
@@ -107,8 +108,9 @@ class StepLoss:
         return loss
 
     def _list_losses(self, step: int) -> Tensor:
-        distil, model, n = self.distil, self.model, self.distil.lists_per_step
-        lists = self.list_order[(step * n + torch.arange(n)) % len(self.list_order)]
+        distil, model, n = self.distil, self.model, max(self.distil.lists_per_step // world(), 1)
+        first = (step * world() + rank()) * n
+        lists = self.list_order[(first + torch.arange(n)) % len(self.list_order)]
         items = item_vectors(model, self.requests, self.list_items[lists], self.list_numbers[lists])
         users = model.user(self.requests.inputs(self.request_of_list[lists], model.user.inputs))
         crosses = None if self.list_crosses is None else self.list_crosses[lists].to(self.batches.device)

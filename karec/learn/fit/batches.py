@@ -15,6 +15,7 @@ from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoded_snapshot import take_vectors
 from karec.features.encoder import CONTENT, USER_SIDE, Encoder
 from karec.learn._torch import Tensor, torch
+from karec.learn.distributed.step import rank_parts
 from karec.learn.fit.loop import shuffle
 from karec.samples.encoded_rows import LISTS, EncodedRows, encode_rows
 from karec.samples.examples import Examples
@@ -118,9 +119,10 @@ class Batches:
     def epoch(
         self, generator: torch.Generator, batch_size: int, n_rows: int, *, by_user: bool
     ) -> Iterator[Batch]:
-        """Yields the first ``n_rows`` rows in random batches; ``by_user``: in parts of user sides."""
+        """Yields this rank's part of the first ``n_rows`` rows in random batches; ``by_user``: in parts of
+        user sides."""
         groups = self.sides[:n_rows] if by_user else None
-        for rows in shuffle(n_rows, batch_size, generator, groups):
+        for rows in rank_parts(shuffle(n_rows, batch_size, generator, groups)):
             yield Batch(self.numbers[rows], self, rows)
 
     def inputs(

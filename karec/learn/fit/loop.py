@@ -16,13 +16,24 @@ from typing import Any, TypeVar
 
 from karec.errors import KarecError
 from karec.learn._torch import Tensor, nn, torch
+from karec.learn.distributed.ranks import broadcast, is_connected, rank, together
+from karec.learn.distributed.step import RankGradients
+from karec.learn.distributed.tables import (
+    TABLE_RATE,
+    RowwiseAdagrad,
+    gather_tables,
+    shard_tables,
+    sharded_weights,
+)
 from karec.learn.fit.checkpoint import RESTART_HINT, Checkpoint, CheckpointError
+from karec.learn.fit.rank_checkpoint import RankCheckpoint
 from karec.learn.settings.settings import OptimizerSettings
 from karec.times import Progress
 
 WARM_UP = 0.1
 FIRST_STEPS, EXPLODED = 20, 20.0  # a loss above 20 times the mean of the first 20 steps does not recover
 CURVE_POINTS = 200
+WEIGHTS = ("model", "best_state")  # parts of a checkpoint that have rows of sharded tables
 PART_ROWS = 4  # whole user sides have 0.0007 less validation AUC (notebook/2026-12-01-user-day-batches.md)
 B = TypeVar("B", bound=Sized)
 
@@ -71,8 +82,9 @@ def fit(
     epochs: int,
     seed: int,
     title: str,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | RankCheckpoint | None = None,
     progress: Progress | None = None,
+    sharded_rows: int | None = None,
 ) -> FitState:
     """Trains ``model`` in place and leaves it with the weights of its best epoch.
 
@@ -80,15 +92,22 @@ def fit(
     model, whether or not the training was killed and resumed. Stops after ``optimizer.patience`` epochs
     without a better score.
 
+    On several ranks, each has a part of a batch, and all end with the same weights. ``score`` is called on
+    all ranks; that of rank 0 counts.
+
     Args
       loss_of   (batch, step) → mean loss of the batch's rows at a step of the training
-      order     generator → batches of an epoch, ceil(n_rows / batch_size), for example by ``shuffle``
+      order     generator → batches of an epoch, ceil(n_rows / batch_size), for example by ``shuffle``; on
+                ranks the parts of this rank (``rank_parts``)
       score     returns the validation score of the current model; None: all ``epochs`` run, the last is kept
       title     name of the training in progress reports and errors
+      sharded_rows   ranks divide the embedding tables of at least this many rows; None: no table
 
     Raises TrainingDiverged with step and loss; the checkpoint then still has finite weights.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + 1_000_003 * rank())
+    if is_connected() and sharded_rows is not None:
+        shard_tables(model, sharded_rows)
     generator = torch.Generator().manual_seed(seed)
     steps = -(-n_rows // optimizer.batch_size)
     loop = _Loop(model, generator, optimizer, epochs, steps, title, checkpoint)
@@ -106,7 +125,10 @@ def fit(
     if progress is not None:
         progress(epochs * steps, epochs * steps, title)
     model.load_state_dict(loop.best_weights)
+    gather_tables(model)
     model.eval()
+    if isinstance(checkpoint, RankCheckpoint):
+        checkpoint.save_weights({"progress": asdict(state), "best_state": model.state_dict()})
     return state
 
 
@@ -139,11 +161,14 @@ class _Loop:
         epochs: int,
         steps: int,
         title: str,
-        checkpoint: Checkpoint | None,
+        checkpoint: Checkpoint | RankCheckpoint | None,
     ) -> None:
         self.model, self.generator = model, generator
         self.epochs, self.steps, self.title = epochs, steps, title
         self.checkpoint = checkpoint
+        self.ranks = RankGradients(model) if is_connected() else None
+        self.max_rate = settings.learning_rate
+        self.tables = RowwiseAdagrad(list(sharded_weights(model)))
         self.optimizer = _optimizer(model, settings.learning_rate, settings.weight_decay)
         total = epochs * steps
         # torch divides by 0 if the rise ends exactly with the first step
@@ -157,7 +182,10 @@ class _Loop:
         self.best_weights: dict[str, Any] = {}
 
     def begin(self) -> None:
-        saved = None if self.checkpoint is None else self.checkpoint.load()
+        with together():
+            saved = None if self.checkpoint is None else self.checkpoint.load()
+        if self.ranks is not None:
+            self.ranks.synchronize()
         if self.checkpoint is None or saved is None:
             self.best_weights = copy.deepcopy(self.model.state_dict())
         else:
@@ -174,14 +202,20 @@ class _Loop:
         """Runs one optimizer step. ``epoch_order``: state of ``generator`` at the start of the epoch."""
         state = self.state
         training_step = state.epoch * self.steps + state.step
-        loss = loss_of(batch, training_step)
-        value = loss.item()
-        self._check_loss(value, training_step)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        n_rows = len(batch)
+        if self.ranks is None:
+            loss = loss_of(batch, training_step)
+            value = loss.item()
+            self._check_loss(value, training_step)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            value, n_rows = self.ranks.compute(lambda: loss_of(batch, training_step), n_rows)
+            self._check_loss(value, training_step)
         self.optimizer.step()
+        self.tables.step(TABLE_RATE * float(self.cycle.get_last_lr()[0]) / self.max_rate)
         self.cycle.step()
-        state.total += value * len(batch)
+        state.total += value * n_rows
         state.first += value if training_step < FIRST_STEPS else 0.0
         state.step += 1
         if training_step % self.curve_stride == 0:
@@ -199,7 +233,9 @@ class _Loop:
         state = self.state
         self._check_weights(state.epoch * self.steps + state.step)
         self.model.eval()
-        value = None if score is None else score()
+        if self.ranks is not None:
+            self.ranks.synchronize()
+        value = None if score is None else broadcast(score())
         state.history.append(Epoch(state.total / n_rows, value))
         state.epoch, state.step, state.total = state.epoch + 1, 0, 0.0
         if value is None or value > state.best:
@@ -224,34 +260,50 @@ class _Loop:
             )
 
     def _check_weights(self, step: int) -> None:
-        for name, parameter in self.model.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise TrainingDiverged(
-                    f"{self.title}: {name} is not finite after step {step}; lower the rate{self._last_good()}"
-                )
+        with together():
+            for name, parameter in self.model.named_parameters():
+                if not torch.isfinite(parameter).all():
+                    raise TrainingDiverged(
+                        f"{self.title}: {name} is not finite after step {step}; lower the rate"
+                        f"{self._last_good()}"
+                    )
 
     def _last_good(self) -> str:
         if self.checkpoint is None or not self.checkpoint.path.exists():
             return ""
         return f". The last good state is {self.checkpoint.path}"
 
-    def _save(self, checkpoint: Checkpoint, epoch_order: Tensor) -> None:
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        checkpoint.save(
-            {
-                "progress": asdict(self.state),
-                "best_state": self.best_weights,
-                "random": {"order": epoch_order, "torch": torch.get_rng_state(), "cuda": cuda},
-                **{name: part.state_dict() for name, part in self.parts.items()},
-            }
-        )
+    def _save(self, checkpoint: Checkpoint | RankCheckpoint, epoch_order: Tensor) -> None:
+        state: dict[str, Any] = {
+            "progress": asdict(self.state),
+            "best_state": self.best_weights,
+            **{name: part.state_dict() for name, part in self.parts.items()},
+        }
+        if isinstance(checkpoint, Checkpoint):
+            cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+            random = {"order": epoch_order, "torch": torch.get_rng_state(), "cuda": cuda}
+            checkpoint.save({**state, "random": random})
+            return
+        shards: dict[str, Tensor] = {}
+        for weight, keys in sharded_weights(self.model).items():
+            for name in WEIGHTS:
+                shards[f"{name}/{keys[0]}"] = state[name][keys[0]]
+                state[name] = {key: value for key, value in state[name].items() if key not in keys}
+            shards[f"sum/{keys[0]}"] = self.tables.sums[weight]
+        step = self.state.epoch * self.steps + self.state.step
+        checkpoint.save(step, {**state, "random": {"order": epoch_order}}, shards)
 
     def _restore(self, saved: dict[str, Any]) -> None:
+        for weight, keys in sharded_weights(self.model).items():
+            for name in WEIGHTS:
+                saved[name] |= dict.fromkeys(keys, saved["shards"][f"{name}/{keys[0]}"])
+            self.tables.sums[weight].copy_(saved["shards"][f"sum/{keys[0]}"])
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
         self.generator.set_state(saved["random"]["order"])
-        torch.set_rng_state(saved["random"]["torch"])
-        if saved["random"]["cuda"]:
+        if "torch" in saved["random"]:
+            torch.set_rng_state(saved["random"]["torch"])
+        if saved["random"].get("cuda"):
             torch.cuda.set_rng_state_all(saved["random"]["cuda"])
         state = dict(saved["progress"])
         state["history"] = [Epoch(**epoch) for epoch in state["history"]]
@@ -261,8 +313,9 @@ class _Loop:
 
 
 def _optimizer(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Returns AdamW with weight decay only for embeddings."""
-    tables = [p for name, p in model.named_parameters() if name.endswith("table.weight")]
-    rest = [p for name, p in model.named_parameters() if not name.endswith("table.weight")]
+    """Returns AdamW with weight decay only for embeddings, without sharded tables."""
+    named = [(name, p) for name, p in model.named_parameters() if p not in sharded_weights(model)]
+    tables = [p for name, p in named if name.endswith("table.weight")]
+    rest = [p for name, p in named if not name.endswith("table.weight")]
     groups = [{"params": tables, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=rate, fused=True)

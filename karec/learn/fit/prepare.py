@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from karec.catalog.dataset import Dataset
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, torch
+from karec.learn.distributed.ranks import is_connected
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.fit.item_types import examples_of_types, fit_item_types
@@ -289,7 +290,7 @@ def _to_training_data(
 
 
 def chosen_device(run: RunSettings) -> str:
-    """Returns "cpu" or "cuda"; "auto" is CUDA if there is a device."""
+    """Returns "cpu" or "cuda"; "auto" is CUDA if there is a device, and the CPU on ranks."""
     if run.device != "auto":
         return run.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() and not is_connected() else "cpu"

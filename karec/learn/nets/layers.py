@@ -47,8 +47,20 @@ class CodeEmbedding(nn.Module):
         )
 
     def forward(self, codes: Tensor) -> Tensor:
-        vectors: Tensor = self.table(self.rows(codes))
-        return vectors
+        table, rows = self.read(self.rows(codes))
+        return functional.embedding(rows, table)
+
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns a table that has the vectors of ``rows``, and the places of ``rows`` in it.
+
+        It is the whole table, unless ranks share ``table`` (``karec.learn.distributed``): then it has only
+        the distinct rows, and all ranks must call.
+        """
+        table: nn.Module = self.table
+        if isinstance(table, nn.Embedding):
+            return table.weight, rows
+        distinct, places = torch.unique(rows, return_inverse=True)
+        return table(distinct), places
 
     def rows(self, codes: Tensor) -> Tensor:
         """Returns the rows of ``table`` for ``codes (…, C)``."""
@@ -72,10 +84,11 @@ class CodeEmbedding(nn.Module):
         by_slot = name in inputs
         items = inputs[name] if by_slot else inputs["works"]
         rows, is_item = self.rows(items), (items.amax(dim=-1) > 0).to(torch.float32)
-        table = self.table.weight
+        is_counted = self.table.num_embeddings <= MAX_COUNTED_CODES and isinstance(self.table, nn.Embedding)
+        table, rows = self.read(rows)
         slots = None if by_slot else inputs[f"{name}_at"]
         present = is_item if slots is None else is_item[slots]
-        if len(table) <= MAX_COUNTED_CODES:
+        if is_counted:
             slot_rows = rows if slots is None else rows[slots]
             weight = present.unsqueeze(2).expand(slot_rows.shape)
             counts = present.new_zeros((present.shape[0], len(table)))
@@ -104,10 +117,11 @@ class CodeEmbedding(nn.Module):
         known = (codes > 0) & (codes < self.sizes[column])
         rows = torch.where(known, codes, 0) + self.offsets[column]
         weights = known.to(torch.float32)
+        table, rows = self.read(rows)
         if self.training:  # holds no vector per slot, but cannot be exported
-            total = functional.embedding_bag(rows, self.table.weight, per_sample_weights=weights, mode="sum")
+            total = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
         else:
-            total = (self.table(rows) * weights.unsqueeze(2)).sum(dim=1)
+            total = (functional.embedding(rows, table) * weights.unsqueeze(2)).sum(dim=1)
         return total, weights.sum(dim=1, keepdim=True)
 
 
@@ -172,7 +186,7 @@ def embed_items(
     if names[0] in inputs:
         return [(codes(inputs[name]).sum(dim=2), inputs[name].amax(dim=2) > 0) for name in names]
     items = inputs["works"]
-    vectors, is_item = sum_of_rows(codes.table.weight, codes.rows(items)), items.amax(dim=1) > 0
+    vectors, is_item = sum_of_rows(*codes.read(codes.rows(items))), items.amax(dim=1) > 0
     slots = [inputs[f"{name}_at"] for name in names]
     return [
         (vectors.index_select(0, rows.flatten()).reshape(*rows.shape, -1), is_item[rows]) for rows in slots

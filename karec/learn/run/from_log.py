@@ -22,6 +22,7 @@ from karec.evaluate.quality import evaluate_run, read_run
 from karec.features.encoder import Encoder
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
+from karec.learn.distributed.ranks import rank, require_equal
 from karec.learn.export.onnx_export import copy_as_version
 from karec.learn.fit.checkpoint import best_weights
 from karec.learn.fit.prepare import TrainingData, prepare_served
@@ -104,6 +105,7 @@ def train_from_log(
         f"{fingerprint(dataset, settings)}, from {ranker.fingerprint} and served rows {len(served.log)} "
         f"{rows:08x}"
     )
+    require_equal("settings, data or log", content)
     checkpoints = Checkpoints(out, settings.run.checkpoint_steps, content)
     clock = Clock()
     with torch_threads(settings.run.threads):
@@ -138,7 +140,8 @@ def train_from_log(
         )
         remove_rows(out)
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, out, progress) if until_ms < dataset.end_ms else {}
+        is_measured = until_ms < dataset.end_ms and rank() == 0
+        quality = evaluate_run(dataset, out, progress) if is_measured else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}

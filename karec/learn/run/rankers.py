@@ -19,6 +19,7 @@ from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
 from karec.learn.fit.prepare import FitChoice, TrainingData
+from karec.learn.fit.rank_checkpoint import RankCheckpoint
 from karec.learn.nets.calibration import Calibrated
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
@@ -43,7 +44,7 @@ def train_ranker(
     settings: TrainSettings,
     path: Path,
     progress: Progress | None = None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | RankCheckpoint | None = None,
 ) -> FitState:
     """Trains a ranker ("mmoe", "lr" or "lightgbm"), calibrates and exports it.
 
@@ -63,7 +64,7 @@ def _train_network(
     settings: TrainSettings,
     path: Path,
     progress: Progress | None,
-    checkpoint: Checkpoint | None,
+    checkpoint: Checkpoint | RankCheckpoint | None,
 ) -> FitState:
     """Trains the MMoE or logistic regression with early stopping on the validation days.
 
@@ -109,6 +110,7 @@ def _train_network(
         title=f"training {NAMES[kind]}",
         checkpoint=checkpoint,
         progress=progress,
+        sharded_rows=settings.run.sharded_rows if kind == "mmoe" else None,
     )
     if choice is None:
         valid_labels = np.concatenate(

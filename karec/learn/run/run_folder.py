@@ -14,8 +14,10 @@ from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import RUN_FORMAT, TESTED
 from karec.features.encoder import Encoder
 from karec.files import remove_folder, write_text_aside
+from karec.learn.distributed.ranks import broadcast, is_connected, rank
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.loop import FitState
+from karec.learn.fit.rank_checkpoint import RankCheckpoint
 from karec.learn.fit.row_stream import ROWS
 from karec.learn.settings.from_data import Rule
 from karec.learn.settings.settings import TrainSettings
@@ -26,7 +28,7 @@ def make_folder(out: Path, resume: bool) -> None:
 
     After a kill, no results of other models are left next to half of a run.
     """
-    if resume and not (out.is_dir() and any(out.iterdir())):
+    if resume and rank() == 0 and not (out.is_dir() and any(out.iterdir())):
         raise CheckpointError(
             f"{out}: no run to resume. Start without --resume, or name the folder of the interrupted run."
         )
@@ -68,10 +70,12 @@ class Checkpoints:
     every_steps: int
     facts: str
 
-    def make(self, name: str) -> Checkpoint:
-        return Checkpoint(
-            self.run / "checkpoints" / f"{name}.pt", self.every_steps, f"{name} of {self.facts}"
-        )
+    def make(self, name: str) -> Checkpoint | RankCheckpoint:
+        """Returns a file, or on ranks a folder next to the run of rank 0. All ranks call together."""
+        folder, facts = self.run / "checkpoints", f"{name} of {self.facts}"
+        if not is_connected():
+            return Checkpoint(folder / f"{name}.pt", self.every_steps, facts)
+        return RankCheckpoint(broadcast(folder.resolve()) / name, self.every_steps, facts)
 
 
 def run_facts(

@@ -22,6 +22,7 @@ from karec.evaluate.pages import DECIDING, validation_requests
 from karec.evaluate.quality import TESTED, evaluate_run
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
+from karec.learn.distributed.ranks import rank, require_equal
 from karec.learn.fit.item_types import note_on_types
 from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
@@ -96,6 +97,7 @@ def train(
     tested = out / TESTED if settings.run.final_fit else out
     tested.mkdir(exist_ok=True)
     identity = fingerprint(dataset, settings) + ("" if served is None else f", {describe_pools(served)}")
+    require_equal("settings or data", identity)
     checkpoints = Checkpoints(tested, settings.run.checkpoint_steps, identity)
     if resume:
         for name in ("ranker", "towers"):
@@ -108,7 +110,7 @@ def train(
         clock.lap("examples")
         training = _Training(dataset, prepared, served, settings, tested, checkpoints, progress)
         runs, heads = training.fit_models(clock)
-        ranked_by = _page_order(dataset, settings, tested)
+        ranked_by = _page_order(dataset, settings, tested) if rank() == 0 else "ranker"
         facts = run_facts(
             dataset, settings, prepared.encoder, heads, runs, notes, recipe=recipe, ranked_by=ranked_by
         )
@@ -116,7 +118,7 @@ def train(
             facts |= {"choice": choice.to_dict(), "recipe": [rule._asdict() for rule in choice.rules]}
         remove_rows(tested)
         write_json(tested / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, tested, progress) if evaluate else {}
+        quality = evaluate_run(dataset, tested, progress) if evaluate and rank() == 0 else {}
         clock.lap("evaluation")
         write_json(tested / "run.json", {**facts, "seconds": clock.seconds})
         if settings.run.final_fit:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.non_inferiority import compare_versions
 from karec.evaluate.quality import read_run, tested_folder
+from karec.learn.distributed.ranks import broadcast, world
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.run_folder import remove_runs, write_json
@@ -160,7 +162,7 @@ def run_job(
     def train_and_publish(dataset: Dataset, is_resumed: bool) -> JobResult:
         if job.margin is not None and job.served_bundle is not None:
             _find_first_comparable_ms(job, dataset)
-        training = _train(job, dataset, progress, resume=is_resumed)
+        training = _train(job, dataset, job.run_folder, progress, resume=is_resumed)
         comparison = _compare(job, dataset, training, progress)
         if comparison is not None and not comparison["no_worse"]:
             return JobResult(dataset, training, comparison, None)
@@ -171,6 +173,14 @@ def run_job(
 
     with _exclusive_access(job.out):
         return resume_or_start(job, dataset, train_and_publish, note)
+
+
+def join_job(job: TrainingJob, dataset: Dataset, progress: Progress) -> None:
+    """Takes part in the trainings of ``run_job`` in rank 0, as another rank. Keeps no file."""
+    until_ms, is_resumed = broadcast((None, False))
+    dataset = _with_events(job, dataset, until_ms)
+    with tempfile.TemporaryDirectory(prefix="karec-rank-") as run:
+        _train(job, dataset, Path(run), progress, resume=is_resumed)
 
 
 def resume_or_start(
@@ -188,7 +198,7 @@ def resume_or_start(
     try:
         return _run_marked(job, dataset, train, interrupted)
     except CheckpointError as error:
-        if interrupted is None or job.is_resumed:
+        if interrupted is None or job.is_resumed or world() > 1:
             raise
         note(f"the interrupted training starts again: {error}")
     return _run_marked(job, dataset, train, None)
@@ -199,14 +209,13 @@ def _run_marked(
 ) -> T:
     """Runs ``train`` with the run folder marked as unfinished, so that the next job can resume it."""
     until_ms = None if interrupted is None else interrupted.logged_until_ms
-    rows = _arm_rows(job)
-    if job.events is not None:
-        until_ms = newest_append_ms(job.events) if until_ms is None else until_ms
-        dataset = with_events(
-            dataset, job.events, until_ms, job.ids, tables_of=role_tables, arm_rows=rows, log=job.log
-        )
+    is_resumed = job.is_resumed or interrupted is not None
+    if job.events is not None and until_ms is None:
+        until_ms = newest_append_ms(job.events)
+    broadcast((until_ms, is_resumed))
+    dataset = _with_events(job, dataset, until_ms)
     if job.margin is None and job.events is None:
-        return train(dataset, job.is_resumed)
+        return train(dataset, is_resumed)
     run = UnfinishedRun(_now_ms(), until_ms, fingerprint(dataset, job.with_options(job.settings)))
     if interrupted is not None:
         run = dataclasses.replace(run, begun_ms=interrupted.begun_ms)
@@ -215,11 +224,20 @@ def _run_marked(
                 f"{job.run_folder} is of {interrupted.fingerprint}; this training is of {run.fingerprint}"
             )
     with run.mark(job.run_folder):
-        return train(dataset, job.is_resumed or interrupted is not None)
+        return train(dataset, is_resumed)
 
 
-def _train(job: TrainingJob, dataset: Dataset, progress: Progress, *, resume: bool) -> TrainResult:
-    run = job.run_folder
+def _with_events(job: TrainingJob, dataset: Dataset, until_ms: int | None) -> Dataset:
+    """Returns the data with the events of the job that were appended until ``until_ms``."""
+    rows = _arm_rows(job)
+    if job.events is None or until_ms is None:
+        return dataset
+    return with_events(
+        dataset, job.events, until_ms, job.ids, tables_of=role_tables, arm_rows=rows, log=job.log
+    )
+
+
+def _train(job: TrainingJob, dataset: Dataset, run: Path, progress: Progress, *, resume: bool) -> TrainResult:
     version = next_version(job.bundles)
     if job.log is not None and job.continues_towers:
         served = ServedRun.from_folder(job.served_run or _run_in_service(job))

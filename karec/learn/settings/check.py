@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError, MissingExtra
 from karec.learn._torch import torch
+from karec.learn.distributed.ranks import is_connected
 from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import arrow_parquet
 from karec.samples.auxiliary_tasks import auxiliary_tasks
@@ -63,6 +64,8 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross "
             "features. Use 'mmoe'."
         )
+    if settings.run.device == "cuda" and is_connected():
+        raise ConfigError("run.device = 'cuda', but several workers train on CPUs. Use 'cpu'.")
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device. Install its driver, or use 'auto'."

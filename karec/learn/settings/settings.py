@@ -184,6 +184,7 @@ class RunSettings(Settings, frozen=True):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: NonNegativeInt = 0  # threads of the CPU; 0: as many as torch finds
     checkpoint_steps: Count = 200  # steps between checkpoints
+    sharded_rows: Count = 1_000_000  # with --workers, they divide embedding tables of at least this many rows
     final_fit: bool = True  # after the test, fit the models that are published on the whole log
 
 

@@ -1,0 +1,100 @@
+"""Tests of checkpoints of several ranks: other numbers of ranks, full disks, damage, kills."""
+
+from shutil import copytree
+
+import numpy as np
+import pytest
+from rank_processes import (
+    run_ranks,
+    stored_bytes,
+    train_table,
+    train_until,
+    train_with_alarm,
+    train_with_full_disk,
+)
+
+from karec.learn.distributed.ranks import RankError
+from karec.learn.fit.checkpoint import CheckpointError, best_weights
+
+
+def assert_same_training(results, expected):
+    for weights, _, scores in results:
+        for name, value in expected[0].items():
+            np.testing.assert_allclose(weights[name], value, atol=1e-5)
+        np.testing.assert_allclose(scores, expected[2], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return run_ranks(2, train_table)[0]
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The checkpoint of two ranks that stopped in the second of three epochs."""
+    folder = tmp_path_factory.mktemp("ranks") / "interrupted"
+    run_ranks(2, train_until, folder, 11, "stop")
+    assert [path.name for path in folder.glob("step-*")] == [(folder / "current").read_text()]
+    assert (folder / "current").read_text() == "step-000000010"
+    return folder
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_checkpoint_of_two_ranks_resumes_on_one_and_three(tmp_path, interrupted, expected, n):
+    """With the states of both optimizers: else the next steps differ."""
+    folder = copytree(interrupted, tmp_path / "x")
+    assert_same_training(run_ranks(n, train_table, folder), expected)
+    weights = best_weights(tmp_path / "x.pt")["codes.table.weight"]  # for later trainings
+    np.testing.assert_allclose(weights, expected[0]["codes.table.weight"], atol=1e-5)
+
+
+def test_killed_ranks_resume_from_the_last_checkpoint(tmp_path, expected):
+    for step in (1, 5, 14):  # before a checkpoint, between two, after an epoch
+        run_ranks(2, train_until, tmp_path / "x", step, "die", step % 2)
+    assert_same_training(run_ranks(2, train_table, tmp_path / "x"), expected)
+
+
+@pytest.mark.long
+def test_rank_killed_at_20_random_moments_resumes(tmp_path, expected):
+    """Also while it writes a state, which it does after each step."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "x"
+    for kill in range(20):
+        seconds = generator.uniform(0.01, 0.4)
+        results = run_ranks(2, train_with_alarm, folder, seconds, kill % 2)
+        assert results[1 - kill % 2] is not None
+    assert_same_training(run_ranks(2, train_table, folder), expected)
+
+
+def test_full_disk_of_one_rank_leaves_the_state_before(tmp_path, expected):
+    folder = tmp_path / "x"
+    other, full = run_ranks(2, train_with_full_disk, folder, 1)
+    assert isinstance(full, OSError) and "rank 1 cannot write" in str(full)
+    assert isinstance(other, OSError | RankError)
+    assert [path.name for path in folder.glob("step-*")] == [(folder / "current").read_text()]
+    assert_same_training(run_ranks(2, train_table, folder), expected)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
+def test_damaged_checkpoint_is_refused_on_all_ranks(tmp_path, interrupted, damage):
+    folder = copytree(interrupted, tmp_path / "x")
+    path = next((folder / (folder / "current").read_text()).glob("__1_*"))
+    content = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        weight = run_ranks(2, stored_bytes, folder)[1]
+        content[content.index(weight)] ^= 1
+        path.write_bytes(content)
+    results = run_ranks(2, train_table, folder)
+    assert isinstance(results[1], CheckpointError) and str(folder) in str(results[1])
+    assert isinstance(results[0], CheckpointError | RankError)
+
+
+def test_state_without_pointer_is_not_used(tmp_path, interrupted, expected):
+    """A kill while a state is written leaves a folder that ``current`` does not name."""
+    folder = copytree(interrupted, tmp_path / "x")
+    (folder / "step-000000012").mkdir()
+    assert_same_training(run_ranks(2, train_table, folder), expected)
