@@ -30,6 +30,7 @@ MIN_RECALL = 0.95  # recall@K
 MIN_RECALL_WIDE = 0.99  # with tables of wide towers
 MAX_READ_FRACTION = 0.5  # of the lists; a source that would read more scans
 N_USERS = 400  # sampled
+SAMPLE = 8  # one item in so many shows if users with tables would read too many lists, at a tenth of the cost
 # standard errors by which the choosing half's recall must exceed MIN_RECALL, so that the other half's does
 # too
 ERRORS = 4
@@ -124,6 +125,18 @@ def build_measured_lists(index: ItemIndex, users: SampledUsers) -> MeasuredLists
     return MeasuredLists(INDEX, index.n_lists, n_probe, K, len(recalls), **means)
 
 
+def would_read_too_many(sample: ItemIndex, users: SampledUsers) -> bool:
+    """Builds the lists of ``sample`` and returns True if MAX_READ_FRACTION of them has too low a recall.
+
+    ``sample``: one in SAMPLE of the items of an index. ``users`` have tables.
+    """
+    sample.build_lists()
+    with sample.pinned() as view:
+        n_probe, k = max(int(MAX_READ_FRACTION * view.n_lists), 1), max(K // SAMPLE, 1)
+        recalls = _recalls(view, users, _exact(view, users, k), n_probe)
+    return bool(recalls.mean() + ERRORS * recalls.std() / np.sqrt(len(recalls)) < MIN_RECALL_WIDE)
+
+
 def _smallest_n_probe(
     view: IndexView, users: SampledUsers, min_recall: float, *, max_probe: int
 ) -> int | None:
@@ -148,10 +161,10 @@ def _smallest_n_probe(
     return high
 
 
-def _exact(view: IndexView, users: SampledUsers) -> NDArray[Any]:
-    return view.search(users.vectors, K, tables=users.tables).ids
+def _exact(view: IndexView, users: SampledUsers, k: int = K) -> NDArray[Any]:
+    return view.search(users.vectors, k, tables=users.tables).ids
 
 
 def _recalls(view: IndexView, users: SampledUsers, exact: NDArray[Any], n_probe: int) -> NDArray[Any]:
-    probed = view.search(users.vectors, K, n_probe=n_probe, tables=users.tables).ids
+    probed = view.search(users.vectors, exact.shape[1], n_probe=n_probe, tables=users.tables).ids
     return np.array([np.isin(best, ids).mean() for best, ids in zip(exact, probed, strict=True)])

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from karec.bundle import Bundle, publish_folder
 from karec.bundle.bundle import IDS
 from karec.bundle.item_types import KINDS
@@ -27,7 +29,13 @@ from karec.models.trees import copy_model
 from karec.refresh.communities import NONE, communities, ignored_pairs
 from karec.refresh.item_types import DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import build_index
-from karec.refresh.ivf_lists import MIN_ITEMS, SampledUsers, build_measured_lists
+from karec.refresh.ivf_lists import (
+    MIN_ITEMS,
+    SAMPLE,
+    SampledUsers,
+    build_measured_lists,
+    would_read_too_many,
+)
 from karec.times import Progress
 
 KEEP = 10  # versions that stay published
@@ -162,7 +170,15 @@ def measured_lists(index: ItemIndex, snapshot: Snapshot, encoder: Encoder, model
     """
     if len(index) < MIN_ITEMS or len(snapshot.users) < 2:  # one user chooses, one measures
         return {}
-    measured = build_measured_lists(index, SampledUsers.from_snapshot(snapshot, encoder, models))
+    users = SampledUsers.from_snapshot(snapshot, encoder, models)
+    if users.tables is not None:
+        ids = np.random.default_rng(0).permutation(index.ids)[: -(-len(index) // SAMPLE)]
+        rows, categories = snapshot.works.lookup(ids), index.schema.code_columns
+        codes = encoder.item_codes(snapshot, rows, categories)
+        sample = ItemIndex.build(ids, index.embeddings(index.lookup(ids)), codes=codes)
+        if would_read_too_many(sample, users):
+            return {}
+    measured = build_measured_lists(index, users)
     return {} if measured is None else measured.to_facts()
 
 

@@ -12,7 +12,15 @@ from karec.errors import BundleError
 from karec.index import CodeTable, ItemIndex
 from karec.refresh import ivf_lists as lists
 from karec.refresh import publish_run as publish
-from karec.refresh.ivf_lists import MIN_RECALL, MIN_RECALL_WIDE, K, SampledUsers, build_measured_lists
+from karec.refresh.ivf_lists import (
+    MIN_RECALL,
+    MIN_RECALL_WIDE,
+    SAMPLE,
+    K,
+    SampledUsers,
+    build_measured_lists,
+    would_read_too_many,
+)
 
 
 def gathered(n, seed):
@@ -66,6 +74,9 @@ def test_lists_of_wide_towers_are_compared_with_the_scan_of_the_whole_score(vect
     index = ItemIndex.build(np.arange(len(vectors)), vectors, codes=codes)
     tables = [{"tag": CodeTable(np.array([3], np.uint32), np.array([boost], np.float32))}] * 40
     users = SampledUsers(gathered(40, 2), tables)
+    sample = np.random.default_rng(0).permutation(len(vectors))[::SAMPLE]
+    part = ItemIndex.build(sample, vectors[sample], codes={"tag": codes["tag"][sample]})
+    assert would_read_too_many(part, users) == (not has_lists)
     measured = build_measured_lists(index, users)
     assert (measured is not None) == has_lists
     if measured is not None:

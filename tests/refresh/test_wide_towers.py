@@ -19,6 +19,7 @@ from karec.features.user_vectors import user_query, user_tables
 from karec.index import ItemIndex
 from karec.online.changed_items import ChangedItems, IndexUpdate
 from karec.pipeline.types import Request
+from karec.refresh import ivf_lists, publish_run
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.next_version import publish_next_version
 from karec.refresh.rolling import open_refresh
@@ -169,3 +170,12 @@ def test_bundle_of_wide_towers_without_code_columns_is_refused(before):
 def test_item_types_of_wide_towers_have_no_tables(before):
     assert not before.item_type("song").index.code_columns
     assert not before.item_type("song").cross_tables
+
+
+def test_wide_index_has_lists_only_if_a_sample_of_it_finds_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish_run, "MIN_ITEMS", 40)
+    monkeypatch.setattr(ivf_lists, "MAX_READ_FRACTION", 1.0)
+    assert publish_small_bundle(tmp_path / "all", is_wide=True).index.n_lists > 1
+    monkeypatch.setattr(ivf_lists, "MIN_RECALL_WIDE", 1.1)  # no sample finds as much
+    bundle = publish_small_bundle(tmp_path / "none", is_wide=True)
+    assert bundle.index.n_lists == 0 and "lists" not in bundle.facts
