@@ -81,6 +81,12 @@ def worker_pids(parent: int) -> list[int]:
     return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+def cpu_ms(pid: int) -> float:
+    """Returns the processor time of the threads of a process that still run."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(path.read_text(encoding="utf-8").split()[0]) for path in threads) / 1e6
+
+
 def pss_mib(parent: int) -> float:
     """Returns the Pss of a process and its children: n processes that share a page count 1/n of it."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
