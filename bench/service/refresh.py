@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--works", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--only-workers", action="store_true", help="Measure no statistics.")
     options = parser.parse_args()
     root, n = options.folder / "bundles", options.works
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ def main() -> None:
         report("publish", n, lambda: publish_repeated(options.bundles, root, n))
     config = options.folder / "karec.toml"
     config.write_text('bundle = "bundles"\n[scenes.home]\n')
-    for part, work in statistics(root):
+    for part, work in [] if options.only_workers else statistics(root):
         report(part, n, work)
     folder = Bundle.open(root, verify=False).path
     shutil.rmtree(library_folder(folder), ignore_errors=True)

@@ -24,7 +24,9 @@ def refresh_round(
     cpu_limit: CpuLimit | None = None,
     progress: Progress | None = None,
 ) -> dict[str, str]:
-    """Computes the shards of ``worker`` in one round over ``bundle``'s library. Returns the library's state.
+    """Computes the shards of ``worker`` in one round over ``bundle``'s library.
+
+    Returns the library's state as text, {"round": "NUMBER, unfinished"} if shards are missing.
 
     ``job``: see ``Refresh.start_round``. Raises DataError if another bundle becomes current meanwhile and the
     round has several workers: those of the job would refresh different bundles.
@@ -36,11 +38,11 @@ def refresh_round(
 
     with open_counters(settings, bundle) as counters, open_refresh(bundle, counters, worker) as refresh:
         current = refresh.start_round(_now_ms(), job=job)
-        refresh.run(current, cpu_limit, progress, is_current)
+        is_whole = refresh.run(current, cpu_limit, progress, is_current)
     if worker != ONLY and not is_current():
         raise DataError(f"{settings.bundle}: no longer {bundle.path.name}. Start all workers again.")
     remove_retired_libraries(bundle.path.parent)
-    return state_text(bundle)
+    return state_text(bundle) if is_whole else {"round": f"{current.number}, unfinished"}
 
 
 def state_text(bundle: Bundle) -> dict[str, str]:
