@@ -24,7 +24,9 @@ MAX_LIMIT = 2**31 - 1  # positions are int32
 def checked(name: str, source: int | str, values: Any, dtype: type[np.generic], casting: Any) -> Array:
     """Returns ``values`` as a contiguous (n,) array of ``dtype``. ValueError for another rank or dtype."""
     array = np.asarray(values)
-    if array.ndim != 1 or (array.size and not np.can_cast(array.dtype, dtype, casting)):
+    if array.ndim != 1 or (
+        array.dtype != dtype and array.size and not np.can_cast(array.dtype, dtype, casting)
+    ):
         raise ValueError(
             f"{name} of source {source} has shape {array.shape} and dtype {array.dtype}, "
             f"expected (n,) {dtype.__name__}"

@@ -12,7 +12,7 @@ from karec.errors import ContractError
 from karec.pipeline.checks import STAGE_ROLES, run_step, without
 from karec.pipeline.creator_arms import CreatorArms
 from karec.pipeline.deadline import RESERVED_STAGES, Clock, check_fallback
-from karec.pipeline.step import Selector, Step
+from karec.pipeline.step import Step
 from karec.pipeline.trace import RELAXED, FallbackReason, StepTrace
 from karec.pipeline.types import Candidates, Request
 
@@ -210,7 +210,7 @@ class _StageRun:
             len(after),
             n_unknown=after.n_unknown,
             reason=getattr(step, "reason", ""),
-            limit=step.k if isinstance(step, Selector) else None,
+            limit=getattr(step, "k", None) if step.role == "selector" else None,
             fallback=self.fallback,
         )
         return after, trace

@@ -34,6 +34,6 @@ def _best(scores: Array, k: int) -> Array:
     near = (
         np.arange(len(scores))
         if k >= len(scores)
-        else np.flatnonzero(negated <= np.partition(negated, k - 1)[k - 1])
+        else (negated <= np.partition(negated, k - 1)[k - 1]).nonzero()[0]
     )
-    return np.asarray(near[np.argsort(negated[near], kind="stable")][:k])
+    return np.asarray(near[negated[near].argsort(kind="stable")][:k])

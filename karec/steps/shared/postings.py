@@ -85,7 +85,7 @@ class Postings:
         if not len(self.keys):
             zeros = np.zeros(len(keys), np.int64)
             return Spans(self.rows, zeros, zeros, zeros)
-        positions = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        positions = np.minimum(self.keys.searchsorted(keys), len(self.keys) - 1)
         is_known = self.keys[positions] == keys
         begins = self.indptr[positions]
         stops = np.where(is_known, self.indptr[positions + 1], begins)

@@ -145,6 +145,6 @@ class Profile(Source):
         """Returns the values with the largest weights, and the number of items of the quota for each."""
         keys, which = np.unique(values, return_inverse=True)
         interest = np.bincount(which, weights=weights)
-        top = np.argsort(-interest, kind="stable")[: self.keys_per_facet]
+        top = (-interest).argsort(kind="stable")[: self.keys_per_facet]
         top = top[interest[top] > 0]
         return keys[top], interest[top] / interest[top].sum() * self.quota / len(self.facets)
