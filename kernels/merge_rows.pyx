@@ -3,7 +3,8 @@
 
 Algorithm  Each row of the index has a mark: which sources found it, and whether it is left out. One pass over the
            sources, in the order of merge_order.py, adds the items whose mark is 0. One pass over the output moves the
-           marks into `sources` and sets them to 0. Items without a row get numbers behind the rows.
+           marks into `sources` and sets them to 0. Items without a row get numbers behind the rows. The caller's rows are
+           not copied: a row that another thread changed after the check takes the mark behind the last one.
 Cost       O(sum of n_c): one mark is read and written per entry and per output item; 20 bytes per output item. The GIL
            is released. Marks have 8 bits if these are enough, else 16. Each thread keeps its own, 1 or 2 bytes per row,
            which are 0 between calls, so a call clears only what it used. Against the hash table with 1e5 ids: 0.4 of
@@ -35,8 +36,10 @@ cdef extern from *:
     #else
     #define karec_prefetch_mark(address) ((void)(address))
     #endif
+    #define karec_read_once(value) (*static_cast<const volatile int32_t*>(value))
     """
     void karec_prefetch_mark(const void* address) noexcept nogil
+    int32_t karec_read_once(const int32_t* value) noexcept nogil
 
 _thread_marks = threading.local()
 
@@ -52,6 +55,7 @@ cdef Py_ssize_t _walk(
     Mark bit,
     Py_ssize_t room,
     Py_ssize_t limit,
+    uint32_t n_marks,
     Mark* marks,
     int64_t* out_ids,
     float* out_scores,
@@ -61,21 +65,21 @@ cdef Py_ssize_t _walk(
 ) noexcept nogil:
     """Walks one source like _walk of merge.pyx."""
     cdef Py_ssize_t j = begin, end = n + most, full = min(end, room), first = length
-    cdef int32_t row
+    cdef uint32_t row
     cdef Mark mark
     while j < length and n < full:  # no branch on the mark: it would be mispredicted half the time
         karec_prefetch_mark(&marks[rows[min(j + AHEAD, length - 1)]])
-        row = rows[j]
+        row = min(<uint32_t>karec_read_once(&rows[j]), n_marks)
         mark = marks[row]
         marks[row] = mark | bit
         out_ids[n] = ids[j]
         out_scores[n] = scores[j]
-        out_rows[n] = row
+        out_rows[n] = <int32_t>row
         n += mark == 0
         j += 1
     while j < length and n < end and not (n == limit and j >= quota):
         karec_prefetch_mark(&marks[rows[min(j + AHEAD, length - 1)]])
-        row = rows[j]
+        row = min(<uint32_t>karec_read_once(&rows[j]), n_marks)
         mark = marks[row]
         marks[row] = mark | (bit & <Mark>(0 - <int>(mark != 0)))
         first = min(first, j if mark == 0 else length)
@@ -109,16 +113,17 @@ cdef class _RowWalk:
 
     cdef list ids, scores, rows
     cdef bint narrow
+    cdef uint32_t n_marks
     cdef uint8_t[::1] marks
     cdef uint16_t* wide_marks
     cdef int64_t[::1] out_ids
     cdef float[::1] out_scores
     cdef int32_t[::1] out_rows
 
-    def __init__(self, channels, out, marks):
+    def __init__(self, channels, out, uint32_t n_marks, marks):
         self.ids, self.scores, self.rows = channels
         self.out_ids, self.out_scores, self.out_rows = out
-        self.marks, self.narrow = marks, len(self.ids) <= NARROW
+        self.n_marks, self.marks, self.narrow = n_marks, marks, len(self.ids) <= NARROW
         self.wide_marks = <uint16_t*>&self.marks[0]
 
     def __call__(
@@ -135,12 +140,12 @@ cdef class _RowWalk:
             if self.narrow:
                 n = _walk[uint8_t](
                     &ids[0], &scores[0], &rows[0], length, begin, adds, quota, <uint8_t>(1 << c), room, most,
-                    &self.marks[0], &self.out_ids[0], &self.out_scores[0], &self.out_rows[0], n, &refused,
+                    self.n_marks, &self.marks[0], &self.out_ids[0], &self.out_scores[0], &self.out_rows[0], n, &refused,
                 )
             else:
                 n = _walk[uint16_t](
                     &ids[0], &scores[0], &rows[0], length, begin, adds, quota, <uint16_t>(1 << c), room, most,
-                    self.wide_marks, &self.out_ids[0], &self.out_scores[0], &self.out_rows[0], n, &refused,
+                    self.n_marks, self.wide_marks, &self.out_ids[0], &self.out_scores[0], &self.out_rows[0], n, &refused,
                 )
         return n, refused
 
@@ -192,8 +197,7 @@ def merge_rows(ids, scores, rows, n_rows, quotas, limit, floors=None, left_out=N
     if len(left_out) != len(left_out_rows):
         raise ValueError(f"left_out has shape {left_out.shape}, left_out_rows has shape {left_out_rows.shape}")
     ids.append(left_out)
-    rows.append(left_out_rows)
-    rows = [values.copy() for values in rows]  # a copy: another thread must not change rows after the check
+    rows.append(left_out_rows.copy())
     without = [_without_row(values, n_rows) for values in rows]
     n_marks = n_rows + _number(ids, rows, n_rows, without)
     if n_marks > MAX_LIMIT:
@@ -203,8 +207,8 @@ def merge_rows(ids, scores, rows, n_rows, quotas, limit, floors=None, left_out=N
     lengths = [len(values) for values in ids]
     capacity = most_merged(lengths, quotas, limit)
     out = tuple(np.empty(capacity, dtype) for dtype in (np.int64, np.float32, np.int32))
-    marks = _marks_thread_marks(n_marks * (1 if len(ids) <= NARROW else 2))
-    walk = _RowWalk((ids, scores, rows), out, marks)
+    marks = _marks_thread_marks((n_marks + 1) * (1 if len(ids) <= NARROW else 2))
+    walk = _RowWalk((ids, scores, rows), out, n_marks, marks)
     walk.mark_left_out(left_out_rows, True)
     n = filled(walk, lengths, quotas, limit, floors, 0)
     sources = walk.sources(n, n_rows)
@@ -214,15 +218,19 @@ def merge_rows(ids, scores, rows, n_rows, quotas, limit, floors=None, left_out=N
 
 
 def _number(ids, rows, n_rows, without):
-    """Writes numbers from n_rows on into `rows` for items without a row. Returns the number of such items."""
+    """Replaces arrays of `rows` by copies with numbers from n_rows on for items without a row. Returns their number."""
     if not any(without):
         return 0
     sources = [c for c, n_unknown in enumerate(without) if n_unknown]
+    for c in sources:
+        rows[c] = rows[c].copy()
     unknown = np.concatenate([ids[c][rows[c] < 0] for c in sources])
     items, number = np.unique(unknown, return_inverse=True)
     number = (n_rows + number).astype(np.int32)
     for c in sources:
-        rows[c][rows[c] < 0], number = number[: without[c]], number[without[c] :]
+        is_unknown = rows[c] < 0
+        n_unknown = np.count_nonzero(is_unknown)
+        rows[c][is_unknown], number = number[:n_unknown], number[n_unknown:]
     return len(items)
 
 
@@ -230,5 +238,5 @@ def _marks_thread_marks(n_bytes):
     """Returns at least `n_bytes` bytes of 0. The call stores them in `_thread_marks` again once all are 0, or drops them."""
     marks = _thread_marks.__dict__.pop("marks", None)
     if marks is None or len(marks) < n_bytes:
-        marks = np.zeros(n_bytes + 1, np.uint8)
+        marks = np.zeros(n_bytes, np.uint8)
     return marks
