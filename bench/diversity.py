@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+import numba_peers
 import numpy as np
 import pytest
 import workloads
@@ -87,6 +88,7 @@ def test_dpp(compare, size, kind):
         ways |= {
             "NumPy Gram–Schmidt": lambda: gram_schmidt(*args),
             "Numba, karec.kernels": lambda: numba_dpp.dpp_select(*args, alpha=ALPHA),
+            "Numba, lazy": lambda: numba_peers.lazy_dpp(*args, ALPHA, RIDGE),
         }
         ways = add_pyversity(ways, "dpp", *args)
     run_karec = lambda: dpp_select(*args, alpha=ALPHA, window=size.window)  # noqa: E731
@@ -119,7 +121,7 @@ def test_dpp_of_a_kernel_matrix(compare):
     compare("dpp: kernel matrix", "N=1000 k=100", run_karec, {"NumPy Cholesky": cholesky}, items=100_000)
 
 
-@pytest.mark.parametrize("size", [Dpp(100, 10, 64), Dpp(1000, 100, 64)], ids=str)
+@pytest.mark.parametrize("size", [Dpp(1, 1, 64), Dpp(100, 10, 64), Dpp(1000, 100, 64)], ids=str)
 @pytest.mark.parametrize("method", ["mmr", "ssd"])
 def test_marginal_relevance(compare, method, size):
     run_karec, numba = (
@@ -129,6 +131,8 @@ def test_marginal_relevance(compare, method, size):
     )
     args = *workloads.pool(size.n, size.dim), size.k
     ways = {"Numba, karec.kernels": lambda: numba(*args, diversity=DIVERSITY)}
+    if method == "mmr":
+        ways["Numba, lazy"] = lambda: numba_peers.lazy_mmr(*args, DIVERSITY)
     ways = add_pyversity(ways, method, *args)
     compare(method, str(size), lambda: run_karec(*args, diversity=DIVERSITY), ways, **costs(size))
 

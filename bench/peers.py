@@ -1,4 +1,4 @@
-"""Baselines of scoring.py from NumPy, FAISS, usearch, NumKong and Numba, each at its best settings.
+"""Baselines of scoring.py from NumPy, FAISS, usearch, NumKong, Numba and torch, each at its best settings.
 
 The extra `bench` installs FAISS, usearch and NumKong; a missing package is skipped. These baselines are
 slower and therefore omitted: usearch's exact search, Panorama with 2 and more levels, NumKong's `dot` on a
@@ -33,6 +33,8 @@ def package(name: str) -> Any:
         return None
     if name == "faiss":
         module.omp_set_num_threads(1)
+    elif name == "torch":
+        module.set_num_threads(1)
     return module
 
 
@@ -93,6 +95,14 @@ def row_searches(vectors: Floats, query: Floats, k: int) -> dict[str, RowSearch]
         methods["NumKong float16"] = lambda rows: rows[
             sampled_top_k(np.asarray(nk.dot(half_query[None], half[rows])).ravel(), k)
         ]
+    if torch := package("torch"):
+        items, user = (torch.from_numpy(array).to(torch.bfloat16) for array in (vectors, query))
+
+        def torch_rows(rows: Rows) -> object:
+            scores = items[torch.from_numpy(rows)] @ user
+            return rows[scores.topk(min(k, len(rows))).indices.numpy()]
+
+        methods["torch bf16"] = torch_rows
     return methods
 
 
@@ -109,12 +119,20 @@ def scans(vectors: Floats, query: Floats, k: int, int8: bool = False) -> dict[st
             panorama = faiss.IndexFlatIPPanorama(vectors.shape[1], 1, max(k, 1024))
             panorama.add(vectors)
             methods["FAISS Panorama"] = lambda: panorama.search(queries, k)
-    elif faiss:
-        coded = faiss.ScalarQuantizer.QT_8bit
-        quantized = faiss.IndexScalarQuantizer(vectors.shape[1], coded, faiss.METRIC_INNER_PRODUCT)
+        if torch := package("torch"):
+            items, user = (torch.from_numpy(array).to(torch.bfloat16) for array in (vectors, query))
+
+            def torch_scan() -> object:
+                return (items @ user).topk(k).indices.numpy()
+
+            methods["torch bf16"] = torch_scan
+    if faiss:
+        name, coded = ("FAISS SQ8", "QT_8bit") if int8 else ("FAISS SQfp16", "QT_fp16")
+        kind = getattr(faiss.ScalarQuantizer, coded)
+        quantized = faiss.IndexScalarQuantizer(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
         quantized.train(vectors[:100_000])
         quantized.add(vectors)
-        methods["FAISS SQ8"] = lambda: quantized.search(queries, k)
+        methods[name] = lambda: quantized.search(queries, k)
     return methods
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
+import numba_peers
 import numpy as np
 import pytest
 import workloads
@@ -12,9 +15,8 @@ from karec.kernels.merge_rows import merge_rows
 from karec.pipeline.masks import MaskCache
 from karec.where import Where
 
-SOURCES, QUOTA, LIMIT = 10, 20_000, 100_000
+LIMIT = 100_000  # items of a merge
 TEXT = 18  # bytes of a text id
-NO_SCORES = np.zeros(QUOTA, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +25,24 @@ def index():
     return ItemIndex.build(workloads.item_ids(n), workloads.item_vectors(n))
 
 
-@pytest.mark.parametrize("n", [1000, 100_000, 300_000])
+@pytest.mark.parametrize("n", [1, 100, 1000, 10_000, 100_000, 300_000])
 def test_lookup_of_ids(compare, index, n):
-    ids = workloads.item_ids(workloads.N_ITEMS)
-    queried = np.random.default_rng(n).choice(ids, n)
+    """Each call looks up other ids: of repeated ones the processor learns the branches of a hash table."""
+    ids, rng = workloads.item_ids(workloads.N_ITEMS), np.random.default_rng(n)
+    draws = cycle([rng.choice(ids, n) for _ in range(64 if n <= 1000 else 8)])
     order = np.argsort(ids)
     ordered = ids[order]
     row_of = dict(zip(ids.tolist(), range(len(ids)), strict=True))
-    id_list = queried.tolist()
+    id_list = next(draws).tolist()
+    table, shift = numba_peers.hash_table(ids)
+    assert np.array_equal(numba_peers.find_rows(table, shift, np.array(id_list)), index.lookup(id_list))
     ways = {
-        "NumPy searchsorted": lambda: order[np.searchsorted(ordered, queried)],
+        "NumPy searchsorted": lambda: order[np.searchsorted(ordered, next(draws))],
         "Python dict": lambda: [row_of[item_id] for item_id in id_list],
+        "Numba hash table": lambda: numba_peers.find_rows(table, shift, next(draws)),
     }
     size = f"{n:,} of {len(ids):.0e} ids"
-    compare("recall: lookup of ids", size, lambda: index.lookup(queried), ways, items=n)
+    compare("recall: lookup of ids", size, lambda: index.lookup(next(draws)), ways, items=n)
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +114,12 @@ def test_lookup_of_text_ids(compare, tmp_path):
     compare("recall: numbers of text ids", size, lambda: ids.numbers(names), ways, items=n_names)
 
 
-@pytest.fixture(scope="module")
-def rows_of_sources():
-    """Rows of each source, best first: items that many sources find are drawn more often."""
+def rows_of_sources(n_sources, quota):
+    """Returns rows of each source, best first: items that many sources find are drawn more often."""
     rng, n = np.random.default_rng(0), workloads.N_ITEMS
-    draws = ((n * rng.random(2 * QUOTA) ** 2).astype(np.int32) for _ in range(SOURCES))
+    draws = ((n * rng.random(2 * quota) ** 2).astype(np.int32) for _ in range(n_sources))
     return [
-        np.ascontiguousarray(rows[np.sort(np.unique(rows, return_index=True)[1])][:QUOTA]) for rows in draws
+        np.ascontiguousarray(rows[np.sort(np.unique(rows, return_index=True)[1])][:quota]) for rows in draws
     ]
 
 
@@ -131,19 +136,26 @@ def numpy_merge(parts, bits):
     return rows[:LIMIT], sources[:LIMIT]
 
 
+@pytest.mark.parametrize(("n_sources", "quota"), [(6, 33_000), (10, 20_000)])
 @pytest.mark.parametrize("key", ["rows", "ids"])
-def test_merge(compare, rows_of_sources, key):
-    ids = [workloads.item_ids(workloads.N_ITEMS)[rows] for rows in rows_of_sources]
-    scores = [NO_SCORES[: len(rows)] for rows in rows_of_sources]
-    quotas, entries = [QUOTA] * SOURCES, sum(map(len, rows_of_sources))
+def test_merge(compare, key, n_sources, quota):
+    row_lists = rows_of_sources(n_sources, quota)
+    ids = [workloads.item_ids(workloads.N_ITEMS)[rows] for rows in row_lists]
+    scores = [np.zeros(len(rows), np.float32) for rows in row_lists]
+    quotas, entries = [quota] * n_sources, sum(map(len, row_lists))
     bits = np.zeros(workloads.N_ITEMS, np.uint32)
     if key == "rows":
-        run_karec = lambda: merge_rows(ids, scores, rows_of_sources, workloads.N_ITEMS, quotas, LIMIT)  # noqa: E731
-        ways = {"NumPy, array of all items": lambda: numpy_merge(rows_of_sources, bits)}
-        assert np.array_equal(run_karec()[2], numpy_merge(rows_of_sources, bits)[0])
+        parts, marks = (tuple(ids), tuple(scores), tuple(row_lists)), np.zeros(len(bits), np.uint16)
+        run_karec = lambda: merge_rows(*map(list, parts), workloads.N_ITEMS, quotas, LIMIT)  # noqa: E731
+        ways = {
+            "NumPy, array of all items": lambda: numpy_merge(row_lists, bits),
+            "Numba, marks": lambda: numba_peers.merge_by_rows(*parts, marks, LIMIT),
+        }
+        for way in ways.values():
+            assert any(np.array_equal(run_karec()[2], part) for part in way())
     else:
         run_karec = lambda: merge_channels(ids, scores, quotas, LIMIT)  # noqa: E731
         ways = {"NumPy unique": lambda: np.unique(np.concatenate(ids), return_index=True)}
     compare(
-        f"recall: merge by {key}", f"{SOURCES} sources, {entries:,} entries", run_karec, ways, items=entries
+        f"recall: merge by {key}", f"{n_sources} sources, {entries:,} entries", run_karec, ways, items=entries
     )

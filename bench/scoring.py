@@ -38,7 +38,7 @@ def gather_costs(n: int, dtype: str, dim: int = DIM) -> dict[str, float | str]:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("n", [100, *workloads.N_CANDIDATES])
+@pytest.mark.parametrize("n", [1, 100, 1_000, *workloads.N_CANDIDATES])
 def test_search_rows(compare, n, dtype):
     index, query, k = index_of(workloads.N_ITEMS, dtype), workloads.queries(1)[0], min(K, n)
     draws = cycle(workloads.candidate_rows(n, workloads.N_ITEMS))
@@ -111,7 +111,8 @@ def test_scores_without_top_k(compare, n):
 
 @pytest.mark.parametrize(
     ("n", "dim", "dtype"),
-    [(0, 64, "float16"), (0, 64, "float32"), (0, 64, "int8"), (10_000, 64, "float16")]
+    [(0, 64, "float16"), (0, 64, "float32"), (0, 64, "int8")]
+    + [(n, 64, "float16") for n in (1_000, 10_000)]
     + [(100_000, dim, dtype) for dim, dtype in ((16, "float16"), (16, "int8"), (256, "float16"))],
 )
 def test_scan_of_one_query(compare, n, dim, dtype):
