@@ -118,8 +118,7 @@ def dpp_select(
         fill=fill,
     )
     relevance = scale_relevance(relevance, standardise)
-    with np.errstate(over="ignore"):  # a value that float32 cannot hold is refused as infinity
-        return DiversityResult(*library.dpp_select(vectors, relevance, positive("k", k), **options))
+    return DiversityResult(*library.dpp_select(vectors, relevance, positive("k", k), **options))
 
 
 def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -> DiversityResult:

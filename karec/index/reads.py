@@ -212,7 +212,6 @@ class IndexReads:
         """
         by_version = list_queries(queries)
         by_column = list_tables(tables, by_version, self._native)
-        is_single = all(array.ndim == 1 for _, array in by_version)
         if ids is None and rows is None:
             n_probe = None if n_probe is None else whole("n_probe", n_probe)
             if mask is not None and where is not None:
@@ -225,18 +224,16 @@ class IndexReads:
             self._check_candidates(ids, rows)
             found = self._native.search(by_version, by_column, ids, rows, whole("k", k))
         scores, found_ids, found_rows, positions, counts = found
-        generation = counts[0][2] if counts else self.generation
-        return SearchResult(
-            scores,
-            found_ids,
-            Rows.from_array(found_rows, generation, self._index),
-            positions,
-            sum([count[0] for count in counts]),
-            generation,
-            sum([count[1] for count in counts]),
-            None if is_single else np.array([count[3] for count in counts], np.int64),
-            self._reference,
-        )
+        n_found = None
+        if scores.ndim == 1:
+            n_unknown, n_blocked, generation, _ = counts[0]
+        else:
+            n_unknown, n_blocked = sum([count[0] for count in counts]), sum([count[1] for count in counts])
+            generation = counts[0][2] if counts else self.generation
+            n_found = np.array([count[3] for count in counts], np.int64)
+        tagged_rows = Rows.from_array(found_rows, generation, self._index)
+        counted = n_unknown, generation, n_blocked, n_found
+        return SearchResult(scores, found_ids, tagged_rows, positions, *counted, self._reference)
 
     def compile_filter(self, where: Where | None, codes: Codes = EMPTY) -> library.Filter:
         """Returns the native filter of a condition, for ``IndexView.mask``; None: of all items.
@@ -303,8 +300,7 @@ class IndexReads:
         check_index(rows, self._index)
         native_options = check_dpp_options(**options)
         relevance = scale_relevance(relevance, options.get("standardise", False))
-        with np.errstate(over="ignore"):  # a value that float32 cannot hold is refused as infinity
-            return DiversityResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native_options))
+        return DiversityResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native_options))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """Returns (N, D) the vectors of ``rows`` (N,), zeros for row −1 and rows of removed items.

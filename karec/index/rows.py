@@ -23,8 +23,8 @@ class Rows(np.ndarray[tuple[int, ...], np.dtype[np.int32]]):
     index       object shared by an ``ItemIndex`` and its views and by no other index, None if unknown
     """
 
-    generation: int
-    index: object | None
+    generation: int = 0
+    index: object | None = None
 
     @classmethod
     def from_array(cls, rows: NDArray[np.int32], generation: int, index: object | None) -> Rows:
@@ -39,9 +39,9 @@ class Rows(np.ndarray[tuple[int, ...], np.dtype[np.int32]]):
         return Rows.from_array(rows, self.generation, self.index)
 
     def __array_finalize__(self, source: Any) -> None:
-        is_tagged = isinstance(source, Rows)
-        self.generation = source.generation if is_tagged else 0
-        self.index = source.index if is_tagged else None
+        if isinstance(source, Rows):
+            self.generation = source.generation
+            self.index = source.index
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         """Returns the result of a ufunc as a plain array: values computed from rows need not be rows."""

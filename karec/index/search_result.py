@@ -51,6 +51,31 @@ class SearchResult:
     n_found: NDArray[np.int64] | None = None
     reader: weakref.ref[VectorReader] | None = field(default=None, repr=False)
 
+    def __init__(
+        self,
+        scores: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        rows: Rows,
+        positions: NDArray[np.int64],
+        n_unknown: int,
+        generation: int,
+        n_blocked: int = 0,
+        n_found: NDArray[np.int64] | None = None,
+        reader: weakref.ref[VectorReader] | None = None,
+    ) -> None:
+        # One update: the fields of a frozen dataclass one by one take longer than the search of a few items.
+        self.__dict__.update(
+            scores=scores,
+            ids=ids,
+            rows=rows,
+            positions=positions,
+            n_unknown=n_unknown,
+            generation=generation,
+            n_blocked=n_blocked,
+            n_found=n_found,
+            reader=reader,
+        )
+
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter((self.scores, self.ids))
 

@@ -50,7 +50,7 @@ def list_queries(
 
     Raises ValueError for a mapping without entries.
     """
-    if not isinstance(queries, Mapping):
+    if isinstance(queries, np.ndarray) or not isinstance(queries, Mapping):
         return [(None, np.asarray(queries))]
     if not queries:
         raise ValueError("queries is {}, expected an array or {model version: array}")

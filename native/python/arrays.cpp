@@ -23,7 +23,20 @@ py::array convert(py::handle value, py::handle dtype, int layout) {
 
 template <class T>
 Input<T> to_input(const py::array& array) {
-    return Input<T>(convert(array, py::dtype::of<T>(), kReadable));
+    constexpr int kFlags = NumpyApi::NPY_ARRAY_C_CONTIGUOUS_ | NumpyApi::NPY_ARRAY_ALIGNED_;
+    const py::dtype dtype = py::dtype::of<T>();
+    const bool is_readable = Py_TYPE(array.ptr()) == NumpyApi::get().PyArray_Type_ && array.dtype().is(dtype) &&
+                             (array.flags() & kFlags) == kFlags;
+    return Input<T>(is_readable ? array : convert(array, dtype, kReadable));
+}
+
+// float64 values that float32 cannot hold become infinite, which the library rejects; NumPy would warn of them.
+py::array to_float32(const py::array& array) {
+    if (array.dtype().kind() != 'f' || array.itemsize() <= 4) return to_input<float>(array).array;
+    const auto wide = to_input<double>(array);
+    Output<float> narrow({array.shape(), array.shape() + array.ndim()});
+    std::ranges::transform(wide.span(), narrow.span().begin(), [](double x) { return static_cast<float>(x); });
+    return narrow.array;
 }
 
 py::array to_readable(const py::array& array) {
@@ -43,15 +56,14 @@ std::string expected_shape(const std::vector<Dim>& expected) {
     return text + (expected.size() == 1 ? ",)" : ")");
 }
 
-void check_shape(const py::array& array, const char* name, const std::vector<Dim>& expected,
-                 const std::string& reason) {
+void check_shape(const py::array& array, const char* name, const std::vector<Dim>& expected, const Reason& reason) {
     bool fits = array.ndim() == static_cast<py::ssize_t>(expected.size());
     for (std::size_t axis = 0; fits && axis < expected.size(); ++axis) {
         fits = expected[axis].fits(array.shape(static_cast<py::ssize_t>(axis)));
     }
     if (fits) return;
     throw py::value_error(std::string(name) + " has shape " + shape_of(array) + ", expected " +
-                          expected_shape(expected) + (reason.empty() ? "" : " as " + reason));
+                          expected_shape(expected) + (reason.is_empty() ? "" : " as " + reason.text()));
 }
 
 // NumPy gives an empty list the dtype float64: empty arrays of any dtype pass.
@@ -61,7 +73,7 @@ void check_kind(const py::array& array, const char* name, const char* kinds, con
                           ", expected " + expected);
 }
 
-py::array to_checked_array(py::handle value, const char* name, const std::vector<Dim>& shape, const std::string& reason,
+py::array to_checked_array(py::handle value, const char* name, const std::vector<Dim>& shape, const Reason& reason,
                            const char* kinds, const char* dtype) {
     py::array array = to_array(value, name);
     check_shape(array, name, shape, reason);
@@ -110,11 +122,16 @@ void raise_unless_ok(const Status& status) {
     }
 }
 
+std::string Reason::text() const {
+    return name_ == nullptr ? text_ : std::string(name_) + " has shape " + shape_of(array_);
+}
+
 std::string shape_of(const py::array& array) {
     return py::str(array.attr("shape")).cast<std::string>();
 }
 
 py::array to_array(py::handle value, const char* name) {
+    if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
     try {
         return convert(value, {}, kAnyLayout);
     } catch (py::error_already_set& error) {
@@ -125,23 +142,22 @@ py::array to_array(py::handle value, const char* name) {
     }
 }
 
-Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                           const std::string& reason) {
-    return to_input<float>(to_checked_array(value, name, expected, reason, "fiub", "float32"));
+Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected, const Reason& reason) {
+    return Input<float>(to_float32(to_checked_array(value, name, expected, reason, "fiub", "float32")));
 }
 
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
-    return to_input<double>(to_checked_array(value, name, expected, "", "fiub", "float64"));
+    return to_input<double>(to_checked_array(value, name, expected, {}, "fiub", "float64"));
 }
 
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                                const std::string& reason) {
+                                const Reason& reason) {
     const py::array array = to_array(value, name);
     return to_input<std::int64_t>(to_checked_array(array, name, expected, reason, integer_kinds(array), "int64"));
 }
 
 Input<std::int64_t> key_input(py::handle value, const char* name) {
-    return to_input<std::int64_t>(to_checked_array(value, name, {"N"}, "", "iu", "integers"));
+    return to_input<std::int64_t>(to_checked_array(value, name, {"N"}, {}, "iu", "integers"));
 }
 
 RowsInput rows_input(py::handle value) {
@@ -150,7 +166,7 @@ RowsInput rows_input(py::handle value) {
     if (Py_TYPE(array.ptr()) != NumpyApi::get().PyArray_Type_) {
         generation = cast_argument<std::uint64_t>(py::getattr(array, "generation", py::int_(0)), "rows.generation");
     }
-    to_checked_array(array, "rows", {"N"}, "", integer_kinds(array), "int32");
+    to_checked_array(array, "rows", {"N"}, {}, integer_kinds(array), "int32");
     if (array.dtype().kind() != 'i' || array.itemsize() > 4) {
         const Input<std::int64_t> wide = to_input<std::int64_t>(array);
         const auto values = wide.span();
@@ -163,7 +179,7 @@ RowsInput rows_input(py::handle value) {
     return {to_input<std::int32_t>(array), generation};
 }
 
-Input<std::uint32_t> code_input(py::handle value, const std::string& name, Dim expected, const std::string& reason) {
+Input<std::uint32_t> code_input(py::handle value, const std::string& name, Dim expected, const Reason& reason) {
     const py::array array = to_checked_array(value, name.c_str(), {expected}, reason, "iu", "uint32");
     if (array.dtype().kind() == 'u' && array.itemsize() <= 4) return to_input<std::uint32_t>(array);
     const Input<std::int64_t> wide = to_input<std::int64_t>(array);
@@ -177,25 +193,24 @@ Input<std::uint32_t> code_input(py::handle value, const std::string& name, Dim e
 }
 
 Input<std::uint8_t> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
-    return Input<std::uint8_t>(to_input<bool>(to_checked_array(value, name, expected, "", "b", "bool")).array);
+    return Input<std::uint8_t>(to_input<bool>(to_checked_array(value, name, expected, {}, "b", "bool")).array);
 }
 
 Input<std::uint8_t> byte_input(py::handle value, const char* name) {
     const py::array array = to_array(value, name);
-    return to_input<std::uint8_t>(to_checked_array(array, name, {"B"}, "", array.itemsize() == 1 ? "u" : "", "uint8"));
+    return to_input<std::uint8_t>(to_checked_array(array, name, {"B"}, {}, array.itemsize() == 1 ? "u" : "", "uint8"));
 }
 
-MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                         const std::string& reason) {
+MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected, const Reason& reason) {
     py::array array = to_checked_array(value, name, expected, reason, "fiub", "float32 or float16");
     const bool is_float16 = array.dtype().kind() == 'f' && array.itemsize() == 2;
-    array = is_float16 ? to_readable(array) : convert(array, py::dtype::of<float>(), kReadable);
+    array = is_float16 ? to_readable(array) : to_float32(array);
     const MatrixView view{array.data(), static_cast<std::size_t>(array.shape(0)),
                           static_cast<std::size_t>(array.shape(1)), is_float16 ? DType::float16 : DType::float32};
     return {std::move(array), view};
 }
 
-ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const std::string& reason) {
+ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const Reason& reason) {
     const py::array given = to_array(value, name.c_str());
     check_shape(given, name.c_str(), {expected}, reason);
     const auto dtype = dtype_of(given);

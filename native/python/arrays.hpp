@@ -67,6 +67,22 @@ struct Dim {
     const char* letter = nullptr;
 };
 
+// Why an input must have its shape, for messages; as a text, or as "NAME has shape SHAPE". The second is written only
+// for a message: it takes longer than the check.
+class Reason {
+  public:
+    Reason() = default;
+    Reason(std::string text) : text_(std::move(text)) {}
+    Reason(const char* name, const py::array& array) : name_(name), array_(array) {}
+    bool is_empty() const { return name_ == nullptr && text_.empty(); }
+    std::string text() const;
+
+  private:
+    std::string text_;
+    const char* name_ = nullptr;
+    py::array array_;
+};
+
 // A checked input of at most 3 axes. `array` keeps the memory alive; the span may be used without the GIL.
 template <class T>
 class Input {
@@ -98,10 +114,10 @@ class Input {
 // Inputs that are C-contiguous, aligned and in native byte order; no copy if the array is so already. `reason` is
 // appended to the message about a wrong shape. Integers become floats, but floats never become integers.
 Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                           const std::string& reason = "");
+                           const Reason& reason = {});
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected);
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                                const std::string& reason = "");
+                                const Reason& reason = {});
 // (N,) integers of any type as keys of a table: uint64 wraps around.
 Input<std::int64_t> key_input(py::handle value, const char* name);
 // The bytes of a bool array: 0 is false, any other value is true. NumPy lets a caller store any byte, and a C++ `bool`
@@ -109,8 +125,7 @@ Input<std::int64_t> key_input(py::handle value, const char* name);
 Input<std::uint8_t> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected);
 
 // uint32, or other integers that are in its range.
-Input<std::uint32_t> code_input(py::handle value, const std::string& name, Dim expected,
-                                const std::string& reason = "");
+Input<std::uint32_t> code_input(py::handle value, const std::string& name, Dim expected, const Reason& reason = {});
 
 // (N,) uint8.
 Input<std::uint8_t> byte_input(py::handle value, const char* name);
@@ -128,14 +143,14 @@ struct MatrixInput {
     MatrixView view;
 };
 MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,
-                         const std::string& reason = "");
+                         const Reason& reason = {});
 
 // (N,) integers, floats or booleans in their own dtype.
 struct ColumnInput {
     py::array array;
     Column view;  // its name is the caller's
 };
-ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const std::string& reason = "");
+ColumnInput column_input(py::handle value, const std::string& name, Dim expected, const Reason& reason = {});
 
 // A new array, and its elements.
 template <class T>

@@ -21,9 +21,16 @@ std::optional<std::size_t> positive_or_none(std::optional<py::ssize_t> value, co
     return positive(*value, name);
 }
 
+// The value of a key that the Python caller always gives.
+py::handle entry(const py::dict& options, const char* name) {
+    PyObject* const value = PyDict_GetItemString(options.ptr(), name);
+    if (value == nullptr) throw py::key_error(name);
+    return value;
+}
+
 template <class T>
-T option(const py::kwargs& options, const char* name) {
-    return cast_argument<T>(options[name], name);
+T option(const py::dict& options, const char* name) {
+    return cast_argument<T>(entry(options, name), name);
 }
 
 py::ssize_t smaller(std::size_t k, py::ssize_t n) {
@@ -33,24 +40,24 @@ py::ssize_t smaller(std::size_t k, py::ssize_t n) {
 // Relevance and SelectionOptions of N items. Their arrays stay alive while the library reads them.
 struct SelectionInput {
     // `reason` explains the expected shapes in messages.
-    SelectionInput(py::ssize_t n, py::ssize_t dim, const std::string& reason, py::handle relevance,
-                   const py::kwargs& options, SelectionOptions& selection)
+    SelectionInput(py::ssize_t n, py::ssize_t dim, const Reason& reason, py::handle relevance, const py::dict& options,
+                   SelectionOptions& selection)
         : relevance_input(float32_input(relevance, "relevance", {n}, reason)),
           weights(option<std::vector<double>>(options, "facet_weights")) {
         selection.window = positive_or_none(option<std::optional<py::ssize_t>>(options, "window"), "window");
-        if (!options["shown"].is_none()) {
-            shown = matrix_input(options["shown"], "shown", {"M", dim}, reason);
+        if (!entry(options, "shown").is_none()) {
+            shown = matrix_input(entry(options, "shown"), "shown", {"M", dim}, reason);
             selection.shown = shown.view;
         }
         const auto n_facets = static_cast<py::ssize_t>(weights.size());
         selection.facet_weights = weights;
-        if (!options["facets"].is_none()) {
-            facets = int64_input(options["facets"], "facets", {n_facets, n}, reason);
+        if (!entry(options, "facets").is_none()) {
+            facets = int64_input(entry(options, "facets"), "facets", {n_facets, n}, reason);
             selection.facets = facets.span();
         }
-        if (options["shown_facets"].is_none()) return;
+        if (entry(options, "shown_facets").is_none()) return;
         const auto n_shown = static_cast<py::ssize_t>(selection.shown.rows);
-        shown_facets = int64_input(options["shown_facets"], "shown_facets", {n_facets, n_shown},
+        shown_facets = int64_input(entry(options, "shown_facets"), "shown_facets", {n_facets, n_shown},
                                    "there are " + std::to_string(n_facets) + " facet_weights and " +
                                        std::to_string(n_shown) + " rows of shown");
         selection.shown_facets = shown_facets.span();
@@ -65,7 +72,7 @@ struct SelectionInput {
     MatrixInput shown;
 };
 
-DppOptions read_numbers(const py::kwargs& given) {
+DppOptions read_numbers(const py::dict& given) {
     DppOptions options;
     options.alpha = option<double>(given, "alpha");
     options.ridge = option<double>(given, "ridge");
@@ -79,14 +86,14 @@ DppOptions read_numbers(const py::kwargs& given) {
 }
 
 struct DppInput {
-    DppInput(py::ssize_t n, py::ssize_t dim, const std::string& reason, py::handle relevance, const py::kwargs& given)
+    DppInput(py::ssize_t n, py::ssize_t dim, const Reason& reason, py::handle relevance, const py::dict& given)
         : options(read_numbers(given)), selection(n, dim, reason, relevance, given, options) {
-        if (!given["weights"].is_none()) {
-            weights = float32_input(given["weights"], "weights", {n}, reason);
+        if (!entry(given, "weights").is_none()) {
+            weights = float32_input(entry(given, "weights"), "weights", {n}, reason);
             options.weights = weights.span();
         }
-        if (!given["types"].is_none()) {
-            types = int64_input(given["types"], "types", {n}, reason);
+        if (!entry(given, "types").is_none()) {
+            types = int64_input(entry(given, "types"), "types", {n}, reason);
             options.types = types.span();
         }
     }
@@ -108,6 +115,9 @@ py::tuple to_dpp_result(std::size_t k, py::ssize_t n, const Select& select) {
         return select(index_span, gain_span);
     }();
     raise_unless_ok(count.status());
+    if (count->selected == index_span.size()) {
+        return py::make_tuple(indices.array, gains.array, count->log_det, count->n_dpp);
+    }
     const py::slice selected(0, static_cast<py::ssize_t>(count->selected), 1);
     return py::make_tuple(indices.array[selected], gains.array[selected], count->log_det, count->n_dpp);
 }
@@ -116,7 +126,7 @@ py::tuple bind_dpp_select(py::handle embeddings, py::handle relevance, py::ssize
     const std::size_t max_picks = positive(k, "k");
     const auto items = matrix_input(embeddings, "embeddings", {"N", "D"});
     const py::ssize_t n = items.array.shape(0);
-    const DppInput input(n, items.array.shape(1), "embeddings has shape " + shape_of(items.array), relevance, options);
+    const DppInput input(n, items.array.shape(1), {"embeddings", items.array}, relevance, options);
     return to_dpp_result(max_picks, n, [&](auto indices, auto gains) {
         return dpp_select(items.view, input.selection.relevance(), input.options, indices, gains);
     });
@@ -127,8 +137,7 @@ py::tuple bind_dpp_select_rows(const IndexView& view, py::handle rows, py::handl
     const std::size_t max_picks = positive(k, "k");
     const auto items = rows_input(rows);
     const py::ssize_t n = items.shape(0);
-    const DppInput input(n, static_cast<py::ssize_t>(view.dim()), "rows has shape " + shape_of(items.array), relevance,
-                         options);
+    const DppInput input(n, static_cast<py::ssize_t>(view.dim()), {"rows", items.array}, relevance, options);
     return to_dpp_result(max_picks, n, [&](auto indices, auto gains) {
         return view.dpp_select(items.rows(), input.selection.relevance(), input.options, indices, gains);
     });
@@ -155,8 +164,7 @@ py::tuple bind_mmr_ssd_select(py::handle embeddings, py::handle relevance, py::s
     const py::ssize_t n = items.array.shape(0);
     MmrSsdOptions options;
     options.diversity = diversity;
-    const SelectionInput input(n, items.array.shape(1), "embeddings has shape " + shape_of(items.array), relevance,
-                               given, options);
+    const SelectionInput input(n, items.array.shape(1), {"embeddings", items.array}, relevance, given, options);
     Output<std::int64_t> indices({smaller(max_picks, n)});
     Output<double> scores({smaller(max_picks, n)});
     const auto index_span = indices.span();

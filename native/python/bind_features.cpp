@@ -94,7 +94,7 @@ class CrossArrays {
         const py::ssize_t width = codes.shape(1);
         const py::array lists = to_array(history, "history");
         n_users_ = lists.ndim() > 0 && lists.shape(0) == 1 ? 1 : n_items_;
-        const std::string reason = "items has shape " + shape_of(codes.array);
+        const Reason reason("items", codes.array);
         const auto add_list = [&](py::handle list, const char* name, const std::vector<Dim>& shape) {
             return add(int64_input(list, name, shape, reason));
         };
@@ -157,7 +157,7 @@ class CrossArrays {
         }
     }
 
-    void read_affinities(const py::tuple& parts, py::ssize_t width, const std::string& reason) {
+    void read_affinities(const py::tuple& parts, py::ssize_t width, const Reason& reason) {
         if (parts.size() != 4) {
             throw py::value_error("affinities has " + std::to_string(parts.size()) + " parts, expected 4");
         }

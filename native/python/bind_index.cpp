@@ -17,7 +17,7 @@ using Columns = std::vector<std::pair<std::string, py::object>>;
 // Views of the columns; `arrays` keeps their memory alive.
 std::vector<Column> to_columns(const Columns& columns, const Input<std::int64_t>& ids, std::vector<py::array>& arrays) {
     std::vector<Column> views;
-    const std::string reason = "ids has shape " + shape_of(ids.array);
+    const Reason reason("ids", ids.array);
     for (const auto& [name, column] : columns) {
         ColumnInput input = column_input(column, "column '" + name + "'", ids.shape(0), reason);
         views.push_back({name, input.view.dtype, input.view.bytes});
@@ -30,7 +30,7 @@ std::vector<Column> to_columns(const Columns& columns, const Input<std::int64_t>
 std::vector<Column> to_code_columns(const Columns& columns, const Input<std::int64_t>& ids,
                                     std::vector<py::array>& arrays) {
     std::vector<Column> views;
-    const std::string reason = "ids has shape " + shape_of(ids.array);
+    const Reason reason("ids", ids.array);
     for (const auto& [name, column] : columns) {
         auto input = code_input(column, "codes of '" + name + "'", ids.shape(0), reason);
         views.push_back({name, DType::uint32, std::as_bytes(input.span())});
@@ -51,8 +51,7 @@ ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype,
     ItemIndex::BuildOptions options;
     options.dtype = to_stored_dtype(dtype);
     const auto keys = int64_input(ids, "ids", {"N"});
-    const auto vectors =
-        matrix_input(embeddings, "embeddings", {keys.shape(0), "D"}, "ids has shape " + shape_of(keys.array));
+    const auto vectors = matrix_input(embeddings, "embeddings", {keys.shape(0), "D"}, {"ids", keys.array});
     std::vector<py::array> column_arrays;
     const std::vector<Column> views = to_columns(columns, keys, column_arrays);
     const std::vector<Column> code_views = to_code_columns(codes, keys, column_arrays);
@@ -67,9 +66,8 @@ ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype,
 void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Columns& columns, const Columns& codes,
             std::int64_t model_version, std::uint64_t space_id) {
     const auto keys = int64_input(ids, "ids", {"N"});
-    const auto vectors =
-        matrix_input(embeddings, "embeddings", {keys.shape(0), static_cast<py::ssize_t>(index.pinned().dim())},
-                     "ids has shape " + shape_of(keys.array));
+    const auto vectors = matrix_input(
+        embeddings, "embeddings", {keys.shape(0), static_cast<py::ssize_t>(index.pinned().dim())}, {"ids", keys.array});
     std::vector<py::array> column_arrays;
     const std::vector<Column> views = to_columns(columns, keys, column_arrays);
     const std::vector<Column> code_views = to_code_columns(codes, keys, column_arrays);
@@ -89,7 +87,7 @@ std::size_t write(ItemIndex& index, py::handle ids) {
 
 std::size_t adjust(ItemIndex& index, py::handle ids, const py::object& scale, const py::object& offset) {
     const auto keys = int64_input(ids, "ids", {"N"});
-    const std::string reason = "ids has shape " + shape_of(keys.array);
+    const Reason reason("ids", keys.array);
     const auto read = [&](const py::object& value, const char* name) -> std::optional<Input<float>> {
         if (value.is_none()) return std::nullopt;
         return float32_input(value, name, {keys.shape(0)}, reason);
