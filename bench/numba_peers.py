@@ -105,26 +105,3 @@ def find_rows(table: Ints, shift: int, ids: Ints) -> Any:
             slot = (slot + np.uint64(1)) & mask
         rows[i] = table[slot, 1]
     return rows
-
-
-@njit
-def merge_by_rows(ids: Any, scores: Any, rows: Any, marks: Any, limit: int) -> Any:
-    """Merges lists of (ids, scores, rows) without repeats; `marks` holds 0 for each row of the library."""
-    n = 0
-    out_ids, out_scores = np.empty(limit + 1, np.int64), np.empty(limit + 1, np.float32)
-    out_rows, sources = np.empty(limit + 1, np.int32), np.empty(limit, np.uint32)
-    for c in range(len(rows)):
-        bit, own_rows = np.uint16(1 << c), rows[c]
-        for j in range(len(own_rows)):
-            row = own_rows[j]
-            mark = marks[row]
-            if n == limit:
-                marks[row] = mark | (bit if mark else np.uint16(0))
-                continue
-            marks[row] = mark | bit
-            out_ids[n], out_scores[n], out_rows[n] = ids[c][j], scores[c][j], row
-            n += mark == 0
-    for i in range(n):
-        sources[i] = marks[out_rows[i]]
-        marks[out_rows[i]] = 0
-    return out_ids[:n], out_scores[:n], out_rows[:n], sources[:n]
