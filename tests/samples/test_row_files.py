@@ -86,6 +86,18 @@ def test_part_stores_each_user_side_once(examples, manifest, rows_of, tmp_path, 
     )
 
 
+def test_buckets_without_users_have_empty_parts(examples, manifest, tmp_path):
+    buckets = user_buckets(examples.exposures.user_id, 40)
+
+    def rows_of(bucket):
+        rows = np.flatnonzero(buckets == bucket)
+        return examples.take(rows), rows
+
+    write_rows(tmp_path, replace_manifest(manifest, n_buckets=40), rows_of)
+    assert len([*tmp_path.glob("day=*/*")]) == 40 * len(manifest.days)
+    assert sorted(read_all(tmp_path).numbers.tolist()) == list(range(len(examples)))
+
+
 def test_interrupted_job_writes_only_the_parts_that_it_lacks(tmp_path, manifest, rows_of):
     class Killed(Exception):
         pass
