@@ -66,7 +66,7 @@ class StepLoss:
         self.known = torch.from_numpy(targets.known).to(train.device)
         self.log_probability = prepared.sampling_log_probabilities()
         self.retrieval = Retrieval(model, prepared, settings) if settings.distil.retrieval_weight else None
-        self.epoch_rows = prepared.n_shown
+        self.epoch_rows = min(prepared.n_shown, len(train))
         n_steps = settings.towers.epochs * -(-self.epoch_rows // settings.optimizer.batch_size)
         self.warm_up_steps = settings.distil.warm_up * n_steps
         if lists is not None and settings.distil.needs_lists:

@@ -32,8 +32,8 @@ SAMPLED_GROUPS = 32  # row groups, evenly spaced, from which quantiles of number
 class RowStream:
     """Rows of one rank of ``n_ranks``: the row groups ``rank``, ``rank + n_ranks``, … of a folder.
 
-    All ranks have ``len(stream)`` rows in an epoch, the fewest that a rank's row groups have. Memory: about
-    twice ``buffer_rows`` encoded rows.
+    ``len(stream)`` is the number of rows of all ranks in an epoch: each rank has as many as the rank with the
+    smallest row groups. Memory: about twice ``buffer_rows`` encoded rows.
     """
 
     folder: RowFolder
@@ -52,12 +52,12 @@ class RowStream:
 
     def __len__(self) -> int:
         sizes = [group.n_rows for group in self.folder.groups]
-        return min(sum(sizes[rank :: self.n_ranks]) for rank in range(self.n_ranks))
+        return self.n_ranks * min(sum(sizes[rank :: self.n_ranks]) for rank in range(self.n_ranks))
 
     def epoch(
         self, generator: torch.Generator, batch_size: int, n_rows: int | None = None, *, by_user: bool
     ) -> Iterator[Batch]:
-        """Yields the rank's rows in ceil(len(self) / batch_size) random batches, see ``Batches.epoch``.
+        """Yields the rank's part, batch_size // n_ranks rows, of ceil(len(self) / batch_size) random batches.
 
         The rank's row groups are read in random order. Rows are shuffled among those of the buffer; the rows
         of its last batch, if that is not full, move to the next buffer. The order depends on ``generator``,
@@ -70,7 +70,7 @@ class RowStream:
         groups = self.folder.groups[self.rank :: self.n_ranks]
         order = torch.randperm(len(groups), generator=generator).tolist()
         parts: list[EncodedRows] = []
-        n_left = len(self)
+        rank_size, n_left = max(batch_size // self.n_ranks, 1), -(-len(self) // batch_size)
         decoded = map_in_order(self.folder.read, (groups[at] for at in order), threads=1)
         for n_read, rows in enumerate(decoded, start=1):
             parts.append(rows)
@@ -79,15 +79,15 @@ class RowStream:
                 continue
             buffer = EncodedRows.concat(parts)
             block = Batches(buffer, self.items, self.device)
-            batches = shuffle(len(block), batch_size, generator, block.sides if by_user else None)
+            batches = shuffle(len(block), rank_size, generator, block.sides if by_user else None)
             parts = []
-            if not is_last and len(batches[-1]) < batch_size:
+            if not is_last and len(batches[-1]) < rank_size:
                 parts, batches = [buffer.take(batches[-1].numpy())], batches[:-1]
             for rows_of_batch in batches:
-                if n_left <= 0:
+                if n_left == 0:
                     return
                 yield Batch(block.numbers[rows_of_batch], block, rows_of_batch)
-                n_left -= len(rows_of_batch)
+                n_left -= 1
 
     def edges(self, bins: int) -> dict[str, Tensor]:
         """Returns the quantiles of ``Batches.edges`` of the rows of SAMPLED_GROUPS row groups."""

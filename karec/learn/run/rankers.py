@@ -77,7 +77,7 @@ def _train_network(
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
     auxiliary = torch.full((len(train), len(extra)), math.nan, device=train.device)  # unknown of other types
     auxiliary[: len(exposures)] = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
-    n_rows = len(train) if kind == "mmoe" else len(exposures)
+    n_rows = len(train) if kind == "mmoe" else min(len(train), len(exposures))
     weights = task_weights(tasks, settings.task_weights, train.device)
     optimizer = settings.optimizer
     if kind == "lr":
