@@ -2,7 +2,7 @@
 
     python bench/service/rows.py generate FOLDER --rows 4000000
     python bench/service/rows.py join FOLDER [--worker 0/2]
-    python bench/service/rows.py train FOLDER --rows 200000 [--memory]
+    python bench/service/rows.py train FOLDER --rows 200000
     python bench/service/rows.py kill FOLDER --times 10
 
 `generate` writes impressions by bucket of users: 14 days, a user has 12 sessions of 8 rows, items have a
@@ -50,6 +50,7 @@ DAYS, SESSIONS, SESSION_ROWS = 14, 12, 8
 N_ITEMS, N_CREATORS, N_SONGS, N_TAGS = 200_000, 20_000, 5_000, 24
 TASKS = ("click", "long_view", "like")
 ROWS_PER_BUCKET = 400_000
+BATCH = 512
 
 
 def make_snapshot(n_users: int) -> Snapshot:
@@ -133,6 +134,10 @@ def generate(folder: Path, n_rows: int) -> dict:
     }
 
 
+def peak_gib() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+
+
 def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
 
@@ -156,60 +161,65 @@ def join(folder: Path, worker: int, n_workers: int) -> dict:
     start = time.process_time()
     n_parts = write_rows(folder / "rows", manifest, work.rows_of, worker=worker, n_workers=n_workers)
     joined = time.process_time() - start
-    n_buckets_done = len(range(worker, n_buckets, n_workers))
-    n_rows = pq.read_metadata(impressions / "bucket=0" / "part.parquet").num_rows * n_buckets_done
+    own = range(worker, n_buckets, n_workers)
+    n_rows = sum(pq.read_metadata(impressions / f"bucket={i}" / "part.parquet").num_rows for i in own)
     return {
         "rows": n_rows,
         "new_parts": n_parts,
         "count_s": round(counted, 1),
         "join_s": round(joined, 1),
-        "rows_per_cpu_s": round(n_rows / max(joined, 1e-9)) if n_parts else None,
+        "rows_per_cpu_s": round(n_rows / joined) if n_parts == len(own) * len(days) else None,
         "counter_windows": len(counters.event_times),
         "bytes_per_row": round(size_of(folder / "rows") / n_rows, 1) if n_workers == 1 else None,
     }
 
 
-def train(folder: Path, n_rows: int, is_memory: bool) -> dict:
-    """Trains the ranker on ``n_rows`` rows by processor time, from the stream or from a Batches in memory."""
+def train(folder: Path, n_rows: int, rounds: int) -> dict:
+    """Trains the ranker on ``n_rows`` rows from the stream and from memory, in turns; medians of rounds."""
     torch.set_num_threads(1)
     snapshot, encoder, _ = open_sizes(folder)
     start = time.process_time()
     rows = RowFolder.open(folder / "rows")
     checked = time.process_time() - start
-    items = ItemInputs.from_snapshot(encoder, snapshot)
-    stream = RowStream(rows, items, torch.device("cpu"))
-    model = MmoeRanker(encoder, stream.edges(8))
-    source = stream
-    if is_memory:
-        groups, n = [], 0
-        for group in rows.groups:
-            groups.append(rows.read(group))
-            n += group.n_rows
-            if n >= n_rows:
-                break
-        source = Batches(EncodedRows.concat(groups), items, torch.device("cpu"))
-    batch_size = 512
+    stream = RowStream(rows, ItemInputs.from_snapshot(encoder, snapshot), torch.device("cpu"))
+    edges, seconds = stream.edges(8), {"stream": [], "memory": []}
+    n_rows = n_rows // BATCH * BATCH
 
-    def order(generator):
-        n_steps = n_rows // batch_size
-        epoch = source.epoch(generator, batch_size, len(source), by_user=True)
-        yield from (batch for batch, _ in zip(epoch, range(n_steps), strict=False))
+    def train_from(source: RowStream | Batches) -> float:
+        torch.manual_seed(0)
+        model = MmoeRanker(encoder, edges)
 
-    def loss(batch, _):
-        logits = model(batch.inputs_by_user(model.inputs))
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.labels)
+        def order(generator):
+            epoch = source.epoch(generator, BATCH, len(source), by_user=True)
+            yield from (batch for batch, _ in zip(epoch, range(n_rows // BATCH), strict=False))
 
-    n_rows = n_rows // batch_size * batch_size
-    optimizer = OptimizerSettings(batch_size=batch_size, learning_rate=2e-3)
-    start = time.process_time()
-    state = fit(model, n_rows, loss, None, order=order, optimizer=optimizer, epochs=1, seed=0, title="x")
-    trained = time.process_time() - start
+        def loss(batch, _):
+            logits = model(batch.inputs_by_user(model.inputs))
+            return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.labels)
+
+        optimizer = OptimizerSettings(batch_size=BATCH, learning_rate=2e-3)
+        start = time.process_time()
+        fit(model, n_rows, loss, None, order=order, optimizer=optimizer, epochs=1, seed=0, title="x")
+        return time.process_time() - start
+
+    train_from(stream)  # imports and compiles
+    stream_gib = peak_gib()
+    sizes = np.cumsum([group.n_rows for group in rows.groups])
+    groups = rows.groups[: int(np.searchsorted(sizes, n_rows)) + 1]
+    encoded = EncodedRows.concat([rows.read(group) for group in groups])
+    memory = Batches(encoded, stream.items, stream.device)
+    for _ in range(rounds):
+        seconds["stream"].append(train_from(stream))
+        seconds["memory"].append(train_from(memory))
+    rates = {name: n_rows / np.median(values) for name, values in seconds.items()}
     return {
-        "source": "memory" if is_memory else "stream",
+        "folder_rows": len(stream),
         "rows": n_rows,
         "check_rows_per_cpu_s": round(len(stream) / checked),
-        "rows_per_cpu_s": round(n_rows / trained),
-        "loss": round(state.curve[-1][1], 4),
+        **{f"{name}_rows_per_cpu_s": round(rate) for name, rate in rates.items()},
+        "ratios": [round(m / s, 2) for s, m in zip(*seconds.values(), strict=True)],
+        "stream_peak_gib": stream_gib,
+        "encoded_bytes_per_row": round(sum(v.nbytes for v in encoded.inputs.values()) / len(encoded)),
     }
 
 
@@ -238,7 +248,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--worker", default="0/1")
-    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=10)
     arguments = parser.parse_args()
     folder = arguments.folder
@@ -247,11 +257,10 @@ def main() -> None:
     result = {
         "generate": lambda: generate(folder, arguments.rows),
         "join": lambda: join(folder, worker, n_workers),
-        "train": lambda: train(folder, arguments.rows, arguments.memory),
+        "train": lambda: train(folder, arguments.rows, arguments.rounds),
         "kill": lambda: kill(folder, arguments.times),
     }[arguments.command]()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    result |= {"wall_s": round(time.perf_counter() - began, 1), "peak_gib": round(peak, 2)}
+    result |= {"wall_s": round(time.perf_counter() - began, 1), "peak_gib": peak_gib()}
     print(json.dumps({"command": arguments.command, **result}))
 
 
