@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from karec.features.encoder import CONTENT, Encoder
 from karec.learn._torch import Tensor, torch
+from karec.learn.distributed.ranks import rank, world
 from karec.learn.fit.batches import Batch, Batches, ItemInputs
 from karec.learn.fit.loop import shuffle
 from karec.samples.encoded_rows import LISTS, EncodedRows
@@ -47,7 +48,7 @@ class RowStream:
         if not 0 <= self.rank < self.n_ranks <= len(self.folder.groups):
             raise ValueError(
                 f"{self.folder.path}: rank {self.rank} of {self.n_ranks} with {len(self.folder.groups)} row "
-                "groups, expected 0 ≤ rank < ranks ≤ row groups"
+                "groups, expected 0 ≤ rank < ranks ≤ row groups. Use fewer workers."
             )
 
     def __len__(self) -> int:
@@ -120,7 +121,8 @@ def write_and_stream(
 
     write_rows(folder / ROWS, manifest, rows_of, progress=progress)
     items = ItemInputs.from_snapshot(encoder, examples.snapshot)
-    return RowStream(RowFolder.open(folder / ROWS, manifest), items, torch.device(device))
+    rows = RowFolder.open(folder / ROWS, manifest)
+    return RowStream(rows, items, torch.device(device), rank(), world())
 
 
 def manifest_of(
