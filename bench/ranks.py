@@ -19,7 +19,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ import numpy as np
 
 from karec.data.load import load
 from karec.evaluate.metrics.accuracy import auc
+from karec.lab.simulate.world import make_world
 from karec.learn._torch import torch
 from karec.learn.distributed import ranks
 from karec.learn.distributed.step import rank_parts
@@ -36,6 +37,7 @@ from karec.learn.distributed.tables import RowwiseAdagrad, ShardedTable
 from karec.learn.fit.loop import fit, shuffle
 from karec.learn.fit.predictions import predict, task_weights
 from karec.learn.fit.prepare import TrainingData, prepare
+from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.run.rankers import build_ranker, ranker_loss
 from karec.learn.settings.settings import TrainSettings
 
@@ -71,12 +73,19 @@ def fork_ranks(n: int, is_connected: bool, function, *arguments) -> list[object]
 
 
 def train_ranker(
-    prepared: TrainingData, settings: TrainSettings, n_rows: int, sharded_rows: int | None
+    prepared: TrainingData,
+    settings: TrainSettings,
+    n_rows: int,
+    sharded_rows: int | None,
+    change: Callable[[MmoeRanker], object] | None = None,
 ) -> dict[str, object]:
-    """Trains the MMoE for its epochs on the first ``n_rows`` of a random order of the training rows."""
+    """Trains the MMoE for its epochs on ``n_rows`` random training rows. ``change`` alters the new model."""
     train = prepared.train_batches
     tasks = prepared.encoder.tasks
     model = build_ranker("mmoe", prepared, settings, ())
+    assert isinstance(model, MmoeRanker)
+    if change is not None:
+        change(model)
     weights = task_weights(tasks, settings.task_weights, train.device)
     chosen = torch.from_numpy(np.sort(np.random.default_rng(0).permutation(prepared.n_shown)[:n_rows]))
     size = settings.optimizer.batch_size
@@ -163,13 +172,30 @@ def hold_table(n_rows: int, dim: int, steps: int) -> dict[str, float]:
         table.weight.grad = None
         table(ids).square().sum().backward()
         optimizer.step(0.01)
+    rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    pss = [line for line in rollup if line.startswith("Pss:")]
     return {
         "resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "before_bytes": before,
+        "proportional_bytes": int(pss[0].split()[1]) * 1024,  # pages that ranks share count once
         "table_bytes": table.weight.numel() * 4,
         "optimizer_bytes": own * 4,
         "rows_per_s": steps * 8192 / (time.perf_counter() - begin),
     }
+
+
+def read_data(options: argparse.Namespace) -> tuple[TrainingData, TrainSettings]:
+    """Returns the prepared rows of ``options.users`` of the users, and their settings."""
+    settings = TrainSettings() if options.settings is None else TrainSettings.from_toml(options.settings)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.root is None:
+            dataset = make_world(10_000, 1_500, 100_000, seed=0).dataset
+        else:
+            dataset = load(options.root, Path(folder), preset=options.preset).dataset
+        is_read = dataset.exposures.user_id % 1000 < 1000 * options.users
+        dataset = replace(dataset, exposures=dataset.exposures.take(is_read))
+        settings = settings.replace(ranker={"kind": "mmoe"}).resolve(dataset)
+        return prepare(dataset, settings, Path(folder)), settings
 
 
 def main() -> None:
@@ -178,7 +204,7 @@ def main() -> None:
     )
     parser.add_argument("measure", choices=("speed", "quality", "memory"))
     parser.add_argument("preset", nargs="?", default="kuairand")
-    parser.add_argument("--root", type=Path)
+    parser.add_argument("--root", type=Path, help="folder of the preset (default: the synthetic platform)")
     parser.add_argument("--settings", type=Path)
     parser.add_argument("--users", type=float, default=1.0, help="fraction of the users whose rows are read")
     parser.add_argument("--rows", type=int, default=100_000, help="training rows per process, or table rows")
@@ -189,13 +215,7 @@ def main() -> None:
         for result in fork_ranks(4, True, hold_table, options.rows, 16, 20):
             print(json.dumps(result))
         return
-    settings = TrainSettings() if options.settings is None else TrainSettings.from_toml(options.settings)
-    with tempfile.TemporaryDirectory() as folder:
-        dataset = load(options.root, Path(folder), preset=options.preset).dataset
-        is_read = dataset.exposures.user_id % 1000 < 1000 * options.users
-        dataset = replace(dataset, exposures=dataset.exposures.take(is_read))
-        settings = settings.replace(ranker={"kind": "mmoe"}).resolve(dataset)
-        prepared = prepare(dataset, settings, Path(folder))
+    prepared, settings = read_data(options)
     sizes = prepared.encoder.sizes
     print(
         json.dumps({"rows": prepared.n_shown, "validation_rows": len(prepared.valid), "sizes": sizes}),

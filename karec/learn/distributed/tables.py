@@ -51,22 +51,22 @@ class ShardedTable(nn.Module):
         n_asked, n_given = asked.tolist(), given.tolist()
         own = _all_to_all(ids[order], n_given, n_asked)
         rows = functional.embedding(own // world(), self.weight, sparse=True)
-        answered: Tensor = _Exchange.apply(rows, n_asked, n_given)  # type: ignore[no-untyped-call]
-        return answered[torch.argsort(order)]
-
-    def extra_repr(self) -> str:
-        return f"{self.num_embeddings}, {self.embedding_dim}, rank {rank()} of {world()}"
+        answered: Tensor = _Answer.apply(rows, n_asked, n_given, order)  # type: ignore[no-untyped-call]
+        return answered
 
 
-class _Exchange(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, n_received: list[int], n_sent: list[int]) -> Tensor:
-        ctx.counts = n_sent, n_received
-        return _all_to_all(rows, n_received, n_sent)
+class _Answer(torch.autograd.Function):
+    """Sends rows to the ranks that asked, and returns the received ones at their places ``order``."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _all_to_all(gradient.contiguous(), *ctx.counts), None, None
+    def forward(ctx: Any, rows: Tensor, n_received: list[int], n_sent: list[int], order: Tensor) -> Tensor:
+        ctx.counts, ctx.order = (n_sent, n_received), order
+        received = _all_to_all(rows, n_received, n_sent)
+        return torch.empty_like(received).index_copy_(0, order, received)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _all_to_all(gradient.index_select(0, ctx.order), *ctx.counts), None, None, None
 
 
 def _all_to_all(values: Tensor, n_received: list[int], n_sent: list[int]) -> Tensor:
