@@ -6,7 +6,8 @@
 The rarest 10, 50 and 100 % of the values of each id column of items (item, creator, song) are affected. The
 vector of a hashed value is the sum of two rows of a table of H rows, which all columns share, by two hash
 functions.
-A line is JSON: validation AUC by task, rows, hashed values, and how many of them share both rows with another.
+A line is JSON: validation AUC by task, rows, hashed values, and how many share both rows with another.
+
 Source  D. Tito Svenstrup et al., Hash embeddings for efficient word representations, NeurIPS 2017.
 """
 
