@@ -41,6 +41,8 @@ def positive_or_none(name: str, value: Any) -> int | None:
 
 def real(name: str, value: Any) -> float:
     """Returns ``value`` as a float, infinite beyond float64. Raises TypeError if it is not a number."""
+    if type(value) is float:
+        return value
     try:
         return float(value) if hasattr(value, "__float__") else float(index(value))
     except OverflowError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from karec.diversity.native import library
@@ -60,26 +60,34 @@ def check_dpp_options(
     """
     if fill not in ("relevance", None):
         raise ValueError(f"fill must be 'relevance' or None, got {fill!r}")
-    alpha = _alpha(diversity, alpha)
+    weight_of_types, weights_of_facets = (
+        between("type_weight", type_weight, 1.0),
+        _weights_in_range(facet_weights),
+    )
     min_count, max_count = whole("min_per_type", min_per_type), positive_or_none("max_per_type", max_per_type)
     checked: dict[str, Any] = {
-        "alpha": alpha,
+        "alpha": _alpha(diversity, alpha),
         "ridge": between("ridge", ridge, MAX_RIDGE),
-        "type_weight": between("type_weight", type_weight, 1.0),
+        "type_weight": weight_of_types,
         "window": positive_or_none("window", window),
         "max_per_type": max_count,
         "min_per_type": min_count,
-        "facet_weights": _weights_in_range(facet_weights),
+        "facet_weights": weights_of_facets,
+        "weights": weights,
+        "types": types,
+        "facets": facets,
+        "shown": shown,
+        "shown_facets": shown_facets,
+        "fill": fill is not None,
     }
-    total = checked["type_weight"] + sum(checked["facet_weights"])
+    total = weight_of_types + sum(weights_of_facets)
     if total > MAX_WEIGHT_SUM:
         raise ValueError(f"type_weight and facet_weights sum to {total:g}, expected at most 1")
     if min_count < 0:
         raise ValueError(f"min_per_type must be ≥ 0, got {min_count}")
     if max_count is not None and min_count > max_count:
         raise ValueError(f"min_per_type must be at most max_per_type, got {min_count} and {max_count}")
-    arrays = {"weights": weights, "types": types, "facets": facets}
-    return {**checked, **arrays, "shown": shown, "shown_facets": shown_facets, "fill": fill is not None}
+    return checked
 
 
 def check_facet_weights(facet_weights: Sequence[float]) -> list[float]:
@@ -104,7 +112,7 @@ def _alpha(diversity: float, alpha: float | None) -> float:
     if alpha is None:
         return library.dpp_alpha(between("diversity", diversity, 1.0))
     alpha = real("alpha", alpha)
-    if not np.isfinite(alpha):
+    if not math.isfinite(alpha):
         raise ValueError(
             f"alpha must be finite and ≥ 0, got {alpha}; diversity=0 gives the order of relevance"
         )
