@@ -7,6 +7,7 @@ import pytest
 
 from karec.logs.read import read_rank_log
 from karec.models.fusion import ObjectiveWeights
+from karec.samples.examples import ONE_USER_ROWS
 from karec.samples.replay import RankLogReplay, pool_logits, ranker_logits
 
 FUSION = ObjectiveWeights({"click": 1.0, "like": 2.0})
@@ -64,3 +65,15 @@ def test_shadow_log_has_at_most_max_requests(examples, ranker, tmp_path):
     )
     pools = list(read_rank_log(tmp_path, ranker.tasks).requests())
     assert len(pools) == 7 and {len(pool) for pool in pools} == {40}, "as many works as there are"
+
+
+def test_logits_of_rows_of_one_user_side_equal_those_of_single_rows(examples, ranker):
+    rng = np.random.default_rng(0)
+    part = examples.take(np.repeat(np.arange(90), np.arange(90) % 6 + 1))
+    items = rng.permutation(len(part))
+    part = replace(part, item_rows=part.item_rows[items], item_counts=part.item_counts[items])
+    part = part.take(rng.permutation(len(part)))
+    n_rows = np.bincount(part.user_sides()[1])
+    assert n_rows.min() < ONE_USER_ROWS < n_rows.max()
+    expected = ranker.run(part.inputs(np.arange(len(part))), "logits")[0]
+    np.testing.assert_allclose(ranker_logits(part, ranker), expected, atol=2e-6)
