@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -83,6 +83,13 @@ def train(
             "one). For many machines: torchrun -m karec.cli train ....",
         ),
     ] = None,
+    engine: Annotated[
+        Literal["ray"] | None, typer.Option(help="Train in N processes of a Ray cluster (extra ray).")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster, for --engine ray: auto, or ray://HOST:PORT (default: this machine)."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Train ranker and towers, compute the item index, and publish a bundle.
@@ -91,6 +98,7 @@ def train(
     written once: edit it as you like.
     """
     require_extra("train", "karec train")
+    from karec.cli.on_ray import train_on_ray
     from karec.config.project import check_outputs, has_online_store
     from karec.learn.distributed import ranks
     from karec.learn.run.training_job import TrainingJob, join_job, run_job
@@ -114,11 +122,15 @@ def train(
     )
     if publication.rolling and not job.continues_towers:
         raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")
-    if choose is not None and (workers is not None or ranks.is_started_by_torchrun()):
+    if address is not None and engine is None:
+        raise ValueError("--address needs --engine ray")
+    if choose is not None and (workers is not None or engine is not None or ranks.is_started_by_torchrun()):
         raise ValueError("--choose runs in one process: choose settings first, then train with --workers")
     if not ranks.is_started_by_torchrun():
         job.check_finished_run()
         _check_publication(publication, out)
+        if engine == "ray":
+            return train_on_ray(sys.argv[1:], out, workers or 1, address)
         if workers is not None:
             return ranks.launch(workers, sys.argv[1:])
     folders = [out] if events is None else [out, events.absolute().parent]

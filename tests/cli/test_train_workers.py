@@ -47,6 +47,11 @@ def test_choice_of_settings_with_workers_is_refused(shop, capsys):
     assert "--choose runs in one process" in capsys.readouterr().err
 
 
+def test_address_without_an_engine_is_refused(shop, capsys):
+    assert cli.main(command(shop, "out", "--address", "auto")) == 2
+    assert "--address needs --engine ray" in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_training_with_a_killed_worker_resumes_with_the_same_models(shop):
     whole = start(shop, "whole", "--workers", "2")
@@ -76,6 +81,21 @@ def test_training_of_three_workers_resumes_with_one(shop):
     resumed = start(shop, "out", "--workers", "1", "--resume")
     assert resumed.wait() == 0, resumed.stderr.read()
     assert (shop / "out" / "run" / "ranker.onnx").read_bytes() == before
+
+
+@pytest.mark.long
+def test_training_by_ray_has_the_models_of_torchrun(shop):
+    assert start(shop, "torchrun", "--workers", "2").wait() == 0
+    by_ray = start(shop, "ray", "--workers", "2", "--engine", "ray")
+    output, errors = by_ray.communicate()
+    assert by_ray.returncode == 0, output + errors
+    for name in ("ranker", "user_tower", "item_tower"):
+        models = [(shop / out / "run" / f"{name}.onnx").read_bytes() for out in ("torchrun", "ray")]
+        assert models[0] == models[1], name
+    curves = [
+        json.loads((shop / out / "run" / "run.json").read_text())["epochs"] for out in ("torchrun", "ray")
+    ]
+    assert curves[0] == curves[1] and not (shop / "ray" / "ray").exists()
 
 
 def ranks_of(pid):

@@ -63,12 +63,15 @@ def connected() -> Iterator[None]:
     if not is_started_by_torchrun():
         yield
         return
-    dist.init_process_group("gloo", timeout=TIMEOUT)
+    is_own = not is_connected()  # Ray Train connects its ranks
+    if is_own:
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     try:
         require_equal("code", _code_version())
         yield
     finally:
-        dist.destroy_process_group()
+        if is_own:
+            dist.destroy_process_group()
 
 
 def is_connected() -> bool:
