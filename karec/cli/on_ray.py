@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -46,8 +48,11 @@ def train_on_ray(words: Sequence[str], out: Path, n_workers: int, address: str |
 
 
 def _run_rank(settings: dict[str, Any]) -> int:
-    from karec.cli import main
-
     os.chdir(settings["folder"])
     os.environ["TORCHELASTIC_RUN_ID"] = settings["run"]  # this process is a rank, and starts no others
-    return main(settings["words"])
+    sys.argv = ["karec", *settings["words"]]
+    try:
+        runpy.run_module("karec.cli", run_name="__main__")  # as torchrun -m karec.cli
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
