@@ -51,6 +51,7 @@ karec publish shop --run run/run --out run
 karec publish shop --run run/run --out run --signing-key publisher.pem
 karec refresh run/karec.toml
 karec refresh run/karec.toml --once --share 1
+karec refresh run/karec.toml --share 1 --worker 0/4 --job monday
 karec schedule run/karec.toml
 karec schedule run/karec.toml --status --json
 karec serve run/karec.toml
