@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rank_processes import (
     N_CODES,
+    check_small_training,
     compare_values,
     run_ranks,
     shard_and_gather,
@@ -13,6 +14,7 @@ from rank_processes import (
     update_table,
 )
 
+from karec.errors import ConfigError
 from karec.learn.distributed import ranks
 from karec.learn.distributed.tables import EPSILON
 from karec.learn.fit.loop import TrainingDiverged
@@ -95,6 +97,13 @@ def test_ranks_with_different_values_are_refused_with_both_values():
         assert isinstance(error, ranks.RankError)
         assert "rank 0 has a" in str(error) and "rank 2 has b" in str(error) and "rank 1" not in str(error)
     assert run_ranks(2, compare_values, ["a", "a"]) == ["a", "a"]
+
+
+@pytest.mark.parametrize("run", [{"device": "cuda"}, {"rows": "disk"}])
+def test_settings_that_need_one_process_are_refused_on_ranks(run):
+    for error in run_ranks(1, check_small_training, run):
+        assert isinstance(error, ConfigError) and "run.rows = 'memory'" in str(error)
+    assert run_ranks(1, check_small_training, {"device": "cpu"}) == [None]
 
 
 def test_without_torchrun_there_is_one_rank_and_no_communication():
