@@ -13,6 +13,7 @@ from own_files import shop_rows, write_shop
 
 from karec import cli
 from karec.bundle import Bundle
+from karec.models.onnx_model import OnnxModel
 
 SETTINGS = """
 features = { dim = 4, min_count = 2, history_length = 5 }
@@ -77,10 +78,10 @@ def test_training_with_a_killed_worker_resumes_with_the_same_models(shop):
 @pytest.mark.long
 def test_training_of_three_workers_resumes_with_one(shop):
     assert start(shop, "out", "--workers", "3").wait() == 0
-    before = (shop / "out" / "run" / "ranker.onnx").read_bytes()
+    before = OnnxModel(shop / "out" / "run" / "ranker.onnx").fingerprint  # of the graph, without the version
     resumed = start(shop, "out", "--workers", "1", "--resume")
     assert resumed.wait() == 0, resumed.stderr.read()
-    assert (shop / "out" / "run" / "ranker.onnx").read_bytes() == before
+    assert OnnxModel(shop / "out" / "run" / "ranker.onnx").fingerprint == before
 
 
 @pytest.mark.long
