@@ -16,6 +16,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 import karec
 from karec.errors import KarecError
 from karec.learn._torch import torch
@@ -162,8 +164,6 @@ def _gather(value: T) -> list[T]:
 
 def _code_version() -> str:
     """Returns a digest of karec's Python files and the versions of torch and NumPy."""
-    import numpy as np
-
     digest, folder = hashlib.sha256(), Path(karec.__file__).parent
     for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())

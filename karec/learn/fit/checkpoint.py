@@ -17,7 +17,7 @@ from karec.files import file_aside
 from karec.learn._torch import Tensor, torch
 
 FORMAT = 1
-RESTART_HINT = "start without --resume, or remove the file and train again"
+RESTART_HINT = "start without --resume, or remove it and train again"
 
 
 class CheckpointError(KarecError):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,9 @@ from zlib import crc32
 from karec.files import write_text_aside
 from karec.learn._torch import Tensor, torch
 from karec.learn.distributed.ranks import rank, together, world
-from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
+from karec.learn.fit.checkpoint import RESTART_HINT, Checkpoint, CheckpointError
 
 FORMAT = 1
-RESTART_HINT = "start without --resume, or remove the folder and train again"
 RANDOM = "random"
 
 
@@ -144,20 +143,14 @@ class _StoredState:
         sizes = [self.tensors[f"{name}/{old}"].size for old in range(old_world)]  # type: ignore[union-attr]
         n = sum(size[0] for size in sizes)
         own = torch.empty((len(range(rank(), n, world())), *sizes[0][1:]))
-        for old, rows in self._parts(name, old_world):
+        for old in range(old_world) if old_world != world() else (rank(),):
+            rows = self.read(f"{name}/{old}")
+            if _checksum(rows) != int(self.read(f"checksums/{old}")[self.table_names().index(name)]):
+                raise ValueError(f"wrong checksum of {name} of rank {old}")
             ids = old + old_world * torch.arange(len(rows))
             is_own = ids % world() == rank()
             own[ids[is_own] // world()] = rows[is_own]
         return own
-
-    def _parts(self, name: str, old_world: int) -> Iterator[tuple[int, Tensor]]:
-        """Yields the rows of the old ranks that may have rows of this rank."""
-        position = self.table_names().index(name)
-        for old in range(old_world) if old_world != world() else (rank(),):
-            rows = self.read(f"{name}/{old}")
-            if _checksum(rows) != int(self.read(f"checksums/{old}")[position]):
-                raise ValueError(f"wrong checksum of {name} of rank {old}")
-            yield old, rows
 
 
 def _checksum(rows: Tensor) -> int:
