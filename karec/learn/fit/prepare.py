@@ -105,7 +105,7 @@ class TrainingData:
         )
         probability = (n_positives + 1.0) ** self.drawn
         log_probability = np.log(probability / probability.mean())
-        rows = np.zeros((len(self.train_batches), 1), np.float32)
+        rows = np.zeros((max(len(self.train_batches), len(train)), 1), np.float32)
         rows[: len(train), 0] = log_probability[train.item_rows]
         return torch.from_numpy(rows).to(self.train_batches.device)
 

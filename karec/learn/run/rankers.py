@@ -75,7 +75,8 @@ def _train_network(
     extra = auxiliary_tasks(exposures, prepared.encoder.tasks, auxiliary_names)
     tasks = (*prepared.encoder.tasks, *extra)
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
-    auxiliary = torch.full((len(train), len(extra)), math.nan, device=train.device)  # unknown of other types
+    n_numbers = max(len(train), len(exposures))
+    auxiliary = torch.full((n_numbers, len(extra)), math.nan, device=train.device)  # unknown of other types
     auxiliary[: len(exposures)] = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
     n_rows = len(train) if kind == "mmoe" else min(len(train), len(exposures))
     weights = task_weights(tasks, settings.task_weights, train.device)

@@ -131,6 +131,17 @@ def test_train_from_log_is_reproducible(world, served, continued, tmp_path):
     assert again.quality == continued.quality
 
 
+def test_trainings_with_a_served_log_stream_rows_from_disk(world, served, tmp_path):
+    run, log = served
+    settings = run.settings.replace(model_version=2, run={"rows": "disk"})
+    continued = train_from_log(world.dataset, run, log, settings, tmp_path / "continued")
+    new = train(world.dataset, settings, tmp_path / "new", log=log, evaluate=False)
+    for folder in (continued.folder, new.folder):
+        facts = read_run(folder)
+        assert facts["settings"]["run"]["rows"] == "disk" and facts["curves"]["towers"]
+        assert not (folder / "rows").exists()
+
+
 def test_train_from_log_starts_from_the_serving_towers(world, served, tmp_path):
     """Towers hardly change at a tiny learning rate. Newly initialised towers would differ."""
     run, log = served
