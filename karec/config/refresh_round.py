@@ -37,7 +37,7 @@ def refresh_round(
         return identity_of(settings.bundle) == identity
 
     with open_counters(settings, bundle) as counters, open_refresh(bundle, counters, worker) as refresh:
-        current = refresh.start_round(_now_ms(), job=job)
+        current = refresh.start_round(time.time_ns() // 1_000_000, job=job)
         is_whole = refresh.run(current, cpu_limit, progress, is_current)
     if worker != ONLY and not is_current():
         raise DataError(f"{settings.bundle}: no longer {bundle.path.name}. Start all workers again.")
@@ -47,8 +47,4 @@ def refresh_round(
 
 def state_text(bundle: Bundle) -> dict[str, str]:
     """Returns the present state of ``bundle``'s library."""
-    return library_state(bundle, _now_ms()).to_text()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return library_state(bundle, time.time_ns() // 1_000_000).to_text()
