@@ -5,7 +5,7 @@
                     /manifest.sig                optional: the manifest's ed25519 signature
                     /user_tower.onnx item_tower.onnx ranker.onnx
                     /cross_weights.npz           optional: of wide towers, also …v0000000006.npz
-                    /ranker.trees.npz            optional: the trees of ranker.onnx
+                    /ranker.trees.npz ranker.sums.npz  optional: the trees or row sums of ranker.onnx
                     /user_tower.v0000000006.onnx …   optional: of other model versions with rows in the index
                     /encoder.npz /index.karec /snapshot/…
                     /kinds/NAME/…                optional: items and index of another item type

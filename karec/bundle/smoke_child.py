@@ -48,6 +48,7 @@ from karec.bundle.verify import ENCODER, SNAPSHOT, check_contents
 from karec.errors import BundleError, one_line
 from karec.features.user_vectors import VECTOR, make_tables
 from karec.models.onnx_model import OnnxModel
+from karec.models.row_sums import sums_path
 from karec.models.trees import trees_path
 
 N_ITEMS = 16
@@ -127,8 +128,10 @@ def _run_towers(
 def _open_model(bundle: Bundle, name: str) -> OnnxModel:
     model = OnnxModel(bundle.path / name)
     check_version(model.path, model.model_version, bundle.model_version)
-    if trees_path(model.path).exists() and not model.trees:
-        raise BundleError(f"{trees_path(model.path)} was made from another file than {name}")
+    used = {trees_path(model.path): model.trees, sums_path(model.path): model.row_sums_bytes}
+    for path, is_used in used.items():
+        if path.exists() and not is_used:
+            raise BundleError(f"{path} was made from another file than {name}")
     return model
 
 

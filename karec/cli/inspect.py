@@ -19,6 +19,7 @@ from karec.cli.output import facts_table, make_console, print_json, text_table
 
 if TYPE_CHECKING:
     from karec.index import ItemIndex, ModelVersion
+    from karec.models.onnx_model import OnnxModel
 
 
 @dataclass(frozen=True)
@@ -110,15 +111,25 @@ def _inspect_bundle(path: Path) -> Iterator[Section]:
     for name in files:
         if name.endswith(".onnx"):
             model = OnnxModel(bundle.path / name)
-            trees = f"{model.trees:,} by karec" if model.trees else ""
             inputs, outputs = ", ".join(model.inputs), ", ".join(model.outputs)
-            models.append((name, model.kind, model.model_version, inputs, outputs, trees))
-    yield Section("Models", head=("file", "kind", "version", "inputs", "outputs", "trees"), rows=models)
+            models.append((name, model.kind, model.model_version, inputs, outputs, _native_part(model)))
+    yield Section("Models", head=("file", "kind", "version", "inputs", "outputs", "by karec"), rows=models)
     yield _inspect_index(bundle.index, INDEX)
     yield Section("Facts of the manifest", {name: json.dumps(fact) for name, fact in bundle.facts.items()})
     if (bundle.path / SNAPSHOT).is_dir():
         state = library_state(bundle, time.time_ns() // 1_000_000)
         yield Section("Library: the index above, and the shards of karec refresh", state.to_text())
+
+
+def _native_part(model: OnnxModel) -> str:
+    """Returns what the native library computes of ``model``, or why it computes nothing of a ranker."""
+    if model.trees:
+        return f"{model.trees:,} trees"
+    if model.row_sums_bytes:
+        return f"row sums, {model.row_sums_bytes / 2**20:,.1f} MiB"
+    if model.kind != "ranker":
+        return ""
+    return f"nothing: {model.metadata.get('no_row_sums', 'not trees, nor an MMoE with cross features')}"
 
 
 def _inspect_index(index: ItemIndex, name: str) -> Section:

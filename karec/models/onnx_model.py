@@ -1,4 +1,4 @@
-"""Runs an ONNX file on one thread: a tower or a ranker. The native library scores its trees."""
+"""Runs an ONNX file on one thread: a tower or a ranker. The native library computes its trees or row sums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from karec.errors import BundleError, ContractError, Unavailable
 from karec.files import open_regular
-from karec.models.trees import Port, load_trees
+from karec.models.row_sums import StoredSums, load_sums
+from karec.models.trees import Port, StoredTrees, load_trees
 
 MAX_TASKS_CHARACTERS = 1 << 16  # of the JSON list of their names
 _DTYPES = {"int64": np.int64, "float32": np.float32}
@@ -31,17 +32,21 @@ class OnnxModel:
     fingerprint                hash of graph and weights, "" if the file has none
     trees                      number of trees that the native library scores in place of ONNX Runtime, with
                                the same bits (``karec.models.trees``)
+    row_sums_bytes             memory of the table with which the native library computes a part of the first
+                               layer, 0 without (``karec.models.row_sums``)
 
-    Raises BundleError if the file is not a model or lacks metadata, or if its trees file cannot be read or is
-    damaged.
+    With ``plain``, ONNX Runtime computes all of the file. Raises BundleError if the file is not a model or
+    lacks metadata, or if its file of trees or row sums cannot be read or is damaged.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, *, plain: bool = False) -> None:
         path = Path(path)  # callers may give a string
         self.path = path
+        stored: StoredTrees | StoredSums | None = None
         try:
             open_regular(path).close()  # ONNX Runtime would wait for the writer of a FIFO
-            stored = load_trees(path)
+            if not plain:
+                stored = load_trees(path) or load_sums(path)
         except BundleError:
             raise
         except Exception as error:
@@ -51,19 +56,21 @@ class OnnxModel:
         else:
             try:
                 # Bytes have no path, so ONNX Runtime refuses weights in other files.
-                self._load(stored.rest, "its model without trees", threads)
+                self._load(stored.rest, "the rest of its model", threads)
             except BundleError as error:
                 self._load(str(path), str(path), threads)  # raises if the model itself is at fault
                 raise stored.make_error(error) from error
-        self._trees = () if stored is None else stored.trees
-        self.trees = sum(len(trees.ensemble) for trees in self._trees)
+        self._stored = stored
+        self.trees = stored.n_trees if isinstance(stored, StoredTrees) else 0
+        self.row_sums_bytes: int = stored.sums.bytes if isinstance(stored, StoredSums) else 0
         ports = {port.name: _make_port(port) for port in self._session.get_inputs()}
+        self._session_inputs = frozenset(ports)
         if stored is not None:
             stored.check_ports(ports)
-        tree_outputs = {name for trees in self._trees for name in trees.outputs}
-        self.input_ports: Mapping[str, Port] = {
-            name: port for name, port in ports.items() if name not in tree_outputs
-        }
+            ports = {name: port for name, port in ports.items() if name not in stored.outputs}
+        if isinstance(stored, StoredSums):
+            ports = {**stored.inputs, **ports}
+        self.input_ports: Mapping[str, Port] = ports
         self.output_ports: Mapping[str, Port] = {
             port.name: _make_port(port) for port in self._session.get_outputs()
         }
@@ -129,10 +136,11 @@ class OnnxModel:
                 raise ValueError(
                     f"{self.path.name}: input {name!r} is {inputs[name].dtype}, expected {port.dtype}"
                 )
-            feeds[name] = inputs[name]
+            if name in self._session_inputs:
+                feeds[name] = inputs[name]
         try:
-            for trees in self._trees:
-                feeds |= trees.scores(inputs[trees.input])
+            if self._stored is not None:
+                feeds |= self._stored.run(inputs)
             results = self._session.run(list(outputs), feeds)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise Unavailable(f"{self.path.name} failed: {error}") from error

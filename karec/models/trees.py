@@ -101,6 +101,21 @@ class StoredTrees:
     trees: tuple[Trees, ...]
     rest: bytes
 
+    @property
+    def n_trees(self) -> int:
+        return sum(len(trees.ensemble) for trees in self.trees)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(name for trees in self.trees for name in trees.outputs)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Returns the sums of all trees, (N, 1) float32 by output."""
+        sums: dict[str, NDArray[Any]] = {}
+        for trees in self.trees:
+            sums |= trees.scores(inputs[trees.input])
+        return sums
+
     def check_ports(self, ports: Mapping[str, Port]) -> None:
         """Checks that ``ports``, the inputs of the rest, fit the trees. Raises BundleError if they do not.
 
@@ -162,11 +177,13 @@ def load_trees(model: Path) -> StoredTrees | None:
 
 
 def copy_model(model: Path, to: Path) -> None:
-    """Copies the ONNX file ``model`` to ``to``, with its trees file if it has one."""
-    if trees_path(model).exists():
-        shutil.copyfile(trees_path(model), trees_path(to))
-    else:
-        trees_path(to).unlink(missing_ok=True)
+    """Copies the ONNX file ``model`` to ``to``, with its file of trees or row sums if it has one."""
+    for suffix in (".trees.npz", ".sums.npz"):
+        part, copy = model.with_suffix(suffix), to.with_suffix(suffix)
+        if part.exists():
+            shutil.copyfile(part, copy)
+        else:
+            copy.unlink(missing_ok=True)
     shutil.copyfile(model, to)
 
 

@@ -11,6 +11,7 @@ void bind_filter(pybind11::module_& module);
 void bind_freshness(pybind11::module_& module);
 void bind_ids(pybind11::module_& module);
 void bind_features(pybind11::module_& module);
+void bind_sums(pybind11::module_& module);
 void bind_trees(pybind11::module_& module);
 
 }  // namespace karec::python

@@ -16,5 +16,6 @@ PYBIND11_MODULE(_native, module) {
     karec::python::bind_freshness(module);
     karec::python::bind_ids(module);
     karec::python::bind_features(module);
+    karec::python::bind_sums(module);
     karec::python::bind_trees(module);
 }

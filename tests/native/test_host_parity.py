@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 from damage import reseal
 from onnx import helper
+from random_row_sums import make_table, write_sums
 from random_trees import random_tree, tree_node, write_model
 from small_bundle import TASKS, publish_small_bundle, write_next_run
 from small_bundle import write_model as write_linear_model
@@ -357,14 +358,27 @@ def write_trees_ranker(bundle: Bundle) -> Bundle:
     return Bundle.open(bundle.path)
 
 
-@pytest.mark.parametrize(
-    ("ranker", "kind"), [("onnx", "sum"), ("onnx", "product"), ("trees", "sum"), ("trees", "product")]
-)
+def write_sums_ranker(bundle: Bundle) -> Bundle:
+    """Adds row sums to the ranker of a bundle; the logits are their first three columns."""
+    encoder, rng = bundle.encoder, np.random.default_rng(5)
+    n_codes, n_numbers = len(encoder.names["item_ids"]), len(encoder.names["item_numbers"])
+    outputs = {"sums": len(TASKS)}
+    table = make_table(rng, [7, 300][:n_codes], rng.integers(1, 20, n_numbers).tolist(), outputs)
+    write_sums(bundle.path / "ranker.onnx", table, n_codes, outputs)
+    reseal(bundle.path)
+    return Bundle.open(bundle.path)
+
+
+@pytest.mark.parametrize("ranker", ["onnx", "trees", "sums"])
+@pytest.mark.parametrize("kind", ["sum", "product"])
 def test_cpp_host_returns_the_page_of_python(native_programs, tmp_path, ranker, kind):
     bundle = publish_small_bundle(tmp_path)
     if ranker == "trees":
         bundle = write_trees_ranker(bundle)
         assert bundle.ranker.trees > 0
+    if ranker == "sums":
+        bundle = write_sums_ranker(bundle)
+        assert bundle.ranker.row_sums_bytes > 0
     (tmp_path / "karec.toml").write_text(CHAIN.replace("KIND", kind))
     config = Config.read(tmp_path / "karec.toml")
     stages = [build_stage(config, "home", name, bundle) for name in ("prerank", "rank", "rerank")]
@@ -418,29 +432,57 @@ def drop_array(folder: Path) -> None:
     np.savez(path, **arrays)
 
 
+def change_rest(folder: Path) -> None:
+    """The rest then reads a column more than the table has."""
+    path = folder / "ranker.sums.npz"
+    arrays = dict(np.load(path))
+    rest = onnx.load_model_from_string(arrays["rest"].tobytes())
+    rest.graph.input[0].type.tensor_type.shape.dim[1].dim_value += 1
+    rest.graph.output[0].type.tensor_type.shape.dim[1].dim_value += 1
+    arrays["rest"] = np.frombuffer(rest.SerializeToString(), np.uint8)
+    np.savez(path, **arrays)
+
+
+def widen_codes(folder: Path) -> None:
+    """The table then is of more code columns than the encoder has."""
+    path = folder / "ranker.sums.npz"
+    arrays = dict(np.load(path))
+    head = json.loads(arrays["head"].tobytes())
+    head["n_codes"] += 1
+    arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    np.savez(path, **arrays)
+
+
 def truncate_model(folder: Path) -> None:
     path = folder / "ranker.onnx"
     path.write_bytes(path.read_bytes()[:100])
 
 
 @pytest.mark.parametrize(
-    ("has_trees", "damage", "message"),
+    ("part", "damage", "message"),
     [
-        (False, set_version, "ranker.onnx: model version 2, expected the bundle's, 1"),
-        (False, truncate_model, "ranker.onnx: "),
-        (True, change_model, "ranker.trees.npz: made from another file than ranker.onnx"),
-        (True, drop_array, "ranker.trees.npz: values.0 is missing, or not float32 with 1 axes"),
+        (None, set_version, "ranker.onnx: model version 2, expected the bundle's, 1"),
+        (None, truncate_model, "ranker.onnx: "),
+        (write_trees_ranker, change_model, "ranker.trees.npz: made from another file than ranker.onnx"),
+        (write_trees_ranker, drop_array, "ranker.trees.npz: values.0 is missing, or not float32 with 1 axes"),
+        (write_sums_ranker, change_model, "ranker.sums.npz: made from another file than ranker.onnx"),
         (
-            True,
+            write_sums_ranker,
+            change_rest,
+            "reads the input 'sums' float32 (N, 4), the encoder gives float32 (N, 3)",
+        ),
+        (write_sums_ranker, widen_codes, "columns of item_ids, which this library does not compute"),
+        (
+            write_trees_ranker,
             lambda folder: (folder / "snapshot/works/count_like.npy").unlink(),
             "has no file 'snapshot/works/",
         ),
     ],
 )
-def test_cpp_host_rejects_a_damaged_ranker_by_file(native_programs, tmp_path, has_trees, damage, message):
+def test_cpp_host_rejects_a_damaged_ranker_by_file(native_programs, tmp_path, part, damage, message):
     bundle = publish_small_bundle(tmp_path)
-    if has_trees:
-        bundle = write_trees_ranker(bundle)
+    if part is not None:
+        bundle = part(bundle)
     (tmp_path / "karec.toml").write_text(CHAIN.replace("KIND", "sum"))
     export_stages(tmp_path / "karec.toml", "home", (), tmp_path / "stage.json", bundle)
     damage(bundle.path)

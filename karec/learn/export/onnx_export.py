@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from karec.errors import KarecError
+from karec.errors import KarecError, one_line
 from karec.files import file_aside
 from karec.learn._torch import Tensor, nn, torch
+from karec.learn.export.row_sums import RowSumsExport, summed_form
 from karec.learn.export.trees import write_trees
+from karec.learn.nets.served_ranker import ServedRanker
 from karec.models.onnx_model import OnnxModel
+from karec.models.row_sums import NO_SUMS, sums_path
 
+_log = logging.getLogger("karec.learn")
 OPSET = 18
 TOLERANCE = 1e-5
 
@@ -65,14 +70,54 @@ def export_onnx(
     shared differ from torch's by more than 1e-5.
     """
     module.eval()
-    exported_module = module if form is None else form.eval()
+    proto = _to_proto(module if form is None else form.eval(), inputs, outputs, shared)
+    write = partial(write_onnx, proto, path, kind=kind, tasks=tasks, model_version=model_version)
+    more: dict[str, str] = {}
+    sums = None
+    if isinstance(form, ServedRanker):
+        try:
+            sums = _make_sums(form, inputs, outputs, shared)
+        except Exception as error:  # of any kind; ONNX Runtime then computes the whole model
+            _log.warning("%s: no row sums: %s", path, error)
+            more[NO_SUMS] = one_line(str(error))
+    write(more=more, sums=sums)
+    first = {name: value[:1] for name, value in inputs.items()}
+    parts = [inputs, first, {**inputs, **{name: first[name] for name in shared}}]
+    for part in parts:
+        _check_parity(module, part, outputs, path, plain=True)
+    try:
+        for part in parts if sums is not None else ():
+            _check_parity(module, part, outputs, path, plain=False)
+    except KarecError as error:
+        _log.warning("%s: no row sums: %s", path, error)
+        write(more={NO_SUMS: one_line(str(error))})
+
+
+def _make_sums(
+    form: ServedRanker, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], shared: Sequence[str]
+) -> RowSumsExport:
+    summed = summed_form(form).eval()
+    summed_inputs = {"item_numbers"} if summed.gathered else {"item_ids", "item_numbers"}
+    read = {name: value for name, value in inputs.items() if name not in summed_inputs}
+    n = len(inputs["item_ids"])
+    sums = {name: np.zeros((n, width), np.float32) for name, width in summed.outputs.items()}
+    rest = _to_proto(summed, read | sums, outputs, shared)
+    widths = [{"name": name, "width": width} for name, width in summed.outputs.items()]
+    head = {"n_codes": inputs["item_ids"].shape[1], "outputs": widths}
+    return RowSumsExport(head, summed.table(), rest)
+
+
+def _to_proto(
+    module: nn.Module, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], shared: Sequence[str]
+) -> onnx.ModelProto:
+    """Returns ``module`` as ONNX, with a dynamic first axis of ``shared`` inputs, and one of the others."""
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
     rows = torch.export.Dim("rows")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            _Positional(exported_module, list(tensors)),
+            _Positional(module, list(tensors)),
             tuple(tensors.values()),
             input_names=list(tensors),
             output_names=list(outputs),
@@ -82,14 +127,11 @@ def export_onnx(
             verbose=False,
         )
     if program is None:
-        raise ExportError(f"{path}: torch exported no program")
-    proto = program.model_proto
+        raise ExportError("torch exported no program")
+    proto: onnx.ModelProto = program.model_proto
     if shared:
         _let_broadcast(proto, shared)
-    write_onnx(proto, path, kind=kind, tasks=tasks, model_version=model_version)
-    first = {name: value[:1] for name, value in inputs.items()}
-    for part in (inputs, first, {**inputs, **{name: first[name] for name in shared}}):
-        _check_parity(module, part, outputs, path)
+    return proto
 
 
 def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
@@ -108,22 +150,20 @@ def write_onnx(
     tasks: Sequence[str],
     model_version: int,
     more: Mapping[str, str] | None = None,
+    sums: RowSumsExport | None = None,
 ) -> None:
     """Saves ``proto`` as one file with the metadata for serving plus ``more``, without source lines of nodes.
 
-    Writes the trees file too if the model has trees (``karec.learn.export.trees``). The metadata
-    ``fingerprint`` depends only on graph and weights, so it stays equal in another version. Raises
-    ExportError if a weight is NaN.
+    Writes the trees file too if the model has trees (``karec.learn.export.trees``), and the file of ``sums``.
+    The metadata ``fingerprint`` depends only on graph and weights, so it stays equal in another version.
+    Raises ExportError if a weight is NaN.
     """
-    _check_weights(proto.graph, path)
-    for part in (
-        *proto.graph.node,
-        *proto.graph.value_info,
-        *proto.graph.input,
-        *proto.graph.output,
-        proto.graph,
-    ):
-        del part.metadata_props[:]
+    protos = [proto] if sums is None else [proto, sums.rest]
+    for written in protos:
+        _check_weights(written.graph, path)
+        graph = written.graph
+        for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, graph):
+            del part.metadata_props[:]
     fingerprint = hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()[:16]
     facts = {
         **(more or {}),
@@ -131,9 +171,14 @@ def write_onnx(
         "tasks": json.dumps(list(tasks)),
         "model_version": str(model_version),
     }
-    onnx.helper.set_model_props(proto, {**facts, "fingerprint": fingerprint})
+    for written in protos:
+        onnx.helper.set_model_props(written, {**facts, "fingerprint": fingerprint})
     data = proto.SerializeToString()
-    write_trees(proto, data, path)  # first, so that a process that finds the model also finds its trees
+    write_trees(proto, data, path)  # first, so that a process that finds the model also finds its other files
+    if sums is None:
+        sums_path(path).unlink(missing_ok=True)
+    else:
+        sums.write(data, path)
     with file_aside(path) as file:
         file.write(data)
 
@@ -149,17 +194,25 @@ def copy_as_version(path: Path, out: Path, model_version: int) -> None:
     """Writes the model ``path`` to ``out`` with another version; the fingerprint stays."""
     model, proto = OnnxModel(path), onnx.load_model(path)
     facts = {entry.key: entry.value for entry in proto.metadata_props}
-    write_onnx(proto, out, kind=model.kind, tasks=model.tasks, model_version=model_version, more=facts)
+    write_onnx(
+        proto,
+        out,
+        kind=model.kind,
+        tasks=model.tasks,
+        model_version=model_version,
+        more=facts,
+        sums=RowSumsExport.read(path),
+    )
 
 
 def _check_parity(
-    module: nn.Module, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], path: Path
+    module: nn.Module, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], path: Path, *, plain: bool
 ) -> None:
     with torch.no_grad():
         expected = module(
             {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
         )
-    outputs_onnx = OnnxModel(path).run(inputs, *outputs)
+    outputs_onnx = OnnxModel(path, plain=plain).run(inputs, *outputs)
     for name, value, expected_value in zip(
         outputs, outputs_onnx, expected if isinstance(expected, tuple) else (expected,), strict=True
     ):

@@ -15,7 +15,7 @@ Cost  per item, with F numbers and crosses, C categories, d dimensions, H slots 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -43,11 +43,11 @@ class UserSide(nn.Module):
     def __init__(self, calibrated: Calibrated, ranker: MmoeRanker) -> None:
         super().__init__()
         self.ranker = ranker
-        self.wide = _constant(_scaled(calibrated, ranker, ranker.wide_user.weight))
+        self.wide = constant(_scaled(calibrated, ranker, ranker.wide_user.weight))
         biases = ranker.head_bias.mean(dim=0)
         if ranker.extra is not None:
             biases = torch.cat([biases, ranker.extra.bias])
-        self.biases = _constant(calibrated.bias + calibrated.scale * biases)
+        self.biases = constant(calibrated.bias + calibrated.scale * biases)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> UserTerms:
         ranker = self.ranker
@@ -75,16 +75,16 @@ class ItemSide(nn.Module):
         self.item_codes, self.content = ranker.item_codes, ranker.content
         self.members = ranker.members
         self.width = ranker.n_experts * ranker.hidden  # of a member in the first layer; gates are last
-        self.first = nn.ParameterList(map(_constant, self._cut(ranker.from_item.weight.T)))
+        self.first = nn.ParameterList(map(constant, self.cut(ranker.from_item.weight.T)))
         experts = ranker.experts.chunk(ranker.members)
-        self.experts = nn.ParameterList(_constant(torch.block_diag(*member)) for member in experts)  # type: ignore[no-untyped-call]
-        self.expert_bias = nn.ParameterList(map(_constant, ranker.expert_bias.reshape(ranker.members, -1)))
+        self.experts = nn.ParameterList(constant(torch.block_diag(*member)) for member in experts)  # type: ignore[no-untyped-call]
+        self.expert_bias = nn.ParameterList(map(constant, ranker.expert_bias.reshape(ranker.members, -1)))
         self._heads(calibrated, ranker)
         assert ranker.cross_pieces is not None
         self._numbers(ranker)
         self._wide(calibrated, ranker)
         dim = ranker.item_codes.table.embedding_dim
-        self.sum_of_codes = _constant(torch.eye(dim).repeat(len(ranker.item_codes.sizes), 1))
+        self.sum_of_codes = constant(torch.eye(dim).repeat(len(ranker.item_codes.sizes), 1))
 
     def _heads(self, calibrated: Calibrated, ranker: MmoeRanker) -> None:
         members, n_tasks, size = ranker.heads.shape
@@ -94,17 +94,17 @@ class ItemSide(nn.Module):
         same = torch.eye(experts).reshape(experts, 1, 1, experts)
         heads = same * ranker.heads.transpose(1, 2).reshape(members, 1, size, n_tasks, 1)
         self.heads = nn.ParameterList(
-            map(_constant, heads.reshape(members, experts * size, n_tasks * experts))
+            map(constant, heads.reshape(members, experts * size, n_tasks * experts))
         )
         gated = torch.eye(members * n_tasks)
-        self.sum_of_experts = _constant(gated.repeat_interleave(experts, dim=0))
+        self.sum_of_experts = constant(gated.repeat_interleave(experts, dim=0))
         mean = torch.eye(n_tasks, n_heads).repeat(members, 1) / members
-        self.mean_of_members = _constant(mean * calibrated.scale)
+        self.mean_of_members = constant(mean * calibrated.scale)
         self.extra: nn.ParameterList | None = None
         if ranker.extra is not None:
             extra = torch.zeros(ranker.extra.in_features, n_heads)
             extra[:, n_tasks:] = ranker.extra.weight.T * calibrated.scale[n_tasks:]
-            self.extra = nn.ParameterList(map(_constant, extra.chunk(members)))
+            self.extra = nn.ParameterList(map(constant, extra.chunk(members)))
 
     def _numbers(self, ranker: MmoeRanker) -> None:
         """Sets the weights of PiecewiseLinear: (numbers@places − low)·per_width, clipped."""
@@ -112,12 +112,12 @@ class ItemSide(nn.Module):
         n, bins = pieces.low.shape
         places = torch.eye(n)
         zeros, ones = torch.zeros(n), torch.ones(n)
-        self.places = _constant(torch.cat([places.repeat_interleave(bins, dim=1), places], dim=1))
-        self.low = _constant(-torch.cat([pieces.low.flatten(), zeros]))
-        self.per_width = _constant(torch.cat([pieces.per_width.flatten(), ones]))
+        self.places = constant(torch.cat([places.repeat_interleave(bins, dim=1), places], dim=1))
+        self.low = constant(-torch.cat([pieces.low.flatten(), zeros]))
+        self.per_width = constant(torch.cat([pieces.per_width.flatten(), ones]))
         largest = torch.full((n,), torch.finfo(torch.float32).max)
-        self.below = _constant(torch.cat([torch.zeros(n * bins), -largest]))
-        self.above = _constant(torch.cat([torch.ones(n * bins), largest]))
+        self.below = constant(torch.cat([torch.zeros(n * bins), -largest]))
+        self.above = constant(torch.cat([torch.ones(n * bins), largest]))
 
     def _wide(self, calibrated: Calibrated, ranker: MmoeRanker) -> None:
         """Sets the linear part: of numbers and plain crosses in the features, and of the crosses' pieces."""
@@ -127,9 +127,10 @@ class ItemSide(nn.Module):
         sizes = [ranker.item_numbers.width, low.numel(), len(low)]
         numbers, pieces, crosses = torch.split(weights, sizes)
         plain = torch.cat([numbers, crosses])
-        self.wide = _constant(functional.pad(plain, (0, 0, ranker.from_item.in_features - len(plain), 0)))
-        self.wide_pieces = _constant(pieces)
-        self.cross_scale, self.cross_shift = _constant(per_width), _constant(-low * per_width)
+        self.wide = constant(functional.pad(plain, (0, 0, ranker.from_item.in_features - len(plain), 0)))
+        # Pieces first, then crosses: ONNX Runtime multiplies rows of crosses faster than rows of pieces.
+        self.wide_pieces = constant(pieces.reshape(*low.shape, -1).transpose(0, 1).flatten(0, 1))
+        self.cross_scale, self.cross_shift = constant(per_width.T), constant((-low * per_width).T)
 
     def features(self, inputs: Mapping[str, Tensor], user: UserTerms) -> Tensor:
         """Returns the input (N, F) of the first layer; numbers and crosses are last."""
@@ -140,22 +141,26 @@ class ItemSide(nn.Module):
         if self.content is not None:
             content = [self.content(inputs[CONTENT])]
             item = item + content[0]
-        lists = [_attended(item, keys, values) for keys, values in zip(user.keys, user.values, strict=True)]
-        return torch.cat(
-            [codes, *content, *lists, *(summary * item for summary in lists), numbers, inputs["crosses"]],
-            dim=1,
-        )
+        lists = list_features(item, user)
+        return torch.cat([codes, *content, *lists, numbers, inputs["crosses"]], dim=1)
 
     def forward(self, inputs: Mapping[str, Tensor], user: UserTerms) -> Tensor:
         features = self.features(inputs, user)
-        *user_parts, user_gates = self._cut(user.first)
-        gates = _exponential(torch.addmm(user_gates, features, self.first[-1]))
+        user_parts = self.cut(user.first)
+        first = [torch.addmm(part, features, self.first[i]) for i, part in enumerate(user_parts)]
         logits = torch.addmm(user.linear, features, self.wide)
-        pieces = (inputs["crosses"].unsqueeze(2) * self.cross_scale + self.cross_shift).clamp(0.0, 1.0)
-        logits = torch.addmm(logits, pieces.flatten(1), self.wide_pieces)
-        by_head = []
-        for member, user_part in enumerate(user_parts):
-            hidden = torch.relu(torch.addmm(user_part, features, self.first[member]))
+        return self.mix(first, self.add_pieces(logits, inputs["crosses"]))
+
+    def add_pieces(self, logits: Tensor, crosses: Tensor) -> Tensor:
+        """Returns ``logits`` plus the linear part of the pieces of ``crosses``."""
+        pieces = (crosses.unsqueeze(1) * self.cross_scale + self.cross_shift).clamp(0.0, 1.0)
+        return torch.addmm(logits, pieces.flatten(1), self.wide_pieces)
+
+    def mix(self, first: Sequence[Tensor], linear: Tensor) -> Tensor:
+        """Returns the logits from the outputs of the first layer (see ``cut``) and the linear part."""
+        gates, logits, by_head = _exponential(first[-1]), linear, []
+        for member in range(self.members):
+            hidden = torch.relu(first[member])
             experts = torch.relu(torch.addmm(self.expert_bias[member], hidden, self.experts[member]))
             by_head.append(experts @ self.heads[member])
             if self.extra is not None:
@@ -163,7 +168,7 @@ class ItemSide(nn.Module):
         mixed = (gates * torch.cat(by_head, dim=1)) @ self.sum_of_experts
         return torch.addmm(logits, mixed / (gates @ self.sum_of_experts), self.mean_of_members)
 
-    def _cut(self, first: Tensor) -> list[Tensor]:
+    def cut(self, first: Tensor) -> list[Tensor]:
         """Returns the columns of each member's experts, then those of all gates."""
         ends = [self.width * member for member in range(self.members + 1)]
         return [*(first[:, begin:end] for begin, end in pairwise(ends)), first[:, ends[-1] :]]
@@ -182,7 +187,7 @@ class ServedRanker(nn.Module):
         return logits
 
 
-def _constant(weight: Tensor) -> nn.Parameter:
+def constant(weight: Tensor) -> nn.Parameter:
     return nn.Parameter(weight.detach().clone().contiguous(), requires_grad=False)
 
 
@@ -191,6 +196,12 @@ def _scaled(calibrated: Calibrated, ranker: MmoeRanker, weight: Tensor) -> Tenso
     n_tasks = ranker.heads.shape[1]
     mean = weight[: ranker.members * n_tasks].reshape(ranker.members, n_tasks, -1).mean(dim=0)
     return (torch.cat([mean, weight[ranker.members * n_tasks :]]) * calibrated.scale[:, None]).T
+
+
+def list_features(item: Tensor, user: UserTerms) -> list[Tensor]:
+    """Returns each list's attended mean (N, d), then their products with ``item (N, d)``."""
+    lists = [_attended(item, keys, values) for keys, values in zip(user.keys, user.values, strict=True)]
+    return [*lists, *(summary * item for summary in lists)]
 
 
 def _attended(item: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ inline constexpr std::size_t kSelectionPadding = 16;  // keys that may be writte
 inline constexpr std::size_t kTreeRows = 64;          // rows of one call of sum_leaves
 inline constexpr std::size_t kWordLeaves = 32;        // leaves of one TreeWord
 inline constexpr std::size_t kTableRows = 128;        // rows of one call of sum_tables
+inline constexpr std::size_t kSumColumns = 32;        // sum_rows: the width of a row is a multiple
 
 // Larger for larger scores, never 0. NaN counts as −inf; −0 as +0.
 inline std::uint32_t ordered_score(float score) noexcept {
@@ -252,6 +253,14 @@ struct Kernels {
     // room for kTreeRows; values from n on are arbitrary.
     void (*sum_leaves)(const float* columns, const TreeWord* words, std::size_t n_words, const TreeSplit* splits,
                        std::size_t n, float* out);
+
+    // Sums of table rows (row_loops.inc).
+
+    // out[i·width + j] = ((0 + weights[r]·rows[r][j]) + weights[r + 1]·rows[r + 1][j]) + … for the rows r of each of n
+    // items: those from ends[i − 1], 0 for the first, to ends[i]. Products and sums are rounded. `width` is a multiple
+    // of kSumColumns.
+    void (*sum_rows)(const float* const* rows, const float* weights, const std::uint32_t* ends, std::size_t n,
+                     std::size_t width, float* out);
 
     BoundKernels bounds;  // bound_loops.inc, bf16_loops.inc, amx_loops.inc
 };

@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kModel = "ranker.onnx";
 constexpr const char* kTrees = "ranker.trees.npz";
+constexpr const char* kSums = "ranker.sums.npz";
 constexpr const char* kOutput = "logits";
 constexpr std::string_view kDense = "dense";
 
@@ -31,20 +32,34 @@ Result<Ranker> Ranker::open(const Bundle& bundle, const UserEncoder& users, cons
                             bool verify) {
     const auto file = map_file(bundle, kModel, verify);
     if (!file.ok()) return file.status();
-    const std::string path = bundle.path() + "/" + (bundle.has(kTrees) ? kTrees : kModel);
+    const char* part = bundle.has(kTrees) ? kTrees : bundle.has(kSums) ? kSums : nullptr;
+    const std::string path = bundle.path() + "/" + (part != nullptr ? part : kModel);
     const auto fail = [&](const std::string& reason) { return Status::bad_format(path + ": " + reason); };
-    std::optional<MappedFile> trees_file;
+    std::optional<MappedFile> part_file;
     TreesFile trees;
-    if (bundle.has(kTrees)) {
-        auto mapped = map_file(bundle, kTrees, verify);
+    std::optional<RowSums> sums;
+    std::span<const std::byte> rest = file->bytes();
+    if (part != nullptr) {
+        auto mapped = map_file(bundle, part, verify);
         if (!mapped.ok()) return mapped.status();
-        trees_file = std::move(mapped.value());
-        auto read = TreesFile::read(trees_file->bytes());
-        if (!read.ok()) return fail(read.status().message());
-        trees = std::move(read.value());
-        if (trees.model_xxh64 != bundle.checksum(kModel)) return fail("made from another file than ranker.onnx");
+        part_file = std::move(mapped.value());
+        std::string model_xxh64;
+        if (part == kTrees) {
+            auto read = TreesFile::read(part_file->bytes());
+            if (!read.ok()) return fail(read.status().message());
+            trees = std::move(read.value());
+            rest = trees.rest;
+            model_xxh64 = trees.model_xxh64;
+        } else {
+            auto read = RowSumsFile::read(part_file->bytes());
+            if (!read.ok()) return fail(read.status().message());
+            sums = std::move(read->sums);
+            rest = read->rest;
+            model_xxh64 = read->model_xxh64;
+        }
+        if (model_xxh64 != bundle.checksum(kModel)) return fail("made from another file than ranker.onnx");
     }
-    auto model = OnnxModel::open(trees_file ? trees.rest : file->bytes(), path, onnxruntime);
+    auto model = OnnxModel::open(rest, path, onnxruntime);
     if (!model.ok()) return model.status();
     if (model->model_version() != bundle.model_version()) {
         return fail("model version " + std::to_string(model->model_version()) + ", expected the bundle's, " +
@@ -52,6 +67,7 @@ Result<Ranker> Ranker::open(const Bundle& bundle, const UserEncoder& users, cons
     }
     Ranker ranker(ItemEncoder(users), std::move(model.value()));
     ranker.trees_ = std::move(trees.inputs);
+    ranker.sums_ = std::move(sums);
     Status status = ranker.check_inputs({users.outputs().begin(), users.outputs().end()});
     if (!status.ok()) return fail(status.message());
     if (status = ranker.read_tasks(); !status.ok()) return fail(status.message());
@@ -75,7 +91,28 @@ Status Ranker::check_inputs(std::vector<TensorSpec> available) {
         for (const std::string& output : trees.outputs) sums.push_back({output, DType::float32, {-1, 1}});
     }
     available.insert(available.end(), sums.begin(), sums.end());
+    if (const Status status = check_sums(available); !status.ok()) return status;
     return model_.check_inputs(available);
+}
+
+Status Ranker::check_sums(std::vector<TensorSpec>& available) const {
+    if (!sums_) return {};
+    const std::pair<const char*, std::size_t> inputs[] = {{"item_ids", sums_->n_codes()},
+                                                          {"item_numbers", sums_->n_numbers()}};
+    for (const auto& [name, width] : inputs) {
+        const TensorSpec* input = find_spec(available, name);
+        if (input == nullptr || input->shape.back() != static_cast<std::int64_t>(width)) {
+            return Status::bad_format("it reads " + std::to_string(width) + " columns of " + name +
+                                      ", which this library does not compute");
+        }
+    }
+    for (const RowSums::Output& output : sums_->outputs()) {
+        if (find_spec(available, output.name) != nullptr) {
+            return Status::bad_format("its output '" + output.name + "' has the name of an input");
+        }
+        available.push_back({output.name, DType::float32, {-1, static_cast<std::int64_t>(output.width)}});
+    }
+    return {};
 }
 
 Status Ranker::read_tasks() {
@@ -117,6 +154,17 @@ Status Ranker::run(const EncodedUser& user, std::span<const Tensor> user_tensors
         if (status = trees.ensemble.scores(values, to); !status.ok()) return status;
         for (std::size_t t = 0; t < trees.outputs.size(); ++t) {
             tensors.push_back({trees.outputs[t], DType::float32, {static_cast<std::int64_t>(n), 1}, to.data() + t * n});
+        }
+    }
+    ScratchArray<float> row_sums;
+    if (sums_) {
+        row_sums = ScratchArray<float>(n * sums_->width());
+        const float* from = &row_sums[0];
+        sums_->sum(items.ids, items.numbers, n, std::span(&row_sums[0], n * sums_->width()));
+        for (const RowSums::Output& output : sums_->outputs()) {
+            const auto width = static_cast<std::int64_t>(output.width);
+            tensors.push_back({output.name, DType::float32, {static_cast<std::int64_t>(n), width}, from});
+            from += n * output.width;
         }
     }
     return model_.run(tensors, kOutput, logits);

@@ -1,17 +1,20 @@
 // The ranker of a bundle: a user and items in, logits by task out.
 //
-// Algorithm  encodes the items and their crosses (features/item_encoder.hpp), sums the trees of ranker.trees.npz if the
-//            bundle has one (trees/tree_ensemble.hpp), and runs the rest of the model once for all items.
+// Algorithm  encodes the items and their crosses (features/item_encoder.hpp), sums the trees of ranker.trees.npz
+//            (trees/tree_ensemble.hpp) or the rows of ranker.sums.npz (sums/row_sums.hpp) if the bundle has one, and
+//            runs the rest of the model once for all items.
 // Bits       those of Python's step ranker: the same inputs, the same ONNX Runtime on one thread.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "features/item_encoder.hpp"
 #include "onnx/onnx_model.hpp"
+#include "sums/row_sums.hpp"
 #include "trees/trees_file.hpp"
 
 namespace karec {
@@ -33,11 +36,13 @@ class Ranker {
   private:
     Ranker(ItemEncoder items, OnnxModel model) noexcept : items_(std::move(items)), model_(std::move(model)) {}
     Status check_inputs(std::vector<TensorSpec> available);
+    Status check_sums(std::vector<TensorSpec>& available) const;
     Status read_tasks();
 
     ItemEncoder items_;
-    OnnxModel model_;  // without the trees
+    OnnxModel model_;  // without the trees or row sums
     std::vector<InputTrees> trees_;
+    std::optional<RowSums> sums_;
     std::vector<std::string> tasks_;
     bool has_dense_ = false;
 };

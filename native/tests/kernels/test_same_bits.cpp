@@ -23,6 +23,7 @@
 #include "karec/mmr_ssd.hpp"
 #include "karec/user_encoder.hpp"
 #include "stages/fusion.hpp"
+#include "sums/row_sums.hpp"
 #include "trees/tree_ensemble.hpp"
 
 using namespace karec;
@@ -39,7 +40,7 @@ constexpr GoldenHash kGolden[] = {
     {"dpp", 0x3685c010c7861235},        {"dpp_kernel", 0x2c41f5b0e456e204}, {"mmr_ssd", 0xd518068fc304d4dd},
     {"trees", 0x9da226736daf7e42},      {"freshness", 0x6c2cc6d809aec5fe},  {"whitened", 0x443e85e9337e9c3f},
     {"fixed_math", 0x7614599fb3015c76}, {"fusion", 0x392af49a67930bae},     {"user_encoder", 0xa2ca9a704a116ef1},
-    {"tables", 0xd5dfe40b182fa3ae},
+    {"tables", 0xd5dfe40b182fa3ae},     {"row_sums", 0x6c894653b7772c99},
 };
 
 // SplitMix64 (Steele, Lea, Flood 2014).
@@ -356,6 +357,27 @@ TEST(trees_have_the_golden_sums) {
     std::vector<float> sums(333);
     CHECK(trees->scores(random.floats(sums.size() * kFeatures), sums).ok());
     hash.add(sums);
+    CHECK(hash.is_golden());
+}
+
+TEST(row_sums_have_the_golden_bits) {
+    ResultHash hash("row_sums");
+    Random random(18);
+    constexpr std::size_t kWidth = 581;
+    constexpr std::size_t kItems = 50;
+    const std::vector<std::int64_t> code_columns{1, 0};
+    const std::vector<std::int64_t> code_sizes{40, 7};
+    const std::vector<std::int64_t> knot_counts{1, 5, 20};
+    std::vector<double> knots;
+    for (int i = 0; i < 26; ++i) knots.push_back(i * 0.0625 - 0.5 + static_cast<double>(random.below(99)) * 1e-4);
+    const std::vector<float> rows = random.floats((1 + 47 + 26 + 3) * kWidth);
+    const auto sums = RowSums::from_table(
+        {std::as_bytes(std::span(rows)), code_columns, code_sizes, knot_counts, knots}, 2, {{"a", 500}, {"b", 81}});
+    CHECK(sums.ok());
+    std::vector<float> out(kItems * kWidth);
+    const auto codes = random.codes(2 * kItems, 45);
+    sums->sum(codes, random.floats(3 * kItems), kItems, out);
+    hash.add(out);
     CHECK(hash.is_golden());
 }
 

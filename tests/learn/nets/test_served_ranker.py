@@ -1,18 +1,22 @@
-"""Tests that the serving form of the MMoE ranker equals the trained network."""
-
-from functools import partial
+"""Tests that the serving forms of the MMoE ranker equal the trained network."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from karec import _native
 from karec.features.encoder import USER_SIDE
-from karec.learn.export.onnx_export import export_onnx
+from karec.learn.export import row_sums
+from karec.learn.export.onnx_export import copy_as_version, export_onnx
+from karec.learn.export.row_sums import RowSumsExport, summed_form
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.calibration import Calibrated
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
+from karec.learn.nets.summed_ranker import SummedRanker
 from karec.models.onnx_model import OnnxModel
+from karec.models.row_sums import NO_SUMS, StoredSums, sums_path
 
 SHARED = [name for name in MmoeRanker.inputs if name in USER_SIDE]
 SHAPES = {
@@ -72,16 +76,111 @@ def test_served_ranker_logits_are_finite_for_extreme_scores(examples):
     ).all()
 
 
-def test_served_ranker_graph_has_no_mask_and_no_softmax(examples, tmp_path):
-    calibrated, ranker = make_ranker(examples)
-    path, inputs = tmp_path / "ranker.onnx", make_inputs(examples, np.arange(20))
-    export = partial(
-        export_onnx, calibrated, inputs, ["logits"], path, kind="ranker", tasks=examples.encoder.tasks
+@pytest.mark.parametrize("gathered", [[], [1], "all"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_row_sums_and_summed_ranker_equal_float64(examples, tmp_path, shape, gathered):
+    """Also for codes that no table has, and for numbers outside of the pieces."""
+    served = ServedRanker(*make_ranker(examples, **shape))
+    summed = SummedRanker(
+        served, range(len(served.items.item_codes.sizes)) if gathered == "all" else gathered
     )
-    export(model_version=1, shared=SHARED, form=ServedRanker(calibrated, ranker))
-    onnx = pytest.importorskip("onnx", reason="onnx comes with the extra train")
-    assert not {"Softmax", "Einsum", "Not"} & {node.op_type for node in onnx.load(path).graph.node}
-    other = make_inputs(examples, np.arange(100, 400, 3))
-    (logits,) = OnnxModel(path).run(other, "logits")
-    np.testing.assert_allclose(logits, run_torch(calibrated, other), atol=1e-5)
-    assert len(np.unique(logits[:, 0])) > 50
+    inputs = make_inputs(examples, np.arange(0, 600, 3))
+    inputs["item_ids"][::7] += 1000
+    inputs["item_numbers"][::5] *= 3
+    outputs = [{"name": name, "width": width} for name, width in summed.outputs.items()]
+    head = {"n_codes": inputs["item_ids"].shape[1], "outputs": outputs}
+    RowSumsExport(head, summed.table(), onnx.ModelProto()).write(b"", tmp_path / "r.onnx")
+    _, _, sums = _native.RowSums.read(sums_path(tmp_path / "r.onnx").read_bytes())
+    found = run_torch(summed, inputs | StoredSums(tmp_path, sums, b"").run(inputs))
+    doubles = {name: x.astype(float) if x.dtype == np.float32 else x for name, x in inputs.items()}
+    np.testing.assert_allclose(found, run_torch(served.double(), doubles), atol=1e-5)
+    assert len(np.unique(found[:, 0])) > 50
+
+
+def export(examples, path):
+    """Exports a ranker and returns it."""
+    calibrated, ranker = make_ranker(examples)
+    inputs = make_inputs(examples, np.arange(20))
+    facts = {"kind": "ranker", "tasks": examples.encoder.tasks, "model_version": 1}
+    form = ServedRanker(calibrated, ranker)
+    export_onnx(calibrated, inputs, ["logits"], path, **facts, shared=SHARED, form=form)
+    return calibrated
+
+
+@pytest.fixture(scope="module")
+def exported(examples, tmp_path_factory):
+    """Returns (path, trained ranker)."""
+    path = tmp_path_factory.mktemp("exported") / "r.onnx"
+    return path, export(examples, path)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["row sums", "ONNX Runtime alone"])
+def test_exported_ranker_has_the_logits_of_the_trained_ranker(examples, exported, plain):
+    path, calibrated = exported
+    model, other = OnnxModel(path, plain=plain), make_inputs(examples, np.arange(100, 400, 3))
+    assert (model.row_sums_bytes == 0) == plain and set(model.inputs) == set(MmoeRanker.inputs)
+    once = {name: value[:1] if name in SHARED else value for name, value in other.items()}
+    for inputs in (other, once):
+        (logits,) = model.run(inputs, "logits")
+        np.testing.assert_allclose(logits, run_torch(calibrated, inputs), atol=1e-5)
+        assert len(np.unique(logits[:, 0])) > 50
+
+
+def test_served_ranker_graph_has_no_mask_and_no_softmax(exported):
+    for model in (onnx.load(exported[0]), RowSumsExport.read(exported[0]).rest):
+        assert not {"Softmax", "Einsum", "Not"} & {node.op_type for node in model.graph.node}
+
+
+def test_rest_has_no_weights_of_codes_and_numbers(examples, exported):
+    rest = RowSumsExport.read(exported[0]).rest
+    n_inputs = {weight.dims[0] for weight in rest.graph.initializer if "first" in weight.name}
+    assert n_inputs == {4 * 4 + len(examples.encoder.names["crosses"])}  # of the lists and crosses
+    onnx.checker.check_model(rest)
+
+
+def test_copy_as_version_keeps_the_row_sums(examples, exported, tmp_path):
+    copy_as_version(exported[0], tmp_path / "again.onnx", 9)
+    first, again = OnnxModel(exported[0]), OnnxModel(tmp_path / "again.onnx")
+    assert again.model_version == 9 and again.fingerprint == first.fingerprint
+    assert again.row_sums_bytes == first.row_sums_bytes > 0
+    inputs = make_inputs(examples, np.arange(30))
+    np.testing.assert_array_equal(again.run(inputs, "logits"), first.run(inputs, "logits"))
+
+
+@pytest.mark.parametrize("limit", ["MAX_COLUMN_ROWS", "MAX_BYTES"])
+def test_largest_code_columns_are_gathered_above_a_limit(examples, monkeypatch, limit):
+    served = ServedRanker(*make_ranker(examples))
+    sizes = examples.encoder.sizes["item_ids"]
+    assert summed_form(served).gathered == []
+    bounds = {"MAX_COLUMN_ROWS": max(sizes) - 1, "MAX_BYTES": SummedRanker(served, []).table()["rows"].nbytes}
+    monkeypatch.setattr(row_sums, limit, bounds[limit])
+    form = summed_form(served)
+    assert form.gathered and max(sizes) in {sizes[c] for c in form.gathered}
+    assert form.table()["rows"].nbytes <= row_sums.MAX_BYTES
+
+
+def bend_table(monkeypatch):
+    table = SummedRanker.table
+    monkeypatch.setattr(
+        SummedRanker, "table", lambda self: (found := table(self)) | {"rows": 1.01 * found["rows"]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda monkeypatch: monkeypatch.setattr(row_sums, "MAX_BYTES", 1000),
+            "row sums of its numbers take",
+        ),
+        (lambda monkeypatch: monkeypatch.setattr(SummedRanker, "table", None), "is not callable"),
+        (bend_table, "differs from torch's by"),
+    ],
+    ids=["too large", "an error", "other logits"],
+)
+def test_ranker_without_row_sums_is_exported_with_the_reason(examples, tmp_path, monkeypatch, change, reason):
+    change(monkeypatch)
+    sums_path(tmp_path / "r.onnx").write_bytes(b"of an earlier model")
+    export(examples, tmp_path / "r.onnx")
+    model = OnnxModel(tmp_path / "r.onnx")
+    assert reason in model.metadata[NO_SUMS] and not sums_path(model.path).exists()
