@@ -19,6 +19,7 @@ from karec.learn.fit.prepare import prepare
 from karec.learn.run.lightgbm import trees_to_onnx
 from karec.learn.run.rankers import build_ranker, ranker_loss
 from karec.learn.settings.settings import TrainSettings
+from karec.models.onnx_model import OnnxModel
 from karec.models.trees import load_trees
 
 TREES, ROWS, FEATURES = 60, 1000, 20
@@ -50,6 +51,26 @@ def test_trees(compare, leaves, tmp_path):
     assert np.array_equal(run_karec(), ways["ONNX Runtime"]())
     size = f"{ROWS} rows, {TREES} trees of {leaves} leaves"
     compare("models: trees", size, run_karec, ways, items=ROWS * TREES)
+
+
+def test_ranker(compare, world):
+    """Logits of 1,000 items of a user: row sums and the rest, and ONNX Runtime with the whole model."""
+    bundle = open_bundle(world)
+    encoder, snapshot = bundle.encoder, bundle.snapshot
+    user = int(snapshot.users.ids[int(np.argmax(np.diff(snapshot.relations["history"].indptr)))])
+    inputs = encoder.encode_user(snapshot, user, snapshot.time_ms, 0)
+    rows = np.random.default_rng(0).choice(len(snapshot.works), ROWS, replace=len(snapshot.works) < ROWS)
+    items = encoder.encode_items(snapshot, rows, snapshot.time_ms)
+    inputs = {**inputs, **items, **encoder.encode_crosses(inputs, items)}
+    ranker, plain = bundle.ranker, OnnxModel(bundle.ranker.path, plain=True)
+    if not ranker.row_sums_bytes:
+        pytest.skip(f"{ranker.path} has no row sums")
+    difference = np.abs(ranker.run(inputs, "logits")[0] - plain.run(inputs, "logits")[0]).max()
+    print(
+        f"row sums of {ranker.row_sums_bytes:,} bytes; logits differ by at most {difference:.1e}", flush=True
+    )
+    peers = {"ONNX Runtime": lambda: plain.run(inputs, "logits")}
+    compare("models: ranker", f"{ROWS} items", lambda: ranker.run(inputs, "logits"), peers, items=ROWS)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,9 @@ from workloads import train_world
 import karec._native
 from karec.bundle import Bundle
 from karec.config import load_cascade, open_bundle, scene_names
+from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Request
+from karec.steps.hydrators.ranker import Ranker
 from karec.steps.sources.model import Model
 from karec.where import Where
 
@@ -132,6 +134,29 @@ def test_request_with_content_vectors(benchmark, scene, pytestconfig, tmp_path, 
         pytest.skip("the other bundle has no world")
     with open_scene(train_world(tmp_path, width)) as (cascade, _, _):
         run_in_turns(benchmark, scene, f"content vectors of {width:,}", cascade)
+
+
+def test_request_with_row_sums(benchmark, scene):
+    """In turns with requests whose ranker ONNX Runtime computes alone."""
+    cascade, bundle, requests = scene
+    if not bundle.ranker.row_sums_bytes:
+        pytest.skip("the ranker has no row sums")
+    stages = tuple(
+        replace(stage, steps=tuple(map(without_row_sums, stage.steps))) for stage in cascade.stages
+    )
+    plain = replace(cascade, stages=stages)
+    run_in_turns(benchmark, (plain, bundle, requests), "row sums", cascade)
+    pages = [[[item.item_id for item in way.run(r).items] for r in requests] for way in (plain, cascade)]
+    print(f"{sum(map(list.__eq__, *pages))} of {len(requests)} pages are equal", flush=True)
+
+
+def without_row_sums(step):
+    """Returns the step, or a step ``ranker`` of the same model that ONNX Runtime computes alone."""
+    if not isinstance(step, Ranker):
+        return step
+    plain = copy(step)
+    plain.ranker = OnnxModel(step.ranker.path, plain=True)
+    return plain
 
 
 def run_in_turns(benchmark, scene, name, changed=None, **restriction):

@@ -358,12 +358,12 @@ DAMAGES = {
     ),
     "output of two columns": ("rest", lambda a: change_rest(a, "logits", columns=2), r"is float32 \(N, 2\)"),
     "input of another type": ("rest", lambda a: change_rest(a, "dense", elem_type=11), r"is double \(N, 4\)"),
-    "cut model": ("rest", lambda a: a[:-1], "one: its model without trees does not load as an ONNX model"),
-    "empty model": ("rest", lambda a: a[:0], "one: its model without trees does not load as an ONNX model"),
+    "cut model": ("rest", lambda a: a[:-1], "one: the rest of its model does not load as an ONNX model"),
+    "empty model": ("rest", lambda a: a[:0], "one: the rest of its model does not load as an ONNX model"),
     "no metadata": (
         "rest",
         lambda a: change_rest(a, metadata=False),
-        "its model without trees: metadata lacks",
+        "the rest of its model: metadata lacks",
     ),
     "output twice": (
         "head",
