@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from karec.errors import KarecError, one_line
 from karec.files import file_aside
 from karec.learn._torch import Tensor, nn, torch
-from karec.learn.export.row_sums import RowSumsExport, summed_form
+from karec.learn.export.row_sums import RowSumsExport, SummedForm
 from karec.learn.export.trees import write_trees
-from karec.learn.nets.served_ranker import ServedRanker
 from karec.models.onnx_model import OnnxModel
 from karec.models.row_sums import NO_SUMS, sums_path
 
@@ -57,6 +56,7 @@ def export_onnx(
     model_version: int,
     shared: Sequence[str] = (),
     form: nn.Module | None = None,
+    summed: Callable[[], SummedForm] | None = None,
 ) -> None:
     """Writes ``module`` to ``path`` with dynamic first axes and the metadata kind, tasks and model_version.
 
@@ -65,6 +65,8 @@ def export_onnx(
       shared   inputs that may have one row for all rows of the others (one user, many items); the module must
                broadcast them
       form     written instead of ``module``: the same function of the same inputs, faster when serving
+      summed   returns the form of which a file of row sums is also written. If that fails, the reason is
+               logged and stored in the model's metadata.
 
     Raises ExportError if ONNX Runtime's outputs for that batch, for its first row, or with its first row
     shared differ from torch's by more than 1e-5.
@@ -74,9 +76,9 @@ def export_onnx(
     write = partial(write_onnx, proto, path, kind=kind, tasks=tasks, model_version=model_version)
     more: dict[str, str] = {}
     sums = None
-    if isinstance(form, ServedRanker):
+    if summed is not None:
         try:
-            sums = _make_sums(form, inputs, outputs, shared)
+            sums = _make_sums(summed(), inputs, outputs, shared)
         except Exception as error:  # of any kind; ONNX Runtime then computes the whole model
             _log.warning("%s: no row sums: %s", path, error)
             more[NO_SUMS] = one_line(str(error))
@@ -94,17 +96,14 @@ def export_onnx(
 
 
 def _make_sums(
-    form: ServedRanker, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], shared: Sequence[str]
+    summed: SummedForm, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], shared: Sequence[str]
 ) -> RowSumsExport:
-    summed = summed_form(form).eval()
-    summed_inputs = {"item_numbers"} if summed.gathered else {"item_ids", "item_numbers"}
-    read = {name: value for name, value in inputs.items() if name not in summed_inputs}
-    n = len(inputs["item_ids"])
+    n, n_codes = inputs["item_ids"].shape
     sums = {name: np.zeros((n, width), np.float32) for name, width in summed.outputs.items()}
-    rest = _to_proto(summed, read | sums, outputs, shared)
+    read = {name: inputs[name] for name in summed.inputs}
+    rest = _to_proto(summed.module.eval(), read | sums, outputs, shared)
     widths = [{"name": name, "width": width} for name, width in summed.outputs.items()]
-    head = {"n_codes": inputs["item_ids"].shape[1], "outputs": widths}
-    return RowSumsExport(head, summed.table(), rest)
+    return RowSumsExport({"n_codes": n_codes, "outputs": widths}, summed.arrays, rest)
 
 
 def _to_proto(
@@ -201,7 +200,7 @@ def copy_as_version(path: Path, out: Path, model_version: int) -> None:
         tasks=model.tasks,
         model_version=model_version,
         more=facts,
-        sums=RowSumsExport.read(path),
+        sums=RowSumsExport.read(path) if model.row_sums_bytes else None,
     )
 
 

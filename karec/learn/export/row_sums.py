@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,27 @@ import onnx
 from numpy.typing import NDArray
 
 from karec import _native
-from karec.errors import KarecError
 from karec.files import file_aside, read_npz
-from karec.learn.nets.served_ranker import ServedRanker
-from karec.learn.nets.summed_ranker import SummedRanker
+from karec.learn._torch import nn
 from karec.models.row_sums import sums_path
 
 FORMAT = 1
-MAX_COLUMN_ROWS = 65_536  # codes of a column; hashed and large columns have more
-MAX_BYTES = 64 << 20  # of the table
 
 
-class UnsupportedSums(KarecError):
-    """A model without row sums. The message is the reason."""
+@dataclass(frozen=True, eq=False)
+class SummedForm:
+    """A form of a model that reads row sums.
+
+    module    maps ``inputs`` and ``outputs`` to the outputs of the model
+    inputs    names of inputs of the model
+    outputs   {name: width} of the row sums
+    arrays    their table
+    """
+
+    module: nn.Module
+    inputs: Sequence[str]
+    outputs: Mapping[str, int]
+    arrays: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +44,7 @@ class RowSumsExport:
     """Content of a file of row sums.
 
     head     number of code columns, names and widths of outputs
-    arrays   the table, see ``SummedRanker.table``
+    arrays   the table
     rest     the rest of the model
     """
 
@@ -53,33 +61,8 @@ class RowSumsExport:
             np.savez(file, **self.arrays, **members)  # type: ignore[arg-type]
 
     @classmethod
-    def read(cls, model: Path) -> RowSumsExport | None:
-        """Returns the content of the file of ``model``, None if there is none."""
-        if not sums_path(model).exists():
-            return None
+    def read(cls, model: Path) -> RowSumsExport:
+        """Returns the content of the file of ``model``, which was loaded before."""
         arrays = dict(read_npz(sums_path(model)))
         head, rest = (arrays.pop(name).tobytes() for name in ("head", "rest"))
         return cls(json.loads(head), arrays, onnx.load_model_from_string(rest))
-
-
-def summed_form(served: ServedRanker) -> SummedRanker:
-    """Returns the form of ``served`` whose table has the code columns that the limits allow, small first.
-
-    Raises UnsupportedSums if the rows of numbers alone are above MAX_BYTES.
-    """
-    ranker, sizes = served.user.ranker, served.items.item_codes.sizes.tolist()
-    outputs = SummedRanker(served, ()).outputs
-    row_bytes = 4 * sum(outputs.values())
-    n_numbers, bins = ranker.item_numbers.low.shape
-    n_rows = 1 + n_numbers * (2 * bins + 1)
-    if n_rows * row_bytes > MAX_BYTES:
-        raise UnsupportedSums(
-            f"row sums of its numbers take up to {n_rows * row_bytes:,} bytes, more than {MAX_BYTES:,}"
-        )
-    gathered = []
-    for column in sorted(range(len(sizes)), key=lambda c: (sizes[c], c)):
-        if sizes[column] <= MAX_COLUMN_ROWS and (n_rows + sizes[column]) * row_bytes <= MAX_BYTES:
-            n_rows += sizes[column]
-        else:
-            gathered.append(column)
-    return SummedRanker(served, sorted(gathered))

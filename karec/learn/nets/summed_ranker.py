@@ -13,12 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.errors import KarecError
 from karec.features.encoder import CONTENT
 from karec.learn._torch import Tensor, nn, torch
 from karec.learn.nets.layers import PiecewiseLinear
 from karec.learn.nets.served_ranker import ServedRanker, constant, list_features
 
+MAX_COLUMN_ROWS = 65_536  # codes of a column; hashed and large columns have more
+MAX_BYTES = 64 << 20  # of the table
 _Floats = NDArray[np.float64]
+
+
+class UnsupportedSums(KarecError):
+    """A model without row sums. The message is the reason."""
 
 
 class SummedRanker(nn.Module):
@@ -26,6 +33,7 @@ class SummedRanker(nn.Module):
 
     Codes of the columns ``gathered`` of item_ids stay inputs: the row sums are of all other columns.
 
+    inputs   those of ``served`` that stay
     outputs  {name: width} of the row sums: parts of the first layer, the linear part, the item's vector
     """
 
@@ -33,6 +41,8 @@ class SummedRanker(nn.Module):
         super().__init__()
         items, codes = served.items, served.items.item_codes
         self.user, self.items, self.gathered = served.user, items, list(gathered)
+        summed = {"item_numbers"} if self.gathered else {"item_ids", "item_numbers"}
+        self.inputs = [name for name in served.inputs if name not in summed]
         self.dim, n_columns = codes.table.embedding_dim, len(codes.sizes)
         self.n_lists = (4 if items.content is None else 5) * self.dim  # inputs of content and lists
         n_crosses = items.cross_scale.shape[1]
@@ -65,11 +75,11 @@ class SummedRanker(nn.Module):
         """Returns the arrays of the row sums (native/src/sums/row_sums.hpp), computed in float64."""
         items, codes, ranker = self.items, self.items.item_codes, self.user.ranker
         weights = np.concatenate([_float64(weight) for weight in (*items.first, items.wide)], axis=1)
-        embeddings, sizes = _float64(codes.table.weight), codes.sizes.tolist()
+        sizes = codes.sizes.tolist()
         columns = [c for c in range(len(sizes)) if c not in self.gathered]
         rows = []
         for c in columns:
-            of_column = embeddings[int(codes.offsets[c]) :][: sizes[c]]
+            of_column = _float64(codes.table.weight[int(codes.offsets[c]) :][: sizes[c]])
             rows.append(np.hstack([of_column @ weights[c * self.dim :][: self.dim], of_column]))
         n, bins = ranker.item_numbers.low.shape
         of_numbers = weights[len(sizes) * self.dim + self.n_lists :][: n * (bins + 1)]
@@ -84,6 +94,29 @@ class SummedRanker(nn.Module):
             "knot_counts": np.array([len(x) for x, _, _ in knots], np.int64),
             "knots": np.concatenate([x for x, _, _ in knots]),
         }
+
+
+def summed_form(served: ServedRanker) -> SummedRanker:
+    """Returns the form of ``served`` whose table has the code columns that the limits allow, small first.
+
+    Raises UnsupportedSums if the rows of numbers alone are above MAX_BYTES.
+    """
+    ranker, sizes = served.user.ranker, served.items.item_codes.sizes.tolist()
+    outputs = SummedRanker(served, ()).outputs
+    row_bytes = 4 * sum(outputs.values())
+    n_numbers, bins = ranker.item_numbers.low.shape
+    n_rows = 1 + n_numbers * (2 * bins + 1)
+    if n_rows * row_bytes > MAX_BYTES:
+        raise UnsupportedSums(
+            f"row sums of its numbers take up to {n_rows * row_bytes:,} bytes, more than {MAX_BYTES:,}"
+        )
+    gathered = []
+    for column in sorted(range(len(sizes)), key=lambda c: (sizes[c], c)):
+        if sizes[column] <= MAX_COLUMN_ROWS and (n_rows + sizes[column]) * row_bytes <= MAX_BYTES:
+            n_rows += sizes[column]
+        else:
+            gathered.append(column)
+    return SummedRanker(served, sorted(gathered))
 
 
 def _knots(

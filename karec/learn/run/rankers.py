@@ -14,6 +14,7 @@ from karec.evaluate.metrics.platt import fit_calibration
 from karec.learn._torch import Tensor, functional, torch, torch_threads
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
+from karec.learn.export.row_sums import SummedForm
 from karec.learn.fit.batches import Batch
 from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import FitState, fit
@@ -24,6 +25,7 @@ from karec.learn.nets.calibration import Calibrated
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
+from karec.learn.nets.summed_ranker import summed_form
 from karec.learn.run.lightgbm import fit_lightgbm
 from karec.learn.settings.settings import TrainSettings
 from karec.samples.auxiliary_tasks import PLAY_TIME, auxiliary_labels, auxiliary_tasks
@@ -146,7 +148,14 @@ def _export(
         model_version=settings.model_version,
         shared=[name for name in model.inputs if name in USER_SIDE],
         form=form,
+        summed=None if form is None else lambda: make_summed_form(form),
     )
+
+
+def make_summed_form(served: ServedRanker) -> SummedForm:
+    """Returns the form of which a file of row sums is written."""
+    module = summed_form(served)
+    return SummedForm(module, module.inputs, module.outputs, module.table())
 
 
 def build_ranker(

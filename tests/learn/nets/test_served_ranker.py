@@ -1,5 +1,7 @@
 """Tests that the serving forms of the MMoE ranker equal the trained network."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
@@ -7,14 +9,15 @@ import torch
 
 from karec import _native
 from karec.features.encoder import USER_SIDE
-from karec.learn.export import row_sums
 from karec.learn.export.onnx_export import copy_as_version, export_onnx
-from karec.learn.export.row_sums import RowSumsExport, summed_form
+from karec.learn.export.row_sums import RowSumsExport
 from karec.learn.fit.batches import Batches
+from karec.learn.nets import summed_ranker
 from karec.learn.nets.calibration import Calibrated
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
-from karec.learn.nets.summed_ranker import SummedRanker
+from karec.learn.nets.summed_ranker import SummedRanker, UnsupportedSums, summed_form
+from karec.learn.run.rankers import make_summed_form
 from karec.models.onnx_model import OnnxModel
 from karec.models.row_sums import NO_SUMS, StoredSums, sums_path
 
@@ -103,7 +106,8 @@ def export(examples, path):
     inputs = make_inputs(examples, np.arange(20))
     facts = {"kind": "ranker", "tasks": examples.encoder.tasks, "model_version": 1}
     form = ServedRanker(calibrated, ranker)
-    export_onnx(calibrated, inputs, ["logits"], path, **facts, shared=SHARED, form=form)
+    summed = partial(make_summed_form, form)
+    export_onnx(calibrated, inputs, ["logits"], path, **facts, shared=SHARED, form=form, summed=summed)
     return calibrated
 
 
@@ -153,10 +157,10 @@ def test_largest_code_columns_are_gathered_above_a_limit(examples, monkeypatch, 
     sizes = examples.encoder.sizes["item_ids"]
     assert summed_form(served).gathered == []
     bounds = {"MAX_COLUMN_ROWS": max(sizes) - 1, "MAX_BYTES": SummedRanker(served, []).table()["rows"].nbytes}
-    monkeypatch.setattr(row_sums, limit, bounds[limit])
+    monkeypatch.setattr(summed_ranker, limit, bounds[limit])
     form = summed_form(served)
     assert form.gathered and max(sizes) in {sizes[c] for c in form.gathered}
-    assert form.table()["rows"].nbytes <= row_sums.MAX_BYTES
+    assert form.table()["rows"].nbytes <= summed_ranker.MAX_BYTES
 
 
 def bend_table(monkeypatch):
@@ -169,14 +173,10 @@ def bend_table(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (
-            lambda monkeypatch: monkeypatch.setattr(row_sums, "MAX_BYTES", 1000),
-            "row sums of its numbers take",
-        ),
-        (lambda monkeypatch: monkeypatch.setattr(SummedRanker, "table", None), "is not callable"),
+        (lambda monkeypatch: monkeypatch.setattr(summed_ranker, "MAX_BYTES", "1"), "not supported between"),
         (bend_table, "differs from torch's by"),
     ],
-    ids=["too large", "an error", "other logits"],
+    ids=["an error", "other logits"],
 )
 def test_ranker_without_row_sums_is_exported_with_the_reason(examples, tmp_path, monkeypatch, change, reason):
     change(monkeypatch)
@@ -184,3 +184,9 @@ def test_ranker_without_row_sums_is_exported_with_the_reason(examples, tmp_path,
     export(examples, tmp_path / "r.onnx")
     model = OnnxModel(tmp_path / "r.onnx")
     assert reason in model.metadata[NO_SUMS] and not sums_path(model.path).exists()
+
+
+def test_numbers_above_the_limit_have_no_row_sums(examples, monkeypatch):
+    monkeypatch.setattr(summed_ranker, "MAX_BYTES", 1000)
+    with pytest.raises(UnsupportedSums, match="row sums of its numbers take up to"):
+        summed_form(ServedRanker(*make_ranker(examples)))
