@@ -2,9 +2,11 @@
 
 import ast
 import importlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,23 @@ def tree_arguments(rng: np.random.Generator) -> list[Any]:
     return [[3], [0], np.array([0, -1, -1]), values, np.array([[1, 2], [0, 0], [0, 0]]), missing_first, 1, 1]
 
 
+def row_sums(rng: np.random.Generator) -> bytes:
+    """Returns a file of row sums of a column of 3 codes and a number with 2 knots, in 5 columns."""
+    head = {"format": 1, "n_codes": 1, "outputs": [{"name": "sums", "width": 5}], "model_xxh64": ""}
+    file = BytesIO()
+    np.savez(
+        file,
+        head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+        rest=np.zeros(1, np.uint8),
+        rows=rng.random((1 + 3 + 2 + 1, 5), np.float32),
+        code_columns=np.array([0]),
+        code_sizes=np.array([3]),
+        knot_counts=np.array([2]),
+        knots=np.array([0.0, 1.0]),
+    )
+    return file.getvalue()
+
+
 def cross_inputs(rng: np.random.Generator) -> Any:
     """Returns inputs of one user and N items."""
     lists = [rng.integers(0, 3, (1, length, 3)) for length in (5, 2)]
@@ -130,6 +149,7 @@ OBJECTS: dict[str, Callable[[np.random.Generator], Any]] = {
     "StringIds": string_ids,
     "Vocabulary": lambda rng: _native.Vocabulary(np.arange(N)),
     "CrossInputs": cross_inputs,
+    "RowSums": lambda rng: _native.RowSums.read(row_sums(rng))[2],
     "TreeEnsemble": lambda rng: _native.TreeEnsemble(*tree_arguments(rng)),
     "VectorMap": lambda rng: _native.VectorMap(np.zeros(DIM), np.eye(DIM), np.ones(DIM), 0.5),
 }
@@ -215,6 +235,9 @@ VALUES: dict[str, Callable[[np.random.Generator], Any]] = {
     "text": lambda rng: strings(rng)[1],
     "kind": lambda rng: 2,
     "numbers": lambda rng: rng.integers(-1, N, N),
+    "RowSums.read.npz": row_sums,
+    "RowSums.sum.item_ids": lambda rng: rng.integers(0, 4, (N, 1)),
+    "RowSums.sum.item_numbers": lambda rng: rng.random((N, 1), np.float32),
     "TreeEnsemble.scores.rows": lambda rng: rng.random((N, 1), np.float32),
     "CrossInputs.tables.weights": lambda rng: _native.CrossWeights(*cross_weights(rng)),
     "CrossInputs.tables.categories": lambda rng: [1, 2],
