@@ -195,6 +195,7 @@ def _from_table(table: pa.Table, manifest: RowsManifest) -> EncodedRows:
         return column.flatten().to_numpy(zero_copy_only=False), np.diff(column.offsets.to_numpy())
 
     inputs = {}
+    numbers, n_rows = values("number")
     for name, width in manifest.inputs.items():
         flat, lengths = values(name)
         if name in UNPADDED:
@@ -203,8 +204,10 @@ def _from_table(table: pa.Table, manifest: RowsManifest) -> EncodedRows:
             padded[np.arange(columns) < lengths[:, None]] = flat
             inputs[name] = padded
         else:
-            inputs[name] = flat.reshape(-1, width)
-    numbers, n_rows = values("number")
+            inputs[name] = flat.reshape(len(n_rows if name in USER_SIDE else numbers), width)
     sides = np.repeat(np.arange(len(n_rows)), n_rows)
-    labels, items = values("labels")[0].reshape(-1, manifest.tasks), values("item_row")[0].astype(np.int64)
+    labels, items = (
+        values("labels")[0].reshape(len(numbers), manifest.tasks),
+        values("item_row")[0].astype(np.int64),
+    )
     return EncodedRows(inputs, sides, labels, items, numbers)

@@ -1,15 +1,19 @@
 """Tests of training rows on disk: values, restarts, workers, and files that are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from karec.catalog.table import Table
 from karec.errors import DataError
-from karec.features.encoder import USER_SIDE
+from karec.features.encoder import USER_SIDE, Encoder
 from karec.samples import row_files
 from karec.samples.encoded_rows import EncodedRows, encode_rows
+from karec.samples.examples import build_examples
 from karec.samples.row_files import RowFolder, RowsManifest
 from karec.samples.row_job import days_of, user_buckets, write_rows
 
@@ -96,6 +100,25 @@ def test_buckets_without_users_have_empty_parts(examples, manifest, tmp_path):
     write_rows(tmp_path, replace_manifest(manifest, n_buckets=40), rows_of)
     assert len([*tmp_path.glob("day=*/*")]) == 40 * len(manifest.days)
     assert sorted(read_all(tmp_path).numbers.tolist()) == list(range(len(examples)))
+
+
+def test_rows_of_users_without_categories_are_read(dataset, manifest, tmp_path):
+    """The inputs user_ids and alike have no column."""
+    users = dataset.snapshot.users
+    columns = {name: column for name, column in users.columns.items() if name != "city"}
+    snapshot = replace(dataset.snapshot, users=Table(users.ids, columns))
+    encoder = Encoder.fit(snapshot, dataset.split()[0], dataset.tasks)
+    examples = build_examples(encoder, snapshot, dataset.exposures)
+    widths = {
+        name: int(np.prod(encoder.inputs[name][1])) for name in ("user_ids", "alike", "context", "crosses")
+    }
+    assert widths["user_ids"] == widths["alike"] == 0
+    rows = np.arange(len(examples))
+    write_rows(tmp_path, replace_manifest(manifest, inputs=widths, n_buckets=1), lambda _: (examples, rows))
+    read = read_all(tmp_path)
+    expected = encode_rows(examples, read.numbers, [*widths])
+    np.testing.assert_array_equal(read.inputs["crosses"], expected.inputs["crosses"])
+    assert read.inputs["user_ids"].shape == read.inputs["alike"].shape == (read.sides.max() + 1, 0)
 
 
 def test_interrupted_job_writes_only_the_parts_that_it_lacks(tmp_path, manifest, rows_of):

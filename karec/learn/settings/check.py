@@ -64,8 +64,8 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross "
             "features. Use 'mmoe'."
         )
-    if is_connected() and (settings.run.device == "cuda" or settings.run.rows == "disk"):
-        raise ConfigError("workers need run.device = 'cpu' or 'auto', and run.rows = 'memory'")
+    if is_connected() and settings.run.device == "cuda":
+        raise ConfigError("workers need run.device = 'cpu' or 'auto'")
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device. Install its driver, or use 'auto'."
