@@ -123,7 +123,8 @@ void raise_unless_ok(const Status& status) {
 }
 
 std::string Reason::text() const {
-    return name_ == nullptr ? text_ : std::string(name_) + " has shape " + shape_of(array_);
+    return name_ == nullptr ? text_
+                            : std::string(name_) + " has shape " + shape_of(py::reinterpret_borrow<py::array>(array_));
 }
 
 std::string shape_of(const py::array& array) {

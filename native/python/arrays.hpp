@@ -73,14 +73,14 @@ class Reason {
   public:
     Reason() = default;
     Reason(std::string text) : text_(std::move(text)) {}
-    Reason(const char* name, const py::array& array) : name_(name), array_(array) {}
+    Reason(const char* name, py::array array) : name_(name), array_(std::move(array)) {}
     bool is_empty() const { return name_ == nullptr && text_.empty(); }
     std::string text() const;
 
   private:
     std::string text_;
     const char* name_ = nullptr;
-    py::array array_;
+    py::object array_;  // not py::array: its default is a new array
 };
 
 // A checked input of at most 3 axes. `array` keeps the memory alive; the span may be used without the GIL.
