@@ -123,13 +123,16 @@ def _inspect_bundle(path: Path) -> Iterator[Section]:
 
 def _native_part(model: OnnxModel) -> str:
     """Returns what the native library computes of ``model``, or why it computes nothing of a ranker."""
+    from karec.models.row_sums import NO_SUMS
+
     if model.trees:
         return f"{model.trees:,} trees"
     if model.row_sums_bytes:
         return f"row sums, {model.row_sums_bytes / 2**20:,.1f} MiB"
     if model.kind != "ranker":
         return ""
-    return f"nothing: {model.metadata.get('no_row_sums', 'not trees, nor an MMoE with cross features')}"
+    reason = f"no {model.path.stem}.sums.npz; training writes it for an MMoE with cross features"
+    return f"nothing: {model.metadata.get(NO_SUMS, reason)}"
 
 
 def _inspect_index(index: ItemIndex, name: str) -> Section:
