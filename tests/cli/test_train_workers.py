@@ -53,15 +53,28 @@ def test_address_without_an_engine_is_refused(shop, capsys):
     assert "--address needs --engine ray" in capsys.readouterr().err
 
 
+def start_until_towers(folder, out):
+    """Returns a training of two ranks that has a checkpoint of its towers."""
+    training = start(folder, out, "--workers", "2")
+    while not (folder / out / "run" / "checkpoints" / "towers" / "current").exists():
+        with suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"it ended with {training.wait(0.005)}: {training.stderr.read()}")
+    return training
+
+
+@pytest.mark.long
+def test_workers_end_if_their_launcher_is_killed(shop):
+    training = start_until_towers(shop, "out")
+    training.kill()
+    training.communicate()  # until the last worker closes its output
+    assert not (shop / "out" / "run" / "run.json").exists()
+
+
 @pytest.mark.long
 def test_training_with_a_killed_worker_resumes_with_the_same_models(shop):
     whole = start(shop, "whole", "--workers", "2")
     assert whole.wait() == 0, whole.stderr.read()
-    killed = start(shop, "killed", "--workers", "2")
-    folder = shop / "killed" / "run" / "checkpoints"
-    while not (folder / "towers" / "current").exists():
-        with suppress(subprocess.TimeoutExpired):
-            raise AssertionError(f"it ended with {killed.wait(0.005)}: {killed.stderr.read()}")
+    killed = start_until_towers(shop, "killed")
     os.kill(ranks_of(killed.pid)[1], signal.SIGKILL)
     assert killed.wait() == 2
     assert "rank 1 was killed" in killed.stderr.read()

@@ -6,12 +6,14 @@ start, ``world()`` is 1 and no function here communicates.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +26,7 @@ from karec.learn._torch import torch
 
 dist = torch.distributed
 TIMEOUT = timedelta(hours=6)  # other ranks wait while rank 0 evaluates and publishes
+PR_SET_PDEATHSIG = 1
 T = TypeVar("T")
 
 
@@ -67,6 +70,8 @@ def connected() -> Iterator[None]:
         return
     is_own = not is_connected()  # Ray Train connects its ranks
     if is_own:
+        with suppress(AttributeError):  # Linux: a rank ends with torchrun, also if that is killed
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         dist.init_process_group("gloo", timeout=TIMEOUT)
     try:
         require_equal("code", _code_version())
