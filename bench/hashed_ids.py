@@ -89,7 +89,7 @@ def main() -> None:
     print(json.dumps({"rows": prepared.n_shown, "columns": dict(zip(names, sizes, strict=True))}), flush=True)
     for fraction in (0.0, 0.1, 0.5, 1.0):
         pairs = list(zip(sizes, is_id, strict=True))
-        n_own = [1 + round((1 - fraction) * (size - 1)) if one else size for size, one in pairs]
+        n_own = [1 + round((1 - fraction) * (size - 1)) if is_hashed else size for size, is_hashed in pairs]
         rare = [(code, at) for at, size in enumerate(sizes) for code in range(n_own[at], size)]
         for n_rows in sorted({0, len(rare) // 8, len(rare) // 2}):
             codes, columns = torch.tensor(rare, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)

@@ -60,7 +60,8 @@ def refresh(
         raise ValueError(
             "--worker is one of several processes, but --engine ray starts them all: leave one out"
         )
-    limit, part = CpuLimit(share), ONLY if worker is None else Worker.from_text(worker)
+    limit = CpuLimit(share)
+    part = ONLY if worker is None else Worker.from_text(worker)
     settings = SceneConfig.read(config)
     root = settings.follow_bundle()
     if engine == "ray":

@@ -60,19 +60,17 @@ def check_dpp_options(
     """
     if fill not in ("relevance", None):
         raise ValueError(f"fill must be 'relevance' or None, got {fill!r}")
-    weight_of_types, weights_of_facets = (
-        between("type_weight", type_weight, 1.0),
-        _weights_in_range(facet_weights),
-    )
+    type_weight = between("type_weight", type_weight, 1.0)
+    facet_weights = _weights_in_range(facet_weights)
     min_count, max_count = whole("min_per_type", min_per_type), positive_or_none("max_per_type", max_per_type)
     checked: dict[str, Any] = {
         "alpha": _alpha(diversity, alpha),
         "ridge": between("ridge", ridge, MAX_RIDGE),
-        "type_weight": weight_of_types,
+        "type_weight": type_weight,
         "window": positive_or_none("window", window),
         "max_per_type": max_count,
         "min_per_type": min_count,
-        "facet_weights": weights_of_facets,
+        "facet_weights": facet_weights,
         "weights": weights,
         "types": types,
         "facets": facets,
@@ -80,7 +78,7 @@ def check_dpp_options(
         "shown_facets": shown_facets,
         "fill": fill is not None,
     }
-    total = weight_of_types + sum(weights_of_facets)
+    total = type_weight + sum(facet_weights)
     if total > MAX_WEIGHT_SUM:
         raise ValueError(f"type_weight and facet_weights sum to {total:g}, expected at most 1")
     if min_count < 0:

@@ -23,7 +23,6 @@ from karec.aggregates.events import KINDS
 from karec.errors import nearest
 from karec.toml import Settings
 
-PAGE_COUNTS = ("request", "degraded", "play_s")
 METRIC = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)?")
 
 
@@ -60,7 +59,7 @@ class Metrics(Settings, frozen=True):
 
 def unknown_counts(counts: Iterable[str], labels: Iterable[str]) -> list[str]:
     """Returns a message for each count that is neither a label of events nor one that every log has."""
-    known = [*labels, *KINDS, *PAGE_COUNTS]
+    known = [*labels, *KINDS, "request", "degraded", "play_s"]
     return [
         f"the count {name!r} is unknown{nearest(name, known)}; known are {known}"
         for name in counts

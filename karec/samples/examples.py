@@ -165,8 +165,8 @@ def parts_by_side(side: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[An
     if len(few):
         yield few, side[few]
     groups = np.split(order, np.cumsum(n_rows))  # ends with an empty one
-    for one in np.flatnonzero(n_rows >= ONE_USER_ROWS):
-        yield groups[one], np.array([one])
+    for number in np.flatnonzero(n_rows >= ONE_USER_ROWS):
+        yield groups[number], np.array([number])
 
 
 def build_examples(
