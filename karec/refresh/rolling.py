@@ -106,7 +106,7 @@ class Refresh:
                     raise DataError(
                         f"{self.library}: not of the item tower or manifest of {self.bundle.path}. Remove it."
                     )
-                if former.job == job if job else not self._is_whole(former):
+                if former.job == job if job else LAST not in self._done(former):
                     if former.n_workers != workers:
                         raise DataError(
                             f"{self.library}: worker is {self.worker}, but round {former.number} has "
@@ -190,9 +190,6 @@ class Refresh:
         if not (self.bundle.path / ITEM_TOWER).exists():
             raise DataError(f"{self.bundle.path}: {ITEM_TOWER} is missing, so no refresh is possible")
         return space_id_of(self.bundle.path / ITEM_TOWER)
-
-    def _is_whole(self, current: Round) -> bool:
-        return LAST in self._done(current)
 
     def _encode(self, ids: NDArray[Any], time_ms: int, cpu_limit: CpuLimit | None) -> ItemIndex:
         """Returns the vectors of works as of ``time_ms``, with that time as column."""
