@@ -48,7 +48,7 @@ def fork_ranks(n: int, is_connected: bool, function, *arguments) -> list[object]
     """Returns ``function(*arguments)`` of ``n`` forks, connected as ranks or independent."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    _results, children = [], []
+    children = []
     with tempfile.TemporaryDirectory() as folder:
         for rank in range(n):
             pid = os.fork()
