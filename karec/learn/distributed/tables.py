@@ -44,19 +44,19 @@ class ShardedTable(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         owner = ids % world()
         order = torch.argsort(owner, stable=True)
-        asked = torch.bincount(owner, minlength=world())
-        given = torch.empty_like(asked)
+        counts = torch.bincount(owner, minlength=world())
+        other_counts = torch.empty_like(counts)
         with exchange():
-            dist.all_to_all_single(given, asked)
-        n_asked, n_given = asked.tolist(), given.tolist()
-        own = _all_to_all(ids[order], n_given, n_asked)
+            dist.all_to_all_single(other_counts, counts)
+        n_requested, n_served = counts.tolist(), other_counts.tolist()
+        own = _all_to_all(ids[order], n_served, n_requested)
         rows = functional.embedding(own // world(), self.weight, sparse=True)
-        answered: Tensor = _Answer.apply(rows, n_asked, n_given, order)  # type: ignore[no-untyped-call]
-        return answered
+        found: Tensor = _RowExchange.apply(rows, n_requested, n_served, order)  # type: ignore[no-untyped-call]
+        return found
 
 
-class _Answer(torch.autograd.Function):
-    """Sends rows to the ranks that asked, and returns the received ones at their places ``order``."""
+class _RowExchange(torch.autograd.Function):
+    """Sends rows to the ranks that requested them, and puts the received ones at their places ``order``."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, n_received: list[int], n_sent: list[int], order: Tensor) -> Tensor:
