@@ -102,7 +102,14 @@ def test_row_sums_of_infinite_numbers_and_nan_end(stored):
 
 
 DAMAGE = {
-    "rows": [lambda x: x[:-1], lambda x: x[:, :-1], lambda x: x * np.nan, lambda x: x.astype(float), None],
+    "rows": [
+        lambda x: x[:-1],
+        lambda x: x[:, :-1],
+        lambda x: x.T.copy(),
+        lambda x: x * np.nan,
+        lambda x: x.astype(float),
+        None,
+    ],
     "code_columns": [lambda x: x + 2, lambda x: x - 1, lambda x: x[:1], lambda x: x.astype(np.int32), None],
     "code_sizes": [lambda x: x * 0, lambda x: x + 1, lambda x: -x, lambda x: x + (1 << 60), None],
     "knot_counts": [lambda x: x * 0, lambda x: x + 1, lambda x: -x, lambda x: x[1:], lambda x: x + (1 << 62)],

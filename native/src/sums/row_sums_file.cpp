@@ -64,6 +64,7 @@ Result<RowSumsFile> RowSumsFile::read(std::span<const std::byte> npz) {
     auto sums = RowSums::from_table({rows->bytes, code_columns, code_sizes, knot_counts, knots},
                                     static_cast<std::size_t>(n_codes), std::move(outputs));
     if (!sums.ok()) return sums.status();
+    if (rows->shape[1] != sums->width()) return Status::bad_format("rows and outputs have different widths");
     return RowSumsFile{std::string(head.value()["model_xxh64"].text().value_or("")), std::move(sums.value()),
                        rest->bytes};
 }
