@@ -60,7 +60,7 @@ def fork_ranks(n: int, is_connected: bool, function, *arguments) -> list[object]
                 os.environ |= {"MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "bench"}
             status = 1
             try:
-                with ranks.connected():
+                with ranks.connect_ranks():
                     Path(folder, str(rank)).write_text(json.dumps(function(*arguments)))
                 status = 0
             finally:

@@ -135,7 +135,7 @@ def train(
             return ranks.launch(workers, sys.argv[1:])
     folders = [out] if events is None else [out, events.absolute().parent]
     with (
-        ranks.connected(),
+        ranks.connect_ranks(),
         ProgressReport(Console(quiet=True) if ranks.rank() else None) as progress,
         load_data(choice, progress, *folders) as loaded,
     ):

@@ -54,7 +54,7 @@ from karec.refresh.shards import (
     shard_folder,
     write_shard,
 )
-from karec.refresh.workers import ONLY, Worker, locked
+from karec.refresh.workers import ONLY, Worker, lock_file
 from karec.times import Progress
 
 Counts = Callable[[NDArray[Any]], NDArray[Any]]
@@ -70,7 +70,7 @@ def open_refresh(bundle: Bundle, counts: Counts | None = None, worker: Worker = 
     """
     library = library_folder(bundle.path)
     library.mkdir(parents=True, exist_ok=True)
-    with locked(library / f"worker-{worker.number:010d}.lock", wait=False) as is_alone:
+    with lock_file(library / f"worker-{worker.number:010d}.lock", wait=False) as is_alone:
         if not is_alone:
             raise DataError(
                 f"{library}: another refresh is running as worker {worker.number}. Wait until it ends."
@@ -99,7 +99,7 @@ class Refresh:
         """
         manifest = sha256((self.bundle.path / MANIFEST).read_bytes()).hexdigest()
         space_id, version, workers = self._space_id(), self.bundle.model_version, self.worker.count
-        with locked(self.library / LOCK, wait=True):
+        with lock_file(self.library / LOCK, wait=True):
             former = Round.open(self.library)
             if former is not None:
                 if (former.space_id, former.model_version, former.manifest) != (space_id, version, manifest):
@@ -144,7 +144,7 @@ class Refresh:
             n_encoded += len(ids)
             if progress is not None:
                 progress(n_encoded, n_works, f"round {current.number}")
-        with locked(self.library / LOCK, wait=True):
+        with lock_file(self.library / LOCK, wait=True):
             done = self._done(current)
             if LAST not in done:
                 if len(done) < current.n_shards:

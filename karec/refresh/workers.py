@@ -49,8 +49,8 @@ ONLY = Worker()
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Yields True if no other block has a lock on the file ``path``, else False; ``wait``: waits for it.
+def lock_file(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Locks the file ``path`` for the block. Yields False if another block has it; ``wait``: waits for it.
 
     The file is created, and stays. It is opened for writing, as NFS needs for a lock across machines
     (``man 2 flock``). The lock ends with its process.

@@ -60,7 +60,7 @@ def is_started_by_torchrun() -> bool:
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def connect_ranks() -> Iterator[None]:
     """Connects this process with the other ranks during the block; no effect if torchrun did not start it.
 
     Raises RankError if ranks have another version of karec's code, torch or NumPy.
@@ -140,8 +140,8 @@ def require_equal(name: str, value: str) -> None:
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Makes an error of one rank in the block an error of all. The others raise RankError at its end."""
+def share_errors() -> Iterator[None]:
+    """Ends the block with an error on all ranks if it fails on one: the others raise RankError at its end."""
     if not is_connected():
         yield
         return

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from karec.errors import KarecError
 from karec.learn._torch import Tensor, nn, torch
-from karec.learn.distributed.ranks import broadcast, is_connected, rank, together
+from karec.learn.distributed.ranks import broadcast, is_connected, rank, share_errors
 from karec.learn.distributed.step import RankGradients
 from karec.learn.distributed.tables import (
     TABLE_RATE,
@@ -182,7 +182,7 @@ class _Loop:
         self.best_weights: dict[str, Any] = {}
 
     def begin(self) -> None:
-        with together():
+        with share_errors():
             saved = None if self.checkpoint is None else self.checkpoint.load()
         if self.ranks is not None:
             self.ranks.synchronize()
@@ -260,7 +260,7 @@ class _Loop:
             )
 
     def _check_weights(self, step: int) -> None:
-        with together():
+        with share_errors():
             for name, parameter in self.model.named_parameters():
                 if not torch.isfinite(parameter).all():
                     raise TrainingDiverged(

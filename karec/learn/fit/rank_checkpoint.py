@@ -25,7 +25,7 @@ from zlib import crc32
 
 from karec.files import write_text_aside
 from karec.learn._torch import Tensor, torch
-from karec.learn.distributed.ranks import rank, together, world
+from karec.learn.distributed.ranks import rank, share_errors, world
 from karec.learn.fit.checkpoint import RESTART_HINT, Checkpoint, CheckpointError
 
 FORMAT = 1
@@ -58,14 +58,14 @@ class RankCheckpoint:
             buffer = io.BytesIO()
             torch.save({"format": FORMAT, "facts": self.facts, "world": world(), **state}, buffer)
             entries["shared"] = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
-        with together():
+        with share_errors():
             try:
                 save(entries, checkpoint_id=folder)
             except CheckpointException as error:
                 number, (cause, _) = next(iter(error.failures.items()))
                 shutil.rmtree(folder, ignore_errors=True)
                 raise OSError(f"{folder}: rank {number} cannot write: {cause}") from error
-        with together():
+        with share_errors():
             if rank() == 0:
                 write_text_aside(self.path / "current", folder.name)
                 for old in self.path.glob("step-*"):
@@ -77,7 +77,7 @@ class RankCheckpoint:
 
         A later training can start from its weights (``best_weights``).
         """
-        with together():
+        with share_errors():
             if rank() == 0:
                 path = self.path.with_name(f"{self.path.name}.pt")
                 Checkpoint(path, self.every_steps, f"{self.facts}, trained by ranks").save(state)

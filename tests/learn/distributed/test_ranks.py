@@ -106,9 +106,9 @@ def test_cuda_is_refused_on_ranks_and_rows_on_disk_are_not():
 
 
 def test_without_torchrun_there_is_one_rank_and_no_communication():
-    with ranks.connected(), ranks.together():
+    with ranks.connect_ranks(), ranks.share_errors():
         assert (ranks.rank(), ranks.world(), ranks.is_connected()) == (0, 1, False)
     ranks.require_equal("settings", "a")
     assert ranks.broadcast("a") == "a"
-    with pytest.raises(OSError, match="full"), ranks.together():
+    with pytest.raises(OSError, match="full"), ranks.share_errors():
         raise OSError("full")
