@@ -91,8 +91,9 @@ def export_onnx(
         for part in parts if sums is not None else ():
             _check_parity(module, part, outputs, path, plain=False)
     except KarecError as error:
-        _log.warning("%s: no row sums: %s", path, error)
-        write(more={NO_SUMS: one_line(str(error))})
+        reason = one_line(str(error).removeprefix(f"{path}: "))  # a model has no path of its training
+        _log.warning("%s: no row sums: %s", path, reason)
+        write(more={NO_SUMS: reason})
 
 
 def _make_sums(

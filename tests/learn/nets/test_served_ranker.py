@@ -184,6 +184,7 @@ def test_ranker_without_row_sums_is_exported_with_the_reason(examples, tmp_path,
     export(examples, tmp_path / "r.onnx")
     model = OnnxModel(tmp_path / "r.onnx")
     assert reason in model.metadata[NO_SUMS] and not sums_path(model.path).exists()
+    assert str(tmp_path) not in model.metadata[NO_SUMS]
 
 
 def test_numbers_above_the_limit_have_no_row_sums(examples, monkeypatch):
