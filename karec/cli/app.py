@@ -46,12 +46,14 @@ karec data check shop --skip-bad --json
 karec train shop --out run
 karec train shop --out run --settings train.toml --resume
 karec train shop --out run --log run/rank_log
+karec train shop --out run --workers 4
 karec train shop --out run --events run/karec.toml --publish-if-no-worse 0.005
 karec publish shop --run run/run --out run
 karec publish shop --run run/run --out run --signing-key publisher.pem
 karec refresh run/karec.toml
 karec refresh run/karec.toml --once --share 1
 karec refresh run/karec.toml --share 1 --worker 0/4 --job monday
+karec refresh run/karec.toml --share 1 --engine ray --workers 4
 karec schedule run/karec.toml
 karec schedule run/karec.toml --status --json
 karec serve run/karec.toml

@@ -21,7 +21,9 @@ def refresh(
     once: Annotated[bool, typer.Option("--once", help="End after one round over the library.")] = False,
     worker: Annotated[
         str | None,
-        typer.Option(metavar="s/S", help="Compute only part s, from 0, of the S of one round, and end."),
+        typer.Option(
+            metavar="s/S", help="Compute part s of S of one round, and end. Parts are 0/S to S-1/S."
+        ),
     ] = None,
     job: Annotated[
         str, typer.Option(metavar="NAME", help="Name of the round that workers with the same NAME share.")

@@ -79,12 +79,12 @@ def train(
         typer.Option(
             metavar="N",
             min=1,
-            help="Train in N processes of this machine, which divide the rows of a step (default: in this "
-            "one). For many machines: torchrun -m karec.cli train ....",
+            help="Train in N processes of this machine, each with a part of the rows of a step (default: in "
+            "this process). On several machines: torchrun … -m karec.cli train, or --engine ray.",
         ),
     ] = None,
     engine: Annotated[
-        Literal["ray"] | None, typer.Option(help="Train in N processes of a Ray cluster (extra ray).")
+        Literal["ray"] | None, typer.Option(help="Let Ray start the N processes on its machines (extra ray).")
     ] = None,
     address: Annotated[
         str | None,
