@@ -1,6 +1,6 @@
 """The part of a ranker's first layer that the native library computes in place of ONNX Runtime.
 
-M.sums.npz, beside M.onnx, stores a table and the rest of the model: the model whose inputs are sums of rows
+M.sums.npz, next to M.onnx, has a table and the rest of the model: the model whose inputs are sums of rows
 of the table (native/src/sums/row_sums.hpp). A code of an item is one row, its embedding times the layer's
 weights; a number is a mean of two. So ONNX Runtime multiplies only what depends on user and item.
 ``karec.learn.export.row_sums`` writes the file.
@@ -42,7 +42,7 @@ class StoredSums:
 
     @property
     def inputs(self) -> Mapping[str, Port]:
-        """What ``run`` reads."""
+        """Inputs that ``run`` reads."""
         return {
             "item_ids": Port("int64", (None, self.sums.n_codes)),
             "item_numbers": Port("float32", (None, self.sums.n_numbers)),

@@ -39,7 +39,7 @@ WRITE_AGAIN = "Remove it and write the rows again; finished parts are kept."
 
 
 class RowsManifest(msgspec.Struct, frozen=True):
-    """What made the rows of a folder, and its parts.
+    """Origin and parts of a folder of rows.
 
     source      identifies the data and the settings of the rows
     encoder     SHA-256 of the encoder's file

@@ -1,8 +1,8 @@
 """Form of the MMoE ranker whose first layer has sums of table rows as inputs (``karec.models.row_sums``).
 
-What depends on an item's codes and numbers alone is a sum of rows of one table: of codes, embeddings times
-the weights of the first layer; of numbers, the layer's piecewise linear function at its knots. ONNX Runtime
-computes the attention, its 4·d inputs of the first layer, crosses, and all layers after it.
+The part that depends only on an item's codes and numbers is a sum of rows of one table: of codes, embeddings
+times the weights of the first layer; of numbers, the layer's piecewise linear function at its knots. ONNX
+Runtime computes the attention, its 4·d inputs of the first layer, crosses, and all layers after it.
 """
 
 from __future__ import annotations

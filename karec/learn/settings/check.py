@@ -65,7 +65,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             "features. Use 'mmoe'."
         )
     if is_connected() and settings.run.device == "cuda":
-        raise ConfigError("workers need run.device = 'cpu' or 'auto'")
+        raise ConfigError("run.device = 'cuda', and workers train on the CPU. Use 'auto', or no --workers.")
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device. Install its driver, or use 'auto'."
