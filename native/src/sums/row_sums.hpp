@@ -87,6 +87,7 @@ class RowSums {
 };
 
 // M.sums.npz: the row sums of the ONNX file M.onnx, and the rest of the model (karec/models/row_sums.py).
+// Members: those of RowSumsTable, `rest`, and `head` (JSON: format, model_xxh64, n_codes, outputs of name and width).
 struct RowSumsFile {
     std::string model_xxh64;  // of M.onnx, 16 hexadecimal digits
     RowSums sums;
