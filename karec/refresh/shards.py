@@ -125,6 +125,7 @@ class Round:
             space_id = int(head["spaces"][INDEX], 16)
             names = ("round", "began_ms", "size", "model_version", "workers")
             number, began_ms, size, version, n_workers = (int(head[name]) for name in names)
+            manifest, job = (str(head[name]) for name in ("manifest", "job"))
             order = arrays["order"]
             if order.dtype != np.int64 or order.ndim != 1 or min(number, size, n_workers) < 1:
                 raise ValueError("order is not a list of ids, or a number is below 1")
@@ -132,8 +133,7 @@ class Round:
             raise DataError(
                 f"{path}: not a round of a refresh ({error}). Remove it; then a new round starts."
             ) from error
-        texts = str(head["manifest"]), n_workers, str(head["job"])
-        return cls(number, began_ms, size, order, version, space_id, *texts)
+        return cls(number, began_ms, size, order, version, space_id, manifest, n_workers, job)
 
 
 def refresh_order(ids: NDArray[Any], age_ms: NDArray[Any], exposures: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """Tests of the rolling refresh and its followers."""
 
+import json
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from karec.bundle import Bundle
 from karec.errors import DataError, IndexFormatError
+from karec.files import read_npz
 from karec.refresh.cpu_limit import CpuLimit
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import build_item_type_index, songs_and_creators
@@ -174,6 +176,18 @@ def test_shards_of_another_item_tower_are_refused_with_the_space(bundle, publish
     with pytest.raises(DataError, match=f"{library}: not of the item tower or manifest of"):
         refresh(bundle, 0)
     assert current_round.space_id != 0
+
+
+@pytest.mark.parametrize("key", ["manifest", "job", "workers"])
+def test_round_without_a_key_is_refused_with_its_file(bundle, key):
+    refresh(bundle, now_of(bundle), 1)
+    path = library_folder(bundle.path) / ROUND_FILE
+    arrays = dict(read_npz(path))
+    head = json.loads(arrays["head"].tobytes())
+    del head[key]
+    np.savez(path, head=np.frombuffer(json.dumps(head).encode(), np.uint8), order=arrays["order"])
+    with pytest.raises(DataError, match=rf"{path}: not a round of a refresh \('{key}'\)"):
+        refresh(bundle, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\0" * 400])
