@@ -85,7 +85,7 @@ def test_workers_in_any_order_write_the_files_of_one(published, copy_of, n_worke
     assert bytes_of_shards(shared) == expected and len(expected) > N_SHARDS
 
 
-def test_followed_library_of_workers_has_the_vectors_codes_and_lists_of_one(wide, copy_of, tmp_path):
+def test_followed_library_of_workers_equals_that_of_one_worker(wide, copy_of, tmp_path):
     files = []
     for n_workers in (1, 3):
         bundle = copy_of(wide[0], f"by-{n_workers}")
@@ -160,7 +160,7 @@ def test_job_started_again_after_its_end_does_nothing(bundle):
     assert work(bundle, "0/1", "tuesday") and {key[0] for key in numbers_of(bundle)} == {2}
 
 
-def test_next_job_leaves_an_unfinished_round_and_its_late_shards_are_not_added(bundle):
+def test_next_job_leaves_unfinished_round_and_skips_its_late_shards(bundle):
     work(bundle, "0/2", "monday", hours=1)
     work(bundle, "0/3", "tuesday", hours=30)
     late = shard_folder(library_folder(bundle.path), 1, 1)
