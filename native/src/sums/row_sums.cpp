@@ -54,7 +54,8 @@ Result<RowSums> RowSums::from_table(const RowSumsTable& table, std::size_t n_cod
     Status status = sums.read_codes(table, n_rows);
     if (status.ok()) status = sums.read_knots(table, n_rows);
     if (status.ok() && (n_rows != sums.n_rows_ || n_rows * sums.width_ * sizeof(float) != table.rows.size())) {
-        status = Status::bad_format("rows are not " + std::to_string(n_rows) + " of " + std::to_string(sums.width_));
+        status = Status::bad_format("rows has another shape, expected (" + std::to_string(n_rows) + ", " +
+                                    std::to_string(sums.width_) + ")");
     }
     if (status.ok()) status = sums.copy_rows(table.rows);
     if (!status.ok()) return status;
