@@ -131,7 +131,9 @@ def _open_model(bundle: Bundle, name: str) -> OnnxModel:
     used = {trees_path(model.path): model.trees, sums_path(model.path): model.row_sums_bytes}
     for path, is_used in used.items():
         if path.exists() and not is_used:
-            raise BundleError(f"{path} was made from another file than {name}. Publish again")
+            raise BundleError(
+                f"{path} was made from another file than {name}. Remove it from the run, and publish again"
+            )
     return model
 
 

@@ -102,7 +102,8 @@ def test_trees_file_of_another_model_is_refused(damaged):
         other.doc_string = "another file"
         onnx.save(other, folder / "ranker.onnx")
 
-    with pytest.raises(BundleError, match=r"ranker\.trees\.npz was made from another file than ranker\.onnx"):
+    message = r"ranker\.trees\.npz was made from another file than ranker\.onnx\. Remove it from the run"
+    with pytest.raises(BundleError, match=message):
         Bundle.open(damaged(damage))
 
 
