@@ -51,7 +51,8 @@ def read_bucket(folder: Path, bucket: int) -> Impressions:
             if name.startswith(LABEL)
         }
         play_ms, position = (
-            columns[name].astype(dtype) if name in columns else None for name, dtype in OPTIONAL.items()
+            columns[name].astype(dtype, casting="same_kind") if name in columns else None
+            for name, dtype in OPTIONAL.items()
         )
     except (arrow.ArrowException, OSError, TypeError, ValueError) as error:
         raise DataError(f"{path}: {error}") from error

@@ -85,6 +85,7 @@ def test_items_are_as_of_the_last_hour_if_users_are_as_of_their_time(dataset, en
         (lambda table: table.select(["user_id", "work_id", "time_ms", "scene"]), "label_NAME"),
         (lambda table: table.set_column(0, "user_id", pa.array(["u"] * len(table))), "user_id|cast"),
         (lambda table: table.set_column(2, "time_ms", pa.array([0.5] * len(table))), "cast"),
+        (lambda table: table.set_column(4, "play_ms", pa.array([None, *range(1, len(table))])), "cast"),
     ],
 )
 def test_wrong_impressions_are_named(dataset, tmp_path, change, message):
