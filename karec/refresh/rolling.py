@@ -75,7 +75,8 @@ def open_refresh(bundle: Bundle, counts: Counts | None = None, worker: Worker = 
             raise DataError(
                 f"{library}: another refresh is running as worker {worker.number}. Wait until it ends."
             )
-        remove_unfinished(library, worker.owns)
+        # another worker may be writing the last shard
+        remove_unfinished(library, lambda number: number != LAST and worker.owns(number))
         yield Refresh(bundle, library, counts, worker)
 
 

@@ -135,6 +135,15 @@ def test_killed_last_worker_ends_the_round_when_it_starts_again(bundle):
     assert work(bundle, "1/2") and not leftover.exists()
 
 
+@pytest.mark.parametrize("worker", ["0/2", "1/2"])
+def test_worker_that_does_not_end_the_round_leaves_an_unfinished_last_shard(bundle, worker):
+    work(bundle, worker, shards=1)
+    last = library_folder(bundle.path) / f"{1:010d}-{LAST}.77-1.tmp"
+    last.mkdir()
+    work(bundle, worker, shards=0)
+    assert last.exists()
+
+
 def test_leftovers_of_other_workers_stay(bundle):
     work(bundle, "0/2", shards=1)
     mine, other = (library_folder(bundle.path) / f"{1:010d}-{number:010d}.77-1.tmp" for number in (4, 5))
