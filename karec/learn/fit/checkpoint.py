@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from karec.errors import KarecError
 from karec.files import file_aside
@@ -51,7 +51,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            damaged = _damaged_part(self.path)
+            damaged = damaged_part(self.path)
             state: Any = None if damaged else torch.load(self.path, weights_only=True, map_location="cpu")
         except Exception as error:  # a damaged pickle can raise anything
             raise CheckpointError(f"{self.path}: not a checkpoint: {error}; {RESTART_HINT}") from error
@@ -74,8 +74,8 @@ def best_weights(path: Path) -> Mapping[str, Tensor]:
     Raises CheckpointError if the file is missing, not a checkpoint, or of an unfinished training.
     """
     try:
-        if _damaged_part(path):
-            raise ValueError(f"wrong checksum of {_damaged_part(path)}")
+        if damaged_part(path):
+            raise ValueError(f"wrong checksum of {damaged_part(path)}")
         state = torch.load(path, weights_only=True, map_location="cpu")
         if state["format"] != FORMAT:
             raise ValueError(f"format is {state['format']}, expected {FORMAT}. Train the run again.")
@@ -87,7 +87,7 @@ def best_weights(path: Path) -> Mapping[str, Tensor]:
     return dict(weights)
 
 
-def _damaged_part(path: Path) -> str | None:
+def damaged_part(file: Path | BinaryIO) -> str | None:
     """Returns the first part of the file with a wrong checksum. torch.load does not check checksums."""
-    with zipfile.ZipFile(path) as parts:
+    with zipfile.ZipFile(file) as parts:
         return parts.testzip()

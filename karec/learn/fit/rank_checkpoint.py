@@ -26,7 +26,7 @@ from zlib import crc32
 from karec.files import write_text_aside
 from karec.learn._torch import Tensor, torch
 from karec.learn.distributed.ranks import rank, share_errors, world
-from karec.learn.fit.checkpoint import RESTART_HINT, Checkpoint, CheckpointError
+from karec.learn.fit.checkpoint import RESTART_HINT, Checkpoint, CheckpointError, damaged_part
 
 FORMAT = 1
 RANDOM = "random"
@@ -92,8 +92,11 @@ class RankCheckpoint:
             return None
         try:
             stored = _StoredState(self.path / (self.path / "current").read_text())
-            shared = stored.read("shared").numpy().tobytes()
-            state: Any = torch.load(io.BytesIO(shared), weights_only=True)
+            shared = io.BytesIO(stored.read("shared").numpy().tobytes())
+            if damaged := damaged_part(shared):
+                raise ValueError(f"wrong checksum of {damaged}")
+            shared.seek(0)
+            state: Any = torch.load(shared, weights_only=True)
             old_world = state["world"]
             state["shards"] = {name: stored.rows_of_rank(name, old_world) for name in stored.table_names()}
             if rank() < old_world:

@@ -4,6 +4,7 @@ from shutil import copytree
 
 import numpy as np
 import pytest
+import torch
 from rank_processes import (
     run_ranks,
     stored_bytes,
@@ -15,6 +16,7 @@ from rank_processes import (
 
 from karec.learn.distributed.ranks import RankError
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
+from karec.learn.fit.rank_checkpoint import RankCheckpoint
 
 
 def assert_same_training(results, expected):
@@ -91,6 +93,18 @@ def test_damaged_checkpoint_is_refused_on_all_ranks(tmp_path, interrupted, damag
     results = run_ranks(2, train_table, folder)
     assert isinstance(results[1], CheckpointError) and str(folder) in str(results[1])
     assert isinstance(results[0], CheckpointError | RankError)
+
+
+@pytest.mark.filterwarnings("ignore:.*single process:UserWarning")
+def test_flipped_bit_of_replicated_weights_is_refused(tmp_path):
+    checkpoint, weight = RankCheckpoint(tmp_path, 1, "a table"), torch.linspace(0.0, 1.0, 100)
+    checkpoint.save(3, {"model": {"weight": weight}, "random": {}}, {})
+    path = next((tmp_path / "step-000000003").glob("__0_*"))
+    content = bytearray(path.read_bytes())
+    content[content.index(weight.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="wrong checksum"):
+        checkpoint.load()
 
 
 def test_state_without_pointer_is_not_used(tmp_path, interrupted, expected):
