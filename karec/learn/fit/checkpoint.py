@@ -46,9 +46,15 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """Returns the last saved state, or None if there is none.
 
-        Raises CheckpointError if the file is truncated, modified, not a checkpoint, or of another training.
+        Raises CheckpointError if the file is truncated, modified, not a checkpoint, or of another training,
+        or if several processes have begun the training.
         """
         if not self.path.exists():
+            if self.path.with_suffix("").exists():
+                raise CheckpointError(
+                    f"{self.path.with_suffix('')} is of a training by several processes: add --workers, or "
+                    f"{RESTART_HINT}"
+                )
             return None
         try:
             damaged = damaged_part(self.path)

@@ -86,9 +86,13 @@ class RankCheckpoint:
         """Returns the newest state, with this rank's rows by name as ``shards``; None if there is no state.
 
         If this rank was there at saving, ``random`` also has its random state, as ``torch``. Raises
-        CheckpointError if the state is damaged or of another training.
+        CheckpointError if the state is damaged, of another training, or of one process.
         """
         if not (self.path / "current").exists():
+            if self.path.with_name(f"{self.path.name}.pt").exists():
+                raise CheckpointError(
+                    f"{self.path}.pt is of a training in one process: leave out --workers, or {RESTART_HINT}"
+                )
             return None
         try:
             stored = _StoredState(self.path / (self.path / "current").read_text())

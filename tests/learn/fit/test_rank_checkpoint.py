@@ -15,7 +15,7 @@ from rank_processes import (
 )
 
 from karec.learn.distributed.ranks import RankError
-from karec.learn.fit.checkpoint import CheckpointError, best_weights
+from karec.learn.fit.checkpoint import Checkpoint, CheckpointError, best_weights
 from karec.learn.fit.rank_checkpoint import RankCheckpoint
 
 
@@ -93,6 +93,20 @@ def test_damaged_checkpoint_is_refused_on_all_ranks(tmp_path, interrupted, damag
     results = run_ranks(2, train_table, folder)
     assert isinstance(results[1], CheckpointError) and str(folder) in str(results[1])
     assert isinstance(results[0], CheckpointError | RankError)
+
+
+@pytest.mark.filterwarnings("ignore:.*single process:UserWarning")
+def test_state_of_one_process_is_refused_on_ranks_and_the_reverse(tmp_path):
+    by_one = Checkpoint(tmp_path / "x.pt", 1, "a table")
+    by_ranks = RankCheckpoint(tmp_path / "x", 1, "a table")
+    assert by_one.load() is None and by_ranks.load() is None
+    by_one.save({"random": {}})
+    with pytest.raises(CheckpointError, match="leave out --workers"):
+        by_ranks.load()
+    (tmp_path / "x.pt").unlink()
+    by_ranks.save(1, {"random": {}}, {})
+    with pytest.raises(CheckpointError, match="add --workers"):
+        by_one.load()
 
 
 @pytest.mark.filterwarnings("ignore:.*single process:UserWarning")
