@@ -57,6 +57,7 @@ class FitState:
 
     epoch: int = 0
     step: int = 0  # of the epoch
+    rows: int = 0  # of the epoch
     total: float = 0.0  # sum of loss times rows, in the epoch
     first: float = 0.0  # sum of the losses of the first FIRST_STEPS steps
     history: list[Epoch] = field(default_factory=list)
@@ -121,7 +122,7 @@ def fit(
                 loop.step(batch, loss_of, epoch_order)
                 if progress is not None:
                     progress(state.epoch * steps + step + 1, epochs * steps, title)
-        loop.end_epoch(n_rows, score, optimizer.patience)
+        loop.end_epoch(score, optimizer.patience)
     if progress is not None:
         progress(epochs * steps, epochs * steps, title)
     model.load_state_dict(loop.best_weights)
@@ -215,6 +216,7 @@ class _Loop:
         self.optimizer.step()
         self.tables.step(TABLE_RATE * float(self.cycle.get_last_lr()[0]) / self.max_rate)
         self.cycle.step()
+        state.rows += n_rows
         state.total += value * n_rows
         state.first += value if training_step < FIRST_STEPS else 0.0
         state.step += 1
@@ -228,7 +230,7 @@ class _Loop:
             self._check_weights(training_step)
             self._save(self.checkpoint, epoch_order)
 
-    def end_epoch(self, n_rows: int, score: Callable[[], float] | None, patience: int) -> None:
+    def end_epoch(self, score: Callable[[], float] | None, patience: int) -> None:
         """Scores the model, keeps its weights if they are the best so far, and sets ``state.done``."""
         state = self.state
         self._check_weights(state.epoch * self.steps + state.step)
@@ -236,8 +238,10 @@ class _Loop:
         if self.ranks is not None:
             self.ranks.synchronize()
         value = None if score is None else broadcast(score())
-        state.history.append(Epoch(state.total / n_rows, value))
-        state.epoch, state.step, state.total = state.epoch + 1, 0, 0.0
+        state.history.append(Epoch(state.total / state.rows, value))
+        state.epoch += 1
+        state.step = state.rows = 0
+        state.total = 0.0
         if value is None or value > state.best:
             state.best = state.best if value is None else value
             self.best_weights = copy.deepcopy(self.model.state_dict())

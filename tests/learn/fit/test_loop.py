@@ -80,6 +80,21 @@ def test_fit_keeps_rows_of_a_group_together_in_small_parts(groups, batch_size):
         assert first != second
 
 
+def test_loss_of_an_epoch_is_the_mean_of_the_rows_that_were_read():
+    """A stream on three ranks reads 3 · ⌊batch_size / 3⌋ rows in a step."""
+    model = torch.nn.Linear(1, 1)
+
+    def loss_of(rows, _):
+        return 0.0 * model.weight.sum() + 2.0
+
+    optimizer = OptimizerSettings(batch_size=4)
+    state = fit(
+        model, 10, loss_of, None,
+        order=lambda _: [torch.arange(3)] * 3, optimizer=optimizer, epochs=2, seed=0, title="x",
+    )  # fmt: skip
+    assert [epoch.loss for epoch in state.history] == [2.0, 2.0]
+
+
 @pytest.mark.parametrize("epochs", [1, 5, 6])
 def test_fit_without_a_score_runs_all_epochs_and_keeps_the_last(epochs):
     """With 5 epochs of two steps the learning rate rises in exactly one step, by which torch divided."""
