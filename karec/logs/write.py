@@ -73,6 +73,8 @@ class RankLogWriter:
         self._item_type = item_type
         self._schema = rank_log_schema(self.tasks, ranker, item_type)
         self._encoding = part_encoding(self._schema)
+        # The first array imports pandas if it is there. That fails in `close` at the end of the process.
+        arrow_parquet().array([0])
         self._begin()
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, r"part-[0-9a-f]+-[0-9]+\.parquet")

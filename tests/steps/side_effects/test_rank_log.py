@@ -307,8 +307,8 @@ def test_process_exit_writes_all_rows_of_the_rank_log(run, tmp_path):
 cascade = logged_cascade(ranker, folder)
 for at in range(30): cascade.run(numbered(at))
 """)
-    assert requests_in(tmp_path) == list(range(30))
     assert done.stderr == ""
+    assert requests_in(tmp_path) == list(range(30))
 
 
 def test_rank_log_counts_lost_rows_at_a_file_size_limit(run, tmp_path):
