@@ -271,7 +271,6 @@ def test_first_worker_that_cannot_start_ends_the_service_with_2(tmp_path):
         ('[serve]\ntoken = "file:none"\n', [], "cannot be read"),
         ("[serve]\nworkers = 0\n", [], "workers = 0, expected 1 to 256"),
         ("[serve]\nprot = 1\n", [], "did you mean 'port'"),
-        ("[serve]\nwait_ms = 5\n", [], "Use 'max_queue_ms'"),
         ("", ["--port", "70000"], "port = 70000"),
         ("", ["--host", "192.0.2.1", "--insecure"], "listen on 192.0.2.1"),
         ("", ["--fd", "987"], "--fd 987 is not a socket"),

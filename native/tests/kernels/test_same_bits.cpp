@@ -368,8 +368,10 @@ TEST(row_sums_have_the_golden_bits) {
     const std::vector<std::int64_t> code_columns{1, 0};
     const std::vector<std::int64_t> code_sizes{40, 7};
     const std::vector<std::int64_t> knot_counts{1, 5, 20};
-    std::vector<double> knots;
-    for (int i = 0; i < 26; ++i) knots.push_back(i * 0.0625 - 0.5 + static_cast<double>(random.below(99)) * 1e-4);
+    std::vector<double> knots(26);
+    for (std::size_t i = 0; i < knots.size(); ++i) {
+        knots[i] = static_cast<double>(i) * 0.0625 - 0.5 + static_cast<double>(random.below(99)) * 1e-4;
+    }
     const std::vector<float> rows = random.floats((1 + 47 + 26 + 3) * kWidth);
     const auto sums = RowSums::from_table(
         {std::as_bytes(std::span(rows)), code_columns, code_sizes, knot_counts, knots}, 2, {{"a", 500}, {"b", 81}});

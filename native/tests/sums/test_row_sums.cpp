@@ -144,7 +144,7 @@ TEST(random_changes_of_tables_are_refused_or_stay_in_bounds) {
         refused += sums.ok() ? 0 : 1;
         if (!sums.ok()) continue;
         const Items items(3, table, random);
-        std::vector<float> out(3 * 33);
+        std::vector<float> out(99);
         sums->sum(items.codes, items.numbers, 3, out);
     }
     CHECK(refused > 2000 && refused < 3000);

@@ -1,19 +1,14 @@
 """Tests of training from rows on disk: order of batches, ranks, and the same losses as from memory."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from rank_processes import run_ranks
-from small_dataset import make_dataset
+from rank_processes import run_ranks, train_from_disk
 from small_settings import SMALL
 
 from karec.errors import DataError
-from karec.learn.distributed.ranks import rank
 from karec.learn.fit.batches import Batch, Batches
 from karec.learn.fit.loop import fit
-from karec.learn.fit.prepare import prepare
 from karec.learn.fit.row_stream import RowStream, write_and_stream
 from karec.learn.nets.ranker import INPUTS, MmoeRanker
 from karec.learn.settings.settings import OptimizerSettings
@@ -109,32 +104,8 @@ def train(prepared, source, order):
     return fit(model, n, loss, None, order=order, optimizer=optimizer, epochs=2, seed=0, title="x").curve
 
 
-def train_on_rank(folder):
-    """Returns this rank's rows in each batch of an epoch, and the model's weights after two epochs."""
-    row_files.GROUP_ROWS = 20
-    own = Path(folder) / str(rank())
-    own.mkdir()
-    prepared = prepare(make_dataset(), SMALL.replace(run={"rows": "disk"}), own)
-    stream = prepared.train_batches
-
-    def order(generator):
-        return stream.epoch(generator, 32, len(stream), by_user=True)
-
-    numbers = [batch.numbers.numpy() for batch in order(torch.Generator().manual_seed(0))]
-    torch.manual_seed(0)
-    model = MmoeRanker(prepared.encoder, stream.edges(3), dim=4, hidden=8, n_experts=2)
-
-    def loss(batch, _):
-        logits = model(batch.inputs_by_user(model.inputs))
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.labels)
-
-    optimizer = OptimizerSettings(batch_size=32, learning_rate=0.01)
-    fit(model, len(stream), loss, None, order=order, optimizer=optimizer, epochs=2, seed=0, title="x")
-    return numbers, model.wide_item.weight.detach().numpy()
-
-
 def test_ranks_train_one_model_from_their_own_row_groups(tmp_path):
-    (first, weights), (second, other_weights) = run_ranks(2, train_on_rank, str(tmp_path))
+    (first, weights), (second, other_weights) = run_ranks(2, train_from_disk, str(tmp_path))
     assert len(first) == len(second)
     rows = np.concatenate([*first, *second])
     assert len(np.unique(rows)) == len(rows) > 300
