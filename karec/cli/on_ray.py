@@ -14,8 +14,8 @@ from uuid import uuid4
 from karec.errors import KarecError, MissingExtra
 
 
-def train_on_ray(words: Sequence[str], out: Path, n_workers: int, address: str | None) -> int:
-    """Runs ``karec WORDS`` in ``n_workers`` ranks, as torchrun does. Returns the exit code of rank 0.
+def train_on_ray(arguments: Sequence[str], out: Path, n_workers: int, address: str | None) -> int:
+    """Runs ``karec ARGUMENTS`` in ``n_workers`` ranks, as torchrun does. Returns the exit code of rank 0.
 
     Each machine of the cluster needs karec and the same files at the same paths. ``out``: the folder of the
     training; Ray has its own files in ``out/ray`` meanwhile. ``address``: as in ``ray.init``; None: that of
@@ -34,7 +34,7 @@ def train_on_ray(words: Sequence[str], out: Path, n_workers: int, address: str |
     try:
         trainer = cast(Any, TorchTrainer)(  # its types lack the result of a rank
             _run_rank,
-            train_loop_config={"words": list(words), "folder": str(Path.cwd()), "run": run},
+            train_loop_config={"arguments": list(arguments), "folder": str(Path.cwd()), "run": run},
             torch_config=TorchConfig(backend="gloo"),
             scaling_config=ScalingConfig(num_workers=n_workers),
             run_config=RunConfig(name=run, storage_path=str(storage)),
@@ -50,7 +50,7 @@ def train_on_ray(words: Sequence[str], out: Path, n_workers: int, address: str |
 def _run_rank(settings: dict[str, Any]) -> int:
     os.chdir(settings["folder"])
     os.environ["TORCHELASTIC_RUN_ID"] = settings["run"]  # this process is a rank, and starts no others
-    sys.argv = ["karec", *settings["words"]]
+    sys.argv = ["karec", *settings["arguments"]]
     try:
         runpy.run_module("karec.cli", run_name="__main__")  # as torchrun -m karec.cli
     except SystemExit as end:

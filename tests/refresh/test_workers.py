@@ -1,4 +1,4 @@
-"""Tests that workers of a refresh together write what one writes, and that mixed-up workers are refused."""
+"""Several workers of a refresh write the shards that one worker writes. Wrong workers are refused."""
 
 import os
 import shutil

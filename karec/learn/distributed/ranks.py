@@ -34,15 +34,15 @@ class RankError(KarecError):
     """Another rank failed or ended, or has other code, settings or data."""
 
 
-def launch(n: int, words: Sequence[str]) -> int:
-    """Runs ``karec WORDS`` in ``n`` ranks on this machine. Returns the exit code of the first that fails."""
+def launch(n: int, arguments: Sequence[str]) -> int:
+    """Runs ``karec ARGUMENTS`` in ``n`` ranks of this machine. Returns the exit code of the first failure."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # ranks print their errors
     try:
-        run.main(["--standalone", f"--nproc-per-node={n}", "-m", "karec.cli", *words])
+        run.main(["--standalone", f"--nproc-per-node={n}", "-m", "karec.cli", *arguments])
     except ChildFailedError as error:
         failed, failure = error.get_first_failure()
         if failure.exitcode < 0:
