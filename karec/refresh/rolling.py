@@ -17,6 +17,7 @@ Cost      The item tower once per work and round, at the fraction of a core that
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,6 @@ from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.index import ItemIndex
 from karec.refresh.cpu_limit import CpuLimit
-from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import WORKS, DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import item_vectors
 from karec.refresh.library_state import vector_states
@@ -151,8 +151,7 @@ class Refresh:
                 if len(done) < current.n_shards:
                     return False
                 remove_unfinished(self.library, lambda number: number == LAST)
-                self._check_shards(current)
-                write_shard(self.library, current.number, LAST, self._item_types())
+                write_shard(self.library, current.number, LAST, self._item_types(current))
             remove_earlier_rounds(self.library, current.number)
         return True
 
@@ -175,16 +174,22 @@ class Refresh:
                     f"{self.bundle.path.name}, the current one. Start another job."
                 )
 
-    def _check_shards(self, current: Round) -> None:
-        """Reads all shards of a round. O(N·D) bytes."""
+    def _vectors(self, current: Round) -> Iterator[ItemIndex]:
+        """Yields the vectors of all shards of a round, which this reads and checks. O(N·D) bytes."""
         for number in range(current.n_shards):
             shard = Shard(current.number, number, shard_folder(self.library, current.number, number))
             index = shard.index(INDEX)
-            if index is None or not np.array_equal(index.ids, current.ids(number)):
+            versions = () if index is None else tuple((v.number, v.space_id) for v in index.versions)
+            if (
+                index is None
+                or not np.array_equal(index.ids, current.ids(number))
+                or versions != ((current.model_version, current.space_id),)
+            ):
                 raise DataError(
-                    f"{shard.path}: {INDEX} is missing or of other works. Remove the folder and start the "
-                    f"worker {number % current.n_workers}/{current.n_workers} again."
+                    f"{shard.path}: {INDEX} is missing, or of other works or another item tower. Remove the "
+                    f"folder and start the worker {number % current.n_workers}/{current.n_workers} again."
                 )
+            yield index
 
     def _space_id(self) -> int:
         """Returns the space id of the bundle's item tower. Raises DataError if there is none."""
@@ -211,19 +216,18 @@ class Refresh:
             space_id=self._space_id(),
         )
 
-    def _item_types(self) -> dict[str, ItemIndex]:
-        """Returns the vectors of all item types, from the works' newest ones."""
-        bundle = self.bundle
-        if not bundle.item_types:
-            return {}
-        LibraryFollower().catch_up(bundle)
-        derived = songs_and_creators(bundle.snapshot)
-        indices = {}
+    def _item_types(self, current: Round) -> dict[str, ItemIndex]:
+        """Returns the vectors of all item types, from those of the shards, one shard at a time in memory."""
+        bundle, indices = self.bundle, {}
+        deque(self._vectors(current), maxlen=0)  # checks all shards, also if there are no item types
+        derived = songs_and_creators(bundle.snapshot) if bundle.item_types else {}
         for name in bundle.item_types:
             folder = bundle.path / KINDS / name
             is_derived = name in derived and not (folder / WORKS).exists()
             item_type = derived[name] if is_derived else DerivedItemType.open(folder)
-            indices[f"{KINDS}/{name}.karec"] = build_item_type_index(item_type, bundle.snapshot, bundle.index)
+            indices[f"{KINDS}/{name}.karec"] = build_item_type_index(
+                item_type, bundle.snapshot, bundle.index, self._vectors(current)
+            )
         return indices
 
 
