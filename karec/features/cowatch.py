@@ -88,6 +88,11 @@ class CowatchVectors:
             return self.vectors
         return np.concatenate([self.vectors, self.past.reshape(-1, self.vectors.shape[1])])
 
+    def newest(self) -> CowatchVectors:
+        """Returns the vectors and factors of the newest moment, which all rows may read. Views."""
+        als = None if self.als is None else AlsFactors(self.als.vectors[:1], self.als.grams[:1])
+        return CowatchVectors(self.works, self.vectors, als=als)
+
     def rows_before(self, codes: NDArray[Any], as_of_ms: NDArray[Any]) -> NDArray[Any]:
         """Returns rows of ``all_vectors`` of ``codes`` (N, …) at the last moment not after ``as_of_ms`` (N,).
 

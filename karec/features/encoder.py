@@ -473,8 +473,17 @@ class Encoder:
         n = max(len(part) for part in parts)
         return np.concatenate([np.broadcast_to(part, (n, part.shape[1])) for part in parts], axis=1)
 
+    def for_serving(self) -> Encoder:
+        """Returns the encoder without co-watch vectors of past moments, which only training rows read."""
+        return self if self.cowatch is None else replace(self, cowatch=self.cowatch.newest())
+
     def save(self, path: Path) -> None:
-        """Writes an .npz file of arrays and a JSON head. Loading it executes no code."""
+        """Writes an .npz file of ``to_arrays``. Loading it executes no code."""
+        with file_aside(path) as file:
+            np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Returns all arrays by name, and a JSON head as bytes."""
         head = Head(
             FORMAT,
             self.tasks,
@@ -486,16 +495,15 @@ class Encoder:
             self.item_types,
         )
         arrays = {
+            "head": np.frombuffer(json.dumps(msgspec.to_builtins(head)).encode(), np.uint8),
             **self.users.to_arrays("users"),
             **self.works.to_arrays("works"),
             "scenes": self.scenes.keys,
+            "people": self.people.keys,
         }
-        arrays |= {"people": self.people.keys}
         for part in (self.cowatch, self.affinities):
             arrays |= {} if part is None else part.to_arrays()
-        with file_aside(path) as file:
-            text = json.dumps(msgspec.to_builtins(head)).encode()
-            np.savez(file, head=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
+        return arrays
 
     @classmethod
     def load(cls, path: Path) -> Encoder:

@@ -80,8 +80,8 @@ def publish_next_version(
     """
     check_names(item_types)
     before = open_refreshed_bundle(root)
-    categories = _check_compatible(before, run)
     encoder = Encoder.load(run / "encoder.npz")
+    categories = _check_compatible(before, run, encoder)
     check_scene_counters(encoder, snapshot)
     snapshot, highest_id = with_communities(snapshot, root)
     new_version = OnnxModel(run / ITEM_TOWER).model_version
@@ -119,15 +119,16 @@ def open_refreshed_bundle(root: Path) -> Bundle:
     return before
 
 
-def _check_compatible(before: Bundle, run: Path) -> tuple[str, ...]:
+def _check_compatible(before: Bundle, run: Path, encoder: Encoder) -> tuple[str, ...]:
     """Returns the categories with tables, which both versions share."""
-    if (run / "encoder.npz").read_bytes() != (before.path / "encoder.npz").read_bytes():
+    ours, theirs = (one.for_serving().to_arrays() for one in (encoder, before.encoder))
+    if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
         raise BundleError(
             f"{run / 'encoder.npz'}: not the encoder of {before.path}, but the towers of both versions read "
-            f"the same "
-            "user inputs. Train with --log, which keeps the encoder, or publish the whole library at once."
+            "the same user inputs. Train with --log, which keeps the encoder, or publish the whole "
+            "library at once."
         )
-    old, new = (table_categories(folder, before.encoder) for folder in (before.path, run))
+    old, new = (table_categories(folder, encoder) for folder in (before.path, run))
     if old != new:
         raise BundleError(
             f"{run / CROSS_WEIGHTS}: tables are of {list(new)}, expected {list(old)} as in {before.path}. "

@@ -131,7 +131,7 @@ def publish_library(
     def write(folder: Path) -> None:
         for name in MODELS:
             copy_model(run / name, folder / name)
-        shutil.copyfile(run / "encoder.npz", folder / "encoder.npz")
+        Encoder.load(run / "encoder.npz").for_serving().save(folder / "encoder.npz")
         if (run / CROSS_WEIGHTS).exists():
             shutil.copyfile(run / CROSS_WEIGHTS, folder / CROSS_WEIGHTS)
         library.index.save(folder / INDEX)

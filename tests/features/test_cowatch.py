@@ -97,3 +97,28 @@ def test_loaded_encoder_keeps_vectors_and_refuses_damaged_ones(dataset, encoder,
         r"\(40, D\)",
     ):
         Encoder.load(tmp_path / "damaged.npz")
+
+
+def test_encoder_for_serving_has_the_newest_moment_and_encodes_equally(dataset, encoder, tmp_path):
+    vectors, snapshot = encoder.cowatch.vectors, dataset.snapshot
+    past, times = np.stack([0.5 * vectors, 2 * vectors]), snapshot.time_ms - np.array([30, 20, 10])
+    factors, grams = (
+        np.stack([vectors, past[0], past[1]]),
+        np.stack([np.eye(4), 2 * np.eye(4), 3 * np.eye(4)]),
+    )
+    cowatch = CowatchVectors(encoder.cowatch.works, vectors, past, times, AlsFactors(factors, grams))
+    whole = replace(encoder, cowatch=cowatch)
+    served, all_files = whole.for_serving(), [tmp_path / name for name in ("served.npz", "whole.npz")]
+    for one, file in zip((served, whole), all_files, strict=True):
+        one.save(file)
+    small, large = (file.stat().st_size for file in all_files)
+    assert large - small > past.nbytes + factors[1:].nbytes
+    crosses = []
+    for one in (whole, Encoder.load(all_files[0])):
+        user = one.encode_user(snapshot, 3, snapshot.time_ms, 0)
+        items = one.encode_items(snapshot, np.arange(-1, 20), snapshot.time_ms)
+        crosses.append(one.encode_crosses(user, items)["crosses"])
+        codes = np.arange(1, 6)
+        assert one.cowatch.als.user_vector(codes).tobytes() == cowatch.als.user_vector(codes).tobytes()
+    assert crosses[0].any() and crosses[0].tobytes() == crosses[1].tobytes()
+    assert served.for_serving().to_arrays().keys() == served.to_arrays().keys()

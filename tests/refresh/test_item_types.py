@@ -80,6 +80,40 @@ def test_item_vector_is_the_mean_of_its_works_or_missing(data):
     for at, name in enumerate(index.ids.tolist()):
         np.testing.assert_allclose(index.embeddings([at])[0], expected[name], atol=2e-3)  # float16
         assert index.columns["tag"][at] == name - 40
+    part_of = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n_works, max_size=n_works)))
+    parts = [np.flatnonzero(part_of == part) for part in range(4)]
+    doubled = [ItemIndex.build(part, 2 * vectors[part], dtype="float32", model_version=3) for part in parts]
+    by_shard = build_item_type_index(derived, empty_platform(), works, doubled)
+    assert by_shard.ids.tolist() == index.ids.tolist()
+    rows = np.arange(len(index))
+    np.testing.assert_allclose(by_shard.embeddings(rows), 2 * index.embeddings(rows), rtol=1e-3, atol=1e-6)
+
+
+@given(seed=st.integers(0, 2**32), n_shards=st.integers(1, 9))
+def test_means_of_float16_vectors_have_equal_bits_for_any_shards(seed, n_shards):
+    rng = np.random.default_rng(seed)
+    vectors, item = rng.standard_normal((200, 4)).astype(np.float16), rng.integers(0, 7, 200)
+    works = ItemIndex.build(np.arange(200), vectors.astype(np.float32), dtype="float16", model_version=3)
+    derived = DerivedItemType(
+        ItemType(Table(np.arange(7), {}), {}, Meaning()), Relation.from_pairs(item, np.arange(200), 7)
+    )
+    parts = np.array_split(rng.permutation(200), n_shards)
+    shards = [
+        ItemIndex.build(part, works.embeddings(part), dtype="float16", model_version=3) for part in parts
+    ]
+    whole, summed = (build_item_type_index(derived, empty_platform(), works, by) for by in (None, shards))
+    assert whole.ids.tolist() == summed.ids.tolist()
+    assert (
+        whole.embeddings(np.arange(len(whole))).tobytes()
+        == summed.embeddings(np.arange(len(whole))).tobytes()
+    )
+
+
+def test_mean_of_vectors_of_two_model_versions_is_refused(platform):
+    song, ids = songs_and_creators(platform)["song"], np.asarray(platform.works.ids)
+    works, other = (ItemIndex.build(ids, np.ones((len(ids), 4)), model_version=version) for version in (3, 4))
+    with pytest.raises(ValueError, match=r"vectors of model versions \[4\], expected only 3 for a mean"):
+        build_item_type_index(song, platform, works, [works, other])
 
 
 def empty_platform():

@@ -16,6 +16,7 @@ from karec.bundle.tower_files import space_id_of
 from karec.catalog.table import Table
 from karec.errors import BundleError
 from karec.features.user_vectors import run_user_towers
+from karec.features.vocabulary import Vocabulary
 from karec.index import ItemIndex
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.item_types import build_item_type_index
@@ -122,12 +123,28 @@ def test_next_version_is_refused_until_the_refresh_ends(before, published, tmp_p
     assert [version.number for version in after.index.versions] == [2, 3]
 
 
-def test_next_version_refuses_another_encoder(before, published, tmp_path):
+@pytest.mark.parametrize("history_length", [8, 9])
+def test_next_version_refuses_another_encoder(before, published, tmp_path, history_length):
+    run, encoder = tmp_path / "run", before.encoder
+    shutil.copytree(published[1], run)
+    works = Vocabulary(encoder.cowatch.works.keys[::-1])
+    other = replace(encoder, cowatch=replace(encoder.cowatch, works=works))
+    replace(other if history_length == 8 else encoder, history_length=history_length).save(
+        run / "encoder.npz"
+    )
+    with pytest.raises(BundleError, match=re.escape(f"{run}/encoder.npz: not the encoder of")):
+        rolled(before, run)
+
+
+def test_next_version_may_have_co_watch_vectors_of_past_moments(before, published, tmp_path):
     shutil.copytree(published[1], tmp_path / "run")
-    with (tmp_path / "run" / "encoder.npz").open("ab") as file:
-        file.write(b"\0")
-    with pytest.raises(BundleError, match=re.escape(f"{tmp_path}/run/encoder.npz: not the encoder of")):
-        rolled(before, tmp_path / "run")
+    cowatch = before.encoder.cowatch
+    past, times = cowatch.vectors[None] / 2, before.snapshot.time_ms - np.array([1, 0])
+    als = replace(cowatch.als, vectors=np.repeat(cowatch.als.vectors, 2, 0), grams=np.stack([np.eye(4)] * 2))
+    als.grams[0] = cowatch.als.grams[0]
+    cowatch = replace(cowatch, past=past, times_ms=times, als=als)
+    replace(before.encoder, cowatch=cowatch).save(tmp_path / "run" / "encoder.npz")
+    assert rolled(before, tmp_path / "run").encoder.cowatch.past is None
 
 
 def test_refresh_moves_rooms_to_the_next_version(tmp_path):

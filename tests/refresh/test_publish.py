@@ -11,7 +11,9 @@ from karec.aggregates.advance import advance
 from karec.bundle import Bundle, publish_folder
 from karec.catalog.relation import Relation
 from karec.errors import DataError
+from karec.features.cowatch import AlsFactors, CowatchVectors
 from karec.features.encoder import Encoder
+from karec.features.vocabulary import Vocabulary
 from karec.refresh.communities import ignored_pairs
 from karec.refresh.publish_run import MODELS, publish, with_communities
 
@@ -46,6 +48,22 @@ def test_counters_by_user_and_scene_are_published_unchanged(dataset, later, run,
     for name, column in later.user_scene_counters.items():
         np.testing.assert_array_equal(bundle.snapshot.user_scene_counters[name], column)
     assert len(bundle.index) == len(later.works)
+
+
+def test_bundle_has_co_watch_vectors_of_the_newest_moment_only(dataset, later, run, tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
+    times = dataset.snapshot.time_ms + np.arange(3)
+    als = AlsFactors(vectors, np.stack([np.eye(4)] * 3))
+    cowatch = CowatchVectors(Vocabulary(later.works.ids[:4]), vectors[0], vectors[1:], times, als)
+    Encoder.fit(later, dataset.split()[0], dataset.tasks, min_count=3, cowatch=cowatch).save(
+        run / "encoder.npz"
+    )
+    trained = (run / "encoder.npz").read_bytes()
+    publish(run, later, tmp_path / "bundles")
+    served = Bundle.open(tmp_path / "bundles", verify=False).encoder.cowatch
+    assert served.past is None and served.vectors.tobytes() == vectors[0].tobytes()
+    assert served.als.vectors.tobytes() == vectors[:1].tobytes() and len(served.als.grams) == 1
+    assert (run / "encoder.npz").read_bytes() == trained
 
 
 def test_snapshot_without_needed_scene_counters_is_refused(dataset, later, run, tmp_path):

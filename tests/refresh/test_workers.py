@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
 from karec.cli import main
 from karec.errors import DataError, IndexFormatError
+from karec.index import ItemIndex
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.next_version import publish_next_version
 from karec.refresh.rolling import open_refresh
@@ -239,6 +241,20 @@ def test_missing_or_exchanged_index_of_a_shard_is_refused_with_its_worker(bundle
         shutil.copyfile(shard_folder(library, 1, source) / "index.karec", path)
     with pytest.raises(DataError, match=rf"{path.parent}: .*start the worker 0/2 again"):
         work(bundle, "1/2")
+
+
+@pytest.mark.parametrize("changed", [{"model_version": 2}, {"space_id": 7}])
+def test_shard_of_another_item_tower_is_refused_with_its_worker(bundle, changed):
+    work(bundle, "0/2")
+    path = shard_folder(library_folder(bundle.path), 1, 4) / "index.karec"
+    index = ItemIndex.open(path, copy=True)
+    (version,) = index.versions
+    values = {"model_version": version.number, "space_id": version.space_id} | changed
+    vectors, columns = index.embeddings(np.arange(len(index))), dict(index.columns)
+    ItemIndex.build(index.ids, vectors, columns=columns, **values).save(path)
+    with pytest.raises(DataError, match=rf"{path.parent}: .*another item tower.*start the worker 0/2 again"):
+        work(bundle, "1/2")
+    assert (1, LAST) not in numbers_of(bundle)
 
 
 def test_command_runs_a_worker_and_refuses_it_after_another_publication(bundle, published, tmp_path, capsys):
