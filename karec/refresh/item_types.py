@@ -199,11 +199,13 @@ def _sum_counters(
 
 def _most_frequent(group: NDArray[Any], tag: NDArray[Any], n: int) -> NDArray[Any]:
     """Returns (n,) the most frequent tag of each of n items, the lowest if several are."""
-    pair, count = np.unique(np.stack([group, tag.astype(np.int64)]), axis=1, return_counts=True)
-    order = np.lexsort((-pair[1], count, pair[0]))
-    result = np.full(n, -1, np.int64)
-    result[pair[0][order]] = pair[1][order]
-    return result.astype(tag.dtype)
+    tags, code = np.unique(tag, return_inverse=True)
+    pairs, count = np.unique(group * len(tags) + code, return_counts=True)  # 1-D: a fifth of the time
+    item = pairs // len(tags)
+    order = np.lexsort((-pairs, count, item))
+    result = np.full(n, -1, tag.dtype)
+    result[item[order]] = tags[pairs[order] % len(tags)]
+    return result
 
 
 def _map_relation(snapshot: Snapshot, name: str, value: NDArray[Any]) -> Relation:
