@@ -6,8 +6,10 @@ from rank_processes import (
     N_CODES,
     check_small_training,
     compare_values,
+    connect_with_other_code,
     run_ranks,
     shard_and_gather,
+    train_small,
     train_table,
     train_until,
     train_with_slow_rank,
@@ -97,6 +99,19 @@ def test_ranks_with_different_values_are_refused_with_both_values():
         assert isinstance(error, ranks.RankError)
         assert "rank 0 has a" in str(error) and "rank 2 has b" in str(error) and "rank 1" not in str(error)
     assert run_ranks(2, compare_values, ["a", "a"]) == ["a", "a"]
+
+
+def test_other_code_on_one_rank_is_refused_on_all_ranks(tmp_path):
+    for error in run_ranks(3, connect_with_other_code, tmp_path, 2):
+        assert isinstance(error, ranks.RankError) and "different code" in str(error)
+        assert "rank 2 has karec" in str(error) and "rank 1 has" not in str(error)
+    assert run_ranks(2, connect_with_other_code, tmp_path, 2) == ["connected", "connected"]
+
+
+def test_other_settings_on_one_rank_are_refused_before_training(tmp_path):
+    for rank, error in enumerate(run_ranks(2, train_small, tmp_path, [0, 1])):
+        assert isinstance(error, ranks.RankError) and "different settings or data" in str(error)
+        assert not (tmp_path / str(rank) / "encoder.npz").exists()
 
 
 def test_cuda_is_refused_on_ranks_and_rows_on_disk_are_not():

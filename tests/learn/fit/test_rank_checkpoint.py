@@ -10,12 +10,14 @@ from rank_processes import (
     stored_bytes,
     train_table,
     train_until,
+    train_with_a_row_that_is_not_finite,
     train_with_alarm,
     train_with_full_disk,
 )
 
 from karec.learn.distributed.ranks import RankError
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError, best_weights
+from karec.learn.fit.loop import TrainingDiverged
 from karec.learn.fit.rank_checkpoint import RankCheckpoint
 
 
@@ -75,6 +77,14 @@ def test_full_disk_of_one_rank_leaves_the_state_before(tmp_path, expected):
     assert isinstance(other, OSError | RankError)
     assert [path.name for path in folder.glob("step-*")] == [(folder / "current").read_text()]
     assert_same_training(run_ranks(2, train_table, folder), expected)
+
+
+def test_row_that_is_not_finite_on_one_rank_ends_all_and_is_not_saved(tmp_path, expected):
+    """No loss is NaN: no batch reads the row."""
+    other, owner = run_ranks(2, train_with_a_row_that_is_not_finite, tmp_path / "x", 9)
+    assert isinstance(owner, TrainingDiverged) and "codes.table.weight is not finite" in str(owner)
+    assert isinstance(other, RankError) and "rank 1 failed" in str(other)
+    assert_same_training(run_ranks(2, train_table, tmp_path / "x"), expected)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
