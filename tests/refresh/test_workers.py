@@ -1,6 +1,8 @@
 """Several workers of a refresh write the shards that one worker writes. Wrong workers are refused."""
 
+import errno
 import os
+import resource
 import shutil
 import signal
 
@@ -14,7 +16,7 @@ from small_bundle import publish_small_bundle, write_next_run
 from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
 from karec.cli import main
-from karec.errors import DataError, IndexFormatError
+from karec.errors import DataError, IndexFormatError, KarecError
 from karec.index import ItemIndex
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.next_version import publish_next_version
@@ -191,6 +193,49 @@ def test_second_worker_of_the_same_number_is_refused(bundle):
         work(bundle, "1/2")
     with open_refresh(bundle, worker=Worker(1, 3)), open_refresh(bundle, worker=Worker(0, 3)):
         pass
+
+
+@pytest.mark.parametrize("hours", [-100_000, 4, 100_000])
+def test_workers_with_other_clocks_write_the_files_of_one(published, copy_of, hours):
+    """All features are as of the time of the worker that starts the round."""
+    alone, shared = copy_of(published[0], "alone"), copy_of(published[0], "shared")
+    work(alone)
+    work(shared, "1/2")
+    assert work(shared, "0/2", hours=hours)
+    assert bytes_of_shards(shared) == bytes_of_shards(alone)
+
+
+def work_on_full_disk(bundle, worker, pipe):
+    """Works until no file can have more than 100 bytes, from the third shard on, and sends the error."""
+    n_shards = iter(range(N_SHARDS))
+
+    def fill_disk():
+        if next(n_shards) == 2:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    try:
+        work(bundle, worker, report=fill_disk)
+    except (OSError, KarecError) as error:
+        os.write(pipe, str(error).encode())
+
+
+def test_worker_on_a_full_disk_names_the_file_and_continues_later(bundle):
+    reading, writing = os.pipe()
+    assert ended(forked(work_on_full_disk, bundle, "1/2", writing)) == 0
+    os.close(writing)
+    with open(reading) as pipe:
+        error = pipe.read()
+    library = library_folder(bundle.path)
+    assert f"{library}/{1:010d}-{5:010d}" in error and os.strerror(errno.EFBIG) in error
+    finished = {shard.key: os.stat(shard.path).st_ino for shard in list_shards(library)}
+    assert list(finished) == [(1, 1), (1, 3)]
+    assert not list(library.glob("*.tmp"))
+    work(bundle, "0/2")
+    assert work(bundle, "1/2")
+    assert (
+        finished.items() <= {shard.key: os.stat(shard.path).st_ino for shard in list_shards(library)}.items()
+    )
 
 
 @pytest.mark.parametrize("job", ["", "monday"])
