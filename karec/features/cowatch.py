@@ -9,7 +9,7 @@ factors x of a user come from those of the items that they watched last, y_j:
 An item that too few users watched has no vector, and its crosses are 0.
 
 There are vectors of several moments, each from the events before it. A training row reads those of the last
-moment before it, so that its own event is in none of them. Serving reads the newest.
+moment before it, so that its own event is in none of them. Serving reads the newest; a bundle has no others.
 """
 
 from __future__ import annotations
