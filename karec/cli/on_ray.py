@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from karec.errors import KarecError, MissingExtra
+from karec.errors import KarecError, MissingExtra, one_line
 
 
 def train_on_ray(arguments: Sequence[str], out: Path, n_workers: int, address: str | None) -> int:
@@ -41,7 +41,9 @@ def train_on_ray(arguments: Sequence[str], out: Path, n_workers: int, address: s
         )
         return int(trainer.fit().return_value)
     except TrainingFailedError as error:
-        raise KarecError(f"a rank ended without a result ({error}). Continue with --resume") from error
+        failed = ", ".join(map(str, sorted(getattr(error, "worker_failures", ()))))
+        reason = f"rank {failed} was killed or failed" if failed else one_line(str(error))
+        raise KarecError(f"{reason}. Continue with --resume") from error
     finally:
         ray.shutdown()
         shutil.rmtree(storage, ignore_errors=True)

@@ -8,8 +8,9 @@ from uuid import uuid4
 from karec.bundle import Bundle
 from karec.config.refresh_round import refresh_round
 from karec.config.scenes import Config
-from karec.errors import MissingExtra
+from karec.errors import KarecError, MissingExtra, one_line
 from karec.refresh.cpu_limit import CpuLimit
+from karec.refresh.shards import library_folder, unfinished_job
 from karec.refresh.workers import Worker
 
 MAX_RETRIES = 3  # of a task whose process or machine died
@@ -21,23 +22,29 @@ def refresh_on_ray(
     """Refreshes the library of ``config`` once, by ``n_workers`` tasks of one core each.
 
     Each machine of the cluster needs karec and the same files at the same paths. ``job``: see
-    ``Refresh.start_round``; "": a new name. ``address``: as in ``ray.init``; None: that of the environment
-    variable RAY_ADDRESS, or a cluster on this machine that ends with the call.
+    ``Refresh.start_round``; "": that of the unfinished round, if it has as many workers, else a new name.
+    ``address``: as in ``ray.init``; None: that of the environment variable RAY_ADDRESS, or a cluster on this
+    machine that ends with the call.
 
-    Raises MissingExtra without Ray, and the exception of the first worker that failed.
+    Raises MissingExtra without Ray, the exception of the first worker that failed, and KarecError if one was
+    killed more than MAX_RETRIES times.
     """
     try:
         import ray
     except ImportError as error:
         raise MissingExtra("ray", "ray", "--engine ray") from error
+    library = library_folder(Bundle.open(Config.read(config).follow_bundle(), verify=False).path)
+    name = job or unfinished_job(library, n_workers) or uuid4().hex
     ray.init(address=address, include_dashboard=False, log_to_driver=False)
     try:
         task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_refresh_part)
-        name = job or uuid4().hex
         workers = [Worker(number, n_workers) for number in range(n_workers)]
         ray.get([task.remote(config.absolute(), worker, share, name) for worker in workers])
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
+    except ray.exceptions.RayError as error:
+        reason = one_line(str(error))
+        raise KarecError(f"a worker ended without a result ({reason}). Start the command again") from error
     finally:
         ray.shutdown()
 

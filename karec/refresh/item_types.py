@@ -121,7 +121,7 @@ def build_item_type_index(
     """Returns the index of an item type, in the space and model version of ``works``.
 
     ``shards``: newer vectors of all works, each work in one shard; None: those of ``works``. The sums are
-    float64, so those of float16 vectors are exact, and equal for any shards.
+    float64: those of up to 8,192 float16 vectors are exact, so they are equal for any shards.
 
     Raises ValueError for vectors of another model version, which have no meaningful mean with the others.
     """

@@ -161,6 +161,15 @@ def list_shards(library: Path) -> list[Shard]:
     return sorted(shards)
 
 
+def unfinished_job(library: Path, n_workers: int) -> str:
+    """Returns the job of the current round if it has not ended and has ``n_workers`` workers, else ""."""
+    current = Round.open(library)
+    if current is None or current.n_workers != n_workers:
+        return ""
+    is_whole = any(shard.round == current.number and shard.ends_round for shard in list_shards(library))
+    return "" if is_whole else current.job
+
+
 def write_shard(library: Path, round_number: int, number: int, indices: dict[str, ItemIndex]) -> Shard:
     """Writes ``indices`` {file: index} as one shard, atomically and durably."""
     path = shard_folder(library, round_number, number)

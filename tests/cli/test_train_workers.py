@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from own_files import shop_rows, write_shop
+from ray_processes import ray_processes
 
 from karec import cli
 from karec.bundle import Bundle
@@ -28,9 +30,27 @@ run = { checkpoint_steps = 1, sharded_rows = 8, final_fit = false }
 
 @pytest.fixture
 def shop(tmp_path):
-    write_shop(tmp_path / "shop", shop_rows(600))
-    (tmp_path / "train.toml").write_text(SETTINGS)
-    return tmp_path
+    return write_folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run folder of a training with ``--workers 2`` that ended."""
+    folder = write_folder(tmp_path_factory.mktemp("whole"))
+    training = start(folder, "out", "--workers", "2")
+    assert training.wait() == 0, training.stderr.read()
+    return folder / "out" / "run"
+
+
+def write_folder(folder):
+    write_shop(folder / "shop", shop_rows(600))
+    (folder / "train.toml").write_text(SETTINGS)
+    return folder
+
+
+def assert_same_models(run, other):
+    for name in ("ranker", "user_tower", "item_tower"):
+        assert (run / f"{name}.onnx").read_bytes() == (other / f"{name}.onnx").read_bytes(), name
 
 
 def command(folder, out, *options):
@@ -53,9 +73,9 @@ def test_address_without_an_engine_is_refused(shop, capsys):
     assert "--address needs --engine ray" in capsys.readouterr().err
 
 
-def start_until_towers(folder, out):
+def start_until_towers(folder, out, *options):
     """Returns a training of two ranks that has a checkpoint of its towers."""
-    training = start(folder, out, "--workers", "2")
+    training = start(folder, out, "--workers", "2", *options)
     while not (folder / out / "run" / "checkpoints" / "towers" / "current").exists():
         with suppress(subprocess.TimeoutExpired):
             raise AssertionError(f"it ended with {training.wait(0.005)}: {training.stderr.read()}")
@@ -71,18 +91,14 @@ def test_workers_end_if_their_launcher_is_killed(shop):
 
 
 @pytest.mark.long
-def test_training_with_a_killed_worker_resumes_with_the_same_models(shop):
-    whole = start(shop, "whole", "--workers", "2")
-    assert whole.wait() == 0, whole.stderr.read()
+def test_training_with_a_killed_worker_resumes_with_the_same_models(shop, whole):
     killed = start_until_towers(shop, "killed")
     os.kill(ranks_of(killed.pid)[1], signal.SIGKILL)
     assert killed.wait() == 2
     assert "rank 1 was killed" in killed.stderr.read()
     resumed = start(shop, "killed", "--workers", "2", "--resume")
     assert resumed.wait() == 0, resumed.stderr.read()
-    for name in ("ranker", "user_tower", "item_tower"):
-        models = [(shop / out / "run" / f"{name}.onnx").read_bytes() for out in ("whole", "killed")]
-        assert models[0] == models[1], name
+    assert_same_models(shop / "killed" / "run", whole)
     assert Bundle.open(shop / "killed" / "bundles").model_version == 1
     facts = json.loads((shop / "killed" / "run" / "run.json").read_text())
     assert set(facts["epochs"]) == {"mmoe", "lr", "towers"}
@@ -98,18 +114,31 @@ def test_training_of_three_workers_resumes_with_one(shop):
 
 
 @pytest.mark.long
-def test_training_by_ray_has_the_models_of_torchrun(shop):
-    assert start(shop, "torchrun", "--workers", "2").wait() == 0
+def test_training_by_ray_has_the_models_of_torchrun(shop, whole):
     by_ray = start(shop, "ray", "--workers", "2", "--engine", "ray")
     output, errors = by_ray.communicate()
     assert by_ray.returncode == 0, output + errors
-    for name in ("ranker", "user_tower", "item_tower"):
-        models = [(shop / out / "run" / f"{name}.onnx").read_bytes() for out in ("torchrun", "ray")]
-        assert models[0] == models[1], name
-    curves = [
-        json.loads((shop / out / "run" / "run.json").read_text())["epochs"] for out in ("torchrun", "ray")
-    ]
+    assert_same_models(shop / "ray" / "run", whole)
+    curves = [json.loads((run / "run.json").read_text())["epochs"] for run in (shop / "ray" / "run", whole)]
     assert curves[0] == curves[1] and not (shop / "ray" / "ray").exists()
+
+
+@pytest.mark.long
+def test_training_by_ray_with_a_killed_rank_resumes_with_the_same_models(shop, whole):
+    killed = start_until_towers(shop, "killed", "--engine", "ray")
+    ranker = shop / "killed" / "run" / "checkpoints" / "ranker"
+    finished = {file: file.stat().st_mtime_ns for file in ranker.rglob("*")}
+    os.kill(ray_processes(killed.pid, "RayTrainWorker")[1], signal.SIGKILL)
+    _, errors = killed.communicate()
+    last = errors.strip().splitlines()[-1]
+    assert killed.returncode == 2 and re.fullmatch(
+        r"karec train: rank [01] was killed or failed\. Continue with --resume", last
+    )
+    resumed = start(shop, "killed", "--workers", "2", "--engine", "ray", "--resume")
+    output, errors = resumed.communicate()
+    assert resumed.returncode == 0, output + errors
+    assert finished and finished == {file: file.stat().st_mtime_ns for file in ranker.rglob("*")}
+    assert_same_models(shop / "killed" / "run", whole)
 
 
 def ranks_of(pid):

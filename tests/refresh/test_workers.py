@@ -21,7 +21,7 @@ from karec.index import ItemIndex
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.next_version import publish_next_version
 from karec.refresh.rolling import open_refresh
-from karec.refresh.shards import LAST, Round, library_folder, list_shards, shard_folder
+from karec.refresh.shards import LAST, Round, library_folder, list_shards, shard_folder, unfinished_job
 from karec.refresh.workers import Worker
 from karec.times import HOUR_MS
 
@@ -171,6 +171,15 @@ def test_job_started_again_after_its_end_does_nothing(bundle):
     before = numbers_of(bundle)
     assert work(bundle, "1/2", "monday") and numbers_of(bundle) == before
     assert work(bundle, "0/1", "tuesday") and {key[0] for key in numbers_of(bundle)} == {2}
+
+
+def test_unfinished_job_is_that_of_the_round_until_it_ends(bundle):
+    library = library_folder(bundle.path)
+    assert unfinished_job(library, 2) == ""
+    work(bundle, "0/2", "monday")
+    assert (unfinished_job(library, 2), unfinished_job(library, 3)) == ("monday", "")
+    work(bundle, "1/2", "monday")
+    assert unfinished_job(library, 2) == ""
 
 
 def test_next_job_leaves_unfinished_round_and_skips_its_late_shards(bundle):
