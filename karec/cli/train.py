@@ -65,6 +65,15 @@ def train(
         bool,
         typer.Option("--from-scratch", help="With --log: train a new ranker, which scores the logged pools."),
     ] = False,
+    warm_start: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            min=1,
+            help="Start from the weights of the run in service, or of --run, and learn in one epoch from the "
+            "last DAYS days.",
+        ),
+    ] = None,
     publish_if_no_worse: Annotated[
         float | None,
         typer.Option(
@@ -115,6 +124,7 @@ def train(
         log_version=log_version,
         served_run=run,
         is_from_scratch=from_scratch,
+        warm_days=warm_start,
         events=None if events is None else _read_events(events),
         is_online=has_online_store(out),
         margin=publish_if_no_worse,

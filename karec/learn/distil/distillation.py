@@ -28,6 +28,7 @@ from karec.learn.fit.loop import B, FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict
 from karec.learn.fit.prepare import FitChoice, TrainingData
 from karec.learn.fit.rank_checkpoint import RankCheckpoint
+from karec.learn.fit.warm_start import load_weights
 from karec.learn.nets.towers import Towers, UserOutputs
 from karec.learn.settings.settings import DistilSettings, OptimizerSettings, TrainSettings
 from karec.samples.lists import LoggedLists
@@ -85,7 +86,7 @@ def fit_towers(
     model = new_towers(prepared, settings)
     has_lists_of_users = learns_from_lists(prepared, settings)
     if start is not None:
-        model.load_state_dict(start)
+        load_weights(model, start)
     elif has_lists_of_users:
         start_from_choices(model, prepared, settings.seed)
 

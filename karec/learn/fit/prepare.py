@@ -18,6 +18,7 @@ from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.fit.item_types import examples_of_types, fit_item_types
 from karec.learn.fit.row_stream import RowStream, write_and_stream
+from karec.learn.fit.warm_start import WarmStart
 from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.check import fingerprint
@@ -134,21 +135,30 @@ def count_items_without_id(train: Examples) -> tuple[int, int]:
 
 
 def prepare(
-    dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None = None
+    dataset: Dataset,
+    settings: TrainSettings,
+    folder: Path,
+    progress: Progress | None = None,
+    start: WarmStart | None = None,
 ) -> TrainingData:
     """Fits the encoder on the training days, writes it to ``folder`` and encodes the days.
+
+    ``start``: training rows are those of its last days only.
 
     Raises ValueError with the label's name if a task's label is missing or of one class, or if an input
     depends on the future.
     """
-    encoder = _fit_encoder(dataset, settings, folder)
+    encoder = _fit_encoder(dataset, settings, folder, start)
     times = feature_times(dataset, settings.features.refresh_hours)
     check_no_leak(
         lambda part: build_examples(encoder, dataset.snapshot, part, times[: len(part)]),
         dataset.exposures,
     )
-    train, valid, test = _split_examples(encoder, dataset, settings)
-    return _to_training_data(dataset, encoder, train, valid, test, settings, progress, folder=folder)
+    since_ms = _first_ms(dataset, start)
+    train, valid, test = _split_examples(encoder, dataset, settings, since_ms)
+    return _to_training_data(
+        dataset, encoder, train, valid, test, settings, progress, folder=folder, since_ms=since_ms
+    )
 
 
 def prepare_whole_log(
@@ -157,26 +167,35 @@ def prepare_whole_log(
     folder: Path,
     choices: Mapping[str, FitChoice],
     progress: Progress | None = None,
+    start: WarmStart | None = None,
 ) -> TrainingData:
     """Fits the encoder on all rows, writes it to ``folder`` and encodes them as training rows.
 
-    ``dataset``: all its rows are training rows. ``choices``: of the tested models. Validation has one request
+    ``dataset``: all its rows are training rows; with ``start``, those of its last days. ``choices``: of the
+    tested models. Validation has one request
     of each user after the newest event, which gives the users' last lists; there are no test rows.
     """
-    encoder = _fit_encoder(dataset, settings, folder)
-    rows, snapshot = dataset.exposures, dataset.snapshot
-    train = build_examples(encoder, snapshot, rows, feature_times(dataset, settings.features.refresh_hours))
+    encoder = _fit_encoder(dataset, settings, folder, start)
+    rows, snapshot, since_ms = dataset.exposures, dataset.snapshot, _first_ms(dataset, start)
+    train = _examples_since(encoder, dataset, settings, since_ms)
     newest_first = np.arange(len(rows))[::-1]
     last = newest_first[np.unique(rows.user_id[::-1], return_index=True)[1]]
     requests = replace(rows.take(last), time_ms=np.full(len(last), dataset.end_ms))
     valid = build_examples(encoder, snapshot, requests, happened=rows)
+    none = train.take(np.arange(0))
     prepared = _to_training_data(
-        dataset, encoder, train, valid, train.take(np.arange(0)), settings, progress, folder=folder
+        dataset, encoder, train, valid, none, settings, progress, folder=folder, since_ms=since_ms
     )
     return replace(prepared, choices=dict(choices), is_final=True)
 
 
-def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Encoder:
+def _first_ms(dataset: Dataset, start: WarmStart | None) -> int:
+    """Returns the time of the first training row."""
+    begin_ms = dataset.snapshot.time_ms
+    return begin_ms if start is None else max(begin_ms, start.first_ms(dataset.train_until_ms))
+
+
+def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path, start: WarmStart | None) -> Encoder:
     """Fits the encoder on the training rows and writes it to ``folder``."""
     features = settings.features
     learns_types = settings.ranker.kind == "mmoe" and settings.run.rows == "memory"
@@ -190,6 +209,7 @@ def _fit_encoder(dataset: Dataset, settings: TrainSettings, folder: Path) -> Enc
         cowatch=fit_cowatch(dataset, settings.seed),
         item_types=fit_item_types(dataset) if learns_types else (),
     )
+    encoder = encoder if start is None else start.with_scales(encoder)
     encoder.save(folder / "encoder.npz")
     return encoder
 
@@ -219,7 +239,8 @@ def prepare_served(
     Their features use the dataset's exposures before them. Raises ValueError like ``build_examples``.
     """
     requests = served.requests(dataset.snapshot, settings.distil.list_works)
-    rows = concat_impressions([dataset.split()[0], requests], dataset.tasks)
+    shown = dataset.split()[0] if prepared is None else prepared.train.exposures
+    rows = concat_impressions([shown, requests], dataset.tasks)
     times = feature_times(replace(dataset, exposures=rows), settings.features.refresh_hours)
     if prepared is None:
         _, valid, test = _split_examples(encoder, dataset, settings)
@@ -237,14 +258,23 @@ def prepare_served(
 
 
 def _split_examples(
-    encoder: Encoder, dataset: Dataset, settings: TrainSettings
+    encoder: Encoder, dataset: Dataset, settings: TrainSettings, since_ms: int | None = None
 ) -> tuple[Examples, Examples, Examples]:
-    """Returns the examples of the training, validation and test days."""
-    times = feature_times(dataset, settings.features.refresh_hours)
-    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, times)
-    train = examples.between(dataset.snapshot.time_ms, dataset.train_until_ms)
+    """Returns the examples of the training, validation and test days. Training rows begin at ``since_ms``."""
+    since_ms = dataset.snapshot.time_ms if since_ms is None else since_ms
+    examples = _examples_since(encoder, dataset, settings, since_ms)
+    train = examples.between(since_ms, dataset.train_until_ms)
     valid = examples.between(dataset.train_until_ms, dataset.valid_until_ms)
-    return train, valid, examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    return train, valid, examples.take(examples.exposures.time_ms >= dataset.valid_until_ms)
+
+
+def _examples_since(encoder: Encoder, dataset: Dataset, settings: TrainSettings, since_ms: int) -> Examples:
+    """Returns the examples of all days from ``since_ms`` on. Their features use all exposures."""
+    rows = dataset.exposures
+    times, is_read = feature_times(dataset, settings.features.refresh_hours), rows.time_ms >= since_ms
+    if is_read.all():
+        return build_examples(encoder, dataset.snapshot, rows, times)
+    return build_examples(encoder, dataset.snapshot, rows.take(is_read), times[is_read], happened=rows)
 
 
 def _to_training_data(
@@ -258,20 +288,24 @@ def _to_training_data(
     n_requests: int = 0,
     *,
     folder: Path | None = None,
+    since_ms: int = 0,
 ) -> TrainingData:
-    """``folder``: of the run, for rows on disk; None: in memory."""
+    """``folder``: of the run, for rows on disk; None: in memory. ``since_ms``: of the first training row."""
     if len(train) == n_requests or not len(valid):
         raise ValueError(
             f"{dataset.name}: {len(train) - n_requests} training and {len(valid)} validation exposures, "
             "expected at least one of each"
         )
     names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
-    other_types = examples_of_types(encoder, dataset, settings.features.refresh_hours)
+    other_types = [
+        rows.between(since_ms, dataset.train_until_ms)
+        for rows in examples_of_types(encoder, dataset, settings.features.refresh_hours)
+    ]
     device = chosen_device(settings.run)
     train_batches: Batches | RowStream
     if folder is not None and settings.run.rows == "disk":
         shown = train.take(np.arange(len(train) - n_requests))
-        source = fingerprint(dataset, settings)
+        source = f"{fingerprint(dataset, settings)}, rows since {since_ms}"
         train_batches = write_and_stream(shown, names, folder, source, device, progress)
     else:
         train_batches = Batches.from_examples(train, names, progress, device, more=other_types)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from karec.learn.fit.loop import FitState, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
 from karec.learn.fit.prepare import FitChoice, TrainingData
 from karec.learn.fit.rank_checkpoint import RankCheckpoint
+from karec.learn.fit.warm_start import load_weights
 from karec.learn.nets.calibration import Calibrated
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
@@ -47,17 +48,19 @@ def train_ranker(
     path: Path,
     progress: Progress | None = None,
     checkpoint: Checkpoint | RankCheckpoint | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> FitState:
     """Trains a ranker ("mmoe", "lr" or "lightgbm"), calibrates and exports it.
 
-    The MMoE also learns ``settings.ranker.auxiliary`` and predicts them after the encoder's tasks.
+    The MMoE also learns ``settings.ranker.auxiliary`` and predicts them after the encoder's tasks. ``start``:
+    initial weights of an MMoE; None: random.
     """
     if kind == "lightgbm":
         version, seed = settings.model_version, settings.seed
         fit_lightgbm(prepared, path, model_version=version, seed=seed, progress=progress)
         return FitState(done=True)
     with torch_threads(1 if kind == "lr" else torch.get_num_threads()):  # lr: small tensors
-        return _train_network(kind, prepared, settings, path, progress, checkpoint)
+        return _train_network(kind, prepared, settings, path, progress, checkpoint, start)
 
 
 def _train_network(
@@ -67,6 +70,7 @@ def _train_network(
     path: Path,
     progress: Progress | None,
     checkpoint: Checkpoint | RankCheckpoint | None,
+    start: Mapping[str, Tensor] | None,
 ) -> FitState:
     """Trains the MMoE or logistic regression with early stopping on the validation days.
 
@@ -77,6 +81,8 @@ def _train_network(
     extra = auxiliary_tasks(exposures, prepared.encoder.tasks, auxiliary_names)
     tasks = (*prepared.encoder.tasks, *extra)
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
+    if start is not None:
+        load_weights(model, start)
     n_numbers = max(len(train), len(exposures))
     auxiliary = torch.full((n_numbers, len(extra)), math.nan, device=train.device)  # unknown of other types
     auxiliary[: len(exposures)] = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)

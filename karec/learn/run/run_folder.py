@@ -108,6 +108,7 @@ def run_facts(
         "epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()},
         "curves": {name: state.curve for name, state in runs.items()},
         "recipe": [rule._asdict() for rule in recipe],
+        "learned_until_ms": dataset.train_until_ms,
         "trained_until_ms": dataset.valid_until_ms if trained_until_ms is None else trained_until_ms,
         "ranked_by": ranked_by,
     }

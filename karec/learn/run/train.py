@@ -12,6 +12,7 @@ of the tested models. No row is left to measure the second models.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from karec.catalog.dataset import Dataset
 from karec.evaluate.model_pages import FACTORS, RANKER, TOWERS, model_pages
 from karec.evaluate.pages import DECIDING, validation_requests
 from karec.evaluate.quality import TESTED, evaluate_run
-from karec.learn._torch import torch_threads
+from karec.learn._torch import Tensor, torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.distributed.ranks import rank, require_equal
 from karec.learn.fit.item_types import note_on_types
 from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.fit.prepare import TrainingData, prepare, prepare_whole_log
+from karec.learn.fit.warm_start import WarmStart
 from karec.learn.run.first_log import rank_validation_pools, write_and_read_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Checkpoints, Clock, make_folder, remove_rows, run_facts, write_json
@@ -70,6 +72,7 @@ def train(
     fit_until_ms: int | None = None,
     log: LogFolder | None = None,
     log_version: int | None = None,
+    starts: tuple[WarmStart, WarmStart] | None = None,
 ) -> TrainResult:
     """Trains everything into the run folder ``out`` and measures quality on the test days.
 
@@ -83,6 +86,7 @@ def train(
       fit_until_ms  the final fit learns from earlier events only; None: from the whole log
       log           rank log of a service; the new ranker scores its pools for the towers (``served_pools``)
       log_version   use only log rows of this model version
+      starts        where the tested models and those of the final fit start; None: from scratch
 
     Raises before training
       ConfigError, DataError, MissingExtra   the errors of ``check_run``
@@ -90,13 +94,17 @@ def train(
       LogSchemaError, DataError              a ``log`` without usable rows
       CheckpointError                        with ``resume``: other settings or data, or no run
     """
+    start, final_start = starts or (None, None)
     settings, recipe = settings.resolve_with_rules(dataset)
     check_run(dataset, settings)
+    if start is not None:
+        start.check(dataset)
     served = None if log is None else read_served_pools(log, dataset, settings, log_version)
     make_folder(out, resume)
     tested = out / TESTED if settings.run.final_fit else out
     tested.mkdir(exist_ok=True)
     identity = fingerprint(dataset, settings) + ("" if served is None else f", {describe_pools(served)}")
+    identity += "" if start is None else f", warm start {start.facts}"
     require_equal("settings or data", identity)
     checkpoints = Checkpoints(tested, settings.run.checkpoint_steps, identity)
     if resume:
@@ -104,16 +112,19 @@ def train(
             checkpoints.make(name).load()  # raises for other settings before a file of the run changes
     clock = Clock()
     with torch_threads(settings.run.threads):
-        prepared = prepare(dataset, settings, tested, progress)
+        prepared = prepare(dataset, settings, tested, progress, start)
         notes = (*prepared.notes(settings.features.min_count), *note_on_types(dataset, prepared.encoder))
-        notes += () if served is None else served.notes
+        notes += (() if served is None else served.notes) + (
+            () if start is None else (start.describe(prepared.encoder),)
+        )
         clock.lap("examples")
-        training = _Training(dataset, prepared, served, settings, tested, checkpoints, progress)
+        training = _Training(dataset, prepared, served, settings, tested, checkpoints, progress, start)
         runs, heads = training.fit_models(clock)
         ranked_by = _page_order(dataset, settings, tested) if rank() == 0 else "ranker"
         facts = run_facts(
             dataset, settings, prepared.encoder, heads, runs, notes, recipe=recipe, ranked_by=ranked_by
         )
+        facts |= {} if start is None else {"warm_start": start.facts}
         if choice is not None:
             facts |= {"choice": choice.to_dict(), "recipe": [rule._asdict() for rule in choice.rules]}
         remove_rows(tested)
@@ -127,12 +138,12 @@ def train(
             whole = replace(dataset, exposures=rows, train_until_ms=end_ms, valid_until_ms=end_ms)
             if log is not None:
                 served = read_served_pools(log, whole, settings, log_version)
-            prepared = prepare_whole_log(whole, settings, out, prepared.choices, progress)
+            prepared = prepare_whole_log(whole, settings, out, prepared.choices, progress, final_start)
             checkpoints = Checkpoints(out, settings.run.checkpoint_steps, f"final fit, {identity}")
-            training = _Training(whole, prepared, served, settings, out, checkpoints, progress)
+            training = _Training(whole, prepared, served, settings, out, checkpoints, progress, final_start)
             facts["towers"] = training.fit_models(Clock())[1]
-            facts |= {"inputs": prepared.encoder.descriptions, "trained_until_ms": end_ms}
-            facts["tested"] = TESTED
+            facts |= {"inputs": prepared.encoder.descriptions, "tested": TESTED}
+            facts |= {"learned_until_ms": end_ms, "trained_until_ms": end_ms}
             clock.lap("final fit")
             remove_rows(out)
             write_json(out / "run.json", {**facts, "seconds": clock.seconds})
@@ -151,13 +162,15 @@ class _Training:
     out: Path
     checkpoints: Checkpoints
     progress: Progress | None
+    start: WarmStart | None
 
     def fit_models(self, clock: Clock) -> tuple[dict[str, FitState], dict[str, dict[str, float]]]:
         """Writes ranker, baselines, rank log and towers. Returns the trainings and the towers' heads."""
         prepared, settings, out, progress = self.prepared, self.settings, self.out, self.progress
+        settings = settings if self.start is None else self.start.short(settings)
         kind: str = settings.ranker.kind
-        checkpoint = self.checkpoints.make("ranker")
-        state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, checkpoint)
+        checkpoint, weights = self.checkpoints.make("ranker"), self._start_weights("ranker")
+        state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, checkpoint, weights)
         runs = {kind: state}
         clock.lap("ranker")
         baselines = [name for name in settings.evaluation.baselines if name != kind]
@@ -167,13 +180,18 @@ class _Training:
         clock.lap("baselines")
         tower_data, soft, lists = self._write_and_read_log()
         clock.lap("rank log")
-        pools = rank_validation_pools(prepared, settings, out / "ranker.onnx", progress)
-        checkpoint = self.checkpoints.make("towers")
+        pools = None  # of one epoch there is no best one to choose
+        if settings.towers.epochs > 1:
+            pools = rank_validation_pools(prepared, settings, out / "ranker.onnx", progress)
+        checkpoint, weights = self.checkpoints.make("towers"), self._start_weights("towers")
         runs["towers"], heads = train_towers(
-            tower_data, soft, lists, settings, out, progress, checkpoint, pools=pools
+            tower_data, soft, lists, settings, out, progress, checkpoint, weights, pools=pools
         )
         clock.lap("towers")
         return runs, heads
+
+    def _start_weights(self, model: str) -> Mapping[str, Tensor] | None:
+        return None if self.start is None else self.start.weights(model, self.prepared.encoder)
 
     def _write_and_read_log(self) -> tuple[TrainingData, SoftLabels, LoggedLists | None]:
         """Writes the ranker's log of the training days to out/rank_log. Returns inputs of the towers.

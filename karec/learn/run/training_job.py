@@ -27,6 +27,7 @@ from karec.evaluate.non_inferiority import compare_versions
 from karec.evaluate.quality import read_run, tested_folder
 from karec.learn.distributed.ranks import broadcast, world
 from karec.learn.fit.checkpoint import CheckpointError
+from karec.learn.fit.warm_start import WarmStart
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.run_folder import remove_runs, write_json
 from karec.learn.run.search import search_settings
@@ -59,6 +60,8 @@ class TrainingJob:
     log_version       use only log rows of this model version
     served_run        run folder whose ranker wrote ``log``; None: the run in service
     is_from_scratch   with ``log``: trains a new ranker, which scores the pools of the log for new towers
+    warm_days         starts from the weights of the served run and learns from as many last days; a ``log``
+                      adds its pools as from scratch. None: from scratch
     events            online store whose events are added to the data
     ids               maps of the data's ids, which get the ids of uploads; None: ids are numbers
     is_online         the service has an online store: features are as of each row's time
@@ -75,6 +78,7 @@ class TrainingJob:
     log_version: int | None = None
     served_run: Path | None = None
     is_from_scratch: bool = False
+    warm_days: int | None = None
     events: EventSource | None = None
     ids: Path | None = None
     is_online: bool = False
@@ -83,8 +87,17 @@ class TrainingJob:
 
     def __post_init__(self) -> None:
         """Raises ValueError for options that exclude each other."""
-        if self.log is None and (self.served_run is not None or self.log_version is not None):
-            raise ValueError("--run and --log-version need --log, the rank log of that run")
+        is_warm = self.warm_days is not None
+        if self.log is None and self.log_version is not None:
+            raise ValueError("--log-version needs --log, a rank log")
+        if self.log is None and self.served_run is not None and not is_warm:
+            raise ValueError("--run needs --log, the rank log of that run, or --warm-start")
+        if is_warm and (self.settings is not None or self.is_quick or self.choose_minutes is not None):
+            raise ValueError(
+                "--warm-start has the settings of its run: leave out --settings, --quick, --choose"
+            )
+        if is_warm and self.is_from_scratch:
+            raise ValueError("--warm-start and --from-scratch exclude each other")
         if self.is_from_scratch and self.log is None:
             raise ValueError("--from-scratch needs --log, whose pools the new ranker scores")
         if self.is_from_scratch and self.served_run is not None:
@@ -101,7 +114,12 @@ class TrainingJob:
     @property
     def continues_towers(self) -> bool:
         """True if the towers start from those of the served run."""
-        return self.log is not None and not self.is_from_scratch
+        return self.log is not None and not self.is_from_scratch and self.warm_days is None
+
+    @property
+    def has_start(self) -> bool:
+        """True if the training starts from weights of the served run."""
+        return self.continues_towers or self.warm_days is not None
 
     @property
     def bundles(self) -> Path:
@@ -116,13 +134,13 @@ class TrainingJob:
     @property
     def run_folder(self) -> Path:
         is_compared = self.margin is not None and self.served_bundle is not None
-        if is_compared or self.continues_towers:
+        if is_compared or self.has_start:
             return self.out / f"run-{next_version(self.bundles)}"
         return self.out / "run"
 
     def check_finished_run(self) -> None:
         """Raises DataError if the training would replace a finished run without ``log`` or ``margin``."""
-        is_replaced = self.log is None and self.margin is None and not self.is_resumed
+        is_replaced = self.log is None and self.margin is None and not self.has_start and not self.is_resumed
         if is_replaced and (self.run_folder / "run.json").exists():
             raise DataError(
                 f"{self.run_folder}: a training finished here. Name another --out, remove this folder, or "
@@ -167,7 +185,7 @@ def run_job(
         if comparison is not None and not comparison["no_worse"]:
             return JobResult(dataset, training, comparison, None)
         config = publish(dataset, training.folder)
-        for failure in remove_runs(job.out) if job.margin is not None else ():
+        for failure in remove_runs(job.out) if job.margin is not None or job.warm_days is not None else ():
             note(failure)
         return JobResult(dataset, training, comparison, config)
 
@@ -245,6 +263,18 @@ def _train(job: TrainingJob, dataset: Dataset, run: Path, progress: Progress, *,
         return train_from_log(
             dataset, served, job.log, settings, run, progress, version=job.log_version, resume=resume
         )
+    if job.warm_days is not None:
+        folder = job.served_run or _run_in_service(job)
+        tested = WarmStart.from_folder(tested_folder(folder), job.warm_days)
+        starts = tested, WarmStart.from_folder(folder, job.warm_days)
+        settings = job.with_options(starts[1].settings)
+        settings = settings.replace(model_version=version, evaluation={"baselines": ()})
+        return train(
+            *(dataset, settings, run, progress, resume),
+            log=job.log,
+            log_version=job.log_version,
+            starts=starts,
+        )
     settings = job.with_options(job.settings).replace(model_version=version)
     if job.is_quick:
         settings = settings.quick(len(dataset.split()[0]))
@@ -264,7 +294,7 @@ def _arm_rows(job: TrainingJob) -> ArmRows | None:
     Raises ValueError if there is a selection but no rank log, which has the arms of requests.
     """
     settings = job.settings
-    if settings is None and job.continues_towers:
+    if settings is None and job.has_start:
         settings = ServedRun.from_folder(job.served_run or _run_in_service(job)).settings
     rows = None if settings is None else settings.experiment.rows
     if rows is not None and job.log is None:
@@ -273,11 +303,11 @@ def _arm_rows(job: TrainingJob) -> ArmRows | None:
 
 
 def _run_in_service(job: TrainingJob) -> Path:
-    """Returns OUT/run; with a margin, the run folder of the version in service.
+    """Returns OUT/run; with a margin or a warm start, the run folder of the version in service.
 
     Raises DataError if that folder is missing.
     """
-    bundle = None if job.margin is None else job.served_bundle
+    bundle = None if job.margin is None and job.warm_days is None else job.served_bundle
     if bundle is None:
         return job.out / "run"
     folder = _run_of_version(job, bundle)
