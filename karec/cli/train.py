@@ -110,7 +110,8 @@ def train(
     from karec.cli.on_ray import train_on_ray
     from karec.config.project import check_outputs, has_online_store
     from karec.learn.distributed import ranks
-    from karec.learn.run.training_job import TrainingJob, join_job, run_job
+    from karec.learn.run.job_options import TrainingJob
+    from karec.learn.run.training_job import join_job, run_job
     from karec.learn.settings.settings import TrainSettings
     from karec.logs.parts import to_log_folder
 

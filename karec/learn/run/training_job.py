@@ -1,16 +1,11 @@
 """One training into a folder of runs and bundles, its comparison with the version in service, its publishing.
 
-    OUT/run             the first run, and each run that nothing in service depends on
-    OUT/run-VERSION     a run next to the one in service: retrained towers, or a compared version
-    OUT/bundles         published bundles
-
 A killed training resumes with the events that it had read (``unfinished``) and ends with the same weights.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,14 +24,12 @@ from karec.learn.distributed.ranks import broadcast, world
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.fit.warm_start import WarmStart
 from karec.learn.run.from_log import ServedRun, train_from_log
+from karec.learn.run.job_options import TrainingJob
 from karec.learn.run.run_folder import remove_runs, write_json
 from karec.learn.run.search import search_settings
 from karec.learn.run.train import TrainResult, train
 from karec.learn.run.unfinished import UnfinishedRun
 from karec.learn.settings.check import check_run, fingerprint
-from karec.learn.settings.settings import TrainSettings
-from karec.logs.parts import LogFolder
-from karec.online.read_log import EventSource
 from karec.refresh.item_types import role_tables
 from karec.samples.arms import ArmRows
 from karec.samples.from_events import newest_append_ms, with_events
@@ -45,113 +38,6 @@ from karec.times import Progress
 T = TypeVar("T")
 Publish = Callable[[Dataset, Path], Path]
 """Publishes a run folder of a training on the dataset. Returns the path of the karec.toml that serves it."""
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """Options of a training.
-
-    out               folder of runs and bundles
-    settings          None: those of the served run, else the built-in ones
-    seed              None: that of the settings
-    is_quick          a smaller ranker and fewer epochs (``TrainSettings.quick``)
-    choose_minutes    longest choice of settings before training; None: no choice
-    log               rank log of a service, from which the towers learn
-    log_version       use only log rows of this model version
-    served_run        run folder whose ranker wrote ``log``; None: the run in service
-    is_from_scratch   with ``log``: trains a new ranker, which scores the pools of the log for new towers
-    warm_days         starts from the weights of the served run and learns from as many last days; a ``log``
-                      adds its pools as from scratch. None: from scratch
-    events            online store whose events are added to the data
-    ids               maps of the data's ids, which get the ids of uploads; None: ids are numbers
-    is_online         the service has an online store: features are as of each row's time
-    margin            publish only if the mean AUC is at most this much below that of the version in service
-    is_resumed        continue an interrupted training; CheckpointError if there is none
-    """
-
-    out: Path
-    settings: TrainSettings | None = None
-    seed: int | None = None
-    is_quick: bool = False
-    choose_minutes: float | None = None
-    log: LogFolder | None = None
-    log_version: int | None = None
-    served_run: Path | None = None
-    is_from_scratch: bool = False
-    warm_days: int | None = None
-    events: EventSource | None = None
-    ids: Path | None = None
-    is_online: bool = False
-    margin: float | None = None
-    is_resumed: bool = False
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for options that exclude each other."""
-        is_warm = self.warm_days is not None
-        if self.log is None and self.log_version is not None:
-            raise ValueError("--log-version needs --log, a rank log")
-        if self.log is None and self.served_run is not None and not is_warm:
-            raise ValueError("--run needs --log, the rank log of that run, or --warm-start")
-        if is_warm and (self.settings is not None or self.is_quick or self.choose_minutes is not None):
-            raise ValueError(
-                "--warm-start has the settings of its run: leave out --settings, --quick, --choose"
-            )
-        if is_warm and self.is_from_scratch:
-            raise ValueError("--warm-start and --from-scratch exclude each other")
-        if self.is_from_scratch and self.log is None:
-            raise ValueError("--from-scratch needs --log, whose pools the new ranker scores")
-        if self.is_from_scratch and self.served_run is not None:
-            raise ValueError(
-                "--run continues the towers of a run, --from-scratch trains new ones. Give one of them"
-            )
-        if self.continues_towers and (self.is_quick or self.choose_minutes is not None):
-            raise ValueError("--quick and --choose are for a training from scratch: add --from-scratch")
-        if self.margin is not None and not 0 <= self.margin < math.inf:
-            raise ValueError(
-                f"--publish-if-no-worse is {self.margin:g}, expected an AUC difference, 0 or more"
-            )
-
-    @property
-    def continues_towers(self) -> bool:
-        """True if the towers start from those of the served run."""
-        return self.log is not None and not self.is_from_scratch and self.warm_days is None
-
-    @property
-    def has_start(self) -> bool:
-        """True if the training starts from weights of the served run."""
-        return self.continues_towers or self.warm_days is not None
-
-    @property
-    def bundles(self) -> Path:
-        return self.out / "bundles"
-
-    @property
-    def served_bundle(self) -> Path | None:
-        """The folder of the version in service; None if nothing is published."""
-        current = self.bundles / "current"
-        return current.resolve() if current.exists() else None
-
-    @property
-    def run_folder(self) -> Path:
-        is_compared = self.margin is not None and self.served_bundle is not None
-        if is_compared or self.has_start:
-            return self.out / f"run-{next_version(self.bundles)}"
-        return self.out / "run"
-
-    def check_finished_run(self) -> None:
-        """Raises DataError if the training would replace a finished run without ``log`` or ``margin``."""
-        is_replaced = self.log is None and self.margin is None and not self.has_start and not self.is_resumed
-        if is_replaced and (self.run_folder / "run.json").exists():
-            raise DataError(
-                f"{self.run_folder}: a training finished here. Name another --out, remove this folder, or "
-                "add --publish-if-no-worse MARGIN, which trains the next version in a folder of its own."
-            )
-
-    def with_options(self, settings: TrainSettings | None) -> TrainSettings:
-        """Returns ``settings``, or the built-in ones, with the job's seed and the times of its inputs."""
-        settings = settings or TrainSettings()
-        settings = settings.with_online_inputs() if self.is_online else settings
-        return settings if self.seed is None else settings.replace(seed=self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,13 +144,13 @@ def _with_events(job: TrainingJob, dataset: Dataset, until_ms: int | None) -> Da
 def _train(job: TrainingJob, dataset: Dataset, run: Path, progress: Progress, *, resume: bool) -> TrainResult:
     version = next_version(job.bundles)
     if job.log is not None and job.continues_towers:
-        served = ServedRun.from_folder(job.served_run or _run_in_service(job))
+        served = ServedRun.from_folder(job.served_run or job.run_in_service())
         settings = job.with_options(job.settings or served.settings).replace(model_version=version)
         return train_from_log(
             dataset, served, job.log, settings, run, progress, version=job.log_version, resume=resume
         )
     if job.warm_days is not None:
-        folder = job.served_run or _run_in_service(job)
+        folder = job.served_run or job.run_in_service()
         tested = WarmStart.from_folder(tested_folder(folder), job.warm_days)
         starts = tested, WarmStart.from_folder(folder, job.warm_days)
         settings = job.with_options(starts[1].settings)
@@ -295,37 +181,11 @@ def _arm_rows(job: TrainingJob) -> ArmRows | None:
     """
     settings = job.settings
     if settings is None and job.has_start:
-        settings = ServedRun.from_folder(job.served_run or _run_in_service(job)).settings
+        settings = ServedRun.from_folder(job.served_run or job.run_in_service()).settings
     rows = None if settings is None else settings.experiment.rows
     if rows is not None and job.log is None:
         raise ValueError("experiment.name in the settings needs --log: the rank log has the arms of requests")
     return rows
-
-
-def _run_in_service(job: TrainingJob) -> Path:
-    """Returns OUT/run; with a margin or a warm start, the run folder of the version in service.
-
-    Raises DataError if that folder is missing.
-    """
-    bundle = None if job.margin is None and job.warm_days is None else job.served_bundle
-    if bundle is None:
-        return job.out / "run"
-    folder = _run_of_version(job, bundle)
-    if folder is None:
-        raise DataError(
-            f"{job.out}: no run folder of version {int(bundle.name[1:])}, which is in service. Name it with "
-            "--run."
-        )
-    return folder
-
-
-def _run_of_version(job: TrainingJob, bundle: Path) -> Path | None:
-    """Returns the run folder whose models are in ``bundle``."""
-    version = int(bundle.name[1:])
-    for folder in (job.out / f"run-{version}", job.out / "run"):
-        if folder.is_dir() and read_run(folder)["settings"]["model_version"] == version:
-            return folder
-    return None
 
 
 def _find_first_comparable_ms(job: TrainingJob, dataset: Dataset) -> int:
@@ -336,7 +196,7 @@ def _find_first_comparable_ms(job: TrainingJob, dataset: Dataset) -> int:
     """
     bundle = job.served_bundle
     assert bundle is not None
-    run = _run_of_version(job, bundle)
+    run = job.run_of_version(bundle)
     facts = {} if run is None else read_run(run)
     known_ms = facts.get("trained_until_ms", Bundle.open(bundle, verify=False).snapshot.time_ms)
     since_ms = max(dataset.valid_until_ms, int(known_ms))

@@ -10,8 +10,9 @@ from small_settings import SMALL
 
 from karec.errors import ConfigError, DataError
 from karec.learn.fit.checkpoint import CheckpointError
+from karec.learn.run.job_options import TrainingJob
 from karec.learn.run.run_folder import remove_runs
-from karec.learn.run.training_job import TrainingJob, resume_or_start, run_job
+from karec.learn.run.training_job import resume_or_start, run_job
 from karec.learn.run.unfinished import UnfinishedRun
 from karec.logs.write import RankLogWriter
 from karec.online.read_log import EventSource
