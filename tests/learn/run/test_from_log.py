@@ -14,6 +14,7 @@ from karec.errors import ConfigError, DataError, LogSchemaError
 from karec.evaluate.quality import evaluate_run, read_run
 from karec.lab.simulate.world import make_world
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
+from karec.learn.fit.warm_start import WarmStart
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.train import train
 from karec.logs.contents import read_log_contents
@@ -297,6 +298,22 @@ def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, fro
 def test_served_log_does_not_change_a_ranker_from_scratch(first, from_scratch):
     one, other = (best_weights(each.folder / "checkpoints" / "ranker.pt") for each in (first, from_scratch))
     assert furthest(one, other) == 0.0
+
+
+def test_warm_start_learns_its_last_days_and_all_served_pools(world, served, from_scratch, tmp_path):
+    run, log = served
+    until_ms = world.dataset.train_until_ms
+    start = replace(WarmStart.from_folder(run.folder, 2), learned_until_ms=until_ms - 1)
+    settings = run.settings.replace(model_version=2)
+    out = tmp_path / "run"
+    train(world.dataset, settings, out, log=log, evaluate=False, starts=(start, start))
+    shown = read_rank_log(out / "rank_log", world.dataset.tasks)
+    assert shown.time_ms.min() >= start.first_ms(until_ms) > world.dataset.snapshot.time_ms
+    pools, all_pools = (
+        read_rank_log(folder / "served_log", world.dataset.tasks) for folder in (out, from_scratch.folder)
+    )
+    np.testing.assert_array_equal(pools.item_id, all_pools.item_id)
+    assert furthest(towers_of(out), towers_of(run.folder)) > 1e-4
 
 
 def test_unreadable_served_log_is_refused_before_training(world, served, tmp_path):
