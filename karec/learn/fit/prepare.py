@@ -51,8 +51,8 @@ class TrainingData:
     """Examples of the training, validation and test days; the first two also as tensors.
 
     No training and no choice of settings reads ``test``. The last ``n_requests`` rows of ``train`` are
-    requests of a served log. They have no outcome; only lists may use them. ``timeless``, ``drawn``: see
-    Dataset.
+    requests of a served log. They have no outcome; only lists may use them. ``since_ms``: time of the first
+    training row. ``timeless``, ``drawn``: see Dataset.
 
     In ``train_batches``, training rows of other item types follow those of ``train``. Only the MMoE learns
     from them.
@@ -68,6 +68,7 @@ class TrainingData:
     train_batches: Batches | RowStream
     valid_batches: Batches
     n_requests: int = 0
+    since_ms: int = 0
     timeless: bool = False
     drawn: float | None = None
     choices: dict[str, FitChoice] = field(default_factory=dict)
@@ -172,8 +173,8 @@ def prepare_whole_log(
     """Fits the encoder on all rows, writes it to ``folder`` and encodes them as training rows.
 
     ``dataset``: all its rows are training rows; with ``start``, those of its last days. ``choices``: of the
-    tested models. Validation has one request
-    of each user after the newest event, which gives the users' last lists; there are no test rows.
+    tested models. Validation has one request of each user after the newest event, which gives the users' last
+    lists; there are no test rows.
     """
     encoder = _fit_encoder(dataset, settings, folder, start)
     rows, snapshot, since_ms = dataset.exposures, dataset.snapshot, _first_ms(dataset, start)
@@ -249,8 +250,18 @@ def prepare_served(
     train = build_examples(encoder, dataset.snapshot, rows, times, happened=dataset.exposures)
     if prepared is not None and isinstance(prepared.train_batches, RowStream):  # requests have no outcome
         return replace(prepared, train=train, n_requests=len(requests))
+    since_ms = 0 if prepared is None else prepared.since_ms
     data = _to_training_data(
-        dataset, encoder, train, valid, test, settings, progress, len(requests), folder=folder
+        dataset,
+        encoder,
+        train,
+        valid,
+        test,
+        settings,
+        progress,
+        len(requests),
+        folder=folder,
+        since_ms=since_ms,
     )
     if prepared is None:
         return data
@@ -318,6 +329,7 @@ def _to_training_data(
         train_batches,
         valid_batches,
         n_requests,
+        since_ms,
         timeless=dataset.timeless,
         drawn=dataset.drawn,
     )
