@@ -1,16 +1,15 @@
-"""Compares warm starts, day by day, with trainings from scratch: AUC of the next day, and cost.
+"""Compares warm starts, day by day, with trainings from scratch: AUC of the ranker on the next day, and cost.
 
     python bench/days.py --seeds 0 1 2 > world.jsonl             ten days of a generated world
-    python bench/days.py kuairand --root DIR --short-towers > kuairand.jsonl
-    python bench/days.py kuairand --root DIR --days 1            cost of the last day, as `karec train` trains
+    python bench/days.py kuairand --root DIR > kuairand.jsonl
     python bench/days.py summary world.jsonl
 
-Each day, a new training reads the impressions before that day, and its models are measured on the day. Its
-training rows end one day earlier; the day before the measured one is for validation. `warm N` starts from the
-models of `warm N` of the day before and learns from the last N days. The first one starts from a training
-from scratch, whose models `first` keeps. Gains are those over the training from scratch of the same day, with
-95 % intervals over users. Trainings are those of `karec train` with [run] final_fit = false; co-watch vectors
-of a day are fitted once, and their time counts in each training. Each line of the output is a day.
+Each day, new rankers learn from the impressions before that day, and are measured on the day. Their training
+rows end one day earlier; the day before the measured one is for validation. `warm N` starts from the ranker
+of `warm N` of the day before and learns from the last N days. The first one starts from a training from
+scratch, whose ranker `first` keeps. Gains are those over the training from scratch of the same day, with 95 %
+intervals over users. Co-watch vectors of a day are fitted once, and their time counts in each training. Each
+line of the output is a day.
 """
 
 from __future__ import annotations
@@ -28,13 +27,18 @@ import numpy as np
 
 from karec.catalog.dataset import Dataset
 from karec.data.load import load
-from karec.evaluate.non_inferiority import compare_versions
+from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval
 from karec.lab.simulate.world import make_world
+from karec.learn._torch import torch
 from karec.learn.fit import prepare
+from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.fit.warm_start import WarmStart
-from karec.learn.run.train import train
+from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.settings import TrainSettings
+from karec.models.onnx_model import OnnxModel
+from karec.samples.examples import build_examples, feature_times
+from karec.samples.replay import logits_of_rankers
 from karec.times import DAY_MS
 
 RESAMPLES = 200
@@ -64,61 +68,84 @@ def until_day(dataset: Dataset, end_ms: int) -> Dataset:
     return replace(dataset, exposures=rows, **times)
 
 
+def fit_ranker(known: Dataset, settings: TrainSettings, folder: Path, start: WarmStart | None) -> WarmStart:
+    """Trains a ranker in ``folder``. Returns it as the start of the next day's."""
+    folder.mkdir()
+    prepared = prepare.prepare(known, settings, folder, start=start)
+    weights = None if start is None else start.weights("ranker", prepared.encoder)
+    short = settings if start is None else start.short(settings)
+    checkpoint = Checkpoint(folder / "checkpoints" / "ranker.pt", 1_000_000, "")
+    train_ranker("mmoe", prepared, short, folder / "ranker.onnx", None, checkpoint, weights)
+    times = known.train_until_ms, known.valid_until_ms
+    return WarmStart(folder, prepared.encoder, settings, *times, days=0, in_a_row=0)
+
+
+def scores_of_day(known: Dataset, settings: TrainSettings, ranker: WarmStart) -> np.ndarray:
+    """Returns (M, tasks) logits of the test day."""
+    is_test = known.exposures.time_ms >= known.valid_until_ms
+    rows = known.exposures.take(is_test)
+    times = feature_times(known, settings.features.refresh_hours)[is_test]
+    test = build_examples(ranker.encoder, known.snapshot, rows, times, happened=known.exposures)
+    (logits,) = logits_of_rankers(test, [OnnxModel(ranker.folder / "ranker.onnx")], None, 1)
+    return logits[:, : len(known.tasks)]
+
+
 def run_days(dataset: Dataset, settings: TrainSettings, options: argparse.Namespace, folder: Path) -> None:
     """Prints a line for each of the last days of ``dataset``."""
-    windows, days = options.windows, options.days
     prepare.fit_cowatch = cowatch = SharedCowatch()
     last_ms = -(-dataset.end_ms // DAY_MS) * DAY_MS
-    runs: dict[str, Path] = {}
-    for day in range(-days, 1):
-        known = until_day(dataset, last_ms + day * DAY_MS)
-        cost = {}
-        starts = {f"warm {n}": WarmStart.from_folder(runs[f"warm {n}"], n) for n in windows} if runs else {}
+    rankers: dict[str, WarmStart] = {}
+    for day in range(-options.days, 1):
+        known, cost = until_day(dataset, last_ms + day * DAY_MS), {}
+        starts = (
+            {f"warm {n}": replace(rankers[f"warm {n}"], days=n) for n in options.windows} if rankers else {}
+        )
         for name in ("scratch", *starts):
-            out, start = folder / f"{name} {day}", starts.get(name)
             begin = time.process_time() + cowatch.saved_s
-            train(known, settings, out, evaluate=False, starts=None if start is None else (start, start))
+            rankers[name] = fit_ranker(known, settings, folder / f"{name} {day}", starts.get(name))
             cost[name] = round(time.process_time() + cowatch.saved_s - begin, 1)
-            runs[name] = out
-        if day == -days:
-            runs |= {f"warm {n}": runs["scratch"] for n in windows} | {"first": runs["scratch"]}
+        if not starts:
+            rankers |= dict.fromkeys((*(f"warm {n}" for n in options.windows), "first"), rankers["scratch"])
             continue
+        labels = known.split()[2].labels
+        tasks = [at for at, name in enumerate(known.tasks) if labels[name].any() and not labels[name].all()]
+        bootstrap = UserBootstrap(known.split()[2].user_id, RESAMPLES, settings.seed)
+        aucs, draws = {}, {}
+        for name, ranker in rankers.items():
+            scores = scores_of_day(known, settings, ranker)
+            pairs = [(labels[known.tasks[at]], scores[:, at]) for at in tasks]
+            aucs[name] = float(np.mean([auc(*pair) for pair in pairs]))
+            draws[name] = np.mean([bootstrap.auc(*pair) for pair in pairs], axis=0)
         gains = {
-            name: compare_versions(
-                known,
-                runs[name],
-                runs["scratch"],
-                0.0,
-                since_ms=known.valid_until_ms,
-                refresh_hours=settings.features.refresh_hours,
-                resamples=RESAMPLES,
-                threads=1,
-            )["models"]
+            name: (aucs[name] - aucs["scratch"], *bootstrap_interval(draws[name] - draws["scratch"]))
             for name in (*starts, "first")
         }
-        rows = len(known.split()[0])
-        line = {"seed": settings.seed, "day": day, "rows": rows, "cpu_s": cost, "gains": gains}
-        print(json.dumps(line), flush=True)
+        line = {"seed": settings.seed, "day": day, "rows": len(known.split()[0]), "cpu_s": cost}
+        print(json.dumps({**line, "auc": aucs, "gains": gains}), flush=True)
 
 
 def summary(lines: list[dict]) -> None:
-    """Prints means over days and seeds, with t intervals over seeds' means and over all days."""
-    for model in ("ranker", "towers"):
-        values = defaultdict(list)
-        for line in lines:
-            for name, models in line["gains"].items():
-                values[name].append((line["seed"], line["day"], models[model]["gain"]))
-        scratch = np.mean([next(iter(line["gains"].values()))[model]["in_service"] for line in lines])
-        print(f"{model}: from scratch {scratch:.4f}")
-        for name, found in values.items():
-            gain = np.array([gain for _, _, gain in found])
-            error = 1.96 * gain.std(ddof=1) / len(gain) ** 0.5
-            last = np.mean([gain for _, day, gain in found if day > -3])
-            print(f"  {name:8s} {gain.mean():+.4f} ± {error:.4f}; last three days {last:+.4f}")
-    cost = {
-        name: round(float(np.mean([line["cpu_s"][name] for line in lines])), 1) for name in lines[0]["cpu_s"]
+    """Prints means over days and seeds, with 95 % intervals that take them as independent."""
+    gains = defaultdict(list)
+    for line in lines:
+        for name, (gain, low, high) in line["gains"].items():
+            gains[name].append((line["day"], gain, low, high))
+    mean = {
+        name: float(np.mean([line[key][name] for line in lines]))
+        for key in ("auc",)
+        for name in lines[0][key]
     }
-    print("CPU seconds of a training:", cost)
+    print(f"{len(lines)} days, AUC from scratch {mean['scratch']:.4f}")
+    for name, found in gains.items():
+        days, gain, low, high = np.array(found).T
+        error = 1.96 * gain.std(ddof=1) / len(gain) ** 0.5
+        late = gain[days > -3]
+        print(
+            f"  {name:8s} {gain.mean():+.4f} ± {error:.4f}; last three days {late.mean():+.4f}; "
+            f"intervals of days: {int((high < 0).sum())} below 0, {int((low > 0).sum())} above"
+        )
+    for name in lines[0]["cpu_s"]:
+        print(f"  {name:8s} CPU s of a day {np.mean([line['cpu_s'][name] for line in lines]):.1f}")
 
 
 def main() -> None:
@@ -128,25 +155,20 @@ def main() -> None:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--days", type=int, default=10)
-    parser.add_argument("--short-towers", action="store_true", help="towers of one epoch, from labels only")
-    parser.add_argument("--windows", type=int, nargs="+", default=[1, 3])
+    parser.add_argument("--windows", type=int, nargs="+", default=[1, 3, 7])
     options = parser.parse_args()
     if options.data == "summary":
         summary([json.loads(line) for file in options.files for line in file.read_text().splitlines()])
         return
+    torch.set_num_threads(1)
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as folder:
             if options.data == "world":
                 dataset = make_world(20_000, 500, 66_000, days=18, seed=seed).dataset
             else:
                 dataset = load(options.root, Path(folder), preset="kuairand").dataset
-            settings = TrainSettings(seed=seed).replace(
-                ranker={"kind": "mmoe"}, evaluation={"baselines": ()}, run={"final_fit": False, "threads": 1}
-            )
-            if options.short_towers:
-                settings = settings.with_recipe("hard").replace(towers={"epochs": 1})
-            # history_length and min_count are those of the whole log
-            run_days(dataset, settings.resolve(dataset), options, Path(folder))
+            settings = TrainSettings(seed=seed).replace(ranker={"kind": "mmoe"}).resolve(dataset)
+            run_days(dataset, settings, options, Path(folder))
 
 
 if __name__ == "__main__":
