@@ -70,8 +70,8 @@ def train(
         typer.Option(
             metavar="DAYS",
             min=1,
-            help="Start from the weights of the run in service, or of --run, and learn in one epoch from the "
-            "last DAYS days.",
+            help="Start from the models in service, or those of --run, and learn one epoch of the last DAYS "
+            "days.",
         ),
     ] = None,
     publish_if_no_worse: Annotated[
