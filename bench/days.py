@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--days", type=int, default=10)
-    parser.add_argument("--windows", type=int, nargs="+", default=[1, 3, 7])
+    parser.add_argument("--windows", type=int, nargs="+", default=[3, 7])
     options = parser.parse_args()
     if options.data == "summary":
         summary([json.loads(line) for file in options.files for line in file.read_text().splitlines()])

@@ -5,8 +5,7 @@ both know keeps its vector. A new value gets the vector of unknown values (code 
 trained. A value whose rows have left the log loses its vector; the vectors of others decay by
 ``optimizer.weight_decay``. All other weights, and the pieces of numbers, are those of the earlier model.
 
-The training reads the last days only: one epoch, with a third of the learning rate
-(docs/notebook/2026-12-01-day-by-day.md).
+The training is one epoch of the last days (docs/notebook/2026-12-01-day-by-day.md).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from karec.learn.fit.checkpoint import best_weights
 from karec.learn.settings.settings import TrainSettings, read_run_settings
 from karec.times import DAY_MS
 
-EPOCHS, RATE = 1, 1 / 3  # of the learning rate
+EPOCHS = 1
 TABLES = {"person": "user_id", "user_codes": "user_ids", "item_codes": "item_ids", "context_codes": "context"}
 
 
@@ -108,9 +107,8 @@ class WarmStart:
         return min(until_ms - self.days * DAY_MS, self.learned_until_ms)
 
     def short(self, settings: TrainSettings) -> TrainSettings:
-        """Returns ``settings`` with the epochs and the learning rate of a warm start."""
-        epochs, rate = {"epochs": EPOCHS}, settings.optimizer.learning_rate * RATE
-        return settings.replace(ranker=epochs, towers=epochs, optimizer={"learning_rate": rate})
+        """Returns ``settings`` with the epochs of a warm start."""
+        return settings.replace(ranker={"epochs": EPOCHS}, towers={"epochs": EPOCHS})
 
     def with_scales(self, encoder: Encoder) -> Encoder:
         """Returns ``encoder`` with the number scales and prior rates of the earlier one.
