@@ -50,7 +50,11 @@ def train(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Run folder whose ranker wrote LOG (default: the run in service)."),
+        typer.Option(
+            metavar="DIR",
+            help="Run folder whose ranker wrote LOG, or whose models --warm-start continues (default: the "
+            "run in service).",
+        ),
     ] = None,
     log_version: Annotated[
         int | None, typer.Option(metavar="N", help="Use only rows of LOG of this model version.")
@@ -70,8 +74,8 @@ def train(
         typer.Option(
             metavar="DAYS",
             min=1,
-            help="Start from the models in service, or those of --run, and learn one epoch of the last DAYS "
-            "days.",
+            help="Start from the models in service, or those of --run, and learn the last DAYS days in one "
+            "epoch (default: no warm start).",
         ),
     ] = None,
     publish_if_no_worse: Annotated[

@@ -30,7 +30,8 @@ class TrainingJob:
     choose_minutes    longest choice of settings before training; None: no choice
     log               rank log of a service, from which the towers learn
     log_version       use only log rows of this model version
-    served_run        run folder whose ranker wrote ``log``; None: the run in service
+    served_run        run folder whose ranker wrote ``log``, or with ``warm_days`` whose models the training
+                      continues; None: the run in service
     is_from_scratch   with ``log``: trains a new ranker, which scores the pools of the log for new towers
     warm_days         starts from the weights of the served run and learns from as many last days; a ``log``
                       adds its pools as from scratch. None: from scratch
@@ -111,7 +112,7 @@ class TrainingJob:
         return self.out / "run"
 
     def check_finished_run(self) -> None:
-        """Raises DataError if the training would replace a finished run without ``log`` or ``margin``."""
+        """Raises DataError if a training without ``log``, ``margin`` or ``warm_days`` would replace a run."""
         is_replaced = self.log is None and self.margin is None and not self.has_start and not self.is_resumed
         if is_replaced and (self.run_folder / "run.json").exists():
             raise DataError(
