@@ -136,7 +136,9 @@ def train(
         is_resumed=resume,
     )
     if publication.rolling and not job.continues_towers:
-        raise ValueError("--rolling needs --log without --from-scratch: a model next to the one that served")
+        raise ValueError(
+            "--rolling needs --log without --from-scratch and --warm-start: both versions have one encoder"
+        )
     if address is not None and engine is None:
         raise ValueError("--address needs --engine ray")
     if choose is not None and (workers is not None or engine is not None or ranks.is_started_by_torchrun()):

@@ -121,12 +121,12 @@ def open_refreshed_bundle(root: Path) -> Bundle:
 
 def _check_compatible(before: Bundle, run: Path, encoder: Encoder) -> tuple[str, ...]:
     """Returns the categories with tables, which both versions share."""
-    ours, theirs = (one.for_serving().to_arrays() for one in (encoder, before.encoder))
+    ours, theirs = (encoder.for_serving().to_arrays(), before.encoder.for_serving().to_arrays())
     if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
         raise BundleError(
             f"{run / 'encoder.npz'}: not the encoder of {before.path}, but the towers of both versions read "
-            "the same user inputs. Train with --log, which keeps the encoder, or publish the whole "
-            "library at once."
+            "the same user inputs. Train with --log and without --warm-start or --from-scratch, which keeps "
+            "the encoder, or publish the whole library at once."
         )
     old, new = (table_categories(folder, encoder) for folder in (before.path, run))
     if old != new:

@@ -69,11 +69,12 @@ def test_next_version_starts_from_the_one_in_service(shop, capsys):
         (("--warm-start", "1", "--choose", "1"), "leave out --settings, --quick"),
         (("--warm-start", "1", "--settings", "{}/train.toml"), "leave out --settings, --quick"),
         (("--warm-start", "1", "--log", "{}", "--from-scratch"), "exclude each other"),
+        (("--warm-start", "1", "--log", "{}", "--rolling"), "without --from-scratch and --warm-start"),
         (("--warm-start", "1", "--run", "{}/missing"), "not a run folder"),
         (("--run", "{}/out/run"), "--run needs --log"),
         (("--log-version", "2"), "--log-version needs --log"),
     ],
 )
-def test_options_that_exclude_a_warm_start_are_refused(shop, capsys, options, message):
+def test_options_that_exclude_each_other_are_refused(shop, capsys, options, message):
     assert train(shop, *(option.format(shop) for option in options)) == 2
     assert message in capsys.readouterr().err
