@@ -102,23 +102,20 @@ def test_loaded_encoder_keeps_vectors_and_refuses_damaged_ones(dataset, encoder,
 def test_encoder_for_serving_has_the_newest_moment_and_encodes_equally(dataset, encoder, tmp_path):
     vectors, snapshot = encoder.cowatch.vectors, dataset.snapshot
     past, times = np.stack([0.5 * vectors, 2 * vectors]), snapshot.time_ms - np.array([30, 20, 10])
-    factors, grams = (
-        np.stack([vectors, past[0], past[1]]),
-        np.stack([np.eye(4), 2 * np.eye(4), 3 * np.eye(4)]),
-    )
+    factors = np.concatenate([vectors[None], past])
+    grams = np.stack([np.eye(4), 2 * np.eye(4), 3 * np.eye(4)])
     cowatch = CowatchVectors(encoder.cowatch.works, vectors, past, times, AlsFactors(factors, grams))
     whole = replace(encoder, cowatch=cowatch)
-    served, all_files = whole.for_serving(), [tmp_path / name for name in ("served.npz", "whole.npz")]
-    for one, file in zip((served, whole), all_files, strict=True):
-        one.save(file)
-    small, large = (file.stat().st_size for file in all_files)
-    assert large - small > past.nbytes + factors[1:].nbytes
-    crosses = []
-    for one in (whole, Encoder.load(all_files[0])):
-        user = one.encode_user(snapshot, 3, snapshot.time_ms, 0)
-        items = one.encode_items(snapshot, np.arange(-1, 20), snapshot.time_ms)
-        crosses.append(one.encode_crosses(user, items)["crosses"])
-        codes = np.arange(1, 6)
-        assert one.cowatch.als.user_vector(codes).tobytes() == cowatch.als.user_vector(codes).tobytes()
+    served, file = whole.for_serving(), tmp_path / "served.npz"
+    served.save(file)
+    whole.save(tmp_path / "whole.npz")
+    saved_bytes = (tmp_path / "whole.npz").stat().st_size - file.stat().st_size
+    assert saved_bytes > past.nbytes + factors[1:].nbytes
+    crosses, codes = [], np.arange(1, 6)
+    for version in (whole, Encoder.load(file)):
+        user = version.encode_user(snapshot, 3, snapshot.time_ms, 0)
+        items = version.encode_items(snapshot, np.arange(-1, 20), snapshot.time_ms)
+        crosses.append(version.encode_crosses(user, items)["crosses"])
+        assert version.cowatch.als.user_vector(codes).tobytes() == cowatch.als.user_vector(codes).tobytes()
     assert crosses[0].any() and crosses[0].tobytes() == crosses[1].tobytes()
     assert served.for_serving().to_arrays().keys() == served.to_arrays().keys()

@@ -109,8 +109,8 @@ def traffic(url):
             yield answers
         finally:
             is_over.set()
-        for one in calls:
-            one.result()
+        for future in calls:
+            future.result()
 
 
 @pytest.mark.long
@@ -128,7 +128,7 @@ def test_upgrade_and_rollback_behind_a_proxy_fail_no_request(version, tmp_path):
     with RunningService(old_path) as old:
         run = write_next_run(released, tmp_path / "run", released.model_version + 1)
         newer = publish(run, released.snapshot, released.path.parent)
-        with RunningService(path) as new, haproxy(*(one.url[7:] for one in (old, new))) as proxy:
+        with RunningService(path) as new, haproxy(old.url[7:], new.url[7:]) as proxy:
             assert ask(old, golden["time_ms"]) == golden["items"]
             with traffic(proxy.url) as answers:
                 both = {released.path.name, newer.name}
