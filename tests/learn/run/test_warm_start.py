@@ -83,7 +83,7 @@ def test_run_json_counts_warm_starts_and_keeps_the_settings(first, warm):
     assert again[0].facts == again[1].facts == {"from_version": 1, "days": 1, "in_a_row": 2}
 
 
-def test_a_warm_start_measures_quality_and_has_a_note(warm):
+def test_warm_start_measures_quality_and_has_a_note(warm):
     assert [*warm.quality["models"]] == ["towers", "mmoe"]
     assert any("warm start from version 1, 1 in a row" in note for note in warm.notes)
 
@@ -92,7 +92,7 @@ class Stopped(Exception):
     pass
 
 
-def test_a_stopped_warm_start_resumes_with_the_same_weights(dataset, first, warm, tmp_path):
+def test_stopped_warm_start_resumes_with_the_same_weights(dataset, first, warm, tmp_path):
     def stop(done, total, step):
         if (done, step) == (3, "training the towers"):
             raise Stopped
