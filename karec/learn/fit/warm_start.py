@@ -10,8 +10,8 @@ The training is one epoch of the last days (docs/notebook/2026-12-01-day-by-day.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class WarmStart:
     chosen_until_ms    nor was an epoch of theirs chosen by a later row
     days               the new training learns from as many last days
     in_a_row           number of warm starts since the last training from scratch, with the new one
+    names              {column: names of its category codes}
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class WarmStart:
     chosen_until_ms: int
     days: int
     in_a_row: int
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def from_folder(cls, folder: Path, days: int) -> WarmStart:
@@ -63,14 +65,19 @@ class WarmStart:
                 f"a warm start continues an mmoe ranker and towers that learn from it; {folder} has ranker "
                 f"{kind!r} and recipe {recipe!r}. Train from scratch: leave out --warm-start."
             )
-        if "learned_until_ms" not in facts or not (folder / "checkpoints" / "ranker.pt").exists():
+        names = facts["data"].get("categories")
+        if (
+            names is None
+            or "learned_until_ms" not in facts
+            or not (folder / "checkpoints/ranker.pt").exists()
+        ):
             raise DataError(
                 f"{folder} has no weights of a ranker to start from. Name another run with --run, or train "
                 "from scratch: leave out --warm-start."
             )
         before = facts.get("warm_start", {}).get("in_a_row", 0)
         times = facts["learned_until_ms"], facts["trained_until_ms"]
-        return cls(folder, Encoder.load(folder / "encoder.npz"), settings, *times, days, before + 1)
+        return cls(folder, Encoder.load(folder / "encoder.npz"), settings, *times, days, before + 1, names)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -91,6 +98,31 @@ class WarmStart:
                 f"{chosen}; training rows of {dataset.name} end at {train}, validation days at {valid}. Add "
                 "newer rows, or train from scratch: leave out --warm-start."
             )
+
+    def with_codes(self, names: Mapping[str, Sequence[str]]) -> WarmStart:
+        """Returns the start with vocabularies in the category codes of ``names``.
+
+        Codes of data files are positions of sorted names, so a new name moves others.
+        """
+        encoder, coders = self.encoder, {}
+        for table in ("users", "works"):
+            coder = getattr(encoder, table)
+            columns = zip(coder.category_names, coder.vocabularies, strict=True)
+            vocabularies = tuple(self._recode(keys, column, names) for column, keys in columns)
+            coders[table] = replace(coder, vocabularies=vocabularies)
+        scenes = self._recode(encoder.scenes, "scene", names)
+        return replace(self, encoder=replace(encoder, scenes=scenes, **coders), names=names)
+
+    def _recode(self, keys: Vocabulary, column: str, names: Mapping[str, Sequence[str]]) -> Vocabulary:
+        """Returns ``keys`` in the codes of ``names``. A name that is gone gets a code that is not in use."""
+        if column not in self.names or column not in names:
+            return keys
+        codes = {name: code for code, name in enumerate(names[column])}
+        n_old = max(len(self.names[column]), int(keys.keys.max(initial=-1)) + 1)
+        new = np.arange(n_old) + len(names[column])
+        for code, name in enumerate(self.names[column]):
+            new[code] = codes.pop(name, new[code])
+        return Vocabulary(new[keys.keys])
 
     def describe(self, encoder: Encoder) -> str:
         """Returns a line for the user on a training with ``encoder``."""

@@ -103,7 +103,12 @@ def run_facts(
         "settings": settings.to_dict(),
         "tasks": dataset.tasks,
         "towers": heads,
-        "data": {"name": dataset.name, "notes": [*dataset.notes, *notes], "columns": dataset.columns},
+        "data": {
+            "name": dataset.name,
+            "notes": [*dataset.notes, *notes],
+            "columns": dataset.columns,
+            "categories": dataset.snapshot.labels,
+        },
         "inputs": encoder.descriptions,
         "epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()},
         "curves": {name: state.curve for name, state in runs.items()},

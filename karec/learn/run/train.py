@@ -94,7 +94,9 @@ def train(
       LogSchemaError, DataError              a ``log`` without usable rows
       CheckpointError                        with ``resume``: other settings or data, or no run
     """
-    start, final_start = starts or (None, None)
+    start, final_start = (
+        (one.with_codes(dataset.snapshot.labels) for one in starts) if starts else (None, None)
+    )
     settings, recipe = settings.resolve_with_rules(dataset)
     check_run(dataset, settings)
     if start is not None:

@@ -134,6 +134,20 @@ def test_item_type_keeps_its_vector_and_a_new_one_starts_as_unknown(old):
     assert rows[n_new:].tolist() == [*range(first, len(weights["item_codes.table.weight"]))]
 
 
+def test_vocabularies_of_a_start_get_the_codes_of_other_names(old):
+    start = replace(old[1], names={"type": ["audio", "video"], "scene": ["home", "city"]})
+    at = start.encoder.works.category_names.index("type")
+    names = {"type": ["album", "video", "audio"], "scene": ["city", "live"]}
+    encoder = start.with_codes(names).encoder
+    for keys, moved, codes in (
+        (start.encoder.works.vocabularies[at], encoder.works.vocabularies[at], [2, 1]),
+        (start.encoder.scenes, encoder.scenes, [2, 0]),  # 0 … 1 are in use; home is gone
+    ):
+        assert len(keys) == 2 and moved.keys.tolist() == [codes[key] for key in keys.keys]
+    others = [column for column in range(len(start.encoder.works.vocabularies)) if column != at]
+    assert all(encoder.works.vocabularies[o] is start.encoder.works.vocabularies[o] for o in others)
+
+
 def test_data_with_other_columns_are_refused(dataset, old, tmp_path):
     users = dataset.snapshot.users
     columns = {name: column for name, column in users.columns.items() if name != "age"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from small_settings import LISTS, SMALL
 
 from karec.errors import ConfigError, DataError
@@ -86,6 +87,18 @@ def test_run_json_counts_warm_starts_and_keeps_the_settings(first, warm):
 def test_warm_start_measures_quality_and_has_a_note(warm):
     assert [*warm.quality["models"]] == ["towers", "mmoe"]
     assert any("warm start from version 1, 1 in a row" in note for note in warm.notes)
+
+
+def test_a_new_category_that_moves_the_codes_of_others_changes_no_weight(dataset, first, warm, tmp_path):
+    works, labels = dataset.snapshot.works, dataset.snapshot.labels
+    works = replace(works, columns={**works.columns, "type": works["type"] + 1})
+    labels = {**labels, "type": ["album", *labels["type"]]}
+    moved = replace(dataset, snapshot=replace(dataset.snapshot, works=works, labels=labels))
+    run = train(moved, SETTINGS, tmp_path / "run", evaluate=False, starts=starts(first)).folder
+    assert facts_of(run)["data"]["categories"] == labels
+    for model in ("ranker", "towers"):
+        weights, expected = (best_weights(r / "checkpoints" / f"{model}.pt") for r in (run, warm.folder))
+        assert all(torch.equal(weights[key], expected[key]) for key in expected)
 
 
 class Stopped(Exception):
