@@ -73,7 +73,7 @@ def fit_ranker(known: Dataset, settings: TrainSettings, folder: Path, start: War
     folder.mkdir()
     prepared = prepare.prepare(known, settings, folder, start=start)
     weights = None if start is None else start.weights("ranker", prepared.encoder)
-    short = settings if start is None else start.short(settings)
+    short = settings if start is None else start.with_epochs(settings)
     checkpoint = Checkpoint(folder / "checkpoints" / "ranker.pt", 1_000_000, "")
     train_ranker("mmoe", prepared, short, folder / "ranker.onnx", None, checkpoint, weights)
     times = known.train_until_ms, known.valid_until_ms

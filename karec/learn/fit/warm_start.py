@@ -1,7 +1,7 @@
-"""Starts a training from the weights of an earlier one, whose vocabularies may be other ones.
+"""Starts a training from the weights of an earlier one, whose vocabularies may differ.
 
-The new encoder has the values of today's rows, and the number scales of the earlier encoder. A value that
-both know keeps its vector. A new value gets the vector of unknown values (code 0), which id dropout has
+The new encoder has the values of today's rows, and the number scales of the earlier encoder. A value of both
+encoders keeps its vector. A new value gets the vector of unknown values (code 0), which id dropout has
 trained. A value whose rows have left the log loses its vector; the vectors of others decay by
 ``optimizer.weight_decay``. All other weights, and the pieces of numbers, are those of the earlier model.
 
@@ -38,9 +38,9 @@ class WarmStart:
 
     encoder            the encoder of its models
     settings           its settings
-    learned_until_ms   its models learned from no later row
-    chosen_until_ms    nor was an epoch of theirs chosen by a later row
-    days               the new training learns from as many last days
+    learned_until_ms   its training rows are earlier
+    chosen_until_ms    its validation rows, which chose the epochs, are earlier
+    days               number of last days whose rows the new training reads
     in_a_row           number of warm starts since the last training from scratch, with the new one
     names              {column: names of its category codes}
     """
@@ -56,7 +56,10 @@ class WarmStart:
 
     @classmethod
     def from_folder(cls, folder: Path, days: int) -> WarmStart:
-        """Raises DataError if ``folder`` is not a run folder, ConfigError for models without a warm start."""
+        """Returns a start from the models in ``folder``.
+
+        Raises DataError if ``folder`` has no run or no weights, ConfigError for models without a warm start.
+        """
         facts = read_run(folder)
         settings = read_run_settings(folder, facts)
         kind, recipe = settings.ranker.kind, settings.distil.recipe
@@ -81,22 +84,21 @@ class WarmStart:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Content of run.json."""
+        """The entry ``warm_start`` of run.json."""
         version = self.settings.model_version
         return {"from_version": version, "days": self.days, "in_a_row": self.in_a_row}
 
     def check(self, dataset: Dataset) -> None:
-        """Raises DataError if ``dataset`` has no newer training rows, or holds out rows that the earlier
-        models learned from."""
+        """Raises DataError if ``dataset`` has no new training rows or earlier models read its test rows."""
         if self.learned_until_ms >= dataset.train_until_ms or self.chosen_until_ms > dataset.valid_until_ms:
             times = np.array(
                 [self.learned_until_ms, self.chosen_until_ms, dataset.train_until_ms, dataset.valid_until_ms]
             )
             learned, chosen, train, valid = times.astype("datetime64[ms]").astype("datetime64[s]")
             raise DataError(
-                f"{self.folder} has learned from rows until {learned} UTC and was chosen by rows until "
-                f"{chosen}; training rows of {dataset.name} end at {train}, validation days at {valid}. Add "
-                "newer rows, or train from scratch: leave out --warm-start."
+                f"{self.folder}: training rows end at {learned} UTC, validation rows at {chosen}; those of "
+                f"{dataset.name} end at {train} and {valid}, expected later ones. Add newer rows, or train "
+                "from scratch: leave out --warm-start."
             )
 
     def with_codes(self, names: Mapping[str, Sequence[str]]) -> WarmStart:
@@ -134,11 +136,13 @@ class WarmStart:
         )
 
     def first_ms(self, until_ms: int) -> int:
-        """Returns the time of the first row of a training until ``until_ms``. No row is left out between it
-        and the earlier training."""
+        """Returns the time of the first row of a training that ends at ``until_ms``.
+
+        If the earlier training ended before the last days, the rows since its end are included.
+        """
         return min(until_ms - self.days * DAY_MS, self.learned_until_ms)
 
-    def short(self, settings: TrainSettings) -> TrainSettings:
+    def with_epochs(self, settings: TrainSettings) -> TrainSettings:
         """Returns ``settings`` with the epochs of a warm start."""
         return settings.replace(ranker={"epochs": EPOCHS}, towers={"epochs": EPOCHS})
 

@@ -77,8 +77,8 @@ def train(
     """Trains everything into the run folder ``out`` and measures quality on the test days.
 
     With ``final_fit``, the models in ``out`` are then fitted on the whole log, and ``out``/tested has the
-    measured ones.
-    Files of an earlier run are replaced. With ``resume``, training continues from its checkpoints.
+    measured ones. Files of an earlier run are replaced. With ``resume``, training continues from its
+    checkpoints.
 
     Args
       choice        how the settings were chosen, for run.json
@@ -91,6 +91,7 @@ def train(
     Raises before training
       ConfigError, DataError, MissingExtra   the errors of ``check_run``
       ValueError                             a label that is neither 0 nor 1
+      DataError                              ``starts`` of other columns, or without newer rows
       LogSchemaError, DataError              a ``log`` without usable rows
       CheckpointError                        with ``resume``: other settings or data, or no run
     """
@@ -169,7 +170,7 @@ class _Training:
     def fit_models(self, clock: Clock) -> tuple[dict[str, FitState], dict[str, dict[str, float]]]:
         """Writes ranker, baselines, rank log and towers. Returns the trainings and the towers' heads."""
         prepared, settings, out, progress = self.prepared, self.settings, self.out, self.progress
-        settings = settings if self.start is None else self.start.short(settings)
+        settings = settings if self.start is None else self.start.with_epochs(settings)
         kind: str = settings.ranker.kind
         checkpoint, weights = self.checkpoints.make("ranker"), self._start_weights("ranker")
         state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, checkpoint, weights)
@@ -182,7 +183,7 @@ class _Training:
         clock.lap("baselines")
         tower_data, soft, lists = self._write_and_read_log()
         clock.lap("rank log")
-        pools = None  # of one epoch there is no best one to choose
+        pools = None  # they choose among epochs
         if settings.towers.epochs > 1:
             pools = rank_validation_pools(prepared, settings, out / "ranker.onnx", progress)
         checkpoint, weights = self.checkpoints.make("towers"), self._start_weights("towers")
