@@ -26,7 +26,12 @@ def refresh(
         ),
     ] = None,
     job: Annotated[
-        str, typer.Option(metavar="NAME", help="Name of the round that workers with the same NAME share.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Name of the round that workers with the same NAME share (default with --engine ray: the "
+            "unfinished round of S workers, else a new one).",
+        ),
     ] = "",
     engine: Annotated[
         Literal["ray"] | None, typer.Option(help="Run all workers of one round as Ray tasks (extra ray).")
