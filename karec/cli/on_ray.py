@@ -41,8 +41,8 @@ def train_on_ray(arguments: Sequence[str], out: Path, n_workers: int, address: s
         )
         return int(trainer.fit().return_value)
     except TrainingFailedError as error:
-        failed = ", ".join(map(str, sorted(getattr(error, "worker_failures", ()))))
-        reason = f"rank {failed} was killed or failed" if failed else one_line(str(error))
+        ranks = ", ".join(map(str, sorted(getattr(error, "worker_failures", ()))))
+        reason = f"rank {ranks} was killed or failed" if ranks else one_line(str(error))
         raise KarecError(f"{reason}. Continue with --resume") from error
     finally:
         ray.shutdown()

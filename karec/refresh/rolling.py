@@ -175,7 +175,7 @@ class Refresh:
                 )
 
     def _vectors(self, current: Round) -> Iterator[ItemIndex]:
-        """Yields the vectors of all shards of a round, which this reads and checks. O(N·D) bytes."""
+        """Reads, checks and yields the vectors of each shard of a round. O(N·D) bytes in total."""
         for number in range(current.n_shards):
             shard = Shard(current.number, number, shard_folder(self.library, current.number, number))
             index = shard.index(INDEX)
