@@ -1,4 +1,4 @@
-"""Compares warm starts, day by day, with trainings from scratch: AUC of the ranker on the next day, and cost.
+"""Compares warm starts, day by day, with trainings from scratch: AUC of the ranker on the next day, CPU time.
 
     python bench/days.py --seeds 0 1 2 > world.jsonl             ten days of a generated world
     python bench/days.py kuairand --root DIR > kuairand.jsonl
@@ -9,7 +9,7 @@ rows end one day earlier; the day before the measured one is for validation. `wa
 of `warm N` of the day before and learns from the last N days. The first one starts from a training from
 scratch, whose ranker `first` keeps. Gains are those over the training from scratch of the same day, with 95 %
 intervals over users. Co-watch vectors of a day are fitted once, and their time counts in each training. Each
-line of the output is a day.
+line of the output is a day, as JSON.
 """
 
 from __future__ import annotations
@@ -49,15 +49,18 @@ class SharedCowatch:
 
     def __init__(self) -> None:
         self.saved_s = 0.0
-        self.key, self.fit, self.fit_s = None, None, 0.0
+        self.until_ms: int | None = None
+        self.fit: object = None
+        self.fit_s = 0.0
 
     def __call__(self, dataset: Dataset, seed: int) -> object:
-        if self.key == dataset.train_until_ms:
+        if self.until_ms == dataset.train_until_ms:
             self.saved_s += self.fit_s
         else:
             begin = time.process_time()
             self.fit = fit_cowatch(dataset, seed)
-            self.fit_s, self.key = time.process_time() - begin, dataset.train_until_ms
+            self.fit_s = time.process_time() - begin
+            self.until_ms = dataset.train_until_ms
         return self.fit
 
 
@@ -69,7 +72,7 @@ def until_day(dataset: Dataset, end_ms: int) -> Dataset:
 
 
 def fit_ranker(known: Dataset, settings: TrainSettings, folder: Path, start: WarmStart | None) -> WarmStart:
-    """Trains a ranker in ``folder``. Returns it as the start of the next day's."""
+    """Trains a ranker in ``folder``. Returns a start of the next day's training from it."""
     folder.mkdir()
     prepared = prepare.prepare(known, settings, folder, start=start)
     weights = None if start is None else start.weights("ranker", prepared.encoder)
@@ -124,20 +127,15 @@ def run_days(dataset: Dataset, settings: TrainSettings, options: argparse.Namesp
         print(json.dumps({**line, "auc": aucs, "gains": gains}), flush=True)
 
 
-def summary(lines: list[dict]) -> None:
+def print_summary(lines: list[dict]) -> None:
     """Prints means over days and seeds, with 95 % intervals that take them as independent."""
     gains = defaultdict(list)
     for line in lines:
         for name, (gain, low, high) in line["gains"].items():
             gains[name].append((line["day"], gain, low, high))
-    mean = {
-        name: float(np.mean([line[key][name] for line in lines]))
-        for key in ("auc",)
-        for name in lines[0][key]
-    }
-    print(f"{len(lines)} days, AUC from scratch {mean['scratch']:.4f}")
-    for name, found in gains.items():
-        days, gain, low, high = np.array(found).T
+    print(f"{len(lines)} days, AUC from scratch {np.mean([line['auc']['scratch'] for line in lines]):.4f}")
+    for name, rows in gains.items():
+        days, gain, low, high = np.array(rows).T
         error = 1.96 * gain.std(ddof=1) / len(gain) ** 0.5
         late = gain[days > -3]
         print(
@@ -158,7 +156,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, nargs="+", default=[3, 7])
     options = parser.parse_args()
     if options.data == "summary":
-        summary([json.loads(line) for file in options.files for line in file.read_text().splitlines()])
+        print_summary([json.loads(line) for file in options.files for line in file.read_text().splitlines()])
         return
     torch.set_num_threads(1)
     for seed in options.seeds:
