@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
+from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval
 from karec.evaluate.quality import TOWERS, tower_logits
@@ -93,6 +94,8 @@ def _scores(
 ) -> dict[str, NDArray[Any]]:
     """Returns {ranker, towers: (M, T) scores of the test rows}, in the order of the dataset's tasks."""
     encoder = Encoder.load(folder / "encoder.npz")
+    if (folder / "snapshot").exists():  # a bundle, perhaps of data with other category codes
+        encoder = encoder.with_codes(Snapshot.open(folder / "snapshot").labels, dataset.snapshot.labels)
     if tuple(encoder.tasks) != tuple(dataset.tasks):
         raise DataError(
             f"{folder}: tasks are {list(encoder.tasks)}, expected {list(dataset.tasks)} as in {dataset.name}"

@@ -43,7 +43,7 @@ from karec.features.encoded_snapshot import (
 from karec.features.item_types import ItemTypeHead, item_type_coder
 from karec.features.scene_counters import SceneCounterCoder, SceneCounterHead
 from karec.features.table import TableCoder, TableHead, check_names
-from karec.features.vocabulary import Vocabulary, build_vocabulary, encode_known, read_vocabulary
+from karec.features.vocabulary import Vocabulary, build_vocabulary, encode_known, read_vocabulary, recode
 from karec.files import file_aside, parse_json, read_npz, to_struct
 from karec.times import HOUR_MS
 
@@ -476,6 +476,25 @@ class Encoder:
     def for_serving(self) -> Encoder:
         """Returns the encoder without co-watch vectors of past moments, which only training rows read."""
         return self if self.cowatch is None else replace(self, cowatch=self.cowatch.newest())
+
+    def with_codes(
+        self, names: Mapping[str, Sequence[str]], new_names: Mapping[str, Sequence[str]]
+    ) -> Encoder:
+        """Returns the encoder for data whose category codes are those of ``new_names``, not of ``names``.
+
+        Both are {column: names by code}, as in ``Snapshot.labels``. Names of data files are sorted, so a new
+        name moves the codes of others.
+        """
+
+        def moved(keys: Vocabulary, column: str) -> Vocabulary:
+            has_names = column in names and column in new_names
+            return recode(keys, names[column], new_names[column]) if has_names else keys
+
+        coders = {}
+        for table, coder in (("users", self.users), ("works", self.works)):
+            columns = zip(coder.vocabularies, coder.category_names, strict=True)
+            coders[table] = replace(coder, vocabularies=tuple(moved(*column) for column in columns))
+        return replace(self, scenes=moved(self.scenes, "scene"), users=coders["users"], works=coders["works"])
 
     def save(self, path: Path) -> None:
         """Writes an .npz file of ``to_arrays``. Loading it executes no code."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,19 @@ def encode_known(vocabulary: Vocabulary, values: NDArray[Any]) -> NDArray[Any]:
     """Returns (N,) int64 codes of ``values``, 0 for values that the vocabulary does not have."""
     codes = vocabulary.encode(values)
     return np.where(codes <= len(vocabulary), codes, 0)
+
+
+def recode(vocabulary: Vocabulary, names: Sequence[str], new_names: Sequence[str]) -> Vocabulary:
+    """Returns ``vocabulary``, whose keys are positions in ``names``, with positions in ``new_names``.
+
+    The order of keys stays. A name that ``new_names`` lacks gets a position after its end.
+    """
+    codes = {name: code for code, name in enumerate(new_names)}
+    n_old = max(len(names), int(vocabulary.keys.max(initial=-1)) + 1)
+    new_codes = np.arange(n_old) + len(new_names)
+    for code, name in enumerate(names):
+        new_codes[code] = codes.pop(name, new_codes[code])
+    return Vocabulary(new_codes[vocabulary.keys])
 
 
 def read_vocabulary(arrays: Mapping[str, NDArray[Any]], name: str) -> Vocabulary:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from karec.bundle import Bundle
 from karec.bundle.in_use import lock_exclusively
 from karec.cli.train import NOT_PUBLISHED
 from karec.evaluate.non_inferiority import compare_versions
+from karec.features.encoder import Encoder
+from karec.features.vocabulary import Vocabulary
 from karec.online.ingestion import head_of
 from karec.pipeline.types import Request
 
@@ -285,6 +288,20 @@ def test_comparison_with_the_same_models_has_no_gain(shop, tmp_path):
         assert (measures["gain"], measures["gain_ci"]) == (0.0, (0.0, 0.0))
         assert measures["new"] == pytest.approx(quality[model]["liked"]["auc"], abs=1e-6)
     assert compared["exposures"] == len(dataset.split()[2])
+
+
+def test_comparison_reads_the_category_codes_of_the_version_in_service(shop, tmp_path):
+    from karec.data.load import load
+
+    dataset = load(shop / "shop", tmp_path).dataset
+    tested, version = shop / "out" / "run" / "tested", tmp_path / "version"
+    shutil.copytree(tested, version)
+    encoder, scenes = Encoder.load(tested / "encoder.npz"), dataset.snapshot.labels["scene"]
+    replace(encoder, scenes=Vocabulary(1 - encoder.scenes.keys)).save(version / "encoder.npz")
+    replace(dataset.snapshot, labels={"scene": scenes[::-1]}).save(version / "snapshot")
+    options = {"since_ms": dataset.valid_until_ms, "refresh_hours": 24.0, "resamples": 30}
+    models = compare_versions(dataset, tested, version, 0.0, **options)["models"]
+    assert [model["gain_ci"] for model in models.values()] == [(0.0, 0.0)] * 2
 
 
 @pytest.mark.parametrize(

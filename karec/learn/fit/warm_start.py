@@ -102,29 +102,8 @@ class WarmStart:
             )
 
     def with_codes(self, names: Mapping[str, Sequence[str]]) -> WarmStart:
-        """Returns the start with vocabularies in the category codes of ``names``.
-
-        Codes of data files are positions of sorted names, so a new name moves others.
-        """
-        encoder, coders = self.encoder, {}
-        for table in ("users", "works"):
-            coder = getattr(encoder, table)
-            columns = zip(coder.category_names, coder.vocabularies, strict=True)
-            vocabularies = tuple(self._recode(keys, column, names) for column, keys in columns)
-            coders[table] = replace(coder, vocabularies=vocabularies)
-        scenes = self._recode(encoder.scenes, "scene", names)
-        return replace(self, encoder=replace(encoder, scenes=scenes, **coders), names=names)
-
-    def _recode(self, keys: Vocabulary, column: str, names: Mapping[str, Sequence[str]]) -> Vocabulary:
-        """Returns ``keys`` in the codes of ``names``. A name that is gone gets a code that is not in use."""
-        if column not in self.names or column not in names:
-            return keys
-        codes = {name: code for code, name in enumerate(names[column])}
-        n_old = max(len(self.names[column]), int(keys.keys.max(initial=-1)) + 1)
-        new = np.arange(n_old) + len(names[column])
-        for code, name in enumerate(self.names[column]):
-            new[code] = codes.pop(name, new[code])
-        return Vocabulary(new[keys.keys])
+        """Returns the start with its encoder in the category codes of ``names``."""
+        return replace(self, encoder=self.encoder.with_codes(self.names, names), names=names)
 
     def describe(self, encoder: Encoder) -> str:
         """Returns a line for the user on a training with ``encoder``."""
