@@ -80,7 +80,7 @@ def publish(
     like ``publish`` or if recall is below 0.95.
     """
     check_names(item_types)
-    encoder = Encoder.load(run / "encoder.npz")
+    encoder = run_encoder(run, snapshot)
     check_scene_counters(encoder, snapshot)
     facts: dict[str, Any] = {UNBOUND: ignored_pairs(snapshot)}
     if grouped:
@@ -131,7 +131,7 @@ def publish_library(
     def write(folder: Path) -> None:
         for name in MODELS:
             copy_model(run / name, folder / name)
-        Encoder.load(run / "encoder.npz").for_serving().save(folder / "encoder.npz")
+        run_encoder(run, snapshot).for_serving().save(folder / "encoder.npz")
         if (run / CROSS_WEIGHTS).exists():
             shutil.copyfile(run / CROSS_WEIGHTS, folder / CROSS_WEIGHTS)
         library.index.save(folder / INDEX)
@@ -154,6 +154,15 @@ def check_names(item_types: Mapping[str, DerivedItemType]) -> None:
             raise ValueError(
                 f"name of an item type is {name!r}, expected letters, digits and _, and not {WORKS!r}"
             )
+
+
+def run_encoder(run: Path, snapshot: Snapshot) -> Encoder:
+    """Returns the encoder of ``run`` in the category codes of ``snapshot``, perhaps of newer data."""
+    encoder = Encoder.load(run / "encoder.npz")
+    if not (run / "run.json").exists():  # not written for models of other trainings
+        return encoder
+    names = read_json(run / "run.json").get("data", {}).get("categories", {})
+    return encoder.with_codes(names, snapshot.labels)
 
 
 def table_categories(run: Path, encoder: Encoder) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Tests of publishing a run with a snapshot."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_bundle_has_co_watch_vectors_of_the_newest_moment_only(dataset, later, r
     assert served.past is None and served.vectors.tobytes() == vectors[0].tobytes()
     assert served.als.vectors.tobytes() == vectors[:1].tobytes() and len(served.als.grams) == 1
     assert (run / "encoder.npz").read_bytes() == trained
+
+
+def test_bundle_has_the_category_codes_of_its_snapshot(dataset, later, run, tmp_path):
+    fit(dataset, dataset.snapshot, run / "encoder.npz")
+    facts = {"settings": {"features": {"refresh_hours": 24.0}}, "data": {"categories": later.labels}}
+    (run / "run.json").write_text(json.dumps(facts))
+    works = replace(later.works, columns={**later.works.columns, "type": later.works["type"] + 1})
+    moved = replace(later, works=works, labels={**later.labels, "type": ["album", *later.labels["type"]]})
+    publish(run, later, tmp_path / "before")
+    publish(run, moved, tmp_path / "after")
+    before, after = (Bundle.open(tmp_path / name, verify=False) for name in ("before", "after"))
+    at = before.encoder.works.category_names.index("type")
+    keys, moved_keys = (bundle.encoder.works.vocabularies[at].keys for bundle in (before, after))
+    assert len(keys) == 2 and moved_keys.tolist() == (keys + 1).tolist()
+    rows = np.arange(len(later.works))
+    np.testing.assert_array_equal(after.index.embeddings(rows), before.index.embeddings(rows))
 
 
 def test_snapshot_without_needed_scene_counters_is_refused(dataset, later, run, tmp_path):
