@@ -75,8 +75,8 @@ class WarmStart:
             or not (folder / "checkpoints/ranker.pt").exists()
         ):
             raise DataError(
-                f"{folder} has no weights of a ranker to start from. Name another run with --run, or train "
-                "from scratch: leave out --warm-start."
+                f"{folder} has no weights of a ranker, or was written by an older karec. Name another run "
+                "with --run, or train from scratch: leave out --warm-start."
             )
         before = facts.get("warm_start", {}).get("in_a_row", 0)
         times = facts["learned_until_ms"], facts["trained_until_ms"]

@@ -96,7 +96,7 @@ def train(
       CheckpointError                        with ``resume``: other settings or data, or no run
     """
     start, final_start = (
-        (one.with_codes(dataset.snapshot.labels) for one in starts) if starts else (None, None)
+        (start.with_codes(dataset.snapshot.labels) for start in starts) if starts else (None, None)
     )
     settings, recipe = settings.resolve_with_rules(dataset)
     check_run(dataset, settings)
