@@ -19,7 +19,6 @@ from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import evaluate_run, read_run
-from karec.features.encoder import Encoder
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.distributed.ranks import rank, require_equal
@@ -34,6 +33,7 @@ from karec.learn.settings.settings import TrainSettings, read_run_settings
 from karec.logs.parts import LogFolder
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
+from karec.refresh.publish_run import run_encoder
 from karec.samples.lists import DRAWS, LoggedLists, select_lists
 from karec.samples.served_log import ServedLog, read_served_log
 from karec.samples.soft_labels import SoftLabels, join_soft_labels, read_teacher_log
@@ -110,7 +110,8 @@ def train_from_log(
     clock = Clock()
     with torch_threads(settings.run.threads):
         _copy_models(run.folder, out, settings.model_version)
-        encoder = Encoder.load(out / "encoder.npz")
+        encoder = run_encoder(run.folder, dataset.snapshot)
+        encoder.save(out / "encoder.npz")
         prepared = prepare_served(dataset, encoder, settings, served, out, progress)
         clock.lap("examples")
         soft, lists = _soft_labels_and_lists(prepared, served, run.folder / "rank_log", settings)
@@ -195,8 +196,7 @@ def _with_settings_of_run(run: ServedRun, settings: TrainSettings, dataset: Data
 
 
 def _copy_models(run: Path, out: Path, model_version: int) -> None:
-    """Copies encoder, baselines, first log, and, with the new version, each model except the towers."""
-    shutil.copyfile(run / "encoder.npz", out / "encoder.npz")
+    """Copies baselines, first log, and, with the new version, each model except the towers."""
     for path in run.glob("*.onnx"):
         if path.name.startswith("baseline_"):
             copy_model(path, out / path.name)

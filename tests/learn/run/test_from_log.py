@@ -132,6 +132,18 @@ def test_train_from_log_is_reproducible(world, served, continued, tmp_path):
     assert again.quality == continued.quality
 
 
+def test_new_category_that_moves_the_codes_of_others_changes_no_weight(world, served, continued, tmp_path):
+    run, log = served
+    dataset, snapshot = world.dataset, world.dataset.snapshot
+    works = replace(snapshot.works, columns={**snapshot.works.columns, "type": snapshot.works["type"] + 1})
+    labels = {**snapshot.labels, "type": ["album", *snapshot.labels["type"]]}
+    moved = replace(dataset, snapshot=replace(snapshot, works=works, labels=labels))
+    settings = run.settings.replace(model_version=2)
+    again = train_from_log(moved, run, log, settings, tmp_path / "run")
+    assert furthest(towers_of(again.folder), towers_of(continued.folder)) == 0.0
+    assert again.quality == continued.quality
+
+
 def test_trainings_with_a_served_log_stream_rows_from_disk(world, served, tmp_path):
     run, log = served
     settings = run.settings.replace(model_version=2, run={"rows": "disk"})
