@@ -33,9 +33,10 @@ def measure(world: World, settings: TrainSettings) -> dict[str, object] | None:
     """Trains all models and returns their measures, on rank 0."""
     dataset = world.dataset
     with tempfile.TemporaryDirectory() as folder:
-        run, processor = Path(folder, "run"), time.process_time()
+        run = Path(folder, "run")
+        begin = time.process_time()
         result = train(dataset, settings, run)
-        processor = time.process_time() - processor
+        processor_s = time.process_time() - begin
         if rank():
             return None
         written = read_run(run)["settings"]
@@ -51,7 +52,7 @@ def measure(world: World, settings: TrainSettings) -> dict[str, object] | None:
         "agreement": agreement,
         "pages": {name: true_rates(world, requests, pages[name]) for name in (TOWERS, RANKER, PAGE)},
         "epochs": {name: len(epochs) for name, epochs in result.epochs.items()},
-        "processor_s": processor,
+        "processor_s": processor_s,
     }
 
 
@@ -85,8 +86,8 @@ def main() -> None:
     )
     for seed in options.seeds:
         for n in options.ranks:
-            measured = fork_ranks(n, True, measure, world, settings.replace(seed=seed))[0]
-            print(json.dumps({"ranks": n, "seed": seed, **measured}), flush=True)
+            measures = fork_ranks(n, True, measure, world, settings.replace(seed=seed))[0]
+            print(json.dumps({"ranks": n, "seed": seed, **measures}), flush=True)
 
 
 if __name__ == "__main__":
