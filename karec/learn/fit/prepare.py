@@ -183,9 +183,9 @@ def prepare_whole_log(
     last = newest_first[np.unique(rows.user_id[::-1], return_index=True)[1]]
     requests = replace(rows.take(last), time_ms=np.full(len(last), dataset.end_ms))
     valid = build_examples(encoder, snapshot, requests, happened=rows)
-    none = train.take(np.arange(0))
+    no_rows = train.take(np.arange(0))
     prepared = _to_training_data(
-        dataset, encoder, train, valid, none, settings, progress, folder=folder, since_ms=since_ms
+        dataset, encoder, train, valid, no_rows, settings, progress, folder=folder, since_ms=since_ms
     )
     return replace(prepared, choices=dict(choices), is_final=True)
 

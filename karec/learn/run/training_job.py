@@ -156,10 +156,7 @@ def _train(job: TrainingJob, dataset: Dataset, run: Path, progress: Progress, *,
         settings = job.with_options(starts[1].settings)
         settings = settings.replace(model_version=version, evaluation={"baselines": ()})
         return train(
-            *(dataset, settings, run, progress, resume),
-            log=job.log,
-            log_version=job.log_version,
-            starts=starts,
+            dataset, settings, run, progress, resume, log=job.log, log_version=job.log_version, starts=starts
         )
     settings = job.with_options(job.settings).replace(model_version=version)
     if job.is_quick:
