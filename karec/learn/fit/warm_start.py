@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,11 @@ class WarmStart:
         """The entry ``warm_start`` of run.json."""
         version = self.settings.model_version
         return {"from_version": version, "days": self.days, "in_a_row": self.in_a_row}
+
+    @property
+    def identity(self) -> str:
+        """Text that identifies the start in checkpoints; versions of two OUT can have one number."""
+        return f"{self.facts} of {crc32((self.folder / 'run.json').read_bytes()):08x}"
 
     def check(self, dataset: Dataset) -> None:
         """Raises DataError if ``dataset`` has no new training rows or earlier models read its test rows."""

@@ -107,7 +107,7 @@ def train(
     tested = out / TESTED if settings.run.final_fit else out
     tested.mkdir(exist_ok=True)
     identity = fingerprint(dataset, settings) + ("" if served is None else f", {describe_pools(served)}")
-    identity += "" if start is None else f", warm start {start.facts}"
+    identity += "" if start is None else f", warm start {start.identity}"
     require_equal("settings or data", identity)
     checkpoints = Checkpoints(tested, settings.run.checkpoint_steps, identity)
     if resume:

@@ -1,6 +1,7 @@
 """Tests of trainings that start from the models of an earlier one."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +116,10 @@ def test_stopped_warm_start_resumes_with_the_same_weights(dataset, first, warm, 
         train(dataset, SETTINGS, out, stop, starts=starts(first))
     with pytest.raises(CheckpointError, match="another training"):
         train(dataset, SETTINGS, out, resume=True, starts=starts(first, days=2))
+    other = shutil.copytree(first, tmp_path / "other")
+    (other / TESTED / "run.json").write_text(json.dumps({**facts_of(first / TESTED), "seconds": {}}))
+    with pytest.raises(CheckpointError, match="another training"):
+        train(dataset, SETTINGS, out, resume=True, starts=starts(other))
     train(dataset, SETTINGS, out, resume=True, evaluate=False, starts=starts(first))
     for part in ("", TESTED):
         for model in ("ranker", "towers"):
