@@ -486,15 +486,17 @@ class Encoder:
         name moves the codes of others.
         """
 
-        def moved(keys: Vocabulary, column: str) -> Vocabulary:
+        def recode_column(keys: Vocabulary, column: str) -> Vocabulary:
             has_names = column in names and column in new_names
             return recode(keys, names[column], new_names[column]) if has_names else keys
 
         coders = {}
         for table, coder in (("users", self.users), ("works", self.works)):
             columns = zip(coder.vocabularies, coder.category_names, strict=True)
-            coders[table] = replace(coder, vocabularies=tuple(moved(*column) for column in columns))
-        return replace(self, scenes=moved(self.scenes, "scene"), users=coders["users"], works=coders["works"])
+            coders[table] = replace(coder, vocabularies=tuple(recode_column(*column) for column in columns))
+        return replace(
+            self, scenes=recode_column(self.scenes, "scene"), users=coders["users"], works=coders["works"]
+        )
 
     def save(self, path: Path) -> None:
         """Writes an .npz file of ``to_arrays``. Loading it executes no code."""

@@ -51,7 +51,7 @@ from karec.refresh.publish_run import (
     check_scene_counters,
     measured_lists,
     publish_library,
-    run_encoder,
+    read_run_encoder,
     table_categories,
     with_communities,
 )
@@ -81,7 +81,7 @@ def publish_next_version(
     """
     check_names(item_types)
     before = open_refreshed_bundle(root)
-    encoder = run_encoder(run, snapshot)
+    encoder = read_run_encoder(run, snapshot)
     categories = _check_compatible(before, run, encoder)
     check_scene_counters(encoder, snapshot)
     snapshot, highest_id = with_communities(snapshot, root)

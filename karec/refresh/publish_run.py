@@ -80,7 +80,7 @@ def publish(
     like ``publish`` or if recall is below 0.95.
     """
     check_names(item_types)
-    encoder = run_encoder(run, snapshot)
+    encoder = read_run_encoder(run, snapshot)
     check_scene_counters(encoder, snapshot)
     facts: dict[str, Any] = {UNBOUND: ignored_pairs(snapshot)}
     if grouped:
@@ -125,13 +125,13 @@ def publish_library(
     """Publishes ``run``, ``snapshot`` and ``library`` as one bundle. Returns its folder."""
     item_tower = OnnxModel(run / ITEM_TOWER)
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
-    if (run / "run.json").exists():  # not written for models of other trainings
+    if (run / "run.json").exists():  # models of other trainings have none
         facts[REFRESH_HOURS] = read_json(run / "run.json")["settings"]["features"]["refresh_hours"]
 
     def write(folder: Path) -> None:
         for name in MODELS:
             copy_model(run / name, folder / name)
-        run_encoder(run, snapshot).for_serving().save(folder / "encoder.npz")
+        read_run_encoder(run, snapshot).for_serving().save(folder / "encoder.npz")
         if (run / CROSS_WEIGHTS).exists():
             shutil.copyfile(run / CROSS_WEIGHTS, folder / CROSS_WEIGHTS)
         library.index.save(folder / INDEX)
@@ -156,10 +156,10 @@ def check_names(item_types: Mapping[str, DerivedItemType]) -> None:
             )
 
 
-def run_encoder(run: Path, snapshot: Snapshot) -> Encoder:
+def read_run_encoder(run: Path, snapshot: Snapshot) -> Encoder:
     """Returns the encoder of ``run`` in the category codes of ``snapshot``, perhaps of newer data."""
     encoder = Encoder.load(run / "encoder.npz")
-    if not (run / "run.json").exists():  # not written for models of other trainings
+    if not (run / "run.json").exists():  # models of other trainings have none
         return encoder
     names = read_json(run / "run.json").get("data", {}).get("categories", {})
     return encoder.with_codes(names, snapshot.labels)

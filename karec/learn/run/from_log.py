@@ -33,7 +33,7 @@ from karec.learn.settings.settings import TrainSettings, read_run_settings
 from karec.logs.parts import LogFolder
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
-from karec.refresh.publish_run import run_encoder
+from karec.refresh.publish_run import read_run_encoder
 from karec.samples.lists import DRAWS, LoggedLists, select_lists
 from karec.samples.served_log import ServedLog, read_served_log
 from karec.samples.soft_labels import SoftLabels, join_soft_labels, read_teacher_log
@@ -110,7 +110,7 @@ def train_from_log(
     clock = Clock()
     with torch_threads(settings.run.threads):
         _copy_models(run.folder, out, settings.model_version)
-        encoder = run_encoder(run.folder, dataset.snapshot)
+        encoder = read_run_encoder(run.folder, dataset.snapshot)
         encoder.save(out / "encoder.npz")
         prepared = prepare_served(dataset, encoder, settings, served, out, progress)
         clock.lap("examples")
