@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 
 from karec.bundle import next_version
+from karec.bundle.tower_files import ITEM_TOWER
 from karec.errors import DataError
-from karec.evaluate.quality import read_run
 from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import LogFolder
 from karec.online.read_log import EventSource
@@ -143,9 +144,12 @@ class TrainingJob:
         return folder
 
     def run_of_version(self, bundle: Path) -> Path | None:
-        """Returns the run folder whose models are in ``bundle``."""
-        version = int(bundle.name[1:])
-        for folder in (self.out / f"run-{version}", self.out / "run"):
-            if folder.is_dir() and read_run(folder)["settings"]["model_version"] == version:
+        """Returns the run folder whose models are in ``bundle``.
+
+        OUT/run-VERSION may be of a training that was not published.
+        """
+        for folder in (self.out / f"run-{int(bundle.name[1:])}", self.out / "run"):
+            item_tower = folder / ITEM_TOWER
+            if item_tower.exists() and cmp(item_tower, bundle / ITEM_TOWER, shallow=False):
                 return folder
         return None

@@ -200,6 +200,19 @@ def test_refused_training_leaves_no_folder(dataset, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_run_of_a_version_has_the_towers_of_its_bundle(tmp_path):
+    bundle = tmp_path / "bundles" / "v0000000002"
+    for folder, tower in ((tmp_path / "run-2", b"not published"), (tmp_path / "run", b"2"), (bundle, b"2")):
+        folder.mkdir(parents=True)
+        (folder / "item_tower.onnx").write_bytes(tower)
+    job = TrainingJob(tmp_path)
+    assert job.run_of_version(bundle) == tmp_path / "run"
+    (tmp_path / "run-2" / "item_tower.onnx").write_bytes(b"2")
+    assert job.run_of_version(bundle) == tmp_path / "run-2"
+    (bundle / "item_tower.onnx").write_bytes(b"of another folder")
+    assert job.run_of_version(bundle) is None
+
+
 def test_remove_runs_keeps_published_versions_and_the_first_run(tmp_path):
     for name in ("run", "run-2", "run-3", "run-4", "run-5", "run-6", "run-notes", "bundles/v0000000003"):
         (tmp_path / name).mkdir(parents=True)
