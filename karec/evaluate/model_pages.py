@@ -18,7 +18,7 @@ from karec.catalog.impressions import Impressions
 from karec.evaluate.pages import PageRequests
 from karec.features.cowatch import CowatchVectors
 from karec.features.cross_tables import CrossTables
-from karec.features.encoder import Encoder
+from karec.features.encoder import Encoder, read_run_encoder
 from karec.index import ItemIndex
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
@@ -49,7 +49,7 @@ def model_pages(
     exceed MAX_RANKED, rankers only score the POOL best items of the towers. ALS factors have a row if the
     encoder has them; a user without a vector gets the ranker's page, or the towers' if there is no ranker.
     """
-    encoder = Encoder.load(folder / "encoder.npz")
+    encoder = read_run_encoder(folder, dataset.snapshot)
     examples = _examples(dataset, requests, encoder)
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
     has_tables = (folder / CROSS_WEIGHTS).exists()

@@ -18,7 +18,7 @@ from karec.evaluate.agreement import RankedPools
 from karec.evaluate.balance import ranker_balance
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.cross_tables import CrossWeights
-from karec.features.encoder import Encoder
+from karec.features.encoder import read_run_encoder
 from karec.files import write_text_aside
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
@@ -216,7 +216,7 @@ def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Example
     """
     folder = tested_folder(folder)
     run = read_run(folder)
-    encoder = Encoder.load(folder / "encoder.npz")
+    encoder = read_run_encoder(folder, dataset.snapshot)
     times = feature_times(dataset, run["settings"]["features"]["refresh_hours"])
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, times)
     until_ms = max(dataset.valid_until_ms, run.get("trained_until_ms", 0))

@@ -44,7 +44,7 @@ from karec.features.item_types import ItemTypeHead, item_type_coder
 from karec.features.scene_counters import SceneCounterCoder, SceneCounterHead
 from karec.features.table import TableCoder, TableHead, check_names
 from karec.features.vocabulary import Vocabulary, build_vocabulary, encode_known, read_vocabulary, recode
-from karec.files import file_aside, parse_json, read_npz, to_struct
+from karec.files import file_aside, parse_json, read_json, read_npz, to_struct
 from karec.times import HOUR_MS
 
 CONTEXT = ("scene", "hour", "weekday")
@@ -554,6 +554,15 @@ class Encoder:
             has_positions=head.has_positions,
             item_types=head.item_types,
         )
+
+
+def read_run_encoder(run: Path, snapshot: Snapshot) -> Encoder:
+    """Returns the encoder of ``run`` in the category codes of ``snapshot``, perhaps of newer data."""
+    encoder = Encoder.load(run / "encoder.npz")
+    if not (run / "run.json").exists():  # models of other trainings have none
+        return encoder
+    names = read_json(run / "run.json").get("data", {}).get("categories", {})
+    return encoder.with_codes(names, snapshot.labels)
 
 
 def _read_head(text: bytes) -> Head:

@@ -32,7 +32,7 @@ from karec.bundle.tower_files import (
 )
 from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
-from karec.features.encoder import Encoder
+from karec.features.encoder import Encoder, read_run_encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.refresh.communities import ignored_pairs
@@ -51,7 +51,6 @@ from karec.refresh.publish_run import (
     check_scene_counters,
     measured_lists,
     publish_library,
-    read_run_encoder,
     table_categories,
     with_communities,
 )

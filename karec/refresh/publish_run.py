@@ -21,7 +21,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.errors import BundleError, DataError
 from karec.features.cross_tables import CrossWeights
-from karec.features.encoder import Encoder
+from karec.features.encoder import Encoder, read_run_encoder
 from karec.files import read_json
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
@@ -154,15 +154,6 @@ def check_names(item_types: Mapping[str, DerivedItemType]) -> None:
             raise ValueError(
                 f"name of an item type is {name!r}, expected letters, digits and _, and not {WORKS!r}"
             )
-
-
-def read_run_encoder(run: Path, snapshot: Snapshot) -> Encoder:
-    """Returns the encoder of ``run`` in the category codes of ``snapshot``, perhaps of newer data."""
-    encoder = Encoder.load(run / "encoder.npz")
-    if not (run / "run.json").exists():  # models of other trainings have none
-        return encoder
-    names = read_json(run / "run.json").get("data", {}).get("categories", {})
-    return encoder.with_codes(names, snapshot.labels)
 
 
 def table_categories(run: Path, encoder: Encoder) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from karec.bundle.tower_files import CROSS_WEIGHTS
 from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import evaluate_run, read_run
+from karec.features.encoder import read_run_encoder
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.distributed.ranks import rank, require_equal
@@ -33,7 +34,6 @@ from karec.learn.settings.settings import TrainSettings, read_run_settings
 from karec.logs.parts import LogFolder
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
-from karec.refresh.publish_run import read_run_encoder
 from karec.samples.lists import DRAWS, LoggedLists, select_lists
 from karec.samples.served_log import ServedLog, read_served_log
 from karec.samples.soft_labels import SoftLabels, join_soft_labels, read_teacher_log

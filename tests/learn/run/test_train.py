@@ -67,6 +67,16 @@ def test_evaluate_run_repeats_the_quality_of_the_training(dataset, run):
     assert json.loads(json.dumps(measured)) == as_json
 
 
+def test_quality_is_that_of_the_same_categories_with_other_codes(dataset, run):
+    works, labels = dataset.snapshot.works, dataset.snapshot.labels
+    works = dataclasses.replace(works, columns={**works.columns, "type": works["type"] + 1})
+    labels = {**labels, "type": ["album", *labels["type"]]}
+    moved = dataclasses.replace(
+        dataset, snapshot=dataclasses.replace(dataset.snapshot, works=works, labels=labels)
+    )
+    assert evaluate_run(moved, run[0].folder)["models"] == run[0].quality["models"]
+
+
 def test_quality_uses_the_threads_of_the_settings(dataset, run, monkeypatch):
     """One thread on a machine with four cores."""
     monkeypatch.setattr("karec.samples.replay.BATCH", 4)
