@@ -143,9 +143,10 @@ class WarmStart:
         for name, columns in names.items():
             if columns != old_names[name]:
                 added, gone = sorted({*columns} - {*old_names[name]}), sorted({*old_names[name]} - {*columns})
+                change = f"{added} are new, {gone} are gone" if added or gone else "the order is another one"
                 raise DataError(
-                    f"{self.folder} was trained on other {name}: {added} are new, {gone} are gone. Train "
-                    "from scratch: leave out --warm-start."
+                    f"{self.folder} was trained on other {name}: {change}. Train from scratch: leave out "
+                    "--warm-start."
                 )
         tables = {}
         for name in ("users", "works"):

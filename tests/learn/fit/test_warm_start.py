@@ -156,6 +156,11 @@ def test_data_with_other_columns_are_refused(dataset, old, tmp_path):
         prepare(replace(dataset, snapshot=snapshot), SMALL, tmp_path, start=old[1])
 
 
+def test_labels_in_another_order_are_refused(dataset, old, tmp_path):
+    with pytest.raises(DataError, match="other labels: the order is another one"):
+        prepare(replace(dataset, tasks=dataset.tasks[::-1]), SMALL, tmp_path, start=old[1])
+
+
 def test_weights_of_another_structure_are_refused(dataset, old, tmp_path):
     prepared = prepare(dataset, SMALL, tmp_path, start=old[1])
     wider = build_ranker("mmoe", prepared, SMALL.replace(ranker={"hidden": 10}), ())
