@@ -23,6 +23,7 @@ from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import read_run
 from karec.features.encoder import Encoder
+from karec.features.table import NumberScale
 from karec.features.vocabulary import Vocabulary, encode_known
 from karec.learn._torch import Tensor, nn, torch
 from karec.learn.fit.checkpoint import best_weights
@@ -151,7 +152,8 @@ class WarmStart:
         tables = {}
         for name in ("users", "works"):
             new, old = getattr(encoder, name), getattr(self.encoder, name)
-            tables[name] = replace(new, numbers=old.numbers, moments=old.moments, priors=old.priors)
+            scales = {"numbers": _known_scales(old.numbers, new.numbers), "moments": old.moments}
+            tables[name] = replace(new, **scales, priors=old.priors)
         return replace(encoder, **tables)
 
     def weights(self, model: str, encoder: Encoder) -> dict[str, Tensor]:
@@ -175,6 +177,11 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the earlier model has another structure: {reason}. Train from scratch.") from error
+
+
+def _known_scales(old: Sequence[NumberScale], new: Sequence[NumberScale]) -> tuple[NumberScale, ...]:
+    """Returns the scales of ``old``; of ``new`` for a number that was missing, or 0, in all earlier rows."""
+    return tuple(n if (o.mean, o.scale) == (0.0, 1.0) else o for o, n in zip(old, new, strict=True))
 
 
 def _old_codes(encoder: Encoder, old: Encoder, name: str) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from small_settings import SMALL
 from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.features.item_types import ItemTypeHead
+from karec.features.table import NumberScale
 from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.prepare import prepare
 from karec.learn.fit.warm_start import WarmStart, load_weights
@@ -91,6 +92,14 @@ def test_numbers_keep_the_scales_of_the_earlier_encoder(dataset, old, tmp_path):
         kept, earlier, other = (getattr(e, name) for e in (encoder, start.encoder, fresh))
         assert (kept.numbers, kept.moments, kept.priors) == (earlier.numbers, earlier.moments, earlier.priors)
         assert (kept.numbers, kept.priors) != (other.numbers, other.priors)
+
+
+def test_number_without_earlier_values_gets_a_new_scale(dataset, old, tmp_path):
+    encoder = old[1].encoder
+    empty = tuple(NumberScale.fit(number.name, np.array([np.nan])) for number in encoder.users.numbers)
+    start = replace(old[1], encoder=replace(encoder, users=replace(encoder.users, numbers=empty)))
+    numbers = prepare(dataset, SMALL, tmp_path, start=start).encoder.users.numbers
+    assert numbers == prepare(dataset, SMALL, tmp_path).encoder.users.numbers != empty
 
 
 @pytest.mark.parametrize("days", [1, 2])
