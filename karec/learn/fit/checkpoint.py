@@ -87,7 +87,7 @@ def best_weights(path: Path) -> Mapping[str, Tensor]:
             raise ValueError(f"format is {state['format']}, expected {FORMAT}. Train the run again.")
         done, weights = state["progress"]["done"], state["best_state"]
     except Exception as error:  # a damaged pickle can raise anything
-        raise CheckpointError(f"{path}: does not contain trained towers: {error}") from error
+        raise CheckpointError(f"{path}: does not contain a trained model: {error}") from error
     if not done:
         raise CheckpointError(f"{path}: the training is unfinished. Finish it with --resume.")
     return dict(weights)

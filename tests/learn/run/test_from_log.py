@@ -264,7 +264,7 @@ def test_train_from_log_refuses_a_run_without_tower_checkpoint(world, served, co
     shutil.copytree(served[0].folder, tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "checkpoints")
     with pytest.raises(
-        CheckpointError, match=r"bare/checkpoints/towers\.pt: does not contain trained towers"
+        CheckpointError, match=r"bare/checkpoints/towers\.pt: does not contain a trained model"
     ):
         train_from_log(
             world.dataset, ServedRun.from_folder(tmp_path / "bare"), served[1], SETTINGS, tmp_path / "run"
