@@ -48,7 +48,7 @@ karec train shop --out run --settings train.toml --resume
 karec train shop --out run --log run/rank_log
 karec train shop --out run --workers 4
 karec train shop --out run --events run/karec.toml --publish-if-no-worse 0.005
-karec train shop --out run --events run/karec.toml --warm-start 7 --publish-if-no-worse 0.005
+karec train shop --out run --events run/karec.toml --warm-start 3 --publish-if-no-worse 0.005
 karec publish shop --run run/run --out run
 karec publish shop --run run/run --out run --signing-key publisher.pem
 karec refresh run/karec.toml
