@@ -127,10 +127,11 @@ def newest_first(ids):
     return np.pad(ids[::-1], (0, 1000), constant_values=-1)
 
 
-def test_serving_encodes_users_as_training_does(job, bundle, cascade):
-    """The bundle has the encoder file of the run, and a request has the inputs of training."""
-    assert (bundle.path / "encoder.npz").read_bytes() == (job / "run" / "encoder.npz").read_bytes()
+def test_serving_encodes_users_as_training_does(job, bundle, cascade, tmp_path):
+    """The bundle has the run's encoder for serving, and a request has the inputs of training."""
     trained = Encoder.load(job / "run" / "encoder.npz")
+    trained.for_serving().save(tmp_path / "encoder.npz")
+    assert (bundle.path / "encoder.npz").read_bytes() == (tmp_path / "encoder.npz").read_bytes()
     assert trained.cowatch is not None  # the demo trains with co-watch vectors
     users = bundle.snapshot.users.ids[:5]
     at_home = bundle.snapshot.labels["scene"].index("home")

@@ -41,8 +41,8 @@ def test_train_continues_towers_with_a_served_log(served_job, capsys):
         (["--log", "LOG", "--log-version", "9"], "no row of model version 9, only of 2 ("),
         (["--log", "LOG", "--run", "nowhere"], "nowhere: not a run folder of karec train"),
         (["--log", "LOG", "--quick"], "--quick and --choose are for a training from scratch"),
-        (["--log-version", "1"], "need --log"),
-        (["--run", "run"], "need --log"),
+        (["--log-version", "1"], "needs --log"),
+        (["--run", "run"], "needs --log"),
     ],
 )
 def test_train_rejects_an_unusable_log(job, shadowed, tmp_path, capsys, options, message):
