@@ -7,10 +7,10 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from own_files import START_S, shop_rows, write_shop
 from replayed_log import write_store
+from shop_events import N_EVENTS, write_later_events
 
 import karec
 from karec import cli
@@ -32,7 +32,6 @@ distil.recipe = "hard"
 evaluation = { baselines = [], resamples = 40 }
 run.threads = 1
 """
-N_EVENTS = 200
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +41,7 @@ def shop(tmp_path_factory):
     write_shop(folder / "shop", shop_rows(600))
     (folder / "train.toml").write_text(SETTINGS)
     assert train(folder, folder / "out", "--publish-if-no-worse", "0") == 0
-    snapshot = Bundle.open(folder / "out" / "bundles").snapshot
-    rng = np.random.default_rng(0)
-    head = head_of(snapshot)
-    events = Events.from_columns(
-        "impression",
-        source=1,
-        number=np.arange(N_EVENTS),
-        time_ms=(START_S + 600 * 600) * 1000 + np.sort(rng.integers(0, 2 * 86_400_000, N_EVENTS)),
-        user_id=rng.choice(snapshot.users.ids, N_EVENTS),
-        item_id=rng.choice(snapshot.works.ids, N_EVENTS),
-        labels=rng.integers(0, 2, N_EVENTS).astype(np.uint64) << np.uint64(head.labels.index("liked")),
-    )
-    write_store(folder / "out" / "online.db", snapshot, head, events)
+    write_later_events(folder / "out")
     return folder
 
 

@@ -2,16 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
-from own_files import START_S, shop_rows, write_shop
-from replayed_log import write_store
+from own_files import shop_rows, write_shop
+from shop_events import write_later_events
 
 from karec import cli
-from karec.aggregates.events import Events
-from karec.bundle import Bundle
 from karec.models.onnx_model import OnnxModel
-from karec.online.ingestion import head_of
 
 SETTINGS = """
 features = { dim = 4, min_count = 3, history_length = 5 }
@@ -21,7 +17,6 @@ distil.recipe = "hard"
 evaluation = { baselines = [], resamples = 40 }
 run.threads = 1
 """
-N_EVENTS = 200
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +26,7 @@ def shop(tmp_path_factory):
     write_shop(folder / "shop", shop_rows(600))
     (folder / "train.toml").write_text(SETTINGS)
     assert train(folder, "--settings", str(folder / "train.toml")) == 0
-    snapshot = Bundle.open(folder / "out" / "bundles").snapshot
-    rng, head = np.random.default_rng(0), head_of(snapshot)
-    events = Events.from_columns(
-        "impression",
-        source=1,
-        number=np.arange(N_EVENTS),
-        time_ms=(START_S + 600 * 600) * 1000 + np.sort(rng.integers(0, 2 * 86_400_000, N_EVENTS)),
-        user_id=rng.choice(snapshot.users.ids, N_EVENTS),
-        item_id=rng.choice(snapshot.works.ids, N_EVENTS),
-        labels=rng.integers(0, 2, N_EVENTS).astype(np.uint64) << np.uint64(head.labels.index("liked")),
-    )
-    write_store(folder / "out" / "online.db", snapshot, head, events)
+    write_later_events(folder / "out")
     return folder
 
 
